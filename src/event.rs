@@ -1,0 +1,418 @@
+//! One Amplitude event as it came in, before any decision.
+//!
+//! An [`Event`] borrows the bytes of the request. Its top-level members are found in one pass; a
+//! section such as `user_properties` is looked into at most once, when the first path asks for it.
+//! A value that nobody asks for is never unescaped or copied, and a number keeps its digits.
+//!
+//! Decoding is strict: [`Event::decode`] refuses what a later reader could stumble over (broken
+//! UTF-8, half a surrogate pair, a number beyond a 64-bit float, the same top-level key twice, an
+//! id that is not a string) and says which, so that the event has one clear reason.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::outcome::Reason;
+
+/// The ids that must be strings: Amplitude's own, and those that take part in deduplication.
+const ID_KEYS: [&str; 5] = ["user_id", "device_id", "$insert_id", "insert_id", "uuid"];
+
+/// One JSON value, known to be valid, not yet looked into.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Json<'a>(&'a str);
+
+/// The members of an object, in their order.
+pub type Members<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
+
+/// One Amplitude event.
+#[derive(Debug)]
+pub struct Event<'a> {
+    raw: &'a str,
+    fields: Vec<Field<'a>>,
+}
+
+#[derive(Debug)]
+struct Field<'a> {
+    key: Cow<'a, str>,
+    value: Json<'a>,
+    members: OnceCell<Members<'a>>,
+}
+
+impl<'a> Event<'a> {
+    /// Decodes one event from its bytes, or says why it is not one.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Reason> {
+        let raw = std::str::from_utf8(bytes)
+            .map_err(|_| Reason::NotUtf8)?
+            .trim_ascii();
+        serde_json::from_str::<Strict>(raw).map_err(|error| reason_of(&error))?;
+        let members = parse_members(raw).ok_or(Reason::MalformedJson)?;
+        let mut fields: Vec<Field<'a>> = Vec::with_capacity(members.len());
+        for (key, value) in members {
+            if fields.iter().any(|field| field.key == key) {
+                return Err(Reason::DuplicateKey);
+            }
+            if ID_KEYS.contains(&key.as_ref()) && !value.is_null() && !value.is_string() {
+                return Err(Reason::IdNotAString);
+            }
+            fields.push(Field {
+                key,
+                value,
+                members: OnceCell::new(),
+            });
+        }
+        Ok(Self { raw, fields })
+    }
+
+    /// The event's own text.
+    pub const fn raw(&self) -> &'a str {
+        self.raw
+    }
+
+    /// A top-level field, `None` where the key is missing.
+    pub fn field(&self, key: &str) -> Option<Json<'a>> {
+        self.find(key).map(|field| field.value)
+    }
+
+    /// A member of a top-level object, such as one property of `event_properties`.
+    pub fn member(&self, section: &str, key: &str) -> Option<Json<'a>> {
+        self.section(section)
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| *value)
+    }
+
+    /// All members of a top-level object; none where it is missing or not an object.
+    pub fn section(&self, section: &str) -> &[(Cow<'a, str>, Json<'a>)] {
+        self.find(section)
+            .map(|field| {
+                field
+                    .members
+                    .get_or_init(|| field.value.members().unwrap_or_default())
+            })
+            .map_or(&[], Vec::as_slice)
+    }
+
+    fn find(&self, key: &str) -> Option<&Field<'a>> {
+        self.fields.iter().find(|field| field.key == key)
+    }
+}
+
+impl<'a> Json<'a> {
+    /// Takes a text that is known to be one JSON value.
+    pub(crate) const fn of_valid_text(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    /// The value's JSON text, as it came.
+    pub const fn raw(self) -> &'a str {
+        self.0
+    }
+
+    /// Whether the value is `null`.
+    pub fn is_null(self) -> bool {
+        self.0 == "null"
+    }
+
+    /// Whether the value is a string.
+    pub fn is_string(self) -> bool {
+        self.0.starts_with('"')
+    }
+
+    /// Whether the value is an array.
+    pub fn is_array(self) -> bool {
+        self.0.starts_with('[')
+    }
+
+    /// Whether the value is an object.
+    pub fn is_object(self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// Whether the value is a number.
+    pub fn is_number(self) -> bool {
+        self.0
+            .starts_with(|first: char| first == '-' || first.is_ascii_digit())
+    }
+
+    /// The name of the value's JSON type.
+    pub fn type_name(self) -> &'static str {
+        match self.0.as_bytes().first() {
+            Some(b'"') => "string",
+            Some(b'[') => "array",
+            Some(b'{') => "object",
+            Some(b't' | b'f') => "boolean",
+            Some(b'n') | None => "null",
+            Some(_) => "number",
+        }
+    }
+
+    /// The value of a boolean.
+    pub fn as_bool(self) -> Option<bool> {
+        match self.0 {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The content of a string, unescaped.
+    pub fn as_str(self) -> Option<Cow<'a, str>> {
+        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        if inner.contains('\\') {
+            serde_json::from_str::<String>(self.0).ok().map(Cow::Owned)
+        } else {
+            Some(Cow::Borrowed(inner))
+        }
+    }
+
+    /// A scalar as text: the content of a string, the digits of a number, `true` or `false`.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        match self.0.as_bytes().first()? {
+            b'"' => self.as_str(),
+            b'[' | b'{' | b'n' => None,
+            _ => Some(Cow::Borrowed(self.0)),
+        }
+    }
+
+    /// The elements of an array.
+    pub fn elements(self) -> Option<Vec<Self>> {
+        if !self.is_array() {
+            return None;
+        }
+        let elements: Vec<&'a RawValue> = serde_json::from_str(self.0).ok()?;
+        Some(
+            elements
+                .into_iter()
+                .map(|element| Json(element.get()))
+                .collect(),
+        )
+    }
+
+    /// The members of an object.
+    pub fn members(self) -> Option<Members<'a>> {
+        if self.is_object() {
+            parse_members(self.0)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the value counts as absent: null, blank, or one of the words that stand for nothing
+    /// (`EMPTY`, `(none)`, `null`, `undefined`).
+    pub fn is_absent(self) -> bool {
+        self.is_null() || self.as_str().is_some_and(|text| is_absent_text(&text))
+    }
+}
+
+impl fmt::Debug for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The text may be personal data.
+        write!(f, "Json({})", self.type_name())
+    }
+}
+
+/// Whether a text stands for nothing.
+pub fn is_absent_text(text: &str) -> bool {
+    matches!(text.trim(), "" | "EMPTY" | "(none)" | "null" | "undefined")
+}
+
+fn parse_members(raw: &str) -> Option<Members<'_>> {
+    struct Collect;
+
+    impl<'de> Visitor<'de> for Collect {
+        type Value = Members<'de>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::with_capacity(map.size_hint().unwrap_or(16));
+            while let Some(Key(key)) = map.next_key()? {
+                let value: &'de RawValue = map.next_value()?;
+                members.push((key, Json(value.get())));
+            }
+            Ok(members)
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_str(raw);
+    let members = deserializer.deserialize_map(Collect).ok()?;
+    deserializer.end().ok()?;
+    Some(members)
+}
+
+/// An object's key, borrowed where it holds no escape.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Borrow;
+
+        impl<'de> Visitor<'de> for Borrow {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Borrowed(key)))
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Owned(key.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Borrow)
+    }
+}
+
+/// A value whose every part was read: numbers in range, escapes whole.
+struct Strict;
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Self, E> {
+        if number.is_finite() {
+            Ok(self)
+        } else {
+            Err(E::custom("number out of range"))
+        }
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+/// Sorts a parser's complaint. `serde_json` keeps its error codes to itself, so its fixed messages
+/// are what tells them apart; an unknown one is plain malformed JSON.
+fn reason_of(error: &serde_json::Error) -> Reason {
+    let message = error.to_string();
+    if message.starts_with("number out of range") {
+        Reason::NumberOutOfRange
+    } else if message.contains("surrogate") || message.starts_with("unexpected end of hex escape") {
+        Reason::LoneSurrogate
+    } else if message.starts_with("recursion limit exceeded") {
+        Reason::TooDeep
+    } else {
+        Reason::MalformedJson
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &[u8]) -> Option<Reason> {
+        Event::decode(text).err()
+    }
+
+    #[test]
+    fn finds_fields_and_properties_without_copying_them() {
+        let event = Event::decode(
+            br#" {"event_type":"A","event_properties":{"x y":1e2,"n":12345678901234567890123}} "#,
+        )
+        .unwrap();
+        assert!(matches!(
+            event.field("event_type").unwrap().as_str(),
+            Some(Cow::Borrowed("A"))
+        ));
+        assert_eq!(
+            event.member("event_properties", "x y").unwrap().raw(),
+            "1e2"
+        );
+        assert_eq!(
+            event.member("event_properties", "n").unwrap().raw(),
+            "12345678901234567890123"
+        );
+        assert!(event.member("user_properties", "n").is_none());
+        assert!(event.section("event_type").is_empty());
+    }
+
+    #[test]
+    fn says_why_an_element_is_no_event() {
+        assert_eq!(refused(b"[]"), Some(Reason::MalformedJson));
+        assert_eq!(refused(b"{\"a\":1,,}"), Some(Reason::MalformedJson));
+        assert_eq!(refused(b"{\"a\":\"\xff\"}"), Some(Reason::NotUtf8));
+        assert_eq!(
+            refused(br#"{"a":{"b":["\ud800"]}}"#),
+            Some(Reason::LoneSurrogate)
+        );
+        assert_eq!(
+            refused(br#"{"a":{"b":1e400}}"#),
+            Some(Reason::NumberOutOfRange)
+        );
+        assert_eq!(
+            refused(br#"{"a":1,"\u0061":2}"#),
+            Some(Reason::DuplicateKey)
+        );
+        assert_eq!(refused(br#"{"user_id":7}"#), Some(Reason::IdNotAString));
+        assert_eq!(refused(br#"{"user_id":null}"#), None);
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+        assert_eq!(refused(deep.as_bytes()), Some(Reason::TooDeep));
+        let forty = format!("{{\"a\":{}1{}}}", "[".repeat(40), "]".repeat(40));
+        assert_eq!(refused(forty.as_bytes()), None);
+    }
+
+    #[test]
+    fn knows_the_words_that_stand_for_nothing() {
+        for text in [
+            "null",
+            "\"\"",
+            "\" \"",
+            "\"EMPTY\"",
+            "\"(none)\"",
+            "\"null\"",
+            "\"undefined\"",
+        ] {
+            assert!(Json(text).is_absent(), "{text}");
+        }
+        for text in ["0", "false", "\"Null\"", "\"none\"", "[]", "{}"] {
+            assert!(!Json(text).is_absent(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! pixel-relay streams Amplitude events to Meta Pixel through the Conversions API.
+
+pub mod event;
+pub mod path;
+pub mod outcome;
+pub mod clock;
+pub mod config;
+pub mod map;
+pub mod telemetry;

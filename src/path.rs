@@ -1,0 +1,544 @@
+//! Compiled ways into an event: paths and value expressions.
+//!
+//! A path is dotted, with brackets for other names, indexes and `[*]`:
+//! `event_properties["Order Value"]`, `event_properties.products[*].sku`, `groups.company[0]`. It
+//! begins with a known part of an Amplitude event; any other top-level key is written `["key"]`.
+//! Amplitude's webhook and its upload APIs name some fields differently (`ip_address` and `ip`):
+//! either name finds the value.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::event::{Event, Json};
+
+/// The top-level objects of an Amplitude event that hold named properties.
+pub const SECTIONS: &[&str] = &[
+    "event_properties",
+    "user_properties",
+    "groups",
+    "group_properties",
+    "derived_properties",
+    "lookup_properties",
+    "data",
+    "plan",
+    "ingestion_metadata",
+    "global_user_properties",
+];
+
+/// The top-level fields of an Amplitude event, in the webhook's and in the upload APIs' spelling.
+pub const FIELDS: &[&str] = &[
+    "event_type",
+    "amplitude_event_type",
+    "event_id",
+    "uuid",
+    "$insert_id",
+    "insert_id",
+    "$insert_key",
+    "$schema",
+    "user_id",
+    "device_id",
+    "amplitude_id",
+    "app",
+    "event_time",
+    "time",
+    "client_event_time",
+    "client_upload_time",
+    "server_received_time",
+    "server_upload_time",
+    "processed_time",
+    "user_creation_time",
+    "session_id",
+    "data_type",
+    "partner_id",
+    "source_id",
+    "platform",
+    "library",
+    "os_name",
+    "os_version",
+    "device_type",
+    "device_family",
+    "device_model",
+    "device_brand",
+    "device_manufacturer",
+    "device_carrier",
+    "carrier",
+    "version_name",
+    "app_version",
+    "start_version",
+    "language",
+    "country",
+    "region",
+    "city",
+    "dma",
+    "location_lat",
+    "location_lng",
+    "ip_address",
+    "ip",
+    "idfa",
+    "idfv",
+    "adid",
+    "android_id",
+    "android_app_set_id",
+    "paying",
+    "is_attribution_event",
+    "amplitude_attribution_ids",
+    "sample_rate",
+    "user_agent",
+    "price",
+    "quantity",
+    "revenue",
+    "productId",
+    "product_id",
+    "revenueType",
+    "revenue_type",
+    "currency",
+    "receipt",
+    "receiptSig",
+];
+
+/// Pairs of names for one field: the webhook's, and the upload APIs'.
+const ALIASES: &[(&str, &str)] = &[
+    ("ip_address", "ip"),
+    ("event_time", "time"),
+    ("$insert_id", "insert_id"),
+    ("version_name", "app_version"),
+    ("device_carrier", "carrier"),
+    ("productId", "product_id"),
+    ("revenueType", "revenue_type"),
+];
+
+/// The name under which the other of Amplitude's doors sends a top-level field.
+pub fn alias_of(field: &str) -> Option<&'static str> {
+    ALIASES.iter().find_map(|(left, right)| {
+        if *left == field {
+            Some(*right)
+        } else if *right == field {
+            Some(*left)
+        } else {
+            None
+        }
+    })
+}
+
+/// A compiled path.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Path {
+    text: Box<str>,
+    root: Root,
+    steps: Box<[Step]>,
+}
+
+/// Where a path begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Root {
+    /// A top-level field, with its other name.
+    Field(Box<str>, Option<&'static str>),
+    /// The element of a list that the path is relative to.
+    Element,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Key(Box<str>),
+    Index(usize),
+    Each,
+}
+
+/// Why a text is not a path.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum PathError {
+    /// Nothing was written.
+    #[error("a path cannot be empty")]
+    Empty,
+    /// The first name is no part of an Amplitude event.
+    #[error(
+        "`{0}` is no part of an Amplitude event; a path begins with a field such as `user_id`, or with \
+         `event_properties`, `user_properties`, `groups` or `group_properties`; a fixed value is \
+         written {{ constant = \"{0}\" }}, another top-level key [\"{0}\"]"
+    )]
+    UnknownRoot(String),
+    /// A character that only a name in brackets may hold.
+    #[error("`{0}` must stand in brackets and quotes, as in [\"Order Value\"]")]
+    NeedsBrackets(String),
+    /// A bracket that is not closed, or holds neither a quoted name, an index nor `*`.
+    #[error("a bracket holds a quoted name, an index or *, and is closed")]
+    BadBracket,
+    /// A dot at the end, or two in a row.
+    #[error("a name is missing after a dot")]
+    MissingName,
+}
+
+impl Path {
+    /// Compiles a path into an event.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        let (steps, quoted) = parse_steps(text)?;
+        let mut steps = steps.into_iter();
+        let Some(Step::Key(root)) = steps.next() else {
+            return Err(PathError::BadBracket);
+        };
+        if !quoted && !SECTIONS.contains(&root.as_ref()) && !FIELDS.contains(&root.as_ref()) {
+            return Err(PathError::UnknownRoot(root.into_string()));
+        }
+        let alias = alias_of(&root);
+        Ok(Self {
+            text: text.into(),
+            root: Root::Field(root, alias),
+            steps: steps.collect(),
+        })
+    }
+
+    /// Compiles a path that is relative to the element of a list.
+    pub fn parse_in_element(text: &str) -> Result<Self, PathError> {
+        let (steps, _) = parse_steps(text)?;
+        Ok(Self {
+            text: text.into(),
+            root: Root::Element,
+            steps: steps.into(),
+        })
+    }
+
+    /// The path as it was written.
+    pub const fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The top-level field that the path begins with; `None` where it is relative to an element.
+    pub fn root(&self) -> Option<&str> {
+        match &self.root {
+            Root::Field(field, _) => Some(field),
+            Root::Element => None,
+        }
+    }
+
+    /// The section and the property, where the path names just these two.
+    pub fn property(&self) -> Option<(&str, &str)> {
+        match (&self.root, &*self.steps) {
+            (Root::Field(section, _), [Step::Key(name)]) => Some((section, name)),
+            _ => None,
+        }
+    }
+
+    /// The first value in the event that is not absent.
+    pub fn first<'e>(&self, event: &Event<'e>) -> Option<Json<'e>> {
+        let mut found = None;
+        self.visit(event, &mut |value| {
+            if found.is_none() && !value.is_absent() {
+                found = Some(value);
+            }
+        });
+        found
+    }
+
+    /// All values in the event that are not absent; several where the path holds `[*]`.
+    pub fn all<'e>(&self, event: &Event<'e>) -> Vec<Json<'e>> {
+        let mut found = Vec::new();
+        self.visit(event, &mut |value| {
+            if !value.is_absent() {
+                found.push(value);
+            }
+        });
+        found
+    }
+
+    /// The first value in an element that is not absent.
+    pub fn first_in<'e>(&self, element: Json<'e>) -> Option<Json<'e>> {
+        let mut found = None;
+        walk(element, &self.steps, &mut |value| {
+            if found.is_none() && !value.is_absent() {
+                found = Some(value);
+            }
+        });
+        found
+    }
+
+    /// Calls `found` with every value that the path points to, absent ones too.
+    pub fn visit<'e>(&self, event: &Event<'e>, found: &mut dyn FnMut(Json<'e>)) {
+        let Root::Field(field, alias) = &self.root else {
+            return;
+        };
+        if let [Step::Key(key), rest @ ..] = &*self.steps {
+            // The event remembers the members of its top-level objects.
+            if let Some(value) = event.member(field, key) {
+                walk(value, rest, found);
+            }
+            return;
+        }
+        let value = event
+            .field(field)
+            .filter(|value| !value.is_absent())
+            .or_else(|| alias.and_then(|alias| event.field(alias)));
+        if let Some(value) = value {
+            walk(value, &self.steps, found);
+        }
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Path({})", self.text)
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn walk<'e>(value: Json<'e>, steps: &[Step], found: &mut dyn FnMut(Json<'e>)) {
+    let Some((step, rest)) = steps.split_first() else {
+        found(value);
+        return;
+    };
+    match step {
+        Step::Key(key) => {
+            let members = value.members().unwrap_or_default();
+            if let Some((_, value)) = members.iter().find(|(name, _)| *name == **key) {
+                walk(*value, rest, found);
+            }
+        }
+        Step::Index(index) => {
+            if let Some(value) = value.elements().unwrap_or_default().get(*index) {
+                walk(*value, rest, found);
+            }
+        }
+        Step::Each => {
+            for element in value.elements().unwrap_or_default() {
+                walk(element, rest, found);
+            }
+        }
+    }
+}
+
+/// Splits a path into steps, and says whether the first name stood in brackets.
+fn parse_steps(text: &str) -> Result<(Vec<Step>, bool), PathError> {
+    if text.trim().is_empty() {
+        return Err(PathError::Empty);
+    }
+    let quoted = text.starts_with('[');
+    let mut steps = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        if let Some(inside) = rest.strip_prefix('[') {
+            let (step, after) = parse_bracket(inside)?;
+            steps.push(step);
+            rest = after;
+        } else {
+            let name = if steps.is_empty() {
+                rest
+            } else {
+                rest.strip_prefix('.')
+                    .ok_or_else(|| PathError::NeedsBrackets(rest.to_owned()))?
+            };
+            let end = name.find(['.', '[']).unwrap_or(name.len());
+            let (name, after) = name.split_at(end);
+            if name.is_empty() {
+                return Err(PathError::MissingName);
+            }
+            if !name
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$'))
+            {
+                return Err(PathError::NeedsBrackets(name.to_owned()));
+            }
+            steps.push(Step::Key(name.into()));
+            rest = after;
+        }
+    }
+    Ok((steps, quoted))
+}
+
+/// Reads what stands behind an opening bracket; returns the step and what follows its end.
+fn parse_bracket(inside: &str) -> Result<(Step, &str), PathError> {
+    if let Some(quote) = inside.chars().next().filter(|c| matches!(c, '"' | '\'')) {
+        let mut name = String::new();
+        let mut chars = inside.char_indices().skip(1);
+        while let Some((at, c)) = chars.next() {
+            if c == quote {
+                let after = inside
+                    .get(at + 1..)
+                    .and_then(|after| after.strip_prefix(']'));
+                return Ok((Step::Key(name.into()), after.ok_or(PathError::BadBracket)?));
+            }
+            match c {
+                '\\' => name.push(chars.next().ok_or(PathError::BadBracket)?.1),
+                c => name.push(c),
+            }
+        }
+        return Err(PathError::BadBracket);
+    }
+    let (index, after) = inside.split_once(']').ok_or(PathError::BadBracket)?;
+    if index == "*" {
+        return Ok((Step::Each, after));
+    }
+    if index.is_empty() || !index.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(PathError::BadBracket);
+    }
+    Ok((
+        Step::Index(index.parse().map_err(|_| PathError::BadBracket)?),
+        after,
+    ))
+}
+
+/// A constant, kept as JSON text so that it is read like any value of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Constant(Box<str>);
+
+impl Constant {
+    /// Keeps a value.
+    pub fn new(value: &serde_json::Value) -> Self {
+        Self(value.to_string().into())
+    }
+
+    /// The value.
+    pub fn json(&self) -> Json<'_> {
+        Json::of_valid_text(&self.0)
+    }
+}
+
+/// Where a value comes from: paths, of which the first present one wins, and then a constant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ValueExpr {
+    /// Tried in this order.
+    pub paths: Vec<Path>,
+    /// Taken where no path finds anything; alone, a constant.
+    pub default: Option<Constant>,
+}
+
+/// A value, and what gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'o> {
+    /// The value; never absent.
+    pub value: Json<'o>,
+    /// The path that gave it; `None` for a constant or a default.
+    pub path: Option<&'o Path>,
+}
+
+impl ValueExpr {
+    /// An expression of one path.
+    pub fn path(path: Path) -> Self {
+        Self {
+            paths: vec![path],
+            default: None,
+        }
+    }
+
+    /// The first present value.
+    pub fn first<'o, 'e: 'o>(&'o self, event: &Event<'e>) -> Option<Found<'o>> {
+        self.resolve(|path| path.first(event))
+    }
+
+    /// The first present value in an element.
+    pub fn first_in<'o, 'e: 'o>(&'o self, element: Json<'e>) -> Option<Found<'o>> {
+        self.resolve(|path| path.first_in(element))
+    }
+
+    /// All values of the first path that has any; a path with `[*]` may give several.
+    pub fn all<'o, 'e: 'o>(&'o self, event: &Event<'e>) -> Vec<Found<'o>> {
+        for path in &self.paths {
+            let values = path.all(event);
+            if !values.is_empty() {
+                return values
+                    .into_iter()
+                    .map(|value| Found {
+                        value,
+                        path: Some(path),
+                    })
+                    .collect();
+            }
+        }
+        self.constant().into_iter().collect()
+    }
+
+    fn resolve<'o>(&'o self, find: impl Fn(&Path) -> Option<Json<'o>>) -> Option<Found<'o>> {
+        self.paths
+            .iter()
+            .find_map(|path| {
+                find(path).map(|value| Found {
+                    value,
+                    path: Some(path),
+                })
+            })
+            .or_else(|| self.constant())
+    }
+
+    fn constant(&self) -> Option<Found<'_>> {
+        self.default.as_ref().map(|constant| Found {
+            value: constant.json(),
+            path: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &[u8] = br#"{"user_id":"u","ip":"203.0.113.9","groups":{"company":["Acme"]},
+        "event_properties":{"Order Value":"","a.b":1,"products":[{"sku":"A"},{"sku":null},{"sku":"C"}],
+        "cart":{"items":[[1,2],[3]]}},"custom":{"x":true}}"#;
+
+    #[track_caller]
+    fn check(path: &str, expected: &[&str]) {
+        let event = Event::decode(EVENT).unwrap();
+        let found = Path::parse(path).unwrap().all(&event);
+        assert_eq!(
+            found.iter().map(|value| value.raw()).collect::<Vec<_>>(),
+            expected,
+            "{path}"
+        );
+    }
+
+    #[test]
+    fn finds_what_a_path_points_to() {
+        check("user_id", &["\"u\""]);
+        check("ip_address", &["\"203.0.113.9\""]);
+        check("groups.company[0]", &["\"Acme\""]);
+        check("event_properties[\"Order Value\"]", &[]);
+        check("event_properties['a.b']", &["1"]);
+        check("event_properties.products[*].sku", &["\"A\"", "\"C\""]);
+        check("event_properties.cart.items[*][0]", &["1", "3"]);
+        check("[\"custom\"].x", &["true"]);
+        check("event_properties.missing.deeper", &[]);
+    }
+
+    #[test]
+    fn explains_what_is_not_a_path() {
+        let error = |text: &str| Path::parse(text).unwrap_err();
+        assert_eq!(error("USD"), PathError::UnknownRoot("USD".to_owned()));
+        assert!(error("USD").to_string().contains("{ constant = \"USD\" }"));
+        assert_eq!(error(" "), PathError::Empty);
+        assert_eq!(error("event_properties."), PathError::MissingName);
+        assert_eq!(error("event_properties.a..b"), PathError::MissingName);
+        assert_eq!(error("event_properties[x]"), PathError::BadBracket);
+        assert_eq!(error("event_properties[\"x\""), PathError::BadBracket);
+        assert_eq!(
+            error("event_properties.Order Value"),
+            PathError::NeedsBrackets("Order Value".to_owned())
+        );
+        assert_eq!(error("[0]"), PathError::BadBracket);
+    }
+
+    #[test]
+    fn takes_the_first_present_value_and_then_the_default() {
+        let event = Event::decode(EVENT).unwrap();
+        let expr = ValueExpr {
+            paths: vec![
+                Path::parse("event_properties[\"Order Value\"]").unwrap(),
+                Path::parse("user_id").unwrap(),
+            ],
+            default: Some(Constant::new(&serde_json::json!("none"))),
+        };
+        let found = expr.first(&event).unwrap();
+        assert_eq!(
+            (found.value.raw(), found.path.unwrap().as_str()),
+            ("\"u\"", "user_id")
+        );
+        let fixed = ValueExpr {
+            paths: Vec::new(),
+            default: expr.default.clone(),
+        };
+        assert_eq!(fixed.first(&event).unwrap().value.raw(), "\"none\"");
+    }
+}

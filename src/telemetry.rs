@@ -1,0 +1,3 @@
+//! What the operator watches: metrics and logs.
+
+pub mod metrics;
