@@ -14,7 +14,7 @@ use super::rules::Refusal;
 
 const JSON: &str = "application/json; charset=UTF-8";
 const HTML: &str = "text/html; charset=utf-8";
-const PAGE: &str = "<!DOCTYPE html><html><head><title>Error</title></head>\
+pub(super) const PAGE: &str = "<!DOCTYPE html><html><head><title>Error</title></head>\
                     <body><h1>Sorry, something went wrong.</h1></body></html>";
 
 /// What a torn answer carries before the connection breaks: its head and a part of these blanks.

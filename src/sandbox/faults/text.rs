@@ -226,7 +226,8 @@ impl<'a> Parts<'a> {
     }
 
     fn duration(&mut self) -> Result<Duration, String> {
-        duration(self.next().unwrap_or_default())
+        let part = self.next();
+        duration(part.ok_or("needs a duration, as in 5m")?)
     }
 
     fn hint(&mut self, code: u32) -> Result<Hint, String> {
@@ -432,6 +433,22 @@ mod tests {
                 .to_string()
         })
         .into();
-        insta::assert_snapshot!(mistakes.join("\n"), @"");
+        insta::assert_snapshot!(mistakes.join("\n"), @r"
+        fault `status=abc`: needs an HTTP status
+        fault `status=99`: an HTTP status is between 200 and 599
+        fault `status=503:loud`: `loud` is not one of graph, bare, html, empty
+        fault `hang=1`: `1` is not understood here; a probability has a point, as in 0.05 or 1.0
+        fault `hang=1.5`: `1.5` is not a probability between 0.0 and 1.0
+        fault `throttle=80004`: needs a duration, as in 5m
+        fault `throttle=80004:soon`: `soon` is not a duration up to 30d, as in 200ms, 5m, 1h
+        fault `throttle=80004:5m:often`: `often` is not one of minutes, reset, retry_after, none
+        fault `latency`: needs a value
+        fault `latency=2s..1s`: the first bound is the smaller one
+        fault `usage_app=101`: a percentage is between 0 and 100
+        fault `pixel/hang`: a pixel id is a number
+        fault `next:latency=1s`: unknown; known are ok, status, html, empty, error, hang, hang_after, reset_before, reset_after, partial, throttle, block, token_dead, no_permission, pixel_gone, reduce, too_large, short_count, zero_count, latency, poison, usage_app, usage_business, usage_account
+        fault `error=400`: needs a code after the status, as in 400:100
+        fault `poison=`: needs a value
+        ");
     }
 }
