@@ -119,23 +119,26 @@ impl Call {
         let Some(data) = data else {
             return Err(GraphError::parameter("The parameter data is required"));
         };
-        let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(data) else {
+        // Counted first, so that millions of tiny elements take no memory.
+        let Ok(counted) = serde_json::from_str::<Vec<IgnoredAny>>(data) else {
             return Err(GraphError::parameter("param data must be an array."));
         };
-        self.events = elements.len();
-        if elements.is_empty() {
+        self.events = counted.len();
+        if counted.is_empty() {
             return Err(GraphError::parameter("param data must be non-empty."));
         }
-        if elements.len() > MAX_EVENTS {
+        if counted.len() > MAX_EVENTS {
             let problem = "param data must have at most 1000 elements.";
             return Err(GraphError::parameter(problem));
         }
+        let elements: Vec<&RawValue> = parse(data, "data")?;
         let read = |(index, element): (usize, &&RawValue)| -> Result<Element, GraphError> {
             let place = format!("data[{index}]");
             let text = element.get();
-            let json: Box<str> = match text.starts_with('"') {
-                true => parse(text, &place)?,
-                false => text.into(),
+            let json: Box<str> = if text.starts_with('"') {
+                parse(text, &place)?
+            } else {
+                text.into()
             };
             let event = parse(&json, &place)?;
             Ok(Element { json, event })

@@ -17,13 +17,16 @@ use crate::clock::UnixMillis;
 use super::body::{self, Call, Caller, Element};
 use super::faults::Fault;
 use super::line::Cut;
-use super::record;
+use super::record::{self, MAX_PIXELS};
 use super::reply::{Dress, GraphError, PADDING};
 use super::rules::{self, Refusal};
 use super::{Mode, Sandbox, Throttled, proof};
 
 /// Calls that arrive so soon after a throttle was told may have been on their way already.
 const GRACE_MILLIS: i64 = 1000;
+
+/// No id of the Graph API is longer.
+const MAX_ID_DIGITS: usize = 20;
 
 /// The oldest version that the Graph API still serves.
 const OLDEST_VERSION: u32 = 21;
@@ -77,6 +80,7 @@ async fn call(State(edge): State<Edge>, request: Request) -> Response {
 
 async fn answer(sandbox: &Sandbox, request: Request) -> Ending {
     let arrived = sandbox.config().clock.now();
+    let _in_flight = InFlight::enter(sandbox);
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(body, sandbox.config().max_body_bytes).await else {
         return Ending::Answer(StatusCode::PAYLOAD_TOO_LARGE.into_response());
@@ -114,6 +118,25 @@ async fn answer(sandbox: &Sandbox, request: Request) -> Ending {
             sandbox.count(|stats| stats.count_refusal(error.label()));
             Ending::Answer(dress.error(&error))
         }
+    }
+}
+
+/// Counts a call as long as it is being answered, however it ends.
+struct InFlight<'a>(&'a Sandbox);
+
+impl<'a> InFlight<'a> {
+    fn enter(sandbox: &'a Sandbox) -> Self {
+        sandbox.count(|stats| {
+            stats.in_flight += 1;
+            stats.most_in_flight = stats.most_in_flight.max(stats.in_flight);
+        });
+        Self(sandbox)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.count(|stats| stats.in_flight -= 1);
     }
 }
 
@@ -155,7 +178,8 @@ impl Target {
             return Err(GraphError::plain(400, 2635, message));
         }
         let pixel_id = segments.next().unwrap_or_default();
-        if pixel_id.is_empty() || !pixel_id.bytes().all(|byte| byte.is_ascii_digit()) {
+        let digits = pixel_id.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits || !(1..=MAX_ID_DIGITS).contains(&pixel_id.len()) {
             let message = "(#803) Some of the aliases you requested do not exist";
             return Err(GraphError::plain(404, 803, message));
         }
@@ -309,7 +333,10 @@ fn before_taking(
                 until: now.plus(hint.told(regain)),
             };
             let pixel_id = target.pixel_id.clone();
-            sandbox.state().throttled.insert(pixel_id, standing);
+            let throttled = &mut sandbox.state().throttled;
+            if throttled.len() < MAX_PIXELS {
+                throttled.insert(pixel_id, standing);
+            }
             return Some(throttle(sandbox, dress, standing));
         }
         Fault::Error {

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::clock::UnixMillis;
 
-/// At most so many pixels have their own counter, since their ids come from outside.
-const MAX_PIXELS: usize = 1000;
+/// At most so many pixels are told apart in counters and throttles, since their ids come from outside.
+pub(super) const MAX_PIXELS: usize = 1000;
 
 /// An event that was accepted, with the call that brought it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -46,8 +46,12 @@ pub struct Stats {
     pub refused: BTreeMap<String, u64>,
     /// Faults produced, by name.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Calls that came before the end of a throttle or block that their sender had already been told of.
+    /// Calls that came while a throttle or block stood of which an earlier call had been told.
     pub early_calls: u64,
+    /// Calls that are being answered now; a call that hangs is, until its caller leaves.
+    pub in_flight: u64,
+    /// The most calls that were being answered at once.
+    pub most_in_flight: u64,
     /// The most events that one call held, taken or not.
     pub largest_batch: usize,
     /// The most bytes that one call held, taken or not.

@@ -213,9 +213,10 @@ impl<'a> Parts<'a> {
         if transient {
             self.0.pop();
         }
-        let sub_code = match self.0.is_empty() {
-            true => None,
-            false => Some(self.number("a number as sub-code")?),
+        let sub_code = if self.0.is_empty() {
+            None
+        } else {
+            Some(self.number("a number as sub-code")?)
         };
         Ok(Fault::Error {
             status,

@@ -1,4 +1,4 @@
-//! Customer information (Conversions API: Customer Information Parameters, ClickID and fbp/fbc).
+//! Customer information (Conversions API: Customer Information Parameters, `ClickID` and the fbp and fbc parameters).
 
 use serde_json::Value;
 
@@ -150,7 +150,7 @@ fn not_hashed() -> Refusal {
 
 fn suffices(user_data: &Object<'_>) -> Result<(), Refusal> {
     let weak = |keys: &&[&str]| user_data.iter().all(|(key, _)| keys.contains(&key));
-    if WEAK.iter().any(|keys| weak(keys)) {
+    if WEAK.iter().any(weak) {
         return Err(Refusal {
             sub_code: 2_804_050,
             title: "Not Enough Customer Information",
