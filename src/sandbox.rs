@@ -45,7 +45,7 @@ use self::line::{Cut, Lines};
 use self::record::{Accepted, Record, Stats};
 
 /// A simulated Graph endpoint; clones share everything.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sandbox(Arc<Inner>);
 
 /// How a sandbox behaves for its whole life; what may change while it runs is in [`Faults`].
@@ -82,14 +82,12 @@ pub enum Mode {
     Sink,
 }
 
-#[derive(Debug)]
 struct Inner {
     config: SandboxConfig,
     state: Mutex<State>,
     stats: watch::Sender<Stats>,
 }
 
-#[derive(Debug)]
 struct State {
     faults: Faults,
     random: fastrand::Rng,
@@ -98,7 +96,7 @@ struct State {
 }
 
 /// A throttle or block that stands against one pixel.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 struct Throttled {
     code: u32,
     hint: Hint,
@@ -132,6 +130,17 @@ impl fmt::Debug for SandboxConfig {
             .field("seed", &self.seed)
             .field("mode", &self.mode)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    /// Shows nothing that was accepted.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stats = self.stats();
+        f.debug_tuple("Sandbox")
+            .field(&self.0.config)
+            .field(&stats)
+            .finish()
     }
 }
 
@@ -203,7 +212,7 @@ impl Sandbox {
         self.wait_until(|stats| stats.accepted >= events).await;
     }
 
-    /// Waits until what happened so far satisfies `holds`.
+    /// Waits until what happened so far satisfies `holds`, which must not ask the sandbox itself.
     pub async fn wait_until(&self, mut holds: impl FnMut(&Stats) -> bool) {
         let mut stats = self.0.stats.subscribe();
         stats

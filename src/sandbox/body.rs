@@ -35,7 +35,6 @@ const PARAMETERS: [&str; 12] = [
 ];
 
 /// One event: as it came and as it was understood.
-#[derive(Debug)]
 pub(super) struct Element {
     pub(super) json: Box<str>,
     pub(super) event: Value,

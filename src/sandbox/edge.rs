@@ -59,6 +59,7 @@ pub(super) fn service(sandbox: Sandbox, shutdown: CancellationToken) -> Router {
 }
 
 async fn call(State(edge): State<Edge>, request: Request) -> Response {
+    let _in_flight = InFlight::enter(&edge.sandbox);
     let cut = request.extensions().get::<ConnectInfo<Cut>>().cloned();
     let ending = tokio::select! {
         ending = answer(&edge.sandbox, request) => ending,
@@ -80,7 +81,6 @@ async fn call(State(edge): State<Edge>, request: Request) -> Response {
 
 async fn answer(sandbox: &Sandbox, request: Request) -> Ending {
     let arrived = sandbox.config().clock.now();
-    let _in_flight = InFlight::enter(sandbox);
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(body, sandbox.config().max_body_bytes).await else {
         return Ending::Answer(StatusCode::PAYLOAD_TOO_LARGE.into_response());
@@ -246,6 +246,7 @@ impl Arrival {
         let mut state = sandbox.state();
         state.throttled.retain(|_, throttled| throttled.until > now);
         let standing = state.throttled.get(pixel_id).copied()?;
+        drop(state);
         if self.arrived.0 > standing.told_at.0 + GRACE_MILLIS {
             sandbox.count(|stats| stats.early_calls += 1);
         }
@@ -261,11 +262,13 @@ impl Arrival {
             rules::check(event, index, now).map_err(GraphError::refused)?;
         }
         let mut state = sandbox.state();
-        for Element { event, .. } in &elements {
-            let name = event["event_name"].as_str().unwrap_or_default();
-            if state.faults.poisons(&target.pixel_id, name) {
-                return Err(GraphError::refused(Refusal::poison()));
-            }
+        let poisoned = |element: &Element| {
+            let name = element.event["event_name"].as_str().unwrap_or_default();
+            state.faults.poisons(&target.pixel_id, name)
+        };
+        if elements.iter().any(poisoned) {
+            let index = state.random.usize(..elements.len());
+            return Err(GraphError::refused(Refusal::poison(index)));
         }
         let common = Arc::new(record::Call {
             pixel_id: target.pixel_id.clone(),

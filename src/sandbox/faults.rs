@@ -27,7 +27,8 @@ pub struct Plan {
     pub latency: Option<Latency>,
     /// The percentages in the usage headers.
     pub usage: Usage,
-    /// Names of events that are refused although they follow every rule.
+    /// Names of events that are refused although they follow every rule. The text of the refusal blames an event
+    /// of the batch at random, so that who trusts it is found out.
     pub poison: Vec<String>,
     /// What happens to the next calls, in this order; afterwards chance decides.
     pub next: VecDeque<Fault>,

@@ -46,7 +46,7 @@ pub struct Stats {
     pub refused: BTreeMap<String, u64>,
     /// Faults produced, by name.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Calls that came while a throttle or block stood of which an earlier call had been told.
+    /// Calls that came while a throttle or block stood, more than a second after a call had been told of it.
     pub early_calls: u64,
     /// Calls that are being answered now; a call that hangs is, until its caller leaves.
     pub in_flight: u64,
@@ -61,7 +61,6 @@ pub struct Stats {
 }
 
 /// The accepted events.
-#[derive(Debug)]
 pub(super) struct Record {
     kept: VecDeque<Kept>,
     kept_bytes: usize,
@@ -72,7 +71,6 @@ pub(super) struct Record {
 }
 
 /// What the events of one batch have in common.
-#[derive(Debug)]
 pub(super) struct Call {
     pub(super) pixel_id: String,
     pub(super) request: u64,
@@ -80,7 +78,6 @@ pub(super) struct Call {
     pub(super) test_event_code: Option<String>,
 }
 
-#[derive(Debug)]
 struct Kept {
     call: Arc<Call>,
     json: Box<str>,

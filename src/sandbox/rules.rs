@@ -143,12 +143,12 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// An event that was marked to be refused.
-    pub(super) fn poison() -> Self {
+    /// An event that was marked to be refused, with a text that blames the event at `index`.
+    pub(super) fn poison(index: usize) -> Self {
         Self {
             sub_code: 2_804_007,
             title: "Invalid Event",
-            detail: "The event is not valid".to_owned(),
+            detail: format!("Param \"{}\" is not a valid event", Place::Event(index)),
         }
     }
 

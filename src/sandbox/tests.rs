@@ -366,3 +366,23 @@ async fn a_body_beyond_the_limit_is_not_read() {
         Answer::Other(413, String::new())
     );
 }
+
+#[tokio::test]
+async fn the_reading_pages_can_be_mounted_alone() {
+    let served = Served::start().await;
+    served.send(&[event("a")]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = served.sandbox.reading_router();
+    let mut server = JoinSet::new();
+    server.spawn(async move { axum::serve(listener, router).await });
+    let status = async |path: &str| {
+        let response = served.client.get(format!("{url}{path}")).send().await;
+        response.unwrap().status().as_u16()
+    };
+    assert_eq!(status("/sandbox/events").await, 200);
+    assert_eq!(status("/sandbox/stats").await, 200);
+    assert_eq!(status("/sandbox/events?limit=many").await, 400);
+    assert_eq!(status("/sandbox/faults").await, 404);
+    assert_eq!(status("/v26.0/11/events").await, 404);
+}

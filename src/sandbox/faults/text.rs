@@ -15,7 +15,7 @@
 //! block=10m                   short for throttle=368:10m:none
 //! token_dead   token_dead=500   no_permission   pixel_gone
 //! reduce=500   too_large=100000   short_count   zero_count
-//! poison=Some Event           events of that name are refused
+//! poison=Some Event           events of that name are refused, with a text that blames any event of the batch
 //! usage_app=80   usage_business=96   usage_account=10.5
 //! next:status=503   next:ok   the next calls, one item each, in this order
 //! 123456789012345/hang        any of these, for one pixel

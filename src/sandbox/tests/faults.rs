@@ -113,6 +113,7 @@ async fn a_call_that_hangs_is_never_answered() {
                     stats.faults.contains_key(fault.name()) && stats.accepted == taken
                 })
                 .await;
+            assert_eq!(served.sandbox.stats().in_flight, 1);
             served.shutdown.cancel();
         });
         assert!(is_reset(&answered.unwrap_err()), "{fault:?}");
