@@ -7,3 +7,4 @@ pub mod clock;
 pub mod config;
 pub mod map;
 pub mod telemetry;
+pub mod sandbox;
