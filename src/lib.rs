@@ -7,4 +7,5 @@ pub mod clock;
 pub mod config;
 pub mod select;
 pub mod map;
+pub mod sync;
 pub mod telemetry;

@@ -125,11 +125,7 @@ fn flag(
     json::key(out, &json::encoded_key(field.meta_key()));
     let before = out.len();
     json::integer(out, allowed.into());
-    let sent = Sent {
-        normalised: None,
-        json: out.get(before..).unwrap_or_default(),
-        rule: "flag",
-    };
+    let sent = Sent::plain(out, before, "flag");
     recorder.sent(name, source, sent);
 }
 
@@ -175,11 +171,7 @@ fn slot(
         return;
     };
     json::text(out, value.trim());
-    let sent = Sent {
-        normalised: None,
-        json: out.get(before..).unwrap_or_default(),
-        rule: "text",
-    };
+    let sent = Sent::plain(out, before, "text");
     recorder.sent(Field::AppData(field.meta_key()), source, sent);
 }
 
@@ -220,11 +212,7 @@ fn text(
     json::key(out, &json::encoded_key(field.meta_key()));
     let before = out.len();
     json::text(out, text.trim());
-    let sent = Sent {
-        normalised: None,
-        json: out.get(before..).unwrap_or_default(),
-        rule: "text",
-    };
+    let sent = Sent::plain(out, before, "text");
     recorder.sent(name, source, sent);
 }
 
@@ -259,11 +247,7 @@ fn texts(
         return recorder.dropped(name, source, DropReason::NotAText);
     }
     out.push(b']');
-    let sent = Sent {
-        normalised: None,
-        json: out.get(before..).unwrap_or_default(),
-        rule: "list of texts",
-    };
+    let sent = Sent::plain(out, before, "list of texts");
     recorder.sent(name, source, sent);
 }
 
@@ -276,7 +260,10 @@ mod tests {
     fn app(fields: &[(AppField, &str)]) -> AppConfig {
         let expr = |path: &str| ValueExpr::path(Path::parse(path).unwrap());
         AppConfig {
-            fields: fields.iter().map(|(field, path)| (*field, expr(path))).collect(),
+            fields: fields
+                .iter()
+                .map(|(field, path)| (*field, expr(path)))
+                .collect(),
         }
     }
 
@@ -349,6 +336,9 @@ mod tests {
             (AppField::VendorId, "user_properties.v"),
         ]);
         let text = written(event, &app).unwrap();
-        assert!(text.ends_with(r#","vendor_id":"7","url_schemes":["a","b"]}"#), "{text}");
+        assert!(
+            text.ends_with(r#","vendor_id":"7","url_schemes":["a","b"]}"#),
+            "{text}"
+        );
     }
 }

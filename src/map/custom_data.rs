@@ -8,7 +8,6 @@
 //! `$quantity`, else `$revenue`, and `$currency`. A `value` without a currency is withheld, since Meta
 //! refuses the event that carries one.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use crate::config::{CustomValue, Properties};
@@ -26,10 +25,8 @@ mod standard;
 mod typed;
 
 use contents::Items;
-use standard::Kind;
+use standard::{Kind, kind_of};
 use typed::Guard;
-
-pub(super) use standard::kind_of;
 
 /// The section whose members are the event's own properties.
 const SECTION: &str = "event_properties";
@@ -105,8 +102,10 @@ impl CustomData {
                 sources.insert(name, source.clone());
             }
         }
-        let allow_personal: HashSet<Box<str>> =
-            allow_personal_data.iter().map(|name| name.as_str().into()).collect();
+        let allow_personal: HashSet<Box<str>> = allow_personal_data
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect();
         let mut fields: Vec<CustomField> = sources
             .into_iter()
             .map(|(name, source)| CustomField {
@@ -198,11 +197,7 @@ impl CustomData {
                 Ok(_) => recorder.sent(
                     Field::Property(name),
                     source,
-                    Sent {
-                        normalised: None,
-                        json: out.get(before..).unwrap_or_default(),
-                        rule: rule_of(kind_of(name)),
-                    },
+                    Sent::plain(out, before, rule_of(kind_of(name))),
                 ),
                 Err(reason) => {
                     out.truncate(start);
@@ -230,12 +225,52 @@ impl CustomData {
         recorder.sent(
             Field::CustomData("num_items"),
             Source::made(),
-            Sent {
-                normalised: None,
-                json: out.get(before..).unwrap_or_default(),
-                rule: "sum of the quantities in contents",
-            },
+            Sent::plain(out, before, "sum of the quantities in contents"),
         );
+    }
+}
+
+/// Whether a field is one of Meta's.
+pub(super) fn is_standard(name: &str) -> bool {
+    kind_of(name).is_some()
+}
+
+/// Whether a field can be made from its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// As far as can be known.
+    Well,
+    /// A list of objects for a field that takes a single value.
+    NoList,
+    /// A list of objects without `id` for a field whose items need one.
+    NoId,
+    /// A fixed value that the field does not take.
+    Constant(DropReason),
+}
+
+/// Judges the source of a field.
+pub(super) fn fit(name: &str, source: &CustomValue) -> Fit {
+    match (kind_of(name), source) {
+        (Some(Kind::Contents | Kind::Ids), CustomValue::Each { members, .. }) => {
+            if members.contains_key("id") {
+                Fit::Well
+            } else {
+                Fit::NoId
+            }
+        }
+        (Some(_), CustomValue::Each { .. }) => Fit::NoList,
+        (None, CustomValue::Each { .. }) => Fit::Well,
+        (kind, CustomValue::Value(expr)) => {
+            let Some(constant) = &expr.default else {
+                return Fit::Well;
+            };
+            let mut out = Vec::new();
+            let value = constant.json();
+            match write_values(&mut out, name, kind, Guard::Nothing, &[value], false) {
+                Ok(_) => Fit::Well,
+                Err(reason) => Fit::Constant(reason),
+            }
+        }
     }
 }
 
@@ -338,15 +373,24 @@ impl<R: Recorder> Writer<'_, '_, R> {
                         &mut items,
                     ),
                     Some(Kind::Ids) => {
-                        let id = members.get("id").or_else(|| members.values().next());
-                        let id = id.and_then(|expr| expr.first_in(element));
-                        write_id(out, &field.name, id.map(|id| id.value), field.guard, &mut items);
+                        let id = members.get("id").and_then(|expr| expr.first_in(element));
+                        write_id(
+                            out,
+                            &field.name,
+                            id.map(|id| id.value),
+                            field.guard,
+                            &mut items,
+                        );
                     }
                     _ => contents::write_object(out, element, members, field.guard, &mut items),
                 });
             }
             out.push(b']');
-            if items.written == 0 { Err(DropReason::NoItems) } else { Ok(()) }
+            if items.written == 0 {
+                Err(DropReason::NoItems)
+            } else {
+                Ok(())
+            }
         });
         self.note_refused(field, source, &items);
         items
@@ -366,11 +410,7 @@ impl<R: Recorder> Writer<'_, '_, R> {
         let name = Field::CustomData(&field.name);
         match written {
             Ok(()) => {
-                let sent = Sent {
-                    normalised: None,
-                    json: self.out.get(before..).unwrap_or_default(),
-                    rule: rule_of(field.kind),
-                };
+                let sent = Sent::plain(self.out, before, rule_of(field.kind));
                 self.recorder.sent(name, source, sent);
             }
             Err(reason) => {

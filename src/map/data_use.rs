@@ -43,17 +43,21 @@ pub(super) fn write(
     let (country, state) = place(limit, event);
     json::key(out, "\"data_processing_options\":[\"LDU\"]");
     for (key, name, number) in [
-        ("\"data_processing_options_country\":", "data_processing_options_country", country),
-        ("\"data_processing_options_state\":", "data_processing_options_state", state),
+        (
+            "\"data_processing_options_country\":",
+            "data_processing_options_country",
+            country,
+        ),
+        (
+            "\"data_processing_options_state\":",
+            "data_processing_options_state",
+            state,
+        ),
     ] {
         json::key(out, key);
         let before = out.len();
         json::integer(out, number.into());
-        let sent = Sent {
-            normalised: None,
-            json: out.get(before..).unwrap_or_default(),
-            rule: "limited data use",
-        };
+        let sent = Sent::plain(out, before, "limited data use");
         recorder.sent(Field::Event(name), Source::made(), sent);
     }
 }
@@ -61,25 +65,25 @@ pub(super) fn write(
 fn place(limit: &LimitedDataUse, event: &Event<'_>) -> (u32, u32) {
     let country = match limit.country {
         LimitedDataUsePlace::Code(code) => code,
-        LimitedDataUsePlace::FromEvent => country(event),
+        LimitedDataUsePlace::FromEvent => country_of(event),
     };
     let state = match limit.state {
         LimitedDataUsePlace::Code(code) => code,
         // `Florida` is also a department of Uruguay.
-        LimitedDataUsePlace::FromEvent if country(event) == UNITED_STATES => state(event),
+        LimitedDataUsePlace::FromEvent if country_of(event) == UNITED_STATES => state_of(event),
         LimitedDataUsePlace::FromEvent => GEOLOCATE,
     };
     (country, state)
 }
 
-fn country(event: &Event<'_>) -> u32 {
-    match text(event.field("country")).and_then(|text| normalize::country_code(&text)) {
+fn country_of(event: &Event<'_>) -> u32 {
+    match text(event.field("country")).and_then(|text| normalize::country::code(&text)) {
         Some("us") => UNITED_STATES,
         _ => GEOLOCATE,
     }
 }
 
-fn state(event: &Event<'_>) -> u32 {
+fn state_of(event: &Event<'_>) -> u32 {
     let Some(region) = text(event.field("region")) else {
         return GEOLOCATE;
     };

@@ -98,7 +98,10 @@ fn fraction(rest: &mut &[u8]) -> Option<i64> {
     let Some(after) = rest.strip_prefix(b".") else {
         return Some(0);
     };
-    let count = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let count = after
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     if count > 9 {
         return None;
     }
@@ -123,7 +126,11 @@ fn offset_minutes(rest: &[u8]) -> Option<i64> {
     if rest.first() == Some(&b':') {
         take(&mut rest, b":")?;
     }
-    let minutes = if rest.is_empty() { 0 } else { digits(&mut rest, 2)? };
+    let minutes = if rest.is_empty() {
+        0
+    } else {
+        digits(&mut rest, 2)?
+    };
     (rest.is_empty() && hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes))
 }
 

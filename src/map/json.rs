@@ -21,6 +21,14 @@ pub(super) fn key(out: &mut Vec<u8>, encoded: &str) {
     out.extend_from_slice(encoded.as_bytes());
 }
 
+/// Begins a member whose name needs no escape.
+pub(super) fn plain_key(out: &mut Vec<u8>, name: &str) {
+    separate(out);
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
 /// Writes the comma before an element or a member, unless it is the first.
 pub(super) fn separate(out: &mut Vec<u8>) {
     // A string ends with a quote, so these two bytes can only have opened a list or an object.
@@ -140,7 +148,11 @@ impl<'e> Copier<'_, 'e> {
         }
         self.take(1);
         self.out.push(close);
-        if written { Copied::Written } else { Copied::Nothing }
+        if written {
+            Copied::Written
+        } else {
+            Copied::Nothing
+        }
     }
 
     fn member(&mut self) -> Copied {

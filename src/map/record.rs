@@ -5,6 +5,7 @@
 //! explanation cannot disagree with what is sent.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::config::fields::UserDataField;
@@ -98,6 +99,24 @@ pub struct Sent<'a> {
     pub rule: &'static str,
 }
 
+impl<'a> Sent<'a> {
+    /// A value that was not hashed: what was written from a place on.
+    pub(super) fn plain(out: &'a [u8], from: usize, rule: &'static str) -> Self {
+        Self {
+            normalised: None,
+            json: out.get(from..).unwrap_or_default(),
+            rule,
+        }
+    }
+}
+
+impl fmt::Debug for Sent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The values are personal data.
+        write!(f, "Sent({})", self.rule)
+    }
+}
+
 /// Is told of each field.
 pub trait Recorder {
     /// A value of a field went out; called once per value of a list.
@@ -110,6 +129,9 @@ pub trait Recorder {
     fn absent(&mut self, field: Field<'_>, expr: &ValueExpr);
 }
 
+/// The metric label of events that the event table does not name.
+pub const OTHER: &str = "other";
+
 /// What metrics need to know of one event.
 #[derive(Debug, Default)]
 pub struct Notes {
@@ -121,7 +143,7 @@ pub struct Notes {
 impl Notes {
     /// The event's name as a metric label: a name of the event table, or `other`.
     pub fn label(&self) -> &str {
-        self.label.as_deref().unwrap_or(crate::select::OTHER)
+        self.label.as_deref().unwrap_or(OTHER)
     }
 
     /// The customer information fields that the mapped event carries, by Meta's keys.
@@ -153,7 +175,11 @@ impl Recorder for Notes {
     fn dropped(&mut self, field: Field<'_>, _: Source<'_>, reason: DropReason) {
         let label = field.label();
         // A list of a thousand bad values is one loss of that field.
-        if !self.dropped.iter().any(|noted| noted.0 == label && noted.1 == reason) {
+        if !self
+            .dropped
+            .iter()
+            .any(|noted| noted.0 == label && noted.1 == reason)
+        {
             self.dropped.push((label, reason));
         }
     }

@@ -100,7 +100,14 @@ impl Carried {
     pub(super) fn is_sufficient(self) -> bool {
         use UserDataField as F;
         const TOO_WEAK: [Carried; 4] = [
-            Carried::of(&[F::City, F::Country, F::State, F::ZipCode, F::Gender, F::ClientUserAgent]),
+            Carried::of(&[
+                F::City,
+                F::Country,
+                F::State,
+                F::ZipCode,
+                F::Gender,
+                F::ClientUserAgent,
+            ]),
             Carried::of(&[F::DateOfBirth, F::ClientUserAgent]),
             Carried::of(&[F::FirstName, F::Gender]),
             Carried::of(&[F::LastName, F::Gender]),
@@ -144,7 +151,9 @@ impl UserData {
         let context = Context {
             calling_code: match &reading.calling_code {
                 Some(CallingCode::Fixed(code)) => Some(code),
-                Some(CallingCode::FromCountry) => country.and_then(normalize::calling_code),
+                Some(CallingCode::FromCountry) => {
+                    country.and_then(normalize::country::calling_code)
+                }
                 None => None,
             },
             country,
@@ -181,7 +190,11 @@ impl UserData {
             .iter()
             .find(|(field, _, _)| *field == UserDataField::Country)
             .and_then(|(_, _, expr)| expr.first(event));
-        let code = |value: Json<'_>| value.as_str().and_then(|text| normalize::country_code(&text));
+        let code = |value: Json<'_>| {
+            value
+                .as_str()
+                .and_then(|text| normalize::country::code(&text))
+        };
         mapped
             .and_then(|found| code(found.value))
             .or_else(|| event.field("country").and_then(code))
@@ -256,7 +269,12 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
         }
         match normalize::normalize(self.field, &text, self.context) {
             Ok(Normalized::ToHash { first, second }) => {
-                self.hash(source, Hashed::of(&first), Some(&first), "normalised and hashed");
+                self.hash(
+                    source,
+                    Hashed::of(&first),
+                    Some(&first),
+                    "normalised and hashed",
+                );
                 if let Some(second) = second {
                     let rule = "second form, as Meta's libraries hash it";
                     self.hash(source, Hashed::of(&second), Some(&second), rule);
@@ -275,7 +293,13 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
         }
     }
 
-    fn hash(&mut self, source: Source<'_>, hash: Hashed, normalised: Option<&str>, rule: &'static str) {
+    fn hash(
+        &mut self,
+        source: Source<'_>,
+        hash: Hashed,
+        normalised: Option<&str>,
+        rule: &'static str,
+    ) {
         if self.written >= MOST_VALUES {
             return self.drop(source, DropReason::TooMany);
         }
@@ -307,7 +331,8 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
             json,
             rule,
         };
-        self.recorder.sent(Field::UserData(self.field), source, sent);
+        self.recorder
+            .sent(Field::UserData(self.field), source, sent);
     }
 
     fn drop(&mut self, source: Source<'_>, reason: DropReason) {
@@ -340,7 +365,17 @@ mod tests {
         for (fields, sufficient) in [
             (&[][..], false),
             (&[F::ClientUserAgent], false),
-            (&[F::City, F::State, F::ZipCode, F::Country, F::Gender, F::ClientUserAgent], false),
+            (
+                &[
+                    F::City,
+                    F::State,
+                    F::ZipCode,
+                    F::Country,
+                    F::Gender,
+                    F::ClientUserAgent,
+                ],
+                false,
+            ),
             (&[F::DateOfBirth, F::ClientUserAgent], false),
             (&[F::FirstName, F::Gender], false),
             (&[F::LastName], false),
@@ -353,14 +388,21 @@ mod tests {
             (&[F::ClickId], true),
             (&[F::BrowserId, F::ClientUserAgent], true),
         ] {
-            assert_eq!(Carried::of(fields).is_sufficient(), sufficient, "{fields:?}");
+            assert_eq!(
+                Carried::of(fields).is_sufficient(),
+                sufficient,
+                "{fields:?}"
+            );
         }
     }
 
     #[track_caller]
     fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> Notes {
         let expr = ValueExpr {
-            paths: paths.iter().map(|path| Path::parse(path).unwrap()).collect(),
+            paths: paths
+                .iter()
+                .map(|path| Path::parse(path).unwrap())
+                .collect(),
             default: None,
         };
         let event = Event::decode(event.as_bytes()).unwrap();
@@ -371,9 +413,8 @@ mod tests {
         };
         let (mut out, mut notes) = (Vec::new(), Notes::default());
         let moment = UnixMillis(1_795_197_849_412);
-        UserData::compile([(field, expr)]).write(
-            &mut out, &event, &reading, moment, moment, &mut notes,
-        );
+        UserData::compile([(field, expr)])
+            .write(&mut out, &event, &reading, moment, moment, &mut notes);
         let expected = expected
             .split(' ')
             .map(|part| match part.strip_prefix('#') {
@@ -391,9 +432,17 @@ mod tests {
     #[test]
     fn one_value_is_a_text_and_several_are_a_list() {
         let email = |event: &str, expected: &str| {
-            check(UserDataField::Email, &["user_properties.email"], event, expected)
+            check(
+                UserDataField::Email,
+                &["user_properties.email"],
+                event,
+                expected,
+            )
         };
-        email(r#"{"user_properties":{"email":"A@b.de"}}"#, "\"em\": #a@b.de");
+        email(
+            r#"{"user_properties":{"email":"A@b.de"}}"#,
+            "\"em\": #a@b.de",
+        );
         email(
             r#"{"user_properties":{"email":["a@b.de","",null,"A@B.DE ","c@d.fr"]}}"#,
             "\"em\":[ #a@b.de , #c@d.fr ]",

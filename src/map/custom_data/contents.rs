@@ -8,8 +8,8 @@ use crate::map::personal;
 use crate::path::ValueExpr;
 
 use super::number;
-use super::typed::{self, Guard};
 use super::standard::DELIVERY_CATEGORIES;
+use super::typed::{self, Guard};
 
 /// How a member of an item is called, and where it is in the element. `None`: under its own name.
 pub(super) type Shape<'s> = Option<&'s BTreeMap<String, ValueExpr>>;
@@ -26,7 +26,13 @@ pub(super) struct Items {
 }
 
 /// Writes one item of `contents`: an object with an `id` and a `quantity`, by default 1.
-pub(super) fn write_content(out: &mut Vec<u8>, element: Json<'_>, shape: Shape<'_>, guard: Guard, items: &mut Items) {
+pub(super) fn write_content(
+    out: &mut Vec<u8>,
+    element: Json<'_>,
+    shape: Shape<'_>,
+    guard: Guard,
+    items: &mut Items,
+) {
     let start = out.len();
     json::separate(out);
     match content(out, &Element::new(element, shape), guard) {
@@ -45,7 +51,13 @@ pub(super) fn write_content(out: &mut Vec<u8>, element: Json<'_>, shape: Shape<'
 }
 
 /// Writes an object of the operator's own shape; one without a single member is left out.
-pub(super) fn write_object(out: &mut Vec<u8>, element: Json<'_>, shape: &BTreeMap<String, ValueExpr>, guard: Guard, items: &mut Items) {
+pub(super) fn write_object(
+    out: &mut Vec<u8>,
+    element: Json<'_>,
+    shape: &BTreeMap<String, ValueExpr>,
+    guard: Guard,
+    items: &mut Items,
+) {
     let start = out.len();
     json::separate(out);
     out.push(b'{');
@@ -86,7 +98,10 @@ impl<'e, 's> Element<'e, 's> {
 
     fn get(&self, name: &str) -> Option<Json<'_>> {
         match self.shape {
-            Some(shape) => shape.get(name)?.first_in(self.element).map(|found| found.value),
+            Some(shape) => shape
+                .get(name)?
+                .first_in(self.element)
+                .map(|found| found.value),
             None => self
                 .members
                 .iter()

@@ -56,7 +56,10 @@ fn plain(text: &str) -> Option<String> {
     };
     let point = if fraction.is_empty() { "" } else { "." };
     let number = format!("{sign}{whole}{point}{fraction}");
-    number.parse::<f64>().is_ok_and(f64::is_finite).then_some(number)
+    number
+        .parse::<f64>()
+        .is_ok_and(f64::is_finite)
+        .then_some(number)
 }
 
 /// `-0` is zero, and not negative.
@@ -79,7 +82,11 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Option<&str>) {
-        assert_eq!(number(Json::of_valid_text(text)).as_deref(), expected, "{text}");
+        assert_eq!(
+            number(Json::of_valid_text(text)).as_deref(),
+            expected,
+            "{text}"
+        );
     }
 
     #[test]
@@ -99,8 +106,24 @@ mod tests {
     #[test]
     fn refuses_what_would_have_to_be_guessed() {
         for text in [
-            "\"1,234.50\"", "\"19,90\"", "\"$5\"", "\"5 €\"", "\"1e3\"", "\"NaN\"", "\"Infinity\"",
-            "\"-inf\"", "\"\"", "\".\"", "\"-\"", "\"1.2.3\"", "\"--1\"", "\"0x10\"", "\"１２\"", "true", "[1]", "{}",
+            "\"1,234.50\"",
+            "\"19,90\"",
+            "\"$5\"",
+            "\"5 €\"",
+            "\"1e3\"",
+            "\"NaN\"",
+            "\"Infinity\"",
+            "\"-inf\"",
+            "\"\"",
+            "\".\"",
+            "\"-\"",
+            "\"1.2.3\"",
+            "\"--1\"",
+            "\"0x10\"",
+            "\"１２\"",
+            "true",
+            "[1]",
+            "{}",
         ] {
             check(text, None);
         }
@@ -133,7 +156,11 @@ mod tests {
             ("5", "0", Some("0")),
             ("1e2", "3", None),
         ] {
-            assert_eq!(product(left, right).as_deref(), expected, "{left} × {right}");
+            assert_eq!(
+                product(left, right).as_deref(),
+                expected,
+                "{left} × {right}"
+            );
         }
     }
 }

@@ -16,7 +16,10 @@ type Amount<'e> = (Source<'e>, Result<Cow<'e, str>, DropReason>);
 pub(super) fn amount<'e>(event: &Event<'e>) -> Option<Amount<'e>> {
     if let Some(price) = find(event, "$price", "price") {
         let quantity = find(event, "$quantity", "quantity");
-        return Some((Source::at("$price × $quantity", price), times(price, quantity)));
+        return Some((
+            Source::at("$price × $quantity", price),
+            times(price, quantity),
+        ));
     }
     let revenue = find(event, "$revenue", "revenue")?;
     let amount = number::number(revenue).ok_or(DropReason::NotANumber);
@@ -57,7 +60,9 @@ mod tests {
         let event = Event::decode(text.as_bytes()).unwrap();
         let amount = amount(&event).map(|(_, amount)| amount);
         assert_eq!(
-            amount.as_ref().map(|amount| amount.as_deref().map_err(|why| *why)),
+            amount
+                .as_ref()
+                .map(|amount| amount.as_deref().map_err(|why| *why)),
             expected,
             "{properties}"
         );

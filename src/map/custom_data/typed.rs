@@ -53,8 +53,7 @@ pub(super) fn count(out: &mut Vec<u8>, value: Json<'_>) -> Written {
 pub(super) fn currency(out: &mut Vec<u8>, value: Json<'_>) -> Written {
     let text = value.as_str().ok_or(DropReason::UnknownCurrency)?;
     let code = text.trim().to_ascii_uppercase();
-    let currency =
-        iso_currency::Currency::from_code(&code).ok_or(DropReason::UnknownCurrency)?;
+    let currency = iso_currency::Currency::from_code(&code).ok_or(DropReason::UnknownCurrency)?;
     json::text(out, currency.code());
     Ok(())
 }
@@ -188,7 +187,11 @@ mod tests {
     fn dates_are_real() {
         check(date, "\"2026-11-20\"", Ok("\"2026-11-20\""));
         check(date, "20261120", Ok("\"20261120\""));
-        check(date, "\"2026-11-20T10:00:00+01:00\"", Ok("\"2026-11-20T10:00:00+01:00\""));
+        check(
+            date,
+            "\"2026-11-20T10:00:00+01:00\"",
+            Ok("\"2026-11-20T10:00:00+01:00\""),
+        );
         check(date, "\"2026-02-30\"", Err(DropReason::NotADate));
         check(date, "\"soon\"", Err(DropReason::NotADate));
         check(date, "\"ééééé\"", Err(DropReason::NotADate));
