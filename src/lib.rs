@@ -6,4 +6,5 @@ pub mod outcome;
 pub mod clock;
 pub mod config;
 pub mod map;
+pub mod ingest;
 pub mod telemetry;

@@ -1,0 +1,4 @@
+//! HTTP in.
+
+pub mod auth;
+pub mod decode;
