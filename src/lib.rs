@@ -6,4 +6,6 @@ pub mod outcome;
 pub mod clock;
 pub mod config;
 pub mod map;
+pub mod sync;
+pub mod queue;
 pub mod telemetry;
