@@ -6,5 +6,7 @@ pub mod outcome;
 pub mod clock;
 pub mod config;
 pub mod map;
+pub mod sync;
+pub mod queue;
 pub mod ingest;
 pub mod telemetry;
