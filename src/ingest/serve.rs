@@ -5,7 +5,6 @@
 //! kernel's queue. On shutdown nothing new is accepted, requests under way are answered, and what is
 //! not answered by the end of the grace is cut off.
 
-use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
