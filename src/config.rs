@@ -18,7 +18,16 @@ use url::Url;
 
 use crate::path::{Path, ValueExpr};
 
+pub mod load;
 pub mod fields;
+mod keys;
+mod values;
+mod expressions;
+mod secrets;
+mod stages;
+mod syncs;
+mod rule_tests;
+mod effective;
 
 use fields::UserDataField;
 
