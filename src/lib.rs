@@ -11,3 +11,4 @@ pub mod sync;
 pub mod queue;
 pub mod ingest;
 pub mod telemetry;
+pub mod admin;

@@ -171,12 +171,6 @@ impl Held {
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
-
-    /// How much of the shared memory they hold.
-    #[cfg(test)]
-    fn charged(&self) -> usize {
-        self.charge.granted.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
-    }
 }
 
 /// A part of the budget, given back when dropped.
@@ -238,5 +232,161 @@ async fn next_data(body: &mut Body) -> Result<Option<Bytes>, BodyError> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io::Write;
+    use std::task::{Context, Poll};
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use hyper::body::{Frame, SizeHint};
+
+    use super::*;
+
+    /// Sends its frames, each after a pause, and then ends or hangs.
+    struct Frames {
+        frames: VecDeque<Bytes>,
+        announced: Option<u64>,
+        then: Then,
+    }
+
+    #[derive(Clone, Copy)]
+    enum Then {
+        End,
+        Break,
+        Hang,
+    }
+
+    impl HttpBody for Frames {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            match (self.frames.pop_front(), self.then) {
+                (Some(data), _) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                (None, Then::End) => Poll::Ready(None),
+                (None, Then::Break) => Poll::Ready(Some(Err(std::io::ErrorKind::NotFound.into()))),
+                (None, Then::Hang) => Poll::Pending,
+            }
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.announced.map_or_else(SizeHint::default, SizeHint::with_exact)
+        }
+    }
+
+    fn frames(frames: &[&[u8]], then: Then) -> Body {
+        Body::new(Frames {
+            frames: frames.iter().map(|data| Bytes::copy_from_slice(data)).collect(),
+            announced: None,
+            then,
+        })
+    }
+
+    fn encoded(value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_ENCODING, value.parse().unwrap());
+        headers
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, BodyError> {
+        let held = BodyReader::new(100).read(headers, body).await?;
+        Ok(held.as_bytes().to_vec())
+    }
+
+    const TOO_LARGE: BodyError = BodyError::TooLarge { max_body: 100 };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plain_body_is_read_within_its_bounds() {
+        let none = HeaderMap::new();
+        let long = [b'x'; 100];
+        for (body, expected) in [
+            (frames(&[], Then::End), Ok(&b""[..])),
+            (frames(&[b"ab"], Then::End), Ok(b"ab")),
+            (frames(&[b"ab", b"", b"cd", b"e"], Then::End), Ok(b"abcde")),
+            (frames(&[&long], Then::End), Ok(&long)),
+            (frames(&[&long, b"x"], Then::Hang), Err(TOO_LARGE)),
+            (frames(&[b"ab"], Then::Break), Err(BodyError::Incomplete)),
+            (frames(&[b"ab"], Then::Hang), Err(BodyError::TooSlow)),
+            (frames(&[], Then::Hang), Err(BodyError::TooSlow)),
+        ] {
+            assert_eq!(read(&none, body).await, expected.map(<[u8]>::to_vec));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_announced_too_large_is_not_waited_for() {
+        let body = Body::new(Frames {
+            frames: VecDeque::new(),
+            announced: Some(101),
+            then: Then::Hang,
+        });
+        assert_eq!(read(&HeaderMap::new(), body).await, Err(TOO_LARGE));
+    }
+
+    #[tokio::test]
+    async fn gzip_is_unfolded_up_to_the_limit() {
+        let text = b"some text that is folded";
+        let two_members = [gzip(b"one "), gzip(b"two")].concat();
+        let folded = gzip(text);
+        let garbled = folded.iter().map(|byte| byte ^ 0x55).collect::<Vec<_>>();
+        for (header, body, expected) in [
+            ("gzip", folded.clone(), Ok(&text[..])),
+            ("GZIP", folded.clone(), Ok(text)),
+            ("x-gzip", folded.clone(), Ok(text)),
+            ("identity", text.to_vec(), Ok(text)),
+            ("gzip", two_members, Ok(b"one two")),
+            ("gzip", gzip(&[0; 100]), Ok(&[0; 100])),
+            ("gzip", gzip(&[0; 101]), Err(TOO_LARGE)),
+            ("gzip", text.to_vec(), Err(BodyError::BrokenGzip)),
+            ("gzip", garbled, Err(BodyError::BrokenGzip)),
+            ("gzip", folded[..20].to_vec(), Err(BodyError::BrokenGzip)),
+            ("gzip", [&folded[..], b"more"].concat(), Err(BodyError::BrokenGzip)),
+            ("gzip", Vec::new(), Err(BodyError::BrokenGzip)),
+            ("br", folded.clone(), Err(BodyError::UnknownEncoding)),
+            ("gzip, gzip", folded, Err(BodyError::UnknownEncoding)),
+        ] {
+            let found = read(&encoded(header), Body::from(body)).await;
+            assert_eq!(found, expected.map(<[u8]>::to_vec), "{header}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bomb_is_not_unfolded_past_the_limit() {
+        let max_body = 1 << 20;
+        // Little more than the limit: to unfold further would be `Busy`.
+        let reader = BodyReader::with_budget(max_body, 2 * max_body);
+        let bomb = gzip(&vec![0; 50 << 20]);
+        let refused = reader.read(&encoded("gzip"), Body::from(bomb)).await;
+        assert_eq!(refused.unwrap_err(), BodyError::TooLarge { max_body });
+    }
+
+    #[tokio::test]
+    async fn all_bodies_share_one_budget_and_give_it_back() {
+        let reader = BodyReader::with_budget(100, 150);
+        let none = HeaderMap::new();
+        let body = || frames(&[&[b'x'; 60], &[b'x'; 40]], Then::End);
+        let held = reader.read(&none, body()).await.unwrap();
+        assert_eq!(
+            reader.read(&none, body()).await.unwrap_err(),
+            BodyError::Busy
+        );
+        let small = reader.read(&none, Body::from("x")).await.unwrap();
+        drop((held, small));
+        assert_eq!(reader.budget.available_permits(), 150);
+        assert!(reader.read(&none, body()).await.is_ok());
     }
 }

@@ -93,6 +93,18 @@ impl LaneState {
         Self::paused,
         Self::draining,
     ];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::running => "running",
+            Self::backing_off => "backing_off",
+            Self::throttled => "throttled",
+            Self::blocked => "blocked",
+            Self::paused => "paused",
+            Self::draining => "draining",
+        }
+    }
 }
 
 impl EncodeLabelValue for SyncName {

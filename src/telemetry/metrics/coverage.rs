@@ -17,7 +17,7 @@ use crate::config::fields::UserDataField;
 use crate::telemetry::metrics::registered;
 
 /// The label of events that the event table does not name.
-pub const OTHER: &str = "other";
+const OTHER: &str = "other";
 
 /// The counters of one sync's mapping.
 pub struct Coverage {
@@ -36,8 +36,8 @@ struct EventCoverage {
 }
 
 impl Coverage {
-    /// Counts a mapped event and the fields of `user_data` that it carries. `event` is Amplitude's
-    /// name of it.
+    /// Counts a mapped event and the fields of `user_data` that it carries. `event` is a name of the
+    /// event table; any other counts as `other`.
     pub fn mapped(&self, event: &str, carried: impl IntoIterator<Item = UserDataField>) {
         let coverage = self.named.get(event).unwrap_or(&self.other);
         coverage.mapped.inc();
@@ -49,14 +49,15 @@ impl Coverage {
                         .get_or_create_owned(&FieldLabels {
                             sync: self.sync.clone(),
                             event: Arc::clone(&coverage.event),
-                            field: field.mapping_name(),
+                            field: field.meta_key(),
                         })
                 })
                 .inc();
         }
     }
 
-    /// Counts a field that was left out of an event. `field` is a name of the configuration.
+    /// Counts a field that was left out of an event. `field` is a name of the configuration or of
+    /// Meta's, never one that an event brought.
     pub fn dropped(&self, field: &str, reason: &'static str) {
         self.families
             .dropped
