@@ -14,6 +14,7 @@
 
 use std::vec;
 
+use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use crate::event::Event;
@@ -62,9 +63,14 @@ pub enum NotJson {
     /// More after the end.
     #[error("the body goes on after its JSON ends, at byte {0}")]
     Trailing(usize),
-    /// One object, all brackets in place, and yet not JSON.
-    #[error("the body is an object, but not JSON")]
-    Malformed,
+    /// One object, all strings and brackets in place, and yet not JSON. Both count from 1.
+    #[error("the body is not JSON: it breaks in line {line} at column {column}")]
+    Malformed {
+        /// The line.
+        line: usize,
+        /// The byte in it.
+        column: usize,
+    },
     /// As `FreeMarker` prints numbers.
     #[error(
         "a number is written with thousands separators, as FreeMarker prints it: write ${{x?c}} \
@@ -133,6 +139,10 @@ fn split(body: &[u8]) -> Result<Rest<'_>, NotJson> {
             cursor.end()?;
             Ok(rest)
         }
+        // Hardly any event says the word, and looking for it is much faster than a walk.
+        Some(b'{') if memchr::memmem::find(body, b"\"events\"").is_none() => {
+            single(body).map(|event| Rest::One(Some(event)))
+        }
         Some(b'{') => match cursor.envelope()? {
             Some(rest) => {
                 cursor.end()?;
@@ -158,10 +168,18 @@ fn single(body: &[u8]) -> Result<Result<Event<'_>, Reason>, NotJson> {
         cursor.walk(Until::Closed)?;
         cursor.end()?;
         if reason == Reason::MalformedJson {
-            return Err(NotJson::Malformed);
+            return Err(where_it_breaks(body));
         }
     }
     Ok(event)
+}
+
+fn where_it_breaks(body: &[u8]) -> NotJson {
+    let error = serde_json::from_slice::<IgnoredAny>(body).err();
+    NotJson::Malformed {
+        line: error.as_ref().map_or(1, serde_json::Error::line),
+        column: error.as_ref().map_or(1, serde_json::Error::column),
+    }
 }
 
 /// Names the one mistake of a template that can be told from the bytes of a broken element.
@@ -499,10 +517,17 @@ mod tests {
             (b"{\"event_type\":\"\xff\",\"b\":[1", NotJson::Unclosed),
             (br#"{"event_type":"A"} {}"#, NotJson::Trailing(19)),
             (b"{\"event_type\":\"\xff\"}x", NotJson::Trailing(18)),
-            (br#"{"event_type":"A",}"#, NotJson::Malformed),
+            (
+                b"{\n\"event_type\":\"A\",}",
+                NotJson::Malformed {
+                    line: 2,
+                    column: 18,
+                },
+            ),
             (br#"{"event_type":"A" "b":1}"#, NotJson::Stray(18)),
-            (b"{a:1}", NotJson::Stray(1)),
+            (b"{a:1}", NotJson::Malformed { line: 1, column: 2 }),
             (br#"{"a" 1}"#, NotJson::Stray(5)),
+            (br#"{a:1,"events":[]}"#, NotJson::Stray(1)),
             (br#"{"a":1]"#, NotJson::Stray(6)),
             (br#"{"a":"say "hi""}"#, NotJson::Stray(11)),
             (br#"{"time":1,396,381,378,123}"#, NotJson::GroupedNumber),
