@@ -80,6 +80,13 @@ impl fmt::Display for SyncName {
     }
 }
 
+/// The key that these names lead to, each quoted where TOML wants it.
+pub fn key_of(names: &[&str]) -> String {
+    names
+        .iter()
+        .fold(String::new(), |at, name| values::join(&at, name))
+}
+
 /// Something wrong in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {

@@ -399,6 +399,9 @@ mod tests {
         .unwrap();
         let sync = &config.syncs[&SyncName::new("web").unwrap()];
         let names: Vec<&String> = sync.events.as_ref().unwrap().keys().collect();
-        assert_eq!(names, ["Größe ✓", "SIGN", "Sign Up", "a.b[0].C", "q\"q", "sign"]);
+        assert_eq!(
+            names,
+            ["Größe ✓", "SIGN", "Sign Up", "a.b[0].C", "q\"q", "sign"]
+        );
     }
 }
