@@ -6,4 +6,6 @@ pub mod outcome;
 pub mod clock;
 pub mod config;
 pub mod map;
+pub mod batch;
+pub mod deliver;
 pub mod telemetry;
