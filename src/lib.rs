@@ -6,6 +6,8 @@ pub mod outcome;
 pub mod clock;
 pub mod config;
 pub mod map;
+pub mod sync;
 pub mod batch;
+pub mod queue;
 pub mod deliver;
 pub mod telemetry;

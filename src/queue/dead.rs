@@ -1,0 +1,64 @@
+//! Dead letters: events that ended as `invalid`, `rejected` or `expired`, for the operator to judge.
+
+use crate::clock::UnixMillis;
+use crate::config::SyncName;
+use crate::outcome::Reason;
+
+/// An event that ended badly.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// Its number in the store.
+    pub id: i64,
+    /// The sync it was taken for.
+    pub sync: SyncName,
+    /// Why it ended; the reason tells the outcome.
+    pub reason: Reason,
+    /// Its name, where it is known.
+    pub event_name: Option<String>,
+    /// Its id, where it is known.
+    pub event_id: Option<String>,
+    /// Meta's code.
+    pub code: Option<i64>,
+    /// Meta's sub-code.
+    pub sub_code: Option<i64>,
+    /// Meta's trace id.
+    pub trace_id: Option<String>,
+    /// Meta's text, redacted.
+    pub message: Option<String>,
+    /// When it was taken.
+    pub taken_at: UnixMillis,
+    /// When it was first sent, if ever.
+    pub first_try: Option<UnixMillis>,
+    /// When it was last sent, if ever.
+    pub last_try: Option<UnixMillis>,
+    /// When it ended.
+    pub filed_at: UnixMillis,
+    /// The mapped event, if there is one.
+    pub json: Option<Vec<u8>>,
+}
+
+/// Which dead letters are meant; an empty filter means all.
+#[derive(Clone, Debug, Default)]
+pub struct DeadFilter {
+    /// Of this sync.
+    pub sync: Option<SyncName>,
+    /// With this reason.
+    pub reason: Option<Reason>,
+    /// With this event name.
+    pub event_name: Option<String>,
+    /// Filed at this moment or later.
+    pub filed_from: Option<UnixMillis>,
+    /// Filed before this moment.
+    pub filed_before: Option<UnixMillis>,
+    /// With this number.
+    pub id: Option<i64>,
+}
+
+/// What a retry did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retried {
+    /// Dead letters that are queued anew.
+    pub queued: u64,
+    /// Those that stay: never mapped, or too late for Meta by now.
+    pub kept: u64,
+}

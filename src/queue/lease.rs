@@ -1,0 +1,69 @@
+//! What is ready to be delivered, and what is out on lease.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::UnixMillis;
+
+/// The place of one queued event: a row of the store, and a position in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot {
+    pub(super) row: i64,
+    pub(super) position: u16,
+}
+
+/// An event that is out on lease: nobody else is handed it until it is settled or released.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// Where it is, for the settlement.
+    pub slot: Slot,
+    /// The mapped event: one JSON object.
+    pub body: Body,
+    /// Meta's event name.
+    pub event_name: Arc<str>,
+    /// When it must have been delivered: seconds since the epoch. The end of Meta's window or, if
+    /// it may have been taken by a request whose answer was lost, of the 48 hours after that.
+    pub deadline: i64,
+    /// When it was taken.
+    pub taken_at: UnixMillis,
+}
+
+/// The bytes of one event, shared with the row that they lie in.
+#[derive(Clone)]
+pub struct Body {
+    pub(super) row: Arc<[u8]>,
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        &self.row[self.start as usize..self.end as usize]
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.end - self.start)
+    }
+}
+
+/// Which events a lease takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Those whose window closes first.
+    MostUrgent,
+    /// One of each event name, the newest: for probing a paused lane. Looks at the newest 256 rows.
+    NewestOfEachName,
+}
+
+/// What is ready to be leased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Events.
+    pub events: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the oldest was taken.
+    pub oldest: Option<UnixMillis>,
+}

@@ -1,0 +1,70 @@
+//! Requests, and what their answers do to the events they carried.
+
+use crate::config::SyncName;
+use crate::outcome::Reason;
+
+use super::lease::Slot;
+
+/// A request to Meta, noted in the store before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryId(pub(super) i64);
+
+/// What an answered request does, in one transaction.
+#[derive(Debug)]
+pub struct Settlement {
+    /// The sync.
+    pub sync: SyncName,
+    /// The request that was answered; its record is closed.
+    pub delivery: Option<DeliveryId>,
+    /// How it was answered.
+    pub answer: Option<Answer>,
+    /// Events that end here.
+    pub ends: Vec<(Slot, End)>,
+    /// Events that become ready again. Those in neither list stay leased.
+    pub release: Vec<Slot>,
+}
+
+/// How an event on lease ends.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// Meta took it.
+    Delivered {
+        /// Meta counted fewer events than the request held.
+        short: bool,
+    },
+    /// Meta refused it.
+    Rejected(Refusal),
+}
+
+/// What Meta said of an event that it refused.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Why it ends as `rejected`.
+    pub reason: Reason,
+    /// Meta's code.
+    pub code: Option<i64>,
+    /// Meta's sub-code.
+    pub sub_code: Option<i64>,
+    /// Meta's trace id.
+    pub trace_id: Option<String>,
+    /// Meta's text, redacted.
+    pub message: Option<String>,
+}
+
+/// How a request was answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The verdict's name.
+    pub verdict: &'static str,
+    /// The HTTP status, if there was one.
+    pub status: Option<u16>,
+    /// Meta's code.
+    pub code: Option<i64>,
+    /// Meta's sub-code.
+    pub sub_code: Option<i64>,
+    /// Meta's trace id.
+    pub trace_id: Option<String>,
+    /// No complete answer came after bytes were written: Meta may have taken the events, and those
+    /// that do not end here expire 48 hours after the request.
+    pub lost: bool,
+}
