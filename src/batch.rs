@@ -45,8 +45,7 @@ pub fn due(waiting: Waiting, limits: Limits, now: UnixMillis) -> Due {
     if waiting.events == 0 {
         return Due::Never;
     }
-    let full =
-        waiting.events >= limits.events as u64 || waiting.bytes >= limits.bytes as u64;
+    let full = waiting.events >= limits.events as u64 || waiting.bytes >= limits.bytes as u64;
     let Some(oldest) = waiting.oldest.filter(|_| !full) else {
         return Due::Now;
     };

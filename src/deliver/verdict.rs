@@ -217,7 +217,11 @@ fn by_code(
         (1 | 2 | 5000 | ..=-1, _) => transient,
         _ if is_transient => transient,
         // Meta's type for an object that does not exist or may not be used.
-        (100, None) if error.get("type").is_some_and(|kind| kind == "GraphMethodException") => {
+        (100, None)
+            if error
+                .get("type")
+                .is_some_and(|kind| kind == "GraphMethodException") =>
+        {
             Verdict::Paused(Fix::Pixel)
         }
         (100 | 105, _) => Verdict::Invalid { hint: None },

@@ -199,11 +199,7 @@ fn only_what_is_clearly_a_success_counts_as_one() {
         (302, r#"{"events_received":3}"#, TRANSIENT),
         (500, r#"{"events_received":3}"#, TRANSIENT),
         (400, r#"{"events_received":3}"#, INVALID),
-        (
-            200,
-            r#"{"events_received":3,"error":{"code":190}}"#,
-            TOKEN,
-        ),
+        (200, r#"{"events_received":3,"error":{"code":190}}"#, TOKEN),
     ];
     for (status, body, verdict) in rows {
         check(status, body, verdict);
@@ -220,17 +216,37 @@ fn shapes_that_were_seen() {
         // A server error that is about the token.
         (500, r#"{"error":{"code":190,"is_transient":false}}"#, TOKEN),
         // A client error that passes.
-        (400, r#"{"error":{"code":2,"is_transient":true}}"#, TRANSIENT),
-        (400, r#"{"error":{"code":100,"is_transient":true}}"#, TRANSIENT),
+        (
+            400,
+            r#"{"error":{"code":2,"is_transient":true}}"#,
+            TRANSIENT,
+        ),
+        (
+            400,
+            r#"{"error":{"code":100,"is_transient":true}}"#,
+            TRANSIENT,
+        ),
         (
             400,
             r#"{"error":{"code":100,"error_subcode":2804019,"is_transient":true}}"#,
             TRANSIENT,
         ),
-        (400, r#"{"error":{"code":9999,"is_transient":true}}"#, TRANSIENT),
+        (
+            400,
+            r#"{"error":{"code":9999,"is_transient":true}}"#,
+            TRANSIENT,
+        ),
         // The flag contradicts the code.
-        (403, r#"{"error":{"code":4,"is_transient":true}}"#, THROTTLED),
-        (403, r#"{"error":{"code":4,"is_transient":false}}"#, THROTTLED),
+        (
+            403,
+            r#"{"error":{"code":4,"is_transient":true}}"#,
+            THROTTLED,
+        ),
+        (
+            403,
+            r#"{"error":{"code":4,"is_transient":false}}"#,
+            THROTTLED,
+        ),
         (400, r#"{"error":{"code":190,"is_transient":true}}"#, TOKEN),
         (
             400,
