@@ -84,32 +84,96 @@ pub enum OpenError {
     InUse,
 }
 
-#[allow(clippy::unused_async, clippy::missing_panics_doc, clippy::needless_pass_by_value, unused_variables, missing_docs, reason = "skeleton")]
+#[allow(
+    clippy::unused_async,
+    clippy::missing_panics_doc,
+    clippy::needless_pass_by_value,
+    unused_variables,
+    missing_docs,
+    reason = "skeleton"
+)]
 impl Queue {
-    pub fn open(config: &QueueConfig, syncs: &[SyncName], clock: Arc<dyn Clock>) -> Result<Self, OpenError> { Ok(Self {}) }
-    pub async fn push(&self, taken: Vec<Taken>) -> Result<Pushed, PushError> { Err(PushError::Closed) }
+    pub fn open(
+        config: &QueueConfig,
+        syncs: &[SyncName],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        Ok(Self {})
+    }
+    pub async fn push(&self, taken: Vec<Taken>) -> Result<Pushed, PushError> {
+        Err(PushError::Closed)
+    }
     /// A push by `backfill`.
-    pub async fn push_again(&self, taken: Vec<Taken>) -> Result<Pushed, PushError> { Err(PushError::Closed) }
-    pub fn backlog(&self, sync: &SyncName) -> Backlog { Backlog::default() }
-    pub async fn changed(&self, sync: &SyncName) { std::future::pending().await }
-    pub async fn lease(&self, sync: &SyncName, max_events: usize, max_bytes: usize, order: Order) -> Result<Vec<Leased>, StoreError> { Err(StoreError::Closed) }
-    pub async fn open_delivery(&self, sync: &SyncName, slots: &[Slot]) -> Result<DeliveryId, StoreError> { Err(StoreError::Closed) }
-    pub async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> { Err(StoreError::Closed) }
+    pub async fn push_again(&self, taken: Vec<Taken>) -> Result<Pushed, PushError> {
+        Err(PushError::Closed)
+    }
+    pub fn backlog(&self, sync: &SyncName) -> Backlog {
+        Backlog::default()
+    }
+    pub async fn changed(&self, sync: &SyncName) {
+        std::future::pending().await
+    }
+    pub async fn lease(
+        &self,
+        sync: &SyncName,
+        max_events: usize,
+        max_bytes: usize,
+        order: Order,
+    ) -> Result<Vec<Leased>, StoreError> {
+        Err(StoreError::Closed)
+    }
+    pub async fn open_delivery(
+        &self,
+        sync: &SyncName,
+        slots: &[Slot],
+    ) -> Result<DeliveryId, StoreError> {
+        Err(StoreError::Closed)
+    }
+    pub async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
     /// Not async: takes effect at once.
     pub fn release(&self, sync: &SyncName, slots: &[Slot]) {}
-    pub fn totals(&self) -> Totals { Totals::new() }
-    pub fn stats(&self) -> Stats { Stats::default() }
-    pub fn health(&self) -> StoreHealth { StoreHealth::default() }
+    pub fn totals(&self) -> Totals {
+        Totals::new()
+    }
+    pub fn stats(&self) -> Stats {
+        Stats::default()
+    }
+    pub fn health(&self) -> StoreHealth {
+        StoreHealth::default()
+    }
     /// Expires what is due, applies retention; the store does so by itself every second.
-    pub async fn tidy(&self) -> Result<(), StoreError> { Err(StoreError::Closed) }
+    pub async fn tidy(&self) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
     /// At most `limit` dead letters with numbers above `after`, in order of filing.
-    pub async fn dead(&self, filter: &DeadFilter, after: i64, limit: usize) -> Result<Vec<DeadLetter>, StoreError> { Err(StoreError::Closed) }
-    pub async fn retry_dead(&self, filter: &DeadFilter) -> Result<Retried, StoreError> { Err(StoreError::Closed) }
-    pub async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, StoreError> { Err(StoreError::Closed) }
-    pub async fn trace(&self, event_id: &str) -> Result<Vec<Trace>, StoreError> { Err(StoreError::Closed) }
-    pub async fn forget(&self, person: Person) -> Result<Forgotten, StoreError> { Err(StoreError::Closed) }
+    pub async fn dead(
+        &self,
+        filter: &DeadFilter,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        Err(StoreError::Closed)
+    }
+    pub async fn retry_dead(&self, filter: &DeadFilter) -> Result<Retried, StoreError> {
+        Err(StoreError::Closed)
+    }
+    pub async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, StoreError> {
+        Err(StoreError::Closed)
+    }
+    pub async fn trace(&self, event_id: &str) -> Result<Vec<Trace>, StoreError> {
+        Err(StoreError::Closed)
+    }
+    pub async fn forget(&self, person: Person) -> Result<Forgotten, StoreError> {
+        Err(StoreError::Closed)
+    }
     /// Removes the queued events of a sync; gives their number.
-    pub async fn drop_sync(&self, sync: &SyncName) -> Result<u64, StoreError> { Err(StoreError::Closed) }
+    pub async fn drop_sync(&self, sync: &SyncName) -> Result<u64, StoreError> {
+        Err(StoreError::Closed)
+    }
     /// Checkpoints and closes the store; other handles then answer `Closed`.
-    pub async fn close(self) -> Result<(), StoreError> { Ok(()) }
+    pub async fn close(self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
