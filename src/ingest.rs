@@ -80,12 +80,13 @@ impl Door {
         let mut intakes: Vec<(SyncName, Option<Intake>)> = Vec::new();
         for sync in syncs {
             let name = sync.name().clone();
-            let written = config.syncs.get(&name);
-            let events = written.and_then(|sync| sync.events.as_ref());
-            let names = events.into_iter().flat_map(|events| events.keys());
-            let coverage = metrics.coverage(&name, names.map(String::as_str));
-            let enabled = written.is_some_and(|sync| sync.enabled);
-            intakes.push((name, enabled.then_some(Intake { sync, coverage })));
+            let intake = sync.is_enabled().then(|| {
+                let events = config.syncs.get(&name).and_then(|sync| sync.events.as_ref());
+                let names = events.into_iter().flat_map(|events| events.keys());
+                let coverage = metrics.coverage(&name, names.map(String::as_str));
+                Intake { sync, coverage }
+            });
+            intakes.push((name, intake));
         }
         let taking = intakes
             .iter()
