@@ -289,3 +289,6 @@ fn map_chunk(
     }
     taken
 }
+
+#[cfg(test)]
+mod tests;
