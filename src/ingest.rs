@@ -11,18 +11,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, HttpBody};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::header::EXPECT;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::config::{Config, Mistake, SyncName};
 use crate::ingest::arrivals::Arrivals;
 use crate::ingest::auth::Gate;
 use crate::ingest::blocking::without_blocking_others;
-use crate::ingest::body::{BodyReader, Held};
+use crate::ingest::body::{BodyReader, Held, discard};
 use crate::ingest::decode::{Elements, decode};
 use crate::ingest::reply::{Refusal, Tally, json_response};
 use crate::queue::disk::Trouble;
@@ -56,6 +59,8 @@ pub struct Door {
     clock: Arc<dyn Clock>,
     unauthorized: Seldom,
     unreadable: Seldom,
+    /// Rests of refused bodies that are read to be thrown away: each for seconds only.
+    discarding: TaskTracker,
 }
 
 /// A sync that takes events, and its counters.
@@ -102,6 +107,7 @@ impl Door {
             clock,
             unauthorized: Seldom::new(Duration::from_secs(60)),
             unreadable: Seldom::new(Duration::from_secs(60)),
+            discarding: TaskTracker::new(),
         })
     }
 
@@ -153,9 +159,27 @@ impl Door {
         }
     }
 
-    async fn webhook(&self, sync: Option<&str>, request: Request) -> Result<Tally, Refusal> {
-        let (head, body) = request.into_parts();
-        if !self.gate.admits(&head.headers) {
+    async fn webhook(&self, sync: Option<&str>, request: Request) -> Response {
+        let (head, mut body) = request.into_parts();
+        match self.take_webhook(sync, &head.headers, &mut body).await {
+            Ok(tally) => tally.into_response(),
+            Err(refusal) => {
+                // A sender that asked before it sends has sent nothing yet.
+                if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+                    self.discarding.spawn(discard(body));
+                }
+                self.refuse(refusal)
+            }
+        }
+    }
+
+    async fn take_webhook(
+        &self,
+        sync: Option<&str>,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<Tally, Refusal> {
+        if !self.gate.admits(headers) {
             return Err(Refusal::Unauthorized);
         }
         let only = match sync {
@@ -168,7 +192,7 @@ impl Door {
                     .ok_or(Refusal::UnknownSync)?,
             ),
         };
-        let body = self.bodies.read(&head.headers, body).await?;
+        let body = self.bodies.read(headers, body).await?;
         self.take(Endpoint::webhook, only, body).await
     }
 
@@ -233,10 +257,7 @@ pub fn router(door: Arc<Door>) -> Router {
 }
 
 async fn webhook(State(door): State<Arc<Door>>, request: Request) -> Response {
-    match door.webhook(None, request).await {
-        Ok(tally) => tally.into_response(),
-        Err(refusal) => door.refuse(refusal),
-    }
+    door.webhook(None, request).await
 }
 
 async fn webhook_of_sync(
@@ -246,10 +267,7 @@ async fn webhook_of_sync(
 ) -> Response {
     // What cannot be read as a name is the name of no sync.
     let sync = sync.map_or_else(|_| String::new(), |Path(sync)| sync);
-    match door.webhook(Some(&sync), request).await {
-        Ok(tally) => tally.into_response(),
-        Err(refusal) => door.refuse(refusal),
-    }
+    door.webhook(Some(&sync), request).await
 }
 
 async fn health(State(door): State<Arc<Door>>) -> Response {

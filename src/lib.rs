@@ -14,3 +14,4 @@ pub mod ingest;
 pub mod deliver;
 pub mod telemetry;
 pub mod admin;
+pub mod sandbox;

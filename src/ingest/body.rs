@@ -5,6 +5,9 @@
 //! the limit. All bodies together share a budget of memory, charged as bytes arrive, so that a
 //! request that only announces a large body takes nothing from the others. A charge lasts as long
 //! as the [`Held`] bytes.
+//!
+//! A sender that is refused early may go on sending; were its connection closed meanwhile, it would
+//! see a broken connection in place of the answer. [`discard`] reads on for a while.
 
 use std::future::poll_fn;
 use std::io::Read;
@@ -28,6 +31,9 @@ const BUDGET: usize = 64 << 20;
 const IDLE: Duration = Duration::from_secs(10);
 /// A body that takes so long in all is given up.
 const TOTAL: Duration = Duration::from_secs(60);
+/// Most bytes that are read only to be thrown away, and for how long.
+const DISCARD: usize = 16 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// What is unfolded, and charged, at a time.
 const STEP: usize = 64 << 10;
 
@@ -91,12 +97,12 @@ impl BodyReader {
     }
 
     /// Reads a body to its end and unfolds it.
-    pub async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Held, BodyError> {
+    pub async fn read(&self, headers: &HeaderMap, body: &mut Body) -> Result<Held, BodyError> {
         let encoding = encoding(headers)?;
         if body.size_hint().lower() > self.max_body as u64 {
             return Err(self.too_large());
         }
-        let held = timeout(TOTAL, self.collect(&mut body))
+        let held = timeout(TOTAL, self.collect(body))
             .await
             .map_err(|_| BodyError::TooSlow)??;
         match encoding {
@@ -218,6 +224,20 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
     Ok(found)
 }
 
+/// Reads what is left of a body and throws it away, within bounds.
+pub async fn discard(mut body: Body) {
+    let all = async {
+        let mut read = 0;
+        while read < DISCARD
+            && let Ok(Some(data)) = next_data(&mut body).await
+        {
+            read += data.len();
+        }
+    };
+    // Where the time is up the connection is closed, and the sender has had its chance.
+    timeout(DISCARD_TIME, all).await.unwrap_or_default();
+}
+
 /// Waits for the next bytes; `None` at the end. Trailers are passed over.
 async fn next_data(body: &mut Body) -> Result<Option<Bytes>, BodyError> {
     loop {
@@ -302,8 +322,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, BodyError> {
-        let held = BodyReader::new(100).read(headers, body).await?;
+    async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, BodyError> {
+        let held = BodyReader::new(100).read(headers, &mut body).await?;
         Ok(held.as_bytes().to_vec())
     }
 
@@ -370,7 +390,7 @@ mod tests {
         // Little more than the limit: to unfold further would be `Busy`.
         let reader = BodyReader::with_budget(max_body, 2 * max_body);
         let bomb = gzip(&vec![0; 50 << 20]);
-        let refused = reader.read(&encoded("gzip"), Body::from(bomb)).await;
+        let refused = reader.read(&encoded("gzip"), &mut Body::from(bomb)).await;
         assert_eq!(refused.unwrap_err(), BodyError::TooLarge { max_body });
     }
 
@@ -379,14 +399,14 @@ mod tests {
         let reader = BodyReader::with_budget(100, 150);
         let none = HeaderMap::new();
         let body = || frames(&[&[b'x'; 60], &[b'x'; 40]], Then::End);
-        let held = reader.read(&none, body()).await.unwrap();
+        let held = reader.read(&none, &mut body()).await.unwrap();
         assert_eq!(
-            reader.read(&none, body()).await.unwrap_err(),
+            reader.read(&none, &mut body()).await.unwrap_err(),
             BodyError::Busy
         );
-        let small = reader.read(&none, Body::from("x")).await.unwrap();
+        let small = reader.read(&none, &mut Body::from("x")).await.unwrap();
         drop((held, small));
         assert_eq!(reader.budget.available_permits(), 150);
-        assert!(reader.read(&none, body()).await.is_ok());
+        assert!(reader.read(&none, &mut body()).await.is_ok());
     }
 }

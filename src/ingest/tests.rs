@@ -317,10 +317,22 @@ async fn a_body_is_judged_by_its_bytes_and_not_by_its_type() {
 async fn a_stranger_is_turned_away_before_the_body() {
     let running = start().await;
     // Only the head is sent: an answer that waited for the body would never come.
-    let answer = running
-        .send(b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
-        .await;
-    assert_eq!(answer.status, 401);
+    let head = b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n";
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(head).await.unwrap();
+    let mut begin = [0; 12];
+    stream.read_exact(&mut begin).await.unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 401");
+}
+
+#[tokio::test]
+async fn a_sender_that_never_stops_to_listen_still_hears_the_answer() {
+    let running = start().await;
+    let body = vec![b' '; 10 << 20];
+    let stranger = running.call("POST /webhook", &[], &body).await;
+    assert_eq!(stranger.status, 401);
+    let too_much = running.post("/webhook", &body).await;
+    assert_eq!(too_much.status, 413);
 }
 
 #[tokio::test]
