@@ -208,3 +208,6 @@ fn prometheus_text(page: &str) -> String {
 pub struct Lanes;
 impl Lanes { fn status(&self, _: &SyncName) -> health::LaneView { health::LaneView { state: crate::telemetry::metrics::LaneState::running, since: crate::clock::UnixMillis(0), reason: None, next_try: None } } }
 // STUB END
+
+#[cfg(test)]
+mod tests;

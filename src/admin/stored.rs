@@ -41,8 +41,7 @@ impl Stored {
     fn encode_events(&self, page: &mut Page<'_>) -> fmt::Result {
         page.counter(
             "events_taken",
-            "Events taken, counted once for each sync; they survive a restart, as all counts of the \
-             store do",
+            "Events taken, counted once for each sync",
             self.totals
                 .iter()
                 .map(|(sync, totals)| (of(sync), totals.taken)),
