@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod client;
 pub mod concurrency;
 pub mod isolate;
+pub mod lane;
 pub mod limit;
 pub mod redact;
 pub mod size;

@@ -10,7 +10,7 @@ use super::lease::Slot;
 pub struct DeliveryId(pub(super) i64);
 
 /// What an answered request does, in one transaction.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settlement {
     /// The sync.
     pub sync: SyncName,
