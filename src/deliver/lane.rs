@@ -22,21 +22,19 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
-use crate::batch::{self, Due, Waiting};
-use crate::clock::{Clock, UnixMillis};
+use crate::clock::Clock;
 use crate::config::{SyncConfig, SyncName};
-use crate::queue::lease::{Leased, Order, Slot};
-use crate::queue::settle::{End, Refusal, Settlement};
+use crate::queue::lease::{Leased, Slot};
+use crate::queue::settle::{Refusal, Settlement};
 use crate::queue::{Queue, StoreError};
 use crate::telemetry::metrics::{LaneState, Metrics};
 
-use super::backoff::Backoff;
 use super::client::GraphClient;
 use super::concurrency::Concurrency;
 use super::isolate::Parts;
-use super::limit::{Gate, Pixel, Standstill, Ticket};
+use super::limit::{Gate, Pixel, Ticket};
 use super::redact::Redactor;
 use super::size::{AdaptiveSize, Size};
 use super::streak::Streak;
@@ -46,20 +44,13 @@ use standing::{Standing, Trouble};
 use status::LaneStatus;
 
 mod answer;
+mod ledger;
 mod request;
+mod show;
 pub mod standing;
 pub mod status;
+mod supply;
 
-/// Between tries of a store that failed.
-const STORE: Backoff = Backoff::new(
-    Duration::from_secs(1),
-    Duration::from_secs(15),
-    Duration::from_secs(15),
-);
-/// After a lease that gave nothing although something was ready.
-const EMPTY_LEASE: Duration = Duration::from_millis(250);
-/// Most names that a lane under suspicion probes in one round.
-const PROBED_NAMES: usize = 25;
 /// Time for the last settlements, once no answer is waited for any more.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(1);
 
@@ -337,13 +328,11 @@ impl Lane {
         if let Some(idle) = self.wait_for_work(now) {
             return idle;
         }
-        match ticket.filter(Ticket::is_valid) {
-            Some(ticket) => self.send(ticket, now).await,
-            None => {
-                self.ask_for_ticket();
-                Step::Idle(None)
-            }
-        }
+        let Some(ticket) = ticket.filter(Ticket::is_valid) else {
+            self.ask_for_ticket();
+            return Step::Idle(None);
+        };
+        self.send(ticket, now).await
     }
 
     /// Requests that may be under way: one while it is not known whether they get through.
@@ -351,37 +340,6 @@ impl Lane {
         match self.standing.trouble() {
             Some(_) => 1,
             None => self.concurrency.allowed(),
-        }
-    }
-
-    /// Tells what to wait for, where nothing is due.
-    fn wait_for_work(&mut self, now: Instant) -> Option<Step> {
-        if !self.parts.is_empty() || !self.probes.is_empty() {
-            return None;
-        }
-        if let Some(next) = self.lease_next.filter(|next| *next > now) {
-            return Some(Step::Idle(Some(next)));
-        }
-        let backlog = self.queue.backlog(&self.sync);
-        let waiting = Waiting {
-            events: backlog.events,
-            bytes: backlog.bytes,
-            oldest: backlog.oldest,
-        };
-        if self.standing.trouble().is_some() && waiting.events > 0 {
-            return None;
-        }
-        let size = self.size.at(now);
-        let limits = batch::Limits {
-            events: size.events,
-            bytes: size.bytes,
-            delay: self.delay,
-        };
-        let present = self.clock.now();
-        match batch::due(waiting, limits, present) {
-            Due::Now => None,
-            Due::At(ripe) => Some(Step::Idle(Some(now + ripe.since(present)))),
-            Due::Never => Some(Step::Idle(None)),
         }
     }
 
@@ -427,182 +385,6 @@ impl Lane {
         Step::Sent(events)
     }
 
-    /// Chooses what is sent next: as a probe one event, else the rest of a batch that was begun, else
-    /// a new batch.
-    async fn next_parts(
-        &mut self,
-        ticket: &Ticket,
-        now: Instant,
-    ) -> Result<Option<Parts<Leased>>, StoreError> {
-        let trouble = self.standing.trouble();
-        if let Some(Trouble::Refusing(cause)) = trouble {
-            return self.next_probe(cause, now).await;
-        }
-        let probe = ticket.is_probe() || matches!(trouble, Some(Trouble::Fix(_)));
-        if !probe && let Some(parts) = self.parts.pop_front() {
-            return Ok(self.without_expired(parts));
-        }
-        let mut size = self.size.at(now);
-        if probe {
-            size.events = 1;
-        }
-        let leased = self
-            .queue
-            .lease(&self.sync, size.events, size.bytes, Order::MostUrgent)
-            .await?;
-        let leased = self.without_refused(leased);
-        if leased.is_empty() {
-            // What is left of a batch serves as a probe too.
-            let parts = self.parts.pop_front();
-            if parts.is_none() {
-                self.lease_next = Some(now + EMPTY_LEASE);
-            }
-            return Ok(parts.and_then(|parts| self.without_expired(parts)));
-        }
-        Ok(Parts::whole(leased))
-    }
-
-    /// The next of a round of probes: one event of each name, the newest first.
-    async fn next_probe(
-        &mut self,
-        cause: super::streak::Cause,
-        now: Instant,
-    ) -> Result<Option<Parts<Leased>>, StoreError> {
-        if self.probes.is_empty() && self.probing_round {
-            // All were refused.
-            self.probing_round = false;
-            self.standing.refuses(cause, now);
-            return Ok(None);
-        }
-        if self.probes.is_empty() {
-            let bytes = self.size.at(now).bytes.saturating_mul(PROBED_NAMES);
-            let order = Order::NewestOfEachName;
-            let leased = self
-                .queue
-                .lease(&self.sync, PROBED_NAMES, bytes, order)
-                .await?;
-            self.probes = leased.into();
-            self.probing_round = !self.probes.is_empty();
-        }
-        let probe = self.probes.pop_front();
-        if probe.is_none() {
-            self.lease_next = Some(now + EMPTY_LEASE);
-        }
-        Ok(probe.and_then(|event| {
-            let parts = Parts::whole(vec![event])?;
-            self.without_expired(parts)
-        }))
-    }
-
-    /// Gives back what has expired since it was leased: the queue counts it.
-    fn without_expired(&self, parts: Parts<Leased>) -> Option<Parts<Leased>> {
-        let now = self.clock.now().seconds();
-        let (left, expired) = parts.retain(|event| event.deadline > now);
-        self.release(&expired);
-        left
-    }
-
-    /// Files the events that were refused before the lane was paused, now that others are accepted.
-    fn without_refused(&mut self, leased: Vec<Leased>) -> Vec<Leased> {
-        if self.refused.is_empty() || self.standing.trouble().is_some() {
-            return leased;
-        }
-        let mut ends = Vec::new();
-        let mut left = Vec::with_capacity(leased.len());
-        for event in leased {
-            match self.refused.remove(&Suspect::new(&event)) {
-                Some(refusal) => ends.push((event.slot, End::Rejected(refusal))),
-                None => left.push(event),
-            }
-        }
-        if !ends.is_empty() {
-            let mut settlement = self.settlement();
-            settlement.ends = ends;
-            self.settle(settlement);
-        }
-        left
-    }
-
-    /// Writes settlements that could not be written. Tells what to do meanwhile.
-    fn mind_store(&mut self, now: Instant) -> Option<Step> {
-        let next = self.store_next?;
-        if next > now {
-            return Some(Step::Idle(Some(next)));
-        }
-        let Some(settlement) = self.unsettled.pop_front() else {
-            self.store_next = None;
-            return None;
-        };
-        // Until it is written, or the next try is due.
-        self.store_next = Some(now + STORE.bound(self.store_failures));
-        self.settle(settlement);
-        Some(Step::Went)
-    }
-
-    fn settlement(&self) -> Settlement {
-        Settlement {
-            sync: self.sync.clone(),
-            delivery: None,
-            answer: None,
-            ends: Vec::new(),
-            release: Vec::new(),
-        }
-    }
-
-    fn settle(&mut self, settlement: Settlement) {
-        let queue = self.queue.clone();
-        self.tasks.spawn(async move {
-            let result = queue.settle(settlement.clone()).await;
-            Done::Settled(settlement, result)
-        });
-    }
-
-    fn settled(&mut self, settlement: Settlement, result: Result<(), StoreError>) {
-        match result {
-            Ok(()) => {
-                if self.store_failures > 0 {
-                    info!(sync = %self.sync, "the store takes settlements again");
-                }
-                self.store_failures = 0;
-                self.store_next = (!self.unsettled.is_empty()).then(Instant::now);
-            }
-            Err(error) => {
-                self.unsettled.push_back(settlement);
-                self.store_failed(&error);
-            }
-        }
-    }
-
-    fn store_failed(&mut self, error: &StoreError) {
-        if matches!(error, StoreError::Closed) {
-            self.stop.cancel();
-            return;
-        }
-        self.store_failures = self.store_failures.saturating_add(1);
-        self.store_next = Some(Instant::now() + STORE.bound(self.store_failures));
-        if self.store_failures == 1 {
-            let error: &dyn std::error::Error = error;
-            error!(sync = %self.sync, error, "the store failed; nothing is sent until it is well");
-        }
-    }
-
-    fn release(&self, events: &[Leased]) {
-        if !events.is_empty() {
-            let slots: Vec<Slot> = events.iter().map(|event| event.slot).collect();
-            self.queue.release(&self.sync, &slots);
-        }
-    }
-
-    /// Gives back everything that is not under way.
-    fn release_parts(&mut self) {
-        for parts in std::mem::take(&mut self.parts) {
-            self.release(&parts.into_all());
-        }
-        let probes: Vec<Leased> = std::mem::take(&mut self.probes).into();
-        self.probing_round = false;
-        self.release(&probes);
-    }
-
     async fn read_token(&mut self) {
         let Some(file) = &mut self.token_file else {
             return;
@@ -633,95 +415,10 @@ impl Lane {
             .map(TokenFile::next);
         [until, token, self.streak_ends].into_iter().flatten().min()
     }
-
-    /// Shows how the lane stands.
-    fn show(&self) {
-        let (state, reason, next) = self.describe();
-        let next_try = next.map(|next| self.on_the_clock(next));
-        let changed = self.status.send_if_modified(|status| {
-            let changed = status.state != state;
-            let next = LaneStatus {
-                state,
-                since: if changed {
-                    self.clock.now()
-                } else {
-                    status.since
-                },
-                reason,
-                next_try,
-                in_flight: self.requests,
-                concurrency: self.allowed(),
-            };
-            let differs = *status != next;
-            *status = next;
-            // Whoever waits for a change sees each; what is told twice is told once.
-            differs
-        });
-        if changed {
-            self.metrics.lane_state(&self.sync, state);
-        }
-    }
-
-    fn describe(&self) -> (LaneState, Option<String>, Option<Instant>) {
-        let next = self.standing.next(Instant::now());
-        match self.standing.trouble() {
-            Some(Trouble::Fix(fix)) => {
-                return (LaneState::paused, Some(fix.as_str().to_owned()), next);
-            }
-            Some(Trouble::Refusing((code, sub_code))) => {
-                let reason = format!(
-                    "Meta refuses one event after the other (code {}, sub-code {})",
-                    number(code),
-                    number(sub_code)
-                );
-                return (LaneState::paused, Some(reason), next);
-            }
-            Some(Trouble::Failing) | None => {}
-        }
-        let gate = *self.pixel.gate().borrow();
-        match gate {
-            Gate::Held(Standstill::Blocked, until) => {
-                let reason = "Meta has blocked the account for a while".to_owned();
-                return (LaneState::blocked, Some(reason), Some(until));
-            }
-            Gate::Held(Standstill::Throttled, until) => {
-                let reason = "Meta's rate limit is reached".to_owned();
-                return (LaneState::throttled, Some(reason), Some(until));
-            }
-            Gate::Held(Standstill::Usage, until) => {
-                let reason = "nearly all of Meta's rate limit is used up".to_owned();
-                return (LaneState::throttled, Some(reason), Some(until));
-            }
-            Gate::Open | Gate::Probing(_) => {}
-        }
-        if self.store_failures > 0 {
-            let reason = "the store failed".to_owned();
-            return (LaneState::backing_off, Some(reason), self.store_next);
-        }
-        if self.standing.trouble().is_some() {
-            let reason = "Meta cannot be reached or fails".to_owned();
-            return (LaneState::backing_off, Some(reason), next);
-        }
-        let state = if self.enabled {
-            LaneState::running
-        } else {
-            LaneState::draining
-        };
-        (state, None, None)
-    }
-
-    fn on_the_clock(&self, moment: Instant) -> UnixMillis {
-        let wait = moment.saturating_duration_since(Instant::now());
-        self.clock.now().plus(wait)
-    }
 }
 
 fn redactor(token: &SecretString, app_secret: Option<&SecretString>) -> Redactor {
     Redactor::new([token.clone()].into_iter().chain(app_secret.cloned()))
-}
-
-fn number(code: Option<i64>) -> String {
-    code.map_or_else(|| "none".to_owned(), |code| code.to_string())
 }
 
 #[cfg(test)]
