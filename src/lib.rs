@@ -11,3 +11,4 @@ pub mod batch;
 pub mod queue;
 pub mod deliver;
 pub mod telemetry;
+pub mod sandbox;
