@@ -18,7 +18,16 @@ use url::Url;
 
 use crate::path::{Path, ValueExpr};
 
+pub mod load;
 pub mod fields;
+mod keys;
+mod values;
+mod expressions;
+mod secrets;
+mod stages;
+mod syncs;
+mod rule_tests;
+mod effective;
 
 use fields::UserDataField;
 
@@ -69,6 +78,13 @@ impl fmt::Display for SyncName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The key that these names lead to, each quoted where TOML wants it.
+pub fn key_of(names: &[&str]) -> String {
+    names
+        .iter()
+        .fold(String::new(), |at, name| values::join(&at, name))
 }
 
 /// Something wrong in the configuration.

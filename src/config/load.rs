@@ -1,0 +1,407 @@
+//! Makes a [`Config`] from what was written: defaults, then the file, then the environment.
+//!
+//! The `config` crate lays the layers over one another; `values` and its siblings read the result
+//! and report every mistake at once. Three things keep that crate's habits from doing harm: each
+//! layer stands under one root key, so that no key of the file is taken for a path; the variables
+//! are looked through first, since it lower-cases their names and applies them in no certain order;
+//! and it never parses their values.
+//!
+//! This is the only module that sees the environment, and only [`process_environment`] asks the
+//! process for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use config::{ConfigError, Environment, File, FileFormat, Source, Value, ValueKind};
+
+use crate::config::effective;
+use crate::config::keys::{
+    APP, DELIVERY, LIMITED_DATA_USE, ROOT, STAGES, SYNC, Section, USER_DATA,
+};
+use crate::config::values::{ENVIRONMENT, Mistakes, Node};
+use crate::config::{Config, Mistake, SyncName, stages, syncs};
+
+/// The variable that names the configuration file.
+const FILE_VARIABLE: &str = "PIXEL_RELAY_CONFIG";
+
+/// The file that is taken where none is named.
+const DEFAULT_FILE: &str = "pixel-relay.toml";
+
+/// What the name of every variable begins with.
+const PREFIX: &str = "PIXEL_RELAY";
+
+/// What separates the levels of a key in the name of a variable.
+const SEPARATOR: &str = "__";
+
+/// The key under which every layer stands: the prefix, as the `config` crate writes it.
+const LAYER: &str = "pixel_relay";
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file that the command line names. `None`: the one that `PIXEL_RELAY_CONFIG` names, else
+    /// `pixel-relay.toml` in the working folder, if it is there.
+    pub file: Option<PathBuf>,
+    /// The variables of the environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// The named file, and the environment of this process.
+    pub fn of_process(file: Option<PathBuf>) -> Self {
+        Self {
+            file,
+            environment: process_environment(),
+        }
+    }
+}
+
+/// Loads the configuration, or reports every mistake in it.
+pub fn load(sources: &Sources) -> Result<Config, Vec<Mistake>> {
+    let default_is_there = Path::new(DEFAULT_FILE).is_file();
+    let Some(file) = choose_file(sources, default_is_there) else {
+        return read(
+            "",
+            Path::new(""),
+            Path::new(DEFAULT_FILE),
+            &sources.environment,
+        );
+    };
+    let text = std::fs::read_to_string(&file).map_err(|error| {
+        let message = format!("the file cannot be read: {error}");
+        vec![Mistake::new(file.display().to_string(), message)]
+    })?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    read(&text, folder, &file, &sources.environment)
+}
+
+/// Loads the configuration from the text of a file and the variables of an environment.
+pub fn from_toml(text: &str, environment: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
+    read(text, Path::new(""), Path::new(DEFAULT_FILE), environment)
+}
+
+/// Writes all that is in force as TOML, with secrets redacted. Rule tests are left out.
+pub fn effective(config: &Config) -> String {
+    effective::to_toml(config)
+}
+
+/// The environment of this process. A value that is not Unicode is taken with replacement
+/// characters, which no key accepts where it matters.
+pub fn process_environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .map(|(name, value)| {
+            (
+                name.to_string_lossy().into_owned(),
+                value.to_string_lossy().into_owned(),
+            )
+        })
+        .collect()
+}
+
+fn choose_file(sources: &Sources, default_is_there: bool) -> Option<PathBuf> {
+    let named_by_variable = || {
+        sources
+            .environment
+            .iter()
+            .find(|(name, value)| name == FILE_VARIABLE && !value.is_empty())
+            .map(|(_, value)| PathBuf::from(value))
+    };
+    let default = || default_is_there.then(|| PathBuf::from(DEFAULT_FILE));
+    sources
+        .file
+        .clone()
+        .or_else(named_by_variable)
+        .or_else(default)
+}
+
+fn read(
+    text: &str,
+    folder: &Path,
+    file: &Path,
+    environment: &[(String, String)],
+) -> Result<Config, Vec<Mistake>> {
+    let mistakes = Mistakes::default();
+    let variables = variables(environment, &mistakes);
+    let value = match merge(text, variables) {
+        Ok(value) => value,
+        Err(error) => {
+            mistakes.push(Mistake::new(
+                file.display().to_string(),
+                describe(&error, text),
+            ));
+            return Err(mistakes.into_inner());
+        }
+    };
+    let config = read_root(&Node::root(&value, &mistakes), folder);
+    let mistakes = mistakes.into_inner();
+    match config {
+        Some(config) if mistakes.is_empty() => Ok(config),
+        _ => Err(mistakes),
+    }
+}
+
+fn read_root(node: &Node<'_>, folder: &Path) -> Option<Config> {
+    let table = node.table(&ROOT)?;
+    let server = table
+        .require("server")
+        .and_then(|node| stages::server(&node));
+    let log = table.require("log").and_then(|node| stages::log(&node));
+    let admin = table.require("admin").and_then(|node| stages::admin(&node));
+    let ingest = table
+        .require("ingest")
+        .and_then(|node| stages::ingest(&node));
+    let queue = table.require("queue").and_then(|node| stages::queue(&node));
+    let meta = table.require("meta").and_then(|node| stages::meta(&node));
+    let syncs = table
+        .require("sync")
+        .and_then(|node| syncs::all(&node, folder));
+    Some(Config {
+        server: server?,
+        log: log?,
+        admin: admin?,
+        ingest: ingest?,
+        queue: queue?,
+        meta: meta?,
+        syncs: syncs?,
+    })
+}
+
+/// Looks through the variables: keeps those that name a key, and notes those that cannot.
+fn variables(environment: &[(String, String)], mistakes: &Mistakes) -> BTreeMap<String, String> {
+    let mut kept: BTreeMap<String, String> = BTreeMap::new();
+    let mut names: BTreeMap<Vec<String>, &str> = BTreeMap::new();
+    let mut sorted: Vec<&(String, String)> = environment.iter().collect();
+    sorted.sort();
+    for (name, value) in sorted {
+        let lower = name.to_ascii_lowercase();
+        let Some(key) = lower.strip_prefix("pixel_relay__") else {
+            if lower.starts_with("pixel_relay_") && lower.contains(SEPARATOR) {
+                let message = format!(
+                    "not the name of a key, expected two underscores behind {PREFIX}, as between all levels"
+                );
+                mistakes.push(Mistake::new(name.clone(), message));
+            }
+            continue;
+        };
+        // An empty variable counts as unset.
+        if value.is_empty() {
+            continue;
+        }
+        let levels: Vec<String> = key.split(SEPARATOR).map(str::to_owned).collect();
+        if let Some(message) = refuse_variable(&levels, &names) {
+            mistakes.push(Mistake::new(name.clone(), message));
+            continue;
+        }
+        names.insert(levels, name);
+        kept.insert(name.clone(), value.clone());
+    }
+    kept
+}
+
+/// Why a variable cannot be taken, if so.
+fn refuse_variable(levels: &[String], others: &BTreeMap<Vec<String>, &str>) -> Option<String> {
+    let names_a_key = |level: &String| {
+        !level.is_empty()
+            && level
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    if !levels.iter().all(names_a_key) {
+        return Some(format!(
+            "not the name of a key, expected letters, digits and underscores, as in {PREFIX}__SERVER__LISTEN"
+        ));
+    }
+    if let ["sync", _, table @ ("events" | "test"), ..] =
+        levels.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    {
+        return Some(format!(
+            "the `{table}` of a sync cannot come from the environment, which does not keep upper case; write \
+             it in the file"
+        ));
+    }
+    others
+        .iter()
+        .find(|(other, _)| levels.starts_with(other) || other.starts_with(levels))
+        .map(|(_, name)| format!("contradicts {name}, expected one of the two"))
+}
+
+/// Lays the layers over one another.
+fn merge(text: &str, variables: BTreeMap<String, String>) -> Result<Value, ConfigError> {
+    let file = File::from_str(text, FileFormat::Toml);
+    let environment = Variables(variables);
+    // The defaults of a sync can only be laid below it once its name is known.
+    let written = lay(vec![Layer::of(&file)?, Layer(environment.collect()?)])?;
+    let defaults = File::from_str(&defaults(&written), FileFormat::Toml);
+    lay(vec![
+        Layer::of(&defaults)?,
+        Layer::of(&file)?,
+        Layer(environment.collect()?),
+    ])
+}
+
+fn lay(layers: Vec<Layer>) -> Result<Value, ConfigError> {
+    let mut merged = layers.collect()?;
+    Ok(merged
+        .remove(LAYER)
+        .unwrap_or_else(|| Value::new(None, HashMap::<String, Value>::new())))
+}
+
+/// One layer, under [`LAYER`].
+#[derive(Clone, Debug)]
+struct Layer(HashMap<String, Value>);
+
+impl Layer {
+    /// Puts what a source holds under one key, below which the `config` crate takes keys as they are.
+    fn of(source: &impl Source) -> Result<Self, ConfigError> {
+        let table = Value::new(None, source.collect()?);
+        Ok(Self(HashMap::from([(LAYER.to_owned(), table)])))
+    }
+}
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<HashMap<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// The variables of the environment.
+#[derive(Clone, Debug)]
+struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    fn collect(&self) -> Result<HashMap<String, Value>, ConfigError> {
+        let mut values = Environment::with_prefix(PREFIX)
+            .keep_prefix(true)
+            .separator(SEPARATOR)
+            .ignore_empty(true)
+            .source(Some(self.0.clone().into_iter().collect()))
+            .collect()?;
+        // The order of keys plays no part: each value is looked at by itself.
+        #[expect(
+            clippy::iter_over_hash_type,
+            reason = "each value is looked at by itself"
+        )]
+        for value in values.values_mut() {
+            if let ValueKind::String(text) = &value.kind
+                && let Some(items) = list_of_texts(text)
+            {
+                *value = Value::new(Some(&ENVIRONMENT.to_owned()), items);
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// A list written as in TOML: `["a", "b"]`.
+fn list_of_texts(text: &str) -> Option<Vec<Value>> {
+    if !text.trim_start().starts_with('[') {
+        return None;
+    }
+    let origin = ENVIRONMENT.to_owned();
+    let table: toml::Table = format!("list = {text}").parse().ok()?;
+    let items = table.get("list")?.as_array()?;
+    items
+        .iter()
+        .map(|item| Some(Value::new(Some(&origin), item.as_str()?)))
+        .collect()
+}
+
+/// The defaults of every table that is there, as TOML.
+fn defaults(written: &Value) -> String {
+    let mut text = String::new();
+    let mut add = |name: &str, section: &Section| {
+        // Writing into a text cannot fail.
+        let _ = write!(text, "[{name}]\n{}", section.defaults());
+    };
+    for section in STAGES {
+        add(section.name, section);
+    }
+    let ValueKind::Table(root) = &written.kind else {
+        return text;
+    };
+    let Some(ValueKind::Table(syncs)) = root.get("sync").map(|syncs| &syncs.kind) else {
+        return text;
+    };
+    let syncs: BTreeMap<&String, &Value> = syncs.iter().collect();
+    for (name, sync) in syncs {
+        let ValueKind::Table(sync) = &sync.kind else {
+            continue;
+        };
+        if SyncName::new(name).is_none() {
+            continue;
+        }
+        add(&format!("sync.{name}"), &SYNC);
+        add(&format!("sync.{name}.user_data"), &USER_DATA);
+        add(&format!("sync.{name}.limited_data_use"), &LIMITED_DATA_USE);
+        add(&format!("sync.{name}.delivery"), &DELIVERY);
+        if sync.contains_key("app") {
+            add(&format!("sync.{name}.app"), &APP);
+        }
+    }
+    text
+}
+
+/// Says where a text is not TOML, without repeating any of it: a secret may stand there.
+fn describe(error: &ConfigError, text: &str) -> String {
+    let ConfigError::FileParse { cause, .. } = error else {
+        return error.to_string();
+    };
+    let Some(error) = cause.downcast_ref::<toml::de::Error>() else {
+        return format!("not TOML: {cause}");
+    };
+    let before = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    format!("not TOML, line {line}: {}", error.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables_of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn the_environment_is_enough_for_one_pixel() {
+        let config = from_toml(
+            "",
+            &variables_of(&[
+                ("PIXEL_RELAY__INGEST__SECRET", "Bearer 12E4"),
+                ("PIXEL_RELAY__SYNC__WEB__PIXEL_ID", "0012"),
+                ("PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN", "12E4"),
+            ]),
+        )
+        .unwrap();
+        let sync = &config.syncs[&SyncName::new("web").unwrap()];
+        assert_eq!(sync.pixel_id, "0012");
+        assert_eq!(sync.delivery.max_batch_events.get(), 1000);
+    }
+
+    #[test]
+    fn keys_are_taken_as_they_were_written() {
+        let config = from_toml(
+            "[ingest]\nsecret = 'x'\n[sync.web]\npixel_id = 5\naccess_token = 't'\n\
+             [sync.web.events]\n'Sign Up' = 'CompleteRegistration'\n'a.b[0].C' = {}\n'Größe ✓' = {}\n\"q\\\"q\" = {}\nsign = {}\nSIGN = {}\n",
+            &[],
+        )
+        .unwrap();
+        let sync = &config.syncs[&SyncName::new("web").unwrap()];
+        let names: Vec<&String> = sync.events.as_ref().unwrap().keys().collect();
+        assert_eq!(
+            names,
+            ["Größe ✓", "SIGN", "Sign Up", "a.b[0].C", "q\"q", "sign"]
+        );
+    }
+}
