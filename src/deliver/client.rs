@@ -287,3 +287,7 @@ fn read_usage(headers: &HeaderMap) -> Usage {
         Some((*name, value))
     }))
 }
+
+#[cfg(test)]
+#[path = "client/tests.rs"]
+mod tests;

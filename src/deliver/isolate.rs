@@ -114,6 +114,17 @@ impl<T> Parts<T> {
         Split::Smaller(self)
     }
 
+    /// Sends the first event of `next` ahead, alone: cheaper than a search where every event is bad.
+    #[must_use]
+    pub fn scouting(mut self) -> Self {
+        if self.suspect.is_empty() && self.next.len() > 1 {
+            let mut rest = self.next.split_off(1);
+            rest.append(&mut self.untried);
+            self.untried = rest;
+        }
+        self
+    }
+
     /// Takes out `next`, in which there is something wrong, so that nothing is known of the suspects.
     fn take_next(&mut self) -> Vec<T> {
         self.suspect.append(&mut self.untried);
@@ -251,6 +262,16 @@ mod tests {
         let bad: Vec<usize> = (0..64).collect();
         let run = run(64, &bad, |_| None);
         assert_eq!(run.bad, bad);
+    }
+
+    #[test]
+    fn a_scout_goes_ahead_alone_and_the_rest_follows_whole() {
+        let parts = Parts::whole(vec![1, 2, 3]).unwrap().scouting();
+        assert_eq!(parts.next(), [1]);
+        let (accepted, rest) = parts.accepted();
+        assert_eq!(accepted, [1]);
+        assert_eq!(rest.unwrap().next(), [2, 3]);
+        assert_eq!(Parts::whole(vec![1]).unwrap().scouting().next(), [1]);
     }
 
     #[test]

@@ -354,3 +354,7 @@ fn slower(one: Option<Rate>, other: Option<Rate>) -> Option<Rate> {
 fn whole(rate: Rate) -> u32 {
     rate.per_second() as u32
 }
+
+#[cfg(test)]
+#[path = "limit/tests.rs"]
+mod tests;

@@ -70,6 +70,11 @@ impl<T> Streak<T> {
         mem::take(&mut self.held)
     }
 
+    /// Refusals in a row so far.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
     /// Whether events are held.
     pub fn is_holding(&self) -> bool {
         !self.held.is_empty()

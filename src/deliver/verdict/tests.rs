@@ -37,7 +37,8 @@ fn error(code: i64, sub_code: Option<i64>) -> String {
 
 #[test]
 fn every_code_decides_whatever_the_status() {
-    let rows: &[(&[i64], &[Option<i64>], Verdict)] = &[
+    type Row<'a> = (&'a [i64], &'a [Option<i64>], Verdict);
+    let rows: &[Row<'_>] = &[
         (&[4], &[None, Some(2_207_051)], THROTTLED),
         (&[17], &[None, Some(2_446_079)], THROTTLED),
         (&[32, 341], &[None], THROTTLED),
