@@ -20,6 +20,8 @@ use crate::path::{Path, ValueExpr};
 
 pub mod load;
 pub mod fields;
+pub mod reference;
+pub mod warnings;
 mod keys;
 mod values;
 mod expressions;

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use config::ValueKind;
 
-use crate::config::keys::{CONDITION, CUSTOM_VALUE, EXPRESSION, PATH, VALUE};
+use crate::config::keys::sync::{CUSTOM_VALUE, VALUE};
+use crate::config::keys::{CONDITION, EXPRESSION, PATH};
 use crate::config::values::Node;
 use crate::config::{ActionSource, Condition, CustomValue, MetaActionSource, Op, Properties};
 use crate::path::{Constant, Path, PathError, ValueExpr};

@@ -16,9 +16,8 @@ use std::path::{Path, PathBuf};
 use config::{ConfigError, Environment, File, FileFormat, Source, Value, ValueKind};
 
 use crate::config::effective;
-use crate::config::keys::{
-    APP, DELIVERY, LIMITED_DATA_USE, ROOT, STAGES, SYNC, Section, USER_DATA,
-};
+use crate::config::keys::sync::{APP, DELIVERY, LIMITED_DATA_USE, SYNC, USER_DATA};
+use crate::config::keys::{ROOT, STAGES, Section};
 use crate::config::values::{ENVIRONMENT, Mistakes, Node};
 use crate::config::{Config, Mistake, SyncName, stages, syncs};
 

@@ -8,7 +8,7 @@ use config::ValueKind;
 use crate::clock::UnixMillis;
 use crate::config::RuleTest;
 use crate::config::expressions::json;
-use crate::config::keys::TEST;
+use crate::config::keys::sync::TEST;
 use crate::config::values::{Node, Table};
 use crate::outcome::{Outcome, Reason};
 

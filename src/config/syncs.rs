@@ -9,7 +9,7 @@ use config::ValueKind;
 
 use crate::config::expressions::{action_source, conditions, custom_value, properties, value};
 use crate::config::fields::{AppField, UserDataField};
-use crate::config::keys::{
+use crate::config::keys::sync::{
     APP, DELIVERY, EVENT, EVENT_ROW, LIMITED_DATA_USE, ORIGINAL_EVENT_DATA, SYNC, VALUE,
 };
 use crate::config::rule_tests;

@@ -70,11 +70,6 @@ impl<'v> Node<'v> {
         }
     }
 
-    /// The full key.
-    pub(super) fn at(&self) -> &str {
-        &self.at
-    }
-
     /// The value as it came from its layer.
     pub(super) const fn kind(&self) -> &'v ValueKind {
         &self.value.kind
@@ -340,11 +335,6 @@ pub(super) struct Member<'v> {
 }
 
 impl<'v> Table<'v> {
-    /// The table's full key.
-    pub(super) fn at(&self) -> &str {
-        &self.at
-    }
-
     /// The value of a key, `None` where it is absent.
     pub(super) fn get(&self, name: &'static str) -> Option<Node<'v>> {
         let key = self
@@ -397,11 +387,16 @@ pub(super) fn quoted(name: &str) -> String {
     if bare {
         name.to_owned()
     } else {
-        // JSON's escapes are TOML's, but for DEL, which TOML wants escaped.
-        serde_json::Value::from(name)
-            .to_string()
-            .replace('\u{7f}', "\\u007f")
+        basic_string(name)
     }
+}
+
+/// A text between double quotes, as TOML writes it.
+pub(super) fn basic_string(text: &str) -> String {
+    // JSON's escapes are TOML's, but for DEL, which TOML wants escaped.
+    serde_json::Value::from(text)
+        .to_string()
+        .replace('\u{7f}', "\\u007f")
 }
 
 /// The name that was most likely meant.
