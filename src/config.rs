@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +23,14 @@ pub mod fields;
 pub mod reference;
 pub mod warnings;
 mod keys;
+mod names;
+mod units;
 mod values;
 mod expressions;
 mod secrets;
 mod stages;
 mod syncs;
+mod mappings;
 mod rule_tests;
 mod effective;
 
@@ -522,9 +525,4 @@ pub struct RuleTest {
     pub reason: Option<String>,
     /// Fields of the mapped event that must be so; others may be there too.
     pub fields: serde_json::Value,
-}
-
-impl DeliveryConfig {
-    /// The default requests per second.
-    pub const DEFAULT_REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 }

@@ -10,7 +10,6 @@
 //! process for it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use config::{ConfigError, Environment, File, FileFormat, Source, Value, ValueKind};
@@ -18,8 +17,9 @@ use config::{ConfigError, Environment, File, FileFormat, Source, Value, ValueKin
 use crate::config::effective;
 use crate::config::keys::sync::{APP, DELIVERY, LIMITED_DATA_USE, SYNC, USER_DATA};
 use crate::config::keys::{ROOT, STAGES, Section};
+use crate::config::names::quoted;
 use crate::config::values::{ENVIRONMENT, Mistakes, Node};
-use crate::config::{Config, Mistake, SyncName, stages, syncs};
+use crate::config::{Config, Mistake, stages, syncs};
 
 /// The variable that names the configuration file.
 const FILE_VARIABLE: &str = "PIXEL_RELAY_CONFIG";
@@ -122,13 +122,15 @@ fn read(
 ) -> Result<Config, Vec<Mistake>> {
     let mistakes = Mistakes::default();
     let variables = variables(environment, &mistakes);
+    let refuse_file = |message| Mistake::new(file.display().to_string(), message);
+    if let Err(error) = text.parse::<toml::Table>() {
+        mistakes.push(refuse_file(describe(&error, text)));
+        return Err(mistakes.into_inner());
+    }
     let value = match merge(text, variables) {
         Ok(value) => value,
         Err(error) => {
-            mistakes.push(Mistake::new(
-                file.display().to_string(),
-                describe(&error, text),
-            ));
+            mistakes.push(refuse_file(error.to_string()));
             return Err(mistakes.into_inner());
         }
     };
@@ -174,8 +176,11 @@ fn variables(environment: &[(String, String)], mistakes: &Mistakes) -> BTreeMap<
     sorted.sort();
     for (name, value) in sorted {
         let lower = name.to_ascii_lowercase();
-        let Some(key) = lower.strip_prefix("pixel_relay__") else {
-            if lower.starts_with("pixel_relay_") && lower.contains(SEPARATOR) {
+        let Some(behind) = lower.strip_prefix(LAYER) else {
+            continue;
+        };
+        let Some(key) = behind.strip_prefix(SEPARATOR) else {
+            if behind.starts_with('_') && behind.contains(SEPARATOR) {
                 let message = format!(
                     "not the name of a key, expected two underscores behind {PREFIX}, as between all levels"
                 );
@@ -227,23 +232,22 @@ fn refuse_variable(levels: &[String], others: &BTreeMap<Vec<String>, &str>) -> O
 
 /// Lays the layers over one another.
 fn merge(text: &str, variables: BTreeMap<String, String>) -> Result<Value, ConfigError> {
-    let file = File::from_str(text, FileFormat::Toml);
-    let environment = Variables(variables);
+    let file = Layer::of_toml(text)?;
+    let environment = Layer::of_environment(variables)?;
     // The defaults of a sync can only be laid below it once its name is known.
-    let written = lay(vec![Layer::of(&file)?, Layer(environment.collect()?)])?;
-    let defaults = File::from_str(&defaults(&written), FileFormat::Toml);
-    lay(vec![
-        Layer::of(&defaults)?,
-        Layer::of(&file)?,
-        Layer(environment.collect()?),
-    ])
+    let written = lay([file.clone(), environment.clone()])?;
+    let defaults = Layer::of_toml(&defaults(&written))?;
+    lay([defaults, file, environment])
 }
 
-fn lay(layers: Vec<Layer>) -> Result<Value, ConfigError> {
-    let mut merged = layers.collect()?;
-    Ok(merged
-        .remove(LAYER)
-        .unwrap_or_else(|| Value::new(None, HashMap::<String, Value>::new())))
+fn lay<const LAYERS: usize>(layers: [Layer; LAYERS]) -> Result<Value, ConfigError> {
+    let merged = layers
+        .into_iter()
+        .fold(config::Config::builder(), |builder, layer| {
+            builder.add_source(layer)
+        })
+        .build()?;
+    Ok(Value::new(None, merged.get_table(LAYER)?))
 }
 
 /// One layer, under [`LAYER`].
@@ -251,10 +255,28 @@ fn lay(layers: Vec<Layer>) -> Result<Value, ConfigError> {
 struct Layer(HashMap<String, Value>);
 
 impl Layer {
-    /// Puts what a source holds under one key, below which the `config` crate takes keys as they are.
-    fn of(source: &impl Source) -> Result<Self, ConfigError> {
-        let table = Value::new(None, source.collect()?);
+    /// Puts the text's table under one key, below which the `config` crate takes keys as they are.
+    fn of_toml(text: &str) -> Result<Self, ConfigError> {
+        let table = Value::new(None, File::from_str(text, FileFormat::Toml).collect()?);
         Ok(Self(HashMap::from([(LAYER.to_owned(), table)])))
+    }
+
+    /// Takes variables as texts, and lists of texts where they are written as such.
+    fn of_environment(variables: BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let values = Environment::with_prefix(PREFIX)
+            .keep_prefix(true)
+            .separator(SEPARATOR)
+            .source(Some(variables.into_iter().collect()))
+            .collect()?;
+        let values = values.into_iter().map(|(name, value)| {
+            let list = match &value.kind {
+                ValueKind::String(text) => list_of_texts(text),
+                _ => None,
+            };
+            let list = list.map(|items| Value::new(Some(&ENVIRONMENT.to_owned()), items));
+            (name, list.unwrap_or(value))
+        });
+        Ok(Self(values.collect()))
     }
 }
 
@@ -265,34 +287,6 @@ impl Source for Layer {
 
     fn collect(&self) -> Result<HashMap<String, Value>, ConfigError> {
         Ok(self.0.clone())
-    }
-}
-
-/// The variables of the environment.
-#[derive(Clone, Debug)]
-struct Variables(BTreeMap<String, String>);
-
-impl Variables {
-    fn collect(&self) -> Result<HashMap<String, Value>, ConfigError> {
-        let mut values = Environment::with_prefix(PREFIX)
-            .keep_prefix(true)
-            .separator(SEPARATOR)
-            .ignore_empty(true)
-            .source(Some(self.0.clone().into_iter().collect()))
-            .collect()?;
-        // The order of keys plays no part: each value is looked at by itself.
-        #[expect(
-            clippy::iter_over_hash_type,
-            reason = "each value is looked at by itself"
-        )]
-        for value in values.values_mut() {
-            if let ValueKind::String(text) = &value.kind
-                && let Some(items) = list_of_texts(text)
-            {
-                *value = Value::new(Some(&ENVIRONMENT.to_owned()), items);
-            }
-        }
-        Ok(values)
     }
 }
 
@@ -312,95 +306,50 @@ fn list_of_texts(text: &str) -> Option<Vec<Value>> {
 
 /// The defaults of every table that is there, as TOML.
 fn defaults(written: &Value) -> String {
-    let mut text = String::new();
+    let mut tables = Vec::new();
     let mut add = |name: &str, section: &Section| {
-        // Writing into a text cannot fail.
-        let _ = write!(text, "[{name}]\n{}", section.defaults());
+        tables.push(format!("[{name}]\n{}", section.defaults()));
     };
     for section in STAGES {
         add(section.name, section);
     }
     let ValueKind::Table(root) = &written.kind else {
-        return text;
+        return tables.concat();
     };
     let Some(ValueKind::Table(syncs)) = root.get("sync").map(|syncs| &syncs.kind) else {
-        return text;
+        return tables.concat();
     };
     let syncs: BTreeMap<&String, &Value> = syncs.iter().collect();
     for (name, sync) in syncs {
         let ValueKind::Table(sync) = &sync.kind else {
             continue;
         };
-        if SyncName::new(name).is_none() {
-            continue;
-        }
-        add(&format!("sync.{name}"), &SYNC);
-        add(&format!("sync.{name}.user_data"), &USER_DATA);
-        add(&format!("sync.{name}.limited_data_use"), &LIMITED_DATA_USE);
-        add(&format!("sync.{name}.delivery"), &DELIVERY);
+        let table = format!("sync.{}", quoted(name));
+        add(&table, &SYNC);
+        add(&format!("{table}.user_data"), &USER_DATA);
+        add(&format!("{table}.limited_data_use"), &LIMITED_DATA_USE);
+        add(&format!("{table}.delivery"), &DELIVERY);
         if sync.contains_key("app") {
-            add(&format!("sync.{name}.app"), &APP);
+            add(&format!("{table}.app"), &APP);
         }
     }
-    text
+    tables.concat()
 }
 
 /// Says where a text is not TOML, without repeating any of it: a secret may stand there.
-fn describe(error: &ConfigError, text: &str) -> String {
-    let ConfigError::FileParse { cause, .. } = error else {
-        return error.to_string();
-    };
-    let Some(error) = cause.downcast_ref::<toml::de::Error>() else {
-        return format!("not TOML: {cause}");
-    };
+fn describe(error: &toml::de::Error, text: &str) -> String {
     let before = error
         .span()
         .and_then(|span| text.get(..span.start))
         .unwrap_or_default();
     let line = before.matches('\n').count() + 1;
-    format!("not TOML, line {line}: {}", error.message())
+    // This complaint alone repeats the value.
+    let message = match error.message() {
+        message if message.starts_with("invalid type: ") => "a number out of range",
+        message => message,
+    };
+    format!("not TOML, line {line}: {message}")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn variables_of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
-    }
-
-    #[test]
-    fn the_environment_is_enough_for_one_pixel() {
-        let config = from_toml(
-            "",
-            &variables_of(&[
-                ("PIXEL_RELAY__INGEST__SECRET", "Bearer 12E4"),
-                ("PIXEL_RELAY__SYNC__WEB__PIXEL_ID", "0012"),
-                ("PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN", "12E4"),
-            ]),
-        )
-        .unwrap();
-        let sync = &config.syncs[&SyncName::new("web").unwrap()];
-        assert_eq!(sync.pixel_id, "0012");
-        assert_eq!(sync.delivery.max_batch_events.get(), 1000);
-    }
-
-    #[test]
-    fn keys_are_taken_as_they_were_written() {
-        let config = from_toml(
-            "[ingest]\nsecret = 'x'\n[sync.web]\npixel_id = 5\naccess_token = 't'\n\
-             [sync.web.events]\n'Sign Up' = 'CompleteRegistration'\n'a.b[0].C' = {}\n'Größe ✓' = {}\n\"q\\\"q\" = {}\nsign = {}\nSIGN = {}\n",
-            &[],
-        )
-        .unwrap();
-        let sync = &config.syncs[&SyncName::new("web").unwrap()];
-        let names: Vec<&String> = sync.events.as_ref().unwrap().keys().collect();
-        assert_eq!(
-            names,
-            ["Größe ✓", "SIGN", "Sign Up", "a.b[0].C", "q\"q", "sign"]
-        );
-    }
-}
+mod tests;
