@@ -87,6 +87,10 @@ pub fn effective(config: &Config) -> String {
 
 /// The environment of this process. A value that is not Unicode is taken with replacement
 /// characters, which no key accepts where it matters.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that asks the process for its environment"
+)]
 pub fn process_environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .map(|(name, value)| {

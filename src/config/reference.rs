@@ -141,6 +141,10 @@ mod tests {
     const MARK: &str = "UPDATE_DOCS=1 cargo test --lib config -->\n";
 
     /// Compares a file with what it must hold, or writes it where `UPDATE_DOCS` is set.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "whoever runs the tests says so in the environment"
+    )]
     #[track_caller]
     fn keep(path: &str, expected: &str) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
