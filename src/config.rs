@@ -21,7 +21,7 @@ use crate::path::{Path, ValueExpr};
 pub mod load;
 pub mod fields;
 pub mod reference;
-pub mod warnings;
+mod warnings;
 mod keys;
 mod names;
 mod units;
@@ -83,6 +83,13 @@ impl fmt::Display for SyncName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The key that these names lead to, each quoted where TOML wants it.
+pub fn key_of(names: &[&str]) -> String {
+    names
+        .iter()
+        .fold(String::new(), |at, name| names::join(&at, name))
 }
 
 /// Something wrong in the configuration.

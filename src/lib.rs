@@ -5,5 +5,8 @@ pub mod path;
 pub mod outcome;
 pub mod clock;
 pub mod config;
+pub mod select;
 pub mod map;
+pub mod sync;
 pub mod telemetry;
+pub mod sandbox;

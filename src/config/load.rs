@@ -10,16 +10,17 @@
 //! process for it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use config::{ConfigError, Environment, File, FileFormat, Source, Value, ValueKind};
 
 use crate::config::effective;
-use crate::config::keys::sync::{APP, DELIVERY, LIMITED_DATA_USE, SYNC, USER_DATA};
+use crate::config::keys::sync::{DELIVERY, LIMITED_DATA_USE, SYNC, USER_DATA};
 use crate::config::keys::{ROOT, STAGES, Section};
 use crate::config::names::quoted;
-use crate::config::values::{ENVIRONMENT, Mistakes, Node};
-use crate::config::{Config, Mistake, stages, syncs};
+use crate::config::values::{ENVIRONMENT, Mistakes, Node, Table};
+use crate::config::{Config, Mistake, stages, syncs, warnings};
 
 /// The variable that names the configuration file.
 const FILE_VARIABLE: &str = "PIXEL_RELAY_CONFIG";
@@ -56,28 +57,40 @@ impl Sources {
     }
 }
 
+/// A configuration that holds no mistake.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What is in force.
+    pub config: Config,
+    /// What is allowed, and may still not be meant.
+    pub warnings: Vec<Mistake>,
+}
+
 /// Loads the configuration, or reports every mistake in it.
-pub fn load(sources: &Sources) -> Result<Config, Vec<Mistake>> {
-    let default_is_there = Path::new(DEFAULT_FILE).is_file();
-    let Some(file) = choose_file(sources, default_is_there) else {
-        return read(
-            "",
-            Path::new(""),
-            Path::new(DEFAULT_FILE),
-            &sources.environment,
-        );
-    };
-    let text = std::fs::read_to_string(&file).map_err(|error| {
-        let message = format!("the file cannot be read: {error}");
-        vec![Mistake::new(file.display().to_string(), message)]
-    })?;
-    let folder = file.parent().unwrap_or(Path::new(""));
-    read(&text, folder, &file, &sources.environment)
+pub fn load(sources: Sources) -> Result<Loaded, Vec<Mistake>> {
+    let config = Written::find(sources)?.config()?;
+    let warnings = warnings::find(&config);
+    Ok(Loaded { config, warnings })
 }
 
 /// Loads the configuration from the text of a file and the variables of an environment.
 pub fn from_toml(text: &str, environment: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
-    read(text, Path::new(""), Path::new(DEFAULT_FILE), environment)
+    let written = Written {
+        text: text.to_owned(),
+        file: PathBuf::from(DEFAULT_FILE),
+        environment: environment.to_vec(),
+    };
+    written.config()
+}
+
+/// Finds the address of the public listener, whatever else may be wrong: for a command that only
+/// has to reach it.
+pub fn listen_address(sources: &Sources) -> Result<SocketAddr, Vec<Mistake>> {
+    let (address, mistakes) = Written::find(sources.clone())?.read(|root| {
+        root.require("server")
+            .and_then(|node| stages::listen(&node))
+    });
+    address.ok_or(mistakes)
 }
 
 /// Writes all that is in force as TOML, with secrets redacted. Rule tests are left out.
@@ -118,36 +131,67 @@ fn choose_file(sources: &Sources, default_is_there: bool) -> Option<PathBuf> {
         .or_else(default)
 }
 
-fn read(
-    text: &str,
-    folder: &Path,
-    file: &Path,
-    environment: &[(String, String)],
-) -> Result<Config, Vec<Mistake>> {
-    let mistakes = Mistakes::default();
-    let variables = variables(environment, &mistakes);
-    let refuse_file = |message| Mistake::new(file.display().to_string(), message);
-    if let Err(error) = text.parse::<toml::Table>() {
-        mistakes.push(refuse_file(describe(&error, text)));
-        return Err(mistakes.into_inner());
-    }
-    let value = match merge(text, variables) {
-        Ok(value) => value,
-        Err(error) => {
-            mistakes.push(refuse_file(error.to_string()));
-            return Err(mistakes.into_inner());
+/// What was written, before it is understood.
+#[derive(Debug)]
+struct Written {
+    text: String,
+    file: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl Written {
+    fn find(sources: Sources) -> Result<Self, Vec<Mistake>> {
+        let default_is_there = Path::new(DEFAULT_FILE).is_file();
+        let (file, text) = match choose_file(&sources, default_is_there) {
+            Some(file) => {
+                let text = std::fs::read_to_string(&file);
+                (file, text)
+            }
+            None => (PathBuf::from(DEFAULT_FILE), Ok(String::new())),
+        };
+        match text {
+            Ok(text) => Ok(Self {
+                text,
+                file,
+                environment: sources.environment,
+            }),
+            Err(error) => Err(vec![Mistake::new(
+                file.display().to_string(),
+                format!("the file cannot be read: {error}"),
+            )]),
         }
-    };
-    let config = read_root(&Node::root(&value, &mistakes), folder);
-    let mistakes = mistakes.into_inner();
-    match config {
-        Some(config) if mistakes.is_empty() => Ok(config),
-        _ => Err(mistakes),
+    }
+
+    fn config(&self) -> Result<Config, Vec<Mistake>> {
+        let folder = self.file.parent().unwrap_or(Path::new(""));
+        match self.read(|root| whole(root, folder)) {
+            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
+            (_, mistakes) => Err(mistakes),
+        }
+    }
+
+    /// Lays the layers over one another and reads from the result; gives the mistakes on the way.
+    fn read<T>(&self, read: impl FnOnce(&Table<'_>) -> Option<T>) -> (Option<T>, Vec<Mistake>) {
+        let mistakes = Mistakes::default();
+        let variables = variables(&self.environment, &mistakes);
+        let merged = match self.text.parse::<toml::Table>() {
+            Ok(_) => merge(&self.text, variables).map_err(|error| error.to_string()),
+            Err(error) => Err(describe(&error, &self.text)),
+        };
+        let found = match merged {
+            Ok(value) => Node::root(&value, &mistakes)
+                .table(&ROOT)
+                .and_then(|root| read(&root)),
+            Err(message) => {
+                mistakes.push(Mistake::new(self.file.display().to_string(), message));
+                None
+            }
+        };
+        (found, mistakes.into_inner())
     }
 }
 
-fn read_root(node: &Node<'_>, folder: &Path) -> Option<Config> {
-    let table = node.table(&ROOT)?;
+fn whole(table: &Table<'_>, folder: &Path) -> Option<Config> {
     let server = table
         .require("server")
         .and_then(|node| stages::server(&node));
@@ -325,17 +369,14 @@ fn defaults(written: &Value) -> String {
     };
     let syncs: BTreeMap<&String, &Value> = syncs.iter().collect();
     for (name, sync) in syncs {
-        let ValueKind::Table(sync) = &sync.kind else {
+        if !matches!(sync.kind, ValueKind::Table(_)) {
             continue;
-        };
+        }
         let table = format!("sync.{}", quoted(name));
         add(&table, &SYNC);
         add(&format!("{table}.user_data"), &USER_DATA);
         add(&format!("{table}.limited_data_use"), &LIMITED_DATA_USE);
         add(&format!("{table}.delivery"), &DELIVERY);
-        if sync.contains_key("app") {
-            add(&format!("{table}.app"), &APP);
-        }
     }
     tables.concat()
 }

@@ -240,24 +240,27 @@ pub(in crate::config) static LIMITED_DATA_USE: Section = Section {
 pub(in crate::config) static APP: Section = Section {
     name: "sync.<name>.app",
     doc: "App events: what Amplitude does not send, or sends elsewhere. Table absent: no event has \
-          `action_source = \"app\"`. The defaults hold where the table is there.",
+          `action_source = \"app\"`.",
     by_presence: true,
     keys: keys! {
         key("advertiser_tracking_enabled", VALUE, Nothing(r#""user_properties.att_authorized""#),
-            "Whether the person allowed tracking (ATT on iOS).");
+            "Whether the person allowed tracking (ATT on iOS). Absent: no on iOS, yes on Android.");
         key("application_tracking_enabled", VALUE, Nothing("{ constant = true }"),
-            "Whether the app itself allows tracking.");
+            "Whether the app itself allows tracking. Absent: yes.");
         key("bundle_id", VALUE, Nothing(r#"{ constant = "com.example.shop" }"#),
             "The app's package or bundle id.");
-        key("short_version", VALUE, Means(r#""version_name""#), "The app's version.");
-        key("long_version", VALUE, Means(r#""version_name""#), "The app's version and build.");
-        key("os_version", VALUE, Means(r#""os_version""#),
-            "The system's version; Meta insists on it.");
-        key("device_model", VALUE, Means(r#"["device_model", "device_type"]"#),
-            "The device's model.");
+        key("short_version", VALUE, Nothing(r#""version_name""#),
+            "The app's version. Absent: Amplitude's `version_name`.");
+        key("long_version", VALUE, Nothing(r#""user_properties.build""#),
+            "The app's version and build. Absent: Amplitude's `version_name`.");
+        key("os_version", VALUE, Nothing(r#""os_version""#),
+            "The system's version; Meta insists on it. Absent: Amplitude's `os_version`.");
+        key("device_model", VALUE, Nothing(r#""device_model""#),
+            "The device's model. Absent: Amplitude's `device_model`, else `device_type`.");
         key("locale", VALUE, Nothing(r#""user_properties.locale""#), "Such as `en_US`.");
         key("time_zone", VALUE, Nothing(r#""user_properties.time_zone""#), "Such as `PST`.");
-        key("carrier", VALUE, Means(r#""device_carrier""#), "The mobile network.");
+        key("carrier", VALUE, Nothing(r#""device_carrier""#),
+            "The mobile network. Absent: Amplitude's `device_carrier`.");
         key("screen_width", VALUE, Nothing(r#""user_properties.screen_width""#), "In pixels.");
         key("screen_height", VALUE, Nothing(r#""user_properties.screen_height""#), "In pixels.");
         key("screen_density", VALUE, Nothing(r#""user_properties.screen_density""#),
@@ -267,7 +270,7 @@ pub(in crate::config) static APP: Section = Section {
         key("free_storage", VALUE, Nothing(r#""user_properties.free_gb""#), "In GB.");
         key("device_time_zone", VALUE, Nothing(r#""user_properties.time_zone_name""#),
             "Such as `USA/New York`.");
-        key("vendor_id", VALUE, Means(r#""idfv""#), "Apple's identifier for vendors.");
+        key("vendor_id", VALUE, Nothing(r#""idfv""#), "Apple's identifier for vendors.");
         key("campaign_ids", VALUE, Nothing(r#""user_properties.campaign_ids""#), "Of the install.");
         key("install_referrer", VALUE, Nothing(r#""user_properties.install_referrer""#),
             "Google Play's install referrer.");

@@ -209,9 +209,20 @@ fn a_file_that_is_not_there_is_a_mistake() {
         file: Some(PathBuf::from("/no/such/file.toml")),
         environment: Vec::new(),
     };
-    let mistakes = load(&sources).unwrap_err();
+    let mistakes = load(sources).unwrap_err();
     assert_eq!(mistakes[0].key, "/no/such/file.toml");
     assert!(mistakes[0].message.starts_with("the file cannot be read"));
+}
+
+#[test]
+fn the_listener_is_found_whatever_else_is_wrong() {
+    let sources = |listen: &str| Sources {
+        file: Some(PathBuf::from("Cargo.toml")),
+        environment: variables_of(&[("PIXEL_RELAY__SERVER__LISTEN", listen)]),
+    };
+    let address = listen_address(&sources("127.0.0.1:81"));
+    assert_eq!(address, Ok("127.0.0.1:81".parse().unwrap()));
+    assert!(listen_address(&sources("nowhere")).is_err());
 }
 
 #[test]
@@ -222,12 +233,12 @@ fn files_of_events_are_found_beside_the_configuration() {
     let test =
         "[[sync.web.test]]\nname = 'n'\nevent_file = 'event.json'\nnow = 2026-11-20T18:05:00Z\n";
     fs::write(&file, format!("{LEAST}{test}")).unwrap();
-    let config = load(&Sources {
+    let loaded = load(Sources {
         file: Some(file),
         environment: Vec::new(),
     })
     .unwrap();
-    let test = &config.syncs[&SyncName::new("web").unwrap()].tests[0];
+    let test = &loaded.config.syncs[&SyncName::new("web").unwrap()].tests[0];
     assert_eq!(test.event, "{\"event_type\":\"A\"}");
     assert_eq!(test.now.seconds(), 1_795_197_900);
     assert_eq!(test.outcome, "mapped");

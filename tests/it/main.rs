@@ -1,0 +1,3 @@
+//! Behaviour from outside: one binary, a file per behaviour.
+
+mod layers;
