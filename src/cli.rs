@@ -9,8 +9,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::load::{self, Loaded, Sources};
-use crate::config::{Config, Mistake};
+use crate::config::load::{self, Sources};
+use crate::config::{Config, Mistake, warnings};
+use crate::sync::{self, Sync};
 
 mod check;
 mod healthcheck;
@@ -123,10 +124,10 @@ impl std::fmt::Debug for Terminal {
 pub fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
     let sources = Sources { file: cli.config, environment: terminal.environment.clone() };
     let result = match cli.command {
-        Command::Run(arguments) => run::run(arguments, sources, terminal),
-        Command::Check => check::check(sources, terminal),
-        Command::Map(arguments) => map::map(&arguments, sources, terminal),
-        Command::SendTest(arguments) => send_test::send_test(&arguments, sources, terminal),
+        Command::Run(arguments) => run::run(&arguments, sources, terminal),
+        Command::Check => check::check(&sources, terminal),
+        Command::Map(arguments) => map::map(&arguments, &sources, terminal),
+        Command::SendTest(arguments) => send_test::send_test(&arguments, &sources, terminal),
         Command::Sandbox(arguments) => sandbox::sandbox(arguments, terminal),
         Command::Healthcheck => healthcheck::healthcheck(&sources),
     };
@@ -168,13 +169,18 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Loads the configuration; its warnings go to standard error.
-fn load_config(sources: Sources, terminal: &mut Terminal) -> Result<Config, Failure> {
-    let Loaded { config, warnings } = load::load(sources).map_err(Failure::Configuration)?;
-    for warning in warnings {
-        writeln!(terminal.errors, "warning: {warning}")?;
-    }
-    Ok(config)
+/// Loads the configuration and compiles its rules.
+fn load_config(sources: &Sources) -> Result<(Config, Vec<Sync>), Failure> {
+    let config = load::load(sources).map_err(Failure::Configuration)?;
+    let syncs = sync::compile_all(&config).map_err(Failure::Configuration)?;
+    Ok((config, syncs))
+}
+
+/// What is valid and may still not be meant.
+fn warnings(config: &Config) -> Vec<Mistake> {
+    let mut warnings = warnings::find(config);
+    warnings.extend(sync::warnings(config));
+    warnings
 }
 
 #[cfg(test)]

@@ -256,6 +256,19 @@ pub fn router(door: Arc<Door>) -> Router {
         .with_state(door)
 }
 
+/// Puts other routes behind the secret that events are sent with.
+pub fn guarded(door: &Arc<Door>, routes: Router) -> Router {
+    routes.layer(from_fn_with_state(Arc::clone(door), guard))
+}
+
+async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    if door.gate.admits(request.headers()) {
+        next.run(request).await
+    } else {
+        door.refuse(Refusal::Unauthorized)
+    }
+}
+
 async fn webhook(State(door): State<Arc<Door>>, request: Request) -> Response {
     door.webhook(None, request).await
 }

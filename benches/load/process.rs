@@ -88,7 +88,7 @@ impl Server {
             let mut line = String::new();
             assert!(log.read_line(&mut line).expect("the log is text") > 0, "the daemon did not start");
             let entry: serde_json::Value = serde_json::from_str(&line).expect("the log is JSON");
-            let of = |name: &str| entry["fields"][name].as_str().and_then(|text| text.parse().ok());
+            let of = |name: &str| entry[name].as_str().and_then(|text| text.parse().ok());
             if let (Some(public), Some(admin)) = (of("public"), of("admin")) {
                 break (public, admin);
             }

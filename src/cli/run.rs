@@ -1,14 +1,13 @@
 //! `pixel-relay run`: the daemon.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use clap::Args;
 
 use crate::app::{self, App, BuildError};
-use crate::cli::{Failure, Terminal};
+use crate::cli::{Failure, Terminal, warnings};
 use crate::clock::SystemClock;
-use crate::config::load::{self, Loaded, Sources};
+use crate::config::load::{self, Sources};
 use crate::telemetry::logs;
 
 mod trial;
@@ -23,21 +22,20 @@ pub struct Arguments {
 }
 
 pub(super) fn run(
-    arguments: Arguments,
+    arguments: &Arguments,
     sources: Sources,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
     if arguments.sandbox {
         return trial::run(sources, terminal);
     }
-    let Loaded { config, warnings } = load::load(sources).map_err(Failure::Configuration)?;
+    let config = load::load(&sources).map_err(Failure::Configuration)?;
     logs::init(&config.log).map_err(|mistake| Failure::Configuration(vec![mistake]))?;
-    for warning in warnings {
+    for warning in warnings(&config) {
         tracing::warn!("{warning}");
     }
-    terminal.output.flush()?;
     runtime()?.block_on(async {
-        let shutdown = app::stop_on_signals();
+        let shutdown = app::stop_on_signals()?;
         let app = App::build(config, Arc::new(SystemClock)).await.map_err(build_failure)?;
         app.run(shutdown).await?;
         Ok(())

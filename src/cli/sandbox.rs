@@ -55,7 +55,7 @@ pub(super) fn sandbox(arguments: Arguments, terminal: &mut Terminal) -> Result<(
              point `meta.url` at it; read what it accepted at /sandbox/events, counts at \
              /sandbox/stats, and change its faults with PUT /sandbox/faults"
         )?;
-        let shutdown = app::stop_on_signals();
+        let shutdown = app::stop_on_signals()?;
         crate::sandbox::serve(listener, sandbox, shutdown).await.context("the endpoint failed")?;
         Ok(())
     })

@@ -55,7 +55,7 @@ impl DaemonProcess {
             let entry: serde_json::Value = serde_json::from_str(&line)
                 .unwrap_or_else(|_| panic!("a log line that is not JSON: {line}"));
             if let (Some(public), Some(admin)) =
-                (entry["fields"]["public"].as_str(), entry["fields"]["admin"].as_str())
+                (entry["public"].as_str(), entry["admin"].as_str())
             {
                 return Self {
                     public: format!("http://{public}"),

@@ -90,10 +90,10 @@ impl Daemon {
 
     /// Starts a daemon on a folder that may hold an earlier one's store.
     pub async fn start_on(folder: Arc<TempDir>, config: String) -> Self {
-        let loaded = load::from_toml(&config, Vec::new()).unwrap_or_else(|mistakes| {
+        let loaded = load::from_toml(&config, &[]).unwrap_or_else(|mistakes| {
             panic!("mistakes in the test's configuration: {mistakes:#?}")
         });
-        let app = App::build(loaded.config, Arc::new(SystemClock)).await.expect("the daemon starts");
+        let app = App::build(loaded, Arc::new(SystemClock)).await.expect("the daemon starts");
         let url = format!("http://{}", app.public_address().unwrap());
         let admin = format!("http://{}", app.admin_address().unwrap());
         let shutdown = CancellationToken::new();
@@ -224,5 +224,5 @@ pub fn event(id: &str) -> Value {
 
 /// The present moment, as Amplitude writes it.
 pub fn now_text() -> String {
-    pixel_relay::map::time::to_amplitude(SystemClock.now())
+    SystemClock.now().to_string()
 }
