@@ -3,6 +3,7 @@
 //! `/health` answers 503 only where no event can be stored. A lane in trouble shows as a warning: a
 //! restart mends no token.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::admin::health::{Status, SyncView, View, report, silence_warning};
 use crate::admin::stored::Stored;
 use crate::clock::Clock;
 use crate::config::{Config, SyncName};
+use crate::deliver::lane::status::{LaneStatus, Lanes};
 use crate::ingest::arrivals::Arrivals;
 use crate::ingest::auth::Gate;
 use crate::ingest::reply::{Refusal, json_response};
@@ -75,6 +77,8 @@ impl AdminState {
 
     fn view(&self) -> View {
         let now = self.clock.now();
+        let mut lanes: BTreeMap<SyncName, LaneStatus> =
+            self.lanes.statuses().into_iter().collect();
         View {
             now,
             syncs: self
@@ -83,7 +87,7 @@ impl AdminState {
                 .map(|(name, enabled)| {
                     let sync = SyncView {
                         enabled: *enabled,
-                        lane: self.lanes.status(name),
+                        lane: lanes.remove(name),
                         ready_bytes: self.queue.backlog(name).bytes,
                         last_event: self.arrivals.last(name),
                         silence: self.arrivals.silence(name, now),
@@ -203,11 +207,6 @@ fn prometheus_text(page: &str) -> String {
     }
     text
 }
-// STUB
-#[derive(Debug)]
-pub struct Lanes;
-impl Lanes { fn status(&self, _: &SyncName) -> health::LaneView { health::LaneView { state: crate::telemetry::metrics::LaneState::running, since: crate::clock::UnixMillis(0), reason: None, next_try: None } } }
-// STUB END
 
 #[cfg(test)]
 mod tests;
