@@ -77,8 +77,7 @@ impl AdminState {
 
     fn view(&self) -> View {
         let now = self.clock.now();
-        let mut lanes: BTreeMap<SyncName, LaneStatus> =
-            self.lanes.statuses().into_iter().collect();
+        let mut lanes: BTreeMap<SyncName, LaneStatus> = self.lanes.statuses().into_iter().collect();
         View {
             now,
             syncs: self
@@ -169,11 +168,11 @@ async fn health_page(State(state): State<Arc<AdminState>>) -> Response {
 
 async fn metrics_page(State(state): State<Arc<AdminState>>, request: Request) -> Response {
     let page = state.metrics.render(state.stored());
-    let wants_open_metrics = request
-        .headers()
-        .get_all(ACCEPT)
-        .iter()
-        .any(|value| value.as_bytes().starts_with(b"application/openmetrics-text"));
+    let wants_open_metrics = request.headers().get_all(ACCEPT).iter().any(|value| {
+        value
+            .as_bytes()
+            .starts_with(b"application/openmetrics-text")
+    });
     if wants_open_metrics {
         ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response()
     } else {
@@ -191,7 +190,11 @@ fn prometheus_text(page: &str) -> String {
             help = Some(line);
             continue;
         }
-        let suffix = if line.ends_with(" counter") { "_total" } else { "" };
+        let suffix = if line.ends_with(" counter") {
+            "_total"
+        } else {
+            ""
+        };
         if let Some((name, rest)) = line
             .strip_prefix("# TYPE ")
             .and_then(|line| line.split_once(' '))

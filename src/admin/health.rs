@@ -133,7 +133,11 @@ fn report_store(view: &View, problems: &mut Vec<String>) -> StoreReport {
         Some(Trouble::Failing(reason)) => Some(format!("the store cannot write: {reason}")),
         Some(Trouble::Closed) => Some("the store is closed".to_owned()),
     };
-    let mut taking = view.syncs.iter().filter(|(_, sync)| sync.enabled).peekable();
+    let mut taking = view
+        .syncs
+        .iter()
+        .filter(|(_, sync)| sync.enabled)
+        .peekable();
     let all_full =
         taking.peek().is_some() && taking.all(|(name, _)| view.health.full.contains(name));
     let status = if trouble.is_some() || all_full {
@@ -217,7 +221,9 @@ fn lane_problem(name: &SyncName, lane: &LaneStatus, now: UnixMillis) -> Option<S
     };
     let since = in_words(now.since(lane.since));
     let reason = lane.reason.as_deref().unwrap_or("no reason was given");
-    Some(format!("sync {name}: delivery {what} since {since}: {reason}"))
+    Some(format!(
+        "sync {name}: delivery {what} since {since}: {reason}"
+    ))
 }
 
 /// A duration, without parts of a second.
@@ -290,7 +296,9 @@ mod tests {
                     lane.reason = Some("Meta refused the access token (190)".to_owned());
                 },
                 Status::Warning,
-                &["sync web: delivery is paused and keeps its events since 16m 40s: Meta refused the access token (190)"],
+                &[
+                    "sync web: delivery is paused and keeps its events since 16m 40s: Meta refused the access token (190)",
+                ],
             ),
             (
                 |view| lane_of_web(view).state = LaneState::draining,
@@ -303,7 +311,9 @@ mod tests {
                         Some(Duration::from_secs(1800));
                 },
                 Status::Warning,
-                &["sync app: no event has come in for 30m; Amplitude pauses streams when their quota is used up"],
+                &[
+                    "sync app: no event has come in for 30m; Amplitude pauses streams when their quota is used up",
+                ],
             ),
             (
                 |view| view.health.full = vec![name("web")],
@@ -316,7 +326,9 @@ mod tests {
                     view.syncs.get_mut(&name("app")).unwrap().enabled = false;
                 },
                 Status::Warning,
-                &["sync web is not in the configuration and still holds 2 events; put it back, or drop them with `pixel-relay queue drop --sync web`"],
+                &[
+                    "sync web is not in the configuration and still holds 2 events; put it back, or drop them with `pixel-relay queue drop --sync web`",
+                ],
             ),
             (
                 |view| {
@@ -332,7 +344,9 @@ mod tests {
                 &["less disk is free than queue.min_free_disk: no event is taken"],
             ),
             (
-                |view| view.health.trouble = Some(Trouble::Failing("input/output error".to_owned())),
+                |view| {
+                    view.health.trouble = Some(Trouble::Failing("input/output error".to_owned()))
+                },
                 Status::Failing,
                 &["the store cannot write: input/output error"],
             ),
