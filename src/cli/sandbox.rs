@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -10,8 +9,8 @@ use tokio::net::TcpListener;
 
 use crate::app;
 use crate::cli::{Failure, Terminal};
-use crate::clock::SystemClock;
-use crate::sandbox::{Faults, Sandbox, SandboxConfig};
+use crate::sandbox::faults::Faults;
+use crate::sandbox::{Sandbox, SandboxConfig};
 
 /// What `pixel-relay sandbox` takes.
 #[derive(Debug, Args)]
@@ -44,9 +43,9 @@ pub(super) fn sandbox(arguments: Arguments, terminal: &mut Terminal) -> Result<(
             .with_context(|| format!("cannot listen on {}", arguments.listen))?;
         let sandbox = Sandbox::new(SandboxConfig {
             tokens: arguments.tokens,
-            pixels: arguments.pixels,
+            pixels: (!arguments.pixels.is_empty()).then_some(arguments.pixels),
             seed: arguments.seed,
-            ..SandboxConfig::new(Arc::new(SystemClock))
+            ..SandboxConfig::default()
         });
         sandbox.set_faults(faults);
         let address = listener.local_addr()?;

@@ -1,8 +1,8 @@
 //! What Meta wants each customer information field to look like before it is hashed.
 //!
 //! [`normalize`] takes the text of one value and gives back what is to be hashed or sent, or the
-//! reason why the field is left out. It is pure, never panics, never yields an empty text, and a text
-//! that it gave comes out of it unchanged. Where Meta's page and Meta's own libraries disagree, each
+//! reason why the field is left out. It is pure, never panics, never yields an empty text, and the form
+//! of Meta's page comes out of it unchanged. Where Meta's page and Meta's own libraries disagree, each
 //! decision is written down in `docs/NORMALISATION.md`.
 //!
 //! It does not know where a value comes from, and it does not hash.
@@ -21,6 +21,8 @@ mod phone;
 mod place;
 mod state;
 mod states;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::borrow::Cow;
@@ -116,11 +118,10 @@ pub fn normalize<'a>(
             phone::normalize(text, context.calling_code).map(Normalized::to_hash)
         }
         UserDataField::FirstName | UserDataField::LastName => Ok(name::normalize(text)),
-        UserDataField::DateOfBirth => {
-            date::normalize(text, context.date_order, context.now).map(Normalized::to_hash)
-        }
+        UserDataField::DateOfBirth => date::normalize(text, context.date_order, context.now)
+            .map(|date| Normalized::to_hash(Cow::Owned(date))),
         UserDataField::Gender => gender::normalize(text).map(borrowed),
-        UserDataField::City => Ok(place::city(text)),
+        UserDataField::City => place::city(text),
         UserDataField::State => Ok(Normalized::to_hash(state::normalize(text, context.country))),
         UserDataField::ZipCode => place::zip_code(text, context.country),
         UserDataField::Country => country::code(text)
@@ -151,7 +152,7 @@ pub fn normalize<'a>(
 }
 
 /// Tells whether Meta wants a field hashed.
-pub const fn is_hashed(field: UserDataField) -> bool {
+const fn is_hashed(field: UserDataField) -> bool {
     matches!(
         field,
         UserDataField::Email
@@ -174,7 +175,7 @@ fn already_hashed<'a>(
     field: UserDataField,
     text: &str,
 ) -> Option<Result<Normalized<'a>, DropReason>> {
-    // No field but these is hashed, and no text of another length is a hash.
+    // Most values end here: they are too short for any hash.
     if text.len() < 32 || !is_hashed(field) {
         return None;
     }
@@ -192,7 +193,8 @@ fn already_hashed<'a>(
     md5.then_some(Err(DropReason::Md5))
 }
 
-/// What hashing `null` and `undefined` yields, as careless code does.
+/// What hashing `null` and `undefined` yields, as careless code does. Nothing here makes the hash of
+/// an empty text; one that arrives already hashed passes, as through every library of Meta.
 const HASHES_OF_NOTHING: [&str; 2] = [
     "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b",
     "eb045d78d273107348b0300c01d29b7552d622abbc6faf81b3ec55359aa9950c",

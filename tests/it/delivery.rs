@@ -1,6 +1,6 @@
 //! From the webhook to the simulated Graph endpoint: what arrives, in which batches.
 
-use pixel_relay::sandbox::Faults;
+use pixel_relay::sandbox::faults::Faults;
 use serde_json::json;
 
 use crate::support::{Daemon, Graph, PLAIN_SYNC, event};
@@ -35,7 +35,7 @@ async fn many_events_go_out_in_few_batches_of_at_most_a_thousand() {
     graph.sandbox.wait_for(2500).await;
 
     let stats = graph.sandbox.stats();
-    assert_eq!(stats.accepted_events, 2500);
+    assert_eq!(stats.accepted, 2500);
     assert_eq!(stats.largest_batch, 1000);
     assert!(stats.requests <= 5, "{stats:?}");
     daemon.until("pixel_relay_outcomes_total", &["delivered"], 2500.0).await;
@@ -79,7 +79,7 @@ async fn every_sync_has_its_own_pixel_and_mapping() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pixel_at_a_standstill_does_not_slow_another() {
     let graph = Graph::start().await;
-    graph.sandbox.set_faults_of_pixel("1", Faults::parse("hang=1").unwrap());
+    graph.sandbox.set_faults(Faults::parse("1/hang").unwrap());
     let daemon = Daemon::start(
         &graph,
         "[sync.stuck]\npixel_id = \"1\"\naccess_token = \"test-token\"\n\

@@ -1,3 +1,4 @@
 //! Behaviour from outside: one binary, a file per behaviour.
 
 mod layers;
+mod mapping;

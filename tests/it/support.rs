@@ -33,7 +33,8 @@ impl Graph {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let sandbox = Sandbox::new(SandboxConfig {
             tokens: vec![TOKEN.to_owned()],
-            ..SandboxConfig::new(clock)
+            clock,
+            ..SandboxConfig::default()
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -37,8 +37,9 @@ pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Failu
         config.meta.url = format!("http://{}", graph.local_addr()?).parse()?;
         let sandbox = Sandbox::new(SandboxConfig {
             tokens: vec![TOKEN.to_owned()],
-            pixels: vec![PIXEL.to_owned()],
-            ..SandboxConfig::new(Arc::clone(&clock))
+            pixels: Some(vec![PIXEL.to_owned()]),
+            clock: Arc::clone(&clock),
+            ..SandboxConfig::default()
         });
         let shutdown = app::stop_on_signals();
         let app = App::build_with_sandbox(config, Arc::clone(&clock), &sandbox)
