@@ -3,6 +3,7 @@
 //! `/health` answers 503 only where no event can be stored. A lane in trouble shows as a warning: a
 //! restart mends no token.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::admin::health::{Status, SyncView, View, report, silence_warning};
 use crate::admin::stored::Stored;
 use crate::clock::Clock;
 use crate::config::{Config, SyncName};
+use crate::deliver::lane::status::{LaneStatus, Lanes};
 use crate::ingest::arrivals::Arrivals;
 use crate::ingest::auth::Gate;
 use crate::ingest::reply::{Refusal, json_response};
@@ -75,6 +77,7 @@ impl AdminState {
 
     fn view(&self) -> View {
         let now = self.clock.now();
+        let mut lanes: BTreeMap<SyncName, LaneStatus> = self.lanes.statuses().into_iter().collect();
         View {
             now,
             syncs: self
@@ -83,7 +86,7 @@ impl AdminState {
                 .map(|(name, enabled)| {
                     let sync = SyncView {
                         enabled: *enabled,
-                        lane: self.lanes.status(name),
+                        lane: lanes.remove(name),
                         ready_bytes: self.queue.backlog(name).bytes,
                         last_event: self.arrivals.last(name),
                         silence: self.arrivals.silence(name, now),
@@ -165,11 +168,11 @@ async fn health_page(State(state): State<Arc<AdminState>>) -> Response {
 
 async fn metrics_page(State(state): State<Arc<AdminState>>, request: Request) -> Response {
     let page = state.metrics.render(state.stored());
-    let wants_open_metrics = request
-        .headers()
-        .get_all(ACCEPT)
-        .iter()
-        .any(|value| value.as_bytes().starts_with(b"application/openmetrics-text"));
+    let wants_open_metrics = request.headers().get_all(ACCEPT).iter().any(|value| {
+        value
+            .as_bytes()
+            .starts_with(b"application/openmetrics-text")
+    });
     if wants_open_metrics {
         ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response()
     } else {
@@ -187,7 +190,11 @@ fn prometheus_text(page: &str) -> String {
             help = Some(line);
             continue;
         }
-        let suffix = if line.ends_with(" counter") { "_total" } else { "" };
+        let suffix = if line.ends_with(" counter") {
+            "_total"
+        } else {
+            ""
+        };
         if let Some((name, rest)) = line
             .strip_prefix("# TYPE ")
             .and_then(|line| line.split_once(' '))
@@ -203,11 +210,6 @@ fn prometheus_text(page: &str) -> String {
     }
     text
 }
-// STUB
-#[derive(Debug)]
-pub struct Lanes;
-impl Lanes { fn status(&self, _: &SyncName) -> health::LaneView { health::LaneView { state: crate::telemetry::metrics::LaneState::running, since: crate::clock::UnixMillis(0), reason: None, next_try: None } } }
-// STUB END
 
 #[cfg(test)]
 mod tests;

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::load::{self, Sources};
-use crate::config::{Config, Mistake, warnings};
+use crate::config::load::{self, Loaded, Sources};
+use crate::config::Mistake;
 use crate::sync::{self, Sync};
 
 mod check;
@@ -125,9 +125,9 @@ pub fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
     let sources = Sources { file: cli.config, environment: terminal.environment.clone() };
     let result = match cli.command {
         Command::Run(arguments) => run::run(&arguments, sources, terminal),
-        Command::Check => check::check(&sources, terminal),
-        Command::Map(arguments) => map::map(&arguments, &sources, terminal),
-        Command::SendTest(arguments) => send_test::send_test(&arguments, &sources, terminal),
+        Command::Check => check::check(sources, terminal),
+        Command::Map(arguments) => map::map(&arguments, sources, terminal),
+        Command::SendTest(arguments) => send_test::send_test(&arguments, sources, terminal),
         Command::Sandbox(arguments) => sandbox::sandbox(arguments, terminal),
         Command::Healthcheck => healthcheck::healthcheck(&sources),
     };
@@ -170,17 +170,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Loads the configuration and compiles its rules.
-fn load_config(sources: &Sources) -> Result<(Config, Vec<Sync>), Failure> {
-    let config = load::load(sources).map_err(Failure::Configuration)?;
-    let syncs = sync::compile_all(&config).map_err(Failure::Configuration)?;
-    Ok((config, syncs))
-}
-
-/// What is valid and may still not be meant.
-fn warnings(config: &Config) -> Vec<Mistake> {
-    let mut warnings = warnings::find(config);
-    warnings.extend(sync::warnings(config));
-    warnings
+fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), Failure> {
+    let mut loaded = load::load(sources).map_err(Failure::Configuration)?;
+    let syncs = sync::compile_all(&loaded.config).map_err(Failure::Configuration)?;
+    loaded.warnings.extend(sync::warnings(&loaded.config));
+    Ok((loaded, syncs))
 }
 
 #[cfg(test)]

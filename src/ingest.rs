@@ -15,6 +15,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::EXPECT;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -86,7 +87,10 @@ impl Door {
         for sync in syncs {
             let name = sync.name().clone();
             let intake = sync.is_enabled().then(|| {
-                let events = config.syncs.get(&name).and_then(|sync| sync.events.as_ref());
+                let events = config
+                    .syncs
+                    .get(&name)
+                    .and_then(|sync| sync.events.as_ref());
                 let names = events.into_iter().flat_map(|events| events.keys());
                 let coverage = metrics.coverage(&name, names.map(String::as_str));
                 Intake { sync, coverage }
@@ -249,7 +253,10 @@ impl Door {
 pub fn router(door: Arc<Door>) -> Router {
     Router::new()
         .route("/webhook", post(webhook).put(webhook))
-        .route("/webhook/{sync}", post(webhook_of_sync).put(webhook_of_sync))
+        .route(
+            "/webhook/{sync}",
+            post(webhook_of_sync).put(webhook_of_sync),
+        )
         .route("/health", get(health))
         .fallback(async || Refusal::NotFound)
         .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
+use crate::deliver::lane::status::LaneStatus;
 use crate::queue::disk::{Stats, StoreHealth, Trouble};
 use crate::queue::totals::{SyncTotals, Totals};
 use crate::telemetry::metrics::LaneState;
@@ -35,27 +36,14 @@ pub struct View {
 pub struct SyncView {
     /// Whether it takes events.
     pub enabled: bool,
-    /// How its lane stands.
-    pub lane: LaneView,
+    /// How its lane stands, once it has begun.
+    pub lane: Option<LaneStatus>,
     /// Bytes that are ready to be sent.
     pub ready_bytes: u64,
     /// When an event last came in.
     pub last_event: Option<UnixMillis>,
     /// How long none has; `None` where it takes no events.
     pub silence: Option<Duration>,
-}
-
-/// How a lane stands.
-#[derive(Clone, Debug)]
-pub struct LaneView {
-    /// Its state.
-    pub state: LaneState,
-    /// Since when.
-    pub since: UnixMillis,
-    /// Why, where it does not run.
-    pub reason: Option<String>,
-    /// When it tries again.
-    pub next_try: Option<UnixMillis>,
 }
 
 /// How the whole, or one sync, stands.
@@ -107,6 +95,7 @@ struct LaneReport {
     for_seconds: u64,
     reason: Option<String>,
     next_try_in_seconds: Option<u64>,
+    requests_in_flight: usize,
 }
 
 /// Sums up what is known.
@@ -144,7 +133,11 @@ fn report_store(view: &View, problems: &mut Vec<String>) -> StoreReport {
         Some(Trouble::Failing(reason)) => Some(format!("the store cannot write: {reason}")),
         Some(Trouble::Closed) => Some("the store is closed".to_owned()),
     };
-    let mut taking = view.syncs.iter().filter(|(_, sync)| sync.enabled).peekable();
+    let mut taking = view
+        .syncs
+        .iter()
+        .filter(|(_, sync)| sync.enabled)
+        .peekable();
     let all_full =
         taking.peek().is_some() && taking.all(|(name, _)| view.health.full.contains(name));
     let status = if trouble.is_some() || all_full {
@@ -169,7 +162,8 @@ fn report_sync(view: &View, name: &SyncName, problems: &mut Vec<String>) -> Opti
     let silent = sync.is_some_and(|sync| silence_warning(sync.silence, view.silence_after));
     match sync {
         Some(sync) => {
-            problems.extend(lane_problem(name, &sync.lane, view.now));
+            let lane = sync.lane.as_ref();
+            problems.extend(lane.and_then(|lane| lane_problem(name, lane, view.now)));
             if let (true, Some(silence)) = (silent, sync.silence) {
                 problems.push(format!(
                     "sync {name}: no event has come in for {}; Amplitude pauses streams when their \
@@ -199,15 +193,15 @@ fn report_sync(view: &View, name: &SyncName, problems: &mut Vec<String>) -> Opti
     Some(SyncReport {
         status,
         enabled: sync.is_some_and(|sync| sync.enabled),
-        lane: sync.map(|sync| LaneReport {
-            state: sync.lane.state.as_str(),
-            for_seconds: ago(sync.lane.since),
-            reason: sync.lane.reason.clone(),
-            next_try_in_seconds: sync
-                .lane
-                .next_try
-                .map(|next_try| next_try.since(view.now).as_secs()),
-        }),
+        lane: sync
+            .and_then(|sync| sync.lane.as_ref())
+            .map(|lane| LaneReport {
+                state: lane.state.as_str(),
+                for_seconds: ago(lane.since),
+                reason: lane.reason.clone(),
+                next_try_in_seconds: lane.next_try.map(|at| at.since(view.now).as_secs()),
+                requests_in_flight: lane.in_flight,
+            }),
         queued_events: totals.queued,
         ready_bytes: sync.map_or(0, |sync| sync.ready_bytes),
         oldest_age_seconds: view.stats.oldest.get(name).copied().map(ago),
@@ -217,7 +211,7 @@ fn report_sync(view: &View, name: &SyncName, problems: &mut Vec<String>) -> Opti
     })
 }
 
-fn lane_problem(name: &SyncName, lane: &LaneView, now: UnixMillis) -> Option<String> {
+fn lane_problem(name: &SyncName, lane: &LaneStatus, now: UnixMillis) -> Option<String> {
     let what = match lane.state {
         LaneState::running | LaneState::draining => return None,
         LaneState::backing_off => "is backing off",
@@ -227,7 +221,9 @@ fn lane_problem(name: &SyncName, lane: &LaneView, now: UnixMillis) -> Option<Str
     };
     let since = in_words(now.since(lane.since));
     let reason = lane.reason.as_deref().unwrap_or("no reason was given");
-    Some(format!("sync {name}: delivery {what} since {since}: {reason}"))
+    Some(format!(
+        "sync {name}: delivery {what} since {since}: {reason}"
+    ))
 }
 
 /// A duration, without parts of a second.
@@ -248,12 +244,10 @@ mod tests {
     fn healthy() -> View {
         let sync = SyncView {
             enabled: true,
-            lane: LaneView {
-                state: LaneState::running,
-                since: UnixMillis::from_seconds(9_000),
-                reason: None,
-                next_try: None,
-            },
+            lane: Some(LaneStatus::idle(
+                LaneState::running,
+                UnixMillis::from_seconds(9_000),
+            )),
             ready_bytes: 900,
             last_event: Some(UnixMillis::from_seconds(9_990)),
             silence: Some(Duration::from_secs(10)),
@@ -279,6 +273,11 @@ mod tests {
         }
     }
 
+    fn lane_of_web(view: &mut View) -> &mut LaneStatus {
+        let sync = view.syncs.get_mut(&name("web")).unwrap();
+        sync.lane.as_mut().unwrap()
+    }
+
     #[test]
     fn says_how_everything_stands() {
         let report = serde_json::to_string_pretty(&report(&healthy())).unwrap();
@@ -292,15 +291,17 @@ mod tests {
             (|_| {}, Status::Ok, &[]),
             (
                 |view| {
-                    let sync = view.syncs.get_mut(&name("web")).unwrap();
-                    sync.lane.state = LaneState::paused;
-                    sync.lane.reason = Some("Meta refused the access token (190)".to_owned());
+                    let lane = lane_of_web(view);
+                    lane.state = LaneState::paused;
+                    lane.reason = Some("Meta refused the access token (190)".to_owned());
                 },
                 Status::Warning,
-                &["sync web: delivery is paused and keeps its events since 16m 40s: Meta refused the access token (190)"],
+                &[
+                    "sync web: delivery is paused and keeps its events since 16m 40s: Meta refused the access token (190)",
+                ],
             ),
             (
-                |view| view.syncs.get_mut(&name("web")).unwrap().lane.state = LaneState::draining,
+                |view| lane_of_web(view).state = LaneState::draining,
                 Status::Ok,
                 &[],
             ),
@@ -310,7 +311,9 @@ mod tests {
                         Some(Duration::from_secs(1800));
                 },
                 Status::Warning,
-                &["sync app: no event has come in for 30m; Amplitude pauses streams when their quota is used up"],
+                &[
+                    "sync app: no event has come in for 30m; Amplitude pauses streams when their quota is used up",
+                ],
             ),
             (
                 |view| view.health.full = vec![name("web")],
@@ -323,7 +326,9 @@ mod tests {
                     view.syncs.get_mut(&name("app")).unwrap().enabled = false;
                 },
                 Status::Warning,
-                &["sync web is not in the configuration and still holds 2 events; put it back, or drop them with `pixel-relay queue drop --sync web`"],
+                &[
+                    "sync web is not in the configuration and still holds 2 events; put it back, or drop them with `pixel-relay queue drop --sync web`",
+                ],
             ),
             (
                 |view| {
@@ -339,7 +344,9 @@ mod tests {
                 &["less disk is free than queue.min_free_disk: no event is taken"],
             ),
             (
-                |view| view.health.trouble = Some(Trouble::Failing("input/output error".to_owned())),
+                |view| {
+                    view.health.trouble = Some(Trouble::Failing("input/output error".to_owned()))
+                },
                 Status::Failing,
                 &["the store cannot write: input/output error"],
             ),

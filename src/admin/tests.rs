@@ -3,11 +3,20 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
 use super::*;
-use crate::clock::UnixMillis;
+use crate::clock::{TestClock, UnixMillis};
 use crate::config::fields::UserDataField;
+use crate::config::load::from_toml;
+use crate::ingest::serve::{Limits, serve};
 use crate::outcome::Reason;
 use crate::queue::disk::Stats;
 use crate::queue::totals::{Removal, SyncTotals};
@@ -121,7 +130,10 @@ fn the_page_is_whole_in_both_formats() {
         };
         assert_eq!(old.get(&old_name), Some(family), "{name}");
     }
-    assert!(page.contains(r#"{sync="web",event="Order \"Completed\""} 1"#), "{page}");
+    assert!(
+        page.contains(r#"{sync="web",event="Order \"Completed\""} 1"#),
+        "{page}"
+    );
     assert!(page.contains(
         r#"pixel_relay_outcomes_total{sync="web",outcome="invalid",reason="too_old"} 2"#
     ));
@@ -139,7 +151,10 @@ fn what_has_no_value_is_not_on_the_page() {
     let names: Vec<String> = parse(&page, true).into_keys().collect();
     assert_eq!(
         names,
-        ["pixel_relay_duplicate_window_seconds", "pixel_relay_queue_bytes"]
+        [
+            "pixel_relay_duplicate_window_seconds",
+            "pixel_relay_queue_bytes"
+        ]
     );
 }
 
@@ -170,4 +185,110 @@ fn the_reference_lists_every_metric() {
         fs::write(&path, reference).unwrap();
         panic!("docs/METRICS.md was out of date and is written anew: commit it");
     }
+}
+
+struct Running {
+    address: SocketAddr,
+    queue: Queue,
+    _folder: TempDir,
+    _tasks: JoinSet<()>,
+}
+
+async fn start(config: &str) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = from_toml(config, &[]).unwrap();
+    config.queue.path = folder.path().join("data");
+    config.queue.min_free_disk = Some(0);
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(UnixMillis::from_seconds(1000)));
+    let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
+    let queue = Queue::open(&config.queue, &names, Arc::clone(&clock)).unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let arrivals = Arc::new(Arrivals::new(names, clock.now()));
+    let (shared, lanes) = (queue.clone(), Lanes::default());
+    let state = AdminState::new(&config, shared, lanes, metrics, arrivals, clock);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    let stop = CancellationToken::new();
+    tasks.spawn(serve(
+        listener,
+        router(Arc::new(state)),
+        Limits::default(),
+        stop,
+    ));
+    Running {
+        address,
+        queue,
+        _folder: folder,
+        _tasks: tasks,
+    }
+}
+
+impl Running {
+    async fn get(&self, path: &str, headers: &str) -> (String, String) {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    }
+}
+
+const ONE_SYNC: &str =
+    "[ingest]\nsecret = \"s\"\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"\n";
+
+#[tokio::test]
+async fn the_format_is_the_one_that_was_asked_for() {
+    let running = start(ONE_SYNC).await;
+    let (head, page) = running.get("/metrics", "").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(
+        head.contains("content-type: text/plain; version=0.0.4"),
+        "{head}"
+    );
+    assert!(
+        page.contains("\npixel_relay_silence_warning{sync=\"web\"} 0.0\n"),
+        "{page}"
+    );
+    let wish = "accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let (head, page) = running.get("/metrics", wish).await;
+    assert!(
+        head.contains("content-type: application/openmetrics-text"),
+        "{head}"
+    );
+    assert!(page.ends_with("# EOF\n"), "{page}");
+}
+
+#[tokio::test]
+async fn health_fails_only_where_nothing_can_be_stored() {
+    let running = start(ONE_SYNC).await;
+    let (head, body) = running.get("/health", "").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(body.contains(r#""status": "ok""#), "{body}");
+    running.queue.clone().close().await.unwrap();
+    let (head, body) = running.get("/health", "").await;
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    assert!(body.contains(r#""status": "failing""#), "{body}");
+}
+
+#[tokio::test]
+async fn a_secret_guards_every_page() {
+    let running = start(&format!("[admin]\nsecret = \"word\"\n{ONE_SYNC}")).await;
+    for path in ["/health", "/metrics", "/none"] {
+        for header in [
+            "",
+            "authorization: word\r\n",
+            "authorization: Bearer wor\r\n",
+        ] {
+            let (head, _) = running.get(path, header).await;
+            assert!(head.starts_with("HTTP/1.1 401"), "{path} {header} {head}");
+        }
+    }
+    let (head, _) = running
+        .get("/metrics", "authorization: Bearer word\r\n")
+        .await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
 }

@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 
-use crate::cli::{Failure, Terminal, load_config, warnings};
-use crate::config::load::{self, Sources};
+use crate::cli::{Failure, Terminal, load_config};
+use crate::config::load::{self, Loaded, Sources};
 
-pub(super) fn check(sources: &Sources, terminal: &mut Terminal) -> Result<(), Failure> {
-    let (config, syncs) = load_config(sources)?;
-    for warning in warnings(&config) {
+pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), Failure> {
+    let (Loaded { config, warnings }, syncs) = load_config(sources)?;
+    for warning in warnings {
         writeln!(terminal.errors, "warning: {warning}")?;
     }
     let mut passed = 0;

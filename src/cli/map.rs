@@ -46,7 +46,7 @@ struct Line<'a> {
 
 pub(super) fn map(
     arguments: &Arguments,
-    sources: &Sources,
+    sources: Sources,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
     let (_, syncs) = load_config(sources)?;

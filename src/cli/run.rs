@@ -5,9 +5,9 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::app::{self, App, BuildError};
-use crate::cli::{Failure, Terminal, warnings};
+use crate::cli::{Failure, Terminal, load_config};
 use crate::clock::SystemClock;
-use crate::config::load::{self, Sources};
+use crate::config::load::{Loaded, Sources};
 use crate::telemetry::logs;
 
 mod trial;
@@ -29,9 +29,9 @@ pub(super) fn run(
     if arguments.sandbox {
         return trial::run(sources, terminal);
     }
-    let config = load::load(&sources).map_err(Failure::Configuration)?;
+    let (Loaded { config, warnings }, _) = load_config(sources)?;
     logs::init(&config.log).map_err(|mistake| Failure::Configuration(vec![mistake]))?;
-    for warning in warnings(&config) {
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
     runtime()?.block_on(async {

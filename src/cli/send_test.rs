@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::cli::{Failure, Terminal, load_config};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::load::Sources;
+use crate::config::load::{Loaded, Sources};
 use crate::config::{Config, SyncConfig, SyncName};
 use crate::deliver::client::{self, GraphClient};
 use crate::deliver::redact::Redactor;
@@ -29,10 +29,10 @@ pub struct Arguments {
 
 pub(super) fn send_test(
     arguments: &Arguments,
-    sources: &Sources,
+    sources: Sources,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
-    let (config, _) = load_config(sources)?;
+    let (Loaded { config, .. }, _) = load_config(sources)?;
     let (name, mut sync) = choose(&config, arguments)?;
     sync.test_event_code = arguments.code.clone().or(sync.test_event_code);
     let Some(code) = sync.test_event_code.clone() else {

@@ -124,7 +124,11 @@ mod tests {
             ("new", false),
             ("", false),
         ] {
-            assert_eq!(gate.admits(&headers("authorization", value)), admitted, "{value}");
+            assert_eq!(
+                gate.admits(&headers("authorization", value)),
+                admitted,
+                "{value}"
+            );
         }
         assert!(!gate.admits(&headers("x-secret", "Bearer new")));
         assert!(!gate.admits(&HeaderMap::new()));

@@ -298,13 +298,17 @@ mod tests {
         }
 
         fn size_hint(&self) -> SizeHint {
-            self.announced.map_or_else(SizeHint::default, SizeHint::with_exact)
+            self.announced
+                .map_or_else(SizeHint::default, SizeHint::with_exact)
         }
     }
 
     fn frames(frames: &[&[u8]], then: Then) -> Body {
         Body::new(Frames {
-            frames: frames.iter().map(|data| Bytes::copy_from_slice(data)).collect(),
+            frames: frames
+                .iter()
+                .map(|data| Bytes::copy_from_slice(data))
+                .collect(),
             announced: None,
             then,
         })
@@ -374,7 +378,11 @@ mod tests {
             ("gzip", text.to_vec(), Err(BodyError::BrokenGzip)),
             ("gzip", garbled, Err(BodyError::BrokenGzip)),
             ("gzip", folded[..20].to_vec(), Err(BodyError::BrokenGzip)),
-            ("gzip", [&folded[..], b"more"].concat(), Err(BodyError::BrokenGzip)),
+            (
+                "gzip",
+                [&folded[..], b"more"].concat(),
+                Err(BodyError::BrokenGzip),
+            ),
             ("gzip", Vec::new(), Err(BodyError::BrokenGzip)),
             ("br", folded.clone(), Err(BodyError::UnknownEncoding)),
             ("gzip, gzip", folded, Err(BodyError::UnknownEncoding)),

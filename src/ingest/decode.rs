@@ -433,7 +433,10 @@ mod tests {
             (" {\"a\":1}\n", &[r#"{"a":1}"#]),
             ("\u{feff}{\"a\":1}", &[r#"{"a":1}"#]),
             ("{}", &["{}"]),
-            (r#"[{"a":1},{"b":[2,{}]}]"#, &[r#"{"a":1}"#, r#"{"b":[2,{}]}"#]),
+            (
+                r#"[{"a":1},{"b":[2,{}]}]"#,
+                &[r#"{"a":1}"#, r#"{"b":[2,{}]}"#],
+            ),
             (" [ {\"a\":1} ,\n{} ] ", &[r#"{"a":1}"#, "{}"]),
             ("[]", &[]),
             (" [ ] ", &[]),
@@ -453,7 +456,10 @@ mod tests {
                 &[r#"{"event_type":"A","events":[{}]}"#],
             ),
             (r#"{"events":{"a":1}}"#, &[r#"{"events":{"a":1}}"#]),
-            (r#"{"data":{"events":[1]}}"#, &[r#"{"data":{"events":[1]}}"#]),
+            (
+                r#"{"data":{"events":[1]}}"#,
+                &[r#"{"data":{"events":[1]}}"#],
+            ),
         ] {
             check(body, &good(elements));
         }
@@ -496,7 +502,10 @@ mod tests {
             (&b"{\"a\":\"\xff\"}"[..], Reason::NotUtf8),
             (br#"{"event_type":"A","b":"\udfff"}"#, Reason::LoneSurrogate),
             (br#"{"event_type":"A","b":1e400}"#, Reason::NumberOutOfRange),
-            (br#"{"event_type":"A","event_type":"B"}"#, Reason::DuplicateKey),
+            (
+                br#"{"event_type":"A","event_type":"B"}"#,
+                Reason::DuplicateKey,
+            ),
             (br#"{"event_type":"A","user_id":7}"#, Reason::IdNotAString),
         ] {
             check(body, &Ok(vec![Err(reason)]));
@@ -531,7 +540,10 @@ mod tests {
             (br#"{"a":1]"#, NotJson::Stray(6)),
             (br#"{"a":"say "hi""}"#, NotJson::Stray(11)),
             (br#"{"time":1,396,381,378,123}"#, NotJson::GroupedNumber),
-            (br#"{"event_type":"A","time": -1,396}"#, NotJson::GroupedNumber),
+            (
+                br#"{"event_type":"A","time": -1,396}"#,
+                NotJson::GroupedNumber,
+            ),
         ] {
             check(body, &Err(problem));
         }

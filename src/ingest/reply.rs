@@ -14,11 +14,11 @@
 
 use std::fmt::Write as _;
 
+use axum::http::StatusCode;
 use axum::http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use thiserror::Error;
@@ -128,18 +128,22 @@ impl Refusal {
     const fn parts(&self) -> (StatusCode, &'static str, Extra) {
         match self {
             Self::NotJson(_) => (StatusCode::BAD_REQUEST, "not_json", Extra::None),
-            Self::Body(BodyError::TooLarge { .. }) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", Extra::Close)
-            }
+            Self::Body(BodyError::TooLarge { .. }) => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                Extra::Close,
+            ),
             Self::Body(BodyError::TooSlow) => {
                 (StatusCode::REQUEST_TIMEOUT, "body_too_slow", Extra::Close)
             }
             Self::Body(BodyError::Incomplete) => {
                 (StatusCode::BAD_REQUEST, "body_incomplete", Extra::Close)
             }
-            Self::Body(BodyError::Busy) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "busy", Extra::RetryAfter("1"))
-            }
+            Self::Body(BodyError::Busy) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                Extra::RetryAfter("1"),
+            ),
             Self::Body(BodyError::UnknownEncoding) => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unknown_encoding",
@@ -151,21 +155,31 @@ impl Refusal {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", Extra::Challenge),
             Self::UnknownSync => (StatusCode::NOT_FOUND, "unknown_sync", Extra::None),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", Extra::None),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", Extra::None)
-            }
-            Self::QueueFull(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "queue_full", Extra::RetryAfter("60"))
-            }
-            Self::DiskLow => {
-                (StatusCode::SERVICE_UNAVAILABLE, "disk_low", Extra::RetryAfter("60"))
-            }
-            Self::StorageFailed => {
-                (StatusCode::SERVICE_UNAVAILABLE, "storage_failed", Extra::RetryAfter("10"))
-            }
-            Self::Stopping => {
-                (StatusCode::SERVICE_UNAVAILABLE, "stopping", Extra::RetryAfter("5"))
-            }
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                Extra::None,
+            ),
+            Self::QueueFull(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "queue_full",
+                Extra::RetryAfter("60"),
+            ),
+            Self::DiskLow => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "disk_low",
+                Extra::RetryAfter("60"),
+            ),
+            Self::StorageFailed => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "storage_failed",
+                Extra::RetryAfter("10"),
+            ),
+            Self::Stopping => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopping",
+                Extra::RetryAfter("5"),
+            ),
         }
     }
 }
@@ -186,9 +200,7 @@ impl Extra {
             Self::None => None,
             Self::Close => Some((CONNECTION, HeaderValue::from_static("close"))),
             Self::Challenge => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Self::Encodings => {
-                Some((ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity")))
-            }
+            Self::Encodings => Some((ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"))),
             Self::RetryAfter(seconds) => Some((RETRY_AFTER, HeaderValue::from_static(seconds))),
         }
     }

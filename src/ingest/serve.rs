@@ -93,12 +93,7 @@ pub async fn serve(
 }
 
 /// Speaks HTTP on one connection to its end.
-async fn converse(
-    stream: TcpStream,
-    router: Router,
-    limits: Limits,
-    shutdown: CancellationToken,
-) {
+async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection closed before it began");
         return;

@@ -165,7 +165,11 @@ async fn answers_only_with_what_is_in_the_store() {
     );
     let envelope = format!("{{\"api_key\":\"k\",\"events\":[{}]}}", event(3));
     let put = running
-        .call("PUT /webhook/app", &[("authorization", SECRET)], envelope.as_bytes())
+        .call(
+            "PUT /webhook/app",
+            &[("authorization", SECRET)],
+            envelope.as_bytes(),
+        )
         .await;
     assert_eq!(put.body["queued"], 1);
     assert_eq!(
@@ -185,8 +189,7 @@ async fn answers_only_with_what_is_in_the_store() {
 #[tokio::test]
 async fn nothing_is_no_mistake() {
     let running = start().await;
-    let nothing =
-        json!({"events": 0, "queued": 0, "duplicate": 0, "filtered": 0, "invalid": 0, "reasons": {}});
+    let nothing = json!({"events": 0, "queued": 0, "duplicate": 0, "filtered": 0, "invalid": 0, "reasons": {}});
     for body in ["[]", "{\"events\":[]}"] {
         let answer = running.post("/webhook", body).await;
         assert_eq!((answer.status, answer.body), (200, nothing.clone()));
@@ -194,7 +197,10 @@ async fn nothing_is_no_mistake() {
     // A disabled sync takes nothing in, and its sender has nothing to repeat.
     let answer = running.post("/webhook/old", event(1)).await;
     assert_eq!(answer.status, 200);
-    assert_eq!((&answer.body["events"], &answer.body["queued"]), (&json!(1), &json!(0)));
+    assert_eq!(
+        (&answer.body["events"], &answer.body["queued"]),
+        (&json!(1), &json!(0))
+    );
 }
 
 #[tokio::test]
@@ -257,29 +263,74 @@ async fn a_refusal_says_why_and_takes_nothing() {
     let event = event.as_bytes();
     for (line, headers, body, status, error) in [
         ("POST /webhook", &[][..], event, 401, "unauthorized"),
-        ("POST /webhook", &[("authorization", "Bearer s3cre")], event, 401, "unauthorized"),
+        (
+            "POST /webhook",
+            &[("authorization", "Bearer s3cre")],
+            event,
+            401,
+            "unauthorized",
+        ),
         ("POST /webhook/none", &[], event, 401, "unauthorized"),
         ("POST /webhook/none", &[secret], event, 404, "unknown_sync"),
         ("POST /webhook/%FF", &[secret], event, 404, "unknown_sync"),
         ("GET /webhook", &[secret], b"", 405, "method_not_allowed"),
-        ("DELETE /webhook/web", &[secret], b"", 405, "method_not_allowed"),
+        (
+            "DELETE /webhook/web",
+            &[secret],
+            b"",
+            405,
+            "method_not_allowed",
+        ),
         ("POST /health", &[secret], b"", 405, "method_not_allowed"),
         ("POST /2/httpapi", &[secret], event, 404, "not_found"),
         ("GET /", &[], b"", 404, "not_found"),
         ("POST /webhook", &[secret], b"", 400, "not_json"),
         ("POST /webhook", &[secret], b"{\"a\":1", 400, "not_json"),
-        ("POST /webhook", &[secret], b"[{\"a\":1},{]", 400, "not_json"),
-        ("POST /webhook", &[secret], b"[{\"a\":1}] x", 400, "not_json"),
+        (
+            "POST /webhook",
+            &[secret],
+            b"[{\"a\":1},{]",
+            400,
+            "not_json",
+        ),
+        (
+            "POST /webhook",
+            &[secret],
+            b"[{\"a\":1}] x",
+            400,
+            "not_json",
+        ),
         ("POST /webhook", &[secret], b"\0\0", 400, "not_json"),
         ("POST /webhook", &[secret], &large, 413, "body_too_large"),
-        ("POST /webhook", &[secret, ("content-encoding", "br")], event, 415, "unknown_encoding"),
-        ("POST /webhook", &[secret, ("content-encoding", "gzip")], event, 400, "broken_gzip"),
+        (
+            "POST /webhook",
+            &[secret, ("content-encoding", "br")],
+            event,
+            415,
+            "unknown_encoding",
+        ),
+        (
+            "POST /webhook",
+            &[secret, ("content-encoding", "gzip")],
+            event,
+            400,
+            "broken_gzip",
+        ),
     ] {
         let answer = running.call(line, headers, body).await;
-        assert_eq!((answer.status, &answer.body["error"]), (status, &json!(error)), "{line}");
+        assert_eq!(
+            (answer.status, &answer.body["error"]),
+            (status, &json!(error)),
+            "{line}"
+        );
         assert!(answer.body["message"].is_string());
         assert!(answer.head.contains("content-type: application/json"));
-        assert_eq!(status == 405, answer.head.contains("\r\nallow: "), "{}", answer.head);
+        assert_eq!(
+            status == 405,
+            answer.head.contains("\r\nallow: "),
+            "{}",
+            answer.head
+        );
     }
     let hint = running.post("/webhook", r#"{"time":1,396,381}"#).await;
     assert!(hint.body["message"].as_str().unwrap().contains("${x?c}"));
@@ -296,11 +347,19 @@ async fn a_body_is_judged_by_its_bytes_and_not_by_its_type() {
     let folded = encoder.finish().unwrap();
     let secret = ("authorization", SECRET);
     let folded = running
-        .call("POST /webhook/web", &[secret, ("content-encoding", "gzip")], &folded)
+        .call(
+            "POST /webhook/web",
+            &[secret, ("content-encoding", "gzip")],
+            &folded,
+        )
         .await;
     assert_eq!(folded.body["queued"], 1);
     let plain = running
-        .call("POST /webhook/web", &[secret, ("content-type", "text/plain")], event(2).as_bytes())
+        .call(
+            "POST /webhook/web",
+            &[secret, ("content-type", "text/plain")],
+            event(2).as_bytes(),
+        )
         .await;
     assert_eq!(plain.body["queued"], 1);
     let chunked = format!(
@@ -361,8 +420,14 @@ async fn health_follows_the_store() {
     assert_eq!((answer.status, answer.body), (200, json!({"status": "ok"})));
     running.queue.clone().close().await.unwrap();
     let answer = running.call("GET /health", &[], b"").await;
-    assert_eq!((answer.status, &answer.body["error"]), (503, &json!("stopping")));
+    assert_eq!(
+        (answer.status, &answer.body["error"]),
+        (503, &json!("stopping"))
+    );
     let answer = running.post("/webhook", event(1)).await;
-    assert_eq!((answer.status, &answer.body["error"]), (503, &json!("stopping")));
+    assert_eq!(
+        (answer.status, &answer.body["error"]),
+        (503, &json!("stopping"))
+    );
     assert!(answer.head.contains("retry-after: "));
 }

@@ -2,3 +2,4 @@
 
 mod layers;
 mod mapping;
+mod mapping_properties;

@@ -49,9 +49,8 @@ fn every_event_becomes_its_payload() {
         let own = folder().join(format!("{name}.toml"));
         let shared = folder().join("sync.toml");
         let sync = sync(if own.is_file() { &own } else { &shared });
-        let read = |kind: &str| {
-            fs::read_to_string(folder().join(format!("{name}.{kind}.json"))).unwrap()
-        };
+        let read =
+            |kind: &str| fs::read_to_string(folder().join(format!("{name}.{kind}.json"))).unwrap();
         let text = payload(&sync, &read("event"));
         let found: Value = serde_json::from_str(&text).unwrap();
         let expected: Value = serde_json::from_str(&read("payload")).unwrap();
@@ -63,7 +62,8 @@ fn every_event_becomes_its_payload() {
 #[test]
 fn two_megabytes_of_properties_pass_whole() {
     let toml = folder().join("sync.toml");
-    let text = fs::read_to_string(toml).unwrap() + "\n[sync.shop.delivery]\nmax_batch_bytes = \"4MiB\"\n";
+    let text =
+        fs::read_to_string(toml).unwrap() + "\n[sync.shop.delivery]\nmax_batch_bytes = \"4MiB\"\n";
     let text = text.replace("properties = [\"plan\"]", "properties = [\"*\"]");
     let config = from_toml(&text, &[]).unwrap();
     let sync = compile_all(&config).unwrap().remove(0);

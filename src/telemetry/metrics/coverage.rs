@@ -44,13 +44,11 @@ impl Coverage {
         for field in carried {
             coverage.carried[field as usize]
                 .get_or_init(|| {
-                    self.families
-                        .fields
-                        .get_or_create_owned(&FieldLabels {
-                            sync: self.sync.clone(),
-                            event: Arc::clone(&coverage.event),
-                            field: field.meta_key(),
-                        })
+                    self.families.fields.get_or_create_owned(&FieldLabels {
+                        sync: self.sync.clone(),
+                        event: Arc::clone(&coverage.event),
+                        field: field.meta_key(),
+                    })
                 })
                 .inc();
         }
