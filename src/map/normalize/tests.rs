@@ -133,6 +133,8 @@ fn what_is_hashed_already_passes_once() {
             }
         }
     }
+    let grouped = lower.replacen('9', " 9-", 1);
+    check(UserDataField::LastName, &[(&grouped, &expected)]);
     let plain = format!("plain {lower}");
     check(UserDataField::SubscriptionId, &[(lower, &plain)]);
 }
@@ -361,6 +363,7 @@ fn cities() {
             ("3rdAvenue", "! not_a_city"),
             ("10115", "! empty"),
             ("–", "! empty"),
+            ("nullé", "nullé"),
         ],
     );
 }
