@@ -82,8 +82,14 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
         let (lanes, shown) = deliver::lanes(&config, &queue, &clock, &metrics)?;
-        let door = Door::new(&config, syncs, queue.clone(), Arc::clone(&metrics), Arc::clone(&clock))
-            .map_err(|mistake| BuildError::Configuration(vec![mistake]))?;
+        let door = Door::new(
+            &config,
+            syncs,
+            queue.clone(),
+            Arc::clone(&metrics),
+            Arc::clone(&clock),
+        )
+        .map_err(|mistake| BuildError::Configuration(vec![mistake]))?;
         let door = Arc::new(door);
         let arrivals = Arc::clone(door.arrivals());
         let state = AdminState::new(&config, queue.clone(), shown, metrics, arrivals, clock);
@@ -118,14 +124,27 @@ impl App {
         );
         let stop_doors = CancellationToken::new();
         let stop_lanes = CancellationToken::new();
-        let limits = Limits { grace: FINISH_REQUESTS, ..Limits::default() };
+        let limits = Limits {
+            grace: FINISH_REQUESTS,
+            ..Limits::default()
+        };
 
         let mut doors = JoinSet::new();
-        doors.spawn(serve(self.public, self.public_router, limits, stop_doors.clone()));
+        doors.spawn(serve(
+            self.public,
+            self.public_router,
+            limits,
+            stop_doors.clone(),
+        ));
         // The operators' listener stays open until the store is closed.
         let stop_admin = CancellationToken::new();
         let mut admin = JoinSet::new();
-        admin.spawn(serve(self.admin, self.admin_router, limits, stop_admin.clone()));
+        admin.spawn(serve(
+            self.admin,
+            self.admin_router,
+            limits,
+            stop_admin.clone(),
+        ));
         let mut lanes = JoinSet::new();
         for lane in self.lanes {
             lanes.spawn(Box::pin(lane.run(stop_lanes.clone(), FINISH_DELIVERIES)));
@@ -142,7 +161,10 @@ impl App {
         doors.join_all().await;
         stop_lanes.cancel();
         lanes.join_all().await;
-        self.queue.close().await.context("the store was not closed well")?;
+        self.queue
+            .close()
+            .await
+            .context("the store was not closed well")?;
         stop_admin.cancel();
         admin.abort_all();
         match &ended {
@@ -160,7 +182,10 @@ pub fn stop_on_signals() -> anyhow::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let token = CancellationToken::new();
     let first = token.clone();
-    #[expect(clippy::disallowed_methods, reason = "lives as long as the process, and ends it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "lives as long as the process, and ends it"
+    )]
     tokio::spawn(async move {
         either(&mut terminate, &mut interrupt).await;
         first.cancel();
@@ -190,7 +215,9 @@ async fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Qu
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
 }
 
 /// A part of the daemon that should have run until it was told to stop.

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::load::{self, Loaded, Sources};
 use crate::config::Mistake;
+use crate::config::load::{self, Loaded, Sources};
 use crate::sync::{self, Sync};
 
 mod check;
@@ -116,13 +116,18 @@ impl Terminal {
 impl std::fmt::Debug for Terminal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The environment may hold secrets.
-        f.debug_struct("Terminal").field("is_interactive", &self.is_interactive).finish_non_exhaustive()
+        f.debug_struct("Terminal")
+            .field("is_interactive", &self.is_interactive)
+            .finish_non_exhaustive()
     }
 }
 
 /// Runs the command.
 pub fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
-    let sources = Sources { file: cli.config, environment: terminal.environment.clone() };
+    let sources = Sources {
+        file: cli.config,
+        environment: terminal.environment.clone(),
+    };
     let result = match cli.command {
         Command::Run(arguments) => run::run(&arguments, sources, terminal),
         Command::Check => check::check(sources, terminal),

@@ -47,7 +47,11 @@ impl UnixMillis {
 impl fmt::Display for UnixMillis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let since_epoch = Duration::from_millis(u64::try_from(self.0).unwrap_or(0));
-        write!(f, "{}", humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch))
+        write!(
+            f,
+            "{}",
+            humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch)
+        )
     }
 }
 

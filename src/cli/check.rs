@@ -13,7 +13,11 @@ pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), Fai
     let mut passed = 0;
     let mut failed = 0;
     for sync in &syncs {
-        for test in config.syncs.get(sync.name()).map_or(&[][..], |sync| &sync.tests) {
+        for test in config
+            .syncs
+            .get(sync.name())
+            .map_or(&[][..], |sync| &sync.tests)
+        {
             match sync.run_test(test) {
                 Ok(()) => passed += 1,
                 Err(difference) => {
@@ -31,10 +35,15 @@ pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), Fai
     write!(terminal.output, "{}", load::effective(&config))?;
     terminal.output.flush()?;
     if passed + failed > 0 {
-        writeln!(terminal.errors, "rule tests: {passed} passed, {failed} failed")?;
+        writeln!(
+            terminal.errors,
+            "rule tests: {passed} passed, {failed} failed"
+        )?;
     }
     if failed > 0 {
-        return Err(Failure::Usage("a rule does not do what its test says".to_owned()));
+        return Err(Failure::Usage(
+            "a rule does not do what its test says".to_owned(),
+        ));
     }
     writeln!(terminal.errors, "the configuration is valid")?;
     Ok(())

@@ -14,16 +14,16 @@ use serde_json::value::RawValue;
 
 use crate::cli::{Failure, Terminal, load_config};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
+use crate::config::SyncName;
 use crate::config::load::Sources;
 use crate::event::Event;
-use crate::config::SyncName;
 use crate::map::explain::Explanation;
 use crate::outcome::Reason;
 use crate::sync::Fate;
 
 /// What `pixel-relay map` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Says for each field where it came from, how it was normalised, or why it is missing
     #[arg(long)]
     explain: bool,
@@ -53,7 +53,10 @@ pub(super) fn map(
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = terminal.input.read_until(b'\n', &mut line).context("cannot read the events")?;
+        let read = terminal
+            .input
+            .read_until(b'\n', &mut line)
+            .context("cannot read the events")?;
         if read == 0 {
             return Ok(());
         }
@@ -69,7 +72,11 @@ pub(super) fn map(
                     let (fate, explanation) = sync.explain(event, now);
                     (fate, Some(explanation))
                 }
-                event => (sync.take(event.as_ref().map_err(|reason| *reason), raw, now).0, None),
+                event => (
+                    sync.take(event.as_ref().map_err(|reason| *reason), raw, now)
+                        .0,
+                    None,
+                ),
             };
             write_line(sync.name(), &fate, explanation.as_ref(), terminal)?;
         }
@@ -95,9 +102,15 @@ fn write_line(
     };
     match explanation {
         Some(explanation) if terminal.is_interactive => {
-            let because = line.reason.map_or_else(String::new, |reason| format!(", {reason}"));
+            let because = line
+                .reason
+                .map_or_else(String::new, |reason| format!(", {reason}"));
             let table = explanation.table();
-            writeln!(terminal.output, "{sync}: {}{because}\n{table}", line.outcome)?;
+            writeln!(
+                terminal.output,
+                "{sync}: {}{because}\n{table}",
+                line.outcome
+            )?;
         }
         _ => {
             serde_json::to_writer(&mut terminal.output, &line)?;

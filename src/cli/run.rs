@@ -14,7 +14,7 @@ mod trial;
 
 /// What `pixel-relay run` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Tries it out with no account: a built-in sync, a throw-away store, and a simulated Graph
     /// endpoint, all on loopback
     #[arg(long, conflicts_with = "config")]
@@ -36,14 +36,18 @@ pub(super) fn run(
     }
     runtime()?.block_on(async {
         let shutdown = app::stop_on_signals()?;
-        let app = App::build(config, Arc::new(SystemClock)).await.map_err(build_failure)?;
+        let app = App::build(config, Arc::new(SystemClock))
+            .await
+            .map_err(build_failure)?;
         app.run(shutdown).await?;
         Ok(())
     })
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
 }
 
 fn build_failure(error: BuildError) -> Failure {

@@ -18,7 +18,7 @@ use crate::map::hash::Hashed;
 
 /// What `pixel-relay send-test` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The sync whose pixel is tried; needed where there are several
     #[arg(long, value_name = "NAME")]
     sync: Option<String>,
@@ -54,20 +54,29 @@ pub(super) fn send_test(
     .to_string();
     let tls = client::tls(&config.meta.url).context("cannot prepare encryption")?;
     let graph = GraphClient::new(&tls, &config.meta, &sync).context("cannot build the client")?;
-    let redactor =
-        Redactor::new([Some(sync.access_token.clone()), sync.app_secret.clone()].into_iter().flatten());
+    let redactor = Redactor::new(
+        [Some(sync.access_token.clone()), sync.app_secret.clone()]
+            .into_iter()
+            .flatten(),
+    );
     writeln!(
         terminal.output,
         "sync {name}: event {event_id} to pixel {}, test code {code}",
         sync.pixel_id
     )?;
     terminal.output.flush()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let reply = runtime
         .block_on(graph.post(&[event]))
         .with_context(|| format!("no answer from {}", config.meta.url))?;
     let judged = verdict::judge(&reply, 1);
-    write!(terminal.output, "{}", in_plain_words(&judged, reply.status, &redactor))?;
+    write!(
+        terminal.output,
+        "{}",
+        in_plain_words(&judged, reply.status, &redactor)
+    )?;
     match judged.verdict {
         Verdict::Delivered => Ok(()),
         _ => Err(anyhow::anyhow!("the test event was not accepted").into()),
@@ -111,23 +120,42 @@ fn in_plain_words(judged: &Judgement, status: u16, redactor: &Redactor) -> Strin
     if let Some(text) = &judged.text {
         words.push_str(&format!("Meta says: {}\n", redactor.text(text)));
     }
-    if let Some(trace) = judged.trace_id.as_deref().and_then(|id| redactor.identifier(id)) {
+    if let Some(trace) = judged
+        .trace_id
+        .as_deref()
+        .and_then(|id| redactor.identifier(id))
+    {
         words.push_str(&format!("trace id, for Meta's support: {trace}\n"));
     }
     words
 }
 
 fn choose(config: &Config, arguments: &Arguments) -> Result<(SyncName, SyncConfig), Failure> {
-    let names = || config.syncs.keys().map(SyncName::as_str).collect::<Vec<_>>().join(", ");
+    let names = || {
+        config
+            .syncs
+            .keys()
+            .map(SyncName::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let chosen = match &arguments.sync {
         Some(wanted) => config
             .syncs
             .iter()
             .find(|(name, _)| name.as_str() == wanted)
-            .ok_or_else(|| Failure::Usage(format!("no sync is called `{wanted}`; there is {}", names())))?,
+            .ok_or_else(|| {
+                Failure::Usage(format!(
+                    "no sync is called `{wanted}`; there is {}",
+                    names()
+                ))
+            })?,
         None if config.syncs.len() == 1 => config.syncs.iter().next().expect("there is one"),
         None => {
-            return Err(Failure::Usage(format!("there are several syncs; name one of {} with --sync", names())));
+            return Err(Failure::Usage(format!(
+                "there are several syncs; name one of {} with --sync",
+                names()
+            )));
         }
     };
     Ok((chosen.0.clone(), chosen.1.clone()))

@@ -1,5 +1,10 @@
 //! Behaviour from outside: one binary, a file per behaviour.
 
+mod cli;
+mod crash;
+mod delivery;
 mod layers;
-mod mapping;
-mod mapping_properties;
+mod process;
+mod retry;
+mod shutdown;
+mod support;

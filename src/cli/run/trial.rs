@@ -69,8 +69,11 @@ pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Failu
 
 /// What may be set from the environment in a trial: the listeners and the logs.
 fn trial_environment(sources: Sources) -> Vec<(String, String)> {
-    const ALLOWED: [&str; 3] =
-        ["PIXEL_RELAY__SERVER__LISTEN", "PIXEL_RELAY__ADMIN__LISTEN", "PIXEL_RELAY__LOG__"];
+    const ALLOWED: [&str; 3] = [
+        "PIXEL_RELAY__SERVER__LISTEN",
+        "PIXEL_RELAY__ADMIN__LISTEN",
+        "PIXEL_RELAY__LOG__",
+    ];
     sources
         .environment
         .into_iter()
