@@ -44,7 +44,7 @@ enum Command {
     SendTest(send_test::Arguments),
     /// Runs the simulated Graph endpoint alone
     Sandbox(sandbox::Arguments),
-    /// Asks the running daemon for a sign of life; for a container's HEALTHCHECK
+    /// Asks the running daemon for a sign of life; for a container's health check
     Healthcheck,
 }
 
@@ -157,12 +157,14 @@ fn report(failure: Failure, terminal: &mut Terminal) -> Exit {
 }
 
 fn describe(mistakes: &[Mistake]) -> String {
+    use std::fmt::Write as _;
+
     let mut text = match mistakes.len() {
         1 => "error: the configuration holds a mistake\n".to_owned(),
         count => format!("error: the configuration holds {count} mistakes\n"),
     };
     for mistake in mistakes {
-        text.push_str(&format!("  {mistake}\n"));
+        writeln!(text, "  {mistake}").expect("writing to memory does not fail");
     }
     text
 }

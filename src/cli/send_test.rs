@@ -16,13 +16,16 @@ use crate::deliver::redact::Redactor;
 use crate::deliver::verdict::{self, Fix, Judgement, Verdict};
 use crate::map::hash::Hashed;
 
+/// Why a line can always be added to a text.
+const MEMORY: &str = "writing to memory does not fail";
+
 /// What `pixel-relay send-test` takes.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The sync whose pixel is tried; needed where there are several
     #[arg(long, value_name = "NAME")]
     sync: Option<String>,
-    /// The code shown in Events Manager under Test Events [default: the sync's test_event_code]
+    /// The code shown in Events Manager under Test Events [default: that of the sync]
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
 }
@@ -114,18 +117,18 @@ fn in_plain_words(judged: &Judgement, status: u16, redactor: &Redactor) -> Strin
     let mut words = format!("HTTP {status}: {meaning}\n");
     for (what, number) in [("code", judged.code), ("sub-code", judged.sub_code)] {
         if let Some(number) = number {
-            writeln!(words, "{what}: {number}").expect("writing to memory does not fail");
+            writeln!(words, "{what}: {number}").expect(MEMORY);
         }
     }
     if let Some(text) = &judged.text {
-        words.push_str(&format!("Meta says: {}\n", redactor.text(text)));
+        writeln!(words, "Meta says: {}", redactor.text(text)).expect(MEMORY);
     }
     if let Some(trace) = judged
         .trace_id
         .as_deref()
         .and_then(|id| redactor.identifier(id))
     {
-        words.push_str(&format!("trace id, for Meta's support: {trace}\n"));
+        writeln!(words, "trace id, for Meta's support: {trace}").expect(MEMORY);
     }
     words
 }

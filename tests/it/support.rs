@@ -75,8 +75,9 @@ pub struct Daemon {
 pub fn config_text(graph: SocketAddr, folder: &std::path::Path, syncs: &str) -> String {
     format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         [ingest]\nsecret = \"{SECRET}\"\n[queue]\npath = {folder:?}\nmin_free_disk = \"1MiB\"\n\
+         [ingest]\nsecret = \"{SECRET}\"\n[queue]\npath = \"{}\"\nmin_free_disk = \"1MiB\"\n\
          [meta]\nurl = \"http://{graph}\"\n{syncs}",
+        folder.display()
     )
 }
 
