@@ -2,7 +2,7 @@
 //!
 //! A [`Node`] is one value under its full key; its methods give what was meant, or note what was
 //! found and what is expected, and give `None`. Reading goes on after a mistake, so that one run
-//! reports them all. The value of a secret is never shown, nor that of an unknown key; for their sake
+//! reports them all. The value of a secret is never shown, nor that of an unknown key, and so
 //! nothing here has a `Debug` form.
 //!
 //! What stands in the environment is text: there, numbers and booleans are read from it, and one
