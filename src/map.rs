@@ -391,7 +391,7 @@ impl<'m, 'e, R: Recorder> Mapping<'m, 'e, R> {
                     .map(|moment| json::integer(&mut self.out, moment.seconds()))
                     .ok_or(DropReason::NotADate)
             } else {
-                let text = found.value.text().ok_or(DropReason::NotAText);
+                let text = personal::clean_text(found.value);
                 text.map(|text| json::text(&mut self.out, text.trim()))
             };
             match written {

@@ -119,20 +119,26 @@ pub fn delivered_later_than(admin: SocketAddr, seconds: f64) -> f64 {
         .filter(|(labels, _)| labels.contains(&bound))
         .map(|(_, value)| value)
         .sum();
-    let all: f64 =
-        samples(&page, "pixel_relay_end_to_end_seconds_count").map(|(_, value)| value).sum();
+    let all: f64 = samples(&page, "pixel_relay_end_to_end_seconds_count")
+        .map(|(_, value)| value)
+        .sum();
     1.0 - within / all
 }
 
 fn samples<'a>(page: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
     page.lines().filter_map(move |line| {
         let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
-        labels.starts_with('{').then(|| Some((labels, value.parse().ok()?)))?
+        labels
+            .starts_with('{')
+            .then(|| Some((labels, value.parse().ok()?)))?
     })
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 struct Connection {
@@ -143,9 +149,15 @@ struct Connection {
 
 impl Connection {
     async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("the server listens");
+        let stream = TcpStream::connect(address)
+            .await
+            .expect("the server listens");
         stream.set_nodelay(true).expect("a TCP socket");
-        Self { stream, request: Vec::new(), answer: Vec::new() }
+        Self {
+            stream,
+            request: Vec::new(),
+            answer: Vec::new(),
+        }
     }
 
     async fn exchange(&mut self, body: &[u8]) {
@@ -160,10 +172,17 @@ impl Connection {
             .as_bytes(),
         );
         self.request.extend_from_slice(body);
-        self.stream.write_all(&self.request).await.expect("the server reads");
+        self.stream
+            .write_all(&self.request)
+            .await
+            .expect("the server reads");
         self.answer.clear();
         loop {
-            let read = self.stream.read_buf(&mut self.answer).await.expect("the server answers");
+            let read = self
+                .stream
+                .read_buf(&mut self.answer)
+                .await
+                .expect("the server answers");
             assert!(read > 0, "the server closed the connection");
             if is_whole(&self.answer) {
                 break;
@@ -189,11 +208,19 @@ fn is_whole(answer: &[u8]) -> bool {
 }
 
 async fn get(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.expect("the server listens");
+    let mut stream = TcpStream::connect(address)
+        .await
+        .expect("the server listens");
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("the server reads");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("the server reads");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("the server answers");
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .expect("the server answers");
     answer
 }
 
@@ -217,7 +244,10 @@ fn body(shape: Shape, prefix: &str, number: usize) -> Vec<u8> {
 }
 
 fn one_event(id: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_millis();
     format!(
         "{{\"$insert_id\":\"{id}\",\"$insert_key\":null,\"$schema\":null,\"adid\":null,\
          \"amplitude_attribution_ids\":null,\"amplitude_event_type\":null,\"amplitude_id\":1184022317745,\

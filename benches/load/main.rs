@@ -44,7 +44,12 @@ fn measure() {
     process::pin_this_process(1);
     let mut table = Table::default();
     ingest(&mut table, "one event per request", Shape::Single, SINGLES);
-    ingest(&mut table, "a hundred events per request", Shape::Array(100), ARRAYS);
+    ingest(
+        &mut table,
+        "a hundred events per request",
+        Shape::Array(100),
+        ARRAYS,
+    );
     drain(&mut table);
     paced(&mut table);
     println!("{table}");
@@ -60,19 +65,41 @@ fn ingest(table: &mut Table, name: &str, shape: Shape, requests: usize) {
     let daemon_server = Server::start_daemon(folder.path(), "http://127.0.0.1:9");
     for round in 0..=ROUNDS {
         for (server, samples) in [(&bare_server, &mut bare), (&daemon_server, &mut daemon)] {
-            let load = Load { shape, requests, connections: 64, prefix: format!("{name}-{round}") };
+            let load = Load {
+                shape,
+                requests,
+                connections: 64,
+                prefix: format!("{name}-{round}"),
+            };
             let before = server.measure();
             client::run(server.address, &load);
             // The first round warms up.
             if round > 0 {
-                samples.push(server.measure().since(before).cpu_per(requests * shape.events()));
+                samples.push(
+                    server
+                        .measure()
+                        .since(before)
+                        .cpu_per(requests * shape.events()),
+                );
             }
         }
     }
     let (bare, daemon) = (table::median(bare), table::median(daemon));
-    table.row(format!("{name}: bare server, CPU per event"), format!("{:.2} µs", bare * 1e6), bare * 1e6);
-    table.row(format!("{name}: pixel-relay, CPU per event"), format!("{:.2} µs", daemon * 1e6), daemon * 1e6);
-    table.row(format!("{name}: ratio"), format!("{:.2}", bare / daemon), bare / daemon);
+    table.row(
+        format!("{name}: bare server, CPU per event"),
+        format!("{:.2} µs", bare * 1e6),
+        bare * 1e6,
+    );
+    table.row(
+        format!("{name}: pixel-relay, CPU per event"),
+        format!("{:.2} µs", daemon * 1e6),
+        daemon * 1e6,
+    );
+    table.row(
+        format!("{name}: ratio"),
+        format!("{:.2}", bare / daemon),
+        bare / daemon,
+    );
     table.row(
         format!("{name}: events per second and core"),
         format!("{:.0}", 1.0 / daemon),
@@ -82,7 +109,11 @@ fn ingest(table: &mut Table, name: &str, shape: Shape, requests: usize) {
     let events = (ROUNDS + 1) * requests * shape.events();
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let written = after.written as f64 / events as f64;
-    table.row(format!("{name}: bytes written per event"), format!("{written:.0}"), written);
+    table.row(
+        format!("{name}: bytes written per event"),
+        format!("{written:.0}"),
+        written,
+    );
     memory(table, name, after);
 }
 
@@ -109,12 +140,28 @@ fn drain(table: &mut Table) {
     let wall = begun.elapsed();
     let after = daemon.measure();
     let cpu = after.since(before).cpu_per(BACKLOG);
-    table.row("backlog: start".to_owned(), format!("{} ms", start.as_millis()), start.as_secs_f64());
-    table.row("backlog: drained, CPU per event".to_owned(), format!("{:.2} µs", cpu * 1e6), cpu * 1e6);
-    table.row("backlog: drained, events per second and core".to_owned(), format!("{:.0}", 1.0 / cpu), 1.0 / cpu);
+    table.row(
+        "backlog: start".to_owned(),
+        format!("{} ms", start.as_millis()),
+        start.as_secs_f64(),
+    );
+    table.row(
+        "backlog: drained, CPU per event".to_owned(),
+        format!("{:.2} µs", cpu * 1e6),
+        cpu * 1e6,
+    );
+    table.row(
+        "backlog: drained, events per second and core".to_owned(),
+        format!("{:.0}", 1.0 / cpu),
+        1.0 / cpu,
+    );
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let rate = BACKLOG as f64 / wall.as_secs_f64();
-    table.row("backlog: drained, events per second of wall time".to_owned(), format!("{rate:.0}"), rate);
+    table.row(
+        "backlog: drained, events per second of wall time".to_owned(),
+        format!("{rate:.0}"),
+        rate,
+    );
     memory(table, "backlog", after);
 }
 
@@ -147,6 +194,10 @@ fn memory(table: &mut Table, name: &str, measured: Measured) {
     for (what, bytes) in [("peak", measured.peak_memory), ("final", measured.memory)] {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let mebibytes = bytes as f64 / f64::from(1 << 20);
-        table.row(format!("{name}: {what} resident memory"), format!("{mebibytes:.1} MiB"), mebibytes);
+        table.row(
+            format!("{name}: {what} resident memory"),
+            format!("{mebibytes:.1} MiB"),
+            mebibytes,
+        );
     }
 }

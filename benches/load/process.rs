@@ -69,45 +69,82 @@ impl Server {
             ("PIXEL_RELAY__META__URL", meta),
             ("PIXEL_RELAY__SYNC__WEB__PIXEL_ID", "123456789012345"),
             ("PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN", "load"),
-            ("PIXEL_RELAY__SYNC__WEB__USER_DATA__EMAIL", "user_properties.email"),
-            ("PIXEL_RELAY__SYNC__WEB__USER_DATA__PHONE", "user_properties.phone"),
-            ("PIXEL_RELAY__SYNC__WEB__USER_DATA__FIRST_NAME", "user_properties.first_name"),
-            ("PIXEL_RELAY__SYNC__WEB__USER_DATA__LAST_NAME", "user_properties.last_name"),
+            (
+                "PIXEL_RELAY__SYNC__WEB__USER_DATA__EMAIL",
+                "user_properties.email",
+            ),
+            (
+                "PIXEL_RELAY__SYNC__WEB__USER_DATA__PHONE",
+                "user_properties.phone",
+            ),
+            (
+                "PIXEL_RELAY__SYNC__WEB__USER_DATA__FIRST_NAME",
+                "user_properties.first_name",
+            ),
+            (
+                "PIXEL_RELAY__SYNC__WEB__USER_DATA__LAST_NAME",
+                "user_properties.last_name",
+            ),
             ("PIXEL_RELAY__SYNC__WEB__USER_DATA__CITY", "city"),
             ("PIXEL_RELAY__SYNC__WEB__USER_DATA__STATE", "region"),
             ("PIXEL_RELAY__SYNC__WEB__USER_DATA__COUNTRY", "country"),
-            ("PIXEL_RELAY__SYNC__WEB__USER_DATA__BROWSER_ID", "user_properties.fbp"),
+            (
+                "PIXEL_RELAY__SYNC__WEB__USER_DATA__BROWSER_ID",
+                "user_properties.fbp",
+            ),
             ("PIXEL_RELAY__SYNC__WEB__DELIVERY__MAX_BATCH_DELAY", "200ms"),
-            ("PIXEL_RELAY__SYNC__WEB__DELIVERY__REQUESTS_PER_SECOND", "unlimited"),
+            (
+                "PIXEL_RELAY__SYNC__WEB__DELIVERY__REQUESTS_PER_SECOND",
+                "unlimited",
+            ),
         ]);
         command.env("PIXEL_RELAY__QUEUE__PATH", store);
-        let mut child =
-            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the daemon starts");
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the daemon starts");
         let mut log = BufReader::new(child.stderr.take().expect("it was asked for"));
         let (address, admin) = loop {
             let mut line = String::new();
-            assert!(log.read_line(&mut line).expect("the log is text") > 0, "the daemon did not start");
+            assert!(
+                log.read_line(&mut line).expect("the log is text") > 0,
+                "the daemon did not start"
+            );
             let entry: serde_json::Value = serde_json::from_str(&line).expect("the log is JSON");
-            let of = |name: &str| entry["fields"][name].as_str().and_then(|text| text.parse().ok());
+            let of = |name: &str| entry[name].as_str().and_then(|text| text.parse().ok());
             if let (Some(public), Some(admin)) = (of("public"), of("admin")) {
                 break (public, admin);
             }
         };
         // What it logs later must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address, admin }
+        Self {
+            child,
+            address,
+            admin,
+        }
     }
 
     fn start_own(which: &str) -> Self {
         let core = usize::from(which == "serve-sink");
         let this = std::env::current_exe().expect("this program has a path");
-        let mut child =
-            on_core(core, this).arg(which).stdout(Stdio::piped()).spawn().expect("the server starts");
+        let mut child = on_core(core, this)
+            .arg(which)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
         let mut line = String::new();
         let output = child.stdout.take().expect("it was asked for");
-        BufReader::new(output).read_line(&mut line).expect("it says where it listens");
+        BufReader::new(output)
+            .read_line(&mut line)
+            .expect("it says where it listens");
         let address = line.trim().parse().expect("an address");
-        Self { child, address, admin: address }
+        Self {
+            child,
+            address,
+            admin: address,
+        }
     }
 
     /// What the kernel accounts to it by now.
@@ -125,8 +162,14 @@ impl Server {
             .map(|ticks| ticks.parse::<u32>().expect("a number"))
             .sum();
         let line_of = |text: &str, name: &str| -> u64 {
-            let line = text.lines().find(|line| line.starts_with(name)).expect("it is listed");
-            line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number")
+            let line = text
+                .lines()
+                .find(|line| line.starts_with(name))
+                .expect("it is listed");
+            line.split_whitespace()
+                .nth(1)
+                .and_then(|text| text.parse().ok())
+                .expect("a number")
         };
         let status = read("status");
         Measured {
@@ -140,7 +183,10 @@ impl Server {
     /// Stops it gracefully.
     pub fn stop(mut self) {
         let pid = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there");
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill is there");
         self.child.wait().expect("it was started");
     }
 }
@@ -160,7 +206,10 @@ pub fn pin_this_process(core: usize) {
             .args(["-a", "-p", "-c", &core.to_string(), &pid])
             .stdout(Stdio::null())
             .status();
-        assert!(pinned.is_ok_and(|status| status.success()), "taskset (util-linux) is needed");
+        assert!(
+            pinned.is_ok_and(|status| status.success()),
+            "taskset (util-linux) is needed"
+        );
     }
 }
 
@@ -175,6 +224,10 @@ fn on_core(core: usize, program: impl AsRef<std::ffi::OsStr>) -> Command {
 }
 
 fn several_cores() -> bool {
-    fs::read_to_string("/proc/cpuinfo")
-        .is_ok_and(|text| text.lines().filter(|line| line.starts_with("processor")).count() > 1)
+    fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| {
+        text.lines()
+            .filter(|line| line.starts_with("processor"))
+            .count()
+            > 1
+    })
 }

@@ -32,6 +32,8 @@ fn serve(router: Router) {
         println!("{}", listener.local_addr().expect("an address"));
         std::io::stdout().flush().expect("a reader");
         let router = router.layer(axum::extract::DefaultBodyLimit::max(8 << 20));
-        axum::serve(listener, router).await.expect("the server runs until it is killed");
+        axum::serve(listener, router)
+            .await
+            .expect("the server runs until it is killed");
     });
 }

@@ -15,14 +15,26 @@ impl Table {
 
     /// The figures as one JSON object.
     pub fn to_json(&self) -> serde_json::Value {
-        self.0.iter().map(|(name, _, value)| (name.clone(), serde_json::json!(value))).collect()
+        self.0
+            .iter()
+            .map(|(name, _, value)| (name.clone(), serde_json::json!(value)))
+            .collect()
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.0.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or(0);
-        writeln!(f, "| {:width$} | figure |\n| {:-<width$} | --- |", "what", "")?;
+        let width = self
+            .0
+            .iter()
+            .map(|(name, ..)| name.chars().count())
+            .max()
+            .unwrap_or(0);
+        writeln!(
+            f,
+            "| {:width$} | figure |\n| {:-<width$} | --- |",
+            "what", ""
+        )?;
         for (name, shown, _) in &self.0 {
             writeln!(f, "| {name:width$} | {shown} |")?;
         }

@@ -191,7 +191,9 @@ impl CustomData {
             json::key(out, &json::encoded_key(name));
             let before = out.len();
             let guard = guard_of(name, &self.allow_personal);
-            let written = write_values(out, name, kind_of(name), guard, &[*value], false);
+            let written = guard
+                .check("", name)
+                .and_then(|()| write_values(out, name, kind_of(name), guard, &[*value], false));
             let source = Source::at(name, *value);
             match written {
                 Ok(_) => recorder.sent(

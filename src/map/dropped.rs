@@ -26,6 +26,8 @@ macro_rules! drop_reasons {
 drop_reasons! {
     /// Nothing is left of the value once it is normalised.
     Empty = "empty",
+    /// A boolean or an object, where only a text or a number can stand.
+    NotText = "not_text",
     /// The hash of `null` or `undefined`: whoever hashed it had no value.
     HashOfNothing = "hash_of_nothing",
     /// 32 hexadecimal digits: an MD5, where Meta takes SHA-256 alone.
@@ -40,6 +42,8 @@ drop_reasons! {
     DateOutOfRange = "date_out_of_range",
     /// No word for female or male.
     UnknownGender = "unknown_gender",
+    /// A number with letters glued to it: an id, or a street.
+    NotACity = "not_a_city",
     /// No country of ISO 3166-1.
     UnknownCountry = "unknown_country",
     /// A single character, which no country has for a postal code.

@@ -17,6 +17,10 @@ pub(super) fn normalize<'a>(
     text: &'a str,
     calling_code: Option<&str>,
 ) -> Result<Cow<'a, str>, DropReason> {
+    let plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    if plain && calling_code.is_none() && text.len() >= FEWEST {
+        return Ok(Cow::Borrowed(text));
+    }
     let number = without_extension(text);
     let written = Written::read(number);
     let mut digits = match calling_code {
@@ -94,11 +98,17 @@ fn with_calling_code(digits: &str, code: &str) -> String {
     if national.is_empty() {
         return String::new();
     }
-    format!("{code}{national}")
+    [code, national].concat()
 }
 
 /// Cuts off an extension: a word or sign for it after a whole number, and digits to the end.
 fn without_extension(text: &str) -> &str {
+    if text
+        .bytes()
+        .all(|byte| byte.is_ascii() && byte != b'#' && !byte.is_ascii_alphabetic())
+    {
+        return text;
+    }
     let mut digits = 0;
     let mut previous_is_letter = false;
     for (at, character) in text.char_indices() {
