@@ -183,7 +183,7 @@ pub(super) static INGEST: Section = Section {
         secret("secret", "a text of printable ASCII characters, or a list of them",
             Refused(r#""Bearer REPLACE_ME""#),
             "The header's whole value. A list accepts each of its entries, so that secrets can be \
-             rotated.");
+             rotated. Required, unless there is `secret_file` or `allow_unauthenticated`.");
         key("secret_file", "the path of a file, or a list of them",
             Nothing(r#""/run/secrets/ingest_secret""#),
             "A file that holds the secret, in place of `secret`.");

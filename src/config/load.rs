@@ -10,6 +10,7 @@
 //! process for it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -38,7 +39,7 @@ const SEPARATOR: &str = "__";
 const LAYER: &str = "pixel_relay";
 
 /// Where the configuration comes from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// The file that the command line names. `None`: the one that `PIXEL_RELAY_CONFIG` names, else
     /// `pixel-relay.toml` in the working folder, if it is there.
@@ -54,6 +55,15 @@ impl Sources {
             file,
             environment: process_environment(),
         }
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The environment may hold secrets.
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,8 +141,7 @@ fn choose_file(sources: &Sources, default_is_there: bool) -> Option<PathBuf> {
         .or_else(default)
 }
 
-/// What was written, before it is understood.
-#[derive(Debug)]
+/// What was written, before it is understood. It holds secrets, so it cannot be shown.
 struct Written {
     text: String,
     file: PathBuf,
@@ -299,8 +308,15 @@ fn lay<const LAYERS: usize>(layers: [Layer; LAYERS]) -> Result<Value, ConfigErro
 }
 
 /// One layer, under [`LAYER`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Layer(HashMap<String, Value>);
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Its values may be secrets.
+        f.debug_struct("Layer").finish_non_exhaustive()
+    }
+}
 
 impl Layer {
     /// Puts the text's table under one key, below which the `config` crate takes keys as they are.

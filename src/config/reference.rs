@@ -24,7 +24,9 @@ pub fn key_tables() -> String {
         page.line(format!("{}\n", section.doc));
         page.line("| key | takes | default | |");
         page.line("| --- | --- | --- | --- |");
-        for key in section.keys {
+        // A key without an example is a table, which has its own section.
+        let listed = section.keys.iter();
+        for key in listed.filter(|key| key.absent != Absent::Nothing("")) {
             let cells = [
                 name_cell(section, key),
                 takes(key).to_owned(),
@@ -120,7 +122,6 @@ fn takes(key: &Key) -> &'static str {
 fn default(key: &Key) -> String {
     match key.absent {
         Absent::Means(value) => format!("`{value}`"),
-        Absent::Nothing("") => "none".to_owned(),
         Absent::Nothing(example) => format!("none; such as `{example}`"),
         Absent::Refused(example) => format!("**required**; such as `{example}`"),
     }

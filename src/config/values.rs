@@ -2,7 +2,8 @@
 //!
 //! A [`Node`] is one value under its full key; its methods give what was meant, or note what was
 //! found and what is expected, and give `None`. Reading goes on after a mistake, so that one run
-//! reports them all. The value of a secret is never shown, nor that of an unknown key.
+//! reports them all. The value of a secret is never shown, nor that of an unknown key, and so
+//! nothing here has a `Debug` form.
 //!
 //! What stands in the environment is text: there, numbers and booleans are read from it, and one
 //! text is a list of one.
@@ -42,7 +43,7 @@ impl Mistakes {
 }
 
 /// One value.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Node<'v> {
     at: String,
     value: &'v Value,
@@ -52,7 +53,6 @@ pub(super) struct Node<'v> {
 }
 
 /// A table whose keys are known.
-#[derive(Clone, Debug)]
 pub(super) struct Table<'v> {
     at: String,
     values: BTreeMap<&'v str, &'v Value>,
@@ -324,7 +324,6 @@ impl<'v> Node<'v> {
 }
 
 /// A member of a table.
-#[derive(Debug)]
 pub(super) struct Member<'v> {
     /// Its name, as it was written.
     pub(super) name: &'v str,

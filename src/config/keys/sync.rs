@@ -5,7 +5,7 @@ use super::{BOOLEAN, COUNT, DURATION, FILE, SECRET, SIZE, Section, TABLE, TEXT, 
 
 const TEXTS: &str = "a list of texts";
 const RATE: &str = "a number such as 10 or 0.5, from 0.001 to 1000000, or \"unlimited\"";
-const DIGITS: &str = "digits, as a text";
+const DIGITS: &str = "digits";
 /// What a value expression looks like.
 pub(in crate::config) const VALUE: &str = "a path such as \"user_properties.email\", a list of paths, \
      { from = …, default = … } or { constant = … }";
@@ -30,7 +30,7 @@ pub(in crate::config) static SYNC: Section = Section {
             r#"Amplitude's "Status". A disabled sync takes nothing in and still drains."#);
         key("pixel_id", DIGITS, Refused(r#""123456789012345""#), "The Pixel (dataset) ID.");
         secret("access_token", SECRET, Refused(r#""REPLACE_ME""#),
-            "The Conversions API access token.");
+            "The Conversions API access token. Required, unless there is `access_token_file`.");
         key("access_token_file", FILE, Nothing(r#""/run/secrets/web_token""#),
             "A file that holds the token, in place of `access_token`; a new token in it is picked \
              up.");

@@ -153,16 +153,16 @@ fn the_pixel() {
         &[]
     ), @r#"
     sync."Web Shop": not the name of a sync, expected lower-case letters and digits, in parts joined by single underscores, beginning with a letter
-    sync.a.pixel_id: found a text that is not shown, expected digits, as a text
+    sync.a.pixel_id: found a text that is not shown, expected digits
     sync.a.access_token: found a blank text, expected a text of printable ASCII characters
-    sync.b.pixel_id: found a number, expected digits, as a text
+    sync.b.pixel_id: found a number, expected digits
     sync.b.access_token: found a text that is not shown, expected a text of printable ASCII characters
-    sync.c.pixel_id: found a number, expected digits, as a text
+    sync.c.pixel_id: found a number, expected digits
     sync.c.access_token_file: found beside `access_token`, expected one of the two
     sync.d.access_token_file: the file cannot be read: No such file or directory (os error 2)
     sync.d.test_event_code: found "TEST 1", expected letters and digits, as a text
     sync.d.app_secret_file: found beside `app_secret`, expected one of the two
-    sync.web.pixel_id: missing, expected digits, as a text
+    sync.web.pixel_id: missing, expected digits
     sync.web.access_token: missing, expected the Conversions API access token (or access_token_file)
     "#);
     assert_snapshot!(mistakes_in("[ingest]\nsecret = 's'\n[sync]\n", &[]), @r#"sync: no sync is configured, expected one table per sync, such as [sync.web]"#);
