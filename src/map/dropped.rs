@@ -62,6 +62,32 @@ drop_reasons! {
     NotAnId = "not_an_id",
     /// An advertising id of zeros: the person does not allow tracking.
     AllZero = "all_zero",
+    /// More values than one field is given.
+    TooMany = "too_many",
+    /// A list, object or boolean where a text belongs.
+    NotAText = "not_a_text",
+    /// Not an object.
+    NotAnObject = "not_an_object",
+    /// Neither true nor false.
+    NotABoolean = "not_a_boolean",
+    /// Not a number in plain form, such as `19.90`; thousands are not grouped.
+    NotANumber = "not_a_number",
+    /// Below zero, as the amount of a refund is.
+    Negative = "negative",
+    /// No currency of ISO 4217.
+    UnknownCurrency = "unknown_currency",
+    /// A value without a currency, which Meta refuses.
+    ValueWithoutCurrency = "value_without_currency",
+    /// None of the words that Meta knows for this field.
+    UnknownWord = "unknown_word",
+    /// A list without a single usable item.
+    NoItems = "no_items",
+    /// A list that was sent without some of its items: one of `contents` needs an id.
+    BadItem = "bad_item",
+    /// Not an address of the web.
+    NotAUrl = "not_a_url",
+    /// An e-mail address or phone number in clear text.
+    PersonalData = "personal_data",
 }
 
 impl fmt::Display for DropReason {

@@ -159,7 +159,7 @@ pub fn normalize<'a>(
 }
 
 /// Tells whether Meta wants a field hashed.
-const fn is_hashed(field: UserDataField) -> bool {
+pub const fn is_hashed(field: UserDataField) -> bool {
     matches!(
         field,
         UserDataField::Email
