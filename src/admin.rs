@@ -200,12 +200,11 @@ fn prometheus_text(page: &str) -> String {
             .and_then(|line| line.split_once(' '))
         {
             if let Some(help) = help.take().and_then(|line| line.splitn(4, ' ').nth(3)) {
-                text.push_str(&format!("# HELP {name}{suffix} {help}\n"));
+                text.extend(["# HELP ", name, suffix, " ", help, "\n"]);
             }
-            text.push_str(&format!("# TYPE {name}{suffix} {rest}\n"));
+            text.extend(["# TYPE ", name, suffix, " ", rest, "\n"]);
         } else if line != "# EOF" {
-            text.push_str(line);
-            text.push('\n');
+            text.extend([line, "\n"]);
         }
     }
     text

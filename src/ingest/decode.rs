@@ -476,7 +476,7 @@ mod tests {
             (br#"{"user_id":7}"#, Reason::IdNotAString),
             (deep.as_bytes(), Reason::TooDeep),
             (br#"{"a":1,,}"#, Reason::MalformedJson),
-            (br#"{'a':'b'}"#, Reason::MalformedJson),
+            (b"{'a':'b'}", Reason::MalformedJson),
             (b"{\"a\":\"\n\"}", Reason::MalformedJson),
             (b"{\"a\":\"\0\"}", Reason::MalformedJson),
             (br#"{"a":${x}}"#, Reason::MalformedJson),

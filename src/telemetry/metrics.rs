@@ -1,4 +1,4 @@
-//! Metrics in the text format of OpenMetrics, which Prometheus reads.
+//! Metrics in the text format of `OpenMetrics`, which Prometheus reads.
 //!
 //! Counters of events and outcomes live in the store, where they change in the transaction that
 //! moves the event; [`Metrics::render`] is handed them. What is measured here is lost with the
