@@ -4,7 +4,7 @@
 //! Customer Information Parameters, Custom Data, App Data; Marketing API: Error Reference, Rate Limiting)
 //! and knows nothing of how this program maps, batches or delivers: an independent witness, not a mirror.
 //!
-//! - [`rules`]: what makes an event acceptable, and the documented refusal where it is not. One bad event
+//! - `rules.rs`: what makes an event acceptable, and the documented refusal where it is not. One bad event
 //!   refuses its whole batch, as at Meta. Where Meta would silently take rubbish, it refuses too
 //!   (`rules/strict.rs` lists those places).
 //! - [`faults`]: how it misbehaves on request: late, broken, throttled, cut off.

@@ -146,12 +146,12 @@ impl Notes {
         self.label.as_deref().unwrap_or(OTHER)
     }
 
-    /// The customer information fields that the mapped event carries, by Meta's keys.
-    pub fn carried(&self) -> impl Iterator<Item = &'static str> {
+    /// The customer information fields that the mapped event carries.
+    pub fn carried(&self) -> impl Iterator<Item = UserDataField> {
         UserDataField::ALL
             .iter()
-            .filter(|field| self.carried & 1 << (**field as u32) != 0)
-            .map(|field| field.meta_key())
+            .copied()
+            .filter(|field| self.carried & 1 << (*field as u32) != 0)
     }
 
     /// The fields that lost a value, and why.

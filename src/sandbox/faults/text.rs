@@ -1,25 +1,4 @@
 //! Faults as text, for the command line and `PUT /sandbox/faults`.
-//!
-//! Items stand between commas or on lines of their own:
-//!
-//! ```text
-//! latency=200ms               every answer takes that long; latency=50ms..2s draws it
-//! status=503                  every call; a last part with a point is a probability: status=503:0.1
-//! status=502:html             with another body: graph (the usual), bare, html, empty
-//! html=0.05   empty=0.05      short for status=200:html and status=200:empty
-//! error=400:100:2804001       any error in Meta's form; a part "transient" sets is_transient
-//! hang   hang_after           never an answer; after taking the batch
-//! reset_before   reset_after   partial    a torn connection: not taken, taken, taken and half answered
-//! throttle=80004:5m           a throttle of that code and time; a part minutes, reset, retry_after or none
-//!                             says how the caller is told
-//! block=10m                   short for throttle=368:10m:none
-//! token_dead   token_dead=500   no_permission   pixel_gone
-//! reduce=500   too_large=100000   short_count   zero_count
-//! poison=Some Event           events of that name are refused, with a text that blames any event of the batch
-//! usage_app=80   usage_business=96   usage_account=10.5
-//! next:status=503   next:ok   the next calls, one item each, in this order
-//! 123456789012345/hang        any of these, for one pixel
-//! ```
 
 use std::fmt::{self, Display, Write as _};
 use std::str::FromStr;
@@ -39,6 +18,27 @@ pub struct FaultMistake {
 
 impl Faults {
     /// Reads the text form; an empty text is no faults.
+    ///
+    /// Items stand between commas or on lines of their own:
+    ///
+    /// ```text
+    /// latency=200ms               every answer takes that long; latency=50ms..2s draws it
+    /// status=503                  every call; a last part with a point is a probability: status=503:0.1
+    /// status=502:html             with another body: graph (the usual), bare, html, empty
+    /// html=0.05   empty=0.05      short for status=200:html and status=200:empty
+    /// error=400:100:2804001       any error in Meta's form; a part "transient" sets is_transient
+    /// hang   hang_after           never an answer; after taking the batch
+    /// reset_before   reset_after   partial    a torn connection: not taken, taken, taken and half answered
+    /// throttle=80004:5m           a throttle of that code and time; a part minutes, reset, retry_after or none
+    ///                             says how the caller is told
+    /// block=10m                   short for throttle=368:10m:none
+    /// token_dead   token_dead=500   no_permission   pixel_gone
+    /// reduce=500   too_large=100000   short_count   zero_count
+    /// poison=Some Event           events of that name are refused, with a text that blames any event
+    /// usage_app=80   usage_business=96   usage_account=10.5
+    /// next:status=503   next:ok   the next calls, one item each, in this order
+    /// 123456789012345/hang        any of these, for one pixel
+    /// ```
     pub fn parse(text: &str) -> Result<Self, FaultMistake> {
         let mut faults = Self::default();
         for item in text.split([',', '\n']).map(str::trim) {

@@ -1,0 +1,482 @@
+//! The queue: every event that was accepted, on disk until it has ended.
+//!
+//! # What it is built for
+//!
+//! - What a push reports as stored survives kill -9, a full disk and a power cut, and ends in exactly
+//!   one outcome. Per sync and at any moment, events taken + dead letters retried = events ended +
+//!   events queued; the counts are in the store and change in the transaction that moves the event.
+//! - The cost of an event grows neither with the backlog nor with the age of the store, and memory
+//!   does not grow with the backlog. Besides the duplicate window, memory holds counters, and rows
+//!   while some of their events are on lease.
+//! - Only mapped events get here: nothing in the store is raw personal data.
+//!
+//! # How it lies on the disk
+//!
+//! A SQLite file in WAL mode with `synchronous = FULL`, changed by one thread (`writer`). What waits
+//! when the thread comes round is committed together, in rows of at most 256 events and 256 KiB per
+//! sync (`row`, `rows`; the tables are in `schema`). The events of a row are never rewritten: those
+//! that have ended are bits in a small bitmap, and the row goes with its last event. Beside each row
+//! its fingerprints are kept, longer than the row, for the duplicate window (`seen`) and for `trace`.
+//! A locked file decides which process owns the store.
+//!
+//! # What the operations promise
+//!
+//! - **push**: durable when it returns. A repeat within the window is a `duplicate`, also of an event
+//!   of the same transaction; if the transaction fails neither was taken.
+//! - **lease**: hands an event out once, until it is settled or released; rows with the earliest
+//!   deadline first. Never hands out an event that has expired.
+//! - **open delivery**: the request is on record before it is sent.
+//! - **settle**: one transaction ends events, files dead letters, closes the request's record. It may
+//!   be repeated after an error: an event ends once. If it is never made, the events are delivered again.
+//! - **expiry**: an event leaves at its deadline, in paused lanes too, and 48 hours after a request
+//!   whose answer was lost: Meta could then no longer tell a repeat.
+//! - **recover**: after an error nothing is acknowledged until the store was opened anew. A restart
+//!   finds every queued event ready. A request that a crash cut off counts as one with a lost answer.
+//! - **damage**: a row whose checksum does not match ends as `lost`; the rest goes on.
+//!
+//! It does not know what a lane is doing, nor what the events mean.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::config::{QueueConfig, SyncName};
+use crate::sync::Taken;
+
+use dead::{DeadFilter, DeadLetter, Retried};
+use disk::{Stats, StoreHealth};
+use erase::{Forgotten, Person, Search};
+use intake::{Intake, Repeats};
+use lease::{Backlog, Leased, Limits, Order, Slot};
+use settle::{DeliveryId, Settlement};
+use store::{Ground, Shared, Store};
+use totals::{Removal, Totals};
+use trace::Trace;
+use writer::{Ask, Command};
+
+pub mod lease;
+pub mod settle;
+pub mod totals;
+pub mod dead;
+pub mod disk;
+pub mod trace;
+pub mod erase;
+mod writer;
+mod store;
+mod schema;
+mod intake;
+mod lanes;
+mod row;
+mod rows;
+mod seen;
+mod tidy;
+
+/// Commands that may wait for the writer.
+const WAITING: usize = 4096;
+/// Dead letters that one command handles in one transaction.
+const LETTERS: usize = 256;
+
+/// A handle on the store; clones share it. The store is closed when the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct Queue(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ground: Arc<Ground>,
+    commands: Option<mpsc::Sender<Command>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    /// Waits for the transaction under way, so that the store is free afterwards.
+    fn drop(&mut self) {
+        self.commands = None;
+        let thread = self.thread.get_mut().map(Option::take);
+        if let Ok(Some(thread)) = thread {
+            // A writer that panicked has said so on standard error.
+            drop(thread.join());
+        }
+    }
+}
+
+/// What a push did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Events that are queued, durably.
+    pub queued: u64,
+    /// Events that had been taken before.
+    pub duplicates: u64,
+    /// Events that were not selected.
+    pub filtered: u64,
+    /// Events that could not be mapped, set aside as dead letters.
+    pub invalid: u64,
+}
+
+/// Why events could not be stored.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PushError {
+    /// A sync has used up its part of `max_bytes`. What other syncs were to get is stored all the
+    /// same; a repeat of the whole will be their `duplicate`.
+    #[error("the queue of sync {sync} is full")]
+    Full {
+        /// The first sync that was full.
+        sync: SyncName,
+        /// What was stored all the same.
+        pushed: Pushed,
+    },
+    /// Less disk is free than `min_free_disk`.
+    #[error("the disk is nearly full")]
+    DiskLow,
+    /// The store cannot write.
+    #[error("the store cannot write")]
+    Storage(#[source] Arc<rusqlite::Error>),
+    /// The queue was closed.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+/// Why the store could not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot read or write.
+    #[error("the store cannot be read or written")]
+    Storage(#[source] Arc<rusqlite::Error>),
+    /// The queue was closed.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+/// Why the store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// The folder or the lock file could not be made.
+    #[error("cannot use the folder {}", .0.display())]
+    Folder(PathBuf, #[source] io::Error),
+    /// A newer pixel-relay wrote it.
+    #[error(
+        "the store has format {found}, written by a newer pixel-relay; this one knows formats up to {known}"
+    )]
+    Newer {
+        /// The format found.
+        found: i64,
+        /// The newest format known here.
+        known: i64,
+    },
+    /// The file is something else.
+    #[error("{} is not a store of pixel-relay", .0.display())]
+    Foreign(PathBuf),
+    /// SQLite could not open or read it.
+    #[error("cannot open the store")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The writer's thread could not be started.
+    #[error("cannot start the writer")]
+    Thread(#[source] io::Error),
+}
+
+impl From<StoreError> for PushError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Storage(error) => Self::Storage(error),
+            StoreError::Closed => Self::Closed,
+        }
+    }
+}
+
+impl Queue {
+    /// Opens the store, making it where there is none, and takes possession of it. Blocks while the
+    /// duplicate window is loaded. `max_bytes` is shared out among `syncs`.
+    pub fn open(
+        config: &QueueConfig,
+        syncs: &[SyncName],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let lock = schema::lock(&config.path)?;
+        let ground = Arc::new(Ground {
+            config: config.clone(),
+            syncs: syncs.to_vec(),
+            clock,
+            shared: Arc::new(Shared::default()),
+        });
+        let (commands, waiting) = mpsc::channel(WAITING);
+        let thread = writer::start(Arc::clone(&ground), lock, waiting)?;
+        Ok(Self(Arc::new(Inner {
+            ground,
+            commands: Some(commands),
+            thread: Mutex::new(Some(thread)),
+        })))
+    }
+
+    /// Takes events in; durable when this returns.
+    pub async fn push(&self, taken: Vec<Taken>) -> Result<Pushed, PushError> {
+        self.take_in(taken, Repeats::Refused).await
+    }
+
+    /// Takes events in as `push` does, but an event whose earlier taking is a dead letter, `rejected`
+    /// or `expired`, takes its place: so a mended mapping can be run again.
+    pub async fn push_again(&self, taken: Vec<Taken>) -> Result<Pushed, PushError> {
+        self.take_in(taken, Repeats::ReplaceDead).await
+    }
+
+    /// What is ready to be leased.
+    pub fn backlog(&self, sync: &SyncName) -> Backlog {
+        self.0.ground.shared.lanes().lane(sync).backlog()
+    }
+
+    /// Returns when events became ready since the last call: new ones, or released ones. For one
+    /// caller per sync.
+    pub async fn changed(&self, sync: &SyncName) {
+        let wake = self.0.ground.shared.lanes().lane(sync).wake();
+        wake.notified().await;
+    }
+
+    /// Hands out ready events: at most so many, and so many bytes of JSON (but one event at least).
+    pub async fn lease(
+        &self,
+        sync: &SyncName,
+        max_events: usize,
+        max_bytes: usize,
+        order: Order,
+    ) -> Result<Vec<Leased>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Lease {
+            sync: sync.clone(),
+            limits: Limits {
+                events: max_events,
+                bytes: max_bytes,
+            },
+            order,
+            reply,
+        })
+        .await?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Makes events on lease ready again, at once. Those that are not on lease are passed over.
+    pub fn release(&self, sync: &SyncName, slots: &[Slot]) {
+        self.0.ground.shared.lanes().lane(sync).release(slots);
+    }
+
+    /// Puts a request on record, durably, before it is sent.
+    pub async fn open_delivery(
+        &self,
+        sync: &SyncName,
+        slots: &[Slot],
+    ) -> Result<DeliveryId, StoreError> {
+        let (sync, slots) = (sync.clone(), slots.to_vec());
+        self.change(move |store| store.open_delivery(&sync, &slots))
+            .await
+    }
+
+    /// Does what an answer asks for, in one transaction.
+    pub async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
+        self.change(move |store| store.settle(&settlement)).await
+    }
+
+    /// The counts of every sync, as of the last commit.
+    pub fn totals(&self) -> Totals {
+        let view = self.0.ground.shared.view();
+        view.accounts
+            .iter()
+            .map(|account| (account.name.clone(), account.totals()))
+            .collect()
+    }
+
+    /// Sizes and ages, as of the last commit.
+    pub fn stats(&self) -> Stats {
+        let view = self.0.ground.shared.view();
+        Stats {
+            used_bytes: view.used_bytes,
+            headroom: view.headroom,
+            duplicate_window: view.duplicate_window,
+            oldest: view.oldest.clone(),
+        }
+    }
+
+    /// Whether events can be stored now, and why not.
+    pub fn health(&self) -> StoreHealth {
+        self.0.ground.shared.view().health.clone()
+    }
+
+    /// Expires what is due and removes what is too old, to the end; the store does so by itself, a
+    /// piece every second.
+    pub async fn tidy(&self) -> Result<(), StoreError> {
+        while self.change(Store::tidy).await? {}
+        Ok(())
+    }
+
+    /// Reads at most `limit` dead letters with numbers above `after`, in the order of filing.
+    pub async fn dead(
+        &self,
+        filter: &DeadFilter,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let filter = filter.clone();
+        self.read(move |connection| dead::list(connection, &filter, after, limit))
+            .await
+    }
+
+    /// Queues dead letters anew: the same bytes, through the same lane.
+    pub async fn retry_dead(&self, filter: &DeadFilter) -> Result<Retried, StoreError> {
+        let mut retried = Retried::default();
+        // What is filed from now on is left alone, or a letter could be retried for ever.
+        let end = self.read(dead::last).await?;
+        let mut after = 0;
+        while let Some(ids) = self.dead_ids(filter, after, end).await? {
+            after = ids.last().copied().unwrap_or(end);
+            let piece = self.change(move |store| store.retry_dead(&ids)).await?;
+            retried.queued += piece.queued;
+            retried.kept += piece.kept;
+        }
+        Ok(retried)
+    }
+
+    /// Drops dead letters; gives their number.
+    pub async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, StoreError> {
+        let mut dropped = 0;
+        let end = self.read(dead::last).await?;
+        let mut after = 0;
+        while let Some(ids) = self.dead_ids(filter, after, end).await? {
+            after = ids.last().copied().unwrap_or(end);
+            dropped += self
+                .change(move |store| {
+                    ids.iter().try_fold(0, |dropped, id| {
+                        let removed = store.remove_dead(*id, Removal::Dropped)?;
+                        Ok(dropped + u64::from(removed))
+                    })
+                })
+                .await?;
+        }
+        Ok(dropped)
+    }
+
+    /// Tells what became of an event, once for each time that it was taken.
+    pub async fn trace(&self, event_id: &str) -> Result<Vec<Trace>, StoreError> {
+        let event_id = event_id.to_owned();
+        let shared = Arc::clone(&self.0.ground.shared);
+        self.read(move |connection| {
+            trace::trace(connection, &event_id, |sync, slot| {
+                shared.lanes().lane(sync).is_leased(slot)
+            })
+        })
+        .await
+    }
+
+    /// Erases a person's events from the queue, the dead letters and the bytes on disk.
+    pub async fn forget(&self, person: Person) -> Result<Forgotten, StoreError> {
+        let search = Arc::new(Search::new(person));
+        let mut forgotten = Forgotten::default();
+        let mut after = 0;
+        loop {
+            let looking = Arc::clone(&search);
+            let piece = self
+                .read(move |connection| looking.rows(connection, after))
+                .await?;
+            let Some((found, last)) = piece else { break };
+            after = last;
+            if !found.is_empty() {
+                let piece = self.change(move |store| store.erase(&found)).await?;
+                forgotten.queued += piece.queued;
+                forgotten.in_flight += piece.in_flight;
+            }
+        }
+        after = 0;
+        loop {
+            let looking = Arc::clone(&search);
+            let piece = self
+                .read(move |connection| looking.dead(connection, after))
+                .await?;
+            let Some((found, last)) = piece else { break };
+            after = last;
+            if !found.is_empty() {
+                forgotten.dead += self.change(move |store| store.erase_dead(&found)).await?;
+            }
+        }
+        let (scrub, scrubbed) = Ask::new(|store: &mut Store| store.scrub());
+        self.send(Command::Outside(scrub)).await?;
+        scrubbed.await.unwrap_or(Err(StoreError::Closed))?;
+        Ok(forgotten)
+    }
+
+    /// Removes the queued events of a sync; gives their number. Rows with events on lease stay.
+    pub async fn drop_sync(&self, sync: &SyncName) -> Result<u64, StoreError> {
+        let mut dropped = 0;
+        let mut after = Some(0);
+        while let Some(row) = after {
+            let sync = sync.clone();
+            let (piece, last) = self
+                .change(move |store| store.drop_rows(&sync, row))
+                .await?;
+            dropped += piece;
+            after = last;
+        }
+        Ok(dropped)
+    }
+
+    /// Brings everything into the one file and closes the store; other handles then get `Closed`.
+    pub async fn close(self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Close(reply)).await?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn take_in(&self, taken: Vec<Taken>, repeats: Repeats) -> Result<Pushed, PushError> {
+        match self.change(move |store| store.push(taken, repeats)).await? {
+            Intake::Stored(pushed) => Ok(pushed),
+            Intake::Full(sync, pushed) => Err(PushError::Full { sync, pushed }),
+            Intake::DiskLow => Err(PushError::DiskLow),
+        }
+    }
+
+    /// Numbers of letters after one and up to another; `None` when there are no more.
+    async fn dead_ids(
+        &self,
+        filter: &DeadFilter,
+        after: i64,
+        end: i64,
+    ) -> Result<Option<Vec<i64>>, StoreError> {
+        let letters = self.dead(filter, after, LETTERS).await?;
+        let ids = letters.iter().map(|letter| letter.id);
+        let ids: Vec<i64> = ids.take_while(|id| *id <= end).collect();
+        Ok((!ids.is_empty()).then_some(ids))
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (change, answer) = Ask::new(work);
+        self.send(Command::Change(change)).await?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Reads beside the writer, on a thread for blocking work.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let folder = self.0.ground.config.path.clone();
+        let reading =
+            tokio::task::spawn_blocking(move || work(&schema::open_reader(&folder)?)).await;
+        match reading {
+            Ok(read) => read.map_err(|error| StoreError::Storage(Arc::new(error))),
+            Err(_) => Err(StoreError::Closed),
+        }
+    }
+
+    async fn send(&self, command: Command) -> Result<(), StoreError> {
+        let commands = self.0.commands.as_ref().ok_or(StoreError::Closed)?;
+        let sent = commands.send(command).await;
+        sent.map_err(|_| StoreError::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! Room: free disk, and each sync's part of `max_bytes`.
+//!
+//! What the fingerprints, dead letters and requests take is taken from all; the rest of `max_bytes`
+//! is shared out evenly among the configured syncs, so that one pixel's outage cannot fill the
+//! others' part. A sync takes events while its rows are below its part.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::clock::UnixMillis;
+use crate::config::{QueueConfig, SyncName};
+
+use super::rows::unsigned;
+use super::totals::{Counter, Ledger};
+
+/// Whether the store can store now, and why not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreHealth {
+    /// What keeps it from storing anything.
+    pub trouble: Option<Trouble>,
+    /// Syncs that have used up their part of `max_bytes`.
+    pub full: Vec<SyncName>,
+}
+
+/// What keeps the store from storing anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Less free disk than `min_free_disk`.
+    DiskLow,
+    /// The last write failed, for this reason; it is tried again.
+    Failing(String),
+    /// The queue was closed.
+    Closed,
+}
+
+/// Sizes and ages, for metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// How long the store can take events in, at the rate of the last minutes, if none is delivered;
+    /// of all syncs, the shortest. `None` where nothing comes in.
+    pub headroom: Option<Duration>,
+    /// How far back a repeat is recognised at the present rate.
+    pub duplicate_window: Duration,
+    /// By sync: when the oldest queued event was taken, leased or not.
+    pub oldest: BTreeMap<SyncName, UnixMillis>,
+}
+
+/// What may still be stored.
+#[derive(Debug)]
+pub(super) struct Room {
+    folder: PathBuf,
+    max_bytes: u64,
+    min_free: Option<u64>,
+    syncs: Vec<SyncName>,
+    used: u64,
+    share: u64,
+    disk_low: bool,
+    intakes: BTreeMap<SyncName, Intake>,
+}
+
+impl Room {
+    /// Knows nothing yet.
+    pub(super) fn new(config: &QueueConfig, syncs: Vec<SyncName>) -> Self {
+        Self {
+            folder: config.path.clone(),
+            max_bytes: config.max_bytes.get(),
+            min_free: config.min_free_disk,
+            syncs,
+            used: 0,
+            share: u64::MAX,
+            disk_low: false,
+            intakes: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at the disk and at the file.
+    pub(super) fn measure(
+        &mut self,
+        connection: &Connection,
+        ledger: &Ledger,
+    ) -> rusqlite::Result<()> {
+        self.used = pages(connection, "PRAGMA page_count")?
+            .saturating_sub(pages(connection, "PRAGMA freelist_count")?)
+            * page_size(connection)?;
+        let held: u64 = self.held(ledger).map(|(_, held)| held).sum();
+        let others = self.used.saturating_sub(held);
+        let syncs = self.syncs.len().max(1) as u64;
+        self.share = self.max_bytes.saturating_sub(others) / syncs;
+        // A disk that cannot be asked is written to until it says no.
+        self.disk_low = rustix::fs::statvfs(&self.folder).is_ok_and(|disk| {
+            let floor = self
+                .min_free
+                .unwrap_or_else(|| (disk.f_blocks * disk.f_frsize / 10).min(1 << 30));
+            disk.f_bavail * disk.f_frsize < floor
+        });
+        Ok(())
+    }
+
+    /// Whether less disk is free than there must be.
+    pub(super) const fn is_disk_low(&self) -> bool {
+        self.disk_low
+    }
+
+    /// Whether a sync whose rows take so many bytes has used up its part.
+    pub(super) const fn is_full(&self, held: u64) -> bool {
+        held >= self.share
+    }
+
+    /// The syncs that have used up their part.
+    pub(super) fn full(&self, ledger: &Ledger) -> Vec<SyncName> {
+        self.held(ledger)
+            .filter(|(_, held)| self.is_full(*held))
+            .map(|(sync, _)| sync.clone())
+            .collect()
+    }
+
+    /// Bytes in use.
+    pub(super) const fn used_bytes(&self) -> u64 {
+        self.used
+    }
+
+    /// Notes bytes that a sync took in.
+    pub(super) fn taken(&mut self, sync: &SyncName, bytes: u64) {
+        match self.intakes.get_mut(sync) {
+            Some(intake) => intake.since_tick += bytes,
+            None => {
+                let intake = Intake {
+                    since_tick: bytes,
+                    ..Intake::default()
+                };
+                self.intakes.insert(sync.clone(), intake);
+            }
+        }
+    }
+
+    /// Brings the rates up to date.
+    pub(super) fn tick(&mut self, passed: Duration) {
+        for intake in self.intakes.values_mut() {
+            intake.tick(passed.as_secs_f64());
+        }
+    }
+
+    /// See [`Stats::headroom`].
+    pub(super) fn headroom(&self, ledger: &Ledger) -> Option<Duration> {
+        self.held(ledger)
+            .filter_map(|(sync, held)| {
+                let rate = self.intakes.get(sync)?.rate;
+                #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+                let seconds = self.share.saturating_sub(held) as f64 / rate;
+                Duration::try_from_secs_f64(seconds).ok()
+            })
+            .min()
+    }
+
+    fn held<'a>(&'a self, ledger: &'a Ledger) -> impl Iterator<Item = (&'a SyncName, u64)> {
+        self.syncs.iter().map(|sync| {
+            let account = ledger.find(sync).map(|place| &ledger.accounts()[place]);
+            (
+                sync,
+                account.map_or(0, |account| account.get(Counter::HeldBytes)),
+            )
+        })
+    }
+}
+
+/// How fast a sync takes bytes in, over the last five minutes or so.
+#[derive(Debug, Default)]
+struct Intake {
+    since_tick: u64,
+    /// Bytes per second.
+    rate: f64,
+    /// Seconds that the rate covers.
+    covered: f64,
+}
+
+impl Intake {
+    const MEMORY_SECONDS: f64 = 300.0;
+
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn tick(&mut self, seconds: f64) {
+        if seconds <= 0.0 {
+            return;
+        }
+        self.covered = (self.covered + seconds).min(Self::MEMORY_SECONDS);
+        let weight = (seconds / self.covered).min(1.0);
+        self.rate += (self.since_tick as f64 / seconds - self.rate) * weight;
+        self.since_tick = 0;
+    }
+}
+
+/// Pages that hold nothing, and pages that hold something.
+pub(super) fn free_and_used_pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let free = pages(connection, "PRAGMA freelist_count")?;
+    let all = pages(connection, "PRAGMA page_count")?;
+    Ok((free, all.saturating_sub(free)))
+}
+
+fn page_size(connection: &Connection) -> rusqlite::Result<u64> {
+    pages(connection, "PRAGMA page_size")
+}
+
+fn pages(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached(pragma)?
+        .query_row([], |row| row.get(0).map(unsigned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_follows_what_comes_in() {
+        let mut intake = Intake::default();
+        intake.since_tick = 1000;
+        intake.tick(10.0);
+        assert!((intake.rate - 100.0).abs() < 1e-9);
+        intake.tick(10.0);
+        assert!((intake.rate - 50.0).abs() < 1e-9);
+        for _ in 0..1000 {
+            intake.since_tick = 70;
+            intake.tick(1.0);
+        }
+        assert!((intake.rate - 70.0).abs() < 2.0);
+    }
+}

@@ -1,0 +1,230 @@
+//! What is ready and what is on lease, by sync: in memory, shared by the writer and the handles.
+//!
+//! Nothing here grows with the backlog. A row has an entry only while some of its events are on
+//! lease. After a restart nothing is on lease, so that every queued event is ready.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::clock::UnixMillis;
+use crate::config::SyncName;
+
+use super::lease::{Backlog, Slot};
+use super::row::{Bits, Content};
+use super::rows::Standing;
+
+/// Every sync's lane.
+#[derive(Debug, Default)]
+pub(super) struct Lanes(BTreeMap<SyncName, Lane>);
+
+impl Lanes {
+    /// The lane of a sync.
+    pub(super) fn lane(&mut self, sync: &SyncName) -> &mut Lane {
+        if !self.0.contains_key(sync) {
+            self.0.insert(sync.clone(), Lane::default());
+        }
+        self.0.get_mut(sync).expect("it was just put there")
+    }
+}
+
+/// What is ready and what is on lease in one sync.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// Events in the queue, and their bytes, as of the last commit.
+    queued: Amount,
+    /// How much of that is on lease.
+    leased: Amount,
+    rows: HashMap<i64, Loan>,
+    oldest: Oldest,
+    /// No ready event is in a row with an earlier deadline.
+    urgent: i64,
+    wake: Arc<Notify>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Amount {
+    events: u64,
+    bytes: u64,
+}
+
+impl Amount {
+    fn add(&mut self, bytes: u64) {
+        self.events += 1;
+        self.bytes += bytes;
+    }
+
+    fn take(&mut self, bytes: u64) {
+        self.events = self.events.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// A row with events on lease.
+#[derive(Debug)]
+struct Loan {
+    content: Arc<Content>,
+    taken_at: UnixMillis,
+    deadline: i64,
+    leased: Bits,
+}
+
+/// The oldest row with ready events.
+#[derive(Clone, Copy, Debug)]
+enum Oldest {
+    /// There is none.
+    None,
+    /// This one.
+    Row(i64, UnixMillis),
+    /// None older than this one.
+    NotBefore(i64),
+}
+
+impl Default for Oldest {
+    fn default() -> Self {
+        Self::NotBefore(0)
+    }
+}
+
+impl Lane {
+    /// What is ready.
+    pub(super) fn backlog(&self) -> Backlog {
+        Backlog {
+            events: self.queued.events.saturating_sub(self.leased.events),
+            bytes: self.queued.bytes.saturating_sub(self.leased.bytes),
+            oldest: match self.oldest {
+                Oldest::Row(_, taken_at) => Some(taken_at),
+                Oldest::None | Oldest::NotBefore(_) => None,
+            },
+        }
+    }
+
+    /// Is notified when events become ready.
+    pub(super) fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    /// Takes over what a commit left in the queue.
+    pub(super) fn set_queued(&mut self, events: u64, bytes: u64) {
+        self.queued = Amount { events, bytes };
+    }
+
+    /// Notes a new row, later than all before it.
+    pub(super) fn added(&mut self, row: i64, deadline: i64, taken_at: UnixMillis) {
+        if matches!(self.oldest, Oldest::None) {
+            self.oldest = Oldest::Row(row, taken_at);
+        }
+        self.lower_urgent(deadline);
+        self.wake.notify_one();
+    }
+
+    /// Notes that unleased events of a row ended.
+    pub(super) fn ended_unleased(&mut self, row: i64) {
+        if let Oldest::Row(oldest, _) = self.oldest
+            && oldest == row
+        {
+            self.oldest = Oldest::NotBefore(row);
+        }
+    }
+
+    /// Whether an event is on lease.
+    pub(super) fn is_leased(&self, slot: Slot) -> bool {
+        self.rows
+            .get(&slot.row)
+            .is_some_and(|loan| loan.leased.has(slot.position()))
+    }
+
+    /// Which events of a row are on lease, and the row's content if any is.
+    pub(super) fn on_lease(&self, row: i64) -> (Bits, Option<Arc<Content>>) {
+        self.rows.get(&row).map_or_else(Default::default, |loan| {
+            (loan.leased, Some(Arc::clone(&loan.content)))
+        })
+    }
+
+    /// Puts events on lease.
+    pub(super) fn lend(&mut self, standing: &Standing, content: &Arc<Content>, lent: &Bits) {
+        for position in lent.positions() {
+            self.leased.add(content.entries[position].bytes());
+        }
+        let loan = self.rows.entry(standing.row).or_insert_with(|| Loan {
+            content: Arc::clone(content),
+            taken_at: standing.taken_at,
+            deadline: standing.deadline,
+            leased: Bits::default(),
+        });
+        loan.leased = loan.leased.or(lent);
+        self.ended_unleased(standing.row);
+    }
+
+    /// Takes events off lease that have ended.
+    pub(super) fn ended(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            self.give_back(*slot);
+        }
+    }
+
+    /// Makes events on lease ready again.
+    pub(super) fn release(&mut self, slots: &[Slot]) {
+        let mut woken = false;
+        for slot in slots {
+            let Some((deadline, taken_at)) = self.give_back(*slot) else {
+                continue;
+            };
+            self.lower_urgent(deadline);
+            match self.oldest {
+                Oldest::Row(row, _) if row <= slot.row => {}
+                Oldest::NotBefore(row) => self.oldest = Oldest::NotBefore(row.min(slot.row)),
+                Oldest::None | Oldest::Row(..) => self.oldest = Oldest::Row(slot.row, taken_at),
+            }
+            woken = true;
+        }
+        if woken {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The mark below which no ready event is; raised to the end, for the caller to lower again.
+    pub(super) const fn take_urgent(&mut self) -> i64 {
+        std::mem::replace(&mut self.urgent, i64::MAX)
+    }
+
+    /// Notes that a ready event may be in a row with this deadline.
+    pub(super) fn lower_urgent(&mut self, deadline: i64) {
+        self.urgent = self.urgent.min(deadline);
+    }
+
+    /// Where to begin looking for the oldest ready event, if that is not known.
+    pub(super) const fn stale_oldest(&self) -> Option<i64> {
+        match self.oldest {
+            Oldest::NotBefore(row) => Some(row),
+            Oldest::None | Oldest::Row(..) => None,
+        }
+    }
+
+    /// Notes which row with ready events is the oldest.
+    pub(super) fn set_oldest(&mut self, oldest: Option<(i64, UnixMillis)>) {
+        self.oldest = oldest.map_or(Oldest::None, |(row, taken_at)| Oldest::Row(row, taken_at));
+    }
+
+    /// Forgets what was derived from the store, which is to be read anew.
+    pub(super) fn reset_marks(&mut self) {
+        self.oldest = Oldest::NotBefore(0);
+        self.urgent = i64::MIN;
+    }
+
+    fn give_back(&mut self, slot: Slot) -> Option<(i64, UnixMillis)> {
+        let loan = self.rows.get_mut(&slot.row)?;
+        if !loan.leased.has(slot.position()) {
+            return None;
+        }
+        loan.leased.remove(slot.position());
+        self.leased
+            .take(loan.content.entries[slot.position()].bytes());
+        let place = (loan.deadline, loan.taken_at);
+        if loan.leased.is_empty() {
+            self.rows.remove(&slot.row);
+        }
+        Some(place)
+    }
+}

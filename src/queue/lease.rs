@@ -1,0 +1,292 @@
+//! What is handed out for delivery.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::UnixMillis;
+use crate::config::SyncName;
+
+use super::lanes::Lane;
+use super::row::{Bits, Content};
+use super::rows::{self, Standing, standing};
+use super::store::Store;
+
+/// How many rows a lease by name looks at.
+const ROWS_BY_NAME: i64 = 256;
+
+/// The place of one queued event: a row of the store, and a position in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot {
+    pub(super) row: i64,
+    pub(super) position: u16,
+}
+
+impl Slot {
+    /// The place of the event at this position of a row.
+    pub(super) fn new(row: i64, position: usize) -> Self {
+        let position = u16::try_from(position).expect("a row has at most 256 events");
+        Self { row, position }
+    }
+
+    /// The position in the row.
+    pub(super) fn position(self) -> usize {
+        usize::from(self.position)
+    }
+}
+
+/// An event that is out on lease: nobody else is handed it until it is settled or released.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// Where it is, for the settlement.
+    pub slot: Slot,
+    /// The mapped event: one JSON object.
+    pub body: Body,
+    /// Meta's event name.
+    pub event_name: Arc<str>,
+    /// When it must have been delivered: seconds since the epoch. The end of Meta's window or, if
+    /// it may have been taken by a request whose answer was lost, of the 48 hours after that.
+    pub deadline: i64,
+    /// When it was taken.
+    pub taken_at: UnixMillis,
+}
+
+/// The bytes of one event, shared with the row that they lie in.
+#[derive(Clone)]
+pub struct Body {
+    pub(super) row: Arc<[u8]>,
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        &self.row[self.start as usize..self.end as usize]
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.as_ref().len())
+    }
+}
+
+/// Which events a lease takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Those whose window closes first.
+    MostUrgent,
+    /// One of each event name, the newest: for probing a paused lane. Looks at the newest 256 rows.
+    NewestOfEachName,
+}
+
+/// What is ready to be leased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Events.
+    pub events: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the oldest was taken.
+    pub oldest: Option<UnixMillis>,
+}
+
+/// How much a lease may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Most events.
+    pub(super) events: usize,
+    /// Most bytes of JSON; the first event may be larger.
+    pub(super) bytes: usize,
+}
+
+impl Store {
+    /// Hands out ready events.
+    pub(super) fn lease(
+        &mut self,
+        sync: &SyncName,
+        limits: Limits,
+        order: Order,
+    ) -> rusqlite::Result<Vec<Leased>> {
+        let Some(place) = self.ledger.find(sync) else {
+            return Ok(Vec::new());
+        };
+        let mut lease = Lease {
+            limits,
+            now: self.now.seconds(),
+            taken: Vec::new(),
+            bytes: 0,
+            full: limits.events == 0,
+            damaged: Vec::new(),
+            overdue: false,
+        };
+        match order {
+            Order::MostUrgent => self.lease_most_urgent(place, &mut lease)?,
+            Order::NewestOfEachName => self.lease_newest_of_each_name(place, &mut lease)?,
+        }
+        self.damaged.append(&mut lease.damaged);
+        self.overdue |= lease.overdue;
+        self.refresh_oldest(place)?;
+        Ok(lease.taken)
+    }
+
+    fn lease_most_urgent(&self, place: usize, lease: &mut Lease) -> rusqlite::Result<()> {
+        let account = &self.ledger.accounts()[place];
+        // Only this thread leases, so between two locks events can only become ready, not the
+        // other way round; what is released meanwhile lowers the mark by itself.
+        let from = self.lanes().lane(&account.name).take_urgent();
+        let mut ready_from = i64::MAX;
+        let mut statement = self.connection.prepare_cached(standing!(
+            "WHERE sync = ?1 AND deadline >= ?2 ORDER BY deadline, id"
+        ))?;
+        let mut found = statement.query([account.id, from])?;
+        while let Some(found) = found.next()? {
+            let standing = Standing::read(found)?;
+            if lease.full {
+                ready_from = ready_from.min(standing.deadline);
+                break;
+            }
+            let left = self.lease_row(&account.name, &standing, lease, |_, positions| positions)?;
+            if left {
+                ready_from = ready_from.min(standing.deadline);
+            }
+        }
+        self.lanes().lane(&account.name).lower_urgent(ready_from);
+        Ok(())
+    }
+
+    fn lease_newest_of_each_name(&self, place: usize, lease: &mut Lease) -> rusqlite::Result<()> {
+        let account = &self.ledger.accounts()[place];
+        let mut names: HashSet<Arc<str>> = HashSet::new();
+        let mut statement = self
+            .connection
+            .prepare_cached(standing!("WHERE sync = ?1 ORDER BY id DESC LIMIT ?2"))?;
+        let mut found = statement.query([account.id, ROWS_BY_NAME])?;
+        while let Some(found) = found.next()?
+            && !lease.full
+        {
+            let standing = Standing::read(found)?;
+            self.lease_row(&account.name, &standing, lease, |content, mut positions| {
+                positions.reverse();
+                positions.retain(|position| {
+                    names.insert(Arc::clone(content.name(&content.entries[*position])))
+                });
+                positions
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes from one row what `choose` lets pass; true if ready events are left in it.
+    fn lease_row(
+        &self,
+        sync: &SyncName,
+        standing: &Standing,
+        lease: &mut Lease,
+        choose: impl FnOnce(&Content, Vec<usize>) -> Vec<usize>,
+    ) -> rusqlite::Result<bool> {
+        let (leased, content) = self.lanes().lane(sync).on_lease(standing.row);
+        let ready = standing.open().without(&leased);
+        if ready.is_empty() {
+            return Ok(false);
+        }
+        let content = match content {
+            Some(content) => content,
+            None => match rows::content(&self.connection, standing.row)? {
+                Some(content) if content.entries.len() == standing.events => Arc::new(content),
+                _ => {
+                    lease.damaged.push(standing.row);
+                    return Ok(false);
+                }
+            },
+        };
+        let taken = lease.take(
+            standing,
+            &content,
+            choose(&content, ready.positions().collect()),
+        );
+        if !taken.is_empty() {
+            self.lanes().lane(sync).lend(standing, &content, &taken);
+        }
+        Ok(taken != ready)
+    }
+
+    /// Finds out again which ready event is the oldest, after the one that was has gone.
+    pub(super) fn refresh_oldest(&self, place: usize) -> rusqlite::Result<()> {
+        let account = &self.ledger.accounts()[place];
+        let mut lanes = self.lanes();
+        let lane = lanes.lane(&account.name);
+        let Some(from) = lane.stale_oldest() else {
+            return Ok(());
+        };
+        lane.set_oldest(self.oldest_ready(account.id, from, lane)?);
+        Ok(())
+    }
+
+    fn oldest_ready(
+        &self,
+        sync: i64,
+        from: i64,
+        lane: &Lane,
+    ) -> rusqlite::Result<Option<(i64, UnixMillis)>> {
+        let mut statement = self
+            .connection
+            .prepare_cached(standing!("WHERE sync = ?1 AND id >= ?2 ORDER BY id"))?;
+        let mut found = statement.query([sync, from])?;
+        while let Some(found) = found.next()? {
+            let standing = Standing::read(found)?;
+            let (leased, _) = lane.on_lease(standing.row);
+            if !standing.open().without(&leased).is_empty() {
+                return Ok(Some((standing.row, standing.taken_at)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A lease in the making.
+#[derive(Debug)]
+struct Lease {
+    limits: Limits,
+    now: i64,
+    taken: Vec<Leased>,
+    bytes: usize,
+    /// The next event did not fit.
+    full: bool,
+    damaged: Vec<i64>,
+    /// Events were passed over that have expired.
+    overdue: bool,
+}
+
+impl Lease {
+    /// Takes what fits and has not expired.
+    fn take(&mut self, standing: &Standing, content: &Content, chosen: Vec<usize>) -> Bits {
+        let mut taken = Bits::default();
+        for position in chosen {
+            let entry = &content.entries[position];
+            let (deadline, _) = standing.expiry(position, entry);
+            if deadline <= self.now {
+                self.overdue = true;
+                continue;
+            }
+            let body = content.body(entry);
+            let bytes = self.bytes + body.as_ref().len();
+            self.full = self.taken.len() == self.limits.events
+                || (bytes > self.limits.bytes && !self.taken.is_empty());
+            if self.full {
+                break;
+            }
+            self.bytes = bytes;
+            taken.add(position);
+            self.taken.push(Leased {
+                slot: Slot::new(standing.row, position),
+                body,
+                event_name: Arc::clone(content.name(entry)),
+                deadline,
+                taken_at: standing.taken_at,
+            });
+        }
+        self.full |= self.taken.len() == self.limits.events;
+        taken
+    }
+}

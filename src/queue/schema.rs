@@ -1,0 +1,224 @@
+//! The store's file: its folder, its tables, its version, and who may have it open.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::OpenError;
+
+/// The version of the tables below.
+pub(super) const VERSION: i64 = 1;
+
+/// "PxRl": tells our files from other SQLite files.
+const APPLICATION_ID: i64 = 0x5078_526c;
+
+/// `row` and `content` are apart so that a settlement rewrites a few bytes, not the events; see
+/// `row.rs` for what `content` holds. Numbers of rows are never given twice (AUTOINCREMENT), since
+/// fingerprints and requests name rows that are long gone. Times in `…_at` and `…_try` are milliseconds,
+/// deadlines are seconds.
+const TABLES: &str = "
+CREATE TABLE sync (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+
+CREATE TABLE total (
+    sync INTEGER NOT NULL, counter TEXT NOT NULL, value INTEGER NOT NULL,
+    PRIMARY KEY (sync, counter)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE row (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    sync INTEGER NOT NULL,
+    deadline INTEGER NOT NULL,     -- the earliest of its unsettled events
+    taken_at INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,        -- of its unsettled events
+    held INTEGER NOT NULL,         -- bytes of the store that it takes
+    settled BLOB,                  -- a bit per event; NULL: none is settled
+    first_try INTEGER,             -- requests that did not end all of its events
+    last_try INTEGER,
+    doubts BLOB                    -- events that a request with a lost answer carried, and when
+) STRICT;
+CREATE INDEX row_by_deadline ON row (sync, deadline);
+CREATE INDEX row_by_age ON row (sync);
+
+CREATE TABLE content (
+    row INTEGER PRIMARY KEY,
+    checksum INTEGER NOT NULL, slots BLOB NOT NULL, body BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE seen (
+    row INTEGER PRIMARY KEY,
+    sync INTEGER NOT NULL, taken_at INTEGER NOT NULL, fingerprints BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE delivery (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    sync INTEGER NOT NULL, sent_at INTEGER NOT NULL, slices BLOB NOT NULL,
+    answered_at INTEGER, verdict TEXT, status INTEGER, code INTEGER, sub_code INTEGER, trace_id TEXT
+) STRICT;
+CREATE INDEX delivery_open ON delivery (id) WHERE answered_at IS NULL;
+
+CREATE TABLE dead (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    sync INTEGER NOT NULL, reason TEXT NOT NULL, filed_at INTEGER NOT NULL, taken_at INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,        -- of the store that it takes
+    event_name TEXT, event_id TEXT,
+    id_half INTEGER, whole_half INTEGER,   -- of the fingerprint; whole_half NULL: never queued
+    deadline INTEGER,                      -- as in the row
+    first_try INTEGER, last_try INTEGER,
+    code INTEGER, sub_code INTEGER, trace_id TEXT, message TEXT, json BLOB
+) STRICT;
+CREATE INDEX dead_by_event ON dead (id_half) WHERE id_half IS NOT NULL;
+CREATE INDEX dead_samples ON dead (sync, reason) WHERE reason IN ('too_old', 'no_identifier');
+";
+
+/// Makes the folder and takes possession of it, until the file is dropped.
+pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
+    let unusable = |error| OpenError::Folder(folder.to_owned(), error);
+    fs::create_dir_all(folder).map_err(unusable)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join("lock"))
+        .map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
+}
+
+/// Opens the store for writing, making it where there is none.
+pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
+    let path = file(folder);
+    let connection = Connection::open(&path)?;
+    let new: bool = connection
+        .query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
+            row.get(0)
+        })
+        .map_err(|error| match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign(path.clone()),
+            _ => OpenError::Sqlite(error),
+        })?;
+    if new {
+        // Can only be chosen while the file is empty.
+        connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
+    }
+    tune(&connection)?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         -- Deleted events are overwritten where that costs no further page.
+         PRAGMA secure_delete = FAST;
+         PRAGMA journal_size_limit = 67108864;",
+    )?;
+    if new {
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {TABLES}
+             PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
+        ))?;
+        return Ok(connection);
+    }
+    let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+    if number("PRAGMA application_id")? != APPLICATION_ID {
+        return Err(OpenError::Foreign(path));
+    }
+    match number("PRAGMA user_version")? {
+        VERSION => Ok(connection),
+        found => Err(OpenError::Newer {
+            found,
+            known: VERSION,
+        }),
+    }
+}
+
+/// Opens the store for reading beside the writer.
+pub(super) fn open_reader(folder: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file(folder), flags)?;
+    tune(&connection)?;
+    Ok(connection)
+}
+
+/// Brings everything that the write-ahead log holds into the file, and empties the log.
+pub(super) fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
+    let busy: bool =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        return Err(rusqlite::Error::SqliteFailure(code, None));
+    }
+    Ok(())
+}
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join("queue.db")
+}
+
+fn tune(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.execute_batch("PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_owner_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = lock(folder.path()).unwrap();
+        assert!(matches!(lock(folder.path()), Err(OpenError::InUse(_))));
+        drop(owner);
+        assert!(lock(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn a_new_store_has_what_cannot_be_changed_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open(folder.path()).unwrap();
+        let pragma = |name: &str| -> String {
+            connection
+                .query_row(&format!("PRAGMA {name}"), [], |row| {
+                    row.get_ref(0).map(|value| match value {
+                        rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                        other => other.as_str().unwrap().to_owned(),
+                    })
+                })
+                .unwrap()
+        };
+        assert_eq!(pragma("auto_vacuum"), "2");
+        assert_eq!(pragma("journal_mode"), "wal");
+        assert_eq!(pragma("synchronous"), "2");
+        assert_eq!(pragma("secure_delete"), "2");
+        assert_eq!(pragma("user_version"), VERSION.to_string());
+    }
+
+    #[test]
+    fn opens_again_and_refuses_what_it_does_not_know() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path()).unwrap());
+        let connection = open(folder.path()).unwrap();
+        connection
+            .execute_batch("PRAGMA user_version = 99")
+            .unwrap();
+        let newer = open(folder.path()).unwrap_err();
+        assert!(matches!(newer, OpenError::Newer { found: 99, .. }));
+        connection
+            .execute_batch("PRAGMA application_id = 1")
+            .unwrap();
+        let foreign = open(folder.path()).unwrap_err();
+        assert!(matches!(foreign, OpenError::Foreign(_)));
+    }
+
+    #[test]
+    fn refuses_a_file_that_is_no_database() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("queue.db"), vec![b'x'; 4096]).unwrap();
+        let foreign = open(folder.path()).unwrap_err();
+        assert!(matches!(foreign, OpenError::Foreign(_)), "{foreign}");
+    }
+}

@@ -1,0 +1,206 @@
+//! The duplicate window: the fingerprints of what was taken lately, in memory.
+//!
+//! Fingerprints lie in a ring in the order in which they came; a hash table of places in the ring
+//! finds them again. That is 16 + 4 bytes per id and one byte of the table's own, twice that at worst
+//! for the table. The store holds the same fingerprints, from which the window is loaded.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use crate::clock::UnixMillis;
+use crate::map::payload::Fingerprint;
+
+/// The ids that are recognised as repeats.
+#[derive(Debug)]
+pub(super) struct Seen {
+    places: HashTable<u32>,
+    ring: Vec<Fingerprint>,
+    /// The place of the oldest id.
+    oldest: usize,
+    /// How many ids came in each second, so that they can leave in time.
+    seconds: VecDeque<(i64, u32)>,
+    capacity: usize,
+    window: Duration,
+}
+
+impl Seen {
+    /// Makes room for so many ids; memory is touched only as they come.
+    pub(super) fn new(capacity: usize, window: Duration) -> Self {
+        let capacity = capacity.min(u32::MAX as usize);
+        Self {
+            places: HashTable::with_capacity(capacity),
+            ring: Vec::with_capacity(capacity),
+            oldest: 0,
+            seconds: VecDeque::new(),
+            capacity,
+            window,
+        }
+    }
+
+    /// Remembers an id; false if it was known.
+    pub(super) fn insert(&mut self, id: Fingerprint, taken_at: UnixMillis) -> bool {
+        if self.contains(id) {
+            return false;
+        }
+        if self.places.len() == self.capacity {
+            self.forget_oldest(1);
+        }
+        // The ring grows until it is full; from then on, the newest id takes the oldest's place.
+        let place = (self.oldest + self.places.len()) % self.capacity;
+        if place == self.ring.len() {
+            self.ring.push(id);
+        } else {
+            self.ring[place] = id;
+        }
+        let place = u32::try_from(place).expect("the capacity fits");
+        let ring = &self.ring;
+        self.places
+            .insert_unique(id.whole, place, |place| ring[*place as usize].whole);
+        let second = taken_at.seconds();
+        match self.seconds.back_mut() {
+            Some((latest, count)) if *latest >= second => *count += 1,
+            _ => self.seconds.push_back((second, 1)),
+        }
+        true
+    }
+
+    /// Whether an id is remembered.
+    pub(super) fn contains(&self, id: Fingerprint) -> bool {
+        self.places
+            .find(id.whole, |place| self.ring[*place as usize] == id)
+            .is_some()
+    }
+
+    /// Forgets what has left the window.
+    pub(super) fn expire(&mut self, now: UnixMillis) {
+        while let Some(&(second, count)) = self.seconds.front() {
+            if now.since(UnixMillis::from_seconds(second + 1)) < self.window {
+                break;
+            }
+            self.forget_oldest(count);
+        }
+    }
+
+    /// How far back a repeat is recognised.
+    pub(super) fn reach(&self, now: UnixMillis) -> Duration {
+        match self.seconds.front() {
+            Some((second, _)) if self.places.len() == self.capacity => now
+                .since(UnixMillis::from_seconds(*second))
+                .min(self.window),
+            _ => self.window,
+        }
+    }
+
+    /// How many ids it can remember.
+    pub(super) const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn forget_oldest(&mut self, count: u32) {
+        let mut left = count;
+        while left > 0
+            && let Some((_, of_second)) = self.seconds.front_mut()
+        {
+            let leaving = left.min(*of_second);
+            *of_second -= leaving;
+            if *of_second == 0 {
+                self.seconds.pop_front();
+            }
+            left -= leaving;
+        }
+        for _ in 0..count {
+            let (ring, oldest) = (&self.ring, self.oldest);
+            let found = self.places.entry(
+                ring[oldest].whole,
+                |place| *place as usize == oldest,
+                |place| ring[*place as usize].whole,
+            );
+            if let Entry::Occupied(found) = found {
+                found.remove();
+            }
+            self.oldest = (oldest + 1) % self.capacity;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(10);
+
+    fn id(number: u64) -> Fingerprint {
+        Fingerprint {
+            id: number,
+            whole: number.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        }
+    }
+
+    #[test]
+    fn a_repeat_is_recognised_until_the_window_has_passed() {
+        let mut seen = Seen::new(10, WINDOW);
+        assert!(seen.insert(id(1), UnixMillis(500)));
+        seen.expire(UnixMillis(10_500));
+        assert!(!seen.insert(id(1), UnixMillis(10_500)));
+        seen.expire(UnixMillis(11_000));
+        assert!(seen.insert(id(1), UnixMillis(11_000)));
+    }
+
+    #[test]
+    fn the_oldest_leaves_when_there_is_no_room_and_the_reach_shrinks() {
+        let mut seen = Seen::new(2, WINDOW);
+        seen.insert(id(1), UnixMillis(1000));
+        assert_eq!(seen.reach(UnixMillis(5000)), WINDOW);
+        seen.insert(id(2), UnixMillis(2000));
+        seen.insert(id(3), UnixMillis(3000));
+        assert!(!seen.contains(id(1)) && seen.contains(id(2)) && seen.contains(id(3)));
+        assert_eq!(seen.reach(UnixMillis(5000)), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn both_halves_of_a_fingerprint_count() {
+        let mut seen = Seen::new(4, WINDOW);
+        let one = Fingerprint { id: 1, whole: 7 };
+        let other = Fingerprint { id: 2, whole: 7 };
+        assert!(seen.insert(one, UnixMillis(0)));
+        assert!(!seen.contains(other));
+        assert!(seen.insert(other, UnixMillis(0)));
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_plain_list(
+            capacity in 1_usize..6,
+            steps in prop::collection::vec((0_u64..12, 0_i64..4), 1..80),
+        ) {
+            let mut seen = Seen::new(capacity, WINDOW);
+            let mut plain: VecDeque<(u64, i64)> = VecDeque::new();
+            let mut second = 0;
+            for (number, passes) in steps {
+                second += passes;
+                let now = UnixMillis::from_seconds(second);
+                seen.expire(now);
+                plain.retain(|(_, at)| second - at - 1 < 10);
+                let known = plain.iter().any(|(known, _)| *known == number);
+                prop_assert_eq!(seen.insert(id(number), now), !known);
+                if !known {
+                    plain.push_back((number, second));
+                    if plain.len() > capacity {
+                        plain.pop_front();
+                    }
+                }
+                for other in 0..12 {
+                    let known = plain.iter().any(|(known, _)| *known == other);
+                    prop_assert_eq!(seen.contains(id(other)), known);
+                }
+            }
+        }
+    }
+}
