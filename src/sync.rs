@@ -208,6 +208,7 @@ impl std::fmt::Debug for Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::fields::UserDataField;
     use crate::config::load::from_toml;
 
     const NOW: UnixMillis = UnixMillis(1_795_197_879_000);
@@ -369,7 +370,8 @@ mod tests {
         let event = Event::decode(raw).unwrap();
         let (_, notes) = sync.take(Ok(&event), raw, NOW);
         assert_eq!(notes.label(), "X");
-        assert_eq!(notes.carried().collect::<Vec<_>>(), ["external_id"]);
+        let carried: Vec<_> = notes.carried().map(UserDataField::meta_key).collect();
+        assert_eq!(carried, ["external_id"]);
         let lost: Vec<_> = notes
             .dropped()
             .map(|(field, why)| (field, why.as_str()))
