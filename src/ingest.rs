@@ -16,6 +16,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::EXPECT;
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio_util::task::TaskTracker;
@@ -260,6 +261,19 @@ pub fn router(door: Arc<Door>) -> Router {
         .fallback(async || Refusal::NotFound)
         .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
         .with_state(door)
+}
+
+/// Puts other routes behind the secret that events are sent with.
+pub fn guarded(door: &Arc<Door>, routes: Router) -> Router {
+    routes.layer(from_fn_with_state(Arc::clone(door), guard))
+}
+
+async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    if door.gate.admits(request.headers()) {
+        next.run(request).await
+    } else {
+        door.refuse(Refusal::Unauthorized)
+    }
 }
 
 async fn webhook(State(door): State<Arc<Door>>, request: Request) -> Response {

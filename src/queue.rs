@@ -477,3 +477,6 @@ impl Queue {
         sent.map_err(|_| StoreError::Closed)
     }
 }
+
+#[cfg(test)]
+mod tests;

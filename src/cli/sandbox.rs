@@ -14,7 +14,7 @@ use crate::sandbox::{Sandbox, SandboxConfig};
 
 /// What `pixel-relay sandbox` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     listen: SocketAddr,
@@ -33,10 +33,11 @@ pub struct Arguments {
 }
 
 pub(super) fn sandbox(arguments: Arguments, terminal: &mut Terminal) -> Result<(), Failure> {
-    let faults = Faults::parse(&arguments.faults).map_err(|error| {
-        Failure::Usage(format!("--faults: {error}"))
-    })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let faults = Faults::parse(&arguments.faults)
+        .map_err(|error| Failure::Usage(format!("--faults: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(arguments.listen)
             .await
@@ -55,8 +56,10 @@ pub(super) fn sandbox(arguments: Arguments, terminal: &mut Terminal) -> Result<(
              point `meta.url` at it; read what it accepted at /sandbox/events, counts at \
              /sandbox/stats, and change its faults with PUT /sandbox/faults"
         )?;
-        let shutdown = app::stop_on_signals();
-        crate::sandbox::serve(listener, sandbox, shutdown).await.context("the endpoint failed")?;
+        let shutdown = app::stop_on_signals()?;
+        crate::sandbox::serve(listener, sandbox, shutdown)
+            .await
+            .context("the endpoint failed")?;
         Ok(())
     })
 }

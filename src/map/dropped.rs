@@ -26,8 +26,6 @@ macro_rules! drop_reasons {
 drop_reasons! {
     /// Nothing is left of the value once it is normalised.
     Empty = "empty",
-    /// A boolean or an object, where only a text or a number can stand.
-    NotText = "not_text",
     /// The hash of `null` or `undefined`: whoever hashed it had no value.
     HashOfNothing = "hash_of_nothing",
     /// 32 hexadecimal digits: an MD5, where Meta takes SHA-256 alone.

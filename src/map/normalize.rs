@@ -79,7 +79,7 @@ impl<'a> Normalized<'a> {
     }
 
     fn both(first: Cow<'a, str>, second: Cow<'a, str>) -> Self {
-        let second = (first != second).then_some(second);
+        let second = (first != second && !is_nothing(&second)).then_some(second);
         Self::ToHash { first, second }
     }
 }
@@ -145,10 +145,17 @@ pub fn normalize<'a>(
         | UserDataField::SubscriptionId
         | UserDataField::AnonymousId => Ok(Normalized::Plain(Cow::Borrowed(text))),
     }?;
-    match &normalized {
-        Normalized::ToHash { first, .. } if is_nothing(first) => Err(DropReason::Empty),
-        _ => Ok(normalized),
+    let Normalized::ToHash { first, second } = &normalized else {
+        return Ok(normalized);
+    };
+    if is_nothing(first) {
+        return Err(DropReason::Empty);
     }
+    // A hash may show only now, as one that was printed in groups.
+    let hashed = |form: &Cow<'_, str>| already_hashed(field, form);
+    hashed(first)
+        .or_else(|| second.as_ref().and_then(hashed))
+        .unwrap_or(Ok(normalized))
 }
 
 /// Tells whether Meta wants a field hashed.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::config::fields::UserDataField;
 use crate::event::Json;
 use crate::map::dropped::DropReason;
-use crate::path::{Found, ValueExpr};
+use crate::path::{Found, Path, ValueExpr};
 
 /// A field of the server event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl<'a> Source<'a> {
     /// A value that an expression found.
     pub(super) fn found(found: &Found<'a>) -> Self {
         Self {
-            path: found.path.map(|path| path.as_str()),
+            path: found.path.map(Path::as_str),
             value: Some(found.value),
         }
     }

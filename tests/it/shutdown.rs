@@ -10,7 +10,9 @@ use crate::support::{Graph, PLAIN_SYNC, SECRET, client, config_text, event};
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_finishes_the_batch_in_flight_and_repeats_nothing() {
     let graph = Graph::start().await;
-    graph.sandbox.set_faults(Faults::parse("latency=300ms").unwrap());
+    graph
+        .sandbox
+        .set_faults(Faults::parse("latency=300ms").unwrap());
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("pixel-relay.toml");
     let store = folder.path().join("store");
@@ -19,7 +21,12 @@ async fn sigterm_finishes_the_batch_in_flight_and_repeats_nothing() {
     let daemon = DaemonProcess::start(&config);
     let url = format!("{}/webhook", daemon.public);
     let body = serde_json::to_string(&[event("a"), event("b")]).unwrap();
-    let answer = client().post(url).header("authorization", SECRET).body(body).send().await;
+    let answer = client()
+        .post(url)
+        .header("authorization", SECRET)
+        .body(body)
+        .send()
+        .await;
     assert_eq!(answer.unwrap().status(), 200);
     graph.sandbox.wait_until(|stats| stats.requests >= 1).await;
     daemon.signal("TERM");
@@ -31,8 +38,12 @@ async fn sigterm_finishes_the_batch_in_flight_and_repeats_nothing() {
     graph.sandbox.set_faults(Faults::default());
     let daemon = DaemonProcess::start(&config);
     let url = format!("{}/webhook", daemon.public);
-    let answer =
-        client().post(url).header("authorization", SECRET).body(event("c").to_string()).send().await;
+    let answer = client()
+        .post(url)
+        .header("authorization", SECRET)
+        .body(event("c").to_string())
+        .send()
+        .await;
     assert_eq!(answer.unwrap().status(), 200);
     graph.sandbox.wait_for(3).await;
     daemon.signal("TERM");
@@ -52,8 +63,12 @@ async fn a_second_signal_exits_at_once() {
 
     let daemon = DaemonProcess::start(&config);
     let url = format!("{}/webhook", daemon.public);
-    let answer =
-        client().post(url).header("authorization", SECRET).body(event("a").to_string()).send().await;
+    let answer = client()
+        .post(url)
+        .header("authorization", SECRET)
+        .body(event("a").to_string())
+        .send()
+        .await;
     assert_eq!(answer.unwrap().status(), 200);
     graph.sandbox.wait_until(|stats| stats.requests >= 1).await;
     daemon.signal("TERM");

@@ -17,7 +17,7 @@ pub(super) fn normalize(
 ) -> Result<String, DropReason> {
     let date = read(text, order).ok_or(DropReason::NotADate)?;
     let today =
-        OffsetDateTime::from_unix_timestamp(now.seconds()).map_or(Date::MAX, |now| now.date());
+        OffsetDateTime::from_unix_timestamp(now.seconds()).map_or(Date::MAX, OffsetDateTime::date);
     if date.year() < 1900 || date > today {
         return Err(DropReason::DateOutOfRange);
     }

@@ -11,6 +11,9 @@ const FEWEST: usize = 7;
 /// Most digits of a phone number (E.164).
 const MOST: usize = 15;
 
+/// Most bytes of an extension with its word.
+const LONGEST_EXTENSION: usize = 32;
+
 /// Normalises a number. One that is not international gets the default calling code, if there is
 /// one; without it the number is taken as it is, for nothing tells its country.
 pub(super) fn normalize<'a>(
@@ -129,17 +132,19 @@ fn without_extension(text: &str) -> &str {
 }
 
 fn is_extension(text: &str) -> bool {
+    if text.len() > LONGEST_EXTENSION {
+        return false;
+    }
     let word_end = text
         .find(|character: char| !character.is_alphabetic())
         .unwrap_or(text.len());
     let (word, rest) = text.split_at(word_end);
-    let known = ["ext", "extn", "extension", "x"];
-    let is_word = known.iter().any(|known| known.eq_ignore_ascii_case(word))
-        || matches!(word, "内線" | "доб");
-    let rest = match rest.strip_prefix('#') {
-        Some(rest) if word.is_empty() => rest,
-        _ if is_word => rest,
-        _ => return false,
-    };
-    rest.chars().any(|character| digit(character).is_some()) && !rest.contains(char::is_alphabetic)
+    let is_sign = text.starts_with('#')
+        || matches!(word, "内線" | "доб")
+        || ["ext", "extn", "extension", "x"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(word));
+    is_sign
+        && !rest.contains(char::is_alphabetic)
+        && rest.chars().any(|character| digit(character).is_some())
 }

@@ -55,8 +55,9 @@ pub(super) fn zip_code<'a>(
         };
         return long_enough(Normalized::to_hash(code));
     }
+    let has_dash = lower.contains('-');
     let (area, rest) = lower.split_once('-').unwrap_or((&lower, ""));
-    let has_dash = area.len() < lower.len();
+    let (area, rest) = (trimmed(area), trimmed(rest));
     let zip_plus_four = is_number_of(5, area) && is_number_of(4, rest);
     let halves = !area.is_empty() && !rest.is_empty() && !rest.contains('-');
     let keeps_rest = match country {
@@ -69,7 +70,7 @@ pub(super) fn zip_code<'a>(
     let normalized = match country {
         Some("us") => Normalized::to_hash(Cow::Owned(american(&page).to_owned())),
         Some(_) if has_dash => Normalized::to_hash(Cow::Owned(page)),
-        _ => Normalized::both(Cow::Owned(page), Cow::Owned(trimmed(area).to_owned())),
+        _ => Normalized::both(Cow::Owned(page), Cow::Owned(area.to_owned())),
     };
     long_enough(normalized)
 }
