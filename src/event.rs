@@ -48,22 +48,28 @@ impl<'a> Event<'a> {
         let raw = std::str::from_utf8(bytes)
             .map_err(|_| Reason::NotUtf8)?
             .trim_ascii();
-        serde_json::from_str::<Strict>(raw).map_err(|error| reason_of(&error))?;
-        let members = parse_members(raw).ok_or(Reason::MalformedJson)?;
-        let mut fields: Vec<Field<'a>> = Vec::with_capacity(members.len());
-        for (key, value) in members {
-            if fields.iter().any(|field| field.key == key) {
-                return Err(Reason::DuplicateKey);
-            }
-            if ID_KEYS.contains(&key.as_ref()) && !value.is_null() && !value.is_string() {
-                return Err(Reason::IdNotAString);
-            }
-            fields.push(Field {
+        if may_break_a_reader(raw.as_bytes()) {
+            serde_json::from_str::<Strict>(raw).map_err(|error| reason_of(&error))?;
+        }
+        let members = parse_members(raw).map_err(|error| reason_of(&error))?;
+        if has_duplicates(&members) {
+            return Err(Reason::DuplicateKey);
+        }
+        let is_id = |key: &str| ID_KEYS.contains(&key);
+        if members
+            .iter()
+            .any(|(key, id)| is_id(key) && !id.is_null() && !id.is_string())
+        {
+            return Err(Reason::IdNotAString);
+        }
+        let fields = members
+            .into_iter()
+            .map(|(key, value)| Field {
                 key,
                 value,
                 members: OnceCell::new(),
-            });
-        }
+            })
+            .collect();
         Ok(Self { raw, fields })
     }
 
@@ -195,7 +201,7 @@ impl<'a> Json<'a> {
     /// The members of an object.
     pub fn members(self) -> Option<Members<'a>> {
         if self.is_object() {
-            parse_members(self.0)
+            parse_members(self.0).ok()
         } else {
             None
         }
@@ -220,7 +226,7 @@ pub fn is_absent_text(text: &str) -> bool {
     matches!(text.trim(), "" | "EMPTY" | "(none)" | "null" | "undefined")
 }
 
-fn parse_members(raw: &str) -> Option<Members<'_>> {
+fn parse_members(raw: &str) -> serde_json::Result<Members<'_>> {
     struct Collect;
 
     impl<'de> Visitor<'de> for Collect {
@@ -241,9 +247,67 @@ fn parse_members(raw: &str) -> Option<Members<'_>> {
     }
 
     let mut deserializer = serde_json::Deserializer::from_str(raw);
-    let members = deserializer.deserialize_map(Collect).ok()?;
-    deserializer.end().ok()?;
-    Some(members)
+    let members = deserializer.deserialize_map(Collect)?;
+    deserializer.end()?;
+    Ok(members)
+}
+
+fn has_duplicates(members: &Members<'_>) -> bool {
+    // Comparing each with each is fastest for an honest event, and sorting bounds a hostile one.
+    if members.len() <= 96 {
+        return members
+            .iter()
+            .enumerate()
+            .any(|(at, (key, _))| members[..at].iter().any(|(earlier, _)| earlier == key));
+    }
+    let mut keys: Vec<&str> = members.iter().map(|(key, _)| key.as_ref()).collect();
+    keys.sort_unstable();
+    keys.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// Whether a text may hold what finding members does not look at: half a surrogate pair, a number
+/// beyond a 64-bit float, or more levels than a parser follows. Says yes too often, and never no wrongly; most events are spared
+/// a reading of every value.
+fn may_break_a_reader(text: &[u8]) -> bool {
+    may_be_deep(text)
+        || may_hold_surrogates(text)
+        || may_hold_large_exponents(text)
+        || may_hold_long_numbers(text)
+}
+
+/// More brackets than there may be levels.
+fn may_be_deep(text: &[u8]) -> bool {
+    memchr::memchr2_iter(b'[', b'{', text).nth(127).is_some()
+}
+
+/// Escapes from `\uD800` to `\uDFFF`.
+fn may_hold_surrogates(text: &[u8]) -> bool {
+    memchr::memmem::find_iter(text, b"\\u").any(|at| matches!(text.get(at + 2), Some(b'd' | b'D')))
+}
+
+/// A digit, `e`, and at least three digits: 1e308 is the largest power of ten there is.
+fn may_hold_large_exponents(text: &[u8]) -> bool {
+    memchr::memchr2_iter(b'e', b'E', text).any(|at| {
+        let follows_digit = at > 0 && text[at - 1].is_ascii_digit();
+        follows_digit && {
+            let exponent = text[at + 1..].strip_prefix(b"+").unwrap_or(&text[at + 1..]);
+            exponent.len() >= 3 && exponent[..3].iter().all(u8::is_ascii_digit)
+        }
+    })
+}
+
+/// A run of more than 300 digits, found by looking at every 128th byte: such a run covers two.
+fn may_hold_long_numbers(text: &[u8]) -> bool {
+    const STRIDE: usize = 128;
+    let mut before = false;
+    for byte in text.iter().step_by(STRIDE) {
+        let digit = byte.is_ascii_digit();
+        if digit && before {
+            return true;
+        }
+        before = digit;
+    }
+    false
 }
 
 /// An object's key, borrowed where it holds no escape.
@@ -396,6 +460,16 @@ mod tests {
         assert_eq!(refused(deep.as_bytes()), Some(Reason::TooDeep));
         let forty = format!("{{\"a\":{}1{}}}", "[".repeat(40), "]".repeat(40));
         assert_eq!(refused(forty.as_bytes()), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_reader_could_stumble_over_is_looked_at(
+            text in r#"\{"(a|\\u0061)":(\[)?(-?[0-9]{1,3}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,4})?|[0-9]{290,420}|"(\\u[dD][0-9a-f]{3}|é|\\n|x){0,4}")(\])?\}"#
+        ) {
+            let strict = serde_json::from_str::<Strict>(&text).map_err(|error| reason_of(&error));
+            proptest::prop_assert_eq!(Event::decode(text.as_bytes()).err(), strict.err());
+        }
     }
 
     #[test]

@@ -1,36 +1,206 @@
-//! One sync: what becomes of an event that was taken for it.
+//! One stream of events to one pixel: what it selects, and what it makes of what it selects.
+//!
+//! [`Sync::take`] gives every event its fate before the queue: mapped, or ended with a reason. It is
+//! pure; the caller counts what the [`Notes`] say and hands the fate to the queue.
 
-use crate::config::SyncName;
+use sha2::{Digest, Sha256};
+
+use crate::clock::UnixMillis;
+use crate::config::{Config, Mistake, SyncConfig, SyncName};
+use crate::event::Event;
+use crate::map::explain::Explanation;
 use crate::map::payload::Payload;
+use crate::map::record::{Notes, Recorder};
+use crate::map::{Mapper, Refused, Row};
 use crate::outcome::Reason;
+use crate::select::{Selected, Selector};
 
-/// An event that was taken for a sync, on its way to the queue.
+mod rule_test;
+
+pub use rule_test::Diff;
+
+/// One sync, compiled.
 #[derive(Debug)]
-pub struct Taken {
-    /// The sync.
-    pub sync: SyncName,
-    /// What became of the event.
-    pub fate: Fate,
+pub struct Sync {
+    name: SyncName,
+    enabled: bool,
+    selector: Selector,
+    mapper: Mapper,
 }
 
-/// What becomes of an event before it is queued.
+/// What becomes of an event at the door of a sync.
 #[derive(Debug)]
 pub enum Fate {
-    /// It was mapped and is to be delivered.
+    /// It goes on to the queue.
     Mapped(Payload),
     /// It ended here.
     Ended(Ended),
 }
 
-/// An event that ends before it is queued.
-#[derive(Debug)]
+/// An event that ended before the queue.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Ended {
     /// Why.
     pub reason: Reason,
-    /// Its name, where it is known.
+    /// Meta's event name, where it was found.
     pub event_name: Option<Box<str>>,
-    /// Its id, where it is known.
+    /// The event id, where it was found; for what could not be decoded, a hash of its bytes.
     pub event_id: Option<Box<str>>,
-    /// The mapped event, if there is one; never raw input.
+    /// The mapped event, where there is one; never what came in.
     pub json: Option<Vec<u8>>,
+}
+
+/// An event's fate, for the queue.
+#[derive(Debug)]
+pub struct Taken {
+    /// The sync that took it.
+    pub sync: SyncName,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// Compiles every sync, or gives all mistakes of all of them.
+pub fn compile_all(config: &Config) -> Result<Vec<Sync>, Vec<Mistake>> {
+    let mut syncs = Vec::new();
+    let mut mistakes = Vec::new();
+    for (name, sync) in &config.syncs {
+        match Sync::compile(name, sync) {
+            Ok(sync) => syncs.push(sync),
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(syncs)
+    } else {
+        Err(mistakes)
+    }
+}
+
+/// What looks wrong in the rules of all syncs and may still be meant.
+pub fn warnings(config: &Config) -> Vec<Mistake> {
+    config
+        .syncs
+        .iter()
+        .flat_map(|(name, sync)| Mapper::warnings(name, sync))
+        .collect()
+}
+
+impl Sync {
+    /// Compiles one sync, or gives all mistakes in its rules.
+    pub fn compile(name: &SyncName, sync: &SyncConfig) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let mapper = Mapper::compile(name, sync, &mut mistakes);
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        Ok(Self {
+            name: name.clone(),
+            enabled: sync.enabled,
+            selector: Selector::compile(sync),
+            mapper,
+        })
+    }
+
+    /// The sync's name.
+    pub const fn name(&self) -> &SyncName {
+        &self.name
+    }
+
+    /// Whether the sync takes events in.
+    pub const fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Decides what becomes of an event, or of bytes that could not be decoded as one.
+    pub fn take(
+        &self,
+        element: Result<&Event<'_>, Reason>,
+        raw: &[u8],
+        now: UnixMillis,
+    ) -> (Fate, Notes) {
+        let mut notes = Notes::default();
+        let event = match element {
+            Ok(event) => event,
+            Err(reason) => return (Fate::Ended(Ended::undecoded(reason, raw)), notes),
+        };
+        let fate = match self.selector.select(event) {
+            Ok(selected) => {
+                notes.set_label(selected.label.clone());
+                self.map(event, selected, now, &mut notes)
+            }
+            Err(reason) => Fate::Ended(Ended::unmapped(reason)),
+        };
+        (fate, notes)
+    }
+
+    /// Decides what becomes of an event, and says why each field is as it is.
+    pub fn explain(&self, event: &Event<'_>, now: UnixMillis) -> (Fate, Explanation) {
+        let mut explanation = Explanation::default();
+        let fate = match self.selector.select(event) {
+            Ok(selected) => {
+                let fate = self.map(event, selected, now, &mut explanation);
+                explanation.complete();
+                fate
+            }
+            Err(reason) => Fate::Ended(Ended::unmapped(reason)),
+        };
+        (fate, explanation)
+    }
+
+    fn map(
+        &self,
+        event: &Event<'_>,
+        selected: Selected<'_>,
+        now: UnixMillis,
+        recorder: &mut impl Recorder,
+    ) -> Fate {
+        let row = Row {
+            place: selected.place,
+            limited_data_use: selected.limited_data_use,
+        };
+        match self.mapper.map(event, row, now, recorder) {
+            Ok(payload) => Fate::Mapped(payload),
+            Err(refused) => Fate::Ended(refused.into()),
+        }
+    }
+}
+
+impl Ended {
+    fn unmapped(reason: Reason) -> Self {
+        Self {
+            reason,
+            event_name: None,
+            event_id: None,
+            json: None,
+        }
+    }
+
+    /// Bytes without an id are told apart by what they are.
+    fn undecoded(reason: Reason, raw: &[u8]) -> Self {
+        let id = Sha256::digest(raw);
+        Self {
+            event_id: Some(hex::encode(id.get(..16).unwrap_or_default()).into()),
+            ..Self::unmapped(reason)
+        }
+    }
+}
+
+impl From<Refused> for Ended {
+    fn from(refused: Refused) -> Self {
+        Self {
+            reason: refused.reason,
+            event_name: refused.event_name,
+            event_id: refused.event_id,
+            json: refused.json,
+        }
+    }
+}
+
+impl std::fmt::Debug for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ended")
+            .field("reason", &self.reason)
+            .field("event_name", &self.event_name)
+            .finish_non_exhaustive()
+    }
 }

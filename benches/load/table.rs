@@ -1,0 +1,54 @@
+//! What was measured, for a person and for a program.
+
+use std::fmt;
+
+/// Named figures, in the order in which they were measured.
+#[derive(Debug, Default)]
+pub struct Table(Vec<(String, String, f64)>);
+
+impl Table {
+    /// Adds a figure: its name, how it is shown, and its value.
+    pub fn row(&mut self, name: String, shown: String, value: f64) {
+        eprintln!("{name}: {shown}");
+        self.0.push((name, shown, value));
+    }
+
+    /// The figures as one JSON object.
+    pub fn to_json(&self) -> serde_json::Value {
+        self.0
+            .iter()
+            .map(|(name, _, value)| (name.clone(), serde_json::json!(value)))
+            .collect()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self
+            .0
+            .iter()
+            .map(|(name, ..)| name.chars().count())
+            .max()
+            .unwrap_or(0);
+        writeln!(
+            f,
+            "| {:width$} | figure |\n| {:-<width$} | --- |",
+            "what", ""
+        )?;
+        for (name, shown, _) in &self.0 {
+            writeln!(f, "| {name:width$} | {shown} |")?;
+        }
+        Ok(())
+    }
+}
+
+/// The middle of the samples.
+pub fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+/// The value below which so many of a hundred samples lie; the samples are in order.
+pub fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+}

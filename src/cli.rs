@@ -1,0 +1,197 @@
+//! The command line: what can be asked of pixel-relay, a file per command.
+//!
+//! Data goes to standard output, words for people to standard error. Exit codes: 0 well, 1 failed,
+//! 2 bad usage or configuration.
+
+use std::io::{self, BufRead, IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Mistake;
+use crate::config::load::{self, Loaded, Sources};
+use crate::sync::{self, Sync};
+
+mod check;
+mod healthcheck;
+mod map;
+mod run;
+mod sandbox;
+mod send_test;
+
+/// Streams Amplitude events to Meta Pixel through the Conversions API.
+#[derive(Debug, Parser)]
+#[command(name = "pixel-relay", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Configuration file [default: $PIXEL_RELAY_CONFIG, else ./pixel-relay.toml if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the daemon
+    Run(run::Arguments),
+    /// Loads and validates the configuration, runs its rule tests, and prints what is in force
+    Check,
+    /// Maps events from standard input (NDJSON) and prints one JSON line per event and sync
+    Map(map::Arguments),
+    /// Posts one test event, and says in plain words what Meta answered
+    SendTest(send_test::Arguments),
+    /// Runs the simulated Graph endpoint alone
+    Sandbox(sandbox::Arguments),
+    /// Asks the running daemon for a sign of life; for a container's health check
+    Healthcheck,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Well: 0.
+    Success,
+    /// It was understood, and failed: 1.
+    Failed,
+    /// The usage or the configuration is wrong: 2.
+    Usage,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Success => Self::SUCCESS,
+            Exit::Failed => Self::FAILURE,
+            Exit::Usage => Self::from(2),
+        }
+    }
+}
+
+/// Why a command did not end well.
+#[derive(Debug)]
+enum Failure {
+    /// The configuration holds mistakes.
+    Configuration(Vec<Mistake>),
+    /// The usage is wrong in a way that the parser cannot see.
+    Usage(String),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// What a command may read and write, and the environment it sees.
+pub struct Terminal {
+    /// Standard input.
+    pub input: Box<dyn BufRead + Send>,
+    /// Standard output: data.
+    pub output: Box<dyn Write + Send>,
+    /// Standard error: words for people.
+    pub errors: Box<dyn Write + Send>,
+    /// Whether standard output is read by a person.
+    pub is_interactive: bool,
+    /// The environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Terminal {
+    /// The process's own.
+    pub fn of_process() -> Self {
+        Self {
+            input: Box::new(io::BufReader::new(io::stdin())),
+            output: Box::new(io::BufWriter::new(io::stdout())),
+            errors: Box::new(io::stderr()),
+            is_interactive: io::stdout().is_terminal(),
+            environment: load::process_environment(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Terminal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The environment may hold secrets.
+        f.debug_struct("Terminal")
+            .field("is_interactive", &self.is_interactive)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs the command.
+pub fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
+    let sources = Sources {
+        file: cli.config,
+        environment: terminal.environment.clone(),
+    };
+    let result = match cli.command {
+        Command::Run(arguments) => run::run(&arguments, sources, terminal),
+        Command::Check => check::check(sources, terminal),
+        Command::Map(arguments) => map::map(&arguments, sources, terminal),
+        Command::SendTest(arguments) => send_test::send_test(&arguments, sources, terminal),
+        Command::Sandbox(arguments) => sandbox::sandbox(arguments, terminal),
+        Command::Healthcheck => healthcheck::healthcheck(&sources),
+    };
+    let result = result.and_then(|()| Ok(terminal.output.flush()?));
+    match result {
+        Ok(()) => Exit::Success,
+        Err(failure) => report(failure, terminal),
+    }
+}
+
+/// Says what went wrong. That standard error cannot be written to is no failure of its own.
+fn report(failure: Failure, terminal: &mut Terminal) -> Exit {
+    let (text, exit) = match failure {
+        Failure::Configuration(mistakes) => (describe(&mistakes), Exit::Usage),
+        Failure::Usage(text) => (format!("error: {text}\n"), Exit::Usage),
+        Failure::Other(error) if is_closed_pipe(&error) => return Exit::Success,
+        Failure::Other(error) => (format!("error: {error:#}\n"), Exit::Failed),
+    };
+    terminal.output.flush().ok();
+    terminal.errors.write_all(text.as_bytes()).ok();
+    exit
+}
+
+fn describe(mistakes: &[Mistake]) -> String {
+    use std::fmt::Write as _;
+
+    let mut text = match mistakes.len() {
+        1 => "error: the configuration holds a mistake\n".to_owned(),
+        count => format!("error: the configuration holds {count} mistakes\n"),
+    };
+    for mistake in mistakes {
+        writeln!(text, "  {mistake}").expect("writing to memory does not fail");
+    }
+    text
+}
+
+/// Whether the reader of our output has left, as `head` does.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Loads the configuration and compiles its rules.
+fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), Failure> {
+    let mut loaded = load::load(sources).map_err(Failure::Configuration)?;
+    let syncs = sync::compile_all(&loaded.config).map_err(Failure::Configuration)?;
+    loaded.warnings.extend(sync::warnings(&loaded.config));
+    Ok((loaded, syncs))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

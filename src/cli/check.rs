@@ -1,0 +1,50 @@
+//! `pixel-relay check`: validates the configuration, runs its rule tests, prints what is in force.
+
+use std::io::Write as _;
+
+use crate::cli::{Failure, Terminal, load_config};
+use crate::config::load::{self, Loaded, Sources};
+
+pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), Failure> {
+    let (Loaded { config, warnings }, syncs) = load_config(sources)?;
+    for warning in warnings {
+        writeln!(terminal.errors, "warning: {warning}")?;
+    }
+    let mut passed = 0;
+    let mut failed = 0;
+    for sync in &syncs {
+        for test in config
+            .syncs
+            .get(sync.name())
+            .map_or(&[][..], |sync| &sync.tests)
+        {
+            match sync.run_test(test) {
+                Ok(()) => passed += 1,
+                Err(difference) => {
+                    failed += 1;
+                    let name = sync.name();
+                    writeln!(
+                        terminal.errors,
+                        "failed: sync.{name}, test \"{}\"\n{difference}",
+                        test.name
+                    )?;
+                }
+            }
+        }
+    }
+    write!(terminal.output, "{}", load::effective(&config))?;
+    terminal.output.flush()?;
+    if passed + failed > 0 {
+        writeln!(
+            terminal.errors,
+            "rule tests: {passed} passed, {failed} failed"
+        )?;
+    }
+    if failed > 0 {
+        return Err(Failure::Usage(
+            "a rule does not do what its test says".to_owned(),
+        ));
+    }
+    writeln!(terminal.errors, "the configuration is valid")?;
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! `pixel-relay run --sandbox`: the daemon with nothing to set up.
+//!
+//! The same daemon, on loopback, with a built-in sync and a store of its own that goes when it
+//! stops; it delivers to the simulated Graph endpoint in the same process, through a real socket.
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::app::{self, App};
+use crate::cli::run::{build_failure, runtime};
+use crate::cli::{Failure, Terminal};
+use crate::clock::{Clock, SystemClock};
+use crate::config::load::{self, Sources};
+use crate::sandbox::{self, Sandbox, SandboxConfig};
+use crate::telemetry::logs;
+
+const CONFIG: &str = include_str!("trial.toml");
+const TOKEN: &str = "sandbox-token";
+const PIXEL: &str = "123456789012345";
+
+pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Failure> {
+    let mut config =
+        load::from_toml(CONFIG, &trial_environment(sources)).map_err(Failure::Configuration)?;
+    logs::init(&config.log).map_err(|mistake| Failure::Configuration(vec![mistake]))?;
+    let store = tempfile::tempdir().context("cannot make a folder for the throw-away store")?;
+    store.path().clone_into(&mut config.queue.path);
+
+    runtime()?.block_on(async {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let graph = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        config.meta.url = format!("http://{}", graph.local_addr()?).parse()?;
+        let sandbox = Sandbox::new(SandboxConfig {
+            tokens: vec![TOKEN.to_owned()],
+            pixels: Some(vec![PIXEL.to_owned()]),
+            clock: Arc::clone(&clock),
+            ..SandboxConfig::default()
+        });
+        let shutdown = app::stop_on_signals()?;
+        let app = App::build_with_sandbox(config, Arc::clone(&clock), &sandbox)
+            .await
+            .map_err(build_failure)?;
+        let address = app.public_address()?;
+        writeln!(terminal.output, "{}", curl_line(address, clock.as_ref()))?;
+        terminal.output.flush()?;
+        writeln!(
+            terminal.errors,
+            "run the line above in another terminal; then see what the simulated endpoint accepted:\n  \
+             curl -sS -H 'Authorization: Bearer sandbox' http://{address}/sandbox/events"
+        )?;
+        // The endpoint outlives the daemon, so that the last batches are answered.
+        let stop_endpoint = tokio_util::sync::CancellationToken::new();
+        let endpoint = sandbox::serve(graph, sandbox, stop_endpoint.clone());
+        let daemon = async {
+            let result = app.run(shutdown).await;
+            stop_endpoint.cancel();
+            result
+        };
+        let (daemon, endpoint) = tokio::join!(daemon, endpoint);
+        daemon?;
+        endpoint.context("the simulated endpoint failed")?;
+        Ok(())
+    })
+}
+
+/// What may be set from the environment in a trial: the listeners and the logs.
+fn trial_environment(sources: Sources) -> Vec<(String, String)> {
+    const ALLOWED: [&str; 3] = [
+        "PIXEL_RELAY__SERVER__LISTEN",
+        "PIXEL_RELAY__ADMIN__LISTEN",
+        "PIXEL_RELAY__LOG__",
+    ];
+    sources
+        .environment
+        .into_iter()
+        .filter(|(name, _)| ALLOWED.iter().any(|allowed| name.starts_with(allowed)))
+        .collect()
+}
+
+/// A line to copy: one Amplitude event, as the webhook sends it.
+fn curl_line(address: SocketAddr, clock: &dyn Clock) -> String {
+    let now = clock.now();
+    let event = json!({
+        "event_type": "Order Completed",
+        "event_time": now.to_string(),
+        "$insert_id": format!("trial-{}", now.0),
+        "uuid": "2f9d2c2c-b4f1-49e4-9d6a-0c7b5a8e9f10",
+        "user_id": "customer-88231",
+        "device_id": "b7b0f6a1-94c5-4c06-8f19-6a5b3d5f2a60",
+        "platform": "Web",
+        "country": "United States",
+        "region": "Oregon",
+        "city": "Portland",
+        "ip_address": "203.0.113.24",
+        "event_properties": {
+            "[Amplitude] Page Location": "https://shop.example.com/thanks?order=A-1009",
+            "order_id": "A-1009",
+            "total": "59.90",
+            "currency": "usd",
+            "coupon": "WELCOME",
+            "products": [
+                { "sku": "SKU-1", "qty": 2, "price": 19.95 },
+                { "sku": "SKU-9", "qty": 1, "price": 20.00 },
+            ],
+        },
+        "user_properties": {
+            "email": "Pat.Doe@Example.com",
+            "phone": "+1 503 555 0100",
+            "first_name": "Pat",
+            "last_name": "Doe",
+            "fbclid": "IwAR0abcDEF",
+            "fbp": "fb.1.1790000000000.1234567890",
+        },
+    });
+    format!(
+        "curl -sS -H 'Authorization: Bearer sandbox' -H 'Content-Type: application/json' \
+         -d '{event}' http://{address}/webhook"
+    )
+}

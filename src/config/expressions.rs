@@ -1,0 +1,276 @@
+//! Reads what mappings and filters are made of: value expressions, conditions, lists of properties.
+//!
+//! Paths are compiled here, once. What an expression is good for (whether a Purchase has a value,
+//! say) is not known here: `map` checks that.
+
+use std::collections::BTreeMap;
+
+use config::ValueKind;
+
+use crate::config::keys::sync::{CUSTOM_VALUE, VALUE};
+use crate::config::keys::{CONDITION, EXPRESSION, PATH};
+use crate::config::values::Node;
+use crate::config::{ActionSource, Condition, CustomValue, MetaActionSource, Op, Properties};
+use crate::path::{Constant, Path, PathError, ValueExpr};
+
+/// How a path is compiled: into an event, or into an element of a list.
+type Compile = fn(&str) -> Result<Path, PathError>;
+
+/// Reads a value expression.
+pub(super) fn value(node: &Node<'_>) -> Option<ValueExpr> {
+    value_with(&node.expecting(VALUE), Path::parse)
+}
+
+/// Reads what a field of `custom_data` is made from.
+pub(super) fn custom_value(node: &Node<'_>) -> Option<CustomValue> {
+    let node = node.expecting(CUSTOM_VALUE);
+    if let ValueKind::Table(members) = node.kind()
+        && members.contains_key("each")
+    {
+        return each(&node);
+    }
+    value_with(&node, Path::parse).map(CustomValue::Value)
+}
+
+/// Reads conditions, all of which must hold.
+pub(super) fn conditions(node: &Node<'_>) -> Option<Vec<Condition>> {
+    if node.is_from_environment() {
+        return node.refuse("conditions cannot come from the environment, write them in the file");
+    }
+    node.each(condition)
+}
+
+/// Reads the names of the properties to send.
+pub(super) fn properties(node: &Node<'_>) -> Option<Properties> {
+    let names = node.each(|node| {
+        let name = node.text()?;
+        if let Some(literal) = name.strip_prefix("event_properties.") {
+            return node.refuse(format!(
+                "found a path, expected the name alone: {literal:?}"
+            ));
+        }
+        if name.starts_with("user_properties.") {
+            return node.refuse(
+                "found a user property, expected the name of an event property; user properties \
+                 are sent through the custom_data table",
+            );
+        }
+        Some(name.to_owned())
+    })?;
+    if !names.iter().any(|name| name == "*") {
+        return Some(Properties::Named(names));
+    }
+    if names.len() > 1 {
+        return node
+            .refuse("\"*\" stands for all event properties, expected no other name beside it");
+    }
+    Some(Properties::All)
+}
+
+/// Reads where conversions take place.
+pub(super) fn action_source(node: &Node<'_>) -> Option<ActionSource> {
+    if let ValueKind::String(text) = node.kind() {
+        if text == "auto" {
+            return Some(ActionSource::Auto);
+        }
+        return meta_action_source(node, text).map(ActionSource::Fixed);
+    }
+    let value = value_with(node, Path::parse)?;
+    let Some(constant) = &value.default else {
+        return Some(ActionSource::From(value));
+    };
+    let source = meta_action_source(node, &constant.json().text().unwrap_or_default())?;
+    if value.paths.is_empty() {
+        Some(ActionSource::Fixed(source))
+    } else {
+        Some(ActionSource::From(value))
+    }
+}
+
+fn meta_action_source(node: &Node<'_>, text: &str) -> Option<MetaActionSource> {
+    MetaActionSource::parse(text).or_else(|| {
+        let known: Vec<&str> = MetaActionSource::ALL
+            .iter()
+            .map(|source| source.as_str())
+            .collect();
+        node.refuse(format!(
+            "found {text:?}, expected auto, one of {}, or {{ from = …, default = … }}",
+            known.join(", ")
+        ))
+    })
+}
+
+fn value_with(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
+    match node.kind() {
+        ValueKind::String(_) | ValueKind::Array(_) => Some(ValueExpr {
+            paths: paths(node, compile)?,
+            default: None,
+        }),
+        ValueKind::Table(_) => expression(node, compile),
+        fixed => node.refuse(format!(
+            "found {fixed}, expected a path; a fixed value is written {{ constant = {fixed} }}"
+        )),
+    }
+}
+
+fn expression(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
+    let table = node.table(&EXPRESSION)?;
+    let from = table.get("from");
+    let default = table.get("default");
+    if let Some(fixed) = table.get("constant") {
+        if from.is_some() || default.is_some() {
+            return node
+                .refuse("a constant stands alone, expected no `from` or `default` beside it");
+        }
+        return Some(ValueExpr {
+            paths: Vec::new(),
+            default: Some(constant(&fixed)?),
+        });
+    }
+    let Some(from) = from else {
+        return node.refuse(
+            "found neither `from` nor `constant`, expected { from = …, default = … } or \
+             { constant = … }",
+        );
+    };
+    let paths = paths(&from, compile);
+    let default = default.map(|default| constant(&default));
+    Some(ValueExpr {
+        paths: paths?,
+        default: match default {
+            Some(constant) => Some(constant?),
+            None => None,
+        },
+    })
+}
+
+fn paths(node: &Node<'_>, compile: Compile) -> Option<Vec<Path>> {
+    let paths = node.each(|node| path(node, compile))?;
+    if paths.is_empty() {
+        return node.refuse("found an empty list, expected at least one path");
+    }
+    Some(paths)
+}
+
+fn path(node: &Node<'_>, compile: Compile) -> Option<Path> {
+    let text = node.text()?;
+    compile(text).map_or_else(
+        |error| node.refuse(format!("found {text:?}: {error}")),
+        Some,
+    )
+}
+
+fn constant(node: &Node<'_>) -> Option<Constant> {
+    json(node).as_ref().map(Constant::new)
+}
+
+/// Reads any value as JSON.
+pub(super) fn json(node: &Node<'_>) -> Option<serde_json::Value> {
+    match node.kind() {
+        ValueKind::Boolean(value) => Some((*value).into()),
+        ValueKind::I64(value) => Some((*value).into()),
+        ValueKind::Float(value) => serde_json::Number::from_f64(*value)
+            .map(serde_json::Value::Number)
+            .or_else(|| node.refuse("found a number that is not finite")),
+        ValueKind::String(value) => Some(value.clone().into()),
+        ValueKind::Array(_) => node.each(json).map(serde_json::Value::Array),
+        ValueKind::Table(_) => {
+            let members = node.members()?;
+            let read: Vec<Option<(String, serde_json::Value)>> = members
+                .iter()
+                .map(|member| Some((member.name.to_owned(), json(&member.node)?)))
+                .collect();
+            let members: Option<serde_json::Map<_, _>> = read.into_iter().collect();
+            members.map(serde_json::Value::Object)
+        }
+        _ => node.unexpected(),
+    }
+}
+
+/// Reads `{ each = "…", id = "…" }`: every other key is a member of the objects that are made.
+fn each(node: &Node<'_>) -> Option<CustomValue> {
+    let mut list = None;
+    let mut members = BTreeMap::new();
+    let mut whole = true;
+    for member in node.members()? {
+        if member.name == "each" {
+            list = path(&member.node.expecting(PATH), Path::parse);
+        } else if let Some(value) =
+            value_with(&member.node.expecting(VALUE), Path::parse_in_element)
+        {
+            members.insert(member.name.to_owned(), value);
+        } else {
+            whole = false;
+        }
+    }
+    if whole && members.is_empty() {
+        return node.refuse(
+            "expected, beside `each`, the members to make, as in { each = \"event_properties.products\", id = \"sku\" }",
+        );
+    }
+    Some(CustomValue::Each {
+        list: list?,
+        members,
+    })
+}
+
+fn condition(node: &Node<'_>) -> Option<Condition> {
+    let table = node.table(&CONDITION)?;
+    let property = table
+        .require("property")
+        .and_then(|node| path(&node, Path::parse));
+    let op = table.require("op").and_then(|node| op(&node));
+    let values = match (table.get("value"), table.get("values")) {
+        (Some(_), Some(_)) => node.refuse("found both `value` and `values`, expected one of them"),
+        (Some(one), None) => match one.kind() {
+            ValueKind::Array(_) => {
+                one.refuse("found a list, expected one value; a list is written `values`")
+            }
+            _ => condition_value(&one).map(|value| vec![value]),
+        },
+        (None, Some(several)) => several.each(condition_value),
+        (None, None) => Some(Vec::new()),
+    };
+    let (property, op, values) = (property?, op?, values?);
+    let takes_values = !matches!(op, Op::IsSet | Op::IsNotSet);
+    if takes_values && values.is_empty() {
+        table.refuse(
+            "value",
+            format!("missing, expected what \"{}\" compares with", op.as_str()),
+        );
+    } else if !takes_values && !values.is_empty() {
+        table.refuse(
+            "value",
+            format!(
+                "\"{}\" compares with nothing, expected no value",
+                op.as_str()
+            ),
+        );
+    }
+    Some(Condition {
+        property,
+        op,
+        values,
+    })
+}
+
+fn op(node: &Node<'_>) -> Option<Op> {
+    let text = node.text()?;
+    Op::parse(text).or_else(|| {
+        let known: Vec<&str> = Op::ALL.iter().map(|op| op.as_str()).collect();
+        node.refuse(format!(
+            "found {text:?}, expected one of {}",
+            known.join(", ")
+        ))
+    })
+}
+
+fn condition_value(node: &Node<'_>) -> Option<String> {
+    match node.kind() {
+        ValueKind::String(text) => Some(text.clone()),
+        ValueKind::Boolean(_) | ValueKind::I64(_) | ValueKind::Float(_) => {
+            json(node).map(|value| value.to_string())
+        }
+        _ => node.unexpected(),
+    }
+}

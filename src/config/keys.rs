@@ -1,0 +1,292 @@
+//! The table of keys: each with what it takes, its default and a sentence.
+//!
+//! Everything that has to know which keys there are reads this one table: the layer of defaults, the
+//! reader (what is expected, which key was meant), `docs/CONFIG.md` and `config/pixel-relay.toml`.
+
+use Absent::{Means, Nothing, Refused};
+
+/// One key a row: as plain values, each would be spread over six lines.
+macro_rules! keys {
+    ($($key:expr;)+) => { &[$($key,)+] };
+}
+
+pub(super) mod sync;
+
+/// A table of the configuration.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// Its name, with `<name>` and `<event>` for what the operator chooses.
+    pub(super) name: &'static str,
+    /// What it is about.
+    pub(super) doc: &'static str,
+    /// Whether something is meant by its mere presence.
+    pub(super) by_presence: bool,
+    /// Its keys, in the order of the documentation.
+    pub(super) keys: &'static [Key],
+}
+
+/// A key of a table.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What it takes, to follow "expected".
+    pub(super) expects: &'static str,
+    /// What holds where it is absent, or an example.
+    pub(super) absent: Absent,
+    /// What it does: a sentence or two.
+    pub(super) doc: &'static str,
+    /// Whether its value must never be shown.
+    pub(super) secret: bool,
+}
+
+/// What holds where a key is absent; the texts are TOML.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// This value.
+    Means(&'static str),
+    /// Nothing; the text is an example.
+    Nothing(&'static str),
+    /// The key cannot be absent; the text is an example.
+    Refused(&'static str),
+}
+
+impl Section {
+    /// Finds a key by its name.
+    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// The defaults, as lines of TOML.
+    pub(super) fn defaults(&self) -> String {
+        self.keys
+            .iter()
+            .filter_map(|key| match key.absent {
+                Means(value) => Some(format!("{} = {value}\n", key.name)),
+                Nothing(_) | Refused(_) => None,
+            })
+            .collect()
+    }
+}
+
+const fn key(name: &'static str, expects: &'static str, absent: Absent, doc: &'static str) -> Key {
+    Key {
+        name,
+        expects,
+        absent,
+        doc,
+        secret: false,
+    }
+}
+
+const fn secret(
+    name: &'static str,
+    expects: &'static str,
+    absent: Absent,
+    doc: &'static str,
+) -> Key {
+    Key {
+        name,
+        expects,
+        absent,
+        doc,
+        secret: true,
+    }
+}
+
+const ADDRESS: &str = "an IP address and port such as \"0.0.0.0:8080\"";
+const BOOLEAN: &str = "true or false";
+const TEXT: &str = "a text";
+const SIZE: &str = "a size such as \"2MiB\" or a number of bytes";
+const DURATION: &str = "a duration such as \"30s\", \"15m\" or \"48h\"";
+const COUNT: &str = "a whole number";
+const FILE: &str = "the path of a file";
+const TABLE: &str = "a table";
+const SECRET: &str = "a text of printable ASCII characters";
+/// What a path looks like.
+pub(super) const PATH: &str =
+    "a path such as \"event_properties.total\" or 'event_properties[\"Order Value\"]'";
+
+/// The outermost table.
+pub(super) static ROOT: Section = Section {
+    name: "",
+    doc: "",
+    by_presence: false,
+    keys: keys! {
+        key("server", TABLE, Nothing(""), "The public listener.");
+        key("log", TABLE, Nothing(""), "Logs.");
+        key("admin", TABLE, Nothing(""), "The listener for operators.");
+        key("ingest", TABLE, Nothing(""), "Who may send events.");
+        key("queue", TABLE, Nothing(""), "The store.");
+        key("meta", TABLE, Nothing(""), "Where events go.");
+        key("sync", "one table per sync, such as [sync.web]", Refused(""),
+            "The streams of events, by name.");
+    },
+};
+
+/// `[server]`.
+pub(super) static SERVER: Section = Section {
+    name: "server",
+    doc: "The public listener.",
+    by_presence: false,
+    keys: keys! {
+        key("listen", ADDRESS, Means(r#""0.0.0.0:8080""#),
+            "Address of `/webhook` and of the public `/health`.");
+        key("max_body", SIZE, Means(r#""2MiB""#),
+            "Largest body taken, before and after decompression.");
+        key("trusted_proxies", r#"a list of networks such as "10.0.0.0/8""#, Means("[]"),
+            "Networks whose `X-Forwarded-For` is believed.");
+        key("cors_origins", r#"a list of origins such as "https://shop.example.com", or "*""#,
+            Means("[]"),
+            "Origins that browsers may send from.");
+    },
+};
+
+/// `[log]`.
+pub(super) static LOG: Section = Section {
+    name: "log",
+    doc: "Logs, written to standard error.",
+    by_presence: false,
+    keys: keys! {
+        key("format", r#""text" or "json""#, Means(r#""text""#),
+            "`text` for people, `json` for one object per line.");
+        key("level", r#"a level (off, error, warn, info, debug, trace), or levels by module such as "info,pixel_relay::deliver=debug""#,
+            Means(r#""info""#),
+            "How much is written: a level, or levels by module.");
+    },
+};
+
+/// `[admin]`.
+pub(super) static ADMIN: Section = Section {
+    name: "admin",
+    doc: "The listener for operators, read-only.",
+    by_presence: false,
+    keys: keys! {
+        key("listen", ADDRESS, Means(r#""127.0.0.1:9090""#),
+            "Address of `/metrics` and of the detailed `/health`.");
+        secret("secret", SECRET, Nothing(r#""REPLACE_ME""#),
+            "Asked for as `Authorization: Bearer …`; for when it must listen wider, as for \
+             Prometheus beside a container.");
+        key("secret_file", FILE, Nothing(r#""/run/secrets/admin_secret""#),
+            "A file that holds the secret, in place of `secret`.");
+    },
+};
+
+/// `[ingest]`.
+pub(super) static INGEST: Section = Section {
+    name: "ingest",
+    doc: "Who may send events.",
+    by_presence: false,
+    keys: keys! {
+        key("header", "the name of an HTTP header", Means(r#""Authorization""#),
+            "The header that carries the secret: one of those set in Amplitude's webhook.");
+        secret("secret", "a text of printable ASCII characters, or a list of them",
+            Refused(r#""Bearer REPLACE_ME""#),
+            "The header's whole value. A list accepts each of its entries, so that secrets can be \
+             rotated. Required, unless there is `secret_file` or `allow_unauthenticated`.");
+        key("secret_file", "the path of a file, or a list of them",
+            Nothing(r#""/run/secrets/ingest_secret""#),
+            "A file that holds the secret, in place of `secret`.");
+        key("allow_unauthenticated", BOOLEAN, Means("false"),
+            "Takes events from anyone, in place of a secret.");
+        key("silence_after", DURATION, Nothing(r#""30m""#), "Warns when nothing came for so long.");
+    },
+};
+
+/// `[queue]`.
+pub(super) static QUEUE: Section = Section {
+    name: "queue",
+    doc: "The store: every accepted event, until Meta has taken it.",
+    by_presence: false,
+    keys: keys! {
+        key("path", "the path of a folder", Means(r#""data""#), "Folder of the store.");
+        key("max_bytes", SIZE, Means(r#""10GiB""#),
+            "Most bytes in use. Shared out among the syncs; a sync that is full answers 503.");
+        key("min_free_disk", SIZE, Nothing(r#""1GiB""#),
+            "Free disk below which nothing is taken. Absent: the smaller of 1 GiB and a tenth of \
+             the volume.");
+        key("duplicate_window", DURATION, Means(r#""48h""#),
+            "How long a repeat is recognised; at most 8 days. Amplitude repeats for 4 hours.");
+        key("duplicate_ids", COUNT, Means("1_800_000"),
+            "Most ids remembered for it; the oldest leave first. A million take about 20 MB of \
+             memory.");
+        key("dead_letter_retention", DURATION, Means(r#""30d""#),
+            "How long dead letters are kept.");
+        key("dead_letter_max_bytes", SIZE, Means(r#""1GiB""#),
+            "Most bytes of dead letters; they count within `max_bytes`, so it is never more than \
+             that.");
+    },
+};
+
+/// `[meta]`.
+pub(super) static META: Section = Section {
+    name: "meta",
+    doc: "Where events go.",
+    by_presence: false,
+    keys: keys! {
+        key("url", r#"an https URL such as "https://graph.facebook.com" (http only for a loopback address)"#,
+            Means(r#""https://graph.facebook.com""#),
+            "Base URL of the Graph API.");
+        key("api_version", r#"a version such as "v26.0""#, Means(r#""v26.0""#),
+            "Version of the Graph API.");
+    },
+};
+
+/// A value expression that is a table.
+pub(super) static EXPRESSION: Section = Section {
+    name: "",
+    doc: "",
+    by_presence: false,
+    keys: keys! {
+        key("from", "a path, or a list of paths", Nothing(""),
+            "The paths; the first present value wins.");
+        key("default", "a value", Nothing(""), "Taken where no path finds anything.");
+        key("constant", "a value", Nothing(""), "A fixed value; stands alone.");
+    },
+};
+
+/// A condition.
+pub(super) static CONDITION: Section = Section {
+    name: "",
+    doc: "",
+    by_presence: false,
+    keys: keys! {
+        key("property", PATH, Nothing(""), "What is looked at.");
+        key("op", r#"an operator such as "is""#, Nothing(""), "How it is compared.");
+        key("value", "a text, a number, true or false", Nothing(""), "What it is compared with.");
+        key("values", "a list of texts, numbers or booleans", Nothing(""),
+            "Several, as alternatives.");
+    },
+};
+
+/// The one table that has a key of this name, as a hint for a key in the wrong table.
+pub(super) fn section_of(name: &str) -> Option<&'static str> {
+    let mut holders = SECTIONS
+        .iter()
+        .filter(|section| section.key(name).is_some());
+    let holder = holders.next()?;
+    holders.next().is_none().then_some(holder.name)
+}
+
+/// The sections that are always there.
+pub(super) static STAGES: &[&Section] = &[&SERVER, &LOG, &ADMIN, &INGEST, &QUEUE, &META];
+
+/// Every section that has a name, in the order of the documentation.
+pub(super) static SECTIONS: &[&Section] = &[
+    &SERVER,
+    &LOG,
+    &ADMIN,
+    &INGEST,
+    &QUEUE,
+    &META,
+    &sync::SYNC,
+    &sync::USER_DATA,
+    &sync::CUSTOM_DATA,
+    &sync::ORIGINAL_EVENT_DATA,
+    &sync::EVENTS,
+    &sync::EVENT,
+    &sync::LIMITED_DATA_USE,
+    &sync::APP,
+    &sync::DELIVERY,
+    &sync::TEST,
+];

@@ -1,0 +1,96 @@
+//! Reads secrets, written in place or in a file.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use crate::config::values::{Node, Table};
+
+/// Most bytes of a secret's file.
+const MOST: u64 = 64 * 1024;
+
+/// Reads one secret, and the file that it came from; `None` where there is neither.
+pub(super) fn one(
+    table: &Table<'_>,
+    name: &'static str,
+    file_name: &'static str,
+) -> Option<(SecretString, Option<PathBuf>)> {
+    match twins(table, name, file_name) {
+        (Some(_), Some(file)) => both(&file, name),
+        (Some(node), None) => in_place(&node).map(|secret| (secret, None)),
+        (None, Some(file)) => from_file(&file).map(|(secret, path)| (secret, Some(path))),
+        (None, None) => None,
+    }
+}
+
+/// Reads secrets of which any is accepted; `None` where one could not be read.
+pub(super) fn several(
+    table: &Table<'_>,
+    name: &'static str,
+    file_name: &'static str,
+) -> Option<Vec<SecretString>> {
+    match twins(table, name, file_name) {
+        (Some(_), Some(file)) => both(&file, name),
+        (Some(node), None) => node.each(in_place),
+        (None, Some(file)) => file.each(|file| from_file(file).map(|(secret, _)| secret)),
+        (None, None) => Some(Vec::new()),
+    }
+}
+
+/// The secret and its file. What stands in the environment takes the place of either in the file,
+/// as the stronger layer does.
+fn twins<'v>(
+    table: &Table<'v>,
+    name: &'static str,
+    file_name: &'static str,
+) -> (Option<Node<'v>>, Option<Node<'v>>) {
+    match (table.get(name), table.get(file_name)) {
+        (Some(secret), Some(file))
+            if secret.is_from_environment() && !file.is_from_environment() =>
+        {
+            (Some(secret), None)
+        }
+        (Some(secret), Some(file))
+            if file.is_from_environment() && !secret.is_from_environment() =>
+        {
+            (None, Some(file))
+        }
+        both => both,
+    }
+}
+
+fn both<T>(file: &Node<'_>, name: &str) -> Option<T> {
+    file.refuse(format!("found beside `{name}`, expected one of the two"))
+}
+
+fn in_place(node: &Node<'_>) -> Option<SecretString> {
+    let text = node.text()?.trim();
+    if is_printable(text) {
+        Some(text.into())
+    } else {
+        node.unexpected_unshown()
+    }
+}
+
+fn from_file(node: &Node<'_>) -> Option<(SecretString, PathBuf)> {
+    let path = PathBuf::from(node.text()?);
+    match read(&path) {
+        Ok(text) if text.trim().is_empty() => node.refuse("the file is empty"),
+        Ok(text) if is_printable(text.trim()) => Some((text.trim().into(), path)),
+        Ok(_) => node.refuse("the file holds something else than one line of printable ASCII"),
+        Err(error) => node.refuse(format!("the file cannot be read: {error}")),
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MOST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Whether an HTTP header can carry the text.
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}

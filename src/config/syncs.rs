@@ -1,0 +1,295 @@
+//! Reads `[sync.<name>]` and the tables below it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use config::ValueKind;
+
+use crate::config::expressions::{conditions, properties, value};
+use crate::config::fields::AppField;
+use crate::config::keys::sync::{APP, DELIVERY, LIMITED_DATA_USE, SYNC, VALUE};
+use crate::config::mappings::{events, mapping};
+use crate::config::rule_tests;
+use crate::config::secrets;
+use crate::config::stages::bytes;
+use crate::config::values::Node;
+use crate::config::{
+    AppConfig, CallingCode, DateOrder, DeliveryConfig, ExternalIdCase, LimitedDataUse,
+    LimitedDataUseMode, LimitedDataUsePlace, Rate, SyncConfig, SyncName,
+};
+
+/// Reads all syncs. Files of rule tests are looked for in `folder`.
+pub(super) fn all(node: &Node<'_>, folder: &Path) -> Option<BTreeMap<SyncName, SyncConfig>> {
+    let members = node.members()?;
+    if members.is_empty() {
+        return node
+            .refuse("no sync is configured, expected one table per sync, such as [sync.web]");
+    }
+    let mut syncs = BTreeMap::new();
+    for member in members {
+        let name = SyncName::new(member.name);
+        if name.is_none() {
+            member.node.note(
+                "not the name of a sync, expected lower-case letters and digits, in parts joined \
+                 by single underscores, beginning with a letter",
+            );
+        }
+        let table = member.node.expecting("a table, as in [sync.web]");
+        if let (Some(sync), Some(name)) = (sync(&table, folder), name) {
+            syncs.insert(name, sync);
+        }
+    }
+    Some(syncs)
+}
+
+fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
+    let table = node.table(&SYNC)?;
+    let enabled = table.require("enabled").and_then(|node| node.boolean());
+    let pixel_id = table.require("pixel_id").and_then(|node| pixel_id(&node));
+    let token = secrets::one(&table, "access_token", "access_token_file");
+    if table
+        .get("access_token")
+        .or_else(|| table.get("access_token_file"))
+        .is_none()
+    {
+        table.refuse(
+            "access_token",
+            "missing, expected the Conversions API access token (or access_token_file)",
+        );
+    }
+    let test_event_code = table.get("test_event_code").and_then(|node| {
+        node.parsed(|text| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric())
+                .then(|| text.to_owned())
+        })
+    });
+    let app_secret =
+        secrets::one(&table, "app_secret", "app_secret_file").map(|(secret, _)| secret);
+    let send_events = table.require("send_events").and_then(|node| node.boolean());
+    let conditions = table.require("where").and_then(|node| conditions(&node));
+    let properties = table
+        .require("properties")
+        .and_then(|node| properties(&node));
+    let events = match table.get("events") {
+        Some(node) => events(&node).map(Some),
+        None => Some(None),
+    };
+    let mapping = mapping(&table);
+    let default_calling_code = table
+        .get("default_calling_code")
+        .and_then(|node| calling_code(&node));
+    let date_order = table.require("date_order").and_then(|node| {
+        node.choice(&[("mdy", DateOrder::MonthFirst), ("dmy", DateOrder::DayFirst)])
+    });
+    let external_id_case = table.require("external_id_case").and_then(|node| {
+        node.choice(&[
+            ("lower", ExternalIdCase::Lower),
+            ("keep", ExternalIdCase::Keep),
+        ])
+    });
+    let limited_data_use = table
+        .require("limited_data_use")
+        .and_then(|node| limited_data_use(&node));
+    let app = table.get("app").and_then(|node| app(&node));
+    let allow_personal_data = table
+        .require("allow_personal_data")
+        .and_then(|node| node.each(|node| node.text().map(str::to_owned)));
+    let delivery = table.require("delivery").and_then(|node| delivery(&node));
+    let tests = table
+        .get("test")
+        .map_or_else(|| Some(Vec::new()), |node| rule_tests::all(&node, folder));
+    let (access_token, access_token_file) = token?;
+    Some(SyncConfig {
+        enabled: enabled?,
+        pixel_id: pixel_id?,
+        access_token,
+        access_token_file,
+        test_event_code,
+        app_secret,
+        send_events: send_events?,
+        conditions: conditions?,
+        properties: properties?,
+        events: events?,
+        mapping: mapping?,
+        default_calling_code,
+        date_order: date_order?,
+        external_id_case: external_id_case?,
+        limited_data_use: limited_data_use?,
+        app,
+        allow_personal_data: allow_personal_data?,
+        delivery: delivery?,
+        tests: tests?,
+    })
+}
+
+/// Digits, written as a text or as a number. The value is not repeated: a token may stand there by
+/// mistake.
+fn pixel_id(node: &Node<'_>) -> Option<String> {
+    let id = match node.kind() {
+        ValueKind::I64(number) => number.to_string(),
+        ValueKind::String(text) => text.trim().to_owned(),
+        _ => return node.unexpected_unshown(),
+    };
+    let is_id = !id.is_empty() && id.len() <= 20 && id.bytes().all(|byte| byte.is_ascii_digit());
+    if is_id {
+        Some(id)
+    } else {
+        node.unexpected_unshown()
+    }
+}
+
+fn calling_code(node: &Node<'_>) -> Option<CallingCode> {
+    if let ValueKind::I64(number) = node.kind() {
+        return match number {
+            1..=9999 => Some(CallingCode::Fixed(number.to_string())),
+            _ => node.unexpected(),
+        };
+    }
+    node.parsed(|text| {
+        if text == "country" {
+            return Some(CallingCode::FromCountry);
+        }
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        let is_code = (1..=4).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && !digits.starts_with('0');
+        is_code.then(|| CallingCode::Fixed(digits.to_owned()))
+    })
+}
+
+fn limited_data_use(node: &Node<'_>) -> Option<LimitedDataUse> {
+    #[derive(Clone, Copy)]
+    enum Mode {
+        Off,
+        Always,
+        When,
+    }
+
+    let table = node.table(&LIMITED_DATA_USE)?;
+    let mode = table.require("mode").and_then(|node| {
+        node.choice(&[
+            ("off", Mode::Off),
+            ("always", Mode::Always),
+            ("when", Mode::When),
+        ])
+    });
+    let when = table.get("when");
+    let held = when.as_ref().and_then(conditions);
+    let country = table
+        .require("country")
+        .and_then(|node| place(&node, |code| code <= 1));
+    let state = table
+        .require("state")
+        .and_then(|node| place(&node, |code| code == 0 || (1000..1100).contains(&code)));
+    let mode = match (mode?, when) {
+        (Mode::When, Some(node)) => match held? {
+            conditions if conditions.is_empty() => {
+                node.refuse("found an empty list, expected conditions")?
+            }
+            conditions => LimitedDataUseMode::When(conditions),
+        },
+        (Mode::When, None) => {
+            table.refuse(
+                "when",
+                "missing, expected the conditions of mode = \"when\"",
+            );
+            return None;
+        }
+        (_, Some(node)) => {
+            node.refuse("found conditions, expected them with mode = \"when\" only")?
+        }
+        (Mode::Off, None) => LimitedDataUseMode::Off,
+        (Mode::Always, None) => LimitedDataUseMode::Always,
+    };
+    Some(LimitedDataUse {
+        mode,
+        country: country?,
+        state: state?,
+    })
+}
+
+fn place(node: &Node<'_>, known: impl FnOnce(u32) -> bool) -> Option<LimitedDataUsePlace> {
+    if let ValueKind::String(text) = node.kind()
+        && text == "event"
+    {
+        return Some(LimitedDataUsePlace::FromEvent);
+    }
+    match u32::try_from(node.integer(0..=u64::MAX)?) {
+        Ok(code) if known(code) => Some(LimitedDataUsePlace::Code(code)),
+        _ => node.unexpected(),
+    }
+}
+
+fn app(node: &Node<'_>) -> Option<AppConfig> {
+    let table = node.table(&APP)?;
+    let mut fields = BTreeMap::new();
+    for field in AppField::ALL {
+        let read = table
+            .get(field.mapping_name())
+            .and_then(|node| value(&node.expecting(VALUE)));
+        if let Some(value) = read {
+            fields.insert(*field, value);
+        }
+    }
+    Some(AppConfig { fields })
+}
+
+fn delivery(node: &Node<'_>) -> Option<DeliveryConfig> {
+    let table = node.table(&DELIVERY)?;
+    let max_batch_events = table
+        .require("max_batch_events")
+        .and_then(|node| count(&node, 1000));
+    let max_batch_bytes = table
+        .require("max_batch_bytes")
+        .and_then(|node| bytes(&node, 16 << 20));
+    let max_batch_delay = table
+        .require("max_batch_delay")
+        .and_then(|node| node.duration(Duration::ZERO..=Duration::from_secs(60 * 60)));
+    let max_in_flight = table
+        .require("max_in_flight")
+        .and_then(|node| count(&node, 256));
+    let requests_per_second = table
+        .require("requests_per_second")
+        .and_then(|node| rate(&node));
+    let events_per_second = table
+        .require("events_per_second")
+        .and_then(|node| rate(&node));
+    let timeout = table
+        .require("timeout")
+        .and_then(|node| node.duration(Duration::from_millis(100)..=Duration::from_secs(600)));
+    Some(DeliveryConfig {
+        max_batch_events: max_batch_events?,
+        max_batch_bytes: max_batch_bytes?,
+        max_batch_delay: max_batch_delay?,
+        max_in_flight: max_in_flight?,
+        requests_per_second: requests_per_second?,
+        events_per_second: events_per_second?,
+        timeout: timeout?,
+    })
+}
+
+fn count(node: &Node<'_>, most: u64) -> Option<NonZeroUsize> {
+    usize::try_from(node.integer(1..=most)?)
+        .ok()
+        .and_then(NonZeroUsize::new)
+}
+
+/// A rate; `Some(None)` is unlimited.
+#[expect(
+    clippy::option_option,
+    reason = "the outer is whether it could be read, the inner is the rate itself"
+)]
+fn rate(node: &Node<'_>) -> Option<Option<Rate>> {
+    if let ValueKind::String(text) = node.kind()
+        && text == "unlimited"
+    {
+        return Some(None);
+    }
+    match Rate::new(node.number()?) {
+        Some(rate) if rate.per_second() <= 1_000_000.0 => Some(Some(rate)),
+        _ => node.unexpected(),
+    }
+}

@@ -1,0 +1,102 @@
+//! Delivery: from the queue to Meta's Conversions API.
+//!
+//! One [`Lane`] per sync takes batches from the queue, posts them and settles what Meta answers. It
+//! promises that every event it leased is delivered, set aside with Meta's reason, or given back; that
+//! a bad event never costs a good one (`isolate`, `streak`); and that Meta's word on rates, blocks and
+//! permissions is respected (`verdict`, `limit`). Lanes do not know each other; those with the same
+//! pixel id share a [`Pixel`], since Meta's limits are per account.
+//!
+//! `verdict`, `usage`, `backoff`, `isolate`, `streak`, `size`, `concurrency` and `redact` are pure:
+//! time, random values and texts are arguments.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::{Config, SyncName};
+use crate::queue::Queue;
+use crate::telemetry::metrics::Metrics;
+
+use client::{ClientError, GraphClient};
+use lane::Lane;
+use lane::status::Lanes;
+use limit::{Pixel, Rates};
+
+pub mod lane;
+pub mod client;
+pub mod token;
+pub mod verdict;
+pub mod usage;
+pub mod isolate;
+pub mod streak;
+pub mod limit;
+pub mod backoff;
+pub mod concurrency;
+pub mod size;
+pub mod redact;
+
+/// A lane that could not be prepared.
+#[derive(Debug, thiserror::Error)]
+#[error("sync {sync} cannot deliver")]
+pub struct LaneError {
+    /// Its sync.
+    pub sync: SyncName,
+    /// Why.
+    #[source]
+    pub source: ClientError,
+}
+
+/// Prepares a lane for each sync, enabled or not: a disabled one still drains. Gives them, and what
+/// shows how they stand.
+pub fn lanes(
+    config: &Config,
+    queue: &Queue,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<(Vec<Lane>, Lanes), LaneError> {
+    let pixels = pixels(config);
+    let mut tls = None;
+    let mut lanes = Vec::with_capacity(config.syncs.len());
+    for (name, sync) in &config.syncs {
+        let failed = |source| LaneError {
+            sync: name.clone(),
+            source,
+        };
+        let tls = match &tls {
+            Some(tls) => tls,
+            None => tls.insert(client::tls(&config.meta.url).map_err(failed)?),
+        };
+        let graph = GraphClient::new(tls, &config.meta, sync).map_err(failed)?;
+        lanes.push(Lane::new(
+            name.clone(),
+            sync,
+            graph,
+            Arc::clone(&pixels[sync.pixel_id.as_str()]),
+            queue.clone(),
+            Arc::clone(clock),
+            Arc::clone(metrics),
+        ));
+    }
+    let shown = lanes
+        .iter()
+        .map(|lane| (lane.sync().clone(), lane.status()))
+        .collect();
+    Ok((lanes, Lanes::new(shown)))
+}
+
+/// The limits of each pixel id: the stricter where syncs differ.
+fn pixels(config: &Config) -> BTreeMap<&str, Arc<Pixel>> {
+    let mut rates: BTreeMap<&str, Rates> = BTreeMap::new();
+    for sync in config.syncs.values() {
+        let own = Rates {
+            requests: sync.delivery.requests_per_second,
+            events: sync.delivery.events_per_second,
+        };
+        let strictest = rates.entry(&sync.pixel_id).or_default();
+        *strictest = strictest.stricter(own);
+    }
+    rates
+        .into_iter()
+        .map(|(pixel_id, rates)| (pixel_id, Pixel::new(rates)))
+        .collect()
+}

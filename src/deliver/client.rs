@@ -1,0 +1,293 @@
+//! Posts batches to Meta's Conversions API.
+//!
+//! Knows the endpoint, its credentials and what a request looks like; not what an answer means. The
+//! bytes of the events are joined as they are. The access token travels in the `Authorization`
+//! header only, never in a URL, and appears in no error and no `Debug`.
+//!
+//! A connection carries one request at a time, so that a stuck one holds up no other and is closed
+//! when its time is over. Redirects and proxies of the environment are not followed: the token goes
+//! to the configured host only.
+
+use std::fmt;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use url::Url;
+
+use crate::config::{MetaConfig, SyncConfig};
+
+use super::usage::{self, Usage};
+use super::verdict::Reply;
+
+/// Longest answer that is read, in bytes.
+const LONGEST_ANSWER: usize = 256 * 1024;
+/// Longest wait for a connection; less than any wait for an answer, so that the two are told apart.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that are not used for so long are closed, before the other end does so.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+const BEGIN: &[u8] = br#"{"data":["#;
+
+/// Posts to one pixel, with one access token.
+pub struct GraphClient {
+    http: Client,
+    url: Url,
+    test_event_code: Option<String>,
+    app_secret: Option<SecretString>,
+    credentials: RwLock<Arc<Credentials>>,
+}
+
+/// Why a client could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No certificates to check the endpoint's against.
+    #[error("no usable CA certificates were found on this system")]
+    Certificates(#[source] rustls::Error),
+    /// The token cannot stand in a header.
+    #[error("the access token holds a character that no token has")]
+    Token,
+    /// The URL cannot be extended.
+    #[error("the URL of the Graph API cannot have a path")]
+    Url,
+    /// The HTTP client could not be made.
+    #[error("the HTTP client could not be made")]
+    Http(#[source] reqwest::Error),
+}
+
+/// Why a request was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// Nothing was written: there was no connection.
+    #[error("no connection to the Graph API")]
+    NotSent(#[source] reqwest::Error),
+    /// Bytes may have been written, and no complete answer came: Meta may have taken the events.
+    #[error("the answer was lost")]
+    Lost(#[source] reqwest::Error),
+    /// The answer was too long to be read.
+    #[error("the answer was longer than {LONGEST_ANSWER} bytes")]
+    TooLong,
+}
+
+/// What depends on the access token.
+struct Credentials {
+    authorization: HeaderValue,
+    /// What follows the events.
+    end: Vec<u8>,
+}
+
+/// Prepares encryption with the system's CA certificates; with none where the URL needs none.
+pub fn tls(url: &Url) -> Result<ClientConfig, ClientError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(ClientError::Certificates)?;
+    if url.scheme() == "http" {
+        return Ok(builder
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth());
+    }
+    Ok(builder
+        .with_platform_verifier()
+        .map_err(ClientError::Certificates)?
+        .with_no_client_auth())
+}
+
+impl GraphClient {
+    /// Prepares requests for a sync. `tls` is that of [`tls`].
+    pub fn new(
+        tls: &ClientConfig,
+        meta: &MetaConfig,
+        sync: &SyncConfig,
+    ) -> Result<Self, ClientError> {
+        let timeout = sync.delivery.timeout;
+        let http = Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .user_agent(concat!("pixel-relay/", env!("CARGO_PKG_VERSION")))
+            .http1_only()
+            .no_proxy()
+            .redirect(Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT.min(timeout.mul_f64(0.5)))
+            .timeout(timeout)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(sync.delivery.max_in_flight.get())
+            .build()
+            .map_err(ClientError::Http)?;
+        let mut url = meta.url.clone();
+        url.path_segments_mut()
+            .map_err(|()| ClientError::Url)?
+            .pop_if_empty()
+            .extend([&meta.api_version, &sync.pixel_id, "events"]);
+        let credentials = Credentials::new(
+            &sync.access_token,
+            sync.app_secret.as_ref(),
+            sync.test_event_code.as_deref(),
+        )?;
+        Ok(Self {
+            http,
+            url,
+            test_event_code: sync.test_event_code.clone(),
+            app_secret: sync.app_secret.clone(),
+            credentials: RwLock::new(Arc::new(credentials)),
+        })
+    }
+
+    /// Uses another token from the next request on.
+    pub fn set_token(&self, token: &SecretString) -> Result<(), ClientError> {
+        let credentials = Credentials::new(
+            token,
+            self.app_secret.as_ref(),
+            self.test_event_code.as_deref(),
+        )?;
+        *self
+            .credentials
+            .write()
+            .expect("no holder of this lock panics") = Arc::new(credentials);
+        Ok(())
+    }
+
+    /// Bytes of a request besides those of its events, commas included.
+    pub fn frame_bytes(&self, events: usize) -> usize {
+        BEGIN.len() + self.credentials().end.len() + events.saturating_sub(1)
+    }
+
+    /// Posts events, each one JSON object, and reads the answer.
+    pub async fn post<T: AsRef<[u8]>>(&self, events: &[T]) -> Result<Reply, PostError> {
+        let credentials = self.credentials();
+        let body = joined(events, &credentials.end);
+        let response = self
+            .http
+            .post(self.url.clone())
+            .header(AUTHORIZATION, credentials.authorization.clone())
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(body)
+            .send()
+            .await
+            .map_err(PostError::from_request)?;
+        read(response).await
+    }
+
+    fn credentials(&self) -> Arc<Credentials> {
+        let credentials = self
+            .credentials
+            .read()
+            .expect("no holder of this lock panics");
+        Arc::clone(&credentials)
+    }
+}
+
+impl fmt::Debug for GraphClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GraphClient")
+            .field("url", &self.url.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+impl PostError {
+    fn from_request(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        if error.is_connect() || error.is_builder() {
+            Self::NotSent(error)
+        } else {
+            Self::Lost(error)
+        }
+    }
+
+    /// Whether Meta may have taken the events all the same.
+    pub const fn is_lost(&self) -> bool {
+        !matches!(self, Self::NotSent(_))
+    }
+}
+
+impl Credentials {
+    fn new(
+        token: &SecretString,
+        app_secret: Option<&SecretString>,
+        test_event_code: Option<&str>,
+    ) -> Result<Self, ClientError> {
+        let token = token.expose_secret();
+        let mut authorization =
+            HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
+        authorization.set_sensitive(true);
+        let mut end = b"]".to_vec();
+        if let Some(code) = test_event_code {
+            push_member(&mut end, "test_event_code", code);
+        }
+        if let Some(secret) = app_secret {
+            push_member(&mut end, "appsecret_proof", &proof(secret, token));
+        }
+        end.push(b'}');
+        Ok(Self { authorization, end })
+    }
+}
+
+/// Meta's `appsecret_proof`: shows that the sender of the token knows the app's secret.
+fn proof(app_secret: &SecretString, token: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(app_secret.expose_secret().as_bytes())
+        .expect("a key of any length will do");
+    mac.update(token.as_bytes());
+    hex::encode(mac.finalize().into_bytes())
+}
+
+fn push_member(json: &mut Vec<u8>, name: &str, text: &str) {
+    json.extend_from_slice(b",\"");
+    json.extend_from_slice(name.as_bytes());
+    json.extend_from_slice(b"\":");
+    json.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+}
+
+fn joined<T: AsRef<[u8]>>(events: &[T], end: &[u8]) -> Vec<u8> {
+    let bytes: usize = events.iter().map(|event| event.as_ref().len() + 1).sum();
+    let mut body = Vec::with_capacity(BEGIN.len() + bytes + end.len());
+    body.extend_from_slice(BEGIN);
+    for (index, event) in events.iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(event.as_ref());
+    }
+    body.extend_from_slice(end);
+    body
+}
+
+async fn read(mut response: Response) -> Result<Reply, PostError> {
+    let status = response.status().as_u16();
+    let usage = read_usage(response.headers());
+    let mut body = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| PostError::Lost(error.without_url()))?
+    {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return Err(PostError::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Reply {
+        status,
+        usage,
+        body,
+    })
+}
+
+fn read_usage(headers: &HeaderMap) -> Usage {
+    Usage::read(usage::HEADERS.iter().filter_map(|name| {
+        let value = headers.get(*name)?.to_str().ok()?;
+        Some((*name, value))
+    }))
+}
+
+#[cfg(test)]
+#[path = "client/tests.rs"]
+mod tests;

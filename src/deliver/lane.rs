@@ -1,0 +1,425 @@
+//! A lane: delivers the events of one sync.
+//!
+//! A lane owns its state alone and is driven by [`Lane::step`], which does one thing and says what;
+//! [`Lane::run`] only loops, waits and stops. Requests, waits for leave and settlements are tasks of
+//! the lane's own set, so that nothing in it waits for anything else, and their results are dealt with
+//! one after the other.
+//!
+//! The way of a batch: something is due, leave is given (`limit`), events are leased, the request is
+//! noted in the store, sent, judged (`verdict`), and settled. What a verdict leads to is in `answer`.
+//!
+//! Promises: every leased event is settled, released or, after a crash, ready again; no request while
+//! the pixel is at a standstill, none with more than one event as a probe; no lease while a
+//! settlement could not be written. Knows nothing of other lanes but what `limit` shares.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::config::{SyncConfig, SyncName};
+use crate::queue::lease::{Leased, Slot};
+use crate::queue::settle::{Refusal, Settlement};
+use crate::queue::{Queue, StoreError};
+use crate::telemetry::metrics::{LaneState, Metrics};
+
+use super::client::GraphClient;
+use super::concurrency::Concurrency;
+use super::isolate::Parts;
+use super::limit::{Gate, Pixel, Ticket};
+use super::redact::Redactor;
+use super::size::{AdaptiveSize, Size};
+use super::streak::Streak;
+use super::token::TokenFile;
+use request::{Answered, Request};
+use standing::{Standing, Trouble};
+use status::LaneStatus;
+
+mod answer;
+mod ledger;
+mod request;
+mod show;
+pub mod standing;
+pub mod status;
+mod supply;
+
+/// Time for the last settlements, once no answer is waited for any more.
+const LAST_SETTLEMENTS: Duration = Duration::from_secs(1);
+
+/// Delivers the events of one sync.
+#[derive(Debug)]
+pub struct Lane {
+    sync: SyncName,
+    enabled: bool,
+    delay: Duration,
+    queue: Queue,
+    graph: Arc<GraphClient>,
+    pixel: Arc<Pixel>,
+    gate: watch::Receiver<Gate>,
+    token_file: Option<TokenFile>,
+    app_secret: Option<SecretString>,
+    redactor: Redactor,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    status: watch::Sender<LaneStatus>,
+
+    standing: Standing,
+    size: AdaptiveSize,
+    concurrency: Concurrency,
+    /// Batches that were begun and go on.
+    parts: VecDeque<Parts<Leased>>,
+    /// Events that were refused alone, and whether that is their fault is not known yet.
+    streak: Streak<(Suspect, Refusal)>,
+    /// When those are filed at the latest.
+    streak_ends: Option<Instant>,
+    /// Events that are queued again after too many refusals. Filed when they come up once more.
+    refused: HashMap<Suspect, Refusal>,
+    /// Probes of the present round.
+    probes: VecDeque<Leased>,
+    probing_round: bool,
+
+    tasks: JoinSet<Done>,
+    requests: usize,
+    ticket: Option<Ticket>,
+    ticket_wanted: bool,
+    /// Settlements that could not be written.
+    unsettled: VecDeque<Settlement>,
+    store_failures: u32,
+    store_next: Option<Instant>,
+    lease_next: Option<Instant>,
+    stop: CancellationToken,
+    abandon: CancellationToken,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Sent so many events.
+    Sent(usize),
+    /// Dealt with an answer, or the lack of one.
+    Answered(&'static str),
+    /// Something else that leaves more to do.
+    Went,
+    /// Nothing to do until this moment, or until something changes.
+    Idle(Option<Instant>),
+}
+
+/// An event that Meta refused, recognised even where another took its place in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Suspect {
+    slot: Slot,
+    checksum: u32,
+    taken_at: i64,
+}
+
+/// What a task of the lane brings back.
+#[derive(Debug)]
+enum Done {
+    Ticket(Option<Ticket>),
+    Answered(Box<Answered>),
+    Settled(Settlement, Result<(), StoreError>),
+}
+
+impl Suspect {
+    fn new(event: &Leased) -> Self {
+        Self {
+            slot: event.slot,
+            checksum: crc32fast::hash(event.body.as_ref()),
+            taken_at: event.taken_at.0,
+        }
+    }
+}
+
+impl Lane {
+    /// Prepares a lane. `pixel` is shared with the other syncs of the same pixel id.
+    pub fn new(
+        sync: SyncName,
+        config: &SyncConfig,
+        graph: GraphClient,
+        pixel: Arc<Pixel>,
+        queue: Queue,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let delivery = &config.delivery;
+        let events = delivery.max_batch_events.get().min(pixel.most_events());
+        let frame = graph.frame_bytes(events);
+        let size = Size {
+            events,
+            bytes: delivery.max_batch_bytes.get().saturating_sub(frame).max(1),
+        };
+        let token = &config.access_token;
+        let state = if config.enabled {
+            LaneState::running
+        } else {
+            LaneState::draining
+        };
+        metrics.lane_state(&sync, state);
+        let status = watch::Sender::new(LaneStatus::idle(state, clock.now()));
+        Self {
+            sync,
+            enabled: config.enabled,
+            delay: delivery.max_batch_delay,
+            queue,
+            graph: Arc::new(graph),
+            gate: pixel.gate(),
+            pixel,
+            token_file: config
+                .access_token_file
+                .as_ref()
+                .map(|path| TokenFile::new(path.clone(), token.clone())),
+            app_secret: config.app_secret.clone(),
+            redactor: redactor(token, config.app_secret.as_ref()),
+            clock,
+            metrics,
+            status,
+            standing: Standing::default(),
+            size: AdaptiveSize::new(size),
+            concurrency: Concurrency::new(delivery.max_in_flight),
+            parts: VecDeque::new(),
+            streak: Streak::default(),
+            streak_ends: None,
+            refused: HashMap::new(),
+            probes: VecDeque::new(),
+            probing_round: false,
+            tasks: JoinSet::new(),
+            requests: 0,
+            ticket: None,
+            ticket_wanted: false,
+            unsettled: VecDeque::new(),
+            store_failures: 0,
+            store_next: None,
+            lease_next: None,
+            stop: CancellationToken::new(),
+            abandon: CancellationToken::new(),
+        }
+    }
+
+    /// The sync that the lane delivers.
+    pub fn sync(&self) -> &SyncName {
+        &self.sync
+    }
+
+    /// Shows how the lane stands.
+    pub fn status(&self) -> watch::Receiver<LaneStatus> {
+        self.status.subscribe()
+    }
+
+    /// Delivers until `stop` is cancelled; then waits for answers for as long as `grace`, and gives
+    /// back to the queue what was not delivered.
+    pub async fn run(mut self, stop: CancellationToken, grace: Duration) {
+        while !stop.is_cancelled() && !self.stop.is_cancelled() {
+            // Watched from before the step, so that no change falls between the two.
+            let queue = self.queue.clone();
+            let sync = self.sync.clone();
+            let changed = queue.changed(&sync);
+            let Step::Idle(until) = self.step().await else {
+                continue;
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    self.take(done);
+                }
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
+                () = changed => {}
+                // The sender is owned by `pixel`.
+                _ = self.gate.changed() => {}
+            }
+        }
+        self.finish(grace).await;
+    }
+
+    /// Does one thing.
+    pub async fn step(&mut self) -> Step {
+        let step = match self.tasks.try_join_next() {
+            Some(done) => self.take(done),
+            None => self.proceed().await,
+        };
+        self.show();
+        match step {
+            Step::Idle(until) => Step::Idle(self.wake(until)),
+            step => step,
+        }
+    }
+
+    /// Waits for what is under way, gives the rest back.
+    async fn finish(&mut self, grace: Duration) {
+        self.stop.cancel();
+        let until = Instant::now() + grace;
+        self.drain(until).await;
+        self.abandon.cancel();
+        for settlement in std::mem::take(&mut self.unsettled) {
+            self.settle(settlement);
+        }
+        self.drain(Instant::now() + LAST_SETTLEMENTS).await;
+        let mut slots: Vec<Slot> = Vec::new();
+        for parts in self.parts.drain(..) {
+            slots.extend(parts.into_all().iter().map(|event| event.slot));
+        }
+        slots.extend(self.probes.drain(..).map(|event| event.slot));
+        let held = self.streak.accepted();
+        slots.extend(held.iter().map(|(suspect, _)| suspect.slot));
+        self.queue.release(&self.sync, &slots);
+        if !self.tasks.is_empty() || !self.unsettled.is_empty() {
+            warn!(sync = %self.sync, "stopped before the store took the last settlements; their events may be sent again");
+        }
+    }
+
+    async fn drain(&mut self, until: Instant) {
+        while let Ok(Some(done)) = timeout_at(until, self.tasks.join_next()).await {
+            self.take(done);
+        }
+    }
+
+    /// Deals with what a task brought back.
+    fn take(&mut self, done: Result<Done, JoinError>) -> Step {
+        let step = match done {
+            Ok(Done::Ticket(ticket)) => {
+                self.ticket_wanted = false;
+                self.ticket = ticket;
+                Step::Went
+            }
+            Ok(Done::Answered(answered)) => {
+                self.requests -= 1;
+                Step::Answered(self.answered(*answered))
+            }
+            Ok(Done::Settled(settlement, result)) => {
+                self.settled(settlement, result);
+                Step::Went
+            }
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Err(_cancelled) => Step::Went,
+        };
+        self.show();
+        step
+    }
+
+    /// Begins what can be begun.
+    async fn proceed(&mut self) -> Step {
+        let ticket = self.ticket.take();
+        if self.stop.is_cancelled() {
+            return Step::Idle(None);
+        }
+        self.read_token().await;
+        let now = Instant::now();
+        if self.streak_ends.is_some_and(|end| end <= now) {
+            self.file_streak();
+            return Step::Went;
+        }
+        if let Some(step) = self.mind_store(now) {
+            return step;
+        }
+        if let Some(until) = self.standing.next(now) {
+            return Step::Idle(Some(until));
+        }
+        if self.requests >= self.allowed() {
+            return Step::Idle(None);
+        }
+        if let Some(idle) = self.wait_for_work(now) {
+            return idle;
+        }
+        let Some(ticket) = ticket.filter(Ticket::is_valid) else {
+            self.ask_for_ticket();
+            return Step::Idle(None);
+        };
+        self.send(ticket, now).await
+    }
+
+    /// Requests that may be under way: one while it is not known whether they get through.
+    fn allowed(&self) -> usize {
+        match self.standing.trouble() {
+            Some(_) => 1,
+            None => self.concurrency.allowed(),
+        }
+    }
+
+    fn ask_for_ticket(&mut self) {
+        if self.ticket_wanted {
+            return;
+        }
+        self.ticket_wanted = true;
+        let pixel = Arc::clone(&self.pixel);
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Done::Ticket(None),
+                ticket = pixel.ticket() => Done::Ticket(Some(ticket)),
+            }
+        });
+    }
+
+    async fn send(&mut self, ticket: Ticket, now: Instant) -> Step {
+        let parts = match self.next_parts(&ticket, now).await {
+            Ok(Some(parts)) => parts,
+            Ok(None) => return Step::Went,
+            Err(error) => {
+                self.store_failed(&error);
+                return Step::Went;
+            }
+        };
+        let events = parts.next().len();
+        let request = Request {
+            sync: self.sync.clone(),
+            queue: self.queue.clone(),
+            graph: Arc::clone(&self.graph),
+            pixel: Arc::clone(&self.pixel),
+            ticket,
+            parts,
+            stop: self.stop.clone(),
+            abandon: self.abandon.clone(),
+        };
+        self.requests += 1;
+        self.tasks
+            .spawn(async move { Done::Answered(Box::new(request.run().await)) });
+        Step::Sent(events)
+    }
+
+    async fn read_token(&mut self) {
+        let Some(file) = &mut self.token_file else {
+            return;
+        };
+        let Some(token) = file.changed().await else {
+            return;
+        };
+        match self.graph.set_token(&token) {
+            Ok(()) => {
+                info!(sync = %self.sync, "the access token file has changed; the new token is used");
+                self.redactor = redactor(&token, self.app_secret.as_ref());
+                self.standing.hopes(Instant::now());
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                warn!(sync = %self.sync, error, "the access token file has changed; the old token is kept");
+            }
+        }
+    }
+
+    /// The moment to look again: the given one, or an earlier one that something else needs.
+    fn wake(&self, until: Option<Instant>) -> Option<Instant> {
+        // A token file is read before each request; by itself only where a new token is waited for.
+        let token = self
+            .token_file
+            .as_ref()
+            .filter(|_| matches!(self.standing.trouble(), Some(Trouble::Fix(_))))
+            .map(TokenFile::next);
+        [until, token, self.streak_ends].into_iter().flatten().min()
+    }
+}
+
+fn redactor(token: &SecretString, app_secret: Option<&SecretString>) -> Redactor {
+    Redactor::new([token.clone()].into_iter().chain(app_secret.cloned()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! What a lane writes to the store, and what it does while the store cannot write.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use crate::deliver::backoff::Backoff;
+use crate::queue::StoreError;
+use crate::queue::settle::Settlement;
+
+use super::{Done, Lane, Step};
+
+/// Between tries of a store that failed.
+const STORE: Backoff = Backoff::new(
+    Duration::from_secs(1),
+    Duration::from_secs(15),
+    Duration::from_secs(15),
+);
+
+impl Lane {
+    /// Writes settlements that could not be written. Tells what to do meanwhile.
+    pub(super) fn mind_store(&mut self, now: Instant) -> Option<Step> {
+        let next = self.store_next?;
+        if next > now {
+            return Some(Step::Idle(Some(next)));
+        }
+        let Some(settlement) = self.unsettled.pop_front() else {
+            self.store_next = None;
+            return None;
+        };
+        // Until it is written, or the next try is due.
+        self.store_next = Some(now + STORE.bound(self.store_failures));
+        self.settle(settlement);
+        Some(Step::Went)
+    }
+
+    pub(super) fn settlement(&self) -> Settlement {
+        Settlement {
+            sync: self.sync.clone(),
+            delivery: None,
+            answer: None,
+            ends: Vec::new(),
+            release: Vec::new(),
+        }
+    }
+
+    pub(super) fn settle(&mut self, settlement: Settlement) {
+        let queue = self.queue.clone();
+        self.tasks.spawn(async move {
+            let result = queue.settle(settlement.clone()).await;
+            Done::Settled(settlement, result)
+        });
+    }
+
+    pub(super) fn settled(&mut self, settlement: Settlement, result: Result<(), StoreError>) {
+        match result {
+            Ok(()) => {
+                if self.store_failures > 0 {
+                    info!(sync = %self.sync, "the store takes settlements again");
+                }
+                self.store_failures = 0;
+                self.store_next = (!self.unsettled.is_empty()).then(Instant::now);
+            }
+            Err(error) => {
+                self.unsettled.push_back(settlement);
+                self.store_failed(&error);
+            }
+        }
+    }
+
+    pub(super) fn store_failed(&mut self, error: &StoreError) {
+        if matches!(error, StoreError::Closed) {
+            self.stop.cancel();
+            return;
+        }
+        self.store_failures = self.store_failures.saturating_add(1);
+        self.store_next = Some(Instant::now() + STORE.bound(self.store_failures));
+        if self.store_failures == 1 {
+            let error: &dyn std::error::Error = error;
+            error!(sync = %self.sync, error, "the store failed; nothing is sent until it is well");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! How a lane describes itself to the operator.
+
+use tokio::time::Instant;
+
+use crate::clock::UnixMillis;
+use crate::deliver::limit::{Gate, Standstill};
+use crate::telemetry::metrics::LaneState;
+
+use super::Lane;
+use super::standing::Trouble;
+use super::status::LaneStatus;
+
+impl Lane {
+    /// Shows how the lane stands.
+    pub(super) fn show(&self) {
+        let (state, reason, next) = self.describe();
+        let next_try = next.map(|next| self.on_the_clock(next));
+        let changed = self.status.send_if_modified(|status| {
+            let changed = status.state != state;
+            let next = LaneStatus {
+                state,
+                since: if changed {
+                    self.clock.now()
+                } else {
+                    status.since
+                },
+                reason,
+                next_try,
+                in_flight: self.requests,
+                concurrency: self.allowed(),
+            };
+            let differs = *status != next;
+            *status = next;
+            // Whoever waits for a change sees each; what is told twice is told once.
+            differs
+        });
+        if changed {
+            self.metrics.lane_state(&self.sync, state);
+        }
+    }
+
+    fn describe(&self) -> (LaneState, Option<String>, Option<Instant>) {
+        let next = self.standing.next(Instant::now());
+        match self.standing.trouble() {
+            Some(Trouble::Fix(fix)) => {
+                return (LaneState::paused, Some(fix.as_str().to_owned()), next);
+            }
+            Some(Trouble::Refusing((code, sub_code))) => {
+                let reason = format!(
+                    "Meta refuses one event after the other (code {}, sub-code {})",
+                    number(code),
+                    number(sub_code)
+                );
+                return (LaneState::paused, Some(reason), next);
+            }
+            Some(Trouble::Failing) | None => {}
+        }
+        let held = match *self.pixel.gate().borrow() {
+            Gate::Held(why, until) => Some((why, Some(until))),
+            Gate::Probing(why) => Some((why, None)),
+            Gate::Open => None,
+        };
+        if let Some((why, until)) = held {
+            let (state, reason) = match why {
+                Standstill::Blocked => (
+                    LaneState::blocked,
+                    "Meta has blocked the account for a while",
+                ),
+                Standstill::Throttled => (LaneState::throttled, "Meta's rate limit is reached"),
+                Standstill::Usage => (
+                    LaneState::throttled,
+                    "nearly all of Meta's rate limit is used up",
+                ),
+            };
+            return (state, Some(reason.to_owned()), until);
+        }
+        if self.store_failures > 0 {
+            let reason = "the store failed".to_owned();
+            return (LaneState::backing_off, Some(reason), self.store_next);
+        }
+        if self.standing.trouble().is_some() {
+            let reason = "Meta cannot be reached or fails".to_owned();
+            return (LaneState::backing_off, Some(reason), next);
+        }
+        let state = if self.enabled {
+            LaneState::running
+        } else {
+            LaneState::draining
+        };
+        (state, None, None)
+    }
+
+    fn on_the_clock(&self, moment: Instant) -> UnixMillis {
+        let wait = moment.saturating_duration_since(Instant::now());
+        self.clock.now().plus(wait)
+    }
+}
+
+fn number(code: Option<i64>) -> String {
+    code.map_or_else(|| "none".to_owned(), |code| code.to_string())
+}

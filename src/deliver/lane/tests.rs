@@ -1,0 +1,249 @@
+//! A lane between a real queue and the simulated Graph endpoint.
+//!
+//! The clock of tokio stands still and moves only when a test says so: a blocking task that never
+//! ends keeps tokio from moving it by itself while the queue's thread works.
+
+mod isolation;
+mod pace;
+mod standstill;
+mod stop;
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::clock::{TestClock, UnixMillis};
+use crate::config::load;
+use crate::deliver::{self, limit::Gate};
+use crate::map::payload::{Fingerprint, Payload};
+use crate::outcome::Reason;
+use crate::queue::dead::{DeadFilter, DeadLetter};
+use crate::sandbox::faults::Faults;
+use crate::sandbox::{self, Sandbox, SandboxConfig};
+use crate::sync::{Fate, Taken};
+
+use super::*;
+
+const NOW: i64 = 1_790_000_000;
+const WEEK: i64 = 7 * 24 * 3600;
+const SMITH: &str = "62a14e44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f";
+
+/// Keeps the clock of tokio still until it is dropped.
+struct StillTime(Option<mpsc::SyncSender<()>>);
+
+/// Lanes, their queue and their Meta.
+struct Rig {
+    sandbox: Sandbox,
+    queue: Queue,
+    lanes: Vec<Lane>,
+    clock: Arc<TestClock>,
+    folder: TempDir,
+    server: JoinSet<std::io::Result<()>>,
+    still: StillTime,
+    pushed: usize,
+}
+
+impl StillTime {
+    fn hold() -> Self {
+        tokio::time::pause();
+        let (release, released) = mpsc::sync_channel::<()>(1);
+        drop(tokio::task::spawn_blocking(move || released.recv().is_ok()));
+        Self(Some(release))
+    }
+}
+
+impl Rig {
+    /// One lane, without limits of its own.
+    async fn one() -> Self {
+        Self::with("").await
+    }
+
+    /// One lane, with further lines for its `delivery` table.
+    async fn with(delivery: &str) -> Self {
+        Self::syncs(&format!(
+            r#"
+            [sync.web]
+            pixel_id = "11"
+            access_token = "token-1"
+            delivery = {{ requests_per_second = "unlimited", {delivery} }}
+            "#
+        ))
+        .await
+    }
+
+    /// Lanes as configured.
+    async fn syncs(syncs: &str) -> Self {
+        let still = StillTime::hold();
+        let clock = Arc::new(TestClock::at(UnixMillis::from_seconds(NOW)));
+        let sandbox = Sandbox::new(SandboxConfig {
+            tokens: vec!["token-1".to_owned(), "token-2".to_owned()],
+            clock: clock.clone(),
+            ..SandboxConfig::default()
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut server = JoinSet::new();
+        let shutdown = CancellationToken::new();
+        server.spawn(sandbox::serve(listener, sandbox.clone(), shutdown));
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            r#"
+            ingest.allow_unauthenticated = true
+            queue.path = "{}"
+            meta.url = "http://{address}"
+            {syncs}
+            "#,
+            folder.path().join("store").display()
+        );
+        let config = load::from_toml(&text, &[]).unwrap();
+        let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
+        let queue = Queue::open(&config.queue, &names, clock.clone()).unwrap();
+        let shared: Arc<dyn Clock> = clock.clone();
+        let metrics = Arc::new(Metrics::new());
+        let (lanes, _) = deliver::lanes(&config, &queue, &shared, &metrics).unwrap();
+        Self {
+            sandbox,
+            queue,
+            lanes,
+            clock,
+            folder,
+            server,
+            still,
+            pushed: 0,
+        }
+    }
+
+    fn faults(&self, text: &str) {
+        self.sandbox.set_faults(Faults::parse(text).unwrap());
+    }
+
+    /// Queues an event of each name for the first lane; their ids are numbers, counted from 1.
+    async fn push(&mut self, names: &[&str]) {
+        let sync = self.lanes[0].sync().clone();
+        self.push_for(&sync, names).await;
+    }
+
+    async fn push_many(&mut self, events: usize) {
+        self.push(&vec!["Lead"; events]).await;
+    }
+
+    async fn push_for(&mut self, sync: &SyncName, names: &[&str]) {
+        let mut taken = Vec::new();
+        for name in names {
+            self.pushed += 1;
+            let id = self.pushed.to_string();
+            let json = serde_json::json!({"event_name": name, "event_time": NOW - 60,
+                "event_id": id, "action_source": "other", "user_data": {"em": [SMITH]}});
+            taken.push(Taken {
+                sync: sync.clone(),
+                fate: Fate::Mapped(Payload {
+                    json: json.to_string().into_bytes(),
+                    event_name: (*name).into(),
+                    fingerprint: Fingerprint::new(&id, sync.as_str(), name, ""),
+                    deadline: NOW - 60 + WEEK,
+                }),
+            });
+        }
+        self.queue.push(taken).await.unwrap();
+    }
+
+    /// Lets the first lane do what can be done now. Tells when it wants to go on.
+    async fn settle(&mut self) -> Option<Instant> {
+        settle(&mut self.lanes[0]).await
+    }
+
+    /// Lets the first lane go on until the endpoint has so many calls in hand.
+    async fn settle_until_in_flight(&mut self, calls: u64) {
+        let lane = &mut self.lanes[0];
+        loop {
+            let Step::Idle(_) = lane.step().await else {
+                continue;
+            };
+            if lane.requests > 0 && lane.tasks.len() == lane.requests {
+                break;
+            }
+            if let Some(done) = lane.tasks.join_next().await {
+                lane.take(done);
+            }
+        }
+        self.sandbox
+            .wait_until(|stats| stats.in_flight >= calls)
+            .await;
+    }
+
+    /// Moves both clocks.
+    async fn pass(&self, duration: Duration) {
+        self.clock.advance(duration);
+        tokio::time::advance(duration).await;
+    }
+
+    /// Moves both clocks to the moment that the lane waits for.
+    async fn pass_until(&self, moment: Option<Instant>) {
+        let moment = moment.expect("the lane waits for a moment");
+        self.pass(moment.saturating_duration_since(Instant::now()))
+            .await;
+    }
+
+    /// Waits past the time in which small batches fill.
+    async fn fill(&self) {
+        self.pass(Duration::from_secs(1)).await;
+    }
+
+    fn state(&self) -> LaneState {
+        self.lanes[0].status().borrow().state
+    }
+
+    fn calls(&self) -> u64 {
+        self.sandbox.stats().requests
+    }
+
+    fn queued(&self) -> u64 {
+        self.queue.totals()[self.lanes[0].sync()].queued
+    }
+
+    fn ended(&self, reason: Reason) -> u64 {
+        let totals = self.queue.totals();
+        let ended = &totals[self.lanes[0].sync()].ended;
+        ended.get(&reason).copied().unwrap_or(0)
+    }
+
+    async fn dead(&self) -> Vec<DeadLetter> {
+        self.queue
+            .dead(&DeadFilter::default(), 0, 10_000)
+            .await
+            .unwrap()
+    }
+
+    /// Asserts that every event ended or is queued, none was sent in vain and no limit was broken.
+    fn assert_sound(&self) {
+        for totals in self.queue.totals().values() {
+            let ended: u64 = totals.ended.values().sum();
+            assert_eq!(totals.taken + totals.dead_retried, ended + totals.queued);
+        }
+        let stats = self.sandbox.stats();
+        assert_eq!(stats.early_calls, 0);
+        assert!(stats.largest_batch <= 1000);
+        assert!(stats.largest_body <= 1 << 20);
+    }
+}
+
+/// Lets a lane do what can be done at this moment.
+async fn settle(lane: &mut Lane) -> Option<Instant> {
+    loop {
+        let Step::Idle(until) = lane.step().await else {
+            continue;
+        };
+        let held = *lane.gate.borrow() != Gate::Open;
+        let waiting = usize::from(lane.ticket_wanted && held);
+        if lane.tasks.len() == waiting {
+            return until;
+        }
+        if let Some(done) = lane.tasks.join_next().await {
+            lane.take(done);
+        }
+    }
+}

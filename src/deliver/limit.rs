@@ -1,0 +1,360 @@
+//! When the next request to a pixel may go out.
+//!
+//! Meta's limits are per account, so every sync with the same pixel id shares one [`Pixel`]: its
+//! requests and events per second (the stricter setting counts), its standstills after Meta refused
+//! or is about to refuse for reasons of rate, and the single request that probes whether a standstill
+//! is over. Waits are told by governor and slept with tokio, so that time can stand still in tests.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::config::Rate;
+
+/// Usage of a rate limit, in percent, above which requests are spread out.
+pub const SLOW_ABOVE: f64 = 75.0;
+/// Usage of a rate limit, in percent, from which on no request goes out for a while.
+pub const STOP_FROM: f64 = 95.0;
+
+/// The gap between requests at the upper end of the slow range.
+const SLOWEST_PACE: Duration = Duration::from_secs(5);
+/// The standstill at high usage, where Meta names none.
+const USAGE_WAIT: Duration = Duration::from_secs(60);
+/// The first standstill after Meta blocked the account; each further one is twice as long.
+const FIRST_BLOCK: Duration = Duration::from_secs(3600);
+/// The longest standstill after a block, where Meta names none.
+const LONGEST_BLOCK: Duration = Duration::from_secs(6 * 3600);
+/// The longest standstill that Meta may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// The shortest standstill after a refusal.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// Most events in one request.
+const MOST_EVENTS: u32 = 1000;
+
+/// Why no request may go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standstill {
+    /// Nearly all of a rate limit is used up.
+    Usage,
+    /// A rate limit was reached.
+    Throttled,
+    /// The account is blocked for a while.
+    Blocked,
+}
+
+/// Whether requests may go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// They may.
+    Open,
+    /// They may not, until this moment; then one may probe.
+    Held(Standstill, Instant),
+    /// One is under way that probes whether the standstill is over.
+    Probing(Standstill),
+}
+
+/// Requests and events per second; absent: unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// Requests per second.
+    pub requests: Option<Rate>,
+    /// Events per second.
+    pub events: Option<Rate>,
+}
+
+impl Rates {
+    /// The stricter of each.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        Self {
+            requests: slower(self.requests, other.requests),
+            events: slower(self.events, other.events),
+        }
+    }
+}
+
+/// One pixel's limits, shared by the lanes that deliver to it.
+#[derive(Debug)]
+pub struct Pixel {
+    gate: watch::Sender<Gate>,
+    requests: Option<Limiter>,
+    events: Option<Limiter>,
+    most_events: NonZeroU32,
+    pacing: Mutex<Pacing>,
+    // Fair: whoever waited longest is next.
+    turn: tokio::sync::Mutex<()>,
+    events_turn: tokio::sync::Mutex<()>,
+}
+
+/// Leave to send one request.
+#[derive(Debug)]
+pub struct Ticket {
+    pixel: Arc<Pixel>,
+    probe: Option<Standstill>,
+}
+
+#[derive(Debug, Default)]
+struct Pacing {
+    gap: Duration,
+    last: Option<Instant>,
+    blocks: u32,
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Duration>>;
+
+impl Pixel {
+    /// Begins with an open gate and unused limits.
+    pub fn new(rates: Rates) -> Arc<Self> {
+        let most_events = rates
+            .events
+            .map_or(MOST_EVENTS, |rate| whole(rate).min(MOST_EVENTS));
+        let most_events = NonZeroU32::new(most_events).unwrap_or(NonZeroU32::MIN);
+        Arc::new(Self {
+            gate: watch::Sender::new(Gate::Open),
+            // Requests are spread evenly: no burst.
+            requests: limiter(rates.requests, NonZeroU32::MIN),
+            events: limiter(rates.events, most_events),
+            most_events,
+            pacing: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            events_turn: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Most events that one request may carry: those of a second, at least one.
+    pub fn most_events(&self) -> usize {
+        self.most_events.get() as usize
+    }
+
+    /// Shows the gate, and its changes.
+    pub fn gate(&self) -> watch::Receiver<Gate> {
+        self.gate.subscribe()
+    }
+
+    /// Waits until a request may go out.
+    pub async fn ticket(self: &Arc<Self>) -> Ticket {
+        let _turn = self.turn.lock().await;
+        loop {
+            let ticket = self.pass_gate().await;
+            let Some(wait) = self.wait_for_request() else {
+                return ticket;
+            };
+            // A probe that waits is no probe: the gate is passed anew.
+            drop(ticket);
+            sleep(wait).await;
+        }
+    }
+
+    /// Waits until so many events may go out.
+    pub async fn events(&self, number: usize) {
+        let Some(limiter) = &self.events else { return };
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let Some(number) = NonZeroU32::new(number.min(self.most_events.get())) else {
+            return;
+        };
+        let _turn = self.events_turn.lock().await;
+        // No more than a burst is asked for, so that the outer result is never an error.
+        while let Ok(Err(not_until)) = limiter.check_n(number) {
+            sleep(not_until.wait_time_from(TokioClock::instant(limiter.clock()))).await;
+        }
+    }
+
+    /// Lets no request out for the given time, within bounds. A longer standstill stays. Gives its end.
+    pub fn hold(&self, why: Standstill, wait: Option<Duration>) -> Instant {
+        let wait = match why {
+            Standstill::Usage | Standstill::Throttled => wait.unwrap_or(USAGE_WAIT),
+            Standstill::Blocked => {
+                let mut pacing = self.pacing();
+                let block = FIRST_BLOCK.saturating_mul(1 << pacing.blocks.min(8));
+                pacing.blocks = pacing.blocks.saturating_add(1);
+                block.min(LONGEST_BLOCK).max(wait.unwrap_or_default())
+            }
+        };
+        let mut until = Instant::now() + wait.clamp(SHORTEST_WAIT, LONGEST_WAIT);
+        self.gate.send_modify(|gate| {
+            let mut worst = why;
+            if let Gate::Held(standing, end) = *gate {
+                worst = worst.max(standing);
+                until = until.max(end);
+            }
+            *gate = Gate::Held(worst, until);
+        });
+        until
+    }
+
+    /// Takes note of the largest usage that an answer's headers tell, and of the wait they ask for.
+    pub fn used(&self, percent: f64, wait: Option<Duration>) {
+        let share = ((percent - SLOW_ABOVE) / (STOP_FROM - SLOW_ABOVE)).clamp(0.0, 1.0);
+        self.pacing().gap = SLOWEST_PACE.mul_f64(share);
+        if percent >= STOP_FROM {
+            self.hold(Standstill::Usage, wait);
+        }
+    }
+
+    /// Waits while the gate is held.
+    async fn pass_gate(self: &Arc<Self>) -> Ticket {
+        let mut gate = self.gate();
+        loop {
+            let seen = *gate.borrow_and_update();
+            match seen {
+                Gate::Open => return self.pass(None),
+                Gate::Held(why, until) if until <= Instant::now() => {
+                    let probe = self.gate.send_if_modified(|gate| {
+                        let ours = *gate == seen;
+                        if ours {
+                            *gate = match why {
+                                Standstill::Usage => Gate::Open,
+                                Standstill::Throttled | Standstill::Blocked => Gate::Probing(why),
+                            };
+                        }
+                        ours
+                    });
+                    if probe {
+                        return self.pass(Some(why).filter(|why| *why != Standstill::Usage));
+                    }
+                }
+                Gate::Held(_, until) => {
+                    // Whichever comes first; the loop looks again either way.
+                    tokio::select! {
+                        () = sleep_until(until) => {}
+                        _ = gate.changed() => {}
+                    }
+                }
+                Gate::Probing(_) => {
+                    // The sender lives as long as `self`, so that this only ends with a change.
+                    let _closed = gate.changed().await.is_err();
+                }
+            }
+        }
+    }
+
+    fn pass(self: &Arc<Self>, probe: Option<Standstill>) -> Ticket {
+        Ticket {
+            pixel: Arc::clone(self),
+            probe,
+        }
+    }
+
+    /// Counts a request, or tells how long to wait for one.
+    fn wait_for_request(&self) -> Option<Duration> {
+        let mut pacing = self.pacing();
+        let now = Instant::now();
+        if let Some(last) = pacing.last {
+            let gap = (last + pacing.gap).saturating_duration_since(now);
+            if !gap.is_zero() {
+                return Some(gap);
+            }
+        }
+        if let Some(limiter) = &self.requests
+            && let Err(not_until) = limiter.check()
+        {
+            return Some(not_until.wait_time_from(TokioClock::instant(limiter.clock())));
+        }
+        pacing.last = Some(now);
+        None
+    }
+
+    fn pacing(&self) -> MutexGuard<'_, Pacing> {
+        self.pacing.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Ticket {
+    /// Whether the request probes if a standstill is over, and so should be small.
+    pub fn is_probe(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    /// Whether the request may still go out: no standstill began since leave was given.
+    pub fn is_valid(&self) -> bool {
+        let gate = *self.pixel.gate.borrow();
+        match self.probe {
+            None => gate == Gate::Open,
+            Some(why) => gate == Gate::Probing(why),
+        }
+    }
+
+    /// The answer was not about rates: a standstill that was probed is over.
+    pub fn passed(mut self) {
+        if self.probe.take().is_some() {
+            self.pixel.pacing().blocks = 0;
+            self.replace_probing(Gate::Open);
+        }
+    }
+
+    fn replace_probing(&self, next: Gate) {
+        self.pixel.gate.send_if_modified(|gate| {
+            let probing = matches!(gate, Gate::Probing(_));
+            if probing {
+                *gate = next;
+            }
+            probing
+        });
+    }
+}
+
+impl Drop for Ticket {
+    /// A probe that learnt nothing leaves it to the next request to probe.
+    fn drop(&mut self) {
+        if let Some(why) = self.probe {
+            self.replace_probing(Gate::Held(why, Instant::now()));
+        }
+    }
+}
+
+/// Tells governor the time as tokio sees it.
+#[derive(Clone, Debug)]
+struct TokioClock {
+    start: Instant,
+}
+
+impl TokioClock {
+    fn instant(clock: &Self) -> Duration {
+        clock.start.elapsed()
+    }
+}
+
+impl Clock for TokioClock {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        Self::instant(self)
+    }
+}
+
+fn limiter(rate: Option<Rate>, burst: NonZeroU32) -> Option<Limiter> {
+    // A period of less than a nanosecond is no limit.
+    let period = Duration::from_secs_f64(1.0 / rate?.per_second());
+    let quota = Quota::with_period(period)?.allow_burst(burst);
+    let clock = TokioClock {
+        start: Instant::now(),
+    };
+    Some(RateLimiter::direct_with_clock(quota, clock))
+}
+
+fn slower(one: Option<Rate>, other: Option<Rate>) -> Option<Rate> {
+    match (one, other) {
+        (Some(one), Some(other)) if other < one => Some(other),
+        (one, other) => one.or(other),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and a rate is positive"
+)]
+fn whole(rate: Rate) -> u32 {
+    rate.per_second() as u32
+}
+
+#[cfg(test)]
+#[path = "limit/tests.rs"]
+mod tests;

@@ -1,0 +1,199 @@
+//! What the headers of an answer say of rate limits.
+//!
+//! Pure. Meta's usage headers hold JSON (Marketing API: Rate Limiting). Percentages are of a limit
+//! at which calls are refused; `estimated_time_to_regain_access` is in minutes, and
+//! `reset_time_duration` in seconds. What cannot be read counts as absent.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// The headers that are read.
+pub const HEADERS: [&str; 4] = [
+    "x-app-usage",
+    "x-business-use-case-usage",
+    "x-ad-account-usage",
+    "retry-after",
+];
+
+/// Limits of `x-business-use-case-usage` that do not bind this program's calls.
+const OTHER_USE_CASES: [&str; 6] = [
+    "ads_insights",
+    "instagram",
+    "leadgen",
+    "messenger",
+    "pages",
+    "whatsapp",
+];
+
+/// How much of each limit is used up, and how long to wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Percent of the app's limit.
+    pub app: Option<f64>,
+    /// Percent of the business use case's limit.
+    pub business: Option<f64>,
+    /// Percent of the ad account's limit.
+    pub ad_account: Option<f64>,
+    /// Until access is regained or a limit is reset.
+    pub regain: Option<Duration>,
+    /// `Retry-After`, where it is a number of seconds.
+    pub retry_after: Option<Duration>,
+}
+
+impl Usage {
+    /// Reads headers, given as name in lower case and value.
+    pub fn read<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut usage = Self::default();
+        for (name, value) in headers {
+            match name {
+                "x-app-usage" => usage.app = json(value).as_ref().and_then(highest_figure),
+                "x-business-use-case-usage" => usage.read_business(value),
+                "x-ad-account-usage" => usage.read_ad_account(value),
+                "retry-after" => {
+                    usage.retry_after = value.trim().parse().ok().map(Duration::from_secs);
+                }
+                _ => {}
+            }
+        }
+        usage
+    }
+
+    /// The largest share of a limit that is used up, in percent.
+    pub fn highest(&self) -> f64 {
+        [self.app, self.business, self.ad_account]
+            .into_iter()
+            .flatten()
+            .fold(0.0, f64::max)
+    }
+
+    /// The longest wait that a header asks for; `None` where none does.
+    pub fn wait(&self) -> Option<Duration> {
+        [self.regain, self.retry_after]
+            .into_iter()
+            .flatten()
+            .filter(|wait| !wait.is_zero())
+            .max()
+    }
+
+    fn read_business(&mut self, value: &str) {
+        let Some(Value::Object(accounts)) = json(value) else {
+            return;
+        };
+        for entry in accounts.values().filter_map(Value::as_array).flatten() {
+            let use_case = entry.get("type").and_then(Value::as_str);
+            if use_case.is_some_and(|name| OTHER_USE_CASES.contains(&name)) {
+                continue;
+            }
+            self.business = larger(self.business, highest_figure(entry));
+            let minutes = entry
+                .get("estimated_time_to_regain_access")
+                .and_then(number);
+            self.regain_in(minutes.map(|minutes| minutes * 60.0));
+        }
+    }
+
+    fn read_ad_account(&mut self, value: &str) {
+        let Some(account) = json(value) else { return };
+        self.ad_account = account.get("acc_id_util_pct").and_then(number);
+        self.regain_in(account.get("reset_time_duration").and_then(number));
+    }
+
+    fn regain_in(&mut self, seconds: Option<f64>) {
+        let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        self.regain = self.regain.max(wait);
+    }
+}
+
+fn json(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok()
+}
+
+/// The largest of the three figures that Meta keeps for an app or a use case.
+fn highest_figure(figures: &Value) -> Option<f64> {
+    ["call_count", "total_cputime", "total_time"]
+        .into_iter()
+        .map(|name| figures.get(name).and_then(number))
+        .fold(None, larger)
+}
+
+fn number(value: &Value) -> Option<f64> {
+    value
+        .as_f64()
+        .or_else(|| value.as_str()?.trim().parse().ok())
+        .filter(|number: &f64| number.is_finite() && *number >= 0.0)
+}
+
+fn larger(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.max(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const APP: &str = r#"{"call_count":28,"total_cputime":25,"total_time":31}"#;
+    const BUSINESS: &str = r#"{"1":[{"type":"ads_insights","call_count":99,
+        "estimated_time_to_regain_access":50},{"type":"ads_management","call_count":95,
+        "total_cputime":20,"total_time":20,"estimated_time_to_regain_access":19}]}"#;
+    const ACCOUNT: &str =
+        r#"{"acc_id_util_pct":9.67,"reset_time_duration":100,"ads_api_access_tier":"x"}"#;
+
+    #[test]
+    fn each_header_is_read_in_its_own_unit() {
+        let usage = Usage::read([
+            ("x-app-usage", APP),
+            ("x-business-use-case-usage", BUSINESS),
+            ("x-ad-account-usage", ACCOUNT),
+            ("retry-after", " 7 "),
+        ]);
+        assert_eq!(usage.app, Some(31.0));
+        assert_eq!(usage.business, Some(95.0));
+        assert_eq!(usage.ad_account, Some(9.67));
+        assert_eq!(usage.regain, Some(Duration::from_secs(19 * 60)));
+        assert_eq!(usage.retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(usage.wait(), Some(Duration::from_secs(19 * 60)));
+        assert!((usage.highest() - 95.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn the_longest_wait_that_is_not_zero_counts() {
+        let account = |seconds: u32| format!(r#"{{"reset_time_duration":{seconds}}}"#);
+        let cases = [
+            (account(100), "7", Some(100)),
+            (account(0), "7", Some(7)),
+            (account(5), "7", Some(7)),
+            (account(0), "0", None),
+            ("nonsense".to_owned(), "Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ];
+        for (account, retry_after, seconds) in cases {
+            let headers = [
+                ("x-ad-account-usage", account.as_str()),
+                ("retry-after", retry_after),
+            ];
+            let wait = Usage::read(headers).wait();
+            assert_eq!(wait, seconds.map(Duration::from_secs), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_counts_as_absent() {
+        let values = [
+            "",
+            "null",
+            "[]",
+            "{}",
+            "7",
+            r#"{"1":{"call_count":9}}"#,
+            r#"{"1":[null,7]}"#,
+            r#"{"call_count":"many","acc_id_util_pct":-3,"reset_time_duration":1e300}"#,
+        ];
+        for value in values {
+            let usage = Usage::read(HEADERS[..3].iter().map(|name| (*name, value)));
+            assert_eq!(usage, Usage::default(), "{value}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Where a conversion took place, and how long Meta takes it.
+
+use crate::clock::UnixMillis;
+use crate::config::{ActionSource, AppConfig, MetaActionSource};
+use crate::event::Event;
+use crate::map::app_data::Device;
+use crate::map::record::Source;
+use crate::outcome::Reason;
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// How long after an event Meta takes it, in seconds (Meta: Server Event Parameters).
+pub(super) const fn window(source: MetaActionSource) -> i64 {
+    match source {
+        MetaActionSource::PhysicalStore => 62 * DAY,
+        _ => 7 * DAY,
+    }
+}
+
+/// What was decided about one event.
+pub(super) struct Decided<'a> {
+    pub(super) source: MetaActionSource,
+    /// What the app event says of its device; only for `app`.
+    pub(super) device: Option<Device>,
+    /// What gave the source.
+    pub(super) from: Source<'a>,
+}
+
+/// Decides where an event took place.
+///
+/// An expression that finds nothing leaves the choice to `auto`. So does `app` for an event whose
+/// device is not known well enough, rather than sink it with an incomplete `extinfo`.
+pub(super) fn decide<'a, 'e: 'a>(
+    wanted: &'a ActionSource,
+    event: &Event<'e>,
+    app: Option<&AppConfig>,
+    has_page: bool,
+) -> Result<Decided<'a>, Reason> {
+    let device = || app.and_then(|app| Device::of(event, app));
+    let (source, from) = match wanted {
+        ActionSource::Auto => (None, Source::made()),
+        ActionSource::Fixed(source) => (Some(*source), Source::made()),
+        ActionSource::From(expr) => match expr.first(event) {
+            None => (None, Source::made()),
+            Some(found) => {
+                let text = found.value.text().unwrap_or_default();
+                let source = MetaActionSource::parse(&text.trim().to_ascii_lowercase());
+                let source = source.filter(|source| can_be_mapped(*source));
+                let source = source.ok_or(Reason::ActionSourceUnknown)?;
+                (Some(source), Source::found(&found))
+            }
+        },
+    };
+    let (source, device) = match source {
+        Some(MetaActionSource::App) | None => {
+            automatic(event, device(), has_page, source.is_some())
+        }
+        Some(source) => (source, None),
+    };
+    Ok(Decided {
+        source,
+        device,
+        from,
+    })
+}
+
+/// Whether the fields that Meta requires of a source can be mapped. A business message needs the ids
+/// of a page and of a conversation, which have no place in an Amplitude event.
+pub(super) fn can_be_mapped(source: MetaActionSource) -> bool {
+    source != MetaActionSource::BusinessMessaging
+}
+
+fn automatic(
+    event: &Event<'_>,
+    device: Option<Device>,
+    has_page: bool,
+    wants_app: bool,
+) -> (MetaActionSource, Option<Device>) {
+    let is_web = has_page
+        || event
+            .field("platform")
+            .and_then(|platform| platform.as_str())
+            .is_some_and(|platform| platform.trim().eq_ignore_ascii_case("web"));
+    match device {
+        Some(device) if wants_app || !is_web => (MetaActionSource::App, Some(device)),
+        _ if is_web => (MetaActionSource::Website, None),
+        _ => (MetaActionSource::Other, None),
+    }
+}
+
+/// How far an event is allowed to lie in the future: clocks differ.
+const TOLERANCE_MILLIS: i64 = 60 * 1000;
+
+/// How long an event may take to arrive that was stamped hours ahead.
+const DELAY_MILLIS: i64 = 15 * 60 * 1000;
+
+/// Decides whether Meta takes an event of this moment, and gives the seconds to send.
+pub(super) fn check_time(
+    happened: UnixMillis,
+    source: MetaActionSource,
+    now: UnixMillis,
+) -> Result<i64, Reason> {
+    const HOUR: i64 = 60 * 60 * 1000;
+    let ahead = happened.0.saturating_sub(now.0);
+    // A template that reads UTC as US Pacific time puts an event 8 h ahead, 7 h in summer, less the
+    // time that it took to get here.
+    let trapped = [7, 8].into_iter().any(|hours| {
+        let trap = hours * HOUR;
+        (trap - DELAY_MILLIS..=trap + TOLERANCE_MILLIS).contains(&ahead)
+    });
+    if trapped {
+        return Err(Reason::TimeZoneTrap);
+    }
+    if ahead > TOLERANCE_MILLIS {
+        return Err(Reason::InFuture);
+    }
+    let seconds = happened.seconds().min(now.seconds());
+    if seconds < now.seconds() - window(source) {
+        return Err(Reason::TooOld);
+    }
+    Ok(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fields::AppField;
+    use crate::path::{Constant, Path, ValueExpr};
+
+    #[track_caller]
+    fn check(wanted: &ActionSource, event: &str, page: bool, expected: Result<&str, Reason>) {
+        let event = Event::decode(event.as_bytes()).unwrap();
+        let app = AppConfig {
+            fields: [(
+                AppField::BundleId,
+                ValueExpr {
+                    paths: Vec::new(),
+                    default: Some(Constant::new(&"com.example".into())),
+                },
+            )]
+            .into(),
+        };
+        let decided = decide(wanted, &event, Some(&app), page);
+        let is_app = decided
+            .as_ref()
+            .is_ok_and(|decided| decided.device.is_some());
+        assert_eq!(is_app, expected == Ok("app"));
+        assert_eq!(decided.map(|decided| decided.source.as_str()), expected);
+    }
+
+    const PHONE: &str = r#"{"platform":"iOS","os_version":"17.4"}"#;
+
+    #[test]
+    fn auto_goes_by_page_platform_and_device() {
+        let auto = ActionSource::Auto;
+        check(&auto, r#"{"platform":"Web"}"#, false, Ok("website"));
+        check(&auto, "{}", true, Ok("website"));
+        check(&auto, PHONE, false, Ok("app"));
+        check(&auto, PHONE, true, Ok("website"));
+        check(&auto, r#"{"platform":"iOS"}"#, false, Ok("other"));
+        check(&auto, "{}", false, Ok("other"));
+        let event = Event::decode(PHONE.as_bytes()).unwrap();
+        let decided = decide(&auto, &event, None, false).ok().unwrap();
+        assert_eq!(decided.source, MetaActionSource::Other);
+    }
+
+    #[test]
+    fn an_app_event_without_a_device_falls_back() {
+        let app = ActionSource::Fixed(MetaActionSource::App);
+        check(&app, PHONE, true, Ok("app"));
+        check(&app, "{}", true, Ok("website"));
+        check(&app, "{}", false, Ok("other"));
+    }
+
+    #[test]
+    fn an_expression_names_one_of_metas_values() {
+        let from = ActionSource::From(ValueExpr::path(
+            Path::parse("event_properties.channel").unwrap(),
+        ));
+        for (channel, expected) in [
+            ("physical_store", Ok("physical_store")),
+            (" Phone_Call ", Ok("phone_call")),
+            ("carrier pigeon", Err(Reason::ActionSourceUnknown)),
+            ("business_messaging", Err(Reason::ActionSourceUnknown)),
+            ("(none)", Ok("other")),
+        ] {
+            let event = format!("{{\"event_properties\":{{\"channel\":\"{channel}\"}}}}");
+            check(&from, &event, false, expected);
+        }
+    }
+
+    #[test]
+    fn the_window_depends_on_the_source() {
+        let now = UnixMillis(1_795_197_849_412);
+        let check = |millis_ago: i64, source, expected: Result<i64, Reason>| {
+            let happened = UnixMillis(now.0 - millis_ago);
+            let sent = check_time(happened, source, now);
+            assert_eq!(sent, expected, "{millis_ago} ms ago");
+        };
+        let web = MetaActionSource::Website;
+        let store = MetaActionSource::PhysicalStore;
+        let day = DAY * 1000;
+        let hour = 60 * 60 * 1000;
+        check(0, web, Ok(1_795_197_849));
+        check(7 * day, web, Ok(1_795_197_849 - 7 * DAY));
+        check(7 * day + 1000, web, Err(Reason::TooOld));
+        check(7 * day + 1000, store, Ok(1_795_197_849 - 7 * DAY - 1));
+        check(62 * day + 1000, store, Err(Reason::TooOld));
+        check(-1, web, Ok(1_795_197_849));
+        check(-60_000, web, Ok(1_795_197_849));
+        check(-60_001, web, Err(Reason::InFuture));
+        check(-8 * hour, web, Err(Reason::TimeZoneTrap));
+        check(-7 * hour, web, Err(Reason::TimeZoneTrap));
+        check(-8 * hour + 15 * 60_000, web, Err(Reason::TimeZoneTrap));
+        check(-8 * hour - 60_000, web, Err(Reason::TimeZoneTrap));
+        check(-8 * hour + 16 * 60_000, web, Err(Reason::InFuture));
+        check(-9 * hour, web, Err(Reason::InFuture));
+        check(i64::MIN + now.0 + 1, web, Err(Reason::InFuture));
+    }
+}

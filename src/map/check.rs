@@ -1,0 +1,216 @@
+//! What can be known to be wrong, or to look wrong, before the first event arrives.
+
+use std::collections::BTreeMap;
+
+use crate::config::fields::UserDataField;
+use crate::config::{
+    ActionSource, CustomValue, EventConfig, MetaActionSource, Mistake, Properties, SyncConfig,
+    SyncName, key_of,
+};
+use crate::map::action_source::can_be_mapped;
+use crate::map::custom_data::{self, Fit};
+use crate::map::rule;
+use crate::map::standard_event;
+use crate::map::{PURCHASE, REVENUE_EVENTS};
+
+/// Events that Amplitude's pages show under another name than they arrive with.
+const DISPLAY_NAMES: &[(&str, &str)] = &[
+    ("[Amplitude] Start Session", "session_start"),
+    ("[Amplitude] End Session", "session_end"),
+    ("[Amplitude] Revenue", "revenue_amount"),
+    ("[Amplitude] Revenue (Verified)", "verified_revenue"),
+    ("[Amplitude] Revenue (Unverified)", "unverified_revenue"),
+];
+
+/// Notes what would cost every event, or every event of a row.
+pub(super) fn mistakes(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<Mistake>) {
+    let key = format!("sync.{name}");
+    check_mapping(&key, sync, &sync.mapping, mistakes);
+    for (event_type, row) in rows(sync) {
+        let key = event_key(&key, event_type);
+        check_mapping(&key, sync, &row.mapping, mistakes);
+        if row
+            .send_as
+            .as_deref()
+            .is_some_and(|name| name.trim().is_empty())
+        {
+            let message = "found a blank name, expected Meta's event name";
+            mistakes.push(Mistake::new(format!("{key}.send_as"), message));
+        }
+        let purchase = row.send_as.as_deref().unwrap_or(event_type) == PURCHASE;
+        if !purchase || REVENUE_EVENTS.contains(&&**event_type) {
+            continue;
+        }
+        for (field, example) in [
+            ("value", "\"event_properties.total\""),
+            (
+                "currency",
+                "{ from = \"event_properties.currency\", default = \"USD\" }",
+            ),
+        ] {
+            if !has_source(field, sync, row) {
+                let message = format!(
+                    "missing, Meta refuses a Purchase without it; expected, for example, {example}"
+                );
+                mistakes.push(Mistake::new(format!("{key}.custom_data.{field}"), message));
+            }
+        }
+    }
+}
+
+/// Gives what looks wrong and may still be meant.
+pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
+    let key = format!("sync.{name}");
+    let mut warnings = Vec::new();
+    check_custom_names(&key, &sync.mapping.custom_data, &mut warnings);
+    let whole_sync = EventConfig::default();
+    check_user_agent(&key, sync, &whole_sync, &mut warnings);
+    if has_source("value", sync, &whole_sync) && !has_source("currency", sync, &whole_sync) {
+        let message = "missing beside value; a value without a currency is not sent";
+        warnings.push(Mistake::new(format!("{key}.custom_data.currency"), message));
+    }
+    for (event_type, row) in rows(sync) {
+        let key = event_key(&key, event_type);
+        check_custom_names(&key, &row.mapping.custom_data, &mut warnings);
+        if row.mapping.action_source.is_some() {
+            check_user_agent(&key, sync, row, &mut warnings);
+        }
+        if let Some((_, wire)) = DISPLAY_NAMES.iter().find(|(shown, _)| shown == event_type) {
+            let message =
+                format!("this is the name on Amplitude's pages; the event arrives as {wire:?}");
+            warnings.push(Mistake::new(&key, message));
+        }
+        let near = match &row.send_as {
+            Some(name) => {
+                standard_event::near(name).map(|near| (format!("{key}.send_as"), name, near))
+            }
+            None => {
+                standard_event::same_words(event_type).map(|near| (key.clone(), event_type, near))
+            }
+        };
+        if let Some((key, name, near)) = near {
+            let message = format!(
+                "found {name:?}, which is a custom event; is Meta's standard event {near:?} meant?"
+            );
+            warnings.push(Mistake::new(key, message));
+        }
+        let own_value = row.mapping.custom_data.contains_key("value");
+        if own_value
+            && !has_source("currency", sync, row)
+            && row.send_as.as_deref() != Some(PURCHASE)
+        {
+            let message = "missing beside value; a value without a currency is not sent";
+            warnings.push(Mistake::new(format!("{key}.custom_data.currency"), message));
+        }
+    }
+    warnings
+}
+
+fn check_mapping(
+    key: &str,
+    sync: &SyncConfig,
+    mapping: &crate::config::MappingConfig,
+    mistakes: &mut Vec<Mistake>,
+) {
+    match &mapping.action_source {
+        Some(ActionSource::Fixed(MetaActionSource::App)) if sync.app.is_none() => {
+            let message = "found \"app\", which needs the table [sync.<name>.app]";
+            mistakes.push(Mistake::new(format!("{key}.action_source"), message));
+        }
+        Some(ActionSource::Fixed(source)) if !can_be_mapped(*source) => {
+            let message = format!(
+                "found \"{}\", whose page and conversation ids have no place in an Amplitude event",
+                source.as_str()
+            );
+            mistakes.push(Mistake::new(format!("{key}.action_source"), message));
+        }
+        Some(ActionSource::From(expr)) => {
+            let default = expr.default.as_ref().map(crate::path::Constant::json);
+            let text = default.and_then(|default| default.text());
+            let known = text.as_deref().map(MetaActionSource::parse);
+            if default.is_some() && !known.flatten().is_some_and(can_be_mapped) {
+                let values: Vec<_> = MetaActionSource::ALL
+                    .iter()
+                    .map(|value| value.as_str())
+                    .collect();
+                let message = format!(
+                    "the default is none of Meta's values: {}",
+                    values.join(", ")
+                );
+                mistakes.push(Mistake::new(format!("{key}.action_source"), message));
+            }
+        }
+        _ => {}
+    }
+    for (name, source) in &mapping.custom_data {
+        let message = match custom_data::fit(name, source) {
+            Fit::Well => continue,
+            Fit::NoList => "found a list of objects, expected a single value".to_owned(),
+            Fit::NoId => "an item needs an id, expected a path as `id`".to_owned(),
+            Fit::Constant(reason) => format!("the fixed value cannot be sent: {reason}"),
+        };
+        mistakes.push(Mistake::new(field_key(key, name), message));
+    }
+}
+
+/// Warns of fields that Meta reads in another place.
+fn check_custom_names(
+    key: &str,
+    table: &BTreeMap<String, CustomValue>,
+    warnings: &mut Vec<Mistake>,
+) {
+    for name in table.keys() {
+        let message = if name == "event_id" {
+            "Meta looks for duplicates by the event's own event_id, not by one in custom_data"
+                .to_owned()
+        } else if !custom_data::is_standard(name) && UserDataField::parse(name).is_some() {
+            "this is a customer information parameter, expected under user_data, where it is hashed"
+                .to_owned()
+        } else {
+            continue;
+        };
+        warnings.push(Mistake::new(field_key(key, name), message));
+    }
+}
+
+fn check_user_agent(key: &str, sync: &SyncConfig, row: &EventConfig, warnings: &mut Vec<Mistake>) {
+    let source = row
+        .mapping
+        .action_source
+        .as_ref()
+        .or(sync.mapping.action_source.as_ref());
+    let website = source == Some(&ActionSource::Fixed(MetaActionSource::Website));
+    let fields = rule::user_data(sync, row);
+    if website && !fields.contains_key(&UserDataField::ClientUserAgent) {
+        let message = "missing, Meta asks for it with action_source = \"website\"";
+        warnings.push(Mistake::new(
+            format!("{key}.user_data.client_user_agent"),
+            message,
+        ));
+    }
+}
+
+fn rows(sync: &SyncConfig) -> impl Iterator<Item = (&String, &EventConfig)> {
+    sync.events.iter().flatten()
+}
+
+/// Whether a table or a property may give a field. `"*"` may give any.
+fn has_source(field: &str, sync: &SyncConfig, row: &EventConfig) -> bool {
+    let in_table = |table: &BTreeMap<String, CustomValue>| table.contains_key(field);
+    let in_properties = |properties: &Properties| match properties {
+        Properties::All => true,
+        Properties::Named(names) => names.iter().any(|name| name == field),
+    };
+    in_table(&sync.mapping.custom_data)
+        || in_table(&row.mapping.custom_data)
+        || in_properties(&sync.properties)
+        || in_properties(&row.properties)
+}
+
+fn event_key(sync: &str, event_type: &str) -> String {
+    format!("{sync}.events.{}", key_of(&[event_type]))
+}
+
+fn field_key(at: &str, name: &str) -> String {
+    format!("{at}.custom_data.{}", key_of(&[name]))
+}

@@ -1,0 +1,167 @@
+//! Lists of things: `contents`, whose items Meta checks, and lists of the operator's own shape.
+
+use std::collections::BTreeMap;
+
+use crate::event::{Json, Members};
+use crate::map::json;
+use crate::map::personal;
+use crate::path::ValueExpr;
+
+use super::number;
+use super::standard::DELIVERY_CATEGORIES;
+use super::typed::{self, Guard};
+
+/// How a member of an item is called, and where it is in the element. `None`: under its own name.
+pub(super) type Shape<'s> = Option<&'s BTreeMap<String, ValueExpr>>;
+
+/// What became of a list.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Items {
+    /// Items written.
+    pub(super) written: usize,
+    /// Items left out, for want of an `id` or of a usable `quantity`.
+    pub(super) refused: usize,
+    /// The sum of the quantities of `contents`; `None` where it is beyond 64 bits.
+    pub(super) quantity: Option<i64>,
+}
+
+/// Writes one item of `contents`: an object with an `id` and a `quantity`, by default 1.
+pub(super) fn write_content(
+    out: &mut Vec<u8>,
+    element: Json<'_>,
+    shape: Shape<'_>,
+    guard: Guard,
+    items: &mut Items,
+) {
+    let start = out.len();
+    json::separate(out);
+    let Some(quantity) = content(out, &Element::new(element, shape), guard) else {
+        out.truncate(start);
+        items.refused += 1;
+        return;
+    };
+    items.quantity = match items.written {
+        0 => Some(quantity),
+        _ => items.quantity.and_then(|sum| sum.checked_add(quantity)),
+    };
+    items.written += 1;
+}
+
+/// Writes an object of the operator's own shape; one without a single member is left out.
+pub(super) fn write_object(
+    out: &mut Vec<u8>,
+    element: Json<'_>,
+    shape: &BTreeMap<String, ValueExpr>,
+    guard: Guard,
+    items: &mut Items,
+) {
+    let start = out.len();
+    json::separate(out);
+    out.push(b'{');
+    let empty = out.len();
+    for (name, expr) in shape {
+        if let Some(found) = expr.first_in(element) {
+            write_other(out, name, found.value, guard);
+        }
+    }
+    if out.len() == empty {
+        out.truncate(start);
+        items.refused += 1;
+    } else {
+        out.push(b'}');
+        items.written += 1;
+    }
+}
+
+/// The members of an element, by Meta's names.
+struct Element<'e, 's> {
+    value: Json<'e>,
+    members: Members<'e>,
+    shape: Shape<'s>,
+}
+
+impl<'e, 's> Element<'e, 's> {
+    fn new(value: Json<'e>, shape: Shape<'s>) -> Self {
+        let members = match shape {
+            Some(_) => Vec::new(),
+            None => value.members().unwrap_or_default(),
+        };
+        Self {
+            value,
+            members,
+            shape,
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<Json<'_>> {
+        match self.shape {
+            Some(shape) => shape
+                .get(name)?
+                .first_in(self.value)
+                .map(|found| found.value),
+            None => self
+                .members
+                .iter()
+                .find(|(own, value)| own == name && !value.is_absent())
+                .map(|(_, value)| *value),
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        match self.shape {
+            Some(shape) => shape.keys().map(String::as_str).collect(),
+            None => self.members.iter().map(|(name, _)| &**name).collect(),
+        }
+    }
+}
+
+/// Writes the item and gives its quantity; `None` where it is no item.
+fn content(out: &mut Vec<u8>, element: &Element<'_, '_>, guard: Guard) -> Option<i64> {
+    out.push(b'{');
+    let id = element.get("id")?;
+    json::key(out, "\"id\":");
+    typed::id(out, "id", id, guard).ok()?;
+    let quantity = match element.get("quantity") {
+        Some(quantity) => number::whole(quantity).filter(|quantity| *quantity > 0)?,
+        None => 1,
+    };
+    json::key(out, "\"quantity\":");
+    json::integer(out, quantity);
+    let mut seen = vec!["id", "quantity"];
+    for name in element.names() {
+        if seen.contains(&name) {
+            continue;
+        }
+        seen.push(name);
+        let Some(value) = element.get(name) else {
+            continue;
+        };
+        let start = out.len();
+        json::key(out, &json::encoded_key(name));
+        let written = match name {
+            "item_price" => typed::number(out, value, true),
+            "delivery_category" => typed::word(out, value, DELIVERY_CATEGORIES),
+            "title" | "description" | "brand" | "category" => typed::text(out, name, value, guard),
+            _ => guard
+                .check("", name)
+                .and_then(|()| typed::scalar(out, name, value, guard)),
+        };
+        // A member that cannot be used costs itself, not the item.
+        if written.is_err() {
+            out.truncate(start);
+        }
+    }
+    out.push(b'}');
+    Some(quantity)
+}
+
+fn write_other(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) {
+    let start = out.len();
+    json::key(out, &json::encoded_key(name));
+    let copied = json::copy(out, name, value, &|name, text| {
+        guard == Guard::Personal && personal::is_personal(name, text)
+    });
+    if copied != json::Copied::Written {
+        out.truncate(start);
+    }
+}

@@ -1,0 +1,211 @@
+//! Writes one value in the type that Meta's field takes, or says why it cannot be used.
+
+use crate::event::Json;
+use crate::map::dropped::DropReason;
+use crate::map::event_time;
+use crate::map::json::{self, Copied};
+use crate::map::personal;
+
+use super::number as plain;
+
+/// Whether personal data in clear text is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// It is withheld.
+    Personal,
+    /// The operator allows it in this field.
+    Nothing,
+}
+
+impl Guard {
+    /// Refuses personal data where it is looked for.
+    pub(super) fn check(self, name: &str, text: &str) -> Result<(), DropReason> {
+        if self == Self::Personal && personal::is_personal(name, text) {
+            return Err(DropReason::PersonalData);
+        }
+        Ok(())
+    }
+}
+
+type Written = Result<(), DropReason>;
+
+/// A number.
+pub(super) fn number(out: &mut Vec<u8>, value: Json<'_>, negative_refused: bool) -> Written {
+    let text = plain::number(value).ok_or(DropReason::NotANumber)?;
+    if negative_refused && text.starts_with('-') {
+        return Err(DropReason::Negative);
+    }
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+/// A whole number from zero on.
+pub(super) fn count(out: &mut Vec<u8>, value: Json<'_>) -> Written {
+    let count = plain::whole(value).ok_or(DropReason::NotANumber)?;
+    if count < 0 {
+        return Err(DropReason::Negative);
+    }
+    json::integer(out, count);
+    Ok(())
+}
+
+/// A currency of ISO 4217, in upper case.
+pub(super) fn currency(out: &mut Vec<u8>, value: Json<'_>) -> Written {
+    let text = value.as_str().ok_or(DropReason::UnknownCurrency)?;
+    let code = text.trim().to_ascii_uppercase();
+    let currency = iso_currency::Currency::from_code(&code).ok_or(DropReason::UnknownCurrency)?;
+    json::text(out, currency.code());
+    Ok(())
+}
+
+/// A text.
+pub(super) fn text(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
+    let text = value.text().ok_or(DropReason::NotAText)?;
+    guard.check(name, &text)?;
+    json::text(out, text.trim());
+    Ok(())
+}
+
+/// One of a few words, in Meta's spelling.
+pub(super) fn word(out: &mut Vec<u8>, value: Json<'_>, words: &[&str]) -> Written {
+    let text = value.text().ok_or(DropReason::UnknownWord)?;
+    let text = text.trim();
+    let word = words
+        .iter()
+        .find(|word| word.eq_ignore_ascii_case(text))
+        .ok_or(DropReason::UnknownWord)?;
+    json::text(out, word);
+    Ok(())
+}
+
+/// A text, number or boolean.
+pub(super) fn scalar(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
+    if value.is_string() {
+        return text(out, name, value, guard);
+    }
+    let text = value.text().ok_or(DropReason::NotAText)?;
+    guard.check(name, &text)?;
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+/// An id: a text, or a whole number as it is.
+pub(super) fn id(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
+    if value.is_number() && plain::whole(value).is_none() || value.as_bool().is_some() {
+        return Err(DropReason::NotAText);
+    }
+    scalar(out, name, value, guard)
+}
+
+/// A day, with or without a time.
+pub(super) fn date(out: &mut Vec<u8>, value: Json<'_>) -> Written {
+    let text = value.text().ok_or(DropReason::NotADate)?;
+    let text = text.trim();
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let day = match text.len() {
+        8 if digits(text) => {
+            let (year, rest) = text.split_at(4);
+            let (month, day) = rest.split_at(2);
+            Some(format!("{year}-{month}-{day}"))
+        }
+        10 => Some(text.to_owned()),
+        _ => None,
+    };
+    let moment = day.map_or_else(|| text.to_owned(), |day| format!("{day}T00:00:00"));
+    let moment = serde_json::Value::from(moment).to_string();
+    if event_time::parse(Json::of_valid_text(&moment)).is_none() {
+        return Err(DropReason::NotADate);
+    }
+    json::text(out, text);
+    Ok(())
+}
+
+/// Any value, as it is.
+pub(super) fn any(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
+    let copied = json::copy(out, name, value, &|name, text| {
+        guard.check(name, text).is_err()
+    });
+    match copied {
+        Copied::Written => Ok(()),
+        Copied::Nothing => Err(DropReason::Empty),
+        Copied::Withheld => Err(DropReason::PersonalData),
+    }
+}
+
+/// An object, as it is.
+pub(super) fn object(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
+    if !value.is_object() {
+        return Err(DropReason::NotAnObject);
+    }
+    any(out, name, value, guard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(
+        write: impl Fn(&mut Vec<u8>, Json<'_>) -> Written,
+        input: &str,
+        expected: Result<&str, DropReason>,
+    ) {
+        let mut out = Vec::new();
+        let written = write(&mut out, Json::of_valid_text(input));
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(written.map(|()| text.as_str()), expected, "{input}");
+    }
+
+    #[test]
+    fn amounts_are_plain_and_not_negative() {
+        let amount = |out: &mut Vec<u8>, value: Json<'_>| number(out, value, true);
+        check(amount, "\"19.90\"", Ok("19.90"));
+        check(amount, "0", Ok("0"));
+        check(amount, "-0.00", Ok("0"));
+        check(amount, "-0.01", Err(DropReason::Negative));
+        check(amount, "\"-5\"", Err(DropReason::Negative));
+        check(amount, "\"1,000\"", Err(DropReason::NotANumber));
+    }
+
+    #[test]
+    fn currencies_are_those_of_the_standard() {
+        check(currency, "\"usd\"", Ok("\"USD\""));
+        check(currency, "\" eur \"", Ok("\"EUR\""));
+        check(currency, "\"XYZ\"", Err(DropReason::UnknownCurrency));
+        check(currency, "\"€\"", Err(DropReason::UnknownCurrency));
+        check(currency, "978", Err(DropReason::UnknownCurrency));
+    }
+
+    #[test]
+    fn words_take_metas_spelling() {
+        let words = |out: &mut Vec<u8>, value: Json<'_>| word(out, value, &["SUV", "OTHER"]);
+        check(words, "\"suv\"", Ok("\"SUV\""));
+        check(words, "\"bike\"", Err(DropReason::UnknownWord));
+    }
+
+    #[test]
+    fn dates_are_real() {
+        check(date, "\"2026-11-20\"", Ok("\"2026-11-20\""));
+        check(date, "20261120", Ok("\"20261120\""));
+        check(
+            date,
+            "\"2026-11-20T10:00:00+01:00\"",
+            Ok("\"2026-11-20T10:00:00+01:00\""),
+        );
+        check(date, "\"2026-02-30\"", Err(DropReason::NotADate));
+        check(date, "\"soon\"", Err(DropReason::NotADate));
+        check(date, "\"ééééé\"", Err(DropReason::NotADate));
+        check(date, "\"20é1é\"", Err(DropReason::NotADate));
+    }
+
+    #[test]
+    fn ids_are_texts_or_whole_numbers() {
+        let ids = |out: &mut Vec<u8>, value: Json<'_>| id(out, "id", value, Guard::Personal);
+        check(ids, "7", Ok("7"));
+        check(ids, "\" A \"", Ok("\"A\""));
+        check(ids, "1.5", Err(DropReason::NotAText));
+        check(ids, "true", Err(DropReason::NotAText));
+        check(ids, "{}", Err(DropReason::NotAText));
+        check(ids, "\"a@b.de\"", Err(DropReason::PersonalData));
+    }
+}

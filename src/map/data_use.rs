@@ -1,0 +1,140 @@
+//! Meta's Limited Data Use: `data_processing_options`, with the country and state it applies to.
+//!
+//! Meta lists a state from the day its privacy law takes effect. Any other place is 0, which leaves it
+//! to Meta to geolocate the person by IP address (Meta: Data Processing Options).
+
+use crate::config::{LimitedDataUse, LimitedDataUsePlace};
+use crate::event::{Event, Json};
+use crate::map::json;
+use crate::map::normalize;
+use crate::map::record::{Field, Recorder, Sent, Source};
+
+/// Meta's number for the United States.
+const UNITED_STATES: u32 = 1;
+
+/// Meta's number for a place that it finds out itself.
+const GEOLOCATE: u32 = 0;
+
+/// Meta's number, postal code and name of each state with a law of its own.
+const STATES: &[(u32, &str, &str)] = &[
+    (1000, "CA", "California"),
+    (1001, "CO", "Colorado"),
+    (1002, "CT", "Connecticut"),
+    (1003, "FL", "Florida"),
+    (1004, "OR", "Oregon"),
+    (1005, "TX", "Texas"),
+    (1006, "MT", "Montana"),
+    (1007, "DE", "Delaware"),
+    (1008, "NE", "Nebraska"),
+    (1009, "NH", "New Hampshire"),
+    (1010, "NJ", "New Jersey"),
+    (1011, "MN", "Minnesota"),
+    (1012, "MD", "Maryland"),
+    (1013, "RI", "Rhode Island"),
+];
+
+/// Writes the options that limit the use of this event.
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    limit: &LimitedDataUse,
+    event: &Event<'_>,
+    recorder: &mut impl Recorder,
+) {
+    let (country, state) = place(limit, event);
+    json::key(out, "\"data_processing_options\":[\"LDU\"]");
+    for (key, name, number) in [
+        (
+            "\"data_processing_options_country\":",
+            "data_processing_options_country",
+            country,
+        ),
+        (
+            "\"data_processing_options_state\":",
+            "data_processing_options_state",
+            state,
+        ),
+    ] {
+        json::key(out, key);
+        let before = out.len();
+        json::integer(out, number.into());
+        let sent = Sent::plain(out, before, "limited data use");
+        recorder.sent(Field::Event(name), Source::made(), sent);
+    }
+}
+
+fn place(limit: &LimitedDataUse, event: &Event<'_>) -> (u32, u32) {
+    let country = match limit.country {
+        LimitedDataUsePlace::Code(code) => code,
+        LimitedDataUsePlace::FromEvent => country_of(event),
+    };
+    let state = match limit.state {
+        LimitedDataUsePlace::Code(code) => code,
+        // `Florida` is also a department of Uruguay.
+        LimitedDataUsePlace::FromEvent if country_of(event) == UNITED_STATES => state_of(event),
+        LimitedDataUsePlace::FromEvent => GEOLOCATE,
+    };
+    (country, state)
+}
+
+fn country_of(event: &Event<'_>) -> u32 {
+    match text(event.field("country")).and_then(|text| normalize::country::code(&text)) {
+        Some("us") => UNITED_STATES,
+        _ => GEOLOCATE,
+    }
+}
+
+fn state_of(event: &Event<'_>) -> u32 {
+    let Some(region) = text(event.field("region")) else {
+        return GEOLOCATE;
+    };
+    let region = region.trim();
+    STATES
+        .iter()
+        .find(|(_, code, name)| {
+            code.eq_ignore_ascii_case(region) || name.eq_ignore_ascii_case(region)
+        })
+        .map_or(GEOLOCATE, |(number, _, _)| *number)
+}
+
+fn text(value: Option<Json<'_>>) -> Option<std::borrow::Cow<'_, str>> {
+    value?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(country: &str, region: &str, expected: (u32, u32)) {
+        let text = format!("{{\"country\":\"{country}\",\"region\":\"{region}\"}}");
+        let event = Event::decode(text.as_bytes()).unwrap();
+        let limit = LimitedDataUse {
+            country: LimitedDataUsePlace::FromEvent,
+            state: LimitedDataUsePlace::FromEvent,
+            ..LimitedDataUse::default()
+        };
+        assert_eq!(place(&limit, &event), expected, "{region}, {country}");
+    }
+
+    #[test]
+    fn finds_metas_number_of_a_state() {
+        check("United States", "California", (1, 1000));
+        check("US", "or", (1, 1004));
+        check("United States", "rhode island", (1, 1013));
+        check("United States", "Ohio", (1, 0));
+        check("Uruguay", "Florida", (0, 0));
+        check("", "California", (0, 0));
+    }
+
+    #[test]
+    fn a_fixed_place_is_kept() {
+        let event = Event::decode(b"{}").unwrap();
+        let limit = LimitedDataUse {
+            country: LimitedDataUsePlace::Code(1),
+            state: LimitedDataUsePlace::Code(1000),
+            ..LimitedDataUse::default()
+        };
+        assert_eq!(place(&limit, &event), (1, 1000));
+        assert_eq!(place(&LimitedDataUse::default(), &event), (0, 0));
+    }
+}

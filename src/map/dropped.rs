@@ -1,0 +1,108 @@
+//! Why a field was left out of an event.
+//!
+//! A value that cannot become what Meta takes costs its own field, never the event. Each such loss
+//! is counted under a name from this closed list.
+
+use std::fmt;
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
+        /// Why a field was left out.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum DropReason { $($(#[$doc])* $name,)+ }
+
+        impl DropReason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The stable name used in metrics and explanations.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Nothing is left of the value once it is normalised.
+    Empty = "empty",
+    /// The hash of `null` or `undefined`: whoever hashed it had no value.
+    HashOfNothing = "hash_of_nothing",
+    /// 32 hexadecimal digits: an MD5, where Meta takes SHA-256 alone.
+    Md5 = "md5",
+    /// Not the form of an e-mail address.
+    NotAnEmail = "not_an_email",
+    /// Fewer digits than any phone number has, or a text that only happens to hold digits.
+    NotAPhone = "not_a_phone",
+    /// No day, month and four-digit year that exist together.
+    NotADate = "not_a_date",
+    /// A date before 1900 or after today.
+    DateOutOfRange = "date_out_of_range",
+    /// No word for female or male.
+    UnknownGender = "unknown_gender",
+    /// A number with letters glued to it: an id, or a street.
+    NotACity = "not_a_city",
+    /// No country of ISO 3166-1.
+    UnknownCountry = "unknown_country",
+    /// A single character, which no country has for a postal code.
+    TooShort = "too_short",
+    /// No IP address in the value.
+    NotAnAddress = "not_an_address",
+    /// Only addresses that are not reachable from the internet.
+    PrivateAddress = "private_address",
+    /// A page URL without an `fbclid`.
+    NoClickId = "no_click_id",
+    /// Neither an `fbc` nor an `fbclid`.
+    MalformedClickId = "malformed_click_id",
+    /// Not an `fbp`.
+    MalformedBrowserId = "malformed_browser_id",
+    /// Not a whole number, or not of the length that Meta requires.
+    NotAnId = "not_an_id",
+    /// An advertising id of zeros: the person does not allow tracking.
+    AllZero = "all_zero",
+    /// More values than one field is given.
+    TooMany = "too_many",
+    /// A list, object or boolean where a text belongs.
+    NotAText = "not_a_text",
+    /// Not an object.
+    NotAnObject = "not_an_object",
+    /// Neither true nor false.
+    NotABoolean = "not_a_boolean",
+    /// Not a number in plain form, such as `19.90`; thousands are not grouped.
+    NotANumber = "not_a_number",
+    /// Below zero, as the amount of a refund is.
+    Negative = "negative",
+    /// No currency of ISO 4217.
+    UnknownCurrency = "unknown_currency",
+    /// A value without a currency, which Meta refuses.
+    ValueWithoutCurrency = "value_without_currency",
+    /// None of the words that Meta knows for this field.
+    UnknownWord = "unknown_word",
+    /// A list without a single usable item.
+    NoItems = "no_items",
+    /// A list that was sent without some of its items: one of `contents` needs an id.
+    BadItem = "bad_item",
+    /// Not an address of the web.
+    NotAUrl = "not_a_url",
+    /// An e-mail address or phone number in clear text.
+    PersonalData = "personal_data",
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_unique() {
+        let names: BTreeSet<_> = DropReason::ALL.iter().map(|why| why.as_str()).collect();
+        assert_eq!(names.len(), DropReason::ALL.len());
+    }
+}

@@ -1,0 +1,226 @@
+//! Reads the moment of an event, in every form that Amplitude and its templates produce.
+//!
+//! `2026-11-20 18:04:09.412000`, with a space or a `T`, none to nine digits of fraction, an optional
+//! `Z` or offset (none means UTC); or the time since the epoch in seconds or milliseconds, as a number
+//! or a text. What is not a real date and time is refused.
+
+use crate::clock::UnixMillis;
+use crate::event::Json;
+
+/// From this number on, a time since the epoch is in milliseconds: as seconds it would lie in the
+/// year 5138, as milliseconds it lies in 1973.
+const FIRST_MILLIS: f64 = 1e11;
+
+/// The last moment that is believed: the end of the year 9999.
+const LAST_MILLIS: f64 = 253_402_300_799_999.0;
+
+/// Reads a moment; `None` where the value is none.
+pub(super) fn parse(value: Json<'_>) -> Option<UnixMillis> {
+    if value.is_number() {
+        return since_epoch(value.raw());
+    }
+    let text = value.as_str()?;
+    let text = text.trim();
+    since_epoch(text).or_else(|| date_and_time(text))
+}
+
+fn since_epoch(text: &str) -> Option<UnixMillis> {
+    if !text.starts_with(|c: char| c.is_ascii_digit()) || text.contains(':') {
+        return None;
+    }
+    let number: f64 = text.parse().ok()?;
+    let millis = if number >= FIRST_MILLIS {
+        number
+    } else {
+        number * 1000.0
+    };
+    if !(1.0..=LAST_MILLIS).contains(&millis) {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "within the range checked above, the fraction of a millisecond is cut off"
+    )]
+    Some(UnixMillis(millis.round() as i64))
+}
+
+fn date_and_time(text: &str) -> Option<UnixMillis> {
+    let mut rest = text.as_bytes();
+    let year = digits(&mut rest, 4)?;
+    take(&mut rest, b"-")?;
+    let month = digits(&mut rest, 2)?;
+    take(&mut rest, b"-")?;
+    let day = digits(&mut rest, 2)?;
+    take(&mut rest, b" Tt")?;
+    let hour = digits(&mut rest, 2)?;
+    take(&mut rest, b":")?;
+    let minute = digits(&mut rest, 2)?;
+    take(&mut rest, b":")?;
+    let second = digits(&mut rest, 2)?;
+    let millis = fraction(&mut rest)?;
+    let offset = offset_minutes(rest)?;
+    let real = (1970..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=days_in(year, month)).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 60;
+    if !real {
+        return None;
+    }
+    let minutes = (days_since_epoch(year, month, day) * 24 + hour) * 60 + minute - offset;
+    Some(UnixMillis((minutes * 60 + second) * 1000 + millis))
+}
+
+/// Takes so many digits as a number.
+fn digits(rest: &mut &[u8], count: usize) -> Option<i64> {
+    let (digits, after) = rest.split_at_checked(count)?;
+    let mut number = 0;
+    for byte in digits {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        number = number * 10 + i64::from(byte - b'0');
+    }
+    *rest = after;
+    Some(number)
+}
+
+/// Takes one of some bytes.
+fn take(rest: &mut &[u8], allowed: &[u8]) -> Option<()> {
+    let (first, after) = rest.split_first()?;
+    *rest = after;
+    allowed.contains(first).then_some(())
+}
+
+/// Takes a fraction of a second, if there is one, as milliseconds.
+fn fraction(rest: &mut &[u8]) -> Option<i64> {
+    let Some(after) = rest.strip_prefix(b".") else {
+        return Some(0);
+    };
+    let count = after
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    if count > 9 {
+        return None;
+    }
+    let mut millis = 0;
+    for at in 0..3 {
+        let digit = after.get(at).filter(|byte| byte.is_ascii_digit());
+        millis = millis * 10 + digit.map_or(0, |byte| i64::from(byte - b'0'));
+    }
+    *rest = after.get(count..)?;
+    Some(millis)
+}
+
+/// Reads what is left as an offset from UTC: nothing, `Z`, `+02`, `+0200` or `+02:00`.
+fn offset_minutes(rest: &[u8]) -> Option<i64> {
+    let (sign, mut rest) = match rest.split_first() {
+        None | Some((b'Z' | b'z', [])) => return Some(0),
+        Some((b'+', rest)) => (1, rest),
+        Some((b'-', rest)) => (-1, rest),
+        Some(_) => return None,
+    };
+    let hours = digits(&mut rest, 2)?;
+    if rest.first() == Some(&b':') {
+        take(&mut rest, b":")?;
+    }
+    let minutes = if rest.is_empty() {
+        0
+    } else {
+        digits(&mut rest, 2)?
+    };
+    (rest.is_empty() && hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes))
+}
+
+const fn days_in(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days from 1970-01-01 in the Gregorian calendar, for years from 1970 on.
+const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+    // Counting years from March puts the leap day at their end.
+    let year = if month <= 2 { year - 1 } else { year };
+    let month = (month + 9) % 12;
+    let days_before_month = (month * 153 + 2) / 5;
+    year * 365 + year / 4 - year / 100 + year / 400 + days_before_month + day - 1 - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<i64>) {
+        let value = Json::of_valid_text(text);
+        assert_eq!(parse(value).map(|moment| moment.0), expected, "{text}");
+    }
+
+    #[test]
+    fn reads_every_documented_form() {
+        let expected = Some(1_795_197_849_412);
+        check("\"2026-11-20 18:04:09.412000\"", expected);
+        check("\"2026-11-20T18:04:09.412\"", expected);
+        check("\"2026-11-20T18:04:09.412Z\"", expected);
+        check("\"2026-11-20T18:04:09.412999999z\"", expected);
+        check("\" 2026-11-20T19:04:09.412+01:00 \"", expected);
+        check("\"2026-11-20 10:04:09.412-0800\"", expected);
+        check("\"2026-11-20 20:04:09.412+02\"", expected);
+        check("1795197849412", expected);
+        check("\"1795197849412\"", expected);
+        check("1795197849.412", expected);
+        check("1.795197849412e12", expected);
+        check("\"2026-11-20 18:04:09\"", Some(1_795_197_849_000));
+        check("\"2026-11-20 18:04:09.4\"", Some(1_795_197_849_400));
+        check("1795197849", Some(1_795_197_849_000));
+        check("\"1795197849\"", Some(1_795_197_849_000));
+    }
+
+    #[test]
+    fn refuses_what_is_no_moment() {
+        for text in [
+            "\"\"",
+            "\"yesterday\"",
+            "\"2026-11-20\"",
+            "\"2026-02-29 00:00:00\"",
+            "\"2026-13-01 00:00:00\"",
+            "\"2026-00-01 00:00:00\"",
+            "\"2026-11-31 00:00:00\"",
+            "\"2026-11-20 24:00:00\"",
+            "\"2026-11-20 18:04:60\"",
+            "\"2026-11-20 18:04:09.1234567890\"",
+            "\"2026-11-20 18:04:09 PST\"",
+            "\"2026-11-20 18:04:09+25:00\"",
+            "\"1,795,197,849,412\"",
+            "\"１７９５１９７８４９\"",
+            "0",
+            "-1",
+            "1e300",
+            "true",
+            "{}",
+            "[1795197849]",
+        ] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn agrees_with_the_calendar_over_four_centuries() {
+        let mut day = time::Date::from_calendar_date(1970, time::Month::January, 1).unwrap();
+        let mut expected = 0;
+        while day.year() < 2401 {
+            let (year, month) = (i64::from(day.year()), i64::from(u8::from(day.month())));
+            let own = days_since_epoch(year, month, i64::from(day.day()));
+            assert_eq!(own, expected, "{day}");
+            assert!(i64::from(day.day()) <= days_in(year, month), "{day}");
+            day = day.next_day().unwrap();
+            expected += 1;
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Why each field of a server event is as it is.
+//!
+//! An [`Explanation`] is a [`Recorder`], so it is told by the very code that maps. It holds personal
+//! data in clear text: it is for the eyes of the operator who typed the event in, and never logged.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::config::fields::UserDataField;
+use crate::event::Json;
+use crate::map::dropped::DropReason;
+use crate::map::record::{Field, Recorder, Sent, Source};
+use crate::path::{Path, ValueExpr};
+
+/// Most characters of a cell in the table for people.
+const MOST_WIDE: usize = 44;
+
+/// Why each field of one server event is as it is, in the order in which they were decided.
+#[derive(Default, Serialize)]
+#[serde(transparent)]
+pub struct Explanation {
+    fields: Vec<Explained>,
+}
+
+/// One value of a field, or the lack of one.
+#[derive(Serialize)]
+pub struct Explained {
+    /// The field's place in the server event, as `user_data.em`.
+    pub field: String,
+    /// The path that gave the value; absent for a fixed value or one that the mapping made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The JSON type of the value as it came.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub raw_type: Option<&'static str>,
+    /// The text that was hashed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalised: Option<String>,
+    /// What stands in the server event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Box<RawValue>>,
+    /// The rule that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<&'static str>,
+    /// Why it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+impl Explanation {
+    /// The explained fields.
+    pub fn fields(&self) -> &[Explained] {
+        &self.fields
+    }
+
+    /// A table for people: one line per value.
+    pub fn table(&self) -> String {
+        let head = ["FIELD", "FROM", "TYPE", "NORMALISED", "SENT", "RULE"].map(str::to_owned);
+        let rows: Vec<[String; 6]> = std::iter::once(head)
+            .chain(self.fields.iter().map(Explained::cells))
+            .collect();
+        let mut widths = [0; 6];
+        for row in &rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let mut table = String::new();
+        for row in &rows {
+            let mut line = String::new();
+            for (width, cell) in widths.iter().zip(row) {
+                write!(line, "{cell:width$}  ").expect("writing to memory does not fail");
+            }
+            table.push_str(line.trim_end());
+            table.push('\n');
+        }
+        table
+    }
+
+    /// Adds the customer information fields that the configuration says nothing of.
+    pub(crate) fn complete(&mut self) {
+        for field in UserDataField::ALL {
+            let path = Field::UserData(*field).path();
+            if !self.fields.iter().any(|explained| explained.field == path) {
+                self.fields
+                    .push(Explained::missing(path, "not mapped".to_owned()));
+            }
+        }
+    }
+}
+
+impl Explained {
+    const fn missing(field: String, why: String) -> Self {
+        Self {
+            field,
+            from: None,
+            raw_type: None,
+            normalised: None,
+            sent: None,
+            rule: None,
+            missing: Some(why),
+        }
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let text = |text: &Option<String>| text.as_deref().unwrap_or("-").to_owned();
+        let sent = self.sent.as_ref().map_or("-", |sent| sent.get());
+        let rule = match (&self.missing, self.rule) {
+            (Some(missing), _) => format!("missing: {missing}"),
+            (None, rule) => rule.unwrap_or("-").to_owned(),
+        };
+        [
+            self.field.clone(),
+            text(&self.from),
+            self.raw_type.unwrap_or("-").to_owned(),
+            text(&self.normalised),
+            sent.to_owned(),
+            rule,
+        ]
+        .map(|cell| short(&cell))
+    }
+}
+
+/// The path that gave a value. A property that is passed on with all others has only its name.
+fn path_of(field: Field<'_>, source: Source<'_>) -> Option<String> {
+    match field {
+        Field::Property(name) => Some(format!("event_properties[{name:?}]")),
+        _ => source.path.map(str::to_owned),
+    }
+}
+
+/// A cell that fits: one line, and cut where it is long.
+fn short(cell: &str) -> String {
+    let mut short: String = cell
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MOST_WIDE)
+        .collect();
+    if cell.chars().count() > MOST_WIDE {
+        short.pop();
+        short.push('…');
+    }
+    short
+}
+
+impl Recorder for Explanation {
+    fn sent(&mut self, field: Field<'_>, source: Source<'_>, sent: Sent<'_>) {
+        let json = String::from_utf8_lossy(sent.json).into_owned();
+        self.fields.push(Explained {
+            field: field.path(),
+            from: path_of(field, source),
+            raw_type: source.value.map(Json::type_name),
+            normalised: sent.normalised.map(str::to_owned),
+            sent: RawValue::from_string(json).ok(),
+            rule: Some(sent.rule),
+            missing: None,
+        });
+    }
+
+    fn dropped(&mut self, field: Field<'_>, source: Source<'_>, reason: DropReason) {
+        let mut explained = Explained::missing(field.path(), reason.as_str().to_owned());
+        explained.from = path_of(field, source);
+        explained.raw_type = source.value.map(Json::type_name);
+        self.fields.push(explained);
+    }
+
+    fn absent(&mut self, field: Field<'_>, expr: &ValueExpr) {
+        let paths: Vec<&str> = expr.paths.iter().map(Path::as_str).collect();
+        let why = if paths.is_empty() {
+            "switched off".to_owned()
+        } else {
+            format!("nothing at {}", paths.join(", "))
+        };
+        self.fields.push(Explained::missing(field.path(), why));
+    }
+}
+
+impl std::fmt::Debug for Explanation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The values are personal data.
+        write!(f, "Explanation({} fields)", self.fields.len())
+    }
+}
+
+impl std::fmt::Debug for Explained {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Explained({})", self.field)
+    }
+}

@@ -1,0 +1,233 @@
+//! What Meta wants each customer information field to look like before it is hashed.
+//!
+//! [`normalize`] takes the text of one value and gives back what is to be hashed or sent, or the
+//! reason why the field is left out. It is pure, never panics, never yields an empty text, and the form
+//! of Meta's page comes out of it unchanged. Where Meta's page and Meta's own libraries disagree, each
+//! decision is written down in `docs/NORMALISATION.md`.
+//!
+//! It does not know where a value comes from, and it does not hash.
+
+mod address;
+mod calling_codes;
+mod click;
+mod countries;
+pub mod country;
+mod date;
+mod email;
+mod gender;
+mod identifier;
+mod name;
+mod phone;
+mod place;
+mod state;
+mod states;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::clock::UnixMillis;
+use crate::config::fields::UserDataField;
+use crate::config::{DateOrder, ExternalIdCase};
+use crate::map::dropped::DropReason;
+use crate::map::hash::Hashed;
+
+/// What is known of the event besides the value, and how its sync is configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The calling code of phone numbers written without one: digits.
+    pub calling_code: Option<&'a str>,
+    /// The event's country: ISO 3166-1 alpha-2, lower case.
+    pub country: Option<&'a str>,
+    /// How `05/03/1995` is read.
+    pub date_order: DateOrder,
+    /// What happens to the case of an external id.
+    pub external_id_case: ExternalIdCase,
+    /// The present moment: nobody is born after it.
+    pub now: UnixMillis,
+    /// When the click was first seen: the event's own time, unless something better is known.
+    pub click_seen: UnixMillis,
+}
+
+/// A value as Meta wants it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Normalized<'a> {
+    /// A text to hash.
+    ToHash {
+        /// The form that Meta's page asks for.
+        first: Cow<'a, str>,
+        /// The form that Meta's own libraries hash, where it differs and may be the one that
+        /// matches. Never equal to the first.
+        second: Option<Cow<'a, str>>,
+    },
+    /// A value that was hashed before it came here.
+    AlreadyHashed(Hashed),
+    /// A text that is sent as it is.
+    Plain(Cow<'a, str>),
+    /// A number that is sent as it is.
+    Integer(u64),
+}
+
+impl<'a> Normalized<'a> {
+    const fn to_hash(text: Cow<'a, str>) -> Self {
+        Self::ToHash {
+            first: text,
+            second: None,
+        }
+    }
+
+    fn both(first: Cow<'a, str>, second: Cow<'a, str>) -> Self {
+        let second = (first != second && !is_nothing(&second)).then_some(second);
+        Self::ToHash { first, second }
+    }
+}
+
+impl fmt::Debug for Normalized<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The text is personal data.
+        f.write_str(match self {
+            Self::ToHash { second: None, .. } => "ToHash",
+            Self::ToHash {
+                second: Some(_), ..
+            } => "ToHash(two forms)",
+            Self::AlreadyHashed(_) => "AlreadyHashed",
+            Self::Plain(_) => "Plain",
+            Self::Integer(_) => "Integer",
+        })
+    }
+}
+
+/// Normalises one value of a field, or says why the field is left out.
+pub fn normalize<'a>(
+    field: UserDataField,
+    text: &'a str,
+    context: &Context<'_>,
+) -> Result<Normalized<'a>, DropReason> {
+    let text = text::trimmed(text);
+    if is_nothing(text) {
+        return Err(DropReason::Empty);
+    }
+    if let Some(ended) = already_hashed(field, text) {
+        return ended;
+    }
+    let normalized = match field {
+        UserDataField::Email => email::normalize(text).map(Normalized::to_hash),
+        UserDataField::Phone => {
+            phone::normalize(text, context.calling_code).map(Normalized::to_hash)
+        }
+        UserDataField::FirstName | UserDataField::LastName => Ok(name::normalize(text)),
+        UserDataField::DateOfBirth => date::normalize(text, context.date_order, context.now)
+            .map(|date| Normalized::to_hash(Cow::Owned(date))),
+        UserDataField::Gender => gender::normalize(text).map(borrowed),
+        UserDataField::City => place::city(text),
+        UserDataField::State => Ok(Normalized::to_hash(state::normalize(text, context.country))),
+        UserDataField::ZipCode => place::zip_code(text, context.country),
+        UserDataField::Country => country::code(text)
+            .map(borrowed)
+            .ok_or(DropReason::UnknownCountry),
+        UserDataField::ExternalId => Ok(Normalized::to_hash(identifier::external_id(
+            text,
+            context.external_id_case,
+        ))),
+        UserDataField::ClientIpAddress => address::normalize(text).map(Normalized::Plain),
+        UserDataField::ClickId => click::click_id(text, context.click_seen).map(Normalized::Plain),
+        UserDataField::BrowserId => click::browser_id(text).map(Normalized::Plain),
+        UserDataField::LeadId => identifier::lead_id(text).map(Normalized::Integer),
+        UserDataField::FacebookLoginId => {
+            identifier::facebook_login_id(text).map(Normalized::Integer)
+        }
+        UserDataField::MobileAdvertiserId => {
+            identifier::mobile_advertiser_id(text).map(Normalized::Plain)
+        }
+        UserDataField::ClientUserAgent
+        | UserDataField::SubscriptionId
+        | UserDataField::AnonymousId => Ok(Normalized::Plain(Cow::Borrowed(text))),
+    }?;
+    let Normalized::ToHash { first, second } = &normalized else {
+        return Ok(normalized);
+    };
+    if is_nothing(first) {
+        return Err(DropReason::Empty);
+    }
+    // A hash may show only now, as one that was printed in groups.
+    let hashed = |form: &Cow<'_, str>| already_hashed(field, form);
+    hashed(first)
+        .or_else(|| second.as_ref().and_then(hashed))
+        .unwrap_or(Ok(normalized))
+}
+
+/// Tells whether Meta wants a field hashed.
+pub const fn is_hashed(field: UserDataField) -> bool {
+    matches!(
+        field,
+        UserDataField::Email
+            | UserDataField::Phone
+            | UserDataField::FirstName
+            | UserDataField::LastName
+            | UserDataField::DateOfBirth
+            | UserDataField::Gender
+            | UserDataField::City
+            | UserDataField::State
+            | UserDataField::ZipCode
+            | UserDataField::Country
+            | UserDataField::ExternalId
+    )
+}
+
+/// Recognises values of hashed fields that are hashes already: those that pass, and those that must
+/// not.
+fn already_hashed<'a>(
+    field: UserDataField,
+    text: &str,
+) -> Option<Result<Normalized<'a>, DropReason>> {
+    // Most values end here: they are too short for any hash.
+    if text.len() < 32 || !is_hashed(field) {
+        return None;
+    }
+    if let Some(hashed) = Hashed::already(without_appendix(text)) {
+        return Some(if HASHES_OF_NOTHING.contains(&hashed.as_str()) {
+            Err(DropReason::HashOfNothing)
+        } else {
+            Ok(Normalized::AlreadyHashed(hashed))
+        });
+    }
+    // A user id of 32 digits is more likely a UUID without dashes than an MD5.
+    let md5 = field != UserDataField::ExternalId
+        && text.len() == 32
+        && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    md5.then_some(Err(DropReason::Md5))
+}
+
+/// What hashing `null` and `undefined` yields, as careless code does. Nothing here makes the hash of
+/// an empty text; one that arrives already hashed passes, as through every library of Meta.
+const HASHES_OF_NOTHING: [&str; 2] = [
+    "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b",
+    "eb045d78d273107348b0300c01d29b7552d622abbc6faf81b3ec55359aa9950c",
+];
+
+/// Cuts off what Meta's parameter builder writes behind a hash to say that it made it: two or eight
+/// characters after a full stop. The hash itself is what counts.
+fn without_appendix(text: &str) -> &str {
+    match text.split_once('.') {
+        Some((hash, appendix))
+            if matches!(appendix.len(), 2 | 8)
+                && appendix
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) =>
+        {
+            hash
+        }
+        _ => text,
+    }
+}
+
+/// Whether a text stands for nothing, so that its hash would say nothing.
+fn is_nothing(text: &str) -> bool {
+    matches!(text, "" | "null" | "undefined")
+}
+
+const fn borrowed(text: &'static str) -> Normalized<'static> {
+    Normalized::to_hash(Cow::Borrowed(text))
+}

@@ -1,0 +1,42 @@
+//! Countries: from a code or an English name to the ISO 3166-1 alpha-2 code in lower case.
+
+use crate::map::normalize::countries::{COUNTRIES, NAMES};
+use crate::map::normalize::text::table_key;
+
+/// The alpha-2 code of a country written as alpha-2, alpha-3 or English name. Nothing is guessed: a
+/// text that is no country has no code.
+pub fn code(text: &str) -> Option<&'static str> {
+    let key = table_key(text);
+    of_key(&key).or_else(|| {
+        // As in `United States (US)`.
+        let (name, _) = text.split_once('(')?;
+        of_key(&table_key(name))
+    })
+}
+
+/// The calling code of a country given as its lower-case alpha-2 code.
+pub fn calling_code(country: &str) -> Option<&'static str> {
+    row(country).map(|(_, calling_code)| *calling_code)
+}
+
+fn of_key(key: &str) -> Option<&'static str> {
+    if key.len() == 2 {
+        // The United Kingdom's own short form is reserved for it, yet is not its code.
+        let code = if key == "uk" { "gb" } else { key };
+        return row(code).map(|(code, _)| *code);
+    }
+    look_up(NAMES, key)
+}
+
+fn row(code: &str) -> Option<&'static (&'static str, &'static str)> {
+    let found = COUNTRIES
+        .binary_search_by_key(&code, |country| country.0)
+        .ok()?;
+    COUNTRIES.get(found)
+}
+
+/// Finds a name in a table that is in order.
+pub(super) fn look_up(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
+    let found = table.binary_search_by_key(&name, |row| row.0).ok()?;
+    table.get(found).map(|row| row.1)
+}

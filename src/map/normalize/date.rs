@@ -1,0 +1,155 @@
+//! Dates of birth: `YYYYMMDD`, of a day that exists, from 1900 to today.
+
+use time::{Date, Month, OffsetDateTime};
+
+use crate::clock::UnixMillis;
+use crate::config::DateOrder;
+use crate::map::dropped::DropReason;
+use crate::map::normalize::text::digit;
+
+/// Normalises a date in any form that holds day, month and a year of four digits.
+///
+/// What follows the date, such as a time, is ignored. A year of two digits is not guessed at.
+pub(super) fn normalize(
+    text: &str,
+    order: DateOrder,
+    now: UnixMillis,
+) -> Result<String, DropReason> {
+    let date = read(text, order).ok_or(DropReason::NotADate)?;
+    let today =
+        OffsetDateTime::from_unix_timestamp(now.seconds()).map_or(Date::MAX, OffsetDateTime::date);
+    if date.year() < 1900 || date > today {
+        return Err(DropReason::DateOutOfRange);
+    }
+    Ok(eight_digits(date))
+}
+
+fn eight_digits(date: Date) -> String {
+    let (month, day) = (u8::from(date.month()), date.day());
+    let number = date.year() * 10_000 + i32::from(month) * 100 + i32::from(day);
+    number.to_string()
+}
+
+fn read(text: &str, order: DateOrder) -> Option<Date> {
+    let numbers = Numbers::of(text);
+    match (numbers.found(), month_word(text)) {
+        ([Number { value, digits: 8 }, ..], _) => {
+            let (high, middle, low) = (value / 10_000, value / 100 % 100, value % 100);
+            date(high, middle, low)
+                .or_else(|| in_order(high / 100, high % 100, value % 10_000, order))
+        }
+        ([day, year, ..], Some(month)) if day.value <= 31 && year.value > 31 => {
+            date(year.value, month, day.value)
+        }
+        ([year, day, ..], Some(month)) if year.value > 31 => date(year.value, month, day.value),
+        ([first, second, third], _) => in_order(first.value, second.value, third.value, order),
+        _ => None,
+    }
+}
+
+/// Reads three numbers: the year is the one that can be no day, and a number beyond 12 is no month.
+fn in_order(first: u32, second: u32, third: u32, order: DateOrder) -> Option<Date> {
+    let (year, month, day) = if first > 31 {
+        (first, second, third)
+    } else if second > 31 {
+        (second, third, first)
+    } else {
+        match order {
+            DateOrder::MonthFirst => (third, first, second),
+            DateOrder::DayFirst => (third, second, first),
+        }
+    };
+    if month > 12 {
+        date(year, day, month)
+    } else {
+        date(year, month, day)
+    }
+}
+
+fn date(year: u32, month: u32, day: u32) -> Option<Date> {
+    if year < 1000 {
+        return None;
+    }
+    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+    Date::from_calendar_date(i32::try_from(year).ok()?, month, u8::try_from(day).ok()?).ok()
+}
+
+/// The first English month name, whole or in its usual short form.
+fn month_word(text: &str) -> Option<u32> {
+    const MONTHS: [&str; 12] = [
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    ];
+    if !text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+        return None;
+    }
+    text.split(|character: char| !character.is_ascii_alphabetic())
+        .filter(|word| word.len() >= 3)
+        .find_map(|word| {
+            let is_month = |name: &&str| {
+                name.eq_ignore_ascii_case(word)
+                    || name
+                        .get(..3)
+                        .is_some_and(|short| short.eq_ignore_ascii_case(word))
+                    || (word.eq_ignore_ascii_case("sept") && name.starts_with("sept"))
+            };
+            (1..)
+                .zip(MONTHS)
+                .find_map(|(number, name)| is_month(&name).then_some(number))
+        })
+}
+
+/// The first three numbers of a text.
+#[derive(Default)]
+struct Numbers {
+    numbers: [Number; 3],
+    count: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Number {
+    value: u32,
+    digits: u32,
+}
+
+impl Numbers {
+    fn of(text: &str) -> Self {
+        let mut numbers = Self::default();
+        let mut inside = false;
+        for character in text.chars() {
+            let Some(digit) = digit(character) else {
+                inside = false;
+                continue;
+            };
+            if !inside {
+                if numbers.count == numbers.numbers.len() {
+                    break;
+                }
+                numbers.count += 1;
+                inside = true;
+            }
+            if let Some(number) = numbers.numbers.get_mut(numbers.count - 1) {
+                number.value = number
+                    .value
+                    .saturating_mul(10)
+                    .saturating_add(u32::from(digit));
+                number.digits = number.digits.saturating_add(1);
+            }
+        }
+        numbers
+    }
+
+    fn found(&self) -> &[Number] {
+        self.numbers.get(..self.count).unwrap_or_default()
+    }
+}

@@ -1,0 +1,60 @@
+//! Ids that others gave: the site's own, Meta's lead and login ids, a device's advertising id.
+
+use std::borrow::Cow;
+
+use crate::config::ExternalIdCase;
+use crate::map::dropped::DropReason;
+
+/// Normalises the site's own id. It is not composed as names are: an id is its bytes.
+pub(super) fn external_id(text: &str, case: ExternalIdCase) -> Cow<'_, str> {
+    if case == ExternalIdCase::Keep {
+        return Cow::Borrowed(text);
+    }
+    let stays = |byte: &u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
+    if text.as_bytes().iter().all(stays) {
+        return Cow::Borrowed(text);
+    }
+    // The byte order mark counts as white space in JavaScript, where the browser's Pixel runs.
+    let kept: String = text
+        .chars()
+        .filter(|character| !character.is_whitespace() && *character != '\u{FEFF}')
+        .collect();
+    Cow::Owned(kept.to_lowercase())
+}
+
+/// Takes the id of a lead: 15 or 16 digits. Meta refuses a whole request for any other.
+pub(super) fn lead_id(text: &str) -> Result<u64, DropReason> {
+    // Meta's own export of leads writes `l:` before it.
+    let digits = text.strip_prefix("l:").unwrap_or(text);
+    match digits.len() {
+        15 | 16 => number(digits),
+        _ => Err(DropReason::NotAnId),
+    }
+}
+
+/// Takes the id that Facebook Login gave.
+pub(super) fn facebook_login_id(text: &str) -> Result<u64, DropReason> {
+    number(text)
+}
+
+/// Takes a device's advertising id as it is given.
+pub(super) fn mobile_advertiser_id(text: &str) -> Result<Cow<'_, str>, DropReason> {
+    if !text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    {
+        return Err(DropReason::NotAnId);
+    }
+    if text.bytes().all(|byte| matches!(byte, b'0' | b'-')) {
+        return Err(DropReason::AllZero);
+    }
+    Ok(Cow::Borrowed(text))
+}
+
+fn number(text: &str) -> Result<u64, DropReason> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if is_number && number > 0 => Ok(number),
+        _ => Err(DropReason::NotAnId),
+    }
+}

@@ -1,0 +1,150 @@
+//! Phone numbers: digits alone, with the country's calling code, without leading zeros.
+
+use std::borrow::Cow;
+
+use crate::map::dropped::DropReason;
+use crate::map::normalize::calling_codes;
+use crate::map::normalize::text::digit;
+
+/// Fewest digits of a phone number; shorter ones are dialled nowhere from abroad.
+const FEWEST: usize = 7;
+/// Most digits of a phone number (E.164).
+const MOST: usize = 15;
+
+/// Most bytes of an extension with its word.
+const LONGEST_EXTENSION: usize = 32;
+
+/// Normalises a number. One that is not international gets the default calling code, if there is
+/// one; without it the number is taken as it is, for nothing tells its country.
+pub(super) fn normalize<'a>(
+    text: &'a str,
+    calling_code: Option<&str>,
+) -> Result<Cow<'a, str>, DropReason> {
+    let plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    if plain && calling_code.is_none() && text.len() >= FEWEST {
+        return Ok(Cow::Borrowed(text));
+    }
+    let number = without_extension(text);
+    let written = Written::read(number);
+    let mut digits = match calling_code {
+        Some(code) if !written.international => with_calling_code(&written.digits, code),
+        _ => written.digits,
+    };
+    let zeros = digits.bytes().take_while(|byte| *byte == b'0').count();
+    digits.drain(..zeros);
+    // Meta's libraries take a number of any length. A text with letters that holds so many digits
+    // is an id or a broken hash.
+    let is_text =
+        digits.len() > MOST && number.contains(|character: char| character.is_ascii_alphabetic());
+    if digits.len() < FEWEST || is_text {
+        return Err(DropReason::NotAPhone);
+    }
+    Ok(if digits == text {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(digits)
+    })
+}
+
+/// What a number says as it is written.
+struct Written {
+    digits: String,
+    international: bool,
+}
+
+impl Written {
+    fn read(number: &str) -> Self {
+        let mut digits = String::with_capacity(number.len().min(2 * MOST));
+        let mut plus = false;
+        let mut rest = number.chars();
+        while let Some(character) = rest.next() {
+            if let Some(value) = digit(character) {
+                digits.push(char::from(b'0' + value));
+            } else if matches!(character, '+' | '＋') && digits.is_empty() {
+                plus = true;
+            } else if character == '('
+                && rest.as_str().starts_with("0)")
+                && (plus || digits.starts_with("00"))
+                && drops_zero(digits.trim_start_matches('0'))
+            {
+                rest.nth(1);
+            }
+        }
+        let international = plus || digits.starts_with("00");
+        Self {
+            digits,
+            international,
+        }
+    }
+}
+
+/// Whether the zero in `+49 (0) 30` is not dialled from abroad, as everywhere but where it is part
+/// of the number.
+fn drops_zero(international: &str) -> bool {
+    calling_codes::plan_of_international(international).is_none_or(|plan| !plan.trunk.is_empty())
+}
+
+/// Puts a calling code before a number as it is dialled within the country.
+fn with_calling_code(digits: &str, code: &str) -> String {
+    let plan = calling_codes::plan(code);
+    let longest = plan.map_or(MOST, |plan| plan.longest);
+    // Too long for a number within the country: the code is there, only the plus is not.
+    if digits.starts_with(code) && digits.len() > longest {
+        return digits.to_owned();
+    }
+    let national = match plan.map_or("0", |plan| plan.trunk) {
+        "" => digits,
+        "0" => digits.trim_start_matches('0'),
+        trunk if digits.len() > longest => digits.strip_prefix(trunk).unwrap_or(digits),
+        _ => digits,
+    };
+    if national.is_empty() {
+        return String::new();
+    }
+    [code, national].concat()
+}
+
+/// Cuts off an extension: a word or sign for it after a whole number, and digits to the end.
+fn without_extension(text: &str) -> &str {
+    if text
+        .bytes()
+        .all(|byte| byte.is_ascii() && byte != b'#' && !byte.is_ascii_alphabetic())
+    {
+        return text;
+    }
+    let mut digits = 0;
+    let mut previous_is_letter = false;
+    for (at, character) in text.char_indices() {
+        if digit(character).is_some() {
+            digits += 1;
+        } else if digits >= FEWEST
+            && !previous_is_letter
+            && (character == '#' || character.is_alphabetic())
+        {
+            let (number, rest) = text.split_at(at);
+            if is_extension(rest) {
+                return number;
+            }
+        }
+        previous_is_letter = character.is_alphabetic();
+    }
+    text
+}
+
+fn is_extension(text: &str) -> bool {
+    if text.len() > LONGEST_EXTENSION {
+        return false;
+    }
+    let word_end = text
+        .find(|character: char| !character.is_alphabetic())
+        .unwrap_or(text.len());
+    let (word, rest) = text.split_at(word_end);
+    let is_sign = text.starts_with('#')
+        || matches!(word, "内線" | "доб")
+        || ["ext", "extn", "extension", "x"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(word));
+    is_sign
+        && !rest.contains(char::is_alphabetic)
+        && rest.chars().any(|character| digit(character).is_some())
+}

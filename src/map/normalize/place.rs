@@ -1,0 +1,98 @@
+//! Cities and postal codes.
+
+use std::borrow::Cow;
+
+use crate::map::dropped::DropReason;
+use crate::map::normalize::Normalized;
+use crate::map::normalize::text::{composed, digit, is_blank, is_letter, lower_kept, trimmed};
+
+/// Normalises a city.
+///
+/// The first form keeps the letters of every script, as Meta's page allows and Meta's SDKs do. The
+/// second is that of Meta's parameter builder: ASCII letters and digits.
+pub(super) fn city(text: &str) -> Result<Normalized<'_>, DropReason> {
+    if begins_with_glued_number(text) {
+        return Err(DropReason::NotACity);
+    }
+    let first = lower_kept(text, is_letter);
+    if text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_digit()) {
+        return Ok(Normalized::to_hash(first));
+    }
+    let second: String = composed(text)
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|character| character.to_ascii_lowercase())
+        .collect();
+    // The parameter builder takes no city that begins with a digit.
+    if second.starts_with(|first: char| first.is_ascii_lowercase()) {
+        Ok(Normalized::both(first, Cow::Owned(second)))
+    } else {
+        Ok(Normalized::to_hash(first))
+    }
+}
+
+/// As in `42ndStreet`: without its digits a text like that would become a word that means nothing. A
+/// postal code with a space behind it does no harm.
+fn begins_with_glued_number(text: &str) -> bool {
+    let rest = text.trim_start_matches(|character| digit(character).is_some());
+    rest.len() < text.len() && rest.starts_with(is_letter)
+}
+
+/// Normalises a postal code.
+///
+/// Meta's page wants neither spaces nor dashes. What stands behind a dash is part of the code in most
+/// countries, but not in the USA. Meta's libraries cut it off everywhere, and the parameter builder
+/// keeps spaces: its form is sent second unless it would lose half of a code whose country is known.
+pub(super) fn zip_code<'a>(
+    text: &'a str,
+    country: Option<&str>,
+) -> Result<Normalized<'a>, DropReason> {
+    let lower = lower_kept(text, |_| true);
+    if lower.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        let code = match country {
+            Some("us") if is_number_of(9, &lower) => Cow::Owned(american(&lower).to_owned()),
+            _ => lower,
+        };
+        return long_enough(Normalized::to_hash(code));
+    }
+    let has_dash = lower.contains('-');
+    let (area, rest) = lower.split_once('-').unwrap_or((&lower, ""));
+    let (area, rest) = (trimmed(area), trimmed(rest));
+    let zip_plus_four = is_number_of(5, area) && is_number_of(4, rest);
+    let halves = !area.is_empty() && !rest.is_empty() && !rest.contains('-');
+    let keeps_rest = match country {
+        Some("us") => false,
+        Some(_) => true,
+        None => halves && !zip_plus_four,
+    };
+    let without_signs = |part: &str| part.replace(|sign| is_blank(sign) || sign == '-', "");
+    let page = without_signs(if keeps_rest { &lower } else { area });
+    let normalized = match country {
+        Some("us") => Normalized::to_hash(Cow::Owned(american(&page).to_owned())),
+        Some(_) if has_dash => Normalized::to_hash(Cow::Owned(page)),
+        _ => Normalized::both(Cow::Owned(page), Cow::Owned(area.to_owned())),
+    };
+    long_enough(normalized)
+}
+
+/// The five digits of an American code, without the four that may follow them.
+fn american(code: &str) -> &str {
+    match code.get(..5) {
+        Some(first) if is_number_of(9, code) => first,
+        _ => code,
+    }
+}
+
+fn is_number_of(digits: usize, text: &str) -> bool {
+    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// No country has a postal code of one character, and the parameter builder takes none.
+fn long_enough(code: Normalized<'_>) -> Result<Normalized<'_>, DropReason> {
+    match &code {
+        Normalized::ToHash { first, .. } if first.chars().nth(1).is_none() => {
+            Err(DropReason::TooShort)
+        }
+        _ => Ok(code),
+    }
+}

@@ -1,0 +1,58 @@
+//! States and provinces: the two-letter code in the USA and Canada, the plain name elsewhere.
+
+use std::borrow::Cow;
+
+use crate::map::normalize::country::look_up;
+use crate::map::normalize::states::{CANADA, UNITED_STATES};
+use crate::map::normalize::text::{is_letter, lower_kept, table_key};
+
+/// Normalises a state. The tables of the USA and Canada count where the event's country is one of
+/// them or is not known. A state of another country keeps its whole name.
+pub(super) fn normalize<'a>(text: &'a str, country: Option<&str>) -> Cow<'a, str> {
+    let tables: &[(&str, Table)] = match country {
+        None => &[("us", UNITED_STATES), ("ca", CANADA)],
+        Some("us") => &[("us", UNITED_STATES)],
+        Some("ca") => &[("ca", CANADA)],
+        Some(country) => return lower_kept(without_country(text, country), is_letter),
+    };
+    let key = table_key(text);
+    if key.len() > 2
+        && let Some(code) = tables
+            .iter()
+            .find_map(|(country, table)| code(country, table, &key))
+    {
+        return Cow::Borrowed(code);
+    }
+    lower_kept(text, is_letter)
+}
+
+type Table = &'static [(&'static str, &'static str)];
+
+fn code(country: &str, table: Table, key: &str) -> Option<&'static str> {
+    look_up(table, key)
+        // `US-CA`, `CA-ON`: the codes of ISO 3166-2.
+        .or_else(|| {
+            let code = key.strip_prefix(country)?;
+            table.iter().find(|row| row.1 == code).map(|row| row.1)
+        })
+        // `State of Georgia`, `Washington State`.
+        .or_else(|| {
+            let name = ["stateof", "commonwealthof", "provinceof"]
+                .iter()
+                .find_map(|form| key.strip_prefix(form))
+                .or_else(|| {
+                    ["state", "province"]
+                        .iter()
+                        .find_map(|form| key.strip_suffix(form))
+                })?;
+            look_up(table, name)
+        })
+}
+
+/// Cuts the country off a code of ISO 3166-2, such as `AU-NSW`.
+fn without_country<'a>(text: &'a str, country: &str) -> &'a str {
+    match text.split_once('-') {
+        Some((prefix, state)) if prefix.eq_ignore_ascii_case(country) => state,
+        _ => text,
+    }
+}

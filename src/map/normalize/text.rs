@@ -1,0 +1,111 @@
+//! The steps that several fields share: trimming, composing (NFC), lower case, digits of any script.
+//!
+//! ASCII text takes a fast path, and is borrowed where nothing changes.
+
+use std::borrow::Cow;
+
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+
+/// Cuts white space off both ends, and the invisible characters that copying leaves there.
+pub(super) fn trimmed(text: &str) -> &str {
+    text.trim_matches(is_blank)
+}
+
+/// White space, and characters of no width that are not part of a word.
+pub(super) fn is_blank(character: char) -> bool {
+    character.is_whitespace()
+        || matches!(
+            character,
+            '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2060}' | '\u{FEFF}'
+        )
+}
+
+/// Letters of any script, with the marks that belong to them.
+pub(super) fn is_letter(character: char) -> bool {
+    if character.is_ascii() {
+        return character.is_ascii_alphabetic();
+    }
+    character.is_alphabetic() || character.general_category_group() == GeneralCategoryGroup::Mark
+}
+
+/// Punctuation of any script; of ASCII also the symbols, as in Meta's parameter builder.
+pub(super) fn is_punctuation(character: char) -> bool {
+    if character.is_ascii() {
+        return character.is_ascii_punctuation();
+    }
+    !character.is_alphabetic()
+        && character.general_category_group() == GeneralCategoryGroup::Punctuation
+}
+
+/// The text with every accent joined to its letter (NFC), so that one word has one spelling.
+pub(super) fn composed(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.nfc().collect())
+}
+
+/// The characters that `keep` accepts, composed and in lower case.
+pub(super) fn lower_kept(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.is_ascii() {
+        let kept: String = composed(text)
+            .chars()
+            .filter(|character| keep(*character))
+            .collect();
+        // What was deleted may have stood between a letter and its accent.
+        let lower = kept.to_lowercase();
+        return match composed(&lower) {
+            Cow::Borrowed(_) => Cow::Owned(lower),
+            Cow::Owned(composed) => Cow::Owned(composed),
+        };
+    }
+    let stays = |byte: &u8| !byte.is_ascii_uppercase() && keep(char::from(*byte));
+    if text.as_bytes().iter().all(stays) {
+        return Cow::Borrowed(text);
+    }
+    let mut kept = String::with_capacity(text.len());
+    for character in text
+        .bytes()
+        .map(char::from)
+        .filter(|character| keep(*character))
+    {
+        kept.push(character.to_ascii_lowercase());
+    }
+    Cow::Owned(kept)
+}
+
+/// The letters of a text as a key for the tables: `a` to `z` alone, accents taken off.
+pub(super) fn table_key(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return lower_kept(text, |character| character.is_ascii_alphabetic());
+    }
+    Cow::Owned(
+        text.nfd()
+            .filter(char::is_ascii_alphabetic)
+            .map(|character| character.to_ascii_lowercase())
+            .collect(),
+    )
+}
+
+/// The value of a decimal digit of any script.
+pub(super) fn digit(character: char) -> Option<u8> {
+    if character.is_ascii() {
+        return u8::try_from(character.to_digit(10)?).ok();
+    }
+    let code = u32::from(character);
+    let after = ZEROS.partition_point(|zero| *zero <= code);
+    let zero = ZEROS.get(after.checked_sub(1)?)?;
+    u8::try_from(code - zero).ok().filter(|value| *value < 10)
+}
+
+/// The digit zero of every script; its nine others follow it.
+#[rustfmt::skip] // a table reads better in rows
+const ZEROS: &[u32] = &[
+    0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6,
+    0xe50, 0xed0, 0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50,
+    0x1bb0, 0x1c40, 0x1c50, 0xa620, 0xa8d0, 0xa900, 0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0xff10,
+    0x104a0, 0x10d30, 0x11066, 0x110f0, 0x11136, 0x111d0, 0x112f0, 0x11450, 0x114d0, 0x11650,
+    0x116c0, 0x11730, 0x118e0, 0x11950, 0x11c50, 0x11d50, 0x11da0, 0x16a60, 0x16ac0, 0x16b50,
+    0x1d7ce, 0x1d7d8, 0x1d7e2, 0x1d7ec, 0x1d7f6, 0x1e140, 0x1e2f0, 0x1e950, 0x1fbf0,
+];

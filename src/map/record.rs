@@ -1,0 +1,188 @@
+//! What is noted while an event is mapped.
+//!
+//! Mapping has one code path and tells a [`Recorder`] of each field: what gave it and what went out,
+//! or why it is missing. [`Notes`] keeps what metrics need; `map::explain` keeps everything. So an
+//! explanation cannot disagree with what is sent.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::config::fields::UserDataField;
+use crate::event::Json;
+use crate::map::dropped::DropReason;
+use crate::path::{Found, Path, ValueExpr};
+
+/// A field of the server event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field<'a> {
+    /// A member of the server event itself.
+    Event(&'static str),
+    /// A customer information parameter.
+    UserData(UserDataField),
+    /// A field of `custom_data` that the configuration names, or that Meta knows.
+    CustomData(&'a str),
+    /// An event property passed on because all are.
+    Property(&'a str),
+    /// A member of `app_data`, or a slot of its `extinfo`.
+    AppData(&'static str),
+    /// A member of `original_event_data`.
+    Original(&'a str),
+}
+
+impl Field<'_> {
+    /// The field's place in the server event.
+    pub fn path(self) -> String {
+        match self {
+            Self::Event(name) => name.to_owned(),
+            Self::UserData(field) => format!("user_data.{}", field.meta_key()),
+            Self::CustomData(name) | Self::Property(name) => format!("custom_data.{name}"),
+            Self::AppData(name) => format!("app_data.{name}"),
+            Self::Original(name) => format!("original_event_data.{name}"),
+        }
+    }
+
+    /// The field as a metric label. It takes its values from the configuration and from Meta's tables
+    /// alone: properties that nobody named share one.
+    pub fn label(self) -> Cow<'static, str> {
+        match self {
+            Self::UserData(field) => Cow::Borrowed(field.meta_key()),
+            Self::Property(_) => Cow::Borrowed("custom_data.*"),
+            field => Cow::Owned(field.path()),
+        }
+    }
+}
+
+/// What gave a value.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The path, as it was written; `None` for a constant, a default or a rule of the mapping.
+    pub path: Option<&'a str>,
+    /// The value as it came; `None` where the mapping made it from nothing in particular.
+    pub value: Option<Json<'a>>,
+}
+
+impl<'a> Source<'a> {
+    /// A value that an expression found.
+    pub(super) fn found(found: &Found<'a>) -> Self {
+        Self {
+            path: found.path.map(Path::as_str),
+            value: Some(found.value),
+        }
+    }
+
+    /// A value of a fixed place in the event.
+    pub(super) const fn at(path: &'a str, value: Json<'a>) -> Self {
+        Self {
+            path: Some(path),
+            value: Some(value),
+        }
+    }
+
+    /// A value that the mapping made.
+    pub(super) const fn made() -> Self {
+        Self {
+            path: None,
+            value: None,
+        }
+    }
+}
+
+/// A value that went out.
+#[derive(Clone, Copy)]
+pub struct Sent<'a> {
+    /// The normalised text before it was hashed; `None` where nothing was hashed.
+    pub normalised: Option<&'a str>,
+    /// The JSON that stands in the server event.
+    pub json: &'a [u8],
+    /// The rule that made it.
+    pub rule: &'static str,
+}
+
+impl<'a> Sent<'a> {
+    /// A value that was not hashed: what was written from a place on.
+    pub(super) fn plain(out: &'a [u8], from: usize, rule: &'static str) -> Self {
+        Self {
+            normalised: None,
+            json: out.get(from..).unwrap_or_default(),
+            rule,
+        }
+    }
+}
+
+impl fmt::Debug for Sent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The values are personal data.
+        write!(f, "Sent({})", self.rule)
+    }
+}
+
+/// Is told of each field.
+pub trait Recorder {
+    /// A value of a field went out; called once per value of a list.
+    fn sent(&mut self, field: Field<'_>, source: Source<'_>, sent: Sent<'_>);
+
+    /// A value was left out.
+    fn dropped(&mut self, field: Field<'_>, source: Source<'_>, reason: DropReason);
+
+    /// No path of the field found anything.
+    fn absent(&mut self, field: Field<'_>, expr: &ValueExpr);
+}
+
+/// The metric label of events that the event table does not name.
+pub const OTHER: &str = "other";
+
+/// What metrics need to know of one event.
+#[derive(Debug, Default)]
+pub struct Notes {
+    label: Option<Arc<str>>,
+    carried: u32,
+    dropped: Vec<(Cow<'static, str>, DropReason)>,
+}
+
+impl Notes {
+    /// The event's name as a metric label: a name of the event table, or `other`.
+    pub fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or(OTHER)
+    }
+
+    /// The customer information fields that the mapped event carries.
+    pub fn carried(&self) -> impl Iterator<Item = UserDataField> {
+        UserDataField::ALL
+            .iter()
+            .copied()
+            .filter(|field| self.carried & 1 << (*field as u32) != 0)
+    }
+
+    /// The fields that lost a value, and why.
+    pub fn dropped(&self) -> impl Iterator<Item = (&str, DropReason)> {
+        self.dropped.iter().map(|(field, why)| (&**field, *why))
+    }
+
+    /// Notes the row of the event table.
+    pub(crate) fn set_label(&mut self, label: Arc<str>) {
+        self.label = Some(label);
+    }
+}
+
+impl Recorder for Notes {
+    fn sent(&mut self, field: Field<'_>, _: Source<'_>, _: Sent<'_>) {
+        if let Field::UserData(field) = field {
+            self.carried |= 1 << field as u32;
+        }
+    }
+
+    fn dropped(&mut self, field: Field<'_>, _: Source<'_>, reason: DropReason) {
+        let label = field.label();
+        // A list of a thousand bad values is one loss of that field.
+        if !self
+            .dropped
+            .iter()
+            .any(|noted| noted.0 == label && noted.1 == reason)
+        {
+            self.dropped.push((label, reason));
+        }
+    }
+
+    fn absent(&mut self, _: Field<'_>, _: &ValueExpr) {}
+}

@@ -1,0 +1,491 @@
+//! `user_data`: Meta's customer information parameters, normalised, and hashed where Meta asks for it.
+//!
+//! The first path that finds anything gives the values. Fields that Meta hashes may have several: one
+//! value is written as a text, more as a list, in their order and without repeats. The other fields
+//! have one. A value that cannot be normalised costs itself, never the event.
+
+use crate::clock::UnixMillis;
+use crate::config::fields::UserDataField;
+use crate::config::{CallingCode, DateOrder, ExternalIdCase, SyncConfig};
+use crate::event::{Event, Json};
+use crate::map::dropped::DropReason;
+use crate::map::hash::Hashed;
+use crate::map::json;
+use crate::map::list;
+use crate::map::normalize::{self, Context, Normalized};
+use crate::map::record::{Field, Recorder, Sent, Source};
+use crate::path::{Path, ValueExpr};
+
+/// Most values of one field. Nobody has more addresses, and no event may make the mapping slow.
+const MOST_VALUES: usize = 20;
+
+/// A hash in quotes, and the comma behind it.
+const HASH_BYTES: usize = 64 + 2;
+const HASH_STRIDE: usize = HASH_BYTES + 1;
+
+/// What Amplitude refuses as the id of a user or device (Amplitude: HTTP V2 API).
+const INVALID_IDS: &[&str] = &[
+    "anonymous",
+    "nil",
+    "none",
+    "null",
+    "n/a",
+    "na",
+    "undefined",
+    "unknown",
+    "00000000-0000-0000-0000-000000000000",
+    "{}",
+    "lmy47d",
+    "0",
+    "-1",
+];
+
+/// Whether a text is an id that stands for nobody.
+pub(super) fn is_invalid_id(text: &str) -> bool {
+    let text = text.trim();
+    INVALID_IDS.iter().any(|id| id.eq_ignore_ascii_case(text))
+}
+
+/// How a sync wants values to be read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    calling_code: Option<CallingCode>,
+    date_order: DateOrder,
+    external_id_case: ExternalIdCase,
+}
+
+impl Reading {
+    pub(super) fn of(sync: &SyncConfig) -> Self {
+        Self {
+            calling_code: sync.default_calling_code.clone(),
+            date_order: sync.date_order,
+            external_id_case: sync.external_id_case,
+        }
+    }
+}
+
+/// What one row of the event table sends as `user_data`.
+#[derive(Debug)]
+pub(super) struct UserData {
+    fields: Vec<(UserDataField, Box<str>, ValueExpr)>,
+    /// A field reads its values by the event's country.
+    needs_country: bool,
+}
+
+/// The fields that an event carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Carried(u32);
+
+impl Carried {
+    const fn of(fields: &[UserDataField]) -> Self {
+        let mut bits = 0;
+        let mut at = 0;
+        while at < fields.len() {
+            bits |= 1 << fields[at] as u32;
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    fn add(&mut self, field: UserDataField) {
+        self.0 |= 1 << field as u32;
+    }
+
+    const fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// Whether Meta takes an event that carries just these fields. It refuses those whose fields all
+    /// lie within one of these sets (Meta: Best Practices for Conversions API).
+    pub(super) fn is_sufficient(self) -> bool {
+        use UserDataField as F;
+        const TOO_WEAK: [Carried; 4] = [
+            Carried::of(&[
+                F::City,
+                F::Country,
+                F::State,
+                F::ZipCode,
+                F::Gender,
+                F::ClientUserAgent,
+            ]),
+            Carried::of(&[F::DateOfBirth, F::ClientUserAgent]),
+            Carried::of(&[F::FirstName, F::Gender]),
+            Carried::of(&[F::LastName, F::Gender]),
+        ];
+        !TOO_WEAK.iter().any(|weak| self.is_within(*weak))
+    }
+}
+
+impl UserData {
+    /// Compiles the expressions of one row.
+    pub(super) fn compile(exprs: impl IntoIterator<Item = (UserDataField, ValueExpr)>) -> Self {
+        let fields: Vec<_> = exprs
+            .into_iter()
+            .filter(|(_, expr)| !expr.paths.is_empty() || expr.default.is_some())
+            .map(|(field, expr)| (field, json::encoded_key(field.meta_key()), expr))
+            .collect();
+        let needs_country = fields.iter().any(|(field, _, _)| {
+            matches!(
+                field,
+                UserDataField::Phone | UserDataField::State | UserDataField::ZipCode
+            )
+        });
+        Self {
+            fields,
+            needs_country,
+        }
+    }
+
+    /// Writes `user_data` and says which fields are in it. `happened` stands in for the moment at
+    /// which a click id was first seen.
+    pub(super) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        event: &Event<'_>,
+        reading: &Reading,
+        happened: UnixMillis,
+        now: UnixMillis,
+        recorder: &mut impl Recorder,
+    ) -> Carried {
+        let country = self.needs_country.then(|| self.country(event)).flatten();
+        let context = Context {
+            calling_code: match &reading.calling_code {
+                Some(CallingCode::Fixed(code)) => Some(code),
+                Some(CallingCode::FromCountry) => {
+                    country.and_then(normalize::country::calling_code)
+                }
+                None => None,
+            },
+            country,
+            date_order: reading.date_order,
+            external_id_case: reading.external_id_case,
+            now,
+            click_seen: happened,
+        };
+        json::key(out, "\"user_data\":{");
+        let mut carried = Carried::default();
+        for (field, key, expr) in &self.fields {
+            let mut values = Values::begin(*field, key, out, &context, recorder);
+            let present = expr.paths.iter().any(|path| values.take_all(path, event));
+            if !present && let Some(constant) = &expr.default {
+                values.take(Source {
+                    path: None,
+                    value: Some(constant.json()),
+                });
+            } else if !present {
+                values.recorder.absent(Field::UserData(*field), expr);
+            }
+            if values.finish() {
+                carried.add(*field);
+            }
+        }
+        out.push(b'}');
+        carried
+    }
+
+    /// The event's country, by the mapped field, else by Amplitude's own.
+    fn country(&self, event: &Event<'_>) -> Option<&'static str> {
+        let mapped = self
+            .fields
+            .iter()
+            .find(|(field, _, _)| *field == UserDataField::Country)
+            .and_then(|(_, _, expr)| expr.first(event));
+        let code = |value: Json<'_>| {
+            value
+                .as_str()
+                .and_then(|text| normalize::country::code(&text))
+        };
+        mapped
+            .and_then(|found| code(found.value))
+            .or_else(|| event.field("country").and_then(code))
+    }
+}
+
+/// The values of one field, while they are written.
+struct Values<'v, 'c, R> {
+    field: UserDataField,
+    out: &'v mut Vec<u8>,
+    context: &'v Context<'c>,
+    recorder: &'v mut R,
+    start: usize,
+    first: usize,
+    written: usize,
+}
+
+impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
+    fn begin(
+        field: UserDataField,
+        key: &str,
+        out: &'v mut Vec<u8>,
+        context: &'v Context<'c>,
+        recorder: &'v mut R,
+    ) -> Self {
+        let start = out.len();
+        json::key(out, key);
+        Self {
+            first: out.len(),
+            field,
+            out,
+            context,
+            recorder,
+            start,
+            written: 0,
+        }
+    }
+
+    /// Takes what a path finds, and says whether that was anything.
+    fn take_all(&mut self, path: &Path, event: &Event<'_>) -> bool {
+        let mut present = false;
+        path.visit(event, &mut |value| {
+            list::each_element(value, &mut |element| {
+                if !self.is_absent(element) {
+                    present = true;
+                    self.take(Source::at(path.as_str(), element));
+                }
+            });
+        });
+        present
+    }
+
+    fn is_absent(&self, value: Json<'_>) -> bool {
+        let is_id = matches!(
+            self.field,
+            UserDataField::ExternalId | UserDataField::AnonymousId
+        );
+        value.is_absent() || is_id && value.text().is_some_and(|text| is_invalid_id(&text))
+    }
+
+    fn take(&mut self, source: Source<'_>) {
+        let text = source.value.and_then(|value| match value.as_bool() {
+            Some(_) => None,
+            None => value.text(),
+        });
+        let Some(text) = text else {
+            return self.drop(source, DropReason::NotAText);
+        };
+        let hashed = normalize::is_hashed(self.field);
+        if self.written > 0 && !hashed {
+            return;
+        }
+        match normalize::normalize(self.field, &text, self.context) {
+            Ok(Normalized::ToHash { first, second }) => {
+                self.hash(
+                    source,
+                    Hashed::of(&first),
+                    Some(&first),
+                    "normalised and hashed",
+                );
+                if let Some(second) = second {
+                    let rule = "second form, as Meta's libraries hash it";
+                    self.hash(source, Hashed::of(&second), Some(&second), rule);
+                }
+            }
+            Ok(Normalized::AlreadyHashed(hash)) => self.hash(source, hash, None, "already hashed"),
+            Ok(Normalized::Plain(text)) => {
+                json::text(self.out, &text);
+                self.sent(source, None, "sent in clear, as Meta asks");
+            }
+            Ok(Normalized::Integer(number)) => {
+                self.out.extend_from_slice(number.to_string().as_bytes());
+                self.sent(source, None, "whole number");
+            }
+            Err(reason) => self.drop(source, reason),
+        }
+    }
+
+    fn hash(
+        &mut self,
+        source: Source<'_>,
+        hash: Hashed,
+        normalised: Option<&str>,
+        rule: &'static str,
+    ) {
+        if self.written >= MOST_VALUES {
+            return self.drop(source, DropReason::TooMany);
+        }
+        let own = hash.as_str().as_bytes();
+        let digits = |written: &[u8]| written.get(1..=64) == Some(own);
+        let written = self.out.get(self.first..).unwrap_or_default();
+        if written.chunks(HASH_STRIDE).any(digits) {
+            return;
+        }
+        if self.written > 0 {
+            self.out.push(b',');
+        }
+        self.out.push(b'"');
+        self.out.extend_from_slice(own);
+        self.out.push(b'"');
+        self.sent(source, normalised, rule);
+    }
+
+    fn sent(&mut self, source: Source<'_>, normalised: Option<&str>, rule: &'static str) {
+        self.written += 1;
+        let at = if self.written == 1 {
+            self.first
+        } else {
+            self.out.len() - HASH_BYTES
+        };
+        let json = self.out.get(at..).unwrap_or_default();
+        let sent = Sent {
+            normalised,
+            json,
+            rule,
+        };
+        self.recorder
+            .sent(Field::UserData(self.field), source, sent);
+    }
+
+    fn drop(&mut self, source: Source<'_>, reason: DropReason) {
+        self.recorder
+            .dropped(Field::UserData(self.field), source, reason);
+    }
+
+    /// Closes the field, or takes it back where no value was written.
+    fn finish(self) -> bool {
+        match self.written {
+            0 => self.out.truncate(self.start),
+            1 => {}
+            _ => {
+                self.out.insert(self.first, b'[');
+                self.out.push(b']');
+            }
+        }
+        self.written > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::record::Notes;
+
+    #[test]
+    fn weak_fields_alone_are_not_sufficient() {
+        use UserDataField as F;
+        for (fields, sufficient) in [
+            (&[][..], false),
+            (&[F::ClientUserAgent], false),
+            (
+                &[
+                    F::City,
+                    F::State,
+                    F::ZipCode,
+                    F::Country,
+                    F::Gender,
+                    F::ClientUserAgent,
+                ],
+                false,
+            ),
+            (&[F::DateOfBirth, F::ClientUserAgent], false),
+            (&[F::FirstName, F::Gender], false),
+            (&[F::LastName], false),
+            (&[F::FirstName, F::LastName], true),
+            (&[F::DateOfBirth, F::City], true),
+            (&[F::Email], true),
+            (&[F::ExternalId], true),
+            (&[F::ClientIpAddress], true),
+            (&[F::ClientIpAddress, F::ClientUserAgent], true),
+            (&[F::ClickId], true),
+            (&[F::BrowserId, F::ClientUserAgent], true),
+        ] {
+            assert_eq!(
+                Carried::of(fields).is_sufficient(),
+                sufficient,
+                "{fields:?}"
+            );
+        }
+    }
+
+    #[track_caller]
+    fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> Notes {
+        let expr = ValueExpr {
+            paths: paths
+                .iter()
+                .map(|path| Path::parse(path).unwrap())
+                .collect(),
+            default: None,
+        };
+        let event = Event::decode(event.as_bytes()).unwrap();
+        let reading = Reading {
+            calling_code: None,
+            date_order: DateOrder::MonthFirst,
+            external_id_case: ExternalIdCase::Lower,
+        };
+        let (mut out, mut notes) = (Vec::new(), Notes::default());
+        let moment = UnixMillis(1_795_197_849_412);
+        UserData::compile([(field, expr)])
+            .write(&mut out, &event, &reading, moment, moment, &mut notes);
+        let expected = expected
+            .split(' ')
+            .map(|part| match part.strip_prefix('#') {
+                Some(text) => format!("\"{}\"", Hashed::of(text).as_str()),
+                None => part.to_owned(),
+            })
+            .collect::<String>();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            format!("\"user_data\":{{{expected}}}")
+        );
+        notes
+    }
+
+    #[test]
+    fn one_value_is_a_text_and_several_are_a_list() {
+        let email = |event: &str, expected: &str| {
+            check(
+                UserDataField::Email,
+                &["user_properties.email"],
+                event,
+                expected,
+            )
+        };
+        email(
+            r#"{"user_properties":{"email":"A@b.de"}}"#,
+            "\"em\": #a@b.de",
+        );
+        email(
+            r#"{"user_properties":{"email":["a@b.de","",null,"A@B.DE ","c@d.fr"]}}"#,
+            "\"em\":[ #a@b.de , #c@d.fr ]",
+        );
+        email(
+            r#"{"user_properties":{"email":"[\"a@b.de\",\"c@d.fr\"]"}}"#,
+            "\"em\":[ #a@b.de , #c@d.fr ]",
+        );
+        email(r#"{"user_properties":{"email":"EMPTY"}}"#, "");
+        let notes = email(
+            r#"{"user_properties":{"email":["nobody",true,{"a":1}]}}"#,
+            "",
+        );
+        assert_eq!(
+            notes.dropped().collect::<Vec<_>>(),
+            [("em", DropReason::NotAnEmail), ("em", DropReason::NotAText)]
+        );
+    }
+
+    #[test]
+    fn an_invalid_id_is_passed_over() {
+        check(
+            UserDataField::ExternalId,
+            &["user_id", "device_id"],
+            r#"{"user_id":"Anonymous","device_id":"D1"}"#,
+            "\"external_id\": #d1",
+        );
+    }
+
+    #[test]
+    fn a_hostile_list_is_cut() {
+        let many: Vec<String> = (0..10_000).map(|n| format!("\"u{n}\"")).collect();
+        let event = format!("{{\"user_properties\":{{\"ids\":[{}]}}}}", many.join(","));
+        let list: Vec<String> = (0..MOST_VALUES).map(|n| format!("#u{n}")).collect();
+        let notes = check(
+            UserDataField::ExternalId,
+            &["user_properties.ids"],
+            &event,
+            &format!("\"external_id\":[ {} ]", list.join(" , ")),
+        );
+        assert_eq!(
+            notes.dropped().collect::<Vec<_>>(),
+            [("external_id", DropReason::TooMany)]
+        );
+    }
+}

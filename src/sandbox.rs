@@ -1,0 +1,256 @@
+//! A simulated Graph endpoint: a strict stand-in for `POST /{version}/{pixel}/events`.
+//!
+//! It is written from Meta's public pages alone (Conversions API: Using the API, Server Event Parameters,
+//! Customer Information Parameters, Custom Data, App Data; Marketing API: Error Reference, Rate Limiting)
+//! and knows nothing of how this program maps, batches or delivers: an independent witness, not a mirror.
+//!
+//! - `rules.rs`: what makes an event acceptable, and the documented refusal where it is not. One bad event
+//!   refuses its whole batch, as at Meta. Where Meta would silently take rubbish, it refuses too
+//!   (`rules/strict.rs` lists those places).
+//! - [`faults`]: how it misbehaves on request: late, broken, throttled, cut off.
+//! - [`record`]: what it took, newest first, in bounded memory.
+//! - `edge.rs`: one call to the edge, from bytes to answer; `body.rs` reads it, `reply.rs` words the answer.
+//! - `line.rs`: connections that can be torn down in the middle of an answer.
+//! - `pages.rs`: `/sandbox/…`, where people and test scripts look and switch faults.
+//!
+//! The pages are open to whoever reaches the listener, and can be told to misbehave: listen on loopback.
+//! Tokens, bodies and personal data are never logged; the record holds what was accepted until it is pushed out.
+
+pub mod faults;
+pub mod record;
+
+mod body;
+mod edge;
+mod line;
+mod pages;
+mod proof;
+mod reply;
+mod rules;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, SystemClock, UnixMillis};
+
+use self::faults::{Faults, Hint};
+use self::line::{Cut, Lines};
+use self::record::{Accepted, Record, Stats};
+
+/// A simulated Graph endpoint; clones share everything.
+#[derive(Clone)]
+pub struct Sandbox(Arc<Inner>);
+
+/// How a sandbox behaves for its whole life; what may change while it runs is in [`Faults`].
+#[derive(Clone)]
+pub struct SandboxConfig {
+    /// The access tokens that are accepted; empty: any token, but one there must be.
+    pub tokens: Vec<String>,
+    /// Where set, every call needs a valid `appsecret_proof` made with it.
+    pub app_secret: Option<String>,
+    /// The pixels that exist; `None`: every numeric id.
+    pub pixels: Option<Vec<String>>,
+    /// Tells the age of events and when a throttle ends.
+    pub clock: Arc<dyn Clock>,
+    /// Seeds every random choice, so that a run can be repeated.
+    pub seed: u64,
+    /// Whether calls are judged at all.
+    pub mode: Mode,
+    /// The largest body that is read; a larger one is answered with 413.
+    pub max_body_bytes: usize,
+    /// How many accepted events are kept for reading back.
+    pub keep_events: usize,
+    /// How many bytes of accepted events are kept for reading back.
+    pub keep_bytes: usize,
+    /// How many (pixel, event name, event id) are remembered, to recognise repeats.
+    pub keep_ids: usize,
+}
+
+/// Whether calls are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Every rule applies, and so do the faults.
+    Strict,
+    /// Every call to the edge succeeds at once; events are counted, not looked at and not kept.
+    Sink,
+}
+
+struct Inner {
+    config: SandboxConfig,
+    state: Mutex<State>,
+    stats: watch::Sender<Stats>,
+}
+
+struct State {
+    faults: Faults,
+    random: fastrand::Rng,
+    record: Record,
+    throttled: HashMap<String, Throttled>,
+}
+
+/// A throttle or block that stands against one pixel.
+#[derive(Clone, Copy)]
+struct Throttled {
+    code: u32,
+    hint: Hint,
+    told_at: UnixMillis,
+    until: UnixMillis,
+}
+
+impl Default for SandboxConfig {
+    /// Any token, any pixel, the machine's clock, every rule.
+    fn default() -> Self {
+        Self {
+            tokens: Vec::new(),
+            app_secret: None,
+            pixels: None,
+            clock: Arc::new(SystemClock),
+            seed: 1,
+            mode: Mode::Strict,
+            max_body_bytes: 16 << 20,
+            keep_events: 10_000,
+            keep_bytes: 64 << 20,
+            keep_ids: 4_000_000,
+        }
+    }
+}
+
+impl fmt::Debug for SandboxConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SandboxConfig")
+            .field("tokens", &self.tokens.len())
+            .field("pixels", &self.pixels)
+            .field("seed", &self.seed)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    /// Shows nothing that was accepted.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stats = self.stats();
+        f.debug_tuple("Sandbox")
+            .field(&self.0.config)
+            .field(&stats)
+            .finish()
+    }
+}
+
+impl Sandbox {
+    /// Makes a sandbox that behaves well until told otherwise.
+    pub fn new(config: SandboxConfig) -> Self {
+        let state = State {
+            faults: Faults::default(),
+            random: fastrand::Rng::with_seed(config.seed),
+            record: Record::new(config.keep_events, config.keep_bytes, config.keep_ids),
+            throttled: HashMap::new(),
+        };
+        Self(Arc::new(Inner {
+            config,
+            state: Mutex::new(state),
+            stats: watch::Sender::new(Stats::default()),
+        }))
+    }
+
+    /// The edge and the pages under `/sandbox`.
+    ///
+    /// A fault that tears down the connection needs [`serve`]; behind another server it never answers.
+    pub fn router(&self) -> Router {
+        self.router_until(CancellationToken::new())
+    }
+
+    /// Only `GET /sandbox/events` and `GET /sandbox/stats`, for mounting on another listener.
+    pub fn reading_router(&self) -> Router {
+        pages::reading(self.clone())
+    }
+
+    /// Replaces the faults, and ends every throttle that stands.
+    pub fn set_faults(&self, faults: Faults) {
+        let mut state = self.state();
+        state.faults = faults;
+        state.throttled.clear();
+    }
+
+    /// The faults as they now are: without what the script has already used up.
+    pub fn faults(&self) -> Faults {
+        self.state().faults.clone()
+    }
+
+    /// The accepted events that are still kept, newest first.
+    pub fn accepted(&self) -> Vec<Value> {
+        let kept = self.records(usize::MAX, None);
+        kept.into_iter().map(|accepted| accepted.event).collect()
+    }
+
+    /// The accepted events that are still kept with the call that brought them, newest first.
+    pub fn records(&self, limit: usize, pixel_id: Option<&str>) -> Vec<Accepted> {
+        self.state().record.newest(limit, pixel_id)
+    }
+
+    /// How often an event of this name and id was accepted for the pixel.
+    pub fn times_accepted(&self, pixel_id: &str, event_name: &str, event_id: &str) -> u32 {
+        self.state()
+            .record
+            .times_accepted(pixel_id, event_name, event_id)
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> Stats {
+        self.0.stats.borrow().clone()
+    }
+
+    /// Waits until `events` events were accepted in all, repeats included.
+    pub async fn wait_for(&self, events: u64) {
+        self.wait_until(|stats| stats.accepted >= events).await;
+    }
+
+    /// Waits until what happened so far satisfies `holds`, which must not ask the sandbox itself.
+    pub async fn wait_until(&self, mut holds: impl FnMut(&Stats) -> bool) {
+        let mut stats = self.0.stats.subscribe();
+        stats
+            .wait_for(|stats| holds(stats))
+            .await
+            .expect("the sandbox keeps the sending half");
+    }
+
+    fn router_until(&self, shutdown: CancellationToken) -> Router {
+        pages::all(self.clone()).fallback_service(edge::service(self.clone(), shutdown))
+    }
+
+    fn config(&self) -> &SandboxConfig {
+        &self.0.config
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Stats)) {
+        self.0.stats.send_modify(change);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves the sandbox until `shutdown`: then calls that still wait for an answer are cut off.
+pub async fn serve(
+    listener: TcpListener,
+    sandbox: Sandbox,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let service = sandbox
+        .router_until(shutdown.clone())
+        .into_make_service_with_connect_info::<Cut>();
+    axum::serve(Lines::new(listener), service)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! The body of a call, and who sends it.
+//!
+//! JSON, with the events as objects or as strings of JSON, or a form with the same fields. Parameters of the
+//! call are checked here; the events are judged by [`super::rules`].
+
+use std::collections::BTreeMap;
+
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use axum::http::request::Parts;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use url::form_urlencoded;
+
+use super::reply::GraphError;
+
+/// The most events that one call may hold.
+const MAX_EVENTS: usize = 1000;
+
+/// The parameters that the edge documents.
+const PARAMETERS: [&str; 12] = [
+    "access_token",
+    "appsecret_proof",
+    "appsecret_time",
+    "data",
+    "namespace_id",
+    "partner_agent",
+    "platforms",
+    "progress",
+    "test_event_code",
+    "upload_id",
+    "upload_source",
+    "upload_tag",
+];
+
+/// One event: as it came and as it was understood.
+pub(super) struct Element {
+    pub(super) json: Box<str>,
+    pub(super) event: Value,
+}
+
+/// Who calls. It holds a token: not for printing.
+#[derive(Default)]
+pub(super) struct Caller {
+    pub(super) token: Option<String>,
+    pub(super) proof: Option<String>,
+    pub(super) proof_time: Option<String>,
+}
+
+/// A call, read.
+pub(super) struct Call {
+    pub(super) caller: Caller,
+    pub(super) test_event_code: Option<String>,
+    /// How many elements `data` has, valid or not.
+    pub(super) events: usize,
+    pub(super) elements: Result<Vec<Element>, GraphError>,
+}
+
+impl Call {
+    /// Reads a call; what is wrong with its body is kept as the reason why there are no elements.
+    pub(super) fn read(head: &Parts, body: &[u8]) -> Self {
+        let mut call = Self {
+            caller: Caller::default(),
+            test_event_code: None,
+            events: 0,
+            elements: Ok(Vec::new()),
+        };
+        call.elements = call.read_body(head, body);
+        let query = head.uri.query().unwrap_or_default();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            call.read_credential(&key, &value);
+        }
+        let authorization = head.headers.get(AUTHORIZATION);
+        let bearer = authorization
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "));
+        if let Some(token) = bearer {
+            call.caller.token = Some(token.to_owned());
+        }
+        call
+    }
+
+    fn read_body(&mut self, head: &Parts, body: &[u8]) -> Result<Vec<Element>, GraphError> {
+        if header(head, &CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            return Err(GraphError::parameter("A compressed body is not supported"));
+        }
+        let content_type = header(head, &CONTENT_TYPE).unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case("application/json") {
+            let Ok(parameters) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(body) else {
+                return Err(GraphError::parameter("The body is not a JSON object"));
+            };
+            let data = parameters.get("data").map(|data| data.get());
+            let others = parameters.iter().filter(|(key, _)| *key != "data");
+            for (key, value) in others {
+                let value: Value = parse(value.get(), key)?;
+                self.read_parameter(key, &value)?;
+            }
+            self.read_data(data)
+        } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            let fields: BTreeMap<_, _> = form_urlencoded::parse(body).into_owned().collect();
+            for (key, text) in fields.iter().filter(|(key, _)| *key != "data") {
+                let value = match key.as_str() {
+                    "platforms" | "progress" => parse(text, key)?,
+                    _ => Value::from(text.as_str()),
+                };
+                self.read_parameter(key, &value)?;
+            }
+            self.read_data(fields.get("data").map(String::as_str))
+        } else {
+            // Without a type that it knows, the edge sees no parameters at all.
+            self.read_data(None)
+        }
+    }
+
+    fn read_data(&mut self, data: Option<&str>) -> Result<Vec<Element>, GraphError> {
+        let Some(data) = data else {
+            return Err(GraphError::parameter("The parameter data is required"));
+        };
+        // Counted first, so that millions of tiny elements take no memory.
+        let Ok(counted) = serde_json::from_str::<Vec<IgnoredAny>>(data) else {
+            return Err(GraphError::parameter("param data must be an array."));
+        };
+        self.events = counted.len();
+        if counted.is_empty() {
+            return Err(GraphError::parameter("param data must be non-empty."));
+        }
+        if counted.len() > MAX_EVENTS {
+            let problem = "param data must have at most 1000 elements.";
+            return Err(GraphError::parameter(problem));
+        }
+        let elements: Vec<&RawValue> = parse(data, "data")?;
+        let read = |(index, element): (usize, &&RawValue)| -> Result<Element, GraphError> {
+            let place = format!("data[{index}]");
+            let text = element.get();
+            let json: Box<str> = if text.starts_with('"') {
+                parse(text, &place)?
+            } else {
+                text.into()
+            };
+            let event = parse(&json, &place)?;
+            Ok(Element { json, event })
+        };
+        elements.iter().enumerate().map(read).collect()
+    }
+
+    fn read_parameter(&mut self, key: &str, value: &Value) -> Result<(), GraphError> {
+        if !PARAMETERS.contains(&key) {
+            // Meta may ignore it; but no caller means to send what has no meaning.
+            return Err(GraphError::parameter("Unexpected parameter in the body"));
+        }
+        let wrong = || GraphError::parameter(&format!("param {key} has a wrong type or form."));
+        match key {
+            "platforms" if value.is_array() => return Ok(()),
+            "progress" if value.is_object() => return Ok(()),
+            _ => {}
+        }
+        let text = value.as_str().map(str::trim).unwrap_or_default();
+        if text.is_empty() {
+            return Err(wrong());
+        }
+        match key {
+            "test_event_code" => self.test_event_code = Some(text.to_owned()),
+            "partner_agent" => {
+                let letters = text.chars().filter(char::is_ascii_alphabetic).count();
+                if text.chars().count() >= 23 || letters < 2 {
+                    return Err(wrong());
+                }
+            }
+            _ => self.read_credential(key, text),
+        }
+        Ok(())
+    }
+
+    fn read_credential(&mut self, key: &str, value: &str) {
+        let place = match key {
+            "access_token" => &mut self.caller.token,
+            "appsecret_proof" => &mut self.caller.proof,
+            "appsecret_time" => &mut self.caller.proof_time,
+            _ => return,
+        };
+        *place = Some(value.to_owned());
+    }
+}
+
+/// Counts the elements of `data` without looking at them; zero where there are none.
+pub(super) fn count(body: &[u8]) -> usize {
+    #[derive(Deserialize)]
+    struct Counted {
+        data: Vec<IgnoredAny>,
+    }
+    serde_json::from_slice(body).map_or(0, |Counted { data }| data.len())
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a str, place: &str) -> Result<T, GraphError> {
+    serde_json::from_str(json)
+        .map_err(|_| GraphError::parameter(&format!("param {place} is not valid JSON.")))
+}
+
+fn header<'a>(head: &'a Parts, name: &HeaderName) -> Option<&'a str> {
+    head.headers.get(name).and_then(|value| value.to_str().ok())
+}

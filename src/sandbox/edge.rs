@@ -1,0 +1,378 @@
+//! One call to the edge, from its bytes to its answer.
+//!
+//! The order: read the call, wait out the latency, meet what stands against the pixel (a throttle), meet a
+//! fault, then be judged: token, pixel, proof, batch, and every event. Only a batch without fault is taken.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::UnixMillis;
+
+use super::body::{self, Call, Caller, Element};
+use super::faults::Fault;
+use super::line::Cut;
+use super::record::{self, MAX_PIXELS};
+use super::reply::{Dress, GraphError, PADDING};
+use super::rules::{self, Refusal};
+use super::{Mode, Sandbox, Throttled, proof};
+
+/// Calls that arrive so soon after a throttle was told may have been on their way already.
+const GRACE_MILLIS: i64 = 1000;
+
+/// No id of the Graph API is longer.
+const MAX_ID_DIGITS: usize = 20;
+
+/// The oldest version that the Graph API still serves.
+const OLDEST_VERSION: u32 = 21;
+
+#[derive(Clone)]
+struct Edge {
+    sandbox: Sandbox,
+    shutdown: CancellationToken,
+}
+
+/// How a call ends.
+enum Ending {
+    Answer(Response),
+    /// The connection carries so many bytes of the answer and is then reset.
+    Torn(usize, Response),
+    Silence,
+}
+
+/// Where a call goes.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    pixel_id: String,
+}
+
+/// Answers every path as the Graph API would.
+pub(super) fn service(sandbox: Sandbox, shutdown: CancellationToken) -> Router {
+    Router::new()
+        .fallback(call)
+        .with_state(Edge { sandbox, shutdown })
+}
+
+async fn call(State(edge): State<Edge>, request: Request) -> Response {
+    let _in_flight = InFlight::enter(&edge.sandbox);
+    let cut = request.extensions().get::<ConnectInfo<Cut>>().cloned();
+    let ending = tokio::select! {
+        ending = answer(&edge.sandbox, request) => ending,
+        () = edge.shutdown.cancelled() => Ending::Silence,
+    };
+    let (bytes, response) = match ending {
+        Ending::Answer(response) => return response,
+        Ending::Torn(bytes, response) if cut.is_some() => (bytes, response),
+        Ending::Torn(..) | Ending::Silence => {
+            edge.shutdown.cancelled().await;
+            (0, StatusCode::SERVICE_UNAVAILABLE.into_response())
+        }
+    };
+    if let Some(ConnectInfo(cut)) = cut {
+        cut.after(bytes);
+    }
+    response
+}
+
+async fn answer(sandbox: &Sandbox, request: Request) -> Ending {
+    let arrived = sandbox.config().clock.now();
+    let (head, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, sandbox.config().max_body_bytes).await else {
+        return Ending::Answer(StatusCode::PAYLOAD_TOO_LARGE.into_response());
+    };
+    if sandbox.config().mode == Mode::Sink {
+        return Ending::Answer(sink(sandbox, &body));
+    }
+    let target = Target::of(&head.method, &head.uri);
+    let call = Call::read(&head, &body);
+    let mut number = 0;
+    sandbox.count(|stats| {
+        stats.requests += 1;
+        number = stats.requests;
+        stats.largest_body = stats.largest_body.max(body.len());
+        stats.largest_batch = stats.largest_batch.max(call.events);
+    });
+    let pixel_id = target.as_ref().map_or("", |target| &target.pixel_id);
+    let latency = {
+        let mut state = sandbox.state();
+        let state = &mut *state;
+        state.faults.latency(pixel_id, &mut state.random)
+    };
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    let arrival = Arrival {
+        arrived,
+        number,
+        bytes: body.len(),
+    };
+    match target {
+        Ok(target) => arrival.judge(sandbox, &target, call),
+        Err(error) => {
+            let dress = dress(sandbox, "");
+            sandbox.count(|stats| stats.count_refusal(error.label()));
+            Ending::Answer(dress.error(&error))
+        }
+    }
+}
+
+/// Counts a call as long as it is being answered, however it ends.
+struct InFlight<'a>(&'a Sandbox);
+
+impl<'a> InFlight<'a> {
+    fn enter(sandbox: &'a Sandbox) -> Self {
+        sandbox.count(|stats| {
+            stats.in_flight += 1;
+            stats.most_in_flight = stats.most_in_flight.max(stats.in_flight);
+        });
+        Self(sandbox)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.count(|stats| stats.in_flight -= 1);
+    }
+}
+
+fn sink(sandbox: &Sandbox, body: &[u8]) -> Response {
+    let events = body::count(body);
+    sandbox.count(|stats| {
+        stats.requests += 1;
+        stats.batches += 1;
+        stats.accepted += events as u64;
+        stats.largest_batch = stats.largest_batch.max(events);
+        stats.largest_body = stats.largest_body.max(body.len());
+    });
+    dress(sandbox, "").success(events, 0)
+}
+
+fn dress(sandbox: &Sandbox, pixel_id: &str) -> Dress {
+    let mut state = sandbox.state();
+    let trace_id = std::iter::once('A')
+        .chain((0..22).map(|_| state.random.alphanumeric()))
+        .collect();
+    Dress {
+        trace_id,
+        usage: state.faults.usage(pixel_id),
+        pixel_id: pixel_id.to_owned(),
+        regain: None,
+    }
+}
+
+impl Target {
+    /// Finds the pixel of `/{version}/{pixel}/events`.
+    fn of(method: &Method, uri: &Uri) -> Result<Self, GraphError> {
+        let mut segments = uri.path().trim_matches('/').split('/');
+        let version = segments.next().unwrap_or_default();
+        let Some(major) = major_version(version) else {
+            return Err(GraphError::plain(400, 2500, "Unknown path components"));
+        };
+        if major < OLDEST_VERSION {
+            let message = "(#2635) You are calling a deprecated version of the API.";
+            return Err(GraphError::plain(400, 2635, message));
+        }
+        let pixel_id = segments.next().unwrap_or_default();
+        let digits = pixel_id.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits || !(1..=MAX_ID_DIGITS).contains(&pixel_id.len()) {
+            let message = "(#803) Some of the aliases you requested do not exist";
+            return Err(GraphError::plain(404, 803, message));
+        }
+        if segments.next() != Some("events") || segments.next().is_some() {
+            return Err(GraphError::plain(400, 2500, "Unknown path components"));
+        }
+        if method != Method::POST {
+            let verb = method.as_str().to_ascii_lowercase();
+            return Err(GraphError::no_object(&verb, pixel_id));
+        }
+        Ok(Self {
+            pixel_id: pixel_id.to_owned(),
+        })
+    }
+}
+
+fn major_version(version: &str) -> Option<u32> {
+    let (major, minor) = version.strip_prefix('v')?.split_once('.')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits(major) && digits(minor)).then(|| major.parse().ok())?
+}
+
+/// A call that was read.
+struct Arrival {
+    arrived: UnixMillis,
+    number: u64,
+    bytes: usize,
+}
+
+impl Arrival {
+    fn judge(&self, sandbox: &Sandbox, target: &Target, call: Call) -> Ending {
+        let mut dress = dress(sandbox, &target.pixel_id);
+        if let Some(standing) = self.throttled(sandbox, &target.pixel_id) {
+            return throttle(sandbox, &mut dress, standing);
+        }
+        let fault = {
+            let mut state = sandbox.state();
+            let state = &mut *state;
+            (state.faults).choose(&target.pixel_id, call.events, self.bytes, &mut state.random)
+        };
+        if let Some(fault) = fault {
+            sandbox.count(|stats| *stats.faults.entry(fault.name()).or_default() += 1);
+            if let Some(ending) = before_taking(sandbox, &mut dress, target, fault) {
+                return ending;
+            }
+        }
+        let events = call.events;
+        if let Err(error) = self.take(sandbox, target, call) {
+            sandbox.count(|stats| stats.count_refusal(error.label()));
+            return Ending::Answer(dress.error(&error));
+        }
+        match fault {
+            Some(Fault::HangAfter) => Ending::Silence,
+            Some(Fault::ResetAfter) => Ending::Torn(0, dress.success(events, 0)),
+            Some(Fault::Partial) => Ending::Torn(PADDING / 2, dress.success(events, PADDING)),
+            Some(Fault::ShortCount) => Ending::Answer(dress.success(events - 1, 0)),
+            _ => Ending::Answer(dress.success(events, 0)),
+        }
+    }
+
+    /// The throttle that stands against the pixel; counts the call where its sender knew of it.
+    fn throttled(&self, sandbox: &Sandbox, pixel_id: &str) -> Option<Throttled> {
+        let now = sandbox.config().clock.now();
+        let mut state = sandbox.state();
+        state.throttled.retain(|_, throttled| throttled.until > now);
+        let standing = state.throttled.get(pixel_id).copied()?;
+        drop(state);
+        if self.arrived.0 > standing.told_at.0 + GRACE_MILLIS {
+            sandbox.count(|stats| stats.early_calls += 1);
+        }
+        Some(standing)
+    }
+
+    /// Judges the call and takes its events, all or none.
+    fn take(&self, sandbox: &Sandbox, target: &Target, call: Call) -> Result<(), GraphError> {
+        let now = sandbox.config().clock.now();
+        authorize(sandbox, target, &call.caller, now)?;
+        let elements = call.elements?;
+        for (index, Element { event, .. }) in elements.iter().enumerate() {
+            rules::check(event, index, now).map_err(GraphError::refused)?;
+        }
+        let mut state = sandbox.state();
+        let poisoned = |element: &Element| {
+            let name = element.event["event_name"].as_str().unwrap_or_default();
+            state.faults.poisons(&target.pixel_id, name)
+        };
+        if elements.iter().any(poisoned) {
+            let index = state.random.usize(..elements.len());
+            return Err(GraphError::refused(Refusal::poison(index)));
+        }
+        let common = Arc::new(record::Call {
+            pixel_id: target.pixel_id.clone(),
+            request: self.number,
+            received_at: now,
+            test_event_code: call.test_event_code,
+        });
+        let (mut events, mut repeats) = (0, 0);
+        for Element { json, event } in elements {
+            events += 1;
+            repeats += u64::from(state.record.take(&common, json, &event));
+        }
+        drop(state);
+        sandbox.count(|stats| stats.count_batch(&target.pixel_id, events, repeats));
+        Ok(())
+    }
+}
+
+fn authorize(
+    sandbox: &Sandbox,
+    target: &Target,
+    caller: &Caller,
+    now: UnixMillis,
+) -> Result<(), GraphError> {
+    let config = sandbox.config();
+    let Some(token) = caller.token.as_ref().filter(|token| !token.is_empty()) else {
+        return Err(GraphError::bad_token());
+    };
+    if !config.tokens.is_empty() && !config.tokens.contains(token) {
+        return Err(GraphError::bad_token());
+    }
+    if (config.pixels.as_ref()).is_some_and(|pixels| !pixels.contains(&target.pixel_id)) {
+        return Err(GraphError::no_object("post", &target.pixel_id));
+    }
+    if let Some(secret) = &config.app_secret {
+        let proof = caller.proof.as_deref().unwrap_or_default();
+        if !proof::holds(secret, token, proof, caller.proof_time.as_deref(), now) {
+            let message = "Invalid appsecret_proof provided in the API argument";
+            return Err(GraphError::plain(400, 104, message));
+        }
+    }
+    Ok(())
+}
+
+/// What a fault does to a call before its batch is judged; `None` where it strikes later.
+fn before_taking(
+    sandbox: &Sandbox,
+    dress: &mut Dress,
+    target: &Target,
+    fault: Fault,
+) -> Option<Ending> {
+    let error = match fault {
+        Fault::Status(status, shape) => {
+            return Some(Ending::Answer(dress.meaningless(status, shape)));
+        }
+        Fault::Hang => return Some(Ending::Silence),
+        Fault::ResetBefore => return Some(Ending::Torn(0, dress.success(0, 0))),
+        Fault::ZeroCount => return Some(Ending::Answer(dress.success(0, 0))),
+        Fault::Throttle { code, regain, hint } => {
+            let now = sandbox.config().clock.now();
+            let standing = Throttled {
+                code,
+                hint,
+                told_at: now,
+                until: now.plus(hint.told(regain)),
+            };
+            let pixel_id = target.pixel_id.clone();
+            let throttled = &mut sandbox.state().throttled;
+            if throttled.len() < MAX_PIXELS {
+                throttled.insert(pixel_id, standing);
+            }
+            return Some(throttle(sandbox, dress, standing));
+        }
+        Fault::Error {
+            status,
+            code,
+            sub_code,
+            transient,
+        } => GraphError::any(status, code, sub_code, transient),
+        Fault::TokenDead(status) => GraphError::expired_token(status),
+        Fault::NoPermission => GraphError::plain(403, 200, "(#200) Permissions error"),
+        Fault::PixelGone => GraphError::no_object("post", &target.pixel_id),
+        Fault::Reduce(_) => {
+            let message =
+                "Please reduce the amount of data you're asking for, then retry your request";
+            GraphError::plain(500, 1, message)
+        }
+        Fault::TooLarge(_) => {
+            return Some(Ending::Answer(
+                StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+            ));
+        }
+        Fault::Pass | Fault::HangAfter | Fault::ResetAfter | Fault::Partial | Fault::ShortCount => {
+            return None;
+        }
+    };
+    sandbox.count(|stats| stats.count_refusal(error.label()));
+    Some(Ending::Answer(dress.error(&error)))
+}
+
+fn throttle(sandbox: &Sandbox, dress: &mut Dress, standing: Throttled) -> Ending {
+    let now = sandbox.config().clock.now();
+    let error = GraphError::throttled(standing.code);
+    dress.regain = Some((standing.hint, standing.until.since(now)));
+    sandbox.count(|stats| stats.count_refusal(error.label()));
+    Ending::Answer(dress.error(&error))
+}

@@ -1,0 +1,331 @@
+//! How the sandbox misbehaves, on request.
+//!
+//! [`Faults`] hold a [`Plan`] for every pixel and plans for single ones. A plan has a script, used up first, one
+//! fault a call, and faults that strike each call with a probability. `faults/text.rs` reads and writes
+//! them as text. Random choices come from one seeded generator, so that a run of calls can be repeated.
+
+mod text;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+pub use self::text::FaultMistake;
+
+/// Everything that may go wrong, and how often.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Faults {
+    /// For every pixel.
+    pub everywhere: Plan,
+    /// For single pixels, beside what happens everywhere; their script and faults come first.
+    pub pixels: BTreeMap<String, Plan>,
+}
+
+/// What happens to the calls of one pixel, or of all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// How long every answer takes at least.
+    pub latency: Option<Latency>,
+    /// The percentages in the usage headers.
+    pub usage: Usage,
+    /// Names of events that are refused although they follow every rule. The text of the refusal blames an event
+    /// of the batch at random, so that who trusts it is found out.
+    pub poison: Vec<String>,
+    /// What happens to the next calls, in this order; afterwards chance decides.
+    pub next: VecDeque<Fault>,
+    /// What may happen to any call; the first that strikes does.
+    pub chances: Vec<Chance>,
+}
+
+/// A delay between two bounds, each call's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latency {
+    /// The shortest.
+    pub from: Duration,
+    /// The longest.
+    pub to: Duration,
+}
+
+/// Percentages for the usage headers; a header whose value is absent is not sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// `X-App-Usage`.
+    pub app: Option<f64>,
+    /// `X-Business-Use-Case-Usage`.
+    pub business: Option<f64>,
+    /// `X-Ad-Account-Usage`.
+    pub account: Option<f64>,
+}
+
+/// A fault and how likely it is to strike a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chance {
+    /// What happens.
+    pub fault: Fault,
+    /// Between 0 and 1.
+    pub probability: f64,
+}
+
+/// One thing that goes wrong with one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing: the call is judged as usual. A pause in a script.
+    Pass,
+    /// An answer of this status that says nothing of the batch, which is not taken.
+    Status(u16, Shape),
+    /// An error in Meta's form; the batch is not taken.
+    Error {
+        /// HTTP status.
+        status: u16,
+        /// Meta's code.
+        code: i64,
+        /// Meta's sub-code.
+        sub_code: Option<u32>,
+        /// `is_transient`.
+        transient: bool,
+    },
+    /// Never an answer; the batch is not taken.
+    Hang,
+    /// Never an answer, although the batch was taken.
+    HangAfter,
+    /// The connection is reset once the call was read; the batch is not taken.
+    ResetBefore,
+    /// The connection is reset once the batch was taken.
+    ResetAfter,
+    /// The batch is taken, and the connection is reset in the middle of the answer's body.
+    Partial,
+    /// From this call on every call of its pixel is refused, for a while. Code 368 is a block.
+    Throttle {
+        /// Meta's code.
+        code: u32,
+        /// How long; told to the caller by the hint, rounded up to its unit.
+        regain: Duration,
+        /// How the caller is told.
+        hint: Hint,
+    },
+    /// The access token has expired: code 190 with this status.
+    TokenDead(u16),
+    /// The token lacks a permission: code 200.
+    NoPermission,
+    /// The pixel does not exist, or not for this token: code 100, sub-code 33.
+    PixelGone,
+    /// More events than this are refused with "reduce the amount of data": code 1.
+    Reduce(usize),
+    /// More bytes than this are refused with 413.
+    TooLarge(usize),
+    /// The batch is taken, but the answer counts one event fewer. A batch of one is counted right.
+    ShortCount,
+    /// The answer is a 200 that counts no event; the batch is not taken.
+    ZeroCount,
+}
+
+/// The body of an answer that says nothing of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// An error object of code 2, as Meta sends when it is out of order.
+    Graph,
+    /// `{"error":{"code":2}}`.
+    Bare,
+    /// A page of HTML, as from something in between.
+    Html,
+    /// Nothing.
+    Empty,
+}
+
+/// How a throttled caller is told when to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// `estimated_time_to_regain_access` of `X-Business-Use-Case-Usage`, in minutes.
+    Minutes,
+    /// `reset_time_duration` of `X-Ad-Account-Usage`, in seconds.
+    Reset,
+    /// `Retry-After`, in seconds.
+    RetryAfter,
+    /// Not at all.
+    None,
+}
+
+impl Faults {
+    /// Lets the next calls meet these faults, one each.
+    pub fn script(faults: impl IntoIterator<Item = Fault>) -> Self {
+        let mut plans = Self::default();
+        plans.everywhere.next.extend(faults);
+        plans
+    }
+
+    /// Lets every call meet this fault.
+    pub fn always(fault: Fault) -> Self {
+        let mut plans = Self::default();
+        plans.everywhere.chances.push(Chance {
+            fault,
+            probability: 1.0,
+        });
+        plans
+    }
+
+    /// Decides what happens to a call, and uses up the script.
+    pub(super) fn choose(
+        &mut self,
+        pixel_id: &str,
+        events: usize,
+        bytes: usize,
+        random: &mut fastrand::Rng,
+    ) -> Option<Fault> {
+        let mut plans: Vec<&mut Plan> = self.pixels.get_mut(pixel_id).into_iter().collect();
+        plans.push(&mut self.everywhere);
+        let scripted = plans.iter_mut().find_map(|plan| plan.next.pop_front());
+        let chosen = scripted.or_else(|| {
+            plans.iter().find_map(|plan| {
+                let strikes = |chance: &&Chance| {
+                    chance.fault.concerns(events, bytes) && random.f64() < chance.probability
+                };
+                Some(plan.chances.iter().find(strikes)?.fault)
+            })
+        });
+        chosen.filter(|fault| *fault != Fault::Pass && fault.concerns(events, bytes))
+    }
+
+    /// Draws how long the answer to a call takes.
+    pub(super) fn latency(&self, pixel_id: &str, random: &mut fastrand::Rng) -> Duration {
+        let own = self.pixels.get(pixel_id).and_then(|plan| plan.latency);
+        let Some(latency) = own.or(self.everywhere.latency) else {
+            return Duration::ZERO;
+        };
+        latency.from
+            + latency
+                .to
+                .saturating_sub(latency.from)
+                .mul_f64(random.f64())
+    }
+
+    /// The percentages for the usage headers of a call.
+    pub(super) fn usage(&self, pixel_id: &str) -> Usage {
+        let general = self.everywhere.usage;
+        let own = (self.pixels.get(pixel_id)).map_or_else(Usage::default, |plan| plan.usage);
+        Usage {
+            app: own.app.or(general.app),
+            business: own.business.or(general.business),
+            account: own.account.or(general.account),
+        }
+    }
+
+    /// Whether an event of this name is refused out of hand.
+    pub(super) fn poisons(&self, pixel_id: &str, event_name: &str) -> bool {
+        (self.pixels.get(pixel_id).into_iter())
+            .chain([&self.everywhere])
+            .any(|plan| plan.poison.iter().any(|name| name == event_name))
+    }
+}
+
+impl Fault {
+    /// A name to count by.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "ok",
+            Self::Status(..) => "status",
+            Self::Error { .. } => "error",
+            Self::Hang => "hang",
+            Self::HangAfter => "hang_after",
+            Self::ResetBefore => "reset_before",
+            Self::ResetAfter => "reset_after",
+            Self::Partial => "partial",
+            Self::Throttle { .. } => "throttle",
+            Self::TokenDead(_) => "token_dead",
+            Self::NoPermission => "no_permission",
+            Self::PixelGone => "pixel_gone",
+            Self::Reduce(_) => "reduce",
+            Self::TooLarge(_) => "too_large",
+            Self::ShortCount => "short_count",
+            Self::ZeroCount => "zero_count",
+        }
+    }
+
+    /// Whether it would strike a call of this size at all.
+    const fn concerns(self, events: usize, bytes: usize) -> bool {
+        match self {
+            Self::Reduce(most) => events > most,
+            Self::TooLarge(most) => bytes > most,
+            Self::ShortCount => events > 1,
+            _ => true,
+        }
+    }
+}
+
+impl Hint {
+    /// How Meta tells of this code.
+    pub(super) const fn usual_for(code: u32) -> Self {
+        match code {
+            80_000..=80_014 => Self::Minutes,
+            17 => Self::Reset,
+            _ => Self::None,
+        }
+    }
+
+    /// The time that the caller is told of: `regain` rounded up to the hint's unit.
+    pub(super) fn told(self, regain: Duration) -> Duration {
+        let unit = match self {
+            Self::Minutes => 60,
+            Self::Reset | Self::RetryAfter => 1,
+            Self::None => return regain,
+        };
+        let whole = regain.as_secs() + u64::from(regain.subsec_nanos() > 0);
+        Duration::from_secs(whole.next_multiple_of(unit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(faults: &mut Faults, pixel_id: &str, events: usize) -> Option<Fault> {
+        let mut random = fastrand::Rng::with_seed(1);
+        faults.choose(pixel_id, events, 1000, &mut random)
+    }
+
+    #[test]
+    fn a_script_is_used_up_before_chance_decides() {
+        let mut faults = Faults::script([Fault::Hang, Fault::Pass]);
+        faults.everywhere.chances.push(Chance {
+            fault: Fault::NoPermission,
+            probability: 1.0,
+        });
+        assert_eq!(choose(&mut faults, "1", 1), Some(Fault::Hang));
+        assert_eq!(choose(&mut faults, "1", 1), None);
+        assert_eq!(choose(&mut faults, "1", 1), Some(Fault::NoPermission));
+    }
+
+    #[test]
+    fn a_pixel_has_faults_of_its_own() {
+        let mut faults = Faults::parse("7/token_dead, hang").unwrap();
+        assert_eq!(choose(&mut faults, "7", 1), Some(Fault::TokenDead(401)));
+        assert_eq!(choose(&mut faults, "8", 1), Some(Fault::Hang));
+    }
+
+    #[test]
+    fn size_faults_strike_only_what_is_too_big() {
+        let mut faults = Faults::parse("reduce=10,too_large=1000").unwrap();
+        assert_eq!(choose(&mut faults, "1", 11), Some(Fault::Reduce(10)));
+        assert_eq!(choose(&mut faults, "1", 10), None);
+    }
+
+    #[test]
+    fn the_same_seed_chooses_the_same_faults() {
+        let draw = || {
+            let mut faults = Faults::parse("status=503:0.3,hang=0.3").unwrap();
+            let mut random = fastrand::Rng::with_seed(7);
+            let calls = (0..100).map(|_| faults.choose("1", 1, 1, &mut random));
+            calls.collect::<Vec<_>>()
+        };
+        let (first, second) = (draw(), draw());
+        assert_eq!(first, second);
+        assert!(first.contains(&None) && first.contains(&Some(Fault::Hang)));
+    }
+
+    #[test]
+    fn regain_times_are_rounded_up_to_what_can_be_told() {
+        let told = |hint: Hint, millis| hint.told(Duration::from_millis(millis)).as_millis();
+        assert_eq!(told(Hint::Minutes, 61_000), 120_000);
+        assert_eq!(told(Hint::Minutes, 60_000), 60_000);
+        assert_eq!(told(Hint::RetryAfter, 1_001), 2_000);
+        assert_eq!(told(Hint::None, 1_001), 1_001);
+    }
+}

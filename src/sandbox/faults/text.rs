@@ -1,0 +1,455 @@
+//! Faults as text, for the command line and `PUT /sandbox/faults`.
+
+use std::fmt::{self, Display, Write as _};
+use std::str::FromStr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::{Chance, Fault, Faults, Hint, Latency, Plan, Shape, Usage};
+
+/// An item that is no fault.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("fault `{item}`: {problem}")]
+pub struct FaultMistake {
+    item: String,
+    problem: String,
+}
+
+impl Faults {
+    /// Reads the text form; an empty text is no faults.
+    ///
+    /// Items stand between commas or on lines of their own:
+    ///
+    /// ```text
+    /// latency=200ms               every answer takes that long; latency=50ms..2s draws it
+    /// status=503                  every call; a last part with a point is a probability: status=503:0.1
+    /// status=502:html             with another body: graph (the usual), bare, html, empty
+    /// html=0.05   empty=0.05      short for status=200:html and status=200:empty
+    /// error=400:100:2804001       any error in Meta's form; a part "transient" sets is_transient
+    /// hang   hang_after           never an answer; after taking the batch
+    /// reset_before   reset_after   partial    a torn connection: not taken, taken, taken and half answered
+    /// throttle=80004:5m           a throttle of that code and time; a part minutes, reset, retry_after or none
+    ///                             says how the caller is told
+    /// block=10m                   short for throttle=368:10m:none
+    /// token_dead   token_dead=500   no_permission   pixel_gone
+    /// reduce=500   too_large=100000   short_count   zero_count
+    /// poison=Some Event           events of that name are refused, with a text that blames any event
+    /// usage_app=80   usage_business=96   usage_account=10.5
+    /// next:status=503   next:ok   the next calls, one item each, in this order
+    /// 123456789012345/hang        any of these, for one pixel
+    /// ```
+    pub fn parse(text: &str) -> Result<Self, FaultMistake> {
+        let mut faults = Self::default();
+        for item in text.split([',', '\n']).map(str::trim) {
+            if !item.is_empty() {
+                add(&mut faults, item).map_err(|problem| FaultMistake {
+                    item: item.to_owned(),
+                    problem,
+                })?;
+            }
+        }
+        Ok(faults)
+    }
+}
+
+impl FromStr for Faults {
+    type Err = FaultMistake;
+
+    fn from_str(text: &str) -> Result<Self, FaultMistake> {
+        Self::parse(text)
+    }
+}
+
+impl Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_plan(f, "", &self.everywhere)?;
+        for (pixel_id, plan) in &self.pixels {
+            write_plan(f, &format!("{pixel_id}/"), plan)?;
+        }
+        Ok(())
+    }
+}
+
+fn add(faults: &mut Faults, item: &str) -> Result<(), String> {
+    let (key, value) = match item.split_once('=') {
+        Some((key, value)) => (key, Some(value)),
+        None => (item, None),
+    };
+    let (plan, key) = match key.split_once('/') {
+        Some((pixel_id, key)) if digits(pixel_id) => {
+            (faults.pixels.entry(pixel_id.to_owned()).or_default(), key)
+        }
+        Some(_) => return Err("a pixel id is a number".to_owned()),
+        None => (&mut faults.everywhere, key),
+    };
+    if let Some(name) = key.strip_prefix("next:") {
+        let parts = Parts::new(value);
+        plan.next.push_back(fault(name, parts)?);
+        return Ok(());
+    }
+    match (key, value) {
+        ("latency", Some(value)) => plan.latency = Some(latency(value)?),
+        ("poison", Some(name)) if !name.is_empty() => plan.poison.push(name.to_owned()),
+        ("usage_app", Some(value)) => plan.usage.app = Some(percentage(value)?),
+        ("usage_business", Some(value)) => plan.usage.business = Some(percentage(value)?),
+        ("usage_account", Some(value)) => plan.usage.account = Some(percentage(value)?),
+        ("latency" | "poison" | "usage_app" | "usage_business" | "usage_account", _) => {
+            return Err("needs a value".to_owned());
+        }
+        _ => {
+            let mut parts = Parts::new(value);
+            let probability = parts.probability()?;
+            let fault = fault(key, parts)?;
+            plan.chances.push(Chance { fault, probability });
+        }
+    }
+    Ok(())
+}
+
+fn fault(name: &str, mut parts: Parts<'_>) -> Result<Fault, String> {
+    let fault = match name {
+        "ok" => Fault::Pass,
+        "status" => Fault::Status(parts.status()?, parts.shape()?),
+        "html" => Fault::Status(200, Shape::Html),
+        "empty" => Fault::Status(200, Shape::Empty),
+        "error" => parts.error()?,
+        "hang" => Fault::Hang,
+        "hang_after" => Fault::HangAfter,
+        "reset_before" => Fault::ResetBefore,
+        "reset_after" => Fault::ResetAfter,
+        "partial" => Fault::Partial,
+        "throttle" => {
+            let code = parts.number("a code, as in 80004:5m")?;
+            let regain = parts.duration()?;
+            let hint = parts.hint(code)?;
+            Fault::Throttle { code, regain, hint }
+        }
+        "block" => Fault::Throttle {
+            code: 368,
+            regain: parts.duration()?,
+            hint: Hint::None,
+        },
+        "token_dead" if parts.0.is_empty() => Fault::TokenDead(401),
+        "token_dead" => Fault::TokenDead(parts.status()?),
+        "no_permission" => Fault::NoPermission,
+        "pixel_gone" => Fault::PixelGone,
+        "reduce" => Fault::Reduce(parts.number("a number of events")?),
+        "too_large" => Fault::TooLarge(parts.number("a number of bytes")?),
+        "short_count" => Fault::ShortCount,
+        "zero_count" => Fault::ZeroCount,
+        _ => {
+            return Err(
+                "unknown; known are ok, status, html, empty, error, hang, hang_after, \
+                        reset_before, reset_after, partial, throttle, block, token_dead, \
+                        no_permission, pixel_gone, reduce, too_large, short_count, zero_count, \
+                        latency, poison, usage_app, usage_business, usage_account"
+                    .to_owned(),
+            );
+        }
+    };
+    match parts.0.first() {
+        None => Ok(fault),
+        Some(part) => Err(format!(
+            "`{part}` is not understood here; a probability has a point, as in 0.05 or 1.0"
+        )),
+    }
+}
+
+/// The parts of a value that are still to be read.
+struct Parts<'a>(Vec<&'a str>);
+
+impl<'a> Parts<'a> {
+    fn new(value: Option<&'a str>) -> Self {
+        Self(value.map_or_else(Vec::new, |value| value.split(':').collect()))
+    }
+
+    /// The last part where it has the form of a probability, else certainty.
+    fn probability(&mut self) -> Result<f64, String> {
+        let Some(last) = self.0.last().filter(|part| part.contains('.')) else {
+            return Ok(1.0);
+        };
+        let probability = last.parse::<f64>().ok();
+        let Some(probability) = probability.filter(|chance| (0.0..=1.0).contains(chance)) else {
+            return Err(format!("`{last}` is not a probability between 0.0 and 1.0"));
+        };
+        self.0.pop();
+        Ok(probability)
+    }
+
+    fn next(&mut self) -> Option<&'a str> {
+        (!self.0.is_empty()).then(|| self.0.remove(0))
+    }
+
+    fn number<T: FromStr>(&mut self, wanted: &str) -> Result<T, String> {
+        let part = self.next();
+        part.and_then(|part| part.parse().ok())
+            .ok_or_else(|| format!("needs {wanted}"))
+    }
+
+    fn status(&mut self) -> Result<u16, String> {
+        let status = self.number("an HTTP status")?;
+        if (200..=599).contains(&status) {
+            Ok(status)
+        } else {
+            Err("an HTTP status is between 200 and 599".to_owned())
+        }
+    }
+
+    fn shape(&mut self) -> Result<Shape, String> {
+        match self.next() {
+            None | Some("graph") => Ok(Shape::Graph),
+            Some("bare") => Ok(Shape::Bare),
+            Some("html") => Ok(Shape::Html),
+            Some("empty") => Ok(Shape::Empty),
+            Some(part) => Err(format!("`{part}` is not one of graph, bare, html, empty")),
+        }
+    }
+
+    fn error(&mut self) -> Result<Fault, String> {
+        let status = self.status()?;
+        let code = self.number("a code after the status, as in 400:100")?;
+        let transient = self.0.last() == Some(&"transient");
+        if transient {
+            self.0.pop();
+        }
+        let sub_code = if self.0.is_empty() {
+            None
+        } else {
+            Some(self.number("a number as sub-code")?)
+        };
+        Ok(Fault::Error {
+            status,
+            code,
+            sub_code,
+            transient,
+        })
+    }
+
+    fn duration(&mut self) -> Result<Duration, String> {
+        let part = self.next();
+        duration(part.ok_or("needs a duration, as in 5m")?)
+    }
+
+    fn hint(&mut self, code: u32) -> Result<Hint, String> {
+        match self.next() {
+            None => Ok(Hint::usual_for(code)),
+            Some("minutes") => Ok(Hint::Minutes),
+            Some("reset") => Ok(Hint::Reset),
+            Some("retry_after") => Ok(Hint::RetryAfter),
+            Some("none") => Ok(Hint::None),
+            Some(part) => Err(format!(
+                "`{part}` is not one of minutes, reset, retry_after, none"
+            )),
+        }
+    }
+}
+
+fn latency(text: &str) -> Result<Latency, String> {
+    let (from, to) = text.split_once("..").unwrap_or((text, text));
+    let (from, to) = (duration(from)?, duration(to)?);
+    if from > to {
+        return Err("the first bound is the smaller one".to_owned());
+    }
+    Ok(Latency { from, to })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).ok();
+    // Longer ones serve nobody and would overflow sums.
+    duration
+        .filter(|duration| *duration <= Duration::from_secs(30 * 86_400))
+        .ok_or_else(|| format!("`{text}` is not a duration up to 30d, as in 200ms, 5m, 1h"))
+}
+
+fn percentage(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok();
+    number
+        .filter(|number| (0.0..=100.0).contains(number))
+        .ok_or_else(|| "a percentage is between 0 and 100".to_owned())
+}
+
+fn digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn write_plan(f: &mut fmt::Formatter<'_>, pixel: &str, plan: &Plan) -> fmt::Result {
+    if let Some(Latency { from, to }) = plan.latency {
+        let (from, to) = (
+            humantime::format_duration(from),
+            humantime::format_duration(to),
+        );
+        writeln!(f, "{pixel}latency={from}..{to}")?;
+    }
+    let Usage {
+        app,
+        business,
+        account,
+    } = plan.usage;
+    for (key, usage) in [("app", app), ("business", business), ("account", account)] {
+        if let Some(usage) = usage {
+            writeln!(f, "{pixel}usage_{key}={usage}")?;
+        }
+    }
+    for name in &plan.poison {
+        writeln!(f, "{pixel}poison={name}")?;
+    }
+    for fault in &plan.next {
+        writeln!(f, "{pixel}next:{}", written(*fault, ""))?;
+    }
+    for Chance { fault, probability } in &plan.chances {
+        // `{:?}` always writes the point that tells a probability from a number.
+        let probability = match *probability {
+            1.0 => String::new(),
+            probability => format!("{probability:?}"),
+        };
+        writeln!(f, "{pixel}{}", written(*fault, &probability))?;
+    }
+    Ok(())
+}
+
+fn written(fault: Fault, probability: &str) -> String {
+    let mut text = fault.name().to_owned();
+    let mut parts: Vec<String> = Vec::new();
+    match fault {
+        Fault::Status(status, shape) => {
+            parts.push(status.to_string());
+            parts.push(shape_name(shape).to_owned());
+        }
+        Fault::Error {
+            status,
+            code,
+            sub_code,
+            transient,
+        } => {
+            parts.extend([status.to_string(), code.to_string()]);
+            parts.extend(sub_code.map(|sub_code| sub_code.to_string()));
+            parts.extend(transient.then(|| "transient".to_owned()));
+        }
+        Fault::Throttle { code, regain, hint } => {
+            parts.push(code.to_string());
+            parts.push(humantime::format_duration(regain).to_string());
+            parts.push(hint_name(hint).to_owned());
+        }
+        Fault::TokenDead(status) => parts.push(status.to_string()),
+        Fault::Reduce(most) | Fault::TooLarge(most) => parts.push(most.to_string()),
+        _ => {}
+    }
+    if !probability.is_empty() {
+        parts.push(probability.to_owned());
+    }
+    if !parts.is_empty() {
+        write!(text, "={}", parts.join(":")).expect("a String takes everything");
+    }
+    text
+}
+
+const fn shape_name(shape: Shape) -> &'static str {
+    match shape {
+        Shape::Graph => "graph",
+        Shape::Bare => "bare",
+        Shape::Html => "html",
+        Shape::Empty => "empty",
+    }
+}
+
+const fn hint_name(hint: Hint) -> &'static str {
+    match hint {
+        Hint::Minutes => "minutes",
+        Hint::Reset => "reset",
+        Hint::RetryAfter => "retry_after",
+        Hint::None => "none",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_read_and_written_alike() {
+        let text = "latency=50ms..2s, usage_app=80.5, usage_business=96, usage_account=1, \
+                    poison=Order Completed, next:status=503, next:ok, status=503:0.1, status=502:bare, \
+                    html=0.05, empty, error=400:100:2804001, error=500:-3:transient:0.5, hang, \
+                    hang_after=0.2, reset_before, reset_after, partial, throttle=80004:5m, throttle=4:1m:0.1, \
+                    throttle=17:90s:retry_after:0.2, block=10m, token_dead, token_dead=500:0.3, \
+                    no_permission, pixel_gone, reduce=500, too_large=1000:0.5, short_count=0.01, zero_count, \
+                    12/next:reset_after, 12/latency=1s, 13/hang=1.0";
+        let faults = Faults::parse(text).unwrap();
+        assert_eq!(Faults::parse(&faults.to_string()).as_ref(), Ok(&faults));
+        let everywhere = &faults.everywhere;
+        assert_eq!(everywhere.latency.unwrap().to, Duration::from_secs(2));
+        assert_eq!(everywhere.poison, ["Order Completed"]);
+        assert_eq!(
+            everywhere.next,
+            [Fault::Status(503, Shape::Graph), Fault::Pass]
+        );
+        let first = everywhere.chances.first().unwrap();
+        assert_eq!(first.fault, Fault::Status(503, Shape::Graph));
+        assert!((first.probability - 0.1).abs() < f64::EPSILON);
+        let throttle = |code, seconds, hint| Fault::Throttle {
+            code,
+            regain: Duration::from_secs(seconds),
+            hint,
+        };
+        for fault in [
+            throttle(80004, 300, Hint::Minutes),
+            throttle(4, 60, Hint::None),
+            throttle(17, 90, Hint::RetryAfter),
+            throttle(368, 600, Hint::None),
+        ] {
+            assert!(
+                everywhere
+                    .chances
+                    .iter()
+                    .any(|chance| chance.fault == fault)
+            );
+        }
+        assert_eq!(faults.pixels.len(), 2);
+        assert_eq!(Faults::parse(" ,\n"), Ok(Faults::default()));
+    }
+
+    #[test]
+    fn mistakes_name_the_item_and_what_is_right() {
+        let mistakes: Vec<String> = [
+            "status=abc",
+            "status=99",
+            "status=503:loud",
+            "hang=1",
+            "hang=1.5",
+            "throttle=80004",
+            "throttle=80004:soon",
+            "throttle=80004:5m:often",
+            "latency",
+            "latency=2s..1s",
+            "usage_app=101",
+            "pixel/hang",
+            "next:latency=1s",
+            "error=400",
+            "poison=",
+        ]
+        .map(|item| {
+            Faults::parse(&format!("hang, {item}"))
+                .unwrap_err()
+                .to_string()
+        })
+        .into();
+        insta::assert_snapshot!(mistakes.join("\n"), @r"
+        fault `status=abc`: needs an HTTP status
+        fault `status=99`: an HTTP status is between 200 and 599
+        fault `status=503:loud`: `loud` is not one of graph, bare, html, empty
+        fault `hang=1`: `1` is not understood here; a probability has a point, as in 0.05 or 1.0
+        fault `hang=1.5`: `1.5` is not a probability between 0.0 and 1.0
+        fault `throttle=80004`: needs a duration, as in 5m
+        fault `throttle=80004:soon`: `soon` is not a duration up to 30d, as in 200ms, 5m, 1h
+        fault `throttle=80004:5m:often`: `often` is not one of minutes, reset, retry_after, none
+        fault `latency`: needs a value
+        fault `latency=2s..1s`: the first bound is the smaller one
+        fault `usage_app=101`: a percentage is between 0 and 100
+        fault `pixel/hang`: a pixel id is a number
+        fault `next:latency=1s`: unknown; known are ok, status, html, empty, error, hang, hang_after, reset_before, reset_after, partial, throttle, block, token_dead, no_permission, pixel_gone, reduce, too_large, short_count, zero_count, latency, poison, usage_app, usage_business, usage_account
+        fault `error=400`: needs a code after the status, as in 400:100
+        fault `poison=`: needs a value
+        ");
+    }
+}

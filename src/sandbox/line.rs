@@ -1,0 +1,125 @@
+//! Connections that can be torn down in the middle of an answer.
+//!
+//! A [`Line`] is a TCP connection that carries only so many more bytes of answer as its [`Cut`] allows; then
+//! it fails and is dropped, which resets the connection: the peer sees a reset, not a tidy end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+const UNLIMITED: usize = usize::MAX;
+
+/// How many more bytes a connection carries to its peer.
+#[derive(Clone, Debug)]
+pub(super) struct Cut(Arc<AtomicUsize>);
+
+impl Cut {
+    /// Lets the connection carry `bytes` more, then resets it.
+    pub(super) fn after(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::SeqCst);
+    }
+
+    fn allowed(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Connected<IncomingStream<'_, Lines>> for Cut {
+    fn connect_info(stream: IncomingStream<'_, Lines>) -> Self {
+        stream.io().cut.clone()
+    }
+}
+
+/// Accepts connections as [`Line`]s.
+#[derive(Debug)]
+pub(super) struct Lines(TcpListener);
+
+impl Lines {
+    pub(super) const fn new(listener: TcpListener) -> Self {
+        Self(listener)
+    }
+}
+
+impl Listener for Lines {
+    type Io = Line;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Line, SocketAddr) {
+        let (stream, address) = Listener::accept(&mut self.0).await;
+        // Without this an answer may wait for the peer's acknowledgement; a failure only costs that time.
+        stream.set_nodelay(true).ok();
+        let cut = Cut(Arc::new(AtomicUsize::new(UNLIMITED)));
+        (Line { stream, cut }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Line {
+    stream: TcpStream,
+    cut: Cut,
+}
+
+impl Line {
+    /// Makes the coming drop a reset, and reports it.
+    fn reset(&self) -> io::Error {
+        match self.stream.set_zero_linger() {
+            Ok(()) => io::ErrorKind::ConnectionReset.into(),
+            Err(error) => error,
+        }
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let allowed = self.cut.allowed();
+        if allowed == UNLIMITED {
+            return Pin::new(&mut self.stream).poll_write(context, bytes);
+        }
+        if allowed == 0 {
+            return Poll::Ready(Err(self.reset()));
+        }
+        let part = bytes.get(..allowed).unwrap_or(bytes);
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, part))?;
+        self.cut.after(allowed - written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.cut.allowed() == 0 {
+            // A tidy end would be sent before the drop could reset the connection.
+            return Poll::Ready(Err(self.reset()));
+        }
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,175 @@
+//! The types of fields, and places in a call.
+
+use std::fmt::{self, Display};
+
+use serde_json::{Map, Value};
+
+use super::{Refusal, strict};
+
+/// The names and types of an object's fields.
+pub(super) type Fields = [(&'static str, Shape)];
+
+/// What a field may hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shape {
+    /// Whatever is JSON.
+    Any,
+    /// A string that is not blank.
+    Text,
+    /// A number that is whole and written so.
+    Integer,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// `true`, `false`, 0 or 1.
+    Flag,
+    /// A string that is not blank, or an integer.
+    Id,
+    /// A string that is not blank, or a boolean.
+    TextOrBoolean,
+    /// One of these strings.
+    OneOf(&'static [&'static str]),
+    /// An array.
+    List(&'static Self),
+    /// An object with these fields and no others, none of them required.
+    Object(&'static Fields),
+}
+
+/// A place in a call; it writes itself as a JSON path, as the endpoint does in its texts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    /// An event, by its index in the batch.
+    Event(usize),
+    /// A field of an object.
+    Key(&'a Self, &'a str),
+    /// An element of a list.
+    Item(&'a Self, usize),
+}
+
+impl<'a> Place<'a> {
+    pub(super) const fn key(&'a self, key: &'a str) -> Self {
+        Self::Key(self, key)
+    }
+}
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(index) => write!(f, "$['data'][{index}]"),
+            Self::Key(parent, key) => write!(f, "{parent}['{key}']"),
+            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+impl Shape {
+    /// Checks that the value is of this shape.
+    pub(super) fn check(&self, value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
+        let (holds, wanted) = match self {
+            Self::Any => (true, "anything"),
+            Self::Text => return text(value, place).map(|_| ()),
+            Self::Integer => (is_integer(value), "an integer"),
+            Self::Number => (value.is_number(), "a number"),
+            Self::Boolean => (value.is_boolean(), "a boolean"),
+            Self::Flag => (is_flag(value), "a boolean"),
+            Self::Id if value.is_string() => return text(value, place).map(|_| ()),
+            Self::Id => (is_integer(value), "a string or an integer"),
+            Self::TextOrBoolean if value.is_string() => return text(value, place).map(|_| ()),
+            Self::TextOrBoolean => (value.is_boolean(), "a string or a boolean"),
+            Self::OneOf(allowed) => {
+                let known = value.as_str().is_some_and(|text| allowed.contains(&text));
+                (known, "one of the documented values")
+            }
+            Self::List(shape) => return list(value, place, shape),
+            Self::Object(fields) => return object(value, place)?.check_fields(fields),
+        };
+        if holds {
+            return Ok(());
+        }
+        Err(Refusal::schema(format!(
+            "Param \"{place}\" must be {wanted}"
+        )))
+    }
+}
+
+/// An object and where it stands.
+pub(super) struct Object<'a> {
+    map: &'a Map<String, Value>,
+    place: &'a Place<'a>,
+}
+
+impl<'a> Object<'a> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        self.map.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    pub(super) fn require(&self, key: &str) -> Result<&'a Value, Refusal> {
+        self.get(key).ok_or_else(|| {
+            let place = self.place;
+            Refusal::schema(format!("Missing key \"{key}\" on param \"{place}\""))
+        })
+    }
+
+    pub(super) fn unexpected(&self, key: &str) -> Refusal {
+        let place = self.place;
+        Refusal::schema(format!("Unexpected key \"{key}\" on param \"{place}\""))
+    }
+
+    /// Checks that every field is known and of its shape.
+    pub(super) fn check_fields(&self, fields: &Fields) -> Result<(), Refusal> {
+        for (key, value) in self.iter() {
+            let Some((_, shape)) = fields.iter().find(|(name, _)| *name == key) else {
+                return Err(self.unexpected(key));
+            };
+            shape.check(value, &self.place.key(key))?;
+        }
+        Ok(())
+    }
+}
+
+/// The value as an object.
+pub(super) fn object<'a>(value: &'a Value, place: &'a Place<'a>) -> Result<Object<'a>, Refusal> {
+    match value {
+        Value::Object(map) => Ok(Object { map, place }),
+        _ => Err(Refusal::schema(format!(
+            "Param \"{place}\" must be an object"
+        ))),
+    }
+}
+
+/// The value as a string that is not blank.
+pub(super) fn text<'a>(value: &'a Value, place: &Place<'_>) -> Result<&'a str, Refusal> {
+    match value {
+        Value::String(text) if text.trim().is_empty() => Err(strict::blank(place)),
+        Value::String(text) => Ok(text),
+        _ => Err(Refusal::schema(format!(
+            "Param \"{place}\" must be a string"
+        ))),
+    }
+}
+
+fn list(value: &Value, place: &Place<'_>, shape: &Shape) -> Result<(), Refusal> {
+    let Value::Array(items) = value else {
+        return Err(Refusal::schema(format!(
+            "Param \"{place}\" must be an array"
+        )));
+    };
+    for (index, item) in items.iter().enumerate() {
+        shape.check(item, &Place::Item(place, index))?;
+    }
+    Ok(())
+}
+
+/// Whether the value is a whole number, written without fraction or exponent.
+pub(super) fn is_integer(value: &Value) -> bool {
+    value.is_i64() || value.is_u64()
+}
+
+fn is_flag(value: &Value) -> bool {
+    value.is_boolean() || matches!(value.as_u64(), Some(0 | 1))
+}

@@ -1,0 +1,200 @@
+//! Customer information (Conversions API: Customer Information Parameters, `ClickID` and the fbp and fbc parameters).
+
+use serde_json::Value;
+
+use super::shape::{Object, Place, Shape, is_integer, object, text};
+use super::{Refusal, strict};
+
+/// What a field of `user_data` may hold.
+#[derive(Clone, Copy, Debug)]
+enum Field {
+    /// A SHA-256 in lower-case hex, or a list of them.
+    Hashed,
+    /// The same; Meta takes it raw too.
+    ExternalId,
+    /// An IP address.
+    Address,
+    /// A click id.
+    Click,
+    /// A browser id.
+    Browser,
+    /// A lead id of 15 or 16 digits.
+    Lead,
+    /// An integer, or a string of digits.
+    Digits,
+    /// A mobile advertiser id.
+    Advertiser,
+    /// A value of this shape.
+    Plain(Shape),
+}
+
+const FIELDS: [(&str, Field); 34] = [
+    ("anon_id", Field::Plain(Shape::Text)),
+    ("app_user_id", Field::Hashed),
+    ("client_ip_address", Field::Address),
+    ("client_user_agent", Field::Plain(Shape::Text)),
+    ("country", Field::Hashed),
+    ("ct", Field::Hashed),
+    ("ctwa_clid", Field::Plain(Shape::Text)),
+    ("db", Field::Hashed),
+    ("dobd", Field::Hashed),
+    ("dobm", Field::Hashed),
+    ("doby", Field::Hashed),
+    ("em", Field::Hashed),
+    ("external_id", Field::ExternalId),
+    ("f5first", Field::Hashed),
+    ("f5last", Field::Hashed),
+    ("fb_login_id", Field::Digits),
+    ("fbc", Field::Click),
+    ("fbp", Field::Browser),
+    ("fi", Field::Hashed),
+    ("fn", Field::Hashed),
+    ("ge", Field::Hashed),
+    ("ig_account_id", Field::Plain(Shape::Id)),
+    ("ig_sid", Field::Plain(Shape::Id)),
+    ("instagram_business_account_id", Field::Plain(Shape::Id)),
+    ("lead_id", Field::Lead),
+    ("ln", Field::Hashed),
+    ("madid", Field::Advertiser),
+    ("page_id", Field::Plain(Shape::Id)),
+    ("page_scoped_user_id", Field::Plain(Shape::Id)),
+    ("ph", Field::Hashed),
+    ("st", Field::Hashed),
+    ("subscription_id", Field::Plain(Shape::Text)),
+    ("whatsapp_business_account_id", Field::Plain(Shape::Id)),
+    ("zp", Field::Hashed),
+];
+
+/// Keys that do not suffice, even together.
+const WEAK: [&[&str]; 4] = [
+    &["ct", "country", "st", "zp", "ge", "client_user_agent"],
+    &["db", "client_user_agent"],
+    &["fn", "ge"],
+    &["ln", "ge"],
+];
+
+/// Checks every field, and that they suffice to find a person.
+pub(super) fn check(value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
+    let user_data = object(value, place)?;
+    for (key, value) in user_data.iter() {
+        let Some((_, field)) = FIELDS.iter().find(|(name, _)| *name == key) else {
+            return Err(user_data.unexpected(key));
+        };
+        field.check(value, &place.key(key))?;
+    }
+    suffices(&user_data)
+}
+
+impl Field {
+    fn check(&self, value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
+        match self {
+            Self::Hashed => hashes(value, place, &not_hashed),
+            Self::ExternalId => hashes(value, place, &|| strict::unhashed(place)),
+            Self::Address => strict::address(text(value, place)?, place),
+            Self::Click if is_click_id(text(value, place)?) => Ok(()),
+            Self::Click => Err(Refusal {
+                sub_code: 2_804_001,
+                title: "Invalid Click ID",
+                detail: "The fbc parameter is not fb.<index>.<milliseconds>.<fbclid>".to_owned(),
+            }),
+            Self::Browser if is_browser_id(text(value, place)?) => Ok(()),
+            Self::Browser => Err(strict::browser_id(place)),
+            Self::Lead if digits(value).is_some_and(|digits| matches!(digits.len(), 15 | 16)) => {
+                Ok(())
+            }
+            Self::Lead => Err(Refusal {
+                sub_code: 2_804_036,
+                title: "Invalid Lead ID",
+                detail: "A lead ID has 15 or 16 digits".to_owned(),
+            }),
+            Self::Digits if digits(value).is_some() => Ok(()),
+            Self::Digits => Err(Refusal::schema(format!(
+                "Param \"{place}\" must be an integer"
+            ))),
+            Self::Advertiser => strict::advertiser_id(text(value, place)?, place),
+            Self::Plain(shape) => shape.check(value, place),
+        }
+    }
+}
+
+fn hashes(value: &Value, place: &Place<'_>, refusal: &dyn Fn() -> Refusal) -> Result<(), Refusal> {
+    let Value::Array(items) = value else {
+        return hash(value, place, refusal);
+    };
+    strict::list(items, place)?;
+    for (index, item) in items.iter().enumerate() {
+        hash(item, &Place::Item(place, index), refusal)?;
+    }
+    Ok(())
+}
+
+fn hash(value: &Value, place: &Place<'_>, refusal: &dyn Fn() -> Refusal) -> Result<(), Refusal> {
+    let text = text(value, place)?;
+    let is_hash = text.len() == 64
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if !is_hash {
+        return Err(refusal());
+    }
+    strict::hash(text, place)
+}
+
+fn not_hashed() -> Refusal {
+    Refusal {
+        sub_code: 2_804_016,
+        title: "Unhashed User Parameter",
+        detail: "Customer information must be hashed with SHA-256".to_owned(),
+    }
+}
+
+fn suffices(user_data: &Object<'_>) -> Result<(), Refusal> {
+    let weak = |keys: &&[&str]| user_data.iter().all(|(key, _)| keys.contains(&key));
+    if WEAK.iter().any(weak) {
+        return Err(Refusal {
+            sub_code: 2_804_050,
+            title: "Not Enough Customer Information",
+            detail: "The customer information is insufficient to match the event to a person"
+                .to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// `fb.<index>.<milliseconds>.<fbclid>`; the builder of Meta may add a segment.
+fn is_click_id(text: &str) -> bool {
+    browser_cookie(text).is_some()
+}
+
+/// `fb.<index>.<milliseconds>.<digits>`, with the builder's segment too.
+fn is_browser_id(text: &str) -> bool {
+    let random = browser_cookie(text).and_then(|rest| rest.split('.').next());
+    random.is_some_and(|random| !random.is_empty() && is_digits(random))
+}
+
+/// What follows the first three segments of `fbc` and `fbp`.
+fn browser_cookie(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("fb.")?;
+    let (index, rest) = rest.split_once('.')?;
+    let (created, rest) = rest.split_once('.')?;
+    let well_formed = is_digits(index)
+        && is_digits(created)
+        && (10..=13).contains(&created.len())
+        && !rest.is_empty()
+        && !rest.contains(char::is_whitespace);
+    well_formed.then_some(rest)
+}
+
+/// The digits of an integer, or of a string of digits.
+fn digits(value: &Value) -> Option<String> {
+    let digits = match value {
+        Value::String(text) => text.clone(),
+        value if is_integer(value) => value.to_string(),
+        _ => return None,
+    };
+    is_digits(&digits).then_some(digits)
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}

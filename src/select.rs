@@ -1,0 +1,269 @@
+//! Which events go on to Meta, and why the others do not.
+//!
+//! A [`Selector`] is one sync's "Select and filter events": the Send Events switch, the event table,
+//! and the conditions of the sync and of the event. It decides in this order, and the first objection
+//! is the reason: user payload, switch, event name, event table, the sync's conditions, the event's.
+//!
+//! It knows nothing of mapping: [`Selected`] says which row of the table applies, by its place.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::{Condition, LimitedDataUseMode, SyncConfig};
+use crate::event::Event;
+use crate::outcome::Reason;
+
+mod condition;
+mod glob;
+
+pub use condition::holds;
+
+/// The row of the event table that stands for every event it does not name.
+pub const ANY_EVENT: &str = "*";
+
+/// The metric label of events that the event table does not name.
+pub const OTHER: &str = "other";
+
+/// Updates of users and groups. They carry no event name, so they map to no Meta event.
+const USER_UPDATES: &[&str] = &["$identify", "_identify", "$groupidentify"];
+
+/// Sessions, and the computed twins of a revenue event, which would count a purchase twice.
+const BOOKKEEPING: &[&str] = &[
+    "session_start",
+    "session_end",
+    "verified_revenue",
+    "unverified_revenue",
+];
+
+/// One sync's selection, compiled.
+#[derive(Debug)]
+pub struct Selector {
+    send_events: bool,
+    conditions: Vec<Condition>,
+    limited_data_use: LimitedDataUseMode,
+    rows: HashMap<Arc<str>, Row>,
+    /// What applies to events that no row names; `None` leaves them out.
+    any: Option<Row>,
+    other: Arc<str>,
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    place: usize,
+    conditions: Vec<Condition>,
+}
+
+/// An event that goes on, and the row of the event table that applies to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selected<'s> {
+    /// The row's place in the event table; 0 where there is no table.
+    pub place: usize,
+    /// The row's name as a metric label: an event type, or `other`.
+    pub label: &'s Arc<str>,
+    /// Whether Meta's Limited Data Use applies to the event.
+    pub limited_data_use: bool,
+}
+
+impl Selector {
+    /// Compiles the selection of a sync.
+    pub fn compile(sync: &SyncConfig) -> Self {
+        let mut any = None;
+        let mut rows = HashMap::new();
+        match &sync.events {
+            None => any = Some(Row::default()),
+            Some(events) => {
+                for (place, (name, event)) in events.iter().enumerate() {
+                    let conditions = event.conditions.clone();
+                    let row = Row { place, conditions };
+                    if name == ANY_EVENT {
+                        any = Some(row);
+                    } else {
+                        rows.insert(name.as_str().into(), row);
+                    }
+                }
+            }
+        }
+        Self {
+            send_events: sync.send_events,
+            conditions: sync.conditions.clone(),
+            limited_data_use: sync.limited_data_use.mode.clone(),
+            rows,
+            any,
+            other: OTHER.into(),
+        }
+    }
+
+    /// Decides about one event.
+    pub fn select(&self, event: &Event<'_>) -> Result<Selected<'_>, Reason> {
+        let event_type = event
+            .field("event_type")
+            .filter(|value| !value.is_null())
+            .ok_or(Reason::UserPayload)?;
+        let event_type = event_type.as_str().ok_or(Reason::NoEventName)?;
+        let named = self.rows.get_key_value(&*event_type);
+        if named.is_none() && USER_UPDATES.contains(&&*event_type) {
+            return Err(Reason::UserPayload);
+        }
+        if !self.send_events {
+            return Err(Reason::SendEventsOff);
+        }
+        if event_type.trim().is_empty() {
+            return Err(Reason::NoEventName);
+        }
+        let (label, row) = match (named, &self.any) {
+            (Some((name, row)), _) => (name, row),
+            (None, Some(_)) if BOOKKEEPING.contains(&&*event_type) => {
+                return Err(Reason::Bookkeeping);
+            }
+            (None, Some(row)) => (&self.other, row),
+            (None, None) => return Err(Reason::NotSelected),
+        };
+        if !holds(&self.conditions, event) {
+            return Err(Reason::SyncCondition);
+        }
+        if !holds(&row.conditions, event) {
+            return Err(Reason::EventCondition);
+        }
+        Ok(Selected {
+            place: row.place,
+            label,
+            limited_data_use: match &self.limited_data_use {
+                LimitedDataUseMode::Off => false,
+                LimitedDataUseMode::Always => true,
+                LimitedDataUseMode::When(conditions) => holds(conditions, event),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::from_toml;
+
+    fn selector(rules: &str) -> Selector {
+        let text = format!(
+            "[ingest]\nallow_unauthenticated = true\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"\n{rules}"
+        );
+        let config = from_toml(&text, &[]).unwrap();
+        Selector::compile(config.syncs.values().next().unwrap())
+    }
+
+    #[track_caller]
+    fn check(selector: &Selector, event: &str, expected: Result<&str, Reason>) {
+        let event = Event::decode(event.as_bytes()).unwrap();
+        let selected = selector.select(&event);
+        assert_eq!(selected.map(|selected| &**selected.label), expected);
+    }
+
+    #[test]
+    fn without_a_table_all_but_bookkeeping_goes_on() {
+        let all = selector("");
+        check(&all, r#"{"event_type":"Sign Up"}"#, Ok("other"));
+        check(&all, r#"{"event_type":"revenue_amount"}"#, Ok("other"));
+        for name in [
+            "session_start",
+            "session_end",
+            "verified_revenue",
+            "unverified_revenue",
+        ] {
+            let event = format!("{{\"event_type\":\"{name}\"}}");
+            check(&all, &event, Err(Reason::Bookkeeping));
+        }
+        for name in ["$identify", "_identify", "$groupidentify"] {
+            let event = format!("{{\"event_type\":\"{name}\"}}");
+            check(&all, &event, Err(Reason::UserPayload));
+        }
+        check(
+            &all,
+            r#"{"user_id":"u","user_properties":{}}"#,
+            Err(Reason::UserPayload),
+        );
+        check(&all, r#"{"event_type":null}"#, Err(Reason::UserPayload));
+        check(&all, r#"{"event_type":" "}"#, Err(Reason::NoEventName));
+        check(&all, r#"{"event_type":7}"#, Err(Reason::NoEventName));
+    }
+
+    #[test]
+    fn a_table_names_what_goes_on() {
+        let table = selector(
+            "[sync.web.events]\n\"Sign Up\" = \"CompleteRegistration\"\nsession_start = {}\n\"$identify\" = {}",
+        );
+        check(&table, r#"{"event_type":"Sign Up"}"#, Ok("Sign Up"));
+        check(
+            &table,
+            r#"{"event_type":"session_start"}"#,
+            Ok("session_start"),
+        );
+        check(&table, r#"{"event_type":"$identify"}"#, Ok("$identify"));
+        check(
+            &table,
+            r#"{"event_type":"sign up"}"#,
+            Err(Reason::NotSelected),
+        );
+        check(
+            &table,
+            r#"{"event_type":"session_end"}"#,
+            Err(Reason::NotSelected),
+        );
+    }
+
+    #[test]
+    fn a_star_stands_for_everything_else() {
+        let table = selector("[sync.web.events]\n\"*\" = {}\n\"Sign Up\" = \"Lead\"");
+        check(&table, r#"{"event_type":"Anything"}"#, Ok("other"));
+        check(
+            &table,
+            r#"{"event_type":"session_end"}"#,
+            Err(Reason::Bookkeeping),
+        );
+        let event = Event::decode(br#"{"event_type":"Sign Up"}"#).unwrap();
+        assert_eq!(table.select(&event).unwrap().place, 1);
+    }
+
+    #[test]
+    fn the_first_objection_is_the_reason() {
+        let table = selector(concat!(
+            "where = [{ property = \"user_properties.consent\", op = \"is\", value = \"yes\" }]\n",
+            "[sync.web.events.Order]\n",
+            "where = [{ property = \"event_properties.total\", op = \"greater\", value = 0 }]\n",
+        ));
+        let order = |consent: &str, total: &str| {
+            format!(
+                "{{\"event_type\":\"Order\",\"user_properties\":{{\"consent\":{consent}}},\"event_properties\":{{\"total\":{total}}}}}"
+            )
+        };
+        check(&table, &order("\"yes\"", "1"), Ok("Order"));
+        check(&table, &order("null", "0"), Err(Reason::SyncCondition));
+        check(&table, &order("\"yes\"", "0"), Err(Reason::EventCondition));
+        check(
+            &table,
+            r#"{"event_type":"Other"}"#,
+            Err(Reason::NotSelected),
+        );
+        let off = selector("send_events = false");
+        check(
+            &off,
+            r#"{"event_type":"Order"}"#,
+            Err(Reason::SendEventsOff),
+        );
+        check(&off, r#"{"user_id":"u"}"#, Err(Reason::UserPayload));
+    }
+
+    #[test]
+    fn limited_data_use_can_depend_on_the_event() {
+        let limited = |rules: &str, region: &str| {
+            let event = format!("{{\"event_type\":\"A\",\"region\":\"{region}\"}}");
+            let event = Event::decode(event.as_bytes()).unwrap();
+            selector(rules).select(&event).unwrap().limited_data_use
+        };
+        let when = "[sync.web.limited_data_use]\nmode = \"when\"\nwhen = [{ property = \"region\", op = \"is\", value = \"California\" }]";
+        assert!(limited(when, "California"));
+        assert!(!limited(when, "Ohio"));
+        assert!(limited(
+            "[sync.web.limited_data_use]\nmode = \"always\"",
+            "Ohio"
+        ));
+        assert!(!limited("", "California"));
+    }
+}

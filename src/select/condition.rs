@@ -1,0 +1,311 @@
+//! Conditions on an event, with Amplitude's operators.
+//!
+//! A property's *candidates* are the texts found where its path points: a scalar as it is, each
+//! element of an array, and, since Amplitude forwards lists as strings, each element of a text that
+//! holds a JSON array beside the text itself. A property without candidates is not set, and the value
+//! `(none)` stands for just that.
+//!
+//! The values of a condition are alternatives; for the set operators they are one set. A negated
+//! operator holds where its counterpart does not, except `set does not contain`, which asks that
+//! *none* of its values is in the array (Amplitude: Segment operators).
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use crate::config::{Condition, Op};
+use crate::event::{Event, Json, is_absent_text};
+
+use super::glob;
+
+/// The value that stands for a property that is not set.
+const NONE: &str = "(none)";
+
+/// Whether all conditions hold.
+pub fn holds(conditions: &[Condition], event: &Event<'_>) -> bool {
+    conditions.iter().all(|condition| {
+        let candidates = Candidates::of(condition, event);
+        judge(condition.op, &condition.values, &candidates)
+    })
+}
+
+fn judge(op: Op, values: &[String], candidates: &Candidates<'_>) -> bool {
+    let any = |matches: fn(&Candidate<'_>, &str) -> bool| {
+        values.iter().any(|value| candidates.any(value, matches))
+    };
+    let contains = |value: &String| candidates.any(value, is);
+    match op {
+        Op::Is => any(is),
+        Op::IsNot => !any(is),
+        Op::Contains => any(text_contains),
+        Op::DoesNotContain => !any(text_contains),
+        Op::StartsWith => any(text_starts_with),
+        Op::DoesNotStartWith => !any(text_starts_with),
+        Op::Less => any(|candidate, value| compare(candidate, value) == Some(Ordering::Less)),
+        Op::LessOrEqual => {
+            any(|candidate, value| compare(candidate, value).is_some_and(Ordering::is_le))
+        }
+        Op::Greater => any(|candidate, value| compare(candidate, value) == Some(Ordering::Greater)),
+        Op::GreaterOrEqual => {
+            any(|candidate, value| compare(candidate, value).is_some_and(Ordering::is_ge))
+        }
+        Op::IsSet => candidates.is_set(),
+        Op::IsNotSet => !candidates.is_set(),
+        Op::SetIs => values.iter().all(contains) && candidates.all_among(values),
+        Op::SetIsNot => !(values.iter().all(contains) && candidates.all_among(values)),
+        Op::SetContains => values.iter().all(contains),
+        Op::SetDoesNotContain => !values.iter().any(contains),
+        Op::GlobMatch => any(|candidate, value| glob::matches(value, &candidate.text)),
+        Op::GlobDoesNotMatch => !any(|candidate, value| glob::matches(value, &candidate.text)),
+    }
+}
+
+/// The texts of a property.
+struct Candidates<'a> {
+    texts: Vec<Candidate<'a>>,
+    /// An object, which has no text, was found.
+    object: bool,
+}
+
+struct Candidate<'a> {
+    text: Cow<'a, str>,
+    is_number: bool,
+    /// A text that holds a list stands beside its elements, and is no element of the set.
+    is_list: bool,
+}
+
+impl<'a> Candidates<'a> {
+    fn of(condition: &Condition, event: &Event<'a>) -> Self {
+        let mut candidates = Self {
+            texts: Vec::new(),
+            object: false,
+        };
+        condition
+            .property
+            .visit(event, &mut |value| candidates.add(value));
+        candidates
+    }
+
+    fn add(&mut self, value: Json<'a>) {
+        if value.is_absent() {
+            return;
+        }
+        if let Some(elements) = value.elements() {
+            for element in elements {
+                self.add_scalar(element);
+            }
+            return;
+        }
+        if let Some(text) = value.as_str()
+            && text.trim_ascii_start().starts_with('[')
+            && let Ok(elements) = serde_json::from_str::<Vec<serde_json::Value>>(&text)
+        {
+            for element in elements {
+                let (text, is_number) = match element {
+                    serde_json::Value::String(text) => (text, false),
+                    serde_json::Value::Number(number) => (number.to_string(), true),
+                    serde_json::Value::Bool(flag) => (flag.to_string(), false),
+                    _ => continue,
+                };
+                if !is_absent_text(&text) {
+                    self.texts.push(Candidate {
+                        text: text.into(),
+                        is_number,
+                        is_list: false,
+                    });
+                }
+            }
+            self.texts.push(Candidate {
+                text,
+                is_number: false,
+                is_list: true,
+            });
+            return;
+        }
+        self.add_scalar(value);
+    }
+
+    fn add_scalar(&mut self, value: Json<'a>) {
+        if value.is_absent() {
+            return;
+        }
+        match value.text() {
+            Some(text) => self.texts.push(Candidate {
+                text,
+                is_number: value.is_number(),
+                is_list: false,
+            }),
+            None => self.object = true,
+        }
+    }
+
+    const fn is_set(&self) -> bool {
+        self.object || !self.texts.is_empty()
+    }
+
+    fn any(&self, value: &str, matches: fn(&Candidate<'_>, &str) -> bool) -> bool {
+        if value == NONE {
+            return !self.is_set();
+        }
+        self.texts.iter().any(|candidate| matches(candidate, value))
+    }
+
+    fn all_among(&self, values: &[String]) -> bool {
+        self.texts
+            .iter()
+            .filter(|candidate| !candidate.is_list)
+            .all(|candidate| values.iter().any(|value| is(candidate, value)))
+    }
+}
+
+fn is(candidate: &Candidate<'_>, value: &str) -> bool {
+    // `10` and `10.0` are one number where the event has a number.
+    candidate.text == value
+        || candidate.is_number
+            && number(&candidate.text).is_some_and(|own| number(value) == Some(own))
+}
+
+fn text_contains(candidate: &Candidate<'_>, value: &str) -> bool {
+    let text = candidate.text.to_lowercase();
+    text.contains(&value.to_lowercase())
+}
+
+fn text_starts_with(candidate: &Candidate<'_>, value: &str) -> bool {
+    let text = candidate.text.to_lowercase();
+    text.starts_with(&value.to_lowercase())
+}
+
+/// Numbers by size, other texts (dates) by their characters; a number and a text not at all.
+fn compare(candidate: &Candidate<'_>, value: &str) -> Option<Ordering> {
+    match (number(&candidate.text), number(value)) {
+        (Some(own), Some(value)) => own.partial_cmp(&value),
+        (None, None) => Some((*candidate.text).cmp(value)),
+        _ => None,
+    }
+}
+
+fn number(text: &str) -> Option<f64> {
+    let text = text.trim();
+    // Keeps out `inf` and `nan`, which the parser would take.
+    let numeric = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
+        && text.ends_with(|c: char| c.is_ascii_digit() || c == '.');
+    text.parse()
+        .ok()
+        .filter(|number: &f64| numeric && number.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::Path;
+
+    const EVENT: &[u8] = br#"{"platform":"Web","event_time":"2026-11-20 18:04:09.412000",
+        "groups":{"company":["Acme","Globex"]},
+        "user_properties":{"plan":"Pro","internal":"false","age":"42","tags":"[\"a\",\"b\"]","none":"(none)","empty":[]},
+        "event_properties":{"total":59.90,"count":10.0,"na":"N/A","blank":" ","list":["x","y",3],"object":{"a":1},
+        "items":[{"sku":"A"},{"sku":"B"}],"flag":true,"url":"https://shop.example.com/de/cart"}}"#;
+
+    #[track_caller]
+    fn check(property: &str, op: &str, values: &[&str], expected: bool) {
+        let event = Event::decode(EVENT).unwrap();
+        let condition = Condition {
+            property: Path::parse(property).unwrap(),
+            op: Op::parse(op).unwrap(),
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
+        };
+        assert_eq!(
+            holds(&[condition], &event),
+            expected,
+            "{property} {op} {values:?}"
+        );
+    }
+
+    #[test]
+    fn is_compares_whole_values_with_case() {
+        check("platform", "is", &["Web"], true);
+        check("platform", "is", &["web"], false);
+        check("platform", "is", &["iOS", "Web"], true);
+        check("platform", "is not", &["iOS", "Web"], false);
+        check("groups.company", "is", &["Globex"], true);
+        check("groups.company", "is not", &["Initech"], true);
+        check("event_properties.flag", "is", &["true"], true);
+        check("event_properties.count", "is", &["10"], true);
+        check("event_properties.total", "is", &["59.9"], true);
+        check("event_properties.items[*].sku", "is", &["B"], true);
+        check("user_properties.tags", "is", &["b"], true);
+        check("user_properties.missing", "is not", &["x"], true);
+    }
+
+    #[test]
+    fn none_stands_for_what_is_not_set() {
+        for (property, set) in [
+            ("user_properties.plan", true),
+            ("user_properties.missing", false),
+            ("user_properties.none", false),
+            ("user_properties.empty", false),
+            ("event_properties.blank", false),
+            ("event_properties.object", true),
+            ("event_properties.list", true),
+        ] {
+            check(property, "is set", &[], set);
+            check(property, "is not set", &[], !set);
+            check(property, "is", &["(none)"], !set);
+            check(property, "is not", &["(none)"], set);
+        }
+        check("user_properties.plan", "is", &["(none)", "Pro"], true);
+        check("user_properties.missing", "contains", &["none"], false);
+    }
+
+    #[test]
+    fn contains_and_starts_with_ignore_case() {
+        check("user_properties.plan", "contains", &["RO"], true);
+        check("user_properties.plan", "does not contain", &["x"], true);
+        check("user_properties.plan", "starts with", &["pR"], true);
+        check("user_properties.plan", "does not start with", &["ro"], true);
+        check("user_properties.missing", "does not contain", &["x"], true);
+    }
+
+    #[test]
+    fn compares_numbers_by_size_and_dates_by_text() {
+        check("event_properties.total", "greater", &["9"], true);
+        check("event_properties.total", "less or equal", &["59.90"], true);
+        check("user_properties.age", "greater or equal", &["42"], true);
+        check("user_properties.age", "less", &["9"], false);
+        check("event_properties.na", "greater", &["0"], false);
+        check("event_properties.na", "less", &["0"], false);
+        check("event_properties.missing", "less", &["0"], false);
+        check("event_time", "greater", &["2026-11-01"], true);
+        check("event_time", "less", &["2026-11-01"], false);
+        check("event_properties.total", "less", &["inf"], false);
+    }
+
+    #[test]
+    fn set_operators_take_their_values_as_one_set() {
+        let list = "event_properties.list";
+        check(list, "set is", &["y", "x", "3"], true);
+        check(list, "set is", &["x", "y"], false);
+        check(list, "set is not", &["x", "y"], true);
+        check(list, "set contains", &["x", "3"], true);
+        check(list, "set contains", &["x", "z"], false);
+        check(list, "set does not contain", &["z", "w"], true);
+        check(list, "set does not contain", &["x", "z"], false);
+        check("user_properties.tags", "set is", &["a", "b"], true);
+        check("user_properties.plan", "set is", &["Pro"], true);
+        check("user_properties.missing", "set is", &["(none)"], true);
+        check("user_properties.missing", "set contains", &["x"], false);
+        check(
+            "user_properties.missing",
+            "set does not contain",
+            &["x"],
+            true,
+        );
+    }
+
+    #[test]
+    fn globs_follow_the_slashes() {
+        let url = "event_properties.url";
+        check(url, "glob match", &["https://*/de/*"], true);
+        check(url, "glob match", &["https://*/cart"], false);
+        check(url, "glob does not match", &["**/checkout"], true);
+        check(url, "glob match", &["x", "**cart"], true);
+    }
+}

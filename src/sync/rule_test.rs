@@ -1,0 +1,145 @@
+//! Rule tests: an event of the configuration, and what must become of it.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::config::RuleTest;
+use crate::event::Event;
+use crate::outcome::Reason;
+
+use super::{Fate, Sync};
+
+/// The outcome of an event that goes on to the queue.
+const MAPPED: &str = "mapped";
+
+/// What differs between what a rule test expects and what became of its event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diff {
+    lines: Vec<Line>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    place: String,
+    expected: String,
+    found: String,
+}
+
+impl Sync {
+    /// Runs one rule test.
+    pub fn run_test(&self, test: &RuleTest) -> Result<(), Diff> {
+        let raw = test.event.as_bytes();
+        let event = Event::decode(raw);
+        let element = event.as_ref().map_err(|reason| *reason);
+        let (fate, _) = self.take(element, raw, test.now);
+        let mut lines = Vec::new();
+        let (outcome, reason, json) = match &fate {
+            Fate::Mapped(payload) => (MAPPED, None, Some(&payload.json)),
+            Fate::Ended(ended) => (
+                ended.reason.outcome().as_str(),
+                Some(ended.reason),
+                ended.json.as_ref(),
+            ),
+        };
+        compare_text(
+            &mut lines,
+            "outcome",
+            Some(&test.outcome),
+            Some(&because(outcome, reason)),
+            outcome,
+        );
+        if let Some(expected) = &test.reason {
+            let found = reason.map(Reason::as_str);
+            compare_text(
+                &mut lines,
+                "reason",
+                Some(expected),
+                found,
+                found.unwrap_or_default(),
+            );
+        }
+        let event: Value = json
+            .and_then(|json| serde_json::from_slice(json).ok())
+            .unwrap_or_default();
+        compare(&mut lines, "", &test.fields, Some(&event));
+        if lines.is_empty() {
+            Ok(())
+        } else {
+            Err(Diff { lines })
+        }
+    }
+}
+
+/// The outcome, with the reason where there is one, so that a surprise explains itself.
+fn because(outcome: &str, reason: Option<Reason>) -> String {
+    match reason {
+        Some(reason) => format!("{outcome} ({reason})"),
+        None => outcome.to_owned(),
+    }
+}
+
+fn compare_text(
+    lines: &mut Vec<Line>,
+    place: &str,
+    expected: Option<&str>,
+    shown: Option<&str>,
+    found: &str,
+) {
+    if expected != Some(found) {
+        lines.push(Line {
+            place: place.to_owned(),
+            expected: expected.unwrap_or("nothing").to_owned(),
+            found: shown.unwrap_or("nothing").to_owned(),
+        });
+    }
+}
+
+/// Notes where a value differs from what is expected. An object may hold more than is expected of it.
+fn compare(lines: &mut Vec<Line>, place: &str, expected: &Value, found: Option<&Value>) {
+    match (expected, found) {
+        (Value::Object(members), Some(Value::Object(found))) => {
+            for (name, expected) in members {
+                let place = match place {
+                    "" => name.clone(),
+                    place => format!("{place}.{name}"),
+                };
+                compare(lines, &place, expected, found.get(name));
+            }
+        }
+        (Value::Object(members), None | Some(Value::Null)) if place.is_empty() => {
+            for (name, expected) in members {
+                compare(lines, name, expected, None);
+            }
+        }
+        (Value::Array(elements), Some(Value::Array(found))) if elements.len() == found.len() => {
+            for (at, (expected, found)) in elements.iter().zip(found).enumerate() {
+                compare(lines, &format!("{place}[{at}]"), expected, Some(found));
+            }
+        }
+        (Value::Number(expected_number), Some(Value::Number(number)))
+            if expected_number.as_f64() == number.as_f64() => {}
+        (expected, Some(found)) if expected == found => {}
+        (expected, found) => lines.push(Line {
+            place: place.to_owned(),
+            expected: expected.to_string(),
+            found: found.map_or_else(|| "nothing".to_owned(), ToString::to_string),
+        }),
+    }
+}
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, line) in self.lines.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            write!(
+                f,
+                "  {}\n  - {}\n  + {}",
+                line.place, line.expected, line.found
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! The commands, run as an operator runs them.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::process::{program, run};
+use crate::support::{Graph, TOKEN, event};
+
+const ONE_PIXEL: &[(&str, &str)] = &[
+    ("PIXEL_RELAY__INGEST__SECRET", "Bearer very-secret"),
+    ("PIXEL_RELAY__SYNC__WEB__PIXEL_ID", "123456789012345"),
+    (
+        "PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN",
+        "EAAB-very-secret-token",
+    ),
+];
+
+#[test]
+fn the_environment_alone_is_enough_for_one_pixel() {
+    let output = run(&["check"], ONE_PIXEL, "");
+    let (data, words) = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    assert!(data.contains("pixel_id = \"123456789012345\""), "{data}");
+    assert!(
+        !data.contains("very-secret") && !words.contains("very-secret"),
+        "{data}{words}"
+    );
+    // What is printed is TOML, and every secret stands as redacted.
+    let effective: toml::Value = toml::from_str(&data).unwrap();
+    assert_eq!(
+        effective["sync"]["web"]["access_token"].as_str(),
+        Some("[redacted]")
+    );
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_by_key_with_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wrong.toml");
+    fs::write(
+        &file,
+        "[ingest]\nsecret = \"s\"\nheadr = \"X-Key\"\n[sync.web]\npixel_id = \"abc\"\n\
+         access_token = \"TOP-SECRET\"\nevent_id = \"event_id\"\n\
+         [sync.web.user_data]\nemail = \"USD\"\n[sync.web.delivery]\nmax_batch_events = 1.5\n",
+    )
+    .unwrap();
+    for command in ["check", "run"] {
+        let output = program()
+            .args([command, "--config"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let (_, words) = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{words}");
+        for key in [
+            "ingest.headr",
+            "sync.web.pixel_id",
+            "sync.web.event_id",
+            "sync.web.user_data.email",
+            "sync.web.delivery.max_batch_events",
+        ] {
+            assert!(words.contains(key), "{key} is missing in:\n{words}");
+        }
+        assert!(!words.contains("TOP-SECRET"), "{words}");
+    }
+}
+
+#[test]
+fn a_missing_file_and_a_broken_file_are_one_clear_line() {
+    let output = run(&["check", "--config", "no/such/file.toml"], &[], "");
+    let (_, words) = text(&output);
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(words.contains("no/such/file.toml"), "{words}");
+}
+
+#[test]
+fn bad_usage_is_exit_code_2() {
+    assert_eq!(run(&["no-such-command"], &[], "").status.code(), Some(2));
+    assert_eq!(
+        run(&["map", "--now", "yesterday"], ONE_PIXEL, "")
+            .status
+            .code(),
+        Some(2)
+    );
+    assert_eq!(
+        run(&["sandbox", "--faults", "no_such_fault"], &[], "")
+            .status
+            .code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn map_writes_one_line_per_event_and_sync_in_input_order() {
+    let lines = [
+        event("first").to_string(),
+        "{\"user_id\":\"u\",\"user_properties\":{}}".to_owned(),
+        "not json".to_owned(),
+        event("last").to_string(),
+    ];
+    let output = run(&["map"], ONE_PIXEL, &lines.join("\n"));
+    let (data, words) = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    let rows: Vec<Value> = data
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let outcomes: Vec<_> = rows
+        .iter()
+        .map(|row| row["outcome"].as_str().unwrap())
+        .collect();
+    assert_eq!(outcomes, ["mapped", "filtered", "invalid", "mapped"]);
+    assert_eq!(rows[0]["event"]["event_id"], "first");
+    assert_eq!(rows[1]["reason"], "user_payload");
+    assert_eq!(rows[2]["reason"], "malformed_json");
+    assert!(rows.iter().all(|row| row["sync"] == "web"));
+}
+
+#[test]
+fn map_explains_each_field() {
+    let output = run(&["map", "--explain"], ONE_PIXEL, &event("one").to_string());
+    let (data, words) = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    let row: Value = serde_json::from_str(&data).unwrap();
+    let explained = row["explain"].to_string();
+    assert!(
+        explained.contains("external_id") && explained.contains("user_id"),
+        "{explained}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_test_says_in_plain_words_what_meta_answered() {
+    let graph = Graph::start().await;
+    let url = format!("http://{}", graph.address);
+    let good = [
+        ("PIXEL_RELAY__INGEST__SECRET", "Bearer s"),
+        ("PIXEL_RELAY__SYNC__WEB__PIXEL_ID", "1001"),
+        ("PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN", TOKEN),
+        ("PIXEL_RELAY__META__URL", &url),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let send = move |environment: Vec<(String, String)>, arguments: &'static [&'static str]| {
+        tokio::task::spawn_blocking(move || {
+            let environment: Vec<_> = environment
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect();
+            run(arguments, &environment, "")
+        })
+    };
+    let output = send(good.to_vec(), &["send-test", "--code", "TEST1"])
+        .await
+        .unwrap();
+    let (data, words) = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{data}{words}");
+    assert_eq!(graph.accepted().len(), 1);
+
+    let mut bad = good.to_vec();
+    bad[2].1 = "a-dead-token".to_owned();
+    let output = send(bad, &["send-test", "--code", "TEST1"]).await.unwrap();
+    let (data, words) = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{data}{words}");
+    assert!(data.contains("190") && data.contains("token"), "{data}");
+    assert!(
+        !data.contains("a-dead-token") && !words.contains("a-dead-token"),
+        "{data}{words}"
+    );
+
+    let output = send(good.to_vec(), &["send-test"]).await.unwrap();
+    assert_eq!(output.status.code(), Some(2), "a test event code is needed");
+}
+
+#[test]
+fn healthcheck_fails_where_nothing_listens() {
+    let mut environment = ONE_PIXEL.to_vec();
+    environment.push(("PIXEL_RELAY__SERVER__LISTEN", "127.0.0.1:1"));
+    assert_eq!(
+        run(&["healthcheck"], &environment, "").status.code(),
+        Some(1)
+    );
+}
+
+#[test]
+fn map_accepts_the_examples_of_the_readme() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/");
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        let output = program()
+            .args(["check", "--config"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        let (_, words) = text(&output);
+        assert_eq!(output.status.code(), Some(0), "{}: {words}", path.display());
+    }
+}
+
+fn text(output: &std::process::Output) -> (String, String) {
+    (
+        String::from_utf8(output.stdout.clone()).unwrap(),
+        String::from_utf8(output.stderr.clone()).unwrap(),
+    )
+}
+
+/// The line that a trial prints must work as it stands.
+#[test]
+fn the_trial_prints_a_line_that_works() {
+    use std::io::{BufRead as _, BufReader};
+
+    let mut child = program()
+        .args(["run", "--sandbox"])
+        .env("PIXEL_RELAY__SERVER__LISTEN", "127.0.0.1:0")
+        .env("PIXEL_RELAY__ADMIN__LISTEN", "127.0.0.1:0")
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.starts_with("curl "), "{line}");
+    let answer = std::process::Command::new("sh")
+        .args(["-c", line.trim()])
+        .output()
+        .unwrap();
+    let answer: Value = serde_json::from_slice(&answer.stdout)
+        .unwrap_or_else(|_| panic!("{line}\nanswered {answer:?}"));
+    assert_eq!(answer["queued"], json!(1), "{answer}");
+
+    let address = line
+        .trim()
+        .rsplit("http://")
+        .next()
+        .unwrap()
+        .trim_end_matches("/webhook");
+    let read =
+        format!("curl -sS -H 'Authorization: Bearer sandbox' http://{address}/sandbox/events");
+    let accepted = loop {
+        let output = std::process::Command::new("sh")
+            .args(["-c", &read])
+            .output()
+            .unwrap();
+        let accepted: Value = serde_json::from_slice(&output.stdout).unwrap();
+        if accepted.as_array().is_some_and(|events| !events.is_empty()) {
+            break accepted;
+        }
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let shown = accepted.to_string();
+    assert!(
+        shown.contains("\"Purchase\"") && shown.contains("SKU-9"),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains("Example.com"),
+        "an address was not hashed: {shown}"
+    );
+}

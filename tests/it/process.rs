@@ -1,0 +1,94 @@
+//! Runs the real program, as an operator does.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+/// The program under test.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pixel-relay"));
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs a command to its end, with the given text on standard input.
+pub fn run(arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Output {
+    let mut child = program()
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()).ok());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+/// A daemon in a process of its own.
+pub struct DaemonProcess {
+    pub child: Child,
+    pub public: String,
+    pub admin: String,
+    log: BufReader<ChildStderr>,
+}
+
+impl DaemonProcess {
+    /// Starts it on a configuration file, and waits until it listens.
+    pub fn start(config: &Path) -> Self {
+        let mut child = program()
+            .args(["run", "--config"])
+            .arg(config)
+            .env("PIXEL_RELAY__LOG__FORMAT", "json")
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            if log.read_line(&mut line).unwrap() == 0 {
+                panic!("the daemon did not start:\n{seen}");
+            }
+            seen.push_str(&line);
+            let entry: serde_json::Value = serde_json::from_str(&line)
+                .unwrap_or_else(|_| panic!("a log line that is not JSON: {line}"));
+            if let (Some(public), Some(admin)) = (entry["public"].as_str(), entry["admin"].as_str())
+            {
+                return Self {
+                    public: format!("http://{public}"),
+                    admin: format!("http://{admin}"),
+                    child,
+                    log,
+                };
+            }
+        }
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end; returns whether it ended well, and the rest of its log.
+    pub fn wait(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        self.log.read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap().code(), log)
+    }
+
+    /// Kills it with no chance to do anything.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
