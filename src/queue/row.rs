@@ -428,8 +428,8 @@ mod tests {
             let sum = checksum(1, &index, &draft.body);
             let mut body = draft.body.clone();
             match index.get_mut(byte) {
-                Some(flipped) => *flipped ^= 1 << bit,
-                None => body[byte - index.len()] ^= 1 << bit,
+                Some(flipped) => *flipped ^= 1_u8 << bit,
+                None => body[byte - index.len()] ^= 1_u8 << bit,
             }
             prop_assert!(Content::read(1, &index, &body, sum).is_none());
             prop_assert!(Content::read(2, &draft.index(), &draft.body, sum).is_none());
