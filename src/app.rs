@@ -1,27 +1,229 @@
-//! The daemon: build everything that can fail, then run it, then stop it in order.
+//! The daemon: build everything that can fail, run it, stop it in order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use axum::Router;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin;
+use crate::admin::{self, AdminState};
 use crate::clock::Clock;
-use crate::config::{Config, Mistake};
-use crate::deliver;
-use crate::ingest;
+use crate::config::{Config, Mistake, SyncName};
+use crate::deliver::lane::Lane;
+use crate::deliver::{self};
+use crate::ingest::serve::{Limits, serve};
+use crate::ingest::{self, Door};
 use crate::queue::Queue;
 use crate::sandbox::Sandbox;
 use crate::sync;
 use crate::telemetry::metrics::Metrics;
 
-/// How long requests that are under way may take to finish.
+/// How long requests that are under way may take to finish, once the stop has begun.
 const FINISH_REQUESTS: Duration = Duration::from_secs(5);
 
-/// How long batches in flight may take to be answered, after that.
+/// How long batches in flight may take to be answered, after that. With the above it stays below
+/// the 30 seconds that container platforms allow between SIGTERM and SIGKILL.
 const FINISH_DELIVERIES: Duration = Duration::from_secs(18);
+
+/// A daemon that is ready to run.
+#[derive(Debug)]
+pub struct App {
+    public: TcpListener,
+    admin: TcpListener,
+    public_router: Router,
+    admin_router: Router,
+    lanes: Vec<Lane>,
+    queue: Queue,
+}
+
+/// Why a daemon could not be built.
+#[derive(Debug)]
+pub enum BuildError {
+    /// The configuration holds mistakes.
+    Configuration(Vec<Mistake>),
+    /// Anything else, as an address that is taken or a store that cannot be opened.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for BuildError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl App {
+    /// Builds everything that can fail: rules, store, lanes, listeners.
+    pub async fn build(config: Config, clock: Arc<dyn Clock>) -> Result<Self, BuildError> {
+        Self::build_with_routes(config, clock, |_| Router::new()).await
+    }
+
+    /// Builds a daemon whose public listener also shows what a simulated Graph endpoint accepted,
+    /// behind the same secret.
+    pub async fn build_with_sandbox(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        sandbox: &Sandbox,
+    ) -> Result<Self, BuildError> {
+        let reading = sandbox.reading_router();
+        Self::build_with_routes(config, clock, |door| ingest::guarded(door, reading)).await
+    }
+
+    async fn build_with_routes(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        more: impl FnOnce(&Arc<Door>) -> Router,
+    ) -> Result<Self, BuildError> {
+        let syncs = sync::compile_all(&config).map_err(BuildError::Configuration)?;
+        let metrics = Arc::new(Metrics::new());
+        let queue = open_queue(&config, Arc::clone(&clock)).await?;
+        let (lanes, shown) = deliver::lanes(&config, &queue, &clock, &metrics)?;
+        let door = Door::new(
+            &config,
+            syncs,
+            queue.clone(),
+            Arc::clone(&metrics),
+            Arc::clone(&clock),
+        )
+        .map_err(|mistake| BuildError::Configuration(vec![mistake]))?;
+        let door = Arc::new(door);
+        let arrivals = Arc::clone(door.arrivals());
+        let state = AdminState::new(&config, queue.clone(), shown, metrics, arrivals, clock);
+        Ok(Self {
+            public: listen(config.server.listen).await?,
+            admin: listen(config.admin.listen).await?,
+            public_router: ingest::router(Arc::clone(&door)).merge(more(&door)),
+            admin_router: admin::router(Arc::new(state)),
+            lanes,
+            queue,
+        })
+    }
+
+    /// Where events come in.
+    pub fn public_address(&self) -> std::io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    /// Where operators look.
+    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// Runs until the shutdown, and then stops in order.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            public = %self.public.local_addr()?,
+            admin = %self.admin.local_addr()?,
+            syncs = self.lanes.len(),
+            "pixel-relay is ready"
+        );
+        let stop_doors = CancellationToken::new();
+        let stop_lanes = CancellationToken::new();
+        let limits = Limits {
+            grace: FINISH_REQUESTS,
+            ..Limits::default()
+        };
+
+        let mut doors = JoinSet::new();
+        doors.spawn(serve(
+            self.public,
+            self.public_router,
+            limits,
+            stop_doors.clone(),
+        ));
+        // The operators' listener stays open until the store is closed.
+        let stop_admin = CancellationToken::new();
+        let mut admin = JoinSet::new();
+        admin.spawn(serve(
+            self.admin,
+            self.admin_router,
+            limits,
+            stop_admin.clone(),
+        ));
+        let mut lanes = JoinSet::new();
+        for lane in self.lanes {
+            lanes.spawn(Box::pin(lane.run(stop_lanes.clone(), FINISH_DELIVERIES)));
+        }
+
+        let ended = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            ended = doors.join_next() => Err(unexpected("the public listener", ended)),
+            ended = admin.join_next() => Err(unexpected("the admin listener", ended)),
+            ended = lanes.join_next() => Err(unexpected("a lane", ended)),
+        };
+        tracing::info!("stopping: nothing new is accepted, what is under way is finished");
+        stop_doors.cancel();
+        doors.join_all().await;
+        stop_lanes.cancel();
+        lanes.join_all().await;
+        self.queue
+            .close()
+            .await
+            .context("the store was not closed well")?;
+        stop_admin.cancel();
+        admin.abort_all();
+        match &ended {
+            Ok(()) => tracing::info!("stopped"),
+            Err(_) => tracing::error!("stopped because a part of the daemon ended"),
+        }
+        ended
+    }
+}
+
+/// A token that is cancelled by SIGTERM or SIGINT; a second signal ends the process at once, which
+/// loses nothing: what is acknowledged is on disk.
+pub fn stop_on_signals() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let token = CancellationToken::new();
+    let first = token.clone();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "lives as long as the process, and ends it"
+    )]
+    tokio::spawn(async move {
+        either(&mut terminate, &mut interrupt).await;
+        first.cancel();
+        either(&mut terminate, &mut interrupt).await;
+        tracing::warn!("a second signal: exiting at once");
+        #[expect(clippy::exit, reason = "whatever is under way is to be left")]
+        std::process::exit(1);
+    });
+    Ok(token)
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Queue> {
+    let queue = config.queue.clone();
+    let folder = queue.path.clone();
+    let syncs: Vec<SyncName> = config.syncs.keys().cloned().collect();
+    tokio::task::spawn_blocking(move || Queue::open(&queue, &syncs, clock))
+        .await
+        .context("opening the store did not end")?
+        .with_context(|| format!("cannot open the store in {}", folder.display()))
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
+}
+
+/// A part of the daemon that should have run until it was told to stop.
+fn unexpected(part: &str, ended: Option<Result<(), tokio::task::JoinError>>) -> anyhow::Error {
+    match ended {
+        Some(Err(error)) => anyhow!(error).context(format!("{part} failed")),
+        Some(Ok(())) | None => anyhow!("{part} ended by itself"),
+    }
+}

@@ -9,8 +9,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::Mistake;
 use crate::config::load::{self, Loaded, Sources};
-use crate::config::{Config, Mistake};
+use crate::sync::{self, Sync};
 
 mod check;
 mod healthcheck;
@@ -43,7 +44,7 @@ enum Command {
     SendTest(send_test::Arguments),
     /// Runs the simulated Graph endpoint alone
     Sandbox(sandbox::Arguments),
-    /// Asks the running daemon for a sign of life; for a container's HEALTHCHECK
+    /// Asks the running daemon for a sign of life; for a container's health check
     Healthcheck,
 }
 
@@ -115,15 +116,20 @@ impl Terminal {
 impl std::fmt::Debug for Terminal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The environment may hold secrets.
-        f.debug_struct("Terminal").field("is_interactive", &self.is_interactive).finish_non_exhaustive()
+        f.debug_struct("Terminal")
+            .field("is_interactive", &self.is_interactive)
+            .finish_non_exhaustive()
     }
 }
 
 /// Runs the command.
 pub fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
-    let sources = Sources { file: cli.config, environment: terminal.environment.clone() };
+    let sources = Sources {
+        file: cli.config,
+        environment: terminal.environment.clone(),
+    };
     let result = match cli.command {
-        Command::Run(arguments) => run::run(arguments, sources, terminal),
+        Command::Run(arguments) => run::run(&arguments, sources, terminal),
         Command::Check => check::check(sources, terminal),
         Command::Map(arguments) => map::map(&arguments, sources, terminal),
         Command::SendTest(arguments) => send_test::send_test(&arguments, sources, terminal),
@@ -151,12 +157,14 @@ fn report(failure: Failure, terminal: &mut Terminal) -> Exit {
 }
 
 fn describe(mistakes: &[Mistake]) -> String {
+    use std::fmt::Write as _;
+
     let mut text = match mistakes.len() {
         1 => "error: the configuration holds a mistake\n".to_owned(),
         count => format!("error: the configuration holds {count} mistakes\n"),
     };
     for mistake in mistakes {
-        text.push_str(&format!("  {mistake}\n"));
+        writeln!(text, "  {mistake}").expect("writing to memory does not fail");
     }
     text
 }
@@ -168,13 +176,12 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Loads the configuration; its warnings go to standard error.
-fn load_config(sources: Sources, terminal: &mut Terminal) -> Result<Config, Failure> {
-    let Loaded { config, warnings } = load::load(sources).map_err(Failure::Configuration)?;
-    for warning in warnings {
-        writeln!(terminal.errors, "warning: {warning}")?;
-    }
-    Ok(config)
+/// Loads the configuration and compiles its rules.
+fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), Failure> {
+    let mut loaded = load::load(sources).map_err(Failure::Configuration)?;
+    let syncs = sync::compile_all(&loaded.config).map_err(Failure::Configuration)?;
+    loaded.warnings.extend(sync::warnings(&loaded.config));
+    Ok((loaded, syncs))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Everything that needs the wall clock is handed a [`Clock`]. Waiting is done with `tokio::time`.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,12 +26,31 @@ impl UnixMillis {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// Reads `2026-11-20T18:05:00Z`, with or without a fraction; a space may stand for the `T`, and the
+    /// `Z` may be missing.
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = humantime::parse_rfc3339_weak(text).ok()?;
+        let since_epoch = time.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since_epoch.as_millis()).ok().map(Self)
+    }
+
     /// The moment that lies `duration` after this one.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(
             self.0
                 .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
+    }
+}
+
+impl fmt::Display for UnixMillis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since_epoch = Duration::from_millis(u64::try_from(self.0).unwrap_or(0));
+        write!(
+            f,
+            "{}",
+            humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch)
         )
     }
 }
@@ -79,5 +98,18 @@ impl TestClock {
 impl Clock for TestClock {
     fn now(&self) -> UnixMillis {
         UnixMillis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_as_it_is_written() {
+        let moment = UnixMillis(1_795_197_849_412);
+        assert_eq!(moment.to_string(), "2026-11-20T18:04:09.412Z");
+        assert_eq!(UnixMillis::parse(&moment.to_string()), Some(moment));
+        assert_eq!(UnixMillis::parse("yesterday"), None);
     }
 }

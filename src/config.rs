@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +21,16 @@ use crate::path::{Path, ValueExpr};
 pub mod load;
 pub mod fields;
 pub mod reference;
-pub mod warnings;
+mod warnings;
 mod keys;
+mod names;
+mod units;
 mod values;
 mod expressions;
 mod secrets;
 mod stages;
 mod syncs;
+mod mappings;
 mod rule_tests;
 mod effective;
 
@@ -86,7 +89,7 @@ impl fmt::Display for SyncName {
 pub fn key_of(names: &[&str]) -> String {
     names
         .iter()
-        .fold(String::new(), |at, name| values::join(&at, name))
+        .fold(String::new(), |at, name| names::join(&at, name))
 }
 
 /// Something wrong in the configuration.
@@ -529,9 +532,4 @@ pub struct RuleTest {
     pub reason: Option<String>,
     /// Fields of the mapped event that must be so; others may be there too.
     pub fields: serde_json::Value,
-}
-
-impl DeliveryConfig {
-    /// The default requests per second.
-    pub const DEFAULT_REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 }

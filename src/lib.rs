@@ -1,4 +1,15 @@
 //! pixel-relay streams Amplitude events to Meta Pixel through the Conversions API.
+//!
+//! The modules stand in the order in which an event meets them. [`ingest`] accepts a request and
+//! splits its body into elements; each becomes an [`event`], in which [`path`] finds values. For
+//! every [`sync`], [`select`] says whether the event goes on and [`map`] makes the bytes that will
+//! travel, with personal data hashed. The [`queue`] makes them durable before the request is
+//! answered, and [`deliver`] takes them out again in batches ([`batch`]), posts them, and settles
+//! what Meta answers. Every event ends in one [`outcome`].
+//!
+//! Around that path: [`config`] says what the operator wants, [`clock`] tells the time,
+//! [`telemetry`] and [`admin`] show how things stand, [`sandbox`] stands in for Meta, [`app`] wires
+//! everything together, and [`cli`] is what can be asked on the command line.
 
 pub mod event;
 pub mod path;
@@ -10,6 +21,10 @@ pub mod map;
 pub mod sync;
 pub mod batch;
 pub mod queue;
+pub mod ingest;
 pub mod deliver;
 pub mod telemetry;
+pub mod admin;
 pub mod sandbox;
+pub mod app;
+pub mod cli;

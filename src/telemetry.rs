@@ -1,3 +1,4 @@
 //! What the operator watches: metrics and logs.
 
+pub mod logs;
 pub mod metrics;

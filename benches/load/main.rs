@@ -6,6 +6,18 @@
 //! the server process per event, as the kernel accounts it, so that a busy machine shifts both alike;
 //! quote ratios. Everything stays on loopback and ends by itself.
 
+#![allow(
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "a bench has no outside"
+)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench tells its figures"
+)]
+#![allow(clippy::disallowed_methods, reason = "a bench measures time")]
+
 mod client;
 mod process;
 mod servers;

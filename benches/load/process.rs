@@ -112,11 +112,7 @@ impl Server {
                 "the daemon did not start"
             );
             let entry: serde_json::Value = serde_json::from_str(&line).expect("the log is JSON");
-            let of = |name: &str| {
-                entry["fields"][name]
-                    .as_str()
-                    .and_then(|text| text.parse().ok())
-            };
+            let of = |name: &str| entry[name].as_str().and_then(|text| text.parse().ok());
             if let (Some(public), Some(admin)) = (of("public"), of("admin")) {
                 break (public, admin);
             }

@@ -3,28 +3,29 @@
 use std::io::Write as _;
 
 use crate::cli::{Failure, Terminal, load_config};
-use crate::config::load::{self, Sources};
-use crate::sync;
+use crate::config::load::{self, Loaded, Sources};
 
 pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), Failure> {
-    let config = load_config(sources, terminal)?;
-    let compiled = sync::compile_all(&config).map_err(Failure::Configuration)?;
-    for warning in &compiled.warnings {
+    let (Loaded { config, warnings }, syncs) = load_config(sources)?;
+    for warning in warnings {
         writeln!(terminal.errors, "warning: {warning}")?;
     }
     let mut passed = 0;
     let mut failed = 0;
-    for sync in &compiled.syncs {
-        let tests = config.syncs.get(sync.name()).map_or(&[][..], |sync| &sync.tests);
-        for test in tests {
+    for sync in &syncs {
+        for test in config
+            .syncs
+            .get(sync.name())
+            .map_or(&[][..], |sync| &sync.tests)
+        {
             match sync.run_test(test) {
                 Ok(()) => passed += 1,
                 Err(difference) => {
                     failed += 1;
+                    let name = sync.name();
                     writeln!(
                         terminal.errors,
-                        "test failed: sync.{}: {}\n{difference}",
-                        sync.name(),
+                        "failed: sync.{name}, test \"{}\"\n{difference}",
                         test.name
                     )?;
                 }
@@ -34,10 +35,15 @@ pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), Fai
     write!(terminal.output, "{}", load::effective(&config))?;
     terminal.output.flush()?;
     if passed + failed > 0 {
-        writeln!(terminal.errors, "rule tests: {passed} passed, {failed} failed")?;
+        writeln!(
+            terminal.errors,
+            "rule tests: {passed} passed, {failed} failed"
+        )?;
     }
     if failed > 0 {
-        return Err(Failure::Usage(format!("{failed} rule test(s) failed")));
+        return Err(Failure::Usage(
+            "a rule does not do what its test says".to_owned(),
+        ));
     }
     writeln!(terminal.errors, "the configuration is valid")?;
     Ok(())

@@ -21,7 +21,9 @@ pub(super) fn healthcheck(sources: &Sources) -> Result<(), Failure> {
     stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let mut start = [0; 5];
-    stream.read_exact(&mut start).with_context(|| format!("{address} gives no answer"))?;
+    stream
+        .read_exact(&mut start)
+        .with_context(|| format!("{address} gives no answer"))?;
     if &start != b"HTTP/" {
         return Err(anyhow::anyhow!("{address} does not speak HTTP").into());
     }
@@ -44,8 +46,17 @@ mod tests {
 
     #[test]
     fn an_unspecified_address_is_reached_through_loopback() {
-        assert_eq!(reachable("0.0.0.0:8080".parse().unwrap()), "127.0.0.1:8080".parse().unwrap());
-        assert_eq!(reachable("[::]:8080".parse().unwrap()), "[::1]:8080".parse().unwrap());
-        assert_eq!(reachable("10.0.0.7:80".parse().unwrap()), "10.0.0.7:80".parse().unwrap());
+        assert_eq!(
+            reachable("0.0.0.0:8080".parse().unwrap()),
+            "127.0.0.1:8080".parse().unwrap()
+        );
+        assert_eq!(
+            reachable("[::]:8080".parse().unwrap()),
+            "[::1]:8080".parse().unwrap()
+        );
+        assert_eq!(
+            reachable("10.0.0.7:80".parse().unwrap()),
+            "10.0.0.7:80".parse().unwrap()
+        );
     }
 }

@@ -14,14 +14,16 @@ use serde_json::value::RawValue;
 
 use crate::cli::{Failure, Terminal, load_config};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
+use crate::config::SyncName;
 use crate::config::load::Sources;
 use crate::event::Event;
 use crate::map::explain::Explanation;
-use crate::sync::{self, Fate};
+use crate::outcome::Reason;
+use crate::sync::Fate;
 
 /// What `pixel-relay map` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Says for each field where it came from, how it was normalised, or why it is missing
     #[arg(long)]
     explain: bool,
@@ -47,12 +49,14 @@ pub(super) fn map(
     sources: Sources,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
-    let config = load_config(sources, terminal)?;
-    let syncs = sync::compile_all(&config).map_err(Failure::Configuration)?.syncs;
+    let (_, syncs) = load_config(sources)?;
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = terminal.input.read_until(b'\n', &mut line).context("cannot read the events")?;
+        let read = terminal
+            .input
+            .read_until(b'\n', &mut line)
+            .context("cannot read the events")?;
         if read == 0 {
             return Ok(());
         }
@@ -63,38 +67,60 @@ pub(super) fn map(
         let now = arguments.now.unwrap_or_else(|| SystemClock.now());
         let event = Event::decode(raw);
         for sync in &syncs {
-            let mut explanation = arguments.explain.then(Explanation::default);
-            let fate = sync.explain(event.as_ref().map_err(|reason| *reason), now, explanation.as_mut());
-            let json = match &fate {
-                Fate::Mapped(payload) => Some(payload.json.as_slice()),
-                Fate::Ended(ended) => ended.json.as_deref(),
-            };
-            let reason = match &fate {
-                Fate::Mapped(_) => None,
-                Fate::Ended(ended) => Some(ended.reason),
-            };
-            let line = Line {
-                sync: sync.name().as_str(),
-                outcome: reason.map_or("mapped", |reason| reason.outcome().as_str()),
-                reason: reason.map(|reason| reason.as_str()),
-                event: json.map(serde_json::from_slice).transpose()?,
-                explain: explanation.as_ref(),
-            };
-            match &explanation {
-                Some(explanation) if terminal.is_interactive => {
-                    let ending = line.reason.map_or(String::new(), |reason| format!(" ({reason})"));
-                    writeln!(terminal.output, "{}: {}{ending}\n{explanation}", line.sync, line.outcome)?;
+            let (fate, explanation) = match &event {
+                Ok(event) if arguments.explain => {
+                    let (fate, explanation) = sync.explain(event, now);
+                    (fate, Some(explanation))
                 }
-                _ => {
-                    serde_json::to_writer(&mut terminal.output, &line)?;
-                    terminal.output.write_all(b"\n")?;
-                }
-            }
+                event => (
+                    sync.take(event.as_ref().map_err(|reason| *reason), raw, now)
+                        .0,
+                    None,
+                ),
+            };
+            write_line(sync.name(), &fate, explanation.as_ref(), terminal)?;
         }
     }
 }
 
+fn write_line(
+    sync: &SyncName,
+    fate: &Fate,
+    explanation: Option<&Explanation>,
+    terminal: &mut Terminal,
+) -> Result<(), Failure> {
+    let (reason, json) = match fate {
+        Fate::Mapped(payload) => (None, Some(payload.json.as_slice())),
+        Fate::Ended(ended) => (Some(ended.reason), ended.json.as_deref()),
+    };
+    let line = Line {
+        sync: sync.as_str(),
+        outcome: reason.map_or("mapped", |reason| reason.outcome().as_str()),
+        reason: reason.map(Reason::as_str),
+        event: json.map(serde_json::from_slice).transpose()?,
+        explain: explanation,
+    };
+    match explanation {
+        Some(explanation) if terminal.is_interactive => {
+            let because = line
+                .reason
+                .map_or_else(String::new, |reason| format!(", {reason}"));
+            let table = explanation.table();
+            writeln!(
+                terminal.output,
+                "{sync}: {}{because}\n{table}",
+                line.outcome
+            )?;
+        }
+        _ => {
+            serde_json::to_writer(&mut terminal.output, &line)?;
+            terminal.output.write_all(b"\n")?;
+        }
+    }
+    Ok(())
+}
+
 fn parse_time(text: &str) -> Result<UnixMillis, String> {
-    crate::map::time::parse(text)
+    UnixMillis::parse(text)
         .ok_or_else(|| format!("`{text}` is no moment such as 2026-11-20T18:05:00Z"))
 }

@@ -1,21 +1,20 @@
 //! `pixel-relay run`: the daemon.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use clap::Args;
 
 use crate::app::{self, App, BuildError};
-use crate::cli::{Failure, Terminal};
+use crate::cli::{Failure, Terminal, load_config};
 use crate::clock::SystemClock;
-use crate::config::load::{self, Loaded, Sources};
+use crate::config::load::{Loaded, Sources};
 use crate::telemetry::logs;
 
 mod trial;
 
 /// What `pixel-relay run` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Tries it out with no account: a built-in sync, a throw-away store, and a simulated Graph
     /// endpoint, all on loopback
     #[arg(long, conflicts_with = "config")]
@@ -23,29 +22,32 @@ pub struct Arguments {
 }
 
 pub(super) fn run(
-    arguments: Arguments,
+    arguments: &Arguments,
     sources: Sources,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
     if arguments.sandbox {
         return trial::run(sources, terminal);
     }
-    let Loaded { config, warnings } = load::load(sources).map_err(Failure::Configuration)?;
+    let (Loaded { config, warnings }, _) = load_config(sources)?;
     logs::init(&config.log).map_err(|mistake| Failure::Configuration(vec![mistake]))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    terminal.output.flush()?;
     runtime()?.block_on(async {
-        let shutdown = app::stop_on_signals();
-        let app = App::build(config, Arc::new(SystemClock)).await.map_err(build_failure)?;
+        let shutdown = app::stop_on_signals()?;
+        let app = App::build(config, Arc::new(SystemClock))
+            .await
+            .map_err(build_failure)?;
         app.run(shutdown).await?;
         Ok(())
     })
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
 }
 
 fn build_failure(error: BuildError) -> Failure {

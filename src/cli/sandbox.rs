@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -10,12 +9,12 @@ use tokio::net::TcpListener;
 
 use crate::app;
 use crate::cli::{Failure, Terminal};
-use crate::clock::SystemClock;
-use crate::sandbox::{Faults, Sandbox, SandboxConfig};
+use crate::sandbox::faults::Faults;
+use crate::sandbox::{Sandbox, SandboxConfig};
 
 /// What `pixel-relay sandbox` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     listen: SocketAddr,
@@ -34,19 +33,20 @@ pub struct Arguments {
 }
 
 pub(super) fn sandbox(arguments: Arguments, terminal: &mut Terminal) -> Result<(), Failure> {
-    let faults = Faults::parse(&arguments.faults).map_err(|error| {
-        Failure::Usage(format!("--faults: {error}"))
-    })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let faults = Faults::parse(&arguments.faults)
+        .map_err(|error| Failure::Usage(format!("--faults: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(arguments.listen)
             .await
             .with_context(|| format!("cannot listen on {}", arguments.listen))?;
         let sandbox = Sandbox::new(SandboxConfig {
             tokens: arguments.tokens,
-            pixels: arguments.pixels,
+            pixels: (!arguments.pixels.is_empty()).then_some(arguments.pixels),
             seed: arguments.seed,
-            ..SandboxConfig::new(Arc::new(SystemClock))
+            ..SandboxConfig::default()
         });
         sandbox.set_faults(faults);
         let address = listener.local_addr()?;
@@ -56,8 +56,10 @@ pub(super) fn sandbox(arguments: Arguments, terminal: &mut Terminal) -> Result<(
              point `meta.url` at it; read what it accepted at /sandbox/events, counts at \
              /sandbox/stats, and change its faults with PUT /sandbox/faults"
         )?;
-        let shutdown = app::stop_on_signals();
-        crate::sandbox::serve(listener, sandbox, shutdown).await.context("the endpoint failed")?;
+        let shutdown = app::stop_on_signals()?;
+        crate::sandbox::serve(listener, sandbox, shutdown)
+            .await
+            .context("the endpoint failed")?;
         Ok(())
     })
 }

@@ -1,27 +1,31 @@
 //! `pixel-relay send-test`: one real request to Meta, and its answer in plain words.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
 use crate::cli::{Failure, Terminal, load_config};
-use crate::clock::{Clock, SystemClock};
-use crate::config::load::Sources;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::load::{Loaded, Sources};
 use crate::config::{Config, SyncConfig, SyncName};
-use crate::deliver::client::GraphClient;
-use crate::deliver::verdict::{self, Verdict};
+use crate::deliver::client::{self, GraphClient};
+use crate::deliver::redact::Redactor;
+use crate::deliver::verdict::{self, Fix, Judgement, Verdict};
 use crate::map::hash::Hashed;
+
+/// Why a line can always be added to a text.
+const MEMORY: &str = "writing to memory does not fail";
 
 /// What `pixel-relay send-test` takes.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The sync whose pixel is tried; needed where there are several
     #[arg(long, value_name = "NAME")]
     sync: Option<String>,
-    /// The code shown in Events Manager under Test Events [default: the sync's test_event_code]
+    /// The code shown in Events Manager under Test Events [default: that of the sync]
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
 }
@@ -31,7 +35,7 @@ pub(super) fn send_test(
     sources: Sources,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
-    let config = load_config(sources, terminal)?;
+    let (Loaded { config, .. }, _) = load_config(sources)?;
     let (name, mut sync) = choose(&config, arguments)?;
     sync.test_event_code = arguments.code.clone().or(sync.test_event_code);
     let Some(code) = sync.test_event_code.clone() else {
@@ -41,44 +45,120 @@ pub(super) fn send_test(
                 .to_owned(),
         ));
     };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let event_id = format!("pixel-relay-test-{}", clock.now().0);
+    let now = SystemClock.now();
+    let event_id = format!("pixel-relay-test-{}", now.0);
     let event = json!({
         "event_name": "PageView",
-        "event_time": clock.now().seconds(),
+        "event_time": now.seconds(),
         "event_id": event_id,
         "action_source": "system_generated",
         "user_data": { "external_id": Hashed::of("pixel-relay-test").as_str() },
     })
     .to_string();
-    let client = GraphClient::new(&config.meta, &sync, clock).context("cannot build the client")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let reply = runtime.block_on(client.post(&[event.as_bytes()]));
-    let judged = verdict::judge(&reply, 1);
+    let tls = client::tls(&config.meta.url).context("cannot prepare encryption")?;
+    let graph = GraphClient::new(&tls, &config.meta, &sync).context("cannot build the client")?;
+    let redactor = Redactor::new(
+        [Some(sync.access_token.clone()), sync.app_secret.clone()]
+            .into_iter()
+            .flatten(),
+    );
     writeln!(
         terminal.output,
-        "sync {name}: event {event_id} to pixel {} under test code {code}",
+        "sync {name}: event {event_id} to pixel {}, test code {code}",
         sync.pixel_id
     )?;
-    writeln!(terminal.output, "{}", verdict::in_plain_words(&judged, &reply))?;
-    if matches!(judged.verdict, Verdict::Delivered { .. }) {
-        Ok(())
-    } else {
-        Err(anyhow::anyhow!("the test event was not accepted").into())
+    terminal.output.flush()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let reply = runtime
+        .block_on(graph.post(&[event]))
+        .with_context(|| format!("no answer from {}", config.meta.url))?;
+    let judged = verdict::judge(&reply, 1);
+    write!(
+        terminal.output,
+        "{}",
+        in_plain_words(&judged, reply.status, &redactor)
+    )?;
+    match judged.verdict {
+        Verdict::Delivered => Ok(()),
+        _ => Err(anyhow::anyhow!("the test event was not accepted").into()),
     }
 }
 
+/// What Meta's answer means, and what to do about it.
+fn in_plain_words(judged: &Judgement, status: u16, redactor: &Redactor) -> String {
+    let meaning = match judged.verdict {
+        Verdict::Delivered => {
+            "accepted: token, permission and pixel id are right; the event shows in Events Manager \
+             under Test Events"
+        }
+        Verdict::ShortCount { .. } => "answered well, but the event was not counted",
+        Verdict::Transient { .. } => "a passing fault at Meta's end; try again in a minute",
+        Verdict::Throttled { .. } => "a rate limit is used up; try again later",
+        Verdict::Blocked { .. } => "Meta has blocked the account for a while, for policy reasons",
+        Verdict::Paused(Fix::Token) => {
+            "the access token is not valid; generate a new one in Events Manager, under Settings, \
+             Conversions API"
+        }
+        Verdict::Paused(Fix::AppSecret) => {
+            "the app secret does not belong to the access token; mend app_secret or leave it out"
+        }
+        Verdict::Paused(Fix::Permission) => {
+            "the access token may not send events; give its owner access to the dataset"
+        }
+        Verdict::Paused(Fix::Pixel) => {
+            "the pixel id is wrong, or the dataset is not assigned to the owner of the token"
+        }
+        Verdict::Paused(Fix::Version) => "this Graph API version is gone; raise meta.api_version",
+        Verdict::TooLarge => "the request was too large",
+        Verdict::Invalid { .. } => "the event was refused",
+    };
+    let mut words = format!("HTTP {status}: {meaning}\n");
+    for (what, number) in [("code", judged.code), ("sub-code", judged.sub_code)] {
+        if let Some(number) = number {
+            writeln!(words, "{what}: {number}").expect(MEMORY);
+        }
+    }
+    if let Some(text) = &judged.text {
+        writeln!(words, "Meta says: {}", redactor.text(text)).expect(MEMORY);
+    }
+    if let Some(trace) = judged
+        .trace_id
+        .as_deref()
+        .and_then(|id| redactor.identifier(id))
+    {
+        writeln!(words, "trace id, for Meta's support: {trace}").expect(MEMORY);
+    }
+    words
+}
+
 fn choose(config: &Config, arguments: &Arguments) -> Result<(SyncName, SyncConfig), Failure> {
-    let names = || config.syncs.keys().map(SyncName::as_str).collect::<Vec<_>>().join(", ");
+    let names = || {
+        config
+            .syncs
+            .keys()
+            .map(SyncName::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let chosen = match &arguments.sync {
         Some(wanted) => config
             .syncs
             .iter()
             .find(|(name, _)| name.as_str() == wanted)
-            .ok_or_else(|| Failure::Usage(format!("no sync is called `{wanted}`; there is {}", names())))?,
+            .ok_or_else(|| {
+                Failure::Usage(format!(
+                    "no sync is called `{wanted}`; there is {}",
+                    names()
+                ))
+            })?,
         None if config.syncs.len() == 1 => config.syncs.iter().next().expect("there is one"),
         None => {
-            return Err(Failure::Usage(format!("there are several syncs; name one of {} with --sync", names())));
+            return Err(Failure::Usage(format!(
+                "there are several syncs; name one of {} with --sync",
+                names()
+            )));
         }
     };
     Ok((chosen.0.clone(), chosen.1.clone()))

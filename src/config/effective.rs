@@ -3,13 +3,13 @@
 //! What is written can be loaded again and then means the same, but for the secrets and the rule
 //! tests, which are left out.
 
-use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::config::values::{basic_string, format_size, quoted};
+use crate::config::names::{basic_string, quoted};
+use crate::config::units::{format_duration, format_size};
 use crate::config::{
     ActionSource, CallingCode, Condition, Config, CustomValue, DateOrder, DeliveryConfig,
     EventConfig, ExternalIdCase, LimitedDataUse, LimitedDataUseMode, LimitedDataUsePlace,
@@ -18,7 +18,7 @@ use crate::config::{
 use crate::path::ValueExpr;
 
 /// What stands in the place of a secret.
-const REDACTED: &str = "[redacted]";
+const REDACTED: &str = "\"[redacted]\"";
 
 /// Writes all that is in force.
 pub(super) fn to_toml(config: &Config) -> String {
@@ -42,32 +42,31 @@ impl Page {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
-        self.line(format_args!("[{name}]"));
+        self.line(&format!("[{name}]"));
     }
 
-    /// Writes a key with its value.
-    fn key(&mut self, name: &str, value: impl Into<Value>) {
-        let value = inline(&value.into());
-        self.line(format_args!("{} = {value}", quoted(name)));
+    /// Writes a key with its value, which is TOML.
+    fn key(&mut self, name: &str, value: impl Display) {
+        self.line(&format!("{} = {value}", quoted(name)));
     }
 
     /// Writes a key where there is a value.
-    fn optional(&mut self, name: &str, value: Option<impl Into<Value>>) {
+    fn optional(&mut self, name: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.key(name, value);
         }
     }
 
-    fn line(&mut self, line: impl Display) {
-        // Writing into a text cannot fail.
-        let _ = writeln!(self.text, "{line}");
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
     }
 }
 
 fn stages(page: &mut Page, config: &Config) {
     page.table("server");
-    page.key("listen", config.server.listen.to_string());
-    page.key("max_body", format_size(config.server.max_body.get() as u64));
+    page.key("listen", text(&config.server.listen.to_string()));
+    page.key("max_body", size(config.server.max_body.get() as u64));
     page.key("trusted_proxies", texts(&config.server.trusted_proxies));
     page.key("cors_origins", texts(&config.server.cors_origins));
 
@@ -76,27 +75,30 @@ fn stages(page: &mut Page, config: &Config) {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     };
-    page.key("format", format);
-    page.key("level", config.log.level.as_str());
+    page.key("format", text(format));
+    page.key("level", text(&config.log.level));
 
     page.table("admin");
-    page.key("listen", config.admin.listen.to_string());
+    page.key("listen", text(&config.admin.listen.to_string()));
     page.optional("secret", config.admin.secret.as_ref().map(|_| REDACTED));
 
     page.table("ingest");
-    page.key("header", config.ingest.header.as_str());
+    page.key("header", text(&config.ingest.header));
     match config.ingest.secrets.len() {
         0 => {}
         1 => page.key("secret", REDACTED),
-        several => page.key("secret", vec![REDACTED; several]),
+        several => page.key(
+            "secret",
+            format!("[{}]", vec![REDACTED; several].join(", ")),
+        ),
     }
     page.key("allow_unauthenticated", config.ingest.allow_unauthenticated);
     page.optional("silence_after", config.ingest.silence_after.map(duration));
 
     page.table("queue");
-    page.key("path", config.queue.path.display().to_string());
-    page.key("max_bytes", format_size(config.queue.max_bytes.get()));
-    page.optional("min_free_disk", config.queue.min_free_disk.map(format_size));
+    page.key("path", text(&config.queue.path.display().to_string()));
+    page.key("max_bytes", size(config.queue.max_bytes.get()));
+    page.optional("min_free_disk", config.queue.min_free_disk.map(size));
     page.key("duplicate_window", duration(config.queue.duplicate_window));
     page.key("duplicate_ids", config.queue.duplicate_ids.get());
     page.key(
@@ -105,24 +107,24 @@ fn stages(page: &mut Page, config: &Config) {
     );
     page.key(
         "dead_letter_max_bytes",
-        format_size(config.queue.dead_letter_max_bytes),
+        size(config.queue.dead_letter_max_bytes),
     );
 
     page.table("meta");
-    page.key("url", config.meta.url.as_str());
-    page.key("api_version", config.meta.api_version.as_str());
+    page.key("url", text(config.meta.url.as_str()));
+    page.key("api_version", text(&config.meta.api_version));
 }
 
 fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {
     let table = format!("sync.{name}");
     page.table(&table);
     page.key("enabled", sync.enabled);
-    page.key("pixel_id", sync.pixel_id.as_str());
+    page.key("pixel_id", text(&sync.pixel_id));
     match &sync.access_token_file {
-        Some(path) => page.key("access_token_file", path.display().to_string()),
+        Some(path) => page.key("access_token_file", text(&path.display().to_string())),
         None => page.key("access_token", REDACTED),
     }
-    page.optional("test_event_code", sync.test_event_code.as_deref());
+    page.optional("test_event_code", sync.test_event_code.as_deref().map(text));
     page.optional("app_secret", sync.app_secret.as_ref().map(|_| REDACTED));
     page.key("send_events", sync.send_events);
     page.key("where", conditions(&sync.conditions));
@@ -130,20 +132,20 @@ fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {
     page.optional(
         "default_calling_code",
         sync.default_calling_code.as_ref().map(|code| match code {
-            CallingCode::Fixed(digits) => digits.as_str(),
-            CallingCode::FromCountry => "country",
+            CallingCode::Fixed(digits) => text(digits),
+            CallingCode::FromCountry => text("country"),
         }),
     );
     let date_order = match sync.date_order {
         DateOrder::MonthFirst => "mdy",
         DateOrder::DayFirst => "dmy",
     };
-    page.key("date_order", date_order);
+    page.key("date_order", text(date_order));
     let external_id_case = match sync.external_id_case {
         ExternalIdCase::Lower => "lower",
         ExternalIdCase::Keep => "keep",
     };
-    page.key("external_id_case", external_id_case);
+    page.key("external_id_case", text(external_id_case));
     page.key("allow_personal_data", texts(&sync.allow_personal_data));
     mapping(page, &table, &sync.mapping);
     if let Some(events) = &sync.events {
@@ -167,7 +169,7 @@ fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {
 
 fn write_event(page: &mut Page, table: &str, event: &EventConfig) {
     page.table(table);
-    page.optional("send_as", event.send_as.as_deref());
+    page.optional("send_as", event.send_as.as_deref().map(text));
     if !event.conditions.is_empty() {
         page.key("where", conditions(&event.conditions));
     }
@@ -216,10 +218,10 @@ fn mapping(page: &mut Page, table: &str, mapping: &MappingConfig) {
 fn limited_data_use(page: &mut Page, table: &str, limited: &LimitedDataUse) {
     page.table(&format!("{table}.limited_data_use"));
     match &limited.mode {
-        LimitedDataUseMode::Off => page.key("mode", "off"),
-        LimitedDataUseMode::Always => page.key("mode", "always"),
+        LimitedDataUseMode::Off => page.key("mode", text("off")),
+        LimitedDataUseMode::Always => page.key("mode", text("always")),
         LimitedDataUseMode::When(held) => {
-            page.key("mode", "when");
+            page.key("mode", text("when"));
             page.key("when", conditions(held));
         }
     }
@@ -232,7 +234,7 @@ fn delivery(page: &mut Page, table: &str, delivery: &DeliveryConfig) {
     page.key("max_batch_events", delivery.max_batch_events.get());
     page.key(
         "max_batch_bytes",
-        format_size(delivery.max_batch_bytes.get() as u64),
+        size(delivery.max_batch_bytes.get() as u64),
     );
     page.key("max_batch_delay", duration(delivery.max_batch_delay));
     page.key("max_in_flight", delivery.max_in_flight.get());
@@ -241,130 +243,120 @@ fn delivery(page: &mut Page, table: &str, delivery: &DeliveryConfig) {
     page.key("timeout", duration(delivery.timeout));
 }
 
-fn expression(value: &ValueExpr) -> Value {
-    let default = value
-        .default
-        .as_ref()
-        .map(|constant| serde_json::from_str(constant.json().raw()).unwrap_or_default());
+fn expression(value: &ValueExpr) -> String {
     let paths = match &*value.paths {
-        [one] => Value::from(one.as_str()),
+        [one] => text(one.as_str()),
         several => texts(several),
     };
-    match default {
-        Some(constant) if value.paths.is_empty() => json!({ "constant": constant }),
-        Some::<Value>(default) => json!({ "from": paths, "default": default }),
-        None => paths,
+    let Some(default) = &value.default else {
+        return paths;
+    };
+    // A constant is valid JSON; it was made from TOML.
+    let default = serde_json::from_str(default.json().raw()).unwrap_or_default();
+    if value.paths.is_empty() {
+        table([("constant", constant(&default))])
+    } else {
+        table([("from", paths), ("default", constant(&default))])
     }
 }
 
-fn custom_value(value: &CustomValue) -> Value {
+fn custom_value(value: &CustomValue) -> String {
     match value {
         CustomValue::Value(value) => expression(value),
         CustomValue::Each { list, members } => {
-            let members: BTreeMap<&str, Value> = members
+            let members = members
                 .iter()
-                .map(|(name, value)| (name.as_str(), expression(value)))
-                .chain([("each", Value::from(list.as_str()))])
-                .collect();
-            json!(members)
+                .map(|(name, value)| (name.as_str(), expression(value)));
+            table([("each", text(list.as_str()))].into_iter().chain(members))
         }
     }
 }
 
-fn action_source(source: &ActionSource) -> Value {
+fn action_source(source: &ActionSource) -> String {
     match source {
-        ActionSource::Auto => "auto".into(),
-        ActionSource::Fixed(fixed) => fixed.as_str().into(),
+        ActionSource::Auto => text("auto"),
+        ActionSource::Fixed(fixed) => text(fixed.as_str()),
         // A text alone would be taken for one of Meta's values.
-        ActionSource::From(value) => match expression(value) {
-            Value::String(path) => json!({ "from": path }),
-            other => other,
-        },
+        ActionSource::From(value) if value.default.is_none() && value.paths.len() == 1 => {
+            table([("from", expression(value))])
+        }
+        ActionSource::From(value) => expression(value),
     }
 }
 
-fn conditions(conditions: &[Condition]) -> Value {
-    conditions
-        .iter()
-        .map(|condition| {
-            let property = condition.property.as_str();
-            let op = condition.op.as_str();
-            match &*condition.values {
-                [] => json!({ "property": property, "op": op }),
-                [one] => json!({ "property": property, "op": op, "value": one }),
-                several => json!({ "property": property, "op": op, "values": several }),
-            }
-        })
-        .collect()
+fn conditions(conditions: &[Condition]) -> String {
+    list(conditions.iter().map(|condition| {
+        let property = ("property", text(condition.property.as_str()));
+        let op = ("op", text(condition.op.as_str()));
+        match &*condition.values {
+            [] => table([property, op]),
+            [one] => table([property, op, ("value", text(one))]),
+            several => table([property, op, ("values", texts(several))]),
+        }
+    }))
 }
 
-fn properties(properties: &Properties) -> Value {
+fn properties(properties: &Properties) -> String {
     match properties {
-        Properties::All => json!(["*"]),
+        Properties::All => texts(&["*"]),
         Properties::Named(names) => texts(names),
     }
 }
 
-fn place(place: LimitedDataUsePlace) -> Value {
+fn place(place: LimitedDataUsePlace) -> String {
     match place {
-        LimitedDataUsePlace::Code(code) => code.into(),
-        LimitedDataUsePlace::FromEvent => "event".into(),
+        LimitedDataUsePlace::Code(code) => code.to_string(),
+        LimitedDataUsePlace::FromEvent => text("event"),
     }
 }
 
-fn rate(rate: Option<Rate>) -> Value {
-    let Some(rate) = rate.map(Rate::per_second) else {
-        return "unlimited".into();
-    };
-    // A whole number is written without a fraction.
-    let whole: Option<i64> = rate.to_string().parse().ok();
-    whole.map_or_else(|| rate.into(), Value::from)
+fn rate(rate: Option<Rate>) -> String {
+    rate.map_or_else(|| text("unlimited"), |rate| rate.per_second().to_string())
 }
 
-/// Writes a duration in its largest whole unit.
+fn size(bytes: u64) -> String {
+    text(&format_size(bytes))
+}
+
 fn duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    if duration.subsec_nanos() != 0 || seconds == 0 {
-        return humantime::format_duration(duration).to_string();
-    }
-    let units = [(86_400, 'd'), (3600, 'h'), (60, 'm')];
-    let largest = units
-        .into_iter()
-        .find(|(unit, _)| seconds.is_multiple_of(*unit));
-    let (unit, name) = largest.unwrap_or((1, 's'));
-    format!("{}{name}", seconds / unit)
+    text(&format_duration(duration))
 }
 
-fn texts<T: Display>(items: &[T]) -> Value {
-    items.iter().map(ToString::to_string).collect()
-}
-
-/// Writes a value on one line, as TOML 1.0 wants it.
-fn inline(value: &Value) -> String {
+/// Writes a constant on one line.
+fn constant(value: &Value) -> String {
     match value {
-        Value::Null => "\"\"".to_owned(),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::String(text) => inline_text(text),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(inline).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Value::Object(members) if members.is_empty() => "{}".to_owned(),
-        Value::Object(members) => {
-            let members: Vec<String> = members
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(content) => text(content),
+        Value::Array(items) => list(items.iter().map(constant)),
+        Value::Object(members) => table(
+            members
                 .iter()
-                .map(|(name, value)| format!("{} = {}", quoted(name), inline(value)))
-                .collect();
-            format!("{{ {} }}", members.join(", "))
-        }
+                .map(|(name, value)| (name.as_str(), constant(value))),
+        ),
     }
 }
 
-/// A text between single quotes where that spares escapes, as in a path with brackets.
-fn inline_text(text: &str) -> String {
-    let plain =
-        text.contains('"') && !text.contains(['\'', '\u{7f}']) && !text.contains(char::is_control);
-    if plain {
+/// Writes an inline table, on one line as TOML 1.0 wants it.
+fn table<'n>(members: impl IntoIterator<Item = (&'n str, String)>) -> String {
+    let members: Vec<String> = members
+        .into_iter()
+        .map(|(name, value)| format!("{} = {value}", quoted(name)))
+        .collect();
+    format!("{{ {} }}", members.join(", "))
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
+fn texts<T: ToString>(items: &[T]) -> String {
+    list(items.iter().map(|item| text(&item.to_string())))
+}
+
+/// Writes a text: between single quotes where that spares escapes, as in a path with brackets.
+fn text(text: &str) -> String {
+    let spares = text.contains('"') && !text.contains('\'') && !text.contains(char::is_control);
+    if spares {
         format!("'{text}'")
     } else {
         basic_string(text)

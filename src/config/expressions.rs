@@ -34,7 +34,7 @@ pub(super) fn custom_value(node: &Node<'_>) -> Option<CustomValue> {
 
 /// Reads conditions, all of which must hold.
 pub(super) fn conditions(node: &Node<'_>) -> Option<Vec<Condition>> {
-    if node.from_environment() {
+    if node.is_from_environment() {
         return node.refuse("conditions cannot come from the environment, write them in the file");
     }
     node.each(condition)
@@ -69,36 +69,35 @@ pub(super) fn properties(node: &Node<'_>) -> Option<Properties> {
 
 /// Reads where conversions take place.
 pub(super) fn action_source(node: &Node<'_>) -> Option<ActionSource> {
-    match node.kind() {
-        ValueKind::String(text) if text == "auto" => Some(ActionSource::Auto),
-        ValueKind::String(text) => match MetaActionSource::parse(text) {
-            Some(source) => Some(ActionSource::Fixed(source)),
-            None => {
-                let known: Vec<&str> = MetaActionSource::ALL.iter().map(|s| s.as_str()).collect();
-                node.refuse(format!(
-                    "found {text:?}, expected auto, one of {}, or {{ from = …, default = … }}",
-                    known.join(", ")
-                ))
-            }
-        },
-        _ => {
-            let value = value_with(node, Path::parse)?;
-            let Some(constant) = &value.default else {
-                return Some(ActionSource::From(value));
-            };
-            let known = constant
-                .json()
-                .as_str()
-                .and_then(|text| MetaActionSource::parse(&text));
-            match known {
-                Some(source) if value.paths.is_empty() => Some(ActionSource::Fixed(source)),
-                Some(_) => Some(ActionSource::From(value)),
-                None => node.refuse(
-                    "expected one of Meta's values, such as \"website\", as the fixed value",
-                ),
-            }
+    if let ValueKind::String(text) = node.kind() {
+        if text == "auto" {
+            return Some(ActionSource::Auto);
         }
+        return meta_action_source(node, text).map(ActionSource::Fixed);
     }
+    let value = value_with(node, Path::parse)?;
+    let Some(constant) = &value.default else {
+        return Some(ActionSource::From(value));
+    };
+    let source = meta_action_source(node, &constant.json().text().unwrap_or_default())?;
+    if value.paths.is_empty() {
+        Some(ActionSource::Fixed(source))
+    } else {
+        Some(ActionSource::From(value))
+    }
+}
+
+fn meta_action_source(node: &Node<'_>, text: &str) -> Option<MetaActionSource> {
+    MetaActionSource::parse(text).or_else(|| {
+        let known: Vec<&str> = MetaActionSource::ALL
+            .iter()
+            .map(|source| source.as_str())
+            .collect();
+        node.refuse(format!(
+            "found {text:?}, expected auto, one of {}, or {{ from = …, default = … }}",
+            known.join(", ")
+        ))
+    })
 }
 
 fn value_with(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
@@ -129,7 +128,10 @@ fn expression(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
         });
     }
     let Some(from) = from else {
-        return node.refuse("expected { from = …, default = … } or { constant = … }");
+        return node.refuse(
+            "found neither `from` nor `constant`, expected { from = …, default = … } or \
+             { constant = … }",
+        );
     };
     let paths = paths(&from, compile);
     let default = default.map(|default| constant(&default));
@@ -143,14 +145,19 @@ fn expression(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
 }
 
 fn paths(node: &Node<'_>, compile: Compile) -> Option<Vec<Path>> {
-    let paths = node.each(|node| {
-        let text = node.text()?;
-        compile(text).map_or_else(|error| node.refuse(error.to_string()), Some)
-    })?;
+    let paths = node.each(|node| path(node, compile))?;
     if paths.is_empty() {
         return node.refuse("found an empty list, expected at least one path");
     }
     Some(paths)
+}
+
+fn path(node: &Node<'_>, compile: Compile) -> Option<Path> {
+    let text = node.text()?;
+    compile(text).map_or_else(
+        |error| node.refuse(format!("found {text:?}: {error}")),
+        Some,
+    )
 }
 
 fn constant(node: &Node<'_>) -> Option<Constant> {
@@ -187,10 +194,7 @@ fn each(node: &Node<'_>) -> Option<CustomValue> {
     let mut whole = true;
     for member in node.members()? {
         if member.name == "each" {
-            let path = member.node.expecting(PATH);
-            list = path.text().and_then(|text| {
-                Path::parse(text).map_or_else(|error| path.refuse(error.to_string()), Some)
-            });
+            list = path(&member.node.expecting(PATH), Path::parse);
         } else if let Some(value) =
             value_with(&member.node.expecting(VALUE), Path::parse_in_element)
         {
@@ -212,10 +216,9 @@ fn each(node: &Node<'_>) -> Option<CustomValue> {
 
 fn condition(node: &Node<'_>) -> Option<Condition> {
     let table = node.table(&CONDITION)?;
-    let property = table.require("property").and_then(|node| {
-        let text = node.text()?;
-        Path::parse(text).map_or_else(|error| node.refuse(error.to_string()), Some)
-    });
+    let property = table
+        .require("property")
+        .and_then(|node| path(&node, Path::parse));
     let op = table.require("op").and_then(|node| op(&node));
     let values = match (table.get("value"), table.get("values")) {
         (Some(_), Some(_)) => node.refuse("found both `value` and `values`, expected one of them"),

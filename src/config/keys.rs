@@ -19,6 +19,8 @@ pub(super) struct Section {
     pub(super) name: &'static str,
     /// What it is about.
     pub(super) doc: &'static str,
+    /// Whether something is meant by its mere presence.
+    pub(super) by_presence: bool,
     /// Its keys, in the order of the documentation.
     pub(super) keys: &'static [Key],
 }
@@ -109,6 +111,7 @@ pub(super) const PATH: &str =
 pub(super) static ROOT: Section = Section {
     name: "",
     doc: "",
+    by_presence: false,
     keys: keys! {
         key("server", TABLE, Nothing(""), "The public listener.");
         key("log", TABLE, Nothing(""), "Logs.");
@@ -125,6 +128,7 @@ pub(super) static ROOT: Section = Section {
 pub(super) static SERVER: Section = Section {
     name: "server",
     doc: "The public listener.",
+    by_presence: false,
     keys: keys! {
         key("listen", ADDRESS, Means(r#""0.0.0.0:8080""#),
             "Address of `/webhook` and of the public `/health`.");
@@ -142,6 +146,7 @@ pub(super) static SERVER: Section = Section {
 pub(super) static LOG: Section = Section {
     name: "log",
     doc: "Logs, written to standard error.",
+    by_presence: false,
     keys: keys! {
         key("format", r#""text" or "json""#, Means(r#""text""#),
             "`text` for people, `json` for one object per line.");
@@ -155,6 +160,7 @@ pub(super) static LOG: Section = Section {
 pub(super) static ADMIN: Section = Section {
     name: "admin",
     doc: "The listener for operators, read-only.",
+    by_presence: false,
     keys: keys! {
         key("listen", ADDRESS, Means(r#""127.0.0.1:9090""#),
             "Address of `/metrics` and of the detailed `/health`.");
@@ -170,13 +176,14 @@ pub(super) static ADMIN: Section = Section {
 pub(super) static INGEST: Section = Section {
     name: "ingest",
     doc: "Who may send events.",
+    by_presence: false,
     keys: keys! {
         key("header", "the name of an HTTP header", Means(r#""Authorization""#),
             "The header that carries the secret: one of those set in Amplitude's webhook.");
         secret("secret", "a text of printable ASCII characters, or a list of them",
             Refused(r#""Bearer REPLACE_ME""#),
             "The header's whole value. A list accepts each of its entries, so that secrets can be \
-             rotated.");
+             rotated. Required, unless there is `secret_file` or `allow_unauthenticated`.");
         key("secret_file", "the path of a file, or a list of them",
             Nothing(r#""/run/secrets/ingest_secret""#),
             "A file that holds the secret, in place of `secret`.");
@@ -190,6 +197,7 @@ pub(super) static INGEST: Section = Section {
 pub(super) static QUEUE: Section = Section {
     name: "queue",
     doc: "The store: every accepted event, until Meta has taken it.",
+    by_presence: false,
     keys: keys! {
         key("path", "the path of a folder", Means(r#""data""#), "Folder of the store.");
         key("max_bytes", SIZE, Means(r#""10GiB""#),
@@ -214,6 +222,7 @@ pub(super) static QUEUE: Section = Section {
 pub(super) static META: Section = Section {
     name: "meta",
     doc: "Where events go.",
+    by_presence: false,
     keys: keys! {
         key("url", r#"an https URL such as "https://graph.facebook.com" (http only for a loopback address)"#,
             Means(r#""https://graph.facebook.com""#),
@@ -227,6 +236,7 @@ pub(super) static META: Section = Section {
 pub(super) static EXPRESSION: Section = Section {
     name: "",
     doc: "",
+    by_presence: false,
     keys: keys! {
         key("from", "a path, or a list of paths", Nothing(""),
             "The paths; the first present value wins.");
@@ -239,6 +249,7 @@ pub(super) static EXPRESSION: Section = Section {
 pub(super) static CONDITION: Section = Section {
     name: "",
     doc: "",
+    by_presence: false,
     keys: keys! {
         key("property", PATH, Nothing(""), "What is looked at.");
         key("op", r#"an operator such as "is""#, Nothing(""), "How it is compared.");

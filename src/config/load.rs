@@ -10,16 +10,18 @@
 //! process for it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use config::{ConfigError, Environment, File, FileFormat, Source, Value, ValueKind};
 
 use crate::config::effective;
-use crate::config::keys::sync::{APP, DELIVERY, LIMITED_DATA_USE, SYNC, USER_DATA};
+use crate::config::keys::sync::{DELIVERY, LIMITED_DATA_USE, SYNC, USER_DATA};
 use crate::config::keys::{ROOT, STAGES, Section};
-use crate::config::values::{ENVIRONMENT, Mistakes, Node};
-use crate::config::{Config, Mistake, SyncName, stages, syncs};
+use crate::config::names::quoted;
+use crate::config::values::{ENVIRONMENT, Mistakes, Node, Table};
+use crate::config::{Config, Mistake, stages, syncs, warnings};
 
 /// The variable that names the configuration file.
 const FILE_VARIABLE: &str = "PIXEL_RELAY_CONFIG";
@@ -37,7 +39,7 @@ const SEPARATOR: &str = "__";
 const LAYER: &str = "pixel_relay";
 
 /// Where the configuration comes from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// The file that the command line names. `None`: the one that `PIXEL_RELAY_CONFIG` names, else
     /// `pixel-relay.toml` in the working folder, if it is there.
@@ -56,28 +58,49 @@ impl Sources {
     }
 }
 
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The environment may hold secrets.
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A configuration that holds no mistake.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What is in force.
+    pub config: Config,
+    /// What is allowed, and may still not be meant.
+    pub warnings: Vec<Mistake>,
+}
+
 /// Loads the configuration, or reports every mistake in it.
-pub fn load(sources: &Sources) -> Result<Config, Vec<Mistake>> {
-    let default_is_there = Path::new(DEFAULT_FILE).is_file();
-    let Some(file) = choose_file(sources, default_is_there) else {
-        return read(
-            "",
-            Path::new(""),
-            Path::new(DEFAULT_FILE),
-            &sources.environment,
-        );
-    };
-    let text = std::fs::read_to_string(&file).map_err(|error| {
-        let message = format!("the file cannot be read: {error}");
-        vec![Mistake::new(file.display().to_string(), message)]
-    })?;
-    let folder = file.parent().unwrap_or(Path::new(""));
-    read(&text, folder, &file, &sources.environment)
+pub fn load(sources: Sources) -> Result<Loaded, Vec<Mistake>> {
+    let config = Written::find(sources)?.config()?;
+    let warnings = warnings::find(&config);
+    Ok(Loaded { config, warnings })
 }
 
 /// Loads the configuration from the text of a file and the variables of an environment.
 pub fn from_toml(text: &str, environment: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
-    read(text, Path::new(""), Path::new(DEFAULT_FILE), environment)
+    let written = Written {
+        text: text.to_owned(),
+        file: PathBuf::from(DEFAULT_FILE),
+        environment: environment.to_vec(),
+    };
+    written.config()
+}
+
+/// Finds the address of the public listener, whatever else may be wrong: for a command that only
+/// has to reach it.
+pub fn listen_address(sources: &Sources) -> Result<SocketAddr, Vec<Mistake>> {
+    let (address, mistakes) = Written::find(sources.clone())?.read(|root| {
+        root.require("server")
+            .and_then(|node| stages::listen(&node))
+    });
+    address.ok_or(mistakes)
 }
 
 /// Writes all that is in force as TOML, with secrets redacted. Rule tests are left out.
@@ -87,6 +110,10 @@ pub fn effective(config: &Config) -> String {
 
 /// The environment of this process. A value that is not Unicode is taken with replacement
 /// characters, which no key accepts where it matters.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that asks the process for its environment"
+)]
 pub fn process_environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .map(|(name, value)| {
@@ -114,34 +141,66 @@ fn choose_file(sources: &Sources, default_is_there: bool) -> Option<PathBuf> {
         .or_else(default)
 }
 
-fn read(
-    text: &str,
-    folder: &Path,
-    file: &Path,
-    environment: &[(String, String)],
-) -> Result<Config, Vec<Mistake>> {
-    let mistakes = Mistakes::default();
-    let variables = variables(environment, &mistakes);
-    let value = match merge(text, variables) {
-        Ok(value) => value,
-        Err(error) => {
-            mistakes.push(Mistake::new(
+/// What was written, before it is understood. It holds secrets, so it cannot be shown.
+struct Written {
+    text: String,
+    file: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl Written {
+    fn find(sources: Sources) -> Result<Self, Vec<Mistake>> {
+        let default_is_there = Path::new(DEFAULT_FILE).is_file();
+        let (file, text) = match choose_file(&sources, default_is_there) {
+            Some(file) => {
+                let text = std::fs::read_to_string(&file);
+                (file, text)
+            }
+            None => (PathBuf::from(DEFAULT_FILE), Ok(String::new())),
+        };
+        match text {
+            Ok(text) => Ok(Self {
+                text,
+                file,
+                environment: sources.environment,
+            }),
+            Err(error) => Err(vec![Mistake::new(
                 file.display().to_string(),
-                describe(&error, text),
-            ));
-            return Err(mistakes.into_inner());
+                format!("the file cannot be read: {error}"),
+            )]),
         }
-    };
-    let config = read_root(&Node::root(&value, &mistakes), folder);
-    let mistakes = mistakes.into_inner();
-    match config {
-        Some(config) if mistakes.is_empty() => Ok(config),
-        _ => Err(mistakes),
+    }
+
+    fn config(&self) -> Result<Config, Vec<Mistake>> {
+        let folder = self.file.parent().unwrap_or(Path::new(""));
+        match self.read(|root| whole(root, folder)) {
+            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
+            (_, mistakes) => Err(mistakes),
+        }
+    }
+
+    /// Lays the layers over one another and reads from the result; gives the mistakes on the way.
+    fn read<T>(&self, read: impl FnOnce(&Table<'_>) -> Option<T>) -> (Option<T>, Vec<Mistake>) {
+        let mistakes = Mistakes::default();
+        let variables = variables(&self.environment, &mistakes);
+        let merged = match self.text.parse::<toml::Table>() {
+            Ok(_) => merge(&self.text, variables).map_err(|error| error.to_string()),
+            Err(error) => Err(describe(&error, &self.text)),
+        };
+        let found = match merged {
+            Ok(value) => Node::root(&value, &mistakes)
+                .table(&ROOT)
+                .and_then(|root| read(&root)),
+            Err(message) => {
+                mistakes.push(Mistake::new(self.file.display().to_string(), message));
+                None
+            }
+        };
+        (found, mistakes.into_inner())
     }
 }
 
-fn read_root(node: &Node<'_>, folder: &Path) -> Option<Config> {
-    let table = node.table(&ROOT)?;
+fn whole(table: &Table<'_>, folder: &Path) -> Option<Config> {
     let server = table
         .require("server")
         .and_then(|node| stages::server(&node));
@@ -174,8 +233,11 @@ fn variables(environment: &[(String, String)], mistakes: &Mistakes) -> BTreeMap<
     sorted.sort();
     for (name, value) in sorted {
         let lower = name.to_ascii_lowercase();
-        let Some(key) = lower.strip_prefix("pixel_relay__") else {
-            if lower.starts_with("pixel_relay_") && lower.contains(SEPARATOR) {
+        let Some(behind) = lower.strip_prefix(LAYER) else {
+            continue;
+        };
+        let Some(key) = behind.strip_prefix(SEPARATOR) else {
+            if behind.starts_with('_') && behind.contains(SEPARATOR) {
                 let message = format!(
                     "not the name of a key, expected two underscores behind {PREFIX}, as between all levels"
                 );
@@ -227,34 +289,58 @@ fn refuse_variable(levels: &[String], others: &BTreeMap<Vec<String>, &str>) -> O
 
 /// Lays the layers over one another.
 fn merge(text: &str, variables: BTreeMap<String, String>) -> Result<Value, ConfigError> {
-    let file = File::from_str(text, FileFormat::Toml);
-    let environment = Variables(variables);
+    let file = Layer::of_toml(text)?;
+    let environment = Layer::of_environment(variables)?;
     // The defaults of a sync can only be laid below it once its name is known.
-    let written = lay(vec![Layer::of(&file)?, Layer(environment.collect()?)])?;
-    let defaults = File::from_str(&defaults(&written), FileFormat::Toml);
-    lay(vec![
-        Layer::of(&defaults)?,
-        Layer::of(&file)?,
-        Layer(environment.collect()?),
-    ])
+    let written = lay([file.clone(), environment.clone()])?;
+    let defaults = Layer::of_toml(&defaults(&written))?;
+    lay([defaults, file, environment])
 }
 
-fn lay(layers: Vec<Layer>) -> Result<Value, ConfigError> {
-    let mut merged = layers.collect()?;
-    Ok(merged
-        .remove(LAYER)
-        .unwrap_or_else(|| Value::new(None, HashMap::<String, Value>::new())))
+fn lay<const LAYERS: usize>(layers: [Layer; LAYERS]) -> Result<Value, ConfigError> {
+    let merged = layers
+        .into_iter()
+        .fold(config::Config::builder(), |builder, layer| {
+            builder.add_source(layer)
+        })
+        .build()?;
+    Ok(Value::new(None, merged.get_table(LAYER)?))
 }
 
 /// One layer, under [`LAYER`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Layer(HashMap<String, Value>);
 
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Its values may be secrets.
+        f.debug_struct("Layer").finish_non_exhaustive()
+    }
+}
+
 impl Layer {
-    /// Puts what a source holds under one key, below which the `config` crate takes keys as they are.
-    fn of(source: &impl Source) -> Result<Self, ConfigError> {
-        let table = Value::new(None, source.collect()?);
+    /// Puts the text's table under one key, below which the `config` crate takes keys as they are.
+    fn of_toml(text: &str) -> Result<Self, ConfigError> {
+        let table = Value::new(None, File::from_str(text, FileFormat::Toml).collect()?);
         Ok(Self(HashMap::from([(LAYER.to_owned(), table)])))
+    }
+
+    /// Takes variables as texts, and lists of texts where they are written as such.
+    fn of_environment(variables: BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let values = Environment::with_prefix(PREFIX)
+            .keep_prefix(true)
+            .separator(SEPARATOR)
+            .source(Some(variables.into_iter().collect()))
+            .collect()?;
+        let values = values.into_iter().map(|(name, value)| {
+            let list = match &value.kind {
+                ValueKind::String(text) => list_of_texts(text),
+                _ => None,
+            };
+            let list = list.map(|items| Value::new(Some(&ENVIRONMENT.to_owned()), items));
+            (name, list.unwrap_or(value))
+        });
+        Ok(Self(values.collect()))
     }
 }
 
@@ -265,34 +351,6 @@ impl Source for Layer {
 
     fn collect(&self) -> Result<HashMap<String, Value>, ConfigError> {
         Ok(self.0.clone())
-    }
-}
-
-/// The variables of the environment.
-#[derive(Clone, Debug)]
-struct Variables(BTreeMap<String, String>);
-
-impl Variables {
-    fn collect(&self) -> Result<HashMap<String, Value>, ConfigError> {
-        let mut values = Environment::with_prefix(PREFIX)
-            .keep_prefix(true)
-            .separator(SEPARATOR)
-            .ignore_empty(true)
-            .source(Some(self.0.clone().into_iter().collect()))
-            .collect()?;
-        // The order of keys plays no part: each value is looked at by itself.
-        #[expect(
-            clippy::iter_over_hash_type,
-            reason = "each value is looked at by itself"
-        )]
-        for value in values.values_mut() {
-            if let ValueKind::String(text) = &value.kind
-                && let Some(items) = list_of_texts(text)
-            {
-                *value = Value::new(Some(&ENVIRONMENT.to_owned()), items);
-            }
-        }
-        Ok(values)
     }
 }
 
@@ -312,95 +370,47 @@ fn list_of_texts(text: &str) -> Option<Vec<Value>> {
 
 /// The defaults of every table that is there, as TOML.
 fn defaults(written: &Value) -> String {
-    let mut text = String::new();
+    let mut tables = Vec::new();
     let mut add = |name: &str, section: &Section| {
-        // Writing into a text cannot fail.
-        let _ = write!(text, "[{name}]\n{}", section.defaults());
+        tables.push(format!("[{name}]\n{}", section.defaults()));
     };
     for section in STAGES {
         add(section.name, section);
     }
     let ValueKind::Table(root) = &written.kind else {
-        return text;
+        return tables.concat();
     };
     let Some(ValueKind::Table(syncs)) = root.get("sync").map(|syncs| &syncs.kind) else {
-        return text;
+        return tables.concat();
     };
     let syncs: BTreeMap<&String, &Value> = syncs.iter().collect();
     for (name, sync) in syncs {
-        let ValueKind::Table(sync) = &sync.kind else {
-            continue;
-        };
-        if SyncName::new(name).is_none() {
+        if !matches!(sync.kind, ValueKind::Table(_)) {
             continue;
         }
-        add(&format!("sync.{name}"), &SYNC);
-        add(&format!("sync.{name}.user_data"), &USER_DATA);
-        add(&format!("sync.{name}.limited_data_use"), &LIMITED_DATA_USE);
-        add(&format!("sync.{name}.delivery"), &DELIVERY);
-        if sync.contains_key("app") {
-            add(&format!("sync.{name}.app"), &APP);
-        }
+        let table = format!("sync.{}", quoted(name));
+        add(&table, &SYNC);
+        add(&format!("{table}.user_data"), &USER_DATA);
+        add(&format!("{table}.limited_data_use"), &LIMITED_DATA_USE);
+        add(&format!("{table}.delivery"), &DELIVERY);
     }
-    text
+    tables.concat()
 }
 
 /// Says where a text is not TOML, without repeating any of it: a secret may stand there.
-fn describe(error: &ConfigError, text: &str) -> String {
-    let ConfigError::FileParse { cause, .. } = error else {
-        return error.to_string();
-    };
-    let Some(error) = cause.downcast_ref::<toml::de::Error>() else {
-        return format!("not TOML: {cause}");
-    };
+fn describe(error: &toml::de::Error, text: &str) -> String {
     let before = error
         .span()
         .and_then(|span| text.get(..span.start))
         .unwrap_or_default();
     let line = before.matches('\n').count() + 1;
-    format!("not TOML, line {line}: {}", error.message())
+    // This complaint alone repeats the value.
+    let message = match error.message() {
+        message if message.starts_with("invalid type: ") => "a number out of range",
+        message => message,
+    };
+    format!("not TOML, line {line}: {message}")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn variables_of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
-    }
-
-    #[test]
-    fn the_environment_is_enough_for_one_pixel() {
-        let config = from_toml(
-            "",
-            &variables_of(&[
-                ("PIXEL_RELAY__INGEST__SECRET", "Bearer 12E4"),
-                ("PIXEL_RELAY__SYNC__WEB__PIXEL_ID", "0012"),
-                ("PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN", "12E4"),
-            ]),
-        )
-        .unwrap();
-        let sync = &config.syncs[&SyncName::new("web").unwrap()];
-        assert_eq!(sync.pixel_id, "0012");
-        assert_eq!(sync.delivery.max_batch_events.get(), 1000);
-    }
-
-    #[test]
-    fn keys_are_taken_as_they_were_written() {
-        let config = from_toml(
-            "[ingest]\nsecret = 'x'\n[sync.web]\npixel_id = 5\naccess_token = 't'\n\
-             [sync.web.events]\n'Sign Up' = 'CompleteRegistration'\n'a.b[0].C' = {}\n'Größe ✓' = {}\n\"q\\\"q\" = {}\nsign = {}\nSIGN = {}\n",
-            &[],
-        )
-        .unwrap();
-        let sync = &config.syncs[&SyncName::new("web").unwrap()];
-        let names: Vec<&String> = sync.events.as_ref().unwrap().keys().collect();
-        assert_eq!(
-            names,
-            ["Größe ✓", "SIGN", "Sign Up", "a.b[0].C", "q\"q", "sign"]
-        );
-    }
-}
+mod tests;

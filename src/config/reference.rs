@@ -2,36 +2,31 @@
 //!
 //! Both come from the one table of keys; tests keep the files as they are written here.
 
-use std::fmt::Write;
-
 use crate::config::fields::UserDataField;
-use crate::config::keys::sync::{
-    APP, CUSTOM_VALUE, EVENT, EVENTS, ORIGINAL_EVENT_DATA, TEST, VALUE,
-};
+use crate::config::keys::sync::{CUSTOM_VALUE, VALUE};
 use crate::config::keys::{Absent, Key, SECTIONS, Section};
-use crate::config::values::quoted;
+use crate::config::names::quoted;
 
 /// Widest line of a comment.
 const WIDTH: usize = 98;
 
 const SAMPLE_HEAD: &str = "\
-# Every key of pixel-relay, with its default and what it does.
-#
-# A line that is commented out has no default: what it shows is an example. Your own file needs only
-# what differs from this one; examples/minimal.toml holds the least. docs/CONFIG.md tells the rest.
-# Any key can be given as an environment variable: PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN.
-";
+    Every key of pixel-relay, with its default and what it does.\n\n\
+    A line that is commented out has no default: what it shows is an example. Your own file needs \
+    only what differs from this one; examples/minimal.toml holds the least. docs/CONFIG.md tells \
+    the rest. Any key can be given in the environment: PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN.";
 
 /// Writes the tables of `docs/CONFIG.md`, one per section.
 pub fn key_tables() -> String {
-    let mut page = String::new();
+    let mut page = Page::default();
     for section in SECTIONS {
-        let _ = write!(
-            page,
-            "### `[{}]`\n\n{}\n\n| key | takes | default | |\n| --- | --- | --- | --- |\n",
-            section.name, section.doc
-        );
-        for key in section.keys {
+        page.line(format!("### `[{}]`\n", section.name));
+        page.line(format!("{}\n", section.doc));
+        page.line("| key | takes | default | |");
+        page.line("| --- | --- | --- | --- |");
+        // A key without an example is a table, which has its own section.
+        let listed = section.keys.iter();
+        for key in listed.filter(|key| key.absent != Absent::Nothing("")) {
             let cells = [
                 name_cell(section, key),
                 takes(key).to_owned(),
@@ -39,45 +34,70 @@ pub fn key_tables() -> String {
                 key.doc.to_owned(),
             ];
             let cells = cells.map(|cell| cell.replace('|', "\\|"));
-            let _ = writeln!(page, "| {} |", cells.join(" | "));
+            page.line(format!("| {} |", cells.join(" | ")));
         }
-        page.push('\n');
+        page.line("");
     }
-    page
+    page.text
 }
 
 /// Writes `config/pixel-relay.toml`.
 pub fn sample_file() -> String {
-    let mut page = SAMPLE_HEAD.to_owned();
+    let mut page = Page::default();
+    page.comment(SAMPLE_HEAD);
     for section in SECTIONS {
         let name = section
             .name
             .replace("<name>", "web")
             .replace("<event>", "Order Completed");
-        let header = if std::ptr::eq(*section, &TEST) {
-            format!("[[{name}]]")
-        } else {
-            format!("[{name}]")
-        };
-        // The mere presence of these tables means something.
-        let optional = [&ORIGINAL_EVENT_DATA, &EVENTS, &EVENT, &APP, &TEST]
-            .iter()
-            .any(|other| std::ptr::eq(*section, *other));
-        page.push('\n');
-        comment(&mut page, section.doc);
-        let mark = if optional { "# " } else { "" };
-        let _ = writeln!(page, "{mark}{header}");
+        let mark = if section.by_presence { "# " } else { "" };
+        page.line("");
+        page.comment(section.doc);
+        page.line(match section.name {
+            "sync.<name>.test" => format!("{mark}[[{name}]]"),
+            _ => format!("{mark}[{name}]"),
+        });
         for key in section.keys {
             let (mark, value) = match key.absent {
                 Absent::Nothing("") => continue,
                 Absent::Nothing(example) => ("# ", example),
                 Absent::Means(value) | Absent::Refused(value) => (mark, value),
             };
-            comment(&mut page, key.doc);
-            let _ = writeln!(page, "{mark}{} = {value}", quoted(key.name));
+            page.line("");
+            page.comment(key.doc);
+            page.line(format!("{mark}{} = {value}", quoted(key.name)));
         }
     }
-    page
+    page.text
+}
+
+/// The text so far.
+#[derive(Debug, Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn line(&mut self, line: impl AsRef<str>) {
+        self.text.push_str(line.as_ref());
+        self.text.push('\n');
+    }
+
+    /// Adds paragraphs as comments, wrapped.
+    fn comment(&mut self, text: &str) {
+        for paragraph in text.split('\n') {
+            let mut line = String::from("#");
+            for word in paragraph.split_whitespace() {
+                if line.chars().count() + 1 + word.chars().count() > WIDTH {
+                    self.line(&line);
+                    "#".clone_into(&mut line);
+                }
+                line.push(' ');
+                line.push_str(word);
+            }
+            self.line(&line);
+        }
+    }
 }
 
 /// The key, and Meta's own name of it.
@@ -102,24 +122,9 @@ fn takes(key: &Key) -> &'static str {
 fn default(key: &Key) -> String {
     match key.absent {
         Absent::Means(value) => format!("`{value}`"),
-        Absent::Nothing("") => "none".to_owned(),
         Absent::Nothing(example) => format!("none; such as `{example}`"),
         Absent::Refused(example) => format!("**required**; such as `{example}`"),
     }
-}
-
-/// Adds a text as a comment, wrapped.
-fn comment(page: &mut String, text: &str) {
-    let mut line = String::from("#");
-    for word in text.split_whitespace() {
-        if line.chars().count() + 1 + word.chars().count() > WIDTH {
-            let _ = writeln!(page, "{line}");
-            "#".clone_into(&mut line);
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    let _ = writeln!(page, "{line}");
 }
 
 #[cfg(test)]
@@ -130,13 +135,17 @@ mod tests {
     use std::path::Path;
 
     use crate::config::fields::AppField;
-    use crate::config::keys::sync::USER_DATA;
+    use crate::config::keys::sync::{APP, USER_DATA};
     use crate::config::load::{effective, from_toml};
 
     /// Ends the written part of `docs/CONFIG.md`.
     const MARK: &str = "UPDATE_DOCS=1 cargo test --lib config -->\n";
 
     /// Compares a file with what it must hold, or writes it where `UPDATE_DOCS` is set.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "whoever runs the tests says so in the environment"
+    )]
     #[track_caller]
     fn keep(path: &str, expected: &str) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -207,20 +216,21 @@ mod tests {
             ("sync.<name>", "pixel_id = '1'\naccess_token = 't'"),
         ]);
         tables.entry(section.name).or_insert(beside);
-        let mut text = String::new();
+        let mut page = Page::default();
         for (name, needed) in tables {
-            let _ = writeln!(text, "[{}]", name.replace("<name>", "web"));
+            page.line(format!("[{}]", name.replace("<name>", "web")));
             let is_the_table = name == section.name;
             let assigned = format!("{} = ", quoted(key.name));
             for line in needed.lines() {
                 if !(is_the_table && line.starts_with(&assigned)) {
-                    let _ = writeln!(text, "{line}");
+                    page.line(line);
                 }
             }
             if is_the_table {
-                let _ = writeln!(text, "{assigned}{example}");
+                page.line(format!("{assigned}{example}"));
             }
         }
+        let text = page.text;
         let loaded = from_toml(&text, &[]);
         assert!(loaded.is_ok(), "{text}\n{:?}", loaded.err());
     }

@@ -1,7 +1,6 @@
 //! Reads `[[sync.<name>.test]]`: the rule tests that stand beside the rules.
 
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use config::ValueKind;
 
@@ -92,11 +91,7 @@ fn event(table: &Table<'_>, folder: &Path) -> Option<String> {
 }
 
 fn moment(node: &Node<'_>) -> Option<UnixMillis> {
-    node.parsed(|text| {
-        let time = humantime::parse_rfc3339_weak(text).ok()?;
-        let since_epoch = time.duration_since(UNIX_EPOCH).ok()?;
-        i64::try_from(since_epoch.as_millis()).ok().map(UnixMillis)
-    })
+    node.parsed(UnixMillis::parse)
 }
 
 fn reason(node: &Node<'_>) -> Option<Reason> {

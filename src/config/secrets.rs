@@ -17,7 +17,7 @@ pub(super) fn one(
     name: &'static str,
     file_name: &'static str,
 ) -> Option<(SecretString, Option<PathBuf>)> {
-    match (table.get(name), table.get(file_name)) {
+    match twins(table, name, file_name) {
         (Some(_), Some(file)) => both(&file, name),
         (Some(node), None) => in_place(&node).map(|secret| (secret, None)),
         (None, Some(file)) => from_file(&file).map(|(secret, path)| (secret, Some(path))),
@@ -31,11 +31,33 @@ pub(super) fn several(
     name: &'static str,
     file_name: &'static str,
 ) -> Option<Vec<SecretString>> {
-    match (table.get(name), table.get(file_name)) {
+    match twins(table, name, file_name) {
         (Some(_), Some(file)) => both(&file, name),
         (Some(node), None) => node.each(in_place),
         (None, Some(file)) => file.each(|file| from_file(file).map(|(secret, _)| secret)),
         (None, None) => Some(Vec::new()),
+    }
+}
+
+/// The secret and its file. What stands in the environment takes the place of either in the file,
+/// as the stronger layer does.
+fn twins<'v>(
+    table: &Table<'v>,
+    name: &'static str,
+    file_name: &'static str,
+) -> (Option<Node<'v>>, Option<Node<'v>>) {
+    match (table.get(name), table.get(file_name)) {
+        (Some(secret), Some(file))
+            if secret.is_from_environment() && !file.is_from_environment() =>
+        {
+            (Some(secret), None)
+        }
+        (Some(secret), Some(file))
+            if file.is_from_environment() && !secret.is_from_environment() =>
+        {
+            (None, Some(file))
+        }
+        both => both,
     }
 }
 

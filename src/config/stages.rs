@@ -44,6 +44,13 @@ pub(super) fn server(node: &Node<'_>) -> Option<ServerConfig> {
     })
 }
 
+/// Reads the address of the public listener alone.
+pub(super) fn listen(node: &Node<'_>) -> Option<SocketAddr> {
+    node.table(&SERVER)?
+        .require("listen")
+        .and_then(|node| address(&node))
+}
+
 /// Reads `[log]`.
 pub(super) fn log(node: &Node<'_>) -> Option<LogConfig> {
     let table = node.table(&LOG)?;

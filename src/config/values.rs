@@ -2,7 +2,8 @@
 //!
 //! A [`Node`] is one value under its full key; its methods give what was meant, or note what was
 //! found and what is expected, and give `None`. Reading goes on after a mistake, so that one run
-//! reports them all. The value of a secret is never shown, nor that of an unknown key.
+//! reports them all. The value of a secret is never shown, nor that of an unknown key, and so
+//! nothing here has a `Debug` form.
 //!
 //! What stands in the environment is text: there, numbers and booleans are read from it, and one
 //! text is a list of one.
@@ -16,6 +17,8 @@ use config::{Value, ValueKind};
 
 use crate::config::Mistake;
 use crate::config::keys::{self, Section};
+use crate::config::names::{join, nearest};
+use crate::config::units::{digits, format_duration, format_size, parse_size};
 
 /// The origin of a value from the environment, as the `config` crate names it.
 pub(super) const ENVIRONMENT: &str = "the environment";
@@ -40,7 +43,7 @@ impl Mistakes {
 }
 
 /// One value.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Node<'v> {
     at: String,
     value: &'v Value,
@@ -50,7 +53,6 @@ pub(super) struct Node<'v> {
 }
 
 /// A table whose keys are known.
-#[derive(Clone, Debug)]
 pub(super) struct Table<'v> {
     at: String,
     values: BTreeMap<&'v str, &'v Value>,
@@ -140,7 +142,7 @@ impl<'v> Node<'v> {
     pub(super) fn boolean(&self) -> Option<bool> {
         match &self.value.kind {
             ValueKind::Boolean(value) => Some(*value),
-            ValueKind::String(text) if self.from_environment() => {
+            ValueKind::String(text) if self.is_from_environment() => {
                 match text.to_ascii_lowercase().as_str() {
                     "true" => Some(true),
                     "false" => Some(false),
@@ -155,13 +157,11 @@ impl<'v> Node<'v> {
     pub(super) fn integer(&self, bounds: RangeInclusive<u64>) -> Option<u64> {
         let number = match &self.value.kind {
             ValueKind::I64(number) => u64::try_from(*number).ok(),
-            ValueKind::String(text) if self.from_environment() => digits(text),
-            _ => return self.unexpected(),
+            ValueKind::String(text) if self.is_from_environment() => digits(text),
+            _ => None,
         };
-        match number {
-            Some(number) if bounds.contains(&number) => Some(number),
-            _ => self.out_of_bounds(bounds.start(), bounds.end()),
-        }
+        let number = number.or_else(|| self.unexpected())?;
+        self.bounded(number, bounds, |number| number.to_string())
     }
 
     /// A number that may have a fraction.
@@ -169,7 +169,7 @@ impl<'v> Node<'v> {
         match &self.value.kind {
             ValueKind::I64(number) => i32::try_from(*number).ok().map(f64::from),
             ValueKind::Float(number) => Some(*number),
-            ValueKind::String(text) if self.from_environment() => text.parse().ok(),
+            ValueKind::String(text) if self.is_from_environment() => text.parse().ok(),
             _ => None,
         }
         .or_else(|| self.unexpected())
@@ -183,13 +183,7 @@ impl<'v> Node<'v> {
         let Ok(duration) = humantime::parse_duration(text) else {
             return self.unexpected();
         };
-        if bounds.contains(&duration) {
-            return Some(duration);
-        }
-        self.out_of_bounds(
-            humantime::format_duration(*bounds.start()),
-            humantime::format_duration(*bounds.end()),
-        )
+        self.bounded(duration, bounds, format_duration)
     }
 
     /// A number of bytes such as `2MiB`, within bounds.
@@ -199,13 +193,8 @@ impl<'v> Node<'v> {
             ValueKind::String(text) => parse_size(text),
             _ => None,
         };
-        let Some(size) = size else {
-            return self.unexpected();
-        };
-        if bounds.contains(&size) {
-            return Some(size);
-        }
-        self.out_of_bounds(format_size(*bounds.start()), format_size(*bounds.end()))
+        let size = size.or_else(|| self.unexpected())?;
+        self.bounded(size, bounds, format_size)
     }
 
     /// The items of a list; anything else is a list of one.
@@ -254,7 +243,8 @@ impl<'v> Node<'v> {
     /// The members of a table, in alphabetical order.
     pub(super) fn members(&self) -> Option<Vec<Member<'v>>> {
         let ValueKind::Table(values) = &self.value.kind else {
-            return self.unexpected();
+            // A text may be a secret that slipped one level up.
+            return self.unexpected_unshown();
         };
         let sorted: BTreeMap<&String, &Value> = values.iter().collect();
         let member = |(name, value): (&'v String, &'v Value)| Member {
@@ -286,17 +276,26 @@ impl<'v> Node<'v> {
     }
 
     /// Whether the value came from the environment.
-    pub(super) fn from_environment(&self) -> bool {
+    pub(super) fn is_from_environment(&self) -> bool {
         self.value.origin() == Some(ENVIRONMENT)
     }
 
-    fn out_of_bounds<T>(
+    fn bounded<T: PartialOrd + Copy>(
         &self,
-        least: impl std::fmt::Display,
-        most: impl std::fmt::Display,
+        value: T,
+        bounds: RangeInclusive<T>,
+        format: impl Fn(T) -> String,
     ) -> Option<T> {
+        let (least, most) = bounds.into_inner();
+        let bound = if value < least {
+            format!("at least {}", format(least))
+        } else if value > most {
+            format!("at most {}", format(most))
+        } else {
+            return Some(value);
+        };
         self.refuse(format!(
-            "found {}, expected {} from {least} to {most}",
+            "found {}, expected {}, {bound}",
             self.found(),
             self.expects
         ))
@@ -304,7 +303,7 @@ impl<'v> Node<'v> {
 
     /// Describes the value: by its kind alone where it may be a secret.
     fn found(&self) -> String {
-        let whence = if self.from_environment() {
+        let whence = if self.is_from_environment() {
             " in the environment"
         } else {
             ""
@@ -316,7 +315,6 @@ impl<'v> Node<'v> {
             ValueKind::String(_) if self.secret => "a text that is not shown".to_owned(),
             ValueKind::String(text) if text.chars().count() > SHOWN => "a long text".to_owned(),
             ValueKind::String(text) => format!("{text:?}"),
-            ValueKind::Boolean(_) if self.secret => "true or false".to_owned(),
             ValueKind::Boolean(value) => value.to_string(),
             _ if self.secret => "a number".to_owned(),
             other => other.to_string(),
@@ -326,7 +324,6 @@ impl<'v> Node<'v> {
 }
 
 /// A member of a table.
-#[derive(Debug)]
 pub(super) struct Member<'v> {
     /// Its name, as it was written.
     pub(super) name: &'v str,
@@ -366,114 +363,4 @@ impl<'v> Table<'v> {
         self.mistakes
             .push(Mistake::new(join(&self.at, name), message.into()));
     }
-}
-
-/// Appends a name to a key, quoted where TOML wants it.
-pub(super) fn join(at: &str, name: &str) -> String {
-    let name = quoted(name);
-    if at.is_empty() {
-        name
-    } else {
-        format!("{at}.{name}")
-    }
-}
-
-/// A key as TOML writes it.
-pub(super) fn quoted(name: &str) -> String {
-    let bare = !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    if bare {
-        name.to_owned()
-    } else {
-        basic_string(name)
-    }
-}
-
-/// A text between double quotes, as TOML writes it.
-pub(super) fn basic_string(text: &str) -> String {
-    // JSON's escapes are TOML's, but for DEL, which TOML wants escaped.
-    serde_json::Value::from(text)
-        .to_string()
-        .replace('\u{7f}', "\\u007f")
-}
-
-/// The name that was most likely meant.
-pub(super) fn nearest(
-    name: &str,
-    known: impl Iterator<Item = &'static str>,
-) -> Option<&'static str> {
-    let tolerated = (name.chars().count() / 3).clamp(1, 3);
-    known
-        .map(|known| (distance(name, known), known))
-        .filter(|(distance, _)| *distance <= tolerated)
-        .min()
-        .map(|(_, known)| known)
-}
-
-/// How many letters must be changed, added or taken away (Levenshtein).
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (above, from) in left.chars().enumerate() {
-        let mut diagonal = above;
-        let mut left_of = above + 1;
-        for (cell, to) in row.iter_mut().skip(1).zip(&right) {
-            let changed = diagonal + usize::from(from != *to);
-            diagonal = *cell;
-            left_of = changed.min(*cell + 1).min(left_of + 1);
-            *cell = left_of;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = above + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
-const UNITS: &[(&str, u64)] = &[
-    ("tib", 1 << 40),
-    ("gib", 1 << 30),
-    ("mib", 1 << 20),
-    ("kib", 1 << 10),
-    ("tb", 1_000_000_000_000),
-    ("gb", 1_000_000_000),
-    ("mb", 1_000_000),
-    ("kb", 1_000),
-    ("b", 1),
-];
-
-/// Parses `2MiB`, `500 kB` or `1024`.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
-    let text = text.trim().to_ascii_lowercase();
-    for (unit, bytes) in UNITS {
-        if let Some(number) = text.strip_suffix(unit) {
-            return digits(number.trim_end())?.checked_mul(*bytes);
-        }
-    }
-    digits(&text)
-}
-
-/// Formats a number of bytes with the largest unit that divides it.
-pub(super) fn format_size(bytes: u64) -> String {
-    let binary = [
-        (1_u64 << 40, "TiB"),
-        (1 << 30, "GiB"),
-        (1 << 20, "MiB"),
-        (1 << 10, "KiB"),
-    ];
-    for (unit, name) in binary {
-        if bytes >= unit && bytes.is_multiple_of(unit) {
-            return format!("{}{name}", bytes / unit);
-        }
-    }
-    format!("{bytes}B")
-}
-
-/// Parses digits, which may be grouped with underscores as in TOML.
-fn digits(text: &str) -> Option<u64> {
-    let plain = text.replace('_', "");
-    let all_digits = plain.bytes().all(|byte| byte.is_ascii_digit());
-    plain.parse().ok().filter(|_| all_digits)
 }

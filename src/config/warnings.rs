@@ -13,7 +13,7 @@ const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
 const PLACEHOLDER: &str = "REPLACE_ME";
 
 /// Finds what an operator may not have meant.
-pub fn find(config: &Config) -> Vec<Mistake> {
+pub(super) fn find(config: &Config) -> Vec<Mistake> {
     let mut warnings = Vec::new();
     let admin = &config.admin;
     if !admin.listen.ip().is_loopback() && admin.secret.is_none() {

@@ -12,6 +12,7 @@ use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::json;
 use crate::map::list;
+use crate::map::personal;
 use crate::map::record::{Field, Recorder, Sent, Source};
 use crate::path::ValueExpr;
 
@@ -184,13 +185,14 @@ fn find<'f, 'e: 'f>(
 ) -> Option<(Source<'f>, Cow<'f, str>)> {
     let configured = app.fields.get(&field).and_then(|expr| expr.first(event));
     if let Some(found) = configured
-        && let Some(text) = found.value.text()
+        && let Ok(text) = personal::clean_text(found.value)
     {
         return Some((Source::found(&found), text));
     }
     fields.iter().find_map(|name| {
         let value = event.field(name).filter(|value| !value.is_absent())?;
-        Some((Source::at(name, value), value.text()?))
+        let text = personal::clean_text(value).ok()?;
+        Some((Source::at(name, value), text))
     })
 }
 
@@ -206,8 +208,9 @@ fn text(
         return recorder.absent(name, expr);
     };
     let source = Source::found(&found);
-    let Some(text) = found.value.text() else {
-        return recorder.dropped(name, source, DropReason::NotAText);
+    let text = match personal::clean_text(found.value) {
+        Ok(text) => text,
+        Err(reason) => return recorder.dropped(name, source, reason),
     };
     json::key(out, &json::encoded_key(field.meta_key()));
     let before = out.len();
@@ -235,8 +238,9 @@ fn texts(
     out.push(b'[');
     for found in &found {
         list::each_element(found.value, &mut |element| {
-            let text = element.text().filter(|_| !element.is_absent());
-            if let Some(text) = text {
+            if !element.is_absent()
+                && let Ok(text) = personal::clean_text(element)
+            {
                 json::separate(out);
                 json::text(out, text.trim());
             }

@@ -4,29 +4,30 @@
 //! left out. An e-mail address or phone number in clear text withholds the field that holds it.
 //!
 //! `value` and `currency` of a Purchase, and of Amplitude's own revenue events, fall back to the
-//! revenue properties that Amplitude's SDKs send where the mapping finds nothing: `$price` times
-//! `$quantity`, else `$revenue`, and `$currency`. A `value` without a currency is withheld, since Meta
+//! revenue properties that Amplitude's SDKs send where no path of the mapping finds anything: `$price`
+//! times `$quantity`, else `$revenue`, and `$currency`. A `value` without a currency is withheld, since Meta
 //! refuses the event that carries one.
 
 use std::collections::{BTreeMap, HashSet};
 
 use crate::config::{CustomValue, Properties};
-use crate::event::{Event, Json};
-use crate::map::dropped::DropReason;
+use crate::event::Event;
 use crate::map::json;
-use crate::map::list;
 use crate::map::record::{Field, Recorder, Sent, Source};
 use crate::path::{Path, ValueExpr};
 
 mod contents;
+mod field;
 mod number;
 mod revenue;
 mod standard;
 mod typed;
 
-use contents::Items;
+use field::{CustomField, Writer, rule_of, write_values};
 use standard::{Kind, kind_of};
 use typed::Guard;
+
+pub(super) use field::{Fit, fit, is_standard};
 
 /// The section whose members are the event's own properties.
 const SECTION: &str = "event_properties";
@@ -39,15 +40,6 @@ pub(super) struct CustomData {
     names: HashSet<Box<str>>,
     all_properties: bool,
     allow_personal: HashSet<Box<str>>,
-}
-
-#[derive(Debug)]
-struct CustomField {
-    name: Box<str>,
-    key: Box<str>,
-    kind: Option<Kind>,
-    source: CustomValue,
-    guard: Guard,
 }
 
 /// What was written that decides about the whole event.
@@ -112,8 +104,8 @@ impl CustomData {
                 name: name.into(),
                 key: json::encoded_key(name),
                 kind: kind_of(name),
+                guard: guard_of(name, &source, &allow_personal),
                 source,
-                guard: guard_of(name, &allow_personal),
             })
             .collect();
         fields.sort_by_key(|field| match &*field.name {
@@ -190,8 +182,14 @@ impl CustomData {
             let start = out.len();
             json::key(out, &json::encoded_key(name));
             let before = out.len();
-            let guard = guard_of(name, &self.allow_personal);
-            let written = write_values(out, name, kind_of(name), guard, &[*value], false);
+            let guard = if self.allow_personal.contains(&**name) {
+                Guard::Nothing
+            } else {
+                Guard::Personal
+            };
+            let written = guard
+                .check("", name)
+                .and_then(|()| write_values(out, name, kind_of(name), guard, &[*value], false));
             let source = Source::at(name, *value);
             match written {
                 Ok(_) => recorder.sent(
@@ -230,282 +228,6 @@ impl CustomData {
     }
 }
 
-/// Whether a field is one of Meta's.
-pub(super) fn is_standard(name: &str) -> bool {
-    kind_of(name).is_some()
-}
-
-/// Whether a field can be made from its source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fit {
-    /// As far as can be known.
-    Well,
-    /// A list of objects for a field that takes a single value.
-    NoList,
-    /// A list of objects without `id` for a field whose items need one.
-    NoId,
-    /// A fixed value that the field does not take.
-    Constant(DropReason),
-}
-
-/// Judges the source of a field.
-pub(super) fn fit(name: &str, source: &CustomValue) -> Fit {
-    match (kind_of(name), source) {
-        (Some(Kind::Contents | Kind::Ids), CustomValue::Each { members, .. }) => {
-            if members.contains_key("id") {
-                Fit::Well
-            } else {
-                Fit::NoId
-            }
-        }
-        (Some(_), CustomValue::Each { .. }) => Fit::NoList,
-        (None, CustomValue::Each { .. }) => Fit::Well,
-        (kind, CustomValue::Value(expr)) => {
-            let Some(constant) = &expr.default else {
-                return Fit::Well;
-            };
-            let mut out = Vec::new();
-            let value = constant.json();
-            match write_values(&mut out, name, kind, Guard::Nothing, &[value], false) {
-                Ok(_) => Fit::Well,
-                Err(reason) => Fit::Constant(reason),
-            }
-        }
-    }
-}
-
-struct Writer<'w, 'e, R> {
-    out: &'w mut Vec<u8>,
-    event: &'w Event<'e>,
-    setting: Setting,
-    recorder: &'w mut R,
-}
-
-impl<R: Recorder> Writer<'_, '_, R> {
-    fn currency(&mut self, field: &CustomField, expr: &ValueExpr) -> bool {
-        let fallback = || {
-            self.setting
-                .revenue
-                .then(|| revenue::currency(self.event))
-                .flatten()
-        };
-        let found = expr.first(self.event);
-        let source = match &found {
-            Some(found) => Some(Source::found(found)),
-            None => fallback(),
-        };
-        let Some((source, value)) = source.and_then(|source| Some((source, source.value?))) else {
-            self.note_absent(field, expr);
-            return false;
-        };
-        self.put(field, source, |out| typed::currency(out, value))
-    }
-
-    fn value(&mut self, field: &CustomField, expr: &ValueExpr, has_currency: bool) -> bool {
-        let amount = match expr.first(self.event) {
-            Some(found) => {
-                let source = Source::found(&found);
-                let text = number::number(found.value);
-                Some((source, text.ok_or(DropReason::NotANumber)))
-            }
-            None if self.setting.revenue => revenue::amount(self.event),
-            None => None,
-        };
-        let Some((source, amount)) = amount else {
-            self.note_absent(field, expr);
-            return false;
-        };
-        // A Purchase without a currency is refused as a whole, and its dead letter shows the value.
-        let withheld = !has_currency && !self.setting.purchase;
-        self.put(field, source, |out| {
-            let amount = amount?;
-            if amount.starts_with('-') {
-                return Err(DropReason::Negative);
-            }
-            if withheld {
-                return Err(DropReason::ValueWithoutCurrency);
-            }
-            out.extend_from_slice(amount.as_bytes());
-            Ok(())
-        })
-    }
-
-    fn expression(&mut self, field: &CustomField, expr: &ValueExpr) -> Items {
-        let found = expr.all(self.event);
-        let Some(first) = found.first() else {
-            self.note_absent(field, expr);
-            return Items::default();
-        };
-        let source = Source::found(first);
-        let is_list = first.path.is_some_and(|path| path.as_str().contains("[*]"));
-        let values: Vec<Json<'_>> = found.iter().map(|found| found.value).collect();
-        let mut items = Items::default();
-        self.put(field, source, |out| {
-            items = write_values(out, &field.name, field.kind, field.guard, &values, is_list)?;
-            Ok(())
-        });
-        self.note_refused(field, source, &items);
-        items
-    }
-
-    fn each(
-        &mut self,
-        field: &CustomField,
-        list: &Path,
-        members: &BTreeMap<String, ValueExpr>,
-    ) -> Items {
-        let found = list.all(self.event);
-        let Some(first) = found.first() else {
-            self.note_absent(field, &ValueExpr::path(list.clone()));
-            return Items::default();
-        };
-        let source = Source::at(list.as_str(), *first);
-        let mut items = Items::default();
-        self.put(field, source, |out| {
-            out.push(b'[');
-            for value in &found {
-                list::each_element(*value, &mut |element| match field.kind {
-                    Some(Kind::Contents) => contents::write_content(
-                        out,
-                        element,
-                        Some(members),
-                        field.guard,
-                        &mut items,
-                    ),
-                    Some(Kind::Ids) => {
-                        let id = members.get("id").and_then(|expr| expr.first_in(element));
-                        write_id(
-                            out,
-                            &field.name,
-                            id.map(|id| id.value),
-                            field.guard,
-                            &mut items,
-                        );
-                    }
-                    _ => contents::write_object(out, element, members, field.guard, &mut items),
-                });
-            }
-            out.push(b']');
-            if items.written == 0 {
-                Err(DropReason::NoItems)
-            } else {
-                Ok(())
-            }
-        });
-        self.note_refused(field, source, &items);
-        items
-    }
-
-    /// Writes a member, or takes it back where its value cannot be used.
-    fn put(
-        &mut self,
-        field: &CustomField,
-        source: Source<'_>,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), DropReason>,
-    ) -> bool {
-        let start = self.out.len();
-        json::key(self.out, &field.key);
-        let before = self.out.len();
-        let written = write(self.out);
-        let name = Field::CustomData(&field.name);
-        match written {
-            Ok(()) => {
-                let sent = Sent::plain(self.out, before, rule_of(field.kind));
-                self.recorder.sent(name, source, sent);
-            }
-            Err(reason) => {
-                self.out.truncate(start);
-                self.recorder.dropped(name, source, reason);
-            }
-        }
-        written.is_ok()
-    }
-
-    /// Counts items that were left out of a list that was sent all the same.
-    fn note_refused(&mut self, field: &CustomField, source: Source<'_>, items: &Items) {
-        if items.refused > 0 && items.written > 0 {
-            self.recorder
-                .dropped(Field::CustomData(&field.name), source, DropReason::BadItem);
-        }
-    }
-
-    fn note_absent(&mut self, field: &CustomField, expr: &ValueExpr) {
-        if !expr.paths.is_empty() {
-            self.recorder.absent(Field::CustomData(&field.name), expr);
-        }
-    }
-}
-
-/// Writes the values that were found for a field.
-fn write_values(
-    out: &mut Vec<u8>,
-    name: &str,
-    kind: Option<Kind>,
-    guard: Guard,
-    values: &[Json<'_>],
-    is_list: bool,
-) -> Result<Items, DropReason> {
-    let mut items = Items::default();
-    let Some(&value) = values.first() else {
-        return Err(DropReason::Empty);
-    };
-    match kind {
-        Some(Kind::Number { negative_refused }) => typed::number(out, value, negative_refused)?,
-        Some(Kind::Count) => typed::count(out, value)?,
-        Some(Kind::Currency) => typed::currency(out, value)?,
-        Some(Kind::Text) => typed::text(out, name, value, guard)?,
-        Some(Kind::Word(words)) => typed::word(out, value, words)?,
-        Some(Kind::Scalar) => typed::scalar(out, name, value, guard)?,
-        Some(Kind::Date) => typed::date(out, value)?,
-        Some(Kind::Object) => typed::object(out, name, value, guard)?,
-        Some(Kind::Ids | Kind::Contents) => {
-            out.push(b'[');
-            for value in values {
-                list::each_element(*value, &mut |element| {
-                    if kind == Some(Kind::Ids) {
-                        write_id(out, name, Some(element), guard, &mut items);
-                    } else {
-                        contents::write_content(out, element, None, guard, &mut items);
-                    }
-                });
-            }
-            out.push(b']');
-            if items.written == 0 {
-                return Err(DropReason::NoItems);
-            }
-        }
-        None if is_list => {
-            out.push(b'[');
-            for value in values {
-                json::separate(out);
-                typed::any(out, name, *value, guard)?;
-            }
-            out.push(b']');
-        }
-        None => typed::any(out, name, value, guard)?,
-    }
-    Ok(items)
-}
-
-fn write_id(
-    out: &mut Vec<u8>,
-    name: &str,
-    value: Option<Json<'_>>,
-    guard: Guard,
-    items: &mut Items,
-) {
-    let start = out.len();
-    json::separate(out);
-    let value = value.filter(|value| !value.is_absent());
-    let written = value.is_some_and(|value| typed::id(out, name, value, guard).is_ok());
-    if written {
-        items.written += 1;
-    } else {
-        out.truncate(start);
-        items.refused += 1;
-    }
-}
-
 fn property(name: &str) -> CustomValue {
     CustomValue::Value(ValueExpr::path(property_path(name)))
 }
@@ -516,26 +238,250 @@ fn property_path(name: &str) -> Path {
     Path::parse(&format!("{SECTION}[\"{quoted}\"]")).expect("a quoted name is a path")
 }
 
-fn guard_of(name: &str, allow_personal: &HashSet<Box<str>>) -> Guard {
-    if allow_personal.contains(name) {
+/// Personal data is allowed in a field of an allowed name, and in one made from such a property.
+fn guard_of(name: &str, source: &CustomValue, allow_personal: &HashSet<Box<str>>) -> Guard {
+    let allowed = |name: &str| allow_personal.contains(name);
+    let from_allowed = match source {
+        CustomValue::Value(expr) => expr.paths.iter().any(|path| {
+            path.property()
+                .is_some_and(|(_, property)| allowed(property))
+        }),
+        CustomValue::Each { .. } => false,
+    };
+    if allowed(name) || from_allowed {
         Guard::Nothing
     } else {
         Guard::Personal
     }
 }
 
-const fn rule_of(kind: Option<Kind>) -> &'static str {
-    match kind {
-        Some(Kind::Number { .. }) => "number",
-        Some(Kind::Count) => "whole number",
-        Some(Kind::Currency) => "currency of ISO 4217",
-        Some(Kind::Text) => "text",
-        Some(Kind::Word(_)) => "one of Meta's words",
-        Some(Kind::Scalar) => "text, number or boolean",
-        Some(Kind::Date) => "date",
-        Some(Kind::Ids) => "list of ids",
-        Some(Kind::Contents) => "list of items with id and quantity",
-        Some(Kind::Object) => "object",
-        None => "as it is",
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::from_toml;
+    use crate::map::record::Notes;
+
+    /// Maps the properties of an event of the given name, and gives the JSON and what was lost.
+    #[track_caller]
+    fn written(rules: &str, name: &str, properties: &str) -> (String, Vec<String>) {
+        let text = format!(
+            "[ingest]\nallow_unauthenticated = true\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"\n{rules}"
+        );
+        let config = from_toml(&text, &[]).unwrap();
+        let sync = config.syncs.values().next().unwrap();
+        let custom_data = CustomData::compile(
+            [&sync.mapping.custom_data, &BTreeMap::new()],
+            [&sync.properties, &Properties::default()],
+            &sync.allow_personal_data,
+        );
+        let event = format!("{{\"event_properties\":{properties}}}");
+        let event = Event::decode(event.as_bytes()).unwrap();
+        let setting = Setting {
+            purchase: name == "Purchase",
+            revenue: name == "Purchase",
+        };
+        let (mut out, mut notes) = (Vec::new(), Notes::default());
+        custom_data.write(&mut out, &event, setting, &mut notes);
+        let lost = notes
+            .dropped()
+            .map(|(field, why)| format!("{field}: {why}"))
+            .collect();
+        (String::from_utf8(out).unwrap(), lost)
+    }
+
+    #[track_caller]
+    fn check(rules: &str, properties: &str, expected: &str, lost: &[&str]) {
+        let (json, dropped) = written(rules, "Any", properties);
+        assert_eq!(json, expected);
+        assert_eq!(dropped, lost);
+    }
+
+    #[track_caller]
+    fn check_purchase(rules: &str, properties: &str, expected: &str, lost: &[&str]) {
+        let (json, dropped) = written(rules, "Purchase", properties);
+        assert_eq!(json, expected);
+        assert_eq!(dropped, lost);
+    }
+
+    #[test]
+    fn named_properties_are_passed_as_they_are() {
+        check(
+            "properties = [\"coupon\", \"a \\\"b\\\\\", \"deep\", \"none\", \"missing\"]",
+            r#"{"coupon":"X","a \"b\\":1.50,"deep":{"x":[1,null]},"none":"(none)","other":1}"#,
+            r#""custom_data":{"a \"b\\":1.50,"coupon":"X","deep":{"x":[1]}}"#,
+            &[],
+        );
+        check("", r#"{"coupon":"X","value":1,"currency":"USD"}"#, "", &[]);
+    }
+
+    #[test]
+    fn a_standard_name_is_typed_by_either_route() {
+        let properties = r#"{"value":"19.90","currency":"eur","num_items":"2","status":true,"predicted_ltv":"-1","net_revenue":"1,5"}"#;
+        let expected = r#""custom_data":{"currency":"EUR","value":19.90,"num_items":2,"#;
+        let named = "properties = [\"value\", \"currency\", \"num_items\", \"predicted_ltv\", \"status\", \"net_revenue\"]";
+        let lost = &["custom_data.net_revenue: not_a_number"];
+        check(
+            named,
+            properties,
+            &format!("{expected}\"predicted_ltv\":-1,\"status\":true}}"),
+            lost,
+        );
+        check(
+            "properties = [\"*\"]",
+            properties,
+            &format!("{expected}\"status\":true,\"predicted_ltv\":-1}}"),
+            &["custom_data.*: not_a_number"],
+        );
+    }
+
+    #[test]
+    fn a_table_goes_before_a_property() {
+        check(
+            "properties = [\"*\"]\n[sync.web.custom_data]\norder_id = \"event_properties.id\"",
+            r#"{"id":7,"order_id":"no","x":1}"#,
+            r#""custom_data":{"order_id":"7","id":7,"x":1}"#,
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_value_needs_a_currency() {
+        let rules = "[sync.web.custom_data]\nvalue = \"event_properties.total\"\ncurrency = \"event_properties.currency\"";
+        let lost = &["custom_data.value: value_without_currency"];
+        check(rules, r#"{"total":5}"#, "", lost);
+        check(
+            rules,
+            r#"{"total":5,"currency":"EUR"}"#,
+            r#""custom_data":{"currency":"EUR","value":5}"#,
+            &[],
+        );
+        check(
+            rules,
+            r#"{"total":-5,"currency":"EUR"}"#,
+            r#""custom_data":{"currency":"EUR"}"#,
+            &["custom_data.value: negative"],
+        );
+    }
+
+    #[test]
+    fn a_purchase_falls_back_to_amplitudes_revenue() {
+        let rules = "[sync.web.custom_data]\nvalue = \"event_properties.total\"\ncurrency = { from = \"event_properties.currency\", default = \"USD\" }";
+        let revenue = r#"{"$price":"9.95","$quantity":2,"$currency":"GBP"}"#;
+        check_purchase(
+            rules,
+            revenue,
+            r#""custom_data":{"currency":"GBP","value":19.90}"#,
+            &[],
+        );
+        check(rules, revenue, r#""custom_data":{"currency":"USD"}"#, &[]);
+        check_purchase(
+            rules,
+            r#"{"$revenue":1,"total":2,"currency":"CHF","$currency":"GBP"}"#,
+            r#""custom_data":{"currency":"CHF","value":2}"#,
+            &[],
+        );
+        check_purchase(
+            rules,
+            r#"{"$revenue":1,"total":-2}"#,
+            r#""custom_data":{"currency":"USD"}"#,
+            &["custom_data.value: negative"],
+        );
+        let fixed = "[sync.web.custom_data]\ncurrency = { constant = \"USD\" }";
+        check_purchase(
+            fixed,
+            revenue,
+            r#""custom_data":{"currency":"USD","value":19.90}"#,
+            &[],
+        );
+    }
+
+    #[test]
+    fn contents_need_ids_and_quantities() {
+        let rules = "[sync.web.custom_data]\ncontents = { each = \"event_properties.p\", id = [\"sku\", \"id\"], quantity = \"n\", item_price = \"price\", delivery_category = \"way\", size = \"s\" }";
+        check(
+            rules,
+            r#"{"p":[{"sku":"A","n":"2","price":"9.50","s":"L"},{"id":7,"price":-1,"way":"CURBSIDE"},{"n":1},{"sku":"B","n":0},{"sku":"C","n":1.5},"x"]}"#,
+            concat!(
+                r#""custom_data":{"contents":[{"id":"A","quantity":2,"item_price":9.50,"size":"L"},"#,
+                r#"{"id":7,"quantity":1,"delivery_category":"curbside"}],"num_items":3}"#
+            ),
+            &["custom_data.contents: bad_item"],
+        );
+        check(
+            rules,
+            r#"{"p":{"sku":"A"}}"#,
+            r#""custom_data":{"contents":[{"id":"A","quantity":1}],"num_items":1}"#,
+            &[],
+        );
+        check(
+            rules,
+            r#"{"p":[{"n":1}]}"#,
+            "",
+            &["custom_data.contents: no_items"],
+        );
+        check(
+            rules,
+            r#"{"p":[]}"#,
+            "",
+            &["custom_data.contents: no_items"],
+        );
+        check(rules, "{}", "", &[]);
+    }
+
+    #[test]
+    fn contents_in_metas_own_form_are_checked_too() {
+        check(
+            "properties = [\"contents\", \"content_ids\", \"num_items\"]",
+            r#"{"contents":"[{\"quantity\":\"3\",\"id\":\"A\",\"id\":\"B\",\"brand\":\"X\",\"colour\":null}]","content_ids":["A",7,null,1.5],"num_items":9}"#,
+            r#""custom_data":{"content_ids":["A",7],"contents":[{"id":"A","quantity":3,"brand":"X"}],"num_items":9}"#,
+            &["custom_data.content_ids: bad_item"],
+        );
+    }
+
+    #[test]
+    fn lists_of_the_operators_own_shape_are_free() {
+        check(
+            "[sync.web.custom_data]\nseats = { each = \"event_properties.s[*].seat\", row = \"r\", no = \"n\" }\nskus = \"event_properties.s[*].sku\"\ncontent_ids = { each = \"event_properties.s\", id = \"sku\" }",
+            r#"{"s":[{"seat":{"r":"A","n":1},"sku":"x"},{"seat":{"r":null}}]}"#,
+            r#""custom_data":{"content_ids":["x"],"seats":[{"no":1,"row":"A"}],"skus":["x"]}"#,
+            &[
+                "custom_data.content_ids: bad_item",
+                "custom_data.seats: bad_item",
+            ],
+        );
+    }
+
+    #[test]
+    fn personal_data_is_withheld_unless_allowed_by_name() {
+        let properties = r#"{"q":"pat@example.com","form":{"mobile":"015112345678"},"tel":"+1 503 555 0100","note":"ok"}"#;
+        let lost = ["q", "tel", "form"].map(|name| format!("custom_data.{name}: personal_data"));
+        check(
+            "properties = [\"q\", \"tel\", \"note\"]\n[sync.web.custom_data]\nform = \"event_properties.form\"",
+            properties,
+            r#""custom_data":{"note":"ok"}"#,
+            &[&lost[2], &lost[0], &lost[1]].map(String::as_str),
+        );
+        check(
+            "allow_personal_data = [\"q\", \"tel\"]\nproperties = [\"q\"]\n[sync.web.custom_data]\nhotline = \"event_properties.tel\"",
+            properties,
+            r#""custom_data":{"hotline":"+1 503 555 0100","q":"pat@example.com"}"#,
+            &[],
+        );
+        check(
+            "properties = [\"*\"]",
+            properties,
+            r#""custom_data":{"note":"ok"}"#,
+            &["custom_data.*: personal_data"],
+        );
+    }
+
+    #[test]
+    fn absent_values_are_left_out() {
+        check(
+            "properties = [\"*\"]",
+            r#"{"value":null,"currency":"","order_id":"EMPTY","contents":[],"x":[null,""],"y":{}}"#,
+            "",
+            &["custom_data.*: no_items", "custom_data.*: empty"],
+        );
     }
 }

@@ -40,6 +40,8 @@ drop_reasons! {
     DateOutOfRange = "date_out_of_range",
     /// No word for female or male.
     UnknownGender = "unknown_gender",
+    /// A number with letters glued to it: an id, or a street.
+    NotACity = "not_a_city",
     /// No country of ISO 3166-1.
     UnknownCountry = "unknown_country",
     /// A single character, which no country has for a postal code.

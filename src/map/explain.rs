@@ -9,11 +9,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::config::fields::UserDataField;
+use crate::event::Json;
 use crate::map::dropped::DropReason;
 use crate::map::record::{Field, Recorder, Sent, Source};
-use crate::path::ValueExpr;
+use crate::path::{Path, ValueExpr};
 
-/// Most characters of a cell in the table for people.
+/// Most characters of a cell in the table for people; the last one may be longer.
 const MOST_WIDE: usize = 44;
 
 /// Why each field of one server event is as it is, in the order in which they were decided.
@@ -110,15 +111,23 @@ impl Explained {
             (Some(missing), _) => format!("missing: {missing}"),
             (None, rule) => rule.unwrap_or("-").to_owned(),
         };
-        [
+        let [field, from, raw_type, normalised, sent] = [
             self.field.clone(),
             text(&self.from),
             self.raw_type.unwrap_or("-").to_owned(),
             text(&self.normalised),
             sent.to_owned(),
-            rule,
         ]
-        .map(|cell| short(&cell))
+        .map(|cell| short(&cell));
+        [field, from, raw_type, normalised, sent, rule]
+    }
+}
+
+/// The path that gave a value. A property that is passed on with all others has only its name.
+fn path_of(field: Field<'_>, source: Source<'_>) -> Option<String> {
+    match field {
+        Field::Property(name) => Some(format!("event_properties[{name:?}]")),
+        _ => source.path.map(str::to_owned),
     }
 }
 
@@ -141,8 +150,8 @@ impl Recorder for Explanation {
         let json = String::from_utf8_lossy(sent.json).into_owned();
         self.fields.push(Explained {
             field: field.path(),
-            from: source.path.map(str::to_owned),
-            raw_type: source.value.map(|value| value.type_name()),
+            from: path_of(field, source),
+            raw_type: source.value.map(Json::type_name),
             normalised: sent.normalised.map(str::to_owned),
             sent: RawValue::from_string(json).ok(),
             rule: Some(sent.rule),
@@ -152,16 +161,17 @@ impl Recorder for Explanation {
 
     fn dropped(&mut self, field: Field<'_>, source: Source<'_>, reason: DropReason) {
         let mut explained = Explained::missing(field.path(), reason.as_str().to_owned());
-        explained.from = source.path.map(str::to_owned);
-        explained.raw_type = source.value.map(|value| value.type_name());
+        explained.from = path_of(field, source);
+        explained.raw_type = source.value.map(Json::type_name);
         self.fields.push(explained);
     }
 
     fn absent(&mut self, field: Field<'_>, expr: &ValueExpr) {
-        let paths: Vec<&str> = expr.paths.iter().map(|path| path.as_str()).collect();
-        let why = match paths.is_empty() {
-            true => "switched off".to_owned(),
-            false => format!("nothing at {}", paths.join(", ")),
+        let paths: Vec<&str> = expr.paths.iter().map(Path::as_str).collect();
+        let why = if paths.is_empty() {
+            "switched off".to_owned()
+        } else {
+            format!("nothing at {}", paths.join(", "))
         };
         self.fields.push(Explained::missing(field.path(), why));
     }

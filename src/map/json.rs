@@ -58,7 +58,7 @@ pub(super) enum Copied {
     Withheld,
 }
 
-/// Copies a value, one pass, without what stands for nothing. The guard is shown each scalar with the
+/// Copies a value, one pass, without what stands for nothing. The guard is shown each name, and each scalar with the
 /// name of the member that holds it; where it says true, nothing of the value is copied.
 pub(super) fn copy(
     out: &mut Vec<u8>,
@@ -158,6 +158,9 @@ impl<'e> Copier<'_, 'e> {
     fn member(&mut self) -> Copied {
         let raw = self.take(string_end(self.rest));
         let name: Cow<'e, str> = Json::of_valid_text(raw).as_str().unwrap_or_default();
+        if (self.guard)("", &name) {
+            return Copied::Withheld;
+        }
         self.skip_space();
         self.take(1);
         self.out.extend_from_slice(raw.as_bytes());
@@ -237,6 +240,10 @@ mod tests {
         let copied = copy(&mut out, "name", value, &|name, text| {
             name == "b" && text == "secret"
         });
+        assert_eq!((copied, out), (Copied::Withheld, Vec::new()));
+        let mut out = Vec::new();
+        let value = Json::of_valid_text("{\"secret\":1}");
+        let copied = copy(&mut out, "name", value, &|_, text| text == "secret");
         assert_eq!((copied, out), (Copied::Withheld, Vec::new()));
     }
 }

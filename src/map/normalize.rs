@@ -1,8 +1,8 @@
 //! What Meta wants each customer information field to look like before it is hashed.
 //!
 //! [`normalize`] takes the text of one value and gives back what is to be hashed or sent, or the
-//! reason why the field is left out. It is pure, never panics, never yields an empty text, and a text
-//! that it gave comes out of it unchanged. Where Meta's page and Meta's own libraries disagree, each
+//! reason why the field is left out. It is pure, never panics, never yields an empty text, and the form
+//! of Meta's page comes out of it unchanged. Where Meta's page and Meta's own libraries disagree, each
 //! decision is written down in `docs/NORMALISATION.md`.
 //!
 //! It does not know where a value comes from, and it does not hash.
@@ -21,6 +21,8 @@ mod phone;
 mod place;
 mod state;
 mod states;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::borrow::Cow;
@@ -77,7 +79,7 @@ impl<'a> Normalized<'a> {
     }
 
     fn both(first: Cow<'a, str>, second: Cow<'a, str>) -> Self {
-        let second = (first != second).then_some(second);
+        let second = (first != second && !is_nothing(&second)).then_some(second);
         Self::ToHash { first, second }
     }
 }
@@ -116,11 +118,10 @@ pub fn normalize<'a>(
             phone::normalize(text, context.calling_code).map(Normalized::to_hash)
         }
         UserDataField::FirstName | UserDataField::LastName => Ok(name::normalize(text)),
-        UserDataField::DateOfBirth => {
-            date::normalize(text, context.date_order, context.now).map(Normalized::to_hash)
-        }
+        UserDataField::DateOfBirth => date::normalize(text, context.date_order, context.now)
+            .map(|date| Normalized::to_hash(Cow::Owned(date))),
         UserDataField::Gender => gender::normalize(text).map(borrowed),
-        UserDataField::City => Ok(place::city(text)),
+        UserDataField::City => place::city(text),
         UserDataField::State => Ok(Normalized::to_hash(state::normalize(text, context.country))),
         UserDataField::ZipCode => place::zip_code(text, context.country),
         UserDataField::Country => country::code(text)
@@ -144,10 +145,17 @@ pub fn normalize<'a>(
         | UserDataField::SubscriptionId
         | UserDataField::AnonymousId => Ok(Normalized::Plain(Cow::Borrowed(text))),
     }?;
-    match &normalized {
-        Normalized::ToHash { first, .. } if is_nothing(first) => Err(DropReason::Empty),
-        _ => Ok(normalized),
+    let Normalized::ToHash { first, second } = &normalized else {
+        return Ok(normalized);
+    };
+    if is_nothing(first) {
+        return Err(DropReason::Empty);
     }
+    // A hash may show only now, as one that was printed in groups.
+    let hashed = |form: &Cow<'_, str>| already_hashed(field, form);
+    hashed(first)
+        .or_else(|| second.as_ref().and_then(hashed))
+        .unwrap_or(Ok(normalized))
 }
 
 /// Tells whether Meta wants a field hashed.
@@ -174,7 +182,7 @@ fn already_hashed<'a>(
     field: UserDataField,
     text: &str,
 ) -> Option<Result<Normalized<'a>, DropReason>> {
-    // No field but these is hashed, and no text of another length is a hash.
+    // Most values end here: they are too short for any hash.
     if text.len() < 32 || !is_hashed(field) {
         return None;
     }
@@ -192,7 +200,8 @@ fn already_hashed<'a>(
     md5.then_some(Err(DropReason::Md5))
 }
 
-/// What hashing `null` and `undefined` yields, as careless code does.
+/// What hashing `null` and `undefined` yields, as careless code does. Nothing here makes the hash of
+/// an empty text; one that arrives already hashed passes, as through every library of Meta.
 const HASHES_OF_NOTHING: [&str; 2] = [
     "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b",
     "eb045d78d273107348b0300c01d29b7552d622abbc6faf81b3ec55359aa9950c",

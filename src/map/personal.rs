@@ -5,9 +5,23 @@
 //! a phone number where it is written like one, or where it is long enough to be one and its name
 //! says so; plain digits under another name are more likely an order number.
 
+use std::borrow::Cow;
+
+use crate::event::Json;
+use crate::map::dropped::DropReason;
+
 /// Whether a value, under the name of its property, holds an e-mail address or is a phone number.
 pub(super) fn is_personal(name: &str, text: &str) -> bool {
     holds_email(text) || is_phone(name, text)
+}
+
+/// Reads a text that must not hold an e-mail address.
+pub(super) fn clean_text(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
+    let text = value.text().ok_or(DropReason::NotAText)?;
+    if holds_email(&text) {
+        return Err(DropReason::PersonalData);
+    }
+    Ok(text)
 }
 
 /// Whether an e-mail address stands anywhere in a text; `%40`, as in a URL, counts as `@`.

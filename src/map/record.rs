@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::config::fields::UserDataField;
 use crate::event::Json;
 use crate::map::dropped::DropReason;
-use crate::path::{Found, ValueExpr};
+use crate::path::{Found, Path, ValueExpr};
 
 /// A field of the server event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl<'a> Source<'a> {
     /// A value that an expression found.
     pub(super) fn found(found: &Found<'a>) -> Self {
         Self {
-            path: found.path.map(|path| path.as_str()),
+            path: found.path.map(Path::as_str),
             value: Some(found.value),
         }
     }
@@ -146,12 +146,12 @@ impl Notes {
         self.label.as_deref().unwrap_or(OTHER)
     }
 
-    /// The customer information fields that the mapped event carries, by Meta's keys.
-    pub fn carried(&self) -> impl Iterator<Item = &'static str> {
+    /// The customer information fields that the mapped event carries.
+    pub fn carried(&self) -> impl Iterator<Item = UserDataField> {
         UserDataField::ALL
             .iter()
-            .filter(|field| self.carried & 1 << (**field as u32) != 0)
-            .map(|field| field.meta_key())
+            .copied()
+            .filter(|field| self.carried & 1 << (*field as u32) != 0)
     }
 
     /// The fields that lost a value, and why.

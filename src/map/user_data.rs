@@ -64,6 +64,15 @@ impl Reading {
     }
 }
 
+/// The moments by which values are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// The event's own; it stands in for the moment at which a click id was first seen.
+    pub(super) happened: UnixMillis,
+    /// The present one.
+    pub(super) now: UnixMillis,
+}
+
 /// What one row of the event table sends as `user_data`.
 #[derive(Debug)]
 pub(super) struct UserData {
@@ -136,15 +145,13 @@ impl UserData {
         }
     }
 
-    /// Writes `user_data` and says which fields are in it. `happened` stands in for the moment at
-    /// which a click id was first seen.
+    /// Writes `user_data` and says which fields are in it.
     pub(super) fn write(
         &self,
         out: &mut Vec<u8>,
         event: &Event<'_>,
         reading: &Reading,
-        happened: UnixMillis,
-        now: UnixMillis,
+        moment: Moment,
         recorder: &mut impl Recorder,
     ) -> Carried {
         let country = self.needs_country.then(|| self.country(event)).flatten();
@@ -159,8 +166,8 @@ impl UserData {
             country,
             date_order: reading.date_order,
             external_id_case: reading.external_id_case,
-            now,
-            click_seen: happened,
+            now: moment.now,
+            click_seen: moment.happened,
         };
         json::key(out, "\"user_data\":{");
         let mut carried = Carried::default();
@@ -412,9 +419,12 @@ mod tests {
             external_id_case: ExternalIdCase::Lower,
         };
         let (mut out, mut notes) = (Vec::new(), Notes::default());
-        let moment = UnixMillis(1_795_197_849_412);
-        UserData::compile([(field, expr)])
-            .write(&mut out, &event, &reading, moment, moment, &mut notes);
+        let happened = UnixMillis(1_795_197_849_412);
+        let moment = Moment {
+            happened,
+            now: happened,
+        };
+        UserData::compile([(field, expr)]).write(&mut out, &event, &reading, moment, &mut notes);
         let expected = expected
             .split(' ')
             .map(|part| match part.strip_prefix('#') {

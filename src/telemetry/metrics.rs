@@ -1,19 +1,43 @@
-//! Metrics in Prometheus' text format.
+//! Metrics in the text format of `OpenMetrics`, which Prometheus reads.
 //!
 //! Counters of events and outcomes live in the store, where they change in the transaction that
-//! moves the event; [`Metrics::render`] is handed them. What is measured here is lost with the process.
+//! moves the event; [`Metrics::render`] is handed them. What is measured here is lost with the
+//! process. `docs/METRICS.md` lists every metric.
 
-use std::sync::Mutex;
+use std::fmt::{self, Write as _};
+use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::config::SyncName;
+use coverage::{Coverage, CoverageFamilies};
+
+pub mod coverage;
+
+/// What every name begins with.
+const PREFIX: &str = "pixel_relay";
+
+/// Every metric that is measured in this process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    events_received: Family<EndpointLabel, Counter>,
+    requests_refused: Family<ErrorLabel, Counter>,
+    deliveries: Family<VerdictLabels, Counter>,
+    delivery_seconds: Histograms,
+    end_to_end_seconds: Histograms,
+    batch_events: Histograms,
+    meta_usage_percent: Family<UsageLabels, Gauge<f64, AtomicU64>>,
+    lane_state: Family<StateLabels, Gauge>,
+    coverage: CoverageFamilies,
+}
 
 /// The HTTP doors, as labels of `events_received_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -67,6 +91,31 @@ impl LaneState {
         Self::paused,
         Self::draining,
     ];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::running => "running",
+            Self::backing_off => "backing_off",
+            Self::throttled => "throttled",
+            Self::blocked => "blocked",
+            Self::paused => "paused",
+            Self::draining => "draining",
+        }
+    }
+}
+
+impl EncodeLabelValue for SyncName {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.as_str())
+    }
+}
+
+/// The label of what is counted by sync alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SyncLabel {
+    /// The sync.
+    pub sync: SyncName,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -75,65 +124,29 @@ struct EndpointLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SyncLabel {
-    sync: String,
+struct ErrorLabel {
+    error: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VerdictLabels {
-    sync: String,
+    sync: SyncName,
     verdict: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct UsageLabels {
-    sync: String,
+    sync: SyncName,
     kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
-    sync: String,
+    sync: SyncName,
     state: LaneState,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct EventLabels {
-    sync: String,
-    event: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FieldLabels {
-    sync: String,
-    event: String,
-    field: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DroppedLabels {
-    sync: String,
-    field: String,
-    reason: &'static str,
-}
-
 type Histograms = Family<SyncLabel, Histogram, fn() -> Histogram>;
-
-/// Every metric that is measured in this process.
-#[derive(Debug)]
-pub struct Metrics {
-    registry: Mutex<Registry>,
-    events_received: Family<EndpointLabel, Counter>,
-    deliveries: Family<VerdictLabels, Counter>,
-    delivery_seconds: Histograms,
-    end_to_end_seconds: Histograms,
-    batch_events: Histograms,
-    meta_usage_percent: Family<UsageLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
-    lane_state: Family<StateLabels, Gauge>,
-    user_data_fields: Family<FieldLabels, Counter>,
-    user_data_events: Family<EventLabels, Counter>,
-    fields_dropped: Family<DroppedLabels, Counter>,
-}
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -142,89 +155,61 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Registers every metric, with its help text.
+    /// Builds and registers every metric.
     pub fn new() -> Self {
-        let seconds: fn() -> Histogram = || {
-            Histogram::new([
-                0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-            ])
-        };
-        let long: fn() -> Histogram = || {
-            Histogram::new([
-                0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 86_400.0,
-            ])
-        };
-        let sizes: fn() -> Histogram =
-            || Histogram::new([1.0, 5.0, 10.0, 50.0, 100.0, 250.0, 500.0, 750.0, 1000.0]);
-        let metrics = Self {
-            registry: Mutex::new(Registry::with_prefix("pixel_relay")),
-            events_received: Family::default(),
-            deliveries: Family::default(),
-            delivery_seconds: Family::new_with_constructor(seconds),
-            end_to_end_seconds: Family::new_with_constructor(long),
-            batch_events: Family::new_with_constructor(sizes),
-            meta_usage_percent: Family::default(),
-            lane_state: Family::default(),
-            user_data_fields: Family::default(),
-            user_data_events: Family::default(),
-            fields_dropped: Family::default(),
-        };
-        metrics.register();
-        metrics
-    }
-
-    fn register(&self) {
-        let mut registry = self.registry.lock().expect("no holder of this lock panics");
-        registry.register(
-            "events_received",
-            "Events that arrived, by door",
-            self.events_received.clone(),
-        );
-        registry.register(
-            "deliveries",
-            "Requests to Meta, by verdict",
-            self.deliveries.clone(),
-        );
-        registry.register(
-            "delivery_seconds",
-            "Time from sending a request to Meta's answer",
-            self.delivery_seconds.clone(),
-        );
-        registry.register(
-            "end_to_end_seconds",
-            "Time from taking an event to Meta's acceptance",
-            self.end_to_end_seconds.clone(),
-        );
-        registry.register(
-            "batch_events",
-            "Events per request",
-            self.batch_events.clone(),
-        );
-        registry.register(
-            "meta_usage_percent",
-            "Share of a rate limit that is used up, as Meta's headers say",
-            self.meta_usage_percent.clone(),
-        );
-        registry.register(
-            "lane_state",
-            "1 for the state that the lane is in",
-            self.lane_state.clone(),
-        );
-        registry.register(
-            "user_data_fields",
-            "Mapped events that carried the field (match-key coverage)",
-            self.user_data_fields.clone(),
-        );
-        registry.register(
-            "user_data_events",
-            "Mapped events",
-            self.user_data_events.clone(),
-        );
-        registry.register(
-            "fields_dropped",
-            "Fields left out of an event, by reason",
-            self.fields_dropped.clone(),
-        );
+        let mut registry = Registry::with_prefix(PREFIX);
+        Self {
+            events_received: registered(
+                &mut registry,
+                "events_received",
+                "Events that arrived, by door",
+                Family::default(),
+            ),
+            requests_refused: registered(
+                &mut registry,
+                "requests_refused",
+                "Requests of senders that were not taken, by the error they were told",
+                Family::default(),
+            ),
+            deliveries: registered(
+                &mut registry,
+                "deliveries",
+                "Requests to Meta, by verdict",
+                Family::default(),
+            ),
+            delivery_seconds: registered(
+                &mut registry,
+                "delivery_seconds",
+                "Time from sending a request to Meta's answer",
+                Family::new_with_constructor(request_seconds),
+            ),
+            end_to_end_seconds: registered(
+                &mut registry,
+                "end_to_end_seconds",
+                "Time from taking an event to Meta's acceptance",
+                Family::new_with_constructor(waiting_seconds),
+            ),
+            batch_events: registered(
+                &mut registry,
+                "batch_events",
+                "Events per request to Meta",
+                Family::new_with_constructor(batch_sizes),
+            ),
+            meta_usage_percent: registered(
+                &mut registry,
+                "meta_usage_percent",
+                "Share of a rate limit that is used up, as Meta's headers say",
+                Family::default(),
+            ),
+            lane_state: registered(
+                &mut registry,
+                "lane_state",
+                "1 for the state that the lane is in",
+                Family::default(),
+            ),
+            coverage: CoverageFamilies::registered(&mut registry),
+            registry,
+        }
     }
 
     /// Counts events that arrived.
@@ -234,11 +219,16 @@ impl Metrics {
             .inc_by(events);
     }
 
+    /// Counts a request that was not taken, by the code of its reply.
+    pub fn refused(&self, error: &'static str) {
+        self.requests_refused
+            .get_or_create(&ErrorLabel { error })
+            .inc();
+    }
+
     /// Counts a request to Meta, by verdict, with its duration and the number of its events.
     pub fn delivery(&self, sync: &SyncName, verdict: &'static str, seconds: f64, events: usize) {
-        let label = SyncLabel {
-            sync: sync.to_string(),
-        };
+        let label = SyncLabel { sync: sync.clone() };
         self.delivery_seconds.get_or_create(&label).observe(seconds);
         #[expect(clippy::cast_precision_loss, reason = "at most 1000")]
         self.batch_events
@@ -255,9 +245,7 @@ impl Metrics {
     /// Notes how long an event took from the door to Meta's acceptance.
     pub fn end_to_end(&self, sync: &SyncName, seconds: f64) {
         self.end_to_end_seconds
-            .get_or_create(&SyncLabel {
-                sync: sync.to_string(),
-            })
+            .get_or_create(&SyncLabel { sync: sync.clone() })
             .observe(seconds);
     }
 
@@ -265,7 +253,7 @@ impl Metrics {
     pub fn meta_usage(&self, sync: &SyncName, kind: &'static str, percent: f64) {
         self.meta_usage_percent
             .get_or_create(&UsageLabels {
-                sync: sync.to_string(),
+                sync: sync.clone(),
                 kind,
             })
             .set(percent);
@@ -276,54 +264,53 @@ impl Metrics {
         for state in LaneState::ALL {
             self.lane_state
                 .get_or_create(&StateLabels {
-                    sync: sync.to_string(),
+                    sync: sync.clone(),
                     state,
                 })
                 .set(i64::from(state == current));
         }
     }
 
-    /// Counts a mapped event. `event` is a name of the event table, or `other`.
-    pub fn mapped(&self, sync: &SyncName, event: &str) {
-        self.user_data_events
-            .get_or_create(&EventLabels {
-                sync: sync.to_string(),
-                event: event.to_owned(),
-            })
-            .inc();
+    /// Gives the counters of one sync's mapping. `events` are the names of its event table.
+    pub fn coverage<'a>(
+        &self,
+        sync: &SyncName,
+        events: impl IntoIterator<Item = &'a str>,
+    ) -> Coverage {
+        self.coverage.of_sync(sync, events)
     }
 
-    /// Counts a field of `user_data` that a mapped event carried.
-    pub fn carried(&self, sync: &SyncName, event: &str, field: &'static str) {
-        self.user_data_fields
-            .get_or_create(&FieldLabels {
-                sync: sync.to_string(),
-                event: event.to_owned(),
-                field,
-            })
-            .inc();
-    }
-
-    /// Counts a field that was left out of an event.
-    pub fn dropped(&self, sync: &SyncName, field: &str, reason: &'static str) {
-        self.fields_dropped
-            .get_or_create(&DroppedLabels {
-                sync: sync.to_string(),
-                field: field.to_owned(),
-                reason,
-            })
-            .inc();
-    }
-
-    /// Writes the page: `stored` (text that the store's totals gave), then what is measured here.
-    pub fn render(&self, stored: &str) -> String {
-        let mut page = String::with_capacity(16 * 1024);
-        page.push_str(stored);
-        let registry = self.registry.lock().expect("no holder of this lock panics");
-        if encode(&mut page, &registry).is_err() {
-            page.clear();
-            page.push_str("# the metrics could not be written\n");
-        }
+    /// Writes the page: what the store counts, then what is measured here.
+    pub fn render(&self, stored: impl Collector) -> String {
+        let mut first = Registry::with_prefix(PREFIX);
+        first.register_collector(Box::new(stored));
+        let mut page = String::with_capacity(16 << 10);
+        encode_registry(&mut page, &first)
+            .and_then(|()| encode_registry(&mut page, &self.registry))
+            .and_then(|()| encode_eof(&mut page))
+            .expect("a string takes any text");
         page
     }
+}
+
+/// Registers a metric and gives it back; clones share their values.
+fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn request_seconds() -> Histogram {
+    Histogram::new([
+        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ])
+}
+
+fn waiting_seconds() -> Histogram {
+    Histogram::new([
+        0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 86_400.0,
+    ])
+}
+
+fn batch_sizes() -> Histogram {
+    Histogram::new([1.0, 5.0, 10.0, 50.0, 100.0, 250.0, 500.0, 750.0, 1000.0])
 }

@@ -10,7 +10,10 @@ use crate::support::{Graph, TOKEN, event};
 const ONE_PIXEL: &[(&str, &str)] = &[
     ("PIXEL_RELAY__INGEST__SECRET", "Bearer very-secret"),
     ("PIXEL_RELAY__SYNC__WEB__PIXEL_ID", "123456789012345"),
-    ("PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN", "EAAB-very-secret-token"),
+    (
+        "PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN",
+        "EAAB-very-secret-token",
+    ),
 ];
 
 #[test]
@@ -19,10 +22,16 @@ fn the_environment_alone_is_enough_for_one_pixel() {
     let (data, words) = text(&output);
     assert_eq!(output.status.code(), Some(0), "{words}");
     assert!(data.contains("pixel_id = \"123456789012345\""), "{data}");
-    assert!(!data.contains("very-secret") && !words.contains("very-secret"), "{data}{words}");
+    assert!(
+        !data.contains("very-secret") && !words.contains("very-secret"),
+        "{data}{words}"
+    );
     // What is printed is TOML, and every secret stands as redacted.
     let effective: toml::Value = toml::from_str(&data).unwrap();
-    assert_eq!(effective["sync"]["web"]["access_token"].as_str(), Some("[redacted]"));
+    assert_eq!(
+        effective["sync"]["web"]["access_token"].as_str(),
+        Some("[redacted]")
+    );
 }
 
 #[test]
@@ -37,7 +46,11 @@ fn all_mistakes_are_reported_at_once_by_key_with_exit_code_2() {
     )
     .unwrap();
     for command in ["check", "run"] {
-        let output = program().args([command, "--config"]).arg(&file).output().unwrap();
+        let output = program()
+            .args([command, "--config"])
+            .arg(&file)
+            .output()
+            .unwrap();
         let (_, words) = text(&output);
         assert_eq!(output.status.code(), Some(2), "{words}");
         for key in [
@@ -64,8 +77,18 @@ fn a_missing_file_and_a_broken_file_are_one_clear_line() {
 #[test]
 fn bad_usage_is_exit_code_2() {
     assert_eq!(run(&["no-such-command"], &[], "").status.code(), Some(2));
-    assert_eq!(run(&["map", "--now", "yesterday"], ONE_PIXEL, "").status.code(), Some(2));
-    assert_eq!(run(&["sandbox", "--faults", "no_such_fault"], &[], "").status.code(), Some(2));
+    assert_eq!(
+        run(&["map", "--now", "yesterday"], ONE_PIXEL, "")
+            .status
+            .code(),
+        Some(2)
+    );
+    assert_eq!(
+        run(&["sandbox", "--faults", "no_such_fault"], &[], "")
+            .status
+            .code(),
+        Some(2)
+    );
 }
 
 #[test]
@@ -79,8 +102,14 @@ fn map_writes_one_line_per_event_and_sync_in_input_order() {
     let output = run(&["map"], ONE_PIXEL, &lines.join("\n"));
     let (data, words) = text(&output);
     assert_eq!(output.status.code(), Some(0), "{words}");
-    let rows: Vec<Value> = data.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let outcomes: Vec<_> = rows.iter().map(|row| row["outcome"].as_str().unwrap()).collect();
+    let rows: Vec<Value> = data
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let outcomes: Vec<_> = rows
+        .iter()
+        .map(|row| row["outcome"].as_str().unwrap())
+        .collect();
     assert_eq!(outcomes, ["mapped", "filtered", "invalid", "mapped"]);
     assert_eq!(rows[0]["event"]["event_id"], "first");
     assert_eq!(rows[1]["reason"], "user_payload");
@@ -95,7 +124,10 @@ fn map_explains_each_field() {
     assert_eq!(output.status.code(), Some(0), "{words}");
     let row: Value = serde_json::from_str(&data).unwrap();
     let explained = row["explain"].to_string();
-    assert!(explained.contains("external_id") && explained.contains("user_id"), "{explained}");
+    assert!(
+        explained.contains("external_id") && explained.contains("user_id"),
+        "{explained}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,12 +143,16 @@ async fn send_test_says_in_plain_words_what_meta_answered() {
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let send = move |environment: Vec<(String, String)>, arguments: &'static [&'static str]| {
         tokio::task::spawn_blocking(move || {
-            let environment: Vec<_> =
-                environment.iter().map(|(name, value)| (&**name, &**value)).collect();
+            let environment: Vec<_> = environment
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect();
             run(arguments, &environment, "")
         })
     };
-    let output = send(good.to_vec(), &["send-test", "--code", "TEST1"]).await.unwrap();
+    let output = send(good.to_vec(), &["send-test", "--code", "TEST1"])
+        .await
+        .unwrap();
     let (data, words) = text(&output);
     assert_eq!(output.status.code(), Some(0), "{data}{words}");
     assert_eq!(graph.accepted().len(), 1);
@@ -127,7 +163,10 @@ async fn send_test_says_in_plain_words_what_meta_answered() {
     let (data, words) = text(&output);
     assert_eq!(output.status.code(), Some(1), "{data}{words}");
     assert!(data.contains("190") && data.contains("token"), "{data}");
-    assert!(!data.contains("a-dead-token") && !words.contains("a-dead-token"), "{data}{words}");
+    assert!(
+        !data.contains("a-dead-token") && !words.contains("a-dead-token"),
+        "{data}{words}"
+    );
 
     let output = send(good.to_vec(), &["send-test"]).await.unwrap();
     assert_eq!(output.status.code(), Some(2), "a test event code is needed");
@@ -137,7 +176,10 @@ async fn send_test_says_in_plain_words_what_meta_answered() {
 fn healthcheck_fails_where_nothing_listens() {
     let mut environment = ONE_PIXEL.to_vec();
     environment.push(("PIXEL_RELAY__SERVER__LISTEN", "127.0.0.1:1"));
-    assert_eq!(run(&["healthcheck"], &environment, "").status.code(), Some(1));
+    assert_eq!(
+        run(&["healthcheck"], &environment, "").status.code(),
+        Some(1)
+    );
 }
 
 #[test]
@@ -145,7 +187,11 @@ fn map_accepts_the_examples_of_the_readme() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/");
     for entry in fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
-        let output = program().args(["check", "--config"]).arg(&path).output().unwrap();
+        let output = program()
+            .args(["check", "--config"])
+            .arg(&path)
+            .output()
+            .unwrap();
         let (_, words) = text(&output);
         assert_eq!(output.status.code(), Some(0), "{}: {words}", path.display());
     }
@@ -171,17 +217,31 @@ fn the_trial_prints_a_line_that_works() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     assert!(line.starts_with("curl "), "{line}");
-    let answer = std::process::Command::new("sh").args(["-c", line.trim()]).output().unwrap();
+    let answer = std::process::Command::new("sh")
+        .args(["-c", line.trim()])
+        .output()
+        .unwrap();
     let answer: Value = serde_json::from_slice(&answer.stdout)
         .unwrap_or_else(|_| panic!("{line}\nanswered {answer:?}"));
     assert_eq!(answer["queued"], json!(1), "{answer}");
 
-    let address = line.trim().rsplit("http://").next().unwrap().trim_end_matches("/webhook");
-    let read = format!("curl -sS -H 'Authorization: Bearer sandbox' http://{address}/sandbox/events");
+    let address = line
+        .trim()
+        .rsplit("http://")
+        .next()
+        .unwrap()
+        .trim_end_matches("/webhook");
+    let read =
+        format!("curl -sS -H 'Authorization: Bearer sandbox' http://{address}/sandbox/events");
     let accepted = loop {
-        let output = std::process::Command::new("sh").args(["-c", &read]).output().unwrap();
+        let output = std::process::Command::new("sh")
+            .args(["-c", &read])
+            .output()
+            .unwrap();
         let accepted: Value = serde_json::from_slice(&output.stdout).unwrap();
         if accepted.as_array().is_some_and(|events| !events.is_empty()) {
             break accepted;
@@ -190,6 +250,12 @@ fn the_trial_prints_a_line_that_works() {
     child.kill().unwrap();
     child.wait().unwrap();
     let shown = accepted.to_string();
-    assert!(shown.contains("\"Purchase\"") && shown.contains("SKU-9"), "{shown}");
-    assert!(!shown.contains("Example.com"), "an address was not hashed: {shown}");
+    assert!(
+        shown.contains("\"Purchase\"") && shown.contains("SKU-9"),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains("Example.com"),
+        "an address was not hashed: {shown}"
+    );
 }

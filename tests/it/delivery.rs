@@ -1,6 +1,6 @@
 //! From the webhook to the simulated Graph endpoint: what arrives, in which batches.
 
-use pixel_relay::sandbox::Faults;
+use pixel_relay::sandbox::faults::Faults;
 use serde_json::json;
 
 use crate::support::{Daemon, Graph, PLAIN_SYNC, event};
@@ -16,7 +16,9 @@ async fn an_event_becomes_a_batch_that_meta_accepts() {
     let accepted = graph.accepted();
     assert_eq!(accepted[0]["event_name"], "Sign Up");
     assert_eq!(accepted[0]["event_id"], "one");
-    daemon.until("pixel_relay_outcomes_total", &["delivered"], 1.0).await;
+    daemon
+        .until("pixel_relay_outcomes_total", &["delivered"], 1.0)
+        .await;
     daemon.stop().await;
 }
 
@@ -29,16 +31,20 @@ async fn many_events_go_out_in_few_batches_of_at_most_a_thousand() {
          [sync.web.delivery]\nmax_batch_delay = \"200ms\"\nmax_batch_bytes = \"4MiB\"\n",
     )
     .await;
-    let events: Vec<_> = (0..2500).map(|number| event(&format!("e{number}"))).collect();
+    let events: Vec<_> = (0..2500)
+        .map(|number| event(&format!("e{number}")))
+        .collect();
     let (status, answer) = daemon.post(serde_json::to_vec(&events).unwrap()).await;
     assert_eq!((status, &answer["queued"]), (200, &json!(2500)), "{answer}");
     graph.sandbox.wait_for(2500).await;
 
     let stats = graph.sandbox.stats();
-    assert_eq!(stats.accepted_events, 2500);
+    assert_eq!(stats.accepted, 2500);
     assert_eq!(stats.largest_batch, 1000);
     assert!(stats.requests <= 5, "{stats:?}");
-    daemon.until("pixel_relay_outcomes_total", &["delivered"], 2500.0).await;
+    daemon
+        .until("pixel_relay_outcomes_total", &["delivered"], 2500.0)
+        .await;
     daemon.stop().await;
 }
 
@@ -59,27 +65,49 @@ async fn every_sync_has_its_own_pixel_and_mapping() {
     let body = json!([event("both"), other]).to_string();
     let (status, answer) = daemon.post(body).await;
     assert_eq!(status, 200);
-    assert_eq!((&answer["queued"], &answer["filtered"]), (&json!(3), &json!(1)), "{answer}");
+    assert_eq!(
+        (&answer["queued"], &answer["filtered"]),
+        (&json!(3), &json!(1)),
+        "{answer}"
+    );
     // The webhook of one sync reaches that sync alone.
-    let (status, _) = daemon.post_to("/webhook/blog", event("blog only").to_string()).await;
+    let (status, _) = daemon
+        .post_to("/webhook/blog", event("blog only").to_string())
+        .await;
     assert_eq!(status, 200);
     graph.sandbox.wait_for(4).await;
 
     let mut names: Vec<_> = graph
         .accepted()
         .iter()
-        .map(|event| format!("{}/{}", event["event_id"].as_str().unwrap(), event["event_name"].as_str().unwrap()))
+        .map(|event| {
+            format!(
+                "{}/{}",
+                event["event_id"].as_str().unwrap(),
+                event["event_name"].as_str().unwrap()
+            )
+        })
         .collect();
     names.sort();
-    assert_eq!(names, ["blog only/Lead", "both/Lead", "both/Sign Up", "other/Song Played"]);
-    daemon.until("pixel_relay_outcomes_total", &["delivered"], 4.0).await;
+    assert_eq!(
+        names,
+        [
+            "blog only/Lead",
+            "both/Lead",
+            "both/Sign Up",
+            "other/Song Played"
+        ]
+    );
+    daemon
+        .until("pixel_relay_outcomes_total", &["delivered"], 4.0)
+        .await;
     daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pixel_at_a_standstill_does_not_slow_another() {
     let graph = Graph::start().await;
-    graph.sandbox.set_faults_of_pixel("1", Faults::parse("hang=1").unwrap());
+    graph.sandbox.set_faults(Faults::parse("1/hang").unwrap());
     let daemon = Daemon::start(
         &graph,
         "[sync.stuck]\npixel_id = \"1\"\naccess_token = \"test-token\"\n\
@@ -92,8 +120,13 @@ async fn a_pixel_at_a_standstill_does_not_slow_another() {
         let (status, _) = daemon.post(event(&format!("e{number}")).to_string()).await;
         assert_eq!(status, 200);
     }
-    daemon.until("pixel_relay_outcomes_total", &["well", "delivered"], 50.0).await;
-    assert_eq!(daemon.metric("pixel_relay_queue_events", &["stuck"]).await, 50.0);
+    daemon
+        .until("pixel_relay_outcomes_total", &["well", "delivered"], 50.0)
+        .await;
+    assert_eq!(
+        daemon.metric("pixel_relay_queue_events", &["stuck"]).await,
+        50.0
+    );
     daemon.assert_law().await;
 }
 
@@ -104,11 +137,21 @@ async fn the_same_event_is_delivered_once_also_across_a_restart() {
     let body = event("once").to_string();
     assert_eq!(daemon.post(body.clone()).await.1["queued"], 1);
     assert_eq!(daemon.post(body.clone()).await.1["duplicate"], 1);
-    daemon.until("pixel_relay_outcomes_total", &["delivered"], 1.0).await;
+    daemon
+        .until("pixel_relay_outcomes_total", &["delivered"], 1.0)
+        .await;
     let daemon = daemon.restart().await;
     assert_eq!(daemon.post(body).await.1["duplicate"], 1);
-    assert_eq!(daemon.metric("pixel_relay_outcomes_total", &["duplicate"]).await, 2.0);
-    assert_eq!(daemon.metric("pixel_relay_events_taken_total", &[]).await, 3.0);
+    assert_eq!(
+        daemon
+            .metric("pixel_relay_outcomes_total", &["duplicate"])
+            .await,
+        2.0
+    );
+    assert_eq!(
+        daemon.metric("pixel_relay_events_taken_total", &[]).await,
+        3.0
+    );
     daemon.stop().await;
     assert_eq!(graph.accepted().len(), 1);
 }

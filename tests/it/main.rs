@@ -1,3 +1,24 @@
 //! Behaviour from outside: one binary, a file per behaviour.
 
+#![allow(
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "a test binary has no outside"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic and spawn"
+)]
+#![allow(clippy::float_cmp, reason = "counters are whole numbers")]
+
+mod cli;
+mod crash;
+mod delivery;
 mod layers;
+mod mapping;
+mod mapping_properties;
+mod process;
+mod retry;
+mod shutdown;
+mod support;

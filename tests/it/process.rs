@@ -7,7 +7,11 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 /// The program under test.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pixel-relay"));
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -54,8 +58,7 @@ impl DaemonProcess {
             seen.push_str(&line);
             let entry: serde_json::Value = serde_json::from_str(&line)
                 .unwrap_or_else(|_| panic!("a log line that is not JSON: {line}"));
-            if let (Some(public), Some(admin)) =
-                (entry["fields"]["public"].as_str(), entry["fields"]["admin"].as_str())
+            if let (Some(public), Some(admin)) = (entry["public"].as_str(), entry["admin"].as_str())
             {
                 return Self {
                     public: format!("http://{public}"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pixel_relay::sandbox::Faults;
+use pixel_relay::sandbox::faults::Faults;
 
 use crate::process::DaemonProcess;
 use crate::support::{Graph, PLAIN_SYNC, SECRET, client, config_text, event};
@@ -10,7 +10,9 @@ use crate::support::{Graph, PLAIN_SYNC, SECRET, client, config_text, event};
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_finishes_the_batch_in_flight_and_repeats_nothing() {
     let graph = Graph::start().await;
-    graph.sandbox.set_faults(Faults::parse("latency=300ms").unwrap());
+    graph
+        .sandbox
+        .set_faults(Faults::parse("latency=300ms").unwrap());
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("pixel-relay.toml");
     let store = folder.path().join("store");
@@ -19,9 +21,14 @@ async fn sigterm_finishes_the_batch_in_flight_and_repeats_nothing() {
     let daemon = DaemonProcess::start(&config);
     let url = format!("{}/webhook", daemon.public);
     let body = serde_json::to_string(&[event("a"), event("b")]).unwrap();
-    let answer = client().post(url).header("authorization", SECRET).body(body).send().await;
+    let answer = client()
+        .post(url)
+        .header("authorization", SECRET)
+        .body(body)
+        .send()
+        .await;
     assert_eq!(answer.unwrap().status(), 200);
-    graph.sandbox.wait_for_requests(1).await;
+    graph.sandbox.wait_until(|stats| stats.requests >= 1).await;
     daemon.signal("TERM");
     let (code, log) = tokio::task::spawn_blocking(|| daemon.wait()).await.unwrap();
     assert_eq!(code, Some(0), "{log}");
@@ -31,8 +38,12 @@ async fn sigterm_finishes_the_batch_in_flight_and_repeats_nothing() {
     graph.sandbox.set_faults(Faults::default());
     let daemon = DaemonProcess::start(&config);
     let url = format!("{}/webhook", daemon.public);
-    let answer =
-        client().post(url).header("authorization", SECRET).body(event("c").to_string()).send().await;
+    let answer = client()
+        .post(url)
+        .header("authorization", SECRET)
+        .body(event("c").to_string())
+        .send()
+        .await;
     assert_eq!(answer.unwrap().status(), 200);
     graph.sandbox.wait_for(3).await;
     daemon.signal("TERM");
@@ -44,7 +55,7 @@ async fn sigterm_finishes_the_batch_in_flight_and_repeats_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_exits_at_once() {
     let graph = Graph::start().await;
-    graph.sandbox.set_faults(Faults::parse("hang=1").unwrap());
+    graph.sandbox.set_faults(Faults::parse("hang").unwrap());
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("pixel-relay.toml");
     let store = folder.path().join("store");
@@ -52,10 +63,14 @@ async fn a_second_signal_exits_at_once() {
 
     let daemon = DaemonProcess::start(&config);
     let url = format!("{}/webhook", daemon.public);
-    let answer =
-        client().post(url).header("authorization", SECRET).body(event("a").to_string()).send().await;
+    let answer = client()
+        .post(url)
+        .header("authorization", SECRET)
+        .body(event("a").to_string())
+        .send()
+        .await;
     assert_eq!(answer.unwrap().status(), 200);
-    graph.sandbox.wait_for_requests(1).await;
+    graph.sandbox.wait_until(|stats| stats.requests >= 1).await;
     daemon.signal("TERM");
     // The first signal must have been seen before the second is sent.
     let url = daemon.public.clone();

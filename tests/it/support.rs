@@ -33,13 +33,18 @@ impl Graph {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let sandbox = Sandbox::new(SandboxConfig {
             tokens: vec![TOKEN.to_owned()],
-            ..SandboxConfig::new(clock)
+            clock,
+            ..SandboxConfig::default()
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         tokio::task::spawn(sandbox::serve(listener, sandbox.clone(), stop.clone()));
-        Self { sandbox, address, stop }
+        Self {
+            sandbox,
+            address,
+            stop,
+        }
     }
 
     /// The server events that were accepted, oldest first.
@@ -70,8 +75,9 @@ pub struct Daemon {
 pub fn config_text(graph: SocketAddr, folder: &std::path::Path, syncs: &str) -> String {
     format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         [ingest]\nsecret = \"{SECRET}\"\n[queue]\npath = {folder:?}\nmin_free_disk = \"1MiB\"\n\
+         [ingest]\nsecret = \"{SECRET}\"\n[queue]\npath = \"{}\"\nmin_free_disk = \"1MiB\"\n\
          [meta]\nurl = \"http://{graph}\"\n{syncs}",
+        folder.display()
     )
 }
 
@@ -89,15 +95,24 @@ impl Daemon {
 
     /// Starts a daemon on a folder that may hold an earlier one's store.
     pub async fn start_on(folder: Arc<TempDir>, config: String) -> Self {
-        let loaded = load::from_toml(&config, Vec::new()).unwrap_or_else(|mistakes| {
+        let loaded = load::from_toml(&config, &[]).unwrap_or_else(|mistakes| {
             panic!("mistakes in the test's configuration: {mistakes:#?}")
         });
-        let app = App::build(loaded.config, Arc::new(SystemClock)).await.expect("the daemon starts");
+        let app = App::build(loaded, Arc::new(SystemClock))
+            .await
+            .expect("the daemon starts");
         let url = format!("http://{}", app.public_address().unwrap());
         let admin = format!("http://{}", app.admin_address().unwrap());
         let shutdown = CancellationToken::new();
         let task = tokio::task::spawn(app.run(shutdown.clone()));
-        Self { url, admin, folder, config, shutdown, task }
+        Self {
+            url,
+            admin,
+            folder,
+            config,
+            shutdown,
+            task,
+        }
     }
 
     /// Posts a body to the webhook; returns the status and the JSON answer.
@@ -117,7 +132,10 @@ impl Daemon {
             .expect("the daemon answers");
         let status = answer.status().as_u16();
         let text = answer.text().await.unwrap();
-        (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}")))
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}")),
+        )
     }
 
     /// The metrics, by name with labels.
@@ -134,7 +152,14 @@ impl Daemon {
 
     /// The text of a page of the admin listener.
     pub async fn admin_text(&self, path: &str) -> String {
-        client().get(format!("{}{path}", self.admin)).send().await.unwrap().text().await.unwrap()
+        client()
+            .get(format!("{}{path}", self.admin))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     /// The sum of all samples of a metric whose labels contain every given part.
@@ -151,7 +176,10 @@ impl Daemon {
         };
         let limit = std::time::Duration::from_secs(60);
         if tokio::time::timeout(limit, reached).await.is_err() {
-            panic!("{name}{labels:?} never reached {value}: {:#?}", self.metrics().await);
+            panic!(
+                "{name}{labels:?} never reached {value}: {:#?}",
+                self.metrics().await
+            );
         }
     }
 
@@ -202,7 +230,9 @@ fn sum(metrics: &BTreeMap<String, f64>, name: &str, labels: &[&str]) -> f64 {
 /// A client that follows nothing and reuses nothing between tests.
 pub fn client() -> reqwest::Client {
     // Another test may have installed the provider first.
-    rustls::crypto::ring::default_provider().install_default().ok();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
@@ -223,5 +253,5 @@ pub fn event(id: &str) -> Value {
 
 /// The present moment, as Amplitude writes it.
 pub fn now_text() -> String {
-    pixel_relay::map::time::to_amplitude(SystemClock.now())
+    SystemClock.now().to_string()
 }

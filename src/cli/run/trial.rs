@@ -15,8 +15,7 @@ use crate::app::{self, App};
 use crate::cli::run::{build_failure, runtime};
 use crate::cli::{Failure, Terminal};
 use crate::clock::{Clock, SystemClock};
-use crate::config::load::{self, Loaded, Sources};
-use crate::map::time;
+use crate::config::load::{self, Sources};
 use crate::sandbox::{self, Sandbox, SandboxConfig};
 use crate::telemetry::logs;
 
@@ -25,8 +24,8 @@ const TOKEN: &str = "sandbox-token";
 const PIXEL: &str = "123456789012345";
 
 pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Failure> {
-    let Loaded { mut config, .. } =
-        load::from_toml(CONFIG, trial_environment(sources)).map_err(Failure::Configuration)?;
+    let mut config =
+        load::from_toml(CONFIG, &trial_environment(sources)).map_err(Failure::Configuration)?;
     logs::init(&config.log).map_err(|mistake| Failure::Configuration(vec![mistake]))?;
     let store = tempfile::tempdir().context("cannot make a folder for the throw-away store")?;
     store.path().clone_into(&mut config.queue.path);
@@ -37,10 +36,11 @@ pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Failu
         config.meta.url = format!("http://{}", graph.local_addr()?).parse()?;
         let sandbox = Sandbox::new(SandboxConfig {
             tokens: vec![TOKEN.to_owned()],
-            pixels: vec![PIXEL.to_owned()],
-            ..SandboxConfig::new(Arc::clone(&clock))
+            pixels: Some(vec![PIXEL.to_owned()]),
+            clock: Arc::clone(&clock),
+            ..SandboxConfig::default()
         });
-        let shutdown = app::stop_on_signals();
+        let shutdown = app::stop_on_signals()?;
         let app = App::build_with_sandbox(config, Arc::clone(&clock), &sandbox)
             .await
             .map_err(build_failure)?;
@@ -69,8 +69,11 @@ pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Failu
 
 /// What may be set from the environment in a trial: the listeners and the logs.
 fn trial_environment(sources: Sources) -> Vec<(String, String)> {
-    const ALLOWED: [&str; 3] =
-        ["PIXEL_RELAY__SERVER__LISTEN", "PIXEL_RELAY__ADMIN__LISTEN", "PIXEL_RELAY__LOG__"];
+    const ALLOWED: [&str; 3] = [
+        "PIXEL_RELAY__SERVER__LISTEN",
+        "PIXEL_RELAY__ADMIN__LISTEN",
+        "PIXEL_RELAY__LOG__",
+    ];
     sources
         .environment
         .into_iter()
@@ -83,7 +86,7 @@ fn curl_line(address: SocketAddr, clock: &dyn Clock) -> String {
     let now = clock.now();
     let event = json!({
         "event_type": "Order Completed",
-        "event_time": time::to_amplitude(now),
+        "event_time": now.to_string(),
         "$insert_id": format!("trial-{}", now.0),
         "uuid": "2f9d2c2c-b4f1-49e4-9d6a-0c7b5a8e9f10",
         "user_id": "customer-88231",

@@ -4,8 +4,8 @@ use super::Absent::{Means, Nothing, Refused};
 use super::{BOOLEAN, COUNT, DURATION, FILE, SECRET, SIZE, Section, TABLE, TEXT, key, secret};
 
 const TEXTS: &str = "a list of texts";
-const RATE: &str = "a number such as 10 or 0.5, or \"unlimited\"";
-const DIGITS: &str = "digits, as a text";
+const RATE: &str = "a number such as 10 or 0.5, from 0.001 to 1000000, or \"unlimited\"";
+const DIGITS: &str = "digits";
 /// What a value expression looks like.
 pub(in crate::config) const VALUE: &str = "a path such as \"user_properties.email\", a list of paths, \
      { from = …, default = … } or { constant = … }";
@@ -24,12 +24,13 @@ pub(in crate::config) static SYNC: Section = Section {
     name: "sync.<name>",
     doc: "One stream of events to one pixel. The name is lower-case letters and digits, in parts \
           joined by single underscores, and begins with a letter.",
+    by_presence: false,
     keys: keys! {
         key("enabled", BOOLEAN, Means("true"),
             r#"Amplitude's "Status". A disabled sync takes nothing in and still drains."#);
         key("pixel_id", DIGITS, Refused(r#""123456789012345""#), "The Pixel (dataset) ID.");
         secret("access_token", SECRET, Refused(r#""REPLACE_ME""#),
-            "The Conversions API access token.");
+            "The Conversions API access token. Required, unless there is `access_token_file`.");
         key("access_token_file", FILE, Nothing(r#""/run/secrets/web_token""#),
             "A file that holds the token, in place of `access_token`; a new token in it is picked \
              up.");
@@ -84,6 +85,7 @@ pub(in crate::config) static SYNC: Section = Section {
 pub(in crate::config) static USER_DATA: Section = Section {
     name: "sync.<name>.user_data",
     doc: "Amplitude's \"Mappings\": what Meta matches people by. Meta's short keys are accepted too.",
+    by_presence: false,
     keys: keys! {
         key("external_id", VALUE, Means(r#""user_id""#), "Your id of the person. Hashed.");
         key("email", VALUE, Nothing(r#""user_properties.email""#), "E-mail address. Hashed.");
@@ -124,6 +126,7 @@ pub(in crate::config) static CUSTOM_DATA: Section = Section {
     name: "sync.<name>.custom_data",
     doc: "What happened, for every event of the sync. These are Meta's standard fields, typed and \
           checked; any other name becomes a custom property.",
+    by_presence: false,
     keys: keys! {
         key("value", CUSTOM_VALUE, Nothing(r#""event_properties.total""#),
             "The amount of money. Purchase needs it.");
@@ -162,6 +165,7 @@ pub(in crate::config) static CUSTOM_DATA: Section = Section {
 pub(in crate::config) static ORIGINAL_EVENT_DATA: Section = Section {
     name: "sync.<name>.original_event_data",
     doc: "Ties a late or enriched event to the one it adds to.",
+    by_presence: true,
     keys: keys! {
         key("event_name", VALUE, Nothing(r#"{ constant = "Purchase" }"#), "Its event name.");
         key("event_time", VALUE, Nothing(r#""event_properties.ordered_at""#), "Its time.");
@@ -175,6 +179,7 @@ pub(in crate::config) static EVENTS: Section = Section {
     name: "sync.<name>.events",
     doc: "Amplitude's \"Select and filter events\", by Amplitude's event type. Table absent: all \
           events, under their own names, without Amplitude's bookkeeping (sessions, identifies).",
+    by_presence: true,
     keys: keys! {
         key("Sign Up", EVENT_ROW, Nothing(r#""CompleteRegistration""#),
             "Selected, and sent as another event.");
@@ -188,6 +193,7 @@ pub(in crate::config) static EVENT: Section = Section {
     name: "sync.<name>.events.\"<event>\"",
     doc: "One row of Amplitude's \"Select and filter events\", by Amplitude's event type; `\"*\"` \
           stands for every other. What is mapped here is laid over the sync's mapping.",
+    by_presence: true,
     keys: keys! {
         key("send_as", TEXT, Nothing(r#""Purchase""#), "Meta's event name. Absent: Amplitude's.");
         key("where", CONDITIONS,
@@ -214,6 +220,7 @@ pub(in crate::config) static EVENT: Section = Section {
 pub(in crate::config) static LIMITED_DATA_USE: Section = Section {
     name: "sync.<name>.limited_data_use",
     doc: "Meta's Limited Data Use.",
+    by_presence: false,
     keys: keys! {
         key("mode", r#""off", "always" or "when""#, Means(r#""off""#),
             "`off`; `always`: for every event; `when`: for events that meet the conditions of \
@@ -233,23 +240,27 @@ pub(in crate::config) static LIMITED_DATA_USE: Section = Section {
 pub(in crate::config) static APP: Section = Section {
     name: "sync.<name>.app",
     doc: "App events: what Amplitude does not send, or sends elsewhere. Table absent: no event has \
-          `action_source = \"app\"`. The defaults hold where the table is there.",
+          `action_source = \"app\"`.",
+    by_presence: true,
     keys: keys! {
         key("advertiser_tracking_enabled", VALUE, Nothing(r#""user_properties.att_authorized""#),
-            "Whether the person allowed tracking (ATT on iOS).");
+            "Whether the person allowed tracking (ATT on iOS). Absent: no on iOS, yes on Android.");
         key("application_tracking_enabled", VALUE, Nothing("{ constant = true }"),
-            "Whether the app itself allows tracking.");
+            "Whether the app itself allows tracking. Absent: yes.");
         key("bundle_id", VALUE, Nothing(r#"{ constant = "com.example.shop" }"#),
             "The app's package or bundle id.");
-        key("short_version", VALUE, Means(r#""version_name""#), "The app's version.");
-        key("long_version", VALUE, Means(r#""version_name""#), "The app's version and build.");
-        key("os_version", VALUE, Means(r#""os_version""#),
-            "The system's version; Meta insists on it.");
-        key("device_model", VALUE, Means(r#"["device_model", "device_type"]"#),
-            "The device's model.");
+        key("short_version", VALUE, Nothing(r#""version_name""#),
+            "The app's version. Absent: Amplitude's `version_name`.");
+        key("long_version", VALUE, Nothing(r#""user_properties.build""#),
+            "The app's version and build. Absent: Amplitude's `version_name`.");
+        key("os_version", VALUE, Nothing(r#""os_version""#),
+            "The system's version; Meta insists on it. Absent: Amplitude's `os_version`.");
+        key("device_model", VALUE, Nothing(r#""device_model""#),
+            "The device's model. Absent: Amplitude's `device_model`, else `device_type`.");
         key("locale", VALUE, Nothing(r#""user_properties.locale""#), "Such as `en_US`.");
         key("time_zone", VALUE, Nothing(r#""user_properties.time_zone""#), "Such as `PST`.");
-        key("carrier", VALUE, Means(r#""device_carrier""#), "The mobile network.");
+        key("carrier", VALUE, Nothing(r#""device_carrier""#),
+            "The mobile network. Absent: Amplitude's `device_carrier`.");
         key("screen_width", VALUE, Nothing(r#""user_properties.screen_width""#), "In pixels.");
         key("screen_height", VALUE, Nothing(r#""user_properties.screen_height""#), "In pixels.");
         key("screen_density", VALUE, Nothing(r#""user_properties.screen_density""#),
@@ -259,7 +270,7 @@ pub(in crate::config) static APP: Section = Section {
         key("free_storage", VALUE, Nothing(r#""user_properties.free_gb""#), "In GB.");
         key("device_time_zone", VALUE, Nothing(r#""user_properties.time_zone_name""#),
             "Such as `USA/New York`.");
-        key("vendor_id", VALUE, Means(r#""idfv""#), "Apple's identifier for vendors.");
+        key("vendor_id", VALUE, Nothing(r#""idfv""#), "Apple's identifier for vendors.");
         key("campaign_ids", VALUE, Nothing(r#""user_properties.campaign_ids""#), "Of the install.");
         key("install_referrer", VALUE, Nothing(r#""user_properties.install_referrer""#),
             "Google Play's install referrer.");
@@ -275,6 +286,7 @@ pub(in crate::config) static APP: Section = Section {
 pub(in crate::config) static DELIVERY: Section = Section {
     name: "sync.<name>.delivery",
     doc: "How requests are made.",
+    by_presence: false,
     keys: keys! {
         key("max_batch_events", COUNT, Means("1000"),
             "Most events in one request; Meta takes up to 1000.");
@@ -291,6 +303,7 @@ pub(in crate::config) static DELIVERY: Section = Section {
 pub(in crate::config) static TEST: Section = Section {
     name: "sync.<name>.test",
     doc: "A rule test, run by `pixel-relay check`: an event, and what must become of it.",
+    by_presence: true,
     keys: keys! {
         key("name", TEXT, Nothing(r#""an order becomes a Purchase""#), "What the test shows.");
         key("event", "an event, as a table or as JSON text",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::Json;
+use crate::event::{Json, Members};
 use crate::map::json;
 use crate::map::personal;
 use crate::path::ValueExpr;
@@ -35,19 +35,16 @@ pub(super) fn write_content(
 ) {
     let start = out.len();
     json::separate(out);
-    match content(out, &Element::new(element, shape), guard) {
-        Some(quantity) => {
-            items.quantity = match items.written {
-                0 => Some(quantity),
-                _ => items.quantity.and_then(|sum| sum.checked_add(quantity)),
-            };
-            items.written += 1;
-        }
-        None => {
-            out.truncate(start);
-            items.refused += 1;
-        }
-    }
+    let Some(quantity) = content(out, &Element::new(element, shape), guard) else {
+        out.truncate(start);
+        items.refused += 1;
+        return;
+    };
+    items.quantity = match items.written {
+        0 => Some(quantity),
+        _ => items.quantity.and_then(|sum| sum.checked_add(quantity)),
+    };
+    items.written += 1;
 }
 
 /// Writes an object of the operator's own shape; one without a single member is left out.
@@ -78,19 +75,19 @@ pub(super) fn write_object(
 
 /// The members of an element, by Meta's names.
 struct Element<'e, 's> {
-    element: Json<'e>,
-    members: crate::event::Members<'e>,
+    value: Json<'e>,
+    members: Members<'e>,
     shape: Shape<'s>,
 }
 
 impl<'e, 's> Element<'e, 's> {
-    fn new(element: Json<'e>, shape: Shape<'s>) -> Self {
+    fn new(value: Json<'e>, shape: Shape<'s>) -> Self {
         let members = match shape {
             Some(_) => Vec::new(),
-            None => element.members().unwrap_or_default(),
+            None => value.members().unwrap_or_default(),
         };
         Self {
-            element,
+            value,
             members,
             shape,
         }
@@ -100,7 +97,7 @@ impl<'e, 's> Element<'e, 's> {
         match self.shape {
             Some(shape) => shape
                 .get(name)?
-                .first_in(self.element)
+                .first_in(self.value)
                 .map(|found| found.value),
             None => self
                 .members
@@ -145,7 +142,9 @@ fn content(out: &mut Vec<u8>, element: &Element<'_, '_>, guard: Guard) -> Option
             "item_price" => typed::number(out, value, true),
             "delivery_category" => typed::word(out, value, DELIVERY_CATEGORIES),
             "title" | "description" | "brand" | "category" => typed::text(out, name, value, guard),
-            _ => typed::scalar(out, name, value, guard),
+            _ => guard
+                .check("", name)
+                .and_then(|()| typed::scalar(out, name, value, guard)),
         };
         // A member that cannot be used costs itself, not the item.
         if written.is_err() {

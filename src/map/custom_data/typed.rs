@@ -19,7 +19,7 @@ pub(super) enum Guard {
 
 impl Guard {
     /// Refuses personal data where it is looked for.
-    fn check(self, name: &str, text: &str) -> Result<(), DropReason> {
+    pub(super) fn check(self, name: &str, text: &str) -> Result<(), DropReason> {
         if self == Self::Personal && personal::is_personal(name, text) {
             return Err(DropReason::PersonalData);
         }

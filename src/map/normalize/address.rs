@@ -1,7 +1,7 @@
 //! IP addresses: the first one that is reachable from the internet.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::map::dropped::DropReason;
 
@@ -10,15 +10,16 @@ pub(super) fn normalize(text: &str) -> Result<Cow<'_, str>, DropReason> {
     let mut found = DropReason::NotAnAddress;
     for entry in text.split(',') {
         let entry = entry.trim().trim_matches('"');
-        let Some(address) = parse(entry) else {
+        let Some((written, address)) = parse(entry) else {
             continue;
         };
-        if is_public(address) {
-            let canonical = address.to_string();
-            return Ok(if canonical == text {
-                Cow::Borrowed(text)
+        // An IPv4 address may come wrapped in IPv6: `::ffff:203.0.113.7`.
+        let canonical = address.to_canonical();
+        if is_public(canonical) {
+            return Ok(if canonical == address {
+                Cow::Borrowed(written)
             } else {
-                Cow::Owned(canonical)
+                Cow::Owned(canonical.to_string())
             });
         }
         found = DropReason::PrivateAddress;
@@ -26,18 +27,23 @@ pub(super) fn normalize(text: &str) -> Result<Cow<'_, str>, DropReason> {
     Err(found)
 }
 
-fn parse(entry: &str) -> Option<IpAddr> {
-    let address = match entry.parse::<IpAddr>() {
-        Ok(address) => address,
-        Err(_) => match entry.parse::<SocketAddr>() {
-            Ok(with_port) => with_port.ip(),
-            Err(_) => {
-                let inner = entry.strip_prefix('[')?.strip_suffix(']')?;
-                IpAddr::V6(inner.parse().ok()?)
-            }
-        },
+/// Finds the address in an entry, which may be bracketed and have a port.
+fn parse(entry: &str) -> Option<(&str, IpAddr)> {
+    if let Ok(address) = entry.parse() {
+        return Some((entry, address));
+    }
+    let (host, port) = match entry.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once(']')?,
+        None => entry.split_at_checked(entry.find(':')?)?,
     };
-    Some(address.to_canonical())
+    let port_is_well = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| port.parse::<u16>().is_ok());
+    match host.parse() {
+        Ok(address) if port_is_well => Some((host, address)),
+        _ => None,
+    }
 }
 
 /// Documentation addresses count as public: samples and tests are written with them.

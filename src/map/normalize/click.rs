@@ -5,14 +5,15 @@
 //! changes case.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use crate::clock::UnixMillis;
 use crate::map::dropped::DropReason;
 
 /// Makes an `fbc`: of one as it is, of the `fbclid` in a page URL or query, or of a bare `fbclid`.
 /// The latter two are dated with the moment when the click was first `seen`.
-pub fn click_id(text: &str, seen: UnixMillis) -> Result<Cow<'_, str>, DropReason> {
-    if is_cookie(text, is_click) {
+pub(super) fn click_id(text: &str, seen: UnixMillis) -> Result<Cow<'_, str>, DropReason> {
+    if is_cookie(text) {
         return Ok(Cow::Borrowed(text));
     }
     let click = if let Some(value) = in_query(text) {
@@ -32,16 +33,15 @@ pub fn click_id(text: &str, seen: UnixMillis) -> Result<Cow<'_, str>, DropReason
 
 /// Takes an `fbp` as it is. One is never made up: it stands for a browser.
 pub(super) fn browser_id(text: &str) -> Result<Cow<'_, str>, DropReason> {
-    let is_random = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if is_cookie(text, is_random) {
+    if is_cookie(text) {
         Ok(Cow::Borrowed(text))
     } else {
         Err(DropReason::MalformedBrowserId)
     }
 }
 
-fn is_cookie(text: &str, is_id: impl Fn(&str) -> bool) -> bool {
-    let is_number = |part: &str, lengths: std::ops::RangeInclusive<usize>| {
+fn is_cookie(text: &str) -> bool {
+    let is_number = |part: &str, lengths: RangeInclusive<usize>| {
         lengths.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
     };
     let mut parts = text.split('.');
@@ -50,7 +50,7 @@ fn is_cookie(text: &str, is_id: impl Fn(&str) -> bool) -> bool {
         && parts
             .next()
             .is_some_and(|millis| is_number(millis, 10..=13))
-        && parts.next().is_some_and(is_id)
+        && parts.next().is_some_and(is_click)
         && parts.next().is_none_or(is_click)
         && parts.next().is_none()
 }

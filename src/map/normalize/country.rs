@@ -8,7 +8,7 @@ use crate::map::normalize::text::table_key;
 pub fn code(text: &str) -> Option<&'static str> {
     let key = table_key(text);
     of_key(&key).or_else(|| {
-        // As in `United States (US)`, and the article of `The Netherlands`.
+        // As in `United States (US)`.
         let (name, _) = text.split_once('(')?;
         of_key(&table_key(name))
     })

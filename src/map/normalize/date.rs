@@ -1,7 +1,5 @@
 //! Dates of birth: `YYYYMMDD`, of a day that exists, from 1900 to today.
 
-use std::borrow::Cow;
-
 use time::{Date, Month, OffsetDateTime};
 
 use crate::clock::UnixMillis;
@@ -16,20 +14,20 @@ pub(super) fn normalize(
     text: &str,
     order: DateOrder,
     now: UnixMillis,
-) -> Result<Cow<'_, str>, DropReason> {
+) -> Result<String, DropReason> {
     let date = read(text, order).ok_or(DropReason::NotADate)?;
     let today =
-        OffsetDateTime::from_unix_timestamp(now.seconds()).map_or(Date::MAX, |now| now.date());
+        OffsetDateTime::from_unix_timestamp(now.seconds()).map_or(Date::MAX, OffsetDateTime::date);
     if date.year() < 1900 || date > today {
         return Err(DropReason::DateOutOfRange);
     }
-    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
-    let normalized = format!("{year:04}{month:02}{day:02}");
-    Ok(if normalized == text {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(normalized)
-    })
+    Ok(eight_digits(date))
+}
+
+fn eight_digits(date: Date) -> String {
+    let (month, day) = (u8::from(date.month()), date.day());
+    let number = date.year() * 10_000 + i32::from(month) * 100 + i32::from(day);
+    number.to_string()
 }
 
 fn read(text: &str, order: DateOrder) -> Option<Date> {
@@ -92,6 +90,9 @@ fn month_word(text: &str) -> Option<u32> {
         "november",
         "december",
     ];
+    if !text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+        return None;
+    }
     text.split(|character: char| !character.is_ascii_alphabetic())
         .filter(|word| word.len() >= 3)
         .find_map(|word| {

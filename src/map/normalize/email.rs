@@ -11,9 +11,10 @@ use crate::map::normalize::text::{is_letter, lower_kept};
 /// Normalises an address that is already trimmed.
 pub(super) fn normalize(text: &str) -> Result<Cow<'_, str>, DropReason> {
     let address = lower_kept(text, |_| true);
-    let (local, domain) = address.split_once('@').ok_or(DropReason::NotAnEmail)?;
-    let labels = domain.split('.');
-    if local.split('.').all(is_atom) && domain.contains('.') && labels.into_iter().all(is_label) {
+    let is_address = address.split_once('@').is_some_and(|(local, domain)| {
+        local.split('.').all(is_atom) && domain.contains('.') && domain.split('.').all(is_label)
+    });
+    if is_address {
         Ok(address)
     } else {
         Err(DropReason::NotAnEmail)
@@ -21,10 +22,11 @@ pub(super) fn normalize(text: &str) -> Result<Cow<'_, str>, DropReason> {
 }
 
 fn is_atom(atom: &str) -> bool {
+    const SIGNS: &str = "!#$%&'*+/=?^_`{|}~-";
     !atom.is_empty()
-        && atom.chars().all(|character| {
-            is_letter_or_digit(character) || "!#$%&'*+/=?^_`{|}~-".contains(character)
-        })
+        && atom
+            .chars()
+            .all(|part| is_letter_or_digit(part) || SIGNS.contains(part))
 }
 
 fn is_label(label: &str) -> bool {
@@ -33,9 +35,12 @@ fn is_label(label: &str) -> bool {
         && !label.ends_with('-')
         && label
             .chars()
-            .all(|character| is_letter_or_digit(character) || character == '-')
+            .all(|part| is_letter_or_digit(part) || part == '-')
 }
 
 fn is_letter_or_digit(character: char) -> bool {
+    if character.is_ascii() {
+        return character.is_ascii_alphanumeric();
+    }
     character.is_alphanumeric() || is_letter(character)
 }

@@ -11,12 +11,19 @@ const FEWEST: usize = 7;
 /// Most digits of a phone number (E.164).
 const MOST: usize = 15;
 
+/// Most bytes of an extension with its word.
+const LONGEST_EXTENSION: usize = 32;
+
 /// Normalises a number. One that is not international gets the default calling code, if there is
 /// one; without it the number is taken as it is, for nothing tells its country.
 pub(super) fn normalize<'a>(
     text: &'a str,
     calling_code: Option<&str>,
 ) -> Result<Cow<'a, str>, DropReason> {
+    let plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    if plain && calling_code.is_none() && text.len() >= FEWEST {
+        return Ok(Cow::Borrowed(text));
+    }
     let number = without_extension(text);
     let written = Written::read(number);
     let mut digits = match calling_code {
@@ -94,11 +101,17 @@ fn with_calling_code(digits: &str, code: &str) -> String {
     if national.is_empty() {
         return String::new();
     }
-    format!("{code}{national}")
+    [code, national].concat()
 }
 
 /// Cuts off an extension: a word or sign for it after a whole number, and digits to the end.
 fn without_extension(text: &str) -> &str {
+    if text
+        .bytes()
+        .all(|byte| byte.is_ascii() && byte != b'#' && !byte.is_ascii_alphabetic())
+    {
+        return text;
+    }
     let mut digits = 0;
     let mut previous_is_letter = false;
     for (at, character) in text.char_indices() {
@@ -119,17 +132,19 @@ fn without_extension(text: &str) -> &str {
 }
 
 fn is_extension(text: &str) -> bool {
+    if text.len() > LONGEST_EXTENSION {
+        return false;
+    }
     let word_end = text
         .find(|character: char| !character.is_alphabetic())
         .unwrap_or(text.len());
     let (word, rest) = text.split_at(word_end);
-    let known = ["ext", "extn", "extension", "x"];
-    let is_word = known.iter().any(|known| known.eq_ignore_ascii_case(word))
-        || matches!(word, "内線" | "доб");
-    let rest = match rest.strip_prefix('#') {
-        Some(rest) if word.is_empty() => rest,
-        _ if is_word => rest,
-        _ => return false,
-    };
-    rest.chars().any(|character| digit(character).is_some()) && !rest.contains(char::is_alphabetic)
+    let is_sign = text.starts_with('#')
+        || matches!(word, "内線" | "доб")
+        || ["ext", "extn", "extension", "x"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(word));
+    is_sign
+        && !rest.contains(char::is_alphabetic)
+        && rest.chars().any(|character| digit(character).is_some())
 }

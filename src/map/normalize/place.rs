@@ -4,90 +4,95 @@ use std::borrow::Cow;
 
 use crate::map::dropped::DropReason;
 use crate::map::normalize::Normalized;
-use crate::map::normalize::text::{composed, is_blank, is_letter, lower_kept};
+use crate::map::normalize::text::{composed, digit, is_blank, is_letter, lower_kept, trimmed};
 
 /// Normalises a city.
 ///
 /// The first form keeps the letters of every script, as Meta's page allows and Meta's SDKs do. The
-/// second is that of Meta's parameter builder: ASCII letters and digits, beginning with a letter.
-pub(super) fn city(text: &str) -> Normalized<'_> {
+/// second is that of Meta's parameter builder: ASCII letters and digits.
+pub(super) fn city(text: &str) -> Result<Normalized<'_>, DropReason> {
+    if begins_with_glued_number(text) {
+        return Err(DropReason::NotACity);
+    }
     let first = lower_kept(text, is_letter);
-    let composed = composed(text);
-    let ascii = || composed.chars().filter(char::is_ascii_alphanumeric);
-    if !ascii()
-        .next()
-        .is_some_and(|character| character.is_ascii_alphabetic())
-    {
-        return Normalized::to_hash(first);
+    if text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_digit()) {
+        return Ok(Normalized::to_hash(first));
     }
-    let second = || ascii().map(|character| character.to_ascii_lowercase());
-    if second().eq(first.chars()) {
-        return Normalized::to_hash(first);
+    let second: String = composed(text)
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|character| character.to_ascii_lowercase())
+        .collect();
+    // The parameter builder takes no city that begins with a digit.
+    if second.starts_with(|first: char| first.is_ascii_lowercase()) {
+        Ok(Normalized::both(first, Cow::Owned(second)))
+    } else {
+        Ok(Normalized::to_hash(first))
     }
-    let second = second().collect();
-    Normalized::both(first, Cow::Owned(second))
+}
+
+/// As in `42ndStreet`: without its digits a text like that would become a word that means nothing. A
+/// postal code with a space behind it does no harm.
+fn begins_with_glued_number(text: &str) -> bool {
+    let rest = text.trim_start_matches(|character| digit(character).is_some());
+    rest.len() < text.len() && rest.starts_with(is_letter)
 }
 
 /// Normalises a postal code.
 ///
-/// Spaces and dashes go. What stands behind a dash is part of the code in most countries, but not in
-/// the USA; Meta's libraries always cut it off. Where the country is not known and the code is not
-/// plainly American, both forms are sent.
+/// Meta's page wants neither spaces nor dashes. What stands behind a dash is part of the code in most
+/// countries, but not in the USA. Meta's libraries cut it off everywhere, and the parameter builder
+/// keeps spaces: its form is sent second unless it would lose half of a code whose country is known.
 pub(super) fn zip_code<'a>(
     text: &'a str,
     country: Option<&str>,
 ) -> Result<Normalized<'a>, DropReason> {
-    let spaceless = lower_kept(text, |character| !is_blank(character));
-    let (area, rest) = match spaceless.split_once('-') {
-        Some((area, rest)) => (area.len(), Some(rest)),
-        None => (spaceless.len(), None),
+    let lower = lower_kept(text, |_| true);
+    if lower.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        let code = match country {
+            Some("us") if is_number_of(9, &lower) => Cow::Owned(american(&lower).to_owned()),
+            _ => lower,
+        };
+        return long_enough(Normalized::to_hash(code));
+    }
+    let has_dash = lower.contains('-');
+    let (area, rest) = lower.split_once('-').unwrap_or((&lower, ""));
+    let (area, rest) = (trimmed(area), trimmed(rest));
+    let zip_plus_four = is_number_of(5, area) && is_number_of(4, rest);
+    let halves = !area.is_empty() && !rest.is_empty() && !rest.contains('-');
+    let keeps_rest = match country {
+        Some("us") => false,
+        Some(_) => true,
+        None => halves && !zip_plus_four,
     };
-    let normalized = match (country, rest) {
-        (Some("us"), _) if area == 9 && is_number(head(&spaceless, area)) => {
-            Normalized::to_hash(shortened(spaceless, 5))
-        }
-        (_, None) => Normalized::to_hash(spaceless),
-        (Some("us"), Some(_)) => Normalized::to_hash(shortened(spaceless, area)),
-        (Some(_), Some(_)) => Normalized::to_hash(dashless(&spaceless)),
-        (None, Some(rest)) => {
-            let one_dash = area > 0 && !rest.is_empty() && !rest.contains('-');
-            let american = area == 5
-                && rest.len() == 4
-                && is_number(rest)
-                && is_number(head(&spaceless, area));
-            if one_dash && !american {
-                Normalized::both(dashless(&spaceless), shortened(spaceless, area))
-            } else {
-                Normalized::to_hash(shortened(spaceless, area))
-            }
-        }
+    let without_signs = |part: &str| part.replace(|sign| is_blank(sign) || sign == '-', "");
+    let page = without_signs(if keeps_rest { &lower } else { area });
+    let normalized = match country {
+        Some("us") => Normalized::to_hash(Cow::Owned(american(&page).to_owned())),
+        Some(_) if has_dash => Normalized::to_hash(Cow::Owned(page)),
+        _ => Normalized::both(Cow::Owned(page), Cow::Owned(area.to_owned())),
     };
-    match &normalized {
+    long_enough(normalized)
+}
+
+/// The five digits of an American code, without the four that may follow them.
+fn american(code: &str) -> &str {
+    match code.get(..5) {
+        Some(first) if is_number_of(9, code) => first,
+        _ => code,
+    }
+}
+
+fn is_number_of(digits: usize, text: &str) -> bool {
+    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// No country has a postal code of one character, and the parameter builder takes none.
+fn long_enough(code: Normalized<'_>) -> Result<Normalized<'_>, DropReason> {
+    match &code {
         Normalized::ToHash { first, .. } if first.chars().nth(1).is_none() => {
             Err(DropReason::TooShort)
         }
-        _ => Ok(normalized),
+        _ => Ok(code),
     }
-}
-
-fn shortened(text: Cow<'_, str>, bytes: usize) -> Cow<'_, str> {
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(head(text, bytes)),
-        Cow::Owned(mut text) => {
-            text.truncate(bytes);
-            Cow::Owned(text)
-        }
-    }
-}
-
-fn head(text: &str, bytes: usize) -> &str {
-    text.get(..bytes).unwrap_or(text)
-}
-
-fn dashless<'a>(text: &str) -> Cow<'a, str> {
-    Cow::Owned(text.replace('-', ""))
-}
-
-fn is_number(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
 }

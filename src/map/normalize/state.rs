@@ -9,15 +9,17 @@ use crate::map::normalize::text::{is_letter, lower_kept, table_key};
 /// Normalises a state. The tables of the USA and Canada count where the event's country is one of
 /// them or is not known. A state of another country keeps its whole name.
 pub(super) fn normalize<'a>(text: &'a str, country: Option<&str>) -> Cow<'a, str> {
-    let tables: &[Table] = match country {
-        None => &[UNITED_STATES, CANADA],
-        Some("us") => &[UNITED_STATES],
-        Some("ca") => &[CANADA],
+    let tables: &[(&str, Table)] = match country {
+        None => &[("us", UNITED_STATES), ("ca", CANADA)],
+        Some("us") => &[("us", UNITED_STATES)],
+        Some("ca") => &[("ca", CANADA)],
         Some(country) => return lower_kept(without_country(text, country), is_letter),
     };
     let key = table_key(text);
     if key.len() > 2
-        && let Some(code) = tables.iter().find_map(|table| code(table, &key))
+        && let Some(code) = tables
+            .iter()
+            .find_map(|(country, table)| code(country, table, &key))
     {
         return Cow::Borrowed(code);
     }
@@ -26,12 +28,11 @@ pub(super) fn normalize<'a>(text: &'a str, country: Option<&str>) -> Cow<'a, str
 
 type Table = &'static [(&'static str, &'static str)];
 
-fn code(table: Table, key: &str) -> Option<&'static str> {
-    let prefix = if table == UNITED_STATES { "us" } else { "ca" };
+fn code(country: &str, table: Table, key: &str) -> Option<&'static str> {
     look_up(table, key)
         // `US-CA`, `CA-ON`: the codes of ISO 3166-2.
         .or_else(|| {
-            let code = key.strip_prefix(prefix)?;
+            let code = key.strip_prefix(country)?;
             table.iter().find(|row| row.1 == code).map(|row| row.1)
         })
         // `State of Georgia`, `Washington State`.

@@ -64,12 +64,15 @@ pub(super) fn lower_kept(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str
     if text.as_bytes().iter().all(stays) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(
-        text.chars()
-            .filter(|character| keep(*character))
-            .map(|character| character.to_ascii_lowercase())
-            .collect(),
-    )
+    let mut kept = String::with_capacity(text.len());
+    for character in text
+        .bytes()
+        .map(char::from)
+        .filter(|character| keep(*character))
+    {
+        kept.push(character.to_ascii_lowercase());
+    }
+    Cow::Owned(kept)
 }
 
 /// The letters of a text as a key for the tables: `a` to `z` alone, accents taken off.
@@ -88,16 +91,17 @@ pub(super) fn table_key(text: &str) -> Cow<'_, str> {
 /// The value of a decimal digit of any script.
 pub(super) fn digit(character: char) -> Option<u8> {
     if character.is_ascii() {
-        return character.is_ascii_digit().then_some(character as u8 - b'0');
+        return u8::try_from(character.to_digit(10)?).ok();
     }
     let code = u32::from(character);
-    let zero = ZEROS[..ZEROS.partition_point(|zero| *zero <= code)].last()?;
+    let after = ZEROS.partition_point(|zero| *zero <= code);
+    let zero = ZEROS.get(after.checked_sub(1)?)?;
     u8::try_from(code - zero).ok().filter(|value| *value < 10)
 }
 
 /// The digit zero of every script; its nine others follow it.
 #[rustfmt::skip] // a table reads better in rows
-const ZEROS: [u32; 65] = [
+const ZEROS: &[u32] = &[
     0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6,
     0xe50, 0xed0, 0xf20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50,
     0x1bb0, 0x1c40, 0x1c50, 0xa620, 0xa8d0, 0xa900, 0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0xff10,

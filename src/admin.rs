@@ -1,0 +1,214 @@
+//! The operators' listener: `/health` in detail and `/metrics`. Read-only.
+//!
+//! `/health` answers 503 only where no event can be stored. A lane in trouble shows as a warning: a
+//! restart mends no token.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::admin::health::{Status, SyncView, View, report, silence_warning};
+use crate::admin::stored::Stored;
+use crate::clock::Clock;
+use crate::config::{Config, SyncName};
+use crate::deliver::lane::status::{LaneStatus, Lanes};
+use crate::ingest::arrivals::Arrivals;
+use crate::ingest::auth::Gate;
+use crate::ingest::reply::{Refusal, json_response};
+use crate::queue::Queue;
+use crate::telemetry::metrics::Metrics;
+
+pub mod health;
+pub mod stored;
+
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+const PROMETHEUS_TEXT: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Everything that the pages show.
+#[derive(Debug)]
+pub struct AdminState {
+    gate: Gate,
+    /// Whether each sync takes events.
+    syncs: Vec<(SyncName, bool)>,
+    silence_after: Option<Duration>,
+    queue: Queue,
+    lanes: Lanes,
+    metrics: Arc<Metrics>,
+    arrivals: Arc<Arrivals>,
+    clock: Arc<dyn Clock>,
+}
+
+impl AdminState {
+    /// Gathers what the pages show.
+    pub fn new(
+        config: &Config,
+        queue: Queue,
+        lanes: Lanes,
+        metrics: Arc<Metrics>,
+        arrivals: Arc<Arrivals>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            gate: Gate::for_admin(&config.admin),
+            syncs: config
+                .syncs
+                .iter()
+                .map(|(name, sync)| (name.clone(), sync.enabled))
+                .collect(),
+            silence_after: config.ingest.silence_after,
+            queue,
+            lanes,
+            metrics,
+            arrivals,
+            clock,
+        }
+    }
+
+    fn view(&self) -> View {
+        let now = self.clock.now();
+        let mut lanes: BTreeMap<SyncName, LaneStatus> = self.lanes.statuses().into_iter().collect();
+        View {
+            now,
+            syncs: self
+                .syncs
+                .iter()
+                .map(|(name, enabled)| {
+                    let sync = SyncView {
+                        enabled: *enabled,
+                        lane: lanes.remove(name),
+                        ready_bytes: self.queue.backlog(name).bytes,
+                        last_event: self.arrivals.last(name),
+                        silence: self.arrivals.silence(name, now),
+                    };
+                    (name.clone(), sync)
+                })
+                .collect(),
+            silence_after: self.silence_after,
+            health: self.queue.health(),
+            totals: self.queue.totals(),
+            stats: self.queue.stats(),
+        }
+    }
+
+    fn stored(&self) -> Stored {
+        let now = self.clock.now();
+        let totals = self.queue.totals();
+        let stats = self.queue.stats();
+        let oldest_age_seconds = totals
+            .keys()
+            .map(|name| {
+                let oldest = stats.oldest.get(name);
+                let age = oldest.map_or(Duration::ZERO, |oldest| now.since(*oldest));
+                (name.clone(), age.as_secs_f64())
+            })
+            .collect();
+        let silences: Vec<(&SyncName, Duration)> = self
+            .syncs
+            .iter()
+            .filter_map(|(name, _)| Some((name, self.arrivals.silence(name, now)?)))
+            .collect();
+        Stored {
+            totals,
+            stats,
+            oldest_age_seconds,
+            silent_seconds: silences
+                .iter()
+                .map(|(name, silence)| ((*name).clone(), silence.as_secs_f64()))
+                .collect(),
+            silence_warning: silences
+                .iter()
+                .map(|(name, silence)| {
+                    let warning = silence_warning(Some(*silence), self.silence_after);
+                    ((*name).clone(), f64::from(u8::from(warning)))
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Gives the routes of the operators' listener.
+pub fn router(state: Arc<AdminState>) -> Router {
+    Router::new()
+        .route("/health", get(health_page))
+        .route("/metrics", get(metrics_page))
+        .fallback(async || Refusal::NotFound)
+        .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
+        .layer(from_fn_with_state(Arc::clone(&state), guard))
+        .with_state(state)
+}
+
+async fn guard(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
+    if state.gate.admits(request.headers()) {
+        next.run(request).await
+    } else {
+        Refusal::Unauthorized.into_response()
+    }
+}
+
+async fn health_page(State(state): State<Arc<AdminState>>) -> Response {
+    let report = report(&state.view());
+    let code = match report.status {
+        Status::Ok | Status::Warning => StatusCode::OK,
+        Status::Failing => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let body = serde_json::to_string_pretty(&report).expect("the report has plain keys");
+    json_response(code, body + "\n")
+}
+
+async fn metrics_page(State(state): State<Arc<AdminState>>, request: Request) -> Response {
+    let page = state.metrics.render(state.stored());
+    let wants_open_metrics = request.headers().get_all(ACCEPT).iter().any(|value| {
+        value
+            .as_bytes()
+            .starts_with(b"application/openmetrics-text")
+    });
+    if wants_open_metrics {
+        ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response()
+    } else {
+        ([(CONTENT_TYPE, PROMETHEUS_TEXT)], prometheus_text(&page)).into_response()
+    }
+}
+
+/// Writes an `OpenMetrics` page as Prometheus' older text format has it: there the name of a
+/// counter's family ends in `_total`, as those of its values do.
+fn prometheus_text(page: &str) -> String {
+    let mut text = String::with_capacity(page.len() + 1024);
+    let mut help = None;
+    for line in page.lines() {
+        if line.starts_with("# HELP ") {
+            help = Some(line);
+            continue;
+        }
+        let suffix = if line.ends_with(" counter") {
+            "_total"
+        } else {
+            ""
+        };
+        if let Some((name, rest)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|line| line.split_once(' '))
+        {
+            if let Some(help) = help.take().and_then(|line| line.splitn(4, ' ').nth(3)) {
+                text.extend(["# HELP ", name, suffix, " ", help, "\n"]);
+            }
+            text.extend(["# TYPE ", name, suffix, " ", rest, "\n"]);
+        } else if line != "# EOF" {
+            text.extend([line, "\n"]);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,362 @@
+//! `/health` in detail: what stands in the way, of which sync, since when.
+//!
+//! Pure: [`report`] is handed what is known at one moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::UnixMillis;
+use crate::config::SyncName;
+use crate::deliver::lane::status::LaneStatus;
+use crate::queue::disk::{Stats, StoreHealth, Trouble};
+use crate::queue::totals::{SyncTotals, Totals};
+use crate::telemetry::metrics::LaneState;
+
+/// What is known at one moment.
+#[derive(Debug)]
+pub struct View {
+    /// The moment.
+    pub now: UnixMillis,
+    /// The syncs of the configuration.
+    pub syncs: BTreeMap<SyncName, SyncView>,
+    /// `ingest.silence_after`.
+    pub silence_after: Option<Duration>,
+    /// Whether the store can store.
+    pub health: StoreHealth,
+    /// What it has counted; syncs that were removed from the configuration among them.
+    pub totals: Totals,
+    /// Its sizes and ages.
+    pub stats: Stats,
+}
+
+/// What is known of a sync besides what the store has counted.
+#[derive(Clone, Debug)]
+pub struct SyncView {
+    /// Whether it takes events.
+    pub enabled: bool,
+    /// How its lane stands, once it has begun.
+    pub lane: Option<LaneStatus>,
+    /// Bytes that are ready to be sent.
+    pub ready_bytes: u64,
+    /// When an event last came in.
+    pub last_event: Option<UnixMillis>,
+    /// How long none has; `None` where it takes no events.
+    pub silence: Option<Duration>,
+}
+
+/// How the whole, or one sync, stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Nothing to do.
+    Ok,
+    /// Someone should look; events are taken and kept.
+    Warning,
+    /// Events cannot be stored.
+    Failing,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The worst of all below.
+    pub status: Status,
+    /// A sentence for each thing that is not well.
+    pub problems: Vec<String>,
+    store: StoreReport,
+    syncs: BTreeMap<String, SyncReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct StoreReport {
+    status: Status,
+    used_bytes: u64,
+    headroom_seconds: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct SyncReport {
+    status: Status,
+    enabled: bool,
+    lane: Option<LaneReport>,
+    queued_events: u64,
+    ready_bytes: u64,
+    oldest_age_seconds: Option<u64>,
+    last_event_seconds_ago: Option<u64>,
+    silence_warning: bool,
+    dead_letters: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct LaneReport {
+    state: &'static str,
+    for_seconds: u64,
+    reason: Option<String>,
+    next_try_in_seconds: Option<u64>,
+    requests_in_flight: usize,
+}
+
+/// Sums up what is known.
+pub fn report(view: &View) -> Report {
+    let mut problems = Vec::new();
+    let store = report_store(view, &mut problems);
+    let names: BTreeSet<&SyncName> = view.syncs.keys().chain(view.totals.keys()).collect();
+    let syncs: BTreeMap<String, SyncReport> = names
+        .into_iter()
+        .filter_map(|name| {
+            let sync = report_sync(view, name, &mut problems)?;
+            Some((name.to_string(), sync))
+        })
+        .collect();
+    let worst = syncs.values().map(|sync| sync.status).max();
+    Report {
+        status: store.status.max(worst.unwrap_or(Status::Ok)),
+        problems,
+        store,
+        syncs,
+    }
+}
+
+/// Whether nothing has come in for longer than the operator expects.
+pub fn silence_warning(silence: Option<Duration>, silence_after: Option<Duration>) -> bool {
+    matches!((silence, silence_after), (Some(silence), Some(limit)) if silence >= limit)
+}
+
+fn report_store(view: &View, problems: &mut Vec<String>) -> StoreReport {
+    let trouble = match &view.health.trouble {
+        None => None,
+        Some(Trouble::DiskLow) => {
+            Some("less disk is free than queue.min_free_disk: no event is taken".to_owned())
+        }
+        Some(Trouble::Failing(reason)) => Some(format!("the store cannot write: {reason}")),
+        Some(Trouble::Closed) => Some("the store is closed".to_owned()),
+    };
+    let mut taking = view
+        .syncs
+        .iter()
+        .filter(|(_, sync)| sync.enabled)
+        .peekable();
+    let all_full =
+        taking.peek().is_some() && taking.all(|(name, _)| view.health.full.contains(name));
+    let status = if trouble.is_some() || all_full {
+        Status::Failing
+    } else {
+        Status::Ok
+    };
+    problems.extend(trouble);
+    StoreReport {
+        status,
+        used_bytes: view.stats.used_bytes,
+        headroom_seconds: view.stats.headroom.map(|headroom| headroom.as_secs()),
+    }
+}
+
+/// Reports on one sync; `None` for one that was removed and holds nothing.
+fn report_sync(view: &View, name: &SyncName, problems: &mut Vec<String>) -> Option<SyncReport> {
+    let none = SyncTotals::default();
+    let totals = view.totals.get(name).unwrap_or(&none);
+    let sync = view.syncs.get(name);
+    let known = problems.len();
+    let silent = sync.is_some_and(|sync| silence_warning(sync.silence, view.silence_after));
+    match sync {
+        Some(sync) => {
+            let lane = sync.lane.as_ref();
+            problems.extend(lane.and_then(|lane| lane_problem(name, lane, view.now)));
+            if let (true, Some(silence)) = (silent, sync.silence) {
+                problems.push(format!(
+                    "sync {name}: no event has come in for {}; Amplitude pauses streams when their \
+                     quota is used up",
+                    in_words(silence)
+                ));
+            }
+        }
+        None if totals.queued == 0 => return None,
+        None => problems.push(format!(
+            "sync {name} is not in the configuration and still holds {} events; put it back, or \
+             drop them with `pixel-relay queue drop --sync {name}`",
+            totals.queued
+        )),
+    }
+    if view.health.full.contains(name) {
+        problems.push(format!(
+            "sync {name}: its part of queue.max_bytes is used up; its events are refused"
+        ));
+    }
+    let status = if problems.len() > known {
+        Status::Warning
+    } else {
+        Status::Ok
+    };
+    let ago = |moment: UnixMillis| view.now.since(moment).as_secs();
+    Some(SyncReport {
+        status,
+        enabled: sync.is_some_and(|sync| sync.enabled),
+        lane: sync
+            .and_then(|sync| sync.lane.as_ref())
+            .map(|lane| LaneReport {
+                state: lane.state.as_str(),
+                for_seconds: ago(lane.since),
+                reason: lane.reason.clone(),
+                next_try_in_seconds: lane.next_try.map(|at| at.since(view.now).as_secs()),
+                requests_in_flight: lane.in_flight,
+            }),
+        queued_events: totals.queued,
+        ready_bytes: sync.map_or(0, |sync| sync.ready_bytes),
+        oldest_age_seconds: view.stats.oldest.get(name).copied().map(ago),
+        last_event_seconds_ago: sync.and_then(|sync| sync.last_event).map(ago),
+        silence_warning: silent,
+        dead_letters: totals.dead,
+    })
+}
+
+fn lane_problem(name: &SyncName, lane: &LaneStatus, now: UnixMillis) -> Option<String> {
+    let what = match lane.state {
+        LaneState::running | LaneState::draining => return None,
+        LaneState::backing_off => "is backing off",
+        LaneState::throttled => "waits for Meta's rate limit",
+        LaneState::blocked => "is blocked by Meta",
+        LaneState::paused => "is paused and keeps its events",
+    };
+    let since = in_words(now.since(lane.since));
+    let reason = lane.reason.as_deref().unwrap_or("no reason was given");
+    Some(format!(
+        "sync {name}: delivery {what} since {since}: {reason}"
+    ))
+}
+
+/// A duration, without parts of a second.
+fn in_words(duration: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(duration.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis::from_seconds(10_000);
+
+    fn name(text: &str) -> SyncName {
+        SyncName::new(text).unwrap()
+    }
+
+    fn healthy() -> View {
+        let sync = SyncView {
+            enabled: true,
+            lane: Some(LaneStatus::idle(
+                LaneState::running,
+                UnixMillis::from_seconds(9_000),
+            )),
+            ready_bytes: 900,
+            last_event: Some(UnixMillis::from_seconds(9_990)),
+            silence: Some(Duration::from_secs(10)),
+        };
+        let totals = SyncTotals {
+            taken: 5,
+            queued: 2,
+            dead: 1,
+            ..SyncTotals::default()
+        };
+        View {
+            now: NOW,
+            syncs: [(name("app"), sync.clone()), (name("web"), sync)].into(),
+            silence_after: Some(Duration::from_secs(1800)),
+            health: StoreHealth::default(),
+            totals: [(name("web"), totals)].into(),
+            stats: Stats {
+                used_bytes: 4096,
+                headroom: Some(Duration::from_secs(7200)),
+                duplicate_window: Duration::from_secs(48 * 3600),
+                oldest: [(name("web"), UnixMillis::from_seconds(9_700))].into(),
+            },
+        }
+    }
+
+    fn lane_of_web(view: &mut View) -> &mut LaneStatus {
+        let sync = view.syncs.get_mut(&name("web")).unwrap();
+        sync.lane.as_mut().unwrap()
+    }
+
+    #[test]
+    fn says_how_everything_stands() {
+        let report = serde_json::to_string_pretty(&report(&healthy())).unwrap();
+        insta::assert_snapshot!(report);
+    }
+
+    #[test]
+    fn names_each_problem_and_how_bad_it_is() {
+        type Change = fn(&mut View);
+        let cases: &[(Change, Status, &[&str])] = &[
+            (|_| {}, Status::Ok, &[]),
+            (
+                |view| {
+                    let lane = lane_of_web(view);
+                    lane.state = LaneState::paused;
+                    lane.reason = Some("Meta refused the access token (190)".to_owned());
+                },
+                Status::Warning,
+                &[
+                    "sync web: delivery is paused and keeps its events since 16m 40s: Meta refused the access token (190)",
+                ],
+            ),
+            (
+                |view| lane_of_web(view).state = LaneState::draining,
+                Status::Ok,
+                &[],
+            ),
+            (
+                |view| {
+                    view.syncs.get_mut(&name("app")).unwrap().silence =
+                        Some(Duration::from_secs(1800));
+                },
+                Status::Warning,
+                &[
+                    "sync app: no event has come in for 30m; Amplitude pauses streams when their quota is used up",
+                ],
+            ),
+            (
+                |view| view.health.full = vec![name("web")],
+                Status::Warning,
+                &["sync web: its part of queue.max_bytes is used up; its events are refused"],
+            ),
+            (
+                |view| {
+                    view.syncs.remove(&name("web"));
+                    view.syncs.get_mut(&name("app")).unwrap().enabled = false;
+                },
+                Status::Warning,
+                &[
+                    "sync web is not in the configuration and still holds 2 events; put it back, or drop them with `pixel-relay queue drop --sync web`",
+                ],
+            ),
+            (
+                |view| {
+                    view.syncs.remove(&name("app"));
+                    view.health.full = vec![name("web")];
+                },
+                Status::Failing,
+                &["sync web: its part of queue.max_bytes is used up; its events are refused"],
+            ),
+            (
+                |view| view.health.trouble = Some(Trouble::DiskLow),
+                Status::Failing,
+                &["less disk is free than queue.min_free_disk: no event is taken"],
+            ),
+            (
+                |view| {
+                    view.health.trouble = Some(Trouble::Failing("input/output error".to_owned()));
+                },
+                Status::Failing,
+                &["the store cannot write: input/output error"],
+            ),
+        ];
+        for (change, status, problems) in cases {
+            let mut view = healthy();
+            change(&mut view);
+            let report = report(&view);
+            assert_eq!(report.problems, *problems);
+            assert_eq!(report.status, *status, "{problems:?}");
+        }
+    }
+}

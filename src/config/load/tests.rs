@@ -1,0 +1,43 @@
+//! What is written, and what it comes to mean: layers, traps, and every kind of mistake.
+
+use super::*;
+use crate::config::{SyncConfig, SyncName};
+
+mod layers;
+mod meaning;
+mod mistakes;
+
+/// The least that loads.
+const LEAST: &str = "[ingest]\nsecret = 's'\n[sync.web]\npixel_id = '1'\naccess_token = 't'\n";
+
+fn variables_of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// Loads what follows the least that loads; its first lines stand in `[sync.web]`.
+#[track_caller]
+fn loaded(more: &str) -> Config {
+    from_toml(&format!("{LEAST}{more}"), &[]).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+}
+
+#[track_caller]
+fn sync(more: &str) -> SyncConfig {
+    let mut config = loaded(more);
+    config.syncs.remove(&SyncName::new("web").unwrap()).unwrap()
+}
+
+/// The mistakes in what follows the least that loads, a line each.
+#[track_caller]
+fn mistakes(more: &str) -> String {
+    mistakes_in(&format!("{LEAST}{more}"), &[])
+}
+
+#[track_caller]
+fn mistakes_in(text: &str, environment: &[(&str, &str)]) -> String {
+    let mistakes = from_toml(text, &variables_of(environment)).unwrap_err();
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}

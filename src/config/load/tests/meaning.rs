@@ -1,0 +1,365 @@
+//! What is written comes to mean what the documentation says.
+
+use std::fs;
+
+use insta::assert_snapshot;
+use proptest::prelude::{prop_assert_eq, proptest};
+use secrecy::ExposeSecret;
+
+use super::*;
+use crate::config::names::{basic_string, quoted};
+use crate::config::{
+    CallingCode, CustomValue, LimitedDataUseMode, LimitedDataUsePlace, Properties, warnings,
+};
+
+#[test]
+fn what_is_absent_has_its_default() {
+    assert_snapshot!(effective(&loaded("")), @r#"
+    [server]
+    listen = "0.0.0.0:8080"
+    max_body = "2MiB"
+    trusted_proxies = []
+    cors_origins = []
+
+    [log]
+    format = "text"
+    level = "info"
+
+    [admin]
+    listen = "127.0.0.1:9090"
+
+    [ingest]
+    header = "Authorization"
+    secret = "[redacted]"
+    allow_unauthenticated = false
+
+    [queue]
+    path = "data"
+    max_bytes = "10GiB"
+    duplicate_window = "2d"
+    duplicate_ids = 1800000
+    dead_letter_retention = "30d"
+    dead_letter_max_bytes = "1GiB"
+
+    [meta]
+    url = "https://graph.facebook.com/"
+    api_version = "v26.0"
+
+    [sync.web]
+    enabled = true
+    pixel_id = "1"
+    access_token = "[redacted]"
+    send_events = true
+    where = []
+    properties = []
+    date_order = "mdy"
+    external_id_case = "lower"
+    allow_personal_data = []
+    action_source = "auto"
+    event_id = ["$insert_id", "insert_id", "uuid"]
+    event_source_url = ['event_properties["[Amplitude] Page Location"]', 'event_properties["[Amplitude] Page URL"]']
+
+    [sync.web.user_data]
+    external_id = "user_id"
+    client_ip_address = "ip_address"
+
+    [sync.web.limited_data_use]
+    mode = "off"
+    country = 0
+    state = 0
+
+    [sync.web.delivery]
+    max_batch_events = 1000
+    max_batch_bytes = "1MiB"
+    max_batch_delay = "1s"
+    max_in_flight = 4
+    requests_per_second = 10
+    events_per_second = "unlimited"
+    timeout = "15s"
+    "#);
+}
+
+#[test]
+fn defaults_of_user_data_hold_key_by_key() {
+    let sync =
+        sync("[sync.web.user_data]\nexternal_id = 'device_id'\nem = 'user_properties.email'\n");
+    let fields: Vec<String> = sync
+        .mapping
+        .user_data
+        .iter()
+        .map(|(field, value)| format!("{} = {}", field.mapping_name(), value.paths[0]))
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "external_id = device_id",
+            "email = user_properties.email",
+            "client_ip_address = ip_address"
+        ]
+    );
+}
+
+#[test]
+fn a_pixel_id_may_be_a_number() {
+    let text = LEAST.replace("pixel_id = '1'", "pixel_id = 123456789012345");
+    let config = from_toml(&text, &[]).unwrap();
+    assert_eq!(
+        config.syncs[&SyncName::new("web").unwrap()].pixel_id,
+        "123456789012345"
+    );
+}
+
+#[test]
+fn secrets_come_trimmed_from_files_and_several_are_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let token = path("token", "  EAAB token\n");
+    let (new, old) = (path("new", "new\n"), path("old", "old\r\n"));
+    let config = from_toml(
+        &format!(
+            "[ingest]\nsecret_file = [{new:?}, {old:?}]\n[sync.web]\npixel_id = '1'\naccess_token_file = {token:?}\n"
+        ),
+        &[],
+    )
+    .unwrap();
+    let secrets: Vec<&str> = config
+        .ingest
+        .secrets
+        .iter()
+        .map(ExposeSecret::expose_secret)
+        .collect();
+    assert_eq!(secrets, ["new", "old"]);
+    let sync = &config.syncs[&SyncName::new("web").unwrap()];
+    assert_eq!(sync.access_token.expose_secret(), "EAAB token");
+    assert_eq!(sync.access_token_file.as_ref(), Some(&token));
+    assert!(!effective(&config).contains("EAAB"));
+    assert!(!format!("{config:?}").contains("EAAB"));
+}
+
+/// Every form that a mapping can have.
+const FORMS: &str = r#"
+where = { property = "user_properties.consent", op = "is", value = true }
+properties = "*"
+action_source = { from = "event_properties.source", default = "website" }
+event_id = 'event_properties["Order \"Id\""]'
+opt_out = { constant = false }
+default_calling_code = 44
+date_order = "dmy"
+external_id_case = "keep"
+[sync.web.user_data]
+fbc = ["user_properties.fbc", "user_properties.fbclid"]
+[sync.web.custom_data]
+value = "event_properties.total"
+currency = { from = ["event_properties.currency"], default = "USD" }
+rank = { constant = 1.5 }
+tags = { constant = ["a", "b"] }
+contents = { each = "event_properties.products", id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
+[sync.web.original_event_data]
+order_id = "event_properties.order_id"
+[sync.web.events]
+"Sign Up" = "CompleteRegistration"
+"Trial Started" = {}
+"*" = {}
+[sync.web.events."Order Completed"]
+send_as = "Purchase"
+where = [
+    { property = "event_properties.total", op = "greater", value = 0.5 },
+    { property = "groups.company", op = "is set" },
+    { property = "country", op = "is", values = ["Germany", "Spain"] },
+]
+properties = ["coupon"]
+action_source = "physical_store"
+[sync.web.events."Order Completed".user_data]
+phone = "event_properties.phone"
+[sync.web.limited_data_use]
+mode = "when"
+when = [{ property = "region", op = "is", value = "California" }]
+country = 1
+state = "event"
+[sync.web.app]
+bundle_id = { constant = "com.example" }
+[sync.web.delivery]
+requests_per_second = "unlimited"
+events_per_second = 2.5
+max_batch_delay = "1s 500ms"
+"#;
+
+#[test]
+fn every_form_of_a_mapping_is_read_and_written_back() {
+    let config = loaded(FORMS);
+    let written = effective(&config);
+    let (_, sync) = written.split_once("[sync.web]\n").unwrap();
+    assert_snapshot!(sync, @r#"
+    enabled = true
+    pixel_id = "1"
+    access_token = "[redacted]"
+    send_events = true
+    where = [{ property = "user_properties.consent", op = "is", value = "true" }]
+    properties = ["*"]
+    default_calling_code = "44"
+    date_order = "dmy"
+    external_id_case = "keep"
+    allow_personal_data = []
+    action_source = { from = "event_properties.source", default = "website" }
+    event_id = 'event_properties["Order \"Id\""]'
+    event_source_url = ['event_properties["[Amplitude] Page Location"]', 'event_properties["[Amplitude] Page URL"]']
+    opt_out = { constant = false }
+
+    [sync.web.user_data]
+    external_id = "user_id"
+    client_ip_address = "ip_address"
+    click_id = ["user_properties.fbc", "user_properties.fbclid"]
+
+    [sync.web.custom_data]
+    contents = { each = "event_properties.products", id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
+    currency = { from = "event_properties.currency", default = "USD" }
+    rank = { constant = 1.5 }
+    tags = { constant = ["a", "b"] }
+    value = "event_properties.total"
+
+    [sync.web.original_event_data]
+    order_id = "event_properties.order_id"
+
+    [sync.web.events."*"]
+
+    [sync.web.events."Order Completed"]
+    send_as = "Purchase"
+    where = [{ property = "event_properties.total", op = "greater", value = "0.5" }, { property = "groups.company", op = "is set" }, { property = "country", op = "is", values = ["Germany", "Spain"] }]
+    properties = ["coupon"]
+    action_source = "physical_store"
+
+    [sync.web.events."Order Completed".user_data]
+    phone = "event_properties.phone"
+
+    [sync.web.events."Sign Up"]
+    send_as = "CompleteRegistration"
+
+    [sync.web.events."Trial Started"]
+
+    [sync.web.limited_data_use]
+    mode = "when"
+    when = [{ property = "region", op = "is", value = "California" }]
+    country = 1
+    state = "event"
+
+    [sync.web.app]
+    bundle_id = { constant = "com.example" }
+
+    [sync.web.delivery]
+    max_batch_events = 1000
+    max_batch_bytes = "1MiB"
+    max_batch_delay = "1s 500ms"
+    max_in_flight = 4
+    requests_per_second = "unlimited"
+    events_per_second = 2.5
+    timeout = "15s"
+    "#);
+    let again = from_toml(&effective(&config), &[]).unwrap();
+    assert_eq!(effective(&again), effective(&config));
+
+    let sync = &config.syncs[&SyncName::new("web").unwrap()];
+    assert_eq!(sync.properties, Properties::All);
+    assert_eq!(
+        sync.default_calling_code,
+        Some(CallingCode::Fixed("44".to_owned()))
+    );
+    assert!(matches!(
+        sync.mapping.custom_data["contents"],
+        CustomValue::Each { .. }
+    ));
+    assert!(matches!(
+        sync.limited_data_use.mode,
+        LimitedDataUseMode::When(_)
+    ));
+    assert_eq!(sync.limited_data_use.state, LimitedDataUsePlace::FromEvent);
+}
+
+proptest! {
+    #[test]
+    fn any_name_and_text_survive_the_way_there_and_back(name in r".*\S.*", text in r".*\S.*") {
+        let (key, value) = (quoted(&name), basic_string(&text));
+        let config = loaded(&format!(
+            "where = {{ property = 'user_id', op = 'is', value = {value} }}\n\
+             [sync.web.custom_data]\n{key} = {{ constant = {{ {key} = {value} }} }}\n\
+             [sync.web.events]\n{key} = {value}\n"
+        ));
+        let written = effective(&config);
+        let again = from_toml(&written, &[]).unwrap();
+        prop_assert_eq!(effective(&again), written);
+        let web = SyncName::new("web").unwrap();
+        let (there, back) = (&config.syncs[&web], &again.syncs[&web]);
+        prop_assert_eq!(there.conditions[0].values.concat(), text.as_str());
+        prop_assert_eq!(&there.conditions, &back.conditions);
+        prop_assert_eq!(&there.mapping.custom_data, &back.mapping.custom_data);
+        let event = &back.events.as_ref().unwrap()[&name];
+        prop_assert_eq!(event.send_as.as_ref(), Some(&text));
+    }
+}
+
+#[test]
+fn dead_letters_never_take_more_than_the_queue() {
+    let config = loaded("[queue]\nmax_bytes = '1MiB'\n");
+    assert_eq!(config.queue.dead_letter_max_bytes, 1 << 20);
+}
+
+#[test]
+fn rule_tests_take_an_event_as_a_table_or_as_text() {
+    let sync = sync(
+        r#"
+        [[sync.web.test]]
+        name = "table"
+        now = "2026-11-20T18:05:00Z"
+        event = { event_type = "A", event_properties = { n = 1, list = [true] } }
+        fields.custom_data.value = 59.9
+        [[sync.web.test]]
+        name = "text"
+        now = 2026-11-20 18:05:00
+        event = '{"event_type": null}'
+        reason = "no_event_name"
+        "#,
+    );
+    let [table, text] = &*sync.tests else {
+        panic!("two tests")
+    };
+    assert_eq!(
+        table.event,
+        r#"{"event_properties":{"list":[true],"n":1},"event_type":"A"}"#
+    );
+    assert_eq!(
+        table.fields,
+        serde_json::json!({ "custom_data": { "value": 59.9 } })
+    );
+    assert_eq!(table.now, text.now);
+    assert_eq!(
+        (text.outcome.as_str(), text.reason.as_deref()),
+        ("invalid", Some("no_event_name"))
+    );
+}
+
+#[test]
+fn warnings_name_what_may_not_be_meant() {
+    let config = from_toml(
+        "[admin]\nlisten = '0.0.0.0:9090'\n[ingest]\nallow_unauthenticated = true\n\
+         [queue]\nduplicate_window = '1h'\n\
+         [sync.web]\nenabled = false\npixel_id = '1'\naccess_token = 'REPLACE_ME'\ntest_event_code = 'TEST1'\n",
+        &[],
+    )
+    .unwrap();
+    let lines: Vec<String> = warnings::find(&config)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_snapshot!(lines.join("\n"), @r#"
+    admin.listen: 0.0.0.0:9090 can be reached from outside and there is no admin.secret: anyone who reaches it reads the metrics
+    ingest.allow_unauthenticated: events are taken from anyone who reaches the listener
+    queue.duplicate_window: shorter than the 4 hours for which Amplitude repeats an event: a late repeat is sent twice
+    sync.web.test_event_code: every event is sent as a test event: remove it when you go live
+    sync.web.access_token: still holds the placeholder of the sample file
+    sync: no sync is enabled: no event is taken
+    "#);
+    assert_eq!(warnings::find(&loaded("")), []);
+}

@@ -1,0 +1,152 @@
+//! Reads what a sync maps, and what its event table lays over that.
+
+use std::collections::BTreeMap;
+
+use config::ValueKind;
+
+use crate::config::expressions::{action_source, conditions, custom_value, properties, value};
+use crate::config::fields::UserDataField;
+use crate::config::keys::sync::{EVENT, EVENT_ROW, ORIGINAL_EVENT_DATA};
+use crate::config::values::{Node, Table};
+use crate::config::{CustomValue, EventConfig, MappingConfig};
+use crate::path::ValueExpr;
+
+/// Reads the keys that a sync and an event of it share.
+pub(super) fn mapping(table: &Table<'_>) -> Option<MappingConfig> {
+    let user_data = optional(table, "user_data", user_data);
+    let custom_data = optional(table, "custom_data", custom_data);
+    let original_event_data = optional(table, "original_event_data", original_event_data);
+    let source = table
+        .get("action_source")
+        .and_then(|node| action_source(&node));
+    let event_id = table.get("event_id").and_then(|node| event_id(&node));
+    let event_source_url = table.get("event_source_url").and_then(|node| value(&node));
+    let referrer_url = table.get("referrer_url").and_then(|node| value(&node));
+    let opt_out = table.get("opt_out").and_then(|node| value(&node));
+    Some(MappingConfig {
+        user_data: user_data?,
+        custom_data: custom_data?,
+        action_source: source,
+        event_id,
+        event_source_url,
+        referrer_url,
+        opt_out,
+        original_event_data: original_event_data?,
+    })
+}
+
+/// A table that is empty where it is absent.
+fn optional<T: Default>(
+    table: &Table<'_>,
+    name: &'static str,
+    read: impl FnOnce(&Node<'_>) -> Option<T>,
+) -> Option<T> {
+    table
+        .get(name)
+        .map_or_else(|| Some(T::default()), |node| read(&node))
+}
+
+fn user_data(node: &Node<'_>) -> Option<BTreeMap<UserDataField, ValueExpr>> {
+    let mut fields: BTreeMap<UserDataField, (&str, ValueExpr)> = BTreeMap::new();
+    for member in node.members()? {
+        let Some(field) = UserDataField::parse(member.name) else {
+            let names = UserDataField::ALL.iter().map(|field| field.mapping_name());
+            member.node.unknown_key(member.name, names, None);
+            continue;
+        };
+        let Some(value) = value(&member.node) else {
+            continue;
+        };
+        if let Some((other, _)) = fields.insert(field, (member.name, value)) {
+            member.node.note(format!(
+                "found beside `{other}`, which is the same field; expected one of the two"
+            ));
+        }
+    }
+    let fields = fields.into_iter().map(|(field, (_, value))| (field, value));
+    Some(fields.collect())
+}
+
+fn custom_data(node: &Node<'_>) -> Option<BTreeMap<String, CustomValue>> {
+    let mut fields = BTreeMap::new();
+    for member in node.members()? {
+        if let Some(value) = custom_value(&member.node) {
+            fields.insert(member.name.to_owned(), value);
+        }
+    }
+    Some(fields)
+}
+
+fn original_event_data(node: &Node<'_>) -> Option<BTreeMap<String, ValueExpr>> {
+    let table = node.table(&ORIGINAL_EVENT_DATA)?;
+    let mut fields = BTreeMap::new();
+    for key in ORIGINAL_EVENT_DATA.keys {
+        if let Some(value) = table.get(key.name).and_then(|node| value(&node)) {
+            fields.insert(key.name.to_owned(), value);
+        }
+    }
+    Some(fields)
+}
+
+/// What becomes the `event_id`: something that differs between events and stays with each.
+fn event_id(node: &Node<'_>) -> Option<ValueExpr> {
+    let value = value(node)?;
+    if value
+        .paths
+        .iter()
+        .any(|path| path.root() == Some("event_id"))
+    {
+        return node.refuse(
+            "found event_id, which is Amplitude's counter per device and repeats; expected an id \
+             of the event, such as \"$insert_id\"",
+        );
+    }
+    if value.default.is_some() {
+        return node
+            .refuse("found a fixed value, which all events would share; expected paths alone");
+    }
+    Some(value)
+}
+
+/// Reads the event table.
+pub(super) fn events(node: &Node<'_>) -> Option<BTreeMap<String, EventConfig>> {
+    let members = node.members()?;
+    if members.is_empty() {
+        return node.refuse(
+            "the table is empty, so no event would be sent; expected event types, or no table for \
+             all events",
+        );
+    }
+    let mut events = BTreeMap::new();
+    for member in members {
+        if member.name.trim().is_empty() {
+            member.node.note("found a blank event type");
+        }
+        if let Some(event) = event(&member.node.expecting(EVENT_ROW)) {
+            events.insert(member.name.to_owned(), event);
+        }
+    }
+    Some(events)
+}
+
+fn event(node: &Node<'_>) -> Option<EventConfig> {
+    if let ValueKind::String(_) = node.kind() {
+        return Some(EventConfig {
+            send_as: Some(node.text()?.to_owned()),
+            ..EventConfig::default()
+        });
+    }
+    let table = node.table(&EVENT)?;
+    let send_as = table
+        .get("send_as")
+        .and_then(|node| node.text().map(str::to_owned));
+    let conditions = optional(&table, "where", conditions);
+    let properties = optional(&table, "properties", properties);
+    let mapping = mapping(&table);
+    Some(EventConfig {
+        send_as,
+        conditions: conditions?,
+        properties: properties?,
+        mapping: mapping?,
+    })
+}

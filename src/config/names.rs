@@ -1,0 +1,104 @@
+//! Writes keys as TOML does, and finds the one that was meant.
+
+/// Appends a name to a key, quoted where TOML wants it.
+pub(super) fn join(at: &str, name: &str) -> String {
+    let name = quoted(name);
+    if at.is_empty() {
+        name
+    } else {
+        format!("{at}.{name}")
+    }
+}
+
+/// A key as TOML writes it.
+pub(super) fn quoted(name: &str) -> String {
+    let bare = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if bare {
+        name.to_owned()
+    } else {
+        basic_string(name)
+    }
+}
+
+/// A text between double quotes, as TOML writes it.
+pub(super) fn basic_string(text: &str) -> String {
+    // JSON's escapes are TOML's, but for DEL, which TOML wants escaped.
+    serde_json::Value::from(text)
+        .to_string()
+        .replace('\u{7f}', "\\u007f")
+}
+
+/// The name that was most likely meant.
+pub(super) fn nearest(
+    name: &str,
+    known: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
+    let name = name.to_lowercase();
+    let tolerated = (name.chars().count() / 3).clamp(1, 3);
+    known
+        .map(|known| (distance(&name, known), known))
+        .filter(|(distance, _)| *distance <= tolerated)
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// How many letters must be changed, added or taken away (Levenshtein).
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (above, from) in left.chars().enumerate() {
+        let mut diagonal = above;
+        let mut left_of = above + 1;
+        for (cell, to) in row.iter_mut().skip(1).zip(&right) {
+            let changed = diagonal + usize::from(from != *to);
+            diagonal = *cell;
+            left_of = changed.min(*cell + 1).min(left_of + 1);
+            *cell = left_of;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = above + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_quoted_where_toml_wants_it() {
+        assert_eq!(join("", "sync"), "sync");
+        assert_eq!(
+            join("sync.web.events", "Order Completed"),
+            "sync.web.events.\"Order Completed\""
+        );
+        for (name, expected) in [
+            ("a-b_1", "a-b_1"),
+            ("", "\"\""),
+            ("a.b", "\"a.b\""),
+            ("Größe", "\"Größe\""),
+            ("q\"\\", r#""q\"\\""#),
+            ("line\nend\u{7f}", r#""line\nend\u007f""#),
+        ] {
+            assert_eq!(quoted(name), expected);
+            let written: toml::Table = format!("{expected} = 1").parse().unwrap();
+            assert!(written.contains_key(name), "{expected}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_found_and_a_far_one_is_not() {
+        let known = ["listen", "max_body", "trusted_proxies"];
+        let near = |name| nearest(name, known.into_iter());
+        assert_eq!(near("maxbody"), Some("max_body"));
+        assert_eq!(near("LISTEN"), Some("listen"));
+        assert_eq!(near("trusted_proxy"), Some("trusted_proxies"));
+        assert_eq!(near("lis"), None);
+        assert_eq!(near("secret"), None);
+        assert_eq!(near(""), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! Reads and writes sizes and durations as people write them.
+
+use std::time::Duration;
+
+/// Units of size, in lower case; a longer one stands before the one that it ends with.
+const UNITS: &[(&str, u64)] = &[
+    ("tib", 1 << 40),
+    ("gib", 1 << 30),
+    ("mib", 1 << 20),
+    ("kib", 1 << 10),
+    ("tb", 1_000_000_000_000),
+    ("gb", 1_000_000_000),
+    ("mb", 1_000_000),
+    ("kb", 1_000),
+    ("b", 1),
+];
+
+/// Parses `2MiB`, `500 kB` or `1024`.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    for (unit, bytes) in UNITS {
+        if let Some(number) = text.strip_suffix(unit) {
+            return digits(number.trim_end())?.checked_mul(*bytes);
+        }
+    }
+    digits(&text)
+}
+
+/// Formats a number of bytes with the largest unit that divides it.
+pub(super) fn format_size(bytes: u64) -> String {
+    let binary = [
+        (1_u64 << 40, "TiB"),
+        (1 << 30, "GiB"),
+        (1 << 20, "MiB"),
+        (1 << 10, "KiB"),
+    ];
+    for (unit, name) in binary {
+        if bytes >= unit && bytes.is_multiple_of(unit) {
+            return format!("{}{name}", bytes / unit);
+        }
+    }
+    format!("{bytes}B")
+}
+
+/// Formats a duration in its largest whole unit.
+pub(super) fn format_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if duration.subsec_nanos() != 0 || seconds == 0 {
+        return humantime::format_duration(duration).to_string();
+    }
+    let units = [(86_400, 'd'), (3600, 'h'), (60, 'm')];
+    let largest = units
+        .into_iter()
+        .find(|(unit, _)| seconds.is_multiple_of(*unit));
+    let (unit, name) = largest.unwrap_or((1, 's'));
+    format!("{}{name}", seconds / unit)
+}
+
+/// Parses digits, which may be grouped with underscores as in TOML.
+pub(super) fn digits(text: &str) -> Option<u64> {
+    let plain = text.replace('_', "");
+    let all_digits = plain.bytes().all(|byte| byte.is_ascii_digit());
+    plain.parse().ok().filter(|_| all_digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_or_without_a_unit() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("1_024", Some(1024)),
+            ("7B", Some(7)),
+            ("64KiB", Some(65_536)),
+            ("2 MiB", Some(2 << 20)),
+            ("10gib", Some(10 << 30)),
+            ("1TiB", Some(1 << 40)),
+            ("5kB", Some(5_000)),
+            ("5MB", Some(5_000_000)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("16777216TiB", None),
+            ("1.5GiB", None),
+            ("-1", None),
+            ("+1", None),
+            ("MiB", None),
+            ("", None),
+            ("2 megs", None),
+            ("1GiB 1MiB", None),
+        ] {
+            assert_eq!(parse_size(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        for bytes in [
+            0,
+            1,
+            1023,
+            1024,
+            1500,
+            2 << 20,
+            10 << 30,
+            (1 << 30) + 1,
+            3 << 40,
+        ] {
+            assert_eq!(parse_size(&format_size(bytes)), Some(bytes));
+        }
+        for millis in [
+            0,
+            1,
+            999,
+            1000,
+            1500,
+            60_000,
+            61_000,
+            3_600_000,
+            172_800_000,
+        ] {
+            let duration = Duration::from_millis(millis);
+            let written = format_duration(duration);
+            assert_eq!(
+                humantime::parse_duration(&written).unwrap(),
+                duration,
+                "{written}"
+            );
+        }
+        assert_eq!(format_duration(Duration::from_secs(30 * 86_400)), "30d");
+        assert_eq!(format_duration(Duration::from_secs(90)), "90s");
+    }
+}

@@ -1,0 +1,332 @@
+//! HTTP in: from a request to events that are durable in the queue.
+//!
+//! A sender is answered 2xx only after every event of the request, for every sync that takes events,
+//! is on disk or was deliberately filtered or set aside. The order is: who it is (before anything of
+//! the body is read), the body within its bounds, its elements, and then chunk by chunk mapping and
+//! storing. Mapping hashes personal data; nothing raw goes further than this module.
+//!
+//! It knows nothing of delivery: whether a lane stands still is no sender's concern.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::header::EXPECT;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{Clock, UnixMillis};
+use crate::config::{Config, Mistake, SyncName};
+use crate::ingest::arrivals::Arrivals;
+use crate::ingest::auth::Gate;
+use crate::ingest::blocking::without_blocking_others;
+use crate::ingest::body::{BodyReader, Held, discard};
+use crate::ingest::decode::{Elements, decode};
+use crate::ingest::reply::{Refusal, Tally, json_response};
+use crate::queue::disk::Trouble;
+use crate::queue::{PushError, Queue};
+use crate::sync::{Fate, Sync, Taken};
+use crate::telemetry::logs::Seldom;
+use crate::telemetry::metrics::coverage::Coverage;
+use crate::telemetry::metrics::{Endpoint, Metrics};
+
+pub mod arrivals;
+pub mod auth;
+pub mod blocking;
+pub mod body;
+pub mod decode;
+pub mod reply;
+pub mod serve;
+
+/// Most elements that are mapped before they are stored: bounds the memory of one request.
+const CHUNK: usize = 1000;
+
+/// Everything that a request needs.
+#[derive(Debug)]
+pub struct Door {
+    gate: Gate,
+    bodies: BodyReader,
+    /// Every sync of the configuration; one that is disabled has no intake.
+    syncs: Vec<(SyncName, Option<Intake>)>,
+    queue: Queue,
+    metrics: Arc<Metrics>,
+    arrivals: Arc<Arrivals>,
+    clock: Arc<dyn Clock>,
+    unauthorized: Seldom,
+    unreadable: Seldom,
+    /// Rests of refused bodies that are read to be thrown away: each for seconds only.
+    discarding: TaskTracker,
+}
+
+/// A sync that takes events, and its counters.
+#[derive(Debug)]
+struct Intake {
+    sync: Sync,
+    coverage: Coverage,
+}
+
+impl Door {
+    /// Builds the door. `syncs` are those that the configuration compiled to.
+    pub fn new(
+        config: &Config,
+        syncs: Vec<Sync>,
+        queue: Queue,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Mistake> {
+        let gate = Gate::for_ingest(&config.ingest).map_err(|_| {
+            Mistake::new("ingest.header", "found what cannot be the name of a header")
+        })?;
+        let mut intakes: Vec<(SyncName, Option<Intake>)> = Vec::new();
+        for sync in syncs {
+            let name = sync.name().clone();
+            let intake = sync.is_enabled().then(|| {
+                let events = config
+                    .syncs
+                    .get(&name)
+                    .and_then(|sync| sync.events.as_ref());
+                let names = events.into_iter().flat_map(|events| events.keys());
+                let coverage = metrics.coverage(&name, names.map(String::as_str));
+                Intake { sync, coverage }
+            });
+            intakes.push((name, intake));
+        }
+        let taking = intakes
+            .iter()
+            .filter(|(_, intake)| intake.is_some())
+            .map(|(name, _)| name.clone());
+        Ok(Self {
+            gate,
+            bodies: BodyReader::new(config.server.max_body.get()),
+            arrivals: Arc::new(Arrivals::new(taking, clock.now())),
+            syncs: intakes,
+            queue,
+            metrics,
+            clock,
+            unauthorized: Seldom::new(Duration::from_secs(60)),
+            unreadable: Seldom::new(Duration::from_secs(60)),
+            discarding: TaskTracker::new(),
+        })
+    }
+
+    /// When events last came in.
+    pub fn arrivals(&self) -> &Arc<Arrivals> {
+        &self.arrivals
+    }
+
+    /// Takes the events of a body: for every sync, or for the one that is named.
+    async fn take(
+        &self,
+        endpoint: Endpoint,
+        only: Option<&SyncName>,
+        body: Held,
+    ) -> Result<Tally, Refusal> {
+        let bytes = body.as_bytes();
+        let mut elements = without_blocking_others(bytes.len(), || decode(bytes))?;
+        let mut tally = Tally::default();
+        tally.received(elements.len() as u64);
+        self.metrics.received(endpoint, elements.len() as u64);
+        let intakes: Vec<&Intake> = self
+            .syncs
+            .iter()
+            .filter(|(name, _)| only.is_none_or(|only| only == name))
+            .filter_map(|(_, intake)| intake.as_ref())
+            .collect();
+        let now = self.clock.now();
+        for intake in &intakes {
+            self.arrivals.note(intake.sync.name(), now);
+        }
+        let mut full = None;
+        loop {
+            let taken = without_blocking_others(bytes.len(), || {
+                map_chunk(&mut elements, &intakes, now, &mut tally)
+            });
+            if taken.is_empty() {
+                break;
+            }
+            match self.queue.push(taken).await {
+                Ok(pushed) => tally.stored(pushed),
+                // The other syncs still get what is left, so that only this one's is repeated.
+                Err(error @ PushError::Full { .. }) => full = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match full {
+            None => Ok(tally),
+            Some(error) => Err(error.into()),
+        }
+    }
+
+    async fn webhook(&self, sync: Option<&str>, request: Request) -> Response {
+        let (head, mut body) = request.into_parts();
+        match self.take_webhook(sync, &head.headers, &mut body).await {
+            Ok(tally) => tally.into_response(),
+            Err(refusal) => {
+                // A sender that asked before it sends has sent nothing yet.
+                if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+                    self.discarding.spawn(discard(body));
+                }
+                self.refuse(refusal)
+            }
+        }
+    }
+
+    async fn take_webhook(
+        &self,
+        sync: Option<&str>,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<Tally, Refusal> {
+        if !self.gate.admits(headers) {
+            return Err(Refusal::Unauthorized);
+        }
+        let only = match sync {
+            None => None,
+            Some(wanted) => Some(
+                self.syncs
+                    .iter()
+                    .map(|(name, _)| name)
+                    .find(|name| name.as_str() == wanted)
+                    .ok_or(Refusal::UnknownSync)?,
+            ),
+        };
+        let body = self.bodies.read(headers, body).await?;
+        self.take(Endpoint::webhook, only, body).await
+    }
+
+    /// Counts a refusal, and logs what its sender or the operator should look into.
+    fn refuse(&self, refusal: Refusal) -> Response {
+        self.metrics.refused(refusal.code());
+        let now = self.clock.now();
+        match &refusal {
+            Refusal::Unauthorized => {
+                if let Some(requests) = self.unauthorized.due(now) {
+                    tracing::warn!(requests, "refused requests with a missing or wrong secret");
+                }
+            }
+            Refusal::NotJson(_) | Refusal::Body(_) => {
+                if let Some(requests) = self.unreadable.due(now) {
+                    tracing::warn!(requests, last = %refusal, "refused requests with unusable bodies");
+                }
+            }
+            // The queue says what keeps it from storing.
+            Refusal::QueueFull(_)
+            | Refusal::DiskLow
+            | Refusal::StorageFailed
+            | Refusal::Stopping
+            | Refusal::UnknownSync
+            | Refusal::NotFound
+            | Refusal::MethodNotAllowed => {}
+        }
+        refusal.into_response()
+    }
+
+    /// Why no event can be taken at present; `None` where any sync can take one.
+    fn closed(&self) -> Option<Refusal> {
+        let health = self.queue.health();
+        match health.trouble {
+            Some(Trouble::DiskLow) => return Some(Refusal::DiskLow),
+            Some(Trouble::Failing(_)) => return Some(Refusal::StorageFailed),
+            Some(Trouble::Closed) => return Some(Refusal::Stopping),
+            None => {}
+        }
+        let mut taking = self
+            .syncs
+            .iter()
+            .filter(|(_, intake)| intake.is_some())
+            .map(|(name, _)| name)
+            .peekable();
+        let first = (*taking.peek()?).clone();
+        taking
+            .all(|name| health.full.contains(name))
+            .then_some(Refusal::QueueFull(first))
+    }
+}
+
+/// Gives the routes of the public listener.
+pub fn router(door: Arc<Door>) -> Router {
+    Router::new()
+        .route("/webhook", post(webhook).put(webhook))
+        .route(
+            "/webhook/{sync}",
+            post(webhook_of_sync).put(webhook_of_sync),
+        )
+        .route("/health", get(health))
+        .fallback(async || Refusal::NotFound)
+        .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
+        .with_state(door)
+}
+
+/// Puts other routes behind the secret that events are sent with.
+pub fn guarded(door: &Arc<Door>, routes: Router) -> Router {
+    routes.layer(from_fn_with_state(Arc::clone(door), guard))
+}
+
+async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    if door.gate.admits(request.headers()) {
+        next.run(request).await
+    } else {
+        door.refuse(Refusal::Unauthorized)
+    }
+}
+
+async fn webhook(State(door): State<Arc<Door>>, request: Request) -> Response {
+    door.webhook(None, request).await
+}
+
+async fn webhook_of_sync(
+    State(door): State<Arc<Door>>,
+    sync: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    // What cannot be read as a name is the name of no sync.
+    let sync = sync.map_or_else(|_| String::new(), |Path(sync)| sync);
+    door.webhook(Some(&sync), request).await
+}
+
+async fn health(State(door): State<Arc<Door>>) -> Response {
+    match door.closed() {
+        None => json_response(StatusCode::OK, "{\"status\":\"ok\"}\n".to_owned()),
+        Some(reason) => reason.into_response(),
+    }
+}
+
+/// Maps the next elements for every sync.
+fn map_chunk(
+    elements: &mut Elements<'_>,
+    intakes: &[&Intake],
+    now: UnixMillis,
+    tally: &mut Tally,
+) -> Vec<Taken> {
+    if intakes.is_empty() {
+        return Vec::new();
+    }
+    let mut taken = Vec::with_capacity(elements.len().min(CHUNK) * intakes.len());
+    for element in elements.by_ref().take(CHUNK) {
+        let event = element.event.as_ref().map_err(|reason| *reason);
+        for intake in intakes {
+            let (fate, notes) = intake.sync.take(event, element.raw, now);
+            for (field, why) in notes.dropped() {
+                intake.coverage.dropped(field, why.as_str());
+            }
+            match &fate {
+                Fate::Mapped(_) => intake.coverage.mapped(notes.label(), notes.carried()),
+                Fate::Ended(ended) => tally.ended(ended.reason),
+            }
+            taken.push(Taken {
+                sync: intake.sync.name().clone(),
+                fate,
+            });
+        }
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests;

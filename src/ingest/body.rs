@@ -1,0 +1,427 @@
+//! Reads the body of a request within bounds of size, time and memory.
+//!
+//! A body larger than the limit is refused as soon as that is known, at the latest when the limit is
+//! passed; a compressed one is counted twice, as it came and as it unfolds, and unfolding stops at
+//! the limit. All bodies together share a budget of memory, charged as bytes arrive, so that a
+//! request that only announces a large body takes nothing from the others. A charge lasts as long
+//! as the [`Held`] bytes.
+//!
+//! A sender that is refused early may go on sending; were its connection closed meanwhile, it would
+//! see a broken connection in place of the answer. [`discard`] reads on for a while.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io::Read;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_ENCODING;
+use flate2::bufread::MultiGzDecoder;
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::ingest::blocking::without_blocking_others;
+
+/// Most bytes of bodies in memory at once, over all requests.
+const BUDGET: usize = 64 << 20;
+/// A body that stops coming for so long is given up.
+const IDLE: Duration = Duration::from_secs(10);
+/// A body that takes so long in all is given up.
+const TOTAL: Duration = Duration::from_secs(60);
+/// Most bytes that are read only to be thrown away, and for how long.
+const DISCARD: usize = 16 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+/// What is unfolded, and charged, at a time.
+const STEP: usize = 64 << 10;
+
+/// Reads bodies.
+#[derive(Debug)]
+pub struct BodyReader {
+    max_body: usize,
+    budget: Arc<Semaphore>,
+}
+
+/// The bytes of a body, and the memory they were granted.
+pub struct Held {
+    bytes: Bytes,
+    charge: Charge,
+}
+
+/// Why a body was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BodyError {
+    /// Larger than the limit, as it came or unfolded.
+    #[error("the body is larger than {max_body} bytes")]
+    TooLarge {
+        /// The limit.
+        max_body: usize,
+    },
+    /// It did not come in time.
+    #[error("the body did not arrive in time")]
+    TooSlow,
+    /// The connection broke, or its framing is wrong.
+    #[error("the body ended early")]
+    Incomplete,
+    /// Too many bodies are in memory.
+    #[error("too many requests are under way")]
+    Busy,
+    /// An encoding that is not known here.
+    #[error("the content encoding is neither gzip nor identity")]
+    UnknownEncoding,
+    /// Not gzip, cut off, or something follows it.
+    #[error("the body is not valid gzip")]
+    BrokenGzip,
+}
+
+enum Encoding {
+    Identity,
+    Gzip,
+}
+
+impl BodyReader {
+    /// Reads bodies of at most `max_body` bytes.
+    pub fn new(max_body: usize) -> Self {
+        // One body must always fit, both as it came and unfolded.
+        Self::with_budget(max_body, BUDGET.max(max_body.saturating_mul(4)))
+    }
+
+    fn with_budget(max_body: usize, budget: usize) -> Self {
+        Self {
+            max_body,
+            budget: Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS))),
+        }
+    }
+
+    /// Reads a body to its end and unfolds it.
+    pub async fn read(&self, headers: &HeaderMap, body: &mut Body) -> Result<Held, BodyError> {
+        let encoding = encoding(headers)?;
+        if body.size_hint().lower() > self.max_body as u64 {
+            return Err(self.too_large());
+        }
+        let held = timeout(TOTAL, self.collect(body))
+            .await
+            .map_err(|_| BodyError::TooSlow)??;
+        match encoding {
+            Encoding::Identity => Ok(held),
+            Encoding::Gzip => without_blocking_others(held.bytes.len(), || self.unfold(held)),
+        }
+    }
+
+    async fn collect(&self, body: &mut Body) -> Result<Held, BodyError> {
+        let mut charge = Charge::nothing(&self.budget);
+        let mut first = Bytes::new();
+        let mut joined = Vec::new();
+        while let Some(data) = next_data(body).await? {
+            let so_far = first.len().max(joined.len());
+            if data.len() > self.max_body - so_far {
+                return Err(self.too_large());
+            }
+            charge.add(data.len())?;
+            if so_far == 0 {
+                first = data;
+            } else {
+                if joined.is_empty() {
+                    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+                    joined.reserve(so_far + data.len() + expected.min(self.max_body));
+                    joined.extend_from_slice(&first);
+                    first = Bytes::new();
+                }
+                joined.extend_from_slice(&data);
+            }
+        }
+        let bytes = if joined.is_empty() {
+            first
+        } else {
+            joined.into()
+        };
+        Ok(Held { bytes, charge })
+    }
+
+    fn unfold(&self, held: Held) -> Result<Held, BodyError> {
+        let Held { bytes, mut charge } = held;
+        let mut decoder = MultiGzDecoder::new(bytes.as_ref());
+        let mut unfolded = Vec::new();
+        loop {
+            charge.add(STEP)?;
+            let read = decoder
+                .by_ref()
+                .take(STEP as u64)
+                .read_to_end(&mut unfolded)
+                .map_err(|_| BodyError::BrokenGzip)?;
+            if unfolded.len() > self.max_body {
+                return Err(self.too_large());
+            }
+            if read < STEP {
+                break;
+            }
+        }
+        Ok(Held {
+            bytes: unfolded.into(),
+            charge,
+        })
+    }
+
+    fn too_large(&self) -> BodyError {
+        BodyError::TooLarge {
+            max_body: self.max_body,
+        }
+    }
+}
+
+impl Held {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+// The bytes may be personal data.
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Held({} bytes)", self.bytes.len())
+    }
+}
+
+/// A part of the budget, given back when dropped.
+#[derive(Debug)]
+struct Charge {
+    budget: Arc<Semaphore>,
+    granted: Option<OwnedSemaphorePermit>,
+}
+
+impl Charge {
+    fn nothing(budget: &Arc<Semaphore>) -> Self {
+        Self {
+            budget: Arc::clone(budget),
+            granted: None,
+        }
+    }
+
+    fn add(&mut self, bytes: usize) -> Result<(), BodyError> {
+        let bytes = u32::try_from(bytes).map_err(|_| BodyError::Busy)?;
+        let more = Arc::clone(&self.budget)
+            .try_acquire_many_owned(bytes)
+            .map_err(|_| BodyError::Busy)?;
+        match &mut self.granted {
+            Some(granted) => granted.merge(more),
+            None => self.granted = Some(more),
+        }
+        Ok(())
+    }
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
+    let mut found = Encoding::Identity;
+    for (position, value) in headers.get_all(CONTENT_ENCODING).iter().enumerate() {
+        let value = value.as_bytes().trim_ascii();
+        found = if position > 0 {
+            return Err(BodyError::UnknownEncoding);
+        } else if value.eq_ignore_ascii_case(b"gzip") || value.eq_ignore_ascii_case(b"x-gzip") {
+            Encoding::Gzip
+        } else if value.is_empty() || value.eq_ignore_ascii_case(b"identity") {
+            Encoding::Identity
+        } else {
+            return Err(BodyError::UnknownEncoding);
+        };
+    }
+    Ok(found)
+}
+
+/// Reads what is left of a body and throws it away, within bounds.
+pub async fn discard(mut body: Body) {
+    let all = async {
+        let mut read = 0;
+        while read < DISCARD
+            && let Ok(Some(data)) = next_data(&mut body).await
+        {
+            read += data.len();
+        }
+    };
+    // Where the time is up the connection is closed, and the sender has had its chance.
+    timeout(DISCARD_TIME, all).await.unwrap_or_default();
+}
+
+/// Waits for the next bytes; `None` at the end. Trailers are passed over.
+async fn next_data(body: &mut Body) -> Result<Option<Bytes>, BodyError> {
+    loop {
+        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
+        match timeout(IDLE, frame).await {
+            Err(_) => return Err(BodyError::TooSlow),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(_))) => return Err(BodyError::Incomplete),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io::Write;
+    use std::task::{Context, Poll};
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use hyper::body::{Frame, SizeHint};
+
+    use super::*;
+
+    /// Sends what is in its queue, and then ends, breaks or hangs.
+    struct Frames {
+        queue: VecDeque<Bytes>,
+        announced: Option<u64>,
+        then: Then,
+    }
+
+    #[derive(Clone, Copy)]
+    enum Then {
+        End,
+        Break,
+        Hang,
+    }
+
+    impl HttpBody for Frames {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            match (self.queue.pop_front(), self.then) {
+                (Some(data), _) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                (None, Then::End) => Poll::Ready(None),
+                (None, Then::Break) => Poll::Ready(Some(Err(std::io::ErrorKind::NotFound.into()))),
+                (None, Then::Hang) => Poll::Pending,
+            }
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.announced
+                .map_or_else(SizeHint::default, SizeHint::with_exact)
+        }
+    }
+
+    fn frames(frames: &[&[u8]], then: Then) -> Body {
+        Body::new(Frames {
+            queue: frames
+                .iter()
+                .map(|data| Bytes::copy_from_slice(data))
+                .collect(),
+            announced: None,
+            then,
+        })
+    }
+
+    fn encoded(value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_ENCODING, value.parse().unwrap());
+        headers
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, BodyError> {
+        let held = BodyReader::new(100).read(headers, &mut body).await?;
+        Ok(held.as_bytes().to_vec())
+    }
+
+    const TOO_LARGE: BodyError = BodyError::TooLarge { max_body: 100 };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plain_body_is_read_within_its_bounds() {
+        let none = HeaderMap::new();
+        let long = [b'x'; 100];
+        for (body, expected) in [
+            (frames(&[], Then::End), Ok(&b""[..])),
+            (frames(&[b"ab"], Then::End), Ok(b"ab")),
+            (frames(&[b"ab", b"", b"cd", b"e"], Then::End), Ok(b"abcde")),
+            (frames(&[&long], Then::End), Ok(&long)),
+            (frames(&[&long, b"x"], Then::Hang), Err(TOO_LARGE)),
+            (frames(&[b"ab"], Then::Break), Err(BodyError::Incomplete)),
+            (frames(&[b"ab"], Then::Hang), Err(BodyError::TooSlow)),
+            (frames(&[], Then::Hang), Err(BodyError::TooSlow)),
+        ] {
+            assert_eq!(read(&none, body).await, expected.map(<[u8]>::to_vec));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_announced_too_large_is_not_waited_for() {
+        let body = Body::new(Frames {
+            queue: VecDeque::new(),
+            announced: Some(101),
+            then: Then::Hang,
+        });
+        assert_eq!(read(&HeaderMap::new(), body).await, Err(TOO_LARGE));
+    }
+
+    #[tokio::test]
+    async fn gzip_is_unfolded_up_to_the_limit() {
+        let text = b"some text that is folded";
+        let two_members = [gzip(b"one "), gzip(b"two")].concat();
+        let folded = gzip(text);
+        let garbled = folded.iter().map(|byte| byte ^ 0x55).collect::<Vec<_>>();
+        for (header, body, expected) in [
+            ("gzip", folded.clone(), Ok(&text[..])),
+            ("GZIP", folded.clone(), Ok(text)),
+            ("x-gzip", folded.clone(), Ok(text)),
+            ("identity", text.to_vec(), Ok(text)),
+            ("gzip", two_members, Ok(b"one two")),
+            ("gzip", gzip(&[0; 100]), Ok(&[0; 100])),
+            ("gzip", gzip(&[0; 101]), Err(TOO_LARGE)),
+            ("gzip", text.to_vec(), Err(BodyError::BrokenGzip)),
+            ("gzip", garbled, Err(BodyError::BrokenGzip)),
+            ("gzip", folded[..20].to_vec(), Err(BodyError::BrokenGzip)),
+            (
+                "gzip",
+                [&folded[..], b"more"].concat(),
+                Err(BodyError::BrokenGzip),
+            ),
+            ("gzip", Vec::new(), Err(BodyError::BrokenGzip)),
+            ("br", folded.clone(), Err(BodyError::UnknownEncoding)),
+            ("gzip, gzip", folded, Err(BodyError::UnknownEncoding)),
+        ] {
+            let found = read(&encoded(header), Body::from(body)).await;
+            assert_eq!(found, expected.map(<[u8]>::to_vec), "{header}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bomb_is_not_unfolded_past_the_limit() {
+        let max_body = 1 << 20;
+        // Little more than the limit: to unfold further would be `Busy`.
+        let reader = BodyReader::with_budget(max_body, 2 * max_body);
+        let bomb = gzip(&vec![0; 50 << 20]);
+        let refused = reader.read(&encoded("gzip"), &mut Body::from(bomb)).await;
+        assert_eq!(refused.unwrap_err(), BodyError::TooLarge { max_body });
+    }
+
+    #[tokio::test]
+    async fn all_bodies_share_one_budget_and_give_it_back() {
+        let reader = BodyReader::with_budget(100, 150);
+        let none = HeaderMap::new();
+        let body = || frames(&[&[b'x'; 60], &[b'x'; 40]], Then::End);
+        let held = reader.read(&none, &mut body()).await.unwrap();
+        assert_eq!(
+            reader.read(&none, &mut body()).await.unwrap_err(),
+            BodyError::Busy
+        );
+        let small = reader.read(&none, &mut Body::from("x")).await.unwrap();
+        drop((held, small));
+        assert_eq!(reader.budget.available_permits(), 150);
+        assert!(reader.read(&none, &mut body()).await.is_ok());
+    }
+}

@@ -1,0 +1,435 @@
+//! From the bytes of a body to its events, each decoded alone.
+//!
+//! A body is one object, an array, or `{"events":[…]}`. An array is split on bytes, before anything
+//! in it is believed: what is wrong inside one element (broken UTF-8, half a surrogate pair, a
+//! number out of range, the same key twice) is that element's own, and its neighbours are taken.
+//!
+//! Only what makes the split itself uncertain refuses the whole body: brackets that do not match, a
+//! string that begins or ends where none can, anything after the end. A split that guessed there
+//! could swallow good events into a bad one. A body of one object that is not JSON is refused too,
+//! since its sender can be told.
+//!
+//! One pass, no recursion; besides the body itself, memory for four bytes per element and one per
+//! open bracket. The content type plays no part.
+
+use std::fmt;
+use std::vec;
+
+use serde::de::IgnoredAny;
+use thiserror::Error;
+
+use crate::event::Event;
+use crate::ingest::decode::cursor::{Cursor, Places, Until};
+use crate::ingest::decode::grouped::holds_grouped_number;
+use crate::outcome::Reason;
+
+mod cursor;
+mod grouped;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The events of one body, in their order.
+pub struct Elements<'a> {
+    body: &'a [u8],
+    rest: Rest<'a>,
+}
+
+enum Rest<'a> {
+    One(Option<Result<Event<'a>, Reason>>),
+    /// The position of the next element, and where each that remains ends.
+    Many(usize, vec::IntoIter<u32>),
+}
+
+/// One element of a body.
+pub struct Element<'a> {
+    /// Its bytes, as they came.
+    pub raw: &'a [u8],
+    /// The event, or why it is none.
+    pub event: Result<Event<'a>, Reason>,
+}
+
+/// Why a body could not be taken apart. Positions are bytes, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotJson {
+    /// Nothing but white space.
+    #[error("the body is empty")]
+    Empty,
+    /// A number, a string, a word, or no JSON at all.
+    #[error("the body is neither a JSON object nor an array")]
+    NeitherObjectNorArray,
+    /// It ends inside a string or with brackets open.
+    #[error("the body ends before its last string or bracket is closed")]
+    Unclosed,
+    /// A byte where none like it can be.
+    #[error("the body is not JSON: it breaks at byte {0}")]
+    Stray(usize),
+    /// More after the end.
+    #[error("the body goes on after its JSON ends, at byte {0}")]
+    Trailing(usize),
+    /// One object, all strings and brackets in place, and yet not JSON. Both count from 1.
+    #[error("the body is not JSON: it breaks in line {line} at column {column}")]
+    Malformed {
+        /// The line.
+        line: usize,
+        /// The byte in it.
+        column: usize,
+    },
+    /// As `FreeMarker` prints numbers.
+    #[error(
+        "a number is written with thousands separators, as FreeMarker prints it: write ${{x?c}} \
+         in the template"
+    )]
+    GroupedNumber,
+}
+
+/// Takes a body apart.
+pub fn decode(body: &[u8]) -> Result<Elements<'_>, NotJson> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let rest = split(body).map_err(|problem| {
+        if holds_grouped_number(body) {
+            NotJson::GroupedNumber
+        } else {
+            problem
+        }
+    })?;
+    Ok(Elements { body, rest })
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Element<'a>;
+
+    fn next(&mut self) -> Option<Element<'a>> {
+        match &mut self.rest {
+            Rest::One(event) => event.take().map(|event| Element {
+                raw: self.body,
+                event,
+            }),
+            Rest::Many(start, ends) => {
+                let end = ends.next()? as usize;
+                let raw = self.body.get(*start..end)?;
+                *start = end + 1;
+                Some(Element {
+                    raw,
+                    event: Event::decode(raw).map_err(|reason| sharpen(reason, raw)),
+                })
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match &self.rest {
+            Rest::One(event) => {
+                let left = usize::from(event.is_some());
+                (left, Some(left))
+            }
+            Rest::Many(_, ends) => ends.size_hint(),
+        }
+    }
+}
+
+impl ExactSizeIterator for Elements<'_> {}
+
+impl From<Places> for Rest<'_> {
+    fn from(places: Places) -> Self {
+        Self::Many(places.first, places.ends.into_iter())
+    }
+}
+
+// Neither shows what it holds: it may be personal data.
+impl fmt::Debug for Elements<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Elements({} left)", self.len())
+    }
+}
+
+impl fmt::Debug for Element<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Element({} bytes)", self.raw.len())
+    }
+}
+
+fn split(body: &[u8]) -> Result<Rest<'_>, NotJson> {
+    let mut cursor = Cursor::new(body);
+    match cursor.skip_space() {
+        None => Err(NotJson::Empty),
+        Some(b'[') => {
+            let places = cursor.array()?;
+            cursor.end()?;
+            Ok(places.into())
+        }
+        // Hardly any event says the word, and looking for it is much faster than a walk.
+        Some(b'{') if memchr::memmem::find(body, b"\"events\"").is_none() => {
+            single(body).map(|event| Rest::One(Some(event)))
+        }
+        Some(b'{') => match cursor.envelope()? {
+            Some(places) => {
+                cursor.end()?;
+                Ok(places.into())
+            }
+            None => single(body).map(|event| Rest::One(Some(event))),
+        },
+        Some(_) => Err(NotJson::NeitherObjectNorArray),
+    }
+}
+
+/// Decodes a body that is one object. A reason other than broken JSON is the event's own, unless
+/// the body breaks further on.
+fn single(body: &[u8]) -> Result<Result<Event<'_>, Reason>, NotJson> {
+    let event = Event::decode(body);
+    if let Err(reason) = event {
+        let mut cursor = Cursor::new(body);
+        cursor.skip_space();
+        cursor.walk(Until::Closed)?;
+        cursor.end()?;
+        if reason == Reason::MalformedJson {
+            return Err(where_it_breaks(body));
+        }
+    }
+    Ok(event)
+}
+
+fn where_it_breaks(body: &[u8]) -> NotJson {
+    let error = serde_json::from_slice::<IgnoredAny>(body).err();
+    NotJson::Malformed {
+        line: error.as_ref().map_or(1, serde_json::Error::line),
+        column: error.as_ref().map_or(1, serde_json::Error::column),
+    }
+}
+
+/// Names the one mistake of a template that can be told from the bytes of a broken element.
+fn sharpen(reason: Reason, raw: &[u8]) -> Reason {
+    if reason == Reason::MalformedJson && holds_grouped_number(raw) {
+        Reason::GroupedNumber
+    } else {
+        reason
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    type Outcome = Result<Vec<Result<String, Reason>>, NotJson>;
+
+    fn check(body: impl AsRef<[u8]>, expected: &Outcome) {
+        let body = body.as_ref();
+        let found = decode(body).map(|elements| {
+            elements
+                .map(|element| element.event.map(|event| event.raw().to_owned()))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(&found, expected, "{}", String::from_utf8_lossy(body));
+    }
+
+    fn good(elements: &[&str]) -> Vec<Result<String, Reason>> {
+        elements
+            .iter()
+            .map(|element| Ok((*element).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn takes_an_object_an_array_and_an_envelope() {
+        for (body, elements) in [
+            (r#"{"event_type":"A"}"#, &[r#"{"event_type":"A"}"#][..]),
+            (" {\"a\":1}\n", &[r#"{"a":1}"#]),
+            ("\u{feff}{\"a\":1}", &[r#"{"a":1}"#]),
+            ("{}", &["{}"]),
+            (
+                r#"[{"a":1},{"b":[2,{}]}]"#,
+                &[r#"{"a":1}"#, r#"{"b":[2,{}]}"#],
+            ),
+            (" [ {\"a\":1} ,\n{} ] ", &[r#"{"a":1}"#, "{}"]),
+            ("[]", &[]),
+            (" [ ] ", &[]),
+            (r#"{"events":[]}"#, &[]),
+            (
+                r#"{"api_key":"k","events":[{"a":"]"},{"b":"\"}"}],"options":{"x":[1]}}"#,
+                &[r#"{"a":"]"}"#, r#"{"b":"\"}"}"#],
+            ),
+            (r#"{"events" : [ {} ] , "n":1 }"#, &["{}"]),
+            // An event that has a property of that name, before or after its type, is an event.
+            (
+                r#"{"events":[{}],"event_type":"A"}"#,
+                &[r#"{"events":[{}],"event_type":"A"}"#],
+            ),
+            (
+                r#"{"event_type":"A","events":[{}]}"#,
+                &[r#"{"event_type":"A","events":[{}]}"#],
+            ),
+            (r#"{"events":{"a":1}}"#, &[r#"{"events":{"a":1}}"#]),
+            (
+                r#"{"data":{"events":[1]}}"#,
+                &[r#"{"data":{"events":[1]}}"#],
+            ),
+        ] {
+            check(body, &Ok(good(elements)));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_one_element_is_its_own() {
+        let deep = format!("{{\"d\":{}{}}}", "[".repeat(500), "]".repeat(500));
+        for (broken, reason) in [
+            (&b"{\"a\":\"\xff\"}"[..], Reason::NotUtf8),
+            (br#"{"a":"\ud800"}"#, Reason::LoneSurrogate),
+            (br#"{"a":1e400}"#, Reason::NumberOutOfRange),
+            (br#"{"a":1,"a":2}"#, Reason::DuplicateKey),
+            (br#"{"user_id":7}"#, Reason::IdNotAString),
+            (deep.as_bytes(), Reason::TooDeep),
+            (br#"{"a":1,,}"#, Reason::MalformedJson),
+            (b"{'a':'b'}", Reason::MalformedJson),
+            (b"{\"a\":\"\n\"}", Reason::MalformedJson),
+            (b"{\"a\":\"\0\"}", Reason::MalformedJson),
+            (br#"{"a":${x}}"#, Reason::MalformedJson),
+            (br#"{"a":1,396,381}"#, Reason::GroupedNumber),
+            (b"null", Reason::MalformedJson),
+            (b"7", Reason::MalformedJson),
+            (b"\"text\"", Reason::MalformedJson),
+            (b"[{}]", Reason::MalformedJson),
+            (b"", Reason::MalformedJson),
+            (b"\0", Reason::MalformedJson),
+        ] {
+            for (before, after) in [("[{},", ",{}]"), ("{\"events\":[{},", ",{}]}")] {
+                let body = [before.as_bytes(), broken, after.as_bytes()].concat();
+                let ok = || Ok("{}".to_owned());
+                check(body, &Ok(vec![ok(), Err(reason), ok()]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_object_is_refused_only_where_it_is_not_json() {
+        for (body, reason) in [
+            (&b"{\"a\":\"\xff\"}"[..], Reason::NotUtf8),
+            (br#"{"event_type":"A","b":"\udfff"}"#, Reason::LoneSurrogate),
+            (br#"{"event_type":"A","b":1e400}"#, Reason::NumberOutOfRange),
+            (
+                br#"{"event_type":"A","event_type":"B"}"#,
+                Reason::DuplicateKey,
+            ),
+            (br#"{"event_type":"A","user_id":7}"#, Reason::IdNotAString),
+        ] {
+            check(body, &Ok(vec![Err(reason)]));
+        }
+        for (body, problem) in [
+            (&b""[..], NotJson::Empty),
+            (b" \n", NotJson::Empty),
+            (b"\xef\xbb\xbf", NotJson::Empty),
+            (b"7", NotJson::NeitherObjectNorArray),
+            (b"null", NotJson::NeitherObjectNorArray),
+            (b"\"{}\"", NotJson::NeitherObjectNorArray),
+            (b"e=%5B%5D", NotJson::NeitherObjectNorArray),
+            (b"\xff\xfe[\0]\0", NotJson::NeitherObjectNorArray),
+            (b"{", NotJson::Unclosed),
+            (br#"{"a"#, NotJson::Unclosed),
+            (br#"{"a\"#, NotJson::Unclosed),
+            (br#"{"event_type":"A","b":1"#, NotJson::Unclosed),
+            (b"{\"event_type\":\"\xff\",\"b\":[1", NotJson::Unclosed),
+            (br#"{"event_type":"A"} {}"#, NotJson::Trailing(19)),
+            (b"{\"event_type\":\"\xff\"}x", NotJson::Trailing(18)),
+            (
+                b"{\n\"event_type\":\"A\",}",
+                NotJson::Malformed {
+                    line: 2,
+                    column: 18,
+                },
+            ),
+            (br#"{"event_type":"A" "b":1}"#, NotJson::Stray(18)),
+            (b"{a:1}", NotJson::Malformed { line: 1, column: 2 }),
+            (br#"{"a" 1}"#, NotJson::Stray(5)),
+            (br#"{a:1,"events":[]}"#, NotJson::Stray(1)),
+            (br#"{"a":1]"#, NotJson::Stray(6)),
+            (br#"{"a":"say "hi""}"#, NotJson::Stray(11)),
+            (br#"{"time":1,396,381,378,123}"#, NotJson::GroupedNumber),
+            (
+                br#"{"event_type":"A","time": -1,396}"#,
+                NotJson::GroupedNumber,
+            ),
+        ] {
+            check(body, &Err(problem));
+        }
+    }
+
+    #[test]
+    fn an_array_that_cannot_be_split_for_certain_is_refused_whole() {
+        for (body, problem) in [
+            (&b"["[..], NotJson::Unclosed),
+            (b"[{}", NotJson::Unclosed),
+            (b"[{},", NotJson::Unclosed),
+            (b"[{]", NotJson::Stray(2)),
+            (b"[{}}", NotJson::Stray(3)),
+            (b"[{}]]", NotJson::Trailing(4)),
+            (b"[{}] {}", NotJson::Trailing(5)),
+            (b"[{}]\0", NotJson::Trailing(4)),
+            (br#"[{"a":"b"c"},{"d":"e"}]"#, NotJson::Stray(9)),
+            (br#"[{"a":x"y","b":z"w"}]"#, NotJson::Stray(7)),
+            (br#"[{"a":"b]"#, NotJson::Unclosed),
+            (br#"{"events":[{}]"#, NotJson::Unclosed),
+            (br#"{"events":[{}]]"#, NotJson::Stray(14)),
+            (br#"{"events":[{}],"events":[{}]}"#, NotJson::Stray(24)),
+            (br#"{"events":[{}]}x"#, NotJson::Trailing(15)),
+            (br#"{"events":[{}],"n":1,234}"#, NotJson::GroupedNumber),
+        ] {
+            check(body, &Err(problem));
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            "[\\PC\"\\\\,:\\[\\]{}]{0,12}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::vec(("[a-z\"\\\\]{0,6}", inner), 0..6)
+                    .prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_an_answer(body in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(elements) = decode(&body) {
+                prop_assert!(elements.count() <= body.len());
+            }
+        }
+
+        #[test]
+        fn any_structural_bytes_give_an_answer(body in "[\\[\\]{}\",:\\\\ 1a]{0,40}") {
+            // Where a strict parser sees an array or object, so do we.
+            let decoded = decode(body.as_bytes());
+            if let Ok(value) = serde_json::from_str::<&RawValue>(&body)
+                && value.get().starts_with(['[', '{'])
+            {
+                prop_assert!(decoded.is_ok());
+            }
+        }
+
+        #[test]
+        fn valid_arrays_are_split_as_a_parser_splits_them(
+            elements in prop::collection::vec(json(), 0..8),
+            pretty: bool,
+        ) {
+            let body = if pretty {
+                serde_json::to_string_pretty(&elements).unwrap()
+            } else {
+                serde_json::to_string(&elements).unwrap()
+            };
+            let expected: Vec<&RawValue> = serde_json::from_str(&body).unwrap();
+            let expected: Vec<&str> = expected.into_iter().map(RawValue::get).collect();
+            let found: Vec<&str> = decode(body.as_bytes())
+                .unwrap()
+                .map(|element| std::str::from_utf8(element.raw).unwrap().trim_ascii())
+                .collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

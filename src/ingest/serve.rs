@@ -1,0 +1,252 @@
+//! The accept loop: connections in, requests to a router, and an end that loses none.
+//!
+//! A connection that does not send a whole request head in time is closed, idle ones with it, so
+//! that slow senders cannot hold them all. Past the limit on connections new ones wait in the
+//! kernel's queue. On shutdown nothing new is accepted, requests under way are answered, and what is
+//! not answered by the end of the grace is cut off.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Bounds of a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most connections at once.
+    pub connections: usize,
+    /// Longest wait for the whole head of a request, counted from the end of the one before.
+    pub head_timeout: Duration,
+    /// Most bytes of a request's head.
+    pub head_bytes: usize,
+    /// How long requests under way may take once the shutdown has begun.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            head_timeout: Duration::from_secs(30),
+            head_bytes: 16 << 10,
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves requests until the shutdown, and then to the end of those under way.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        // In this order, so that every connection that ended is cleared away before the next.
+        let slot = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            slot = Arc::clone(&slots).acquire_owned() => {
+                slot.expect("the semaphore is never closed")
+            }
+        };
+        let stream = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    after_failed_accept(&error).await;
+                    continue;
+                }
+            },
+        };
+        let connection = converse(stream, router.clone(), limits, shutdown.clone());
+        connections.spawn(async move {
+            connection.await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    let finished = timeout(limits.grace, async {
+        while connections.join_next().await.is_some() {}
+    });
+    if finished.await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            "cutting off requests that did not finish within the grace"
+        );
+        connections.shutdown().await;
+    }
+}
+
+/// Speaks HTTP on one connection to its end.
+async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection closed before it began");
+        return;
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(limits.head_bytes)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Waits where accepting would only fail again: no file descriptor is left, as a rule.
+async fn after_failed_accept(error: &io::Error) {
+    if matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    ) {
+        return;
+    }
+    tracing::error!(%error, "cannot accept connections");
+    sleep(Duration::from_secs(1)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::net::SocketAddr;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    struct Running {
+        address: SocketAddr,
+        shutdown: CancellationToken,
+        task: JoinSet<()>,
+    }
+
+    async fn start(router: Router, limits: Limits) -> Running {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let mut task = JoinSet::new();
+        task.spawn(serve(listener, router, limits, shutdown.clone()));
+        Running {
+            address,
+            shutdown,
+            task,
+        }
+    }
+
+    async fn all_from(stream: &mut TcpStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_is_answered_before_the_end() {
+        let (begun, mut begins) = mpsc::channel(1);
+        let (finish, finishes) = mpsc::channel::<()>(1);
+        let finishes = Arc::new(tokio::sync::Mutex::new(finishes));
+        let router = Router::new().route(
+            "/",
+            get(async move || {
+                begun.send(()).await.unwrap();
+                finishes.lock().await.recv().await.unwrap();
+                "done"
+            }),
+        );
+        let mut running = start(router, Limits::default()).await;
+        let mut idle = TcpStream::connect(running.address).await.unwrap();
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(REQUEST).await.unwrap();
+        begins.recv().await.unwrap();
+        running.shutdown.cancel();
+        // An idle connection is closed at once.
+        assert_eq!(all_from(&mut idle).await, "");
+        finish.send(()).await.unwrap();
+        let answer = all_from(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with("done"), "{answer}");
+        running.task.join_next().await.unwrap().unwrap();
+        assert!(TcpStream::connect(running.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_outlasts_the_grace_is_cut_off() {
+        let (begun, mut begins) = mpsc::channel(1);
+        let router = Router::new().route(
+            "/",
+            get(async move || {
+                begun.send(()).await.unwrap();
+                pending::<()>().await;
+            }),
+        );
+        let limits = Limits {
+            grace: Duration::ZERO,
+            ..Limits::default()
+        };
+        let mut running = start(router, limits).await;
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(REQUEST).await.unwrap();
+        begins.recv().await.unwrap();
+        running.shutdown.cancel();
+        running.task.join_next().await.unwrap().unwrap();
+        assert_eq!(all_from(&mut stream).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_head_that_does_not_come_to_an_end_is_given_up() {
+        let limits = Limits {
+            head_timeout: Duration::from_millis(20),
+            ..Limits::default()
+        };
+        let running = start(Router::new(), limits).await;
+        for sent in [&b""[..], b"GET / HTTP/1.1\r\nhost: x\r\n"] {
+            let mut stream = TcpStream::connect(running.address).await.unwrap();
+            stream.write_all(sent).await.unwrap();
+            assert_eq!(all_from(&mut stream).await, "");
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_past_the_limit_wait_for_their_turn() {
+        let limits = Limits {
+            connections: 1,
+            ..Limits::default()
+        };
+        let running = start(Router::new(), limits).await;
+        let first = TcpStream::connect(running.address).await.unwrap();
+        let mut second = TcpStream::connect(running.address).await.unwrap();
+        second.write_all(REQUEST).await.unwrap();
+        drop(first);
+        let mut begin = [0; 12];
+        second.read_exact(&mut begin).await.unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 404");
+    }
+}

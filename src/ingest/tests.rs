@@ -1,0 +1,433 @@
+//! The door, through real sockets, with a real store behind it.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::clock::TestClock;
+use crate::config::load::from_toml;
+use crate::ingest::serve::{Limits, serve};
+use crate::sync::compile_all;
+
+const NOW: UnixMillis = UnixMillis::from_seconds(1_795_000_000);
+const SECRET: &str = "Bearer s3cret";
+
+const CONFIG: &str = r#"
+    [server]
+    max_body = "64KiB"
+    [ingest]
+    secret = "Bearer s3cret"
+    [sync.web]
+    pixel_id = "1"
+    access_token = "t"
+    [sync.web.user_data]
+    email = "user_properties.email"
+    [sync.web.events]
+    "Sign Up" = {}
+    [sync.app]
+    pixel_id = "2"
+    access_token = "t"
+    [sync.old]
+    enabled = false
+    pixel_id = "3"
+    access_token = "t"
+"#;
+
+struct Running {
+    address: SocketAddr,
+    queue: Queue,
+    _folder: TempDir,
+    _tasks: JoinSet<()>,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: Value,
+}
+
+async fn start() -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = from_toml(CONFIG, &[]).unwrap();
+    config.queue.path = folder.path().join("data");
+    config.queue.min_free_disk = Some(0);
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(NOW));
+    let syncs = compile_all(&config).unwrap();
+    let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
+    let queue = Queue::open(&config.queue, &names, Arc::clone(&clock)).unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let door = Door::new(&config, syncs, queue.clone(), metrics, clock).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    let router = router(Arc::new(door));
+    tasks.spawn(serve(
+        listener,
+        router,
+        Limits::default(),
+        CancellationToken::new(),
+    ));
+    Running {
+        address,
+        queue,
+        _folder: folder,
+        _tasks: tasks,
+    }
+}
+
+impl Running {
+    async fn send(&self, request: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        Answer {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_ascii_lowercase(),
+            body: serde_json::from_str(body).unwrap_or_default(),
+        }
+    }
+
+    async fn call(&self, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut request = format!(
+            "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n",
+            body.len()
+        )
+        .into_bytes();
+        for (name, value) in headers {
+            request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        request.extend_from_slice(b"\r\n");
+        request.extend_from_slice(body);
+        self.send(&request).await
+    }
+
+    async fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
+        let line = format!("POST {path}");
+        self.call(&line, &[("authorization", SECRET)], body.as_ref())
+            .await
+    }
+
+    /// Taken, queued and ended by reason, for one sync.
+    fn counted(&self, sync: &str) -> Value {
+        let totals = self.queue.totals();
+        let totals = totals
+            .get(&SyncName::new(sync).unwrap())
+            .cloned()
+            .unwrap_or_default();
+        let ended: serde_json::Map<String, Value> = totals
+            .ended
+            .iter()
+            .map(|(reason, count)| (reason.to_string(), json!(count)))
+            .collect();
+        json!({ "taken": totals.taken, "queued": totals.queued, "ended": ended })
+    }
+}
+
+fn event(id: usize) -> String {
+    json!({
+        "event_type": "Sign Up",
+        "$insert_id": format!("insert-{id}"),
+        "event_time": "2026-11-18 10:26:30.000000",
+        "user_id": format!("user-{id}"),
+        "device_id": "device-0123456789",
+        "ip_address": "203.0.113.24",
+        "user_properties": { "email": format!("person{id}@example.com") },
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn answers_only_with_what_is_in_the_store() {
+    let running = start().await;
+    let one = running.post("/webhook", event(1)).await;
+    assert_eq!(one.status, 200);
+    assert_eq!(
+        one.body,
+        json!({"events": 1, "queued": 2, "duplicate": 0, "filtered": 0, "invalid": 0, "reasons": {}})
+    );
+    let array = format!("[{},{},{{\"event_type\":\"Other\"}}]", event(1), event(2));
+    let array = running.post("/webhook/web", array).await;
+    assert_eq!(
+        array.body,
+        json!({"events": 3, "queued": 1, "duplicate": 1, "filtered": 1, "invalid": 0,
+               "reasons": {"not_selected": 1}})
+    );
+    let envelope = format!("{{\"api_key\":\"k\",\"events\":[{}]}}", event(3));
+    let put = running
+        .call(
+            "PUT /webhook/app",
+            &[("authorization", SECRET)],
+            envelope.as_bytes(),
+        )
+        .await;
+    assert_eq!(put.body["queued"], 1);
+    assert_eq!(
+        running.counted("web"),
+        json!({"taken": 4, "queued": 2, "ended": {"not_selected": 1, "seen_before": 1}})
+    );
+    assert_eq!(
+        running.counted("app"),
+        json!({"taken": 2, "queued": 2, "ended": {}})
+    );
+    assert_eq!(
+        running.counted("old"),
+        json!({"taken": 0, "queued": 0, "ended": {}})
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_no_mistake() {
+    let running = start().await;
+    let nothing = json!({"events": 0, "queued": 0, "duplicate": 0, "filtered": 0, "invalid": 0, "reasons": {}});
+    for body in ["[]", "{\"events\":[]}"] {
+        let answer = running.post("/webhook", body).await;
+        assert_eq!((answer.status, answer.body), (200, nothing.clone()));
+    }
+    // A disabled sync takes nothing in, and its sender has nothing to repeat.
+    let answer = running.post("/webhook/old", event(1)).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        (&answer.body["events"], &answer.body["queued"]),
+        (&json!(1), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn a_poisoned_event_is_taken_and_costs_no_neighbour() {
+    let running = start().await;
+    let deep = format!("{{\"event_type\":{}{}}}", "[".repeat(300), "]".repeat(300));
+    let poisons: [(&[u8], &str); 7] = [
+        (b"{\"a\":\"\xff\xfe\"}", "not_utf8"),
+        (br#"{"a":"\ud800"}"#, "lone_surrogate"),
+        (br#"{"a":1e400}"#, "number_out_of_range"),
+        (br#"{"a":1,"a":2}"#, "duplicate_key"),
+        (br#"{"user_id":12345}"#, "id_not_a_string"),
+        (br#"{"a":tru}"#, "malformed_json"),
+        (deep.as_bytes(), "too_deep"),
+    ];
+    for (id, (poison, reason)) in poisons.iter().enumerate() {
+        let body = [
+            b"[",
+            event(2 * id).as_bytes(),
+            b",",
+            poison,
+            b",",
+            event(2 * id + 1).as_bytes(),
+            b"]",
+        ]
+        .concat();
+        let answer = running.post("/webhook/web", body).await;
+        assert_eq!(answer.status, 200, "{reason}");
+        assert_eq!(
+            answer.body,
+            json!({"events": 3, "queued": 2, "duplicate": 0, "filtered": 0, "invalid": 1,
+                   "reasons": {*reason: 1}})
+        );
+    }
+    let alone = running.post("/webhook/web", b"{\"a\":\"\xff\"}").await;
+    assert_eq!((alone.status, &alone.body["invalid"]), (200, &json!(1)));
+}
+
+#[tokio::test]
+async fn a_large_array_is_stored_whole() {
+    let running = start().await;
+    let events: Vec<String> = (0..150)
+        .map(|id| format!("{{\"event_type\":\"x{id}\"}}"))
+        .cycle()
+        .take(2 * CHUNK + 1)
+        .collect();
+    let body = format!("[{}]", events.join(","));
+    assert!(body.len() < 64 << 10);
+    let answer = running.post("/webhook/web", body).await;
+    assert_eq!(answer.body["filtered"], 2 * CHUNK + 1);
+    assert_eq!(running.counted("web")["taken"], 2 * CHUNK + 1);
+}
+
+#[tokio::test]
+async fn a_refusal_says_why_and_takes_nothing() {
+    let running = start().await;
+    let secret = ("authorization", SECRET);
+    let large = vec![b' '; (64 << 10) + 1];
+    let event = event(1);
+    let event = event.as_bytes();
+    for (line, headers, body, status, error) in [
+        ("POST /webhook", &[][..], event, 401, "unauthorized"),
+        (
+            "POST /webhook",
+            &[("authorization", "Bearer s3cre")],
+            event,
+            401,
+            "unauthorized",
+        ),
+        ("POST /webhook/none", &[], event, 401, "unauthorized"),
+        ("POST /webhook/none", &[secret], event, 404, "unknown_sync"),
+        ("POST /webhook/%FF", &[secret], event, 404, "unknown_sync"),
+        ("GET /webhook", &[secret], b"", 405, "method_not_allowed"),
+        (
+            "DELETE /webhook/web",
+            &[secret],
+            b"",
+            405,
+            "method_not_allowed",
+        ),
+        ("POST /health", &[secret], b"", 405, "method_not_allowed"),
+        ("POST /2/httpapi", &[secret], event, 404, "not_found"),
+        ("GET /", &[], b"", 404, "not_found"),
+        ("POST /webhook", &[secret], b"", 400, "not_json"),
+        ("POST /webhook", &[secret], b"{\"a\":1", 400, "not_json"),
+        (
+            "POST /webhook",
+            &[secret],
+            b"[{\"a\":1},{]",
+            400,
+            "not_json",
+        ),
+        (
+            "POST /webhook",
+            &[secret],
+            b"[{\"a\":1}] x",
+            400,
+            "not_json",
+        ),
+        ("POST /webhook", &[secret], b"\0\0", 400, "not_json"),
+        ("POST /webhook", &[secret], &large, 413, "body_too_large"),
+        (
+            "POST /webhook",
+            &[secret, ("content-encoding", "br")],
+            event,
+            415,
+            "unknown_encoding",
+        ),
+        (
+            "POST /webhook",
+            &[secret, ("content-encoding", "gzip")],
+            event,
+            400,
+            "broken_gzip",
+        ),
+    ] {
+        let answer = running.call(line, headers, body).await;
+        assert_eq!(
+            (answer.status, &answer.body["error"]),
+            (status, &json!(error)),
+            "{line}"
+        );
+        assert!(answer.body["message"].is_string());
+        assert!(answer.head.contains("content-type: application/json"));
+        assert_eq!(
+            status == 405,
+            answer.head.contains("\r\nallow: "),
+            "{}",
+            answer.head
+        );
+    }
+    let hint = running.post("/webhook", r#"{"time":1,396,381}"#).await;
+    assert!(hint.body["message"].as_str().unwrap().contains("${x?c}"));
+    for sync in ["web", "app"] {
+        assert_eq!(running.counted(sync)["taken"], 0);
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_judged_by_its_bytes_and_not_by_its_type() {
+    let running = start().await;
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(event(1).as_bytes()).unwrap();
+    let folded = encoder.finish().unwrap();
+    let secret = ("authorization", SECRET);
+    let folded = running
+        .call(
+            "POST /webhook/web",
+            &[secret, ("content-encoding", "gzip")],
+            &folded,
+        )
+        .await;
+    assert_eq!(folded.body["queued"], 1);
+    let plain = running
+        .call(
+            "POST /webhook/web",
+            &[secret, ("content-type", "text/plain")],
+            event(2).as_bytes(),
+        )
+        .await;
+    assert_eq!(plain.body["queued"], 1);
+    let chunked = format!(
+        "POST /webhook/web HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: {SECRET}\r\n\
+         transfer-encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+        event(3).len(),
+        event(3)
+    );
+    let chunked = running.send(chunked.as_bytes()).await;
+    assert_eq!(chunked.body["queued"], 1);
+}
+
+#[tokio::test]
+async fn a_stranger_is_turned_away_before_the_body() {
+    let running = start().await;
+    // Only the head is sent: an answer that waited for the body would never come.
+    let head = b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n";
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(head).await.unwrap();
+    let mut begin = [0; 12];
+    stream.read_exact(&mut begin).await.unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 401");
+}
+
+#[tokio::test]
+async fn a_sender_that_never_stops_to_listen_still_hears_the_answer() {
+    let running = start().await;
+    let body = vec![b' '; 10 << 20];
+    let stranger = running.call("POST /webhook", &[], &body).await;
+    assert_eq!(stranger.status, 401);
+    let too_much = running.post("/webhook", &body).await;
+    assert_eq!(too_much.status, 413);
+}
+
+#[tokio::test]
+async fn an_endless_body_is_refused_at_the_limit() {
+    let running = start().await;
+    for framing in ["content-length: 100000000", "transfer-encoding: chunked"] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let head = format!(
+            "POST /webhook HTTP/1.1\r\nhost: x\r\nauthorization: {SECRET}\r\n{framing}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        if framing.ends_with("chunked") {
+            let chunk = [b"10001\r\n", &vec![b' '; 0x10001][..], b"\r\n"].concat();
+            stream.write_all(&chunk).await.unwrap();
+        }
+        let mut begin = [0; 12];
+        stream.read_exact(&mut begin).await.unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 413", "{framing}");
+    }
+}
+
+#[tokio::test]
+async fn health_follows_the_store() {
+    let running = start().await;
+    let answer = running.call("GET /health", &[], b"").await;
+    assert_eq!((answer.status, answer.body), (200, json!({"status": "ok"})));
+    running.queue.clone().close().await.unwrap();
+    let answer = running.call("GET /health", &[], b"").await;
+    assert_eq!(
+        (answer.status, &answer.body["error"]),
+        (503, &json!("stopping"))
+    );
+    let answer = running.post("/webhook", event(1)).await;
+    assert_eq!(
+        (answer.status, &answer.body["error"]),
+        (503, &json!("stopping"))
+    );
+    assert!(answer.head.contains("retry-after: "));
+}

@@ -1,0 +1,351 @@
+//! One field of `custom_data`: from its source to the JSON that is written, or the reason why not.
+
+use std::collections::BTreeMap;
+
+use crate::config::CustomValue;
+use crate::event::{Event, Json};
+use crate::map::dropped::DropReason;
+use crate::map::json;
+use crate::map::list;
+use crate::map::record::{Field, Recorder, Sent, Source};
+use crate::path::{Found, Path, ValueExpr};
+
+use super::contents::{self, Items};
+use super::standard::{Kind, kind_of};
+use super::typed::{self, Guard};
+use super::{Setting, number, revenue};
+
+/// A field, compiled.
+#[derive(Debug)]
+pub(super) struct CustomField {
+    /// Meta's name, or the operator's own.
+    pub(super) name: Box<str>,
+    /// The name as it is written.
+    pub(super) key: Box<str>,
+    /// What Meta takes; `None` for the operator's own field.
+    pub(super) kind: Option<Kind>,
+    /// What it is made from.
+    pub(super) source: CustomValue,
+    /// Whether personal data is looked for.
+    pub(super) guard: Guard,
+}
+
+/// Whether a field is one of Meta's.
+pub(in crate::map) fn is_standard(name: &str) -> bool {
+    kind_of(name).is_some()
+}
+
+/// Whether a field can be made from its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::map) enum Fit {
+    /// As far as can be known.
+    Well,
+    /// A list of objects for a field that takes a single value.
+    NoList,
+    /// A list of objects without `id` for a field whose items need one.
+    NoId,
+    /// A fixed value that the field does not take.
+    Constant(DropReason),
+}
+
+/// Judges the source of a field.
+pub(in crate::map) fn fit(name: &str, source: &CustomValue) -> Fit {
+    match (kind_of(name), source) {
+        (Some(Kind::Contents | Kind::Ids), CustomValue::Each { members, .. }) => {
+            if members.contains_key("id") {
+                Fit::Well
+            } else {
+                Fit::NoId
+            }
+        }
+        (Some(_), CustomValue::Each { .. }) => Fit::NoList,
+        (None, CustomValue::Each { .. }) => Fit::Well,
+        (kind, CustomValue::Value(expr)) => {
+            let Some(constant) = &expr.default else {
+                return Fit::Well;
+            };
+            let mut out = Vec::new();
+            let value = constant.json();
+            match write_values(&mut out, name, kind, Guard::Nothing, &[value], false) {
+                Ok(_) => Fit::Well,
+                Err(reason) => Fit::Constant(reason),
+            }
+        }
+    }
+}
+
+/// Writes the fields of one event.
+pub(super) struct Writer<'w, 'e, R> {
+    /// The server event as far as it is written.
+    pub(super) out: &'w mut Vec<u8>,
+    /// The event that is mapped.
+    pub(super) event: &'w Event<'e>,
+    /// What the fields depend on besides.
+    pub(super) setting: Setting,
+    /// Is told of each field.
+    pub(super) recorder: &'w mut R,
+}
+
+impl<'e, R: Recorder> Writer<'_, 'e, R> {
+    /// Writes `currency`, and says whether it did.
+    pub(super) fn currency(&mut self, field: &CustomField, expr: &ValueExpr) -> bool {
+        let source = match self.found(expr, revenue::currency) {
+            Some(Ok(found)) => Some(Source::found(&found)),
+            Some(Err(source)) => Some(source),
+            None => None,
+        };
+        let Some((source, value)) = source.and_then(|source| Some((source, source.value?))) else {
+            self.note_absent(field, expr);
+            return false;
+        };
+        self.put(field, source, |out| typed::currency(out, value))
+    }
+
+    /// Writes `value`, and says whether it did.
+    pub(super) fn value(
+        &mut self,
+        field: &CustomField,
+        expr: &ValueExpr,
+        has_currency: bool,
+    ) -> bool {
+        let (source, amount) = match self.found(expr, revenue::amount) {
+            Some(Ok(found)) => {
+                let amount = number::number(found.value).ok_or(DropReason::NotANumber);
+                (Source::found(&found), amount)
+            }
+            Some(Err(fallback)) => fallback,
+            None => {
+                self.note_absent(field, expr);
+                return false;
+            }
+        };
+        // A Purchase without a currency is refused as a whole, and its dead letter shows the value.
+        let withheld = !has_currency && !self.setting.purchase;
+        self.put(field, source, |out| {
+            let amount = amount?;
+            if amount.starts_with('-') {
+                return Err(DropReason::Negative);
+            }
+            if withheld {
+                return Err(DropReason::ValueWithoutCurrency);
+            }
+            out.extend_from_slice(amount.as_bytes());
+            Ok(())
+        })
+    }
+
+    /// What the expression finds, or else what Amplitude's revenue properties say where they may
+    /// stand in. They go before a default, which knows nothing of the event.
+    fn found<'o, T>(
+        &self,
+        expr: &'o ValueExpr,
+        fallback: impl FnOnce(&Event<'e>) -> Option<T>,
+    ) -> Option<Result<Found<'o>, T>>
+    where
+        'e: 'o,
+    {
+        let found = expr.first(self.event);
+        let is_default = !expr.paths.is_empty() && found.is_some_and(|found| found.path.is_none());
+        if self.setting.revenue
+            && (found.is_none() || is_default)
+            && let Some(fallback) = fallback(self.event)
+        {
+            return Some(Err(fallback));
+        }
+        found.map(Ok)
+    }
+
+    /// Writes a field from an expression.
+    pub(super) fn expression(&mut self, field: &CustomField, expr: &ValueExpr) -> Items {
+        let found = expr.all(self.event);
+        let Some(first) = found.first() else {
+            self.note_absent(field, expr);
+            return Items::default();
+        };
+        let source = Source::found(first);
+        let is_list = first.path.is_some_and(|path| path.as_str().contains("[*]"));
+        let values: Vec<Json<'_>> = found.iter().map(|found| found.value).collect();
+        let mut items = Items::default();
+        self.put(field, source, |out| {
+            items = write_values(out, &field.name, field.kind, field.guard, &values, is_list)?;
+            Ok(())
+        });
+        self.note_refused(field, source, &items);
+        items
+    }
+
+    /// Writes a field from a list of objects.
+    pub(super) fn each(
+        &mut self,
+        field: &CustomField,
+        list: &Path,
+        members: &BTreeMap<String, ValueExpr>,
+    ) -> Items {
+        let found = list.all(self.event);
+        let Some(first) = found.first() else {
+            self.note_absent(field, &ValueExpr::path(list.clone()));
+            return Items::default();
+        };
+        let source = Source::at(list.as_str(), *first);
+        let mut items = Items::default();
+        self.put(field, source, |out| {
+            out.push(b'[');
+            for value in &found {
+                list::each_element(*value, &mut |element| match field.kind {
+                    Some(Kind::Contents) => contents::write_content(
+                        out,
+                        element,
+                        Some(members),
+                        field.guard,
+                        &mut items,
+                    ),
+                    Some(Kind::Ids) => {
+                        let id = members.get("id").and_then(|expr| expr.first_in(element));
+                        write_id(
+                            out,
+                            &field.name,
+                            id.map(|id| id.value),
+                            field.guard,
+                            &mut items,
+                        );
+                    }
+                    _ => contents::write_object(out, element, members, field.guard, &mut items),
+                });
+            }
+            out.push(b']');
+            if items.written == 0 {
+                Err(DropReason::NoItems)
+            } else {
+                Ok(())
+            }
+        });
+        self.note_refused(field, source, &items);
+        items
+    }
+
+    /// Writes a member, or takes it back where its value cannot be used.
+    fn put(
+        &mut self,
+        field: &CustomField,
+        source: Source<'_>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), DropReason>,
+    ) -> bool {
+        let start = self.out.len();
+        json::key(self.out, &field.key);
+        let before = self.out.len();
+        let written = write(self.out);
+        let name = Field::CustomData(&field.name);
+        match written {
+            Ok(()) => {
+                let sent = Sent::plain(self.out, before, rule_of(field.kind));
+                self.recorder.sent(name, source, sent);
+            }
+            Err(reason) => {
+                self.out.truncate(start);
+                self.recorder.dropped(name, source, reason);
+            }
+        }
+        written.is_ok()
+    }
+
+    /// Counts items that were left out of a list that was sent all the same.
+    fn note_refused(&mut self, field: &CustomField, source: Source<'_>, items: &Items) {
+        if items.refused > 0 && items.written > 0 {
+            self.recorder
+                .dropped(Field::CustomData(&field.name), source, DropReason::BadItem);
+        }
+    }
+
+    fn note_absent(&mut self, field: &CustomField, expr: &ValueExpr) {
+        if !expr.paths.is_empty() {
+            self.recorder.absent(Field::CustomData(&field.name), expr);
+        }
+    }
+}
+
+/// Writes the values that were found for a field.
+pub(super) fn write_values(
+    out: &mut Vec<u8>,
+    name: &str,
+    kind: Option<Kind>,
+    guard: Guard,
+    values: &[Json<'_>],
+    is_list: bool,
+) -> Result<Items, DropReason> {
+    let mut items = Items::default();
+    let Some(&value) = values.first() else {
+        return Err(DropReason::Empty);
+    };
+    match kind {
+        Some(Kind::Number { negative_refused }) => typed::number(out, value, negative_refused)?,
+        Some(Kind::Count) => typed::count(out, value)?,
+        Some(Kind::Currency) => typed::currency(out, value)?,
+        Some(Kind::Text) => typed::text(out, name, value, guard)?,
+        Some(Kind::Word(words)) => typed::word(out, value, words)?,
+        Some(Kind::Scalar) => typed::scalar(out, name, value, guard)?,
+        Some(Kind::Date) => typed::date(out, value)?,
+        Some(Kind::Object) => typed::object(out, name, value, guard)?,
+        Some(Kind::Ids | Kind::Contents) => {
+            out.push(b'[');
+            for value in values {
+                list::each_element(*value, &mut |element| {
+                    if kind == Some(Kind::Ids) {
+                        write_id(out, name, Some(element), guard, &mut items);
+                    } else {
+                        contents::write_content(out, element, None, guard, &mut items);
+                    }
+                });
+            }
+            out.push(b']');
+            if items.written == 0 {
+                return Err(DropReason::NoItems);
+            }
+        }
+        None if is_list => {
+            out.push(b'[');
+            for value in values {
+                json::separate(out);
+                typed::any(out, name, *value, guard)?;
+            }
+            out.push(b']');
+        }
+        None => typed::any(out, name, value, guard)?,
+    }
+    Ok(items)
+}
+
+fn write_id(
+    out: &mut Vec<u8>,
+    name: &str,
+    value: Option<Json<'_>>,
+    guard: Guard,
+    items: &mut Items,
+) {
+    let start = out.len();
+    json::separate(out);
+    let value = value.filter(|value| !value.is_absent());
+    let written = value.is_some_and(|value| typed::id(out, name, value, guard).is_ok());
+    if written {
+        items.written += 1;
+    } else {
+        out.truncate(start);
+        items.refused += 1;
+    }
+}
+
+/// The rule by which a kind of field is written.
+pub(super) const fn rule_of(kind: Option<Kind>) -> &'static str {
+    match kind {
+        Some(Kind::Number { .. }) => "number",
+        Some(Kind::Count) => "whole number",
+        Some(Kind::Currency) => "currency of ISO 4217",
+        Some(Kind::Text) => "text",
+        Some(Kind::Word(_)) => "one of Meta's words",
+        Some(Kind::Scalar) => "text, number or boolean",
+        Some(Kind::Date) => "date",
+        Some(Kind::Ids) => "list of ids",
+        Some(Kind::Contents) => "list of items with id and quantity",
+        Some(Kind::Object) => "object",
+        None => "as it is",
+    }
+}

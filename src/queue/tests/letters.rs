@@ -1,0 +1,204 @@
+//! Dead letters.
+
+use super::*;
+
+async fn letters(shop: &Shop) -> Vec<DeadLetter> {
+    let all = DeadFilter::default();
+    shop.queue.dead(&all, 0, 1000).await.unwrap()
+}
+
+async fn reject(shop: &Shop, most: usize) {
+    let leased = shop.lease(most).await;
+    let delivery = shop.open_delivery(&leased).await;
+    shop.settle(rejected(delivery, &leased)).await;
+}
+
+#[tokio::test]
+async fn a_letter_holds_what_an_operator_needs() {
+    let shop = Shop::new();
+    shop.push([event(1)]).await;
+    shop.clock.advance(HOUR);
+    reject(&shop, 1).await;
+    let shop = shop.reopened();
+    let letter = letters(&shop).await.remove(0);
+    let sent_at = UnixMillis::from_seconds(START).plus(HOUR);
+    assert_eq!(letter.sync, web());
+    assert_eq!(letter.reason, Reason::Refused);
+    assert_eq!(letter.event_name.as_deref(), Some("Purchase"));
+    assert_eq!(letter.event_id.as_deref(), Some("id-1"));
+    assert_eq!((letter.code, letter.sub_code), (Some(100), Some(2_804_050)));
+    assert_eq!(letter.trace_id.as_deref(), Some("trace-2"));
+    assert_eq!(letter.message.as_deref(), Some("missing"));
+    assert_eq!(letter.taken_at, UnixMillis::from_seconds(START));
+    assert_eq!(letter.first_try, Some(sent_at));
+    assert_eq!(letter.last_try, Some(sent_at));
+    assert_eq!(letter.filed_at, sent_at);
+    let json = String::from_utf8(letter.json.unwrap()).unwrap();
+    assert_eq!(json, r#"{"event_name":"Purchase","event_id":"id-1"}"#);
+}
+
+#[tokio::test]
+async fn filters_choose() {
+    let shop = Shop::new();
+    shop.push([event(1), event(2), ended(Reason::NoEventName)])
+        .await;
+    shop.clock.advance(HOUR);
+    reject(&shop, 2).await;
+    let early = Some(UnixMillis::from_seconds(START + 1));
+    let other = |reason| DeadFilter {
+        reason: Some(reason),
+        ..DeadFilter::default()
+    };
+    let by = DeadFilter::default;
+    for (filter, expected) in [
+        (by(), 3),
+        (other(Reason::Refused), 2),
+        (other(Reason::TooLarge), 0),
+        (
+            DeadFilter {
+                sync: Some(web()),
+                ..by()
+            },
+            3,
+        ),
+        (
+            DeadFilter {
+                sync: Some(self::shop()),
+                ..by()
+            },
+            0,
+        ),
+        (
+            DeadFilter {
+                event_name: Some("Sign Up".to_owned()),
+                ..by()
+            },
+            1,
+        ),
+        (
+            DeadFilter {
+                filed_from: early,
+                ..by()
+            },
+            2,
+        ),
+        (
+            DeadFilter {
+                filed_before: early,
+                ..by()
+            },
+            1,
+        ),
+        (
+            DeadFilter {
+                id: Some(3),
+                ..by()
+            },
+            1,
+        ),
+    ] {
+        let found = shop.queue.dead(&filter, 0, 10).await.unwrap();
+        assert_eq!(found.len(), expected, "{filter:?}");
+    }
+    let all = letters(&shop).await;
+    let rest = shop.queue.dead(&by(), all[0].id, 1).await.unwrap();
+    assert_eq!(rest[0].id, all[1].id);
+}
+
+#[tokio::test]
+async fn a_retry_queues_the_same_bytes_and_the_law_holds() {
+    let shop = Shop::new();
+    shop.push((0..3).map(event)).await;
+    let bodies: Vec<String> = (0..3)
+        .map(|number| String::from_utf8(payload(number, "Purchase", 0).json).unwrap())
+        .collect();
+    shop.push([ended(Reason::NoEventName)]).await;
+    reject(&shop, 3).await;
+    let retried = shop.queue.retry_dead(&DeadFilter::default()).await.unwrap();
+    assert_eq!(retried, Retried { queued: 3, kept: 1 });
+    assert_law(&shop.queue);
+    let totals = shop.totals();
+    assert_eq!((totals.dead, totals.dead_retried, totals.queued), (1, 3, 3));
+    assert_eq!(totals.dead_removed[&Removal::Retried], 3);
+    let shop = shop.reopened();
+    assert_eq!(shop.deliver_all().await, bodies);
+    assert_eq!(shop.push((0..3).map(event)).await.duplicates, 3);
+}
+
+#[tokio::test]
+async fn what_is_too_late_for_meta_is_not_retried() {
+    let shop = Shop::new();
+    shop.push([event_until(1, START + 10)]).await;
+    shop.clock.advance(HOUR);
+    shop.queue.tidy().await.unwrap();
+    let retried = shop.queue.retry_dead(&DeadFilter::default()).await.unwrap();
+    assert_eq!(retried, Retried { queued: 0, kept: 1 });
+    assert_eq!(shop.totals().dead, 1);
+}
+
+#[tokio::test]
+async fn a_backfill_replaces_what_was_refused_and_nothing_else() {
+    let shop = Shop::new();
+    shop.push([event(1), event(2), event(3)]).await;
+    reject(&shop, 1).await;
+    let leased = shop.lease(1).await;
+    let delivery = shop.open_delivery(&leased).await;
+    shop.settle(accepted(delivery, &leased)).await;
+    let again = (1..=3).map(event).collect();
+    let pushed = shop.queue.push_again(again).await.unwrap();
+    assert_eq!((pushed.queued, pushed.duplicates), (1, 2));
+    assert_law(&shop.queue);
+    let totals = shop.totals();
+    assert_eq!(totals.dead, 0);
+    assert_eq!(totals.dead_removed[&Removal::Replaced], 1);
+    assert_eq!(totals.queued, 2);
+}
+
+#[tokio::test]
+async fn dropping_counts() {
+    let shop = Shop::new();
+    shop.push((0..2).map(event)).await;
+    reject(&shop, 2).await;
+    let one = DeadFilter {
+        id: Some(1),
+        ..DeadFilter::default()
+    };
+    assert_eq!(shop.queue.drop_dead(&one).await.unwrap(), 1);
+    assert_eq!(shop.queue.drop_dead(&one).await.unwrap(), 0);
+    assert_eq!(shop.totals().dead, 1);
+    assert_eq!(shop.totals().dead_removed[&Removal::Dropped], 1);
+}
+
+#[tokio::test]
+async fn the_retention_and_the_cap_make_the_oldest_leave() {
+    let shop = Shop::with(|config| config.dead_letter_max_bytes = 1000);
+    for number in 0..9 {
+        shop.push([event(number)]).await;
+        reject(&shop, 1).await;
+    }
+    let kept: Vec<i64> = letters(&shop)
+        .await
+        .iter()
+        .map(|letter| letter.id)
+        .collect();
+    assert_eq!(kept, [5, 6, 7, 8, 9]);
+    assert_eq!(shop.totals().dead_removed[&Removal::Crowded], 4);
+
+    shop.clock.advance(30 * DAY);
+    shop.queue.tidy().await.unwrap();
+    assert_eq!(shop.totals().dead, 5);
+    shop.clock.advance(Duration::from_secs(1));
+    shop.queue.tidy().await.unwrap();
+    assert_eq!(shop.totals().dead, 0);
+    assert_eq!(shop.totals().dead_removed[&Removal::Aged], 5);
+}
+
+#[tokio::test]
+async fn of_floods_a_sample_is_kept() {
+    let shop = Shop::new();
+    for reason in [Reason::TooOld, Reason::NoIdentifier, Reason::InFuture] {
+        shop.push((0..150).map(|_| ended(reason))).await;
+        assert_eq!(shop.ended(reason), 150);
+    }
+    assert_eq!(shop.totals().dead, 100 + 100 + 150);
+}

@@ -1,0 +1,161 @@
+//! Failed commits, damaged rows, restarts.
+
+use super::*;
+use crate::queue::disk::Trouble;
+
+/// Makes every commit fail, as a full disk does, until it is undone.
+fn forbid_writes(shop: &Shop) {
+    shop.sqlite()
+        .execute_batch(
+            "CREATE TRIGGER no_rows BEFORE INSERT ON row
+             BEGIN SELECT raise(ABORT, 'simulated'); END;
+             CREATE TRIGGER no_ends BEFORE DELETE ON row
+             BEGIN SELECT raise(ABORT, 'simulated'); END;",
+        )
+        .unwrap();
+}
+
+fn allow_writes(shop: &Shop) {
+    shop.sqlite()
+        .execute_batch("DROP TRIGGER no_rows; DROP TRIGGER no_ends")
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_commit_acknowledges_nothing_and_takes_its_ids_back() {
+    let shop = Shop::new();
+    shop.push([event(1)]).await;
+    forbid_writes(&shop);
+    for _ in 0..2 {
+        let failed = shop.queue.push(vec![event(1), event(2)]).await.unwrap_err();
+        assert!(matches!(failed, PushError::Storage(_)));
+        let trouble = shop.queue.health().trouble;
+        assert!(matches!(trouble, Some(Trouble::Failing(_))), "{trouble:?}");
+        assert_law(&shop.queue);
+    }
+    allow_writes(&shop);
+    let pushed = shop.push([event(1), event(2)]).await;
+    assert_eq!((pushed.queued, pushed.duplicates), (1, 1));
+    assert_eq!(shop.queue.health(), StoreHealth::default());
+    assert_eq!(shop.deliver_all().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_settlement_that_failed_can_be_repeated() {
+    let shop = Shop::new();
+    shop.push((0..5).map(event)).await;
+    let leased = shop.lease(5).await;
+    let delivery = shop.open_delivery(&leased).await;
+    forbid_writes(&shop);
+    let settlement = accepted(delivery, &leased);
+    for _ in 0..2 {
+        let failed = shop.queue.settle(settlement.clone()).await.unwrap_err();
+        assert!(matches!(failed, StoreError::Storage(_)));
+    }
+    allow_writes(&shop);
+    assert!(shop.lease(5).await.is_empty(), "they are still on lease");
+    shop.settle(settlement).await;
+    assert_eq!(shop.ended(Reason::Accepted), 5);
+    assert_eq!(shop.queue.backlog(&web()), Backlog::default());
+    // Its record was kept through all of this, and closed.
+    let traced = shop.queue.trace("id-1").await.unwrap();
+    assert_eq!(traced[0].requests[0].verdict.as_deref(), Some("delivered"));
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_counted_as_lost_and_the_rest_goes_on() {
+    let shop = Shop::new();
+    for number in 0..3 {
+        shop.push([event(number * 2), event(number * 2 + 1)]).await;
+    }
+    shop.sqlite()
+        .execute_batch(
+            "UPDATE content SET body = CAST(replace(body, 'id-2', 'id-7') AS BLOB) WHERE row = 2",
+        )
+        .unwrap();
+    assert_eq!(shop.deliver_all().await.len(), 4);
+    shop.queue.tidy().await.unwrap();
+    assert_eq!(shop.ended(Reason::DamagedRow), 2);
+    assert_eq!(shop.totals().queued, 0);
+    assert_law(&shop.queue);
+    assert_eq!(shop.queue.backlog(&web()), Backlog::default());
+}
+
+#[tokio::test]
+async fn a_row_whose_content_is_missing_is_lost() {
+    let shop = Shop::new();
+    shop.push([event(1)]).await;
+    shop.sqlite().execute_batch("DELETE FROM content").unwrap();
+    assert!(shop.lease(1).await.is_empty());
+    shop.queue.tidy().await.unwrap();
+    assert_eq!(shop.ended(Reason::DamagedRow), 1);
+    assert_law(&shop.queue);
+}
+
+#[tokio::test]
+async fn a_damaged_row_that_expires_is_lost_too() {
+    let shop = Shop::new();
+    shop.push([event_until(1, START + 5)]).await;
+    shop.sqlite()
+        .execute_batch("UPDATE content SET checksum = checksum + 1")
+        .unwrap();
+    shop.clock.advance(HOUR);
+    shop.queue.tidy().await.unwrap();
+    assert_eq!(shop.ended(Reason::DamagedRow), 1);
+    assert_law(&shop.queue);
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_and_free_after_a_close() {
+    let shop = Shop::new();
+    let taken = open(&shop.config, &shop.clock).unwrap_err();
+    assert!(matches!(taken, OpenError::InUse(_)));
+    let other = shop.queue.clone();
+    shop.push([event(1)]).await;
+    shop.queue.close().await.unwrap();
+    assert!(matches!(
+        other.push(vec![event(2)]).await,
+        Err(PushError::Closed)
+    ));
+    assert_eq!(other.health().trouble, Some(Trouble::Closed));
+    let log = shop.folder.path().join("queue.db-wal");
+    assert!(!log.exists(), "everything is in the one file");
+    let again = open(&shop.config, &shop.clock).unwrap();
+    assert_eq!(again.totals()[&web()].queued, 1);
+}
+
+#[tokio::test]
+async fn a_copy_taken_at_any_moment_is_a_store() {
+    // What a power cut leaves: the files as they are after a commit, without a close.
+    let shop = Shop::new();
+    shop.push((0..300).map(event)).await;
+    let leased = shop.lease(200).await;
+    let delivery = shop.open_delivery(&leased).await;
+    shop.settle(accepted(delivery, &leased[..50])).await;
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["queue.db", "queue.db-wal"] {
+        std::fs::copy(shop.folder.path().join(file), copy.path().join(file)).unwrap();
+    }
+    let config = QueueConfig {
+        path: copy.path().to_owned(),
+        ..shop.config.clone()
+    };
+    let queue = open(&config, &shop.clock).unwrap();
+    assert_law(&queue);
+    assert_eq!(queue.totals(), shop.queue.totals());
+    assert_eq!(queue.backlog(&web()).events, 250);
+    let pushed = queue.push((0..300).map(event).collect()).await.unwrap();
+    assert_eq!(pushed.duplicates, 300);
+}
+
+#[tokio::test]
+async fn rows_of_a_removed_sync_are_kept() {
+    let shop = Shop::new();
+    let old = SyncName::new("old").unwrap();
+    let mut taken = event(1);
+    taken.sync = old.clone();
+    shop.push([taken]).await;
+    let shop = shop.reopened();
+    assert_eq!(shop.queue.totals()[&old].queued, 1);
+    assert_eq!(shop.queue.backlog(&old).events, 1);
+}

@@ -1,0 +1,196 @@
+//! Log lines on standard error, for people or for machines.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::{Subscriber, set_global_default};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::{Registry, fmt as lines};
+
+use crate::clock::UnixMillis;
+use crate::config::{LogConfig, LogFormat, Mistake};
+
+/// Sends this process's log lines to standard error, with colours where that is a terminal.
+pub fn init(config: &LogConfig) -> Result<(), Mistake> {
+    let subscriber = subscriber(config, io::stderr().is_terminal(), io::stderr)?;
+    set_global_default(subscriber)
+        .map_err(|_| Mistake::new("log", "the log of this process was already set up"))
+}
+
+/// Reads a level (`info`), or levels by module (`info,pixel_relay::deliver=debug`).
+pub fn levels(text: &str) -> Result<Targets, Mistake> {
+    let mut targets = Targets::new();
+    for part in text.split(',').map(str::trim) {
+        let (target, level) = match part.split_once('=') {
+            Some((target, level)) => (Some(target.trim()), level.trim()),
+            None => (None, part),
+        };
+        let level: LevelFilter = match level {
+            "" => Err(()),
+            level => level.parse().map_err(|_| ()),
+        }
+        .map_err(|()| {
+            Mistake::new(
+                "log.level",
+                format!(
+                    "found {part:?}; each part is off, error, warn, info, debug or trace, or one \
+                     of them for a module, as in pixel_relay::deliver=debug"
+                ),
+            )
+        })?;
+        targets = match target {
+            Some(target) => targets.with_target(target, level),
+            None => targets.with_default(level),
+        };
+    }
+    Ok(targets)
+}
+
+fn subscriber<W>(
+    config: &LogConfig,
+    colours: bool,
+    writer: W,
+) -> Result<impl Subscriber + Send + Sync + use<W>, Mistake>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = lines::layer().with_writer(writer);
+    let lines = match config.format {
+        LogFormat::Text => lines.with_ansi(colours).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
+    };
+    Ok(Registry::default().with(lines.with_filter(levels(&config.level)?)))
+}
+
+/// Keeps a line that anyone can cause from flooding the log.
+pub struct Seldom {
+    pause: Duration,
+    last: AtomicI64,
+    unsaid: AtomicU64,
+}
+
+impl Seldom {
+    /// At most one line per `pause`.
+    pub const fn new(pause: Duration) -> Self {
+        Self {
+            pause,
+            last: AtomicI64::new(i64::MIN),
+            unsaid: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts one occurrence. Where a line is due, gives the number of occurrences that it stands for.
+    pub fn due(&self, now: UnixMillis) -> Option<u64> {
+        self.unsaid.fetch_add(1, Ordering::Relaxed);
+        let last = self.last.load(Ordering::Relaxed);
+        let due = last == i64::MIN || now.since(UnixMillis(last)) >= self.pause;
+        let mine = due
+            && self
+                .last
+                .compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        mine.then(|| self.unsaid.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Debug for Seldom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seldom")
+            .field("pause", &self.pause)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::subscriber::with_default;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(format: LogFormat, level: &str, work: impl FnOnce()) -> String {
+        let memory = Memory::default();
+        let sink = memory.clone();
+        let config = LogConfig {
+            format,
+            level: level.to_owned(),
+        };
+        let subscriber = subscriber(&config, false, move || sink.clone()).unwrap();
+        with_default(subscriber, work);
+        let bytes = memory.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn text_lines_end_with_their_fields() {
+        let text = written(LogFormat::Text, "info", || {
+            tracing::warn!(sync = "web", wait_seconds = 3, "the lane waits");
+            tracing::debug!("not shown");
+        });
+        let (_, line) = text.split_once(' ').unwrap();
+        assert_eq!(
+            line,
+            " WARN pixel_relay::telemetry::logs::tests: the lane waits sync=\"web\" wait_seconds=3\n"
+        );
+    }
+
+    #[test]
+    fn json_lines_are_flat_objects() {
+        let text = written(LogFormat::Json, "off,pixel_relay::telemetry=debug", || {
+            tracing::debug!(sync = "web", "the lane waits");
+            tracing::error!(target: "elsewhere", "not shown");
+        });
+        let mut line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(line.as_object_mut().unwrap().remove("timestamp").is_some());
+        assert_eq!(
+            line,
+            serde_json::json!({
+                "level": "DEBUG",
+                "message": "the lane waits",
+                "sync": "web",
+                "target": "pixel_relay::telemetry::logs::tests",
+            })
+        );
+    }
+
+    #[test]
+    fn a_misspelt_level_is_a_mistake() {
+        for text in ["inof", "", "info,", "info,pixel_relay=loud", "pixel_relay"] {
+            assert_eq!(levels(text).unwrap_err().key, "log.level", "{text}");
+        }
+        for text in ["INFO", "warn, pixel_relay::deliver = trace", "off"] {
+            assert!(levels(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_line_stands_for_those_that_were_not_written() {
+        let seldom = Seldom::new(Duration::from_secs(60));
+        let at = |seconds| seldom.due(UnixMillis::from_seconds(seconds));
+        assert_eq!(at(100), Some(1));
+        assert_eq!(at(101), None);
+        assert_eq!(at(159), None);
+        assert_eq!(at(160), Some(3));
+        assert_eq!(at(161), None);
+    }
+}
