@@ -183,8 +183,9 @@ impl Rig {
     /// Moves both clocks to the moment that the lane waits for.
     async fn pass_until(&self, moment: Option<Instant>) {
         let moment = moment.expect("the lane waits for a moment");
-        self.pass(moment.saturating_duration_since(Instant::now()))
-            .await;
+        // Timers of tokio are exact to the millisecond.
+        let wait = moment.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        self.pass(wait).await;
     }
 
     /// Waits past the time in which small batches fill.
