@@ -18,7 +18,11 @@ enum Step {
     /// Open a request for the events on lease.
     Send(usize),
     /// Its answer: how many are delivered, how many rejected; the rest is released.
-    Settle { delivered: usize, rejected: usize, lost: bool },
+    Settle {
+        delivered: usize,
+        rejected: usize,
+        lost: bool,
+    },
     Retry,
     Forget(u64),
     Hours(u8),
