@@ -248,17 +248,10 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
 
     /// Takes what a path finds, and says whether that was anything.
     fn take_all(&mut self, path: &Path, event: &Event<'_>) -> bool {
-        let is_id = matches!(path.root(), Some("user_id" | "device_id"));
-        let is_invalid =
-            |element: Json<'_>| is_id && element.text().is_some_and(|text| is_invalid_id(&text));
         let mut present = false;
         path.visit(event, &mut |value| {
             list::each_element(value, &mut |element| {
-<<<<<<< HEAD
-                if !element.is_absent() && !is_invalid(element) {
-=======
                 if !is_absent(path, element) {
->>>>>>> main
                     present = true;
                     self.take(Source::at(path.as_str(), element));
                 }
@@ -494,13 +487,6 @@ mod tests {
             &["user_id", "device_id"],
             r#"{"user_id":"Anonymous","device_id":"D1"}"#,
             "\"external_id\": #d1",
-        );
-        // The list is about Amplitude's own ids.
-        check(
-            UserDataField::ExternalId,
-            &["user_properties.number", "device_id"],
-            r#"{"user_properties":{"number":"0"},"device_id":"D1"}"#,
-            "\"external_id\": #0",
         );
     }
 

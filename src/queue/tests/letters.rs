@@ -181,13 +181,8 @@ async fn the_retention_and_the_cap_make_the_oldest_leave() {
         .iter()
         .map(|letter| letter.id)
         .collect();
-<<<<<<< HEAD
-    assert_eq!(kept, [6, 7, 8, 9]);
-    assert_eq!(shop.totals().dead_removed[&Removal::Crowded], 5);
-=======
     assert_eq!(kept, [5, 6, 7, 8, 9]);
     assert_eq!(shop.totals().dead_removed[&Removal::Crowded], 4);
->>>>>>> main
 
     shop.clock.advance(30 * DAY);
     shop.queue.tidy().await.unwrap();

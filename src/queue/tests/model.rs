@@ -20,11 +20,7 @@ enum Step {
     Release(usize),
     /// Opens a request for so many events on lease, unless one is under way.
     Send(usize),
-<<<<<<< HEAD
-    /// Its answer: how many are delivered, how many rejected; the rest is released.
-=======
     /// Answers the request: some are delivered, some rejected, the rest is released.
->>>>>>> main
     Settle {
         delivered: usize,
         rejected: usize,
