@@ -167,10 +167,7 @@ impl App {
             .context("the store was not closed well")?;
         stop_admin.cancel();
         admin.abort_all();
-        match &ended {
-            Ok(()) => tracing::info!("stopped"),
-            Err(_) => tracing::error!("stopped because a part of the daemon ended"),
-        }
+        tracing::info!("stopped");
         ended
     }
 }

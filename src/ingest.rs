@@ -139,8 +139,10 @@ impl Door {
             .filter_map(|(_, intake)| intake.as_ref())
             .collect();
         let now = self.clock.now();
-        for intake in &intakes {
-            self.arrivals.note(intake.sync.name(), now);
+        if elements.len() > 0 {
+            for intake in &intakes {
+                self.arrivals.note(intake.sync.name(), now);
+            }
         }
         let mut full = None;
         loop {
