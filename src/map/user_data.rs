@@ -46,6 +46,12 @@ pub(super) fn is_invalid_id(text: &str) -> bool {
     INVALID_IDS.iter().any(|id| id.eq_ignore_ascii_case(text))
 }
 
+/// Whether a value stands for nothing; Amplitude's own ids also where Amplitude would refuse them.
+fn is_absent(path: &Path, value: Json<'_>) -> bool {
+    let is_amplitudes = matches!(path.root(), Some("user_id" | "device_id"));
+    value.is_absent() || is_amplitudes && value.text().is_some_and(|text| is_invalid_id(&text))
+}
+
 /// How a sync wants values to be read.
 #[derive(Debug)]
 pub(super) struct Reading {
@@ -245,21 +251,13 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
         let mut present = false;
         path.visit(event, &mut |value| {
             list::each_element(value, &mut |element| {
-                if !self.is_absent(element) {
+                if !is_absent(path, element) {
                     present = true;
                     self.take(Source::at(path.as_str(), element));
                 }
             });
         });
         present
-    }
-
-    fn is_absent(&self, value: Json<'_>) -> bool {
-        let is_id = matches!(
-            self.field,
-            UserDataField::ExternalId | UserDataField::AnonymousId
-        );
-        value.is_absent() || is_id && value.text().is_some_and(|text| is_invalid_id(&text))
     }
 
     fn take(&mut self, source: Source<'_>) {
@@ -469,6 +467,16 @@ mod tests {
         assert_eq!(
             notes.dropped().collect::<Vec<_>>(),
             [("em", DropReason::NotAnEmail), ("em", DropReason::NotAText)]
+        );
+    }
+
+    #[test]
+    fn an_id_of_the_site_may_be_what_amplitude_refuses() {
+        check(
+            UserDataField::ExternalId,
+            &["user_properties.customer"],
+            r#"{"user_properties":{"customer":"0"}}"#,
+            "\"external_id\": #0",
         );
     }
 
