@@ -30,6 +30,9 @@ const FINISH_REQUESTS: Duration = Duration::from_secs(5);
 /// the 30 seconds that container platforms allow between SIGTERM and SIGKILL.
 const FINISH_DELIVERIES: Duration = Duration::from_secs(18);
 
+/// How often the log says what share of the events carried each identifier.
+const COVERAGE_SUMMARY: Duration = Duration::from_secs(3600);
+
 /// A daemon that is ready to run.
 #[derive(Debug)]
 pub struct App {
@@ -38,6 +41,7 @@ pub struct App {
     public_router: Router,
     admin_router: Router,
     lanes: Vec<Lane>,
+    door: Arc<Door>,
     queue: Queue,
 }
 
@@ -99,6 +103,7 @@ impl App {
             public_router: ingest::router(Arc::clone(&door)).merge(more(&door)),
             admin_router: admin::router(Arc::new(state)),
             lanes,
+            door,
             queue,
         })
     }
@@ -150,6 +155,9 @@ impl App {
             lanes.spawn(Box::pin(lane.run(stop_lanes.clone(), FINISH_DELIVERIES)));
         }
 
+        let mut summaries = JoinSet::new();
+        summaries.spawn(summarise(self.door));
+
         let ended = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
             ended = doors.join_next() => Err(unexpected("the public listener", ended)),
@@ -169,6 +177,17 @@ impl App {
         admin.abort_all();
         tracing::info!("stopped");
         ended
+    }
+}
+
+/// Says every hour how well events can be matched.
+async fn summarise(door: Arc<Door>) {
+    let mut hours = tokio::time::interval(COVERAGE_SUMMARY);
+    // The first tick comes at once, when there is nothing to say.
+    hours.tick().await;
+    loop {
+        hours.tick().await;
+        door.log_match_key_coverage();
     }
 }
 
