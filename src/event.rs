@@ -166,7 +166,7 @@ impl<'a> Json<'a> {
     /// The content of a string, unescaped.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        if inner.contains('\\') {
+        if memchr::memchr(b'\\', inner.as_bytes()).is_some() {
             serde_json::from_str::<String>(self.0).ok().map(Cow::Owned)
         } else {
             Some(Cow::Borrowed(inner))
@@ -208,7 +208,17 @@ impl<'a> Json<'a> {
     /// Whether the value counts as absent: null, blank, or one of the words that stand for nothing
     /// (`EMPTY`, `(none)`, `null`, `undefined`).
     pub fn is_absent(self) -> bool {
-        self.is_null() || self.as_str().is_some_and(|text| is_absent_text(&text))
+        match self.0.as_bytes() {
+            [b'n', ..] => true,
+            // What stands for nothing begins in few ways: most values need no second look.
+            [b'"', first, ..] => {
+                matches!(
+                    first,
+                    b'"' | b'\\' | b' ' | b'E' | b'(' | b'n' | b'u' | 0x80..
+                ) && self.as_str().is_some_and(|text| is_absent_text(&text))
+            }
+            _ => false,
+        }
     }
 }
 

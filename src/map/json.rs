@@ -21,6 +21,13 @@ pub(super) fn key(out: &mut Vec<u8>, encoded: &str) {
     out.extend_from_slice(encoded.as_bytes());
 }
 
+/// Begins a member whose name may need escapes.
+pub(super) fn member(out: &mut Vec<u8>, name: &str) {
+    separate(out);
+    text(out, name);
+    out.push(b':');
+}
+
 /// Begins a member whose name needs no escape.
 pub(super) fn plain_key(out: &mut Vec<u8>, name: &str) {
     separate(out);
