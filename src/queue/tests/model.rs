@@ -100,7 +100,7 @@ impl Model {
                 return self.end(Reason::SeenBefore);
             }
         }
-        self.seen.entry(event.number).or_insert(now);
+        self.seen.insert(event.number, now);
         self.queued.insert(serial, event);
     }
 
@@ -287,7 +287,7 @@ impl Run {
             }
             expected.queued += 1;
             self.model.retried += 1;
-            self.model.seen.entry(event.number).or_insert(now);
+            self.model.seen.insert(event.number, now);
             let event = Event {
                 doubt: None,
                 leased: false,
@@ -374,7 +374,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn behaves_as_the_model(steps in steps()) {
