@@ -1,13 +1,18 @@
 //! What holds for every event, whatever is in it.
 
-use pixel_relay::clock::UnixMillis;
+use std::sync::Arc;
+
+use pixel_relay::clock::{TestClock, UnixMillis};
 use pixel_relay::config::load::from_toml;
 use pixel_relay::event::Event;
 use pixel_relay::outcome::Outcome;
+use pixel_relay::sandbox::{self, Sandbox, SandboxConfig};
 use pixel_relay::sync::{Fate, Sync, compile_all};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 const NOW: UnixMillis = UnixMillis(1_795_197_879_000);
 
@@ -35,15 +40,12 @@ fn sync() -> Sync {
         "lead_id",
         "mobile_advertiser_id",
     ];
-    let user_data: String = fields
-        .iter()
+    let user_data = fields
         .map(|field| {
-            format!(
-                "{field} = [\"user_properties.{field}\", \"{}\"]\n",
-                top_level(field)
-            )
+            let other = top_level(field);
+            format!("{field} = [\"user_properties.{field}\", \"{other}\"]")
         })
-        .collect();
+        .join("\n");
     let text = format!(
         r#"
 [ingest]
@@ -223,8 +225,58 @@ fn check_hashes(user_data: &Value) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn settings() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+#[test]
+fn no_mapped_event_sinks_a_batch() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sandbox = Sandbox::new(SandboxConfig {
+        clock: Arc::new(TestClock::at(NOW)),
+        ..SandboxConfig::default()
+    });
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .unwrap();
+    let url = format!("http://{}/v26.0/1/events", listener.local_addr().unwrap());
+    let shutdown = CancellationToken::new();
+    runtime.spawn(sandbox::serve(listener, sandbox, shutdown.clone()));
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let client = reqwest::Client::new();
+    let sync = sync();
+    let post = |body: String| {
+        let request = client.post(&url).bearer_auth("token").body(body);
+        let request = request.header("content-type", "application/json");
+        runtime.block_on(async { request.send().await.unwrap().text().await.unwrap() })
+    };
+    TestRunner::new(settings())
+        .run(&vec(event(), 1..30), |raws| {
+            let mut events = Vec::new();
+            for raw in &raws {
+                let event = Event::decode(raw.as_bytes()).unwrap();
+                if let (Fate::Mapped(payload), _) = sync.take(Ok(&event), raw.as_bytes(), NOW) {
+                    events.push(String::from_utf8(payload.json).unwrap());
+                }
+            }
+            if !events.is_empty() {
+                let answer = post(format!("{{\"data\":[{}]}}", events.join(",")));
+                let answer: Value = serde_json::from_str(&answer).unwrap();
+                prop_assert_eq!(&answer["events_received"], events.len(), "{}", answer);
+            }
+            Ok(())
+        })
+        .unwrap();
+    shutdown.cancel();
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(settings())]
 
     #[test]
     fn a_mapped_event_is_one_line_of_clean_json(raw in event()) {
