@@ -301,8 +301,9 @@ pub(super) fn write_values(
         Some(Kind::Text) => typed::text(out, name, value, guard)?,
         Some(Kind::Word(words)) => typed::word(out, value, words)?,
         Some(Kind::Scalar) => typed::scalar(out, name, value, guard)?,
+        Some(Kind::TextOrBoolean) => typed::text_or_boolean(out, name, value, guard)?,
         Some(Kind::Date) => typed::date(out, value)?,
-        Some(Kind::Object) => typed::object(out, name, value, guard)?,
+        Some(Kind::IdsByName(known)) => typed::ids_by_name(out, value, known, guard)?,
         Some(Kind::Ids | Kind::Contents) => {
             out.push(b'[');
             for value in values {
@@ -360,10 +361,11 @@ pub(super) const fn rule_of(kind: Option<Kind>) -> &'static str {
         Some(Kind::Text) => "text",
         Some(Kind::Word(_)) => "one of Meta's words",
         Some(Kind::Scalar) => "text, number or boolean",
+        Some(Kind::TextOrBoolean) => "text or boolean",
         Some(Kind::Date) => "date",
         Some(Kind::Ids) => "list of ids",
         Some(Kind::Contents) => "list of items with id and quantity",
-        Some(Kind::Object) => "object",
+        Some(Kind::IdsByName(_)) => "object of ids",
         None => "as it is",
     }
 }
