@@ -157,6 +157,24 @@ impl<'e, R: Recorder> Writer<'_, 'e, R> {
 
     /// Writes a field from an expression.
     pub(super) fn expression(&mut self, field: &CustomField, expr: &ValueExpr) -> Items {
+        if field.kind.is_some_and(Kind::is_single) {
+            let Some(found) = expr.first(self.event) else {
+                self.note_absent(field, expr);
+                return Items::default();
+            };
+            self.put(field, Source::found(&found), |out| {
+                write_values(
+                    out,
+                    &field.name,
+                    field.kind,
+                    field.guard,
+                    &[found.value],
+                    false,
+                )
+                .map(|_| ())
+            });
+            return Items::default();
+        }
         let found = expr.all(self.event);
         let Some(first) = found.first() else {
             self.note_absent(field, expr);

@@ -27,6 +27,13 @@ pub(super) enum Kind {
     IdsByName(&'static [&'static str]),
 }
 
+impl Kind {
+    /// Whether one value makes the field, so that no others need be looked for.
+    pub(super) const fn is_single(self) -> bool {
+        !matches!(self, Self::Ids | Self::Contents)
+    }
+}
+
 const AMOUNT: Kind = Kind::Number {
     negative_refused: true,
 };
