@@ -24,6 +24,8 @@ use super::totals::{Counter, Removal};
 const SAMPLES: i64 = 100;
 /// What a letter takes besides its texts.
 const OVERHEAD: usize = 128;
+/// Events read in one go, in bytes; one more event may come on top.
+const LISTED_BYTES: usize = 1 << 20;
 /// Longest name or id that is kept, in bytes.
 const MAX_NAME: usize = 512;
 /// Longest text of Meta's that is kept, in bytes.
@@ -332,16 +334,16 @@ impl Store {
     }
 }
 
-/// Reads at most `limit` letters with numbers above `after`, in the order in which they were filed.
+/// Reads at most `limit` letters with numbers above `after`, in the order in which they were filed;
+/// fewer where they are large, so that no memory is filled by them.
 pub(super) fn list(
     connection: &Connection,
     filter: &DeadFilter,
     after: i64,
     limit: usize,
 ) -> rusqlite::Result<Vec<DeadLetter>> {
-    connection
-        .prepare_cached(
-            "SELECT dead.id, sync.name, reason, event_name, event_id, code, sub_code, trace_id,
+    let mut statement = connection.prepare_cached(
+        "SELECT dead.id, sync.name, reason, event_name, event_id, code, sub_code, trace_id,
                     message, taken_at, first_try, last_try, filed_at, json
              FROM dead JOIN sync ON sync.id = dead.sync
              WHERE dead.id > :after
@@ -352,21 +354,27 @@ pub(super) fn list(
                 AND (:filed_from IS NULL OR filed_at >= :filed_from)
                 AND (:filed_before IS NULL OR filed_at < :filed_before)
              ORDER BY dead.id LIMIT :limit",
-        )?
-        .query_map(
-            named_params! {
-                ":after": after,
-                ":id": filter.id,
-                ":sync": filter.sync.as_ref().map(SyncName::as_str),
-                ":reason": filter.reason.map(Reason::as_str),
-                ":event_name": filter.event_name,
-                ":filed_from": filter.filed_from.map(|at| at.0),
-                ":filed_before": filter.filed_before.map(|at| at.0),
-                ":limit": signed(limit as u64),
-            },
-            read,
-        )?
-        .collect()
+    )?;
+    let mut found = statement.query(named_params! {
+        ":after": after,
+        ":id": filter.id,
+        ":sync": filter.sync.as_ref().map(SyncName::as_str),
+        ":reason": filter.reason.map(Reason::as_str),
+        ":event_name": filter.event_name,
+        ":filed_from": filter.filed_from.map(|at| at.0),
+        ":filed_before": filter.filed_before.map(|at| at.0),
+        ":limit": signed(limit as u64),
+    })?;
+    let mut letters = Vec::new();
+    let mut bytes = 0;
+    while bytes < LISTED_BYTES
+        && let Some(row) = found.next()?
+    {
+        let letter = read(row)?;
+        bytes += letter.json.as_ref().map_or(0, Vec::len);
+        letters.push(letter);
+    }
+    Ok(letters)
 }
 
 /// The number of the letter that was filed last.

@@ -1,7 +1,9 @@
 //! How events come in: duplicates are recognised, full syncs refused, the rest joins the next commit.
 
+use std::collections::HashSet;
+
 use crate::config::SyncName;
-use crate::map::payload::Payload;
+use crate::map::payload::{Fingerprint, Payload};
 use crate::outcome::{Outcome, Reason};
 use crate::sync::{Ended, Fate, Taken};
 
@@ -11,12 +13,13 @@ use super::store::Store;
 use super::totals::Counter;
 
 /// Whether a known event may be taken once more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Repeats {
     /// Every repeat is a duplicate.
     Refused,
-    /// A repeat takes the place of a dead letter that was `rejected` or `expired`.
-    ReplaceDead,
+    /// A repeat takes the place of a dead letter that was `rejected` or `expired`. These events are
+    /// repeats too, besides those in the duplicate window.
+    ReplaceDead(HashSet<Fingerprint>),
 }
 
 /// How a push ended, the store being well.
@@ -43,7 +46,7 @@ impl Store {
             match fate {
                 Fate::Ended(ended) => self.push_ended(place, &ended, &mut pushed)?,
                 Fate::Mapped(payload) => {
-                    if !self.push_mapped(place, payload, repeats, &mut pushed)? {
+                    if !self.push_mapped(place, payload, &repeats, &mut pushed)? {
                         full.get_or_insert(sync);
                     }
                 }
@@ -74,11 +77,12 @@ impl Store {
         &mut self,
         place: usize,
         payload: Payload,
-        repeats: Repeats,
+        repeats: &Repeats,
         pushed: &mut Pushed,
     ) -> rusqlite::Result<bool> {
-        let known = self.seen.contains(payload.fingerprint);
-        if known && repeats == Repeats::Refused {
+        let known = self.seen.contains(payload.fingerprint)
+            || matches!(repeats, Repeats::ReplaceDead(known) if known.contains(&payload.fingerprint));
+        if known && *repeats == Repeats::Refused {
             self.count_duplicate(place, pushed);
             return Ok(true);
         }

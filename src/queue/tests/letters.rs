@@ -40,7 +40,8 @@ async fn a_letter_holds_what_an_operator_needs() {
 #[tokio::test]
 async fn filters_choose() {
     let shop = Shop::new();
-    shop.push([event(1), event(2), ended(Reason::NoEventName)]).await;
+    shop.push([event(1), event(2), ended(Reason::NoEventName)])
+        .await;
     shop.clock.advance(HOUR);
     reject(&shop, 2).await;
     let early = Some(UnixMillis::from_seconds(START + 1));
@@ -53,12 +54,48 @@ async fn filters_choose() {
         (by(), 3),
         (other(Reason::Refused), 2),
         (other(Reason::TooLarge), 0),
-        (DeadFilter { sync: Some(web()), ..by() }, 3),
-        (DeadFilter { sync: Some(self::shop()), ..by() }, 0),
-        (DeadFilter { event_name: Some("Sign Up".to_owned()), ..by() }, 1),
-        (DeadFilter { filed_from: early, ..by() }, 2),
-        (DeadFilter { filed_before: early, ..by() }, 1),
-        (DeadFilter { id: Some(3), ..by() }, 1),
+        (
+            DeadFilter {
+                sync: Some(web()),
+                ..by()
+            },
+            3,
+        ),
+        (
+            DeadFilter {
+                sync: Some(self::shop()),
+                ..by()
+            },
+            0,
+        ),
+        (
+            DeadFilter {
+                event_name: Some("Sign Up".to_owned()),
+                ..by()
+            },
+            1,
+        ),
+        (
+            DeadFilter {
+                filed_from: early,
+                ..by()
+            },
+            2,
+        ),
+        (
+            DeadFilter {
+                filed_before: early,
+                ..by()
+            },
+            1,
+        ),
+        (
+            DeadFilter {
+                id: Some(3),
+                ..by()
+            },
+            1,
+        ),
     ] {
         let found = shop.queue.dead(&filter, 0, 10).await.unwrap();
         assert_eq!(found.len(), expected, "{filter:?}");
@@ -108,7 +145,7 @@ async fn a_backfill_replaces_what_was_refused_and_nothing_else() {
     let delivery = shop.open_delivery(&leased).await;
     shop.settle(accepted(delivery, &leased)).await;
     let again = (1..=3).map(event).collect();
-    let pushed = shop.queue.push_again(again).await.unwrap();
+    let pushed = shop.queue.push_again(again, HashSet::new()).await.unwrap();
     assert_eq!((pushed.queued, pushed.duplicates), (1, 2));
     assert_law(&shop.queue);
     let totals = shop.totals();
@@ -139,7 +176,11 @@ async fn the_retention_and_the_cap_make_the_oldest_leave() {
         shop.push([event(number)]).await;
         reject(&shop, 1).await;
     }
-    let kept: Vec<i64> = letters(&shop).await.iter().map(|letter| letter.id).collect();
+    let kept: Vec<i64> = letters(&shop)
+        .await
+        .iter()
+        .map(|letter| letter.id)
+        .collect();
     assert_eq!(kept, [6, 7, 8, 9]);
     assert_eq!(shop.totals().dead_removed[&Removal::Crowded], 5);
 

@@ -18,7 +18,11 @@ enum Step {
     /// Open a request for the events on lease.
     Send(usize),
     /// Its answer: how many are delivered, how many rejected; the rest is released.
-    Settle { delivered: usize, rejected: usize, lost: bool },
+    Settle {
+        delivered: usize,
+        rejected: usize,
+        lost: bool,
+    },
     Retry,
     Forget(u64),
     Hours(u8),
@@ -240,7 +244,11 @@ impl Run {
             .map(|(number, hours)| event_until(*number, now + hours * 3600))
             .collect();
         if again {
-            self.shop.queue.push_again(taken).await.unwrap();
+            self.shop
+                .queue
+                .push_again(taken, HashSet::new())
+                .await
+                .unwrap();
         } else {
             self.shop.queue.push(taken).await.unwrap();
         }

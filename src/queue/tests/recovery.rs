@@ -111,7 +111,10 @@ async fn one_process_at_a_time_and_free_after_a_close() {
     let other = shop.queue.clone();
     shop.push([event(1)]).await;
     shop.queue.close().await.unwrap();
-    assert!(matches!(other.push(vec![event(2)]).await, Err(PushError::Closed)));
+    assert!(matches!(
+        other.push(vec![event(2)]).await,
+        Err(PushError::Closed)
+    ));
     assert_eq!(other.health().trouble, Some(Trouble::Closed));
     let log = shop.folder.path().join("queue.db-wal");
     assert!(!log.exists(), "everything is in the one file");
