@@ -22,6 +22,7 @@ use crate::outcome::Reason;
 use crate::path::ValueExpr;
 
 pub mod dropped;
+pub mod event_time;
 pub mod explain;
 pub mod hash;
 pub mod normalize;
@@ -33,7 +34,6 @@ mod app_data;
 mod check;
 mod custom_data;
 mod data_use;
-mod event_time;
 mod json;
 mod list;
 mod page;
