@@ -29,13 +29,11 @@ pub struct Json<'a>(&'a str);
 pub type Members<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 
 /// One Amplitude event.
-#[derive(Debug)]
 pub struct Event<'a> {
     raw: &'a str,
     fields: Vec<Field<'a>>,
 }
 
-#[derive(Debug)]
 struct Field<'a> {
     key: Cow<'a, str>,
     value: Json<'a>,
@@ -211,6 +209,15 @@ impl<'a> Json<'a> {
     /// (`EMPTY`, `(none)`, `null`, `undefined`).
     pub fn is_absent(self) -> bool {
         self.is_null() || self.as_str().is_some_and(|text| is_absent_text(&text))
+    }
+}
+
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it holds may be personal data.
+        f.debug_struct("Event")
+            .field("bytes", &self.raw.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -120,6 +120,25 @@ impl Door {
         &self.arrivals
     }
 
+    /// Logs, for each sync and event name, what share of the events mapped since the last time
+    /// carried each identifier.
+    pub fn log_match_key_coverage(&self) {
+        for (name, intake) in &self.syncs {
+            for summary in intake
+                .iter()
+                .flat_map(|intake| intake.coverage.since_last_summary())
+            {
+                tracing::info!(
+                    sync = %name,
+                    event = %summary.event,
+                    events = summary.mapped,
+                    carried = %summary,
+                    "match-key coverage"
+                );
+            }
+        }
+    }
+
     /// Takes the events of a body: for every sync, or for the one that is named.
     async fn take(
         &self,
@@ -139,8 +158,10 @@ impl Door {
             .filter_map(|(_, intake)| intake.as_ref())
             .collect();
         let now = self.clock.now();
-        for intake in &intakes {
-            self.arrivals.note(intake.sync.name(), now);
+        if elements.len() > 0 {
+            for intake in &intakes {
+                self.arrivals.note(intake.sync.name(), now);
+            }
         }
         let mut full = None;
         loop {

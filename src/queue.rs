@@ -12,7 +12,7 @@
 //!
 //! # How it lies on the disk
 //!
-//! A SQLite file in WAL mode with `synchronous = FULL`, changed by one thread (`writer`). What waits
+//! A `SQLite` file in WAL mode with `synchronous = FULL`, changed by one thread (`writer`). What waits
 //! when the thread comes round is committed together, in rows of at most 256 events and 256 KiB per
 //! sync (`row`, `rows`; the tables are in `schema`). The events of a row are never rewritten: those
 //! that have ended are bits in a small bitmap, and the row goes with its last event. Beside each row
@@ -32,7 +32,8 @@
 //!   whose answer was lost: Meta could then no longer tell a repeat.
 //! - **recover**: after an error nothing is acknowledged until the store was opened anew. A restart
 //!   finds every queued event ready. A request that a crash cut off counts as one with a lost answer.
-//! - **damage**: a row whose checksum does not match ends as `lost`; the rest goes on.
+//! - **damage**: a row whose checksum does not match ends as `lost`; the rest goes on. Where a page is
+//!   damaged, what is readable is copied into a new file (`salvage`).
 //!
 //! It does not know what a lane is doing, nor what the events mean.
 
@@ -70,6 +71,7 @@ pub mod erase;
 mod writer;
 mod store;
 mod schema;
+mod salvage;
 mod intake;
 mod lanes;
 mod row;
@@ -175,7 +177,7 @@ pub enum OpenError {
     /// The file is something else.
     #[error("{} is not a store of pixel-relay", .0.display())]
     Foreign(PathBuf),
-    /// SQLite could not open or read it.
+    /// `SQLite` could not open or read it.
     #[error("cannot open the store")]
     Sqlite(#[from] rusqlite::Error),
     /// The writer's thread could not be started.
@@ -418,7 +420,7 @@ impl Queue {
                 forgotten.dead += self.change(move |store| store.erase_dead(&found)).await?;
             }
         }
-        let (scrub, scrubbed) = Ask::new(|store: &mut Store| store.scrub());
+        let (scrub, scrubbed) = Ask::boxed(|store: &mut Store| store.scrub());
         self.send(Command::Outside(scrub)).await?;
         scrubbed.await.unwrap_or(Err(StoreError::Closed))?;
         Ok(forgotten)
@@ -471,7 +473,7 @@ impl Queue {
         &self,
         work: impl FnOnce(&mut Store) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (change, answer) = Ask::new(work);
+        let (change, answer) = Ask::boxed(work);
         self.send(Command::Change(change)).await?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }

@@ -49,7 +49,6 @@ struct Rig {
 
 impl StillTime {
     fn hold() -> Self {
-        tokio::time::pause();
         let (release, released) = mpsc::sync_channel::<()>(1);
         drop(tokio::task::spawn_blocking(move || released.recv().is_ok()));
         Self(Some(release))
@@ -184,8 +183,9 @@ impl Rig {
     /// Moves both clocks to the moment that the lane waits for.
     async fn pass_until(&self, moment: Option<Instant>) {
         let moment = moment.expect("the lane waits for a moment");
-        self.pass(moment.saturating_duration_since(Instant::now()))
-            .await;
+        // Timers of tokio are exact to the millisecond.
+        let wait = moment.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        self.pass(wait).await;
     }
 
     /// Waits past the time in which small batches fill.
@@ -237,7 +237,11 @@ async fn settle(lane: &mut Lane) -> Option<Instant> {
         let Step::Idle(until) = lane.step().await else {
             continue;
         };
-        let held = *lane.gate.borrow() != Gate::Open;
+        let held = match *lane.gate.borrow() {
+            Gate::Open => false,
+            Gate::Held(_, until) => until > Instant::now(),
+            Gate::Probing(_) => lane.requests == 0,
+        };
         let waiting = usize::from(lane.ticket_wanted && held);
         if lane.tasks.len() == waiting {
             return until;

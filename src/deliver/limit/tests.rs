@@ -98,6 +98,8 @@ async fn lanes_of_one_pixel_take_turns() {
             for _ in 0..2 {
                 let (_ticket, millis) = ticket_at(&pixel, start).await;
                 at.push(millis);
+                // The others come to wait.
+                tokio::task::yield_now().await;
             }
             (lane, at)
         });

@@ -181,16 +181,16 @@ async fn the_retention_and_the_cap_make_the_oldest_leave() {
         .iter()
         .map(|letter| letter.id)
         .collect();
-    assert_eq!(kept, [6, 7, 8, 9]);
-    assert_eq!(shop.totals().dead_removed[&Removal::Crowded], 5);
+    assert_eq!(kept, [5, 6, 7, 8, 9]);
+    assert_eq!(shop.totals().dead_removed[&Removal::Crowded], 4);
 
     shop.clock.advance(30 * DAY);
     shop.queue.tidy().await.unwrap();
-    assert_eq!(shop.totals().dead, 4);
+    assert_eq!(shop.totals().dead, 5);
     shop.clock.advance(Duration::from_secs(1));
     shop.queue.tidy().await.unwrap();
     assert_eq!(shop.totals().dead, 0);
-    assert_eq!(shop.totals().dead_removed[&Removal::Aged], 4);
+    assert_eq!(shop.totals().dead_removed[&Removal::Aged], 5);
 }
 
 #[tokio::test]
