@@ -242,7 +242,7 @@ impl Intake {
                     terminal.output,
                     "{{\"queued\":{queued},\"duplicates\":{duplicates}}}"
                 )?;
-                let then = if has_daemon {
+                let then = if has_daemon || queued == 0 {
                     ""
                 } else {
                     "; they are delivered once the daemon runs"

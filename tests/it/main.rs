@@ -12,9 +12,13 @@
 )]
 #![allow(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod backfill;
 mod cli;
+mod control;
 mod crash;
+mod dead;
 mod delivery;
+mod forget;
 mod layers;
 mod mapping;
 mod mapping_properties;
@@ -22,3 +26,4 @@ mod process;
 mod retry;
 mod shutdown;
 mod support;
+mod trace;
