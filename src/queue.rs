@@ -223,8 +223,8 @@ impl Queue {
         self.take_in(taken, Repeats::Refused).await
     }
 
-    /// Takes events in as `push` does, but an event whose earlier taking is a dead letter, `rejected`
-    /// or `expired`, takes its place: so a mended mapping can be run again. `known` are events that
+    /// Takes events in as `push` does, but an event whose earlier taking is a dead letter takes its
+    /// place: so a mended mapping can be run again. `known` are events that
     /// were taken before although the duplicate window no longer tells; see `remembered`.
     pub async fn push_again(
         &self,

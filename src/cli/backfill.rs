@@ -5,8 +5,8 @@
 //! and memory does not grow with it.
 //!
 //! What was taken in the last 8 days is not sent twice. So a backfill that was cut off is simply run
-//! again, and one that overlaps with what was streamed does no harm. A dead letter that Meta refused,
-//! or that expired, is replaced: after a mapping was mended, its events get another chance.
+//! again, and one that overlaps with what was streamed does no harm. Dead letters of the same events are
+//! replaced: after a mapping was mended, these events get another chance.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write as _};

@@ -231,6 +231,39 @@ impl Store {
         Ok(replaced)
     }
 
+    /// Removes the letters of an event that was found `invalid` when it came before. Such an event has
+    /// no fingerprint, so its id and name must do.
+    pub(super) fn replace_invalid(
+        &mut self,
+        place: usize,
+        id_half: u64,
+        event_name: Option<&str>,
+    ) -> rusqlite::Result<()> {
+        let account = self.ledger.at(place);
+        if account.get(Counter::Dead) == 0 {
+            return Ok(());
+        }
+        let letters: Vec<i64> = self
+            .connection
+            .prepare_cached(
+                "SELECT id FROM dead
+                 WHERE id_half = ?1 AND whole_half IS NULL AND sync = ?2 AND event_name IS ?3",
+            )?
+            .query_map(
+                params![
+                    id_half.cast_signed(),
+                    account.id,
+                    event_name.map(|name| beginning(name, MAX_NAME))
+                ],
+                |row| row.get(0),
+            )?
+            .collect::<rusqlite::Result<_>>()?;
+        for id in letters {
+            self.remove_dead(id, Removal::Replaced)?;
+        }
+        Ok(())
+    }
+
     /// Queues these dead letters anew, those that can still be delivered.
     pub(super) fn retry_dead(&mut self, ids: &[i64]) -> rusqlite::Result<Retried> {
         let mut retried = Retried::default();

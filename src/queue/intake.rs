@@ -17,8 +17,8 @@ use super::totals::Counter;
 pub(super) enum Repeats {
     /// Every repeat is a duplicate.
     Refused,
-    /// A repeat takes the place of a dead letter that was `rejected` or `expired`. These events are
-    /// repeats too, besides those in the duplicate window.
+    /// A repeat takes the place of its dead letter, unless it is queued or was delivered. These events
+    /// are repeats too, besides those in the duplicate window.
     ReplaceDead(HashSet<Fingerprint>),
 }
 
@@ -44,7 +44,7 @@ impl Store {
         for Taken { sync, fate } in taken {
             let place = self.ledger.account(&self.connection, &sync)?;
             match fate {
-                Fate::Ended(ended) => self.push_ended(place, &ended, &mut pushed)?,
+                Fate::Ended(ended) => self.push_ended(place, &ended, &repeats, &mut pushed)?,
                 Fate::Mapped(payload) => {
                     if !self.push_mapped(place, payload, &repeats, &mut pushed)? {
                         full.get_or_insert(sync);
@@ -96,6 +96,10 @@ impl Store {
             self.count_duplicate(place, pushed);
             return Ok(true);
         }
+        if *repeats != Repeats::Refused {
+            let name = Some(payload.event_name.as_ref());
+            self.replace_invalid(place, payload.fingerprint.id, name)?;
+        }
         self.seen.insert(payload.fingerprint, self.now);
         self.ledger.at(place).add(Counter::Taken, 1);
         pushed.queued += 1;
@@ -114,6 +118,7 @@ impl Store {
         &mut self,
         place: usize,
         ended: &Ended,
+        repeats: &Repeats,
         pushed: &mut Pushed,
     ) -> rusqlite::Result<()> {
         let account = self.ledger.at(place);
@@ -121,6 +126,12 @@ impl Store {
         account.add(Counter::Ended(ended.reason), 1);
         if ended.reason.outcome() == Outcome::Invalid {
             pushed.invalid += 1;
+            if *repeats != Repeats::Refused
+                && let Some(id) = &ended.event_id
+            {
+                let id_half = Fingerprint::of_id(id);
+                self.replace_invalid(place, id_half, ended.event_name.as_deref())?;
+            }
             return self.file_dead(
                 place,
                 &Letter {

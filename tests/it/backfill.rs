@@ -277,10 +277,7 @@ async fn a_dry_run_counts_by_name_and_stores_nothing() {
             "web Song Played 0 1 0 0",
         ]
     );
-    assert_eq!(
-        ran.rows()[1]["reasons"],
-        json!({"purchase_without_value": 1})
-    );
+    assert_eq!(ran.rows()[1]["reasons"], json!({"in_future": 1}));
 
     let since = scene.backfill(&[&file, "--dry-run", "--since", &moment(50)]);
     assert!(since.words.contains("2 from before --since"), "{since:?}");
@@ -329,8 +326,8 @@ async fn invalid_history_becomes_dead_letters_as_if_it_had_been_streamed() {
     let scene = Scene::new(PLAIN_SYNC).await;
     let mut purchase = past("p", 1);
     purchase["event_type"] = json!("Purchase");
-    let mut content = lines(&[past("good", 1), purchase, past("old", 24 * 30)]);
-    content.extend(b"{\"event_type\":\"\xff\"}\n");
+    let whole = lines(&[past("good", 1), purchase, past("old", 24 * 30)]);
+    let content = [&whole[..], b"{\"event_type\":\"\xff\"}\n"].concat();
     let ran = scene.backfill(&[&scene.file("export.json", &content)]);
     assert_eq!(ran.row(), json!({"queued": 1, "duplicates": 0}));
     let letters = command(&scene.config, &["dead", "list"], b"").rows();
@@ -339,6 +336,24 @@ async fn invalid_history_becomes_dead_letters_as_if_it_had_been_streamed() {
         .map(|row| row["reason"].as_str().unwrap())
         .collect();
     assert_eq!(reasons, ["purchase_without_value", "too_old", "not_utf8"]);
+    // The same once more, with one event mended: no letter twice, and one less.
+    let mended = String::from_utf8(whole).unwrap();
+    let mended = mended.replace(
+        "\"event_properties\":{}",
+        "\"event_properties\":{\"value\":1}",
+    );
+    let purchase = "[sync.web.custom_data]\nvalue = \"event_properties.value\"\n\
+        currency = { constant = \"USD\" }\n";
+    let text = fs::read_to_string(&scene.config).unwrap() + purchase;
+    let config = scene.file("mended.toml", text.as_bytes());
+    let ran = backfill(Path::new(&config), &["-"], mended.as_bytes());
+    assert_eq!(ran.row(), json!({"queued": 1, "duplicates": 1}), "{ran:?}");
+    let letters = command(&scene.config, &["dead", "list"], b"").rows();
+    let reasons: Vec<_> = letters
+        .iter()
+        .map(|row| row["reason"].as_str().unwrap())
+        .collect();
+    assert_eq!(reasons, ["not_utf8", "too_old"]);
     scene.daemon.stop().await;
 }
 
