@@ -90,6 +90,7 @@ impl App {
         let syncs = sync::compile_all(&config).map_err(BuildError::Configuration)?;
         let metrics = Arc::new(Metrics::new());
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
+        warn_of_removed_syncs(&config, &queue);
         let desk = Desk::new(queue.clone(), &config);
         let (lanes, shown) = deliver::lanes(&config, &queue, &clock, &metrics)?;
         let door = Door::new(
@@ -250,6 +251,20 @@ async fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Qu
         .await
         .context("opening the store did not end")?
         .with_context(|| format!("cannot open the store in {}", folder.display()))
+}
+
+/// Says what waits for a sync that nobody delivers for any more.
+fn warn_of_removed_syncs(config: &Config, queue: &Queue) {
+    for (sync, totals) in queue.totals() {
+        if totals.queued > 0 && !config.syncs.contains_key(&sync) {
+            tracing::warn!(
+                %sync,
+                events = totals.queued,
+                "events are queued for a sync that is no longer configured; they are kept, and \
+                 `pixel-relay queue drop --sync` drops them"
+            );
+        }
+    }
 }
 
 /// Makes the socket for commands. A volume that cannot hold one is no reason not to run.

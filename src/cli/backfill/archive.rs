@@ -253,3 +253,6 @@ fn bytes(input: &mut dyn BufRead, count: u16) -> io::Result<Vec<u8>> {
 fn damaged(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
+
+#[cfg(test)]
+mod tests;
