@@ -449,7 +449,10 @@ impl Queue {
     }
 
     async fn take_in(&self, taken: Vec<Taken>, repeats: Repeats) -> Result<Pushed, PushError> {
-        match self.change(move |store| store.push(taken, repeats)).await? {
+        match self
+            .change(move |store| store.push(taken, &repeats))
+            .await?
+        {
             Intake::Stored(pushed) => Ok(pushed),
             Intake::Full(sync, pushed) => Err(PushError::Full { sync, pushed }),
             Intake::DiskLow => Err(PushError::DiskLow),

@@ -13,13 +13,23 @@ use super::store::Store;
 use super::totals::Counter;
 
 /// Whether a known event may be taken once more.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Repeats {
     /// Every repeat is a duplicate.
     Refused,
     /// A repeat takes the place of its dead letter, unless it is queued or was delivered. These events
     /// are repeats too, besides those in the duplicate window.
     ReplaceDead(HashSet<Fingerprint>),
+}
+
+impl Repeats {
+    /// What is known besides the duplicate window, where dead letters are replaced.
+    const fn known(&self) -> Option<&HashSet<Fingerprint>> {
+        match self {
+            Self::Refused => None,
+            Self::ReplaceDead(known) => Some(known),
+        }
+    }
 }
 
 /// How a push ended, the store being well.
@@ -35,7 +45,11 @@ pub(super) enum Intake {
 
 impl Store {
     /// Takes events in.
-    pub(super) fn push(&mut self, taken: Vec<Taken>, repeats: Repeats) -> rusqlite::Result<Intake> {
+    pub(super) fn push(
+        &mut self,
+        taken: Vec<Taken>,
+        repeats: &Repeats,
+    ) -> rusqlite::Result<Intake> {
         if self.room.is_disk_low() {
             return Ok(Intake::DiskLow);
         }
@@ -44,9 +58,9 @@ impl Store {
         for Taken { sync, fate } in taken {
             let place = self.ledger.account(&self.connection, &sync)?;
             match fate {
-                Fate::Ended(ended) => self.push_ended(place, &ended, &repeats, &mut pushed)?,
+                Fate::Ended(ended) => self.push_ended(place, &ended, repeats, &mut pushed)?,
                 Fate::Mapped(payload) => {
-                    if !self.push_mapped(place, payload, &repeats, &mut pushed)? {
+                    if !self.push_mapped(place, payload, repeats, &mut pushed)? {
                         full.get_or_insert(sync);
                     }
                 }
@@ -81,8 +95,10 @@ impl Store {
         pushed: &mut Pushed,
     ) -> rusqlite::Result<bool> {
         let known = self.seen.contains(payload.fingerprint)
-            || matches!(repeats, Repeats::ReplaceDead(known) if known.contains(&payload.fingerprint));
-        if known && *repeats == Repeats::Refused {
+            || repeats
+                .known()
+                .is_some_and(|known| known.contains(&payload.fingerprint));
+        if known && repeats.known().is_none() {
             self.count_duplicate(place, pushed);
             return Ok(true);
         }
@@ -92,11 +108,13 @@ impl Store {
         if self.room.is_full(held) {
             return Ok(false);
         }
-        if known && !self.replace_dead(place, payload.fingerprint)? {
+        let replaces =
+            repeats.known().is_some() && self.replace_dead(place, payload.fingerprint)?;
+        if known && !replaces {
             self.count_duplicate(place, pushed);
             return Ok(true);
         }
-        if *repeats != Repeats::Refused {
+        if repeats.known().is_some() {
             let name = Some(payload.event_name.as_ref());
             self.replace_invalid(place, payload.fingerprint.id, name)?;
         }
@@ -126,7 +144,7 @@ impl Store {
         account.add(Counter::Ended(ended.reason), 1);
         if ended.reason.outcome() == Outcome::Invalid {
             pushed.invalid += 1;
-            if *repeats != Repeats::Refused
+            if repeats.known().is_some()
                 && let Some(id) = &ended.event_id
             {
                 let id_half = Fingerprint::of_id(id);

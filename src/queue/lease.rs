@@ -131,6 +131,7 @@ impl Store {
         }
         self.damaged.append(&mut lease.damaged);
         self.overdue |= lease.overdue;
+        self.lanes().lane(sync).doubt_oldest();
         self.refresh_oldest(place)?;
         Ok(lease.taken)
     }
