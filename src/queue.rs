@@ -12,7 +12,7 @@
 //!
 //! # How it lies on the disk
 //!
-//! A SQLite file in WAL mode with `synchronous = FULL`, changed by one thread (`writer`). What waits
+//! A `SQLite` file in WAL mode with `synchronous = FULL`, changed by one thread (`writer`). What waits
 //! when the thread comes round is committed together, in rows of at most 256 events and 256 KiB per
 //! sync (`row`, `rows`; the tables are in `schema`). The events of a row are never rewritten: those
 //! that have ended are bits in a small bitmap, and the row goes with its last event. Beside each row
@@ -172,7 +172,7 @@ pub enum OpenError {
     /// The file is something else.
     #[error("{} is not a store of pixel-relay", .0.display())]
     Foreign(PathBuf),
-    /// SQLite could not open or read it.
+    /// `SQLite` could not open or read it.
     #[error("cannot open the store")]
     Sqlite(#[from] rusqlite::Error),
     /// The writer's thread could not be started.
@@ -399,7 +399,7 @@ impl Queue {
                 forgotten.dead += self.change(move |store| store.erase_dead(&found)).await?;
             }
         }
-        let (scrub, scrubbed) = Ask::new(|store: &mut Store| store.scrub());
+        let (scrub, scrubbed) = Ask::boxed(|store: &mut Store| store.scrub());
         self.send(Command::Outside(scrub)).await?;
         scrubbed.await.unwrap_or(Err(StoreError::Closed))?;
         Ok(forgotten)
@@ -452,7 +452,7 @@ impl Queue {
         &self,
         work: impl FnOnce(&mut Store) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (change, answer) = Ask::new(work);
+        let (change, answer) = Ask::boxed(work);
         self.send(Command::Change(change)).await?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }

@@ -345,7 +345,7 @@ mod tests {
             ),
             (
                 |view| {
-                    view.health.trouble = Some(Trouble::Failing("input/output error".to_owned()))
+                    view.health.trouble = Some(Trouble::Failing("input/output error".to_owned()));
                 },
                 Status::Failing,
                 &["the store cannot write: input/output error"],

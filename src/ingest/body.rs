@@ -9,6 +9,7 @@
 //! A sender that is refused early may go on sending; were its connection closed meanwhile, it would
 //! see a broken connection in place of the answer. [`discard`] reads on for a while.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io::Read;
 use std::pin::Pin;
@@ -45,7 +46,6 @@ pub struct BodyReader {
 }
 
 /// The bytes of a body, and the memory they were granted.
-#[derive(Debug)]
 pub struct Held {
     bytes: Bytes,
     charge: Charge,
@@ -179,6 +179,13 @@ impl Held {
     }
 }
 
+// The bytes may be personal data.
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Held({} bytes)", self.bytes.len())
+    }
+}
+
 /// A part of the budget, given back when dropped.
 #[derive(Debug)]
 struct Charge {
@@ -267,9 +274,9 @@ mod tests {
 
     use super::*;
 
-    /// Sends its frames, each after a pause, and then ends or hangs.
+    /// Sends what is in its queue, and then ends, breaks or hangs.
     struct Frames {
-        frames: VecDeque<Bytes>,
+        queue: VecDeque<Bytes>,
         announced: Option<u64>,
         then: Then,
     }
@@ -289,7 +296,7 @@ mod tests {
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-            match (self.frames.pop_front(), self.then) {
+            match (self.queue.pop_front(), self.then) {
                 (Some(data), _) => Poll::Ready(Some(Ok(Frame::data(data)))),
                 (None, Then::End) => Poll::Ready(None),
                 (None, Then::Break) => Poll::Ready(Some(Err(std::io::ErrorKind::NotFound.into()))),
@@ -305,7 +312,7 @@ mod tests {
 
     fn frames(frames: &[&[u8]], then: Then) -> Body {
         Body::new(Frames {
-            frames: frames
+            queue: frames
                 .iter()
                 .map(|data| Bytes::copy_from_slice(data))
                 .collect(),
@@ -354,7 +361,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_is_announced_too_large_is_not_waited_for() {
         let body = Body::new(Frames {
-            frames: VecDeque::new(),
+            queue: VecDeque::new(),
             announced: Some(101),
             then: Then::Hang,
         });

@@ -404,7 +404,7 @@ async fn an_endless_body_is_refused_at_the_limit() {
         );
         stream.write_all(head.as_bytes()).await.unwrap();
         if framing.ends_with("chunked") {
-            let chunk = [b"10001\r\n", &[b' '; 0x10001][..], b"\r\n"].concat();
+            let chunk = [b"10001\r\n", &vec![b' '; 0x10001][..], b"\r\n"].concat();
             stream.write_all(&chunk).await.unwrap();
         }
         let mut begin = [0; 12];

@@ -2,7 +2,7 @@
 
 use crate::clock::UnixMillis;
 use crate::config::{ActionSource, AppConfig, MetaActionSource};
-use crate::event::Event;
+use crate::event::{Event, Json};
 use crate::map::app_data::Device;
 use crate::map::record::Source;
 use crate::outcome::Reason;
@@ -79,7 +79,7 @@ fn automatic(
     let is_web = has_page
         || event
             .field("platform")
-            .and_then(|platform| platform.as_str())
+            .and_then(Json::as_str)
             .is_some_and(|platform| platform.trim().eq_ignore_ascii_case("web"));
     match device {
         Some(device) if wants_app || !is_web => (MetaActionSource::App, Some(device)),

@@ -112,35 +112,26 @@ fn check_mapping(
     mapping: &crate::config::MappingConfig,
     mistakes: &mut Vec<Mistake>,
 ) {
-    match &mapping.action_source {
-        Some(ActionSource::Fixed(MetaActionSource::App)) if sync.app.is_none() => {
-            let message = "found \"app\", which needs the table [sync.<name>.app]";
-            mistakes.push(Mistake::new(format!("{key}.action_source"), message));
+    let fixed = match &mapping.action_source {
+        Some(ActionSource::Fixed(source)) => Some(*source),
+        Some(ActionSource::From(expr)) => expr.default.as_ref().and_then(|default| {
+            let text = default.json().text()?;
+            MetaActionSource::parse(&text)
+        }),
+        Some(ActionSource::Auto) | None => None,
+    };
+    let message = match fixed {
+        Some(MetaActionSource::App) if sync.app.is_none() => {
+            Some("found \"app\", which needs the table [sync.<name>.app]".to_owned())
         }
-        Some(ActionSource::Fixed(source)) if !can_be_mapped(*source) => {
-            let message = format!(
-                "found \"{}\", whose page and conversation ids have no place in an Amplitude event",
-                source.as_str()
-            );
-            mistakes.push(Mistake::new(format!("{key}.action_source"), message));
-        }
-        Some(ActionSource::From(expr)) => {
-            let default = expr.default.as_ref().map(crate::path::Constant::json);
-            let text = default.and_then(|default| default.text());
-            let known = text.as_deref().map(MetaActionSource::parse);
-            if default.is_some() && !known.flatten().is_some_and(can_be_mapped) {
-                let values: Vec<_> = MetaActionSource::ALL
-                    .iter()
-                    .map(|value| value.as_str())
-                    .collect();
-                let message = format!(
-                    "the default is none of Meta's values: {}",
-                    values.join(", ")
-                );
-                mistakes.push(Mistake::new(format!("{key}.action_source"), message));
-            }
-        }
-        _ => {}
+        Some(source) if !can_be_mapped(source) => Some(format!(
+            "found \"{}\", whose page and conversation ids have no place in an Amplitude event",
+            source.as_str()
+        )),
+        _ => None,
+    };
+    if let Some(message) = message {
+        mistakes.push(Mistake::new(format!("{key}.action_source"), message));
     }
     for (name, source) in &mapping.custom_data {
         let message = match custom_data::fit(name, source) {
@@ -213,4 +204,110 @@ fn event_key(sync: &str, event_type: &str) -> String {
 
 fn field_key(at: &str, name: &str) -> String {
     format!("{at}.custom_data.{}", key_of(&[name]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::from_toml;
+
+    #[track_caller]
+    fn check(rules: &str, expected_mistakes: &[&str], expected_warnings: &[&str]) {
+        let text = format!(
+            "[ingest]\nallow_unauthenticated = true\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"\n{rules}"
+        );
+        let config = from_toml(&text, &[]).unwrap();
+        let (name, sync) = config.syncs.iter().next().unwrap();
+        let mut found = Vec::new();
+        mistakes(name, sync, &mut found);
+        let keys = |found: &[Mistake]| found.iter().map(|one| one.key.clone()).collect::<Vec<_>>();
+        assert_eq!(keys(&found), expected_mistakes, "{found:?}");
+        let warned = warnings(name, sync);
+        assert_eq!(keys(&warned), expected_warnings, "{warned:?}");
+    }
+
+    #[test]
+    fn a_purchase_needs_a_value_and_a_currency() {
+        let missing = [
+            "sync.web.events.\"Order Completed\".custom_data.value",
+            "sync.web.events.\"Order Completed\".custom_data.currency",
+        ];
+        check(
+            "[sync.web.events]\n\"Order Completed\" = \"Purchase\"",
+            &missing,
+            &[],
+        );
+        check("[sync.web.events]\nrevenue_amount = \"Purchase\"", &[], &[]);
+        check(
+            "properties = [\"value\"]\n[sync.web.custom_data]\ncurrency = { constant = \"USD\" }\n[sync.web.events]\n\"Order Completed\" = \"Purchase\"",
+            &[],
+            &[],
+        );
+        check(
+            "properties = [\"*\"]\n[sync.web.events]\nPurchase = {}",
+            &[],
+            &[],
+        );
+    }
+
+    #[test]
+    fn sources_must_fit_their_fields() {
+        check(
+            concat!(
+                "[sync.web.custom_data]\n",
+                "currency = { constant = \"EURO\" }\n",
+                "contents = { each = \"event_properties.p\", sku = \"sku\" }\n",
+                "order_id = { each = \"event_properties.p\", id = \"sku\" }\n",
+                "\"my field\" = { each = \"event_properties.p\", sku = \"sku\" }\n",
+            ),
+            &[
+                "sync.web.custom_data.contents",
+                "sync.web.custom_data.currency",
+                "sync.web.custom_data.order_id",
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn an_action_source_must_be_possible() {
+        check("action_source = \"app\"", &["sync.web.action_source"], &[]);
+        check("action_source = \"app\"\n[sync.web.app]", &[], &[]);
+        check(
+            "action_source = \"business_messaging\"",
+            &["sync.web.action_source"],
+            &[],
+        );
+        check(
+            "action_source = { from = \"event_properties.x\", default = \"business_messaging\" }",
+            &["sync.web.action_source"],
+            &[],
+        );
+        check(
+            "action_source = \"website\"",
+            &[],
+            &["sync.web.user_data.client_user_agent"],
+        );
+    }
+
+    #[test]
+    fn slips_of_the_pen_are_pointed_out() {
+        check(
+            concat!(
+                "[sync.web.custom_data]\nevent_id = \"uuid\"\nemail = \"user_properties.email\"\n",
+                "[sync.web.events]\nA = \"Purchse\"\nB = \"My Event\"\n",
+                "add_to_cart = {}\n\"[Amplitude] Revenue\" = \"Lead\"\n",
+                "[sync.web.events.C]\nsend_as = \"Lead\"\ncustom_data = { value = \"event_properties.v\" }\n",
+            ),
+            &[],
+            &[
+                "sync.web.custom_data.email",
+                "sync.web.custom_data.event_id",
+                "sync.web.events.A.send_as",
+                "sync.web.events.C.custom_data.currency",
+                "sync.web.events.\"[Amplitude] Revenue\"",
+                "sync.web.events.add_to_cart",
+            ],
+        );
+    }
 }

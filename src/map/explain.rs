@@ -14,7 +14,7 @@ use crate::map::dropped::DropReason;
 use crate::map::record::{Field, Recorder, Sent, Source};
 use crate::path::{Path, ValueExpr};
 
-/// Most characters of a cell in the table for people.
+/// Most characters of a cell in the table for people; the last one may be longer.
 const MOST_WIDE: usize = 44;
 
 /// Why each field of one server event is as it is, in the order in which they were decided.
@@ -111,15 +111,15 @@ impl Explained {
             (Some(missing), _) => format!("missing: {missing}"),
             (None, rule) => rule.unwrap_or("-").to_owned(),
         };
-        [
+        let [field, from, raw_type, normalised, sent] = [
             self.field.clone(),
             text(&self.from),
             self.raw_type.unwrap_or("-").to_owned(),
             text(&self.normalised),
             sent.to_owned(),
-            rule,
         ]
-        .map(|cell| short(&cell))
+        .map(|cell| short(&cell));
+        [field, from, raw_type, normalised, sent, rule]
     }
 }
 

@@ -46,6 +46,12 @@ pub(super) fn is_invalid_id(text: &str) -> bool {
     INVALID_IDS.iter().any(|id| id.eq_ignore_ascii_case(text))
 }
 
+/// Whether a value stands for nothing; Amplitude's own ids also where Amplitude would refuse them.
+fn is_absent(path: &Path, value: Json<'_>) -> bool {
+    let is_amplitudes = matches!(path.root(), Some("user_id" | "device_id"));
+    value.is_absent() || is_amplitudes && value.text().is_some_and(|text| is_invalid_id(&text))
+}
+
 /// How a sync wants values to be read.
 #[derive(Debug)]
 pub(super) struct Reading {
@@ -62,6 +68,15 @@ impl Reading {
             external_id_case: sync.external_id_case,
         }
     }
+}
+
+/// The moments by which values are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// The event's own; it stands in for the moment at which a click id was first seen.
+    pub(super) happened: UnixMillis,
+    /// The present one.
+    pub(super) now: UnixMillis,
 }
 
 /// What one row of the event table sends as `user_data`.
@@ -136,15 +151,13 @@ impl UserData {
         }
     }
 
-    /// Writes `user_data` and says which fields are in it. `happened` stands in for the moment at
-    /// which a click id was first seen.
+    /// Writes `user_data` and says which fields are in it.
     pub(super) fn write(
         &self,
         out: &mut Vec<u8>,
         event: &Event<'_>,
         reading: &Reading,
-        happened: UnixMillis,
-        now: UnixMillis,
+        moment: Moment,
         recorder: &mut impl Recorder,
     ) -> Carried {
         let country = self.needs_country.then(|| self.country(event)).flatten();
@@ -159,8 +172,8 @@ impl UserData {
             country,
             date_order: reading.date_order,
             external_id_case: reading.external_id_case,
-            now,
-            click_seen: happened,
+            now: moment.now,
+            click_seen: moment.happened,
         };
         json::key(out, "\"user_data\":{");
         let mut carried = Carried::default();
@@ -238,21 +251,13 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
         let mut present = false;
         path.visit(event, &mut |value| {
             list::each_element(value, &mut |element| {
-                if !self.is_absent(element) {
+                if !is_absent(path, element) {
                     present = true;
                     self.take(Source::at(path.as_str(), element));
                 }
             });
         });
         present
-    }
-
-    fn is_absent(&self, value: Json<'_>) -> bool {
-        let is_id = matches!(
-            self.field,
-            UserDataField::ExternalId | UserDataField::AnonymousId
-        );
-        value.is_absent() || is_id && value.text().is_some_and(|text| is_invalid_id(&text))
     }
 
     fn take(&mut self, source: Source<'_>) {
@@ -412,9 +417,12 @@ mod tests {
             external_id_case: ExternalIdCase::Lower,
         };
         let (mut out, mut notes) = (Vec::new(), Notes::default());
-        let moment = UnixMillis(1_795_197_849_412);
-        UserData::compile([(field, expr)])
-            .write(&mut out, &event, &reading, moment, moment, &mut notes);
+        let happened = UnixMillis(1_795_197_849_412);
+        let moment = Moment {
+            happened,
+            now: happened,
+        };
+        UserData::compile([(field, expr)]).write(&mut out, &event, &reading, moment, &mut notes);
         let expected = expected
             .split(' ')
             .map(|part| match part.strip_prefix('#') {
@@ -459,6 +467,16 @@ mod tests {
         assert_eq!(
             notes.dropped().collect::<Vec<_>>(),
             [("em", DropReason::NotAnEmail), ("em", DropReason::NotAText)]
+        );
+    }
+
+    #[test]
+    fn an_id_of_the_site_may_be_what_amplitude_refuses() {
+        check(
+            UserDataField::ExternalId,
+            &["user_properties.customer"],
+            r#"{"user_properties":{"customer":"0"}}"#,
+            "\"external_id\": #0",
         );
     }
 

@@ -417,8 +417,10 @@ fn event_id(json: &[u8]) -> Option<Cow<'_, str>> {
 
 /// As much of a text as fits into so many bytes.
 fn beginning(text: &str, most: usize) -> &str {
-    let end = text.floor_char_boundary(most);
-    text.get(..end).unwrap_or_default()
+    let end = (0..=most.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
 }
 
 #[cfg(test)]

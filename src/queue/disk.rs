@@ -126,15 +126,11 @@ impl Room {
 
     /// Notes bytes that a sync took in.
     pub(super) fn taken(&mut self, sync: &SyncName, bytes: u64) {
-        match self.intakes.get_mut(sync) {
-            Some(intake) => intake.since_tick += bytes,
-            None => {
-                let intake = Intake {
-                    since_tick: bytes,
-                    ..Intake::default()
-                };
-                self.intakes.insert(sync.clone(), intake);
-            }
+        if !self.intakes.contains_key(sync) {
+            self.intakes.insert(sync.clone(), Intake::default());
+        }
+        if let Some(intake) = self.intakes.get_mut(sync) {
+            intake.since_tick += bytes;
         }
     }
 
@@ -216,8 +212,10 @@ mod tests {
 
     #[test]
     fn the_rate_follows_what_comes_in() {
-        let mut intake = Intake::default();
-        intake.since_tick = 1000;
+        let mut intake = Intake {
+            since_tick: 1000,
+            ..Intake::default()
+        };
         intake.tick(10.0);
         assert!((intake.rate - 100.0).abs() < 1e-9);
         intake.tick(10.0);

@@ -450,7 +450,7 @@ mod tests {
             prop_assert_eq!(of_runs, bits);
             prop_assert_eq!(Bits::from_stored(&bits.stored(MAX_EVENTS)), bits);
             let rest = Bits::first(MAX_EVENTS).without(&bits);
-            prop_assert_eq!(rest.count() as usize, MAX_EVENTS - some.len());
+            prop_assert_eq!(rest.count(), (MAX_EVENTS - some.len()) as u64);
             prop_assert_eq!(rest.or(&bits), Bits::first(MAX_EVENTS));
             for position in &some {
                 bits.remove(*position);

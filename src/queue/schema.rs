@@ -11,7 +11,7 @@ use super::OpenError;
 /// The version of the tables below.
 pub(super) const VERSION: i64 = 1;
 
-/// "PxRl": tells our files from other SQLite files.
+/// `PxRl`: tells our files from other `SQLite` files.
 const APPLICATION_ID: i64 = 0x5078_526c;
 
 /// `row` and `content` are apart so that a settlement rewrites a few bytes, not the events; see

@@ -78,7 +78,7 @@ where
     F: FnOnce(&mut Store) -> rusqlite::Result<T> + Send + 'static,
 {
     /// A change that is about to be asked for, and where the answer will come.
-    pub(super) fn new(work: F) -> (Box<dyn Change>, oneshot::Receiver<Result<T, StoreError>>) {
+    pub(super) fn boxed(work: F) -> (Box<dyn Change>, oneshot::Receiver<Result<T, StoreError>>) {
         let (reply, answer) = oneshot::channel();
         let ask = Self {
             work: Some(work),

@@ -143,3 +143,71 @@ impl fmt::Display for Diff {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load::from_toml;
+    use crate::sync::compile_all;
+
+    /// Runs the tests of a sync, and gives the diffs of those that fail.
+    fn run(tests: &str) -> Vec<String> {
+        let text = format!(
+            r#"
+[ingest]
+allow_unauthenticated = true
+[sync.web]
+pixel_id = "1"
+access_token = "t"
+[sync.web.events."Order Completed"]
+send_as = "Purchase"
+custom_data = {{ value = "event_properties.total", currency = {{ constant = "EUR" }} }}
+{tests}"#
+        );
+        let config = from_toml(&text, &[]).unwrap();
+        let syncs = compile_all(&config).unwrap();
+        let tests = config.syncs.values().flat_map(|sync| &sync.tests);
+        tests
+            .filter_map(|test| syncs[0].run_test(test).err())
+            .map(|diff| diff.to_string())
+            .collect()
+    }
+
+    const ORDER: &str = r#"
+[[sync.web.test]]
+name = "an order"
+now = "2026-11-20T18:05:00Z"
+event = """{"event_type":"Order Completed","event_time":"2026-11-20 18:04:09.412000","user_id":"u-1",
+"uuid":"id-1","event_properties":{"total":"19.90"}}"""
+"#;
+
+    #[test]
+    fn what_is_expected_may_be_less_than_what_is_there() {
+        let fields = "fields = { event_name = \"Purchase\", custom_data = { value = 19.9 } }";
+        assert_eq!(run(&format!("{ORDER}{fields}")), [""; 0]);
+        assert_eq!(run(ORDER), [""; 0]);
+    }
+
+    #[test]
+    fn a_difference_is_shown_by_its_place() {
+        let fields =
+            "fields = { event_name = \"Lead\", custom_data = { value = 20, order_id = \"A\" } }";
+        assert_eq!(
+            run(&format!("{ORDER}{fields}")),
+            [concat!(
+                "  custom_data.order_id\n  - \"A\"\n  + nothing\n",
+                "  custom_data.value\n  - 20\n  + 19.9\n",
+                "  event_name\n  - \"Lead\"\n  + \"Purchase\""
+            )]
+        );
+    }
+
+    #[test]
+    fn a_surprising_outcome_names_its_reason() {
+        let late = ORDER.replace("11-20T18:05", "12-20T18:05");
+        assert_eq!(run(&late), ["  outcome\n  - mapped\n  + invalid (too_old)"]);
+        let expected = late.replace("name =", "reason = \"too_old\"\nname =");
+        assert_eq!(run(&expected), [""; 0]);
+        let other = late.replace("name =", "reason = \"in_future\"\nname =");
+        assert_eq!(run(&other), ["  reason\n  - in_future\n  + too_old"]);
+    }
+}

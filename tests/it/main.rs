@@ -16,6 +16,8 @@ mod cli;
 mod crash;
 mod delivery;
 mod layers;
+mod mapping;
+mod mapping_properties;
 mod process;
 mod retry;
 mod shutdown;

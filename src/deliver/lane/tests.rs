@@ -49,7 +49,6 @@ struct Rig {
 
 impl StillTime {
     fn hold() -> Self {
-        tokio::time::pause();
         let (release, released) = mpsc::sync_channel::<()>(1);
         drop(tokio::task::spawn_blocking(move || released.recv().is_ok()));
         Self(Some(release))
@@ -237,7 +236,11 @@ async fn settle(lane: &mut Lane) -> Option<Instant> {
         let Step::Idle(until) = lane.step().await else {
             continue;
         };
-        let held = *lane.gate.borrow() != Gate::Open;
+        let held = match *lane.gate.borrow() {
+            Gate::Open => false,
+            Gate::Held(_, until) => until > Instant::now(),
+            Gate::Probing(_) => lane.requests == 0,
+        };
         let waiting = usize::from(lane.ticket_wanted && held);
         if lane.tasks.len() == waiting {
             return until;

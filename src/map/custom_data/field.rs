@@ -146,10 +146,11 @@ impl<'e, R: Recorder> Writer<'_, 'e, R> {
     {
         let found = expr.first(self.event);
         let is_default = !expr.paths.is_empty() && found.is_some_and(|found| found.path.is_none());
-        if self.setting.revenue && (found.is_none() || is_default) {
-            if let Some(fallback) = fallback(self.event) {
-                return Some(Err(fallback));
-            }
+        if self.setting.revenue
+            && (found.is_none() || is_default)
+            && let Some(fallback) = fallback(self.event)
+        {
+            return Some(Err(fallback));
         }
         found.map(Ok)
     }

@@ -59,7 +59,9 @@ async fn the_file_shrinks_after_a_backlog() {
     let shop = Shop::new();
     let pages = || -> i64 {
         let pages = "SELECT page_count FROM pragma_page_count";
-        shop.sqlite().query_row(pages, [], |row| row.get(0)).unwrap()
+        shop.sqlite()
+            .query_row(pages, [], |row| row.get(0))
+            .unwrap()
     };
     for number in 0..40 {
         let many = (0..20).map(|part| large(number * 20 + part, &web()));
@@ -85,7 +87,9 @@ async fn fingerprints_take_no_more_than_a_tenth() {
     shop.queue.tidy().await.unwrap();
     let bytes: i64 = shop
         .sqlite()
-        .query_row("SELECT sum(length(fingerprints)) FROM seen", [], |row| row.get(0))
+        .query_row("SELECT sum(length(fingerprints)) FROM seen", [], |row| {
+            row.get(0)
+        })
         .unwrap();
     assert!((16_000..=20_000).contains(&bytes), "{bytes}");
 }

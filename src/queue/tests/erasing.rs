@@ -37,7 +37,8 @@ fn is_on_disk(shop: &Shop, text: &str) -> bool {
 async fn a_person_leaves_the_queue_the_letters_and_the_bytes_on_disk() {
     let shop = Shop::new();
     // Delivered, together with others: the row stays.
-    shop.push((0..40).map(|n| event_of(n, if n % 4 == 0 { 'a' } else { 'b' }))).await;
+    shop.push((0..40).map(|n| event_of(n, if n % 4 == 0 { 'a' } else { 'b' })))
+        .await;
     let leased = shop.lease(10).await;
     let delivery = shop.open_delivery(&leased).await;
     shop.settle(accepted(delivery, &leased)).await;
@@ -55,7 +56,10 @@ async fn a_person_leaves_the_queue_the_letters_and_the_bytes_on_disk() {
     assert!(forgotten.queued > 20 && forgotten.dead > 0, "{forgotten:?}");
     assert_eq!(shop.ended(Reason::Forgotten), forgotten.queued);
     assert_eq!(shop.totals().queued, queued_before - forgotten.queued);
-    assert_eq!(shop.totals().dead_removed[&Removal::Forgotten], forgotten.dead);
+    assert_eq!(
+        shop.totals().dead_removed[&Removal::Forgotten],
+        forgotten.dead
+    );
     assert_law(&shop.queue);
     assert!(!is_on_disk(&shop, &hash('a')));
     assert!(is_on_disk(&shop, &hash('b')));
@@ -72,8 +76,10 @@ async fn a_person_leaves_the_queue_the_letters_and_the_bytes_on_disk() {
 async fn large_rows_that_were_delivered_leave_no_trace_either() {
     let shop = Shop::new();
     for round in 0..4 {
-        shop.push((0..500).map(|n| event_of(round * 1000 + n, 'a'))).await;
-        shop.push((500..700).map(|n| event_of(round * 1000 + n, 'b'))).await;
+        shop.push((0..500).map(|n| event_of(round * 1000 + n, 'a')))
+            .await;
+        shop.push((500..700).map(|n| event_of(round * 1000 + n, 'b')))
+            .await;
         shop.deliver_all().await;
     }
     assert!(is_on_disk(&shop, &hash('a')));

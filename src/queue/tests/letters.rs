@@ -40,7 +40,8 @@ async fn a_letter_holds_what_an_operator_needs() {
 #[tokio::test]
 async fn filters_choose() {
     let shop = Shop::new();
-    shop.push([event(1), event(2), ended(Reason::NoEventName)]).await;
+    shop.push([event(1), event(2), ended(Reason::NoEventName)])
+        .await;
     shop.clock.advance(HOUR);
     reject(&shop, 2).await;
     let early = Some(UnixMillis::from_seconds(START + 1));
@@ -53,12 +54,48 @@ async fn filters_choose() {
         (by(), 3),
         (other(Reason::Refused), 2),
         (other(Reason::TooLarge), 0),
-        (DeadFilter { sync: Some(web()), ..by() }, 3),
-        (DeadFilter { sync: Some(self::shop()), ..by() }, 0),
-        (DeadFilter { event_name: Some("Sign Up".to_owned()), ..by() }, 1),
-        (DeadFilter { filed_from: early, ..by() }, 2),
-        (DeadFilter { filed_before: early, ..by() }, 1),
-        (DeadFilter { id: Some(3), ..by() }, 1),
+        (
+            DeadFilter {
+                sync: Some(web()),
+                ..by()
+            },
+            3,
+        ),
+        (
+            DeadFilter {
+                sync: Some(self::shop()),
+                ..by()
+            },
+            0,
+        ),
+        (
+            DeadFilter {
+                event_name: Some("Sign Up".to_owned()),
+                ..by()
+            },
+            1,
+        ),
+        (
+            DeadFilter {
+                filed_from: early,
+                ..by()
+            },
+            2,
+        ),
+        (
+            DeadFilter {
+                filed_before: early,
+                ..by()
+            },
+            1,
+        ),
+        (
+            DeadFilter {
+                id: Some(3),
+                ..by()
+            },
+            1,
+        ),
     ] {
         let found = shop.queue.dead(&filter, 0, 10).await.unwrap();
         assert_eq!(found.len(), expected, "{filter:?}");
@@ -139,17 +176,21 @@ async fn the_retention_and_the_cap_make_the_oldest_leave() {
         shop.push([event(number)]).await;
         reject(&shop, 1).await;
     }
-    let kept: Vec<i64> = letters(&shop).await.iter().map(|letter| letter.id).collect();
-    assert_eq!(kept, [6, 7, 8, 9]);
-    assert_eq!(shop.totals().dead_removed[&Removal::Crowded], 5);
+    let kept: Vec<i64> = letters(&shop)
+        .await
+        .iter()
+        .map(|letter| letter.id)
+        .collect();
+    assert_eq!(kept, [5, 6, 7, 8, 9]);
+    assert_eq!(shop.totals().dead_removed[&Removal::Crowded], 4);
 
     shop.clock.advance(30 * DAY);
     shop.queue.tidy().await.unwrap();
-    assert_eq!(shop.totals().dead, 4);
+    assert_eq!(shop.totals().dead, 5);
     shop.clock.advance(Duration::from_secs(1));
     shop.queue.tidy().await.unwrap();
     assert_eq!(shop.totals().dead, 0);
-    assert_eq!(shop.totals().dead_removed[&Removal::Aged], 4);
+    assert_eq!(shop.totals().dead_removed[&Removal::Aged], 5);
 }
 
 #[tokio::test]

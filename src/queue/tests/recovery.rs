@@ -69,7 +69,9 @@ async fn a_damaged_row_is_counted_as_lost_and_the_rest_goes_on() {
         shop.push([event(number * 2), event(number * 2 + 1)]).await;
     }
     shop.sqlite()
-        .execute_batch("UPDATE content SET body = replace(body, 'id-2', 'id-7') WHERE row = 2")
+        .execute_batch(
+            "UPDATE content SET body = CAST(replace(body, 'id-2', 'id-7') AS BLOB) WHERE row = 2",
+        )
         .unwrap();
     assert_eq!(shop.deliver_all().await.len(), 4);
     shop.queue.tidy().await.unwrap();
@@ -111,7 +113,10 @@ async fn one_process_at_a_time_and_free_after_a_close() {
     let other = shop.queue.clone();
     shop.push([event(1)]).await;
     shop.queue.close().await.unwrap();
-    assert!(matches!(other.push(vec![event(2)]).await, Err(PushError::Closed)));
+    assert!(matches!(
+        other.push(vec![event(2)]).await,
+        Err(PushError::Closed)
+    ));
     assert_eq!(other.health().trouble, Some(Trouble::Closed));
     let log = shop.folder.path().join("queue.db-wal");
     assert!(!log.exists(), "everything is in the one file");

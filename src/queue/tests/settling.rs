@@ -132,7 +132,9 @@ async fn a_row_leaves_the_disk_with_its_last_event() {
     let rows = |shop: &Shop| -> (i64, i64) {
         let count = |table: &str| {
             let count = format!("SELECT count(*) FROM {table}");
-            shop.sqlite().query_row(&count, [], |row| row.get(0)).unwrap()
+            shop.sqlite()
+                .query_row(&count, [], |row| row.get(0))
+                .unwrap()
         };
         (count("row"), count("content"))
     };

@@ -52,7 +52,10 @@ async fn finds_dead_letters_also_of_events_that_were_never_queued() {
     let delivery = shop.open_delivery(&leased).await;
     shop.settle(rejected(delivery, &leased)).await;
     let reason = Reason::Refused;
-    assert_eq!(trace(&shop, 1).await[0].place, Place::Dead { id: 2, reason });
+    assert_eq!(
+        trace(&shop, 1).await[0].place,
+        Place::Dead { id: 2, reason }
+    );
     let traced = shop.queue.trace("ended-1").await.unwrap();
     let reason = Reason::InFuture;
     assert_eq!(traced[0].place, Place::Dead { id: 1, reason });

@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_batch_goes_when_it_is_full_or_old() {
     let mut rig = Rig::with("max_batch_events = 10").await;
     rig.push_many(3).await;
@@ -22,7 +22,7 @@ async fn a_batch_goes_when_it_is_full_or_old() {
     rig.assert_sound();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn no_request_is_larger_than_configured() {
     let mut rig = Rig::with("max_batch_events = 70, max_batch_bytes = \"4KiB\"").await;
     rig.push_many(500).await;
@@ -37,7 +37,7 @@ async fn no_request_is_larger_than_configured() {
     rig.assert_sound();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn several_requests_are_under_way_but_not_more_than_allowed() {
     let mut rig = Rig::with("max_batch_events = 1, max_in_flight = 3").await;
     rig.push_many(20).await;
@@ -50,7 +50,7 @@ async fn several_requests_are_under_way_but_not_more_than_allowed() {
     rig.assert_sound();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn requests_per_second_hold() {
     let mut rig = Rig::syncs(
         r#"
@@ -70,7 +70,7 @@ async fn requests_per_second_hold() {
     rig.assert_sound();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_passing_fault_is_tried_again_with_the_same_ids_and_ever_later() {
     for fault in [
         "status=503",
@@ -102,7 +102,7 @@ async fn a_passing_fault_is_tried_again_with_the_same_ids_and_ever_later() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_followed_by_the_same_events() {
     for fault in ["reset_after", "partial"] {
         let mut rig = Rig::one().await;
@@ -120,7 +120,7 @@ async fn a_lost_answer_is_followed_by_the_same_events() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_not_followed_after_two_days() {
     let mut rig = Rig::one().await;
     rig.faults("next:hang_after");
@@ -139,7 +139,7 @@ async fn a_lost_answer_is_not_followed_after_two_days() {
     rig.assert_sound();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_endpoint_that_cannot_be_reached_takes_nothing() {
     let mut rig = Rig::one().await;
     rig.server.shutdown().await;
@@ -155,7 +155,7 @@ async fn an_endpoint_that_cannot_be_reached_takes_nothing() {
     rig.assert_sound();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_event_whose_window_closes_is_not_sent() {
     let mut rig = Rig::one().await;
     rig.faults("status=503");
@@ -172,7 +172,7 @@ async fn an_event_whose_window_closes_is_not_sent() {
     rig.assert_sound();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_disabled_sync_drains() {
     let mut rig = Rig::syncs(
         r#"

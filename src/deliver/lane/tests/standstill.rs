@@ -25,7 +25,7 @@ fn end_of_standstill(rig: &Rig) -> Option<Instant> {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_throttle_is_waited_for_as_long_as_meta_says_and_then_probed() {
     for (fault, wait) in [
         ("throttle=80004:19m:minutes", 19 * 60),
@@ -62,7 +62,7 @@ async fn a_throttle_is_waited_for_as_long_as_meta_says_and_then_probed() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_block_is_waited_out_for_long() {
     let mut rig = Rig::one().await;
     rig.faults("next:block=50m");
@@ -78,7 +78,7 @@ async fn a_block_is_waited_out_for_long() {
     rig.assert_sound();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn high_usage_holds_the_next_request_back() {
     let mut rig = Rig::with("max_batch_events = 1, max_in_flight = 1").await;
     rig.faults("usage_business=96");
@@ -95,7 +95,7 @@ async fn high_usage_holds_the_next_request_back() {
     rig.assert_sound();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_must_be_put_right_pauses_and_keeps_everything() {
     for (fault, reason) in [
         ("token_dead", "access token"),
@@ -130,7 +130,7 @@ async fn what_must_be_put_right_pauses_and_keeps_everything() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_new_token_in_its_file_resumes_a_paused_lane() {
     let secrets = tempfile::tempdir().unwrap();
     let file = secrets.path().join("token");
@@ -157,7 +157,7 @@ async fn a_new_token_in_its_file_resumes_a_paused_lane() {
     rig.assert_sound();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn other_lanes_do_not_notice() {
     for fault in ["throttle=80004:19m", "token_dead", "hang", "status=503"] {
         let mut rig = Rig::syncs(PAIR).await;
@@ -179,7 +179,7 @@ async fn other_lanes_do_not_notice() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn lanes_of_one_pixel_share_a_throttle_but_not_a_dead_token() {
     let same_pixel = PAIR.replace("22", "11");
     let mut rig = Rig::syncs(&same_pixel).await;
@@ -210,7 +210,7 @@ async fn lanes_of_one_pixel_share_a_throttle_but_not_a_dead_token() {
     rig.assert_sound();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_that_meta_says_gives_the_token_away() {
     let mut rig = Rig::one().await;
     rig.faults("token_dead");

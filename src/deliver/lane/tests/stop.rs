@@ -23,7 +23,7 @@ async fn queued(rig: &Rig) -> (u64, u64) {
     )
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lane_runs_until_it_is_stopped() {
     let mut rig = Rig::with("max_batch_events = 5").await;
     let lane = rig.lanes.remove(0);
@@ -41,7 +41,7 @@ async fn a_lane_runs_until_it_is_stopped() {
     assert_eq!(rig.sandbox.stats().repeats, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_in_time_is_settled() {
     let mut rig = Rig::one().await;
     rig.faults("latency=5s");
@@ -55,7 +55,7 @@ async fn an_answer_that_comes_in_time_is_settled() {
     assert_eq!(queued(&rig).await, (0, 0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_not_answered_in_time_is_given_back() {
     let mut rig = Rig::one().await;
     rig.faults("hang");
@@ -69,7 +69,7 @@ async fn what_is_not_answered_in_time_is_given_back() {
     assert_eq!(queued(&rig).await, (5, 5));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_is_begun_once_it_stops() {
     let mut rig = Rig::one().await;
     rig.push_many(5).await;
@@ -80,7 +80,7 @@ async fn nothing_is_begun_once_it_stops() {
     assert_eq!(queued(&rig).await, (5, 5));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_standstill_does_not_delay_the_stop() {
     let mut rig = Rig::one().await;
     rig.faults("next:throttle=80004:19m");
@@ -92,7 +92,7 @@ async fn a_standstill_does_not_delay_the_stop() {
     assert_eq!(queued(&rig).await, (5, 5));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_store_that_closes_ends_the_lane() {
     let mut rig = Rig::one().await;
     rig.push_many(5).await;

@@ -1,0 +1,364 @@
+//! Writes one server event, member by member, and judges whether Meta would take it.
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use crate::clock::UnixMillis;
+use crate::event::{Event, Json};
+use crate::map::action_source::{self, Decided};
+use crate::map::app_data;
+use crate::map::custom_data::{self, Worth};
+use crate::map::data_use;
+use crate::map::dropped::DropReason;
+use crate::map::event_time;
+use crate::map::json;
+use crate::map::page;
+use crate::map::payload::{Fingerprint, Payload};
+use crate::map::personal;
+use crate::map::record::{Field, Recorder, Sent, Source};
+use crate::map::rule::Rule;
+use crate::map::user_data::{self, Carried};
+use crate::map::{Mapper, PURCHASE, REVENUE_EVENTS, Refused};
+use crate::outcome::Reason;
+use crate::path::ValueExpr;
+
+/// Hexadecimal digits of an event id that is a hash: 128 bits.
+const HASHED_ID_DIGITS: usize = 32;
+
+/// The members of `original_event_data`, in the order in which they are written.
+const ORIGINAL: [&str; 4] = ["event_name", "event_time", "order_id", "event_id"];
+
+/// One server event, while it is written.
+pub(super) struct ServerEvent<'m, 'e, R> {
+    /// The sync's mapping.
+    pub(super) mapper: &'m Mapper,
+    /// The row of the event table that applies.
+    pub(super) rule: &'m Rule,
+    /// What came in.
+    pub(super) event: &'m Event<'e>,
+    /// What is written so far.
+    pub(super) out: Vec<u8>,
+    /// Is told of each field.
+    pub(super) recorder: &'m mut R,
+}
+
+/// What is known of an event before anything is written.
+struct Head<'a> {
+    name: Cow<'a, str>,
+    name_source: Source<'a>,
+    /// Amplitude's revenue properties say what was paid.
+    revenue: bool,
+    happened: UnixMillis,
+    time_source: Source<'a>,
+    /// The seconds to send, or why Meta would not take an event of that moment.
+    time: Result<i64, Reason>,
+    id: EventId<'a>,
+    page: Option<(Source<'a>, Cow<'a, str>)>,
+    decided: Decided<'a>,
+}
+
+/// What identifies an event.
+struct EventId<'a> {
+    text: Cow<'a, str>,
+    /// The device, else the user, within which an insert id is unique; empty for any other id.
+    scope: Cow<'a, str>,
+    source: Source<'a>,
+    rule: &'static str,
+}
+
+impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
+    /// Writes the event, or says why Meta would not take it.
+    pub(super) fn write(
+        mut self,
+        limited_data_use: bool,
+        now: UnixMillis,
+    ) -> Result<Payload, Refused> {
+        let (rule, event, mapper) = (self.rule, self.event, self.mapper);
+        let head = self.head(now)?;
+        self.out.push(b'{');
+        self.put_head(&head);
+        if limited_data_use {
+            let limit = &mapper.limited_data_use;
+            data_use::write(&mut self.out, limit, event, self.recorder);
+        }
+        let moment = user_data::Moment {
+            happened: head.happened,
+            now,
+        };
+        let reading = &mapper.reading;
+        let carried = rule
+            .user_data
+            .write(&mut self.out, event, reading, moment, self.recorder);
+        let setting = custom_data::Setting {
+            purchase: head.name == PURCHASE,
+            revenue: head.revenue,
+        };
+        let worth = rule
+            .custom_data
+            .write(&mut self.out, event, setting, self.recorder);
+        if let (Some(device), Some(app)) = (head.decided.device, &mapper.app) {
+            device.write(&mut self.out, event, app, self.recorder);
+        }
+        self.put_original();
+        self.out.push(b'}');
+        self.judge(head, carried, worth)
+    }
+
+    fn head(&mut self, now: UnixMillis) -> Result<Head<'m>, Refused> {
+        let (rule, event) = (self.rule, self.event);
+        let type_field = event.field("event_type");
+        let event_type = type_field.and_then(Json::as_str);
+        let event_type = event_type.filter(|name| !name.trim().is_empty());
+        let Some((type_field, event_type)) = type_field.zip(event_type) else {
+            return Err(Refused::unmapped(Reason::NoEventName, None));
+        };
+        let is_revenue_event = REVENUE_EVENTS.contains(&&*event_type);
+        let name = match &rule.send_as {
+            Some(name) => Cow::Borrowed(&**name),
+            None => event_type,
+        };
+        let refuse = |reason| Refused::unmapped(reason, Some(&name));
+        let (happened, time_source) = self.happened().ok_or_else(|| refuse(Reason::NoEventTime))?;
+        let page = self.page(&rule.event_source_url, "event_source_url");
+        let app = self.mapper.app.as_ref();
+        let decided = action_source::decide(&rule.action_source, event, app, page.is_some())
+            .map_err(refuse)?;
+        Ok(Head {
+            revenue: is_revenue_event || name == PURCHASE,
+            name,
+            name_source: Source::at("event_type", type_field),
+            happened,
+            time_source,
+            time: action_source::check_time(happened, decided.source, now),
+            id: self.event_id(),
+            page,
+            decided,
+        })
+    }
+
+    fn put_head(&mut self, head: &Head<'m>) {
+        let name_rule = match &self.rule.send_as {
+            Some(_) => "name in the event table",
+            None => "name as it came",
+        };
+        self.put_text("event_name", head.name_source, name_rule, &head.name);
+        let seconds = head.seconds();
+        self.put(
+            "event_time",
+            head.time_source,
+            "seconds since 1970",
+            |out| {
+                json::integer(out, seconds);
+            },
+        );
+        self.put_text("event_id", head.id.source, head.id.rule, &head.id.text);
+        let source = head.decided.source.as_str();
+        self.put_text(
+            "action_source",
+            head.decided.from,
+            "where it took place",
+            source,
+        );
+        if let Some((source, url)) = &head.page {
+            self.put_text("event_source_url", *source, "URL", url);
+        }
+        if let Some(expr) = &self.rule.referrer_url
+            && let Some((source, url)) = self.page(expr, "referrer_url")
+        {
+            self.put_text("referrer_url", source, "URL", &url);
+        }
+        self.put_opt_out();
+    }
+
+    fn judge(self, head: Head<'_>, carried: Carried, worth: Worth) -> Result<Payload, Refused> {
+        let most_bytes = self.mapper.most_bytes;
+        let purchase = head.name == PURCHASE;
+        let objection = match head.time {
+            Err(reason) => Some(reason),
+            Ok(_) if !carried.is_sufficient() => Some(Reason::NoIdentifier),
+            Ok(_) if purchase && !worth.value => Some(Reason::PurchaseWithoutValue),
+            Ok(_) if purchase && !worth.currency => Some(Reason::PurchaseWithoutCurrency),
+            Ok(_) if self.out.len() > most_bytes => Some(Reason::EventTooLarge),
+            Ok(_) => None,
+        };
+        if let Some(reason) = objection {
+            return Err(Refused {
+                reason,
+                event_name: Some(head.name.into()),
+                event_id: Some(head.id.text.into()),
+                json: (self.out.len() <= most_bytes).then_some(self.out),
+            });
+        }
+        let sync = self.mapper.sync.as_str();
+        let window = action_source::window(head.decided.source);
+        Ok(Payload {
+            fingerprint: Fingerprint::new(&head.id.text, sync, &head.name, &head.id.scope),
+            json: self.out,
+            deadline: head.seconds().saturating_add(window),
+            event_name: head.name.into(),
+        })
+    }
+
+    fn happened(&self) -> Option<(UnixMillis, Source<'m>)> {
+        ["event_time", "time"].into_iter().find_map(|field| {
+            let value = self.event.field(field).filter(|value| !value.is_absent())?;
+            Some((event_time::parse(value)?, Source::at(field, value)))
+        })
+    }
+
+    fn event_id(&self) -> EventId<'m> {
+        for path in &self.rule.event_id.paths {
+            let Some(value) = path.first(self.event) else {
+                continue;
+            };
+            let Some(text) = value.text().filter(|text| !user_data::is_invalid_id(text)) else {
+                continue;
+            };
+            let is_insert_id = matches!(path.root(), Some("$insert_id" | "insert_id"));
+            let scope = ["device_id", "user_id"]
+                .into_iter()
+                .find_map(|field| self.event.field(field)?.as_str())
+                .filter(|_| is_insert_id);
+            let (text, rule) = if personal::holds_email(&text) {
+                (
+                    hashed_id(&text).into(),
+                    "hash of an id that holds an e-mail address",
+                )
+            } else {
+                (text, "id")
+            };
+            return EventId {
+                text,
+                scope: scope.unwrap_or_default(),
+                source: Source::at(path.as_str(), value),
+                rule,
+            };
+        }
+        EventId {
+            text: hashed_id(self.event.raw()).into(),
+            scope: Cow::Borrowed(""),
+            source: Source::made(),
+            rule: "hash of the raw event",
+        }
+    }
+
+    fn page(
+        &mut self,
+        expr: &'m ValueExpr,
+        name: &'static str,
+    ) -> Option<(Source<'m>, Cow<'m, str>)> {
+        let Some(found) = expr.first(self.event) else {
+            self.recorder.absent(Field::Event(name), expr);
+            return None;
+        };
+        let source = Source::found(&found);
+        match page::url(found.value) {
+            Ok(url) => Some((source, url)),
+            Err(reason) => {
+                self.recorder.dropped(Field::Event(name), source, reason);
+                None
+            }
+        }
+    }
+
+    fn put_opt_out(&mut self) {
+        let Some(expr) = &self.rule.opt_out else {
+            return;
+        };
+        let Some(found) = expr.first(self.event) else {
+            return self.recorder.absent(Field::Event("opt_out"), expr);
+        };
+        let source = Source::found(&found);
+        match app_data::boolean(found.value) {
+            Some(flag) => self.put("opt_out", source, "flag", |out| {
+                out.extend_from_slice(if flag { b"true" } else { b"false" });
+            }),
+            None => {
+                let field = Field::Event("opt_out");
+                self.recorder
+                    .dropped(field, source, DropReason::NotABoolean);
+            }
+        }
+    }
+
+    /// Writes what ties a late event to its original, unless nothing of it is known.
+    fn put_original(&mut self) {
+        if self.rule.original.is_empty() {
+            return;
+        }
+        let start = self.out.len();
+        json::plain_key(&mut self.out, "original_event_data");
+        self.out.push(b'{');
+        let empty = self.out.len();
+        for name in ORIGINAL {
+            let Some(expr) = self.rule.original.get(name) else {
+                continue;
+            };
+            let field = Field::Original(name);
+            let Some(found) = expr.first(self.event) else {
+                self.recorder.absent(field, expr);
+                continue;
+            };
+            let source = Source::found(&found);
+            let member = self.out.len();
+            json::plain_key(&mut self.out, name);
+            let before = self.out.len();
+            let written = if name == "event_time" {
+                event_time::parse(found.value)
+                    .map(|moment| json::integer(&mut self.out, moment.seconds()))
+                    .ok_or(DropReason::NotADate)
+            } else {
+                let text = personal::clean_text(found.value);
+                text.map(|text| json::text(&mut self.out, text.trim()))
+            };
+            match written {
+                Ok(()) => {
+                    let sent = Sent::plain(&self.out, before, "original event");
+                    self.recorder.sent(field, source, sent);
+                }
+                Err(reason) => {
+                    self.out.truncate(member);
+                    self.recorder.dropped(field, source, reason);
+                }
+            }
+        }
+        if self.out.len() == empty {
+            self.out.truncate(start);
+        } else {
+            self.out.push(b'}');
+        }
+    }
+
+    /// Writes a member of the server event whose name needs no escape.
+    fn put(
+        &mut self,
+        name: &'static str,
+        source: Source<'_>,
+        rule: &'static str,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        json::plain_key(&mut self.out, name);
+        let before = self.out.len();
+        write(&mut self.out);
+        let sent = Sent::plain(&self.out, before, rule);
+        self.recorder.sent(Field::Event(name), source, sent);
+    }
+
+    fn put_text(&mut self, name: &'static str, source: Source<'_>, rule: &'static str, text: &str) {
+        self.put(name, source, rule, |out| json::text(out, text));
+    }
+}
+
+impl Head<'_> {
+    /// The seconds to send; for an event that is refused for its time, those that it came with.
+    fn seconds(&self) -> i64 {
+        self.time.unwrap_or_else(|_| self.happened.seconds())
+    }
+}
+
+fn hashed_id(text: &str) -> String {
+    let mut digits = hex::encode(Sha256::digest(text));
+    digits.truncate(HASHED_ID_DIGITS);
+    digits
+}
