@@ -14,9 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, AdminState};
 use crate::clock::Clock;
 use crate::config::{Config, Mistake, SyncName};
+use crate::deliver::client::tls;
 use crate::deliver::lane::Lane;
 use crate::deliver::{self};
 use crate::ingest::serve::{Limits, serve};
+use crate::ingest::silence::SilenceWatch;
+use crate::ingest::upstream::Upstream;
 use crate::ingest::{self, Door};
 use crate::queue::Queue;
 use crate::sandbox::Sandbox;
@@ -38,6 +41,7 @@ pub struct App {
     public_router: Router,
     admin_router: Router,
     lanes: Vec<Lane>,
+    silence: SilenceWatch,
     queue: Queue,
 }
 
@@ -88,10 +92,16 @@ impl App {
             queue.clone(),
             Arc::clone(&metrics),
             Arc::clone(&clock),
+            upstream(&config)?,
         )
         .map_err(|mistake| BuildError::Configuration(vec![mistake]))?;
         let door = Arc::new(door);
         let arrivals = Arc::clone(door.arrivals());
+        let silence = SilenceWatch::new(
+            config.ingest.silence_after,
+            Arc::clone(&arrivals),
+            Arc::clone(&clock),
+        );
         let state = AdminState::new(&config, queue.clone(), shown, metrics, arrivals, clock);
         Ok(Self {
             public: listen(config.server.listen).await?,
@@ -99,6 +109,7 @@ impl App {
             public_router: ingest::router(Arc::clone(&door)).merge(more(&door)),
             admin_router: admin::router(Arc::new(state)),
             lanes,
+            silence,
             queue,
         })
     }
@@ -136,6 +147,8 @@ impl App {
             limits,
             stop_doors.clone(),
         ));
+        let mut silence = JoinSet::new();
+        silence.spawn(self.silence.run(stop_doors.clone()));
         // The operators' listener stays open until the store is closed.
         let stop_admin = CancellationToken::new();
         let mut admin = JoinSet::new();
@@ -153,12 +166,14 @@ impl App {
         let ended = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
             ended = doors.join_next() => Err(unexpected("the public listener", ended)),
+            ended = silence.join_next() => Err(unexpected("the watch for silence", ended)),
             ended = admin.join_next() => Err(unexpected("the admin listener", ended)),
             ended = lanes.join_next() => Err(unexpected("a lane", ended)),
         };
         tracing::info!("stopping: nothing new is accepted, what is under way is finished");
         stop_doors.cancel();
         doors.join_all().await;
+        silence.join_all().await;
         stop_lanes.cancel();
         lanes.join_all().await;
         self.queue
@@ -202,6 +217,16 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+}
+
+fn upstream(config: &Config) -> anyhow::Result<Option<Upstream>> {
+    let Some(url) = &config.ingest.upstream else {
+        return Ok(None);
+    };
+    let upstream = Upstream::new(tls(url)?, url.clone());
+    Ok(Some(upstream.context(
+        "the HTTP client for ingest.upstream could not be made",
+    )?))
 }
 
 async fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Queue> {

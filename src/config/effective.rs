@@ -100,7 +100,14 @@ fn stages(page: &mut Page, config: &Config) {
         "address_requests_per_second",
         rate(config.ingest.address_requests_per_second),
     );
-    page.optional("upstream", config.ingest.upstream.as_ref().map(|url| text(url.as_str())));
+    page.optional(
+        "upstream",
+        config
+            .ingest
+            .upstream
+            .as_ref()
+            .map(|url| text(url.as_str())),
+    );
     page.optional("silence_after", config.ingest.silence_after.map(duration));
 
     page.table("queue");

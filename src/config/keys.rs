@@ -104,8 +104,7 @@ const FILE: &str = "the path of a file";
 const TABLE: &str = "a table";
 const SECRET: &str = "a text of printable ASCII characters";
 const RATE: &str = "a number such as 10 or 0.5, from 0.001 to 1000000, or \"unlimited\"";
-const API_KEYS: &str =
-    "a list of Amplitude API keys, each a text or a table such as { key = \"…\", syncs = [\"web\"] }";
+const API_KEYS: &str = "a list of Amplitude API keys, each a text or a table such as { key = \"…\", syncs = [\"web\"] }";
 /// What a path looks like.
 pub(super) const PATH: &str =
     "a path such as \"event_properties.total\" or 'event_properties[\"Order Value\"]'";

@@ -98,7 +98,10 @@ pub(super) fn ingest(node: &Node<'_>, syncs: &[SyncName]) -> Option<IngestConfig
     let upstream = table.get("upstream").and_then(|node| https_url(&node));
     let (secrets, allow_unauthenticated, api_keys) = (secrets?, allow_unauthenticated?, api_keys?);
     if upstream.is_some() && api_keys.is_empty() {
-        table.refuse("upstream", "found no api_keys, expected those of the projects to pass on");
+        table.refuse(
+            "upstream",
+            "found no api_keys, expected those of the projects to pass on",
+        );
     }
     match (secrets.is_empty(), allow_unauthenticated) {
         // Without a secret nobody passes the webhook's door, which may be meant.
@@ -275,7 +278,10 @@ fn api_key(node: &Node<'_>, syncs: &[SyncName]) -> Option<ApiKey> {
             node.parsed(|text| syncs.iter().find(|sync| sync.as_str() == text).cloned())
         })?),
     };
-    Some(ApiKey { key: key?, syncs: bound })
+    Some(ApiKey {
+        key: key?,
+        syncs: bound,
+    })
 }
 
 /// The text of an API key; what is none may be a secret that slipped in, and is not repeated.

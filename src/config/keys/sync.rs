@@ -1,7 +1,9 @@
 //! The keys of a sync.
 
 use super::Absent::{Means, Nothing, Refused};
-use super::{BOOLEAN, COUNT, DURATION, FILE, RATE, SECRET, SIZE, Section, TABLE, TEXT, key, secret};
+use super::{
+    BOOLEAN, COUNT, DURATION, FILE, RATE, SECRET, SIZE, Section, TABLE, TEXT, key, secret,
+};
 
 const TEXTS: &str = "a list of texts";
 const DIGITS: &str = "digits";
