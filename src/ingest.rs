@@ -206,7 +206,7 @@ impl Door {
             tracing::warn!(
                 requests,
                 "events are 7 or 8 hours in the future: a FreeMarker template read UTC as US Pacific \
-                 time; write ${input.event_time} as it is, or set time_zone=\"UTC\" in the template"
+                 time; write ${{input.event_time}} as it is, or set time_zone=\"UTC\" in the template"
             );
         }
     }

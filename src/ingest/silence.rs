@@ -101,20 +101,20 @@ mod tests {
 
     #[test]
     fn tells_each_silence_once_and_its_end_once() {
-        let [web, app] = ["app", "web"].map(|name| SyncName::new(name).unwrap());
+        let [app, web] = ["app", "web"].map(|name| SyncName::new(name).unwrap());
         let clock = Arc::new(TestClock::at(UnixMillis::from_seconds(1000)));
         let arrivals = Arc::new(Arrivals::new([web.clone(), app.clone()], clock.now()));
         let limit = Duration::from_secs(60);
         let mut watch = SilenceWatch::new(Some(limit), Arc::clone(&arrivals), clock.clone());
         assert_eq!(watch.step(), []);
         clock.advance(Duration::from_secs(30));
-        arrivals.note(&web, clock.now());
+        arrivals.note(&app, clock.now());
         clock.advance(Duration::from_secs(30));
-        assert_eq!(watch.step(), [Change::Began(app.clone(), limit)]);
+        assert_eq!(watch.step(), [Change::Began(web.clone(), limit)]);
         assert_eq!(watch.step(), []);
         clock.advance(Duration::from_secs(30));
-        arrivals.note(&app, clock.now());
-        let changes = [Change::Began(web, limit), Change::Ended(app)];
+        arrivals.note(&web, clock.now());
+        let changes = [Change::Began(app, limit), Change::Ended(web)];
         assert_eq!(watch.step(), changes);
         assert_eq!(watch.step(), []);
     }

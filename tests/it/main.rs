@@ -20,5 +20,6 @@ mod mapping;
 mod mapping_properties;
 mod process;
 mod retry;
+mod sdk;
 mod shutdown;
 mod support;

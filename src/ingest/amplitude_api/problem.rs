@@ -28,7 +28,7 @@ pub(super) enum Problem {
     #[error("Request missing required field")]
     MissingField(&'static str),
     /// A project that the configuration does not list.
-    #[error("Invalid API key")]
+    #[error("Invalid API key: this project is not listed here")]
     InvalidKey,
     /// Some events are no good.
     #[error("{}", .0.summary())]
