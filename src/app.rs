@@ -33,6 +33,9 @@ const FINISH_REQUESTS: Duration = Duration::from_secs(5);
 /// the 30 seconds that container platforms allow between SIGTERM and SIGKILL.
 const FINISH_DELIVERIES: Duration = Duration::from_secs(18);
 
+/// How often the log says what share of the events carried each identifier.
+const COVERAGE_SUMMARY: Duration = Duration::from_secs(3600);
+
 /// A daemon that is ready to run.
 #[derive(Debug)]
 pub struct App {
@@ -42,6 +45,7 @@ pub struct App {
     admin_router: Router,
     lanes: Vec<Lane>,
     silence: SilenceWatch,
+    door: Arc<Door>,
     queue: Queue,
 }
 
@@ -110,6 +114,7 @@ impl App {
             admin_router: admin::router(Arc::new(state)),
             lanes,
             silence,
+            door,
             queue,
         })
     }
@@ -163,6 +168,9 @@ impl App {
             lanes.spawn(Box::pin(lane.run(stop_lanes.clone(), FINISH_DELIVERIES)));
         }
 
+        let mut summaries = JoinSet::new();
+        summaries.spawn(summarise(self.door));
+
         let ended = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
             ended = doors.join_next() => Err(unexpected("the public listener", ended)),
@@ -182,11 +190,19 @@ impl App {
             .context("the store was not closed well")?;
         stop_admin.cancel();
         admin.abort_all();
-        match &ended {
-            Ok(()) => tracing::info!("stopped"),
-            Err(_) => tracing::error!("stopped because a part of the daemon ended"),
-        }
+        tracing::info!("stopped");
         ended
+    }
+}
+
+/// Says every hour how well events can be matched.
+async fn summarise(door: Arc<Door>) {
+    let mut hours = tokio::time::interval(COVERAGE_SUMMARY);
+    // The first tick comes at once, when there is nothing to say.
+    hours.tick().await;
+    loop {
+        hours.tick().await;
+        door.log_match_key_coverage();
     }
 }
 

@@ -24,7 +24,7 @@ mod send_test;
 #[derive(Debug, Parser)]
 #[command(name = "pixel-relay", version, about, disable_help_subcommand = true)]
 pub struct Cli {
-    /// Configuration file [default: $PIXEL_RELAY_CONFIG, else ./pixel-relay.toml if it is there]
+    /// Configuration file [default: `$PIXEL_RELAY_CONFIG`, else `./pixel-relay.toml` if it is there]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 

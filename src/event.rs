@@ -9,7 +9,7 @@
 //! id that is not a string) and says which, so that the event has one clear reason.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 
 use serde::Deserialize;
@@ -29,13 +29,13 @@ pub struct Json<'a>(&'a str);
 pub type Members<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 
 /// One Amplitude event.
-#[derive(Debug)]
 pub struct Event<'a> {
     raw: &'a str,
     fields: Vec<Field<'a>>,
+    /// Where the field was that was found last.
+    latest: Cell<usize>,
 }
 
-#[derive(Debug)]
 struct Field<'a> {
     key: Cow<'a, str>,
     value: Json<'a>,
@@ -70,7 +70,11 @@ impl<'a> Event<'a> {
                 members: OnceCell::new(),
             })
             .collect();
-        Ok(Self { raw, fields })
+        Ok(Self {
+            raw,
+            fields,
+            latest: Cell::new(0),
+        })
     }
 
     /// The event's own text.
@@ -118,7 +122,14 @@ impl<'a> Event<'a> {
     }
 
     fn find(&self, key: &str) -> Option<&Field<'a>> {
-        self.fields.iter().find(|field| field.key == key)
+        // Paths ask for the same few sections again and again.
+        let latest = self.fields.get(self.latest.get());
+        if let Some(field) = latest.filter(|field| field.key == key) {
+            return Some(field);
+        }
+        let at = self.fields.iter().position(|field| field.key == key)?;
+        self.latest.set(at);
+        self.fields.get(at)
     }
 }
 
@@ -183,7 +194,7 @@ impl<'a> Json<'a> {
     /// The content of a string, unescaped.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        if inner.contains('\\') {
+        if memchr::memchr(b'\\', inner.as_bytes()).is_some() {
             serde_json::from_str::<String>(self.0).ok().map(Cow::Owned)
         } else {
             Some(Cow::Borrowed(inner))
@@ -225,7 +236,26 @@ impl<'a> Json<'a> {
     /// Whether the value counts as absent: null, blank, or one of the words that stand for nothing
     /// (`EMPTY`, `(none)`, `null`, `undefined`).
     pub fn is_absent(self) -> bool {
-        self.is_null() || self.as_str().is_some_and(|text| is_absent_text(&text))
+        match self.0.as_bytes() {
+            [b'n', ..] => true,
+            // What stands for nothing begins in few ways: most values need no second look.
+            [b'"', first, ..] => {
+                matches!(
+                    first,
+                    b'"' | b'\\' | b' ' | b'E' | b'(' | b'n' | b'u' | 0x80..
+                ) && self.as_str().is_some_and(|text| is_absent_text(&text))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it holds may be personal data.
+        f.debug_struct("Event")
+            .field("bytes", &self.raw.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -136,6 +136,25 @@ impl Door {
         &self.arrivals
     }
 
+    /// Logs, for each sync and event name, what share of the events mapped since the last time
+    /// carried each identifier.
+    pub fn log_match_key_coverage(&self) {
+        for (name, intake) in &self.syncs {
+            for summary in intake
+                .iter()
+                .flat_map(|intake| intake.coverage.since_last_summary())
+            {
+                tracing::info!(
+                    sync = %name,
+                    event = %summary.event,
+                    events = summary.mapped,
+                    carried = %summary,
+                    "match-key coverage"
+                );
+            }
+        }
+    }
+
     /// Takes the events of a body: for every sync, or for the one that is named.
     async fn take(
         &self,
@@ -173,8 +192,10 @@ impl Door {
         tally.received(count);
         self.metrics.received(endpoint, count);
         let now = self.clock.now();
-        for intake in intakes {
-            self.arrivals.note(intake.sync.name(), now);
+        if count > 0 {
+            for intake in intakes {
+                self.arrivals.note(intake.sync.name(), now);
+            }
         }
         let mut full = None;
         loop {

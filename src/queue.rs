@@ -32,7 +32,8 @@
 //!   whose answer was lost: Meta could then no longer tell a repeat.
 //! - **recover**: after an error nothing is acknowledged until the store was opened anew. A restart
 //!   finds every queued event ready. A request that a crash cut off counts as one with a lost answer.
-//! - **damage**: a row whose checksum does not match ends as `lost`; the rest goes on.
+//! - **damage**: a row whose checksum does not match ends as `lost`; the rest goes on. Where a page is
+//!   damaged, what is readable is copied into a new file (`salvage`).
 //!
 //! It does not know what a lane is doing, nor what the events mean.
 
@@ -68,6 +69,7 @@ pub mod erase;
 mod writer;
 mod store;
 mod schema;
+mod salvage;
 mod intake;
 mod lanes;
 mod row;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -115,23 +115,23 @@ impl Stored {
     }
 
     fn encode_store(&self, page: &mut Page<'_>) -> fmt::Result {
-        page.gauge(
+        page.single(
             "queue_bytes",
             "Bytes of the store in use, bounded by queue.max_bytes",
-            [(NONE, exact(self.stats.used_bytes))],
+            exact(self.stats.used_bytes),
         )?;
-        page.gauge(
-            "queue_headroom_seconds",
-            "How long the store can take events at the present rate if none is delivered; absent \
-             while nothing comes in",
-            self.stats
-                .headroom
-                .map(|headroom| (NONE, headroom.as_secs_f64())),
-        )?;
-        page.gauge(
+        if let Some(headroom) = self.stats.headroom {
+            page.single(
+                "queue_headroom_seconds",
+                "How long the store can take events at the present rate if none is delivered; \
+                 absent while nothing comes in",
+                headroom.as_secs_f64(),
+            )?;
+        }
+        page.single(
             "duplicate_window_seconds",
             "How far back a repeat is recognised",
-            [(NONE, self.stats.duplicate_window.as_secs_f64())],
+            self.stats.duplicate_window.as_secs_f64(),
         )
     }
 }
@@ -172,6 +172,12 @@ impl Page<'_> {
         )
     }
 
+    /// Writes a gauge that has no labels.
+    fn single(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        let value = ConstGauge::new(value);
+        value.encode(self.describe(name, help, MetricType::Gauge)?)
+    }
+
     /// Writes one family, or nothing where it has no values.
     fn family<L: EncodeLabelSet, M: EncodeMetric>(
         &mut self,
@@ -184,14 +190,23 @@ impl Page<'_> {
         if values.peek().is_none() {
             return Ok(());
         }
-        // The registry's own metrics end their help with a full stop too.
-        let mut family = self
-            .0
-            .encode_descriptor(name, &format!("{help}."), None, kind)?;
+        let mut family = self.describe(name, help, kind)?;
         for (labels, value) in values {
             value.encode(family.encode_family(&labels)?)?;
         }
         Ok(())
+    }
+
+    /// Writes the lines that come before the values. The registry ends its own help texts with a
+    /// full stop too.
+    fn describe<'page>(
+        &'page mut self,
+        name: &'page str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'page>, fmt::Error> {
+        self.0
+            .encode_descriptor(name, &format!("{help}."), None, kind)
     }
 }
 
@@ -207,8 +222,6 @@ struct RemovalLabels {
     sync: SyncName,
     why: &'static str,
 }
-
-const NONE: [(&str, &str); 0] = [];
 
 fn of(sync: &SyncName) -> SyncLabel {
     SyncLabel { sync: sync.clone() }

@@ -119,6 +119,7 @@ fn the_page_is_whole_in_both_formats() {
     let open = parse(&page, true);
     let text = prometheus_text(&page);
     assert!(!text.contains("# EOF"));
+    assert!(text.contains("\npixel_relay_queue_bytes 4096.0\n"));
     let old = parse(&text, false);
     assert_eq!(open.len(), old.len());
     for (name, family) in &open {

@@ -17,6 +17,8 @@ pub struct Parts<T> {
     suspect: Vec<T>,
     /// Of unknown quality.
     untried: Vec<T>,
+    /// Most events that go out at once.
+    most: usize,
     /// Something of the batch was refused.
     search: bool,
     /// `next` was chosen by a hint.
@@ -41,6 +43,7 @@ impl<T> Parts<T> {
             next: batch,
             suspect: Vec::new(),
             untried: Vec::new(),
+            most: usize::MAX,
             search: false,
             guess: false,
             misled: false,
@@ -107,14 +110,16 @@ impl<T> Parts<T> {
             Ok(event) => return Split::Alone(event, self.with_next()),
             Err(several) => several,
         };
-        let mut second = large.split_off(large.len().div_ceil(2));
+        self.most = large.len().div_ceil(2);
+        let mut second = large.split_off(self.most);
         second.append(&mut self.untried);
         self.next = large;
         self.untried = second;
         Split::Smaller(self)
     }
 
-    /// Sends the first event of `next` ahead, alone: cheaper than a search where every event is bad.
+    /// Sends the first event of `next` ahead, alone: cheaper than a search where every event is
+    /// bad.
     #[must_use]
     pub fn scouting(mut self) -> Self {
         if self.suspect.is_empty() && self.next.len() > 1 {
@@ -125,7 +130,8 @@ impl<T> Parts<T> {
         self
     }
 
-    /// Takes out `next`, in which there is something wrong, so that nothing is known of the suspects.
+    /// Takes out `next`, in which there is something wrong, so that nothing is known of the
+    /// suspects.
     fn take_next(&mut self) -> Vec<T> {
         self.suspect.append(&mut self.untried);
         self.untried = mem::take(&mut self.suspect);
@@ -147,7 +153,8 @@ impl<T> Parts<T> {
             self.narrow(suspects);
         }
         if self.next.is_empty() {
-            self.next = mem::take(&mut self.untried);
+            let rest = self.untried.split_off(self.most.min(self.untried.len()));
+            self.next = mem::replace(&mut self.untried, rest);
             self.misled = false;
         }
         (!self.next.is_empty()).then_some(self)
@@ -275,22 +282,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_halved_down_to_one() {
-        let mut left = Parts::whole(vec![1, 2, 3, 4, 5]);
-        let mut sizes = Vec::new();
-        let mut alone = Vec::new();
-        while let Some(parts) = left.take() {
-            sizes.push(parts.next().len());
-            left = match parts.too_large() {
-                Split::Alone(event, rest) => {
-                    alone.push(event);
+    fn what_is_too_large_is_halved_down_to_what_fits() {
+        for (fits, sizes) in [
+            (8, vec![8]),
+            (7, vec![8, 4, 4]),
+            (3, vec![8, 4, 2, 2, 2, 2]),
+            (1, vec![8, 4, 2, 1, 1, 1, 1, 1, 1, 1, 1]),
+            (0, vec![8, 4, 2, 1, 1, 1, 1, 1, 1, 1, 1]),
+        ] {
+            let mut left = Parts::whole((0..8).collect());
+            let mut sent = Vec::new();
+            let mut seen = Vec::new();
+            while let Some(parts) = left.take() {
+                sent.push(parts.next().len());
+                left = if parts.next().len() <= fits {
+                    let (accepted, rest) = parts.accepted();
+                    seen.extend(accepted);
                     rest
-                }
-                Split::Smaller(parts) => Some(parts),
-            };
+                } else {
+                    match parts.too_large() {
+                        Split::Alone(event, rest) => {
+                            seen.push(event);
+                            rest
+                        }
+                        Split::Smaller(parts) => Some(parts),
+                    }
+                };
+            }
+            assert_eq!(sent, sizes, "{fits}");
+            assert_eq!(seen, (0..8).collect::<Vec<_>>(), "{fits}");
         }
-        assert_eq!(alone, [1, 2, 3, 4, 5]);
-        assert_eq!(sizes.first(), Some(&5));
     }
 
     #[test]

@@ -35,9 +35,9 @@ pub struct Usage {
     pub business: Option<f64>,
     /// Percent of the ad account's limit.
     pub ad_account: Option<f64>,
-    /// Until access is regained or a limit is reset.
+    /// Until access is regained or a limit is reset; not zero.
     pub regain: Option<Duration>,
-    /// `Retry-After`, where it is a number of seconds.
+    /// `Retry-After`, where it is a number of seconds; not zero.
     pub retry_after: Option<Duration>,
 }
 
@@ -51,7 +51,8 @@ impl Usage {
                 "x-business-use-case-usage" => usage.read_business(value),
                 "x-ad-account-usage" => usage.read_ad_account(value),
                 "retry-after" => {
-                    usage.retry_after = value.trim().parse().ok().map(Duration::from_secs);
+                    let seconds = value.trim().parse().ok().filter(|seconds| *seconds > 0);
+                    usage.retry_after = seconds.map(Duration::from_secs);
                 }
                 _ => {}
             }
@@ -69,11 +70,7 @@ impl Usage {
 
     /// The longest wait that a header asks for; `None` where none does.
     pub fn wait(&self) -> Option<Duration> {
-        [self.regain, self.retry_after]
-            .into_iter()
-            .flatten()
-            .filter(|wait| !wait.is_zero())
-            .max()
+        self.regain.max(self.retry_after)
     }
 
     fn read_business(&mut self, value: &str) {
@@ -100,7 +97,9 @@ impl Usage {
     }
 
     fn regain_in(&mut self, seconds: Option<f64>) {
-        let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let wait = seconds
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .filter(|wait| !wait.is_zero());
         self.regain = self.regain.max(wait);
     }
 }

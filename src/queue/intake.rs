@@ -88,7 +88,9 @@ impl Store {
         if self.room.is_full(held) {
             return Ok(false);
         }
-        if known && !self.replace_dead(place, payload.fingerprint)? {
+        let replaces =
+            repeats == Repeats::ReplaceDead && self.replace_dead(place, payload.fingerprint)?;
+        if known && !replaces {
             self.count_duplicate(place, pushed);
             return Ok(true);
         }

@@ -120,12 +120,18 @@ impl Store {
             damaged: Vec::new(),
             overdue: false,
         };
-        match order {
-            Order::MostUrgent => self.lease_most_urgent(place, &mut lease)?,
-            Order::NewestOfEachName => self.lease_newest_of_each_name(place, &mut lease)?,
+        let leased = match order {
+            Order::MostUrgent => self.lease_most_urgent(place, &mut lease),
+            Order::NewestOfEachName => self.lease_newest_of_each_name(place, &mut lease),
+        };
+        if let Err(error) = leased {
+            let slots: Vec<Slot> = lease.taken.iter().map(|event| event.slot).collect();
+            self.lanes().lane(sync).release(&slots);
+            return Err(error);
         }
         self.damaged.append(&mut lease.damaged);
         self.overdue |= lease.overdue;
+        self.lanes().lane(sync).doubt_oldest();
         self.refresh_oldest(place)?;
         Ok(lease.taken)
     }

@@ -1,12 +1,13 @@
 //! The store's file: its folder, its tables, its version, and who may have it open.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::OpenError;
+use super::{OpenError, salvage};
 
 /// The version of the tables below.
 pub(super) const VERSION: i64 = 1;
@@ -76,7 +77,12 @@ CREATE INDEX dead_samples ON dead (sync, reason) WHERE reason IN ('too_old', 'no
 /// Makes the folder and takes possession of it, until the file is dropped.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     let unusable = |error| OpenError::Folder(folder.to_owned(), error);
-    fs::create_dir_all(folder).map_err(unusable)?;
+    // What Meta is to receive is nobody else's business on this machine.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(unusable)?;
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -92,21 +98,20 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
 
 /// Opens the store for writing, making it where there is none.
 pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
+    salvage::finish(folder).map_err(|error| OpenError::Folder(folder.to_owned(), error))?;
     let path = file(folder);
-    let connection = Connection::open(&path)?;
-    let new: bool = connection
-        .query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
-            row.get(0)
-        })
-        .map_err(|error| match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign(path.clone()),
-            _ => OpenError::Sqlite(error),
-        })?;
-    if new {
-        // Can only be chosen while the file is empty.
-        connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
+    let connection = create(&path)?;
+    let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+    if number("PRAGMA application_id")? != APPLICATION_ID {
+        return Err(OpenError::Foreign(path));
     }
-    tune(&connection)?;
+    let found = number("PRAGMA user_version")?;
+    if found != VERSION {
+        return Err(OpenError::Newer {
+            found,
+            known: VERSION,
+        });
+    }
     connection.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
@@ -114,24 +119,30 @@ pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
          PRAGMA secure_delete = FAST;
          PRAGMA journal_size_limit = 67108864;",
     )?;
-    if new {
+    Ok(connection)
+}
+
+/// Opens a file, making the tables where there is none yet.
+pub(super) fn create(path: &Path) -> Result<Connection, OpenError> {
+    let connection = Connection::open(path)?;
+    let is_new: bool = connection
+        .query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
+            row.get(0)
+        })
+        .map_err(|error| match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign(path.to_owned()),
+            _ => OpenError::Sqlite(error),
+        })?;
+    tune(&connection)?;
+    if is_new {
+        // The vacuum can only be chosen while the file is empty.
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES}
+            "PRAGMA auto_vacuum = INCREMENTAL;
+             BEGIN IMMEDIATE; {TABLES}
              PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
         ))?;
-        return Ok(connection);
     }
-    let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
-    if number("PRAGMA application_id")? != APPLICATION_ID {
-        return Err(OpenError::Foreign(path));
-    }
-    match number("PRAGMA user_version")? {
-        VERSION => Ok(connection),
-        found => Err(OpenError::Newer {
-            found,
-            known: VERSION,
-        }),
-    }
+    Ok(connection)
 }
 
 /// Opens the store for reading beside the writer.
@@ -153,8 +164,14 @@ pub(super) fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn file(folder: &Path) -> PathBuf {
+/// The store's file.
+pub(super) fn file(folder: &Path) -> PathBuf {
     folder.join("queue.db")
+}
+
+/// The store's file and those that `SQLite` keeps beside it, which belong to it alone.
+pub(super) fn files(folder: &Path) -> [PathBuf; 3] {
+    ["queue.db-wal", "queue.db-shm", "queue.db"].map(|name| folder.join(name))
 }
 
 fn tune(connection: &Connection) -> rusqlite::Result<()> {
@@ -217,7 +234,7 @@ mod tests {
     #[test]
     fn refuses_a_file_that_is_no_database() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("queue.db"), vec![b'x'; 4096]).unwrap();
+        std::fs::write(folder.path().join("queue.db"), vec![b'x'; 4096]).unwrap();
         let foreign = open(folder.path()).unwrap_err();
         assert!(matches!(foreign, OpenError::Foreign(_)), "{foreign}");
     }

@@ -40,11 +40,8 @@ impl Seen {
         }
     }
 
-    /// Remembers an id; false if it was known.
-    pub(super) fn insert(&mut self, id: Fingerprint, taken_at: UnixMillis) -> bool {
-        if self.contains(id) {
-            return false;
-        }
+    /// Remembers an id from this moment on. One that was remembered before takes a second place.
+    pub(super) fn insert(&mut self, id: Fingerprint, taken_at: UnixMillis) {
         if self.places.len() == self.capacity {
             self.forget_oldest(1);
         }
@@ -64,7 +61,6 @@ impl Seen {
             Some((latest, count)) if *latest >= second => *count += 1,
             _ => self.seconds.push_back((second, 1)),
         }
-        true
     }
 
     /// Whether an id is remembered.
@@ -146,11 +142,22 @@ mod tests {
     #[test]
     fn a_repeat_is_recognised_until_the_window_has_passed() {
         let mut seen = Seen::new(10, WINDOW);
-        assert!(seen.insert(id(1), UnixMillis(500)));
+        seen.insert(id(1), UnixMillis(500));
         seen.expire(UnixMillis(10_500));
-        assert!(!seen.insert(id(1), UnixMillis(10_500)));
+        assert!(seen.contains(id(1)));
         seen.expire(UnixMillis(11_000));
-        assert!(seen.insert(id(1), UnixMillis(11_000)));
+        assert!(!seen.contains(id(1)));
+    }
+
+    #[test]
+    fn an_id_that_is_taken_again_is_remembered_from_then_on() {
+        let mut seen = Seen::new(10, WINDOW);
+        seen.insert(id(1), UnixMillis(0));
+        seen.insert(id(1), UnixMillis(5000));
+        seen.expire(UnixMillis(12_000));
+        assert!(seen.contains(id(1)));
+        seen.expire(UnixMillis(16_000));
+        assert!(!seen.contains(id(1)));
     }
 
     #[test]
@@ -169,9 +176,8 @@ mod tests {
         let mut seen = Seen::new(4, WINDOW);
         let one = Fingerprint { id: 1, whole: 7 };
         let other = Fingerprint { id: 2, whole: 7 };
-        assert!(seen.insert(one, UnixMillis(0)));
-        assert!(!seen.contains(other));
-        assert!(seen.insert(other, UnixMillis(0)));
+        seen.insert(one, UnixMillis(0));
+        assert!(seen.contains(one) && !seen.contains(other));
     }
 
     proptest! {
@@ -188,13 +194,10 @@ mod tests {
                 let now = UnixMillis::from_seconds(second);
                 seen.expire(now);
                 plain.retain(|(_, at)| second - at - 1 < 10);
-                let known = plain.iter().any(|(known, _)| *known == number);
-                prop_assert_eq!(seen.insert(id(number), now), !known);
-                if !known {
-                    plain.push_back((number, second));
-                    if plain.len() > capacity {
-                        plain.pop_front();
-                    }
+                seen.insert(id(number), now);
+                plain.push_back((number, second));
+                if plain.len() > capacity {
+                    plain.pop_front();
                 }
                 for other in 0..12 {
                     let known = plain.iter().any(|(known, _)| *known == other);

@@ -164,6 +164,11 @@ impl Account {
         self.values[counter.place()] -= i64::try_from(amount).expect("far below 2^63");
     }
 
+    /// Sets a counter to what was counted anew.
+    pub(super) fn set(&mut self, counter: Counter, value: u64) {
+        self.values[counter.place()] = i64::try_from(value).expect("far below 2^63");
+    }
+
     /// The counts as others see them.
     pub(super) fn totals(&self) -> SyncTotals {
         let mut totals = SyncTotals {

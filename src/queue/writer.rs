@@ -20,6 +20,8 @@ use crate::config::SyncName;
 
 use super::disk::Trouble;
 use super::lease::{Leased, Limits, Order};
+use super::rows;
+use super::salvage;
 use super::schema;
 use super::store::{Ground, Store};
 use super::{OpenError, StoreError};
@@ -137,7 +139,7 @@ pub(super) fn start(
                 .build()
                 .map_err(OpenError::Thread);
             let started = runtime.and_then(|runtime| {
-                let store = Store::open(&ground, true)?;
+                let store = open(&ground)?;
                 let writer = Writer {
                     tidied_at: store.now,
                     ground,
@@ -163,6 +165,17 @@ pub(super) fn start(
         Ok(Ok(())) => Ok(thread),
         Ok(Err(error)) => Err(error),
         Err(gone) => Err(OpenError::Thread(io::Error::other(gone))),
+    }
+}
+
+/// Opens the store of a new process, salvaging it if need be.
+fn open(ground: &Arc<Ground>) -> Result<Store, OpenError> {
+    match Store::open(ground, true) {
+        Err(OpenError::Sqlite(error)) if rows::is_damage(&error) => {
+            salvage::salvage(&ground.config.path)?;
+            Store::open(ground, true)
+        }
+        opened => opened,
     }
 }
 
@@ -271,6 +284,13 @@ impl Writer {
     /// Opens a store that failed, if that is possible by now.
     fn reopen(&mut self) {
         if self.store.is_ok() {
+            return;
+        }
+        if let Err(error) = &self.store
+            && rows::is_damage(error)
+            && let Err(error) = salvage::salvage(&self.ground.config.path)
+        {
+            tracing::error!(%error, "the store could not be salvaged");
             return;
         }
         match Store::open(&self.ground, false) {

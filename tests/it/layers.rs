@@ -86,7 +86,12 @@ fn layer(module: &str) -> usize {
 fn edges() -> Vec<(String, String, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut edges = BTreeMap::new();
-    for file in sources() {
+    // What a module's tests use is no part of the structure.
+    let is_test = |file: &PathBuf| {
+        file.components().any(|part| part.as_os_str() == "tests")
+            || file.file_name().is_some_and(|name| name == "tests.rs")
+    };
+    for file in sources().into_iter().filter(|file| !is_test(file)) {
         let module = top_level_module(file.strip_prefix(&root).unwrap());
         let text = fs::read_to_string(&file).unwrap();
         for used in text.split("crate::").skip(1) {

@@ -12,6 +12,7 @@
 )]
 #![allow(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod any_bytes;
 mod cli;
 mod crash;
 mod delivery;

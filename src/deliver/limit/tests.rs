@@ -98,6 +98,8 @@ async fn lanes_of_one_pixel_take_turns() {
             for _ in 0..2 {
                 let (_ticket, millis) = ticket_at(&pixel, start).await;
                 at.push(millis);
+                // The others come to wait.
+                tokio::task::yield_now().await;
             }
             (lane, at)
         });
@@ -151,7 +153,8 @@ async fn a_probe_that_learns_nothing_is_repeated() {
 
 #[tokio::test(start_paused = true)]
 async fn standstills_have_bounds_and_the_longest_counts() {
-    let cases: [(&[(Standstill, Option<u64>)], u64, Standstill); 9] = [
+    type Case<'a> = (&'a [(Standstill, Option<u64>)], u64, Standstill);
+    let cases: [Case<'_>; 9] = [
         (&[(Standstill::Throttled, None)], 60, Standstill::Throttled),
         (
             &[(Standstill::Throttled, Some(0))],

@@ -92,15 +92,13 @@ impl Model {
 
     fn push(&mut self, serial: u64, event: Event, now: i64, again: bool) {
         self.taken += 1;
-        if self.seen.contains_key(&event.number) {
-            let dead = self.dead.len();
-            self.dead
-                .retain(|_, dead| !(again && dead.number == event.number));
-            if self.dead.len() == dead {
-                return self.end(Reason::SeenBefore);
-            }
+        let dead = self.dead.len();
+        self.dead
+            .retain(|_, dead| !(again && dead.number == event.number));
+        if self.seen.contains_key(&event.number) && self.dead.len() == dead {
+            return self.end(Reason::SeenBefore);
         }
-        self.seen.entry(event.number).or_insert(now);
+        self.seen.insert(event.number, now);
         self.queued.insert(serial, event);
     }
 
@@ -287,7 +285,7 @@ impl Run {
             }
             expected.queued += 1;
             self.model.retried += 1;
-            self.model.seen.entry(event.number).or_insert(now);
+            self.model.seen.insert(event.number, now);
             let event = Event {
                 doubt: None,
                 leased: false,
@@ -374,7 +372,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn behaves_as_the_model(steps in steps()) {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -33,6 +33,68 @@ struct EventCoverage {
     /// By position in [`UserDataField::ALL`]; there once the field was first carried, so that no
     /// metric stands at zero for a field that is never mapped.
     carried: [OnceLock<Counter>; UserDataField::ALL.len()],
+    summed_up: Mutex<Counts>,
+}
+
+/// Mapped events, and those among them that carried each field.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    mapped: u64,
+    carried: [u64; UserDataField::ALL.len()],
+}
+
+/// What the mapped events of one name carried in a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The name in the event table, or `other`.
+    pub event: Arc<str>,
+    /// How many there were.
+    pub mapped: u64,
+    /// Meta's key of each field that any of them carried, and how many did.
+    pub carried: Vec<(&'static str, u64)>,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (field, count)) in self.carried.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            // Rounded down, so that only a field that never lacked has 100 %.
+            write!(f, "{comma}{field} {} %", count * 100 / self.mapped)?;
+        }
+        Ok(())
+    }
+}
+
+impl EventCoverage {
+    fn since_last_summary(&self) -> Option<Summary> {
+        let now = Counts {
+            mapped: self.mapped.get(),
+            carried: std::array::from_fn(|at| self.carried[at].get().map_or(0, Counter::get)),
+        };
+        let mut last = self
+            .summed_up
+            .lock()
+            .expect("no holder of this lock panics");
+        let before = std::mem::replace(&mut *last, now);
+        let mapped = now.mapped - before.mapped;
+        let carried = UserDataField::ALL
+            .iter()
+            .map(|field| {
+                (
+                    field.meta_key(),
+                    now.carried[*field as usize] - before.carried[*field as usize],
+                )
+            })
+            // Another event may have come in between the two readings.
+            .map(|(field, count)| (field, count.min(mapped)))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        (mapped > 0).then(|| Summary {
+            event: Arc::clone(&self.event),
+            mapped,
+            carried,
+        })
+    }
 }
 
 impl Coverage {
@@ -52,6 +114,18 @@ impl Coverage {
                 })
                 .inc();
         }
+    }
+
+    /// What mapped events carried since this was last asked: an entry for each event name that
+    /// came in.
+    pub fn since_last_summary(&self) -> Vec<Summary> {
+        let mut events: Vec<&EventCoverage> = self.named.values().collect();
+        events.sort_by(|left, right| left.event.cmp(&right.event));
+        events.push(&self.other);
+        events
+            .into_iter()
+            .filter_map(EventCoverage::since_last_summary)
+            .collect()
     }
 
     /// Counts a field that was left out of an event. `field` is a name of the configuration or of
@@ -135,6 +209,7 @@ impl CoverageFamilies {
                 event: Arc::clone(&event),
             }),
             carried: [const { OnceLock::new() }; UserDataField::ALL.len()],
+            summed_up: Mutex::default(),
             event,
         }
     }
@@ -158,4 +233,34 @@ struct DroppedLabels {
     sync: SyncName,
     field: String,
     reason: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_counts_what_came_since_the_last_one() {
+        let name = SyncName::new("web").unwrap();
+        let families = CoverageFamilies::registered(&mut Registry::default());
+        let coverage = families.of_sync(&name, ["Sign Up"]);
+        coverage.mapped("Sign Up", [UserDataField::Email]);
+        coverage.mapped("Sign Up", []);
+        coverage.mapped("Sign Up", [UserDataField::Email, UserDataField::ExternalId]);
+        coverage.mapped("Song Played", [UserDataField::ExternalId]);
+        let said = |summaries: Vec<Summary>| -> Vec<String> {
+            let line = |one: &Summary| format!("{} {}: {one}", one.event, one.mapped);
+            summaries.iter().map(line).collect()
+        };
+        assert_eq!(
+            said(coverage.since_last_summary()),
+            [
+                "Sign Up 3: external_id 33 %, em 66 %",
+                "other 1: external_id 100 %"
+            ]
+        );
+        coverage.mapped("Sign Up", []);
+        assert_eq!(said(coverage.since_last_summary()), ["Sign Up 1: "]);
+        assert_eq!(coverage.since_last_summary(), []);
+    }
 }

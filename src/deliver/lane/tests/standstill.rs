@@ -6,9 +6,11 @@ const PAIR: &str = r#"
     [sync.web]
     pixel_id = "11"
     access_token = "token-1"
+    delivery = { requests_per_second = "unlimited" }
     [sync.app]
     pixel_id = "22"
     access_token = "token-2"
+    delivery = { requests_per_second = "unlimited" }
 "#;
 
 /// Seconds from now to a moment.
@@ -140,6 +142,7 @@ async fn a_new_token_in_its_file_resumes_a_paused_lane() {
         [sync.web]
         pixel_id = "11"
         access_token_file = "{}"
+        delivery = {{ requests_per_second = "unlimited" }}
         "#,
         file.display()
     ))

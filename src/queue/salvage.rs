@@ -1,0 +1,262 @@
+//! Saves what is readable of a store with damaged pages.
+//!
+//! A checksum finds out a damaged row, but a damaged page of a table or an index makes `SQLite` refuse
+//! the page, and with it perhaps every further write. Then all that can still be read is copied into
+//! a new file, which takes the old one's place; what is missing is counted as `lost`, so that the law
+//! of conservation holds. This takes as long as copying the store, and as much free disk.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use crate::outcome::Reason;
+
+use super::OpenError;
+use super::rows::{self, Standing};
+use super::schema;
+use super::totals::{Counter, Ledger};
+
+/// The copy while it is made, and once it is whole.
+const DRAFT: &str = "salvage-draft.db";
+const COPY: &str = "salvage.db";
+
+/// How many numbers are tried one by one behind an unreadable place, before the steps grow.
+const SMALL_STEPS: i64 = 4096;
+
+/// Replaces the store by a copy of what is readable. The store must not be open.
+pub(super) fn salvage(folder: &Path) -> Result<(), OpenError> {
+    tracing::error!("the store is damaged; what is readable of it is being copied. Check the disk");
+    let unusable = |error| OpenError::Folder(folder.to_owned(), error);
+    let draft = folder.join(DRAFT);
+    remove(&draft).map_err(unusable)?;
+    let lost = {
+        let old = schema::open_reader(folder)?;
+        let new = schema::create(&draft)?;
+        // The copy counts only once it is whole, and is made durable then.
+        new.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;
+        copy(&old, &new)?;
+        let lost = count_lost(&new)?;
+        new.execute_batch("COMMIT")?;
+        lost
+    };
+    File::open(&draft)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| fs::rename(&draft, folder.join(COPY)))
+        .map_err(unusable)?;
+    finish(folder).map_err(unusable)?;
+    tracing::error!(
+        events = lost,
+        "the store was salvaged; these events were lost"
+    );
+    Ok(())
+}
+
+/// Puts a whole copy in the store's place, also if a crash came between. The damaged file is not
+/// kept: it would hold what `forget` could not reach.
+pub(super) fn finish(folder: &Path) -> io::Result<()> {
+    let copy = folder.join(COPY);
+    if !copy.exists() {
+        return Ok(());
+    }
+    for file in schema::files(folder) {
+        remove(&file)?;
+    }
+    fs::rename(&copy, schema::file(folder))?;
+    File::open(folder)?.sync_all()
+}
+
+fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn copy(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
+    // The unique index on the names holds the whole of this table once more.
+    copy_table(old, new, "sync", "id", |_| Ok(true))?;
+    let names = old
+        .prepare("SELECT id, name FROM sync ORDER BY name")
+        .and_then(|mut names| {
+            names
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<Vec<(i64, String)>>>()
+        });
+    for (id, name) in names.unwrap_or_default() {
+        new.execute("INSERT OR IGNORE INTO sync VALUES (?1, ?2)", (id, name))?;
+    }
+    copy_totals(old, new)?;
+    copy_table(old, new, "row", "id", |row| copy_content(old, new, row))?;
+    for (table, key) in [("seen", "row"), ("delivery", "id"), ("dead", "id")] {
+        copy_table(old, new, table, key, |_| Ok(true))?;
+    }
+    // Numbers are never given twice, whatever was lost.
+    let given = old
+        .prepare("SELECT name, seq FROM sqlite_sequence")
+        .and_then(|mut given| {
+            given
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<Vec<(String, i64)>>>()
+        });
+    for (table, last) in given.unwrap_or_default() {
+        new.execute("DELETE FROM sqlite_sequence WHERE name = ?1", [&table])?;
+        new.execute(
+            "INSERT INTO sqlite_sequence VALUES (?1, ?2)",
+            (&table, last),
+        )?;
+    }
+    Ok(())
+}
+
+/// Copies what can be read of a table with numbered rows, where `wanted` agrees.
+fn copy_table(
+    old: &Connection,
+    new: &Connection,
+    table: &str,
+    key: &str,
+    wanted: impl Fn(i64) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<()> {
+    let mut after = i64::MIN;
+    let mut skipped = 0_i64;
+    loop {
+        let (last, damaged) = copy_run(old, new, table, key, after, &wanted)?;
+        if !damaged {
+            return Ok(());
+        }
+        skipped = if last > after { 0 } else { skipped };
+        skipped += 1;
+        let step = 1 << (skipped - SMALL_STEPS).clamp(0, 62);
+        let Some(next) = last.max(0).checked_add(step) else {
+            return Ok(());
+        };
+        after = next;
+    }
+}
+
+/// Copies rows until one cannot be read; gives the last that was copied, and whether it ended there.
+fn copy_run(
+    old: &Connection,
+    new: &Connection,
+    table: &str,
+    key: &str,
+    after: i64,
+    wanted: &impl Fn(i64) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<(i64, bool)> {
+    let mut last = after;
+    let select = format!("SELECT * FROM {table} NOT INDEXED WHERE {key} > ?1 ORDER BY {key}");
+    let mut statement = old.prepare_cached(&select)?;
+    let columns = statement.column_count();
+    let places = vec!["?"; columns].join(", ");
+    let mut insert = new.prepare_cached(&format!("INSERT INTO {table} VALUES ({places})"))?;
+    let mut rows = statement.query([after])?;
+    loop {
+        let row = match rows.next() {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok((last, false)),
+            Err(error) if rows::is_damage(&error) => return Ok((last, true)),
+            Err(error) => return Err(error),
+        };
+        let values: rusqlite::Result<Vec<Value>> =
+            (0..columns).map(|column| row.get(column)).collect();
+        let number: i64 = row.get(0)?;
+        last = number;
+        let Ok(values) = values else { continue };
+        if !wanted(number)? {
+            continue;
+        }
+        // What breaks a rule of the table is damaged too.
+        match insert.execute(params_from_iter(values)) {
+            Err(error)
+                if error.sqlite_error_code() != Some(rusqlite::ErrorCode::ConstraintViolation) =>
+            {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Copies a row's events, if they are undamaged.
+fn copy_content(old: &Connection, new: &Connection, row: i64) -> rusqlite::Result<bool> {
+    if rows::content(old, row)?.is_none() {
+        return Ok(false);
+    }
+    let content: (i64, Vec<u8>, Vec<u8>) = old
+        .prepare_cached("SELECT checksum, slots, body FROM content WHERE row = ?1")?
+        .query_row([row], |found| {
+            Ok((found.get(0)?, found.get(1)?, found.get(2)?))
+        })?;
+    new.prepare_cached("INSERT INTO content (row, checksum, slots, body) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((row, content.0, content.1, content.2))?;
+    Ok(true)
+}
+
+fn copy_totals(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
+    let mut statement = match old.prepare("SELECT sync, counter, value FROM total") {
+        Ok(statement) => statement,
+        Err(error) if rows::is_damage(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut totals = statement.query([])?;
+    loop {
+        match totals.next() {
+            Ok(Some(total)) => {
+                let total: (i64, String, i64) = (total.get(0)?, total.get(1)?, total.get(2)?);
+                new.execute("INSERT OR IGNORE INTO total VALUES (?1, ?2, ?3)", total)?;
+            }
+            Ok(None) => return Ok(()),
+            Err(error) if rows::is_damage(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Brings the counters into line with what is there; gives the number of events lost.
+fn count_lost(new: &Connection) -> rusqlite::Result<u64> {
+    let mut ledger = Ledger::load(new)?;
+    let mut lost = 0;
+    for place in 0..ledger.accounts().len() {
+        let id = ledger.at(place).id;
+        let mut queued = 0;
+        let mut bytes = 0;
+        let mut held = 0;
+        let mut statement = new.prepare_cached(rows::standing!("WHERE sync = ?1"))?;
+        let mut found = statement.query([id])?;
+        while let Some(found) = found.next()? {
+            let standing = Standing::read(found)?;
+            queued += standing.open().count();
+            bytes += standing.bytes;
+            held += standing.held;
+        }
+        let sum = |select: &str| {
+            let sum = new.query_row(select, [id], |row| row.get(0));
+            sum.map(rows::unsigned)
+        };
+        let seen = sum("SELECT coalesce(sum(length(fingerprints)), 0) FROM seen WHERE sync = ?1")?;
+        let dead = sum("SELECT count(*) FROM dead WHERE sync = ?1")?;
+        let dead_bytes = sum("SELECT coalesce(sum(bytes), 0) FROM dead WHERE sync = ?1")?;
+
+        let account = ledger.at(place);
+        let came = account.get(Counter::Taken) + account.get(Counter::DeadRetried);
+        let ended: u64 = Reason::ALL
+            .iter()
+            .map(|reason| account.get(Counter::Ended(*reason)))
+            .sum();
+        let missing = came.saturating_sub(ended + queued);
+        account.add(Counter::Ended(Reason::DamagedRow), missing);
+        // Where the counters themselves were lost, what is there must have come.
+        account.add(Counter::Taken, (ended + queued).saturating_sub(came));
+        account.set(Counter::Queued, queued);
+        account.set(Counter::QueuedBytes, bytes);
+        account.set(Counter::HeldBytes, held);
+        account.set(Counter::SeenBytes, seen);
+        account.set(Counter::Dead, dead);
+        account.set(Counter::DeadBytes, dead_bytes);
+        lost += missing;
+    }
+    ledger.write(new)?;
+    Ok(lost)
+}
