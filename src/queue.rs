@@ -69,16 +69,21 @@ pub mod disk;
 pub mod trace;
 pub mod erase;
 mod writer;
-mod store;
-mod schema;
+mod recovery;
 mod salvage;
 mod intake;
-mod lanes;
-mod row;
-mod rows;
-mod seen;
 mod remembered;
+mod lending;
+mod requests;
 mod tidy;
+mod ending;
+mod store;
+mod lanes;
+mod slices;
+mod rows;
+mod row;
+mod seen;
+mod schema;
 
 /// Commands that may wait for the writer.
 const WAITING: usize = 4096;

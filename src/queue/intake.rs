@@ -72,20 +72,6 @@ impl Store {
         })
     }
 
-    /// Adds an event to the row in the making; a row that is full is written first.
-    pub(super) fn queue(&mut self, place: usize, payload: Payload) -> rusqlite::Result<()> {
-        let draft = self.drafts.entry(place).or_default();
-        if draft.is_full_for(payload.json.len()) {
-            let full = std::mem::take(draft);
-            self.write_draft(place, &full)?;
-        }
-        let account = self.ledger.at(place);
-        account.add(Counter::Queued, 1);
-        account.add(Counter::QueuedBytes, payload.json.len() as u64);
-        self.drafts.entry(place).or_default().add(payload);
-        Ok(())
-    }
-
     /// False where the sync is full.
     fn push_mapped(
         &mut self,
