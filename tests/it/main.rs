@@ -13,9 +13,13 @@
 #![allow(clippy::float_cmp, reason = "counters are whole numbers")]
 
 mod any_bytes;
+mod backfill;
 mod cli;
+mod control;
 mod crash;
+mod dead;
 mod delivery;
+mod forget;
 mod layers;
 mod mapping;
 mod mapping_properties;
@@ -23,3 +27,4 @@ mod process;
 mod retry;
 mod shutdown;
 mod support;
+mod trace;

@@ -145,7 +145,7 @@ async fn a_backfill_replaces_what_was_refused_and_nothing_else() {
     let delivery = shop.open_delivery(&leased).await;
     shop.settle(accepted(delivery, &leased)).await;
     let again = (1..=3).map(event).collect();
-    let pushed = shop.queue.push_again(again).await.unwrap();
+    let pushed = shop.queue.push_again(again, HashSet::new()).await.unwrap();
     assert_eq!((pushed.queued, pushed.duplicates), (1, 2));
     assert_law(&shop.queue);
     let totals = shop.totals();
