@@ -61,7 +61,7 @@ fn files_of_a_folder_use_each_other_in_one_direction() {
 fn finds_a_circle_and_only_that() {
     let uses = [("a", "b"), ("b", "c"), ("c", "d"), ("d", "b"), ("d", "e")];
     let uses = uses.map(|(user, used)| (user.to_owned(), used.to_owned()));
-    let circle: Vec<_> = circles(uses.to_vec().into_iter().collect())
+    let circle: Vec<_> = circles(uses.into_iter().collect())
         .into_iter()
         .map(|(user, used)| user + &used)
         .collect();
@@ -139,7 +139,6 @@ fn edges() -> Vec<(String, String, PathBuf)> {
 /// Every use of one file or folder by another that stands beside it.
 fn neighbours() -> BTreeSet<(String, String)> {
     let files: BTreeMap<Vec<String>, PathBuf> = product_sources()
-        .into_iter()
         .map(|file| (module_path(&file), file))
         .collect();
     let mut uses = BTreeSet::new();
@@ -196,7 +195,7 @@ fn named_paths(text: &str) -> Vec<Vec<&str>> {
         .filter_map(|mark| rest.find(mark))
         .min()
     {
-        rest = &rest[at..];
+        (_, rest) = rest.split_at(at);
         rest = if rest.starts_with("//") {
             rest.split_once('\n').map_or("", |(_, next)| next)
         } else {
@@ -222,7 +221,7 @@ fn branches<'t>(text: &'t str, before: &[&'t str], paths: &mut Vec<Vec<&'t str>>
         while let Some(list) = rest.strip_prefix(['{', ',']) {
             rest = branches(list, &path, paths);
             // What stands between is a new name for what was read.
-            rest = &rest[rest.find([',', '}']).unwrap_or(rest.len())..];
+            (_, rest) = rest.split_at(rest.find([',', '}']).unwrap_or(rest.len()));
         }
         if let Some(after) = rest.strip_prefix('}') {
             return after;
