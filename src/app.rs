@@ -16,9 +16,12 @@ use crate::clock::Clock;
 use crate::config::{Config, Mistake, SyncName};
 use crate::control::Control;
 use crate::control::desk::Desk;
+use crate::deliver::client::tls;
 use crate::deliver::lane::Lane;
 use crate::deliver::{self};
 use crate::ingest::serve::{Limits, serve};
+use crate::ingest::silence::SilenceWatch;
+use crate::ingest::upstream::Upstream;
 use crate::ingest::{self, Door};
 use crate::queue::Queue;
 use crate::sandbox::Sandbox;
@@ -46,6 +49,7 @@ pub struct App {
     /// Where the volume can hold a socket.
     control: Option<Control>,
     desk: Desk,
+    silence: SilenceWatch,
     door: Arc<Door>,
     queue: Queue,
 }
@@ -99,10 +103,16 @@ impl App {
             queue.clone(),
             Arc::clone(&metrics),
             Arc::clone(&clock),
+            upstream(&config)?,
         )
         .map_err(|mistake| BuildError::Configuration(vec![mistake]))?;
         let door = Arc::new(door);
         let arrivals = Arc::clone(door.arrivals());
+        let silence = SilenceWatch::new(
+            config.ingest.silence_after,
+            Arc::clone(&arrivals),
+            Arc::clone(&clock),
+        );
         let state = AdminState::new(&config, queue.clone(), shown, metrics, arrivals, clock);
         Ok(Self {
             public: listen(config.server.listen).await?,
@@ -112,6 +122,7 @@ impl App {
             lanes,
             control: bind_control(&config),
             desk,
+            silence,
             door,
             queue,
         })
@@ -150,6 +161,8 @@ impl App {
             limits,
             stop_doors.clone(),
         ));
+        let mut silence = JoinSet::new();
+        silence.spawn(self.silence.run(stop_doors.clone()));
         // The operators' listener stays open until the store is closed.
         let stop_admin = CancellationToken::new();
         let mut admin = JoinSet::new();
@@ -181,6 +194,7 @@ impl App {
         let ended = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
             ended = doors.join_next() => Err(unexpected("the public listener", ended)),
+            ended = silence.join_next() => Err(unexpected("the watch for silence", ended)),
             ended = admin.join_next() => Err(unexpected("the admin listener", ended)),
             ended = lanes.join_next() => Err(unexpected("a lane", ended)),
             ended = control.join_next() => Err(unexpected("the control socket", ended)),
@@ -188,6 +202,7 @@ impl App {
         tracing::info!("stopping: nothing new is accepted, what is under way is finished");
         stop_doors.cancel();
         doors.join_all().await;
+        silence.join_all().await;
         stop_lanes.cancel();
         lanes.join_all().await;
         stop_control.cancel();
@@ -241,6 +256,16 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+}
+
+fn upstream(config: &Config) -> anyhow::Result<Option<Upstream>> {
+    let Some(url) = &config.ingest.upstream else {
+        return Ok(None);
+    };
+    let upstream = Upstream::new(tls(url)?, url.clone());
+    Ok(Some(upstream.context(
+        "the HTTP client for ingest.upstream could not be made",
+    )?))
 }
 
 async fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Queue> {

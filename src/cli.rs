@@ -134,6 +134,14 @@ impl Terminal {
             environment: load::process_environment(),
         }
     }
+
+    /// Says what a command did: words for people, and a line of JSON for a program that reads on.
+    fn tell(&mut self, counts: &serde_json::Value, words: &str) -> io::Result<()> {
+        if !self.is_interactive {
+            writeln!(self.output, "{counts}")?;
+        }
+        writeln!(self.errors, "{words}")
+    }
 }
 
 impl std::fmt::Debug for Terminal {

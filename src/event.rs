@@ -106,6 +106,21 @@ impl<'a> Event<'a> {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// Puts a value in the place of a top-level field. The event's own text stays as it came.
+    pub fn put(&mut self, key: &'a str, value: Json<'a>) {
+        self.remove(key);
+        self.fields.push(Field {
+            key: Cow::Borrowed(key),
+            value,
+            members: OnceCell::new(),
+        });
+    }
+
+    /// Takes a top-level field out.
+    pub fn remove(&mut self, key: &str) {
+        self.fields.retain(|field| field.key != key);
+    }
+
     fn find(&self, key: &str) -> Option<&Field<'a>> {
         // Paths ask for the same few sections again and again.
         let latest = self.fields.get(self.latest.get());

@@ -90,6 +90,11 @@ pub struct Refused {
     pub json: Option<Vec<u8>>,
 }
 
+/// Whether a text is an id that stands for nobody, by Amplitude's list.
+pub fn is_invalid_id(text: &str) -> bool {
+    user_data::is_invalid_id(text)
+}
+
 impl Mapper {
     /// Compiles the mapping of a sync, and notes what cannot be right.
     pub fn compile(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<Mistake>) -> Self {

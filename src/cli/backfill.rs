@@ -13,6 +13,7 @@ use std::io::{self, BufRead, BufReader, Write as _};
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
+use serde_json::json;
 
 use crate::cli::backfill::hand::Hand;
 use crate::cli::backfill::lines::Line;
@@ -238,19 +239,13 @@ impl Intake {
                 self.report.write(arguments.json, terminal)
             }
             Some((Stored { queued, duplicates }, has_daemon)) => {
-                writeln!(
-                    terminal.output,
-                    "{{\"queued\":{queued},\"duplicates\":{duplicates}}}"
-                )?;
                 let then = if has_daemon || queued == 0 {
                     ""
                 } else {
                     "; they are delivered once the daemon runs"
                 };
-                writeln!(
-                    terminal.errors,
-                    "{queued} queued, {duplicates} taken before{then}"
-                )?;
+                let words = format!("{queued} queued, {duplicates} taken before{then}");
+                terminal.tell(&json!({"queued": queued, "duplicates": duplicates}), &words)?;
                 Ok(())
             }
         }

@@ -2,11 +2,13 @@
 //!
 //! Lists are read page by page, so that a box of any size is shown in constant memory.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Serialize as _;
+use serde_json::json;
 
 use crate::cli::store::{Missing, Store};
 use crate::cli::table::Table;
@@ -15,6 +17,9 @@ use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::load::{Loaded, Sources};
 use crate::control::wire::{Filter, Letter};
 use crate::outcome::{Outcome, Reason};
+
+/// Why a piece can always be added to a text.
+const MEMORY: &str = "writing to memory does not fail";
 
 /// What `pixel-relay dead` can do.
 #[derive(Debug, Subcommand)]
@@ -243,19 +248,19 @@ fn retry(store: &Store, filters: &[Filter], terminal: &mut Terminal) -> Result<(
         queued += retried.queued;
         kept += retried.kept;
     }
-    writeln!(terminal.output, "{{\"queued\":{queued},\"kept\":{kept}}}")?;
-    write!(terminal.errors, "{queued} queued anew")?;
+    let mut words = format!("{queued} queued anew");
     if kept > 0 {
         write!(
-            terminal.errors,
-            "; {kept} kept: they were never mapped, or are too old for Meta by now (mend the \
-             mapping and backfill, or drop them)"
-        )?;
+            words,
+            "; {kept} kept: they were never mapped, or are too old for Meta by now (mend the mapping \
+             and backfill, or drop them)"
+        )
+        .expect(MEMORY);
     }
     if queued > 0 && !store.has_daemon() {
-        write!(terminal.errors, "; they are delivered once the daemon runs")?;
+        words.push_str("; they are delivered once the daemon runs");
     }
-    writeln!(terminal.errors)?;
+    terminal.tell(&json!({"queued": queued, "kept": kept}), &words)?;
     Ok(())
 }
 
@@ -264,8 +269,7 @@ fn drop_letters(store: &Store, filters: &[Filter], terminal: &mut Terminal) -> R
     for filter in filters {
         dropped += store.drop_letters(filter)?;
     }
-    writeln!(terminal.output, "{{\"dropped\":{dropped}}}")?;
-    writeln!(terminal.errors, "{dropped} dropped")?;
+    terminal.tell(&json!({"dropped": dropped}), &format!("{dropped} dropped"))?;
     Ok(())
 }
 

@@ -5,9 +5,9 @@
 //! given values themselves are neither stored nor logged.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 
 use clap::{ArgGroup, Args};
+use serde_json::json;
 
 use crate::cli::store::{Forgotten, Missing, Store};
 use crate::cli::{Failure, Terminal, load_config};
@@ -60,20 +60,17 @@ pub(super) fn forget(
     let store = Store::open(&config, Missing::Refused)?;
     let forgotten = erase(&store, &hashes, &arguments.event_ids);
     store.close()?;
-    let forgotten = forgotten?;
     let Forgotten {
         queued,
         dead,
         in_flight,
-    } = forgotten;
-    writeln!(
-        terminal.output,
-        "{{\"queued\":{queued},\"dead_letters\":{dead},\"in_flight\":{in_flight}}}"
-    )?;
-    writeln!(
-        terminal.errors,
-        "{queued} queued events erased, {dead} dead letters removed; their bytes on disk are \
-         overwritten"
+    } = forgotten?;
+    terminal.tell(
+        &json!({"queued": queued, "dead_letters": dead, "in_flight": in_flight}),
+        &format!(
+            "{queued} queued events erased, {dead} dead letters removed; their bytes on disk are \
+             overwritten"
+        ),
     )?;
     if in_flight > 0 {
         return Err(anyhow::anyhow!(

@@ -1,8 +1,7 @@
 //! `pixel-relay queue`: what is queued for a sync that is no more.
 
-use std::io::Write as _;
-
 use clap::Subcommand;
+use serde_json::json;
 
 use crate::cli::store::{Missing, Store};
 use crate::cli::{Failure, Terminal, load_config};
@@ -34,12 +33,11 @@ pub(super) fn queue(
     let dropped = store.drop_queue(&sync, force);
     store.close()?;
     let dropped = dropped?;
-    writeln!(terminal.output, "{{\"dropped\":{dropped}}}")?;
-    writeln!(
-        terminal.errors,
-        "{dropped} events of sync {sync} dropped, counted as erased; those that a request is \
-         carrying at this moment are not among them"
-    )?;
+    let words = format!(
+        "{dropped} events of sync {sync} dropped, counted as erased; those that a request is carrying \
+         at this moment are not among them"
+    );
+    terminal.tell(&json!({"dropped": dropped}), &words)?;
     Ok(())
 }
 

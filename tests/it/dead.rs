@@ -1,8 +1,10 @@
 //! Dead letters, as an operator handles them.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use clap::Parser as _;
+use pixel_relay::cli::{self, Cli, Exit, Terminal};
 use pixel_relay::sandbox::faults::Faults;
 use serde_json::{Value, json};
 
@@ -264,4 +266,56 @@ fn a_folder_without_a_store_is_told_and_none_is_made() {
         assert!(ran.words.contains("no store"), "{ran:?}");
     }
     assert!(!store.exists());
+}
+
+/// What is written, for a look at it afterwards.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_get_a_table() {
+    let graph = Graph::start().await;
+    let daemon = with_letters(&graph).await;
+    let config = daemon.config_file();
+    let (output, errors) = (Written::default(), Written::default());
+    let mut terminal = Terminal {
+        input: Box::new(std::io::empty()),
+        output: Box::new(output.clone()),
+        errors: Box::new(errors.clone()),
+        is_interactive: true,
+        shows_progress: false,
+        environment: Vec::new(),
+    };
+    let arguments = [
+        "pixel-relay",
+        "dead",
+        "list",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let exit = cli::run(Cli::parse_from(arguments), &mut terminal);
+    assert_eq!(exit, Exit::Success);
+    let text = |written: &Written| String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let table = text(&output);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("ID  FILED"), "{table}");
+    assert_eq!(lines.len(), 4, "{table}");
+    let column = lines[0].find("EVENT ID").unwrap();
+    let ids: Vec<_> = lines
+        .iter()
+        .map(|line| line.get(column..).unwrap())
+        .collect();
+    assert_eq!(ids, ["EVENT ID", "-", "-", "bad"]);
+    assert_eq!(text(&errors), "3 dead letters\n");
+    daemon.stop().await;
 }

@@ -25,6 +25,7 @@ mod mapping;
 mod mapping_properties;
 mod process;
 mod retry;
+mod sdk;
 mod shutdown;
 mod support;
 mod trace;

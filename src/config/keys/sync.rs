@@ -1,10 +1,11 @@
 //! The keys of a sync.
 
 use super::Absent::{Means, Nothing, Refused};
-use super::{BOOLEAN, COUNT, DURATION, FILE, SECRET, SIZE, Section, TABLE, TEXT, key, secret};
+use super::{
+    BOOLEAN, COUNT, DURATION, FILE, RATE, SECRET, SIZE, Section, TABLE, TEXT, key, secret,
+};
 
 const TEXTS: &str = "a list of texts";
-const RATE: &str = "a number such as 10 or 0.5, from 0.001 to 1000000, or \"unlimited\"";
 const DIGITS: &str = "digits";
 /// What a value expression looks like.
 pub(in crate::config) const VALUE: &str = "a path such as \"user_properties.email\", a list of paths, \
