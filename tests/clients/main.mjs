@@ -8,8 +8,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, request as call } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -21,17 +21,23 @@ const CLIENTS = ['node', 'python', 'browser'];
 // Events that each client tracks besides its purchase.
 const TRACKED = 40;
 const ADDRESS = '127.0.0.1';
+// Where the browser is, as the proxy in front of the daemon says it.
+const BROWSER_ADDRESS = '198.51.100.9';
 
 // What an upstream answers to the first requests of each client.
 const failures = (count, answer) => ({ count, answer });
 
 const SCENARIOS = [
   { name: 'all is well' },
-  { name: 'bodies are too large (413)', server: 'max_body = 6000' },
+  { name: 'bodies are too large (413)', server: 'max_body = 6000', refusal: 'body_too_large' },
   // One request at once, and the next after three seconds: a client rests for thirty.
-  { name: 'the address calls too often (429)', ingest: 'address_requests_per_second = 0.3' },
-  { name: 'it cannot be passed on (503)', upstream: failures(2, 500) },
-  { name: 'Amplitude itself does not answer', upstream: failures(1, 'hang up') },
+  {
+    name: 'the address calls too often (429)',
+    ingest: 'address_requests_per_second = 0.3',
+    refusal: 'throttled',
+  },
+  { name: 'it cannot be passed on (503)', upstream: failures(2, 500), refusal: 'not_passed_on' },
+  { name: 'Amplitude itself does not answer', upstream: failures(1, 'hang up'), refusal: 'not_passed_on' },
 ];
 
 const results = await Promise.allSettled(SCENARIOS.map(run));
@@ -52,9 +58,12 @@ async function run(scenario) {
     const log = await start(stops, ['run', '--config', config], /public=[\d.]+:\d+ admin=[\d.]+:\d+/);
     const [, daemon, admin] = /public=(\S+) admin=(\S+)/.exec(log);
     const page = await serveClient(stops);
-    await Promise.all(CLIENTS.map((client) => track(client, `http://${daemon}`, page)));
+    const proxy = await serveProxy(stops, daemon);
+    const urlFor = (client) => (client === 'browser' ? proxy : `http://${daemon}`);
+    await Promise.all(CLIENTS.map((client) => track(client, urlFor(client), page)));
     await delivered(`http://${admin}`, CLIENTS.length * (TRACKED + 1));
     await compare(graph, scenario);
+    await refusals(`http://${admin}`, scenario.refusal);
     upstream?.compare();
   } finally {
     for (const stop of stops.reverse()) await stop();
@@ -65,6 +74,7 @@ function configuration(folder, graph, upstream, { server = '', ingest = '' }) {
   return `
     [server]
     listen = "${ADDRESS}:0"
+    trusted_proxies = ["${ADDRESS}"]
     ${server}
     [admin]
     listen = "${ADDRESS}:0"
@@ -140,7 +150,10 @@ async function amplitude(stops, { count, answer }) {
     });
   });
   await new Promise((resolve) => server.listen(0, ADDRESS, resolve));
-  stops.push(() => server.close());
+  stops.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
   const compare = () => {
     const events = [...seen.values()];
     for (const client of CLIENTS) {
@@ -149,14 +162,13 @@ async function amplitude(stops, { count, answer }) {
       assert.equal(failed.get(`${client}-user`), count);
     }
     const addresses = new Set(events.map(({ ip }) => ip).filter(Boolean));
-    assert.deepEqual([...addresses], [ADDRESS]);
+    assert.deepEqual([...addresses], [BROWSER_ADDRESS]);
   };
   return { url: `http://${ADDRESS}:${server.address().port}`, compare };
 }
 
 // A page on an origin of its own, so that the browser asks before it sends.
 async function serveClient(stops) {
-  const { readFileSync } = await import('node:fs');
   const script = readFileSync(
     join(here, 'node_modules/@amplitude/analytics-browser/lib/scripts/amplitude-min.js'),
   );
@@ -171,6 +183,25 @@ async function serveClient(stops) {
     server.close();
   });
   return `http://${ADDRESS}:${server.address().port}/thanks?fbclid=abc`;
+}
+
+// A proxy in front of the daemon, as there is in any deployment, that says where the browser is.
+async function serveProxy(stops, daemon) {
+  const server = createServer((request, response) => {
+    const headers = { ...request.headers, 'x-forwarded-for': BROWSER_ADDRESS };
+    const onward = call(`http://${daemon}${request.url}`, { method: request.method, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on('error', () => response.destroy());
+    request.pipe(onward);
+  });
+  await new Promise((resolve) => server.listen(0, ADDRESS, resolve));
+  stops.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://${ADDRESS}:${server.address().port}`;
 }
 
 // Runs one client to the end of what it has to say.
@@ -194,11 +225,18 @@ async function delivered(admin, count) {
   }
 }
 
+// Makes sure that the clients were refused as the scenario says, and in no other way.
+async function refusals(admin, refusal) {
+  const text = await (await fetch(`${admin}/metrics`)).text();
+  const errors = [...text.matchAll(/pixel_relay_requests_refused_total\{error="(\w+)"\} [1-9]/g)];
+  assert.deepEqual(errors.map(([, error]) => error), refusal ? [refusal] : []);
+}
+
 async function compare(graph, scenario) {
   const { repeats } = await (await fetch(`${graph}/sandbox/stats`)).json();
   assert.equal(repeats, 0, 'events sent to Meta twice');
-  const { events } = await sandboxEvents(graph);
-  const all = events.map(({ event }) => event);
+  const accepted = await (await fetch(`${graph}/sandbox/events?limit=10000`)).json();
+  const all = accepted.map(({ event }) => event);
   for (const client of CLIENTS) {
     const user = createHash('sha256').update(`${client}-user`).digest('hex');
     const own = all.filter(({ user_data }) => [user_data.external_id].flat().includes(user));
@@ -214,15 +252,10 @@ async function compare(graph, scenario) {
     for (const name of ['$identify', '$groupidentify', 'session_start']) assert(!names.has(name), name);
     if (client === 'browser') {
       const [{ user_data, action_source, event_source_url }] = steps;
-      assert.equal(user_data.client_ip_address, ADDRESS);
+      assert.equal(user_data.client_ip_address, BROWSER_ADDRESS);
       assert.match(user_data.client_user_agent, /Chrome/);
       assert.equal(action_source, 'website');
       assert.match(event_source_url, /\/thanks\?fbclid=abc$/);
     }
   }
-}
-
-async function sandboxEvents(graph) {
-  const body = await (await fetch(`${graph}/sandbox/events?limit=10000`)).json();
-  return Array.isArray(body) ? { events: body } : body;
 }

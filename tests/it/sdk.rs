@@ -76,7 +76,7 @@ async fn upload(daemon: &Daemon, body: &Value) -> (u16, Value) {
     (status, body)
 }
 
-fn of(events: Value) -> Value {
+fn of(events: &Value) -> Value {
     json!({ "api_key": KEY, "events": events })
 }
 
@@ -103,7 +103,7 @@ async fn the_endpoints_are_off_until_a_project_is_listed() {
 async fn answers_are_amplitudes_to_the_letter() {
     let graph = Graph::start().await;
     let daemon = start(&graph, &format!("{}\n", keys()), SYNC).await;
-    let body = of(json!([{ "event_type": "Sign Up", "user_id": "user-1", "insert_id": "i1" }]));
+    let body = of(&json!([{ "event_type": "Sign Up", "user_id": "user-1", "insert_id": "i1" }]));
     let before = now();
     let (status, answer) = upload(&daemon, &body).await;
     let at = answer["server_upload_time"].as_i64().unwrap();
@@ -129,7 +129,7 @@ async fn answers_are_amplitudes_to_the_letter() {
             json!({ "code": 400, "error": "Invalid API key: this project is not listed here" }),
         ),
         (
-            of(json!([
+            of(&json!([
                 good,
                 { "event_type": "A", "user_id": "abc" },
                 { "event_type": "A" },
@@ -148,10 +148,10 @@ async fn answers_are_amplitudes_to_the_letter() {
     ] {
         assert_eq!(upload(&daemon, &body).await, (400, expected));
     }
-    let many = of(Value::Array(vec![good.clone(); 2001]));
+    let many = of(&Value::Array(vec![good.clone(); 2001]));
     let too_large = json!({ "code": 413, "error": "Payload too large" });
     assert_eq!(upload(&daemon, &many).await, (413, too_large.clone()));
-    let long = of(json!([{ "event_type": "A", "user_id": "user-1", "x": "y".repeat(2 << 20) }]));
+    let long = of(&json!([{ "event_type": "A", "user_id": "user-1", "x": "y".repeat(2 << 20) }]));
     assert_eq!(upload(&daemon, &long).await, (413, too_large));
     let broken = send(&daemon, "/batch", "application/json", "{\"api_key\":").await;
     assert_eq!(
@@ -159,7 +159,7 @@ async fn answers_are_amplitudes_to_the_letter() {
         r#"{"code":400,"error":"Invalid JSON request body"}"#
     );
     // Nothing of a refused request was taken; a shorter length may be asked for.
-    let mut short = of(json!([good, { "event_type": "A", "user_id": "abc" }]));
+    let mut short = of(&json!([good, { "event_type": "A", "user_id": "abc" }]));
     short["options"] = json!({ "min_id_length": 3 });
     assert_eq!(upload(&daemon, &short).await.0, 200);
     daemon
@@ -459,7 +459,7 @@ async fn pages_may_send_from_the_listed_origins_only() {
         let sent = client()
             .post(&url)
             .header(ORIGIN, asking)
-            .body(of(json!([event])).to_string())
+            .body(of(&json!([event])).to_string())
             .send()
             .await
             .unwrap();
@@ -476,7 +476,7 @@ async fn an_address_that_calls_too_often_is_told_to_rest() {
     let ingest = format!("{}\naddress_requests_per_second = 0.001", keys());
     let daemon = start(&graph, &ingest, SYNC).await;
     let event = |id| json!({ "event_type": "Sign Up", "user_id": "user-1", "insert_id": id });
-    let body = of(json!([event("i1"), event("i2")]));
+    let body = of(&json!([event("i1"), event("i2")]));
     assert_eq!(upload(&daemon, &body).await.0, 200);
     let expected = json!({
         "code": 429, "error": "Too many requests for some devices and users", "eps_threshold": 0.001,
@@ -608,7 +608,7 @@ async fn forms_are_passed_on_as_they_came_and_a_dead_upstream_is_503() {
     )
     .await;
     let event = json!({ "event_type": "Sign Up", "user_id": "user-1", "insert_id": "i1" });
-    let (status, answer) = upload(&daemon, &of(json!([event]))).await;
+    let (status, answer) = upload(&daemon, &of(&json!([event]))).await;
     assert_eq!((status, &answer["code"]), (503, &json!(503)));
     daemon.stop().await;
 }

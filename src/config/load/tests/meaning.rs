@@ -34,6 +34,7 @@ fn what_is_absent_has_its_default() {
     header = "Authorization"
     secret = "[redacted]"
     allow_unauthenticated = false
+    address_requests_per_second = 100
 
     [queue]
     path = "data"
