@@ -30,10 +30,10 @@ const failures = (count, answer) => ({ count, answer });
 const SCENARIOS = [
   { name: 'all is well' },
   { name: 'bodies are too large (413)', server: 'max_body = 6000', refusal: 'body_too_large' },
-  // One request at once, and the next after three seconds: a client rests for thirty.
+  // One request at once, and the next after ten seconds: a client rests for thirty.
   {
     name: 'the address calls too often (429)',
-    ingest: 'address_requests_per_second = 0.3',
+    ingest: 'address_requests_per_second = 0.1',
     refusal: 'throttled',
   },
   { name: 'it cannot be passed on (503)', upstream: failures(2, 500), refusal: 'not_passed_on' },

@@ -24,3 +24,4 @@ mod retry;
 mod sdk;
 mod shutdown;
 mod support;
+mod webhook;
