@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pixel_relay::clock::{Clock, SystemClock};
+use pixel_relay::path::{FIELDS, SECTIONS};
 use serde_json::{Value, json};
 
 use crate::process::DaemonProcess;
@@ -209,4 +210,16 @@ async fn post(daemon: &DaemonProcess, body: String) -> Value {
         .await
         .unwrap();
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+}
+
+#[test]
+fn the_shipped_template_names_what_a_path_can_begin_with() {
+    let template = include_str!("../../config/amplitude-webhook.ftl");
+    let (_, list) = template.split_once("<#list [").unwrap();
+    let (list, _) = list.split_once("] as name>").unwrap();
+    let names: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        assert!(FIELDS.contains(&name) || SECTIONS.contains(&name), "{name}");
+    }
 }
