@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, AdminState};
 use crate::clock::Clock;
 use crate::config::{Config, Mistake, SyncName};
+use crate::control::Control;
+use crate::control::desk::Desk;
 use crate::deliver::client::tls;
 use crate::deliver::lane::Lane;
 use crate::deliver::{self};
@@ -44,6 +46,9 @@ pub struct App {
     public_router: Router,
     admin_router: Router,
     lanes: Vec<Lane>,
+    /// Where the volume can hold a socket.
+    control: Option<Control>,
+    desk: Desk,
     silence: SilenceWatch,
     door: Arc<Door>,
     queue: Queue,
@@ -89,6 +94,8 @@ impl App {
         let syncs = sync::compile_all(&config).map_err(BuildError::Configuration)?;
         let metrics = Arc::new(Metrics::new());
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
+        warn_of_removed_syncs(&config, &queue);
+        let desk = Desk::new(queue.clone(), &config);
         let (lanes, shown) = deliver::lanes(&config, &queue, &clock, &metrics)?;
         let door = Door::new(
             &config,
@@ -113,6 +120,8 @@ impl App {
             public_router: ingest::router(Arc::clone(&door)).merge(more(&door)),
             admin_router: admin::router(Arc::new(state)),
             lanes,
+            control: bind_control(&config),
+            desk,
             silence,
             door,
             queue,
@@ -168,6 +177,17 @@ impl App {
             lanes.spawn(Box::pin(lane.run(stop_lanes.clone(), FINISH_DELIVERIES)));
         }
 
+        // Without a socket this part only waits for its end.
+        let stop_control = CancellationToken::new();
+        let mut control = JoinSet::new();
+        let answering = (self.control, self.desk, stop_control.clone());
+        control.spawn(async move {
+            let (control, desk, stop) = answering;
+            match control {
+                Some(control) => control.run(desk, stop).await,
+                None => stop.cancelled().await,
+            }
+        });
         let mut summaries = JoinSet::new();
         summaries.spawn(summarise(self.door));
 
@@ -177,6 +197,7 @@ impl App {
             ended = silence.join_next() => Err(unexpected("the watch for silence", ended)),
             ended = admin.join_next() => Err(unexpected("the admin listener", ended)),
             ended = lanes.join_next() => Err(unexpected("a lane", ended)),
+            ended = control.join_next() => Err(unexpected("the control socket", ended)),
         };
         tracing::info!("stopping: nothing new is accepted, what is under way is finished");
         stop_doors.cancel();
@@ -184,6 +205,8 @@ impl App {
         silence.join_all().await;
         stop_lanes.cancel();
         lanes.join_all().await;
+        stop_control.cancel();
+        control.join_all().await;
         self.queue
             .close()
             .await
@@ -253,6 +276,35 @@ async fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Qu
         .await
         .context("opening the store did not end")?
         .with_context(|| format!("cannot open the store in {}", folder.display()))
+}
+
+/// Says what waits for a sync that nobody delivers for any more.
+fn warn_of_removed_syncs(config: &Config, queue: &Queue) {
+    for (sync, totals) in queue.totals() {
+        if totals.queued > 0 && !config.syncs.contains_key(&sync) {
+            tracing::warn!(
+                %sync,
+                events = totals.queued,
+                "events are queued for a sync that is no longer configured; they are kept, and \
+                 `pixel-relay queue drop --sync` drops them"
+            );
+        }
+    }
+}
+
+/// Makes the socket for commands. A volume that cannot hold one is no reason not to run.
+fn bind_control(config: &Config) -> Option<Control> {
+    let bound = Control::bind(&config.queue.path);
+    bound
+        .inspect_err(|error| {
+            tracing::warn!(
+                folder = %config.queue.path.display(),
+                %error,
+                "the control socket cannot be made: commands that touch the store will work only \
+                 while the daemon is stopped"
+            );
+        })
+        .ok()
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

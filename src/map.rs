@@ -17,6 +17,7 @@ use crate::event::Event;
 use crate::outcome::Reason;
 
 pub mod dropped;
+pub mod event_time;
 pub mod explain;
 pub mod hash;
 pub mod normalize;
@@ -28,7 +29,6 @@ mod app_data;
 mod check;
 mod custom_data;
 mod data_use;
-mod event_time;
 mod json;
 mod list;
 mod page;

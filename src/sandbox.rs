@@ -195,6 +195,12 @@ impl Sandbox {
         self.state().record.newest(limit, pixel_id)
     }
 
+    /// Takes the accepted events that are still kept out of the record, oldest first, so that a long
+    /// run can be followed in bounded memory.
+    pub fn take_records(&self) -> Vec<Accepted> {
+        self.state().record.take_out()
+    }
+
     /// How often an event of this name and id was accepted for the pixel.
     pub fn times_accepted(&self, pixel_id: &str, event_name: &str, event_id: &str) -> u32 {
         self.state()

@@ -207,6 +207,7 @@ mod tests {
     #[track_caller]
     fn check_example(section: &Section, key: &Key, example: &str) {
         let beside = match (section.name, key.name) {
+            ("ingest", "upstream") => "api_keys = ['k']",
             ("sync.<name>.limited_data_use", "when") => "mode = 'when'",
             ("sync.<name>.test", _) => "name = 'n'\nevent = {}\nnow = '2026-11-20T18:05:00Z'",
             _ => "",

@@ -148,19 +148,31 @@ impl Record {
             .rev()
             .filter(|kept| pixel_id.is_none_or(|pixel_id| kept.call.pixel_id == pixel_id))
             .take(limit)
-            .map(|kept| Accepted {
-                pixel_id: kept.call.pixel_id.clone(),
-                request: kept.call.request,
-                received_at_ms: kept.call.received_at.0,
-                test_event_code: kept.call.test_event_code.clone(),
-                event: serde_json::from_str(&kept.json).expect("it was parsed before it was taken"),
-            })
+            .map(Kept::shown)
             .collect()
+    }
+
+    /// Takes everything that is kept out, oldest first. Repeats are still recognised afterwards.
+    pub(super) fn take_out(&mut self) -> Vec<Accepted> {
+        self.kept_bytes = 0;
+        self.kept.drain(..).map(|kept| kept.shown()).collect()
     }
 
     pub(super) fn times_accepted(&self, pixel_id: &str, name: &str, id: &str) -> u32 {
         let fingerprint = fingerprint(pixel_id, name, id);
         self.times.get(&fingerprint).copied().unwrap_or(0)
+    }
+}
+
+impl Kept {
+    fn shown(&self) -> Accepted {
+        Accepted {
+            pixel_id: self.call.pixel_id.clone(),
+            request: self.call.request,
+            received_at_ms: self.call.received_at.0,
+            test_event_code: self.call.test_event_code.clone(),
+            event: serde_json::from_str(&self.json).expect("it was parsed before it was taken"),
+        }
     }
 }
 
@@ -199,6 +211,10 @@ mod tests {
         assert_eq!(ids, ["c", "b"]);
         assert_eq!(record.newest(1, None).len(), 1);
         assert_eq!(record.newest(9, Some("2")), []);
+        let taken_out = record.take_out();
+        assert_eq!(taken_out.len(), 2);
+        assert_eq!(taken_out[0].event["event_id"], "b");
+        assert_eq!((record.newest(9, None).len(), record.kept_bytes), (0, 0));
         assert!(take(
             &mut record,
             "1",

@@ -13,9 +13,13 @@
 #![allow(clippy::float_cmp, reason = "counters are whole numbers")]
 
 mod any_bytes;
+mod backfill;
 mod cli;
+mod control;
 mod crash;
+mod dead;
 mod delivery;
+mod forget;
 mod layers;
 mod mapping;
 mod mapping_properties;
@@ -24,4 +28,5 @@ mod retry;
 mod sdk;
 mod shutdown;
 mod support;
+mod trace;
 mod webhook;

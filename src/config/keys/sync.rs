@@ -85,7 +85,8 @@ pub(in crate::config) static SYNC: Section = Section {
 /// `[sync.<name>.user_data]`: Amplitude's mappings, and two more.
 pub(in crate::config) static USER_DATA: Section = Section {
     name: "sync.<name>.user_data",
-    doc: "Amplitude's \"Mappings\": what Meta matches people by. Meta's short keys are accepted too.",
+    doc: "Amplitude's \"Mappings\": what Meta matches people by. Meta's short keys are accepted too; an \
+          empty list switches a field off.",
     by_presence: false,
     keys: keys! {
         key("external_id", VALUE, Means(r#""user_id""#), "Your id of the person. Hashed.");

@@ -200,7 +200,7 @@ impl Run {
             self.model.push(self.serial, event, now, again);
         }
         let pushed = if again {
-            self.shop.queue.push_again(taken).await
+            self.shop.queue.push_again(taken, HashSet::new()).await
         } else {
             self.shop.queue.push(taken).await
         };

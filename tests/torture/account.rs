@@ -1,0 +1,355 @@
+//! The account at the end: every promise, checked against what was seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use pixel_relay::sandbox::record::Stats;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::chaos::Chaos;
+use crate::daemon::{SECRET, TOKEN};
+use crate::events::{self, Fate, Kind, Sync};
+use crate::load::Load;
+use crate::witness::Witness;
+
+/// Violations of one kind that are told in full.
+const TOLD: usize = 20;
+/// Most events of a request: Meta's rule.
+const MOST_EVENTS: usize = 1000;
+
+/// Everything that is known at the end.
+pub struct Account<'a> {
+    pub load: &'a Load,
+    pub witness: &'a Witness,
+    pub stats: &'a Stats,
+    pub chaos: &'a Chaos,
+    /// Whether the queue became empty in time.
+    pub drained: bool,
+}
+
+/// A page of metrics.
+#[derive(Clone, Default)]
+pub struct Metrics(BTreeMap<String, u64>);
+
+/// A dead letter, as it lies in the store.
+struct Dead {
+    sync: String,
+    reason: String,
+    event_id: String,
+}
+
+impl Account<'_> {
+    /// Prints the account; tells whether every promise was kept.
+    pub fn settle(&self) -> bool {
+        self.summarise();
+        let mut wrong = Vec::new();
+        if !self.drained {
+            let metrics = self.chaos.metrics.clone().unwrap_or_default();
+            let queued = Sync::ALL.map(|sync| {
+                let label = format!("sync=\"{}\"", sync.name());
+                (sync, metrics.sum("queue_events", &[&label]))
+            });
+            wrong.push(format!("the queue did not drain in time: {queued:?}"));
+        }
+        wrong.extend(self.load.book().wrong.iter().take(TOLD).cloned());
+        wrong.extend(self.witness.wrong.iter().cloned());
+        wrong.extend(self.chaos.wrong.iter().cloned());
+        self.check_calls(&mut wrong);
+        match self.dead_letters() {
+            Ok(dead) => {
+                self.check_events(&dead, &mut wrong);
+                self.check_metrics(&dead, &mut wrong);
+            }
+            Err(error) => wrong.push(format!("the store cannot be read: {error}")),
+        }
+        self.check_secrets(&mut wrong);
+        if wrong.is_empty() {
+            println!("torture: every promise was kept");
+            return true;
+        }
+        println!("torture: {} violations", wrong.len());
+        for line in &wrong {
+            println!("  - {line}");
+        }
+        println!(
+            "torture: log and store are kept in {}",
+            self.chaos.place.keep().display()
+        );
+        false
+    }
+
+    fn summarise(&self) {
+        let book = self.load.book();
+        let acknowledged = book.events.iter().filter(|event| event.acknowledged);
+        println!(
+            "sent      {} events, {} acknowledged",
+            book.events.len(),
+            acknowledged.count()
+        );
+        println!(
+            "answers   {:?}, none: {}, given up: {}",
+            book.answers, book.unanswered, book.given_up
+        );
+        println!("deeds     {:?}", self.chaos.deeds);
+        if self.chaos.place.disk.is_none() {
+            println!("          no disk was filled: mounting one takes root");
+        }
+        println!(
+            "calls     {} in all, {} batches taken, largest {} events, faults {:?}, refused {:?}",
+            self.stats.requests,
+            self.stats.batches,
+            self.stats.largest_batch,
+            self.stats.faults,
+            self.stats.refused
+        );
+        println!(
+            "arrived   {} events, {} repeats from {} requests whose answer or settlement was lost",
+            self.witness.arrived.len(),
+            self.stats.repeats,
+            self.witness.repeated_requests.len()
+        );
+    }
+
+    fn check_calls(&self, wrong: &mut Vec<String>) {
+        if self.stats.early_calls > 0 {
+            wrong.push(format!("{} calls while throttled", self.stats.early_calls));
+        }
+        if self.stats.largest_batch > MOST_EVENTS {
+            wrong.push(format!("a batch of {} events", self.stats.largest_batch));
+        }
+        if self.witness.accepted != self.stats.accepted {
+            wrong.push(format!(
+                "the witness saw {} of {} accepted events",
+                self.witness.accepted, self.stats.accepted
+            ));
+        }
+        // The endpoint refuses nothing of its own accord but poison.
+        for label in self.stats.refused.keys() {
+            if label.starts_with("100/") && label != "100/33" && label != POISON_LABEL {
+                wrong.push(format!("the endpoint refused a batch with {label}"));
+            }
+        }
+    }
+
+    /// Every acknowledged event has the fate it must have, and no event has another.
+    fn check_events(&self, dead: &[Dead], wrong: &mut Vec<String>) {
+        let rejected: BTreeSet<(&str, &str)> = dead
+            .iter()
+            .filter(|letter| letter.reason == "refused")
+            .map(|letter| (letter.sync.as_str(), letter.event_id.as_str()))
+            .collect();
+        let book = self.load.book();
+        let mut missing = Vec::new();
+        for (serial, event) in book.events.iter().enumerate() {
+            let serial = serial as u64;
+            for (sync, fate) in event.fates() {
+                let arrived = self.witness.arrived.contains_key(&(sync, serial));
+                let id = events::id(event.kind, serial).unwrap_or_default();
+                let is_rejected = rejected.contains(&(sync.name(), id.as_str()));
+                let name = || format!("{} {serial} ({:?})", sync.name(), event.kind);
+                match fate {
+                    Fate::Delivered(_) if is_rejected => {
+                        wrong.push(format!("a good event was rejected: {}", name()));
+                    }
+                    Fate::Delivered(_) if event.acknowledged && !arrived => missing.push(name()),
+                    Fate::Rejected if event.acknowledged && !is_rejected => missing.push(name()),
+                    _ => {}
+                }
+            }
+        }
+        if !missing.is_empty() {
+            wrong.push(format!(
+                "{} acknowledged events are missing:",
+                missing.len()
+            ));
+            wrong.extend(missing.into_iter().take(TOLD));
+        }
+        for letter in dead {
+            let fate = match letter.reason.as_str() {
+                "refused" => Fate::Rejected,
+                "lone_surrogate" => Fate::Invalid("lone_surrogate"),
+                "too_old" => Fate::Invalid("too_old"),
+                "no_identifier" => Fate::Invalid("no_identifier"),
+                other => {
+                    wrong.push(format!("a dead letter for {}: {other}", letter.sync));
+                    continue;
+                }
+            };
+            // A broken event has no id that could be trusted.
+            let Some(serial) = letter.event_id.strip_prefix("event-") else {
+                continue;
+            };
+            let event = serial
+                .parse()
+                .ok()
+                .and_then(|serial: usize| book.events.get(serial));
+            let true_reason = event.is_some_and(|event| {
+                event
+                    .fates()
+                    .any(|(sync, other)| sync.name() == letter.sync && other == fate)
+            });
+            if !true_reason {
+                wrong.push(format!(
+                    "event {serial} is a dead letter of {} as {}",
+                    letter.sync, letter.reason
+                ));
+            }
+        }
+    }
+
+    /// The law, and the counts to the event.
+    fn check_metrics(&self, dead: &[Dead], wrong: &mut Vec<String>) {
+        let Some(metrics) = &self.chaos.metrics else {
+            wrong.push("there are no metrics".to_owned());
+            return;
+        };
+        for sync in Sync::ALL {
+            let label = format!("sync=\"{}\"", sync.name());
+            let of = |name: &str, more: &str| metrics.sum(name, &[&label, more]);
+            let (taken, ended) = (of("events_taken_total", ""), of("outcomes_total", ""));
+            let (retried, queued) = (of("dead_retried_total", ""), of("queue_events", ""));
+            println!(
+                "{:<9} taken {taken}, delivered {}, duplicate {}, rejected {}, invalid {}, filtered {}",
+                sync.name(),
+                of("outcomes_total", "outcome=\"delivered\""),
+                of("outcomes_total", "outcome=\"duplicate\""),
+                of("outcomes_total", "outcome=\"rejected\""),
+                of("outcomes_total", "outcome=\"invalid\""),
+                of("outcomes_total", "outcome=\"filtered\""),
+            );
+            let mut equal = |what: &str, left: u64, right: u64| {
+                if left != right {
+                    wrong.push(format!("{}: {what}: {left} and {right}", sync.name()));
+                }
+            };
+            equal(
+                "the law: taken, ended + queued",
+                taken + retried,
+                ended + queued,
+            );
+            let arrived = self
+                .witness
+                .arrived
+                .keys()
+                .filter(|(other, _)| *other == sync);
+            let delivered = of("outcomes_total", "outcome=\"delivered\"");
+            equal("delivered, arrived", delivered, arrived.count() as u64);
+            let letters = |letter: &&Dead| letter.sync == sync.name() && letter.reason == "refused";
+            let rejected = dead.iter().filter(letters).count() as u64;
+            equal(
+                "rejected, dead letters",
+                of("outcomes_total", "outcome=\"rejected\""),
+                rejected,
+            );
+            for outcome in ["expired", "erased", "lost"] {
+                let ended = of("outcomes_total", &format!("outcome=\"{outcome}\""));
+                equal(&format!("{outcome}, none"), ended, 0);
+            }
+            for reason in ["lone_surrogate", "too_old", "no_identifier"] {
+                let counted = of("outcomes_total", &format!("reason=\"{reason}\""));
+                let (tries, acknowledged) = self.tries(sync, Fate::Invalid(reason));
+                if !(acknowledged..=tries).contains(&counted) {
+                    wrong.push(format!(
+                        "{}: {counted} {reason}, of {tries} sent and {acknowledged} acknowledged",
+                        sync.name()
+                    ));
+                }
+            }
+        }
+    }
+
+    /// How often events with this fate were sent to a sync, and acknowledged.
+    fn tries(&self, sync: Sync, fate: Fate) -> (u64, u64) {
+        let book = self.load.book();
+        let of_fate = |kind: Kind| kind.fate(sync) == fate;
+        book.tries
+            .iter()
+            .filter(|((kind, only_web), _)| of_fate(*kind) && (!only_web || sync == Sync::Web))
+            .fold((0, 0), |sum, (_, counts)| {
+                (sum.0 + counts.0, sum.1 + counts.1)
+            })
+    }
+
+    /// Raw personal data, tokens and secrets are nowhere on the disk and in no log; nothing panicked.
+    fn check_secrets(&self, wrong: &mut Vec<String>) {
+        let log = self.chaos.place.log();
+        let mut places = vec![("the log".to_owned(), log.clone().into_bytes())];
+        for file in fs::read_dir(self.chaos.place.store()).unwrap() {
+            let path = file.unwrap().path();
+            if let Ok(bytes) = fs::read(&path) {
+                places.push((path.display().to_string(), bytes));
+            }
+        }
+        for (place, bytes) in places {
+            for secret in [TOKEN, SECRET, events::MAIL] {
+                if memchr::memmem::find(&bytes, secret.as_bytes()).is_some() {
+                    wrong.push(format!("{place} holds {secret}"));
+                }
+            }
+        }
+        for line in log
+            .lines()
+            .filter(|line| line.contains("panicked"))
+            .take(TOLD)
+        {
+            wrong.push(format!("a panic: {line}"));
+        }
+    }
+
+    fn dead_letters(&self) -> rusqlite::Result<Vec<Dead>> {
+        let path = self.chaos.place.store().join("queue.db");
+        let store = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let sound: String = store.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+        assert_eq!(sound, "ok", "the store is damaged");
+        let mut letters = store.prepare(
+            "SELECT sync.name, reason, coalesce(event_id, '') FROM dead JOIN sync ON sync.id = dead.sync",
+        )?;
+        let letters = letters.query_map([], |row| {
+            Ok(Dead {
+                sync: row.get(0)?,
+                reason: row.get(1)?,
+                event_id: row.get(2)?,
+            })
+        })?;
+        letters.collect()
+    }
+}
+
+/// What the endpoint answers where it meets poison.
+const POISON_LABEL: &str = "100/2804007";
+
+impl Metrics {
+    /// Reads the page.
+    pub async fn read(admin: &str) -> Self {
+        let page = match reqwest::get(format!("{admin}/metrics")).await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        };
+        let samples = page.lines().filter(|line| !line.starts_with('#'));
+        Self(
+            samples
+                .filter_map(|line| {
+                    let (name, value) = line.rsplit_once(' ')?;
+                    Some((name.to_owned(), whole(value)?))
+                })
+                .collect(),
+        )
+    }
+
+    /// The sum of all samples of a metric whose labels contain every given part.
+    pub fn sum(&self, name: &str, labels: &[&str]) -> u64 {
+        let name = format!("pixel_relay_{name}");
+        self.0
+            .iter()
+            .filter(|(sample, _)| sample.split('{').next() == Some(&name))
+            .filter(|(sample, _)| labels.iter().all(|label| sample.contains(label)))
+            .map(|(_, value)| value)
+            .sum()
+    }
+}
+
+/// A sample that counts something; others are passed over.
+fn whole(value: &str) -> Option<u64> {
+    let digits = value.strip_suffix(".0").unwrap_or(value);
+    digits.parse().ok()
+}

@@ -1,0 +1,196 @@
+//! The events that are sent, and what must become of each.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+/// The pixels that the endpoint knows.
+pub const PIXELS: [&str; 2] = ["1001", "2002"];
+
+/// The syncs of the daemon under test: two share a pixel, one filters.
+pub const SYNCS: &str = r#"
+[sync.web]
+pixel_id = "1001"
+access_token_file = "TOKEN_FILE"
+properties = ["serial"]
+[sync.web.user_data]
+email = "user_properties.email"
+[sync.web.delivery]
+max_batch_delay = "50ms"
+timeout = "1s"
+requests_per_second = "unlimited"
+
+[sync.twin]
+pixel_id = "1001"
+access_token_file = "TOKEN_FILE"
+properties = ["serial"]
+[sync.twin.user_data]
+email = "user_properties.email"
+[sync.twin.events]
+"Sign Up" = "Lead"
+[sync.twin.delivery]
+max_batch_delay = "50ms"
+timeout = "1s"
+requests_per_second = 50
+
+[sync.shop]
+pixel_id = "2002"
+access_token_file = "TOKEN_FILE"
+properties = ["serial"]
+[sync.shop.user_data]
+email = "user_properties.email"
+[sync.shop.events.Order]
+send_as = "Purchase"
+where = [{ property = "event_properties.total", op = "greater", value = 0 }]
+[sync.shop.events.Order.custom_data]
+value = "event_properties.total"
+currency = { constant = "EUR" }
+[sync.shop.events."Poison"]
+[sync.shop.delivery]
+max_batch_delay = "50ms"
+timeout = "1s"
+requests_per_second = "unlimited"
+"#;
+
+/// The names and pixels of the syncs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sync {
+    Web,
+    Twin,
+    Shop,
+}
+
+impl Sync {
+    pub const ALL: [Self; 3] = [Self::Web, Self::Twin, Self::Shop];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Web => "web",
+            Self::Twin => "twin",
+            Self::Shop => "shop",
+        }
+    }
+
+    /// The sync that sends events of this name to this pixel.
+    pub fn sending(pixel_id: &str, event_name: &str) -> Self {
+        match (pixel_id, event_name) {
+            ("1001", "Lead") => Self::Twin,
+            ("1001", _) => Self::Web,
+            _ => Self::Shop,
+        }
+    }
+}
+
+/// What kind of event it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Page,
+    /// Without any id: one is made of its bytes.
+    PageWithoutId,
+    SignUp,
+    Order,
+    FreeOrder,
+    /// Meta refuses it, and nobody can tell why.
+    Poison,
+    TooOld,
+    Nobody,
+    LoneSurrogate,
+}
+
+/// What must become of an event for a sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Delivered under this name.
+    Delivered(&'static str),
+    Rejected,
+    Invalid(&'static str),
+    Filtered,
+}
+
+impl Kind {
+    /// Draws one: mostly good ones.
+    pub fn draw(random: &mut fastrand::Rng) -> Self {
+        match random.u16(0..1000) {
+            0..400 => Self::Page,
+            400..500 => Self::PageWithoutId,
+            500..700 => Self::SignUp,
+            700..900 => Self::Order,
+            900..940 => Self::FreeOrder,
+            940..943 => Self::Poison,
+            943..965 => Self::TooOld,
+            965..980 => Self::Nobody,
+            _ => Self::LoneSurrogate,
+        }
+    }
+
+    pub const fn fate(self, sync: Sync) -> Fate {
+        match (self, sync) {
+            (Self::LoneSurrogate, _) => Fate::Invalid("lone_surrogate"),
+            (Self::Page | Self::PageWithoutId, Sync::Web) => Fate::Delivered("Page Viewed"),
+            (Self::SignUp, Sync::Web) => Fate::Delivered("Sign Up"),
+            (Self::SignUp, Sync::Twin) => Fate::Delivered("Lead"),
+            (Self::Order | Self::FreeOrder, Sync::Web) => Fate::Delivered("Order"),
+            (Self::Order, Sync::Shop) => Fate::Delivered("Purchase"),
+            (Self::Poison, Sync::Web | Sync::Shop) => Fate::Rejected,
+            (Self::TooOld, Sync::Web) => Fate::Invalid("too_old"),
+            (Self::Nobody, Sync::Web) => Fate::Invalid("no_identifier"),
+            _ => Fate::Filtered,
+        }
+    }
+
+    const fn event_type(self) -> &'static str {
+        match self {
+            Self::SignUp => "Sign Up",
+            Self::Order | Self::FreeOrder => "Order",
+            Self::Poison => "Poison",
+            _ => "Page Viewed",
+        }
+    }
+}
+
+/// The id under which an event must arrive; `None`: any, but always the same.
+pub fn id(kind: Kind, serial: u64) -> Option<String> {
+    (kind != Kind::PageWithoutId).then(|| format!("event-{serial}"))
+}
+
+/// The event's e-mail address, which must leave this machine only as a hash.
+pub fn email(serial: u64) -> String {
+    format!("person-{serial}{MAIL}")
+}
+
+/// The end of every address: raw personal data, to be looked for where it must not be.
+pub const MAIL: &str = "@torture.example";
+
+/// Writes an event as Amplitude's webhook does.
+pub fn write(body: &mut String, kind: Kind, serial: u64, now: &str, random: &mut fastrand::Rng) {
+    let mut event = json!({
+        "event_type": kind.event_type(),
+        "event_time": now,
+        "user_id": format!("user-{serial}"),
+        "device_id": "b7b0f6a1-94c5-4c06-8f19-6a5b3d5f2a60",
+        "ip_address": "203.0.113.24",
+        "event_properties": {"serial": serial, "padding": "x".repeat(random.usize(0..200))},
+        "user_properties": {"email": email(serial)},
+    });
+    if let Some(id) = id(kind, serial) {
+        event["$insert_id"] = id.into();
+    }
+    match kind {
+        Kind::Order => event["event_properties"]["total"] = "19.90".into(),
+        Kind::FreeOrder => event["event_properties"]["total"] = 0.into(),
+        Kind::TooOld => event["event_time"] = "2020-01-01 00:00:00.000000".into(),
+        Kind::Nobody => {
+            for name in ["user_id", "device_id", "ip_address", "user_properties"] {
+                event.as_object_mut().unwrap().remove(name);
+            }
+        }
+        _ => {}
+    }
+    let event = event.to_string();
+    if kind == Kind::LoneSurrogate {
+        let broken = event.replacen("\"padding\":\"", r#""padding":"\ud800"#, 1);
+        body.push_str(&broken);
+    } else {
+        write!(body, "{event}").unwrap();
+    }
+}

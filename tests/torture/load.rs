@@ -1,0 +1,340 @@
+//! The senders: many connections that behave as Amplitude does, and keep book.
+//!
+//! What is not acknowledged is sent again, unchanged, now and then given up instead; what was
+//! acknowledged is now and then sent again all the same.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use pixel_relay::clock::{Clock as _, SystemClock};
+use serde_json::Value;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::daemon::SECRET;
+use crate::events::{self, Fate, Kind, Sync};
+
+const CONNECTIONS: u64 = 12;
+/// Acknowledged bodies that a connection remembers, to send one again.
+const REMEMBERED: usize = 50;
+/// Senders rest while more than this is on its way.
+const MOST_UNDER_WAY: u64 = 20_000;
+/// No answer takes longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is sent, and what was said to it.
+pub struct Load {
+    stopped: AtomicBool,
+    address: watch::Sender<Option<String>>,
+    book: Mutex<Book>,
+    expected: AtomicU64,
+    arrived: AtomicU64,
+}
+
+/// What happened so far.
+#[derive(Default)]
+pub struct Book {
+    /// By serial number.
+    pub events: Vec<Sent>,
+    /// How often an event of this kind was sent, repeats included; and how often it was acknowledged. The
+    /// second key: whether it was sent to the sync `web` alone.
+    pub tries: BTreeMap<(Kind, bool), (u64, u64)>,
+    /// Answers by status, with the code of errors.
+    pub answers: BTreeMap<String, u64>,
+    /// Requests without an answer.
+    pub unanswered: u64,
+    /// Requests given up without an acknowledgement.
+    pub given_up: u64,
+    /// Answers that were wrong.
+    pub wrong: Vec<String>,
+}
+
+/// An event that was sent.
+#[derive(Clone, Copy)]
+pub struct Sent {
+    pub kind: Kind,
+    /// To the sync `web` alone, not to all.
+    pub only_web: bool,
+    pub acknowledged: bool,
+}
+
+impl Sent {
+    /// What must become of it, for each sync that it was sent to.
+    pub fn fates(self) -> impl Iterator<Item = (Sync, Fate)> {
+        Sync::ALL
+            .into_iter()
+            .filter(move |sync| !self.only_web || *sync == Sync::Web)
+            .map(move |sync| (sync, self.kind.fate(sync)))
+    }
+}
+
+/// A request's body, with how it is sent.
+#[derive(Clone)]
+struct Body {
+    bytes: Vec<u8>,
+    gzip: bool,
+    put: bool,
+    only_web: bool,
+    serials: Range<usize>,
+}
+
+impl Load {
+    pub fn new() -> Self {
+        Self {
+            stopped: AtomicBool::new(false),
+            address: watch::Sender::new(None),
+            book: Mutex::default(),
+            expected: AtomicU64::new(0),
+            arrived: AtomicU64::new(0),
+        }
+    }
+
+    /// Starts the connections.
+    pub fn start(self: &Arc<Self>, seed: u64) -> JoinSet<()> {
+        let mut senders = JoinSet::new();
+        for number in 0..CONNECTIONS {
+            let random = fastrand::Rng::with_seed(seed.wrapping_mul(1000) + number);
+            senders.spawn(Arc::clone(self).send_on(random));
+        }
+        senders
+    }
+
+    /// Ends the connections, once what they are sending was answered or lost.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells where the daemon is; `None` while it is down.
+    pub fn point_at(&self, address: Option<String>) {
+        self.address.send_replace(address);
+    }
+
+    /// Notes how many events arrived so far.
+    pub fn set_arrived(&self, arrived: u64) {
+        self.arrived.store(arrived, Ordering::Relaxed);
+    }
+
+    /// The book, for a moment.
+    pub fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap()
+    }
+
+    /// Sends good events, so that a lane that doubts its events can find out that they are well.
+    pub async fn send_good_ones(&self, seed: u64) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let kinds = [Kind::Page, Kind::SignUp, Kind::Order];
+        let body = self.write(&kinds, false, &mut random);
+        self.send(&client(), &body, &mut random, true).await;
+    }
+
+    async fn send_on(self: Arc<Self>, mut random: fastrand::Rng) {
+        let client = client();
+        let mut remembered: Vec<Body> = Vec::new();
+        while !self.is_stopped() {
+            let under_way = (self.expected.load(Ordering::Relaxed))
+                .saturating_sub(self.arrived.load(Ordering::Relaxed));
+            if under_way > MOST_UNDER_WAY {
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+            if !remembered.is_empty() && random.u8(0..10) == 0 {
+                let again = &remembered[random.usize(0..remembered.len())];
+                self.send(&client, again, &mut random, false).await;
+            } else {
+                let count = match random.u8(0..100) {
+                    0..50 => 1,
+                    50..97 => random.usize(2..30),
+                    _ => random.usize(100..400),
+                };
+                let kinds: Vec<Kind> = (0..count).map(|_| Kind::draw(&mut random)).collect();
+                let only_web = random.u8(0..20) == 0;
+                let body = self.write(&kinds, only_web, &mut random);
+                if self.send(&client, &body, &mut random, false).await {
+                    if remembered.len() == REMEMBERED {
+                        remembered.swap_remove(random.usize(0..REMEMBERED));
+                    }
+                    remembered.push(body);
+                }
+            }
+            sleep(Duration::from_millis(random.u64(0..80))).await;
+        }
+    }
+
+    fn write(&self, kinds: &[Kind], only_web: bool, random: &mut fastrand::Rng) -> Body {
+        let first = {
+            let mut book = self.book();
+            let first = book.events.len();
+            book.events.extend(kinds.iter().map(|kind| Sent {
+                kind: *kind,
+                only_web,
+                acknowledged: false,
+            }));
+            first
+        };
+        let now = SystemClock.now().to_string();
+        let mut text = String::new();
+        let (begin, end) = match (kinds.len(), random.u8(0..4)) {
+            (1, 0..3) => ("", ""),
+            (_, 0) => ("{\"events\":[", "]}"),
+            _ => ("[", "]"),
+        };
+        text.push_str(begin);
+        for (place, kind) in kinds.iter().enumerate() {
+            if place > 0 {
+                text.push(',');
+            }
+            events::write(&mut text, *kind, (first + place) as u64, &now, random);
+        }
+        text.push_str(end);
+        let gzip = random.u8(0..5) == 0;
+        Body {
+            bytes: if gzip {
+                zipped(&text)
+            } else {
+                text.into_bytes()
+            },
+            gzip,
+            put: random.u8(0..10) == 0,
+            only_web,
+            serials: first..first + kinds.len(),
+        }
+    }
+
+    /// Sends a body until it is acknowledged; tells whether it was.
+    async fn send(
+        &self,
+        client: &reqwest::Client,
+        body: &Body,
+        random: &mut fastrand::Rng,
+        to_the_end: bool,
+    ) -> bool {
+        let mut addresses = self.address.subscribe();
+        loop {
+            let address = loop {
+                if let Some(address) = addresses.borrow_and_update().clone() {
+                    break address;
+                }
+                if self.is_stopped() && !to_the_end {
+                    return false;
+                }
+                // Looks up now and then, since a stop does not change the address.
+                tokio::time::timeout(Duration::from_millis(100), addresses.changed())
+                    .await
+                    .ok();
+            };
+            self.count_tries(body, false);
+            if self.try_once(client, &address, body).await {
+                self.count_tries(body, true);
+                return true;
+            }
+            if self.is_stopped() && !to_the_end {
+                return false;
+            }
+            if !to_the_end && random.u8(0..30) == 0 {
+                self.book().given_up += 1;
+                return false;
+            }
+            sleep(Duration::from_millis(random.u64(20..250))).await;
+        }
+    }
+
+    /// Sends a body once; tells whether it was acknowledged.
+    async fn try_once(&self, client: &reqwest::Client, address: &str, body: &Body) -> bool {
+        let path = if body.only_web { "/web" } else { "" };
+        let url = format!("{address}/webhook{path}");
+        let request = if body.put {
+            client.put(url)
+        } else {
+            client.post(url)
+        };
+        let mut request = request.header("authorization", SECRET);
+        if body.gzip {
+            request = request.header("content-encoding", "gzip");
+        }
+        let Ok(answer) = request.body(body.bytes.clone()).send().await else {
+            self.book().unanswered += 1;
+            return false;
+        };
+        let status = answer.status().as_u16();
+        let Ok(text) = answer.text().await else {
+            self.book().unanswered += 1;
+            return false;
+        };
+        let said: Value = serde_json::from_str(&text).unwrap_or_default();
+        let mut book = self.book();
+        let code = said["error"].as_str().unwrap_or_default();
+        *book
+            .answers
+            .entry(format!("{status} {code}").trim_end().to_owned())
+            .or_default() += 1;
+        match status {
+            200 => {
+                let events = body.serials.len() as u64;
+                let syncs = if body.only_web { 1 } else { Sync::ALL.len() } as u64;
+                let ends: u64 = ["queued", "duplicate", "filtered", "invalid"]
+                    .iter()
+                    .filter_map(|name| said[name].as_u64())
+                    .sum();
+                if said["events"].as_u64() != Some(events) || ends != events * syncs {
+                    let wrong = format!("{events} events for {syncs} syncs were answered {text}");
+                    book.wrong.push(wrong);
+                }
+                true
+            }
+            503 => false,
+            _ => {
+                book.wrong
+                    .push(format!("a good request was answered {status} {text}"));
+                false
+            }
+        }
+    }
+
+    fn count_tries(&self, body: &Body, acknowledged: bool) {
+        let mut book = self.book();
+        let mut expected = 0;
+        for serial in body.serials.clone() {
+            let event = &mut book.events[serial];
+            let kind = event.kind;
+            if acknowledged && !event.acknowledged {
+                event.acknowledged = true;
+                let delivered = |(_, fate)| matches!(fate, Fate::Delivered(_));
+                expected += event.fates().filter(|fate| delivered(*fate)).count() as u64;
+            }
+            let (tries, acknowledgements) = book.tries.entry((kind, body.only_web)).or_default();
+            if acknowledged {
+                *acknowledgements += 1;
+            } else {
+                *tries += 1;
+            }
+        }
+        self.expected.fetch_add(expected, Ordering::Relaxed);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+/// One connection, which goes with its daemon.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(PATIENCE)
+        .build()
+        .unwrap()
+}
+
+fn zipped(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}

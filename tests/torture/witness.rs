@@ -1,0 +1,133 @@
+//! What arrived at the endpoint, event by event.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use pixel_relay::sandbox::Sandbox;
+use pixel_relay::sandbox::record::Accepted;
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::LOOK;
+use crate::events::{self, Fate, Sync};
+use crate::load::{Load, Sent};
+
+/// Violations that are told in full.
+const TOLD: usize = 20;
+
+/// Everything that was accepted.
+#[derive(Default)]
+pub struct Witness {
+    /// By sync and serial number.
+    pub arrived: HashMap<(Sync, u64), Arrived>,
+    /// All events, repeats included.
+    pub accepted: u64,
+    /// Requests some of whose events arrived once more in a later one.
+    pub repeated_requests: BTreeSet<u64>,
+    /// What should not have arrived, or not so.
+    pub wrong: Vec<String>,
+}
+
+/// An event that arrived.
+pub struct Arrived {
+    pub id: String,
+    pub name: String,
+    /// The request that brought it last.
+    pub request: u64,
+    pub times: u32,
+}
+
+impl Witness {
+    /// Looks at what arrives until it is told to stop; gives everything it saw.
+    pub async fn watch(
+        mut self,
+        sandbox: Sandbox,
+        load: Arc<Load>,
+        stop: CancellationToken,
+    ) -> Self {
+        loop {
+            let last = stop.is_cancelled();
+            let records = sandbox.take_records();
+            self.accepted += records.len() as u64;
+            for record in records {
+                self.look_at(&record, &load);
+            }
+            load.set_arrived(self.arrived.len() as u64);
+            if last {
+                return self;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    fn look_at(&mut self, accepted: &Accepted, load: &Load) {
+        let event = &accepted.event;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let (name, id) = (text(&event["event_name"]), text(&event["event_id"]));
+        let sync = Sync::sending(&accepted.pixel_id, &name);
+        let Some(serial) = event["custom_data"]["serial"].as_u64() else {
+            return self.tell(format!("an event without its serial number: {name} {id}"));
+        };
+        let sent: Option<Sent> = usize::try_from(serial)
+            .ok()
+            .and_then(|place| load.book().events.get(place).copied());
+        let Some(sent) = sent else {
+            return self.tell(format!("{sync:?} {serial}: was never sent"));
+        };
+        let fate = sent.fates().find(|(other, _)| *other == sync);
+        let as_expected = |(_, fate)| matches!(fate, Fate::Delivered(expected) if expected == name);
+        if !fate.is_some_and(as_expected) {
+            self.tell(format!(
+                "{sync:?} {serial}: arrived as {name}, but is {:?}",
+                sent.kind
+            ));
+        }
+        if events::id(sent.kind, serial).is_some_and(|expected| expected != id) {
+            self.tell(format!("{sync:?} {serial}: arrived under the id {id}"));
+        }
+        let email = hex::encode(Sha256::digest(events::email(serial)));
+        if event["user_data"]["em"] != *email {
+            let data = &event["user_data"];
+            self.tell(format!(
+                "{sync:?} {serial}: arrived with another person's data: {data}"
+            ));
+        }
+        match self.arrived.entry((sync, serial)) {
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(Arrived {
+                    id,
+                    name,
+                    request: accepted.request,
+                    times: 1,
+                });
+            }
+            std::collections::hash_map::Entry::Occupied(mut place) => {
+                let arrived = place.get_mut();
+                arrived.times += 1;
+                let before = std::mem::replace(&mut arrived.request, accepted.request);
+                let same = arrived.id == id && arrived.name == name;
+                let wrong = format!(
+                    "{sync:?} {serial}: delivered as {} {}, and again as {name} {id}",
+                    arrived.name, arrived.id
+                );
+                if before == accepted.request {
+                    self.tell(format!("{sync:?} {serial}: twice in one request"));
+                } else {
+                    self.repeated_requests.insert(before);
+                }
+                if !same {
+                    self.tell(wrong);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, wrong: String) {
+        if self.wrong.len() < TOLD {
+            self.wrong.push(wrong);
+        }
+    }
+}
