@@ -116,6 +116,16 @@ impl DaemonProcess {
         }
     }
 
+    /// Waits until it logs a line that holds the text.
+    pub fn wait_for_line(&mut self, text: &str) {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            let read = self.log.read_line(&mut line).unwrap();
+            assert_ne!(read, 0, "it ended without a line about {text:?}");
+        }
+    }
+
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
