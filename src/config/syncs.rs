@@ -17,7 +17,7 @@ use crate::config::stages::bytes;
 use crate::config::values::Node;
 use crate::config::{
     AppConfig, CallingCode, DateOrder, DeliveryConfig, ExternalIdCase, LimitedDataUse,
-    LimitedDataUseMode, LimitedDataUsePlace, Rate, SyncConfig, SyncName,
+    LimitedDataUseMode, LimitedDataUsePlace, Properties, Rate, SyncConfig, SyncName,
 };
 
 /// The names of all syncs, whatever may be wrong in them.
@@ -106,27 +106,29 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
     let tests = table
         .get("test")
         .map_or_else(|| Some(Vec::new()), |node| rule_tests::all(&node, folder));
-    let (access_token, access_token_file) = token?;
+    let (access_token, access_token_file) = token.unwrap_or_default();
+    // Whatever is missing was noted, so nothing will run by this. The stand-ins keep the rules
+    // readable, so that mistakes in them are found in the same go.
     Some(SyncConfig {
-        enabled: enabled?,
-        pixel_id: pixel_id?,
+        enabled: enabled.unwrap_or(true),
+        pixel_id: pixel_id.unwrap_or_default(),
         access_token,
         access_token_file,
         test_event_code,
         app_secret,
-        send_events: send_events?,
-        conditions: conditions?,
-        properties: properties?,
+        send_events: send_events.unwrap_or(true),
+        conditions: conditions.unwrap_or_default(),
+        properties: properties.unwrap_or(Properties::All),
         events: events?,
         mapping: mapping?,
         default_calling_code,
-        date_order: date_order?,
-        external_id_case: external_id_case?,
-        limited_data_use: limited_data_use?,
+        date_order: date_order.unwrap_or_default(),
+        external_id_case: external_id_case.unwrap_or_default(),
+        limited_data_use: limited_data_use.unwrap_or_default(),
         app,
-        allow_personal_data: allow_personal_data?,
+        allow_personal_data: allow_personal_data.unwrap_or_default(),
         delivery: delivery?,
-        tests: tests?,
+        tests: tests.unwrap_or_default(),
     })
 }
 
@@ -265,14 +267,15 @@ fn delivery(node: &Node<'_>) -> Option<DeliveryConfig> {
     let timeout = table
         .require("timeout")
         .and_then(|node| node.duration(Duration::from_millis(100)..=Duration::from_secs(600)));
+    // Stand-ins, as for the sync itself.
     Some(DeliveryConfig {
-        max_batch_events: max_batch_events?,
-        max_batch_bytes: max_batch_bytes?,
-        max_batch_delay: max_batch_delay?,
-        max_in_flight: max_in_flight?,
-        requests_per_second: requests_per_second?,
-        events_per_second: events_per_second?,
-        timeout: timeout?,
+        max_batch_events: max_batch_events.unwrap_or(NonZeroUsize::MIN),
+        max_batch_bytes: max_batch_bytes.unwrap_or(NonZeroUsize::MIN),
+        max_batch_delay: max_batch_delay.unwrap_or_default(),
+        max_in_flight: max_in_flight.unwrap_or(NonZeroUsize::MIN),
+        requests_per_second: requests_per_second.flatten(),
+        events_per_second: events_per_second.flatten(),
+        timeout: timeout.unwrap_or_default(),
     })
 }
 

@@ -1,10 +1,11 @@
-//! What is allowed and yet deserves a word at start.
+//! What is allowed and yet deserves a word at start, as an operator may not have meant it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{Config, IngestConfig, Mistake, SyncConfig, SyncName};
+use crate::config::{AdminConfig, IngestConfig, Mistake, QueueConfig, SyncConfig, SyncName};
 
 /// How long Amplitude repeats an event that was not answered with 2xx.
 const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
@@ -12,10 +13,8 @@ const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
 /// What the sample files hold in the place of a secret.
 const PLACEHOLDER: &str = "REPLACE_ME";
 
-/// Finds what an operator may not have meant.
-pub(super) fn find(config: &Config) -> Vec<Mistake> {
-    let mut warnings = Vec::new();
-    let admin = &config.admin;
+/// Warns of who may look into the daemon.
+pub(super) fn admin(admin: &AdminConfig, warnings: &mut Vec<Mistake>) {
     if !admin.listen.ip().is_loopback() && admin.secret.is_none() {
         warnings.push(Mistake::new(
             "admin.listen",
@@ -26,27 +25,10 @@ pub(super) fn find(config: &Config) -> Vec<Mistake> {
             ),
         ));
     }
-    ingest(&config.ingest, &mut warnings);
-    if config.queue.duplicate_window < AMPLITUDE_REPEATS_FOR {
-        warnings.push(Mistake::new(
-            "queue.duplicate_window",
-            "shorter than the 4 hours for which Amplitude repeats an event: a late repeat is sent \
-             twice",
-        ));
-    }
-    for (name, one) in &config.syncs {
-        sync(name, one, &mut warnings);
-    }
-    if config.syncs.values().all(|sync| !sync.enabled) {
-        warnings.push(Mistake::new(
-            "sync",
-            "no sync is enabled: no event is taken",
-        ));
-    }
-    warnings
 }
 
-fn ingest(ingest: &IngestConfig, warnings: &mut Vec<Mistake>) {
+/// Warns of who may send.
+pub(super) fn ingest(ingest: &IngestConfig, warnings: &mut Vec<Mistake>) {
     if ingest.allow_unauthenticated {
         warnings.push(Mistake::new(
             "ingest.allow_unauthenticated",
@@ -55,6 +37,30 @@ fn ingest(ingest: &IngestConfig, warnings: &mut Vec<Mistake>) {
     }
     if ingest.secrets.iter().any(is_placeholder) {
         warnings.push(placeholder("ingest.secret".to_owned()));
+    }
+}
+
+/// Warns of repeats that would be sent.
+pub(super) fn queue(queue: &QueueConfig, warnings: &mut Vec<Mistake>) {
+    if queue.duplicate_window < AMPLITUDE_REPEATS_FOR {
+        warnings.push(Mistake::new(
+            "queue.duplicate_window",
+            "shorter than the 4 hours for which Amplitude repeats an event: a late repeat is sent \
+             twice",
+        ));
+    }
+}
+
+/// Warns of what the syncs would do.
+pub(super) fn syncs(syncs: &BTreeMap<SyncName, SyncConfig>, warnings: &mut Vec<Mistake>) {
+    for (name, one) in syncs {
+        sync(name, one, warnings);
+    }
+    if syncs.values().all(|sync| !sync.enabled) {
+        warnings.push(Mistake::new(
+            "sync",
+            "no sync is enabled: no event is taken",
+        ));
     }
 }
 

@@ -25,8 +25,8 @@ const PIXEL: &str = "123456789012345";
 
 pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Failure> {
     let mut config =
-        load::from_toml(CONFIG, &trial_environment(sources)).map_err(Failure::Configuration)?;
-    logs::init(&config.log).map_err(|mistake| Failure::Configuration(vec![mistake]))?;
+        load::from_toml(CONFIG, &trial_environment(sources)).map_err(Failure::configuration)?;
+    logs::init(&config.log).map_err(|mistake| Failure::configuration(vec![mistake]))?;
     let store = tempfile::tempdir().context("cannot make a folder for the throw-away store")?;
     store.path().clone_into(&mut config.queue.path);
 

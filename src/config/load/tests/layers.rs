@@ -210,7 +210,7 @@ fn a_file_that_is_not_there_is_a_mistake() {
         file: Some(PathBuf::from("/no/such/file.toml")),
         environment: Vec::new(),
     };
-    let mistakes = load(sources).unwrap_err();
+    let mistakes = load(sources).unwrap_err().mistakes;
     assert_eq!(mistakes[0].key, "/no/such/file.toml");
     assert!(mistakes[0].message.starts_with("the file cannot be read"));
 }
