@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{AdminConfig, IngestConfig, Mistake, QueueConfig, SyncConfig, SyncName};
+use crate::config::fields::UserDataField;
+use crate::config::{
+    AdminConfig, IngestConfig, LimitedDataUseMode, LimitedDataUsePlace, Mistake, QueueConfig,
+    SyncConfig, SyncName,
+};
+use crate::path::ValueExpr;
 
 /// How long Amplitude repeats an event that was not answered with 2xx.
 const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
