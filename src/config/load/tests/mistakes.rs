@@ -169,6 +169,18 @@ fn the_pixel() {
 }
 
 #[test]
+fn a_token_holds_no_white_space() {
+    assert_snapshot!(mistakes_in(
+        "[ingest]\nsecret = 'Bearer s'\n[sync.web]\npixel_id = '1'\naccess_token = 'EAAB hunter2'\n\
+         app_secret = 'hunter 2'\n",
+        &[]
+    ), @r#"
+    sync.web.access_token: found white space within a secret that is not shown, expected none
+    sync.web.app_secret: found white space within a secret that is not shown, expected none
+    "#);
+}
+
+#[test]
 fn secret_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str, bytes: &[u8]| {
@@ -374,6 +386,27 @@ fn rule_tests() {
     sync.web.test[3].event: found 5, expected an event, as a table or as JSON text
     sync.web.test[3].reason: found "refused", expected one of send_events_off, not_selected, bookkeeping, user_payload, sync_condition, event_condition, malformed_json, grouped_number, not_utf8, lone_surrogate, number_out_of_range, too_deep, duplicate_key, id_not_a_string, no_event_name, no_event_time, too_old, in_future, time_zone_trap, no_identifier, purchase_without_value, purchase_without_currency, action_source_unknown, event_too_large
     sync.web.test[3].fields: found a list, expected a table
+    "#);
+}
+
+#[test]
+fn a_comma_makes_no_list() {
+    let list = "10.0.0.0/8, ::1";
+    assert_snapshot!(mistakes_in(
+        LEAST,
+        &[
+            ("PIXEL_RELAY__SERVER__TRUSTED_PROXIES", list),
+            ("PIXEL_RELAY__SERVER__CORS_ORIGINS", "[https://a.example, https://b.example]"),
+            ("PIXEL_RELAY__INGEST__API_KEYS", "a,b"),
+            ("PIXEL_RELAY__SYNC__WEB__PROPERTIES", "coupon,note"),
+            ("PIXEL_RELAY__SYNC__WEB__ALLOW_PERSONAL_DATA", "coupon,note"),
+        ]
+    ), @r#"
+    server.trusted_proxies: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    server.cors_origins: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    ingest.api_keys: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    sync.web.properties: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    sync.web.allow_personal_data: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
     "#);
 }
 
