@@ -26,6 +26,7 @@ mod keys;
 mod names;
 mod units;
 mod values;
+mod amounts;
 mod expressions;
 mod secrets;
 mod stages;

@@ -207,20 +207,16 @@ mod tests {
     #[track_caller]
     fn check_example(section: &Section, key: &Key, example: &str) {
         let beside = match (section.name, key.name) {
-            ("ingest", "upstream") => "api_keys = ['k']",
-            ("ingest", "upstream") => "secret = 's'\napi_keys = 'k'",
             ("sync.<name>.limited_data_use", "when") => "mode = 'when'",
             ("sync.<name>.test", _) => "name = 'n'\nevent = {}\nnow = '2026-11-20T18:05:00Z'",
             _ => "",
         };
         let mut tables = BTreeMap::from([
-            ("ingest", "secret = 's'"),
+            // Passing SDK traffic on needs keys to tell it by.
+            ("ingest", "secret = 's'\napi_keys = ['k']"),
             ("sync.<name>", "pixel_id = '1'\naccess_token = 't'"),
         ]);
-        if !beside.is_empty() {
-            tables.insert(section.name, beside);
-        }
-        tables.entry(section.name).or_default();
+        tables.entry(section.name).or_insert(beside);
         let mut page = Page::default();
         for (name, needed) in tables {
             page.line(format!("[{}]", name.replace("<name>", "web")));
