@@ -268,6 +268,10 @@ fn api_key(node: &Node<'_>, syncs: &[SyncName]) -> Option<ApiKey> {
     let key = table.require("key").and_then(|node| api_key_text(&node));
     let bound = match table.get("syncs") {
         None => None,
+        Some(node) if node.items().is_empty() => {
+            return node
+                .refuse("found an empty list, expected a list of names of configured syncs");
+        }
         Some(node) => Some(node.each(|node| {
             node.parsed(|text| syncs.iter().find(|sync| sync.as_str() == text).cloned())
         })?),

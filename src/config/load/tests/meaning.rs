@@ -354,6 +354,29 @@ fn rule_tests_take_an_event_as_a_table_or_as_text() {
 }
 
 #[test]
+fn api_keys_stand_in_for_a_secret_and_may_be_bound_to_syncs() {
+    let text = "[ingest]\napi_keys = ['one', { key = 'two', syncs = 'web' }]\n\
+        upstream = 'https://api.eu.amplitude.com'\naddress_requests_per_second = 'unlimited'\n\
+        [sync.web]\npixel_id = '1'\naccess_token = 't'\n";
+    let config = from_toml(text, &[]).unwrap();
+    let [one, two] = &*config.ingest.api_keys else {
+        panic!("two keys")
+    };
+    assert_eq!((one.key.as_str(), &one.syncs), ("one", &None));
+    let web = crate::config::SyncName::new("web").unwrap();
+    assert_eq!((two.key.as_str(), &two.syncs), ("two", &Some(vec![web])));
+    assert_eq!(config.ingest.address_requests_per_second, None);
+    let written = effective(&config);
+    assert_eq!(effective(&from_toml(&written, &[]).unwrap()), written);
+    let environment = [(
+        "PIXEL_RELAY__INGEST__API_KEYS".to_owned(),
+        "three".to_owned(),
+    )];
+    let config = from_toml(text, &environment).unwrap();
+    assert_eq!(config.ingest.api_keys.len(), 1);
+}
+
+#[test]
 fn warnings_name_what_may_not_be_meant() {
     let warnings = warnings_in(
         "[admin]\nlisten = '0.0.0.0:9090'\n[ingest]\nallow_unauthenticated = true\n\

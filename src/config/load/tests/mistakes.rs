@@ -119,6 +119,33 @@ fn the_door() {
 }
 
 #[test]
+fn the_endpoints_of_sdks() {
+    assert_snapshot!(mistakes_in(
+        "[ingest]\napi_keys = ['k', { key = 'a b', syncs = ['web', 'wbe'] }, { syncs = [] }, '']\n\
+         address_requests_per_second = 0\nupstream = 'http://api2.amplitude.com'\nsecret = 's'\n\
+         [sync.web]\npixel_id = '1'\naccess_token = 't'\n",
+        &[]
+    ), @r#"
+    ingest.api_keys[1].key: found a text that is not shown, expected an Amplitude API key
+    ingest.api_keys[1].syncs[1]: found "wbe", expected a list of names of configured syncs
+    ingest.api_keys[2].key: missing, expected an Amplitude API key
+    ingest.api_keys[2].syncs: found an empty list, expected a list of names of configured syncs
+    ingest.api_keys[3]: found a blank text, expected a list of Amplitude API keys, each a text or a table such as { key = "…", syncs = ["web"] }
+    ingest.address_requests_per_second: found 0, expected a number such as 10 or 0.5, from 0.001 to 1000000, or "unlimited"
+    ingest.upstream: found "http://api2.amplitude.com", expected an https URL such as "https://api2.amplitude.com" (http only for a loopback address)
+    "#);
+    assert_snapshot!(mistakes_in(
+        "[ingest]\napi_keys = ['k', { key = 'k' }]\n[sync.web]\npixel_id = '1'\naccess_token = 't'\n",
+        &[]
+    ), @"ingest.api_keys: found a key twice, expected each once, with all its syncs");
+    assert_snapshot!(mistakes_in(
+        "[ingest]\nupstream = 'https://api2.amplitude.com'\nsecret = 's'\n\
+         [sync.web]\npixel_id = '1'\naccess_token = 't'\n",
+        &[]
+    ), @"ingest.upstream: found no api_keys, expected those of the projects to pass on");
+}
+
+#[test]
 fn the_store_and_meta() {
     assert_snapshot!(mistakes(
         "[queue]\npath = ''\nmax_bytes = 0\nmin_free_disk = -1\nduplicate_window = '9d'\nduplicate_ids = 0\n\
