@@ -209,20 +209,17 @@ fn report(failure: Failure, terminal: &mut Terminal) -> Exit {
 }
 
 fn describe(mistakes: &[Mistake], warnings: &[Mistake]) -> String {
-    use std::fmt::Write as _;
-
-    let mut text: String = warnings
+    let mut lines: Vec<String> = warnings
         .iter()
-        .map(|warning| format!("warning: {warning}\n"))
+        .map(|warning| format!("warning: {warning}"))
         .collect();
-    text += &match mistakes.len() {
-        1 => "error: the configuration holds a mistake\n".to_owned(),
-        count => format!("error: the configuration holds {count} mistakes\n"),
-    };
-    for mistake in mistakes {
-        writeln!(text, "  {mistake}").expect("writing to memory does not fail");
-    }
-    text
+    lines.push(match mistakes.len() {
+        1 => "error: the configuration holds a mistake".to_owned(),
+        count => format!("error: the configuration holds {count} mistakes"),
+    });
+    lines.extend(mistakes.iter().map(|mistake| format!("  {mistake}")));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 /// Reads a moment given as an argument.

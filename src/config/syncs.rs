@@ -1,6 +1,7 @@
 //! Reads `[sync.<name>]` and the tables below it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
