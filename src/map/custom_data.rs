@@ -23,7 +23,7 @@ mod revenue;
 mod standard;
 mod typed;
 
-use field::{CustomField, Writer, rule_of, write_values};
+use field::{CustomField, Writer, note_lost, rule_of, write_values};
 use standard::{Kind, kind_of};
 use typed::Guard;
 
@@ -157,7 +157,7 @@ impl CustomData {
                     continue;
                 }
                 (_, CustomValue::Value(expr)) => writer.expression(field, expr),
-                (_, CustomValue::Each { list, members }) => writer.each(field, list, members),
+                (_, CustomValue::Each { lists, members }) => writer.each(field, lists, members),
             };
             if field.kind == Some(Kind::Contents) {
                 quantity = items.quantity;
@@ -205,10 +205,11 @@ impl CustomData {
                 .and_then(|()| write_values(out, name, kind_of(name), guard, &[*value], false));
             let source = Source::at(name, *value);
             match written {
-                Ok(_) => {
+                Ok(items) => {
                     has_count |= name == COUNT;
                     let sent = Sent::plain(out, before, rule_of(kind_of(name)));
                     recorder.sent(Field::Property(name), source, sent);
+                    note_lost(name, source, &items, recorder);
                 }
                 Err(reason) => {
                     out.truncate(start);
@@ -409,7 +410,10 @@ mod tests {
                 r#""custom_data":{"contents":[{"id":"A","quantity":2,"item_price":9.50,"size":"L"},"#,
                 r#"{"id":7,"quantity":1,"delivery_category":"curbside"}],"num_items":3}"#
             ),
-            &["custom_data.contents: bad_item"],
+            &[
+                "custom_data.contents: bad_item",
+                "custom_data.contents: negative",
+            ],
         );
         check(
             rules,
@@ -430,6 +434,51 @@ mod tests {
             &["custom_data.contents: no_items"],
         );
         check(rules, "{}", "", &[]);
+    }
+
+    #[test]
+    fn members_that_an_item_goes_without_are_noted() {
+        let lost = &["custom_data.contents: not_a_text"];
+        let properties = r#"{"p":[{"id":"A","size":{"eu":42},"tags":["a"]}]}"#;
+        let expected = r#""custom_data":{"contents":[{"id":"A","quantity":1}],"num_items":1}"#;
+        let table = "[sync.web.custom_data]\ncontents = ";
+        for source in [
+            "\"event_properties.p\"",
+            "{ each = \"event_properties.p\", id = \"id\", size = \"size\" }",
+        ] {
+            check(&format!("{table}{source}"), properties, expected, lost);
+        }
+        check(
+            "[sync.web.custom_data]\nseats = { each = \"event_properties.s\", no = \"n\", who = \"w\" }",
+            r#"{"s":[{"n":1,"w":"pat@example.com"}]}"#,
+            r#""custom_data":{"seats":[{"no":1}]}"#,
+            &["custom_data.seats: personal_data"],
+        );
+    }
+
+    #[test]
+    fn an_item_may_read_its_event() {
+        check(
+            "[sync.web.custom_data]\ncontents = { each = \"event_properties.p\", id = \"sku\", brand = \"event_properties.brand\", item_price = \"price\" }",
+            r#"{"brand":"X","price":1,"p":[{"sku":"A"},{"sku":"B","event_properties":{"brand":"Y"}}]}"#,
+            r#""custom_data":{"contents":[{"id":"A","quantity":1,"brand":"X"},{"id":"B","quantity":1,"brand":"Y"}],"num_items":2}"#,
+            &[],
+        );
+    }
+
+    #[test]
+    fn the_first_list_that_is_there_counts() {
+        let rules = "[sync.web.custom_data]\ncontents = { each = [\"event_properties.p\", \"event_properties\"], id = \"sku\" }";
+        for (properties, id) in [
+            (r#"{"p":[{"sku":"A"}],"sku":"B"}"#, "A"),
+            (r#"{"sku":"B"}"#, "B"),
+            (r#"{"p":null,"sku":"B"}"#, "B"),
+        ] {
+            let expected = format!(
+                "\"custom_data\":{{\"contents\":[{{\"id\":\"{id}\",\"quantity\":1}}],\"num_items\":1}}"
+            );
+            check(rules, properties, &expected, &[]);
+        }
     }
 
     #[test]
