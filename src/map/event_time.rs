@@ -31,6 +31,25 @@ pub(super) fn parse(value: Json<'_>) -> Option<UnixMillis> {
     since_epoch(text).or_else(|| date_and_time(text))
 }
 
+/// Whether a text is a number with thousands separators, as a template prints it for some locale.
+pub(super) fn is_grouped(value: Json<'_>) -> bool {
+    let Some(text) = value.as_str() else {
+        return false;
+    };
+    let mut groups = text
+        .trim()
+        .split([',', '.', '\'', ' ', '\u{a0}', '\u{202f}', '\u{2019}']);
+    let is_number = |group: &str| group.bytes().all(|byte| byte.is_ascii_digit());
+    let first = groups.next().unwrap_or_default();
+    let others: Vec<&str> = groups.collect();
+    (1..=3).contains(&first.len())
+        && is_number(first)
+        && others.len() >= 2
+        && others
+            .iter()
+            .all(|group| group.len() == 3 && is_number(group))
+}
+
 fn since_epoch(text: &str) -> Option<UnixMillis> {
     if !text.starts_with(|c: char| c.is_ascii_digit()) || text.contains(':') {
         return None;
@@ -191,6 +210,24 @@ mod tests {
         check("\"2026-11-20 18:04:09.4\"", Some(1_795_197_849_400));
         check("1795197849", Some(1_795_197_849_000));
         check("\"1795197849\"", Some(1_795_197_849_000));
+    }
+
+    #[test]
+    fn knows_a_number_that_a_template_grouped() {
+        for (text, expected) in [
+            ("\"1,795,197,849,412\"", true),
+            ("\"1.795.197.849\"", true),
+            ("\" 1\u{202f}795\u{a0}197 849 \"", true),
+            ("\"1’795’197’849’412\"", true),
+            ("\"1795197849.412\"", false),
+            ("\"1,795\"", false),
+            ("\"1,,795,197\"", false),
+            ("\",795,197\"", false),
+            ("\"yesterday\"", false),
+            ("1795197849412", false),
+        ] {
+            assert_eq!(is_grouped(Json::of_valid_text(text)), expected, "{text}");
+        }
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             None => event_type,
         };
         let refuse = |reason| Refused::unmapped(reason, Some(&name));
-        let (happened, time_source) = self.happened().ok_or_else(|| refuse(Reason::NoEventTime))?;
+        let (happened, time_source) = self.happened().map_err(refuse)?;
         let page = self.page(&rule.event_source_url, "event_source_url");
         let app = self.mapper.app.as_ref();
         let wanted = &rule.action_source;
@@ -201,11 +201,20 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         })
     }
 
-    fn happened(&self) -> Option<(UnixMillis, Source<'m>)> {
-        ["event_time", "time"].into_iter().find_map(|field| {
-            let value = self.event.field(field).filter(|value| !value.is_absent())?;
-            Some((event_time::parse(value)?, Source::at(field, value)))
-        })
+    fn happened(&self) -> Result<(UnixMillis, Source<'m>), Reason> {
+        let mut reason = Reason::NoEventTime;
+        for field in ["event_time", "time"] {
+            let Some(value) = self.event.field(field).filter(|value| !value.is_absent()) else {
+                continue;
+            };
+            if let Some(moment) = event_time::parse(value) {
+                return Ok((moment, Source::at(field, value)));
+            }
+            if event_time::is_grouped(value) {
+                reason = Reason::GroupedNumber;
+            }
+        }
+        Err(reason)
     }
 
     fn event_id(&self) -> EventId<'m> {

@@ -42,7 +42,11 @@ fn all_mistakes_are_reported_at_once_by_key_with_exit_code_2() {
         &file,
         "[ingest]\nsecret = \"s\"\nheadr = \"X-Key\"\n[sync.web]\npixel_id = \"abc\"\n\
          access_token = \"TOP-SECRET\"\nevent_id = \"event_id\"\n\
-         [sync.web.user_data]\nemail = \"USD\"\n[sync.web.delivery]\nmax_batch_events = 1.5\n",
+         [sync.web.user_data]\nemail = \"USD\"\n[sync.web.delivery]\nmax_batch_events = 1.5\n\
+         [sync.web.events.Buy]\nsend_as = \"Purchase\"\n\
+         [sync.web.events.Buy.custom_data]\nvalue = \"total\"\n\
+         contents = { each = \"event_properties.p\", price = \"price\" }\n\
+         [queue]\nduplicate_window = \"1h\"\n",
     )
     .unwrap();
     for command in ["check", "run"] {
@@ -59,9 +63,16 @@ fn all_mistakes_are_reported_at_once_by_key_with_exit_code_2() {
             "sync.web.event_id",
             "sync.web.user_data.email",
             "sync.web.delivery.max_batch_events",
+            "sync.web.events.Buy.custom_data.currency",
+            "sync.web.events.Buy.custom_data.contents",
         ] {
             assert!(words.contains(key), "{key} is missing in:\n{words}");
         }
+        assert!(words.contains("warning: queue.duplicate_window"), "{words}");
+        let value = words
+            .matches("sync.web.events.Buy.custom_data.value")
+            .count();
+        assert_eq!(value, 1, "what cannot be read is not missing too:\n{words}");
         assert!(!words.contains("TOP-SECRET"), "{words}");
     }
 }
@@ -79,6 +90,12 @@ fn bad_usage_is_exit_code_2() {
     assert_eq!(run(&["no-such-command"], &[], "").status.code(), Some(2));
     assert_eq!(
         run(&["map", "--now", "yesterday"], ONE_PIXEL, "")
+            .status
+            .code(),
+        Some(2)
+    );
+    assert_eq!(
+        run(&["send-test", "--code", "bad code!"], ONE_PIXEL, "")
             .status
             .code(),
         Some(2)
