@@ -46,7 +46,7 @@ enum Command {
     Run(run::Arguments),
     /// Loads and validates the configuration, runs its rule tests, and prints what is in force
     Check,
-    /// Maps events from standard input (NDJSON) and prints one JSON line per event and sync
+    /// Maps events from standard input (JSON, as a rule one per line) and prints one JSON line per event and sync
     Map(map::Arguments),
     /// Posts one test event, and says in plain words what Meta answered
     SendTest(send_test::Arguments),

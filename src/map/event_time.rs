@@ -140,8 +140,10 @@ fn fraction(rest: &mut &[u8]) -> Option<i64> {
     Some(millis)
 }
 
-/// Reads what is left as an offset from UTC: nothing, `Z`, `+02`, `+0200` or `+02:00`.
+/// Reads what is left as an offset from UTC: nothing, `Z`, `+02`, `+0200` or `+02:00`, after a space
+/// or none.
 fn offset_minutes(rest: &[u8]) -> Option<i64> {
+    let rest = rest.strip_prefix(b" ").unwrap_or(rest);
     let (sign, mut rest) = match rest.split_first() {
         None | Some((b'Z' | b'z', [])) => return Some(0),
         Some((b'+', rest)) => (1, rest),
@@ -198,6 +200,8 @@ mod tests {
         check("\" 2026-11-20T19:04:09.412+01:00 \"", expected);
         check("\"2026-11-20 10:04:09.412-0800\"", expected);
         check("\"2026-11-20 20:04:09.412+02\"", expected);
+        check("\"2026-11-20 20:04:09.412 +0200\"", expected);
+        check("\"2026-11-20 18:04:09.412 Z\"", expected);
         check("1795197849412", expected);
         check("\"1795197849412\"", expected);
         check("1795197849.412", expected);
@@ -241,6 +245,7 @@ mod tests {
             "\"2026-11-20 18:04:09.1234567890\"",
             "\"2026-11-20 18:04:09 PST\"",
             "\"2026-11-20 18:04:09+25:00\"",
+            "\"2026-11-20 18:04:09  +02:00\"",
             "\"1,795,197,849,412\"",
             "\"１７９５１９７８４９\"",
             "0",

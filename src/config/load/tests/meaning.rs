@@ -170,7 +170,7 @@ value = "event_properties.total"
 currency = { from = ["event_properties.currency"], default = "USD" }
 rank = { constant = 1.5 }
 tags = { constant = ["a", "b"] }
-contents = { each = "event_properties.products", id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
+contents = { each = ["event_properties.products", "event_properties"], id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
 [sync.web.original_event_data]
 order_id = "event_properties.order_id"
 [sync.web.events]
@@ -228,7 +228,7 @@ fn every_form_of_a_mapping_is_read_and_written_back() {
     click_id = ["user_properties.fbc", "user_properties.fbclid"]
 
     [sync.web.custom_data]
-    contents = { each = "event_properties.products", id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
+    contents = { each = ["event_properties.products", "event_properties"], id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
     currency = { from = "event_properties.currency", default = "USD" }
     rank = { constant = 1.5 }
     tags = { constant = ["a", "b"] }
@@ -241,7 +241,7 @@ fn every_form_of_a_mapping_is_read_and_written_back() {
 
     [sync.web.events."Order Completed"]
     send_as = "Purchase"
-    where = [{ property = "event_properties.total", op = "greater", value = "0.5" }, { property = "groups.company", op = "is set" }, { property = "country", op = "is", values = ["Germany", "Spain"] }]
+    where = [{ property = "event_properties.total", op = "greater", value = 0.5 }, { property = "groups.company", op = "is set" }, { property = "country", op = "is", values = ["Germany", "Spain"] }]
     properties = ["coupon"]
     action_source = "physical_store"
 
@@ -305,7 +305,7 @@ proptest! {
         prop_assert_eq!(effective(&again), written);
         let web = SyncName::new("web").unwrap();
         let (there, back) = (&config.syncs[&web], &again.syncs[&web]);
-        prop_assert_eq!(there.conditions[0].values.concat(), text.as_str());
+        prop_assert_eq!(&there.conditions[0].values[0].text, &text);
         prop_assert_eq!(&there.conditions, &back.conditions);
         prop_assert_eq!(&there.mapping.custom_data, &back.mapping.custom_data);
         let event = &back.events.as_ref().unwrap()[&name];
