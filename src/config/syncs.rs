@@ -188,9 +188,10 @@ fn limited_data_use(node: &Node<'_>) -> Option<LimitedDataUse> {
     let country = table
         .require("country")
         .and_then(|node| place(&node, |code| code <= 1));
+    // Which numbers are states, `map` knows.
     let state = table
         .require("state")
-        .and_then(|node| place(&node, |code| code == 0 || (1000..1100).contains(&code)));
+        .and_then(|node| place(&node, |_| true));
     let mode = match (mode?, when) {
         (Mode::When, Some(node)) => match held? {
             conditions if conditions.is_empty() => {

@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{AdminConfig, IngestConfig, Mistake, QueueConfig, SyncConfig, SyncName};
+use crate::config::fields::UserDataField;
+use crate::config::{
+    AdminConfig, IngestConfig, LimitedDataUseMode, LimitedDataUsePlace, Mistake, QueueConfig,
+    SyncConfig, SyncName,
+};
+use crate::path::ValueExpr;
 
 /// How long Amplitude repeats an event that was not answered with 2xx.
 const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
@@ -73,6 +78,31 @@ fn sync(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
     }
     if is_placeholder(&sync.access_token) {
         warnings.push(placeholder(format!("sync.{name}.access_token")));
+    }
+    limited_data_use(name, sync, warnings);
+}
+
+fn limited_data_use(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
+    let limit = &sync.limited_data_use;
+    let located_by_meta = limit.country == LimitedDataUsePlace::Code(0);
+    if limit.mode == LimitedDataUseMode::Off || !located_by_meta {
+        return;
+    }
+    if limit.state != LimitedDataUsePlace::Code(0) {
+        warnings.push(Mistake::new(
+            format!("sync.{name}.limited_data_use.country"),
+            "found 0 beside a state: Meta takes a state together with country = 1",
+        ));
+        return;
+    }
+    let address = sync.mapping.user_data.get(&UserDataField::ClientIpAddress);
+    let is_switched_off = address.is_some_and(|value| *value == ValueExpr::default());
+    if limit.mode == LimitedDataUseMode::Always && is_switched_off {
+        warnings.push(Mistake::new(
+            format!("sync.{name}.limited_data_use.country"),
+            "found 0, by which Meta locates the person by IP address, and \
+             user_data.client_ip_address is switched off",
+        ));
     }
 }
 

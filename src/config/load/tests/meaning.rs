@@ -391,3 +391,26 @@ fn a_mistake_hides_no_warning_and_no_sync() {
     let rows = syncs.values().next().unwrap().events.as_ref().unwrap();
     assert!(rows.contains_key("A"));
 }
+
+#[test]
+fn limited_data_use_needs_a_way_to_the_person() {
+    let warned = |more: &str| warnings_in(&format!("{LEAST}{more}"), &[]);
+    assert_snapshot!(
+        warned("[sync.web.limited_data_use]\nmode = 'always'\nstate = 1000\n"),
+        @"sync.web.limited_data_use.country: found 0 beside a state: Meta takes a state together with country = 1"
+    );
+    assert_snapshot!(
+        warned(
+            "[sync.web.user_data]\nclient_ip_address = []\n\
+             [sync.web.limited_data_use]\nmode = 'always'\n"
+        ),
+        @"sync.web.limited_data_use.country: found 0, by which Meta locates the person by IP address, and user_data.client_ip_address is switched off"
+    );
+    for well in [
+        "mode = 'always'\n",
+        "mode = 'always'\ncountry = 1\nstate = 1000\n",
+        "state = 1000\n",
+    ] {
+        assert_eq!(warned(&format!("[sync.web.limited_data_use]\n{well}")), "");
+    }
+}
