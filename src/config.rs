@@ -92,6 +92,11 @@ pub fn key_of(names: &[&str]) -> String {
         .fold(String::new(), |at, name| names::join(&at, name))
 }
 
+/// Whether a text can be a code of Meta's Test Events tool.
+pub fn is_test_event_code(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// Something wrong in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {

@@ -18,6 +18,7 @@ use crate::config::values::Node;
 use crate::config::{
     AppConfig, CallingCode, DateOrder, DeliveryConfig, ExternalIdCase, LimitedDataUse,
     LimitedDataUseMode, LimitedDataUsePlace, Properties, Rate, SyncConfig, SyncName,
+    is_test_event_code,
 };
 
 /// The names of all syncs, whatever may be wrong in them.
@@ -64,13 +65,9 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
             "missing, expected the Conversions API access token (or access_token_file)",
         );
     }
-    let test_event_code = table.get("test_event_code").and_then(|node| {
-        node.parsed(|text| {
-            text.bytes()
-                .all(|byte| byte.is_ascii_alphanumeric())
-                .then(|| text.to_owned())
-        })
-    });
+    let test_event_code = table
+        .get("test_event_code")
+        .and_then(|node| node.parsed(|text| is_test_event_code(text).then(|| text.to_owned())));
     let app_secret =
         secrets::one(&table, "app_secret", "app_secret_file").map(|(secret, _)| secret);
     let send_events = table.require("send_events").and_then(|node| node.boolean());

@@ -95,6 +95,12 @@ fn bad_usage_is_exit_code_2() {
         Some(2)
     );
     assert_eq!(
+        run(&["send-test", "--code", "bad code!"], ONE_PIXEL, "")
+            .status
+            .code(),
+        Some(2)
+    );
+    assert_eq!(
         run(&["sandbox", "--faults", "no_such_fault"], &[], "")
             .status
             .code(),
