@@ -54,7 +54,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
     let table = node.table(&SYNC)?;
     let enabled = table.require("enabled").and_then(|node| node.boolean());
     let pixel_id = table.require("pixel_id").and_then(|node| pixel_id(&node));
-    let token = secrets::one(&table, "access_token", "access_token_file");
+    let token = secrets::unbroken(&table, "access_token", "access_token_file");
     if table
         .get("access_token")
         .or_else(|| table.get("access_token_file"))
@@ -69,7 +69,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
         .get("test_event_code")
         .and_then(|node| node.parsed(|text| is_test_event_code(text).then(|| text.to_owned())));
     let app_secret =
-        secrets::one(&table, "app_secret", "app_secret_file").map(|(secret, _)| secret);
+        secrets::unbroken(&table, "app_secret", "app_secret_file").map(|(secret, _)| secret);
     let send_events = table.require("send_events").and_then(|node| node.boolean());
     let conditions = table.require("where").and_then(|node| conditions(&node));
     let properties = table

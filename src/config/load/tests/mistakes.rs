@@ -169,6 +169,18 @@ fn the_pixel() {
 }
 
 #[test]
+fn a_token_holds_no_white_space() {
+    assert_snapshot!(mistakes_in(
+        "[ingest]\nsecret = 'Bearer s'\n[sync.web]\npixel_id = '1'\naccess_token = 'EAAB hunter2'\n\
+         app_secret = 'hunter 2'\n",
+        &[]
+    ), @r#"
+    sync.web.access_token: found white space within a secret that is not shown, expected none
+    sync.web.app_secret: found white space within a secret that is not shown, expected none
+    "#);
+}
+
+#[test]
 fn secret_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str, bytes: &[u8]| {
