@@ -42,7 +42,7 @@ pub(super) fn conditions(node: &Node<'_>) -> Option<Vec<Condition>> {
 
 /// Reads the names of the properties to send.
 pub(super) fn properties(node: &Node<'_>) -> Option<Properties> {
-    let names = node.each(|node| {
+    let names = node.list(|node| {
         let name = node.text()?;
         if let Some(literal) = name.strip_prefix("event_properties.") {
             return node.refuse(format!(

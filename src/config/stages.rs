@@ -33,10 +33,10 @@ pub(super) fn server(node: &Node<'_>) -> Option<ServerConfig> {
         .and_then(|node| bytes(&node, 1 << 30));
     let trusted_proxies = table
         .require("trusted_proxies")
-        .and_then(|node| node.each(network));
+        .and_then(|node| node.list(network));
     let cors_origins = table
         .require("cors_origins")
-        .and_then(|node| node.each(origin));
+        .and_then(|node| node.list(origin));
     Some(ServerConfig {
         listen: listen?,
         max_body: max_body?,
@@ -256,7 +256,7 @@ fn https_url(node: &Node<'_>) -> Option<Url> {
 
 /// Reads `api_keys`; each key once.
 fn api_keys(node: &Node<'_>, syncs: &[SyncName]) -> Option<Vec<ApiKey>> {
-    let keys = node.each(|node| api_key(node, syncs))?;
+    let keys = node.list(|node| api_key(node, syncs))?;
     for (position, key) in keys.iter().enumerate() {
         if keys.iter().take(position).any(|other| other.key == key.key) {
             return node.refuse("found a key twice, expected each once, with all its syncs");

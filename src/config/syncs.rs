@@ -98,7 +98,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
     let app = table.get("app").and_then(|node| app(&node));
     let allow_personal_data = table
         .require("allow_personal_data")
-        .and_then(|node| node.each(|node| node.text().map(str::to_owned)));
+        .and_then(|node| node.list(|node| node.text().map(str::to_owned)));
     let delivery = table.require("delivery").and_then(|node| delivery(&node));
     let tests = table
         .get("test")

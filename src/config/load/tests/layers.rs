@@ -44,7 +44,7 @@ fn the_environment_is_laid_over_the_file_and_the_file_over_the_defaults() {
             ("PIXEL_RELAY__LOG__LEVEL", ""),
             ("PIXEL_RELAY__QUEUE__DUPLICATE_IDS", "5_000"),
             ("PIXEL_RELAY__SYNC__WEB__ENABLED", "False"),
-            ("PIXEL_RELAY__SYNC__WEB__PROPERTIES", "c, d"),
+            ("PIXEL_RELAY__SYNC__WEB__PROPERTIES", "[\"c, d\"]"),
             (
                 "PIXEL_RELAY__SYNC__WEB__EVENT_ID",
                 "[\"uuid\", \"$insert_id\"]",

@@ -390,6 +390,27 @@ fn rule_tests() {
 }
 
 #[test]
+fn a_comma_makes_no_list() {
+    let list = "10.0.0.0/8, ::1";
+    assert_snapshot!(mistakes_in(
+        LEAST,
+        &[
+            ("PIXEL_RELAY__SERVER__TRUSTED_PROXIES", list),
+            ("PIXEL_RELAY__SERVER__CORS_ORIGINS", "[https://a.example, https://b.example]"),
+            ("PIXEL_RELAY__INGEST__API_KEYS", "a,b"),
+            ("PIXEL_RELAY__SYNC__WEB__PROPERTIES", "coupon,note"),
+            ("PIXEL_RELAY__SYNC__WEB__ALLOW_PERSONAL_DATA", "coupon,note"),
+        ]
+    ), @r#"
+    server.trusted_proxies: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    server.cors_origins: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    ingest.api_keys: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    sync.web.properties: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    sync.web.allow_personal_data: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    "#);
+}
+
+#[test]
 fn the_environment() {
     assert_snapshot!(mistakes_in(
         LEAST,
