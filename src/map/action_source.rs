@@ -46,17 +46,14 @@ pub(super) fn decide<'a, 'e: 'a>(
         ActionSource::From(expr) => match expr.first(event) {
             None => (None, Source::made()),
             Some(found) => {
-                let source = known(found.value);
-                if source.is_some() {
-                    (source, Source::found(&found))
+                if let Some(source) = known(found.value) {
+                    (Some(source), Source::found(&found))
                 } else {
                     let name = Field::Event("action_source");
                     recorder.dropped(name, Source::found(&found), DropReason::UnknownWord);
                     let default = expr.default.as_ref();
-                    (
-                        default.and_then(|default| known(default.json())),
-                        Source::made(),
-                    )
+                    let source = default.and_then(|default| known(default.json()));
+                    (source, Source::made())
                 }
             }
         },
