@@ -130,7 +130,7 @@ fn secrets_come_trimmed_from_files_and_several_are_accepted() {
         fs::write(&path, text).unwrap();
         path
     };
-    let token = path("token", "  EAAB token\n");
+    let token = path("token", "  EAAB-token\n");
     let (new, old) = (path("new", "new\n"), path("old", "old\r\n"));
     let config = from_toml(
         &format!(
@@ -147,7 +147,7 @@ fn secrets_come_trimmed_from_files_and_several_are_accepted() {
         .collect();
     assert_eq!(secrets, ["new", "old"]);
     let sync = &config.syncs[&SyncName::new("web").unwrap()];
-    assert_eq!(sync.access_token.expose_secret(), "EAAB token");
+    assert_eq!(sync.access_token.expose_secret(), "EAAB-token");
     assert_eq!(sync.access_token_file.as_ref(), Some(&token));
     assert!(!effective(&config).contains("EAAB"));
     assert!(!format!("{config:?}").contains("EAAB"));
