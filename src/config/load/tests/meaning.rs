@@ -414,3 +414,14 @@ fn limited_data_use_needs_a_way_to_the_person() {
         assert_eq!(warned(&format!("[sync.web.limited_data_use]\n{well}")), "");
     }
 }
+
+#[test]
+fn not_every_event_adds_to_another() {
+    let table = "original_event_data]\nevent_name = { constant = 'Purchase' }\n";
+    assert_snapshot!(
+        warnings_in(&format!("{LEAST}[sync.web.{table}"), &[]),
+        @"sync.web.original_event_data.event_name: a fixed value marks every event as adding to another; expected in the table of the event that does"
+    );
+    let of_one_event = format!("{LEAST}[sync.web.events.Refund]\n[sync.web.events.Refund.{table}");
+    assert_eq!(warnings_in(&of_one_event, &[]), "");
+}
