@@ -46,7 +46,7 @@ enum Command {
     Run(run::Arguments),
     /// Loads and validates the configuration, runs its rule tests, and prints what is in force
     Check,
-    /// Maps events from standard input (NDJSON) and prints one JSON line per event and sync
+    /// Maps events from standard input (JSON, as a rule one per line) and prints one JSON line per event and sync
     Map(map::Arguments),
     /// Posts one test event, and says in plain words what Meta answered
     SendTest(send_test::Arguments),
@@ -209,20 +209,17 @@ fn report(failure: Failure, terminal: &mut Terminal) -> Exit {
 }
 
 fn describe(mistakes: &[Mistake], warnings: &[Mistake]) -> String {
-    use std::fmt::Write as _;
-
-    let mut text: String = warnings
+    let mut lines: Vec<String> = warnings
         .iter()
-        .map(|warning| format!("warning: {warning}\n"))
+        .map(|warning| format!("warning: {warning}"))
         .collect();
-    text += &match mistakes.len() {
-        1 => "error: the configuration holds a mistake\n".to_owned(),
-        count => format!("error: the configuration holds {count} mistakes\n"),
-    };
-    for mistake in mistakes {
-        writeln!(text, "  {mistake}").expect("writing to memory does not fail");
-    }
-    text
+    lines.push(match mistakes.len() {
+        1 => "error: the configuration holds a mistake".to_owned(),
+        count => format!("error: the configuration holds {count} mistakes"),
+    });
+    lines.extend(mistakes.iter().map(|mistake| format!("  {mistake}")));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 /// Reads a moment given as an argument.

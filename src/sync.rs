@@ -283,9 +283,6 @@ mod tests {
             Reason::NoIdentifier,
             true,
         );
-        let source = "action_source = \"website\"\n[sync.web.events.Order]\naction_source = { from = \"event_properties.s\" }";
-        let elsewhere = at(now, r#""event_properties":{"s":"elsewhere"},"#);
-        check_refused(source, &elsewhere, Reason::ActionSourceUnknown, false);
         let purchase = "[sync.web.events.Order]\nsend_as = \"Purchase\"\ncustom_data = { value = \"event_properties.v\", currency = \"event_properties.c\" }";
         check_refused(purchase, &at(now, ""), Reason::PurchaseWithoutValue, true);
         let free = at(now, r#""event_properties":{"v":0},"#);

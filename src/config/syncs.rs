@@ -7,18 +7,17 @@ use std::time::Duration;
 
 use config::ValueKind;
 
+use crate::config::amounts::{bytes, count, rate};
 use crate::config::expressions::{conditions, properties, value};
 use crate::config::fields::AppField;
 use crate::config::keys::sync::{APP, DELIVERY, LIMITED_DATA_USE, SYNC, VALUE};
 use crate::config::mappings::{events, mapping};
 use crate::config::rule_tests;
 use crate::config::secrets;
-use crate::config::stages::bytes;
 use crate::config::values::Node;
 use crate::config::{
     AppConfig, CallingCode, DateOrder, DeliveryConfig, ExternalIdCase, LimitedDataUse,
-    LimitedDataUseMode, LimitedDataUsePlace, Properties, Rate, SyncConfig, SyncName,
-    is_test_event_code,
+    LimitedDataUseMode, LimitedDataUsePlace, Properties, SyncConfig, SyncName, is_test_event_code,
 };
 
 /// The names of all syncs, whatever may be wrong in them.
@@ -275,28 +274,4 @@ fn delivery(node: &Node<'_>) -> Option<DeliveryConfig> {
         events_per_second: events_per_second.flatten(),
         timeout: timeout.unwrap_or_default(),
     })
-}
-
-fn count(node: &Node<'_>, most: u64) -> Option<NonZeroUsize> {
-    usize::try_from(node.integer(1..=most)?)
-        .ok()
-        .and_then(NonZeroUsize::new)
-}
-
-/// A rate; `Some(None)` is unlimited.
-#[expect(
-    clippy::option_option,
-    reason = "the outer is whether it could be read, the inner is the rate itself"
-)]
-/// A rate, or none where it is said aloud that there is none.
-pub(super) fn rate(node: &Node<'_>) -> Option<Option<Rate>> {
-    if let ValueKind::String(text) = node.kind()
-        && text == "unlimited"
-    {
-        return Some(None);
-    }
-    match Rate::new(node.number()?) {
-        Some(rate) if rate.per_second() <= 1_000_000.0 => Some(Some(rate)),
-        _ => node.unexpected(),
-    }
 }

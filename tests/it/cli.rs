@@ -135,6 +135,40 @@ fn map_writes_one_line_per_event_and_sync_in_input_order() {
 }
 
 #[test]
+fn map_takes_events_in_every_form_in_which_they_are_printed() {
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap();
+    let events = json!({ "events": [event("three"), event("four")] });
+    let input = [
+        pretty(&event("one")),
+        "{\"event_type\":\"cut off".to_owned(),
+        "{\"event_type\":\"Cut\",\"n\":1".to_owned(),
+        event("two").to_string(),
+        pretty(&events),
+        pretty(&json!([event("five")])),
+        "[]".to_owned(),
+        "{".to_owned(),
+    ];
+    let output = run(&["map"], ONE_PIXEL, &input.join("\n"));
+    let (data, words) = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    let ends: Vec<String> = data
+        .lines()
+        .map(|line| {
+            let row: Value = serde_json::from_str(line).unwrap();
+            let id = row["event"]["event_id"].as_str();
+            id.or(row["reason"].as_str()).unwrap().to_owned()
+        })
+        .collect();
+    let broken = "malformed_json";
+    assert_eq!(
+        ends,
+        [
+            "one", broken, broken, "two", "three", "four", "five", broken
+        ]
+    );
+}
+
+#[test]
 fn map_explains_each_field() {
     let output = run(&["map", "--explain"], ONE_PIXEL, &event("one").to_string());
     let (data, words) = text(&output);

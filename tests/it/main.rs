@@ -29,3 +29,4 @@ mod sdk;
 mod shutdown;
 mod support;
 mod trace;
+mod webhook;

@@ -170,7 +170,7 @@ value = "event_properties.total"
 currency = { from = ["event_properties.currency"], default = "USD" }
 rank = { constant = 1.5 }
 tags = { constant = ["a", "b"] }
-contents = { each = "event_properties.products", id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
+contents = { each = ["event_properties.products", "event_properties"], id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
 [sync.web.original_event_data]
 order_id = "event_properties.order_id"
 [sync.web.events]
@@ -228,7 +228,7 @@ fn every_form_of_a_mapping_is_read_and_written_back() {
     click_id = ["user_properties.fbc", "user_properties.fbclid"]
 
     [sync.web.custom_data]
-    contents = { each = "event_properties.products", id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
+    contents = { each = ["event_properties.products", "event_properties"], id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
     currency = { from = "event_properties.currency", default = "USD" }
     rank = { constant = 1.5 }
     tags = { constant = ["a", "b"] }
@@ -241,7 +241,7 @@ fn every_form_of_a_mapping_is_read_and_written_back() {
 
     [sync.web.events."Order Completed"]
     send_as = "Purchase"
-    where = [{ property = "event_properties.total", op = "greater", value = "0.5" }, { property = "groups.company", op = "is set" }, { property = "country", op = "is", values = ["Germany", "Spain"] }]
+    where = [{ property = "event_properties.total", op = "greater", value = 0.5 }, { property = "groups.company", op = "is set" }, { property = "country", op = "is", values = ["Germany", "Spain"] }]
     properties = ["coupon"]
     action_source = "physical_store"
 
@@ -305,7 +305,7 @@ proptest! {
         prop_assert_eq!(effective(&again), written);
         let web = SyncName::new("web").unwrap();
         let (there, back) = (&config.syncs[&web], &again.syncs[&web]);
-        prop_assert_eq!(there.conditions[0].values.concat(), text.as_str());
+        prop_assert_eq!(&there.conditions[0].values[0].text, &text);
         prop_assert_eq!(&there.conditions, &back.conditions);
         prop_assert_eq!(&there.mapping.custom_data, &back.mapping.custom_data);
         let event = &back.events.as_ref().unwrap()[&name];
@@ -351,6 +351,29 @@ fn rule_tests_take_an_event_as_a_table_or_as_text() {
         (text.outcome.as_str(), text.reason.as_deref()),
         ("invalid", Some("no_event_name"))
     );
+}
+
+#[test]
+fn api_keys_stand_in_for_a_secret_and_may_be_bound_to_syncs() {
+    let text = "[ingest]\napi_keys = ['one', { key = 'two', syncs = 'web' }]\n\
+        upstream = 'https://api.eu.amplitude.com'\naddress_requests_per_second = 'unlimited'\n\
+        [sync.web]\npixel_id = '1'\naccess_token = 't'\n";
+    let config = from_toml(text, &[]).unwrap();
+    let [one, two] = &*config.ingest.api_keys else {
+        panic!("two keys")
+    };
+    assert_eq!((one.key.as_str(), &one.syncs), ("one", &None));
+    let web = crate::config::SyncName::new("web").unwrap();
+    assert_eq!((two.key.as_str(), &two.syncs), ("two", &Some(vec![web])));
+    assert_eq!(config.ingest.address_requests_per_second, None);
+    let written = effective(&config);
+    assert_eq!(effective(&from_toml(&written, &[]).unwrap()), written);
+    let environment = [(
+        "PIXEL_RELAY__INGEST__API_KEYS".to_owned(),
+        "three".to_owned(),
+    )];
+    let config = from_toml(text, &environment).unwrap();
+    assert_eq!(config.ingest.api_keys.len(), 1);
 }
 
 #[test]
