@@ -248,7 +248,7 @@ mod tests {
         let (section, _) = section.split_once("\n## ").unwrap();
         let mut listed = BTreeSet::new();
         for row in section.lines().filter(|line| line.starts_with("| `")) {
-            let (names, takes) = row[1..].split_once('|').unwrap();
+            let (names, takes) = row.trim_start_matches("| ").split_once('|').unwrap();
             for name in quoted(names) {
                 assert!(listed.insert(name), "{name} is listed twice");
                 if let Some(Kind::Word(words) | Kind::IdsByName(words)) = kind_of(name) {
