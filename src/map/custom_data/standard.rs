@@ -247,8 +247,8 @@ mod tests {
         let (_, section) = page.split_once("## Standard fields\n").unwrap();
         let (section, _) = section.split_once("\n## ").unwrap();
         let mut listed = BTreeSet::new();
-        for row in section.lines().filter_map(|line| line.strip_prefix("| ")) {
-            let (names, takes) = row.split_once('|').unwrap();
+        for row in section.lines().filter(|line| line.starts_with("| `")) {
+            let (names, takes) = row.trim_start_matches("| ").split_once('|').unwrap();
             for name in quoted(names) {
                 assert!(listed.insert(name), "{name} is listed twice");
                 if let Some(Kind::Word(words) | Kind::IdsByName(words)) = kind_of(name) {
