@@ -15,10 +15,12 @@
 mod cli;
 mod crash;
 mod delivery;
+mod hostile;
 mod layers;
 mod mapping;
 mod mapping_properties;
 mod process;
 mod retry;
 mod shutdown;
+mod storage;
 mod support;
