@@ -15,7 +15,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use crate::admin::health::{Status, SyncView, View, report, silence_warning};
+use crate::admin::health::{Status, SyncView, View, report};
 use crate::admin::stored::Stored;
 use crate::clock::Clock;
 use crate::config::{Config, SyncName};
@@ -23,6 +23,7 @@ use crate::deliver::lane::status::{LaneStatus, Lanes};
 use crate::ingest::arrivals::Arrivals;
 use crate::ingest::auth::Gate;
 use crate::ingest::reply::{Refusal, json_response};
+use crate::ingest::silence::is_silent;
 use crate::queue::Queue;
 use crate::telemetry::metrics::Metrics;
 
@@ -129,7 +130,7 @@ impl AdminState {
             silence_warning: silences
                 .iter()
                 .map(|(name, silence)| {
-                    let warning = silence_warning(Some(*silence), self.silence_after);
+                    let warning = is_silent(Some(*silence), self.silence_after);
                     ((*name).clone(), f64::from(u8::from(warning)))
                 })
                 .collect(),

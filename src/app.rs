@@ -14,9 +14,14 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, AdminState};
 use crate::clock::Clock;
 use crate::config::{Config, Mistake, SyncName};
+use crate::control::Control;
+use crate::control::desk::Desk;
+use crate::deliver::client::tls;
 use crate::deliver::lane::Lane;
 use crate::deliver::{self};
 use crate::ingest::serve::{Limits, serve};
+use crate::ingest::silence::SilenceWatch;
+use crate::ingest::upstream::Upstream;
 use crate::ingest::{self, Door};
 use crate::queue::Queue;
 use crate::sandbox::Sandbox;
@@ -41,6 +46,10 @@ pub struct App {
     public_router: Router,
     admin_router: Router,
     lanes: Vec<Lane>,
+    /// Where the volume can hold a socket.
+    control: Option<Control>,
+    desk: Desk,
+    silence: SilenceWatch,
     door: Arc<Door>,
     queue: Queue,
 }
@@ -85,6 +94,8 @@ impl App {
         let syncs = sync::compile_all(&config).map_err(BuildError::Configuration)?;
         let metrics = Arc::new(Metrics::new());
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
+        warn_of_removed_syncs(&config, &queue);
+        let desk = Desk::new(queue.clone(), &config);
         let (lanes, shown) = deliver::lanes(&config, &queue, &clock, &metrics)?;
         let door = Door::new(
             &config,
@@ -92,10 +103,16 @@ impl App {
             queue.clone(),
             Arc::clone(&metrics),
             Arc::clone(&clock),
+            upstream(&config)?,
         )
         .map_err(|mistake| BuildError::Configuration(vec![mistake]))?;
         let door = Arc::new(door);
         let arrivals = Arc::clone(door.arrivals());
+        let silence = SilenceWatch::new(
+            config.ingest.silence_after,
+            Arc::clone(&arrivals),
+            Arc::clone(&clock),
+        );
         let state = AdminState::new(&config, queue.clone(), shown, metrics, arrivals, clock);
         Ok(Self {
             public: listen(config.server.listen).await?,
@@ -103,6 +120,9 @@ impl App {
             public_router: ingest::router(Arc::clone(&door)).merge(more(&door)),
             admin_router: admin::router(Arc::new(state)),
             lanes,
+            control: bind_control(&config),
+            desk,
+            silence,
             door,
             queue,
         })
@@ -141,6 +161,8 @@ impl App {
             limits,
             stop_doors.clone(),
         ));
+        let mut silence = JoinSet::new();
+        silence.spawn(self.silence.run(stop_doors.clone()));
         // The operators' listener stays open until the store is closed.
         let stop_admin = CancellationToken::new();
         let mut admin = JoinSet::new();
@@ -155,20 +177,36 @@ impl App {
             lanes.spawn(Box::pin(lane.run(stop_lanes.clone(), FINISH_DELIVERIES)));
         }
 
+        // Without a socket this part only waits for its end.
+        let stop_control = CancellationToken::new();
+        let mut control = JoinSet::new();
+        let answering = (self.control, self.desk, stop_control.clone());
+        control.spawn(async move {
+            let (control, desk, stop) = answering;
+            match control {
+                Some(control) => control.run(desk, stop).await,
+                None => stop.cancelled().await,
+            }
+        });
         let mut summaries = JoinSet::new();
         summaries.spawn(summarise(self.door));
 
         let ended = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
             ended = doors.join_next() => Err(unexpected("the public listener", ended)),
+            ended = silence.join_next() => Err(unexpected("the watch for silence", ended)),
             ended = admin.join_next() => Err(unexpected("the admin listener", ended)),
             ended = lanes.join_next() => Err(unexpected("a lane", ended)),
+            ended = control.join_next() => Err(unexpected("the control socket", ended)),
         };
         tracing::info!("stopping: nothing new is accepted, what is under way is finished");
         stop_doors.cancel();
         doors.join_all().await;
+        silence.join_all().await;
         stop_lanes.cancel();
         lanes.join_all().await;
+        stop_control.cancel();
+        control.join_all().await;
         self.queue
             .close()
             .await
@@ -220,6 +258,16 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
+fn upstream(config: &Config) -> anyhow::Result<Option<Upstream>> {
+    let Some(url) = &config.ingest.upstream else {
+        return Ok(None);
+    };
+    let upstream = Upstream::new(tls(url)?, url.clone());
+    Ok(Some(upstream.context(
+        "the HTTP client for ingest.upstream could not be made",
+    )?))
+}
+
 async fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Queue> {
     let queue = config.queue.clone();
     let folder = queue.path.clone();
@@ -228,6 +276,35 @@ async fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Qu
         .await
         .context("opening the store did not end")?
         .with_context(|| format!("cannot open the store in {}", folder.display()))
+}
+
+/// Says what waits for a sync that nobody delivers for any more.
+fn warn_of_removed_syncs(config: &Config, queue: &Queue) {
+    for (sync, totals) in queue.totals() {
+        if totals.queued > 0 && !config.syncs.contains_key(&sync) {
+            tracing::warn!(
+                %sync,
+                events = totals.queued,
+                "events are queued for a sync that is no longer configured; they are kept, and \
+                 `pixel-relay queue drop --sync` drops them"
+            );
+        }
+    }
+}
+
+/// Makes the socket for commands. A volume that cannot hold one is no reason not to run.
+fn bind_control(config: &Config) -> Option<Control> {
+    let bound = Control::bind(&config.queue.path);
+    bound
+        .inspect_err(|error| {
+            tracing::warn!(
+                folder = %config.queue.path.display(),
+                %error,
+                "the control socket cannot be made: commands that touch the store will work only \
+                 while the daemon is stopped"
+            );
+        })
+        .ok()
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -9,16 +9,24 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::clock::UnixMillis;
 use crate::config::Mistake;
 use crate::config::load::{self, Loaded, Sources};
 use crate::sync::{self, Sync};
 
+mod backfill;
 mod check;
+mod dead;
+mod forget;
 mod healthcheck;
 mod map;
+mod queue;
 mod run;
 mod sandbox;
 mod send_test;
+mod store;
+mod table;
+mod trace;
 
 /// Streams Amplitude events to Meta Pixel through the Conversions API.
 #[derive(Debug, Parser)]
@@ -42,6 +50,18 @@ enum Command {
     Map(map::Arguments),
     /// Posts one test event, and says in plain words what Meta answered
     SendTest(send_test::Arguments),
+    /// Lists, shows, retries, drops or exports dead letters: events that ended badly
+    #[command(subcommand)]
+    Dead(dead::Command),
+    /// Works on what is queued
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Tells what became of one event
+    Trace(trace::Arguments),
+    /// Erases a person from everything that is stored
+    Forget(forget::Arguments),
+    /// Brings history in from Amplitude's export archives
+    Backfill(backfill::Arguments),
     /// Runs the simulated Graph endpoint alone
     Sandbox(sandbox::Arguments),
     /// Asks the running daemon for a sign of life; for a container's health check
@@ -96,6 +116,8 @@ pub struct Terminal {
     pub errors: Box<dyn Write + Send>,
     /// Whether standard output is read by a person.
     pub is_interactive: bool,
+    /// Whether standard error is read by a person as it is written.
+    pub shows_progress: bool,
     /// The environment.
     pub environment: Vec<(String, String)>,
 }
@@ -108,8 +130,17 @@ impl Terminal {
             output: Box::new(io::BufWriter::new(io::stdout())),
             errors: Box::new(io::stderr()),
             is_interactive: io::stdout().is_terminal(),
+            shows_progress: io::stderr().is_terminal(),
             environment: load::process_environment(),
         }
+    }
+
+    /// Says what a command did: words for people, and a line of JSON for a program that reads on.
+    fn tell(&mut self, counts: &serde_json::Value, words: &str) -> io::Result<()> {
+        if !self.is_interactive {
+            writeln!(self.output, "{counts}")?;
+        }
+        writeln!(self.errors, "{words}")
     }
 }
 
@@ -133,6 +164,11 @@ pub fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
         Command::Check => check::check(sources, terminal),
         Command::Map(arguments) => map::map(&arguments, sources, terminal),
         Command::SendTest(arguments) => send_test::send_test(&arguments, sources, terminal),
+        Command::Dead(command) => dead::dead(command, sources, terminal),
+        Command::Queue(command) => queue::queue(command, sources, terminal),
+        Command::Trace(arguments) => trace::trace(&arguments, sources, terminal),
+        Command::Forget(arguments) => forget::forget(&arguments, sources, terminal),
+        Command::Backfill(arguments) => backfill::backfill(&arguments, sources, terminal),
         Command::Sandbox(arguments) => sandbox::sandbox(arguments, terminal),
         Command::Healthcheck => healthcheck::healthcheck(&sources),
     };
@@ -167,6 +203,12 @@ fn describe(mistakes: &[Mistake]) -> String {
         writeln!(text, "  {mistake}").expect("writing to memory does not fail");
     }
     text
+}
+
+/// Reads a moment given as an argument.
+fn parse_time(text: &str) -> Result<UnixMillis, String> {
+    UnixMillis::parse(text)
+        .ok_or_else(|| format!("`{text}` is no moment such as 2026-11-20T18:05:00Z"))
 }
 
 /// Whether the reader of our output has left, as `head` does.

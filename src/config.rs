@@ -120,13 +120,13 @@ impl fmt::Display for Mistake {
 /// `[server]`: the public listener.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Address of `/webhook` and the public `/health`. Default `0.0.0.0:8080`.
+    /// Address of `/webhook`, the SDK endpoints and the public `/health`. Default `0.0.0.0:8080`.
     pub listen: SocketAddr,
     /// Largest body taken, in bytes, before and after decompression. Default 2 MiB.
     pub max_body: NonZeroUsize,
     /// Networks whose `X-Forwarded-For` is believed. Default none.
     pub trusted_proxies: Vec<IpNet>,
-    /// Origins that browsers may send from. Default none.
+    /// Origins that browsers may send from. Default none: any.
     pub cors_origins: Vec<String>,
 }
 
@@ -166,8 +166,24 @@ pub struct IngestConfig {
     pub secrets: Vec<SecretString>,
     /// Takes events from anyone. Default false.
     pub allow_unauthenticated: bool,
+    /// The Amplitude projects whose SDKs may send here. Default none: the SDK endpoints are off.
+    pub api_keys: Vec<ApiKey>,
+    /// Requests per second that one address may send to the SDK endpoints. Default 100; `None`:
+    /// unlimited.
+    pub address_requests_per_second: Option<Rate>,
+    /// Where SDK requests are passed on to; https, unless loopback. Default none.
+    pub upstream: Option<Url>,
     /// Warns when nothing came for so long. Default never.
     pub silence_after: Option<Duration>,
+}
+
+/// An Amplitude project whose SDKs may send here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// The project's API key. Browsers show it to anyone, so it is no secret.
+    pub key: String,
+    /// The syncs that its events are for; `None`: every sync.
+    pub syncs: Option<Vec<SyncName>>,
 }
 
 /// `[queue]`: the store.

@@ -1,10 +1,10 @@
 //! Delivery: from the queue to Meta's Conversions API.
 //!
 //! One [`Lane`] per sync takes batches from the queue, posts them and settles what Meta answers. It
-//! promises that every event it leased is delivered, set aside with Meta's reason, or given back; that
-//! a bad event never costs a good one (`isolate`, `streak`); and that Meta's word on rates, blocks and
-//! permissions is respected (`verdict`, `limit`). Lanes do not know each other; those with the same
-//! pixel id share a [`Pixel`], since Meta's limits are per account.
+//! promises that every event it leased is delivered, set aside with Meta's reason, or given back;
+//! that a bad event never costs a good one (`isolate`, `streak`); and that Meta's word on rates,
+//! blocks and permissions is respected (`verdict`, `limit`). Lanes do not know each other; those
+//! with the same pixel id share a [`Pixel`], since Meta's limits are per account.
 //!
 //! `verdict`, `usage`, `backoff`, `isolate`, `streak`, `size`, `concurrency` and `redact` are pure:
 //! time, random values and texts are arguments.

@@ -9,7 +9,7 @@
 //! id that is not a string) and says which, so that the event has one clear reason.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 
 use serde::Deserialize;
@@ -32,6 +32,8 @@ pub type Members<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 pub struct Event<'a> {
     raw: &'a str,
     fields: Vec<Field<'a>>,
+    /// Where the field was that was found last.
+    latest: Cell<usize>,
 }
 
 struct Field<'a> {
@@ -68,7 +70,11 @@ impl<'a> Event<'a> {
                 members: OnceCell::new(),
             })
             .collect();
-        Ok(Self { raw, fields })
+        Ok(Self {
+            raw,
+            fields,
+            latest: Cell::new(0),
+        })
     }
 
     /// The event's own text.
@@ -100,8 +106,30 @@ impl<'a> Event<'a> {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// Puts a value in the place of a top-level field. The event's own text stays as it came.
+    pub fn put(&mut self, key: &'a str, value: Json<'a>) {
+        self.remove(key);
+        self.fields.push(Field {
+            key: Cow::Borrowed(key),
+            value,
+            members: OnceCell::new(),
+        });
+    }
+
+    /// Takes a top-level field out.
+    pub fn remove(&mut self, key: &str) {
+        self.fields.retain(|field| field.key != key);
+    }
+
     fn find(&self, key: &str) -> Option<&Field<'a>> {
-        self.fields.iter().find(|field| field.key == key)
+        // Paths ask for the same few sections again and again.
+        let latest = self.fields.get(self.latest.get());
+        if let Some(field) = latest.filter(|field| field.key == key) {
+            return Some(field);
+        }
+        let at = self.fields.iter().position(|field| field.key == key)?;
+        self.latest.set(at);
+        self.fields.get(at)
     }
 }
 
@@ -166,7 +194,7 @@ impl<'a> Json<'a> {
     /// The content of a string, unescaped.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        if inner.contains('\\') {
+        if memchr::memchr(b'\\', inner.as_bytes()).is_some() {
             serde_json::from_str::<String>(self.0).ok().map(Cow::Owned)
         } else {
             Some(Cow::Borrowed(inner))
@@ -208,7 +236,17 @@ impl<'a> Json<'a> {
     /// Whether the value counts as absent: null, blank, or one of the words that stand for nothing
     /// (`EMPTY`, `(none)`, `null`, `undefined`).
     pub fn is_absent(self) -> bool {
-        self.is_null() || self.as_str().is_some_and(|text| is_absent_text(&text))
+        match self.0.as_bytes() {
+            [b'n', ..] => true,
+            // What stands for nothing begins in few ways: most values need no second look.
+            [b'"', first, ..] => {
+                matches!(
+                    first,
+                    b'"' | b'\\' | b' ' | b'E' | b'(' | b'n' | b'u' | 0x80..
+                ) && self.as_str().is_some_and(|text| is_absent_text(&text))
+            }
+            _ => false,
+        }
     }
 }
 

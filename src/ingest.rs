@@ -23,12 +23,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::config::{Config, Mistake, SyncName};
+use crate::ingest::amplitude_api::Api;
 use crate::ingest::arrivals::Arrivals;
 use crate::ingest::auth::Gate;
 use crate::ingest::blocking::without_blocking_others;
 use crate::ingest::body::{BodyReader, Held, discard};
-use crate::ingest::decode::{Elements, decode};
+use crate::ingest::decode::{Element, decode};
 use crate::ingest::reply::{Refusal, Tally, json_response};
+use crate::ingest::upstream::Upstream;
+use crate::outcome::Reason;
 use crate::queue::disk::Trouble;
 use crate::queue::{PushError, Queue};
 use crate::sync::{Fate, Sync, Taken};
@@ -36,13 +39,19 @@ use crate::telemetry::logs::Seldom;
 use crate::telemetry::metrics::coverage::Coverage;
 use crate::telemetry::metrics::{Endpoint, Metrics};
 
+mod address_limit;
+mod amplitude_api;
 pub mod arrivals;
 pub mod auth;
 pub mod blocking;
 pub mod body;
+pub mod client_address;
+mod cors;
 pub mod decode;
 pub mod reply;
 pub mod serve;
+pub mod silence;
+pub mod upstream;
 
 /// Most elements that are mapped before they are stored: bounds the memory of one request.
 const CHUNK: usize = 1000;
@@ -52,6 +61,8 @@ const CHUNK: usize = 1000;
 pub struct Door {
     gate: Gate,
     bodies: BodyReader,
+    /// The endpoints of SDKs, where they are on.
+    api: Option<Api>,
     /// Every sync of the configuration; one that is disabled has no intake.
     syncs: Vec<(SyncName, Option<Intake>)>,
     queue: Queue,
@@ -60,6 +71,7 @@ pub struct Door {
     clock: Arc<dyn Clock>,
     unauthorized: Seldom,
     unreadable: Seldom,
+    time_zone: Seldom,
     /// Rests of refused bodies that are read to be thrown away: each for seconds only.
     discarding: TaskTracker,
 }
@@ -72,13 +84,15 @@ struct Intake {
 }
 
 impl Door {
-    /// Builds the door. `syncs` are those that the configuration compiled to.
+    /// Builds the door. `syncs` are those that the configuration compiled to; to `upstream` goes what
+    /// SDKs send.
     pub fn new(
         config: &Config,
         syncs: Vec<Sync>,
         queue: Queue,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
+        upstream: Option<Upstream>,
     ) -> Result<Self, Mistake> {
         let gate = Gate::for_ingest(&config.ingest).map_err(|_| {
             Mistake::new("ingest.header", "found what cannot be the name of a header")
@@ -103,6 +117,7 @@ impl Door {
             .map(|(name, _)| name.clone());
         Ok(Self {
             gate,
+            api: Api::new(config, upstream),
             bodies: BodyReader::new(config.server.max_body.get()),
             arrivals: Arc::new(Arrivals::new(taking, clock.now())),
             syncs: intakes,
@@ -111,6 +126,7 @@ impl Door {
             clock,
             unauthorized: Seldom::new(Duration::from_secs(60)),
             unreadable: Seldom::new(Duration::from_secs(60)),
+            time_zone: Seldom::new(Duration::from_secs(60)),
             discarding: TaskTracker::new(),
         })
     }
@@ -147,26 +163,44 @@ impl Door {
         body: Held,
     ) -> Result<Tally, Refusal> {
         let bytes = body.as_bytes();
-        let mut elements = without_blocking_others(bytes.len(), || decode(bytes))?;
-        let mut tally = Tally::default();
-        tally.received(elements.len() as u64);
-        self.metrics.received(endpoint, elements.len() as u64);
-        let intakes: Vec<&Intake> = self
-            .syncs
+        let elements = without_blocking_others(bytes.len(), || decode(bytes))?;
+        let intakes = self.intakes(|name| only.is_none_or(|only| only == name));
+        let count = elements.len() as u64;
+        self.store(endpoint, count, elements, &intakes, bytes.len())
+            .await
+    }
+
+    /// The syncs that take events, of those that are wanted.
+    fn intakes(&self, wanted: impl Fn(&SyncName) -> bool) -> Vec<&Intake> {
+        self.syncs
             .iter()
-            .filter(|(name, _)| only.is_none_or(|only| only == name))
+            .filter(|(name, _)| wanted(name))
             .filter_map(|(_, intake)| intake.as_ref())
-            .collect();
+            .collect()
+    }
+
+    /// Maps and stores events, chunk by chunk; `bytes` is the size of the body that they came in.
+    async fn store<'a>(
+        &self,
+        endpoint: Endpoint,
+        count: u64,
+        mut elements: impl Iterator<Item = Element<'a>>,
+        intakes: &[&Intake],
+        bytes: usize,
+    ) -> Result<Tally, Refusal> {
+        let mut tally = Tally::default();
+        tally.received(count);
+        self.metrics.received(endpoint, count);
         let now = self.clock.now();
-        if elements.len() > 0 {
-            for intake in &intakes {
+        if count > 0 {
+            for intake in intakes {
                 self.arrivals.note(intake.sync.name(), now);
             }
         }
         let mut full = None;
         loop {
-            let taken = without_blocking_others(bytes.len(), || {
-                map_chunk(&mut elements, &intakes, now, &mut tally)
+            let taken = without_blocking_others(bytes, || {
+                map_chunk(&mut elements, intakes, now, &mut tally)
             });
             if taken.is_empty() {
                 break;
@@ -178,9 +212,23 @@ impl Door {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.warn_of_templates(&tally, now);
         match full {
             None => Ok(tally),
             Some(error) => Err(error.into()),
+        }
+    }
+
+    /// Names the one mistake of a template that spoils every event and shows nowhere else.
+    fn warn_of_templates(&self, tally: &Tally, now: UnixMillis) {
+        if tally.count(Reason::TimeZoneTrap) > 0
+            && let Some(requests) = self.time_zone.due(now)
+        {
+            tracing::warn!(
+                requests,
+                "events are 7 or 8 hours in the future: a FreeMarker template read UTC as US Pacific \
+                 time; write ${{input.event_time}} as it is, or set time_zone=\"UTC\" in the template"
+            );
         }
     }
 
@@ -279,6 +327,7 @@ pub fn router(door: Arc<Door>) -> Router {
             post(webhook_of_sync).put(webhook_of_sync),
         )
         .route("/health", get(health))
+        .merge(amplitude_api::routes(&door))
         .fallback(async || Refusal::NotFound)
         .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
         .with_state(door)
@@ -319,8 +368,8 @@ async fn health(State(door): State<Arc<Door>>) -> Response {
 }
 
 /// Maps the next elements for every sync.
-fn map_chunk(
-    elements: &mut Elements<'_>,
+fn map_chunk<'a>(
+    elements: &mut impl Iterator<Item = Element<'a>>,
     intakes: &[&Intake],
     now: UnixMillis,
     tally: &mut Tally,
@@ -328,7 +377,8 @@ fn map_chunk(
     if intakes.is_empty() {
         return Vec::new();
     }
-    let mut taken = Vec::with_capacity(elements.len().min(CHUNK) * intakes.len());
+    let left = elements.size_hint().1.unwrap_or(CHUNK);
+    let mut taken = Vec::with_capacity(left.min(CHUNK) * intakes.len());
     for element in elements.by_ref().take(CHUNK) {
         let event = element.event.as_ref().map_err(|reason| *reason);
         for intake in intakes {

@@ -25,6 +25,7 @@ pub mod ingest;
 pub mod deliver;
 pub mod telemetry;
 pub mod admin;
+pub mod control;
 pub mod sandbox;
 pub mod app;
 pub mod cli;

@@ -17,6 +17,7 @@ use crate::event::Event;
 use crate::outcome::Reason;
 
 pub mod dropped;
+pub mod event_time;
 pub mod explain;
 pub mod hash;
 pub mod normalize;
@@ -28,7 +29,6 @@ mod app_data;
 mod check;
 mod custom_data;
 mod data_use;
-mod event_time;
 mod json;
 mod list;
 mod page;
@@ -88,6 +88,11 @@ pub struct Refused {
     pub event_id: Option<Box<str>>,
     /// The mapped event, where it could be mapped and is not too large to be kept.
     pub json: Option<Vec<u8>>,
+}
+
+/// Whether a text is an id that stands for nobody, by Amplitude's list.
+pub fn is_invalid_id(text: &str) -> bool {
+    user_data::is_invalid_id(text)
 }
 
 impl Mapper {

@@ -6,6 +6,7 @@
 //! Amplitude's webhook and its upload APIs name some fields differently (`ip_address` and `ip`):
 //! either name finds the value.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use thiserror::Error;
@@ -252,6 +253,21 @@ impl Path {
         found
     }
 
+    /// The same, in an element whose members are known, so that they are not parsed for each path.
+    pub fn first_in_members<'e>(&self, members: &[(Cow<'e, str>, Json<'e>)]) -> Option<Json<'e>> {
+        let Some((Step::Key(key), rest)) = self.steps.split_first() else {
+            return None;
+        };
+        let (_, value) = members.iter().find(|(name, _)| *name == **key)?;
+        let mut found = None;
+        walk(*value, rest, &mut |value| {
+            if found.is_none() && !value.is_absent() {
+                found = Some(value);
+            }
+        });
+        found
+    }
+
     /// Calls `found` with every value that the path points to, absent ones too.
     pub fn visit<'e>(&self, event: &Event<'e>, found: &mut dyn FnMut(Json<'e>)) {
         let Root::Field(field, alias) = &self.root else {
@@ -434,6 +450,14 @@ impl ValueExpr {
         self.resolve(|path| path.first_in(element))
     }
 
+    /// The first present value in an element whose members are known.
+    pub fn first_in_members<'o, 'e: 'o>(
+        &'o self,
+        members: &[(Cow<'e, str>, Json<'e>)],
+    ) -> Option<Found<'o>> {
+        self.resolve(|path| path.first_in_members(members))
+    }
+
     /// All values of the first path that has any; a path with `[*]` may give several.
     pub fn all<'o, 'e: 'o>(&'o self, event: &Event<'e>) -> Vec<Found<'o>> {
         for path in &self.paths {
@@ -535,6 +559,18 @@ mod tests {
             (found.value.raw(), found.path.unwrap().as_str()),
             ("\"u\"", "user_id")
         );
+        let element = Json::of_valid_text(r#"{"a":{"b":"EMPTY"},"c":7}"#);
+        let members = element.members().unwrap();
+        for (path, expected) in [
+            ("a.b", None),
+            ("c", Some("7")),
+            ("d", None),
+            ("a", Some("{\"b\":\"EMPTY\"}")),
+        ] {
+            let path = Path::parse_in_element(path).unwrap();
+            assert_eq!(path.first_in(element).map(Json::raw), expected);
+            assert_eq!(path.first_in_members(&members).map(Json::raw), expected);
+        }
         let fixed = ValueExpr {
             paths: Vec::new(),
             default: expr.default.clone(),

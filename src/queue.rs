@@ -37,6 +37,7 @@
 //!
 //! It does not know what a lane is doing, nor what the events mean.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -46,6 +47,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::config::{QueueConfig, SyncName};
+use crate::map::payload::Fingerprint;
 use crate::sync::Taken;
 
 use dead::{DeadFilter, DeadLetter, Retried};
@@ -67,15 +69,21 @@ pub mod disk;
 pub mod trace;
 pub mod erase;
 mod writer;
-mod store;
-mod schema;
+mod recovery;
 mod salvage;
 mod intake;
-mod lanes;
-mod row;
-mod rows;
-mod seen;
+mod remembered;
+mod lending;
+mod requests;
 mod tidy;
+mod ending;
+mod store;
+mod lanes;
+mod slices;
+mod rows;
+mod row;
+mod seen;
+mod schema;
 
 /// Commands that may wait for the writer.
 const WAITING: usize = 4096;
@@ -220,10 +228,25 @@ impl Queue {
         self.take_in(taken, Repeats::Refused).await
     }
 
-    /// Takes events in as `push` does, but an event whose earlier taking is a dead letter, `rejected`
-    /// or `expired`, takes its place: so a mended mapping can be run again.
-    pub async fn push_again(&self, taken: Vec<Taken>) -> Result<Pushed, PushError> {
-        self.take_in(taken, Repeats::ReplaceDead).await
+    /// Takes events in as `push` does, but an event whose earlier taking is a dead letter takes its
+    /// place: so a mended mapping can be run again. `known` are events that
+    /// were taken before although the duplicate window no longer tells; see `remembered`.
+    pub async fn push_again(
+        &self,
+        taken: Vec<Taken>,
+        known: HashSet<Fingerprint>,
+    ) -> Result<Pushed, PushError> {
+        self.take_in(taken, Repeats::ReplaceDead(known)).await
+    }
+
+    /// Finds which of these events were taken in the last 8 days, which is longer than the duplicate
+    /// window reaches. Reads everything that is remembered, so ask for many at once.
+    pub async fn remembered(
+        &self,
+        wanted: Vec<Fingerprint>,
+    ) -> Result<HashSet<Fingerprint>, StoreError> {
+        self.read(move |connection| remembered::remembered(connection, &wanted))
+            .await
     }
 
     /// What is ready to be leased.
@@ -313,7 +336,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Reads at most `limit` dead letters with numbers above `after`, in the order of filing.
+    /// Reads at most `limit` dead letters with numbers above `after`, in the order of filing; fewer
+    /// where they are large. None means that there are no more.
     pub async fn dead(
         &self,
         filter: &DeadFilter,
@@ -430,7 +454,10 @@ impl Queue {
     }
 
     async fn take_in(&self, taken: Vec<Taken>, repeats: Repeats) -> Result<Pushed, PushError> {
-        match self.change(move |store| store.push(taken, repeats)).await? {
+        match self
+            .change(move |store| store.push(taken, &repeats))
+            .await?
+        {
             Intake::Stored(pushed) => Ok(pushed),
             Intake::Full(sync, pushed) => Err(PushError::Full { sync, pushed }),
             Intake::DiskLow => Err(PushError::DiskLow),

@@ -19,10 +19,7 @@ mod glob;
 pub use condition::holds;
 
 /// The row of the event table that stands for every event it does not name.
-pub const ANY_EVENT: &str = "*";
-
-/// The metric label of events that the event table does not name.
-pub const OTHER: &str = "other";
+const ANY_EVENT: &str = "*";
 
 /// Updates of users and groups. They carry no event name, so they map to no Meta event.
 const USER_UPDATES: &[&str] = &["$identify", "_identify", "$groupidentify"];
@@ -44,7 +41,6 @@ pub struct Selector {
     rows: HashMap<Arc<str>, Row>,
     /// What applies to events that no row names; `None` leaves them out.
     any: Option<Row>,
-    other: Arc<str>,
 }
 
 #[derive(Debug, Default)]
@@ -58,8 +54,8 @@ struct Row {
 pub struct Selected<'s> {
     /// The row's place in the event table; 0 where there is no table.
     pub place: usize,
-    /// The row's name as a metric label: an event type, or `other`.
-    pub label: &'s Arc<str>,
+    /// The event type that the row names; `None` where it stands for every other event.
+    pub name: Option<&'s Arc<str>>,
     /// Whether Meta's Limited Data Use applies to the event.
     pub limited_data_use: bool,
 }
@@ -89,7 +85,6 @@ impl Selector {
             limited_data_use: sync.limited_data_use.mode.clone(),
             rows,
             any,
-            other: OTHER.into(),
         }
     }
 
@@ -110,12 +105,12 @@ impl Selector {
         if event_type.trim().is_empty() {
             return Err(Reason::NoEventName);
         }
-        let (label, row) = match (named, &self.any) {
-            (Some((name, row)), _) => (name, row),
+        let (name, row) = match (named, &self.any) {
+            (Some((name, row)), _) => (Some(name), row),
             (None, Some(_)) if BOOKKEEPING.contains(&&*event_type) => {
                 return Err(Reason::Bookkeeping);
             }
-            (None, Some(row)) => (&self.other, row),
+            (None, Some(row)) => (None, row),
             (None, None) => return Err(Reason::NotSelected),
         };
         if !holds(&self.conditions, event) {
@@ -126,7 +121,7 @@ impl Selector {
         }
         Ok(Selected {
             place: row.place,
-            label,
+            name,
             limited_data_use: match &self.limited_data_use {
                 LimitedDataUseMode::Off => false,
                 LimitedDataUseMode::Always => true,
@@ -153,7 +148,8 @@ mod tests {
     fn check(selector: &Selector, event: &str, expected: Result<&str, Reason>) {
         let event = Event::decode(event.as_bytes()).unwrap();
         let selected = selector.select(&event);
-        assert_eq!(selected.map(|selected| &**selected.label), expected);
+        let name = selected.map(|selected| selected.name.map_or("other", |name| &**name));
+        assert_eq!(name, expected);
     }
 
     #[test]

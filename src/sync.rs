@@ -125,7 +125,7 @@ impl Sync {
         };
         let fate = match self.selector.select(event) {
             Ok(selected) => {
-                notes.set_label(selected.label.clone());
+                notes.label = selected.name.cloned();
                 self.map(event, selected, now, &mut notes)
             }
             Err(reason) => Fate::Ended(Ended::unmapped(reason)),

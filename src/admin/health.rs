@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::deliver::lane::status::LaneStatus;
+use crate::ingest::silence::is_silent;
 use crate::queue::disk::{Stats, StoreHealth, Trouble};
 use crate::queue::totals::{SyncTotals, Totals};
 use crate::telemetry::metrics::LaneState;
@@ -119,11 +120,6 @@ pub fn report(view: &View) -> Report {
     }
 }
 
-/// Whether nothing has come in for longer than the operator expects.
-pub fn silence_warning(silence: Option<Duration>, silence_after: Option<Duration>) -> bool {
-    matches!((silence, silence_after), (Some(silence), Some(limit)) if silence >= limit)
-}
-
 fn report_store(view: &View, problems: &mut Vec<String>) -> StoreReport {
     let trouble = match &view.health.trouble {
         None => None,
@@ -159,7 +155,7 @@ fn report_sync(view: &View, name: &SyncName, problems: &mut Vec<String>) -> Opti
     let totals = view.totals.get(name).unwrap_or(&none);
     let sync = view.syncs.get(name);
     let known = problems.len();
-    let silent = sync.is_some_and(|sync| silence_warning(sync.silence, view.silence_after));
+    let silent = sync.is_some_and(|sync| is_silent(sync.silence, view.silence_after));
     match sync {
         Some(sync) => {
             let lane = sync.lane.as_ref();

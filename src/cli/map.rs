@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::cli::{Failure, Terminal, load_config};
+use crate::cli::{Failure, Terminal, load_config, parse_time};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::SyncName;
 use crate::config::load::Sources;
@@ -118,9 +118,4 @@ fn write_line(
         }
     }
     Ok(())
-}
-
-fn parse_time(text: &str) -> Result<UnixMillis, String> {
-    UnixMillis::parse(text)
-        .ok_or_else(|| format!("`{text}` is no moment such as 2026-11-20T18:05:00Z"))
 }

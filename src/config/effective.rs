@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::config::names::{basic_string, quoted};
 use crate::config::units::{format_duration, format_size};
 use crate::config::{
-    ActionSource, CallingCode, Condition, Config, CustomValue, DateOrder, DeliveryConfig,
+    ActionSource, ApiKey, CallingCode, Condition, Config, CustomValue, DateOrder, DeliveryConfig,
     EventConfig, ExternalIdCase, LimitedDataUse, LimitedDataUseMode, LimitedDataUsePlace,
     LogFormat, MappingConfig, Properties, Rate, SyncConfig, SyncName,
 };
@@ -93,6 +93,21 @@ fn stages(page: &mut Page, config: &Config) {
         ),
     }
     page.key("allow_unauthenticated", config.ingest.allow_unauthenticated);
+    if !config.ingest.api_keys.is_empty() {
+        page.key("api_keys", list(config.ingest.api_keys.iter().map(api_key)));
+    }
+    page.key(
+        "address_requests_per_second",
+        rate(config.ingest.address_requests_per_second),
+    );
+    page.optional(
+        "upstream",
+        config
+            .ingest
+            .upstream
+            .as_ref()
+            .map(|url| text(url.as_str())),
+    );
     page.optional("silence_after", config.ingest.silence_after.map(duration));
 
     page.table("queue");
@@ -113,6 +128,13 @@ fn stages(page: &mut Page, config: &Config) {
     page.table("meta");
     page.key("url", text(config.meta.url.as_str()));
     page.key("api_version", text(&config.meta.api_version));
+}
+
+fn api_key(key: &ApiKey) -> String {
+    match &key.syncs {
+        None => text(&key.key),
+        Some(syncs) => table([("key", text(&key.key)), ("syncs", texts(syncs))]),
+    }
 }
 
 fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {

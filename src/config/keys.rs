@@ -103,6 +103,8 @@ const COUNT: &str = "a whole number";
 const FILE: &str = "the path of a file";
 const TABLE: &str = "a table";
 const SECRET: &str = "a text of printable ASCII characters";
+const RATE: &str = "a number such as 10 or 0.5, from 0.001 to 1000000, or \"unlimited\"";
+const API_KEYS: &str = "a list of Amplitude API keys, each a text or a table such as { key = \"…\", syncs = [\"web\"] }";
 /// What a path looks like.
 pub(super) const PATH: &str =
     "a path such as \"event_properties.total\" or 'event_properties[\"Order Value\"]'";
@@ -131,14 +133,15 @@ pub(super) static SERVER: Section = Section {
     by_presence: false,
     keys: keys! {
         key("listen", ADDRESS, Means(r#""0.0.0.0:8080""#),
-            "Address of `/webhook` and of the public `/health`.");
+            "Address of `/webhook`, of the SDK endpoints and of the public `/health`.");
         key("max_body", SIZE, Means(r#""2MiB""#),
             "Largest body taken, before and after decompression.");
         key("trusted_proxies", r#"a list of networks such as "10.0.0.0/8""#, Means("[]"),
             "Networks whose `X-Forwarded-For` is believed.");
         key("cors_origins", r#"a list of origins such as "https://shop.example.com", or "*""#,
             Means("[]"),
-            "Origins that browsers may send from.");
+            "Origins whose browsers may send to the SDK endpoints. Empty: any, as Amplitude itself \
+             allows, since a browser's restraint keeps nobody else from sending.");
     },
 };
 
@@ -183,12 +186,24 @@ pub(super) static INGEST: Section = Section {
         secret("secret", "a text of printable ASCII characters, or a list of them",
             Refused(r#""Bearer REPLACE_ME""#),
             "The header's whole value. A list accepts each of its entries, so that secrets can be \
-             rotated. Required, unless there is `secret_file` or `allow_unauthenticated`.");
+             rotated. Required, unless there is `secret_file`, `allow_unauthenticated` or `api_keys`.");
         key("secret_file", "the path of a file, or a list of them",
             Nothing(r#""/run/secrets/ingest_secret""#),
             "A file that holds the secret, in place of `secret`.");
         key("allow_unauthenticated", BOOLEAN, Means("false"),
             "Takes events from anyone, in place of a secret.");
+        key("api_keys", API_KEYS, Nothing(r#"["0123456789abcdef0123456789abcdef"]"#),
+            "Turns on the endpoints of Amplitude's SDKs, for these projects. An API key is shown to \
+             anyone who looks into a page or an app, so it is no secret. `{ key = \"…\", syncs = \
+             [\"web\"] }` binds one to some syncs.");
+        key("address_requests_per_second", RATE, Means("100"),
+            "Most requests that one address may send to the SDK endpoints, with ten seconds' worth \
+             at once; more are answered with 429. Behind a proxy, name it in `trusted_proxies`, or \
+             all senders count as one.");
+        key("upstream", r#"an https URL such as "https://api2.amplitude.com" (http only for a loopback address)"#,
+            Nothing(r#""https://api2.amplitude.com""#),
+            "Passes what SDKs send on to Amplitude, once it is stored here, and answers with \
+             Amplitude's answer.");
         key("silence_after", DURATION, Nothing(r#""30m""#), "Warns when nothing came for so long.");
     },
 };
@@ -229,6 +244,17 @@ pub(super) static META: Section = Section {
             "Base URL of the Graph API.");
         key("api_version", r#"a version such as "v26.0""#, Means(r#""v26.0""#),
             "Version of the Graph API.");
+    },
+};
+
+/// An API key that is a table.
+pub(super) static API_KEY: Section = Section {
+    name: "",
+    doc: "",
+    by_presence: false,
+    keys: keys! {
+        key("key", "an Amplitude API key", Nothing(""), "The project's API key.");
+        key("syncs", "a list of names of configured syncs", Nothing(""), "The syncs that take its events.");
     },
 };
 

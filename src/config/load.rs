@@ -206,9 +206,12 @@ fn whole(table: &Table<'_>, folder: &Path) -> Option<Config> {
         .and_then(|node| stages::server(&node));
     let log = table.require("log").and_then(|node| stages::log(&node));
     let admin = table.require("admin").and_then(|node| stages::admin(&node));
+    let names = table
+        .get("sync")
+        .map_or_else(Vec::new, |node| syncs::names(&node));
     let ingest = table
         .require("ingest")
-        .and_then(|node| stages::ingest(&node));
+        .and_then(|node| stages::ingest(&node, &names));
     let queue = table.require("queue").and_then(|node| stages::queue(&node));
     let meta = table.require("meta").and_then(|node| stages::meta(&node));
     let syncs = table

@@ -54,7 +54,12 @@ fn user_data(node: &Node<'_>) -> Option<BTreeMap<UserDataField, ValueExpr>> {
             member.node.unknown_key(member.name, names, None);
             continue;
         };
-        let Some(value) = value(&member.node) else {
+        let value = match member.node.kind() {
+            // Switches off a default, or what the sync maps.
+            ValueKind::Array(paths) if paths.is_empty() => Some(ValueExpr::default()),
+            _ => value(&member.node),
+        };
+        let Some(value) = value else {
             continue;
         };
         if let Some((other, _)) = fields.insert(field, (member.name, value)) {

@@ -212,7 +212,8 @@ mod tests {
             _ => "",
         };
         let mut tables = BTreeMap::from([
-            ("ingest", "secret = 's'"),
+            // Passing SDK traffic on needs keys to tell it by.
+            ("ingest", "secret = 's'\napi_keys = ['k']"),
             ("sync.<name>", "pixel_id = '1'\naccess_token = 't'"),
         ]);
         tables.entry(section.name).or_insert(beside);

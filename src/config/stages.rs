@@ -5,14 +5,15 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use config::ValueKind;
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use crate::config::keys::{ADMIN, INGEST, LOG, META, QUEUE, SERVER};
-use crate::config::secrets;
+use crate::config::keys::{ADMIN, API_KEY, INGEST, LOG, META, QUEUE, SERVER};
 use crate::config::values::Node;
 use crate::config::{
-    AdminConfig, IngestConfig, LogConfig, LogFormat, MetaConfig, QueueConfig, ServerConfig,
+    AdminConfig, ApiKey, IngestConfig, LogConfig, LogFormat, MetaConfig, QueueConfig, ServerConfig,
+    SyncName, secrets, syncs,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -77,8 +78,8 @@ pub(super) fn admin(node: &Node<'_>) -> Option<AdminConfig> {
     })
 }
 
-/// Reads `[ingest]`.
-pub(super) fn ingest(node: &Node<'_>) -> Option<IngestConfig> {
+/// Reads `[ingest]`. `syncs` are the names of all syncs.
+pub(super) fn ingest(node: &Node<'_>, syncs: &[SyncName]) -> Option<IngestConfig> {
     let table = node.table(&INGEST)?;
     let header = table.require("header").and_then(|node| header_name(&node));
     let secrets = secrets::several(&table, "secret", "secret_file");
@@ -88,9 +89,23 @@ pub(super) fn ingest(node: &Node<'_>) -> Option<IngestConfig> {
     let silence_after = table
         .get("silence_after")
         .and_then(|node| node.duration(Duration::from_secs(1)..=LONG));
-    let (secrets, allow_unauthenticated) = (secrets?, allow_unauthenticated?);
+    let api_keys = table
+        .get("api_keys")
+        .map_or_else(|| Some(Vec::new()), |node| api_keys(&node, syncs));
+    let address_requests_per_second = table
+        .require("address_requests_per_second")
+        .and_then(|node| syncs::rate(&node));
+    let upstream = table.get("upstream").and_then(|node| https_url(&node));
+    let (secrets, allow_unauthenticated, api_keys) = (secrets?, allow_unauthenticated?, api_keys?);
+    if upstream.is_some() && api_keys.is_empty() {
+        table.refuse(
+            "upstream",
+            "found no api_keys, expected those of the projects to pass on",
+        );
+    }
     match (secrets.is_empty(), allow_unauthenticated) {
-        (true, false) => table.refuse(
+        // Without a secret nobody passes the webhook's door, which may be meant.
+        (true, false) if api_keys.is_empty() => table.refuse(
             "secret",
             "missing, expected the secret that Amplitude's webhook sends (or secret_file); \
              allow_unauthenticated = true takes events from anyone",
@@ -105,6 +120,9 @@ pub(super) fn ingest(node: &Node<'_>) -> Option<IngestConfig> {
         header: header?,
         secrets,
         allow_unauthenticated,
+        api_keys,
+        address_requests_per_second: address_requests_per_second?,
+        upstream,
         silence_after,
     })
 }
@@ -148,7 +166,7 @@ pub(super) fn queue(node: &Node<'_>) -> Option<QueueConfig> {
 /// Reads `[meta]`.
 pub(super) fn meta(node: &Node<'_>) -> Option<MetaConfig> {
     let table = node.table(&META)?;
-    let url = table.require("url").and_then(|node| graph_url(&node));
+    let url = table.require("url").and_then(|node| https_url(&node));
     let api_version = table
         .require("api_version")
         .and_then(|node| node.parsed(|text| is_api_version(text).then(|| text.to_owned())));
@@ -211,7 +229,8 @@ fn header_name(node: &Node<'_>) -> Option<String> {
     }
 }
 
-fn graph_url(node: &Node<'_>) -> Option<Url> {
+/// The URL of a service that is sent personal data or secrets.
+fn https_url(node: &Node<'_>) -> Option<Url> {
     let text = node.text()?;
     let Ok(url) = Url::parse(text) else {
         return node.unexpected();
@@ -232,6 +251,46 @@ fn graph_url(node: &Node<'_>) -> Option<Url> {
         Some(url)
     } else {
         node.unexpected()
+    }
+}
+
+/// Reads `api_keys`; each key once.
+fn api_keys(node: &Node<'_>, syncs: &[SyncName]) -> Option<Vec<ApiKey>> {
+    let keys = node.each(|node| api_key(node, syncs))?;
+    for (position, key) in keys.iter().enumerate() {
+        if keys.iter().take(position).any(|other| other.key == key.key) {
+            return node.refuse("found a key twice, expected each once, with all its syncs");
+        }
+    }
+    Some(keys)
+}
+
+fn api_key(node: &Node<'_>, syncs: &[SyncName]) -> Option<ApiKey> {
+    if !matches!(node.kind(), ValueKind::Table(_)) {
+        let key = api_key_text(node)?;
+        return Some(ApiKey { key, syncs: None });
+    }
+    let table = node.table(&API_KEY)?;
+    let key = table.require("key").and_then(|node| api_key_text(&node));
+    let bound = match table.get("syncs") {
+        None => None,
+        Some(node) => Some(node.each(|node| {
+            node.parsed(|text| syncs.iter().find(|sync| sync.as_str() == text).cloned())
+        })?),
+    };
+    Some(ApiKey {
+        key: key?,
+        syncs: bound,
+    })
+}
+
+/// The text of an API key; what is none may be a secret that slipped in, and is not repeated.
+fn api_key_text(node: &Node<'_>) -> Option<String> {
+    let key = node.text()?.trim();
+    if key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Some(key.to_owned())
+    } else {
+        node.unexpected_unshown()
     }
 }
 

@@ -20,6 +20,11 @@ use crate::config::{
     LimitedDataUseMode, LimitedDataUsePlace, Rate, SyncConfig, SyncName,
 };
 
+/// The names of all syncs, whatever may be wrong in them.
+pub(super) fn names(node: &Node<'_>) -> Vec<SyncName> {
+    node.member_names().filter_map(SyncName::new).collect()
+}
+
 /// Reads all syncs. Files of rule tests are looked for in `folder`.
 pub(super) fn all(node: &Node<'_>, folder: &Path) -> Option<BTreeMap<SyncName, SyncConfig>> {
     let members = node.members()?;
@@ -282,7 +287,8 @@ fn count(node: &Node<'_>, most: u64) -> Option<NonZeroUsize> {
     clippy::option_option,
     reason = "the outer is whether it could be read, the inner is the rate itself"
 )]
-fn rate(node: &Node<'_>) -> Option<Option<Rate>> {
+/// A rate, or none where it is said aloud that there is none.
+pub(super) fn rate(node: &Node<'_>) -> Option<Option<Rate>> {
     if let ValueKind::String(text) = node.kind()
         && text == "unlimited"
     {

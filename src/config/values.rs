@@ -258,6 +258,18 @@ impl<'v> Node<'v> {
         Some(sorted.into_iter().map(member).collect())
     }
 
+    /// The names of a table's members; none where it is no table, which `members` notes.
+    pub(super) fn member_names(&self) -> impl Iterator<Item = &'v str> {
+        let members = match &self.value.kind {
+            ValueKind::Table(values) => Some(values),
+            _ => None,
+        };
+        members
+            .into_iter()
+            .flat_map(|values| values.keys())
+            .map(String::as_str)
+    }
+
     /// Notes an unknown key, and which one may have been meant.
     pub(super) fn unknown_key(
         &self,

@@ -2,8 +2,8 @@
 //!
 //! Pure. Additive increase, multiplicative decrease, between 1 and the configured maximum: each
 //! round of good answers allows one request more, a fault halves. An answer that takes much longer
-//! than usual does not raise the number, and one that takes very much longer lowers it by one, since
-//! more of them would only queue at the other end.
+//! than usual does not raise the number, and one that takes very much longer lowers it by one,
+//! since more of them would only queue at the other end.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;

@@ -118,7 +118,8 @@ impl<T> Parts<T> {
         Split::Smaller(self)
     }
 
-    /// Sends the first event of `next` ahead, alone: cheaper than a search where every event is bad.
+    /// Sends the first event of `next` ahead, alone: cheaper than a search where every event is
+    /// bad.
     #[must_use]
     pub fn scouting(mut self) -> Self {
         if self.suspect.is_empty() && self.next.len() > 1 {
@@ -129,7 +130,8 @@ impl<T> Parts<T> {
         self
     }
 
-    /// Takes out `next`, in which there is something wrong, so that nothing is known of the suspects.
+    /// Takes out `next`, in which there is something wrong, so that nothing is known of the
+    /// suspects.
     fn take_next(&mut self) -> Vec<T> {
         self.suspect.append(&mut self.untried);
         self.untried = mem::take(&mut self.suspect);

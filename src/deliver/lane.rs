@@ -1,15 +1,17 @@
 //! A lane: delivers the events of one sync.
 //!
 //! A lane owns its state alone and is driven by [`Lane::step`], which does one thing and says what;
-//! [`Lane::run`] only loops, waits and stops. Requests, waits for leave and settlements are tasks of
-//! the lane's own set, so that nothing in it waits for anything else, and their results are dealt with
-//! one after the other.
+//! [`Lane::run`] only loops, waits and stops. Requests, waits for leave and settlements are tasks
+//! of the lane's own set, so that nothing in it waits for anything else, and their results are
+//! dealt with one after the other.
 //!
-//! The way of a batch: something is due, leave is given (`limit`), events are leased, the request is
-//! noted in the store, sent, judged (`verdict`), and settled. What a verdict leads to is in `answer`.
+//! The way of a batch: something is due, leave is given (`limit`), events are leased (`supply`),
+//! the request is noted in the store, sent (`request`) and judged (`verdict`), what the verdict
+//! leads to is done (`answer`), and that is settled (`ledger`). `standing` knows how the lane
+//! stands, `show` says it.
 //!
-//! Promises: every leased event is settled, released or, after a crash, ready again; no request while
-//! the pixel is at a standstill, none with more than one event as a probe; no lease while a
+//! Promises: every leased event is settled, released or, after a crash, ready again; no request
+//! while the pixel is at a standstill, none with more than one event as a probe; no lease while a
 //! settlement could not be written. Knows nothing of other lanes but what `limit` shares.
 
 use std::collections::{HashMap, VecDeque};

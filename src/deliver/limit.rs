@@ -2,8 +2,9 @@
 //!
 //! Meta's limits are per account, so every sync with the same pixel id shares one [`Pixel`]: its
 //! requests and events per second (the stricter setting counts), its standstills after Meta refused
-//! or is about to refuse for reasons of rate, and the single request that probes whether a standstill
-//! is over. Waits are told by governor and slept with tokio, so that time can stand still in tests.
+//! or is about to refuse for reasons of rate, and the single request that probes whether a
+//! standstill is over. Waits are told by governor and slept with tokio, so that time can stand
+//! still in tests.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -166,7 +167,8 @@ impl Pixel {
         }
     }
 
-    /// Lets no request out for the given time, within bounds. A longer standstill stays. Gives its end.
+    /// Lets no request out for the given time, within bounds. A longer standstill stays. Gives its
+    /// end.
     pub fn hold(&self, why: Standstill, wait: Option<Duration>) -> Instant {
         let wait = match why {
             Standstill::Usage | Standstill::Throttled => wait.unwrap_or(USAGE_WAIT),

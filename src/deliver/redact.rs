@@ -1,8 +1,8 @@
 //! Makes Meta's free text fit to be stored and logged.
 //!
 //! An error message may echo what was sent, the access token included. Promises that no configured
-//! secret, no long secret-like word, no query string of a URL and no e-mail address is left, and that the text is short
-//! and on one line. Pure.
+//! secret, no long secret-like word, no query string of a URL and no e-mail address is left, and
+//! that the text is short and on one line. Pure.
 
 use std::fmt;
 

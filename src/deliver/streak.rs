@@ -1,9 +1,9 @@
 //! Tells a bad event from a bad day.
 //!
 //! Pure. An event that Meta refuses alone is bad, as long as others are accepted. Where one after
-//! the other is refused for the same reason and none is accepted, something else is wrong (a setting
-//! of the pixel, a mapping), and setting the events aside would cost good ones. So refused events
-//! are held until an acceptance speaks for the lane, or until they are too many in a row.
+//! the other is refused for the same reason and none is accepted, something else is wrong (a
+//! setting of the pixel, a mapping), and setting the events aside would cost good ones. So refused
+//! events are held until an acceptance speaks for the lane, or until they are too many in a row.
 
 use std::mem;
 
@@ -64,8 +64,8 @@ impl<T> Streak<T> {
         mem::take(&mut self.held)
     }
 
-    /// Nothing else will come soon that could speak for the lane: those that were held are taken for
-    /// bad. The row goes on.
+    /// Nothing else will come soon that could speak for the lane: those that were held are taken
+    /// for bad. The row goes on.
     pub fn give_up(&mut self) -> Vec<T> {
         mem::take(&mut self.held)
     }

@@ -29,6 +29,11 @@ impl Arrivals {
         }
     }
 
+    /// The syncs that are watched.
+    pub fn syncs(&self) -> impl Iterator<Item = &SyncName> {
+        self.last.keys()
+    }
+
     /// Notes that events came in for a sync, whatever becomes of them.
     pub fn note(&self, sync: &SyncName, now: UnixMillis) {
         if let Some(last) = self.last.get(sync) {

@@ -101,6 +101,9 @@ mod tests {
             header: header.to_owned(),
             secrets: secrets.iter().map(|secret| (*secret).into()).collect(),
             allow_unauthenticated,
+            api_keys: Vec::new(),
+            address_requests_per_second: None,
+            upstream: None,
             silence_after: None,
         })
         .unwrap()

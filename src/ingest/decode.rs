@@ -57,6 +57,9 @@ pub enum NotJson {
     /// A number, a string, a word, or no JSON at all.
     #[error("the body is neither a JSON object nor an array")]
     NeitherObjectNorArray,
+    /// No object, where one is due.
+    #[error("the body is not a JSON object")]
+    NotAnObject,
     /// It ends inside a string or with brackets open.
     #[error("the body ends before its last string or bracket is closed")]
     Unclosed,
@@ -93,6 +96,21 @@ pub fn decode(body: &[u8]) -> Result<Elements<'_>, NotJson> {
         }
     })?;
     Ok(Elements { body, rest })
+}
+
+/// Shows the members of a body that is one object: each key as it is spelt, each value unread.
+pub fn members<'a>(
+    body: &'a [u8],
+    show: &mut dyn FnMut(&'a [u8], &'a [u8]),
+) -> Result<(), NotJson> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let mut cursor = Cursor::new(body);
+    match cursor.skip_space() {
+        None => return Err(NotJson::Empty),
+        Some(b'{') => cursor.members(show)?,
+        Some(_) => return Err(NotJson::NotAnObject),
+    }
+    cursor.end()
 }
 
 impl<'a> Iterator for Elements<'a> {

@@ -86,6 +86,12 @@ impl Tally {
         }
     }
 
+    /// How many ended for this reason.
+    pub fn count(&self, reason: Reason) -> u64 {
+        let found = self.reasons.iter().find(|(seen, _)| *seen == reason);
+        found.map_or(0, |(_, count)| *count)
+    }
+
     /// Adds what was stored.
     pub fn stored(&mut self, pushed: Pushed) {
         self.pushed.queued += pushed.queued;

@@ -5,13 +5,19 @@
 //! kernel's queue. On shutdown nothing new is accepted, requests under way are answered, and what is
 //! not answered by the end of the grace is cut off.
 
+use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +25,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+
+use crate::ingest::client_address::Peer;
 
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -63,17 +71,17 @@ pub async fn serve(
                 slot.expect("the semaphore is never closed")
             }
         };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     after_failed_accept(&error).await;
                     continue;
                 }
             },
         };
-        let connection = converse(stream, router.clone(), limits, shutdown.clone());
+        let connection = converse(stream, peer, router.clone(), limits, shutdown.clone());
         connections.spawn(async move {
             connection.await;
             drop(slot);
@@ -93,7 +101,13 @@ pub async fn serve(
 }
 
 /// Speaks HTTP on one connection to its end.
-async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: CancellationToken) {
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection closed before it began");
         return;
@@ -102,7 +116,7 @@ async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: C
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), Introduced::new(router, peer));
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -113,6 +127,32 @@ async fn converse(stream: TcpStream, router: Router, limits: Limits, shutdown: C
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Answers the requests of a connection, each of which is told whom it comes from.
+struct Introduced {
+    router: TowerToHyperService<Router>,
+    peer: Peer,
+}
+
+impl Introduced {
+    fn new(router: Router, peer: SocketAddr) -> Self {
+        Self {
+            router: TowerToHyperService::new(router),
+            peer: Peer(peer),
+        }
+    }
+}
+
+impl Service<Request<Incoming>> for Introduced {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.router.call(request)
     }
 }
 
@@ -133,7 +173,6 @@ async fn after_failed_accept(error: &io::Error) {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
-    use std::net::SocketAddr;
 
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

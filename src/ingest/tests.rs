@@ -65,7 +65,7 @@ async fn start() -> Running {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let queue = Queue::open(&config.queue, &names, Arc::clone(&clock)).unwrap();
     let metrics = Arc::new(Metrics::new());
-    let door = Door::new(&config, syncs, queue.clone(), metrics, clock).unwrap();
+    let door = Door::new(&config, syncs, queue.clone(), metrics, clock, None).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();

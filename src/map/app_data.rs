@@ -123,7 +123,7 @@ fn flag(
             false
         }),
     };
-    json::key(out, &json::encoded_key(field.meta_key()));
+    json::plain_key(out, field.meta_key());
     let before = out.len();
     json::integer(out, allowed.into());
     let sent = Sent::plain(out, before, "flag");
@@ -212,7 +212,7 @@ fn text(
         Ok(text) => text,
         Err(reason) => return recorder.dropped(name, source, reason),
     };
-    json::key(out, &json::encoded_key(field.meta_key()));
+    json::plain_key(out, field.meta_key());
     let before = out.len();
     json::text(out, text.trim());
     let sent = Sent::plain(out, before, "text");
@@ -233,7 +233,7 @@ fn texts(
     };
     let source = Source::found(first);
     let start = out.len();
-    json::key(out, &json::encoded_key(field.meta_key()));
+    json::plain_key(out, field.meta_key());
     let before = out.len();
     out.push(b'[');
     for found in &found {

@@ -180,7 +180,7 @@ impl CustomData {
                 continue;
             }
             let start = out.len();
-            json::key(out, &json::encoded_key(name));
+            json::member(out, name);
             let before = out.len();
             let guard = if self.allow_personal.contains(&**name) {
                 Guard::Nothing
@@ -217,7 +217,7 @@ impl CustomData {
         if self.names.contains("num_items") || passed_on {
             return;
         }
-        json::key(out, "\"num_items\":");
+        json::plain_key(out, "num_items");
         let before = out.len();
         json::integer(out, quantity);
         recorder.sent(

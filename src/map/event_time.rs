@@ -5,7 +5,7 @@
 //! or a text. What is not a real date and time is refused.
 
 use crate::clock::UnixMillis;
-use crate::event::Json;
+use crate::event::{Event, Json};
 
 /// From this number on, a time since the epoch is in milliseconds: as seconds it would lie in the
 /// year 5138, as milliseconds it lies in 1973.
@@ -13,6 +13,13 @@ const FIRST_MILLIS: f64 = 1e11;
 
 /// The last moment that is believed: the end of the year 9999.
 const LAST_MILLIS: f64 = 253_402_300_799_999.0;
+
+/// The moment of an event, under either of the names that Amplitude has for it.
+pub fn of(event: &Event<'_>) -> Option<UnixMillis> {
+    ["event_time", "time"]
+        .into_iter()
+        .find_map(|field| parse(event.field(field)?))
+}
 
 /// Reads a moment; `None` where the value is none.
 pub(super) fn parse(value: Json<'_>) -> Option<UnixMillis> {

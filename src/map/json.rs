@@ -21,6 +21,13 @@ pub(super) fn key(out: &mut Vec<u8>, encoded: &str) {
     out.extend_from_slice(encoded.as_bytes());
 }
 
+/// Begins a member whose name may need escapes.
+pub(super) fn member(out: &mut Vec<u8>, name: &str) {
+    separate(out);
+    text(out, name);
+    out.push(b':');
+}
+
 /// Begins a member whose name needs no escape.
 pub(super) fn plain_key(out: &mut Vec<u8>, name: &str) {
     separate(out);
@@ -39,6 +46,13 @@ pub(super) fn separate(out: &mut Vec<u8>) {
 
 /// Writes a string.
 pub(super) fn text(out: &mut Vec<u8>, text: &str) {
+    let needs_escape = |byte: u8| byte < 0x20 || matches!(byte, b'"' | b'\\');
+    if !text.bytes().any(needs_escape) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     serde_json::to_writer(&mut *out, text).expect("writing to memory does not fail");
 }
 
@@ -207,6 +221,16 @@ mod tests {
         match expected {
             Some(expected) => assert_eq!((copied, text), (Copied::Written, expected)),
             None => assert_eq!((copied, text), (Copied::Nothing, "")),
+        }
+    }
+
+    #[test]
+    fn texts_are_escaped_where_they_must_be() {
+        for plain in ["", "a/b é \u{7f}", "a\"b", "a\\b", "a\nb\u{1f}"] {
+            let mut out = Vec::new();
+            text(&mut out, plain);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), plain);
+            assert!(!out.contains(&b'\n'));
         }
     }
 

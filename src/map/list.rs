@@ -9,7 +9,9 @@ pub(super) fn each_element(value: Json<'_>, each: &mut dyn FnMut(Json<'_>)) {
         elements.into_iter().for_each(each);
         return;
     }
-    if let Some(text) = value.as_str()
+    // Most texts begin like no list, and are not looked at any further.
+    if let [b'"', b'[' | b' ' | b'\\', ..] = value.raw().as_bytes()
+        && let Some(text) = value.as_str()
         && text.trim_ascii_start().starts_with('[')
         // Every part is read, so that no number out of range slips in by this door.
         && serde_json::from_str::<Vec<serde_json::Value>>(&text).is_ok()

@@ -19,7 +19,7 @@ pub(super) fn url(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
             .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
             && text.len() > scheme.len()
     });
-    if !has_scheme || text.contains(char::is_control) {
+    if !has_scheme || text.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(DropReason::NotAUrl);
     }
     if !personal::holds_email(&text) {

@@ -26,10 +26,11 @@ pub(super) fn clean_text(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
 
 /// Whether an e-mail address stands anywhere in a text; `%40`, as in a URL, counts as `@`.
 pub(super) fn holds_email(text: &str) -> bool {
-    if text.contains('@') && has_address(text) {
-        return true;
+    match memchr::memchr2(b'@', b'%', text.as_bytes()) {
+        None => false,
+        Some(_) if text.contains("%40") => has_address(&text.replace("%40", "@")),
+        Some(_) => has_address(text),
     }
-    text.contains("%40") && has_address(&text.replace("%40", "@"))
 }
 
 fn has_address(text: &str) -> bool {

@@ -130,12 +130,13 @@ pub trait Recorder {
 }
 
 /// The metric label of events that the event table does not name.
-pub const OTHER: &str = "other";
+const OTHER: &str = "other";
 
 /// What metrics need to know of one event.
 #[derive(Debug, Default)]
 pub struct Notes {
-    label: Option<Arc<str>>,
+    /// The event type that the event table names; `None` for any other event.
+    pub(crate) label: Option<Arc<str>>,
     carried: u32,
     dropped: Vec<(Cow<'static, str>, DropReason)>,
 }
@@ -157,11 +158,6 @@ impl Notes {
     /// The fields that lost a value, and why.
     pub fn dropped(&self) -> impl Iterator<Item = (&str, DropReason)> {
         self.dropped.iter().map(|(field, why)| (&**field, *why))
-    }
-
-    /// Notes the row of the event table.
-    pub(crate) fn set_label(&mut self, label: Arc<str>) {
-        self.label = Some(label);
     }
 }
 

@@ -270,16 +270,15 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             return self.recorder.absent(Field::Event("opt_out"), expr);
         };
         let source = Source::found(&found);
-        match app_data::boolean(found.value) {
-            Some(flag) => self.put("opt_out", source, "flag", |out| {
-                out.extend_from_slice(if flag { b"true" } else { b"false" });
-            }),
-            None => {
-                let field = Field::Event("opt_out");
-                self.recorder
-                    .dropped(field, source, DropReason::NotABoolean);
-            }
-        }
+        let Some(flag) = app_data::boolean(found.value) else {
+            let field = Field::Event("opt_out");
+            return self
+                .recorder
+                .dropped(field, source, DropReason::NotABoolean);
+        };
+        self.put("opt_out", source, "flag", |out| {
+            out.extend_from_slice(if flag { b"true" } else { b"false" });
+        });
     }
 
     /// Writes what ties a late event to its original, unless nothing of it is known.

@@ -24,6 +24,8 @@ use super::totals::{Counter, Removal};
 const SAMPLES: i64 = 100;
 /// What a letter takes besides its texts.
 const OVERHEAD: usize = 128;
+/// Events read in one go, in bytes; one more event may come on top.
+const LISTED_BYTES: usize = 1 << 20;
 /// Longest name or id that is kept, in bytes.
 const MAX_NAME: usize = 512;
 /// Longest text of Meta's that is kept, in bytes.
@@ -229,6 +231,39 @@ impl Store {
         Ok(replaced)
     }
 
+    /// Removes the letters of an event that was found `invalid` when it came before. Such an event has
+    /// no fingerprint, so its id and name must do.
+    pub(super) fn replace_invalid(
+        &mut self,
+        place: usize,
+        id_half: u64,
+        event_name: Option<&str>,
+    ) -> rusqlite::Result<()> {
+        let account = self.ledger.at(place);
+        if account.get(Counter::Dead) == 0 {
+            return Ok(());
+        }
+        let letters: Vec<i64> = self
+            .connection
+            .prepare_cached(
+                "SELECT id FROM dead
+                 WHERE id_half = ?1 AND whole_half IS NULL AND sync = ?2 AND event_name IS ?3",
+            )?
+            .query_map(
+                params![
+                    id_half.cast_signed(),
+                    account.id,
+                    event_name.map(|name| beginning(name, MAX_NAME))
+                ],
+                |row| row.get(0),
+            )?
+            .collect::<rusqlite::Result<_>>()?;
+        for id in letters {
+            self.remove_dead(id, Removal::Replaced)?;
+        }
+        Ok(())
+    }
+
     /// Queues these dead letters anew, those that can still be delivered.
     pub(super) fn retry_dead(&mut self, ids: &[i64]) -> rusqlite::Result<Retried> {
         let mut retried = Retried::default();
@@ -332,16 +367,16 @@ impl Store {
     }
 }
 
-/// Reads at most `limit` letters with numbers above `after`, in the order in which they were filed.
+/// Reads at most `limit` letters with numbers above `after`, in the order in which they were filed;
+/// fewer where they are large, so that no memory is filled by them.
 pub(super) fn list(
     connection: &Connection,
     filter: &DeadFilter,
     after: i64,
     limit: usize,
 ) -> rusqlite::Result<Vec<DeadLetter>> {
-    connection
-        .prepare_cached(
-            "SELECT dead.id, sync.name, reason, event_name, event_id, code, sub_code, trace_id,
+    let mut statement = connection.prepare_cached(
+        "SELECT dead.id, sync.name, reason, event_name, event_id, code, sub_code, trace_id,
                     message, taken_at, first_try, last_try, filed_at, json
              FROM dead JOIN sync ON sync.id = dead.sync
              WHERE dead.id > :after
@@ -352,21 +387,27 @@ pub(super) fn list(
                 AND (:filed_from IS NULL OR filed_at >= :filed_from)
                 AND (:filed_before IS NULL OR filed_at < :filed_before)
              ORDER BY dead.id LIMIT :limit",
-        )?
-        .query_map(
-            named_params! {
-                ":after": after,
-                ":id": filter.id,
-                ":sync": filter.sync.as_ref().map(SyncName::as_str),
-                ":reason": filter.reason.map(Reason::as_str),
-                ":event_name": filter.event_name,
-                ":filed_from": filter.filed_from.map(|at| at.0),
-                ":filed_before": filter.filed_before.map(|at| at.0),
-                ":limit": signed(limit as u64),
-            },
-            read,
-        )?
-        .collect()
+    )?;
+    let mut found = statement.query(named_params! {
+        ":after": after,
+        ":id": filter.id,
+        ":sync": filter.sync.as_ref().map(SyncName::as_str),
+        ":reason": filter.reason.map(Reason::as_str),
+        ":event_name": filter.event_name,
+        ":filed_from": filter.filed_from.map(|at| at.0),
+        ":filed_before": filter.filed_before.map(|at| at.0),
+        ":limit": signed(limit as u64),
+    })?;
+    let mut letters = Vec::new();
+    let mut bytes = 0;
+    while bytes < LISTED_BYTES
+        && let Some(row) = found.next()?
+    {
+        let letter = read(row)?;
+        bytes += letter.json.as_ref().map_or(0, Vec::len);
+        letters.push(letter);
+    }
+    Ok(letters)
 }
 
 /// The number of the letter that was filed last.

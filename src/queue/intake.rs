@@ -1,7 +1,9 @@
 //! How events come in: duplicates are recognised, full syncs refused, the rest joins the next commit.
 
+use std::collections::HashSet;
+
 use crate::config::SyncName;
-use crate::map::payload::Payload;
+use crate::map::payload::{Fingerprint, Payload};
 use crate::outcome::{Outcome, Reason};
 use crate::sync::{Ended, Fate, Taken};
 
@@ -11,12 +13,23 @@ use super::store::Store;
 use super::totals::Counter;
 
 /// Whether a known event may be taken once more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Repeats {
     /// Every repeat is a duplicate.
     Refused,
-    /// A repeat takes the place of a dead letter that was `rejected` or `expired`.
-    ReplaceDead,
+    /// A repeat takes the place of its dead letter, unless it is queued or was delivered. These events
+    /// are repeats too, besides those in the duplicate window.
+    ReplaceDead(HashSet<Fingerprint>),
+}
+
+impl Repeats {
+    /// What is known besides the duplicate window, where dead letters are replaced.
+    const fn known(&self) -> Option<&HashSet<Fingerprint>> {
+        match self {
+            Self::Refused => None,
+            Self::ReplaceDead(known) => Some(known),
+        }
+    }
 }
 
 /// How a push ended, the store being well.
@@ -32,7 +45,11 @@ pub(super) enum Intake {
 
 impl Store {
     /// Takes events in.
-    pub(super) fn push(&mut self, taken: Vec<Taken>, repeats: Repeats) -> rusqlite::Result<Intake> {
+    pub(super) fn push(
+        &mut self,
+        taken: Vec<Taken>,
+        repeats: &Repeats,
+    ) -> rusqlite::Result<Intake> {
         if self.room.is_disk_low() {
             return Ok(Intake::DiskLow);
         }
@@ -41,7 +58,7 @@ impl Store {
         for Taken { sync, fate } in taken {
             let place = self.ledger.account(&self.connection, &sync)?;
             match fate {
-                Fate::Ended(ended) => self.push_ended(place, &ended, &mut pushed)?,
+                Fate::Ended(ended) => self.push_ended(place, &ended, repeats, &mut pushed)?,
                 Fate::Mapped(payload) => {
                     if !self.push_mapped(place, payload, repeats, &mut pushed)? {
                         full.get_or_insert(sync);
@@ -55,30 +72,19 @@ impl Store {
         })
     }
 
-    /// Adds an event to the row in the making; a row that is full is written first.
-    pub(super) fn queue(&mut self, place: usize, payload: Payload) -> rusqlite::Result<()> {
-        let draft = self.drafts.entry(place).or_default();
-        if draft.is_full_for(payload.json.len()) {
-            let full = std::mem::take(draft);
-            self.write_draft(place, &full)?;
-        }
-        let account = self.ledger.at(place);
-        account.add(Counter::Queued, 1);
-        account.add(Counter::QueuedBytes, payload.json.len() as u64);
-        self.drafts.entry(place).or_default().add(payload);
-        Ok(())
-    }
-
     /// False where the sync is full.
     fn push_mapped(
         &mut self,
         place: usize,
         payload: Payload,
-        repeats: Repeats,
+        repeats: &Repeats,
         pushed: &mut Pushed,
     ) -> rusqlite::Result<bool> {
-        let known = self.seen.contains(payload.fingerprint);
-        if known && repeats == Repeats::Refused {
+        let known = self.seen.contains(payload.fingerprint)
+            || repeats
+                .known()
+                .is_some_and(|known| known.contains(&payload.fingerprint));
+        if known && repeats.known().is_none() {
             self.count_duplicate(place, pushed);
             return Ok(true);
         }
@@ -88,9 +94,15 @@ impl Store {
         if self.room.is_full(held) {
             return Ok(false);
         }
-        if known && !self.replace_dead(place, payload.fingerprint)? {
+        let replaces =
+            repeats.known().is_some() && self.replace_dead(place, payload.fingerprint)?;
+        if known && !replaces {
             self.count_duplicate(place, pushed);
             return Ok(true);
+        }
+        if repeats.known().is_some() {
+            let name = Some(payload.event_name.as_ref());
+            self.replace_invalid(place, payload.fingerprint.id, name)?;
         }
         self.seen.insert(payload.fingerprint, self.now);
         self.ledger.at(place).add(Counter::Taken, 1);
@@ -110,6 +122,7 @@ impl Store {
         &mut self,
         place: usize,
         ended: &Ended,
+        repeats: &Repeats,
         pushed: &mut Pushed,
     ) -> rusqlite::Result<()> {
         let account = self.ledger.at(place);
@@ -117,6 +130,12 @@ impl Store {
         account.add(Counter::Ended(ended.reason), 1);
         if ended.reason.outcome() == Outcome::Invalid {
             pushed.invalid += 1;
+            if repeats.known().is_some()
+                && let Some(id) = &ended.event_id
+            {
+                let id_half = Fingerprint::of_id(id);
+                self.replace_invalid(place, id_half, ended.event_name.as_deref())?;
+            }
             return self.file_dead(
                 place,
                 &Letter {

@@ -194,6 +194,13 @@ impl Lane {
         self.urgent = self.urgent.min(deadline);
     }
 
+    /// Doubts which row with ready events is the oldest: it may have been lost.
+    pub(super) const fn doubt_oldest(&mut self) {
+        if let Oldest::Row(row, _) = self.oldest {
+            self.oldest = Oldest::NotBefore(row);
+        }
+    }
+
     /// Where to begin looking for the oldest ready event, if that is not known.
     pub(super) const fn stale_oldest(&self) -> Option<i64> {
         match self.oldest {

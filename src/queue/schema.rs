@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{OpenError, salvage};
+use super::OpenError;
 
 /// The version of the tables below.
 pub(super) const VERSION: i64 = 1;
@@ -98,7 +98,6 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
 
 /// Opens the store for writing, making it where there is none.
 pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
-    salvage::finish(folder).map_err(|error| OpenError::Folder(folder.to_owned(), error))?;
     let path = file(folder);
     let connection = create(&path)?;
     let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));

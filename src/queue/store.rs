@@ -11,16 +11,16 @@ use rusqlite::Connection;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::config::{QueueConfig, SyncName};
+use crate::map::payload::Payload;
 
-use super::OpenError;
 use super::disk::{Room, StoreHealth, Trouble};
-use super::lanes::Lanes;
+use super::lanes::{Lane, Lanes};
 use super::lease::Slot;
-use super::row::{Draft, fingerprints};
-use super::rows;
-use super::schema;
+use super::row::Draft;
+use super::rows::{self, Standing, standing};
 use super::seen::Seen;
-use super::settle::{DeliveryId, Request};
+use super::settle::DeliveryId;
+use super::slices::Slices;
 use super::totals::{Account, Counter, Ledger};
 
 /// What the writer and the handles share.
@@ -102,6 +102,15 @@ pub(super) enum Effect {
     Answered(DeliveryId),
 }
 
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// When it was sent.
+    pub(super) sent_at: UnixMillis,
+    /// The events that it carries.
+    pub(super) slices: Slices,
+}
+
 /// The open store.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -122,44 +131,6 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the file and reads what is kept in memory. `restarted`: the process is new, so that no
-    /// request can be under way.
-    pub(super) fn open(ground: &Arc<Ground>, restarted: bool) -> Result<Self, OpenError> {
-        let config = &ground.config;
-        let now = ground.clock.now();
-        let connection = schema::open(&config.path)?;
-        if !restarted {
-            schema::truncate_log(&connection)?;
-            prove_writable(&connection)?;
-        }
-        let mut seen = Seen::new(config.duplicate_ids.get(), config.duplicate_window);
-        let window = i64::try_from(config.duplicate_window.as_millis()).unwrap_or(i64::MAX);
-        load_seen(&connection, &mut seen, now.0.saturating_sub(window))?;
-        let mut store = Self {
-            ground: Arc::clone(ground),
-            ledger: Ledger::load(&connection)?,
-            connection,
-            seen,
-            room: Room::new(config, ground.syncs.clone()),
-            drafts: BTreeMap::new(),
-            effects: Vec::new(),
-            damaged: Vec::new(),
-            overdue: false,
-            now,
-        };
-        store.transact(|store| {
-            for sync in &Arc::clone(&store.ground).syncs {
-                store.ledger.account(&store.connection, sync)?;
-            }
-            store.resolve_open_deliveries(restarted)
-        })?;
-        for account in store.ledger.accounts() {
-            ground.shared.lanes().lane(&account.name).reset_marks();
-        }
-        store.publish()?;
-        Ok(store)
-    }
-
     /// The lanes, for a moment.
     pub(super) fn lanes(&self) -> MutexGuard<'_, Lanes> {
         self.ground.shared.lanes()
@@ -197,6 +168,20 @@ impl Store {
         Ok(())
     }
 
+    /// Adds an event to the row in the making; a row that is full is written first.
+    pub(super) fn queue(&mut self, place: usize, payload: Payload) -> rusqlite::Result<()> {
+        let draft = self.drafts.entry(place).or_default();
+        if draft.is_full_for(payload.json.len()) {
+            let full = std::mem::take(draft);
+            self.write_draft(place, &full)?;
+        }
+        let account = self.ledger.at(place);
+        account.add(Counter::Queued, 1);
+        account.add(Counter::QueuedBytes, payload.json.len() as u64);
+        self.drafts.entry(place).or_default().add(payload);
+        Ok(())
+    }
+
     /// Writes a row.
     pub(super) fn write_draft(&mut self, place: usize, draft: &Draft) -> rusqlite::Result<()> {
         let account = self.ledger.at(place);
@@ -222,7 +207,7 @@ impl Store {
                 .lane(&account.name)
                 .set_queued(account.get(Counter::Queued), bytes);
         }
-        let mut lane = |place: usize, change: &dyn Fn(&mut super::lanes::Lane)| {
+        let mut lane = |place: usize, change: &dyn Fn(&mut Lane)| {
             change(lanes.lane(&accounts[place].name));
         };
         for effect in effects {
@@ -249,6 +234,38 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Finds out again which ready event is the oldest, after the one that was has gone.
+    pub(super) fn refresh_oldest(&self, place: usize) -> rusqlite::Result<()> {
+        let account = &self.ledger.accounts()[place];
+        let mut lanes = self.lanes();
+        let lane = lanes.lane(&account.name);
+        let Some(from) = lane.stale_oldest() else {
+            return Ok(());
+        };
+        lane.set_oldest(self.oldest_ready(account.id, from, lane)?);
+        Ok(())
+    }
+
+    fn oldest_ready(
+        &self,
+        sync: i64,
+        from: i64,
+        lane: &Lane,
+    ) -> rusqlite::Result<Option<(i64, UnixMillis)>> {
+        let mut statement = self
+            .connection
+            .prepare_cached(standing!("WHERE sync = ?1 AND id >= ?2 ORDER BY id"))?;
+        let mut found = statement.query([sync, from])?;
+        while let Some(found) = found.next()? {
+            let standing = Standing::read(found)?;
+            let (leased, _) = lane.on_lease(standing.row);
+            if !standing.open().without(&leased).is_empty() {
+                return Ok(Some((standing.row, standing.taken_at)));
+            }
+        }
+        Ok(None)
     }
 
     fn show(&self) -> rusqlite::Result<()> {
@@ -280,39 +297,4 @@ impl Store {
             .execute([])
             .map(drop)
     }
-}
-
-/// Checks that a write reaches the disk.
-fn prove_writable(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(
-        "BEGIN IMMEDIATE;
-         INSERT INTO total VALUES (0, 'reopened', 1) ON CONFLICT DO UPDATE SET value = value + 1;
-         COMMIT",
-    )
-}
-
-/// Loads the newest fingerprints, as many as the window holds.
-fn load_seen(connection: &Connection, seen: &mut Seen, from: i64) -> rusqlite::Result<()> {
-    let mut first = i64::MAX;
-    let mut count = 0;
-    let mut sizes = connection
-        .prepare("SELECT row, taken_at, length(fingerprints) / 16 FROM seen ORDER BY row DESC")?;
-    let mut sizes = sizes.query([])?;
-    while let Some(size) = sizes.next()?
-        && count < seen.capacity()
-        && size.get::<_, i64>(1)? > from
-    {
-        first = size.get(0)?;
-        count += usize::try_from(size.get::<_, i64>(2)?).unwrap_or(0);
-    }
-    let mut blobs = connection
-        .prepare("SELECT taken_at, fingerprints FROM seen WHERE row >= ?1 ORDER BY row")?;
-    let mut blobs = blobs.query([first])?;
-    while let Some(blob) = blobs.next()? {
-        let taken_at = UnixMillis(blob.get(0)?);
-        for id in fingerprints(blob.get_ref(1)?.as_blob()?) {
-            seen.insert(id, taken_at);
-        }
-    }
-    Ok(())
 }

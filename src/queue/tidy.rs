@@ -76,26 +76,6 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a row with all its open events, for a reason that needs no look at them. The row
-    /// must have none on lease. Gives their number.
-    pub(super) fn end_row(
-        &mut self,
-        place: usize,
-        standing: &Standing,
-        reason: Reason,
-    ) -> rusqlite::Result<u64> {
-        let events = standing.open().count();
-        let account = self.ledger.at(place);
-        account.take(Counter::Queued, events);
-        account.take(Counter::QueuedBytes, standing.bytes);
-        account.take(Counter::HeldBytes, standing.held);
-        account.add(Counter::Ended(reason), events);
-        standing.delete(&self.connection)?;
-        let row = standing.row;
-        self.effects.push(Effect::EndedUnleased { place, row });
-        Ok(events)
-    }
-
     fn due_rows(&self, place: usize) -> rusqlite::Result<Vec<Standing>> {
         let account = &self.ledger.accounts()[place];
         let mut statement = self.connection.prepare_cached(standing!(

@@ -15,7 +15,7 @@ use crate::outcome::Reason;
 use super::lease::Slot;
 use super::row::fingerprints;
 use super::rows::{self, Standing};
-use super::settle::Slices;
+use super::slices::Slices;
 
 /// Records read in one go, so that the log is not held up for long.
 const PIECE: i64 = 4096;

@@ -20,6 +20,7 @@ use crate::config::SyncName;
 
 use super::disk::Trouble;
 use super::lease::{Leased, Limits, Order};
+use super::recovery;
 use super::rows;
 use super::salvage;
 use super::schema;
@@ -170,10 +171,10 @@ pub(super) fn start(
 
 /// Opens the store of a new process, salvaging it if need be.
 fn open(ground: &Arc<Ground>) -> Result<Store, OpenError> {
-    match Store::open(ground, true) {
+    match recovery::open(ground, true) {
         Err(OpenError::Sqlite(error)) if rows::is_damage(&error) => {
             salvage::salvage(&ground.config.path)?;
-            Store::open(ground, true)
+            recovery::open(ground, true)
         }
         opened => opened,
     }
@@ -293,7 +294,7 @@ impl Writer {
             tracing::error!(%error, "the store could not be salvaged");
             return;
         }
-        match Store::open(&self.ground, false) {
+        match recovery::open(&self.ground, false) {
             Ok(store) => self.store = Ok(store),
             Err(OpenError::Sqlite(error)) => self.fail(Arc::new(error)),
             // The store has gone, or is another by now: the first error remains.

@@ -8,6 +8,7 @@
 mod app_data;
 mod custom_data;
 mod messaging;
+mod place;
 mod shape;
 mod strict;
 mod user_data;
@@ -16,7 +17,8 @@ use serde_json::Value;
 
 use crate::clock::UnixMillis;
 
-use self::shape::{Fields, Object, Place, Shape, object, text};
+use self::place::Place;
+use self::shape::{Fields, Object, Shape, object, text};
 
 const DAY_SECONDS: i64 = 86_400;
 

@@ -12,15 +12,22 @@
 )]
 #![allow(clippy::float_cmp, reason = "counters are whole numbers")]
 
+mod any_bytes;
+mod backfill;
 mod cli;
+mod control;
 mod crash;
+mod dead;
 mod delivery;
+mod forget;
 mod hostile;
 mod layers;
 mod mapping;
 mod mapping_properties;
 mod process;
 mod retry;
+mod sdk;
 mod shutdown;
 mod storage;
 mod support;
+mod trace;

@@ -1,13 +1,20 @@
 //! What holds for every event, whatever is in it.
 
-use pixel_relay::clock::UnixMillis;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Request;
+use pixel_relay::clock::{TestClock, UnixMillis};
 use pixel_relay::config::load::from_toml;
 use pixel_relay::event::Event;
-use pixel_relay::outcome::Outcome;
+use pixel_relay::sandbox::{Sandbox, SandboxConfig};
 use pixel_relay::sync::{Fate, Sync, compile_all};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
+use tower::ServiceExt as _;
+
+use crate::any_bytes;
 
 const NOW: UnixMillis = UnixMillis(1_795_197_879_000);
 
@@ -248,11 +255,56 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(raw in vec(any::<u8>(), 0..200)) {
-        let event = Event::decode(&raw);
-        let element = event.as_ref().map_err(|reason| *reason);
-        if let (Fate::Ended(ended), _) = sync().take(element, &raw, NOW) {
-            prop_assert!(matches!(ended.reason.outcome(), Outcome::Filtered | Outcome::Invalid));
+    fn no_mapped_event_breaks_a_rule_of_the_endpoint(raw in event()) {
+        let event = Event::decode(raw.as_bytes()).unwrap();
+        if let (Fate::Mapped(payload), _) = sync().take(Ok(&event), raw.as_bytes(), NOW) {
+            let (status, answer) = post_to_endpoint(&payload.json);
+            let event = String::from_utf8(payload.json).unwrap();
+            prop_assert_eq!(status, 200, "{} to {}", answer, event);
         }
     }
+
+    #[test]
+    fn no_bytes_make_it_panic(raw in vec(any::<u8>(), 0..200)) {
+        any_bytes::check(&raw);
+    }
+
+    #[test]
+    fn no_damage_to_an_event_makes_it_panic(
+        raw in event(),
+        damage in vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut raw = raw.into_bytes();
+        for (at, byte) in damage {
+            let at = at.index(raw.len());
+            raw[at] = byte;
+        }
+        any_bytes::check(&raw);
+    }
+}
+
+/// What the simulated endpoint says of one event.
+fn post_to_endpoint(event: &[u8]) -> (u16, String) {
+    let sandbox = Sandbox::new(SandboxConfig {
+        clock: Arc::new(TestClock::at(NOW)),
+        ..SandboxConfig::default()
+    });
+    let body = [&b"{\"data\":["[..], event, b"]}"].concat();
+    let request = Request::post("/v26.0/1/events")
+        .header("authorization", "Bearer any")
+        .header("content-type", "application/json")
+        .body(Body::from(body))
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let answer = sandbox.router().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20)
+            .await
+            .unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    })
 }

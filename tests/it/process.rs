@@ -31,6 +31,52 @@ pub fn run(arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Out
     output
 }
 
+/// What a command left.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub data: String,
+    pub words: String,
+}
+
+impl Ran {
+    /// The lines of its data, each of which must be JSON.
+    pub fn rows(&self) -> Vec<serde_json::Value> {
+        let rows = self.data.lines();
+        rows.map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The one line of its data, where it ended well.
+    pub fn row(&self) -> serde_json::Value {
+        assert_eq!(self.code, 0, "{self:?}");
+        let rows = self.rows();
+        assert_eq!(rows.len(), 1, "{self:?}");
+        rows[0].clone()
+    }
+}
+
+/// Runs a command with a configuration file, and the given bytes on standard input.
+pub fn command(config: &Path, arguments: &[&str], input: &[u8]) -> Ran {
+    let mut child = program()
+        .args(arguments)
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    let writer = std::thread::spawn(move || stdin.write_all(&input).ok());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        data: String::from_utf8(output.stdout).unwrap(),
+        words: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
 /// A daemon in a process of its own.
 pub struct DaemonProcess {
     pub child: Child,

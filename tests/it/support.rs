@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use pixel_relay::app::App;
@@ -81,6 +82,10 @@ pub fn config_text(graph: SocketAddr, folder: &std::path::Path, syncs: &str) -> 
     )
 }
 
+/// A sync that takes everything and delivers nothing for an hour.
+pub const HOLDING_SYNC: &str = "[sync.web]\npixel_id = \"1001\"\naccess_token = \"test-token\"\n\
+    [sync.web.delivery]\nmax_batch_delay = \"1h\"\n";
+
 /// A sync that takes everything and delivers at once.
 pub const PLAIN_SYNC: &str = "[sync.web]\npixel_id = \"1001\"\naccess_token = \"test-token\"\n\
     [sync.web.delivery]\nmax_batch_delay = \"10ms\"\nrequests_per_second = \"unlimited\"\n";
@@ -113,6 +118,13 @@ impl Daemon {
             shutdown,
             task,
         }
+    }
+
+    /// A file with the daemon's configuration, beside its store; it stays as long as the folder.
+    pub fn config_file(&self) -> PathBuf {
+        let file = self.folder.path().join("pixel-relay.toml");
+        std::fs::write(&file, &self.config).unwrap();
+        file
     }
 
     /// Posts a body to the webhook; returns the status and the JSON answer.

@@ -1,10 +1,11 @@
 //! The keys of a sync.
 
 use super::Absent::{Means, Nothing, Refused};
-use super::{BOOLEAN, COUNT, DURATION, FILE, SECRET, SIZE, Section, TABLE, TEXT, key, secret};
+use super::{
+    BOOLEAN, COUNT, DURATION, FILE, RATE, SECRET, SIZE, Section, TABLE, TEXT, key, secret,
+};
 
 const TEXTS: &str = "a list of texts";
-const RATE: &str = "a number such as 10 or 0.5, from 0.001 to 1000000, or \"unlimited\"";
 const DIGITS: &str = "digits";
 /// What a value expression looks like.
 pub(in crate::config) const VALUE: &str = "a path such as \"user_properties.email\", a list of paths, \
@@ -84,7 +85,8 @@ pub(in crate::config) static SYNC: Section = Section {
 /// `[sync.<name>.user_data]`: Amplitude's mappings, and two more.
 pub(in crate::config) static USER_DATA: Section = Section {
     name: "sync.<name>.user_data",
-    doc: "Amplitude's \"Mappings\": what Meta matches people by. Meta's short keys are accepted too.",
+    doc: "Amplitude's \"Mappings\": what Meta matches people by. Meta's short keys are accepted too; an \
+          empty list switches a field off.",
     by_presence: false,
     keys: keys! {
         key("external_id", VALUE, Means(r#""user_id""#), "Your id of the person. Hashed.");

@@ -107,14 +107,13 @@ impl Lane {
         self.settle(settlement);
     }
 
-    fn judged(&mut self, settling: Settling, reply: &Reply, judgement: &Judgement) {
+    fn judged(&mut self, mut settling: Settling, reply: &Reply, judgement: &Judgement) {
         let verdict = judgement.verdict;
         let events = settling.parts.next().len();
         let seconds = settling.latency.as_secs_f64();
         self.metrics
             .delivery(&self.sync, verdict.as_str(), seconds, events);
         let refusal = self.refusal(judgement);
-        let mut settling = settling;
         settling.settlement.answer = Some(Answer {
             verdict: verdict.as_str(),
             status: Some(reply.status),
@@ -229,10 +228,6 @@ impl Lane {
 
     /// Nothing can be delivered until someone puts something right.
     fn pause(&mut self, settling: Settling, fix: Fix) {
-        let known = self.standing.trouble() == Some(Trouble::Fix(fix));
-        if !known {
-            error!(sync = %self.sync, "lane paused, its events are kept: {}", fix.as_str());
-        }
         self.standing.needs(fix, settling.began, Instant::now());
         self.concurrency.restart();
         self.wait_with(settling, true);
@@ -402,10 +397,25 @@ impl Lane {
         judgement: &Judgement,
         refusal: &Refusal,
     ) {
-        let verdict = judgement.verdict.as_str();
         let events = settling.parts.next().len();
         let milliseconds = settling.latency.as_millis();
         let trace_id = refusal.trace_id.as_deref();
+        macro_rules! not_taken {
+            ($level:ident, $($what:tt)+) => {
+                $level!(
+                    sync = %self.sync,
+                    verdict = judgement.verdict.as_str(),
+                    status = reply.status,
+                    code = judgement.code,
+                    sub_code = judgement.sub_code,
+                    trace_id,
+                    message = refusal.message,
+                    events,
+                    milliseconds,
+                    $($what)+
+                )
+            };
+        }
         match judgement.verdict {
             Verdict::Delivered if judgement.remarks => {
                 info!(sync = %self.sync, events, trace_id, "delivered; Meta's answer carries messages");
@@ -413,25 +423,31 @@ impl Lane {
             Verdict::Delivered => {
                 debug!(sync = %self.sync, events, milliseconds, trace_id, "delivered");
             }
-            // A step of a search: the event that is found is told of.
-            Verdict::Invalid { .. } => {
-                debug!(sync = %self.sync, events, milliseconds, trace_id, "Meta refuses a batch");
-            }
             Verdict::ShortCount { received } => {
                 warn!(sync = %self.sync, events, received, trace_id, "Meta counted fewer events than were sent");
             }
-            _ => warn!(
-                sync = %self.sync,
-                verdict,
-                status = reply.status,
-                code = judgement.code,
-                sub_code = judgement.sub_code,
-                trace_id,
-                message = refusal.message,
-                events,
-                milliseconds,
-                "Meta did not take a batch"
+            // A step of a search: the event that is found is told of.
+            Verdict::Invalid { .. } => not_taken!(debug, "Meta refuses a batch"),
+            Verdict::Paused(fix) if self.standing.trouble() == Some(Trouble::Fix(fix)) => {
+                not_taken!(debug, "the lane stays paused: {}", fix.as_str());
+            }
+            Verdict::Paused(fix) => {
+                not_taken!(error, "lane paused, its events are kept: {}", fix.as_str());
+            }
+            Verdict::Blocked { .. } => {
+                not_taken!(
+                    error,
+                    "Meta has blocked the account for a while, its events are kept"
+                );
+            }
+            Verdict::Throttled { wait } => not_taken!(
+                warn,
+                "Meta's rate limit is reached, nothing is sent for {} s",
+                wait.as_secs()
             ),
+            Verdict::Transient { .. } | Verdict::TooLarge => {
+                not_taken!(warn, "Meta did not take a batch");
+            }
         }
     }
 }

@@ -74,8 +74,8 @@ impl Standing {
         self.failing.map_or(0, |waiting| waiting.failures)
     }
 
-    /// A request that was begun at `began` failed for a reason that passes. Gives the wait before the
-    /// next. Several requests that were under way at once count as one failure.
+    /// A request that was begun at `began` failed for a reason that passes. Gives the wait before
+    /// the next. Several requests that were under way at once count as one failure.
     pub fn failed(
         &mut self,
         began: Instant,
@@ -123,7 +123,8 @@ impl Standing {
         }
     }
 
-    /// Meta answered in a way that shows that requests get through. Tells whether there was trouble.
+    /// Meta answered in a way that shows that requests get through. Tells whether there was
+    /// trouble.
     pub fn gets_through(&mut self) -> bool {
         let failing = self.failing.take().is_some();
         self.fix.take().is_some() || failing

@@ -52,8 +52,8 @@ impl Lane {
         }
     }
 
-    /// Chooses what is sent next: as a probe one event, else the rest of a batch that was begun, else
-    /// a new batch.
+    /// Chooses what is sent next: as a probe one event, else the rest of a batch that was begun,
+    /// else a new batch.
     pub(super) async fn next_parts(
         &mut self,
         ticket: &Ticket,

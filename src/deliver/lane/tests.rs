@@ -7,6 +7,7 @@ mod isolation;
 mod pace;
 mod standstill;
 mod stop;
+mod store;
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -33,7 +34,9 @@ const WEEK: i64 = 7 * 24 * 3600;
 const SMITH: &str = "62a14e44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f";
 
 /// Keeps the clock of tokio still until it is dropped.
-struct StillTime(Option<mpsc::SyncSender<()>>);
+struct StillTime {
+    _release: mpsc::SyncSender<()>,
+}
 
 /// Lanes, their queue and their Meta.
 struct Rig {
@@ -43,7 +46,7 @@ struct Rig {
     clock: Arc<TestClock>,
     folder: TempDir,
     server: JoinSet<std::io::Result<()>>,
-    still: StillTime,
+    _still: StillTime,
     pushed: usize,
 }
 
@@ -51,7 +54,7 @@ impl StillTime {
     fn hold() -> Self {
         let (release, released) = mpsc::sync_channel::<()>(1);
         drop(tokio::task::spawn_blocking(move || released.recv().is_ok()));
-        Self(Some(release))
+        Self { _release: release }
     }
 }
 
@@ -111,7 +114,7 @@ impl Rig {
             clock,
             folder,
             server,
-            still,
+            _still: still,
             pushed: 0,
         }
     }

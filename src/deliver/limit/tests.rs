@@ -153,7 +153,8 @@ async fn a_probe_that_learns_nothing_is_repeated() {
 
 #[tokio::test(start_paused = true)]
 async fn standstills_have_bounds_and_the_longest_counts() {
-    let cases: [(&[(Standstill, Option<u64>)], u64, Standstill); 9] = [
+    type Case<'a> = (&'a [(Standstill, Option<u64>)], u64, Standstill);
+    let cases: [Case<'_>; 9] = [
         (&[(Standstill::Throttled, None)], 60, Standstill::Throttled),
         (
             &[(Standstill::Throttled, Some(0))],

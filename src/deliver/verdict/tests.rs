@@ -1,5 +1,7 @@
 //! Every code, status and shape of body of the Conversions API, and its verdict.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const SENT: usize = 3;
@@ -364,4 +366,20 @@ fn what_supports_the_verdict_is_kept() {
     let judgement = judge(&reply(200, body), SENT);
     assert_eq!(judgement.trace_id.as_deref(), Some("T"));
     assert!(judgement.remarks);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic_or_take_a_failure_for_a_success(
+        status in 100_u16..600,
+        body in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..200),
+            "\\{\"(error|events_received|code|x)\":(\\{|[0-9]{1,3}|null|\")[\\}\"0-9a-z:]{0,20}\\}?"
+                .prop_map(String::into_bytes),
+        ],
+    ) {
+        let reply = Reply { status, usage: Usage::default(), body };
+        let delivered = judge(&reply, SENT).verdict == Verdict::Delivered;
+        prop_assert!(!delivered || (200..300).contains(&status));
+    }
 }

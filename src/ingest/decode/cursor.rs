@@ -137,6 +137,33 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Walks the object that begins here, and shows each member: its key as it is spelt, its value
+    /// unread.
+    pub(super) fn members(
+        &mut self,
+        show: &mut dyn FnMut(&'a [u8], &'a [u8]),
+    ) -> Result<(), NotJson> {
+        self.at += 1;
+        if self.skip_space() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            let key = self.key()?;
+            let start = self.at;
+            let delimiter = self.walk(Until::Delimiter)?;
+            let value = self.bytes.get(start..self.at).unwrap_or_default();
+            show(key, value.trim_ascii());
+            self.at += 1;
+            match delimiter {
+                Some(b',') => {}
+                Some(b'}') => return Ok(()),
+                Some(_) => return Err(NotJson::Stray(self.at - 1)),
+                None => return Err(NotJson::Unclosed),
+            }
+        }
+    }
+
     /// Reads a member's key, as it is spelt, and its colon.
     fn key(&mut self) -> Result<&'a [u8], NotJson> {
         match self.skip_space() {

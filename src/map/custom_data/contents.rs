@@ -14,6 +14,9 @@ use super::typed::{self, Guard};
 /// How a member of an item is called, and where it is in the element. `None`: under its own name.
 pub(super) type Shape<'s> = Option<&'s BTreeMap<String, ValueExpr>>;
 
+/// Most members of an item in Meta's own form that are looked at; Meta knows eight.
+const MOST_MEMBERS: usize = 50;
+
 /// What became of a list.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Items {
@@ -59,11 +62,7 @@ pub(super) fn write_object(
     json::separate(out);
     out.push(b'{');
     let empty = out.len();
-    for (name, expr) in shape {
-        if let Some(found) = expr.first_in(element) {
-            write_other(out, name, found.value, guard);
-        }
-    }
+    Element::new(element, Some(shape)).each(|name, value| write_other(out, name, value, guard));
     if out.len() == empty {
         out.truncate(start);
         items.refused += 1;
@@ -73,7 +72,7 @@ pub(super) fn write_object(
     }
 }
 
-/// The members of an element, by Meta's names.
+/// An element of a list, and how its members are called.
 struct Element<'e, 's> {
     value: Json<'e>,
     members: Members<'e>,
@@ -82,23 +81,17 @@ struct Element<'e, 's> {
 
 impl<'e, 's> Element<'e, 's> {
     fn new(value: Json<'e>, shape: Shape<'s>) -> Self {
-        let members = match shape {
-            Some(_) => Vec::new(),
-            None => value.members().unwrap_or_default(),
-        };
         Self {
             value,
-            members,
+            members: value.members().unwrap_or_default(),
             shape,
         }
     }
 
+    /// The member of Meta's name, where it is present.
     fn get(&self, name: &str) -> Option<Json<'_>> {
         match self.shape {
-            Some(shape) => shape
-                .get(name)?
-                .first_in(self.value)
-                .map(|found| found.value),
+            Some(shape) => self.find(shape.get(name)?),
             None => self
                 .members
                 .iter()
@@ -107,11 +100,32 @@ impl<'e, 's> Element<'e, 's> {
         }
     }
 
-    fn names(&self) -> Vec<&str> {
-        match self.shape {
-            Some(shape) => shape.keys().map(String::as_str).collect(),
-            None => self.members.iter().map(|(name, _)| &**name).collect(),
+    /// Calls `each` with Meta's name and the value of every member that is present.
+    fn each(&self, mut each: impl FnMut(&str, Json<'_>)) {
+        let Some(shape) = self.shape else {
+            let members = self.members.iter().take(MOST_MEMBERS);
+            for (at, (name, value)) in members.enumerate() {
+                let repeated = self.members.iter().take(at).any(|(own, _)| own == name);
+                if !repeated && !value.is_absent() {
+                    each(name, *value);
+                }
+            }
+            return;
+        };
+        for (name, expr) in shape {
+            if let Some(value) = self.find(expr) {
+                each(name, value);
+            }
         }
+    }
+
+    fn find<'f>(&'f self, expr: &'f ValueExpr) -> Option<Json<'f>> {
+        let found = if self.value.is_object() {
+            expr.first_in_members(&self.members)
+        } else {
+            expr.first_in(self.value)
+        };
+        found.map(|found| found.value)
     }
 }
 
@@ -127,17 +141,12 @@ fn content(out: &mut Vec<u8>, element: &Element<'_, '_>, guard: Guard) -> Option
     };
     json::key(out, "\"quantity\":");
     json::integer(out, quantity);
-    let mut seen = vec!["id", "quantity"];
-    for name in element.names() {
-        if seen.contains(&name) {
-            continue;
+    element.each(|name, value| {
+        if matches!(name, "id" | "quantity") {
+            return;
         }
-        seen.push(name);
-        let Some(value) = element.get(name) else {
-            continue;
-        };
         let start = out.len();
-        json::key(out, &json::encoded_key(name));
+        json::member(out, name);
         let written = match name {
             "item_price" => typed::number(out, value, true),
             "delivery_category" => typed::word(out, value, DELIVERY_CATEGORIES),
@@ -150,14 +159,14 @@ fn content(out: &mut Vec<u8>, element: &Element<'_, '_>, guard: Guard) -> Option
         if written.is_err() {
             out.truncate(start);
         }
-    }
+    });
     out.push(b'}');
     Some(quantity)
 }
 
 fn write_other(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) {
     let start = out.len();
-    json::key(out, &json::encoded_key(name));
+    json::member(out, name);
     let copied = json::copy(out, name, value, &|name, text| {
         guard == Guard::Personal && personal::is_personal(name, text)
     });

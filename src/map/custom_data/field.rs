@@ -157,6 +157,24 @@ impl<'e, R: Recorder> Writer<'_, 'e, R> {
 
     /// Writes a field from an expression.
     pub(super) fn expression(&mut self, field: &CustomField, expr: &ValueExpr) -> Items {
+        if field.kind.is_some_and(Kind::is_single) {
+            let Some(found) = expr.first(self.event) else {
+                self.note_absent(field, expr);
+                return Items::default();
+            };
+            self.put(field, Source::found(&found), |out| {
+                write_values(
+                    out,
+                    &field.name,
+                    field.kind,
+                    field.guard,
+                    &[found.value],
+                    false,
+                )
+                .map(|_| ())
+            });
+            return Items::default();
+        }
         let found = expr.all(self.event);
         let Some(first) = found.first() else {
             self.note_absent(field, expr);
@@ -283,8 +301,9 @@ pub(super) fn write_values(
         Some(Kind::Text) => typed::text(out, name, value, guard)?,
         Some(Kind::Word(words)) => typed::word(out, value, words)?,
         Some(Kind::Scalar) => typed::scalar(out, name, value, guard)?,
+        Some(Kind::TextOrBoolean) => typed::text_or_boolean(out, name, value, guard)?,
         Some(Kind::Date) => typed::date(out, value)?,
-        Some(Kind::Object) => typed::object(out, name, value, guard)?,
+        Some(Kind::IdsByName(known)) => typed::ids_by_name(out, value, known, guard)?,
         Some(Kind::Ids | Kind::Contents) => {
             out.push(b'[');
             for value in values {
@@ -342,10 +361,11 @@ pub(super) const fn rule_of(kind: Option<Kind>) -> &'static str {
         Some(Kind::Text) => "text",
         Some(Kind::Word(_)) => "one of Meta's words",
         Some(Kind::Scalar) => "text, number or boolean",
+        Some(Kind::TextOrBoolean) => "text or boolean",
         Some(Kind::Date) => "date",
         Some(Kind::Ids) => "list of ids",
         Some(Kind::Contents) => "list of items with id and quantity",
-        Some(Kind::Object) => "object",
+        Some(Kind::IdsByName(_)) => "object of ids",
         None => "as it is",
     }
 }

@@ -15,14 +15,23 @@ pub(super) enum Kind {
     Word(&'static [&'static str]),
     /// A text, number or boolean, as it is.
     Scalar,
+    /// A boolean, or else a text.
+    TextOrBoolean,
     /// A day, with or without a time.
     Date,
     /// A list of texts or whole numbers.
     Ids,
     /// A list of objects with `id` and `quantity`.
     Contents,
-    /// An object, as it is.
-    Object,
+    /// An object of ids, by their names.
+    IdsByName(&'static [&'static str]),
+}
+
+impl Kind {
+    /// Whether one value makes the field, so that no others need be looked for.
+    pub(super) const fn is_single(self) -> bool {
+        !matches!(self, Self::Ids | Self::Contents)
+    }
 }
 
 const AMOUNT: Kind = Kind::Number {
@@ -68,7 +77,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ("net_revenue", NUMBER),
     ("num_items", Kind::Count),
     ("search_string", Kind::Text),
-    ("status", Kind::Scalar),
+    ("status", Kind::TextOrBoolean),
     ("delivery_category", Kind::Word(DELIVERY_CATEGORIES)),
     ("item_number", Kind::Text),
     ("lead_event_source", Kind::Text),
@@ -80,7 +89,10 @@ const FIELDS: &[(&str, Kind)] = &[
     ("payment_info_available", Kind::Scalar),
     ("registration_method", Kind::Text),
     ("ad_type", Kind::Text),
-    ("store_data", Kind::Object),
+    (
+        "store_data",
+        Kind::IdsByName(&["store_page_id", "brand_page_id", "store_code"]),
+    ),
     (
         "customer_segmentation",
         Kind::Word(&[

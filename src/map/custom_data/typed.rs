@@ -89,6 +89,20 @@ pub(super) fn scalar(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guar
     Ok(())
 }
 
+/// A boolean as it is, anything else as a text.
+pub(super) fn text_or_boolean(
+    out: &mut Vec<u8>,
+    name: &str,
+    value: Json<'_>,
+    guard: Guard,
+) -> Written {
+    if value.as_bool().is_some() {
+        out.extend_from_slice(value.raw().as_bytes());
+        return Ok(());
+    }
+    text(out, name, value, guard)
+}
+
 /// An id: a text, or a whole number as it is.
 pub(super) fn id(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
     if value.is_number() && plain::whole(value).is_none() || value.as_bool().is_some() {
@@ -132,12 +146,32 @@ pub(super) fn any(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) 
     }
 }
 
-/// An object, as it is.
-pub(super) fn object(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
-    if !value.is_object() {
-        return Err(DropReason::NotAnObject);
+/// An object of ids, with those of its members that Meta knows: any other would be refused.
+pub(super) fn ids_by_name(
+    out: &mut Vec<u8>,
+    value: Json<'_>,
+    known: &[&str],
+    guard: Guard,
+) -> Written {
+    let members = value.members().ok_or(DropReason::NotAnObject)?;
+    let begin = out.len();
+    for (name, member) in members {
+        if !known.contains(&name.as_ref()) || member.is_absent() {
+            continue;
+        }
+        let before = out.len();
+        out.push(if before == begin { b'{' } else { b',' });
+        json::text(out, &name);
+        out.push(b':');
+        if id(out, &name, member, guard).is_err() {
+            out.truncate(before);
+        }
     }
-    any(out, name, value, guard)
+    if out.len() == begin {
+        return Err(DropReason::NoItems);
+    }
+    out.push(b'}');
+    Ok(())
 }
 
 #[cfg(test)]
@@ -165,6 +199,22 @@ mod tests {
         check(amount, "-0.01", Err(DropReason::Negative));
         check(amount, "\"-5\"", Err(DropReason::Negative));
         check(amount, "\"1,000\"", Err(DropReason::NotANumber));
+    }
+
+    #[test]
+    fn an_object_of_ids_keeps_what_meta_knows() {
+        let ids = |out: &mut Vec<u8>, value: Json<'_>| {
+            ids_by_name(
+                out,
+                value,
+                &["store_code", "store_page_id"],
+                Guard::Personal,
+            )
+        };
+        let store = r#"{"email":"a","store_code":"","store_page_id":7,"store_code":"S1"}"#;
+        check(ids, store, Ok(r#"{"store_page_id":7,"store_code":"S1"}"#));
+        check(ids, r#"{"store_code":true}"#, Err(DropReason::NoItems));
+        check(ids, "[]", Err(DropReason::NotAnObject));
     }
 
     #[test]

@@ -37,12 +37,14 @@ pub(super) fn facebook_login_id(text: &str) -> Result<u64, DropReason> {
     number(text)
 }
 
-/// Takes a device's advertising id as it is given.
+/// Takes a device's advertising id as it is given: Apple's and Google's are UUIDs.
 pub(super) fn mobile_advertiser_id(text: &str) -> Result<Cow<'_, str>, DropReason> {
-    if !text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    {
+    let groups = text.split('-');
+    let is_uuid = groups.clone().map(str::len).eq([8, 4, 4, 4, 12])
+        && groups
+            .flat_map(str::bytes)
+            .all(|byte| byte.is_ascii_hexdigit());
+    if !is_uuid {
         return Err(DropReason::NotAnId);
     }
     if text.bytes().all(|byte| matches!(byte, b'0' | b'-')) {

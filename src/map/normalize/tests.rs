@@ -480,6 +480,7 @@ fn other_ids() {
             ),
             ("00000000-0000-0000-0000-000000000000", "! all_zero"),
             ("ada@example.com", "! not_an_id"),
+            ("iOS", "! not_an_id"),
         ],
     );
     check(

@@ -145,7 +145,7 @@ async fn a_backfill_replaces_what_was_refused_and_nothing_else() {
     let delivery = shop.open_delivery(&leased).await;
     shop.settle(accepted(delivery, &leased)).await;
     let again = (1..=3).map(event).collect();
-    let pushed = shop.queue.push_again(again).await.unwrap();
+    let pushed = shop.queue.push_again(again, HashSet::new()).await.unwrap();
     assert_eq!((pushed.queued, pushed.duplicates), (1, 2));
     assert_law(&shop.queue);
     let totals = shop.totals();
@@ -201,4 +201,72 @@ async fn of_floods_a_sample_is_kept() {
         assert_eq!(shop.ended(reason), 150);
     }
     assert_eq!(shop.totals().dead, 100 + 100 + 150);
+}
+
+#[tokio::test]
+async fn a_backfill_knows_what_the_window_has_forgotten() {
+    let shop = Shop::new();
+    let id = |number| payload(number, "Purchase", 0).fingerprint;
+    shop.push([event(1)]).await;
+    shop.deliver_all().await;
+    shop.clock.advance(3 * DAY);
+    let wanted = vec![id(1), id(2), id(1)];
+    let known = shop.queue.remembered(wanted).await.unwrap();
+    assert_eq!(known, HashSet::from([id(1)]));
+    let again = vec![event(1), event(2)];
+    let pushed = shop.queue.push_again(again, known).await.unwrap();
+    assert_eq!((pushed.queued, pushed.duplicates), (1, 1));
+    assert_law(&shop.queue);
+}
+
+#[tokio::test]
+async fn a_backfill_files_no_letter_twice_and_takes_back_those_it_can_map() {
+    let shop = Shop::new();
+    let invalid = |number: u64| Taken {
+        sync: web(),
+        fate: Fate::Ended(Ended {
+            reason: Reason::PurchaseWithoutValue,
+            event_name: Some("Purchase".into()),
+            event_id: Some(format!("id-{number}").into()),
+            json: None,
+        }),
+    };
+    shop.push([invalid(1), invalid(2)]).await;
+    let again = vec![event(1), invalid(2), invalid(3)];
+    let pushed = shop.queue.push_again(again, HashSet::new()).await;
+    assert_eq!(pushed.unwrap().queued, 1);
+    assert_law(&shop.queue);
+    let ids: Vec<_> = letters(&shop).await;
+    let ids: Vec<_> = ids
+        .into_iter()
+        .filter_map(|letter| letter.event_id)
+        .collect();
+    assert_eq!(ids, ["id-2", "id-3"]);
+    assert_eq!(shop.totals().dead_removed[&Removal::Replaced], 2);
+}
+
+#[tokio::test]
+async fn a_page_of_large_letters_is_short_and_the_next_goes_on() {
+    let shop = Shop::with(|config| config.dead_letter_max_bytes = 1 << 24);
+    let large = |number| {
+        let mut payload = payload(number, "Purchase", START + 3600);
+        payload
+            .json
+            .splice(1..1, format!("\"x\":\"{}\",", "x".repeat(600_000)).bytes());
+        let fate = Fate::Mapped(payload);
+        Taken { sync: web(), fate }
+    };
+    shop.push((0..5).map(large)).await;
+    shop.clock.advance(2 * HOUR);
+    shop.queue.tidy().await.unwrap();
+    let filter = DeadFilter::default();
+    let mut pages = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = shop.queue.dead(&filter, after, 100).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.id;
+        pages.push(page.len());
+    }
+    assert_eq!(pages, [2, 2, 1]);
 }

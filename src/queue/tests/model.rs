@@ -92,13 +92,11 @@ impl Model {
 
     fn push(&mut self, serial: u64, event: Event, now: i64, again: bool) {
         self.taken += 1;
-        if self.seen.contains_key(&event.number) {
-            let dead = self.dead.len();
-            self.dead
-                .retain(|_, dead| !(again && dead.number == event.number));
-            if self.dead.len() == dead {
-                return self.end(Reason::SeenBefore);
-            }
+        let dead = self.dead.len();
+        self.dead
+            .retain(|_, dead| !(again && dead.number == event.number));
+        if self.seen.contains_key(&event.number) && self.dead.len() == dead {
+            return self.end(Reason::SeenBefore);
         }
         self.seen.insert(event.number, now);
         self.queued.insert(serial, event);
@@ -202,7 +200,7 @@ impl Run {
             self.model.push(self.serial, event, now, again);
         }
         let pushed = if again {
-            self.shop.queue.push_again(taken).await
+            self.shop.queue.push_again(taken, HashSet::new()).await
         } else {
             self.shop.queue.push(taken).await
         };

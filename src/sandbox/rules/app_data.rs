@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::Refusal;
-use super::shape::{Fields, Place, Shape, object};
+use super::place::Place;
+use super::shape::{Fields, Shape, object};
 
 const FIELDS: &Fields = &[
     (

@@ -4,7 +4,8 @@
 
 use serde_json::Value;
 
-use super::shape::{Fields, Object, Place, Shape, object, text};
+use super::place::Place;
+use super::shape::{Fields, Object, Shape, object, text};
 use super::{Refusal, strict};
 
 /// The standard fields but `value`, `currency` and `contents`, which have rules of their own.

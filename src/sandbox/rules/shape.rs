@@ -1,9 +1,8 @@
-//! The types of fields, and places in a call.
-
-use std::fmt::{self, Display};
+//! The types of fields.
 
 use serde_json::{Map, Value};
 
+use super::place::Place;
 use super::{Refusal, strict};
 
 /// The names and types of an object's fields.
@@ -34,33 +33,6 @@ pub(super) enum Shape {
     List(&'static Self),
     /// An object with these fields and no others, none of them required.
     Object(&'static Fields),
-}
-
-/// A place in a call; it writes itself as a JSON path, as the endpoint does in its texts.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Place<'a> {
-    /// An event, by its index in the batch.
-    Event(usize),
-    /// A field of an object.
-    Key(&'a Self, &'a str),
-    /// An element of a list.
-    Item(&'a Self, usize),
-}
-
-impl<'a> Place<'a> {
-    pub(super) const fn key(&'a self, key: &'a str) -> Self {
-        Self::Key(self, key)
-    }
-}
-
-impl Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Event(index) => write!(f, "$['data'][{index}]"),
-            Self::Key(parent, key) => write!(f, "{parent}['{key}']"),
-            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
-        }
-    }
 }
 
 impl Shape {

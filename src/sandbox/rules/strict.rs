@@ -22,7 +22,7 @@ use iso_currency::Currency;
 use serde_json::Value;
 
 use super::Refusal;
-use super::shape::Place;
+use super::place::Place;
 
 /// A sub-code that Meta does not use.
 pub(super) const SUB_CODE: u32 = 2_804_999;

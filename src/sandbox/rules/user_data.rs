@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::shape::{Object, Place, Shape, is_integer, object, text};
+use super::place::Place;
+use super::shape::{Object, Shape, is_integer, object, text};
 use super::{Refusal, strict};
 
 /// What a field of `user_data` may hold.

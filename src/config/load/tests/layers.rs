@@ -84,6 +84,7 @@ fn the_environment_is_laid_over_the_file_and_the_file_over_the_defaults() {
     header = "Authorization"
     secret = "[redacted]"
     allow_unauthenticated = false
+    address_requests_per_second = 100
 
     [queue]
     path = "data"

@@ -7,10 +7,12 @@ use proptest::prelude::{prop_assert_eq, proptest};
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::config::fields::UserDataField;
 use crate::config::names::{basic_string, quoted};
 use crate::config::{
     CallingCode, CustomValue, LimitedDataUseMode, LimitedDataUsePlace, Properties, warnings,
 };
+use crate::path::ValueExpr;
 
 #[test]
 fn what_is_absent_has_its_default() {
@@ -32,6 +34,7 @@ fn what_is_absent_has_its_default() {
     header = "Authorization"
     secret = "[redacted]"
     allow_unauthenticated = false
+    address_requests_per_second = 100
 
     [queue]
     path = "data"
@@ -97,6 +100,16 @@ fn defaults_of_user_data_hold_key_by_key() {
             "client_ip_address = ip_address"
         ]
     );
+}
+
+#[test]
+fn an_empty_list_switches_a_default_off_and_is_written_back() {
+    let text = format!("{LEAST}\n[sync.web.user_data]\nclient_ip_address = []\n");
+    let config = from_toml(&text, &[]).unwrap();
+    let sync = &config.syncs[&SyncName::new("web").unwrap()];
+    let address = &sync.mapping.user_data[&UserDataField::ClientIpAddress];
+    assert_eq!(*address, ValueExpr::default());
+    assert!(effective(&config).contains("client_ip_address = []"));
 }
 
 #[test]

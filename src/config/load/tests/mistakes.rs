@@ -202,7 +202,7 @@ fn values_and_paths() {
         email = "Email"
         em = "user_properties.email"
         phone = ["user_properties.phone", "user_properties.", 5]
-        first_name = []
+        first_name = { from = [] }
         last_name = "user_properties.Last Name"
         city = { from = [], default = "x" }
         [sync.web.custom_data]
@@ -216,7 +216,7 @@ fn values_and_paths() {
     ), @r#"
     sync.web.user_data.city.from: found an empty list, expected at least one path
     sync.web.user_data.email: found "Email": `Email` is no part of an Amplitude event; a path begins with a field such as `user_id`, or with `event_properties`, `user_properties`, `groups` or `group_properties`; a fixed value is written { constant = "Email" }, another top-level key ["Email"]
-    sync.web.user_data.first_name: found an empty list, expected at least one path
+    sync.web.user_data.first_name.from: found an empty list, expected at least one path
     sync.web.user_data.last_name: found "user_properties.Last Name": `Last Name` must stand in brackets and quotes, as in ["Order Value"]
     sync.web.user_data.phone[1]: found "user_properties.": a name is missing after a dot
     sync.web.user_data.phone[2]: found 5, expected a path such as "user_properties.email", a list of paths, { from = …, default = … } or { constant = … }

@@ -147,7 +147,8 @@ async fn an_endpoint_that_cannot_be_reached_takes_nothing() {
     rig.fill().await;
     rig.settle().await;
     assert_eq!(rig.state(), LaneState::backing_off);
-    // Nothing was sent, so that nothing can have been taken: the events stay for their whole window.
+    // Nothing was sent, so that nothing can have been taken: the events stay for their whole
+    // window.
     rig.pass(Duration::from_secs(50 * 3600)).await;
     rig.queue.tidy().await.unwrap();
     assert_eq!(rig.queued(), 5);

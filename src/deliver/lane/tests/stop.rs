@@ -91,14 +91,3 @@ async fn a_standstill_does_not_delay_the_stop() {
     task.join_next().await.unwrap().unwrap();
     assert_eq!(queued(&rig).await, (5, 5));
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_store_that_closes_ends_the_lane() {
-    let mut rig = Rig::one().await;
-    rig.push_many(5).await;
-    rig.fill().await;
-    rig.queue.clone().close().await.unwrap();
-    let lane = rig.lanes.remove(0);
-    lane.run(CancellationToken::new(), GRACE).await;
-    assert_eq!(rig.sandbox.stats().requests, 0);
-}

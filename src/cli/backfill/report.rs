@@ -1,0 +1,174 @@
+//! What became, or would become, of the events that were read: by sync and event name.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::cli::table::{Table, plain};
+use crate::cli::{Failure, Terminal};
+use crate::config::SyncName;
+use crate::event::{Event, Json};
+use crate::outcome::{Outcome, Reason};
+use crate::sync::Fate;
+
+/// Names that are told apart; the rest is counted together, so that memory stays bounded.
+const NAMES: usize = 2000;
+/// Where names beyond that are counted.
+const OTHERS: &str = "(other names)";
+/// Where what has no name is counted.
+const NAMELESS: &str = "(no name)";
+
+/// Counts of one name in one sync.
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    mapped: u64,
+    filtered: u64,
+    too_old: u64,
+    invalid: u64,
+    /// Those that are filtered or invalid, by reason.
+    reasons: BTreeMap<Reason, u64>,
+}
+
+/// The report.
+#[derive(Debug)]
+pub(super) struct Report {
+    syncs: Vec<SyncName>,
+    /// By name, for each sync.
+    names: BTreeMap<Box<str>, Vec<Counts>>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    sync: &'a str,
+    event: &'a str,
+    mapped: u64,
+    filtered: u64,
+    too_old: u64,
+    invalid: u64,
+    reasons: BTreeMap<&'static str, u64>,
+}
+
+impl Report {
+    /// Begins a report on these syncs.
+    pub(super) const fn new(syncs: Vec<SyncName>) -> Self {
+        Self {
+            syncs,
+            names: BTreeMap::new(),
+        }
+    }
+
+    /// Counts an event's fate in the sync at this place.
+    pub(super) fn count(&mut self, place: usize, event: Option<&Event<'_>>, fate: &Fate) {
+        let name = event
+            .and_then(|event| event.field("event_type"))
+            .and_then(Json::as_str);
+        let name = name.as_deref().unwrap_or(NAMELESS);
+        let name = if self.names.len() < NAMES || self.names.contains_key(name) {
+            name
+        } else {
+            OTHERS
+        };
+        if !self.names.contains_key(name) {
+            self.names
+                .insert(name.into(), vec![Counts::default(); self.syncs.len()]);
+        }
+        let counts = self.names.get_mut(name);
+        if let Some(counts) = counts.and_then(|counts| counts.get_mut(place)) {
+            counts.count(fate);
+        }
+    }
+
+    /// The sums over all names and syncs.
+    fn sum(&self) -> Counts {
+        let mut sum = Counts::default();
+        for counts in self.names.values().flatten() {
+            sum.mapped += counts.mapped;
+            sum.filtered += counts.filtered;
+            sum.too_old += counts.too_old;
+            sum.invalid += counts.invalid;
+        }
+        sum
+    }
+
+    /// The sums in words.
+    pub(super) fn in_words(&self) -> String {
+        let sum = self.sum();
+        format!(
+            "{} mapped, {} filtered, {} too old, {} invalid",
+            sum.mapped, sum.filtered, sum.too_old, sum.invalid
+        )
+    }
+
+    /// Writes everything: a table for people, else a JSON line for each sync and name.
+    pub(super) fn write(&self, json: bool, terminal: &mut Terminal) -> Result<(), Failure> {
+        if terminal.is_interactive && !json {
+            return Ok(self.write_table(&mut terminal.output)?);
+        }
+        for (place, sync) in self.syncs.iter().enumerate() {
+            for (name, counts) in self.of(place) {
+                let reasons = counts.reasons.iter();
+                let line = Line {
+                    sync: sync.as_str(),
+                    event: name,
+                    mapped: counts.mapped,
+                    filtered: counts.filtered,
+                    too_old: counts.too_old,
+                    invalid: counts.invalid,
+                    reasons: reasons
+                        .map(|(reason, count)| (reason.as_str(), *count))
+                        .collect(),
+                };
+                serde_json::to_writer(&mut terminal.output, &line)?;
+                terminal.output.write_all(b"\n")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        let heads = [
+            "SYNC", "EVENT", "MAPPED", "FILTERED", "TOO OLD", "INVALID", "REASONS",
+        ];
+        let mut rows = vec![heads.map(str::to_owned).to_vec()];
+        for (place, sync) in self.syncs.iter().enumerate() {
+            for (name, counts) in self.of(place) {
+                let reasons = counts.reasons.iter();
+                let reasons: Vec<_> = reasons
+                    .map(|(reason, count)| format!("{reason} {count}"))
+                    .collect();
+                rows.push(vec![
+                    sync.as_str().to_owned(),
+                    plain(name),
+                    counts.mapped.to_string(),
+                    counts.filtered.to_string(),
+                    counts.too_old.to_string(),
+                    counts.invalid.to_string(),
+                    reasons.join(", "),
+                ]);
+            }
+        }
+        Table::new(vec![0; heads.len()]).write(out, &rows)
+    }
+
+    fn of(&self, place: usize) -> impl Iterator<Item = (&str, &Counts)> {
+        self.names
+            .iter()
+            .filter_map(move |(name, counts)| Some((&**name, counts.get(place)?)))
+    }
+}
+
+impl Counts {
+    fn count(&mut self, fate: &Fate) {
+        let Fate::Ended(ended) = fate else {
+            self.mapped += 1;
+            return;
+        };
+        *self.reasons.entry(ended.reason).or_default() += 1;
+        match ended.reason {
+            Reason::TooOld => self.too_old += 1,
+            reason if reason.outcome() == Outcome::Filtered => self.filtered += 1,
+            _ => self.invalid += 1,
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! `pixel-relay dead`: events that ended badly, for the operator to judge.
+//!
+//! Lists are read page by page, so that a box of any size is shown in constant memory.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde::Serialize as _;
+use serde_json::json;
+
+use crate::cli::store::{Missing, Store};
+use crate::cli::table::Table;
+use crate::cli::{Failure, Terminal, load_config};
+use crate::clock::{Clock as _, SystemClock, UnixMillis};
+use crate::config::load::{Loaded, Sources};
+use crate::control::wire::{Filter, Letter};
+use crate::outcome::{Outcome, Reason};
+
+/// Why a piece can always be added to a text.
+const MEMORY: &str = "writing to memory does not fail";
+
+/// What `pixel-relay dead` can do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Lists dead letters: a table on a terminal, else one JSON line each
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// One JSON line each, on a terminal too
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows dead letters in full, with their mapped events
+    Show {
+        /// Numbers, as `list` shows them
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<i64>,
+    },
+    /// Queues dead letters anew: the same bytes, not mapped again
+    Retry(Chosen),
+    /// Drops dead letters for good
+    Drop(Chosen),
+    /// Writes dead letters in full, one JSON line each
+    Export {
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Which dead letters are meant.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// Of this sync
+    #[arg(long, value_name = "NAME")]
+    sync: Option<String>,
+    /// With this reason, as in `refused` or `window_closed`
+    #[arg(long, value_parser = parse_reason)]
+    reason: Option<Reason>,
+    /// With this event name, as Meta knows it
+    #[arg(long, value_name = "NAME")]
+    event: Option<String>,
+    /// Filed longer ago than this, as in `7d` or `90min`
+    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    older_than: Option<Duration>,
+    /// Filed within this time
+    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    newer_than: Option<Duration>,
+}
+
+/// Dead letters that are to be changed; they must be chosen by something.
+#[derive(Debug, Args)]
+pub(super) struct Chosen {
+    /// Numbers, as `list` shows them
+    #[arg(value_name = "ID", conflicts_with_all = ["sync", "reason", "event", "older_than", "newer_than", "all"])]
+    ids: Vec<i64>,
+    #[command(flatten)]
+    which: Which,
+    /// All of them
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) fn dead(
+    command: Command,
+    sources: Sources,
+    terminal: &mut Terminal,
+) -> Result<(), Failure> {
+    let now = SystemClock.now();
+    let chosen = match &command {
+        Command::Retry(chosen) | Command::Drop(chosen) => Some(chosen.filters(now)?),
+        _ => None,
+    };
+    let (Loaded { config, .. }, _) = load_config(sources)?;
+    let store = Store::open(&config, Missing::Refused)?;
+    let done = match command {
+        Command::List { which, json } if terminal.is_interactive && !json => {
+            table(&store, &which.filter(now), terminal)
+        }
+        Command::List { which, .. } => lines(&store, &which.filter(now), false, terminal),
+        Command::Export { which } => lines(&store, &which.filter(now), true, terminal),
+        Command::Show { ids } => show(&store, &ids, terminal),
+        Command::Retry(_) => retry(&store, &chosen.unwrap_or_default(), terminal),
+        Command::Drop(_) => drop_letters(&store, &chosen.unwrap_or_default(), terminal),
+    };
+    store.close()?;
+    done
+}
+
+impl Which {
+    fn filter(&self, now: UnixMillis) -> Filter {
+        let ago = |age: Duration| {
+            let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+            now.0.saturating_sub(millis)
+        };
+        Filter {
+            sync: self.sync.clone(),
+            reason: self.reason.map(|reason| reason.as_str().to_owned()),
+            event_name: self.event.clone(),
+            filed_from: self.newer_than.map(ago),
+            filed_before: self.older_than.map(ago),
+            id: None,
+        }
+    }
+
+    const fn is_everything(&self) -> bool {
+        self.sync.is_none()
+            && self.reason.is_none()
+            && self.event.is_none()
+            && self.older_than.is_none()
+            && self.newer_than.is_none()
+    }
+}
+
+impl Chosen {
+    /// One filter, or one for each number.
+    fn filters(&self, now: UnixMillis) -> Result<Vec<Filter>, Failure> {
+        if self.ids.is_empty() && self.which.is_everything() && !self.all {
+            return Err(Failure::Usage(
+                "say which dead letters are meant: their numbers, a filter such as --reason, or --all"
+                    .to_owned(),
+            ));
+        }
+        if self.ids.is_empty() {
+            return Ok(vec![self.which.filter(now)]);
+        }
+        Ok(self.ids.iter().copied().map(by_number).collect())
+    }
+}
+
+fn by_number(id: i64) -> Filter {
+    Filter {
+        id: Some(id),
+        ..Filter::default()
+    }
+}
+
+fn table(store: &Store, filter: &Filter, terminal: &mut Terminal) -> Result<(), Failure> {
+    let mut table = Table::new(vec![0; 8]);
+    let heads = [
+        "ID", "FILED", "SYNC", "OUTCOME", "REASON", "CODE", "EVENT", "EVENT ID",
+    ];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    let mut letters = 0;
+    each_page(store, filter, false, |page| {
+        letters += page.len();
+        rows.extend(page.into_iter().map(row));
+        table.write(&mut terminal.output, &rows)?;
+        terminal.output.flush()?;
+        rows.clear();
+        Ok(())
+    })?;
+    let count = match letters {
+        0 => "no dead letters match".to_owned(),
+        1 => "1 dead letter".to_owned(),
+        letters => format!("{letters} dead letters"),
+    };
+    writeln!(terminal.errors, "{count}")?;
+    Ok(())
+}
+
+fn row(letter: Letter) -> Vec<String> {
+    let code = match (letter.code, letter.sub_code) {
+        (Some(code), Some(sub_code)) => format!("{code}/{sub_code}"),
+        (Some(code), None) => code.to_string(),
+        (None, _) => "-".to_owned(),
+    };
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    // Whole seconds will do for people.
+    let filed = letter.filed_at.get(..19).unwrap_or_default().to_owned() + "Z";
+    vec![
+        letter.id.to_string(),
+        filed,
+        letter.sync,
+        letter.outcome,
+        letter.reason,
+        code,
+        or_dash(letter.event_name),
+        or_dash(letter.event_id),
+    ]
+}
+
+fn lines(
+    store: &Store,
+    filter: &Filter,
+    with_events: bool,
+    terminal: &mut Terminal,
+) -> Result<(), Failure> {
+    each_page(store, filter, with_events, |page| {
+        for letter in page {
+            serde_json::to_writer(&mut terminal.output, &letter)?;
+            terminal.output.write_all(b"\n")?;
+        }
+        Ok(())
+    })
+}
+
+fn show(store: &Store, ids: &[i64], terminal: &mut Terminal) -> Result<(), Failure> {
+    let mut missing = Vec::new();
+    for id in ids {
+        let letters = store.letters(&by_number(*id), 0, true)?;
+        if letters.is_empty() {
+            missing.push(id.to_string());
+        }
+        for letter in letters {
+            if terminal.is_interactive {
+                let mut out = serde_json::Serializer::pretty(&mut terminal.output);
+                // Through a value, or the event would stay on one line.
+                serde_json::to_value(&letter)?.serialize(&mut out)?;
+            } else {
+                serde_json::to_writer(&mut terminal.output, &letter)?;
+            }
+            terminal.output.write_all(b"\n")?;
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(", ");
+    Err(anyhow::anyhow!("no dead letter has the number {missing}").into())
+}
+
+fn retry(store: &Store, filters: &[Filter], terminal: &mut Terminal) -> Result<(), Failure> {
+    let (mut queued, mut kept) = (0, 0);
+    for filter in filters {
+        let retried = store.retry(filter)?;
+        queued += retried.queued;
+        kept += retried.kept;
+    }
+    let mut words = format!("{queued} queued anew");
+    if kept > 0 {
+        write!(
+            words,
+            "; {kept} kept: they were never mapped, or are too old for Meta by now (mend the mapping \
+             and backfill, or drop them)"
+        )
+        .expect(MEMORY);
+    }
+    if queued > 0 && !store.has_daemon() {
+        words.push_str("; they are delivered once the daemon runs");
+    }
+    terminal.tell(&json!({"queued": queued, "kept": kept}), &words)?;
+    Ok(())
+}
+
+fn drop_letters(store: &Store, filters: &[Filter], terminal: &mut Terminal) -> Result<(), Failure> {
+    let mut dropped = 0;
+    for filter in filters {
+        dropped += store.drop_letters(filter)?;
+    }
+    terminal.tell(&json!({"dropped": dropped}), &format!("{dropped} dropped"))?;
+    Ok(())
+}
+
+/// Reads all that match, page by page.
+fn each_page(
+    store: &Store,
+    filter: &Filter,
+    with_events: bool,
+    mut show: impl FnMut(Vec<Letter>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut after = 0;
+    loop {
+        let page = store.letters(filter, after, with_events)?;
+        let Some(last) = page.last() else {
+            // An empty list has its head and its words all the same.
+            return if after == 0 { show(page) } else { Ok(()) };
+        };
+        after = last.id;
+        show(page)?;
+    }
+}
+
+fn parse_reason(text: &str) -> Result<Reason, String> {
+    let files = |reason: &Reason| {
+        matches!(
+            reason.outcome(),
+            Outcome::Invalid | Outcome::Rejected | Outcome::Expired
+        )
+    };
+    Reason::parse(text).filter(files).ok_or_else(|| {
+        let known: Vec<_> = Reason::ALL
+            .iter()
+            .filter(|reason| files(reason))
+            .map(|reason| reason.as_str())
+            .collect();
+        format!(
+            "dead letters have one of these reasons: {}",
+            known.join(", ")
+        )
+    })
+}

@@ -1,0 +1,180 @@
+//! `pixel-relay forget`: erases a person.
+//!
+//! What is stored of a person is hashed, so the person is looked for by the hashes that every
+//! configured sync would have made of what is given: by the same rules as when events are mapped. The
+//! given values themselves are neither stored nor logged.
+
+use std::collections::BTreeSet;
+
+use clap::{ArgGroup, Args};
+use serde_json::json;
+
+use crate::cli::store::{Forgotten, Missing, Store};
+use crate::cli::{Failure, Terminal, load_config};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::fields::UserDataField;
+use crate::config::load::{Loaded, Sources};
+use crate::config::{CallingCode, Config, SyncConfig};
+use crate::map::hash::Hashed;
+use crate::map::normalize::{self, Context, Normalized};
+
+/// Rounds in which events that were being sent are looked for again.
+const ROUNDS: usize = 20;
+const BETWEEN_ROUNDS: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// What `pixel-relay forget` takes.
+#[derive(Args)]
+#[command(group = ArgGroup::new("person").required(true).multiple(true).args(["external_ids", "emails", "phones", "event_ids"]))]
+pub(super) struct Arguments {
+    /// An external id, as a user id, or its SHA-256; may be given several times
+    #[arg(long = "external-id", value_name = "ID")]
+    external_ids: Vec<String>,
+    /// An e-mail address, or its SHA-256
+    #[arg(long = "email", value_name = "ADDRESS")]
+    emails: Vec<String>,
+    /// A phone number, best with `+` and calling code, or its SHA-256
+    #[arg(long = "phone", value_name = "NUMBER")]
+    phones: Vec<String>,
+    /// The country of phone numbers that are written without a calling code
+    #[arg(long, value_name = "COUNTRY", value_parser = parse_country)]
+    country: Option<&'static str>,
+    /// The id of an event
+    #[arg(long = "event-id", value_name = "ID")]
+    event_ids: Vec<String>,
+}
+
+impl std::fmt::Debug for Arguments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // All of it is personal data.
+        f.debug_struct("Arguments").finish_non_exhaustive()
+    }
+}
+
+pub(super) fn forget(
+    arguments: &Arguments,
+    sources: Sources,
+    terminal: &mut Terminal,
+) -> Result<(), Failure> {
+    let (Loaded { config, .. }, _) = load_config(sources)?;
+    let hashes = hashes(arguments, &config)?;
+    let store = Store::open(&config, Missing::Refused)?;
+    let forgotten = erase(&store, &hashes, &arguments.event_ids);
+    store.close()?;
+    let Forgotten {
+        queued,
+        dead,
+        in_flight,
+    } = forgotten?;
+    terminal.tell(
+        &json!({"queued": queued, "dead_letters": dead, "in_flight": in_flight}),
+        &format!(
+            "{queued} queued events erased, {dead} dead letters removed; their bytes on disk are \
+             overwritten"
+        ),
+    )?;
+    if in_flight > 0 {
+        return Err(anyhow::anyhow!(
+            "{in_flight} events are being sent at this moment and are left; run the command again"
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// Erases, again while requests that may carry the person's events are under way.
+fn erase(store: &Store, hashes: &[String], event_ids: &[String]) -> anyhow::Result<Forgotten> {
+    let mut all = Forgotten::default();
+    for round in 0..ROUNDS {
+        if round > 0 {
+            std::thread::sleep(BETWEEN_ROUNDS);
+        }
+        let found = store.forget(hashes.to_vec(), event_ids.to_vec())?;
+        all.queued += found.queued;
+        all.dead += found.dead;
+        all.in_flight = found.in_flight;
+        if found.in_flight == 0 {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// Every hash that a sync may have stored for what is given.
+fn hashes(arguments: &Arguments, config: &Config) -> Result<Vec<String>, Failure> {
+    let given = [
+        (
+            UserDataField::ExternalId,
+            "--external-id",
+            &arguments.external_ids,
+        ),
+        (UserDataField::Email, "--email", &arguments.emails),
+        (UserDataField::Phone, "--phone", &arguments.phones),
+    ];
+    let mut hashes = BTreeSet::new();
+    for (field, option, values) in given {
+        for (place, value) in values.iter().enumerate() {
+            // The value itself is not repeated: this may end in a log.
+            let wrong = |why: &str| {
+                Failure::Usage(format!(
+                    "value {} of {option} cannot be looked for: {why}",
+                    place + 1
+                ))
+            };
+            for sync in config.syncs.values() {
+                let forms = forms(field, value, sync, arguments.country);
+                hashes.extend(forms.map_err(wrong)?);
+            }
+        }
+    }
+    Ok(hashes.into_iter().collect())
+}
+
+/// The hashes that a sync makes of a value.
+fn forms(
+    field: UserDataField,
+    value: &str,
+    sync: &SyncConfig,
+    country: Option<&str>,
+) -> Result<Vec<String>, &'static str> {
+    let hashed = |calling_code| {
+        let context = Context {
+            calling_code,
+            country,
+            date_order: sync.date_order,
+            external_id_case: sync.external_id_case,
+            now: SystemClock.now(),
+            click_seen: SystemClock.now(),
+        };
+        match normalize::normalize(field, value, &context) {
+            Ok(Normalized::ToHash { first, second }) => {
+                let forms = [Some(first), second].into_iter().flatten();
+                Ok(forms
+                    .map(|form| Hashed::of(&form).as_str().to_owned())
+                    .collect())
+            }
+            Ok(Normalized::AlreadyHashed(hash)) => Ok(vec![hash.as_str().to_owned()]),
+            Ok(Normalized::Plain(_) | Normalized::Integer(_)) => Ok(Vec::new()),
+            Err(why) => Err(why.as_str()),
+        }
+    };
+    match &sync.default_calling_code {
+        Some(CallingCode::Fixed(code)) => hashed(Some(code)),
+        None => hashed(None),
+        Some(CallingCode::FromCountry) => {
+            let bare: Vec<String> = hashed(None)?;
+            // Where two calling codes make no difference, the number has its own.
+            if hashed(Some("1"))? == hashed(Some("49"))? {
+                return Ok(bare);
+            }
+            let code = country
+                .and_then(normalize::country::calling_code)
+                .ok_or("a sync reads such numbers by the event's country; give --country, or write + and the calling code")?;
+            // An event that told no country had its number taken as it was.
+            Ok([bare, hashed(Some(code))?].concat())
+        }
+    }
+}
+
+fn parse_country(text: &str) -> Result<&'static str, String> {
+    normalize::country::code(text).ok_or_else(|| format!("`{text}` is no country, such as DE"))
+}

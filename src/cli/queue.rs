@@ -1,0 +1,47 @@
+//! `pixel-relay queue`: what is queued for a sync that is no more.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::cli::store::{Missing, Store};
+use crate::cli::{Failure, Terminal, load_config};
+use crate::config::SyncName;
+use crate::config::load::{Loaded, Sources};
+
+/// What `pixel-relay queue` can do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Drops what is queued for a sync, as one that was removed from the configuration
+    Drop {
+        /// The sync
+        #[arg(long, value_name = "NAME", value_parser = parse_name)]
+        sync: SyncName,
+        /// Although the sync is configured and takes events, as after it took the wrong ones
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+pub(super) fn queue(
+    command: Command,
+    sources: Sources,
+    terminal: &mut Terminal,
+) -> Result<(), Failure> {
+    let Command::Drop { sync, force } = command;
+    let (Loaded { config, .. }, _) = load_config(sources)?;
+    let store = Store::open(&config, Missing::Refused)?;
+    let dropped = store.drop_queue(&sync, force);
+    store.close()?;
+    let dropped = dropped?;
+    let words = format!(
+        "{dropped} events of sync {sync} dropped, counted as erased; those that a request is carrying \
+         at this moment are not among them"
+    );
+    terminal.tell(&json!({"dropped": dropped}), &words)?;
+    Ok(())
+}
+
+fn parse_name(text: &str) -> Result<SyncName, String> {
+    SyncName::new(text)
+        .ok_or_else(|| format!("`{text}` is no name of a sync, such as web or eu_app"))
+}

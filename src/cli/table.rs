@@ -1,0 +1,67 @@
+//! Tables for people: aligned columns, on one line each.
+
+use std::io::{self, Write};
+
+/// Writes rows as they come. Columns widen as they must and never narrow again, so that a list of any
+/// length is aligned nearly everywhere and held nowhere.
+#[derive(Debug)]
+pub(super) struct Table {
+    widths: Vec<usize>,
+}
+
+impl Table {
+    /// Begins a table whose columns are at least as wide as given.
+    pub(super) const fn new(widths: Vec<usize>) -> Self {
+        Self { widths }
+    }
+
+    /// Writes some rows, aligned with each other and with those before.
+    pub(super) fn write(&mut self, out: &mut dyn Write, rows: &[Vec<String>]) -> io::Result<()> {
+        for row in rows {
+            for (width, cell) in self.widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        for row in rows {
+            let mut line = String::new();
+            for (width, cell) in self.widths.iter().zip(row) {
+                let shown = plain(cell);
+                line += &shown;
+                let gap = width.saturating_sub(shown.chars().count()) + 2;
+                line.extend(std::iter::repeat_n(' ', gap));
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// A text from outside, safe to show on a terminal: it could hold what moves the cursor.
+pub(super) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_hostile_texts_are_harmless() {
+        let mut table = Table::new(vec![2, 2, 2]);
+        let mut out = Vec::new();
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        table
+            .write(
+                &mut out,
+                &[row(["id", "name", "x"]), row(["1", "é\u{1b}[2J", "y"])],
+            )
+            .unwrap();
+        table.write(&mut out, &[row(["1000", "b", ""])]).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "id  name   x\n1   é\u{fffd}[2J  y\n1000  b\n"
+        );
+    }
+}

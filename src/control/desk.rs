@@ -1,0 +1,328 @@
+//! Does what commands ask for, on a store.
+//!
+//! The same for a daemon, where requests come through the socket, and for a command that has opened
+//! the store itself. What a request names is checked against the configuration of whoever has the
+//! store: a daemon answers by what it runs, whatever the file says by now.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::value::RawValue;
+
+use crate::clock::UnixMillis;
+use crate::config::{Config, SyncName};
+use crate::control::wire::{
+    Answer, Code, Filter, Letter, Mapped, MappedFate, Place, Problem, Reply, Request, Sent, Trace,
+};
+use crate::ingest::blocking::without_blocking_others;
+use crate::map::payload::{Fingerprint, Payload};
+use crate::outcome::Reason;
+use crate::queue::dead::{DeadFilter, DeadLetter};
+use crate::queue::erase::Person;
+use crate::queue::trace::{self, TracedRequest};
+use crate::queue::{PushError, Queue, StoreError};
+use crate::sync::{Ended, Fate, Taken};
+
+/// Dead letters on a page.
+const PAGE: usize = 256;
+
+/// A store, and what is configured of its syncs.
+#[derive(Debug)]
+pub struct Desk {
+    queue: Queue,
+    /// Every configured sync, and whether it takes events.
+    syncs: BTreeMap<SyncName, bool>,
+}
+
+impl Desk {
+    /// Puts a desk before a store.
+    pub fn new(queue: Queue, config: &Config) -> Self {
+        let syncs = config.syncs.iter();
+        Self {
+            queue,
+            syncs: syncs
+                .map(|(name, sync)| (name.clone(), sync.enabled))
+                .collect(),
+        }
+    }
+
+    /// Answers a request as it comes through the socket.
+    pub(super) async fn answer(&self, line: &[u8]) -> Reply {
+        let request = without_blocking_others(line.len(), || Request::from_line(line));
+        let done = match request {
+            Ok(request) => Box::pin(self.perform(request)).await,
+            Err(problem) => Err(problem),
+        };
+        match done {
+            Ok(answer) => Reply::Done(answer),
+            Err(problem) => Reply::Failed(problem),
+        }
+    }
+
+    /// Does what a request asks for.
+    pub async fn perform(&self, request: Request) -> Result<Answer, Problem> {
+        match request {
+            Request::Letters {
+                filter,
+                after,
+                with_events,
+            } => {
+                let letters = self.queue.dead(&filter.try_into()?, after, PAGE).await?;
+                let letters = letters.into_iter().map(|letter| shown(letter, with_events));
+                Ok(Answer::Letters(letters.collect()))
+            }
+            Request::Retry { filter } => {
+                let retried = self.queue.retry_dead(&filter.try_into()?).await?;
+                Ok(Answer::Retried {
+                    queued: retried.queued,
+                    kept: retried.kept,
+                })
+            }
+            Request::Drop { filter } => {
+                let dropped = self.queue.drop_dead(&filter.try_into()?).await?;
+                Ok(Answer::Dropped(dropped))
+            }
+            Request::Trace { event_id } => {
+                let traces = self.queue.trace(&event_id).await?;
+                Ok(Answer::Traces(traces.into_iter().map(told).collect()))
+            }
+            Request::Forget { hashes, event_ids } => {
+                let forgotten = self.queue.forget(Person { hashes, event_ids }).await?;
+                Ok(Answer::Forgotten {
+                    queued: forgotten.queued,
+                    dead: forgotten.dead,
+                    in_flight: forgotten.in_flight,
+                })
+            }
+            Request::DropQueue { sync, force } => self.drop_queue(&sync, force).await,
+            Request::Remembered { fingerprints } => self.remembered(fingerprints).await,
+            Request::Take { events } => self.take(events).await,
+        }
+    }
+
+    async fn drop_queue(&self, name: &str, force: bool) -> Result<Answer, Problem> {
+        let stored = self.queue.totals();
+        let sync = SyncName::new(name)
+            .filter(|sync| stored.contains_key(sync) || self.syncs.contains_key(sync))
+            .ok_or_else(|| {
+                let names: Vec<_> = stored.keys().map(SyncName::as_str).collect();
+                let names = match names.as_slice() {
+                    [] => "none".to_owned(),
+                    names => names.join(", "),
+                };
+                Problem::new(
+                    Code::UnknownSync,
+                    format!("the store holds no sync `{name}`; it holds: {names}"),
+                )
+            })?;
+        if self.syncs.get(&sync) == Some(&true) && !force {
+            return Err(Problem::new(
+                Code::SyncInUse,
+                format!(
+                    "sync `{sync}` is configured and takes events; remove it from the \
+                     configuration, or disable it, and restart the daemon; or say --force"
+                ),
+            ));
+        }
+        Ok(Answer::Dropped(self.queue.drop_sync(&sync).await?))
+    }
+
+    async fn remembered(&self, fingerprints: Vec<[u64; 2]>) -> Result<Answer, Problem> {
+        let wanted: Vec<_> = fingerprints.into_iter().map(fingerprint).collect();
+        let found = self.queue.remembered(wanted.clone()).await?;
+        let places = wanted.iter().zip(0..);
+        let places = places.filter(|(wanted, _)| found.contains(*wanted));
+        Ok(Answer::Remembered(places.map(|(_, place)| place).collect()))
+    }
+
+    async fn take(&self, events: Vec<Mapped>) -> Result<Answer, Problem> {
+        let mut known = HashSet::new();
+        let mut taken = Vec::with_capacity(events.len());
+        let full = self.queue.health().full;
+        for event in events {
+            let sync = SyncName::new(&event.sync)
+                .filter(|sync| self.syncs.contains_key(sync))
+                .ok_or_else(|| {
+                    Problem::new(
+                        Code::UnknownSync,
+                        format!(
+                            "the daemon runs no sync `{}`; restart it, so that it reads its \
+                             configuration anew",
+                            event.sync
+                        ),
+                    )
+                })?;
+            // Nothing of the piece is taken yet, so that its repeat counts no duplicates.
+            if full.contains(&sync) {
+                return Err(PushError::Full {
+                    sync,
+                    pushed: crate::queue::Pushed::default(),
+                }
+                .into());
+            }
+            if let MappedFate::Queue {
+                fingerprint: id,
+                known: true,
+                ..
+            } = event.fate
+            {
+                known.insert(fingerprint(id));
+            }
+            let fate = fate(event).ok_or_else(|| {
+                Problem::new(Code::BadRequest, "the piece holds what is no mapped event")
+            })?;
+            taken.push(Taken { sync, fate });
+        }
+        let pushed = self.queue.push_again(taken, known).await?;
+        Ok(Answer::Taken {
+            queued: pushed.queued,
+            duplicates: pushed.duplicates,
+        })
+    }
+}
+
+impl TryFrom<Filter> for DeadFilter {
+    type Error = Problem;
+
+    fn try_from(filter: Filter) -> Result<Self, Problem> {
+        let unknown = |what: &str, text: &str| {
+            Problem::new(Code::BadRequest, format!("`{text}` is no {what}"))
+        };
+        let sync = filter
+            .sync
+            .map(|name| SyncName::new(&name).ok_or_else(|| unknown("name of a sync", &name)));
+        let reason = filter
+            .reason
+            .map(|name| Reason::parse(&name).ok_or_else(|| unknown("reason", &name)));
+        Ok(Self {
+            sync: sync.transpose()?,
+            reason: reason.transpose()?,
+            event_name: filter.event_name,
+            filed_from: filter.filed_from.map(UnixMillis),
+            filed_before: filter.filed_before.map(UnixMillis),
+            id: filter.id,
+        })
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        PushError::from(error).into()
+    }
+}
+
+impl From<PushError> for Problem {
+    fn from(error: PushError) -> Self {
+        match &error {
+            PushError::Full { .. } => Self::new(Code::Full, error.to_string()),
+            PushError::DiskLow => Self::new(Code::DiskLow, error.to_string()),
+            PushError::Storage(cause) => Self::new(Code::Storage, format!("{error}: {cause}")),
+            PushError::Closed => Self::new(Code::Closed, "the store is being closed"),
+        }
+    }
+}
+
+const fn fingerprint([id, whole]: [u64; 2]) -> Fingerprint {
+    Fingerprint { id, whole }
+}
+
+/// What the queue takes; `None` where something is missing or is no event.
+fn fate(event: Mapped) -> Option<Fate> {
+    // One object on one line: the line it came in was split at its end, and JSON was checked then.
+    let json = event
+        .event
+        .map(|event| Box::<str>::from(event).into_string().into_bytes());
+    let json = match json {
+        Some(json) if json.first() != Some(&b'{') => return None,
+        json => json,
+    };
+    let name = event.name.map(String::into_boxed_str);
+    Some(match event.fate {
+        MappedFate::Queue {
+            fingerprint: id,
+            deadline,
+            known: _,
+        } => Fate::Mapped(Payload {
+            json: json?,
+            event_name: name?,
+            fingerprint: fingerprint(id),
+            deadline,
+        }),
+        MappedFate::Ended { reason, id } => Fate::Ended(Ended {
+            reason: Reason::parse(&reason)?,
+            event_name: name,
+            event_id: id.map(String::into_boxed_str),
+            json,
+        }),
+    })
+}
+
+fn shown(letter: DeadLetter, with_event: bool) -> Letter {
+    let event = letter.json.filter(|_| with_event);
+    Letter {
+        id: letter.id,
+        sync: letter.sync.as_str().to_owned(),
+        outcome: letter.reason.outcome().as_str().to_owned(),
+        reason: letter.reason.as_str().to_owned(),
+        event_name: letter.event_name,
+        event_id: letter.event_id,
+        code: letter.code,
+        sub_code: letter.sub_code,
+        trace_id: letter.trace_id,
+        message: letter.message,
+        taken_at: letter.taken_at.to_string(),
+        first_try: letter.first_try.map(|at| at.to_string()),
+        last_try: letter.last_try.map(|at| at.to_string()),
+        filed_at: letter.filed_at.to_string(),
+        // A damaged one is left out; the letter itself is still of use.
+        event: event
+            .and_then(|json| String::from_utf8(json).ok())
+            .and_then(|json| RawValue::from_string(json).ok()),
+    }
+}
+
+fn told(found: trace::Trace) -> Trace {
+    let last = found.requests.last();
+    let delivered =
+        last.filter(|sent| matches!(sent.verdict.as_deref(), Some("delivered" | "short_count")));
+    let until = |deadline| UnixMillis::from_seconds(deadline).to_string();
+    let place = match found.place {
+        trace::Place::Queued {
+            deadline,
+            leased: false,
+        } => Place::Waiting {
+            until: until(deadline),
+        },
+        trace::Place::Queued {
+            deadline,
+            leased: true,
+        } => Place::InFlight {
+            until: until(deadline),
+        },
+        trace::Place::Dead { id, reason } => Place::Dead {
+            id,
+            outcome: reason.outcome().as_str().to_owned(),
+            reason: reason.as_str().to_owned(),
+        },
+        trace::Place::Gone => delivered.map_or(Place::Gone, |sent| Place::Delivered {
+            at: sent.answered_at.unwrap_or(sent.sent_at).to_string(),
+        }),
+    };
+    Trace {
+        sync: found.sync.as_str().to_owned(),
+        taken_at: found.taken_at.to_string(),
+        place,
+        requests: found.requests.into_iter().map(sent).collect(),
+    }
+}
+
+fn sent(request: TracedRequest) -> Sent {
+    Sent {
+        sent_at: request.sent_at.to_string(),
+        answered_at: request.answered_at.map(|at| at.to_string()),
+        verdict: request.verdict,
+        status: request.status,
+        code: request.code,
+        sub_code: request.sub_code,
+        trace_id: request.trace_id,
+    }
+}

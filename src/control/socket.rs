@@ -1,0 +1,87 @@
+//! Where the socket lies, who may use it, and what to do about paths that are too long for one.
+//!
+//! A path in a socket address holds about a hundred bytes. Where the folder's path is longer, the
+//! folder is opened and named by its descriptor, as Linux allows.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, fchmod};
+use tokio::net::{UnixListener, UnixSocket};
+
+/// The name of the socket in the queue folder.
+const NAME: &str = "control.sock";
+/// The longest path that every system takes in a socket address, in bytes.
+const LONGEST_PATH: usize = 100;
+/// Connections that may wait to be accepted.
+const WAITING: u32 = 64;
+/// Only the owner may connect.
+const OWNER_ONLY: u32 = 0o600;
+
+/// The socket's file; removed when this is dropped.
+#[derive(Debug)]
+pub struct Socket(PathBuf);
+
+impl Socket {
+    /// Makes the socket, in place of a stale one. Anything else under its name is left alone.
+    pub(super) fn bind(folder: &Path) -> io::Result<(Self, UnixListener)> {
+        let path = folder.join(NAME);
+        match fs::symlink_metadata(&path) {
+            Ok(there) if there.file_type().is_socket() => fs::remove_file(&path)?,
+            Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let address = Address::of(folder)?;
+        let socket = UnixSocket::new_stream()?;
+        // Linux gives the file the mode of the socket, so nobody else can ever connect. Elsewhere
+        // this may not be possible, and the mode follows at once.
+        fchmod(&socket, Mode::RUSR | Mode::WUSR).ok();
+        socket.bind(&address.path)?;
+        let file = Self(path);
+        fs::set_permissions(&file.0, Permissions::from_mode(OWNER_ONLY))?;
+        let listener = socket.listen(WAITING)?;
+        Ok((file, listener))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::debug!(%error, "the control socket was not removed");
+        }
+    }
+}
+
+/// Connects to the socket of a running daemon.
+pub(super) fn connect(folder: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(Address::of(folder)?.path)
+}
+
+/// A path that a socket address can hold. It holds good as long as this is kept.
+struct Address {
+    path: PathBuf,
+    /// The folder that the path names by its descriptor.
+    _folder: Option<File>,
+}
+
+impl Address {
+    fn of(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(NAME);
+        if path.as_os_str().len() <= LONGEST_PATH {
+            return Ok(Self {
+                path,
+                _folder: None,
+            });
+        }
+        let opened = File::open(folder)?;
+        Ok(Self {
+            path: format!("/proc/self/fd/{}/{NAME}", opened.as_raw_fd()).into(),
+            _folder: Some(opened),
+        })
+    }
+}

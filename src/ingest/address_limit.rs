@@ -1,0 +1,131 @@
+//! How often one address may call, in bounded memory.
+//!
+//! An IPv6 sender has a whole /64 to itself, so that counts as one. When more addresses were seen
+//! lately than can be remembered, new ones share one allowance.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+
+use crate::config::Rate;
+
+/// Most addresses that are remembered: some megabytes.
+const MOST: usize = 65_536;
+/// Seconds' worth of calls that may come at once.
+const BURST: f64 = 10.0;
+
+type Limiter<C> =
+    RateLimiter<IpAddr, HashMapStateStore<IpAddr>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+/// Lets each address call so many times per second.
+pub(super) struct AddressLimit<C: Clock = DefaultClock> {
+    limiter: Option<Limiter<C>>,
+    most: usize,
+}
+
+impl AddressLimit {
+    /// Sets the limit; `None`: unlimited.
+    pub(super) fn new(rate: Option<Rate>) -> Self {
+        Self::with_clock(rate, DefaultClock::default(), MOST)
+    }
+}
+
+impl<C: Clock> AddressLimit<C> {
+    fn with_clock(rate: Option<Rate>, clock: C, most: usize) -> Self {
+        let limiter = rate.and_then(|rate| {
+            let period = Duration::from_secs_f64(rate.per_second().recip());
+            let burst = whole(rate.per_second() * BURST);
+            let quota = Quota::with_period(period)?.allow_burst(burst);
+            Some(RateLimiter::hashmap_with_clock(quota, clock))
+        });
+        Self { limiter, most }
+    }
+
+    /// Counts a call, and says whether it is within the limit.
+    pub(super) fn admits(&self, address: IpAddr) -> bool {
+        let Some(limiter) = &self.limiter else {
+            return true;
+        };
+        let mut key = network_of(address);
+        if limiter.len() >= self.most {
+            limiter.retain_recent();
+            if limiter.len() >= self.most {
+                key = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            }
+        }
+        limiter.check_key(&key).is_ok()
+    }
+}
+
+impl<C: Clock> fmt::Debug for AddressLimit<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddressLimit")
+            .field("limited", &self.limiter.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// At least one, at most what fits.
+fn whole(number: f64) -> NonZeroU32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within the bounds of the type; the fraction is cut off"
+    )]
+    NonZeroU32::new(number.clamp(1.0, f64::from(u32::MAX)) as u32).unwrap_or(NonZeroU32::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    #[test]
+    fn each_address_has_its_own_allowance() {
+        let clock = FakeRelativeClock::default();
+        let limit = AddressLimit::with_clock(Rate::new(0.2), clock.clone(), MOST);
+        let [one, other, neighbour, far] =
+            ["198.51.100.9", "198.51.100.8", "2001:db8::7", "2001:db8::8"]
+                .map(|text| text.parse().unwrap());
+        assert!(limit.admits(one) && limit.admits(one));
+        assert!(!limit.admits(one));
+        assert!(limit.admits(other));
+        assert!(limit.admits(neighbour) && limit.admits(far) && !limit.admits(neighbour));
+        clock.advance(Duration::from_secs(5));
+        assert!(limit.admits(one));
+        assert!(!limit.admits(one));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_given_back() {
+        let clock = FakeRelativeClock::default();
+        let limit = AddressLimit::with_clock(Rate::new(0.1), clock.clone(), 2);
+        let address = |last| IpAddr::from([198, 51, 100, last]);
+        assert!(limit.admits(address(1)) && limit.admits(address(2)));
+        // All others share one.
+        assert!(limit.admits(address(3)));
+        assert!(!limit.admits(address(4)));
+        clock.advance(Duration::from_secs(60));
+        assert!(limit.admits(address(4)) && limit.admits(address(5)));
+    }
+
+    #[test]
+    fn no_limit_is_no_limit() {
+        let limit = AddressLimit::new(None);
+        assert!((0..10_000).all(|_| limit.admits(IpAddr::from([198, 51, 100, 9]))));
+    }
+}

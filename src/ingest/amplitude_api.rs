@@ -1,0 +1,410 @@
+//! Amplitude's own upload APIs, so that any of its SDKs can point its server URL here.
+//!
+//! `POST /2/httpapi` and `/batch` (JSON), `/identify` (a form, or a query), and on `/` the form of the
+//! oldest SDKs. They answer exactly as Amplitude does, since an SDK decides by the answer whether it
+//! drops an event or sends it again. Events are judged before anything is stored: a request with bad
+//! ones is refused as a whole, and the SDK sends the good ones anew.
+//!
+//! With an upstream it is the other way round: the good events are stored, the whole request is passed
+//! on, and Amplitude's answer is the answer. An event that comes again because of it is a duplicate here.
+//!
+//! An API key only says which project an event is for; it is public. What bounds an abuse is the limit
+//! on each address.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, EXPECT, RETRY_AFTER, USER_AGENT};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use ipnet::IpNet;
+use serde_json::json;
+
+use crate::clock::UnixMillis;
+use crate::config::{Config, Rate, SyncName};
+use crate::event::Event;
+use crate::ingest::Door;
+use crate::ingest::address_limit::AddressLimit;
+use crate::ingest::blocking::without_blocking_others;
+use crate::ingest::body::discard;
+use crate::ingest::client_address::{Peer, sender};
+use crate::ingest::cors::{Cors, Origin};
+use crate::ingest::decode::{Element, NotJson, decode};
+use crate::ingest::reply::json_response;
+use crate::ingest::upstream::{Answer, Forwarded, Upstream};
+use crate::telemetry::logs::Seldom;
+use crate::telemetry::metrics::Endpoint;
+
+use check::{Check, is_remote};
+use problem::{Fault, Faults, Problem};
+use request::{Call, Dialect};
+
+mod check;
+mod multipart;
+mod problem;
+mod request;
+
+/// Most events of one request, as at Amplitude: an SDK that hears 413 sends fewer.
+const MOST_EVENTS: usize = 2000;
+
+/// What the endpoints need besides the door itself.
+#[derive(Debug)]
+pub(super) struct Api {
+    /// Which syncs each project's events are for; `None`: every sync.
+    keys: HashMap<String, Option<Vec<SyncName>>>,
+    trusted_proxies: Vec<IpNet>,
+    cors: Cors,
+    per_second: f64,
+    limit: AddressLimit,
+    upstream: Option<Upstream>,
+    seldom: Lines,
+}
+
+/// Log lines that a sender can cause.
+#[derive(Debug)]
+struct Lines {
+    unknown_keys: Seldom,
+    throttled: Seldom,
+    not_passed_on: Seldom,
+}
+
+/// One of the endpoints.
+#[derive(Clone, Copy, Debug)]
+struct Port {
+    path: &'static str,
+    endpoint: Endpoint,
+    dialect: Dialect,
+}
+
+const HTTPAPI: Port = Port {
+    path: "/2/httpapi",
+    endpoint: Endpoint::httpapi,
+    dialect: Dialect::Upload,
+};
+const BATCH: Port = Port {
+    path: "/batch",
+    endpoint: Endpoint::batch,
+    dialect: Dialect::Upload,
+};
+const IDENTIFY: Port = Port {
+    path: "/identify",
+    endpoint: Endpoint::identify,
+    dialect: Dialect::Identify,
+};
+const LEGACY: Port = Port {
+    path: "/",
+    endpoint: Endpoint::legacy,
+    dialect: Dialect::Legacy,
+};
+
+/// How a request ended well.
+enum Taken {
+    /// Stored, and so many events of so many bytes.
+    Here { events: u64, bytes: usize },
+    /// Stored and passed on; the answer is Amplitude's.
+    There(Answer),
+}
+
+impl Api {
+    /// Sets the endpoints up; `None` where no project is listed.
+    pub(super) fn new(config: &Config, upstream: Option<Upstream>) -> Option<Self> {
+        let ingest = &config.ingest;
+        if ingest.api_keys.is_empty() {
+            return None;
+        }
+        let minute = Duration::from_secs(60);
+        let keys = ingest.api_keys.iter();
+        Some(Self {
+            keys: keys
+                .map(|key| (key.key.clone(), key.syncs.clone()))
+                .collect(),
+            trusted_proxies: config.server.trusted_proxies.clone(),
+            cors: Cors::new(&config.server.cors_origins),
+            per_second: ingest
+                .address_requests_per_second
+                .map_or(0.0, Rate::per_second),
+            limit: AddressLimit::new(ingest.address_requests_per_second),
+            upstream,
+            seldom: Lines {
+                unknown_keys: Seldom::new(minute),
+                throttled: Seldom::new(minute),
+                not_passed_on: Seldom::new(minute),
+            },
+        })
+    }
+}
+
+/// The routes, where the door has them.
+pub(super) fn routes(door: &Door) -> Router<Arc<Door>> {
+    if door.api.is_none() {
+        return Router::new();
+    }
+    Router::new()
+        .route(HTTPAPI.path, post(httpapi).options(preflight))
+        .route(BATCH.path, post(batch).options(preflight))
+        .route(
+            IDENTIFY.path,
+            get(identify).post(identify).options(preflight),
+        )
+        .route(LEGACY.path, post(legacy).options(preflight))
+}
+
+async fn httpapi(State(door): State<Arc<Door>>, request: Request) -> Response {
+    respond(&door, HTTPAPI, request).await
+}
+
+async fn batch(State(door): State<Arc<Door>>, request: Request) -> Response {
+    respond(&door, BATCH, request).await
+}
+
+async fn identify(State(door): State<Arc<Door>>, request: Request) -> Response {
+    respond(&door, IDENTIFY, request).await
+}
+
+async fn legacy(State(door): State<Arc<Door>>, request: Request) -> Response {
+    respond(&door, LEGACY, request).await
+}
+
+async fn preflight(State(door): State<Arc<Door>>, request: Request) -> Response {
+    match &door.api {
+        Some(api) => api.cors.preflight(request.headers()),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn respond(door: &Door, mut port: Port, request: Request) -> Response {
+    let Some(api) = &door.api else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let (head, mut body) = request.into_parts();
+    let origin = api.cors.origin(&head.headers);
+    let taken = match origin {
+        Origin::Refused => Err(Problem::Forbidden),
+        Origin::Unsaid | Origin::Welcome(_) => take(door, api, &mut port, &head, &mut body).await,
+    };
+    if taken.is_err() && !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+        door.discarding.spawn(discard(body));
+    }
+    let mut response = match taken {
+        Ok(Taken::Here { events, bytes }) => success(port.dialect, events, bytes, door.clock.now()),
+        Ok(Taken::There(answer)) => answer.into_response(),
+        Err(problem) => refuse(door, api, port.dialect, &problem),
+    };
+    origin.tell(&mut response);
+    response
+}
+
+/// Takes a request in; `port` learns its dialect where only the body tells.
+async fn take(
+    door: &Door,
+    api: &Api,
+    port: &mut Port,
+    head: &Parts,
+    body: &mut Body,
+) -> Result<Taken, Problem> {
+    let peer = head.extensions.get::<Peer>();
+    let address = peer.map(|peer| sender(peer.0.ip(), &head.headers, &api.trusted_proxies));
+    let within_limit = address.is_none_or(|address| api.limit.admits(address));
+    let held = door.bodies.read(&head.headers, body).await?;
+    if port.dialect == Dialect::Legacy && held.as_bytes().trim_ascii_start().starts_with(b"{") {
+        port.dialect = Dialect::Upload;
+    }
+    let text = match head.method {
+        Method::GET => head.uri.query().unwrap_or_default().as_bytes(),
+        _ => held.as_bytes(),
+    };
+    let content_type = head.headers.get(CONTENT_TYPE);
+    let call = port
+        .dialect
+        .read(text, content_type.and_then(|value| value.to_str().ok()))?;
+    let bytes = held.as_bytes().len();
+    let count = without_blocking_others(bytes, || decode(&call.events))?.len();
+    if !within_limit {
+        return Err(Problem::Throttled {
+            per_second: api.per_second,
+            events: count.min(MOST_EVENTS),
+        });
+    }
+    if count > MOST_EVENTS {
+        return Err(Problem::TooLarge);
+    }
+    let syncs = api.keys.get(&*call.api_key).ok_or(Problem::InvalidKey)?;
+    let browser = api.browser(head);
+    let now = door.clock.now();
+    let check = Check::new(port.dialect, call.min_id_length, address, browser, now);
+    let faults = without_blocking_others(bytes, || faults(&call.events, &check))?;
+    if api.upstream.is_none() && !faults.is_empty() {
+        return Err(Problem::Events(faults));
+    }
+    let intakes = door.intakes(|name| syncs.as_ref().is_none_or(|syncs| syncs.contains(name)));
+    let good = decode(&call.events)?
+        .enumerate()
+        .filter(|(place, _)| !faults.holds(*place))
+        .map(|(_, element)| completed(element, &check));
+    door.store(port.endpoint, count as u64, good, &intakes, bytes)
+        .await?;
+    match &api.upstream {
+        None => Ok(Taken::Here {
+            events: count as u64,
+            bytes: text.len(),
+        }),
+        Some(upstream) => {
+            let content_type = match head.method {
+                Method::GET => Some(HeaderValue::from_static(
+                    "application/x-www-form-urlencoded",
+                )),
+                _ => content_type.cloned(),
+            };
+            let request = Forwarded {
+                path: port.path,
+                content_type,
+                address,
+                body: with_address(text, &call, address),
+            };
+            pass_on(door, api, upstream, request).await
+        }
+    }
+}
+
+impl Api {
+    /// The user agent of a browser: only browsers say an origin.
+    fn browser<'a>(&self, head: &'a Parts) -> Option<&'a str> {
+        match self.cors.origin(&head.headers) {
+            Origin::Welcome(_) => head.headers.get(USER_AGENT)?.to_str().ok(),
+            Origin::Unsaid | Origin::Refused => None,
+        }
+    }
+}
+
+fn faults(events: &[u8], check: &Check) -> Result<Faults, NotJson> {
+    let mut faults = Faults::default();
+    for (place, element) in decode(events)?.enumerate() {
+        let fault = match &element.event {
+            Ok(event) => check.fault(event),
+            Err(_) => Some(Fault::Invalid("event")),
+        };
+        if let Some(fault) = fault {
+            faults.push(place, fault);
+        }
+    }
+    Ok(faults)
+}
+
+fn completed<'a>(mut element: Element<'a>, check: &'a Check) -> Element<'a> {
+    if let Ok(event) = &mut element.event {
+        check.complete(event);
+    }
+    element
+}
+
+/// Writes a body anew, with the sender's address in the place of `$remote`.
+fn with_address(body: &[u8], call: &Call<'_>, address: Option<IpAddr>) -> Vec<u8> {
+    let (Some(address), Cow::Borrowed(events)) = (address, &call.events) else {
+        return body.to_vec();
+    };
+    let address = format!("\"{address}\"");
+    let mut written = Vec::with_capacity(body.len() + 64);
+    let mut done = 0;
+    let elements = decode(events).ok().into_iter().flatten();
+    for event in elements.filter_map(|element| element.event.ok()) {
+        let Some(place) = remote_place(body, &event) else {
+            continue;
+        };
+        written.extend_from_slice(body.get(done..place.start).unwrap_or_default());
+        written.extend_from_slice(address.as_bytes());
+        done = place.end;
+    }
+    written.extend_from_slice(body.get(done..).unwrap_or_default());
+    written
+}
+
+/// Where in the body an event's `$remote` stands, quotes included.
+fn remote_place(body: &[u8], event: &Event<'_>) -> Option<std::ops::Range<usize>> {
+    let value = event.field("ip").filter(|value| is_remote(*value))?.raw();
+    // The value is borrowed from the body.
+    let start = value.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
+    Some(start..start + value.len())
+}
+
+async fn pass_on(
+    door: &Door,
+    api: &Api,
+    upstream: &Upstream,
+    request: Forwarded,
+) -> Result<Taken, Problem> {
+    match upstream.forward(request).await {
+        Ok(answer) => Ok(Taken::There(answer)),
+        Err(failure) => {
+            if let Some(requests) = api.seldom.not_passed_on.due(door.clock.now()) {
+                tracing::warn!(requests, last = %failure, "could not pass requests of SDKs on to ingest.upstream");
+            }
+            Err(Problem::NotPassedOn)
+        }
+    }
+}
+
+fn success(dialect: Dialect, events: u64, bytes: usize, now: UnixMillis) -> Response {
+    match dialect {
+        Dialect::Upload => {
+            let body = json!({
+                "code": 200,
+                "events_ingested": events,
+                "payload_size_bytes": bytes,
+                "server_upload_time": now.0,
+            });
+            json_response(StatusCode::OK, body.to_string())
+        }
+        Dialect::Identify | Dialect::Legacy => "success".into_response(),
+    }
+}
+
+/// Counts a refusal, logs what the operator should know, and answers.
+fn refuse(door: &Door, api: &Api, dialect: Dialect, problem: &Problem) -> Response {
+    door.metrics.refused(problem.code());
+    let now = door.clock.now();
+    match problem {
+        Problem::InvalidKey => {
+            if let Some(requests) = api.seldom.unknown_keys.due(now) {
+                tracing::warn!(
+                    requests,
+                    "refused requests with a key that ingest.api_keys does not list"
+                );
+            }
+        }
+        Problem::Throttled { .. } => {
+            if let Some(requests) = api.seldom.throttled.due(now) {
+                tracing::warn!(
+                    requests,
+                    "refused requests of addresses that send more than ingest.address_requests_per_second; \
+                     a proxy in front must be named in server.trusted_proxies"
+                );
+            }
+        }
+        _ => {}
+    }
+    let mut response = match dialect {
+        Dialect::Upload => json_response(problem.status(), problem.to_json().to_string()),
+        Dialect::Identify | Dialect::Legacy => (problem.status(), problem.word()).into_response(),
+    };
+    let extra = match problem.status() {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            Some((RETRY_AFTER, "30"))
+        }
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => Some((CONNECTION, "close")),
+        _ => None,
+    };
+    if let Some((name, value)) = extra {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,88 @@
+//! Who sent a request: the address behind trusted proxies.
+//!
+//! Anyone can write an `X-Forwarded-For`. It is believed only as far as trusted proxies wrote it: from
+//! the right, the first address that is not theirs is the sender's.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::HeaderMap;
+use ipnet::IpNet;
+
+/// The other end of a connection, as an extension of its requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// The address that a request came from. What cannot be read ends the search.
+pub(super) fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    let mut sender = peer.to_canonical();
+    let lines: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(|line| line.to_str().unwrap_or_default())
+        .collect();
+    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        if !is_trusted(sender) {
+            break;
+        }
+        let Some(before) = address(hop.trim()) else {
+            break;
+        };
+        sender = before.to_canonical();
+    }
+    sender
+}
+
+/// Reads an address, with or without a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(peer: &str, lines: &[&str], expected: &str) {
+        let trusted = ["10.0.0.0/8", "127.0.0.1/32", "fd00::/8"].map(|net| net.parse().unwrap());
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("x-forwarded-for", line.parse().unwrap());
+        }
+        let found = sender(peer.parse().unwrap(), &headers, &trusted);
+        assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{lines:?}");
+    }
+
+    #[test]
+    fn the_rightmost_address_that_is_no_trusted_proxys_counts() {
+        check("203.0.113.1", &[], "203.0.113.1");
+        check("203.0.113.1", &["198.51.100.9"], "203.0.113.1");
+        check("10.1.1.1", &["198.51.100.9"], "198.51.100.9");
+        check(
+            "10.1.1.1",
+            &["6.6.6.6, 198.51.100.9, 10.0.0.2"],
+            "198.51.100.9",
+        );
+        check(
+            "10.1.1.1",
+            &["6.6.6.6", "198.51.100.9", "10.0.0.2"],
+            "198.51.100.9",
+        );
+        check("10.1.1.1", &["10.0.0.3,10.0.0.2"], "10.0.0.3");
+        check("::ffff:10.1.1.1", &["::ffff:198.51.100.9"], "198.51.100.9");
+        check("fd00::1", &["2001:db8::7"], "2001:db8::7");
+    }
+
+    #[test]
+    fn ports_are_left_out_and_rubbish_ends_the_search() {
+        check("10.1.1.1", &["198.51.100.9:4711"], "198.51.100.9");
+        check("10.1.1.1", &["[2001:db8::7]:4711"], "2001:db8::7");
+        check("10.1.1.1", &["[2001:db8::7]"], "2001:db8::7");
+        check("10.1.1.1", &["198.51.100.9, unknown"], "10.1.1.1");
+        check("10.1.1.1", &["198.51.100.9, unknown, 10.0.0.2"], "10.0.0.2");
+        check("10.1.1.1", &[""], "10.1.1.1");
+    }
+}

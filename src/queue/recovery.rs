@@ -1,0 +1,91 @@
+//! Opens the store and brings memory into line with the file: at the start, and after an error.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use crate::clock::UnixMillis;
+
+use super::OpenError;
+use super::disk::Room;
+use super::row::fingerprints;
+use super::salvage;
+use super::schema;
+use super::seen::Seen;
+use super::store::{Ground, Store};
+use super::totals::Ledger;
+
+/// Opens the file and reads what is kept in memory. `restarted`: the process is new, so that no
+/// request can be under way.
+pub(super) fn open(ground: &Arc<Ground>, restarted: bool) -> Result<Store, OpenError> {
+    let config = &ground.config;
+    let now = ground.clock.now();
+    salvage::finish(&config.path).map_err(|error| OpenError::Folder(config.path.clone(), error))?;
+    let connection = schema::open(&config.path)?;
+    if !restarted {
+        schema::truncate_log(&connection)?;
+        prove_writable(&connection)?;
+    }
+    let mut seen = Seen::new(config.duplicate_ids.get(), config.duplicate_window);
+    let window = i64::try_from(config.duplicate_window.as_millis()).unwrap_or(i64::MAX);
+    load_seen(&connection, &mut seen, now.0.saturating_sub(window))?;
+    let mut store = Store {
+        ground: Arc::clone(ground),
+        ledger: Ledger::load(&connection)?,
+        connection,
+        seen,
+        room: Room::new(config, ground.syncs.clone()),
+        drafts: BTreeMap::new(),
+        effects: Vec::new(),
+        damaged: Vec::new(),
+        overdue: false,
+        now,
+    };
+    store.transact(|store| {
+        for sync in &Arc::clone(&store.ground).syncs {
+            store.ledger.account(&store.connection, sync)?;
+        }
+        store.resolve_open_deliveries(restarted)
+    })?;
+    for account in store.ledger.accounts() {
+        ground.shared.lanes().lane(&account.name).reset_marks();
+    }
+    store.publish()?;
+    Ok(store)
+}
+
+/// Checks that a write reaches the disk.
+fn prove_writable(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "BEGIN IMMEDIATE;
+         INSERT INTO total VALUES (0, 'reopened', 1) ON CONFLICT DO UPDATE SET value = value + 1;
+         COMMIT",
+    )
+}
+
+/// Loads the newest fingerprints, as many as the window holds.
+fn load_seen(connection: &Connection, seen: &mut Seen, from: i64) -> rusqlite::Result<()> {
+    let mut first = i64::MAX;
+    let mut count = 0;
+    let mut sizes = connection
+        .prepare("SELECT row, taken_at, length(fingerprints) / 16 FROM seen ORDER BY row DESC")?;
+    let mut sizes = sizes.query([])?;
+    while let Some(size) = sizes.next()?
+        && count < seen.capacity()
+        && size.get::<_, i64>(1)? > from
+    {
+        first = size.get(0)?;
+        count += usize::try_from(size.get::<_, i64>(2)?).unwrap_or(0);
+    }
+    let mut blobs = connection
+        .prepare("SELECT taken_at, fingerprints FROM seen WHERE row >= ?1 ORDER BY row")?;
+    let mut blobs = blobs.query([first])?;
+    while let Some(blob) = blobs.next()? {
+        let taken_at = UnixMillis(blob.get(0)?);
+        for id in fingerprints(blob.get_ref(1)?.as_blob()?) {
+            seen.insert(id, taken_at);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,261 @@
+// Amplitude's own clients, unmodified, against a real daemon with the simulated Graph endpoint behind
+// it: what each of them is told to track must reach the endpoint once, whatever the daemon answers
+// in between.
+//
+// Run by .ci/clients, which installs the clients; PIXEL_RELAY names the program, PYTHON a Python
+// that has the Python client, CHROMIUM a browser.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, request as call } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+const here = import.meta.dirname;
+const { PIXEL_RELAY, PYTHON, CHROMIUM } = process.env;
+const KEY = '0123456789abcdef0123456789abcdef';
+const CLIENTS = ['node', 'python', 'browser'];
+// Events that each client tracks besides its purchase.
+const TRACKED = 40;
+const ADDRESS = '127.0.0.1';
+// Where the browser is, as the proxy in front of the daemon says it.
+const BROWSER_ADDRESS = '198.51.100.9';
+
+// What an upstream answers to the first requests of each client.
+const failures = (count, answer) => ({ count, answer });
+
+const SCENARIOS = [
+  { name: 'all is well' },
+  { name: 'bodies are too large (413)', server: 'max_body = 6000', refusal: 'body_too_large' },
+  // One request at once, and the next after three seconds: a client rests for thirty.
+  {
+    name: 'the address calls too often (429)',
+    ingest: 'address_requests_per_second = 0.3',
+    refusal: 'throttled',
+  },
+  { name: 'it cannot be passed on (503)', upstream: failures(2, 500), refusal: 'not_passed_on' },
+  { name: 'Amplitude itself does not answer', upstream: failures(1, 'hang up'), refusal: 'not_passed_on' },
+];
+
+const results = await Promise.allSettled(SCENARIOS.map(run));
+for (const [index, result] of results.entries()) {
+  const error = result.reason?.stack ?? '';
+  console.log(`${result.status === 'fulfilled' ? 'ok' : 'FAILED'}  ${SCENARIOS[index].name}\n${error}`);
+}
+process.exit(results.every(({ status }) => status === 'fulfilled') ? 0 : 1);
+
+async function run(scenario) {
+  const folder = mkdtempSync(join(tmpdir(), 'pixel-relay-clients-'));
+  const stops = [() => rmSync(folder, { recursive: true })];
+  try {
+    const graph = await start(stops, ['sandbox', '--listen', `${ADDRESS}:0`], /http:\/\/[\d.]+:\d+/);
+    const upstream = scenario.upstream && (await amplitude(stops, scenario.upstream));
+    const config = join(folder, 'pixel-relay.toml');
+    writeFileSync(config, configuration(folder, graph, upstream?.url, scenario));
+    const log = await start(stops, ['run', '--config', config], /public=[\d.]+:\d+ admin=[\d.]+:\d+/);
+    const [, daemon, admin] = /public=(\S+) admin=(\S+)/.exec(log);
+    const page = await serveClient(stops);
+    const proxy = await serveProxy(stops, daemon);
+    const urlFor = (client) => (client === 'browser' ? proxy : `http://${daemon}`);
+    await Promise.all(CLIENTS.map((client) => track(client, urlFor(client), page)));
+    await delivered(`http://${admin}`, CLIENTS.length * (TRACKED + 1));
+    await compare(graph, scenario);
+    await refusals(`http://${admin}`, scenario.refusal);
+    upstream?.compare();
+  } finally {
+    for (const stop of stops.reverse()) await stop();
+  }
+}
+
+function configuration(folder, graph, upstream, { server = '', ingest = '' }) {
+  return `
+    [server]
+    listen = "${ADDRESS}:0"
+    trusted_proxies = ["${ADDRESS}"]
+    ${server}
+    [admin]
+    listen = "${ADDRESS}:0"
+    [ingest]
+    api_keys = ["${KEY}"]
+    ${ingest}
+    ${upstream ? `upstream = "${upstream}"` : ''}
+    [queue]
+    path = "${folder}/data"
+    min_free_disk = "1MiB"
+    [meta]
+    url = "${graph}"
+    [sync.web]
+    pixel_id = "1001"
+    access_token = "a-token"
+    properties = ["step", "text"]
+    [sync.web.user_data]
+    external_id = ["user_id"]
+    client_user_agent = "user_agent"
+    [sync.web.events]
+    "*" = {}
+    [sync.web.events.revenue_amount]
+    send_as = "Purchase"
+    [sync.web.events.revenue_amount.custom_data]
+    content_ids = 'event_properties["$productId"]'
+    currency = { from = 'event_properties["$currency"]', default = "USD" }
+    [sync.web.delivery]
+    max_batch_delay = "50ms"
+    requests_per_second = "unlimited"
+  `;
+}
+
+// Starts the program and waits until it says where it listens.
+async function start(stops, args, pattern) {
+  const child = spawn(PIXEL_RELAY, args, { stdio: ['ignore', 'ignore', 'pipe'], env: {} });
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  stops.push(async () => {
+    child.kill('SIGTERM');
+    await ended;
+  });
+  const lines = [];
+  for await (const line of createInterface({ input: child.stderr })) {
+    lines.push(line);
+    const found = pattern.exec(line);
+    if (found) {
+      child.stderr.resume();
+      return found[0];
+    }
+  }
+  throw new Error(`it did not start:\n${lines.join('\n')}`);
+}
+
+// Amplitude as an upstream: remembers insert ids, and fails the first requests of each client.
+async function amplitude(stops, { count, answer }) {
+  const failed = new Map();
+  const seen = new Map();
+  const server = createServer((request, response) => {
+    const chunks = [];
+    request.on('data', (chunk) => chunks.push(chunk));
+    request.on('end', () => {
+      const { events } = JSON.parse(Buffer.concat(chunks).toString());
+      const user = events[0].user_id;
+      const failures = failed.get(user) ?? 0;
+      if (failures < count) {
+        failed.set(user, failures + 1);
+        if (answer === 'hang up') return request.destroy();
+        response.writeHead(answer).end('oops');
+        return;
+      }
+      for (const event of events) seen.set(event.insert_id, event);
+      const body = { code: 200, events_ingested: events.length, payload_size_bytes: 1, server_upload_time: 1 };
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+    });
+  });
+  await new Promise((resolve) => server.listen(0, ADDRESS, resolve));
+  stops.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const compare = () => {
+    const events = [...seen.values()];
+    for (const client of CLIENTS) {
+      const tracked = events.filter(({ user_id, event_type }) => user_id === `${client}-user` && event_type === 'Step');
+      assert.equal(tracked.length, TRACKED, `what ${client} tracked and Amplitude took`);
+      assert.equal(failed.get(`${client}-user`), count);
+    }
+    const addresses = new Set(events.map(({ ip }) => ip).filter(Boolean));
+    assert.deepEqual([...addresses], [BROWSER_ADDRESS]);
+  };
+  return { url: `http://${ADDRESS}:${server.address().port}`, compare };
+}
+
+// A page on an origin of its own, so that the browser asks before it sends.
+async function serveClient(stops) {
+  const script = readFileSync(
+    join(here, 'node_modules/@amplitude/analytics-browser/lib/scripts/amplitude-min.js'),
+  );
+  const server = createServer((request, response) => {
+    const isScript = request.url === '/amplitude.js';
+    response.writeHead(200, { 'content-type': isScript ? 'text/javascript' : 'text/html' });
+    response.end(isScript ? script : '<!doctype html><title>shop</title><script src="/amplitude.js"></script>');
+  });
+  await new Promise((resolve) => server.listen(0, ADDRESS, resolve));
+  stops.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://${ADDRESS}:${server.address().port}/thanks?fbclid=abc`;
+}
+
+// A proxy in front of the daemon, as there is in any deployment, that says where the browser is.
+async function serveProxy(stops, daemon) {
+  const server = createServer((request, response) => {
+    const headers = { ...request.headers, 'x-forwarded-for': BROWSER_ADDRESS };
+    const onward = call(`http://${daemon}${request.url}`, { method: request.method, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on('error', () => response.destroy());
+    request.pipe(onward);
+  });
+  await new Promise((resolve) => server.listen(0, ADDRESS, resolve));
+  stops.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://${ADDRESS}:${server.address().port}`;
+}
+
+// Runs one client to the end of what it has to say.
+async function track(client, daemon, page) {
+  const [program, script] = client === 'python' ? [PYTHON, 'python_client.py'] : [process.execPath, `${client}.mjs`];
+  const child = spawn(program, [join(here, script)], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, SERVER_URL: `${daemon}/2/httpapi`, KEY, PAGE: page, TRACKED: String(TRACKED), CHROMIUM },
+  });
+  const code = await new Promise((resolve) => child.once('exit', resolve));
+  assert.equal(code, 0, `the ${client} client failed`);
+}
+
+// Waits until so many events were delivered; the clients have been told by then that they were taken.
+async function delivered(admin, count) {
+  for (;;) {
+    const text = await (await fetch(`${admin}/metrics`)).text();
+    const sample = /pixel_relay_outcomes_total\{[^}]*reason="accepted"[^}]*\} (\d+)/.exec(text);
+    if (Number(sample?.[1] ?? 0) >= count) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+// Makes sure that the clients were refused as the scenario says, and in no other way.
+async function refusals(admin, refusal) {
+  const text = await (await fetch(`${admin}/metrics`)).text();
+  const errors = [...text.matchAll(/pixel_relay_requests_refused_total\{error="(\w+)"\} [1-9]/g)];
+  assert.deepEqual(errors.map(([, error]) => error), refusal ? [refusal] : []);
+}
+
+async function compare(graph, scenario) {
+  const { repeats } = await (await fetch(`${graph}/sandbox/stats`)).json();
+  assert.equal(repeats, 0, 'events sent to Meta twice');
+  const accepted = await (await fetch(`${graph}/sandbox/events?limit=10000`)).json();
+  const all = accepted.map(({ event }) => event);
+  for (const client of CLIENTS) {
+    const user = createHash('sha256').update(`${client}-user`).digest('hex');
+    const own = all.filter(({ user_data }) => [user_data.external_id].flat().includes(user));
+    const steps = own.filter(({ event_name }) => event_name === 'Step');
+    const numbers = steps.map(({ custom_data }) => custom_data.step).sort((a, b) => a - b);
+    assert.deepEqual(numbers, Array.from({ length: TRACKED }, (_, index) => index), `${client}: ${scenario.name}`);
+    const [purchase, ...others] = own.filter(({ event_name }) => event_name === 'Purchase');
+    assert.equal(others.length, 0);
+    const { value, currency, content_ids } = purchase.custom_data;
+    assert.deepEqual({ value, currency, content_ids }, { value: 7.5, currency: 'USD', content_ids: ['sku-1'] });
+    // Users' and groups' updates, sessions and the like do not reach Meta.
+    const names = new Set(own.map(({ event_name }) => event_name));
+    for (const name of ['$identify', '$groupidentify', 'session_start']) assert(!names.has(name), name);
+    if (client === 'browser') {
+      const [{ user_data, action_source, event_source_url }] = steps;
+      assert.equal(user_data.client_ip_address, BROWSER_ADDRESS);
+      assert.match(user_data.client_user_agent, /Chrome/);
+      assert.equal(action_source, 'website');
+      assert.match(event_source_url, /\/thanks\?fbclid=abc$/);
+    }
+  }
+}

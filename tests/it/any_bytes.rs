@@ -1,0 +1,62 @@
+//! What must hold for any bytes at the door. The fuzz target runs the same function.
+
+use pixel_relay::clock::UnixMillis;
+use pixel_relay::config::load::from_toml;
+use pixel_relay::ingest::decode::decode;
+use pixel_relay::outcome::Outcome;
+use pixel_relay::sync::{Fate, Sync, compile_all};
+
+const NOW: UnixMillis = UnixMillis(1_795_197_879_000);
+
+/// A sync that looks at much of an event.
+const CONFIG: &str = r#"
+[ingest]
+allow_unauthenticated = true
+[sync.all]
+pixel_id = "1"
+access_token = "t"
+properties = ["*"]
+default_calling_code = "country"
+[sync.all.user_data]
+external_id = ["user_id", "device_id"]
+email = "user_properties.email"
+phone = "user_properties.phone"
+date_of_birth = "user_properties.date_of_birth"
+city = "city"
+state = "region"
+country = "country"
+click_id = "user_properties.click_id"
+[sync.all.custom_data]
+contents = { each = "event_properties.products", id = "id", quantity = "quantity" }
+[sync.all.app]
+"#;
+
+/// Decodes and maps, and checks that what comes out is whole: no panic, one line of JSON, a
+/// deadline, and an outcome of the door for everything else.
+pub fn check(bytes: &[u8]) {
+    thread_local! {
+        static SYNC: Sync =
+            compile_all(&from_toml(CONFIG, &[]).unwrap()).unwrap().remove(0);
+    }
+    let Ok(elements) = decode(bytes) else {
+        return;
+    };
+    for element in elements {
+        let event = element.event.as_ref().map_err(|reason| *reason);
+        let (fate, _) = SYNC.with(|sync| sync.take(event, element.raw, NOW));
+        match fate {
+            Fate::Mapped(payload) => {
+                assert!(!payload.json.contains(&b'\n'));
+                assert!(payload.deadline > NOW.seconds());
+                let mapped: serde_json::Value = serde_json::from_slice(&payload.json).unwrap();
+                assert_eq!(mapped["event_name"], *payload.event_name);
+            }
+            Fate::Ended(ended) => {
+                assert!(matches!(
+                    ended.reason.outcome(),
+                    Outcome::Filtered | Outcome::Invalid
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! History is brought in from export archives, and nothing of it twice.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder};
+use pixel_relay::clock::{Clock as _, SystemClock, UnixMillis};
+use pixel_relay::sandbox::faults::Faults;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::{Ran, command};
+use crate::support::{Daemon, Graph, PLAIN_SYNC, config_text, event};
+
+const HOUR_MILLIS: i64 = 3_600_000;
+
+/// An event of so many hours ago, as an export has it.
+fn past(id: &str, hours: i64) -> Value {
+    let mut event = event(id);
+    event["event_time"] = json!(moment(hours).replace('T', " ").trim_end_matches('Z'));
+    event
+}
+
+fn moment(hours_ago: i64) -> String {
+    UnixMillis(SystemClock.now().0 - hours_ago * HOUR_MILLIS).to_string()
+}
+
+fn lines(events: &[Value]) -> Vec<u8> {
+    events
+        .iter()
+        .flat_map(|event| format!("{event}\n").into_bytes())
+        .collect()
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(content).unwrap();
+    packed.finish().unwrap()
+}
+
+/// An archive as a stream writes it: every entry deflated, its sizes behind it.
+fn zip(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (name, content) in entries {
+        let length = u16::try_from(name.len()).unwrap();
+        let mut packed = DeflateEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(content).unwrap();
+        let packed = packed.finish().unwrap();
+        archive.extend(b"PK\x03\x04\x14\0\x08\0\x08\0");
+        archive.extend([0; 16]);
+        archive.extend(length.to_le_bytes());
+        archive.extend([0; 2]);
+        archive.extend(name.as_bytes());
+        archive.extend(&packed);
+        archive.extend(b"PK\x07\x08");
+        for number in [
+            crc32fast::hash(content) as usize,
+            packed.len(),
+            content.len(),
+        ] {
+            archive.extend(u32::try_from(number).unwrap().to_le_bytes());
+        }
+    }
+    // Nobody reads the directory.
+    archive.extend(b"PK\x01\x02");
+    archive
+}
+
+/// A daemon, and a folder for exports.
+struct Scene {
+    graph: Graph,
+    daemon: Daemon,
+    config: PathBuf,
+    folder: TempDir,
+}
+
+impl Scene {
+    async fn new(syncs: &str) -> Self {
+        let graph = Graph::start().await;
+        let daemon = Daemon::start(&graph, syncs).await;
+        let config = daemon.config_file();
+        Self {
+            graph,
+            daemon,
+            config,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn file(&self, name: &str, content: &[u8]) -> String {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn backfill(&self, arguments: &[&str]) -> Ran {
+        backfill(&self.config, arguments, b"")
+    }
+
+    async fn delivered(&self, count: f64) {
+        let delivered = self
+            .daemon
+            .until("pixel_relay_outcomes_total", &["delivered"], count);
+        delivered.await;
+    }
+}
+
+fn backfill(config: &Path, arguments: &[&str], input: &[u8]) -> Ran {
+    command(config, &[&["backfill"], arguments].concat(), input)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_form_of_an_export_is_taken_and_what_holds_no_events_is_passed_over() {
+    let scene = Scene::new(PLAIN_SYNC).await;
+    let events = |name: &str| {
+        lines(&[
+            past(&format!("{name}-1"), 1),
+            past(&format!("{name}-2"), 30),
+        ])
+    };
+    let archive = scene.file(
+        "export.zip",
+        &zip(&[
+            ("123456/", Vec::new()),
+            (
+                "123456/123456_2026-11-20_7#0.json.gz",
+                gzip(&events("first")),
+            ),
+            (
+                "123456/123456_2026-11-20_7#1.json.gz",
+                gzip(&events("second")),
+            ),
+            ("123456/complete", b"done".to_vec()),
+            (
+                "123456/-10000_2026-11-20_7.json.gz",
+                gzip(b"{\"amplitude_id\":1}\n"),
+            ),
+        ]),
+    );
+    let packed = scene.file(
+        "one.json.gz",
+        &[gzip(&events("third")), gzip(&events("fourth"))].concat(),
+    );
+    let plain = scene.file("lines.ndjson", &events("fifth"));
+    let ran = scene.backfill(&[&archive, &packed, &plain]);
+    assert_eq!(ran.row(), json!({"queued": 10, "duplicates": 0}), "{ran:?}");
+    assert!(ran.words.contains("passed over 2 files"), "{ran:?}");
+    for (name, input) in [
+        (
+            "piped",
+            zip(&[("p/p_2026-11-20_7#0.json.gz", gzip(&events("piped")))]),
+        ),
+        ("piped packed", gzip(&events("piped packed"))),
+        ("piped plain", events("piped plain")),
+    ] {
+        let ran = backfill(&scene.config, &["-"], &input);
+        assert_eq!(
+            ran.row(),
+            json!({"queued": 2, "duplicates": 0}),
+            "{name}: {ran:?}"
+        );
+    }
+    scene.delivered(16.0).await;
+    assert_eq!(scene.graph.accepted().len(), 16);
+    scene.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_in_the_last_days_is_not_sent_twice_though_the_window_is_short() {
+    let graph = Graph::start().await;
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let config = config_text(graph.address, folder.path(), PLAIN_SYNC)
+        .replace("[queue]\n", "[queue]\nduplicate_window = \"0s\"\n");
+    let daemon = Daemon::start_on(Arc::clone(&folder), config.clone()).await;
+    let streamed = past("streamed", 2);
+    assert_eq!(daemon.post(streamed.to_string()).await.0, 200);
+    let (file, input) = (daemon.config_file(), lines(&[streamed, past("history", 3)]));
+    let ran = backfill(&file, &["-"], &input);
+    assert_eq!(ran.row(), json!({"queued": 1, "duplicates": 1}), "{ran:?}");
+    daemon
+        .until("pixel_relay_outcomes_total", &["delivered"], 2.0)
+        .await;
+    daemon.stop().await;
+
+    // Once more where no daemon runs.
+    let ran = backfill(&file, &["-"], &input);
+    assert_eq!(ran.row(), json!({"queued": 0, "duplicates": 2}), "{ran:?}");
+    let daemon = Daemon::start_on(folder, config).await;
+    assert_eq!(
+        daemon
+            .metric("pixel_relay_outcomes_total", &["duplicate"])
+            .await,
+        3.0
+    );
+    daemon.stop().await;
+    assert_eq!(graph.accepted().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_meta_refused_gets_another_chance() {
+    let scene = Scene::new(PLAIN_SYNC).await;
+    let refusing = Faults::parse("poison=Sign Up").unwrap();
+    scene.graph.sandbox.set_faults(refusing);
+    let file = scene.file("export.json", &lines(&[past("refused", 2)]));
+    assert_eq!(scene.backfill(&[&file]).row()["queued"], 1);
+    let daemon = &scene.daemon;
+    daemon
+        .until("pixel_relay_outcomes_total", &["rejected"], 1.0)
+        .await;
+
+    scene.graph.sandbox.set_faults(Faults::default());
+    assert_eq!(
+        scene.backfill(&[&file]).row(),
+        json!({"queued": 1, "duplicates": 0})
+    );
+    scene.delivered(1.0).await;
+    assert_eq!(
+        daemon
+            .metric("pixel_relay_dead_removed_total", &["replaced"])
+            .await,
+        1.0
+    );
+    // It is delivered, so there is no third.
+    assert_eq!(
+        scene.backfill(&[&file]).row(),
+        json!({"queued": 0, "duplicates": 1})
+    );
+    scene.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_counts_by_name_and_stores_nothing() {
+    let syncs = format!(
+        "{PLAIN_SYNC}[sync.web.events]\n\"Sign Up\" = \"Lead\"\nEarly = {{}}\n\
+        [sync.off]\nenabled = false\npixel_id = \"1\"\naccess_token = \"x\"\n"
+    );
+    let scene = Scene::new(&syncs).await;
+    let named = |id: &str, name: &str, hours: i64| {
+        let mut event = past(id, hours);
+        event["event_type"] = json!(name);
+        event
+    };
+    let mut content = lines(&[
+        named("1", "Sign Up", 1),
+        named("2", "Sign Up", 24 * 9),
+        named("3", "Early", -2),
+        named("4", "Song Played", 1),
+        named("5", "Sign Up", 100),
+    ]);
+    content.extend(b"\n  \n{\"broken\n");
+    let file = scene.file("export.json", &content);
+    let ran = scene.backfill(&[&file, "--dry-run", "--since", &moment(24 * 20)]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let short: Vec<String> = ran
+        .rows()
+        .iter()
+        .map(|row| {
+            let counts =
+                ["mapped", "filtered", "too_old", "invalid"].map(|name| row[name].to_string());
+            format!(
+                "{} {} {}",
+                row["sync"].as_str().unwrap(),
+                row["event"].as_str().unwrap(),
+                counts.join(" ")
+            )
+        })
+        .collect();
+    assert_eq!(
+        short,
+        [
+            "web (no name) 0 0 0 1",
+            "web Early 0 0 0 1",
+            "web Sign Up 2 0 1 0",
+            "web Song Played 0 1 0 0",
+        ]
+    );
+    assert_eq!(ran.rows()[1]["reasons"], json!({"in_future": 1}));
+
+    let since = scene.backfill(&[&file, "--dry-run", "--since", &moment(50)]);
+    assert!(since.words.contains("2 from before --since"), "{since:?}");
+    assert_eq!(
+        scene
+            .daemon
+            .metric("pixel_relay_events_taken_total", &[])
+            .await,
+        0.0
+    );
+    scene.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_or_damaged_file_is_told_and_the_others_are_taken() {
+    let scene = Scene::new(PLAIN_SYNC).await;
+    let good = scene.file("good.json", &lines(&[past("good", 1)]));
+    let table = scene.file("table.csv", b"user_id,event_type\n1,Sign Up\n");
+    let many: Vec<Value> = (0..500)
+        .map(|number| past(&format!("m{number}"), 1))
+        .collect();
+    let whole = zip(&[("m/m_2026-11-20_7#0.json.gz", gzip(&lines(&many)))]);
+    let cut = scene.file("cut.zip", &whole[..whole.len() * 9 / 10]);
+    let ran = scene.backfill(&[&table, &cut, &good]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.words.contains("table.csv is no export"), "{ran:?}");
+    assert!(ran.words.contains("cut.zip: it is cut off"), "{ran:?}");
+    let before = ran.rows()[0]["queued"].as_u64().unwrap();
+    assert!(before > 1, "what was read counts: {ran:?}");
+
+    // The whole file goes on where the other was cut off.
+    let whole = scene.file("whole.zip", &whole);
+    let row = scene.backfill(&[&whole]).row();
+    assert_eq!(row["queued"].as_u64().unwrap() + before, 501);
+    assert_eq!(row["duplicates"].as_u64().unwrap(), before - 1);
+    scene.delivered(501.0).await;
+
+    let missing = scene.backfill(&["no/such.zip"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.words.contains("no/such.zip"), "{missing:?}");
+    scene.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_history_becomes_dead_letters_as_if_it_had_been_streamed() {
+    let scene = Scene::new(PLAIN_SYNC).await;
+    let mut purchase = past("p", 1);
+    purchase["event_type"] = json!("Purchase");
+    let whole = lines(&[past("good", 1), purchase, past("old", 24 * 30)]);
+    let content = [&whole[..], b"{\"event_type\":\"\xff\"}\n"].concat();
+    let ran = scene.backfill(&[&scene.file("export.json", &content)]);
+    assert_eq!(ran.row(), json!({"queued": 1, "duplicates": 0}));
+    let letters = command(&scene.config, &["dead", "list"], b"").rows();
+    let reasons: Vec<_> = letters
+        .iter()
+        .map(|row| row["reason"].as_str().unwrap())
+        .collect();
+    assert_eq!(reasons, ["purchase_without_value", "too_old", "not_utf8"]);
+    // The same once more, with one event mended: no letter twice, and one less.
+    let mended = String::from_utf8(whole).unwrap();
+    let mended = mended.replace(
+        "\"event_properties\":{}",
+        "\"event_properties\":{\"value\":1}",
+    );
+    let purchase = "[sync.web.custom_data]\nvalue = \"event_properties.value\"\n\
+        currency = { constant = \"USD\" }\n";
+    let text = fs::read_to_string(&scene.config).unwrap() + purchase;
+    let config = scene.file("mended.toml", text.as_bytes());
+    let ran = backfill(Path::new(&config), &["-"], mended.as_bytes());
+    assert_eq!(ran.row(), json!({"queued": 1, "duplicates": 1}), "{ran:?}");
+    let letters = command(&scene.config, &["dead", "list"], b"").rows();
+    let reasons: Vec<_> = letters
+        .iter()
+        .map(|row| row["reason"].as_str().unwrap())
+        .collect();
+    assert_eq!(reasons, ["not_utf8", "too_old"]);
+    scene.daemon.stop().await;
+}
+
+#[test]
+fn history_may_come_before_the_first_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("pixel-relay.toml");
+    let graph = "127.0.0.1:9".parse().unwrap();
+    let store = folder.path().join("store");
+    fs::write(&config, config_text(graph, &store, PLAIN_SYNC)).unwrap();
+    let ran = backfill(&config, &["-"], &lines(&[past("first", 1)]));
+    assert_eq!(ran.row(), json!({"queued": 1, "duplicates": 0}));
+    assert!(ran.words.contains("once the daemon runs"), "{ran:?}");
+}
