@@ -10,9 +10,11 @@
     clippy::disallowed_methods,
     reason = "a test may panic and spawn"
 )]
+#![allow(clippy::print_stdout, reason = "a test says what it passes over, and why")]
 #![allow(clippy::float_cmp, reason = "counters are whole numbers")]
 
 mod any_bytes;
+mod apart;
 mod backfill;
 mod cli;
 mod control;

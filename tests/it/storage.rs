@@ -209,6 +209,14 @@ impl Limited {
         answer.unwrap().status().as_u16()
     }
 
+    async fn admin_health(&self) -> String {
+        let answer = client()
+            .get(format!("{}/health", self.0.admin))
+            .send()
+            .await;
+        answer.unwrap().text().await.unwrap()
+    }
+
     async fn until_taken(&self, id: &str) {
         let taken = async {
             while self.post(id).await != 200 {
@@ -239,6 +247,8 @@ async fn failing_writes_acknowledge_nothing_and_a_kill_among_them_costs_nothing(
         for number in 0..3 {
             assert_eq!(daemon.post(&format!("{round} refused {number}")).await, 503);
         }
+        let health = daemon.admin_health().await;
+        assert!(health.contains("the store cannot write"), "{health}");
         if round == 1 {
             // The end among failing writes.
             acknowledged.push(ids[0].clone());
