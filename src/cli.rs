@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 use crate::clock::UnixMillis;
 use crate::config::Mistake;
-use crate::config::load::{self, Loaded, Sources};
+use crate::config::load::{self, Loaded, Sources, Unusable};
 use crate::sync::{self, Sync};
 
 mod backfill;
@@ -46,7 +46,7 @@ enum Command {
     Run(run::Arguments),
     /// Loads and validates the configuration, runs its rule tests, and prints what is in force
     Check,
-    /// Maps events from standard input (NDJSON) and prints one JSON line per event and sync
+    /// Maps events from standard input (JSON, as a rule one per line) and prints one JSON line per event and sync
     Map(map::Arguments),
     /// Posts one test event, and says in plain words what Meta answered
     SendTest(send_test::Arguments),
@@ -93,11 +93,25 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 enum Failure {
     /// The configuration holds mistakes.
-    Configuration(Vec<Mistake>),
+    Configuration {
+        mistakes: Vec<Mistake>,
+        /// What else deserves a word, and is no reason to fail.
+        warnings: Vec<Mistake>,
+    },
     /// The usage is wrong in a way that the parser cannot see.
     Usage(String),
     /// Anything else.
     Other(anyhow::Error),
+}
+
+impl Failure {
+    /// Mistakes of the configuration alone.
+    const fn configuration(mistakes: Vec<Mistake>) -> Self {
+        Self::Configuration {
+            mistakes,
+            warnings: Vec::new(),
+        }
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -182,7 +196,9 @@ pub fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
 /// Says what went wrong. That standard error cannot be written to is no failure of its own.
 fn report(failure: Failure, terminal: &mut Terminal) -> Exit {
     let (text, exit) = match failure {
-        Failure::Configuration(mistakes) => (describe(&mistakes), Exit::Usage),
+        Failure::Configuration { mistakes, warnings } => {
+            (describe(&mistakes, &warnings), Exit::Usage)
+        }
         Failure::Usage(text) => (format!("error: {text}\n"), Exit::Usage),
         Failure::Other(error) if is_closed_pipe(&error) => return Exit::Success,
         Failure::Other(error) => (format!("error: {error:#}\n"), Exit::Failed),
@@ -192,17 +208,18 @@ fn report(failure: Failure, terminal: &mut Terminal) -> Exit {
     exit
 }
 
-fn describe(mistakes: &[Mistake]) -> String {
-    use std::fmt::Write as _;
-
-    let mut text = match mistakes.len() {
-        1 => "error: the configuration holds a mistake\n".to_owned(),
-        count => format!("error: the configuration holds {count} mistakes\n"),
-    };
-    for mistake in mistakes {
-        writeln!(text, "  {mistake}").expect("writing to memory does not fail");
-    }
-    text
+fn describe(mistakes: &[Mistake], warnings: &[Mistake]) -> String {
+    let mut lines: Vec<String> = warnings
+        .iter()
+        .map(|warning| format!("warning: {warning}"))
+        .collect();
+    lines.push(match mistakes.len() {
+        1 => "error: the configuration holds a mistake".to_owned(),
+        count => format!("error: the configuration holds {count} mistakes"),
+    });
+    lines.extend(mistakes.iter().map(|mistake| format!("  {mistake}")));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 /// Reads a moment given as an argument.
@@ -218,12 +235,29 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Loads the configuration and compiles its rules.
+/// Loads the configuration and compiles its rules, or gives all that is wrong with either.
 fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), Failure> {
-    let mut loaded = load::load(sources).map_err(Failure::Configuration)?;
-    let syncs = sync::compile_all(&loaded.config).map_err(Failure::Configuration)?;
-    loaded.warnings.extend(sync::warnings(&loaded.config));
-    Ok((loaded, syncs))
+    let Loaded {
+        config,
+        mut warnings,
+    } = load::load(sources).map_err(with_rules)?;
+    warnings.extend(sync::warnings(&config.syncs));
+    match sync::compile_all(&config) {
+        Ok(syncs) => Ok((Loaded { config, warnings }, syncs)),
+        Err(mistakes) => Err(Failure::Configuration { mistakes, warnings }),
+    }
+}
+
+/// Adds what is wrong with the rules to what is wrong with the way they are written.
+fn with_rules(unusable: Unusable) -> Failure {
+    let Unusable {
+        mut mistakes,
+        mut warnings,
+        syncs,
+    } = unusable;
+    mistakes.extend(sync::mistakes(&syncs));
+    warnings.extend(sync::warnings(&syncs));
+    Failure::Configuration { mistakes, warnings }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod keys;
 mod names;
 mod units;
 mod values;
+mod amounts;
 mod expressions;
 mod secrets;
 mod stages;
@@ -90,6 +91,11 @@ pub fn key_of(names: &[&str]) -> String {
     names
         .iter()
         .fold(String::new(), |at, name| names::join(&at, name))
+}
+
+/// Whether a text can be a code of Meta's Test Events tool.
+pub fn is_test_event_code(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Something wrong in the configuration.
@@ -313,8 +319,8 @@ pub enum CustomValue {
     Value(ValueExpr),
     /// One object per element of a list; an object in place of the list counts as a list of one.
     Each {
-        /// The list.
-        list: Path,
+        /// Where the list may be: the first present one counts.
+        lists: Vec<Path>,
         /// Meta's name of each member, and where it is in the element.
         members: BTreeMap<String, ValueExpr>,
     },
@@ -375,8 +381,17 @@ pub struct Condition {
     pub property: Path,
     /// How it is compared.
     pub op: Op,
-    /// What it is compared with, as text; empty only for `is set` and `is not set`.
-    pub values: Vec<String>,
+    /// What it is compared with; empty only for `is set` and `is not set`.
+    pub values: Vec<Operand>,
+}
+
+/// What a property is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operand {
+    /// The value, as text.
+    pub text: String,
+    /// Whether it was written as a number, so that `5.5` is meant to equal `5.50`.
+    pub is_number: bool,
 }
 
 macro_rules! operators {

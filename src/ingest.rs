@@ -22,7 +22,7 @@ use axum::routing::{get, post};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixMillis};
-use crate::config::{Config, Mistake, SyncName};
+use crate::config::{Config, Mistake, SyncConfig, SyncName};
 use crate::ingest::amplitude_api::Api;
 use crate::ingest::arrivals::Arrivals;
 use crate::ingest::auth::Gate;
@@ -101,12 +101,8 @@ impl Door {
         for sync in syncs {
             let name = sync.name().clone();
             let intake = sync.is_enabled().then(|| {
-                let events = config
-                    .syncs
-                    .get(&name)
-                    .and_then(|sync| sync.events.as_ref());
-                let names = events.into_iter().flat_map(|events| events.keys());
-                let coverage = metrics.coverage(&name, names.map(String::as_str));
+                let names = config.syncs.get(&name).into_iter().flat_map(counted_names);
+                let coverage = metrics.coverage(&name, names);
                 Intake { sync, coverage }
             });
             intakes.push((name, intake));
@@ -365,6 +361,13 @@ async fn health(State(door): State<Arc<Door>>) -> Response {
         None => json_response(StatusCode::OK, "{\"status\":\"ok\"}\n".to_owned()),
         Some(reason) => reason.into_response(),
     }
+}
+
+/// The event types of the table that have counters of their own: all but `*`, whose events are
+/// counted as `other`.
+fn counted_names(sync: &SyncConfig) -> impl Iterator<Item = &str> {
+    let names = sync.events.iter().flat_map(|events| events.keys());
+    names.map(String::as_str).filter(|name| *name != "*")
 }
 
 /// Maps the next elements for every sync.

@@ -29,6 +29,7 @@ mod app_data;
 mod check;
 mod custom_data;
 mod data_use;
+mod digits;
 mod json;
 mod list;
 mod page;

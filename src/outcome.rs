@@ -96,8 +96,6 @@ reasons! {
     PurchaseWithoutValue = "purchase_without_value" => Invalid,
     /// A Purchase without a usable `currency`.
     PurchaseWithoutCurrency = "purchase_without_currency" => Invalid,
-    /// An `action_source` that is none of Meta's.
-    ActionSourceUnknown = "action_source_unknown" => Invalid,
     /// Larger, once mapped, than one request may be.
     EventTooLarge = "event_too_large" => Invalid,
 

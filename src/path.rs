@@ -3,6 +3,7 @@
 //! A path is dotted, with brackets for other names, indexes and `[*]`:
 //! `event_properties["Order Value"]`, `event_properties.products[*].sku`, `groups.company[0]`. It
 //! begins with a known part of an Amplitude event; any other top-level key is written `["key"]`.
+//! Relative to the element of a list, a path that is absent there and begins so is read in the event.
 //! Amplitude's webhook and its upload APIs name some fields differently (`ip_address` and `ip`):
 //! either name finds the value.
 
@@ -98,6 +99,18 @@ pub const FIELDS: &[&str] = &[
     "receiptSig",
 ];
 
+/// Those of them that a product has as well: in a list of products, they are the product's.
+const FIELDS_OF_ITEMS: &[&str] = &[
+    "price",
+    "quantity",
+    "revenue",
+    "productId",
+    "product_id",
+    "revenueType",
+    "revenue_type",
+    "currency",
+];
+
 /// Pairs of names for one field: the webhook's, and the upload APIs'.
 const ALIASES: &[(&str, &str)] = &[
     ("ip_address", "ip"),
@@ -135,8 +148,9 @@ pub struct Path {
 enum Root {
     /// A top-level field, with its other name.
     Field(Box<str>, Option<&'static str>),
-    /// The element of a list that the path is relative to.
-    Element,
+    /// The element of a list that the path is relative to; and the path in the event, where it begins
+    /// with a part of one.
+    Element(Option<Box<Path>>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,12 +203,21 @@ impl Path {
         })
     }
 
-    /// Compiles a path that is relative to the element of a list.
+    /// Compiles a path that is relative to the element of a list. Where it finds nothing there and
+    /// begins with a field of the event, or with a section and a name in it, it is read in the event.
     pub fn parse_in_element(text: &str) -> Result<Self, PathError> {
-        let (steps, _) = parse_steps(text)?;
+        let (steps, quoted) = parse_steps(text)?;
+        let is_part = match &*steps {
+            [Step::Key(section), _, ..] if SECTIONS.contains(&section.as_ref()) => true,
+            [Step::Key(field), ..] => {
+                FIELDS.contains(&field.as_ref()) && !FIELDS_OF_ITEMS.contains(&field.as_ref())
+            }
+            _ => false,
+        };
+        let in_event = (is_part && !quoted).then(|| Self::parse(text).map(Box::new));
         Ok(Self {
             text: text.into(),
-            root: Root::Element,
+            root: Root::Element(in_event.transpose()?),
             steps: steps.into(),
         })
     }
@@ -208,7 +231,7 @@ impl Path {
     pub fn root(&self) -> Option<&str> {
         match &self.root {
             Root::Field(field, _) => Some(field),
-            Root::Element => None,
+            Root::Element(_) => None,
         }
     }
 
@@ -242,30 +265,32 @@ impl Path {
         found
     }
 
-    /// The first value in an element that is not absent.
-    pub fn first_in<'e>(&self, element: Json<'e>) -> Option<Json<'e>> {
-        let mut found = None;
-        walk(element, &self.steps, &mut |value| {
-            if found.is_none() && !value.is_absent() {
-                found = Some(value);
-            }
-        });
-        found
+    /// The first value in an element, or else in its event, that is not absent.
+    pub fn first_in<'s, 'e: 's>(&self, element: Json<'s>, event: &Event<'e>) -> Option<Json<'s>> {
+        first_of(element, &self.steps).or_else(|| self.in_event(event))
     }
 
     /// The same, in an element whose members are known, so that they are not parsed for each path.
-    pub fn first_in_members<'e>(&self, members: &[(Cow<'e, str>, Json<'e>)]) -> Option<Json<'e>> {
-        let Some((Step::Key(key), rest)) = self.steps.split_first() else {
-            return None;
+    pub fn first_in_members<'s, 'e: 's>(
+        &self,
+        members: &[(Cow<'s, str>, Json<'s>)],
+        event: &Event<'e>,
+    ) -> Option<Json<'s>> {
+        let in_element = match self.steps.split_first() {
+            Some((Step::Key(key), rest)) => members
+                .iter()
+                .find(|(name, _)| *name == **key)
+                .and_then(|(_, value)| first_of(*value, rest)),
+            _ => None,
         };
-        let (_, value) = members.iter().find(|(name, _)| *name == **key)?;
-        let mut found = None;
-        walk(*value, rest, &mut |value| {
-            if found.is_none() && !value.is_absent() {
-                found = Some(value);
-            }
-        });
-        found
+        in_element.or_else(|| self.in_event(event))
+    }
+
+    fn in_event<'e>(&self, event: &Event<'e>) -> Option<Json<'e>> {
+        match &self.root {
+            Root::Element(Some(path)) => path.first(event),
+            _ => None,
+        }
     }
 
     /// Calls `found` with every value that the path points to, absent ones too.
@@ -300,6 +325,16 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+fn first_of<'e>(value: Json<'e>, steps: &[Step]) -> Option<Json<'e>> {
+    let mut found = None;
+    walk(value, steps, &mut |value| {
+        if found.is_none() && !value.is_absent() {
+            found = Some(value);
+        }
+    });
+    found
 }
 
 fn walk<'e>(value: Json<'e>, steps: &[Step], found: &mut dyn FnMut(Json<'e>)) {
@@ -445,17 +480,22 @@ impl ValueExpr {
         self.resolve(|path| path.first(event))
     }
 
-    /// The first present value in an element.
-    pub fn first_in<'o, 'e: 'o>(&'o self, element: Json<'e>) -> Option<Found<'o>> {
-        self.resolve(|path| path.first_in(element))
+    /// The first present value in an element, or in its event.
+    pub fn first_in<'o, 's: 'o, 'e: 's>(
+        &'o self,
+        element: Json<'s>,
+        event: &Event<'e>,
+    ) -> Option<Found<'o>> {
+        self.resolve(|path| path.first_in(element, event))
     }
 
-    /// The first present value in an element whose members are known.
-    pub fn first_in_members<'o, 'e: 'o>(
+    /// The first present value in an element whose members are known, or in its event.
+    pub fn first_in_members<'o, 's: 'o, 'e: 's>(
         &'o self,
-        members: &[(Cow<'e, str>, Json<'e>)],
+        members: &[(Cow<'s, str>, Json<'s>)],
+        event: &Event<'e>,
     ) -> Option<Found<'o>> {
-        self.resolve(|path| path.first_in_members(members))
+        self.resolve(|path| path.first_in_members(members, event))
     }
 
     /// All values of the first path that has any; a path with `[*]` may give several.
@@ -496,85 +536,4 @@ impl ValueExpr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EVENT: &[u8] = br#"{"user_id":"u","ip":"203.0.113.9","groups":{"company":["Acme"]},
-        "event_properties":{"Order Value":"","a.b":1,"products":[{"sku":"A"},{"sku":null},{"sku":"C"}],
-        "cart":{"items":[[1,2],[3]]}},"custom":{"x":true}}"#;
-
-    #[track_caller]
-    fn check(path: &str, expected: &[&str]) {
-        let event = Event::decode(EVENT).unwrap();
-        let found = Path::parse(path).unwrap().all(&event);
-        assert_eq!(
-            found.iter().map(|value| value.raw()).collect::<Vec<_>>(),
-            expected,
-            "{path}"
-        );
-    }
-
-    #[test]
-    fn finds_what_a_path_points_to() {
-        check("user_id", &["\"u\""]);
-        check("ip_address", &["\"203.0.113.9\""]);
-        check("groups.company[0]", &["\"Acme\""]);
-        check("event_properties[\"Order Value\"]", &[]);
-        check("event_properties['a.b']", &["1"]);
-        check("event_properties.products[*].sku", &["\"A\"", "\"C\""]);
-        check("event_properties.cart.items[*][0]", &["1", "3"]);
-        check("[\"custom\"].x", &["true"]);
-        check("event_properties.missing.deeper", &[]);
-    }
-
-    #[test]
-    fn explains_what_is_not_a_path() {
-        let error = |text: &str| Path::parse(text).unwrap_err();
-        assert_eq!(error("USD"), PathError::UnknownRoot("USD".to_owned()));
-        assert!(error("USD").to_string().contains("{ constant = \"USD\" }"));
-        assert_eq!(error(" "), PathError::Empty);
-        assert_eq!(error("event_properties."), PathError::MissingName);
-        assert_eq!(error("event_properties.a..b"), PathError::MissingName);
-        assert_eq!(error("event_properties[x]"), PathError::BadBracket);
-        assert_eq!(error("event_properties[\"x\""), PathError::BadBracket);
-        assert_eq!(
-            error("event_properties.Order Value"),
-            PathError::NeedsBrackets("Order Value".to_owned())
-        );
-        assert_eq!(error("[0]"), PathError::BadBracket);
-    }
-
-    #[test]
-    fn takes_the_first_present_value_and_then_the_default() {
-        let event = Event::decode(EVENT).unwrap();
-        let expr = ValueExpr {
-            paths: vec![
-                Path::parse("event_properties[\"Order Value\"]").unwrap(),
-                Path::parse("user_id").unwrap(),
-            ],
-            default: Some(Constant::new(&serde_json::json!("none"))),
-        };
-        let found = expr.first(&event).unwrap();
-        assert_eq!(
-            (found.value.raw(), found.path.unwrap().as_str()),
-            ("\"u\"", "user_id")
-        );
-        let element = Json::of_valid_text(r#"{"a":{"b":"EMPTY"},"c":7}"#);
-        let members = element.members().unwrap();
-        for (path, expected) in [
-            ("a.b", None),
-            ("c", Some("7")),
-            ("d", None),
-            ("a", Some("{\"b\":\"EMPTY\"}")),
-        ] {
-            let path = Path::parse_in_element(path).unwrap();
-            assert_eq!(path.first_in(element).map(Json::raw), expected);
-            assert_eq!(path.first_in_members(&members).map(Json::raw), expected);
-        }
-        let fixed = ValueExpr {
-            paths: Vec::new(),
-            default: expr.default.clone(),
-        };
-        assert_eq!(fixed.first(&event).unwrap().value.raw(), "\"none\"");
-    }
-}
+mod tests;

@@ -3,6 +3,8 @@
 //! [`Sync::take`] gives every event its fate before the queue: mapped, or ended with a reason. It is
 //! pure; the caller counts what the [`Notes`] say and hands the fate to the queue.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
@@ -76,10 +78,18 @@ pub fn compile_all(config: &Config) -> Result<Vec<Sync>, Vec<Mistake>> {
     }
 }
 
+/// The mistakes in the rules of all syncs, where none of them is to run.
+pub fn mistakes(syncs: &BTreeMap<SyncName, SyncConfig>) -> Vec<Mistake> {
+    syncs
+        .iter()
+        .filter_map(|(name, sync)| Sync::compile(name, sync).err())
+        .flatten()
+        .collect()
+}
+
 /// What looks wrong in the rules of all syncs and may still be meant.
-pub fn warnings(config: &Config) -> Vec<Mistake> {
-    config
-        .syncs
+pub fn warnings(syncs: &BTreeMap<SyncName, SyncConfig>) -> Vec<Mistake> {
+    syncs
         .iter()
         .flat_map(|(name, sync)| Mapper::warnings(name, sync))
         .collect()
@@ -273,9 +283,6 @@ mod tests {
             Reason::NoIdentifier,
             true,
         );
-        let source = "action_source = \"website\"\n[sync.web.events.Order]\naction_source = { from = \"event_properties.s\" }";
-        let elsewhere = at(now, r#""event_properties":{"s":"elsewhere"},"#);
-        check_refused(source, &elsewhere, Reason::ActionSourceUnknown, false);
         let purchase = "[sync.web.events.Order]\nsend_as = \"Purchase\"\ncustom_data = { value = \"event_properties.v\", currency = \"event_properties.c\" }";
         check_refused(purchase, &at(now, ""), Reason::PurchaseWithoutValue, true);
         let free = at(now, r#""event_properties":{"v":0},"#);

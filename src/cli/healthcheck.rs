@@ -14,7 +14,7 @@ use crate::config::load::{self, Sources};
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) fn healthcheck(sources: &Sources) -> Result<(), Failure> {
-    let address = reachable(load::listen_address(sources).map_err(Failure::Configuration)?);
+    let address = reachable(load::listen_address(sources).map_err(Failure::configuration)?);
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)
         .with_context(|| format!("nothing listens on {address}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;

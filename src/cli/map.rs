@@ -1,11 +1,12 @@
 //! `pixel-relay map`: what would become of these events, without sending anything.
 //!
 //! Reads one event per line, and writes one JSON line per event and sync, in input order:
-//! `{"sync","outcome","reason"?,"event"?}` with outcome `mapped`, `filtered` or `invalid`. With
-//! `--explain` each line also says, per field, where it came from or why it is missing; a person
-//! at a terminal gets a table instead.
+//! `{"sync","outcome","reason"?,"event"?}` with outcome `mapped`, `filtered` or `invalid`. An event may
+//! also be spread over lines, and stand in an array or in `{"events":[…]}`, as in a request. A line
+//! that begins nothing of the kind is one invalid event. With `--explain` each line also says, per
+//! field, where it came from or why it is missing; a person at a terminal gets a table instead.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -16,10 +17,18 @@ use crate::cli::{Failure, Terminal, load_config, parse_time};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::SyncName;
 use crate::config::load::Sources;
-use crate::event::Event;
+use crate::ingest::decode::{Element, NotJson, decode};
 use crate::map::explain::Explanation;
 use crate::outcome::Reason;
-use crate::sync::Fate;
+use crate::sync::{Fate, Sync};
+
+mod lines;
+
+use lines::Lines;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+const UNREADABLE: &str = "cannot read the events";
 
 /// What `pixel-relay map` takes.
 #[derive(Debug, Args)]
@@ -50,36 +59,73 @@ pub(super) fn map(
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
     let (_, syncs) = load_config(sources)?;
-    let mut line = Vec::new();
+    let mut lines = Lines::default();
     loop {
-        line.clear();
-        let read = terminal
-            .input
-            .read_until(b'\n', &mut line)
-            .context("cannot read the events")?;
-        if read == 0 {
+        let line = lines.next(&mut *terminal.input);
+        let Some(line) = line.context(UNREADABLE)? else {
             return Ok(());
-        }
-        let raw = line.trim_ascii();
-        if raw.is_empty() {
+        };
+        let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line);
+        let line = line.trim_ascii();
+        if line.is_empty() {
             continue;
         }
-        let now = arguments.now.unwrap_or_else(|| SystemClock.now());
-        let event = Event::decode(raw);
-        for sync in &syncs {
-            let (fate, explanation) = match &event {
-                Ok(event) if arguments.explain => {
-                    let (fate, explanation) = sync.explain(event, now);
-                    (fate, Some(explanation))
+        let value;
+        let elements = match decode(line) {
+            Err(NotJson::Unclosed) => {
+                let first = [line, b"\n"].concat();
+                value = lines
+                    .value(&mut *terminal.input, &first)
+                    .context(UNREADABLE)?;
+                decode(value.as_deref().unwrap_or(line))
+            }
+            decoded => decoded,
+        };
+        match elements {
+            Ok(elements) => {
+                for element in elements {
+                    map_element(&element, &syncs, arguments, terminal)?;
                 }
-                event => (
-                    sync.take(event.as_ref().map_err(|reason| *reason), raw, now)
-                        .0,
-                    None,
-                ),
-            };
-            write_line(sync.name(), &fate, explanation.as_ref(), terminal)?;
+            }
+            Err(problem) => {
+                let element = Element {
+                    raw: line,
+                    event: Err(reason_of(problem)),
+                };
+                map_element(&element, &syncs, arguments, terminal)?;
+            }
         }
+    }
+}
+
+fn map_element(
+    element: &Element<'_>,
+    syncs: &[Sync],
+    arguments: &Arguments,
+    terminal: &mut Terminal,
+) -> Result<(), Failure> {
+    let now = arguments.now.unwrap_or_else(|| SystemClock.now());
+    for sync in syncs {
+        let (fate, explanation) = match &element.event {
+            Ok(event) if arguments.explain => {
+                let (fate, explanation) = sync.explain(event, now);
+                (fate, Some(explanation))
+            }
+            event => {
+                let event = event.as_ref().map_err(|reason| *reason);
+                (sync.take(event, element.raw, now).0, None)
+            }
+        };
+        write_line(sync.name(), &fate, explanation.as_ref(), terminal)?;
+    }
+    Ok(())
+}
+
+/// Why a line that cannot be taken apart is no event.
+const fn reason_of(problem: NotJson) -> Reason {
+    match problem {
+        NotJson::GroupedNumber => Reason::GroupedNumber,
+        _ => Reason::MalformedJson,
     }
 }
 

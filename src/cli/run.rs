@@ -30,7 +30,7 @@ pub(super) fn run(
         return trial::run(sources, terminal);
     }
     let (Loaded { config, warnings }, _) = load_config(sources)?;
-    logs::init(&config.log).map_err(|mistake| Failure::Configuration(vec![mistake]))?;
+    logs::init(&config.log).map_err(|mistake| Failure::configuration(vec![mistake]))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -52,7 +52,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn build_failure(error: BuildError) -> Failure {
     match error {
-        BuildError::Configuration(mistakes) => Failure::Configuration(mistakes),
+        BuildError::Configuration(mistakes) => Failure::configuration(mistakes),
         BuildError::Failed(error) => Failure::Other(error),
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cli::{Failure, Terminal, load_config};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::load::{Loaded, Sources};
-use crate::config::{Config, SyncConfig, SyncName};
+use crate::config::{Config, SyncConfig, SyncName, is_test_event_code};
 use crate::deliver::client::{self, GraphClient};
 use crate::deliver::redact::Redactor;
 use crate::deliver::verdict::{self, Fix, Judgement, Verdict};
@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     sync: Option<String>,
     /// The code shown in Events Manager under Test Events [default: that of the sync]
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = parse_code)]
     code: Option<String>,
 }
 
@@ -84,6 +84,13 @@ pub(super) fn send_test(
         Verdict::Delivered => Ok(()),
         _ => Err(anyhow::anyhow!("the test event was not accepted").into()),
     }
+}
+
+/// Reads a code by the rule that holds for the configuration's.
+fn parse_code(text: &str) -> Result<String, String> {
+    is_test_event_code(text)
+        .then(|| text.to_owned())
+        .ok_or_else(|| "expected letters and digits, such as TEST12345".to_owned())
 }
 
 /// What Meta's answer means, and what to do about it.

@@ -13,9 +13,9 @@ use crate::config::units::{format_duration, format_size};
 use crate::config::{
     ActionSource, ApiKey, CallingCode, Condition, Config, CustomValue, DateOrder, DeliveryConfig,
     EventConfig, ExternalIdCase, LimitedDataUse, LimitedDataUseMode, LimitedDataUsePlace,
-    LogFormat, MappingConfig, Properties, Rate, SyncConfig, SyncName,
+    LogFormat, MappingConfig, Operand, Properties, Rate, SyncConfig, SyncName,
 };
-use crate::path::ValueExpr;
+use crate::path::{Path, ValueExpr};
 
 /// What stands in the place of a secret.
 const REDACTED: &str = "\"[redacted]\"";
@@ -266,10 +266,7 @@ fn delivery(page: &mut Page, table: &str, delivery: &DeliveryConfig) {
 }
 
 fn expression(value: &ValueExpr) -> String {
-    let paths = match &*value.paths {
-        [one] => text(one.as_str()),
-        several => texts(several),
-    };
+    let paths = paths(&value.paths);
     let Some(default) = &value.default else {
         return paths;
     };
@@ -282,14 +279,21 @@ fn expression(value: &ValueExpr) -> String {
     }
 }
 
+fn paths(paths: &[Path]) -> String {
+    match paths {
+        [one] => text(one.as_str()),
+        several => texts(several),
+    }
+}
+
 fn custom_value(value: &CustomValue) -> String {
     match value {
         CustomValue::Value(value) => expression(value),
-        CustomValue::Each { list, members } => {
+        CustomValue::Each { lists, members } => {
             let members = members
                 .iter()
                 .map(|(name, value)| (name.as_str(), expression(value)));
-            table([("each", text(list.as_str()))].into_iter().chain(members))
+            table([("each", paths(lists))].into_iter().chain(members))
         }
     }
 }
@@ -312,10 +316,18 @@ fn conditions(conditions: &[Condition]) -> String {
         let op = ("op", text(condition.op.as_str()));
         match &*condition.values {
             [] => table([property, op]),
-            [one] => table([property, op, ("value", text(one))]),
-            several => table([property, op, ("values", texts(several))]),
+            [one] => table([property, op, ("value", operand(one))]),
+            several => table([property, op, ("values", list(several.iter().map(operand)))]),
         }
     }))
+}
+
+fn operand(operand: &Operand) -> String {
+    if operand.is_number {
+        operand.text.clone()
+    } else {
+        text(&operand.text)
+    }
 }
 
 fn properties(properties: &Properties) -> String {

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use config::ValueKind;
 
 use crate::config::keys::sync::{CUSTOM_VALUE, VALUE};
-use crate::config::keys::{CONDITION, EXPRESSION, PATH};
+use crate::config::keys::{CONDITION, EXPRESSION, PATHS};
 use crate::config::values::Node;
-use crate::config::{ActionSource, Condition, CustomValue, MetaActionSource, Op, Properties};
+use crate::config::{
+    ActionSource, Condition, CustomValue, MetaActionSource, Op, Operand, Properties,
+};
 use crate::path::{Constant, Path, PathError, ValueExpr};
 
 /// How a path is compiled: into an event, or into an element of a list.
@@ -42,7 +44,7 @@ pub(super) fn conditions(node: &Node<'_>) -> Option<Vec<Condition>> {
 
 /// Reads the names of the properties to send.
 pub(super) fn properties(node: &Node<'_>) -> Option<Properties> {
-    let names = node.each(|node| {
+    let names = node.list(|node| {
         let name = node.text()?;
         if let Some(literal) = name.strip_prefix("event_properties.") {
             return node.refuse(format!(
@@ -189,12 +191,12 @@ pub(super) fn json(node: &Node<'_>) -> Option<serde_json::Value> {
 
 /// Reads `{ each = "…", id = "…" }`: every other key is a member of the objects that are made.
 fn each(node: &Node<'_>) -> Option<CustomValue> {
-    let mut list = None;
+    let mut lists = None;
     let mut members = BTreeMap::new();
     let mut whole = true;
     for member in node.members()? {
         if member.name == "each" {
-            list = path(&member.node.expecting(PATH), Path::parse);
+            lists = paths(&member.node.expecting(PATHS), Path::parse);
         } else if let Some(value) =
             value_with(&member.node.expecting(VALUE), Path::parse_in_element)
         {
@@ -209,7 +211,7 @@ fn each(node: &Node<'_>) -> Option<CustomValue> {
         );
     }
     Some(CustomValue::Each {
-        list: list?,
+        lists: lists?,
         members,
     })
 }
@@ -265,12 +267,16 @@ fn op(node: &Node<'_>) -> Option<Op> {
     })
 }
 
-fn condition_value(node: &Node<'_>) -> Option<String> {
-    match node.kind() {
+fn condition_value(node: &Node<'_>) -> Option<Operand> {
+    let text = match node.kind() {
         ValueKind::String(text) => Some(text.clone()),
         ValueKind::Boolean(_) | ValueKind::I64(_) | ValueKind::Float(_) => {
             json(node).map(|value| value.to_string())
         }
         _ => node.unexpected(),
-    }
+    }?;
+    Some(Operand {
+        text,
+        is_number: matches!(node.kind(), ValueKind::I64(_) | ValueKind::Float(_)),
+    })
 }

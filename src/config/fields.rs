@@ -63,6 +63,7 @@ fields! {
     AppField {
         AdvertiserTrackingEnabled = "advertiser_tracking_enabled", "advertiser_tracking_enabled";
         ApplicationTrackingEnabled = "application_tracking_enabled", "application_tracking_enabled";
+        Platform = "platform", "extinfo[0]";
         BundleId = "bundle_id", "extinfo[1]";
         ShortVersion = "short_version", "extinfo[2]";
         LongVersion = "long_version", "extinfo[3]";

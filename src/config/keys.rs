@@ -109,6 +109,9 @@ const API_KEYS: &str = "a list of Amplitude API keys, each a text or a table suc
 pub(super) const PATH: &str =
     "a path such as \"event_properties.total\" or 'event_properties[\"Order Value\"]'";
 
+/// Where a list may be.
+pub(super) const PATHS: &str = "a path such as \"event_properties.products\", or a list of paths";
+
 /// The outermost table.
 pub(super) static ROOT: Section = Section {
     name: "",

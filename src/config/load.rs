@@ -21,7 +21,10 @@ use crate::config::keys::sync::{DELIVERY, LIMITED_DATA_USE, SYNC, USER_DATA};
 use crate::config::keys::{ROOT, STAGES, Section};
 use crate::config::names::quoted;
 use crate::config::values::{ENVIRONMENT, Mistakes, Node, Table};
-use crate::config::{Config, Mistake, stages, syncs, warnings};
+use crate::config::{
+    AdminConfig, Config, IngestConfig, LogConfig, MetaConfig, Mistake, QueueConfig, ServerConfig,
+    SyncConfig, SyncName, stages, syncs, warnings,
+};
 
 /// The variable that names the configuration file.
 const FILE_VARIABLE: &str = "PIXEL_RELAY_CONFIG";
@@ -76,11 +79,40 @@ pub struct Loaded {
     pub warnings: Vec<Mistake>,
 }
 
+/// A configuration that holds mistakes, and what could be read of it nevertheless.
+#[derive(Debug, Default)]
+pub struct Unusable {
+    /// Every mistake in what was written.
+    pub mistakes: Vec<Mistake>,
+    /// What is allowed, and may still not be meant.
+    pub warnings: Vec<Mistake>,
+    /// The syncs, so that their rules can be looked through too. What could not be read in them is
+    /// made up: nothing may run by them.
+    pub syncs: BTreeMap<SyncName, SyncConfig>,
+}
+
+impl From<Vec<Mistake>> for Unusable {
+    fn from(mistakes: Vec<Mistake>) -> Self {
+        Self {
+            mistakes,
+            ..Self::default()
+        }
+    }
+}
+
 /// Loads the configuration, or reports every mistake in it.
-pub fn load(sources: Sources) -> Result<Loaded, Vec<Mistake>> {
-    let config = Written::find(sources)?.config()?;
-    let warnings = warnings::find(&config);
-    Ok(Loaded { config, warnings })
+pub fn load(sources: Sources) -> Result<Loaded, Unusable> {
+    let (parts, mistakes) = Written::find(sources)?.parts();
+    let warnings = parts.warnings();
+    let syncs = parts.syncs.clone();
+    match parts.whole() {
+        Some(config) if mistakes.is_empty() => Ok(Loaded { config, warnings }),
+        _ => Err(Unusable {
+            mistakes,
+            warnings,
+            syncs: syncs.unwrap_or_default(),
+        }),
+    }
 }
 
 /// Loads the configuration from the text of a file and the variables of an environment.
@@ -90,7 +122,10 @@ pub fn from_toml(text: &str, environment: &[(String, String)]) -> Result<Config,
         file: PathBuf::from(DEFAULT_FILE),
         environment: environment.to_vec(),
     };
-    written.config()
+    match written.parts() {
+        (parts, mistakes) if mistakes.is_empty() => parts.whole().ok_or(mistakes),
+        (_, mistakes) => Err(mistakes),
+    }
 }
 
 /// Finds the address of the public listener, whatever else may be wrong: for a command that only
@@ -171,12 +206,10 @@ impl Written {
         }
     }
 
-    fn config(&self) -> Result<Config, Vec<Mistake>> {
+    fn parts(&self) -> (Parts, Vec<Mistake>) {
         let folder = self.file.parent().unwrap_or(Path::new(""));
-        match self.read(|root| whole(root, folder)) {
-            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
-            (_, mistakes) => Err(mistakes),
-        }
+        let (parts, mistakes) = self.read(|root| Some(Parts::read(root, folder)));
+        (parts.unwrap_or_default(), mistakes)
     }
 
     /// Lays the layers over one another and reads from the result; gives the mistakes on the way.
@@ -200,32 +233,68 @@ impl Written {
     }
 }
 
-fn whole(table: &Table<'_>, folder: &Path) -> Option<Config> {
-    let server = table
-        .require("server")
-        .and_then(|node| stages::server(&node));
-    let log = table.require("log").and_then(|node| stages::log(&node));
-    let admin = table.require("admin").and_then(|node| stages::admin(&node));
-    let names = table
-        .get("sync")
-        .map_or_else(Vec::new, |node| syncs::names(&node));
-    let ingest = table
-        .require("ingest")
-        .and_then(|node| stages::ingest(&node, &names));
-    let queue = table.require("queue").and_then(|node| stages::queue(&node));
-    let meta = table.require("meta").and_then(|node| stages::meta(&node));
-    let syncs = table
-        .require("sync")
-        .and_then(|node| syncs::all(&node, folder));
-    Some(Config {
-        server: server?,
-        log: log?,
-        admin: admin?,
-        ingest: ingest?,
-        queue: queue?,
-        meta: meta?,
-        syncs: syncs?,
-    })
+/// What could be read, table by table.
+#[derive(Default)]
+struct Parts {
+    server: Option<ServerConfig>,
+    log: Option<LogConfig>,
+    admin: Option<AdminConfig>,
+    ingest: Option<IngestConfig>,
+    queue: Option<QueueConfig>,
+    meta: Option<MetaConfig>,
+    syncs: Option<BTreeMap<SyncName, SyncConfig>>,
+}
+
+impl Parts {
+    fn read(table: &Table<'_>, folder: &Path) -> Self {
+        let names = table
+            .get("sync")
+            .map_or_else(Vec::new, |node| syncs::names(&node));
+        Self {
+            server: table
+                .require("server")
+                .and_then(|node| stages::server(&node)),
+            log: table.require("log").and_then(|node| stages::log(&node)),
+            admin: table.require("admin").and_then(|node| stages::admin(&node)),
+            ingest: table
+                .require("ingest")
+                .and_then(|node| stages::ingest(&node, &names)),
+            queue: table.require("queue").and_then(|node| stages::queue(&node)),
+            meta: table.require("meta").and_then(|node| stages::meta(&node)),
+            syncs: table
+                .require("sync")
+                .and_then(|node| syncs::all(&node, folder)),
+        }
+    }
+
+    fn warnings(&self) -> Vec<Mistake> {
+        let mut warnings = Vec::new();
+        if let Some(admin) = &self.admin {
+            warnings::admin(admin, &mut warnings);
+        }
+        if let Some(ingest) = &self.ingest {
+            warnings::ingest(ingest, &mut warnings);
+        }
+        if let Some(queue) = &self.queue {
+            warnings::queue(queue, &mut warnings);
+        }
+        if let Some(syncs) = &self.syncs {
+            warnings::syncs(syncs, &mut warnings);
+        }
+        warnings
+    }
+
+    fn whole(self) -> Option<Config> {
+        Some(Config {
+            server: self.server?,
+            log: self.log?,
+            admin: self.admin?,
+            ingest: self.ingest?,
+            queue: self.queue?,
+            meta: self.meta?,
+            syncs: self.syncs?,
+        })
+    }
 }
 
 /// Looks through the variables: keeps those that name a key, and notes those that cannot.

@@ -8,7 +8,7 @@ use crate::config::expressions::{action_source, conditions, custom_value, proper
 use crate::config::fields::UserDataField;
 use crate::config::keys::sync::{EVENT, EVENT_ROW, ORIGINAL_EVENT_DATA};
 use crate::config::values::{Node, Table};
-use crate::config::{CustomValue, EventConfig, MappingConfig};
+use crate::config::{CustomValue, EventConfig, MappingConfig, Properties};
 use crate::path::ValueExpr;
 
 /// Reads the keys that a sync and an event of it share.
@@ -75,9 +75,10 @@ fn user_data(node: &Node<'_>) -> Option<BTreeMap<UserDataField, ValueExpr>> {
 fn custom_data(node: &Node<'_>) -> Option<BTreeMap<String, CustomValue>> {
     let mut fields = BTreeMap::new();
     for member in node.members()? {
-        if let Some(value) = custom_value(&member.node) {
-            fields.insert(member.name.to_owned(), value);
-        }
+        // What could not be read is there all the same: the rules must not miss it too.
+        let value =
+            custom_value(&member.node).unwrap_or_else(|| CustomValue::Value(ValueExpr::default()));
+        fields.insert(member.name.to_owned(), value);
     }
     Some(fields)
 }
@@ -148,10 +149,11 @@ fn event(node: &Node<'_>) -> Option<EventConfig> {
     let conditions = optional(&table, "where", conditions);
     let properties = optional(&table, "properties", properties);
     let mapping = mapping(&table);
+    // Beside a mistake, stand-ins keep the rules readable, and miss nothing that may be meant.
     Some(EventConfig {
         send_as,
-        conditions: conditions?,
-        properties: properties?,
+        conditions: conditions.unwrap_or_default(),
+        properties: properties.unwrap_or(Properties::All),
         mapping: mapping?,
     })
 }

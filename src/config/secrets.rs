@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::values::{Node, Table};
 
@@ -23,6 +23,24 @@ pub(super) fn one(
         (None, Some(file)) => from_file(&file).map(|(secret, path)| (secret, Some(path))),
         (None, None) => None,
     }
+}
+
+/// Reads a secret that Meta gave out. None of those holds white space: what does was pasted wrongly.
+pub(super) fn unbroken(
+    table: &Table<'_>,
+    name: &'static str,
+    file_name: &'static str,
+) -> Option<(SecretString, Option<PathBuf>)> {
+    let (secret, file) = one(table, name, file_name)?;
+    if secret.expose_secret().contains(' ') {
+        let key = if file.is_some() { file_name } else { name };
+        table.refuse(
+            key,
+            "found white space within a secret that is not shown, expected none",
+        );
+        return None;
+    }
+    Some((secret, file))
 }
 
 /// Reads secrets of which any is accepted; `None` where one could not be read.

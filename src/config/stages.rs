@@ -9,11 +9,12 @@ use config::ValueKind;
 use ipnet::IpNet;
 use url::{Host, Url};
 
+use crate::config::amounts::{bytes, rate};
 use crate::config::keys::{ADMIN, API_KEY, INGEST, LOG, META, QUEUE, SERVER};
 use crate::config::values::Node;
 use crate::config::{
     AdminConfig, ApiKey, IngestConfig, LogConfig, LogFormat, MetaConfig, QueueConfig, ServerConfig,
-    SyncName, secrets, syncs,
+    SyncName, secrets,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -33,10 +34,10 @@ pub(super) fn server(node: &Node<'_>) -> Option<ServerConfig> {
         .and_then(|node| bytes(&node, 1 << 30));
     let trusted_proxies = table
         .require("trusted_proxies")
-        .and_then(|node| node.each(network));
+        .and_then(|node| node.list(network));
     let cors_origins = table
         .require("cors_origins")
-        .and_then(|node| node.each(origin));
+        .and_then(|node| node.list(origin));
     Some(ServerConfig {
         listen: listen?,
         max_body: max_body?,
@@ -94,7 +95,7 @@ pub(super) fn ingest(node: &Node<'_>, syncs: &[SyncName]) -> Option<IngestConfig
         .map_or_else(|| Some(Vec::new()), |node| api_keys(&node, syncs));
     let address_requests_per_second = table
         .require("address_requests_per_second")
-        .and_then(|node| syncs::rate(&node));
+        .and_then(|node| rate(&node));
     let upstream = table.get("upstream").and_then(|node| https_url(&node));
     let (secrets, allow_unauthenticated, api_keys) = (secrets?, allow_unauthenticated?, api_keys?);
     if upstream.is_some() && api_keys.is_empty() {
@@ -180,13 +181,6 @@ fn address(node: &Node<'_>) -> Option<SocketAddr> {
     node.parsed(|text| text.parse().ok())
 }
 
-/// A size that memory has to hold.
-pub(super) fn bytes(node: &Node<'_>, most: u64) -> Option<NonZeroUsize> {
-    usize::try_from(node.size(1024..=most)?)
-        .ok()
-        .and_then(NonZeroUsize::new)
-}
-
 /// A network, or the one address.
 fn network(node: &Node<'_>) -> Option<IpNet> {
     node.parsed(|text| {
@@ -256,7 +250,7 @@ fn https_url(node: &Node<'_>) -> Option<Url> {
 
 /// Reads `api_keys`; each key once.
 fn api_keys(node: &Node<'_>, syncs: &[SyncName]) -> Option<Vec<ApiKey>> {
-    let keys = node.each(|node| api_key(node, syncs))?;
+    let keys = node.list(|node| api_key(node, syncs))?;
     for (position, key) in keys.iter().enumerate() {
         if keys.iter().take(position).any(|other| other.key == key.key) {
             return node.refuse("found a key twice, expected each once, with all its syncs");
@@ -274,6 +268,10 @@ fn api_key(node: &Node<'_>, syncs: &[SyncName]) -> Option<ApiKey> {
     let key = table.require("key").and_then(|node| api_key_text(&node));
     let bound = match table.get("syncs") {
         None => None,
+        Some(node) if node.items().is_empty() => {
+            return node
+                .refuse("found an empty list, expected a list of names of configured syncs");
+        }
         Some(node) => Some(node.each(|node| {
             node.parsed(|text| syncs.iter().find(|sync| sync.as_str() == text).cloned())
         })?),

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use config::ValueKind;
 
+use crate::config::amounts::{bytes, count, rate};
 use crate::config::expressions::{conditions, properties, value};
 use crate::config::fields::AppField;
 use crate::config::keys::sync::{APP, DELIVERY, LIMITED_DATA_USE, SYNC, VALUE};
 use crate::config::mappings::{events, mapping};
 use crate::config::rule_tests;
 use crate::config::secrets;
-use crate::config::stages::bytes;
 use crate::config::values::Node;
 use crate::config::{
     AppConfig, CallingCode, DateOrder, DeliveryConfig, ExternalIdCase, LimitedDataUse,
-    LimitedDataUseMode, LimitedDataUsePlace, Rate, SyncConfig, SyncName,
+    LimitedDataUseMode, LimitedDataUsePlace, Properties, SyncConfig, SyncName, is_test_event_code,
 };
 
 /// The names of all syncs, whatever may be wrong in them.
@@ -53,7 +53,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
     let table = node.table(&SYNC)?;
     let enabled = table.require("enabled").and_then(|node| node.boolean());
     let pixel_id = table.require("pixel_id").and_then(|node| pixel_id(&node));
-    let token = secrets::one(&table, "access_token", "access_token_file");
+    let token = secrets::unbroken(&table, "access_token", "access_token_file");
     if table
         .get("access_token")
         .or_else(|| table.get("access_token_file"))
@@ -64,15 +64,11 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
             "missing, expected the Conversions API access token (or access_token_file)",
         );
     }
-    let test_event_code = table.get("test_event_code").and_then(|node| {
-        node.parsed(|text| {
-            text.bytes()
-                .all(|byte| byte.is_ascii_alphanumeric())
-                .then(|| text.to_owned())
-        })
-    });
+    let test_event_code = table
+        .get("test_event_code")
+        .and_then(|node| node.parsed(|text| is_test_event_code(text).then(|| text.to_owned())));
     let app_secret =
-        secrets::one(&table, "app_secret", "app_secret_file").map(|(secret, _)| secret);
+        secrets::unbroken(&table, "app_secret", "app_secret_file").map(|(secret, _)| secret);
     let send_events = table.require("send_events").and_then(|node| node.boolean());
     let conditions = table.require("where").and_then(|node| conditions(&node));
     let properties = table
@@ -101,32 +97,34 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
     let app = table.get("app").and_then(|node| app(&node));
     let allow_personal_data = table
         .require("allow_personal_data")
-        .and_then(|node| node.each(|node| node.text().map(str::to_owned)));
+        .and_then(|node| node.list(|node| node.text().map(str::to_owned)));
     let delivery = table.require("delivery").and_then(|node| delivery(&node));
     let tests = table
         .get("test")
         .map_or_else(|| Some(Vec::new()), |node| rule_tests::all(&node, folder));
-    let (access_token, access_token_file) = token?;
+    let (access_token, access_token_file) = token.unwrap_or_default();
+    // Whatever is missing was noted, so nothing will run by this. The stand-ins keep the rules
+    // readable, so that mistakes in them are found in the same go.
     Some(SyncConfig {
-        enabled: enabled?,
-        pixel_id: pixel_id?,
+        enabled: enabled.unwrap_or(true),
+        pixel_id: pixel_id.unwrap_or_default(),
         access_token,
         access_token_file,
         test_event_code,
         app_secret,
-        send_events: send_events?,
-        conditions: conditions?,
-        properties: properties?,
+        send_events: send_events.unwrap_or(true),
+        conditions: conditions.unwrap_or_default(),
+        properties: properties.unwrap_or(Properties::All),
         events: events?,
         mapping: mapping?,
         default_calling_code,
-        date_order: date_order?,
-        external_id_case: external_id_case?,
-        limited_data_use: limited_data_use?,
+        date_order: date_order.unwrap_or_default(),
+        external_id_case: external_id_case.unwrap_or_default(),
+        limited_data_use: limited_data_use.unwrap_or_default(),
         app,
-        allow_personal_data: allow_personal_data?,
+        allow_personal_data: allow_personal_data.unwrap_or_default(),
         delivery: delivery?,
-        tests: tests?,
+        tests: tests.unwrap_or_default(),
     })
 }
 
@@ -186,9 +184,10 @@ fn limited_data_use(node: &Node<'_>) -> Option<LimitedDataUse> {
     let country = table
         .require("country")
         .and_then(|node| place(&node, |code| code <= 1));
+    // Which numbers are states, `map` knows.
     let state = table
         .require("state")
-        .and_then(|node| place(&node, |code| code == 0 || (1000..1100).contains(&code)));
+        .and_then(|node| place(&node, |_| true));
     let mode = match (mode?, when) {
         (Mode::When, Some(node)) => match held? {
             conditions if conditions.is_empty() => {
@@ -265,37 +264,14 @@ fn delivery(node: &Node<'_>) -> Option<DeliveryConfig> {
     let timeout = table
         .require("timeout")
         .and_then(|node| node.duration(Duration::from_millis(100)..=Duration::from_secs(600)));
+    // Stand-ins, as for the sync itself.
     Some(DeliveryConfig {
-        max_batch_events: max_batch_events?,
-        max_batch_bytes: max_batch_bytes?,
-        max_batch_delay: max_batch_delay?,
-        max_in_flight: max_in_flight?,
-        requests_per_second: requests_per_second?,
-        events_per_second: events_per_second?,
-        timeout: timeout?,
+        max_batch_events: max_batch_events.unwrap_or(NonZeroUsize::MIN),
+        max_batch_bytes: max_batch_bytes.unwrap_or(NonZeroUsize::MIN),
+        max_batch_delay: max_batch_delay.unwrap_or_default(),
+        max_in_flight: max_in_flight.unwrap_or(NonZeroUsize::MIN),
+        requests_per_second: requests_per_second.flatten(),
+        events_per_second: events_per_second.flatten(),
+        timeout: timeout.unwrap_or_default(),
     })
-}
-
-fn count(node: &Node<'_>, most: u64) -> Option<NonZeroUsize> {
-    usize::try_from(node.integer(1..=most)?)
-        .ok()
-        .and_then(NonZeroUsize::new)
-}
-
-/// A rate; `Some(None)` is unlimited.
-#[expect(
-    clippy::option_option,
-    reason = "the outer is whether it could be read, the inner is the rate itself"
-)]
-/// A rate, or none where it is said aloud that there is none.
-pub(super) fn rate(node: &Node<'_>) -> Option<Option<Rate>> {
-    if let ValueKind::String(text) = node.kind()
-        && text == "unlimited"
-    {
-        return Some(None);
-    }
-    match Rate::new(node.number()?) {
-        Some(rate) if rate.per_second() <= 1_000_000.0 => Some(Some(rate)),
-        _ => node.unexpected(),
-    }
 }

@@ -219,6 +219,19 @@ impl<'v> Node<'v> {
         read.into_iter().collect()
     }
 
+    /// The items of a list of texts, as `each` reads them; several that the environment holds as one
+    /// text are refused.
+    pub(super) fn list<T>(&self, read: impl FnMut(&Self) -> Option<T>) -> Option<Vec<T>> {
+        match &self.value.kind {
+            ValueKind::String(text) if self.is_from_environment() && text.contains(',') => self
+                .refuse(
+                    "found a comma in the environment, where a list is written [\"a\", \"b\"], also \
+                     where it holds one text with a comma",
+                ),
+            _ => self.each(read),
+        }
+    }
+
     /// A table whose keys are those of the section; others are noted.
     pub(super) fn table(&self, section: &'static Section) -> Option<Table<'v>> {
         let members = self.members()?;

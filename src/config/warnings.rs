@@ -1,10 +1,16 @@
-//! What is allowed and yet deserves a word at start.
+//! What is allowed and yet deserves a word at start, as an operator may not have meant it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{Config, IngestConfig, Mistake, SyncConfig, SyncName};
+use crate::config::fields::UserDataField;
+use crate::config::{
+    AdminConfig, IngestConfig, LimitedDataUseMode, LimitedDataUsePlace, Mistake, QueueConfig,
+    SyncConfig, SyncName,
+};
+use crate::path::ValueExpr;
 
 /// How long Amplitude repeats an event that was not answered with 2xx.
 const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
@@ -12,10 +18,8 @@ const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
 /// What the sample files hold in the place of a secret.
 const PLACEHOLDER: &str = "REPLACE_ME";
 
-/// Finds what an operator may not have meant.
-pub(super) fn find(config: &Config) -> Vec<Mistake> {
-    let mut warnings = Vec::new();
-    let admin = &config.admin;
+/// Warns of who may look into the daemon.
+pub(super) fn admin(admin: &AdminConfig, warnings: &mut Vec<Mistake>) {
     if !admin.listen.ip().is_loopback() && admin.secret.is_none() {
         warnings.push(Mistake::new(
             "admin.listen",
@@ -26,27 +30,10 @@ pub(super) fn find(config: &Config) -> Vec<Mistake> {
             ),
         ));
     }
-    ingest(&config.ingest, &mut warnings);
-    if config.queue.duplicate_window < AMPLITUDE_REPEATS_FOR {
-        warnings.push(Mistake::new(
-            "queue.duplicate_window",
-            "shorter than the 4 hours for which Amplitude repeats an event: a late repeat is sent \
-             twice",
-        ));
-    }
-    for (name, one) in &config.syncs {
-        sync(name, one, &mut warnings);
-    }
-    if config.syncs.values().all(|sync| !sync.enabled) {
-        warnings.push(Mistake::new(
-            "sync",
-            "no sync is enabled: no event is taken",
-        ));
-    }
-    warnings
 }
 
-fn ingest(ingest: &IngestConfig, warnings: &mut Vec<Mistake>) {
+/// Warns of who may send.
+pub(super) fn ingest(ingest: &IngestConfig, warnings: &mut Vec<Mistake>) {
     if ingest.allow_unauthenticated {
         warnings.push(Mistake::new(
             "ingest.allow_unauthenticated",
@@ -55,6 +42,30 @@ fn ingest(ingest: &IngestConfig, warnings: &mut Vec<Mistake>) {
     }
     if ingest.secrets.iter().any(is_placeholder) {
         warnings.push(placeholder("ingest.secret".to_owned()));
+    }
+}
+
+/// Warns of repeats that would be sent.
+pub(super) fn queue(queue: &QueueConfig, warnings: &mut Vec<Mistake>) {
+    if queue.duplicate_window < AMPLITUDE_REPEATS_FOR {
+        warnings.push(Mistake::new(
+            "queue.duplicate_window",
+            "shorter than the 4 hours for which Amplitude repeats an event: a late repeat is sent \
+             twice",
+        ));
+    }
+}
+
+/// Warns of what the syncs would do.
+pub(super) fn syncs(syncs: &BTreeMap<SyncName, SyncConfig>, warnings: &mut Vec<Mistake>) {
+    for (name, one) in syncs {
+        sync(name, one, warnings);
+    }
+    if syncs.values().all(|sync| !sync.enabled) {
+        warnings.push(Mistake::new(
+            "sync",
+            "no sync is enabled: no event is taken",
+        ));
     }
 }
 
@@ -67,6 +78,31 @@ fn sync(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
     }
     if is_placeholder(&sync.access_token) {
         warnings.push(placeholder(format!("sync.{name}.access_token")));
+    }
+    limited_data_use(name, sync, warnings);
+}
+
+fn limited_data_use(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
+    let limit = &sync.limited_data_use;
+    let located_by_meta = limit.country == LimitedDataUsePlace::Code(0);
+    if limit.mode == LimitedDataUseMode::Off || !located_by_meta {
+        return;
+    }
+    if limit.state != LimitedDataUsePlace::Code(0) {
+        warnings.push(Mistake::new(
+            format!("sync.{name}.limited_data_use.country"),
+            "found 0 beside a state: Meta takes a state together with country = 1",
+        ));
+        return;
+    }
+    let address = sync.mapping.user_data.get(&UserDataField::ClientIpAddress);
+    let is_switched_off = address.is_some_and(|value| *value == ValueExpr::default());
+    if limit.mode == LimitedDataUseMode::Always && is_switched_off {
+        warnings.push(Mistake::new(
+            format!("sync.{name}.limited_data_use.country"),
+            "found 0, by which Meta locates the person by IP address, and \
+             user_data.client_ip_address is switched off",
+        ));
     }
 }
 

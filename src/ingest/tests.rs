@@ -431,3 +431,11 @@ async fn health_follows_the_store() {
     );
     assert!(answer.head.contains("retry-after: "));
 }
+
+#[test]
+fn only_named_events_have_counters() {
+    let rows = "[sync.app.events]\n\"Sign Up\" = {}\n\"*\" = {}\n[sync.old]";
+    let config = from_toml(&CONFIG.replace("[sync.old]", rows), &[]).unwrap();
+    let app = &config.syncs[&SyncName::new("app").unwrap()];
+    assert_eq!(counted_names(app).collect::<Vec<_>>(), ["Sign Up"]);
+}

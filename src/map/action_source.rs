@@ -4,7 +4,8 @@ use crate::clock::UnixMillis;
 use crate::config::{ActionSource, AppConfig, MetaActionSource};
 use crate::event::{Event, Json};
 use crate::map::app_data::Device;
-use crate::map::record::Source;
+use crate::map::dropped::DropReason;
+use crate::map::record::{Field, Recorder, Source};
 use crate::outcome::Reason;
 
 const DAY: i64 = 24 * 60 * 60;
@@ -28,27 +29,32 @@ pub(super) struct Decided<'a> {
 
 /// Decides where an event took place.
 ///
-/// An expression that finds nothing leaves the choice to `auto`. So does `app` for an event whose
-/// device is not known well enough, rather than sink it with an incomplete `extinfo`.
+/// An expression that finds nothing, or nothing that Meta knows, takes its default, and without one
+/// leaves the choice to `auto`. So does `app` for an event whose device is not known well enough,
+/// rather than sink it with an incomplete `extinfo`.
 pub(super) fn decide<'a, 'e: 'a>(
     wanted: &'a ActionSource,
     event: &Event<'e>,
     app: Option<&AppConfig>,
     has_page: bool,
-) -> Result<Decided<'a>, Reason> {
+    recorder: &mut impl Recorder,
+) -> Decided<'a> {
     let device = || app.and_then(|app| Device::of(event, app));
     let (source, from) = match wanted {
         ActionSource::Auto => (None, Source::made()),
         ActionSource::Fixed(source) => (Some(*source), Source::made()),
         ActionSource::From(expr) => match expr.first(event) {
             None => (None, Source::made()),
-            Some(found) => {
-                let text = found.value.text().unwrap_or_default();
-                let source = MetaActionSource::parse(&text.trim().to_ascii_lowercase());
-                let source = source.filter(|source| can_be_mapped(*source));
-                let source = source.ok_or(Reason::ActionSourceUnknown)?;
-                (Some(source), Source::found(&found))
-            }
+            Some(found) => match known(found.value) {
+                Some(source) => (Some(source), Source::found(&found)),
+                None => {
+                    let name = Field::Event("action_source");
+                    recorder.dropped(name, Source::found(&found), DropReason::UnknownWord);
+                    let default = expr.default.as_ref();
+                    let source = default.and_then(|default| known(default.json()));
+                    (source, Source::made())
+                }
+            },
         },
     };
     let (source, device) = match source {
@@ -57,11 +63,18 @@ pub(super) fn decide<'a, 'e: 'a>(
         }
         Some(source) => (source, None),
     };
-    Ok(Decided {
+    Decided {
         source,
         device,
         from,
-    })
+    }
+}
+
+/// Reads one of Meta's words.
+fn known(value: Json<'_>) -> Option<MetaActionSource> {
+    let text = value.text()?;
+    let source = MetaActionSource::parse(&text.trim().to_ascii_lowercase());
+    source.filter(|source| can_be_mapped(*source))
 }
 
 /// Whether the fields that Meta requires of a source can be mapped. A business message needs the ids
@@ -125,10 +138,11 @@ pub(super) fn check_time(
 mod tests {
     use super::*;
     use crate::config::fields::AppField;
+    use crate::map::record::Notes;
     use crate::path::{Constant, Path, ValueExpr};
 
     #[track_caller]
-    fn check(wanted: &ActionSource, event: &str, page: bool, expected: Result<&str, Reason>) {
+    fn check(wanted: &ActionSource, event: &str, page: bool, expected: &str) -> Notes {
         let event = Event::decode(event.as_bytes()).unwrap();
         let app = AppConfig {
             fields: [(
@@ -140,12 +154,11 @@ mod tests {
             )]
             .into(),
         };
-        let decided = decide(wanted, &event, Some(&app), page);
-        let is_app = decided
-            .as_ref()
-            .is_ok_and(|decided| decided.device.is_some());
-        assert_eq!(is_app, expected == Ok("app"));
-        assert_eq!(decided.map(|decided| decided.source.as_str()), expected);
+        let mut notes = Notes::default();
+        let decided = decide(wanted, &event, Some(&app), page, &mut notes);
+        assert_eq!(decided.device.is_some(), expected == "app");
+        assert_eq!(decided.source.as_str(), expected);
+        notes
     }
 
     const PHONE: &str = r#"{"platform":"iOS","os_version":"17.4"}"#;
@@ -153,23 +166,23 @@ mod tests {
     #[test]
     fn auto_goes_by_page_platform_and_device() {
         let auto = ActionSource::Auto;
-        check(&auto, r#"{"platform":"Web"}"#, false, Ok("website"));
-        check(&auto, "{}", true, Ok("website"));
-        check(&auto, PHONE, false, Ok("app"));
-        check(&auto, PHONE, true, Ok("website"));
-        check(&auto, r#"{"platform":"iOS"}"#, false, Ok("other"));
-        check(&auto, "{}", false, Ok("other"));
+        check(&auto, r#"{"platform":"Web"}"#, false, "website");
+        check(&auto, "{}", true, "website");
+        check(&auto, PHONE, false, "app");
+        check(&auto, PHONE, true, "website");
+        check(&auto, r#"{"platform":"iOS"}"#, false, "other");
+        check(&auto, "{}", false, "other");
         let event = Event::decode(PHONE.as_bytes()).unwrap();
-        let decided = decide(&auto, &event, None, false).ok().unwrap();
+        let decided = decide(&auto, &event, None, false, &mut Notes::default());
         assert_eq!(decided.source, MetaActionSource::Other);
     }
 
     #[test]
     fn an_app_event_without_a_device_falls_back() {
         let app = ActionSource::Fixed(MetaActionSource::App);
-        check(&app, PHONE, true, Ok("app"));
-        check(&app, "{}", true, Ok("website"));
-        check(&app, "{}", false, Ok("other"));
+        check(&app, PHONE, true, "app");
+        check(&app, "{}", true, "website");
+        check(&app, "{}", false, "other");
     }
 
     #[test]
@@ -178,14 +191,34 @@ mod tests {
             Path::parse("event_properties.channel").unwrap(),
         ));
         for (channel, expected) in [
-            ("physical_store", Ok("physical_store")),
-            (" Phone_Call ", Ok("phone_call")),
-            ("carrier pigeon", Err(Reason::ActionSourceUnknown)),
-            ("business_messaging", Err(Reason::ActionSourceUnknown)),
-            ("(none)", Ok("other")),
+            ("physical_store", "physical_store"),
+            (" Phone_Call ", "phone_call"),
+            ("(none)", "other"),
         ] {
             let event = format!("{{\"event_properties\":{{\"channel\":\"{channel}\"}}}}");
             check(&from, &event, false, expected);
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_gives_way_to_the_default() {
+        let path = || Path::parse("event_properties.channel").unwrap();
+        let with_default = |default: Option<&str>| {
+            ActionSource::From(ValueExpr {
+                paths: vec![path()],
+                default: default.map(|word| Constant::new(&word.into())),
+            })
+        };
+        for channel in ["\"carrier pigeon\"", "\"business_messaging\"", "[1]"] {
+            let event = format!("{{\"event_properties\":{{\"channel\":{channel}}}}}");
+            for (wanted, expected) in [
+                (with_default(Some("chat")), "chat"),
+                (with_default(None), "other"),
+            ] {
+                let notes = check(&wanted, &event, false, expected);
+                let dropped: Vec<_> = notes.dropped().collect();
+                assert_eq!(dropped, [("action_source", DropReason::UnknownWord)]);
+            }
         }
     }
 

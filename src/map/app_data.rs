@@ -14,7 +14,7 @@ use crate::map::json;
 use crate::map::list;
 use crate::map::personal;
 use crate::map::record::{Field, Recorder, Sent, Source};
-use crate::path::ValueExpr;
+use crate::path::{Found, ValueExpr};
 
 /// The slots of `extinfo` after the version tag, and Amplitude's fields that fill them.
 const SLOTS: [(AppField, &[&str]); 15] = [
@@ -56,15 +56,13 @@ pub(super) struct Device {
 impl Device {
     /// The device of an event, where its platform and OS version are known.
     pub(super) fn of(event: &Event<'_>, app: &AppConfig) -> Option<Self> {
-        let version_tag = ["platform", "os_name"].into_iter().find_map(|field| {
-            let platform = event.field(field)?.as_str()?;
-            let is = |name: &str| platform.trim().eq_ignore_ascii_case(name);
-            match () {
-                () if is("ios") || is("ipados") => Some("i2"),
-                () if is("android") => Some("a2"),
-                () => None,
-            }
-        })?;
+        let version_tag = configured_platform(event, app)
+            .and_then(|found| version_tag(found.value))
+            .or_else(|| {
+                ["platform", "os_name"]
+                    .into_iter()
+                    .find_map(|field| version_tag(event.field(field)?))
+            })?;
         find(event, app, AppField::OsVersion, OS_VERSION)?;
         Some(Self { version_tag })
     }
@@ -87,7 +85,7 @@ impl Device {
             flag(out, event, app, field, default, recorder);
         }
         json::key(out, "\"extinfo\":[");
-        json::text(out, self.version_tag);
+        self.write_version_tag(out, event, app, recorder);
         for (field, fields) in SLOTS {
             slot(out, event, app, (field, fields), recorder);
         }
@@ -101,6 +99,43 @@ impl Device {
             texts(out, event, expr, AppField::UrlSchemes, recorder);
         }
         out.push(b'}');
+    }
+
+    fn write_version_tag(
+        self,
+        out: &mut Vec<u8>,
+        event: &Event<'_>,
+        app: &AppConfig,
+        recorder: &mut impl Recorder,
+    ) {
+        let before = out.len();
+        json::text(out, self.version_tag);
+        let Some(found) = configured_platform(event, app) else {
+            return;
+        };
+        let (name, source) = (
+            Field::AppData(AppField::Platform.meta_key()),
+            Source::found(&found),
+        );
+        if version_tag(found.value).is_some() {
+            recorder.sent(name, source, Sent::plain(out, before, "version tag"));
+        } else {
+            recorder.dropped(name, source, DropReason::UnknownWord);
+        }
+    }
+}
+
+fn configured_platform<'f, 'e: 'f>(event: &Event<'e>, app: &'f AppConfig) -> Option<Found<'f>> {
+    app.fields.get(&AppField::Platform)?.first(event)
+}
+
+/// Meta's tag of a platform: that of the system, or of a device that runs nothing else.
+fn version_tag(platform: Json<'_>) -> Option<&'static str> {
+    let platform = platform.as_str()?;
+    match &*platform.trim().to_ascii_lowercase() {
+        "ios" | "ipados" | "iphone" | "ipad" => Some("i2"),
+        "android" => Some("a2"),
+        _ => None,
     }
 }
 
@@ -307,6 +342,27 @@ mod tests {
             r#"{"os_version":"14"}"#,
         ] {
             assert_eq!(written(event, &app(&[])), None, "{event}");
+        }
+    }
+
+    #[test]
+    fn the_platform_may_be_configured() {
+        let app = app(&[(AppField::Platform, "event_properties.p")]);
+        for (platform, own, expected) in [
+            ("Web", "\"iPhone\"", Some("i2")),
+            ("iOS", "\"android\"", Some("a2")),
+            ("iOS", "\"toaster\"", Some("i2")),
+            ("iOS", "null", Some("i2")),
+            ("Web", "\"toaster\"", None),
+        ] {
+            let event = format!(
+                "{{\"platform\":\"{platform}\",\"os_version\":\"17\",\"event_properties\":{{\"p\":{own}}}}}"
+            );
+            let written = written(&event, &app);
+            let tag = expected.map(|tag| format!("\"extinfo\":[\"{tag}\","));
+            assert_eq!(written.is_some(), tag.is_some(), "{event}");
+            let holds = |tag: String| written.unwrap_or_default().contains(&tag);
+            assert!(tag.is_none_or(holds), "{event}");
         }
     }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::config::fields::UserDataField;
 use crate::config::{
-    ActionSource, CustomValue, EventConfig, MetaActionSource, Mistake, Properties, SyncConfig,
-    SyncName, key_of,
+    ActionSource, CustomValue, EventConfig, LimitedDataUsePlace, MetaActionSource, Mistake,
+    Properties, SyncConfig, SyncName, key_of,
 };
 use crate::map::action_source::can_be_mapped;
 use crate::map::custom_data::{self, Fit};
+use crate::map::data_use::is_state;
 use crate::map::rule;
 use crate::map::standard_event;
 use crate::map::{PURCHASE, REVENUE_EVENTS};
@@ -26,6 +27,15 @@ const DISPLAY_NAMES: &[(&str, &str)] = &[
 pub(super) fn mistakes(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<Mistake>) {
     let key = format!("sync.{name}");
     check_mapping(&key, sync, &sync.mapping, mistakes);
+    if let LimitedDataUsePlace::Code(state) = sync.limited_data_use.state
+        && !is_state(state)
+    {
+        let message = format!("found {state}, expected 0 or a state of Meta's, 1000 to 1013");
+        mistakes.push(Mistake::new(
+            format!("{key}.limited_data_use.state"),
+            message,
+        ));
+    }
     for (event_type, row) in rows(sync) {
         let key = event_key(&key, event_type);
         check_mapping(&key, sync, &row.mapping, mistakes);
@@ -288,6 +298,20 @@ mod tests {
             &[],
             &["sync.web.user_data.client_user_agent"],
         );
+    }
+
+    #[test]
+    fn a_state_is_one_of_metas() {
+        let state = |code: u32| {
+            format!("[sync.web.limited_data_use]\nmode = \"always\"\ncountry = 1\nstate = {code}")
+        };
+        let key = "sync.web.limited_data_use.state";
+        for code in [0, 1000, 1013] {
+            check(&state(code), &[], &[]);
+        }
+        for code in [1, 999, 1014, 1099] {
+            check(&state(code), &[key], &[]);
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod revenue;
 mod standard;
 mod typed;
 
-use field::{CustomField, Writer, rule_of, write_values};
+use field::{CustomField, Writer, note_lost, rule_of, write_values};
 use standard::{Kind, kind_of};
 use typed::Guard;
 
@@ -31,6 +31,9 @@ pub(super) use field::{Fit, fit, is_standard};
 
 /// The section whose members are the event's own properties.
 const SECTION: &str = "event_properties";
+
+/// The count of items.
+const COUNT: &str = "num_items";
 
 /// What one row of the event table sends as `custom_data`.
 #[derive(Debug)]
@@ -135,7 +138,9 @@ impl CustomData {
         let empty = out.len();
         let mut worth = Worth::default();
         let mut quantity = None;
+        let mut has_count = false;
         for field in &self.fields {
+            let before = out.len();
             let mut writer = Writer {
                 out,
                 event,
@@ -152,17 +157,18 @@ impl CustomData {
                     continue;
                 }
                 (_, CustomValue::Value(expr)) => writer.expression(field, expr),
-                (_, CustomValue::Each { list, members }) => writer.each(field, list, members),
+                (_, CustomValue::Each { lists, members }) => writer.each(field, lists, members),
             };
             if field.kind == Some(Kind::Contents) {
                 quantity = items.quantity;
             }
+            has_count |= &*field.name == COUNT && out.len() > before;
         }
         if self.all_properties {
-            self.write_properties(out, event, recorder);
+            has_count |= self.write_properties(out, event, recorder);
         }
-        if let Some(quantity) = quantity {
-            self.write_quantity(out, event, quantity, recorder);
+        if let Some(quantity) = quantity.filter(|_| !has_count) {
+            write_quantity(out, quantity, recorder);
         }
         if out.len() == empty {
             out.truncate(start);
@@ -172,8 +178,15 @@ impl CustomData {
         worth
     }
 
-    /// Passes on every property that is not a field already.
-    fn write_properties(&self, out: &mut Vec<u8>, event: &Event<'_>, recorder: &mut impl Recorder) {
+    /// Passes on every property that is not a field already, and says whether the count of items was
+    /// among them.
+    fn write_properties(
+        &self,
+        out: &mut Vec<u8>,
+        event: &Event<'_>,
+        recorder: &mut impl Recorder,
+    ) -> bool {
+        let mut has_count = false;
         let mut seen: HashSet<&str> = HashSet::new();
         for (name, value) in event.section(SECTION) {
             if self.names.contains(&**name) || !seen.insert(name) || value.is_absent() {
@@ -192,40 +205,32 @@ impl CustomData {
                 .and_then(|()| write_values(out, name, kind_of(name), guard, &[*value], false));
             let source = Source::at(name, *value);
             match written {
-                Ok(_) => recorder.sent(
-                    Field::Property(name),
-                    source,
-                    Sent::plain(out, before, rule_of(kind_of(name))),
-                ),
+                Ok(items) => {
+                    has_count |= name == COUNT;
+                    let sent = Sent::plain(out, before, rule_of(kind_of(name)));
+                    recorder.sent(Field::Property(name), source, sent);
+                    note_lost(name, source, &items, recorder);
+                }
                 Err(reason) => {
                     out.truncate(start);
                     recorder.dropped(Field::Property(name), source, reason);
                 }
             }
         }
+        has_count
     }
+}
 
-    /// Writes the sum of the quantities in `contents` as `num_items`, unless that has a source.
-    fn write_quantity(
-        &self,
-        out: &mut Vec<u8>,
-        event: &Event<'_>,
-        quantity: i64,
-        recorder: &mut impl Recorder,
-    ) {
-        let passed_on = self.all_properties && event.member(SECTION, "num_items").is_some();
-        if self.names.contains("num_items") || passed_on {
-            return;
-        }
-        json::plain_key(out, "num_items");
-        let before = out.len();
-        json::integer(out, quantity);
-        recorder.sent(
-            Field::CustomData("num_items"),
-            Source::made(),
-            Sent::plain(out, before, "sum of the quantities in contents"),
-        );
-    }
+/// Writes the sum of the quantities in `contents`, where nothing else gave a count of items.
+fn write_quantity(out: &mut Vec<u8>, quantity: i64, recorder: &mut impl Recorder) {
+    json::plain_key(out, COUNT);
+    let before = out.len();
+    json::integer(out, quantity);
+    recorder.sent(
+        Field::CustomData(COUNT),
+        Source::made(),
+        Sent::plain(out, before, "sum of the quantities in contents"),
+    );
 }
 
 fn property(name: &str) -> CustomValue {
@@ -405,7 +410,10 @@ mod tests {
                 r#""custom_data":{"contents":[{"id":"A","quantity":2,"item_price":9.50,"size":"L"},"#,
                 r#"{"id":7,"quantity":1,"delivery_category":"curbside"}],"num_items":3}"#
             ),
-            &["custom_data.contents: bad_item"],
+            &[
+                "custom_data.contents: bad_item",
+                "custom_data.contents: negative",
+            ],
         );
         check(
             rules,
@@ -426,6 +434,80 @@ mod tests {
             &["custom_data.contents: no_items"],
         );
         check(rules, "{}", "", &[]);
+    }
+
+    #[test]
+    fn members_that_an_item_goes_without_are_noted() {
+        let lost = &["custom_data.contents: not_a_text"];
+        let properties = r#"{"p":[{"id":"A","size":{"eu":42},"tags":["a"]}]}"#;
+        let expected = r#""custom_data":{"contents":[{"id":"A","quantity":1}],"num_items":1}"#;
+        let table = "[sync.web.custom_data]\ncontents = ";
+        for source in [
+            "\"event_properties.p\"",
+            "{ each = \"event_properties.p\", id = \"id\", size = \"size\" }",
+        ] {
+            check(&format!("{table}{source}"), properties, expected, lost);
+        }
+        check(
+            "[sync.web.custom_data]\nseats = { each = \"event_properties.s\", no = \"n\", who = \"w\" }",
+            r#"{"s":[{"n":1,"w":"pat@example.com"}]}"#,
+            r#""custom_data":{"seats":[{"no":1}]}"#,
+            &["custom_data.seats: personal_data"],
+        );
+    }
+
+    #[test]
+    fn an_item_may_read_its_event() {
+        check(
+            "[sync.web.custom_data]\ncontents = { each = \"event_properties.p\", id = \"sku\", brand = \"event_properties.brand\", item_price = \"price\" }",
+            r#"{"brand":"X","price":1,"p":[{"sku":"A"},{"sku":"B","event_properties":{"brand":"Y"}}]}"#,
+            r#""custom_data":{"contents":[{"id":"A","quantity":1,"brand":"X"},{"id":"B","quantity":1,"brand":"Y"}],"num_items":2}"#,
+            &[],
+        );
+    }
+
+    #[test]
+    fn the_first_list_that_is_there_counts() {
+        let rules = "[sync.web.custom_data]\ncontents = { each = [\"event_properties.p\", \"event_properties\"], id = \"sku\" }";
+        for (properties, id) in [
+            (r#"{"p":[{"sku":"A"}],"sku":"B"}"#, "A"),
+            (r#"{"sku":"B"}"#, "B"),
+            (r#"{"p":null,"sku":"B"}"#, "B"),
+        ] {
+            let expected = format!(
+                "\"custom_data\":{{\"contents\":[{{\"id\":\"{id}\",\"quantity\":1}}],\"num_items\":1}}"
+            );
+            check(rules, properties, &expected, &[]);
+        }
+    }
+
+    #[test]
+    fn the_contents_count_the_items_where_nothing_else_does() {
+        let table = "[sync.web.custom_data]\ncontents = \"event_properties.p\"\nnum_items = \"event_properties.n\"";
+        let all = "properties = [\"*\"]\n[sync.web.custom_data]\ncontents = \"event_properties.p\"";
+        let items = r#""p":[{"id":"A","quantity":2}]"#;
+        let contents = r#""custom_data":{"contents":[{"id":"A","quantity":2}]"#;
+        for (properties, count, lost) in [
+            (format!("{{{items},\"n\":5}}"), 5, None),
+            (format!("{{{items}}}"), 2, None),
+            (format!("{{{items},\"n\":\"\"}}"), 2, None),
+            (
+                format!("{{{items},\"n\":\"many\"}}"),
+                2,
+                Some("custom_data.num_items: not_a_number"),
+            ),
+        ] {
+            let expected = format!("{contents},\"num_items\":{count}}}");
+            let (json, dropped) = written(table, "Any", &properties);
+            assert_eq!(
+                (json, dropped.first().map(String::as_str)),
+                (expected, lost)
+            );
+        }
+        let (json, _) = written(all, "Any", &format!("{{{items},\"num_items\":null}}"));
+        assert!(json.ends_with(",\"num_items\":2}"), "{json}");
+        let (json, _) = written(all, "Any", &format!("{{{items},\"num_items\":5}}"));
+        assert!(json.ends_with(",\"num_items\":5}"), "{json}");
     }
 
     #[test]

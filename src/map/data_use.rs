@@ -33,6 +33,11 @@ const STATES: &[(u32, &str, &str)] = &[
     (1013, "RI", "Rhode Island"),
 ];
 
+/// Whether Meta lists this number as a state, or it is 0, which leaves the state to Meta.
+pub(super) fn is_state(number: u32) -> bool {
+    number == GEOLOCATE || STATES.iter().any(|(known, _, _)| *known == number)
+}
+
 /// Writes the options that limit the use of this event.
 pub(super) fn write(
     out: &mut Vec<u8>,

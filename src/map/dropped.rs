@@ -62,6 +62,8 @@ drop_reasons! {
     AllZero = "all_zero",
     /// More values than one field is given.
     TooMany = "too_many",
+    /// A number with a fraction, or too large to be exact, where a text belongs.
+    NotWhole = "not_whole",
     /// A list, object or boolean where a text belongs.
     NotAText = "not_a_text",
     /// Not an object.

@@ -31,6 +31,25 @@ pub(super) fn parse(value: Json<'_>) -> Option<UnixMillis> {
     since_epoch(text).or_else(|| date_and_time(text))
 }
 
+/// Whether a text is a number with thousands separators, as a template prints it for some locale.
+pub(super) fn is_grouped(value: Json<'_>) -> bool {
+    let Some(text) = value.as_str() else {
+        return false;
+    };
+    let mut groups = text
+        .trim()
+        .split([',', '.', '\'', ' ', '\u{a0}', '\u{202f}', '\u{2019}']);
+    let is_number = |group: &str| group.bytes().all(|byte| byte.is_ascii_digit());
+    let first = groups.next().unwrap_or_default();
+    let others: Vec<&str> = groups.collect();
+    (1..=3).contains(&first.len())
+        && is_number(first)
+        && others.len() >= 2
+        && others
+            .iter()
+            .all(|group| group.len() == 3 && is_number(group))
+}
+
 fn since_epoch(text: &str) -> Option<UnixMillis> {
     if !text.starts_with(|c: char| c.is_ascii_digit()) || text.contains(':') {
         return None;
@@ -121,8 +140,10 @@ fn fraction(rest: &mut &[u8]) -> Option<i64> {
     Some(millis)
 }
 
-/// Reads what is left as an offset from UTC: nothing, `Z`, `+02`, `+0200` or `+02:00`.
+/// Reads what is left as an offset from UTC: nothing, `Z`, `+02`, `+0200` or `+02:00`, after a space
+/// or none.
 fn offset_minutes(rest: &[u8]) -> Option<i64> {
+    let rest = rest.strip_prefix(b" ").unwrap_or(rest);
     let (sign, mut rest) = match rest.split_first() {
         None | Some((b'Z' | b'z', [])) => return Some(0),
         Some((b'+', rest)) => (1, rest),
@@ -179,6 +200,8 @@ mod tests {
         check("\" 2026-11-20T19:04:09.412+01:00 \"", expected);
         check("\"2026-11-20 10:04:09.412-0800\"", expected);
         check("\"2026-11-20 20:04:09.412+02\"", expected);
+        check("\"2026-11-20 20:04:09.412 +0200\"", expected);
+        check("\"2026-11-20 18:04:09.412 Z\"", expected);
         check("1795197849412", expected);
         check("\"1795197849412\"", expected);
         check("1795197849.412", expected);
@@ -187,6 +210,24 @@ mod tests {
         check("\"2026-11-20 18:04:09.4\"", Some(1_795_197_849_400));
         check("1795197849", Some(1_795_197_849_000));
         check("\"1795197849\"", Some(1_795_197_849_000));
+    }
+
+    #[test]
+    fn knows_a_number_that_a_template_grouped() {
+        for (text, expected) in [
+            ("\"1,795,197,849,412\"", true),
+            ("\"1.795.197.849\"", true),
+            ("\" 1\u{202f}795\u{a0}197 849 \"", true),
+            ("\"1’795’197’849’412\"", true),
+            ("\"1795197849.412\"", false),
+            ("\"1,795\"", false),
+            ("\"1,,795,197\"", false),
+            ("\",795,197\"", false),
+            ("\"yesterday\"", false),
+            ("1795197849412", false),
+        ] {
+            assert_eq!(is_grouped(Json::of_valid_text(text)), expected, "{text}");
+        }
     }
 
     #[test]
@@ -204,6 +245,7 @@ mod tests {
             "\"2026-11-20 18:04:09.1234567890\"",
             "\"2026-11-20 18:04:09 PST\"",
             "\"2026-11-20 18:04:09+25:00\"",
+            "\"2026-11-20 18:04:09  +02:00\"",
             "\"1,795,197,849,412\"",
             "\"１７９５１９７８４９\"",
             "0",

@@ -22,6 +22,13 @@ pub enum Field<'a> {
     UserData(UserDataField),
     /// A field of `custom_data` that the configuration names, or that Meta knows.
     CustomData(&'a str),
+    /// A member of the objects in a list of `custom_data`.
+    Item {
+        /// The list, as for [`Field::CustomData`].
+        list: &'a str,
+        /// The member, which may be the event's own.
+        member: &'a str,
+    },
     /// An event property passed on because all are.
     Property(&'a str),
     /// A member of `app_data`, or a slot of its `extinfo`.
@@ -37,6 +44,7 @@ impl Field<'_> {
             Self::Event(name) => name.to_owned(),
             Self::UserData(field) => format!("user_data.{}", field.meta_key()),
             Self::CustomData(name) | Self::Property(name) => format!("custom_data.{name}"),
+            Self::Item { list, member } => format!("custom_data.{list}[].{member}"),
             Self::AppData(name) => format!("app_data.{name}"),
             Self::Original(name) => format!("original_event_data.{name}"),
         }
@@ -48,6 +56,7 @@ impl Field<'_> {
         match self {
             Self::UserData(field) => Cow::Borrowed(field.meta_key()),
             Self::Property(_) => Cow::Borrowed("custom_data.*"),
+            Self::Item { list, .. } => Self::CustomData(list).label(),
             field => Cow::Owned(field.path()),
         }
     }

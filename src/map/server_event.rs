@@ -10,6 +10,7 @@ use crate::map::action_source::{self, Decided};
 use crate::map::app_data;
 use crate::map::custom_data::{self, Worth};
 use crate::map::data_use;
+use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::event_time;
 use crate::map::json;
@@ -119,11 +120,11 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             None => event_type,
         };
         let refuse = |reason| Refused::unmapped(reason, Some(&name));
-        let (happened, time_source) = self.happened().ok_or_else(|| refuse(Reason::NoEventTime))?;
+        let (happened, time_source) = self.happened().map_err(refuse)?;
         let page = self.page(&rule.event_source_url, "event_source_url");
         let app = self.mapper.app.as_ref();
-        let decided = action_source::decide(&rule.action_source, event, app, page.is_some())
-            .map_err(refuse)?;
+        let wanted = &rule.action_source;
+        let decided = action_source::decide(wanted, event, app, page.is_some(), self.recorder);
         Ok(Head {
             revenue: is_revenue_event || name == PURCHASE,
             name,
@@ -200,11 +201,20 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         })
     }
 
-    fn happened(&self) -> Option<(UnixMillis, Source<'m>)> {
-        ["event_time", "time"].into_iter().find_map(|field| {
-            let value = self.event.field(field).filter(|value| !value.is_absent())?;
-            Some((event_time::parse(value)?, Source::at(field, value)))
-        })
+    fn happened(&self) -> Result<(UnixMillis, Source<'m>), Reason> {
+        let mut reason = Reason::NoEventTime;
+        for field in ["event_time", "time"] {
+            let Some(value) = self.event.field(field).filter(|value| !value.is_absent()) else {
+                continue;
+            };
+            if let Some(moment) = event_time::parse(value) {
+                return Ok((moment, Source::at(field, value)));
+            }
+            if event_time::is_grouped(value) {
+                reason = Reason::GroupedNumber;
+            }
+        }
+        Err(reason)
     }
 
     fn event_id(&self) -> EventId<'m> {
@@ -212,7 +222,14 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             let Some(value) = path.first(self.event) else {
                 continue;
             };
-            let Some(text) = value.text().filter(|text| !user_data::is_invalid_id(text)) else {
+            // `12345.0` is the id that a browser calls `12345`; a fraction stays as it came.
+            let text = value
+                .is_number()
+                .then(|| digits::of_number(value.raw()))
+                .flatten()
+                .or_else(|| value.text())
+                .filter(|text| !user_data::is_invalid_id(text));
+            let Some(text) = text else {
                 continue;
             };
             let is_insert_id = matches!(path.root(), Some("$insert_id" | "insert_id"));

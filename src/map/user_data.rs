@@ -4,10 +4,13 @@
 //! value is written as a text, more as a list, in their order and without repeats. The other fields
 //! have one. A value that cannot be normalised costs itself, never the event.
 
+use std::borrow::Cow;
+
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::config::{CallingCode, DateOrder, ExternalIdCase, SyncConfig};
 use crate::event::{Event, Json};
+use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::hash::Hashed;
 use crate::map::json;
@@ -46,10 +49,26 @@ pub(super) fn is_invalid_id(text: &str) -> bool {
     INVALID_IDS.iter().any(|id| id.eq_ignore_ascii_case(text))
 }
 
-/// Whether a value stands for nothing; Amplitude's own ids also where Amplitude would refuse them.
-fn is_absent(path: &Path, value: Json<'_>) -> bool {
+/// Whether a value stands for nothing: in Amplitude's own ids, and in any id of a person, also what
+/// Amplitude would refuse. A site of its own may have a customer `0`.
+fn is_absent(field: UserDataField, path: &Path, value: Json<'_>) -> bool {
     let is_amplitudes = matches!(path.root(), Some("user_id" | "device_id"));
-    value.is_absent() || is_amplitudes && value.text().is_some_and(|text| is_invalid_id(&text))
+    let is_id = matches!(
+        field,
+        UserDataField::ExternalId | UserDataField::AnonymousId
+    );
+    value.is_absent()
+        || (is_amplitudes || is_id)
+            && text_of(value)
+                .is_ok_and(|text| is_invalid_id(&text) && (is_amplitudes || text.trim() != "0"))
+}
+
+/// The text that a value stands for. No field takes a number with a fraction.
+fn text_of(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
+    if value.is_number() {
+        return digits::of_number(value.raw()).ok_or(DropReason::NotWhole);
+    }
+    value.as_str().ok_or(DropReason::NotAText)
 }
 
 /// How a sync wants values to be read.
@@ -251,7 +270,7 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
         let mut present = false;
         path.visit(event, &mut |value| {
             list::each_element(value, &mut |element| {
-                if !is_absent(path, element) {
+                if !is_absent(self.field, path, element) {
                     present = true;
                     self.take(Source::at(path.as_str(), element));
                 }
@@ -261,12 +280,9 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
     }
 
     fn take(&mut self, source: Source<'_>) {
-        let text = source.value.and_then(|value| match value.as_bool() {
-            Some(_) => None,
-            None => value.text(),
-        });
-        let Some(text) = text else {
-            return self.drop(source, DropReason::NotAText);
+        let text = match source.value.map_or(Err(DropReason::NotAText), text_of) {
+            Ok(text) => text,
+            Err(reason) => return self.drop(source, reason),
         };
         let hashed = normalize::is_hashed(self.field);
         if self.written > 0 && !hashed {
@@ -471,6 +487,59 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_number_counts_as_its_digits() {
+        for (field, number, expected) in [
+            (
+                UserDataField::Phone,
+                "16505551212.0",
+                "\"ph\": #16505551212",
+            ),
+            (
+                UserDataField::Phone,
+                "1.6505551212e10",
+                "\"ph\": #16505551212",
+            ),
+            (
+                UserDataField::Phone,
+                "\"16505551212.0\"",
+                "\"ph\": #16505551212",
+            ),
+            (UserDataField::ZipCode, "94025.0", "\"zp\": #94025"),
+            (
+                UserDataField::DateOfBirth,
+                "19950305.0",
+                "\"db\": #19950305",
+            ),
+            (
+                UserDataField::ExternalId,
+                "12345.0",
+                "\"external_id\": #12345",
+            ),
+            (
+                UserDataField::ExternalId,
+                "[0.0, -1.0]",
+                "\"external_id\": #0",
+            ),
+        ] {
+            let event = format!("{{\"user_properties\":{{\"p\":{number}}}}}");
+            check(field, &["user_properties.p"], &event, expected);
+        }
+        for field in [
+            UserDataField::Phone,
+            UserDataField::ZipCode,
+            UserDataField::DateOfBirth,
+            UserDataField::ExternalId,
+        ] {
+            for number in ["12345678.5", "1.6505551212e17"] {
+                let event = format!("{{\"user_properties\":{{\"p\":{number}}}}}");
+                let notes = check(field, &["user_properties.p"], &event, "");
+                let dropped: Vec<_> = notes.dropped().collect();
+                assert_eq!(dropped, [(field.meta_key(), DropReason::NotWhole)]);
+            }
+        }
+    }
+
+    #[test]
     fn an_id_of_the_site_may_be_what_amplitude_refuses() {
         check(
             UserDataField::ExternalId,
@@ -488,6 +557,30 @@ mod tests {
             r#"{"user_id":"Anonymous","device_id":"D1"}"#,
             "\"external_id\": #d1",
         );
+        for id in [
+            r#""anonymous""#,
+            r#"" NIL ""#,
+            r#""{}""#,
+            r#""-1""#,
+            "-1",
+            r#"["n/a", "00000000-0000-0000-0000-000000000000"]"#,
+        ] {
+            let event =
+                format!("{{\"user_properties\":{{\"customer\":{id}}},\"device_id\":\"D1\"}}");
+            let paths = ["user_properties.customer", "device_id"];
+            check(
+                UserDataField::ExternalId,
+                &paths,
+                &event,
+                "\"external_id\": #d1",
+            );
+            check(
+                UserDataField::AnonymousId,
+                &paths,
+                &event,
+                "\"anon_id\":\"D1\"",
+            );
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use crate::config::{Condition, Op};
+use crate::config::{Condition, Op, Operand};
 use crate::event::{Event, Json, is_absent_text};
 
 use super::glob;
@@ -28,11 +28,11 @@ pub fn holds(conditions: &[Condition], event: &Event<'_>) -> bool {
     })
 }
 
-fn judge(op: Op, values: &[String], candidates: &Candidates<'_>) -> bool {
-    let any = |matches: fn(&Candidate<'_>, &str) -> bool| {
+fn judge(op: Op, values: &[Operand], candidates: &Candidates<'_>) -> bool {
+    let any = |matches: fn(&Candidate<'_>, &Operand) -> bool| {
         values.iter().any(|value| candidates.any(value, matches))
     };
-    let contains = |value: &String| candidates.any(value, is);
+    let contains = |value: &Operand| candidates.any(value, is);
     match op {
         Op::Is => any(is),
         Op::IsNot => !any(is),
@@ -54,8 +54,10 @@ fn judge(op: Op, values: &[String], candidates: &Candidates<'_>) -> bool {
         Op::SetIsNot => !(values.iter().all(contains) && candidates.all_among(values)),
         Op::SetContains => values.iter().all(contains),
         Op::SetDoesNotContain => !values.iter().any(contains),
-        Op::GlobMatch => any(|candidate, value| glob::matches(value, &candidate.text)),
-        Op::GlobDoesNotMatch => !any(|candidate, value| glob::matches(value, &candidate.text)),
+        Op::GlobMatch => any(|candidate, value| glob::matches(&value.text, &candidate.text)),
+        Op::GlobDoesNotMatch => {
+            !any(|candidate, value| glob::matches(&value.text, &candidate.text))
+        }
     }
 }
 
@@ -142,14 +144,14 @@ impl<'a> Candidates<'a> {
         self.object || !self.texts.is_empty()
     }
 
-    fn any(&self, value: &str, matches: fn(&Candidate<'_>, &str) -> bool) -> bool {
-        if value == NONE {
+    fn any(&self, value: &Operand, matches: fn(&Candidate<'_>, &Operand) -> bool) -> bool {
+        if value.text == NONE {
             return !self.is_set();
         }
         self.texts.iter().any(|candidate| matches(candidate, value))
     }
 
-    fn all_among(&self, values: &[String]) -> bool {
+    fn all_among(&self, values: &[Operand]) -> bool {
         self.texts
             .iter()
             .filter(|candidate| !candidate.is_list)
@@ -157,28 +159,28 @@ impl<'a> Candidates<'a> {
     }
 }
 
-fn is(candidate: &Candidate<'_>, value: &str) -> bool {
-    // `10` and `10.0` are one number where the event has a number.
-    candidate.text == value
-        || candidate.is_number
-            && number(&candidate.text).is_some_and(|own| number(value) == Some(own))
+fn is(candidate: &Candidate<'_>, value: &Operand) -> bool {
+    // `10` and `10.0` are one number where the event or the configuration has a number.
+    candidate.text == value.text
+        || (candidate.is_number || value.is_number)
+            && number(&candidate.text).is_some_and(|own| number(&value.text) == Some(own))
 }
 
-fn text_contains(candidate: &Candidate<'_>, value: &str) -> bool {
+fn text_contains(candidate: &Candidate<'_>, value: &Operand) -> bool {
     let text = candidate.text.to_lowercase();
-    text.contains(&value.to_lowercase())
+    text.contains(&value.text.to_lowercase())
 }
 
-fn text_starts_with(candidate: &Candidate<'_>, value: &str) -> bool {
+fn text_starts_with(candidate: &Candidate<'_>, value: &Operand) -> bool {
     let text = candidate.text.to_lowercase();
-    text.starts_with(&value.to_lowercase())
+    text.starts_with(&value.text.to_lowercase())
 }
 
 /// Numbers by size, other texts (dates) by their characters; a number and a text not at all.
-fn compare(candidate: &Candidate<'_>, value: &str) -> Option<Ordering> {
-    match (number(&candidate.text), number(value)) {
+fn compare(candidate: &Candidate<'_>, value: &Operand) -> Option<Ordering> {
+    match (number(&candidate.text), number(&value.text)) {
         (Some(own), Some(value)) => own.partial_cmp(&value),
-        (None, None) => Some((*candidate.text).cmp(value)),
+        (None, None) => Some((*candidate.text).cmp(value.text.as_str())),
         _ => None,
     }
 }
@@ -200,17 +202,26 @@ mod tests {
 
     const EVENT: &[u8] = br#"{"platform":"Web","event_time":"2026-11-20 18:04:09.412000",
         "groups":{"company":["Acme","Globex"]},
-        "user_properties":{"plan":"Pro","internal":"false","age":"42","tags":"[\"a\",\"b\"]","none":"(none)","empty":[]},
+        "user_properties":{"plan":"Pro","internal":"false","age":"42","score":"5.50","tags":"[\"a\",\"b\"]","none":"(none)","empty":[]},
         "event_properties":{"total":59.90,"count":10.0,"na":"N/A","blank":" ","list":["x","y",3],"object":{"a":1},
         "items":[{"sku":"A"},{"sku":"B"}],"flag":true,"url":"https://shop.example.com/de/cart"}}"#;
 
     #[track_caller]
     fn check(property: &str, op: &str, values: &[&str], expected: bool) {
+        check_with(false, property, op, values, expected);
+    }
+
+    #[track_caller]
+    fn check_with(is_number: bool, property: &str, op: &str, values: &[&str], expected: bool) {
+        let operand = |text: &&str| Operand {
+            text: (*text).to_owned(),
+            is_number,
+        };
         let event = Event::decode(EVENT).unwrap();
         let condition = Condition {
             property: Path::parse(property).unwrap(),
             op: Op::parse(op).unwrap(),
-            values: values.iter().map(|value| (*value).to_owned()).collect(),
+            values: values.iter().map(operand).collect(),
         };
         assert_eq!(
             holds(&[condition], &event),
@@ -233,6 +244,22 @@ mod tests {
         check("event_properties.items[*].sku", "is", &["B"], true);
         check("user_properties.tags", "is", &["b"], true);
         check("user_properties.missing", "is not", &["x"], true);
+    }
+
+    #[test]
+    fn a_number_equals_a_text_of_its_size() {
+        for (property, value, expected) in [
+            ("user_properties.age", "42.0", true),
+            ("user_properties.score", "5.5", true),
+            ("user_properties.score", "5.05", false),
+            ("user_properties.plan", "5.5", false),
+        ] {
+            check_with(true, property, "is", &[value], expected);
+            check_with(true, property, "is not", &[value], !expected);
+            check_with(true, property, "set is", &[value], expected);
+        }
+        check("user_properties.score", "is", &["5.5"], false);
+        check("user_properties.score", "is", &["5.50"], true);
     }
 
     #[test]

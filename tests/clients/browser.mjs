@@ -18,7 +18,7 @@ const browser = await chromium.launch({
 });
 const page = await browser.newPage();
 await page.goto(PAGE);
-const refused = await page.evaluate(
+const { refused, told } = await page.evaluate(
   async ([serverUrl, key, tracked]) => {
     const { amplitude } = window;
     const settings = {
@@ -31,16 +31,17 @@ const refused = await page.evaluate(
       enableRequestBodyCompression: true,
     };
     await amplitude.init(key, settings).promise;
-    const told = [
+    const calls = [
       amplitude.identify(new amplitude.Identify().set('plan', 'pro')),
       amplitude.setGroup('org', 'acme'),
       amplitude.revenue(new amplitude.Revenue().setProductId('sku-1').setPrice(2.5).setQuantity(3)),
     ];
     for (let step = 0; step < tracked; step += 1) {
-      told.push(amplitude.track('Step', { step, text: 'x'.repeat(100) }));
+      calls.push(amplitude.track('Step', { step, text: 'x'.repeat(100) }));
     }
-    const results = await Promise.all(told.map(({ promise }) => promise));
-    return results.filter(({ code }) => code !== 200).map(({ code, message }) => `${code} ${message}`);
+    const results = await Promise.all(calls.map(({ promise }) => promise));
+    const refused = results.filter(({ code }) => code !== 200).map(({ code, message }) => `${code} ${message}`);
+    return { refused, told: window.told };
   },
   [SERVER_URL, KEY, Number(TRACKED)],
 );
@@ -49,3 +50,5 @@ if (refused.length > 0) {
   console.error('the browser client gave up:', refused[0]);
   process.exit(1);
 }
+// What the page's pixel was told.
+console.log(JSON.stringify(told));

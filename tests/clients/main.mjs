@@ -3,7 +3,7 @@
 // in between.
 //
 // Run by .ci/clients, which installs the clients; PIXEL_RELAY names the program, PYTHON a Python
-// that has the Python client, CHROMIUM a browser.
+// that has the Python client, CHROMIUM a browser, SNIPPET the one for pages.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 const here = import.meta.dirname;
-const { PIXEL_RELAY, PYTHON, CHROMIUM } = process.env;
+const { PIXEL_RELAY, PYTHON, CHROMIUM, SNIPPET } = process.env;
 const KEY = '0123456789abcdef0123456789abcdef';
 const CLIENTS = ['node', 'python', 'browser'];
 // Events that each client tracks besides its purchase.
@@ -24,16 +24,21 @@ const ADDRESS = '127.0.0.1';
 // Where the browser is, as the proxy in front of the daemon says it.
 const BROWSER_ADDRESS = '198.51.100.9';
 
+// A shop's page: the pixel is a stand-in that remembers what it was told.
+const PAGE = `<!doctype html><title>shop</title>
+<script>document.cookie = '_fbp=fb.1.1790000000000.1234567890'; window.told = []; window.fbq = (...call) => told.push(call);</script>
+<script src="/amplitude.js"></script><script src="/snippet.js"></script>`;
+
 // What an upstream answers to the first requests of each client.
 const failures = (count, answer) => ({ count, answer });
 
 const SCENARIOS = [
   { name: 'all is well' },
   { name: 'bodies are too large (413)', server: 'max_body = 6000', refusal: 'body_too_large' },
-  // One request at once, and the next after three seconds: a client rests for thirty.
+  // One request at once, and the next after ten seconds: a client rests for thirty.
   {
     name: 'the address calls too often (429)',
-    ingest: 'address_requests_per_second = 0.3',
+    ingest: 'address_requests_per_second = 0.1',
     refusal: 'throttled',
   },
   { name: 'it cannot be passed on (503)', upstream: failures(2, 500), refusal: 'not_passed_on' },
@@ -60,9 +65,9 @@ async function run(scenario) {
     const page = await serveClient(stops);
     const proxy = await serveProxy(stops, daemon);
     const urlFor = (client) => (client === 'browser' ? proxy : `http://${daemon}`);
-    await Promise.all(CLIENTS.map((client) => track(client, urlFor(client), page)));
+    const told = await Promise.all(CLIENTS.map((client) => track(client, urlFor(client), page)));
     await delivered(`http://${admin}`, CLIENTS.length * (TRACKED + 1));
-    await compare(graph, scenario);
+    await compare(graph, scenario, JSON.parse(told[CLIENTS.indexOf('browser')]));
     await refusals(`http://${admin}`, scenario.refusal);
     upstream?.compare();
   } finally {
@@ -93,7 +98,8 @@ function configuration(folder, graph, upstream, { server = '', ingest = '' }) {
     properties = ["step", "text"]
     [sync.web.user_data]
     external_id = ["user_id"]
-    client_user_agent = "user_agent"
+    client_user_agent = ["user_agent", "event_properties.user_agent"]
+    browser_id = "event_properties.fbp"
     [sync.web.events]
     "*" = {}
     [sync.web.events.revenue_amount]
@@ -169,13 +175,16 @@ async function amplitude(stops, { count, answer }) {
 
 // A page on an origin of its own, so that the browser asks before it sends.
 async function serveClient(stops) {
-  const script = readFileSync(
-    join(here, 'node_modules/@amplitude/analytics-browser/lib/scripts/amplitude-min.js'),
-  );
+  const scripts = {
+    '/amplitude.js': readFileSync(
+      join(here, 'node_modules/@amplitude/analytics-browser/lib/scripts/amplitude-min.js'),
+    ),
+    '/snippet.js': `${readFileSync(SNIPPET)}`.replace("'Sign Up': 'CompleteRegistration'", "Step: 'Step'"),
+  };
   const server = createServer((request, response) => {
-    const isScript = request.url === '/amplitude.js';
-    response.writeHead(200, { 'content-type': isScript ? 'text/javascript' : 'text/html' });
-    response.end(isScript ? script : '<!doctype html><title>shop</title><script src="/amplitude.js"></script>');
+    const script = scripts[request.url];
+    response.writeHead(200, { 'content-type': script ? 'text/javascript' : 'text/html' });
+    response.end(script ?? PAGE);
   });
   await new Promise((resolve) => server.listen(0, ADDRESS, resolve));
   stops.push(() => {
@@ -204,15 +213,18 @@ async function serveProxy(stops, daemon) {
   return `http://${ADDRESS}:${server.address().port}`;
 }
 
-// Runs one client to the end of what it has to say.
+// Runs one client to the end of what it has to say, and gives what it prints.
 async function track(client, daemon, page) {
   const [program, script] = client === 'python' ? [PYTHON, 'python_client.py'] : [process.execPath, `${client}.mjs`];
   const child = spawn(program, [join(here, script)], {
-    stdio: ['ignore', 'inherit', 'inherit'],
+    stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, SERVER_URL: `${daemon}/2/httpapi`, KEY, PAGE: page, TRACKED: String(TRACKED), CHROMIUM },
   });
-  const code = await new Promise((resolve) => child.once('exit', resolve));
+  let output = '';
+  child.stdout.on('data', (text) => (output += text));
+  const code = await new Promise((resolve) => child.once('close', resolve));
   assert.equal(code, 0, `the ${client} client failed`);
+  return output;
 }
 
 // Waits until so many events were delivered; the clients have been told by then that they were taken.
@@ -232,7 +244,7 @@ async function refusals(admin, refusal) {
   assert.deepEqual(errors.map(([, error]) => error), refusal ? [refusal] : []);
 }
 
-async function compare(graph, scenario) {
+async function compare(graph, scenario, pixel) {
   const { repeats } = await (await fetch(`${graph}/sandbox/stats`)).json();
   assert.equal(repeats, 0, 'events sent to Meta twice');
   const accepted = await (await fetch(`${graph}/sandbox/events?limit=10000`)).json();
@@ -252,6 +264,10 @@ async function compare(graph, scenario) {
     for (const name of ['$identify', '$groupidentify', 'session_start']) assert(!names.has(name), name);
     if (client === 'browser') {
       const [{ user_data, action_source, event_source_url }] = steps;
+      assert.equal(user_data.fbp, 'fb.1.1790000000000.1234567890');
+      // The pixel was told of the same events, under the same ids.
+      const ids = pixel.map(([, name, , { eventID }]) => `${name} ${eventID}`).sort();
+      assert.deepEqual(ids, steps.map(({ event_name, event_id }) => `${event_name} ${event_id}`).sort());
       assert.equal(user_data.client_ip_address, BROWSER_ADDRESS);
       assert.match(user_data.client_user_agent, /Chrome/);
       assert.equal(action_source, 'website');

@@ -42,7 +42,11 @@ fn all_mistakes_are_reported_at_once_by_key_with_exit_code_2() {
         &file,
         "[ingest]\nsecret = \"s\"\nheadr = \"X-Key\"\n[sync.web]\npixel_id = \"abc\"\n\
          access_token = \"TOP-SECRET\"\nevent_id = \"event_id\"\n\
-         [sync.web.user_data]\nemail = \"USD\"\n[sync.web.delivery]\nmax_batch_events = 1.5\n",
+         [sync.web.user_data]\nemail = \"USD\"\n[sync.web.delivery]\nmax_batch_events = 1.5\n\
+         [sync.web.events.Buy]\nsend_as = \"Purchase\"\n\
+         [sync.web.events.Buy.custom_data]\nvalue = \"total\"\n\
+         contents = { each = \"event_properties.p\", price = \"price\" }\n\
+         [queue]\nduplicate_window = \"1h\"\n",
     )
     .unwrap();
     for command in ["check", "run"] {
@@ -59,9 +63,16 @@ fn all_mistakes_are_reported_at_once_by_key_with_exit_code_2() {
             "sync.web.event_id",
             "sync.web.user_data.email",
             "sync.web.delivery.max_batch_events",
+            "sync.web.events.Buy.custom_data.currency",
+            "sync.web.events.Buy.custom_data.contents",
         ] {
             assert!(words.contains(key), "{key} is missing in:\n{words}");
         }
+        assert!(words.contains("warning: queue.duplicate_window"), "{words}");
+        let value = words
+            .matches("sync.web.events.Buy.custom_data.value")
+            .count();
+        assert_eq!(value, 1, "what cannot be read is not missing too:\n{words}");
         assert!(!words.contains("TOP-SECRET"), "{words}");
     }
 }
@@ -79,6 +90,12 @@ fn bad_usage_is_exit_code_2() {
     assert_eq!(run(&["no-such-command"], &[], "").status.code(), Some(2));
     assert_eq!(
         run(&["map", "--now", "yesterday"], ONE_PIXEL, "")
+            .status
+            .code(),
+        Some(2)
+    );
+    assert_eq!(
+        run(&["send-test", "--code", "bad code!"], ONE_PIXEL, "")
             .status
             .code(),
         Some(2)
@@ -115,6 +132,40 @@ fn map_writes_one_line_per_event_and_sync_in_input_order() {
     assert_eq!(rows[1]["reason"], "user_payload");
     assert_eq!(rows[2]["reason"], "malformed_json");
     assert!(rows.iter().all(|row| row["sync"] == "web"));
+}
+
+#[test]
+fn map_takes_events_in_every_form_in_which_they_are_printed() {
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap();
+    let events = json!({ "events": [event("three"), event("four")] });
+    let input = [
+        pretty(&event("one")),
+        "{\"event_type\":\"cut off".to_owned(),
+        "{\"event_type\":\"Cut\",\"n\":1".to_owned(),
+        event("two").to_string(),
+        pretty(&events),
+        pretty(&json!([event("five")])),
+        "[]".to_owned(),
+        "{".to_owned(),
+    ];
+    let output = run(&["map"], ONE_PIXEL, &input.join("\n"));
+    let (data, words) = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    let ends: Vec<String> = data
+        .lines()
+        .map(|line| {
+            let row: Value = serde_json::from_str(line).unwrap();
+            let id = row["event"]["event_id"].as_str();
+            id.or(row["reason"].as_str()).unwrap().to_owned()
+        })
+        .collect();
+    let broken = "malformed_json";
+    assert_eq!(
+        ends,
+        [
+            "one", broken, broken, "two", "three", "four", "five", broken
+        ]
+    );
 }
 
 #[test]

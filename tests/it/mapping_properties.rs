@@ -42,15 +42,13 @@ fn sync() -> Sync {
         "lead_id",
         "mobile_advertiser_id",
     ];
-    let user_data: String = fields
-        .iter()
-        .map(|field| {
-            format!(
-                "{field} = [\"user_properties.{field}\", \"{}\"]\n",
-                top_level(field)
-            )
-        })
-        .collect();
+    let line = |field: &&str| {
+        format!(
+            "{field} = [\"user_properties.{field}\", \"{}\"]",
+            top_level(field)
+        )
+    };
+    let user_data = fields.iter().map(line).collect::<Vec<_>>().join("\n");
     let text = format!(
         r#"
 [ingest]

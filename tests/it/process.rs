@@ -87,6 +87,7 @@ pub struct DaemonProcess {
 
 impl DaemonProcess {
     /// Starts it on a configuration file, and waits until it listens.
+    #[expect(clippy::zombie_processes, reason = "`wait` and `kill` wait for it")]
     pub fn start(config: &Path) -> Self {
         let mut command = program();
         command.args(["run", "--config"]).arg(config);
@@ -106,9 +107,8 @@ impl DaemonProcess {
         let mut seen = String::new();
         loop {
             let mut line = String::new();
-            if log.read_line(&mut line).unwrap() == 0 {
-                panic!("the daemon did not start:\n{seen}");
-            }
+            let read = log.read_line(&mut line).unwrap();
+            assert!(read > 0, "the daemon did not start:\n{seen}");
             seen.push_str(&line);
             let entry: serde_json::Value = serde_json::from_str(&line)
                 .unwrap_or_else(|_| panic!("a log line that is not JSON: {line}"));
@@ -121,6 +121,16 @@ impl DaemonProcess {
                     log,
                 };
             }
+        }
+    }
+
+    /// Waits until it logs a line that holds the text.
+    pub fn wait_for_line(&mut self, text: &str) {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            let read = self.log.read_line(&mut line).unwrap();
+            assert_ne!(read, 0, "it ended without a line about {text:?}");
         }
     }
 

@@ -172,21 +172,8 @@ async fn answers_are_amplitudes_to_the_letter() {
     daemon.stop().await;
 }
 
-/// One event of each SDK, as that SDK writes it, under its own content type.
-#[tokio::test]
-async fn every_sdks_own_form_is_understood() {
-    let graph = Graph::start().await;
-    let proxies = format!("{}\n[server]", keys());
-    let folder = Arc::new(tempfile::tempdir().unwrap());
-    let config = config_text(graph.address, folder.path(), SYNC)
-        .replace("[server]", "[server]\ntrusted_proxies = ['127.0.0.1']")
-        .replace(
-            "[queue]",
-            &format!("{}\n[queue]", proxies.replace("\n[server]", "")),
-        );
-    let daemon = Daemon::start_on(folder, config).await;
-    let time = now();
-
+/// Path, content type and body of one request of each SDK that writes JSON.
+fn json_forms(time: i64) -> [(&'static str, &'static str, Value); 4] {
     // Go: groups are arrays, user properties operations.
     let go = json!({
         "api_key": KEY,
@@ -226,13 +213,43 @@ async fn every_sdks_own_form_is_understood() {
         "events": { "event_type": "Order Completed", "user_id": "server-user", "insert_id": "server-1",
             "revenue": 12, "currency": "USD", "ip": "203.0.113.77" },
     });
-    for (path, content_type, body) in [
+    [
         ("/2/httpapi", "application/json", go),
         ("/2/httpapi", "application/json; charset=utf-8", swift),
         ("/batch", "application/json; charset=utf-8", kotlin),
         // A beacon's type, and a server URL without a path.
         ("/", "text/plain;charset=UTF-8", server),
-    ] {
+    ]
+}
+
+/// The form of the oldest browser SDK.
+fn legacy_form(time: i64) -> String {
+    let events = json!([{
+        "device_id": "legacy-device", "user_id": "old", "timestamp": time, "event_id": 1,
+        "event_type": "Sign Up", "uuid": "legacy-uuid", "library": { "name": "amplitude-js", "version": "8.21.9" },
+        "api_properties": {}, "event_properties": {}, "user_properties": {}, "sequence_number": 2,
+    }]);
+    url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("client", KEY)
+        .append_pair("e", &events.to_string())
+        .append_pair("v", "2")
+        .append_pair("upload_time", &time.to_string())
+        .append_pair("checksum", "0f")
+        .finish()
+}
+
+/// One event of each SDK, as that SDK writes it, under its own content type.
+#[tokio::test]
+async fn every_sdks_own_form_is_understood() {
+    let graph = Graph::start().await;
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let config = config_text(graph.address, folder.path(), SYNC)
+        .replace("[server]", "[server]\ntrusted_proxies = ['127.0.0.1']")
+        .replace("[queue]", &format!("{}\n[queue]", keys()));
+    let daemon = Daemon::start_on(folder, config).await;
+    let time = now();
+
+    for (path, content_type, body) in json_forms(time) {
         let answer = client()
             .post(format!("{}{path}", daemon.url))
             .header(CONTENT_TYPE, content_type)
@@ -245,18 +262,7 @@ async fn every_sdks_own_form_is_understood() {
         assert_eq!(answer["code"], 200, "{answer}");
     }
     // The form of the oldest browsers' SDK, sent by a browser.
-    let events = json!([{
-        "device_id": "legacy-device", "user_id": "old", "timestamp": time, "event_id": 1,
-        "event_type": "Sign Up", "uuid": "legacy-uuid", "library": { "name": "amplitude-js", "version": "8.21.9" },
-        "api_properties": {}, "event_properties": {}, "user_properties": {}, "sequence_number": 2,
-    }]);
-    let form = url::form_urlencoded::Serializer::new(String::new())
-        .append_pair("client", KEY)
-        .append_pair("e", &events.to_string())
-        .append_pair("v", "2")
-        .append_pair("upload_time", &time.to_string())
-        .append_pair("checksum", "0f")
-        .finish();
+    let form = legacy_form(time);
     let answer = client()
         .post(format!("{}/", daemon.url))
         .header(

@@ -187,12 +187,12 @@ impl Daemon {
             }
         };
         let limit = std::time::Duration::from_secs(60);
-        if tokio::time::timeout(limit, reached).await.is_err() {
-            panic!(
-                "{name}{labels:?} never reached {value}: {:#?}",
-                self.metrics().await
-            );
-        }
+        let in_time = tokio::time::timeout(limit, reached).await.is_ok();
+        let metrics = self.metrics().await;
+        assert!(
+            in_time,
+            "{name}{labels:?} never reached {value}: {metrics:#?}"
+        );
     }
 
     /// Checks the law: events taken + dead letters retried = outcomes + events queued.

@@ -16,6 +16,7 @@ use crate::cli::run::{build_failure, runtime};
 use crate::cli::{Failure, Terminal};
 use crate::clock::{Clock, SystemClock};
 use crate::config::load::{self, Sources};
+use crate::config::{Config, Mistake};
 use crate::sandbox::{self, Sandbox, SandboxConfig};
 use crate::telemetry::logs;
 
@@ -24,9 +25,8 @@ const TOKEN: &str = "sandbox-token";
 const PIXEL: &str = "123456789012345";
 
 pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Failure> {
-    let mut config =
-        load::from_toml(CONFIG, &trial_environment(sources)).map_err(Failure::Configuration)?;
-    logs::init(&config.log).map_err(|mistake| Failure::Configuration(vec![mistake]))?;
+    let mut config = config(sources).map_err(Failure::configuration)?;
+    logs::init(&config.log).map_err(|mistake| Failure::configuration(vec![mistake]))?;
     let store = tempfile::tempdir().context("cannot make a folder for the throw-away store")?;
     store.path().clone_into(&mut config.queue.path);
 
@@ -65,6 +65,34 @@ pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Failu
         endpoint.context("the simulated endpoint failed")?;
         Ok(())
     })
+}
+
+/// The built-in configuration. Its secret is printed in every copy of this program, so nobody but
+/// this machine may reach it.
+fn config(sources: Sources) -> Result<Config, Vec<Mistake>> {
+    let config = load::from_toml(CONFIG, &trial_environment(sources))?;
+    let listeners = [
+        ("server.listen", config.server.listen),
+        ("admin.listen", config.admin.listen),
+    ];
+    let mistakes: Vec<Mistake> = listeners
+        .into_iter()
+        .filter(|(_, address)| !address.ip().is_loopback())
+        .map(|(key, address)| {
+            Mistake::new(
+                key,
+                format!(
+                    "found {address}, which can be reached from outside; expected a loopback address \
+                     such as 127.0.0.1:8080, as everybody knows the secret of --sandbox"
+                ),
+            )
+        })
+        .collect();
+    if mistakes.is_empty() {
+        Ok(config)
+    } else {
+        Err(mistakes)
+    }
 }
 
 /// What may be set from the environment in a trial: the listeners and the logs.
@@ -120,4 +148,31 @@ fn curl_line(address: SocketAddr, clock: &dyn Clock) -> String {
         "curl -sS -H 'Authorization: Bearer sandbox' -H 'Content-Type: application/json' \
          -d '{event}' http://{address}/webhook"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(name: &str, address: &str) -> Vec<String> {
+        let sources = Sources {
+            file: None,
+            environment: vec![(name.to_owned(), address.to_owned())],
+        };
+        let mistakes = config(sources).err().unwrap_or_default();
+        mistakes.into_iter().map(|mistake| mistake.key).collect()
+    }
+
+    #[test]
+    fn a_trial_stays_on_loopback() {
+        let (server, admin) = ("PIXEL_RELAY__SERVER__LISTEN", "PIXEL_RELAY__ADMIN__LISTEN");
+        for address in ["127.0.0.1:0", "127.0.0.2:80", "[::1]:0"] {
+            assert_eq!(refused(server, address), [""; 0], "{address}");
+        }
+        for address in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80"] {
+            assert_eq!(refused(server, address), ["server.listen"], "{address}");
+            assert_eq!(refused(admin, address), ["admin.listen"], "{address}");
+        }
+    }
 }

@@ -141,7 +141,9 @@ pub(in crate::config) static CUSTOM_DATA: Section = Section {
             "`product` or `product_group`.");
         key("contents", CUSTOM_VALUE,
             Nothing(r#"{ each = "event_properties.products", id = "sku", quantity = "qty", item_price = "price" }"#),
-            "The products, one object each.");
+            "The products, one object each: the other paths begin at the product, and read the event \
+             where they are absent there and begin like `event_properties.…`. `each` may be a list \
+             of paths, of which the first present one counts.");
         key("content_name", CUSTOM_VALUE, Nothing(r#""event_properties.product""#),
             "Name of the page or product.");
         key("content_category", CUSTOM_VALUE, Nothing(r#""event_properties.category""#),
@@ -249,6 +251,9 @@ pub(in crate::config) static APP: Section = Section {
             "Whether the person allowed tracking (ATT on iOS). Absent: no on iOS, yes on Android.");
         key("application_tracking_enabled", VALUE, Nothing("{ constant = true }"),
             "Whether the app itself allows tracking. Absent: yes.");
+        key("platform", VALUE, Nothing(r#""event_properties.platform""#),
+            "`ios` or `android`, on which Meta insists. Absent, or another word: Amplitude's \
+             `platform`, else `os_name`.");
         key("bundle_id", VALUE, Nothing(r#"{ constant = "com.example.shop" }"#),
             "The app's package or bundle id.");
         key("short_version", VALUE, Nothing(r#""version_name""#),

@@ -1,7 +1,6 @@
 //! What is written, and what it comes to mean: layers, traps, and every kind of mistake.
 
 use super::*;
-use crate::config::{SyncConfig, SyncName};
 
 mod layers;
 mod meaning;
@@ -39,5 +38,17 @@ fn mistakes(more: &str) -> String {
 fn mistakes_in(text: &str, environment: &[(&str, &str)]) -> String {
     let mistakes = from_toml(text, &variables_of(environment)).unwrap_err();
     let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// The warnings of what is written, a line each.
+fn warnings_in(text: &str, environment: &[(&str, &str)]) -> String {
+    let written = Written {
+        text: text.to_owned(),
+        file: PathBuf::from(DEFAULT_FILE),
+        environment: variables_of(environment),
+    };
+    let (parts, _) = written.parts();
+    let lines: Vec<String> = parts.warnings().iter().map(ToString::to_string).collect();
     lines.join("\n")
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Json, Members};
+use crate::event::{Event, Json, Members};
+use crate::map::dropped::DropReason;
 use crate::map::json;
 use crate::map::personal;
 use crate::path::ValueExpr;
@@ -11,8 +12,14 @@ use super::number;
 use super::standard::DELIVERY_CATEGORIES;
 use super::typed::{self, Guard};
 
-/// How a member of an item is called, and where it is in the element. `None`: under its own name.
-pub(super) type Shape<'s> = Option<&'s BTreeMap<String, ValueExpr>>;
+/// How the objects of a list are made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape<'s, 'e> {
+    /// How each member is called, and where it is in the element.
+    pub(super) members: &'s BTreeMap<String, ValueExpr>,
+    /// The event, for what is not in the element.
+    pub(super) event: &'s Event<'e>,
+}
 
 /// Most members of an item in Meta's own form that are looked at; Meta knows eight.
 const MOST_MEMBERS: usize = 50;
@@ -26,19 +33,33 @@ pub(super) struct Items {
     pub(super) refused: usize,
     /// The sum of the quantities of `contents`; `None` where it is beyond 64 bits.
     pub(super) quantity: Option<i64>,
+    /// Members that an item was sent without, and why.
+    pub(super) lost: Vec<(Box<str>, DropReason)>,
 }
 
-/// Writes one item of `contents`: an object with an `id` and a `quantity`, by default 1.
+impl Items {
+    /// Notes a member that an item was sent without; each once, and so many that no event can make it
+    /// slow.
+    fn lose(&mut self, member: &str, reason: DropReason) {
+        let noted = |(own, why): &(Box<str>, DropReason)| **own == *member && *why == reason;
+        if self.lost.len() < MOST_MEMBERS && !self.lost.iter().any(noted) {
+            self.lost.push((member.into(), reason));
+        }
+    }
+}
+
+/// Writes one item of `contents`: an object with an `id` and a `quantity`, by default 1. Without a
+/// shape, its members go under their own names.
 pub(super) fn write_content(
     out: &mut Vec<u8>,
     element: Json<'_>,
-    shape: Shape<'_>,
+    shape: Option<Shape<'_, '_>>,
     guard: Guard,
     items: &mut Items,
 ) {
     let start = out.len();
     json::separate(out);
-    let Some(quantity) = content(out, &Element::new(element, shape), guard) else {
+    let Some(quantity) = content(out, &Element::new(element, shape), guard, items) else {
         out.truncate(start);
         items.refused += 1;
         return;
@@ -54,7 +75,7 @@ pub(super) fn write_content(
 pub(super) fn write_object(
     out: &mut Vec<u8>,
     element: Json<'_>,
-    shape: &BTreeMap<String, ValueExpr>,
+    shape: Shape<'_, '_>,
     guard: Guard,
     items: &mut Items,
 ) {
@@ -62,7 +83,11 @@ pub(super) fn write_object(
     json::separate(out);
     out.push(b'{');
     let empty = out.len();
-    Element::new(element, Some(shape)).each(|name, value| write_other(out, name, value, guard));
+    Element::new(element, Some(shape)).each(|name, value| {
+        if let Err(reason) = write_other(out, name, value, guard) {
+            items.lose(name, reason);
+        }
+    });
     if out.len() == empty {
         out.truncate(start);
         items.refused += 1;
@@ -73,14 +98,14 @@ pub(super) fn write_object(
 }
 
 /// An element of a list, and how its members are called.
-struct Element<'e, 's> {
-    value: Json<'e>,
-    members: Members<'e>,
-    shape: Shape<'s>,
+struct Element<'v, 's, 'e> {
+    value: Json<'v>,
+    members: Members<'v>,
+    shape: Option<Shape<'s, 'e>>,
 }
 
-impl<'e, 's> Element<'e, 's> {
-    fn new(value: Json<'e>, shape: Shape<'s>) -> Self {
+impl<'v, 's, 'e> Element<'v, 's, 'e> {
+    fn new(value: Json<'v>, shape: Option<Shape<'s, 'e>>) -> Self {
         Self {
             value,
             members: value.members().unwrap_or_default(),
@@ -91,7 +116,7 @@ impl<'e, 's> Element<'e, 's> {
     /// The member of Meta's name, where it is present.
     fn get(&self, name: &str) -> Option<Json<'_>> {
         match self.shape {
-            Some(shape) => self.find(shape.get(name)?),
+            Some(shape) => self.find(shape.members.get(name)?, shape.event),
             None => self
                 .members
                 .iter()
@@ -112,25 +137,30 @@ impl<'e, 's> Element<'e, 's> {
             }
             return;
         };
-        for (name, expr) in shape {
-            if let Some(value) = self.find(expr) {
+        for (name, expr) in shape.members {
+            if let Some(value) = self.find(expr, shape.event) {
                 each(name, value);
             }
         }
     }
 
-    fn find<'f>(&'f self, expr: &'f ValueExpr) -> Option<Json<'f>> {
+    fn find<'f>(&'f self, expr: &'f ValueExpr, event: &'f Event<'e>) -> Option<Json<'f>> {
         let found = if self.value.is_object() {
-            expr.first_in_members(&self.members)
+            expr.first_in_members(&self.members, event)
         } else {
-            expr.first_in(self.value)
+            expr.first_in(self.value, event)
         };
         found.map(|found| found.value)
     }
 }
 
 /// Writes the item and gives its quantity; `None` where it is no item.
-fn content(out: &mut Vec<u8>, element: &Element<'_, '_>, guard: Guard) -> Option<i64> {
+fn content(
+    out: &mut Vec<u8>,
+    element: &Element<'_, '_, '_>,
+    guard: Guard,
+    items: &mut Items,
+) -> Option<i64> {
     out.push(b'{');
     let id = element.get("id")?;
     json::key(out, "\"id\":");
@@ -156,15 +186,21 @@ fn content(out: &mut Vec<u8>, element: &Element<'_, '_>, guard: Guard) -> Option
                 .and_then(|()| typed::scalar(out, name, value, guard)),
         };
         // A member that cannot be used costs itself, not the item.
-        if written.is_err() {
+        if let Err(reason) = written {
             out.truncate(start);
+            items.lose(name, reason);
         }
     });
     out.push(b'}');
     Some(quantity)
 }
 
-fn write_other(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) {
+fn write_other(
+    out: &mut Vec<u8>,
+    name: &str,
+    value: Json<'_>,
+    guard: Guard,
+) -> Result<(), DropReason> {
     let start = out.len();
     json::member(out, name);
     let copied = json::copy(out, name, value, &|name, text| {
@@ -172,5 +208,9 @@ fn write_other(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) {
     });
     if copied != json::Copied::Written {
         out.truncate(start);
+    }
+    match copied {
+        json::Copied::Written | json::Copied::Nothing => Ok(()),
+        json::Copied::Withheld => Err(DropReason::PersonalData),
     }
 }

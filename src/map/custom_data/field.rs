@@ -10,7 +10,7 @@ use crate::map::list;
 use crate::map::record::{Field, Recorder, Sent, Source};
 use crate::path::{Found, Path, ValueExpr};
 
-use super::contents::{self, Items};
+use super::contents::{self, Items, Shape};
 use super::standard::{Kind, kind_of};
 use super::typed::{self, Guard};
 use super::{Setting, number, revenue};
@@ -192,33 +192,43 @@ impl<'e, R: Recorder> Writer<'_, 'e, R> {
         items
     }
 
-    /// Writes a field from a list of objects.
+    /// Writes a field from the first list of objects that is present.
     pub(super) fn each(
         &mut self,
         field: &CustomField,
-        list: &Path,
+        lists: &[Path],
         members: &BTreeMap<String, ValueExpr>,
     ) -> Items {
-        let found = list.all(self.event);
-        let Some(first) = found.first() else {
-            self.note_absent(field, &ValueExpr::path(list.clone()));
+        let event = self.event;
+        let shape = Shape { members, event };
+        let present = lists.iter().find_map(|list| {
+            let found = list.all(event);
+            let first = *found.first()?;
+            Some((Source::at(list.as_str(), first), found))
+        });
+        let Some((source, found)) = present else {
+            let paths = lists.to_vec();
+            self.note_absent(
+                field,
+                &ValueExpr {
+                    paths,
+                    default: None,
+                },
+            );
             return Items::default();
         };
-        let source = Source::at(list.as_str(), *first);
         let mut items = Items::default();
         self.put(field, source, |out| {
             out.push(b'[');
             for value in &found {
                 list::each_element(*value, &mut |element| match field.kind {
-                    Some(Kind::Contents) => contents::write_content(
-                        out,
-                        element,
-                        Some(members),
-                        field.guard,
-                        &mut items,
-                    ),
+                    Some(Kind::Contents) => {
+                        contents::write_content(out, element, Some(shape), field.guard, &mut items)
+                    }
                     Some(Kind::Ids) => {
-                        let id = members.get("id").and_then(|expr| expr.first_in(element));
+                        let id = members
+                            .get("id")
+                            .and_then(|expr| expr.first_in(element, event));
                         write_id(
                             out,
                             &field.name,
@@ -227,7 +237,7 @@ impl<'e, R: Recorder> Writer<'_, 'e, R> {
                             &mut items,
                         );
                     }
-                    _ => contents::write_object(out, element, members, field.guard, &mut items),
+                    _ => contents::write_object(out, element, shape, field.guard, &mut items),
                 });
             }
             out.push(b']');
@@ -266,18 +276,31 @@ impl<'e, R: Recorder> Writer<'_, 'e, R> {
         written.is_ok()
     }
 
-    /// Counts items that were left out of a list that was sent all the same.
+    /// Counts what a list was sent without: items, and members of items.
     fn note_refused(&mut self, field: &CustomField, source: Source<'_>, items: &Items) {
         if items.refused > 0 && items.written > 0 {
             self.recorder
                 .dropped(Field::CustomData(&field.name), source, DropReason::BadItem);
         }
+        note_lost(&field.name, source, items, self.recorder);
     }
 
     fn note_absent(&mut self, field: &CustomField, expr: &ValueExpr) {
         if !expr.paths.is_empty() {
             self.recorder.absent(Field::CustomData(&field.name), expr);
         }
+    }
+}
+
+/// Tells of members that the items of a list were sent without.
+pub(super) fn note_lost(
+    list: &str,
+    source: Source<'_>,
+    items: &Items,
+    recorder: &mut impl Recorder,
+) {
+    for (member, reason) in &items.lost {
+        recorder.dropped(Field::Item { list, member }, source, *reason);
     }
 }
 

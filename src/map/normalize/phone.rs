@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::normalize::calling_codes;
 use crate::map::normalize::text::digit;
@@ -24,6 +25,7 @@ pub(super) fn normalize<'a>(
     if plain && calling_code.is_none() && text.len() >= FEWEST {
         return Ok(Cow::Borrowed(text));
     }
+    let text = &*as_printed_number(text).unwrap_or(Cow::Borrowed(text));
     let number = without_extension(text);
     let written = Written::read(number);
     let mut digits = match calling_code {
@@ -39,11 +41,23 @@ pub(super) fn normalize<'a>(
     if digits.len() < FEWEST || is_text {
         return Err(DropReason::NotAPhone);
     }
-    Ok(if digits == text {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(digits)
-    })
+    Ok(Cow::Owned(digits))
+}
+
+/// Reads a text that is a number as a computer prints it, such as `16505551212.0` or
+/// `1.6505551212e10`: what stands behind the point there is not dialled.
+fn as_printed_number(text: &str) -> Option<Cow<'_, str>> {
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if let Some((number, exponent)) = text.split_once(['e', 'E']) {
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let exponent = exponent.strip_prefix('+').unwrap_or(exponent);
+        let is_number = whole.len() == 1 && [whole, fraction, exponent].into_iter().all(is_digits);
+        return digits::of_number(text).filter(|_| is_number);
+    }
+    let (whole, fraction) = text.split_once('.')?;
+    let dialled = whole.strip_prefix('+').unwrap_or(whole);
+    (is_digits(dialled) && dialled.len() >= FEWEST && matches!(fraction, "0" | "00"))
+        .then_some(Cow::Borrowed(whole))
 }
 
 /// What a number says as it is written.

@@ -44,7 +44,7 @@ fn the_environment_is_laid_over_the_file_and_the_file_over_the_defaults() {
             ("PIXEL_RELAY__LOG__LEVEL", ""),
             ("PIXEL_RELAY__QUEUE__DUPLICATE_IDS", "5_000"),
             ("PIXEL_RELAY__SYNC__WEB__ENABLED", "False"),
-            ("PIXEL_RELAY__SYNC__WEB__PROPERTIES", "c, d"),
+            ("PIXEL_RELAY__SYNC__WEB__PROPERTIES", "[\"c, d\"]"),
             (
                 "PIXEL_RELAY__SYNC__WEB__EVENT_ID",
                 "[\"uuid\", \"$insert_id\"]",
@@ -210,7 +210,7 @@ fn a_file_that_is_not_there_is_a_mistake() {
         file: Some(PathBuf::from("/no/such/file.toml")),
         environment: Vec::new(),
     };
-    let mistakes = load(sources).unwrap_err();
+    let mistakes = load(sources).unwrap_err().mistakes;
     assert_eq!(mistakes[0].key, "/no/such/file.toml");
     assert!(mistakes[0].message.starts_with("the file cannot be read"));
 }

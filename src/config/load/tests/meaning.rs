@@ -10,7 +10,7 @@ use super::*;
 use crate::config::fields::UserDataField;
 use crate::config::names::{basic_string, quoted};
 use crate::config::{
-    CallingCode, CustomValue, LimitedDataUseMode, LimitedDataUsePlace, Properties, warnings,
+    CallingCode, CustomValue, LimitedDataUseMode, LimitedDataUsePlace, Properties,
 };
 use crate::path::ValueExpr;
 
@@ -170,7 +170,7 @@ value = "event_properties.total"
 currency = { from = ["event_properties.currency"], default = "USD" }
 rank = { constant = 1.5 }
 tags = { constant = ["a", "b"] }
-contents = { each = "event_properties.products", id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
+contents = { each = ["event_properties.products", "event_properties"], id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
 [sync.web.original_event_data]
 order_id = "event_properties.order_id"
 [sync.web.events]
@@ -228,7 +228,7 @@ fn every_form_of_a_mapping_is_read_and_written_back() {
     click_id = ["user_properties.fbc", "user_properties.fbclid"]
 
     [sync.web.custom_data]
-    contents = { each = "event_properties.products", id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
+    contents = { each = ["event_properties.products", "event_properties"], id = ["sku", "id"], quantity = { from = "qty", default = 1 } }
     currency = { from = "event_properties.currency", default = "USD" }
     rank = { constant = 1.5 }
     tags = { constant = ["a", "b"] }
@@ -241,7 +241,7 @@ fn every_form_of_a_mapping_is_read_and_written_back() {
 
     [sync.web.events."Order Completed"]
     send_as = "Purchase"
-    where = [{ property = "event_properties.total", op = "greater", value = "0.5" }, { property = "groups.company", op = "is set" }, { property = "country", op = "is", values = ["Germany", "Spain"] }]
+    where = [{ property = "event_properties.total", op = "greater", value = 0.5 }, { property = "groups.company", op = "is set" }, { property = "country", op = "is", values = ["Germany", "Spain"] }]
     properties = ["coupon"]
     action_source = "physical_store"
 
@@ -305,7 +305,7 @@ proptest! {
         prop_assert_eq!(effective(&again), written);
         let web = SyncName::new("web").unwrap();
         let (there, back) = (&config.syncs[&web], &again.syncs[&web]);
-        prop_assert_eq!(there.conditions[0].values.concat(), text.as_str());
+        prop_assert_eq!(&there.conditions[0].values[0].text, &text);
         prop_assert_eq!(&there.conditions, &back.conditions);
         prop_assert_eq!(&there.mapping.custom_data, &back.mapping.custom_data);
         let event = &back.events.as_ref().unwrap()[&name];
@@ -354,19 +354,37 @@ fn rule_tests_take_an_event_as_a_table_or_as_text() {
 }
 
 #[test]
+fn api_keys_stand_in_for_a_secret_and_may_be_bound_to_syncs() {
+    let text = "[ingest]\napi_keys = ['one', { key = 'two', syncs = 'web' }]\n\
+        upstream = 'https://api.eu.amplitude.com'\naddress_requests_per_second = 'unlimited'\n\
+        [sync.web]\npixel_id = '1'\naccess_token = 't'\n";
+    let config = from_toml(text, &[]).unwrap();
+    let [one, two] = &*config.ingest.api_keys else {
+        panic!("two keys")
+    };
+    assert_eq!((one.key.as_str(), &one.syncs), ("one", &None));
+    let web = crate::config::SyncName::new("web").unwrap();
+    assert_eq!((two.key.as_str(), &two.syncs), ("two", &Some(vec![web])));
+    assert_eq!(config.ingest.address_requests_per_second, None);
+    let written = effective(&config);
+    assert_eq!(effective(&from_toml(&written, &[]).unwrap()), written);
+    let environment = [(
+        "PIXEL_RELAY__INGEST__API_KEYS".to_owned(),
+        "three".to_owned(),
+    )];
+    let config = from_toml(text, &environment).unwrap();
+    assert_eq!(config.ingest.api_keys.len(), 1);
+}
+
+#[test]
 fn warnings_name_what_may_not_be_meant() {
-    let config = from_toml(
+    let warnings = warnings_in(
         "[admin]\nlisten = '0.0.0.0:9090'\n[ingest]\nallow_unauthenticated = true\n\
          [queue]\nduplicate_window = '1h'\n\
          [sync.web]\nenabled = false\npixel_id = '1'\naccess_token = 'REPLACE_ME'\ntest_event_code = 'TEST1'\n",
         &[],
-    )
-    .unwrap();
-    let lines: Vec<String> = warnings::find(&config)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_snapshot!(lines.join("\n"), @r#"
+    );
+    assert_snapshot!(warnings, @r#"
     admin.listen: 0.0.0.0:9090 can be reached from outside and there is no admin.secret: anyone who reaches it reads the metrics
     ingest.allow_unauthenticated: events are taken from anyone who reaches the listener
     queue.duplicate_window: shorter than the 4 hours for which Amplitude repeats an event: a late repeat is sent twice
@@ -374,5 +392,48 @@ fn warnings_name_what_may_not_be_meant() {
     sync.web.access_token: still holds the placeholder of the sample file
     sync: no sync is enabled: no event is taken
     "#);
-    assert_eq!(warnings::find(&loaded("")), []);
+    assert_eq!(warnings_in(LEAST, &[]), "");
+}
+
+#[test]
+fn a_mistake_hides_no_warning_and_no_sync() {
+    let written = Written {
+        text: "[sync.web]\ntest_event_code = 'TEST1'\n[sync.web.events]\nA = 'B'\n".to_owned(),
+        file: PathBuf::from(DEFAULT_FILE),
+        environment: Vec::new(),
+    };
+    let (parts, mistakes) = written.parts();
+    assert_eq!(mistakes.len(), 3, "{mistakes:?}");
+    assert_eq!(
+        parts.warnings()[0].key,
+        "sync.web.test_event_code",
+        "{:?}",
+        parts.warnings()
+    );
+    let syncs = parts.syncs.unwrap();
+    let rows = syncs.values().next().unwrap().events.as_ref().unwrap();
+    assert!(rows.contains_key("A"));
+}
+
+#[test]
+fn limited_data_use_needs_a_way_to_the_person() {
+    let warned = |more: &str| warnings_in(&format!("{LEAST}{more}"), &[]);
+    assert_snapshot!(
+        warned("[sync.web.limited_data_use]\nmode = 'always'\nstate = 1000\n"),
+        @"sync.web.limited_data_use.country: found 0 beside a state: Meta takes a state together with country = 1"
+    );
+    assert_snapshot!(
+        warned(
+            "[sync.web.user_data]\nclient_ip_address = []\n\
+             [sync.web.limited_data_use]\nmode = 'always'\n"
+        ),
+        @"sync.web.limited_data_use.country: found 0, by which Meta locates the person by IP address, and user_data.client_ip_address is switched off"
+    );
+    for well in [
+        "mode = 'always'\n",
+        "mode = 'always'\ncountry = 1\nstate = 1000\n",
+        "state = 1000\n",
+    ] {
+        assert_eq!(warned(&format!("[sync.web.limited_data_use]\n{well}")), "");
+    }
 }

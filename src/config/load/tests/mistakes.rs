@@ -48,7 +48,7 @@ fn unknown_keys() {
     sync.web.user_data.nonsense: unknown key, expected one of external_id, email, phone, first_name, last_name, date_of_birth, gender, city, state, zip_code, country, client_ip_address, client_user_agent, click_id, browser_id, subscription_id, facebook_login_id, lead_id, mobile_advertiser_id, anonymous_id
     sync.web.custom_data.value.form: unknown key, expected one of from, default, constant
     sync.web.custom_data.value: found neither `from` nor `constant`, expected { from = …, default = … } or { constant = … }
-    sync.web.app.bundle: unknown key, expected one of advertiser_tracking_enabled, application_tracking_enabled, bundle_id, short_version, long_version, os_version, device_model, locale, time_zone, carrier, screen_width, screen_height, screen_density, cpu_cores, storage_size, free_storage, device_time_zone, vendor_id, campaign_ids, install_referrer, installer_package, url_schemes, windows_attribution_id
+    sync.web.app.bundle: unknown key, expected one of advertiser_tracking_enabled, application_tracking_enabled, platform, bundle_id, short_version, long_version, os_version, device_model, locale, time_zone, carrier, screen_width, screen_height, screen_density, cpu_cores, storage_size, free_storage, device_time_zone, vendor_id, campaign_ids, install_referrer, installer_package, url_schemes, windows_attribution_id
     "#);
 }
 
@@ -119,6 +119,33 @@ fn the_door() {
 }
 
 #[test]
+fn the_endpoints_of_sdks() {
+    assert_snapshot!(mistakes_in(
+        "[ingest]\napi_keys = ['k', { key = 'a b', syncs = ['web', 'wbe'] }, { syncs = [] }, '']\n\
+         address_requests_per_second = 0\nupstream = 'http://api2.amplitude.com'\nsecret = 's'\n\
+         [sync.web]\npixel_id = '1'\naccess_token = 't'\n",
+        &[]
+    ), @r#"
+    ingest.api_keys[1].key: found a text that is not shown, expected an Amplitude API key
+    ingest.api_keys[1].syncs[1]: found "wbe", expected a list of names of configured syncs
+    ingest.api_keys[2].key: missing, expected an Amplitude API key
+    ingest.api_keys[2].syncs: found an empty list, expected a list of names of configured syncs
+    ingest.api_keys[3]: found a blank text, expected a list of Amplitude API keys, each a text or a table such as { key = "…", syncs = ["web"] }
+    ingest.address_requests_per_second: found 0, expected a number such as 10 or 0.5, from 0.001 to 1000000, or "unlimited"
+    ingest.upstream: found "http://api2.amplitude.com", expected an https URL such as "https://api2.amplitude.com" (http only for a loopback address)
+    "#);
+    assert_snapshot!(mistakes_in(
+        "[ingest]\napi_keys = ['k', { key = 'k' }]\n[sync.web]\npixel_id = '1'\naccess_token = 't'\n",
+        &[]
+    ), @"ingest.api_keys: found a key twice, expected each once, with all its syncs");
+    assert_snapshot!(mistakes_in(
+        "[ingest]\nupstream = 'https://api2.amplitude.com'\nsecret = 's'\n\
+         [sync.web]\npixel_id = '1'\naccess_token = 't'\n",
+        &[]
+    ), @"ingest.upstream: found no api_keys, expected those of the projects to pass on");
+}
+
+#[test]
 fn the_store_and_meta() {
     assert_snapshot!(mistakes(
         "[queue]\npath = ''\nmax_bytes = 0\nmin_free_disk = -1\nduplicate_window = '9d'\nduplicate_ids = 0\n\
@@ -166,6 +193,18 @@ fn the_pixel() {
     sync.web.access_token: missing, expected the Conversions API access token (or access_token_file)
     "#);
     assert_snapshot!(mistakes_in("[ingest]\nsecret = 's'\n[sync]\n", &[]), @r#"sync: no sync is configured, expected one table per sync, such as [sync.web]"#);
+}
+
+#[test]
+fn a_token_holds_no_white_space() {
+    assert_snapshot!(mistakes_in(
+        "[ingest]\nsecret = 'Bearer s'\n[sync.web]\npixel_id = '1'\naccess_token = 'EAAB hunter2'\n\
+         app_secret = 'hunter 2'\n",
+        &[]
+    ), @r#"
+    sync.web.access_token: found white space within a secret that is not shown, expected none
+    sync.web.app_secret: found white space within a secret that is not shown, expected none
+    "#);
 }
 
 #[test]
@@ -372,8 +411,29 @@ fn rule_tests() {
     sync.web.test[2].reason: found "not_selected", which is no reason for "invalid"
     sync.web.test[2].fields: found beside outcome = "invalid", expected with "mapped" only
     sync.web.test[3].event: found 5, expected an event, as a table or as JSON text
-    sync.web.test[3].reason: found "refused", expected one of send_events_off, not_selected, bookkeeping, user_payload, sync_condition, event_condition, malformed_json, grouped_number, not_utf8, lone_surrogate, number_out_of_range, too_deep, duplicate_key, id_not_a_string, no_event_name, no_event_time, too_old, in_future, time_zone_trap, no_identifier, purchase_without_value, purchase_without_currency, action_source_unknown, event_too_large
+    sync.web.test[3].reason: found "refused", expected one of send_events_off, not_selected, bookkeeping, user_payload, sync_condition, event_condition, malformed_json, grouped_number, not_utf8, lone_surrogate, number_out_of_range, too_deep, duplicate_key, id_not_a_string, no_event_name, no_event_time, too_old, in_future, time_zone_trap, no_identifier, purchase_without_value, purchase_without_currency, event_too_large
     sync.web.test[3].fields: found a list, expected a table
+    "#);
+}
+
+#[test]
+fn a_comma_makes_no_list() {
+    let list = "10.0.0.0/8, ::1";
+    assert_snapshot!(mistakes_in(
+        LEAST,
+        &[
+            ("PIXEL_RELAY__SERVER__TRUSTED_PROXIES", list),
+            ("PIXEL_RELAY__SERVER__CORS_ORIGINS", "[https://a.example, https://b.example]"),
+            ("PIXEL_RELAY__INGEST__API_KEYS", "a,b"),
+            ("PIXEL_RELAY__SYNC__WEB__PROPERTIES", "coupon,note"),
+            ("PIXEL_RELAY__SYNC__WEB__ALLOW_PERSONAL_DATA", "coupon,note"),
+        ]
+    ), @r#"
+    server.trusted_proxies: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    server.cors_origins: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    ingest.api_keys: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    sync.web.properties: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
+    sync.web.allow_personal_data: found a comma in the environment, where a list is written ["a", "b"], also where it holds one text with a comma
     "#);
 }
 
