@@ -22,6 +22,7 @@ mod letters;
 mod tracing;
 mod erasing;
 mod bounds;
+mod crashes;
 mod recovery;
 mod model;
 

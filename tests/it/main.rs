@@ -10,9 +10,11 @@
     clippy::disallowed_methods,
     reason = "a test may panic and spawn"
 )]
+#![allow(clippy::print_stdout, reason = "a test says what it passes over, and why")]
 #![allow(clippy::float_cmp, reason = "counters are whole numbers")]
 
 mod any_bytes;
+mod apart;
 mod backfill;
 mod cli;
 mod control;
@@ -20,6 +22,7 @@ mod crash;
 mod dead;
 mod delivery;
 mod forget;
+mod hostile;
 mod layers;
 mod mapping;
 mod mapping_properties;
@@ -27,6 +30,7 @@ mod process;
 mod retry;
 mod sdk;
 mod shutdown;
+mod storage;
 mod support;
 mod trace;
 mod webhook;

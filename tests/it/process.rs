@@ -89,10 +89,18 @@ impl DaemonProcess {
     /// Starts it on a configuration file, and waits until it listens.
     #[expect(clippy::zombie_processes, reason = "`wait` and `kill` wait for it")]
     pub fn start(config: &Path) -> Self {
-        let mut child = program()
-            .args(["run", "--config"])
-            .arg(config)
+        let mut command = program();
+        command.args(["run", "--config"]).arg(config);
+        Self::start_as(command)
+    }
+
+    /// Starts it by a command of one's own, and waits until it listens.
+    pub fn start_as(mut command: Command) -> Self {
+        let mut child = command
             .env("PIXEL_RELAY__LOG__FORMAT", "json")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
