@@ -192,6 +192,7 @@ impl Writer {
             match received {
                 Ok(0) => return,
                 Ok(_) => {
+                    self.gather(&mut batch);
                     if let Some(reply) = self.serve(&mut batch) {
                         let outcome = self.close();
                         // The file and the lock are free before anyone hears of it.
@@ -206,6 +207,17 @@ impl Writer {
                 }
             }
             self.tidy();
+        }
+    }
+
+    /// Takes what else waits by now. A thread that shares this one's core is let by first: it may be
+    /// about to hand over more, and a commit costs the same for few events as for many.
+    fn gather(&mut self, batch: &mut Vec<Command>) {
+        thread::yield_now();
+        while batch.len() < BATCH
+            && let Ok(command) = self.commands.try_recv()
+        {
+            batch.push(command);
         }
     }
 
