@@ -167,7 +167,7 @@ impl Store {
 
     /// Rids the file and its log of what was deleted. Not in a transaction.
     pub(super) fn scrub(&self) -> rusqlite::Result<()> {
-        tidy::vacuum(&self.connection, 0)?;
+        tidy::vacuum(&self.connection, 0, || true)?;
         schema::truncate_log(&self.connection)
     }
 

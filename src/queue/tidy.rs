@@ -23,8 +23,11 @@ const ROWS_A_PASS: usize = 512;
 const EVENTS_A_PASS: u64 = 4096;
 /// Free pages that are not worth giving back.
 const SPARE_PAGES: u64 = 2048;
-/// Pages that one pass gives back.
+/// Pages that one pass gives back at most.
 const PAGES_A_PASS: u64 = 1024;
+/// How long it may take for that: to give one page back, `SQLite` goes through its list of free pages,
+/// and whoever pushes waits meanwhile.
+const VACUUM_TIME: Duration = Duration::from_millis(10);
 
 impl Store {
     /// Expires what is due and removes what is too old. True if there is more to do.
@@ -39,14 +42,18 @@ impl Store {
         Ok(more)
     }
 
-    /// Gives free pages at the end of the file back. True if there are more. Not in a transaction.
-    pub(super) fn give_back_pages(&self) -> rusqlite::Result<bool> {
+    /// Gives free pages at the end of the file back, a piece. Not in a transaction.
+    pub(super) fn give_back_pages(&self) -> rusqlite::Result<()> {
         let (free, used) = disk::free_and_used_pages(&self.connection)?;
-        if free <= SPARE_PAGES + used / 4 {
-            return Ok(false);
+        // Pages in use move into free ones. While a backlog is delivered that is work for nothing:
+        // what they hold is about to leave.
+        if free <= SPARE_PAGES + 3 * used {
+            return Ok(());
         }
-        vacuum(&self.connection, PAGES_A_PASS)?;
-        Ok(true)
+        let began = self.ground.clock.now();
+        vacuum(&self.connection, PAGES_A_PASS, || {
+            self.ground.clock.now().since(began) < VACUUM_TIME
+        })
     }
 
     /// Expires events of a sync that are due and not on lease. True if there may be more.
@@ -192,11 +199,15 @@ impl Store {
     }
 }
 
-/// Takes so many free pages off the end of the file.
-pub(super) fn vacuum(connection: &rusqlite::Connection, pages: u64) -> rusqlite::Result<()> {
+/// Takes so many free pages off the end of the file, as long as there is time.
+pub(super) fn vacuum(
+    connection: &rusqlite::Connection,
+    pages: u64,
+    has_time: impl Fn() -> bool,
+) -> rusqlite::Result<()> {
     // The pragma works while it is stepped, a page at a time.
     let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
     let mut steps = statement.query([])?;
-    while steps.next()?.is_some() {}
+    while steps.next()?.is_some() && has_time() {}
     Ok(())
 }

@@ -347,7 +347,8 @@ impl Writer {
                 Ok(())
             })?;
             store.publish()?;
-            Ok(store.give_back_pages()? || more)
+            store.give_back_pages()?;
+            Ok(more)
         });
         // An error was told where it was handled; the next round opens the store again.
         self.untidy = more.unwrap_or(false);
