@@ -1,4 +1,4 @@
-//! What one field of `user_data` is made of an event.
+//! What is made of each identifier, and which of them suffice.
 
 use super::*;
 use crate::map::record::Notes;
