@@ -87,7 +87,6 @@ pub struct DaemonProcess {
 
 impl DaemonProcess {
     /// Starts it on a configuration file, and waits until it listens.
-    #[expect(clippy::zombie_processes, reason = "`wait` and `kill` wait for it")]
     pub fn start(config: &Path) -> Self {
         let mut command = program();
         command.args(["run", "--config"]).arg(config);
@@ -95,6 +94,7 @@ impl DaemonProcess {
     }
 
     /// Starts it by a command of one's own, and waits until it listens.
+    #[expect(clippy::zombie_processes, reason = "`wait` and `kill` wait for it")]
     pub fn start_as(mut command: Command) -> Self {
         let mut child = command
             .env("PIXEL_RELAY__LOG__FORMAT", "json")
