@@ -10,7 +10,10 @@
     clippy::disallowed_methods,
     reason = "a test may panic and spawn"
 )]
-#![allow(clippy::print_stdout, reason = "a test says what it passes over, and why")]
+#![allow(
+    clippy::print_stdout,
+    reason = "a test says what it passes over, and why"
+)]
 #![allow(clippy::float_cmp, reason = "counters are whole numbers")]
 
 mod any_bytes;
