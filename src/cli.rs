@@ -1,7 +1,8 @@
 //! The command line: what can be asked of pixel-relay, a file per command.
 //!
-//! Data goes to standard output, words for people to standard error. Exit codes: 0 well, 1 failed,
-//! 2 bad usage or configuration.
+//! Data goes to standard output, words for people to standard error. Exit codes: 0 well; 1 failed,
+//! as where a port is taken or another process holds the store; 2 bad usage or configuration, which
+//! starting again will not mend.
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 use std::path::PathBuf;

@@ -288,11 +288,15 @@ pub(super) static CONDITION: Section = Section {
     },
 };
 
-/// The one table that has a key of this name, as a hint for a key in the wrong table.
+/// The one table that has a key of this name, as a hint for a key in the wrong table. What an event
+/// overrides belongs in the sync's table first.
 pub(super) fn section_of(name: &str) -> Option<&'static str> {
-    let mut holders = SECTIONS
-        .iter()
-        .filter(|section| section.key(name).is_some());
+    let below_an_event = sync::EVENT.name;
+    let mut holders = SECTIONS.iter().filter(|section| {
+        let is_override =
+            section.name.len() > below_an_event.len() && section.name.starts_with(below_an_event);
+        !is_override && section.key(name).is_some()
+    });
     let holder = holders.next()?;
     holders.next().is_none().then_some(holder.name)
 }
@@ -314,6 +318,9 @@ pub(super) static SECTIONS: &[&Section] = &[
     &sync::ORIGINAL_EVENT_DATA,
     &sync::EVENTS,
     &sync::EVENT,
+    &sync::EVENT_USER_DATA,
+    &sync::EVENT_CUSTOM_DATA,
+    &sync::EVENT_ORIGINAL_EVENT_DATA,
     &sync::LIMITED_DATA_USE,
     &sync::APP,
     &sync::DELIVERY,

@@ -80,6 +80,14 @@ fn sync(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
         warnings.push(placeholder(format!("sync.{name}.access_token")));
     }
     limited_data_use(name, sync, warnings);
+    let original_name = sync.mapping.original_event_data.get("event_name");
+    if original_name.is_some_and(|value| value.default.is_some()) {
+        warnings.push(Mistake::new(
+            format!("sync.{name}.original_event_data.event_name"),
+            "a fixed value marks every event as adding to another; expected in the table of the \
+             event that does",
+        ));
+    }
 }
 
 fn limited_data_use(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {

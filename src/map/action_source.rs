@@ -45,16 +45,17 @@ pub(super) fn decide<'a, 'e: 'a>(
         ActionSource::Fixed(source) => (Some(*source), Source::made()),
         ActionSource::From(expr) => match expr.first(event) {
             None => (None, Source::made()),
-            Some(found) => match known(found.value) {
-                Some(source) => (Some(source), Source::found(&found)),
-                None => {
+            Some(found) => {
+                if let Some(source) = known(found.value) {
+                    (Some(source), Source::found(&found))
+                } else {
                     let name = Field::Event("action_source");
                     recorder.dropped(name, Source::found(&found), DropReason::UnknownWord);
                     let default = expr.default.as_ref();
                     let source = default.and_then(|default| known(default.json()));
                     (source, Source::made())
                 }
-            },
+            }
         },
     };
     let (source, device) = match source {

@@ -234,7 +234,7 @@ fn healthcheck_fails_where_nothing_listens() {
 }
 
 #[test]
-fn map_accepts_the_examples_of_the_readme() {
+fn every_example_passes_its_own_check() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/");
     for entry in fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
@@ -246,6 +246,36 @@ fn map_accepts_the_examples_of_the_readme() {
         let (_, words) = text(&output);
         assert_eq!(output.status.code(), Some(0), "{}: {words}", path.display());
     }
+}
+
+/// The README's command, as it stands there.
+#[test]
+fn map_explains_the_order_of_the_readme() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let command = readme.replace("\\\n", " ");
+    let line = command
+        .lines()
+        .find(|line| line.contains("map --explain --now"))
+        .unwrap();
+    let (_, arguments) = line.split_once("cargo run --release -- ").unwrap();
+    let (arguments, input) = arguments.split_once('<').unwrap();
+    let output = program()
+        .current_dir(root)
+        .args(arguments.split_whitespace())
+        .stdin(fs::File::open(root.join(input.trim())).unwrap())
+        .output()
+        .unwrap();
+    let (data, words) = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{data}{words}");
+    let rows: Vec<Value> = data
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 1, "{data}");
+    assert_eq!(rows[0]["outcome"], "mapped", "{data}");
+    assert_eq!(rows[0]["event"]["event_name"], "Purchase", "{data}");
+    assert_eq!(rows[0]["event"]["custom_data"]["value"], json!(59.9));
 }
 
 fn text(output: &std::process::Output) -> (String, String) {

@@ -126,8 +126,9 @@ pub(in crate::config) static USER_DATA: Section = Section {
 /// `[sync.<name>.custom_data]`: Meta's standard fields; any other name may stand there too.
 pub(in crate::config) static CUSTOM_DATA: Section = Section {
     name: "sync.<name>.custom_data",
-    doc: "What happened, for every event of the sync. These are Meta's standard fields, typed and \
-          checked; any other name becomes a custom property.",
+    doc: "What happened, for every event of the sync. These are the commonest of Meta's standard \
+          fields, typed and checked (docs/CONFIG.md lists all of them); any other name becomes a \
+          custom property.",
     by_presence: false,
     keys: keys! {
         key("value", CUSTOM_VALUE, Nothing(r#""event_properties.total""#),
@@ -217,6 +218,48 @@ pub(in crate::config) static EVENT: Section = Section {
         key("user_data", TABLE, Nothing(""), "Laid over the sync's, field by field.");
         key("custom_data", TABLE, Nothing(""), "Laid over the sync's, field by field.");
         key("original_event_data", TABLE, Nothing(""), "Laid over the sync's, field by field.");
+    },
+};
+
+/// `[sync.<name>.events."<event>".user_data]`: a sample of the sync's keys.
+pub(in crate::config) static EVENT_USER_DATA: Section = Section {
+    name: "sync.<name>.events.\"<event>\".user_data",
+    doc: "What differs for this event from `[sync.<name>.user_data]`: any of its keys, such as these. \
+          An empty list switches a field off.",
+    by_presence: true,
+    keys: keys! {
+        key("external_id", VALUE, Nothing(r#""event_properties.customer_id""#),
+            "In place of the sync's.");
+        key("lead_id", VALUE, Nothing(r#""event_properties.lead_id""#), "For this event alone.");
+        key("phone", VALUE, Nothing("[]"), "Not sent with this event.");
+    },
+};
+
+/// `[sync.<name>.events."<event>".custom_data]`: a sample of the sync's keys.
+pub(in crate::config) static EVENT_CUSTOM_DATA: Section = Section {
+    name: "sync.<name>.events.\"<event>\".custom_data",
+    doc: "What this event holds beside, or in place of, `[sync.<name>.custom_data]`: any of its keys, \
+          such as these, and custom ones.",
+    by_presence: true,
+    keys: keys! {
+        key("value", CUSTOM_VALUE, Nothing(r#""event_properties.total""#),
+            "The amount of money. Purchase needs it.");
+        key("contents", CUSTOM_VALUE,
+            Nothing(r#"{ each = "event_properties.products", id = "sku", quantity = "quantity", item_price = "price" }"#),
+            "The products, one object each.");
+    },
+};
+
+/// `[sync.<name>.events."<event>".original_event_data]`: a sample of the sync's keys.
+pub(in crate::config) static EVENT_ORIGINAL_EVENT_DATA: Section = Section {
+    name: "sync.<name>.events.\"<event>\".original_event_data",
+    doc: "Ties this event to the one it adds to, by the keys of `[sync.<name>.original_event_data]`.",
+    by_presence: true,
+    keys: keys! {
+        key("event_name", VALUE, Nothing(r#"{ constant = "Purchase" }"#),
+            "The event name of the other.");
+        key("order_id", VALUE, Nothing(r#""event_properties.order_id""#),
+            "The order id of the other.");
     },
 };
 

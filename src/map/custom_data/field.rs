@@ -223,7 +223,7 @@ impl<'e, R: Recorder> Writer<'_, 'e, R> {
             for value in &found {
                 list::each_element(*value, &mut |element| match field.kind {
                     Some(Kind::Contents) => {
-                        contents::write_content(out, element, Some(shape), field.guard, &mut items)
+                        contents::write_content(out, element, Some(shape), field.guard, &mut items);
                     }
                     Some(Kind::Ids) => {
                         let id = members

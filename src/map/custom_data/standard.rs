@@ -234,4 +234,29 @@ mod tests {
         assert_eq!(kind_of("value"), Some(AMOUNT));
         assert_eq!(kind_of("coupon"), None);
     }
+
+    /// What a row of the table in `docs/CONFIG.md` holds between back quotes.
+    fn quoted(cell: &str) -> Vec<&str> {
+        cell.split('`').skip(1).step_by(2).collect()
+    }
+
+    #[test]
+    fn the_documentation_lists_every_field_and_word() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CONFIG.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let (_, section) = page.split_once("## Standard fields\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let mut listed = BTreeSet::new();
+        for row in section.lines().filter(|line| line.starts_with("| `")) {
+            let (names, takes) = row.trim_start_matches("| ").split_once('|').unwrap();
+            for name in quoted(names) {
+                assert!(listed.insert(name), "{name} is listed twice");
+                if let Some(Kind::Word(words) | Kind::IdsByName(words)) = kind_of(name) {
+                    assert_eq!(quoted(takes), words, "{name}");
+                }
+            }
+        }
+        let known: BTreeSet<_> = FIELDS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(listed, known);
+    }
 }

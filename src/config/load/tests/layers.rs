@@ -140,7 +140,7 @@ fn the_environment_is_laid_over_the_file_and_the_file_over_the_defaults() {
 fn a_secret_in_the_environment_takes_the_place_of_a_file_and_the_reverse() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
-    fs::write(&file, "from the file").unwrap();
+    fs::write(&file, "from-the-file").unwrap();
     let path = file.to_str().unwrap();
     let token = |text: &str, variable: (&str, &str)| {
         let config = from_toml(text, &variables_of(&[variable])).unwrap();
@@ -149,7 +149,7 @@ fn a_secret_in_the_environment_takes_the_place_of_a_file_and_the_reverse() {
     };
     assert_eq!(
         token(LEAST, ("PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN_FILE", path)),
-        "from the file"
+        "from-the-file"
     );
     let text = LEAST.replace(
         "access_token = 't'",

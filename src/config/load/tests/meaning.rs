@@ -130,7 +130,7 @@ fn secrets_come_trimmed_from_files_and_several_are_accepted() {
         fs::write(&path, text).unwrap();
         path
     };
-    let token = path("token", "  EAAB token\n");
+    let token = path("token", "  EAAB-token\n");
     let (new, old) = (path("new", "new\n"), path("old", "old\r\n"));
     let config = from_toml(
         &format!(
@@ -147,7 +147,7 @@ fn secrets_come_trimmed_from_files_and_several_are_accepted() {
         .collect();
     assert_eq!(secrets, ["new", "old"]);
     let sync = &config.syncs[&SyncName::new("web").unwrap()];
-    assert_eq!(sync.access_token.expose_secret(), "EAAB token");
+    assert_eq!(sync.access_token.expose_secret(), "EAAB-token");
     assert_eq!(sync.access_token_file.as_ref(), Some(&token));
     assert!(!effective(&config).contains("EAAB"));
     assert!(!format!("{config:?}").contains("EAAB"));
@@ -436,4 +436,15 @@ fn limited_data_use_needs_a_way_to_the_person() {
     ] {
         assert_eq!(warned(&format!("[sync.web.limited_data_use]\n{well}")), "");
     }
+}
+
+#[test]
+fn not_every_event_adds_to_another() {
+    let table = "original_event_data]\nevent_name = { constant = 'Purchase' }\n";
+    assert_snapshot!(
+        warnings_in(&format!("{LEAST}[sync.web.{table}"), &[]),
+        @"sync.web.original_event_data.event_name: a fixed value marks every event as adding to another; expected in the table of the event that does"
+    );
+    let of_one_event = format!("{LEAST}[sync.web.events.Refund]\n[sync.web.events.Refund.{table}");
+    assert_eq!(warnings_in(&of_one_event, &[]), "");
 }
