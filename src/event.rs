@@ -9,8 +9,9 @@
 //! id that is not a string) and says which, so that the event has one clear reason.
 
 use std::borrow::Cow;
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -20,6 +21,10 @@ use crate::outcome::Reason;
 
 /// The ids that must be strings: Amplitude's own, and those that take part in deduplication.
 const ID_KEYS: [&str; 5] = ["user_id", "device_id", "$insert_id", "insert_id", "uuid"];
+
+/// Members of an event, and of an object in it, for which there is room from the start.
+const FIELDS: usize = 64;
+const MEMBERS: usize = 16;
 
 /// One JSON value, known to be valid, not yet looked into.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,11 +37,11 @@ pub type Members<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 pub struct Event<'a> {
     raw: &'a str,
     fields: Vec<Field<'a>>,
-    /// Where the field was that was found last.
-    latest: Cell<usize>,
 }
 
 struct Field<'a> {
+    /// Of the key.
+    mark: u32,
     key: Cow<'a, str>,
     value: Json<'a>,
     members: OnceCell<Members<'a>>,
@@ -51,30 +56,21 @@ impl<'a> Event<'a> {
         if may_break_a_reader(raw.as_bytes()) {
             serde_json::from_str::<Strict>(raw).map_err(|error| reason_of(&error))?;
         }
-        let members = parse_members(raw).map_err(|error| reason_of(&error))?;
-        if has_duplicates(&members) {
+        let fields: Vec<Field<'a>> =
+            parse_members(raw, FIELDS).map_err(|error| reason_of(&error))?;
+        if has_duplicates(&fields) {
             return Err(Reason::DuplicateKey);
         }
-        let is_id = |key: &str| ID_KEYS.contains(&key);
-        if members
-            .iter()
-            .any(|(key, id)| is_id(key) && !id.is_null() && !id.is_string())
-        {
+        let event = Self { raw, fields };
+        let is_no_id = |key: &str| {
+            event
+                .field(key)
+                .is_some_and(|id| !id.is_null() && !id.is_string())
+        };
+        if ID_KEYS.iter().any(|key| is_no_id(key)) {
             return Err(Reason::IdNotAString);
         }
-        let fields = members
-            .into_iter()
-            .map(|(key, value)| Field {
-                key,
-                value,
-                members: OnceCell::new(),
-            })
-            .collect();
-        Ok(Self {
-            raw,
-            fields,
-            latest: Cell::new(0),
-        })
+        Ok(event)
     }
 
     /// The event's own text.
@@ -109,11 +105,7 @@ impl<'a> Event<'a> {
     /// Puts a value in the place of a top-level field. The event's own text stays as it came.
     pub fn put(&mut self, key: &'a str, value: Json<'a>) {
         self.remove(key);
-        self.fields.push(Field {
-            key: Cow::Borrowed(key),
-            value,
-            members: OnceCell::new(),
-        });
+        self.fields.push((Cow::Borrowed(key), value).into());
     }
 
     /// Takes a top-level field out.
@@ -122,14 +114,21 @@ impl<'a> Event<'a> {
     }
 
     fn find(&self, key: &str) -> Option<&Field<'a>> {
-        // Paths ask for the same few sections again and again.
-        let latest = self.fields.get(self.latest.get());
-        if let Some(field) = latest.filter(|field| field.key == key) {
-            return Some(field);
+        let mark = mark(key);
+        self.fields
+            .iter()
+            .find(|field| field.mark == mark && field.key == key)
+    }
+}
+
+impl<'a> From<(Cow<'a, str>, Json<'a>)> for Field<'a> {
+    fn from((key, value): (Cow<'a, str>, Json<'a>)) -> Self {
+        Self {
+            mark: mark(&key),
+            key,
+            value,
+            members: OnceCell::new(),
         }
-        let at = self.fields.iter().position(|field| field.key == key)?;
-        self.latest.set(at);
-        self.fields.get(at)
     }
 }
 
@@ -227,7 +226,7 @@ impl<'a> Json<'a> {
     /// The members of an object.
     pub fn members(self) -> Option<Members<'a>> {
         if self.is_object() {
-            parse_members(self.0).ok()
+            parse_members(self.0, MEMBERS).ok()
         } else {
             None
         }
@@ -268,44 +267,73 @@ impl fmt::Debug for Json<'_> {
 
 /// Whether a text stands for nothing.
 pub fn is_absent_text(text: &str) -> bool {
+    // Most texts begin like none of these words.
+    if let Some(first) = text.bytes().next()
+        && first.is_ascii_alphanumeric()
+        && !matches!(first, b'E' | b'n' | b'u')
+    {
+        return false;
+    }
     matches!(text.trim(), "" | "EMPTY" | "(none)" | "null" | "undefined")
 }
 
-fn parse_members(raw: &str) -> serde_json::Result<Members<'_>> {
-    struct Collect;
+/// Finds the members of an object; `usual` is how many there are, as a rule.
+fn parse_members<'a, M>(raw: &'a str, usual: usize) -> serde_json::Result<Vec<M>>
+where
+    M: From<(Cow<'a, str>, Json<'a>)>,
+{
+    struct Collect<M>(usize, PhantomData<M>);
 
-    impl<'de> Visitor<'de> for Collect {
-        type Value = Members<'de>;
+    impl<'de, M: From<(Cow<'de, str>, Json<'de>)>> Visitor<'de> for Collect<M> {
+        type Value = Vec<M>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut members = Vec::with_capacity(map.size_hint().unwrap_or(16));
+            let mut members = Vec::with_capacity(self.0);
             while let Some(Key(key)) = map.next_key()? {
                 let value: &'de RawValue = map.next_value()?;
-                members.push((key, Json(value.get())));
+                members.push((key, Json(value.get())).into());
             }
             Ok(members)
         }
     }
 
     let mut deserializer = serde_json::Deserializer::from_str(raw);
-    let members = deserializer.deserialize_map(Collect)?;
+    let members = deserializer.deserialize_map(Collect(usual, PhantomData))?;
     deserializer.end()?;
     Ok(members)
 }
 
-fn has_duplicates(members: &Members<'_>) -> bool {
-    // Comparing each with each is fastest for an honest event, and sorting bounds a hostile one.
-    if members.len() <= 96 {
-        return members
-            .iter()
-            .enumerate()
-            .any(|(at, (key, _))| members[..at].iter().any(|(earlier, _)| earlier == key));
+/// A few bits that differ for most pairs of keys, and are found faster than a whole key is compared.
+fn mark(key: &str) -> u32 {
+    let key = key.as_bytes();
+    let byte = |at: usize| key.get(at).copied().unwrap_or(0);
+    let last = key.len().saturating_sub(1);
+    u32::from_le_bytes([
+        key.len().to_le_bytes()[0],
+        byte(0),
+        byte(last / 2),
+        byte(last),
+    ])
+}
+
+fn has_duplicates(fields: &[Field<'_>]) -> bool {
+    // A comparison with all earlier keys for the few whose bit is taken is fastest for an honest
+    // event, and sorting bounds a hostile one.
+    if fields.len() <= 96 {
+        let mut taken = [0_u64; 16];
+        return fields.iter().enumerate().any(|(at, field)| {
+            let place = field.mark.wrapping_mul(0x9E37_79B1) >> 22;
+            let (word, bit) = (&mut taken[place as usize / 64], 1 << (place % 64));
+            let is_taken = *word & bit != 0;
+            *word |= bit;
+            is_taken && fields[..at].iter().any(|earlier| earlier.key == field.key)
+        });
     }
-    let mut keys: Vec<&str> = members.iter().map(|(key, _)| key.as_ref()).collect();
+    let mut keys: Vec<&str> = fields.iter().map(|field| field.key.as_ref()).collect();
     keys.sort_unstable();
     keys.windows(2).any(|pair| pair[0] == pair[1])
 }
@@ -327,32 +355,52 @@ fn may_be_deep(text: &[u8]) -> bool {
 
 /// Escapes from `\uD800` to `\uDFFF`.
 fn may_hold_surrogates(text: &[u8]) -> bool {
-    memchr::memmem::find_iter(text, b"\\u").any(|at| matches!(text.get(at + 2), Some(b'd' | b'D')))
+    memchr::memmem::find_iter(text, b"\\u").any(|at| {
+        matches!(text.get(at + 2), Some(b'd' | b'D'))
+            && !matches!(text.get(at + 3), Some(b'0'..=b'7'))
+    })
 }
 
-/// A digit, `e`, and at least three digits: 1e308 is the largest power of ten there is.
+/// A number with an exponent of at least three digits: 1e308 is the largest power of ten there is.
 fn may_hold_large_exponents(text: &[u8]) -> bool {
-    memchr::memchr2_iter(b'e', b'E', text).any(|at| {
-        let follows_digit = at > 0 && text[at - 1].is_ascii_digit();
-        follows_digit && {
-            let exponent = text[at + 1..].strip_prefix(b"+").unwrap_or(&text[at + 1..]);
-            exponent.len() >= 3 && exponent[..3].iter().all(u8::is_ascii_digit)
+    // Hardly any event holds a digit before an `e`, and looking at all pairs is fast where nothing
+    // depends on what is found.
+    let is_candidate =
+        |(before, after): (&u8, &u8)| before.is_ascii_digit() && (*after | 32 == b'e');
+    let follows = text.get(1..).unwrap_or_default();
+    let pairs = || text.iter().zip(follows);
+    if !pairs().fold(false, |any, pair| any | is_candidate(pair)) {
+        return false;
+    }
+    pairs().enumerate().any(|(at, pair)| {
+        is_candidate(pair) && {
+            let exponent = &text[at + 2..];
+            let exponent = exponent.strip_prefix(b"+").unwrap_or(exponent);
+            exponent.len() >= 3
+                && exponent[..3].iter().all(u8::is_ascii_digit)
+                && is_number_up_to(&text[..=at])
         }
     })
 }
 
-/// A run of more than 300 digits, found by looking at every 128th byte: such a run covers two.
+/// Whether the last digits of a text, and what belongs to their number before them, begin where a
+/// number can. Most of what looks like an exponent stands within an id.
+fn is_number_up_to(text: &[u8]) -> bool {
+    let before = text
+        .iter()
+        .rfind(|byte| !(byte.is_ascii_digit() || matches!(byte, b'.' | b'-')));
+    before.is_none_or(|byte| matches!(byte, b':' | b',' | b'[' | b' ' | b'\t' | b'\n' | b'\r'))
+}
+
+/// A run of more than 200 digits, which makes a number too large with an exponent of two digits or
+/// without any. It is found by looking at every 64th byte: such a run covers two, and all between them.
 fn may_hold_long_numbers(text: &[u8]) -> bool {
-    const STRIDE: usize = 128;
-    let mut before = false;
-    for byte in text.iter().step_by(STRIDE) {
-        let digit = byte.is_ascii_digit();
-        if digit && before {
-            return true;
-        }
-        before = digit;
-    }
-    false
+    const STRIDE: usize = 64;
+    let is_digit_at = |at: &usize| text[*at].is_ascii_digit();
+    (STRIDE..text.len()).step_by(STRIDE).any(|at| {
+        let from = at - STRIDE;
+        is_digit_at(&from) && is_digit_at(&at) && text[from..at].iter().all(u8::is_ascii_digit)
+    })
 }
 
 /// An object's key, borrowed where it holds no escape.
@@ -510,7 +558,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn whatever_a_reader_could_stumble_over_is_looked_at(
-            text in r#"\{"(a|\\u0061)":(\[)?(-?[0-9]{1,3}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,4})?|[0-9]{290,420}|"(\\u[dD][0-9a-f]{3}|é|\\n|x){0,4}")(\])?\}"#
+            text in r#"\{"(a|\\u0061)":(\[)?(-?[0-9]{1,3}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,4})?|[0-9]{290,420}|[1-9][0-9]{200,260}[eE]99|"(\\u[dD][0-9a-f]{3}|é|\\n|x){0,4}")(\])?\}"#
         ) {
             let strict = serde_json::from_str::<Strict>(&text).map_err(|error| reason_of(&error));
             proptest::prop_assert_eq!(Event::decode(text.as_bytes()).err(), strict.err());

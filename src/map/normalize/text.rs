@@ -9,6 +9,13 @@ use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// Cuts white space off both ends, and the invisible characters that copying leaves there.
 pub(super) fn trimmed(text: &str) -> &str {
+    // Most values have nothing to cut off.
+    if let [first, .., last] = text.as_bytes()
+        && first.is_ascii_graphic()
+        && last.is_ascii_graphic()
+    {
+        return text;
+    }
     text.trim_matches(is_blank)
 }
 
