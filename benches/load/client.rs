@@ -9,7 +9,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::process::SECRET;
+use crate::sample;
+
+/// The secret of the sample's rules.
+const SECRET: &str = "Bearer load";
 
 /// How many events a request holds.
 #[derive(Clone, Copy, Debug)]
@@ -63,14 +66,15 @@ pub fn run(address: SocketAddr, load: &Load) {
     });
 }
 
-/// Sends single events at a steady pace; gives the seconds that each answer took.
-pub fn run_paced(address: SocketAddr, per_second: u32, length: Duration) -> Vec<f64> {
-    const CONNECTIONS: u32 = 16;
+/// Sends single events at a steady pace; gives the seconds that each answer took, shortest first.
+pub fn run_paced(address: SocketAddr, name: &str, per_second: u32, length: Duration) -> Vec<f64> {
+    const CONNECTIONS: u32 = 64;
     runtime().block_on(async {
         let begin = Instant::now();
         let mut connections = tokio::task::JoinSet::new();
         for lane in 0..CONNECTIONS {
             let mut connection = Connection::open(address).await;
+            let prefix = format!("{name}-{lane}");
             connections.spawn(async move {
                 let mut answers = Vec::new();
                 let step = Duration::from_secs(1) * CONNECTIONS / per_second;
@@ -80,7 +84,7 @@ pub fn run_paced(address: SocketAddr, per_second: u32, length: Duration) -> Vec<
                         break;
                     }
                     tokio::time::sleep_until(due).await;
-                    let body = body(Shape::Single, &format!("paced-{lane}"), number);
+                    let body = body(Shape::Single, &prefix, number);
                     connection.exchange(&body).await;
                     // Counted from when it was due, so that a stall counts for all it delays.
                     answers.push(due.elapsed().as_secs_f64());
@@ -89,12 +93,14 @@ pub fn run_paced(address: SocketAddr, per_second: u32, length: Duration) -> Vec<
                 answers
             });
         }
-        connections.join_all().await.concat()
+        let mut answers = connections.join_all().await.concat();
+        answers.sort_by(f64::total_cmp);
+        answers
     })
 }
 
-/// Waits until so many events are delivered.
-pub fn wait_until_delivered(admin: SocketAddr, events: usize) {
+/// Waits until so many events in all are delivered; gives how many are by then.
+pub fn wait_until_delivered(admin: SocketAddr, events: usize) -> usize {
     runtime().block_on(async {
         loop {
             let page = get(admin, "/metrics").await;
@@ -102,27 +108,32 @@ pub fn wait_until_delivered(admin: SocketAddr, events: usize) {
                 .filter(|(labels, _)| labels.contains("outcome=\"delivered\""))
                 .map(|(_, value)| value)
                 .sum();
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
             if delivered >= events as f64 {
-                return;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a count"
+                )]
+                return delivered as usize;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    });
+    })
 }
 
-/// The share of events that took longer than so many seconds from the door to Meta's answer.
-pub fn delivered_later_than(admin: SocketAddr, seconds: f64) -> f64 {
+/// The bounds of the histogram of end-to-end seconds, and the share of events within each.
+pub fn delivered_within(admin: SocketAddr) -> Vec<(f64, f64)> {
     let page = runtime().block_on(get(admin, "/metrics"));
-    let bound = format!("le=\"{seconds}\"");
-    let within: f64 = samples(&page, "pixel_relay_end_to_end_seconds_bucket")
-        .filter(|(labels, _)| labels.contains(&bound))
-        .map(|(_, value)| value)
-        .sum();
     let all: f64 = samples(&page, "pixel_relay_end_to_end_seconds_count")
         .map(|(_, value)| value)
         .sum();
-    1.0 - within / all
+    samples(&page, "pixel_relay_end_to_end_seconds_bucket")
+        .filter_map(|(labels, value)| {
+            let (_, bound) = labels.split_once("le=\"")?;
+            let (bound, _) = bound.split_once('"')?;
+            Some((bound.parse().ok()?, value / all))
+        })
+        .collect()
 }
 
 fn samples<'a>(page: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
@@ -164,9 +175,10 @@ impl Connection {
         self.request.clear();
         self.request.extend_from_slice(
             format!(
-                "POST /webhook HTTP/1.1\r\nhost: localhost\r\nauthorization: {SECRET}\r\n\
+                "POST /webhook HTTP/1.1\r\nhost: localhost\r\nauthorization: {}\r\n\
                  content-type: application/json\r\nuser-agent: Amplitude/Webhook/1.0\r\n\
                  content-length: {}\r\n\r\n",
+                SECRET,
                 body.len()
             )
             .as_bytes(),
@@ -224,10 +236,14 @@ async fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// Amplitude's export format, 1.6 kB: a purchase in a browser.
+/// A body of so many events, each with an id of its own.
 fn body(shape: Shape, prefix: &str, number: usize) -> Vec<u8> {
     let events = shape.events();
-    let mut body = Vec::with_capacity(1700 * events);
+    let millis = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_millis();
+    let mut body = Vec::with_capacity(1800 * events);
     if events > 1 {
         body.push(b'[');
     }
@@ -235,41 +251,11 @@ fn body(shape: Shape, prefix: &str, number: usize) -> Vec<u8> {
         if event > 0 {
             body.push(b',');
         }
-        body.extend_from_slice(one_event(&format!("{prefix}-{number}-{event}")).as_bytes());
+        let id = format!("{prefix}-{number}-{event}");
+        body.extend_from_slice(sample::event(&id, millis).as_bytes());
     }
     if events > 1 {
         body.push(b']');
     }
     body
-}
-
-fn one_event(id: &str) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_millis();
-    format!(
-        "{{\"$insert_id\":\"{id}\",\"$insert_key\":null,\"$schema\":null,\"adid\":null,\
-         \"amplitude_attribution_ids\":null,\"amplitude_event_type\":null,\"amplitude_id\":1184022317745,\
-         \"app\":512345,\"city\":\"Portland\",\"client_event_time\":{now},\"client_upload_time\":{now},\
-         \"country\":\"United States\",\"data\":{{\"path\":\"/2/httpapi\",\"user_properties_updated\":true,\
-         \"group_ids\":{{}},\"group_first_event\":{{}}}},\"data_type\":\"event\",\"device_brand\":null,\
-         \"device_carrier\":null,\"device_family\":\"Mac OS X\",\"device_id\":\"{id}-b7b0f6a1-94c5-4c06\",\
-         \"device_manufacturer\":\"Apple Inc.\",\"device_model\":null,\"device_type\":\"Apple Macintosh\",\
-         \"dma\":\"Portland, OR\",\"event_id\":42,\"event_properties\":{{\"[Amplitude] Page Location\":\
-         \"https://shop.example.com/thanks?order=A-1009\",\"[Amplitude] Page URL\":\
-         \"https://shop.example.com/thanks\",\"order_id\":\"A-1009\",\"value\":59.90,\"currency\":\"USD\",\
-         \"products\":[{{\"sku\":\"SKU-1\",\"qty\":2,\"price\":19.95}},{{\"sku\":\"SKU-9\",\"qty\":1,\
-         \"price\":20.00}}]}},\"event_time\":{now},\"event_type\":\"Order Completed\",\
-         \"global_user_properties\":null,\"group_properties\":{{}},\"groups\":{{}},\"idfa\":null,\
-         \"ip_address\":\"203.0.113.24\",\"is_attribution_event\":false,\"language\":\"English\",\
-         \"library\":\"amplitude-ts/2.45.6\",\"location_lat\":null,\"location_lng\":null,\
-         \"os_name\":\"Chrome\",\"os_version\":\"142\",\"partner_id\":null,\"paying\":null,\"plan\":null,\
-         \"platform\":\"Web\",\"region\":\"Oregon\",\"sample_rate\":null,\"session_id\":1795197600000,\
-         \"source_id\":null,\"start_version\":null,\"user_creation_time\":\"2026-10-02 09:15:44.001000\",\
-         \"user_id\":\"customer-{id}\",\"user_properties\":{{\"email\":\"{id}@example.com\",\
-         \"phone\":\"+1 503 555 0100\",\"first_name\":\"Pat\",\"last_name\":\"Doe\",\
-         \"fbp\":\"fb.1.1790000000000.1234567890\",\"initial_utm_source\":\"facebook\",\
-         \"utm_source\":\"facebook\"}},\"uuid\":\"{id}-2f9d2c2c\",\"version_name\":null}}"
-    )
 }

@@ -1,13 +1,13 @@
 //! Server processes: started on one core, measured by what the kernel accounts to them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// The secret that the daemon asks for.
-pub const SECRET: &str = "Bearer load";
+use crate::sample;
 
 /// A server in a process of its own, on the first core.
 pub struct Server {
@@ -19,10 +19,10 @@ pub struct Server {
 }
 
 /// What the kernel accounts to a process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Measured {
-    /// Seconds of CPU, in user space and in the kernel.
-    pub cpu: f64,
+    /// Seconds of CPU by the names of threads, in user space and in the kernel.
+    cpu: BTreeMap<String, f64>,
     /// Resident bytes now.
     pub memory: u64,
     /// Most resident bytes so far.
@@ -32,18 +32,23 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// What came on top since an earlier measurement.
-    pub fn since(mut self, before: Self) -> Self {
-        self.cpu -= before.cpu;
-        self.written -= before.written;
-        self
+    /// Seconds of CPU.
+    pub fn cpu(&self) -> f64 {
+        self.cpu.values().sum()
     }
 
-    /// Seconds of CPU per event.
-    pub fn cpu_per(self, events: usize) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let events = events as f64;
-        self.cpu / events
+    /// Seconds of CPU of the thread that changes the store.
+    pub fn writer(&self) -> f64 {
+        self.cpu.get("queue").copied().unwrap_or(0.0)
+    }
+
+    /// What came on top since an earlier measurement.
+    pub fn since(mut self, before: &Self) -> Self {
+        for (name, seconds) in &mut self.cpu {
+            *seconds -= before.cpu.get(name).copied().unwrap_or(0.0);
+        }
+        self.written -= before.written;
+        self
     }
 }
 
@@ -58,47 +63,21 @@ impl Server {
         Self::start_own("serve-sink")
     }
 
-    /// Starts the daemon on a store, with its endpoint at the given URL.
-    pub fn start_daemon(store: &Path, meta: &str) -> Self {
+    /// Starts the daemon on a store, with its endpoint at the given URL and so many syncs, which all
+    /// take every event.
+    pub fn start_daemon(store: &Path, meta: &str, syncs: usize, more: &[(&str, &str)]) -> Self {
+        let config = store.join("pixel-relay.toml");
+        fs::write(&config, rules(syncs)).expect("the folder can be written");
         let mut command = on_core(0, env!("CARGO_BIN_EXE_pixel-relay"));
-        command.arg("run").env_clear().envs([
-            ("PIXEL_RELAY__LOG__FORMAT", "json"),
-            ("PIXEL_RELAY__SERVER__LISTEN", "127.0.0.1:0"),
-            ("PIXEL_RELAY__ADMIN__LISTEN", "127.0.0.1:0"),
-            ("PIXEL_RELAY__INGEST__SECRET", SECRET),
-            ("PIXEL_RELAY__META__URL", meta),
-            ("PIXEL_RELAY__SYNC__WEB__PIXEL_ID", "123456789012345"),
-            ("PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN", "load"),
-            (
-                "PIXEL_RELAY__SYNC__WEB__USER_DATA__EMAIL",
-                "user_properties.email",
-            ),
-            (
-                "PIXEL_RELAY__SYNC__WEB__USER_DATA__PHONE",
-                "user_properties.phone",
-            ),
-            (
-                "PIXEL_RELAY__SYNC__WEB__USER_DATA__FIRST_NAME",
-                "user_properties.first_name",
-            ),
-            (
-                "PIXEL_RELAY__SYNC__WEB__USER_DATA__LAST_NAME",
-                "user_properties.last_name",
-            ),
-            ("PIXEL_RELAY__SYNC__WEB__USER_DATA__CITY", "city"),
-            ("PIXEL_RELAY__SYNC__WEB__USER_DATA__STATE", "region"),
-            ("PIXEL_RELAY__SYNC__WEB__USER_DATA__COUNTRY", "country"),
-            (
-                "PIXEL_RELAY__SYNC__WEB__USER_DATA__BROWSER_ID",
-                "user_properties.fbp",
-            ),
-            ("PIXEL_RELAY__SYNC__WEB__DELIVERY__MAX_BATCH_DELAY", "200ms"),
-            (
-                "PIXEL_RELAY__SYNC__WEB__DELIVERY__REQUESTS_PER_SECOND",
-                "unlimited",
-            ),
-        ]);
-        command.env("PIXEL_RELAY__QUEUE__PATH", store);
+        command.args(["run", "--config"]).arg(config);
+        command
+            .env_clear()
+            .env("PIXEL_RELAY__LOG__FORMAT", "json")
+            .env("PIXEL_RELAY__SERVER__LISTEN", "127.0.0.1:0")
+            .env("PIXEL_RELAY__ADMIN__LISTEN", "127.0.0.1:0")
+            .env("PIXEL_RELAY__META__URL", meta)
+            .env("PIXEL_RELAY__QUEUE__PATH", store)
+            .envs(more.iter().copied());
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -126,11 +105,28 @@ impl Server {
         }
     }
 
+    /// Starts the receiver that is written with Meta's SDK for Node; `None` where that is not installed.
+    pub fn start_node() -> Option<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/compare");
+        if !folder.join("node_modules").exists() {
+            return None;
+        }
+        let mut command = on_core(0, "node");
+        command.arg(folder.join("receiver.mjs"));
+        Some(Self::start_that_says_where(command))
+    }
+
     fn start_own(which: &str) -> Self {
         let core = usize::from(which == "serve-sink");
         let this = std::env::current_exe().expect("this program has a path");
-        let mut child = on_core(core, this)
-            .arg(which)
+        let mut command = on_core(core, this);
+        command.arg(which);
+        Self::start_that_says_where(command)
+    }
+
+    /// Starts a server that writes its address as its first line.
+    fn start_that_says_where(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .spawn()
             .expect("the server starts");
@@ -149,18 +145,23 @@ impl Server {
 
     /// What the kernel accounts to it by now.
     pub fn measure(&self) -> Measured {
-        let read = |file: &str| {
-            fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).expect("it still runs")
-        };
-        let stat = read("stat");
-        // The name in brackets may hold spaces; user and system time are the 14th and 15th fields.
-        let fields = stat.rsplit_once(')').expect("the name is in brackets").1;
-        let ticks: u32 = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(|ticks| ticks.parse::<u32>().expect("a number"))
-            .sum();
+        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let read = |file: PathBuf| fs::read_to_string(file).expect("it still runs");
+        let mut cpu: BTreeMap<String, f64> = BTreeMap::new();
+        for thread in fs::read_dir(process.join("task")).expect("it still runs") {
+            let thread = thread.expect("it still runs").path();
+            // A thread may have ended meanwhile.
+            let Ok(times) = fs::read_to_string(thread.join("schedstat")) else {
+                continue;
+            };
+            let name = fs::read_to_string(thread.join("comm")).unwrap_or_default();
+            let nanos: f64 = times
+                .split_whitespace()
+                .next()
+                .and_then(|nanos| nanos.parse().ok())
+                .expect("the kernel counts the time of threads");
+            *cpu.entry(name.trim_end().to_owned()).or_default() += nanos / 1e9;
+        }
         let line_of = |text: &str, name: &str| -> u64 {
             let line = text
                 .lines()
@@ -171,13 +172,18 @@ impl Server {
                 .and_then(|text| text.parse().ok())
                 .expect("a number")
         };
-        let status = read("status");
+        let status = read(process.join("status"));
         Measured {
-            cpu: f64::from(ticks) / 100.0,
+            cpu,
             memory: line_of(&status, "VmRSS:") << 10,
             peak_memory: line_of(&status, "VmHWM:") << 10,
-            written: line_of(&read("io"), "write_bytes:"),
+            written: line_of(&read(process.join("io")), "write_bytes:"),
         }
+    }
+
+    /// Where it takes batches.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Stops it gracefully.
@@ -196,6 +202,19 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// The sample's rules, with its one sync repeated under other names.
+fn rules(syncs: usize) -> String {
+    let (head, sync) = sample::RULES
+        .split_once("[sync.web]")
+        .expect("the sample has a sync");
+    let mut rules = head.to_owned();
+    for number in 1..=syncs {
+        let sync = format!("[sync.web]{sync}").replace("[sync.web", &format!("[sync.web{number}"));
+        rules.push_str(&sync);
+    }
+    rules
 }
 
 /// Pins this process to a core, where there are several.

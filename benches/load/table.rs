@@ -2,13 +2,42 @@
 
 use std::fmt;
 
+use crate::process::Measured;
+
 /// Named figures, in the order in which they were measured.
 #[derive(Debug, Default)]
 pub struct Table(Vec<(String, String, f64)>);
 
 impl Table {
-    /// Adds a figure: its name, how it is shown, and its value.
-    pub fn row(&mut self, name: String, shown: String, value: f64) {
+    /// Adds seconds, shown in microseconds.
+    pub fn micros(&mut self, name: String, seconds: f64) {
+        self.figure(name, seconds * 1e6, " µs");
+    }
+
+    /// Adds seconds, shown in milliseconds.
+    pub fn millis(&mut self, name: String, seconds: f64) {
+        self.figure(name, seconds * 1e3, " ms");
+    }
+
+    /// Adds a large number.
+    pub fn count(&mut self, name: String, count: f64) {
+        self.row(name, format!("{count:.0}"), count);
+    }
+
+    /// Adds a figure and its unit.
+    pub fn figure(&mut self, name: String, value: f64, unit: &str) {
+        self.row(name, format!("{value:.2}{unit}"), value);
+    }
+
+    /// Adds the peak and the present size of a process.
+    pub fn memory(&mut self, name: &str, measured: &Measured) {
+        for (what, bytes) in [("peak", measured.peak_memory), ("final", measured.memory)] {
+            let mebibytes = bytes as f64 / f64::from(1 << 20);
+            self.figure(format!("{name}: {what} memory"), mebibytes, " MiB");
+        }
+    }
+
+    fn row(&mut self, name: String, shown: String, value: f64) {
         eprintln!("{name}: {shown}");
         self.0.push((name, shown, value));
     }

@@ -246,7 +246,8 @@ fn push_member(json: &mut Vec<u8>, name: &str, text: &str) {
     json.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
 }
 
-fn joined<T: AsRef<[u8]>>(events: &[T], end: &[u8]) -> Vec<u8> {
+/// Joins events, each one JSON object, to the body of a request; `end` is what follows them.
+pub fn joined<T: AsRef<[u8]>>(events: &[T], end: &[u8]) -> Vec<u8> {
     let bytes: usize = events.iter().map(|event| event.as_ref().len() + 1).sum();
     let mut body = Vec::with_capacity(BEGIN.len() + bytes + end.len());
     body.extend_from_slice(BEGIN);
