@@ -209,7 +209,7 @@ impl Account<'_> {
             let (taken, ended) = (of("events_taken_total", ""), of("outcomes_total", ""));
             let (retried, queued) = (of("dead_retried_total", ""), of("queue_events", ""));
             println!(
-                "{:<9} taken {taken}, delivered {}, duplicate {}, rejected {}, invalid {}, filtered {}",
+                "{:<9} taken {taken}, delivered {}, duplicate {}, rejected {}, retried {retried}, invalid {}, filtered {}",
                 sync.name(),
                 of("outcomes_total", "outcome=\"delivered\""),
                 of("outcomes_total", "outcome=\"duplicate\""),
@@ -234,12 +234,13 @@ impl Account<'_> {
                 .filter(|(other, _)| *other == sync);
             let delivered = of("outcomes_total", "outcome=\"delivered\"");
             equal("delivered, arrived", delivered, arrived.count() as u64);
-            let letters = |letter: &&Dead| letter.sync == sync.name() && letter.reason == "refused";
-            let rejected = dead.iter().filter(letters).count() as u64;
+            let of_sync = |letter: &&Dead| letter.sync == sync.name() && letter.reason == "refused";
+            let letters = dead.iter().filter(of_sync).count() as u64;
+            let rejected = of("outcomes_total", "outcome=\"rejected\"");
             equal(
-                "rejected, dead letters",
-                of("outcomes_total", "outcome=\"rejected\""),
+                "rejected, dead letters and retried",
                 rejected,
+                letters + retried,
             );
             for outcome in ["expired", "erased", "lost"] {
                 let ended = of("outcomes_total", &format!("outcome=\"{outcome}\""));

@@ -106,6 +106,9 @@ impl Chaos {
             }
             sleep(phase / if disk_fills { 2 } else { 1 }).await;
             self.note_early_end();
+            if self.random.u8(0..3) == 0 {
+                self.retry_dead_letters().await;
+            }
             match self.random.u8(0..10) {
                 0..6 => self.kill().await,
                 6..8 => self.terminate().await,
@@ -164,6 +167,14 @@ impl Chaos {
 
     async fn ensure_daemon(&mut self) {
         while self.daemon.is_none() {
+            if self.random.u8(0..4) == 0 {
+                let time = Duration::from_millis(self.random.u64(0..200));
+                Daemon::start_in_vain(&self.place, time).await;
+                // It may have been told of a throttle, of which the next cannot know.
+                self.sandbox.set_faults(self.sandbox.faults());
+                self.did("kills while starting");
+                continue;
+            }
             match Daemon::start(&self.place).await {
                 Ok(daemon) => {
                     self.load.point_at(Some(daemon.public.clone()));
@@ -192,6 +203,20 @@ impl Chaos {
         }
         self.did("full disks");
         self.ensure_daemon().await;
+    }
+
+    /// An operator's hope: poison is refused again.
+    async fn retry_dead_letters(&mut self) {
+        if self.daemon.is_none() {
+            return;
+        }
+        let retried = self
+            .place
+            .command(&["dead", "retry", "--reason", "refused"]);
+        match retried.await {
+            Ok(()) => self.did("retries of dead letters"),
+            Err(problem) => self.wrong.push(problem),
+        }
     }
 
     async fn kill(&mut self) {

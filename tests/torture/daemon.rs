@@ -19,7 +19,7 @@ pub const SECRET: &str = "Bearer torture-secret";
 /// The access token that the endpoint accepts.
 pub const TOKEN: &str = "torture-token";
 
-/// A start that takes longer has failed.
+/// A start, or another command, that takes longer has failed.
 const START: Duration = Duration::from_secs(30);
 /// A stop that takes longer has failed; container platforms kill after this time.
 const STOP: Duration = Duration::from_secs(30);
@@ -62,6 +62,27 @@ impl Place {
         self.folder.path().join("disk").join("store")
     }
 
+    /// Runs a command of the program beside the daemon; gives what it said where it failed.
+    pub async fn command(&self, arguments: &[&str]) -> Result<(), String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_pixel-relay"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config())
+            .env_clear()
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let Ok(output) = timeout(START, output).await else {
+            return Err(format!("{arguments:?} did not end within {START:?}"));
+        };
+        let output = output.unwrap();
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(format!("{arguments:?} failed: {said}"))
+    }
+
     /// What the daemons logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap()
@@ -95,25 +116,16 @@ impl Place {
 }
 
 impl Daemon {
+    /// Starts it, and kills it before it may have come far.
+    pub async fn start_in_vain(place: &Place, time: Duration) {
+        let (mut child, _) = spawn(place);
+        sleep(time).await;
+        child.kill().await.unwrap();
+    }
+
     /// Starts it, and waits until it listens.
     pub async fn start(place: &Place) -> Result<Self, String> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(place.log_file())
-            .unwrap();
-        let from = log.metadata().unwrap().len();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pixel-relay"))
-            .args(["run", "--config"])
-            .arg(place.config())
-            .env_clear()
-            .env("PIXEL_RELAY__LOG__FORMAT", "json")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let (mut child, from) = spawn(place);
         let given_up = Instant::now() + START;
         loop {
             let ended = child.try_wait().unwrap();
@@ -154,6 +166,28 @@ impl Daemon {
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
+}
+
+/// Spawns the program; gives it with the length of the log so far.
+fn spawn(place: &Place) -> (Child, u64) {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(place.log_file())
+        .unwrap();
+    let from = log.metadata().unwrap().len();
+    let child = Command::new(env!("CARGO_BIN_EXE_pixel-relay"))
+        .args(["run", "--config"])
+        .arg(place.config())
+        .env_clear()
+        .env("PIXEL_RELAY__LOG__FORMAT", "json")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    (child, from)
 }
 
 /// The addresses that the log tells of, after this many bytes.

@@ -21,6 +21,7 @@ use tokio::time::sleep;
 
 use crate::daemon::SECRET;
 use crate::events::{self, Fate, Kind, Sync};
+use crate::hooligan::misbehave;
 
 const CONNECTIONS: u64 = 12;
 /// Acknowledged bodies that a connection remembers, to send one again.
@@ -104,6 +105,8 @@ impl Load {
             let random = fastrand::Rng::with_seed(seed.wrapping_mul(1000) + number);
             senders.spawn(Arc::clone(self).send_on(random));
         }
+        let random = fastrand::Rng::with_seed(seed);
+        senders.spawn(misbehave(Arc::clone(self), random));
         senders
     }
 
@@ -115,6 +118,11 @@ impl Load {
     /// Tells where the daemon is; `None` while it is down.
     pub fn point_at(&self, address: Option<String>) {
         self.address.send_replace(address);
+    }
+
+    /// Where the daemon is, if it is up.
+    pub fn address(&self) -> Option<String> {
+        self.address.borrow().clone()
     }
 
     /// Notes how many events arrived so far.
@@ -319,13 +327,14 @@ impl Load {
         self.expected.fetch_add(expected, Ordering::Relaxed);
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Whether the connections are to end.
+    pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 }
 
 /// One connection, which goes with its daemon.
-fn client() -> reqwest::Client {
+pub fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
         .timeout(PATIENCE)

@@ -7,7 +7,7 @@
 //! cargo test --test torture -- --minutes 10 --seed 7       # the same choices again
 //! ```
 //!
-//! Many connections send events (`load`), among them poison, rubbish and repeats. The endpoint is the
+//! Many connections send events (`load`), among them poison and repeats, and one sends rubbish (`hooligan`). The endpoint is the
 //! simulated Graph edge, in this process, with every fault that it knows (`chaos`). Meanwhile the
 //! daemon is killed with SIGKILL, stopped with SIGTERM, and its disk fills up. Then everything is healed,
 //! the queue drains, and `account` compares what was acknowledged with what arrived (`witness`), with
@@ -32,6 +32,7 @@ mod chaos;
 mod daemon;
 mod disk;
 mod events;
+mod hooligan;
 mod load;
 mod options;
 mod witness;

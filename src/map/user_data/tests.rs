@@ -1,0 +1,223 @@
+//! What is made of each identifier, and which of them suffice.
+
+use super::*;
+use crate::map::record::Notes;
+
+#[test]
+fn weak_fields_alone_are_not_sufficient() {
+    use UserDataField as F;
+    for (fields, sufficient) in [
+        (&[][..], false),
+        (&[F::ClientUserAgent], false),
+        (
+            &[
+                F::City,
+                F::State,
+                F::ZipCode,
+                F::Country,
+                F::Gender,
+                F::ClientUserAgent,
+            ],
+            false,
+        ),
+        (&[F::DateOfBirth, F::ClientUserAgent], false),
+        (&[F::FirstName, F::Gender], false),
+        (&[F::LastName], false),
+        (&[F::FirstName, F::LastName], true),
+        (&[F::DateOfBirth, F::City], true),
+        (&[F::Email], true),
+        (&[F::ExternalId], true),
+        (&[F::ClientIpAddress], true),
+        (&[F::ClientIpAddress, F::ClientUserAgent], true),
+        (&[F::ClickId], true),
+        (&[F::BrowserId, F::ClientUserAgent], true),
+    ] {
+        assert_eq!(
+            Carried::of(fields).is_sufficient(),
+            sufficient,
+            "{fields:?}"
+        );
+    }
+}
+
+#[track_caller]
+fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> Notes {
+    let expr = ValueExpr {
+        paths: paths
+            .iter()
+            .map(|path| Path::parse(path).unwrap())
+            .collect(),
+        default: None,
+    };
+    let event = Event::decode(event.as_bytes()).unwrap();
+    let reading = Reading {
+        calling_code: None,
+        date_order: DateOrder::MonthFirst,
+        external_id_case: ExternalIdCase::Lower,
+    };
+    let (mut out, mut notes) = (Vec::new(), Notes::default());
+    let happened = UnixMillis(1_795_197_849_412);
+    let moment = Moment {
+        happened,
+        now: happened,
+    };
+    UserData::compile([(field, expr)]).write(&mut out, &event, &reading, moment, &mut notes);
+    let expected = expected
+        .split(' ')
+        .map(|part| match part.strip_prefix('#') {
+            Some(text) => format!("\"{}\"", Hashed::of(text).as_str()),
+            None => part.to_owned(),
+        })
+        .collect::<String>();
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        format!("\"user_data\":{{{expected}}}")
+    );
+    notes
+}
+
+#[test]
+fn one_value_is_a_text_and_several_are_a_list() {
+    let email = |event: &str, expected: &str| {
+        check(
+            UserDataField::Email,
+            &["user_properties.email"],
+            event,
+            expected,
+        )
+    };
+    email(
+        r#"{"user_properties":{"email":"A@b.de"}}"#,
+        "\"em\": #a@b.de",
+    );
+    email(
+        r#"{"user_properties":{"email":["a@b.de","",null,"A@B.DE ","c@d.fr"]}}"#,
+        "\"em\":[ #a@b.de , #c@d.fr ]",
+    );
+    email(
+        r#"{"user_properties":{"email":"[\"a@b.de\",\"c@d.fr\"]"}}"#,
+        "\"em\":[ #a@b.de , #c@d.fr ]",
+    );
+    email(r#"{"user_properties":{"email":"EMPTY"}}"#, "");
+    let notes = email(
+        r#"{"user_properties":{"email":["nobody",true,{"a":1}]}}"#,
+        "",
+    );
+    assert_eq!(
+        notes.dropped().collect::<Vec<_>>(),
+        [("em", DropReason::NotAnEmail), ("em", DropReason::NotAText)]
+    );
+}
+
+#[test]
+fn a_whole_number_counts_as_its_digits() {
+    for (field, number, expected) in [
+        (
+            UserDataField::Phone,
+            "16505551212.0",
+            "\"ph\": #16505551212",
+        ),
+        (
+            UserDataField::Phone,
+            "1.6505551212e10",
+            "\"ph\": #16505551212",
+        ),
+        (
+            UserDataField::Phone,
+            "\"16505551212.0\"",
+            "\"ph\": #16505551212",
+        ),
+        (UserDataField::ZipCode, "94025.0", "\"zp\": #94025"),
+        (
+            UserDataField::DateOfBirth,
+            "19950305.0",
+            "\"db\": #19950305",
+        ),
+        (
+            UserDataField::ExternalId,
+            "12345.0",
+            "\"external_id\": #12345",
+        ),
+        (
+            UserDataField::ExternalId,
+            "[0.0, -1.0]",
+            "\"external_id\": #0",
+        ),
+    ] {
+        let event = format!("{{\"user_properties\":{{\"p\":{number}}}}}");
+        check(field, &["user_properties.p"], &event, expected);
+    }
+    for field in [
+        UserDataField::Phone,
+        UserDataField::ZipCode,
+        UserDataField::DateOfBirth,
+        UserDataField::ExternalId,
+    ] {
+        for number in ["12345678.5", "1.6505551212e17"] {
+            let event = format!("{{\"user_properties\":{{\"p\":{number}}}}}");
+            let notes = check(field, &["user_properties.p"], &event, "");
+            let dropped: Vec<_> = notes.dropped().collect();
+            assert_eq!(dropped, [(field.meta_key(), DropReason::NotWhole)]);
+        }
+    }
+}
+
+#[test]
+fn an_id_of_the_site_may_be_what_amplitude_refuses() {
+    check(
+        UserDataField::ExternalId,
+        &["user_properties.customer"],
+        r#"{"user_properties":{"customer":"0"}}"#,
+        "\"external_id\": #0",
+    );
+}
+
+#[test]
+fn an_invalid_id_is_passed_over() {
+    check(
+        UserDataField::ExternalId,
+        &["user_id", "device_id"],
+        r#"{"user_id":"Anonymous","device_id":"D1"}"#,
+        "\"external_id\": #d1",
+    );
+    for id in [
+        r#""anonymous""#,
+        r#"" NIL ""#,
+        r#""{}""#,
+        r#""-1""#,
+        "-1",
+        r#"["n/a", "00000000-0000-0000-0000-000000000000"]"#,
+    ] {
+        let event = format!("{{\"user_properties\":{{\"customer\":{id}}},\"device_id\":\"D1\"}}");
+        let paths = ["user_properties.customer", "device_id"];
+        check(
+            UserDataField::ExternalId,
+            &paths,
+            &event,
+            "\"external_id\": #d1",
+        );
+        check(
+            UserDataField::AnonymousId,
+            &paths,
+            &event,
+            "\"anon_id\":\"D1\"",
+        );
+    }
+}
+
+#[test]
+fn a_hostile_list_is_cut() {
+    let many: Vec<String> = (0..10_000).map(|n| format!("\"u{n}\"")).collect();
+    let event = format!("{{\"user_properties\":{{\"ids\":[{}]}}}}", many.join(","));
+    let list: Vec<String> = (0..MOST_VALUES).map(|n| format!("#u{n}")).collect();
+    let notes = check(
+        UserDataField::ExternalId,
+        &["user_properties.ids"],
+        &event,
+        &format!("\"external_id\":[ {} ]", list.join(" , ")),
+    );
+    assert_eq!(
+        notes.dropped().collect::<Vec<_>>(),
+        [("external_id", DropReason::TooMany)]
+    );
+}
