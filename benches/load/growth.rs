@@ -13,6 +13,11 @@ const ARRAY: usize = 100;
 const BACKLOGS: [usize; 3] = [10_000, 1_000_000, 2_000_000];
 /// Events that are taken to measure that cost.
 const STEP: usize = 100_000;
+/// A backlog that takes days to build, and 14 GB of disk.
+const DEEP: usize = 10_000_000;
+/// An hour at a thousand events per second, and how often memory is looked at.
+const HOUR: usize = 3_600_000;
+const LOOKS: usize = 10;
 /// Events that are delivered to measure the cost of that.
 const DRAINED: usize = 400_000;
 /// Keeps the duplicate window out of the memory that is measured.
@@ -83,6 +88,46 @@ pub fn with_backlog(table: &mut Table) {
         );
     }
     table.memory("drained", &daemon.measure());
+}
+
+/// The same as `with_backlog` measures, at a backlog that is ten times as deep.
+pub fn with_deep_backlog(table: &mut Table) {
+    let folder = tempfile::tempdir().expect("a folder for the store");
+    let daemon = Server::start_daemon(folder.path(), NOWHERE, 1, &NO_WINDOW);
+    let mut queued = 0;
+    for backlog in [STEP / 10, DEEP] {
+        take(&daemon, &format!("fill-{backlog}"), backlog - queued);
+        let cost = take(&daemon, &format!("at-{backlog}"), STEP);
+        queued = backlog + STEP;
+        let all = cost.cpu() / STEP as f64;
+        table.micros(format!("{backlog} queued: taking an event"), all);
+        table.memory(&format!("{backlog} queued"), &daemon.measure());
+    }
+    daemon.stop();
+    let begun = Instant::now();
+    let _daemon = Server::start_daemon(folder.path(), NOWHERE, 1, &NO_WINDOW);
+    table.millis(
+        format!("{queued} queued: start"),
+        begun.elapsed().as_secs_f64(),
+    );
+}
+
+/// An hour's worth of events, taken and delivered as fast as that goes.
+pub fn for_an_hour(table: &mut Table) {
+    let folder = tempfile::tempdir().expect("a folder for the store");
+    let sink = Server::start_sink();
+    let daemon = Server::start_daemon(folder.path(), &sink.url(), 1, &NO_WINDOW);
+    for look in 1..=LOOKS {
+        let part = HOUR / LOOKS;
+        let cost = take(&daemon, &format!("hour-{look}"), part);
+        client::wait_until_delivered(daemon.admin, look * part);
+        let taken = format!("{} events taken and delivered", look * part);
+        table.micros(
+            format!("{taken}: taking an event"),
+            cost.cpu() / part as f64,
+        );
+        table.memory(&taken, &daemon.measure());
+    }
 }
 
 fn take(daemon: &Server, prefix: &str, events: usize) -> Measured {

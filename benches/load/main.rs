@@ -38,6 +38,12 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 /// A part by its name.
 type Part = (&'static str, fn(&mut Table));
 
+/// Parts that take long, or much disk, and are run only by name.
+const ALONE: [Part; 2] = [
+    ("deep", growth::with_deep_backlog),
+    ("hour", growth::for_an_hour),
+];
+
 /// The parts, in the order of the table.
 const PARTS: [Part; 6] = [
     ("ingest", ingest::measure),
@@ -60,13 +66,14 @@ fn main() {
         return;
     }
     process::pin_this_process(1);
-    let is_part = |wanted: &String| PARTS.iter().any(|(name, _)| name == wanted);
-    let all = !arguments.iter().any(is_part);
+    let mut parts: Vec<&Part> = PARTS.iter().chain(&ALONE).collect();
+    parts.retain(|(name, _)| arguments.iter().any(|wanted| wanted == name));
+    if parts.is_empty() {
+        parts.extend(&PARTS);
+    }
     let mut table = Table::default();
-    for (name, measure) in PARTS {
-        if all || arguments.iter().any(|wanted| wanted == name) {
-            measure(&mut table);
-        }
+    for (_, measure) in parts {
+        measure(&mut table);
     }
     println!("{table}");
     println!("{}", table.to_json());
