@@ -123,6 +123,7 @@ async fn take_out(queue: &Queue, sync: &SyncName) {
                 .map(|slot| (slot, End::Delivered { short: false }))
                 .collect(),
             release: Vec::new(),
+            standstills: Vec::new(),
         };
         queue.settle(settlement).await.expect("the store writes");
     }

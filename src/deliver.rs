@@ -12,9 +12,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::clock::Clock;
+use tracing::info;
+
+use crate::clock::{Clock, UnixMillis};
 use crate::config::{Config, SyncName};
 use crate::queue::Queue;
+use crate::queue::standstill::Standstill;
 use crate::telemetry::metrics::Metrics;
 
 use client::{ClientError, GraphClient};
@@ -55,6 +58,8 @@ pub fn lanes(
     metrics: &Arc<Metrics>,
 ) -> Result<(Vec<Lane>, Lanes), LaneError> {
     let pixels = pixels(config);
+    let standstills = queue.standstills();
+    go_on_standing(&pixels, &standstills, clock.now());
     let mut tls = None;
     let mut lanes = Vec::with_capacity(config.syncs.len());
     for (name, sync) in &config.syncs {
@@ -67,7 +72,7 @@ pub fn lanes(
             None => tls.insert(client::tls(&config.meta.url).map_err(failed)?),
         };
         let graph = GraphClient::new(tls, &config.meta, sync).map_err(failed)?;
-        lanes.push(Lane::new(
+        let mut lane = Lane::new(
             name.clone(),
             sync,
             graph,
@@ -75,13 +80,41 @@ pub fn lanes(
             queue.clone(),
             Arc::clone(clock),
             Arc::clone(metrics),
-        ));
+        );
+        lane.stay_paused(&standstills);
+        lanes.push(lane);
     }
     let shown = lanes
         .iter()
         .map(|lane| (lane.sync().clone(), lane.status()))
         .collect();
     Ok((lanes, Lanes::new(shown)))
+}
+
+/// Goes on with what Meta asked of an earlier process. The times of day are those of another day,
+/// perhaps by another clock: no wait is longer than it was to be from the first.
+fn go_on_standing(
+    pixels: &BTreeMap<&str, Arc<Pixel>>,
+    standstills: &[Standstill],
+    now: UnixMillis,
+) {
+    for standstill in standstills {
+        let why = limit::Standstill::named(&standstill.kind);
+        let (Some(pixel), Some(why)) = (pixels.get(standstill.whose.as_str()), why) else {
+            continue;
+        };
+        let asked = standstill.until.since(standstill.since);
+        let left = standstill.until.since(now);
+        pixel.go_on(why, asked, left);
+        if !left.is_zero() {
+            info!(
+                pixel_id = standstill.whose,
+                kind = standstill.kind,
+                until = %standstill.until,
+                "Meta asked to wait before the daemon was started; the wait goes on"
+            );
+        }
+    }
 }
 
 /// The limits of each pixel id: the stricter where syncs differ.

@@ -26,8 +26,8 @@
 //! - **lease**: hands an event out once, until it is settled or released; rows with the earliest
 //!   deadline first. Never hands out an event that has expired.
 //! - **open delivery**: the request is on record before it is sent.
-//! - **settle**: one transaction ends events, files dead letters, closes the request's record. It may
-//!   be repeated after an error: an event ends once. If it is never made, the events are delivered again.
+//! - **settle**: one transaction ends events, files dead letters, closes the request's record, and
+//!   notes what Meta asked to be waited for. It may be repeated after an error: an event ends once. If it is never made, the events are delivered again.
 //! - **expiry**: an event leaves at its deadline, in paused lanes too, and 48 hours after a request
 //!   whose answer was lost: Meta could then no longer tell a repeat.
 //! - **recover**: after an error nothing is acknowledged until the store was opened anew. A restart
@@ -56,6 +56,7 @@ use erase::{Forgotten, Person, Search};
 use intake::{Intake, Repeats};
 use lease::{Backlog, Leased, Limits, Order, Slot};
 use settle::{DeliveryId, Settlement};
+use standstill::Standstill;
 use store::{Ground, Shared, Store};
 use totals::{Removal, Totals};
 use trace::Trace;
@@ -63,6 +64,7 @@ use writer::{Ask, Command};
 
 pub mod lease;
 pub mod settle;
+pub mod standstill;
 pub mod totals;
 pub mod dead;
 pub mod disk;
@@ -302,6 +304,11 @@ impl Queue {
     /// Does what an answer asks for, in one transaction.
     pub async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
         self.change(move |store| store.settle(&settlement)).await
+    }
+
+    /// What stood still when the store was opened.
+    pub fn standstills(&self) -> Vec<Standstill> {
+        self.0.ground.shared.view().standstills.clone()
     }
 
     /// The counts of every sync, as of the last commit.

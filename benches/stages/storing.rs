@@ -143,6 +143,7 @@ impl Store {
                     .map(|slot| (slot, End::Delivered { short: false }))
                     .collect(),
                 release: Vec::new(),
+                standstills: Vec::new(),
             };
             queue.settle(settlement).await.expect("the store writes");
         });

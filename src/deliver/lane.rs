@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::config::{SyncConfig, SyncName};
 use crate::queue::lease::{Leased, Slot};
 use crate::queue::settle::{Refusal, Settlement};
+use crate::queue::standstill::Standstill;
 use crate::queue::{Queue, StoreError};
 use crate::telemetry::metrics::{LaneState, Metrics};
 
@@ -41,6 +42,7 @@ use super::redact::Redactor;
 use super::size::{AdaptiveSize, Size};
 use super::streak::Streak;
 use super::token::TokenFile;
+use super::verdict::Fix;
 use request::{Answered, Request};
 use standing::{Standing, Trouble};
 use status::LaneStatus;
@@ -64,6 +66,7 @@ pub struct Lane {
     delay: Duration,
     queue: Queue,
     graph: Arc<GraphClient>,
+    pixel_id: String,
     pixel: Arc<Pixel>,
     gate: watch::Receiver<Gate>,
     token_file: Option<TokenFile>,
@@ -173,6 +176,7 @@ impl Lane {
             queue,
             graph: Arc::new(graph),
             gate: pixel.gate(),
+            pixel_id: config.pixel_id.clone(),
             pixel,
             token_file: config
                 .access_token_file
@@ -202,6 +206,20 @@ impl Lane {
             lease_next: None,
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
+        }
+    }
+
+    /// Goes on where an earlier process was paused. A restart is often how a fault is mended, so the
+    /// first event that there is probes at once.
+    pub fn stay_paused(&mut self, standstills: &[Standstill]) {
+        let now = Instant::now();
+        let own = standstills
+            .iter()
+            .filter(|standstill| standstill.whose == self.sync.as_str());
+        for fix in own.filter_map(|standstill| Fix::named(&standstill.kind)) {
+            self.standing.needs(fix, now, now);
+            self.standing.hopes(now);
+            warn!(sync = %self.sync, "the lane was paused before the daemon was started: {}", fix.as_str());
         }
     }
 

@@ -30,6 +30,8 @@ const SLOWEST_PACE: Duration = Duration::from_secs(5);
 const USAGE_WAIT: Duration = Duration::from_secs(60);
 /// The first standstill after Meta blocked the account; each further one is twice as long.
 const FIRST_BLOCK: Duration = Duration::from_secs(3600);
+/// How often it is doubled at most.
+const DOUBLINGS: u32 = 8;
 /// The longest standstill after a block, where Meta names none.
 const LONGEST_BLOCK: Duration = Duration::from_secs(6 * 3600);
 /// The longest standstill that Meta may ask for.
@@ -48,6 +50,24 @@ pub enum Standstill {
     Throttled,
     /// The account is blocked for a while.
     Blocked,
+}
+
+impl Standstill {
+    const ALL: [Self; 3] = [Self::Usage, Self::Throttled, Self::Blocked];
+
+    /// Its name in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Throttled => "throttled",
+            Self::Blocked => "blocked",
+        }
+    }
+
+    /// The standstill of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| why.as_str() == name)
+    }
 }
 
 /// Whether requests may go out.
@@ -167,19 +187,46 @@ impl Pixel {
         }
     }
 
-    /// Lets no request out for the given time, within bounds. A longer standstill stays. Gives its
-    /// end.
-    pub fn hold(&self, why: Standstill, wait: Option<Duration>) -> Instant {
+    /// Lets no request out for the given time, within bounds, which is what it gives. A longer
+    /// standstill stays.
+    pub fn hold(&self, why: Standstill, wait: Option<Duration>) -> Duration {
         let wait = match why {
             Standstill::Usage | Standstill::Throttled => wait.unwrap_or(USAGE_WAIT),
             Standstill::Blocked => {
                 let mut pacing = self.pacing();
-                let block = FIRST_BLOCK.saturating_mul(1 << pacing.blocks.min(8));
+                let block = block(pacing.blocks);
                 pacing.blocks = pacing.blocks.saturating_add(1);
-                block.min(LONGEST_BLOCK).max(wait.unwrap_or_default())
+                block.max(wait.unwrap_or_default())
             }
         };
-        let mut until = Instant::now() + wait.clamp(SHORTEST_WAIT, LONGEST_WAIT);
+        let wait = wait.clamp(SHORTEST_WAIT, LONGEST_WAIT);
+        self.stand_still(why, wait);
+        wait
+    }
+
+    /// Goes on with a standstill of which an earlier process was told: it was to last for `asked`,
+    /// and `left` of that is left. Once it is over one request probes, as usual.
+    pub fn go_on(&self, why: Standstill, asked: Duration, left: Duration) {
+        if why == Standstill::Blocked {
+            // Its length tells how many came before it.
+            let before = (0..DOUBLINGS).find(|before| block(*before) >= asked);
+            self.pacing().blocks = before.unwrap_or(DOUBLINGS) + 1;
+        }
+        if why != Standstill::Usage || !left.is_zero() {
+            self.stand_still(why, left.min(asked).min(LONGEST_WAIT));
+        }
+    }
+
+    /// Takes note of the largest usage that an answer's headers tell, and of the wait they ask for.
+    /// Gives the standstill that it leads to.
+    pub fn used(&self, percent: f64, wait: Option<Duration>) -> Option<Duration> {
+        let share = ((percent - SLOW_ABOVE) / (STOP_FROM - SLOW_ABOVE)).clamp(0.0, 1.0);
+        self.pacing().gap = SLOWEST_PACE.mul_f64(share);
+        (percent >= STOP_FROM).then(|| self.hold(Standstill::Usage, wait))
+    }
+
+    fn stand_still(&self, why: Standstill, wait: Duration) {
+        let mut until = Instant::now() + wait;
         self.gate.send_modify(|gate| {
             let mut worst = why;
             if let Gate::Held(standing, end) = *gate {
@@ -188,16 +235,6 @@ impl Pixel {
             }
             *gate = Gate::Held(worst, until);
         });
-        until
-    }
-
-    /// Takes note of the largest usage that an answer's headers tell, and of the wait they ask for.
-    pub fn used(&self, percent: f64, wait: Option<Duration>) {
-        let share = ((percent - SLOW_ABOVE) / (STOP_FROM - SLOW_ABOVE)).clamp(0.0, 1.0);
-        self.pacing().gap = SLOWEST_PACE.mul_f64(share);
-        if percent >= STOP_FROM {
-            self.hold(Standstill::Usage, wait);
-        }
     }
 
     /// Waits while the gate is held.
@@ -283,22 +320,23 @@ impl Ticket {
         }
     }
 
-    /// The answer was not about rates: a standstill that was probed is over.
-    pub fn passed(mut self) {
-        if self.probe.take().is_some() {
+    /// The answer was not about rates: a standstill that was probed is over. Tells whether one is.
+    pub fn passed(mut self) -> bool {
+        let probed = self.probe.take().is_some();
+        if probed {
             self.pixel.pacing().blocks = 0;
-            self.replace_probing(Gate::Open);
         }
+        probed && self.replace_probing(Gate::Open)
     }
 
-    fn replace_probing(&self, next: Gate) {
+    fn replace_probing(&self, next: Gate) -> bool {
         self.pixel.gate.send_if_modified(|gate| {
             let probing = matches!(gate, Gate::Probing(_));
             if probing {
                 *gate = next;
             }
             probing
-        });
+        })
     }
 }
 
@@ -329,6 +367,13 @@ impl Clock for TokioClock {
     fn now(&self) -> Duration {
         Self::instant(self)
     }
+}
+
+/// How long a block lasts that comes after so many others.
+fn block(before: u32) -> Duration {
+    FIRST_BLOCK
+        .saturating_mul(1 << before.min(DOUBLINGS))
+        .min(LONGEST_BLOCK)
 }
 
 fn limiter(rate: Option<Rate>, burst: NonZeroU32) -> Option<Limiter> {

@@ -110,6 +110,30 @@ impl Verdict {
 }
 
 impl Fix {
+    const ALL: [Self; 5] = [
+        Self::Token,
+        Self::AppSecret,
+        Self::Permission,
+        Self::Pixel,
+        Self::Version,
+    ];
+
+    /// Its name in the store.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::AppSecret => "app_secret",
+            Self::Permission => "permission",
+            Self::Pixel => "pixel",
+            Self::Version => "version",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fix| fix.name() == name)
+    }
+
     /// What is wrong, in words.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -13,6 +13,7 @@ use super::row::fingerprints;
 use super::salvage;
 use super::schema;
 use super::seen::Seen;
+use super::standstill;
 use super::store::{Ground, Store};
 use super::totals::Ledger;
 
@@ -26,6 +27,9 @@ pub(super) fn open(ground: &Arc<Ground>, restarted: bool) -> Result<Store, OpenE
     if !restarted {
         schema::truncate_log(&connection)?;
         prove_writable(&connection)?;
+    }
+    if restarted {
+        ground.shared.view().standstills = standstill::load(&connection)?;
     }
     let mut seen = Seen::new(config.duplicate_ids.get(), config.duplicate_window);
     let window = i64::try_from(config.duplicate_window.as_millis()).unwrap_or(i64::MAX);

@@ -17,6 +17,7 @@ use super::row::Bits;
 use super::rows::{DOUBT_SECONDS, Standing};
 use super::settle::{Answer, DeliveryId, End, Settlement};
 use super::slices::Slices;
+use super::standstill;
 use super::store::{Effect, Request, Store};
 
 impl Store {
@@ -44,6 +45,9 @@ impl Store {
 
     /// Does what an answer asks for.
     pub(super) fn settle(&mut self, settlement: &Settlement) -> rusqlite::Result<()> {
+        for note in &settlement.standstills {
+            standstill::write(&self.connection, note)?;
+        }
         let Some(place) = self.ledger.find(&settlement.sync) else {
             return Ok(());
         };

@@ -90,7 +90,12 @@ fn copy(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
     }
     copy_totals(old, new)?;
     copy_table(old, new, "row", "id", |row| copy_content(old, new, row))?;
-    for (table, key) in [("seen", "row"), ("delivery", "id"), ("dead", "id")] {
+    for (table, key) in [
+        ("seen", "row"),
+        ("delivery", "id"),
+        ("dead", "id"),
+        ("standstill", "id"),
+    ] {
         copy_table(old, new, table, key, |_| Ok(true))?;
     }
     // Numbers are never given twice, whatever was lost.
@@ -119,6 +124,11 @@ fn copy_table(
     key: &str,
     wanted: impl Fn(i64) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<()> {
+    // A store that was damaged before it could be brought up to date lacks the later tables.
+    let is_there = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = ?1";
+    if !old.query_row(is_there, [table], |row| row.get::<_, bool>(0))? {
+        return Ok(());
+    }
     let mut after = i64::MIN;
     let mut skipped = 0_i64;
     loop {

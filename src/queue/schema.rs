@@ -1,4 +1,7 @@
 //! The store's file: its folder, its tables, its version, and who may have it open.
+//!
+//! A file of an earlier version is brought up to date when it is opened, in one transaction; one of a
+//! later version is refused.
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
@@ -11,7 +14,11 @@ use rusqlite::{Connection, OpenFlags};
 use super::OpenError;
 
 /// The version of the tables below.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
+
+/// What makes each version out of the one before it; the first, out of an empty file. What was
+/// released is never changed.
+const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
 
 /// `PxRl`: tells our files from other `SQLite` files.
 const APPLICATION_ID: i64 = 0x5078_526c;
@@ -20,7 +27,7 @@ const APPLICATION_ID: i64 = 0x5078_526c;
 /// `row.rs` for what `content` holds. Numbers of rows are never given twice (AUTOINCREMENT), since
 /// fingerprints and requests name rows that are long gone. Times in `…_at` and `…_try` are milliseconds,
 /// deadlines are seconds.
-const TABLES: &str = "
+const VERSION_1: &str = "
 CREATE TABLE sync (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 
 CREATE TABLE total (
@@ -75,6 +82,15 @@ CREATE INDEX dead_by_event ON dead (id_half) WHERE id_half IS NOT NULL;
 CREATE INDEX dead_samples ON dead (sync, reason) WHERE reason IN ('too_old', 'no_identifier');
 ";
 
+/// `whose` is a pixel id, or a sync's name for what only its token concerns; see `standstill`.
+const VERSION_2: &str = "
+CREATE TABLE standstill (
+    id INTEGER PRIMARY KEY,
+    whose TEXT NOT NULL, kind TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL,
+    UNIQUE (whose, kind)
+) STRICT;
+";
+
 /// Makes the folder and takes possession of it, until the file is dropped.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     let unusable = |error| OpenError::Folder(folder.to_owned(), error);
@@ -106,11 +122,19 @@ pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::Foreign(path));
     }
     let found = number("PRAGMA user_version")?;
-    if found != VERSION {
+    if found > VERSION {
         return Err(OpenError::Newer {
             found,
             known: VERSION,
         });
+    }
+    if found < VERSION {
+        bring_up_to_date(&connection, found)?;
+        tracing::info!(
+            from = found,
+            to = VERSION,
+            "the store was brought up to date"
+        );
     }
     connection.execute_batch(
         "PRAGMA journal_mode = WAL;
@@ -136,13 +160,20 @@ pub(super) fn create(path: &Path) -> Result<Connection, OpenError> {
     tune(&connection)?;
     if is_new {
         // The vacuum can only be chosen while the file is empty.
-        connection.execute_batch(&format!(
-            "PRAGMA auto_vacuum = INCREMENTAL;
-             BEGIN IMMEDIATE; {TABLES}
-             PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
-        ))?;
+        connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
+        bring_up_to_date(&connection, 0)?;
     }
     Ok(connection)
+}
+
+/// Takes the steps that lead from one version to the present one.
+fn bring_up_to_date(connection: &Connection, from: i64) -> rusqlite::Result<()> {
+    let taken = usize::try_from(from).unwrap_or(0);
+    let steps = STEPS[taken..].concat();
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {steps}
+         PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
+    ))
 }
 
 /// Opens the store for reading beside the writer.
@@ -214,6 +245,7 @@ mod tests {
         assert_eq!(pragma("synchronous"), "2");
         assert_eq!(pragma("secure_delete"), "2");
         assert_eq!(pragma("user_version"), VERSION.to_string());
+        assert_eq!(STEPS.len().to_string(), VERSION.to_string());
     }
 
     #[test]
@@ -231,6 +263,29 @@ mod tests {
             .unwrap();
         let foreign = open(folder.path()).unwrap_err();
         assert!(matches!(foreign, OpenError::Foreign(_)));
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_gets_the_tables_of_this_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = Connection::open(file(folder.path())).unwrap();
+        old.execute_batch(&format!(
+            "PRAGMA auto_vacuum = INCREMENTAL; {VERSION_1}
+             PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1"
+        ))
+        .unwrap();
+        drop(old);
+        let tables = |folder: &Path| -> Vec<String> {
+            open(folder)
+                .unwrap()
+                .prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+                .and_then(|mut tables| tables.query_map([], |row| row.get(0))?.collect())
+                .unwrap()
+        };
+        let fresh = tempfile::tempdir().unwrap();
+        assert_eq!(tables(folder.path()), tables(fresh.path()));
+        // And again, now that nothing is left to do.
+        assert_eq!(tables(folder.path()), tables(fresh.path()));
     }
 
     #[test]

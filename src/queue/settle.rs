@@ -4,6 +4,7 @@ use crate::config::SyncName;
 use crate::outcome::Reason;
 
 use super::lease::Slot;
+use super::standstill::Note;
 
 /// A request to Meta, noted in the store before it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +23,8 @@ pub struct Settlement {
     pub ends: Vec<(Slot, End)>,
     /// Events that become ready again. Those in neither list stay leased.
     pub release: Vec<Slot>,
+    /// What the answer says of waiting.
+    pub standstills: Vec<Note>,
 }
 
 /// How an event on lease ends.

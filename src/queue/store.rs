@@ -21,6 +21,7 @@ use super::rows::{self, Standing, standing};
 use super::seen::Seen;
 use super::settle::DeliveryId;
 use super::slices::Slices;
+use super::standstill::Standstill;
 use super::totals::{Account, Counter, Ledger};
 
 /// What the writer and the handles share.
@@ -46,6 +47,8 @@ pub(super) struct View {
     pub(super) headroom: Option<std::time::Duration>,
     /// See `Stats`.
     pub(super) duplicate_window: std::time::Duration,
+    /// What stood still when the process began.
+    pub(super) standstills: Vec<Standstill>,
 }
 
 impl Shared {

@@ -18,6 +18,8 @@ use totals::SyncTotals;
 mod pushing;
 mod leasing;
 mod settling;
+mod standing;
+mod upgrade;
 mod letters;
 mod tracing;
 mod erasing;
@@ -221,6 +223,7 @@ fn accepted(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
             .map(|slot| (slot, End::Delivered { short: false }))
             .collect(),
         release: Vec::new(),
+        standstills: Vec::new(),
     }
 }
 

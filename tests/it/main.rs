@@ -33,6 +33,7 @@ mod process;
 mod retry;
 mod sdk;
 mod shutdown;
+mod standstill;
 mod storage;
 mod support;
 mod trace;

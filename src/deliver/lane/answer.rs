@@ -50,7 +50,7 @@ impl Lane {
             latency,
             outcome,
         } = answered;
-        let settling = Settling {
+        let mut settling = Settling {
             settlement: Settlement {
                 delivery,
                 ..self.settlement()
@@ -62,17 +62,22 @@ impl Lane {
         match outcome {
             Outcome::Replied(reply) => {
                 let judgement = judge(&reply, settling.parts.next().len());
-                self.note_usage(&reply.usage);
+                let settlement = &mut settling.settlement;
+                self.note_usage(settlement, &reply.usage);
                 match judgement.verdict {
                     Verdict::Throttled { wait } => {
-                        self.pixel.hold(Standstill::Throttled, Some(wait));
+                        self.hold(settlement, Standstill::Throttled, Some(wait));
                     }
                     Verdict::Blocked { wait } => {
-                        self.pixel.hold(Standstill::Blocked, wait);
+                        self.hold(settlement, Standstill::Blocked, wait);
                     }
                     // A probe that learnt nothing of the rates is dropped, and repeated.
                     Verdict::Transient { .. } => drop(ticket),
-                    _ => ticket.passed(),
+                    _ => {
+                        if ticket.passed() {
+                            self.note_passed(settlement);
+                        }
+                    }
                 }
                 self.judged(settling, &reply, &judgement);
                 judgement.verdict.as_str()
@@ -132,10 +137,12 @@ impl Lane {
             Verdict::Paused(fix) => self.pause(settling, fix),
             Verdict::TooLarge => self.too_large(settling, refusal),
             Verdict::Invalid { hint } => {
-                self.got_through();
                 let Settling {
-                    settlement, parts, ..
+                    mut settlement,
+                    parts,
+                    ..
                 } = settling;
+                self.got_through(&mut settlement);
                 self.split(settlement, parts.refused(hint), refusal);
             }
         }
@@ -170,6 +177,7 @@ impl Lane {
         self.streak_ends = None;
         settlement.ends = rejected(self.streak.accepted());
         let (accepted, rest) = parts.accepted();
+        self.note_mended(&mut settlement);
         let now = self.clock.now();
         for event in &accepted {
             let waited = now.since(event.taken_at).as_secs_f64();
@@ -227,17 +235,20 @@ impl Lane {
     }
 
     /// Nothing can be delivered until someone puts something right.
-    fn pause(&mut self, settling: Settling, fix: Fix) {
+    fn pause(&mut self, mut settling: Settling, fix: Fix) {
+        self.note_pause(&mut settling.settlement, fix);
         self.standing.needs(fix, settling.began, Instant::now());
         self.concurrency.restart();
         self.wait_with(settling, true);
     }
 
     fn too_large(&mut self, settling: Settling, refusal: Refusal) {
-        self.got_through();
         let Settling {
-            settlement, parts, ..
+            mut settlement,
+            parts,
+            ..
         } = settling;
+        self.got_through(&mut settlement);
         let sent = Size {
             events: parts.next().len(),
             bytes: parts
@@ -353,13 +364,20 @@ impl Lane {
     }
 
     /// Meta's answer shows that requests get through.
-    fn got_through(&mut self) {
+    fn got_through(&mut self, settlement: &mut Settlement) {
+        self.note_mended(settlement);
         if self.standing.gets_through() {
             info!(sync = %self.sync, "Meta answers again");
         }
     }
 
-    fn note_usage(&self, usage: &Usage) {
+    /// Holds the pixel's gate.
+    fn hold(&self, settlement: &mut Settlement, why: Standstill, wait: Option<Duration>) {
+        let wait = self.pixel.hold(why, wait);
+        self.note_standstill(settlement, why, wait);
+    }
+
+    fn note_usage(&self, settlement: &mut Settlement, usage: &Usage) {
         let kinds = [
             ("app", usage.app),
             ("business", usage.business),
@@ -370,7 +388,9 @@ impl Lane {
                 self.metrics.meta_usage(&self.sync, kind, percent);
             }
         }
-        self.pixel.used(usage.highest(), usage.regain);
+        if let Some(wait) = self.pixel.used(usage.highest(), usage.regain) {
+            self.note_standstill(settlement, Standstill::Usage, wait);
+        }
     }
 
     /// Makes Meta's words fit to be kept.

@@ -6,9 +6,13 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::deliver::backoff::Backoff;
+use crate::deliver::limit;
+use crate::deliver::verdict::Fix;
 use crate::queue::StoreError;
 use crate::queue::settle::Settlement;
+use crate::queue::standstill::{Note, Standstill};
 
+use super::standing::Trouble;
 use super::{Done, Lane, Step};
 
 /// Between tries of a store that failed.
@@ -42,6 +46,53 @@ impl Lane {
             answer: None,
             ends: Vec::new(),
             release: Vec::new(),
+            standstills: Vec::new(),
+        }
+    }
+
+    /// Notes that nothing goes out to the pixel for so long, so that a restart does not forget it.
+    pub(super) fn note_standstill(
+        &self,
+        settlement: &mut Settlement,
+        why: limit::Standstill,
+        wait: Duration,
+    ) {
+        let note = self.begun(&self.pixel_id, why.as_str(), wait);
+        settlement.standstills.push(note);
+    }
+
+    /// Notes that the pixel's standstills are over.
+    pub(super) fn note_passed(&self, settlement: &mut Settlement) {
+        settlement.standstills.push(self.over(&self.pixel_id));
+    }
+
+    /// Notes that the lane is paused. No wait is owed: a restart may have mended it.
+    pub(super) fn note_pause(&self, settlement: &mut Settlement, fix: Fix) {
+        let note = self.begun(self.sync.as_str(), fix.name(), Duration::ZERO);
+        settlement.standstills.push(note);
+    }
+
+    /// Notes that the lane is no longer paused, if it is.
+    pub(super) fn note_mended(&self, settlement: &mut Settlement) {
+        if matches!(self.standing.trouble(), Some(Trouble::Fix(_))) {
+            settlement.standstills.push(self.over(self.sync.as_str()));
+        }
+    }
+
+    fn begun(&self, whose: &str, kind: &str, wait: Duration) -> Note {
+        let since = self.clock.now();
+        Note::Begun(Standstill {
+            whose: whose.to_owned(),
+            kind: kind.to_owned(),
+            since,
+            until: since.plus(wait),
+        })
+    }
+
+    fn over(&self, whose: &str) -> Note {
+        Note::Over {
+            whose: whose.to_owned(),
+            by: self.clock.now(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod isolation;
 mod pace;
+mod restart;
 mod standstill;
 mod stop;
 mod store;
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::clock::{TestClock, UnixMillis};
-use crate::config::load;
+use crate::config::{Config, load};
 use crate::deliver::{self, limit::Gate};
 use crate::map::payload::{Fingerprint, Payload};
 use crate::outcome::Reason;
@@ -44,6 +45,7 @@ struct Rig {
     queue: Queue,
     lanes: Vec<Lane>,
     clock: Arc<TestClock>,
+    config: Config,
     folder: TempDir,
     server: JoinSet<std::io::Result<()>>,
     _still: StillTime,
@@ -102,21 +104,25 @@ impl Rig {
             folder.path().join("store").display()
         );
         let config = load::from_toml(&text, &[]).unwrap();
-        let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
-        let queue = Queue::open(&config.queue, &names, clock.clone()).unwrap();
-        let shared: Arc<dyn Clock> = clock.clone();
-        let metrics = Arc::new(Metrics::new());
-        let (lanes, _) = deliver::lanes(&config, &queue, &shared, &metrics).unwrap();
+        let (queue, lanes) = begin(&config, &clock);
         Self {
             sandbox,
             queue,
             lanes,
             clock,
+            config,
             folder,
             server,
             _still: still,
             pushed: 0,
         }
+    }
+
+    /// Stops the lanes as they are, closes the store, and begins anew.
+    async fn restart(&mut self) {
+        self.lanes.clear();
+        self.queue.clone().close().await.unwrap();
+        (self.queue, self.lanes) = begin(&self.config, &self.clock);
     }
 
     fn faults(&self, text: &str) {
@@ -232,6 +238,16 @@ impl Rig {
         assert!(stats.largest_batch <= 1000);
         assert!(stats.largest_body <= 1 << 20);
     }
+}
+
+/// Opens the store, and prepares the lanes.
+fn begin(config: &Config, clock: &Arc<TestClock>) -> (Queue, Vec<Lane>) {
+    let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
+    let queue = Queue::open(&config.queue, &names, clock.clone()).unwrap();
+    let shared: Arc<dyn Clock> = clock.clone();
+    let metrics = Arc::new(Metrics::new());
+    let (lanes, _) = deliver::lanes(config, &queue, &shared, &metrics).unwrap();
+    (queue, lanes)
 }
 
 /// Lets a lane do what can be done at this moment.

@@ -1,0 +1,69 @@
+//! A store that an earlier version wrote.
+//!
+//! `tests/fixtures/store_version_1.sql` is what version 1 left after a crash: 20 events, of which three
+//! were delivered, two were refused, one request was under way, and the rest wait.
+
+use super::*;
+use crate::queue::standstill::{Note, Standstill};
+
+const VERSION_1: &str = include_str!("../../../tests/fixtures/store_version_1.sql");
+
+fn first_version() -> Shop {
+    let shop = Shop::new();
+    let folder = tempfile::tempdir().unwrap();
+    let old = rusqlite::Connection::open(folder.path().join("queue.db")).unwrap();
+    old.execute_batch(VERSION_1).unwrap();
+    drop(old);
+    let config = QueueConfig {
+        path: folder.path().to_owned(),
+        ..shop.config.clone()
+    };
+    let clock = Arc::clone(&shop.clock);
+    let queue = open(&config, &clock).unwrap();
+    Shop {
+        folder,
+        config,
+        clock,
+        queue,
+    }
+}
+
+#[tokio::test]
+async fn everything_in_a_store_of_version_1_goes_on() {
+    let shop = first_version();
+    assert_law(&shop.queue);
+    assert_eq!(shop.totals().taken, 20);
+    assert_eq!(shop.totals().queued, 15);
+    assert_eq!(shop.ended(Reason::Accepted), 3);
+    assert_eq!(shop.ended(Reason::Refused), 2);
+    // The duplicate window, the dead letters and the requests are known as before.
+    let pushed = shop.push((0..21).map(event)).await;
+    assert_eq!((pushed.queued, pushed.duplicates), (1, 20));
+    let traced = shop.queue.trace("id-0").await.unwrap();
+    assert_eq!(traced[0].requests[0].verdict.as_deref(), Some("delivered"));
+    let cut_off = shop.queue.trace("id-5").await.unwrap();
+    assert_eq!(cut_off[0].requests[0].verdict.as_deref(), Some("cut_off"));
+    let retried = shop.queue.retry_dead(&DeadFilter::default()).await.unwrap();
+    assert_eq!((retried.queued, retried.kept), (2, 0));
+    assert_eq!(shop.deliver_all().await.len(), 18);
+    assert_law(&shop.queue);
+    // And what is new works.
+    let standstill = Standstill {
+        whose: "11".to_owned(),
+        kind: "throttled".to_owned(),
+        since: UnixMillis(1),
+        until: UnixMillis(2),
+    };
+    let settlement = Settlement {
+        sync: web(),
+        delivery: None,
+        answer: None,
+        ends: Vec::new(),
+        release: Vec::new(),
+        standstills: vec![Note::Begun(standstill.clone())],
+    };
+    shop.settle(settlement).await;
+    let shop = shop.reopened();
+    assert_eq!(shop.queue.standstills(), [standstill]);
+    assert_eq!(shop.totals().queued, 0);
+}
