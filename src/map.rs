@@ -39,7 +39,7 @@ mod server_event;
 mod standard_event;
 mod user_data;
 
-use payload::Payload;
+use payload::Fingerprint;
 use record::Recorder;
 use rule::Rule;
 use server_event::ServerEvent;
@@ -53,9 +53,6 @@ const REVENUE_EVENTS: &[&str] = &["revenue_amount", "verified_revenue", "unverif
 
 /// Room for what stands around the events of a request.
 const ENVELOPE_BYTES: usize = 256;
-
-/// Room for a server event with the usual fields.
-const TYPICAL_BYTES: usize = 2048;
 
 /// One sync's mapping, compiled.
 #[derive(Debug)]
@@ -89,6 +86,17 @@ pub struct Refused {
     pub event_id: Option<Box<str>>,
     /// The mapped event, where it could be mapped and is not too large to be kept.
     pub json: Option<Vec<u8>>,
+}
+
+/// What is known of an event that was mapped, besides its JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// Meta's event name, as it stands in the JSON.
+    pub event_name: Box<str>,
+    /// Tells whether the same event was taken before.
+    pub fingerprint: Fingerprint,
+    /// The end of the window in which Meta takes the event: seconds since the epoch.
+    pub deadline: i64,
 }
 
 /// Whether a text is an id that stands for nobody, by Amplitude's list.
@@ -126,14 +134,16 @@ impl Mapper {
         check::warnings(name, sync)
     }
 
-    /// Maps one event, or says why Meta would not take it.
+    /// Maps one event, or says why Meta would not take it. The JSON is written behind what `out` holds
+    /// already; of an event that is refused, nothing stays there.
     pub fn map(
         &self,
         event: &Event<'_>,
         row: Row,
         now: UnixMillis,
         recorder: &mut impl Recorder,
-    ) -> Result<Payload, Refused> {
+        out: &mut Vec<u8>,
+    ) -> Result<Mapped, Refused> {
         let Some(rule) = self.rules.get(row.place) else {
             return Err(Refused::unmapped(Reason::NotSelected, None));
         };
@@ -141,7 +151,8 @@ impl Mapper {
             mapper: self,
             rule,
             event,
-            out: Vec::with_capacity(TYPICAL_BYTES),
+            start: out.len(),
+            out,
             recorder,
         };
         server_event.write(row.limited_data_use, now)

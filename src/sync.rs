@@ -21,6 +21,9 @@ mod rule_test;
 
 pub use rule_test::Diff;
 
+/// Room for a server event with the usual fields.
+const TYPICAL_BYTES: usize = 2048;
+
 /// One sync, compiled.
 #[derive(Debug)]
 pub struct Sync {
@@ -168,8 +171,14 @@ impl Sync {
             place: selected.place,
             limited_data_use: selected.limited_data_use,
         };
-        match self.mapper.map(event, row, now, recorder) {
-            Ok(payload) => Fate::Mapped(payload),
+        let mut json = Vec::with_capacity(TYPICAL_BYTES);
+        match self.mapper.map(event, row, now, recorder, &mut json) {
+            Ok(mapped) => Fate::Mapped(Payload {
+                json,
+                event_name: mapped.event_name,
+                fingerprint: mapped.fingerprint,
+                deadline: mapped.deadline,
+            }),
             Err(refused) => Fate::Ended(refused.into()),
         }
     }

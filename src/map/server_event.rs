@@ -15,12 +15,12 @@ use crate::map::dropped::DropReason;
 use crate::map::event_time;
 use crate::map::json;
 use crate::map::page;
-use crate::map::payload::{Fingerprint, Payload};
+use crate::map::payload::Fingerprint;
 use crate::map::personal;
 use crate::map::record::{Field, Recorder, Sent, Source};
 use crate::map::rule::Rule;
 use crate::map::user_data::{self, Carried};
-use crate::map::{Mapper, PURCHASE, REVENUE_EVENTS, Refused};
+use crate::map::{Mapped, Mapper, PURCHASE, REVENUE_EVENTS, Refused};
 use crate::outcome::Reason;
 use crate::path::ValueExpr;
 
@@ -38,8 +38,10 @@ pub(super) struct ServerEvent<'m, 'e, R> {
     pub(super) rule: &'m Rule,
     /// What came in.
     pub(super) event: &'m Event<'e>,
-    /// What is written so far.
-    pub(super) out: Vec<u8>,
+    /// What is written so far, behind what belongs to others.
+    pub(super) out: &'m mut Vec<u8>,
+    /// Where the event begins in it.
+    pub(super) start: usize,
     /// Is told of each field.
     pub(super) recorder: &'m mut R,
 }
@@ -74,14 +76,14 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         mut self,
         limited_data_use: bool,
         now: UnixMillis,
-    ) -> Result<Payload, Refused> {
+    ) -> Result<Mapped, Refused> {
         let (rule, event, mapper) = (self.rule, self.event, self.mapper);
         let head = self.head(now)?;
         self.out.push(b'{');
         self.put_head(&head);
         if limited_data_use {
             let limit = &mapper.limited_data_use;
-            data_use::write(&mut self.out, limit, event, self.recorder);
+            data_use::write(self.out, limit, event, self.recorder);
         }
         let moment = user_data::Moment {
             happened: head.happened,
@@ -90,16 +92,16 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         let reading = &mapper.reading;
         let carried = rule
             .user_data
-            .write(&mut self.out, event, reading, moment, self.recorder);
+            .write(self.out, event, reading, moment, self.recorder);
         let setting = custom_data::Setting {
             purchase: head.name == PURCHASE,
             revenue: head.revenue,
         };
         let worth = rule
             .custom_data
-            .write(&mut self.out, event, setting, self.recorder);
+            .write(self.out, event, setting, self.recorder);
         if let (Some(device), Some(app)) = (head.decided.device, &mapper.app) {
-            device.write(&mut self.out, event, app, self.recorder);
+            device.write(self.out, event, app, self.recorder);
         }
         self.put_original();
         self.out.push(b'}');
@@ -172,30 +174,30 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         self.put_opt_out();
     }
 
-    fn judge(self, head: Head<'_>, carried: Carried, worth: Worth) -> Result<Payload, Refused> {
-        let most_bytes = self.mapper.most_bytes;
+    fn judge(self, head: Head<'_>, carried: Carried, worth: Worth) -> Result<Mapped, Refused> {
+        let is_small = self.out.len() - self.start <= self.mapper.most_bytes;
         let purchase = head.name == PURCHASE;
         let objection = match head.time {
             Err(reason) => Some(reason),
             Ok(_) if !carried.is_sufficient() => Some(Reason::NoIdentifier),
             Ok(_) if purchase && !worth.value => Some(Reason::PurchaseWithoutValue),
             Ok(_) if purchase && !worth.currency => Some(Reason::PurchaseWithoutCurrency),
-            Ok(_) if self.out.len() > most_bytes => Some(Reason::EventTooLarge),
+            Ok(_) if !is_small => Some(Reason::EventTooLarge),
             Ok(_) => None,
         };
         if let Some(reason) = objection {
+            let json = self.out.split_off(self.start);
             return Err(Refused {
                 reason,
                 event_name: Some(head.name.into()),
                 event_id: Some(head.id.text.into()),
-                json: (self.out.len() <= most_bytes).then_some(self.out),
+                json: is_small.then_some(json),
             });
         }
         let sync = self.mapper.sync.as_str();
         let window = action_source::window(head.decided.source);
-        Ok(Payload {
+        Ok(Mapped {
             fingerprint: Fingerprint::new(&head.id.text, sync, &head.name, &head.id.scope),
-            json: self.out,
             deadline: head.seconds().saturating_add(window),
             event_name: head.name.into(),
         })
@@ -304,7 +306,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             return;
         }
         let start = self.out.len();
-        json::plain_key(&mut self.out, "original_event_data");
+        json::plain_key(self.out, "original_event_data");
         self.out.push(b'{');
         let empty = self.out.len();
         for name in ORIGINAL {
@@ -318,19 +320,19 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             };
             let source = Source::found(&found);
             let member = self.out.len();
-            json::plain_key(&mut self.out, name);
+            json::plain_key(self.out, name);
             let before = self.out.len();
             let written = if name == "event_time" {
                 event_time::parse(found.value)
-                    .map(|moment| json::integer(&mut self.out, moment.seconds()))
+                    .map(|moment| json::integer(self.out, moment.seconds()))
                     .ok_or(DropReason::NotADate)
             } else {
                 let text = personal::clean_text(found.value);
-                text.map(|text| json::text(&mut self.out, text.trim()))
+                text.map(|text| json::text(self.out, text.trim()))
             };
             match written {
                 Ok(()) => {
-                    let sent = Sent::plain(&self.out, before, "original event");
+                    let sent = Sent::plain(self.out, before, "original event");
                     self.recorder.sent(field, source, sent);
                 }
                 Err(reason) => {
@@ -354,10 +356,10 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         rule: &'static str,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        json::plain_key(&mut self.out, name);
+        json::plain_key(self.out, name);
         let before = self.out.len();
-        write(&mut self.out);
-        let sent = Sent::plain(&self.out, before, rule);
+        write(self.out);
+        let sent = Sent::plain(self.out, before, rule);
         self.recorder.sent(Field::Event(name), source, sent);
     }
 
