@@ -16,7 +16,8 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::path::{Path, ValueExpr};
+use crate::condition::Condition;
+use crate::value::ValueExpr;
 
 pub mod load;
 pub mod fields;
@@ -287,8 +288,8 @@ pub struct MappingConfig {
 /// One row of "Select and filter events".
 #[derive(Clone, Debug, Default)]
 pub struct EventConfig {
-    /// Meta's event name; `None` keeps Amplitude's.
-    pub send_as: Option<String>,
+    /// Meta's event name; Amplitude's where it is `None` or finds nothing.
+    pub send_as: Option<ValueExpr>,
     /// Conditions that the event must meet. Default none.
     pub conditions: Vec<Condition>,
     /// Event properties to send, added to the sync's.
@@ -319,8 +320,8 @@ pub enum CustomValue {
     Value(ValueExpr),
     /// One object per element of a list; an object in place of the list counts as a list of one.
     Each {
-        /// Where the list may be: the first present one counts.
-        lists: Vec<Path>,
+        /// Where the list is.
+        lists: ValueExpr,
         /// Meta's name of each member, and where it is in the element.
         members: BTreeMap<String, ValueExpr>,
     },
@@ -372,71 +373,6 @@ action_sources! {
     SystemGenerated = "system_generated",
     BusinessMessaging = "business_messaging",
     Other = "other",
-}
-
-/// One condition: values are alternatives, except for the set operators.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
-    /// What is looked at.
-    pub property: Path,
-    /// How it is compared.
-    pub op: Op,
-    /// What it is compared with; empty only for `is set` and `is not set`.
-    pub values: Vec<Operand>,
-}
-
-/// What a property is compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operand {
-    /// The value, as text.
-    pub text: String,
-    /// Whether it was written as a number, so that `5.5` is meant to equal `5.50`.
-    pub is_number: bool,
-}
-
-macro_rules! operators {
-    ($($name:ident = $text:literal,)+) => {
-        /// Amplitude's operators.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(missing_docs, reason = "Amplitude's own names; `select` says what they do")]
-        pub enum Op { $($name,)+ }
-
-        impl Op {
-            /// Every operator.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-
-            /// Amplitude's spelling.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)+ }
-            }
-
-            /// Finds an operator by Amplitude's spelling.
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some(Self::$name),)+ _ => None }
-            }
-        }
-    };
-}
-
-operators! {
-    Is = "is",
-    IsNot = "is not",
-    Contains = "contains",
-    DoesNotContain = "does not contain",
-    StartsWith = "starts with",
-    DoesNotStartWith = "does not start with",
-    Less = "less",
-    LessOrEqual = "less or equal",
-    Greater = "greater",
-    GreaterOrEqual = "greater or equal",
-    IsSet = "is set",
-    IsNotSet = "is not set",
-    SetIs = "set is",
-    SetIsNot = "set is not",
-    SetContains = "set contains",
-    SetDoesNotContain = "set does not contain",
-    GlobMatch = "glob match",
-    GlobDoesNotMatch = "glob does not match",
 }
 
 /// An international calling code.
@@ -492,12 +428,14 @@ pub enum LimitedDataUseMode {
 }
 
 /// Where a person is, for Limited Data Use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitedDataUsePlace {
     /// Meta's number; 0 lets Meta geolocate.
     Code(u32),
     /// `"event"`: from the event's country and region.
     FromEvent,
+    /// Meta's number, or a name or code of the place, from the event.
+    From(ValueExpr),
 }
 
 impl Default for LimitedDataUsePlace {

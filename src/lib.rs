@@ -1,11 +1,12 @@
 //! pixel-relay streams Amplitude events to Meta Pixel through the Conversions API.
 //!
 //! The modules stand in the order in which an event meets them. [`ingest`] accepts a request and
-//! splits its body into elements; each becomes an [`event`], in which [`path`] finds values. For
-//! every [`sync`], [`select`] says whether the event goes on and [`map`] makes the bytes that will
-//! travel, with personal data hashed. The [`queue`] makes them durable before the request is
-//! answered, and [`deliver`] takes them out again in batches ([`batch`]), posts them, and settles
-//! what Meta answers. Every event ends in one [`outcome`].
+//! splits its body into elements; each becomes an [`event`], in which a [`path`] finds values, a
+//! [`condition`] holds or not, and a [`value`] says what a mapping takes. For every [`sync`],
+//! [`select`] says whether the event goes on and [`map`] makes the bytes that will travel, with
+//! personal data hashed. The [`queue`] makes them durable before the request is answered, and
+//! [`deliver`] takes them out again in batches ([`batch`]), posts them, and settles what Meta
+//! answers. Every event ends in one [`outcome`].
 //!
 //! Around that path: [`config`] says what the operator wants, [`clock`] tells the time,
 //! [`telemetry`] and [`admin`] show how things stand, [`sandbox`] stands in for Meta, [`app`] wires
@@ -13,6 +14,8 @@
 
 pub mod event;
 pub mod path;
+pub mod condition;
+pub mod value;
 pub mod outcome;
 pub mod clock;
 pub mod config;

@@ -1,4 +1,4 @@
-//! Compiled ways into an event: paths and value expressions.
+//! Compiled ways into an event.
 //!
 //! A path is dotted, with brackets for other names, indexes and `[*]`:
 //! `event_properties["Order Value"]`, `event_properties.products[*].sku`, `groups.company[0]`. It
@@ -160,6 +160,20 @@ enum Step {
     Each,
 }
 
+/// Where paths are read: in an event, or in an element of a list and then in its event.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'s, 'e> {
+    event: &'s Event<'e>,
+    element: Option<Element<'s>>,
+}
+
+/// An element of a list, with its members, so that they are not parsed for each path.
+#[derive(Clone, Copy, Debug)]
+struct Element<'s> {
+    value: Json<'s>,
+    members: &'s [(Cow<'s, str>, Json<'s>)],
+}
+
 /// Why a text is not a path.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PathError {
@@ -182,6 +196,43 @@ pub enum PathError {
     /// A dot at the end, or two in a row.
     #[error("a name is missing after a dot")]
     MissingName,
+}
+
+impl<'s, 'e> From<&'s Event<'e>> for Scope<'s, 'e> {
+    fn from(event: &'s Event<'e>) -> Self {
+        Self {
+            event,
+            element: None,
+        }
+    }
+}
+
+impl<'s, 'e> Scope<'s, 'e> {
+    /// An element of a list in an event. `members` are those of the element, none where it is not an
+    /// object.
+    pub const fn element(
+        event: &'s Event<'e>,
+        value: Json<'s>,
+        members: &'s [(Cow<'s, str>, Json<'s>)],
+    ) -> Self {
+        Self {
+            event,
+            element: Some(Element { value, members }),
+        }
+    }
+}
+
+impl<'s> Element<'s> {
+    fn walk(self, steps: &[Step], found: &mut dyn FnMut(Json<'s>)) {
+        match steps.split_first() {
+            Some((Step::Key(key), rest)) => {
+                if let Some((_, value)) = self.members.iter().find(|(name, _)| *name == **key) {
+                    walk(*value, rest, found);
+                }
+            }
+            _ => walk(self.value, steps, found),
+        }
+    }
 }
 
 impl Path {
@@ -265,31 +316,41 @@ impl Path {
         found
     }
 
-    /// The first value in an element, or else in its event, that is not absent.
-    pub fn first_in<'s, 'e: 's>(&self, element: Json<'s>, event: &Event<'e>) -> Option<Json<'s>> {
-        first_of(element, &self.steps).or_else(|| self.in_event(event))
-    }
-
-    /// The same, in an element whose members are known, so that they are not parsed for each path.
-    pub fn first_in_members<'s, 'e: 's>(
-        &self,
-        members: &[(Cow<'s, str>, Json<'s>)],
-        event: &Event<'e>,
-    ) -> Option<Json<'s>> {
-        let in_element = match self.steps.split_first() {
-            Some((Step::Key(key), rest)) => members
-                .iter()
-                .find(|(name, _)| *name == **key)
-                .and_then(|(_, value)| first_of(*value, rest)),
-            _ => None,
+    /// The first value in a scope that is not absent.
+    pub fn first_in<'s>(&self, scope: Scope<'s, '_>) -> Option<Json<'s>> {
+        let Some(element) = scope.element else {
+            return self.first(scope.event);
         };
-        in_element.or_else(|| self.in_event(event))
+        let mut found = None;
+        element.walk(&self.steps, &mut |value| {
+            if found.is_none() && !value.is_absent() {
+                found = Some(value);
+            }
+        });
+        found.or_else(|| self.in_event()?.first(scope.event))
     }
 
-    fn in_event<'e>(&self, event: &Event<'e>) -> Option<Json<'e>> {
+    /// Calls `found` with every value that the path points to in a scope, absent ones too. What is in
+    /// the event counts only where the element has nothing.
+    pub fn visit_in<'s>(&self, scope: Scope<'s, '_>, found: &mut dyn FnMut(Json<'s>)) {
+        let Some(element) = scope.element else {
+            return self.visit(scope.event, &mut |value| found(value));
+        };
+        let mut present = false;
+        element.walk(&self.steps, &mut |value| {
+            present |= !value.is_absent();
+            found(value);
+        });
+        if let Some(path) = self.in_event().filter(|_| !present) {
+            path.visit(scope.event, &mut |value| found(value));
+        }
+    }
+
+    /// The path in the event, where one that is relative to an element is read there too.
+    fn in_event(&self) -> Option<&Self> {
         match &self.root {
-            Root::Element(Some(path)) => path.first(event),
-            _ => None,
+            Root::Element(path) => path.as_deref(),
+            Root::Field(..) => None,
         }
     }
 
@@ -325,16 +386,6 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
-}
-
-fn first_of<'e>(value: Json<'e>, steps: &[Step]) -> Option<Json<'e>> {
-    let mut found = None;
-    walk(value, steps, &mut |value| {
-        if found.is_none() && !value.is_absent() {
-            found = Some(value);
-        }
-    });
-    found
 }
 
 fn walk<'e>(value: Json<'e>, steps: &[Step], found: &mut dyn FnMut(Json<'e>)) {
@@ -430,109 +481,6 @@ fn parse_bracket(inside: &str) -> Result<(Step, &str), PathError> {
         Step::Index(index.parse().map_err(|_| PathError::BadBracket)?),
         after,
     ))
-}
-
-/// A constant, kept as JSON text so that it is read like any value of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Constant(Box<str>);
-
-impl Constant {
-    /// Keeps a value.
-    pub fn new(value: &serde_json::Value) -> Self {
-        Self(value.to_string().into())
-    }
-
-    /// The value.
-    pub fn json(&self) -> Json<'_> {
-        Json::of_valid_text(&self.0)
-    }
-}
-
-/// Where a value comes from: paths, of which the first present one wins, and then a constant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ValueExpr {
-    /// Tried in this order.
-    pub paths: Vec<Path>,
-    /// Taken where no path finds anything; alone, a constant.
-    pub default: Option<Constant>,
-}
-
-/// A value, and what gave it.
-#[derive(Clone, Copy, Debug)]
-pub struct Found<'o> {
-    /// The value; never absent.
-    pub value: Json<'o>,
-    /// The path that gave it; `None` for a constant or a default.
-    pub path: Option<&'o Path>,
-}
-
-impl ValueExpr {
-    /// An expression of one path.
-    pub fn path(path: Path) -> Self {
-        Self {
-            paths: vec![path],
-            default: None,
-        }
-    }
-
-    /// The first present value.
-    pub fn first<'o, 'e: 'o>(&'o self, event: &Event<'e>) -> Option<Found<'o>> {
-        self.resolve(|path| path.first(event))
-    }
-
-    /// The first present value in an element, or in its event.
-    pub fn first_in<'o, 's: 'o, 'e: 's>(
-        &'o self,
-        element: Json<'s>,
-        event: &Event<'e>,
-    ) -> Option<Found<'o>> {
-        self.resolve(|path| path.first_in(element, event))
-    }
-
-    /// The first present value in an element whose members are known, or in its event.
-    pub fn first_in_members<'o, 's: 'o, 'e: 's>(
-        &'o self,
-        members: &[(Cow<'s, str>, Json<'s>)],
-        event: &Event<'e>,
-    ) -> Option<Found<'o>> {
-        self.resolve(|path| path.first_in_members(members, event))
-    }
-
-    /// All values of the first path that has any; a path with `[*]` may give several.
-    pub fn all<'o, 'e: 'o>(&'o self, event: &Event<'e>) -> Vec<Found<'o>> {
-        for path in &self.paths {
-            let values = path.all(event);
-            if !values.is_empty() {
-                return values
-                    .into_iter()
-                    .map(|value| Found {
-                        value,
-                        path: Some(path),
-                    })
-                    .collect();
-            }
-        }
-        self.constant().into_iter().collect()
-    }
-
-    fn resolve<'o>(&'o self, find: impl Fn(&Path) -> Option<Json<'o>>) -> Option<Found<'o>> {
-        self.paths
-            .iter()
-            .find_map(|path| {
-                find(path).map(|value| Found {
-                    value,
-                    path: Some(path),
-                })
-            })
-            .or_else(|| self.constant())
-    }
-
-    fn constant(&self) -> Option<Found<'_>> {
-        self.default.as_ref().map(|constant| Found {
-            value: constant.json(),
-            path: None,
-        })
-    }
 }
 
 #[cfg(test)]

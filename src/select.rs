@@ -9,14 +9,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{Condition, LimitedDataUseMode, SyncConfig};
+use crate::condition::{Condition, holds};
+use crate::config::{LimitedDataUseMode, SyncConfig};
 use crate::event::Event;
 use crate::outcome::Reason;
-
-mod condition;
-mod glob;
-
-pub use condition::holds;
 
 /// The row of the event table that stands for every event it does not name.
 const ANY_EVENT: &str = "*";

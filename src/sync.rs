@@ -380,6 +380,26 @@ mod tests {
     }
 
     #[test]
+    fn an_event_may_choose_its_name() {
+        let sync = sync(
+            "[sync.web.events.X]\nsend_as = [{ from = \"event_properties.kind\", map = { quote = \"Lead\" } }, \"event_properties.name\"]",
+        );
+        let name = |properties: &str| {
+            let event = format!(
+                "{{\"event_type\":\"X\",\"event_time\":1795197849,\"user_id\":\"u-1\",\"event_properties\":{properties}}}"
+            );
+            mapped(&sync, &event).event_name
+        };
+        assert_eq!(&*name(r#"{"kind":"quote"}"#), "Lead");
+        assert_eq!(&*name(r#"{"kind":"other","name":" Search "}"#), "Search");
+        assert_eq!(&*name(r#"{"kind":"other"}"#), "X");
+        assert_eq!(&*name(r#"{"name":"pat@example.com"}"#), "X");
+        let event = r#"{"event_type":"X","event_time":1795197849,"user_id":"u-1","event_properties":{"name":"Purchase"}}"#;
+        let rules = "[sync.web.events.X]\nsend_as = [\"event_properties.name\"]";
+        check_refused(rules, event, Reason::PurchaseWithoutValue, true);
+    }
+
+    #[test]
     fn notes_say_what_was_carried_and_what_was_lost() {
         let sync = sync("[sync.web.events.X]\nuser_data = { email = \"user_properties.email\" }");
         let raw = br#"{"event_type":"X","event_time":1795197849,"user_id":"u-1","user_properties":{"email":"nobody"}}"#;
@@ -401,9 +421,12 @@ mod tests {
             "[sync.web.user_data]\nemail = [\"user_properties.email\"]\nphone = \"user_properties.phone\"\n",
             "browser_id = \"user_properties.fbp\"\n",
             "[sync.web.custom_data]\nvalue = \"event_properties.total\"\ncurrency = { constant = \"EUR\" }\n",
+            "content_type = { from = \"event_properties.kind\", map = { sku = \"product\" } }\n",
+            "order_id = [{ from = \"event_properties.total\", when = [{ property = \"event_properties.kind\", op = \"is\", value = \"sku\" }] }]\n",
+            "status = [{ constant = 1, when = [{ property = \"event_properties.x\", op = \"is set\" }] }, \"event_properties.y\"]\n",
         ));
         let raw = br#"{"event_type":"X","event_time":1795197849,"user_id":"U 1","uuid":"id-1",
-            "user_properties":{"email":" A@b.de","fbp":"broken"},"event_properties":{"total":"19.90"}}"#;
+            "user_properties":{"email":" A@b.de","fbp":"broken"},"event_properties":{"total":"19.90","kind":"sku"}}"#;
         let (fate, explanation) = sync.explain(&Event::decode(raw).unwrap(), NOW);
         assert!(matches!(fate, Fate::Mapped(_)));
         insta::assert_snapshot!(explanation.table(), @r#"
@@ -420,6 +443,9 @@ mod tests {
         user_data.fbp                user_properties.fbp     string  -           -                                             missing: malformed_browser_id
         custom_data.currency         -                       string  -           "EUR"                                         currency of ISO 4217
         custom_data.value            event_properties.total  string  -           19.90                                         number
+        custom_data.content_type     event_properties.kind   string  -           "product"                                     one of Meta's words, translated
+        custom_data.order_id         event_properties.total  string  -           "19.90"                                       text, as event_properties.kind is "sku"
+        custom_data.status           -                       -       -           -                                             missing: nothing at event_properties.y; not met: event_properties.x is set
         user_data.fn                 -                       -       -           -                                             missing: not mapped
         user_data.ln                 -                       -       -           -                                             missing: not mapped
         user_data.db                 -                       -       -           -                                             missing: not mapped

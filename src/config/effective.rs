@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::condition::{Condition, Operand};
 use crate::config::names::{basic_string, quoted};
 use crate::config::units::{format_duration, format_size};
 use crate::config::{
-    ActionSource, ApiKey, CallingCode, Condition, Config, CustomValue, DateOrder, DeliveryConfig,
-    EventConfig, ExternalIdCase, LimitedDataUse, LimitedDataUseMode, LimitedDataUsePlace,
-    LogFormat, MappingConfig, Operand, Properties, Rate, SyncConfig, SyncName,
+    ActionSource, ApiKey, CallingCode, Config, CustomValue, DateOrder, DeliveryConfig, EventConfig,
+    ExternalIdCase, LimitedDataUse, LimitedDataUseMode, LimitedDataUsePlace, LogFormat,
+    MappingConfig, Properties, Rate, SyncConfig, SyncName,
 };
-use crate::path::{Path, ValueExpr};
+use crate::value::{Constant, Source, Table, ValueExpr};
 
 /// What stands in the place of a secret.
 const REDACTED: &str = "\"[redacted]\"";
@@ -191,7 +192,7 @@ fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {
 
 fn write_event(page: &mut Page, table: &str, event: &EventConfig) {
     page.table(table);
-    page.optional("send_as", event.send_as.as_deref().map(text));
+    page.optional("send_as", event.send_as.as_ref().map(event_name));
     if !event.conditions.is_empty() {
         page.key("where", conditions(&event.conditions));
     }
@@ -247,8 +248,8 @@ fn limited_data_use(page: &mut Page, table: &str, limited: &LimitedDataUse) {
             page.key("when", conditions(held));
         }
     }
-    page.key("country", place(limited.country));
-    page.key("state", place(limited.state));
+    page.key("country", place(&limited.country));
+    page.key("state", place(&limited.state));
 }
 
 fn delivery(page: &mut Page, table: &str, delivery: &DeliveryConfig) {
@@ -266,24 +267,79 @@ fn delivery(page: &mut Page, table: &str, delivery: &DeliveryConfig) {
 }
 
 fn expression(value: &ValueExpr) -> String {
-    let paths = paths(&value.paths);
-    let Some(default) = &value.default else {
-        return paths;
-    };
-    // A constant is valid JSON; it was made from TOML.
-    let default = serde_json::from_str(default.json().raw()).unwrap_or_default();
-    if value.paths.is_empty() {
-        table([("constant", constant(&default))])
-    } else {
-        table([("from", paths), ("default", constant(&default))])
+    match (&*value.sources, &value.default) {
+        ([Source::Path(path)], None) => text(path.as_str()),
+        ([Source::All(_) | Source::Translated(..)], None) | (_, Some(_)) => table(members(value)),
+        ([Source::When(conditions, _)], None) if !conditions.is_empty() => table(members(value)),
+        (several, None) => list(several.iter().map(source)),
     }
 }
 
-fn paths(paths: &[Path]) -> String {
-    match paths {
-        [one] => text(one.as_str()),
-        several => texts(several),
+/// Writes a value that must not be taken for a text.
+fn apart_from_text(value: &ValueExpr) -> String {
+    match &*value.sources {
+        [Source::Path(_)] if value.default.is_none() => table([("from", expression(value))]),
+        _ => expression(value),
     }
+}
+
+/// Writes an event's name: a fixed one as a text.
+fn event_name(value: &ValueExpr) -> String {
+    match (&value.default, &*value.sources) {
+        (Some(name), []) => fixed(name),
+        _ => apart_from_text(value),
+    }
+}
+
+fn source(source: &Source) -> String {
+    match source {
+        Source::Path(path) => text(path.as_str()),
+        Source::When(conditions, value) if conditions.is_empty() => expression(value),
+        other => expression(&ValueExpr {
+            sources: vec![other.clone()],
+            default: None,
+        }),
+    }
+}
+
+/// The members of the table that stands for a value, as they can be read again.
+fn members(value: &ValueExpr) -> Vec<(&'static str, String)> {
+    let mut members = match (&*value.sources, &value.default) {
+        ([], Some(constant)) => return vec![("constant", fixed(constant))],
+        ([Source::All(values)], _) => vec![("all", list(values.iter().map(expression)))],
+        ([Source::Translated(value, table)], _) => {
+            let mut members = match &*value.sources {
+                [Source::All(_)] if value.default.is_none() => self::members(value),
+                _ => vec![("from", expression(value))],
+            };
+            members.push(("map", translation(table)));
+            members
+        }
+        ([Source::When(conditions, inner)], None) if !conditions.is_empty() => {
+            let mut members = match &*inner.sources {
+                [Source::When(..)] => vec![("from", expression(inner))],
+                _ => self::members(inner),
+            };
+            members.push(("when", self::conditions(conditions)));
+            members
+        }
+        ([one], _) => vec![("from", source(one))],
+        (several, _) => vec![("from", list(several.iter().map(source)))],
+    };
+    if let Some(default) = &value.default {
+        members.push(("default", fixed(default)));
+    }
+    members
+}
+
+fn translation(translation: &Table) -> String {
+    let members = translation.0.iter();
+    table(members.map(|(value, constant)| (value.as_str(), fixed(constant))))
+}
+
+/// Writes a constant: valid JSON, which was made from TOML.
+fn fixed(value: &Constant) -> String {
+    constant(&serde_json::from_str(value.json().raw()).unwrap_or_default())
 }
 
 fn custom_value(value: &CustomValue) -> String {
@@ -293,7 +349,7 @@ fn custom_value(value: &CustomValue) -> String {
             let members = members
                 .iter()
                 .map(|(name, value)| (name.as_str(), expression(value)));
-            table([("each", paths(lists))].into_iter().chain(members))
+            table([("each", expression(lists))].into_iter().chain(members))
         }
     }
 }
@@ -303,10 +359,7 @@ fn action_source(source: &ActionSource) -> String {
         ActionSource::Auto => text("auto"),
         ActionSource::Fixed(fixed) => text(fixed.as_str()),
         // A text alone would be taken for one of Meta's values.
-        ActionSource::From(value) if value.default.is_none() && value.paths.len() == 1 => {
-            table([("from", expression(value))])
-        }
-        ActionSource::From(value) => expression(value),
+        ActionSource::From(value) => apart_from_text(value),
     }
 }
 
@@ -337,8 +390,9 @@ fn properties(properties: &Properties) -> String {
     }
 }
 
-fn place(place: LimitedDataUsePlace) -> String {
+fn place(place: &LimitedDataUsePlace) -> String {
     match place {
+        LimitedDataUsePlace::From(value) => expression(value),
         LimitedDataUsePlace::Code(code) => code.to_string(),
         LimitedDataUsePlace::FromEvent => text("event"),
     }

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use config::ValueKind;
 
+use crate::condition::{Condition, Op, Operand};
 use crate::config::keys::sync::{CUSTOM_VALUE, VALUE};
 use crate::config::keys::{CONDITION, EXPRESSION, PATHS};
-use crate::config::values::Node;
-use crate::config::{
-    ActionSource, Condition, CustomValue, MetaActionSource, Op, Operand, Properties,
-};
-use crate::path::{Constant, Path, PathError, ValueExpr};
+use crate::config::values::{Node, Table as Keys};
+use crate::config::{ActionSource, CustomValue, MetaActionSource, Properties};
+use crate::path::{Path, PathError};
+use crate::value::{Constant, Source, Table, ValueExpr};
 
 /// How a path is compiled: into an event, or into an element of a list.
 type Compile = fn(&str) -> Result<Path, PathError>;
@@ -36,10 +36,14 @@ pub(super) fn custom_value(node: &Node<'_>) -> Option<CustomValue> {
 
 /// Reads conditions, all of which must hold.
 pub(super) fn conditions(node: &Node<'_>) -> Option<Vec<Condition>> {
+    conditions_with(node, Path::parse)
+}
+
+fn conditions_with(node: &Node<'_>, compile: Compile) -> Option<Vec<Condition>> {
     if node.is_from_environment() {
         return node.refuse("conditions cannot come from the environment, write them in the file");
     }
-    node.each(condition)
+    node.each(|node| condition(node, compile))
 }
 
 /// Reads the names of the properties to send.
@@ -78,15 +82,16 @@ pub(super) fn action_source(node: &Node<'_>) -> Option<ActionSource> {
         return meta_action_source(node, text).map(ActionSource::Fixed);
     }
     let value = value_with(node, Path::parse)?;
-    let Some(constant) = &value.default else {
-        return Some(ActionSource::From(value));
-    };
-    let source = meta_action_source(node, &constant.json().text().unwrap_or_default())?;
-    if value.paths.is_empty() {
-        Some(ActionSource::Fixed(source))
-    } else {
-        Some(ActionSource::From(value))
+    for constant in value.constants() {
+        meta_action_source(node, &constant.json().text().unwrap_or_default())?;
     }
+    if value.sources.is_empty()
+        && let Some(constant) = &value.default
+    {
+        let text = constant.json().text().unwrap_or_default();
+        return MetaActionSource::parse(&text).map(ActionSource::Fixed);
+    }
+    Some(ActionSource::From(value))
 }
 
 fn meta_action_source(node: &Node<'_>, text: &str) -> Option<MetaActionSource> {
@@ -104,10 +109,8 @@ fn meta_action_source(node: &Node<'_>, text: &str) -> Option<MetaActionSource> {
 
 fn value_with(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
     match node.kind() {
-        ValueKind::String(_) | ValueKind::Array(_) => Some(ValueExpr {
-            paths: paths(node, compile)?,
-            default: None,
-        }),
+        ValueKind::String(_) => path(node, compile).map(ValueExpr::path),
+        ValueKind::Array(_) => alternatives(node, compile),
         ValueKind::Table(_) => expression(node, compile),
         fixed => node.refuse(format!(
             "found {fixed}, expected a path; a fixed value is written {{ constant = {fixed} }}"
@@ -115,43 +118,131 @@ fn value_with(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
     }
 }
 
+/// Reads a list, of which the first that gives anything wins.
+fn alternatives(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
+    let items = node.items();
+    if items.is_empty() {
+        return node.refuse("found an empty list, expected at least one path");
+    }
+    let read: Vec<Option<ValueExpr>> = items
+        .iter()
+        .map(|item| match item.kind() {
+            ValueKind::Array(_) => {
+                item.refuse("found a list in a list, expected a path or a table")
+            }
+            _ => value_with(item, compile),
+        })
+        .collect();
+    let values = read.into_iter().collect::<Option<Vec<_>>>()?;
+    let mut whole = ValueExpr::default();
+    for (item, value) in items.iter().zip(values) {
+        if whole.always_gives() {
+            return item.refuse("never comes into play: the one before it always gives a value");
+        }
+        // Only the last one may end in a constant, which is then the default of the whole.
+        match value.default {
+            Some(_) if !value.sources.is_empty() => {
+                whole.sources.push(Source::When(Vec::new(), value));
+            }
+            default => {
+                whole.sources.extend(value.sources);
+                whole.default = default;
+            }
+        }
+    }
+    Some(whole)
+}
+
 fn expression(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
     let table = node.table(&EXPRESSION)?;
-    let from = table.get("from");
-    let default = table.get("default");
-    if let Some(fixed) = table.get("constant") {
-        if from.is_some() || default.is_some() {
-            return node
-                .refuse("a constant stands alone, expected no `from` or `default` beside it");
+    let when = table.get("when").map(|node| {
+        let conditions = conditions_with(&node, compile)?;
+        if conditions.is_empty() {
+            return node.refuse("found an empty list, expected conditions");
         }
-        return Some(ValueExpr {
-            paths: Vec::new(),
-            default: Some(constant(&fixed)?),
-        });
-    }
-    let Some(from) = from else {
-        return node.refuse(
-            "found neither `from` nor `constant`, expected { from = …, default = … } or \
-             { constant = … }",
-        );
+        Some(conditions)
+    });
+    let value = if let Some(fixed) = table.get("constant") {
+        fixed_value(node, &table, &fixed)
+    } else {
+        found_value(node, &table, compile)
     };
-    let paths = paths(&from, compile);
-    let default = default.map(|default| constant(&default));
-    Some(ValueExpr {
-        paths: paths?,
-        default: match default {
-            Some(constant) => Some(constant?),
-            None => None,
+    Some(match when {
+        Some(conditions) => ValueExpr {
+            sources: vec![Source::When(conditions?, value?)],
+            default: None,
         },
+        None => value?,
     })
 }
 
-fn paths(node: &Node<'_>, compile: Compile) -> Option<Vec<Path>> {
-    let paths = node.each(|node| path(node, compile))?;
-    if paths.is_empty() {
+fn fixed_value(node: &Node<'_>, table: &Keys<'_>, fixed: &Node<'_>) -> Option<ValueExpr> {
+    let beside = ["from", "all", "map", "default"]
+        .into_iter()
+        .find(|key| table.get(key).is_some());
+    if let Some(key) = beside {
+        return node.refuse(format!(
+            "a constant stands alone, expected no `{key}` beside it"
+        ));
+    }
+    constant(fixed).map(ValueExpr::constant)
+}
+
+fn found_value(node: &Node<'_>, table: &Keys<'_>, compile: Compile) -> Option<ValueExpr> {
+    let translation = table.get("map").map(|node| translation(&node));
+    let default = table.get("default").map(|node| constant(&node));
+    let found = match (table.get("from"), table.get("all")) {
+        (Some(from), None) => value_with(&from, compile),
+        (None, Some(all)) => gathered(&all, compile),
+        (Some(_), Some(_)) => node.refuse("found both `from` and `all`, expected one of them"),
+        (None, None) => node.refuse(
+            "found neither `from`, `all` nor `constant`, expected { from = …, default = … }, \
+             { all = […] } or { constant = … }",
+        ),
+    };
+    let mut value = found?;
+    if let Some(translation) = translation {
+        value = ValueExpr {
+            sources: vec![Source::Translated(value, translation?)],
+            default: None,
+        };
+    }
+    let Some(default) = default else {
+        return Some(value);
+    };
+    if value.always_gives() {
+        return node.refuse("found a `default` that never comes into play, expected none");
+    }
+    value.default = default?.into();
+    Some(value)
+}
+
+/// Reads `all`: the values of each expression, as one list.
+fn gathered(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
+    let ValueKind::Array(items) = node.kind() else {
+        return node.refuse("expected a list of paths or values, all of which are taken");
+    };
+    if items.is_empty() {
         return node.refuse("found an empty list, expected at least one path");
     }
-    Some(paths)
+    let values = node.each(|item| value_with(item, compile))?;
+    Some(ValueExpr {
+        sources: vec![Source::All(values)],
+        default: None,
+    })
+}
+
+/// Reads `map`: what stands in the place of which value.
+fn translation(node: &Node<'_>) -> Option<Table> {
+    let members = node.members()?;
+    if members.is_empty() {
+        return node.refuse("found an empty table, expected values and what replaces them");
+    }
+    let read: Vec<_> = members
+        .iter()
+        .map(|member| Some((member.name.to_owned(), constant(&member.node)?)))
+        .collect();
+    read.into_iter().collect::<Option<_>>().map(Table)
 }
 
 fn path(node: &Node<'_>, compile: Compile) -> Option<Path> {
@@ -196,7 +287,7 @@ fn each(node: &Node<'_>) -> Option<CustomValue> {
     let mut whole = true;
     for member in node.members()? {
         if member.name == "each" {
-            lists = paths(&member.node.expecting(PATHS), Path::parse);
+            lists = value_with(&member.node.expecting(PATHS), Path::parse);
         } else if let Some(value) =
             value_with(&member.node.expecting(VALUE), Path::parse_in_element)
         {
@@ -216,11 +307,11 @@ fn each(node: &Node<'_>) -> Option<CustomValue> {
     })
 }
 
-fn condition(node: &Node<'_>) -> Option<Condition> {
+fn condition(node: &Node<'_>, compile: Compile) -> Option<Condition> {
     let table = node.table(&CONDITION)?;
     let property = table
         .require("property")
-        .and_then(|node| path(&node, Path::parse));
+        .and_then(|node| path(&node, compile));
     let op = table.require("op").and_then(|node| op(&node));
     let values = match (table.get("value"), table.get("values")) {
         (Some(_), Some(_)) => node.refuse("found both `value` and `values`, expected one of them"),

@@ -267,10 +267,13 @@ pub(super) static EXPRESSION: Section = Section {
     doc: "",
     by_presence: false,
     keys: keys! {
-        key("from", "a path, or a list of paths", Nothing(""),
-            "The paths; the first present value wins.");
-        key("default", "a value", Nothing(""), "Taken where no path finds anything.");
-        key("constant", "a value", Nothing(""), "A fixed value; stands alone.");
+        key("from", sync::VALUE, Nothing(""), "Where it comes from; the first present value wins.");
+        key("all", sync::VALUE, Nothing(""), "Several, all of whose values are taken.");
+        key("constant", "a value", Nothing(""), "A fixed value.");
+        key("map", "a table of values and what replaces them", Nothing(""),
+            "What replaces a value; one that is not in it counts as not found.");
+        key("default", "a value", Nothing(""), "Taken where nothing is found.");
+        key("when", sync::CONDITIONS, Nothing(""), "Conditions under which it applies at all.");
     },
 };
 

@@ -9,7 +9,7 @@ use crate::config::fields::UserDataField;
 use crate::config::keys::sync::{EVENT, EVENT_ROW, ORIGINAL_EVENT_DATA};
 use crate::config::values::{Node, Table};
 use crate::config::{CustomValue, EventConfig, MappingConfig, Properties};
-use crate::path::ValueExpr;
+use crate::value::{Constant, ValueExpr};
 
 /// Reads the keys that a sync and an event of it share.
 pub(super) fn mapping(table: &Table<'_>) -> Option<MappingConfig> {
@@ -98,7 +98,7 @@ fn original_event_data(node: &Node<'_>) -> Option<BTreeMap<String, ValueExpr>> {
 fn event_id(node: &Node<'_>) -> Option<ValueExpr> {
     let value = value(node)?;
     if value
-        .paths
+        .paths()
         .iter()
         .any(|path| path.root() == Some("event_id"))
     {
@@ -107,7 +107,7 @@ fn event_id(node: &Node<'_>) -> Option<ValueExpr> {
              of the event, such as \"$insert_id\"",
         );
     }
-    if value.default.is_some() {
+    if !value.constants().is_empty() {
         return node
             .refuse("found a fixed value, which all events would share; expected paths alone");
     }
@@ -135,17 +135,24 @@ pub(super) fn events(node: &Node<'_>) -> Option<BTreeMap<String, EventConfig>> {
     Some(events)
 }
 
+/// What becomes the event's name: a text is the name itself, anything else a value.
+fn event_name(node: &Node<'_>) -> Option<ValueExpr> {
+    if let ValueKind::String(_) = node.kind() {
+        let name = node.text()?.into();
+        return Some(ValueExpr::constant(Constant::new(&name)));
+    }
+    value(node)
+}
+
 fn event(node: &Node<'_>) -> Option<EventConfig> {
     if let ValueKind::String(_) = node.kind() {
         return Some(EventConfig {
-            send_as: Some(node.text()?.to_owned()),
+            send_as: Some(event_name(node)?),
             ..EventConfig::default()
         });
     }
     let table = node.table(&EVENT)?;
-    let send_as = table
-        .get("send_as")
-        .and_then(|node| node.text().map(str::to_owned));
+    let send_as = table.get("send_as").and_then(|node| event_name(&node));
     let conditions = optional(&table, "where", conditions);
     let properties = optional(&table, "properties", properties);
     let mapping = mapping(&table);

@@ -19,6 +19,7 @@ use crate::config::{
     AppConfig, CallingCode, DateOrder, DeliveryConfig, ExternalIdCase, LimitedDataUse,
     LimitedDataUseMode, LimitedDataUsePlace, Properties, SyncConfig, SyncName, is_test_event_code,
 };
+use crate::path::Path as ValuePath;
 
 /// The names of all syncs, whatever may be wrong in them.
 pub(super) fn names(node: &Node<'_>) -> Vec<SyncName> {
@@ -220,6 +221,13 @@ fn place(node: &Node<'_>, known: impl FnOnce(u32) -> bool) -> Option<LimitedData
         && text == "event"
     {
         return Some(LimitedDataUsePlace::FromEvent);
+    }
+    let is_value = match node.kind() {
+        ValueKind::String(text) => ValuePath::parse(text).is_ok(),
+        kind => matches!(kind, ValueKind::Array(_) | ValueKind::Table(_)),
+    };
+    if is_value {
+        return value(node).map(LimitedDataUsePlace::From);
     }
     match u32::try_from(node.integer(0..=u64::MAX)?) {
         Ok(code) if known(code) => Some(LimitedDataUsePlace::Code(code)),

@@ -10,7 +10,7 @@ use crate::config::{
     AdminConfig, IngestConfig, LimitedDataUseMode, LimitedDataUsePlace, Mistake, QueueConfig,
     SyncConfig, SyncName,
 };
-use crate::path::ValueExpr;
+use crate::value::ValueExpr;
 
 /// How long Amplitude repeats an event that was not answered with 2xx.
 const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
@@ -81,7 +81,7 @@ fn sync(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
     }
     limited_data_use(name, sync, warnings);
     let original_name = sync.mapping.original_event_data.get("event_name");
-    if original_name.is_some_and(|value| value.default.is_some()) {
+    if original_name.is_some_and(ValueExpr::always_gives) {
         warnings.push(Mistake::new(
             format!("sync.{name}.original_event_data.event_name"),
             "a fixed value marks every event as adding to another; expected in the table of the \
@@ -104,7 +104,7 @@ fn limited_data_use(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mista
         return;
     }
     let address = sync.mapping.user_data.get(&UserDataField::ClientIpAddress);
-    let is_switched_off = address.is_some_and(|value| *value == ValueExpr::default());
+    let is_switched_off = address.is_some_and(ValueExpr::is_empty);
     if limit.mode == LimitedDataUseMode::Always && is_switched_off {
         warnings.push(Mistake::new(
             format!("sync.{name}.limited_data_use.country"),

@@ -32,9 +32,9 @@ pub(super) struct Decided<'a> {
 /// An expression that finds nothing, or nothing that Meta knows, takes its default, and without one
 /// leaves the choice to `auto`. So does `app` for an event whose device is not known well enough,
 /// rather than sink it with an incomplete `extinfo`.
-pub(super) fn decide<'a, 'e: 'a>(
+pub(super) fn decide<'a>(
     wanted: &'a ActionSource,
-    event: &Event<'e>,
+    event: &'a Event<'_>,
     app: Option<&AppConfig>,
     has_page: bool,
     recorder: &mut impl Recorder,
@@ -140,7 +140,8 @@ mod tests {
     use super::*;
     use crate::config::fields::AppField;
     use crate::map::record::Notes;
-    use crate::path::{Constant, Path, ValueExpr};
+    use crate::path::Path;
+    use crate::value::{Constant, ValueExpr};
 
     #[track_caller]
     fn check(wanted: &ActionSource, event: &str, page: bool, expected: &str) -> Notes {
@@ -148,10 +149,7 @@ mod tests {
         let app = AppConfig {
             fields: [(
                 AppField::BundleId,
-                ValueExpr {
-                    paths: Vec::new(),
-                    default: Some(Constant::new(&"com.example".into())),
-                },
+                ValueExpr::constant(Constant::new(&"com.example".into())),
             )]
             .into(),
         };
@@ -206,8 +204,8 @@ mod tests {
         let path = || Path::parse("event_properties.channel").unwrap();
         let with_default = |default: Option<&str>| {
             ActionSource::From(ValueExpr {
-                paths: vec![path()],
                 default: default.map(|word| Constant::new(&word.into())),
+                ..ValueExpr::path(path())
             })
         };
         for channel in ["\"carrier pigeon\"", "\"business_messaging\"", "[1]"] {

@@ -13,8 +13,8 @@ use crate::map::dropped::DropReason;
 use crate::map::json;
 use crate::map::list;
 use crate::map::personal;
-use crate::map::record::{Field, Recorder, Sent, Source};
-use crate::path::{Found, ValueExpr};
+use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
+use crate::value::{Found, ValueExpr};
 
 /// The slots of `extinfo` after the version tag, and Amplitude's fields that fill them.
 const SLOTS: [(AppField, &[&str]); 15] = [
@@ -125,7 +125,7 @@ impl Device {
     }
 }
 
-fn configured_platform<'f, 'e: 'f>(event: &Event<'e>, app: &'f AppConfig) -> Option<Found<'f>> {
+fn configured_platform<'f>(event: &'f Event<'_>, app: &'f AppConfig) -> Option<Found<'f>> {
     app.fields.get(&AppField::Platform)?.first(event)
 }
 
@@ -202,7 +202,7 @@ fn slot(
     let Some((source, value)) = find(event, app, field, fields) else {
         json::text(out, "");
         if let Some(expr) = app.fields.get(&field) {
-            recorder.absent(Field::AppData(field.meta_key()), expr);
+            note_nothing(recorder, Field::AppData(field.meta_key()), expr, event);
         }
         return;
     };
@@ -212,8 +212,8 @@ fn slot(
 }
 
 /// What the configuration finds for a slot, else what Amplitude says.
-fn find<'f, 'e: 'f>(
-    event: &Event<'e>,
+fn find<'f>(
+    event: &'f Event<'_>,
     app: &'f AppConfig,
     field: AppField,
     fields: &'static [&'static str],
@@ -240,7 +240,7 @@ fn text(
 ) {
     let name = Field::AppData(field.meta_key());
     let Some(found) = expr.first(event) else {
-        return recorder.absent(name, expr);
+        return note_nothing(recorder, name, expr, event);
     };
     let source = Source::found(&found);
     let text = match personal::clean_text(found.value) {
@@ -264,7 +264,7 @@ fn texts(
     let name = Field::AppData(field.meta_key());
     let found = expr.all(event);
     let Some(first) = found.first() else {
-        return recorder.absent(name, expr);
+        return note_nothing(recorder, name, expr, event);
     };
     let source = Source::found(first);
     let start = out.len();

@@ -1,5 +1,6 @@
 //! What can be known to be wrong, or to look wrong, before the first event arrives.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::config::fields::UserDataField;
@@ -7,12 +8,14 @@ use crate::config::{
     ActionSource, CustomValue, EventConfig, LimitedDataUsePlace, MetaActionSource, Mistake,
     Properties, SyncConfig, SyncName, key_of,
 };
+use crate::event::is_absent_text;
 use crate::map::action_source::can_be_mapped;
 use crate::map::custom_data::{self, Fit};
 use crate::map::data_use::is_state;
 use crate::map::rule;
 use crate::map::standard_event;
 use crate::map::{PURCHASE, REVENUE_EVENTS};
+use crate::value::ValueExpr;
 
 /// Events that Amplitude's pages show under another name than they arrive with.
 const DISPLAY_NAMES: &[(&str, &str)] = &[
@@ -39,15 +42,13 @@ pub(super) fn mistakes(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<Mi
     for (event_type, row) in rows(sync) {
         let key = event_key(&key, event_type);
         check_mapping(&key, sync, &row.mapping, mistakes);
-        if row
-            .send_as
-            .as_deref()
-            .is_some_and(|name| name.trim().is_empty())
+        if let Some(expr) = &row.send_as
+            && texts(expr).any(|name| is_absent_text(&name))
         {
-            let message = "found a blank name, expected Meta's event name";
+            let message = "found a name that stands for nothing, expected Meta's event name";
             mistakes.push(Mistake::new(format!("{key}.send_as"), message));
         }
-        let purchase = row.send_as.as_deref().unwrap_or(event_type) == PURCHASE;
+        let purchase = may_be_purchase(event_type, row);
         if !purchase || REVENUE_EVENTS.contains(&&**event_type) {
             continue;
         }
@@ -90,25 +91,26 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
                 format!("this is the name on Amplitude's pages; the event arrives as {wire:?}");
             warnings.push(Mistake::new(&key, message));
         }
-        let near = match &row.send_as {
-            Some(name) => {
-                standard_event::near(name).map(|near| (format!("{key}.send_as"), name, near))
-            }
-            None => {
-                standard_event::same_words(event_type).map(|near| (key.clone(), event_type, near))
-            }
+        let near: Vec<(String, String, &str)> = match &row.send_as {
+            Some(expr) => texts(expr)
+                .filter_map(|name| {
+                    let near = standard_event::near(&name)?;
+                    Some((format!("{key}.send_as"), name.into_owned(), near))
+                })
+                .collect(),
+            None => standard_event::same_words(event_type)
+                .map(|near| (key.clone(), event_type.clone(), near))
+                .into_iter()
+                .collect(),
         };
-        if let Some((key, name, near)) = near {
+        for (key, name, near) in near {
             let message = format!(
                 "found {name:?}, which is a custom event; is Meta's standard event {near:?} meant?"
             );
             warnings.push(Mistake::new(key, message));
         }
         let own_value = row.mapping.custom_data.contains_key("value");
-        if own_value
-            && !has_source("currency", sync, row)
-            && row.send_as.as_deref() != Some(PURCHASE)
-        {
+        if own_value && !has_source("currency", sync, row) && !may_be_purchase(event_type, row) {
             let message = "missing beside value; a value without a currency is not sent";
             warnings.push(Mistake::new(format!("{key}.custom_data.currency"), message));
         }
@@ -122,25 +124,24 @@ fn check_mapping(
     mapping: &crate::config::MappingConfig,
     mistakes: &mut Vec<Mistake>,
 ) {
-    let fixed = match &mapping.action_source {
-        Some(ActionSource::Fixed(source)) => Some(*source),
-        Some(ActionSource::From(expr)) => expr.default.as_ref().and_then(|default| {
-            let text = default.json().text()?;
-            MetaActionSource::parse(&text)
-        }),
-        Some(ActionSource::Auto) | None => None,
+    let fixed: Vec<MetaActionSource> = match &mapping.action_source {
+        Some(ActionSource::Fixed(source)) => vec![*source],
+        Some(ActionSource::From(expr)) => texts(expr)
+            .filter_map(|text| MetaActionSource::parse(&text))
+            .collect(),
+        Some(ActionSource::Auto) | None => Vec::new(),
     };
-    let message = match fixed {
-        Some(MetaActionSource::App) if sync.app.is_none() => {
-            Some("found \"app\", which needs the table [sync.<name>.app]".to_owned())
-        }
-        Some(source) if !can_be_mapped(source) => Some(format!(
-            "found \"{}\", whose page and conversation ids have no place in an Amplitude event",
-            source.as_str()
-        )),
-        _ => None,
-    };
-    if let Some(message) = message {
+    for source in fixed {
+        let message = match source {
+            MetaActionSource::App if sync.app.is_none() => {
+                "found \"app\", which needs the table [sync.<name>.app]".to_owned()
+            }
+            source if !can_be_mapped(source) => format!(
+                "found \"{}\", whose page and conversation ids have no place in an Amplitude event",
+                source.as_str()
+            ),
+            _ => continue,
+        };
         mistakes.push(Mistake::new(format!("{key}.action_source"), message));
     }
     for (name, source) in &mapping.custom_data {
@@ -189,6 +190,19 @@ fn check_user_agent(key: &str, sync: &SyncConfig, row: &EventConfig, warnings: &
             message,
         ));
     }
+}
+
+/// Whether an event of a row may go out as a Purchase, as far as the configuration says.
+fn may_be_purchase(event_type: &str, row: &EventConfig) -> bool {
+    let keeps_name = row.send_as.as_ref().is_none_or(|expr| !expr.always_gives());
+    let names = row.send_as.iter().flat_map(texts);
+    names.into_iter().any(|name| name == PURCHASE) || keeps_name && event_type == PURCHASE
+}
+
+/// The constants of an expression that are texts.
+fn texts(expr: &ValueExpr) -> impl Iterator<Item = Cow<'_, str>> {
+    let constants = expr.constants().into_iter();
+    constants.filter_map(|constant| constant.json().text())
 }
 
 fn rows(sync: &SyncConfig) -> impl Iterator<Item = (&String, &EventConfig)> {

@@ -14,7 +14,8 @@ use crate::config::{CustomValue, Properties};
 use crate::event::Event;
 use crate::map::json;
 use crate::map::record::{Field, Recorder, Sent, Source};
-use crate::path::{Path, ValueExpr};
+use crate::path::Path;
+use crate::value::ValueExpr;
 
 mod contents;
 mod field;
@@ -23,7 +24,7 @@ mod revenue;
 mod standard;
 mod typed;
 
-use field::{CustomField, Writer, note_lost, rule_of, write_values};
+use field::{CustomField, Listing, Writer, note_lost, rule_of, write_values};
 use standard::{Kind, kind_of};
 use typed::Guard;
 
@@ -200,9 +201,9 @@ impl CustomData {
             } else {
                 Guard::Personal
             };
-            let written = guard
-                .check("", name)
-                .and_then(|()| write_values(out, name, kind_of(name), guard, &[*value], false));
+            let written = guard.check("", name).and_then(|()| {
+                write_values(out, name, kind_of(name), guard, &[*value], Listing::Single)
+            });
             let source = Source::at(name, *value);
             match written {
                 Ok(items) => {
@@ -247,7 +248,7 @@ fn property_path(name: &str) -> Path {
 fn guard_of(name: &str, source: &CustomValue, allow_personal: &HashSet<Box<str>>) -> Guard {
     let allowed = |name: &str| allow_personal.contains(name);
     let from_allowed = match source {
-        CustomValue::Value(expr) => expr.paths.iter().any(|path| {
+        CustomValue::Value(expr) => expr.paths().into_iter().any(|path| {
             path.property()
                 .is_some_and(|(_, property)| allowed(property))
         }),
@@ -261,309 +262,4 @@ fn guard_of(name: &str, source: &CustomValue, allow_personal: &HashSet<Box<str>>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::load::from_toml;
-    use crate::map::record::Notes;
-
-    /// Maps the properties of an event of the given name, and gives the JSON and what was lost.
-    #[track_caller]
-    fn written(rules: &str, name: &str, properties: &str) -> (String, Vec<String>) {
-        let text = format!(
-            "[ingest]\nallow_unauthenticated = true\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"\n{rules}"
-        );
-        let config = from_toml(&text, &[]).unwrap();
-        let sync = config.syncs.values().next().unwrap();
-        let custom_data = CustomData::compile(
-            [&sync.mapping.custom_data, &BTreeMap::new()],
-            [&sync.properties, &Properties::default()],
-            &sync.allow_personal_data,
-        );
-        let event = format!("{{\"event_properties\":{properties}}}");
-        let event = Event::decode(event.as_bytes()).unwrap();
-        let setting = Setting {
-            purchase: name == "Purchase",
-            revenue: name == "Purchase",
-        };
-        let (mut out, mut notes) = (Vec::new(), Notes::default());
-        custom_data.write(&mut out, &event, setting, &mut notes);
-        let lost = notes
-            .dropped()
-            .map(|(field, why)| format!("{field}: {why}"))
-            .collect();
-        (String::from_utf8(out).unwrap(), lost)
-    }
-
-    #[track_caller]
-    fn check(rules: &str, properties: &str, expected: &str, lost: &[&str]) {
-        let (json, dropped) = written(rules, "Any", properties);
-        assert_eq!(json, expected);
-        assert_eq!(dropped, lost);
-    }
-
-    #[track_caller]
-    fn check_purchase(rules: &str, properties: &str, expected: &str, lost: &[&str]) {
-        let (json, dropped) = written(rules, "Purchase", properties);
-        assert_eq!(json, expected);
-        assert_eq!(dropped, lost);
-    }
-
-    #[test]
-    fn named_properties_are_passed_as_they_are() {
-        check(
-            "properties = [\"coupon\", \"a \\\"b\\\\\", \"deep\", \"none\", \"missing\"]",
-            r#"{"coupon":"X","a \"b\\":1.50,"deep":{"x":[1,null]},"none":"(none)","other":1}"#,
-            r#""custom_data":{"a \"b\\":1.50,"coupon":"X","deep":{"x":[1]}}"#,
-            &[],
-        );
-        check("", r#"{"coupon":"X","value":1,"currency":"USD"}"#, "", &[]);
-    }
-
-    #[test]
-    fn a_standard_name_is_typed_by_either_route() {
-        let properties = r#"{"value":"19.90","currency":"eur","num_items":"2","status":true,"predicted_ltv":"-1","net_revenue":"1,5"}"#;
-        let expected = r#""custom_data":{"currency":"EUR","value":19.90,"num_items":2,"#;
-        let named = "properties = [\"value\", \"currency\", \"num_items\", \"predicted_ltv\", \"status\", \"net_revenue\"]";
-        let lost = &["custom_data.net_revenue: not_a_number"];
-        check(
-            named,
-            properties,
-            &format!("{expected}\"predicted_ltv\":-1,\"status\":true}}"),
-            lost,
-        );
-        check(
-            "properties = [\"*\"]",
-            properties,
-            &format!("{expected}\"status\":true,\"predicted_ltv\":-1}}"),
-            &["custom_data.*: not_a_number"],
-        );
-    }
-
-    #[test]
-    fn a_table_goes_before_a_property() {
-        check(
-            "properties = [\"*\"]\n[sync.web.custom_data]\norder_id = \"event_properties.id\"",
-            r#"{"id":7,"order_id":"no","x":1}"#,
-            r#""custom_data":{"order_id":"7","id":7,"x":1}"#,
-            &[],
-        );
-    }
-
-    #[test]
-    fn a_value_needs_a_currency() {
-        let rules = "[sync.web.custom_data]\nvalue = \"event_properties.total\"\ncurrency = \"event_properties.currency\"";
-        let lost = &["custom_data.value: value_without_currency"];
-        check(rules, r#"{"total":5}"#, "", lost);
-        check(
-            rules,
-            r#"{"total":5,"currency":"EUR"}"#,
-            r#""custom_data":{"currency":"EUR","value":5}"#,
-            &[],
-        );
-        check(
-            rules,
-            r#"{"total":-5,"currency":"EUR"}"#,
-            r#""custom_data":{"currency":"EUR"}"#,
-            &["custom_data.value: negative"],
-        );
-    }
-
-    #[test]
-    fn a_purchase_falls_back_to_amplitudes_revenue() {
-        let rules = "[sync.web.custom_data]\nvalue = \"event_properties.total\"\ncurrency = { from = \"event_properties.currency\", default = \"USD\" }";
-        let revenue = r#"{"$price":"9.95","$quantity":2,"$currency":"GBP"}"#;
-        check_purchase(
-            rules,
-            revenue,
-            r#""custom_data":{"currency":"GBP","value":19.90}"#,
-            &[],
-        );
-        check(rules, revenue, r#""custom_data":{"currency":"USD"}"#, &[]);
-        check_purchase(
-            rules,
-            r#"{"$revenue":1,"total":2,"currency":"CHF","$currency":"GBP"}"#,
-            r#""custom_data":{"currency":"CHF","value":2}"#,
-            &[],
-        );
-        check_purchase(
-            rules,
-            r#"{"$revenue":1,"total":-2}"#,
-            r#""custom_data":{"currency":"USD"}"#,
-            &["custom_data.value: negative"],
-        );
-        let fixed = "[sync.web.custom_data]\ncurrency = { constant = \"USD\" }";
-        check_purchase(
-            fixed,
-            revenue,
-            r#""custom_data":{"currency":"USD","value":19.90}"#,
-            &[],
-        );
-    }
-
-    #[test]
-    fn contents_need_ids_and_quantities() {
-        let rules = "[sync.web.custom_data]\ncontents = { each = \"event_properties.p\", id = [\"sku\", \"id\"], quantity = \"n\", item_price = \"price\", delivery_category = \"way\", size = \"s\" }";
-        check(
-            rules,
-            r#"{"p":[{"sku":"A","n":"2","price":"9.50","s":"L"},{"id":7,"price":-1,"way":"CURBSIDE"},{"n":1},{"sku":"B","n":0},{"sku":"C","n":1.5},"x"]}"#,
-            concat!(
-                r#""custom_data":{"contents":[{"id":"A","quantity":2,"item_price":9.50,"size":"L"},"#,
-                r#"{"id":7,"quantity":1,"delivery_category":"curbside"}],"num_items":3}"#
-            ),
-            &[
-                "custom_data.contents: bad_item",
-                "custom_data.contents: negative",
-            ],
-        );
-        check(
-            rules,
-            r#"{"p":{"sku":"A"}}"#,
-            r#""custom_data":{"contents":[{"id":"A","quantity":1}],"num_items":1}"#,
-            &[],
-        );
-        check(
-            rules,
-            r#"{"p":[{"n":1}]}"#,
-            "",
-            &["custom_data.contents: no_items"],
-        );
-        check(
-            rules,
-            r#"{"p":[]}"#,
-            "",
-            &["custom_data.contents: no_items"],
-        );
-        check(rules, "{}", "", &[]);
-    }
-
-    #[test]
-    fn members_that_an_item_goes_without_are_noted() {
-        let lost = &["custom_data.contents: not_a_text"];
-        let properties = r#"{"p":[{"id":"A","size":{"eu":42},"tags":["a"]}]}"#;
-        let expected = r#""custom_data":{"contents":[{"id":"A","quantity":1}],"num_items":1}"#;
-        let table = "[sync.web.custom_data]\ncontents = ";
-        for source in [
-            "\"event_properties.p\"",
-            "{ each = \"event_properties.p\", id = \"id\", size = \"size\" }",
-        ] {
-            check(&format!("{table}{source}"), properties, expected, lost);
-        }
-        check(
-            "[sync.web.custom_data]\nseats = { each = \"event_properties.s\", no = \"n\", who = \"w\" }",
-            r#"{"s":[{"n":1,"w":"pat@example.com"}]}"#,
-            r#""custom_data":{"seats":[{"no":1}]}"#,
-            &["custom_data.seats: personal_data"],
-        );
-    }
-
-    #[test]
-    fn an_item_may_read_its_event() {
-        check(
-            "[sync.web.custom_data]\ncontents = { each = \"event_properties.p\", id = \"sku\", brand = \"event_properties.brand\", item_price = \"price\" }",
-            r#"{"brand":"X","price":1,"p":[{"sku":"A"},{"sku":"B","event_properties":{"brand":"Y"}}]}"#,
-            r#""custom_data":{"contents":[{"id":"A","quantity":1,"brand":"X"},{"id":"B","quantity":1,"brand":"Y"}],"num_items":2}"#,
-            &[],
-        );
-    }
-
-    #[test]
-    fn the_first_list_that_is_there_counts() {
-        let rules = "[sync.web.custom_data]\ncontents = { each = [\"event_properties.p\", \"event_properties\"], id = \"sku\" }";
-        for (properties, id) in [
-            (r#"{"p":[{"sku":"A"}],"sku":"B"}"#, "A"),
-            (r#"{"sku":"B"}"#, "B"),
-            (r#"{"p":null,"sku":"B"}"#, "B"),
-        ] {
-            let expected = format!(
-                "\"custom_data\":{{\"contents\":[{{\"id\":\"{id}\",\"quantity\":1}}],\"num_items\":1}}"
-            );
-            check(rules, properties, &expected, &[]);
-        }
-    }
-
-    #[test]
-    fn the_contents_count_the_items_where_nothing_else_does() {
-        let table = "[sync.web.custom_data]\ncontents = \"event_properties.p\"\nnum_items = \"event_properties.n\"";
-        let all = "properties = [\"*\"]\n[sync.web.custom_data]\ncontents = \"event_properties.p\"";
-        let items = r#""p":[{"id":"A","quantity":2}]"#;
-        let contents = r#""custom_data":{"contents":[{"id":"A","quantity":2}]"#;
-        for (properties, count, lost) in [
-            (format!("{{{items},\"n\":5}}"), 5, None),
-            (format!("{{{items}}}"), 2, None),
-            (format!("{{{items},\"n\":\"\"}}"), 2, None),
-            (
-                format!("{{{items},\"n\":\"many\"}}"),
-                2,
-                Some("custom_data.num_items: not_a_number"),
-            ),
-        ] {
-            let expected = format!("{contents},\"num_items\":{count}}}");
-            let (json, dropped) = written(table, "Any", &properties);
-            assert_eq!(
-                (json, dropped.first().map(String::as_str)),
-                (expected, lost)
-            );
-        }
-        let (json, _) = written(all, "Any", &format!("{{{items},\"num_items\":null}}"));
-        assert!(json.ends_with(",\"num_items\":2}"), "{json}");
-        let (json, _) = written(all, "Any", &format!("{{{items},\"num_items\":5}}"));
-        assert!(json.ends_with(",\"num_items\":5}"), "{json}");
-    }
-
-    #[test]
-    fn contents_in_metas_own_form_are_checked_too() {
-        check(
-            "properties = [\"contents\", \"content_ids\", \"num_items\"]",
-            r#"{"contents":"[{\"quantity\":\"3\",\"id\":\"A\",\"id\":\"B\",\"brand\":\"X\",\"colour\":null}]","content_ids":["A",7,null,1.5],"num_items":9}"#,
-            r#""custom_data":{"content_ids":["A",7],"contents":[{"id":"A","quantity":3,"brand":"X"}],"num_items":9}"#,
-            &["custom_data.content_ids: bad_item"],
-        );
-    }
-
-    #[test]
-    fn lists_of_the_operators_own_shape_are_free() {
-        check(
-            "[sync.web.custom_data]\nseats = { each = \"event_properties.s[*].seat\", row = \"r\", no = \"n\" }\nskus = \"event_properties.s[*].sku\"\ncontent_ids = { each = \"event_properties.s\", id = \"sku\" }",
-            r#"{"s":[{"seat":{"r":"A","n":1},"sku":"x"},{"seat":{"r":null}}]}"#,
-            r#""custom_data":{"content_ids":["x"],"seats":[{"no":1,"row":"A"}],"skus":["x"]}"#,
-            &[
-                "custom_data.content_ids: bad_item",
-                "custom_data.seats: bad_item",
-            ],
-        );
-    }
-
-    #[test]
-    fn personal_data_is_withheld_unless_allowed_by_name() {
-        let properties = r#"{"q":"pat@example.com","form":{"mobile":"015112345678"},"tel":"+1 503 555 0100","note":"ok"}"#;
-        let lost = ["q", "tel", "form"].map(|name| format!("custom_data.{name}: personal_data"));
-        check(
-            "properties = [\"q\", \"tel\", \"note\"]\n[sync.web.custom_data]\nform = \"event_properties.form\"",
-            properties,
-            r#""custom_data":{"note":"ok"}"#,
-            &[&lost[2], &lost[0], &lost[1]].map(String::as_str),
-        );
-        check(
-            "allow_personal_data = [\"q\", \"tel\"]\nproperties = [\"q\"]\n[sync.web.custom_data]\nhotline = \"event_properties.tel\"",
-            properties,
-            r#""custom_data":{"hotline":"+1 503 555 0100","q":"pat@example.com"}"#,
-            &[],
-        );
-        check(
-            "properties = [\"*\"]",
-            properties,
-            r#""custom_data":{"note":"ok"}"#,
-            &["custom_data.*: personal_data"],
-        );
-    }
-
-    #[test]
-    fn absent_values_are_left_out() {
-        check(
-            "properties = [\"*\"]",
-            r#"{"value":null,"currency":"","order_id":"EMPTY","contents":[],"x":[null,""],"y":{}}"#,
-            "",
-            &["custom_data.*: no_items", "custom_data.*: empty"],
-        );
-    }
-}
+mod tests;

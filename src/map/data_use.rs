@@ -5,6 +5,7 @@
 
 use crate::config::{LimitedDataUse, LimitedDataUsePlace};
 use crate::event::{Event, Json};
+use crate::map::digits;
 use crate::map::json;
 use crate::map::normalize;
 use crate::map::record::{Field, Recorder, Sent, Source};
@@ -68,28 +69,55 @@ pub(super) fn write(
 }
 
 fn place(limit: &LimitedDataUse, event: &Event<'_>) -> (u32, u32) {
-    let country = match limit.country {
-        LimitedDataUsePlace::Code(code) => code,
-        LimitedDataUsePlace::FromEvent => country_of(event),
+    let country = match &limit.country {
+        LimitedDataUsePlace::Code(code) => *code,
+        LimitedDataUsePlace::FromEvent => country_of(event.field("country")),
+        LimitedDataUsePlace::From(expr) => {
+            let value = expr.first(event).map(|found| found.value);
+            code(value)
+                .filter(|code| *code <= UNITED_STATES)
+                .unwrap_or_else(|| country_of(value))
+        }
     };
-    let state = match limit.state {
-        LimitedDataUsePlace::Code(code) => code,
-        // `Florida` is also a department of Uruguay.
-        LimitedDataUsePlace::FromEvent if country_of(event) == UNITED_STATES => state_of(event),
-        LimitedDataUsePlace::FromEvent => GEOLOCATE,
+    // `Florida` is also a department of Uruguay.
+    let in_the_states = match &limit.country {
+        LimitedDataUsePlace::From(_) => country == UNITED_STATES,
+        _ => country_of(event.field("country")) == UNITED_STATES,
+    };
+    let state_of = |value| {
+        if in_the_states {
+            state_of(value)
+        } else {
+            GEOLOCATE
+        }
+    };
+    let state = match &limit.state {
+        LimitedDataUsePlace::Code(code) => *code,
+        LimitedDataUsePlace::FromEvent => state_of(event.field("region")),
+        LimitedDataUsePlace::From(expr) => {
+            let value = expr.first(event).map(|found| found.value);
+            code(value)
+                .filter(|code| is_state(*code))
+                .unwrap_or_else(|| state_of(value))
+        }
     };
     (country, state)
 }
 
-fn country_of(event: &Event<'_>) -> u32 {
-    match text(event.field("country")).and_then(|text| normalize::country::code(&text)) {
+/// One of Meta's numbers, as a number or as text.
+fn code(value: Option<Json<'_>>) -> Option<u32> {
+    digits::text_of(value?)?.trim().parse().ok()
+}
+
+fn country_of(value: Option<Json<'_>>) -> u32 {
+    match text(value).and_then(|text| normalize::country::code(&text)) {
         Some("us") => UNITED_STATES,
         _ => GEOLOCATE,
     }
 }
 
-fn state_of(event: &Event<'_>) -> u32 {
-    let Some(region) = text(event.field("region")) else {
+fn state_of(value: Option<Json<'_>>) -> u32 {
+    let Some(region) = text(value) else {
         return GEOLOCATE;
     };
     let region = region.trim();
@@ -108,6 +136,8 @@ fn text(value: Option<Json<'_>>) -> Option<std::borrow::Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::Path;
+    use crate::value::ValueExpr;
 
     #[track_caller]
     fn check(country: &str, region: &str, expected: (u32, u32)) {
@@ -129,6 +159,32 @@ mod tests {
         check("United States", "Ohio", (1, 0));
         check("Uruguay", "Florida", (0, 0));
         check("", "California", (0, 0));
+    }
+
+    #[test]
+    fn a_path_may_give_metas_number_or_a_name() {
+        let at = |name: &str| {
+            let path = Path::parse(&format!("event_properties.{name}")).unwrap();
+            LimitedDataUsePlace::From(ValueExpr::path(path))
+        };
+        let limit = LimitedDataUse {
+            country: at("c"),
+            state: at("s"),
+            ..LimitedDataUse::default()
+        };
+        for (properties, expected) in [
+            (r#"{"c":1,"s":1000}"#, (1, 1000)),
+            (r#"{"c":"1","s":1004.0}"#, (1, 1004)),
+            (r#"{"c":"US","s":"Texas"}"#, (1, 1005)),
+            (r#"{"c":0,"s":0}"#, (0, 0)),
+            (r#"{"c":2,"s":999}"#, (0, 0)),
+            (r#"{"c":"Uruguay","s":"Florida"}"#, (0, 0)),
+            ("{}", (0, 0)),
+        ] {
+            let text = format!("{{\"country\":\"US\",\"event_properties\":{properties}}}");
+            let event = Event::decode(text.as_bytes()).unwrap();
+            assert_eq!(place(&limit, &event), expected, "{properties}");
+        }
     }
 
     #[test]

@@ -5,8 +5,16 @@
 
 use std::borrow::Cow;
 
+use crate::event::Json;
+
 /// The largest number up to which a 64-bit float tells every whole number from the next.
 const MOST_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Gives a scalar as text: a number that is whole as its digits, anything else as it came.
+pub(super) fn text_of(value: Json<'_>) -> Option<Cow<'_, str>> {
+    let digits = value.is_number().then(|| of_number(value.raw())).flatten();
+    digits.or_else(|| value.text())
+}
 
 /// Gives the digits of a number as JSON writes it; `None` where it is no whole number, or too large
 /// to be sure of its last digits.

@@ -80,6 +80,8 @@ drop_reasons! {
     ValueWithoutCurrency = "value_without_currency",
     /// None of the words that Meta knows for this field.
     UnknownWord = "unknown_word",
+    /// A value that the configuration's `map` does not hold.
+    NotInMap = "not_in_map",
     /// A list without a single usable item.
     NoItems = "no_items",
     /// A list that was sent without some of its items: one of `contents` needs an id.

@@ -12,7 +12,7 @@ use crate::config::fields::UserDataField;
 use crate::event::Json;
 use crate::map::dropped::DropReason;
 use crate::map::record::{Field, Recorder, Sent, Source};
-use crate::path::{Path, ValueExpr};
+use crate::value::{Source as Way, ValueExpr};
 
 /// Most characters of a cell in the table for people; the last one may be longer.
 const MOST_WIDE: usize = 44;
@@ -35,6 +35,12 @@ pub struct Explained {
     /// The JSON type of the value as it came.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub raw_type: Option<&'static str>,
+    /// The conditions by which the configuration chose it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub when: Vec<String>,
+    /// The configuration put it in the place of what came.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub translated: bool,
     /// The text that was hashed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalised: Option<String>,
@@ -97,6 +103,8 @@ impl Explained {
             field,
             from: None,
             raw_type: None,
+            when: Vec::new(),
+            translated: false,
             normalised: None,
             sent: None,
             rule: None,
@@ -111,6 +119,12 @@ impl Explained {
             (Some(missing), _) => format!("missing: {missing}"),
             (None, rule) => rule.unwrap_or("-").to_owned(),
         };
+        let translated = if self.translated { ", translated" } else { "" };
+        let when = match &*self.when {
+            [] => String::new(),
+            conditions => format!(", as {}", conditions.join(" and ")),
+        };
+        let rule = format!("{rule}{translated}{when}");
         let [field, from, raw_type, normalised, sent] = [
             self.field.clone(),
             text(&self.from),
@@ -128,6 +142,49 @@ fn path_of(field: Field<'_>, source: Source<'_>) -> Option<String> {
     match field {
         Field::Property(name) => Some(format!("event_properties[{name:?}]")),
         _ => source.path.map(str::to_owned),
+    }
+}
+
+/// The JSON type of a value as it came.
+fn raw_type(source: Source<'_>) -> Option<&'static str> {
+    source.translated.or(source.value).map(Json::type_name)
+}
+
+/// Where an expression looked in vain: its paths, and the conditions of its fixed values.
+fn looked_in_vain(expr: &ValueExpr) -> String {
+    let (mut paths, mut unmet) = (Vec::new(), Vec::new());
+    list_ways(expr, &mut paths, &mut unmet);
+    let paths = (!paths.is_empty()).then(|| format!("nothing at {}", paths.join(", ")));
+    let unmet = (!unmet.is_empty()).then(|| format!("not met: {}", unmet.join(", nor ")));
+    paths
+        .into_iter()
+        .chain(unmet)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn list_ways(expr: &ValueExpr, paths: &mut Vec<String>, unmet: &mut Vec<String>) {
+    for way in &expr.sources {
+        match way {
+            Way::Path(path) => paths.push(path.to_string()),
+            Way::All(values) => values
+                .iter()
+                .for_each(|value| list_ways(value, paths, unmet)),
+            Way::Translated(value, _) => list_ways(value, paths, unmet),
+            Way::When(conditions, value) => {
+                let conditions: Vec<String> = conditions.iter().map(ToString::to_string).collect();
+                let conditions = conditions.join(" and ");
+                if value.sources.is_empty() {
+                    unmet.push(conditions);
+                    continue;
+                }
+                let before = paths.len();
+                list_ways(value, paths, unmet);
+                if let Some(last) = paths.get_mut(before..).and_then(<[_]>::last_mut) {
+                    write!(last, " (where {conditions})").expect("writing to memory does not fail");
+                }
+            }
+        }
     }
 }
 
@@ -151,7 +208,9 @@ impl Recorder for Explanation {
         self.fields.push(Explained {
             field: field.path(),
             from: path_of(field, source),
-            raw_type: source.value.map(Json::type_name),
+            raw_type: raw_type(source),
+            when: source.when.iter().map(ToString::to_string).collect(),
+            translated: source.translated.is_some(),
             normalised: sent.normalised.map(str::to_owned),
             sent: RawValue::from_string(json).ok(),
             rule: Some(sent.rule),
@@ -162,16 +221,15 @@ impl Recorder for Explanation {
     fn dropped(&mut self, field: Field<'_>, source: Source<'_>, reason: DropReason) {
         let mut explained = Explained::missing(field.path(), reason.as_str().to_owned());
         explained.from = path_of(field, source);
-        explained.raw_type = source.value.map(Json::type_name);
+        explained.raw_type = raw_type(source);
         self.fields.push(explained);
     }
 
     fn absent(&mut self, field: Field<'_>, expr: &ValueExpr) {
-        let paths: Vec<&str> = expr.paths.iter().map(Path::as_str).collect();
-        let why = if paths.is_empty() {
+        let why = if expr.is_empty() {
             "switched off".to_owned()
         } else {
-            format!("nothing at {}", paths.join(", "))
+            looked_in_vain(expr)
         };
         self.fields.push(Explained::missing(field.path(), why));
     }

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use crate::event::Json;
+use crate::map::digits;
 use crate::map::dropped::DropReason;
 
 /// Whether a value, under the name of its property, holds an e-mail address or is a phone number.
@@ -17,7 +18,7 @@ pub(super) fn is_personal(name: &str, text: &str) -> bool {
 
 /// Reads a text that must not hold an e-mail address.
 pub(super) fn clean_text(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
-    let text = value.text().ok_or(DropReason::NotAText)?;
+    let text = digits::text_of(value).ok_or(DropReason::NotAText)?;
     if holds_email(&text) {
         return Err(DropReason::PersonalData);
     }

@@ -8,10 +8,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::condition::Condition;
 use crate::config::fields::UserDataField;
 use crate::event::Json;
 use crate::map::dropped::DropReason;
-use crate::path::{Found, Path, ValueExpr};
+use crate::path::{Path, Scope};
+use crate::value::{Found, ValueExpr};
 
 /// A field of the server event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,10 @@ pub struct Source<'a> {
     pub path: Option<&'a str>,
     /// The value as it came; `None` where the mapping made it from nothing in particular.
     pub value: Option<Json<'a>>,
+    /// The conditions by which the configuration chose it; none where it needed none.
+    pub when: &'a [Condition],
+    /// The value that the configuration replaced with it.
+    pub translated: Option<Json<'a>>,
 }
 
 impl<'a> Source<'a> {
@@ -77,6 +83,8 @@ impl<'a> Source<'a> {
         Self {
             path: found.path.map(Path::as_str),
             value: Some(found.value),
+            when: found.when,
+            translated: found.translated,
         }
     }
 
@@ -85,6 +93,8 @@ impl<'a> Source<'a> {
         Self {
             path: Some(path),
             value: Some(value),
+            when: &[],
+            translated: None,
         }
     }
 
@@ -93,6 +103,8 @@ impl<'a> Source<'a> {
         Self {
             path: None,
             value: None,
+            when: &[],
+            translated: None,
         }
     }
 }
@@ -134,8 +146,22 @@ pub trait Recorder {
     /// A value was left out.
     fn dropped(&mut self, field: Field<'_>, source: Source<'_>, reason: DropReason);
 
-    /// No path of the field found anything.
+    /// The expression of the field found nothing.
     fn absent(&mut self, field: Field<'_>, expr: &ValueExpr);
+}
+
+/// Tells of a field for which an expression gave nothing: because nothing was there, or because its
+/// table does not know what was.
+pub(super) fn note_nothing<'o, 'e: 'o>(
+    recorder: &mut impl Recorder,
+    field: Field<'_>,
+    expr: &'o ValueExpr,
+    scope: impl Into<Scope<'o, 'e>>,
+) {
+    match expr.untranslated(scope) {
+        Some(found) => recorder.dropped(field, Source::found(&found), DropReason::NotInMap),
+        None => recorder.absent(field, expr),
+    }
 }
 
 /// The metric label of events that the event table does not name.

@@ -6,13 +6,14 @@ use crate::config::fields::UserDataField;
 use crate::config::{ActionSource, EventConfig, SyncConfig};
 use crate::map::custom_data::CustomData;
 use crate::map::user_data::UserData;
-use crate::path::{Path, ValueExpr};
+use crate::path::Path;
+use crate::value::{Source, ValueExpr};
 
 /// What events of one row become.
 #[derive(Debug)]
 pub(super) struct Rule {
-    /// Meta's event name; `None` keeps Amplitude's.
-    pub(super) send_as: Option<Box<str>>,
+    /// Meta's event name; `None`, or what finds nothing, keeps Amplitude's.
+    pub(super) send_as: Option<ValueExpr>,
     pub(super) event_id: ValueExpr,
     pub(super) action_source: ActionSource,
     pub(super) event_source_url: ValueExpr,
@@ -35,7 +36,7 @@ impl Rule {
         let mut original = outer.original_event_data.clone();
         original.extend(inner.original_event_data.clone());
         Self {
-            send_as: row.send_as.as_deref().map(Into::into),
+            send_as: row.send_as.clone(),
             event_id: first(&inner.event_id, &outer.event_id)
                 .unwrap_or_else(|| paths(&["$insert_id", "uuid"])),
             action_source: inner
@@ -81,9 +82,9 @@ pub(super) fn user_data(
 
 fn paths(texts: &[&str]) -> ValueExpr {
     ValueExpr {
-        paths: texts
+        sources: texts
             .iter()
-            .map(|text| Path::parse(text).expect("a default is a path"))
+            .map(|text| Source::Path(Path::parse(text).expect("a default is a path")))
             .collect(),
         default: None,
     }

@@ -17,12 +17,13 @@ use crate::map::json;
 use crate::map::page;
 use crate::map::payload::Fingerprint;
 use crate::map::personal;
-use crate::map::record::{Field, Recorder, Sent, Source};
+use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
 use crate::map::rule::Rule;
 use crate::map::user_data::{self, Carried};
 use crate::map::{Mapped, Mapper, PURCHASE, REVENUE_EVENTS, Refused};
 use crate::outcome::Reason;
-use crate::path::ValueExpr;
+use crate::path::Path;
+use crate::value::{Found, ValueExpr};
 
 /// Hexadecimal digits of an event id that is a hash: 128 bits.
 const HASHED_ID_DIGITS: usize = 32;
@@ -50,6 +51,7 @@ pub(super) struct ServerEvent<'m, 'e, R> {
 struct Head<'a> {
     name: Cow<'a, str>,
     name_source: Source<'a>,
+    name_rule: &'static str,
     /// Amplitude's revenue properties say what was paid.
     revenue: bool,
     happened: UnixMillis,
@@ -117,10 +119,13 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             return Err(Refused::unmapped(Reason::NoEventName, None));
         };
         let is_revenue_event = REVENUE_EVENTS.contains(&&*event_type);
-        let name = match &rule.send_as {
-            Some(name) => Cow::Borrowed(&**name),
-            None => event_type,
-        };
+        let (name, name_source, name_rule) = self.configured_name().unwrap_or_else(|| {
+            (
+                event_type,
+                Source::at("event_type", type_field),
+                "name as it came",
+            )
+        });
         let refuse = |reason| Refused::unmapped(reason, Some(&name));
         let (happened, time_source) = self.happened().map_err(refuse)?;
         let page = self.page(&rule.event_source_url, "event_source_url");
@@ -130,7 +135,8 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         Ok(Head {
             revenue: is_revenue_event || name == PURCHASE,
             name,
-            name_source: Source::at("event_type", type_field),
+            name_source,
+            name_rule,
             happened,
             time_source,
             time: action_source::check_time(happened, decided.source, now),
@@ -140,12 +146,32 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         })
     }
 
-    fn put_head(&mut self, head: &Head<'m>) {
-        let name_rule = match &self.rule.send_as {
-            Some(_) => "name in the event table",
-            None => "name as it came",
+    /// The name that the event table gives, unless it finds none that can be sent.
+    fn configured_name(&mut self) -> Option<(Cow<'m, str>, Source<'m>, &'static str)> {
+        let expr = self.rule.send_as.as_ref()?;
+        let name = Field::Event("event_name");
+        let Some(found) = expr.first(self.event) else {
+            note_nothing(self.recorder, name, expr, self.event);
+            return None;
         };
-        self.put_text("event_name", head.name_source, name_rule, &head.name);
+        let source = Source::found(&found);
+        match personal::clean_text(found.value) {
+            Ok(Cow::Borrowed(text)) => {
+                Some((text.trim().into(), source, "name in the event table"))
+            }
+            Ok(Cow::Owned(text)) => {
+                let name = text.trim().to_owned();
+                Some((name.into(), source, "name in the event table"))
+            }
+            Err(reason) => {
+                self.recorder.dropped(name, source, reason);
+                None
+            }
+        }
+    }
+
+    fn put_head(&mut self, head: &Head<'m>) {
+        self.put_text("event_name", head.name_source, head.name_rule, &head.name);
         let seconds = head.seconds();
         self.put(
             "event_time",
@@ -220,46 +246,48 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
     }
 
     fn event_id(&self) -> EventId<'m> {
-        for path in &self.rule.event_id.paths {
-            let Some(value) = path.first(self.event) else {
-                continue;
-            };
-            // `12345.0` is the id that a browser calls `12345`; a fraction stays as it came.
-            let text = value
-                .is_number()
-                .then(|| digits::of_number(value.raw()))
-                .flatten()
-                .or_else(|| value.text())
-                .filter(|text| !user_data::is_invalid_id(text));
-            let Some(text) = text else {
-                continue;
-            };
-            let is_insert_id = matches!(path.root(), Some("$insert_id" | "insert_id"));
-            let scope = ["device_id", "user_id"]
-                .into_iter()
-                .find_map(|field| self.event.field(field)?.as_str())
-                .filter(|_| is_insert_id);
-            let (text, rule) = if personal::holds_email(&text) {
-                (
-                    hashed_id(&text).into(),
-                    "hash of an id that holds an e-mail address",
-                )
-            } else {
-                (text, "id")
-            };
-            return EventId {
-                text,
-                scope: scope.unwrap_or_default(),
-                source: Source::at(path.as_str(), value),
-                rule,
-            };
-        }
-        EventId {
+        let mut id = None;
+        self.rule.event_id.visit(self.event.into(), &mut |found| {
+            if id.is_none() {
+                id = self.id_of(found);
+            }
+            id.is_some()
+        });
+        id.unwrap_or_else(|| EventId {
             text: hashed_id(self.event.raw()).into(),
             scope: Cow::Borrowed(""),
             source: Source::made(),
             rule: "hash of the raw event",
+        })
+    }
+
+    /// The id that a value stands for, if any.
+    fn id_of(&self, found: Found<'m>) -> Option<EventId<'m>> {
+        if found.value.is_absent() {
+            return None;
         }
+        // `12345.0` is the id that a browser calls `12345`; a fraction stays as it came.
+        let text = digits::text_of(found.value).filter(|text| !user_data::is_invalid_id(text))?;
+        let root = found.path.and_then(Path::root);
+        let is_insert_id = matches!(root, Some("$insert_id" | "insert_id"));
+        let scope = ["device_id", "user_id"]
+            .into_iter()
+            .find_map(|field| self.event.field(field)?.as_str())
+            .filter(|_| is_insert_id);
+        let (text, rule) = if personal::holds_email(&text) {
+            (
+                hashed_id(&text).into(),
+                "hash of an id that holds an e-mail address",
+            )
+        } else {
+            (text, "id")
+        };
+        Some(EventId {
+            text,
+            scope: scope.unwrap_or_default(),
+            source: Source::found(&found),
+            rule,
+        })
     }
 
     fn page(
@@ -268,7 +296,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         name: &'static str,
     ) -> Option<(Source<'m>, Cow<'m, str>)> {
         let Some(found) = expr.first(self.event) else {
-            self.recorder.absent(Field::Event(name), expr);
+            note_nothing(self.recorder, Field::Event(name), expr, self.event);
             return None;
         };
         let source = Source::found(&found);
@@ -286,7 +314,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             return;
         };
         let Some(found) = expr.first(self.event) else {
-            return self.recorder.absent(Field::Event("opt_out"), expr);
+            return note_nothing(self.recorder, Field::Event("opt_out"), expr, self.event);
         };
         let source = Source::found(&found);
         let Some(flag) = app_data::boolean(found.value) else {
@@ -315,7 +343,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             };
             let field = Field::Original(name);
             let Some(found) = expr.first(self.event) else {
-                self.recorder.absent(field, expr);
+                note_nothing(self.recorder, field, expr, self.event);
                 continue;
             };
             let source = Source::found(&found);

@@ -16,8 +16,9 @@ use crate::map::hash::Hashed;
 use crate::map::json;
 use crate::map::list;
 use crate::map::normalize::{self, Context, Normalized};
-use crate::map::record::{Field, Recorder, Sent, Source};
-use crate::path::{Path, ValueExpr};
+use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
+use crate::path::Path;
+use crate::value::{Found, ValueExpr};
 
 /// Most values of one field. Nobody has more addresses, and no event may make the mapping slow.
 const MOST_VALUES: usize = 20;
@@ -51,8 +52,8 @@ pub(super) fn is_invalid_id(text: &str) -> bool {
 
 /// Whether a value stands for nothing: in Amplitude's own ids, and in any id of a person, also what
 /// Amplitude would refuse. A site of its own may have a customer `0`.
-fn is_absent(field: UserDataField, path: &Path, value: Json<'_>) -> bool {
-    let is_amplitudes = matches!(path.root(), Some("user_id" | "device_id"));
+fn is_absent(field: UserDataField, path: Option<&Path>, value: Json<'_>) -> bool {
+    let is_amplitudes = matches!(path.and_then(Path::root), Some("user_id" | "device_id"));
     let is_id = matches!(
         field,
         UserDataField::ExternalId | UserDataField::AnonymousId
@@ -155,7 +156,7 @@ impl UserData {
     pub(super) fn compile(exprs: impl IntoIterator<Item = (UserDataField, ValueExpr)>) -> Self {
         let fields: Vec<_> = exprs
             .into_iter()
-            .filter(|(_, expr)| !expr.paths.is_empty() || expr.default.is_some())
+            .filter(|(_, expr)| !expr.is_empty())
             .map(|(field, expr)| (field, json::encoded_key(field.meta_key()), expr))
             .collect();
         let needs_country = fields.iter().any(|(field, _, _)| {
@@ -198,14 +199,8 @@ impl UserData {
         let mut carried = Carried::default();
         for (field, key, expr) in &self.fields {
             let mut values = Values::begin(*field, key, out, &context, recorder);
-            let present = expr.paths.iter().any(|path| values.take_all(path, event));
-            if !present && let Some(constant) = &expr.default {
-                values.take(Source {
-                    path: None,
-                    value: Some(constant.json()),
-                });
-            } else if !present {
-                values.recorder.absent(Field::UserData(*field), expr);
+            if !expr.visit(event.into(), &mut |found| values.take_all(found)) {
+                note_nothing(values.recorder, Field::UserData(*field), expr, event);
             }
             if values.finish() {
                 carried.add(*field);
@@ -265,16 +260,17 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
         }
     }
 
-    /// Takes what a path finds, and says whether that was anything.
-    fn take_all(&mut self, path: &Path, event: &Event<'_>) -> bool {
+    /// Takes what was found, and says whether that was anything.
+    fn take_all(&mut self, found: Found<'_>) -> bool {
         let mut present = false;
-        path.visit(event, &mut |value| {
-            list::each_element(value, &mut |element| {
-                if !is_absent(self.field, path, element) {
-                    present = true;
-                    self.take(Source::at(path.as_str(), element));
-                }
-            });
+        list::each_element(found.value, &mut |element| {
+            if !is_absent(self.field, found.path, element) {
+                present = true;
+                self.take(Source {
+                    value: Some(element),
+                    ..Source::found(&found)
+                });
+            }
         });
         present
     }

@@ -48,26 +48,15 @@ fn explains_what_is_not_a_path() {
 }
 
 #[test]
-fn takes_the_first_present_value_and_then_the_default() {
+fn an_element_is_read_before_its_event() {
     let event = Event::decode(EVENT).unwrap();
-    let expr = ValueExpr {
-        paths: vec![
-            Path::parse("event_properties[\"Order Value\"]").unwrap(),
-            Path::parse("user_id").unwrap(),
-        ],
-        default: Some(Constant::new(&serde_json::json!("none"))),
-    };
-    let found = expr.first(&event).unwrap();
-    assert_eq!(
-        (found.value.raw(), found.path.unwrap().as_str()),
-        ("\"u\"", "user_id")
-    );
-    let element = Json::of_valid_text(r#"{"a":{"b":"EMPTY"},"c":7,"user_id":"own"}"#);
+    let element = Json::of_valid_text(r#"{"a":{"b":"EMPTY"},"c":7,"user_id":"own","d":[1,2]}"#);
     let members = element.members().unwrap();
+    let scope = Scope::element(&event, element, &members);
     for (path, expected) in [
         ("a.b", None),
         ("c", Some("7")),
-        ("d", None),
+        ("e", None),
         ("user_id", Some("\"own\"")),
         ("ip_address", Some("\"203.0.113.9\"")),
         ("groups.company[0]", Some("\"Acme\"")),
@@ -75,15 +64,19 @@ fn takes_the_first_present_value_and_then_the_default() {
         ("groups", None),
         ("price", None),
         ("a", Some("{\"b\":\"EMPTY\"}")),
+        ("d[*]", Some("1")),
     ] {
         let path = Path::parse_in_element(path).unwrap();
-        assert_eq!(path.first_in(element, &event).map(Json::raw), expected);
-        let found = path.first_in_members(&members, &event);
-        assert_eq!(found.map(Json::raw), expected);
+        assert_eq!(path.first_in(scope).map(Json::raw), expected, "{path}");
+        let mut visited = None;
+        path.visit_in(scope, &mut |value| {
+            if visited.is_none() && !value.is_absent() {
+                visited = Some(value.raw());
+            }
+        });
+        assert_eq!(visited, expected, "{path}");
     }
-    let fixed = ValueExpr {
-        paths: Vec::new(),
-        default: expr.default.clone(),
-    };
-    assert_eq!(fixed.first(&event).unwrap().value.raw(), "\"none\"");
+    let list = Scope::element(&event, Json::of_valid_text("[1,[2]]"), &[]);
+    let path = Path::parse_in_element("[1][0]").unwrap();
+    assert_eq!(path.first_in(list).map(Json::raw), Some("2"));
 }

@@ -19,7 +19,7 @@ properties = ["*"]
 default_calling_code = "country"
 [sync.all.user_data]
 external_id = ["user_id", "device_id"]
-email = "user_properties.email"
+email = { all = ["user_properties.email", "event_properties.email"] }
 phone = "user_properties.phone"
 date_of_birth = "user_properties.date_of_birth"
 city = "city"
@@ -27,7 +27,12 @@ state = "region"
 country = "country"
 click_id = "user_properties.click_id"
 [sync.all.custom_data]
-contents = { each = "event_properties.products", id = "id", quantity = "quantity" }
+contents = { each = { all = ["event_properties.products", "event_properties.extras"] }, id = "id", quantity = { from = "quantity", map = { one = 1 }, default = 2 } }
+content_ids = { all = ["event_properties.products[*].id", "event_properties.content_ids"] }
+content_type = [
+    { from = "event_properties.kind", map = { sku = "product" } },
+    { constant = "product_group", when = [{ property = "event_properties.products", op = "is set" }] },
+]
 [sync.all.app]
 "#;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, from the bottom up. A module may use those before its own.
 const LAYERS: &[&[&str]] = &[
-    &["event", "path", "outcome", "clock"],
+    &["event", "path", "condition", "value", "outcome", "clock"],
     &["config"],
     &["select", "map", "batch", "telemetry"],
     &["sync"],
@@ -19,7 +19,15 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// What a module may use although it stands in the same layer.
-const NEIGHBOURS: &[(&str, &str)] = &[("event", "outcome"), ("path", "event")];
+const NEIGHBOURS: &[(&str, &str)] = &[
+    ("event", "outcome"),
+    ("path", "event"),
+    ("condition", "event"),
+    ("condition", "path"),
+    ("value", "event"),
+    ("value", "path"),
+    ("value", "condition"),
+];
 
 /// The sandbox is an independent witness: it may use only this.
 const SANDBOX_USES: &[&str] = &["event", "path", "outcome", "clock"];

@@ -67,11 +67,20 @@ advertiser_tracking_enabled = "user_properties.att"
 url_schemes = "user_properties.schemes"
 [sync.all.limited_data_use]
 mode = "always"
-country = "event"
-state = "event"
+country = ["event_properties.quantity", "country"]
+state = ["user_properties.state", "region"]
 [sync.all.custom_data]
 contents = {{ each = "event_properties.products", id = "id", quantity = "quantity", item_price = "price", brand = "name" }}
-content_ids = "event_properties.products[*].id"
+content_ids = {{ all = ["event_properties.products[*].id", "event_properties.content_ids", {{ from = "event_properties.kind", map = {{ a = 1, b = "bee" }}, default = "none" }}] }}
+content_type = [
+    {{ from = "event_properties.kind", map = {{ a = "product", "1" = "hotel" }} }},
+    {{ constant = "product_group", when = [{{ property = "event_properties.products[*].id", op = "is set" }}] }},
+]
+labels = {{ all = ["event_properties.status", "event_properties.products"], when = [{{ property = "event_properties.value", op = "is not", values = ["1"] }}] }}
+[sync.all.events."*"]
+send_as = {{ from = ["event_properties.kind", "event_properties.status"], map = {{ a = "Lead", true = "Purchase", "1" = "Search" }} }}
+[sync.all.events.Purchase]
+send_as = ["event_properties.search_string"]
 [sync.all.original_event_data]
 event_time = "event_properties.event_time"
 order_id = "event_properties.order_id"
@@ -95,6 +104,7 @@ fn top_level(field: &str) -> &str {
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
+        proptest::sample::select(vec!["a", "b", "1", "true"]).prop_map(str::to_owned),
         "[ -~]{0,20}",
         "[a-z]{1,8}@mail\\.example\\.com",
         "[ +()0-9-]{1,20}",
@@ -131,7 +141,7 @@ fn name() -> impl Strategy<Value = String> {
             "mobile_advertiser_id", "value", "currency", "contents", "content_ids", "num_items",
             "order_id", "search_string", "products", "id", "quantity", "price", "referrer", "att",
             "schemes", "opt_out", "$revenue", "$price", "$quantity", "[Amplitude] Page Location",
-            "checkin_date", "body_style", "predicted_ltv", "status", "store_data", "event_time",
+            "kind", "checkin_date", "body_style", "predicted_ltv", "status", "store_data", "event_time",
         ]).prop_map(str::to_owned),
         1 => any::<String>(),
     ]

@@ -16,7 +16,9 @@ pub(in crate::config) const CUSTOM_VALUE: &str = "a path such as \"event_propert
 /// What a row of the event table looks like.
 pub(in crate::config) const EVENT_ROW: &str =
     "Meta's event name as a text, or a table ({} keeps the name)";
-const CONDITIONS: &str = "a list of conditions such as { property = \"user_properties.plan\", op = \"is\", value = \"pro\" }";
+/// What conditions look like.
+pub(in crate::config) const CONDITIONS: &str = "a list of conditions such as { property = \"user_properties.plan\", op = \"is\", value = \"pro\" }";
+const SEND_AS: &str = "Meta's event name as a text, or a value in a list or table";
 const ACTION_SOURCE: &str =
     "\"auto\", one of Meta's values such as \"website\", or { from = …, default = … }";
 
@@ -200,7 +202,8 @@ pub(in crate::config) static EVENT: Section = Section {
           stands for every other. What is mapped here is laid over the sync's mapping.",
     by_presence: true,
     keys: keys! {
-        key("send_as", TEXT, Nothing(r#""Purchase""#), "Meta's event name. Absent: Amplitude's.");
+        key("send_as", SEND_AS, Nothing(r#""Purchase""#),
+            "Meta's event name. Absent, or a value that finds nothing: Amplitude's.");
         key("where", CONDITIONS,
             Nothing(r#"[{ property = "event_properties.total", op = "greater", value = 0 }]"#),
             "Conditions that the event must meet.");
@@ -275,11 +278,13 @@ pub(in crate::config) static LIMITED_DATA_USE: Section = Section {
         key("when", CONDITIONS,
             Nothing(r#"[{ property = "region", op = "is", value = "California" }]"#),
             r#"The conditions of `mode = "when"`."#);
-        key("country", r#"0, 1 or "event""#, Means("0"),
+        key("country", r#"0, 1, "event", or a value such as "event_properties.ldu_country""#, Means("0"),
             "Meta's code: 1 for the USA, 0 lets Meta locate the person; `event`: from the event's \
-             country.");
-        key("state", r#"0, a state code of Meta's such as 1000, or "event""#, Means("0"),
-            "Meta's code, 0 lets Meta locate the person; `event`: from the event's region.");
+             country; a value: Meta's code or a country, from the event.");
+        key("state", r#"0, a state code of Meta's such as 1000, "event", or a value such as "event_properties.ldu_state""#,
+            Means("0"),
+            "Meta's code, 0 lets Meta locate the person; `event`: from the event's region; a value: \
+             Meta's code or a state, from the event.");
     },
 };
 

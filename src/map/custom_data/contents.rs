@@ -6,7 +6,8 @@ use crate::event::{Event, Json, Members};
 use crate::map::dropped::DropReason;
 use crate::map::json;
 use crate::map::personal;
-use crate::path::ValueExpr;
+use crate::path::Scope;
+use crate::value::ValueExpr;
 
 use super::number;
 use super::standard::DELIVERY_CATEGORIES;
@@ -84,7 +85,8 @@ pub(super) fn write_object(
     out.push(b'{');
     let empty = out.len();
     Element::new(element, Some(shape)).each(|name, value| {
-        if let Err(reason) = write_other(out, name, value, guard) {
+        let written = value.and_then(|value| write_other(out, name, value, guard));
+        if let Err(reason) = written {
             items.lose(name, reason);
         }
     });
@@ -116,7 +118,10 @@ impl<'v, 's, 'e> Element<'v, 's, 'e> {
     /// The member of Meta's name, where it is present.
     fn get(&self, name: &str) -> Option<Json<'_>> {
         match self.shape {
-            Some(shape) => self.find(shape.members.get(name)?, shape.event),
+            Some(shape) => {
+                let found = shape.members.get(name)?.first(self.scope(shape))?;
+                Some(found.value)
+            }
             None => self
                 .members
                 .iter()
@@ -125,32 +130,31 @@ impl<'v, 's, 'e> Element<'v, 's, 'e> {
         }
     }
 
-    /// Calls `each` with Meta's name and the value of every member that is present.
-    fn each(&self, mut each: impl FnMut(&str, Json<'_>)) {
+    /// Calls `each` with Meta's name and the value of every member that is present, or with the reason
+    /// why nothing can be made of what was there.
+    fn each(&self, mut each: impl FnMut(&str, Result<Json<'_>, DropReason>)) {
         let Some(shape) = self.shape else {
             let members = self.members.iter().take(MOST_MEMBERS);
             for (at, (name, value)) in members.enumerate() {
                 let repeated = self.members.iter().take(at).any(|(own, _)| own == name);
                 if !repeated && !value.is_absent() {
-                    each(name, *value);
+                    each(name, Ok(*value));
                 }
             }
             return;
         };
         for (name, expr) in shape.members {
-            if let Some(value) = self.find(expr, shape.event) {
-                each(name, value);
+            let scope = self.scope(shape);
+            if let Some(found) = expr.first(scope) {
+                each(name, Ok(found.value));
+            } else if expr.untranslated(scope).is_some() {
+                each(name, Err(DropReason::NotInMap));
             }
         }
     }
 
-    fn find<'f>(&'f self, expr: &'f ValueExpr, event: &'f Event<'e>) -> Option<Json<'f>> {
-        let found = if self.value.is_object() {
-            expr.first_in_members(&self.members, event)
-        } else {
-            expr.first_in(self.value, event)
-        };
-        found.map(|found| found.value)
+    fn scope<'f>(&'f self, shape: Shape<'f, 'e>) -> Scope<'f, 'e> {
+        Scope::element(shape.event, self.value, &self.members)
     }
 }
 
@@ -177,14 +181,14 @@ fn content(
         }
         let start = out.len();
         json::member(out, name);
-        let written = match name {
+        let written = value.and_then(|value| match name {
             "item_price" => typed::number(out, value, true),
             "delivery_category" => typed::word(out, value, DELIVERY_CATEGORIES),
             "title" | "description" | "brand" | "category" => typed::text(out, name, value, guard),
             _ => guard
                 .check("", name)
                 .and_then(|()| typed::scalar(out, name, value, guard)),
-        };
+        });
         // A member that cannot be used costs itself, not the item.
         if let Err(reason) = written {
             out.truncate(start);

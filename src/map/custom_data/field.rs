@@ -7,8 +7,9 @@ use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::json;
 use crate::map::list;
-use crate::map::record::{Field, Recorder, Sent, Source};
-use crate::path::{Found, Path, ValueExpr};
+use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
+use crate::path::Scope;
+use crate::value::{Found, ValueExpr};
 
 use super::contents::{self, Items, Shape};
 use super::standard::{Kind, kind_of};
@@ -61,15 +62,19 @@ pub(in crate::map) fn fit(name: &str, source: &CustomValue) -> Fit {
         (Some(_), CustomValue::Each { .. }) => Fit::NoList,
         (None, CustomValue::Each { .. }) => Fit::Well,
         (kind, CustomValue::Value(expr)) => {
-            let Some(constant) = &expr.default else {
-                return Fit::Well;
-            };
-            let mut out = Vec::new();
-            let value = constant.json();
-            match write_values(&mut out, name, kind, Guard::Nothing, &[value], false) {
-                Ok(_) => Fit::Well,
-                Err(reason) => Fit::Constant(reason),
-            }
+            let refused = expr.constants().into_iter().find_map(|constant| {
+                let (mut out, value) = (Vec::new(), constant.json());
+                write_values(
+                    &mut out,
+                    name,
+                    kind,
+                    Guard::Nothing,
+                    &[value],
+                    Listing::Single,
+                )
+                .err()
+            });
+            refused.map_or(Fit::Well, Fit::Constant)
         }
     }
 }
@@ -86,7 +91,7 @@ pub(super) struct Writer<'w, 'e, R> {
     pub(super) recorder: &'w mut R,
 }
 
-impl<'e, R: Recorder> Writer<'_, 'e, R> {
+impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
     /// Writes `currency`, and says whether it did.
     pub(super) fn currency(&mut self, field: &CustomField, expr: &ValueExpr) -> bool {
         let source = match self.found(expr, revenue::currency) {
@@ -142,10 +147,10 @@ impl<'e, R: Recorder> Writer<'_, 'e, R> {
         fallback: impl FnOnce(&Event<'e>) -> Option<T>,
     ) -> Option<Result<Found<'o>, T>>
     where
-        'e: 'o,
+        'w: 'o,
     {
         let found = expr.first(self.event);
-        let is_default = !expr.paths.is_empty() && found.is_some_and(|found| found.path.is_none());
+        let is_default = !expr.sources.is_empty() && found.is_some_and(|found| found.is_fixed());
         if self.setting.revenue
             && (found.is_none() || is_default)
             && let Some(fallback) = fallback(self.event)
@@ -169,7 +174,7 @@ impl<'e, R: Recorder> Writer<'_, 'e, R> {
                     field.kind,
                     field.guard,
                     &[found.value],
-                    false,
+                    Listing::Single,
                 )
                 .map(|_| ())
             });
@@ -181,11 +186,17 @@ impl<'e, R: Recorder> Writer<'_, 'e, R> {
             return Items::default();
         };
         let source = Source::found(first);
-        let is_list = first.path.is_some_and(|path| path.as_str().contains("[*]"));
+        let listing = if expr.gathers() {
+            Listing::Flat
+        } else if first.path.is_some_and(|path| path.as_str().contains("[*]")) {
+            Listing::Each
+        } else {
+            Listing::Single
+        };
         let values: Vec<Json<'_>> = found.iter().map(|found| found.value).collect();
         let mut items = Items::default();
         self.put(field, source, |out| {
-            items = write_values(out, &field.name, field.kind, field.guard, &values, is_list)?;
+            items = write_values(out, &field.name, field.kind, field.guard, &values, listing)?;
             Ok(())
         });
         self.note_refused(field, source, &items);
@@ -196,39 +207,29 @@ impl<'e, R: Recorder> Writer<'_, 'e, R> {
     pub(super) fn each(
         &mut self,
         field: &CustomField,
-        lists: &[Path],
+        lists: &ValueExpr,
         members: &BTreeMap<String, ValueExpr>,
     ) -> Items {
         let event = self.event;
         let shape = Shape { members, event };
-        let present = lists.iter().find_map(|list| {
-            let found = list.all(event);
-            let first = *found.first()?;
-            Some((Source::at(list.as_str(), first), found))
-        });
-        let Some((source, found)) = present else {
-            let paths = lists.to_vec();
-            self.note_absent(
-                field,
-                &ValueExpr {
-                    paths,
-                    default: None,
-                },
-            );
+        let found = lists.all(event);
+        let Some(first) = found.first() else {
+            self.note_absent(field, lists);
             return Items::default();
         };
+        let source = Source::found(first);
         let mut items = Items::default();
         self.put(field, source, |out| {
             out.push(b'[');
-            for value in &found {
-                list::each_element(*value, &mut |element| match field.kind {
+            for found in &found {
+                list::each_element(found.value, &mut |element| match field.kind {
                     Some(Kind::Contents) => {
                         contents::write_content(out, element, Some(shape), field.guard, &mut items);
                     }
                     Some(Kind::Ids) => {
-                        let id = members
-                            .get("id")
-                            .and_then(|expr| expr.first_in(element, event));
+                        let own = element.members().unwrap_or_default();
+                        let scope = Scope::element(event, element, &own);
+                        let id = members.get("id").and_then(|expr| expr.first(scope));
                         write_id(
                             out,
                             &field.name,
@@ -286,8 +287,9 @@ impl<'e, R: Recorder> Writer<'_, 'e, R> {
     }
 
     fn note_absent(&mut self, field: &CustomField, expr: &ValueExpr) {
-        if !expr.paths.is_empty() {
-            self.recorder.absent(Field::CustomData(&field.name), expr);
+        if !expr.is_empty() {
+            let name = Field::CustomData(&field.name);
+            note_nothing(self.recorder, name, expr, self.event);
         }
     }
 }
@@ -304,6 +306,17 @@ pub(super) fn note_lost(
     }
 }
 
+/// How values become a field of the operator's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// The first is the field.
+    Single,
+    /// Each is an element of a list.
+    Each,
+    /// Each, and each element of a list, is an element of one list.
+    Flat,
+}
+
 /// Writes the values that were found for a field.
 pub(super) fn write_values(
     out: &mut Vec<u8>,
@@ -311,7 +324,7 @@ pub(super) fn write_values(
     kind: Option<Kind>,
     guard: Guard,
     values: &[Json<'_>],
-    is_list: bool,
+    listing: Listing,
 ) -> Result<Items, DropReason> {
     let mut items = Items::default();
     let Some(&value) = values.first() else {
@@ -343,7 +356,7 @@ pub(super) fn write_values(
                 return Err(DropReason::NoItems);
             }
         }
-        None if is_list => {
+        None if listing == Listing::Each => {
             out.push(b'[');
             for value in values {
                 json::separate(out);
@@ -351,9 +364,38 @@ pub(super) fn write_values(
             }
             out.push(b']');
         }
+        None if listing == Listing::Flat => write_flat(out, name, values, guard)?,
         None => typed::any(out, name, value, guard)?,
     }
     Ok(items)
+}
+
+/// Writes the elements of several lists as one list.
+fn write_flat(
+    out: &mut Vec<u8>,
+    name: &str,
+    values: &[Json<'_>],
+    guard: Guard,
+) -> Result<(), DropReason> {
+    out.push(b'[');
+    let empty = out.len();
+    let mut refused = None;
+    for value in values {
+        list::each_element(*value, &mut |element| {
+            let before = out.len();
+            json::separate(out);
+            match typed::any(out, name, element, guard) {
+                Ok(()) => {}
+                Err(DropReason::Empty) => out.truncate(before),
+                Err(reason) => refused = Some(reason),
+            }
+        });
+    }
+    if out.len() == empty {
+        refused = refused.or(Some(DropReason::Empty));
+    }
+    out.push(b']');
+    refused.map_or(Ok(()), Err)
 }
 
 fn write_id(

@@ -1,6 +1,7 @@
 //! Writes one value in the type that Meta's field takes, or says why it cannot be used.
 
 use crate::event::Json;
+use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::event_time;
 use crate::map::json::{self, Copied};
@@ -60,7 +61,7 @@ pub(super) fn currency(out: &mut Vec<u8>, value: Json<'_>) -> Written {
 
 /// A text.
 pub(super) fn text(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
-    let text = value.text().ok_or(DropReason::NotAText)?;
+    let text = digits::text_of(value).ok_or(DropReason::NotAText)?;
     guard.check(name, &text)?;
     json::text(out, text.trim());
     Ok(())
@@ -103,9 +104,15 @@ pub(super) fn text_or_boolean(
     text(out, name, value, guard)
 }
 
-/// An id: a text, or a whole number as it is.
+/// An id: a text, or a whole number.
 pub(super) fn id(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
-    if value.is_number() && plain::whole(value).is_none() || value.as_bool().is_some() {
+    if value.is_number() {
+        let digits = digits::of_number(value.raw()).ok_or(DropReason::NotAText)?;
+        guard.check(name, &digits)?;
+        out.extend_from_slice(digits.as_bytes());
+        return Ok(());
+    }
+    if value.as_bool().is_some() {
         return Err(DropReason::NotAText);
     }
     scalar(out, name, value, guard)
@@ -252,6 +259,8 @@ mod tests {
     fn ids_are_texts_or_whole_numbers() {
         let ids = |out: &mut Vec<u8>, value: Json<'_>| id(out, "id", value, Guard::Personal);
         check(ids, "7", Ok("7"));
+        check(ids, "12345.0", Ok("12345"));
+        check(ids, "1e3", Ok("1000"));
         check(ids, "\" A \"", Ok("\"A\""));
         check(ids, "1.5", Err(DropReason::NotAText));
         check(ids, "true", Err(DropReason::NotAText));

@@ -43,9 +43,9 @@ fn weak_fields_alone_are_not_sufficient() {
 #[track_caller]
 fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> Notes {
     let expr = ValueExpr {
-        paths: paths
+        sources: paths
             .iter()
-            .map(|path| Path::parse(path).unwrap())
+            .map(|path| crate::value::Source::Path(Path::parse(path).unwrap()))
             .collect(),
         default: None,
     };

@@ -12,7 +12,7 @@ use crate::config::names::{basic_string, quoted};
 use crate::config::{
     CallingCode, CustomValue, LimitedDataUseMode, LimitedDataUsePlace, Properties,
 };
-use crate::path::ValueExpr;
+use crate::value::ValueExpr;
 
 #[test]
 fn what_is_absent_has_its_default() {
@@ -90,7 +90,7 @@ fn defaults_of_user_data_hold_key_by_key() {
         .mapping
         .user_data
         .iter()
-        .map(|(field, value)| format!("{} = {}", field.mapping_name(), value.paths[0]))
+        .map(|(field, value)| format!("{} = {}", field.mapping_name(), value.paths()[0]))
         .collect();
     assert_eq!(
         fields,
@@ -309,8 +309,90 @@ proptest! {
         prop_assert_eq!(&there.conditions, &back.conditions);
         prop_assert_eq!(&there.mapping.custom_data, &back.mapping.custom_data);
         let event = &back.events.as_ref().unwrap()[&name];
-        prop_assert_eq!(event.send_as.as_ref(), Some(&text));
+        let name = event.send_as.as_ref().and_then(|name| name.default.as_ref());
+        prop_assert_eq!(name.and_then(|name| name.json().as_str()), Some(text.into()));
     }
+}
+
+/// Each pair is what is written, and what is written back.
+#[test]
+fn every_form_of_a_value_is_read_and_written_back() {
+    let when = "when = [{ property = \"event_properties.p\", op = \"is set\" }]";
+    let when = |value: &str| value.replace("WHEN", when);
+    for (written, back) in [
+        (r#"["user_id"]"#, r#""user_id""#),
+        (
+            r#"["user_id", { constant = "x" }]"#,
+            r#"{ from = "user_id", default = "x" }"#,
+        ),
+        (
+            r#"{ from = ["user_id", "device_id"] }"#,
+            r#"["user_id", "device_id"]"#,
+        ),
+        (r#"{ constant = "a", WHEN }"#, r#"{ constant = "a", WHEN }"#),
+        (
+            r#"[{ constant = "a", WHEN }, "user_id", { constant = "b" }]"#,
+            r#"{ from = [{ constant = "a", WHEN }, "user_id"], default = "b" }"#,
+        ),
+        (
+            r#"[{ from = "user_id", default = "a", WHEN }, "device_id"]"#,
+            r#"[{ from = "user_id", default = "a", WHEN }, "device_id"]"#,
+        ),
+        (
+            r#"{ from = ["user_id", "device_id"], map = { a = "b", "1" = 2 }, default = "c", WHEN }"#,
+            r#"{ from = ["user_id", "device_id"], map = { 1 = 2, a = "b" }, default = "c", WHEN }"#,
+        ),
+        (
+            r#"{ all = ["user_id", { from = "device_id", default = "d" }, ["city", "region"]] }"#,
+            r#"{ all = ["user_id", { from = "device_id", default = "d" }, ["city", "region"]] }"#,
+        ),
+        (
+            r#"{ all = ["user_id"], map = { a = "b" }, WHEN }"#,
+            r#"{ all = ["user_id"], map = { a = "b" }, WHEN }"#,
+        ),
+        (
+            r#"{ from = { from = "user_id", default = "d" }, map = { d = 1 } }"#,
+            r#"{ from = { from = "user_id", default = "d" }, map = { d = 1 } }"#,
+        ),
+        (
+            r#"{ from = { from = "user_id", WHEN }, WHEN }"#,
+            r#"{ from = { from = "user_id", WHEN }, WHEN }"#,
+        ),
+        (
+            r#"{ each = { all = ["event_properties.p", "event_properties.q"] }, id = ["sku", { from = "kind", WHEN }] }"#,
+            r#"{ each = { all = ["event_properties.p", "event_properties.q"] }, id = ["sku", { from = "kind", WHEN }] }"#,
+        ),
+    ] {
+        let text = format!("[sync.web.custom_data]\nx = {}\n", when(written));
+        let config = loaded(&text);
+        let page = effective(&config);
+        let line = page.lines().find(|line| line.starts_with("x = ")).unwrap();
+        assert_eq!(line, format!("x = {}", when(back)));
+        let again = from_toml(&page, &[]).unwrap();
+        let web = SyncName::new("web").unwrap();
+        let read = |config: &Config| config.syncs[&web].mapping.custom_data.clone();
+        assert_eq!(read(&again), read(&config), "{written}");
+    }
+}
+
+#[test]
+fn a_name_and_a_place_may_be_values() {
+    let config = loaded(concat!(
+        "[sync.web.events.A]\nsend_as = { from = \"event_properties.kind\", map = { b = \"Lead\" } }\n",
+        "[sync.web.events.B]\nsend_as = [\"event_properties.kind\"]\n",
+        "[sync.web.limited_data_use]\nmode = \"always\"\n",
+        "country = \"event_properties.country\"\nstate = { from = \"event_properties.state\", default = 1000 }\n",
+    ));
+    let page = effective(&config);
+    for line in [
+        "send_as = { from = \"event_properties.kind\", map = { b = \"Lead\" } }",
+        "send_as = { from = \"event_properties.kind\" }",
+        "country = \"event_properties.country\"",
+        "state = { from = \"event_properties.state\", default = 1000 }",
+    ] {
+        assert!(page.lines().any(|own| own == line), "{line} in {page}");
+    }
+    assert_eq!(effective(&from_toml(&page, &[]).unwrap()), page);
 }
 
 #[test]

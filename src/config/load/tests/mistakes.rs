@@ -46,8 +46,8 @@ fn unknown_keys() {
     sync.web.events.A.sendas: unknown key, did you mean `send_as`?
     sync.web.user_data.e_mail: unknown key, did you mean `email`?
     sync.web.user_data.nonsense: unknown key, expected one of external_id, email, phone, first_name, last_name, date_of_birth, gender, city, state, zip_code, country, client_ip_address, client_user_agent, click_id, browser_id, subscription_id, facebook_login_id, lead_id, mobile_advertiser_id, anonymous_id
-    sync.web.custom_data.value.form: unknown key, expected one of from, default, constant
-    sync.web.custom_data.value: found neither `from` nor `constant`, expected { from = …, default = … } or { constant = … }
+    sync.web.custom_data.value.form: unknown key, expected one of from, all, constant, map, default, when
+    sync.web.custom_data.value: found neither `from`, `all` nor `constant`, expected { from = …, default = … }, { all = […] } or { constant = … }
     sync.web.app.bundle: unknown key, expected one of advertiser_tracking_enabled, application_tracking_enabled, platform, bundle_id, short_version, long_version, os_version, device_model, locale, time_zone, carrier, screen_width, screen_height, screen_density, cpu_cores, storage_size, free_storage, device_time_zone, vendor_id, campaign_ids, install_referrer, installer_package, url_schemes, windows_attribution_id
     "#);
 }
@@ -258,8 +258,8 @@ fn values_and_paths() {
     sync.web.user_data.first_name.from: found an empty list, expected at least one path
     sync.web.user_data.last_name: found "user_properties.Last Name": `Last Name` must stand in brackets and quotes, as in ["Order Value"]
     sync.web.user_data.phone[1]: found "user_properties.": a name is missing after a dot
-    sync.web.user_data.phone[2]: found 5, expected a path such as "user_properties.email", a list of paths, { from = …, default = … } or { constant = … }
-    sync.web.custom_data."[]": found neither `from` nor `constant`, expected { from = …, default = … } or { constant = … }
+    sync.web.user_data.phone[2]: found 5, expected a path; a fixed value is written { constant = 5 }
+    sync.web.custom_data."[]": found neither `from`, `all` nor `constant`, expected { from = …, default = … }, { all = […] } or { constant = … }
     sync.web.custom_data.contents.each: found "products": `products` is no part of an Amplitude event; a path begins with a field such as `user_id`, or with `event_properties`, `user_properties`, `groups` or `group_properties`; a fixed value is written { constant = "products" }, another top-level key ["products"]
     sync.web.custom_data.currency: found "USD": `USD` is no part of an Amplitude event; a path begins with a field such as `user_id`, or with `event_properties`, `user_properties`, `groups` or `group_properties`; a fixed value is written { constant = "USD" }, another top-level key ["USD"]
     sync.web.custom_data.items: expected, beside `each`, the members to make, as in { each = "event_properties.products", id = "sku" }
@@ -267,8 +267,8 @@ fn values_and_paths() {
     sync.web.custom_data.value: found 5, expected a path; a fixed value is written { constant = 5 }
     sync.web.action_source: found "webpage", expected auto, one of email, website, app, phone_call, chat, physical_store, system_generated, business_messaging, other, or { from = …, default = … }
     sync.web.event_id: found event_id, which is Amplitude's counter per device and repeats; expected an id of the event, such as "$insert_id"
-    sync.web.event_source_url: a constant stands alone, expected no `from` or `default` beside it
-    sync.web.referrer_url: found neither `from` nor `constant`, expected { from = …, default = … } or { constant = … }
+    sync.web.event_source_url: a constant stands alone, expected no `from` beside it
+    sync.web.referrer_url: found neither `from`, `all` nor `constant`, expected { from = …, default = … }, { all = […] } or { constant = … }
     sync.web.opt_out: found true, expected a path; a fixed value is written { constant = true }
     "#);
     assert_snapshot!(mistakes(
@@ -320,7 +320,7 @@ fn conditions_and_events() {
     sync.web.events." ": found a blank event type
     sync.web.events.A: found a blank text, expected Meta's event name as a text, or a table ({} keeps the name)
     sync.web.events.B: found true, expected Meta's event name as a text, or a table ({} keeps the name)
-    sync.web.events."Order Completed".send_as: found a blank text, expected a text
+    sync.web.events."Order Completed".send_as: found a blank text, expected Meta's event name as a text, or a value in a list or table
     sync.web.events."Order Completed".properties: "*" stands for all event properties, expected no other name beside it
     sync.web.events."Order Completed".event_id: found event_id, which is Amplitude's counter per device and repeats; expected an id of the event, such as "$insert_id"
     "#);
@@ -339,8 +339,8 @@ fn choices_of_a_sync() {
     sync.web.date_order: found "ymd", expected "mdy" or "dmy"
     sync.web.external_id_case: found "upper", expected "lower" or "keep"
     sync.web.limited_data_use.mode: found "sometimes", expected "off", "always" or "when"
-    sync.web.limited_data_use.country: found 2, expected 0, 1 or "event"
-    sync.web.limited_data_use.state: found "CA", expected 0, a state code of Meta's such as 1000, or "event"
+    sync.web.limited_data_use.country: found 2, expected 0, 1, "event", or a value such as "event_properties.ldu_country"
+    sync.web.limited_data_use.state: found "CA", expected 0, a state code of Meta's such as 1000, "event", or a value such as "event_properties.ldu_state"
     sync.web.allow_personal_data[0]: found true, expected a list of texts
     "#);
     assert_snapshot!(mistakes("[sync.web.limited_data_use]\nmode = 'when'\n"), @r#"sync.web.limited_data_use.when: missing, expected the conditions of mode = "when""#);
@@ -476,8 +476,59 @@ fn the_environment() {
     queue: found a text that is not shown in the environment, expected a table
     sync.web.enabled: found "on" in the environment, expected true or false
     sync.web.where: conditions cannot come from the environment, write them in the file
-    sync.web.limited_data_use.state: found "x" in the environment, expected 0, a state code of Meta's such as 1000, or "event"
+    sync.web.limited_data_use.state: found "x" in the environment, expected 0, a state code of Meta's such as 1000, "event", or a value such as "event_properties.ldu_state"
     sync.web.delivery.max_in_flight: found "4.5" in the environment, expected a whole number
     sync.web.delivery.events_per_second: found "many" in the environment, expected a number such as 10 or 0.5, from 0.001 to 1000000, or "unlimited"
+    "#);
+}
+
+#[test]
+fn values_of_every_form() {
+    assert_snapshot!(mistakes(
+        r#"
+        action_source = [{ constant = "web", when = [{ property = "user_id", op = "is set" }] }]
+        event_id = { from = "user_id", map = { a = "b" } }
+        [sync.web.limited_data_use]
+        mode = "always"
+        country = "US"
+        state = 1.5
+        [sync.web.user_data]
+        email = { from = "user_id", all = ["user_id"] }
+        phone = { all = "user_id" }
+        city = { all = [] }
+        state = ["user_id", ["device_id"]]
+        [sync.web.custom_data]
+        a = ["user_id", { constant = "x" }, "device_id"]
+        b = { from = ["user_id", { constant = "x" }], default = "y" }
+        c = { from = "user_id", map = {} }
+        d = { from = "user_id", map = "x" }
+        e = { constant = 1, when = [] }
+        f = { constant = 1, when = [{ property = "USD", op = "is" }], default = 2 }
+        g = { map = { a = nan }, when = 5 }
+        h = { each = "event_properties.p", id = { constant = 1, when = [{ property = "sku", op = "is sett" }] } }
+        [sync.web.events.A]
+        send_as = ["Purchase"]
+        "#
+    ), @r#"
+    sync.web.events.A.send_as[0]: found "Purchase": `Purchase` is no part of an Amplitude event; a path begins with a field such as `user_id`, or with `event_properties`, `user_properties`, `groups` or `group_properties`; a fixed value is written { constant = "Purchase" }, another top-level key ["Purchase"]
+    sync.web.user_data.city.all: found an empty list, expected at least one path
+    sync.web.user_data.email: found both `from` and `all`, expected one of them
+    sync.web.user_data.phone.all: expected a list of paths or values, all of which are taken
+    sync.web.user_data.state[1]: found a list in a list, expected a path or a table
+    sync.web.custom_data.a[2]: never comes into play: the one before it always gives a value
+    sync.web.custom_data.b: found a `default` that never comes into play, expected none
+    sync.web.custom_data.c.map: found an empty table, expected values and what replaces them
+    sync.web.custom_data.d.map: found a text that is not shown, expected a table of values and what replaces them
+    sync.web.custom_data.e.when: found an empty list, expected conditions
+    sync.web.custom_data.f.when[0].property: found "USD": `USD` is no part of an Amplitude event; a path begins with a field such as `user_id`, or with `event_properties`, `user_properties`, `groups` or `group_properties`; a fixed value is written { constant = "USD" }, another top-level key ["USD"]
+    sync.web.custom_data.f: a constant stands alone, expected no `default` beside it
+    sync.web.custom_data.g.when: found a number, expected a list of conditions such as { property = "user_properties.plan", op = "is", value = "pro" }
+    sync.web.custom_data.g.map.a: found a number that is not finite
+    sync.web.custom_data.g: found neither `from`, `all` nor `constant`, expected { from = …, default = … }, { all = […] } or { constant = … }
+    sync.web.custom_data.h.id.when[0].op: found "is sett", expected one of is, is not, contains, does not contain, starts with, does not start with, less, less or equal, greater, greater or equal, is set, is not set, set is, set is not, set contains, set does not contain, glob match, glob does not match
+    sync.web.action_source: found "web", expected auto, one of email, website, app, phone_call, chat, physical_store, system_generated, business_messaging, other, or { from = …, default = … }
+    sync.web.event_id: found a fixed value, which all events would share; expected paths alone
+    sync.web.limited_data_use.country: found "US", expected 0, 1, "event", or a value such as "event_properties.ldu_country"
+    sync.web.limited_data_use.state: found 1.5, expected 0, a state code of Meta's such as 1000, "event", or a value such as "event_properties.ldu_state"
     "#);
 }

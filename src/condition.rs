@@ -11,19 +11,101 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::fmt;
 
-use crate::config::{Condition, Op, Operand};
-use crate::event::{Event, Json, is_absent_text};
+use crate::event::{Json, is_absent_text};
+use crate::path::{Path, Scope};
 
-use super::glob;
+mod glob;
+
+/// One condition: values are alternatives, except for the set operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// What is looked at.
+    pub property: Path,
+    /// How it is compared.
+    pub op: Op,
+    /// What it is compared with; empty only for `is set` and `is not set`.
+    pub values: Vec<Operand>,
+}
+
+/// What a property is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operand {
+    /// The value, as text.
+    pub text: String,
+    /// Whether it was written as a number, so that `5.5` is meant to equal `5.50`.
+    pub is_number: bool,
+}
+
+macro_rules! operators {
+    ($($name:ident = $text:literal,)+) => {
+        /// Amplitude's operators.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "Amplitude's own names")]
+        pub enum Op { $($name,)+ }
+
+        impl Op {
+            /// Every operator.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Amplitude's spelling.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// Finds an operator by Amplitude's spelling.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+operators! {
+    Is = "is",
+    IsNot = "is not",
+    Contains = "contains",
+    DoesNotContain = "does not contain",
+    StartsWith = "starts with",
+    DoesNotStartWith = "does not start with",
+    Less = "less",
+    LessOrEqual = "less or equal",
+    Greater = "greater",
+    GreaterOrEqual = "greater or equal",
+    IsSet = "is set",
+    IsNotSet = "is not set",
+    SetIs = "set is",
+    SetIsNot = "set is not",
+    SetContains = "set contains",
+    SetDoesNotContain = "set does not contain",
+    GlobMatch = "glob match",
+    GlobDoesNotMatch = "glob does not match",
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.property, self.op.as_str())?;
+        for (at, value) in self.values.iter().enumerate() {
+            let before = if at == 0 { " " } else { " or " };
+            if value.is_number {
+                write!(f, "{before}{}", value.text)?;
+            } else {
+                write!(f, "{before}{:?}", value.text)?;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// The value that stands for a property that is not set.
 const NONE: &str = "(none)";
 
 /// Whether all conditions hold.
-pub fn holds(conditions: &[Condition], event: &Event<'_>) -> bool {
+pub fn holds<'s, 'e: 's>(conditions: &[Condition], scope: impl Into<Scope<'s, 'e>>) -> bool {
+    let scope = scope.into();
     conditions.iter().all(|condition| {
-        let candidates = Candidates::of(condition, event);
+        let candidates = Candidates::of(condition, scope);
         judge(condition.op, &condition.values, &candidates)
     })
 }
@@ -76,14 +158,14 @@ struct Candidate<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    fn of(condition: &Condition, event: &Event<'a>) -> Self {
+    fn of(condition: &Condition, scope: Scope<'a, '_>) -> Self {
         let mut candidates = Self {
             texts: Vec::new(),
             object: false,
         };
         condition
             .property
-            .visit(event, &mut |value| candidates.add(value));
+            .visit_in(scope, &mut |value| candidates.add(value));
         candidates
     }
 
@@ -198,7 +280,7 @@ fn number(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::path::Path;
+    use crate::event::Event;
 
     const EVENT: &[u8] = br#"{"platform":"Web","event_time":"2026-11-20 18:04:09.412000",
         "groups":{"company":["Acme","Globex"]},
