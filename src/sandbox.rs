@@ -42,7 +42,7 @@ use crate::clock::{Clock, SystemClock, UnixMillis};
 
 use self::faults::{Faults, Hint};
 use self::line::{Cut, Lines};
-use self::record::{Accepted, Record, Stats};
+use self::record::{Accepted, EarlyCall, Record, Stats};
 
 /// A simulated Graph endpoint; clones share everything.
 #[derive(Clone)]
@@ -93,15 +93,18 @@ struct State {
     random: fastrand::Rng,
     record: Record,
     throttled: HashMap<String, Throttled>,
+    early: Vec<EarlyCall>,
 }
 
 /// A throttle or block that stands against one pixel.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Throttled {
     code: u32,
     hint: Hint,
     told_at: UnixMillis,
     until: UnixMillis,
+    /// The trace ids of the answers that told of it, as many as are kept.
+    told: Vec<String>,
 }
 
 impl Default for SandboxConfig {
@@ -152,6 +155,7 @@ impl Sandbox {
             random: fastrand::Rng::with_seed(config.seed),
             record: Record::new(config.keep_events, config.keep_bytes, config.keep_ids),
             throttled: HashMap::new(),
+            early: Vec::new(),
         };
         Self(Arc::new(Inner {
             config,
@@ -177,6 +181,17 @@ impl Sandbox {
         let mut state = self.state();
         state.faults = faults;
         state.throttled.clear();
+    }
+
+    /// Replaces the faults; throttles that stand go on.
+    pub fn vary_faults(&self, faults: Faults) {
+        self.state().faults = faults;
+    }
+
+    /// The first thousand calls that came while a throttle or block stood, oldest first; see
+    /// [`Stats::early_calls`].
+    pub fn early_calls(&self) -> Vec<EarlyCall> {
+        self.state().early.clone()
     }
 
     /// The faults as they now are: without what the script has already used up.

@@ -17,7 +17,7 @@ use crate::clock::UnixMillis;
 use super::body::{self, Call, Caller, Element};
 use super::faults::Fault;
 use super::line::Cut;
-use super::record::{self, MAX_PIXELS};
+use super::record::{self, EarlyCall, MAX_EARLY, MAX_PIXELS, MAX_TOLD};
 use super::reply::{Dress, GraphError, PADDING};
 use super::rules::{self, Refusal};
 use super::{Mode, Sandbox, Throttled, proof};
@@ -212,8 +212,8 @@ struct Arrival {
 impl Arrival {
     fn judge(&self, sandbox: &Sandbox, target: &Target, call: Call) -> Ending {
         let mut dress = dress(sandbox, &target.pixel_id);
-        if let Some(standing) = self.throttled(sandbox, &target.pixel_id) {
-            return throttle(sandbox, &mut dress, standing);
+        if let Some(standing) = self.throttled(sandbox, &target.pixel_id, &dress.trace_id) {
+            return throttle(sandbox, &mut dress, &standing);
         }
         let fault = {
             let mut state = sandbox.state();
@@ -240,17 +240,29 @@ impl Arrival {
         }
     }
 
-    /// The throttle that stands against the pixel; counts the call where its sender knew of it.
-    fn throttled(&self, sandbox: &Sandbox, pixel_id: &str) -> Option<Throttled> {
+    /// The throttle that stands against the pixel, of which an answer with this trace id is about to
+    /// tell; counts the call where its sender knew of it.
+    fn throttled(&self, sandbox: &Sandbox, pixel_id: &str, trace_id: &str) -> Option<Throttled> {
         let now = sandbox.config().clock.now();
         let mut state = sandbox.state();
+        let state = &mut *state;
         state.throttled.retain(|_, throttled| throttled.until > now);
-        let standing = state.throttled.get(pixel_id).copied()?;
-        drop(state);
+        let standing = state.throttled.get_mut(pixel_id)?;
         if self.arrived.0 > standing.told_at.0 + GRACE_MILLIS {
             sandbox.count(|stats| stats.early_calls += 1);
+            if state.early.len() < MAX_EARLY {
+                state.early.push(EarlyCall {
+                    pixel_id: pixel_id.to_owned(),
+                    arrived: self.arrived,
+                    told_at: standing.told_at,
+                    told: standing.told.clone(),
+                });
+            }
         }
-        Some(standing)
+        if standing.told.len() < MAX_TOLD {
+            standing.told.push(trace_id.to_owned());
+        }
+        Some(standing.clone())
     }
 
     /// Judges the call and takes its events, all or none.
@@ -334,13 +346,14 @@ fn before_taking(
                 hint,
                 told_at: now,
                 until: now.plus(hint.told(regain)),
+                told: vec![dress.trace_id.clone()],
             };
             let pixel_id = target.pixel_id.clone();
             let throttled = &mut sandbox.state().throttled;
             if throttled.len() < MAX_PIXELS {
-                throttled.insert(pixel_id, standing);
+                throttled.insert(pixel_id, standing.clone());
             }
-            return Some(throttle(sandbox, dress, standing));
+            return Some(throttle(sandbox, dress, &standing));
         }
         Fault::Error {
             status,
@@ -369,7 +382,7 @@ fn before_taking(
     Some(Ending::Answer(dress.error(&error)))
 }
 
-fn throttle(sandbox: &Sandbox, dress: &mut Dress, standing: Throttled) -> Ending {
+fn throttle(sandbox: &Sandbox, dress: &mut Dress, standing: &Throttled) -> Ending {
     let now = sandbox.config().clock.now();
     let error = GraphError::throttled(standing.code);
     dress.regain = Some((standing.hint, standing.until.since(now)));

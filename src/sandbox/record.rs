@@ -12,6 +12,10 @@ use serde_json::Value;
 
 use crate::clock::UnixMillis;
 
+/// At most so many early calls are kept, and so many of the answers that told of one throttle.
+pub(super) const MAX_EARLY: usize = 1000;
+pub(super) const MAX_TOLD: usize = 64;
+
 /// At most so many pixels are told apart in counters and throttles, since their ids come from outside.
 pub(super) const MAX_PIXELS: usize = 1000;
 
@@ -29,6 +33,19 @@ pub struct Accepted {
     pub test_event_code: Option<String>,
     /// The event.
     pub event: Value,
+}
+
+/// A call that came while a throttle or block stood against its pixel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlyCall {
+    /// The pixel.
+    pub pixel_id: String,
+    /// When it came.
+    pub arrived: UnixMillis,
+    /// When a caller was first told of the throttle.
+    pub told_at: UnixMillis,
+    /// The trace ids of the answers that had told of it by then; of many, the first.
+    pub told: Vec<String>,
 }
 
 /// Counts since the start.

@@ -1,13 +1,14 @@
 //! What goes wrong, and when: drawn from the seed.
 //!
-//! Time is cut into phases. Each has faults of its own and ends with nothing, a SIGKILL or a SIGTERM. A
-//! restarted daemon cannot know of a throttle that it was told of before, so a new phase lifts
-//! those that stand; within one, no call may come early.
+//! Time is cut into phases. Each has faults of its own and ends with nothing, a SIGKILL or a SIGTERM.
+//! Throttles and blocks stand through all of it, so that no call may come early, whichever process
+//! makes it. A block would outlast the run: at a SIGTERM its hours pass, for both sides.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pixel_relay::clock::{Clock as _, SystemClock, UnixMillis};
 use pixel_relay::sandbox::Sandbox;
 use pixel_relay::sandbox::faults::Faults;
 use tokio::time::{Instant, sleep};
@@ -55,7 +56,7 @@ const HEAVY: [&str; 9] = [
     "no_permission",
     "pixel_gone",
     "hang",
-    "block=3s",
+    "block=3h",
 ];
 
 /// How often good events are sent while the queue drains, so that a lane that met nothing but poison
@@ -70,6 +71,8 @@ pub struct Chaos {
     pub place: Place,
     load: Arc<Load>,
     daemon: Option<Daemon>,
+    /// When a daemon ended, one way or the other.
+    pub ends: Vec<UnixMillis>,
     /// What was done, by name, and how often.
     pub deeds: BTreeMap<&'static str, u64>,
     /// What the daemon did wrong.
@@ -87,6 +90,7 @@ impl Chaos {
             place,
             load,
             daemon: None,
+            ends: Vec::new(),
             deeds: BTreeMap::new(),
             wrong: Vec::new(),
             metrics: None,
@@ -119,9 +123,10 @@ impl Chaos {
 
     /// Heals everything and waits until the queue is empty; tells whether it was in time.
     pub async fn heal_and_drain(&mut self, patience: Duration) -> bool {
-        // What a lane was told to wait for may last longer than anyone wants to look on.
+        // So that no block stands.
+        self.ensure_daemon().await;
         self.terminate().await;
-        self.sandbox.set_faults(Faults::parse(STANDING).unwrap());
+        self.sandbox.vary_faults(Faults::parse(STANDING).unwrap());
         self.ensure_daemon().await;
         let end = Instant::now() + patience;
         let mut encouraged: Option<Instant> = None;
@@ -157,7 +162,7 @@ impl Chaos {
             }
         }
         let faults = Faults::parse(&items.join(",")).expect("the lists hold faults");
-        self.sandbox.set_faults(faults);
+        self.sandbox.vary_faults(faults);
         self.did("changes of faults");
     }
 
@@ -170,8 +175,7 @@ impl Chaos {
             if self.random.u8(0..4) == 0 {
                 let time = Duration::from_millis(self.random.u64(0..200));
                 Daemon::start_in_vain(&self.place, time).await;
-                // It may have been told of a throttle, of which the next cannot know.
-                self.sandbox.set_faults(self.sandbox.faults());
+                self.ends.push(SystemClock.now());
                 self.did("kills while starting");
                 continue;
             }
@@ -222,6 +226,7 @@ impl Chaos {
     async fn kill(&mut self) {
         if let Some(daemon) = self.daemon.take() {
             daemon.kill().await;
+            self.ends.push(SystemClock.now());
             self.load.point_at(None);
             self.did("kills with SIGKILL");
         }
@@ -234,8 +239,24 @@ impl Chaos {
                 Ok(status) => self.wrong.push(format!("SIGTERM ended it with {status}")),
                 Err(problem) => self.wrong.push(problem),
             }
+            self.ends.push(SystemClock.now());
             self.load.point_at(None);
             self.did("stops with SIGTERM");
+            self.let_blocks_pass();
+        }
+    }
+
+    /// Does what the hours do that a block lasts.
+    fn let_blocks_pass(&mut self) {
+        match self.place.let_blocks_pass() {
+            Ok(0) => {}
+            Ok(_) => {
+                self.sandbox.set_faults(self.sandbox.faults());
+                self.did("blocks that pass");
+            }
+            Err(error) => self
+                .wrong
+                .push(format!("the store cannot be changed: {error}")),
         }
     }
 

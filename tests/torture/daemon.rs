@@ -83,6 +83,16 @@ impl Place {
         Err(format!("{arguments:?} failed: {said}"))
     }
 
+    /// Ends the blocks that the store holds, as if their hours had passed; gives their number. Only
+    /// after a clean stop, which leaves nothing for the next daemon to recover.
+    pub fn let_blocks_pass(&self) -> rusqlite::Result<usize> {
+        let store = rusqlite::Connection::open(self.store().join("queue.db"))?;
+        store.execute(
+            "UPDATE standstill SET until = since WHERE kind = 'blocked'",
+            [],
+        )
+    }
+
     /// What the daemons logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap()

@@ -116,6 +116,7 @@ async fn torture(options: Options) -> bool {
     let account = Account {
         load: &load,
         witness: &witness,
+        sandbox: &sandbox,
         stats: &sandbox.stats(),
         chaos: &chaos,
         drained,
