@@ -4,7 +4,8 @@
 //! promises that every event it leased is delivered, set aside with Meta's reason, or given back;
 //! that a bad event never costs a good one (`isolate`, `streak`); and that Meta's word on rates,
 //! blocks and permissions is respected (`verdict`, `limit`). Lanes do not know each other; those
-//! with the same pixel id share a [`Pixel`], since Meta's limits are per account.
+//! with the same pixel id share a [`Pixel`], since Meta's limits are per account, and those with the
+//! same access token share what is known of it.
 //!
 //! `verdict`, `usage`, `backoff`, `isolate`, `streak`, `size`, `concurrency` and `redact` are pure:
 //! time, random values and texts are arguments.
@@ -22,6 +23,7 @@ use crate::telemetry::metrics::Metrics;
 
 use client::{ClientError, GraphClient};
 use lane::Lane;
+use lane::shared_token::Tokens;
 use lane::status::Lanes;
 use limit::{Pixel, Rates};
 
@@ -60,6 +62,7 @@ pub fn lanes(
     let pixels = pixels(config);
     let standstills = queue.standstills();
     go_on_standing(&pixels, &standstills, clock.now());
+    let tokens = Tokens::default();
     let mut tls = None;
     let mut lanes = Vec::with_capacity(config.syncs.len());
     for (name, sync) in &config.syncs {
@@ -77,6 +80,7 @@ pub fn lanes(
             sync,
             graph,
             Arc::clone(&pixels[sync.pixel_id.as_str()]),
+            &tokens,
             queue.clone(),
             Arc::clone(clock),
             Arc::clone(metrics),

@@ -8,11 +8,12 @@
 //! The way of a batch: something is due, leave is given (`limit`), events are leased (`supply`),
 //! the request is noted in the store, sent (`request`) and judged (`verdict`), what the verdict
 //! leads to is done (`answer`), and that is settled (`ledger`). `standing` knows how the lane
-//! stands, `show` says it.
+//! stands, `show` says it; `token` minds the access token.
 //!
 //! Promises: every leased event is settled, released or, after a crash, ready again; no request
 //! while the pixel is at a standstill, none with more than one event as a probe; no lease while a
-//! settlement could not be written. Knows nothing of other lanes but what `limit` shares.
+//! settlement could not be written. Knows nothing of other lanes but what `limit` and `shared_token`
+//! share.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::resume_unwind;
@@ -24,13 +25,12 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::clock::Clock;
 use crate::config::{SyncConfig, SyncName};
 use crate::queue::lease::{Leased, Slot};
 use crate::queue::settle::{Refusal, Settlement};
-use crate::queue::standstill::Standstill;
 use crate::queue::{Queue, StoreError};
 use crate::telemetry::metrics::{LaneState, Metrics};
 
@@ -42,18 +42,20 @@ use super::redact::Redactor;
 use super::size::{AdaptiveSize, Size};
 use super::streak::Streak;
 use super::token::TokenFile;
-use super::verdict::Fix;
 use request::{Answered, Request};
-use standing::{Standing, Trouble};
+use shared_token::{SharedToken, Tokens};
+use standing::{Standing, Trouble, Waiting};
 use status::LaneStatus;
 
 mod answer;
 mod ledger;
 mod request;
+pub mod shared_token;
 mod show;
 pub mod standing;
 pub mod status;
 mod supply;
+mod token;
 
 /// Time for the last settlements, once no answer is waited for any more.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(1);
@@ -70,6 +72,9 @@ pub struct Lane {
     pixel: Arc<Pixel>,
     gate: watch::Receiver<Gate>,
     token_file: Option<TokenFile>,
+    tokens: Tokens,
+    shared_token: SharedToken,
+    token_news: watch::Receiver<Option<Waiting>>,
     app_secret: Option<SecretString>,
     redactor: Redactor,
     clock: Arc<dyn Clock>,
@@ -144,12 +149,18 @@ impl Suspect {
 }
 
 impl Lane {
-    /// Prepares a lane. `pixel` is shared with the other syncs of the same pixel id.
+    /// Prepares a lane. `pixel` is shared with the other syncs of the same pixel id, and what is known
+    /// of its token with those of the same token.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of its own, and there is one caller"
+    )]
     pub fn new(
         sync: SyncName,
         config: &SyncConfig,
         graph: GraphClient,
         pixel: Arc<Pixel>,
+        tokens: &Tokens,
         queue: Queue,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
@@ -162,6 +173,7 @@ impl Lane {
             bytes: delivery.max_batch_bytes.get().saturating_sub(frame).max(1),
         };
         let token = &config.access_token;
+        let shared_token = tokens.join(token, None);
         let state = if config.enabled {
             LaneState::running
         } else {
@@ -182,6 +194,9 @@ impl Lane {
                 .access_token_file
                 .as_ref()
                 .map(|path| TokenFile::new(path.clone(), token.clone())),
+            tokens: tokens.clone(),
+            token_news: shared_token.watch(),
+            shared_token,
             app_secret: config.app_secret.clone(),
             redactor: redactor(token, config.app_secret.as_ref()),
             clock,
@@ -206,20 +221,6 @@ impl Lane {
             lease_next: None,
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
-        }
-    }
-
-    /// Goes on where an earlier process was paused. A restart is often how a fault is mended, so the
-    /// first event that there is probes at once.
-    pub fn stay_paused(&mut self, standstills: &[Standstill]) {
-        let now = Instant::now();
-        let own = standstills
-            .iter()
-            .filter(|standstill| standstill.whose == self.sync.as_str());
-        for fix in own.filter_map(|standstill| Fix::named(&standstill.kind)) {
-            self.standing.needs(fix, now, now);
-            self.standing.hopes(now);
-            warn!(sync = %self.sync, "the lane was paused before the daemon was started: {}", fix.as_str());
         }
     }
 
@@ -252,8 +253,9 @@ impl Lane {
                 }
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
                 () = changed => {}
-                // The sender is owned by `pixel`.
+                // The senders live as long as the lane.
                 _ = self.gate.changed() => {}
+                _ = self.token_news.changed() => {}
             }
         }
         self.finish(grace).await;
@@ -311,7 +313,9 @@ impl Lane {
             }
             Ok(Done::Answered(answered)) => {
                 self.requests -= 1;
-                Step::Answered(self.answered(*answered))
+                let verdict = self.answered(*answered);
+                self.agree_on_token();
+                Step::Answered(verdict)
             }
             Ok(Done::Settled(settlement, result)) => {
                 self.settled(settlement, result);
@@ -331,6 +335,7 @@ impl Lane {
             return Step::Idle(None);
         }
         self.read_token().await;
+        self.agree_on_token();
         let now = Instant::now();
         if self.streak_ends.is_some_and(|end| end <= now) {
             self.file_streak();
@@ -352,6 +357,9 @@ impl Lane {
             self.ask_for_ticket();
             return Step::Idle(None);
         };
+        if !self.claims_probe(now) {
+            return Step::Went;
+        }
         self.send(ticket, now).await
     }
 
@@ -403,26 +411,6 @@ impl Lane {
         self.tasks
             .spawn(async move { Done::Answered(Box::new(request.run().await)) });
         Step::Sent(events)
-    }
-
-    async fn read_token(&mut self) {
-        let Some(file) = &mut self.token_file else {
-            return;
-        };
-        let Some(token) = file.changed().await else {
-            return;
-        };
-        match self.graph.set_token(&token) {
-            Ok(()) => {
-                info!(sync = %self.sync, "the access token file has changed; the new token is used");
-                self.redactor = redactor(&token, self.app_secret.as_ref());
-                self.standing.hopes(Instant::now());
-            }
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                warn!(sync = %self.sync, error, "the access token file has changed; the old token is kept");
-            }
-        }
     }
 
     /// The moment to look again: the given one, or an earlier one that something else needs.

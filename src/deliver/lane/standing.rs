@@ -38,11 +38,22 @@ pub struct Standing {
 }
 
 /// Failures in a row, and when the next try is due.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
     failures: u32,
     since: Instant,
     next: Instant,
+}
+
+impl Waiting {
+    /// The same, with a probe under way: if nothing is heard of it, the next is due after a while.
+    #[must_use]
+    pub fn probing(self, now: Instant) -> Self {
+        Self {
+            next: now + PROBES.bound(1),
+            ..self
+        }
+    }
 }
 
 impl Standing {
@@ -113,6 +124,25 @@ impl Standing {
     pub fn refuses(&mut self, cause: Cause, now: Instant) {
         let before = self.refusing.map(|(_, waiting)| waiting);
         self.refusing = Some((cause, probe_later(before, now, now)));
+    }
+
+    /// The wait for another access token, if that is what the lane waits for.
+    pub fn token(&self) -> Option<Waiting> {
+        self.fix
+            .filter(|(fix, _)| *fix == Fix::Token)
+            .map(|(_, waiting)| waiting)
+    }
+
+    /// Takes over what is known of the access token.
+    pub fn set_token(&mut self, token: Option<Waiting>) {
+        match token {
+            Some(waiting) => {
+                self.failing = None;
+                self.fix = Some((Fix::Token, waiting));
+            }
+            None if self.token().is_some() => self.fix = None,
+            None => {}
+        }
     }
 
     /// Something may have been put right: the next probe is due.

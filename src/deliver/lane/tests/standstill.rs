@@ -223,3 +223,54 @@ async fn nothing_that_meta_says_gives_the_token_away() {
     let shown = format!("{:?}", rig.lanes[0]);
     assert!(!shown.contains("token-1"), "{shown}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn lanes_of_one_token_find_out_and_probe_together() {
+    let same_token = PAIR.replace("token-2", "token-1");
+    let mut rig = Rig::syncs(&same_token).await;
+    let (app, web) = (rig.lanes[0].sync().clone(), rig.lanes[1].sync().clone());
+    rig.faults("token_dead");
+    rig.push_for(&app, &["Lead"; 5]).await;
+    rig.push_for(&web, &["Lead"; 5]).await;
+    rig.fill().await;
+    rig.settle().await;
+    for minutes in [1, 2, 4] {
+        let until = settle(&mut rig.lanes[1]).await;
+        assert_eq!(rig.lanes[1].status().borrow().state, LaneState::paused);
+        let calls = rig.calls();
+        // Each probe is one call, whichever lane makes it.
+        let first = usize::from(minutes == 2);
+        rig.pass_until(until).await;
+        settle(&mut rig.lanes[first]).await;
+        settle(&mut rig.lanes[1 - first]).await;
+        assert_eq!(rig.calls(), calls + 1);
+        assert_eq!(seconds_to(settle(&mut rig.lanes[0]).await), 120 * minutes);
+    }
+    rig.faults("");
+    let until = rig.settle().await;
+    rig.pass_until(until).await;
+    settle(&mut rig.lanes[1]).await;
+    assert_eq!(rig.queue.totals()[&web].queued, 0);
+    rig.settle().await;
+    assert_eq!(rig.queue.totals()[&app].queued, 0);
+    for lane in &rig.lanes {
+        assert_eq!(lane.status().borrow().state, LaneState::running);
+    }
+    rig.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permission_that_one_pixel_lacks_does_not_pause_the_other() {
+    let same_token = PAIR.replace("token-2", "token-1");
+    let mut rig = Rig::syncs(&same_token).await;
+    let web = rig.lanes[1].sync().clone();
+    rig.faults("22/no_permission");
+    rig.push_many(5).await;
+    rig.push_for(&web, &["Lead"; 5]).await;
+    rig.fill().await;
+    rig.settle().await;
+    assert_eq!(rig.state(), LaneState::paused);
+    settle(&mut rig.lanes[1]).await;
+    assert_eq!(rig.queue.totals()[&web].queued, 0);
+    rig.assert_sound();
+}
