@@ -17,6 +17,7 @@ use pixel_relay::clock::{TestClock, UnixMillis};
 use pixel_relay::config::load::from_toml;
 use pixel_relay::config::{QueueConfig, SyncName};
 use pixel_relay::event::Event;
+use pixel_relay::map::payload::Bodies;
 use pixel_relay::queue::Queue;
 use pixel_relay::queue::lease::Order;
 use pixel_relay::queue::settle::{Answer, End, Settlement};
@@ -67,7 +68,7 @@ fn map(sync: &Sync, count: usize) -> Vec<Taken> {
     for number in 0..count {
         let text = event(number);
         let event = Event::decode(text.as_bytes()).expect("the sample is an event");
-        let (fate, _) = sync.take(Ok(&event), text.as_bytes(), NOW);
+        let (fate, _) = sync.take(Ok(&event), text.as_bytes(), NOW, &mut Bodies::default());
         taken.push(Taken {
             sync: sync.name().clone(),
             fate,

@@ -31,6 +31,7 @@ use crate::ingest::body::{BodyReader, Held, discard};
 use crate::ingest::decode::{Element, decode};
 use crate::ingest::reply::{Refusal, Tally, json_response};
 use crate::ingest::upstream::Upstream;
+use crate::map::payload::Bodies;
 use crate::outcome::Reason;
 use crate::queue::disk::Trouble;
 use crate::queue::{PushError, Queue};
@@ -381,11 +382,13 @@ fn map_chunk<'a>(
         return Vec::new();
     }
     let left = elements.size_hint().1.unwrap_or(CHUNK);
-    let mut taken = Vec::with_capacity(left.min(CHUNK) * intakes.len());
+    let expected = left.min(CHUNK) * intakes.len();
+    let mut taken = Vec::with_capacity(expected);
+    let mut bodies = Bodies::for_events(expected);
     for element in elements.by_ref().take(CHUNK) {
         let event = element.event.as_ref().map_err(|reason| *reason);
         for intake in intakes {
-            let (fate, notes) = intake.sync.take(event, element.raw, now);
+            let (fate, notes) = intake.sync.take(event, element.raw, now, &mut bodies);
             for (field, why) in notes.dropped() {
                 intake.coverage.dropped(field, why.as_str());
             }

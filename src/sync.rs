@@ -11,7 +11,7 @@ use crate::clock::UnixMillis;
 use crate::config::{Config, Mistake, SyncConfig, SyncName};
 use crate::event::Event;
 use crate::map::explain::Explanation;
-use crate::map::payload::Payload;
+use crate::map::payload::{Bodies, Payload};
 use crate::map::record::{Notes, Recorder};
 use crate::map::{Mapper, Refused, Row};
 use crate::outcome::Reason;
@@ -20,9 +20,6 @@ use crate::select::{Selected, Selector};
 mod rule_test;
 
 pub use rule_test::Diff;
-
-/// Room for a server event with the usual fields.
-const TYPICAL_BYTES: usize = 2048;
 
 /// One sync, compiled.
 #[derive(Debug)]
@@ -124,12 +121,14 @@ impl Sync {
         self.enabled
     }
 
-    /// Decides what becomes of an event, or of bytes that could not be decoded as one.
+    /// Decides what becomes of an event, or of bytes that could not be decoded as one. What is mapped is
+    /// written into `bodies`.
     pub fn take(
         &self,
         element: Result<&Event<'_>, Reason>,
         raw: &[u8],
         now: UnixMillis,
+        bodies: &mut Bodies,
     ) -> (Fate, Notes) {
         let mut notes = Notes::default();
         let event = match element {
@@ -139,7 +138,7 @@ impl Sync {
         let fate = match self.selector.select(event) {
             Ok(selected) => {
                 notes.label = selected.name.cloned();
-                self.map(event, selected, now, &mut notes)
+                self.map(event, selected, now, &mut notes, bodies)
             }
             Err(reason) => Fate::Ended(Ended::unmapped(reason)),
         };
@@ -151,7 +150,13 @@ impl Sync {
         let mut explanation = Explanation::default();
         let fate = match self.selector.select(event) {
             Ok(selected) => {
-                let fate = self.map(event, selected, now, &mut explanation);
+                let fate = self.map(
+                    event,
+                    selected,
+                    now,
+                    &mut explanation,
+                    &mut Bodies::default(),
+                );
                 explanation.complete();
                 fate
             }
@@ -166,15 +171,15 @@ impl Sync {
         selected: Selected<'_>,
         now: UnixMillis,
         recorder: &mut impl Recorder,
+        bodies: &mut Bodies,
     ) -> Fate {
         let row = Row {
             place: selected.place,
             limited_data_use: selected.limited_data_use,
         };
-        let mut json = Vec::with_capacity(TYPICAL_BYTES);
-        match self.mapper.map(event, row, now, recorder, &mut json) {
+        match self.mapper.map(event, row, now, recorder, bodies.draft()) {
             Ok(mapped) => Fate::Mapped(Payload {
-                json,
+                json: bodies.finish(),
                 event_name: mapped.event_name,
                 fingerprint: mapped.fingerprint,
                 deadline: mapped.deadline,
@@ -243,7 +248,10 @@ mod tests {
 
     fn mapped(sync: &Sync, event: &str) -> Payload {
         let decoded = Event::decode(event.as_bytes()).unwrap();
-        match sync.take(Ok(&decoded), event.as_bytes(), NOW).0 {
+        match sync
+            .take(Ok(&decoded), event.as_bytes(), NOW, &mut Bodies::default())
+            .0
+        {
             Fate::Mapped(payload) => payload,
             Fate::Ended(ended) => panic!("{}", ended.reason),
         }
@@ -252,7 +260,10 @@ mod tests {
     #[track_caller]
     fn check_refused(rules: &str, event: &str, reason: Reason, has_json: bool) {
         let decoded = Event::decode(event.as_bytes()).unwrap();
-        match sync(rules).take(Ok(&decoded), event.as_bytes(), NOW).0 {
+        match sync(rules)
+            .take(Ok(&decoded), event.as_bytes(), NOW, &mut Bodies::default())
+            .0
+        {
             Fate::Mapped(_) => panic!("mapped: {event}"),
             Fate::Ended(ended) => {
                 assert_eq!(
@@ -307,7 +318,8 @@ mod tests {
     #[test]
     fn what_cannot_be_decoded_has_its_bytes_for_an_id() {
         let raw = b"{\"a\":";
-        let (fate, notes) = sync("").take(Err(Reason::MalformedJson), raw, NOW);
+        let (fate, notes) =
+            sync("").take(Err(Reason::MalformedJson), raw, NOW, &mut Bodies::default());
         let Fate::Ended(ended) = fate else {
             panic!("mapped");
         };
@@ -365,7 +377,7 @@ mod tests {
             r#"{"event_type":"X","event_time":1795197849,"user_id":"u-1","#,
             r#""user_properties":{"email":"a@b.de","fbp":"fb.1.1790000000000.1"},"event_properties":{"a":"1001","b":2,"c":3}}"#
         );
-        let text = String::from_utf8(mapped(&sync, event).json).unwrap();
+        let text = String::from_utf8(mapped(&sync, event).json.into()).unwrap();
         let id = crate::map::hash::Hashed::of("u-1");
         assert_eq!(
             text,
@@ -404,7 +416,7 @@ mod tests {
         let sync = sync("[sync.web.events.X]\nuser_data = { email = \"user_properties.email\" }");
         let raw = br#"{"event_type":"X","event_time":1795197849,"user_id":"u-1","user_properties":{"email":"nobody"}}"#;
         let event = Event::decode(raw).unwrap();
-        let (_, notes) = sync.take(Ok(&event), raw, NOW);
+        let (_, notes) = sync.take(Ok(&event), raw, NOW, &mut Bodies::default());
         assert_eq!(notes.label(), "X");
         let carried: Vec<_> = notes.carried().map(UserDataField::meta_key).collect();
         assert_eq!(carried, ["external_id"]);

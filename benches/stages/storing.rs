@@ -12,7 +12,7 @@ use pixel_relay::clock::TestClock;
 use pixel_relay::config::{QueueConfig, SyncName};
 use pixel_relay::deliver::client::joined;
 use pixel_relay::event::Event;
-use pixel_relay::map::payload::{Fingerprint, Payload};
+use pixel_relay::map::payload::{Bodies, Fingerprint, Payload};
 use pixel_relay::queue::Queue;
 use pixel_relay::queue::lease::Order;
 use pixel_relay::queue::settle::{Answer, End, Settlement};
@@ -169,7 +169,10 @@ impl Store {
 fn payload(sync: &Sync) -> Payload {
     let text = text(1);
     let event = Event::decode(text.as_bytes()).expect("the sample is an event");
-    match sync.take(Ok(&event), text.as_bytes(), NOW).0 {
+    match sync
+        .take(Ok(&event), text.as_bytes(), NOW, &mut Bodies::default())
+        .0
+    {
         Fate::Mapped(payload) => payload,
         Fate::Ended(ended) => panic!("the sample is not mapped: {}", ended.reason),
     }

@@ -25,6 +25,7 @@ use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::load::{Loaded, Sources};
 use crate::event::Event;
 use crate::map::event_time;
+use crate::map::payload::Bodies;
 use crate::outcome::Reason;
 use crate::sync::Sync;
 
@@ -207,7 +208,7 @@ impl Intake {
             return Ok(());
         }
         for (place, sync) in self.syncs.iter().enumerate() {
-            let (fate, _) = sync.take(event, raw, self.now);
+            let (fate, _) = sync.take(event, raw, self.now, &mut Bodies::default());
             self.report.count(place, event.ok(), &fate);
             if let Some(hand) = &mut self.hand {
                 hand.take(sync.name(), fate, &self.progress, terminal)

@@ -19,6 +19,7 @@ use crate::config::SyncName;
 use crate::config::load::Sources;
 use crate::ingest::decode::{Element, NotJson, decode};
 use crate::map::explain::Explanation;
+use crate::map::payload::Bodies;
 use crate::outcome::Reason;
 use crate::sync::{Fate, Sync};
 
@@ -113,7 +114,10 @@ fn map_element(
             }
             event => {
                 let event = event.as_ref().map_err(|reason| *reason);
-                (sync.take(event, element.raw, now).0, None)
+                (
+                    sync.take(event, element.raw, now, &mut Bodies::default()).0,
+                    None,
+                )
             }
         };
         write_line(sync.name(), &fate, explanation.as_ref(), terminal)?;
@@ -136,7 +140,7 @@ fn write_line(
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
     let (reason, json) = match fate {
-        Fate::Mapped(payload) => (None, Some(payload.json.as_slice())),
+        Fate::Mapped(payload) => (None, Some(&*payload.json)),
         Fate::Ended(ended) => (Some(ended.reason), ended.json.as_deref()),
     };
     let line = Line {

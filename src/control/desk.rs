@@ -242,7 +242,7 @@ fn fate(event: Mapped) -> Option<Fate> {
             deadline,
             known: _,
         } => Fate::Mapped(Payload {
-            json: json?,
+            json: json?.into(),
             event_name: name?,
             fingerprint: fingerprint(id),
             deadline,

@@ -2,13 +2,20 @@
 
 use std::fmt;
 
+use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
+
+/// Room for a server event with the usual fields.
+const TYPICAL_BYTES: usize = 2048;
+
+/// Most bytes that lie in one piece of memory.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// A mapped event.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload {
     /// The server event: one JSON object on one line. From here to the socket it is only copied.
-    pub json: Vec<u8>,
+    pub json: Bytes,
     /// Meta's event name, as it stands in the JSON.
     pub event_name: Box<str>,
     /// Tells whether the same event was taken before.
@@ -23,6 +30,57 @@ impl fmt::Debug for Payload {
             .field("bytes", &self.json.len())
             .field("event_name", &self.event_name)
             .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the JSON of events that are mapped together lies: in few pieces of memory, and not in one
+/// for each event, which another thread would free than took it.
+#[derive(Default)]
+pub struct Bodies {
+    /// The event that is being written.
+    draft: Vec<u8>,
+    piece: BytesMut,
+    /// How many events are still to come.
+    expected: usize,
+}
+
+impl Bodies {
+    /// Makes room for about so many events, as they come.
+    pub fn for_events(expected: usize) -> Self {
+        Self {
+            expected,
+            ..Self::default()
+        }
+    }
+
+    /// Where the next event is to be written.
+    pub fn draft(&mut self) -> &mut Vec<u8> {
+        self.draft.clear();
+        self.draft.reserve(TYPICAL_BYTES);
+        &mut self.draft
+    }
+
+    /// Takes the event that was written.
+    pub fn finish(&mut self) -> Bytes {
+        self.expected = self.expected.saturating_sub(1);
+        if self.expected == 0 {
+            // Nothing comes after it, so that there is nothing to lie beside.
+            return std::mem::take(&mut self.draft).into();
+        }
+        if self.piece.capacity() < self.draft.len() {
+            let all = self.draft.len().saturating_mul(self.expected + 1);
+            self.piece = BytesMut::with_capacity(all.min(PIECE_BYTES).max(self.draft.len()));
+        }
+        self.piece.extend_from_slice(&self.draft);
+        self.piece.split().freeze()
+    }
+}
+
+impl fmt::Debug for Bodies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bodies")
+            .field("expected", &self.expected)
             .finish_non_exhaustive()
     }
 }

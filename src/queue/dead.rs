@@ -353,7 +353,7 @@ impl Store {
             )?
             .query_row([id, self.now.seconds()], |row| {
                 let payload = Payload {
-                    json: row.get(1)?,
+                    json: row.get::<_, Vec<u8>>(1)?.into(),
                     event_name: row.get::<_, String>(2)?.into(),
                     fingerprint: Fingerprint {
                         id: row.get::<_, i64>(3)?.cast_unsigned(),

@@ -361,7 +361,7 @@ mod tests {
 
     fn payload(json: &str, name: &str, deadline: i64) -> Payload {
         Payload {
-            json: json.as_bytes().to_vec(),
+            json: json.to_owned().into(),
             event_name: name.into(),
             fingerprint: Fingerprint::new(json, "web", name, ""),
             deadline,

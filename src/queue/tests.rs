@@ -165,7 +165,7 @@ fn event_until(number: u64, deadline: i64) -> Taken {
 fn payload(number: u64, event_name: &str, deadline: i64) -> Payload {
     let id = format!("id-{number}");
     Payload {
-        json: format!(r#"{{"event_name":"{event_name}","event_id":"{id}"}}"#).into_bytes(),
+        json: format!(r#"{{"event_name":"{event_name}","event_id":"{id}"}}"#).into(),
         event_name: event_name.into(),
         fingerprint: Fingerprint::new(&id, "web", event_name, ""),
         deadline,

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::config::RuleTest;
 use crate::event::Event;
+use crate::map::payload::Bodies;
 use crate::outcome::Reason;
 
 use super::{Fate, Sync};
@@ -32,14 +33,14 @@ impl Sync {
         let raw = test.event.as_bytes();
         let event = Event::decode(raw);
         let element = event.as_ref().map_err(|reason| *reason);
-        let (fate, _) = self.take(element, raw, test.now);
+        let (fate, _) = self.take(element, raw, test.now, &mut Bodies::default());
         let mut lines = Vec::new();
         let (outcome, reason, json) = match &fate {
-            Fate::Mapped(payload) => (MAPPED, None, Some(&payload.json)),
+            Fate::Mapped(payload) => (MAPPED, None, Some(payload.json.as_ref())),
             Fate::Ended(ended) => (
                 ended.reason.outcome().as_str(),
                 Some(ended.reason),
-                ended.json.as_ref(),
+                ended.json.as_deref(),
             ),
         };
         compare_text(

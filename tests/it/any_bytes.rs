@@ -3,6 +3,7 @@
 use pixel_relay::clock::UnixMillis;
 use pixel_relay::config::load::from_toml;
 use pixel_relay::ingest::decode::decode;
+use pixel_relay::map::payload::Bodies;
 use pixel_relay::outcome::Outcome;
 use pixel_relay::sync::{Fate, Sync, compile_all};
 
@@ -48,7 +49,8 @@ pub fn check(bytes: &[u8]) {
     };
     for element in elements {
         let event = element.event.as_ref().map_err(|reason| *reason);
-        let (fate, _) = SYNC.with(|sync| sync.take(event, element.raw, NOW));
+        let (fate, _) =
+            SYNC.with(|sync| sync.take(event, element.raw, NOW, &mut Bodies::default()));
         match fate {
             Fate::Mapped(payload) => {
                 assert!(!payload.json.contains(&b'\n'));

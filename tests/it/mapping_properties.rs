@@ -7,6 +7,7 @@ use axum::http::Request;
 use pixel_relay::clock::{TestClock, UnixMillis};
 use pixel_relay::config::load::from_toml;
 use pixel_relay::event::Event;
+use pixel_relay::map::payload::Bodies;
 use pixel_relay::sandbox::{Sandbox, SandboxConfig};
 use pixel_relay::sync::{Fate, Sync, compile_all};
 use proptest::collection::vec;
@@ -245,9 +246,9 @@ proptest! {
     fn a_mapped_event_is_one_line_of_clean_json(raw in event()) {
         let event = Event::decode(raw.as_bytes()).unwrap();
         let sync = sync();
-        let (fate, _) = sync.take(Ok(&event), raw.as_bytes(), NOW);
+        let (fate, _) = sync.take(Ok(&event), raw.as_bytes(), NOW, &mut Bodies::default());
         let json = match fate {
-            Fate::Mapped(payload) => Some(payload.json),
+            Fate::Mapped(payload) => Some(payload.json.into()),
             Fate::Ended(ended) => ended.json,
         };
         if let Some(json) = json {
@@ -258,16 +259,16 @@ proptest! {
             check_hashes(&mapped["user_data"])?;
         }
         let (explained, _) = sync.explain(&event, NOW);
-        let (again, _) = sync.take(Ok(&event), raw.as_bytes(), NOW);
+        let (again, _) = sync.take(Ok(&event), raw.as_bytes(), NOW, &mut Bodies::default());
         prop_assert_eq!(format!("{explained:?}"), format!("{again:?}"));
     }
 
     #[test]
     fn no_mapped_event_breaks_a_rule_of_the_endpoint(raw in event()) {
         let event = Event::decode(raw.as_bytes()).unwrap();
-        if let (Fate::Mapped(payload), _) = sync().take(Ok(&event), raw.as_bytes(), NOW) {
+        if let (Fate::Mapped(payload), _) = sync().take(Ok(&event), raw.as_bytes(), NOW, &mut Bodies::default()) {
             let (status, answer) = post_to_endpoint(&payload.json);
-            let event = String::from_utf8(payload.json).unwrap();
+            let event = String::from_utf8(payload.json.into()).unwrap();
             prop_assert_eq!(status, 200, "{} to {}", answer, event);
         }
     }

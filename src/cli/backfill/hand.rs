@@ -170,7 +170,7 @@ fn mapped(sync: &SyncName, fate: Fate) -> anyhow::Result<Mapped> {
         Fate::Mapped(payload) => Mapped {
             sync,
             name: Some(payload.event_name.into_string()),
-            event: Some(raw(payload.json)?),
+            event: Some(raw(payload.json.into())?),
             fate: MappedFate::Queue {
                 fingerprint: [payload.fingerprint.id, payload.fingerprint.whole],
                 deadline: payload.deadline,

@@ -149,7 +149,7 @@ impl Rig {
             taken.push(Taken {
                 sync: sync.clone(),
                 fate: Fate::Mapped(Payload {
-                    json: json.to_string().into_bytes(),
+                    json: json.to_string().into(),
                     event_name: (*name).into(),
                     fingerprint: Fingerprint::new(&id, sync.as_str(), name, ""),
                     deadline: NOW - 60 + WEEK,

@@ -5,7 +5,9 @@ use crate::queue::disk::Trouble;
 
 fn large(number: u64, sync: &SyncName) -> Taken {
     let mut payload = payload(number, "Purchase", START + 7 * 24 * 3600);
-    payload.json.resize(50_000, b' ');
+    let mut json = payload.json.to_vec();
+    json.resize(50_000, b' ');
+    payload.json = json.into();
     Taken {
         sync: sync.clone(),
         fate: Fate::Mapped(payload),

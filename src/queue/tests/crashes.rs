@@ -79,7 +79,7 @@ impl Files {
 fn large(number: u64) -> Payload {
     let mut payload = payload(number, "Purchase", START + 7 * 24 * 3600);
     let padding = "x".repeat(2000);
-    payload.json = format!(r#"{{"event_id":"id-{number}","padding":"{padding}"}}"#).into_bytes();
+    payload.json = format!(r#"{{"event_id":"id-{number}","padding":"{padding}"}}"#).into();
     payload
 }
 
@@ -138,7 +138,7 @@ impl Run {
             .skip(usize::try_from(self.next - from).unwrap())
         {
             self.queued
-                .push(String::from_utf8(payload.json.clone()).unwrap());
+                .push(String::from_utf8(payload.json.to_vec()).unwrap());
         }
         self.next = self.next.max(from + count);
         let taken = events.into_iter().map(|payload| Taken {

@@ -11,7 +11,7 @@ fn hash(digit: char) -> String {
 fn event_of(number: u64, digit: char) -> Taken {
     let mut payload = payload(number, "Purchase", START + 100_000);
     let hash = hash(digit);
-    payload.json = format!(r#"{{"event_id":"id-{number}","em":["{hash}"]}}"#).into_bytes();
+    payload.json = format!(r#"{{"event_id":"id-{number}","em":["{hash}"]}}"#).into();
     Taken {
         sync: web(),
         fate: Fate::Mapped(payload),

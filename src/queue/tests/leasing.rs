@@ -81,7 +81,7 @@ async fn the_newest_of_each_name() {
         .unwrap();
     let bodies: Vec<String> = leased.iter().map(text).collect();
     let expected = [(6, "B"), (5, "A"), (4, "C")]
-        .map(|(number, name)| String::from_utf8(payload(number, name, 0).json).unwrap());
+        .map(|(number, name)| String::from_utf8(payload(number, name, 0).json.into()).unwrap());
     assert_eq!(bodies, expected);
     assert_eq!(&*leased[0].event_name, "B");
     assert_eq!(shop.lease(10).await.len(), 3);

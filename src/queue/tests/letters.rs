@@ -110,7 +110,7 @@ async fn a_retry_queues_the_same_bytes_and_the_law_holds() {
     let shop = Shop::new();
     shop.push((0..3).map(event)).await;
     let bodies: Vec<String> = (0..3)
-        .map(|number| String::from_utf8(payload(number, "Purchase", 0).json).unwrap())
+        .map(|number| String::from_utf8(payload(number, "Purchase", 0).json.into()).unwrap())
         .collect();
     shop.push([ended(Reason::NoEventName)]).await;
     reject(&shop, 3).await;
@@ -250,9 +250,9 @@ async fn a_page_of_large_letters_is_short_and_the_next_goes_on() {
     let shop = Shop::with(|config| config.dead_letter_max_bytes = 1 << 24);
     let large = |number| {
         let mut payload = payload(number, "Purchase", START + 3600);
-        payload
-            .json
-            .splice(1..1, format!("\"x\":\"{}\",", "x".repeat(600_000)).bytes());
+        let mut json = payload.json.to_vec();
+        json.splice(1..1, format!("\"x\":\"{}\",", "x".repeat(600_000)).bytes());
+        payload.json = json.into();
         let fate = Fate::Mapped(payload);
         Taken { sync: web(), fate }
     };
