@@ -36,6 +36,7 @@ mod page;
 mod personal;
 mod rule;
 mod server_event;
+mod sha256;
 mod standard_event;
 mod user_data;
 

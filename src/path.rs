@@ -12,7 +12,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::event::{Event, Json};
+use crate::event::{Event, Json, member};
 
 /// The top-level objects of an Amplitude event that hold named properties.
 pub const SECTIONS: &[&str] = &[
@@ -226,8 +226,8 @@ impl<'s> Element<'s> {
     fn walk(self, steps: &[Step], found: &mut dyn FnMut(Json<'s>)) {
         match steps.split_first() {
             Some((Step::Key(key), rest)) => {
-                if let Some((_, value)) = self.members.iter().find(|(name, _)| *name == **key) {
-                    walk(*value, rest, found);
+                if let Some(value) = member(self.members, key) {
+                    walk(value, rest, found);
                 }
             }
             _ => walk(self.value, steps, found),
@@ -395,18 +395,18 @@ fn walk<'e>(value: Json<'e>, steps: &[Step], found: &mut dyn FnMut(Json<'e>)) {
     };
     match step {
         Step::Key(key) => {
-            let members = value.members().unwrap_or_default();
-            if let Some((_, value)) = members.iter().find(|(name, _)| *name == **key) {
-                walk(*value, rest, found);
+            let mut members = value.members().into_iter().flatten();
+            if let Some((_, value)) = members.find(|(name, _)| *name == **key) {
+                walk(value, rest, found);
             }
         }
         Step::Index(index) => {
-            if let Some(value) = value.elements().unwrap_or_default().get(*index) {
-                walk(*value, rest, found);
+            if let Some(value) = value.elements().into_iter().flatten().nth(*index) {
+                walk(value, rest, found);
             }
         }
         Step::Each => {
-            for element in value.elements().unwrap_or_default() {
+            for element in value.elements().into_iter().flatten() {
                 walk(element, rest, found);
             }
         }

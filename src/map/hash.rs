@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
+use crate::map::sha256;
 
 /// A hashed value: 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Hashed([u8; 64]);
 impl Hashed {
     /// Hashes a normalised text.
     pub fn of(normalised: &str) -> Self {
-        let hash: [u8; 32] = Sha256::digest(normalised.as_bytes()).into();
+        let hash = sha256::digest(normalised.as_bytes());
         let mut digits = [0; 64];
         for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(hash) {
             *pair = [digit(byte >> 4), digit(byte & 15)];
@@ -35,6 +35,11 @@ impl Hashed {
     /// The 64 digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("hexadecimal digits are ASCII")
+    }
+
+    /// The 64 digits, as bytes.
+    pub const fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
     }
 }
 

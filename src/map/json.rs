@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
+use crate::event::scan::string_end;
 use crate::event::{Json, is_absent_text};
 
 /// Encodes a member's name once, to be written many times.
@@ -47,7 +48,11 @@ pub(super) fn separate(out: &mut Vec<u8>) {
 /// Writes a string.
 pub(super) fn text(out: &mut Vec<u8>, text: &str) {
     let needs_escape = |byte: u8| byte < 0x20 || matches!(byte, b'"' | b'\\');
-    if !text.bytes().any(needs_escape) {
+    // Looking at every byte, whatever was found, is done for many at once.
+    if !text
+        .bytes()
+        .fold(false, |any, byte| any | needs_escape(byte))
+    {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');
@@ -107,7 +112,7 @@ impl<'e> Copier<'_, 'e> {
             Some(b'{') => self.container(name, b'}'),
             Some(b'[') => self.container(name, b']'),
             Some(b'"') => {
-                let raw = self.take(string_end(self.rest));
+                let raw = self.take(string_end(self.rest.as_bytes(), 0).0);
                 let content = Json::of_valid_text(raw).as_str().unwrap_or_default();
                 if is_absent_text(&content) {
                     return Copied::Nothing;
@@ -170,7 +175,7 @@ impl<'e> Copier<'_, 'e> {
     }
 
     fn member(&mut self) -> Copied {
-        let raw = self.take(string_end(self.rest));
+        let raw = self.take(string_end(self.rest.as_bytes(), 0).0);
         let name: Cow<'e, str> = Json::of_valid_text(raw).as_str().unwrap_or_default();
         if (self.guard)("", &name) {
             return Copied::Withheld;
@@ -191,20 +196,6 @@ impl<'e> Copier<'_, 'e> {
         self.rest = rest;
         taken
     }
-}
-
-/// Where the string that a text begins with ends.
-fn string_end(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::event::Json;
 /// lists as texts), or with the value itself where it is no list.
 pub(super) fn each_element(value: Json<'_>, each: &mut dyn FnMut(Json<'_>)) {
     if let Some(elements) = value.elements() {
-        elements.into_iter().for_each(each);
+        elements.for_each(each);
         return;
     }
     // Most texts begin like no list, and are not looked at any further.
@@ -17,7 +17,7 @@ pub(super) fn each_element(value: Json<'_>, each: &mut dyn FnMut(Json<'_>)) {
         && serde_json::from_str::<Vec<serde_json::Value>>(&text).is_ok()
     {
         let elements = Json::of_valid_text(text.trim_ascii()).elements();
-        elements.unwrap_or_default().into_iter().for_each(each);
+        elements.into_iter().flatten().for_each(each);
         return;
     }
     each(value);

@@ -3,7 +3,11 @@
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use sha2::{Digest, Sha256};
+
+use crate::map::sha256;
+
+/// Room for the usual parts of a fingerprint.
+const ROOM: usize = 256;
 
 /// Room for a server event with the usual fields.
 const TYPICAL_BYTES: usize = 2048;
@@ -101,26 +105,26 @@ impl Fingerprint {
     /// Computes the fingerprint. The scope is the device (else the user) within which an insert id
     /// is unique; empty for ids that are unique by themselves.
     pub fn new(event_id: &str, sync: &str, event_name: &str, scope: &str) -> Self {
-        let mut hash = Sha256::new();
+        let mut whole = Vec::with_capacity(ROOM);
         for part in [event_id, sync, event_name, scope] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part.as_bytes());
+            whole.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            whole.extend_from_slice(part.as_bytes());
         }
         Self {
             id: Self::of_id(event_id),
-            whole: first_eight(&hash.finalize()),
+            whole: first_eight(sha256::digest(&whole)),
         }
     }
 
     /// The half that depends on the event id alone.
     pub fn of_id(event_id: &str) -> u64 {
-        first_eight(&Sha256::digest(event_id.as_bytes()))
+        first_eight(sha256::digest(event_id.as_bytes()))
     }
 }
 
-fn first_eight(digest: &[u8]) -> u64 {
-    digest
-        .iter()
-        .take(8)
-        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+fn first_eight(digest: [u8; 32]) -> u64 {
+    let [first, ..] = digest.as_chunks().0 else {
+        return 0;
+    };
+    u64::from_be_bytes(*first)
 }

@@ -320,8 +320,8 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
         if self.written >= MOST_VALUES {
             return self.drop(source, DropReason::TooMany);
         }
-        let own = hash.as_str().as_bytes();
-        let digits = |written: &[u8]| written.get(1..=64) == Some(own);
+        let own = hash.as_bytes();
+        let digits = |written: &[u8]| written.get(1..=64) == Some(own.as_slice());
         let written = self.out.get(self.first..).unwrap_or_default();
         if written.chunks(HASH_STRIDE).any(digits) {
             return;

@@ -112,8 +112,8 @@ impl Check {
         let forbidden = event
             .member("api_properties", "tracking_options")
             .and_then(Json::members)
-            .unwrap_or_default()
-            .iter()
+            .into_iter()
+            .flatten()
             .any(|(name, value)| name == "ip_address" && value.as_bool() == Some(false));
         self.dialect == Dialect::Legacy && !forbidden
     }

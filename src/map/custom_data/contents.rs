@@ -1,8 +1,9 @@
 //! Lists of things: `contents`, whose items Meta checks, and lists of the operator's own shape.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::event::{Event, Json, Members};
+use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::json;
 use crate::map::personal;
@@ -102,7 +103,7 @@ pub(super) fn write_object(
 /// An element of a list, and how its members are called.
 struct Element<'v, 's, 'e> {
     value: Json<'v>,
-    members: Members<'v>,
+    members: Vec<(Cow<'v, str>, Json<'v>)>,
     shape: Option<Shape<'s, 'e>>,
 }
 
@@ -110,7 +111,7 @@ impl<'v, 's, 'e> Element<'v, 's, 'e> {
     fn new(value: Json<'v>, shape: Option<Shape<'s, 'e>>) -> Self {
         Self {
             value,
-            members: value.members().unwrap_or_default(),
+            members: value.all_members(),
             shape,
         }
     }

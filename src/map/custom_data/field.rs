@@ -227,7 +227,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                         contents::write_content(out, element, Some(shape), field.guard, &mut items);
                     }
                     Some(Kind::Ids) => {
-                        let own = element.members().unwrap_or_default();
+                        let own = element.all_members();
                         let scope = Scope::element(event, element, &own);
                         let id = members.get("id").and_then(|expr| expr.first(scope));
                         write_id(

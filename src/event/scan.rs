@@ -1,0 +1,301 @@
+//! Finds the parts of a text that a parser has found to be one JSON value.
+//!
+//! Nothing is checked a second time, so a part is found by its first byte and passed over without a
+//! look at what it means. A text that is no JSON after all yields some parts or none; no text makes
+//! it panic or go on for ever.
+
+use std::borrow::Cow;
+
+use super::Json;
+
+/// The members of an object, in their order, read as they are asked for.
+#[derive(Clone, Debug)]
+pub struct Members<'a>(Scanner<'a>);
+
+/// The elements of an array, in their order, read as they are asked for.
+#[derive(Clone, Debug)]
+pub struct Elements<'a>(Scanner<'a>);
+
+impl<'a> Members<'a> {
+    /// Those of an object.
+    pub(super) const fn of(object: &'a str) -> Self {
+        Self(Scanner::behind_bracket(object))
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (Cow<'a, str>, Json<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.member()
+    }
+}
+
+impl<'a> Elements<'a> {
+    /// Those of an array.
+    pub(super) const fn of(array: &'a str) -> Self {
+        Self(Scanner::behind_bracket(array))
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Json<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.begin_next();
+        self.0.value()
+    }
+}
+
+/// A place in a text.
+#[derive(Clone)]
+pub(super) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// The first member or element.
+    pub(super) const fn behind_bracket(text: &'a str) -> Self {
+        Self { text, at: 1 }
+    }
+
+    /// Reads a member; `None` at the end of the object.
+    pub(super) fn member(&mut self) -> Option<(Cow<'a, str>, Json<'a>)> {
+        let key = self.key()?;
+        Some((key, self.value()?))
+    }
+
+    /// Reads a key up to its value; `None` at the end of the object.
+    pub(super) fn key(&mut self) -> Option<Cow<'a, str>> {
+        self.begin_next();
+        let bytes = self.text.as_bytes();
+        if bytes.get(self.at) != Some(&b'"') {
+            return None;
+        }
+        let (end, escaped) = string_end(bytes, self.at);
+        let key = if escaped {
+            serde_json::from_str(self.text.get(self.at..end)?).ok()?
+        } else {
+            Cow::Borrowed(self.text.get(self.at + 1..end - 1)?)
+        };
+        self.at = end;
+        self.skip_past(b':');
+        Some(key)
+    }
+
+    /// Reads the value that begins here; `None` where none does.
+    pub(super) fn value(&mut self) -> Option<Json<'a>> {
+        let bytes = self.text.as_bytes();
+        let end = match bytes.get(self.at)? {
+            b'"' => string_end(bytes, self.at).0,
+            b'{' | b'[' => container_end(bytes, self.at),
+            _ => scalar_end(bytes, self.at),
+        };
+        let value = self
+            .text
+            .get(self.at..end)
+            .filter(|text| !text.is_empty())?;
+        self.at = end;
+        Some(Json(value))
+    }
+
+    /// Reads the object that begins here, and calls `each` with its members; `None` where none does.
+    pub(super) fn object(
+        &mut self,
+        mut each: impl FnMut((Cow<'a, str>, Json<'a>)),
+    ) -> Option<Json<'a>> {
+        let begin = self.at;
+        if self.text.as_bytes().get(begin) != Some(&b'{') {
+            return None;
+        }
+        self.at += 1;
+        while let Some(member) = self.member() {
+            each(member);
+        }
+        self.at += 1;
+        self.text.get(begin..self.at).map(Json)
+    }
+
+    /// Goes to the next element or key, or to the closing bracket.
+    fn begin_next(&mut self) {
+        self.skip_past(b',');
+    }
+
+    /// Goes behind a byte, if it comes next, and behind white space on both sides of it.
+    fn skip_past(&mut self, byte: u8) {
+        let bytes = self.text.as_bytes();
+        self.at += skipped_space(bytes, self.at);
+        if bytes.get(self.at) == Some(&byte) {
+            self.at += 1;
+            self.at += skipped_space(bytes, self.at);
+        }
+    }
+}
+
+/// White space from a place on; most often there is none.
+fn skipped_space(bytes: &[u8], from: usize) -> usize {
+    match bytes.get(from) {
+        Some(b'\t' | b'\n' | b'\r' | b' ') => {
+            let rest = bytes.get(from..).unwrap_or_default();
+            let is_space = |byte: &&u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' ');
+            rest.iter().take_while(is_space).count()
+        }
+        _ => 0,
+    }
+}
+
+impl std::fmt::Debug for Scanner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The text may be personal data.
+        write!(f, "Scanner({})", self.at)
+    }
+}
+
+/// Where the string that begins at a place ends, and whether it holds an escape.
+pub(crate) fn string_end(bytes: &[u8], opening: usize) -> (usize, bool) {
+    let mut at = opening + 1;
+    let mut escaped = false;
+    while let Some(rest) = bytes.get(at..) {
+        // Eight bytes at a time, since most of them end nothing.
+        at += match rest.first_chunk() {
+            Some(chunk) => first_special(u64::from_le_bytes(*chunk)),
+            None => rest
+                .iter()
+                .position(|byte| matches!(byte, b'"' | b'\\'))
+                .unwrap_or(rest.len().max(1)),
+        };
+        match bytes.get(at) {
+            Some(b'"') => return (at + 1, escaped),
+            Some(b'\\') => {
+                at += 2;
+                escaped = true;
+            }
+            _ => {}
+        }
+    }
+    (bytes.len(), escaped)
+}
+
+/// The place of the first quote or backslash among eight bytes; eight where there is none.
+const fn first_special(chunk: u64) -> usize {
+    // Sets the high bit of the lowest byte that is zero, and of none below it.
+    const fn zeros(bytes: u64) -> u64 {
+        bytes.wrapping_sub(ONES) & !bytes & (ONES << 7)
+    }
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let quotes = zeros(chunk ^ (ONES * b'"' as u64));
+    let backslashes = zeros(chunk ^ (ONES * b'\\' as u64));
+    (quotes | backslashes).trailing_zeros() as usize / 8
+}
+
+/// Where the object or array that begins at a place ends.
+fn container_end(bytes: &[u8], opening: usize) -> usize {
+    let mut at = opening;
+    let mut open = 0_usize;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(bytes, at).0;
+                continue;
+            }
+            b'{' | b'[' => open += 1,
+            b'}' | b']' => {
+                open -= 1;
+                if open == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+/// Where the number or word that begins at a place ends.
+fn scalar_end(bytes: &[u8], from: usize) -> usize {
+    let rest = bytes.get(from..).unwrap_or_default();
+    let length = match rest.first() {
+        Some(b'n' | b't') => 4,
+        Some(b'f') => 5,
+        _ => {
+            let is_part =
+                |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E');
+            let end = rest.iter().position(|byte| !is_part(byte));
+            end.unwrap_or(rest.len())
+        }
+    };
+    from + length.min(rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Puts a value together again from the parts that are found in it.
+    fn rebuilt(value: Json<'_>) -> Value {
+        if value.is_object() {
+            let members = Members::of(value.raw());
+            return members
+                .map(|(key, value)| (key.into_owned(), rebuilt(value)))
+                .collect::<serde_json::Map<_, _>>()
+                .into();
+        }
+        if value.is_array() {
+            return Elements::of(value.raw()).map(rebuilt).collect();
+        }
+        serde_json::from_str(value.raw()).unwrap()
+    }
+
+    #[test]
+    fn finds_members_and_elements() {
+        for text in [
+            "{}",
+            "[ ]",
+            "[1,-2.5e3,true,null,\"\"]",
+            "{ \"a\" : 1 , \"b,}\\\"\" :\n[ ] ,\"\\u0063\":{\"d\":[[{}],\"]\"]} }",
+            "[\"123456\\\"\",\"1234567\\\\\",\"12345678\",\"é\\\\\\\"\"]",
+        ] {
+            let expected: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(rebuilt(Json(text)), expected, "{text}");
+        }
+    }
+
+    fn values() -> impl proptest::strategy::Strategy<Value = Value> {
+        use proptest::prelude::*;
+        let leaf = prop_oneof![
+            any::<Option<bool>>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[ -~é]{0,20}|[\"\\\\]{0,9}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::vec(("[a-c\"\\\\]{0,12}", inner), 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn finds_what_a_parser_finds(value in values(), pretty: bool) {
+            let text = if pretty {
+                serde_json::to_string_pretty(&value).unwrap()
+            } else {
+                value.to_string()
+            };
+            proptest::prop_assert_eq!(rebuilt(Json(&text)), value);
+        }
+
+        #[test]
+        fn comes_to_an_end_in_any_text(text in "[\\[\\]{}\",:\\\\ a1é]{0,40}") {
+            let bound = text.len() + 1;
+            proptest::prop_assert!(Members::of(&text).take(bound).count() < bound);
+            proptest::prop_assert!(Elements::of(&text).take(bound).count() < bound);
+        }
+    }
+}
