@@ -99,6 +99,12 @@ pub fn is_test_event_code(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
+/// Whether a text can be a secret that Meta gave out: printable ASCII, and no white space within, which
+/// shows that it was pasted wrongly.
+pub fn is_metas_secret(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Something wrong in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {

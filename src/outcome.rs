@@ -66,7 +66,8 @@ reasons! {
 
     /// Not a JSON object, or broken JSON inside an array that could be split.
     MalformedJson = "malformed_json" => Invalid,
-    /// A number with locale grouping, as `FreeMarker` prints without `?c`.
+    /// A number with locale grouping, as `FreeMarker` prints without `?c`: bare, or as the time or the
+    /// value of a Purchase in quotes.
     GroupedNumber = "grouped_number" => Invalid,
     /// Bytes that are not UTF-8.
     NotUtf8 = "not_utf8" => Invalid,

@@ -305,6 +305,8 @@ mod tests {
         );
         let purchase = "[sync.web.events.Order]\nsend_as = \"Purchase\"\ncustom_data = { value = \"event_properties.v\", currency = \"event_properties.c\" }";
         check_refused(purchase, &at(now, ""), Reason::PurchaseWithoutValue, true);
+        let grouped = at(now, r#""event_properties":{"v":"1,234.50","c":"USD"},"#);
+        check_refused(purchase, &grouped, Reason::GroupedNumber, true);
         let free = at(now, r#""event_properties":{"v":0},"#);
         check_refused(purchase, &free, Reason::PurchaseWithoutCurrency, true);
         let small = "properties = [\"*\"]\n[sync.web.delivery]\nmax_batch_bytes = 1024";

@@ -208,8 +208,8 @@ impl Intake {
             return Ok(());
         }
         for (place, sync) in self.syncs.iter().enumerate() {
-            let (fate, _) = sync.take(event, raw, self.now, &mut Bodies::default());
-            self.report.count(place, event.ok(), &fate);
+            let (fate, notes) = sync.take(event, raw, self.now, &mut Bodies::default());
+            self.report.count(place, event.ok(), &fate, &notes);
             if let Some(hand) = &mut self.hand {
                 hand.take(sync.name(), fate, &self.progress, terminal)
                     .map_err(|error| Stopped::Rest(error.into()))?;

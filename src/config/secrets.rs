@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::config::is_metas_secret;
 use crate::config::values::{Node, Table};
 
 /// Most bytes of a secret's file.
@@ -32,7 +33,7 @@ pub(super) fn unbroken(
     file_name: &'static str,
 ) -> Option<(SecretString, Option<PathBuf>)> {
     let (secret, file) = one(table, name, file_name)?;
-    if secret.expose_secret().contains(' ') {
+    if !is_metas_secret(secret.expose_secret()) {
         let key = if file.is_some() { file_name } else { name };
         table.refuse(
             key,

@@ -2,7 +2,7 @@
 //!
 //! The file is read anew every few seconds rather than watched for notifications, since secrets are
 //! often mounted through links and network file systems that give none. A file that is missing,
-//! empty or too long leaves the token as it is.
+//! or that could not have been loaded at the start, leaves the token as it is.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,6 +12,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
+
+use crate::config::is_metas_secret;
 
 /// How often the file is read.
 pub const EVERY: Duration = Duration::from_secs(5);
@@ -50,7 +52,7 @@ impl TokenFile {
         self.next = now + EVERY;
         let path = self.path.clone();
         let token = spawn_blocking(move || read(&path)).await.ok()?.ok()?;
-        let is_new = !token.expose_secret().is_empty()
+        let is_new = is_metas_secret(token.expose_secret())
             && token.expose_secret() != self.token.expose_secret();
         is_new.then(|| {
             self.token = token.clone();
@@ -80,6 +82,10 @@ mod tests {
             (Some(" second \n"), Some("second")),
             (Some("second"), None),
             (Some(" \n"), None),
+            (Some(""), None),
+            (Some("thi rd"), None),
+            (Some("third\nfourth"), None),
+            (Some("dritt\u{e9}"), None),
             (Some("first"), Some("first")),
         ];
         for (content, expected) in steps {

@@ -53,6 +53,8 @@ pub(super) struct Worth {
     pub(super) value: bool,
     /// A usable `currency`.
     pub(super) currency: bool,
+    /// No usable `value`, for what was found is a number with grouped thousands.
+    pub(super) grouped: bool,
 }
 
 /// What the fields of one event depend on, besides the event.
@@ -154,7 +156,7 @@ impl CustomData {
                     continue;
                 }
                 ("value", CustomValue::Value(expr)) => {
-                    worth.value = writer.value(field, expr, worth.currency);
+                    (worth.value, worth.grouped) = writer.value(field, expr, worth.currency);
                     continue;
                 }
                 (_, CustomValue::Value(expr)) => writer.expression(field, expr),

@@ -206,6 +206,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         let objection = match head.time {
             Err(reason) => Some(reason),
             Ok(_) if !carried.is_sufficient() => Some(Reason::NoIdentifier),
+            Ok(_) if purchase && worth.grouped => Some(Reason::GroupedNumber),
             Ok(_) if purchase && !worth.value => Some(Reason::PurchaseWithoutValue),
             Ok(_) if purchase && !worth.currency => Some(Reason::PurchaseWithoutCurrency),
             Ok(_) if !is_small => Some(Reason::EventTooLarge),

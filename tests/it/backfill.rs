@@ -278,6 +278,11 @@ async fn a_dry_run_counts_by_name_and_stores_nothing() {
         ]
     );
     assert_eq!(ran.rows()[1]["reasons"], json!({"in_future": 1}));
+    assert_eq!(ran.rows()[2]["carried"], json!({"external_id": 2}));
+    assert!(
+        ran.words.contains("(of those mapped: external_id 100 %)"),
+        "{ran:?}"
+    );
 
     let since = scene.backfill(&[&file, "--dry-run", "--since", &moment(50)]);
     assert!(since.words.contains("2 from before --since"), "{since:?}");

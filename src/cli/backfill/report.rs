@@ -9,6 +9,7 @@ use crate::cli::table::{Table, plain};
 use crate::cli::{Failure, Terminal};
 use crate::config::SyncName;
 use crate::event::{Event, Json};
+use crate::map::record::Notes;
 use crate::outcome::{Outcome, Reason};
 use crate::sync::Fate;
 
@@ -28,6 +29,8 @@ struct Counts {
     invalid: u64,
     /// Those that are filtered or invalid, by reason.
     reasons: BTreeMap<Reason, u64>,
+    /// Those of the mapped ones that carry each field of `user_data`, by Meta's key.
+    carried: BTreeMap<&'static str, u64>,
 }
 
 /// The report.
@@ -47,6 +50,7 @@ struct Line<'a> {
     too_old: u64,
     invalid: u64,
     reasons: BTreeMap<&'static str, u64>,
+    carried: &'a BTreeMap<&'static str, u64>,
 }
 
 impl Report {
@@ -59,7 +63,13 @@ impl Report {
     }
 
     /// Counts an event's fate in the sync at this place.
-    pub(super) fn count(&mut self, place: usize, event: Option<&Event<'_>>, fate: &Fate) {
+    pub(super) fn count(
+        &mut self,
+        place: usize,
+        event: Option<&Event<'_>>,
+        fate: &Fate,
+        notes: &Notes,
+    ) {
         let name = event
             .and_then(|event| event.field("event_type"))
             .and_then(Json::as_str);
@@ -75,7 +85,7 @@ impl Report {
         }
         let counts = self.names.get_mut(name);
         if let Some(counts) = counts.and_then(|counts| counts.get_mut(place)) {
-            counts.count(fate);
+            counts.count(fate, notes);
         }
     }
 
@@ -87,6 +97,9 @@ impl Report {
             sum.filtered += counts.filtered;
             sum.too_old += counts.too_old;
             sum.invalid += counts.invalid;
+            for (field, count) in &counts.carried {
+                *sum.carried.entry(field).or_default() += count;
+            }
         }
         sum
     }
@@ -94,8 +107,12 @@ impl Report {
     /// The sums in words.
     pub(super) fn in_words(&self) -> String {
         let sum = self.sum();
+        let carried = match sum.coverage() {
+            coverage if coverage.is_empty() => String::new(),
+            coverage => format!(" (of those mapped: {coverage})"),
+        };
         format!(
-            "{} mapped, {} filtered, {} too old, {} invalid",
+            "{} mapped, {} filtered, {} too old, {} invalid{carried}",
             sum.mapped, sum.filtered, sum.too_old, sum.invalid
         )
     }
@@ -118,6 +135,7 @@ impl Report {
                     reasons: reasons
                         .map(|(reason, count)| (reason.as_str(), *count))
                         .collect(),
+                    carried: &counts.carried,
                 };
                 serde_json::to_writer(&mut terminal.output, &line)?;
                 terminal.output.write_all(b"\n")?;
@@ -128,7 +146,7 @@ impl Report {
 
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
         let heads = [
-            "SYNC", "EVENT", "MAPPED", "FILTERED", "TOO OLD", "INVALID", "REASONS",
+            "SYNC", "EVENT", "MAPPED", "FILTERED", "TOO OLD", "INVALID", "REASONS", "CARRIED",
         ];
         let mut rows = vec![heads.map(str::to_owned).to_vec()];
         for (place, sync) in self.syncs.iter().enumerate() {
@@ -145,6 +163,7 @@ impl Report {
                     counts.too_old.to_string(),
                     counts.invalid.to_string(),
                     reasons.join(", "),
+                    counts.coverage(),
                 ]);
             }
         }
@@ -159,9 +178,21 @@ impl Report {
 }
 
 impl Counts {
-    fn count(&mut self, fate: &Fate) {
+    /// The share of the mapped events that carry each field, as in the daemon's hourly line.
+    fn coverage(&self) -> String {
+        let shares = self.carried.iter();
+        let shares: Vec<_> = shares
+            .map(|(field, count)| format!("{field} {} %", count * 100 / self.mapped.max(1)))
+            .collect();
+        shares.join(", ")
+    }
+
+    fn count(&mut self, fate: &Fate, notes: &Notes) {
         let Fate::Ended(ended) = fate else {
             self.mapped += 1;
+            for field in notes.carried() {
+                *self.carried.entry(field.meta_key()).or_default() += 1;
+            }
             return;
         };
         *self.reasons.entry(ended.reason).or_default() += 1;

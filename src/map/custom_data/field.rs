@@ -106,13 +106,13 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         self.put(field, source, |out| typed::currency(out, value))
     }
 
-    /// Writes `value`, and says whether it did.
+    /// Writes `value`, and says whether it did, or else found a number with grouped thousands.
     pub(super) fn value(
         &mut self,
         field: &CustomField,
         expr: &ValueExpr,
         has_currency: bool,
-    ) -> bool {
+    ) -> (bool, bool) {
         let (source, amount) = match self.found(expr, revenue::amount) {
             Some(Ok(found)) => {
                 let amount = number::number(found.value).ok_or(DropReason::NotANumber);
@@ -121,12 +121,13 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
             Some(Err(fallback)) => fallback,
             None => {
                 self.note_absent(field, expr);
-                return false;
+                return (false, false);
             }
         };
+        let grouped = amount.is_err() && source.value.is_some_and(number::is_grouped);
         // A Purchase without a currency is refused as a whole, and its dead letter shows the value.
         let withheld = !has_currency && !self.setting.purchase;
-        self.put(field, source, |out| {
+        let written = self.put(field, source, |out| {
             let amount = amount?;
             if amount.starts_with('-') {
                 return Err(DropReason::Negative);
@@ -136,7 +137,8 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
             }
             out.extend_from_slice(amount.as_bytes());
             Ok(())
-        })
+        });
+        (written, grouped)
     }
 
     /// What the expression finds, or else what Amplitude's revenue properties say where they may

@@ -16,6 +16,29 @@ pub(super) fn number(value: Json<'_>) -> Option<Cow<'_, str>> {
     plain(value.as_str()?.trim()).map(|text| without_sign_of_zero(text.into()))
 }
 
+/// Whether a text is a number with thousands separators, such as `1,234.50`, as a template prints it
+/// for some locale. A text in plain form is none: `1.234` is what it says.
+pub(super) fn is_grouped(value: Json<'_>) -> bool {
+    let Some(text) = value.as_str().filter(|text| plain(text.trim()).is_none()) else {
+        return false;
+    };
+    let text = text.trim().trim_start_matches(['-', '+']);
+    let mut groups = text.split([',', '.', '\'', ' ', '\u{a0}', '\u{202f}', '\u{2019}']);
+    let is_number = |group: &str| group.bytes().all(|byte| byte.is_ascii_digit());
+    let is_group = |group: &str| group.len() == 3 && is_number(group);
+    let first = groups.next().unwrap_or_default();
+    let others: Vec<&str> = groups.collect();
+    let (grouped, last) = match &*others {
+        [] => return false,
+        [one] => (std::slice::from_ref(one), ""),
+        [grouped @ .., last] => (grouped, *last),
+    };
+    (1..=3).contains(&first.len())
+        && is_number(first)
+        && grouped.iter().all(|group| is_group(group))
+        && is_number(last)
+}
+
 /// Gives a whole number; `3.0` is one.
 pub(super) fn whole(value: Json<'_>) -> Option<i64> {
     let text = number(value)?;
@@ -129,6 +152,28 @@ mod tests {
         }
         let huge = format!("\"{}\"", "9".repeat(400));
         check(&huge, None);
+    }
+
+    #[test]
+    fn knows_a_number_that_a_template_grouped() {
+        for (text, expected) in [
+            ("\"1,234.50\"", true),
+            ("\"1.234,50\"", true),
+            ("\"-1,234\"", true),
+            ("\"1,234,567\"", true),
+            ("\"1\u{202f}234,5\"", true),
+            ("\"12’345.00\"", true),
+            ("\"1.234\"", false),
+            ("\"19,90\"", false),
+            ("\"1234,50\"", false),
+            ("\"1,2345\"", false),
+            ("\"1,234 EUR\"", false),
+            ("\"free\"", false),
+            ("\"\"", false),
+            ("1234.5", false),
+        ] {
+            assert_eq!(is_grouped(Json::of_valid_text(text)), expected, "{text}");
+        }
     }
 
     #[test]

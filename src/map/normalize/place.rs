@@ -47,7 +47,7 @@ pub(super) fn zip_code<'a>(
     text: &'a str,
     country: Option<&str>,
 ) -> Result<Normalized<'a>, DropReason> {
-    let lower = lower_kept(text, |_| true);
+    let lower = lower_kept(without_decimals(text), |_| true);
     if lower.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         let code = match country {
             Some("us") if is_number_of(9, &lower) => Cow::Owned(american(&lower).to_owned()),
@@ -73,6 +73,14 @@ pub(super) fn zip_code<'a>(
         _ => Normalized::both(Cow::Owned(page), Cow::Owned(area.to_owned())),
     };
     long_enough(normalized)
+}
+
+/// A code that a column of decimals gave a point, such as `94025.0`: no country's codes have one.
+fn without_decimals(text: &str) -> &str {
+    match text.split_once('.') {
+        Some((code, "0" | "00")) if code.bytes().all(|byte| byte.is_ascii_digit()) => code,
+        _ => text,
+    }
 }
 
 /// The five digits of an American code, without the four that may follow them.

@@ -170,7 +170,7 @@ impl CoverageFamilies {
             fields: registered(
                 registry,
                 "user_data_fields",
-                "Mapped events that carried the field (match-key coverage)",
+                "Mapped events that carried the field (match-key coverage); backfilled ones are in the report of the backfill",
                 Family::default(),
             ),
             dropped: registered(
