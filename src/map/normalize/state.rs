@@ -15,6 +15,7 @@ pub(super) fn normalize<'a>(text: &'a str, country: Option<&str>) -> Cow<'a, str
         Some("ca") => &[("ca", CANADA)],
         Some(country) => return lower_kept(without_country(text, country), is_letter),
     };
+    let text = without_named_country(text);
     let key = table_key(text);
     if key.len() > 2
         && let Some(code) = tables
@@ -25,6 +26,15 @@ pub(super) fn normalize<'a>(text: &'a str, country: Option<&str>) -> Cow<'a, str
     }
     lower_kept(text, is_letter)
 }
+
+/// How the countries whose states have codes are written behind a state. `CA` is California as well.
+const COUNTRIES: [&str; 5] = [
+    "us",
+    "usa",
+    "unitedstates",
+    "unitedstatesofamerica",
+    "canada",
+];
 
 type Table = &'static [(&'static str, &'static str)];
 
@@ -47,6 +57,14 @@ fn code(country: &str, table: Table, key: &str) -> Option<&'static str> {
                 })?;
             look_up(table, name)
         })
+}
+
+/// Cuts the country off a state that it is written behind, as in `Texas, USA`.
+fn without_named_country(text: &str) -> &str {
+    match text.rsplit_once(',') {
+        Some((state, country)) if COUNTRIES.contains(&&*table_key(country)) => state,
+        _ => text,
+    }
 }
 
 /// Cuts the country off a code of ISO 3166-2, such as `AU-NSW`.

@@ -28,10 +28,14 @@ pub(super) fn is_blank(character: char) -> bool {
         )
 }
 
-/// Letters of any script, with the marks that belong to them.
+/// Letters of any script, with the marks that belong to them. A variation selector is the mark of a
+/// picture.
 pub(super) fn is_letter(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_alphabetic();
+    }
+    if matches!(character, '\u{FE00}'..='\u{FE0F}') {
+        return false;
     }
     character.is_alphabetic() || character.general_category_group() == GeneralCategoryGroup::Mark
 }

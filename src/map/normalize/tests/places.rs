@@ -8,6 +8,7 @@ fn cities() {
         UserDataField::City,
         &[
             ("Salt Lake City", "saltlakecity"),
+            ("Lyon ❤\u{fe0f}", "lyon"),
             ("Winston-Salem", "winstonsalem"),
             ("Zürich", "zürich | zrich"),
             ("Zu\u{308}rich", "zürich | zrich"),
@@ -31,6 +32,12 @@ fn states_where_the_country_is_not_known() {
         UserDataField::State,
         &[
             ("Oregon", "or"),
+            ("Oregon, USA", "or"),
+            ("OR, United States", "or"),
+            ("Manitoba , Canada", "mb"),
+            ("Oregon, Union", "oregonunion"),
+            (", USA", "! empty"),
+            ("OR❤\u{fe0f}", "or"),
             ("NEW  JERSEY", "nj"),
             ("n.j.", "nj"),
             ("Colo.", "co"),
