@@ -84,6 +84,7 @@ mod lanes;
 mod slices;
 mod rows;
 mod row;
+mod scrub;
 mod seen;
 mod schema;
 
@@ -432,9 +433,7 @@ impl Queue {
                 forgotten.dead += self.change(move |store| store.erase_dead(&found)).await?;
             }
         }
-        let (scrub, scrubbed) = Ask::boxed(|store: &mut Store| store.scrub());
-        self.send(Command::Outside(scrub)).await?;
-        scrubbed.await.unwrap_or(Err(StoreError::Closed))?;
+        self.scrub().await?;
         Ok(forgotten)
     }
 
@@ -458,6 +457,15 @@ impl Queue {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Close(reply)).await?;
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Zeroes every free page, a piece at a time.
+    async fn scrub(&self) -> Result<(), StoreError> {
+        while self.change(Store::fill_free_pages).await? {}
+        while self.change(Store::let_filler_go).await? {}
+        let (empty, emptied) = Ask::boxed(|store: &mut Store| store.empty_log());
+        self.send(Command::Outside(empty)).await?;
+        emptied.await.unwrap_or(Err(StoreError::Closed))
     }
 
     async fn take_in(&self, taken: Vec<Taken>, repeats: Repeats) -> Result<Pushed, PushError> {

@@ -16,6 +16,9 @@ use crate::config::{QueueConfig, SyncName};
 use super::rows::unsigned;
 use super::totals::{Counter, Ledger};
 
+/// Filler to which nothing was added for so long was left by someone who gave up.
+const ABANDONED: Duration = Duration::from_secs(60);
+
 /// Whether the store can store now, and why not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreHealth {
@@ -60,13 +63,22 @@ pub(super) struct Room {
     used: u64,
     share: u64,
     disk_low: bool,
+    /// Bytes in the file that are free, and hold zeros for a while; and since when.
+    filler: u64,
+    filled_at: UnixMillis,
     intakes: BTreeMap<SyncName, Intake>,
 }
 
 impl Room {
-    /// Knows nothing yet.
-    pub(super) fn new(config: &QueueConfig, syncs: Vec<SyncName>) -> Self {
-        Self {
+    /// Knows of the filler that an earlier process left, and nothing else yet.
+    pub(super) fn open(
+        config: &QueueConfig,
+        syncs: Vec<SyncName>,
+        connection: &Connection,
+    ) -> rusqlite::Result<Self> {
+        let select = "SELECT coalesce(sum(length(zeros)), 0) FROM filler";
+        let filler = connection.query_row(select, [], |row| row.get(0).map(unsigned))?;
+        Ok(Self {
             folder: config.path.clone(),
             max_bytes: config.max_bytes.get(),
             min_free: config.min_free_disk,
@@ -74,8 +86,10 @@ impl Room {
             used: 0,
             share: u64::MAX,
             disk_low: false,
+            filler,
+            filled_at: UnixMillis(0),
             intakes: BTreeMap::new(),
-        }
+        })
     }
 
     /// Looks at the disk and at the file.
@@ -84,9 +98,8 @@ impl Room {
         connection: &Connection,
         ledger: &Ledger,
     ) -> rusqlite::Result<()> {
-        self.used = pages(connection, "PRAGMA page_count")?
-            .saturating_sub(pages(connection, "PRAGMA freelist_count")?)
-            * page_size(connection)?;
+        let (_, used) = free_and_used_pages(connection)?;
+        self.used = (used * page_size(connection)?).saturating_sub(self.filler);
         let held: u64 = self.held(ledger).map(|(_, held)| held).sum();
         let others = self.used.saturating_sub(held);
         let syncs = self.syncs.len().max(1) as u64;
@@ -99,6 +112,22 @@ impl Room {
             disk.f_bavail * disk.f_frsize < floor
         });
         Ok(())
+    }
+
+    /// Notes bytes of filler.
+    pub(super) const fn filled(&mut self, bytes: u64, now: UnixMillis) {
+        self.filler += bytes;
+        self.filled_at = now;
+    }
+
+    /// Notes bytes that are filler no longer.
+    pub(super) const fn emptied(&mut self, bytes: u64) {
+        self.filler = self.filler.saturating_sub(bytes);
+    }
+
+    /// Whether there is filler that was left by someone who gave up.
+    pub(super) fn has_abandoned_filler(&self, now: UnixMillis) -> bool {
+        self.filler > 0 && now.since(self.filled_at) > ABANDONED
     }
 
     /// Whether less disk is free than there must be.
@@ -196,7 +225,8 @@ pub(super) fn free_and_used_pages(connection: &Connection) -> rusqlite::Result<(
     Ok((free, all.saturating_sub(free)))
 }
 
-fn page_size(connection: &Connection) -> rusqlite::Result<u64> {
+/// Bytes of a page.
+pub(super) fn page_size(connection: &Connection) -> rusqlite::Result<u64> {
     pages(connection, "PRAGMA page_size")
 }
 

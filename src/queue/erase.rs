@@ -2,7 +2,7 @@
 //!
 //! A person is looked for beside the writer, so that events go on being taken; what is found is
 //! handed to the writer in pieces. Erased bytes are overwritten, and so is every page that was
-//! freed before: it may hold what had been delivered. Fingerprints stay, since they say nothing about
+//! freed before (`scrub`): it may hold what had been delivered. Fingerprints stay, since they say nothing about
 //! a person and keep an erased event from being taken again.
 
 use rusqlite::{Connection, params};
@@ -13,9 +13,7 @@ use crate::outcome::Reason;
 
 use super::row::{self, Bits, Content};
 use super::rows::{self, Standing, standing};
-use super::schema;
 use super::store::{Effect, Store};
-use super::tidy;
 use super::totals::Removal;
 
 /// Rows that are searched, or removed, in one go.
@@ -163,12 +161,6 @@ impl Store {
         self.connection
             .execute_batch("PRAGMA secure_delete = FAST")?;
         Ok(removed)
-    }
-
-    /// Rids the file and its log of what was deleted. Not in a transaction.
-    pub(super) fn scrub(&self) -> rusqlite::Result<()> {
-        tidy::vacuum(&self.connection, 0, || true)?;
-        schema::truncate_log(&self.connection)
     }
 
     /// Removes queued events of a sync, rows with events on lease excepted; gives their number, and

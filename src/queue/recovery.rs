@@ -34,12 +34,13 @@ pub(super) fn open(ground: &Arc<Ground>, restarted: bool) -> Result<Store, OpenE
     let mut seen = Seen::new(config.duplicate_ids.get(), config.duplicate_window);
     let window = i64::try_from(config.duplicate_window.as_millis()).unwrap_or(i64::MAX);
     load_seen(&connection, &mut seen, now.0.saturating_sub(window))?;
+    let room = Room::open(config, ground.syncs.clone(), &connection)?;
     let mut store = Store {
         ground: Arc::clone(ground),
         ledger: Ledger::load(&connection)?,
         connection,
         seen,
-        room: Room::new(config, ground.syncs.clone()),
+        room,
         drafts: BTreeMap::new(),
         effects: Vec::new(),
         damaged: Vec::new(),

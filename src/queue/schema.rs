@@ -83,12 +83,15 @@ CREATE INDEX dead_samples ON dead (sync, reason) WHERE reason IN ('too_old', 'no
 ";
 
 /// `whose` is a pixel id, or a sync's name for what only its token concerns; see `standstill`.
+/// `filler` is empty but while free pages are zeroed; see `scrub`.
 const VERSION_2: &str = "
 CREATE TABLE standstill (
     id INTEGER PRIMARY KEY,
     whose TEXT NOT NULL, kind TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL,
     UNIQUE (whose, kind)
 ) STRICT;
+
+CREATE TABLE filler (id INTEGER PRIMARY KEY, zeros BLOB NOT NULL) STRICT;
 ";
 
 /// Makes the folder and takes possession of it, until the file is dropped.

@@ -88,6 +88,84 @@ async fn large_rows_that_were_delivered_leave_no_trace_either() {
     assert!(!is_on_disk(&shop, &hash('a')));
 }
 
+/// Leaves a store behind whose file is nearly all free pages, full of what was delivered.
+async fn drained() -> Shop {
+    let shop = Shop::new();
+    for round in 0..30 {
+        let events = (0..200).map(|number| {
+            let mut event = event_of(round * 1000 + number, 'a');
+            if let Fate::Mapped(payload) = &mut event.fate {
+                payload.json = [&payload.json[..], &b"a".repeat(900)].concat().into();
+            }
+            event
+        });
+        shop.push(events).await;
+    }
+    shop.deliver_all().await;
+    shop
+}
+
+fn pages(shop: &Shop, pragma: &str) -> i64 {
+    shop.sqlite()
+        .query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn events_are_taken_while_a_large_store_is_scrubbed() {
+    let shop = drained().await;
+    let free = pages(&shop, "freelist_count");
+    assert!(free > 1000 && is_on_disk(&shop, &hash('a')), "{free} pages");
+    let used = shop.queue.stats().used_bytes;
+
+    let mut forgetting = Box::pin(shop.queue.forget(person('a')));
+    let mut taken = 0;
+    loop {
+        let number = 100_000 + taken;
+        tokio::select! {
+            biased;
+            forgotten = &mut forgetting => {
+                assert_eq!(forgotten.unwrap(), Forgotten::default());
+                break;
+            }
+            pushed = shop.queue.push(vec![event_of(number, 'b')]) => {
+                assert_eq!(pushed.unwrap().queued, 1);
+                taken += 1;
+            }
+        }
+        // What is filled for a while is not counted as used.
+        assert!(shop.queue.stats().used_bytes < used + (1 << 20));
+    }
+    assert!(taken >= 5, "only {taken} events were taken meanwhile");
+    assert!(!is_on_disk(&shop, &hash('a')));
+    assert!(pages(&shop, "page_count") < free / 2, "the file has shrunk");
+    // The last push was given up, not undone.
+    let delivered = shop.deliver_all().await.len() as u64;
+    assert!((taken..=taken + 1).contains(&delivered), "{delivered}");
+    assert_law(&shop.queue);
+}
+
+#[tokio::test]
+async fn what_a_scrub_left_that_was_given_up_is_let_go() {
+    let shop = drained().await;
+    let used = shop.queue.stats().used_bytes;
+    let filled = shop.queue.change(Store::fill_free_pages).await;
+    assert!(filled.unwrap(), "there is more");
+    // Someone may still be at it.
+    shop.queue.tidy().await.unwrap();
+    let filler = |shop: &Shop| -> i64 {
+        shop.sqlite()
+            .query_row("SELECT count(*) FROM filler", [], |row| row.get(0))
+            .unwrap()
+    };
+    assert_eq!(filler(&shop), 1);
+    let shop = shop.reopened();
+    assert!(shop.queue.stats().used_bytes <= used);
+    shop.queue.tidy().await.unwrap();
+    assert_eq!(filler(&shop), 0);
+    assert!(shop.queue.stats().used_bytes <= used);
+}
+
 #[tokio::test]
 async fn by_event_id() {
     let shop = Shop::new();
