@@ -47,6 +47,14 @@ pub(super) fn zip_code<'a>(
     text: &'a str,
     country: Option<&str>,
 ) -> Result<Normalized<'a>, DropReason> {
+    if let Some(ascii) = in_ascii_digits(text) {
+        // The form of another keyboard's digits goes second, as Meta's libraries hash it.
+        let Normalized::ToHash { first, .. } = zip_code(&ascii, country)? else {
+            return Err(DropReason::TooShort);
+        };
+        let second = lower_kept(text, |_| true);
+        return Ok(Normalized::both(Cow::Owned(first.into_owned()), second));
+    }
     let lower = lower_kept(without_decimals(text), |_| true);
     if lower.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         let code = match country {
@@ -70,9 +78,25 @@ pub(super) fn zip_code<'a>(
     let normalized = match country {
         Some("us") => Normalized::to_hash(Cow::Owned(american(&page).to_owned())),
         Some(_) if has_dash => Normalized::to_hash(Cow::Owned(page)),
+        // The parameter builder takes no code of one character, as `D-10115` would give.
+        _ if area.chars().nth(1).is_none() => Normalized::to_hash(Cow::Owned(page)),
         _ => Normalized::both(Cow::Owned(page), Cow::Owned(area.to_owned())),
     };
     long_enough(normalized)
+}
+
+/// A code in digits of another script, or of full width, in those of ASCII; `None` where it has none.
+fn in_ascii_digits(text: &str) -> Option<String> {
+    let is_foreign = |character: char| !character.is_ascii() && digit(character).is_some();
+    text.contains(is_foreign).then(|| {
+        text.chars()
+            .map(|character| match digit(character) {
+                Some(value) => char::from(b'0' + value),
+                None if character == '\u{FF0D}' => '-',
+                None => character,
+            })
+            .collect()
+    })
 }
 
 /// A code that a column of decimals gave a point, such as `94025.0`: no country's codes have one.
