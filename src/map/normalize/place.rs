@@ -53,7 +53,12 @@ pub(super) fn zip_code<'a>(
             return Err(DropReason::TooShort);
         };
         let second = lower_kept(text, |_| true);
-        return Ok(Normalized::both(Cow::Owned(first.into_owned()), second));
+        let (area, _) = second.split_once('-').unwrap_or((&second, ""));
+        let (first, area) = (Cow::Owned(first.into_owned()), trimmed(area));
+        return Ok(match area.chars().nth(1) {
+            Some(_) => Normalized::both(first, Cow::Owned(area.to_owned())),
+            None => Normalized::to_hash(first),
+        });
     }
     let lower = lower_kept(without_decimals(text), |_| true);
     if lower.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
