@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -32,7 +33,9 @@ pub(super) fn open(ground: &Arc<Ground>, restarted: bool) -> Result<Store, OpenE
         ground.shared.view().standstills = standstill::load(&connection)?;
     }
     let mut seen = Seen::new(config.duplicate_ids.get(), config.duplicate_window);
-    let window = i64::try_from(config.duplicate_window.as_millis()).unwrap_or(i64::MAX);
+    // An id is forgotten with the last of its second, and a restart must not forget it sooner.
+    let window = config.duplicate_window + Duration::from_secs(1);
+    let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
     load_seen(&connection, &mut seen, now.0.saturating_sub(window))?;
     let room = Room::open(config, ground.syncs.clone(), &connection)?;
     let mut store = Store {

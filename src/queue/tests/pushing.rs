@@ -59,6 +59,21 @@ async fn a_repeat_is_a_duplicate_across_restarts_until_the_window_has_passed() {
 }
 
 #[tokio::test]
+async fn a_restart_at_the_end_of_the_window_changes_nothing() {
+    for restarts in [false, true] {
+        let mut shop = Shop::new();
+        shop.push([event(1)]).await;
+        for (wait, duplicates) in [(48 * HOUR, 1), (Duration::from_secs(1), 0)] {
+            shop.clock.advance(wait);
+            if restarts {
+                shop = shop.reopened();
+            }
+            assert_eq!(shop.push([event(1)]).await.duplicates, duplicates);
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_window_holds_only_so_many_ids_and_says_how_far_it_reaches() {
     let shop = Shop::with(|config| config.duplicate_ids = NonZeroUsize::new(3).unwrap());
     for number in 1..=4 {
