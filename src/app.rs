@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
 use crate::clock::Clock;
-use crate::config::{Config, Mistake, SyncName};
+use crate::config::{Config, Mistake, SyncName, UserMemory};
 use crate::control::Control;
 use crate::control::desk::Desk;
 use crate::deliver::client::tls;
@@ -24,6 +24,7 @@ use crate::ingest::silence::SilenceWatch;
 use crate::ingest::upstream::Upstream;
 use crate::ingest::{self, Door};
 use crate::queue::Queue;
+use crate::queue::bounds::{AllBounds, Bounds};
 use crate::sandbox::Sandbox;
 use crate::sync;
 use crate::telemetry::metrics::Metrics;
@@ -95,6 +96,7 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
         warn_of_removed_syncs(&config, &queue);
+        queue.bound_profiles(bounds(&config));
         let desk = Desk::new(queue.clone(), &config);
         let (lanes, shown) = deliver::lanes(&config, &queue, &clock, &metrics)?;
         let door = Door::new(
@@ -276,6 +278,18 @@ async fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Qu
         .await
         .context("opening the store did not end")?
         .with_context(|| format!("cannot open the store in {}", folder.display()))
+}
+
+/// How much each sync remembers of people.
+fn bounds(config: &Config) -> AllBounds {
+    let bounds = |memory: &UserMemory| Bounds {
+        max_age: memory.max_age,
+        max_bytes: memory.max_bytes,
+    };
+    let syncs = config.syncs.iter();
+    syncs
+        .filter_map(|(name, sync)| Some((name.clone(), bounds(sync.user_memory.as_ref()?))))
+        .collect()
 }
 
 /// Says what waits for a sync that nobody delivers for any more.

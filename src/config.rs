@@ -264,10 +264,25 @@ pub struct SyncConfig {
     pub app: Option<AppConfig>,
     /// Names of properties that may hold an e-mail address or phone number. Default none.
     pub allow_personal_data: Vec<String>,
+    /// `[sync.<name>.user_memory]`: what is remembered of people; absent: nothing.
+    pub user_memory: Option<UserMemory>,
     /// How requests are made.
     pub delivery: DeliveryConfig,
     /// `[[sync.<name>.test]]`: rule tests, run by `check`.
     pub tests: Vec<RuleTest>,
+}
+
+/// `[sync.<name>.user_memory]`: what is remembered of people between events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserMemory {
+    /// Whether the webhook feeds it and takes from it, as the endpoints of SDKs do. Default false.
+    pub webhook: bool,
+    /// Names of user properties that are remembered as they came, not hashed. Default none.
+    pub keep_as_is: Vec<String>,
+    /// How long a person is remembered who is not seen. Default 90 days.
+    pub max_age: Duration,
+    /// Most bytes of the store; who was not seen for longest leaves first. Default 256 MiB.
+    pub max_bytes: u64,
 }
 
 /// What the fields of a server event are made from. An event's own table is laid over its sync's.

@@ -16,6 +16,7 @@ use crate::outcome::Reason;
 
 mod index;
 pub(crate) mod scan;
+mod section;
 mod strict;
 
 use index::Index;

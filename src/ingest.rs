@@ -32,9 +32,12 @@ use crate::ingest::decode::{Element, decode};
 use crate::ingest::reply::{Refusal, Tally, json_response};
 use crate::ingest::upstream::Upstream;
 use crate::map::payload::Bodies;
+use crate::map::record::Notes;
+use crate::memory::Lesson;
 use crate::outcome::Reason;
 use crate::queue::disk::Trouble;
-use crate::queue::{PushError, Queue};
+use crate::queue::recall::Recall;
+use crate::queue::{PushError, Queue, StoreError};
 use crate::sync::{Fate, Sync, Taken};
 use crate::telemetry::logs::Seldom;
 use crate::telemetry::metrics::coverage::Coverage;
@@ -196,13 +199,24 @@ impl Door {
         }
         let mut full = None;
         loop {
-            let taken = without_blocking_others(bytes, || {
-                map_chunk(&mut elements, intakes, now, &mut tally)
-            });
-            if taken.is_empty() {
+            let is_webhook = endpoint == Endpoint::webhook;
+            let recall = intakes
+                .iter()
+                .any(|intake| intake.sync.remembers(is_webhook))
+                .then(|| self.queue.recall());
+            let mut chunk = Chunk {
+                is_webhook,
+                recall,
+                bodies: Bodies::default(),
+                taken: Vec::new(),
+                lessons: Vec::new(),
+            };
+            without_blocking_others(bytes, || chunk.map(&mut elements, intakes, now, &mut tally))
+                .map_err(PushError::from)?;
+            if chunk.taken.is_empty() {
                 break;
             }
-            match self.queue.push(taken).await {
+            match self.queue.push_and_learn(chunk.taken, chunk.lessons).await {
                 Ok(pushed) => tally.stored(pushed),
                 // The other syncs still get what is left, so that only this one's is repeated.
                 Err(error @ PushError::Full { .. }) => full = Some(error),
@@ -371,38 +385,74 @@ fn counted_names(sync: &SyncConfig) -> impl Iterator<Item = &str> {
     names.map(String::as_str).filter(|name| *name != "*")
 }
 
-/// Maps the next elements for every sync.
-fn map_chunk<'a>(
-    elements: &mut impl Iterator<Item = Element<'a>>,
-    intakes: &[&Intake],
-    now: UnixMillis,
-    tally: &mut Tally,
-) -> Vec<Taken> {
-    if intakes.is_empty() {
-        return Vec::new();
+/// Events that are mapped and stored together.
+#[derive(Debug)]
+struct Chunk {
+    is_webhook: bool,
+    /// What is remembered of people, where any sync takes from it.
+    recall: Option<Recall>,
+    bodies: Bodies,
+    taken: Vec<Taken>,
+    /// What changes in what is remembered.
+    lessons: Vec<(SyncName, Lesson)>,
+}
+
+impl Chunk {
+    /// Maps the next elements for every sync.
+    fn map<'a>(
+        &mut self,
+        elements: &mut impl Iterator<Item = Element<'a>>,
+        intakes: &[&Intake],
+        now: UnixMillis,
+        tally: &mut Tally,
+    ) -> Result<(), StoreError> {
+        if intakes.is_empty() {
+            return Ok(());
+        }
+        let left = elements.size_hint().1.unwrap_or(CHUNK);
+        let expected = left.min(CHUNK) * intakes.len();
+        self.taken.reserve(expected);
+        self.bodies = Bodies::for_events(expected);
+        for element in elements.by_ref().take(CHUNK) {
+            for intake in intakes {
+                let (fate, notes) = self.take(&element, intake, now)?;
+                for (field, why) in notes.dropped() {
+                    intake.coverage.dropped(field, why.as_str());
+                }
+                match &fate {
+                    Fate::Mapped(_) => intake.coverage.mapped(notes.label(), notes.carried()),
+                    Fate::Ended(ended) => tally.ended(ended.reason),
+                }
+                self.taken.push(Taken {
+                    sync: intake.sync.name().clone(),
+                    fate,
+                });
+            }
+        }
+        Ok(())
     }
-    let left = elements.size_hint().1.unwrap_or(CHUNK);
-    let expected = left.min(CHUNK) * intakes.len();
-    let mut taken = Vec::with_capacity(expected);
-    let mut bodies = Bodies::for_events(expected);
-    for element in elements.by_ref().take(CHUNK) {
-        let event = element.event.as_ref().map_err(|reason| *reason);
-        for intake in intakes {
-            let (fate, notes) = intake.sync.take(event, element.raw, now, &mut bodies);
-            for (field, why) in notes.dropped() {
-                intake.coverage.dropped(field, why.as_str());
+
+    fn take(
+        &mut self,
+        element: &Element<'_>,
+        intake: &Intake,
+        now: UnixMillis,
+    ) -> Result<(Fate, Notes), StoreError> {
+        let sync = &intake.sync;
+        match (&element.event, &mut self.recall) {
+            (Ok(event), Some(recall)) if sync.remembers(self.is_webhook) => {
+                let (fate, notes, lesson) =
+                    sync.take_remembering(event, now, &mut self.bodies, recall)?;
+                self.lessons
+                    .extend(lesson.map(|lesson| (sync.name().clone(), lesson)));
+                Ok((fate, notes))
             }
-            match &fate {
-                Fate::Mapped(_) => intake.coverage.mapped(notes.label(), notes.carried()),
-                Fate::Ended(ended) => tally.ended(ended.reason),
+            (event, _) => {
+                let event = event.as_ref().map_err(|reason| *reason);
+                Ok(sync.take(event, element.raw, now, &mut self.bodies))
             }
-            taken.push(Taken {
-                sync: intake.sync.name().clone(),
-                fate,
-            });
         }
     }
-    taken
 }
 
 #[cfg(test)]

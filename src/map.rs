@@ -14,6 +14,7 @@
 use crate::clock::UnixMillis;
 use crate::config::{AppConfig, LimitedDataUse, Mistake, SyncConfig, SyncName};
 use crate::event::Event;
+use crate::memory::profile::Profile;
 use crate::outcome::Reason;
 
 pub mod dropped;
@@ -23,6 +24,7 @@ pub mod hash;
 pub mod normalize;
 pub mod payload;
 pub mod record;
+pub mod remember;
 
 mod action_source;
 mod app_data;
@@ -31,6 +33,7 @@ mod custom_data;
 mod data_use;
 mod digits;
 mod json;
+mod known;
 mod list;
 mod page;
 mod personal;
@@ -40,8 +43,10 @@ mod sha256;
 mod standard_event;
 mod user_data;
 
+use known::Known;
 use payload::Fingerprint;
 use record::Recorder;
+use remember::{Remember, Told};
 use rule::Rule;
 use server_event::ServerEvent;
 use user_data::Reading;
@@ -62,6 +67,7 @@ pub struct Mapper {
     /// One per row of the event table, in its order; a single one where there is no table.
     rules: Vec<Rule>,
     reading: Reading,
+    remember: Option<Remember>,
     app: Option<AppConfig>,
     limited_data_use: LimitedDataUse,
     most_bytes: usize,
@@ -120,6 +126,10 @@ impl Mapper {
             sync: name.clone(),
             rules,
             reading: Reading::of(sync),
+            remember: sync
+                .user_memory
+                .as_ref()
+                .map(|memory| Remember::compile(name, sync, memory)),
             app: sync.app.clone(),
             limited_data_use: sync.limited_data_use.clone(),
             most_bytes: sync
@@ -135,12 +145,33 @@ impl Mapper {
         check::warnings(name, sync)
     }
 
-    /// Maps one event, or says why Meta would not take it. The JSON is written behind what `out` holds
-    /// already; of an event that is refused, nothing stays there.
+    /// Whether anything is remembered of people, by the endpoints of SDKs or by the webhook.
+    pub fn remembers(&self, webhook: bool) -> bool {
+        self.remember
+            .as_ref()
+            .is_some_and(|remember| remember.webhook || !webhook)
+    }
+
+    /// What an event says of its person, where that is to be remembered.
+    pub fn told<'e>(&self, event: &Event<'e>, now: UnixMillis) -> Option<Told<'e>> {
+        self.remember.as_ref()?.told(event, &self.reading, now)
+    }
+
+    /// The properties of a person that were kept as they came, as JSON.
+    pub fn kept<'m>(&'m self, profile: &Profile) -> Vec<(&'m str, String)> {
+        self.remember
+            .as_ref()
+            .map_or_else(Vec::new, |remember| remember.kept(profile))
+    }
+
+    /// Maps one event, or says why Meta would not take it. What the event lacks it takes from what is
+    /// remembered of its person. The JSON is written behind what `out` holds already; of an event that is
+    /// refused, nothing stays there.
     pub fn map(
         &self,
         event: &Event<'_>,
         row: Row,
+        person: Option<&Profile>,
         now: UnixMillis,
         recorder: &mut impl Recorder,
         out: &mut Vec<u8>,
@@ -152,6 +183,15 @@ impl Mapper {
             mapper: self,
             rule,
             event,
+            known: self
+                .remember
+                .as_ref()
+                .zip(person)
+                .map(|(remember, profile)| Known {
+                    properties: &remember.properties,
+                    profile,
+                    now,
+                }),
             start: out.len(),
             out,
             recorder,

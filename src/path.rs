@@ -294,6 +294,29 @@ impl Path {
         }
     }
 
+    /// The user property that the path begins with.
+    pub fn user_property(&self) -> Option<&str> {
+        match (&self.root, self.steps.first()) {
+            (Root::Field(section, _), Some(Step::Key(name))) if **section == *"user_properties" => {
+                Some(name)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the path names a property as a whole, or each element of it.
+    pub fn is_of_whole_property(&self) -> bool {
+        matches!(&*self.steps, [Step::Key(_)] | [Step::Key(_), Step::Each])
+    }
+
+    /// Calls `found` with every value that the path points to, where this is the property that it begins
+    /// with.
+    pub fn visit_property<'e>(&self, property: Json<'e>, found: &mut dyn FnMut(Json<'e>)) {
+        if let [Step::Key(_), rest @ ..] = &*self.steps {
+            walk(property, rest, found);
+        }
+    }
+
     /// The first value in the event that is not absent.
     pub fn first<'e>(&self, event: &Event<'e>) -> Option<Json<'e>> {
         let mut found = None;

@@ -48,13 +48,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Clock;
 use crate::config::{QueueConfig, SyncName};
 use crate::map::payload::Fingerprint;
+use crate::memory::Lesson;
 use crate::sync::Taken;
 
+use bounds::AllBounds;
 use dead::{DeadFilter, DeadLetter, Retried};
 use disk::{Stats, StoreHealth};
-use erase::{Forgotten, Person, Search};
 use intake::{Intake, Repeats};
 use lease::{Backlog, Leased, Limits, Order, Slot};
+use recall::Recall;
 use settle::{DeliveryId, Settlement};
 use standstill::Standstill;
 use store::{Ground, Shared, Store};
@@ -70,10 +72,14 @@ pub mod dead;
 pub mod disk;
 pub mod trace;
 pub mod erase;
+pub mod bounds;
+pub mod recall;
+mod forget;
 mod writer;
 mod recovery;
 mod salvage;
 mod intake;
+mod profiles;
 mod remembered;
 mod lending;
 mod requests;
@@ -228,7 +234,26 @@ impl Queue {
 
     /// Takes events in; durable when this returns.
     pub async fn push(&self, taken: Vec<Taken>) -> Result<Pushed, PushError> {
-        self.take_in(taken, Repeats::Refused).await
+        self.push_and_learn(taken, Vec::new()).await
+    }
+
+    /// Takes events in, and learns what they say of people; both durable when this returns.
+    pub async fn push_and_learn(
+        &self,
+        taken: Vec<Taken>,
+        lessons: Vec<(SyncName, Lesson)>,
+    ) -> Result<Pushed, PushError> {
+        self.take_in(taken, Repeats::Refused, lessons).await
+    }
+
+    /// What is remembered of people, as of the last commit.
+    pub fn recall(&self) -> Recall {
+        Recall::new(Arc::clone(&self.0.ground))
+    }
+
+    /// Says how much is remembered of people. Before that nothing of it is removed.
+    pub fn bound_profiles(&self, bounds: AllBounds) {
+        *self.0.ground.shared.bounds() = Some(bounds);
     }
 
     /// Takes events in as `push` does, but an event whose earlier taking is a dead letter takes its
@@ -239,7 +264,8 @@ impl Queue {
         taken: Vec<Taken>,
         known: HashSet<Fingerprint>,
     ) -> Result<Pushed, PushError> {
-        self.take_in(taken, Repeats::ReplaceDead(known)).await
+        self.take_in(taken, Repeats::ReplaceDead(known), Vec::new())
+            .await
     }
 
     /// Finds which of these events were taken in the last 8 days, which is longer than the duplicate
@@ -403,41 +429,7 @@ impl Queue {
         .await
     }
 
-    /// Erases a person's events from the queue, the dead letters and the bytes on disk.
-    pub async fn forget(&self, person: Person) -> Result<Forgotten, StoreError> {
-        let search = Arc::new(Search::new(person));
-        let mut forgotten = Forgotten::default();
-        let mut after = 0;
-        loop {
-            let looking = Arc::clone(&search);
-            let piece = self
-                .read(move |connection| looking.rows(connection, after))
-                .await?;
-            let Some((found, last)) = piece else { break };
-            after = last;
-            if !found.is_empty() {
-                let piece = self.change(move |store| store.erase(&found)).await?;
-                forgotten.queued += piece.queued;
-                forgotten.in_flight += piece.in_flight;
-            }
-        }
-        after = 0;
-        loop {
-            let looking = Arc::clone(&search);
-            let piece = self
-                .read(move |connection| looking.dead(connection, after))
-                .await?;
-            let Some((found, last)) = piece else { break };
-            after = last;
-            if !found.is_empty() {
-                forgotten.dead += self.change(move |store| store.erase_dead(&found)).await?;
-            }
-        }
-        self.scrub().await?;
-        Ok(forgotten)
-    }
-
-    /// Removes the queued events of a sync; gives their number. Rows with events on lease stay.
+    /// Removes the queued events of a sync, and what it remembers of people; gives the number of events. Rows with events on lease stay.
     pub async fn drop_sync(&self, sync: &SyncName) -> Result<u64, StoreError> {
         let mut dropped = 0;
         let mut after = Some(0);
@@ -449,7 +441,12 @@ impl Queue {
             dropped += piece;
             after = last;
         }
-        Ok(dropped)
+        loop {
+            let sync = sync.clone();
+            if !self.change(move |store| store.drop_profiles(&sync)).await? {
+                return Ok(dropped);
+            }
+        }
     }
 
     /// Brings everything into the one file and closes the store; other handles then get `Closed`.
@@ -459,18 +456,14 @@ impl Queue {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Zeroes every free page, a piece at a time.
-    async fn scrub(&self) -> Result<(), StoreError> {
-        while self.change(Store::fill_free_pages).await? {}
-        while self.change(Store::let_filler_go).await? {}
-        let (empty, emptied) = Ask::boxed(|store: &mut Store| store.empty_log());
-        self.send(Command::Outside(empty)).await?;
-        emptied.await.unwrap_or(Err(StoreError::Closed))
-    }
-
-    async fn take_in(&self, taken: Vec<Taken>, repeats: Repeats) -> Result<Pushed, PushError> {
+    async fn take_in(
+        &self,
+        taken: Vec<Taken>,
+        repeats: Repeats,
+        lessons: Vec<(SyncName, Lesson)>,
+    ) -> Result<Pushed, PushError> {
         match self
-            .change(move |store| store.push(taken, &repeats))
+            .change(move |store| store.push(taken, &repeats, &lessons))
             .await?
         {
             Intake::Stored(pushed) => Ok(pushed),

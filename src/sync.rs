@@ -3,17 +3,21 @@
 //! [`Sync::take`] gives every event its fate before the queue: mapped, or ended with a reason. It is
 //! pure; the caller counts what the [`Notes`] say and hands the fate to the queue.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
 use crate::config::{Config, Mistake, SyncConfig, SyncName};
-use crate::event::Event;
+use crate::event::{Event, Json};
 use crate::map::explain::Explanation;
 use crate::map::payload::{Bodies, Payload};
 use crate::map::record::{Notes, Recorder};
+use crate::map::remember::{Properties, USER_PROPERTIES};
 use crate::map::{Mapper, Refused, Row};
+use crate::memory::profile::Profile;
+use crate::memory::{self, Lesson, Shelf};
 use crate::outcome::Reason;
 use crate::select::{Selected, Selector};
 
@@ -135,14 +139,38 @@ impl Sync {
             Ok(event) => event,
             Err(reason) => return (Fate::Ended(Ended::undecoded(reason, raw)), notes),
         };
-        let fate = match self.selector.select(event) {
-            Ok(selected) => {
-                notes.label = selected.name.cloned();
-                self.map(event, selected, now, &mut notes, bodies)
-            }
-            Err(reason) => Fate::Ended(Ended::unmapped(reason)),
-        };
+        let fate = self.decide(event, None, now, &mut notes, bodies);
         (fate, notes)
+    }
+
+    /// Whether events of this sync are to be taken with what is remembered of their people: those of the
+    /// webhook, or those of the endpoints of SDKs.
+    pub fn remembers(&self, webhook: bool) -> bool {
+        self.mapper.remembers(webhook)
+    }
+
+    /// Decides what becomes of an event after what it says of its person was learnt. Also gives that,
+    /// where it changed what is remembered.
+    pub fn take_remembering<S: Shelf>(
+        &self,
+        event: &Event<'_>,
+        now: UnixMillis,
+        bodies: &mut Bodies,
+        shelf: &mut S,
+    ) -> Result<(Fate, Notes, Option<Lesson>), S::Error> {
+        let mut notes = Notes::default();
+        let Some(told) = self.mapper.told(event, now) else {
+            let fate = self.decide(event, None, now, &mut notes, bodies);
+            return Ok((fate, notes, None));
+        };
+        let changed = memory::learn(shelf, &told.lesson)?;
+        let person = memory::recall(shelf, told.lesson.who)?.unwrap_or_default();
+        let kept = self.mapper.kept(&person);
+        let fate = match completed(event, told.given, &kept) {
+            None => self.decide(event, Some(&person), now, &mut notes, bodies),
+            Some(event) => self.decide(&event, Some(&person), now, &mut notes, bodies),
+        };
+        Ok((fate, notes, changed.then_some(told.lesson)))
     }
 
     /// Decides what becomes of an event, and says why each field is as it is.
@@ -153,6 +181,7 @@ impl Sync {
                 let fate = self.map(
                     event,
                     selected,
+                    None,
                     now,
                     &mut explanation,
                     &mut Bodies::default(),
@@ -165,10 +194,28 @@ impl Sync {
         (fate, explanation)
     }
 
+    fn decide(
+        &self,
+        event: &Event<'_>,
+        person: Option<&Profile>,
+        now: UnixMillis,
+        notes: &mut Notes,
+        bodies: &mut Bodies,
+    ) -> Fate {
+        match self.selector.select(event) {
+            Ok(selected) => {
+                notes.label = selected.name.cloned();
+                self.map(event, selected, person, now, notes, bodies)
+            }
+            Err(reason) => Fate::Ended(Ended::unmapped(reason)),
+        }
+    }
+
     fn map(
         &self,
         event: &Event<'_>,
         selected: Selected<'_>,
+        person: Option<&Profile>,
         now: UnixMillis,
         recorder: &mut impl Recorder,
         bodies: &mut Bodies,
@@ -177,7 +224,10 @@ impl Sync {
             place: selected.place,
             limited_data_use: selected.limited_data_use,
         };
-        match self.mapper.map(event, row, now, recorder, bodies.draft()) {
+        match self
+            .mapper
+            .map(event, row, person, now, recorder, bodies.draft())
+        {
             Ok(mapped) => Fate::Mapped(Payload {
                 json: bodies.finish(),
                 event_name: mapped.event_name,
@@ -187,6 +237,30 @@ impl Sync {
             Err(refused) => Fate::Ended(refused.into()),
         }
     }
+}
+
+/// An event with the properties that its operations give, and those that were kept as they came where it
+/// has none of its own; `None` where that is the event as it is.
+fn completed<'c>(
+    event: &'c Event<'_>,
+    given: Option<Properties<'c>>,
+    kept: &'c [(&str, String)],
+) -> Option<Event<'c>> {
+    if given.is_none() && kept.is_empty() {
+        return None;
+    }
+    let mut members = given.unwrap_or_else(|| {
+        let own = event.section(USER_PROPERTIES).iter();
+        own.map(|(name, value)| (Cow::Borrowed(&**name), *value))
+            .collect()
+    });
+    members.retain(|(_, value)| !value.is_absent());
+    for (name, json) in kept {
+        if members.iter().all(|(own, _)| own != name) {
+            members.push((Cow::Borrowed(*name), Json::of_valid_text(json)));
+        }
+    }
+    Some(event.with_section(USER_PROPERTIES, members))
 }
 
 impl Ended {

@@ -169,6 +169,30 @@ impl ValueExpr {
         paths.collect()
     }
 
+    /// Calls `take` with the paths that may give a value as it stands, source by source, until it took
+    /// those of one. A path whose values a table replaces is none, nor is one whose conditions do not hold
+    /// in the scope; without a scope they count as met.
+    pub fn visit_paths<'o, 'e: 'o>(
+        &'o self,
+        scope: Option<Scope<'o, 'e>>,
+        take: &mut dyn FnMut(&'o Path) -> bool,
+    ) -> bool {
+        self.sources.iter().any(|source| match source {
+            Source::Path(path) => take(path),
+            Source::All(values) => {
+                let mut taken = false;
+                for value in values {
+                    taken |= value.visit_paths(scope, take);
+                }
+                taken
+            }
+            Source::Translated(..) => false,
+            Source::When(conditions, value) => {
+                scope.is_none_or(|scope| holds(conditions, scope)) && value.visit_paths(scope, take)
+            }
+        })
+    }
+
     /// The constants that may be given; what a table translates on the way is not among them.
     pub fn constants(&self) -> Vec<&Constant> {
         let within = self.sources.iter().flat_map(|source| match source {

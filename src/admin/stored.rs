@@ -33,6 +33,7 @@ impl Collector for Stored {
         let mut page = Page(encoder);
         self.encode_events(&mut page)?;
         self.encode_dead_letters(&mut page)?;
+        self.encode_profiles(&mut page)?;
         self.encode_store(&mut page)
     }
 }
@@ -111,6 +112,23 @@ impl Stored {
                     (labels, *count)
                 })
             }),
+        )
+    }
+
+    fn encode_profiles(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauge(
+            "user_memory_profiles",
+            "Users and devices that are remembered",
+            self.totals
+                .iter()
+                .map(|(sync, totals)| (of(sync), exact(totals.profiles))),
+        )?;
+        page.gauge(
+            "user_memory_bytes",
+            "Bytes of the store that they take, bounded by user_memory.max_bytes",
+            self.totals
+                .iter()
+                .map(|(sync, totals)| (of(sync), exact(totals.profile_bytes))),
         )
     }
 

@@ -97,6 +97,8 @@ fn full_page() -> String {
         dead_removed: [(Removal::Aged, 1)].into(),
         queued: 2,
         dead: 1,
+        profiles: 3,
+        profile_bytes: 900,
     };
     metrics.render(Stored {
         totals: [(web.clone(), totals)].into(),

@@ -17,6 +17,7 @@ use crate::config::load::{Loaded, Sources};
 use crate::config::{CallingCode, Config, SyncConfig};
 use crate::map::hash::Hashed;
 use crate::map::normalize::{self, Context, Normalized};
+use crate::memory::Key;
 
 /// Rounds in which events that were being sent are looked for again.
 const ROUNDS: usize = 20;
@@ -26,7 +27,8 @@ const BETWEEN_ROUNDS: std::time::Duration = std::time::Duration::from_millis(500
 #[derive(Args)]
 #[command(group = ArgGroup::new("person").required(true).multiple(true).args(["external_ids", "emails", "phones", "event_ids"]))]
 pub(super) struct Arguments {
-    /// An external id, as a user id, or its SHA-256; may be given several times
+    /// An external id, as a user id, or its SHA-256; may be given several times. What is remembered of a
+    /// user or device is found by the id itself, not by its SHA-256
     #[arg(long = "external-id", value_name = "ID")]
     external_ids: Vec<String>,
     /// An e-mail address, or its SHA-256
@@ -58,18 +60,22 @@ pub(super) fn forget(
     let (Loaded { config, .. }, _) = load_config(sources)?;
     let hashes = hashes(arguments, &config)?;
     let store = Store::open(&config, Missing::Refused)?;
-    let forgotten = erase(&store, &hashes, &arguments.event_ids);
+    let profiles = profiles(&arguments.external_ids, &config);
+    let forgotten = erase(&store, &hashes, &arguments.event_ids, &profiles);
     store.close()?;
     let Forgotten {
         queued,
         dead,
         in_flight,
+        profiles,
     } = forgotten?;
     terminal.tell(
-        &json!({"queued": queued, "dead_letters": dead, "in_flight": in_flight}),
+        &json!({
+            "queued": queued, "dead_letters": dead, "profiles": profiles, "in_flight": in_flight,
+        }),
         &format!(
-            "{queued} queued events erased, {dead} dead letters removed; their bytes on disk are \
-             overwritten"
+            "{queued} queued events erased, {dead} dead letters removed, {profiles} profiles forgotten; \
+             their bytes on disk are overwritten"
         ),
     )?;
     if in_flight > 0 {
@@ -82,21 +88,38 @@ pub(super) fn forget(
 }
 
 /// Erases, again while requests that may carry the person's events are under way.
-fn erase(store: &Store, hashes: &[String], event_ids: &[String]) -> anyhow::Result<Forgotten> {
+fn erase(
+    store: &Store,
+    hashes: &[String],
+    event_ids: &[String],
+    profiles: &[String],
+) -> anyhow::Result<Forgotten> {
     let mut all = Forgotten::default();
     for round in 0..ROUNDS {
         if round > 0 {
             std::thread::sleep(BETWEEN_ROUNDS);
         }
-        let found = store.forget(hashes.to_vec(), event_ids.to_vec())?;
+        let found = store.forget(hashes.to_vec(), event_ids.to_vec(), profiles.to_vec())?;
         all.queued += found.queued;
         all.dead += found.dead;
+        all.profiles += found.profiles;
         all.in_flight = found.in_flight;
         if found.in_flight == 0 {
             break;
         }
     }
     Ok(all)
+}
+
+/// The keys under which a sync may remember a user or device.
+fn profiles(ids: &[String], config: &Config) -> Vec<String> {
+    let keys = config.syncs.keys().flat_map(|sync| {
+        ids.iter().flat_map(move |id| {
+            let id = id.trim();
+            [Key::user(sync, id), Key::device(sync, id)]
+        })
+    });
+    keys.map(|key| hex::encode(key.as_bytes())).collect()
 }
 
 /// Every hash that a sync may have stored for what is given.

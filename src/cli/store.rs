@@ -64,6 +64,7 @@ pub(super) struct Forgotten {
     pub(super) queued: u64,
     pub(super) dead: u64,
     pub(super) in_flight: u64,
+    pub(super) profiles: u64,
 }
 
 /// What became of a piece of events.
@@ -167,16 +168,24 @@ impl Store {
         &self,
         hashes: Vec<String>,
         event_ids: Vec<String>,
+        profiles: Vec<String>,
     ) -> anyhow::Result<Forgotten> {
-        match self.ask(Request::Forget { hashes, event_ids })? {
+        let request = Request::Forget {
+            hashes,
+            event_ids,
+            profiles,
+        };
+        match self.ask(request)? {
             Answer::Forgotten {
                 queued,
                 dead,
                 in_flight,
+                profiles,
             } => Ok(Forgotten {
                 queued,
                 dead,
                 in_flight,
+                profiles,
             }),
             _ => Err(unexpected()),
         }

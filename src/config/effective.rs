@@ -187,6 +187,13 @@ fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {
             page.key(field.mapping_name(), expression(value));
         }
     }
+    if let Some(memory) = &sync.user_memory {
+        page.table(&format!("{table}.user_memory"));
+        page.key("webhook", memory.webhook);
+        page.key("keep_as_is", texts(&memory.keep_as_is));
+        page.key("max_age", duration(memory.max_age));
+        page.key("max_bytes", size(memory.max_bytes));
+    }
     delivery(page, &table, &sync.delivery);
 }
 

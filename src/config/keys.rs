@@ -326,6 +326,7 @@ pub(super) static SECTIONS: &[&Section] = &[
     &sync::EVENT_ORIGINAL_EVENT_DATA,
     &sync::LIMITED_DATA_USE,
     &sync::APP,
+    &sync::USER_MEMORY,
     &sync::DELIVERY,
     &sync::TEST,
 ];

@@ -17,9 +17,10 @@ use std::path::{Path, PathBuf};
 use config::{ConfigError, Environment, File, FileFormat, Source, Value, ValueKind};
 
 use crate::config::effective;
-use crate::config::keys::sync::{DELIVERY, LIMITED_DATA_USE, SYNC, USER_DATA};
+use crate::config::keys::sync::{DELIVERY, LIMITED_DATA_USE, SYNC, USER_DATA, USER_MEMORY};
 use crate::config::keys::{ROOT, STAGES, Section};
 use crate::config::names::quoted;
+use crate::config::units::format_size;
 use crate::config::values::{ENVIRONMENT, Mistakes, Node, Table};
 use crate::config::{
     AdminConfig, Config, IngestConfig, LogConfig, MetaConfig, Mistake, QueueConfig, ServerConfig,
@@ -208,8 +209,10 @@ impl Written {
 
     fn parts(&self) -> (Parts, Vec<Mistake>) {
         let folder = self.file.parent().unwrap_or(Path::new(""));
-        let (parts, mistakes) = self.read(|root| Some(Parts::read(root, folder)));
-        (parts.unwrap_or_default(), mistakes)
+        let (parts, mut mistakes) = self.read(|root| Some(Parts::read(root, folder)));
+        let parts = parts.unwrap_or_default();
+        mistakes.extend(parts.too_large_memories());
+        (parts, mistakes)
     }
 
     /// Lays the layers over one another and reads from the result; gives the mistakes on the way.
@@ -265,6 +268,37 @@ impl Parts {
                 .require("sync")
                 .and_then(|node| syncs::all(&node, folder)),
         }
+    }
+
+    /// What is remembered of people must leave the store to events.
+    fn too_large_memories(&self) -> Vec<Mistake> {
+        let Some((queue, syncs)) = self.queue.as_ref().zip(self.syncs.as_ref()) else {
+            return Vec::new();
+        };
+        let most = queue.max_bytes.get() / 4;
+        let memories = syncs
+            .iter()
+            .filter_map(|(name, sync)| Some((name, sync.user_memory.as_ref()?.max_bytes)));
+        let sum = memories
+            .clone()
+            .fold(0_u64, |sum, (_, bytes)| sum.saturating_add(bytes));
+        if sum <= most {
+            return Vec::new();
+        }
+        memories
+            .map(|(name, bytes)| {
+                Mistake::new(
+                    format!("sync.{name}.user_memory.max_bytes"),
+                    format!(
+                        "found {}, {} with those of all syncs, expected at most a quarter of \
+                         queue.max_bytes together: {}",
+                        format_size(bytes),
+                        format_size(sum),
+                        format_size(most)
+                    ),
+                )
+            })
+            .collect()
     }
 
     fn warnings(&self) -> Vec<Mistake> {
@@ -457,14 +491,17 @@ fn defaults(written: &Value) -> String {
     };
     let syncs: BTreeMap<&String, &Value> = syncs.iter().collect();
     for (name, sync) in syncs {
-        if !matches!(sync.kind, ValueKind::Table(_)) {
+        let ValueKind::Table(sync) = &sync.kind else {
             continue;
-        }
+        };
         let table = format!("sync.{}", quoted(name));
         add(&table, &SYNC);
         add(&format!("{table}.user_data"), &USER_DATA);
         add(&format!("{table}.limited_data_use"), &LIMITED_DATA_USE);
         add(&format!("{table}.delivery"), &DELIVERY);
+        if sync.contains_key("user_memory") {
+            add(&format!("{table}.user_memory"), &USER_MEMORY);
+        }
     }
     tables.concat()
 }

@@ -10,16 +10,22 @@ use config::ValueKind;
 use crate::config::amounts::{bytes, count, rate};
 use crate::config::expressions::{conditions, properties, value};
 use crate::config::fields::AppField;
-use crate::config::keys::sync::{APP, DELIVERY, LIMITED_DATA_USE, SYNC, VALUE};
+use crate::config::keys::sync::{APP, DELIVERY, LIMITED_DATA_USE, SYNC, USER_MEMORY, VALUE};
 use crate::config::mappings::{events, mapping};
 use crate::config::rule_tests;
 use crate::config::secrets;
 use crate::config::values::Node;
 use crate::config::{
     AppConfig, CallingCode, DateOrder, DeliveryConfig, ExternalIdCase, LimitedDataUse,
-    LimitedDataUseMode, LimitedDataUsePlace, Properties, SyncConfig, SyncName, is_test_event_code,
+    LimitedDataUseMode, LimitedDataUsePlace, Properties, SyncConfig, SyncName, UserMemory,
+    is_test_event_code,
 };
 use crate::path::Path as ValuePath;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Longest time for which a person may be remembered: beyond it lies a slip.
+const LONGEST_MEMORY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// The names of all syncs, whatever may be wrong in them.
 pub(super) fn names(node: &Node<'_>) -> Vec<SyncName> {
@@ -99,6 +105,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
     let allow_personal_data = table
         .require("allow_personal_data")
         .and_then(|node| node.list(|node| node.text().map(str::to_owned)));
+    let user_memory = table.get("user_memory").and_then(|node| user_memory(&node));
     let delivery = table.require("delivery").and_then(|node| delivery(&node));
     let tests = table
         .get("test")
@@ -124,6 +131,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
         limited_data_use: limited_data_use.unwrap_or_default(),
         app,
         allow_personal_data: allow_personal_data.unwrap_or_default(),
+        user_memory,
         delivery: delivery?,
         tests: tests.unwrap_or_default(),
     })
@@ -247,6 +255,37 @@ fn app(node: &Node<'_>) -> Option<AppConfig> {
         }
     }
     Some(AppConfig { fields })
+}
+
+fn user_memory(node: &Node<'_>) -> Option<UserMemory> {
+    let table = node.table(&USER_MEMORY)?;
+    let webhook = table.require("webhook").and_then(|node| node.boolean());
+    let keep_as_is = table
+        .require("keep_as_is")
+        .and_then(|node| node.list(property_name));
+    let max_age = table
+        .require("max_age")
+        .and_then(|node| node.duration(HOUR..=LONGEST_MEMORY));
+    let max_bytes = table
+        .require("max_bytes")
+        .and_then(|node| node.size(1 << 16..=u64::MAX >> 1));
+    Some(UserMemory {
+        webhook: webhook?,
+        keep_as_is: keep_as_is?,
+        max_age: max_age?,
+        max_bytes: max_bytes?,
+    })
+}
+
+/// The name of a user property, which may hold anything; but a path would name none.
+fn property_name(node: &Node<'_>) -> Option<String> {
+    let name = node.text()?;
+    match name.strip_prefix("user_properties.") {
+        Some(name) => node.refuse(format!(
+            "found a path, expected the name of a user property alone, such as \"{name}\""
+        )),
+        None => Some(name.to_owned()),
+    }
 }
 
 fn delivery(node: &Node<'_>) -> Option<DeliveryConfig> {

@@ -15,6 +15,7 @@ use crate::control::wire::{
 };
 use crate::ingest::blocking::without_blocking_others;
 use crate::map::payload::{Fingerprint, Payload};
+use crate::memory::Key;
 use crate::outcome::Reason;
 use crate::queue::dead::{DeadFilter, DeadLetter};
 use crate::queue::erase::Person;
@@ -85,12 +86,22 @@ impl Desk {
                 let traces = self.queue.trace(&event_id).await?;
                 Ok(Answer::Traces(traces.into_iter().map(told).collect()))
             }
-            Request::Forget { hashes, event_ids } => {
-                let forgotten = self.queue.forget(Person { hashes, event_ids }).await?;
+            Request::Forget {
+                hashes,
+                event_ids,
+                profiles,
+            } => {
+                let person = Person {
+                    hashes,
+                    event_ids,
+                    profiles: profiles.iter().filter_map(|key| profile_key(key)).collect(),
+                };
+                let forgotten = self.queue.forget(person).await?;
                 Ok(Answer::Forgotten {
                     queued: forgotten.queued,
                     dead: forgotten.dead,
                     in_flight: forgotten.in_flight,
+                    profiles: forgotten.profiles,
                 })
             }
             Request::DropQueue { sync, force } => self.drop_queue(&sync, force).await,
@@ -223,6 +234,11 @@ impl From<PushError> for Problem {
 
 const fn fingerprint([id, whole]: [u64; 2]) -> Fingerprint {
     Fingerprint { id, whole }
+}
+
+/// The key of a profile; `None` for what is none.
+fn profile_key(digits: &str) -> Option<Key> {
+    Key::from_bytes(&hex::decode(digits).ok()?)
 }
 
 /// What the queue takes; `None` where something is missing or is no event.

@@ -50,6 +50,9 @@ pub enum Request {
         hashes: Vec<String>,
         /// Event ids.
         event_ids: Vec<String>,
+        /// Keys of users and devices of whom something may be remembered, in hexadecimal digits.
+        #[serde(default)]
+        profiles: Vec<String>,
     },
     /// Removes the queued events of a sync.
     DropQueue {
@@ -175,6 +178,9 @@ pub enum Answer {
         dead: u64,
         /// Events that a request may be carrying at this moment.
         in_flight: u64,
+        /// Profiles.
+        #[serde(default)]
+        profiles: u64,
     },
     /// Which of the fingerprints are known, by their places in the request.
     Remembered(Vec<u32>),

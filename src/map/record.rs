@@ -98,6 +98,14 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// A value that was remembered. What it came from is not.
+    pub(super) const fn remembered(label: &'a str) -> Self {
+        Self {
+            path: Some(label),
+            ..Self::made()
+        }
+    }
+
     /// A value that the mapping made.
     pub(super) const fn made() -> Self {
         Self {

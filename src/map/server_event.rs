@@ -14,6 +14,7 @@ use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::event_time;
 use crate::map::json;
+use crate::map::known::Known;
 use crate::map::page;
 use crate::map::payload::Fingerprint;
 use crate::map::personal;
@@ -39,6 +40,8 @@ pub(super) struct ServerEvent<'m, 'e, R> {
     pub(super) rule: &'m Rule,
     /// What came in.
     pub(super) event: &'m Event<'e>,
+    /// What is remembered of its person.
+    pub(super) known: Option<Known<'m>>,
     /// What is written so far, behind what belongs to others.
     pub(super) out: &'m mut Vec<u8>,
     /// Where the event begins in it.
@@ -92,9 +95,9 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             now,
         };
         let reading = &mapper.reading;
-        let carried = rule
-            .user_data
-            .write(self.out, event, reading, moment, self.recorder);
+        let carried =
+            rule.user_data
+                .write(self.out, event, reading, moment, self.known, self.recorder);
         let setting = custom_data::Setting {
             purchase: head.name == PURCHASE,
             revenue: head.revenue,

@@ -14,6 +14,7 @@ use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::hash::Hashed;
 use crate::map::json;
+use crate::map::known::Known;
 use crate::map::list;
 use crate::map::normalize::{self, Context, Normalized};
 use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
@@ -52,7 +53,7 @@ pub(super) fn is_invalid_id(text: &str) -> bool {
 
 /// Whether a value stands for nothing: in Amplitude's own ids, and in any id of a person, also what
 /// Amplitude would refuse. A site of its own may have a customer `0`.
-fn is_absent(field: UserDataField, path: Option<&Path>, value: Json<'_>) -> bool {
+pub(super) fn is_absent(field: UserDataField, path: Option<&Path>, value: Json<'_>) -> bool {
     let is_amplitudes = matches!(path.and_then(Path::root), Some("user_id" | "device_id"));
     let is_id = matches!(
         field,
@@ -65,7 +66,7 @@ fn is_absent(field: UserDataField, path: Option<&Path>, value: Json<'_>) -> bool
 }
 
 /// The text that a value stands for. No field takes a number with a fraction.
-fn text_of(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
+pub(super) fn text_of(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
     if value.is_number() {
         return digits::of_number(value.raw()).ok_or(DropReason::NotWhole);
     }
@@ -178,10 +179,49 @@ impl UserData {
         event: &Event<'_>,
         reading: &Reading,
         moment: Moment,
+        known: Option<Known<'_>>,
         recorder: &mut impl Recorder,
     ) -> Carried {
+        let context = self.context(event, reading, moment);
+        json::key(out, "\"user_data\":{");
+        let without_origin = known.is_some() && self.is_without_origin(event);
+        let mut carried = Carried::default();
+        for (field, key, expr) in &self.fields {
+            let mut values = Values::begin(*field, key, out, &context, known, recorder);
+            let recall = |values: &mut Values<'_, '_, _>| {
+                values.written == 0
+                    && known.is_some_and(|known| {
+                        known.visit(*field, expr, event, without_origin, &mut |label, text| {
+                            values.take_text(Source::remembered(label), text);
+                        })
+                    })
+            };
+            let mut present = expr.visit(event.into(), &mut |found| {
+                // A constant says nothing of the person.
+                (found.path.is_none() && recall(&mut values)) || values.take_all(found)
+            });
+            // What the event says may be of no use, as a page's URL without a click id.
+            present |= recall(&mut values);
+            if !present {
+                note_nothing(values.recorder, Field::UserData(*field), expr, event);
+            }
+            if values.finish() {
+                carried.add(*field);
+            }
+        }
+        out.push(b'}');
+        carried
+    }
+
+    /// How the values of an event are read.
+    pub(super) fn context<'r>(
+        &self,
+        event: &Event<'_>,
+        reading: &'r Reading,
+        moment: Moment,
+    ) -> Context<'r> {
         let country = self.needs_country.then(|| self.country(event)).flatten();
-        let context = Context {
+        Context {
             calling_code: match &reading.calling_code {
                 Some(CallingCode::Fixed(code)) => Some(code),
                 Some(CallingCode::FromCountry) => {
@@ -194,20 +234,25 @@ impl UserData {
             external_id_case: reading.external_id_case,
             now: moment.now,
             click_seen: moment.happened,
-        };
-        json::key(out, "\"user_data\":{");
-        let mut carried = Carried::default();
-        for (field, key, expr) in &self.fields {
-            let mut values = Values::begin(*field, key, out, &context, recorder);
-            if !expr.visit(event.into(), &mut |found| values.take_all(found)) {
-                note_nothing(values.recorder, Field::UserData(*field), expr, event);
-            }
-            if values.finish() {
-                carried.add(*field);
-            }
         }
-        out.push(b'}');
-        carried
+    }
+
+    /// Whether an event carries neither an address nor a user agent.
+    fn is_without_origin(&self, event: &Event<'_>) -> bool {
+        let is_of_origin = |field: &UserDataField| {
+            matches!(
+                field,
+                UserDataField::ClientIpAddress | UserDataField::ClientUserAgent
+            )
+        };
+        let mut exprs = self
+            .fields
+            .iter()
+            .filter(|(field, _, _)| is_of_origin(field));
+        exprs.all(|(_, _, expr)| {
+            let found = expr.first(event);
+            found.is_none_or(|found| found.path.is_none())
+        })
     }
 
     /// The event's country, by the mapped field, else by Amplitude's own.
@@ -233,6 +278,7 @@ struct Values<'v, 'c, R> {
     field: UserDataField,
     out: &'v mut Vec<u8>,
     context: &'v Context<'c>,
+    known: Option<Known<'v>>,
     recorder: &'v mut R,
     start: usize,
     first: usize,
@@ -245,6 +291,7 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
         key: &str,
         out: &'v mut Vec<u8>,
         context: &'v Context<'c>,
+        known: Option<Known<'v>>,
         recorder: &'v mut R,
     ) -> Self {
         let start = out.len();
@@ -254,6 +301,7 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
             field,
             out,
             context,
+            known,
             recorder,
             start,
             written: 0,
@@ -280,11 +328,15 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
             Ok(text) => text,
             Err(reason) => return self.drop(source, reason),
         };
+        self.take_text(source, &text);
+    }
+
+    fn take_text(&mut self, source: Source<'_>, text: &str) {
         let hashed = normalize::is_hashed(self.field);
         if self.written > 0 && !hashed {
             return;
         }
-        match normalize::normalize(self.field, &text, self.context) {
+        match normalize::normalize(self.field, text, self.context) {
             Ok(Normalized::ToHash { first, second }) => {
                 self.hash(
                     source,
@@ -299,7 +351,11 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
             }
             Ok(Normalized::AlreadyHashed(hash)) => self.hash(source, hash, None, "already hashed"),
             Ok(Normalized::Plain(text)) => {
-                json::text(self.out, &text);
+                let click = match self.field {
+                    UserDataField::ClickId => self.known.and_then(|known| known.same_click(&text)),
+                    _ => None,
+                };
+                json::text(self.out, click.unwrap_or(&text));
                 self.sent(source, None, "sent in clear, as Meta asks");
             }
             Ok(Normalized::Integer(number)) => {

@@ -5,12 +5,16 @@
 //! freed before (`scrub`): it may hold what had been delivered. Fingerprints stay, since they say nothing about
 //! a person and keep an erased event from being taken again.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, params};
 
 use crate::config::SyncName;
 use crate::map::payload::Fingerprint;
+use crate::memory::Key;
 use crate::outcome::Reason;
 
+use super::profiles;
 use super::row::{self, Bits, Content};
 use super::rows::{self, Standing, standing};
 use super::store::{Effect, Store};
@@ -26,6 +30,8 @@ pub struct Person {
     pub hashes: Vec<String>,
     /// Event ids.
     pub event_ids: Vec<String>,
+    /// Users and devices of whom something may be remembered.
+    pub profiles: HashSet<Key>,
 }
 
 /// What `forget` did.
@@ -37,6 +43,8 @@ pub struct Forgotten {
     pub dead: u64,
     /// Events in rows that are on lease: a request may be carrying them. Repeat to reach what is left.
     pub in_flight: u64,
+    /// Profiles erased: of the person, and of devices that belonged to the person.
+    pub profiles: u64,
 }
 
 /// Finds a person's events.
@@ -45,6 +53,7 @@ pub(super) struct Search {
     hashes: Vec<String>,
     event_ids: Vec<String>,
     id_halves: Vec<u64>,
+    profiles: HashSet<Key>,
 }
 
 /// Rows with a person's events.
@@ -63,6 +72,7 @@ impl Search {
                 .map(|id| Fingerprint::of_id(id))
                 .collect(),
             event_ids: person.event_ids,
+            profiles: person.profiles,
         }
     }
 
@@ -115,6 +125,23 @@ impl Search {
             }
         }
         Ok(last.map(|last| (found, last)))
+    }
+
+    /// The profiles that are known to be the person's.
+    pub(super) const fn profiles(&self) -> &HashSet<Key> {
+        &self.profiles
+    }
+
+    /// Looks through profiles after this number for those that hold a hash; as `rows`.
+    pub(super) fn profiles_of(
+        &self,
+        connection: &Connection,
+        after: i64,
+    ) -> rusqlite::Result<Option<(Vec<Key>, i64)>> {
+        profiles::search(connection, after, |_, body| {
+            let mut hashes = self.hashes.iter();
+            hashes.any(|hash| memchr::memmem::find(body, hash.as_bytes()).is_some())
+        })
     }
 
     fn matching(&self, content: &Content) -> Bits {

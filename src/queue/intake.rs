@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::config::SyncName;
 use crate::map::payload::{Fingerprint, Payload};
+use crate::memory::Lesson;
 use crate::outcome::{Outcome, Reason};
 use crate::sync::{Ended, Fate, Taken};
 
@@ -44,15 +45,18 @@ pub(super) enum Intake {
 }
 
 impl Store {
-    /// Takes events in.
+    /// Takes events in, and learns what they say of people. That is learnt where a sync is full too: its
+    /// events come again.
     pub(super) fn push(
         &mut self,
         taken: Vec<Taken>,
         repeats: &Repeats,
+        lessons: &[(SyncName, Lesson)],
     ) -> rusqlite::Result<Intake> {
         if self.room.is_disk_low() {
             return Ok(Intake::DiskLow);
         }
+        self.learn(lessons)?;
         let mut pushed = Pushed::default();
         let mut full = None;
         for Taken { sync, fate } in taken {

@@ -25,6 +25,8 @@ pub(super) fn open(ground: &Arc<Ground>, restarted: bool) -> Result<Store, OpenE
     let now = ground.clock.now();
     salvage::finish(&config.path).map_err(|error| OpenError::Folder(config.path.clone(), error))?;
     let connection = schema::open(&config.path)?;
+    // The file may be another one by now.
+    *ground.shared.reader() = None;
     if !restarted {
         schema::truncate_log(&connection)?;
         prove_writable(&connection)?;

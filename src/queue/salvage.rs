@@ -15,6 +15,7 @@ use rusqlite::{Connection, params_from_iter};
 use crate::outcome::Reason;
 
 use super::OpenError;
+use super::profiles;
 use super::rows::{self, Standing};
 use super::schema;
 use super::totals::{Counter, Ledger};
@@ -95,8 +96,12 @@ fn copy(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
         ("delivery", "id"),
         ("dead", "id"),
         ("standstill", "id"),
+        ("profile", "id"),
     ] {
-        copy_table(old, new, table, key, |_| Ok(true))?;
+        // An older store was perhaps too damaged to be brought up to date.
+        if has_table(old, table)? {
+            copy_table(old, new, table, key, |_| Ok(true))?;
+        }
     }
     // Numbers are never given twice, whatever was lost.
     let given = old
@@ -114,6 +119,14 @@ fn copy(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
         )?;
     }
     Ok(())
+}
+
+fn has_table(old: &Connection, table: &str) -> rusqlite::Result<bool> {
+    old.query_row(
+        "SELECT count(*) > 0 FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+        [table],
+        |row| row.get(0),
+    )
 }
 
 /// Copies what can be read of a table with numbered rows, where `wanted` agrees.
@@ -249,6 +262,7 @@ fn count_lost(new: &Connection) -> rusqlite::Result<u64> {
         let dead = sum("SELECT count(*) FROM dead WHERE sync = ?1")?;
         let dead_bytes = sum("SELECT coalesce(sum(bytes), 0) FROM dead WHERE sync = ?1")?;
 
+        let (profiles, profile_bytes) = profiles::count(new, id)?;
         let account = ledger.at(place);
         let came = account.get(Counter::Taken) + account.get(Counter::DeadRetried);
         let ended: u64 = Reason::ALL
@@ -265,6 +279,8 @@ fn count_lost(new: &Connection) -> rusqlite::Result<u64> {
         account.set(Counter::SeenBytes, seen);
         account.set(Counter::Dead, dead);
         account.set(Counter::DeadBytes, dead_bytes);
+        account.set(Counter::Profiles, profiles);
+        account.set(Counter::ProfileBytes, profile_bytes);
         lost += missing;
     }
     ledger.write(new)?;

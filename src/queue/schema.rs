@@ -84,6 +84,7 @@ CREATE INDEX dead_samples ON dead (sync, reason) WHERE reason IN ('too_old', 'no
 
 /// `whose` is a pixel id, or a sync's name for what only its token concerns; see `standstill`.
 /// `filler` is empty but while free pages are zeroed; see `scrub`.
+/// A `body` is what `memory::profile` writes.
 const VERSION_2: &str = "
 CREATE TABLE standstill (
     id INTEGER PRIMARY KEY,
@@ -92,6 +93,13 @@ CREATE TABLE standstill (
 ) STRICT;
 
 CREATE TABLE filler (id INTEGER PRIMARY KEY, zeros BLOB NOT NULL) STRICT;
+
+CREATE TABLE profile (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,      -- of a user or a device of the sync
+    sync INTEGER NOT NULL, touched INTEGER NOT NULL, body BLOB NOT NULL
+) STRICT;
+CREATE INDEX profile_by_age ON profile (sync, touched);
 ";
 
 /// Makes the folder and takes possession of it, until the file is dropped.

@@ -13,6 +13,7 @@ use crate::clock::{Clock, UnixMillis};
 use crate::config::{QueueConfig, SyncName};
 use crate::map::payload::Payload;
 
+use super::bounds::AllBounds;
 use super::disk::{Room, StoreHealth, Trouble};
 use super::lanes::{Lane, Lanes};
 use super::lease::Slot;
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     lanes: Mutex<Lanes>,
     view: Mutex<View>,
     requests: Mutex<HashMap<DeliveryId, Request>>,
+    reader: Mutex<Option<Connection>>,
+    bounds: Mutex<Option<AllBounds>>,
 }
 
 /// What the handles see of the store, as of the last commit.
@@ -65,6 +68,16 @@ impl Shared {
     /// The requests under way, for a moment.
     pub(super) fn requests(&self) -> MutexGuard<'_, HashMap<DeliveryId, Request>> {
         self.requests.lock().expect("no holder of this lock panics")
+    }
+
+    /// The connection that reads profiles, for a moment; none where it is yet to be opened.
+    pub(super) fn reader(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.reader.lock().expect("no holder of this lock panics")
+    }
+
+    /// How much is remembered of people, for a moment; none where nobody said so.
+    pub(super) fn bounds(&self) -> MutexGuard<'_, Option<AllBounds>> {
+        self.bounds.lock().expect("no holder of this lock panics")
     }
 }
 

@@ -12,6 +12,7 @@ use crate::map::payload::{Fingerprint, Payload};
 use crate::outcome::Reason;
 use crate::sync::{Ended, Fate};
 
+use erase::{Forgotten, Person};
 use settle::{Answer, End, Refusal};
 use totals::SyncTotals;
 
@@ -23,6 +24,7 @@ mod upgrade;
 mod letters;
 mod tracing;
 mod erasing;
+mod remembering;
 mod bounds;
 mod crashes;
 mod recovery;

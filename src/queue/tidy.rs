@@ -35,6 +35,7 @@ impl Store {
         let mut more = false;
         for place in 0..self.ledger.accounts().len() {
             more |= self.expire(place)?;
+            more |= self.remove_aged_profiles(place)?;
         }
         more |= self.remove_aged_dead(ROWS_A_PASS)? == ROWS_A_PASS;
         more |= self.remove_aged_deliveries()? == ROWS_A_PASS;

@@ -25,6 +25,10 @@ pub struct SyncTotals {
     pub queued: u64,
     /// Dead letters at hand.
     pub dead: u64,
+    /// People and devices that are remembered.
+    pub profiles: u64,
+    /// Bytes of the store that they take.
+    pub profile_bytes: u64,
 }
 
 macro_rules! removals {
@@ -79,6 +83,10 @@ pub(super) enum Counter {
     Dead,
     /// Bytes of the store that they take.
     DeadBytes,
+    /// Profiles of people and devices.
+    Profiles,
+    /// Bytes of the store that they take.
+    ProfileBytes,
     /// Events that ended so.
     Ended(Reason),
     /// Dead letters that left so.
@@ -86,7 +94,7 @@ pub(super) enum Counter {
 }
 
 impl Counter {
-    const PLAIN: [Self; 8] = [
+    const PLAIN: [Self; 10] = [
         Self::Taken,
         Self::DeadRetried,
         Self::Queued,
@@ -95,6 +103,8 @@ impl Counter {
         Self::SeenBytes,
         Self::Dead,
         Self::DeadBytes,
+        Self::Profiles,
+        Self::ProfileBytes,
     ];
     const COUNT: usize = Self::PLAIN.len() + Reason::ALL.len() + Removal::ALL.len();
 
@@ -115,6 +125,8 @@ impl Counter {
             Self::SeenBytes => 5,
             Self::Dead => 6,
             Self::DeadBytes => 7,
+            Self::Profiles => 8,
+            Self::ProfileBytes => 9,
             Self::Ended(reason) => Self::PLAIN.len() + reason as usize,
             Self::DeadRemoved(why) => Self::PLAIN.len() + Reason::ALL.len() + why as usize,
         }
@@ -131,6 +143,8 @@ impl Counter {
             Self::SeenBytes => "seen_bytes".to_owned(),
             Self::Dead => "dead".to_owned(),
             Self::DeadBytes => "dead_bytes".to_owned(),
+            Self::Profiles => "profiles".to_owned(),
+            Self::ProfileBytes => "profile_bytes".to_owned(),
             Self::Ended(reason) => format!("ended:{reason}"),
             Self::DeadRemoved(why) => format!("dead_removed:{}", why.as_str()),
         }
@@ -176,6 +190,8 @@ impl Account {
             dead_retried: self.get(Counter::DeadRetried),
             queued: self.get(Counter::Queued),
             dead: self.get(Counter::Dead),
+            profiles: self.get(Counter::Profiles),
+            profile_bytes: self.get(Counter::ProfileBytes),
             ..SyncTotals::default()
         };
         for counter in Counter::all() {

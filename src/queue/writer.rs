@@ -355,6 +355,7 @@ impl Writer {
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
+        *self.ground.shared.reader() = None;
         let outcome = self.attempt(|store| schema::truncate_log(&store.connection));
         self.ground.shared.view().health.trouble = Some(Trouble::Closed);
         outcome

@@ -85,7 +85,7 @@ async fn a_person_is_erased_beside_a_running_daemon() {
         let ran = command(&config, &[&["forget"], arguments].concat(), b"");
         assert_eq!(
             ran.row(),
-            json!({"queued": 2, "dead_letters": 1, "in_flight": 0}),
+            json!({"queued": 2, "dead_letters": 1, "profiles": 0, "in_flight": 0}),
             "{arguments:?} {ran:?}"
         );
         fs::remove_file(&config).unwrap();
@@ -114,7 +114,7 @@ async fn a_person_is_erased_where_no_daemon_runs() {
     let ran = command(&config, &["forget", "--email", "mary@example.com"], b"");
     assert_eq!(
         ran.row(),
-        json!({"queued": 2, "dead_letters": 1, "in_flight": 0})
+        json!({"queued": 2, "dead_letters": 1, "profiles": 0, "in_flight": 0})
     );
     for hash in hashes_of_mary() {
         assert!(!is_on_disk(folder.path(), &hash));
@@ -137,7 +137,7 @@ async fn what_can_never_be_stored_is_refused_without_repeating_it() {
     let ran = command(&config, &["forget", "--email", "john@example.com"], b"");
     assert_eq!(
         ran.row(),
-        json!({"queued": 0, "dead_letters": 0, "in_flight": 0})
+        json!({"queued": 0, "dead_letters": 0, "profiles": 0, "in_flight": 0})
     );
     daemon.stop().await;
 }

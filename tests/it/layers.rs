@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["event", "path", "condition", "value", "outcome", "clock"],
     &["config"],
+    &["memory"],
     &["select", "map", "batch", "telemetry"],
     &["sync"],
     &["queue"],

@@ -29,6 +29,7 @@ mod hostile;
 mod layers;
 mod mapping;
 mod mapping_properties;
+mod memory;
 mod process;
 mod retry;
 mod sdk;

@@ -79,6 +79,7 @@ pub(in crate::config) static SYNC: Section = Section {
         key("events", TABLE, Nothing(""), "Which events are sent, and as what.");
         key("limited_data_use", TABLE, Nothing(""), "Meta's Limited Data Use.");
         key("app", TABLE, Nothing(""), "App events.");
+        key("user_memory", TABLE, Nothing(""), "What is remembered of people.");
         key("delivery", TABLE, Nothing(""), "How requests are made.");
         key("test", "tables, each written [[sync.<name>.test]]", Nothing(""), "Rule tests.");
     },
@@ -334,6 +335,29 @@ pub(in crate::config) static APP: Section = Section {
         key("url_schemes", VALUE, Nothing(r#""user_properties.url_schemes""#), "Of the app.");
         key("windows_attribution_id", VALUE, Nothing(r#""user_properties.windows_attribution_id""#),
             "Of a Windows app.");
+    },
+};
+
+/// `[sync.<name>.user_memory]`.
+pub(in crate::config) static USER_MEMORY: Section = Section {
+    name: "sync.<name>.user_memory",
+    doc: "Remembers what people's user properties were, so that later events of the same user or \
+          device carry what they lack: traits that SDKs send in identify calls alone, the click id with \
+          the time it was first seen, the browser id, address and user agent. Stored hashed, as Meta \
+          gets it. Table absent: nothing is remembered.",
+    by_presence: true,
+    keys: keys! {
+        key("webhook", BOOLEAN, Means("false"),
+            "Whether events and user payloads of the webhook feed the memory and take from it too. \
+             Amplitude has merged there already, so that it rarely helps.");
+        key("keep_as_is", "a list of names of user properties", Means("[]"),
+            "User properties that are remembered as they came, for conditions and `custom_data` that \
+             name them. What they hold is then on disk in clear text.");
+        key("max_age", DURATION, Means(r#""90d""#),
+            "How long a person is remembered who is not seen.");
+        key("max_bytes", SIZE, Means(r#""256MiB""#),
+            "Most bytes of the store for it; who was not seen for longest is forgotten first. The \
+             memories of all syncs together take at most a quarter of `queue.max_bytes`.");
     },
 };
 

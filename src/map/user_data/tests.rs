@@ -61,7 +61,7 @@ fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> N
         happened,
         now: happened,
     };
-    UserData::compile([(field, expr)]).write(&mut out, &event, &reading, moment, &mut notes);
+    UserData::compile([(field, expr)]).write(&mut out, &event, &reading, moment, None, &mut notes);
     let expected = expected
         .split(' ')
         .map(|part| match part.strip_prefix('#') {

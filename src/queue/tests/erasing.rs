@@ -21,7 +21,7 @@ fn event_of(number: u64, digit: char) -> Taken {
 fn person(digit: char) -> Person {
     Person {
         hashes: vec![hash(digit)],
-        event_ids: Vec::new(),
+        ..Person::default()
     }
 }
 
@@ -173,6 +173,7 @@ async fn by_event_id() {
     let person = Person {
         hashes: vec![String::new(), "purchase".to_owned()],
         event_ids: vec!["id-1".to_owned()],
+        ..Person::default()
     };
     let forgotten = shop.queue.forget(person).await.unwrap();
     assert_eq!(forgotten.queued, 1);

@@ -300,6 +300,7 @@ impl Run {
         let person = Person {
             hashes: Vec::new(),
             event_ids: vec![format!("id-{number}")],
+            ..Person::default()
         };
         // Rows with events on lease are left alone.
         let held: BTreeSet<u64> = self.held.iter().map(|(serial, _)| *serial).collect();
@@ -331,6 +332,7 @@ impl Run {
             queued: erased,
             dead: (dead - self.model.dead.len()) as u64,
             in_flight: 0,
+            profiles: 0,
         };
         assert_eq!(forgotten, expected);
     }

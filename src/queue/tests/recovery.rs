@@ -1,5 +1,6 @@
 //! Failed commits, damaged rows, restarts.
 
+use super::remembering::{set, value};
 use super::*;
 use crate::queue::disk::Trouble;
 
@@ -180,6 +181,9 @@ async fn what_is_readable_of_a_damaged_store_is_delivered_and_the_rest_is_counte
     for number in 0..400 {
         shop.queue.push(vec![event(number)]).await.unwrap();
     }
+    let people = (0..400).map(|number| (web(), set(&number.to_string(), "x", START)));
+    let pushed = shop.queue.push_and_learn(Vec::new(), people.collect());
+    pushed.await.unwrap();
     let leased = shop.lease(50).await;
     let delivery = shop.open_delivery(&leased).await;
     shop.settle(rejected(delivery, &leased)).await;
@@ -198,6 +202,9 @@ async fn what_is_readable_of_a_damaged_store_is_delivered_and_the_rest_is_counte
         ("total", "leaf"),
         ("sync", "leaf"),
         ("sqlite_autoindex_sync_1", "leaf"),
+        ("profile", "leaf"),
+        ("profile_by_age", "leaf"),
+        ("sqlite_autoindex_profile_1", "leaf"),
     ] {
         let mut shop = Shop::new();
         shop.queue.clone().close().await.unwrap();
@@ -224,6 +231,21 @@ async fn what_is_readable_of_a_damaged_store_is_delivered_and_the_rest_is_counte
         assert_eq!(delivered as u64 + lost, 360, "{name} {kind}: {lost} lost");
         // Behind a damaged root nothing can be found.
         assert!(lost < 200 || kind == "internal", "{name}: {lost} lost");
+        // Most people are still known, and who is not can be again.
+        let lost = |number: &i32| value(&shop.queue, &number.to_string()).is_empty();
+        if let Some(number) = (0..=400).find(lost) {
+            let lesson = set(&number.to_string(), "y", START);
+            if shop.try_to_learn(lesson.clone()).await.is_err() {
+                shop.learn(lesson).await;
+            }
+            assert_eq!(value(&shop.queue, &number.to_string()), ["y"]);
+        }
+        let known = (0..=400).filter(|number| !lost(number)).count() as u64;
+        let profiles = shop.totals().profiles;
+        assert!(
+            known >= 300 && known == profiles,
+            "{name}: {known} of {profiles}"
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 //! `tests/fixtures/store_version_1.sql` is what version 1 left after a crash: 20 events, of which three
 //! were delivered, two were refused, one request was under way, and the rest wait.
 
+use super::remembering::{set, value};
 use super::*;
 use crate::queue::standstill::{Note, Standstill};
 
@@ -48,6 +49,8 @@ async fn everything_in_a_store_of_version_1_goes_on() {
     assert_eq!(shop.deliver_all().await.len(), 18);
     assert_law(&shop.queue);
     // And what is new works.
+    shop.learn(set("a", "x", START)).await;
+    assert_eq!(value(&shop.queue, "a"), ["x"]);
     let standstill = Standstill {
         whose: "11".to_owned(),
         kind: "throttled".to_owned(),

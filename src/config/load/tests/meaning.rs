@@ -1,6 +1,7 @@
 //! What is written comes to mean what the documentation says.
 
 use std::fs;
+use std::time::Duration;
 
 use insta::assert_snapshot;
 use proptest::prelude::{prop_assert_eq, proptest};
@@ -10,7 +11,7 @@ use super::*;
 use crate::config::fields::UserDataField;
 use crate::config::names::{basic_string, quoted};
 use crate::config::{
-    CallingCode, CustomValue, LimitedDataUseMode, LimitedDataUsePlace, Properties,
+    CallingCode, CustomValue, LimitedDataUseMode, LimitedDataUsePlace, Properties, UserMemory,
 };
 use crate::value::ValueExpr;
 
@@ -529,4 +530,26 @@ fn not_every_event_adds_to_another() {
     );
     let of_one_event = format!("{LEAST}[sync.web.events.Refund]\n[sync.web.events.Refund.{table}");
     assert_eq!(warnings_in(&of_one_event, &[]), "");
+}
+
+#[test]
+fn people_are_remembered_where_the_table_stands() {
+    assert_eq!(sync("").user_memory, None);
+    let default = UserMemory {
+        webhook: false,
+        keep_as_is: Vec::new(),
+        max_age: Duration::from_secs(90 * 24 * 60 * 60),
+        max_bytes: 256 << 20,
+    };
+    assert_eq!(sync("[sync.web.user_memory]").user_memory, Some(default));
+    let said = sync(
+        "[sync.web.user_memory]\nwebhook = true\nkeep_as_is = ['plan', 'a.b']\nmax_age = '7d'\nmax_bytes = '1MiB'",
+    );
+    let expected = UserMemory {
+        webhook: true,
+        keep_as_is: vec!["plan".to_owned(), "a.b".to_owned()],
+        max_age: Duration::from_secs(7 * 24 * 60 * 60),
+        max_bytes: 1 << 20,
+    };
+    assert_eq!(said.user_memory, Some(expected));
 }

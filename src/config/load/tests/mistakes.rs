@@ -42,7 +42,7 @@ fn unknown_keys() {
     server.LISTEN: unknown key, did you mean `listen`?
     sync.web.acess_token: unknown key, did you mean `access_token`?
     sync.web.max_in_flight: unknown key here, it belongs in [sync.<name>.delivery]
-    sync.web.zzz: unknown key, expected one of enabled, pixel_id, access_token, access_token_file, test_event_code, app_secret, app_secret_file, send_events, where, properties, action_source, event_id, event_source_url, referrer_url, opt_out, default_calling_code, date_order, external_id_case, allow_personal_data, user_data, custom_data, original_event_data, events, limited_data_use, app, delivery, test
+    sync.web.zzz: unknown key, expected one of enabled, pixel_id, access_token, access_token_file, test_event_code, app_secret, app_secret_file, send_events, where, properties, action_source, event_id, event_source_url, referrer_url, opt_out, default_calling_code, date_order, external_id_case, allow_personal_data, user_data, custom_data, original_event_data, events, limited_data_use, app, user_memory, delivery, test
     sync.web.events.A.sendas: unknown key, did you mean `send_as`?
     sync.web.user_data.e_mail: unknown key, did you mean `email`?
     sync.web.user_data.nonsense: unknown key, expected one of external_id, email, phone, first_name, last_name, date_of_birth, gender, city, state, zip_code, country, client_ip_address, client_user_agent, click_id, browser_id, subscription_id, facebook_login_id, lead_id, mobile_advertiser_id, anonymous_id
@@ -531,4 +531,22 @@ fn values_of_every_form() {
     sync.web.limited_data_use.country: found "US", expected 0, 1, "event", or a value such as "event_properties.ldu_country"
     sync.web.limited_data_use.state: found 1.5, expected 0, a state code of Meta's such as 1000, "event", or a value such as "event_properties.ldu_state"
     "#);
+}
+
+#[test]
+fn memories_leave_room_for_events() {
+    let memories = |web: &str, app: &str| {
+        format!(
+            "[sync.web.user_memory]\nmax_bytes = '{web}'\n\
+             [sync.app]\npixel_id = '2'\naccess_token = 't'\n[sync.app.user_memory]\nmax_bytes = '{app}'\n\
+             [queue]\nmax_bytes = '1GiB'\n"
+        )
+    };
+    assert!(from_toml(&format!("{LEAST}{}", memories("128MiB", "128MiB")), &[]).is_ok());
+    assert_snapshot!(mistakes(&memories("128MiB", "129MiB")), @r"
+    sync.app.user_memory.max_bytes: found 129MiB, 257MiB with those of all syncs, expected at most a quarter of queue.max_bytes together: 256MiB
+    sync.web.user_memory.max_bytes: found 128MiB, 257MiB with those of all syncs, expected at most a quarter of queue.max_bytes together: 256MiB
+    ");
+    let path = mistakes("[sync.web.user_memory]\nkeep_as_is = ['user_properties.plan']\n");
+    assert_snapshot!(path, @r#"sync.web.user_memory.keep_as_is[0]: found a path, expected the name of a user property alone, such as "plan""#);
 }

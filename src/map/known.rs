@@ -1,0 +1,126 @@
+//! What is remembered of an event's person, while the event is mapped.
+//!
+//! A field takes from it where the event gives it nothing: first what properties were, path by path in
+//! the mapping's own order, then what earlier events carried.
+
+use std::time::Duration;
+
+use crate::clock::UnixMillis;
+use crate::config::fields::UserDataField;
+use crate::event::Event;
+use crate::map::normalize;
+use crate::memory::change::SlotId;
+use crate::memory::profile::{Profile, click_id};
+use crate::path::Path;
+use crate::value::ValueExpr;
+
+/// How long a click serves events that carry none: as long as Meta's own cookie (Meta: `ClickID` and the
+/// fbp and fbc Parameters).
+const CLICK_SERVES: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// Digits of one form of a hashed value.
+const DIGITS: usize = 64;
+
+/// A property that is remembered in the form of a field.
+#[derive(Debug)]
+pub(super) struct Property {
+    /// Where.
+    pub(super) slot: SlotId,
+    /// The field.
+    pub(super) field: UserDataField,
+    /// The path that names the property.
+    pub(super) path: Path,
+    /// How an explanation names it.
+    pub(super) label: Box<str>,
+}
+
+/// What is remembered of an event's person.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'k> {
+    /// The properties that the sync remembers.
+    pub(super) properties: &'k [Property],
+    /// What they were, and what else is known.
+    pub(super) profile: &'k Profile,
+    /// The present moment.
+    pub(super) now: UnixMillis,
+}
+
+impl<'k> Known<'k> {
+    /// Calls `found` with what is remembered of a field, one text for each value, and how an explanation
+    /// names where it is from; says whether there is any. Conditions of the expression hold or not by the
+    /// event. `without_origin`: it carries neither address nor user agent.
+    pub(super) fn visit(
+        &self,
+        field: UserDataField,
+        expr: &ValueExpr,
+        event: &Event<'_>,
+        without_origin: bool,
+        found: &mut dyn FnMut(&'k str, &'k str),
+    ) -> bool {
+        let mut may_give = false;
+        let given = expr.visit_paths(Some(event.into()), &mut |path| {
+            may_give = true;
+            let known = |property: &&Property| property.field == field && property.path == *path;
+            let property = self.properties.iter().find(known);
+            let value = property.and_then(|property| self.profile.value(property.slot));
+            if let Some((property, value)) = property.zip(value) {
+                for form in value
+                    .elements
+                    .iter()
+                    .flat_map(|element| forms(field, element))
+                {
+                    found(&property.label, form);
+                }
+            }
+            value.is_some()
+        });
+        if given || !may_give {
+            return given;
+        }
+        let origin = || self.profile.origin().filter(|_| without_origin);
+        let seen = match field {
+            UserDataField::ClickId => {
+                let click = self.profile.click();
+                click
+                    .filter(|click| self.now.since(click.seen) < CLICK_SERVES)
+                    .map(|click| ("remembered click", &*click.fbc))
+            }
+            UserDataField::BrowserId => {
+                let browser = self.profile.browser();
+                browser.map(|browser| ("remembered browser id", browser))
+            }
+            UserDataField::ClientIpAddress => {
+                origin().map(|origin| ("remembered address", &*origin.address))
+            }
+            UserDataField::ClientUserAgent => {
+                origin().map(|origin| ("remembered user agent", &*origin.user_agent))
+            }
+            _ => None,
+        };
+        if let Some((label, text)) = seen {
+            found(label, text);
+        }
+        seen.is_some()
+    }
+
+    /// The remembered click, where it is the one that an event carries: the time at which it was first
+    /// seen is better known than from the event.
+    pub(super) fn same_click(&self, fbc: &str) -> Option<&'k str> {
+        let known = &self.profile.click()?.fbc;
+        (click_id(known) == click_id(fbc)).then_some(known)
+    }
+}
+
+/// The forms of a value, one by one.
+fn forms(field: UserDataField, mut element: &str) -> Vec<&str> {
+    let mut forms = Vec::new();
+    while normalize::is_hashed(field)
+        && let Some((form, rest)) = element.split_at_checked(DIGITS)
+        && !rest.is_empty()
+    {
+        forms.push(form);
+        element = rest;
+    }
+    forms.push(element);
+    forms
+}

@@ -1,0 +1,432 @@
+//! What of an event is remembered of its person, and what an event takes from that.
+//!
+//! A property is remembered once for each field and path that names it, as the field would be sent; so
+//! the same normalisation and hashing stand before the disk and before Meta. Properties that are kept as
+//! they came are remembered whole. The click, the browser id, address and user agent are taken from
+//! wherever the mapping finds them: a click outlives the property that told of it, as it does in a
+//! browser's cookie; address and user agent are taken from an event that carries both, and given to one
+//! that carries neither, so that the address of a server never becomes a person's.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::clock::UnixMillis;
+use crate::config::fields::UserDataField;
+use crate::config::{EventConfig, SyncConfig, SyncName, UserMemory};
+use crate::event::{Event, Json, is_absent_text};
+use crate::map::event_time;
+use crate::map::hash::Hashed;
+use crate::map::known::Property;
+use crate::map::list;
+use crate::map::normalize::{self, Context, Normalized};
+use crate::map::rule;
+use crate::map::user_data::{self, Moment, Reading, UserData};
+use crate::memory::change::{Act, LONGEST_ELEMENT, MOST_ELEMENTS, SlotId, Step, Value};
+use crate::memory::profile::{Origin, Profile, Sighting};
+use crate::memory::{Key, Lesson, Who};
+use crate::path::Path;
+use crate::value::ValueExpr;
+
+/// The section that is remembered.
+pub const USER_PROPERTIES: &str = "user_properties";
+
+/// The fields that are remembered from wherever the mapping finds them.
+const SIGHTS: [UserDataField; 4] = [
+    UserDataField::ClickId,
+    UserDataField::BrowserId,
+    UserDataField::ClientIpAddress,
+    UserDataField::ClientUserAgent,
+];
+
+/// Most steps of one event. No SDK names a property twice in one.
+const MOST_STEPS: usize = 1000;
+
+/// What a sync remembers, compiled.
+#[derive(Debug)]
+pub(super) struct Remember {
+    sync: SyncName,
+    /// Whether the webhook takes part.
+    pub(super) webhook: bool,
+    pub(super) properties: Vec<Property>,
+    kept: Vec<(SlotId, Box<str>)>,
+    wanted: Arc<[SlotId]>,
+    /// What is taken from wherever the mapping finds it.
+    sights: Vec<(UserDataField, ValueExpr)>,
+    /// Tells the country by which a value is read.
+    user_data: UserData,
+}
+
+/// User properties by name.
+pub type Properties<'e> = Vec<(Cow<'e, str>, Json<'e>)>;
+
+/// What an event says of its person.
+#[derive(Debug)]
+pub struct Told<'e> {
+    /// For the memory.
+    pub lesson: Lesson,
+    /// The properties that it gives, where it gives them by operations: they are its own as if they had
+    /// come without.
+    pub given: Option<Properties<'e>>,
+}
+
+impl Remember {
+    /// Compiles what a sync remembers.
+    pub(super) fn compile(name: &SyncName, sync: &SyncConfig, memory: &UserMemory) -> Self {
+        let no_row = EventConfig::default();
+        let rows = sync.events.iter().flat_map(BTreeMap::values);
+        let tables = std::iter::once(&no_row).chain(rows);
+        let mut this = Self {
+            sync: name.clone(),
+            webhook: memory.webhook,
+            properties: Vec::new(),
+            kept: memory
+                .keep_as_is
+                .iter()
+                .map(|name| (slot_of("", name), name.as_str().into()))
+                .collect(),
+            wanted: Arc::default(),
+            sights: Vec::new(),
+            user_data: UserData::compile(rule::user_data(sync, &no_row)),
+        };
+        for table in tables {
+            for (field, expr) in rule::user_data(sync, table) {
+                this.add(field, &expr);
+            }
+        }
+        let properties = this.properties.iter().map(|property| property.slot);
+        let kept = this.kept.iter().map(|(slot, _)| *slot);
+        this.wanted = properties.chain(kept).collect();
+        this
+    }
+
+    fn add(&mut self, field: UserDataField, expr: &ValueExpr) {
+        if SIGHTS.contains(&field) {
+            if !self
+                .sights
+                .iter()
+                .any(|known| (known.0, &known.1) == (field, expr))
+            {
+                self.sights.push((field, expr.clone()));
+            }
+            // A browser id that is a property is treated as one.
+            if field != UserDataField::BrowserId {
+                return;
+            }
+        }
+        expr.visit_paths(None, &mut |path| {
+            let slot = slot_of(field.meta_key(), path.as_str());
+            let is_new = self.properties.iter().all(|known| known.slot != slot);
+            if is_new && path.user_property().is_some() {
+                self.properties.push(Property {
+                    slot,
+                    field,
+                    path: path.clone(),
+                    label: format!("remembered {path}").into(),
+                });
+            }
+            false
+        });
+    }
+
+    /// What an event says of its person; `None` where it does not say whose it is.
+    pub(super) fn told<'e>(
+        &self,
+        event: &Event<'e>,
+        reading: &Reading,
+        now: UnixMillis,
+    ) -> Option<Told<'e>> {
+        let who = Who {
+            user: id(event, "user_id").map(|id| Key::user(&self.sync, &id)),
+            device: id(event, "device_id").map(|id| Key::device(&self.sync, &id)),
+        };
+        if who == Who::default() {
+            return None;
+        }
+        let (done, given) = operations(event);
+        let lesson = match &given {
+            None => self.lesson(who, &done, event, reading, now),
+            Some(given) => {
+                let event = event.with_section(USER_PROPERTIES, given.clone());
+                self.lesson(who, &done, &event, reading, now)
+            }
+        };
+        Some(Told { lesson, given })
+    }
+
+    fn lesson(
+        &self,
+        who: Who,
+        done: &[(Act, Properties<'_>)],
+        event: &Event<'_>,
+        reading: &Reading,
+        now: UnixMillis,
+    ) -> Lesson {
+        let happened = ["event_time", "time"]
+            .iter()
+            .find_map(|field| event_time::parse(event.field(field)?))
+            .map_or(now, |happened| happened.min(now));
+        let moment = Moment { happened, now };
+        let context = self.user_data.context(event, reading, moment);
+        let steps = self.steps(done, &context);
+        let adds_up = steps
+            .iter()
+            .any(|step| step.may_repeat && step.act.adds_up());
+        Lesson {
+            who,
+            wanted: Arc::clone(&self.wanted),
+            steps,
+            sighting: self.sighting(event, &context),
+            mark: adds_up.then(|| insert_mark(event)).flatten(),
+            at: now,
+        }
+    }
+
+    /// The properties that are kept as they came, as JSON.
+    pub(super) fn kept<'r>(&'r self, profile: &Profile) -> Vec<(&'r str, String)> {
+        let json = |value: &Value| match value.elements.as_slice() {
+            [one] if !value.is_list => one.to_string(),
+            elements => format!("[{}]", elements.join(",")),
+        };
+        self.kept
+            .iter()
+            .filter_map(|(slot, name)| Some((&**name, json(profile.value(*slot)?))))
+            .collect()
+    }
+
+    fn steps(&self, done: &[(Act, Properties<'_>)], context: &Context<'_>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (act, members) in done {
+            if *act == Act::ClearAll {
+                steps.push(Step {
+                    slot: SlotId(0),
+                    act: *act,
+                    value: Value::default(),
+                    may_repeat: false,
+                });
+            }
+            for (name, value) in members {
+                self.add_steps(*act, name, *value, context, &mut steps);
+                if steps.len() > MOST_STEPS {
+                    return steps;
+                }
+            }
+        }
+        steps
+    }
+
+    fn add_steps(
+        &self,
+        act: Act,
+        name: &str,
+        value: Json<'_>,
+        context: &Context<'_>,
+        steps: &mut Vec<Step>,
+    ) {
+        if act == Act::SetOnce && value.is_null() {
+            return;
+        }
+        let named = |property: &&Property| property.path.user_property() == Some(name);
+        for property in self.properties.iter().filter(named) {
+            let reached = match act {
+                Act::Add => false,
+                act if act.is_on_lists() => property.path.is_of_whole_property(),
+                _ => true,
+            };
+            if reached {
+                steps.push(Step {
+                    slot: property.slot,
+                    act,
+                    value: value_of(property, act, value, context),
+                    may_repeat: false,
+                });
+            }
+        }
+        for (slot, _) in self.kept.iter().filter(|(_, kept)| **kept == *name) {
+            steps.push(Step {
+                slot: *slot,
+                act,
+                value: as_it_came(act, value),
+                may_repeat: true,
+            });
+        }
+    }
+
+    fn sighting(&self, event: &Event<'_>, context: &Context<'_>) -> Sighting {
+        let first = |wanted: UserDataField| {
+            let mut first = None;
+            for (_, expr) in self.sights.iter().filter(|(field, _)| *field == wanted) {
+                expr.visit(event.into(), &mut |found| {
+                    // What is constant was not seen, and what is a property is remembered as such.
+                    let is_property = found.path.and_then(Path::user_property).is_some();
+                    if found.path.is_none() || (is_property && wanted == UserDataField::BrowserId) {
+                        return false;
+                    }
+                    list::each_element(found.value, &mut |element| {
+                        if first.is_none() && !user_data::is_absent(wanted, found.path, element) {
+                            first = form(wanted, element, context).map(|form| {
+                                let came = element.as_str().unwrap_or_default();
+                                let is_as_it_came = *form == *came.trim();
+                                (form, is_as_it_came)
+                            });
+                        }
+                    });
+                    first.is_some()
+                });
+                if first.is_some() {
+                    break;
+                }
+            }
+            first
+        };
+        let click = first(UserDataField::ClickId);
+        let address = first(UserDataField::ClientIpAddress);
+        let user_agent = first(UserDataField::ClientUserAgent);
+        Sighting {
+            happened: context.click_seen,
+            is_cookie: click.as_ref().is_some_and(|(_, as_it_came)| *as_it_came),
+            click: click.map(|(click, _)| click),
+            browser: first(UserDataField::BrowserId).map(|(browser, _)| browser),
+            origin: address
+                .zip(user_agent)
+                .map(|((address, _), (user_agent, _))| Origin {
+                    address,
+                    user_agent,
+                }),
+        }
+    }
+}
+
+/// The value of a property, element by element in the form of its field.
+fn value_of(known: &Property, act: Act, property: Json<'_>, context: &Context<'_>) -> Value {
+    let mut elements = Vec::new();
+    let mut add = |value: Json<'_>| {
+        list::each_element(value, &mut |element| {
+            if elements.len() < MOST_ELEMENTS
+                && !user_data::is_absent(known.field, Some(&known.path), element)
+            {
+                elements.extend(form(known.field, element, context));
+            }
+        });
+    };
+    if act.is_on_lists() {
+        add(property);
+    } else if act != Act::Unset {
+        known.path.visit_property(property, &mut add);
+    }
+    Value {
+        elements,
+        is_list: false,
+    }
+}
+
+/// A value as a field sends it: the forms of a hashed one stand behind each other.
+fn form(field: UserDataField, value: Json<'_>, context: &Context<'_>) -> Option<Box<str>> {
+    let text = user_data::text_of(value).ok()?;
+    let form: Box<str> = match normalize::normalize(field, &text, context).ok()? {
+        Normalized::ToHash { first, second } => {
+            let second = second.map(|second| Hashed::of(&second));
+            let second = second.as_ref().map_or("", Hashed::as_str);
+            format!("{}{second}", Hashed::of(&first).as_str()).into()
+        }
+        Normalized::AlreadyHashed(hash) => hash.as_str().into(),
+        Normalized::Plain(text) => text.into(),
+        Normalized::Integer(number) => number.to_string().into(),
+    };
+    (form.len() <= LONGEST_ELEMENT).then_some(form)
+}
+
+/// A property that is not hashed. What is too long is of no use.
+fn as_it_came(act: Act, value: Json<'_>) -> Value {
+    if act == Act::Unset || value.is_absent() {
+        return Value::default();
+    }
+    let is_list = value.is_array();
+    let elements: Vec<Json<'_>> = match value.elements() {
+        Some(elements) => elements.collect(),
+        None => vec![value],
+    };
+    let text = |element: &Json<'_>| match act {
+        Act::Add => element.text().unwrap_or_default().into(),
+        _ => Box::from(element.raw()),
+    };
+    Value {
+        elements: elements
+            .iter()
+            .filter(|element| !element.is_absent() && element.raw().len() <= LONGEST_ELEMENT)
+            .take(MOST_ELEMENTS)
+            .map(text)
+            .collect(),
+        is_list,
+    }
+}
+
+/// The operations of an event in the order in which they are executed, and the properties that they
+/// give. Properties that stand beside operations, or without any, are set.
+fn operations<'e>(event: &Event<'e>) -> (Vec<(Act, Properties<'e>)>, Option<Properties<'e>>) {
+    let is_of_group = event
+        .field("event_type")
+        .and_then(Json::as_str)
+        .is_some_and(|name| name == "$groupidentify");
+    let is_skipped = event.field("$skip_user_properties_sync");
+    if is_of_group || is_skipped.and_then(Json::as_bool) == Some(true) {
+        return (Vec::new(), None);
+    }
+    let members = event.section(USER_PROPERTIES);
+    let is_operation = |name: &str| Act::ALL.iter().any(|(known, _)| *known == name);
+    let mut given: Properties<'e> = members
+        .iter()
+        .filter(|(name, _)| !is_operation(name))
+        .cloned()
+        .collect();
+    let mut done = Vec::new();
+    for (name, act) in Act::ALL {
+        let operand = members.iter().find(|(known, _)| *known == name);
+        let mut properties = operand.map(|(_, value)| value.all_members());
+        if act == Act::Set {
+            given.extend(properties.take().unwrap_or_default());
+            properties = Some(given.clone());
+        }
+        if operand.is_some() || act == Act::Set {
+            done.push((act, properties.unwrap_or_default()));
+        }
+    }
+    let has_operations = members.iter().any(|(name, _)| is_operation(name));
+    (done, has_operations.then_some(given))
+}
+
+/// A user or device of an event, unless it stands for nobody.
+fn id(event: &Event<'_>, field: &str) -> Option<String> {
+    let id = event.field(field)?.as_str()?;
+    let id = id.trim();
+    let is_zero = field == "device_id" && id.bytes().all(|byte| matches!(byte, b'0' | b'-'));
+    let is_nobody = id.is_empty() || is_absent_text(id) || user_data::is_invalid_id(id) || is_zero;
+    (!is_nobody).then(|| id.to_owned())
+}
+
+/// Tells a repeat of an event by the id that its sender gave it for this purpose.
+fn insert_mark(event: &Event<'_>) -> Option<u64> {
+    let id = ["$insert_id", "insert_id"]
+        .iter()
+        .find_map(|field| event.field(field)?.as_str())
+        .filter(|id| !is_absent_text(id) && !user_data::is_invalid_id(id))?;
+    Some(first_half(&[&id]))
+}
+
+fn slot_of(field: &str, path: &str) -> SlotId {
+    SlotId(first_half(&[field, path]))
+}
+
+/// 64 bits of a hash of texts, none of which holds the byte that parts them.
+fn first_half(texts: &[&str]) -> u64 {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update(text);
+        hash.update([0]);
+    }
+    let hash: [u8; 32] = hash.finalize().into();
+    let (half, _) = hash.split_first_chunk().expect("32 bytes hold 8");
+    u64::from_le_bytes(*half)
+}

@@ -1,0 +1,192 @@
+//! Operations on user properties, as Amplitude defines them, on values that may be hashes.
+//!
+//! An operation works on whole elements and compares them as they are, so it does the same to hashes as
+//! to what was hashed. Two texts with the same hash are one element, which is all that it can tell.
+
+use std::fmt;
+
+/// Most elements of one property. Nobody has more addresses, and no event may make a profile large.
+pub const MOST_ELEMENTS: usize = 20;
+
+/// The longest element, in bytes, where it is not hashed: as long as a text may be at Amplitude.
+pub const LONGEST_ELEMENT: usize = 1024;
+
+/// A place for what is remembered of one property: a hash of what the configuration calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlotId(pub u64);
+
+/// What is done to a property (Amplitude: Identify API).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// All properties are taken away.
+    ClearAll,
+    /// The property is taken away.
+    Unset,
+    /// It gets this value.
+    Set,
+    /// It gets this value, unless it has one.
+    SetOnce,
+    /// A number is added to it.
+    Add,
+    /// Elements are put at the end of the list.
+    Append,
+    /// Elements are put at the beginning of the list.
+    Prepend,
+    /// Elements that are not in the list are put at its beginning.
+    PreInsert,
+    /// Elements that are not in the list are put at its end.
+    PostInsert,
+    /// Elements are taken out of the list.
+    Remove,
+}
+
+impl Act {
+    /// Every operation, by the name that it has in an event, in the order in which Amplitude executes
+    /// those of one event.
+    pub const ALL: [(&'static str, Self); 10] = [
+        ("$clearAll", Self::ClearAll),
+        ("$unset", Self::Unset),
+        ("$set", Self::Set),
+        ("$setOnce", Self::SetOnce),
+        ("$add", Self::Add),
+        ("$append", Self::Append),
+        ("$prepend", Self::Prepend),
+        ("$preInsert", Self::PreInsert),
+        ("$postInsert", Self::PostInsert),
+        ("$remove", Self::Remove),
+    ];
+
+    /// Whether the operation works on the elements of a list.
+    pub const fn is_on_lists(self) -> bool {
+        matches!(
+            self,
+            Self::Append | Self::Prepend | Self::PreInsert | Self::PostInsert | Self::Remove
+        )
+    }
+
+    /// Whether doing it twice is more than doing it once, where elements may repeat.
+    pub const fn adds_up(self) -> bool {
+        matches!(self, Self::Add | Self::Append | Self::Prepend)
+    }
+}
+
+/// The value of a property. An empty one stands for a value that is of no use: the property is set, and
+/// nothing is sent.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Value {
+    /// Its elements; one, where it is no list.
+    pub elements: Vec<Box<str>>,
+    /// Whether it is a list.
+    pub is_list: bool,
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it holds may be personal data.
+        write!(f, "Value({} elements)", self.elements.len())
+    }
+}
+
+/// One operation on one property.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The property.
+    pub slot: SlotId,
+    /// What is done.
+    pub act: Act,
+    /// With what.
+    pub value: Value,
+    /// Whether an element may be in the list more than once.
+    pub may_repeat: bool,
+}
+
+/// What is remembered of one property.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Which.
+    pub id: SlotId,
+    /// Its value.
+    pub value: Value,
+}
+
+impl Step {
+    /// Does it to the properties.
+    pub(super) fn apply(&self, slots: &mut Vec<Slot>) {
+        let place = slots.iter().position(|slot| slot.id == self.slot);
+        let present = place.and_then(|place| slots.get_mut(place));
+        match (self.act, present) {
+            (Act::ClearAll, _) => slots.clear(),
+            (Act::Unset, _) => slots.retain(|slot| slot.id != self.slot),
+            (Act::SetOnce, Some(_)) | (Act::Remove, None) => {}
+            (Act::Set, Some(slot)) => slot.value = self.changed(Value::default()),
+            (_, Some(slot)) => slot.value = self.changed(std::mem::take(&mut slot.value)),
+            (_, None) => slots.push(Slot {
+                id: self.slot,
+                value: self.changed(Value::default()),
+            }),
+        }
+    }
+
+    fn changed(&self, before: Value) -> Value {
+        let Value { elements, is_list } = before;
+        let given = || self.value.elements.iter().cloned();
+        let new = || given().filter(|element| !elements.contains(element));
+        let mut after: Vec<Box<str>> = match self.act {
+            Act::ClearAll | Act::Unset => Vec::new(),
+            Act::Set | Act::SetOnce => given().collect(),
+            Act::Add => return self.sum(Value { elements, is_list }),
+            Act::Append => elements.iter().cloned().chain(given()).collect(),
+            Act::Prepend => given().chain(elements).collect(),
+            Act::PreInsert => new().chain(elements.iter().cloned()).collect(),
+            Act::PostInsert => elements.iter().cloned().chain(new()).collect(),
+            Act::Remove => elements
+                .into_iter()
+                .filter(|element| !self.value.elements.contains(element))
+                .collect(),
+        };
+        if !self.may_repeat || matches!(self.act, Act::PreInsert | Act::PostInsert) {
+            keep_first_of_each(&mut after);
+        }
+        after.truncate(MOST_ELEMENTS);
+        Value {
+            elements: after,
+            is_list: match self.act {
+                Act::Set | Act::SetOnce => self.value.is_list,
+                act => act.is_on_lists(),
+            },
+        }
+    }
+
+    /// A number that is not there counts as zero; what is no number stays as it is.
+    fn sum(&self, before: Value) -> Value {
+        let number = |value: &Value| match value.elements.as_slice() {
+            [one] if !value.is_list => one.parse::<f64>().ok().filter(|sum| sum.is_finite()),
+            [] => Some(0.0),
+            _ => None,
+        };
+        let sum = number(&before).zip(number(&self.value)).map(|(a, b)| a + b);
+        match sum.and_then(serde_json::Number::from_f64) {
+            Some(sum) => {
+                // Amplitude writes a whole sum without a fraction.
+                let text = sum.to_string();
+                let text = text.strip_suffix(".0").unwrap_or(&text);
+                Value {
+                    elements: vec![text.into()],
+                    is_list: false,
+                }
+            }
+            None => before,
+        }
+    }
+}
+
+/// Leaves each element in its first place only.
+fn keep_first_of_each(elements: &mut Vec<Box<str>>) {
+    let mut kept: Vec<Box<str>> = Vec::with_capacity(elements.len());
+    for element in elements.drain(..) {
+        if !kept.contains(&element) {
+            kept.push(element);
+        }
+    }
+    *elements = kept;
+}

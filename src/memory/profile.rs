@@ -1,0 +1,225 @@
+//! A profile: what is remembered of one user, or of a device that belongs to nobody.
+//!
+//! Besides properties it holds what events carried: the click, the browser id, and address and user
+//! agent together, since either alone could be those of two machines. Its bytes have a version and
+//! lengths that are checked; what cannot be read counts as no profile. It never takes more than
+//! [`MOST_BYTES`].
+
+use std::fmt;
+
+use crate::clock::UnixMillis;
+
+use super::change::{Slot, SlotId, Value};
+use super::{Key, Lesson};
+
+mod bytes;
+
+pub use bytes::decode;
+
+/// The most bytes of a profile. What is over that is not remembered.
+pub const MOST_BYTES: usize = 8 << 10;
+
+/// Repeats that are recognised.
+const MARKS: usize = 8;
+
+/// What is remembered of one person.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// When it was last written: it need not be so exactly.
+    pub touched: UnixMillis,
+    /// The user to whom the device belongs. Then nothing else is remembered of the device itself.
+    pub(super) owner: Option<Key>,
+    pub(super) slots: Vec<Slot>,
+    click: Option<Click>,
+    browser: Option<Box<str>>,
+    origin: Option<Origin>,
+    marks: Vec<u64>,
+}
+
+/// A click on an ad.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Click {
+    /// Meta's `fbc`.
+    pub fbc: Box<str>,
+    /// When it was first seen.
+    pub seen: UnixMillis,
+}
+
+/// Where a person was: the address and the user agent of one request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The IP address.
+    pub address: Box<str>,
+    /// The user agent.
+    pub user_agent: Box<str>,
+}
+
+/// What an event carried besides properties.
+#[derive(Clone, Default)]
+pub struct Sighting {
+    /// When it happened.
+    pub happened: UnixMillis,
+    /// The click, as an `fbc`.
+    pub click: Option<Box<str>>,
+    /// Whether that is the browser's own cookie, and not made of a bare click id.
+    pub is_cookie: bool,
+    /// The browser id, as an `fbp`.
+    pub browser: Option<Box<str>>,
+    /// Where from.
+    pub origin: Option<Origin>,
+}
+
+impl Profile {
+    /// The profile of a device that belongs to a user.
+    pub(super) fn of_device_of(user: Key, at: UnixMillis) -> Self {
+        Self {
+            owner: Some(user),
+            touched: at,
+            ..Self::default()
+        }
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.owner.is_none()
+            && self.slots.is_empty()
+            && self.click.is_none()
+            && self.browser.is_none()
+            && self.origin.is_none()
+    }
+
+    /// The user to whom the device belongs.
+    pub const fn owner(&self) -> Option<Key> {
+        self.owner
+    }
+
+    /// What is remembered of a property.
+    pub fn value(&self, id: SlotId) -> Option<&Value> {
+        let slot = self.slots.iter().find(|slot| slot.id == id)?;
+        Some(&slot.value).filter(|value| !value.elements.is_empty())
+    }
+
+    /// The click.
+    pub const fn click(&self) -> Option<&Click> {
+        self.click.as_ref()
+    }
+
+    /// The browser id.
+    pub fn browser(&self) -> Option<&str> {
+        self.browser.as_deref()
+    }
+
+    /// Address and user agent.
+    pub const fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// Takes what it lacks from the profile of a device.
+    pub(super) fn add_lacking(&mut self, device: &Self) {
+        for slot in &device.slots {
+            if !self.slots.iter().any(|own| own.id == slot.id) {
+                self.slots.push(slot.clone());
+            }
+        }
+        self.click = self.click.take().or_else(|| device.click.clone());
+        self.browser = self.browser.take().or_else(|| device.browser.clone());
+        self.origin = self.origin.take().or_else(|| device.origin.clone());
+        for mark in &device.marks {
+            self.note(*mark);
+        }
+    }
+
+    /// Does what a lesson says.
+    pub(super) fn apply(&mut self, lesson: &Lesson) {
+        let is_repeat = lesson.mark.is_some_and(|mark| self.marks.contains(&mark));
+        for step in &lesson.steps {
+            if !(is_repeat && step.may_repeat && step.act.adds_up()) {
+                step.apply(&mut self.slots);
+            }
+        }
+        if let Some(mark) = lesson.mark {
+            self.note(mark);
+        }
+        self.slots.retain(|slot| lesson.wanted.contains(&slot.id));
+        self.see(&lesson.sighting);
+        while self.encode().len() > MOST_BYTES && self.slots.pop().is_some() {}
+    }
+
+    fn note(&mut self, mark: u64) {
+        if self.marks.contains(&mark) {
+            return;
+        }
+        self.marks.push(mark);
+        if self.marks.len() > MARKS {
+            self.marks.remove(0);
+        }
+    }
+
+    fn see(&mut self, sighting: &Sighting) {
+        if let Some(fbc) = &sighting.click {
+            self.see_click(fbc, sighting);
+        }
+        if let Some(browser) = &sighting.browser
+            && self.browser.as_ref() != Some(browser)
+        {
+            self.browser = Some(browser.clone());
+        }
+        if let Some(origin) = &sighting.origin
+            && self.origin.as_ref() != Some(origin)
+        {
+            self.origin = Some(origin.clone());
+        }
+    }
+
+    /// A click keeps the time at which it was first seen, and a later one takes its place. An event that
+    /// comes late changes nothing.
+    fn see_click(&mut self, fbc: &str, sighting: &Sighting) {
+        match &mut self.click {
+            Some(known) if click_id(&known.fbc) == click_id(fbc) => {
+                if sighting.is_cookie {
+                    known.fbc = fbc.into();
+                }
+            }
+            Some(known) if known.seen > sighting.happened => {}
+            click => {
+                *click = Some(Click {
+                    fbc: fbc.into(),
+                    seen: sighting.happened,
+                });
+            }
+        }
+    }
+}
+
+/// The `fbclid` in an `fbc`.
+pub fn click_id(fbc: &str) -> Option<&str> {
+    fbc.split('.').nth(3)
+}
+
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it holds may be personal data.
+        f.debug_struct("Profile")
+            .field("touched", &self.touched)
+            .field("slots", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Click {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Click({:?})", self.seen)
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Origin(..)")
+    }
+}
+
+impl fmt::Debug for Sighting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sighting({:?})", self.happened)
+    }
+}

@@ -1,0 +1,162 @@
+//! A profile as bytes: a version, then its parts in a fixed order, each with its length.
+//!
+//! Numbers are little-endian. Reading checks every length and every text, and that nothing is left
+//! over; it never allocates more than there are bytes.
+
+use crate::clock::UnixMillis;
+use crate::memory::Key;
+use crate::memory::change::{Slot, SlotId, Value};
+
+use super::{Click, Origin, Profile};
+
+/// The first byte.
+const VERSION: u8 = 1;
+
+impl Profile {
+    /// Writes the profile, without the time at which it was touched.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        option(&mut out, self.owner.as_ref(), |out, owner| {
+            out.extend_from_slice(owner.as_bytes());
+        });
+        option(&mut out, self.click.as_ref(), |out, click| {
+            text(out, &click.fbc);
+            out.extend_from_slice(&click.seen.0.to_le_bytes());
+        });
+        option(&mut out, self.browser.as_ref(), |out, browser| {
+            text(out, browser);
+        });
+        option(&mut out, self.origin.as_ref(), |out, origin| {
+            text(out, &origin.address);
+            text(out, &origin.user_agent);
+        });
+        count(&mut out, self.marks.len());
+        for mark in &self.marks {
+            out.extend_from_slice(&mark.to_le_bytes());
+        }
+        count(&mut out, self.slots.len());
+        for slot in &self.slots {
+            out.extend_from_slice(&slot.id.0.to_le_bytes());
+            out.push(u8::from(slot.value.is_list));
+            count(&mut out, slot.value.elements.len());
+            for element in &slot.value.elements {
+                text(&mut out, element);
+            }
+        }
+        out
+    }
+}
+
+/// Reads a profile; `None` for bytes that are none.
+pub fn decode(bytes: &[u8], touched: UnixMillis) -> Option<Profile> {
+    let mut rest = Rest(bytes);
+    if rest.byte()? != VERSION {
+        return None;
+    }
+    let owner = rest.option(|rest| Key::from_bytes(rest.take(Key::BYTES)?))?;
+    let click = rest.option(|rest| {
+        Some(Click {
+            fbc: rest.text()?,
+            seen: UnixMillis(i64::from_le_bytes(rest.array()?)),
+        })
+    })?;
+    let browser = rest.option(Rest::text)?;
+    let origin = rest.option(|rest| {
+        Some(Origin {
+            address: rest.text()?,
+            user_agent: rest.text()?,
+        })
+    })?;
+    let marks = rest.list(|rest| rest.array().map(u64::from_le_bytes))?;
+    let slots = rest.list(|rest| {
+        let id = SlotId(u64::from_le_bytes(rest.array()?));
+        let is_list = rest.flag()?;
+        let elements = rest.list(Rest::text)?;
+        let value = Value { elements, is_list };
+        Some(Slot { id, value })
+    })?;
+    rest.0.is_empty().then_some(Profile {
+        touched,
+        owner,
+        slots,
+        click,
+        browser,
+        origin,
+        marks,
+    })
+}
+
+fn option<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
+    out.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        write(out, value);
+    }
+}
+
+fn count(out: &mut Vec<u8>, count: usize) {
+    let count = u16::try_from(count).expect("lists of a profile are short");
+    out.extend_from_slice(&count.to_le_bytes());
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    count(out, text.len());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// What is still to be read.
+struct Rest<'b>(&'b [u8]);
+
+impl<'b> Rest<'b> {
+    fn take(&mut self, bytes: usize) -> Option<&'b [u8]> {
+        let (taken, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn flag(&mut self) -> Option<bool> {
+        match self.byte()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    fn count(&mut self) -> Option<usize> {
+        self.array().map(u16::from_le_bytes).map(usize::from)
+    }
+
+    fn text(&mut self) -> Option<Box<str>> {
+        let bytes = self.count()?;
+        let text = std::str::from_utf8(self.take(bytes)?).ok()?;
+        Some(text.into())
+    }
+
+    #[expect(
+        clippy::option_option,
+        reason = "the outer is whether it could be read, the inner is the value itself"
+    )]
+    fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        if self.flag()? {
+            read(self).map(Some)
+        } else {
+            Some(None)
+        }
+    }
+
+    fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = self.count()?;
+        let mut list = Vec::new();
+        for _ in 0..count {
+            list.push(read(self)?);
+        }
+        Some(list)
+    }
+}

@@ -1,0 +1,356 @@
+//! Whose profile an event changes, what operations do to it, and its bytes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use sha2::Digest as _;
+
+use super::change::{Act, MOST_ELEMENTS, Value};
+use super::profile::{MOST_BYTES, Origin, decode};
+use super::*;
+
+const NOW: UnixMillis = UnixMillis(1_795_000_000_000);
+const SLOT: SlotId = SlotId(7);
+
+#[derive(Default)]
+struct Memory(HashMap<Key, Profile>);
+
+impl Shelf for Memory {
+    type Error = Infallible;
+
+    fn profile(&mut self, key: Key) -> Result<Option<Profile>, Infallible> {
+        Ok(self.0.get(&key).cloned())
+    }
+
+    fn keep(&mut self, key: Key, profile: Profile) -> Result<(), Infallible> {
+        if profile.is_empty() {
+            self.0.remove(&key);
+        } else {
+            self.0.insert(key, profile);
+        }
+        Ok(())
+    }
+}
+
+impl Memory {
+    fn learn(&mut self, lesson: &Lesson) -> bool {
+        let Ok(changed) = learn(self, lesson);
+        changed
+    }
+
+    /// What an event of this person would get for the one property.
+    fn value(&mut self, who: Who) -> Vec<String> {
+        let Ok(profile) = recall(self, who);
+        let value = profile.and_then(|profile| profile.value(SLOT).cloned());
+        let elements = value.unwrap_or_default().elements.into_iter();
+        elements.map(String::from).collect()
+    }
+}
+
+fn key(name: &str) -> Key {
+    Key::user(&SyncName::new("web").unwrap(), name)
+}
+
+fn user(name: &str) -> Who {
+    Who {
+        user: Some(key(name)),
+        device: None,
+    }
+}
+
+fn device(name: &str) -> Who {
+    Who {
+        user: None,
+        device: Some(key(name)),
+    }
+}
+
+fn both(user: &str, device: &str) -> Who {
+    Who {
+        user: Some(key(user)),
+        device: Some(key(device)),
+    }
+}
+
+fn lesson(who: Who, steps: Vec<Step>) -> Lesson {
+    Lesson {
+        who,
+        wanted: [SLOT].into(),
+        steps,
+        sighting: Sighting::default(),
+        mark: None,
+        at: NOW,
+    }
+}
+
+fn step(act: Act, elements: &[&str]) -> Step {
+    Step {
+        slot: SLOT,
+        act,
+        value: Value {
+            elements: elements.iter().map(|element| Box::from(*element)).collect(),
+            is_list: elements.len() > 1,
+        },
+        may_repeat: false,
+    }
+}
+
+fn set(who: Who, element: &str) -> Lesson {
+    lesson(who, vec![step(Act::Set, &[element])])
+}
+
+#[test]
+fn keys_differ_by_sync_kind_and_id() {
+    let [web, app] = ["web", "app"].map(|name| SyncName::new(name).unwrap());
+    let keys = [
+        Key::user(&web, "a"),
+        Key::device(&web, "a"),
+        Key::user(&app, "a"),
+        Key::user(&web, "A"),
+    ];
+    let different: std::collections::BTreeSet<_> = keys.iter().collect();
+    assert_eq!(different.len(), keys.len());
+    assert_eq!(Key::from_bytes(keys[0].as_bytes()), Some(keys[0]));
+    assert_eq!(Key::from_bytes(b"short"), None);
+}
+
+#[test]
+fn a_device_belongs_to_its_last_user_and_brings_only_what_is_its_own() {
+    let mut memory = Memory::default();
+    memory.learn(&set(device("d"), "anonymous"));
+    assert_eq!(memory.value(device("d")), ["anonymous"]);
+    // Its first user gets what is lacking.
+    memory.learn(&lesson(both("a", "d"), Vec::new()));
+    assert_eq!(memory.value(user("a")), ["anonymous"]);
+    memory.learn(&set(device("d"), "while away"));
+    assert_eq!(memory.value(user("a")), ["while away"]);
+    // The next one gets nothing, whatever was learnt in between.
+    memory.learn(&lesson(both("b", "d"), Vec::new()));
+    assert!(memory.value(both("b", "d")).is_empty());
+    assert!(memory.value(device("d")).is_empty());
+    memory.learn(&set(device("d"), "of b"));
+    assert_eq!(memory.value(user("a")), ["while away"]);
+    // Nobody is remembered as its owner by now, so what comes is its own again.
+    assert!(memory.value(user("b")).is_empty());
+    memory.learn(&lesson(both("b", "d"), Vec::new()));
+    assert_eq!(memory.value(user("b")), ["of b"]);
+}
+
+#[test]
+fn a_user_who_has_a_value_keeps_it() {
+    let mut memory = Memory::default();
+    memory.learn(&set(user("a"), "own"));
+    memory.learn(&set(device("d"), "of the device"));
+    memory.learn(&lesson(both("a", "d"), Vec::new()));
+    assert_eq!(memory.value(device("d")), ["own"]);
+}
+
+#[test]
+fn what_changes_nothing_is_not_kept_anew() {
+    let mut memory = Memory::default();
+    assert!(!memory.learn(&lesson(both("a", "d"), Vec::new())));
+    assert!(memory.0.is_empty());
+    assert!(memory.learn(&set(both("a", "d"), "x")));
+    assert!(!memory.learn(&set(both("a", "d"), "x")));
+    assert!(!memory.learn(&set(device("d"), "x")));
+    let mut later = set(both("a", "d"), "x");
+    later.at = UnixMillis(NOW.0 + 3_600_000);
+    assert!(memory.learn(&later));
+    assert!(memory.0.values().all(|profile| profile.touched == later.at));
+}
+
+#[test]
+fn what_is_no_longer_wanted_leaves() {
+    let mut memory = Memory::default();
+    memory.learn(&set(user("a"), "x"));
+    let mut other = lesson(user("a"), Vec::new());
+    other.wanted = [SlotId(8)].into();
+    assert!(memory.learn(&other));
+    assert!(memory.0.is_empty());
+}
+
+#[test]
+fn numbers_are_added_and_lists_may_repeat_where_they_are_kept_as_they_came() {
+    let mut memory = Memory::default();
+    let as_it_came = |act, elements: &[&str]| Step {
+        may_repeat: true,
+        ..step(act, elements)
+    };
+    let check = |memory: &mut Memory, act, elements: &[&str], expected: &[&str]| {
+        memory.learn(&lesson(user("a"), vec![as_it_came(act, elements)]));
+        assert_eq!(memory.value(user("a")), expected, "{act:?} {elements:?}");
+    };
+    check(&mut memory, Act::Add, &["2.5"], &["2.5"]);
+    check(&mut memory, Act::Add, &["-0.5"], &["2"]);
+    check(&mut memory, Act::Add, &["many"], &["2"]);
+    check(
+        &mut memory,
+        Act::Append,
+        &["2", "\"x\""],
+        &["2", "2", "\"x\""],
+    );
+    check(&mut memory, Act::Add, &["1"], &["2", "2", "\"x\""]);
+    check(&mut memory, Act::Remove, &["2"], &["\"x\""]);
+    check(&mut memory, Act::Set, &["1e308"], &["1e308"]);
+    check(&mut memory, Act::Add, &["1e308"], &["1e308"]);
+}
+
+#[test]
+fn a_repeat_adds_nothing() {
+    let mut memory = Memory::default();
+    let append = Step {
+        may_repeat: true,
+        ..step(Act::Append, &["1"])
+    };
+    let mut first = lesson(user("a"), vec![append]);
+    first.mark = Some(1);
+    memory.learn(&first);
+    assert!(!memory.learn(&first));
+    first.mark = Some(2);
+    memory.learn(&first);
+    assert_eq!(memory.value(user("a")), ["1", "1"]);
+}
+
+#[test]
+fn a_profile_is_bounded() {
+    let mut memory = Memory::default();
+    let long = "x".repeat(1024);
+    let slots: Vec<SlotId> = (0..20).map(SlotId).collect();
+    let steps = slots.iter().map(|slot| Step {
+        slot: *slot,
+        ..step(Act::Set, &[&long])
+    });
+    let mut all = lesson(user("a"), steps.collect());
+    all.wanted = slots.into();
+    memory.learn(&all);
+    let profile = &memory.0[&key("a")];
+    assert!(profile.encode().len() <= MOST_BYTES);
+    // What came first stays.
+    assert!(profile.value(SlotId(0)).is_some());
+    assert!(profile.value(SlotId(19)).is_none());
+    let many: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    memory.learn(&lesson(user("b"), vec![step(Act::Append, &many)]));
+    assert_eq!(memory.value(user("b")).len(), MOST_ELEMENTS);
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    select(
+        Act::ALL
+            .iter()
+            .map(|(_, act)| *act)
+            .filter(|act| *act != Act::Add)
+            .collect::<Vec<_>>(),
+    )
+}
+
+fn steps() -> impl Strategy<Value = Vec<(Act, Vec<&'static str>)>> {
+    let elements = vec(select(vec!["a", "b", "c", "d", "e"]), 0..4);
+    vec((act(), elements), 0..12)
+}
+
+/// Amplitude's operations on the values themselves, from its description.
+fn on_values(steps: &[(Act, Vec<&'static str>)]) -> Vec<&'static str> {
+    let mut property: Option<Vec<&str>> = None;
+    for (act, given) in steps {
+        let lacking = |list: &[&str]| {
+            let mut new: Vec<&'static str> = Vec::new();
+            for element in given {
+                if !list.contains(element) && !new.contains(element) {
+                    new.push(element);
+                }
+            }
+            new
+        };
+        let list = property.clone().unwrap_or_default();
+        property = match act {
+            Act::ClearAll | Act::Unset => None,
+            Act::Set => Some(given.clone()),
+            Act::SetOnce => property.or_else(|| Some(given.clone())),
+            Act::Add => property,
+            Act::Append => Some([list, given.clone()].concat()),
+            Act::Prepend => Some([given.clone(), list].concat()),
+            Act::PreInsert => Some([lacking(&list), list].concat()),
+            Act::PostInsert => Some([list.clone(), lacking(&list)].concat()),
+            Act::Remove => property.map(|list| {
+                list.into_iter()
+                    .filter(|one| !given.contains(one))
+                    .collect()
+            }),
+        };
+    }
+    property.unwrap_or_default()
+}
+
+fn hash(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
+}
+
+proptest! {
+    #[test]
+    fn operations_on_hashes_are_operations_on_what_was_hashed(steps in steps()) {
+        let mut expected: Vec<String> = Vec::new();
+        for value in on_values(&steps) {
+            let hashed = hash(value);
+            if !expected.contains(&hashed) {
+                expected.push(hashed);
+            }
+        }
+        let mut memory = Memory::default();
+        for (act, given) in &steps {
+            let hashes: Vec<String> = given.iter().map(|text| hash(text)).collect();
+            let hashes: Vec<&str> = hashes.iter().map(String::as_str).collect();
+            memory.learn(&lesson(user("a"), vec![step(*act, &hashes)]));
+        }
+        prop_assert_eq!(memory.value(user("a")), expected);
+    }
+
+    #[test]
+    fn bytes_come_back_as_what_they_were(
+        steps in steps(),
+        seen in any::<bool>(),
+        marks in vec(any::<u64>(), 0..12),
+    ) {
+        let mut memory = Memory::default();
+        let mut of_device = lesson(device("d"), Vec::new());
+        for mark in marks {
+            of_device.mark = Some(mark);
+            memory.learn(&of_device);
+        }
+        for (act, given) in &steps {
+            let mut lesson = lesson(both("a", "d"), vec![step(*act, given)]);
+            if seen {
+                lesson.sighting = Sighting {
+                    happened: NOW,
+                    click: Some("fb.1.1795000000000.x".into()),
+                    browser: Some("fb.1.1795000000000.1".into()),
+                    origin: Some(Origin { address: "203.0.113.9".into(), user_agent: "Mozilla".into() }),
+                    ..Sighting::default()
+                };
+            }
+            memory.learn(&lesson);
+        }
+        let kept: BTreeMap<Key, Profile> = memory.0.into_iter().collect();
+        for profile in kept.into_values() {
+            let bytes = profile.encode();
+            prop_assert_eq!(decode(&bytes, profile.touched), Some(profile.clone()));
+            for end in 0..bytes.len() {
+                prop_assert_eq!(decode(&bytes[..end], profile.touched), None);
+            }
+            prop_assert_eq!(decode(&[&bytes[..], b"x"].concat(), profile.touched), None);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_profile_or_none(mut bytes in vec(any::<u8>(), 0..300), version in any::<bool>()) {
+        if version && let Some(first) = bytes.first_mut() {
+            *first = 1;
+        }
+        if let Some(profile) = decode(&bytes, NOW) {
+            prop_assert_eq!(profile.encode(), bytes);
+        }
+    }
+}

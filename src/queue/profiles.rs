@@ -1,0 +1,228 @@
+//! Profiles: what is remembered of people and devices, kept beside the events.
+//!
+//! A lesson is applied in the transaction of the push that brought it, to what the store holds by then,
+//! so it is as durable as the event, and two lessons of one person never undo each other. A profile that
+//! cannot be read counts as none. What was not touched for longest leaves first, by age and by size.
+
+use std::collections::HashSet;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::clock::UnixMillis;
+use crate::config::SyncName;
+use crate::memory::profile::{Profile, decode};
+use crate::memory::{Key, Lesson, Shelf, learn};
+
+use super::rows::{signed, unsigned};
+use super::store::Store;
+use super::totals::Counter;
+
+/// About what the store takes for a profile besides its body.
+const ROW_BYTES: u64 = 128;
+/// Profiles that are removed, or searched, in one go.
+const PIECE: usize = 256;
+
+/// Reads a profile.
+pub(super) fn profile(connection: &Connection, key: Key) -> rusqlite::Result<Option<Profile>> {
+    let found = connection
+        .prepare_cached("SELECT body, touched FROM profile WHERE key = ?1")?
+        .query_row([key.as_bytes()], |row| {
+            Ok(decode(row.get_ref(0)?.as_blob()?, UnixMillis(row.get(1)?)))
+        })
+        .optional()?;
+    Ok(found.flatten())
+}
+
+/// The store as a shelf for the profiles of one sync.
+struct OfSync<'s> {
+    store: &'s mut Store,
+    place: usize,
+}
+
+impl Shelf for OfSync<'_> {
+    type Error = rusqlite::Error;
+
+    fn profile(&mut self, key: Key) -> rusqlite::Result<Option<Profile>> {
+        profile(&self.store.connection, key)
+    }
+
+    fn keep(&mut self, key: Key, profile: Profile) -> rusqlite::Result<()> {
+        let held = bytes_of(&self.store.connection, key)?;
+        let account = self.store.ledger.at(self.place);
+        if let Some(held) = held {
+            account.take(Counter::Profiles, 1);
+            account.take(Counter::ProfileBytes, held);
+        }
+        if profile.is_empty() {
+            return remove(&self.store.connection, key);
+        }
+        let body = profile.encode();
+        account.add(Counter::Profiles, 1);
+        account.add(Counter::ProfileBytes, body.len() as u64 + ROW_BYTES);
+        let sync = account.id;
+        self.store
+            .connection
+            .prepare_cached(
+                "INSERT INTO profile (key, sync, touched, body) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (key) DO UPDATE SET touched = excluded.touched, body = excluded.body",
+            )?
+            .execute(params![key.as_bytes(), sync, profile.touched.0, body])
+            .map(drop)
+    }
+}
+
+impl Store {
+    /// Applies what events say of people.
+    pub(super) fn learn(&mut self, lessons: &[(SyncName, Lesson)]) -> rusqlite::Result<()> {
+        for (sync, lesson) in lessons {
+            let place = self.ledger.account(&self.connection, sync)?;
+            learn(&mut OfSync { store: self, place }, lesson)?;
+        }
+        Ok(())
+    }
+
+    /// Removes profiles of a sync that are too old or too many. True if there may be more.
+    pub(super) fn remove_aged_profiles(&mut self, place: usize) -> rusqlite::Result<bool> {
+        let account = &self.ledger.accounts()[place];
+        if account.get(Counter::Profiles) == 0 {
+            return Ok(false);
+        }
+        let bounds = {
+            let bounds = self.ground.shared.bounds();
+            // A command that opened the store knows of no bounds.
+            let Some(bounds) = bounds.as_ref() else {
+                return Ok(false);
+            };
+            bounds.get(&account.name).copied().unwrap_or_default()
+        };
+        let age = i64::try_from(bounds.max_age.as_millis()).unwrap_or(i64::MAX);
+        let kept_from = self.now.0.saturating_sub(age);
+        let mut removed = 0;
+        for (key, touched, bytes) in self.oldest_profiles(account.id)? {
+            let held = self.ledger.at(place).get(Counter::ProfileBytes);
+            if touched > kept_from && held <= bounds.max_bytes {
+                return Ok(false);
+            }
+            self.remove_profile(place, key, bytes)?;
+            removed += 1;
+        }
+        Ok(removed == PIECE)
+    }
+
+    /// Erases profiles; gives their number.
+    pub(super) fn erase_profiles(&mut self, found: &[Key]) -> rusqlite::Result<u64> {
+        self.connection.execute_batch("PRAGMA secure_delete = ON")?;
+        let mut erased = 0;
+        for key in found {
+            let sync: Option<i64> = self
+                .connection
+                .prepare_cached("SELECT sync FROM profile WHERE key = ?1")?
+                .query_row([key.as_bytes()], |row| row.get(0))
+                .optional()?;
+            let place = sync.and_then(|sync| self.ledger.find_by_id(sync));
+            if let Some(place) = place
+                && let Some(bytes) = bytes_of(&self.connection, *key)?
+            {
+                self.remove_profile(place, *key, bytes)?;
+                erased += 1;
+            }
+        }
+        self.connection
+            .execute_batch("PRAGMA secure_delete = FAST")?;
+        Ok(erased)
+    }
+
+    /// Removes profiles of a sync, a piece; true if there may be more.
+    pub(super) fn drop_profiles(&mut self, sync: &SyncName) -> rusqlite::Result<bool> {
+        let Some(place) = self.ledger.find(sync) else {
+            return Ok(false);
+        };
+        let oldest = self.oldest_profiles(self.ledger.accounts()[place].id)?;
+        for (key, _, bytes) in &oldest {
+            self.remove_profile(place, *key, *bytes)?;
+        }
+        Ok(oldest.len() == PIECE)
+    }
+
+    /// The profiles of a sync that were not touched for longest, when that was, and their bytes.
+    fn oldest_profiles(&self, sync: i64) -> rusqlite::Result<Vec<(Key, i64, u64)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT key, touched, length(body) FROM profile WHERE sync = ?1 ORDER BY touched LIMIT ?2",
+        )?;
+        let mut found = statement.query([sync, signed(PIECE as u64)])?;
+        let mut oldest = Vec::new();
+        while let Some(row) = found.next()? {
+            let bytes = row.get(2).map(unsigned)? + ROW_BYTES;
+            // A key of another length was never written.
+            if let Some(key) = Key::from_bytes(row.get_ref(0)?.as_blob()?) {
+                oldest.push((key, row.get(1)?, bytes));
+            }
+        }
+        Ok(oldest)
+    }
+
+    fn remove_profile(&mut self, place: usize, key: Key, bytes: u64) -> rusqlite::Result<()> {
+        remove(&self.connection, key)?;
+        let account = self.ledger.at(place);
+        account.take(Counter::Profiles, 1);
+        account.take(Counter::ProfileBytes, bytes);
+        Ok(())
+    }
+}
+
+/// Looks through profiles after this number for those that are wanted; gives them, and the last that was
+/// looked at.
+pub(super) fn search(
+    connection: &Connection,
+    after: i64,
+    wanted: impl Fn(Key, &[u8]) -> bool,
+) -> rusqlite::Result<Option<(Vec<Key>, i64)>> {
+    let mut statement = connection
+        .prepare_cached("SELECT id, key, body FROM profile WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let mut rows = statement.query([after, signed(PIECE as u64)])?;
+    let mut last = None;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        last = Some(row.get(0)?);
+        let key = Key::from_bytes(row.get_ref(1)?.as_blob()?);
+        if let Some(key) = key
+            && wanted(key, row.get_ref(2)?.as_blob()?)
+        {
+            found.push(key);
+        }
+    }
+    Ok(last.map(|last| (found, last)))
+}
+
+/// Whether these are the bytes of a device that belongs to one of these users.
+pub(super) fn belongs_to(body: &[u8], users: &HashSet<Key>) -> bool {
+    decode(body, UnixMillis::default())
+        .and_then(|profile| profile.owner())
+        .is_some_and(|owner| users.contains(&owner))
+}
+
+/// The bytes and number of a sync's profiles, counted anew.
+pub(super) fn count(connection: &Connection, sync: i64) -> rusqlite::Result<(u64, u64)> {
+    let (number, bytes) = connection.query_row(
+        "SELECT count(*), coalesce(sum(length(body)), 0) FROM profile WHERE sync = ?1",
+        [sync],
+        |row| Ok((row.get(0).map(unsigned)?, row.get(1).map(unsigned)?)),
+    )?;
+    Ok((number, bytes + number * ROW_BYTES))
+}
+
+fn bytes_of(connection: &Connection, key: Key) -> rusqlite::Result<Option<u64>> {
+    connection
+        .prepare_cached("SELECT length(body) FROM profile WHERE key = ?1")?
+        .query_row([key.as_bytes()], |row| {
+            Ok(row.get(0).map(unsigned)? + ROW_BYTES)
+        })
+        .optional()
+}
+
+fn remove(connection: &Connection, key: Key) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM profile WHERE key = ?1")?
+        .execute([key.as_bytes()])
+        .map(drop)
+}
