@@ -83,6 +83,8 @@ reasons! {
     IdNotAString = "id_not_a_string" => Invalid,
     /// No usable event name.
     NoEventName = "no_event_name" => Invalid,
+    /// Its name holds an e-mail address or is a phone number, which must not be sent or stored.
+    PersonalEventName = "personal_event_name" => Invalid,
     /// No usable `event_time`.
     NoEventTime = "no_event_time" => Invalid,
     /// Older than the window that Meta accepts.

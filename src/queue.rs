@@ -189,7 +189,10 @@ pub enum OpenError {
         known: i64,
     },
     /// The file is something else.
-    #[error("{} is not a store of pixel-relay", .0.display())]
+    #[error(
+        "{} is not a store of pixel-relay, or its first page is damaged; it was left as it is",
+        .0.display()
+    )]
     Foreign(PathBuf),
     /// `SQLite` could not open or read it.
     #[error("cannot open the store")]

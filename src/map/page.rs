@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 
+use url::form_urlencoded;
+
 use crate::event::Json;
 use crate::map::dropped::DropReason;
 use crate::map::personal;
 
-/// Reads an address of the web. Parameters of its query that hold an e-mail address in clear text are
-/// taken out; the rest, `fbclid` among it, stays as it is.
+/// Reads an address of the web. Parameters of its query that hold an e-mail address or a phone number in
+/// clear text are taken out; the rest, `fbclid` among it, stays as it is.
 pub(super) fn url(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
     let text = value.as_str().ok_or(DropReason::NotAUrl)?;
     let text = match text {
@@ -22,7 +24,7 @@ pub(super) fn url(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
     if !has_scheme || text.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(DropReason::NotAUrl);
     }
-    if !personal::holds_email(&text) {
+    if !personal::holds_email(&text) && !parameters(&text).any(is_personal) {
         return Ok(text);
     }
     let clean = without_personal_parameters(&text);
@@ -42,7 +44,7 @@ fn without_personal_parameters(url: &str) -> String {
     let mut clean = address.to_owned();
     let mut next = '?';
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-        if !personal::holds_email(parameter) {
+        if !is_personal(parameter) {
             clean.push(next);
             clean.push_str(parameter);
             next = '&';
@@ -53,6 +55,22 @@ fn without_personal_parameters(url: &str) -> String {
         clean.push_str(fragment);
     }
     clean
+}
+
+/// The parameters of an address's query.
+fn parameters(url: &str) -> impl Iterator<Item = &str> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    query.split(['&', '#'])
+}
+
+/// Whether a parameter holds personal data, as it is written or as it is meant.
+fn is_personal(parameter: &str) -> bool {
+    let (name, value) = parameter.split_once('=').unwrap_or(("", parameter));
+    personal::holds_email(parameter)
+        || personal::is_personal(name, value)
+        || (value.contains('%')
+            && form_urlencoded::parse(parameter.as_bytes())
+                .any(|(name, value)| personal::is_personal(&name, &value)))
 }
 
 #[cfg(test)]
@@ -92,10 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn takes_mail_addresses_out() {
+    fn takes_addresses_and_numbers_out() {
         check(
             "https://example.com/?a=1&e=pat%40example.com&fbclid=X#y",
             Ok("https://example.com/?a=1&fbclid=X#y"),
+        );
+        check(
+            "https://example.com/?tel=%2B49%201525%207774443&a=1&phone=015257774443&order=16505551212",
+            Ok("https://example.com/?a=1&order=16505551212"),
         );
         check(
             "https://example.com/?e=pat@example.com",

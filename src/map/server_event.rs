@@ -122,7 +122,12 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             return Err(Refused::unmapped(Reason::NoEventName, None));
         };
         let is_revenue_event = REVENUE_EVENTS.contains(&&*event_type);
-        let (name, name_source, name_rule) = self.configured_name().unwrap_or_else(|| {
+        let configured = self.configured_name();
+        if configured.is_none() && personal::is_personal("event_type", &event_type) {
+            // The name is not kept either.
+            return Err(Refused::unmapped(Reason::PersonalEventName, None));
+        }
+        let (name, name_source, name_rule) = configured.unwrap_or_else(|| {
             (
                 event_type,
                 Source::at("event_type", type_field),

@@ -205,13 +205,18 @@ pub(super) fn content(connection: &Connection, row: i64) -> rusqlite::Result<Opt
     }
 }
 
-/// Whether an error says that what was read makes no sense, rather than that it cannot be read now.
+/// Whether an error says that what was read makes no sense, or is beyond the end of the file, rather than
+/// that it cannot be read now.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
         | rusqlite::Error::InvalidColumnType(..) => true,
-        _ => error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt),
+        rusqlite::Error::SqliteFailure(failure, _) => {
+            failure.code == ErrorCode::DatabaseCorrupt
+                || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
+        }
+        _ => false,
     }
 }
 

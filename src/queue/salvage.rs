@@ -34,7 +34,7 @@ pub(super) fn salvage(folder: &Path) -> Result<(), OpenError> {
     let draft = folder.join(DRAFT);
     remove(&draft).map_err(unusable)?;
     let lost = {
-        let old = schema::open_reader(folder)?;
+        let old = schema::open_damaged(folder)?;
         let new = schema::create(&draft)?;
         // The copy counts only once it is whole, and is made durable then.
         new.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;

@@ -195,6 +195,15 @@ pub(super) fn open_reader(folder: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Opens a damaged store for reading what is left of it, also where the file was cut off.
+pub(super) fn open_damaged(folder: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(file(folder), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // Else a file that is shorter than it says is refused as a whole. Nothing is written to it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
+    tune(&connection)?;
+    Ok(connection)
+}
+
 /// Brings everything that the write-ahead log holds into the file, and empties the log.
 pub(super) fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
     let busy: bool =

@@ -1,10 +1,10 @@
-//! A store that cannot be written, is taken, is damaged, or comes from the future.
+//! A store that cannot be written, is taken, or comes from the future.
 //!
 //! What takes root (a small disk of its own) says so and is passed over elsewhere; the same fault as a
 //! limit on the size of files needs no root.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -386,143 +386,6 @@ async fn a_folder_that_cannot_be_written_is_refused() {
     assert!(said.contains("cannot use the folder"), "{said}");
 }
 
-/// Queues events in rows of their own, while nothing is delivered, and stops the daemon.
-async fn with_queued(graph: &Graph, rows: usize, per_row: usize) -> (Arc<TempDir>, String) {
-    graph
-        .sandbox
-        .set_faults(Faults::parse("status=503").unwrap());
-    let folder = Arc::new(tempfile::tempdir().unwrap());
-    let config = config_text(graph.address, folder.path(), PLAIN_SYNC);
-    let daemon = Daemon::start_on(Arc::clone(&folder), config.clone()).await;
-    for row in 0..rows {
-        let events: Vec<_> = (0..per_row)
-            .map(|place| event(&format!("r{row}-{place}")))
-            .collect();
-        let (status, answer) = daemon.post(serde_json::to_vec(&events).unwrap()).await;
-        assert_eq!(
-            (status, &answer["queued"]),
-            (200, &json!(per_row)),
-            "{answer}"
-        );
-    }
-    daemon.stop().await;
-    graph.sandbox.set_faults(Faults::default());
-    (folder, config)
-}
-
-/// Starts on a store with damage, and expects so many events to be lost and the others to arrive.
-async fn expect_lost(graph: &Graph, folder: Arc<TempDir>, config: String, lost: u32, rest: u32) {
-    let daemon = Daemon::start_on(folder, config).await;
-    daemon
-        .until(
-            "pixel_relay_outcomes_total",
-            &["delivered"],
-            f64::from(rest),
-        )
-        .await;
-    daemon
-        .until(
-            "pixel_relay_outcomes_total",
-            &["damaged_row"],
-            f64::from(lost),
-        )
-        .await;
-    assert_eq!(daemon.metric("pixel_relay_queue_events", &[]).await, 0.0);
-    assert_eq!(graph.sandbox.stats().accepted, u64::from(rest));
-    // It goes on as before.
-    let (status, _) = daemon.post(event("next").to_string()).await;
-    assert_eq!(status, 200);
-    daemon
-        .until(
-            "pixel_relay_outcomes_total",
-            &["delivered"],
-            f64::from(rest + 1),
-        )
-        .await;
-    daemon.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn flipped_bits_on_the_disk_cost_their_row_and_no_other() {
-    let graph = Graph::start().await;
-    let (folder, config) = with_queued(&graph, 5, 4).await;
-    let path = folder.path().join("queue.db");
-    let mut bytes = Vec::new();
-    File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
-    let needle = b"\"event_id\":\"r2-1\"";
-    let place = bytes
-        .windows(needle.len())
-        .position(|window| window == needle)
-        .expect("events are plain text in the store");
-    let mut file = File::options().write(true).open(&path).unwrap();
-    file.seek(SeekFrom::Start(place as u64 + 13)).unwrap();
-    file.write_all(b"X").unwrap();
-    drop(file);
-    expect_lost(&graph, folder, config, 4, 16).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wiped_page_costs_what_it_held_and_no_more() {
-    let graph = Graph::start().await;
-    // Each row fills several pages.
-    let (folder, config) = with_queued(&graph, 5, 40).await;
-    let path = folder.path().join("queue.db");
-    let store = Connection::open(&path).unwrap();
-    let size: u32 = store
-        .query_row("PRAGMA page_size", [], |row| row.get(0))
-        .unwrap();
-    drop(store);
-    let bytes = fs::read(&path).unwrap();
-    let needle = b"\"event_id\":\"r2-20\"";
-    let place = bytes
-        .windows(needle.len())
-        .position(|window| window == needle)
-        .expect("events are plain text in the store");
-    let mut file = File::options().write(true).open(&path).unwrap();
-    file.seek(SeekFrom::Start(
-        place as u64 / u64::from(size) * u64::from(size),
-    ))
-    .unwrap();
-    file.write_all(&vec![0; size as usize]).unwrap();
-    drop(file);
-    expect_lost(&graph, folder, config, 40, 160).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whichever_page_is_wiped_the_daemon_starts_and_no_event_goes_uncounted() {
-    let graph = Graph::start().await;
-    let (folder, _) = with_queued(&graph, 5, 4).await;
-    let whole = fs::read(folder.path().join("queue.db")).unwrap();
-    let size = usize::from(u16::from_be_bytes([whole[16], whole[17]]));
-    // Without the first page it is no database at all, and is refused.
-    for place in (size..whole.len()).step_by(size) {
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        let mut bytes = whole.clone();
-        bytes[place..place + size].fill(0);
-        fs::write(folder.path().join("queue.db"), bytes).unwrap();
-        let config = config_text(graph.address, folder.path(), PLAIN_SYNC);
-        let daemon = Daemon::start_on(folder, config).await;
-        // The damage may show only when it is met, and that request is refused.
-        let taken = async { while daemon.post(event("next").to_string()).await.0 != 200 {} };
-        let limit = Duration::from_secs(30);
-        tokio::time::timeout(limit, taken)
-            .await
-            .expect("it mends itself");
-        daemon.until("pixel_relay_outcomes_total", &[], 21.0).await;
-        let count = async |outcome| {
-            daemon
-                .metric("pixel_relay_outcomes_total", &[outcome])
-                .await
-        };
-        assert_eq!(
-            count("delivered").await + count("lost").await,
-            21.0,
-            "{place}"
-        );
-        daemon.stop().await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_on_a_full_disk_waits_for_room() {
     let Some(disk) = SmallDisk::mount() else {
@@ -545,35 +408,4 @@ async fn a_start_on_a_full_disk_waits_for_room() {
     graph.sandbox.set_faults(Faults::default());
     graph.sandbox.wait_for(2).await;
     daemon.0.kill();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_its_log_the_store_opens_and_keeps_its_books() {
-    let graph = Graph::start().await;
-    graph
-        .sandbox
-        .set_faults(Faults::parse("status=503").unwrap());
-    let (folder, config) = place(&graph);
-    let daemon = DaemonProcess::start(&config);
-    let url = format!("{}/webhook", daemon.public);
-    for number in 0..20 {
-        let request = client().post(&url).header("authorization", SECRET);
-        let answer = request
-            .body(event(&format!("e{number}")).to_string())
-            .send()
-            .await;
-        assert_eq!(answer.unwrap().status(), 200);
-    }
-    daemon.kill();
-    // Someone tidied up what looked like a left-over. What was only there is gone, as with any file.
-    let store = folder.path().join("store");
-    fs::remove_file(store.join("queue.db-wal")).unwrap();
-    graph.sandbox.set_faults(Faults::default());
-    let config = config_text(graph.address, &store, PLAIN_SYNC);
-    let daemon = Daemon::start_on(Arc::new(folder), config).await;
-    assert_eq!(daemon.post(event("next").to_string()).await.0, 200);
-    daemon
-        .until("pixel_relay_outcomes_total", &["delivered"], 1.0)
-        .await;
-    daemon.stop().await;
 }

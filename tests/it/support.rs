@@ -31,7 +31,11 @@ pub struct Graph {
 
 impl Graph {
     pub async fn start() -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Self::start_at(Arc::new(SystemClock)).await
+    }
+
+    /// Starts it on a clock of one's own.
+    pub async fn start_at(clock: Arc<dyn Clock>) -> Self {
         let sandbox = Sandbox::new(SandboxConfig {
             tokens: vec![TOKEN.to_owned()],
             clock,
@@ -100,12 +104,15 @@ impl Daemon {
 
     /// Starts a daemon on a folder that may hold an earlier one's store.
     pub async fn start_on(folder: Arc<TempDir>, config: String) -> Self {
+        Self::start_at(folder, config, Arc::new(SystemClock)).await
+    }
+
+    /// Starts it on a clock of one's own, too.
+    pub async fn start_at(folder: Arc<TempDir>, config: String, clock: Arc<dyn Clock>) -> Self {
         let loaded = load::from_toml(&config, &[]).unwrap_or_else(|mistakes| {
             panic!("mistakes in the test's configuration: {mistakes:#?}")
         });
-        let app = App::build(loaded, Arc::new(SystemClock))
-            .await
-            .expect("the daemon starts");
+        let app = App::build(loaded, clock).await.expect("the daemon starts");
         let url = format!("http://{}", app.public_address().unwrap());
         let admin = format!("http://{}", app.admin_address().unwrap());
         let shutdown = CancellationToken::new();

@@ -1,0 +1,337 @@
+//! A store that is damaged: what is readable is delivered and the rest is counted, or the refusal is
+//! clear and nothing is overwritten.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pixel_relay::sandbox::faults::Faults;
+use rusqlite::Connection;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::process::{DaemonProcess, command};
+use crate::support::{Daemon, Graph, PLAIN_SYNC, SECRET, client, config_text, event};
+
+/// Queues events in rows of their own, while nothing is delivered, and stops the daemon.
+async fn with_queued(graph: &Graph, rows: usize, per_row: usize) -> (Arc<TempDir>, String) {
+    graph
+        .sandbox
+        .set_faults(Faults::parse("status=503").unwrap());
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let config = config_text(graph.address, folder.path(), PLAIN_SYNC);
+    let daemon = Daemon::start_on(Arc::clone(&folder), config.clone()).await;
+    for row in 0..rows {
+        let events: Vec<_> = (0..per_row)
+            .map(|place| event(&format!("r{row}-{place}")))
+            .collect();
+        let (status, answer) = daemon.post(serde_json::to_vec(&events).unwrap()).await;
+        assert_eq!(
+            (status, &answer["queued"]),
+            (200, &json!(per_row)),
+            "{answer}"
+        );
+    }
+    daemon.stop().await;
+    graph.sandbox.set_faults(Faults::default());
+    (folder, config)
+}
+
+/// Starts on a store with damage, and expects so many events to be lost and the others to arrive.
+async fn expect_lost(graph: &Graph, folder: Arc<TempDir>, config: String, lost: u32, rest: u32) {
+    let daemon = Daemon::start_on(folder, config).await;
+    daemon
+        .until(
+            "pixel_relay_outcomes_total",
+            &["delivered"],
+            f64::from(rest),
+        )
+        .await;
+    daemon
+        .until(
+            "pixel_relay_outcomes_total",
+            &["damaged_row"],
+            f64::from(lost),
+        )
+        .await;
+    assert_eq!(daemon.metric("pixel_relay_queue_events", &[]).await, 0.0);
+    assert_eq!(graph.sandbox.stats().accepted, u64::from(rest));
+    // It goes on as before.
+    let (status, _) = daemon.post(event("next").to_string()).await;
+    assert_eq!(status, 200);
+    daemon
+        .until(
+            "pixel_relay_outcomes_total",
+            &["delivered"],
+            f64::from(rest + 1),
+        )
+        .await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_bits_on_the_disk_cost_their_row_and_no_other() {
+    let graph = Graph::start().await;
+    let (folder, config) = with_queued(&graph, 5, 4).await;
+    let path = folder.path().join("queue.db");
+    let mut bytes = Vec::new();
+    File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
+    let needle = b"\"event_id\":\"r2-1\"";
+    let place = bytes
+        .windows(needle.len())
+        .position(|window| window == needle)
+        .expect("events are plain text in the store");
+    let mut file = File::options().write(true).open(&path).unwrap();
+    file.seek(SeekFrom::Start(place as u64 + 13)).unwrap();
+    file.write_all(b"X").unwrap();
+    drop(file);
+    expect_lost(&graph, folder, config, 4, 16).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_page_costs_what_it_held_and_no_more() {
+    let graph = Graph::start().await;
+    // Each row fills several pages.
+    let (folder, config) = with_queued(&graph, 5, 40).await;
+    let path = folder.path().join("queue.db");
+    let store = Connection::open(&path).unwrap();
+    let size: u32 = store
+        .query_row("PRAGMA page_size", [], |row| row.get(0))
+        .unwrap();
+    drop(store);
+    let bytes = fs::read(&path).unwrap();
+    let needle = b"\"event_id\":\"r2-20\"";
+    let place = bytes
+        .windows(needle.len())
+        .position(|window| window == needle)
+        .expect("events are plain text in the store");
+    let mut file = File::options().write(true).open(&path).unwrap();
+    file.seek(SeekFrom::Start(
+        place as u64 / u64::from(size) * u64::from(size),
+    ))
+    .unwrap();
+    file.write_all(&vec![0; size as usize]).unwrap();
+    drop(file);
+    expect_lost(&graph, folder, config, 40, 160).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_page_is_wiped_the_daemon_starts_and_no_event_goes_uncounted() {
+    let graph = Graph::start().await;
+    let (folder, _) = with_queued(&graph, 5, 4).await;
+    let whole = fs::read(folder.path().join("queue.db")).unwrap();
+    let size = usize::from(u16::from_be_bytes([whole[16], whole[17]]));
+    for place in (size..whole.len()).step_by(size) {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let mut bytes = whole.clone();
+        bytes[place..place + size].fill(0);
+        fs::write(folder.path().join("queue.db"), bytes).unwrap();
+        let config = config_text(graph.address, folder.path(), PLAIN_SYNC);
+        let daemon = Daemon::start_on(folder, config).await;
+        // The damage may show only when it is met, and that request is refused.
+        let taken = async { while daemon.post(event("next").to_string()).await.0 != 200 {} };
+        let limit = Duration::from_secs(30);
+        tokio::time::timeout(limit, taken)
+            .await
+            .expect("it mends itself");
+        daemon.until("pixel_relay_outcomes_total", &[], 21.0).await;
+        let count = async |outcome| {
+            daemon
+                .metric("pixel_relay_outcomes_total", &[outcome])
+                .await
+        };
+        assert_eq!(
+            count("delivered").await + count("lost").await,
+            21.0,
+            "{place}"
+        );
+        daemon.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_log_the_store_opens_and_keeps_its_books() {
+    let graph = Graph::start().await;
+    graph
+        .sandbox
+        .set_faults(Faults::parse("status=503").unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("pixel-relay.toml");
+    let store = folder.path().join("store");
+    fs::write(&config, config_text(graph.address, &store, PLAIN_SYNC)).unwrap();
+    let daemon = DaemonProcess::start(&config);
+    let url = format!("{}/webhook", daemon.public);
+    for number in 0..20 {
+        let request = client().post(&url).header("authorization", SECRET);
+        let answer = request
+            .body(event(&format!("e{number}")).to_string())
+            .send()
+            .await;
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    daemon.kill();
+    // Someone tidied up what looked like a left-over. What was only there is gone, as with any file.
+    fs::remove_file(store.join("queue.db-wal")).unwrap();
+    graph.sandbox.set_faults(Faults::default());
+    let config = config_text(graph.address, &store, PLAIN_SYNC);
+    let daemon = Daemon::start_on(Arc::new(folder), config).await;
+    assert_eq!(daemon.post(event("next").to_string()).await.0, 200);
+    daemon
+        .until("pixel_relay_outcomes_total", &["delivered"], 1.0)
+        .await;
+    daemon.stop().await;
+}
+
+/// Puts back what a clean stop left, in a folder of its own.
+fn copy_of(whole: &[u8]) -> (Arc<TempDir>, PathBuf) {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let store = folder.path().join("queue.db");
+    fs::write(&store, whole).unwrap();
+    (folder, store)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_its_first_page_is_refused_and_left_as_it_is() {
+    let graph = Graph::start().await;
+    let (folder, _) = with_queued(&graph, 5, 4).await;
+    let whole = fs::read(folder.path().join("queue.db")).unwrap();
+    let filled = |filling: u8| {
+        let mut bytes = whole.clone();
+        bytes[..4096].fill(filling);
+        bytes
+    };
+    for bytes in [filled(0), filled(0xa5)] {
+        let (folder, store) = copy_of(&bytes);
+        let config = folder.path().join("pixel-relay.toml");
+        let text = config_text(graph.address, folder.path(), PLAIN_SYNC);
+        fs::write(&config, text).unwrap();
+        let ran = tokio::task::spawn_blocking(move || command(&config, &["run"], b""));
+        let ran = ran.await.unwrap();
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.words.contains("its first page is damaged"), "{ran:?}");
+        assert!(fs::read(store).unwrap() == bytes, "it was written to");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_file_that_was_cut_off_the_readable_part_is_delivered() {
+    let graph = Graph::start().await;
+    // Each row fills several pages.
+    let (folder, _) = with_queued(&graph, 20, 40).await;
+    let whole = fs::read(folder.path().join("queue.db")).unwrap();
+    let mut delivered = 0.0;
+    for eighths in 4..8 {
+        let (folder, _) = copy_of(&whole[..whole.len() / 8 * eighths]);
+        let config = config_text(graph.address, folder.path(), PLAIN_SYNC);
+        let daemon = Daemon::start_on(folder, config).await;
+        let taken = async { while daemon.post(event("next").to_string()).await.0 != 200 {} };
+        tokio::time::timeout(Duration::from_secs(30), taken)
+            .await
+            .expect("it mends itself");
+        daemon
+            .until("pixel_relay_outcomes_total", &["delivered"], 1.0)
+            .await;
+        let ended = |outcome| daemon.metric("pixel_relay_outcomes_total", outcome);
+        loop {
+            let queued = daemon.metric("pixel_relay_queue_events", &[]).await;
+            if queued == 0.0 {
+                break;
+            }
+        }
+        // Where the counters were cut off too, nobody can say how many there were.
+        let total = ended(&["delivered"]).await + ended(&["lost"]).await;
+        assert!(total <= 801.0, "{eighths}/8: {total}");
+        delivered += ended(&["delivered"]).await;
+        daemon.stop().await;
+    }
+    assert!(delivered > 400.0, "only {delivered} events were found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_file_is_a_new_store() {
+    let graph = Graph::start().await;
+    let (folder, _) = copy_of(b"");
+    let config = config_text(graph.address, folder.path(), PLAIN_SYNC);
+    let daemon = Daemon::start_on(folder, config).await;
+    assert_eq!(daemon.post(event("one").to_string()).await.0, 200);
+    daemon
+        .until("pixel_relay_outcomes_total", &["delivered"], 1.0)
+        .await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rubbish_beside_the_file_costs_nothing() {
+    let graph = Graph::start().await;
+    let (folder, _) = with_queued(&graph, 5, 4).await;
+    let whole = fs::read(folder.path().join("queue.db")).unwrap();
+    let noise: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    for (round, (name, content)) in [
+        ("queue.db-wal", noise.as_slice()),
+        ("queue.db-wal", b""),
+        ("queue.db-shm", &noise),
+        ("queue.db-journal", &noise),
+        ("salvage-draft.db", &noise),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (folder, _) = copy_of(&whole);
+        fs::write(folder.path().join(name), content).unwrap();
+        let config = config_text(graph.address, folder.path(), PLAIN_SYNC);
+        let daemon = Daemon::start_on(folder, config).await;
+        daemon
+            .until("pixel_relay_outcomes_total", &["delivered"], 20.0)
+            .await;
+        assert_eq!(
+            daemon.metric("pixel_relay_outcomes_total", &[]).await,
+            20.0,
+            "{name}"
+        );
+        daemon.stop().await;
+        assert_eq!(
+            graph.sandbox.stats().accepted,
+            20 * (round as u64 + 1),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rubbish_behind_the_log_and_a_lost_index_of_it_cost_nothing_after_a_kill() {
+    let graph = Graph::start().await;
+    graph
+        .sandbox
+        .set_faults(Faults::parse("status=503").unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("pixel-relay.toml");
+    let store = folder.path().join("store");
+    fs::write(&config, config_text(graph.address, &store, PLAIN_SYNC)).unwrap();
+    let daemon = DaemonProcess::start(&config);
+    for number in 0..20 {
+        let request = client().post(format!("{}/webhook", daemon.public));
+        let request = request.header("authorization", SECRET);
+        let answer = request
+            .body(event(&format!("e{number}")).to_string())
+            .send()
+            .await;
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    daemon.kill();
+    fs::remove_file(store.join("queue.db-shm")).unwrap();
+    // A commit that a power cut left half written.
+    let log = File::options()
+        .append(true)
+        .open(store.join("queue.db-wal"));
+    log.unwrap().write_all(&[0xa5; 6000]).unwrap();
+    graph.sandbox.set_faults(Faults::default());
+    let config = config_text(graph.address, &store, PLAIN_SYNC);
+    let daemon = Daemon::start_on(Arc::new(folder), config).await;
+    daemon
+        .until("pixel_relay_outcomes_total", &["delivered"], 20.0)
+        .await;
+    assert_eq!(graph.sandbox.stats().repeats, 0);
+    daemon.stop().await;
+}
