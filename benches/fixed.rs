@@ -1,8 +1,9 @@
 //! Fixed work, to have its instructions counted: `fixed map 1000`, `fixed append 1000`, `fixed take 1000`.
 //! `fixed events 1000` prints the events, one per line, for others to work on.
 //!
-//! `.ci/instructions` runs it under callgrind and compares the counts with stored ones. Each run does
-//! the same thing to the same events, so a count is the same on a busy machine as on an idle one.
+//! `.ci/instructions` builds it by benches/fixed/Cargo.toml, runs it under callgrind and compares the
+//! counts with stored ones. Each run does the same thing to the same events, so a count is the same on
+//! a busy machine as on an idle one.
 
 #![allow(
     missing_debug_implementations,
