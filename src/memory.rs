@@ -12,6 +12,8 @@
 //! It is pure, knows nothing of events, hashing or Meta, and does not know where profiles are kept: that
 //! is a [`Shelf`]. What it is handed must be hashed already where it is to be.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +118,27 @@ pub trait Shelf {
 
     /// Keeps a profile in the place of an earlier one. An empty one need not be kept.
     fn keep(&mut self, key: Key, profile: Profile) -> Result<(), Self::Error>;
+}
+
+/// A shelf in memory alone.
+#[derive(Debug, Default)]
+pub struct Notebook(HashMap<Key, Profile>);
+
+impl Shelf for Notebook {
+    type Error = Infallible;
+
+    fn profile(&mut self, key: Key) -> Result<Option<Profile>, Infallible> {
+        Ok(self.0.get(&key).cloned())
+    }
+
+    fn keep(&mut self, key: Key, profile: Profile) -> Result<(), Infallible> {
+        if profile.is_empty() {
+            self.0.remove(&key);
+        } else {
+            self.0.insert(key, profile);
+        }
+        Ok(())
+    }
 }
 
 /// Applies what an event says; true where that changed anything that is kept.

@@ -159,29 +159,43 @@ impl Sync {
         shelf: &mut S,
     ) -> Result<(Fate, Notes, Option<Lesson>), S::Error> {
         let mut notes = Notes::default();
-        let Some(told) = self.mapper.told(event, now) else {
-            let fate = self.decide(event, None, now, &mut notes, bodies);
-            return Ok((fate, notes, None));
-        };
-        let changed = memory::learn(shelf, &told.lesson)?;
-        let person = memory::recall(shelf, told.lesson.who)?.unwrap_or_default();
-        let kept = self.mapper.kept(&person);
-        let fate = match completed(event, told.given, &kept) {
-            None => self.decide(event, Some(&person), now, &mut notes, bodies),
-            Some(event) => self.decide(&event, Some(&person), now, &mut notes, bodies),
-        };
-        Ok((fate, notes, changed.then_some(told.lesson)))
+        let (fate, lesson) = self.with_person(event, now, shelf, |event, person| {
+            self.decide(event, person, now, &mut notes, bodies)
+        })?;
+        Ok((fate, notes, lesson))
     }
 
     /// Decides what becomes of an event, and says why each field is as it is.
     pub fn explain(&self, event: &Event<'_>, now: UnixMillis) -> (Fate, Explanation) {
+        self.explain_to(event, None, now)
+    }
+
+    /// The same after what the event says of its person was learnt.
+    pub fn explain_remembering<S: Shelf>(
+        &self,
+        event: &Event<'_>,
+        now: UnixMillis,
+        shelf: &mut S,
+    ) -> Result<(Fate, Explanation), S::Error> {
+        let (explained, _) = self.with_person(event, now, shelf, |event, person| {
+            self.explain_to(event, person, now)
+        })?;
+        Ok(explained)
+    }
+
+    fn explain_to(
+        &self,
+        event: &Event<'_>,
+        person: Option<&Profile>,
+        now: UnixMillis,
+    ) -> (Fate, Explanation) {
         let mut explanation = Explanation::default();
         let fate = match self.selector.select(event) {
             Ok(selected) => {
                 let fate = self.map(
                     event,
                     selected,
-                    None,
+                    person,
                     now,
                     &mut explanation,
                     &mut Bodies::default(),
@@ -192,6 +206,28 @@ impl Sync {
             Err(reason) => Fate::Ended(Ended::unmapped(reason)),
         };
         (fate, explanation)
+    }
+
+    /// Learns what an event says of its person, and decides with what is remembered then; also gives what
+    /// was learnt, where it changed anything.
+    fn with_person<S: Shelf, T>(
+        &self,
+        event: &Event<'_>,
+        now: UnixMillis,
+        shelf: &mut S,
+        decide: impl FnOnce(&Event<'_>, Option<&Profile>) -> T,
+    ) -> Result<(T, Option<Lesson>), S::Error> {
+        let Some(told) = self.mapper.told(event, now) else {
+            return Ok((decide(event, None), None));
+        };
+        let changed = memory::learn(shelf, &told.lesson)?;
+        let person = memory::recall(shelf, told.lesson.who)?.unwrap_or_default();
+        let kept = self.mapper.kept(&person);
+        let decided = match completed(event, told.given, &kept) {
+            None => decide(event, Some(&person)),
+            Some(event) => decide(&event, Some(&person)),
+        };
+        Ok((decided, changed.then_some(told.lesson)))
     }
 
     fn decide(

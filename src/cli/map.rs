@@ -4,7 +4,8 @@
 //! `{"sync","outcome","reason"?,"event"?}` with outcome `mapped`, `filtered` or `invalid`. An event may
 //! also be spread over lines, and stand in an array or in `{"events":[…]}`, as in a request. A line
 //! that begins nothing of the kind is one invalid event. With `--explain` each line also says, per
-//! field, where it came from or why it is missing; a person at a terminal gets a table instead.
+//! field, where it came from or why it is missing; a person at a terminal gets a table instead. A sync that
+//! remembers people knows what the events before said of them, and nothing of what a daemon has stored.
 
 use std::io::Write as _;
 
@@ -20,6 +21,7 @@ use crate::config::load::Sources;
 use crate::ingest::decode::{Element, NotJson, decode};
 use crate::map::explain::Explanation;
 use crate::map::payload::Bodies;
+use crate::memory::Notebook;
 use crate::outcome::Reason;
 use crate::sync::{Fate, Sync};
 
@@ -61,6 +63,7 @@ pub(super) fn map(
 ) -> Result<(), Failure> {
     let (_, syncs) = load_config(sources)?;
     let mut lines = Lines::default();
+    let mut people = Notebook::default();
     loop {
         let line = lines.next(&mut *terminal.input);
         let Some(line) = line.context(UNREADABLE)? else {
@@ -85,7 +88,7 @@ pub(super) fn map(
         match elements {
             Ok(elements) => {
                 for element in elements {
-                    map_element(&element, &syncs, arguments, terminal)?;
+                    map_element(&element, &syncs, &mut people, arguments, terminal)?;
                 }
             }
             Err(problem) => {
@@ -93,31 +96,39 @@ pub(super) fn map(
                     raw: line,
                     event: Err(reason_of(problem)),
                 };
-                map_element(&element, &syncs, arguments, terminal)?;
+                map_element(&element, &syncs, &mut people, arguments, terminal)?;
             }
         }
     }
 }
 
+/// What a sync remembers of people it remembers here from the events before, as the endpoints of SDKs do.
 fn map_element(
     element: &Element<'_>,
     syncs: &[Sync],
+    people: &mut Notebook,
     arguments: &Arguments,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
     let now = arguments.now.unwrap_or_else(|| SystemClock.now());
     for sync in syncs {
+        let bodies = &mut Bodies::default();
         let (fate, explanation) = match &element.event {
+            Ok(event) if arguments.explain && sync.remembers(false) => {
+                let Ok((fate, explanation)) = sync.explain_remembering(event, now, people);
+                (fate, Some(explanation))
+            }
             Ok(event) if arguments.explain => {
                 let (fate, explanation) = sync.explain(event, now);
                 (fate, Some(explanation))
             }
+            Ok(event) if sync.remembers(false) => {
+                let Ok((fate, ..)) = sync.take_remembering(event, now, bodies, people);
+                (fate, None)
+            }
             event => {
                 let event = event.as_ref().map_err(|reason| *reason);
-                (
-                    sync.take(event, element.raw, now, &mut Bodies::default()).0,
-                    None,
-                )
+                (sync.take(event, element.raw, now, bodies).0, None)
             }
         };
         write_line(sync.name(), &fate, explanation.as_ref(), terminal)?;

@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn every_example_file_loads_and_means_the_same_when_written_back() {
-        for name in ["minimal", "ecommerce", "mobile_app", "two_pixels"] {
+        for name in ["minimal", "ecommerce", "mobile_app", "sdk", "two_pixels"] {
             let config = from_toml(&file(&format!("config/examples/{name}.toml")), &[]);
             let written =
                 effective(&config.unwrap_or_else(|mistakes| panic!("{name}: {mistakes:#?}")));

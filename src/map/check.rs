@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::config::fields::UserDataField;
 use crate::config::{
     ActionSource, CustomValue, EventConfig, LimitedDataUsePlace, MetaActionSource, Mistake,
-    Properties, SyncConfig, SyncName, key_of,
+    Properties, SyncConfig, SyncName, UserMemory, key_of,
 };
 use crate::event::is_absent_text;
 use crate::map::action_source::can_be_mapped;
@@ -79,6 +79,9 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
     if has_source("value", sync, &whole_sync) && !has_source("currency", sync, &whole_sync) {
         let message = "missing beside value; a value without a currency is not sent";
         warnings.push(Mistake::new(format!("{key}.custom_data.currency"), message));
+    }
+    if let Some(memory) = &sync.user_memory {
+        check_memory(&key, sync, memory, &mut warnings);
     }
     for (event_type, row) in rows(sync) {
         let key = event_key(&key, event_type);
@@ -205,6 +208,30 @@ fn texts(expr: &ValueExpr) -> impl Iterator<Item = Cow<'_, str>> {
     constants.filter_map(|constant| constant.json().text())
 }
 
+/// Warns of conditions on user properties that no later event carries: they would hold, or not, by the
+/// event that sets the property alone.
+fn check_memory(key: &str, sync: &SyncConfig, memory: &UserMemory, warnings: &mut Vec<Mistake>) {
+    let of_rows = rows(sync).flat_map(|(event_type, row)| {
+        let key = event_key(key, event_type);
+        row.conditions.iter().map(move |one| (key.clone(), one))
+    });
+    let of_sync = sync.conditions.iter().map(|one| (key.to_owned(), one));
+    for (key, condition) in of_sync.chain(of_rows) {
+        if let Some(name) = condition.property.user_property()
+            && !memory.keep_as_is.iter().any(|kept| kept == name)
+        {
+            warnings.push(Mistake::new(
+                format!("{key}.where"),
+                format!(
+                    "{} is not remembered: events of SDKs carry it only where they set it; to remember \
+                     it as it came, name {name:?} in user_memory.keep_as_is",
+                    condition.property
+                ),
+            ));
+        }
+    }
+}
+
 fn rows(sync: &SyncConfig) -> impl Iterator<Item = (&String, &EventConfig)> {
     sync.events.iter().flatten()
 }
@@ -326,6 +353,23 @@ mod tests {
         for code in [1, 999, 1014, 1099] {
             check(&state(code), &[key], &[]);
         }
+    }
+
+    #[test]
+    fn conditions_on_what_is_not_remembered_are_pointed_out() {
+        let rules = |kept: &str| {
+            format!(
+                "where = [{{ property = \"user_properties.consent\", op = \"is set\" }}]\n\
+                 [sync.web.user_memory]\nkeep_as_is = [{kept}]\n\
+                 [sync.web.events.A]\nwhere = [{{ property = \"user_properties.plan.name\", op = \"is set\" }}]\n"
+            )
+        };
+        check(
+            &rules(""),
+            &[],
+            &["sync.web.where", "sync.web.events.A.where"],
+        );
+        check(&rules("\"consent\", \"plan\""), &[], &[]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Whose profile an event changes, what operations do to it, and its bytes.
 
-use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
+use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -15,27 +14,7 @@ use super::*;
 const NOW: UnixMillis = UnixMillis(1_795_000_000_000);
 const SLOT: SlotId = SlotId(7);
 
-#[derive(Default)]
-struct Memory(HashMap<Key, Profile>);
-
-impl Shelf for Memory {
-    type Error = Infallible;
-
-    fn profile(&mut self, key: Key) -> Result<Option<Profile>, Infallible> {
-        Ok(self.0.get(&key).cloned())
-    }
-
-    fn keep(&mut self, key: Key, profile: Profile) -> Result<(), Infallible> {
-        if profile.is_empty() {
-            self.0.remove(&key);
-        } else {
-            self.0.insert(key, profile);
-        }
-        Ok(())
-    }
-}
-
-impl Memory {
+impl Notebook {
     fn learn(&mut self, lesson: &Lesson) -> bool {
         let Ok(changed) = learn(self, lesson);
         changed
@@ -119,7 +98,7 @@ fn keys_differ_by_sync_kind_and_id() {
 
 #[test]
 fn a_device_belongs_to_its_last_user_and_brings_only_what_is_its_own() {
-    let mut memory = Memory::default();
+    let mut memory = Notebook::default();
     memory.learn(&set(device("d"), "anonymous"));
     assert_eq!(memory.value(device("d")), ["anonymous"]);
     // Its first user gets what is lacking.
@@ -141,7 +120,7 @@ fn a_device_belongs_to_its_last_user_and_brings_only_what_is_its_own() {
 
 #[test]
 fn a_user_who_has_a_value_keeps_it() {
-    let mut memory = Memory::default();
+    let mut memory = Notebook::default();
     memory.learn(&set(user("a"), "own"));
     memory.learn(&set(device("d"), "of the device"));
     memory.learn(&lesson(both("a", "d"), Vec::new()));
@@ -150,7 +129,7 @@ fn a_user_who_has_a_value_keeps_it() {
 
 #[test]
 fn what_changes_nothing_is_not_kept_anew() {
-    let mut memory = Memory::default();
+    let mut memory = Notebook::default();
     assert!(!memory.learn(&lesson(both("a", "d"), Vec::new())));
     assert!(memory.0.is_empty());
     assert!(memory.learn(&set(both("a", "d"), "x")));
@@ -164,7 +143,7 @@ fn what_changes_nothing_is_not_kept_anew() {
 
 #[test]
 fn what_is_no_longer_wanted_leaves() {
-    let mut memory = Memory::default();
+    let mut memory = Notebook::default();
     memory.learn(&set(user("a"), "x"));
     let mut other = lesson(user("a"), Vec::new());
     other.wanted = [SlotId(8)].into();
@@ -174,12 +153,12 @@ fn what_is_no_longer_wanted_leaves() {
 
 #[test]
 fn numbers_are_added_and_lists_may_repeat_where_they_are_kept_as_they_came() {
-    let mut memory = Memory::default();
+    let mut memory = Notebook::default();
     let as_it_came = |act, elements: &[&str]| Step {
         may_repeat: true,
         ..step(act, elements)
     };
-    let check = |memory: &mut Memory, act, elements: &[&str], expected: &[&str]| {
+    let check = |memory: &mut Notebook, act, elements: &[&str], expected: &[&str]| {
         memory.learn(&lesson(user("a"), vec![as_it_came(act, elements)]));
         assert_eq!(memory.value(user("a")), expected, "{act:?} {elements:?}");
     };
@@ -200,7 +179,7 @@ fn numbers_are_added_and_lists_may_repeat_where_they_are_kept_as_they_came() {
 
 #[test]
 fn a_repeat_adds_nothing() {
-    let mut memory = Memory::default();
+    let mut memory = Notebook::default();
     let append = Step {
         may_repeat: true,
         ..step(Act::Append, &["1"])
@@ -216,7 +195,7 @@ fn a_repeat_adds_nothing() {
 
 #[test]
 fn a_profile_is_bounded() {
-    let mut memory = Memory::default();
+    let mut memory = Notebook::default();
     let long = "x".repeat(1024);
     let slots: Vec<SlotId> = (0..20).map(SlotId).collect();
     let steps = slots.iter().map(|slot| Step {
@@ -299,7 +278,7 @@ proptest! {
                 expected.push(hashed);
             }
         }
-        let mut memory = Memory::default();
+        let mut memory = Notebook::default();
         for (act, given) in &steps {
             let hashes: Vec<String> = given.iter().map(|text| hash(text)).collect();
             let hashes: Vec<&str> = hashes.iter().map(String::as_str).collect();
@@ -314,7 +293,7 @@ proptest! {
         seen in any::<bool>(),
         marks in vec(any::<u64>(), 0..12),
     ) {
-        let mut memory = Memory::default();
+        let mut memory = Notebook::default();
         let mut of_device = lesson(device("d"), Vec::new());
         for mark in marks {
             of_device.mark = Some(mark);

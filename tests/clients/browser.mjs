@@ -32,7 +32,7 @@ const { refused, told } = await page.evaluate(
     };
     await amplitude.init(key, settings).promise;
     const calls = [
-      amplitude.identify(new amplitude.Identify().set('plan', 'pro')),
+      amplitude.identify(new amplitude.Identify().set('email', 'Browser@example.com')),
       amplitude.setGroup('org', 'acme'),
       amplitude.revenue(new amplitude.Revenue().setProductId('sku-1').setPrice(2.5).setQuantity(3)),
     ];

@@ -100,6 +100,9 @@ function configuration(folder, graph, upstream, { server = '', ingest = '' }) {
     external_id = ["user_id"]
     client_user_agent = ["user_agent", "event_properties.user_agent"]
     browser_id = "event_properties.fbp"
+    email = "user_properties.email"
+    click_id = "user_properties.fbclid"
+    [sync.web.user_memory]
     [sync.web.events]
     "*" = {}
     [sync.web.events.revenue_amount]
@@ -262,7 +265,19 @@ async function compare(graph, scenario, pixel) {
     // Users' and groups' updates, sessions and the like do not reach Meta.
     const names = new Set(own.map(({ event_name }) => event_name));
     for (const name of ['$identify', '$groupidentify', 'session_start']) assert(!names.has(name), name);
+    // The e-mail address was told once, in the identify call before these. A client that was refused may send
+    // what it tells later first.
+    if (!scenario.refusal) {
+      const email = createHash('sha256').update(`${client}@example.com`).digest('hex');
+      for (const { event_name, user_data } of [purchase, ...steps]) assert.equal(user_data.em, email, `${client}: ${event_name}`);
+    }
     if (client === 'browser') {
+      // The SDK tells of the click as a user property: it is one click, first seen at one time.
+      const clicks = new Set(steps.map(({ user_data }) => user_data.fbc));
+      if (!scenario.refusal) {
+        assert.equal(clicks.size, 1);
+        assert.match([...clicks][0], /^fb\.1\.\d{13}\.abc$/);
+      }
       const [{ user_data, action_source, event_source_url }] = steps;
       assert.equal(user_data.fbp, 'fb.1.1790000000000.1234567890');
       // The pixel was told of the same events, under the same ids.

@@ -7,7 +7,7 @@ const user = { user_id: 'node-user', device_id: 'node-device' };
 
 await init(KEY, { serverUrl: SERVER_URL, flushIntervalMillis: 200, logLevel: 0 }).promise;
 const told = [
-  identify(new Identify().set('plan', 'pro').add('visits', 1), user),
+  identify(new Identify().set('email', 'Node@example.com').add('visits', 1), user),
   setGroup('org', 'acme', user),
   groupIdentify('org', 'acme', new Identify().set('seats', 5), user),
   revenue(new Revenue().setProductId('sku-1').setPrice(2.5).setQuantity(3), user),

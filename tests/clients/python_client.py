@@ -23,7 +23,7 @@ client = Amplitude(
     os.environ["KEY"],
     Config(server_url=os.environ["SERVER_URL"], flush_interval_millis=200, callback=callback),
 )
-client.identify(Identify().set("plan", "pro"), EventOptions(**user))
+client.identify(Identify().set("email", "Python@example.com"), EventOptions(**user))
 client.set_group("org", "acme", EventOptions(**user))
 client.group_identify("org", "acme", Identify().set("seats", 5), EventOptions(**user))
 client.revenue(Revenue(price=2.5, quantity=3, product_id="sku-1"), EventOptions(**user))

@@ -9,7 +9,7 @@ use pixel_relay::memory::Key;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::process::command;
+use crate::process::{DaemonProcess, command};
 use crate::support::{Daemon, Graph, client, config_text, now_text};
 
 mod operations;
@@ -335,6 +335,57 @@ async fn a_click_keeps_its_first_time_until_another_or_a_cookie_comes() {
 }
 
 #[tokio::test]
+async fn what_was_answered_is_remembered_although_the_daemon_is_killed() {
+    let graph = Graph::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pixel-relay.toml");
+    let config = config_text(graph.address, &folder.path().join("store"), SYNC);
+    let keys = format!("api_keys = ['{KEY}']\n[queue]");
+    std::fs::write(&file, config.replace("[queue]", &keys)).unwrap();
+    let who = both("user-1", "device-1");
+    let send = async |daemon: &DaemonProcess, event: Value| {
+        let body = json!({ "api_key": KEY, "events": [event] }).to_string();
+        let url = format!("{}/2/httpapi", daemon.public);
+        let answer = client().post(url).body(body).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    };
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        let daemon = DaemonProcess::start(&file);
+        let clicked = now() - 60_000 + round;
+        let mut landed = identify(
+            &who,
+            &json!({ "$set": { "fbclid": format!("Click{round}") } }),
+        );
+        landed["time"] = json!(clicked);
+        send(&daemon, landed).await;
+        expected.push(format!("fb.1.{clicked}.Click{round}"));
+        daemon.kill();
+        let daemon = DaemonProcess::start(&file);
+        send(&daemon, track(&format!("E{round}"), &user("user-1"))).await;
+        daemon.kill();
+    }
+    let daemon = DaemonProcess::start(&file);
+    // What was under way at a kill may come twice.
+    let arrived = |round: usize| {
+        let mut events = graph.accepted().into_iter();
+        events.find(|event| event["event_name"] == format!("E{round}"))
+    };
+    let all_arrived = async {
+        while (0..expected.len()).any(|round| arrived(round).is_none()) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let limit = std::time::Duration::from_secs(60);
+    tokio::time::timeout(limit, all_arrived).await.unwrap();
+    for (round, fbc) in expected.iter().enumerate() {
+        let event = arrived(round).unwrap();
+        assert_eq!(event["user_data"]["fbc"], json!(fbc), "{round}");
+    }
+    daemon.kill();
+}
+
+#[tokio::test]
 async fn a_key_that_is_bound_to_a_sync_reaches_no_other_memory() {
     let graph = Graph::start().await;
     let syncs = format!("{SYNC}{}", SYNC.replace("sync.web", "sync.app"));
@@ -438,4 +489,35 @@ async fn a_person_is_forgotten_by_id_and_by_address() {
         assert_eq!(events[0]["user_data"]["em"], Value::Null);
         daemon.stop().await;
     }
+}
+
+#[test]
+fn the_map_command_remembers_from_line_to_line_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pixel-relay.toml");
+    let nowhere = "127.0.0.1:9".parse().unwrap();
+    std::fs::write(&file, config_text(nowhere, folder.path(), SYNC)).unwrap();
+    let who = both("user-1", "device-1");
+    let mut bought = track("Bought", &who);
+    bought["time"] = json!(now());
+    let traits = json!({ "$set": { "email": "pat@example.com", "fbclid": "One" } });
+    let mut told = identify(&who, &traits);
+    told["time"] = json!(now() - 60_000);
+    let input = format!("{told}\n{bought}\n");
+    let ran = command(&file, &["map", "--explain"], input.as_bytes());
+    let rows = ran.rows();
+    assert_eq!(rows[0]["reason"], "user_payload");
+    assert_eq!(
+        rows[1]["event"]["user_data"]["em"],
+        json!(hashed("pat@example.com"))
+    );
+    let explained = rows[1]["explain"].as_array().unwrap();
+    let from = |field: &str| {
+        let mut rows = explained.iter();
+        rows.find(|row| row["field"] == field).unwrap()["from"].clone()
+    };
+    assert_eq!(from("user_data.em"), "remembered user_properties.email");
+    assert_eq!(from("user_data.fbc"), "remembered click");
+    let ran = command(&file, &["map"], input.as_bytes());
+    assert_eq!(ran.rows()[1]["event"], rows[1]["event"]);
 }
