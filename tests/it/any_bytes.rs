@@ -4,6 +4,7 @@ use pixel_relay::clock::UnixMillis;
 use pixel_relay::config::load::from_toml;
 use pixel_relay::ingest::decode::decode;
 use pixel_relay::map::payload::Bodies;
+use pixel_relay::memory::Notebook;
 use pixel_relay::outcome::Outcome;
 use pixel_relay::sync::{Fate, Sync, compile_all};
 
@@ -34,10 +35,12 @@ content_type = [
     { from = "event_properties.kind", map = { sku = "product" } },
     { constant = "product_group", when = [{ property = "event_properties.products", op = "is set" }] },
 ]
+[sync.all.user_memory]
+keep_as_is = ["plan", "phone"]
 [sync.all.app]
 "#;
 
-/// Decodes and maps, and checks that what comes out is whole: no panic, one line of JSON, a
+/// Decodes and maps, without and with what is remembered, and checks that what comes out is whole: no panic, one line of JSON, a
 /// deadline, and an outcome of the door for everything else.
 pub fn check(bytes: &[u8]) {
     thread_local! {
@@ -47,23 +50,33 @@ pub fn check(bytes: &[u8]) {
     let Ok(elements) = decode(bytes) else {
         return;
     };
+    let mut people = Notebook::default();
     for element in elements {
         let event = element.event.as_ref().map_err(|reason| *reason);
-        let (fate, _) =
-            SYNC.with(|sync| sync.take(event, element.raw, NOW, &mut Bodies::default()));
-        match fate {
-            Fate::Mapped(payload) => {
-                assert!(!payload.json.contains(&b'\n'));
-                assert!(payload.deadline > NOW.seconds());
-                let mapped: serde_json::Value = serde_json::from_slice(&payload.json).unwrap();
-                assert_eq!(mapped["event_name"], *payload.event_name);
-            }
-            Fate::Ended(ended) => {
-                assert!(matches!(
-                    ended.reason.outcome(),
-                    Outcome::Filtered | Outcome::Invalid
-                ));
-            }
+        let mut bodies = Bodies::default();
+        let (fate, _) = SYNC.with(|sync| sync.take(event, element.raw, NOW, &mut bodies));
+        check_fate(fate);
+        if let Ok(event) = event {
+            let Ok((fate, ..)) =
+                SYNC.with(|sync| sync.take_remembering(event, NOW, &mut bodies, &mut people));
+            check_fate(fate);
+        }
+    }
+}
+
+fn check_fate(fate: Fate) {
+    match fate {
+        Fate::Mapped(payload) => {
+            assert!(!payload.json.contains(&b'\n'));
+            assert!(payload.deadline > NOW.seconds());
+            let mapped: serde_json::Value = serde_json::from_slice(&payload.json).unwrap();
+            assert_eq!(mapped["event_name"], *payload.event_name);
+        }
+        Fate::Ended(ended) => {
+            assert!(matches!(
+                ended.reason.outcome(),
+                Outcome::Filtered | Outcome::Invalid
+            ));
         }
     }
 }

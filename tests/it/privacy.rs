@@ -58,6 +58,8 @@ const SYNCS: &str = r#"
     city = "user_properties.city"
     state = "user_properties.state"
     zip_code = "user_properties.zip"
+    [sync.web.user_memory]
+    webhook = true
     [sync.web.events]
     "*" = {}
     [sync.web.delivery]
