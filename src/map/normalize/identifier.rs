@@ -37,14 +37,12 @@ pub(super) fn facebook_login_id(text: &str) -> Result<u64, DropReason> {
     number(text)
 }
 
-/// Takes a device's advertising id as it is given: Apple's and Google's are UUIDs.
+/// Takes a device's advertising id as it is given. Apple's and Google's are UUIDs, but Meta asks for
+/// no form, and other stores have ids of their own.
 pub(super) fn mobile_advertiser_id(text: &str) -> Result<Cow<'_, str>, DropReason> {
-    let groups = text.split('-');
-    let is_uuid = groups.clone().map(str::len).eq([8, 4, 4, 4, 12])
-        && groups
-            .flat_map(str::bytes)
-            .all(|byte| byte.is_ascii_hexdigit());
-    if !is_uuid {
+    let is_id_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    // A word without a digit is something else that was mapped by mistake, as the platform's name.
+    if !text.bytes().all(is_id_byte) || !text.bytes().any(|byte| byte.is_ascii_digit()) {
         return Err(DropReason::NotAnId);
     }
     if text.bytes().all(|byte| matches!(byte, b'0' | b'-')) {

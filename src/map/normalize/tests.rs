@@ -479,8 +479,11 @@ fn other_ids() {
                 "38400000-8CF0-11BD-B23E-10B96E40000D",
                 "plain 38400000-8CF0-11BD-B23E-10B96E40000D",
             ),
+            ("mad_123", "plain mad_123"),
+            ("2313", "plain 2313"),
             ("00000000-0000-0000-0000-000000000000", "! all_zero"),
             ("ada@example.com", "! not_an_id"),
+            ("38400000 8cf0", "! not_an_id"),
             ("iOS", "! not_an_id"),
         ],
     );

@@ -8,7 +8,7 @@
 //! - an empty list, or a list with a repeated member, in `user_data`
 //! - blank text in any known field
 //! - an address that is none, or that no customer on the internet can have
-//! - an advertiser id of zeros, or one that is no UUID
+//! - an advertiser id of zeros, or one with other signs than letters, digits, `-` and `_`
 //! - an `fbp` that has not the documented form
 //! - a currency that is not in ISO 4217, and a negative `value`
 //!
@@ -84,11 +84,9 @@ pub(super) fn address(text: &str, place: &Place<'_>) -> Result<(), Refusal> {
 
 /// Refuses what is no mobile advertiser id.
 pub(super) fn advertiser_id(text: &str, place: &Place<'_>) -> Result<(), Refusal> {
-    let groups: Vec<&str> = text.split('-').collect();
-    let is_uuid = groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
-        && (groups.iter()).all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let is_id_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_zero = text.bytes().all(|byte| matches!(byte, b'0' | b'-'));
-    if is_uuid && !is_zero {
+    if text.bytes().all(is_id_byte) && !is_zero {
         return Ok(());
     }
     Err(refusal(place, "is not an advertiser id"))
