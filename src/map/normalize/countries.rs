@@ -195,7 +195,7 @@ pub(super) const NAMES: &[(&str, &str)] = &[
     ("republicofhaiti", "ht"), ("republicofhonduras", "hn"), ("republicoficeland", "is"),
     ("republicofindia", "in"), ("republicofindonesia", "id"), ("republicofiraq", "iq"),
     ("republicofireland", "ie"), ("republicofkazakhstan", "kz"), ("republicofkenya", "ke"),
-    ("republicofkiribati", "ki"), ("republicoflatvia", "lv"), ("republicofliberia", "lr"),
+    ("republicofkiribati", "ki"), ("republicofkorea", "kr"), ("republicoflatvia", "lv"), ("republicofliberia", "lr"),
     ("republicoflithuania", "lt"), ("republicofmadagascar", "mg"), ("republicofmalawi", "mw"),
     ("republicofmaldives", "mv"), ("republicofmali", "ml"), ("republicofmalta", "mt"),
     ("republicofmauritius", "mu"), ("republicofmoldova", "md"), ("republicofmozambique", "mz"),

@@ -142,6 +142,7 @@ fn countries() {
             ("Côte d’Ivoire", "ci"),
             ("Türkiye", "tr"),
             ("Korea, Republic of", "kr"),
+            ("Republic of Korea", "kr"),
             ("Hashemite Kingdom of Jordan", "jo"),
             ("Deutschland", "de"),
             ("zz", "! unknown_country"),
