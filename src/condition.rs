@@ -103,10 +103,18 @@ const NONE: &str = "(none)";
 
 /// Whether all conditions hold.
 pub fn holds<'s, 'e: 's>(conditions: &[Condition], scope: impl Into<Scope<'s, 'e>>) -> bool {
+    unmet(conditions, scope).is_none()
+}
+
+/// The first condition that does not hold.
+pub fn unmet<'c, 's, 'e: 's>(
+    conditions: &'c [Condition],
+    scope: impl Into<Scope<'s, 'e>>,
+) -> Option<&'c Condition> {
     let scope = scope.into();
-    conditions.iter().all(|condition| {
+    conditions.iter().find(|condition| {
         let candidates = Candidates::of(condition, scope);
-        judge(condition.op, &condition.values, &candidates)
+        !judge(condition.op, &condition.values, &candidates)
     })
 }
 

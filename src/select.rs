@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::condition::{Condition, holds};
+use crate::condition::{Condition, holds, unmet};
 use crate::config::{LimitedDataUseMode, SyncConfig};
 use crate::event::Event;
 use crate::outcome::Reason;
@@ -124,6 +124,19 @@ impl Selector {
                 LimitedDataUseMode::When(conditions) => holds(conditions, event),
             },
         })
+    }
+
+    /// The condition for which an event was left out; `None` where another reason left it out.
+    pub fn unmet(&self, event: &Event<'_>, reason: Reason) -> Option<&Condition> {
+        match reason {
+            Reason::SyncCondition => unmet(&self.conditions, event),
+            Reason::EventCondition => {
+                let event_type = event.field("event_type")?.as_str()?;
+                let row = self.rows.get(&*event_type).or(self.any.as_ref())?;
+                unmet(&row.conditions, event)
+            }
+            _ => None,
+        }
     }
 }
 

@@ -203,7 +203,12 @@ impl Sync {
                 explanation.complete();
                 fate
             }
-            Err(reason) => Fate::Ended(Ended::unmapped(reason)),
+            Err(reason) => {
+                if let Some(condition) = self.selector.unmet(event, reason) {
+                    explanation.left_out(condition, event);
+                }
+                Fate::Ended(Ended::unmapped(reason))
+            }
         };
         (fate, explanation)
     }
@@ -559,13 +564,13 @@ mod tests {
         event_name                   event_type              string  -           "X"                                           name as it came
         event_time                   event_time              number  -           1795197849                                    seconds since 1970
         event_id                     uuid                    string  -           "id-1"                                        id
-        action_source                -                       -       -           "other"                                       where it took place
-        user_data.external_id        user_id                 string  u1          "bb82030dbc2bcaba32a90bf2e207a84a856fc5f033…  normalised and hashed
-        user_data.em                 user_properties.email   string  a@b.de      "363a175f65786e7799e43a17e3f9f7baa20553a640…  normalised and hashed
+        action_source                -                       -       -           "other"                                       automatic: no page, and no app whose device is known
+        user_data.external_id        user_id                 string  u1          "bb82030dbc2bcaba32a90bf2e207a84a856fc5f033…  trimmed, lower case without spaces unless case is kept; hashed
+        user_data.em                 user_properties.email   string  a@b.de      "363a175f65786e7799e43a17e3f9f7baa20553a640…  trimmed, lower case; hashed
         user_data.ph                 -                       -       -           -                                             missing: nothing at user_properties.phone
         user_data.client_ip_address  -                       -       -           -                                             missing: nothing at ip_address
         user_data.fbp                user_properties.fbp     string  -           -                                             missing: malformed_browser_id
-        custom_data.currency         -                       string  -           "EUR"                                         currency of ISO 4217
+        custom_data.currency         configuration           string  -           "EUR"                                         currency of ISO 4217
         custom_data.value            event_properties.total  string  -           19.90                                         number
         custom_data.content_type     event_properties.kind   string  -           "product"                                     one of Meta's words, translated
         custom_data.order_id         event_properties.total  string  -           "19.90"                                       text, as event_properties.kind is "sku"
@@ -590,6 +595,6 @@ mod tests {
             .fields()
             .iter()
             .find(|field| field.field == "user_data.em");
-        insta::assert_snapshot!(serde_json::to_string(email.unwrap()).unwrap(), @r#"{"field":"user_data.em","from":"user_properties.email","type":"string","normalised":"a@b.de","sent":"363a175f65786e7799e43a17e3f9f7baa20553a6408901bc04db39da72261fe3","rule":"normalised and hashed"}"#);
+        insta::assert_snapshot!(serde_json::to_string(email.unwrap()).unwrap(), @r#"{"field":"user_data.em","from":"user_properties.email","type":"string","normalised":"a@b.de","sent":"363a175f65786e7799e43a17e3f9f7baa20553a6408901bc04db39da72261fe3","rule":"trimmed, lower case; hashed"}"#);
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Decided<'a> {
     pub(super) device: Option<Device>,
     /// What gave the source.
     pub(super) from: Source<'a>,
+    /// Why it is this one.
+    pub(super) rule: &'static str,
 }
 
 /// Decides where an event took place.
@@ -58,18 +60,22 @@ pub(super) fn decide<'a>(
             }
         },
     };
-    let (source, device) = match source {
-        Some(MetaActionSource::App) | None => {
-            automatic(event, device(), has_page, source.is_some())
-        }
-        Some(source) => (source, None),
-    };
-    Decided {
-        source,
-        device,
-        from,
+    match source {
+        Some(MetaActionSource::App) | None => Decided {
+            from,
+            ..automatic(event, device(), has_page, source.is_some())
+        },
+        Some(source) => Decided {
+            source,
+            device: None,
+            from,
+            rule: AS_CONFIGURED,
+        },
     }
 }
+
+/// Why a source is the one that the configuration names or finds.
+const AS_CONFIGURED: &str = "as configured";
 
 /// Reads one of Meta's words.
 fn known(value: Json<'_>) -> Option<MetaActionSource> {
@@ -89,16 +95,32 @@ fn automatic(
     device: Option<Device>,
     has_page: bool,
     wants_app: bool,
-) -> (MetaActionSource, Option<Device>) {
+) -> Decided<'static> {
     let is_web = has_page
         || event
             .field("platform")
             .and_then(Json::as_str)
             .is_some_and(|platform| platform.trim().eq_ignore_ascii_case("web"));
-    match device {
-        Some(device) if wants_app || !is_web => (MetaActionSource::App, Some(device)),
-        _ if is_web => (MetaActionSource::Website, None),
-        _ => (MetaActionSource::Other, None),
+    let (source, device, rule) = match device {
+        Some(device) if wants_app => (MetaActionSource::App, Some(device), AS_CONFIGURED),
+        Some(device) if !is_web => {
+            let rule = "automatic: no page, and the app's device is known";
+            (MetaActionSource::App, Some(device), rule)
+        }
+        _ if is_web => {
+            let rule = "automatic: a page, or the platform Web";
+            (MetaActionSource::Website, None, rule)
+        }
+        _ => {
+            let rule = "automatic: no page, and no app whose device is known";
+            (MetaActionSource::Other, None, rule)
+        }
+    };
+    Decided {
+        source,
+        device,
+        from: Source::made(),
+        rule,
     }
 }
 

@@ -8,14 +8,18 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::condition::Condition;
 use crate::config::fields::UserDataField;
-use crate::event::Json;
+use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::record::{Field, Recorder, Sent, Source};
 use crate::value::{Source as Way, ValueExpr};
 
 /// Most characters of a cell in the table for people; the last one may be longer.
 const MOST_WIDE: usize = 44;
+
+/// The field that every event has which got as far as being written.
+const WRITTEN_FIRST: &str = "event_time";
 
 /// Why each field of one server event is as it is, in the order in which they were decided.
 #[derive(Default, Serialize)]
@@ -61,8 +65,11 @@ impl Explanation {
         &self.fields
     }
 
-    /// A table for people: one line per value.
+    /// A table for people: one line per value; empty where nothing is explained.
     pub fn table(&self) -> String {
+        if self.fields.is_empty() {
+            return String::new();
+        }
         let head = ["FIELD", "FROM", "TYPE", "NORMALISED", "SENT", "RULE"].map(str::to_owned);
         let rows: Vec<[String; 6]> = std::iter::once(head)
             .chain(self.fields.iter().map(Explained::cells))
@@ -85,8 +92,31 @@ impl Explanation {
         table
     }
 
-    /// Adds the customer information fields that the configuration says nothing of.
+    /// Names the condition for which the event is left out.
+    pub(crate) fn left_out(&mut self, condition: &Condition, event: &Event<'_>) {
+        let value = condition.property.first(event);
+        let found = match value {
+            Some(value) if value.text().is_some() => format!("it is {}", value.raw()),
+            Some(value) => format!("it is of type {}", value.type_name()),
+            None => "it is not set".to_owned(),
+        };
+        let mut explained =
+            Explained::missing("where".to_owned(), format!("not met: {condition}; {found}"));
+        explained.from = Some(condition.property.to_string());
+        explained.raw_type = value.map(Json::type_name);
+        self.fields.push(explained);
+    }
+
+    /// Adds the customer information fields that the configuration says nothing of. An event that was
+    /// refused before any was looked at has none.
     pub(crate) fn complete(&mut self) {
+        if !self
+            .fields
+            .iter()
+            .any(|explained| explained.field == WRITTEN_FIRST)
+        {
+            return;
+        }
         for field in UserDataField::ALL {
             let path = Field::UserData(*field).path();
             if !self.fields.iter().any(|explained| explained.field == path) {
@@ -125,9 +155,14 @@ impl Explained {
             conditions => format!(", as {}", conditions.join(" and ")),
         };
         let rule = format!("{rule}{translated}{when}");
+        // What has a type and no path stands in the configuration: a constant, a default or a name.
+        let from = match (&self.from, self.raw_type) {
+            (None, Some(_)) => "configuration".to_owned(),
+            (from, _) => text(from),
+        };
         let [field, from, raw_type, normalised, sent] = [
             self.field.clone(),
-            text(&self.from),
+            from,
             self.raw_type.unwrap_or("-").to_owned(),
             text(&self.normalised),
             sent.to_owned(),
@@ -245,5 +280,58 @@ impl std::fmt::Debug for Explanation {
 impl std::fmt::Debug for Explained {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Explained({})", self.field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::from_toml;
+
+    #[test]
+    fn a_condition_that_is_not_met_is_named_with_what_is_there() {
+        let config = from_toml(
+            "[ingest]\nallow_unauthenticated = true\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"\n\
+             where = [{ property = \"user_properties.consent\", op = \"is\", values = [true, \"yes\"] }]\n",
+            &[],
+        );
+        let conditions = &config
+            .unwrap()
+            .syncs
+            .values()
+            .next()
+            .unwrap()
+            .conditions
+            .clone();
+        let table = |user_properties: &str| {
+            let raw = format!(r#"{{"event_type":"X","user_properties":{user_properties}}}"#);
+            let mut explanation = Explanation::default();
+            let event = Event::decode(raw.as_bytes()).unwrap();
+            explanation.left_out(&conditions[0], &event);
+            explanation.complete();
+            explanation.table()
+        };
+        let rule = |user_properties: &str| {
+            let table = table(user_properties);
+            let (_, rule) = table.trim_end().rsplit_once("missing: ").unwrap();
+            rule.to_owned()
+        };
+        let condition = "not met: user_properties.consent is \"true\" or \"yes\"";
+        assert_eq!(
+            rule(r#"{"consent":"no"}"#),
+            format!("{condition}; it is \"no\"")
+        );
+        assert_eq!(
+            rule(r#"{"consent":["no"]}"#),
+            format!("{condition}; it is of type array")
+        );
+        assert_eq!(rule("{}"), format!("{condition}; it is not set"));
+    }
+
+    #[test]
+    fn what_was_never_looked_at_is_not_called_unmapped() {
+        let mut explanation = Explanation::default();
+        explanation.complete();
+        assert_eq!(explanation.table(), "");
     }
 }

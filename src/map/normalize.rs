@@ -34,6 +34,36 @@ use crate::config::{DateOrder, ExternalIdCase};
 use crate::map::dropped::DropReason;
 use crate::map::hash::Hashed;
 
+/// In a few words, what is made of the values of a field.
+pub const fn rule(field: UserDataField) -> &'static str {
+    match field {
+        UserDataField::ExternalId => {
+            "trimmed, lower case without spaces unless case is kept; hashed"
+        }
+        UserDataField::Email => "trimmed, lower case; hashed",
+        UserDataField::Phone => "digits behind the calling code, no leading zeros; hashed",
+        UserDataField::FirstName | UserDataField::LastName => {
+            "lower case, no spaces or punctuation; hashed"
+        }
+        UserDataField::DateOfBirth => "YYYYMMDD; hashed",
+        UserDataField::Gender => "f or m; hashed",
+        UserDataField::City => "lower case, no spaces, punctuation or digits; hashed",
+        UserDataField::State => "code of the USA or Canada, else the name in lower case; hashed",
+        UserDataField::ZipCode => "lower case, no spaces or dashes; hashed",
+        UserDataField::Country => "two-letter code of ISO 3166-1; hashed",
+        UserDataField::ClientIpAddress => "first public address; in clear, as Meta asks",
+        UserDataField::ClickId => "fbc kept, or built from an fbclid; in clear, as Meta asks",
+        UserDataField::LeadId | UserDataField::FacebookLoginId => {
+            "whole number; in clear, as Meta asks"
+        }
+        UserDataField::ClientUserAgent
+        | UserDataField::BrowserId
+        | UserDataField::SubscriptionId
+        | UserDataField::MobileAdvertiserId
+        | UserDataField::AnonymousId => "as it came; in clear, as Meta asks",
+    }
+}
+
 /// What is known of the event besides the value, and how its sync is configured.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {

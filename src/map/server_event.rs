@@ -194,7 +194,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         self.put_text(
             "action_source",
             head.decided.from,
-            "where it took place",
+            head.decided.rule,
             source,
         );
         if let Some((source, url)) = &head.page {

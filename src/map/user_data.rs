@@ -333,17 +333,13 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
 
     fn take_text(&mut self, source: Source<'_>, text: &str) {
         let hashed = normalize::is_hashed(self.field);
+        let rule = normalize::rule(self.field);
         if self.written > 0 && !hashed {
             return;
         }
         match normalize::normalize(self.field, text, self.context) {
             Ok(Normalized::ToHash { first, second }) => {
-                self.hash(
-                    source,
-                    Hashed::of(&first),
-                    Some(&first),
-                    "normalised and hashed",
-                );
+                self.hash(source, Hashed::of(&first), Some(&first), rule);
                 if let Some(second) = second {
                     let rule = "second form, as Meta's libraries hash it";
                     self.hash(source, Hashed::of(&second), Some(&second), rule);
@@ -356,11 +352,11 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
                     _ => None,
                 };
                 json::text(self.out, click.unwrap_or(&text));
-                self.sent(source, None, "sent in clear, as Meta asks");
+                self.sent(source, None, rule);
             }
             Ok(Normalized::Integer(number)) => {
                 self.out.extend_from_slice(number.to_string().as_bytes());
-                self.sent(source, None, "whole number");
+                self.sent(source, None, rule);
             }
             Err(reason) => self.drop(source, reason),
         }

@@ -181,6 +181,51 @@ fn map_explains_each_field() {
     );
 }
 
+#[test]
+fn map_explains_why_an_event_goes_no_further() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pixel-relay.toml");
+    fs::write(
+        &file,
+        "[ingest]\nsecret = \"s\"\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"\n\
+         where = [{ property = \"user_properties.consent\", op = \"is\", value = true }]\n\
+         [sync.web.events.\"Sign Up\"]\n\
+         where = [{ property = \"event_properties.plan\", op = \"is set\" }]\n",
+    )
+    .unwrap();
+    let explained = |event: Value| {
+        let path = file.to_str().unwrap();
+        let input = event.to_string();
+        let output = run(&["map", "--explain", "--config", path], &[], &input);
+        let row: Value = serde_json::from_str(&text(&output).0).unwrap();
+        (row["reason"].clone(), row["explain"].clone())
+    };
+    assert_eq!(
+        explained(json!({"event_type": "Sign Up", "user_properties": {"consent": "false"}})),
+        (
+            json!("sync_condition"),
+            json!([{"field": "where", "from": "user_properties.consent", "type": "string",
+                    "missing": "not met: user_properties.consent is \"true\"; it is \"false\""}])
+        )
+    );
+    assert_eq!(
+        explained(json!({"event_type": "Sign Up", "user_properties": {"consent": true}})),
+        (
+            json!("event_condition"),
+            json!([{"field": "where", "from": "event_properties.plan",
+                    "missing": "not met: event_properties.plan is set; it is not set"}])
+        )
+    );
+    // Of an event without a time nothing was looked at, so nothing is called unmapped.
+    assert_eq!(
+        explained(json!({
+            "event_type": "Sign Up", "event_time": "soon", "user_id": "u-1",
+            "user_properties": {"consent": true}, "event_properties": {"plan": "pro"},
+        })),
+        (json!("no_event_time"), json!([]))
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn send_test_says_in_plain_words_what_meta_answered() {
     let graph = Graph::start().await;
