@@ -45,10 +45,11 @@ const ALONE: [Part; 2] = [
 ];
 
 /// The parts, in the order of the table.
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("ingest", ingest::measure),
     ("node", ingest::of_node),
     ("syncs", growth::with_syncs),
+    ("memory", growth::with_memory),
     ("drain", growth::with_backlog),
     ("pace", pace::at_a_thousand),
     ("capacity", pace::at_capacity),
