@@ -569,7 +569,7 @@ mod tests {
         user_data.em                 user_properties.email   string  a@b.de      "363a175f65786e7799e43a17e3f9f7baa20553a640…  trimmed, lower case; hashed
         user_data.ph                 -                       -       -           -                                             missing: nothing at user_properties.phone
         user_data.client_ip_address  -                       -       -           -                                             missing: nothing at ip_address
-        user_data.fbp                user_properties.fbp     string  -           -                                             missing: malformed_browser_id
+        user_data.fbp                user_properties.fbp     string  -           -                                             missing: malformed_browser_id. Not an `fbp`.
         custom_data.currency         configuration           string  -           "EUR"                                         currency of ISO 4217
         custom_data.value            event_properties.total  string  -           19.90                                         number
         custom_data.content_type     event_properties.kind   string  -           "product"                                     one of Meta's words, translated

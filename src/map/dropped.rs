@@ -6,10 +6,10 @@
 use std::fmt;
 
 macro_rules! drop_reasons {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
         /// Why a field was left out.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum DropReason { $($(#[$doc])* $name,)+ }
+        pub enum DropReason { $($(#[doc = $doc])+ $name,)+ }
 
         impl DropReason {
             /// Every reason, in the order of the documentation.
@@ -18,6 +18,11 @@ macro_rules! drop_reasons {
             /// The stable name used in metrics and explanations.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ }
+            }
+
+            /// What it means, in a sentence for people.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
             }
         }
     };
@@ -108,5 +113,19 @@ mod tests {
     fn every_name_is_unique() {
         let names: BTreeSet<_> = DropReason::ALL.iter().map(|why| why.as_str()).collect();
         assert_eq!(names.len(), DropReason::ALL.len());
+    }
+
+    #[test]
+    fn every_reason_is_a_sentence() {
+        assert_eq!(
+            DropReason::Md5.meaning(),
+            "32 hexadecimal digits: an MD5, where Meta takes SHA-256 alone."
+        );
+        for why in DropReason::ALL {
+            assert!(
+                why.meaning().ends_with('.') && !why.meaning().starts_with(' '),
+                "{why}"
+            );
+        }
     }
 }

@@ -54,9 +54,12 @@ pub struct Explained {
     /// The rule that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'static str>,
-    /// Why it is missing.
+    /// Why it is missing: a reason as in the metrics, or where nothing was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
+    /// What the reason means, for people.
+    #[serde(skip)]
+    meaning: Option<&'static str>,
 }
 
 impl Explanation {
@@ -139,6 +142,7 @@ impl Explained {
             sent: None,
             rule: None,
             missing: Some(why),
+            meaning: None,
         }
     }
 
@@ -146,7 +150,10 @@ impl Explained {
         let text = |text: &Option<String>| text.as_deref().unwrap_or("-").to_owned();
         let sent = self.sent.as_ref().map_or("-", |sent| sent.get());
         let rule = match (&self.missing, self.rule) {
-            (Some(missing), _) => format!("missing: {missing}"),
+            (Some(missing), _) => match self.meaning {
+                Some(meaning) => format!("missing: {missing}. {meaning}"),
+                None => format!("missing: {missing}"),
+            },
             (None, rule) => rule.unwrap_or("-").to_owned(),
         };
         let translated = if self.translated { ", translated" } else { "" };
@@ -250,11 +257,13 @@ impl Recorder for Explanation {
             sent: RawValue::from_string(json).ok(),
             rule: Some(sent.rule),
             missing: None,
+            meaning: None,
         });
     }
 
     fn dropped(&mut self, field: Field<'_>, source: Source<'_>, reason: DropReason) {
         let mut explained = Explained::missing(field.path(), reason.as_str().to_owned());
+        explained.meaning = Some(reason.meaning());
         explained.from = path_of(field, source);
         explained.raw_type = raw_type(source);
         self.fields.push(explained);
