@@ -216,6 +216,8 @@ impl Door {
             if chunk.taken.is_empty() {
                 break;
             }
+            // Many requests may wait for one commit; what they read of people need not wait with them.
+            drop(chunk.recall);
             match self.queue.push_and_learn(chunk.taken, chunk.lessons).await {
                 Ok(pushed) => tally.stored(pushed),
                 // The other syncs still get what is left, so that only this one's is repeated.

@@ -13,6 +13,7 @@ use crate::config::SyncName;
 use crate::memory::profile::{Profile, decode};
 use crate::memory::{Key, Lesson, Shelf, learn};
 
+use super::bounds::Bounds;
 use super::rows::{signed, unsigned};
 use super::store::Store;
 use super::totals::Counter;
@@ -21,6 +22,8 @@ use super::totals::Counter;
 const ROW_BYTES: u64 = 128;
 /// Profiles that are removed, or searched, in one go.
 const PIECE: usize = 256;
+/// Profiles that are removed in one go where few are expected to go.
+const FEW: usize = 8;
 
 /// Reads a profile.
 pub(super) fn profile(connection: &Connection, key: Key) -> rusqlite::Result<Option<Profile>> {
@@ -77,28 +80,58 @@ impl Store {
         for (sync, lesson) in lessons {
             let place = self.ledger.account(&self.connection, sync)?;
             learn(&mut OfSync { store: self, place }, lesson)?;
+            self.make_room_for_profiles(place)?;
         }
         Ok(())
     }
 
     /// Removes profiles of a sync that are too old or too many. True if there may be more.
     pub(super) fn remove_aged_profiles(&mut self, place: usize) -> rusqlite::Result<bool> {
+        match self.bounds_of_profiles(place) {
+            Some(bounds) => self.remove_oldest_profiles(place, bounds, PIECE),
+            None => Ok(false),
+        }
+    }
+
+    /// Removes profiles of a sync where there are too many, more than one lesson can add: in a rush far
+    /// more people come in than tidying removes meanwhile.
+    fn make_room_for_profiles(&mut self, place: usize) -> rusqlite::Result<()> {
+        let Some(bounds) = self.bounds_of_profiles(place) else {
+            return Ok(());
+        };
+        for _ in 0..PIECE / FEW {
+            let held = self.ledger.at(place).get(Counter::ProfileBytes);
+            if held <= bounds.max_bytes || !self.remove_oldest_profiles(place, bounds, FEW)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many profiles of a sync may be kept; none where there are none, or nobody said.
+    fn bounds_of_profiles(&self, place: usize) -> Option<Bounds> {
         let account = &self.ledger.accounts()[place];
         if account.get(Counter::Profiles) == 0 {
-            return Ok(false);
+            return None;
         }
-        let bounds = {
-            let bounds = self.ground.shared.bounds();
-            // A command that opened the store knows of no bounds.
-            let Some(bounds) = bounds.as_ref() else {
-                return Ok(false);
-            };
-            bounds.get(&account.name).copied().unwrap_or_default()
-        };
+        // A command that opened the store knows of no bounds.
+        let bounds = self.ground.shared.bounds();
+        let bounds = bounds.as_ref()?.get(&account.name).copied();
+        Some(bounds.unwrap_or_default())
+    }
+
+    /// Removes at most so many profiles that are out of bounds. True if there may be more.
+    fn remove_oldest_profiles(
+        &mut self,
+        place: usize,
+        bounds: Bounds,
+        most: usize,
+    ) -> rusqlite::Result<bool> {
         let age = i64::try_from(bounds.max_age.as_millis()).unwrap_or(i64::MAX);
         let kept_from = self.now.0.saturating_sub(age);
         let mut removed = 0;
-        for (key, touched, bytes) in self.oldest_profiles(account.id)? {
+        let sync = self.ledger.accounts()[place].id;
+        for (key, touched, bytes) in self.oldest_profiles(sync, most)? {
             let held = self.ledger.at(place).get(Counter::ProfileBytes);
             if touched > kept_from && held <= bounds.max_bytes {
                 return Ok(false);
@@ -106,7 +139,7 @@ impl Store {
             self.remove_profile(place, key, bytes)?;
             removed += 1;
         }
-        Ok(removed == PIECE)
+        Ok(removed == most)
     }
 
     /// Erases profiles; gives their number.
@@ -137,7 +170,7 @@ impl Store {
         let Some(place) = self.ledger.find(sync) else {
             return Ok(false);
         };
-        let oldest = self.oldest_profiles(self.ledger.accounts()[place].id)?;
+        let oldest = self.oldest_profiles(self.ledger.accounts()[place].id, PIECE)?;
         for (key, _, bytes) in &oldest {
             self.remove_profile(place, *key, *bytes)?;
         }
@@ -145,11 +178,11 @@ impl Store {
     }
 
     /// The profiles of a sync that were not touched for longest, when that was, and their bytes.
-    fn oldest_profiles(&self, sync: i64) -> rusqlite::Result<Vec<(Key, i64, u64)>> {
+    fn oldest_profiles(&self, sync: i64, most: usize) -> rusqlite::Result<Vec<(Key, i64, u64)>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT key, touched, length(body) FROM profile WHERE sync = ?1 ORDER BY touched LIMIT ?2",
         )?;
-        let mut found = statement.query([sync, signed(PIECE as u64)])?;
+        let mut found = statement.query([sync, signed(most as u64)])?;
         let mut oldest = Vec::new();
         while let Some(row) = found.next()? {
             let bytes = row.get(2).map(unsigned)? + ROW_BYTES;

@@ -127,6 +127,26 @@ async fn the_oldest_leave_where_there_are_too_many() {
 }
 
 #[tokio::test]
+async fn a_rush_of_people_stays_within_bounds() {
+    let shop = Shop::new();
+    let most = 100_000;
+    shop.queue.bound_profiles(bounds(DAY, most));
+    for rush in 0..4 {
+        let lesson = |number: i64| {
+            let number = rush * 1000 + number;
+            let long = "x".repeat(if number % 3 == 0 { 1000 } else { 1 });
+            (web(), set(&number.to_string(), &long, START + number))
+        };
+        let lessons = (0..1000).map(lesson).collect();
+        let pushed = shop.queue.push_and_learn(Vec::new(), lessons).await;
+        pushed.unwrap();
+        assert!(shop.totals().profile_bytes <= most);
+        let last = rush * 1000 + 999;
+        assert!(!value(&shop.queue, &last.to_string()).is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_profile_that_cannot_be_read_counts_as_none() {
     let shop = Shop::new();
     shop.learn(set("a", "x", START)).await;
