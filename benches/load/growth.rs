@@ -107,7 +107,9 @@ pub fn with_backlog(table: &mut Table) {
 /// The same as `with_backlog` measures, at a backlog that is ten times as deep.
 pub fn with_deep_backlog(table: &mut Table) {
     let folder = tempfile::tempdir().expect("a folder for the store");
-    let daemon = Server::start_daemon(folder.path(), NOWHERE, 1, &NO_WINDOW);
+    let [no_window] = NO_WINDOW;
+    let settings = [no_window, ("PIXEL_RELAY__QUEUE__MAX_BYTES", "100GiB")];
+    let daemon = Server::start_daemon(folder.path(), NOWHERE, 1, &settings);
     let mut queued = 0;
     for backlog in [STEP / 10, DEEP] {
         take(&daemon, &format!("fill-{backlog}"), backlog - queued);
@@ -119,7 +121,7 @@ pub fn with_deep_backlog(table: &mut Table) {
     }
     daemon.stop();
     let begun = Instant::now();
-    let _daemon = Server::start_daemon(folder.path(), NOWHERE, 1, &NO_WINDOW);
+    let _daemon = Server::start_daemon(folder.path(), NOWHERE, 1, &settings);
     table.millis(
         format!("{queued} queued: start"),
         begun.elapsed().as_secs_f64(),
