@@ -211,6 +211,12 @@ impl Door {
                 taken: Vec::new(),
                 lessons: Vec::new(),
             };
+            // Whoever reads the disk may wait for it, however short the body is.
+            let bytes = if chunk.recall.is_some() {
+                usize::MAX
+            } else {
+                bytes
+            };
             without_blocking_others(bytes, || chunk.map(&mut elements, intakes, now, &mut tally))
                 .map_err(PushError::from)?;
             if chunk.taken.is_empty() {

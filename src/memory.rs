@@ -108,6 +108,17 @@ pub struct Lesson {
     pub at: UnixMillis,
 }
 
+impl Lesson {
+    /// The same without what the event carried besides properties.
+    #[must_use]
+    pub fn without_sighting(self) -> Self {
+        Self {
+            sighting: Sighting::default(),
+            ..self
+        }
+    }
+}
+
 /// Where profiles are kept.
 pub trait Shelf {
     /// Why one could not be read or kept.

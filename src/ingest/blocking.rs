@@ -6,7 +6,7 @@ use tokio::task::block_in_place;
 /// Work on more bytes than this takes about a millisecond or more.
 const LONG: usize = 64 << 10;
 
-/// Does work that grows with a number of bytes. Where it is long, the thread's other tasks are first
+/// Does work that grows with a number of bytes, or waits for a disk (`usize::MAX`). Where it is long, the thread's other tasks are first
 /// handed to another one; a runtime of one thread has none, and they wait.
 pub fn without_blocking_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let long = bytes > LONG

@@ -521,3 +521,39 @@ fn the_map_command_remembers_from_line_to_line_and_says_so() {
     let ran = command(&file, &["map"], input.as_bytes());
     assert_eq!(ran.rows()[1]["event"], rows[1]["event"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_browser_sends_is_not_kept_without_consent() {
+    let graph = Graph::start().await;
+    let consent = "access_token = \"test-token\"\n    \
+         where = [{ property = \"event_properties.consent\", op = \"is\", value = \"true\" }]";
+    let syncs = SYNC.replace("access_token = \"test-token\"", consent);
+    let daemon = start(&graph, &syncs).await;
+    for (who, consent) in [("reluctant-1", "false"), ("willing-1", "true")] {
+        let page = "https://shop.example.com/?fbclid=IwAR0consent";
+        let visit = json!({
+            "event_type": "Visit", "ip": "203.0.113.7", "user_agent": "Mozilla/5.0 (Consent)",
+            "event_properties": { "[Amplitude] Page URL": page, "consent": consent },
+        });
+        let order = json!({ "event_type": "Order", "event_properties": { "consent": "true" } });
+        upload(&daemon, json!([with(&user(who), &visit)])).await;
+        upload(&daemon, json!([with(&user(who), &order)])).await;
+    }
+    let orders = delivered(&graph, &daemon, 3, "Order").await;
+    let kept: BTreeSet<(String, bool, bool)> = orders
+        .iter()
+        .map(|order| {
+            let user_data = &order["user_data"];
+            let id = user_data["external_id"].to_string();
+            (
+                id,
+                user_data["fbc"].is_string(),
+                user_data["client_user_agent"].is_string(),
+            )
+        })
+        .collect();
+    let expected = [("reluctant-1", false), ("willing-1", true)]
+        .map(|(who, is_kept)| (json!(hashed(who)).to_string(), is_kept, is_kept));
+    assert_eq!(kept, BTreeSet::from(expected));
+    daemon.stop().await;
+}

@@ -1,0 +1,252 @@
+//! What becomes of events at the door of a sync.
+
+use super::*;
+use crate::config::fields::UserDataField;
+use crate::config::load::from_toml;
+
+const NOW: UnixMillis = UnixMillis(1_795_197_879_000);
+
+fn sync(rules: &str) -> Sync {
+    let text = format!(
+        "[ingest]\nallow_unauthenticated = true\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"\n{rules}"
+    );
+    compile_all(&from_toml(&text, &[]).unwrap())
+        .unwrap()
+        .remove(0)
+}
+
+fn mapped(sync: &Sync, event: &str) -> Payload {
+    let decoded = Event::decode(event.as_bytes()).unwrap();
+    match sync
+        .take(Ok(&decoded), event.as_bytes(), NOW, &mut Bodies::default())
+        .0
+    {
+        Fate::Mapped(payload) => payload,
+        Fate::Ended(ended) => panic!("{}", ended.reason),
+    }
+}
+
+#[track_caller]
+fn check_refused(rules: &str, event: &str, reason: Reason, has_json: bool) {
+    let decoded = Event::decode(event.as_bytes()).unwrap();
+    match sync(rules)
+        .take(Ok(&decoded), event.as_bytes(), NOW, &mut Bodies::default())
+        .0
+    {
+        Fate::Mapped(_) => panic!("mapped: {event}"),
+        Fate::Ended(ended) => {
+            assert_eq!(
+                (ended.reason, ended.json.is_some()),
+                (reason, has_json),
+                "{event}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_meta_would_refuse_ends_here_with_a_reason() {
+    let at = |time: &str, rest: &str| {
+        format!(
+            "{{\"event_type\":\"Order\",\"event_time\":\"{time}\",\"user_id\":\"u-1\",{rest}\"x\":0}}"
+        )
+    };
+    let now = "2026-11-20 18:04:39";
+    check_refused(
+        "",
+        r#"{"event_type":"A","user_id":"u-1"}"#,
+        Reason::NoEventTime,
+        false,
+    );
+    check_refused("", &at("2026-11-13 18:04:38", ""), Reason::TooOld, true);
+    check_refused("", &at("2026-11-20 18:05:40", ""), Reason::InFuture, true);
+    check_refused(
+        "",
+        &at("2026-11-21 02:04:30", ""),
+        Reason::TimeZoneTrap,
+        true,
+    );
+    check_refused(
+        "",
+        &format!("{{\"event_type\":\"A\",\"event_time\":\"{now}\",\"user_id\":\"anonymous\"}}"),
+        Reason::NoIdentifier,
+        true,
+    );
+    let purchase = "[sync.web.events.Order]\nsend_as = \"Purchase\"\ncustom_data = { value = \"event_properties.v\", currency = \"event_properties.c\" }";
+    check_refused(purchase, &at(now, ""), Reason::PurchaseWithoutValue, true);
+    let grouped = at(now, r#""event_properties":{"v":"1,234.50","c":"USD"},"#);
+    check_refused(purchase, &grouped, Reason::GroupedNumber, true);
+    let free = at(now, r#""event_properties":{"v":0},"#);
+    check_refused(purchase, &free, Reason::PurchaseWithoutCurrency, true);
+    let small = "properties = [\"*\"]\n[sync.web.delivery]\nmax_batch_bytes = 1024";
+    let large = at(
+        now,
+        &format!("\"event_properties\":{{\"t\":\"{}\"}},", "x".repeat(1024)),
+    );
+    check_refused(small, &large, Reason::EventTooLarge, false);
+}
+
+#[test]
+fn what_cannot_be_decoded_has_its_bytes_for_an_id() {
+    let raw = b"{\"a\":";
+    let (fate, notes) = sync("").take(Err(Reason::MalformedJson), raw, NOW, &mut Bodies::default());
+    let Fate::Ended(ended) = fate else {
+        panic!("mapped");
+    };
+    assert_eq!(ended.reason, Reason::MalformedJson);
+    assert_eq!(ended.event_id.unwrap().len(), 32);
+    assert_eq!((ended.json, notes.label()), (None, "other"));
+}
+
+#[test]
+fn an_insert_id_counts_per_device() {
+    let sync = sync("");
+    let event = |ids: &str| {
+        let time = "\"event_time\":\"2026-11-20 18:04:09\"";
+        mapped(
+            &sync,
+            &format!("{{\"event_type\":\"A\",{time},\"user_id\":\"u-1\",{ids}}}"),
+        )
+        .fingerprint
+    };
+    let first = event(r#""$insert_id":"i","device_id":"d-1""#);
+    assert_eq!(first, event(r#""insert_id":"i","device_id":"d-1","x":1"#));
+    let other = event(r#""$insert_id":"i","device_id":"d-2""#);
+    assert_eq!(first.id, other.id);
+    assert_ne!(first.whole, other.whole);
+    let uuid = event(r#""uuid":"i","device_id":"d-1""#);
+    assert_eq!(uuid, event(r#""uuid":"i","device_id":"d-2""#));
+    // An insert id that stands for nothing would make all events the same.
+    let nothing = event(r#""$insert_id":"undefined","uuid":"i","device_id":"d-1""#);
+    assert_eq!(nothing, uuid);
+    let hashed = event(r#""device_id":"d-1""#);
+    assert_eq!(hashed, event(r#""device_id":"d-1""#));
+    assert_ne!(hashed, event(r#""device_id":"d-1","x":1"#));
+}
+
+#[test]
+fn the_deadline_is_the_end_of_metas_window() {
+    let event = r#"{"event_type":"A","event_time":1795197849,"user_id":"u-1"}"#;
+    let day = 24 * 60 * 60;
+    assert_eq!(mapped(&sync(""), event).deadline, 1_795_197_849 + 7 * day);
+    let store = sync("action_source = \"physical_store\"");
+    assert_eq!(mapped(&store, event).deadline, 1_795_197_849 + 62 * day);
+    let ahead = event.replace("1795197849", "1795197939");
+    assert_eq!(mapped(&sync(""), &ahead).deadline, NOW.seconds() + 7 * day);
+}
+
+#[test]
+fn an_events_own_table_is_laid_over_its_syncs() {
+    let sync = sync(concat!(
+        "properties = [\"a\"]\n[sync.web.user_data]\nemail = \"user_properties.email\"\n",
+        "[sync.web.events.X]\nsend_as = \"Lead\"\nproperties = [\"b\"]\n",
+        "user_data = { email = \"user_properties.mail\", browser_id = \"user_properties.fbp\" }\n",
+        "event_id = \"event_properties.a\"\n",
+    ));
+    let event = concat!(
+        r#"{"event_type":"X","event_time":1795197849,"user_id":"u-1","#,
+        r#""user_properties":{"email":"a@b.de","fbp":"fb.1.1790000000000.1"},"event_properties":{"a":"1001","b":2,"c":3}}"#
+    );
+    let text = String::from_utf8(mapped(&sync, event).json.into()).unwrap();
+    let id = crate::map::hash::Hashed::of("u-1");
+    assert_eq!(
+        text,
+        format!(
+            concat!(
+                r#"{{"event_name":"Lead","event_time":1795197849,"event_id":"1001","action_source":"other","#,
+                r#""user_data":{{"external_id":"{}","fbp":"fb.1.1790000000000.1"}},"custom_data":{{"a":"1001","b":2}}}}"#
+            ),
+            id.as_str()
+        )
+    );
+}
+
+#[test]
+fn an_event_may_choose_its_name() {
+    let sync = sync(
+        "[sync.web.events.X]\nsend_as = [{ from = \"event_properties.kind\", map = { quote = \"Lead\" } }, \"event_properties.name\"]",
+    );
+    let name = |properties: &str| {
+        let event = format!(
+            "{{\"event_type\":\"X\",\"event_time\":1795197849,\"user_id\":\"u-1\",\"event_properties\":{properties}}}"
+        );
+        mapped(&sync, &event).event_name
+    };
+    assert_eq!(&*name(r#"{"kind":"quote"}"#), "Lead");
+    assert_eq!(&*name(r#"{"kind":"other","name":" Search "}"#), "Search");
+    assert_eq!(&*name(r#"{"kind":"other"}"#), "X");
+    assert_eq!(&*name(r#"{"name":"pat@example.com"}"#), "X");
+    let event = r#"{"event_type":"X","event_time":1795197849,"user_id":"u-1","event_properties":{"name":"Purchase"}}"#;
+    let rules = "[sync.web.events.X]\nsend_as = [\"event_properties.name\"]";
+    check_refused(rules, event, Reason::PurchaseWithoutValue, true);
+}
+
+#[test]
+fn notes_say_what_was_carried_and_what_was_lost() {
+    let sync = sync("[sync.web.events.X]\nuser_data = { email = \"user_properties.email\" }");
+    let raw = br#"{"event_type":"X","event_time":1795197849,"user_id":"u-1","user_properties":{"email":"nobody"}}"#;
+    let event = Event::decode(raw).unwrap();
+    let (_, notes) = sync.take(Ok(&event), raw, NOW, &mut Bodies::default());
+    assert_eq!(notes.label(), "X");
+    let carried: Vec<_> = notes.carried().map(UserDataField::meta_key).collect();
+    assert_eq!(carried, ["external_id"]);
+    let lost: Vec<_> = notes
+        .dropped()
+        .map(|(field, why)| (field, why.as_str()))
+        .collect();
+    assert_eq!(lost, [("em", "not_an_email")]);
+}
+
+#[test]
+fn an_explanation_says_where_each_field_came_from() {
+    let sync = sync(concat!(
+        "[sync.web.user_data]\nemail = [\"user_properties.email\"]\nphone = \"user_properties.phone\"\n",
+        "browser_id = \"user_properties.fbp\"\n",
+        "[sync.web.custom_data]\nvalue = \"event_properties.total\"\ncurrency = { constant = \"EUR\" }\n",
+        "content_type = { from = \"event_properties.kind\", map = { sku = \"product\" } }\n",
+        "order_id = [{ from = \"event_properties.total\", when = [{ property = \"event_properties.kind\", op = \"is\", value = \"sku\" }] }]\n",
+        "status = [{ constant = 1, when = [{ property = \"event_properties.x\", op = \"is set\" }] }, \"event_properties.y\"]\n",
+    ));
+    let raw = br#"{"event_type":"X","event_time":1795197849,"user_id":"U 1","uuid":"id-1",
+        "user_properties":{"email":" A@b.de","fbp":"broken"},"event_properties":{"total":"19.90","kind":"sku"}}"#;
+    let (fate, explanation) = sync.explain(&Event::decode(raw).unwrap(), NOW);
+    assert!(matches!(fate, Fate::Mapped(_)));
+    insta::assert_snapshot!(explanation.table(), @r#"
+    FIELD                        FROM                    TYPE    NORMALISED  SENT                                          RULE
+    event_source_url             -                       -       -           -                                             missing: nothing at event_properties["[Amplitude] Page Location"], event_properties["[Amplitude] Page URL"]
+    event_name                   event_type              string  -           "X"                                           name as it came
+    event_time                   event_time              number  -           1795197849                                    seconds since 1970
+    event_id                     uuid                    string  -           "id-1"                                        id
+    action_source                -                       -       -           "other"                                       automatic: no page, and no app whose device is known
+    user_data.external_id        user_id                 string  u1          "bb82030dbc2bcaba32a90bf2e207a84a856fc5f033…  trimmed, lower case without spaces unless case is kept; hashed
+    user_data.em                 user_properties.email   string  a@b.de      "363a175f65786e7799e43a17e3f9f7baa20553a640…  trimmed, lower case; hashed
+    user_data.ph                 -                       -       -           -                                             missing: nothing at user_properties.phone
+    user_data.client_ip_address  -                       -       -           -                                             missing: nothing at ip_address
+    user_data.fbp                user_properties.fbp     string  -           -                                             missing: malformed_browser_id. Not an `fbp`.
+    custom_data.currency         configuration           string  -           "EUR"                                         currency of ISO 4217
+    custom_data.value            event_properties.total  string  -           19.90                                         number
+    custom_data.content_type     event_properties.kind   string  -           "product"                                     one of Meta's words, translated
+    custom_data.order_id         event_properties.total  string  -           "19.90"                                       text, as event_properties.kind is "sku"
+    custom_data.status           -                       -       -           -                                             missing: nothing at event_properties.y; not met: event_properties.x is set
+    user_data.fn                 -                       -       -           -                                             missing: not mapped
+    user_data.ln                 -                       -       -           -                                             missing: not mapped
+    user_data.db                 -                       -       -           -                                             missing: not mapped
+    user_data.ge                 -                       -       -           -                                             missing: not mapped
+    user_data.ct                 -                       -       -           -                                             missing: not mapped
+    user_data.st                 -                       -       -           -                                             missing: not mapped
+    user_data.zp                 -                       -       -           -                                             missing: not mapped
+    user_data.country            -                       -       -           -                                             missing: not mapped
+    user_data.client_user_agent  -                       -       -           -                                             missing: not mapped
+    user_data.fbc                -                       -       -           -                                             missing: not mapped
+    user_data.subscription_id    -                       -       -           -                                             missing: not mapped
+    user_data.fb_login_id        -                       -       -           -                                             missing: not mapped
+    user_data.lead_id            -                       -       -           -                                             missing: not mapped
+    user_data.madid              -                       -       -           -                                             missing: not mapped
+    user_data.anon_id            -                       -       -           -                                             missing: not mapped
+    "#);
+    let email = explanation
+        .fields()
+        .iter()
+        .find(|field| field.field == "user_data.em");
+    insta::assert_snapshot!(serde_json::to_string(email.unwrap()).unwrap(), @r#"{"field":"user_data.em","from":"user_properties.email","type":"string","normalised":"a@b.de","sent":"363a175f65786e7799e43a17e3f9f7baa20553a6408901bc04db39da72261fe3","rule":"trimmed, lower case; hashed"}"#);
+}
