@@ -15,6 +15,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,12 +110,16 @@ pub struct Lesson {
 }
 
 impl Lesson {
-    /// The same without what the event carried besides properties.
+    /// Takes out what the event carried besides properties, as a lesson of its own.
     #[must_use]
-    pub fn without_sighting(self) -> Self {
+    pub fn take_sighting(&mut self) -> Self {
         Self {
-            sighting: Sighting::default(),
-            ..self
+            who: self.who,
+            wanted: Arc::clone(&self.wanted),
+            steps: Vec::new(),
+            sighting: mem::take(&mut self.sighting),
+            mark: None,
+            at: self.at,
         }
     }
 }

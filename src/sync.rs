@@ -162,14 +162,6 @@ impl Sync {
         let (fate, lesson) = self.with_person(event, now, shelf, |event, person| {
             self.decide(event, person, now, &mut notes, bodies)
         })?;
-        let is_left_out =
-            matches!(&fate, Fate::Ended(ended) if ended.reason == Reason::SyncCondition);
-        // Consent is a condition of the sync: what a browser sends by itself is not kept without it.
-        let lesson = if is_left_out {
-            lesson.map(Lesson::without_sighting)
-        } else {
-            lesson
-        };
         Ok((fate, notes, lesson))
     }
 
@@ -233,14 +225,21 @@ impl Sync {
         let Some(told) = self.mapper.told(event, now) else {
             return Ok((decide(event, None), None));
         };
-        let changed = memory::learn(shelf, &told.lesson)?;
-        let person = memory::recall(shelf, told.lesson.who)?.unwrap_or_default();
+        let mut lesson = told.lesson;
+        let seen = lesson.take_sighting();
+        let mut changed = memory::learn(shelf, &lesson)?;
+        let mut person = memory::recall(shelf, lesson.who)?.unwrap_or_default();
         let kept = self.mapper.kept(&person);
-        let decided = match completed(event, told.given, &kept) {
-            None => decide(event, Some(&person)),
-            Some(event) => decide(&event, Some(&person)),
-        };
-        Ok((decided, changed.then_some(told.lesson)))
+        let completed = completed(event, told.given, &kept);
+        let event = completed.as_ref().unwrap_or(event);
+        // Consent is a condition of the sync, and may be a property that was learnt just now: what a
+        // browser sends by itself is not kept without it.
+        if !matches!(self.selector.select(event), Err(Reason::SyncCondition)) {
+            changed |= memory::learn(shelf, &seen)?;
+            person = memory::recall(shelf, lesson.who)?.unwrap_or_default();
+            lesson.sighting = seen.sighting;
+        }
+        Ok((decide(event, Some(&person)), changed.then_some(lesson)))
     }
 
     fn decide(

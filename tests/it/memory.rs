@@ -35,6 +35,10 @@ const SYNC: &str = r#"
     requests_per_second = "unlimited"
 "#;
 
+/// The sync takes events with consent only.
+const CONSENT: &str = r#"access_token = "test-token"
+    where = [{ property = "event_properties.consent", op = "is", value = "true" }]"#;
+
 const FBP: &str = "fb.1.1790000000000.1098115397";
 
 /// A daemon that takes events of SDKs.
@@ -525,9 +529,7 @@ fn the_map_command_remembers_from_line_to_line_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_browser_sends_is_not_kept_without_consent() {
     let graph = Graph::start().await;
-    let consent = "access_token = \"test-token\"\n    \
-         where = [{ property = \"event_properties.consent\", op = \"is\", value = \"true\" }]";
-    let syncs = SYNC.replace("access_token = \"test-token\"", consent);
+    let syncs = SYNC.replace("access_token = \"test-token\"", CONSENT);
     let daemon = start(&graph, &syncs).await;
     for (who, consent) in [("reluctant-1", "false"), ("willing-1", "true")] {
         let page = "https://shop.example.com/?fbclid=IwAR0consent";
@@ -554,6 +556,39 @@ async fn what_a_browser_sends_is_not_kept_without_consent() {
         .collect();
     let expected = [("reluctant-1", false), ("willing-1", true)]
         .map(|(who, is_kept)| (json!(hashed(who)).to_string(), is_kept, is_kept));
+    assert_eq!(kept, BTreeSet::from(expected));
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consent_that_comes_in_the_same_request_keeps_what_comes_with_it_and_nothing_before() {
+    let graph = Graph::start().await;
+    let syncs = SYNC.replace("access_token = \"test-token\"", CONSENT);
+    let daemon = start(&graph, &syncs).await;
+    let visit = |page: &str, consent: &str| {
+        let page = format!("https://shop.example.com/?fbclid={page}");
+        json!({
+            "event_type": "Visit", "ip": "203.0.113.7", "user_agent": "Mozilla/5.0 (Consent)",
+            "event_properties": { "[Amplitude] Page URL": page, "consent": consent },
+        })
+    };
+    let order = json!({ "event_type": "Order", "event_properties": { "consent": "true" } });
+    let (before, after) = (user("before-1"), user("after-1"));
+    let refused = visit("IwAR0refused", "false");
+    let same = visit("IwAR0refused", "true");
+    let batch = [with(&before, &refused), with(&before, &order)];
+    upload(&daemon, json!(batch)).await;
+    let batch = [with(&after, &refused), with(&after, &same)];
+    upload(&daemon, json!(batch)).await;
+    upload(&daemon, json!([with(&after, &order)])).await;
+    let orders = delivered(&graph, &daemon, 3, "Order").await;
+    let kept: BTreeSet<(String, bool)> = orders
+        .iter()
+        .map(|order| &order["user_data"])
+        .map(|data| (data["external_id"].to_string(), data["fbc"].is_string()))
+        .collect();
+    let expected = [("before-1", false), ("after-1", true)]
+        .map(|(who, is_kept)| (json!(hashed(who)).to_string(), is_kept));
     assert_eq!(kept, BTreeSet::from(expected));
     daemon.stop().await;
 }
