@@ -39,6 +39,31 @@ async fn with_queued(graph: &Graph, rows: usize, per_row: usize) -> (Arc<TempDir
     (folder, config)
 }
 
+/// A store that a killed process left, with twenty events in it; Meta is well again.
+async fn left_by_a_kill(graph: &Graph) -> (Arc<TempDir>, PathBuf, String) {
+    graph
+        .sandbox
+        .set_faults(Faults::parse("status=503").unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pixel-relay.toml");
+    let store = folder.path().join("store");
+    let config = config_text(graph.address, &store, PLAIN_SYNC);
+    fs::write(&file, &config).unwrap();
+    let daemon = DaemonProcess::start(&file);
+    let url = format!("{}/webhook", daemon.public);
+    for number in 0..20 {
+        let request = client().post(&url).header("authorization", SECRET);
+        let answer = request
+            .body(event(&format!("e{number}")).to_string())
+            .send()
+            .await;
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    daemon.kill();
+    graph.sandbox.set_faults(Faults::default());
+    (Arc::new(folder), store, config)
+}
+
 /// Starts on a store with damage, and expects so many events to be lost and the others to arrive.
 async fn expect_lost(graph: &Graph, folder: Arc<TempDir>, config: String, lost: u32, rest: u32) {
     let daemon = Daemon::start_on(folder, config).await;
@@ -154,29 +179,10 @@ async fn whichever_page_is_wiped_the_daemon_starts_and_no_event_goes_uncounted()
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_log_the_store_opens_and_keeps_its_books() {
     let graph = Graph::start().await;
-    graph
-        .sandbox
-        .set_faults(Faults::parse("status=503").unwrap());
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("pixel-relay.toml");
-    let store = folder.path().join("store");
-    fs::write(&config, config_text(graph.address, &store, PLAIN_SYNC)).unwrap();
-    let daemon = DaemonProcess::start(&config);
-    let url = format!("{}/webhook", daemon.public);
-    for number in 0..20 {
-        let request = client().post(&url).header("authorization", SECRET);
-        let answer = request
-            .body(event(&format!("e{number}")).to_string())
-            .send()
-            .await;
-        assert_eq!(answer.unwrap().status(), 200);
-    }
-    daemon.kill();
+    let (folder, store, config) = left_by_a_kill(&graph).await;
     // Someone tidied up what looked like a left-over. What was only there is gone, as with any file.
     fs::remove_file(store.join("queue.db-wal")).unwrap();
-    graph.sandbox.set_faults(Faults::default());
-    let config = config_text(graph.address, &store, PLAIN_SYNC);
-    let daemon = Daemon::start_on(Arc::new(folder), config).await;
+    let daemon = Daemon::start_on(folder, config).await;
     assert_eq!(daemon.post(event("next").to_string()).await.0, 200);
     daemon
         .until("pixel_relay_outcomes_total", &["delivered"], 1.0)
@@ -302,33 +308,14 @@ async fn rubbish_beside_the_file_costs_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rubbish_behind_the_log_and_a_lost_index_of_it_cost_nothing_after_a_kill() {
     let graph = Graph::start().await;
-    graph
-        .sandbox
-        .set_faults(Faults::parse("status=503").unwrap());
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("pixel-relay.toml");
-    let store = folder.path().join("store");
-    fs::write(&config, config_text(graph.address, &store, PLAIN_SYNC)).unwrap();
-    let daemon = DaemonProcess::start(&config);
-    for number in 0..20 {
-        let request = client().post(format!("{}/webhook", daemon.public));
-        let request = request.header("authorization", SECRET);
-        let answer = request
-            .body(event(&format!("e{number}")).to_string())
-            .send()
-            .await;
-        assert_eq!(answer.unwrap().status(), 200);
-    }
-    daemon.kill();
+    let (folder, store, config) = left_by_a_kill(&graph).await;
     fs::remove_file(store.join("queue.db-shm")).unwrap();
     // A commit that a power cut left half written.
     let log = File::options()
         .append(true)
         .open(store.join("queue.db-wal"));
     log.unwrap().write_all(&[0xa5; 6000]).unwrap();
-    graph.sandbox.set_faults(Faults::default());
-    let config = config_text(graph.address, &store, PLAIN_SYNC);
-    let daemon = Daemon::start_on(Arc::new(folder), config).await;
+    let daemon = Daemon::start_on(folder, config).await;
     daemon
         .until("pixel_relay_outcomes_total", &["delivered"], 20.0)
         .await;
