@@ -138,10 +138,7 @@ impl Search {
         connection: &Connection,
         after: i64,
     ) -> rusqlite::Result<Option<(Vec<Key>, i64)>> {
-        profiles::search(connection, after, |_, body| {
-            let mut hashes = self.hashes.iter();
-            hashes.any(|hash| memchr::memmem::find(body, hash.as_bytes()).is_some())
-        })
+        profiles::search(connection, after, |_, body| self.holds_hash(body))
     }
 
     fn matching(&self, content: &Content) -> Bits {
@@ -156,38 +153,46 @@ impl Search {
         matching
     }
 
-    fn holds_hash(&self, json: &[u8]) -> bool {
-        let Ok(json) = std::str::from_utf8(json) else {
-            return false;
-        };
-        self.hashes.iter().any(|hash| json.contains(hash.as_str()))
+    fn holds_hash(&self, bytes: &[u8]) -> bool {
+        let mut hashes = self.hashes.iter();
+        hashes.any(|hash| memchr::memmem::find(bytes, hash.as_bytes()).is_some())
     }
 }
 
 impl Store {
     /// Erases events that a search found; `in_flight` counts those that are left for now.
     pub(super) fn erase(&mut self, found: &Found) -> rusqlite::Result<Forgotten> {
-        // What is overwritten or freed from here on is zeroed, whatever it costs.
-        self.connection.execute_batch("PRAGMA secure_delete = ON")?;
-        let mut forgotten = Forgotten::default();
-        for (row, matching) in found {
-            self.erase_from_row(*row, matching, &mut forgotten)?;
-        }
-        self.connection
-            .execute_batch("PRAGMA secure_delete = FAST")?;
-        Ok(forgotten)
+        self.zeroing(|store| {
+            let mut forgotten = Forgotten::default();
+            for (row, matching) in found {
+                store.erase_from_row(*row, matching, &mut forgotten)?;
+            }
+            Ok(forgotten)
+        })
     }
 
     /// Removes a person's dead letters; gives their number.
     pub(super) fn erase_dead(&mut self, found: &[i64]) -> rusqlite::Result<u64> {
+        self.zeroing(|store| {
+            let mut removed = 0;
+            for id in found {
+                removed += u64::from(store.remove_dead(*id, Removal::Forgotten)?);
+            }
+            Ok(removed)
+        })
+    }
+
+    /// Zeroes what is overwritten or freed meanwhile, whatever it costs. After an error the store is
+    /// opened anew, as it is with every one.
+    pub(super) fn zeroing<T>(
+        &mut self,
+        erase: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
         self.connection.execute_batch("PRAGMA secure_delete = ON")?;
-        let mut removed = 0;
-        for id in found {
-            removed += u64::from(self.remove_dead(*id, Removal::Forgotten)?);
-        }
+        let erased = erase(self)?;
         self.connection
             .execute_batch("PRAGMA secure_delete = FAST")?;
-        Ok(removed)
+        Ok(erased)
     }
 
     /// Removes queued events of a sync, rows with events on lease excepted; gives their number, and

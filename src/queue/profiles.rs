@@ -144,25 +144,24 @@ impl Store {
 
     /// Erases profiles; gives their number.
     pub(super) fn erase_profiles(&mut self, found: &[Key]) -> rusqlite::Result<u64> {
-        self.connection.execute_batch("PRAGMA secure_delete = ON")?;
-        let mut erased = 0;
-        for key in found {
-            let sync: Option<i64> = self
-                .connection
-                .prepare_cached("SELECT sync FROM profile WHERE key = ?1")?
-                .query_row([key.as_bytes()], |row| row.get(0))
-                .optional()?;
-            let place = sync.and_then(|sync| self.ledger.find_by_id(sync));
-            if let Some(place) = place
-                && let Some(bytes) = bytes_of(&self.connection, *key)?
-            {
-                self.remove_profile(place, *key, bytes)?;
-                erased += 1;
+        self.zeroing(|store| {
+            let mut erased = 0;
+            for key in found {
+                let sync: Option<i64> = store
+                    .connection
+                    .prepare_cached("SELECT sync FROM profile WHERE key = ?1")?
+                    .query_row([key.as_bytes()], |row| row.get(0))
+                    .optional()?;
+                let place = sync.and_then(|sync| store.ledger.find_by_id(sync));
+                if let Some(place) = place
+                    && let Some(bytes) = bytes_of(&store.connection, *key)?
+                {
+                    store.remove_profile(place, *key, bytes)?;
+                    erased += 1;
+                }
             }
-        }
-        self.connection
-            .execute_batch("PRAGMA secure_delete = FAST")?;
-        Ok(erased)
+            Ok(erased)
+        })
     }
 
     /// Removes profiles of a sync, a piece; true if there may be more.
