@@ -11,6 +11,8 @@
 //! The `event_id` is what the expression finds, else a hash of the raw event. Ids that Amplitude
 //! counts as invalid are passed over: an id that stands for nobody would make all events duplicates.
 
+use std::sync::Arc;
+
 use crate::clock::UnixMillis;
 use crate::config::{AppConfig, LimitedDataUse, Mistake, SyncConfig, SyncName};
 use crate::event::Event;
@@ -99,7 +101,7 @@ pub struct Refused {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapped {
     /// Meta's event name, as it stands in the JSON.
-    pub event_name: Box<str>,
+    pub event_name: Arc<str>,
     /// Tells whether the same event was taken before.
     pub fingerprint: Fingerprint,
     /// The end of the window in which Meta takes the event: seconds since the epoch.

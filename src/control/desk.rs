@@ -259,7 +259,7 @@ fn fate(event: Mapped) -> Option<Fate> {
             known: _,
         } => Fate::Mapped(Payload {
             json: json?.into(),
-            event_name: name?,
+            event_name: name?.into(),
             fingerprint: fingerprint(id),
             deadline,
         }),

@@ -4,7 +4,6 @@
 //! digits; white space and what stands for nothing (null, blank, `EMPTY`) is left behind on the way.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 
 use crate::event::scan::string_end;
 use crate::event::{Json, is_absent_text};
@@ -63,7 +62,7 @@ pub(super) fn text(out: &mut Vec<u8>, text: &str) {
 
 /// Writes a whole number.
 pub(super) fn integer(out: &mut Vec<u8>, number: i64) {
-    write!(out, "{number}").expect("writing to memory does not fail");
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// What became of a value that was to be copied.

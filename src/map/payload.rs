@@ -1,13 +1,11 @@
 //! What mapping makes of an event: the bytes that will travel, and what the queue must know of them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::map::sha256;
-
-/// Room for the usual parts of a fingerprint.
-const ROOM: usize = 256;
 
 /// Room for a server event with the usual fields.
 const TYPICAL_BYTES: usize = 2048;
@@ -21,7 +19,7 @@ pub struct Payload {
     /// The server event: one JSON object on one line. From here to the socket it is only copied.
     pub json: Bytes,
     /// Meta's event name, as it stands in the JSON.
-    pub event_name: Box<str>,
+    pub event_name: Arc<str>,
     /// Tells whether the same event was taken before.
     pub fingerprint: Fingerprint,
     /// The end of the window in which Meta takes the event: seconds since the epoch.
@@ -105,14 +103,15 @@ impl Fingerprint {
     /// Computes the fingerprint. The scope is the device (else the user) within which an insert id
     /// is unique; empty for ids that are unique by themselves.
     pub fn new(event_id: &str, sync: &str, event_name: &str, scope: &str) -> Self {
-        let mut whole = Vec::with_capacity(ROOM);
-        for part in [event_id, sync, event_name, scope] {
-            whole.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            whole.extend_from_slice(part.as_bytes());
-        }
+        let parts = [event_id, sync, event_name, scope];
+        let lengths = parts.map(|part| (part.len() as u64).to_le_bytes());
+        let lengths = lengths.iter().map(<[u8; 8]>::as_slice);
+        let with_lengths = lengths
+            .zip(parts.map(str::as_bytes))
+            .flat_map(<[_; 2]>::from);
         Self {
             id: Self::of_id(event_id),
-            whole: first_eight(sha256::digest(&whole)),
+            whole: first_eight(sha256::digest_of_parts(with_lengths)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! One row of the event table, compiled: a sync's mapping with the event's own laid over it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::fields::UserDataField;
 use crate::config::{ActionSource, EventConfig, SyncConfig};
@@ -14,6 +15,8 @@ use crate::value::{Source, ValueExpr};
 pub(super) struct Rule {
     /// Meta's event name; `None`, or what finds nothing, keeps Amplitude's.
     pub(super) send_as: Option<ValueExpr>,
+    /// Where `send_as` is a constant, the name of most events, to be shared among them.
+    pub(super) event_name: Option<Arc<str>>,
     pub(super) event_id: ValueExpr,
     pub(super) action_source: ActionSource,
     pub(super) event_source_url: ValueExpr,
@@ -37,6 +40,7 @@ impl Rule {
         original.extend(inner.original_event_data.clone());
         Self {
             send_as: row.send_as.clone(),
+            event_name: row.send_as.as_ref().and_then(constant_text),
             event_id: first(&inner.event_id, &outer.event_id)
                 .unwrap_or_else(|| paths(&["$insert_id", "uuid"])),
             action_source: inner
@@ -78,6 +82,12 @@ pub(super) fn user_data(
     fields.extend(sync.mapping.user_data.clone());
     fields.extend(row.mapping.user_data.clone());
     fields
+}
+
+/// The text that an expression gives where nothing else gives one.
+fn constant_text(expr: &ValueExpr) -> Option<Arc<str>> {
+    let text = expr.default.as_ref()?.json().as_str()?;
+    Some(text.trim().into())
 }
 
 fn paths(texts: &[&str]) -> ValueExpr {

@@ -1,8 +1,7 @@
 //! Writes one server event, member by member, and judges whether Meta would take it.
 
 use std::borrow::Cow;
-
-use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 use crate::clock::UnixMillis;
 use crate::event::{Event, Json};
@@ -13,6 +12,7 @@ use crate::map::data_use;
 use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::event_time;
+use crate::map::hash::Hashed;
 use crate::map::json;
 use crate::map::known::Known;
 use crate::map::page;
@@ -234,7 +234,10 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         Ok(Mapped {
             fingerprint: Fingerprint::new(&head.id.text, sync, &head.name, &head.id.scope),
             deadline: head.seconds().saturating_add(window),
-            event_name: head.name.into(),
+            event_name: match &self.rule.event_name {
+                Some(name) if **name == *head.name => Arc::clone(name),
+                _ => head.name.into(),
+            },
         })
     }
 
@@ -413,7 +416,7 @@ impl Head<'_> {
 }
 
 fn hashed_id(text: &str) -> String {
-    let mut digits = hex::encode(Sha256::digest(text));
+    let mut digits = Hashed::of(text).as_str().to_owned();
     digits.truncate(HASHED_ID_DIGITS);
     digits
 }

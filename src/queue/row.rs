@@ -173,7 +173,7 @@ pub(super) struct Draft {
     /// How many there are.
     pub(super) events: usize,
     entries: Vec<u8>,
-    names: Vec<Box<str>>,
+    names: Vec<Arc<str>>,
 }
 
 impl Draft {

@@ -169,7 +169,7 @@ fn mapped(sync: &SyncName, fate: Fate) -> anyhow::Result<Mapped> {
     Ok(match fate {
         Fate::Mapped(payload) => Mapped {
             sync,
-            name: Some(payload.event_name.into_string()),
+            name: Some(payload.event_name.to_string()),
             event: Some(raw(payload.json.into())?),
             fate: MappedFate::Queue {
                 fingerprint: [payload.fingerprint.id, payload.fingerprint.whole],
