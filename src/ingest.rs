@@ -26,7 +26,7 @@ use crate::config::{Config, Mistake, SyncConfig, SyncName};
 use crate::ingest::amplitude_api::Api;
 use crate::ingest::arrivals::Arrivals;
 use crate::ingest::auth::Gate;
-use crate::ingest::blocking::without_blocking_others;
+use crate::ingest::blocking::{Work, without_blocking_others};
 use crate::ingest::body::{BodyReader, Held, discard};
 use crate::ingest::decode::{Element, decode};
 use crate::ingest::reply::{Refusal, Tally, json_response};
@@ -163,7 +163,7 @@ impl Door {
         body: Held,
     ) -> Result<Tally, Refusal> {
         let bytes = body.as_bytes();
-        let elements = without_blocking_others(bytes.len(), || decode(bytes))?;
+        let elements = without_blocking_others(Work::On(bytes.len()), || decode(bytes))?;
         let intakes = self.intakes(|name| only.is_none_or(|only| only == name));
         let count = elements.len() as u64;
         self.store(endpoint, count, elements, &intakes, bytes.len())
@@ -211,13 +211,11 @@ impl Door {
                 taken: Vec::new(),
                 lessons: Vec::new(),
             };
-            // Whoever reads the disk may wait for it, however short the body is.
-            let bytes = if chunk.recall.is_some() {
-                usize::MAX
-            } else {
-                bytes
+            let work = match chunk.recall {
+                Some(_) => Work::WithDisk,
+                None => Work::On(bytes.saturating_mul(intakes.len())),
             };
-            without_blocking_others(bytes, || chunk.map(&mut elements, intakes, now, &mut tally))
+            without_blocking_others(work, || chunk.map(&mut elements, intakes, now, &mut tally))
                 .map_err(PushError::from)?;
             if chunk.taken.is_empty() {
                 break;

@@ -13,7 +13,7 @@ use crate::config::{Config, SyncName};
 use crate::control::wire::{
     Answer, Code, Filter, Letter, Mapped, MappedFate, Place, Problem, Reply, Request, Sent, Trace,
 };
-use crate::ingest::blocking::without_blocking_others;
+use crate::ingest::blocking::{Work, without_blocking_others};
 use crate::map::payload::{Fingerprint, Payload};
 use crate::memory::Key;
 use crate::outcome::Reason;
@@ -48,7 +48,7 @@ impl Desk {
 
     /// Answers a request as it comes through the socket.
     pub(super) async fn answer(&self, line: &[u8]) -> Reply {
-        let request = without_blocking_others(line.len(), || Request::from_line(line));
+        let request = without_blocking_others(Work::On(line.len()), || Request::from_line(line));
         let done = match request {
             Ok(request) => Box::pin(self.perform(request)).await,
             Err(problem) => Err(problem),

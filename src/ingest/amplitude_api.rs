@@ -33,7 +33,7 @@ use crate::config::{Config, Rate, SyncName};
 use crate::event::Event;
 use crate::ingest::Door;
 use crate::ingest::address_limit::AddressLimit;
-use crate::ingest::blocking::without_blocking_others;
+use crate::ingest::blocking::{Work, without_blocking_others};
 use crate::ingest::body::discard;
 use crate::ingest::client_address::{Peer, sender};
 use crate::ingest::cors::{Cors, Origin};
@@ -226,7 +226,7 @@ async fn take(
         .dialect
         .read(text, content_type.and_then(|value| value.to_str().ok()))?;
     let bytes = held.as_bytes().len();
-    let count = without_blocking_others(bytes, || decode(&call.events))?.len();
+    let count = without_blocking_others(Work::On(bytes), || decode(&call.events))?.len();
     if !within_limit {
         return Err(Problem::Throttled {
             per_second: api.per_second,
@@ -240,7 +240,7 @@ async fn take(
     let browser = api.browser(head);
     let now = door.clock.now();
     let check = Check::new(port.dialect, call.min_id_length, address, browser, now);
-    let faults = without_blocking_others(bytes, || faults(&call.events, &check))?;
+    let faults = without_blocking_others(Work::On(bytes), || faults(&call.events, &check))?;
     if api.upstream.is_none() && !faults.is_empty() {
         return Err(Problem::Events(faults));
     }

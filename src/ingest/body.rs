@@ -24,7 +24,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::ingest::blocking::without_blocking_others;
+use crate::ingest::blocking::{Work, without_blocking_others};
 
 /// Most bytes of bodies in memory at once, over all requests.
 const BUDGET: usize = 64 << 20;
@@ -35,6 +35,8 @@ const TOTAL: Duration = Duration::from_secs(60);
 /// Most bytes that are read only to be thrown away, and for how long.
 const DISCARD: usize = 16 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
+/// How many times as long JSON is, unfolded.
+const UNFOLDING: usize = 8;
 /// What is unfolded, and charged, at a time.
 const STEP: usize = 64 << 10;
 
@@ -107,7 +109,10 @@ impl BodyReader {
             .map_err(|_| BodyError::TooSlow)??;
         match encoding {
             Encoding::Identity => Ok(held),
-            Encoding::Gzip => without_blocking_others(held.bytes.len(), || self.unfold(held)),
+            Encoding::Gzip => {
+                let unfolded = held.bytes.len().saturating_mul(UNFOLDING);
+                without_blocking_others(Work::On(unfolded), || self.unfold(held))
+            }
         }
     }
 
