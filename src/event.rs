@@ -54,10 +54,19 @@ struct Field<'a> {
 impl<'a> Event<'a> {
     /// Decodes one event from its bytes, or says why it is not one.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Reason> {
-        let raw = std::str::from_utf8(bytes)
-            .map_err(|_| Reason::NotUtf8)?
-            .trim_ascii();
+        let raw = text(bytes)?;
         strict::check(raw)?;
+        Self::of(raw)
+    }
+
+    /// Decodes one event from bytes that a parser has gone over and found to be one JSON value.
+    pub(crate) fn decode_well_formed(bytes: &'a [u8]) -> Result<Self, Reason> {
+        let raw = text(bytes)?;
+        strict::check_well_formed(raw)?;
+        Self::of(raw)
+    }
+
+    fn of(raw: &'a str) -> Result<Self, Reason> {
         if !Json(raw).is_object() {
             return Err(Reason::MalformedJson);
         }
@@ -142,6 +151,11 @@ impl<'a> Event<'a> {
     fn find(&self, key: &str) -> Option<&Field<'a>> {
         self.index.find(&self.fields, key)
     }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Reason> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Reason::NotUtf8)?;
+    Ok(text.trim_ascii())
 }
 
 /// The first member of a key.

@@ -19,6 +19,15 @@ pub(super) fn check(text: &str) -> Result<(), Reason> {
     }
 }
 
+/// Says why a text that a parser finds well formed is none that every reader takes.
+pub(super) fn check_well_formed(text: &str) -> Result<(), Reason> {
+    if may_break_a_reader(text.as_bytes()) {
+        read_all(text)
+    } else {
+        Ok(())
+    }
+}
+
 /// Reads every part of a text.
 fn read_all(text: &str) -> Result<(), Reason> {
     serde_json::from_str::<Strict>(text)

@@ -1,16 +1,17 @@
 //! From the bytes of a body to its events, each decoded alone.
 //!
-//! A body is one object, an array, or `{"events":[…]}`. An array is split on bytes, before anything
-//! in it is believed: what is wrong inside one element (broken UTF-8, half a surrogate pair, a
-//! number out of range, the same key twice) is that element's own, and its neighbours are taken.
+//! A body is one object, an array, or `{"events":[…]}`. Where each element of an array ends, a parser
+//! tells, and so finds it well formed on the way; from the first that is not on, they are split on
+//! bytes. What is wrong inside one element (broken UTF-8, half a surrogate pair, a number out of range,
+//! the same key twice) is that element's own, and its neighbours are taken.
 //!
 //! Only what makes the split itself uncertain refuses the whole body: brackets that do not match, a
 //! string that begins or ends where none can, anything after the end. A split that guessed there
 //! could swallow good events into a bad one. A body of one object that is not JSON is refused too,
 //! since its sender can be told.
 //!
-//! One pass, no recursion; besides the body itself, memory for four bytes per element and one per
-//! open bracket. The content type plays no part.
+//! No recursion; besides the body itself, memory for four bytes per element and one per open bracket.
+//! The content type plays no part.
 
 use std::fmt;
 use std::vec;
@@ -36,8 +37,14 @@ pub struct Elements<'a> {
 
 enum Rest<'a> {
     One(Option<Result<Event<'a>, Reason>>),
-    /// The position of the next element, and where each that remains ends.
-    Many(usize, vec::IntoIter<u32>),
+    Many {
+        /// The position of the next element.
+        start: usize,
+        /// Where each that remains ends.
+        ends: vec::IntoIter<u32>,
+        /// How many of them, from the next one on, are known to be well formed.
+        well_formed: usize,
+    },
 }
 
 /// One element of a body.
@@ -122,13 +129,23 @@ impl<'a> Iterator for Elements<'a> {
                 raw: self.body,
                 event,
             }),
-            Rest::Many(start, ends) => {
+            Rest::Many {
+                start,
+                ends,
+                well_formed,
+            } => {
                 let end = ends.next()? as usize;
                 let raw = self.body.get(*start..end)?;
                 *start = end + 1;
+                let event = if *well_formed > 0 {
+                    *well_formed -= 1;
+                    Event::decode_well_formed(raw)
+                } else {
+                    Event::decode(raw)
+                };
                 Some(Element {
                     raw,
-                    event: Event::decode(raw).map_err(|reason| sharpen(reason, raw)),
+                    event: event.map_err(|reason| sharpen(reason, raw)),
                 })
             }
         }
@@ -140,7 +157,7 @@ impl<'a> Iterator for Elements<'a> {
                 let left = usize::from(event.is_some());
                 (left, Some(left))
             }
-            Rest::Many(_, ends) => ends.size_hint(),
+            Rest::Many { ends, .. } => ends.size_hint(),
         }
     }
 }
@@ -149,7 +166,11 @@ impl ExactSizeIterator for Elements<'_> {}
 
 impl From<Places> for Rest<'_> {
     fn from(places: Places) -> Self {
-        Self::Many(places.first, places.ends.into_iter())
+        Self::Many {
+            start: places.first,
+            ends: places.ends.into_iter(),
+            well_formed: places.well_formed,
+        }
     }
 }
 
