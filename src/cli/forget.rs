@@ -16,7 +16,7 @@ use crate::config::fields::UserDataField;
 use crate::config::load::{Loaded, Sources};
 use crate::config::{CallingCode, Config, SyncConfig};
 use crate::map::hash::Hashed;
-use crate::map::normalize::{self, Context, Normalized};
+use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::memory::Key;
 
 /// Rounds in which events that were being sent are looked for again.
@@ -163,16 +163,17 @@ fn forms(
         let context = Context {
             calling_code,
             country,
+            named_country: None,
             date_order: sync.date_order,
             external_id_case: sync.external_id_case,
             now: SystemClock.now(),
             click_seen: SystemClock.now(),
         };
-        match normalize::normalize(field, value, &context) {
+        match normalize::normalize(field, value, &context, &mut Scratch::default()) {
             Ok(Normalized::ToHash { first, second }) => {
                 let forms = [Some(first), second].into_iter().flatten();
                 Ok(forms
-                    .map(|form| Hashed::of(&form).as_str().to_owned())
+                    .map(|form| Hashed::of(form).as_str().to_owned())
                     .collect())
             }
             Ok(Normalized::AlreadyHashed(hash)) => Ok(vec![hash.as_str().to_owned()]),

@@ -15,10 +15,12 @@ pub(super) fn encoded_key(name: &str) -> Box<str> {
     key.into()
 }
 
-/// Begins a member: a comma where one is due, and the name in its encoded form.
-pub(super) fn key(out: &mut Vec<u8>, encoded: &str) {
+/// Begins a member: a comma where one is due, and the name in its encoded form. Gives the place of its
+/// value.
+pub(super) fn key(out: &mut Vec<u8>, encoded: &str) -> usize {
     separate(out);
     out.extend_from_slice(encoded.as_bytes());
+    out.len()
 }
 
 /// Begins a member whose name may need escapes.
@@ -119,7 +121,9 @@ impl<'e> Copier<'_, 'e> {
                 self.scalar(name, raw, &content)
             }
             _ => {
-                let end = self.rest.find([',', '}', ']', ' ', '\t', '\n', '\r']);
+                let is_end =
+                    |byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
+                let end = self.rest.bytes().position(is_end);
                 let raw = self.take(end.unwrap_or(self.rest.len()));
                 if raw == "null" || raw.is_empty() {
                     return Copied::Nothing;

@@ -25,7 +25,6 @@ mod states;
 mod tests;
 mod text;
 
-use std::borrow::Cow;
 use std::fmt;
 
 use crate::clock::UnixMillis;
@@ -71,6 +70,8 @@ pub struct Context<'a> {
     pub calling_code: Option<&'a str>,
     /// The event's country: ISO 3166-1 alpha-2, lower case.
     pub country: Option<&'a str>,
+    /// A text that is known to name a country, and its code.
+    pub named_country: Option<(&'a str, &'static str)>,
     /// How `05/03/1995` is read.
     pub date_order: DateOrder,
     /// What happens to the case of an external id.
@@ -81,35 +82,62 @@ pub struct Context<'a> {
     pub click_seen: UnixMillis,
 }
 
+/// Where the forms of a value are written that differ from its text. It may be used for many values.
+#[derive(Default)]
+pub struct Scratch {
+    first: String,
+    second: String,
+}
+
+/// Room for most values.
+const TYPICAL_BYTES: usize = 64;
+
+impl Scratch {
+    /// Makes room for the values of one event.
+    pub fn with_room() -> Self {
+        Self {
+            first: String::with_capacity(TYPICAL_BYTES),
+            ..Self::default()
+        }
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it holds is personal data.
+        f.write_str("Scratch")
+    }
+}
+
 /// A value as Meta wants it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Normalized<'a> {
     /// A text to hash.
     ToHash {
         /// The form that Meta's page asks for.
-        first: Cow<'a, str>,
+        first: &'a str,
         /// The form that Meta's own libraries hash, where it differs and may be the one that
         /// matches. Never equal to the first.
-        second: Option<Cow<'a, str>>,
+        second: Option<&'a str>,
     },
-    /// A value that was hashed before it came here.
-    AlreadyHashed(Hashed),
+    /// A value that was hashed before it came here; in a box, so that the usual ones stay small.
+    AlreadyHashed(Box<Hashed>),
     /// A text that is sent as it is.
-    Plain(Cow<'a, str>),
+    Plain(&'a str),
     /// A number that is sent as it is.
     Integer(u64),
 }
 
 impl<'a> Normalized<'a> {
-    const fn to_hash(text: Cow<'a, str>) -> Self {
+    const fn to_hash(text: &'a str) -> Self {
         Self::ToHash {
             first: text,
             second: None,
         }
     }
 
-    fn both(first: Cow<'a, str>, second: Cow<'a, str>) -> Self {
-        let second = (first != second && !is_nothing(&second)).then_some(second);
+    fn both(first: &'a str, second: &'a str) -> Self {
+        let second = (first != second && !is_nothing(second)).then_some(second);
         Self::ToHash { first, second }
     }
 }
@@ -134,6 +162,7 @@ pub fn normalize<'a>(
     field: UserDataField,
     text: &'a str,
     context: &Context<'_>,
+    scratch: &'a mut Scratch,
 ) -> Result<Normalized<'a>, DropReason> {
     let text = text::trimmed(text);
     if is_nothing(text) {
@@ -142,27 +171,42 @@ pub fn normalize<'a>(
     if let Some(ended) = already_hashed(field, text) {
         return ended;
     }
+    let Scratch {
+        first: buffer,
+        second,
+    } = scratch;
     let normalized = match field {
-        UserDataField::Email => email::normalize(text).map(Normalized::to_hash),
+        UserDataField::Email => email::normalize(text, buffer).map(Normalized::to_hash),
         UserDataField::Phone => {
-            phone::normalize(text, context.calling_code).map(Normalized::to_hash)
+            phone::normalize(text, context.calling_code, buffer).map(Normalized::to_hash)
         }
-        UserDataField::FirstName | UserDataField::LastName => Ok(name::normalize(text)),
-        UserDataField::DateOfBirth => date::normalize(text, context.date_order, context.now)
-            .map(|date| Normalized::to_hash(Cow::Owned(date))),
-        UserDataField::Gender => gender::normalize(text).map(borrowed),
-        UserDataField::City => place::city(text),
-        UserDataField::State => Ok(Normalized::to_hash(state::normalize(text, context.country))),
-        UserDataField::ZipCode => place::zip_code(text, context.country),
-        UserDataField::Country => country::code(text)
-            .map(borrowed)
-            .ok_or(DropReason::UnknownCountry),
-        UserDataField::ExternalId => Ok(Normalized::to_hash(identifier::external_id(
-            text,
-            context.external_id_case,
-        ))),
-        UserDataField::ClientIpAddress => address::normalize(text).map(Normalized::Plain),
-        UserDataField::ClickId => click::click_id(text, context.click_seen).map(Normalized::Plain),
+        UserDataField::FirstName | UserDataField::LastName => {
+            Ok(name::normalize(text, [buffer, second]))
+        }
+        UserDataField::DateOfBirth => {
+            date::normalize(text, context.date_order, context.now, buffer).map(Normalized::to_hash)
+        }
+        UserDataField::Gender => gender::normalize(text, buffer).map(Normalized::to_hash),
+        UserDataField::City => place::city(text, [buffer, second]),
+        UserDataField::State => {
+            let state = state::normalize(text, context.country, buffer);
+            Ok(Normalized::to_hash(state))
+        }
+        UserDataField::ZipCode => place::zip_code(text, context.country, [buffer, second]),
+        UserDataField::Country => match context.named_country {
+            Some((named, code)) if text::trimmed(named) == text => Some(code),
+            _ => country::code(text),
+        }
+        .map(Normalized::to_hash)
+        .ok_or(DropReason::UnknownCountry),
+        UserDataField::ExternalId => {
+            let id = identifier::external_id(text, context.external_id_case, buffer);
+            Ok(Normalized::to_hash(id))
+        }
+        UserDataField::ClientIpAddress => address::normalize(text, buffer).map(Normalized::Plain),
+        UserDataField::ClickId => {
+            click::click_id(text, context.click_seen, buffer).map(Normalized::Plain)
+        }
         UserDataField::BrowserId => click::browser_id(text).map(Normalized::Plain),
         UserDataField::LeadId => identifier::lead_id(text).map(Normalized::Integer),
         UserDataField::FacebookLoginId => {
@@ -173,7 +217,7 @@ pub fn normalize<'a>(
         }
         UserDataField::ClientUserAgent
         | UserDataField::SubscriptionId
-        | UserDataField::AnonymousId => Ok(Normalized::Plain(Cow::Borrowed(text))),
+        | UserDataField::AnonymousId => Ok(Normalized::Plain(text)),
     }?;
     let Normalized::ToHash { first, second } = &normalized else {
         return Ok(normalized);
@@ -182,9 +226,8 @@ pub fn normalize<'a>(
         return Err(DropReason::Empty);
     }
     // A hash may show only now, as one that was printed in groups.
-    let hashed = |form: &Cow<'_, str>| already_hashed(field, form);
-    hashed(first)
-        .or_else(|| second.as_ref().and_then(hashed))
+    already_hashed(field, first)
+        .or_else(|| already_hashed(field, (*second)?))
         .unwrap_or(Ok(normalized))
 }
 
@@ -220,7 +263,7 @@ fn already_hashed<'a>(
         return Some(if HASHES_OF_NOTHING.contains(&hashed.as_str()) {
             Err(DropReason::HashOfNothing)
         } else {
-            Ok(Normalized::AlreadyHashed(hashed))
+            Ok(Normalized::AlreadyHashed(Box::new(hashed)))
         });
     }
     // A user id of 32 digits is more likely a UUID without dashes than an MD5.
@@ -256,8 +299,4 @@ fn without_appendix(text: &str) -> &str {
 /// Whether a text stands for nothing, so that its hash would say nothing.
 fn is_nothing(text: &str) -> bool {
     matches!(text, "" | "null" | "undefined")
-}
-
-const fn borrowed(text: &'static str) -> Normalized<'static> {
-    Normalized::to_hash(Cow::Borrowed(text))
 }

@@ -127,3 +127,19 @@ fn first_eight(digest: [u8; 32]) -> u64 {
     };
     u64::from_be_bytes(*first)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_the_one_that_stores_hold() {
+        let scope = "device-1-2f9d2c2c-0000-4000-8000-000000000000-and-what-more-there-is";
+        let fingerprint = Fingerprint::new("order-1", "web", "Purchase", scope);
+        let expected = Fingerprint {
+            id: 0x0baf_e221_56d2_698c,
+            whole: 0x56aa_77af_4c65_6c21,
+        };
+        assert_eq!(fingerprint, expected);
+    }
+}

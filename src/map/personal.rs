@@ -27,10 +27,17 @@ pub(super) fn clean_text(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
 
 /// Whether an e-mail address stands anywhere in a text; `%40`, as in a URL, counts as `@`.
 pub(super) fn holds_email(text: &str) -> bool {
-    match memchr::memchr2(b'@', b'%', text.as_bytes()) {
-        None => false,
-        Some(_) if text.contains("%40") => has_address(&text.replace("%40", "@")),
-        Some(_) => has_address(text),
+    // Looking at every byte, whatever was found, is done for many at once.
+    let may_hold = text
+        .bytes()
+        .fold(false, |any, byte| any | matches!(byte, b'@' | b'%'));
+    if !may_hold {
+        return false;
+    }
+    if text.contains("%40") {
+        has_address(&text.replace("%40", "@"))
+    } else {
+        has_address(text)
     }
 }
 
@@ -62,6 +69,10 @@ fn is_image_density(host: &str, top: &str) -> bool {
 }
 
 fn is_phone(name: &str, text: &str) -> bool {
+    // Most texts are none, and have a letter at the beginning.
+    if text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+        return false;
+    }
     let text = text.trim();
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     let only_phone_characters = text

@@ -21,7 +21,7 @@ use crate::map::event_time;
 use crate::map::hash::Hashed;
 use crate::map::known::Property;
 use crate::map::list;
-use crate::map::normalize::{self, Context, Normalized};
+use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::rule;
 use crate::map::user_data::{self, Moment, Reading, UserData};
 use crate::memory::change::{Act, LONGEST_ELEMENT, MOST_ELEMENTS, SlotId, Step, Value};
@@ -325,16 +325,17 @@ fn value_of(known: &Property, act: Act, property: Json<'_>, context: &Context<'_
 /// A value as a field sends it: the forms of a hashed one stand behind each other.
 fn form(field: UserDataField, value: Json<'_>, context: &Context<'_>) -> Option<Box<str>> {
     let text = user_data::text_of(value).ok()?;
-    let form: Box<str> = match normalize::normalize(field, &text, context).ok()? {
-        Normalized::ToHash { first, second } => {
-            let second = second.map(|second| Hashed::of(&second));
-            let second = second.as_ref().map_or("", Hashed::as_str);
-            format!("{}{second}", Hashed::of(&first).as_str()).into()
-        }
-        Normalized::AlreadyHashed(hash) => hash.as_str().into(),
-        Normalized::Plain(text) => text.into(),
-        Normalized::Integer(number) => number.to_string().into(),
-    };
+    let form: Box<str> =
+        match normalize::normalize(field, &text, context, &mut Scratch::default()).ok()? {
+            Normalized::ToHash { first, second } => {
+                let second = second.map(Hashed::of);
+                let second = second.as_ref().map_or("", Hashed::as_str);
+                format!("{}{second}", Hashed::of(first).as_str()).into()
+            }
+            Normalized::AlreadyHashed(hash) => hash.as_str().into(),
+            Normalized::Plain(text) => text.into(),
+            Normalized::Integer(number) => number.to_string().into(),
+        };
     (form.len() <= LONGEST_ELEMENT).then_some(form)
 }
 

@@ -16,7 +16,7 @@ use crate::map::hash::Hashed;
 use crate::map::json;
 use crate::map::known::Known;
 use crate::map::list;
-use crate::map::normalize::{self, Context, Normalized};
+use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
 use crate::path::Path;
 use crate::value::{Found, ValueExpr};
@@ -183,11 +183,22 @@ impl UserData {
         recorder: &mut impl Recorder,
     ) -> Carried {
         let context = self.context(event, reading, moment);
+        let mut scratch = Scratch::with_room();
         json::key(out, "\"user_data\":{");
         let without_origin = known.is_some() && self.is_without_origin(event);
         let mut carried = Carried::default();
         for (field, key, expr) in &self.fields {
-            let mut values = Values::begin(*field, key, out, &context, known, recorder);
+            let mut values = Values {
+                field: *field,
+                context: &context,
+                known,
+                recorder,
+                scratch: &mut scratch,
+                start: out.len(),
+                first: json::key(out, key),
+                out,
+                written: 0,
+            };
             let recall = |values: &mut Values<'_, '_, _>| {
                 values.written == 0
                     && known.is_some_and(|known| {
@@ -215,12 +226,13 @@ impl UserData {
 
     /// How the values of an event are read.
     pub(super) fn context<'r>(
-        &self,
-        event: &Event<'_>,
+        &'r self,
+        event: &'r Event<'_>,
         reading: &'r Reading,
         moment: Moment,
     ) -> Context<'r> {
-        let country = self.needs_country.then(|| self.country(event)).flatten();
+        let named_country = self.needs_country.then(|| self.country(event)).flatten();
+        let country = named_country.as_ref().map(|(_, code)| *code);
         Context {
             calling_code: match &reading.calling_code {
                 Some(CallingCode::Fixed(code)) => Some(code),
@@ -230,6 +242,10 @@ impl UserData {
                 None => None,
             },
             country,
+            named_country: named_country.and_then(|(named, code)| match named {
+                Cow::Borrowed(named) => Some((named, code)),
+                Cow::Owned(_) => None,
+            }),
             date_order: reading.date_order,
             external_id_case: reading.external_id_case,
             now: moment.now,
@@ -255,17 +271,17 @@ impl UserData {
         })
     }
 
-    /// The event's country, by the mapped field, else by Amplitude's own.
-    fn country(&self, event: &Event<'_>) -> Option<&'static str> {
+    /// The event's country, by the mapped field, else by Amplitude's own: as it is named, and its code.
+    fn country<'r>(&'r self, event: &'r Event<'_>) -> Option<(Cow<'r, str>, &'static str)> {
         let mapped = self
             .fields
             .iter()
             .find(|(field, _, _)| *field == UserDataField::Country)
             .and_then(|(_, _, expr)| expr.first(event));
-        let code = |value: Json<'_>| {
-            value
-                .as_str()
-                .and_then(|text| normalize::country::code(&text))
+        let code = |value: Json<'r>| {
+            let text = value.as_str()?;
+            let code = normalize::country::code(&text)?;
+            Some((text, code))
         };
         mapped
             .and_then(|found| code(found.value))
@@ -280,34 +296,14 @@ struct Values<'v, 'c, R> {
     context: &'v Context<'c>,
     known: Option<Known<'v>>,
     recorder: &'v mut R,
+    scratch: &'v mut Scratch,
+    /// Where the field begins, and its first value.
     start: usize,
     first: usize,
     written: usize,
 }
 
-impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
-    fn begin(
-        field: UserDataField,
-        key: &str,
-        out: &'v mut Vec<u8>,
-        context: &'v Context<'c>,
-        known: Option<Known<'v>>,
-        recorder: &'v mut R,
-    ) -> Self {
-        let start = out.len();
-        json::key(out, key);
-        Self {
-            first: out.len(),
-            field,
-            out,
-            context,
-            known,
-            recorder,
-            start,
-            written: 0,
-        }
-    }
-
+impl<R: Recorder> Values<'_, '_, R> {
     /// Takes what was found, and says whether that was anything.
     fn take_all(&mut self, found: Found<'_>) -> bool {
         let mut present = false;
@@ -337,35 +333,40 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
         if self.written > 0 && !hashed {
             return;
         }
-        match normalize::normalize(self.field, text, self.context) {
+        let mut scratch = std::mem::take(self.scratch);
+        match normalize::normalize(self.field, text, self.context, &mut scratch) {
             Ok(Normalized::ToHash { first, second }) => {
-                self.hash(source, Hashed::of(&first), Some(&first), rule);
+                self.hash(source, &Hashed::of(first), Some(first), rule);
                 if let Some(second) = second {
                     let rule = "second form, as Meta's libraries hash it";
-                    self.hash(source, Hashed::of(&second), Some(&second), rule);
+                    self.hash(source, &Hashed::of(second), Some(second), rule);
                 }
             }
-            Ok(Normalized::AlreadyHashed(hash)) => self.hash(source, hash, None, "already hashed"),
+            Ok(Normalized::AlreadyHashed(hash)) => {
+                self.hash(source, &hash, None, "already hashed");
+            }
             Ok(Normalized::Plain(text)) => {
                 let click = match self.field {
-                    UserDataField::ClickId => self.known.and_then(|known| known.same_click(&text)),
+                    UserDataField::ClickId => self.known.and_then(|known| known.same_click(text)),
                     _ => None,
                 };
-                json::text(self.out, click.unwrap_or(&text));
+                json::text(self.out, click.unwrap_or(text));
                 self.sent(source, None, rule);
             }
             Ok(Normalized::Integer(number)) => {
-                self.out.extend_from_slice(number.to_string().as_bytes());
+                self.out
+                    .extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
                 self.sent(source, None, rule);
             }
             Err(reason) => self.drop(source, reason),
         }
+        *self.scratch = scratch;
     }
 
     fn hash(
         &mut self,
         source: Source<'_>,
-        hash: Hashed,
+        hash: &Hashed,
         normalised: Option<&str>,
         rule: &'static str,
     ) {
@@ -381,6 +382,7 @@ impl<'v, 'c, R: Recorder> Values<'v, 'c, R> {
         if self.written > 0 {
             self.out.push(b',');
         }
+        self.out.reserve(HASH_BYTES);
         self.out.push(b'"');
         self.out.extend_from_slice(own);
         self.out.push(b'"');

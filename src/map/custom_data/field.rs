@@ -214,42 +214,44 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
     ) -> Items {
         let event = self.event;
         let shape = Shape { members, event };
-        let found = lists.all(event);
-        let Some(first) = found.first() else {
+        let start = self.out.len();
+        json::key(self.out, &field.key);
+        let before = self.out.len();
+        self.out.push(b'[');
+        let mut source = None;
+        let mut items = Items::default();
+        lists.visit(event.into(), &mut |found| {
+            if found.value.is_absent() {
+                return false;
+            }
+            source.get_or_insert_with(|| Source::found(&found));
+            list::each_element(found.value, &mut |element| match field.kind {
+                Some(Kind::Contents) => {
+                    let shape = Some(shape);
+                    contents::write_content(self.out, element, shape, field.guard, &mut items);
+                }
+                Some(Kind::Ids) => {
+                    let own = element.all_members();
+                    let scope = Scope::element(event, element, &own);
+                    let id = members.get("id").and_then(|expr| expr.first(scope));
+                    let id = id.map(|id| id.value);
+                    write_id(self.out, &field.name, id, field.guard, &mut items);
+                }
+                _ => contents::write_object(self.out, element, shape, field.guard, &mut items),
+            });
+            true
+        });
+        let Some(source) = source else {
+            self.out.truncate(start);
             self.note_absent(field, lists);
             return Items::default();
         };
-        let source = Source::found(first);
-        let mut items = Items::default();
-        self.put(field, source, |out| {
-            out.push(b'[');
-            for found in &found {
-                list::each_element(found.value, &mut |element| match field.kind {
-                    Some(Kind::Contents) => {
-                        contents::write_content(out, element, Some(shape), field.guard, &mut items);
-                    }
-                    Some(Kind::Ids) => {
-                        let own = element.all_members();
-                        let scope = Scope::element(event, element, &own);
-                        let id = members.get("id").and_then(|expr| expr.first(scope));
-                        write_id(
-                            out,
-                            &field.name,
-                            id.map(|id| id.value),
-                            field.guard,
-                            &mut items,
-                        );
-                    }
-                    _ => contents::write_object(out, element, shape, field.guard, &mut items),
-                });
-            }
-            out.push(b']');
-            if items.written == 0 {
-                Err(DropReason::NoItems)
-            } else {
-                Ok(())
-            }
-        });
+        self.out.push(b']');
+        let written = match items.written {
+            0 => Err(DropReason::NoItems),
+            _ => Ok(()),
+        };
+        self.note(field, source, [start, before], written);
         self.note_refused(field, source, &items);
         items
     }
@@ -265,10 +267,23 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         json::key(self.out, &field.key);
         let before = self.out.len();
         let written = write(self.out);
+        self.note(field, source, [start, before], written);
+        written.is_ok()
+    }
+
+    /// Tells what became of a member, and takes back one that could not be written. It begins at the one
+    /// place, and its value at the other.
+    fn note(
+        &mut self,
+        field: &CustomField,
+        source: Source<'_>,
+        [start, value]: [usize; 2],
+        written: Result<(), DropReason>,
+    ) {
         let name = Field::CustomData(&field.name);
         match written {
             Ok(()) => {
-                let sent = Sent::plain(self.out, before, rule_of(field.kind));
+                let sent = Sent::plain(self.out, value, rule_of(field.kind));
                 self.recorder.sent(name, source, sent);
             }
             Err(reason) => {
@@ -276,7 +291,6 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                 self.recorder.dropped(name, source, reason);
             }
         }
-        written.is_ok()
     }
 
     /// Counts what a list was sent without: items, and members of items.

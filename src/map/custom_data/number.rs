@@ -42,10 +42,12 @@ pub(super) fn is_grouped(value: Json<'_>) -> bool {
 /// Gives a whole number; `3.0` is one.
 pub(super) fn whole(value: Json<'_>) -> Option<i64> {
     let text = number(value)?;
+    if let Ok(whole) = text.parse() {
+        return Some(whole);
+    }
     match text.split_once('.') {
-        None => text.parse().ok(),
         Some((whole, fraction)) if fraction.bytes().all(|byte| byte == b'0') => whole.parse().ok(),
-        Some(_) => None,
+        _ => None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Writes one value in the type that Meta's field takes, or says why it cannot be used.
 
+use iso_currency::Currency;
+
 use crate::event::Json;
 use crate::map::digits;
 use crate::map::dropped::DropReason;
@@ -50,12 +52,19 @@ pub(super) fn count(out: &mut Vec<u8>, value: Json<'_>) -> Written {
     Ok(())
 }
 
+/// The currencies that most is paid in, and that need no search.
+const FREQUENT: [&str; 4] = ["USD", "EUR", "GBP", "JPY"];
+
 /// A currency of ISO 4217, in upper case.
 pub(super) fn currency(out: &mut Vec<u8>, value: Json<'_>) -> Written {
     let text = value.as_str().ok_or(DropReason::UnknownCurrency)?;
-    let code = text.trim().to_ascii_uppercase();
-    let currency = iso_currency::Currency::from_code(&code).ok_or(DropReason::UnknownCurrency)?;
-    json::text(out, currency.code());
+    let letters: Option<[u8; 3]> = text.trim().as_bytes().try_into().ok();
+    let upper = letters.map(|letters| letters.map(|letter| letter.to_ascii_uppercase()));
+    let code = upper.as_ref().and_then(|code| str::from_utf8(code).ok());
+    let code = code
+        .filter(|code| FREQUENT.contains(code) || Currency::from_code(code).is_some())
+        .ok_or(DropReason::UnknownCurrency)?;
+    json::text(out, code);
     Ok(())
 }
 

@@ -4,7 +4,6 @@
 //! builder wrote them. The `fbclid` inside is never altered, so nothing here decodes, trims inside or
 //! changes case.
 
-use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use crate::clock::UnixMillis;
@@ -12,9 +11,13 @@ use crate::map::dropped::DropReason;
 
 /// Makes an `fbc`: of one as it is, of the `fbclid` in a page URL or query, or of a bare `fbclid`.
 /// The latter two are dated with the moment when the click was first `seen`.
-pub(super) fn click_id(text: &str, seen: UnixMillis) -> Result<Cow<'_, str>, DropReason> {
+pub(super) fn click_id<'a>(
+    text: &'a str,
+    seen: UnixMillis,
+    buffer: &'a mut String,
+) -> Result<&'a str, DropReason> {
     if is_cookie(text) {
-        return Ok(Cow::Borrowed(text));
+        return Ok(text);
     }
     let click = if let Some(value) = in_query(text) {
         value
@@ -24,28 +27,29 @@ pub(super) fn click_id(text: &str, seen: UnixMillis) -> Result<Cow<'_, str>, Dro
         text
     };
     let seen = seen.0;
-    if !is_click(click) || seen <= 0 {
+    if !is_click(click.as_bytes()) || seen <= 0 {
         return Err(DropReason::MalformedClickId);
     }
     // 1: the cookie would belong to the site's own domain, as Meta asks of servers.
-    Ok(Cow::Owned(format!("fb.1.{seen}.{click}")))
+    *buffer = format!("fb.1.{seen}.{click}");
+    Ok(buffer)
 }
 
 /// Takes an `fbp` as it is. One is never made up: it stands for a browser.
-pub(super) fn browser_id(text: &str) -> Result<Cow<'_, str>, DropReason> {
+pub(super) fn browser_id(text: &str) -> Result<&str, DropReason> {
     if is_cookie(text) {
-        Ok(Cow::Borrowed(text))
+        Ok(text)
     } else {
         Err(DropReason::MalformedBrowserId)
     }
 }
 
 fn is_cookie(text: &str) -> bool {
-    let is_number = |part: &str, lengths: RangeInclusive<usize>| {
-        lengths.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    let is_number = |part: &[u8], lengths: RangeInclusive<usize>| {
+        lengths.contains(&part.len()) && part.iter().all(u8::is_ascii_digit)
     };
-    let mut parts = text.split('.');
-    parts.next() == Some("fb")
+    let mut parts = text.as_bytes().split(|byte| *byte == b'.');
+    parts.next() == Some(b"fb")
         && parts.next().is_some_and(|index| is_number(index, 1..=3))
         && parts
             .next()
@@ -56,11 +60,10 @@ fn is_cookie(text: &str) -> bool {
 }
 
 /// The characters of an `fbclid`: of URL-safe Base64, and what a URL may hold in their place.
-fn is_click(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'%' | b'~'))
+fn is_click(text: &[u8]) -> bool {
+    let is_part =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'%' | b'~');
+    !text.is_empty() && text.iter().all(is_part)
 }
 
 /// The value of `fbclid` in a URL or a query string.

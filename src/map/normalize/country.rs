@@ -1,16 +1,15 @@
 //! Countries: from a code or an English name to the ISO 3166-1 alpha-2 code in lower case.
 
 use crate::map::normalize::countries::{COUNTRIES, NAMES};
-use crate::map::normalize::text::table_key;
+use crate::map::normalize::text::TableKey;
 
 /// The alpha-2 code of a country written as alpha-2, alpha-3 or English name. Nothing is guessed: a
 /// text that is no country has no code.
 pub fn code(text: &str) -> Option<&'static str> {
-    let key = table_key(text);
-    of_key(&key).or_else(|| {
+    of_key(TableKey::of(text).as_str()).or_else(|| {
         // As in `United States (US)`.
         let (name, _) = text.split_once('(')?;
-        of_key(&table_key(name))
+        of_key(TableKey::of(name).as_str())
     })
 }
 

@@ -10,24 +10,26 @@ use crate::map::normalize::text::digit;
 /// Normalises a date in any form that holds day, month and a year of four digits.
 ///
 /// What follows the date, such as a time, is ignored. A year of two digits is not guessed at.
-pub(super) fn normalize(
+pub(super) fn normalize<'a>(
     text: &str,
     order: DateOrder,
     now: UnixMillis,
-) -> Result<String, DropReason> {
+    buffer: &'a mut String,
+) -> Result<&'a str, DropReason> {
     let date = read(text, order).ok_or(DropReason::NotADate)?;
     let today =
         OffsetDateTime::from_unix_timestamp(now.seconds()).map_or(Date::MAX, OffsetDateTime::date);
     if date.year() < 1900 || date > today {
         return Err(DropReason::DateOutOfRange);
     }
-    Ok(eight_digits(date))
+    buffer.clear();
+    buffer.push_str(itoa::Buffer::new().format(eight_digits(date)));
+    Ok(buffer)
 }
 
-fn eight_digits(date: Date) -> String {
+fn eight_digits(date: Date) -> i32 {
     let (month, day) = (u8::from(date.month()), date.day());
-    let number = date.year() * 10_000 + i32::from(month) * 100 + i32::from(day);
-    number.to_string()
+    date.year() * 10_000 + i32::from(month) * 100 + i32::from(day)
 }
 
 fn read(text: &str, order: DateOrder) -> Option<Date> {

@@ -3,17 +3,19 @@
 //! Dots and `+tags` are part of an address and stay. The form is that of Meta's parameter builder
 //! (dot-separated atoms, a domain of at least two labels), with letters beyond ASCII allowed.
 
-use std::borrow::Cow;
-
 use crate::map::dropped::DropReason;
 use crate::map::normalize::text::{is_letter, lower_kept};
 
 /// Normalises an address that is already trimmed.
-pub(super) fn normalize(text: &str) -> Result<Cow<'_, str>, DropReason> {
-    let address = lower_kept(text, |_| true);
-    let is_address = address.split_once('@').is_some_and(|(local, domain)| {
-        local.split('.').all(is_atom) && domain.contains('.') && domain.split('.').all(is_label)
-    });
+pub(super) fn normalize<'a>(text: &'a str, buffer: &'a mut String) -> Result<&'a str, DropReason> {
+    let address = lower_kept(text, |_| true, buffer);
+    let mut halves = address.as_bytes().splitn(2, |byte| *byte == b'@');
+    let (local, domain) = (halves.next(), halves.next());
+    let is_dot = |byte: &u8| *byte == b'.';
+    let is_address = local.is_some_and(|local| local.split(is_dot).all(is_atom))
+        && domain
+            .is_some_and(|domain| domain.contains(&b'.') && domain.split(is_dot).all(is_label))
+        && (address.is_ascii() || address.chars().all(may_stand));
     if is_address {
         Ok(address)
     } else {
@@ -21,26 +23,27 @@ pub(super) fn normalize(text: &str) -> Result<Cow<'_, str>, DropReason> {
     }
 }
 
-fn is_atom(atom: &str) -> bool {
-    const SIGNS: &str = "!#$%&'*+/=?^_`{|}~-";
-    !atom.is_empty()
-        && atom
-            .chars()
-            .all(|part| is_letter_or_digit(part) || SIGNS.contains(part))
+/// Whether a part of an address is well, but for what is not ASCII.
+fn is_atom(atom: &[u8]) -> bool {
+    let is_part = |byte: &u8| {
+        byte.is_ascii_alphanumeric()
+            || !byte.is_ascii()
+            || matches!(
+                byte,
+                b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'/' | b'=' | b'?' | b'^'..=b'`' | b'{'..=b'~'
+            )
+    };
+    !atom.is_empty() && atom.iter().all(is_part)
 }
 
-fn is_label(label: &str) -> bool {
-    !label.is_empty()
-        && !label.starts_with('-')
-        && !label.ends_with('-')
-        && label
-            .chars()
-            .all(|part| is_letter_or_digit(part) || part == '-')
+/// Whether a label of a domain is well, but for what is not ASCII.
+fn is_label(label: &[u8]) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || *byte == b'-';
+    let (first, last) = (label.first(), label.last());
+    first.is_some_and(|byte| *byte != b'-') && last != Some(&b'-') && label.iter().all(is_part)
 }
 
-fn is_letter_or_digit(character: char) -> bool {
-    if character.is_ascii() {
-        return character.is_ascii_alphanumeric();
-    }
-    character.is_alphanumeric() || is_letter(character)
+/// Whether a character is ASCII, or a letter or digit of any script.
+fn may_stand(character: char) -> bool {
+    character.is_ascii() || character.is_alphanumeric() || is_letter(character)
 }

@@ -4,8 +4,8 @@ use crate::map::dropped::DropReason;
 use crate::map::normalize::text::lower_kept;
 
 /// Normalises a gender; a word is taken whole or not at all.
-pub(super) fn normalize(text: &str) -> Result<&'static str, DropReason> {
-    match lower_kept(text, |_| true).as_ref() {
+pub(super) fn normalize(text: &str, buffer: &mut String) -> Result<&'static str, DropReason> {
+    match lower_kept(text, |_| true, buffer) {
         "f" | "female" | "woman" | "girl" | "lady" | "miss" | "ms" | "mrs" | "madam" | "ma'am"
         | "daughter" | "mother" | "mom" | "mama" | "mommy" | "aunt" | "niece" | "sister"
         | "wife" | "girlfriend" | "bride" | "widow" | "queen" | "princess" | "duchess"

@@ -1,25 +1,28 @@
 //! Ids that others gave: the site's own, Meta's lead and login ids, a device's advertising id.
 
-use std::borrow::Cow;
-
 use crate::config::ExternalIdCase;
 use crate::map::dropped::DropReason;
+use crate::map::normalize::text::lower_kept;
 
 /// Normalises the site's own id. It is not composed as names are: an id is its bytes.
-pub(super) fn external_id(text: &str, case: ExternalIdCase) -> Cow<'_, str> {
+pub(super) fn external_id<'a>(
+    text: &'a str,
+    case: ExternalIdCase,
+    buffer: &'a mut String,
+) -> &'a str {
     if case == ExternalIdCase::Keep {
-        return Cow::Borrowed(text);
+        return text;
     }
-    let stays = |byte: &u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
-    if text.as_bytes().iter().all(stays) {
-        return Cow::Borrowed(text);
+    if text.is_ascii() {
+        return lower_kept(text, |character| !character.is_whitespace(), buffer);
     }
     // The byte order mark counts as white space in JavaScript, where the browser's Pixel runs.
     let kept: String = text
         .chars()
         .filter(|character| !character.is_whitespace() && *character != '\u{FEFF}')
         .collect();
-    Cow::Owned(kept.to_lowercase())
+    *buffer = kept.to_lowercase();
+    buffer
 }
 
 /// Takes the id of a lead: 15 or 16 digits. Meta refuses a whole request for any other.
@@ -39,7 +42,7 @@ pub(super) fn facebook_login_id(text: &str) -> Result<u64, DropReason> {
 
 /// Takes a device's advertising id as it is given. Apple's and Google's are UUIDs, but Meta asks for
 /// no form, and other stores have ids of their own.
-pub(super) fn mobile_advertiser_id(text: &str) -> Result<Cow<'_, str>, DropReason> {
+pub(super) fn mobile_advertiser_id(text: &str) -> Result<&str, DropReason> {
     let is_id_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     // A word without a digit is something else that was mapped by mistake, as the platform's name.
     if !text.bytes().all(is_id_byte) || !text.bytes().any(|byte| byte.is_ascii_digit()) {
@@ -48,7 +51,7 @@ pub(super) fn mobile_advertiser_id(text: &str) -> Result<Cow<'_, str>, DropReaso
     if text.bytes().all(|byte| matches!(byte, b'0' | b'-')) {
         return Err(DropReason::AllZero);
     }
-    Ok(Cow::Borrowed(text))
+    Ok(text)
 }
 
 fn number(text: &str) -> Result<u64, DropReason> {

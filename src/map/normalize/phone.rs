@@ -20,20 +20,19 @@ const LONGEST_EXTENSION: usize = 32;
 pub(super) fn normalize<'a>(
     text: &'a str,
     calling_code: Option<&str>,
-) -> Result<Cow<'a, str>, DropReason> {
+    digits: &'a mut String,
+) -> Result<&'a str, DropReason> {
     let plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
     if plain && calling_code.is_none() && text.len() >= FEWEST {
-        return Ok(Cow::Borrowed(text));
+        return Ok(text);
     }
     let text = &*as_printed_number(text).unwrap_or(Cow::Borrowed(text));
     let number = without_extension(text);
-    let written = Written::read(number);
-    let mut digits = match calling_code {
-        Some(code) if !written.international => with_calling_code(&written.digits, code),
-        _ => written.digits,
-    };
-    let zeros = digits.bytes().take_while(|byte| *byte == b'0').count();
-    digits.drain(..zeros);
+    let international = read(number, digits);
+    if let Some(code) = calling_code.filter(|_| !international) {
+        put_calling_code(digits, code);
+    }
+    let digits = digits.trim_start_matches('0');
     // Meta's libraries take a number of any length. A text with letters that holds so many digits
     // is an id or a broken hash.
     let is_text =
@@ -41,7 +40,7 @@ pub(super) fn normalize<'a>(
     if digits.len() < FEWEST || is_text {
         return Err(DropReason::NotAPhone);
     }
-    Ok(Cow::Owned(digits))
+    Ok(digits)
 }
 
 /// Reads a text that is a number as a computer prints it, such as `16505551212.0` or
@@ -60,36 +59,25 @@ fn as_printed_number(text: &str) -> Option<Cow<'_, str>> {
         .then_some(Cow::Borrowed(whole))
 }
 
-/// What a number says as it is written.
-struct Written {
-    digits: String,
-    international: bool,
-}
-
-impl Written {
-    fn read(number: &str) -> Self {
-        let mut digits = String::with_capacity(number.len().min(2 * MOST));
-        let mut plus = false;
-        let mut rest = number.chars();
-        while let Some(character) = rest.next() {
-            if let Some(value) = digit(character) {
-                digits.push(char::from(b'0' + value));
-            } else if matches!(character, '+' | '＋') && digits.is_empty() {
-                plus = true;
-            } else if character == '('
-                && rest.as_str().starts_with("0)")
-                && (plus || digits.starts_with("00"))
-                && drops_zero(digits.trim_start_matches('0'))
-            {
-                rest.nth(1);
-            }
-        }
-        let international = plus || digits.starts_with("00");
-        Self {
-            digits,
-            international,
+/// Reads the digits of a number as it is written, and says whether it is international.
+fn read(number: &str, digits: &mut String) -> bool {
+    digits.clear();
+    let mut plus = false;
+    let mut rest = number.chars();
+    while let Some(character) = rest.next() {
+        if let Some(value) = digit(character) {
+            digits.push(char::from(b'0' + value));
+        } else if matches!(character, '+' | '＋') && digits.is_empty() {
+            plus = true;
+        } else if character == '('
+            && rest.as_str().starts_with("0)")
+            && (plus || digits.starts_with("00"))
+            && drops_zero(digits.trim_start_matches('0'))
+        {
+            rest.nth(1);
         }
     }
+    plus || digits.starts_with("00")
 }
 
 /// Whether the zero in `+49 (0) 30` is not dialled from abroad, as everywhere but where it is part
@@ -99,12 +87,12 @@ fn drops_zero(international: &str) -> bool {
 }
 
 /// Puts a calling code before a number as it is dialled within the country.
-fn with_calling_code(digits: &str, code: &str) -> String {
+fn put_calling_code(digits: &mut String, code: &str) {
     let plan = calling_codes::plan(code);
     let longest = plan.map_or(MOST, |plan| plan.longest);
     // Too long for a number within the country: the code is there, only the plus is not.
     if digits.starts_with(code) && digits.len() > longest {
-        return digits.to_owned();
+        return;
     }
     let national = match plan.map_or("0", |plan| plan.trunk) {
         "" => digits,
@@ -112,10 +100,9 @@ fn with_calling_code(digits: &str, code: &str) -> String {
         trunk if digits.len() > longest => digits.strip_prefix(trunk).unwrap_or(digits),
         _ => digits,
     };
-    if national.is_empty() {
-        return String::new();
-    }
-    [code, national].concat()
+    let prefix = digits.len() - national.len();
+    let code = if national.is_empty() { "" } else { code };
+    digits.replace_range(..prefix, code);
 }
 
 /// Cuts off an extension: a word or sign for it after a whole number, and digits to the end.

@@ -1,7 +1,5 @@
 //! Cities and postal codes.
 
-use std::borrow::Cow;
-
 use crate::map::dropped::DropReason;
 use crate::map::normalize::Normalized;
 use crate::map::normalize::text::{composed, digit, is_blank, is_letter, lower_kept, trimmed};
@@ -10,22 +8,27 @@ use crate::map::normalize::text::{composed, digit, is_blank, is_letter, lower_ke
 ///
 /// The first form keeps the letters of every script, as Meta's page allows and Meta's SDKs do. The
 /// second is that of Meta's parameter builder: ASCII letters and digits.
-pub(super) fn city(text: &str) -> Result<Normalized<'_>, DropReason> {
+pub(super) fn city<'a>(
+    text: &'a str,
+    [first, second]: [&'a mut String; 2],
+) -> Result<Normalized<'a>, DropReason> {
     if begins_with_glued_number(text) {
         return Err(DropReason::NotACity);
     }
-    let first = lower_kept(text, is_letter);
+    let first = lower_kept(text, is_letter, first);
     if text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_digit()) {
         return Ok(Normalized::to_hash(first));
     }
-    let second: String = composed(text)
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|character| character.to_ascii_lowercase())
-        .collect();
+    second.clear();
+    second.extend(
+        composed(text)
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .map(|character| character.to_ascii_lowercase()),
+    );
     // The parameter builder takes no city that begins with a digit.
     if second.starts_with(|first: char| first.is_ascii_lowercase()) {
-        Ok(Normalized::both(first, Cow::Owned(second)))
+        Ok(Normalized::both(first, second))
     } else {
         Ok(Normalized::to_hash(first))
     }
@@ -46,30 +49,34 @@ fn begins_with_glued_number(text: &str) -> bool {
 pub(super) fn zip_code<'a>(
     text: &'a str,
     country: Option<&str>,
+    [first, second]: [&'a mut String; 2],
 ) -> Result<Normalized<'a>, DropReason> {
     if let Some(ascii) = in_ascii_digits(text) {
         // The form of another keyboard's digits goes second, as Meta's libraries hash it.
-        let Normalized::ToHash { first, .. } = zip_code(&ascii, country)? else {
+        let mut own = <[String; 2]>::default();
+        let Normalized::ToHash { first: page, .. } = zip_code(&ascii, country, own.each_mut())?
+        else {
             return Err(DropReason::TooShort);
         };
-        let second = lower_kept(text, |_| true);
-        let (area, _) = second.split_once('-').unwrap_or((&second, ""));
-        let (first, area) = (Cow::Owned(first.into_owned()), trimmed(area));
+        page.clone_into(first);
+        let second = lower_kept(text, |_| true, second);
+        let (area, _) = second.split_once('-').unwrap_or((second, ""));
+        let area = trimmed(area);
         return Ok(match area.chars().nth(1) {
-            Some(_) => Normalized::both(first, Cow::Owned(area.to_owned())),
+            Some(_) => Normalized::both(first, area),
             None => Normalized::to_hash(first),
         });
     }
-    let lower = lower_kept(without_decimals(text), |_| true);
+    let lower = lower_kept(without_decimals(text), |_| true, first);
     if lower.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         let code = match country {
-            Some("us") if is_number_of(9, &lower) => Cow::Owned(american(&lower).to_owned()),
+            Some("us") => american(lower),
             _ => lower,
         };
         return long_enough(Normalized::to_hash(code));
     }
-    let has_dash = lower.contains('-');
-    let (area, rest) = lower.split_once('-').unwrap_or((&lower, ""));
+    let (area, rest) = lower.split_once('-').unwrap_or((lower, ""));
+    let has_dash = area.len() < lower.len();
     let (area, rest) = (trimmed(area), trimmed(rest));
     let zip_plus_four = is_number_of(5, area) && is_number_of(4, rest);
     let halves = !area.is_empty() && !rest.is_empty() && !rest.contains('-');
@@ -78,22 +85,32 @@ pub(super) fn zip_code<'a>(
         Some(_) => true,
         None => halves && !zip_plus_four,
     };
-    let without_signs = |part: &str| part.replace(|sign| is_blank(sign) || sign == '-', "");
-    let page = without_signs(if keeps_rest { &lower } else { area });
+    let page = without_signs(if keeps_rest { lower } else { area }, second);
     let normalized = match country {
-        Some("us") => Normalized::to_hash(Cow::Owned(american(&page).to_owned())),
-        Some(_) if has_dash => Normalized::to_hash(Cow::Owned(page)),
+        Some("us") => Normalized::to_hash(american(page)),
+        Some(_) if has_dash => Normalized::to_hash(page),
         // The parameter builder takes no code of one character, as `D-10115` would give.
-        _ if area.chars().nth(1).is_none() => Normalized::to_hash(Cow::Owned(page)),
-        _ => Normalized::both(Cow::Owned(page), Cow::Owned(area.to_owned())),
+        _ if area.chars().nth(1).is_none() => Normalized::to_hash(page),
+        _ => Normalized::both(page, area),
     };
     long_enough(normalized)
+}
+
+/// A code without what Meta's page does not want.
+fn without_signs<'a>(code: &'a str, buffer: &'a mut String) -> &'a str {
+    let is_sign = |character: char| is_blank(character) || character == '-';
+    if !code.contains(is_sign) {
+        return code;
+    }
+    buffer.clear();
+    buffer.extend(code.chars().filter(|character| !is_sign(*character)));
+    buffer
 }
 
 /// A code in digits of another script, or of full width, in those of ASCII; `None` where it has none.
 fn in_ascii_digits(text: &str) -> Option<String> {
     let is_foreign = |character: char| !character.is_ascii() && digit(character).is_some();
-    text.contains(is_foreign).then(|| {
+    (!text.is_ascii() && text.contains(is_foreign)).then(|| {
         text.chars()
             .map(|character| match digit(character) {
                 Some(value) => char::from(b'0' + value),

@@ -1,30 +1,33 @@
 //! States and provinces: the two-letter code in the USA and Canada, the plain name elsewhere.
 
-use std::borrow::Cow;
-
 use crate::map::normalize::country::look_up;
 use crate::map::normalize::states::{CANADA, UNITED_STATES};
-use crate::map::normalize::text::{is_letter, lower_kept, table_key};
+use crate::map::normalize::text::{TableKey, is_letter, lower_kept};
 
 /// Normalises a state. The tables of the USA and Canada count where the event's country is one of
 /// them or is not known. A state of another country keeps its whole name.
-pub(super) fn normalize<'a>(text: &'a str, country: Option<&str>) -> Cow<'a, str> {
+pub(super) fn normalize<'a>(
+    text: &'a str,
+    country: Option<&str>,
+    buffer: &'a mut String,
+) -> &'a str {
     let tables: &[(&str, Table)] = match country {
         None => &[("us", UNITED_STATES), ("ca", CANADA)],
         Some("us") => &[("us", UNITED_STATES)],
         Some("ca") => &[("ca", CANADA)],
-        Some(country) => return lower_kept(without_country(text, country), is_letter),
+        Some(country) => return lower_kept(without_country(text, country), is_letter, buffer),
     };
     let text = without_named_country(text);
-    let key = table_key(text);
+    let key = TableKey::of(text);
+    let key = key.as_str();
     if key.len() > 2
         && let Some(code) = tables
             .iter()
-            .find_map(|(country, table)| code(country, table, &key))
+            .find_map(|(country, table)| code(country, table, key))
     {
-        return Cow::Borrowed(code);
+        return code;
     }
-    lower_kept(text, is_letter)
+    lower_kept(text, is_letter, buffer)
 }
 
 /// How the countries whose states have codes are written behind a state. `CA` is California as well.
@@ -62,7 +65,7 @@ fn code(country: &str, table: Table, key: &str) -> Option<&'static str> {
 /// Cuts the country off a state that it is written behind, as in `Texas, USA`.
 fn without_named_country(text: &str) -> &str {
     match text.rsplit_once(',') {
-        Some((state, country)) if COUNTRIES.contains(&&*table_key(country)) => state,
+        Some((state, country)) if COUNTRIES.contains(&TableKey::of(country).as_str()) => state,
         _ => text,
     }
 }

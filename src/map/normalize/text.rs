@@ -1,6 +1,7 @@
 //! The steps that several fields share: trimming, composing (NFC), lower case, digits of any script.
 //!
-//! ASCII text takes a fast path, and is borrowed where nothing changes.
+//! ASCII text takes a fast path, and is given back where nothing changes; what does is written into a
+//! buffer of the caller's.
 
 use std::borrow::Cow;
 
@@ -58,7 +59,11 @@ pub(super) fn composed(text: &str) -> Cow<'_, str> {
 }
 
 /// The characters that `keep` accepts, composed and in lower case.
-pub(super) fn lower_kept(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
+pub(super) fn lower_kept<'a>(
+    text: &'a str,
+    keep: impl Fn(char) -> bool,
+    buffer: &'a mut String,
+) -> &'a str {
     if !text.is_ascii() {
         let kept: String = composed(text)
             .chars()
@@ -66,37 +71,65 @@ pub(super) fn lower_kept(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str
             .collect();
         // What was deleted may have stood between a letter and its accent.
         let lower = kept.to_lowercase();
-        return match composed(&lower) {
-            Cow::Borrowed(_) => Cow::Owned(lower),
-            Cow::Owned(composed) => Cow::Owned(composed),
+        *buffer = match composed(&lower) {
+            Cow::Borrowed(_) => lower,
+            Cow::Owned(composed) => composed,
         };
+        return buffer;
     }
     let stays = |byte: &u8| !byte.is_ascii_uppercase() && keep(char::from(*byte));
     if text.as_bytes().iter().all(stays) {
-        return Cow::Borrowed(text);
+        return text;
     }
-    let mut kept = String::with_capacity(text.len());
+    buffer.clear();
+    buffer.reserve(text.len());
     for character in text
         .bytes()
         .map(char::from)
         .filter(|character| keep(*character))
     {
-        kept.push(character.to_ascii_lowercase());
+        buffer.push(character.to_ascii_lowercase());
     }
-    Cow::Owned(kept)
+    buffer
 }
 
+/// Room for every name of a country or state, and for what may stand before or behind it.
+const LONGEST_KEY: usize = 64;
+
 /// The letters of a text as a key for the tables: `a` to `z` alone, accents taken off.
-pub(super) fn table_key(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() {
-        return lower_kept(text, |character| character.is_ascii_alphabetic());
+pub(super) struct TableKey {
+    letters: [u8; LONGEST_KEY],
+    count: usize,
+}
+
+impl TableKey {
+    /// The key of a text. Of one that is too long for any table, the first letters stand for it.
+    pub(super) fn of(text: &str) -> Self {
+        let mut key = Self {
+            letters: [0; LONGEST_KEY],
+            count: 0,
+        };
+        if text.is_ascii() {
+            key.extend(text.bytes().filter(u8::is_ascii_alphabetic));
+        } else {
+            let letters = text.nfd().filter(char::is_ascii_alphabetic);
+            key.extend(letters.filter_map(|letter| u8::try_from(letter).ok()));
+        }
+        key
     }
-    Cow::Owned(
-        text.nfd()
-            .filter(char::is_ascii_alphabetic)
-            .map(|character| character.to_ascii_lowercase())
-            .collect(),
-    )
+
+    /// The key as a text.
+    pub(super) fn as_str(&self) -> &str {
+        let letters = self.letters.get(..self.count).unwrap_or_default();
+        std::str::from_utf8(letters).unwrap_or_default()
+    }
+
+    fn extend(&mut self, letters: impl Iterator<Item = u8>) {
+        for (place, letter) in self.letters.iter_mut().zip(letters) {
+            *place = letter.to_ascii_lowercase();
+            self.count += 1;
+        }
+    }
 }
 
 /// The value of a decimal digit of any script.
