@@ -46,14 +46,23 @@ fn may_break_a_reader(text: &[u8]) -> bool {
 
 /// More brackets than there may be levels.
 fn may_be_deep(text: &[u8]) -> bool {
-    memchr::memchr2_iter(b'[', b'{', text).nth(127).is_some()
+    // Counted in pieces whose counts fit into a byte, which is fast.
+    let in_piece = |piece: &[u8]| {
+        let count = |count, byte: &u8| count + u8::from(matches!(byte, b'[' | b'{'));
+        piece.iter().fold(0, count)
+    };
+    text.chunks(128)
+        .map(in_piece)
+        .map(usize::from)
+        .sum::<usize>()
+        > 127
 }
 
 /// Escapes from `\uD800` to `\uDFFF`.
 fn may_hold_surrogates(text: &[u8]) -> bool {
-    memchr::memmem::find_iter(text, b"\\u").any(|at| {
-        matches!(text.get(at + 2), Some(b'd' | b'D'))
-            && !matches!(text.get(at + 3), Some(b'0'..=b'7'))
+    memchr::memchr_iter(b'\\', text).any(|at| match text.get(at + 1..) {
+        Some([b'u', b'd' | b'D', rest @ ..]) => !matches!(rest, [b'0'..=b'7', ..]),
+        _ => false,
     })
 }
 

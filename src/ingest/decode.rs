@@ -14,8 +14,10 @@
 //! The content type plays no part.
 
 use std::fmt;
+use std::sync::LazyLock;
 use std::vec;
 
+use memchr::memmem::Finder;
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
@@ -28,6 +30,9 @@ mod cursor;
 mod grouped;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Finds the key of an envelope's array.
+static EVENTS: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"events\""));
 
 /// The events of one body, in their order.
 pub struct Elements<'a> {
@@ -197,7 +202,7 @@ fn split(body: &[u8]) -> Result<Rest<'_>, NotJson> {
             Ok(places.into())
         }
         // Hardly any event says the word, and looking for it is much faster than a walk.
-        Some(b'{') if memchr::memmem::find(body, b"\"events\"").is_none() => {
+        Some(b'{') if EVENTS.find(body).is_none() => {
             single(body).map(|event| Rest::One(Some(event)))
         }
         Some(b'{') => match cursor.envelope()? {
