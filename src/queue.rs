@@ -14,9 +14,9 @@
 //!
 //! A `SQLite` file in WAL mode with `synchronous = FULL`, changed by one thread (`writer`). What waits
 //! when the thread comes round is committed together, in rows of at most 256 events and 256 KiB per
-//! sync (`row`, `rows`; the tables are in `schema`). The events of a row are never rewritten: those
-//! that have ended are bits in a small bitmap, and the row goes with its last event. Beside each row
-//! its fingerprints are kept, longer than the row, for the duplicate window (`seen`) and for `trace`.
+//! sync (`row`, `rows`; the tables are in `schema`), compressed (`packed`). The events of a row are
+//! never rewritten: those that have ended are bits in a small bitmap, and the row goes with its last
+//! event. Beside each row its fingerprints are kept, longer than the row, for the duplicate window (`seen`) and for `trace`.
 //! A locked file decides which process owns the store.
 //!
 //! # What the operations promise
@@ -90,6 +90,7 @@ mod lanes;
 mod slices;
 mod rows;
 mod row;
+mod packed;
 mod scrub;
 mod seen;
 mod schema;

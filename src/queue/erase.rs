@@ -255,7 +255,8 @@ impl Store {
         }
         forgotten.queued += open.count();
         if !standing.open().is_empty() {
-            blank(&self.connection, &content, matching)?;
+            let body = content.without(matching);
+            blank(&self.connection, row, self.packer.pack(&body))?;
         }
         self.save_row(place, &standing)?;
         self.effects.push(Effect::EndedUnleased { place, row });
@@ -263,18 +264,13 @@ impl Store {
     }
 }
 
-/// Overwrites events of a row, in place.
-fn blank(connection: &Connection, content: &Content, blanked: &Bits) -> rusqlite::Result<()> {
-    let body = content.without(blanked);
+/// Overwrites a row's body, in place.
+fn blank(connection: &Connection, row: i64, stored: &[u8]) -> rusqlite::Result<()> {
     let index: Vec<u8> = connection
         .prepare_cached("SELECT slots FROM content WHERE row = ?1")?
-        .query_row([content.row], |found| found.get(0))?;
+        .query_row([row], |found| found.get(0))?;
     connection
         .prepare_cached("UPDATE content SET checksum = ?2, body = ?3 WHERE row = ?1")?
-        .execute(params![
-            content.row,
-            row::checksum(content.row, &index, &body),
-            body
-        ])
+        .execute(params![row, row::checksum(row, &index, stored), stored])
         .map(drop)
 }

@@ -94,7 +94,7 @@ impl Store {
         }
         let draft = self.drafts.get(&place);
         let held = self.ledger.at(place).get(Counter::HeldBytes)
-            + draft.map_or(0, |draft| draft.held_bytes() as u64);
+            + draft.map_or(0, |draft| draft.held_bytes(draft.body.len()) as u64);
         if self.room.is_full(held) {
             return Ok(false);
         }

@@ -10,6 +10,7 @@ use crate::clock::UnixMillis;
 
 use super::OpenError;
 use super::disk::Room;
+use super::packed::Packer;
 use super::row::fingerprints;
 use super::salvage;
 use super::schema;
@@ -47,6 +48,7 @@ pub(super) fn open(ground: &Arc<Ground>, restarted: bool) -> Result<Store, OpenE
         seen,
         room,
         drafts: BTreeMap::new(),
+        packer: Packer::new(),
         effects: Vec::new(),
         damaged: Vec::new(),
         overdue: false,

@@ -1,8 +1,9 @@
 //! Rows: events that were committed together, as they lie in the store.
 //!
-//! The body is the events' JSON, one per line. Beside it lies the index: for every event its end in
-//! the body, its deadline, its fingerprint and its name. Both are covered by a checksum, together
-//! with the row's number, and are never changed, except where `forget` blanks an event out.
+//! The body is the events' JSON, one per line, stored as `packed` says. Beside it lies the index: for
+//! every event its end in the body, its deadline, its fingerprint and its name. Both are covered, as they
+//! are stored, by a checksum, together with the row's number, and are never changed, except where
+//! `forget` blanks an event out.
 //!
 //! The index in bytes, little-endian: the number of events (`u32`); 30 bytes for each: end (`u32`),
 //! deadline (`i64`), fingerprint (two `u64`), place of its name (`u16`); then the names, each after
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use crate::map::payload::{Fingerprint, Payload};
 
 use super::lease::Body;
+use super::packed;
 
 /// Most events in a row.
 pub(super) const MAX_EVENTS: usize = 256;
@@ -46,8 +48,6 @@ impl Entry {
 /// A row's events, read and checked.
 #[derive(Debug)]
 pub(super) struct Content {
-    /// The row's number.
-    pub(super) row: i64,
     /// Its events.
     pub(super) entries: Vec<Entry>,
     names: Vec<Arc<str>>,
@@ -55,9 +55,9 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Reads a row; `None` where its checksum says that it is damaged.
-    pub(super) fn read(row: i64, index: &[u8], body: &[u8], checksum: u32) -> Option<Self> {
-        if self::checksum(row, index, body) != checksum {
+    /// Reads a row as it is stored; `None` where its checksum says that it is damaged.
+    pub(super) fn read(row: i64, index: &[u8], stored: &[u8], checksum: u32) -> Option<Self> {
+        if self::checksum(row, index, stored) != checksum {
             return None;
         }
         let mut reader = Reader(index);
@@ -66,7 +66,7 @@ impl Content {
             return None;
         }
         let mut entries = Vec::with_capacity(count);
-        let mut start = 0;
+        let mut start: u32 = 0;
         for _ in 0..count {
             let end = reader.u32()?;
             let deadline = i64::from_le_bytes(reader.array()?);
@@ -75,7 +75,7 @@ impl Content {
                 whole: u64::from_le_bytes(reader.array()?),
             };
             let name = u16::from_le_bytes(reader.array()?);
-            if end < start || end as usize > body.len() {
+            if end < start {
                 return None;
             }
             entries.push(Entry {
@@ -85,19 +85,20 @@ impl Content {
                 fingerprint,
                 name,
             });
-            start = end + 1;
+            start = end.checked_add(1)?;
         }
         let mut names: Vec<Arc<str>> = Vec::new();
         while !reader.0.is_empty() {
             let length = reader.u32()? as usize;
             names.push(std::str::from_utf8(reader.take(length)?).ok()?.into());
         }
+        let length = entries.last().map_or(0, |entry| entry.end as usize);
+        let body = packed::unpack(stored, length)?;
         let named = |entry: &Entry| usize::from(entry.name) < names.len();
-        entries.iter().all(named).then(|| Self {
-            row,
+        entries.iter().all(named).then_some(Self {
             entries,
             names,
-            body: body.into(),
+            body,
         })
     }
 
@@ -133,11 +134,11 @@ impl Content {
 }
 
 /// Covers all that must not change unnoticed.
-pub(super) fn checksum(row: i64, index: &[u8], body: &[u8]) -> u32 {
+pub(super) fn checksum(row: i64, index: &[u8], stored: &[u8]) -> u32 {
     let mut hash = crc32fast::Hasher::new();
     hash.update(&row.to_le_bytes());
     hash.update(index);
-    hash.update(body);
+    hash.update(stored);
     hash.finalize()
 }
 
@@ -236,10 +237,10 @@ impl Draft {
         index
     }
 
-    /// Bytes of the store that the row will take.
-    pub(super) fn held_bytes(&self) -> usize {
+    /// Bytes of the store that the row will take, if so many are stored for its body.
+    pub(super) fn held_bytes(&self, stored: usize) -> usize {
         let names: usize = self.names.iter().map(|name| 4 + name.len()).sum();
-        OVERHEAD + self.body.len() + 4 + self.entries.len() + names
+        OVERHEAD + stored + 4 + self.entries.len() + names
     }
 }
 
@@ -379,7 +380,7 @@ mod tests {
         assert_eq!(draft.deadline, 7);
         let index = draft.index();
         assert_eq!(
-            draft.held_bytes(),
+            draft.held_bytes(draft.body.len()),
             OVERHEAD + index.len() + draft.body.len()
         );
 

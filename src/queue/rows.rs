@@ -143,11 +143,12 @@ impl Standing {
     }
 }
 
-/// Writes a row with its fingerprints; gives its number.
+/// Writes a row, for whose body these bytes are stored, with its fingerprints; gives its number.
 pub(super) fn insert(
     connection: &Connection,
     sync: i64,
     draft: &Draft,
+    stored: &[u8],
     taken_at: UnixMillis,
 ) -> rusqlite::Result<i64> {
     connection
@@ -161,7 +162,7 @@ pub(super) fn insert(
             taken_at.0,
             signed(draft.events as u64),
             signed(draft.event_bytes() as u64),
-            signed(draft.held_bytes() as u64),
+            signed(draft.held_bytes(stored.len()) as u64),
         ])?;
     let row = connection.last_insert_rowid();
     let index = draft.index();
@@ -169,9 +170,9 @@ pub(super) fn insert(
         .prepare_cached("INSERT INTO content (row, checksum, slots, body) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![
             row,
-            row::checksum(row, &index, &draft.body),
+            row::checksum(row, &index, stored),
             index,
-            draft.body
+            stored
         ])?;
     connection
         .prepare_cached(

@@ -17,6 +17,7 @@ use super::bounds::AllBounds;
 use super::disk::{Room, StoreHealth, Trouble};
 use super::lanes::{Lane, Lanes};
 use super::lease::Slot;
+use super::packed::Packer;
 use super::row::Draft;
 use super::rows::{self, Standing, standing};
 use super::seen::Seen;
@@ -137,6 +138,7 @@ pub(super) struct Store {
     pub(super) room: Room,
     /// Rows in the making, by account.
     pub(super) drafts: BTreeMap<usize, Draft>,
+    pub(super) packer: Packer,
     pub(super) effects: Vec<Effect>,
     /// Rows that were found damaged and have not been counted yet.
     pub(super) damaged: Vec<i64>,
@@ -201,10 +203,12 @@ impl Store {
     /// Writes a row.
     pub(super) fn write_draft(&mut self, place: usize, draft: &Draft) -> rusqlite::Result<()> {
         let account = self.ledger.at(place);
-        let row = rows::insert(&self.connection, account.id, draft, self.now)?;
-        account.add(Counter::HeldBytes, draft.held_bytes() as u64);
+        let stored = self.packer.pack(&draft.body);
+        let row = rows::insert(&self.connection, account.id, draft, stored, self.now)?;
+        let held = draft.held_bytes(stored.len()) as u64;
+        account.add(Counter::HeldBytes, held);
         account.add(Counter::SeenBytes, draft.fingerprints.len() as u64);
-        self.room.taken(&account.name, draft.held_bytes() as u64);
+        self.room.taken(&account.name, held);
         self.effects.push(Effect::Added {
             place,
             row,

@@ -174,6 +174,14 @@ fn payload(number: u64, event_name: &str, deadline: i64) -> Payload {
     }
 }
 
+/// Text that takes as many bytes when it is compressed.
+fn noise(seed: u64, length: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(seed);
+    std::iter::repeat_with(|| random.alphanumeric())
+        .take(length)
+        .collect()
+}
+
 fn ended(reason: Reason) -> Taken {
     Taken {
         sync: web(),

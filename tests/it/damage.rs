@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +16,42 @@ use tempfile::TempDir;
 use crate::process::{DaemonProcess, command};
 use crate::support::{Daemon, Graph, PLAIN_SYNC, SECRET, client, config_text, event};
 
+const NOTED_SYNC: &str = "[sync.web]\npixel_id = \"1001\"\naccess_token = \"test-token\"\n\
+    properties = [\"note\"]\n[sync.web.delivery]\nmax_batch_delay = \"10ms\"\n\
+    requests_per_second = \"unlimited\"\n";
+
+/// What distinguishes an event, and takes as much room when it is compressed.
+fn note(row: usize, place: usize) -> String {
+    let mut random = fastrand::Rng::with_seed((row * 1000 + place) as u64);
+    iter::repeat_with(|| random.alphanumeric())
+        .take(500)
+        .collect()
+}
+
+/// Where the store's file holds an event.
+fn place_of(bytes: &[u8], row: usize, place: usize) -> usize {
+    let note = note(row, place);
+    bytes
+        .windows(16)
+        .position(|window| window == &note.as_bytes()[..16])
+        .expect("what events have not in common is plain text in the store")
+}
+
 /// Queues events in rows of their own, while nothing is delivered, and stops the daemon.
 async fn with_queued(graph: &Graph, rows: usize, per_row: usize) -> (Arc<TempDir>, String) {
     graph
         .sandbox
         .set_faults(Faults::parse("status=503").unwrap());
     let folder = Arc::new(tempfile::tempdir().unwrap());
-    let config = config_text(graph.address, folder.path(), PLAIN_SYNC);
+    let config = config_text(graph.address, folder.path(), NOTED_SYNC);
     let daemon = Daemon::start_on(Arc::clone(&folder), config.clone()).await;
     for row in 0..rows {
         let events: Vec<_> = (0..per_row)
-            .map(|place| event(&format!("r{row}-{place}")))
+            .map(|place| {
+                let mut event = event(&format!("r{row}-{place}"));
+                event["event_properties"]["note"] = json!(note(row, place));
+                event
+            })
             .collect();
         let (status, answer) = daemon.post(serde_json::to_vec(&events).unwrap()).await;
         assert_eq!(
@@ -103,14 +129,10 @@ async fn flipped_bits_on_the_disk_cost_their_row_and_no_other() {
     let path = folder.path().join("queue.db");
     let mut bytes = Vec::new();
     File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
-    let needle = b"\"event_id\":\"r2-1\"";
-    let place = bytes
-        .windows(needle.len())
-        .position(|window| window == needle)
-        .expect("events are plain text in the store");
+    let place = place_of(&bytes, 2, 1);
     let mut file = File::options().write(true).open(&path).unwrap();
-    file.seek(SeekFrom::Start(place as u64 + 13)).unwrap();
-    file.write_all(b"X").unwrap();
+    file.seek(SeekFrom::Start(place as u64)).unwrap();
+    file.write_all(b"#").unwrap();
     drop(file);
     expect_lost(&graph, folder, config, 4, 16).await;
 }
@@ -127,11 +149,7 @@ async fn a_wiped_page_costs_what_it_held_and_no_more() {
         .unwrap();
     drop(store);
     let bytes = fs::read(&path).unwrap();
-    let needle = b"\"event_id\":\"r2-20\"";
-    let place = bytes
-        .windows(needle.len())
-        .position(|window| window == needle)
-        .expect("events are plain text in the store");
+    let place = place_of(&bytes, 2, 20);
     let mut file = File::options().write(true).open(&path).unwrap();
     file.seek(SeekFrom::Start(
         place as u64 / u64::from(size) * u64::from(size),

@@ -278,6 +278,32 @@ fn assert_folder_is_clean(folder: &Path) {
         }
     }
     assert!(bytes > 50_000, "the test sees nothing");
+    let rows = bodies(folder);
+    assert!(!rows.is_empty(), "the test sees no row");
+    for body in rows {
+        assert_clean("a row", &body);
+    }
+}
+
+/// The bodies of a store's rows as they were before they were compressed. A copy is read: looking must
+/// change nothing.
+fn bodies(folder: &Path) -> Vec<Vec<u8>> {
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["queue.db", "queue.db-wal"] {
+        // After a clean stop there is no log.
+        fs::copy(folder.join(file), copy.path().join(file)).ok();
+    }
+    let store = rusqlite::Connection::open(copy.path().join("queue.db")).unwrap();
+    let mut stored = store.prepare("SELECT body FROM content").unwrap();
+    let stored = stored.query_map([], |row| row.get(0)).unwrap();
+    stored
+        .map(|stored: rusqlite::Result<Vec<u8>>| match stored.unwrap() {
+            packed if packed.starts_with(&[1]) => {
+                lz4_flex::block::decompress(&packed[1..], 1 << 20).unwrap()
+            }
+            plain => plain,
+        })
+        .collect()
 }
 
 async fn assert_pages_are_clean(daemon: &DaemonProcess) {

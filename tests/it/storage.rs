@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -90,10 +91,13 @@ async fn until_well(daemon: &Daemon) {
         .expect("it recovers by itself");
 }
 
-/// An event that takes some room.
+/// An event that takes some room, also compressed.
 fn heavy(id: &str) -> String {
     let mut event = event(id);
-    event["event_properties"]["padding"] = json!("x".repeat(50_000));
+    let padding: String = iter::repeat_with(fastrand::alphanumeric)
+        .take(50_000)
+        .collect();
+    event["event_properties"]["padding"] = json!(padding);
     event.to_string()
 }
 

@@ -6,7 +6,7 @@ use crate::queue::disk::Trouble;
 fn large(number: u64, sync: &SyncName) -> Taken {
     let mut payload = payload(number, "Purchase", START + 7 * 24 * 3600);
     let mut json = payload.json.to_vec();
-    json.resize(50_000, b' ');
+    json.extend(noise(number, 50_000).bytes());
     payload.json = json.into();
     Taken {
         sync: sync.clone(),

@@ -78,7 +78,7 @@ impl Files {
 /// An event that fills half a page.
 fn large(number: u64) -> Payload {
     let mut payload = payload(number, "Purchase", START + 7 * 24 * 3600);
-    let padding = "x".repeat(2000);
+    let padding = noise(number, 2000);
     payload.json = format!(r#"{{"event_id":"id-{number}","padding":"{padding}"}}"#).into();
     payload
 }

@@ -5,7 +5,10 @@ use std::fs;
 use super::*;
 
 fn hash(digit: char) -> String {
-    digit.to_string().repeat(64)
+    let mut random = fastrand::Rng::with_seed(digit.into());
+    std::iter::repeat_with(|| random.digit(16))
+        .take(64)
+        .collect()
 }
 
 fn event_of(number: u64, digit: char) -> Taken {
@@ -95,7 +98,8 @@ async fn drained() -> Shop {
         let events = (0..200).map(|number| {
             let mut event = event_of(round * 1000 + number, 'a');
             if let Fate::Mapped(payload) = &mut event.fate {
-                payload.json = [&payload.json[..], &b"a".repeat(900)].concat().into();
+                let padding = noise(round * 1000 + number, 900);
+                payload.json = [&payload.json[..], padding.as_bytes()].concat().into();
             }
             event
         });

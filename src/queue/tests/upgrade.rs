@@ -29,6 +29,21 @@ fn first_version() -> Shop {
     }
 }
 
+/// The first bytes of the bodies as they are stored, each once.
+fn beginnings(shop: &Shop) -> Vec<u8> {
+    let store = shop.sqlite();
+    let mut bodies = store
+        .prepare("SELECT body FROM content ORDER BY row")
+        .unwrap();
+    let mut first: Vec<u8> = bodies
+        .query_map([], |row| Ok(row.get_ref(0)?.as_blob()?[0]))
+        .unwrap()
+        .collect::<rusqlite::Result<_>>()
+        .unwrap();
+    first.dedup();
+    first
+}
+
 #[tokio::test]
 async fn everything_in_a_store_of_version_1_goes_on() {
     let shop = first_version();
@@ -38,15 +53,17 @@ async fn everything_in_a_store_of_version_1_goes_on() {
     assert_eq!(shop.ended(Reason::Accepted), 3);
     assert_eq!(shop.ended(Reason::Refused), 2);
     // The duplicate window, the dead letters and the requests are known as before.
-    let pushed = shop.push((0..21).map(event)).await;
-    assert_eq!((pushed.queued, pushed.duplicates), (1, 20));
+    let pushed = shop.push((0..30).map(event)).await;
+    assert_eq!((pushed.queued, pushed.duplicates), (10, 20));
+    // Its rows are plain; those that are written from now on are compressed.
+    assert_eq!(beginnings(&shop), [b'{', 1]);
     let traced = shop.queue.trace("id-0").await.unwrap();
     assert_eq!(traced[0].requests[0].verdict.as_deref(), Some("delivered"));
     let cut_off = shop.queue.trace("id-5").await.unwrap();
     assert_eq!(cut_off[0].requests[0].verdict.as_deref(), Some("cut_off"));
     let retried = shop.queue.retry_dead(&DeadFilter::default()).await.unwrap();
     assert_eq!((retried.queued, retried.kept), (2, 0));
-    assert_eq!(shop.deliver_all().await.len(), 18);
+    assert_eq!(shop.deliver_all().await.len(), 27);
     assert_law(&shop.queue);
     // And what is new works.
     shop.learn(set("a", "x", START)).await;
