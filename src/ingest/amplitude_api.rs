@@ -37,7 +37,7 @@ use crate::ingest::blocking::{Work, without_blocking_others};
 use crate::ingest::body::discard;
 use crate::ingest::client_address::{Peer, sender};
 use crate::ingest::cors::{Cors, Origin};
-use crate::ingest::decode::{Element, NotJson, decode};
+use crate::ingest::decode::{Element, Elements, decode};
 use crate::ingest::reply::json_response;
 use crate::ingest::upstream::{Answer, Forwarded, Upstream};
 use crate::telemetry::logs::Seldom;
@@ -226,7 +226,8 @@ async fn take(
         .dialect
         .read(text, content_type.and_then(|value| value.to_str().ok()))?;
     let bytes = held.as_bytes().len();
-    let count = without_blocking_others(Work::On(bytes), || decode(&call.events))?.len();
+    let elements = without_blocking_others(Work::On(bytes), || decode(&call.events))?;
+    let count = elements.len();
     if !within_limit {
         return Err(Problem::Throttled {
             per_second: api.per_second,
@@ -240,7 +241,7 @@ async fn take(
     let browser = api.browser(head);
     let now = door.clock.now();
     let check = Check::new(port.dialect, call.min_id_length, address, browser, now);
-    let faults = without_blocking_others(Work::On(bytes), || faults(&call.events, &check))?;
+    let faults = without_blocking_others(Work::On(bytes), || faults(elements, &check));
     if api.upstream.is_none() && !faults.is_empty() {
         return Err(Problem::Events(faults));
     }
@@ -284,9 +285,9 @@ impl Api {
     }
 }
 
-fn faults(events: &[u8], check: &Check) -> Result<Faults, NotJson> {
+fn faults(elements: Elements<'_>, check: &Check) -> Faults {
     let mut faults = Faults::default();
-    for (place, element) in decode(events)?.enumerate() {
+    for (place, element) in elements.enumerate() {
         let fault = match &element.event {
             Ok(event) => check.fault(event),
             Err(_) => Some(Fault::Invalid("event")),
@@ -295,7 +296,7 @@ fn faults(events: &[u8], check: &Check) -> Result<Faults, NotJson> {
             faults.push(place, fault);
         }
     }
-    Ok(faults)
+    faults
 }
 
 fn completed<'a>(mut element: Element<'a>, check: &'a Check) -> Element<'a> {
