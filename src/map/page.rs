@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use url::form_urlencoded;
 
 use crate::event::Json;
+use crate::map::any_byte::any_byte;
 use crate::map::dropped::DropReason;
 use crate::map::personal;
 
@@ -21,11 +22,7 @@ pub(super) fn url(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
             .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
             && text.len() > scheme.len()
     });
-    // Looking at every byte, whatever was found, is done for many at once.
-    let has_control = text
-        .bytes()
-        .fold(false, |any, byte| any | byte.is_ascii_control());
-    if !has_scheme || has_control {
+    if !has_scheme || any_byte(&text, |byte| byte.is_ascii_control()) {
         return Err(DropReason::NotAUrl);
     }
     if !personal::holds_email(&text) && !parameters(&text).any(is_personal) {
@@ -72,7 +69,7 @@ fn is_personal(parameter: &str) -> bool {
     let (name, value) = parameter.split_once('=').unwrap_or(("", parameter));
     personal::holds_email(parameter)
         || personal::is_personal(name, value)
-        || (value.contains('%')
+        || (any_byte(value, |byte| byte == b'%')
             && form_urlencoded::parse(parameter.as_bytes())
                 .any(|(name, value)| personal::is_personal(&name, &value)))
 }

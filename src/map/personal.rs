@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use crate::event::Json;
+use crate::map::any_byte::any_byte;
 use crate::map::digits;
 use crate::map::dropped::DropReason;
 
@@ -27,11 +28,7 @@ pub(super) fn clean_text(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
 
 /// Whether an e-mail address stands anywhere in a text; `%40`, as in a URL, counts as `@`.
 pub(super) fn holds_email(text: &str) -> bool {
-    // Looking at every byte, whatever was found, is done for many at once.
-    let may_hold = text
-        .bytes()
-        .fold(false, |any, byte| any | matches!(byte, b'@' | b'%'));
-    if !may_hold {
+    if !any_byte(text, |byte| matches!(byte, b'@' | b'%')) {
         return false;
     }
     if text.contains("%40") {

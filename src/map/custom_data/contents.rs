@@ -85,7 +85,7 @@ pub(super) fn write_object(
     json::separate(out);
     out.push(b'{');
     let empty = out.len();
-    Element::new(element, Some(shape)).each(|name, value| {
+    Element::new(element, Some(shape)).each(&[], |name, value| {
         let written = value.and_then(|value| write_other(out, name, value, guard));
         if let Err(reason) = written {
             items.lose(name, reason);
@@ -131,20 +131,21 @@ impl<'v, 's, 'e> Element<'v, 's, 'e> {
         }
     }
 
-    /// Calls `each` with Meta's name and the value of every member that is present, or with the reason
-    /// why nothing can be made of what was there.
-    fn each(&self, mut each: impl FnMut(&str, Result<Json<'_>, DropReason>)) {
+    /// Calls `each` with Meta's name and the value of every other member that is present, or with the
+    /// reason why nothing can be made of what was there.
+    fn each(&self, done: &[&str], mut each: impl FnMut(&str, Result<Json<'_>, DropReason>)) {
         let Some(shape) = self.shape else {
             let members = self.members.iter().take(MOST_MEMBERS);
             for (at, (name, value)) in members.enumerate() {
                 let repeated = self.members.iter().take(at).any(|(own, _)| own == name);
-                if !repeated && !value.is_absent() {
+                if !repeated && !value.is_absent() && !done.contains(&&**name) {
                     each(name, Ok(*value));
                 }
             }
             return;
         };
-        for (name, expr) in shape.members {
+        let members = shape.members.iter();
+        for (name, expr) in members.filter(|(name, _)| !done.contains(&name.as_str())) {
             let scope = self.scope(shape);
             if let Some(found) = expr.first(scope) {
                 each(name, Ok(found.value));
@@ -176,10 +177,7 @@ fn content(
     };
     json::key(out, "\"quantity\":");
     json::integer(out, quantity);
-    element.each(|name, value| {
-        if matches!(name, "id" | "quantity") {
-            return;
-        }
+    element.each(&["id", "quantity"], |name, value| {
         let start = out.len();
         json::member(out, name);
         let written = value.and_then(|value| match name {

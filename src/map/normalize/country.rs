@@ -36,6 +36,9 @@ fn row(code: &str) -> Option<&'static (&'static str, &'static str)> {
 
 /// Finds a name in a table that is in order.
 pub(super) fn look_up(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
-    let found = table.binary_search_by_key(&name, |row| row.0).ok()?;
+    // Most rows differ in what is compared first.
+    let first = |name: &str| name.as_bytes().first().copied();
+    let compare = |row: &(&str, _)| first(row.0).cmp(&first(name)).then_with(|| row.0.cmp(name));
+    let found = table.binary_search_by(compare).ok()?;
     table.get(found).map(|row| row.1)
 }

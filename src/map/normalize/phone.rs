@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::map::any_byte::any_byte;
 use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::normalize::calling_codes;
@@ -46,6 +47,9 @@ pub(super) fn normalize<'a>(
 /// Reads a text that is a number as a computer prints it, such as `16505551212.0` or
 /// `1.6505551212e10`: what stands behind the point there is not dialled.
 fn as_printed_number(text: &str) -> Option<Cow<'_, str>> {
+    if !any_byte(text, |byte| matches!(byte, b'.' | b'e' | b'E')) {
+        return None;
+    }
     let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     if let Some((number, exponent)) = text.split_once(['e', 'E']) {
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
@@ -107,10 +111,8 @@ fn put_calling_code(digits: &mut String, code: &str) {
 
 /// Cuts off an extension: a word or sign for it after a whole number, and digits to the end.
 fn without_extension(text: &str) -> &str {
-    if text
-        .bytes()
-        .all(|byte| byte.is_ascii() && byte != b'#' && !byte.is_ascii_alphabetic())
-    {
+    let may_begin_one = |byte: u8| !byte.is_ascii() || byte == b'#' || byte.is_ascii_alphabetic();
+    if !any_byte(text, may_begin_one) {
         return text;
     }
     let mut digits = 0;
