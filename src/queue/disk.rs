@@ -18,6 +18,16 @@ use super::totals::{Counter, Ledger};
 
 /// Filler to which nothing was added for so long was left by someone who gave up.
 const ABANDONED: Duration = Duration::from_secs(60);
+/// How long what was read of the file's size is gone by, and how many bytes may come or go meanwhile.
+const FRESH: Duration = Duration::from_secs(1);
+const FRESH_BYTES: u64 = 1 << 20;
+/// What is counted of what takes room.
+const COUNTED: [Counter; 4] = [
+    Counter::HeldBytes,
+    Counter::SeenBytes,
+    Counter::DeadBytes,
+    Counter::ProfileBytes,
+];
 
 /// Whether the store can store now, and why not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +70,7 @@ pub(super) struct Room {
     max_bytes: u64,
     min_free: Option<u64>,
     syncs: Vec<SyncName>,
+    size: Option<Size>,
     used: u64,
     share: u64,
     disk_low: bool,
@@ -83,6 +94,7 @@ impl Room {
             max_bytes: config.max_bytes.get(),
             min_free: config.min_free_disk,
             syncs,
+            size: None,
             used: 0,
             share: u64::MAX,
             disk_low: false,
@@ -97,9 +109,15 @@ impl Room {
         &mut self,
         connection: &Connection,
         ledger: &Ledger,
+        now: UnixMillis,
     ) -> rusqlite::Result<()> {
-        let (_, used) = free_and_used_pages(connection)?;
-        self.used = (used * page_size(connection)?).saturating_sub(self.filler);
+        let counted = COUNTED.iter().map(|counter| ledger.sum(*counter)).sum();
+        let size = match self.size.take() {
+            Some(size) if size.is_fresh(counted, now) => size,
+            _ => Size::read(connection, counted, now)?,
+        };
+        self.used = (size.bytes + counted).saturating_sub(size.counted + self.filler);
+        self.size = Some(size);
         let held: u64 = self.held(ledger).map(|(_, held)| held).sum();
         let others = self.used.saturating_sub(held);
         let syncs = self.syncs.len().max(1) as u64;
@@ -118,11 +136,13 @@ impl Room {
     pub(super) const fn filled(&mut self, bytes: u64, now: UnixMillis) {
         self.filler += bytes;
         self.filled_at = now;
+        self.size = None;
     }
 
     /// Notes bytes that are filler no longer.
     pub(super) const fn emptied(&mut self, bytes: u64) {
         self.filler = self.filler.saturating_sub(bytes);
+        self.size = None;
     }
 
     /// Whether there is filler that was left by someone who gave up.
@@ -190,6 +210,32 @@ impl Room {
                 account.map_or(0, |account| account.get(Counter::HeldBytes)),
             )
         })
+    }
+}
+
+/// What was read of the file's size. To read it takes statements that are parsed each time, so that small
+/// changes are followed by what is counted.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    /// Bytes of pages in use.
+    bytes: u64,
+    /// Of these, what was counted.
+    counted: u64,
+    read_at: UnixMillis,
+}
+
+impl Size {
+    fn read(connection: &Connection, counted: u64, now: UnixMillis) -> rusqlite::Result<Self> {
+        let (_, used) = free_and_used_pages(connection)?;
+        Ok(Self {
+            bytes: used * page_size(connection)?,
+            counted,
+            read_at: now,
+        })
+    }
+
+    fn is_fresh(&self, counted: u64, now: UnixMillis) -> bool {
+        counted.abs_diff(self.counted) < FRESH_BYTES && now.since(self.read_at) < FRESH
     }
 }
 

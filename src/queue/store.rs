@@ -162,7 +162,8 @@ impl Store {
         self.now = self.ground.clock.now();
         self.seen.expire(self.now);
         self.execute("BEGIN IMMEDIATE")?;
-        self.room.measure(&self.connection, &self.ledger)?;
+        self.room
+            .measure(&self.connection, &self.ledger, self.now)?;
         change(self)?;
         self.write_drafts()?;
         self.ledger.write(&self.connection)?;
@@ -291,10 +292,19 @@ impl Store {
     fn show(&self) -> rusqlite::Result<()> {
         let mut view = self.ground.shared.view();
         for (place, account) in self.ledger.accounts().iter().enumerate() {
+            let shown = view.accounts.get(place);
+            if shown == Some(account) {
+                continue;
+            }
+            // A row leaves with its last event, and a new one is not the oldest but where there was none.
+            let has_oldest = view.oldest.contains_key(&account.name)
+                && shown.is_some_and(|shown| shown.ended() == account.ended());
             match view.accounts.get_mut(place) {
-                Some(shown) if shown == account => continue,
                 Some(shown) => shown.clone_from(account),
                 None => view.accounts.push(account.clone()),
+            }
+            if has_oldest {
+                continue;
             }
             match rows::oldest(&self.connection, account.id)? {
                 Some(taken_at) => view.oldest.insert(account.name.clone(), taken_at),

@@ -183,6 +183,12 @@ impl Account {
         self.values[counter.place()] = i64::try_from(value).expect("far below 2^63");
     }
 
+    /// Events that came and are in the queue no longer.
+    pub(super) fn ended(&self) -> u64 {
+        let came = self.get(Counter::Taken) + self.get(Counter::DeadRetried);
+        came.saturating_sub(self.get(Counter::Queued))
+    }
+
     /// The counts as others see them.
     pub(super) fn totals(&self) -> SyncTotals {
         let mut totals = SyncTotals {
