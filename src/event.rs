@@ -14,11 +14,13 @@ use std::ops::Range;
 
 use crate::outcome::Reason;
 
+pub(crate) mod any_byte;
 mod index;
 pub(crate) mod scan;
 mod section;
 mod strict;
 
+use any_byte::any_byte;
 use index::Index;
 use scan::{Elements, Members, Scanner};
 
@@ -236,7 +238,7 @@ impl<'a> Json<'a> {
             return None;
         };
         let inner = self.0.get(1..self.0.len() - 1)?;
-        if memchr::memchr(b'\\', inner.as_bytes()).is_some() {
+        if any_byte(inner, |byte| byte == b'\\') {
             serde_json::from_str::<String>(self.0).ok().map(Cow::Owned)
         } else {
             Some(Cow::Borrowed(inner))

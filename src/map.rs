@@ -29,7 +29,6 @@ pub mod record;
 pub mod remember;
 
 mod action_source;
-mod any_byte;
 mod app_data;
 mod check;
 mod custom_data;

@@ -5,9 +5,9 @@
 
 use std::borrow::Cow;
 
+use crate::event::any_byte::any_byte;
 use crate::event::scan::string_end;
 use crate::event::{Json, is_absent_text};
-use crate::map::any_byte::any_byte;
 
 /// Encodes a member's name once, to be written many times.
 pub(super) fn encoded_key(name: &str) -> Box<str> {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use url::form_urlencoded;
 
 use crate::event::Json;
-use crate::map::any_byte::any_byte;
+use crate::event::any_byte::any_byte;
 use crate::map::dropped::DropReason;
 use crate::map::personal;
 

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use crate::event::Json;
-use crate::map::any_byte::any_byte;
+use crate::event::any_byte::any_byte;
 use crate::map::digits;
 use crate::map::dropped::DropReason;
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::map::any_byte::any_byte;
+use crate::event::any_byte::any_byte;
 use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::normalize::calling_codes;

@@ -4,7 +4,7 @@
 //! stops at the first costs more to begin than most values are long.
 
 /// Whether any byte of a text is of a kind.
-pub(super) fn any_byte(text: &str, is: impl Fn(u8) -> bool) -> bool {
+pub(crate) fn any_byte(text: &str, is: impl Fn(u8) -> bool) -> bool {
     let text = text.as_bytes();
     let among = |bytes: &[u8]| bytes.iter().fold(false, |any, byte| any | is(*byte));
     // The last ones may be looked at twice, so that none is left to be looked at alone.
