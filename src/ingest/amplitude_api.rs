@@ -246,7 +246,7 @@ async fn take(
         return Err(Problem::Events(faults));
     }
     let intakes = door.intakes(|name| syncs.as_ref().is_none_or(|syncs| syncs.contains(name)));
-    let good = decode(&call.events)?
+    let good = without_blocking_others(Work::On(bytes), || decode(&call.events))?
         .enumerate()
         .filter(|(place, _)| !faults.holds(*place))
         .map(|(_, element)| completed(element, &check));
