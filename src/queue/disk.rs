@@ -235,7 +235,9 @@ impl Size {
     }
 
     fn is_fresh(&self, counted: u64, now: UnixMillis) -> bool {
-        counted.abs_diff(self.counted) < FRESH_BYTES && now.since(self.read_at) < FRESH
+        // A clock that was set back does not tell how old it is.
+        let age = (self.read_at <= now).then(|| now.since(self.read_at));
+        counted.abs_diff(self.counted) < FRESH_BYTES && age.is_some_and(|age| age < FRESH)
     }
 }
 
@@ -285,6 +287,21 @@ fn pages(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_is_read_again_once_it_may_have_changed() {
+        let at = UnixMillis::from_seconds;
+        let size = Size {
+            bytes: 4096,
+            counted: 10,
+            read_at: at(100),
+        };
+        assert!(size.is_fresh(10, at(100)));
+        assert!(!size.is_fresh(10, at(102)));
+        assert!(!size.is_fresh(10 + FRESH_BYTES, at(100)));
+        // The clock was set back.
+        assert!(!size.is_fresh(10, at(99)));
+    }
 
     #[test]
     fn the_rate_follows_what_comes_in() {
