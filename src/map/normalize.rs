@@ -64,7 +64,7 @@ pub const fn rule(field: UserDataField) -> &'static str {
 }
 
 /// What is known of the event besides the value, and how its sync is configured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The calling code of phone numbers written without one: digits.
     pub calling_code: Option<&'a str>,
@@ -80,6 +80,13 @@ pub struct Context<'a> {
     pub now: UnixMillis,
     /// When the click was first seen: the event's own time, unless something better is known.
     pub click_seen: UnixMillis,
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Part of it is the event's own text.
+        f.write_str("Context")
+    }
 }
 
 /// Where the forms of a value are written that differ from its text. It may be used for many values.

@@ -264,7 +264,7 @@ impl Store {
     }
 }
 
-/// Overwrites a row's body, in place.
+/// Puts another body in the place of a row's.
 fn blank(connection: &Connection, row: i64, stored: &[u8]) -> rusqlite::Result<()> {
     let index: Vec<u8> = connection
         .prepare_cached("SELECT slots FROM content WHERE row = ?1")?
