@@ -160,7 +160,7 @@ fn flag(
     };
     json::plain_key(out, field.meta_key());
     let before = out.len();
-    json::integer(out, allowed.into());
+    json::integer(out, u8::from(allowed));
     let sent = Sent::plain(out, before, "flag");
     recorder.sent(name, source, sent);
 }

@@ -62,7 +62,7 @@ pub(super) fn write(
     ] {
         json::key(out, key);
         let before = out.len();
-        json::integer(out, number.into());
+        json::integer(out, number);
         let sent = Sent::plain(out, before, "limited data use");
         recorder.sent(Field::Event(name), Source::made(), sent);
     }

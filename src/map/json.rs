@@ -61,7 +61,7 @@ pub(super) fn text(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Writes a whole number.
-pub(super) fn integer(out: &mut Vec<u8>, number: i64) {
+pub(super) fn integer(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 

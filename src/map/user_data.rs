@@ -354,8 +354,7 @@ impl<R: Recorder> Values<'_, '_, R> {
                 self.sent(source, None, rule);
             }
             Ok(Normalized::Integer(number)) => {
-                self.out
-                    .extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+                json::integer(self.out, number);
                 self.sent(source, None, rule);
             }
             Err(reason) => self.drop(source, reason),

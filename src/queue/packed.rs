@@ -19,9 +19,9 @@ use lz4_flex::block::{
 const MARK: u8 = 1;
 /// How many bytes one byte of a block can stand for at most.
 const MOST_A_BYTE: usize = 255;
-/// A longer body is one large event: it has nothing in common with another, and is no reason to keep its
-/// size in memory.
-const LARGE: usize = 256 * 1024;
+/// Most bytes of a body that is compressed. A longer one is one large event: it has nothing in common with
+/// another, and is no reason to keep its size in memory.
+pub(super) const MOST_BYTES: usize = 256 * 1024;
 
 /// Packs bodies; keeps the memory that it takes.
 pub(super) struct Packer {
@@ -46,7 +46,7 @@ impl Packer {
 
     /// The bytes that are stored for a body.
     pub(super) fn pack<'a>(&'a mut self, body: &'a [u8]) -> &'a [u8] {
-        if body.len() > LARGE {
+        if body.len() > MOST_BYTES {
             return body;
         }
         let most = 1 + get_maximum_output_size(body.len());

@@ -19,7 +19,7 @@ use super::packed;
 /// Most events in a row.
 pub(super) const MAX_EVENTS: usize = 256;
 /// Most bytes in a row's body; a larger event has a row of its own.
-pub(super) const MAX_BYTES: usize = 256 * 1024;
+pub(super) const MAX_BYTES: usize = packed::MOST_BYTES;
 /// What a row costs besides its body and index: its other columns, its places in the indexes.
 pub(super) const OVERHEAD: usize = 160;
 

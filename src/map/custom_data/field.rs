@@ -215,8 +215,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         let event = self.event;
         let shape = Shape { members, event };
         let start = self.out.len();
-        json::key(self.out, &field.key);
-        let before = self.out.len();
+        let before = json::key(self.out, &field.key);
         self.out.push(b'[');
         let mut source = None;
         let mut items = Items::default();
@@ -264,8 +263,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), DropReason>,
     ) -> bool {
         let start = self.out.len();
-        json::key(self.out, &field.key);
-        let before = self.out.len();
+        let before = json::key(self.out, &field.key);
         let written = write(self.out);
         self.note(field, source, [start, before], written);
         written.is_ok()
