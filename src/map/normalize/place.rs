@@ -86,6 +86,8 @@ pub(super) fn zip_code<'a>(
         None => halves && !zip_plus_four,
     };
     let page = without_signs(if keeps_rest { lower } else { area }, second);
+    // Without its dash a code may show as a number that was printed with decimals.
+    let page = without_decimals(page);
     let normalized = match country {
         Some("us") => Normalized::to_hash(american(page)),
         Some(_) if has_dash => Normalized::to_hash(page),

@@ -502,3 +502,11 @@ fn other_ids() {
         )],
     );
 }
+
+#[test]
+fn a_code_loses_its_decimals_behind_a_dash_as_well() {
+    for (input, expected) in [("0-0.0", "00"), ("97201.0", "97201"), ("0-0.5", "00.5")] {
+        let found = outcome(UserDataField::ZipCode, input, &CONTEXT);
+        assert_eq!(found, expected, "{input}");
+    }
+}
