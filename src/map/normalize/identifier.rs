@@ -25,12 +25,12 @@ pub(super) fn external_id<'a>(
     buffer
 }
 
-/// Takes the id of a lead: 15 or 16 digits. Meta refuses a whole request for any other.
+/// Takes the id of a lead: 15 to 17 digits. Meta refuses a whole request for any other.
 pub(super) fn lead_id(text: &str) -> Result<u64, DropReason> {
     // Meta's own export of leads writes `l:` before it.
     let digits = text.strip_prefix("l:").unwrap_or(text);
     match digits.len() {
-        15 | 16 => number(digits),
+        15..=17 => number(digits),
         _ => Err(DropReason::NotAnId),
     }
 }

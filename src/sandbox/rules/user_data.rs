@@ -19,7 +19,7 @@ enum Field {
     Click,
     /// A browser id.
     Browser,
-    /// A lead id of 15 or 16 digits.
+    /// A lead id of 15 to 17 digits.
     Lead,
     /// An integer, or a string of digits.
     Digits,
@@ -100,13 +100,13 @@ impl Field {
             }),
             Self::Browser if is_browser_id(text(value, place)?) => Ok(()),
             Self::Browser => Err(strict::browser_id(place)),
-            Self::Lead if digits(value).is_some_and(|digits| matches!(digits.len(), 15 | 16)) => {
+            Self::Lead if digits(value).is_some_and(|digits| matches!(digits.len(), 15..=17)) => {
                 Ok(())
             }
             Self::Lead => Err(Refusal {
                 sub_code: 2_804_036,
                 title: "Invalid Lead ID",
-                detail: "A lead ID has 15 or 16 digits".to_owned(),
+                detail: "A lead ID has 15 to 17 digits".to_owned(),
             }),
             Self::Digits if digits(value).is_some() => Ok(()),
             Self::Digits => Err(Refusal::schema(format!(
