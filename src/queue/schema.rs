@@ -3,8 +3,9 @@
 //! A file of an earlier version is brought up to date when it is opened, in one transaction; one of a
 //! later version is refused.
 
-use std::fs::{DirBuilder, File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ pub(super) const VERSION: i64 = 3;
 /// What makes each version out of the one before it; the first, out of an empty file. What was
 /// released is never changed.
 const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
+
+/// The mode of the store's files: what Meta is to receive is nobody else's business on this machine.
+const MODE: u32 = 0o600;
 
 /// `PxRl`: tells our files from other `SQLite` files.
 const APPLICATION_ID: i64 = 0x5078_526c;
@@ -108,18 +112,12 @@ const VERSION_3: &str = "";
 /// Makes the folder and takes possession of it, until the file is dropped.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     let unusable = |error| OpenError::Folder(folder.to_owned(), error);
-    // What Meta is to receive is nobody else's business on this machine.
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
         .map_err(unusable)?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(folder.join("lock"))
-        .map_err(unusable)?;
+    let file = open_private(&folder.join("lock")).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
@@ -127,9 +125,44 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Opens a file for writing, making it where there is none, for its owner alone.
+fn open_private(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(MODE)
+        .open(path)?;
+    close_to_others(path);
+    Ok(file)
+}
+
+/// Takes a file's permissions away from everyone but its owner. It may have been made by an earlier
+/// version, or copied by hand.
+fn close_to_others(path: &Path) {
+    let Ok(found) = fs::metadata(path) else {
+        return;
+    };
+    let others = found.permissions().mode() & 0o077;
+    if others == 0 {
+        return;
+    }
+    if let Err(error) = fs::set_permissions(path, Permissions::from_mode(MODE)) {
+        tracing::warn!(
+            file = %path.display(),
+            %error,
+            "other users of this machine may read the store, and that cannot be changed; give the file \
+             to the user that runs pixel-relay, with mode 0600"
+        );
+    }
+}
+
 /// Opens the store for writing, making it where there is none.
 pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
     let path = file(folder);
+    for file in files(folder) {
+        close_to_others(&file);
+    }
     let connection = create(&path)?;
     let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
     if number("PRAGMA application_id")? != APPLICATION_ID {
@@ -162,6 +195,8 @@ pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
 
 /// Opens a file, making the tables where there is none yet.
 pub(super) fn create(path: &Path) -> Result<Connection, OpenError> {
+    // `SQLite` would make it readable for all, and gives the files beside it the same mode.
+    open_private(path).map_err(|error| OpenError::Folder(path.to_owned(), error))?;
     let connection = Connection::open(path)?;
     let is_new: bool = connection
         .query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
@@ -247,6 +282,41 @@ mod tests {
         assert!(matches!(lock(folder.path()), Err(OpenError::InUse(_))));
         drop(owner);
         assert!(lock(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn the_files_are_their_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let modes = || -> Vec<(String, u32)> {
+            let entries = fs::read_dir(folder.path()).unwrap();
+            let mut modes: Vec<(String, u32)> = entries
+                .map(|entry| {
+                    let entry = entry.unwrap();
+                    let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+                    (entry.file_name().into_string().unwrap(), mode)
+                })
+                .collect();
+            modes.sort();
+            modes
+        };
+        let private = ["lock", "queue.db", "queue.db-shm", "queue.db-wal"]
+            .map(|name| (name.to_owned(), MODE));
+        let owner = lock(folder.path()).unwrap();
+        let connection = open(folder.path()).unwrap();
+        let write = "INSERT INTO sync (name) VALUES ('web')";
+        connection.execute_batch(write).unwrap();
+        assert_eq!(modes(), private);
+
+        // As an earlier version left them behind after a crash.
+        for (name, _) in modes() {
+            let open = Permissions::from_mode(0o644);
+            fs::set_permissions(folder.path().join(name), open).unwrap();
+        }
+        drop(owner);
+        let owner = lock(folder.path()).unwrap();
+        let again = open(folder.path()).unwrap();
+        assert_eq!(modes(), private);
+        drop((connection, owner, again));
     }
 
     #[test]
