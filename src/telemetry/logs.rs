@@ -15,6 +15,10 @@ use tracing_subscriber::{Registry, fmt as lines};
 use crate::clock::UnixMillis;
 use crate::config::{LogConfig, LogFormat, Mistake};
 
+use json_line::JsonLine;
+
+mod json_line;
+
 /// Sends this process's log lines to standard error, with colours where that is a terminal.
 pub fn init(config: &LogConfig) -> Result<(), Mistake> {
     let subscriber = subscriber(config, io::stderr().is_terminal(), io::stderr)?;
@@ -62,7 +66,7 @@ where
     let lines = lines::layer().with_writer(writer);
     let lines = match config.format {
         LogFormat::Text => lines.with_ansi(colours).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
+        LogFormat::Json => lines.event_format(JsonLine).with_ansi(false).boxed(),
     };
     Ok(Registry::default().with(lines.with_filter(levels(&config.level)?)))
 }
@@ -170,6 +174,29 @@ mod tests {
                 "sync": "web",
                 "target": "pixel_relay::telemetry::logs::tests",
             })
+        );
+    }
+
+    #[test]
+    fn json_lines_hold_no_key_twice_and_numbers_as_numbers() {
+        let text = written(LogFormat::Json, "info", || {
+            tracing::warn!(
+                message = "a field",
+                level = "high",
+                milliseconds = std::time::Duration::from_secs(3).as_millis(),
+                code = Some(190_i64),
+                absent = None::<i64>,
+                share = 0.5,
+                below = -1_i128,
+                "the text"
+            );
+        });
+        let (_, line) = text.split_once(',').unwrap();
+        assert_eq!(
+            line,
+            "\"level\":\"WARN\",\"target\":\"pixel_relay::telemetry::logs::tests\",\
+             \"message\":\"the text\",\"message_\":\"a field\",\"level_\":\"high\",\
+             \"milliseconds\":3000,\"code\":190,\"share\":0.5,\"below\":-1}\n"
         );
     }
 

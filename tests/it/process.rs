@@ -1,8 +1,13 @@
 //! Runs the real program, as an operator does.
 
+use std::collections::BTreeMap;
+use std::fmt::Formatter;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::Value;
 
 /// The program under test.
 pub fn program() -> Command {
@@ -41,14 +46,14 @@ pub struct Ran {
 
 impl Ran {
     /// The lines of its data, each of which must be JSON.
-    pub fn rows(&self) -> Vec<serde_json::Value> {
+    pub fn rows(&self) -> Vec<Value> {
         let rows = self.data.lines();
         rows.map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
 
     /// The one line of its data, where it ended well.
-    pub fn row(&self) -> serde_json::Value {
+    pub fn row(&self) -> Value {
         assert_eq!(self.code, 0, "{self:?}");
         let rows = self.rows();
         assert_eq!(rows.len(), 1, "{self:?}");
@@ -74,6 +79,51 @@ pub fn command(config: &Path, arguments: &[&str], input: &[u8]) -> Ran {
         code: output.status.code().unwrap(),
         data: String::from_utf8(output.stdout).unwrap(),
         words: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Reads a line of the log: one object, no key of which stands there twice, and with no number in quotes
+/// but in ids.
+fn log_entry(line: &str) -> BTreeMap<String, Value> {
+    let Entry(entry) = serde_json::from_str(line)
+        .unwrap_or_else(|error| panic!("a log line that is no JSON object ({error}): {line}"));
+    for (key, value) in &entry {
+        let is_number = value
+            .as_str()
+            .is_some_and(|text| text.parse::<f64>().is_ok());
+        assert!(
+            !is_number || key.ends_with("_id"),
+            "a number in quotes: {line}"
+        );
+    }
+    entry
+}
+
+struct Entry(BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Entry;
+
+            fn expecting(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<Entry, M::Error> {
+                let mut entry = BTreeMap::new();
+                while let Some((key, value)) = members.next_entry::<String, Value>()? {
+                    if let Some(twice) = entry.insert(key, value) {
+                        return Err(M::Error::custom(format!("a key twice, once with {twice}")));
+                    }
+                }
+                Ok(Entry(entry))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
     }
 }
 
@@ -110,10 +160,9 @@ impl DaemonProcess {
             let read = log.read_line(&mut line).unwrap();
             assert!(read > 0, "the daemon did not start:\n{seen}");
             seen.push_str(&line);
-            let entry: serde_json::Value = serde_json::from_str(&line)
-                .unwrap_or_else(|_| panic!("a log line that is not JSON: {line}"));
-            if let (Some(public), Some(admin)) = (entry["public"].as_str(), entry["admin"].as_str())
-            {
+            let entry = log_entry(&line);
+            let address = |key| entry.get(key).and_then(Value::as_str);
+            if let (Some(public), Some(admin)) = (address("public"), address("admin")) {
                 return Self {
                     public: format!("http://{public}"),
                     admin: format!("http://{admin}"),
@@ -131,6 +180,7 @@ impl DaemonProcess {
             line.clear();
             let read = self.log.read_line(&mut line).unwrap();
             assert_ne!(read, 0, "it ended without a line about {text:?}");
+            log_entry(&line);
         }
     }
 
@@ -147,6 +197,9 @@ impl DaemonProcess {
     pub fn wait(mut self) -> (Option<i32>, String) {
         let mut log = String::new();
         self.log.read_to_string(&mut log).unwrap();
+        for line in log.lines() {
+            log_entry(line);
+        }
         (self.child.wait().unwrap().code(), log)
     }
 

@@ -293,7 +293,7 @@ impl Lane {
             code = refusal.code,
             sub_code = refusal.sub_code,
             trace_id = refusal.trace_id,
-            message = refusal.message,
+            meta_message = refusal.message,
             "Meta refuses an event"
         );
         let suspect = Suspect::new(event);

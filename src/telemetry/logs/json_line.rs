@@ -1,0 +1,110 @@
+//! A log line as one flat JSON object, no key of which stands there twice.
+//!
+//! The formatter of `tracing-subscriber` writes a field beside the line's own key of the same name, and
+//! the widest integers as texts. Readers of logs refuse the one and cannot count with the other.
+
+use std::error::Error;
+use std::fmt::{self, Debug};
+
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Writes an event as one line of JSON.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JsonLine;
+
+impl<S, N> FormatEvent<S, N> for JsonLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut timestamp = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
+        let metadata = event.metadata();
+        let mut members = Members::default();
+        members.add("timestamp", timestamp);
+        members.add("level", metadata.level().as_str());
+        members.add("target", metadata.target());
+        event.record(&mut members);
+        members.write(&mut writer)
+    }
+}
+
+/// The members of a line, in their order.
+#[derive(Default)]
+struct Members(Vec<(String, Value)>);
+
+impl Members {
+    /// Adds a member. One whose name is taken gets another.
+    fn add(&mut self, name: &str, value: impl Into<Value>) {
+        let mut name = name.to_owned();
+        while self.0.iter().any(|(taken, _)| *taken == name) {
+            name.push('_');
+        }
+        self.0.push((name, value.into()));
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        for (place, (name, value)) in self.0.iter().enumerate() {
+            let before = if place == 0 { '{' } else { ',' };
+            write!(writer, "{before}{}:{value}", Value::from(name.as_str()))?;
+        }
+        writeln!(writer, "}}")
+    }
+
+    /// A number that may be wider than JSON's readers expect.
+    fn add_wide(&mut self, field: &Field, number: Option<Value>, text: String) {
+        self.add(field.name(), number.unwrap_or_else(|| text.into()));
+    }
+}
+
+impl Visit for Members {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.add(field.name(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field.name(), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field.name(), value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field.name(), value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field.name(), value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field.name(), value);
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        let number = i64::try_from(value).ok().map(Value::from);
+        self.add_wide(field, number, value.to_string());
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        let number = u64::try_from(value).ok().map(Value::from);
+        self.add_wide(field, number, value.to_string());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.add(field.name(), value.to_string());
+    }
+}
