@@ -232,8 +232,9 @@ async fn summarise(door: Arc<Door>) {
 }
 
 /// A token that is cancelled by SIGTERM or SIGINT; a second signal ends the process at once, which
-/// loses nothing: what is acknowledged is on disk.
+/// loses nothing: what is acknowledged is on disk. No other signal that means something to daemons ends it.
 pub fn stop_on_signals() -> anyhow::Result<CancellationToken> {
+    ignore_signals()?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let token = CancellationToken::new();
@@ -251,6 +252,30 @@ pub fn stop_on_signals() -> anyhow::Result<CancellationToken> {
         std::process::exit(1);
     });
     Ok(token)
+}
+
+/// Says that the signals by which other daemons are told to read their configuration or to reopen their
+/// logs do nothing here. Left alone they would end the process.
+fn ignore_signals() -> anyhow::Result<()> {
+    let ignored = [
+        ("SIGHUP", SignalKind::hangup()),
+        ("SIGUSR1", SignalKind::user_defined1()),
+        ("SIGUSR2", SignalKind::user_defined2()),
+    ];
+    for (name, kind) in ignored {
+        let mut signals = signal(kind).with_context(|| format!("cannot wait for {name}"))?;
+        #[expect(clippy::disallowed_methods, reason = "lives as long as the process")]
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                tracing::warn!(
+                    signal = name,
+                    "the signal is ignored: a changed configuration is read at the next start, and logs \
+                     are written to standard error"
+                );
+            }
+        });
+    }
+    Ok(())
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) {

@@ -85,3 +85,30 @@ async fn a_second_signal_exits_at_once() {
         .unwrap();
     assert_eq!(code, Some(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_that_mean_reload_elsewhere_are_ignored_with_a_line() {
+    let graph = Graph::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("pixel-relay.toml");
+    let store = folder.path().join("store");
+    std::fs::write(&config, config_text(graph.address, &store, PLAIN_SYNC)).unwrap();
+
+    let mut daemon = DaemonProcess::start(&config);
+    for name in ["HUP", "USR1", "USR2"] {
+        daemon.signal(name);
+        daemon.wait_for_line(&format!("SIG{name}"));
+    }
+    let url = format!("{}/webhook", daemon.public);
+    let answer = client()
+        .post(url)
+        .header("authorization", SECRET)
+        .body(event("a").to_string())
+        .send()
+        .await;
+    assert_eq!(answer.unwrap().status(), 200);
+    graph.sandbox.wait_for(1).await;
+    daemon.signal("TERM");
+    let (code, log) = tokio::task::spawn_blocking(|| daemon.wait()).await.unwrap();
+    assert_eq!(code, Some(0), "{log}");
+}
