@@ -101,21 +101,37 @@ impl fmt::Display for Condition {
 /// The value that stands for a property that is not set.
 const NONE: &str = "(none)";
 
-/// Whether all conditions hold.
+/// Whether all conditions hold, however the event's own operations are read.
 pub fn holds<'s, 'e: 's>(conditions: &[Condition], scope: impl Into<Scope<'s, 'e>>) -> bool {
     unmet(conditions, scope).is_none()
 }
 
-/// The first condition that does not hold.
+/// Whether all conditions hold by one reading of the event's own operations or the other.
+pub fn may_hold<'s, 'e: 's>(conditions: &[Condition], scope: impl Into<Scope<'s, 'e>>) -> bool {
+    let scope = scope.into();
+    conditions.iter().all(|condition| {
+        let other = scope.other_reading();
+        condition.holds_in(scope) || other.is_some_and(|other| condition.holds_in(other))
+    })
+}
+
+/// The first condition that does not hold, and where it does not.
 pub fn unmet<'c, 's, 'e: 's>(
     conditions: &'c [Condition],
     scope: impl Into<Scope<'s, 'e>>,
-) -> Option<&'c Condition> {
+) -> Option<(&'c Condition, Scope<'s, 'e>)> {
     let scope = scope.into();
-    conditions.iter().find(|condition| {
-        let candidates = Candidates::of(condition, scope);
-        !judge(condition.op, &condition.values, &candidates)
+    conditions.iter().find_map(|condition| {
+        let readings = std::iter::once(scope).chain(scope.other_reading());
+        let mut unmet = readings.filter(|scope| !condition.holds_in(*scope));
+        unmet.next().map(|scope| (condition, scope))
     })
+}
+
+impl Condition {
+    fn holds_in(&self, scope: Scope<'_, '_>) -> bool {
+        judge(self.op, &self.values, &Candidates::of(self, scope))
+    }
 }
 
 fn judge(op: Op, values: &[Operand], candidates: &Candidates<'_>) -> bool {

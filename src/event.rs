@@ -16,12 +16,13 @@ use crate::outcome::Reason;
 
 pub(crate) mod any_byte;
 mod index;
+pub mod operations;
 pub(crate) mod scan;
-mod section;
 mod strict;
 
 use any_byte::any_byte;
 use index::Index;
+use operations::{Operation, Properties, Resolved};
 use scan::{Elements, Members, Scanner};
 
 /// The ids that must be strings: Amplitude's own, and those that take part in deduplication.
@@ -38,14 +39,28 @@ const MEMBERS_OF_ONE: usize = 16;
 pub struct Json<'a>(&'a str);
 
 /// One Amplitude event.
+#[derive(Clone)]
 pub struct Event<'a> {
     raw: &'a str,
     fields: Vec<Field<'a>>,
     index: Index,
     /// The members of all top-level objects.
     members: Vec<(Cow<'a, str>, Json<'a>)>,
+    /// The sections whose properties are given by operations. These stand in their place.
+    resolved: Vec<Resolved<'a>>,
 }
 
+/// Which of the readings of properties that are given by operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reading {
+    /// `$setOnce` gives where nothing is set.
+    #[default]
+    First,
+    /// What is not sure is otherwise: `$setOnce` gives nothing.
+    Other,
+}
+
+#[derive(Clone)]
 struct Field<'a> {
     key: Cow<'a, str>,
     value: Json<'a>,
@@ -77,6 +92,7 @@ impl<'a> Event<'a> {
             fields: Vec::with_capacity(FIELDS),
             index: Index::default(),
             members: Vec::with_capacity(MEMBERS),
+            resolved: Vec::new(),
         };
         event.find_fields();
         if !event.index.fill(&event.fields) {
@@ -90,6 +106,7 @@ impl<'a> Event<'a> {
         if ID_KEYS.iter().any(|key| is_no_id(key)) {
             return Err(Reason::IdNotAString);
         }
+        event.resolve_operations();
         Ok(event)
     }
 
@@ -98,21 +115,100 @@ impl<'a> Event<'a> {
         self.raw
     }
 
-    /// A top-level field, `None` where the key is missing.
+    /// A top-level field as it came, `None` where the key is missing.
     pub fn field(&self, key: &str) -> Option<Json<'a>> {
         self.find(key).map(|field| field.value)
     }
 
+    /// A top-level field; of a section whose properties are given by operations, what these give.
+    pub fn field_or_result(&self, key: &str) -> Option<Json<'_>> {
+        match self.resolved(key) {
+            Some(resolved) => Some(Json(&resolved.whole)),
+            None => self.field(key),
+        }
+    }
+
     /// A member of a top-level object, such as one property of `event_properties`.
-    pub fn member(&self, section: &str, key: &str) -> Option<Json<'a>> {
-        member(self.section(section), key)
+    pub fn member(&self, section: &str, key: &str) -> Option<Json<'_>> {
+        self.member_by(Reading::First, section, key)
+    }
+
+    /// The same by one of the readings of properties that are given by operations.
+    pub fn member_by(&self, reading: Reading, section: &str, key: &str) -> Option<Json<'_>> {
+        let Some(resolved) = self.resolved(section) else {
+            return member(self.members_of(section), key);
+        };
+        let properties = match reading {
+            Reading::First => &resolved.properties,
+            Reading::Other => resolved.other.as_ref().unwrap_or(&resolved.properties),
+        };
+        let mut named = properties.iter().filter(|(name, _)| are_same(name, key));
+        named.next().map(|(_, value)| Json(value))
     }
 
     /// All members of a top-level object; none where it is missing or not an object.
-    pub fn section(&self, section: &str) -> &[(Cow<'a, str>, Json<'a>)] {
-        self.find(section)
-            .and_then(|field| self.members.get(field.members.clone()))
-            .unwrap_or_default()
+    pub fn section(&self, section: &str) -> impl Iterator<Item = (&str, Json<'_>)> {
+        let resolved = self.resolved(section);
+        let members = match resolved {
+            Some(_) => &[],
+            None => self.members_of(section),
+        };
+        let given = resolved
+            .into_iter()
+            .flat_map(|resolved| &resolved.properties);
+        members
+            .iter()
+            .map(|(name, value)| (&**name, *value))
+            .chain(given.map(|(name, value)| (&**name, Json(value))))
+    }
+
+    /// The operations by which the properties of a section are given; none where they stand plainly.
+    pub fn operations(&self, section: &str) -> &[Operation<'a>] {
+        self.resolved(section)
+            .map_or(&[], |resolved| &resolved.operations)
+    }
+
+    /// Whether what becomes of a property depends on what it was before the event.
+    pub fn depends_on_before(&self, section: &str, property: &str) -> bool {
+        self.resolved(section)
+            .is_some_and(|resolved| resolved.depends_on_before(property))
+    }
+
+    /// Whether properties that are given by operations can be read in more than one way.
+    pub fn has_other_reading(&self) -> bool {
+        let mut resolved = self.resolved.iter();
+        resolved.any(|resolved| resolved.other.is_some())
+    }
+
+    /// The same event with what is known of properties of a section, in the place of those that depend
+    /// on what they were before, and of those that it lacks. The event's own text stays as it came.
+    #[must_use]
+    pub fn completed<'b>(
+        &self,
+        section: &'static str,
+        known: impl IntoIterator<Item = (&'b str, &'b str)>,
+    ) -> Event<'b>
+    where
+        'a: 'b,
+    {
+        let mut event: Event<'b> = self.clone();
+        let plain = || -> Properties<'b> {
+            let members = self.members_of(section).iter();
+            members
+                .map(|(name, value)| (name.clone(), Cow::Borrowed(value.raw())))
+                .collect()
+        };
+        let place = event
+            .resolved
+            .iter()
+            .position(|resolved| resolved.section == section);
+        let mut resolved = match place {
+            Some(place) => event.resolved.swap_remove(place),
+            None => Resolved::plain(section, plain()),
+        };
+        resolved.complete(known);
+        event.resolved.push(resolved);
+        event
     }
 
     /// Puts a value in the place of a top-level field. The event's own text stays as it came.
@@ -148,6 +244,25 @@ impl<'a> Event<'a> {
                 members: first..self.members.len(),
             });
         }
+    }
+
+    fn resolve_operations(&mut self) {
+        for section in operations::SECTIONS {
+            let resolved = Resolved::of(section, self.members_of(section));
+            self.resolved.extend(resolved);
+        }
+    }
+
+    fn resolved(&self, section: &str) -> Option<&Resolved<'a>> {
+        let mut resolved = self.resolved.iter();
+        resolved.find(|resolved| resolved.section == section)
+    }
+
+    /// The members of a top-level object as they came.
+    fn members_of(&self, section: &str) -> &[(Cow<'a, str>, Json<'a>)] {
+        self.find(section)
+            .and_then(|field| self.members.get(field.members.clone()))
+            .unwrap_or_default()
     }
 
     fn find(&self, key: &str) -> Option<&Field<'a>> {
@@ -350,7 +465,7 @@ mod tests {
             "12345678901234567890123"
         );
         assert!(event.member("user_properties", "n").is_none());
-        assert!(event.section("event_type").is_empty());
+        assert_eq!(event.section("event_type").count(), 0);
     }
 
     #[test]

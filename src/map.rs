@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::clock::UnixMillis;
 use crate::config::{AppConfig, LimitedDataUse, Mistake, SyncConfig, SyncName};
 use crate::event::Event;
+use crate::memory::Lesson;
 use crate::memory::profile::Profile;
 use crate::outcome::Reason;
 
@@ -48,7 +49,7 @@ mod user_data;
 use known::Known;
 use payload::Fingerprint;
 use record::Recorder;
-use remember::{Remember, Told};
+use remember::Remember;
 use rule::Rule;
 use server_event::ServerEvent;
 use user_data::Reading;
@@ -155,7 +156,7 @@ impl Mapper {
     }
 
     /// What an event says of its person, where that is to be remembered.
-    pub fn told<'e>(&self, event: &Event<'e>, now: UnixMillis) -> Option<Told<'e>> {
+    pub fn told(&self, event: &Event<'_>, now: UnixMillis) -> Option<Lesson> {
         self.remember.as_ref()?.told(event, &self.reading, now)
     }
 

@@ -12,7 +12,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::event::{Event, Json, member};
+use crate::event::{Event, Json, Reading, member};
 
 /// The top-level objects of an Amplitude event that hold named properties.
 pub const SECTIONS: &[&str] = &[
@@ -164,6 +164,7 @@ enum Step {
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'s, 'e> {
     event: &'s Event<'e>,
+    reading: Reading,
     element: Option<Element<'s>>,
 }
 
@@ -202,6 +203,7 @@ impl<'s, 'e> From<&'s Event<'e>> for Scope<'s, 'e> {
     fn from(event: &'s Event<'e>) -> Self {
         Self {
             event,
+            reading: Reading::First,
             element: None,
         }
     }
@@ -217,8 +219,24 @@ impl<'s, 'e> Scope<'s, 'e> {
     ) -> Self {
         Self {
             event,
+            reading: Reading::First,
             element: Some(Element { value, members }),
         }
+    }
+
+    /// Whether it is read by the other reading of properties that are given by operations.
+    pub fn is_other_reading(self) -> bool {
+        self.reading == Reading::Other
+    }
+
+    /// The same place by the other reading of properties that are given by operations; `None` where there
+    /// is only one.
+    pub fn other_reading(self) -> Option<Self> {
+        let other = Self {
+            reading: Reading::Other,
+            ..self
+        };
+        (self.reading == Reading::First && self.event.has_other_reading()).then_some(other)
     }
 }
 
@@ -318,20 +336,14 @@ impl Path {
     }
 
     /// The first value in the event that is not absent.
-    pub fn first<'e>(&self, event: &Event<'e>) -> Option<Json<'e>> {
-        let mut found = None;
-        self.visit(event, &mut |value| {
-            if found.is_none() && !value.is_absent() {
-                found = Some(value);
-            }
-        });
-        found
+    pub fn first<'s>(&self, event: &'s Event<'_>) -> Option<Json<'s>> {
+        self.first_in(event.into())
     }
 
     /// All values in the event that are not absent; several where the path holds `[*]`.
-    pub fn all<'e>(&self, event: &Event<'e>) -> Vec<Json<'e>> {
+    pub fn all<'s>(&self, event: &'s Event<'_>) -> Vec<Json<'s>> {
         let mut found = Vec::new();
-        self.visit(event, &mut |value| {
+        self.visit_in(event.into(), &mut |value| {
             if !value.is_absent() {
                 found.push(value);
             }
@@ -341,23 +353,20 @@ impl Path {
 
     /// The first value in a scope that is not absent.
     pub fn first_in<'s>(&self, scope: Scope<'s, '_>) -> Option<Json<'s>> {
-        let Some(element) = scope.element else {
-            return self.first(scope.event);
-        };
         let mut found = None;
-        element.walk(&self.steps, &mut |value| {
+        self.visit_in(scope, &mut |value| {
             if found.is_none() && !value.is_absent() {
                 found = Some(value);
             }
         });
-        found.or_else(|| self.in_event()?.first(scope.event))
+        found
     }
 
     /// Calls `found` with every value that the path points to in a scope, absent ones too. What is in
     /// the event counts only where the element has nothing.
     pub fn visit_in<'s>(&self, scope: Scope<'s, '_>, found: &mut dyn FnMut(Json<'s>)) {
         let Some(element) = scope.element else {
-            return self.visit(scope.event, &mut |value| found(value));
+            return self.visit_event(scope.event, scope.reading, found);
         };
         let mut present = false;
         element.walk(&self.steps, &mut |value| {
@@ -365,7 +374,7 @@ impl Path {
             found(value);
         });
         if let Some(path) = self.in_event().filter(|_| !present) {
-            path.visit(scope.event, &mut |value| found(value));
+            path.visit_event(scope.event, scope.reading, found);
         }
     }
 
@@ -377,20 +386,24 @@ impl Path {
         }
     }
 
-    /// Calls `found` with every value that the path points to, absent ones too.
-    pub fn visit<'e>(&self, event: &Event<'e>, found: &mut dyn FnMut(Json<'e>)) {
+    fn visit_event<'s>(
+        &self,
+        event: &'s Event<'_>,
+        reading: Reading,
+        found: &mut dyn FnMut(Json<'s>),
+    ) {
         let Root::Field(field, alias) = &self.root else {
             return;
         };
         if let [Step::Key(key), rest @ ..] = &*self.steps {
             // The event remembers the members of its top-level objects.
-            if let Some(value) = event.member(field, key) {
+            if let Some(value) = event.member_by(reading, field, key) {
                 walk(value, rest, found);
             }
             return;
         }
         let value = event
-            .field(field)
+            .field_or_result(field)
             .filter(|value| !value.is_absent())
             .or_else(|| alias.and_then(|alias| event.field(alias)));
         if let Some(value) = value {

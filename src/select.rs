@@ -9,10 +9,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::condition::{Condition, holds, unmet};
+use crate::condition::{Condition, holds, may_hold, unmet};
 use crate::config::{LimitedDataUseMode, SyncConfig};
 use crate::event::Event;
 use crate::outcome::Reason;
+use crate::path::Scope;
 
 /// The row of the event table that stands for every event it does not name.
 const ANY_EVENT: &str = "*";
@@ -121,13 +122,19 @@ impl Selector {
             limited_data_use: match &self.limited_data_use {
                 LimitedDataUseMode::Off => false,
                 LimitedDataUseMode::Always => true,
-                LimitedDataUseMode::When(conditions) => holds(conditions, event),
+                // What is not sure is limited.
+                LimitedDataUseMode::When(conditions) => may_hold(conditions, event),
             },
         })
     }
 
-    /// The condition for which an event was left out; `None` where another reason left it out.
-    pub fn unmet(&self, event: &Event<'_>, reason: Reason) -> Option<&Condition> {
+    /// The condition for which an event was left out, and where it does not hold; `None` where another
+    /// reason left it out.
+    pub fn unmet<'s, 'e: 's>(
+        &self,
+        event: &'s Event<'e>,
+        reason: Reason,
+    ) -> Option<(&Condition, Scope<'s, 'e>)> {
         match reason {
             Reason::SyncCondition => unmet(&self.conditions, event),
             Reason::EventCondition => {

@@ -3,18 +3,17 @@
 //! [`Sync::take`] gives every event its fate before the queue: mapped, or ended with a reason. It is
 //! pure; the caller counts what the [`Notes`] say and hands the fate to the queue.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
 use crate::config::{Config, Mistake, SyncConfig, SyncName};
-use crate::event::{Event, Json};
+use crate::event::Event;
+use crate::event::operations::USER_PROPERTIES;
 use crate::map::explain::Explanation;
 use crate::map::payload::{Bodies, Payload};
 use crate::map::record::{Notes, Recorder};
-use crate::map::remember::{Properties, USER_PROPERTIES};
 use crate::map::{Mapper, Refused, Row};
 use crate::memory::profile::Profile;
 use crate::memory::{self, Lesson, Shelf};
@@ -204,8 +203,8 @@ impl Sync {
                 fate
             }
             Err(reason) => {
-                if let Some(condition) = self.selector.unmet(event, reason) {
-                    explanation.left_out(condition, event);
+                if let Some((condition, scope)) = self.selector.unmet(event, reason) {
+                    explanation.left_out(condition, scope);
                 }
                 Fate::Ended(Ended::unmapped(reason))
             }
@@ -222,15 +221,15 @@ impl Sync {
         shelf: &mut S,
         decide: impl FnOnce(&Event<'_>, Option<&Profile>) -> T,
     ) -> Result<(T, Option<Lesson>), S::Error> {
-        let Some(told) = self.mapper.told(event, now) else {
+        let Some(mut lesson) = self.mapper.told(event, now) else {
             return Ok((decide(event, None), None));
         };
-        let mut lesson = told.lesson;
         let seen = lesson.take_sighting();
         let mut changed = memory::learn(shelf, &lesson)?;
         let mut person = memory::recall(shelf, lesson.who)?.unwrap_or_default();
         let kept = self.mapper.kept(&person);
-        let completed = completed(event, told.given, &kept);
+        let known = kept.iter().map(|(name, json)| (*name, json.as_str()));
+        let completed = (!kept.is_empty()).then(|| event.completed(USER_PROPERTIES, known));
         let event = completed.as_ref().unwrap_or(event);
         // Consent is a condition of the sync, and may be a property that was learnt just now: what a
         // browser sends by itself is not kept without it.
@@ -285,30 +284,6 @@ impl Sync {
             Err(refused) => Fate::Ended(refused.into()),
         }
     }
-}
-
-/// An event with the properties that its operations give, and those that were kept as they came where it
-/// has none of its own; `None` where that is the event as it is.
-fn completed<'c>(
-    event: &'c Event<'_>,
-    given: Option<Properties<'c>>,
-    kept: &'c [(&str, String)],
-) -> Option<Event<'c>> {
-    if given.is_none() && kept.is_empty() {
-        return None;
-    }
-    let mut members = given.unwrap_or_else(|| {
-        let own = event.section(USER_PROPERTIES).iter();
-        own.map(|(name, value)| (Cow::Borrowed(&**name), *value))
-            .collect()
-    });
-    members.retain(|(_, value)| !value.is_absent());
-    for (name, json) in kept {
-        if members.iter().all(|(own, _)| own != name) {
-            members.push((Cow::Borrowed(*name), Json::of_valid_text(json)));
-        }
-    }
-    Some(event.with_section(USER_PROPERTIES, members))
 }
 
 impl Ended {

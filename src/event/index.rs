@@ -10,6 +10,7 @@ use super::{Field, are_same};
 const MOST_FIELDS: usize = 96;
 
 /// Where fields are: each in the place that its key leads to, or the next free one after it.
+#[derive(Clone)]
 pub(super) struct Index {
     /// The number of a field, counted from one; zero where the place is free.
     places: Box<[u8; 256]>,

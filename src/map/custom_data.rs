@@ -192,21 +192,21 @@ impl CustomData {
         let mut has_count = false;
         let mut seen: HashSet<&str> = HashSet::new();
         for (name, value) in event.section(SECTION) {
-            if self.names.contains(&**name) || !seen.insert(name) || value.is_absent() {
+            if self.names.contains(name) || !seen.insert(name) || value.is_absent() {
                 continue;
             }
             let start = out.len();
             json::member(out, name);
             let before = out.len();
-            let guard = if self.allow_personal.contains(&**name) {
+            let guard = if self.allow_personal.contains(name) {
                 Guard::Nothing
             } else {
                 Guard::Personal
             };
             let written = guard.check("", name).and_then(|()| {
-                write_values(out, name, kind_of(name), guard, &[*value], Listing::Single)
+                write_values(out, name, kind_of(name), guard, &[value], Listing::Single)
             });
-            let source = Source::at(name, *value);
+            let source = Source::at(name, value);
             match written {
                 Ok(items) => {
                     has_count |= name == COUNT;

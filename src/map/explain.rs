@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 
 use crate::condition::Condition;
 use crate::config::fields::UserDataField;
-use crate::event::{Event, Json};
+use crate::event::Json;
 use crate::map::dropped::DropReason;
 use crate::map::record::{Field, Recorder, Sent, Source};
+use crate::path::Scope;
 use crate::value::{Source as Way, ValueExpr};
 
 /// Most characters of a cell in the table for people; the last one may be longer.
@@ -96,12 +97,18 @@ impl Explanation {
     }
 
     /// Names the condition for which the event is left out.
-    pub(crate) fn left_out(&mut self, condition: &Condition, event: &Event<'_>) {
-        let value = condition.property.first(event);
+    pub(crate) fn left_out(&mut self, condition: &Condition, scope: Scope<'_, '_>) {
+        let value = condition.property.first_in(scope);
         let found = match value {
             Some(value) if value.text().is_some() => format!("it is {}", value.raw()),
             Some(value) => format!("it is of type {}", value.type_name()),
             None => "it is not set".to_owned(),
+        };
+        // By the first reading the condition may hold.
+        let found = if scope.is_other_reading() {
+            format!("but for what $setOnce and $set give, {found}")
+        } else {
+            found
         };
         let mut explained =
             Explained::missing("where".to_owned(), format!("not met: {condition}; {found}"));
@@ -296,6 +303,7 @@ impl std::fmt::Debug for Explained {
 mod tests {
     use super::*;
     use crate::config::load::from_toml;
+    use crate::event::Event;
 
     #[test]
     fn a_condition_that_is_not_met_is_named_with_what_is_there() {
@@ -316,7 +324,7 @@ mod tests {
             let raw = format!(r#"{{"event_type":"X","user_properties":{user_properties}}}"#);
             let mut explanation = Explanation::default();
             let event = Event::decode(raw.as_bytes()).unwrap();
-            explanation.left_out(&conditions[0], &event);
+            explanation.left_out(&conditions[0], (&event).into());
             explanation.complete();
             explanation.table()
         };

@@ -60,19 +60,8 @@ impl<'k> Known<'k> {
         let mut may_give = false;
         let given = expr.visit_paths(Some(event.into()), &mut |path| {
             may_give = true;
-            let known = |property: &&Property| property.field == field && property.path == *path;
-            let property = self.properties.iter().find(known);
-            let value = property.and_then(|property| self.profile.value(property.slot));
-            if let Some((property, value)) = property.zip(value) {
-                for form in value
-                    .elements
-                    .iter()
-                    .flat_map(|element| forms(field, element))
-                {
-                    found(&property.label, form);
-                }
-            }
-            value.is_some()
+            self.property(field, path)
+                .is_some_and(|property| self.visit_property(property, found))
         });
         if given || !may_give {
             return given;
@@ -101,6 +90,28 @@ impl<'k> Known<'k> {
             found(label, text);
         }
         seen.is_some()
+    }
+
+    /// The property of a path that is remembered for a field.
+    pub(super) fn property(&self, field: UserDataField, path: &Path) -> Option<&'k Property> {
+        let mut properties = self.properties.iter();
+        properties.find(|property| property.field == field && property.path == *path)
+    }
+
+    /// Calls `found` with what is remembered of a property; says whether there is any.
+    pub(super) fn visit_property(
+        &self,
+        property: &'k Property,
+        found: &mut dyn FnMut(&'k str, &'k str),
+    ) -> bool {
+        let Some(value) = self.profile.value(property.slot) else {
+            return false;
+        };
+        let elements = value.elements.iter();
+        for form in elements.flat_map(|element| forms(property.field, element)) {
+            found(&property.label, form);
+        }
+        true
     }
 
     /// The remembered click, where it is the one that an event carries: the time at which it was first

@@ -7,7 +7,6 @@
 //! browser's cookie; address and user agent are taken from an event that carries both, and given to one
 //! that carries neither, so that the address of a server never becomes a person's.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::config::{EventConfig, SyncConfig, SyncName, UserMemory};
+use crate::event::operations::{Act, USER_PROPERTIES};
 use crate::event::{Event, Json, is_absent_text};
 use crate::map::event_time;
 use crate::map::hash::Hashed;
@@ -24,14 +24,11 @@ use crate::map::list;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::rule;
 use crate::map::user_data::{self, Moment, Reading, UserData};
-use crate::memory::change::{Act, LONGEST_ELEMENT, MOST_ELEMENTS, SlotId, Step, Value};
+use crate::memory::change::{LONGEST_ELEMENT, MOST_ELEMENTS, SlotId, Step, Value};
 use crate::memory::profile::{Origin, Profile, Sighting};
 use crate::memory::{Key, Lesson, Who};
 use crate::path::Path;
 use crate::value::ValueExpr;
-
-/// The section that is remembered.
-pub const USER_PROPERTIES: &str = "user_properties";
 
 /// The fields that are remembered from wherever the mapping finds them.
 const SIGHTS: [UserDataField; 4] = [
@@ -57,19 +54,6 @@ pub(super) struct Remember {
     sights: Vec<(UserDataField, ValueExpr)>,
     /// Tells the country by which a value is read.
     user_data: UserData,
-}
-
-/// User properties by name.
-pub type Properties<'e> = Vec<(Cow<'e, str>, Json<'e>)>;
-
-/// What an event says of its person.
-#[derive(Debug)]
-pub struct Told<'e> {
-    /// For the memory.
-    pub lesson: Lesson,
-    /// The properties that it gives, where it gives them by operations: they are its own as if they had
-    /// come without.
-    pub given: Option<Properties<'e>>,
 }
 
 impl Remember {
@@ -132,12 +116,12 @@ impl Remember {
     }
 
     /// What an event says of its person; `None` where it does not say whose it is.
-    pub(super) fn told<'e>(
+    pub(super) fn told(
         &self,
-        event: &Event<'e>,
+        event: &Event<'_>,
         reading: &Reading,
         now: UnixMillis,
-    ) -> Option<Told<'e>> {
+    ) -> Option<Lesson> {
         let who = Who {
             user: id(event, "user_id").map(|id| Key::user(&self.sync, &id)),
             device: id(event, "device_id").map(|id| Key::device(&self.sync, &id)),
@@ -145,43 +129,24 @@ impl Remember {
         if who == Who::default() {
             return None;
         }
-        let (done, given) = operations(event);
-        let lesson = match &given {
-            None => self.lesson(who, &done, event, reading, now),
-            Some(given) => {
-                let event = event.with_section(USER_PROPERTIES, given.clone());
-                self.lesson(who, &done, &event, reading, now)
-            }
-        };
-        Some(Told { lesson, given })
-    }
-
-    fn lesson(
-        &self,
-        who: Who,
-        done: &[(Act, Properties<'_>)],
-        event: &Event<'_>,
-        reading: &Reading,
-        now: UnixMillis,
-    ) -> Lesson {
         let happened = ["event_time", "time"]
             .iter()
             .find_map(|field| event_time::parse(event.field(field)?))
             .map_or(now, |happened| happened.min(now));
         let moment = Moment { happened, now };
         let context = self.user_data.context(event, reading, moment);
-        let steps = self.steps(done, &context);
+        let steps = self.steps(event, &context);
         let adds_up = steps
             .iter()
             .any(|step| step.may_repeat && step.act.adds_up());
-        Lesson {
+        Some(Lesson {
             who,
             wanted: Arc::clone(&self.wanted),
             steps,
             sighting: self.sighting(event, &context),
             mark: adds_up.then(|| insert_mark(event)).flatten(),
             at: now,
-        }
+        })
     }
 
     /// The properties that are kept as they came, as JSON.
@@ -196,21 +161,33 @@ impl Remember {
             .collect()
     }
 
-    fn steps(&self, done: &[(Act, Properties<'_>)], context: &Context<'_>) -> Vec<Step> {
+    /// What becomes of the person's properties. Those that stand without operations are set.
+    fn steps(&self, event: &Event<'_>, context: &Context<'_>) -> Vec<Step> {
         let mut steps = Vec::new();
-        for (act, members) in done {
-            if *act == Act::ClearAll {
+        if is_apart_from_the_person(event) {
+            return steps;
+        }
+        let operations = event.operations(USER_PROPERTIES);
+        if operations.is_empty() {
+            for (name, value) in event.section(USER_PROPERTIES) {
+                if steps.len() <= MOST_STEPS {
+                    self.add_steps(Act::Set, name, value, context, &mut steps);
+                }
+            }
+        }
+        for operation in operations {
+            if operation.act == Act::ClearAll {
                 steps.push(Step {
                     slot: SlotId(0),
-                    act: *act,
+                    act: Act::ClearAll,
                     value: Value::default(),
                     may_repeat: false,
                 });
             }
-            for (name, value) in members {
-                self.add_steps(*act, name, *value, context, &mut steps);
-                if steps.len() > MOST_STEPS {
-                    return steps;
+            for (name, value) in &operation.properties {
+                if steps.len() <= MOST_STEPS {
+                    let value = Json::of_valid_text(value);
+                    self.add_steps(operation.act, name, value, context, &mut steps);
                 }
             }
         }
@@ -364,38 +341,12 @@ fn as_it_came(act: Act, value: Json<'_>) -> Value {
     }
 }
 
-/// The operations of an event in the order in which they are executed, and the properties that they
-/// give. Properties that stand beside operations, or without any, are set.
-fn operations<'e>(event: &Event<'e>) -> (Vec<(Act, Properties<'e>)>, Option<Properties<'e>>) {
-    let is_of_group = event
-        .field("event_type")
-        .and_then(Json::as_str)
-        .is_some_and(|name| name == "$groupidentify");
+/// Whether an event's user properties are none of its person's: Amplitude does not keep them.
+fn is_apart_from_the_person(event: &Event<'_>) -> bool {
+    let name = event.field("event_type").and_then(Json::as_str);
     let is_skipped = event.field("$skip_user_properties_sync");
-    if is_of_group || is_skipped.and_then(Json::as_bool) == Some(true) {
-        return (Vec::new(), None);
-    }
-    let members = event.section(USER_PROPERTIES);
-    let is_operation = |name: &str| Act::ALL.iter().any(|(known, _)| *known == name);
-    let mut given: Properties<'e> = members
-        .iter()
-        .filter(|(name, _)| !is_operation(name))
-        .cloned()
-        .collect();
-    let mut done = Vec::new();
-    for (name, act) in Act::ALL {
-        let operand = members.iter().find(|(known, _)| *known == name);
-        let mut properties = operand.map(|(_, value)| value.all_members());
-        if act == Act::Set {
-            given.extend(properties.take().unwrap_or_default());
-            properties = Some(given.clone());
-        }
-        if operand.is_some() || act == Act::Set {
-            done.push((act, properties.unwrap_or_default()));
-        }
-    }
-    let has_operations = members.iter().any(|(name, _)| is_operation(name));
-    (done, has_operations.then_some(given))
+    name.is_some_and(|name| name == "$groupidentify")
+        || is_skipped.and_then(Json::as_bool) == Some(true)
 }
 
 /// A user or device of an event, unless it stands for nobody.

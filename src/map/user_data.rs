@@ -9,12 +9,13 @@ use std::borrow::Cow;
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::config::{CallingCode, DateOrder, ExternalIdCase, SyncConfig};
+use crate::event::operations::USER_PROPERTIES;
 use crate::event::{Event, Json};
 use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::hash::Hashed;
 use crate::map::json;
-use crate::map::known::Known;
+use crate::map::known::{Known, Property};
 use crate::map::list;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
@@ -208,6 +209,12 @@ impl UserData {
                     })
             };
             let mut present = expr.visit(event.into(), &mut |found| {
+                // What was made of a property that the event changes is remembered.
+                if let Some((known, property)) = became(known, *field, found.path, event) {
+                    return known.visit_property(property, &mut |label, text| {
+                        values.take_text(Source::remembered(label), text);
+                    });
+                }
                 // A constant says nothing of the person.
                 (found.path.is_none() && recall(&mut values)) || values.take_all(found)
             });
@@ -287,6 +294,21 @@ impl UserData {
             .and_then(|found| code(found.value))
             .or_else(|| event.field("country").and_then(code))
     }
+}
+
+/// The property that a path finds, where it depends on what it was before and is remembered.
+fn became<'k>(
+    known: Option<Known<'k>>,
+    field: UserDataField,
+    path: Option<&Path>,
+    event: &Event<'_>,
+) -> Option<(Known<'k>, &'k Property)> {
+    let (known, path) = known.zip(path)?;
+    let name = path.user_property()?;
+    if !event.depends_on_before(USER_PROPERTIES, name) {
+        return None;
+    }
+    Some((known, known.property(field, path)?))
 }
 
 /// The values of one field, while they are written.

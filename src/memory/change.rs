@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::event::operations::Act;
+
 /// Most elements of one property. Nobody has more addresses, and no event may make a profile large.
 pub const MOST_ELEMENTS: usize = 20;
 
@@ -14,61 +16,6 @@ pub const LONGEST_ELEMENT: usize = 1024;
 /// A place for what is remembered of one property: a hash of what the configuration calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlotId(pub u64);
-
-/// What is done to a property (Amplitude: Identify API).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// All properties are taken away.
-    ClearAll,
-    /// The property is taken away.
-    Unset,
-    /// It gets this value.
-    Set,
-    /// It gets this value, unless it has one.
-    SetOnce,
-    /// A number is added to it.
-    Add,
-    /// Elements are put at the end of the list.
-    Append,
-    /// Elements are put at the beginning of the list.
-    Prepend,
-    /// Elements that are not in the list are put at its beginning.
-    PreInsert,
-    /// Elements that are not in the list are put at its end.
-    PostInsert,
-    /// Elements are taken out of the list.
-    Remove,
-}
-
-impl Act {
-    /// Every operation, by the name that it has in an event, in the order in which Amplitude executes
-    /// those of one event.
-    pub const ALL: [(&'static str, Self); 10] = [
-        ("$clearAll", Self::ClearAll),
-        ("$unset", Self::Unset),
-        ("$set", Self::Set),
-        ("$setOnce", Self::SetOnce),
-        ("$add", Self::Add),
-        ("$append", Self::Append),
-        ("$prepend", Self::Prepend),
-        ("$preInsert", Self::PreInsert),
-        ("$postInsert", Self::PostInsert),
-        ("$remove", Self::Remove),
-    ];
-
-    /// Whether the operation works on the elements of a list.
-    pub const fn is_on_lists(self) -> bool {
-        matches!(
-            self,
-            Self::Append | Self::Prepend | Self::PreInsert | Self::PostInsert | Self::Remove
-        )
-    }
-
-    /// Whether doing it twice is more than doing it once, where elements may repeat.
-    pub const fn adds_up(self) -> bool {
-        matches!(self, Self::Add | Self::Append | Self::Prepend)
-    }
-}
 
 /// The value of a property. An empty one stands for a value that is of no use: the property is set, and
 /// nothing is sent.

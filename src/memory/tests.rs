@@ -7,9 +7,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use sha2::Digest as _;
 
-use super::change::{Act, MOST_ELEMENTS, Value};
+use super::change::{MOST_ELEMENTS, Value};
 use super::profile::{MOST_BYTES, Origin, decode};
 use super::*;
+use crate::event::operations::Act;
 
 const NOW: UnixMillis = UnixMillis(1_795_000_000_000);
 const SLOT: SlotId = SlotId(7);

@@ -146,7 +146,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
     fn found<'o, T>(
         &self,
         expr: &'o ValueExpr,
-        fallback: impl FnOnce(&Event<'e>) -> Option<T>,
+        fallback: impl FnOnce(&'w Event<'e>) -> Option<T>,
     ) -> Option<Result<Found<'o>, T>>
     where
         'w: 'o,

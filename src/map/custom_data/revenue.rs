@@ -13,7 +13,7 @@ type Amount<'e> = (Source<'e>, Result<Cow<'e, str>, DropReason>);
 
 /// What was paid: `$price` times `$quantity` (by default one) where there is a price, else
 /// `$revenue`. Negative for a refund.
-pub(super) fn amount<'e>(event: &Event<'e>) -> Option<Amount<'e>> {
+pub(super) fn amount<'e>(event: &'e Event<'_>) -> Option<Amount<'e>> {
     if let Some(price) = find(event, "$price", "price") {
         let quantity = find(event, "$quantity", "quantity");
         return Some((
@@ -27,7 +27,7 @@ pub(super) fn amount<'e>(event: &Event<'e>) -> Option<Amount<'e>> {
 }
 
 /// The currency it was paid in.
-pub(super) fn currency<'e>(event: &Event<'e>) -> Option<Source<'e>> {
+pub(super) fn currency<'e>(event: &'e Event<'_>) -> Option<Source<'e>> {
     find(event, "$currency", "currency").map(|value| Source::at("$currency", value))
 }
 
@@ -42,7 +42,7 @@ fn times<'e>(price: Json<'e>, quantity: Option<Json<'e>>) -> Result<Cow<'e, str>
         .ok_or(DropReason::NotANumber)
 }
 
-fn find<'e>(event: &Event<'e>, property: &str, field: &str) -> Option<Json<'e>> {
+fn find<'e>(event: &'e Event<'_>, property: &str, field: &str) -> Option<Json<'e>> {
     let present = |value: &Json<'e>| !value.is_absent();
     event
         .member(super::SECTION, property)

@@ -1,7 +1,8 @@
 //! What is remembered of people: durable with the push, bounded, and gone when it is to be.
 
 use super::*;
-use crate::memory::change::{Act, SlotId, Step, Value};
+use crate::event::operations::Act;
+use crate::memory::change::{SlotId, Step, Value};
 use crate::memory::profile::Sighting;
 use crate::memory::{Key, Who, recall};
 use crate::queue::bounds::Bounds;

@@ -1,0 +1,521 @@
+//! What an event's own operations make of properties.
+//!
+//! SDKs say what becomes of a property: `{"$set": {"email": …}}`. [`Resolved`] is what these say of
+//! the properties when nothing is known of what was there before: what is set stands; `$setOnce` gives
+//! where nothing is set; operations on lists give the elements that they carry; `$add` gives nothing.
+//!
+//! Some of it is not sure. What `$setOnce` gives counts only where the person had nothing, and of a
+//! property that stands plainly beside the operations and in `$set` too, one value is wrong. So there is
+//! a second reading, without `$setOnce` and with the plain value; a condition looks at both.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use serde::de::IgnoredAny;
+
+use super::{Json, Reading};
+
+/// The section of a person's properties.
+pub const USER_PROPERTIES: &str = "user_properties";
+
+/// The sections that operations may stand in.
+pub(super) const SECTIONS: [&str; 2] = [USER_PROPERTIES, "group_properties"];
+
+/// What is done to a property (Amplitude: Identify API).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// All properties are taken away.
+    ClearAll,
+    /// The property is taken away.
+    Unset,
+    /// It gets this value.
+    Set,
+    /// It gets this value, unless it has one.
+    SetOnce,
+    /// A number is added to it.
+    Add,
+    /// Elements are put at the end of the list.
+    Append,
+    /// Elements are put at the beginning of the list.
+    Prepend,
+    /// Elements that are not in the list are put at its beginning.
+    PreInsert,
+    /// Elements that are not in the list are put at its end.
+    PostInsert,
+    /// Elements are taken out of the list.
+    Remove,
+}
+
+impl Act {
+    /// Every operation, by the name that it has in an event, in the order in which Amplitude executes
+    /// those of one event.
+    pub const ALL: [(&'static str, Self); 10] = [
+        ("$clearAll", Self::ClearAll),
+        ("$unset", Self::Unset),
+        ("$set", Self::Set),
+        ("$setOnce", Self::SetOnce),
+        ("$add", Self::Add),
+        ("$append", Self::Append),
+        ("$prepend", Self::Prepend),
+        ("$preInsert", Self::PreInsert),
+        ("$postInsert", Self::PostInsert),
+        ("$remove", Self::Remove),
+    ];
+
+    /// Whether the operation works on the elements of a list.
+    pub const fn is_on_lists(self) -> bool {
+        matches!(
+            self,
+            Self::Append | Self::Prepend | Self::PreInsert | Self::PostInsert | Self::Remove
+        )
+    }
+
+    /// Whether doing it twice is more than doing it once, where elements may repeat.
+    pub const fn adds_up(self) -> bool {
+        matches!(self, Self::Add | Self::Append | Self::Prepend)
+    }
+
+    /// The operation of a name. No case of its letters makes another property of it.
+    fn named(name: &str) -> Option<Self> {
+        if !name.starts_with('$') {
+            return None;
+        }
+        let is_it = |(known, _): &&(&str, Self)| known.eq_ignore_ascii_case(name);
+        Self::ALL.iter().find(is_it).map(|(_, act)| *act)
+    }
+}
+
+/// Properties by name, each with its value as JSON text.
+pub type Properties<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// One operation, and the properties to which it is done.
+#[derive(Clone)]
+pub struct Operation<'a> {
+    /// What is done.
+    pub act: Act,
+    /// To which properties, and with what.
+    pub properties: Properties<'a>,
+}
+
+/// A section whose properties are given by operations.
+#[derive(Clone)]
+pub(super) struct Resolved<'a> {
+    pub(super) section: &'static str,
+    /// The properties, as far as the event alone tells.
+    pub(super) properties: Properties<'a>,
+    /// The second reading, where it differs.
+    pub(super) other: Option<Properties<'a>>,
+    /// All properties as one JSON object.
+    pub(super) whole: String,
+    /// In the order in which Amplitude executes them. Properties that stand beside operations are set.
+    pub(super) operations: Vec<Operation<'a>>,
+}
+
+impl<'a> Resolved<'a> {
+    /// What the operations among the members of a section give; `None` where there are none.
+    pub(super) fn of(section: &'static str, members: &[(Cow<'a, str>, Json<'a>)]) -> Option<Self> {
+        if members.iter().all(|(name, _)| Act::named(name).is_none()) {
+            return None;
+        }
+        let operations = operations(members);
+        let properties = result(&operations, Reading::First);
+        let other = result(&operations, Reading::Other);
+        Some(Self {
+            section,
+            whole: object(&properties),
+            other: Some(other).filter(|other| *other != properties),
+            properties,
+            operations,
+        })
+    }
+
+    /// A section whose properties stand plainly.
+    pub(super) const fn plain(section: &'static str, properties: Properties<'a>) -> Self {
+        Self {
+            section,
+            properties,
+            other: None,
+            whole: String::new(),
+            operations: Vec::new(),
+        }
+    }
+
+    /// Puts what is known of properties in the place of those that depend on what they were before, and
+    /// of those that are not there.
+    pub(super) fn complete(&mut self, known: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        for (name, value) in known {
+            let depends = self.depends_on_before(name);
+            for properties in [Some(&mut self.properties), self.other.as_mut()] {
+                let Some(properties) = properties else {
+                    continue;
+                };
+                properties
+                    .retain(|(own, value)| own != name || !(depends || Json(value).is_absent()));
+                if properties.iter().all(|(own, _)| own != name) {
+                    properties.push((name.into(), value.into()));
+                }
+            }
+        }
+        self.other.take_if(|other| *other == self.properties);
+        self.whole = object(&self.properties);
+    }
+
+    /// Whether what becomes of a property depends on what it was before the event.
+    pub(super) fn depends_on_before(&self, name: &str) -> bool {
+        let mut is_named = false;
+        for operation in &self.operations {
+            let mut names = operation.properties.iter().map(|(name, _)| name);
+            if names.any(|own| own == name) {
+                if operation.act == Act::Set {
+                    return false;
+                }
+                is_named = true;
+            }
+        }
+        is_named
+    }
+}
+
+impl fmt::Debug for Operation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it holds may be personal data.
+        write!(f, "{:?}({} properties)", self.act, self.properties.len())
+    }
+}
+
+/// The operations among the members of a section, in the order in which they are executed.
+fn operations<'a>(members: &[(Cow<'a, str>, Json<'a>)]) -> Vec<Operation<'a>> {
+    let mut operations = Vec::new();
+    let mut add = |act, properties| operations.push(Operation { act, properties });
+    for (_, act) in Act::ALL {
+        if act == Act::Set {
+            let plain = members
+                .iter()
+                .filter(|(name, _)| Act::named(name).is_none());
+            let plain = plain.map(|(name, value)| (name.clone(), Cow::Borrowed(value.raw())));
+            add(act, last_of_each(plain));
+        }
+        // The last of equal keys counts, as everywhere.
+        let mut named = members
+            .iter()
+            .rev()
+            .filter(|(name, _)| Act::named(name) == Some(act));
+        if let Some((_, operand)) = named.next() {
+            add(act, properties_of(*operand));
+        }
+    }
+    operations
+}
+
+/// The properties of an operand, which may be an object that came as JSON text.
+fn properties_of(operand: Json<'_>) -> Properties<'_> {
+    if let Some(members) = operand.members() {
+        return last_of_each(members.map(|(name, value)| (name, Cow::Borrowed(value.raw()))));
+    }
+    let Some(text) = json_in(operand) else {
+        return Properties::new();
+    };
+    let members = Json(text.trim_ascii()).members().into_iter().flatten();
+    last_of_each(members.map(|(name, value)| {
+        let (name, value) = (name.into_owned(), value.raw().to_owned());
+        (Cow::Owned(name), Cow::Owned(value))
+    }))
+}
+
+/// The JSON that a text holds.
+fn json_in(value: Json<'_>) -> Option<Cow<'_, str>> {
+    let text = value.as_str()?;
+    let is_json = text.trim_ascii_start().starts_with(['{', '[']);
+    (is_json && serde_json::from_str::<IgnoredAny>(&text).is_ok()).then_some(text)
+}
+
+fn last_of_each<'a>(
+    properties: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+) -> Properties<'a> {
+    let mut places = HashMap::new();
+    let mut kept = Properties::new();
+    for (name, value) in properties {
+        let place = *places.entry(name.clone()).or_insert(kept.len());
+        match kept.get_mut(place) {
+            Some((_, earlier)) => *earlier = value,
+            None => kept.push((name, value)),
+        }
+    }
+    kept
+}
+
+/// What operations give when nothing is known of what was there before.
+fn result<'a>(operations: &[Operation<'a>], reading: Reading) -> Properties<'a> {
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut result: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)> = Vec::new();
+    let is_set = |operation: &&Operation<'_>| operation.act == Act::Set;
+    let (sets, others): (Vec<_>, Vec<_>) = operations.iter().partition(is_set);
+    let mut ordered = sets;
+    match reading {
+        Reading::First => ordered.extend(others),
+        Reading::Other => {
+            ordered.reverse();
+            ordered.extend(
+                others
+                    .into_iter()
+                    .filter(|operation| operation.act != Act::SetOnce),
+            );
+        }
+    }
+    for operation in ordered {
+        for (name, value) in &operation.properties {
+            let place = *places.entry(name).or_insert(result.len());
+            if place == result.len() {
+                result.push((name.clone(), None));
+            }
+            if let Some((_, current)) = result.get_mut(place) {
+                *current = changed(operation.act, current.take(), value);
+            }
+        }
+    }
+    let given = result.into_iter();
+    given
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}
+
+/// A property after an operation.
+fn changed<'a>(
+    act: Act,
+    before: Option<Cow<'a, str>>,
+    operand: &Cow<'a, str>,
+) -> Option<Cow<'a, str>> {
+    let is_there = before
+        .as_deref()
+        .is_some_and(|before| !Json(before).is_absent());
+    match act {
+        // They come first: there was nothing to take away.
+        Act::ClearAll | Act::Unset => before,
+        Act::Set => Some(operand.clone()),
+        Act::SetOnce if is_there => before,
+        Act::SetOnce => Some(operand.clone()).filter(|operand| !Json(operand).is_absent()),
+        Act::Add => before.map(|before| match sum(&before, operand) {
+            Some(sum) => Cow::Owned(sum),
+            None => before,
+        }),
+        _ => list(act, before.as_deref(), operand).map(Cow::Owned),
+    }
+}
+
+/// The sum of two numbers, or of texts that hold one.
+fn sum(before: &str, operand: &str) -> Option<String> {
+    let number = |text| Json(text).text()?.trim().parse::<f64>().ok();
+    let sum = serde_json::Number::from_f64(number(before)? + number(operand)?)?.to_string();
+    // Amplitude writes a whole sum without a fraction.
+    Some(sum.strip_suffix(".0").map(str::to_owned).unwrap_or(sum))
+}
+
+/// A list after an operation on it, as JSON; `None` where nothing is in it.
+fn list(act: Act, before: Option<&str>, operand: &str) -> Option<String> {
+    let own = before.map(elements).unwrap_or_default();
+    let given = elements(operand);
+    let among = |elements: &[Cow<'_, str>]| -> HashSet<String> {
+        elements
+            .iter()
+            .map(|element| element.clone().into_owned())
+            .collect()
+    };
+    let new = |own: &[Cow<'_, str>]| {
+        let mut known = among(own);
+        let given = given
+            .iter()
+            .filter(move |element| known.insert(element.to_string()));
+        given.cloned().collect::<Vec<_>>()
+    };
+    let after = match act {
+        Act::Append => [own, given].concat(),
+        Act::Prepend => [given, own].concat(),
+        Act::PreInsert => [new(&own), own].concat(),
+        Act::PostInsert => {
+            let new = new(&own);
+            [own, new].concat()
+        }
+        _ => {
+            let taken = among(&given);
+            own.into_iter()
+                .filter(|element| !taken.contains(&**element))
+                .collect()
+        }
+    };
+    (!after.is_empty()).then(|| format!("[{}]", after.join(",")))
+}
+
+/// The elements of a list, which may have come as JSON text, or the one value, as JSON texts.
+fn elements(value: &str) -> Vec<Cow<'_, str>> {
+    let value = Json(value);
+    let is_present = |element: &Json<'_>| !element.is_absent();
+    if let Some(elements) = value.elements() {
+        return elements
+            .filter(is_present)
+            .map(|element| Cow::Borrowed(element.raw()))
+            .collect();
+    }
+    if let Some(text) = json_in(value)
+        && let Some(elements) = Json(text.trim_ascii()).elements()
+    {
+        return elements
+            .filter(is_present)
+            .map(|element| Cow::Owned(element.raw().to_owned()))
+            .collect();
+    }
+    Some(value)
+        .filter(is_present)
+        .map(|one| Cow::Borrowed(one.raw()))
+        .into_iter()
+        .collect()
+}
+
+/// Properties as one JSON object.
+fn object(properties: &Properties<'_>) -> String {
+    let mut object = String::from("{");
+    for (name, value) in properties {
+        if object.len() > 1 {
+            object.push(',');
+        }
+        object.push_str(&serde_json::Value::from(&**name).to_string());
+        object.push(':');
+        object.push_str(value);
+    }
+    object.push('}');
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::event::{Event, Json, Reading};
+
+    /// Reads one property, `p`, of an event's user properties.
+    #[track_caller]
+    fn check(properties: &str, first: Option<&str>, other: Option<&str>) {
+        for section in super::SECTIONS {
+            let text = format!("{{\"{section}\":{properties}}}");
+            let event = Event::decode(text.as_bytes()).unwrap();
+            let read = |reading| event.member_by(reading, section, "p").map(Json::raw);
+            let found = (read(Reading::First), read(Reading::Other));
+            assert_eq!(found, (first, other), "{properties}");
+        }
+    }
+
+    #[track_caller]
+    fn check_both(properties: &str, expected: Option<&str>) {
+        check(properties, expected, expected);
+    }
+
+    #[test]
+    fn each_operation_gives_what_it_carries() {
+        check_both(r#"{"p":1}"#, Some("1"));
+        check_both(r#"{"$set":{"p":[1,2]}}"#, Some("[1,2]"));
+        check_both(r#"{"$set":{"p":{"a":1}},"q":2}"#, Some(r#"{"a":1}"#));
+        check(r#"{"$setOnce":{"p":"x"}}"#, Some("\"x\""), None);
+        for act in ["$append", "$prepend", "$preInsert", "$postInsert"] {
+            let with = |operand: &str| format!("{{\"{act}\":{{\"p\":{operand}}}}}");
+            check_both(&with("\"x\""), Some("[\"x\"]"));
+            check_both(&with("[1,null,\"\",2]"), Some("[1,2]"));
+            check_both(&with(r#""[\"x\",1]""#), Some("[\"x\",1]"));
+            check_both(&with("null"), None);
+        }
+        for act in ["$add", "$unset", "$remove", "$clearAll"] {
+            check_both(&format!("{{\"{act}\":{{\"p\":1}}}}"), None);
+        }
+        check_both(r#"{"$clearAll":"-"}"#, None);
+    }
+
+    #[test]
+    fn operations_are_executed_in_amplitudes_order() {
+        check_both(r#"{"$unset":{"p":"-"},"$set":{"p":1}}"#, Some("1"));
+        check_both(r#"{"$set":{"p":1},"$clearAll":"-"}"#, Some("1"));
+        check_both(r#"{"$setOnce":{"p":2},"$set":{"p":1}}"#, Some("1"));
+        check_both(r#"{"$setOnce":{"p":2},"p":1}"#, Some("1"));
+        check(
+            r#"{"$setOnce":{"p":2},"$set":{"p":null}}"#,
+            Some("2"),
+            Some("null"),
+        );
+        check_both(r#"{"$add":{"p":2.5},"$set":{"p":"1.5"}}"#, Some("4"));
+        check_both(r#"{"$add":{"p":2},"$set":{"p":"many"}}"#, Some("\"many\""));
+        check(r#"{"$add":{"p":2},"$setOnce":{"p":1}}"#, Some("3"), None);
+        let all = r#"{"$remove":{"p":"r"},"$postInsert":{"p":["a","z"]},"$preInsert":{"p":["b","a"]},
+            "$prepend":{"p":"0"},"$append":{"p":["r","a"]},"$set":{"p":"s"}}"#;
+        check_both(all, Some(r#"["b","0","s","a","z"]"#));
+        check_both(r#"{"$set":{"p":["a"]},"$remove":{"p":["a"]}}"#, None);
+        check(
+            r#"{"$setOnce":{"p":"o"},"$append":{"p":"a"}}"#,
+            Some(r#"["o","a"]"#),
+            Some(r#"["a"]"#),
+        );
+    }
+
+    #[test]
+    fn plain_properties_stand_beside_operations() {
+        check_both(r#"{"$add":{"q":1},"p":1}"#, Some("1"));
+        check(r#"{"$set":{"p":1},"p":2}"#, Some("1"), Some("2"));
+        check_both(r#"{"p":1,"$set":{},"p":2}"#, Some("2"));
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts_and_operands_may_be_json_text() {
+        check_both(r#"{"$set":{"p":1,"p":2}}"#, Some("2"));
+        check_both(r#"{"$set":{"p":1},"$set":{"p":2}}"#, Some("2"));
+        check_both(r#"{"$set":"{\"p\":\"x\"}"}"#, Some("\"x\""));
+        check_both(r#"{"$set":"{\"p\":"}"#, None);
+        check_both(r#"{"$SET":{"p":1}}"#, Some("1"));
+        check(r#"{"$setonce":{"p":1}}"#, Some("1"), None);
+        for odd in ["7", "[1]", "null", "\"x\"", "true"] {
+            check_both(&format!("{{\"$set\":{odd},\"p\":1}}"), Some("1"));
+        }
+    }
+
+    #[test]
+    fn a_section_as_a_whole_is_what_the_operations_give() {
+        let raw = br#"{"user_properties":{"$set":{"a\"":1},"$setOnce":{"b":[2]},"c":null}}"#;
+        let event = Event::decode(raw).unwrap();
+        let whole = event.field_or_result("user_properties").map(Json::raw);
+        assert_eq!(whole, Some(r#"{"c":null,"a\"":1,"b":[2]}"#));
+        let members: Vec<_> = event
+            .section("user_properties")
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(members, ["c", "a\"", "b"]);
+        assert!(event.has_other_reading());
+        assert_eq!(event.raw().as_bytes(), raw);
+    }
+
+    #[test]
+    fn what_is_known_completes_what_an_event_says() {
+        let raw = br#"{"user_properties":{"$setOnce":{"a":1,"b":1},"$append":{"c":1},"$set":{"d":1,"e":""},"$unset":{"f":"-"}}}"#;
+        let event = Event::decode(raw).unwrap();
+        let known = [
+            ("a", "2"),
+            ("c", "[2]"),
+            ("d", "2"),
+            ("e", "2"),
+            ("f", "2"),
+            ("g", "2"),
+        ];
+        let event = event.completed("user_properties", known);
+        let read = |name| {
+            [Reading::First, Reading::Other].map(|reading| {
+                let value = event.member_by(reading, "user_properties", name);
+                value.map_or("-", Json::raw)
+            })
+        };
+        assert_eq!(read("a"), ["2", "2"]);
+        assert_eq!(read("b"), ["1", "-"]);
+        assert_eq!(read("c"), ["[2]", "[2]"]);
+        assert_eq!(read("d"), ["1", "1"]);
+        assert_eq!(read("e"), ["2", "2"]);
+        assert_eq!(read("f"), ["2", "2"]);
+        assert_eq!(read("g"), ["2", "2"]);
+        let plain = Event::decode(br#"{"user_properties":{"a":1}}"#).unwrap();
+        let plain = plain.completed("user_properties", [("a", "2"), ("b", "2")]);
+        let read = |name| plain.member("user_properties", name).map(Json::raw);
+        assert_eq!((read("a"), read("b")), (Some("1"), Some("2")));
+        assert!(!plain.has_other_reading());
+    }
+}
