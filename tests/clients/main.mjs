@@ -9,18 +9,17 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, request as call } from 'node:http';
+import { request as call } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+
+import { ADDRESS, KEY, bodyOf, report, serve, start, take, withStops } from './support.mjs';
 
 const here = import.meta.dirname;
-const { PIXEL_RELAY, PYTHON, CHROMIUM, SNIPPET } = process.env;
-const KEY = '0123456789abcdef0123456789abcdef';
+const { PYTHON, CHROMIUM, SNIPPET } = process.env;
 const CLIENTS = ['node', 'python', 'browser'];
 // Events that each client tracks besides its purchase.
 const TRACKED = 40;
-const ADDRESS = '127.0.0.1';
 // Where the browser is, as the proxy in front of the daemon says it.
 const BROWSER_ADDRESS = '198.51.100.9';
 
@@ -45,34 +44,26 @@ const SCENARIOS = [
   { name: 'Amplitude itself does not answer', upstream: failures(1, 'hang up'), refusal: 'not_passed_on' },
 ];
 
-const results = await Promise.allSettled(SCENARIOS.map(run));
-for (const [index, result] of results.entries()) {
-  const error = result.reason?.stack ?? '';
-  console.log(`${result.status === 'fulfilled' ? 'ok' : 'FAILED'}  ${SCENARIOS[index].name}\n${error}`);
-}
-process.exit(results.every(({ status }) => status === 'fulfilled') ? 0 : 1);
+const tests = SCENARIOS.map((scenario) => ({ name: scenario.name, run: () => withStops((stops) => run(stops, scenario)) }));
+await report(tests, { atOnce: true });
 
-async function run(scenario) {
+async function run(stops, scenario) {
   const folder = mkdtempSync(join(tmpdir(), 'pixel-relay-clients-'));
-  const stops = [() => rmSync(folder, { recursive: true })];
-  try {
-    const graph = await start(stops, ['sandbox', '--listen', `${ADDRESS}:0`], /http:\/\/[\d.]+:\d+/);
-    const upstream = scenario.upstream && (await amplitude(stops, scenario.upstream));
-    const config = join(folder, 'pixel-relay.toml');
-    writeFileSync(config, configuration(folder, graph, upstream?.url, scenario));
-    const log = await start(stops, ['run', '--config', config], /public=[\d.]+:\d+ admin=[\d.]+:\d+/);
-    const [, daemon, admin] = /public=(\S+) admin=(\S+)/.exec(log);
-    const page = await serveClient(stops);
-    const proxy = await serveProxy(stops, daemon);
-    const urlFor = (client) => (client === 'browser' ? proxy : `http://${daemon}`);
-    const told = await Promise.all(CLIENTS.map((client) => track(client, urlFor(client), page)));
-    await delivered(`http://${admin}`, CLIENTS.length * (TRACKED + 1));
-    await compare(graph, scenario, JSON.parse(told[CLIENTS.indexOf('browser')]));
-    await refusals(`http://${admin}`, scenario.refusal);
-    upstream?.compare();
-  } finally {
-    for (const stop of stops.reverse()) await stop();
-  }
+  stops.push(() => rmSync(folder, { recursive: true }));
+  const graph = await start(stops, ['sandbox', '--listen', `${ADDRESS}:0`], /http:\/\/[\d.]+:\d+/);
+  const upstream = scenario.upstream && (await amplitude(stops, scenario.upstream));
+  const config = join(folder, 'pixel-relay.toml');
+  writeFileSync(config, configuration(folder, graph, upstream?.url, scenario));
+  const log = await start(stops, ['run', '--config', config], /public=[\d.]+:\d+ admin=[\d.]+:\d+/);
+  const [, daemon, admin] = /public=(\S+) admin=(\S+)/.exec(log);
+  const page = await serveClient(stops);
+  const proxy = await serveProxy(stops, daemon);
+  const urlFor = (client) => (client === 'browser' ? proxy : `http://${daemon}`);
+  const told = await Promise.all(CLIENTS.map((client) => track(client, urlFor(client), page)));
+  await delivered(`http://${admin}`, CLIENTS.length * (TRACKED + 1));
+  await compare(graph, scenario, JSON.parse(told[CLIENTS.indexOf('browser')]));
+  await refusals(`http://${admin}`, scenario.refusal);
+  upstream?.compare();
 }
 
 function configuration(folder, graph, upstream, { server = '', ingest = '' }) {
@@ -116,52 +107,22 @@ function configuration(folder, graph, upstream, { server = '', ingest = '' }) {
   `;
 }
 
-// Starts the program and waits until it says where it listens.
-async function start(stops, args, pattern) {
-  const child = spawn(PIXEL_RELAY, args, { stdio: ['ignore', 'ignore', 'pipe'], env: {} });
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  stops.push(async () => {
-    child.kill('SIGTERM');
-    await ended;
-  });
-  const lines = [];
-  for await (const line of createInterface({ input: child.stderr })) {
-    lines.push(line);
-    const found = pattern.exec(line);
-    if (found) {
-      child.stderr.resume();
-      return found[0];
-    }
-  }
-  throw new Error(`it did not start:\n${lines.join('\n')}`);
-}
-
 // Amplitude as an upstream: remembers insert ids, and fails the first requests of each client.
 async function amplitude(stops, { count, answer }) {
   const failed = new Map();
   const seen = new Map();
-  const server = createServer((request, response) => {
-    const chunks = [];
-    request.on('data', (chunk) => chunks.push(chunk));
-    request.on('end', () => {
-      const { events } = JSON.parse(Buffer.concat(chunks).toString());
-      const user = events[0].user_id;
-      const failures = failed.get(user) ?? 0;
-      if (failures < count) {
-        failed.set(user, failures + 1);
-        if (answer === 'hang up') return request.destroy();
-        response.writeHead(answer).end('oops');
-        return;
-      }
-      for (const event of events) seen.set(event.insert_id, event);
-      const body = { code: 200, events_ingested: events.length, payload_size_bytes: 1, server_upload_time: 1 };
-      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
-    });
-  });
-  await new Promise((resolve) => server.listen(0, ADDRESS, resolve));
-  stops.push(() => {
-    server.closeAllConnections();
-    server.close();
+  const url = await serve(stops, async (request, response) => {
+    const { events } = JSON.parse(await bodyOf(request));
+    const user = events[0].user_id;
+    const failures = failed.get(user) ?? 0;
+    if (failures < count) {
+      failed.set(user, failures + 1);
+      if (answer === 'hang up') return request.destroy();
+      response.writeHead(answer).end('oops');
+      return;
+    }
+    for (const event of events) seen.set(event.insert_id, event);
+    take(response, events);
   });
   const compare = () => {
     const events = [...seen.values()];
@@ -173,7 +134,7 @@ async function amplitude(stops, { count, answer }) {
     const addresses = new Set(events.map(({ ip }) => ip).filter(Boolean));
     assert.deepEqual([...addresses], [BROWSER_ADDRESS]);
   };
-  return { url: `http://${ADDRESS}:${server.address().port}`, compare };
+  return { url, compare };
 }
 
 // A page on an origin of its own, so that the browser asks before it sends.
@@ -184,22 +145,17 @@ async function serveClient(stops) {
     ),
     '/snippet.js': `${readFileSync(SNIPPET)}`.replace("'Sign Up': 'CompleteRegistration'", "Step: 'Step'"),
   };
-  const server = createServer((request, response) => {
+  const origin = await serve(stops, (request, response) => {
     const script = scripts[request.url];
     response.writeHead(200, { 'content-type': script ? 'text/javascript' : 'text/html' });
     response.end(script ?? PAGE);
   });
-  await new Promise((resolve) => server.listen(0, ADDRESS, resolve));
-  stops.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://${ADDRESS}:${server.address().port}/thanks?fbclid=abc`;
+  return `${origin}/thanks?fbclid=abc`;
 }
 
 // A proxy in front of the daemon, as there is in any deployment, that says where the browser is.
 async function serveProxy(stops, daemon) {
-  const server = createServer((request, response) => {
+  return serve(stops, (request, response) => {
     const headers = { ...request.headers, 'x-forwarded-for': BROWSER_ADDRESS };
     const onward = call(`http://${daemon}${request.url}`, { method: request.method, headers }, (answer) => {
       response.writeHead(answer.statusCode, answer.headers);
@@ -208,12 +164,6 @@ async function serveProxy(stops, daemon) {
     onward.on('error', () => response.destroy());
     request.pipe(onward);
   });
-  await new Promise((resolve) => server.listen(0, ADDRESS, resolve));
-  stops.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://${ADDRESS}:${server.address().port}`;
 }
 
 // Runs one client to the end of what it has to say, and gives what it prints.

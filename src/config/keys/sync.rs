@@ -106,12 +106,12 @@ pub(in crate::config) static USER_DATA: Section = Section {
         key("country", VALUE, Nothing(r#""country""#), "Country. Hashed.");
         key("client_ip_address", VALUE, Means(r#""ip_address""#),
             "IP address. Not hashed, by Meta's rule.");
-        key("client_user_agent", VALUE, Nothing(r#""user_properties.user_agent""#),
+        key("client_user_agent", VALUE, Nothing(r#"["event_properties.user_agent", "user_properties.user_agent"]"#),
             "The browser's user agent. Not hashed, by Meta's rule.");
-        key("click_id", VALUE, Nothing(r#"["user_properties.fbc", "user_properties.fbclid"]"#),
+        key("click_id", VALUE, Nothing(r#"["event_properties.fbc", "user_properties.fbc", "user_properties.fbclid"]"#),
             "Meta's click id: the `_fbc` cookie, an `fbclid`, or a URL that holds one. Not \
              hashed.");
-        key("browser_id", VALUE, Nothing(r#""user_properties.fbp""#),
+        key("browser_id", VALUE, Nothing(r#"["event_properties.fbp", "user_properties.fbp"]"#),
             "Meta's browser id: the `_fbp` cookie. Not hashed.");
         key("subscription_id", VALUE, Nothing(r#""user_properties.subscription_id""#),
             "Subscription id. Not hashed.");
