@@ -426,7 +426,10 @@ impl Chunk {
                     intake.coverage.dropped(field, why.as_str());
                 }
                 match &fate {
-                    Fate::Mapped(_) => intake.coverage.mapped(notes.label(), notes.carried()),
+                    Fate::Mapped(_) => {
+                        let (carried, lacking) = (notes.carried(), notes.lacking());
+                        intake.coverage.mapped(notes.label(), carried, lacking);
+                    }
                     Fate::Ended(ended) => tally.ended(ended.reason),
                 }
                 self.taken.push(Taken {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::clock::{TestClock, UnixMillis};
-use crate::config::fields::UserDataField;
+use crate::config::fields::{UserDataField, WebsiteField};
 use crate::config::load::from_toml;
 use crate::ingest::serve::{Limits, serve};
 use crate::outcome::Reason;
@@ -87,8 +87,8 @@ fn full_page() -> String {
     metrics.meta_usage(&web, "call_count", 28.0);
     metrics.lane_state(&web, LaneState::running);
     let coverage = metrics.coverage(&web, ["Order \"Completed\""]);
-    coverage.mapped("Order \"Completed\"", [UserDataField::Email]);
-    coverage.mapped("else", []);
+    coverage.mapped("Order \"Completed\"", [UserDataField::Email], []);
+    coverage.mapped("else", [], WebsiteField::ALL);
     coverage.dropped("ph", "not_a_phone_number");
     let totals = SyncTotals {
         taken: 9,

@@ -58,6 +58,28 @@ fields! {
     }
 }
 
+/// What Meta asks for of every event of a website.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebsiteField {
+    /// The user agent of the browser.
+    ClientUserAgent,
+    /// The URL of the page.
+    EventSourceUrl,
+}
+
+impl WebsiteField {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::ClientUserAgent, Self::EventSourceUrl];
+
+    /// Meta's key.
+    pub const fn meta_key(self) -> &'static str {
+        match self {
+            Self::ClientUserAgent => "client_user_agent",
+            Self::EventSourceUrl => "event_source_url",
+        }
+    }
+}
+
 fields! {
     /// What `[sync.<name>.app]` may fill: members of `app_data`, and slots of its `extinfo`.
     AppField {

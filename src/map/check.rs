@@ -3,18 +3,18 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::config::fields::UserDataField;
+use crate::config::fields::{UserDataField, WebsiteField};
 use crate::config::{
-    ActionSource, CustomValue, EventConfig, LimitedDataUsePlace, MetaActionSource, Mistake,
-    Properties, SyncConfig, SyncName, UserMemory, key_of,
+    ActionSource, CustomValue, EventConfig, LimitedDataUsePlace, MappingConfig, MetaActionSource,
+    Mistake, Properties, SyncConfig, SyncName, UserMemory, key_of,
 };
 use crate::event::is_absent_text;
 use crate::map::action_source::can_be_mapped;
 use crate::map::custom_data::{self, Fit};
 use crate::map::data_use::is_state;
-use crate::map::rule;
 use crate::map::standard_event;
 use crate::map::{PURCHASE, REVENUE_EVENTS};
+use crate::path::Path;
 use crate::value::ValueExpr;
 
 /// Events that Amplitude's pages show under another name than they arrive with.
@@ -75,7 +75,7 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
     let mut warnings = Vec::new();
     check_custom_names(&key, &sync.mapping.custom_data, &mut warnings);
     let whole_sync = EventConfig::default();
-    check_user_agent(&key, sync, &whole_sync, &mut warnings);
+    warn_of_incomplete_websites(&key, sync, &mut warnings);
     if has_source("value", sync, &whole_sync) && !has_source("currency", sync, &whole_sync) {
         let message = "missing beside value; a value without a currency is not sent";
         warnings.push(Mistake::new(format!("{key}.custom_data.currency"), message));
@@ -86,9 +86,6 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
     for (event_type, row) in rows(sync) {
         let key = event_key(&key, event_type);
         check_custom_names(&key, &row.mapping.custom_data, &mut warnings);
-        if row.mapping.action_source.is_some() {
-            check_user_agent(&key, sync, row, &mut warnings);
-        }
         if let Some((_, wire)) = DISPLAY_NAMES.iter().find(|(shown, _)| shown == event_type) {
             let message =
                 format!("this is the name on Amplitude's pages; the event arrives as {wire:?}");
@@ -124,7 +121,7 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
 fn check_mapping(
     key: &str,
     sync: &SyncConfig,
-    mapping: &crate::config::MappingConfig,
+    mapping: &MappingConfig,
     mistakes: &mut Vec<Mistake>,
 ) {
     let fixed: Vec<MetaActionSource> = match &mapping.action_source {
@@ -178,20 +175,81 @@ fn check_custom_names(
     }
 }
 
-fn check_user_agent(key: &str, sync: &SyncConfig, row: &EventConfig, warnings: &mut Vec<Mistake>) {
-    let source = row
-        .mapping
-        .action_source
-        .as_ref()
-        .or(sync.mapping.action_source.as_ref());
-    let website = source == Some(&ActionSource::Fixed(MetaActionSource::Website));
-    let fields = rule::user_data(sync, row);
-    if website && !fields.contains_key(&UserDataField::ClientUserAgent) {
-        let message = "missing, Meta asks for it with action_source = \"website\"";
-        warnings.push(Mistake::new(
-            format!("{key}.user_data.client_user_agent"),
-            message,
-        ));
+/// Warns, once for each place where it can be mended, of events of a website that would go without what
+/// Meta asks for.
+fn warn_of_incomplete_websites(key: &str, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
+    let whole_sync = EventConfig::default();
+    let rows: Vec<(String, &EventConfig)> = match &sync.events {
+        Some(events) => events
+            .iter()
+            .map(|(event_type, row)| (event_key(key, event_type), row))
+            .collect(),
+        None => vec![(key.to_owned(), &whole_sync)],
+    };
+    for (row_key, row) in rows {
+        let of_row = row.mapping.action_source.as_ref();
+        let Some(source) = of_row.or(sync.mapping.action_source.as_ref()) else {
+            continue;
+        };
+        if !may_be_website(source) {
+            continue;
+        }
+        for field in WebsiteField::ALL {
+            // What the place gives no source for; `None` where it says nothing of the field.
+            let lacks = |mapping: &MappingConfig| match field {
+                WebsiteField::ClientUserAgent => mapping
+                    .user_data
+                    .get(&UserDataField::ClientUserAgent)
+                    .map(ValueExpr::is_empty),
+                WebsiteField::EventSourceUrl => {
+                    mapping.event_source_url.as_ref().map(only_browsers_say)
+                }
+            };
+            let lacking = lacks(&row.mapping).or_else(|| lacks(&sync.mapping));
+            if lacking == Some(false) {
+                continue;
+            }
+            let at = match (of_row, lacks(&row.mapping)) {
+                (None, None) => key,
+                _ => &row_key,
+            };
+            let (place, message) = match field {
+                WebsiteField::ClientUserAgent => (
+                    format!("{at}.user_data.client_user_agent"),
+                    "missing, Meta asks for it with action_source = \"website\"",
+                ),
+                WebsiteField::EventSourceUrl => (
+                    format!("{at}.event_source_url"),
+                    "missing, Meta asks for it with action_source = \"website\", and only browsers say \
+                     it by themselves; for what a server reports, expected, for example, { from = \
+                     'event_properties[\"[Amplitude] Page Location\"]', default = \
+                     \"https://shop.example.com/\" }",
+                ),
+            };
+            if warnings.iter().all(|warned| warned.key != place) {
+                warnings.push(Mistake::new(place, message));
+            }
+        }
+    }
+}
+
+/// Whether an expression reads nothing but the page properties of Amplitude's browser SDK.
+fn only_browsers_say(page: &ValueExpr) -> bool {
+    let is_browsers = |path: &Path| {
+        path.property().is_some_and(|(section, name)| {
+            section == "event_properties" && name.starts_with("[Amplitude] Page ")
+        })
+    };
+    !page.always_gives() && page.paths().into_iter().all(is_browsers)
+}
+
+/// Whether the configuration itself says that events are of a website.
+fn may_be_website(source: &ActionSource) -> bool {
+    match source {
+        ActionSource::Fixed(source) => *source == MetaActionSource::Website,
+        ActionSource::From(expr) => texts(expr)
+            .any(|text| MetaActionSource::parse(&text) == Some(MetaActionSource::Website)),
+        ActionSource::Auto => false,
     }
 }
 
@@ -334,11 +392,63 @@ mod tests {
             &["sync.web.action_source"],
             &[],
         );
-        check(
-            "action_source = \"website\"",
-            &[],
-            &["sync.web.user_data.client_user_agent"],
-        );
+    }
+
+    #[test]
+    fn events_of_a_website_need_a_user_agent_and_a_page() {
+        let agent = "user_data = { client_user_agent = \"user_properties.user_agent\" }\n";
+        let page = "event_source_url = { constant = \"https://shop.example.com/\" }\n";
+        let both = format!("{agent}{page}");
+        let website = "action_source = \"website\"\n";
+        let (of_sync, of_row) = ("sync.web", "sync.web.events.A");
+        let (no_agent, no_page) = ("user_data.client_user_agent", "event_source_url");
+        for (rules, at, expected) in [
+            (website.to_owned(), of_sync, &[no_agent, no_page][..]),
+            (format!("{website}{agent}"), of_sync, &[no_page]),
+            (format!("{website}{page}"), of_sync, &[no_agent]),
+            (format!("{website}{both}"), of_sync, &[]),
+            (
+                format!("{website}{page}user_data = {{ client_user_agent = [] }}\n"),
+                of_sync,
+                &[no_agent],
+            ),
+            // A row of the event table may say it for itself.
+            (
+                format!("{website}[sync.web.events]\nB = {{}}\n[sync.web.events.A]\n{both}"),
+                of_sync,
+                &[no_agent, no_page],
+            ),
+            (
+                format!("{website}[sync.web.events.A]\n{both}"),
+                of_sync,
+                &[],
+            ),
+            (
+                format!("[sync.web.events.A]\n{website}"),
+                of_row,
+                &[no_agent, no_page],
+            ),
+            (format!("{both}[sync.web.events.A]\n{website}"), of_row, &[]),
+            (
+                "action_source = { from = \"event_properties.at\", map = { web = \"website\" } }\n"
+                    .to_owned(),
+                of_sync,
+                &[no_agent, no_page],
+            ),
+            (
+                "action_source = { from = \"event_properties.at\", default = \"chat\" }\n"
+                    .to_owned(),
+                of_sync,
+                &[],
+            ),
+        ] {
+            let keys: Vec<String> = expected
+                .iter()
+                .map(|field| format!("{at}.{field}"))
+                .collect();
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            check(&rules, &[], &keys);
+        }
     }
 
     #[test]

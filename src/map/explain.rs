@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::condition::Condition;
-use crate::config::fields::UserDataField;
+use crate::config::fields::{UserDataField, WebsiteField};
 use crate::event::Json;
 use crate::map::dropped::DropReason;
 use crate::map::record::{Field, Recorder, Sent, Source};
@@ -283,6 +283,23 @@ impl Recorder for Explanation {
             looked_in_vain(expr)
         };
         self.fields.push(Explained::missing(field.path(), why));
+    }
+
+    fn incomplete(&mut self, lacking: WebsiteField) {
+        let path = match lacking {
+            WebsiteField::ClientUserAgent => Field::UserData(UserDataField::ClientUserAgent).path(),
+            WebsiteField::EventSourceUrl => Field::Event(lacking.meta_key()).path(),
+        };
+        if self.fields.iter().all(|explained| explained.field != path) {
+            self.fields
+                .push(Explained::missing(path.clone(), "not mapped".to_owned()));
+        }
+        let mut of_field = self.fields.iter_mut().rev();
+        if let Some(explained) = of_field.find(|explained| explained.field == path) {
+            explained
+                .meaning
+                .get_or_insert("Meta asks for it of events of a website.");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::condition::Condition;
-use crate::config::fields::UserDataField;
+use crate::config::fields::{UserDataField, WebsiteField};
 use crate::event::Json;
 use crate::map::dropped::DropReason;
 use crate::path::{Path, Scope};
@@ -156,6 +156,9 @@ pub trait Recorder {
 
     /// The expression of the field found nothing.
     fn absent(&mut self, field: Field<'_>, expr: &ValueExpr);
+
+    /// The event is one of a website and goes without what Meta asks for then.
+    fn incomplete(&mut self, lacking: WebsiteField);
 }
 
 /// Tells of a field for which an expression gave nothing: because nothing was there, or because its
@@ -181,6 +184,7 @@ pub struct Notes {
     /// The event type that the event table names; `None` for any other event.
     pub(crate) label: Option<Arc<str>>,
     carried: u32,
+    lacking: [bool; WebsiteField::ALL.len()],
     dropped: Vec<(Cow<'static, str>, DropReason)>,
 }
 
@@ -196,6 +200,12 @@ impl Notes {
             .iter()
             .copied()
             .filter(|field| self.carried & 1 << (*field as u32) != 0)
+    }
+
+    /// What Meta asks for of an event of a website and the mapped event goes without.
+    pub fn lacking(&self) -> impl Iterator<Item = WebsiteField> {
+        let lacks = |field: &WebsiteField| self.lacking[*field as usize];
+        WebsiteField::ALL.into_iter().filter(lacks)
     }
 
     /// The fields that lost a value, and why.
@@ -224,4 +234,8 @@ impl Recorder for Notes {
     }
 
     fn absent(&mut self, _: Field<'_>, _: &ValueExpr) {}
+
+    fn incomplete(&mut self, lacking: WebsiteField) {
+        self.lacking[lacking as usize] = true;
+    }
 }

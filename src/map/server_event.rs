@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::clock::UnixMillis;
+use crate::config::MetaActionSource;
+use crate::config::fields::{UserDataField, WebsiteField};
 use crate::event::{Event, Json};
 use crate::map::action_source::{self, Decided};
 use crate::map::app_data;
@@ -98,6 +100,18 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         let carried =
             rule.user_data
                 .write(self.out, event, reading, moment, self.known, self.recorder);
+        if head.decided.source == MetaActionSource::Website {
+            let lacking = [
+                (
+                    WebsiteField::ClientUserAgent,
+                    !carried.has(UserDataField::ClientUserAgent),
+                ),
+                (WebsiteField::EventSourceUrl, head.page.is_none()),
+            ];
+            for (field, _) in lacking.into_iter().filter(|(_, lacks)| *lacks) {
+                self.recorder.incomplete(field);
+            }
+        }
         let setting = custom_data::Setting {
             purchase: head.name == PURCHASE,
             revenue: head.revenue,

@@ -128,6 +128,11 @@ impl Carried {
         self.0 |= 1 << field as u32;
     }
 
+    /// Whether a field is among them.
+    pub(super) const fn has(self, field: UserDataField) -> bool {
+        self.0 & 1 << field as u32 != 0
+    }
+
     const fn is_within(self, other: Self) -> bool {
         self.0 & !other.0 == 0
     }

@@ -1,4 +1,5 @@
-//! Match-key coverage: which customer information mapped events carry, and which fields were lost.
+//! Match-key coverage: which customer information mapped events carry, which fields were lost, and which
+//! events of a website go without what Meta asks for.
 //!
 //! The counters of a sync are found once, by name, and then counted by position, so that an event
 //! costs one look-up however many fields it carries.
@@ -13,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use crate::config::SyncName;
-use crate::config::fields::UserDataField;
+use crate::config::fields::{UserDataField, WebsiteField};
 use crate::telemetry::metrics::registered;
 
 /// The label of events that the event table does not name.
@@ -33,14 +34,17 @@ struct EventCoverage {
     /// By position in [`UserDataField::ALL`]; there once the field was first carried, so that no
     /// metric stands at zero for a field that is never mapped.
     carried: [OnceLock<Counter>; UserDataField::ALL.len()],
+    /// By position in [`WebsiteField::ALL`].
+    lacking: [OnceLock<Counter>; WebsiteField::ALL.len()],
     summed_up: Mutex<Counts>,
 }
 
-/// Mapped events, and those among them that carried each field.
+/// Mapped events, and those among them that carried each field or lacked what a website's event should have.
 #[derive(Clone, Copy, Default)]
 struct Counts {
     mapped: u64,
     carried: [u64; UserDataField::ALL.len()],
+    lacking: [u64; WebsiteField::ALL.len()],
 }
 
 /// What the mapped events of one name carried in a while.
@@ -52,6 +56,8 @@ pub struct Summary {
     pub mapped: u64,
     /// Meta's key of each field that any of them carried, and how many did.
     pub carried: Vec<(&'static str, u64)>,
+    /// The same of what events of a website lacked.
+    pub lacking: Vec<(&'static str, u64)>,
 }
 
 impl fmt::Display for Summary {
@@ -61,15 +67,25 @@ impl fmt::Display for Summary {
             // Rounded down, so that only a field that never lacked has 100 %.
             write!(f, "{comma}{field} {} %", count * 100 / self.mapped)?;
         }
+        for (at, (field, count)) in self.lacking.iter().enumerate() {
+            let start = if at == 0 {
+                "; of a website without "
+            } else {
+                ", "
+            };
+            write!(f, "{start}{field}: {count}")?;
+        }
         Ok(())
     }
 }
 
 impl EventCoverage {
     fn since_last_summary(&self) -> Option<Summary> {
+        let read = |counter: &OnceLock<Counter>| counter.get().map_or(0, Counter::get);
         let now = Counts {
             mapped: self.mapped.get(),
-            carried: std::array::from_fn(|at| self.carried[at].get().map_or(0, Counter::get)),
+            carried: std::array::from_fn(|at| read(&self.carried[at])),
+            lacking: std::array::from_fn(|at| read(&self.lacking[at])),
         };
         let mut last = self
             .summed_up
@@ -77,42 +93,53 @@ impl EventCoverage {
             .expect("no holder of this lock panics");
         let before = std::mem::replace(&mut *last, now);
         let mapped = now.mapped - before.mapped;
-        let carried = UserDataField::ALL
-            .iter()
-            .map(|field| {
-                (
-                    field.meta_key(),
-                    now.carried[*field as usize] - before.carried[*field as usize],
-                )
-            })
-            // Another event may have come in between the two readings.
-            .map(|(field, count)| (field, count.min(mapped)))
-            .filter(|(_, count)| *count > 0)
-            .collect();
+        // Another event may have come in between the two readings.
+        let grown = |now: u64, before: u64| (now - before).min(mapped);
+        let carried = UserDataField::ALL.iter().map(|field| {
+            let at = *field as usize;
+            (field.meta_key(), grown(now.carried[at], before.carried[at]))
+        });
+        let lacking = WebsiteField::ALL.iter().map(|field| {
+            let at = *field as usize;
+            (field.meta_key(), grown(now.lacking[at], before.lacking[at]))
+        });
         (mapped > 0).then(|| Summary {
             event: Arc::clone(&self.event),
             mapped,
-            carried,
+            carried: carried.filter(|(_, count)| *count > 0).collect(),
+            lacking: lacking.filter(|(_, count)| *count > 0).collect(),
         })
     }
 }
 
 impl Coverage {
-    /// Counts a mapped event and the fields of `user_data` that it carries. `event` is a name of the
-    /// event table; any other counts as `other`.
-    pub fn mapped(&self, event: &str, carried: impl IntoIterator<Item = UserDataField>) {
+    /// Counts a mapped event, the fields of `user_data` that it carries, and what it lacks as one of a
+    /// website. `event` is a name of the event table; any other counts as `other`.
+    pub fn mapped(
+        &self,
+        event: &str,
+        carried: impl IntoIterator<Item = UserDataField>,
+        lacking: impl IntoIterator<Item = WebsiteField>,
+    ) {
         let coverage = self.named.get(event).unwrap_or(&self.other);
         coverage.mapped.inc();
-        for field in carried {
-            coverage.carried[field as usize]
-                .get_or_init(|| {
-                    self.families.fields.get_or_create_owned(&FieldLabels {
-                        sync: self.sync.clone(),
-                        event: Arc::clone(&coverage.event),
-                        field: field.meta_key(),
-                    })
-                })
+        let count = |counter: &OnceLock<Counter>, family: &Family<FieldLabels, Counter>, field| {
+            let labels = || FieldLabels {
+                sync: self.sync.clone(),
+                event: Arc::clone(&coverage.event),
+                field,
+            };
+            counter
+                .get_or_init(|| family.get_or_create_owned(&labels()))
                 .inc();
+        };
+        for field in carried {
+            let counter = &coverage.carried[field as usize];
+            count(counter, &self.families.fields, field.meta_key());
+        }
+        for field in lacking {
+            let counter = &coverage.lacking[field as usize];
+            count(counter, &self.families.lacking, field.meta_key());
         }
     }
 
@@ -155,6 +182,7 @@ impl fmt::Debug for Coverage {
 pub(super) struct CoverageFamilies {
     events: Family<EventLabels, Counter>,
     fields: Family<FieldLabels, Counter>,
+    lacking: Family<FieldLabels, Counter>,
     dropped: Family<DroppedLabels, Counter>,
 }
 
@@ -171,6 +199,12 @@ impl CoverageFamilies {
                 registry,
                 "user_data_fields",
                 "Mapped events that carried the field (match-key coverage); backfilled ones are in the report of the backfill",
+                Family::default(),
+            ),
+            lacking: registered(
+                registry,
+                "website_events_incomplete",
+                "Mapped events of a website without a field that Meta asks for then: client_user_agent or event_source_url",
                 Family::default(),
             ),
             dropped: registered(
@@ -209,6 +243,7 @@ impl CoverageFamilies {
                 event: Arc::clone(&event),
             }),
             carried: [const { OnceLock::new() }; UserDataField::ALL.len()],
+            lacking: [const { OnceLock::new() }; WebsiteField::ALL.len()],
             summed_up: Mutex::default(),
             event,
         }
@@ -244,10 +279,11 @@ mod tests {
         let name = SyncName::new("web").unwrap();
         let families = CoverageFamilies::registered(&mut Registry::default());
         let coverage = families.of_sync(&name, ["Sign Up"]);
-        coverage.mapped("Sign Up", [UserDataField::Email]);
-        coverage.mapped("Sign Up", []);
-        coverage.mapped("Sign Up", [UserDataField::Email, UserDataField::ExternalId]);
-        coverage.mapped("Song Played", [UserDataField::ExternalId]);
+        let both = [UserDataField::Email, UserDataField::ExternalId];
+        coverage.mapped("Sign Up", [UserDataField::Email], []);
+        coverage.mapped("Sign Up", [], [WebsiteField::EventSourceUrl]);
+        coverage.mapped("Sign Up", both, WebsiteField::ALL);
+        coverage.mapped("Song Played", [UserDataField::ExternalId], []);
         let said = |summaries: Vec<Summary>| -> Vec<String> {
             let line = |one: &Summary| format!("{} {}: {one}", one.event, one.mapped);
             summaries.iter().map(line).collect()
@@ -255,11 +291,11 @@ mod tests {
         assert_eq!(
             said(coverage.since_last_summary()),
             [
-                "Sign Up 3: external_id 33 %, em 66 %",
+                "Sign Up 3: external_id 33 %, em 66 %; of a website without client_user_agent: 1, event_source_url: 2",
                 "other 1: external_id 100 %"
             ]
         );
-        coverage.mapped("Sign Up", []);
+        coverage.mapped("Sign Up", [], []);
         assert_eq!(said(coverage.since_last_summary()), ["Sign Up 1: "]);
         assert_eq!(coverage.since_last_summary(), []);
     }
