@@ -2,12 +2,12 @@
 //!
 //! One [`Lane`] per sync takes batches from the queue, posts them and settles what Meta answers. It
 //! promises that every event it leased is delivered, set aside with Meta's reason, or given back;
-//! that a bad event never costs a good one (`isolate`, `streak`); and that Meta's word on rates,
+//! that a bad event never costs a good one (`isolate`, `quarantine`); and that Meta's word on rates,
 //! blocks and permissions is respected (`verdict`, `limit`). Lanes do not know each other; those
 //! with the same pixel id share a [`Pixel`], since Meta's limits are per account, and those with the
 //! same access token share what is known of it.
 //!
-//! `verdict`, `usage`, `backoff`, `isolate`, `streak`, `size`, `concurrency` and `redact` are pure:
+//! `verdict`, `usage`, `backoff`, `isolate`, `quarantine`, `size`, `concurrency` and `redact` are pure:
 //! time, random values and texts are arguments.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub mod token;
 pub mod verdict;
 pub mod usage;
 pub mod isolate;
-pub mod streak;
+pub mod quarantine;
 pub mod limit;
 pub mod backoff;
 pub mod concurrency;

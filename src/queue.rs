@@ -29,7 +29,7 @@
 //! - **settle**: one transaction ends events, files dead letters, closes the request's record, and
 //!   notes what Meta asked to be waited for. It may be repeated after an error: an event ends once. If it is never made, the events are delivered again.
 //! - **expiry**: an event leaves at its deadline, in paused lanes too, and 48 hours after a request
-//!   whose answer was lost: Meta could then no longer tell a repeat.
+//!   whose answer was lost, or that was refused whole: Meta could then no longer tell a repeat.
 //! - **recover**: after an error nothing is acknowledged until the store was opened anew. A restart
 //!   finds every queued event ready. A request that a crash cut off counts as one with a lost answer.
 //! - **damage**: a row whose checksum does not match ends as `lost`; the rest goes on. Where a page is

@@ -74,14 +74,14 @@ pub(super) fn send_test(
     let reply = runtime
         .block_on(graph.post(&[event]))
         .with_context(|| format!("no answer from {}", config.meta.url))?;
-    let judged = verdict::judge(&reply, 1);
+    let judged = verdict::judge(&reply, 1, sync.app_secret.is_some());
     write!(
         terminal.output,
         "{}",
         in_plain_words(&judged, reply.status, &redactor)
     )?;
     match judged.verdict {
-        Verdict::Delivered => Ok(()),
+        Verdict::Delivered | Verdict::Uncounted => Ok(()),
         _ => Err(anyhow::anyhow!("the test event was not accepted").into()),
     }
 }
@@ -100,7 +100,15 @@ fn in_plain_words(judged: &Judgement, status: u16, redactor: &Redactor) -> Strin
             "accepted: token, permission and pixel id are right; the event shows in Events Manager \
              under Test Events"
         }
+        Verdict::Uncounted => {
+            "accepted, as far as can be told: Meta does not say how many events it counted; look in \
+             Events Manager under Test Events"
+        }
         Verdict::ShortCount { .. } => "answered well, but the event was not counted",
+        Verdict::Transient { .. } if judged.is_foreign => {
+            "what answers is not Meta's Graph API: look for a proxy or a firewall in between, and at \
+             meta.url"
+        }
         Verdict::Transient { .. } => "a passing fault at Meta's end; try again in a minute",
         Verdict::Throttled { .. } => "a rate limit is used up; try again later",
         Verdict::Blocked { .. } => "Meta has blocked the account for a while, for policy reasons",
@@ -109,7 +117,8 @@ fn in_plain_words(judged: &Judgement, status: u16, redactor: &Redactor) -> Strin
              Conversions API"
         }
         Verdict::Paused(Fix::AppSecret) => {
-            "the app secret does not belong to the access token; mend app_secret or leave it out"
+            "the app secret does not belong to the access token, or the app asks for one; mend \
+             app_secret"
         }
         Verdict::Paused(Fix::Permission) => {
             "the access token may not send events; give its owner access to the dataset"
@@ -117,9 +126,16 @@ fn in_plain_words(judged: &Judgement, status: u16, redactor: &Redactor) -> Strin
         Verdict::Paused(Fix::Pixel) => {
             "the pixel id is wrong, or the dataset is not assigned to the owner of the token"
         }
-        Verdict::Paused(Fix::Version) => "this Graph API version is gone; raise meta.api_version",
+        Verdict::Paused(Fix::AppSecretOrPixel) => {
+            "the app secret does not belong to the access token, or the pixel id is wrong, or the \
+             dataset is not assigned to the owner of the token; leave app_secret out to see which"
+        }
+        Verdict::Paused(Fix::Version) => {
+            "there is no such Graph API version, or it is gone; mend meta.api_version"
+        }
         Verdict::TooLarge => "the request was too large",
         Verdict::Invalid { .. } => "the event was refused",
+        Verdict::Refused => "the request was refused, for a reason that is not known",
     };
     let mut words = format!("HTTP {status}: {meaning}\n");
     for (what, number) in [("code", judged.code), ("sub-code", judged.sub_code)] {
@@ -127,7 +143,7 @@ fn in_plain_words(judged: &Judgement, status: u16, redactor: &Redactor) -> Strin
             writeln!(words, "{what}: {number}").expect(MEMORY);
         }
     }
-    if let Some(text) = &judged.text {
+    if let Some(text) = judged.text.as_ref().or(judged.remarks.as_ref()) {
         writeln!(words, "Meta says: {}", redactor.text(text)).expect(MEMORY);
     }
     if let Some(trace) = judged

@@ -55,6 +55,11 @@ impl<T> Parts<T> {
         &self.next
     }
 
+    /// The same, to be noted what is known of them.
+    pub fn next_mut(&mut self) -> &mut [T] {
+        &mut self.next
+    }
+
     /// Whether a part was refused before, so that something would have to be learnt again.
     pub fn is_search(&self) -> bool {
         self.search

@@ -7,15 +7,15 @@
 //!
 //! The way of a batch: something is due, leave is given (`limit`), events are leased (`supply`),
 //! the request is noted in the store, sent (`request`) and judged (`verdict`), what the verdict
-//! leads to is done (`answer`), and that is settled (`ledger`). `standing` knows how the lane
-//! stands, `show` says it; `token` minds the access token.
+//! leads to is done (`answer`, `refusal`) and logged (`log`), and that is settled (`ledger`).
+//! `standing` knows how the lane stands, `show` says it; `token` minds the access token.
 //!
 //! Promises: every leased event is settled, released or, after a crash, ready again; no request
 //! while the pixel is at a standstill, none with more than one event as a probe; no lease while a
 //! settlement could not be written. Knows nothing of other lanes but what `limit` and `shared_token`
 //! share.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,17 +38,20 @@ use super::client::GraphClient;
 use super::concurrency::Concurrency;
 use super::isolate::Parts;
 use super::limit::{Gate, Pixel, Ticket};
+use super::quarantine::Quarantine;
 use super::redact::Redactor;
 use super::size::{AdaptiveSize, Size};
-use super::streak::Streak;
 use super::token::TokenFile;
 use request::{Answered, Request};
-use shared_token::{SharedToken, Tokens};
+use shared_token::{SharedToken, Target, Tokens};
 use standing::{Standing, Trouble, Waiting};
 use status::LaneStatus;
+use supply::Probing;
 
 mod answer;
 mod ledger;
+mod log;
+mod refusal;
 mod request;
 pub mod shared_token;
 mod show;
@@ -86,15 +89,13 @@ pub struct Lane {
     concurrency: Concurrency,
     /// Batches that were begun and go on.
     parts: VecDeque<Parts<Leased>>,
-    /// Events that were refused alone, and whether that is their fault is not known yet.
-    streak: Streak<(Suspect, Refusal)>,
-    /// When those are filed at the latest.
-    streak_ends: Option<Instant>,
-    /// Events that are queued again after too many refusals. Filed when they come up once more.
-    refused: HashMap<Suspect, Refusal>,
-    /// Probes of the present round.
-    probes: VecDeque<Leased>,
-    probing_round: bool,
+    /// Events that were refused alone, while it is not known whether that is their fault.
+    quarantine: Quarantine<Suspect, Leased, Refusal>,
+    probing: Probing,
+    /// Batches that fail are split so many times more: the lane was found to be well meanwhile.
+    splits_left: u32,
+    /// What Meta last said beside a success.
+    remarked: Option<String>,
 
     tasks: JoinSet<Done>,
     requests: usize,
@@ -123,7 +124,7 @@ pub enum Step {
 }
 
 /// An event that Meta refused, recognised even where another took its place in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Suspect {
     slot: Slot,
     checksum: u32,
@@ -173,7 +174,11 @@ impl Lane {
             bytes: delivery.max_batch_bytes.get().saturating_sub(frame).max(1),
         };
         let token = &config.access_token;
-        let shared_token = tokens.join(token, None);
+        let target = Target {
+            pixel_id: config.pixel_id.clone(),
+            pixel: Arc::clone(&pixel),
+        };
+        let shared_token = tokens.join(token, target, None);
         let state = if config.enabled {
             LaneState::running
         } else {
@@ -206,11 +211,10 @@ impl Lane {
             size: AdaptiveSize::new(size),
             concurrency: Concurrency::new(delivery.max_in_flight),
             parts: VecDeque::new(),
-            streak: Streak::default(),
-            streak_ends: None,
-            refused: HashMap::new(),
-            probes: VecDeque::new(),
-            probing_round: false,
+            quarantine: Quarantine::default(),
+            probing: Probing::default(),
+            splits_left: 0,
+            remarked: None,
             tasks: JoinSet::new(),
             requests: 0,
             ticket: None,
@@ -288,9 +292,8 @@ impl Lane {
         for parts in self.parts.drain(..) {
             slots.extend(parts.into_all().iter().map(|event| event.slot));
         }
-        slots.extend(self.probes.drain(..).map(|event| event.slot));
-        let held = self.streak.accepted();
-        slots.extend(held.iter().map(|(suspect, _)| suspect.slot));
+        slots.extend(self.probing.take().iter().map(|event| event.slot));
+        slots.extend(self.quarantine.release().iter().map(|event| event.slot));
         self.queue.release(&self.sync, &slots);
         if !self.tasks.is_empty() || !self.unsettled.is_empty() {
             warn!(sync = %self.sync, "stopped before the store took the last settlements; their events may be sent again");
@@ -337,10 +340,6 @@ impl Lane {
         self.read_token().await;
         self.agree_on_token();
         let now = Instant::now();
-        if self.streak_ends.is_some_and(|end| end <= now) {
-            self.file_streak();
-            return Step::Went;
-        }
         if let Some(step) = self.mind_store(now) {
             return step;
         }
@@ -365,9 +364,10 @@ impl Lane {
 
     /// Requests that may be under way: one while it is not known whether they get through.
     fn allowed(&self) -> usize {
-        match self.standing.trouble() {
-            Some(_) => 1,
-            None => self.concurrency.allowed(),
+        if self.standing.trouble().is_some() || self.quarantine.is_asking() {
+            1
+        } else {
+            self.concurrency.allowed()
         }
     }
 
@@ -421,7 +421,7 @@ impl Lane {
             .as_ref()
             .filter(|_| matches!(self.standing.trouble(), Some(Trouble::Fix(_))))
             .map(TokenFile::next);
-        [until, token, self.streak_ends].into_iter().flatten().min()
+        until.into_iter().chain(token).min()
     }
 }
 

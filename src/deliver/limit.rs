@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::Rate;
 
+use super::usage::LONGEST_WAIT;
+
 /// Usage of a rate limit, in percent, above which requests are spread out.
 pub const SLOW_ABOVE: f64 = 75.0;
 /// Usage of a rate limit, in percent, from which on no request goes out for a while.
@@ -34,8 +36,6 @@ const FIRST_BLOCK: Duration = Duration::from_secs(3600);
 const DOUBLINGS: u32 = 8;
 /// The longest standstill after a block, where Meta names none.
 const LONGEST_BLOCK: Duration = Duration::from_secs(6 * 3600);
-/// The longest standstill that Meta may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// The shortest standstill after a refusal.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// Most events in one request.

@@ -61,7 +61,12 @@ impl Redactor {
     /// Cleans a run of characters between two blanks.
     fn word(&self, word: &str) -> String {
         let lower = word.to_ascii_lowercase();
-        if lower.contains("access_token") || lower.contains("appsecret_proof") {
+        let holds_value = ["access_token", "appsecret_proof"].iter().any(|name| {
+            lower.split_once(name).is_some_and(|(before, after)| {
+                (before.chars().chain(after.chars())).any(char::is_alphanumeric)
+            })
+        });
+        if holds_value {
             return REDACTED.to_owned();
         }
         if lower.contains("://")
@@ -159,6 +164,15 @@ mod tests {
             ),
             ("?access_token=abc&x=1 failed", "[redacted] failed"),
             ("\"Access_Token\":\"abc\"", "[redacted]"),
+            ("appsecret_proof=0a1b is wrong", "[redacted] is wrong"),
+            (
+                "Invalid appsecret_proof provided in the API argument",
+                "Invalid appsecret_proof provided in the API argument",
+            ),
+            (
+                "require an appsecret_proof, or \"access_token\".",
+                "require an appsecret_proof, or \"access_token\".",
+            ),
             ("em: jo@example.com is plain", "em: [redacted] is plain"),
             ("two\r\nlines\u{0}here", "two lines here"),
             ("", ""),

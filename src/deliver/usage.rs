@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// The longest wait that Meta may ask for: a longer one counts as this.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
 /// The headers that are read.
 pub const HEADERS: [&str; 4] = [
     "x-app-usage",
@@ -52,7 +55,8 @@ impl Usage {
                 "x-ad-account-usage" => usage.read_ad_account(value),
                 "retry-after" => {
                     let seconds = value.trim().parse().ok().filter(|seconds| *seconds > 0);
-                    usage.retry_after = seconds.map(Duration::from_secs);
+                    usage.retry_after =
+                        seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
                 }
                 _ => {}
             }
@@ -98,6 +102,7 @@ impl Usage {
 
     fn regain_in(&mut self, seconds: Option<f64>) {
         let wait = seconds
+            .map(|seconds| seconds.min(LONGEST_WAIT.as_secs_f64()))
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .filter(|wait| !wait.is_zero());
         self.regain = self.regain.max(wait);
@@ -166,6 +171,8 @@ mod tests {
             (account(0), "7", Some(7)),
             (account(5), "7", Some(7)),
             (account(0), "0", None),
+            (account(0), "99999999999", Some(24 * 3600)),
+            (account(u32::MAX), "7", Some(24 * 3600)),
             ("nonsense".to_owned(), "Wed, 21 Oct 2026 07:28:00 GMT", None),
         ];
         for (account, retry_after, seconds) in cases {
@@ -188,7 +195,7 @@ mod tests {
             "7",
             r#"{"1":{"call_count":9}}"#,
             r#"{"1":[null,7]}"#,
-            r#"{"call_count":"many","acc_id_util_pct":-3,"reset_time_duration":1e300}"#,
+            r#"{"call_count":"many","acc_id_util_pct":-3,"reset_time_duration":"soon"}"#,
         ];
         for value in values {
             let usage = Usage::read(HEADERS[..3].iter().map(|name| (*name, value)));

@@ -1,15 +1,19 @@
 //! What an answer means.
 //!
-//! Pure. Decided by error code and sub-code first, by the shape of the body next and by the HTTP
-//! status last, since Meta's statuses are not reliable. Error texts are translated into the token
-//! owner's language and decide nothing, but for one: "reduce the amount of data", whose code says
-//! only "unknown". What is not clearly a success does not count as one.
+//! Pure. Decided by error code and sub-code first, by the shape of the body next (`body`) and by the
+//! HTTP status last, since Meta's statuses are not reliable. Error texts are translated into the token
+//! owner's language and decide next to nothing: three that Graph words in English, where the code says
+//! only "unknown" or "parameter". Only what Graph says of an event is the event's fault. What is not
+//! clearly a success does not count as one.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::usage::Usage;
+use body::{Body, GraphError, integer, text_at};
+
+mod body;
 
 /// The wait after a rate limit where Meta names none.
 pub const DEFAULT_THROTTLE: Duration = Duration::from_secs(60);
@@ -35,6 +39,9 @@ pub enum Verdict {
         /// How many.
         received: u64,
     },
+    /// Graph answers well, and does not say how many events it counted: repeating them would lead to
+    /// the same.
+    Uncounted,
     /// A passing fault: try again, at the earliest after the wait that was asked for.
     Transient {
         /// `Retry-After`.
@@ -44,6 +51,8 @@ pub enum Verdict {
     Throttled {
         /// The longest wait that was asked for.
         wait: Duration,
+        /// Whose limit it is.
+        limit: LimitOf,
     },
     /// Blocked for a while, for policy reasons.
     Blocked {
@@ -54,11 +63,33 @@ pub enum Verdict {
     Paused(Fix),
     /// The request was too large.
     TooLarge,
-    /// At least one event is not acceptable, and so none was taken.
+    /// Graph says of an event that it is not acceptable.
     Invalid {
         /// The event that Meta's text points at: a hint, not to be trusted.
         hint: Option<usize>,
     },
+    /// The request was refused, and nothing shows that an event is the cause.
+    Refused,
+}
+
+/// Whose rate limit was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitOf {
+    /// The pixel's account.
+    Pixel,
+    /// The app or the user behind the access token, whatever the pixel.
+    Token,
+}
+
+/// Whose fault it is that an event was refused alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The event's: Graph says so.
+    Event,
+    /// Not known: the event's only if Meta takes another one.
+    Unknown,
+    /// Not the event's, as far as anything shows: what answered is not Graph, or its fault passes.
+    Passing,
 }
 
 /// What must be put right.
@@ -72,6 +103,8 @@ pub enum Fix {
     Permission,
     /// The pixel id, or its assignment to the token's owner.
     Pixel,
+    /// The app secret, or the pixel id: Meta's code is the same for both.
+    AppSecretOrPixel,
     /// The Graph API version.
     Version,
 }
@@ -89,8 +122,12 @@ pub struct Judgement {
     pub trace_id: Option<String>,
     /// Meta's words, as they were given: not fit to be stored or logged.
     pub text: Option<String>,
-    /// A success came with messages.
-    pub remarks: bool,
+    /// What a success says beside: not fit to be stored or logged either.
+    pub remarks: Option<String>,
+    /// Meta may have taken some of the events all the same.
+    pub may_be_taken: bool,
+    /// What answered is not Graph.
+    pub is_foreign: bool,
 }
 
 impl Verdict {
@@ -99,22 +136,38 @@ impl Verdict {
         match self {
             Self::Delivered => "delivered",
             Self::ShortCount { .. } => "short_count",
+            Self::Uncounted => "uncounted",
             Self::Transient { .. } => "transient",
             Self::Throttled { .. } => "throttled",
             Self::Blocked { .. } => "blocked",
             Self::Paused(_) => "paused",
             Self::TooLarge => "too_large",
             Self::Invalid { .. } => "invalid",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl Judgement {
+    /// Whose fault it is if the request held one event.
+    pub const fn blame(&self) -> Blame {
+        match self.verdict {
+            Verdict::Invalid { .. } => Blame::Event,
+            // Graph's own word on the size of the event; a proxy may have a limit of its own.
+            Verdict::TooLarge if !self.is_foreign => Blame::Event,
+            Verdict::TooLarge | Verdict::Refused => Blame::Unknown,
+            _ => Blame::Passing,
         }
     }
 }
 
 impl Fix {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Token,
         Self::AppSecret,
         Self::Permission,
         Self::Pixel,
+        Self::AppSecretOrPixel,
         Self::Version,
     ];
 
@@ -125,6 +178,7 @@ impl Fix {
             Self::AppSecret => "app_secret",
             Self::Permission => "permission",
             Self::Pixel => "pixel",
+            Self::AppSecretOrPixel => "app_secret_or_pixel",
             Self::Version => "version",
         }
     }
@@ -138,50 +192,74 @@ impl Fix {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Token => "Meta does not accept the access token",
-            Self::AppSecret => "Meta does not accept the app secret's proof",
+            Self::AppSecret => {
+                "Meta does not accept the app secret's proof, or asks for one (app_secret)"
+            }
             Self::Permission => "the access token lacks a permission",
             Self::Pixel => "Meta knows no such pixel id, or the access token may not use it",
-            Self::Version => "Meta no longer serves this Graph API version",
+            Self::AppSecretOrPixel => {
+                "Meta does not accept the app secret's proof (app_secret), or knows no such pixel id, \
+                 or the access token may not use it"
+            }
+            Self::Version => {
+                "Meta does not know, or no longer serves, this Graph API version (meta.api_version)"
+            }
         }
     }
 }
 
-/// Judges the answer to a request of `sent` events.
-pub fn judge(reply: &Reply, sent: usize) -> Judgement {
-    let body = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
-    let error = body.get("error").filter(|error| !error.is_null());
+/// Judges the answer to a request of `sent` events. `proves`: the request carried an app secret's proof.
+pub fn judge(reply: &Reply, sent: usize, proves: bool) -> Judgement {
     let judgement = Judgement {
-        verdict: Verdict::Transient { wait: None },
+        verdict: Verdict::Transient {
+            wait: reply.usage.retry_after,
+        },
         code: None,
         sub_code: None,
-        trace_id: text_at(&body, "fbtrace_id"),
+        trace_id: None,
         text: None,
-        remarks: false,
+        remarks: None,
+        may_be_taken: false,
+        is_foreign: false,
     };
-    match error {
-        Some(Value::Object(error)) => judge_error(reply, error, judgement),
-        Some(error) => Judgement {
-            verdict: by_status(reply, None),
-            text: error.as_str().map(str::to_owned),
+    match Body::read(&reply.body, reply.status) {
+        Body::Error(error) => judge_error(reply, error, sent, proves, judgement),
+        Body::Object(body) if (200..300).contains(&reply.status) => Judgement {
+            verdict: counted(reply, &body, sent).unwrap_or(judgement.verdict),
+            // It looks like a success, if not like Graph's.
+            may_be_taken: counted(reply, &body, sent).is_none(),
+            is_foreign: counted(reply, &body, sent).is_none(),
+            trace_id: text_at(&body, "fbtrace_id"),
+            remarks: remarks(&body),
             ..judgement
         },
-        None => Judgement {
-            verdict: counted(reply, &body, sent).unwrap_or_else(|| by_status(reply, None)),
-            remarks: body
-                .get("messages")
-                .and_then(Value::as_array)
-                .is_some_and(|messages| !messages.is_empty()),
+        Body::Empty => Judgement {
+            verdict: by_status(reply).unwrap_or(judgement.verdict),
+            is_foreign: true,
+            ..judgement
+        },
+        // Of who stands in between, the status tells of size and rate alone.
+        Body::Object(_) | Body::Foreign => Judgement {
+            verdict: match reply.status {
+                413 | 429 => by_status(reply).unwrap_or(judgement.verdict),
+                _ => judgement.verdict,
+            },
+            may_be_taken: (200..300).contains(&reply.status)
+                && holds(&reply.body, b"\"events_received\""),
+            is_foreign: true,
             ..judgement
         },
     }
 }
 
-/// Judges a body that claims to be a success.
-fn counted(reply: &Reply, body: &Value, sent: usize) -> Option<Verdict> {
-    if !(200..300).contains(&reply.status) {
-        return None;
-    }
-    let received = body.get("events_received")?.as_u64()?;
+/// Judges a body that tells of no error; `None` where it is not Graph's.
+fn counted(reply: &Reply, body: &Map<String, Value>, sent: usize) -> Option<Verdict> {
+    let Some(received) = body.get("events_received").and_then(count) else {
+        let is_graphs = body.contains_key("events_received")
+            || body.get("messages").is_some_and(Value::is_array)
+            || body.get("fbtrace_id").is_some_and(Value::is_string);
+        return is_graphs.then_some(Verdict::Uncounted);
+    };
     Some(match received {
         0 => Verdict::Transient {
             wait: reply.usage.retry_after,
@@ -191,121 +269,131 @@ fn counted(reply: &Reply, body: &Value, sent: usize) -> Option<Verdict> {
     })
 }
 
-fn judge_error(reply: &Reply, error: &Map<String, Value>, judgement: Judgement) -> Judgement {
-    let text = texts(error);
-    let code = error.get("code").and_then(integer);
-    let sub_code = error.get("error_subcode").and_then(integer);
-    let hint = text.as_deref().and_then(index_hint);
-    let known = code.and_then(|code| by_code(reply, error, code, sub_code, text.as_deref()));
+/// What a success says beside.
+fn remarks(body: &Map<String, Value>) -> Option<String> {
+    let said: Vec<String> = body
+        .get("messages")?
+        .as_array()?
+        .iter()
+        .map(|message| {
+            let text = message.get("message").unwrap_or(message);
+            text.as_str()
+                .map_or_else(|| text.to_string(), str::to_owned)
+        })
+        .collect();
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+fn judge_error(
+    reply: &Reply,
+    error: GraphError,
+    sent: usize,
+    proves: bool,
+    judgement: Judgement,
+) -> Judgement {
+    let verdict = by_code(reply, &error, proves)
+        .or_else(|| by_status(reply))
+        .unwrap_or(match reply.status {
+            400..=499 if reply.status != 408 => Verdict::Refused,
+            _ => judgement.verdict,
+        });
     Judgement {
-        verdict: match known.unwrap_or_else(|| by_status(reply, hint)) {
-            Verdict::Invalid { .. } => Verdict::Invalid { hint },
-            verdict => verdict,
-        },
-        code,
-        sub_code,
-        trace_id: error
-            .get("fbtrace_id")
-            .and_then(Value::as_str)
-            .map_or(judgement.trace_id, |id| Some(id.to_owned())),
-        text,
-        remarks: false,
+        verdict,
+        code: error.code,
+        sub_code: error.sub_code,
+        trace_id: error.trace_id,
+        text: error.text,
+        // Reports differ on what becomes of the good events of a request that is refused.
+        may_be_taken: sent > 1 && matches!(verdict, Verdict::Invalid { .. } | Verdict::Refused),
+        ..judgement
     }
 }
 
-/// Judges a known code; `None` for any other.
-fn by_code(
-    reply: &Reply,
-    error: &Map<String, Value>,
-    code: i64,
-    sub_code: Option<i64>,
-    text: Option<&str>,
-) -> Option<Verdict> {
+/// Judges a known code, and what is said of an event; `None` for anything else.
+fn by_code(reply: &Reply, error: &GraphError, proves: bool) -> Option<Verdict> {
     let wait = reply.usage.wait();
-    let is_transient = error.get("is_transient").and_then(Value::as_bool) == Some(true);
+    let says = |words: &str| {
+        let message = error.message.as_deref().unwrap_or_default();
+        message.to_ascii_lowercase().contains(words)
+    };
+    let throttled = |limit| Verdict::Throttled {
+        wait: wait.unwrap_or(DEFAULT_THROTTLE),
+        limit,
+    };
     let transient = Verdict::Transient {
         wait: reply.usage.retry_after,
     };
-    Some(match (code, sub_code) {
+    Some(match (error.code?, error.sub_code) {
         // Before `is_transient`, which is given inconsistently with these.
-        (4 | 17 | 32 | 341 | 613 | 80_000..=80_014, _) => Verdict::Throttled {
-            wait: wait.unwrap_or(DEFAULT_THROTTLE),
-        },
+        (4 | 17 | 341, _) => throttled(LimitOf::Token),
+        (32 | 613 | 80_000..=80_014, _) => throttled(LimitOf::Pixel),
         (368, _) => Verdict::Blocked { wait },
-        (102 | 190, _) => Verdict::Paused(Fix::Token),
+        (101 | 102 | 190, _) => Verdict::Paused(Fix::Token),
         (104, _) => Verdict::Paused(Fix::AppSecret),
-        (3 | 10 | 200..=299, _) => Verdict::Paused(Fix::Permission),
+        (3 | 5 | 10 | 200..=299, _) => Verdict::Paused(Fix::Permission),
         (803, _) | (100, Some(33 | 34)) => Verdict::Paused(Fix::Pixel),
-        (2635, _) => Verdict::Paused(Fix::Version),
-        (1, _) if reply.status == 413 || text.is_some_and(asks_for_less) => Verdict::TooLarge,
+        (12 | 2500 | 2635, _) => Verdict::Paused(Fix::Version),
+        (1, _) if reply.status == 413 || says("reduce the amount of data") => Verdict::TooLarge,
         (1 | 2 | 5000 | ..=-1, _) => transient,
-        _ if is_transient => transient,
-        // Meta's type for an object that does not exist or may not be used.
-        (100, None)
-            if error
-                .get("type")
-                .is_some_and(|kind| kind == "GraphMethodException") =>
-        {
-            Verdict::Paused(Fix::Pixel)
+        _ if error.is_transient => transient,
+        _ if error.is_of_event => Verdict::Invalid { hint: error.hint },
+        // Meta's type for an object that does not exist or may not be used, and for a proof that is
+        // wrong or missing. Nothing that it says repeats an event's own words.
+        (100, None) if error.kind.as_deref() == Some("GraphMethodException") => {
+            Verdict::Paused(match (says("appsecret_proof"), proves) {
+                (true, _) => Fix::AppSecret,
+                (false, true) => Fix::AppSecretOrPixel,
+                (false, false) => Fix::Pixel,
+            })
         }
-        (100 | 105, _) => Verdict::Invalid { hint: None },
+        (100, None) if is_missing_permission(error.message.as_deref()) => {
+            Verdict::Paused(Fix::Permission)
+        }
+        (100 | 105, _) => by_status(reply).unwrap_or(Verdict::Refused),
         _ => return None,
     })
 }
 
-/// Judges what has no known code.
-fn by_status(reply: &Reply, hint: Option<usize>) -> Verdict {
-    match reply.status {
+/// Judges what only the status tells of.
+fn by_status(reply: &Reply) -> Option<Verdict> {
+    Some(match reply.status {
         401 => Verdict::Paused(Fix::Token),
         403 => Verdict::Paused(Fix::Permission),
         404 => Verdict::Paused(Fix::Pixel),
         413 => Verdict::TooLarge,
         429 => Verdict::Throttled {
             wait: reply.usage.wait().unwrap_or(DEFAULT_THROTTLE),
+            limit: LimitOf::Pixel,
         },
-        400..=499 if reply.status != 408 => Verdict::Invalid { hint },
-        _ => Verdict::Transient {
-            wait: reply.usage.retry_after,
-        },
-    }
+        _ => return None,
+    })
 }
 
-fn asks_for_less(text: &str) -> bool {
-    text.to_ascii_lowercase()
-        .contains("reduce the amount of data")
+/// The whole message, so that no event whose name is repeated in it can pause a lane.
+fn is_missing_permission(message: Option<&str>) -> bool {
+    let message = message.unwrap_or_default().trim();
+    let message = message.strip_prefix("(#100)").unwrap_or(message).trim();
+    let words = message.trim_end_matches('.').to_ascii_lowercase();
+    matches!(words.as_str(), "missing permission" | "missing permissions")
 }
 
-/// Joins what Meta says, for a person.
-fn texts(error: &Map<String, Value>) -> Option<String> {
-    let mut texts: Vec<&str> = Vec::new();
-    for name in ["message", "error_user_title", "error_user_msg"] {
-        if let Some(text) = error.get(name).and_then(Value::as_str)
-            && !text.is_empty()
-            && !texts.contains(&text)
-        {
-            texts.push(text);
-        }
-    }
-    (!texts.is_empty()).then(|| texts.join(": "))
+/// A count of events: a whole number, or one in a text.
+fn count(value: &Value) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the number is whole and small"
+    )]
+    let whole = |number: f64| {
+        (number.fract() == 0.0 && (0.0..1e9).contains(&number)).then_some(number as u64)
+    };
+    integer(value)
+        .and_then(|number| number.try_into().ok())
+        .or_else(|| whole(value.as_f64()?))
 }
 
-/// Finds the index in a path such as `$['data'][3]['custom_data']`.
-fn index_hint(text: &str) -> Option<usize> {
-    let (_, after) = ["['data'][", "[\"data\"]["]
-        .into_iter()
-        .find_map(|path| text.split_once(path))?;
-    let (digits, _) = after.split_once(']')?;
-    digits.parse().ok()
-}
-
-fn integer(value: &Value) -> Option<i64> {
-    value
-        .as_i64()
-        .or_else(|| value.as_str()?.trim().parse().ok())
-}
-
-fn text_at(body: &Value, name: &str) -> Option<String> {
-    body.get(name)?.as_str().map(str::to_owned)
+fn holds(body: &[u8], word: &[u8]) -> bool {
+    body.windows(word.len()).any(|window| window == word)
 }
 
 #[cfg(test)]

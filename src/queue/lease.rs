@@ -35,7 +35,7 @@ pub struct Leased {
     /// Meta's event name.
     pub event_name: Arc<str>,
     /// When it must have been delivered: seconds since the epoch. The end of Meta's window or, if
-    /// it may have been taken by a request whose answer was lost, of the 48 hours after that.
+    /// Meta may have taken it with an earlier request, of the 48 hours after that.
     pub deadline: i64,
     /// When it was taken.
     pub taken_at: UnixMillis,

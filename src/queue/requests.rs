@@ -14,8 +14,8 @@ use crate::config::SyncName;
 use super::dead::Letter;
 use super::lease::Slot;
 use super::row::Bits;
-use super::rows::{DOUBT_SECONDS, Standing};
-use super::settle::{Answer, DeliveryId, End, Settlement};
+use super::rows::Standing;
+use super::settle::{Answer, DOUBT_SECONDS, DeliveryId, End, Settlement};
 use super::slices::Slices;
 use super::standstill;
 use super::store::{Effect, Request, Store};
@@ -236,6 +236,6 @@ struct Attempt {
     sent_at: Option<UnixMillis>,
     /// The events of the row that it carried.
     carried: Bits,
-    /// Its answer was lost.
+    /// Meta may have taken the events all the same.
     lost: bool,
 }

@@ -6,9 +6,7 @@ use crate::clock::UnixMillis;
 use crate::outcome::Reason;
 
 use super::row::{self, Bits, Content, Draft, Entry};
-
-/// How long Meta recognises a repeat: a request with a lost answer is not repeated after that.
-pub(super) const DOUBT_SECONDS: i64 = 48 * 3600;
+use super::settle::DOUBT_SECONDS;
 
 /// What changes of a row while its events wait and end.
 #[derive(Debug)]

@@ -6,6 +6,9 @@ use crate::outcome::Reason;
 use super::lease::Slot;
 use super::standstill::Note;
 
+/// How long Meta recognises a repeat: events that it may have taken are not repeated after that.
+pub const DOUBT_SECONDS: i64 = 48 * 3600;
+
 /// A request to Meta, noted in the store before it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeliveryId(pub(super) i64);
@@ -78,7 +81,7 @@ pub struct Answer {
     pub sub_code: Option<i64>,
     /// Meta's trace id.
     pub trace_id: Option<String>,
-    /// No complete answer came after bytes were written: Meta may have taken the events, and those
-    /// that do not end here expire 48 hours after the request.
+    /// Meta may have taken the events: no complete answer came after bytes were written, or they were
+    /// refused together with others. Those that do not end here expire 48 hours after the request.
     pub lost: bool,
 }

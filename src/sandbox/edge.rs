@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::UnixMillis;
 
 use super::body::{self, Call, Caller, Element};
-use super::faults::Fault;
+use super::faults::{Fault, Sinking};
 use super::line::Cut;
 use super::record::{self, EarlyCall, MAX_EARLY, MAX_PIXELS, MAX_TOLD};
 use super::reply::{Dress, GraphError, PADDING};
@@ -30,6 +30,8 @@ const MAX_ID_DIGITS: usize = 20;
 
 /// The oldest version that the Graph API still serves.
 const OLDEST_VERSION: u32 = 21;
+/// The newest version that there is.
+const NEWEST_VERSION: u32 = 27;
 
 #[derive(Clone)]
 struct Edge {
@@ -170,7 +172,7 @@ impl Target {
     fn of(method: &Method, uri: &Uri) -> Result<Self, GraphError> {
         let mut segments = uri.path().trim_matches('/').split('/');
         let version = segments.next().unwrap_or_default();
-        let Some(major) = major_version(version) else {
+        let Some(major) = major_version(version).filter(|major| *major <= NEWEST_VERSION) else {
             return Err(GraphError::plain(400, 2500, "Unknown path components"));
         };
         if major < OLDEST_VERSION {
@@ -227,14 +229,20 @@ impl Arrival {
             }
         }
         let events = call.events;
-        if let Err(error) = self.take(sandbox, target, call) {
-            sandbox.count(|stats| stats.count_refusal(error.label()));
-            return Ending::Answer(dress.error(&error));
+        match self.take(sandbox, target, call) {
+            Ok(()) => {}
+            Err(Refused::Error(error)) => {
+                sandbox.count(|stats| stats.count_refusal(error.label()));
+                return Ending::Answer(dress.error(&error));
+            }
+            Err(Refused::Page(status)) => return Ending::Answer(dress.page(status)),
         }
         match fault {
             Some(Fault::HangAfter) => Ending::Silence,
             Some(Fault::ResetAfter) => Ending::Torn(0, dress.success(events, 0)),
             Some(Fault::Partial) => Ending::Torn(PADDING / 2, dress.success(events, PADDING)),
+            Some(Fault::Uncounted) => Ending::Answer(dress.uncounted()),
+            Some(Fault::Remark) => Ending::Answer(dress.remark(events)),
             Some(Fault::ShortCount) => Ending::Answer(dress.success(events - 1, 0)),
             _ => Ending::Answer(dress.success(events, 0)),
         }
@@ -265,37 +273,76 @@ impl Arrival {
         Some(standing.clone())
     }
 
-    /// Judges the call and takes its events, all or none.
-    fn take(&self, sandbox: &Sandbox, target: &Target, call: Call) -> Result<(), GraphError> {
+    /// Judges the call and takes its events: all or, of a batch that is refused for one of them, none or the
+    /// good ones.
+    fn take(&self, sandbox: &Sandbox, target: &Target, call: Call) -> Result<(), Refused> {
         let now = sandbox.config().clock.now();
         authorize(sandbox, target, &call.caller, now)?;
-        let elements = call.elements?;
-        for (index, Element { event, .. }) in elements.iter().enumerate() {
-            rules::check(event, index, now).map_err(GraphError::refused)?;
-        }
+        let mut elements = call.elements?;
         let mut state = sandbox.state();
-        let poisoned = |element: &Element| {
-            let name = element.event["event_name"].as_str().unwrap_or_default();
-            state.faults.poisons(&target.pixel_id, name)
-        };
-        if elements.iter().any(poisoned) {
-            let index = state.random.usize(..elements.len());
-            return Err(GraphError::refused(Refusal::poison(index)));
-        }
-        let common = Arc::new(record::Call {
-            pixel_id: target.pixel_id.clone(),
-            request: self.number,
-            received_at: now,
-            test_event_code: call.test_event_code,
+        let state = &mut *state;
+        let faults = &state.faults;
+        let count = elements.len();
+        let mut refused = None;
+        let mut poisoned = false;
+        let mut index = 0;
+        elements.retain(|Element { event, .. }| {
+            let name = event["event_name"].as_str().unwrap_or_default();
+            let poison = faults.poisons(&target.pixel_id, name);
+            let wrong = rules::check(event, index, now)
+                .map_err(|refusal| Refused::Error(GraphError::refused(refusal)))
+                .err()
+                .or_else(|| Some(faults.sinks(&target.pixel_id, name)?.into()));
+            index += 1;
+            poisoned |= poison;
+            let good = wrong.is_none() && !poison;
+            refused = refused.take().or(wrong);
+            good
         });
-        let (mut events, mut repeats) = (0, 0);
-        for Element { json, event } in elements {
-            events += 1;
-            repeats += u64::from(state.record.take(&common, json, &event));
+        if poisoned && refused.is_none() {
+            let refusal = Refusal::poison(state.random.usize(..count));
+            refused = Some(Refused::Error(GraphError::refused(refusal)));
         }
-        drop(state);
-        sandbox.count(|stats| stats.count_batch(&target.pixel_id, events, repeats));
-        Ok(())
+        if refused.is_none() || faults.takes_good(&target.pixel_id) {
+            let common = Arc::new(record::Call {
+                pixel_id: target.pixel_id.clone(),
+                request: self.number,
+                received_at: now,
+                test_event_code: call.test_event_code,
+            });
+            let (mut events, mut repeats) = (0, 0);
+            for Element { json, event } in elements {
+                if refused.is_some() && !event["event_id"].is_string() {
+                    continue;
+                }
+                events += 1;
+                repeats += u64::from(state.record.take(&common, json, &event));
+            }
+            sandbox.count(|stats| stats.count_batch(&target.pixel_id, events, repeats));
+        }
+        refused.map_or(Ok(()), Err)
+    }
+}
+
+/// Why a batch is not taken.
+enum Refused {
+    Error(GraphError),
+    /// A page of this status.
+    Page(u16),
+}
+
+impl From<GraphError> for Refused {
+    fn from(error: GraphError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Sinking> for Refused {
+    fn from(sinking: Sinking) -> Self {
+        match sinking {
+            Sinking::Error(code) => Self::Error(GraphError::any(400, code, None, false)),
+            Sinking::Page(status) => Self::Page(status),
+        }
     }
 }
 
@@ -318,8 +365,7 @@ fn authorize(
     if let Some(secret) = &config.app_secret {
         let proof = caller.proof.as_deref().unwrap_or_default();
         if !proof::holds(secret, token, proof, caller.proof_time.as_deref(), now) {
-            let message = "Invalid appsecret_proof provided in the API argument";
-            return Err(GraphError::plain(400, 104, message));
+            return Err(GraphError::bad_proof());
         }
     }
     Ok(())
@@ -374,9 +420,13 @@ fn before_taking(
                 StatusCode::PAYLOAD_TOO_LARGE.into_response(),
             ));
         }
-        Fault::Pass | Fault::HangAfter | Fault::ResetAfter | Fault::Partial | Fault::ShortCount => {
-            return None;
-        }
+        Fault::Pass
+        | Fault::HangAfter
+        | Fault::ResetAfter
+        | Fault::Partial
+        | Fault::ShortCount
+        | Fault::Uncounted
+        | Fault::Remark => return None,
     };
     sandbox.count(|stats| stats.count_refusal(error.label()));
     Some(Ending::Answer(dress.error(&error)))

@@ -30,10 +30,33 @@ pub struct Plan {
     /// Names of events that are refused although they follow every rule. The text of the refusal blames an event
     /// of the batch at random, so that who trusts it is found out.
     pub poison: Vec<String>,
+    /// Events that sink their batch in a way that does not tell of an event.
+    pub sinkers: Vec<Sinker>,
+    /// Of a batch that is refused for one of its events, those are taken that are right and have an id. Reports
+    /// on Meta differ.
+    pub takes_good: bool,
     /// What happens to the next calls, in this order; afterwards chance decides.
     pub next: VecDeque<Fault>,
     /// What may happen to any call; the first that strikes does.
     pub chances: Vec<Chance>,
+}
+
+/// A name of events, and how a batch with one of them is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sinker {
+    /// The event name.
+    pub event_name: String,
+    /// The answer.
+    pub answer: Sinking,
+}
+
+/// An answer that does not tell of an event, though one is its cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sinking {
+    /// An error of this code, without a sub-code.
+    Error(i64),
+    /// A page of HTML with this status.
+    Page(u16),
 }
 
 /// A delay between two bounds, each call's own.
@@ -116,6 +139,10 @@ pub enum Fault {
     ShortCount,
     /// The answer is a 200 that counts no event; the batch is not taken.
     ZeroCount,
+    /// The batch is taken, but the answer does not count.
+    Uncounted,
+    /// The batch is taken, and the answer carries a message.
+    Remark,
 }
 
 /// The body of an answer that says nothing of the batch.
@@ -210,9 +237,29 @@ impl Faults {
 
     /// Whether an event of this name is refused out of hand.
     pub(super) fn poisons(&self, pixel_id: &str, event_name: &str) -> bool {
-        (self.pixels.get(pixel_id).into_iter())
-            .chain([&self.everywhere])
+        self.plans(pixel_id)
             .any(|plan| plan.poison.iter().any(|name| name == event_name))
+    }
+
+    /// How a batch with an event of this name is sunk, if it is.
+    pub(super) fn sinks(&self, pixel_id: &str, event_name: &str) -> Option<Sinking> {
+        let sinkers = self.plans(pixel_id).flat_map(|plan| &plan.sinkers);
+        sinkers
+            .filter(|sinker| sinker.event_name == event_name)
+            .map(|sinker| sinker.answer)
+            .next()
+    }
+
+    /// Whether the good events of a refused batch are taken.
+    pub(super) fn takes_good(&self, pixel_id: &str) -> bool {
+        self.plans(pixel_id).any(|plan| plan.takes_good)
+    }
+
+    fn plans(&self, pixel_id: &str) -> impl Iterator<Item = &Plan> {
+        self.pixels
+            .get(pixel_id)
+            .into_iter()
+            .chain([&self.everywhere])
     }
 }
 
@@ -236,6 +283,8 @@ impl Fault {
             Self::TooLarge(_) => "too_large",
             Self::ShortCount => "short_count",
             Self::ZeroCount => "zero_count",
+            Self::Uncounted => "uncounted",
+            Self::Remark => "remark",
         }
     }
 

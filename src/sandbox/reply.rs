@@ -79,6 +79,18 @@ impl GraphError {
         }
     }
 
+    /// The proof was made with another secret, or from another token.
+    pub(super) fn bad_proof() -> Self {
+        Self {
+            kind: "GraphMethodException",
+            ..Self::plain(
+                400,
+                100,
+                "Invalid appsecret_proof provided in the API argument",
+            )
+        }
+    }
+
     /// An event broke a rule.
     pub(super) fn refused(refusal: Refusal) -> Self {
         Self {
@@ -169,12 +181,35 @@ pub(super) struct Dress {
 impl Dress {
     /// The answer to a batch that was taken.
     pub(super) fn success(&self, events_received: usize, padding: usize) -> Response {
-        let body = json!({
+        let body = self.success_body(events_received);
+        self.answer(200, JSON, format!("{:padding$}{body}", ""))
+    }
+
+    /// The same, without a count.
+    pub(super) fn uncounted(&self) -> Response {
+        let mut body = self.success_body(0);
+        body["events_received"] = Value::Null;
+        self.answer(200, JSON, body.to_string())
+    }
+
+    /// The same, with a message.
+    pub(super) fn remark(&self, events_received: usize) -> Response {
+        let mut body = self.success_body(events_received);
+        body["messages"] = json!(["Simulated remark"]);
+        self.answer(200, JSON, body.to_string())
+    }
+
+    /// A page, as from something in between.
+    pub(super) fn page(&self, status: u16) -> Response {
+        self.meaningless(status, Shape::Html)
+    }
+
+    fn success_body(&self, events_received: usize) -> Value {
+        json!({
             "events_received": events_received,
             "messages": [],
             "fbtrace_id": self.trace_id,
-        });
-        self.answer(200, JSON, format!("{:padding$}{body}", ""))
+        })
     }
 
     /// The answer to a call that failed.

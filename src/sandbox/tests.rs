@@ -220,10 +220,10 @@ async fn checks_the_proof_of_the_app_secret() {
         served.post("11", &body)
     };
     assert_eq!(answer(with(proof)).await, Answer::Received(1));
-    assert_eq!(answer(with("0123")).await, Answer::Error(400, 104, None));
+    assert_eq!(answer(with("0123")).await, Answer::Error(400, 100, None));
     assert_eq!(
         served.send(&[event("a")]).await,
-        Answer::Error(400, 104, None)
+        Answer::Error(400, 100, None)
     );
 }
 
@@ -235,6 +235,7 @@ async fn knows_its_paths_and_verbs() {
         ("/v21.0/11/events", Answer::Received(1)),
         ("/v20.0/11/events", Answer::Error(400, 2635, None)),
         ("/26.0/11/events", unknown),
+        ("/v62.0/11/events", Answer::Error(400, 2500, None)),
         ("/v26/11/events", Answer::Error(400, 2500, None)),
         ("/v26.0/11/event", Answer::Error(400, 2500, None)),
         ("/v26.0/11", Answer::Error(400, 2500, None)),

@@ -78,6 +78,60 @@ async fn one_bad_event_costs_only_itself() {
     daemon.stop().await;
 }
 
+/// The page of the admin listener, once its lane's reason holds these words.
+async fn health_that_says(daemon: &Daemon, words: &str) -> serde_json::Value {
+    loop {
+        let health: serde_json::Value =
+            serde_json::from_str(&daemon.admin_text("/health").await).unwrap();
+        let reason = &health["syncs"]["web"]["lane"]["reason"];
+        if reason.as_str().is_some_and(|reason| reason.contains(words)) {
+            return health;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_tells_of_no_event_costs_none_and_shows() {
+    for (fault, words) in [
+        ("error=400:2500", "meta.api_version"),
+        ("error=400:123456", "code 123456"),
+        ("status=400:html", "not Meta's Graph API (status 400)"),
+    ] {
+        let graph = Graph::start().await;
+        graph.sandbox.set_faults(Faults::parse(fault).unwrap());
+        let daemon = Daemon::start(&graph, PLAIN_SYNC).await;
+        assert_eq!(daemon.post(event("one").to_string()).await.0, 200);
+        let health = health_that_says(&daemon, words).await;
+        assert_eq!(health["status"], "warning", "{health}");
+        assert_eq!(daemon.post(event("two").to_string()).await.0, 200);
+        daemon
+            .until("pixel_relay_queue_events", &["web"], 2.0)
+            .await;
+        let rejected = daemon
+            .metric("pixel_relay_outcomes_total", &["rejected"])
+            .await;
+        assert!(rejected < 1.0, "{fault}");
+        daemon.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_of_another_app_pauses_and_is_named() {
+    let graph = Graph::start_asking_for_proof("the-app-secret").await;
+    let syncs = "[sync.web]\npixel_id = \"1001\"\naccess_token = \"test-token\"\n\
+                 app_secret = \"of-another-app\"\n[sync.web.delivery]\nmax_batch_delay = \"10ms\"\n";
+    let daemon = Daemon::start(&graph, syncs).await;
+    assert_eq!(daemon.post(event("kept").to_string()).await.0, 200);
+    let health = health_that_says(&daemon, "app_secret").await;
+    assert_eq!(
+        health["syncs"]["web"]["lane"]["state"], "paused",
+        "{health}"
+    );
+    assert!(!health.to_string().contains("of-another-app"));
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_token_keeps_every_event_and_the_public_door_open() {
     let graph = Graph::start().await;

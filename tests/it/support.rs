@@ -36,10 +36,26 @@ impl Graph {
 
     /// Starts it on a clock of one's own.
     pub async fn start_at(clock: Arc<dyn Clock>) -> Self {
-        let sandbox = Sandbox::new(SandboxConfig {
-            tokens: vec![TOKEN.to_owned()],
+        Self::start_with(SandboxConfig {
             clock,
             ..SandboxConfig::default()
+        })
+        .await
+    }
+
+    /// Starts one that asks for a proof made with this app secret.
+    pub async fn start_asking_for_proof(app_secret: &str) -> Self {
+        Self::start_with(SandboxConfig {
+            app_secret: Some(app_secret.to_owned()),
+            ..SandboxConfig::default()
+        })
+        .await
+    }
+
+    async fn start_with(config: SandboxConfig) -> Self {
+        let sandbox = Sandbox::new(SandboxConfig {
+            tokens: vec![TOKEN.to_owned()],
+            ..config
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

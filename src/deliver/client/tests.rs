@@ -115,7 +115,8 @@ async fn a_request_joins_the_events_as_they_are() {
         head.contains("\r\ncontent-type: application/json\r\n"),
         "{head}"
     );
-    assert!(!head.contains("encoding"), "{head}");
+    assert!(head.contains("\r\naccept-encoding: identity\r\n"), "{head}");
+    assert!(!head.contains("content-encoding"), "{head}");
     let expected = r#"{"data":[{"event_name":"Lead"},{"event_name": "\u00e9" }]}"#;
     assert_eq!(body, expected);
     let events: usize = EVENTS.iter().map(|event| event.len()).sum();
@@ -166,6 +167,45 @@ async fn an_answer_is_taken_whatever_its_status() {
         assert_eq!(reply.status, status);
         assert!(reply.body.is_empty());
     }
+}
+
+/// An answer with a packed body.
+fn packed(encoding: &str, body: &[u8]) -> &'static [u8] {
+    let length = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\n{encoding}content-length: {length}\r\n\r\n");
+    [head.as_bytes(), body].concat().leak()
+}
+
+#[tokio::test]
+async fn a_packed_answer_is_understood_although_none_is_asked_for() {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+
+    let body = br#"{"events_received":2}"#;
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(body).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
+    zlib.write_all(body).unwrap();
+    let zlib = zlib.finish().unwrap();
+    let cut = &gzip[..gzip.len() - 4];
+    for (encoding, bytes) in [
+        ("content-encoding: gzip\r\n", gzip.as_slice()),
+        ("", &gzip),
+        ("content-encoding: gzip\r\n", cut),
+        ("content-encoding: deflate\r\n", &zlib),
+        ("content-encoding: gzip\r\n", body),
+    ] {
+        let reply = post(Does::Answers(packed(encoding, bytes))).await.unwrap();
+        assert_eq!(reply.body, body, "{encoding}");
+    }
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::default());
+    bomb.write_all(&vec![b' '; 64 * LONGEST_ANSWER]).unwrap();
+    let bomb = bomb.finish().unwrap();
+    let error = post(Does::Answers(packed("", &bomb))).await.unwrap_err();
+    assert!(matches!(error, PostError::TooLong), "{error:?}");
 }
 
 #[tokio::test]

@@ -3,40 +3,35 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
 use crate::deliver::client::PostError;
-use crate::deliver::isolate::{Parts, Split};
-use crate::deliver::limit::Standstill;
-use crate::deliver::size::Size;
-use crate::deliver::streak::Refusals;
+use crate::deliver::isolate::Parts;
+use crate::deliver::limit::{Gate, Standstill};
 use crate::deliver::usage::Usage;
-use crate::deliver::verdict::{Fix, Judgement, Reply, Verdict, judge};
+use crate::deliver::verdict::{Fix, Judgement, LimitOf, Reply, Verdict, judge};
 use crate::outcome::Reason;
 use crate::queue::lease::{Leased, Slot};
-use crate::queue::settle::{Answer, End, Refusal, Settlement};
+use crate::queue::settle::{Answer, DOUBT_SECONDS, End, Refusal, Settlement};
 
 use super::request::{Answered, Outcome};
-use super::standing::Trouble;
+use super::standing::Failure;
 use super::{Lane, Suspect};
 
 /// A search for bad events is kept through a wait of this length, and given up for a longer one.
 const KEPT_THROUGH: Duration = Duration::from_secs(10);
 /// A search for bad events is kept through so many failures in a row.
 const KEPT_FAILURES: u32 = 4;
-/// Refused events are filed when nothing was accepted or refused for so long.
-const QUIET: Duration = Duration::from_secs(5);
-/// From so many refusals in a row on, single events are sent ahead of the rest of a batch.
-const SCOUT_FROM: usize = 2;
-/// Most events that are remembered as refused while a lane is paused.
-const MOST_REFUSED: usize = 1000;
+/// A batch that fails while the lane is well is split so often before the lane is doubted anew: enough
+/// to find one event among a thousand.
+const SPLITS: u32 = 15;
 
 /// An answered request whose settlement is being put together.
-struct Settling {
-    settlement: Settlement,
-    parts: Parts<Leased>,
-    began: Instant,
-    latency: Duration,
+pub(super) struct Settling {
+    pub(super) settlement: Settlement,
+    pub(super) parts: Parts<Leased>,
+    pub(super) began: Instant,
+    pub(super) latency: Duration,
 }
 
 impl Lane {
@@ -61,12 +56,16 @@ impl Lane {
         };
         match outcome {
             Outcome::Replied(reply) => {
-                let judgement = judge(&reply, settling.parts.next().len());
+                let judgement = judge(
+                    &reply,
+                    settling.parts.next().len(),
+                    self.app_secret.is_some(),
+                );
                 let settlement = &mut settling.settlement;
                 self.note_usage(settlement, &reply.usage);
                 match judgement.verdict {
-                    Verdict::Throttled { wait } => {
-                        self.hold(settlement, Standstill::Throttled, Some(wait));
+                    Verdict::Throttled { wait, limit } => {
+                        self.throttle(settlement, limit, wait);
                     }
                     Verdict::Blocked { wait } => {
                         self.hold(settlement, Standstill::Blocked, wait);
@@ -99,19 +98,6 @@ impl Lane {
         }
     }
 
-    /// Files the events that were refused alone, unless something is under way that may yet speak
-    /// for the lane.
-    pub(super) fn file_streak(&mut self) {
-        if self.requests > 0 || !self.parts.is_empty() {
-            self.streak_ends = Some(Instant::now() + QUIET);
-            return;
-        }
-        self.streak_ends = None;
-        let mut settlement = self.settlement();
-        settlement.ends = rejected(self.streak.give_up());
-        self.settle(settlement);
-    }
-
     fn judged(&mut self, mut settling: Settling, reply: &Reply, judgement: &Judgement) {
         let verdict = judgement.verdict;
         let events = settling.parts.next().len();
@@ -125,26 +111,37 @@ impl Lane {
             code: judgement.code,
             sub_code: judgement.sub_code,
             trace_id: refusal.trace_id.clone(),
-            lost: false,
+            lost: judgement.may_be_taken,
         });
+        if judgement.may_be_taken {
+            self.doubt(&mut settling);
+        }
         self.log_verdict(&settling, reply, judgement, &refusal);
         match verdict {
             Verdict::Delivered => self.accepted(settling, false),
-            Verdict::ShortCount { .. } => self.accepted(settling, true),
-            Verdict::Transient { wait } => self.try_again(settling, wait),
-            Verdict::Throttled { wait } => self.stand_still(settling, wait),
+            Verdict::ShortCount { .. } | Verdict::Uncounted => self.accepted(settling, true),
+            Verdict::Transient { wait } => {
+                let failure = if judgement.is_foreign {
+                    Failure::Foreign(reply.status)
+                } else {
+                    Failure::Fault(reply.status)
+                };
+                self.try_again(settling, failure, wait, refusal);
+            }
+            Verdict::Throttled { wait, .. } => self.stand_still(settling, wait),
             Verdict::Blocked { .. } => self.stand_still(settling, Duration::MAX),
             Verdict::Paused(fix) => self.pause(settling, fix),
-            Verdict::TooLarge => self.too_large(settling, refusal),
-            Verdict::Invalid { hint } => {
-                let Settling {
-                    mut settlement,
-                    parts,
-                    ..
-                } = settling;
-                self.got_through(&mut settlement);
-                self.split(settlement, parts.refused(hint), refusal);
-            }
+            Verdict::TooLarge => self.too_large(settling, refusal, judgement),
+            Verdict::Invalid { hint } => self.refused(settling, hint, refusal, judgement.blame()),
+            Verdict::Refused => self.refused(settling, None, refusal, judgement.blame()),
+        }
+    }
+
+    /// Meta may have taken the events: they are not sent any more once it would not recognise them.
+    fn doubt(&self, settling: &mut Settling) {
+        let sent = self.clock.now().seconds() - settling.latency.as_secs().cast_signed();
+        for event in settling.parts.next_mut() {
+            event.deadline = event.deadline.min(sent + DOUBT_SECONDS);
         }
     }
 
@@ -158,10 +155,18 @@ impl Lane {
         let events = settling.parts.next().len();
         let seconds = settling.latency.as_secs_f64();
         self.metrics.delivery(&self.sync, verdict, seconds, events);
+        let failure = if error.is_lost() {
+            self.doubt(&mut settling);
+            Failure::Lost
+        } else {
+            Failure::Unreachable
+        };
         let error: &dyn std::error::Error = error;
         warn!(sync = %self.sync, verdict, events, error, "no answer from Meta");
         settling.settlement.answer = Some(answer(verdict, verdict == "lost"));
-        self.try_again(settling, None);
+        let now = Instant::now();
+        self.fails(failure, settling.began, now, None);
+        self.wait_after_failure(settling);
         verdict
     }
 
@@ -170,12 +175,11 @@ impl Lane {
         let Settling {
             mut settlement,
             parts,
+            began,
             latency,
-            ..
         } = settling;
         self.concurrency.answered(latency);
-        self.streak_ends = None;
-        settlement.ends = rejected(self.streak.accepted());
+        let whole = !parts.is_search();
         let (accepted, rest) = parts.accepted();
         self.note_mended(&mut settlement);
         let now = self.clock.now();
@@ -184,28 +188,69 @@ impl Lane {
             self.metrics.end_to_end(&self.sync, waited);
             settlement.ends.push((event.slot, End::Delivered { short }));
         }
+        self.trust(accepted.len(), whole);
+        self.clear(&mut settlement, &accepted, began);
         if self.standing.accepted() {
             info!(sync = %self.sync, "Meta accepts events again");
-            let probes: Vec<Leased> = std::mem::take(&mut self.probes).into();
-            self.probing_round = false;
-            settlement.release.extend(slots(&probes));
         }
-        if accepted.iter().any(|event| {
-            !self.refused.is_empty() && self.refused.contains_key(&Suspect::new(event))
-        }) {
-            // Meta has changed its mind on one of them: all deserve another try.
-            self.refused.clear();
+        if !self.quarantine.is_asking() {
+            settlement.release.extend(slots(&self.probing.take()));
         }
         self.go_on(&mut settlement, rest);
         self.settle(settlement);
     }
 
-    /// A fault that passes: the events are sent again after a wait.
-    fn try_again(&mut self, settling: Settling, hint: Option<Duration>) {
-        let now = Instant::now();
+    /// What an acceptance says of a batch that failed before: while the lane is well it is the batch.
+    fn trust(&mut self, accepted: usize, whole: bool) {
+        if self.is_batch_suspected() && accepted == 1 {
+            self.splits_left = SPLITS;
+        } else if self.splits_left > 0 {
+            self.splits_left = if whole && accepted > 1 { 0 } else { SPLITS };
+        }
+    }
+
+    /// A fault that passes, as far as is known: the events are sent again after a wait.
+    fn try_again(
+        &mut self,
+        settling: Settling,
+        failure: Failure,
+        hint: Option<Duration>,
+        refusal: Refusal,
+    ) {
+        let alone = match settling.parts.next() {
+            [event] => Some(Suspect::new(event)),
+            _ => None,
+        };
+        let is_well = self.standing.trouble().is_none();
+        if is_well && alone.is_some_and(|suspect| self.quarantine.is_tried(suspect)) {
+            self.split_failed(settling, refusal);
+            return;
+        }
+        if is_well && self.splits_left > 0 {
+            self.splits_left -= 1;
+            self.split_failed(settling, refusal);
+            return;
+        }
+        self.fails(failure, settling.began, Instant::now(), hint);
+        if alone.is_some() && self.is_batch_suspected() && !self.quarantine.is_asking() {
+            // Another one is tried next.
+            self.split_failed(settling, refusal);
+        } else {
+            self.wait_after_failure(settling);
+        }
+    }
+
+    /// Notes a failure that passes.
+    fn fails(&mut self, failure: Failure, began: Instant, now: Instant, hint: Option<Duration>) {
         let random = fastrand::f64();
-        let wait = self.standing.failed(settling.began, now, random, hint);
+        let wait = self.standing.failed(failure, began, now, random, hint);
         self.concurrency.failed();
+        info!(sync = %self.sync, seconds = wait.as_secs_f64(), "{}; the lane tries again", failure.in_words());
+    }
+
+    fn wait_after_failure(&mut self, settling: Settling) {
+        let wait = (self.standing.next(Instant::now()))
+            .map_or(Duration::ZERO, |next| next.duration_since(Instant::now()));
         let long = wait > KEPT_THROUGH || self.standing.failures() > KEPT_FAILURES;
         self.wait_with(settling, long);
     }
@@ -226,10 +271,10 @@ impl Lane {
         if long {
             self.release_parts();
         }
-        if parts.is_search() && !long && !self.stop.is_cancelled() {
+        if parts.is_search() && !long && self.keeps_parts() {
             self.parts.push_front(parts);
         } else {
-            settlement.release.extend(slots(&parts.into_all()));
+            self.give_back(&mut settlement, &parts.into_all());
         }
         self.settle(settlement);
     }
@@ -242,105 +287,11 @@ impl Lane {
         self.wait_with(settling, true);
     }
 
-    fn too_large(&mut self, settling: Settling, refusal: Refusal) {
-        let Settling {
-            mut settlement,
-            parts,
-            ..
-        } = settling;
-        self.got_through(&mut settlement);
-        let sent = Size {
-            events: parts.next().len(),
-            bytes: parts
-                .next()
-                .iter()
-                .map(|event| event.body.as_ref().len())
-                .sum(),
-        };
-        if sent.events > 1 {
-            self.size.too_large(sent, Instant::now());
-        }
-        let refusal = Refusal {
-            reason: Reason::TooLarge,
-            ..refusal
-        };
-        self.split(settlement, parts.too_large(), refusal);
-    }
-
-    /// Goes on with smaller parts, or deals with an event that was refused alone.
-    fn split(&mut self, mut settlement: Settlement, split: Split<Leased>, refusal: Refusal) {
-        match split {
-            Split::Smaller(parts) => self.go_on(&mut settlement, Some(parts)),
-            Split::Alone(event, rest) => {
-                let rest = rest.map(|rest| {
-                    if self.streak.length() + 1 >= SCOUT_FROM {
-                        rest.scouting()
-                    } else {
-                        rest
-                    }
-                });
-                self.go_on(&mut settlement, rest);
-                self.refused_alone(&mut settlement, &event, refusal);
-            }
-        }
-        self.settle(settlement);
-    }
-
-    fn refused_alone(&mut self, settlement: &mut Settlement, event: &Leased, refusal: Refusal) {
-        warn!(
-            sync = %self.sync,
-            reason = refusal.reason.as_str(),
-            code = refusal.code,
-            sub_code = refusal.sub_code,
-            trace_id = refusal.trace_id,
-            meta_message = refusal.message,
-            "Meta refuses an event"
-        );
-        let suspect = Suspect::new(event);
-        if let Some(Trouble::Refusing(_)) = self.standing.trouble() {
-            self.remember([(suspect, refusal)]);
-            settlement.release.push(suspect.slot);
-            return;
-        }
-        let cause = (refusal.code, refusal.sub_code);
-        match self.streak.refused((suspect, refusal), cause) {
-            Refusals::Held(others) => {
-                settlement.ends.extend(rejected(others));
-                self.streak_ends = Some(Instant::now() + QUIET);
-            }
-            Refusals::TooMany(held) => {
-                error!(
-                    sync = %self.sync,
-                    code = cause.0,
-                    sub_code = cause.1,
-                    "lane paused, its events are kept: Meta refuses one after the other for the same reason"
-                );
-                settlement
-                    .release
-                    .extend(held.iter().map(|(suspect, _)| suspect.slot));
-                self.refused.clear();
-                self.remember(held);
-                self.streak_ends = None;
-                self.release_parts();
-                self.concurrency.restart();
-                self.standing.refuses(cause, Instant::now());
-            }
-        }
-    }
-
-    fn remember(&mut self, refused: impl IntoIterator<Item = (Suspect, Refusal)>) {
-        for (suspect, refusal) in refused {
-            if self.refused.len() < MOST_REFUSED {
-                self.refused.insert(suspect, refusal);
-            }
-        }
-    }
-
     /// Closes the record of a request of which nothing more is known, and gives its events back.
     fn close(&mut self, settling: Settling, answer: Answer) {
         let mut settlement = settling.settlement;
         settlement.answer = Some(answer);
-        settlement.release = slots(&settling.parts.into_all());
+        self.give_back(&mut settlement, &settling.parts.into_all());
         self.settle(settlement);
     }
 
@@ -353,18 +304,32 @@ impl Lane {
     }
 
     /// Puts what is left of a batch in front of everything else.
-    fn go_on(&mut self, settlement: &mut Settlement, rest: Option<Parts<Leased>>) {
+    pub(super) fn go_on(&mut self, settlement: &mut Settlement, rest: Option<Parts<Leased>>) {
         let Some(rest) = rest else { return };
-        let is_refusing = matches!(self.standing.trouble(), Some(Trouble::Refusing(_)));
-        if self.stop.is_cancelled() || is_refusing {
-            settlement.release.extend(slots(&rest.into_all()));
-        } else {
+        if self.keeps_parts() {
             self.parts.push_front(rest);
+        } else {
+            self.give_back(settlement, &rest.into_all());
         }
     }
 
+    /// Whether the rest of a batch goes on, rather than single events.
+    fn keeps_parts(&self) -> bool {
+        !self.stop.is_cancelled() && !self.standing.is_refusing() && !self.quarantine.is_asking()
+    }
+
+    /// Gives events back to the queue.
+    fn give_back(&mut self, settlement: &mut Settlement, events: &[Leased]) {
+        if !self.quarantine.is_empty() {
+            for event in events {
+                self.quarantine.given_back(Suspect::new(event));
+            }
+        }
+        settlement.release.extend(slots(events));
+    }
+
     /// Meta's answer shows that requests get through.
-    fn got_through(&mut self, settlement: &mut Settlement) {
+    pub(super) fn got_through(&mut self, settlement: &mut Settlement) {
         self.note_mended(settlement);
         if self.standing.gets_through() {
             info!(sync = %self.sync, "Meta answers again");
@@ -374,7 +339,21 @@ impl Lane {
     /// Holds the pixel's gate.
     fn hold(&self, settlement: &mut Settlement, why: Standstill, wait: Option<Duration>) {
         let wait = self.pixel.hold(why, wait);
-        self.note_standstill(settlement, why, wait);
+        self.note_standstill(settlement, &self.pixel_id, why, wait);
+    }
+
+    /// Holds the gates of all pixels that a rate limit concerns.
+    fn throttle(&self, settlement: &mut Settlement, limit: LimitOf, wait: Duration) {
+        match limit {
+            LimitOf::Pixel => self.hold(settlement, Standstill::Throttled, Some(wait)),
+            LimitOf::Token => {
+                for target in self.shared_token.targets() {
+                    let wait = target.pixel.hold(Standstill::Throttled, Some(wait));
+                    let pixel_id = &target.pixel_id;
+                    self.note_standstill(settlement, pixel_id, Standstill::Throttled, wait);
+                }
+            }
+        }
     }
 
     fn note_usage(&self, settlement: &mut Settlement, usage: &Usage) {
@@ -388,8 +367,19 @@ impl Lane {
                 self.metrics.meta_usage(&self.sync, kind, percent);
             }
         }
-        if let Some(wait) = self.pixel.used(usage.highest(), usage.regain) {
-            self.note_standstill(settlement, Standstill::Usage, wait);
+        let was_open = *self.gate.borrow() == Gate::Open;
+        let percent = usage.highest();
+        if let Some(wait) = self.pixel.used(percent, usage.regain) {
+            self.note_standstill(settlement, &self.pixel_id, Standstill::Usage, wait);
+            if was_open {
+                warn!(
+                    sync = %self.sync,
+                    pixel_id = self.pixel_id,
+                    percent,
+                    "nearly all of Meta's rate limit is used up, nothing is sent for {} s",
+                    wait.as_secs()
+                );
+            }
         }
     }
 
@@ -409,67 +399,6 @@ impl Lane {
                 .map(|text| self.redactor.text(text)),
         }
     }
-
-    fn log_verdict(
-        &self,
-        settling: &Settling,
-        reply: &Reply,
-        judgement: &Judgement,
-        refusal: &Refusal,
-    ) {
-        let events = settling.parts.next().len();
-        let milliseconds = settling.latency.as_millis();
-        let trace_id = refusal.trace_id.as_deref();
-        macro_rules! not_taken {
-            ($level:ident, $($what:tt)+) => {
-                $level!(
-                    sync = %self.sync,
-                    verdict = judgement.verdict.as_str(),
-                    status = reply.status,
-                    code = judgement.code,
-                    sub_code = judgement.sub_code,
-                    trace_id,
-                    message = refusal.message,
-                    events,
-                    milliseconds,
-                    $($what)+
-                )
-            };
-        }
-        match judgement.verdict {
-            Verdict::Delivered if judgement.remarks => {
-                info!(sync = %self.sync, events, trace_id, "delivered; Meta's answer carries messages");
-            }
-            Verdict::Delivered => {
-                debug!(sync = %self.sync, events, milliseconds, trace_id, "delivered");
-            }
-            Verdict::ShortCount { received } => {
-                warn!(sync = %self.sync, events, received, trace_id, "Meta counted fewer events than were sent");
-            }
-            // A step of a search: the event that is found is told of.
-            Verdict::Invalid { .. } => not_taken!(debug, "Meta refuses a batch"),
-            Verdict::Paused(fix) if self.standing.trouble() == Some(Trouble::Fix(fix)) => {
-                not_taken!(debug, "the lane stays paused: {}", fix.as_str());
-            }
-            Verdict::Paused(fix) => {
-                not_taken!(error, "lane paused, its events are kept: {}", fix.as_str());
-            }
-            Verdict::Blocked { .. } => {
-                not_taken!(
-                    error,
-                    "Meta has blocked the account for a while, its events are kept"
-                );
-            }
-            Verdict::Throttled { wait } => not_taken!(
-                warn,
-                "Meta's rate limit is reached, nothing is sent for {} s",
-                wait.as_secs()
-            ),
-            Verdict::Transient { .. } | Verdict::TooLarge => {
-                not_taken!(warn, "Meta did not take a batch");
-            }
-        }
-    }
 }
 
 fn answer(verdict: &'static str, lost: bool) -> Answer {
@@ -483,13 +412,13 @@ fn answer(verdict: &'static str, lost: bool) -> Answer {
     }
 }
 
-fn rejected(refused: Vec<(Suspect, Refusal)>) -> Vec<(Slot, End)> {
+pub(super) fn rejected(refused: Vec<(Leased, Refusal)>) -> Vec<(Slot, End)> {
     refused
         .into_iter()
-        .map(|(suspect, refusal)| (suspect.slot, End::Rejected(refusal)))
+        .map(|(event, refusal)| (event.slot, End::Rejected(refusal)))
         .collect()
 }
 
-fn slots(events: &[Leased]) -> Vec<Slot> {
+pub(super) fn slots(events: &[Leased]) -> Vec<Slot> {
     events.iter().map(|event| event.slot).collect()
 }

@@ -50,14 +50,15 @@ impl Lane {
         }
     }
 
-    /// Notes that nothing goes out to the pixel for so long, so that a restart does not forget it.
+    /// Notes that nothing goes out to a pixel for so long, so that a restart does not forget it.
     pub(super) fn note_standstill(
         &self,
         settlement: &mut Settlement,
+        pixel_id: &str,
         why: limit::Standstill,
         wait: Duration,
     ) {
-        let note = self.begun(&self.pixel_id, why.as_str(), wait);
+        let note = self.begun(pixel_id, why.as_str(), wait);
         settlement.standstills.push(note);
     }
 

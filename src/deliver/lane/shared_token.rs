@@ -1,29 +1,47 @@
 //! What lanes with the same access token know of it together.
 //!
 //! That a token is dead concerns every lane that uses it: one finds out, all are paused, one probes,
-//! and all go on when it gets through. Tokens are told apart by their hash; none is kept.
+//! and all go on when it gets through. So do limits of the app or the user behind it: they hold every
+//! pixel to which it is used. Tokens are told apart by their hash; none is kept.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::standing::Waiting;
+use crate::deliver::limit::Pixel;
 
 /// The tokens of all lanes; clones share them.
 #[derive(Clone, Default)]
 pub struct Tokens(Arc<Mutex<HashMap<[u8; 32], Weak<State>>>>);
 
-/// `None`: nothing is wrong with it as far as is known.
-type State = watch::Sender<Option<Waiting>>;
+#[derive(Debug)]
+struct State {
+    /// `None`: nothing is wrong with it as far as is known.
+    waiting: watch::Sender<Option<Waiting>>,
+    /// The pixels that the lanes use it for, one for each lane.
+    pixels: Mutex<Vec<Target>>,
+}
+
+/// A pixel that events are delivered to, and its limits.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The pixel's id.
+    pub pixel_id: String,
+    /// Its limits, shared by all lanes that deliver to it.
+    pub pixel: Arc<Pixel>,
+}
 
 /// One lane's view of its token.
 #[derive(Debug)]
 pub struct SharedToken {
     state: Arc<State>,
+    /// The pixel that the lane uses it for.
+    pixel_id: String,
     /// What the lane knew when it last looked.
     seen: Option<Waiting>,
 }
@@ -35,20 +53,31 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// The view of a lane that uses this token from now on, and that waits for another one so far, or
-    /// not.
-    pub fn join(&self, token: &SecretString, waiting: Option<Waiting>) -> SharedToken {
+    /// The view of a lane that uses this token for a pixel from now on, and that waits for another one
+    /// so far, or not.
+    pub fn join(
+        &self,
+        token: &SecretString,
+        target: Target,
+        waiting: Option<Waiting>,
+    ) -> SharedToken {
         let hash = Sha256::digest(token.expose_secret()).into();
         let mut tokens = self.0.lock().expect("no holder of this lock panics");
         tokens.retain(|_, state| state.strong_count() > 0);
         let known = tokens.get(&hash).and_then(Weak::upgrade);
         let state = known.unwrap_or_else(|| {
-            let state = Arc::new(watch::Sender::new(None));
+            let state = Arc::new(State {
+                waiting: watch::Sender::new(None),
+                pixels: Mutex::default(),
+            });
             tokens.insert(hash, Arc::downgrade(&state));
             state
         });
+        let pixel_id = target.pixel_id.clone();
+        state.pixels().push(target);
         SharedToken {
             state,
+            pixel_id,
             seen: waiting,
         }
     }
@@ -61,7 +90,7 @@ impl SharedToken {
     pub fn agree(&mut self, mine: Option<Waiting>) -> Option<Waiting> {
         if mine != self.seen {
             let seen = self.seen;
-            self.state.send_if_modified(|shared| {
+            self.state.waiting.send_if_modified(|shared| {
                 let is_ours = mine.is_none() || *shared == seen;
                 if is_ours {
                     *shared = mine;
@@ -69,14 +98,14 @@ impl SharedToken {
                 is_ours
             });
         }
-        self.seen = *self.state.borrow();
+        self.seen = *self.state.waiting.borrow();
         self.seen
     }
 
     /// Claims the probe that is due. Not so where another lane has, or something else is new.
     pub fn claim(&mut self, probing: Waiting) -> bool {
         let seen = self.seen;
-        let claimed = self.state.send_if_modified(|shared| {
+        let claimed = self.state.waiting.send_if_modified(|shared| {
             let is_free = *shared == seen;
             if is_free {
                 *shared = Some(probing);
@@ -91,7 +120,33 @@ impl SharedToken {
 
     /// Shows changes.
     pub fn watch(&self) -> watch::Receiver<Option<Waiting>> {
-        self.state.subscribe()
+        self.state.waiting.subscribe()
+    }
+
+    /// Every pixel that the token is used for, once.
+    pub fn targets(&self) -> Vec<Target> {
+        let mut targets = self.state.pixels().clone();
+        targets.sort_by(|one, other| one.pixel_id.cmp(&other.pixel_id));
+        targets.dedup_by(|one, other| one.pixel_id == other.pixel_id);
+        targets
+    }
+}
+
+impl Drop for SharedToken {
+    fn drop(&mut self) {
+        let mut pixels = self.state.pixels();
+        if let Some(own) = pixels
+            .iter()
+            .position(|target| target.pixel_id == self.pixel_id)
+        {
+            pixels.swap_remove(own);
+        }
+    }
+}
+
+impl State {
+    fn pixels(&self) -> MutexGuard<'_, Vec<Target>> {
+        self.pixels.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -103,7 +158,16 @@ mod tests {
 
     use super::super::standing::Standing;
     use super::*;
+    use crate::deliver::limit::Rates;
     use crate::deliver::verdict::Fix;
+
+    fn join(tokens: &Tokens, token: &str, pixel_id: &str) -> SharedToken {
+        let target = Target {
+            pixel_id: pixel_id.to_owned(),
+            pixel: Pixel::new(Rates::default()),
+        };
+        tokens.join(&SecretString::from(token), target, None)
+    }
 
     fn dead(now: Instant) -> Option<Waiting> {
         let mut standing = Standing::default();
@@ -114,8 +178,7 @@ mod tests {
     #[test]
     fn what_one_lane_finds_out_holds_for_all_of_the_same_token() {
         let tokens = Tokens::default();
-        let [mut one, mut two, mut other] =
-            ["a", "a", "b"].map(|token| tokens.join(&SecretString::from(token), None));
+        let [mut one, mut two, mut other] = ["a", "a", "b"].map(|token| join(&tokens, token, "1"));
         let now = Instant::now();
         let later = now + Duration::from_secs(9);
         assert_eq!(one.agree(dead(now)), dead(now));
@@ -129,8 +192,7 @@ mod tests {
     #[test]
     fn one_lane_probes_at_a_time() {
         let tokens = Tokens::default();
-        let [mut one, mut two] =
-            ["a", "a"].map(|token| tokens.join(&SecretString::from(token), None));
+        let [mut one, mut two] = ["a", "a"].map(|token| join(&tokens, token, "1"));
         let now = Instant::now();
         one.agree(dead(now));
         two.agree(None);
@@ -145,8 +207,27 @@ mod tests {
     fn a_token_that_no_lane_uses_is_forgotten() {
         let tokens = Tokens::default();
         for token in ["a", "b", "c"] {
-            tokens.join(&SecretString::from(token), None);
+            join(&tokens, token, "1");
         }
         assert_eq!(tokens.0.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_token_knows_the_pixels_that_it_is_used_for_now() {
+        let tokens = Tokens::default();
+        let ids = |token: &SharedToken| {
+            let targets = token.targets().into_iter();
+            targets.map(|target| target.pixel_id).collect::<Vec<_>>()
+        };
+        let one = join(&tokens, "a", "1");
+        let again = join(&tokens, "a", "1");
+        let two = join(&tokens, "a", "2");
+        let other = join(&tokens, "b", "3");
+        assert_eq!(ids(&one), ["1", "2"]);
+        assert_eq!(ids(&other), ["3"]);
+        drop(again);
+        assert_eq!(ids(&two), ["1", "2"]);
+        drop(one);
+        assert_eq!(ids(&two), ["2"]);
     }
 }

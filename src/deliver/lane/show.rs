@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use crate::clock::UnixMillis;
 use crate::deliver::limit::{Gate, Standstill};
+use crate::queue::settle::Refusal;
 use crate::telemetry::metrics::LaneState;
 
 use super::Lane;
@@ -47,9 +48,11 @@ impl Lane {
             }
             Some(Trouble::Refusing((code, sub_code))) => {
                 let reason = format!(
-                    "Meta refuses one event after the other (code {}, sub-code {})",
+                    "Meta refuses one event after the other (code {}, sub-code {}{}); single events \
+                     are tried now and then",
                     number(code),
-                    number(sub_code)
+                    number(sub_code),
+                    said(self.quarantine.last())
                 );
                 return (LaneState::paused, Some(reason), next);
             }
@@ -78,9 +81,15 @@ impl Lane {
             let reason = "the store failed".to_owned();
             return (LaneState::backing_off, Some(reason), self.store_next);
         }
-        if self.standing.trouble().is_some() {
-            let reason = "Meta cannot be reached or fails".to_owned();
-            return (LaneState::backing_off, Some(reason), next);
+        if let Some(failure) = self.standing.failure() {
+            return (LaneState::backing_off, Some(failure.in_words()), next);
+        }
+        if let Some(reason) = self.describe_refusals() {
+            return (
+                LaneState::backing_off,
+                Some(reason),
+                self.quarantine.next_due(),
+            );
         }
         let state = if self.enabled {
             LaneState::running
@@ -90,10 +99,34 @@ impl Lane {
         (state, None, None)
     }
 
+    /// Says which events are kept because they were refused or failed alone.
+    fn describe_refusals(&self) -> Option<String> {
+        let (refused, refusal) = self.quarantine.waiting();
+        if let Some(refusal) = refusal {
+            return Some(format!(
+                "Meta refused {refused} events alone (code {}, sub-code {}{}); others are tried, to \
+                 learn whether it is the events' fault",
+                number(refusal.code),
+                number(refusal.sub_code),
+                said(Some(refusal))
+            ));
+        }
+        let failing = self.quarantine.passing();
+        (failing > 0).then(|| {
+            format!("{failing} events fail again and again though others are taken; they are tried now and then")
+        })
+    }
+
     fn on_the_clock(&self, moment: Instant) -> UnixMillis {
         let wait = moment.saturating_duration_since(Instant::now());
         self.clock.now().plus(wait)
     }
+}
+
+/// Meta's words, redacted before they were kept.
+fn said(refusal: Option<&Refusal>) -> String {
+    let message = refusal.and_then(|refusal| refusal.message.as_deref());
+    message.map_or_else(String::new, |message| format!(": {message}"))
 }
 
 fn number(code: Option<i64>) -> String {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::deliver::backoff::Backoff;
-use crate::deliver::streak::Cause;
+use crate::deliver::quarantine::Cause;
 use crate::deliver::verdict::Fix;
 
 /// Between probes of a lane that someone must put right.
@@ -16,6 +16,13 @@ const PROBES: Backoff = Backoff::new(
     Duration::from_secs(60),
     Duration::from_secs(600),
     Duration::from_secs(600),
+);
+
+/// Between probes of a lane that refusals paused, with events that came in since the last.
+const FRESH_PROBES: Backoff = Backoff::new(
+    Duration::from_secs(5),
+    Duration::from_secs(60),
+    Duration::from_secs(60),
 );
 
 /// What keeps a lane from delivering as usual.
@@ -32,9 +39,32 @@ pub enum Trouble {
 /// How a lane stands.
 #[derive(Debug, Default)]
 pub struct Standing {
-    failing: Option<Waiting>,
+    failing: Option<(Failure, Waiting)>,
     fix: Option<(Fix, Waiting)>,
-    refusing: Option<(Cause, Waiting)>,
+    refusing: Option<Refusing>,
+}
+
+/// How a request failed for a reason that passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// There was no connection.
+    Unreachable,
+    /// There was no whole answer.
+    Lost,
+    /// Graph, or what stands before it, told of a fault of its own with this status.
+    Fault(u16),
+    /// What answered with this status is not Graph.
+    Foreign(u16),
+}
+
+/// A pause after refusals, and when it is probed.
+#[derive(Clone, Copy, Debug)]
+struct Refusing {
+    cause: Cause,
+    /// With events of every kind.
+    rounds: Waiting,
+    /// With what came in since.
+    fresh: Waiting,
 }
 
 /// Failures in a row, and when the next try is due.
@@ -56,56 +86,87 @@ impl Waiting {
     }
 }
 
+impl Failure {
+    /// Whether there was an answer: the same request may be answered alike for ever.
+    pub const fn is_answer(self) -> bool {
+        matches!(self, Self::Fault(_) | Self::Foreign(_))
+    }
+
+    /// What happens, in words.
+    pub fn in_words(self) -> String {
+        match self {
+            Self::Unreachable => "Meta cannot be reached".to_owned(),
+            Self::Lost => "Meta's answers are lost".to_owned(),
+            Self::Fault(status) => format!("Meta fails (status {status})"),
+            Self::Foreign(status) => format!(
+                "what answers is not Meta's Graph API (status {status}): look for a proxy or a \
+                 firewall in between, and at meta.url"
+            ),
+        }
+    }
+}
+
 impl Standing {
     /// The worst trouble there is.
     pub fn trouble(&self) -> Option<Trouble> {
         self.fix
             .map(|(fix, _)| Trouble::Fix(fix))
-            .or(self.refusing.map(|(cause, _)| Trouble::Refusing(cause)))
+            .or(self
+                .refusing
+                .map(|refusing| Trouble::Refusing(refusing.cause)))
             .or(self.failing.map(|_| Trouble::Failing))
+    }
+
+    /// Whether refusals pause the lane, whatever else does.
+    pub fn is_refusing(&self) -> bool {
+        self.refusing.is_some()
     }
 
     /// When the next request may go out; `None`: now.
     pub fn next(&self, now: Instant) -> Option<Instant> {
         let waits = [
-            self.failing,
-            self.fix.map(|(_, waiting)| waiting),
-            self.refusing.map(|(_, waiting)| waiting),
+            self.failing.map(|(_, waiting)| waiting.next),
+            self.fix.map(|(_, waiting)| waiting.next),
+            self.refusing
+                .map(|refusing| refusing.rounds.next.min(refusing.fresh.next)),
         ];
-        waits
-            .into_iter()
-            .flatten()
-            .map(|waiting| waiting.next)
-            .max()
-            .filter(|next| *next > now)
+        waits.into_iter().flatten().max().filter(|next| *next > now)
     }
 
     /// Failures in a row that pass.
     pub fn failures(&self) -> u32 {
-        self.failing.map_or(0, |waiting| waiting.failures)
+        self.failing.map_or(0, |(_, waiting)| waiting.failures)
+    }
+
+    /// How the last request failed, if they fail.
+    pub fn failure(&self) -> Option<Failure> {
+        self.failing.map(|(failure, _)| failure)
     }
 
     /// A request that was begun at `began` failed for a reason that passes. Gives the wait before
     /// the next. Several requests that were under way at once count as one failure.
     pub fn failed(
         &mut self,
+        failure: Failure,
         began: Instant,
         now: Instant,
         random: f64,
         hint: Option<Duration>,
     ) -> Duration {
-        let before = self.failing.filter(|waiting| began < waiting.since);
+        let before = self.failing.map(|(_, waiting)| waiting);
+        let before = before.filter(|waiting| began < waiting.since);
         let failures = match before {
             Some(waiting) => waiting.failures,
             None => self.failures().saturating_add(1),
         };
         let wait = Backoff::TRANSIENT.wait(failures, random, hint);
         let next = now + wait;
-        self.failing = Some(Waiting {
+        let waiting = Waiting {
             failures,
             since: before.map_or(now, |waiting| waiting.since),
             next: before.map_or(next, |waiting| waiting.next.max(next)),
-        });
+        };
+        self.failing = Some((failure, waiting));
         // A probe that found out nothing is repeated at the pace of probes.
         if let Some((_, waiting)) = &mut self.fix {
             waiting.next = waiting.next.max(next);
@@ -117,13 +178,35 @@ impl Standing {
     pub fn needs(&mut self, fix: Fix, began: Instant, now: Instant) {
         self.failing = None;
         let before = self.fix.map(|(_, waiting)| waiting);
-        self.fix = Some((fix, probe_later(before, began, now)));
+        self.fix = Some((fix, probe_later(PROBES, before, began, now)));
     }
 
-    /// Too many events were refused in a row, or another round of probes was refused.
-    pub fn refuses(&mut self, cause: Cause, now: Instant) {
-        let before = self.refusing.map(|(_, waiting)| waiting);
-        self.refusing = Some((cause, probe_later(before, now, now)));
+    /// Too many events were refused in a row, or another round of probes was refused; `whole`: one with
+    /// events of every kind, not only with what came in since the last.
+    pub fn refuses(&mut self, cause: Cause, whole: bool, now: Instant) {
+        let rounds = self.refusing.map(|refusing| refusing.rounds);
+        let fresh = self.refusing.map(|refusing| refusing.fresh);
+        self.refusing = Some(Refusing {
+            cause,
+            rounds: match rounds {
+                Some(rounds) if !whole => rounds,
+                rounds => probe_later(PROBES, rounds, now, now),
+            },
+            fresh: probe_later(FRESH_PROBES, fresh, now, now),
+        });
+    }
+
+    /// Whether the round of probes that may begin now is one with events of every kind.
+    pub fn is_round_whole(&self, now: Instant) -> bool {
+        self.refusing
+            .is_some_and(|refusing| refusing.rounds.next <= now)
+    }
+
+    /// Nothing came in since the last round of probes.
+    pub fn nothing_fresh(&mut self, now: Instant) {
+        if let Some(refusing) = &mut self.refusing {
+            refusing.fresh.next = now + FRESH_PROBES.bound(refusing.fresh.failures);
+        }
     }
 
     /// The wait for another access token, if that is what the lane waits for.
@@ -167,7 +250,7 @@ impl Standing {
     }
 }
 
-fn probe_later(before: Option<Waiting>, began: Instant, now: Instant) -> Waiting {
+fn probe_later(backoff: Backoff, before: Option<Waiting>, began: Instant, now: Instant) -> Waiting {
     match before {
         // It was under way when the trouble was found.
         Some(waiting) if began < waiting.since => waiting,
@@ -178,7 +261,7 @@ fn probe_later(before: Option<Waiting>, began: Instant, now: Instant) -> Waiting
             Waiting {
                 failures,
                 since: now,
-                next: now + PROBES.bound(failures),
+                next: now + backoff.bound(failures),
             }
         }
     }
@@ -189,6 +272,7 @@ mod tests {
     use super::*;
 
     const CAUSE: Cause = (Some(100), None);
+    const FAULT: Failure = Failure::Fault(503);
 
     fn seconds(number: u64) -> Duration {
         Duration::from_secs(number)
@@ -200,14 +284,14 @@ mod tests {
         let mut standing = Standing::default();
         assert_eq!(standing.next(start), None);
         assert_eq!(
-            standing.failed(start, start, 1.0, None),
+            standing.failed(FAULT, start, start, 1.0, None),
             Duration::from_millis(500)
         );
         // Began before the failure was known.
-        standing.failed(start - seconds(1), start, 1.0, None);
+        standing.failed(FAULT, start - seconds(1), start, 1.0, None);
         assert_eq!(standing.failures(), 1);
         let later = start + seconds(1);
-        assert_eq!(standing.failed(later, later, 1.0, None), seconds(1));
+        assert_eq!(standing.failed(FAULT, later, later, 1.0, None), seconds(1));
         assert_eq!(standing.next(later), Some(later + seconds(1)));
         assert_eq!(standing.next(later + seconds(1)), None);
         assert_eq!(standing.trouble(), Some(Trouble::Failing));
@@ -241,8 +325,8 @@ mod tests {
     fn refusals_end_with_an_acceptance_only() {
         let start = Instant::now();
         let mut standing = Standing::default();
-        standing.refuses(CAUSE, start);
-        assert_eq!(standing.next(start), Some(start + seconds(60)));
+        standing.refuses(CAUSE, true, start);
+        assert_eq!(standing.next(start), Some(start + seconds(5)));
         assert!(!standing.gets_through());
         assert_eq!(standing.trouble(), Some(Trouble::Refusing(CAUSE)));
         standing.needs(Fix::Pixel, start, start);
@@ -250,5 +334,23 @@ mod tests {
         assert!(standing.gets_through());
         assert!(standing.accepted());
         assert_eq!(standing.trouble(), None);
+    }
+
+    #[test]
+    fn a_pause_after_refusals_is_probed_sooner_with_what_came_in_since() {
+        let start = Instant::now();
+        let mut standing = Standing::default();
+        standing.refuses(CAUSE, true, start);
+        let mut now = start;
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            let next = standing.next(now).unwrap();
+            waits.push((next - now).as_secs());
+            now = next;
+            standing.refuses(CAUSE, standing.is_round_whole(now), now);
+        }
+        assert_eq!(waits, [5, 10, 20, 25, 60, 60, 60], "whole after 60 s");
+        standing.nothing_fresh(now);
+        assert_eq!(standing.next(now), Some(now + seconds(60)));
     }
 }

@@ -1,33 +1,74 @@
 //! What a lane sends next, and what it gives back.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::batch::{self, Due, Waiting};
+use crate::clock::UnixMillis;
 use crate::deliver::isolate::Parts;
 use crate::deliver::limit::Ticket;
-use crate::deliver::streak::Cause;
+use crate::deliver::size::Size;
 use crate::queue::StoreError;
 use crate::queue::lease::{Leased, Order, Slot};
 use crate::queue::settle::End;
 
-use super::standing::Trouble;
+use super::standing::{Failure, Trouble};
 use super::{Lane, Step, Suspect};
 
 /// After a lease that gave nothing although something was ready.
 const EMPTY_LEASE: Duration = Duration::from_millis(250);
-/// Most names that a lane under suspicion probes in one round.
-const PROBED_NAMES: usize = 25;
+/// Most events that a lane probes in one round.
+const PROBES: usize = 24;
+/// From so many failures in a row on, what fails may be the batch.
+const SUSPECT_FROM: u32 = 3;
+
+/// Events that are tried one by one, to learn whether others are refused too.
+#[derive(Debug, Default)]
+pub(super) struct Probing {
+    /// Those of the present round that are left.
+    left: VecDeque<Leased>,
+    /// The present round, if there is one.
+    round: Option<Round>,
+    /// When the last round began: what was taken later is fresh.
+    until: UnixMillis,
+}
+
+/// Which events a round of probes holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// Some of every kind.
+    Whole,
+    /// What came in since the last.
+    Fresh,
+}
+
+impl Probing {
+    /// Takes out what is left of the round, and ends it.
+    pub(super) fn take(&mut self) -> Vec<Leased> {
+        self.round = None;
+        std::mem::take(&mut self.left).into()
+    }
+
+    /// Refusals pause the lane: what came in before was tried.
+    pub(super) fn begin_pause(&mut self, now: UnixMillis) {
+        self.until = now;
+    }
+}
 
 impl Lane {
     /// Tells what to wait for, where nothing is due.
     pub(super) fn wait_for_work(&mut self, now: Instant) -> Option<Step> {
-        if !self.parts.is_empty() || !self.probes.is_empty() {
+        if !self.parts.is_empty() || !self.probing.left.is_empty() {
             return None;
         }
         if let Some(next) = self.lease_next.filter(|next| *next > now) {
             return Some(Step::Idle(Some(next)));
+        }
+        let again = self.quarantine.next_due();
+        if again.is_some_and(|again| again <= now) {
+            return None;
         }
         let backlog = self.queue.backlog(&self.sync);
         let waiting = Waiting {
@@ -35,7 +76,8 @@ impl Lane {
             bytes: backlog.bytes,
             oldest: backlog.oldest,
         };
-        if self.standing.trouble().is_some() && waiting.events > 0 {
+        let is_probing = self.standing.trouble().is_some() || self.quarantine.is_asking();
+        if is_probing && waiting.events > 0 {
             return None;
         }
         let size = self.size.at(now);
@@ -45,40 +87,59 @@ impl Lane {
             delay: self.delay,
         };
         let present = self.clock.now();
-        match batch::due(waiting, limits, present) {
-            Due::Now => None,
-            Due::At(ripe) => Some(Step::Idle(Some(now + ripe.since(present)))),
-            Due::Never => Some(Step::Idle(None)),
-        }
+        let ripe = match batch::due(waiting, limits, present) {
+            Due::Now => return None,
+            Due::At(ripe) => Some(now + ripe.since(present)),
+            Due::Never => None,
+        };
+        Some(Step::Idle(ripe.into_iter().chain(again).min()))
     }
 
-    /// Chooses what is sent next: as a probe one event, else the rest of a batch that was begun,
-    /// else a new batch.
+    /// Chooses what is sent next: as a probe one event, else one that is due again, else the rest of a
+    /// batch that was begun, else a new batch.
     pub(super) async fn next_parts(
         &mut self,
         ticket: &Ticket,
         now: Instant,
     ) -> Result<Option<Parts<Leased>>, StoreError> {
         let trouble = self.standing.trouble();
-        if let Some(Trouble::Refusing(cause)) = trouble {
-            return self.next_probe(cause, now).await;
+        let needs_fix = matches!(trouble, Some(Trouble::Fix(_)));
+        if !needs_fix && (self.standing.is_refusing() || self.quarantine.is_asking()) {
+            return self.next_probe(now).await;
         }
-        let probe = ticket.is_probe() || matches!(trouble, Some(Trouble::Fix(_)));
+        let probe = needs_fix || ticket.is_probe();
+        let is_suspected = !probe && self.is_batch_suspected();
+        if !probe
+            && !is_suspected
+            && let Some(event) = self.quarantine.take_due(now)
+        {
+            return Ok(self.one(event));
+        }
         if !probe && let Some(parts) = self.parts.pop_front() {
             return Ok(self.without_expired(parts));
         }
         let mut size = self.size.at(now);
-        if probe {
-            size.events = 1;
-        }
-        let leased = self
-            .queue
-            .lease(&self.sync, size.events, size.bytes, Order::MostUrgent)
-            .await?;
+        let leased = if is_suspected {
+            // One that may have nothing to do with what fails.
+            let mut others = self.other_names(now).await?;
+            let rest = others.split_off(others.len().min(1));
+            self.release(&rest);
+            if others.is_empty()
+                && let Some(event) = self.quarantine.take_due(now)
+            {
+                return Ok(self.one(event));
+            }
+            others
+        } else {
+            if probe {
+                size.events = 1;
+            }
+            self.lease(size, Order::MostUrgent).await?
+        };
         if leased.is_empty() {
             self.lease_next = Some(now + EMPTY_LEASE);
         }
-        if let Some(parts) = Parts::whole(self.without_refused(leased)) {
+        if let Some(parts) = Parts::whole(leased) {
             return Ok(Some(parts));
         }
         // What is left of a batch serves as a probe too.
@@ -86,55 +147,99 @@ impl Lane {
         Ok(parts.and_then(|parts| self.without_expired(parts)))
     }
 
-    /// The next of a round of probes: one event of each name, the newest first.
-    async fn next_probe(
-        &mut self,
-        cause: Cause,
-        now: Instant,
-    ) -> Result<Option<Parts<Leased>>, StoreError> {
-        if self.probes.is_empty() && self.probing_round {
+    /// The next probe of a lane that has met refusals.
+    async fn next_probe(&mut self, now: Instant) -> Result<Option<Parts<Leased>>, StoreError> {
+        let is_paused = self.standing.is_refusing();
+        if self.probing.left.is_empty()
+            && is_paused
+            && let Some(round) = self.probing.round.take()
+        {
             // All were refused.
-            self.probing_round = false;
-            self.standing.refuses(cause, now);
+            let whole = round == Round::Whole;
+            self.standing.refuses(self.quarantine.cause(), whole, now);
             return Ok(None);
         }
-        if self.probes.is_empty() {
-            let bytes = self.size.at(now).bytes.saturating_mul(PROBED_NAMES);
-            let order = Order::NewestOfEachName;
-            let leased = self
-                .queue
-                .lease(&self.sync, PROBED_NAMES, bytes, order)
-                .await?;
-            self.probes = leased.into();
-            self.probing_round = !self.probes.is_empty();
+        if self.probing.left.is_empty() {
+            let round = if !is_paused || self.standing.is_round_whole(now) {
+                Round::Whole
+            } else {
+                Round::Fresh
+            };
+            self.begin_round(round, now).await?;
         }
-        let probe = self.probes.pop_front();
-        if probe.is_none() {
-            self.lease_next = Some(now + EMPTY_LEASE);
+        if let Some(event) = self.probing.left.pop_front() {
+            return Ok(self.one(event));
         }
-        Ok(probe.and_then(|event| {
-            let parts = Parts::whole(vec![event])?;
-            self.without_expired(parts)
-        }))
+        if !is_paused && let Some(event) = self.quarantine.take_due(now) {
+            return Ok(self.one(event));
+        }
+        match self.probing.round {
+            Some(Round::Fresh) => self.standing.nothing_fresh(now),
+            _ => self.lease_next = Some(now + EMPTY_LEASE),
+        }
+        self.probing.round = None;
+        Ok(None)
     }
 
-    /// Gives back what has expired since it was leased: the queue counts it.
-    fn without_expired(&self, parts: Parts<Leased>) -> Option<Parts<Leased>> {
-        let now = self.clock.now().seconds();
-        let (left, expired) = parts.retain(|event| event.deadline > now);
-        self.release(&expired);
-        left
+    /// Leases the events of a round: of each name the newest, other names than those that are kept
+    /// first, then some of those that would be next. A stranger who knows how to send events can
+    /// crowd out either, hardly both.
+    async fn begin_round(&mut self, round: Round, now: Instant) -> Result<(), StoreError> {
+        let until = std::mem::replace(&mut self.probing.until, self.clock.now());
+        let mut left = self.other_names(now).await?;
+        if round == Round::Fresh {
+            let (fresh, old): (Vec<Leased>, Vec<Leased>) =
+                left.into_iter().partition(|event| event.taken_at >= until);
+            self.release(&old);
+            left = fresh;
+        } else {
+            let size = Size {
+                events: PROBES - left.len(),
+                bytes: self.bytes_of_probes(now),
+            };
+            left.extend(self.lease(size, Order::MostUrgent).await?);
+        }
+        self.probing.left = left.into();
+        self.probing.round = Some(round);
+        Ok(())
     }
 
-    /// Files the events that were refused before the lane was paused, now that others are accepted.
-    fn without_refused(&mut self, leased: Vec<Leased>) -> Vec<Leased> {
-        if self.refused.is_empty() || self.standing.trouble().is_some() {
-            return leased;
+    /// Leases of each name the newest event, other names than those that are kept first.
+    async fn other_names(&mut self, now: Instant) -> Result<Vec<Leased>, StoreError> {
+        let size = Size {
+            events: PROBES / 2,
+            bytes: self.bytes_of_probes(now),
+        };
+        let newest = self.lease(size, Order::NewestOfEachName).await?;
+        let kept: Vec<_> = self
+            .quarantine
+            .events()
+            .map(|kept| &kept.event_name)
+            .collect();
+        let (same, mut others): (Vec<Leased>, Vec<Leased>) = newest
+            .into_iter()
+            .partition(|event| kept.contains(&&event.event_name));
+        others.extend(same);
+        Ok(others)
+    }
+
+    fn bytes_of_probes(&mut self, now: Instant) -> usize {
+        self.size.at(now).bytes.saturating_mul(PROBES)
+    }
+
+    /// Leases events; files those among them that are known to be bad.
+    async fn lease(&mut self, size: Size, order: Order) -> Result<Vec<Leased>, StoreError> {
+        let leased = self
+            .queue
+            .lease(&self.sync, size.events, size.bytes, order)
+            .await?;
+        if self.quarantine.is_empty() {
+            return Ok(leased);
         }
         let mut ends = Vec::new();
         let mut left = Vec::with_capacity(leased.len());
         for event in leased {
-            match self.refused.remove(&Suspect::new(&event)) {
+            match self.quarantine.convicted(Suspect::new(&event)) {
                 Some(refusal) => ends.push((event.slot, End::Rejected(refusal))),
                 None => left.push(event),
             }
@@ -144,6 +249,30 @@ impl Lane {
             settlement.ends = ends;
             self.settle(settlement);
         }
+        Ok(left)
+    }
+
+    /// Whether answers that tell of passing faults may be the fault of the batch that they answer.
+    pub(super) fn is_batch_suspected(&self) -> bool {
+        self.standing.failures() >= SUSPECT_FROM
+            && self.standing.failure().is_some_and(Failure::is_answer)
+    }
+
+    /// One event, unless it has expired.
+    fn one(&mut self, event: Leased) -> Option<Parts<Leased>> {
+        let suspect = Suspect::new(&event);
+        let parts = self.without_expired(Parts::whole(vec![event])?);
+        if parts.is_none() {
+            self.quarantine.given_back(suspect);
+        }
+        parts
+    }
+
+    /// Gives back what has expired since it was leased: the queue counts it.
+    fn without_expired(&self, parts: Parts<Leased>) -> Option<Parts<Leased>> {
+        let now = self.clock.now().seconds();
+        let (left, expired) = parts.retain(|event| event.deadline > now);
+        self.release(&expired);
         left
     }
 
@@ -159,8 +288,7 @@ impl Lane {
         for parts in std::mem::take(&mut self.parts) {
             self.release(&parts.into_all());
         }
-        let probes: Vec<Leased> = std::mem::take(&mut self.probes).into();
-        self.probing_round = false;
+        let probes = self.probing.take();
         self.release(&probes);
     }
 }

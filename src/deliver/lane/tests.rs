@@ -5,6 +5,7 @@
 
 mod isolation;
 mod pace;
+mod refusals;
 mod restart;
 mod standstill;
 mod stop;

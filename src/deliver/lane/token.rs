@@ -1,11 +1,14 @@
 //! What a lane does about its access token.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::deliver::verdict::Fix;
 use crate::queue::standstill::Standstill;
 
+use super::shared_token::Target;
 use super::{Lane, redactor};
 
 impl Lane {
@@ -37,7 +40,11 @@ impl Lane {
                 info!(sync = %self.sync, "the access token file has changed; the new token is used");
                 self.redactor = redactor(&token, self.app_secret.as_ref());
                 self.standing.hopes(Instant::now());
-                self.shared_token = self.tokens.join(&token, self.standing.token());
+                let target = Target {
+                    pixel_id: self.pixel_id.clone(),
+                    pixel: Arc::clone(&self.pixel),
+                };
+                self.shared_token = self.tokens.join(&token, target, self.standing.token());
                 self.token_news = self.shared_token.watch();
             }
             Err(error) => {

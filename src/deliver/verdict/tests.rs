@@ -7,13 +7,20 @@ use super::*;
 const SENT: usize = 3;
 const TRANSIENT: Verdict = Verdict::Transient { wait: None };
 const INVALID: Verdict = Verdict::Invalid { hint: None };
+const REFUSED: Verdict = Verdict::Refused;
 const THROTTLED: Verdict = Verdict::Throttled {
     wait: DEFAULT_THROTTLE,
+    limit: LimitOf::Pixel,
+};
+const TOKEN_THROTTLED: Verdict = Verdict::Throttled {
+    wait: DEFAULT_THROTTLE,
+    limit: LimitOf::Token,
 };
 const BLOCKED: Verdict = Verdict::Blocked { wait: None };
 const TOKEN: Verdict = Verdict::Paused(Fix::Token);
 const PERMISSION: Verdict = Verdict::Paused(Fix::Permission);
 const PIXEL: Verdict = Verdict::Paused(Fix::Pixel);
+const VERSION: Verdict = Verdict::Paused(Fix::Version);
 
 fn reply(status: u16, body: &str) -> Reply {
     Reply {
@@ -24,7 +31,7 @@ fn reply(status: u16, body: &str) -> Reply {
 }
 
 fn check(status: u16, body: &str, expected: Verdict) {
-    let verdict = judge(&reply(status, body), SENT).verdict;
+    let verdict = judge(&reply(status, body), SENT, false).verdict;
     assert_eq!(verdict, expected, "{status} {body}");
 }
 
@@ -41,9 +48,10 @@ fn error(code: i64, sub_code: Option<i64>) -> String {
 fn every_code_decides_whatever_the_status() {
     type Row<'a> = (&'a [i64], &'a [Option<i64>], Verdict);
     let rows: &[Row<'_>] = &[
-        (&[4], &[None, Some(2_207_051)], THROTTLED),
-        (&[17], &[None, Some(2_446_079)], THROTTLED),
-        (&[32, 341], &[None], THROTTLED),
+        (&[4], &[None, Some(2_207_051)], TOKEN_THROTTLED),
+        (&[17], &[None, Some(2_446_079)], TOKEN_THROTTLED),
+        (&[341], &[None], TOKEN_THROTTLED),
+        (&[32], &[None], THROTTLED),
         (
             &[613],
             &[None, Some(1_487_742), Some(5_044_001), Some(1996)],
@@ -70,17 +78,16 @@ fn every_code_decides_whatever_the_status() {
             ],
             TOKEN,
         ),
-        (&[102], &[None], TOKEN),
+        (&[101, 102], &[None], TOKEN),
         (&[104], &[None], Verdict::Paused(Fix::AppSecret)),
-        (&[3, 10, 200, 250, 294, 299], &[None], PERMISSION),
+        (&[3, 5, 10, 200, 250, 294, 299], &[None], PERMISSION),
         (&[803], &[None], PIXEL),
         (&[100], &[Some(33), Some(34)], PIXEL),
-        (&[2635], &[None], Verdict::Paused(Fix::Version)),
+        (&[12, 2500, 2635], &[None], VERSION),
         (&[2, 5000, -1, -3], &[None, Some(99)], TRANSIENT),
         (
             &[100],
             &[
-                None,
                 Some(2_804_001),
                 Some(2_804_003),
                 Some(2_804_004),
@@ -100,11 +107,9 @@ fn every_code_decides_whatever_the_status() {
                 Some(2_804_063),
                 Some(2_804_132),
                 Some(1_815_356),
-                Some(7),
             ],
             INVALID,
         ),
-        (&[105], &[None], INVALID),
     ];
     for (codes, sub_codes, verdict) in rows {
         for code in *codes {
@@ -120,58 +125,285 @@ fn every_code_decides_whatever_the_status() {
         check(status, &error(1, Some(99)), TRANSIENT);
     }
     check(413, &error(1, None), Verdict::TooLarge);
+    // Not of an event: whose fault it is, others show.
+    for status in [200, 400, 402, 405, 409, 422, 500] {
+        check(status, &error(100, None), REFUSED);
+        check(status, &error(100, Some(7)), REFUSED);
+        check(status, &error(100, Some(2_803_999)), REFUSED);
+        check(status, &error(105, None), REFUSED);
+    }
+    check(403, &error(100, None), PERMISSION);
+}
+
+/// What Graph cannot have written.
+const FOREIGN: [&str; 19] = [
+    "<!DOCTYPE html><html><body>Sorry, something went wrong.</body></html>",
+    "<html>{\"error\":{\"code\":190,\"type\":\"OAuthException\"}}</html>",
+    "Access denied",
+    "null",
+    "[]",
+    "{}",
+    "\"ok\"",
+    "{\"error\":",
+    "{\"message\":\"Forbidden\"}",
+    r#"{"error":{}}"#,
+    r#"{"error":[]}"#,
+    r#"{"error":true}"#,
+    r#"{"error":"invalid_request"}"#,
+    r#"{"error":{"code":null}}"#,
+    r#"{"error":{"code":1.5}}"#,
+    r#"{"error":{"code":99999999999999999999}}"#,
+    r#"{"error":{"message":"m","status":"UNAUTHENTICATED"}}"#,
+    r#"{"events_received":3,"error":"no"}"#,
+    "{\"a\": \"\u{1}\"}",
+];
+
+#[test]
+fn what_graph_did_not_write_is_no_word_about_an_event_or_a_token() {
+    let deep = "[".repeat(100_000);
+    let deeper = "{\"a\":".repeat(100_000);
+    let bodies = FOREIGN.iter().copied().chain([deep.as_str(), &deeper]);
+    for body in bodies {
+        for status in [
+            100, 200, 204, 301, 302, 400, 401, 402, 403, 404, 405, 407, 408, 422, 451, 500, 502,
+            503, 599,
+        ] {
+            check(status, body, TRANSIENT);
+        }
+        check(413, body, Verdict::TooLarge);
+        check(429, body, THROTTLED);
+        // The status where Graph has its code.
+        let others = r#"{"error":{"code":403,"message":"forbidden"}}"#;
+        check(403, others, TRANSIENT);
+        let judgement = judge(&reply(400, body), SENT, false);
+        assert!(judgement.is_foreign, "{body}");
+        assert!(!judgement.may_be_taken, "{body}");
+    }
 }
 
 #[test]
-fn a_status_decides_where_no_known_code_does() {
+fn a_status_decides_where_graph_gives_no_known_code() {
     let rows = [
-        (400, INVALID),
+        (400, REFUSED),
         (401, TOKEN),
-        (402, INVALID),
+        (402, REFUSED),
         (403, PERMISSION),
         (404, PIXEL),
-        (405, INVALID),
+        (405, REFUSED),
         (408, TRANSIENT),
         (413, Verdict::TooLarge),
-        (422, INVALID),
+        (422, REFUSED),
         (429, THROTTLED),
         (500, TRANSIENT),
-        (502, TRANSIENT),
         (503, TRANSIENT),
-        (504, TRANSIENT),
-        (100, TRANSIENT),
         (200, TRANSIENT),
-        (204, TRANSIENT),
-        (301, TRANSIENT),
         (302, TRANSIENT),
-        (599, TRANSIENT),
     ];
-    let deep = "[".repeat(100_000);
     let bodies = [
-        "",
-        " ",
-        "<!DOCTYPE html><html><body>Sorry, something went wrong.</body></html>",
-        "null",
-        "[]",
-        "{}",
-        "\"ok\"",
-        "{\"error\":",
-        "\u{0}",
-        deep.as_str(),
-        r#"{"error":{}}"#,
-        r#"{"error":[]}"#,
-        r#"{"error":true}"#,
-        r#"{"error":"invalid_request"}"#,
         r#"{"error":{"code":123456}}"#,
-        r#"{"error":{"code":null}}"#,
-        r#"{"error":{"code":1.5}}"#,
-        r#"{"error":{"code":99999999999999999999}}"#,
         r#"{"error":{"message":"m","type":"OAuthException"}}"#,
+        r#"{"error":{"message":"m","fbtrace_id":"T"}}"#,
+        r#"{"error":{"code":400100,"error_subcode":1}}"#,
     ];
     for (status, verdict) in rows {
         for body in bodies {
             check(status, body, verdict);
         }
+    }
+}
+
+#[test]
+fn an_empty_body_leaves_the_status_alone() {
+    for body in ["", " ", "\u{0}", "\u{feff}\r\n"] {
+        for (status, verdict) in [
+            (200, TRANSIENT),
+            (204, TRANSIENT),
+            (400, TRANSIENT),
+            (401, TOKEN),
+            (403, PERMISSION),
+            (404, PIXEL),
+            (413, Verdict::TooLarge),
+            (422, TRANSIENT),
+            (429, THROTTLED),
+            (503, TRANSIENT),
+        ] {
+            check(status, body, verdict);
+        }
+    }
+}
+
+#[test]
+fn a_known_code_is_found_whatever_surrounds_it() {
+    let dead = r#"{"error":{"message":"m \"code\":4,","type":"OAuthException","code":190,"fbtrace_id":"T"}}"#;
+    let bodies = [
+        dead.to_owned(),
+        format!("\u{feff}{dead}"),
+        format!("for (;;);{dead}"),
+        format!("while(1);\n{dead}"),
+        format!(")]}}',\n{dead}"),
+        format!("/**/ callback({dead});"),
+        format!("{dead}{dead}"),
+        format!("{dead}<!-- served by a proxy -->"),
+        format!("{dead}\0\0"),
+        dead[..dead.len() - 2].to_owned(),
+        r#"{"error":{"message":"cut","type":"OAuthException","code":190"#.to_owned(),
+        r#"{"error":{"message":"a
+            raw line break","code": "190", "error_subcode": 463}}"#
+            .to_owned(),
+        "{'error': {'message': 'm', 'code': 190}}".to_owned(),
+        r#"{"error":{"code":190,,}}"#.to_owned(),
+        r#"{"error":{"code":190,"message":"half an emoji \ud83d"}}"#.to_owned(),
+    ];
+    for body in bodies {
+        for status in [200, 400, 401, 500] {
+            check(status, &body, TOKEN);
+        }
+    }
+    let mut broken = br#"{"error":{"message":"caf\xe9","code":190}}"#.to_vec();
+    broken[21] = 0xe9;
+    let judgement = judge(
+        &Reply {
+            status: 400,
+            body: broken,
+            ..Reply::default()
+        },
+        SENT,
+        false,
+    );
+    assert_eq!(judgement.verdict, TOKEN);
+    check(
+        400,
+        r#"{"error":{"code":100,"error_subcode":2804003,"message":"cut"#,
+        INVALID,
+    );
+    check(400, r#"{"error":{"code":100,"message":"cut"#, REFUSED);
+}
+
+#[test]
+fn what_is_said_of_an_event_is_told_from_what_is_said_of_the_request() {
+    let blames = |specs: &str| {
+        [
+            format!(r#"{{"error":{{"code":100,"error_data":{{"blame_field_specs":{specs}}}}}}}"#),
+            serde_json::json!({"error": {"code": 100,
+                "error_data": format!(r#"{{"blame_field_specs":{specs}}}"#)}})
+            .to_string(),
+        ]
+    };
+    for (specs, verdict) in [
+        (r#"[["data"]]"#, INVALID),
+        (r#"[["user_data","em"]]"#, INVALID),
+        (r#"[["access_token"],["custom_data","value"]]"#, INVALID),
+        (
+            r#"[["data","2","event_time"]]"#,
+            Verdict::Invalid { hint: Some(2) },
+        ),
+        (
+            r#"["data[1][user_data]"]"#,
+            Verdict::Invalid { hint: Some(1) },
+        ),
+        (r#"[["access_token"]]"#, REFUSED),
+        (r#"[["test_event_code"]]"#, REFUSED),
+        ("[]", REFUSED),
+        ("7", REFUSED),
+    ] {
+        for body in blames(specs) {
+            check(400, &body, verdict);
+        }
+    }
+    // Whatever the language, and whatever the code.
+    for text in [
+        "Clé inattendue « x » sur $['data'][1]['custom_data']",
+        "参数 $['data'][1] 无效",
+    ] {
+        for code in [100, 9999] {
+            let body = serde_json::json!({"error": {"code": code, "error_user_msg": text}});
+            check(400, &body.to_string(), Verdict::Invalid { hint: Some(1) });
+        }
+    }
+}
+
+#[test]
+fn a_proof_and_a_permission_are_told_by_form_first() {
+    let verdict = |message: &str, kind: &str, proves| {
+        let body = serde_json::json!({"error": {"message": message, "type": kind, "code": 100,
+            "fbtrace_id": "T"}});
+        judge(&reply(400, &body.to_string()), SENT, proves).verdict
+    };
+    let graph_method = "GraphMethodException";
+    for (message, proves, fix) in [
+        (
+            "Invalid appsecret_proof provided in the API argument",
+            true,
+            Fix::AppSecret,
+        ),
+        (
+            "API calls from the server require an appsecret_proof argument",
+            false,
+            Fix::AppSecret,
+        ),
+        ("Ungültiger Beweis", true, Fix::AppSecretOrPixel),
+        ("Objekt gibt es nicht", false, Fix::Pixel),
+    ] {
+        assert_eq!(
+            verdict(message, graph_method, proves),
+            Verdict::Paused(fix),
+            "{message}"
+        );
+    }
+    for (message, expected) in [
+        ("(#100) Missing Permission", PERMISSION),
+        ("(#100) Missing permissions.", PERMISSION),
+        ("Missing Permission", PERMISSION),
+        // A stranger's event name pauses nothing.
+        ("(#100) No event is called Missing Permission", REFUSED),
+        ("(#100) appsecret_proof is no event name", REFUSED),
+        ("(#100) Berechtigung fehlt", REFUSED),
+    ] {
+        assert_eq!(
+            verdict(message, "OAuthException", true),
+            expected,
+            "{message}"
+        );
+    }
+    for fix in Fix::ALL {
+        assert_eq!(Fix::named(fix.name()), Some(fix));
+    }
+    assert!(Fix::AppSecretOrPixel.as_str().contains("pixel"));
+}
+
+#[test]
+fn a_refusal_blames_whom_it_can() {
+    for (status, body, blame) in [
+        (400, error(100, Some(2_804_003)), Blame::Event),
+        (400, error(100, None), Blame::Unknown),
+        (413, error(1, None), Blame::Event),
+        (413, "<html>".to_owned(), Blame::Unknown),
+        (400, "<html>".to_owned(), Blame::Passing),
+        (500, error(2, None), Blame::Passing),
+    ] {
+        assert_eq!(judge(&reply(status, &body), 1, false).blame(), blame);
+    }
+}
+
+#[test]
+fn events_that_meta_may_have_taken_are_told() {
+    for (status, body, sent, may_be_taken) in [
+        (400, error(100, Some(2_804_003)), 2, true),
+        (400, error(100, None), 2, true),
+        (400, error(100, None), 1, false),
+        (400, error(190, None), 2, false),
+        (500, error(1, None), 2, false),
+        (200, "{}".to_owned(), 1, true),
+        (200, r#"{"success":true}"#.to_owned(), 1, true),
+        (200, r#"{"events_received":3"#.to_owned(), 1, true),
+        (200, r#"{"events_received":0}"#.to_owned(), 1, false),
+        (200, "<html></html>".to_owned(), 1, false),
+    ] {
+        let judgement = judge(&reply(status, &body), sent, false);
+        assert_eq!(
+            judgement.may_be_taken, may_be_taken,
+            "{status} {body} {sent}"
+        );
     }
 }
 
@@ -192,16 +424,30 @@ fn only_what_is_clearly_a_success_counts_as_one() {
             Verdict::ShortCount { received: 2 },
         ),
         (200, r#"{"events_received":0}"#, TRANSIENT),
-        (200, r#"{"events_received":"3"}"#, TRANSIENT),
-        (200, r#"{"events_received":-3}"#, TRANSIENT),
-        (200, r#"{"events_received":3.0}"#, TRANSIENT),
-        (200, r#"{"events_received":null}"#, TRANSIENT),
+        (200, r#"{"events_received":"3"}"#, Verdict::Delivered),
+        (200, r#"{"events_received":3.0}"#, Verdict::Delivered),
+        (200, r#"for (;;);{"events_received":3}"#, Verdict::Delivered),
+        (
+            200,
+            r#"{"events_received":"1"}"#,
+            Verdict::ShortCount { received: 1 },
+        ),
+        (200, r#"{"events_received":-3}"#, Verdict::Uncounted),
+        (200, r#"{"events_received":2.5}"#, Verdict::Uncounted),
+        (200, r#"{"events_received":null}"#, Verdict::Uncounted),
+        (
+            200,
+            r#"{"messages":[],"fbtrace_id":"T"}"#,
+            Verdict::Uncounted,
+        ),
+        (200, r#"{"fbtrace_id":"T"}"#, Verdict::Uncounted),
+        (200, "{}", TRANSIENT),
         (200, r#"{"success":true}"#, TRANSIENT),
         (200, r#"[{"events_received":3}]"#, TRANSIENT),
         (200, r#"{"events_received":3"#, TRANSIENT),
         (302, r#"{"events_received":3}"#, TRANSIENT),
         (500, r#"{"events_received":3}"#, TRANSIENT),
-        (400, r#"{"events_received":3}"#, INVALID),
+        (400, r#"{"events_received":3}"#, TRANSIENT),
         (200, r#"{"events_received":3,"error":{"code":190}}"#, TOKEN),
     ];
     for (status, body, verdict) in rows {
@@ -243,12 +489,12 @@ fn shapes_that_were_seen() {
         (
             403,
             r#"{"error":{"code":4,"is_transient":true}}"#,
-            THROTTLED,
+            TOKEN_THROTTLED,
         ),
         (
             403,
             r#"{"error":{"code":4,"is_transient":false}}"#,
-            THROTTLED,
+            TOKEN_THROTTLED,
         ),
         (400, r#"{"error":{"code":190,"is_transient":true}}"#, TOKEN),
         (
@@ -273,16 +519,6 @@ fn shapes_that_were_seen() {
             r#"{"error":{"code":2,"message":"reduce the amount of data"}}"#,
             TRANSIENT,
         ),
-        (
-            400,
-            r#"{"error":{"code":100,"error_data":{"blame_field_specs":[["data"]]}}}"#,
-            INVALID,
-        ),
-        (
-            400,
-            r#"{"error":{"code":100,"error_data":"{\"blame_field_specs\":[[\"data\"]]}"}}"#,
-            INVALID,
-        ),
     ];
     for (status, body, verdict) in rows {
         check(status, body, verdict);
@@ -294,11 +530,13 @@ fn the_hint_is_an_index_in_the_text() {
     let rows = [
         ("on param \"$['data'][17]['custom_data']\"", Some(17)),
         ("on param $[\"data\"][4]", Some(4)),
+        ("on data[2].user_data", Some(2)),
+        ("on metadata[2]", None),
         ("['data'][x]", None),
         ("['data'][-1]", None),
         ("['data'][99999999999999999999999]", None),
         ("['data'][5", None),
-        ("data[5]", None),
+        ("data[5", None),
     ];
     for (text, hint) in rows {
         for name in ["message", "error_user_msg"] {
@@ -321,6 +559,7 @@ fn the_longest_wait_that_was_asked_for_is_kept() {
             error(80_004, None),
             Verdict::Throttled {
                 wait: Duration::from_secs(1140),
+                limit: LimitOf::Pixel,
             },
         ),
         (
@@ -341,7 +580,7 @@ fn the_longest_wait_that_was_asked_for_is_kept() {
             usage,
             ..reply(503, &body)
         };
-        assert_eq!(judge(&reply, SENT).verdict, verdict, "{body}");
+        assert_eq!(judge(&reply, SENT, false).verdict, verdict, "{body}");
     }
 }
 
@@ -350,7 +589,7 @@ fn what_supports_the_verdict_is_kept() {
     let body = r#"{"error":{"message":"Invalid parameter","type":"OAuthException","code":100,
         "error_subcode":2804003,"is_transient":false,"error_user_title":"Event Timestamp Too Old",
         "error_user_msg":"Old.","fbtrace_id":"A6UyEgg_HdoiRX9duxcBOjb"}}"#;
-    let judgement = judge(&reply(400, body), SENT);
+    let judgement = judge(&reply(400, body), SENT, false);
     assert_eq!(judgement.code, Some(100));
     assert_eq!(judgement.sub_code, Some(2_804_003));
     assert_eq!(
@@ -362,10 +601,11 @@ fn what_supports_the_verdict_is_kept() {
         Some("Invalid parameter: Event Timestamp Too Old: Old.")
     );
 
-    let body = r#"{"events_received":3,"messages":["look"],"fbtrace_id":"T"}"#;
-    let judgement = judge(&reply(200, body), SENT);
+    let body =
+        r#"{"events_received":3,"messages":["look",{"message":"there"},7],"fbtrace_id":"T"}"#;
+    let judgement = judge(&reply(200, body), SENT, false);
     assert_eq!(judgement.trace_id.as_deref(), Some("T"));
-    assert!(judgement.remarks);
+    assert_eq!(judgement.remarks.as_deref(), Some("look; there; 7"));
 }
 
 proptest! {
@@ -379,7 +619,7 @@ proptest! {
         ],
     ) {
         let reply = Reply { status, usage: Usage::default(), body };
-        let delivered = judge(&reply, SENT).verdict == Verdict::Delivered;
+        let delivered = judge(&reply, SENT, true).verdict == Verdict::Delivered;
         prop_assert!(!delivered || (200..300).contains(&status));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Chance, Fault, Faults, Hint, Latency, Plan, Shape, Usage};
+use super::{Chance, Fault, Faults, Hint, Latency, Plan, Shape, Sinker, Sinking, Usage};
 
 /// An item that is no fault.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -35,6 +35,10 @@ impl Faults {
     /// token_dead   token_dead=500   no_permission   pixel_gone
     /// reduce=500   too_large=100000   short_count   zero_count
     /// poison=Some Event           events of that name are refused, with a text that blames any event
+    /// refuse=100:Some Event       so are those, with that code alone, which tells of no event
+    /// page=403:Some Event         batches with one of those are answered with a page of that status
+    /// take_good                   of a refused batch the good events that have an id are taken
+    /// uncounted   remark          a 200 that does not count; one that carries a message
     /// usage_app=80   usage_business=96   usage_account=10.5
     /// next:status=503   next:ok   the next calls, one item each, in this order
     /// 123456789012345/hang        any of these, for one pixel
@@ -94,7 +98,14 @@ fn add(faults: &mut Faults, item: &str) -> Result<(), String> {
         ("usage_app", Some(value)) => plan.usage.app = Some(percentage(value)?),
         ("usage_business", Some(value)) => plan.usage.business = Some(percentage(value)?),
         ("usage_account", Some(value)) => plan.usage.account = Some(percentage(value)?),
-        ("latency" | "poison" | "usage_app" | "usage_business" | "usage_account", _) => {
+        ("take_good", None) => plan.takes_good = true,
+        ("refuse", Some(value)) => plan.sinkers.push(sinker(value, Sinking::Error)?),
+        ("page", Some(value)) => plan.sinkers.push(sinker(value, Sinking::Page)?),
+        (
+            "refuse" | "page" | "latency" | "poison" | "usage_app" | "usage_business"
+            | "usage_account",
+            _,
+        ) => {
             return Err("needs a value".to_owned());
         }
         _ => {
@@ -138,12 +149,14 @@ fn fault(name: &str, mut parts: Parts<'_>) -> Result<Fault, String> {
         "too_large" => Fault::TooLarge(parts.number("a number of bytes")?),
         "short_count" => Fault::ShortCount,
         "zero_count" => Fault::ZeroCount,
+        "uncounted" => Fault::Uncounted,
+        "remark" => Fault::Remark,
         _ => {
             return Err(
                 "unknown; known are ok, status, html, empty, error, hang, hang_after, \
                         reset_before, reset_after, partial, throttle, block, token_dead, \
                         no_permission, pixel_gone, reduce, too_large, short_count, zero_count, \
-                        latency, poison, usage_app, usage_business, usage_account"
+                        uncounted, remark, latency, poison, refuse, page, take_good, usage_app, usage_business, usage_account"
                     .to_owned(),
             );
         }
@@ -154,6 +167,20 @@ fn fault(name: &str, mut parts: Parts<'_>) -> Result<Fault, String> {
             "`{part}` is not understood here; a probability has a point, as in 0.05 or 1.0"
         )),
     }
+}
+
+fn sinker<T: FromStr>(value: &str, answer: impl Fn(T) -> Sinking) -> Result<Sinker, String> {
+    let parts = value.split_once(':');
+    let read = parts.and_then(|(number, name)| {
+        let name = Some(name).filter(|name| !name.is_empty())?;
+        Some((number.parse().ok()?, name.to_owned()))
+    });
+    let (number, event_name) = read.ok_or("needs a number and an event name, as in 100:Lead")?;
+    let answer = answer(number);
+    if matches!(answer, Sinking::Page(status) if !(200..=599).contains(&status)) {
+        return Err("an HTTP status is between 200 and 599".to_owned());
+    }
+    Ok(Sinker { event_name, answer })
 }
 
 /// The parts of a value that are still to be read.
@@ -294,6 +321,15 @@ fn write_plan(f: &mut fmt::Formatter<'_>, pixel: &str, plan: &Plan) -> fmt::Resu
     for name in &plan.poison {
         writeln!(f, "{pixel}poison={name}")?;
     }
+    for Sinker { event_name, answer } in &plan.sinkers {
+        match answer {
+            Sinking::Error(code) => writeln!(f, "{pixel}refuse={code}:{event_name}")?,
+            Sinking::Page(status) => writeln!(f, "{pixel}page={status}:{event_name}")?,
+        }
+    }
+    if plan.takes_good {
+        writeln!(f, "{pixel}take_good")?;
+    }
     for fault in &plan.next {
         writeln!(f, "{pixel}next:{}", written(*fault, ""))?;
     }
@@ -374,6 +410,7 @@ mod tests {
                     hang_after=0.2, reset_before, reset_after, partial, throttle=80004:5m, throttle=4:1m:0.1, \
                     throttle=17:90s:retry_after:0.2, block=10m, token_dead, token_dead=500:0.3, \
                     no_permission, pixel_gone, reduce=500, too_large=1000:0.5, short_count=0.01, zero_count, \
+                    refuse=100:Lead, page=403:Bad One, take_good, uncounted, remark=0.5, \
                     12/next:reset_after, 12/latency=1s, 13/hang=1.0";
         let faults = Faults::parse(text).unwrap();
         assert_eq!(Faults::parse(&faults.to_string()).as_ref(), Ok(&faults));
@@ -427,6 +464,8 @@ mod tests {
             "next:latency=1s",
             "error=400",
             "poison=",
+            "refuse=Lead",
+            "page=99:Lead",
         ]
         .map(|item| {
             Faults::parse(&format!("hang, {item}"))
@@ -447,9 +486,11 @@ mod tests {
         fault `latency=2s..1s`: the first bound is the smaller one
         fault `usage_app=101`: a percentage is between 0 and 100
         fault `pixel/hang`: a pixel id is a number
-        fault `next:latency=1s`: unknown; known are ok, status, html, empty, error, hang, hang_after, reset_before, reset_after, partial, throttle, block, token_dead, no_permission, pixel_gone, reduce, too_large, short_count, zero_count, latency, poison, usage_app, usage_business, usage_account
+        fault `next:latency=1s`: unknown; known are ok, status, html, empty, error, hang, hang_after, reset_before, reset_after, partial, throttle, block, token_dead, no_permission, pixel_gone, reduce, too_large, short_count, zero_count, uncounted, remark, latency, poison, refuse, page, take_good, usage_app, usage_business, usage_account
         fault `error=400`: needs a code after the status, as in 400:100
         fault `poison=`: needs a value
+        fault `refuse=Lead`: needs a number and an event name, as in 100:Lead
+        fault `page=99:Lead`: an HTTP status is between 200 and 599
         ");
     }
 }

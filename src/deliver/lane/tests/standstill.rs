@@ -105,6 +105,7 @@ async fn what_must_be_put_right_pauses_and_keeps_everything() {
         ("no_permission", "permission"),
         ("pixel_gone", "pixel id"),
         ("error=400:2635", "version"),
+        ("error=400:2500", "version"),
         ("status=401:empty", "access token"),
     ] {
         let mut rig = Rig::one().await;
@@ -211,6 +212,46 @@ async fn lanes_of_one_pixel_share_a_throttle_but_not_a_dead_token() {
     assert_eq!(rig.lanes[0].status().borrow().state, LaneState::paused);
     assert_eq!(rig.queue.totals()[&web].queued, 0);
     rig.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_the_app_holds_every_pixel_of_the_token() {
+    let same_token = PAIR.replace("token-2", "token-1");
+    for (code, of_token) in [(4, true), (17, true), (80_004, false), (613, false)] {
+        for (syncs, of_token) in [(same_token.as_str(), of_token), (PAIR, false)] {
+            let mut rig = Rig::syncs(syncs).await;
+            let (app, web) = (rig.lanes[0].sync().clone(), rig.lanes[1].sync().clone());
+            rig.faults(&format!("22/next:throttle={code}:5m:retry_after"));
+            rig.push_for(&app, &["Lead"]).await;
+            rig.push_for(&web, &["Lead"]).await;
+            rig.fill().await;
+            rig.settle().await;
+            settle(&mut rig.lanes[1]).await;
+            let held = rig.lanes[1].status().borrow().state == LaneState::throttled;
+            assert_eq!(held, of_token, "{code}");
+            assert_eq!(
+                rig.queue.totals()[&web].queued,
+                u64::from(of_token),
+                "{code}"
+            );
+
+            // A restart forgets neither.
+            rig.restart().await;
+            settle(&mut rig.lanes[1]).await;
+            assert_eq!(
+                rig.queue.totals()[&web].queued,
+                u64::from(of_token),
+                "{code}"
+            );
+            rig.pass(Duration::from_secs(300)).await;
+            for lane in [0, 1, 0, 1] {
+                settle(&mut rig.lanes[lane]).await;
+            }
+            assert_eq!(rig.queue.totals()[&app].queued, 0, "{code}");
+            assert_eq!(rig.queue.totals()[&web].queued, 0, "{code}");
+            rig.assert_sound();
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,211 @@
+//! Who is bad, and when.
+
+use super::*;
+
+const ONE: Cause = (Some(100), None);
+const OTHER: Cause = (Some(9999), None);
+
+struct Bench {
+    quarantine: Quarantine<usize, String, &'static str>,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            quarantine: Quarantine::default(),
+            now: Instant::now(),
+        }
+    }
+
+    fn refused(&mut self, key: usize, cause: Cause, blame: Blame) -> Refused<String, &'static str> {
+        self.refused_while(key, cause, blame, false)
+    }
+
+    fn refused_while(
+        &mut self,
+        key: usize,
+        cause: Cause,
+        blame: Blame,
+        is_paused: bool,
+    ) -> Refused<String, &'static str> {
+        let refusal = Refusal {
+            key,
+            event: key.to_string(),
+            refusal: "no",
+            cause,
+            blame,
+        };
+        self.quarantine.refused(refusal, is_paused, self.now, 1.0)
+    }
+
+    /// An event that was sent now is accepted.
+    fn accepted(&mut self, key: usize) -> Cleared<String, &'static str> {
+        self.quarantine.accepted([key], self.now)
+    }
+}
+
+fn guilty(keys: &[usize]) -> Cleared<String, &'static str> {
+    Cleared {
+        guilty: keys.iter().map(|key| (key.to_string(), "no")).collect(),
+        released: Vec::new(),
+    }
+}
+
+#[test]
+fn another_that_is_accepted_decides() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.refused(1, ONE, Blame::Unknown), Refused::Kept);
+    assert!(bench.quarantine.is_asking());
+    assert_eq!(bench.quarantine.waiting(), (1, Some(&"no")));
+    assert_eq!(bench.accepted(7), guilty(&[1]));
+    assert!(!bench.quarantine.is_asking());
+    assert!(bench.quarantine.is_empty());
+}
+
+#[test]
+fn what_was_sent_before_decides_nothing() {
+    let mut bench = Bench::new();
+    let before = bench.now;
+    bench.now += Duration::from_secs(1);
+    bench.refused(1, ONE, Blame::Unknown);
+    assert_eq!(bench.quarantine.accepted([7], before), guilty(&[]));
+    assert_eq!(bench.quarantine.row(), 1);
+    assert_eq!(bench.accepted(8), guilty(&[1]));
+}
+
+#[test]
+fn an_event_that_graph_blames_is_bad_at_once() {
+    let mut bench = Bench::new();
+    for key in 1..PROBE_FROM {
+        let rejected = Refused::Rejected(key.to_string(), "no");
+        assert_eq!(bench.refused(key, ONE, Blame::Event), rejected);
+        assert!(!bench.quarantine.is_asking());
+    }
+    bench.refused(PROBE_FROM, ONE, Blame::Event);
+    assert!(
+        bench.quarantine.is_asking(),
+        "one event at a time from here on"
+    );
+    bench.accepted(99);
+    assert!(!bench.quarantine.is_asking());
+}
+
+#[test]
+fn twenty_alike_in_a_row_are_too_many() {
+    let mut bench = Bench::new();
+    for key in 1..TOO_MANY {
+        assert_eq!(bench.refused(key, ONE, Blame::Unknown), Refused::Kept);
+    }
+    let mut all: Vec<String> = (1..=TOO_MANY).map(|key| key.to_string()).collect();
+    let Refused::TooMany(mut released) = bench.refused(TOO_MANY, ONE, Blame::Unknown) else {
+        panic!("that is too many");
+    };
+    all.sort();
+    released.sort();
+    assert_eq!(released, all);
+    assert!(!bench.quarantine.is_asking());
+    // They are queued again; once another is accepted they are known to be bad.
+    assert_eq!(bench.quarantine.convicted(1), None);
+    let again = bench.refused_while(50, ONE, Blame::Event, true);
+    assert_eq!(again, Refused::Queued("50".to_owned()));
+    assert_eq!(bench.accepted(99), guilty(&[]));
+    assert_eq!(bench.quarantine.convicted(1), Some("no"));
+    assert_eq!(bench.quarantine.convicted(1), None);
+    assert_eq!(bench.quarantine.convicted(50), Some("no"));
+}
+
+#[test]
+fn a_mistake_in_a_mapping_costs_few_events() {
+    let mut bench = Bench::new();
+    for key in 1..TOO_MANY {
+        bench.refused(key, ONE, Blame::Event);
+    }
+    let last = bench.refused(TOO_MANY, ONE, Blame::Event);
+    assert_eq!(last, Refused::TooMany(vec![TOO_MANY.to_string()]));
+}
+
+#[test]
+fn another_reason_ends_the_row_and_convicts_nobody() {
+    let mut bench = Bench::new();
+    for key in 1..TOO_MANY {
+        bench.refused(key, ONE, Blame::Unknown);
+    }
+    assert_eq!(bench.refused(40, OTHER, Blame::Unknown), Refused::Kept);
+    assert_eq!(bench.quarantine.row(), 1);
+    assert_eq!(bench.quarantine.waiting().0, TOO_MANY);
+}
+
+#[test]
+fn reasons_that_change_for_ever_pause_too() {
+    let mut bench = Bench::new();
+    let mut pauses = None;
+    for key in 1..=TOO_MANY_KEPT + 1 {
+        let cause = if key % 2 == 0 { ONE } else { OTHER };
+        if matches!(
+            bench.refused(key, cause, Blame::Unknown),
+            Refused::TooMany(_)
+        ) {
+            pauses = Some(key);
+            break;
+        }
+    }
+    assert_eq!(pauses, Some(TOO_MANY_KEPT + 1));
+}
+
+#[test]
+fn the_same_event_counts_once_and_is_tried_ever_more_slowly() {
+    let mut bench = Bench::new();
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        assert_eq!(bench.refused(1, ONE, Blame::Unknown), Refused::Kept);
+        assert_eq!(bench.quarantine.take_due(bench.now), None);
+        let due = bench.quarantine.next_due().unwrap();
+        waits.push((due - bench.now).as_millis());
+        bench.now = due;
+        assert_eq!(bench.quarantine.take_due(due).as_deref(), Some("1"));
+        assert!(bench.quarantine.is_tried(1));
+        assert_eq!(bench.quarantine.next_due(), None);
+    }
+    assert_eq!(bench.quarantine.row(), 1);
+    assert_eq!(waits[..4], [500, 1000, 2000, 4000]);
+    assert_eq!(waits[11], 300_000);
+}
+
+#[test]
+fn meta_may_change_its_mind() {
+    let mut bench = Bench::new();
+    bench.refused(1, ONE, Blame::Unknown);
+    bench.refused(2, ONE, Blame::Unknown);
+    let released = Cleared {
+        guilty: vec![],
+        released: vec!["2".to_owned()],
+    };
+    assert_eq!(bench.accepted(1), released);
+    assert!(bench.quarantine.is_empty());
+}
+
+#[test]
+fn what_only_fails_is_never_bad() {
+    let mut bench = Bench::new();
+    for key in 0..3 * TOO_MANY {
+        assert_eq!(bench.refused(key, OTHER, Blame::Passing), Refused::Kept);
+    }
+    assert!(!bench.quarantine.is_asking());
+    assert_eq!(bench.accepted(999), guilty(&[]));
+    assert_eq!(bench.quarantine.passing(), 3 * TOO_MANY);
+    assert_eq!(bench.accepted(0), guilty(&[]));
+    assert_eq!(bench.quarantine.passing(), 3 * TOO_MANY - 1);
+}
+
+#[test]
+fn only_so_many_are_kept() {
+    let mut bench = Bench::new();
+    for key in 0..MOST {
+        assert_eq!(bench.refused(key, OTHER, Blame::Passing), Refused::Kept);
+    }
+    let over = bench.refused(MOST, OTHER, Blame::Passing);
+    assert_eq!(over, Refused::Queued(MOST.to_string()));
+    assert_eq!(bench.quarantine.release().len(), MOST);
+    assert_eq!(bench.refused(MOST, OTHER, Blame::Passing), Refused::Kept);
+}

@@ -1,0 +1,264 @@
+//! What the body of an answer says.
+//!
+//! Pure. Read leniently, since proxies and Graph itself wrap, cut and garble: a byte order mark, a guard such as
+//! `for (;;);` and what follows the first value are passed over, and out of JSON that is broken the members that
+//! decide are picked. What Graph cannot have written is told apart from its word.
+
+use serde_json::{Map, Value};
+
+/// Longest text before the first brace that may be a guard.
+const LONGEST_GUARD: usize = 64;
+
+/// Sub-codes that Graph gives for an event.
+const EVENT_SUB_CODES: std::ops::RangeInclusive<i64> = 2_804_000..=2_804_999;
+/// Another one: an event of an offline upload.
+const OFFLINE_EVENT: i64 = 1_815_356;
+
+/// What an event may be blamed for: the first step of a path into a request.
+const EVENT_FIELDS: [&str; 18] = [
+    "data",
+    "action_source",
+    "advanced_measurement_table",
+    "app_data",
+    "attribution_data",
+    "contents",
+    "custom_data",
+    "customer_segmentation",
+    "data_processing_options",
+    "data_processing_options_country",
+    "data_processing_options_state",
+    "event_id",
+    "event_name",
+    "event_source_url",
+    "event_time",
+    "opt_out",
+    "original_event_data",
+    "user_data",
+];
+
+/// An answer's body, understood.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Body {
+    /// Graph's error.
+    Error(GraphError),
+    /// A JSON object that tells of no error.
+    Object(Map<String, Value>),
+    /// Nothing.
+    Empty,
+    /// What Graph does not write, such as a page of HTML.
+    Foreign,
+}
+
+/// An error in Graph's form.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct GraphError {
+    pub(super) code: Option<i64>,
+    pub(super) sub_code: Option<i64>,
+    pub(super) kind: Option<String>,
+    pub(super) message: Option<String>,
+    /// Everything that it says to people.
+    pub(super) text: Option<String>,
+    pub(super) is_transient: bool,
+    pub(super) trace_id: Option<String>,
+    /// It tells of an event, not of the request.
+    pub(super) is_of_event: bool,
+    /// The index of the event that it points at.
+    pub(super) hint: Option<usize>,
+}
+
+impl Body {
+    /// Reads a body that came with this status.
+    pub(super) fn read(bytes: &[u8], status: u16) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let blank = |character: char| {
+            character.is_whitespace() || character == '\u{feff}' || character == '\0'
+        };
+        let text = text.trim_matches(blank);
+        if text.is_empty() {
+            return Self::Empty;
+        }
+        let Some((guard, _)) = text.split_once('{') else {
+            return Self::Foreign;
+        };
+        if guard.len() > LONGEST_GUARD || guard.contains(['<', '[', '"']) {
+            return Self::Foreign;
+        }
+        let json = text.get(guard.len()..).unwrap_or_default();
+        let mut values = serde_json::Deserializer::from_str(json).into_iter::<Value>();
+        match values.next() {
+            Some(Ok(Value::Object(body))) => Self::of(body, status),
+            _ => GraphError::picked(json).map_or(Self::Foreign, Self::Error),
+        }
+    }
+
+    fn of(body: Map<String, Value>, status: u16) -> Self {
+        match body.get("error") {
+            None | Some(Value::Null) => Self::Object(body),
+            Some(Value::Object(error)) => {
+                let error = GraphError::read(error, &body);
+                if error.is_graphs(status) {
+                    Self::Error(error)
+                } else {
+                    Self::Foreign
+                }
+            }
+            Some(_) => Self::Foreign,
+        }
+    }
+}
+
+impl GraphError {
+    fn read(error: &Map<String, Value>, body: &Map<String, Value>) -> Self {
+        let text = texts(error);
+        let data = error.get("error_data").map(unwrapped);
+        let blamed = data.as_ref().and_then(blamed);
+        Self {
+            code: error.get("code").and_then(integer),
+            sub_code: error.get("error_subcode").and_then(integer),
+            kind: text_at(error, "type"),
+            message: text_at(error, "message"),
+            is_transient: error.get("is_transient").and_then(Value::as_bool) == Some(true),
+            trace_id: text_at(error, "fbtrace_id").or_else(|| text_at(body, "fbtrace_id")),
+            is_of_event: false,
+            hint: text
+                .as_deref()
+                .and_then(index_hint)
+                .or(blamed.and_then(|blamed| blamed.index)),
+            text,
+        }
+        .placed(blamed.is_some())
+    }
+
+    /// Picks what decides out of JSON that is broken; `None` where there is no error with a code in it.
+    fn picked(json: &str) -> Option<Self> {
+        let (_, after) = ["\"error\"", "'error'"]
+            .into_iter()
+            .find_map(|name| json.split_once(name))?;
+        let number = |name| picked(after, name)?.parse().ok();
+        let word = |name| picked(after, name).map(str::to_owned);
+        let error = Self {
+            code: number("code"),
+            sub_code: number("error_subcode"),
+            kind: word("type"),
+            trace_id: word("fbtrace_id"),
+            hint: index_hint(after),
+            ..Self::default()
+        };
+        error.code.is_some().then(|| error.placed(false))
+    }
+
+    /// Decides whether it tells of an event.
+    fn placed(self, blamed: bool) -> Self {
+        let by_sub_code = self
+            .sub_code
+            .is_some_and(|code| EVENT_SUB_CODES.contains(&code) || code == OFFLINE_EVENT);
+        Self {
+            is_of_event: by_sub_code || blamed || self.hint.is_some(),
+            ..self
+        }
+    }
+
+    /// Whether Graph can have written it. Others put the HTTP status where Graph has its code.
+    fn is_graphs(&self, status: u16) -> bool {
+        self.trace_id.is_some()
+            || (self.kind.as_deref()).is_some_and(|kind| kind.ends_with("Exception"))
+            || self.code.is_some_and(|code| code != i64::from(status))
+    }
+}
+
+/// A blamed part of an event.
+#[derive(Clone, Copy, Debug)]
+struct Blamed {
+    index: Option<usize>,
+}
+
+/// `error_data` may be an object, or JSON as text.
+fn unwrapped(data: &Value) -> Value {
+    match data {
+        Value::String(text) => serde_json::from_str(text).unwrap_or(Value::Null),
+        data => data.clone(),
+    }
+}
+
+/// What of an event `blame_field_specs` blames. Its paths are lists of names, or one text.
+fn blamed(data: &Value) -> Option<Blamed> {
+    let specs = data.get("blame_field_specs")?.as_array()?;
+    specs.iter().find_map(|spec| {
+        let steps: Vec<String> = match spec {
+            Value::Array(steps) => steps.iter().map(step).collect(),
+            Value::String(path) => vec![path.clone()],
+            _ => return None,
+        };
+        let path = steps.join(".");
+        let mut names = path
+            .split(['.', '[', ']', '\'', '"'])
+            .filter(|name| !name.is_empty() && *name != "$");
+        let first = names.next()?;
+        EVENT_FIELDS.contains(&first).then(|| Blamed {
+            index: names.next().and_then(|name| name.parse().ok()),
+        })
+    })
+}
+
+fn step(step: &Value) -> String {
+    step.as_str()
+        .map_or_else(|| step.to_string(), str::to_owned)
+}
+
+/// Joins what Meta says, for a person.
+fn texts(error: &Map<String, Value>) -> Option<String> {
+    let mut texts: Vec<&str> = Vec::new();
+    for name in ["message", "error_user_title", "error_user_msg"] {
+        if let Some(text) = error.get(name).and_then(Value::as_str)
+            && !text.is_empty()
+            && !texts.contains(&text)
+        {
+            texts.push(text);
+        }
+    }
+    (!texts.is_empty()).then(|| texts.join(": "))
+}
+
+/// Finds the index in a path such as `$['data'][3]['custom_data']`, the one thing in a text that no translation
+/// changes.
+fn index_hint(text: &str) -> Option<usize> {
+    ["['data'][", "[\"data\"][", "[\\\"data\\\"][", "data["]
+        .into_iter()
+        .flat_map(|path| text.match_indices(path))
+        .filter(|(at, path)| {
+            let before = text
+                .get(..*at)
+                .and_then(|before| before.chars().next_back());
+            path.starts_with('[')
+                || !before.is_some_and(|before| before.is_alphanumeric() || before == '_')
+        })
+        .find_map(|(at, path)| {
+            let (digits, _) = text.get(at + path.len()..)?.split_once(']')?;
+            digits.parse().ok()
+        })
+}
+
+/// The plain value that follows a member's name in broken JSON, up to the next mark.
+fn picked<'a>(json: &'a str, name: &str) -> Option<&'a str> {
+    ['"', '\''].into_iter().find_map(|quote| {
+        let (_, after) = json.split_once(&format!("{quote}{name}{quote}"))?;
+        let value = after.trim_start().strip_prefix(':')?.trim_start();
+        let value = value.trim_start_matches(['"', '\'']);
+        let end = value
+            .find(|mark: char| mark.is_whitespace() || ",}]\"'".contains(mark))
+            .unwrap_or(value.len());
+        value.get(..end).filter(|value| !value.is_empty())
+    })
+}
+
+/// An integer, or one in a text.
+pub(super) fn integer(value: &Value) -> Option<i64> {
+    value
+        .as_i64()
+        .or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// A text of an object.
+pub(super) fn text_at(object: &Map<String, Value>, name: &str) -> Option<String> {
+    object.get(name)?.as_str().map(str::to_owned)
+}
