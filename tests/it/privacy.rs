@@ -267,7 +267,8 @@ fn assert_clean(place: &str, bytes: &[u8]) {
     }
 }
 
-fn assert_folder_is_clean(folder: &Path) {
+/// Gives the number of rows that it saw.
+fn assert_folder_is_clean(folder: &Path) -> usize {
     let mut bytes = 0;
     for file in fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
@@ -279,10 +280,10 @@ fn assert_folder_is_clean(folder: &Path) {
     }
     assert!(bytes > 50_000, "the test sees nothing");
     let rows = bodies(folder);
-    assert!(!rows.is_empty(), "the test sees no row");
-    for body in rows {
-        assert_clean("a row", &body);
+    for body in &rows {
+        assert_clean("a row", body);
     }
+    rows.len()
 }
 
 /// The bodies of a store's rows as they were before they were compressed. A copy is read: looking must
@@ -363,9 +364,9 @@ async fn nothing_raw_is_left_on_the_disk_in_the_log_or_on_a_page() {
     let daemon = DaemonProcess::start(&config);
     send_everything(&daemon).await;
     assert_pages_are_clean(&daemon).await;
-    assert_folder_is_clean(&store);
+    assert!(assert_folder_is_clean(&store) > 0, "the test sees no row");
     daemon.kill();
-    assert_folder_is_clean(&store);
+    assert!(assert_folder_is_clean(&store) > 0, "the test sees no row");
 
     // Delivered, refused, retried, traced, exported.
     let faults = "poison=Poison,next:error=400:100,next:status=502:html,next:reset_after";
