@@ -91,6 +91,7 @@ impl AdminState {
                         ready_bytes: self.queue.backlog(name).bytes,
                         last_event: self.arrivals.last(name),
                         silence: self.arrivals.silence(name, now),
+                        missed: self.arrivals.missed(name),
                     };
                     (name.clone(), sync)
                 })

@@ -186,8 +186,19 @@ pub struct IngestConfig {
     pub address_requests_per_second: Option<Rate>,
     /// Where SDK requests are passed on to; https, unless loopback. Default none.
     pub upstream: Option<Url>,
+    /// What becomes of SDK requests that cannot be stored here. Default: they are passed on.
+    pub upstream_when_full: WhenFull,
     /// Warns when nothing came for so long. Default never.
     pub silence_after: Option<Duration>,
+}
+
+/// What becomes of a request for the upstream while nothing of it can be stored here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Amplitude gets it all the same; what Meta misses is counted.
+    PassOn,
+    /// Its sender is told to send it again.
+    Refuse,
 }
 
 /// An Amplitude project whose SDKs may send here.
@@ -230,7 +241,7 @@ pub struct MetaConfig {
 /// `[sync.<name>]`: one stream of events to one pixel.
 #[derive(Clone, Debug)]
 pub struct SyncConfig {
-    /// Amplitude's "Status". A disabled sync takes nothing in and still drains. Default true.
+    /// Amplitude's "Status". A disabled sync takes nothing in, and still drains. Default true.
     pub enabled: bool,
     /// Pixel (dataset) id: digits.
     pub pixel_id: String,

@@ -7,6 +7,7 @@
 //!
 //! It knows nothing of delivery: whether a lane stands still is no sender's concern.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,32 +16,28 @@ use axum::body::{Body, HttpBody};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::EXPECT;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixMillis};
-use crate::config::{Config, Mistake, SyncConfig, SyncName};
+use crate::config::{Config, Mistake, SyncConfig, SyncName, WhenFull};
 use crate::ingest::amplitude_api::Api;
 use crate::ingest::arrivals::Arrivals;
 use crate::ingest::auth::Gate;
 use crate::ingest::blocking::{Work, without_blocking_others};
 use crate::ingest::body::{BodyReader, Held, discard};
 use crate::ingest::decode::{Element, decode};
+use crate::ingest::intake::{Chunk, Intake};
 use crate::ingest::reply::{Refusal, Tally, json_response};
 use crate::ingest::upstream::Upstream;
-use crate::map::payload::Bodies;
-use crate::map::record::Notes;
-use crate::memory::Lesson;
 use crate::outcome::Reason;
 use crate::queue::disk::Trouble;
-use crate::queue::recall::Recall;
-use crate::queue::{PushError, Queue, StoreError};
-use crate::sync::{Fate, Sync, Taken};
+use crate::queue::{PushError, Queue};
+use crate::sync::Sync;
 use crate::telemetry::logs::Seldom;
-use crate::telemetry::metrics::coverage::Coverage;
 use crate::telemetry::metrics::{Endpoint, Metrics};
 
 mod address_limit;
@@ -52,13 +49,13 @@ pub mod body;
 pub mod client_address;
 mod cors;
 pub mod decode;
+mod intake;
 pub mod reply;
 pub mod serve;
 pub mod silence;
+mod tidy_path;
+mod unanswered;
 pub mod upstream;
-
-/// Most elements that are mapped before they are stored: bounds the memory of one request.
-const CHUNK: usize = 1000;
 
 /// Everything that a request needs.
 #[derive(Debug)]
@@ -67,8 +64,10 @@ pub struct Door {
     bodies: BodyReader,
     /// The endpoints of SDKs, where they are on.
     api: Option<Api>,
-    /// Every sync of the configuration; one that is disabled has no intake.
-    syncs: Vec<(SyncName, Option<Intake>)>,
+    /// Every sync of the configuration.
+    intakes: Vec<Intake>,
+    /// What cannot be stored goes on to Amplitude all the same.
+    passes_on: bool,
     queue: Queue,
     metrics: Arc<Metrics>,
     arrivals: Arc<Arrivals>,
@@ -76,15 +75,20 @@ pub struct Door {
     unauthorized: Seldom,
     unreadable: Seldom,
     time_zone: Seldom,
+    unanswered: Seldom,
+    unknown_sync: Seldom,
+    missing: Seldom,
     /// Rests of refused bodies that are read to be thrown away: each for seconds only.
     discarding: TaskTracker,
 }
 
-/// A sync that takes events, and its counters.
+/// What of a request could not be stored.
 #[derive(Debug)]
-struct Intake {
-    sync: Sync,
-    coverage: Coverage,
+struct Missed {
+    /// What kept it out.
+    why: Refusal,
+    /// How many events of each sync.
+    events: BTreeMap<SyncName, u64>,
 }
 
 impl Door {
@@ -101,32 +105,35 @@ impl Door {
         let gate = Gate::for_ingest(&config.ingest).map_err(|_| {
             Mistake::new("ingest.header", "found what cannot be the name of a header")
         })?;
-        let mut intakes: Vec<(SyncName, Option<Intake>)> = Vec::new();
-        for sync in syncs {
-            let name = sync.name().clone();
-            let intake = sync.is_enabled().then(|| {
-                let names = config.syncs.get(&name).into_iter().flat_map(counted_names);
-                let coverage = metrics.coverage(&name, names);
+        let intakes: Vec<Intake> = syncs
+            .into_iter()
+            .map(|sync| {
+                let name = sync.name();
+                let names = config.syncs.get(name).into_iter().flat_map(counted_names);
+                let coverage = metrics.coverage(name, names);
                 Intake { sync, coverage }
-            });
-            intakes.push((name, intake));
-        }
-        let taking = intakes
+            })
+            .collect();
+        let watched = intakes
             .iter()
-            .filter(|(_, intake)| intake.is_some())
-            .map(|(name, _)| name.clone());
+            .map(|intake| (intake.name().clone(), intake.sync.is_enabled()));
+        let minute = Duration::from_secs(60);
         Ok(Self {
             gate,
+            passes_on: upstream.is_some() && config.ingest.upstream_when_full == WhenFull::PassOn,
             api: Api::new(config, upstream),
             bodies: BodyReader::new(config.server.max_body.get()),
-            arrivals: Arc::new(Arrivals::new(taking, clock.now())),
-            syncs: intakes,
+            arrivals: Arc::new(Arrivals::new(watched, clock.now())),
+            intakes,
             queue,
             metrics,
             clock,
-            unauthorized: Seldom::new(Duration::from_secs(60)),
-            unreadable: Seldom::new(Duration::from_secs(60)),
-            time_zone: Seldom::new(Duration::from_secs(60)),
+            unauthorized: Seldom::new(minute),
+            unreadable: Seldom::new(minute),
+            time_zone: Seldom::new(minute),
+            unanswered: Seldom::new(minute),
+            unknown_sync: Seldom::new(minute),
+            missing: Seldom::new(minute),
             discarding: TaskTracker::new(),
         })
     }
@@ -139,13 +146,10 @@ impl Door {
     /// Logs, for each sync and event name, what share of the events mapped since the last time
     /// carried each identifier.
     pub fn log_match_key_coverage(&self) {
-        for (name, intake) in &self.syncs {
-            for summary in intake
-                .iter()
-                .flat_map(|intake| intake.coverage.since_last_summary())
-            {
+        for intake in &self.intakes {
+            for summary in intake.coverage.since_last_summary() {
                 tracing::info!(
-                    sync = %name,
+                    sync = %intake.name(),
                     event = %summary.event,
                     events = summary.mapped,
                     carried = %summary,
@@ -166,20 +170,33 @@ impl Door {
         let elements = without_blocking_others(Work::On(bytes.len()), || decode(bytes))?;
         let intakes = self.intakes(|name| only.is_none_or(|only| only == name));
         let count = elements.len() as u64;
-        self.store(endpoint, count, elements, &intakes, bytes.len())
-            .await
+        self.arrived(endpoint, count, &intakes);
+        let stored = self.store(endpoint, count, elements, &intakes, bytes.len());
+        Ok(stored.await?)
     }
 
-    /// The syncs that take events, of those that are wanted.
+    /// The syncs that are wanted.
     fn intakes(&self, wanted: impl Fn(&SyncName) -> bool) -> Vec<&Intake> {
-        self.syncs
+        self.intakes
             .iter()
-            .filter(|(name, _)| wanted(name))
-            .filter_map(|(_, intake)| intake.as_ref())
+            .filter(|intake| wanted(intake.name()))
             .collect()
     }
 
-    /// Maps and stores events, chunk by chunk; `bytes` is the size of the body that they came in.
+    /// Notes that events came in, whatever becomes of them.
+    fn arrived(&self, endpoint: Endpoint, count: u64, intakes: &[&Intake]) {
+        self.metrics.received(endpoint, count);
+        let now = self.clock.now();
+        if count > 0 {
+            for intake in intakes {
+                self.arrivals.note(intake.name(), now);
+            }
+        }
+    }
+
+    /// Maps and stores so many events, chunk by chunk; `bytes` is the size of the body that they came
+    /// in. What is not stored is named: the other syncs still get what is left, so that only that is
+    /// repeated.
     async fn store<'a>(
         &self,
         endpoint: Endpoint,
@@ -187,52 +204,76 @@ impl Door {
         mut elements: impl Iterator<Item = Element<'a>>,
         intakes: &[&Intake],
         bytes: usize,
-    ) -> Result<Tally, Refusal> {
+    ) -> Result<Tally, Missed> {
         let mut tally = Tally::default();
         tally.received(count);
-        self.metrics.received(endpoint, count);
         let now = self.clock.now();
-        if count > 0 {
-            for intake in intakes {
-                self.arrivals.note(intake.sync.name(), now);
-            }
-        }
-        let mut full = None;
+        let is_webhook = endpoint == Endpoint::webhook;
+        let mut left = count;
+        let mut missed: Option<Missed> = None;
         loop {
-            let is_webhook = endpoint == Endpoint::webhook;
             let recall = intakes
                 .iter()
-                .any(|intake| intake.sync.remembers(is_webhook))
+                .any(|intake| intake.remembers(is_webhook))
                 .then(|| self.queue.recall());
-            let mut chunk = Chunk {
-                is_webhook,
-                recall,
-                bodies: Bodies::default(),
-                taken: Vec::new(),
-                lessons: Vec::new(),
-            };
-            let work = match chunk.recall {
+            let work = match recall {
                 Some(_) => Work::WithDisk,
                 None => Work::On(bytes.saturating_mul(intakes.len())),
             };
-            without_blocking_others(work, || chunk.map(&mut elements, intakes, now, &mut tally))
-                .map_err(PushError::from)?;
-            if chunk.taken.is_empty() {
+            let mut chunk = Chunk::new(is_webhook, recall);
+            let mapped = without_blocking_others(work, || {
+                chunk.map(&mut elements, intakes, now, &mut tally)
+            });
+            if mapped.is_ok() && chunk.taken.is_empty() {
                 break;
             }
-            // Many requests may wait for one commit; what they read of people need not wait with them.
-            drop(chunk.recall);
-            match self.queue.push_and_learn(chunk.taken, chunk.lessons).await {
+            let pushed = match mapped {
+                Ok(()) => self.queue.push_and_learn(chunk.taken, chunk.lessons).await,
+                Err(error) => Err(error.into()),
+            };
+            match pushed {
                 Ok(pushed) => tally.stored(pushed),
-                // The other syncs still get what is left, so that only this one's is repeated.
-                Err(error @ PushError::Full { .. }) => full = Some(error),
-                Err(error) => return Err(error.into()),
+                Err(PushError::Full {
+                    sync,
+                    pushed,
+                    left: refused,
+                }) => {
+                    tally.stored(pushed);
+                    let missed =
+                        missed.get_or_insert_with(|| Missed::nothing(Refusal::QueueFull(sync)));
+                    missed.add(refused);
+                }
+                Err(error) => {
+                    let mut all = missed.unwrap_or_else(|| Missed::nothing(error.into()));
+                    all.add(intakes.iter().map(|intake| (intake.name().clone(), left)));
+                    return Err(all);
+                }
             }
+            left = left.saturating_sub(chunk.elements);
         }
-        self.warn_of_templates(&tally, now);
-        match full {
+        if is_webhook {
+            self.warn_of_templates(&tally, now);
+        }
+        match missed {
             None => Ok(tally),
-            Some(error) => Err(error.into()),
+            Some(missed) => Err(missed),
+        }
+    }
+
+    /// Counts what Amplitude has and Meta misses, and says so.
+    fn note_missed(&self, missed: &Missed) {
+        let now = self.clock.now();
+        for (sync, events) in &missed.events {
+            self.metrics.missed(sync, missed.why.code(), *events);
+            self.arrivals.note_missed(sync, *events, now);
+        }
+        if let Some(requests) = self.missing.due(now) {
+            tracing::warn!(
+                requests,
+                reason = missed.why.code(),
+                "events of SDKs went on to ingest.upstream without being stored here: Meta misses them \
+                 (ingest.upstream_when_full)"
+            );
         }
     }
 
@@ -254,12 +295,46 @@ impl Door {
         match self.take_webhook(sync, &head.headers, &mut body).await {
             Ok(tally) => tally.into_response(),
             Err(refusal) => {
-                // A sender that asked before it sends has sent nothing yet.
-                if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
-                    self.discarding.spawn(discard(body));
-                }
+                self.discard_rest(&head.headers, body);
                 self.refuse(refusal)
             }
+        }
+    }
+
+    /// Reads what a sender that is refused goes on to send. One that asked before it sends has sent
+    /// nothing yet.
+    fn discard_rest(&self, headers: &HeaderMap, body: Body) {
+        if !body.is_end_stream() && !headers.contains_key(EXPECT) {
+            self.discarding.spawn(discard(body));
+        }
+    }
+
+    /// Refuses a request for a path, or a method of one, that nothing answers.
+    fn refuse_path(&self, refusal: Refusal, request: Request) -> Response {
+        let (head, body) = request.into_parts();
+        self.discard_rest(&head.headers, body);
+        if let Some(requests) = self.unanswered.due(self.clock.now()) {
+            self.tell_of_path(requests, &refusal, &head.method, &head.uri);
+        }
+        self.refuse(refusal)
+    }
+
+    fn tell_of_path(&self, requests: u64, refusal: &Refusal, method: &Method, uri: &Uri) {
+        let path = unanswered::safe_form(uri.path());
+        // A method of one's own could hold anything.
+        let method = match method.as_str() {
+            known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
+            _ => "another method",
+        };
+        if self.api.is_none() && amplitude_api::answers(uri.path()) {
+            tracing::warn!(
+                requests,
+                method,
+                path,
+                "refused requests of SDKs: their endpoints are off until ingest.api_keys lists a project"
+            );
+        } else {
+            tracing::warn!(requests, method, path, "refused requests: {refusal}");
         }
     }
 
@@ -275,9 +350,9 @@ impl Door {
         let only = match sync {
             None => None,
             Some(wanted) => Some(
-                self.syncs
+                self.intakes
                     .iter()
-                    .map(|(name, _)| name)
+                    .map(Intake::name)
                     .find(|name| name.as_str() == wanted)
                     .ok_or(Refusal::UnknownSync)?,
             ),
@@ -301,12 +376,19 @@ impl Door {
                     tracing::warn!(requests, last = %refusal, "refused requests with unusable bodies");
                 }
             }
-            // The queue says what keeps it from storing.
+            Refusal::UnknownSync => {
+                if let Some(requests) = self.unknown_sync.due(now) {
+                    tracing::warn!(
+                        requests,
+                        "refused requests to /webhook/… for a sync that the configuration does not name"
+                    );
+                }
+            }
+            // The queue says what keeps it from storing; of paths and methods more is known elsewhere.
             Refusal::QueueFull(_)
             | Refusal::DiskLow
             | Refusal::StorageFailed
             | Refusal::Stopping
-            | Refusal::UnknownSync
             | Refusal::NotFound
             | Refusal::MethodNotAllowed => {}
         }
@@ -323,15 +405,36 @@ impl Door {
             None => {}
         }
         let mut taking = self
-            .syncs
+            .intakes
             .iter()
-            .filter(|(_, intake)| intake.is_some())
-            .map(|(name, _)| name)
+            .filter(|intake| intake.sync.is_enabled())
+            .map(Intake::name)
             .peekable();
         let first = (*taking.peek()?).clone();
         taking
             .all(|name| health.full.contains(name))
             .then_some(Refusal::QueueFull(first))
+    }
+}
+
+impl Missed {
+    const fn nothing(why: Refusal) -> Self {
+        Self {
+            why,
+            events: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, events: impl IntoIterator<Item = (SyncName, u64)>) {
+        for (sync, more) in events {
+            *self.events.entry(sync).or_insert(0) += more;
+        }
+    }
+}
+
+impl From<Missed> for Refusal {
+    fn from(missed: Missed) -> Self {
+        missed.why
     }
 }
 
@@ -345,8 +448,8 @@ pub fn router(door: Arc<Door>) -> Router {
         )
         .route("/health", get(health))
         .merge(amplitude_api::routes(&door))
-        .fallback(async || Refusal::NotFound)
-        .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(door)
 }
 
@@ -377,9 +480,25 @@ async fn webhook_of_sync(
     door.webhook(Some(&sync), request).await
 }
 
+async fn not_found(State(door): State<Arc<Door>>, request: Request) -> Response {
+    door.refuse_path(Refusal::NotFound, request)
+}
+
+async fn method_not_allowed(State(door): State<Arc<Door>>, request: Request) -> Response {
+    door.refuse_path(Refusal::MethodNotAllowed, request)
+}
+
 async fn health(State(door): State<Arc<Door>>) -> Response {
     match door.closed() {
         None => json_response(StatusCode::OK, "{\"status\":\"ok\"}\n".to_owned()),
+        // A balancer that turned away from here would cut the SDKs off from Amplitude.
+        Some(reason) if door.passes_on => {
+            let body = format!(
+                "{{\"status\":\"passing_on\",\"reason\":\"{}\"}}\n",
+                reason.code()
+            );
+            json_response(StatusCode::OK, body)
+        }
         Some(reason) => reason.into_response(),
     }
 }
@@ -389,79 +508,6 @@ async fn health(State(door): State<Arc<Door>>) -> Response {
 fn counted_names(sync: &SyncConfig) -> impl Iterator<Item = &str> {
     let names = sync.events.iter().flat_map(|events| events.keys());
     names.map(String::as_str).filter(|name| *name != "*")
-}
-
-/// Events that are mapped and stored together.
-#[derive(Debug)]
-struct Chunk {
-    is_webhook: bool,
-    /// What is remembered of people, where any sync takes from it.
-    recall: Option<Recall>,
-    bodies: Bodies,
-    taken: Vec<Taken>,
-    /// What changes in what is remembered.
-    lessons: Vec<(SyncName, Lesson)>,
-}
-
-impl Chunk {
-    /// Maps the next elements for every sync.
-    fn map<'a>(
-        &mut self,
-        elements: &mut impl Iterator<Item = Element<'a>>,
-        intakes: &[&Intake],
-        now: UnixMillis,
-        tally: &mut Tally,
-    ) -> Result<(), StoreError> {
-        if intakes.is_empty() {
-            return Ok(());
-        }
-        let left = elements.size_hint().1.unwrap_or(CHUNK);
-        let expected = left.min(CHUNK) * intakes.len();
-        self.taken.reserve(expected);
-        self.bodies = Bodies::for_events(expected);
-        for element in elements.by_ref().take(CHUNK) {
-            for intake in intakes {
-                let (fate, notes) = self.take(&element, intake, now)?;
-                for (field, why) in notes.dropped() {
-                    intake.coverage.dropped(field, why.as_str());
-                }
-                match &fate {
-                    Fate::Mapped(_) => {
-                        let (carried, lacking) = (notes.carried(), notes.lacking());
-                        intake.coverage.mapped(notes.label(), carried, lacking);
-                    }
-                    Fate::Ended(ended) => tally.ended(ended.reason),
-                }
-                self.taken.push(Taken {
-                    sync: intake.sync.name().clone(),
-                    fate,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn take(
-        &mut self,
-        element: &Element<'_>,
-        intake: &Intake,
-        now: UnixMillis,
-    ) -> Result<(Fate, Notes), StoreError> {
-        let sync = &intake.sync;
-        match (&element.event, &mut self.recall) {
-            (Ok(event), Some(recall)) if sync.remembers(self.is_webhook) => {
-                let (fate, notes, lesson) =
-                    sync.take_remembering(event, now, &mut self.bodies, recall)?;
-                self.lessons
-                    .extend(lesson.map(|lesson| (sync.name().clone(), lesson)));
-                Ok((fate, notes))
-            }
-            (event, _) => {
-                let event = event.as_ref().map_err(|reason| *reason);
-                Ok(sync.take(event, element.raw, now, &mut self.bodies))
-            }
-        }
-    }
 }
 
 #[cfg(test)]

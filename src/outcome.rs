@@ -51,6 +51,8 @@ macro_rules! reasons {
 }
 
 reasons! {
+    /// The sync is disabled.
+    SyncDisabled = "sync_disabled" => Filtered,
     /// `send_events = false`.
     SendEventsOff = "send_events_off" => Filtered,
     /// Not in the sync's event table.

@@ -37,7 +37,7 @@
 //!
 //! It does not know what a lane is doing, nor what the events mean.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -147,6 +147,8 @@ pub enum PushError {
         sync: SyncName,
         /// What was stored all the same.
         pushed: Pushed,
+        /// How many events of each sync were not.
+        left: BTreeMap<SyncName, u64>,
     },
     /// Less disk is free than `min_free_disk`.
     #[error("the disk is nearly full")]
@@ -471,7 +473,7 @@ impl Queue {
             .await?
         {
             Intake::Stored(pushed) => Ok(pushed),
-            Intake::Full(sync, pushed) => Err(PushError::Full { sync, pushed }),
+            Intake::Full { sync, pushed, left } => Err(PushError::Full { sync, pushed, left }),
             Intake::DiskLow => Err(PushError::DiskLow),
         }
     }

@@ -287,7 +287,8 @@ impl Sync {
 }
 
 impl Ended {
-    fn unmapped(reason: Reason) -> Self {
+    /// One of which nothing is known but why it ended.
+    pub const fn unmapped(reason: Reason) -> Self {
         Self {
             reason,
             event_name: None,

@@ -10,10 +10,17 @@ use serde::Serialize;
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::deliver::lane::status::LaneStatus;
+use crate::ingest::arrivals::Missed;
 use crate::ingest::silence::is_silent;
 use crate::queue::disk::{Stats, StoreHealth, Trouble};
 use crate::queue::totals::{SyncTotals, Totals};
 use crate::telemetry::metrics::LaneState;
+
+/// For so long after the last event for a disabled sync it is warned about.
+const LATELY: Duration = Duration::from_secs(60 * 60);
+
+/// For so long after a loss that nothing repairs it is warned about.
+const FOR_A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is known at one moment.
 #[derive(Debug)]
@@ -45,6 +52,8 @@ pub struct SyncView {
     pub last_event: Option<UnixMillis>,
     /// How long none has; `None` where it takes no events.
     pub silence: Option<Duration>,
+    /// Events that went on to Amplitude and could not be stored here.
+    pub missed: Option<Missed>,
 }
 
 /// How the whole, or one sync, stands.
@@ -167,6 +176,8 @@ fn report_sync(view: &View, name: &SyncName, problems: &mut Vec<String>) -> Opti
                     in_words(silence)
                 ));
             }
+            problems.extend(stray_events(name, sync, view.now));
+            problems.extend(missed_events(name, sync, view.now));
         }
         None if totals.queued == 0 => return None,
         None => problems.push(format!(
@@ -204,6 +215,32 @@ fn report_sync(view: &View, name: &SyncName, problems: &mut Vec<String>) -> Opti
         last_event_seconds_ago: sync.and_then(|sync| sync.last_event).map(ago),
         silence_warning: silent,
         dead_letters: totals.dead,
+    })
+}
+
+/// What to say of events that come in for a disabled sync.
+fn stray_events(name: &SyncName, sync: &SyncView, now: UnixMillis) -> Option<String> {
+    let ago = now.since(sync.last_event.filter(|_| !sync.enabled)?);
+    (ago < LATELY).then(|| {
+        format!(
+            "sync {name} is disabled, and events come in for it, the last {} ago: they are filtered, \
+             reason sync_disabled",
+            in_words(ago)
+        )
+    })
+}
+
+/// What to say of events that Amplitude has and Meta misses.
+fn missed_events(name: &SyncName, sync: &SyncView, now: UnixMillis) -> Option<String> {
+    let missed = sync.missed?;
+    let ago = now.since(missed.last);
+    (ago < FOR_A_DAY).then(|| {
+        format!(
+            "sync {name}: {} events of SDKs went on to ingest.upstream without being stored here, the \
+             last {} ago; Meta misses them",
+            missed.events,
+            in_words(ago)
+        )
     })
 }
 
@@ -247,6 +284,7 @@ mod tests {
             ready_bytes: 900,
             last_event: Some(UnixMillis::from_seconds(9_990)),
             silence: Some(Duration::from_secs(10)),
+            missed: None,
         };
         let totals = SyncTotals {
             taken: 5,
@@ -312,6 +350,34 @@ mod tests {
                 ],
             ),
             (
+                |view| view.syncs.get_mut(&name("app")).unwrap().enabled = false,
+                Status::Warning,
+                &[
+                    "sync app is disabled, and events come in for it, the last 10s ago: they are filtered, reason sync_disabled",
+                ],
+            ),
+            (
+                |view| {
+                    let app = view.syncs.get_mut(&name("app")).unwrap();
+                    app.enabled = false;
+                    app.last_event = Some(UnixMillis::from_seconds(10_000 - 3600));
+                },
+                Status::Ok,
+                &[],
+            ),
+            (
+                |view| {
+                    view.syncs.get_mut(&name("app")).unwrap().missed = Some(Missed {
+                        events: 12,
+                        last: UnixMillis::from_seconds(9_820),
+                    });
+                },
+                Status::Warning,
+                &[
+                    "sync app: 12 events of SDKs went on to ingest.upstream without being stored here, the last 3m ago; Meta misses them",
+                ],
+            ),
+            (
                 |view| view.health.full = vec![name("web")],
                 Status::Warning,
                 &["sync web: its part of queue.max_bytes is used up; its events are refused"],
@@ -319,7 +385,9 @@ mod tests {
             (
                 |view| {
                     view.syncs.remove(&name("web"));
-                    view.syncs.get_mut(&name("app")).unwrap().enabled = false;
+                    let app = view.syncs.get_mut(&name("app")).unwrap();
+                    app.enabled = false;
+                    app.last_event = None;
                 },
                 Status::Warning,
                 &[

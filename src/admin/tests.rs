@@ -81,6 +81,7 @@ fn full_page() -> String {
     let web = SyncName::new("web").unwrap();
     let metrics = Metrics::new();
     metrics.received(Endpoint::webhook, 3);
+    metrics.missed(&web, "disk_low", 2);
     metrics.refused("unauthorized");
     metrics.delivery(&web, "delivered", 0.2, 5);
     metrics.end_to_end(&web, 1.5);
@@ -206,7 +207,10 @@ async fn start(config: &str) -> Running {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let queue = Queue::open(&config.queue, &names, Arc::clone(&clock)).unwrap();
     let metrics = Arc::new(Metrics::new());
-    let arrivals = Arc::new(Arrivals::new(names, clock.now()));
+    let arrivals = Arc::new(Arrivals::new(
+        names.into_iter().map(|name| (name, true)),
+        clock.now(),
+    ));
     let (shared, lanes) = (queue.clone(), Lanes::default());
     let state = AdminState::new(&config, shared, lanes, metrics, arrivals, clock);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

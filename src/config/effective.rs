@@ -14,7 +14,7 @@ use crate::config::units::{format_duration, format_size};
 use crate::config::{
     ActionSource, ApiKey, CallingCode, Config, CustomValue, DateOrder, DeliveryConfig, EventConfig,
     ExternalIdCase, LimitedDataUse, LimitedDataUseMode, LimitedDataUsePlace, LogFormat,
-    MappingConfig, Properties, Rate, SyncConfig, SyncName,
+    MappingConfig, Properties, Rate, SyncConfig, SyncName, WhenFull,
 };
 use crate::value::{Constant, Source, Table, ValueExpr};
 
@@ -108,6 +108,13 @@ fn stages(page: &mut Page, config: &Config) {
             .upstream
             .as_ref()
             .map(|url| text(url.as_str())),
+    );
+    page.key(
+        "upstream_when_full",
+        text(match config.ingest.upstream_when_full {
+            WhenFull::PassOn => "pass_on",
+            WhenFull::Refuse => "refuse",
+        }),
     );
     page.optional("silence_after", config.ingest.silence_after.map(duration));
 

@@ -207,6 +207,11 @@ pub(super) static INGEST: Section = Section {
             Nothing(r#""https://api2.amplitude.com""#),
             "Passes what SDKs send on to Amplitude, once it is stored here, and answers with \
              Amplitude's answer.");
+        key("upstream_when_full", r#""pass_on" or "refuse""#, Means(r#""pass_on""#),
+            "What becomes of a request for `upstream` that cannot be stored here: the queue is full, \
+             the disk low, the store cannot write. `pass_on`: Amplitude gets it all the same, and what \
+             Meta misses is counted, logged and warned about. `refuse`: its sender is told 503 and \
+             sends it again.");
         key("silence_after", DURATION, Nothing(r#""30m""#), "Warns when nothing came for so long.");
     },
 };

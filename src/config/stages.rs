@@ -14,7 +14,7 @@ use crate::config::keys::{ADMIN, API_KEY, INGEST, LOG, META, QUEUE, SERVER};
 use crate::config::values::Node;
 use crate::config::{
     AdminConfig, ApiKey, IngestConfig, LogConfig, LogFormat, MetaConfig, QueueConfig, ServerConfig,
-    SyncName, secrets,
+    SyncName, WhenFull, secrets,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -97,6 +97,9 @@ pub(super) fn ingest(node: &Node<'_>, syncs: &[SyncName]) -> Option<IngestConfig
         .require("address_requests_per_second")
         .and_then(|node| rate(&node));
     let upstream = table.get("upstream").and_then(|node| https_url(&node));
+    let upstream_when_full = table.require("upstream_when_full").and_then(|node| {
+        node.choice(&[("pass_on", WhenFull::PassOn), ("refuse", WhenFull::Refuse)])
+    });
     let (secrets, allow_unauthenticated, api_keys) = (secrets?, allow_unauthenticated?, api_keys?);
     if upstream.is_some() && api_keys.is_empty() {
         table.refuse(
@@ -124,6 +127,7 @@ pub(super) fn ingest(node: &Node<'_>, syncs: &[SyncName]) -> Option<IngestConfig
         api_keys,
         address_requests_per_second: address_requests_per_second?,
         upstream,
+        upstream_when_full: upstream_when_full?,
         silence_after,
     })
 }

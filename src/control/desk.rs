@@ -167,6 +167,7 @@ impl Desk {
                 return Err(PushError::Full {
                     sync,
                     pushed: crate::queue::Pushed::default(),
+                    left: BTreeMap::new(),
                 }
                 .into());
             }

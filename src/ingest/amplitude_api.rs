@@ -1,12 +1,15 @@
 //! Amplitude's own upload APIs, so that any of its SDKs can point its server URL here.
 //!
-//! `POST /2/httpapi` and `/batch` (JSON), `/identify` (a form, or a query), and on `/` the form of the
-//! oldest SDKs. They answer exactly as Amplitude does, since an SDK decides by the answer whether it
-//! drops an event or sends it again. Events are judged before anything is stored: a request with bad
-//! ones is refused as a whole, and the SDK sends the good ones anew.
+//! `POST /2/httpapi` and `/batch` (JSON), `/identify`, `/groupidentify` and `/httpapi` (a form, or a
+//! query), and on `/` the form of the oldest SDKs. They answer exactly as Amplitude does, since an SDK
+//! decides by the answer whether it drops an event or sends it again. Events are judged before anything
+//! is stored: a JSON request with bad ones is refused as a whole, and the SDK sends the good ones anew.
+//! A form is answered with one word, so that its sender could not tell which: a bad event costs itself.
 //!
-//! With an upstream it is the other way round: the good events are stored, the whole request is passed
-//! on, and Amplitude's answer is the answer. An event that comes again because of it is a duplicate here.
+//! With an upstream the good events are stored, the whole request is passed on, and Amplitude's answer
+//! is the answer. An event that comes again because of it is a duplicate here. Where Amplitude takes
+//! what seemed bad here it is taken here too: nobody will send it again. What cannot be stored is passed
+//! on all the same, and counted as missed, unless the configuration says otherwise.
 //!
 //! An API key only says which project an event is for; it is public. What bounds an abuse is the limit
 //! on each address.
@@ -18,33 +21,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, CONTENT_TYPE, EXPECT, RETRY_AFTER, USER_AGENT};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use ipnet::IpNet;
 use serde_json::json;
 
 use crate::clock::UnixMillis;
 use crate::config::{Config, Rate, SyncName};
 use crate::event::Event;
-use crate::ingest::Door;
 use crate::ingest::address_limit::AddressLimit;
 use crate::ingest::blocking::{Work, without_blocking_others};
-use crate::ingest::body::discard;
 use crate::ingest::client_address::{Peer, sender};
-use crate::ingest::cors::{Cors, Origin};
-use crate::ingest::decode::{Element, Elements, decode};
+use crate::ingest::cors::{Cors, Denied, Origin};
+use crate::ingest::decode::decode;
+use crate::ingest::intake::Intake;
 use crate::ingest::reply::json_response;
 use crate::ingest::upstream::{Answer, Forwarded, Upstream};
+use crate::ingest::{Door, Missed};
 use crate::telemetry::logs::Seldom;
 use crate::telemetry::metrics::Endpoint;
 
-use check::{Check, is_remote};
-use problem::{Fault, Faults, Problem};
+use check::{Check, Judged, is_remote};
+use problem::Problem;
 use request::{Call, Dialect};
 
 mod check;
@@ -74,6 +77,7 @@ struct Lines {
     unknown_keys: Seldom,
     throttled: Seldom,
     not_passed_on: Seldom,
+    strangers: Seldom,
 }
 
 /// One of the endpoints.
@@ -99,11 +103,24 @@ const IDENTIFY: Port = Port {
     endpoint: Endpoint::identify,
     dialect: Dialect::Identify,
 };
+const GROUP_IDENTIFY: Port = Port {
+    path: "/groupidentify",
+    endpoint: Endpoint::groupidentify,
+    dialect: Dialect::GroupIdentify,
+};
+const HTTP_V1: Port = Port {
+    path: "/httpapi",
+    endpoint: Endpoint::httpapi_v1,
+    dialect: Dialect::HttpV1,
+};
 const LEGACY: Port = Port {
     path: "/",
     endpoint: Endpoint::legacy,
     dialect: Dialect::Legacy,
 };
+
+/// The endpoints of one's own paths, where SDKs send.
+const PORTS: [Port; 6] = [HTTPAPI, BATCH, IDENTIFY, GROUP_IDENTIFY, HTTP_V1, LEGACY];
 
 /// How a request ended well.
 enum Taken {
@@ -137,6 +154,7 @@ impl Api {
                 unknown_keys: Seldom::new(minute),
                 throttled: Seldom::new(minute),
                 not_passed_on: Seldom::new(minute),
+                strangers: Seldom::new(minute),
             },
         })
     }
@@ -147,37 +165,36 @@ pub(super) fn routes(door: &Door) -> Router<Arc<Door>> {
     if door.api.is_none() {
         return Router::new();
     }
-    Router::new()
-        .route(HTTPAPI.path, post(httpapi).options(preflight))
-        .route(BATCH.path, post(batch).options(preflight))
-        .route(
-            IDENTIFY.path,
-            get(identify).post(identify).options(preflight),
-        )
-        .route(LEGACY.path, post(legacy).options(preflight))
+    let mut router = Router::new();
+    for port in PORTS {
+        let send = move |State(door): State<Arc<Door>>, request: Request| async move {
+            respond(&door, port, request).await
+        };
+        let methods = match port.dialect {
+            Dialect::Identify | Dialect::GroupIdentify | Dialect::HttpV1 => post(send).get(send),
+            Dialect::Upload | Dialect::Legacy => post(send),
+        };
+        router = router.route(port.path, methods.options(preflight));
+    }
+    router
 }
 
-async fn httpapi(State(door): State<Arc<Door>>, request: Request) -> Response {
-    respond(&door, HTTPAPI, request).await
-}
-
-async fn batch(State(door): State<Arc<Door>>, request: Request) -> Response {
-    respond(&door, BATCH, request).await
-}
-
-async fn identify(State(door): State<Arc<Door>>, request: Request) -> Response {
-    respond(&door, IDENTIFY, request).await
-}
-
-async fn legacy(State(door): State<Arc<Door>>, request: Request) -> Response {
-    respond(&door, LEGACY, request).await
+/// Whether a path is that of an endpoint of SDKs.
+pub(super) fn answers(path: &str) -> bool {
+    PORTS.iter().any(|port| port.path == path)
 }
 
 async fn preflight(State(door): State<Arc<Door>>, request: Request) -> Response {
-    match &door.api {
-        Some(api) => api.cors.preflight(request.headers()),
-        None => StatusCode::NOT_FOUND.into_response(),
+    let Some(api) = &door.api else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let (response, denied) = api.cors.preflight(request.headers());
+    match denied {
+        None => {}
+        Some(Denied::Origin) => count_refusal(&door, api, &Problem::Forbidden),
+        Some(Denied::Method) => door.metrics.refused("method_not_allowed"),
     }
+    response
 }
 
 async fn respond(door: &Door, mut port: Port, request: Request) -> Response {
@@ -188,10 +205,12 @@ async fn respond(door: &Door, mut port: Port, request: Request) -> Response {
     let origin = api.cors.origin(&head.headers);
     let taken = match origin {
         Origin::Refused => Err(Problem::Forbidden),
-        Origin::Unsaid | Origin::Welcome(_) => take(door, api, &mut port, &head, &mut body).await,
+        Origin::Unsaid | Origin::Anyone | Origin::Listed(_) => {
+            take(door, api, &mut port, &head, &mut body).await
+        }
     };
-    if taken.is_err() && !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
-        door.discarding.spawn(discard(body));
+    if taken.is_err() {
+        door.discard_rest(&head.headers, body);
     }
     let mut response = match taken {
         Ok(Taken::Here { events, bytes }) => success(port.dialect, events, bytes, door.clock.now()),
@@ -210,11 +229,14 @@ async fn take(
     head: &Parts,
     body: &mut Body,
 ) -> Result<Taken, Problem> {
+    let received = door.clock.now();
     let peer = head.extensions.get::<Peer>();
     let address = peer.map(|peer| sender(peer.0.ip(), &head.headers, &api.trusted_proxies));
     let within_limit = address.is_none_or(|address| api.limit.admits(address));
     let held = door.bodies.read(&head.headers, body).await?;
-    if port.dialect == Dialect::Legacy && held.as_bytes().trim_ascii_start().starts_with(b"{") {
+    if matches!(port.dialect, Dialect::Legacy | Dialect::HttpV1)
+        && held.as_bytes().trim_ascii_start().starts_with(b"{")
+    {
         port.dialect = Dialect::Upload;
     }
     let text = match head.method {
@@ -238,72 +260,129 @@ async fn take(
         return Err(Problem::TooLarge);
     }
     let syncs = api.keys.get(&*call.api_key).ok_or(Problem::InvalidKey)?;
-    let browser = api.browser(head);
-    let now = door.clock.now();
-    let check = Check::new(port.dialect, call.min_id_length, address, browser, now);
-    let faults = without_blocking_others(Work::On(bytes), || faults(elements, &check));
-    if api.upstream.is_none() && !faults.is_empty() {
-        return Err(Problem::Events(faults));
+    let check = Check::new(port.dialect, &call, address, api.browser(head), received);
+    let judged = without_blocking_others(Work::On(bytes), || check.judge(elements));
+    if api.upstream.is_none() && is_refused(port.dialect, &judged, count) {
+        return Err(Problem::Events(judged.faults));
     }
     let intakes = door.intakes(|name| syncs.as_ref().is_none_or(|syncs| syncs.contains(name)));
-    let good = without_blocking_others(Work::On(bytes), || decode(&call.events))?
-        .enumerate()
-        .filter(|(place, _)| !faults.holds(*place))
-        .map(|(_, element)| completed(element, &check));
-    door.store(port.endpoint, count as u64, good, &intakes, bytes)
-        .await?;
-    match &api.upstream {
-        None => Ok(Taken::Here {
+    door.arrived(port.endpoint, count as u64, &intakes);
+    let batch = Batch {
+        endpoint: port.endpoint,
+        call: &call,
+        check: &check,
+        judged: &judged,
+        intakes: &intakes,
+        bytes,
+    };
+    let Some(upstream) = &api.upstream else {
+        batch.store(door, Which::All, count).await?;
+        return Ok(Taken::Here {
             events: count as u64,
             bytes: text.len(),
-        }),
-        Some(upstream) => {
-            let content_type = match head.method {
-                Method::GET => Some(HeaderValue::from_static(
-                    "application/x-www-form-urlencoded",
-                )),
-                _ => content_type.cloned(),
-            };
-            let request = Forwarded {
-                path: port.path,
-                content_type,
-                address,
-                body: with_address(text, &call, address),
-            };
-            pass_on(door, api, upstream, request).await
+        });
+    };
+    let content_type = match head.method {
+        Method::GET => Some(HeaderValue::from_static(
+            "application/x-www-form-urlencoded",
+        )),
+        _ => content_type.cloned(),
+    };
+    let request = Forwarded {
+        path: port.path,
+        content_type,
+        address,
+        body: with_address(text, &call, address),
+    };
+    let bad = judged.faults.len();
+    let missed = spared(door, batch.store(door, Which::Good, count - bad).await)?;
+    let answer = pass_on(door, api, upstream, request).await?;
+    if answer.status.is_success() {
+        // Amplitude has them all: nobody sends one of them again.
+        let also_missed = spared(door, batch.store(door, Which::Bad, bad).await)?;
+        for missed in [missed, also_missed].iter().flatten() {
+            door.note_missed(missed);
         }
+    }
+    Ok(Taken::There(answer))
+}
+
+/// Whether events that are no good refuse their request. The senders of forms could not drop them and
+/// send the rest; the oldest SDKs would repeat even a single one for ever.
+fn is_refused(dialect: Dialect, judged: &Judged, count: usize) -> bool {
+    match dialect {
+        Dialect::Upload => !judged.faults.is_empty(),
+        Dialect::Legacy => false,
+        Dialect::Identify | Dialect::GroupIdentify | Dialect::HttpV1 => {
+            count > 0 && judged.faults.len() == count
+        }
+    }
+}
+
+/// What could not be stored, where the request is to be passed on all the same.
+fn spared<T>(door: &Door, stored: Result<T, Missed>) -> Result<Option<Missed>, Problem> {
+    match stored {
+        Ok(_) => Ok(None),
+        Err(missed) if door.passes_on => Ok(Some(missed)),
+        Err(missed) => Err(missed.into()),
+    }
+}
+
+/// The events of one request.
+struct Batch<'r> {
+    endpoint: Endpoint,
+    call: &'r Call<'r>,
+    check: &'r Check,
+    judged: &'r Judged,
+    intakes: &'r [&'r Intake],
+    bytes: usize,
+}
+
+/// Some events of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    Good,
+    Bad,
+}
+
+impl Batch<'_> {
+    /// Maps and stores some of the events, of which there are so many.
+    async fn store(&self, door: &Door, which: Which, count: usize) -> Result<(), Missed> {
+        if count == 0 {
+            return Ok(());
+        }
+        let Self {
+            check,
+            judged,
+            bytes,
+            ..
+        } = *self;
+        // That it can be taken apart is known.
+        let elements = without_blocking_others(Work::On(bytes), || decode(&self.call.events));
+        let elements = elements
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .filter(|(place, _)| match which {
+                Which::All => true,
+                Which::Good => !judged.faults.holds(*place),
+                Which::Bad => judged.faults.holds(*place),
+            })
+            .map(|(place, element)| check.complete(judged, place, element));
+        door.store(self.endpoint, count as u64, elements, self.intakes, bytes)
+            .await?;
+        Ok(())
     }
 }
 
 impl Api {
     /// The user agent of a browser: only browsers say an origin.
     fn browser<'a>(&self, head: &'a Parts) -> Option<&'a str> {
-        match self.cors.origin(&head.headers) {
-            Origin::Welcome(_) => head.headers.get(USER_AGENT)?.to_str().ok(),
-            Origin::Unsaid | Origin::Refused => None,
-        }
+        let is_page = self.cors.origin(&head.headers).is_welcome();
+        let agent = head.headers.get(USER_AGENT).filter(|_| is_page)?;
+        agent.to_str().ok()
     }
-}
-
-fn faults(elements: Elements<'_>, check: &Check) -> Faults {
-    let mut faults = Faults::default();
-    for (place, element) in elements.enumerate() {
-        let fault = match &element.event {
-            Ok(event) => check.fault(event),
-            Err(_) => Some(Fault::Invalid("event")),
-        };
-        if let Some(fault) = fault {
-            faults.push(place, fault);
-        }
-    }
-    faults
-}
-
-fn completed<'a>(mut element: Element<'a>, check: &'a Check) -> Element<'a> {
-    if let Ok(event) = &mut element.event {
-        check.complete(event);
-    }
-    element
 }
 
 /// Writes a body anew, with the sender's address in the place of `$remote`.
@@ -340,9 +419,9 @@ async fn pass_on(
     api: &Api,
     upstream: &Upstream,
     request: Forwarded,
-) -> Result<Taken, Problem> {
+) -> Result<Answer, Problem> {
     match upstream.forward(request).await {
-        Ok(answer) => Ok(Taken::There(answer)),
+        Ok(answer) => Ok(answer),
         Err(failure) => {
             if let Some(requests) = api.seldom.not_passed_on.due(door.clock.now()) {
                 tracing::warn!(requests, last = %failure, "could not pass requests of SDKs on to ingest.upstream");
@@ -363,12 +442,12 @@ fn success(dialect: Dialect, events: u64, bytes: usize, now: UnixMillis) -> Resp
             });
             json_response(StatusCode::OK, body.to_string())
         }
-        Dialect::Identify | Dialect::Legacy => "success".into_response(),
+        _ => "success".into_response(),
     }
 }
 
-/// Counts a refusal, logs what the operator should know, and answers.
-fn refuse(door: &Door, api: &Api, dialect: Dialect, problem: &Problem) -> Response {
+/// Counts a refusal, and logs what the operator should know.
+fn count_refusal(door: &Door, api: &Api, problem: &Problem) {
     door.metrics.refused(problem.code());
     let now = door.clock.now();
     match problem {
@@ -389,11 +468,24 @@ fn refuse(door: &Door, api: &Api, dialect: Dialect, problem: &Problem) -> Respon
                 );
             }
         }
+        Problem::Forbidden => {
+            if let Some(requests) = api.seldom.strangers.due(now) {
+                tracing::warn!(
+                    requests,
+                    "refused requests of pages whose origin server.cors_origins does not list"
+                );
+            }
+        }
         _ => {}
     }
+}
+
+/// Counts and logs a refusal, and answers.
+fn refuse(door: &Door, api: &Api, dialect: Dialect, problem: &Problem) -> Response {
+    count_refusal(door, api, problem);
     let mut response = match dialect {
         Dialect::Upload => json_response(problem.status(), problem.to_json().to_string()),
-        Dialect::Identify | Dialect::Legacy => (problem.status(), problem.word()).into_response(),
+        _ => (problem.status(), problem.word()).into_response(),
     };
     let extra = match problem.status() {
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {

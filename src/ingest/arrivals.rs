@@ -1,8 +1,11 @@
-//! When events last came in, by sync: Amplitude pauses a stream whose quota is used up, and silence
-//! is all that shows it.
+//! When events last came in, by sync, and which were missed.
+//!
+//! Amplitude pauses a stream whose quota is used up, and silence is all that shows it. Events that
+//! come in for a disabled sync, and those that went on to Amplitude without being stored here, are
+//! what an operator should hear of.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
@@ -14,45 +17,94 @@ const NEVER: i64 = i64::MIN;
 #[derive(Debug)]
 pub struct Arrivals {
     started: UnixMillis,
-    last: BTreeMap<SyncName, AtomicI64>,
+    syncs: BTreeMap<SyncName, Watched>,
+}
+
+/// What is known of one sync.
+#[derive(Debug)]
+struct Watched {
+    enabled: bool,
+    last: AtomicI64,
+    missed: AtomicU64,
+    last_missed: AtomicI64,
+}
+
+/// Events that were passed on and not stored here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// How many, since the start.
+    pub events: u64,
+    /// When the last ones came.
+    pub last: UnixMillis,
 }
 
 impl Arrivals {
-    /// Begins to watch the syncs that take events.
-    pub fn new(syncs: impl IntoIterator<Item = SyncName>, now: UnixMillis) -> Self {
+    /// Begins to watch the syncs, each with whether it takes events.
+    pub fn new(syncs: impl IntoIterator<Item = (SyncName, bool)>, now: UnixMillis) -> Self {
+        let watched = |enabled| Watched {
+            enabled,
+            last: AtomicI64::new(NEVER),
+            missed: AtomicU64::new(0),
+            last_missed: AtomicI64::new(NEVER),
+        };
         Self {
             started: now,
-            last: syncs
+            syncs: syncs
                 .into_iter()
-                .map(|sync| (sync, AtomicI64::new(NEVER)))
+                .map(|(sync, enabled)| (sync, watched(enabled)))
                 .collect(),
         }
     }
 
-    /// The syncs that are watched.
-    pub fn syncs(&self) -> impl Iterator<Item = &SyncName> {
-        self.last.keys()
+    /// The syncs that take events.
+    pub fn taking(&self) -> impl Iterator<Item = &SyncName> {
+        self.syncs
+            .iter()
+            .filter(|(_, watched)| watched.enabled)
+            .map(|(sync, _)| sync)
     }
 
     /// Notes that events came in for a sync, whatever becomes of them.
     pub fn note(&self, sync: &SyncName, now: UnixMillis) {
-        if let Some(last) = self.last.get(sync) {
-            last.fetch_max(now.0, Ordering::Relaxed);
+        if let Some(watched) = self.syncs.get(sync) {
+            watched.last.fetch_max(now.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes events that were passed on and not stored here.
+    pub fn note_missed(&self, sync: &SyncName, events: u64, now: UnixMillis) {
+        if let Some(watched) = self.syncs.get(sync) {
+            watched.missed.fetch_add(events, Ordering::Relaxed);
+            watched.last_missed.fetch_max(now.0, Ordering::Relaxed);
         }
     }
 
     /// When events last came in for a sync; `None` where none has yet.
     pub fn last(&self, sync: &SyncName) -> Option<UnixMillis> {
-        let last = self.last.get(sync)?.load(Ordering::Relaxed);
-        (last != NEVER).then_some(UnixMillis(last))
+        moment(&self.syncs.get(sync)?.last)
+    }
+
+    /// The events of a sync that were missed; `None` where none was.
+    pub fn missed(&self, sync: &SyncName) -> Option<Missed> {
+        let watched = self.syncs.get(sync)?;
+        Some(Missed {
+            events: watched.missed.load(Ordering::Relaxed),
+            last: moment(&watched.last_missed)?,
+        })
     }
 
     /// How long nothing has come in for a sync; `None` where it takes no events.
     pub fn silence(&self, sync: &SyncName, now: UnixMillis) -> Option<Duration> {
-        self.last
-            .contains_key(sync)
-            .then(|| now.since(self.last(sync).unwrap_or(self.started)))
+        self.syncs
+            .get(sync)
+            .filter(|watched| watched.enabled)
+            .map(|watched| now.since(moment(&watched.last).unwrap_or(self.started)))
     }
+}
+
+fn moment(stored: &AtomicI64) -> Option<UnixMillis> {
+    let millis = stored.load(Ordering::Relaxed);
+    (millis != NEVER).then_some(UnixMillis(millis))
 }
 
 #[cfg(test)]
@@ -61,17 +113,40 @@ mod tests {
 
     #[test]
     fn counts_silence_from_the_last_event_or_from_the_start() {
-        let [web, app, old] = ["web", "app", "old"].map(|name| SyncName::new(name).unwrap());
+        let [web, app, off, gone] =
+            ["web", "app", "off", "gone"].map(|name| SyncName::new(name).unwrap());
         let at = UnixMillis::from_seconds;
-        let arrivals = Arrivals::new([web.clone(), app.clone()], at(100));
-        arrivals.note(&web, at(150));
-        arrivals.note(&web, at(140));
-        arrivals.note(&old, at(150));
-        assert_eq!(arrivals.last(&web), Some(at(150)));
-        assert_eq!(arrivals.last(&app), None);
-        for (sync, seconds) in [(&web, Some(10)), (&app, Some(60)), (&old, None)] {
-            let expected = seconds.map(Duration::from_secs);
-            assert_eq!(arrivals.silence(sync, at(160)), expected, "{sync}");
+        let syncs = [(&web, true), (&app, true), (&off, false)];
+        let syncs = syncs.map(|(sync, enabled)| (sync.clone(), enabled));
+        let arrivals = Arrivals::new(syncs, at(100));
+        for (sync, seconds) in [(&web, 150), (&web, 140), (&off, 150), (&gone, 150)] {
+            arrivals.note(sync, at(seconds));
         }
+        for (sync, last, silence) in [
+            (&web, Some(150), Some(10)),
+            (&app, None, Some(60)),
+            (&off, Some(150), None),
+            (&gone, None, None),
+        ] {
+            assert_eq!(arrivals.last(sync), last.map(at), "{sync}");
+            let silence = silence.map(Duration::from_secs);
+            assert_eq!(arrivals.silence(sync, at(160)), silence, "{sync}");
+        }
+        assert!(arrivals.taking().eq([&app, &web]));
+    }
+
+    #[test]
+    fn counts_what_was_missed() {
+        let web = SyncName::new("web").unwrap();
+        let at = UnixMillis::from_seconds;
+        let arrivals = Arrivals::new([(web.clone(), true)], at(100));
+        assert_eq!(arrivals.missed(&web), None);
+        arrivals.note_missed(&web, 3, at(150));
+        arrivals.note_missed(&web, 1, at(140));
+        let expected = Missed {
+            events: 4,
+            last: at(150),
+        };
+        assert_eq!(arrivals.missed(&web), Some(expected));
     }
 }

@@ -95,6 +95,7 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::WhenFull;
 
     fn ingest(header: &str, secrets: &[&str], allow_unauthenticated: bool) -> Gate {
         Gate::for_ingest(&IngestConfig {
@@ -104,6 +105,7 @@ mod tests {
             api_keys: Vec::new(),
             address_requests_per_second: None,
             upstream: None,
+            upstream_when_full: WhenFull::PassOn,
             silence_after: None,
         })
         .unwrap()

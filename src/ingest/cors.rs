@@ -1,14 +1,33 @@
 //! Cross-origin requests: which pages' browsers may send, and how a browser is told.
 //!
-//! A browser asks first (`OPTIONS`), unless the request is as plain as a beacon's. A request from an
+//! A browser asks first (`OPTIONS`), unless the request is as plain as a beacon's. SDKs, and the
+//! programs that wrap them, put headers of their own on requests, so a welcome page is granted whatever
+//! header it asks for: none of them is read here but those that say what the body is. A request from an
 //! origin that is not listed is refused, not merely left unreadable for the page.
 
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+
+/// What a browser that names no header may send.
+const USUAL_HEADERS: HeaderValue = HeaderValue::from_static("content-type, content-encoding");
+
+/// The methods of these endpoints.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
+
+/// Most headers that are granted, and the longest name of one.
+const MOST_HEADERS: usize = 100;
+const LONGEST_NAME: usize = 128;
+
+/// Asked by a browser for a page of the public network, where this address is of a private one.
+const REQUEST_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-request-private-network");
+const ALLOW_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-allow-private-network");
 
 /// The origins that may send.
 #[derive(Debug)]
@@ -24,10 +43,21 @@ pub(super) enum Cors {
 pub(super) enum Origin {
     /// No browser says.
     Unsaid,
-    /// A page that may send, and how its browser is told.
-    Welcome(HeaderValue),
+    /// A page that may send, as any may.
+    Anyone,
+    /// A page that may send, since it is listed.
+    Listed(HeaderValue),
     /// A page that may not.
     Refused,
+}
+
+/// What a browser asked for and is not granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// The page may not send.
+    Origin,
+    /// No endpoint of SDKs has the method.
+    Method,
 }
 
 impl Cors {
@@ -51,42 +81,184 @@ impl Cors {
             return Origin::Unsaid;
         };
         match self {
-            Self::Any => Origin::Welcome(HeaderValue::from_static("*")),
-            Self::Listed(origins) if origins.contains(origin) => Origin::Welcome(origin.clone()),
+            Self::Any => Origin::Anyone,
+            Self::Listed(origins) if origins.contains(origin) => Origin::Listed(origin.clone()),
             Self::Listed(_) => Origin::Refused,
         }
     }
 
-    /// Answers the browser that asks before it sends.
-    pub(super) fn preflight(&self, headers: &HeaderMap) -> Response {
-        let origin = self.origin(headers);
+    /// Answers the browser that asks before it sends; also says what it is not granted.
+    pub(super) fn preflight(&self, asked: &HeaderMap) -> (Response, Option<Denied>) {
+        let origin = self.origin(asked);
         let mut response = StatusCode::NO_CONTENT.into_response();
         origin.tell(&mut response);
-        if matches!(origin, Origin::Welcome(_)) {
-            for (name, value) in [
-                (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
-                (
-                    ACCESS_CONTROL_ALLOW_HEADERS,
-                    "content-type, content-encoding",
-                ),
-                (ACCESS_CONTROL_MAX_AGE, "86400"),
-            ] {
-                response
-                    .headers_mut()
-                    .insert(name, HeaderValue::from_static(value));
-            }
+        let headers = response.headers_mut();
+        headers.insert(
+            VARY,
+            HeaderValue::from_static(
+                "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+            ),
+        );
+        if !origin.is_welcome() {
+            let denied = matches!(origin, Origin::Refused).then_some(Denied::Origin);
+            return (response, denied);
         }
-        response
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, granted(asked));
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+        if asked.contains_key(REQUEST_PRIVATE_NETWORK) {
+            headers.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
+        }
+        let method = asked.get(ACCESS_CONTROL_REQUEST_METHOD);
+        // HEAD needs no grant where GET has one.
+        let has_method =
+            method.is_none_or(|method| matches!(method.as_bytes(), b"GET" | b"HEAD" | b"POST"));
+        (response, (!has_method).then_some(Denied::Method))
     }
 }
 
 impl Origin {
-    /// Lets the page read the answer, if it may.
+    /// Whether a page sends, and may.
+    pub(super) const fn is_welcome(&self) -> bool {
+        matches!(self, Self::Anyone | Self::Listed(_))
+    }
+
+    /// Lets the page read the answer, if it may. A listed page may send its cookies along.
     pub(super) fn tell(&self, response: &mut Response) {
         let headers = response.headers_mut();
         headers.insert(VARY, HeaderValue::from_static("Origin"));
-        if let Self::Welcome(allowed) = self {
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed.clone());
+        match self {
+            Self::Unsaid | Self::Refused => {}
+            Self::Anyone => {
+                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            }
+            Self::Listed(origin) => {
+                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+                headers.insert(
+                    ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                    HeaderValue::from_static("true"),
+                );
+            }
         }
+    }
+}
+
+/// The headers that a browser asks to send, but for what cannot be the name of one.
+fn granted(asked: &HeaderMap) -> HeaderValue {
+    let names: Vec<HeaderName> = asked
+        .get_all(ACCESS_CONTROL_REQUEST_HEADERS)
+        .iter()
+        .flat_map(|list| list.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| name.len() <= LONGEST_NAME)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .take(MOST_HEADERS)
+        .collect();
+    let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
+    if names.is_empty() {
+        return USUAL_HEADERS;
+    }
+    HeaderValue::from_str(&names.join(", ")).unwrap_or(USUAL_HEADERS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHOP: &str = "https://shop.example.com";
+
+    fn cors(listed: &[&str]) -> Cors {
+        let listed: Vec<String> = listed.iter().map(|&origin| origin.to_owned()).collect();
+        Cors::new(&listed)
+    }
+
+    fn asked(headers: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        map
+    }
+
+    #[track_caller]
+    fn grants(headers: &[(&'static str, &str)], expected: &str) {
+        let mut headers = headers.to_vec();
+        headers.push(("origin", SHOP));
+        let (response, denied) = cors(&[]).preflight(&asked(&headers));
+        assert_eq!(response.status(), 204);
+        assert_eq!(
+            response.headers()[ACCESS_CONTROL_ALLOW_HEADERS],
+            expected,
+            "{headers:?}"
+        );
+        assert_eq!(denied, None);
+    }
+
+    #[test]
+    fn a_welcome_page_is_granted_the_headers_that_it_asks_for() {
+        const ASKED: &str = "access-control-request-headers";
+        grants(&[], "content-type, content-encoding");
+        grants(&[(ASKED, "")], "content-type, content-encoding");
+        grants(
+            &[(ASKED, "cross-origin-resource-policy")],
+            "cross-origin-resource-policy",
+        );
+        grants(
+            &[(ASKED, "Authorization ,x-b3,*"), (ASKED, "traceparent")],
+            "authorization, x-b3, *, traceparent",
+        );
+        let long = "x".repeat(LONGEST_NAME + 1);
+        grants(&[(ASKED, &format!("a b,(x),x-ok,{long},:x,"))], "x-ok");
+        let many = vec!["x"; 2 * MOST_HEADERS].join(",");
+        grants(&[(ASKED, &many)], &vec!["x"; MOST_HEADERS].join(", "));
+    }
+
+    #[test]
+    fn only_a_listed_page_may_send_cookies() {
+        for (listed, origin, credentials) in [
+            (&[][..], "*", None),
+            (&["*", SHOP], "*", None),
+            (&[SHOP], SHOP, Some("true")),
+        ] {
+            let (response, denied) = cors(listed).preflight(&asked(&[("origin", SHOP)]));
+            let headers = response.headers();
+            assert_eq!(headers[ACCESS_CONTROL_ALLOW_ORIGIN], origin);
+            let told = headers.get(ACCESS_CONTROL_ALLOW_CREDENTIALS);
+            assert_eq!(told.map(|told| told.to_str().unwrap()), credentials);
+            assert_eq!(denied, None);
+        }
+    }
+
+    #[test]
+    fn says_what_is_not_granted() {
+        let method = "access-control-request-method";
+        for (headers, expected) in [
+            (&[][..], None),
+            (&[("origin", SHOP), (method, "POST")], None),
+            (&[("origin", SHOP), (method, "PUT")], Some(Denied::Method)),
+            (
+                &[("origin", "https://evil.example.net"), (method, "POST")],
+                Some(Denied::Origin),
+            ),
+            (&[("origin", "null")], Some(Denied::Origin)),
+        ] {
+            let (response, denied) = cors(&[SHOP]).preflight(&asked(headers));
+            assert_eq!(denied, expected, "{headers:?}");
+            let welcome = response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN);
+            let is_page = !headers.is_empty() && denied != Some(Denied::Origin);
+            assert_eq!(welcome, is_page, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_public_page_may_send_to_a_private_network() {
+        let headers = [
+            ("origin", SHOP),
+            ("access-control-request-private-network", "true"),
+        ];
+        let (response, _) = cors(&[]).preflight(&asked(&headers));
+        assert_eq!(response.headers()[ALLOW_PRIVATE_NETWORK], "true");
+        let (response, _) = cors(&["https://other.example.com"]).preflight(&asked(&headers));
+        assert!(!response.headers().contains_key(ALLOW_PRIVATE_NETWORK));
     }
 }

@@ -215,7 +215,7 @@ impl Extra {
 impl From<PushError> for Refusal {
     fn from(error: PushError) -> Self {
         match error {
-            PushError::Full { sync, pushed: _ } => Self::QueueFull(sync),
+            PushError::Full { sync, .. } => Self::QueueFull(sync),
             PushError::DiskLow => Self::DiskLow,
             PushError::Storage(_) => Self::StorageFailed,
             PushError::Closed => Self::Stopping,
@@ -311,6 +311,7 @@ mod tests {
             PushError::Full {
                 sync: SyncName::new("web").unwrap(),
                 pushed: Pushed::default(),
+                left: [].into(),
             }
             .into(),
             PushError::DiskLow.into(),

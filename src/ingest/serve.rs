@@ -27,6 +27,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::ingest::client_address::Peer;
+use crate::ingest::tidy_path::tidied;
 
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +131,8 @@ async fn converse(
     }
 }
 
-/// Answers the requests of a connection, each of which is told whom it comes from.
+/// Answers the requests of a connection, each of which is told whom it comes from, and is taken for the
+/// path that it means.
 struct Introduced {
     router: TowerToHyperService<Router>,
     peer: Peer,
@@ -152,6 +154,9 @@ impl Service<Request<Incoming>> for Introduced {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
+        if let Some(uri) = tidied(request.uri()) {
+            *request.uri_mut() = uri;
+        }
         self.router.call(request)
     }
 }

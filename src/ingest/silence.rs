@@ -56,7 +56,7 @@ impl SilenceWatch {
     pub fn step(&mut self) -> Vec<Change> {
         let now = self.clock.now();
         let mut changes = Vec::new();
-        for sync in self.arrivals.syncs() {
+        for sync in self.arrivals.taking() {
             let silence = self.arrivals.silence(sync, now);
             if is_silent(silence, self.limit) {
                 if self.silent.insert(sync.clone()) {
@@ -103,7 +103,10 @@ mod tests {
     fn tells_each_silence_once_and_its_end_once() {
         let [app, web] = ["app", "web"].map(|name| SyncName::new(name).unwrap());
         let clock = Arc::new(TestClock::at(UnixMillis::from_seconds(1000)));
-        let arrivals = Arc::new(Arrivals::new([web.clone(), app.clone()], clock.now()));
+        let arrivals = Arc::new(Arrivals::new(
+            [(web.clone(), true), (app.clone(), true)],
+            clock.now(),
+        ));
         let limit = Duration::from_secs(60);
         let mut watch = SilenceWatch::new(Some(limit), Arc::clone(&arrivals), clock.clone());
         assert_eq!(watch.step(), []);

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::clock::TestClock;
 use crate::config::load::from_toml;
+use crate::ingest::intake::CHUNK;
 use crate::ingest::serve::{Limits, serve};
 use crate::sync::compile_all;
 
@@ -154,7 +155,8 @@ async fn answers_only_with_what_is_in_the_store() {
     assert_eq!(one.status, 200);
     assert_eq!(
         one.body,
-        json!({"events": 1, "queued": 2, "duplicate": 0, "filtered": 0, "invalid": 0, "reasons": {}})
+        json!({"events": 1, "queued": 2, "duplicate": 0, "filtered": 1, "invalid": 0,
+               "reasons": {"sync_disabled": 1}})
     );
     let array = format!("[{},{},{{\"event_type\":\"Other\"}}]", event(1), event(2));
     let array = running.post("/webhook/web", array).await;
@@ -182,7 +184,7 @@ async fn answers_only_with_what_is_in_the_store() {
     );
     assert_eq!(
         running.counted("old"),
-        json!({"taken": 0, "queued": 0, "ended": {}})
+        json!({"taken": 1, "queued": 0, "ended": {"sync_disabled": 1}})
     );
 }
 

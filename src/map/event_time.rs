@@ -22,13 +22,38 @@ pub fn of(event: &Event<'_>) -> Option<UnixMillis> {
 }
 
 /// Reads a moment; `None` where the value is none.
-pub(super) fn parse(value: Json<'_>) -> Option<UnixMillis> {
+pub fn parse(value: Json<'_>) -> Option<UnixMillis> {
     if value.is_number() {
         return since_epoch(value.raw());
     }
-    let text = value.as_str()?;
+    parse_text(&value.as_str()?)
+}
+
+fn parse_text(text: &str) -> Option<UnixMillis> {
     let text = text.trim();
     since_epoch(text).or_else(|| date_and_time(text))
+}
+
+/// Reads the moment at which a device sends, by its own clock. One that was never set began to count at
+/// 1970, and a small number is its milliseconds: as seconds they would lie before 2001.
+pub fn of_upload(text: &str) -> Option<UnixMillis> {
+    let millis = millis_of(text.trim()).filter(|millis| millis.0 < 1_000_000_000);
+    millis.or_else(|| parse_text(text))
+}
+
+/// Whether a moment is so early that its milliseconds would be read as seconds.
+pub fn is_near_1970(moment: UnixMillis) -> bool {
+    moment.seconds() < 100_000_000
+}
+
+/// Reads a number as milliseconds since 1970, however small.
+pub fn millis(value: Json<'_>) -> Option<UnixMillis> {
+    value.is_number().then(|| millis_of(value.raw())).flatten()
+}
+
+fn millis_of(number: &str) -> Option<UnixMillis> {
+    let millis: f64 = number.parse().ok()?;
+    in_range(millis)
 }
 
 /// Whether a text is a number with thousands separators, as a template prints it for some locale.
@@ -55,11 +80,14 @@ fn since_epoch(text: &str) -> Option<UnixMillis> {
         return None;
     }
     let number: f64 = text.parse().ok()?;
-    let millis = if number >= FIRST_MILLIS {
+    in_range(if number >= FIRST_MILLIS {
         number
     } else {
         number * 1000.0
-    };
+    })
+}
+
+fn in_range(millis: f64) -> Option<UnixMillis> {
     if !(1.0..=LAST_MILLIS).contains(&millis) {
         return None;
     }

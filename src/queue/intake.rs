@@ -1,6 +1,6 @@
 //! How events come in: duplicates are recognised, full syncs refused, the rest joins the next commit.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::config::SyncName;
 use crate::map::payload::{Fingerprint, Payload};
@@ -38,8 +38,15 @@ impl Repeats {
 pub(super) enum Intake {
     /// All is stored.
     Stored(Pushed),
-    /// This sync was full; the rest is stored.
-    Full(SyncName, Pushed),
+    /// A sync was full; the rest is stored.
+    Full {
+        /// The first sync that was full.
+        sync: SyncName,
+        /// What was stored.
+        pushed: Pushed,
+        /// How many events of each sync were not.
+        left: BTreeMap<SyncName, u64>,
+    },
     /// Nothing is stored: the disk is nearly full.
     DiskLow,
 }
@@ -59,19 +66,21 @@ impl Store {
         self.learn(lessons)?;
         let mut pushed = Pushed::default();
         let mut full = None;
+        let mut left = BTreeMap::new();
         for Taken { sync, fate } in taken {
             let place = self.ledger.account(&self.connection, &sync)?;
             match fate {
                 Fate::Ended(ended) => self.push_ended(place, &ended, repeats, &mut pushed)?,
                 Fate::Mapped(payload) => {
                     if !self.push_mapped(place, payload, repeats, &mut pushed)? {
+                        *left.entry(sync.clone()).or_insert(0) += 1;
                         full.get_or_insert(sync);
                     }
                 }
             }
         }
         Ok(match full {
-            Some(sync) => Intake::Full(sync, pushed),
+            Some(sync) => Intake::Full { sync, pushed, left },
             None => Intake::Stored(pushed),
         })
     }

@@ -29,6 +29,7 @@ const PREFIX: &str = "pixel_relay";
 pub struct Metrics {
     registry: Registry,
     events_received: Family<EndpointLabel, Counter>,
+    events_missed: Family<MissedLabels, Counter>,
     requests_refused: Family<ErrorLabel, Counter>,
     deliveries: Family<VerdictLabels, Counter>,
     delivery_seconds: Histograms,
@@ -54,6 +55,10 @@ pub enum Endpoint {
     batch,
     /// `/identify`.
     identify,
+    /// `/groupidentify`.
+    groupidentify,
+    /// `/httpapi`, the form of the first HTTP API.
+    httpapi_v1,
     /// The legacy form endpoint.
     legacy,
     /// `pixel-relay backfill`.
@@ -124,6 +129,12 @@ struct EndpointLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MissedLabels {
+    sync: SyncName,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ErrorLabel {
     error: &'static str,
 }
@@ -163,6 +174,13 @@ impl Metrics {
                 &mut registry,
                 "events_received",
                 "Events that arrived, by door",
+                Family::default(),
+            ),
+            events_missed: registered(
+                &mut registry,
+                "events_missed",
+                "Events of SDKs that were passed on to ingest.upstream and could not be stored here, \
+                 by what kept them out; they are not taken, and Meta misses them",
                 Family::default(),
             ),
             requests_refused: registered(
@@ -216,6 +234,17 @@ impl Metrics {
     pub fn received(&self, endpoint: Endpoint, events: u64) {
         self.events_received
             .get_or_create(&EndpointLabel { endpoint })
+            .inc_by(events);
+    }
+
+    /// Counts events of a sync that were passed on and could not be stored here, by the code of what
+    /// kept them out.
+    pub fn missed(&self, sync: &SyncName, reason: &'static str, events: u64) {
+        self.events_missed
+            .get_or_create(&MissedLabels {
+                sync: sync.clone(),
+                reason,
+            })
             .inc_by(events);
     }
 

@@ -174,7 +174,7 @@ impl DaemonProcess {
     }
 
     /// Waits until it logs a line that holds the text.
-    pub fn wait_for_line(&mut self, text: &str) {
+    pub fn wait_for_line(&mut self, text: &str) -> String {
         let mut line = String::new();
         while !line.contains(text) {
             line.clear();
@@ -182,6 +182,7 @@ impl DaemonProcess {
             assert_ne!(read, 0, "it ended without a line about {text:?}");
             log_entry(&line);
         }
+        line
     }
 
     /// Sends a signal by its name.

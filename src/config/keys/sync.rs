@@ -30,7 +30,7 @@ pub(in crate::config) static SYNC: Section = Section {
     by_presence: false,
     keys: keys! {
         key("enabled", BOOLEAN, Means("true"),
-            r#"Amplitude's "Status". A disabled sync takes nothing in and still drains."#);
+            r#"Amplitude's "Status". A disabled sync takes nothing in (its events are filtered, reason `sync_disabled`) and still drains."#);
         key("pixel_id", DIGITS, Refused(r#""123456789012345""#), "The Pixel (dataset) ID.");
         secret("access_token", SECRET, Refused(r#""REPLACE_ME""#),
             "The Conversions API access token. Required, unless there is `access_token_file`.");

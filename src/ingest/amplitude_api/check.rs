@@ -2,16 +2,23 @@
 //!
 //! Nothing is written: an event that is completed keeps its own text, and what is put in it lives as
 //! long as the request. In its place `$remote` gets the address that the request came from; a browser
-//! that says no user agent in the event says it in its header; an event without a time happened now;
-//! ids that stand for nobody are taken out.
+//! that says no user agent in the event says it in its header; ids that stand for nobody are taken out.
+//!
+//! A time is that of the sender's clock, and so is the moment of upload that a request names. Where
+//! that is 60 seconds or more from the moment of receipt the clock is wrong, and the event's time is
+//! moved by the difference, as at Amplitude. An event without a time happened now.
+//!
+//! A fault is what Amplitude refuses. What is wrong in a value that no rule reads is none.
 
 use std::net::IpAddr;
 
 use crate::clock::UnixMillis;
 use crate::event::{Event, Json};
-use crate::ingest::amplitude_api::problem::Fault;
-use crate::ingest::amplitude_api::request::Dialect;
-use crate::map::is_invalid_id;
+use crate::ingest::amplitude_api::problem::{Fault, Faults};
+use crate::ingest::amplitude_api::request::{Call, Dialect};
+use crate::ingest::decode::{Element, Elements};
+use crate::map::{event_time, id_text, is_invalid_id};
+use crate::outcome::Reason;
 
 /// What an SDK writes where the sender's address shall stand.
 pub(super) const REMOTE: &str = "$remote";
@@ -19,68 +26,145 @@ pub(super) const REMOTE: &str = "$remote";
 /// The ids of which an event needs one.
 const IDS: [&str; 2] = ["user_id", "device_id"];
 
-/// What must be an object, where it is there.
-const OBJECTS: [&str; 4] = [
-    "event_properties",
-    "user_properties",
-    "groups",
-    "group_properties",
-];
+/// From this difference on the sender's clock counts as wrong.
+const TOLERANCE_MILLIS: i64 = 60_000;
+
+/// What stands in the place of the event type of a group's update.
+const GROUP_UPDATE: &str = "\"$groupidentify\"";
 
 /// Judges and completes the events of one request.
 #[derive(Debug)]
 pub(super) struct Check {
     dialect: Dialect,
     min_id_length: usize,
+    /// When the request came in.
+    received: UnixMillis,
+    /// How far the sender's clock is behind, in milliseconds; zero where it is right or unknown.
+    behind: i64,
+    /// Its clock was never set: its times are few milliseconds since 1970, not seconds.
+    never_set: bool,
     /// The sender's address, as JSON text.
     address: Option<String>,
     /// The browser's user agent, as JSON text.
     user_agent: Option<String>,
-    /// The present moment, as JSON text.
+    /// The moment of receipt, as JSON text.
     now: String,
+}
+
+/// What is known of the events of a request before any is completed.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// What is wrong with some of them.
+    pub(super) faults: Faults,
+    /// By place, the times that the sender's clock had wrong, as JSON text; none where it is right.
+    times: Vec<Option<String>>,
 }
 
 impl Check {
     /// Prepares for one request. `user_agent` is that of a browser.
     pub(super) fn new(
         dialect: Dialect,
-        min_id_length: usize,
+        call: &Call<'_>,
         address: Option<IpAddr>,
         user_agent: Option<&str>,
-        now: UnixMillis,
+        received: UnixMillis,
     ) -> Self {
+        let behind = call
+            .upload_time
+            .map_or(0, |upload_time| received.0.saturating_sub(upload_time.0));
         Self {
             dialect,
-            min_id_length,
+            min_id_length: call.min_id_length,
+            received,
+            never_set: call.upload_time.is_some_and(event_time::is_near_1970),
+            behind: if behind.abs() < TOLERANCE_MILLIS {
+                0
+            } else {
+                behind
+            },
             // No character of an address needs an escape.
             address: address.map(|address| format!("\"{address}\"")),
             user_agent: user_agent.map(|text| serde_json::Value::from(text).to_string()),
-            now: now.0.to_string(),
+            now: received.0.to_string(),
         }
     }
 
-    /// What is wrong with an event, if anything.
-    pub(super) fn fault(&self, event: &Event<'_>) -> Option<Fault> {
-        if self.dialect != Dialect::Identify {
-            match event.field("event_type").filter(|name| !name.is_absent()) {
-                None => return Some(Fault::Missing("event_type")),
-                Some(name) if !name.is_string() => return Some(Fault::Invalid("event_type")),
-                Some(_) => {}
+    /// Judges all events of a request.
+    pub(super) fn judge(&self, elements: Elements<'_>) -> Judged {
+        let mut judged = Judged::default();
+        for (place, element) in elements.enumerate() {
+            let fault = match &element.event {
+                Ok(event) => self.fault(event),
+                Err(_) => Some(Fault::Invalid("event")),
+            };
+            if let Some(fault) = fault {
+                judged.faults.push(place, fault);
+            }
+            if self.behind != 0 {
+                let corrected = element.event.ok().and_then(|event| self.corrected(&event));
+                judged.times.push(corrected);
             }
         }
-        let time = event.field("time").filter(|time| !time.is_null());
-        if time.is_some_and(|time| !time.is_number()) {
-            return Some(Fault::Invalid("time"));
-        }
-        let odd = OBJECTS.into_iter().find(|name| {
-            let value = event.field(name);
-            value.is_some_and(|value| !value.is_null() && !value.is_object())
-        });
-        odd.map(Fault::Invalid).or_else(|| self.id_fault(event))
+        judged
     }
 
-    /// Completes an event that is to be mapped.
-    pub(super) fn complete<'a>(&'a self, event: &mut Event<'a>) {
+    /// Completes the event at a place, which is to be mapped. One that names no event is none.
+    pub(super) fn complete<'a>(
+        &'a self,
+        judged: &'a Judged,
+        place: usize,
+        mut element: Element<'a>,
+    ) -> Element<'a> {
+        if let Ok(event) = &mut element.event {
+            if self.name_fault(event).is_none() {
+                self.complete_event(event);
+                if let Some(Some(time)) = judged.times.get(place) {
+                    event.put("time", Json::of_valid_text(time));
+                }
+            } else {
+                element.event = Err(Reason::NoEventName);
+            }
+        }
+        element
+    }
+
+    /// What Amplitude would refuse an event for, if for anything.
+    fn fault(&self, event: &Event<'_>) -> Option<Fault> {
+        let name = self.name_fault(event);
+        let time = || {
+            let time = event.field("time").filter(|time| !time.is_null());
+            let is_odd =
+                self.dialect == Dialect::Upload && time.is_some_and(|time| !time.is_number());
+            is_odd.then_some(Fault::Invalid("time"))
+        };
+        name.or_else(time).or_else(|| self.id_fault(event))
+    }
+
+    fn name_fault(&self, event: &Event<'_>) -> Option<Fault> {
+        if !self.names_events() {
+            return None;
+        }
+        match event.field("event_type").filter(|name| !name.is_null()) {
+            None => Some(Fault::Missing("event_type")),
+            Some(name) => match name.as_str() {
+                None => Some(Fault::Invalid("event_type")),
+                Some(name) if name.trim().is_empty() => Some(Fault::Missing("event_type")),
+                Some(_) => None,
+            },
+        }
+    }
+
+    /// Whether these are events, not updates of users or groups.
+    const fn names_events(&self) -> bool {
+        !matches!(self.dialect, Dialect::Identify | Dialect::GroupIdentify)
+    }
+
+    fn complete_event<'a>(&'a self, event: &mut Event<'a>) {
+        match self.dialect {
+            Dialect::Identify => event.remove("event_type"),
+            Dialect::GroupIdentify => event.put("event_type", Json::of_valid_text(GROUP_UPDATE)),
+            Dialect::Upload | Dialect::HttpV1 | Dialect::Legacy => {}
+        }
         for field in IDS {
             if self.judge_id(event, field) != Id::Usable {
                 event.remove(field);
@@ -94,17 +178,36 @@ impl Check {
                 None => event.remove("ip"),
             }
         }
-        let absent = |event: &Event<'_>, field| event.field(field).is_none_or(Json::is_absent);
         if let Some(user_agent) = &self.user_agent
-            && absent(event, "user_agent")
+            && event.field("user_agent").is_none_or(Json::is_absent)
         {
             event.put("user_agent", Json::of_valid_text(user_agent));
         }
-        if absent(event, "time") && self.dialect != Dialect::Identify {
-            let stamp = event.field("timestamp").filter(|stamp| stamp.is_number());
-            let time = stamp.filter(|_| self.dialect == Dialect::Legacy);
+        if self.names_events() && event.field("time").is_none_or(Json::is_absent) {
+            let time = self.time_of(event);
             event.put("time", time.unwrap_or(Json::of_valid_text(&self.now)));
         }
+    }
+
+    /// What an event says of its moment.
+    fn time_of<'e>(&self, event: &Event<'e>) -> Option<Json<'e>> {
+        let present = |field| event.field(field).filter(|time| !time.is_absent());
+        let stamp = || present("timestamp").filter(|_| self.dialect == Dialect::Legacy);
+        present("time").or_else(stamp)
+    }
+
+    /// When an event happened, by the right clock, as JSON text; `None` where that is what it says.
+    fn corrected(&self, event: &Event<'_>) -> Option<String> {
+        let time = self.time_of(event)?;
+        let told = match event_time::millis(time).filter(|_| self.never_set) {
+            Some(millis) => millis,
+            None => event_time::parse(time)?,
+        };
+        let corrected = told.0.saturating_add(self.behind);
+        // An upload that lies behind no event of its own, or before all time, says nothing of the clock.
+        let latest = self.received.0.saturating_add(TOLERANCE_MILLIS);
+        let is_absurd = corrected <= 0 || (corrected > latest && told.0 <= latest);
+        (!is_absurd).then(|| corrected.to_string())
     }
 
     /// The oldest SDKs leave the address to the connection, unless they were told not to.
@@ -119,6 +222,9 @@ impl Check {
     }
 
     fn id_fault(&self, event: &Event<'_>) -> Option<Fault> {
+        if self.dialect == Dialect::GroupIdentify {
+            return None;
+        }
         let judged = IDS.map(|field| (field, self.judge_id(event, field)));
         if judged.iter().any(|(_, id)| *id == Id::Usable) {
             return None;
@@ -132,7 +238,7 @@ impl Check {
     }
 
     fn judge_id(&self, event: &Event<'_>, field: &str) -> Id {
-        let Some(id) = event.field(field).and_then(Json::as_str) else {
+        let Some(id) = event.field(field).and_then(id_text) else {
             return Id::Absent;
         };
         let id = id.trim();
@@ -166,12 +272,23 @@ pub(super) fn is_remote(value: Json<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::decode::decode;
 
     const NOW: UnixMillis = UnixMillis(1_795_000_000_000);
 
-    fn check(dialect: Dialect) -> Check {
+    fn check_at(dialect: Dialect, upload_time: Option<i64>) -> Check {
         let address = Some("198.51.100.9".parse().unwrap());
-        Check::new(dialect, 5, address, Some("Mozilla/5.0 \"x\""), NOW)
+        let call = Call {
+            api_key: "k".into(),
+            events: b"[]".into(),
+            min_id_length: 5,
+            upload_time: upload_time.map(UnixMillis),
+        };
+        Check::new(dialect, &call, address, Some("Mozilla/5.0 \"x\""), NOW)
+    }
+
+    fn check(dialect: Dialect) -> Check {
+        check_at(dialect, None)
     }
 
     #[test]
@@ -224,9 +341,24 @@ mod tests {
                 r#"{"event_type":"A","user_id":"user-1","time":"2026-11-20"}"#,
                 Some(Fault::Invalid("time")),
             ),
+            // What no rule of Amplitude's forbids.
             (
-                r#"{"event_type":"A","user_id":"user-1","groups":[]}"#,
-                Some(Fault::Invalid("groups")),
+                r#"{"event_type":"A","user_id":"user-1","groups":[],"event_properties":"x"}"#,
+                None,
+            ),
+            (r#"{"event_type":"A","user_id":1795197}"#, None),
+            (r#"{"event_type":"A","device_id":1.795197e6}"#, None),
+            (
+                r#"{"event_type":"A","user_id":7}"#,
+                Some(Fault::ShortId("user_id")),
+            ),
+            (
+                r#"{"event_type":"A","user_id":0}"#,
+                Some(Fault::Invalid("user_id")),
+            ),
+            (
+                r#"{"event_type":"A","user_id":["user-1"]}"#,
+                Some(Fault::Missing("user_id")),
             ),
         ] {
             let decoded = Event::decode(event.as_bytes()).unwrap();
@@ -240,7 +372,7 @@ mod tests {
     fn completed(dialect: Dialect, event: &str, expected: [Option<&str>; 5]) {
         let check = check(dialect);
         let mut decoded = Event::decode(event.as_bytes()).unwrap();
-        check.complete(&mut decoded);
+        check.complete_event(&mut decoded);
         let fields = ["user_id", "device_id", "ip", "user_agent", "time"];
         let found = fields.map(|field| decoded.field(field).map(Json::raw));
         assert_eq!(found, expected, "{event}");
@@ -298,5 +430,109 @@ mod tests {
             r#"{"user_id":"user-1","time":7,"api_properties":{"tracking_options":{"ip_address":false}}}"#,
             [Some("\"user-1\""), None, None, agent, Some("7")],
         );
+    }
+
+    #[test]
+    fn what_names_no_event_is_none_and_an_update_never_is_one() {
+        let kind = |dialect, event: &str| {
+            let check = check(dialect);
+            let judged = Judged::default();
+            let element = decode(event.as_bytes()).unwrap().next().unwrap();
+            let element = check.complete(&judged, 0, element);
+            let kind = |event: Event<'_>| Some(event.field("event_type")?.raw().to_owned());
+            element.event.map(kind)
+        };
+        for event in ["{}", r#"{"event_type":""}"#, r#"{"event_type":7}"#] {
+            for dialect in [Dialect::Upload, Dialect::HttpV1, Dialect::Legacy] {
+                assert_eq!(kind(dialect, event), Err(Reason::NoEventName), "{event}");
+            }
+        }
+        let event = r#"{"event_type":"Purchase","user_id":"user-1"}"#;
+        assert_eq!(
+            kind(Dialect::Legacy, event),
+            Ok(Some("\"Purchase\"".to_owned()))
+        );
+        assert_eq!(kind(Dialect::Identify, event), Ok(None));
+        assert_eq!(
+            kind(Dialect::GroupIdentify, event),
+            Ok(Some(GROUP_UPDATE.to_owned()))
+        );
+    }
+
+    /// Judges and completes one event that was sent so many milliseconds after the right moment, by
+    /// its sender's clock; gives its time, relative to the moment of receipt.
+    fn time_of(dialect: Dialect, upload_time: Option<i64>, fields: &str) -> Option<i64> {
+        let check = check_at(dialect, upload_time);
+        let text = format!(r#"{{"event_type":"A","user_id":"user-1"{fields}}}"#);
+        let judged = check.judge(decode(text.as_bytes()).unwrap());
+        let element = decode(text.as_bytes()).unwrap().next().unwrap();
+        let event = check.complete(&judged, 0, element).event.unwrap();
+        assert_eq!(event.raw(), text);
+        event_time::of(&event).map(|time| time.0 - NOW.0)
+    }
+
+    #[test]
+    fn the_time_of_a_wrong_clock_is_moved_by_how_wrong_it_is() {
+        const HOUR: i64 = 3_600_000;
+        let upload = |ahead: i64, time: i64| {
+            let time = format!(r#","time":{}"#, NOW.0 + time);
+            time_of(Dialect::Upload, Some(NOW.0 + ahead), &time)
+        };
+        for (ahead, time, expected) in [
+            // Ahead, behind, by exactly the tolerance, and by less.
+            (48 * HOUR, 48 * HOUR - 3000, -3000),
+            (-9 * HOUR, -9 * HOUR - 3000, -3000),
+            (60_000, 57_000, -3000),
+            (59_999, 57_000, 57_000),
+            (-60_000, -63_000, -3000),
+            (-59_999, -63_000, -63_000),
+            (0, -HOUR, -HOUR),
+            // Kept for a day while offline.
+            (HOUR, HOUR - 24 * HOUR, -24 * HOUR),
+            // A clock that was never set, and one far in the future.
+            (60_000 - NOW.0, 30_000 - NOW.0, -30_000),
+            (86_405_000 - NOW.0, 86_400_000 - NOW.0, -5000),
+            (800_000 * HOUR, 800_000 * HOUR - 5, -5),
+            // A right time beside an upload that cannot be: it would lie in the future, or before 1970.
+            (1000 - NOW.0, -3000, -3000),
+            (2_000_000 * HOUR, -3000, -3000),
+            // As wrong as the upload says, and then some: nothing better is known.
+            (HOUR, 3 * HOUR, 2 * HOUR),
+        ] {
+            assert_eq!(upload(ahead, time), Some(expected), "{ahead} {time}");
+        }
+    }
+
+    #[test]
+    fn the_clock_is_that_of_the_request_and_of_events_with_a_time() {
+        let ahead = Some(NOW.0 + 7_200_000);
+        let stamp = format!(r#","timestamp":{}"#, NOW.0 + 7_199_000);
+        let text = r#","time":"2026-11-18T13:06:39Z""#;
+        for (dialect, upload_time, fields, expected) in [
+            (Dialect::Legacy, ahead, &*stamp, Some(-1000)),
+            (Dialect::Legacy, None, &*stamp, Some(7_199_000)),
+            // The first of the two names counts, and only the oldest form has the second.
+            (
+                Dialect::Legacy,
+                ahead,
+                &*format!(r#"{stamp},"time":{}"#, NOW.0),
+                Some(-7_200_000),
+            ),
+            (Dialect::Upload, ahead, &*stamp, Some(0)),
+            (Dialect::Upload, ahead, "", Some(0)),
+            (Dialect::Upload, ahead, r#","time":null"#, Some(0)),
+            (Dialect::HttpV1, ahead, text, Some(-1000)),
+            (Dialect::Legacy, ahead, r#","time":"noon""#, None),
+            (Dialect::Upload, ahead, r#","time":-5"#, None),
+            // A row of an export says when another request came in.
+            (
+                Dialect::Upload,
+                None,
+                r#","time":1794999999000,"client_upload_time":"2026-11-01 00:00:00""#,
+                Some(-1000),
+            ),
+        ] {
+            assert_eq!(time_of(dialect, upload_time, fields), expected, "{fields}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::ingest::Missed;
 use crate::ingest::body::BodyError;
 use crate::ingest::decode::NotJson;
 use crate::ingest::reply::Refusal;
@@ -84,6 +85,11 @@ impl Faults {
         self.0.is_empty()
     }
 
+    /// How many events are no good.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether the event at a place is no good.
     pub(super) fn holds(&self, place: usize) -> bool {
         self.0
@@ -129,9 +135,9 @@ impl From<NotJson> for Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        Self::NotStored(refusal)
+impl From<Missed> for Problem {
+    fn from(missed: Missed) -> Self {
+        Self::NotStored(missed.why)
     }
 }
 

@@ -1,16 +1,20 @@
 //! What an SDK's request holds: a project's key, and events as JSON text.
 //!
-//! `/2/httpapi` and `/batch` take a JSON body, `/identify` a form (or a query), and the oldest SDKs
-//! post a form to `/`. A JSON body is taken there too: an SDK whose server URL has no path sends one.
+//! `/2/httpapi` and `/batch` take a JSON body, `/identify`, `/groupidentify` and the first HTTP API
+//! (`/httpapi`) a form or a query, and the oldest SDKs post a form to `/`. Where a form is due, a JSON
+//! body is taken too: an SDK whose server URL has no path, or the old one, sends it.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use url::form_urlencoded;
 
+use crate::clock::UnixMillis;
+use crate::event::Json;
 use crate::ingest::amplitude_api::multipart;
 use crate::ingest::amplitude_api::problem::Problem;
 use crate::ingest::decode::{NotJson, members};
+use crate::map::event_time;
 
 /// Shortest id, where the sender does not say.
 const MIN_ID_LENGTH: usize = 5;
@@ -22,6 +26,10 @@ pub(super) enum Dialect {
     Upload,
     /// The Identify API.
     Identify,
+    /// The Group Identify API.
+    GroupIdentify,
+    /// The first HTTP API, which has been replaced by V2.
+    HttpV1,
     /// The form endpoint of the oldest SDKs.
     Legacy,
 }
@@ -35,6 +43,8 @@ pub(super) struct Call<'a> {
     pub(super) events: Cow<'a, [u8]>,
     /// Shorter ids do not count.
     pub(super) min_id_length: usize,
+    /// When it was sent, by the sender's clock, where that can be read.
+    pub(super) upload_time: Option<UnixMillis>,
 }
 
 #[derive(Default, Deserialize)]
@@ -49,32 +59,48 @@ impl Dialect {
         text: &'a [u8],
         content_type: Option<&str>,
     ) -> Result<Call<'a>, Problem> {
-        match self {
-            Self::Upload => read_json(text),
-            Self::Identify => {
-                let boundary = content_type.and_then(multipart::boundary);
-                let [api_key, events] = match boundary {
-                    Some(boundary) => ["api_key", "identification"]
-                        .map(|name| multipart::part(text, boundary, name)),
-                    None => form(text, ["api_key", "identification"]),
-                };
-                call(api_key, events, MIN_ID_LENGTH)
+        let [key, events] = match self {
+            Self::Upload => return read_json(text),
+            Self::Identify | Self::GroupIdentify => ["api_key", "identification"],
+            Self::HttpV1 => ["api_key", "event"],
+            Self::Legacy => ["client", "e"],
+        };
+        let boundary = content_type.and_then(multipart::boundary);
+        let [key, events, upload_time] = match boundary {
+            Some(boundary) => {
+                [key, events, "upload_time"].map(|name| multipart::part(text, boundary, name))
             }
-            // Its ids had no shortest length.
-            Self::Legacy => {
-                let [client, events] = form(text, ["client", "e"]);
-                call(client, events, 1)
-            }
-        }
+            None => form(text, [key, events, "upload_time"]),
+        };
+        let events = events
+            .filter(|events| !events.trim().is_empty())
+            .ok_or(Problem::MissingField("event"));
+        Ok(Call {
+            api_key: key.ok_or(Problem::MissingField("api_key"))?,
+            events: match events? {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            },
+            min_id_length: match self {
+                // Ids had no shortest length then.
+                Self::Legacy | Self::HttpV1 => 1,
+                _ => MIN_ID_LENGTH,
+            },
+            upload_time: match self {
+                Self::Legacy => upload_time.and_then(|time| event_time::of_upload(&time)),
+                _ => None,
+            },
+        })
     }
 }
 
 fn read_json(body: &[u8]) -> Result<Call<'_>, Problem> {
-    let (mut api_key, mut events, mut options) = (None, None, None);
+    let (mut api_key, mut events, mut options, mut upload_time) = (None, None, None, None);
     members(body, &mut |key, value| match key {
         b"api_key" => api_key = serde_json::from_slice::<String>(value).ok(),
         b"events" => events = Some(value),
         b"options" => options = serde_json::from_slice::<Options>(value).ok(),
+        b"client_upload_time" => upload_time = std::str::from_utf8(value).ok(),
         _ => {}
     })
     .map_err(|problem| match problem {
@@ -86,25 +112,9 @@ fn read_json(body: &[u8]) -> Result<Call<'_>, Problem> {
         api_key: api_key.ok_or(Problem::MissingField("api_key"))?.into(),
         events: events.ok_or(Problem::MissingField("events"))?.into(),
         min_id_length: options.min_id_length.unwrap_or(MIN_ID_LENGTH),
-    })
-}
-
-fn call<'a>(
-    api_key: Option<Cow<'a, str>>,
-    events: Option<Cow<'a, str>>,
-    min_id_length: usize,
-) -> Result<Call<'a>, Problem> {
-    let api_key = api_key.ok_or(Problem::MissingField("api_key"))?;
-    let events = events
-        .filter(|events| !events.trim().is_empty())
-        .ok_or(Problem::MissingField("event"))?;
-    Ok(Call {
-        api_key,
-        events: match events {
-            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-        },
-        min_id_length,
+        upload_time: upload_time
+            .and_then(|time| Json::of_valid_text(time).text())
+            .and_then(|time| event_time::of_upload(&time)),
     })
 }
 
@@ -194,5 +204,61 @@ mod tests {
             Err("Request missing required field"),
         );
         check(Dialect::Identify, "", Err("Request missing required field"));
+        check(
+            Dialect::GroupIdentify,
+            "api_key=k&identification=%7B%22group_type%22%3A%22org%22%7D",
+            Ok(("k", r#"{"group_type":"org"}"#, 5)),
+        );
+        check(
+            Dialect::HttpV1,
+            "api_key=k&event=%7B%7D",
+            Ok(("k", "{}", 1)),
+        );
+        check(
+            Dialect::HttpV1,
+            "client=k&e=%7B%7D",
+            Err("Request missing required field"),
+        );
+    }
+
+    #[test]
+    fn the_senders_clock_is_read_in_every_form_of_a_time() {
+        let told = |dialect: Dialect, text: &str| {
+            let call = dialect.read(text.as_bytes(), None).unwrap();
+            call.upload_time.map(|time| time.0)
+        };
+        for (time, expected) in [
+            (r#""2026-11-20T18:04:09.412Z""#, Some(1_795_197_849_412)),
+            (r#""2026-11-20 18:04:09.412000""#, Some(1_795_197_849_412)),
+            (
+                r#""2026-11-20T20:04:09.412+02:00""#,
+                Some(1_795_197_849_412),
+            ),
+            ("1795197849412", Some(1_795_197_849_412)),
+            (r#""1795197849412""#, Some(1_795_197_849_412)),
+            (r#""yesterday""#, None),
+            (r#""""#, None),
+            ("null", None),
+            // A clock that was never set.
+            (r#""1970-01-01T00:00:08.000Z""#, Some(8000)),
+            ("86405000", Some(86_405_000)),
+            ("0", None),
+            ("-1", None),
+            ("1e300", None),
+            ("{}", None),
+            ("\"\\ud800\"", None),
+        ] {
+            let body = format!(r#"{{"client_upload_time":{time},"api_key":"k","events":[]}}"#);
+            assert_eq!(told(Dialect::Upload, &body), expected, "{time}");
+        }
+        for (time, expected) in [
+            ("1795197849412", Some(1_795_197_849_412)),
+            ("2026-11-20T18%3A04%3A09.412Z", Some(1_795_197_849_412)),
+            ("now", None),
+            ("", None),
+        ] {
+            let form = format!("client=k&e=%5B%5D&upload_time={time}");
+            assert_eq!(told(Dialect::Legacy, &form), expected, "{time}");
+        }
     }
 }

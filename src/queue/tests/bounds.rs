@@ -34,8 +34,9 @@ async fn a_full_sync_is_refused_while_the_other_stores_and_the_repeat_is_its_dup
 
     let both = || vec![large(number, &web()), large(number + 1, &shop())];
     match queue.queue.push(both()).await {
-        Err(PushError::Full { sync, pushed }) => {
+        Err(PushError::Full { sync, pushed, left }) => {
             assert_eq!((sync, pushed.queued), (web(), 1));
+            assert_eq!(left, [(web(), 1)].into());
         }
         other => panic!("{other:?}"),
     }

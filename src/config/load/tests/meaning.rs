@@ -36,6 +36,7 @@ fn what_is_absent_has_its_default() {
     secret = "[redacted]"
     allow_unauthenticated = false
     address_requests_per_second = 100
+    upstream_when_full = "pass_on"
 
     [queue]
     path = "data"

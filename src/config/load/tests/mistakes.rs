@@ -411,7 +411,7 @@ fn rule_tests() {
     sync.web.test[2].reason: found "not_selected", which is no reason for "invalid"
     sync.web.test[2].fields: found beside outcome = "invalid", expected with "mapped" only
     sync.web.test[3].event: found 5, expected an event, as a table or as JSON text
-    sync.web.test[3].reason: found "refused", expected one of send_events_off, not_selected, bookkeeping, user_payload, sync_condition, event_condition, malformed_json, grouped_number, not_utf8, lone_surrogate, number_out_of_range, too_deep, duplicate_key, id_not_a_string, no_event_name, personal_event_name, no_event_time, too_old, in_future, time_zone_trap, no_identifier, purchase_without_value, purchase_without_currency, event_too_large
+    sync.web.test[3].reason: found "refused", expected one of sync_disabled, send_events_off, not_selected, bookkeeping, user_payload, sync_condition, event_condition, malformed_json, grouped_number, not_utf8, lone_surrogate, number_out_of_range, too_deep, duplicate_key, id_not_a_string, no_event_name, personal_event_name, no_event_time, too_old, in_future, time_zone_trap, no_identifier, purchase_without_value, purchase_without_currency, event_too_large
     sync.web.test[3].fields: found a list, expected a table
     "#);
 }

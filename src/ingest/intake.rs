@@ -1,0 +1,141 @@
+//! A sync at the door: what it makes of a chunk of events, before they are stored.
+
+use crate::clock::UnixMillis;
+use crate::config::SyncName;
+use crate::ingest::decode::Element;
+use crate::ingest::reply::Tally;
+use crate::map::payload::Bodies;
+use crate::map::record::Notes;
+use crate::memory::Lesson;
+use crate::outcome::Reason;
+use crate::queue::StoreError;
+use crate::queue::recall::Recall;
+use crate::sync::{Ended, Fate, Sync, Taken};
+use crate::telemetry::metrics::coverage::Coverage;
+
+/// Most elements that are mapped before they are stored: bounds the memory of one request.
+pub(super) const CHUNK: usize = 1000;
+
+/// A sync and its counters.
+#[derive(Debug)]
+pub(super) struct Intake {
+    /// The sync. A disabled one filters all that comes.
+    pub(super) sync: Sync,
+    /// What its mapped events carried.
+    pub(super) coverage: Coverage,
+}
+
+/// Events that are mapped and stored together.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    is_webhook: bool,
+    /// What is remembered of people, where any sync takes from it.
+    recall: Option<Recall>,
+    bodies: Bodies,
+    /// How many elements it was made of.
+    pub(super) elements: u64,
+    /// What became of each, for every sync.
+    pub(super) taken: Vec<Taken>,
+    /// What changes in what is remembered.
+    pub(super) lessons: Vec<(SyncName, Lesson)>,
+}
+
+impl Intake {
+    /// The sync's name.
+    pub(super) const fn name(&self) -> &SyncName {
+        self.sync.name()
+    }
+
+    /// Whether it takes from what is remembered of people.
+    pub(super) fn remembers(&self, is_webhook: bool) -> bool {
+        self.sync.is_enabled() && self.sync.remembers(is_webhook)
+    }
+}
+
+impl Chunk {
+    /// Begins an empty one.
+    pub(super) fn new(is_webhook: bool, recall: Option<Recall>) -> Self {
+        Self {
+            is_webhook,
+            recall,
+            bodies: Bodies::default(),
+            elements: 0,
+            taken: Vec::new(),
+            lessons: Vec::new(),
+        }
+    }
+
+    /// Maps the next elements for every sync.
+    pub(super) fn map<'a>(
+        &mut self,
+        elements: &mut impl Iterator<Item = Element<'a>>,
+        intakes: &[&Intake],
+        now: UnixMillis,
+        tally: &mut Tally,
+    ) -> Result<(), StoreError> {
+        if intakes.is_empty() {
+            return Ok(());
+        }
+        let left = elements.size_hint().1.unwrap_or(CHUNK);
+        let expected = left.min(CHUNK) * intakes.len();
+        self.taken.reserve(expected);
+        self.bodies = Bodies::for_events(expected);
+        for element in elements.by_ref().take(CHUNK) {
+            self.elements += 1;
+            for intake in intakes {
+                let (fate, notes) = self.take(&element, intake, now)?;
+                for (field, why) in notes.dropped() {
+                    intake.coverage.dropped(field, why.as_str());
+                }
+                match &fate {
+                    Fate::Mapped(_) => {
+                        let (carried, lacking) = (notes.carried(), notes.lacking());
+                        intake.coverage.mapped(notes.label(), carried, lacking);
+                    }
+                    Fate::Ended(ended) => tally.ended(ended.reason),
+                }
+                self.taken.push(Taken {
+                    sync: intake.name().clone(),
+                    fate,
+                });
+            }
+        }
+        // Many requests may wait for one commit; what they read of people need not wait with them.
+        self.recall = None;
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        element: &Element<'_>,
+        intake: &Intake,
+        now: UnixMillis,
+    ) -> Result<(Fate, Notes), StoreError> {
+        let sync = &intake.sync;
+        if !sync.is_enabled() {
+            let ended = Ended::unmapped(Reason::SyncDisabled);
+            return Ok((Fate::Ended(ended), Notes::default()));
+        }
+        let (mut fate, notes) = match (&element.event, &mut self.recall) {
+            (Ok(event), Some(recall)) if sync.remembers(self.is_webhook) => {
+                let (fate, notes, lesson) =
+                    sync.take_remembering(event, now, &mut self.bodies, recall)?;
+                self.lessons
+                    .extend(lesson.map(|lesson| (sync.name().clone(), lesson)));
+                (fate, notes)
+            }
+            (event, _) => {
+                let event = event.as_ref().map_err(|reason| *reason);
+                sync.take(event, element.raw, now, &mut self.bodies)
+            }
+        };
+        if let Fate::Ended(ended) = &mut fate
+            && ended.reason == Reason::TimeZoneTrap
+            && !self.is_webhook
+        {
+            // Only the webhook has templates that could have read the time wrongly.
+            ended.reason = Reason::InFuture;
+        }
+        Ok((fate, notes))
+    }
+}

@@ -1,0 +1,55 @@
+//! Paths as they are meant: one slash between the parts, and none behind the last.
+//!
+//! Rewrites of web frameworks add a slash at the end, and a base URL joined to a path doubles one.
+//! Amplitude answers there, so its SDKs never had to care.
+
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
+
+/// Gives the address with a tidy path; `None` where it has one.
+pub(super) fn tidied(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    if path == "/" || !(path.ends_with('/') || path.contains("//")) {
+        return None;
+    }
+    let mut tidy = String::with_capacity(uri.path().len());
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        tidy.push('/');
+        tidy.push_str(part);
+    }
+    if tidy.is_empty() {
+        tidy.push('/');
+    }
+    if let Some(query) = uri.query() {
+        tidy.push('?');
+        tidy.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(tidy).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_surplus_slashes_out() {
+        for (uri, expected) in [
+            ("/2/httpapi/", Some("/2/httpapi")),
+            ("//2//httpapi", Some("/2/httpapi")),
+            ("/identify/?a=//&b=/", Some("/identify?a=//&b=/")),
+            ("/webhook/web//", Some("/webhook/web")),
+            ("//", Some("/")),
+            ("/2/httpapi", None),
+            ("/2/httpapi?a=//", None),
+            ("/", None),
+            ("*", None),
+            ("http://host//batch/", Some("http://host/batch")),
+        ] {
+            let uri: Uri = uri.parse().unwrap();
+            let found = tidied(&uri).map(|uri| uri.to_string());
+            assert_eq!(found.as_deref(), expected, "{uri}");
+        }
+    }
+}
