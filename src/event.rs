@@ -15,6 +15,7 @@ use std::ops::Range;
 use crate::outcome::Reason;
 
 pub(crate) mod any_byte;
+mod api_properties;
 mod index;
 pub mod operations;
 pub(crate) mod scan;
@@ -33,6 +34,18 @@ const ID_KEYS: [&str; 5] = ["user_id", "device_id", "$insert_id", "insert_id", "
 const FIELDS: usize = 64;
 const MEMBERS: usize = 64;
 const MEMBERS_OF_ONE: usize = 16;
+
+/// What an event says of revenue: the webhook has it among the event properties, with a `$` before it.
+const REVENUE_FIELDS: [&str; 8] = [
+    "price",
+    "quantity",
+    "revenue",
+    "currency",
+    "productId",
+    "revenueType",
+    "receipt",
+    "receiptSig",
+];
 
 /// One JSON value, known to be valid, not yet looked into.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,6 +120,9 @@ impl<'a> Event<'a> {
             return Err(Reason::IdNotAString);
         }
         event.resolve_operations();
+        for (field, value) in api_properties::fields(&event) {
+            event.put(field, value);
+        }
         Ok(event)
     }
 
@@ -135,15 +151,18 @@ impl<'a> Event<'a> {
 
     /// The same by one of the readings of properties that are given by operations.
     pub fn member_by(&self, reading: Reading, section: &str, key: &str) -> Option<Json<'_>> {
-        let Some(resolved) = self.resolved(section) else {
-            return member(self.members_of(section), key);
+        let own = match self.resolved(section) {
+            None => member(self.members_of(section), key),
+            Some(resolved) => {
+                let properties = match reading {
+                    Reading::First => &resolved.properties,
+                    Reading::Other => resolved.other.as_ref().unwrap_or(&resolved.properties),
+                };
+                let mut named = properties.iter().filter(|(name, _)| are_same(name, key));
+                named.next().map(|(_, value)| Json(value))
+            }
         };
-        let properties = match reading {
-            Reading::First => &resolved.properties,
-            Reading::Other => resolved.other.as_ref().unwrap_or(&resolved.properties),
-        };
-        let mut named = properties.iter().filter(|(name, _)| are_same(name, key));
-        named.next().map(|(_, value)| Json(value))
+        own.or_else(|| self.field(revenue_field(section, key)?))
     }
 
     /// All members of a top-level object; none where it is missing or not an object.
@@ -273,6 +292,13 @@ impl<'a> Event<'a> {
 fn text(bytes: &[u8]) -> Result<&str, Reason> {
     let text = std::str::from_utf8(bytes).map_err(|_| Reason::NotUtf8)?;
     Ok(text.trim_ascii())
+}
+
+/// The top-level field that holds what a property of revenue says, in events of SDKs.
+fn revenue_field(section: &str, property: &str) -> Option<&'static str> {
+    let name = property.strip_prefix('$')?;
+    let mut fields = REVENUE_FIELDS.iter().copied();
+    fields.find(|field| *field == name && section == "event_properties")
 }
 
 /// The first member of a key.

@@ -27,11 +27,11 @@ const PLACE: &[(&str, &str)] = &[("lat", "location_lat"), ("lng", "location_lng"
 
 /// The fields that an event has only there.
 pub(super) fn fields<'a>(event: &Event<'a>) -> Vec<(&'static str, Json<'a>)> {
-    let properties = event.section("api_properties");
+    let properties = event.members_of("api_properties");
     if properties.is_empty() {
         return Vec::new();
     }
-    let place = event.member("api_properties", "location");
+    let place = super::member(properties, "location");
     let place = place.map(Json::all_members).unwrap_or_default();
     let mut found: Vec<(&'static str, Json<'a>)> = Vec::new();
     for (members, names) in [(properties, FIELDS), (&place, PLACE)] {
@@ -45,4 +45,70 @@ pub(super) fn fields<'a>(event: &Event<'a>) -> Vec<(&'static str, Json<'a>)> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(event: &str, expected: &[(&str, &str)]) {
+        let event = Event::decode(event.as_bytes()).unwrap();
+        let found = fields(&event);
+        assert!(found.is_empty(), "decoding has read them: {found:?}");
+        for (field, value) in expected {
+            let found = match field.strip_prefix("event_properties.") {
+                Some(property) => event.member("event_properties", property),
+                None => event.field(field),
+            };
+            assert_eq!(found.map(Json::raw), Some(*value), "{field}");
+        }
+    }
+
+    #[test]
+    fn the_fields_are_those_of_newer_sdks() {
+        check(
+            r#"{"event_type":"revenue_amount","api_properties":{"special":"revenue_amount",
+               "productId":"sku-1","quantity":2,"price":19.9,"receipt":"r","receiptSig":"s",
+               "ios_idfa":"A","ios_idfv":"V","androidADID":"D","android_app_set_id":"S",
+               "location":{"lat":37.1,"lng":-122.5}},"event_properties":{}}"#,
+            &[
+                ("productId", "\"sku-1\""),
+                ("quantity", "2"),
+                ("price", "19.9"),
+                ("receipt", "\"r\""),
+                ("receiptSig", "\"s\""),
+                ("idfa", "\"A\""),
+                ("idfv", "\"V\""),
+                ("adid", "\"D\""),
+                ("android_app_set_id", "\"S\""),
+                ("location_lat", "37.1"),
+                ("location_lng", "-122.5"),
+                ("event_properties.$price", "19.9"),
+                ("event_properties.$quantity", "2"),
+                ("event_properties.$productId", "\"sku-1\""),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_events_own_fields_go_first() {
+        check(
+            r#"{"api_properties":{"price":1,"quantity":null,"ios_idfa":"A"},"price":2,"idfa":"",
+               "event_properties":{"$price":3}}"#,
+            &[
+                ("price", "2"),
+                ("idfa", "\"A\""),
+                ("event_properties.$price", "3"),
+            ],
+        );
+        let text = r#"{"api_properties":{"quantity":null,"location":"here","product_id":"sku"}}"#;
+        let event = Event::decode(text.as_bytes()).unwrap();
+        assert_eq!(event.field("quantity"), None);
+        assert_eq!(event.field("location_lat"), None);
+        assert_eq!(event.field("productId").map(Json::raw), Some("\"sku\""));
+        for odd in ["\"x\"", "[]", "7", "null", "{}"] {
+            check(&format!("{{\"api_properties\":{odd}}}"), &[]);
+        }
+    }
 }

@@ -260,7 +260,7 @@ async fn a_full_sync_misses_and_the_others_take() {
     let graph = Graph::start().await;
     let (url, _) = amplitude(vec![(200, "{\"code\":200}")]).await;
     let folder = Arc::new(tempfile::tempdir().unwrap());
-    let syncs = "[sync.full]\npixel_id = '1'\naccess_token = 'a token of another'\nproperties = ['text']\n\
+    let syncs = "[sync.full]\npixel_id = '1'\naccess_token = 'token-of-another'\nproperties = ['text']\n\
         [sync.full.delivery]\nmax_batch_delay = '1h'\n[sync.app]\npixel_id = '2'\naccess_token = 'test-token'\n\
         [sync.app.delivery]\nmax_batch_delay = '1h'\n";
     let config = config_text(graph.address, folder.path(), syncs).replace(
