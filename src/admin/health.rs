@@ -270,6 +270,9 @@ mod tests {
 
     const NOW: UnixMillis = UnixMillis::from_seconds(10_000);
 
+    /// What is changed of what is healthy, and what is said then.
+    type Case = (fn(&mut View), Status, &'static [&'static str]);
+
     fn name(text: &str) -> SyncName {
         SyncName::new(text).unwrap()
     }
@@ -320,8 +323,7 @@ mod tests {
 
     #[test]
     fn names_each_problem_and_how_bad_it_is() {
-        type Change = fn(&mut View);
-        let cases: &[(Change, Status, &[&str])] = &[
+        let cases: &[Case] = &[
             (|_| {}, Status::Ok, &[]),
             (
                 |view| {
@@ -347,34 +349,6 @@ mod tests {
                 Status::Warning,
                 &[
                     "sync app: no event has come in for 30m; Amplitude pauses streams when their quota is used up",
-                ],
-            ),
-            (
-                |view| view.syncs.get_mut(&name("app")).unwrap().enabled = false,
-                Status::Warning,
-                &[
-                    "sync app is disabled, and events come in for it, the last 10s ago: they are filtered, reason sync_disabled",
-                ],
-            ),
-            (
-                |view| {
-                    let app = view.syncs.get_mut(&name("app")).unwrap();
-                    app.enabled = false;
-                    app.last_event = Some(UnixMillis::from_seconds(10_000 - 3600));
-                },
-                Status::Ok,
-                &[],
-            ),
-            (
-                |view| {
-                    view.syncs.get_mut(&name("app")).unwrap().missed = Some(Missed {
-                        events: 12,
-                        last: UnixMillis::from_seconds(9_820),
-                    });
-                },
-                Status::Warning,
-                &[
-                    "sync app: 12 events of SDKs went on to ingest.upstream without being stored here, the last 3m ago; Meta misses them",
                 ],
             ),
             (
@@ -415,6 +389,45 @@ mod tests {
                 &["the store cannot write: input/output error"],
             ),
         ];
+        check(cases);
+    }
+
+    #[test]
+    fn warns_of_events_that_nobody_delivers() {
+        check(&[
+            (
+                |view| view.syncs.get_mut(&name("app")).unwrap().enabled = false,
+                Status::Warning,
+                &[
+                    "sync app is disabled, and events come in for it, the last 10s ago: they are filtered, reason sync_disabled",
+                ],
+            ),
+            (
+                |view| {
+                    let app = view.syncs.get_mut(&name("app")).unwrap();
+                    app.enabled = false;
+                    app.last_event = Some(UnixMillis::from_seconds(10_000 - 3600));
+                },
+                Status::Ok,
+                &[],
+            ),
+            (
+                |view| {
+                    view.syncs.get_mut(&name("app")).unwrap().missed = Some(Missed {
+                        events: 12,
+                        last: UnixMillis::from_seconds(9_820),
+                    });
+                },
+                Status::Warning,
+                &[
+                    "sync app: 12 events of SDKs went on to ingest.upstream without being stored here, the last 3m ago; Meta misses them",
+                ],
+            ),
+        ]);
+    }
+
+    #[track_caller]
+    fn check(cases: &[Case]) {
         for (change, status, problems) in cases {
             let mut view = healthy();
             change(&mut view);
