@@ -176,6 +176,8 @@ fn forms(
                     .map(|form| Hashed::of(form).as_str().to_owned())
                     .collect())
             }
+            // What is stored as it is has its hash beside it.
+            Ok(Normalized::HashAndPlain(id)) => Ok(vec![Hashed::of(id).as_str().to_owned()]),
             Ok(Normalized::AlreadyHashed(hash)) => Ok(vec![hash.as_str().to_owned()]),
             Ok(Normalized::Plain(_) | Normalized::Integer(_)) => Ok(Vec::new()),
             Err(why) => Err(why.as_str()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::config::fields::{UserDataField, WebsiteField};
 use crate::config::{
-    ActionSource, CustomValue, EventConfig, LimitedDataUsePlace, MappingConfig, MetaActionSource,
+    ActionSource, CustomValue, EventConfig, ExternalIdCase, LimitedDataUsePlace, MappingConfig, MetaActionSource,
     Mistake, Properties, SyncConfig, SyncName, UserMemory, key_of,
 };
 use crate::event::is_absent_text;
@@ -74,6 +74,11 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
     let key = format!("sync.{name}");
     let mut warnings = Vec::new();
     check_custom_names(&key, &sync.mapping.custom_data, &mut warnings);
+    if sync.external_id_case == ExternalIdCase::Keep {
+        let message = "found \"keep\": Meta's Pixel hashes ids in lower case, always, so that an id with a \
+                       capital letter never equals the Pixel's";
+        warnings.push(Mistake::new(format!("{key}.external_id_case"), message));
+    }
     let whole_sync = EventConfig::default();
     warn_of_incomplete_websites(&key, sync, &mut warnings);
     if has_source("value", sync, &whole_sync) && !has_source("currency", sync, &whole_sync) {
@@ -480,6 +485,13 @@ mod tests {
             &["sync.web.where", "sync.web.events.A.where"],
         );
         check(&rules("\"consent\", \"plan\""), &[], &[]);
+    }
+
+    #[test]
+    fn ids_that_never_equal_the_pixels_are_pointed_out() {
+        let key = "sync.web.external_id_case";
+        check("external_id_case = \"keep\"", &[], &[key]);
+        check("external_id_case = \"lower\"", &[], &[]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ macro_rules! drop_reasons {
 drop_reasons! {
     /// Nothing is left of the value once it is normalised.
     Empty = "empty",
-    /// The hash of `null` or `undefined`: whoever hashed it had no value.
+    /// The hash of `null`, `undefined` or `redacted`: whoever hashed it had no value.
     HashOfNothing = "hash_of_nothing",
     /// 32 hexadecimal digits: an MD5, where Meta takes SHA-256 alone.
     Md5 = "md5",

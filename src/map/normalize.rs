@@ -127,6 +127,8 @@ pub enum Normalized<'a> {
         /// matches. Never equal to the first.
         second: Option<&'a str>,
     },
+    /// An id to hash that goes out as it is beside its hash.
+    HashAndPlain(&'a str),
     /// A value that was hashed before it came here; in a box, so that the usual ones stay small.
     AlreadyHashed(Box<Hashed>),
     /// A text that is sent as it is.
@@ -157,6 +159,7 @@ impl fmt::Debug for Normalized<'_> {
             Self::ToHash {
                 second: Some(_), ..
             } => "ToHash(two forms)",
+            Self::HashAndPlain(_) => "HashAndPlain",
             Self::AlreadyHashed(_) => "AlreadyHashed",
             Self::Plain(_) => "Plain",
             Self::Integer(_) => "Integer",
@@ -182,6 +185,9 @@ pub fn normalize<'a>(
         first: buffer,
         second,
     } = scratch;
+    if is_placeholder(field, text) {
+        return Err(DropReason::Empty);
+    }
     let normalized = match field {
         UserDataField::Email => email::normalize(text, buffer).map(Normalized::to_hash),
         UserDataField::Phone => {
@@ -206,10 +212,11 @@ pub fn normalize<'a>(
         }
         .map(Normalized::to_hash)
         .ok_or(DropReason::UnknownCountry),
-        UserDataField::ExternalId => {
-            let id = identifier::external_id(text, context.external_id_case, buffer);
-            Ok(Normalized::to_hash(id))
-        }
+        UserDataField::ExternalId => Ok(identifier::external_id(
+            text,
+            context.external_id_case,
+            buffer,
+        )),
         UserDataField::ClientIpAddress => address::normalize(text, buffer).map(Normalized::Plain),
         UserDataField::ClickId => {
             click::click_id(text, context.click_seen, buffer).map(Normalized::Plain)
@@ -274,15 +281,15 @@ fn already_hashed<'a>(
         });
     }
     // A user id of 32 digits is more likely a UUID without dashes than an MD5.
-    let md5 = field != UserDataField::ExternalId
-        && text.len() == 32
-        && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let md5 = field != UserDataField::ExternalId && identifier::is_32_hex_digits(text);
     md5.then_some(Err(DropReason::Md5))
 }
 
-/// What hashing `null` and `undefined` yields, as careless code does. Nothing here makes the hash of
-/// an empty text; one that arrives already hashed passes, as through every library of Meta.
-const HASHES_OF_NOTHING: [&str; 2] = [
+/// What hashing `null` and `undefined` yields, as careless code does, and the hash of `redacted`, which
+/// the browser's Pixel sends in the place of every address of Apple's private relay. Nothing here makes
+/// the hash of an empty text; one that arrives already hashed passes, as through every library of Meta.
+const HASHES_OF_NOTHING: [&str; 3] = [
+    "b68919aff001d8366249403a2544fba2d833084f1ad22839b6310aadacb6a138",
     "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b",
     "eb045d78d273107348b0300c01d29b7552d622abbc6faf81b3ec55359aa9950c",
 ];
@@ -301,6 +308,37 @@ fn without_appendix(text: &str) -> &str {
         }
         _ => text,
     }
+}
+
+/// Whether a text stands where a form or a report had no name or place. Words that may be somebody's
+/// name, such as `Na`, are none.
+fn is_placeholder(field: UserDataField, text: &str) -> bool {
+    const OF_ANYTHING: [&str; 10] = [
+        "n/a",
+        "n.a.",
+        "(n/a)",
+        "(none)",
+        "(not set)",
+        "not set",
+        "(unknown)",
+        "(not provided)",
+        "not provided",
+        "not available",
+    ];
+    const OF_NAMES: [&str; 3] = ["none", "unknown", "anonymous"];
+    let of_names: &[&str] = match field {
+        UserDataField::FirstName | UserDataField::LastName => &OF_NAMES,
+        UserDataField::City | UserDataField::State | UserDataField::ZipCode => &[],
+        _ => return false,
+    };
+    // Most texts begin like none of them.
+    matches!(
+        text.as_bytes().first(),
+        Some(b'(' | b'a' | b'A' | b'n' | b'N' | b'u' | b'U')
+    ) && OF_ANYTHING
+        .iter()
+        .chain(of_names)
+        .any(|known| known.eq_ignore_ascii_case(text))
 }
 
 /// Whether a text stands for nothing, so that its hash would say nothing.

@@ -309,6 +309,7 @@ fn form(field: UserDataField, value: Json<'_>, context: &Context<'_>) -> Option<
                 let second = second.as_ref().map_or("", Hashed::as_str);
                 format!("{}{second}", Hashed::of(first).as_str()).into()
             }
+            Normalized::HashAndPlain(id) => format!("{}{id}", Hashed::of(id).as_str()).into(),
             Normalized::AlreadyHashed(hash) => hash.as_str().into(),
             Normalized::Plain(text) => text.into(),
             Normalized::Integer(number) => number.to_string().into(),

@@ -204,6 +204,7 @@ impl UserData {
                 first: json::key(out, key),
                 out,
                 written: 0,
+                plain: Vec::new(),
             };
             let recall = |values: &mut Values<'_, '_, _>| {
                 values.written == 0
@@ -328,6 +329,8 @@ struct Values<'v, 'c, R> {
     start: usize,
     first: usize,
     written: usize,
+    /// Ids that stand behind all hashes, as they are.
+    plain: Vec<Box<str>>,
 }
 
 impl<R: Recorder> Values<'_, '_, R> {
@@ -369,6 +372,10 @@ impl<R: Recorder> Values<'_, '_, R> {
                     self.hash(source, &Hashed::of(second), Some(second), rule);
                 }
             }
+            Ok(Normalized::HashAndPlain(id)) => {
+                self.hash(source, &Hashed::of(id), Some(id), rule);
+                self.plain(source, id);
+            }
             Ok(Normalized::AlreadyHashed(hash)) => {
                 self.hash(source, &hash, None, "already hashed");
             }
@@ -396,7 +403,7 @@ impl<R: Recorder> Values<'_, '_, R> {
         normalised: Option<&str>,
         rule: &'static str,
     ) {
-        if self.written >= MOST_VALUES {
+        if self.written + self.plain.len() >= MOST_VALUES {
             return self.drop(source, DropReason::TooMany);
         }
         let own = hash.as_bytes();
@@ -413,6 +420,22 @@ impl<R: Recorder> Values<'_, '_, R> {
         self.out.extend_from_slice(own);
         self.out.push(b'"');
         self.sent(source, normalised, rule);
+    }
+
+    fn plain(&mut self, source: Source<'_>, id: &str) {
+        if self.written + self.plain.len() >= MOST_VALUES {
+            return self.drop(source, DropReason::TooMany);
+        }
+        if self.plain.iter().any(|known| **known == *id) {
+            return;
+        }
+        let mut written = Vec::new();
+        json::text(&mut written, id);
+        let rule = "32 hexadecimal digits, which Meta's own code passes as they are";
+        let sent = Sent::plain(&written, 0, rule);
+        self.recorder
+            .sent(Field::UserData(self.field), source, sent);
+        self.plain.push(id.into());
     }
 
     fn sent(&mut self, source: Source<'_>, normalised: Option<&str>, rule: &'static str) {
@@ -439,7 +462,11 @@ impl<R: Recorder> Values<'_, '_, R> {
 
     /// Closes the field, or takes it back where no value was written.
     fn finish(self) -> bool {
-        match self.written {
+        for id in &self.plain {
+            json::separate(self.out);
+            json::text(self.out, id);
+        }
+        match self.written + self.plain.len() {
             0 => self.out.truncate(self.start),
             1 => {}
             _ => {

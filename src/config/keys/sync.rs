@@ -70,7 +70,8 @@ pub(in crate::config) static SYNC: Section = Section {
             "How a date of birth such as 05/03/1995 is read.");
         key("external_id_case", r#""lower" or "keep""#, Means(r#""lower""#),
             "What happens to an external id before it is hashed. `keep` is for sites whose ids \
-             differ by case alone.");
+             differ by case alone and that have no Pixel: it hashes ids in lower case, always. Warned \
+             about by `check`.");
         key("allow_personal_data", TEXTS, Means("[]"),
             "Names of properties that may hold an e-mail address or phone number.");
         key("user_data", TABLE, Nothing(""), "What Meta matches people by.");

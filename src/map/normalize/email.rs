@@ -1,13 +1,14 @@
 //! E-mail addresses: trimmed, lower case, and of the form of an address.
 //!
-//! Dots and `+tags` are part of an address and stay. The form is that of Meta's parameter builder
+//! Dots and `+tags` are part of an address and stay; one comma behind it, as a list leaves it, goes. The form is that of Meta's parameter builder
 //! (dot-separated atoms, a domain of at least two labels), with letters beyond ASCII allowed.
 
 use crate::map::dropped::DropReason;
-use crate::map::normalize::text::{is_letter, lower_kept};
+use crate::map::normalize::text::{is_letter, lower_kept, trimmed};
 
 /// Normalises an address that is already trimmed.
 pub(super) fn normalize<'a>(text: &'a str, buffer: &'a mut String) -> Result<&'a str, DropReason> {
+    let text = text.strip_suffix(',').map_or(text, trimmed);
     let address = lower_kept(text, |_| true, buffer);
     let mut halves = address.as_bytes().splitn(2, |byte| *byte == b'@');
     let (local, domain) = (halves.next(), halves.next());

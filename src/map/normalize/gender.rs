@@ -3,8 +3,9 @@
 use crate::map::dropped::DropReason;
 use crate::map::normalize::text::lower_kept;
 
-/// Normalises a gender; a word is taken whole or not at all.
+/// Normalises a gender; a word is taken whole or not at all, with or without a dot behind it.
 pub(super) fn normalize(text: &str, buffer: &mut String) -> Result<&'static str, DropReason> {
+    let text = text.strip_suffix('.').unwrap_or(text);
     match lower_kept(text, |_| true, buffer) {
         "f" | "female" | "woman" | "girl" | "lady" | "miss" | "ms" | "mrs" | "madam" | "ma'am"
         | "daughter" | "mother" | "mom" | "mama" | "mommy" | "aunt" | "niece" | "sister"

@@ -2,14 +2,32 @@
 
 use crate::config::ExternalIdCase;
 use crate::map::dropped::DropReason;
+use crate::map::normalize::Normalized;
 use crate::map::normalize::text::lower_kept;
 
-/// Normalises the site's own id. It is not composed as names are: an id is its bytes.
+/// Normalises the site's own id.
+///
+/// Of 32 hexadecimal digits, as a UUID without dashes has them, all of Meta's code takes an id to be
+/// hashed already and passes it in lower case. Only equality counts here, so such an id goes out both
+/// as it is and hashed.
 pub(super) fn external_id<'a>(
     text: &'a str,
     case: ExternalIdCase,
     buffer: &'a mut String,
-) -> &'a str {
+) -> Normalized<'a> {
+    if is_32_hex_digits(text) {
+        return Normalized::HashAndPlain(lower_kept(text, |_| true, buffer));
+    }
+    Normalized::to_hash(cased(text, case, buffer))
+}
+
+/// Whether a text is what Meta's code takes for an MD5.
+pub(super) fn is_32_hex_digits(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// An id is not composed as names are: it is its bytes.
+fn cased<'a>(text: &'a str, case: ExternalIdCase, buffer: &'a mut String) -> &'a str {
     if case == ExternalIdCase::Keep {
         return text;
     }

@@ -2,12 +2,13 @@
 
 use crate::map::dropped::DropReason;
 use crate::map::normalize::Normalized;
-use crate::map::normalize::text::{composed, digit, is_blank, is_letter, lower_kept, trimmed};
+use crate::map::normalize::text::{digit, is_blank, is_letter, lower_kept, trimmed};
 
 /// Normalises a city.
 ///
 /// The first form keeps the letters of every script, as Meta's page allows and Meta's SDKs do. The
-/// second is that of Meta's parameter builder: ASCII letters and digits.
+/// second is that of Meta's parameter builder and the browser's Pixel: the ASCII letters and digits of
+/// the text as it came.
 pub(super) fn city<'a>(
     text: &'a str,
     [first, second]: [&'a mut String; 2],
@@ -21,8 +22,7 @@ pub(super) fn city<'a>(
     }
     second.clear();
     second.extend(
-        composed(text)
-            .chars()
+        text.chars()
             .filter(char::is_ascii_alphanumeric)
             .map(|character| character.to_ascii_lowercase()),
     );
@@ -44,17 +44,18 @@ fn begins_with_glued_number(text: &str) -> bool {
 /// Normalises a postal code.
 ///
 /// Meta's page wants neither spaces nor dashes. What stands behind a dash is part of the code in most
-/// countries, but not in the USA. Meta's libraries cut it off everywhere, and the parameter builder
-/// keeps spaces: its form is sent second unless it would lose half of a code whose country is known.
+/// countries, but not in the USA. The parameter builder and the browser's Pixel cut it off everywhere, and
+/// keep spaces: their form is sent second.
 pub(super) fn zip_code<'a>(
     text: &'a str,
     country: Option<&str>,
     [first, second]: [&'a mut String; 2],
 ) -> Result<Normalized<'a>, DropReason> {
-    if let Some(ascii) = in_ascii_digits(text) {
-        // The form of another keyboard's digits goes second, as Meta's libraries hash it.
+    if let Some(ascii) = as_on_any_keyboard(text) {
+        // The form of another keyboard goes second, as Meta's libraries hash it.
         let mut own = <[String; 2]>::default();
-        let Normalized::ToHash { first: page, .. } = zip_code(&ascii, country, own.each_mut())?
+        let code = trimmed(&ascii);
+        let Normalized::ToHash { first: page, .. } = zip_code(code, country, own.each_mut())?
         else {
             return Err(DropReason::TooShort);
         };
@@ -76,7 +77,6 @@ pub(super) fn zip_code<'a>(
         return long_enough(Normalized::to_hash(code));
     }
     let (area, rest) = lower.split_once('-').unwrap_or((lower, ""));
-    let has_dash = area.len() < lower.len();
     let (area, rest) = (trimmed(area), trimmed(rest));
     let zip_plus_four = is_number_of(5, area) && is_number_of(4, rest);
     let halves = !area.is_empty() && !rest.is_empty() && !rest.contains('-');
@@ -90,13 +90,15 @@ pub(super) fn zip_code<'a>(
     let page = without_decimals(page);
     let normalized = match country {
         Some("us") => Normalized::to_hash(american(page)),
-        Some(_) if has_dash => Normalized::to_hash(page),
         // The parameter builder takes no code of one character, as `D-10115` would give.
         _ if area.chars().nth(1).is_none() => Normalized::to_hash(page),
         _ => Normalized::both(page, area),
     };
     long_enough(normalized)
 }
+
+/// What stands before a code in Japan to say that it is one.
+const POSTAL_MARKS: [char; 3] = ['〒', '〠', '〶'];
 
 /// A code without what Meta's page does not want.
 fn without_signs<'a>(code: &'a str, buffer: &'a mut String) -> &'a str {
@@ -109,11 +111,15 @@ fn without_signs<'a>(code: &'a str, buffer: &'a mut String) -> &'a str {
     buffer
 }
 
-/// A code in digits of another script, or of full width, in those of ASCII; `None` where it has none.
-fn in_ascii_digits(text: &str) -> Option<String> {
-    let is_foreign = |character: char| !character.is_ascii() && digit(character).is_some();
+/// A code without a postal mark, and with digits of another script or of full width in those of ASCII;
+/// `None` where it has neither.
+fn as_on_any_keyboard(text: &str) -> Option<String> {
+    let is_foreign = |character: char| {
+        !character.is_ascii() && (digit(character).is_some() || POSTAL_MARKS.contains(&character))
+    };
     (!text.is_ascii() && text.contains(is_foreign)).then(|| {
         text.chars()
+            .filter(|character| !POSTAL_MARKS.contains(character))
             .map(|character| match digit(character) {
                 Some(value) => char::from(b'0' + value),
                 None if character == '\u{FF0D}' => '-',

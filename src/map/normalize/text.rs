@@ -93,6 +93,17 @@ pub(super) fn lower_kept<'a>(
     buffer
 }
 
+/// The characters that `keep` accepts, in lower case and with accents apart or joined as they came.
+pub(super) fn lower_as_written<'a>(
+    text: &str,
+    keep: impl Fn(char) -> bool,
+    buffer: &'a mut String,
+) -> &'a str {
+    let kept: String = text.chars().filter(|character| keep(*character)).collect();
+    *buffer = kept.to_lowercase();
+    buffer
+}
+
 /// Room for every name of a country or state, and for what may stand before or behind it.
 const LONGEST_KEY: usize = 64;
 

@@ -206,6 +206,38 @@ fn an_invalid_id_is_passed_over() {
 }
 
 #[test]
+fn ids_that_metas_code_passes_stand_behind_the_hashes() {
+    check(
+        UserDataField::ExternalId,
+        &["user_properties.ids"],
+        r#"{"user_properties":{"ids":["550E8400E29B41D4A716446655440000","u1"," 550e8400e29b41d4a716446655440000"]}}"#,
+        "\"external_id\":[ #550e8400e29b41d4a716446655440000 , #u1 ,\"550e8400e29b41d4a716446655440000\"]",
+    );
+    check(
+        UserDataField::Email,
+        &["user_properties.ids"],
+        r#"{"user_properties":{"ids":"550e8400e29b41d4a716446655440000"}}"#,
+        "",
+    );
+    let many: Vec<String> = (0..50).map(|n| format!("\"{n:032x}\"")).collect();
+    let event = format!("{{\"user_properties\":{{\"ids\":[{}]}}}}", many.join(","));
+    let hashes: Vec<String> = (0..MOST_VALUES / 2).map(|n| format!("#{n:032x}")).collect();
+    let plain: Vec<String> = (0..MOST_VALUES / 2)
+        .map(|n| format!("\"{n:032x}\""))
+        .collect();
+    check(
+        UserDataField::ExternalId,
+        &["user_properties.ids"],
+        &event,
+        &format!(
+            "\"external_id\":[ {} ,{}]",
+            hashes.join(" , "),
+            plain.join(",")
+        ),
+    );
+}
+
+#[test]
 fn a_hostile_list_is_cut() {
     let many: Vec<String> = (0..10_000).map(|n| format!("\"u{n}\"")).collect();
     let event = format!("{{\"user_properties\":{{\"ids\":[{}]}}}}", many.join(","));

@@ -4,7 +4,7 @@
 //! sends it has a defect, so the sandbox refuses it, under a sub-code that is not Meta's:
 //!
 //! - the hash of nothing: of the empty string, `null` or `undefined`
-//! - an `external_id` that is not hashed (Meta recommends the hash)
+//! - an `external_id` that is not hashed (Meta recommends the hash), nor the 32 digits of an MD5
 //! - an empty list, or a list with a repeated member, in `user_data`
 //! - blank text in any known field
 //! - an address that is none, or that no customer on the internet can have

@@ -89,8 +89,11 @@ pub(super) fn check(value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
 impl Field {
     fn check(&self, value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
         match self {
-            Self::Hashed => hashes(value, place, &not_hashed),
-            Self::ExternalId => hashes(value, place, &|| strict::unhashed(place)),
+            Self::Hashed => hashes(value, place, &[64], &not_hashed),
+            Self::ExternalId => {
+                // Meta's own code takes 32 digits for a hash as well.
+                hashes(value, place, &[64, 32], &|| strict::unhashed(place))
+            }
             Self::Address => strict::address(text(value, place)?, place),
             Self::Click if is_click_id(text(value, place)?) => Ok(()),
             Self::Click => Err(Refusal {
@@ -118,20 +121,30 @@ impl Field {
     }
 }
 
-fn hashes(value: &Value, place: &Place<'_>, refusal: &dyn Fn() -> Refusal) -> Result<(), Refusal> {
+fn hashes(
+    value: &Value,
+    place: &Place<'_>,
+    lengths: &[usize],
+    refusal: &dyn Fn() -> Refusal,
+) -> Result<(), Refusal> {
     let Value::Array(items) = value else {
-        return hash(value, place, refusal);
+        return hash(value, place, lengths, refusal);
     };
     strict::list(items, place)?;
     for (index, item) in items.iter().enumerate() {
-        hash(item, &Place::Item(place, index), refusal)?;
+        hash(item, &Place::Item(place, index), lengths, refusal)?;
     }
     Ok(())
 }
 
-fn hash(value: &Value, place: &Place<'_>, refusal: &dyn Fn() -> Refusal) -> Result<(), Refusal> {
+fn hash(
+    value: &Value,
+    place: &Place<'_>,
+    lengths: &[usize],
+    refusal: &dyn Fn() -> Refusal,
+) -> Result<(), Refusal> {
     let text = text(value, place)?;
-    let is_hash = text.len() == 64
+    let is_hash = lengths.contains(&text.len())
         && text
             .bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));

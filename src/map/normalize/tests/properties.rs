@@ -39,9 +39,11 @@ fn field() -> impl Strategy<Value = UserDataField> {
 /// The text that is hashed or sent; none for what is no text, or is left out.
 fn sent_text(field: UserDataField, text: &str, context: &Context<'_>) -> Option<String> {
     match normalize(field, text, context, &mut Scratch::default()) {
-        Ok(Normalized::ToHash { first: text, .. } | Normalized::Plain(text)) => {
-            Some(text.to_owned())
-        }
+        Ok(
+            Normalized::ToHash { first: text, .. }
+            | Normalized::HashAndPlain(text)
+            | Normalized::Plain(text),
+        ) => Some(text.to_owned()),
         Ok(Normalized::AlreadyHashed(_) | Normalized::Integer(_)) | Err(_) => None,
     }
 }
@@ -56,7 +58,9 @@ proptest! {
                 prop_assert!(!is_nothing(first));
                 prop_assert!(second.is_none_or(|second| !is_nothing(second) && second != first));
             }
-            Ok(Normalized::Plain(plain)) => prop_assert!(!is_nothing(plain)),
+            Ok(Normalized::HashAndPlain(plain) | Normalized::Plain(plain)) => {
+                prop_assert!(!is_nothing(plain));
+            }
             Ok(Normalized::AlreadyHashed(_)) => {
                 prop_assert!(!HASHES_OF_NOTHING.contains(&text.as_str()));
             }

@@ -39,7 +39,18 @@ fn judges_hashed_fields() {
         ("em", json!(empty), RUBBISH),
         ("ph", json!(undefined), RUBBISH),
         ("external_id", json!([MARY]), None),
+        (
+            "external_id",
+            json!([MARY, "0cc175b9c0f1b6a831c399e269772661"]),
+            None,
+        ),
+        (
+            "external_id",
+            json!("0CC175B9C0F1B6A831C399E269772661"),
+            RUBBISH,
+        ),
         ("external_id", json!("user-1"), RUBBISH),
+        ("em", json!("0cc175b9c0f1b6a831c399e269772661"), UNHASHED),
     ]);
     for key in [
         "ph", "fn", "ln", "db", "ge", "ct", "st", "zp", "country", "fi", "doby",
