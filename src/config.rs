@@ -273,7 +273,11 @@ pub struct SyncConfig {
     pub limited_data_use: LimitedDataUse,
     /// `[sync.<name>.app]`: app events; absent: never `action_source = "app"`.
     pub app: Option<AppConfig>,
-    /// Names of properties that may hold an e-mail address or phone number. Default none.
+    /// Names of the parameters that stay in the address of a page, with `*` for any characters. Default
+    /// those of click ids and campaigns.
+    pub page_url_parameters: Vec<String>,
+    /// Names of properties that may go out in clear though they are hashed or look personal. Default
+    /// none.
     pub allow_personal_data: Vec<String>,
     /// `[sync.<name>.user_memory]`: what is remembered of people; absent: nothing.
     pub user_memory: Option<UserMemory>,

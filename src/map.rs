@@ -33,9 +33,11 @@ pub mod remember;
 mod action_source;
 mod app_data;
 mod check;
+mod check_sources;
 mod custom_data;
 mod data_use;
 mod digits;
+mod hashed_sources;
 mod json;
 mod known;
 mod list;
@@ -48,6 +50,7 @@ mod standard_event;
 mod user_data;
 
 use known::Known;
+use page::KeptParameters;
 use payload::Fingerprint;
 use record::Recorder;
 use remember::Remember;
@@ -74,6 +77,7 @@ pub struct Mapper {
     remember: Option<Remember>,
     app: Option<AppConfig>,
     limited_data_use: LimitedDataUse,
+    page_parameters: KeptParameters,
     most_bytes: usize,
 }
 
@@ -141,6 +145,7 @@ impl Mapper {
                 .map(|memory| Remember::compile(name, sync, memory)),
             app: sync.app.clone(),
             limited_data_use: sync.limited_data_use.clone(),
+            page_parameters: KeptParameters::new(&sync.page_url_parameters),
             most_bytes: sync
                 .delivery
                 .max_batch_bytes

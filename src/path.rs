@@ -153,10 +153,14 @@ enum Root {
     Element(Option<Box<Path>>),
 }
 
+/// One step from a value to a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+pub enum Step {
+    /// To the member of an object.
     Key(Box<str>),
+    /// To an element of a list.
     Index(usize),
+    /// To each element of a list.
     Each,
 }
 
@@ -304,6 +308,21 @@ impl Path {
         }
     }
 
+    /// The steps from the field that the path begins with, or from the element that it is relative to.
+    pub const fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Whether the path begins with the same field of an event as another, by any of its names.
+    pub fn begins_like(&self, other: &Self) -> bool {
+        match (&self.root, &other.root) {
+            (Root::Field(own, alias), Root::Field(other, _)) => {
+                own == other || *alias == Some(&**other)
+            }
+            _ => false,
+        }
+    }
+
     /// The section and the property, where the path names just these two.
     pub fn property(&self) -> Option<(&str, &str)> {
         match (&self.root, &*self.steps) {
@@ -379,7 +398,7 @@ impl Path {
     }
 
     /// The path in the event, where one that is relative to an element is read there too.
-    fn in_event(&self) -> Option<&Self> {
+    pub fn in_event(&self) -> Option<&Self> {
         match &self.root {
             Root::Element(path) => path.as_deref(),
             Root::Field(..) => None,

@@ -176,6 +176,7 @@ fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {
         ExternalIdCase::Keep => "keep",
     };
     page.key("external_id_case", text(external_id_case));
+    page.key("page_url_parameters", texts(&sync.page_url_parameters));
     page.key("allow_personal_data", texts(&sync.allow_personal_data));
     mapping(page, &table, &sync.mapping);
     if let Some(events) = &sync.events {

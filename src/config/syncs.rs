@@ -102,6 +102,9 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
         .require("limited_data_use")
         .and_then(|node| limited_data_use(&node));
     let app = table.get("app").and_then(|node| app(&node));
+    let page_url_parameters = table
+        .require("page_url_parameters")
+        .and_then(|node| node.list(parameter_name));
     let allow_personal_data = table
         .require("allow_personal_data")
         .and_then(|node| node.list(|node| node.text().map(str::to_owned)));
@@ -130,6 +133,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
         external_id_case: external_id_case.unwrap_or_default(),
         limited_data_use: limited_data_use.unwrap_or_default(),
         app,
+        page_url_parameters: page_url_parameters.unwrap_or_default(),
         allow_personal_data: allow_personal_data.unwrap_or_default(),
         user_memory,
         delivery: delivery?,
@@ -275,6 +279,17 @@ fn user_memory(node: &Node<'_>) -> Option<UserMemory> {
         max_age: max_age?,
         max_bytes: max_bytes?,
     })
+}
+
+/// The name of a parameter in a page's address, or a pattern of names.
+fn parameter_name(node: &Node<'_>) -> Option<String> {
+    let name = node.text()?;
+    if name.contains(['=', '&', '?', '#', ' ']) {
+        return node.refuse(format!(
+            "found {name:?}, expected the name of a parameter alone, such as \"fbclid\" or \"utm_*\""
+        ));
+    }
+    Some(name.to_owned())
 }
 
 /// The name of a user property, which may hold anything; but a path would name none.

@@ -10,6 +10,7 @@ use crate::config::{
 };
 use crate::event::is_absent_text;
 use crate::map::action_source::can_be_mapped;
+use crate::map::check_sources;
 use crate::map::custom_data::{self, Fit};
 use crate::map::data_use::is_state;
 use crate::map::standard_event;
@@ -85,12 +86,14 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
         let message = "missing beside value; a value without a currency is not sent";
         warnings.push(Mistake::new(format!("{key}.custom_data.currency"), message));
     }
+    check_sources::of_sync(&key, sync, &mut warnings);
     if let Some(memory) = &sync.user_memory {
         check_memory(&key, sync, memory, &mut warnings);
     }
     for (event_type, row) in rows(sync) {
         let key = event_key(&key, event_type);
         check_custom_names(&key, &row.mapping.custom_data, &mut warnings);
+        check_sources::of_row(&key, sync, row, &mut warnings);
         if let Some((_, wire)) = DISPLAY_NAMES.iter().find(|(shown, _)| shown == event_type) {
             let message =
                 format!("this is the name on Amplitude's pages; the event arrives as {wire:?}");
@@ -492,6 +495,64 @@ mod tests {
         let key = "sync.web.external_id_case";
         check("external_id_case = \"keep\"", &[], &[key]);
         check("external_id_case = \"lower\"", &[], &[]);
+    }
+
+    #[test]
+    fn what_is_hashed_and_named_in_clear_is_pointed_out() {
+        let rules = |more: &str| {
+            format!(
+                "{more}\n[sync.web.user_data]\nfirst_name = \"event_properties.given\"\n\
+                 email = \"event_properties.customer.email\"\nexternal_id = \"event_properties.id\"\n"
+            )
+        };
+        check(&rules("properties = [\"coupon\"]"), &[], &[]);
+        for properties in ["[\"*\"]", "[\"given\", \"coupon\"]", "[\"customer\"]"] {
+            let rules = rules(&format!("properties = {properties}"));
+            check(&rules, &[], &["sync.web.properties"]);
+        }
+        check(
+            &rules("properties = [\"*\"]\nallow_personal_data = [\"given\", \"customer\", \"id\"]"),
+            &[],
+            &["sync.web.allow_personal_data"; 3],
+        );
+        for (field, source) in [
+            ("name", "\"event_properties.given\""),
+            (
+                "name",
+                "{ all = [\"event_properties.nick\", \"event_properties.given\"] }",
+            ),
+            ("who", "\"event_properties.customer\""),
+            ("id", "\"event_properties.id\""),
+            ("all", "\"event_properties\""),
+            (
+                "who",
+                "{ each = \"event_properties.customer\", mail = \"email\" }",
+            ),
+        ] {
+            let table = format!("{}[sync.web.custom_data]\n{field} = {source}\n", rules(""));
+            check(&table, &[], &[&*format!("sync.web.custom_data.{field}")]);
+        }
+        let row = concat!(
+            "properties = [\"p\"]\n[sync.web.custom_data]\nx = \"event_properties.x\"\n",
+            "[sync.web.events.A]\nproperties = [\"y\"]\nsend_as = [\"event_properties.y\"]\n",
+            "[sync.web.events.A.user_data]\nphone = [\"event_properties.x\", \"event_properties.y\", \"event_properties.p\"]\n",
+            "[sync.web.events.B]\nproperties = [\"y\"]\n",
+        );
+        check(
+            row,
+            &[],
+            &[
+                "sync.web.events.A.properties",
+                "sync.web.events.A.custom_data.x",
+                "sync.web.events.A.properties",
+                "sync.web.events.A.send_as",
+            ],
+        );
+        check(
+            "[sync.web.user_data]\nemail = \"user_properties.email\"\n[sync.web.user_memory]\nkeep_as_is = [\"email\"]",
+            &[],
+            &["sync.web.user_memory.keep_as_is"],
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `custom_data`: Meta's standard fields, typed and checked, and the properties that are passed on.
 //!
 //! A field of the configuration's table goes before a property of the same name. Absent values are
-//! left out. An e-mail address or phone number in clear text withholds the field that holds it.
+//! left out. What a hashed field is made from does not go out in clear as well, whatever way leads to it.
+//! An e-mail address, or the number of a phone or card, withholds the field that holds it.
 //!
 //! `value` and `currency` of a Purchase, and of Amplitude's own revenue events, fall back to the
 //! revenue properties that Amplitude's SDKs send where no path of the mapping finds anything: `$price`
@@ -10,9 +11,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::config::{CustomValue, Properties};
+use crate::config::{CustomValue, Properties, SyncConfig};
 use crate::event::Event;
+use crate::map::dropped::DropReason;
+use crate::map::hashed_sources::{Cover, HashedSources};
 use crate::map::json;
+use crate::map::page::KeptParameters;
 use crate::map::record::{Field, Recorder, Sent, Source};
 use crate::path::Path;
 use crate::value::ValueExpr;
@@ -21,14 +25,17 @@ mod contents;
 mod field;
 mod number;
 mod revenue;
+mod screen;
 mod standard;
 mod typed;
 
 use field::{CustomField, Listing, Writer, note_lost, rule_of, write_values};
+use screen::Screen;
 use standard::{Kind, kind_of};
 use typed::Guard;
 
 pub(super) use field::{Fit, fit, is_standard};
+pub(super) use screen::{Covers, covers_of};
 
 /// The section whose members are the event's own properties.
 const SECTION: &str = "event_properties";
@@ -44,6 +51,9 @@ pub(super) struct CustomData {
     names: HashSet<Box<str>>,
     all_properties: bool,
     allow_personal: HashSet<Box<str>>,
+    /// What of the event's own properties may not go out in clear.
+    covered: BTreeMap<Box<str>, Cover>,
+    page_parameters: KeptParameters,
 }
 
 /// What was written that decides about the whole event.
@@ -71,7 +81,8 @@ impl CustomData {
     pub(super) fn compile(
         tables: [&BTreeMap<String, CustomValue>; 2],
         properties: [&Properties; 2],
-        allow_personal_data: &[String],
+        sync: &SyncConfig,
+        sources_of_hashes: &HashedSources,
     ) -> Self {
         let mut sources: BTreeMap<&str, CustomValue> = BTreeMap::new();
         let mut all_properties = false;
@@ -100,18 +111,35 @@ impl CustomData {
                 sources.insert(name, source.clone());
             }
         }
-        let allow_personal: HashSet<Box<str>> = allow_personal_data
+        let named: HashSet<&str> = tables
+            .iter()
+            .flat_map(|table| table.keys())
+            .map(String::as_str)
+            .collect();
+        let page_parameters = KeptParameters::new(&sync.page_url_parameters);
+        let allow_personal: HashSet<Box<str>> = sync
+            .allow_personal_data
             .iter()
             .map(|name| name.as_str().into())
             .collect();
         let mut fields: Vec<CustomField> = sources
             .into_iter()
-            .map(|(name, source)| CustomField {
-                name: name.into(),
-                key: json::encoded_key(name),
-                kind: kind_of(name),
-                guard: guard_of(name, &source, &allow_personal),
-                source,
+            .map(|(name, source)| {
+                let guard = guard_of(name, &source, &allow_personal);
+                CustomField {
+                    name: name.into(),
+                    key: json::encoded_key(name),
+                    kind: kind_of(name),
+                    screen: Screen {
+                        covers: match guard {
+                            _ if allow_personal.contains(name) => Covers::default(),
+                            _ => covers_of(name, &source, sources_of_hashes, named.contains(name)),
+                        },
+                        pages: (guard != Guard::Nothing).then(|| page_parameters.clone()),
+                    },
+                    guard,
+                    source,
+                }
             })
             .collect();
         fields.sort_by_key(|field| match &*field.name {
@@ -124,7 +152,9 @@ impl CustomData {
             fields,
             names,
             all_properties,
+            covered: screen::covers_of_section(SECTION, sources_of_hashes),
             allow_personal,
+            page_parameters,
         }
     }
 
@@ -198,15 +228,22 @@ impl CustomData {
             let start = out.len();
             json::member(out, name);
             let before = out.len();
-            let guard = if self.allow_personal.contains(name) {
-                Guard::Nothing
-            } else {
-                Guard::Personal
-            };
-            let written = guard.check("", name).and_then(|()| {
+            let is_allowed = self.allow_personal.contains(name);
+            let guard = Guard::of(name, is_allowed);
+            let screened = screen::screened(
+                value,
+                self.covered.get(name).unwrap_or(&Cover::Free),
+                (!is_allowed).then_some(&self.page_parameters),
+            );
+            let source = Source::at(name, value);
+            let sent = screened.json();
+            let written = sent.ok_or(DropReason::HashedSource).and_then(|value| {
+                guard.check("", name)?;
                 write_values(out, name, kind_of(name), guard, &[value], Listing::Single)
             });
-            let source = Source::at(name, value);
+            if sent.is_some() && screened.is_part() {
+                recorder.dropped(Field::Property(name), source, DropReason::HashedSource);
+            }
             match written {
                 Ok(items) => {
                     has_count |= name == COUNT;
@@ -214,6 +251,8 @@ impl CustomData {
                     recorder.sent(Field::Property(name), source, sent);
                     note_lost(name, source, &items, recorder);
                 }
+                // Nothing else was in it.
+                Err(DropReason::Empty) if screened.is_part() => out.truncate(start),
                 Err(reason) => {
                     out.truncate(start);
                     recorder.dropped(Field::Property(name), source, reason);
@@ -256,11 +295,7 @@ fn guard_of(name: &str, source: &CustomValue, allow_personal: &HashSet<Box<str>>
         }),
         CustomValue::Each { .. } => false,
     };
-    if allowed(name) || from_allowed {
-        Guard::Nothing
-    } else {
-        Guard::Personal
-    }
+    Guard::of(name, allowed(name) || from_allowed)
 }
 
 #[cfg(test)]

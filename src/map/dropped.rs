@@ -85,6 +85,8 @@ drop_reasons! {
     ValueWithoutCurrency = "value_without_currency",
     /// None of the words that Meta knows for this field.
     UnknownWord = "unknown_word",
+    /// What a hashed field is made from, or a value that holds it: it does not go out in clear as well.
+    HashedSource = "hashed_source",
     /// A value that the configuration's `map` does not hold.
     NotInMap = "not_in_map",
     /// A list without a single usable item.

@@ -1,4 +1,10 @@
-//! The page's URL and its referrer.
+//! Addresses of pages: the event's own, its referrer, and any that stand in properties.
+//!
+//! A page's query holds what the site put there for itself: session tokens, search terms, what a form
+//! asked. So of its parameters only those go out that the configuration names, by default the click ids of
+//! advertising platforms and `utm_…`; and of these none with personal data in it. What stands behind `#`
+//! is read in the same way, since single-page apps have routes and queries there. A user name and password
+//! before the host never go out.
 
 use std::borrow::Cow;
 
@@ -9,59 +15,154 @@ use crate::event::any_byte::any_byte;
 use crate::map::dropped::DropReason;
 use crate::map::personal;
 
-/// Reads an address of the web. Parameters of its query that hold an e-mail address or a phone number in
-/// clear text are taken out; the rest, `fbclid` among it, stays as it is.
-pub(super) fn url(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
+/// The parameters that stay in the address of a page.
+#[derive(Clone, Debug)]
+pub(super) struct KeptParameters {
+    /// Names, in which `*` stands for any characters. A name's case does not count.
+    patterns: Vec<String>,
+    all: bool,
+}
+
+impl KeptParameters {
+    /// Keeps the parameters of these names.
+    pub(super) fn new(patterns: &[String]) -> Self {
+        Self {
+            patterns: patterns.to_vec(),
+            all: patterns.iter().any(|pattern| pattern == "*"),
+        }
+    }
+
+    /// Keeps all parameters.
+    pub(super) const ALL: &'static Self = &Self {
+        patterns: Vec::new(),
+        all: true,
+    };
+
+    fn keeps(&self, parameter: &str) -> bool {
+        let name = parameter
+            .split_once('=')
+            .map_or(parameter, |(name, _)| name);
+        (self.all || self.patterns.iter().any(|pattern| matches(pattern, name)))
+            && !is_personal(parameter)
+    }
+
+    /// Where one parameter ends and the next begins.
+    fn separators(&self) -> &'static [char] {
+        if self.all { &['&'] } else { &['&', ';'] }
+    }
+}
+
+/// Whether a name is of a pattern. Each part between two stars is looked for once, so no pattern is
+/// expensive.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(mut name) = name.strip_prefix(first) else {
+        return false;
+    };
+    let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+    for part in between.split('*') {
+        let Some(at) = name.find(part) else {
+            return false;
+        };
+        name = name.get(at + part.len()..).unwrap_or_default();
+    }
+    name.ends_with(last)
+}
+
+/// Reads the address of a page, without the parameters that are not kept.
+pub(super) fn url<'v>(value: Json<'v>, kept: &KeptParameters) -> Result<Cow<'v, str>, DropReason> {
     let text = value.as_str().ok_or(DropReason::NotAUrl)?;
     let text = match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
         Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
     };
-    let has_scheme = ["https://", "http://"].iter().any(|scheme| {
-        text.get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-            && text.len() > scheme.len()
-    });
-    if !has_scheme || any_byte(&text, |byte| byte.is_ascii_control()) {
+    if !is_address(&text) || any_byte(&text, |byte| byte.is_ascii_control()) {
         return Err(DropReason::NotAUrl);
     }
-    if !personal::holds_email(&text) && !parameters(&text).any(is_personal) {
-        return Ok(text);
-    }
-    let clean = without_personal_parameters(&text);
+    let clean = match cut(&text, kept) {
+        Some(cut) => Cow::Owned(cut),
+        None => text,
+    };
     if personal::holds_email(&clean) {
         return Err(DropReason::PersonalData);
     }
-    Ok(Cow::Owned(clean))
+    Ok(clean)
 }
 
-fn without_personal_parameters(url: &str) -> String {
-    let (url, fragment) = match url.split_once('#') {
-        Some((url, fragment)) if !personal::holds_email(fragment) => (url, Some(fragment)),
-        Some((url, _)) => (url, None),
-        None => (url, None),
+/// Whether a text is an address of the web.
+pub(super) fn is_address(text: &str) -> bool {
+    ["https://", "http://"].iter().any(|scheme| {
+        text.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            && text.len() > scheme.len()
+    })
+}
+
+/// An address without what must not go out; `None` where it may go as it is.
+pub(super) fn cut(address: &str, kept: &KeptParameters) -> Option<String> {
+    if !any_byte(address, |byte| matches!(byte, b'?' | b'#' | b'@')) {
+        return None;
+    }
+    let (page, fragment) = match address.split_once('#') {
+        Some((page, fragment)) => (page, Some(fragment)),
+        None => (address, None),
     };
-    let (address, query) = url.split_once('?').unwrap_or((url, ""));
-    let mut clean = address.to_owned();
-    let mut next = '?';
-    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-        if !is_personal(parameter) {
+    let (page, query) = match page.split_once('?') {
+        Some((page, query)) => (page, Some(query)),
+        None => (page, None),
+    };
+    let mut clean = without_user(page).into_owned();
+    put_parameters(&mut clean, '?', query.unwrap_or_default(), kept);
+    put_fragment(&mut clean, fragment.unwrap_or_default(), kept);
+    (clean != address).then_some(clean)
+}
+
+/// Takes the user's name and password out from before the host.
+fn without_user(page: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = page.split_once("://") else {
+        return Cow::Borrowed(page);
+    };
+    let end = rest.find(['/', '\\']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    match authority.rsplit_once('@') {
+        Some((_, host)) => Cow::Owned(format!("{scheme}://{host}{path}")),
+        None => Cow::Borrowed(page),
+    }
+}
+
+fn put_parameters(clean: &mut String, before: char, query: &str, kept: &KeptParameters) {
+    let mut next = before;
+    for parameter in query.split(kept.separators()) {
+        if !parameter.is_empty() && kept.keeps(parameter) {
             clean.push(next);
             clean.push_str(parameter);
             next = '&';
         }
     }
-    if let Some(fragment) = fragment {
-        clean.push('#');
-        clean.push_str(fragment);
-    }
-    clean
 }
 
-/// The parameters of an address's query.
-fn parameters(url: &str) -> impl Iterator<Item = &str> {
-    let query = url.split_once('?').map_or("", |(_, query)| query);
-    query.split(['&', '#'])
+/// What stands behind `#` is a place in the page, a route, or a list of parameters, or one before the
+/// other.
+fn put_fragment(clean: &mut String, fragment: &str, kept: &KeptParameters) {
+    let end = fragment.find(['?', '&', ';']).unwrap_or(fragment.len());
+    let (route, parameters) = fragment.split_at(end);
+    if route.contains('=') && !kept.all {
+        return put_parameters(clean, '#', fragment, kept);
+    }
+    if personal::holds_email(route) {
+        return;
+    }
+    if !fragment.is_empty() {
+        clean.push('#');
+        clean.push_str(route);
+    }
+    let mut parameters = parameters.chars();
+    if let Some(before) = parameters.next() {
+        put_parameters(clean, before, parameters.as_str(), kept);
+    }
 }
 
 /// Whether a parameter holds personal data, as it is written or as it is meant.
@@ -69,7 +170,7 @@ fn is_personal(parameter: &str) -> bool {
     let (name, value) = parameter.split_once('=').unwrap_or(("", parameter));
     personal::holds_email(parameter)
         || personal::is_personal(name, value)
-        || (any_byte(value, |byte| byte == b'%')
+        || (any_byte(value, |byte| matches!(byte, b'%' | b'+'))
             && form_urlencoded::parse(parameter.as_bytes())
                 .any(|(name, value)| personal::is_personal(&name, &value)))
 }
@@ -79,10 +180,16 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, expected: Result<&str, DropReason>) {
+    fn check_kept(patterns: &[&str], text: &str, expected: Result<&str, DropReason>) {
         let json = serde_json::Value::from(text).to_string();
-        let url = url(Json::of_valid_text(&json));
+        let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+        let url = url(Json::of_valid_text(&json), &KeptParameters::new(&patterns));
         assert_eq!(url.as_deref().map_err(|why| *why), expected, "{text}");
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, DropReason>) {
+        check_kept(&["*"], text, expected);
     }
 
     #[test]
@@ -90,6 +197,7 @@ mod tests {
         for text in [
             "https://shop.example.com/thanks?order=A-1009&fbclid=IwAR0_AbC#top",
             "HTTP://example.com",
+            "https://example.com/?a=1;b=2#x=1",
         ] {
             check(text, Ok(text));
         }
@@ -121,6 +229,10 @@ mod tests {
             Ok("https://example.com/?a=1&order=16505551212"),
         );
         check(
+            "https://example.com/?note=call+650-253-0000+now&a=1",
+            Ok("https://example.com/?a=1"),
+        );
+        check(
             "https://example.com/?e=pat@example.com",
             Ok("https://example.com/"),
         );
@@ -132,5 +244,107 @@ mod tests {
             "https://example.com/pat@example.com",
             Err(DropReason::PersonalData),
         );
+        check_kept(
+            &["utm_*"],
+            "https://example.com/?utm_term=pat@example.com&utm_id=7",
+            Ok("https://example.com/?utm_id=7"),
+        );
+    }
+
+    #[test]
+    fn keeps_the_parameters_that_are_named() {
+        for (text, expected) in [
+            (
+                "https://example.com/a?token=x&fbclid=IwAR0_%2D&utm_source=ig&UTM_Medium=y&order=7",
+                "https://example.com/a?fbclid=IwAR0_%2D&utm_source=ig&UTM_Medium=y",
+            ),
+            (
+                "https://example.com/a?token=x#top",
+                "https://example.com/a#top",
+            ),
+            (
+                "https://example.com/a?token=x;utm_id=1",
+                "https://example.com/a?utm_id=1",
+            ),
+            (
+                "https://example.com/a?t=1&amp;utm_id=1",
+                "https://example.com/a?utm_id=1",
+            ),
+            (
+                "https://example.com/a?a=1?fbclid=X",
+                "https://example.com/a",
+            ),
+            ("https://example.com?q", "https://example.com"),
+            (
+                "https://example.com/?xfbclid=1&fbclid2=1&utm=1",
+                "https://example.com/",
+            ),
+            // Routes and queries behind the number sign.
+            (
+                "https://example.com/#/cart?step=2&utm_id=1",
+                "https://example.com/#/cart?utm_id=1",
+            ),
+            (
+                "https://example.com/#/cart&fbclid=X&t=1",
+                "https://example.com/#/cart&fbclid=X",
+            ),
+            (
+                "https://example.com/?t=1#fbclid=X&state=1",
+                "https://example.com/#fbclid=X",
+            ),
+            (
+                "https://example.com/#access_token=1&state=2",
+                "https://example.com/",
+            ),
+            ("https://example.com/#?t=1", "https://example.com/#"),
+            (
+                "https://example.com/#:~:text=John%20Doe",
+                "https://example.com/",
+            ),
+        ] {
+            check_kept(&["fbclid", "utm_*"], text, Ok(expected));
+        }
+        check_kept(
+            &[],
+            "https://example.com/?a=1&b",
+            Ok("https://example.com/"),
+        );
+    }
+
+    #[test]
+    fn takes_user_names_and_passwords_out() {
+        for (text, expected) in [
+            (
+                "https://pat:secret@example.com/a?b=1",
+                "https://example.com/a?b=1",
+            ),
+            ("https://pat@example.com", "https://example.com"),
+            (
+                "https://a@b:c@example.com:8080/@x",
+                "https://example.com:8080/@x",
+            ),
+        ] {
+            check(text, Ok(expected));
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, name, expected) in [
+            ("utm_*", "utm_", true),
+            ("utm_*", "utm", false),
+            ("*clid", "msclkid", false),
+            ("*clid", "GCLID", true),
+            ("*_id", "li_fat_id", true),
+            ("li_*_id", "li_fat_id", true),
+            ("li_*_id", "li_id", false),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "abbc", true),
+            ("a*bc*c", "abc", false),
+            ("a*a", "a", false),
+            ("**", "x", true),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
     }
 }

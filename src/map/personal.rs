@@ -1,9 +1,10 @@
 //! Recognises personal data where it does not belong.
 //!
 //! Meta's terms forbid e-mail addresses and phone numbers in clear text, and they slip in: a search
-//! box, a form's value, a page's query. An e-mail address is recognised anywhere in a text. A text is
-//! a phone number where it is written like one, or where it is long enough to be one and its name
-//! says so; plain digits under another name are more likely an order number.
+//! box, a form's value, a page's query. An e-mail address, a phone number that is written like one (with
+//! `+`, or grouped as phones are) and the number of a payment card are recognised anywhere in a text. Plain
+//! digits are a phone number only where they are the whole text and its name says so; under another name
+//! they are more likely an order number. docs/CONFIG.md lists the forms.
 
 use std::borrow::Cow;
 
@@ -12,9 +13,12 @@ use crate::event::any_byte::any_byte;
 use crate::map::digits;
 use crate::map::dropped::DropReason;
 
-/// Whether a value, under the name of its property, holds an e-mail address or is a phone number.
+mod number;
+
+/// Whether a value, under the name of its property, holds an e-mail address or the number of a phone or
+/// card.
 pub(super) fn is_personal(name: &str, text: &str) -> bool {
-    holds_email(text) || is_phone(name, text)
+    holds_email(text) || holds_number(name, text)
 }
 
 /// Reads a text that must not hold an e-mail address.
@@ -65,37 +69,25 @@ fn is_image_density(host: &str, top: &str) -> bool {
         && matches!(top, "png" | "jpg" | "jpeg" | "gif" | "webp" | "svg")
 }
 
-fn is_phone(name: &str, text: &str) -> bool {
-    // Most texts are none, and have a letter at the beginning.
-    if text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+/// Fewest digits of a phone number within its country.
+const FEWEST_DIGITS: usize = 7;
+
+fn holds_number(name: &str, text: &str) -> bool {
+    // Most texts end here: they have too few digits.
+    if text.bytes().filter(u8::is_ascii_digit).count() < FEWEST_DIGITS {
         return false;
     }
-    let text = text.trim();
-    let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    let only_phone_characters = text
-        .bytes()
-        .all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'(' | b')' | b'-' | b'.' | b'/' | b' '));
-    if !(7..=15).contains(&digits) || !only_phone_characters {
-        return false;
-    }
-    if text.starts_with('+') && digits >= 8 {
-        return true;
-    }
-    is_north_american(text) || says_phone(name)
+    number::is_in(text) || says_phone(name) && is_phone(text)
 }
 
-/// `(650) 555-1212`, `650-555-1212`, `1 650.555.1212`: groups of three, three and four digits.
-fn is_north_american(text: &str) -> bool {
-    let groups: Vec<&str> = text
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|group| !group.is_empty())
-        .collect();
-    let groups = match groups.as_slice() {
-        ["1", rest @ ..] => rest,
-        all => all,
-    };
-    matches!(groups, [area, exchange, line]
-        if area.len() == 3 && exchange.len() == 3 && line.len() == 4)
+/// Whether a text holds nothing but what phone numbers are written with.
+fn is_phone(text: &str) -> bool {
+    let text = text.trim();
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    (FEWEST_DIGITS..=15).contains(&digits)
+        && text.bytes().all(|byte| {
+            byte.is_ascii_digit() || matches!(byte, b'+' | b'(' | b')' | b'-' | b'.' | b'/' | b' ')
+        })
 }
 
 fn says_phone(name: &str) -> bool {
@@ -141,6 +133,7 @@ mod tests {
             ("value", "59.90"),
             ("ean", "4006381333931"),
             ("card", "1234-5678-9012"),
+            ("phone_order", "A-16505551212"),
             ("delta", "+12"),
             ("mobile", "true"),
             ("mobile_version", "17.4"),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::config::fields::UserDataField;
 use crate::config::{ActionSource, EventConfig, SyncConfig};
-use crate::map::custom_data::CustomData;
+use crate::map::custom_data::{Covers, CustomData};
+use crate::map::hashed_sources::HashedSources;
 use crate::map::user_data::UserData;
 use crate::path::Path;
 use crate::value::{Source, ValueExpr};
@@ -25,6 +26,10 @@ pub(super) struct Rule {
     pub(super) original: BTreeMap<String, ValueExpr>,
     pub(super) user_data: UserData,
     pub(super) custom_data: CustomData,
+    /// What of the values that name the event may not go out in clear.
+    pub(super) name_covers: Covers,
+    /// The same of the values that identify it, or the one that it adds to.
+    pub(super) id_covers: Covers,
 }
 
 impl Rule {
@@ -38,11 +43,22 @@ impl Rule {
         };
         let mut original = outer.original_event_data.clone();
         original.extend(inner.original_event_data.clone());
+        let event_id = first(&inner.event_id, &outer.event_id)
+            .unwrap_or_else(|| paths(&["$insert_id", "uuid"]));
+        let sources = hashed_sources(sync, row);
+        let traits = sources.of_traits();
         Self {
+            name_covers: Covers::of(&sources, row.send_as.iter().flat_map(ValueExpr::paths)),
+            id_covers: Covers::of(
+                &traits,
+                original
+                    .values()
+                    .chain([&event_id])
+                    .flat_map(ValueExpr::paths),
+            ),
             send_as: row.send_as.clone(),
             event_name: row.send_as.as_ref().and_then(constant_text),
-            event_id: first(&inner.event_id, &outer.event_id)
-                .unwrap_or_else(|| paths(&["$insert_id", "uuid"])),
+            event_id,
             action_source: inner
                 .action_source
                 .as_ref()
@@ -63,7 +79,8 @@ impl Rule {
             custom_data: CustomData::compile(
                 [&outer.custom_data, &inner.custom_data],
                 [&sync.properties, &row.properties],
-                &sync.allow_personal_data,
+                sync,
+                &sources,
             ),
         }
     }
@@ -82,6 +99,32 @@ pub(super) fn user_data(
     fields.extend(sync.mapping.user_data.clone());
     fields.extend(row.mapping.user_data.clone());
     fields
+}
+
+/// What the hashed fields of a row are made from; also those of its sync that the row maps otherwise.
+pub(super) fn hashed_sources(sync: &SyncConfig, row: &EventConfig) -> HashedSources {
+    let (of_sync, of_row) = (
+        user_data(sync, &EventConfig::default()),
+        user_data(sync, row),
+    );
+    let fields = of_sync.iter().chain(&of_row);
+    HashedSources::of(
+        fields.map(|(field, expr)| (*field, expr)),
+        &sync.allow_personal_data,
+    )
+}
+
+/// What the hashed fields of a sync and of all its rows are made from, whether it is allowed in clear or
+/// not.
+pub(super) fn all_hashed_sources(sync: &SyncConfig) -> HashedSources {
+    let no_row = EventConfig::default();
+    let rows = sync.events.iter().flat_map(BTreeMap::values);
+    let tables: Vec<_> = std::iter::once(&no_row)
+        .chain(rows)
+        .map(|row| user_data(sync, row))
+        .collect();
+    let fields = tables.iter().flatten();
+    HashedSources::of(fields.map(|(field, expr)| (*field, expr)), &[])
 }
 
 /// The text that an expression gives where nothing else gives one.

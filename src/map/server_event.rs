@@ -15,9 +15,10 @@ use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::event_time;
 use crate::map::hash::Hashed;
+use crate::map::hashed_sources::Cover;
 use crate::map::json;
 use crate::map::known::Known;
-use crate::map::page;
+use crate::map::page::{self, KeptParameters};
 use crate::map::payload::Fingerprint;
 use crate::map::personal;
 use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
@@ -30,6 +31,9 @@ use crate::value::{Found, ValueExpr};
 
 /// Hexadecimal digits of an event id that is a hash: 128 bits.
 const HASHED_ID_DIGITS: usize = 32;
+
+/// The rule by which the address of a page is written.
+const URL: &str = "URL, with the parameters of page_url_parameters alone";
 
 /// The members of `original_event_data`, in the order in which they are written.
 const ORIGINAL: [&str; 4] = ["event_name", "event_time", "order_id", "event_id"];
@@ -177,7 +181,18 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             return None;
         };
         let source = Source::found(&found);
-        match personal::clean_text(found.value) {
+        let text = match self.rule.name_covers.of_found(&found) {
+            Cover::Free => personal::clean_text(found.value),
+            _ => Err(DropReason::HashedSource),
+        };
+        // A fixed name is the operator's own.
+        let text = match text {
+            Ok(text) if found.path.is_some() && personal::is_personal("", &text) => {
+                Err(DropReason::PersonalData)
+            }
+            text => text,
+        };
+        match text {
             Ok(Cow::Borrowed(text)) => {
                 Some((text.trim().into(), source, "name in the event table"))
             }
@@ -212,12 +227,12 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             source,
         );
         if let Some((source, url)) = &head.page {
-            self.put_text("event_source_url", *source, "URL", url);
+            self.put_text("event_source_url", *source, URL, url);
         }
         if let Some(expr) = &self.rule.referrer_url
             && let Some((source, url)) = self.page(expr, "referrer_url")
         {
-            self.put_text("referrer_url", source, "URL", &url);
+            self.put_text("referrer_url", source, URL, &url);
         }
         self.put_opt_out();
     }
@@ -305,6 +320,11 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
                 hashed_id(&text).into(),
                 "hash of an id that holds an e-mail address",
             )
+        } else if *self.rule.id_covers.of_found(&found) != Cover::Free {
+            (
+                hashed_id(&text).into(),
+                "hash of an id that a hashed field is made from",
+            )
         } else {
             (text, "id")
         };
@@ -326,7 +346,12 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             return None;
         };
         let source = Source::found(&found);
-        match page::url(found.value) {
+        let kept = match found.path {
+            Some(_) => &self.mapper.page_parameters,
+            // The operator's own parameters are meant.
+            None => KeptParameters::ALL,
+        };
+        match page::url(found.value, kept) {
             Ok(url) => Some((source, url)),
             Err(reason) => {
                 self.recorder.dropped(Field::Event(name), source, reason);
@@ -381,8 +406,11 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
                     .map(|moment| json::integer(self.out, moment.seconds()))
                     .ok_or(DropReason::NotADate)
             } else {
-                let text = personal::clean_text(found.value);
-                text.map(|text| json::text(self.out, text.trim()))
+                match self.rule.id_covers.of_found(&found) {
+                    Cover::Free => personal::clean_text(found.value)
+                        .map(|text| json::text(self.out, text.trim())),
+                    _ => Err(DropReason::HashedSource),
+                }
             };
             match written {
                 Ok(()) => {

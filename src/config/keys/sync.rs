@@ -61,6 +61,10 @@ pub(in crate::config) static SYNC: Section = Section {
             "The page's URL.");
         key("referrer_url", VALUE, Nothing(r#""event_properties.referrer""#),
             "The page's referrer.");
+        key("page_url_parameters", "a list of names of parameters, in which * stands for any characters",
+            Means(r#"["fbclid", "utm_*", "gclid", "gclsrc", "gbraid", "wbraid", "dclid", "gad_source", "gad_campaignid", "msclkid", "ttclid", "twclid", "li_fat_id", "rdt_cid", "sccid", "epik", "yclid", "ko_click_id", "irclickid"]"#),
+            "What stays of the query of a page's address, in `event_source_url`, `referrer_url` and \
+             properties; a site's own parameters tell of people and sessions. `[\"*\"]` keeps all.");
         key("opt_out", VALUE, Nothing(r#""user_properties.ads_opt_out""#),
             "Where true, Meta uses the event for attribution only.");
         key("default_calling_code", r#"a calling code such as "1", or "country""#,
@@ -73,7 +77,8 @@ pub(in crate::config) static SYNC: Section = Section {
              differ by case alone and that have no Pixel: it hashes ids in lower case, always. Warned \
              about by `check`.");
         key("allow_personal_data", TEXTS, Means("[]"),
-            "Names of properties that may hold an e-mail address or phone number.");
+            "Names of properties that may go out in clear though a hashed field reads them, or though \
+             they hold an e-mail address or the number of a phone or card.");
         key("user_data", TABLE, Nothing(""), "What Meta matches people by.");
         key("custom_data", TABLE, Nothing(""), "What happened.");
         key("original_event_data", TABLE, Nothing(""), "The event that this one adds to.");

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::json;
-use crate::map::personal;
 use crate::path::Scope;
 use crate::value::ValueExpr;
 
 use super::number;
+use super::screen::{Screen, Screened};
 use super::standard::DELIVERY_CATEGORIES;
 use super::typed::{self, Guard};
 
@@ -21,6 +21,8 @@ pub(super) struct Shape<'s, 'e> {
     pub(super) members: &'s BTreeMap<String, ValueExpr>,
     /// The event, for what is not in the element.
     pub(super) event: &'s Event<'e>,
+    /// What of the members may go out.
+    pub(super) screen: &'s Screen,
 }
 
 /// Most members of an item in Meta's own form that are looked at; Meta knows eight.
@@ -121,7 +123,7 @@ impl<'v, 's, 'e> Element<'v, 's, 'e> {
         match self.shape {
             Some(shape) => {
                 let found = shape.members.get(name)?.first(self.scope(shape))?;
-                Some(found.value)
+                shape.screen.is_free(&found).then_some(found.value)
             }
             None => self
                 .members
@@ -148,7 +150,15 @@ impl<'v, 's, 'e> Element<'v, 's, 'e> {
         for (name, expr) in members.filter(|(name, _)| !done.contains(&name.as_str())) {
             let scope = self.scope(shape);
             if let Some(found) = expr.first(scope) {
-                each(name, Ok(found.value));
+                match shape.screen.screened(&found) {
+                    Screened::Withheld => each(name, Err(DropReason::HashedSource)),
+                    screened => {
+                        if screened.is_part() {
+                            each(name, Err(DropReason::HashedSource));
+                        }
+                        each(name, screened.json().ok_or(DropReason::HashedSource));
+                    }
+                }
             } else if expr.untranslated(scope).is_some() {
                 each(name, Err(DropReason::NotInMap));
             }
@@ -170,7 +180,7 @@ fn content(
     out.push(b'{');
     let id = element.get("id")?;
     json::key(out, "\"id\":");
-    typed::id(out, "id", id, guard).ok()?;
+    typed::id(out, "id", id, guard.of_id()).ok()?;
     let quantity = match element.get("quantity") {
         Some(quantity) => number::whole(quantity).filter(|quantity| *quantity > 0)?,
         None => 1,
@@ -207,7 +217,7 @@ fn write_other(
     let start = out.len();
     json::member(out, name);
     let copied = json::copy(out, name, value, &|name, text| {
-        guard == Guard::Personal && personal::is_personal(name, text)
+        guard.check(name, text).is_err()
     });
     if copied != json::Copied::Written {
         out.truncate(start);

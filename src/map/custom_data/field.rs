@@ -12,6 +12,7 @@ use crate::path::Scope;
 use crate::value::{Found, ValueExpr};
 
 use super::contents::{self, Items, Shape};
+use super::screen::{Screen, Screened};
 use super::standard::{Kind, kind_of};
 use super::typed::{self, Guard};
 use super::{Setting, number, revenue};
@@ -29,6 +30,8 @@ pub(super) struct CustomField {
     pub(super) source: CustomValue,
     /// Whether personal data is looked for.
     pub(super) guard: Guard,
+    /// What of the values may go out.
+    pub(super) screen: Screen,
 }
 
 /// Whether a field is one of Meta's.
@@ -169,17 +172,23 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                 self.note_absent(field, expr);
                 return Items::default();
             };
-            self.put(field, Source::found(&found), |out| {
+            let source = Source::found(&found);
+            let screened = field.screen.screened(&found);
+            self.put(field, source, |out| {
+                let value = screened.json().ok_or(DropReason::HashedSource)?;
                 write_values(
                     out,
                     &field.name,
                     field.kind,
                     field.guard,
-                    &[found.value],
+                    &[value],
                     Listing::Single,
                 )
                 .map(|_| ())
             });
+            if screened.is_part() {
+                self.note_hashed_source(field, source);
+            }
             return Items::default();
         }
         let found = expr.all(self.event);
@@ -195,12 +204,22 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         } else {
             Listing::Single
         };
-        let values: Vec<Json<'_>> = found.iter().map(|found| found.value).collect();
+        let screened: Vec<Screened<'_>> = found
+            .iter()
+            .map(|found| field.screen.screened(found))
+            .collect();
+        let values: Vec<Json<'_>> = screened.iter().filter_map(Screened::json).collect();
         let mut items = Items::default();
         self.put(field, source, |out| {
+            if values.is_empty() {
+                return Err(DropReason::HashedSource);
+            }
             items = write_values(out, &field.name, field.kind, field.guard, &values, listing)?;
             Ok(())
         });
+        if !values.is_empty() && screened.iter().any(Screened::lacks_source) {
+            self.note_hashed_source(field, source);
+        }
         self.note_refused(field, source, &items);
         items
     }
@@ -213,7 +232,12 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         members: &BTreeMap<String, ValueExpr>,
     ) -> Items {
         let event = self.event;
-        let shape = Shape { members, event };
+        let screen = &field.screen;
+        let shape = Shape {
+            members,
+            event,
+            screen,
+        };
         let start = self.out.len();
         let before = json::key(self.out, &field.key);
         self.out.push(b'[');
@@ -233,7 +257,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                     let own = element.all_members();
                     let scope = Scope::element(event, element, &own);
                     let id = members.get("id").and_then(|expr| expr.first(scope));
-                    let id = id.map(|id| id.value);
+                    let id = id.filter(|id| screen.is_free(id)).map(|id| id.value);
                     write_id(self.out, &field.name, id, field.guard, &mut items);
                 }
                 _ => contents::write_object(self.out, element, shape, field.guard, &mut items),
@@ -298,6 +322,13 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                 .dropped(Field::CustomData(&field.name), source, DropReason::BadItem);
         }
         note_lost(&field.name, source, items, self.recorder);
+    }
+
+    /// Tells that something was left out of what was found, because a hashed field is made from it.
+    fn note_hashed_source(&mut self, field: &CustomField, source: Source<'_>) {
+        let name = Field::CustomData(&field.name);
+        self.recorder
+            .dropped(name, source, DropReason::HashedSource);
     }
 
     fn note_absent(&mut self, field: &CustomField, expr: &ValueExpr) {

@@ -41,6 +41,9 @@ const NUMBER: Kind = Kind::Number {
     negative_refused: false,
 };
 
+/// Fields that take a text, which is an id.
+pub(super) const TEXTS_THAT_ARE_IDS: &[&str] = &["order_id", "item_number", "product_catalog_id"];
+
 /// What a field takes, if it is one of Meta's.
 pub(super) fn kind_of(name: &str) -> Option<Kind> {
     FIELDS

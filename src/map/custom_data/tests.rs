@@ -1,8 +1,10 @@
 //! `custom_data` as a whole: what a mapping and an event make of each other.
 
 use super::*;
+use crate::config::EventConfig;
 use crate::config::load::from_toml;
 use crate::map::record::Notes;
+use crate::map::rule;
 
 /// Maps the properties of an event of the given name, and gives the JSON and what was lost.
 #[track_caller]
@@ -15,7 +17,8 @@ fn written(rules: &str, name: &str, properties: &str) -> (String, Vec<String>) {
     let custom_data = CustomData::compile(
         [&sync.mapping.custom_data, &BTreeMap::new()],
         [&sync.properties, &Properties::default()],
-        &sync.allow_personal_data,
+        sync,
+        &rule::hashed_sources(sync, &EventConfig::default()),
     );
     let event = format!("{{\"event_properties\":{properties}}}");
     let event = Event::decode(event.as_bytes()).unwrap();
@@ -363,4 +366,189 @@ fn absent_values_are_left_out() {
         "",
         &["custom_data.*: no_items", "custom_data.*: empty"],
     );
+}
+
+const PERSON: &str = concat!(
+    "[sync.web.user_data]\n",
+    "first_name = \"event_properties.given\"\n",
+    "email = [\"event_properties.buyer.mail\", \"event_properties.guests[*].mail\"]\n",
+    "gender = { from = \"event_properties.sex\", map = { w = \"f\" } }\n",
+    "city = { all = [\"event_properties.town\", { from = \"event_properties.place\", when = [{ property = \"event_properties.here\", op = \"is set\" }] }] }\n",
+    "external_id = \"event_properties.customer\"\n",
+);
+
+const HER: &str = r#"{"given":"Pat","buyer":{"mail":"x","tier":1},"guests":"[{\"mail\":\"y\",\"seat\":2}]","sex":"w","town":"Ulm","place":"Rom","here":1,"customer":7,"gift":"Pat"}"#;
+
+#[test]
+fn no_source_of_a_hash_goes_out_with_all_properties() {
+    let lost = &["custom_data.*: hashed_source"];
+    check(
+        &format!("properties = [\"*\"]\n{PERSON}"),
+        HER,
+        r#""custom_data":{"buyer":{"tier":1},"guests":"[{\"seat\":2}]","here":1,"gift":"Pat"}"#,
+        lost,
+    );
+    check(
+        &format!(
+            "properties = [\"*\"]\nallow_personal_data = [\"given\", \"sex\", \"event_properties.place\"]\n{PERSON}"
+        ),
+        HER,
+        r#""custom_data":{"given":"Pat","buyer":{"tier":1},"guests":"[{\"seat\":2}]","sex":"w","place":"Rom","here":1,"gift":"Pat"}"#,
+        lost,
+    );
+    // Nothing else is in it.
+    check(
+        &format!("properties = [\"*\"]\n{PERSON}"),
+        r#"{"buyer":{"mail":"x"},"guests":[{"mail":"y"}]}"#,
+        "",
+        lost,
+    );
+    // An SDK cut it off.
+    check(
+        &format!("properties = [\"*\"]\n{PERSON}"),
+        r#"{"buyer":"{\"mail\":\"x"}"#,
+        "",
+        lost,
+    );
+}
+
+#[test]
+fn no_source_of_a_hash_goes_out_as_a_named_property() {
+    let lost = ["buyer", "given"].map(|name| format!("custom_data.{name}: hashed_source"));
+    check(
+        &format!("properties = [\"given\", \"buyer\", \"gift\"]\n{PERSON}"),
+        HER,
+        r#""custom_data":{"buyer":{"tier":1},"gift":"Pat"}"#,
+        &[&*lost[0], &*lost[1]],
+    );
+}
+
+#[test]
+fn no_source_of_a_hash_goes_out_by_the_table() {
+    let table = |source: &str| format!("{PERSON}[sync.web.custom_data]\nx = {source}\n");
+    let lost = &["custom_data.x: hashed_source"];
+    for (source, expected) in [
+        ("\"event_properties.given\"", ""),
+        (
+            "[\"event_properties.none\", \"event_properties.given\"]",
+            "",
+        ),
+        ("\"event_properties.buyer.mail\"", ""),
+        (
+            "\"event_properties.buyer\"",
+            r#""custom_data":{"x":{"tier":1}}"#,
+        ),
+        (
+            "{ all = [\"event_properties.given\", \"event_properties.gift\"] }",
+            r#""custom_data":{"x":["Pat"]}"#,
+        ),
+        (
+            "{ each = \"event_properties.buyer\", mail = \"mail\", tier = \"tier\", name = \"event_properties.given\" }",
+            r#""custom_data":{"x":[{"tier":1}]}"#,
+        ),
+        (
+            "{ from = \"event_properties.town\", default = \"none\" }",
+            "",
+        ),
+    ] {
+        check(&table(source), HER, expected, lost);
+    }
+    // Ids that are named aloud, what the configuration makes of a value, and equal values elsewhere.
+    for (source, expected) in [
+        ("\"event_properties.customer\"", "7"),
+        (
+            "{ from = \"event_properties.sex\", map = { w = \"women\" } }",
+            "\"women\"",
+        ),
+        ("\"event_properties.gift\"", "\"Pat\""),
+    ] {
+        let expected = format!("\"custom_data\":{{\"x\":{expected}}}");
+        check(&table(source), HER, &expected, &[]);
+    }
+    check(
+        &format!(
+            "allow_personal_data = [\"x\"]\n{}",
+            table("\"event_properties.buyer\"")
+        ),
+        HER,
+        r#""custom_data":{"x":{"mail":"x","tier":1}}"#,
+        &[],
+    );
+}
+
+#[test]
+fn items_go_without_the_sources_of_hashes() {
+    let user_data = "[sync.web.user_data]\nfirst_name = \"event_properties.p[*].holder\"\n[sync.web.custom_data]\n";
+    let properties = r#"{"p":[{"id":"A","holder":"Pat","brand":"X"}]}"#;
+    let expected =
+        r#""custom_data":{"contents":[{"id":"A","quantity":1,"brand":"X"}],"num_items":1}"#;
+    for source in [
+        "\"event_properties.p\"",
+        "{ each = \"event_properties.p\", id = \"id\", brand = \"brand\", holder = \"holder\" }",
+    ] {
+        let rules = format!("{user_data}contents = {source}");
+        check(
+            &rules,
+            properties,
+            expected,
+            &["custom_data.contents: hashed_source"],
+        );
+    }
+}
+
+#[test]
+fn ids_are_screened_for_addresses_alone() {
+    let properties = r#"{"order_id":"650-253-0000","content_ids":["650-253-0000","a@b.de"],"contents":[{"id":"650-253-0000","brand":"650-253-0000"}],"note":"call 650-253-0000"}"#;
+    check(
+        "properties = [\"*\"]",
+        properties,
+        r#""custom_data":{"order_id":"650-253-0000","content_ids":["650-253-0000"],"contents":[{"id":"650-253-0000","quantity":1}]}"#,
+        &[
+            "custom_data.contents: personal_data",
+            "custom_data.*: personal_data",
+        ],
+    );
+    check(
+        "[sync.web.custom_data]\norder_id = \"event_properties.order_id\"\ncontent_ids = { each = \"event_properties.contents\", id = \"id\" }",
+        properties,
+        r#""custom_data":{"content_ids":["650-253-0000"],"order_id":"650-253-0000"}"#,
+        &[],
+    );
+    check(
+        "properties = [\"order_id\"]",
+        r#"{"order_id":"pat@example.com"}"#,
+        "",
+        &["custom_data.order_id: personal_data"],
+    );
+}
+
+#[test]
+fn addresses_of_pages_lose_their_parameters() {
+    let properties = r#"{"page":"https://a.example/p?token=1&utm_id=2","deep":{"u":["https://a.example/?q=1"]},"p":[{"id":"A","link":"https://a.example/?q=1"}]}"#;
+    check(
+        concat!(
+            "properties = [\"page\", \"deep\"]\n[sync.web.custom_data]\n",
+            "contents = { each = \"event_properties.p\", id = \"id\", link = \"link\" }\n",
+            "fixed = { constant = \"https://a.example/?q=1\" }\n",
+        ),
+        properties,
+        concat!(
+            r#""custom_data":{"contents":[{"id":"A","quantity":1,"link":"https://a.example/"}],"#,
+            r#""deep":{"u":["https://a.example/"]},"fixed":"https://a.example/?q=1","#,
+            r#""page":"https://a.example/p?utm_id=2","num_items":1}"#,
+        ),
+        &[],
+    );
+    for rules in [
+        "page_url_parameters = [\"*\"]",
+        "page_url_parameters = [\"token\", \"utm*\"]",
+        "allow_personal_data = [\"page\"]",
+    ] {
+        check(
+            &format!("properties = [\"page\"]\n{rules}"),
+            properties,
+            r#""custom_data":{"page":"https://a.example/p?token=1&utm_id=2"}"#,
+            &[],
+        );
+    }
 }

@@ -10,20 +10,46 @@ use crate::map::json::{self, Copied};
 use crate::map::personal;
 
 use super::number as plain;
+use super::standard::{Kind, TEXTS_THAT_ARE_IDS, kind_of};
 
 /// Whether personal data in clear text is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guard {
     /// It is withheld.
     Personal,
+    /// Addresses alone are withheld: the field takes ids, which may look like any number.
+    Addresses,
     /// The operator allows it in this field.
     Nothing,
 }
 
 impl Guard {
+    /// The guard of a field, or of a property of its name.
+    pub(super) fn of(name: &str, is_allowed: bool) -> Self {
+        match kind_of(name) {
+            _ if is_allowed => Self::Nothing,
+            Some(Kind::Ids | Kind::IdsByName(_)) => Self::Addresses,
+            _ if TEXTS_THAT_ARE_IDS.contains(&name) => Self::Addresses,
+            _ => Self::Personal,
+        }
+    }
+
+    /// The guard of an id in what it guards.
+    pub(super) const fn of_id(self) -> Self {
+        match self {
+            Self::Personal | Self::Addresses => Self::Addresses,
+            Self::Nothing => Self::Nothing,
+        }
+    }
+
     /// Refuses personal data where it is looked for.
     pub(super) fn check(self, name: &str, text: &str) -> Result<(), DropReason> {
-        if self == Self::Personal && personal::is_personal(name, text) {
+        let is_personal = match self {
+            Self::Personal => personal::is_personal(name, text),
+            Self::Addresses => personal::holds_email(text),
+            Self::Nothing => false,
+        };
+        if is_personal {
             return Err(DropReason::PersonalData);
         }
         Ok(())

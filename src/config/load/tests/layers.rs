@@ -108,6 +108,7 @@ fn the_environment_is_laid_over_the_file_and_the_file_over_the_defaults() {
     properties = ["c, d"]
     date_order = "mdy"
     external_id_case = "lower"
+    page_url_parameters = ["fbclid", "utm_*", "gclid", "gclsrc", "gbraid", "wbraid", "dclid", "gad_source", "gad_campaignid", "msclkid", "ttclid", "twclid", "li_fat_id", "rdt_cid", "sccid", "epik", "yclid", "ko_click_id", "irclickid"]
     allow_personal_data = []
     action_source = "auto"
     event_id = ["uuid", "$insert_id"]

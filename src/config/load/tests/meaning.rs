@@ -59,6 +59,7 @@ fn what_is_absent_has_its_default() {
     properties = []
     date_order = "mdy"
     external_id_case = "lower"
+    page_url_parameters = ["fbclid", "utm_*", "gclid", "gclsrc", "gbraid", "wbraid", "dclid", "gad_source", "gad_campaignid", "msclkid", "ttclid", "twclid", "li_fat_id", "rdt_cid", "sccid", "epik", "yclid", "ko_click_id", "irclickid"]
     allow_personal_data = []
     action_source = "auto"
     event_id = ["$insert_id", "insert_id", "uuid"]
@@ -218,6 +219,7 @@ fn every_form_of_a_mapping_is_read_and_written_back() {
     default_calling_code = "44"
     date_order = "dmy"
     external_id_case = "keep"
+    page_url_parameters = ["fbclid", "utm_*", "gclid", "gclsrc", "gbraid", "wbraid", "dclid", "gad_source", "gad_campaignid", "msclkid", "ttclid", "twclid", "li_fat_id", "rdt_cid", "sccid", "epik", "yclid", "ko_click_id", "irclickid"]
     allow_personal_data = []
     action_source = { from = "event_properties.source", default = "website" }
     event_id = 'event_properties["Order \"Id\""]'

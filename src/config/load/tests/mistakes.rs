@@ -42,7 +42,7 @@ fn unknown_keys() {
     server.LISTEN: unknown key, did you mean `listen`?
     sync.web.acess_token: unknown key, did you mean `access_token`?
     sync.web.max_in_flight: unknown key here, it belongs in [sync.<name>.delivery]
-    sync.web.zzz: unknown key, expected one of enabled, pixel_id, access_token, access_token_file, test_event_code, app_secret, app_secret_file, send_events, where, properties, action_source, event_id, event_source_url, referrer_url, opt_out, default_calling_code, date_order, external_id_case, allow_personal_data, user_data, custom_data, original_event_data, events, limited_data_use, app, user_memory, delivery, test
+    sync.web.zzz: unknown key, expected one of enabled, pixel_id, access_token, access_token_file, test_event_code, app_secret, app_secret_file, send_events, where, properties, action_source, event_id, event_source_url, referrer_url, page_url_parameters, opt_out, default_calling_code, date_order, external_id_case, allow_personal_data, user_data, custom_data, original_event_data, events, limited_data_use, app, user_memory, delivery, test
     sync.web.events.A.sendas: unknown key, did you mean `send_as`?
     sync.web.user_data.e_mail: unknown key, did you mean `email`?
     sync.web.user_data.nonsense: unknown key, expected one of external_id, email, phone, first_name, last_name, date_of_birth, gender, city, state, zip_code, country, client_ip_address, client_user_agent, click_id, browser_id, subscription_id, facebook_login_id, lead_id, mobile_advertiser_id, anonymous_id
@@ -330,7 +330,7 @@ fn conditions_and_events() {
 #[test]
 fn choices_of_a_sync() {
     assert_snapshot!(mistakes(
-        "default_calling_code = '0049'\ndate_order = 'ymd'\nexternal_id_case = 'upper'\nallow_personal_data = [true]\n\
+        "default_calling_code = '0049'\ndate_order = 'ymd'\nexternal_id_case = 'upper'\nallow_personal_data = [true]\npage_url_parameters = ['?fbclid']\n\
          [sync.web.limited_data_use]\nmode = 'sometimes'\ncountry = 2\nstate = 'CA'\n\
          [sync.web.original_event_data]\norder = 'user_id'\n"
     ), @r#"
@@ -341,6 +341,7 @@ fn choices_of_a_sync() {
     sync.web.limited_data_use.mode: found "sometimes", expected "off", "always" or "when"
     sync.web.limited_data_use.country: found 2, expected 0, 1, "event", or a value such as "event_properties.ldu_country"
     sync.web.limited_data_use.state: found "CA", expected 0, a state code of Meta's such as 1000, "event", or a value such as "event_properties.ldu_state"
+    sync.web.page_url_parameters[0]: found "?fbclid", expected the name of a parameter alone, such as "fbclid" or "utm_*"
     sync.web.allow_personal_data[0]: found true, expected a list of texts
     "#);
     assert_snapshot!(mistakes("[sync.web.limited_data_use]\nmode = 'when'\n"), @r#"sync.web.limited_data_use.when: missing, expected the conditions of mode = "when""#);

@@ -1,0 +1,455 @@
+//! What of a value may go out: not what a hashed field is made from, and of the address of a page only the
+//! parameters that are kept.
+//!
+//! Most values pass as they are, after a look at their first bytes. Any other is written anew without what
+//! has to stay behind, wherever it is in it, also where a list or an object came as JSON text. A text that
+//! should hold JSON and cannot be read is withheld, for nobody knows what is in it.
+
+use std::collections::BTreeMap;
+
+use serde::de::IgnoredAny;
+
+use crate::config::CustomValue;
+use crate::event::Json;
+use crate::map::hashed_sources::{Cover, HashedSources};
+use crate::map::page::{self, KeptParameters};
+use crate::path::{Path, Step};
+use crate::value::Found;
+
+/// Fields that hold a number and a code, whatever they are made from.
+const TELL_NOTHING: [&str; 2] = ["value", "currency"];
+
+/// Most levels that are looked into. What has more is not sent.
+const MOST_LEVELS: usize = 100;
+
+/// What may go out of the values of a field.
+#[derive(Debug)]
+pub(super) struct Screen {
+    /// What has to stay behind, by path.
+    pub(super) covers: Covers,
+    /// The parameters that stay in the address of a page; `None` where it may go as it is.
+    pub(super) pages: Option<KeptParameters>,
+}
+
+/// The paths whose values may not go out whole.
+#[derive(Clone, Debug, Default)]
+pub(in crate::map) struct Covers(Vec<(Path, Cover)>);
+
+/// A value, or what of it may go out.
+#[derive(Debug)]
+pub(super) enum Screened<'v> {
+    /// All of it.
+    AsItIs(Json<'v>),
+    /// A part of it, as JSON.
+    Part {
+        /// The JSON.
+        json: String,
+        /// A source of a hashed field was left out.
+        lacks_source: bool,
+    },
+    /// Nothing.
+    Withheld,
+}
+
+impl Covers {
+    /// The covers of these paths into an event.
+    pub(in crate::map) fn of<'p>(
+        sources: &HashedSources,
+        paths: impl IntoIterator<Item = &'p Path>,
+    ) -> Self {
+        let mut covers = Self::default();
+        for path in paths {
+            covers.add(path, sources.cover(path));
+        }
+        covers
+    }
+
+    fn add(&mut self, path: &Path, cover: Cover) {
+        if cover != Cover::Free {
+            self.0.push((path.clone(), cover));
+        }
+    }
+
+    /// What of a value that was found has to stay behind. What the configuration gives, it may send.
+    pub(in crate::map) fn of_found(&self, found: &Found<'_>) -> &Cover {
+        const FREE: &Cover = &Cover::Free;
+        let Some(path) = found.path.filter(|_| found.translated.is_none()) else {
+            return FREE;
+        };
+        let mut covers = self.0.iter();
+        covers
+            .find(|(known, _)| known == path)
+            .map_or(FREE, |(_, cover)| cover)
+    }
+
+    /// The paths, and what of their values has to stay behind.
+    pub(in crate::map) fn iter(&self) -> impl Iterator<Item = &(Path, Cover)> {
+        self.0.iter()
+    }
+}
+
+/// The covers of the paths that a field of `custom_data` is made from. An id that the table names aloud
+/// goes out, though `external_id` is hashed from it: it is no trait of a person.
+pub(in crate::map) fn covers_of(
+    name: &str,
+    source: &CustomValue,
+    sources: &HashedSources,
+    is_in_table: bool,
+) -> Covers {
+    let mut covers = Covers::default();
+    if sources.is_empty() || TELL_NOTHING.contains(&name) {
+        return covers;
+    }
+    let traits = sources.of_traits();
+    let aloud = |cover: &dyn Fn(&HashedSources) -> Cover| match cover(sources) {
+        Cover::Whole if is_in_table => cover(&traits),
+        cover => cover,
+    };
+    match source {
+        CustomValue::Value(expr) => {
+            for path in expr.paths() {
+                covers.add(path, aloud(&|sources| sources.cover(path)));
+            }
+        }
+        CustomValue::Each { lists, members } => {
+            let lists = lists.paths();
+            for path in members.values().flat_map(|member| member.paths()) {
+                let cover = aloud(&|sources| {
+                    let in_event = path
+                        .in_event()
+                        .map_or(Cover::Free, |path| sources.cover(path));
+                    lists.iter().fold(in_event, |cover, list| {
+                        cover.or(sources.cover_of_elements(list).of_member(path))
+                    })
+                });
+                covers.add(path, cover);
+            }
+        }
+    }
+    covers
+}
+
+/// What of the properties in a section has to stay behind, by name.
+pub(super) fn covers_of_section(
+    section: &str,
+    sources: &HashedSources,
+) -> BTreeMap<Box<str>, Cover> {
+    let names = sources.in_section(section);
+    let covers = names
+        .into_iter()
+        .map(|(name, _)| (name.into(), sources.cover(&super::property_path(name))));
+    covers.collect()
+}
+
+impl Screen {
+    /// What may go out of a value that was found.
+    pub(super) fn screened<'v>(&self, found: &Found<'v>) -> Screened<'v> {
+        // A fixed value is the operator's own.
+        let pages = self.pages.as_ref().filter(|_| found.path.is_some());
+        screened(found.value, self.covers.of_found(found), pages)
+    }
+
+    /// Whether all of a value may go out, which is no page's address.
+    pub(super) fn is_free(&self, found: &Found<'_>) -> bool {
+        *self.covers.of_found(found) == Cover::Free
+    }
+}
+
+impl Screened<'_> {
+    /// What may go out, if anything may.
+    pub(super) fn json(&self) -> Option<Json<'_>> {
+        match self {
+            Self::AsItIs(value) => Some(*value),
+            Self::Part { json, .. } => Some(Json::of_valid_text(json)),
+            Self::Withheld => None,
+        }
+    }
+
+    /// Whether a source of a hashed field was left out of it.
+    pub(super) const fn is_part(&self) -> bool {
+        matches!(
+            self,
+            Self::Part {
+                lacks_source: true,
+                ..
+            }
+        )
+    }
+
+    /// Whether it was withheld, or a source of a hashed field was left out of it.
+    pub(super) const fn lacks_source(&self) -> bool {
+        self.is_part() || matches!(self, Self::Withheld)
+    }
+}
+
+/// What may go out of a value.
+pub(super) fn screened<'v>(
+    value: Json<'v>,
+    cover: &Cover,
+    pages: Option<&KeptParameters>,
+) -> Screened<'v> {
+    let parts: Vec<&[Step]> = match cover {
+        Cover::Whole => return Screened::Withheld,
+        Cover::Parts(parts) => parts.iter().map(|part| &**part).collect(),
+        Cover::Free => Vec::new(),
+    };
+    let pages = pages.filter(|_| may_hold_address(value.raw()));
+    if parts.is_empty() && pages.is_none() {
+        return Screened::AsItIs(value);
+    }
+    let mut writer = Writer {
+        out: String::with_capacity(value.raw().len()),
+        pages,
+        has_cut: false,
+        lacks_source: false,
+    };
+    match writer.value(value, &parts, 0) {
+        Err(Unreadable) => Screened::Withheld,
+        Ok(()) if writer.lacks_source || writer.has_cut => Screened::Part {
+            json: writer.out,
+            lacks_source: writer.lacks_source,
+        },
+        Ok(()) => Screened::AsItIs(value),
+    }
+}
+
+/// Whether the address of a page may be in a value. Most texts begin like none.
+fn may_hold_address(raw: &str) -> bool {
+    match raw.as_bytes() {
+        [b'"', b'h' | b'H' | b' ' | b'\\', ..] => true,
+        [b'[' | b'{', ..] | [b'"', b'[' | b'{', ..] => {
+            let begins_like_http = |pair: &[u8]| pair.eq_ignore_ascii_case(b"tt");
+            raw.as_bytes().windows(2).any(begins_like_http)
+        }
+        _ => false,
+    }
+}
+
+/// JSON in a text that cannot be read.
+struct Unreadable;
+
+/// Writes a value without what has to stay behind.
+struct Writer<'k> {
+    out: String,
+    pages: Option<&'k KeptParameters>,
+    has_cut: bool,
+    lacks_source: bool,
+}
+
+impl Writer<'_> {
+    fn value(
+        &mut self,
+        value: Json<'_>,
+        parts: &[&[Step]],
+        level: usize,
+    ) -> Result<(), Unreadable> {
+        if (parts.is_empty() && self.pages.is_none()) || level == MOST_LEVELS {
+            self.out.push_str(value.raw());
+            return Ok(());
+        }
+        if value.is_object() {
+            self.object(value, parts, level)
+        } else if let Some(elements) = value.elements() {
+            self.list(elements, parts, level)
+        } else if value.is_string() {
+            self.text(value, parts, level)
+        } else {
+            self.out.push_str(value.raw());
+            Ok(())
+        }
+    }
+
+    fn object(
+        &mut self,
+        object: Json<'_>,
+        parts: &[&[Step]],
+        level: usize,
+    ) -> Result<(), Unreadable> {
+        self.out.push('{');
+        for (name, value) in object.all_members() {
+            // An object may stand in the place of a list of one.
+            let rests = parts.iter().filter_map(|part| match part {
+                [Step::Key(key), rest @ ..]
+                | [Step::Each | Step::Index(_), Step::Key(key), rest @ ..] => {
+                    (**key == *name).then_some(rest)
+                }
+                _ => None,
+            });
+            let rests: Vec<&[Step]> = rests.collect();
+            if rests.iter().any(|rest| rest.is_empty()) {
+                self.lacks_source |= !value.is_absent();
+                continue;
+            }
+            self.separate();
+            self.put_text(&name);
+            self.out.push(':');
+            self.value(value, &rests, level + 1)?;
+        }
+        self.out.push('}');
+        Ok(())
+    }
+
+    fn list<'e>(
+        &mut self,
+        elements: impl Iterator<Item = Json<'e>>,
+        parts: &[&[Step]],
+        level: usize,
+    ) -> Result<(), Unreadable> {
+        self.out.push('[');
+        for (place, element) in elements.enumerate() {
+            let rests = parts.iter().filter_map(|part| match part {
+                [Step::Each, rest @ ..] => Some(rest),
+                [Step::Index(index), rest @ ..] => (*index == place).then_some(rest),
+                // A list may stand in the place of its one object.
+                [Step::Key(_), ..] => element.is_object().then_some(*part),
+                [] => None,
+            });
+            let rests: Vec<&[Step]> = rests.collect();
+            self.separate();
+            if rests.iter().any(|rest| rest.is_empty()) {
+                // The places of the others stay as they are.
+                self.lacks_source |= !element.is_absent();
+                self.out.push_str("null");
+                continue;
+            }
+            self.value(element, &rests, level + 1)?;
+        }
+        self.out.push(']');
+        Ok(())
+    }
+
+    fn text(&mut self, value: Json<'_>, parts: &[&[Step]], level: usize) -> Result<(), Unreadable> {
+        let content = value.as_str().unwrap_or_default();
+        let text = content.trim();
+        if let Some(pages) = self.pages
+            && page::is_address(text)
+            && let Some(cut) = page::cut(text, pages)
+        {
+            self.has_cut = true;
+            self.put_text(&cut);
+            return Ok(());
+        }
+        if !text.starts_with(['{', '[']) {
+            self.out.push_str(value.raw());
+            return Ok(());
+        }
+        let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
+        match (is_json, parts) {
+            (true, _) => {}
+            (false, []) => {
+                self.out.push_str(value.raw());
+                return Ok(());
+            }
+            (false, _) => return Err(Unreadable),
+        }
+        let mut inner = Writer {
+            out: String::with_capacity(text.len()),
+            pages: self.pages,
+            has_cut: false,
+            lacks_source: false,
+        };
+        inner.value(Json::of_valid_text(text), parts, level + 1)?;
+        self.has_cut |= inner.has_cut;
+        self.lacks_source |= inner.lacks_source;
+        let is_changed = inner.has_cut || inner.lacks_source;
+        if is_changed {
+            self.put_text(&inner.out);
+        } else {
+            self.out.push_str(value.raw());
+        }
+        Ok(())
+    }
+
+    fn separate(&mut self) {
+        if !self.out.ends_with(['{', '[']) {
+            self.out.push(',');
+        }
+    }
+
+    fn put_text(&mut self, text: &str) {
+        self.out
+            .push_str(&serde_json::Value::from(text).to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::fields::UserDataField;
+    use crate::value::ValueExpr;
+
+    #[track_caller]
+    fn check(sources: &[&str], input: &str, expected: Option<&str>) {
+        let exprs: Vec<ValueExpr> = sources
+            .iter()
+            .map(|path| ValueExpr::path(Path::parse(&format!("event_properties.p{path}")).unwrap()))
+            .collect();
+        let fields = exprs.iter().map(|expr| (UserDataField::Email, expr));
+        let cover = HashedSources::of(fields, &[]).cover(&super::super::property_path("p"));
+        let pages = KeptParameters::new(&["keep".to_owned()]);
+        let screened = screened(Json::of_valid_text(input), &cover, Some(&pages));
+        assert_eq!(screened.json().map(Json::raw), expected, "{input}");
+    }
+
+    #[test]
+    fn sources_are_left_out_wherever_they_are() {
+        check(&[""], "1", None);
+        check(&[".a"], r#"{"a":1,"b":[2]}"#, Some(r#"{"b":[2]}"#));
+        check(
+            &[".a.b", ".c"],
+            r#"{"a":{"b":1,"d":2},"c":3}"#,
+            Some(r#"{"a":{"d":2}}"#),
+        );
+        check(&[".a"], r#"{"\u0061":1,"a":2,"b":3}"#, Some(r#"{"b":3}"#));
+        check(&["[*].a"], r#"[{"a":1},{"b":2}]"#, Some(r#"[{},{"b":2}]"#));
+        check(&["[1]"], "[1,2,3]", Some("[1,null,3]"));
+        check(&["[0].a"], r#"[{"a":1},{"a":2}]"#, Some(r#"[{},{"a":2}]"#));
+        check(&["[*].a"], r#"{"a":1,"b":2}"#, Some(r#"{"b":2}"#));
+        check(&[".a"], r#"[{"a":1,"b":2}]"#, Some(r#"[{"b":2}]"#));
+        check(&[".a"], r#"{ "b" : 1 }"#, Some(r#"{ "b" : 1 }"#));
+        check(&[".a"], "\"text\"", Some("\"text\""));
+    }
+
+    #[test]
+    fn json_text_is_looked_into() {
+        check(&[".a"], r#""{\"a\":1,\"b\":2}""#, Some(r#""{\"b\":2}""#));
+        check(&[".a.b"], r#"{"a":"{\"b\":1}"}"#, Some(r#"{"a":"{}"}"#));
+        check(
+            &["[*].a"],
+            r#"" [\"{\\\"a\\\":1}\"]""#,
+            Some(r#""[\"{}\"]""#),
+        );
+        check(&[".a"], r#""{\"b\":1}""#, Some(r#""{\"b\":1}""#));
+        // Cut off by an SDK.
+        check(&[".a"], r#""{\"a\":\"Pat\",\"b""#, None);
+        check(&[".a.b"], r#"{"a":"{\"b\":1"}"#, None);
+    }
+
+    #[test]
+    fn addresses_lose_their_parameters_wherever_they_are() {
+        check(
+            &[],
+            r#""https://a.example/?keep=1&token=2""#,
+            Some(r#""https://a.example/?keep=1""#),
+        );
+        check(
+            &[],
+            r#"{"u":[" HTTP://a.example?t=1","x"],"v":"{\"w\":\"https:\\/\\/u:p@a.example\"}"}"#,
+            Some(r#"{"u":["HTTP://a.example","x"],"v":"{\"w\":\"https://a.example\"}"}"#),
+        );
+        for text in [
+            r#""https://a.example/#top""#,
+            r#""a?t=1""#,
+            r#""{http://a?b""#,
+            "[\"http\"]",
+        ] {
+            check(&[], text, Some(text));
+        }
+    }
+
+    #[test]
+    fn a_deep_value_is_not_followed_to_its_end() {
+        let deep = format!("{}\"http\"{}", "[".repeat(100_000), "]".repeat(100_000));
+        check(&["[*].a"], &deep, Some(&deep));
+    }
+}

@@ -1,0 +1,292 @@
+//! What hashed fields are made from: it may not go out in clear beside its hash.
+//!
+//! A source is known by its path, whatever its value. [`HashedSources::cover`] compares a path with those
+//! of all sources once, when the configuration is loaded, and says what of the values that it finds has to
+//! stay behind: nothing, all of it, or the parts at [`Part`]s of it.
+
+use crate::config::fields::UserDataField;
+use crate::map::normalize;
+use crate::path::{Path, Step};
+use crate::value::ValueExpr;
+
+/// The paths that the hashed fields of a row read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HashedSources(Vec<(UserDataField, Path)>);
+
+/// The way from a value to a part of it.
+pub(super) type Part = Box<[Step]>;
+
+/// What of a value has to stay behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cover {
+    /// Nothing.
+    Free,
+    /// The parts at these places, none of which is the value itself.
+    Parts(Vec<Part>),
+    /// All of it.
+    Whole,
+}
+
+/// How a path lies to a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Overlap<'s> {
+    Apart,
+    /// It points to the source, or into it.
+    Within,
+    /// The source lies in what it points to.
+    Holds(&'s [Step]),
+}
+
+impl HashedSources {
+    /// The sources of the hashed fields among these, without those that are allowed in clear: by the name of
+    /// the property that they begin with, or by the whole path.
+    pub(super) fn of<'e>(
+        fields: impl IntoIterator<Item = (UserDataField, &'e ValueExpr)>,
+        allowed: &[String],
+    ) -> Self {
+        let mut sources: Vec<(UserDataField, Path)> = Vec::new();
+        for (field, expr) in fields {
+            for path in expr.paths() {
+                let is_known = sources.contains(&(field, path.clone()));
+                let is_allowed = allowed.iter().any(|name| names(name, path));
+                if normalize::is_hashed(field) && !is_known && !is_allowed {
+                    sources.push((field, path.clone()));
+                }
+            }
+        }
+        Self(sources)
+    }
+
+    /// The sources that are more than an id: `external_id` is hashed as other ids are not.
+    pub(super) fn of_traits(&self) -> Self {
+        let is_trait = |(field, _): &&(UserDataField, Path)| *field != UserDataField::ExternalId;
+        Self(self.0.iter().filter(is_trait).cloned().collect())
+    }
+
+    /// The sources that others do not hold.
+    pub(super) fn without(&self, others: &Self) -> Self {
+        let is_added = |source: &&(UserDataField, Path)| !others.0.contains(source);
+        Self(self.0.iter().filter(is_added).cloned().collect())
+    }
+
+    /// The fields and their paths.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(UserDataField, Path)> {
+        self.0.iter()
+    }
+
+    /// Whether there are none.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What of the values that a path finds in an event has to stay behind.
+    pub(super) fn cover(&self, path: &Path) -> Cover {
+        Cover::of(self.0.iter().map(|(_, source)| overlap(path, source)))
+    }
+
+    /// The fields and paths of the sources that a path points to or into, or that lie in what it points to.
+    pub(super) fn touched_by(&self, path: &Path) -> impl Iterator<Item = &(UserDataField, Path)> {
+        self.0
+            .iter()
+            .filter(|(_, source)| overlap(path, source) != Overlap::Apart)
+    }
+
+    /// The sources in a top-level object, by the name that they begin with.
+    pub(super) fn in_section(&self, section: &str) -> Vec<(&str, &(UserDataField, Path))> {
+        let of_section = self
+            .0
+            .iter()
+            .filter(|(_, path)| path.root() == Some(section));
+        of_section
+            .filter_map(|source| match source.1.steps() {
+                [Step::Key(name), ..] => Some((&**name, source)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// What of an element of a list has to stay behind, where the list is what a path finds. An object in the
+    /// place of the list counts as an element.
+    pub(super) fn cover_of_elements(&self, lists: &Path) -> Cover {
+        match self.cover(lists) {
+            Cover::Parts(parts) => Cover::of(parts.iter().map(|part| match &**part {
+                [Step::Each | Step::Index(_)] => Overlap::Within,
+                [Step::Each | Step::Index(_), rest @ ..] => Overlap::Holds(rest),
+                of_object => Overlap::Holds(of_object),
+            })),
+            cover => cover,
+        }
+    }
+}
+
+impl Cover {
+    fn of<'s>(overlaps: impl Iterator<Item = Overlap<'s>>) -> Self {
+        let mut parts = Vec::new();
+        for overlap in overlaps {
+            match overlap {
+                Overlap::Apart => {}
+                Overlap::Within => return Self::Whole,
+                Overlap::Holds(part) => parts.push(part.into()),
+            }
+        }
+        if parts.is_empty() {
+            Self::Free
+        } else {
+            Self::Parts(parts)
+        }
+    }
+
+    /// What of a member of such a value has to stay behind.
+    pub(super) fn of_member(&self, path: &Path) -> Self {
+        match self {
+            Self::Parts(parts) => Self::of(parts.iter().map(|part| lie(path.steps(), part))),
+            cover => cover.clone(),
+        }
+    }
+
+    /// The stricter of two.
+    pub(super) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Whole, _) | (_, Self::Whole) => Self::Whole,
+            (Self::Free, other) | (other, Self::Free) => other,
+            (Self::Parts(mut parts), Self::Parts(others)) => {
+                parts.extend(others);
+                Self::Parts(parts)
+            }
+        }
+    }
+}
+
+/// Whether an entry of `allow_personal_data` names a source.
+pub(super) fn names(entry: &str, source: &Path) -> bool {
+    let name = match (source.root(), source.steps()) {
+        (_, [Step::Key(name), ..]) => Some(&**name),
+        (root, _) => root,
+    };
+    name == Some(entry) || source.as_str() == entry
+}
+
+fn overlap<'s>(path: &Path, source: &'s Path) -> Overlap<'s> {
+    if path.begins_like(source) {
+        lie(path.steps(), source.steps())
+    } else {
+        Overlap::Apart
+    }
+}
+
+fn lie<'s>(path: &[Step], source: &'s [Step]) -> Overlap<'s> {
+    let pairs = path.iter().zip(source);
+    let meets = pairs.clone().all(|(own, other)| match (own, other) {
+        (Step::Key(own), Step::Key(other)) => own == other,
+        (Step::Index(own), Step::Index(other)) => own == other,
+        (Step::Each | Step::Index(_), Step::Each) | (Step::Each, Step::Index(_)) => true,
+        (Step::Key(_), _) | (_, Step::Key(_)) => false,
+    });
+    match source.get(pairs.len()..) {
+        Some(rest) if meets && !rest.is_empty() => Overlap::Holds(rest),
+        _ if meets => Overlap::Within,
+        _ => Overlap::Apart,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(paths: &[&str], allowed: &[&str]) -> HashedSources {
+        let exprs: Vec<ValueExpr> = paths
+            .iter()
+            .map(|path| ValueExpr::path(Path::parse(path).unwrap()))
+            .collect();
+        let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        let fields = exprs.iter().map(|expr| (UserDataField::Email, expr));
+        HashedSources::of(fields, &allowed)
+    }
+
+    fn parts(paths: &[&str]) -> Cover {
+        let part = |path: &&str| Path::parse_in_element(path).unwrap().steps().into();
+        Cover::Parts(paths.iter().map(part).collect())
+    }
+
+    #[track_caller]
+    fn check(source: &str, path: &str, expected: &Cover) {
+        let cover = sources(&[source], &[]).cover(&Path::parse(path).unwrap());
+        assert_eq!(cover, *expected, "{source} {path}");
+    }
+
+    #[test]
+    fn paths_are_compared_step_by_step() {
+        for (source, path, expected) in [
+            ("event_properties.a", "event_properties.a", Cover::Whole),
+            (
+                "event_properties.a",
+                "event_properties.a.b[0]",
+                Cover::Whole,
+            ),
+            ("event_properties.a", "event_properties.b", Cover::Free),
+            ("event_properties.a", "user_properties.a", Cover::Free),
+            ("event_properties.a.b", "event_properties.a", parts(&["b"])),
+            ("event_properties.a.b", "event_properties", parts(&["a.b"])),
+            ("event_properties.a.b", "event_properties.a.c", Cover::Free),
+            (
+                "event_properties.a[*].b",
+                "event_properties.a",
+                parts(&["[*].b"]),
+            ),
+            (
+                "event_properties.a[*].b",
+                "event_properties.a[1].b",
+                Cover::Whole,
+            ),
+            (
+                "event_properties.a[1].b",
+                "event_properties.a[*]",
+                parts(&["b"]),
+            ),
+            (
+                "event_properties.a[1].b",
+                "event_properties.a[0].b",
+                Cover::Free,
+            ),
+            (
+                "event_properties.a[*].b",
+                "event_properties.a.b",
+                Cover::Free,
+            ),
+            ("ip", "ip_address", Cover::Whole),
+            ("device_carrier", "carrier", Cover::Whole),
+            ("user_id", "device_id", Cover::Free),
+        ] {
+            check(source, path, &expected);
+        }
+    }
+
+    #[test]
+    fn an_entry_names_a_property_or_a_whole_path() {
+        let path = Path::parse("event_properties.a.b").unwrap();
+        for (allowed, expected) in [
+            (&["a"][..], Cover::Free),
+            (&["event_properties.a.b"], Cover::Free),
+            (&["b"], Cover::Whole),
+            (&["event_properties"], Cover::Whole),
+        ] {
+            let cover = sources(&["event_properties.a.b"], allowed).cover(&path);
+            assert_eq!(cover, expected, "{allowed:?}");
+        }
+        let city = sources(&["city"], &["city"]);
+        assert!(city.is_empty());
+    }
+
+    #[test]
+    fn elements_are_covered_as_their_list_is() {
+        let all = sources(&["event_properties.p[*].name", "event_properties.q"], &[]);
+        let elements = |path: &str| all.cover_of_elements(&Path::parse(path).unwrap());
+        assert_eq!(elements("event_properties.q"), Cover::Whole);
+        assert_eq!(elements("event_properties.r"), Cover::Free);
+        let cover = elements("event_properties.p");
+        assert_eq!(cover, parts(&["name"]));
+        let member = |path: &str| cover.of_member(&Path::parse_in_element(path).unwrap());
+        assert_eq!(member("name"), Cover::Whole);
+        assert_eq!(member("sku"), Cover::Free);
+    }
+}
