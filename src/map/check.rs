@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::config::fields::{UserDataField, WebsiteField};
 use crate::config::{
-    ActionSource, CustomValue, EventConfig, ExternalIdCase, LimitedDataUsePlace, MappingConfig, MetaActionSource,
-    Mistake, Properties, SyncConfig, SyncName, UserMemory, key_of,
+    ActionSource, CustomValue, EventConfig, ExternalIdCase, LimitedDataUsePlace, MappingConfig,
+    MetaActionSource, Mistake, Properties, SyncConfig, SyncName, UserMemory, key_of,
 };
 use crate::event::is_absent_text;
 use crate::map::action_source::can_be_mapped;

@@ -179,10 +179,9 @@ impl Run<'_, '_> {
         let mut after = self.after.chars();
         match after.next() {
             Some('-' | '/' | '.') => !after.next().is_some_and(char::is_alphanumeric),
-            // An extension.
-            Some('x' | 'X' | 'e' | 'E') => true,
+            // An extension, or the end.
+            Some('x' | 'X' | 'e' | 'E') | None => true,
             Some(next) => !next.is_alphanumeric() && next != '_',
-            None => true,
         }
     }
 
@@ -306,7 +305,7 @@ impl Number<'_, '_> {
                 }
             })
             .sum();
-        sum % 10 == 0
+        sum.is_multiple_of(10)
     }
 }
 
