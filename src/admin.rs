@@ -39,7 +39,7 @@ const PROMETHEUS_TEXT: HeaderValue =
 /// Everything that the pages show.
 #[derive(Debug)]
 pub struct AdminState {
-    gate: Gate,
+    gate: Arc<Gate>,
     /// Whether each sync takes events.
     syncs: Vec<(SyncName, bool)>,
     silence_after: Option<Duration>,
@@ -61,7 +61,7 @@ impl AdminState {
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
-            gate: Gate::for_admin(&config.admin),
+            gate: Arc::new(Gate::for_admin(&config.admin)),
             syncs: config
                 .syncs
                 .iter()
@@ -74,6 +74,11 @@ impl AdminState {
             arrivals,
             clock,
         }
+    }
+
+    /// Lets operators in.
+    pub const fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     fn view(&self) -> View {

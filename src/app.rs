@@ -19,6 +19,7 @@ use crate::control::desk::Desk;
 use crate::deliver::client::tls;
 use crate::deliver::lane::Lane;
 use crate::deliver::{self};
+use crate::ingest::secret_files::SecretFiles;
 use crate::ingest::serve::{Limits, serve};
 use crate::ingest::silence::SilenceWatch;
 use crate::ingest::upstream::Upstream;
@@ -51,6 +52,7 @@ pub struct App {
     control: Option<Control>,
     desk: Desk,
     silence: SilenceWatch,
+    secret_files: [SecretFiles; 2],
     door: Arc<Door>,
     queue: Queue,
 }
@@ -116,6 +118,18 @@ impl App {
             Arc::clone(&clock),
         );
         let state = AdminState::new(&config, queue.clone(), shown, metrics, arrivals, clock);
+        let secret_files = [
+            SecretFiles::new(
+                "ingest.secret_file",
+                config.ingest.secret_files.clone(),
+                Arc::clone(door.gate()),
+            ),
+            SecretFiles::new(
+                "admin.secret_file",
+                config.admin.secret_file.iter().cloned().collect(),
+                Arc::clone(state.gate()),
+            ),
+        ];
         Ok(Self {
             public: listen(config.server.listen).await?,
             admin: listen(config.admin.listen).await?,
@@ -125,6 +139,7 @@ impl App {
             control: bind_control(&config),
             desk,
             silence,
+            secret_files,
             door,
             queue,
         })
@@ -163,8 +178,11 @@ impl App {
             limits,
             stop_doors.clone(),
         ));
-        let mut silence = JoinSet::new();
-        silence.spawn(self.silence.run(stop_doors.clone()));
+        let mut watches = JoinSet::new();
+        watches.spawn(self.silence.run(stop_doors.clone()));
+        for files in self.secret_files {
+            watches.spawn(files.run(stop_doors.clone()));
+        }
         // The operators' listener stays open until the store is closed.
         let stop_admin = CancellationToken::new();
         let mut admin = JoinSet::new();
@@ -196,7 +214,7 @@ impl App {
         let ended = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
             ended = doors.join_next() => Err(unexpected("the public listener", ended)),
-            ended = silence.join_next() => Err(unexpected("the watch for silence", ended)),
+            ended = watches.join_next() => Err(unexpected("a watch", ended)),
             ended = admin.join_next() => Err(unexpected("the admin listener", ended)),
             ended = lanes.join_next() => Err(unexpected("a lane", ended)),
             ended = control.join_next() => Err(unexpected("the control socket", ended)),
@@ -204,7 +222,7 @@ impl App {
         tracing::info!("stopping: nothing new is accepted, what is under way is finished");
         stop_doors.cancel();
         doors.join_all().await;
-        silence.join_all().await;
+        watches.join_all().await;
         stop_lanes.cancel();
         lanes.join_all().await;
         stop_control.cancel();

@@ -29,7 +29,7 @@ mod units;
 mod values;
 mod amounts;
 mod expressions;
-mod secrets;
+pub mod secrets;
 mod stages;
 mod syncs;
 mod mappings;
@@ -168,6 +168,8 @@ pub struct AdminConfig {
     pub listen: SocketAddr,
     /// Asked for as `Authorization: Bearer …`, where set.
     pub secret: Option<SecretString>,
+    /// The file that it came from; read again while the daemon runs.
+    pub secret_file: Option<PathBuf>,
 }
 
 /// `[ingest]`: who may send events.
@@ -177,6 +179,8 @@ pub struct IngestConfig {
     pub header: String,
     /// The secrets that are accepted; empty only with `allow_unauthenticated`.
     pub secrets: Vec<SecretString>,
+    /// The files that they came from; read again while the daemon runs.
+    pub secret_files: Vec<PathBuf>,
     /// Takes events from anyone. Default false.
     pub allow_unauthenticated: bool,
     /// The Amplitude projects whose SDKs may send here. Default none: the SDK endpoints are off.

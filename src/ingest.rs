@@ -51,6 +51,7 @@ mod cors;
 pub mod decode;
 mod intake;
 pub mod reply;
+pub mod secret_files;
 pub mod serve;
 pub mod silence;
 mod tidy_path;
@@ -60,7 +61,7 @@ pub mod upstream;
 /// Everything that a request needs.
 #[derive(Debug)]
 pub struct Door {
-    gate: Gate,
+    gate: Arc<Gate>,
     bodies: BodyReader,
     /// The endpoints of SDKs, where they are on.
     api: Option<Api>,
@@ -119,7 +120,7 @@ impl Door {
             .map(|intake| (intake.name().clone(), intake.sync.is_enabled()));
         let minute = Duration::from_secs(60);
         Ok(Self {
-            gate,
+            gate: Arc::new(gate),
             passes_on: upstream.is_some() && config.ingest.upstream_when_full == WhenFull::PassOn,
             api: Api::new(config, upstream),
             bodies: BodyReader::new(config.server.max_body.get()),
@@ -136,6 +137,11 @@ impl Door {
             missing: Seldom::new(minute),
             discarding: TaskTracker::new(),
         })
+    }
+
+    /// Lets senders in.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     /// When events last came in.
@@ -212,23 +218,24 @@ impl Door {
         let mut left = count;
         let mut missed: Option<Missed> = None;
         loop {
-            let recall = intakes
-                .iter()
-                .any(|intake| intake.remembers(is_webhook))
-                .then(|| self.queue.recall());
-            let work = match recall {
-                Some(_) => Work::WithDisk,
-                None => Work::On(bytes.saturating_mul(intakes.len())),
+            let work = if intakes.iter().any(|intake| intake.remembers(is_webhook)) {
+                Work::WithDisk
+            } else {
+                Work::On(bytes.saturating_mul(intakes.len()))
             };
-            let mut chunk = Chunk::new(is_webhook, recall);
+            let mut chunk = Chunk::new(is_webhook, self.queue.recall());
             let mapped = without_blocking_others(work, || {
                 chunk.map(&mut elements, intakes, now, &mut tally)
             });
             if mapped.is_ok() && chunk.taken.is_empty() {
                 break;
             }
+            let elements = chunk.elements;
             let pushed = match mapped {
-                Ok(()) => self.queue.push_and_learn(chunk.taken, chunk.lessons).await,
+                Ok(()) => {
+                    let (taken, learnt) = chunk.into_parts();
+                    self.queue.push_and_learn(taken, learnt).await
+                }
                 Err(error) => Err(error.into()),
             };
             match pushed {
@@ -249,7 +256,7 @@ impl Door {
                     return Err(all);
                 }
             }
-            left = left.saturating_sub(chunk.elements);
+            left = left.saturating_sub(elements);
         }
         if is_webhook {
             self.warn_of_templates(&tally, now);

@@ -18,6 +18,7 @@ use crate::clock::UnixMillis;
 use crate::config::{AppConfig, LimitedDataUse, Mistake, SyncConfig, SyncName};
 use crate::event::{Event, Json};
 use crate::memory::Lesson;
+use crate::memory::clicks::Clicks;
 use crate::memory::profile::Profile;
 use crate::outcome::Reason;
 
@@ -88,6 +89,25 @@ pub struct Row {
     pub place: usize,
     /// Whether the use of the event is limited.
     pub limited_data_use: bool,
+}
+
+/// What an event may take from what is remembered.
+#[derive(Debug)]
+pub struct Memory<'m> {
+    /// Of its person.
+    pub person: Option<&'m Profile>,
+    /// Of clicks.
+    pub clicks: &'m mut dyn Clicks,
+}
+
+impl<'m> Memory<'m> {
+    /// Clicks alone.
+    pub fn of_clicks(clicks: &'m mut dyn Clicks) -> Self {
+        Self {
+            person: None,
+            clicks,
+        }
+    }
 }
 
 /// An event that Meta would not take.
@@ -185,11 +205,12 @@ impl Mapper {
         &self,
         event: &Event<'_>,
         row: Row,
-        person: Option<&Profile>,
+        memory: Memory<'_>,
         now: UnixMillis,
         recorder: &mut impl Recorder,
         out: &mut Vec<u8>,
     ) -> Result<Mapped, Refused> {
+        let Memory { person, clicks } = memory;
         let Some(rule) = self.rules.get(row.place) else {
             return Err(Refused::unmapped(Reason::NotSelected, None));
         };
@@ -206,6 +227,7 @@ impl Mapper {
                     profile,
                     now,
                 }),
+            clicks,
             start: out.len(),
             out,
             recorder,

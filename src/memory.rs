@@ -25,9 +25,11 @@ use crate::clock::UnixMillis;
 use crate::config::SyncName;
 
 use change::{SlotId, Step};
+use clicks::Noted;
 use profile::{Profile, Sighting};
 
 pub mod change;
+pub mod clicks;
 pub mod profile;
 
 /// A profile that changes in nothing else is written anew only after so long, so that an event of a
@@ -138,20 +140,23 @@ pub trait Shelf {
 
 /// A shelf in memory alone.
 #[derive(Debug, Default)]
-pub struct Notebook(HashMap<Key, Profile>);
+pub struct Notebook {
+    profiles: HashMap<Key, Profile>,
+    clicks: Noted,
+}
 
 impl Shelf for Notebook {
     type Error = Infallible;
 
     fn profile(&mut self, key: Key) -> Result<Option<Profile>, Infallible> {
-        Ok(self.0.get(&key).cloned())
+        Ok(self.profiles.get(&key).cloned())
     }
 
     fn keep(&mut self, key: Key, profile: Profile) -> Result<(), Infallible> {
         if profile.is_empty() {
-            self.0.remove(&key);
+            self.profiles.remove(&key);
         } else {
-            self.0.insert(key, profile);
+            self.profiles.insert(key, profile);
         }
         Ok(())
     }

@@ -14,7 +14,7 @@
 //!
 //! A `SQLite` file in WAL mode with `synchronous = FULL`, changed by one thread (`writer`). What waits
 //! when the thread comes round is committed together, in rows of at most 256 events and 256 KiB per
-//! sync (`row`, `rows`; the tables are in `schema`), compressed (`packed`). The events of a row are
+//! sync, Purchases and events that came late apart from the rest (`row`, `rows`; the tables are in `schema`), compressed (`packed`). The events of a row are
 //! never rewritten: those that have ended are bits in a small bitmap, and the row goes with its last
 //! event. Beside each row its fingerprints are kept, longer than the row, for the duplicate window (`seen`) and for `trace`.
 //! A locked file decides which process owns the store.
@@ -23,8 +23,9 @@
 //!
 //! - **push**: durable when it returns. A repeat within the window is a `duplicate`, also of an event
 //!   of the same transaction; if the transaction fails neither was taken.
-//! - **lease**: hands an event out once, until it is settled or released; rows with the earliest
-//!   deadline first. Never hands out an event that has expired.
+//! - **lease**: hands an event out once, until it is settled or released. Where more is ready than fits, as
+//!   after an outage, the fresh go first, Purchases before the rest, and every fourth lease takes the rows with
+//!   the earliest deadline; so nothing waits for ever. Never hands out an event that has expired.
 //! - **open delivery**: the request is on record before it is sent.
 //! - **settle**: one transaction ends events, files dead letters, closes the request's record, and
 //!   notes what Meta asked to be waited for. It may be repeated after an error: an event ends once. If it is never made, the events are delivered again.
@@ -49,6 +50,7 @@ use crate::clock::Clock;
 use crate::config::{QueueConfig, SyncName};
 use crate::map::payload::Fingerprint;
 use crate::memory::Lesson;
+use crate::memory::clicks::FirstSeen;
 use crate::sync::Taken;
 
 use bounds::AllBounds;
@@ -80,6 +82,8 @@ mod recovery;
 mod salvage;
 mod intake;
 mod profiles;
+mod clicks;
+mod recent;
 mod remembered;
 mod lending;
 mod requests;
@@ -134,6 +138,15 @@ pub struct Pushed {
     pub filtered: u64,
     /// Events that could not be mapped, set aside as dead letters.
     pub invalid: u64,
+}
+
+/// What events say besides what they are.
+#[derive(Debug, Default)]
+pub struct Learnt {
+    /// Of people.
+    pub lessons: Vec<(SyncName, Lesson)>,
+    /// Of clicks.
+    pub clicks: Vec<FirstSeen>,
 }
 
 /// Why events could not be stored.
@@ -240,19 +253,19 @@ impl Queue {
 
     /// Takes events in; durable when this returns.
     pub async fn push(&self, taken: Vec<Taken>) -> Result<Pushed, PushError> {
-        self.push_and_learn(taken, Vec::new()).await
+        self.push_and_learn(taken, Learnt::default()).await
     }
 
-    /// Takes events in, and learns what they say of people; both durable when this returns.
+    /// Takes events in, and learns what they say; both durable when this returns.
     pub async fn push_and_learn(
         &self,
         taken: Vec<Taken>,
-        lessons: Vec<(SyncName, Lesson)>,
+        learnt: Learnt,
     ) -> Result<Pushed, PushError> {
-        self.take_in(taken, Repeats::Refused, lessons).await
+        self.take_in(taken, Repeats::Refused, learnt).await
     }
 
-    /// What is remembered of people, as of the last commit.
+    /// What is remembered of people and of clicks, as of the last commit.
     pub fn recall(&self) -> Recall {
         Recall::new(Arc::clone(&self.0.ground))
     }
@@ -270,7 +283,7 @@ impl Queue {
         taken: Vec<Taken>,
         known: HashSet<Fingerprint>,
     ) -> Result<Pushed, PushError> {
-        self.take_in(taken, Repeats::ReplaceDead(known), Vec::new())
+        self.take_in(taken, Repeats::ReplaceDead(known), Learnt::default())
             .await
     }
 
@@ -466,10 +479,10 @@ impl Queue {
         &self,
         taken: Vec<Taken>,
         repeats: Repeats,
-        lessons: Vec<(SyncName, Lesson)>,
+        learnt: Learnt,
     ) -> Result<Pushed, PushError> {
         match self
-            .change(move |store| store.push(taken, &repeats, &lessons))
+            .change(move |store| store.push(taken, &repeats, &learnt))
             .await?
         {
             Intake::Stored(pushed) => Ok(pushed),

@@ -14,8 +14,8 @@ use crate::event::operations::USER_PROPERTIES;
 use crate::map::explain::Explanation;
 use crate::map::payload::{Bodies, Payload};
 use crate::map::record::{Notes, Recorder};
-use crate::map::{Mapper, Refused, Row};
-use crate::memory::profile::Profile;
+use crate::map::{Mapper, Memory, Refused, Row};
+use crate::memory::clicks::{Clicks, NoClicks};
 use crate::memory::{self, Lesson, Shelf};
 use crate::outcome::Reason;
 use crate::select::{Selected, Selector};
@@ -138,7 +138,23 @@ impl Sync {
             Ok(event) => event,
             Err(reason) => return (Fate::Ended(Ended::undecoded(reason, raw)), notes),
         };
-        let fate = self.decide(event, None, now, &mut notes, bodies);
+        let mut clicks = NoClicks;
+        let memory = Memory::of_clicks(&mut clicks);
+        let fate = self.decide(event, memory, now, &mut notes, bodies);
+        (fate, notes)
+    }
+
+    /// Decides what becomes of an event, by when its click was first seen.
+    pub fn take_with_clicks(
+        &self,
+        event: &Event<'_>,
+        now: UnixMillis,
+        bodies: &mut Bodies,
+        clicks: &mut dyn Clicks,
+    ) -> (Fate, Notes) {
+        let mut notes = Notes::default();
+        let memory = Memory::of_clicks(clicks);
+        let fate = self.decide(event, memory, now, &mut notes, bodies);
         (fate, notes)
     }
 
@@ -150,7 +166,7 @@ impl Sync {
 
     /// Decides what becomes of an event after what it says of its person was learnt. Also gives that,
     /// where it changed what is remembered.
-    pub fn take_remembering<S: Shelf>(
+    pub fn take_remembering<S: Shelf + Clicks>(
         &self,
         event: &Event<'_>,
         now: UnixMillis,
@@ -158,26 +174,36 @@ impl Sync {
         shelf: &mut S,
     ) -> Result<(Fate, Notes, Option<Lesson>), S::Error> {
         let mut notes = Notes::default();
-        let (fate, lesson) = self.with_person(event, now, shelf, |event, person| {
-            self.decide(event, person, now, &mut notes, bodies)
+        let (fate, lesson) = self.with_person(event, now, shelf, |event, memory| {
+            self.decide(event, memory, now, &mut notes, bodies)
         })?;
         Ok((fate, notes, lesson))
     }
 
     /// Decides what becomes of an event, and says why each field is as it is.
     pub fn explain(&self, event: &Event<'_>, now: UnixMillis) -> (Fate, Explanation) {
-        self.explain_to(event, None, now)
+        self.explain_to(event, Memory::of_clicks(&mut NoClicks), now)
+    }
+
+    /// The same, by when its click was first seen.
+    pub fn explain_with_clicks(
+        &self,
+        event: &Event<'_>,
+        now: UnixMillis,
+        clicks: &mut dyn Clicks,
+    ) -> (Fate, Explanation) {
+        self.explain_to(event, Memory::of_clicks(clicks), now)
     }
 
     /// The same after what the event says of its person was learnt.
-    pub fn explain_remembering<S: Shelf>(
+    pub fn explain_remembering<S: Shelf + Clicks>(
         &self,
         event: &Event<'_>,
         now: UnixMillis,
         shelf: &mut S,
     ) -> Result<(Fate, Explanation), S::Error> {
-        let (explained, _) = self.with_person(event, now, shelf, |event, person| {
-            self.explain_to(event, person, now)
+        let (explained, _) = self.with_person(event, now, shelf, |event, memory| {
+            self.explain_to(event, memory, now)
         })?;
         Ok(explained)
     }
@@ -185,7 +211,7 @@ impl Sync {
     fn explain_to(
         &self,
         event: &Event<'_>,
-        person: Option<&Profile>,
+        memory: Memory<'_>,
         now: UnixMillis,
     ) -> (Fate, Explanation) {
         let mut explanation = Explanation::default();
@@ -194,7 +220,7 @@ impl Sync {
                 let fate = self.map(
                     event,
                     selected,
-                    person,
+                    memory,
                     now,
                     &mut explanation,
                     &mut Bodies::default(),
@@ -214,15 +240,15 @@ impl Sync {
 
     /// Learns what an event says of its person, and decides with what is remembered then; also gives what
     /// was learnt, where it changed anything.
-    fn with_person<S: Shelf, T>(
+    fn with_person<S: Shelf + Clicks, T>(
         &self,
         event: &Event<'_>,
         now: UnixMillis,
         shelf: &mut S,
-        decide: impl FnOnce(&Event<'_>, Option<&Profile>) -> T,
+        decide: impl FnOnce(&Event<'_>, Memory<'_>) -> T,
     ) -> Result<(T, Option<Lesson>), S::Error> {
         let Some(mut lesson) = self.mapper.told(event, now) else {
-            return Ok((decide(event, None), None));
+            return Ok((decide(event, Memory::of_clicks(shelf)), None));
         };
         let seen = lesson.take_sighting();
         let mut changed = memory::learn(shelf, &lesson)?;
@@ -238,13 +264,17 @@ impl Sync {
             person = memory::recall(shelf, lesson.who)?.unwrap_or_default();
             lesson.sighting = seen.sighting;
         }
-        Ok((decide(event, Some(&person)), changed.then_some(lesson)))
+        let memory = Memory {
+            person: Some(&person),
+            clicks: shelf,
+        };
+        Ok((decide(event, memory), changed.then_some(lesson)))
     }
 
     fn decide(
         &self,
         event: &Event<'_>,
-        person: Option<&Profile>,
+        memory: Memory<'_>,
         now: UnixMillis,
         notes: &mut Notes,
         bodies: &mut Bodies,
@@ -252,7 +282,7 @@ impl Sync {
         match self.selector.select(event) {
             Ok(selected) => {
                 notes.label = selected.name.cloned();
-                self.map(event, selected, person, now, notes, bodies)
+                self.map(event, selected, memory, now, notes, bodies)
             }
             Err(reason) => Fate::Ended(Ended::unmapped(reason)),
         }
@@ -262,7 +292,7 @@ impl Sync {
         &self,
         event: &Event<'_>,
         selected: Selected<'_>,
-        person: Option<&Profile>,
+        memory: Memory<'_>,
         now: UnixMillis,
         recorder: &mut impl Recorder,
         bodies: &mut Bodies,
@@ -273,7 +303,7 @@ impl Sync {
         };
         match self
             .mapper
-            .map(event, row, person, now, recorder, bodies.draft())
+            .map(event, row, memory, now, recorder, bodies.draft())
         {
             Ok(mapped) => Fate::Mapped(Payload {
                 json: bodies.finish(),

@@ -26,6 +26,7 @@ use crate::config::load::{Loaded, Sources};
 use crate::event::Event;
 use crate::map::event_time;
 use crate::map::payload::Bodies;
+use crate::memory::Notebook;
 use crate::outcome::Reason;
 use crate::sync::Sync;
 
@@ -79,6 +80,7 @@ pub(super) fn backfill(
         hand: hand.transpose()?.map(Hand::new),
         progress: Progress::new(bytes, terminal),
         now: SystemClock.now(),
+        clicks: Notebook::default(),
         before: 0,
     };
     let mut failed = 0;
@@ -129,6 +131,8 @@ struct Intake {
     report: Report,
     progress: Progress,
     now: UnixMillis,
+    /// When clicks were first seen, in the files of this run.
+    clicks: Notebook,
     /// Events from before `since`.
     before: u64,
 }
@@ -208,7 +212,11 @@ impl Intake {
             return Ok(());
         }
         for (place, sync) in self.syncs.iter().enumerate() {
-            let (fate, notes) = sync.take(event, raw, self.now, &mut Bodies::default());
+            let bodies = &mut Bodies::default();
+            let (fate, notes) = match event {
+                Ok(event) => sync.take_with_clicks(event, self.now, bodies, &mut self.clicks),
+                Err(reason) => sync.take(Err(reason), raw, self.now, bodies),
+            };
             self.report.count(place, event.ok(), &fate, &notes);
             if let Some(hand) = &mut self.hand {
                 hand.take(sync.name(), fate, &self.progress, terminal)

@@ -119,17 +119,15 @@ fn map_element(
                 (fate, Some(explanation))
             }
             Ok(event) if arguments.explain => {
-                let (fate, explanation) = sync.explain(event, now);
+                let (fate, explanation) = sync.explain_with_clicks(event, now, people);
                 (fate, Some(explanation))
             }
             Ok(event) if sync.remembers(false) => {
                 let Ok((fate, ..)) = sync.take_remembering(event, now, bodies, people);
                 (fate, None)
             }
-            event => {
-                let event = event.as_ref().map_err(|reason| *reason);
-                (sync.take(event, element.raw, now, bodies).0, None)
-            }
+            Ok(event) => (sync.take_with_clicks(event, now, bodies, people).0, None),
+            Err(reason) => (sync.take(Err(*reason), element.raw, now, bodies).0, None),
         };
         write_line(sync.name(), &fate, explanation.as_ref(), terminal)?;
     }

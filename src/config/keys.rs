@@ -174,7 +174,7 @@ pub(super) static ADMIN: Section = Section {
             "Asked for as `Authorization: Bearer …`; for when it must listen wider, as for \
              Prometheus beside a container.");
         key("secret_file", FILE, Nothing(r#""/run/secrets/admin_secret""#),
-            "A file that holds the secret, in place of `secret`.");
+            "A file that holds the secret, in place of `secret`; a new secret in it is picked up.");
     },
 };
 
@@ -192,7 +192,7 @@ pub(super) static INGEST: Section = Section {
              rotated. Required, unless there is `secret_file`, `allow_unauthenticated` or `api_keys`.");
         key("secret_file", "the path of a file, or a list of them",
             Nothing(r#""/run/secrets/ingest_secret""#),
-            "A file that holds the secret, in place of `secret`.");
+            "A file that holds the secret, in place of `secret`; a new secret in it is picked up.");
         key("allow_unauthenticated", BOOLEAN, Means("false"),
             "Takes events from anyone, in place of a secret.");
         key("api_keys", API_KEYS, Nothing(r#"["0123456789abcdef0123456789abcdef"]"#),

@@ -1,4 +1,4 @@
-//! Reads secrets, written in place or in a file.
+//! Reads secrets, written in place or in a file. A file may be read again while the daemon runs.
 
 use std::fs::File;
 use std::io::Read;
@@ -44,17 +44,18 @@ pub(super) fn unbroken(
     Some((secret, file))
 }
 
-/// Reads secrets of which any is accepted; `None` where one could not be read.
+/// Reads secrets of which any is accepted, and the files that they came from; `None` where one could not be
+/// read.
 pub(super) fn several(
     table: &Table<'_>,
     name: &'static str,
     file_name: &'static str,
-) -> Option<Vec<SecretString>> {
+) -> Option<(Vec<SecretString>, Vec<PathBuf>)> {
     match twins(table, name, file_name) {
         (Some(_), Some(file)) => both(&file, name),
-        (Some(node), None) => node.each(in_place),
-        (None, Some(file)) => file.each(|file| from_file(file).map(|(secret, _)| secret)),
-        (None, None) => Some(Vec::new()),
+        (Some(node), None) => node.each(in_place).map(|secrets| (secrets, Vec::new())),
+        (None, Some(file)) => Some(file.each(from_file)?.into_iter().unzip()),
+        (None, None) => Some((Vec::new(), Vec::new())),
     }
 }
 
@@ -96,17 +97,22 @@ fn in_place(node: &Node<'_>) -> Option<SecretString> {
 fn from_file(node: &Node<'_>) -> Option<(SecretString, PathBuf)> {
     let path = PathBuf::from(node.text()?);
     match read(&path) {
-        Ok(text) if text.trim().is_empty() => node.refuse("the file is empty"),
-        Ok(text) if is_printable(text.trim()) => Some((text.trim().into(), path)),
-        Ok(_) => node.refuse("the file holds something else than one line of printable ASCII"),
-        Err(error) => node.refuse(format!("the file cannot be read: {error}")),
+        Ok(secret) => Some((secret, path)),
+        Err(problem) => node.refuse(problem),
     }
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
+/// Reads the secret that a file holds, or says why it holds none.
+pub fn read(path: &Path) -> Result<SecretString, String> {
     let mut text = String::new();
-    File::open(path)?.take(MOST).read_to_string(&mut text)?;
-    Ok(text)
+    File::open(path)
+        .and_then(|file| file.take(MOST).read_to_string(&mut text))
+        .map_err(|error| format!("the file cannot be read: {error}"))?;
+    match text.trim() {
+        "" => Err("the file is empty".to_owned()),
+        secret if is_printable(secret) => Ok(secret.into()),
+        _ => Err("the file holds something else than one line of printable ASCII".to_owned()),
+    }
 }
 
 /// Whether an HTTP header can carry the text.

@@ -72,10 +72,11 @@ pub(super) fn log(node: &Node<'_>) -> Option<LogConfig> {
 pub(super) fn admin(node: &Node<'_>) -> Option<AdminConfig> {
     let table = node.table(&ADMIN)?;
     let listen = table.require("listen").and_then(|node| address(&node));
-    let secret = secrets::one(&table, "secret", "secret_file").map(|(secret, _)| secret);
+    let (secret, secret_file) = secrets::one(&table, "secret", "secret_file").unzip();
     Some(AdminConfig {
         listen: listen?,
         secret,
+        secret_file: secret_file.flatten(),
     })
 }
 
@@ -100,7 +101,8 @@ pub(super) fn ingest(node: &Node<'_>, syncs: &[SyncName]) -> Option<IngestConfig
     let upstream_when_full = table.require("upstream_when_full").and_then(|node| {
         node.choice(&[("pass_on", WhenFull::PassOn), ("refuse", WhenFull::Refuse)])
     });
-    let (secrets, allow_unauthenticated, api_keys) = (secrets?, allow_unauthenticated?, api_keys?);
+    let ((secrets, secret_files), allow_unauthenticated, api_keys) =
+        (secrets?, allow_unauthenticated?, api_keys?);
     if upstream.is_some() && api_keys.is_empty() {
         table.refuse(
             "upstream",
@@ -123,6 +125,7 @@ pub(super) fn ingest(node: &Node<'_>, syncs: &[SyncName]) -> Option<IngestConfig
     Some(IngestConfig {
         header: header?,
         secrets,
+        secret_files,
         allow_unauthenticated,
         api_keys,
         address_requests_per_second: address_requests_per_second?,

@@ -4,6 +4,7 @@
 //! secret: neither a secret's bytes nor its length nor which one of them matched shows in the time taken.
 
 use std::fmt;
+use std::sync::RwLock;
 
 use axum::http::header::{AUTHORIZATION, HeaderMap, HeaderName, InvalidHeaderName};
 use secrecy::{ExposeSecret, SecretString};
@@ -20,8 +21,10 @@ pub enum Gate {
     Guarded {
         /// The header that carries it.
         header: HeaderName,
-        /// SHA-256 of each. None: nobody comes in.
-        digests: Vec<[u8; 32]>,
+        /// What stands before the secret in it.
+        scheme: &'static str,
+        /// SHA-256 of each, with the scheme. None: nobody comes in.
+        digests: RwLock<Vec<[u8; 32]>>,
     },
 }
 
@@ -31,38 +34,56 @@ impl Gate {
         if config.secrets.is_empty() && config.allow_unauthenticated {
             return Ok(Self::Open);
         }
-        Ok(Self::Guarded {
-            header: config.header.parse()?,
-            digests: config
-                .secrets
-                .iter()
-                .map(|secret| digest(secret.expose_secret().as_bytes()))
-                .collect(),
-        })
+        Ok(Self::guarded(config.header.parse()?, "", &config.secrets))
     }
 
     /// Builds the gate of the operators' listener: `Authorization: Bearer …`, where a secret is set.
     pub fn for_admin(config: &AdminConfig) -> Self {
         match &config.secret {
             None => Self::Open,
-            Some(secret) => Self::Guarded {
-                header: AUTHORIZATION,
-                digests: vec![digest(bearer(secret).expose_secret().as_bytes())],
-            },
+            Some(secret) => Self::guarded(AUTHORIZATION, "Bearer ", std::slice::from_ref(secret)),
         }
+    }
+
+    fn guarded(header: HeaderName, scheme: &'static str, secrets: &[SecretString]) -> Self {
+        Self::Guarded {
+            header,
+            scheme,
+            digests: RwLock::new(digests(scheme, secrets)),
+        }
+    }
+
+    /// Lets these secrets in from now on, and no others; false where they are those of before.
+    pub fn replace(&self, secrets: &[SecretString]) -> bool {
+        let Self::Guarded {
+            scheme,
+            digests: present,
+            ..
+        } = self
+        else {
+            return false;
+        };
+        let new = digests(scheme, secrets);
+        let mut present = present.write().expect("no holder of this lock panics");
+        let is_new = *present != new;
+        *present = new;
+        is_new
     }
 
     /// Whether a request with these headers may come in.
     pub fn admits(&self, headers: &HeaderMap) -> bool {
         match self {
             Self::Open => true,
-            Self::Guarded { header, digests } => {
+            Self::Guarded {
+                header, digests, ..
+            } => {
                 let Some(shown) = headers.get(header) else {
                     return false;
                 };
                 let shown = digest(shown.as_bytes());
                 let mut matches = Choice::from(0);
-                for digest in digests {
+                let digests = digests.read().expect("no holder of this lock panics");
+                for digest in digests.iter() {
                     matches |= digest.ct_eq(&shown);
                 }
                 matches.into()
@@ -75,17 +96,21 @@ impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open => f.write_str("Open"),
-            Self::Guarded { header, digests } => f
+            Self::Guarded { header, .. } => f
                 .debug_struct("Guarded")
                 .field("header", header)
-                .field("secrets", &digests.len())
-                .finish(),
+                .finish_non_exhaustive(),
         }
     }
 }
 
-fn bearer(secret: &SecretString) -> SecretString {
-    format!("Bearer {}", secret.expose_secret()).into()
+fn digests(scheme: &str, secrets: &[SecretString]) -> Vec<[u8; 32]> {
+    let with_scheme = |secret: &SecretString| {
+        let mut hash = Sha256::new_with_prefix(scheme);
+        hash.update(secret.expose_secret());
+        hash.finalize().into()
+    };
+    secrets.iter().map(with_scheme).collect()
 }
 
 fn digest(bytes: &[u8]) -> [u8; 32] {
@@ -101,6 +126,7 @@ mod tests {
         Gate::for_ingest(&IngestConfig {
             header: header.to_owned(),
             secrets: secrets.iter().map(|secret| (*secret).into()).collect(),
+            secret_files: Vec::new(),
             allow_unauthenticated,
             api_keys: Vec::new(),
             address_requests_per_second: None,
@@ -152,14 +178,19 @@ mod tests {
         let gate = Gate::for_admin(&AdminConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             secret: Some("s".into()),
+            secret_file: None,
         });
         assert!(gate.admits(&headers("authorization", "Bearer s")));
         assert!(!gate.admits(&headers("authorization", "s")));
+        assert!(!gate.replace(&["s".into()]));
+        assert!(gate.replace(&["t".into()]));
+        assert!(gate.admits(&headers("authorization", "Bearer t")));
+        assert!(!gate.admits(&headers("authorization", "Bearer s")));
     }
 
     #[test]
     fn never_shows_a_secret() {
         let shown = format!("{:?}", ingest("X-Secret", &["hunter2"], false));
-        assert_eq!(shown, r#"Guarded { header: "x-secret", secrets: 1 }"#);
+        assert_eq!(shown, r#"Guarded { header: "x-secret", .. }"#);
     }
 }

@@ -8,8 +8,8 @@ use crate::map::payload::Bodies;
 use crate::map::record::Notes;
 use crate::memory::Lesson;
 use crate::outcome::Reason;
-use crate::queue::StoreError;
 use crate::queue::recall::Recall;
+use crate::queue::{Learnt, StoreError};
 use crate::sync::{Ended, Fate, Sync, Taken};
 use crate::telemetry::metrics::coverage::Coverage;
 
@@ -29,15 +29,15 @@ pub(super) struct Intake {
 #[derive(Debug)]
 pub(super) struct Chunk {
     is_webhook: bool,
-    /// What is remembered of people, where any sync takes from it.
-    recall: Option<Recall>,
+    /// What is remembered of people and of clicks.
+    recall: Recall,
     bodies: Bodies,
     /// How many elements it was made of.
     pub(super) elements: u64,
     /// What became of each, for every sync.
     pub(super) taken: Vec<Taken>,
-    /// What changes in what is remembered.
-    pub(super) lessons: Vec<(SyncName, Lesson)>,
+    /// What changes in what is remembered of people.
+    lessons: Vec<(SyncName, Lesson)>,
 }
 
 impl Intake {
@@ -54,7 +54,7 @@ impl Intake {
 
 impl Chunk {
     /// Begins an empty one.
-    pub(super) fn new(is_webhook: bool, recall: Option<Recall>) -> Self {
+    pub(super) fn new(is_webhook: bool, recall: Recall) -> Self {
         Self {
             is_webhook,
             recall,
@@ -100,9 +100,17 @@ impl Chunk {
                 });
             }
         }
-        // Many requests may wait for one commit; what they read of people need not wait with them.
-        self.recall = None;
         Ok(())
+    }
+
+    /// What is to be stored. Many requests may wait for one commit; what they read of people need not
+    /// wait with them, and ends here.
+    pub(super) fn into_parts(self) -> (Vec<Taken>, Learnt) {
+        let learnt = Learnt {
+            lessons: self.lessons,
+            clicks: self.recall.into_told(),
+        };
+        (self.taken, learnt)
     }
 
     fn take(
@@ -116,18 +124,17 @@ impl Chunk {
             let ended = Ended::unmapped(Reason::SyncDisabled);
             return Ok((Fate::Ended(ended), Notes::default()));
         }
-        let (mut fate, notes) = match (&element.event, &mut self.recall) {
-            (Ok(event), Some(recall)) if sync.remembers(self.is_webhook) => {
+        let recall = &mut self.recall;
+        let (mut fate, notes) = match &element.event {
+            Ok(event) if sync.remembers(self.is_webhook) => {
                 let (fate, notes, lesson) =
                     sync.take_remembering(event, now, &mut self.bodies, recall)?;
                 self.lessons
                     .extend(lesson.map(|lesson| (sync.name().clone(), lesson)));
                 (fate, notes)
             }
-            (event, _) => {
-                let event = event.as_ref().map_err(|reason| *reason);
-                sync.take(event, element.raw, now, &mut self.bodies)
-            }
+            Ok(event) => sync.take_with_clicks(event, now, &mut self.bodies, recall),
+            Err(reason) => sync.take(Err(*reason), element.raw, now, &mut self.bodies),
         };
         if let Fate::Ended(ended) = &mut fate
             && ended.reason == Reason::TimeZoneTrap

@@ -3,20 +3,15 @@
 //! A field takes from it where the event gives it nothing: first what properties were, path by path in
 //! the mapping's own order, then what earlier events carried.
 
-use std::time::Duration;
-
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::event::Event;
 use crate::map::normalize;
 use crate::memory::change::SlotId;
+use crate::memory::clicks::{ClickKey, Clicks, FirstSeen, KEPT, can_carry};
 use crate::memory::profile::{Profile, click_id};
 use crate::path::Path;
 use crate::value::ValueExpr;
-
-/// How long a click serves events that carry none: as long as Meta's own cookie (Meta: `ClickID` and the
-/// fbp and fbc Parameters).
-const CLICK_SERVES: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// Digits of one form of a hashed value.
 const DIGITS: usize = 64;
@@ -32,6 +27,42 @@ pub(super) struct Property {
     pub(super) path: Path,
     /// How an explanation names it.
     pub(super) label: Box<str>,
+}
+
+/// What an event may take from what is remembered.
+#[derive(Debug)]
+pub(super) struct Remembered<'k> {
+    /// Of its person.
+    pub(super) person: Option<Known<'k>>,
+    /// Of clicks.
+    pub(super) clicks: &'k mut dyn Clicks,
+}
+
+impl Remembered<'_> {
+    /// The `fbc` that stands for one that an event gave, where it is another. `made`: it was made of a bare
+    /// click id, with the event's own time. A browser's cookie keeps its own, and tells of it.
+    pub(super) fn click(&mut self, fbc: &str, made: bool, happened: UnixMillis) -> Option<String> {
+        let of_person = self.person.and_then(|known| known.same_click(fbc));
+        let known = of_person.unwrap_or(fbc);
+        let (seen, id) = clicked(known)?;
+        let own = || of_person.map(str::to_owned);
+        if !can_carry(happened, seen) {
+            return own();
+        }
+        let click = ClickKey::of(id);
+        let first = self.clicks.first_seen(FirstSeen { click, seen });
+        if !made || of_person.is_some() || first == seen || !can_carry(happened, first) {
+            return own();
+        }
+        Some(format!("fb.1.{}.{id}", first.0))
+    }
+}
+
+/// The moment and the click id in an `fbc`.
+fn clicked(fbc: &str) -> Option<(UnixMillis, &str)> {
+    let mut parts = fbc.split('.').skip(2);
+    let seen = parts.next()?.parse().ok()?;
+    Some((UnixMillis(seen), parts.next()?))
 }
 
 /// What is remembered of an event's person.
@@ -71,7 +102,7 @@ impl<'k> Known<'k> {
             UserDataField::ClickId => {
                 let click = self.profile.click();
                 click
-                    .filter(|click| self.now.since(click.seen) < CLICK_SERVES)
+                    .filter(|click| self.now.since(click.seen) < KEPT)
                     .map(|click| ("remembered click", &*click.fbc))
             }
             UserDataField::BrowserId => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::map::sha256;
+use crate::map::{PURCHASE, sha256};
 
 /// Room for a server event with the usual fields.
 const TYPICAL_BYTES: usize = 2048;
@@ -24,6 +24,13 @@ pub struct Payload {
     pub fingerprint: Fingerprint,
     /// The end of the window in which Meta takes the event: seconds since the epoch.
     pub deadline: i64,
+}
+
+impl Payload {
+    /// Whether it is the event that earns money.
+    pub fn is_purchase(&self) -> bool {
+        &*self.event_name == PURCHASE
+    }
 }
 
 impl fmt::Debug for Payload {

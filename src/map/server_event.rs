@@ -17,7 +17,7 @@ use crate::map::event_time;
 use crate::map::hash::Hashed;
 use crate::map::hashed_sources::Cover;
 use crate::map::json;
-use crate::map::known::Known;
+use crate::map::known::{Known, Remembered};
 use crate::map::page::{self, KeptParameters};
 use crate::map::payload::Fingerprint;
 use crate::map::personal;
@@ -25,6 +25,7 @@ use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
 use crate::map::rule::Rule;
 use crate::map::user_data::{self, Carried};
 use crate::map::{Mapped, Mapper, PURCHASE, REVENUE_EVENTS, Refused};
+use crate::memory::clicks::Clicks;
 use crate::outcome::Reason;
 use crate::path::Path;
 use crate::value::{Found, ValueExpr};
@@ -48,6 +49,8 @@ pub(super) struct ServerEvent<'m, 'e, R> {
     pub(super) event: &'m Event<'e>,
     /// What is remembered of its person.
     pub(super) known: Option<Known<'m>>,
+    /// What is remembered of clicks.
+    pub(super) clicks: &'m mut dyn Clicks,
     /// What is written so far, behind what belongs to others.
     pub(super) out: &'m mut Vec<u8>,
     /// Where the event begins in it.
@@ -101,9 +104,13 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             now,
         };
         let reading = &mapper.reading;
+        let remembered = Remembered {
+            person: self.known,
+            clicks: &mut *self.clicks,
+        };
         let carried =
             rule.user_data
-                .write(self.out, event, reading, moment, self.known, self.recorder);
+                .write(self.out, event, reading, moment, remembered, self.recorder);
         if head.decided.source == MetaActionSource::Website {
             let lacking = [
                 (

@@ -15,7 +15,7 @@ use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::hash::Hashed;
 use crate::map::json;
-use crate::map::known::{Known, Property};
+use crate::map::known::{Known, Property, Remembered};
 use crate::map::list;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
@@ -185,9 +185,10 @@ impl UserData {
         event: &Event<'_>,
         reading: &Reading,
         moment: Moment,
-        known: Option<Known<'_>>,
+        mut remembered: Remembered<'_>,
         recorder: &mut impl Recorder,
     ) -> Carried {
+        let known = remembered.person;
         let context = self.context(event, reading, moment);
         let mut scratch = Scratch::with_room();
         json::key(out, "\"user_data\":{");
@@ -197,7 +198,7 @@ impl UserData {
             let mut values = Values {
                 field: *field,
                 context: &context,
-                known,
+                remembered: &mut remembered,
                 recorder,
                 scratch: &mut scratch,
                 start: out.len(),
@@ -206,7 +207,7 @@ impl UserData {
                 written: 0,
                 plain: Vec::new(),
             };
-            let recall = |values: &mut Values<'_, '_, _>| {
+            let recall = |values: &mut Values<'_, '_, '_, _>| {
                 values.written == 0
                     && known.is_some_and(|known| {
                         known.visit(*field, expr, event, without_origin, &mut |label, text| {
@@ -318,11 +319,11 @@ fn became<'k>(
 }
 
 /// The values of one field, while they are written.
-struct Values<'v, 'c, R> {
+struct Values<'v, 'c, 'k, R> {
     field: UserDataField,
     out: &'v mut Vec<u8>,
     context: &'v Context<'c>,
-    known: Option<Known<'v>>,
+    remembered: &'v mut Remembered<'k>,
     recorder: &'v mut R,
     scratch: &'v mut Scratch,
     /// Where the field begins, and its first value.
@@ -333,7 +334,7 @@ struct Values<'v, 'c, R> {
     plain: Vec<Box<str>>,
 }
 
-impl<R: Recorder> Values<'_, '_, R> {
+impl<R: Recorder> Values<'_, '_, '_, R> {
     /// Takes what was found, and says whether that was anything.
     fn take_all(&mut self, found: Found<'_>) -> bool {
         let mut present = false;
@@ -379,12 +380,16 @@ impl<R: Recorder> Values<'_, '_, R> {
             Ok(Normalized::AlreadyHashed(hash)) => {
                 self.hash(source, &hash, None, "already hashed");
             }
-            Ok(Normalized::Plain(text)) => {
+            Ok(Normalized::Plain(plain)) => {
                 let click = match self.field {
-                    UserDataField::ClickId => self.known.and_then(|known| known.same_click(text)),
+                    UserDataField::ClickId => {
+                        let made = plain != text.trim();
+                        let happened = self.context.click_seen;
+                        self.remembered.click(plain, made, happened)
+                    }
                     _ => None,
                 };
-                json::text(self.out, click.unwrap_or(text));
+                json::text(self.out, click.as_deref().unwrap_or(plain));
                 self.sent(source, None, rule);
             }
             Ok(Normalized::Integer(number)) => {

@@ -132,14 +132,19 @@ fn a_user_who_has_a_value_keeps_it() {
 fn what_changes_nothing_is_not_kept_anew() {
     let mut memory = Notebook::default();
     assert!(!memory.learn(&lesson(both("a", "d"), Vec::new())));
-    assert!(memory.0.is_empty());
+    assert!(memory.profiles.is_empty());
     assert!(memory.learn(&set(both("a", "d"), "x")));
     assert!(!memory.learn(&set(both("a", "d"), "x")));
     assert!(!memory.learn(&set(device("d"), "x")));
     let mut later = set(both("a", "d"), "x");
     later.at = UnixMillis(NOW.0 + 3_600_000);
     assert!(memory.learn(&later));
-    assert!(memory.0.values().all(|profile| profile.touched == later.at));
+    assert!(
+        memory
+            .profiles
+            .values()
+            .all(|profile| profile.touched == later.at)
+    );
 }
 
 #[test]
@@ -149,7 +154,7 @@ fn what_is_no_longer_wanted_leaves() {
     let mut other = lesson(user("a"), Vec::new());
     other.wanted = [SlotId(8)].into();
     assert!(memory.learn(&other));
-    assert!(memory.0.is_empty());
+    assert!(memory.profiles.is_empty());
 }
 
 #[test]
@@ -206,7 +211,7 @@ fn a_profile_is_bounded() {
     let mut all = lesson(user("a"), steps.collect());
     all.wanted = slots.into();
     memory.learn(&all);
-    let profile = &memory.0[&key("a")];
+    let profile = &memory.profiles[&key("a")];
     assert!(profile.encode().len() <= MOST_BYTES);
     // What came first stays.
     assert!(profile.value(SlotId(0)).is_some());
@@ -313,7 +318,7 @@ proptest! {
             }
             memory.learn(&lesson);
         }
-        let kept: BTreeMap<Key, Profile> = memory.0.into_iter().collect();
+        let kept: BTreeMap<Key, Profile> = memory.profiles.into_iter().collect();
         for profile in kept.into_values() {
             let bytes = profile.encode();
             prop_assert_eq!(decode(&bytes, profile.touched), Some(profile.clone()));

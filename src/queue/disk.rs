@@ -4,7 +4,7 @@
 //! is shared out evenly among the configured syncs, so that one pixel's outage cannot fill the
 //! others' part. A sync takes events while its rows are below its part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub(super) struct Room {
     size: Option<Size>,
     used: u64,
     share: u64,
-    disk_low: bool,
+    disk: Option<Disk>,
     /// Bytes in the file that are free, and hold zeros for a while; and since when.
     filler: u64,
     filled_at: UnixMillis,
@@ -97,7 +97,7 @@ impl Room {
             size: None,
             used: 0,
             share: u64::MAX,
-            disk_low: false,
+            disk: None,
             filler,
             filled_at: UnixMillis(0),
             intakes: BTreeMap::new(),
@@ -123,11 +123,12 @@ impl Room {
         let syncs = self.syncs.len().max(1) as u64;
         self.share = self.max_bytes.saturating_sub(others) / syncs;
         // A disk that cannot be asked is written to until it says no.
-        self.disk_low = rustix::fs::statvfs(&self.folder).is_ok_and(|disk| {
-            let floor = self
+        let disk = rustix::fs::statvfs(&self.folder).ok();
+        self.disk = disk.map(|disk| Disk {
+            free: disk.f_bavail * disk.f_frsize,
+            floor: self
                 .min_free
-                .unwrap_or_else(|| (disk.f_blocks * disk.f_frsize / 10).min(1 << 30));
-            disk.f_bavail * disk.f_frsize < floor
+                .unwrap_or_else(|| (disk.f_blocks * disk.f_frsize / 10).min(1 << 30)),
         });
         Ok(())
     }
@@ -151,8 +152,8 @@ impl Room {
     }
 
     /// Whether less disk is free than there must be.
-    pub(super) const fn is_disk_low(&self) -> bool {
-        self.disk_low
+    pub(super) fn is_disk_low(&self) -> bool {
+        self.disk.is_some_and(|disk| disk.free < disk.floor)
     }
 
     /// Whether a sync whose rows take so many bytes has used up its part.
@@ -166,6 +167,52 @@ impl Room {
             .filter(|(_, held)| self.is_full(*held))
             .map(|(sync, _)| sync.clone())
             .collect()
+    }
+
+    /// Says what stands in the way of further events, and when that is over: once each. It is over only when
+    /// there is a tenth more room than needed, or a queue at its limit would say so with every event.
+    pub(super) fn warn(&self, ledger: &Ledger, warned: &mut Warned) {
+        if let Some(Disk { free, floor }) = self.disk {
+            let low = free < floor || (warned.disk_low && free < floor.saturating_add(floor / 10));
+            match (std::mem::replace(&mut warned.disk_low, low), low) {
+                (false, true) => tracing::warn!(
+                    folder = %self.folder.display(),
+                    free_bytes = free,
+                    min_free_disk_bytes = floor,
+                    "the disk is low: no event is taken until more than queue.min_free_disk is free; \
+                     what is queued is delivered. Free room on the volume, or give it more"
+                ),
+                (true, false) => tracing::info!(
+                    free_bytes = free,
+                    "the disk is low no longer: events are taken again"
+                ),
+                _ => {}
+            }
+        }
+        for (sync, held) in self.held(ledger) {
+            let was_full = warned.full.contains(sync);
+            let full = self.is_full(held) || (was_full && held >= self.share - self.share / 10);
+            if full && !was_full {
+                warned.full.insert(sync.clone());
+                tracing::warn!(
+                    %sync,
+                    held_bytes = held,
+                    share_bytes = self.share,
+                    max_bytes = self.max_bytes,
+                    "the queue is full: this sync has used up its part of queue.max_bytes, and its \
+                     events are refused until some were delivered. See why it does not deliver, or raise \
+                     queue.max_bytes"
+                );
+            } else if was_full && !full {
+                warned.full.remove(sync);
+                tracing::info!(
+                    %sync,
+                    held_bytes = held,
+                    share_bytes = self.share,
+                    "the queue is full no longer: events of this sync are taken again"
+                );
+            }
+        }
     }
 
     /// Bytes in use.
@@ -211,6 +258,21 @@ impl Room {
             )
         })
     }
+}
+
+/// The volume that the store is on.
+#[derive(Clone, Copy, Debug)]
+struct Disk {
+    free: u64,
+    /// Less must not be free.
+    floor: u64,
+}
+
+/// What the log has said of room, and not yet that it is over.
+#[derive(Debug, Default)]
+pub(super) struct Warned {
+    disk_low: bool,
+    full: BTreeSet<SyncName>,
 }
 
 /// What was read of the file's size. To read it takes statements that are parsed each time, so that small

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::config::SyncName;
 use crate::map::payload::{Fingerprint, Payload};
-use crate::memory::Lesson;
 use crate::outcome::{Outcome, Reason};
 use crate::sync::{Ended, Fate, Taken};
 
-use super::Pushed;
 use super::dead::Letter;
 use super::store::Store;
 use super::totals::Counter;
+use super::{Learnt, Pushed};
 
 /// Whether a known event may be taken once more.
 #[derive(Debug)]
@@ -52,18 +51,19 @@ pub(super) enum Intake {
 }
 
 impl Store {
-    /// Takes events in, and learns what they say of people. That is learnt where a sync is full too: its
+    /// Takes events in, and learns what they say. That is learnt where a sync is full too: its
     /// events come again.
     pub(super) fn push(
         &mut self,
         taken: Vec<Taken>,
         repeats: &Repeats,
-        lessons: &[(SyncName, Lesson)],
+        learnt: &Learnt,
     ) -> rusqlite::Result<Intake> {
         if self.room.is_disk_low() {
             return Ok(Intake::DiskLow);
         }
-        self.learn(lessons)?;
+        self.learn(&learnt.lessons)?;
+        self.note_clicks(&learnt.clicks)?;
         let mut pushed = Pushed::default();
         let mut full = None;
         let mut left = BTreeMap::new();
@@ -101,9 +101,7 @@ impl Store {
             self.count_duplicate(place, pushed);
             return Ok(true);
         }
-        let draft = self.drafts.get(&place);
-        let held = self.ledger.at(place).get(Counter::HeldBytes)
-            + draft.map_or(0, |draft| draft.held_bytes(draft.body.len()) as u64);
+        let held = self.ledger.at(place).get(Counter::HeldBytes) + self.held_by_drafts(place);
         if self.room.is_full(held) {
             return Ok(false);
         }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 
-use super::lease::{Backlog, Slot};
+use super::lease::{Backlog, Limits, Slot};
 use super::row::{Bits, Content};
 use super::rows::Standing;
 
@@ -40,6 +40,8 @@ pub(super) struct Lane {
     oldest: Oldest,
     /// No ready event is in a row with an earlier deadline.
     urgent: i64,
+    /// How many leases took a part of what was ready.
+    turns: usize,
     wake: Arc<Notify>,
 }
 
@@ -60,6 +62,26 @@ impl Amount {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
+
+/// Whose turn it is, where not all that is ready fits into a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The freshest Purchases, then the freshest of all.
+    Purchases,
+    /// The freshest, whatever they are.
+    Freshest,
+    /// Those whose window closes first.
+    MostUrgent,
+}
+
+/// A round of leases. Each kind of event has its fixed share, so that none waits for ever, whatever comes
+/// in meanwhile.
+const ROUND: [Turn; 4] = [
+    Turn::Purchases,
+    Turn::Freshest,
+    Turn::Purchases,
+    Turn::MostUrgent,
+];
 
 /// A row with events on lease.
 #[derive(Debug)]
@@ -182,6 +204,18 @@ impl Lane {
         if woken {
             self.wake.notify_one();
         }
+    }
+
+    /// Whose turn the next lease is that so many events and bytes limit. Where all that is ready fits, it
+    /// goes at once, and no order makes a difference.
+    pub(super) fn turn(&mut self, limits: Limits) -> Turn {
+        let ready = self.backlog();
+        if ready.events <= limits.events as u64 && ready.bytes <= limits.bytes as u64 {
+            return Turn::MostUrgent;
+        }
+        let turn = ROUND[self.turns % ROUND.len()];
+        self.turns += 1;
+        turn
     }
 
     /// The mark below which no ready event is; raised to the end, for the caller to lower again.

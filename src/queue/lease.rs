@@ -64,7 +64,9 @@ impl fmt::Debug for Body {
 /// Which events a lease takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Those whose window closes first.
+    /// For delivery. Where more is ready than fits, as after an outage, leases take turns: half of them
+    /// begin with the freshest Purchases, one in four takes the freshest events of all, and one in four
+    /// those whose window closes first.
     MostUrgent,
     /// One of each event name, the newest: for probing a paused lane. Looks at the newest 256 rows.
     NewestOfEachName,

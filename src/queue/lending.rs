@@ -5,10 +5,18 @@ use std::sync::Arc;
 
 use crate::config::SyncName;
 
+use super::lanes::Turn;
 use super::lease::{Leased, Limits, Order, Slot};
 use super::row::{Bits, Content};
 use super::rows::{self, Standing, standing};
 use super::store::Store;
+
+/// Rows by how long Meta still takes their events, the longest first: of the events of a source, that is by
+/// their age. Where an answer was lost that is less, so that what Meta may have waits behind what it lacks.
+const FRESHEST: &str = standing!("WHERE sync = ?1 ORDER BY deadline DESC, id DESC");
+const FRESHEST_PURCHASES: &str = standing!(
+    "INDEXED BY row_of_purchases WHERE sync = ?1 AND purchase = 1 ORDER BY deadline DESC, id DESC"
+);
 
 /// How many rows a lease by name looks at.
 const ROWS_BY_NAME: i64 = 256;
@@ -34,7 +42,7 @@ impl Store {
             overdue: false,
         };
         let leased = match order {
-            Order::MostUrgent => self.lease_most_urgent(place, &mut lease),
+            Order::MostUrgent => self.lease_in_turn(place, &mut lease),
             Order::NewestOfEachName => self.lease_newest_of_each_name(place, &mut lease),
         };
         if let Err(error) = leased {
@@ -47,6 +55,34 @@ impl Store {
         self.lanes().lane(sync).doubt_oldest();
         self.refresh_oldest(place)?;
         Ok(lease.taken)
+    }
+
+    fn lease_in_turn(&self, place: usize, lease: &mut Lease) -> rusqlite::Result<()> {
+        let sync = &self.ledger.accounts()[place].name;
+        let turn = self.lanes().lane(sync).turn(lease.limits);
+        match turn {
+            Turn::MostUrgent => self.lease_most_urgent(place, lease),
+            Turn::Freshest => self.lease_freshest(place, FRESHEST, lease),
+            Turn::Purchases => {
+                self.lease_freshest(place, FRESHEST_PURCHASES, lease)?;
+                self.lease_freshest(place, FRESHEST, lease)
+            }
+        }
+    }
+
+    /// Goes from the newest row to older ones. On the way it passes the rows that are on lease, of which
+    /// there are no more than requests under way can carry.
+    fn lease_freshest(&self, place: usize, rows: &str, lease: &mut Lease) -> rusqlite::Result<()> {
+        let account = &self.ledger.accounts()[place];
+        let mut statement = self.connection.prepare_cached(rows)?;
+        let mut found = statement.query([account.id])?;
+        while !lease.full
+            && let Some(found) = found.next()?
+        {
+            let standing = Standing::read(found)?;
+            self.lease_row(&account.name, &standing, lease, |_, positions| positions)?;
+        }
+        Ok(())
     }
 
     fn lease_most_urgent(&self, place: usize, lease: &mut Lease) -> rusqlite::Result<()> {
@@ -175,5 +211,28 @@ impl Lease {
         }
         self.full |= self.taken.len() == self.limits.events;
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::schema;
+
+    #[test]
+    fn a_lease_begins_where_the_index_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = schema::open(folder.path()).unwrap();
+        for (statement, index) in [
+            (FRESHEST, "row_by_deadline"),
+            (FRESHEST_PURCHASES, "row_of_purchases"),
+        ] {
+            let plan: Vec<String> = connection
+                .prepare(&format!("EXPLAIN QUERY PLAN {statement}"))
+                .and_then(|mut plan| plan.query_map([1], |step| step.get(3))?.collect())
+                .unwrap();
+            let expected = format!("SEARCH row USING INDEX {index} (sync=?)");
+            assert_eq!(plan, [expected]);
+        }
     }
 }

@@ -1,26 +1,34 @@
-//! Profiles as a request sees them: those of the last commit, and what the request changed since.
+//! Profiles and clicks as a request sees them: those of the last commit, and what the request changed since.
 //!
 //! They are read beside the writer, by a connection that all requests share for a few microseconds at a
 //! time. The writer puts it away whenever it opens the file anew or closes it. What a request changes
-//! stays with it: that reaches the store as lessons, with the events.
+//! stays with it: that reaches the store with the events. What it tells of clicks other requests see at once.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use rusqlite::Connection;
+
+use crate::clock::UnixMillis;
+use crate::memory::clicks::{Clicks, FirstSeen};
 use crate::memory::profile::Profile;
 use crate::memory::{Key, Shelf};
 
 use super::StoreError;
+use super::clicks;
 use super::profiles;
+use super::recent::Known;
 use super::rows::is_damage;
 use super::schema;
 use super::store::Ground;
 
-/// The profiles that a request sees.
+/// What is remembered, as a request sees it.
 pub struct Recall {
     ground: Arc<Ground>,
     known: HashMap<Key, Option<Profile>>,
+    /// What is to be stored of clicks.
+    told: Vec<FirstSeen>,
 }
 
 impl Recall {
@@ -29,23 +37,33 @@ impl Recall {
         Self {
             ground,
             known: HashMap::new(),
+            told: Vec::new(),
         }
     }
 
-    fn read(&self, key: Key) -> rusqlite::Result<Option<Profile>> {
+    /// What the request told of clicks, to be stored with its events.
+    pub fn into_told(self) -> Vec<FirstSeen> {
+        self.told
+    }
+
+    /// Reads beside the writer; `None` where what is stored is damaged.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<Option<T>>,
+    ) -> rusqlite::Result<Option<T>> {
         let mut reader = self.ground.shared.reader();
         let connection = match reader.take() {
             Some(connection) => connection,
             None => schema::open_reader(&self.ground.config.path)?,
         };
         // After an error the connection is not used again.
-        let profile = match profiles::profile(&connection, key) {
+        let found = match read(&connection) {
             // The writer comes upon it too, and salvages what it can.
             Err(error) if is_damage(&error) => return Ok(None),
             read => read?,
         };
         *reader = Some(connection);
-        Ok(profile)
+        Ok(found)
     }
 }
 
@@ -57,7 +75,7 @@ impl Shelf for Recall {
             return Ok(known.clone());
         }
         let read = self
-            .read(key)
+            .read(|connection| profiles::profile(connection, key))
             .map_err(|error| StoreError::Storage(Arc::new(error)))?;
         self.known.insert(key, read.clone());
         Ok(read)
@@ -67,6 +85,32 @@ impl Shelf for Recall {
         let profile = Some(profile).filter(|profile| !profile.is_empty());
         self.known.insert(key, profile);
         Ok(())
+    }
+}
+
+impl Clicks for Recall {
+    fn first_seen(&mut self, click: FirstSeen) -> UnixMillis {
+        let shared = Arc::clone(&self.ground.shared);
+        let known = shared.clicks().find(click.click);
+        let known = known.unwrap_or_else(|| {
+            // Whoever writes comes upon an error too; the event's own time serves.
+            let stored = self.read(|connection| clicks::first_seen(connection, click.click));
+            match stored.unwrap_or_default() {
+                Some(seen) => {
+                    shared.clicks().store(FirstSeen { seen, ..click });
+                    Known::Stored(seen)
+                }
+                // Another request may have told of it meanwhile.
+                None => shared.clicks().tell(click),
+            }
+        });
+        match known {
+            Known::Stored(seen) => seen,
+            Known::Told(seen) => {
+                self.told.push(FirstSeen { seen, ..click });
+                seen
+            }
+        }
     }
 }
 

@@ -9,8 +9,10 @@
 //! deadline (`i64`), fingerprint (two `u64`), place of its name (`u16`); then the names, each after
 //! its length (`u32`).
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use crate::clock::UnixMillis;
 use crate::map::payload::{Fingerprint, Payload};
 
 use super::lease::Body;
@@ -22,6 +24,39 @@ pub(super) const MAX_EVENTS: usize = 256;
 pub(super) const MAX_BYTES: usize = packed::MOST_BYTES;
 /// What a row costs besides its body and index: its other columns, its places in the indexes.
 pub(super) const OVERHEAD: usize = 160;
+
+/// Meta's window, less the hour within which it wants to have an event: what has more of it left than this
+/// is fresh.
+const FRESH_SECONDS: i64 = 7 * 24 * 3600 - 3600;
+
+/// Which events may share a row. Rows are handed out as wholes, so that what is urgent must not lie among
+/// what is not: a row is as old as its oldest event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Kind {
+    /// No Purchase. Those come first, so that of rows of one moment the rest counts as the fresher.
+    rest: bool,
+    /// Older than an hour when it came: from a device that was offline, or an export.
+    late: bool,
+}
+
+impl Kind {
+    /// The first and the last of all kinds, as they are ordered.
+    pub(super) const ALL: RangeInclusive<Self> = Self {
+        rest: false,
+        late: false,
+    }..=Self {
+        rest: true,
+        late: true,
+    };
+
+    /// The kind of an event that comes now.
+    pub(super) fn of(payload: &Payload, now: UnixMillis) -> Self {
+        Self {
+            rest: !payload.is_purchase(),
+            late: payload.deadline - now.seconds() < FRESH_SECONDS,
+        }
+    }
+}
 
 /// One event of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,6 +208,8 @@ pub(super) struct Draft {
     pub(super) deadline: i64,
     /// How many there are.
     pub(super) events: usize,
+    /// They are Purchases.
+    pub(super) purchase: bool,
     entries: Vec<u8>,
     names: Vec<Arc<str>>,
 }
@@ -189,6 +226,7 @@ impl Draft {
             self.body.push(b'\n');
         }
         self.body.extend_from_slice(&payload.json);
+        self.purchase = payload.is_purchase();
         let name = self
             .names
             .iter()

@@ -151,8 +151,8 @@ pub(super) fn insert(
 ) -> rusqlite::Result<i64> {
     connection
         .prepare_cached(
-            "INSERT INTO row (sync, deadline, taken_at, events, bytes, held)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO row (sync, deadline, taken_at, events, bytes, held, purchase)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             sync,
@@ -161,6 +161,7 @@ pub(super) fn insert(
             signed(draft.events as u64),
             signed(draft.event_bytes() as u64),
             signed(draft.held_bytes(stored.len()) as u64),
+            draft.purchase,
         ])?;
     let row = connection.last_insert_rowid();
     let index = draft.index();

@@ -97,6 +97,7 @@ fn copy(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
         ("dead", "id"),
         ("standstill", "id"),
         ("profile", "id"),
+        ("click", "id"),
     ] {
         // An older store was perhaps too damaged to be brought up to date.
         if has_table(old, table)? {

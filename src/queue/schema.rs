@@ -15,11 +15,11 @@ use rusqlite::{Connection, OpenFlags};
 use super::OpenError;
 
 /// The version of the tables below.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// What makes each version out of the one before it; the first, out of an empty file. What was
 /// released is never changed.
-const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
+const STEPS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /// The mode of the store's files: what Meta is to receive is nobody else's business on this machine.
 const MODE: u32 = 0o600;
@@ -108,6 +108,22 @@ CREATE INDEX profile_by_age ON profile (sync, touched);
 
 /// The tables stay, but a row's body may be compressed, which an earlier pixel-relay would take for damage.
 const VERSION_3: &str = "";
+
+/// A row of before, which may hold events of any name, counts as one of Purchases where one of the names in
+/// its index is that: the name, behind its length. `click` says when a click was first seen; see `clicks`.
+const VERSION_4: &str = "
+ALTER TABLE row ADD COLUMN purchase INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX row_of_purchases ON row (sync, deadline) WHERE purchase = 1;
+UPDATE row SET purchase = 1 WHERE id IN (
+    SELECT row FROM content WHERE instr(slots, x'080000005075726368617365') > 0
+);
+
+CREATE TABLE click (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,      -- of the click id
+    seen INTEGER NOT NULL
+) STRICT;
+";
 
 /// Makes the folder and takes possession of it, until the file is dropped.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {

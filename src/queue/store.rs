@@ -12,13 +12,15 @@ use rusqlite::Connection;
 use crate::clock::{Clock, UnixMillis};
 use crate::config::{QueueConfig, SyncName};
 use crate::map::payload::Payload;
+use crate::memory::clicks::FirstSeen;
 
 use super::bounds::AllBounds;
-use super::disk::{Room, StoreHealth, Trouble};
+use super::disk::{Room, StoreHealth, Trouble, Warned};
 use super::lanes::{Lane, Lanes};
 use super::lease::Slot;
 use super::packed::Packer;
-use super::row::Draft;
+use super::recent::Recent;
+use super::row::{Draft, Kind};
 use super::rows::{self, Standing, standing};
 use super::seen::Seen;
 use super::settle::DeliveryId;
@@ -34,6 +36,7 @@ pub(super) struct Shared {
     requests: Mutex<HashMap<DeliveryId, Request>>,
     reader: Mutex<Option<Connection>>,
     bounds: Mutex<Option<AllBounds>>,
+    clicks: Mutex<Recent>,
 }
 
 /// What the handles see of the store, as of the last commit.
@@ -45,6 +48,8 @@ pub(super) struct View {
     pub(super) oldest: BTreeMap<SyncName, UnixMillis>,
     /// Whether it can store.
     pub(super) health: StoreHealth,
+    /// What the log has said of that.
+    pub(super) warned: Warned,
     /// Bytes in use.
     pub(super) used_bytes: u64,
     /// See `Stats`.
@@ -74,6 +79,11 @@ impl Shared {
     /// The connection that reads profiles, for a moment; none where it is yet to be opened.
     pub(super) fn reader(&self) -> MutexGuard<'_, Option<Connection>> {
         self.reader.lock().expect("no holder of this lock panics")
+    }
+
+    /// The clicks that were asked for lately, for a moment.
+    pub(super) fn clicks(&self) -> MutexGuard<'_, Recent> {
+        self.clicks.lock().expect("no holder of this lock panics")
     }
 
     /// How much is remembered of people, for a moment; none where nobody said so.
@@ -117,6 +127,8 @@ pub(super) enum Effect {
     Opened(DeliveryId, Request),
     /// A request was answered.
     Answered(DeliveryId),
+    /// A click is stored.
+    Clicked(FirstSeen),
 }
 
 /// A request under way.
@@ -137,7 +149,7 @@ pub(super) struct Store {
     pub(super) seen: Seen,
     pub(super) room: Room,
     /// Rows in the making, by account.
-    pub(super) drafts: BTreeMap<usize, Draft>,
+    pub(super) drafts: BTreeMap<(usize, Kind), Draft>,
     pub(super) packer: Packer,
     pub(super) effects: Vec<Effect>,
     /// Rows that were found damaged and have not been counted yet.
@@ -181,7 +193,7 @@ impl Store {
     }
 
     fn write_drafts(&mut self) -> rusqlite::Result<()> {
-        while let Some((place, draft)) = self.drafts.pop_first() {
+        while let Some(((place, _), draft)) = self.drafts.pop_first() {
             self.write_draft(place, &draft)?;
         }
         Ok(())
@@ -189,7 +201,8 @@ impl Store {
 
     /// Adds an event to the row in the making; a row that is full is written first.
     pub(super) fn queue(&mut self, place: usize, payload: Payload) -> rusqlite::Result<()> {
-        let draft = self.drafts.entry(place).or_default();
+        let kind = Kind::of(&payload, self.now);
+        let draft = self.drafts.entry((place, kind)).or_default();
         if draft.is_full_for(payload.json.len()) {
             let full = std::mem::take(draft);
             self.write_draft(place, &full)?;
@@ -197,8 +210,17 @@ impl Store {
         let account = self.ledger.at(place);
         account.add(Counter::Queued, 1);
         account.add(Counter::QueuedBytes, payload.json.len() as u64);
-        self.drafts.entry(place).or_default().add(payload);
+        self.drafts.entry((place, kind)).or_default().add(payload);
         Ok(())
+    }
+
+    /// Bytes of the store that the rows in the making will take at most.
+    pub(super) fn held_by_drafts(&self, place: usize) -> u64 {
+        let (first, last) = Kind::ALL.into_inner();
+        let drafts = self.drafts.range((place, first)..=(place, last));
+        drafts
+            .map(|(_, draft)| draft.held_bytes(draft.body.len()) as u64)
+            .sum()
     }
 
     /// Writes a row.
@@ -250,6 +272,7 @@ impl Store {
                 Effect::Opened(id, request) => {
                     self.ground.shared.requests().insert(id, request);
                 }
+                Effect::Clicked(click) => self.ground.shared.clicks().store(click),
                 Effect::Answered(id) => {
                     self.ground.shared.requests().remove(&id);
                 }
@@ -315,6 +338,7 @@ impl Store {
             trouble: self.room.is_disk_low().then_some(Trouble::DiskLow),
             full: self.room.full(&self.ledger),
         };
+        self.room.warn(&self.ledger, &mut view.warned);
         view.used_bytes = self.room.used_bytes();
         view.headroom = self.room.headroom(&self.ledger);
         view.duplicate_window = self.seen.reach(self.now);

@@ -25,6 +25,7 @@ mod letters;
 mod tracing;
 mod erasing;
 mod remembering;
+mod clicks;
 mod bounds;
 mod crashes;
 mod recovery;
@@ -171,6 +172,14 @@ fn payload(number: u64, event_name: &str, deadline: i64) -> Payload {
         event_name: event_name.into(),
         fingerprint: Fingerprint::new(&id, "web", event_name, ""),
         deadline,
+    }
+}
+
+/// What events say of people.
+fn learnt(lessons: Vec<(SyncName, Lesson)>) -> Learnt {
+    Learnt {
+        lessons,
+        clicks: Vec::new(),
     }
 }
 

@@ -40,6 +40,7 @@ impl Store {
         more |= self.remove_aged_dead(ROWS_A_PASS)? == ROWS_A_PASS;
         more |= self.remove_aged_deliveries()? == ROWS_A_PASS;
         more |= self.remove_aged_seen()? == ROWS_A_PASS;
+        more |= self.remove_aged_clicks()?;
         more |= self.let_abandoned_filler_go()?;
         Ok(more)
     }

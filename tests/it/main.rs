@@ -20,6 +20,7 @@ mod any_bytes;
 mod apart;
 mod backfill;
 mod cli;
+mod clicks;
 mod control;
 mod crash;
 mod damage;

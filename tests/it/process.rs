@@ -132,6 +132,8 @@ pub struct DaemonProcess {
     pub child: Child,
     pub public: String,
     pub admin: String,
+    /// What it said before it was ready.
+    pub beginning: String,
     log: BufReader<ChildStderr>,
 }
 
@@ -166,6 +168,7 @@ impl DaemonProcess {
                 return Self {
                     public: format!("http://{public}"),
                     admin: format!("http://{admin}"),
+                    beginning: seen,
                     child,
                     log,
                 };
@@ -173,16 +176,19 @@ impl DaemonProcess {
         }
     }
 
-    /// Waits until it logs a line that holds the text.
+    /// Waits until it logs a line that holds the text; gives the lines up to that one.
     pub fn wait_for_line(&mut self, text: &str) -> String {
-        let mut line = String::new();
-        while !line.contains(text) {
-            line.clear();
+        let mut lines = String::new();
+        loop {
+            let mut line = String::new();
             let read = self.log.read_line(&mut line).unwrap();
             assert_ne!(read, 0, "it ended without a line about {text:?}");
             log_entry(&line);
+            lines.push_str(&line);
+            if line.contains(text) {
+                return lines;
+            }
         }
-        line
     }
 
     /// Sends a signal by its name.

@@ -181,6 +181,74 @@ async fn below_the_floor_of_free_disk_nothing_is_taken_but_all_is_delivered() {
     daemon.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_is_told_once_and_so_is_its_end() {
+    let graph = Graph::start().await;
+    graph
+        .sandbox
+        .set_faults(Faults::parse("status=503").unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("pixel-relay.toml");
+    let store = folder.path().join("store");
+    let text = config_text(graph.address, &store, PLAIN_SYNC)
+        .replace("[queue]", "[queue]\nmax_bytes = \"1MiB\"");
+    fs::write(&config, text).unwrap();
+    let mut daemon = DaemonProcess::start(&config);
+    let url = format!("{}/webhook", daemon.public);
+    let client = client();
+    let post = async |number: u32| {
+        let mut event = event(&number.to_string());
+        event["user_properties"]["email"] = json!(format!("{number}@example.com"));
+        let request = client.post(&url).header("authorization", SECRET);
+        let sent = request.body(event.to_string()).send().await;
+        sent.unwrap().status().as_u16()
+    };
+    let mut number = 0;
+    while post(number).await == 200 {
+        number += 1;
+        assert!(number < 20_000, "the queue never fills up");
+    }
+    // Once, however many are refused.
+    for more in 1..5 {
+        assert_eq!(post(number + more).await, 503);
+    }
+    graph.sandbox.set_faults(Faults::default());
+    let daemon = tokio::task::spawn_blocking(move || {
+        let before = daemon.wait_for_line("the queue is full no longer");
+        assert_eq!(before.matches("the queue is full: ").count(), 1, "{before}");
+        daemon
+    })
+    .await
+    .unwrap();
+    graph.sandbox.wait_for(number.into()).await;
+    daemon.signal("TERM");
+    let (code, log) = tokio::task::spawn_blocking(|| daemon.wait()).await.unwrap();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_low_disk_is_told_with_figures() {
+    let graph = Graph::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("pixel-relay.toml");
+    let store = folder.path().join("store");
+    let text = config_text(graph.address, &store, PLAIN_SYNC).replace("1MiB", "1048576GiB");
+    fs::write(&config, text).unwrap();
+    let daemon = DaemonProcess::start(&config);
+    let told = daemon.beginning.lines();
+    let told: Vec<&str> = told
+        .filter(|line| line.contains("the disk is low"))
+        .collect();
+    assert_eq!(told.len(), 1, "{}", daemon.beginning);
+    assert!(
+        told[0].contains("\"min_free_disk_bytes\":1125899906842624"),
+        "{told:?}"
+    );
+    assert!(told[0].contains("\"free_bytes\":"), "{told:?}");
+    daemon.signal("TERM");
+    tokio::task::spawn_blocking(|| daemon.wait()).await.unwrap();
+}
+
 /// The real program with a limit on the size of its files, which can be changed while it runs: every write
 /// beyond it fails, as on a full or broken disk.
 struct Limited(DaemonProcess);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::map::record::Notes;
+use crate::memory::clicks::NoClicks;
 
 #[test]
 fn weak_fields_alone_are_not_sufficient() {
@@ -61,7 +62,12 @@ fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> N
         happened,
         now: happened,
     };
-    UserData::compile([(field, expr)]).write(&mut out, &event, &reading, moment, None, &mut notes);
+    let remembered = Remembered {
+        person: None,
+        clicks: &mut NoClicks,
+    };
+    let user_data = UserData::compile([(field, expr)]);
+    user_data.write(&mut out, &event, &reading, moment, remembered, &mut notes);
     let expected = expected
         .split(' ')
         .map(|part| match part.strip_prefix('#') {

@@ -182,7 +182,9 @@ async fn what_is_readable_of_a_damaged_store_is_delivered_and_the_rest_is_counte
         shop.queue.push(vec![event(number)]).await.unwrap();
     }
     let people = (0..400).map(|number| (web(), set(&number.to_string(), "x", START)));
-    let pushed = shop.queue.push_and_learn(Vec::new(), people.collect());
+    let pushed = shop
+        .queue
+        .push_and_learn(Vec::new(), learnt(people.collect()));
     pushed.await.unwrap();
     let leased = shop.lease(50).await;
     let delivery = shop.open_delivery(&leased).await;

@@ -17,7 +17,7 @@ impl Shop {
 
     pub(super) async fn try_to_learn(&self, lesson: Lesson) -> Result<Pushed, PushError> {
         let lessons = vec![(web(), lesson)];
-        self.queue.push_and_learn(Vec::new(), lessons).await
+        self.queue.push_and_learn(Vec::new(), learnt(lessons)).await
     }
 }
 
@@ -65,7 +65,10 @@ fn bounds(max_age: Duration, max_bytes: u64) -> AllBounds {
 async fn a_lesson_is_kept_with_the_events_or_not_at_all() {
     let shop = Shop::new();
     let lessons = vec![(web(), set("a", "x", START)), (web(), set("b", "y", START))];
-    let pushed = shop.queue.push_and_learn(vec![event(1)], lessons).await;
+    let pushed = shop
+        .queue
+        .push_and_learn(vec![event(1)], learnt(lessons))
+        .await;
     assert_eq!(pushed.unwrap().queued, 1);
     shop.learn(set("a", "z", START)).await;
     let shop = shop.reopened();
@@ -78,7 +81,10 @@ async fn a_lesson_is_kept_with_the_events_or_not_at_all() {
         )
         .unwrap();
     let lessons = vec![(web(), set("c", "x", START))];
-    let failed = shop.queue.push_and_learn(vec![event(2)], lessons).await;
+    let failed = shop
+        .queue
+        .push_and_learn(vec![event(2)], learnt(lessons))
+        .await;
     assert!(matches!(failed, Err(PushError::Storage(_))));
     assert!(value(&shop.queue, "c").is_empty());
     assert_eq!(shop.totals().profiles, 2);
@@ -139,7 +145,7 @@ async fn a_rush_of_people_stays_within_bounds() {
             (web(), set(&number.to_string(), &long, START + number))
         };
         let lessons = (0..1000).map(lesson).collect();
-        let pushed = shop.queue.push_and_learn(Vec::new(), lessons).await;
+        let pushed = shop.queue.push_and_learn(Vec::new(), learnt(lessons)).await;
         pushed.unwrap();
         assert!(shop.totals().profile_bytes <= most);
         let last = rush * 1000 + 999;

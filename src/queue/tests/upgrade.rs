@@ -52,6 +52,19 @@ async fn everything_in_a_store_of_version_1_goes_on() {
     assert_eq!(shop.totals().queued, 15);
     assert_eq!(shop.ended(Reason::Accepted), 3);
     assert_eq!(shop.ended(Reason::Refused), 2);
+    // Its rows hold events of any name; those with a Purchase go first.
+    let marked = "SELECT count(*) FROM row WHERE purchase = 1";
+    let marked: i64 = shop
+        .sqlite()
+        .query_row(marked, [], |row| row.get(0))
+        .unwrap();
+    let with_purchase = "SELECT count(*) FROM content WHERE instr(body, '\"Purchase\"')";
+    let with_purchase: i64 = shop
+        .sqlite()
+        .query_row(with_purchase, [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(marked, with_purchase);
+    assert!(marked > 0);
     // The duplicate window, the dead letters and the requests are known as before.
     let pushed = shop.push((0..30).map(event)).await;
     assert_eq!((pushed.queued, pushed.duplicates), (10, 20));
