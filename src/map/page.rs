@@ -18,7 +18,7 @@ use crate::map::personal;
 /// The parameters that stay in the address of a page.
 #[derive(Clone, Debug)]
 pub(super) struct KeptParameters {
-    /// Names, in which `*` stands for any characters. A name's case does not count.
+    /// Names in lower case, in which `*` stands for any characters. A name's case does not count.
     patterns: Vec<String>,
     all: bool,
 }
@@ -27,7 +27,10 @@ impl KeptParameters {
     /// Keeps the parameters of these names.
     pub(super) fn new(patterns: &[String]) -> Self {
         Self {
-            patterns: patterns.to_vec(),
+            patterns: patterns
+                .iter()
+                .map(|pattern| pattern.to_ascii_lowercase())
+                .collect(),
             all: patterns.iter().any(|pattern| pattern == "*"),
         }
     }
@@ -52,16 +55,20 @@ impl KeptParameters {
     }
 }
 
-/// Whether a name is of a pattern. Each part between two stars is looked for once, so no pattern is
-/// expensive.
+/// Whether a name is of a pattern in lower case. Each part between two stars is looked for once, so no
+/// pattern is expensive.
 fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
     let Some((first, rest)) = pattern.split_once('*') else {
-        return pattern == name;
+        return pattern.eq_ignore_ascii_case(name);
     };
-    let Some(mut name) = name.strip_prefix(first) else {
+    let Some((start, end)) = name.split_at_checked(first.len()) else {
         return false;
     };
+    if !start.eq_ignore_ascii_case(first) || rest.is_empty() {
+        return start.eq_ignore_ascii_case(first);
+    }
+    let end = end.to_ascii_lowercase();
+    let mut name = &*end;
     let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
     for part in between.split('*') {
         let Some(at) = name.find(part) else {
@@ -339,6 +346,7 @@ mod tests {
             ("li_*_id", "li_fat_id", true),
             ("li_*_id", "li_id", false),
             ("a*b*c", "aXbYc", true),
+            ("é*", "a", false),
             ("a*b*c", "abbc", true),
             ("a*bc*c", "abc", false),
             ("a*a", "a", false),
