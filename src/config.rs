@@ -259,7 +259,9 @@ pub struct SyncConfig {
     pub app_secret: Option<SecretString>,
     /// Amplitude's "Send Events". Default true.
     pub send_events: bool,
-    /// Conditions that every event must meet. Default none.
+    /// What must hold before anything of a person is used, sent or remembered.
+    pub consent: Consent,
+    /// Further conditions that every event must meet. Default none.
     pub conditions: Vec<Condition>,
     /// Amplitude's "Specify event properties to send". Default none.
     pub properties: Properties,
@@ -289,6 +291,28 @@ pub struct SyncConfig {
     pub delivery: DeliveryConfig,
     /// `[[sync.<name>.test]]`: rule tests, run by `check`.
     pub tests: Vec<RuleTest>,
+}
+
+/// What a sync asks of people's consent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Consent {
+    /// Nothing, and it was not said aloud: warned about.
+    #[default]
+    Unsaid,
+    /// Nothing.
+    NotRequired,
+    /// That these conditions hold.
+    Conditions(Vec<Condition>),
+}
+
+impl Consent {
+    /// The conditions; none where nothing is asked.
+    pub fn conditions(&self) -> &[Condition] {
+        match self {
+            Self::Unsaid | Self::NotRequired => &[],
+            Self::Conditions(conditions) => conditions,
+        }
+    }
 }
 
 /// `[sync.<name>.user_memory]`: what is remembered of people between events.

@@ -191,6 +191,19 @@ impl Mapper {
         self.remember.as_ref()?.told(event, &self.reading, now)
     }
 
+    /// Of what an event says of its person, what tells whether they consent; `None` where nobody asks.
+    pub fn told_of_consent(&self, lesson: &Lesson) -> Option<Lesson> {
+        self.remember.as_ref()?.told_of_consent(lesson)
+    }
+
+    /// The rest of it. Without consent only what takes something away stays in the lesson.
+    pub fn told_besides_consent(&self, lesson: &mut Lesson, consents: bool) -> Lesson {
+        match &self.remember {
+            Some(remember) => remember.told_besides_consent(lesson, consents),
+            None => lesson.clone(),
+        }
+    }
+
     /// The properties of a person that were kept as they came, as JSON.
     pub fn kept<'m>(&'m self, profile: &Profile) -> Vec<(&'m str, String)> {
         self.remember

@@ -57,10 +57,13 @@ reasons! {
     SendEventsOff = "send_events_off" => Filtered,
     /// Not in the sync's event table.
     NotSelected = "not_selected" => Filtered,
-    /// Amplitude's own bookkeeping (sessions, computed revenue twins), not named in the event table.
+    /// Amplitude's own bookkeeping (sessions, computed revenue twins), not named in the event table;
+    /// without one, also what Amplitude captures by itself.
     Bookkeeping = "bookkeeping" => Filtered,
     /// A user (identify) payload: it has no event name, so it maps to no Meta event.
     UserPayload = "user_payload" => Filtered,
+    /// A condition of the sync's `consent` does not hold.
+    NoConsent = "no_consent" => Filtered,
     /// A condition of the sync's `where` does not hold.
     SyncCondition = "sync_condition" => Filtered,
     /// A condition of the event's `where` does not hold.

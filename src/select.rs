@@ -2,7 +2,8 @@
 //!
 //! A [`Selector`] is one sync's "Select and filter events": the Send Events switch, the event table,
 //! and the conditions of the sync and of the event. It decides in this order, and the first objection
-//! is the reason: user payload, switch, event name, event table, the sync's conditions, the event's.
+//! is the reason: user payload, switch, event name, event table, consent, the sync's conditions, the
+//! event's.
 //!
 //! It knows nothing of mapping: [`Selected`] says which row of the table applies, by its place.
 
@@ -29,15 +30,33 @@ const BOOKKEEPING: &[&str] = &[
     "unverified_revenue",
 ];
 
+/// How the names begin of events that Amplitude's products capture by themselves.
+const CAPTURED: &[&str] = &["[Amplitude] ", "[Experiment] ", "[Guides-Surveys] "];
+
+/// Whether an event is nobody's own: captured by Amplitude's products, or a sign of life.
+fn is_captured(event_type: &str) -> bool {
+    let mut words = event_type.rsplit(|c: char| !c.is_ascii_alphabetic());
+    let mut is_heartbeat = || {
+        let last = words.next();
+        last.is_some_and(|word| word.eq_ignore_ascii_case("heartbeat"))
+    };
+    CAPTURED.iter().any(|begin| event_type.starts_with(begin))
+        || event_type == "$exposure"
+        || is_heartbeat()
+}
+
 /// One sync's selection, compiled.
 #[derive(Debug)]
 pub struct Selector {
     send_events: bool,
+    consent: Vec<Condition>,
     conditions: Vec<Condition>,
     limited_data_use: LimitedDataUseMode,
     rows: HashMap<Arc<str>, Row>,
     /// What applies to events that no row names; `None` leaves them out.
     any: Option<Row>,
+    /// There is a table, so that what Amplitude captures by itself was not overlooked.
+    has_table: bool,
 }
 
 #[derive(Debug, Default)]
@@ -78,11 +97,23 @@ impl Selector {
         }
         Self {
             send_events: sync.send_events,
+            consent: sync.consent.conditions().to_vec(),
             conditions: sync.conditions.clone(),
             limited_data_use: sync.limited_data_use.mode.clone(),
             rows,
             any,
+            has_table: sync.events.is_some(),
         }
+    }
+
+    /// Whether an event's person consents.
+    pub fn consents(&self, event: &Event<'_>) -> bool {
+        holds(&self.consent, event)
+    }
+
+    /// Whether an event is one that the sync wants to know of, whatever it is called.
+    pub fn admits(&self, event: &Event<'_>) -> bool {
+        self.consents(event) && holds(&self.conditions, event)
     }
 
     /// Decides about one event.
@@ -104,12 +135,18 @@ impl Selector {
         }
         let (name, row) = match (named, &self.any) {
             (Some((name, row)), _) => (Some(name), row),
-            (None, Some(_)) if BOOKKEEPING.contains(&&*event_type) => {
+            (None, Some(_))
+                if BOOKKEEPING.contains(&&*event_type)
+                    || (!self.has_table && is_captured(&event_type)) =>
+            {
                 return Err(Reason::Bookkeeping);
             }
             (None, Some(row)) => (None, row),
             (None, None) => return Err(Reason::NotSelected),
         };
+        if !self.consents(event) {
+            return Err(Reason::NoConsent);
+        }
         if !holds(&self.conditions, event) {
             return Err(Reason::SyncCondition);
         }
@@ -136,6 +173,7 @@ impl Selector {
         reason: Reason,
     ) -> Option<(&Condition, Scope<'s, 'e>)> {
         match reason {
+            Reason::NoConsent => unmet(&self.consent, event),
             Reason::SyncCondition => unmet(&self.conditions, event),
             Reason::EventCondition => {
                 let event_type = event.field("event_type")?.as_str()?;
@@ -185,6 +223,35 @@ mod tests {
         for name in ["$identify", "_identify", "$groupidentify"] {
             let event = format!("{{\"event_type\":\"{name}\"}}");
             check(&all, &event, Err(Reason::UserPayload));
+        }
+        for name in [
+            "[Amplitude] Page Viewed",
+            "[Amplitude] Element Clicked",
+            "[Experiment] Exposure",
+            "$exposure",
+            "[Guides-Surveys] Guide Viewed",
+            "heartbeat",
+            "Session Heartbeat",
+            "video_heartbeat",
+            "$heartbeat",
+        ] {
+            let event = format!("{{\"event_type\":\"{name}\"}}");
+            check(&all, &event, Err(Reason::Bookkeeping));
+            check(
+                &selector("[sync.web.events]\n\"*\" = {}"),
+                &event,
+                Ok("other"),
+            );
+            let named = selector(&format!("[sync.web.events]\n{name:?} = {{}}"));
+            check(&named, &event, Ok(name));
+        }
+        for name in [
+            "[Amplitude]",
+            "Heartbeat Monitor Bought",
+            "Amplitude",
+            "[amplitude] x",
+        ] {
+            check(&all, &format!("{{\"event_type\":\"{name}\"}}"), Ok("other"));
         }
         check(
             &all,
@@ -236,6 +303,7 @@ mod tests {
     #[test]
     fn the_first_objection_is_the_reason() {
         let table = selector(concat!(
+            "consent = [{ property = \"user_properties.ads\", op = \"is not\", value = \"denied\" }]\n",
             "where = [{ property = \"user_properties.consent\", op = \"is\", value = \"yes\" }]\n",
             "[sync.web.events.Order]\n",
             "where = [{ property = \"event_properties.total\", op = \"greater\", value = 0 }]\n",
@@ -247,6 +315,8 @@ mod tests {
         };
         check(&table, &order("\"yes\"", "1"), Ok("Order"));
         check(&table, &order("null", "0"), Err(Reason::SyncCondition));
+        let denied = order("null", "0").replace("\"consent\"", "\"ads\":\"denied\",\"consent\"");
+        check(&table, &denied, Err(Reason::NoConsent));
         check(&table, &order("\"yes\"", "0"), Err(Reason::EventCondition));
         check(
             &table,

@@ -3,6 +3,7 @@
 //! [`Sync::take`] gives every event its fate before the queue: mapped, or ended with a reason. It is
 //! pure; the caller counts what the [`Notes`] say and hands the fate to the queue.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
@@ -230,7 +231,11 @@ impl Sync {
             }
             Err(reason) => {
                 if let Some((condition, scope)) = self.selector.unmet(event, reason) {
-                    explanation.left_out(condition, scope);
+                    let key = match reason {
+                        Reason::NoConsent => "consent",
+                        _ => "where",
+                    };
+                    explanation.left_out(key, condition, scope);
                 }
                 Fate::Ended(Ended::unmapped(reason))
             }
@@ -251,15 +256,23 @@ impl Sync {
             return Ok((decide(event, Memory::of_clicks(shelf)), None));
         };
         let seen = lesson.take_sighting();
-        let mut changed = memory::learn(shelf, &lesson)?;
+        let mut changed = false;
+        // Consent may be a property that the event itself tells of, so that is learnt first.
+        if let Some(first) = self.mapper.told_of_consent(&lesson) {
+            changed |= memory::learn(shelf, &first)?;
+            let person = memory::recall(shelf, lesson.who)?.unwrap_or_default();
+            let kept = self.mapper.kept(&person);
+            let consents = self.selector.consents(&completed(event, &kept));
+            let later = self.mapper.told_besides_consent(&mut lesson, consents);
+            changed |= memory::learn(shelf, &later)?;
+        } else {
+            changed |= memory::learn(shelf, &lesson)?;
+        }
         let mut person = memory::recall(shelf, lesson.who)?.unwrap_or_default();
         let kept = self.mapper.kept(&person);
-        let known = kept.iter().map(|(name, json)| (*name, json.as_str()));
-        let completed = (!kept.is_empty()).then(|| event.completed(USER_PROPERTIES, known));
-        let event = completed.as_ref().unwrap_or(event);
-        // Consent is a condition of the sync, and may be a property that was learnt just now: what a
-        // browser sends by itself is not kept without it.
-        if !matches!(self.selector.select(event), Err(Reason::SyncCondition)) {
+        let event = completed(event, &kept);
+        // What a browser sends by itself is not kept of an event that the sync does not want.
+        if self.selector.admits(&event) {
             changed |= memory::learn(shelf, &seen)?;
             person = memory::recall(shelf, lesson.who)?.unwrap_or_default();
             lesson.sighting = seen.sighting;
@@ -268,7 +281,7 @@ impl Sync {
             person: Some(&person),
             clicks: shelf,
         };
-        Ok((decide(event, memory), changed.then_some(lesson)))
+        Ok((decide(&event, memory), changed.then_some(lesson)))
     }
 
     fn decide(
@@ -314,6 +327,15 @@ impl Sync {
             Err(refused) => Fate::Ended(refused.into()),
         }
     }
+}
+
+/// An event with the properties of its person that were kept as they came.
+fn completed<'c, 'e: 'c>(event: &'c Event<'e>, kept: &'c [(&str, String)]) -> Cow<'c, Event<'c>> {
+    if kept.is_empty() {
+        return Cow::Borrowed(event);
+    }
+    let known = kept.iter().map(|(name, json)| (*name, json.as_str()));
+    Cow::Owned(event.completed(USER_PROPERTIES, known))
 }
 
 impl Ended {

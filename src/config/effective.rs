@@ -12,9 +12,9 @@ use crate::condition::{Condition, Operand};
 use crate::config::names::{basic_string, quoted};
 use crate::config::units::{format_duration, format_size};
 use crate::config::{
-    ActionSource, ApiKey, CallingCode, Config, CustomValue, DateOrder, DeliveryConfig, EventConfig,
-    ExternalIdCase, LimitedDataUse, LimitedDataUseMode, LimitedDataUsePlace, LogFormat,
-    MappingConfig, Properties, Rate, SyncConfig, SyncName, WhenFull,
+    ActionSource, ApiKey, CallingCode, Config, Consent, CustomValue, DateOrder, DeliveryConfig,
+    EventConfig, ExternalIdCase, LimitedDataUse, LimitedDataUseMode, LimitedDataUsePlace,
+    LogFormat, MappingConfig, Properties, Rate, SyncConfig, SyncName, WhenFull,
 };
 use crate::value::{Constant, Source, Table, ValueExpr};
 
@@ -157,6 +157,11 @@ fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {
     page.optional("test_event_code", sync.test_event_code.as_deref().map(text));
     page.optional("app_secret", sync.app_secret.as_ref().map(|_| REDACTED));
     page.key("send_events", sync.send_events);
+    match &sync.consent {
+        Consent::Unsaid => {}
+        Consent::NotRequired => page.key("consent", text("not_required")),
+        Consent::Conditions(asked) => page.key("consent", conditions(asked)),
+    }
     page.key("where", conditions(&sync.conditions));
     page.key("properties", properties(&sync.properties));
     page.optional(
@@ -187,6 +192,11 @@ fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {
                 event,
             );
         }
+    } else {
+        page.line("");
+        page.line(&format!(
+            "# No [{table}.events]: all events but bookkeeping and autocaptured ones ([Amplitude] …)."
+        ));
     }
     limited_data_use(page, &table, &sync.limited_data_use);
     if let Some(app) = &sync.app {

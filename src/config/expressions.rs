@@ -11,7 +11,7 @@ use crate::condition::{Condition, Op, Operand};
 use crate::config::keys::sync::{CUSTOM_VALUE, VALUE};
 use crate::config::keys::{CONDITION, EXPRESSION, PATHS};
 use crate::config::values::{Node, Table as Keys};
-use crate::config::{ActionSource, CustomValue, MetaActionSource, Properties};
+use crate::config::{ActionSource, Consent, CustomValue, MetaActionSource, Properties};
 use crate::path::{Path, PathError};
 use crate::value::{Constant, Source, Table, ValueExpr};
 
@@ -37,6 +37,20 @@ pub(super) fn custom_value(node: &Node<'_>) -> Option<CustomValue> {
 /// Reads conditions, all of which must hold.
 pub(super) fn conditions(node: &Node<'_>) -> Option<Vec<Condition>> {
     conditions_with(node, Path::parse)
+}
+
+/// Reads what is asked of people's consent.
+pub(super) fn consent(node: &Node<'_>) -> Option<Consent> {
+    if matches!(node.kind(), ValueKind::String(_)) {
+        return node
+            .choice(&[("not_required", ())])
+            .map(|()| Consent::NotRequired);
+    }
+    let conditions = conditions(node)?;
+    if conditions.is_empty() {
+        return node.unexpected();
+    }
+    Some(Consent::Conditions(conditions))
 }
 
 fn conditions_with(node: &Node<'_>, compile: Compile) -> Option<Vec<Condition>> {

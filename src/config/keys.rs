@@ -3,7 +3,7 @@
 //! Everything that has to know which keys there are reads this one table: the layer of defaults, the
 //! reader (what is expected, which key was meant), `docs/CONFIG.md` and `config/pixel-relay.toml`.
 
-use Absent::{Means, Nothing, Refused};
+use Absent::{Means, Nothing, Refused, WarnedAbout};
 
 /// One key a row: as plain values, each would be spread over six lines.
 macro_rules! keys {
@@ -47,6 +47,8 @@ pub(super) enum Absent {
     Means(&'static str),
     /// Nothing; the text is an example.
     Nothing(&'static str),
+    /// Nothing, which is warned about; the text is an example, and what the sample file says.
+    WarnedAbout(&'static str),
     /// The key cannot be absent; the text is an example.
     Refused(&'static str),
 }
@@ -63,7 +65,7 @@ impl Section {
             .iter()
             .filter_map(|key| match key.absent {
                 Means(value) => Some(format!("{} = {value}\n", key.name)),
-                Nothing(_) | Refused(_) => None,
+                Nothing(_) | WarnedAbout(_) | Refused(_) => None,
             })
             .collect()
     }

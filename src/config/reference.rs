@@ -61,7 +61,9 @@ pub fn sample_file() -> String {
             let (mark, value) = match key.absent {
                 Absent::Nothing("") => continue,
                 Absent::Nothing(example) => ("# ", example),
-                Absent::Means(value) | Absent::Refused(value) => (mark, value),
+                Absent::Means(value) | Absent::WarnedAbout(value) | Absent::Refused(value) => {
+                    (mark, value)
+                }
             };
             page.line("");
             page.comment(key.doc);
@@ -123,6 +125,7 @@ fn default(key: &Key) -> String {
     match key.absent {
         Absent::Means(value) => format!("`{value}`"),
         Absent::Nothing(example) => format!("none; such as `{example}`"),
+        Absent::WarnedAbout(example) => format!("none, and a warning; such as `{example}`"),
         Absent::Refused(example) => format!("**required**; such as `{example}`"),
     }
 }
@@ -193,8 +196,10 @@ mod tests {
     fn every_example_of_a_key_is_right() {
         for section in SECTIONS {
             for key in section.keys {
-                let (Absent::Means(example) | Absent::Nothing(example) | Absent::Refused(example)) =
-                    key.absent;
+                let (Absent::Means(example)
+                | Absent::Nothing(example)
+                | Absent::WarnedAbout(example)
+                | Absent::Refused(example)) = key.absent;
                 let reads_a_file = key.name.ends_with("_file");
                 if !example.is_empty() && !reads_a_file {
                     check_example(section, key, example);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use config::ValueKind;
 
 use crate::config::amounts::{bytes, count, rate};
-use crate::config::expressions::{conditions, properties, value};
+use crate::config::expressions::{conditions, consent, properties, value};
 use crate::config::fields::AppField;
 use crate::config::keys::sync::{APP, DELIVERY, LIMITED_DATA_USE, SYNC, USER_MEMORY, VALUE};
 use crate::config::mappings::{events, mapping};
@@ -77,6 +77,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
     let app_secret =
         secrets::unbroken(&table, "app_secret", "app_secret_file").map(|(secret, _)| secret);
     let send_events = table.require("send_events").and_then(|node| node.boolean());
+    let consent = table.get("consent").and_then(|node| consent(&node));
     let conditions = table.require("where").and_then(|node| conditions(&node));
     let properties = table
         .require("properties")
@@ -124,6 +125,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
         test_event_code,
         app_secret,
         send_events: send_events.unwrap_or(true),
+        consent: consent.unwrap_or_default(),
         conditions: conditions.unwrap_or_default(),
         properties: properties.unwrap_or(Properties::All),
         events: events?,

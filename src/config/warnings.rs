@@ -7,8 +7,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::fields::UserDataField;
 use crate::config::{
-    AdminConfig, IngestConfig, LimitedDataUseMode, LimitedDataUsePlace, Mistake, QueueConfig,
-    SyncConfig, SyncName,
+    AdminConfig, Consent, IngestConfig, LimitedDataUseMode, LimitedDataUsePlace, Mistake,
+    QueueConfig, SyncConfig, SyncName,
 };
 use crate::value::ValueExpr;
 
@@ -78,6 +78,14 @@ fn sync(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
     }
     if is_placeholder(&sync.access_token) {
         warnings.push(placeholder(format!("sync.{name}.access_token")));
+    }
+    if sync.consent == Consent::Unsaid {
+        warnings.push(Mistake::new(
+            format!("sync.{name}.consent"),
+            "missing: events are sent whatever a person said to ads; write conditions, such as \
+             consent = [{ property = \"user_properties.ads_consent\", op = \"is\", value = \"granted\" }], or \
+             consent = \"not_required\"",
+        ));
     }
     limited_data_use(name, sync, warnings);
     let original_name = sync.mapping.original_event_data.get("event_name");

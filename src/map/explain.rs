@@ -96,8 +96,8 @@ impl Explanation {
         table
     }
 
-    /// Names the condition for which the event is left out.
-    pub(crate) fn left_out(&mut self, condition: &Condition, scope: Scope<'_, '_>) {
+    /// Names the condition for which the event is left out, and the key that holds it.
+    pub(crate) fn left_out(&mut self, key: &str, condition: &Condition, scope: Scope<'_, '_>) {
         let value = condition.property.first_in(scope);
         let found = match value {
             Some(value) if value.text().is_some() => format!("it is {}", value.raw()),
@@ -111,7 +111,7 @@ impl Explanation {
             found
         };
         let mut explained =
-            Explained::missing("where".to_owned(), format!("not met: {condition}; {found}"));
+            Explained::missing(key.to_owned(), format!("not met: {condition}; {found}"));
         explained.from = Some(condition.property.to_string());
         explained.raw_type = value.map(Json::type_name);
         self.fields.push(explained);
@@ -341,7 +341,7 @@ mod tests {
             let raw = format!(r#"{{"event_type":"X","user_properties":{user_properties}}}"#);
             let mut explanation = Explanation::default();
             let event = Event::decode(raw.as_bytes()).unwrap();
-            explanation.left_out(&conditions[0], (&event).into());
+            explanation.left_out("where", &conditions[0], (&event).into());
             explanation.complete();
             explanation.table()
         };

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
-use crate::config::{EventConfig, SyncConfig, SyncName, UserMemory};
+use crate::config::{Consent, EventConfig, SyncConfig, SyncName, UserMemory};
 use crate::event::operations::{Act, USER_PROPERTIES};
 use crate::event::{Event, Json, is_absent_text};
 use crate::map::event_time;
@@ -50,6 +50,8 @@ pub(super) struct Remember {
     pub(super) properties: Vec<Property>,
     kept: Vec<(SlotId, Box<str>)>,
     wanted: Arc<[SlotId]>,
+    /// The kept properties that tell of consent; `None` where nobody asks.
+    of_consent: Option<Vec<SlotId>>,
     /// What is taken from wherever the mapping finds it.
     sights: Vec<(UserDataField, ValueExpr)>,
     /// Tells the country by which a value is read.
@@ -72,6 +74,14 @@ impl Remember {
                 .map(|name| (slot_of("", name), name.as_str().into()))
                 .collect(),
             wanted: Arc::default(),
+            of_consent: match &sync.consent {
+                Consent::Unsaid | Consent::NotRequired => None,
+                Consent::Conditions(conditions) => {
+                    let paths = conditions.iter().map(|condition| &condition.property);
+                    let names = paths.filter_map(Path::user_property);
+                    Some(names.map(|name| slot_of("", name)).collect())
+                }
+            },
             sights: Vec::new(),
             user_data: UserData::compile(rule::user_data(sync, &no_row)),
         };
@@ -147,6 +157,33 @@ impl Remember {
             mark: adds_up.then(|| insert_mark(event)).flatten(),
             at: now,
         })
+    }
+
+    /// Of a lesson, what tells of consent; `None` where nobody asks.
+    pub(super) fn told_of_consent(&self, lesson: &Lesson) -> Option<Lesson> {
+        let of_consent = self.of_consent.as_ref()?;
+        let steps = lesson.steps.iter();
+        Some(Lesson {
+            steps: steps
+                .filter(|step| tells_of(of_consent, step))
+                .cloned()
+                .collect(),
+            // Or the rest would count as a repeat of this.
+            mark: lesson.mark.map(|mark| !mark),
+            ..lesson.clone()
+        })
+    }
+
+    /// The rest of a lesson. Without consent only what takes something away stays in either.
+    pub(super) fn told_besides_consent(&self, lesson: &mut Lesson, consents: bool) -> Lesson {
+        let of_consent = self.of_consent.as_deref().unwrap_or_default();
+        let takes_away = |step: &Step| matches!(step.act, Act::Unset | Act::Remove);
+        lesson
+            .steps
+            .retain(|step| consents || takes_away(step) || tells_of(of_consent, step));
+        let mut rest = lesson.clone();
+        rest.steps.retain(|step| !tells_of(of_consent, step));
+        rest
     }
 
     /// The properties that are kept as they came, as JSON.
@@ -274,6 +311,11 @@ impl Remember {
                 }),
         }
     }
+}
+
+/// Whether a step is done before consent is known: to a property that tells of it, or to all.
+fn tells_of(of_consent: &[SlotId], step: &Step) -> bool {
+    step.act == Act::ClearAll || of_consent.contains(&step.slot)
 }
 
 /// The value of a property, element by element in the form of its field.

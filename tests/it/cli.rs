@@ -14,6 +14,7 @@ const ONE_PIXEL: &[(&str, &str)] = &[
         "PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN",
         "EAAB-very-secret-token",
     ),
+    ("PIXEL_RELAY__SYNC__WEB__CONSENT", "not_required"),
 ];
 
 #[test]
@@ -188,6 +189,7 @@ fn map_explains_why_an_event_goes_no_further() {
     fs::write(
         &file,
         "[ingest]\nsecret = \"s\"\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"\n\
+         consent = [{ property = \"user_properties.ads\", op = \"is not\", value = \"denied\" }]\n\
          where = [{ property = \"user_properties.consent\", op = \"is\", value = true }]\n\
          [sync.web.events.\"Sign Up\"]\n\
          where = [{ property = \"event_properties.plan\", op = \"is set\" }]\n",
@@ -206,6 +208,24 @@ fn map_explains_why_an_event_goes_no_further() {
             json!("sync_condition"),
             json!([{"field": "where", "from": "user_properties.consent", "type": "string",
                     "missing": "not met: user_properties.consent is \"true\"; it is \"false\""}])
+        )
+    );
+    assert_eq!(
+        explained(json!({"event_type": "Sign Up", "user_properties": {"$set": {"ads": "denied"}}})),
+        (
+            json!("no_consent"),
+            json!([{"field": "consent", "from": "user_properties.ads", "type": "string",
+                    "missing": "not met: user_properties.ads is not \"denied\"; it is \"denied\""}])
+        )
+    );
+    assert_eq!(
+        explained(
+            json!({"event_type": "Sign Up", "user_properties": {"$setOnce": {"consent": true}}})
+        ),
+        (
+            json!("sync_condition"),
+            json!([{"field": "where", "from": "user_properties.consent",
+                    "missing": "not met: user_properties.consent is \"true\"; but for what $setOnce and $set give, it is not set"}])
         )
     );
     assert_eq!(

@@ -21,6 +21,7 @@ mod apart;
 mod backfill;
 mod cli;
 mod clicks;
+mod consent;
 mod control;
 mod crash;
 mod damage;

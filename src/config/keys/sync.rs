@@ -1,6 +1,6 @@
 //! The keys of a sync.
 
-use super::Absent::{Means, Nothing, Refused};
+use super::Absent::{Means, Nothing, Refused, WarnedAbout};
 use super::{
     BOOLEAN, COUNT, DURATION, FILE, RATE, SECRET, SIZE, Section, TABLE, TEXT, key, secret,
 };
@@ -18,6 +18,7 @@ pub(in crate::config) const EVENT_ROW: &str =
     "Meta's event name as a text, or a table ({} keeps the name)";
 /// What conditions look like.
 pub(in crate::config) const CONDITIONS: &str = "a list of conditions such as { property = \"user_properties.plan\", op = \"is\", value = \"pro\" }";
+const CONSENT: &str = "\"not_required\", or a list of conditions such as { property = \"user_properties.ads_consent\", op = \"is\", value = \"granted\" }";
 const SEND_AS: &str = "Meta's event name as a text, or a value in a list or table";
 const ACTION_SOURCE: &str =
     "\"auto\", one of Meta's values such as \"website\", or { from = …, default = … }";
@@ -44,8 +45,11 @@ pub(in crate::config) static SYNC: Section = Section {
         key("app_secret_file", FILE, Nothing(r#""/run/secrets/web_app_secret""#),
             "A file that holds the app secret, in place of `app_secret`.");
         key("send_events", BOOLEAN, Means("true"), r#"Amplitude's "Send Events"."#);
-        key("where", CONDITIONS, Means("[]"),
-            "Conditions that every event must meet, such as consent.");
+        key("consent", CONSENT, WarnedAbout(r#""not_required""#),
+            "Conditions that must hold before anything of a person is used, sent or remembered; an \
+             event without consent is filtered, reason `no_consent`. `is` asks for a yes; `is not` \
+             also holds where the property is absent, for whoever was never asked.");
+        key("where", CONDITIONS, Means("[]"), "Further conditions that every event must meet.");
         key("properties", r#"a list of names of event properties, or ["*"]"#, Means("[]"),
             "Amplitude's \"Specify event properties to send\". Nothing is sent unless named; \
              `[\"*\"]` sends all.");
@@ -192,7 +196,8 @@ pub(in crate::config) static ORIGINAL_EVENT_DATA: Section = Section {
 pub(in crate::config) static EVENTS: Section = Section {
     name: "sync.<name>.events",
     doc: "Amplitude's \"Select and filter events\", by Amplitude's event type. Table absent: all \
-          events, under their own names, without Amplitude's bookkeeping (sessions, identifies).",
+          events, under their own names, without Amplitude's bookkeeping (sessions, identifies) and \
+          what it captures by itself (`[Amplitude] …`, `[Experiment] …`, heartbeats).",
     by_presence: true,
     keys: keys! {
         key("Sign Up", EVENT_ROW, Nothing(r#""CompleteRegistration""#),

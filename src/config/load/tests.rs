@@ -7,7 +7,8 @@ mod meaning;
 mod mistakes;
 
 /// The least that loads.
-const LEAST: &str = "[ingest]\nsecret = 's'\n[sync.web]\npixel_id = '1'\naccess_token = 't'\n";
+const LEAST: &str = "[ingest]\nsecret = 's'\n[sync.web]\npixel_id = '1'\naccess_token = 't'\n\
+    consent = 'not_required'\n";
 
 fn variables_of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs

@@ -122,6 +122,8 @@ fn the_environment_is_laid_over_the_file_and_the_file_over_the_defaults() {
     [sync.web.custom_data]
     currency = { from = "event_properties.c", default = "EUR" }
 
+    # No [sync.web.events]: all events but bookkeeping and autocaptured ones ([Amplitude] …).
+
     [sync.web.limited_data_use]
     mode = "off"
     country = 1

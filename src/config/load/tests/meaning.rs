@@ -55,6 +55,7 @@ fn what_is_absent_has_its_default() {
     pixel_id = "1"
     access_token = "[redacted]"
     send_events = true
+    consent = "not_required"
     where = []
     properties = []
     date_order = "mdy"
@@ -68,6 +69,8 @@ fn what_is_absent_has_its_default() {
     [sync.web.user_data]
     external_id = "user_id"
     client_ip_address = "ip_address"
+
+    # No [sync.web.events]: all events but bookkeeping and autocaptured ones ([Amplitude] …).
 
     [sync.web.limited_data_use]
     mode = "off"
@@ -214,6 +217,7 @@ fn every_form_of_a_mapping_is_read_and_written_back() {
     pixel_id = "1"
     access_token = "[redacted]"
     send_events = true
+    consent = "not_required"
     where = [{ property = "user_properties.consent", op = "is", value = "true" }]
     properties = ["*"]
     default_calling_code = "44"
@@ -476,9 +480,45 @@ fn warnings_name_what_may_not_be_meant() {
     queue.duplicate_window: shorter than the 4 hours for which Amplitude repeats an event: a late repeat is sent twice
     sync.web.test_event_code: every event is sent as a test event: remove it when you go live
     sync.web.access_token: still holds the placeholder of the sample file
+    sync.web.consent: missing: events are sent whatever a person said to ads; write conditions, such as consent = [{ property = "user_properties.ads_consent", op = "is", value = "granted" }], or consent = "not_required"
     sync: no sync is enabled: no event is taken
     "#);
     assert_eq!(warnings_in(LEAST, &[]), "");
+}
+
+#[test]
+fn consent_is_said_aloud() {
+    let unsaid = "[ingest]\nsecret = 's'\n[sync.web]\npixel_id = '1'\naccess_token = 't'\n";
+    assert!(warnings_in(unsaid, &[]).starts_with("sync.web.consent: missing"));
+    let variable = [("PIXEL_RELAY__SYNC__WEB__CONSENT", "not_required")];
+    assert_eq!(warnings_in(unsaid, &variable), "");
+    let said = |consent: &str| format!("{unsaid}consent = {consent}\n");
+    let condition = "{ property = 'user_properties.ads', op = 'is', value = true }";
+    for (consent, conditions) in [
+        ("'not_required'".to_owned(), 0),
+        (format!("[{condition}]"), 1),
+        (condition.to_owned(), 1),
+        (format!("[{condition}, {condition}]"), 2),
+    ] {
+        let text = said(&consent);
+        assert_eq!(warnings_in(&text, &[]), "", "{consent}");
+        let config = from_toml(&text, &[]).unwrap();
+        let sync = config.syncs.values().next().unwrap();
+        assert_eq!(sync.consent.conditions().len(), conditions, "{consent}");
+        let again = from_toml(&effective(&config), &[]).unwrap();
+        assert_eq!(again.syncs.values().next().unwrap().consent, sync.consent);
+    }
+    for wrong in ["true", "'yes'", "[]", "'user_properties.ads'", "{}"] {
+        assert!(
+            mistakes_in(&said(wrong), &[]).contains("sync.web.consent"),
+            "{wrong}"
+        );
+    }
+    let variable = [("PIXEL_RELAY__SYNC__WEB__CONSENT", "granted")];
+    assert_snapshot!(
+        mistakes_in(unsaid, &variable),
+        @r#"sync.web.consent: found "granted" in the environment, expected "not_required", or a list of conditions such as { property = "user_properties.ads_consent", op = "is", value = "granted" }"#
+    );
 }
 
 #[test]
