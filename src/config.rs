@@ -557,6 +557,8 @@ pub struct RuleTest {
     pub name: String,
     /// The event, as JSON text.
     pub event: String,
+    /// What a browser's own request tells, as JSON text, where one brings the event in.
+    pub request: Option<String>,
     /// The present moment, as the test sees it.
     pub now: crate::clock::UnixMillis,
     /// `mapped`, or a reason's outcome: `filtered`, `invalid`.

@@ -18,6 +18,7 @@ pub(crate) mod any_byte;
 mod api_properties;
 mod index;
 pub mod operations;
+pub mod request;
 pub(crate) mod scan;
 mod strict;
 
@@ -61,6 +62,8 @@ pub struct Event<'a> {
     members: Vec<(Cow<'a, str>, Json<'a>)>,
     /// The sections whose properties are given by operations. These stand in their place.
     resolved: Vec<Resolved<'a>>,
+    /// What the request tells that a browser brought the event in.
+    request: Option<Json<'a>>,
 }
 
 /// Which of the readings of properties that are given by operations.
@@ -106,6 +109,7 @@ impl<'a> Event<'a> {
             index: Index::default(),
             members: Vec::with_capacity(MEMBERS),
             resolved: Vec::new(),
+            request: None,
         };
         event.find_fields();
         if !event.index.fill(&event.fields) {
@@ -241,6 +245,16 @@ impl<'a> Event<'a> {
             members: first..self.members.len(),
         });
         self.index.fill(&self.fields);
+    }
+
+    /// Puts beside the event what a browser's own request tells, as JSON.
+    pub fn put_request(&mut self, request: Json<'a>) {
+        self.request = Some(request);
+    }
+
+    /// What a browser's own request tells; never a part of the event's own text.
+    pub const fn request(&self) -> Option<Json<'a>> {
+        self.request
     }
 
     /// Takes a top-level field out.

@@ -5,13 +5,15 @@
 //! begins with a known part of an Amplitude event; any other top-level key is written `["key"]`.
 //! Relative to the element of a list, a path that is absent there and begins so is read in the event.
 //! Amplitude's webhook and its upload APIs name some fields differently (`ip_address` and `ip`):
-//! either name finds the value.
+//! either name finds the value. `request.…` is what a browser's own request tells; it is read there
+//! alone, never in the event or an element.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use thiserror::Error;
 
+use crate::event::request::{PATHS, ROOT};
 use crate::event::{Event, Json, Reading, member};
 
 /// The top-level objects of an Amplitude event that hold named properties.
@@ -151,6 +153,8 @@ enum Root {
     /// The element of a list that the path is relative to; and the path in the event, where it begins
     /// with a part of one.
     Element(Option<Box<Path>>),
+    /// What a browser's own request tells.
+    Request,
 }
 
 /// One step from a value to a part of it.
@@ -201,6 +205,12 @@ pub enum PathError {
     /// A dot at the end, or two in a row.
     #[error("a name is missing after a dot")]
     MissingName,
+    /// What of a request is no path.
+    #[error(
+        "`{0}` is not told of a request; there are {paths}; a key of the event is written [\"request\"]",
+        paths = PATHS.join(", ")
+    )]
+    UnknownOfRequest(String),
 }
 
 impl<'s, 'e> From<&'s Event<'e>> for Scope<'s, 'e> {
@@ -265,6 +275,16 @@ impl Path {
         let Some(Step::Key(root)) = steps.next() else {
             return Err(PathError::BadBracket);
         };
+        if !quoted && *root == *ROOT {
+            if !PATHS.contains(&text) {
+                return Err(PathError::UnknownOfRequest(text.to_owned()));
+            }
+            return Ok(Self {
+                text: text.into(),
+                root: Root::Request,
+                steps: steps.collect(),
+            });
+        }
         if !quoted && !SECTIONS.contains(&root.as_ref()) && !FIELDS.contains(&root.as_ref()) {
             return Err(PathError::UnknownRoot(root.into_string()));
         }
@@ -279,6 +299,9 @@ impl Path {
     /// Compiles a path that is relative to the element of a list. Where it finds nothing there and
     /// begins with a field of the event, or with a section and a name in it, it is read in the event.
     pub fn parse_in_element(text: &str) -> Result<Self, PathError> {
+        if PATHS.contains(&text) {
+            return Self::parse(text);
+        }
         let (steps, quoted) = parse_steps(text)?;
         let is_part = match &*steps {
             [Step::Key(section), _, ..] if SECTIONS.contains(&section.as_ref()) => true,
@@ -300,11 +323,12 @@ impl Path {
         &self.text
     }
 
-    /// The top-level field that the path begins with; `None` where it is relative to an element.
+    /// The top-level field that the path begins with; `None` where it is relative to an element or read
+    /// in the request.
     pub fn root(&self) -> Option<&str> {
         match &self.root {
             Root::Field(field, _) => Some(field),
-            Root::Element(_) => None,
+            Root::Element(_) | Root::Request => None,
         }
     }
 
@@ -321,6 +345,11 @@ impl Path {
             }
             _ => false,
         }
+    }
+
+    /// Whether the path is read in what a browser's own request tells.
+    pub fn is_of_request(&self) -> bool {
+        self.root == Root::Request
     }
 
     /// The section and the property, where the path names just these two.
@@ -384,7 +413,7 @@ impl Path {
     /// Calls `found` with every value that the path points to in a scope, absent ones too. What is in
     /// the event counts only where the element has nothing.
     pub fn visit_in<'s>(&self, scope: Scope<'s, '_>, found: &mut dyn FnMut(Json<'s>)) {
-        let Some(element) = scope.element else {
+        let Some(element) = scope.element.filter(|_| !self.is_of_request()) else {
             return self.visit_event(scope.event, scope.reading, found);
         };
         let mut present = false;
@@ -401,7 +430,7 @@ impl Path {
     pub fn in_event(&self) -> Option<&Self> {
         match &self.root {
             Root::Element(path) => path.as_deref(),
-            Root::Field(..) => None,
+            Root::Field(..) | Root::Request => None,
         }
     }
 
@@ -411,8 +440,15 @@ impl Path {
         reading: Reading,
         found: &mut dyn FnMut(Json<'s>),
     ) {
-        let Root::Field(field, alias) = &self.root else {
-            return;
+        let (field, alias) = match &self.root {
+            Root::Field(field, alias) => (field, alias),
+            Root::Request => {
+                if let Some(request) = event.request() {
+                    walk(request, &self.steps, found);
+                }
+                return;
+            }
+            Root::Element(_) => return,
         };
         if let [Step::Key(key), rest @ ..] = &*self.steps {
             // The event remembers the members of its top-level objects.

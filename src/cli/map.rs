@@ -18,6 +18,8 @@ use crate::cli::{Failure, Terminal, load_config, parse_time};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::SyncName;
 use crate::config::load::Sources;
+use crate::event::Json;
+use crate::event::request::BrowserRequest;
 use crate::ingest::decode::{Element, NotJson, decode};
 use crate::map::explain::Explanation;
 use crate::map::payload::Bodies;
@@ -42,6 +44,13 @@ pub(super) struct Arguments {
     /// The present moment, as in `2026-11-20T18:05:00Z` [default: the clock]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     now: Option<UnixMillis>,
+    /// What a browser's own request tells with each event, as in `{"cookies":{"_fbp":"…"},"gpc":true}`
+    #[arg(long, value_name = "JSON", value_parser = parse_request)]
+    request: Option<BrowserRequest>,
+}
+
+fn parse_request(text: &str) -> Result<BrowserRequest, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 #[derive(Serialize)]
@@ -64,6 +73,7 @@ pub(super) fn map(
     let (_, syncs) = load_config(sources)?;
     let mut lines = Lines::default();
     let mut people = Notebook::default();
+    let request = arguments.request.as_ref().map(BrowserRequest::to_json);
     loop {
         let line = lines.next(&mut *terminal.input);
         let Some(line) = line.context(UNREADABLE)? else {
@@ -87,7 +97,10 @@ pub(super) fn map(
         };
         match elements {
             Ok(elements) => {
-                for element in elements {
+                for mut element in elements {
+                    if let (Ok(event), Some(request)) = (&mut element.event, &request) {
+                        event.put_request(Json::of_valid_text(request));
+                    }
                     map_element(&element, &syncs, &mut people, arguments, terminal)?;
                 }
             }

@@ -9,6 +9,7 @@ use crate::config::RuleTest;
 use crate::config::expressions::json;
 use crate::config::keys::sync::TEST;
 use crate::config::values::{Node, Table};
+use crate::event::request::{BrowserRequest, PATHS};
 use crate::outcome::{Outcome, Reason};
 
 /// What becomes of an event that goes on to the queue.
@@ -23,6 +24,7 @@ fn test(node: &Node<'_>, folder: &Path) -> Option<RuleTest> {
     let table = node.table(&TEST)?;
     let name = table.require("name").and_then(|node| node.text());
     let event = event(&table, folder);
+    let request = table.get("request").and_then(|node| request(&node));
     let now = table.require("now").and_then(|node| moment(&node));
     let reason = table.get("reason").and_then(|node| reason(&node));
     let outcome = match table.get("outcome") {
@@ -62,6 +64,7 @@ fn test(node: &Node<'_>, folder: &Path) -> Option<RuleTest> {
     Some(RuleTest {
         name: name?.to_owned(),
         event: event?,
+        request,
         now: now?,
         outcome: outcome.to_owned(),
         reason: reason.map(|reason| reason.as_str().to_owned()),
@@ -87,6 +90,17 @@ fn event(table: &Table<'_>, folder: &Path) -> Option<String> {
             table.refuse("event", "missing, expected an event (or event_file)");
             None
         }
+    }
+}
+
+/// What a browser's own request tells, as the paths read it.
+fn request(node: &Node<'_>) -> Option<String> {
+    match serde_json::from_value::<BrowserRequest>(json(node)?) {
+        Ok(told) => Some(told.to_json()),
+        Err(_) => node.refuse(format!(
+            "found what no request tells, expected a table of what the paths {} find",
+            PATHS.join(", ")
+        )),
     }
 }
 

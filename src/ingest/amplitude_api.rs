@@ -23,7 +23,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -34,6 +34,7 @@ use serde_json::json;
 use crate::clock::UnixMillis;
 use crate::config::{Config, Rate, SyncName};
 use crate::event::Event;
+use crate::event::request::BrowserRequest;
 use crate::ingest::address_limit::AddressLimit;
 use crate::ingest::blocking::{Work, without_blocking_others};
 use crate::ingest::client_address::{Peer, sender};
@@ -50,6 +51,7 @@ use check::{Check, Judged, is_remote};
 use problem::Problem;
 use request::{Call, Dialect};
 
+mod browser;
 mod check;
 mod multipart;
 mod problem;
@@ -260,7 +262,8 @@ async fn take(
         return Err(Problem::TooLarge);
     }
     let syncs = api.keys.get(&*call.api_key).ok_or(Problem::InvalidKey)?;
-    let check = Check::new(port.dialect, &call, address, api.browser(head), received);
+    let browser = api.browser(head);
+    let check = Check::new(port.dialect, &call, address, browser.as_ref(), received);
     let judged = without_blocking_others(Work::On(bytes), || check.judge(elements));
     if api.upstream.is_none() && is_refused(port.dialect, &judged, count) {
         return Err(Problem::Events(judged.faults));
@@ -377,11 +380,10 @@ impl Batch<'_> {
 }
 
 impl Api {
-    /// The user agent of a browser: only browsers say an origin.
-    fn browser<'a>(&self, head: &'a Parts) -> Option<&'a str> {
+    /// What a browser's own request tells: only browsers say an origin.
+    fn browser(&self, head: &Parts) -> Option<BrowserRequest> {
         let is_page = self.cors.origin(&head.headers).is_welcome();
-        let agent = head.headers.get(USER_AGENT).filter(|_| is_page)?;
-        agent.to_str().ok()
+        is_page.then(|| browser::request(&head.headers))
     }
 }
 

@@ -277,6 +277,10 @@ impl Recorder for Explanation {
     }
 
     fn absent(&mut self, field: Field<'_>, expr: &ValueExpr) {
+        let stands_in_only = matches!(&*expr.sources, [Way::Path(path)] if path.is_of_request());
+        if stands_in_only && matches!(field, Field::UserData(_)) {
+            return;
+        }
         let why = if expr.is_empty() {
             "switched off".to_owned()
         } else {

@@ -86,8 +86,15 @@ impl Rule {
     }
 }
 
+/// What a browser's own request tells, which stands in where an event of it tells nothing.
+const STAND_INS: [(UserDataField, &str); 3] = [
+    (UserDataField::ClientUserAgent, "request.user_agent"),
+    (UserDataField::ClickId, "request.cookies._fbc"),
+    (UserDataField::BrowserId, "request.cookies._fbp"),
+];
+
 /// The user data of a row, with Amplitude's default for the external id and the address that the
-/// event came from.
+/// event came from, and with what stands in. What the configuration switches off stays off.
 pub(super) fn user_data(
     sync: &SyncConfig,
     row: &EventConfig,
@@ -98,6 +105,16 @@ pub(super) fn user_data(
     ]);
     fields.extend(sync.mapping.user_data.clone());
     fields.extend(row.mapping.user_data.clone());
+    for (field, path) in STAND_INS {
+        let stand_in = paths(&[path]);
+        match fields.get_mut(&field) {
+            Some(expr) if expr.is_empty() => {}
+            Some(expr) => expr.sources.extend(stand_in.sources),
+            None => {
+                fields.insert(field, stand_in);
+            }
+        }
+    }
     fields
 }
 

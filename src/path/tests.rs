@@ -80,3 +80,39 @@ fn an_element_is_read_before_its_event() {
     let path = Path::parse_in_element("[1][0]").unwrap();
     assert_eq!(path.first_in(list).map(Json::raw), Some("2"));
 }
+
+#[test]
+fn a_request_is_read_by_its_own_paths_alone() {
+    let raw = r#"{"event_type":"A","request":{"gpc":"claimed","cookies":{"_fbp":"claimed"}},
+        "event_properties":{"products":[{"request":{"gpc":"claimed"}}]}}"#;
+    let mut event = Event::decode(raw.as_bytes()).unwrap();
+    let gpc = Path::parse("request.gpc").unwrap();
+    let own = Path::parse("[\"request\"].gpc").unwrap();
+    let products = Path::parse("event_properties.products[*]").unwrap();
+    let read =
+        |path: &Path, event: &Event<'_>| path.first(event).map(|value| value.raw().to_owned());
+    assert_eq!(read(&gpc, &event), None);
+    event.put_request(Json::of_valid_text(
+        r#"{"cookies":{"_fbp":"x"},"gpc":true}"#,
+    ));
+    assert_eq!(read(&gpc, &event).as_deref(), Some("true"));
+    assert_eq!(read(&own, &event).as_deref(), Some("\"claimed\""));
+    let browser = Path::parse("request.cookies._fbp").unwrap();
+    assert_eq!(read(&browser, &event).as_deref(), Some("\"x\""));
+    // Nor does an element of a list pose as it.
+    let product = products.first(&event).unwrap();
+    let members = product.all_members();
+    let scope = Scope::element(&event, product, &members);
+    let in_element = Path::parse_in_element("request.gpc").unwrap();
+    assert_eq!(in_element.first_in(scope).map(Json::raw), Some("true"));
+    for text in [
+        "request",
+        "request.cookies",
+        "request.cookies.session",
+        "request.headers.cookie",
+        "request.gpc.x",
+    ] {
+        let refused = PathError::UnknownOfRequest(text.to_owned());
+        assert_eq!(Path::parse(text), Err(refused), "{text}");
+    }
+}

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::config::RuleTest;
-use crate::event::Event;
+use crate::event::{Event, Json};
 use crate::map::payload::Bodies;
 use crate::outcome::Reason;
 
@@ -31,7 +31,10 @@ impl Sync {
     /// Runs one rule test.
     pub fn run_test(&self, test: &RuleTest) -> Result<(), Diff> {
         let raw = test.event.as_bytes();
-        let event = Event::decode(raw);
+        let mut event = Event::decode(raw);
+        if let (Ok(event), Some(request)) = (&mut event, &test.request) {
+            event.put_request(Json::of_valid_text(request));
+        }
         let element = event.as_ref().map_err(|reason| *reason);
         let (fate, _) = self.take(element, raw, test.now, &mut Bodies::default());
         let mut lines = Vec::new();
@@ -186,6 +189,15 @@ event = """{"event_type":"Order Completed","event_time":"2026-11-20 18:04:09.412
         let fields = "fields = { event_name = \"Purchase\", custom_data = { value = 19.9 } }";
         assert_eq!(run(&format!("{ORDER}{fields}")), [""; 0]);
         assert_eq!(run(ORDER), [""; 0]);
+    }
+
+    #[test]
+    fn a_browsers_request_may_bring_the_event() {
+        let fbp = "fb.1.1790000000000.1234567890";
+        let request = format!("request = {{ cookies._fbp = \"{fbp}\" }}\n");
+        let fields = format!("fields = {{ user_data = {{ fbp = \"{fbp}\" }} }}");
+        assert_eq!(run(&format!("{ORDER}{request}{fields}")), [""; 0]);
+        assert_eq!(run(&format!("{ORDER}{fields}")).len(), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request as call } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -37,6 +38,7 @@ const TESTS = [
   { name: 'the script puts nothing into the page', run: noGlobals },
   { name: 'who leaves the page at once loses no event', run: leaving },
   { name: 'a slow Pixel holds nothing up for long', run: slowPixel },
+  { name: 'cookies come along on the own origin and with beacons', run: cookiesOfRequest },
   { name: 'every example maps what the script tells, also of a purchase that a server reports', run: examples },
 ];
 // One by one, since time counts in some of them.
@@ -63,6 +65,16 @@ async function within(stops, run) {
     if (request.url === '/tr') {
       atPixel.push(JSON.parse(await bodyOf(request)));
       response.writeHead(204).end();
+      return;
+    }
+    if (request.url.startsWith('/collect/')) {
+      // As a proxy on the page's own origin.
+      const path = request.url.slice('/collect'.length);
+      const onward = call(`http://${daemon}${path}`, { method: request.method, headers: request.headers }, (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      });
+      request.pipe(onward);
       return;
     }
     const [path, query] = request.url.split('?');
@@ -149,7 +161,7 @@ function pageOf(daemon, query) {
     <script src="/amplitude.js"></script>${scriptTag}
     <script>
       amplitude.init('${KEY}', {
-        serverUrl: 'http://${daemon}/2/httpapi', flushIntervalMillis: 100, logLevel: 0, fetchRemoteConfig: false,
+        serverUrl: '${query.get('serverUrl') ?? `http://${daemon}/2/httpapi`}', transport: '${query.get('transport') ?? 'fetch'}', flushIntervalMillis: 100, logLevel: 0, fetchRemoteConfig: false,
         autocapture: { attribution: true, pageViews: true, sessions: true, formInteractions: false, fileDownloads: false },
       });
     </script>`;
@@ -328,6 +340,23 @@ async function examples({ shop, page, folder, delivered, atAmplitude }) {
       }
     }
   }
+}
+
+// Without the script: what the daemon reads in the browser's own request.
+async function cookiesOfRequest({ shop, page, delivered, pixelSent }) {
+  await page.goto(`${shop}/?bare&fbclid=${CLICK}`);
+  await page.evaluate(() => fbq('track', 'PageView'));
+  const [{ fbp, fbc }] = await pixelSent(1);
+  await delivered(1);
+  await page.goto(`${shop}/own?bare&serverUrl=/collect/2/httpapi`);
+  await delivered(2);
+  await page.goto(`${shop}/beacon?bare&transport=beacon`);
+  const events = await delivered(3);
+  const of = (path) => events.find(({ event_source_url }) => new URL(event_source_url).pathname === path).user_data;
+  for (const path of ['/own', '/beacon']) assert.deepEqual([of(path).fbp, of(path).fbc], [fbp, fbc], path);
+  // A request to another origin carries no cookies by itself, and the user agent all the same.
+  assert.equal(of('/').fbp, undefined);
+  assert.match(of('/').client_user_agent, /Chrome/);
 }
 
 // What a configuration makes of events, as `map` says it.

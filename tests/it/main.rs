@@ -19,6 +19,7 @@
 mod any_bytes;
 mod apart;
 mod backfill;
+mod browser_request;
 mod cli;
 mod clicks;
 mod consent;

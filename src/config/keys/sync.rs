@@ -402,6 +402,10 @@ pub(in crate::config) static TEST: Section = Section {
         key("event_file", FILE, Nothing(r#""events/order.json""#),
             "A file that holds the event as JSON, in place of `event`; a relative path starts \
              from the folder of the configuration file.");
+        key("request", "a table of what a browser's own request tells",
+            Nothing(r#"{ user_agent = "Mozilla/5.0", cookies._fbp = "fb.1.1790000000000.1234567890", gpc = true }"#),
+            "What the request tells where a browser brings the event in, as the paths `request.…` find it. Absent: \
+             no browser does.");
         key("now", r#"a time in UTC such as "2026-11-20T18:05:00Z""#,
             Nothing(r#""2026-11-20T18:05:00Z""#),
             "The present moment, as the test sees it.");

@@ -13,6 +13,7 @@
 use std::net::IpAddr;
 
 use crate::clock::UnixMillis;
+use crate::event::request::BrowserRequest;
 use crate::event::{Event, Json};
 use crate::ingest::amplitude_api::problem::{Fault, Faults};
 use crate::ingest::amplitude_api::request::{Call, Dialect};
@@ -47,6 +48,8 @@ pub(super) struct Check {
     address: Option<String>,
     /// The browser's user agent, as JSON text.
     user_agent: Option<String>,
+    /// What the browser's own request tells, as JSON text.
+    request: Option<String>,
     /// The moment of receipt, as JSON text.
     now: String,
 }
@@ -61,12 +64,12 @@ pub(super) struct Judged {
 }
 
 impl Check {
-    /// Prepares for one request. `user_agent` is that of a browser.
+    /// Prepares for one request; `browser` is what that of a browser tells.
     pub(super) fn new(
         dialect: Dialect,
         call: &Call<'_>,
         address: Option<IpAddr>,
-        user_agent: Option<&str>,
+        browser: Option<&BrowserRequest>,
         received: UnixMillis,
     ) -> Self {
         let behind = call
@@ -84,7 +87,10 @@ impl Check {
             },
             // No character of an address needs an escape.
             address: address.map(|address| format!("\"{address}\"")),
-            user_agent: user_agent.map(|text| serde_json::Value::from(text).to_string()),
+            user_agent: browser
+                .and_then(|browser| browser.user_agent.as_deref())
+                .map(|text| serde_json::Value::from(text).to_string()),
+            request: browser.map(BrowserRequest::to_json),
             now: received.0.to_string(),
         }
     }
@@ -177,6 +183,9 @@ impl Check {
                 Some(address) => event.put("ip", Json::of_valid_text(address)),
                 None => event.remove("ip"),
             }
+        }
+        if let Some(request) = &self.request {
+            event.put_request(Json::of_valid_text(request));
         }
         if let Some(user_agent) = &self.user_agent
             && event.field("user_agent").is_none_or(Json::is_absent)
@@ -278,13 +287,17 @@ mod tests {
 
     fn check_at(dialect: Dialect, upload_time: Option<i64>) -> Check {
         let address = Some("198.51.100.9".parse().unwrap());
+        let browser = BrowserRequest {
+            user_agent: Some("Mozilla/5.0 \"x\"".to_owned()),
+            ..BrowserRequest::default()
+        };
         let call = Call {
             api_key: "k".into(),
             events: b"[]".into(),
             min_id_length: 5,
             upload_time: upload_time.map(UnixMillis),
         };
-        Check::new(dialect, &call, address, Some("Mozilla/5.0 \"x\""), NOW)
+        Check::new(dialect, &call, address, Some(&browser), NOW)
     }
 
     fn check(dialect: Dialect) -> Check {

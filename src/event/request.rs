@@ -1,0 +1,64 @@
+//! What the request tells that a browser brought events in: its user agent, Meta's cookies, its wish for
+//! privacy. It is no part of an event's text, so that no sender of events can write it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a browser's own request tells, besides the events in it.
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrowserRequest {
+    /// The user agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// The cookies that Meta's Pixel sets.
+    #[serde(default)]
+    pub cookies: Cookies,
+    /// Whether the person asks not to be sold or shared (Global Privacy Control).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpc: Option<bool>,
+}
+
+/// The cookies that Meta's Pixel sets.
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cookies {
+    /// Of the browser.
+    #[serde(rename = "_fbp", default, skip_serializing_if = "Option::is_none")]
+    pub browser: Option<String>,
+    /// Of the click on an ad.
+    #[serde(rename = "_fbc", default, skip_serializing_if = "Option::is_none")]
+    pub click: Option<String>,
+}
+
+/// The paths to it.
+pub const PATHS: [&str; 4] = [
+    "request.user_agent",
+    "request.cookies._fbp",
+    "request.cookies._fbc",
+    "request.gpc",
+];
+
+/// The name that they begin with.
+pub const ROOT: &str = "request";
+
+impl BrowserRequest {
+    /// The JSON that the paths are read in.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for BrowserRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it holds is personal data.
+        f.write_str("BrowserRequest(..)")
+    }
+}
+
+impl fmt::Debug for Cookies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cookies(..)")
+    }
+}

@@ -1,0 +1,80 @@
+//! What a browser's own request tells, besides the events in it.
+//!
+//! Cookies come along where the endpoint is on the page's own site and the request carries credentials: by a beacon
+//! always, by Amplitude's SDK on the page's own origin.
+
+use axum::http::HeaderMap;
+use axum::http::header::{COOKIE, USER_AGENT};
+
+use crate::event::request::{BrowserRequest, Cookies};
+
+/// `1`: the person asks not to be sold or shared (Global Privacy Control).
+const GPC: &str = "sec-gpc";
+
+/// Reads what paths may ask for, and nothing else.
+pub(super) fn request(headers: &HeaderMap) -> BrowserRequest {
+    let user_agent = headers.get(USER_AGENT);
+    BrowserRequest {
+        user_agent: user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+        cookies: Cookies {
+            browser: cookie(headers, "_fbp"),
+            click: cookie(headers, "_fbc"),
+        },
+        gpc: headers
+            .get(GPC)
+            .filter(|value| value.as_bytes().trim_ascii() == b"1")
+            .map(|_| true),
+    }
+}
+
+/// The first cookie of a name that holds anything: of several, browsers send the one with the longest path first.
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let lines = headers.get_all(COOKIE).iter();
+    lines
+        .map(|line| String::from_utf8_lossy(line.as_bytes()))
+        .find_map(|line| {
+            line.split(';')
+                .filter_map(|pair| pair.trim().split_once('='))
+                .find(|(found, value)| *found == name && !value.is_empty())
+                .map(|(_, value)| value.trim_matches('"').to_owned())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(headers: &[(&'static str, &[u8])], expected: &str) {
+        let headers = headers.iter().map(|(name, value)| {
+            let value = HeaderValue::from_bytes(value).unwrap();
+            (HeaderName::from_static(name), value)
+        });
+        let told = request(&headers.collect());
+        assert_eq!(told.to_json(), expected);
+    }
+
+    #[test]
+    fn reads_user_agent_cookies_and_privacy_control() {
+        check(&[], r#"{"cookies":{}}"#);
+        check(
+            &[
+                ("user-agent", b"Mozilla/5.0 \"x\""),
+                ("cookie", b"a=b; _fbp=fb.1.2.3;_fbc=\"fb.1.2.Ab=c\"; x"),
+                ("sec-gpc", b"1"),
+            ],
+            r#"{"user_agent":"Mozilla/5.0 \"x\"","cookies":{"_fbp":"fb.1.2.3","_fbc":"fb.1.2.Ab=c"},"gpc":true}"#,
+        );
+        // HTTP/2 splits the header, other cookies are anything, and of two the first that holds anything counts.
+        check(
+            &[
+                ("cookie", b"name=M\xfcller; x_fbp=1; _fbp="),
+                ("cookie", b"_FBP=2; _fbp=fb.1.2.3; _fbp=fb.9.9.9"),
+                ("sec-gpc", b"0"),
+            ],
+            r#"{"cookies":{"_fbp":"fb.1.2.3"}}"#,
+        );
+    }
+}
