@@ -18,6 +18,7 @@ use pixel_relay::clock::{TestClock, UnixMillis};
 use pixel_relay::config::load::from_toml;
 use pixel_relay::config::{QueueConfig, SyncName};
 use pixel_relay::event::Event;
+use pixel_relay::event::arena::Arena;
 use pixel_relay::map::payload::Bodies;
 use pixel_relay::queue::Queue;
 use pixel_relay::queue::lease::Order;
@@ -68,7 +69,8 @@ fn map(sync: &Sync, count: usize) -> Vec<Taken> {
     let mut taken = Vec::with_capacity(count);
     for number in 0..count {
         let text = event(number);
-        let event = Event::decode(text.as_bytes()).expect("the sample is an event");
+        let arena = Arena::default();
+        let event = Event::decode(text.as_bytes(), &arena).expect("the sample is an event");
         let (fate, _) = sync.take(Ok(&event), text.as_bytes(), NOW, &mut Bodies::default());
         taken.push(Taken {
             sync: sync.name().clone(),

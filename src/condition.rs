@@ -13,7 +13,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::event::{Json, is_absent_text};
+use crate::event::Json;
+use crate::event::arena::Arena;
 use crate::path::{Path, Scope};
 
 mod glob;
@@ -189,47 +190,24 @@ impl<'a> Candidates<'a> {
         };
         condition
             .property
-            .visit_in(scope, &mut |value| candidates.add(value));
+            .visit_in(scope, &mut |value| candidates.add(scope.arena(), value));
         candidates
     }
 
-    fn add(&mut self, value: Json<'a>) {
-        if value.is_absent() {
-            return;
-        }
-        if let Some(elements) = value.elements() {
-            for element in elements {
-                self.add_scalar(element);
-            }
-            return;
-        }
-        if let Some(text) = value.as_str()
-            && text.trim_ascii_start().starts_with('[')
-            && let Ok(elements) = serde_json::from_str::<Vec<serde_json::Value>>(&text)
+    fn add(&mut self, arena: &'a Arena, value: Json<'a>) {
+        let before = self.texts.len();
+        arena.each_element(value, &mut |element| self.add_scalar(element));
+        if value.is_string()
+            && arena.opened(value).is_array()
+            && self.texts.len() > before
+            && let Some(text) = value.as_str()
         {
-            for element in elements {
-                let (text, is_number) = match element {
-                    serde_json::Value::String(text) => (text, false),
-                    serde_json::Value::Number(number) => (number.to_string(), true),
-                    serde_json::Value::Bool(flag) => (flag.to_string(), false),
-                    _ => continue,
-                };
-                if !is_absent_text(&text) {
-                    self.texts.push(Candidate {
-                        text: text.into(),
-                        is_number,
-                        is_list: false,
-                    });
-                }
-            }
             self.texts.push(Candidate {
                 text,
                 is_number: false,
                 is_list: true,
             });
-            return;
         }
-        self.add_scalar(value);
     }
 
     fn add_scalar(&mut self, value: Json<'a>) {
@@ -323,7 +301,8 @@ mod tests {
             text: (*text).to_owned(),
             is_number,
         };
-        let event = Event::decode(EVENT).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(EVENT, &arena).unwrap();
         let condition = Condition {
             property: Path::parse(property).unwrap(),
             op: Op::parse(op).unwrap(),

@@ -4,30 +4,51 @@
 //! section such as `user_properties` is looked into at most once, when the first path asks for it.
 //! A value that nobody asks for is never unescaped or copied, and a number keeps its digits.
 //!
-//! Decoding is strict: [`Event::decode`] refuses what a later reader could stumble over (broken
-//! UTF-8, half a surrogate pair, a number beyond a 64-bit float, the same top-level key twice, an
-//! id that is not a string) and says which, so that the event has one clear reason.
+//! Decoding is tolerant: what is broken costs its own value. [`Event::decode`] refuses only what is no
+//! JSON object, though its values may be anything. U+FFFD stands in the place of a broken character, the
+//! last of equal keys counts, an id that is a number is its digits, and one that is neither number nor
+//! text is none. A list or object that came as JSON text is read as what it is ([`Arena::opened`]).
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use serde::de::IgnoredAny;
+
 use crate::outcome::Reason;
 
 pub(crate) mod any_byte;
 mod api_properties;
+pub mod arena;
+pub(crate) mod decimal;
 mod index;
 pub mod operations;
+mod repair;
 pub mod request;
 pub(crate) mod scan;
-mod strict;
+mod text;
 
 use any_byte::any_byte;
+use arena::Arena;
 use index::Index;
 use operations::{Operation, Properties, Resolved};
 use scan::{Elements, Members, Scanner};
 
-/// The ids that must be strings: Amplitude's own, and those that take part in deduplication.
+/// The top-level objects of an Amplitude event that hold named properties.
+pub const SECTIONS: &[&str] = &[
+    "event_properties",
+    "user_properties",
+    "groups",
+    "group_properties",
+    "derived_properties",
+    "lookup_properties",
+    "data",
+    "plan",
+    "ingestion_metadata",
+    "global_user_properties",
+];
+
+/// The ids that are texts: Amplitude's own, and those that take part in deduplication.
 const ID_KEYS: [&str; 5] = ["user_id", "device_id", "$insert_id", "insert_id", "uuid"];
 
 /// Fields of an event, and members of all its objects and of one, for which there is room from the
@@ -55,7 +76,8 @@ pub struct Json<'a>(&'a str);
 /// One Amplitude event.
 #[derive(Clone)]
 pub struct Event<'a> {
-    raw: &'a str,
+    raw: &'a [u8],
+    arena: &'a Arena,
     fields: Vec<Field<'a>>,
     index: Index,
     /// The members of all top-level objects.
@@ -86,43 +108,37 @@ struct Field<'a> {
 
 impl<'a> Event<'a> {
     /// Decodes one event from its bytes, or says why it is not one.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, Reason> {
-        let raw = text(bytes)?;
-        strict::check(raw)?;
-        Self::of(raw)
+    pub fn decode(bytes: &'a [u8], arena: &'a Arena) -> Result<Self, Reason> {
+        let text = text(bytes, arena);
+        if serde_json::from_str::<IgnoredAny>(text).is_ok() {
+            return Self::of(bytes, text, arena);
+        }
+        let repaired = repair::repaired(text).ok_or(Reason::MalformedJson)?;
+        Self::of(bytes, arena.keep(repaired), arena)
     }
 
     /// Decodes one event from bytes that a parser has gone over and found to be one JSON value.
-    pub(crate) fn decode_well_formed(bytes: &'a [u8]) -> Result<Self, Reason> {
-        let raw = text(bytes)?;
-        strict::check_well_formed(raw)?;
-        Self::of(raw)
+    pub(crate) fn decode_well_formed(bytes: &'a [u8], arena: &'a Arena) -> Result<Self, Reason> {
+        Self::of(bytes, text(bytes, arena), arena)
     }
 
-    fn of(raw: &'a str) -> Result<Self, Reason> {
-        if !Json(raw).is_object() {
+    /// `text` is JSON, and `bytes` are what it was read from.
+    fn of(bytes: &'a [u8], text: &'a str, arena: &'a Arena) -> Result<Self, Reason> {
+        if !Json(text).is_object() {
             return Err(Reason::MalformedJson);
         }
         let mut event = Self {
-            raw,
+            raw: bytes.trim_ascii(),
+            arena,
             fields: Vec::with_capacity(FIELDS),
             index: Index::default(),
             members: Vec::with_capacity(MEMBERS),
             resolved: Vec::new(),
             request: None,
         };
-        event.find_fields();
-        if !event.index.fill(&event.fields) {
-            return Err(Reason::DuplicateKey);
-        }
-        let is_no_id = |key: &str| {
-            event
-                .field(key)
-                .is_some_and(|id| !id.is_null() && !id.is_string())
-        };
-        if ID_KEYS.iter().any(|key| is_no_id(key)) {
-            return Err(Reason::IdNotAString);
-        }
+        event.find_fields(text);
+        event.index.fill(&event.fields);
+        event.read_ids();
         event.resolve_operations();
         for (field, value) in api_properties::fields(&event) {
             event.put(field, value);
@@ -130,9 +146,14 @@ impl<'a> Event<'a> {
         Ok(event)
     }
 
-    /// The event's own text.
-    pub const fn raw(&self) -> &'a str {
+    /// The event's own bytes, as they came.
+    pub const fn raw(&self) -> &'a [u8] {
         self.raw
+    }
+
+    /// Where what its bytes do not hold is kept.
+    pub const fn arena(&self) -> &'a Arena {
+        self.arena
     }
 
     /// A top-level field as it came, `None` where the key is missing.
@@ -263,14 +284,19 @@ impl<'a> Event<'a> {
         self.index.fill(&self.fields);
     }
 
-    fn find_fields(&mut self) {
-        let mut scanner = Scanner::behind_bracket(self.raw);
+    fn find_fields(&mut self, text: &'a str) {
+        let mut scanner = Scanner::behind_bracket(text);
         while let Some(key) = scanner.key() {
             let first = self.members.len();
             let object = scanner.object(|member| self.members.push(member));
-            let Some(value) = object.or_else(|| scanner.value()) else {
+            let Some(mut value) = object.or_else(|| scanner.value()) else {
                 return;
             };
+            if value.may_hold_json() && SECTIONS.contains(&&*key) {
+                value = self.arena.opened(value);
+                self.members.extend(value.members().into_iter().flatten());
+            }
+            index::keep_last(&mut self.members, first);
             self.fields.push(Field {
                 key,
                 value,
@@ -298,14 +324,34 @@ impl<'a> Event<'a> {
             .unwrap_or_default()
     }
 
+    /// Makes texts of ids that are numbers, and takes out what is no id.
+    fn read_ids(&mut self) {
+        for key in ID_KEYS {
+            let place = self.index.place(&self.fields, key);
+            let Some(field) = place.and_then(|place| self.fields.get_mut(place)) else {
+                continue;
+            };
+            if field.value.is_number() {
+                let number = field.value.raw();
+                let digits = decimal::whole_digits(number).unwrap_or(number.into());
+                field.value = Json(self.arena.keep(format!("\"{digits}\"")));
+            } else if !field.value.is_string() && !field.value.is_null() {
+                self.remove(key);
+            }
+        }
+    }
+
     fn find(&self, key: &str) -> Option<&Field<'a>> {
-        self.index.find(&self.fields, key)
+        self.fields.get(self.index.place(&self.fields, key)?)
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Reason> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Reason::NotUtf8)?;
-    Ok(text.trim_ascii())
+/// The text of an event's bytes.
+fn text<'a>(bytes: &'a [u8], arena: &'a Arena) -> &'a str {
+    match String::from_utf8_lossy(bytes) {
+        Cow::Borrowed(text) => text.trim_ascii(),
+        Cow::Owned(text) => arena.keep(text).trim_ascii(),
+    }
 }
 
 /// The top-level field that holds what a property of revenue says, in events of SDKs.
@@ -315,7 +361,7 @@ fn revenue_field(section: &str, property: &str) -> Option<&'static str> {
     fields.find(|field| *field == name && section == "event_properties")
 }
 
-/// The first member of a key.
+/// The member of a key.
 pub fn member<'a>(members: &[(Cow<'_, str>, Json<'a>)], key: &str) -> Option<Json<'a>> {
     members
         .iter()
@@ -393,11 +439,11 @@ impl<'a> Json<'a> {
             return None;
         };
         let inner = self.0.get(1..self.0.len() - 1)?;
-        if any_byte(inner, |byte| byte == b'\\') {
-            serde_json::from_str::<String>(self.0).ok().map(Cow::Owned)
+        Some(if any_byte(inner, |byte| byte == b'\\') {
+            Cow::Owned(text::unescaped(inner))
         } else {
-            Some(Cow::Borrowed(inner))
-        }
+            Cow::Borrowed(inner)
+        })
     }
 
     /// A scalar as text: the content of a string, the digits of a number, `true` or `false`.
@@ -414,9 +460,10 @@ impl<'a> Json<'a> {
         self.is_array().then(|| Elements::of(self.0))
     }
 
-    /// The members of an object.
-    pub fn members(self) -> Option<Members<'a>> {
-        self.is_object().then(|| Members::of(self.0))
+    /// The member of an object; the last, where several have the key.
+    pub fn member(self, key: &str) -> Option<Self> {
+        let members = self.members()?.filter(|(name, _)| are_same(name, key));
+        members.last().map(|(_, value)| value)
     }
 
     /// All members of an object, for one who looks for several; none where it is not an object.
@@ -425,8 +472,21 @@ impl<'a> Json<'a> {
         if let Some(members) = self.members() {
             all.reserve(MEMBERS_OF_ONE);
             all.extend(members);
+            index::keep_last(&mut all, 0);
         }
         all
+    }
+
+    fn members(self) -> Option<Members<'a>> {
+        self.is_object().then(|| Members::of(self.0))
+    }
+
+    /// Whether the value is a text that may be JSON of a list or an object. Most texts begin like none.
+    fn may_hold_json(self) -> bool {
+        matches!(
+            self.0.as_bytes(),
+            [b'"', b'[' | b'{' | b'\\' | b'\t' | b'\n' | b'\r' | b' ', ..]
+        )
     }
 
     fn first(self) -> Option<u8> {
@@ -479,75 +539,4 @@ pub fn is_absent_text(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(text: &[u8]) -> Option<Reason> {
-        Event::decode(text).err()
-    }
-
-    #[test]
-    fn finds_fields_and_properties_without_copying_them() {
-        let event = Event::decode(
-            br#" {"event_type":"A","event_properties":{"x y":1e2,"n":12345678901234567890123}} "#,
-        )
-        .unwrap();
-        assert!(matches!(
-            event.field("event_type").unwrap().as_str(),
-            Some(Cow::Borrowed("A"))
-        ));
-        assert_eq!(
-            event.member("event_properties", "x y").unwrap().raw(),
-            "1e2"
-        );
-        assert_eq!(
-            event.member("event_properties", "n").unwrap().raw(),
-            "12345678901234567890123"
-        );
-        assert!(event.member("user_properties", "n").is_none());
-        assert_eq!(event.section("event_type").count(), 0);
-    }
-
-    #[test]
-    fn says_why_an_element_is_no_event() {
-        assert_eq!(refused(b"[]"), Some(Reason::MalformedJson));
-        assert_eq!(refused(b"{\"a\":1,,}"), Some(Reason::MalformedJson));
-        assert_eq!(refused(b"{\"a\":\"\xff\"}"), Some(Reason::NotUtf8));
-        assert_eq!(
-            refused(br#"{"a":{"b":["\ud800"]}}"#),
-            Some(Reason::LoneSurrogate)
-        );
-        assert_eq!(
-            refused(br#"{"a":{"b":1e400}}"#),
-            Some(Reason::NumberOutOfRange)
-        );
-        assert_eq!(
-            refused(br#"{"a":1,"\u0061":2}"#),
-            Some(Reason::DuplicateKey)
-        );
-        assert_eq!(refused(br#"{"user_id":7}"#), Some(Reason::IdNotAString));
-        assert_eq!(refused(br#"{"user_id":null}"#), None);
-        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
-        assert_eq!(refused(deep.as_bytes()), Some(Reason::TooDeep));
-        let forty = format!("{{\"a\":{}1{}}}", "[".repeat(40), "]".repeat(40));
-        assert_eq!(refused(forty.as_bytes()), None);
-    }
-
-    #[test]
-    fn knows_the_words_that_stand_for_nothing() {
-        for text in [
-            "null",
-            "\"\"",
-            "\" \"",
-            "\"EMPTY\"",
-            "\"(none)\"",
-            "\"null\"",
-            "\"undefined\"",
-        ] {
-            assert!(Json(text).is_absent(), "{text}");
-        }
-        for text in ["0", "false", "\"Null\"", "\"none\"", "[]", "{}"] {
-            assert!(!Json(text).is_absent(), "{text}");
-        }
-    }
-}
+mod tests;

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::config::{Config, Mistake, SyncConfig, SyncName, WhenFull};
+use crate::event::arena::Arena;
 use crate::ingest::amplitude_api::Api;
 use crate::ingest::arrivals::Arrivals;
 use crate::ingest::auth::Gate;
@@ -172,8 +173,8 @@ impl Door {
         only: Option<&SyncName>,
         body: Held,
     ) -> Result<Tally, Refusal> {
-        let bytes = body.as_bytes();
-        let elements = without_blocking_others(Work::On(bytes.len()), || decode(bytes))?;
+        let (bytes, arena) = (body.as_bytes(), Arena::default());
+        let elements = without_blocking_others(Work::On(bytes.len()), || decode(bytes, &arena))?;
         let intakes = self.intakes(|name| only.is_none_or(|only| only == name));
         let count = elements.len() as u64;
         self.arrived(endpoint, count, &intakes);

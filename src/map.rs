@@ -41,7 +41,6 @@ mod digits;
 mod hashed_sources;
 mod json;
 mod known;
-mod list;
 mod page;
 mod personal;
 mod rule;

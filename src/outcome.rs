@@ -69,22 +69,23 @@ reasons! {
     /// A condition of the event's `where` does not hold.
     EventCondition = "event_condition" => Filtered,
 
-    /// Not a JSON object, or broken JSON inside an array that could be split.
+    /// Not a JSON object, or one in which more is broken than values.
     MalformedJson = "malformed_json" => Invalid,
     /// A number with locale grouping, as `FreeMarker` prints without `?c`: bare, or as the time or the
     /// value of a Purchase in quotes.
     GroupedNumber = "grouped_number" => Invalid,
-    /// Bytes that are not UTF-8.
+    /// Bytes that are not UTF-8. No longer given, as the five that follow: what is broken costs its own
+    /// value. Stores still hold them.
     NotUtf8 = "not_utf8" => Invalid,
-    /// A `\u` escape that is half of a surrogate pair.
+    /// A `\u` escape that is half of a surrogate pair. No longer given.
     LoneSurrogate = "lone_surrogate" => Invalid,
-    /// A number too large for a 64-bit float.
+    /// A number too large for a 64-bit float. No longer given.
     NumberOutOfRange = "number_out_of_range" => Invalid,
-    /// Nested deeper than 128 levels.
+    /// Nested deeper than 128 levels. No longer given.
     TooDeep = "too_deep" => Invalid,
-    /// The same top-level key twice.
+    /// The same top-level key twice. No longer given.
     DuplicateKey = "duplicate_key" => Invalid,
-    /// An id that is not a string.
+    /// An id that is not a string. No longer given.
     IdNotAString = "id_not_a_string" => Invalid,
     /// No usable event name.
     NoEventName = "no_event_name" => Invalid,

@@ -13,22 +13,9 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::event::arena::Arena;
 use crate::event::request::{PATHS, ROOT};
-use crate::event::{Event, Json, Reading, member};
-
-/// The top-level objects of an Amplitude event that hold named properties.
-pub const SECTIONS: &[&str] = &[
-    "event_properties",
-    "user_properties",
-    "groups",
-    "group_properties",
-    "derived_properties",
-    "lookup_properties",
-    "data",
-    "plan",
-    "ingestion_metadata",
-    "global_user_properties",
-];
+use crate::event::{Event, Json, Reading, SECTIONS, member};
 
 /// The top-level fields of an Amplitude event, in the webhook's and in the upload APIs' spelling.
 pub const FIELDS: &[&str] = &[
@@ -224,6 +211,11 @@ impl<'s, 'e> From<&'s Event<'e>> for Scope<'s, 'e> {
 }
 
 impl<'s, 'e> Scope<'s, 'e> {
+    /// Where what the event's bytes do not hold is kept.
+    pub const fn arena(&self) -> &'e Arena {
+        self.event.arena()
+    }
+
     /// An element of a list in an event. `members` are those of the element, none where it is not an
     /// object.
     pub const fn element(
@@ -255,14 +247,14 @@ impl<'s, 'e> Scope<'s, 'e> {
 }
 
 impl<'s> Element<'s> {
-    fn walk(self, steps: &[Step], found: &mut dyn FnMut(Json<'s>)) {
+    fn walk(self, arena: &'s Arena, steps: &[Step], found: &mut dyn FnMut(Json<'s>)) {
         match steps.split_first() {
             Some((Step::Key(key), rest)) => {
                 if let Some(value) = member(self.members, key) {
-                    walk(value, rest, found);
+                    walk(arena, value, rest, found);
                 }
             }
-            _ => walk(self.value, steps, found),
+            _ => walk(arena, self.value, steps, found),
         }
     }
 }
@@ -377,9 +369,14 @@ impl Path {
 
     /// Calls `found` with every value that the path points to, where this is the property that it begins
     /// with.
-    pub fn visit_property<'e>(&self, property: Json<'e>, found: &mut dyn FnMut(Json<'e>)) {
+    pub fn visit_property<'e>(
+        &self,
+        arena: &'e Arena,
+        property: Json<'e>,
+        found: &mut dyn FnMut(Json<'e>),
+    ) {
         if let [Step::Key(_), rest @ ..] = &*self.steps {
-            walk(property, rest, found);
+            walk(arena, property, rest, found);
         }
     }
 
@@ -417,7 +414,7 @@ impl Path {
             return self.visit_event(scope.event, scope.reading, found);
         };
         let mut present = false;
-        element.walk(&self.steps, &mut |value| {
+        element.walk(scope.arena(), &self.steps, &mut |value| {
             present |= !value.is_absent();
             found(value);
         });
@@ -444,7 +441,7 @@ impl Path {
             Root::Field(field, alias) => (field, alias),
             Root::Request => {
                 if let Some(request) = event.request() {
-                    walk(request, &self.steps, found);
+                    walk(event.arena(), request, &self.steps, found);
                 }
                 return;
             }
@@ -453,7 +450,7 @@ impl Path {
         if let [Step::Key(key), rest @ ..] = &*self.steps {
             // The event remembers the members of its top-level objects.
             if let Some(value) = event.member_by(reading, field, key) {
-                walk(value, rest, found);
+                walk(event.arena(), value, rest, found);
             }
             return;
         }
@@ -462,7 +459,7 @@ impl Path {
             .filter(|value| !value.is_absent())
             .or_else(|| alias.and_then(|alias| event.field(alias)));
         if let Some(value) = value {
-            walk(value, &self.steps, found);
+            walk(event.arena(), value, &self.steps, found);
         }
     }
 }
@@ -479,26 +476,26 @@ impl fmt::Display for Path {
     }
 }
 
-fn walk<'e>(value: Json<'e>, steps: &[Step], found: &mut dyn FnMut(Json<'e>)) {
+fn walk<'e>(arena: &'e Arena, value: Json<'e>, steps: &[Step], found: &mut dyn FnMut(Json<'e>)) {
     let Some((step, rest)) = steps.split_first() else {
         found(value);
         return;
     };
+    let value = arena.opened(value);
     match step {
         Step::Key(key) => {
-            let mut members = value.members().into_iter().flatten();
-            if let Some((_, value)) = members.find(|(name, _)| *name == **key) {
-                walk(value, rest, found);
+            if let Some(value) = value.member(key) {
+                walk(arena, value, rest, found);
             }
         }
         Step::Index(index) => {
             if let Some(value) = value.elements().into_iter().flatten().nth(*index) {
-                walk(value, rest, found);
+                walk(arena, value, rest, found);
             }
         }
         Step::Each => {
             for element in value.elements().into_iter().flatten() {
-                walk(element, rest, found);
+                walk(arena, element, rest, found);
             }
         }
     }

@@ -189,6 +189,7 @@ impl Selector {
 mod tests {
     use super::*;
     use crate::config::load::from_toml;
+    use crate::event::arena::Arena;
 
     fn selector(rules: &str) -> Selector {
         let text = format!(
@@ -200,7 +201,8 @@ mod tests {
 
     #[track_caller]
     fn check(selector: &Selector, event: &str, expected: Result<&str, Reason>) {
-        let event = Event::decode(event.as_bytes()).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(event.as_bytes(), &arena).unwrap();
         let selected = selector.select(&event);
         let name = selected.map(|selected| selected.name.map_or("other", |name| &**name));
         assert_eq!(name, expected);
@@ -296,7 +298,8 @@ mod tests {
             r#"{"event_type":"session_end"}"#,
             Err(Reason::Bookkeeping),
         );
-        let event = Event::decode(br#"{"event_type":"Sign Up"}"#).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(br#"{"event_type":"Sign Up"}"#, &arena).unwrap();
         assert_eq!(table.select(&event).unwrap().place, 1);
     }
 
@@ -336,7 +339,8 @@ mod tests {
     fn limited_data_use_can_depend_on_the_event() {
         let limited = |rules: &str, region: &str| {
             let event = format!("{{\"event_type\":\"A\",\"region\":\"{region}\"}}");
-            let event = Event::decode(event.as_bytes()).unwrap();
+            let arena = Arena::default();
+            let event = Event::decode(event.as_bytes(), &arena).unwrap();
             selector(rules).select(&event).unwrap().limited_data_use
         };
         let when = "[sync.web.limited_data_use]\nmode = \"when\"\nwhen = [{ property = \"region\", op = \"is\", value = \"California\" }]";

@@ -11,6 +11,8 @@
 use std::collections::BTreeMap;
 
 use crate::condition::{Condition, holds};
+use crate::event::arena::Arena;
+use crate::event::decimal::whole_digits;
 use crate::event::{Event, Json};
 use crate::path::{Path, Scope};
 
@@ -230,9 +232,9 @@ impl Source {
                 }
                 present
             }
-            Self::Translated(value, table) => {
-                value.visit(scope, &mut |found| table.translate(found, take))
-            }
+            Self::Translated(value, table) => value.visit(scope, &mut |found| {
+                table.translate(scope.arena(), found, take)
+            }),
             Self::When(conditions, value) => {
                 holds(conditions, scope)
                     && value.visit(scope, &mut |found| {
@@ -255,7 +257,10 @@ impl Source {
                 let mut unknown = None;
                 value.visit(scope, &mut |found| {
                     let present = !found.value.is_absent();
-                    if present && unknown.is_none() && !table.translate(found, &mut |_| true) {
+                    if present
+                        && unknown.is_none()
+                        && !table.translate(scope.arena(), found, &mut |_| true)
+                    {
                         unknown = Some(found);
                     }
                     present
@@ -271,23 +276,22 @@ impl Source {
 
 impl Table {
     /// Calls `take` with what stands beside a value, or beside each element of a list.
-    fn translate<'o>(&'o self, found: Found<'o>, take: &mut dyn FnMut(Found<'o>) -> bool) -> bool {
-        let mut one = |value: Json<'o>| {
-            self.get(value).is_some_and(|constant| {
+    fn translate<'o>(
+        &'o self,
+        arena: &'o Arena,
+        found: Found<'o>,
+        take: &mut dyn FnMut(Found<'o>) -> bool,
+    ) -> bool {
+        let mut present = false;
+        arena.each_element(found.value, &mut |value| {
+            present |= self.get(value).is_some_and(|constant| {
                 take(Found {
                     value: constant.json(),
                     translated: Some(value),
                     ..found
                 })
-            })
-        };
-        let Some(elements) = found.value.elements() else {
-            return one(found.value);
-        };
-        let mut present = false;
-        for element in elements {
-            present |= one(element);
-        }
+            });
+        });
         present
     }
 
@@ -297,13 +301,11 @@ impl Table {
             return None;
         }
         let text = value.text()?;
-        let whole = text
-            .split_once('.')
-            .filter(|(_, fraction)| value.is_number() && fraction.bytes().all(|b| b == b'0'));
         let known = |text: &str| self.0.get(text);
-        known(&text)
-            .or_else(|| known(text.trim()))
-            .or_else(|| known(whole?.0))
+        known(&text).or_else(|| known(text.trim())).or_else(|| {
+            let digits = value.is_number().then(|| whole_digits(value.raw()))??;
+            known(&digits)
+        })
     }
 }
 

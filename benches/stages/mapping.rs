@@ -7,6 +7,7 @@ use pixel_relay::clock::UnixMillis;
 use pixel_relay::config::load::from_toml;
 use pixel_relay::config::{Config, QueueConfig};
 use pixel_relay::event::Event;
+use pixel_relay::event::arena::Arena;
 use pixel_relay::map::hash::Hashed;
 use pixel_relay::map::payload::Bodies;
 use pixel_relay::select::Selector;
@@ -53,11 +54,12 @@ pub fn measure(criterion: &mut Criterion) {
         bencher.iter(|| parse(black_box(raw)));
     });
     criterion.bench_function("decode", |bencher| {
-        bencher.iter(|| Event::decode(black_box(raw)).is_ok());
+        bencher.iter(|| Event::decode(black_box(raw), &Arena::default()).is_ok());
     });
 
     let selector = Selector::compile(&config().syncs[sync().name()]);
-    let event = Event::decode(raw).expect("the sample is an event");
+    let arena = Arena::default();
+    let event = Event::decode(raw, &arena).expect("the sample is an event");
     criterion.bench_function("select", |bencher| {
         bencher.iter(|| selector.select(black_box(&event)).is_ok());
     });
@@ -92,7 +94,7 @@ pub fn allocations() -> String {
     format!(
         "allocations per event: plain parse {}, decode {}, decode and map {}",
         of(&mut || drop(parse(raw))),
-        of(&mut || drop(Event::decode(raw))),
+        of(&mut || drop(Event::decode(raw, &Arena::default()))),
         of(&mut || drop(map(&sync, raw))),
     )
 }
@@ -106,6 +108,7 @@ fn parse(raw: &[u8]) -> serde_json::Value {
 }
 
 fn map(sync: &Sync, raw: &[u8]) -> impl Sized + use<> {
-    let event = Event::decode(raw).expect("the sample is an event");
+    let arena = Arena::default();
+    let event = Event::decode(raw, &arena).expect("the sample is an event");
     sync.take(Ok(&event), raw, NOW, &mut Bodies::default())
 }

@@ -12,6 +12,7 @@ use pixel_relay::clock::TestClock;
 use pixel_relay::config::{QueueConfig, SyncName};
 use pixel_relay::deliver::client::joined;
 use pixel_relay::event::Event;
+use pixel_relay::event::arena::Arena;
 use pixel_relay::map::payload::{Bodies, Fingerprint, Payload};
 use pixel_relay::queue::Queue;
 use pixel_relay::queue::lease::Order;
@@ -168,7 +169,8 @@ impl Store {
 
 fn payload(sync: &Sync) -> Payload {
     let text = text(1);
-    let event = Event::decode(text.as_bytes()).expect("the sample is an event");
+    let arena = Arena::default();
+    let event = Event::decode(text.as_bytes(), &arena).expect("the sample is an event");
     match sync
         .take(Ok(&event), text.as_bytes(), NOW, &mut Bodies::default())
         .0

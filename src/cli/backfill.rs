@@ -24,6 +24,7 @@ use crate::cli::{Failure, Terminal, load_config, parse_time};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::load::{Loaded, Sources};
 use crate::event::Event;
+use crate::event::arena::Arena;
 use crate::map::event_time;
 use crate::map::payload::Bodies;
 use crate::memory::Notebook;
@@ -186,7 +187,8 @@ impl Intake {
                             "{part} is no export: its first line is no JSON object"
                         )));
                     }
-                    match Event::decode(&line) {
+                    let arena = Arena::default();
+                    match Event::decode(&line, &arena) {
                         Ok(event) => self.take_event(Ok(&event), &line, terminal)?,
                         Err(reason) => self.take_event(Err(reason), &line, terminal)?,
                     }

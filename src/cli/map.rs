@@ -19,6 +19,7 @@ use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::SyncName;
 use crate::config::load::Sources;
 use crate::event::Json;
+use crate::event::arena::Arena;
 use crate::event::request::BrowserRequest;
 use crate::ingest::decode::{Element, NotJson, decode};
 use crate::map::explain::Explanation;
@@ -84,14 +85,15 @@ pub(super) fn map(
         if line.is_empty() {
             continue;
         }
+        let arena = Arena::default();
         let value;
-        let elements = match decode(line) {
+        let elements = match decode(line, &arena) {
             Err(NotJson::Unclosed) => {
                 let first = [line, b"\n"].concat();
                 value = lines
                     .value(&mut *terminal.input, &first)
                     .context(UNREADABLE)?;
-                decode(value.as_deref().unwrap_or(line))
+                decode(value.as_deref().unwrap_or(line), &arena)
             }
             decoded => decoded,
         };

@@ -50,10 +50,12 @@ pub(super) fn fields<'a>(event: &Event<'a>) -> Vec<(&'static str, Json<'a>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::arena::Arena;
 
     #[track_caller]
     fn check(event: &str, expected: &[(&str, &str)]) {
-        let event = Event::decode(event.as_bytes()).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(event.as_bytes(), &arena).unwrap();
         let found = fields(&event);
         assert!(found.is_empty(), "decoding has read them: {found:?}");
         for (field, value) in expected {
@@ -103,7 +105,8 @@ mod tests {
             ],
         );
         let text = r#"{"api_properties":{"quantity":null,"location":"here","product_id":"sku"}}"#;
-        let event = Event::decode(text.as_bytes()).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(text.as_bytes(), &arena).unwrap();
         assert_eq!(event.field("quantity"), None);
         assert_eq!(event.field("location_lat"), None);
         assert_eq!(event.field("productId").map(Json::raw), Some("\"sku\""));

@@ -1,10 +1,12 @@
 //! Finds the fields of an event by their keys, and keys that come twice.
 //!
 //! A hostile event may hold a hundred thousand keys, all alike to the index. So it is kept for as many
-//! as honest events have; beyond that, duplicates are found by sorting, and fields by going through
-//! all of them.
+//! as honest events have; beyond that, fields are found by going through all of them, and equal keys by
+//! sorting.
 
-use super::{Field, are_same};
+use std::borrow::Cow;
+
+use super::{Field, Json, are_same};
 
 /// Most fields that are indexed: few enough to leave most places free.
 const MOST_FIELDS: usize = 96;
@@ -25,46 +27,79 @@ impl Default for Index {
 }
 
 impl Index {
-    /// Indexes fields, and says whether all their keys differ.
-    pub(super) fn fill(&mut self, fields: &[Field<'_>]) -> bool {
+    /// Indexes fields. The last of equal keys counts.
+    pub(super) fn fill(&mut self, fields: &[Field<'_>]) {
         self.places.fill(0);
         if fields.len() > MOST_FIELDS {
-            let mut keys: Vec<&str> = fields.iter().map(|field| field.key.as_ref()).collect();
-            keys.sort_unstable();
-            return keys.windows(2).all(|pair| pair[0] != pair[1]);
+            return;
         }
         for (number, field) in (1..).zip(fields) {
-            let Err(place) = self.place_of(fields, &field.key) else {
-                return false;
-            };
+            let (Ok(place) | Err(place)) = self.entry(fields, &field.key);
             self.places[usize::from(place)] = number;
         }
-        true
     }
 
-    /// The field of a key.
-    pub(super) fn find<'f, 'a>(&self, fields: &'f [Field<'a>], key: &str) -> Option<&'f Field<'a>> {
+    /// The place of a key among the fields.
+    pub(super) fn place(&self, fields: &[Field<'_>], key: &str) -> Option<usize> {
         if fields.len() > MOST_FIELDS {
-            return fields.iter().find(|field| are_same(&field.key, key));
+            return fields.iter().rposition(|field| are_same(&field.key, key));
         }
-        self.place_of(fields, key).ok()
+        let entry = self.entry(fields, key).ok()?;
+        usize::from(self.places[usize::from(entry)]).checked_sub(1)
     }
 
-    /// The field of a key, or the free place for it.
-    fn place_of<'f, 'a>(&self, fields: &'f [Field<'a>], key: &str) -> Result<&'f Field<'a>, u8> {
-        let mut place = first_place(key);
-        while let Some(number) = self.places[usize::from(place)].checked_sub(1) {
-            match fields.get(usize::from(number)) {
-                Some(field) if are_same(&field.key, key) => return Ok(field),
-                _ => place = place.wrapping_add(1),
+    /// The entry of a key, or the free one for it.
+    fn entry(&self, fields: &[Field<'_>], key: &str) -> Result<u8, u8> {
+        let mut entry = first_entry(key);
+        while let Some(place) = self.places[usize::from(entry)].checked_sub(1) {
+            match fields.get(usize::from(place)) {
+                Some(field) if are_same(&field.key, key) => return Ok(entry),
+                _ => entry = entry.wrapping_add(1),
             }
         }
-        Err(place)
+        Err(entry)
     }
 }
 
+type Member<'a> = (Cow<'a, str>, Json<'a>);
+
+/// Keeps the last of the members that have the same key, from a place on.
+pub(super) fn keep_last(members: &mut Vec<Member<'_>>, first: usize) {
+    let own = members.get(first..).unwrap_or_default();
+    if !may_repeat(own) {
+        return;
+    }
+    let mut order: Vec<usize> = (0..own.len()).collect();
+    order.sort_unstable_by_key(|place| (own.get(*place).map(|(key, _)| key), *place));
+    let mut is_last = vec![true; own.len()];
+    for pair in order.windows(2) {
+        let key = |place: usize| own.get(place).map(|(key, _)| key);
+        is_last[pair[0]] = key(pair[0]) != key(pair[1]);
+    }
+    let mut place = 0;
+    members.retain(|_| {
+        let is_kept = place < first || is_last[place - first];
+        place += 1;
+        is_kept
+    });
+}
+
+/// Whether members may have the same key. Says yes too often where there are many, and never no wrongly.
+fn may_repeat(members: &[Member<'_>]) -> bool {
+    const MOST_COMPARED: usize = 64;
+    if members.len() > MOST_COMPARED {
+        return true;
+    }
+    let mut seen = [false; 256];
+    members.iter().enumerate().any(|(place, (key, _))| {
+        let was_seen = std::mem::replace(&mut seen[usize::from(first_entry(key))], true);
+        let before = members.get(..place).unwrap_or_default();
+        was_seen && before.iter().any(|(other, _)| are_same(other, key))
+    })
+}
+
 /// A few bits that differ for most pairs of keys, found without reading whole keys.
-fn first_place(key: &str) -> u8 {
+fn first_entry(key: &str) -> u8 {
     let key = key.as_bytes();
     let byte = |at: usize| key.get(at).copied().unwrap_or(0);
     let last = key.len().saturating_sub(1);

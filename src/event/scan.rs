@@ -7,10 +7,11 @@
 use std::borrow::Cow;
 
 use super::Json;
+use super::text::unescaped;
 
 /// The members of an object, in their order, read as they are asked for.
 #[derive(Clone, Debug)]
-pub struct Members<'a>(Scanner<'a>);
+pub(super) struct Members<'a>(Scanner<'a>);
 
 /// The elements of an array, in their order, read as they are asked for.
 #[derive(Clone, Debug)]
@@ -74,10 +75,11 @@ impl<'a> Scanner<'a> {
             return None;
         }
         let (end, escaped) = string_end(bytes, self.at);
+        let inner = self.text.get(self.at + 1..end - 1)?;
         let key = if escaped {
-            serde_json::from_str(self.text.get(self.at..end)?).ok()?
+            Cow::Owned(unescaped(inner))
         } else {
-            Cow::Borrowed(self.text.get(self.at + 1..end - 1)?)
+            Cow::Borrowed(inner)
         };
         self.at = end;
         self.skip_past(b':');
@@ -203,7 +205,7 @@ const fn first_special(chunk: u64) -> Option<usize> {
 }
 
 /// Where the object or array that begins at a place ends.
-fn container_end(bytes: &[u8], opening: usize) -> usize {
+pub(crate) fn container_end(bytes: &[u8], opening: usize) -> usize {
     let mut at = opening;
     let mut open = 0_usize;
     while let Some(byte) = bytes.get(at) {

@@ -33,13 +33,13 @@ use serde_json::json;
 
 use crate::clock::UnixMillis;
 use crate::config::{Config, Rate, SyncName};
-use crate::event::Event;
+use crate::event::arena::Arena;
 use crate::event::request::BrowserRequest;
 use crate::ingest::address_limit::AddressLimit;
 use crate::ingest::blocking::{Work, without_blocking_others};
 use crate::ingest::client_address::{Peer, sender};
 use crate::ingest::cors::{Cors, Denied, Origin};
-use crate::ingest::decode::decode;
+use crate::ingest::decode::{Element, decode, members};
 use crate::ingest::intake::Intake;
 use crate::ingest::reply::json_response;
 use crate::ingest::upstream::{Answer, Forwarded, Upstream};
@@ -249,8 +249,8 @@ async fn take(
     let call = port
         .dialect
         .read(text, content_type.and_then(|value| value.to_str().ok()))?;
-    let bytes = held.as_bytes().len();
-    let elements = without_blocking_others(Work::On(bytes), || decode(&call.events))?;
+    let (bytes, arena) = (held.as_bytes().len(), Arena::default());
+    let elements = without_blocking_others(Work::On(bytes), || decode(&call.events, &arena))?;
     let count = elements.len();
     if !within_limit {
         return Err(Problem::Throttled {
@@ -362,7 +362,9 @@ impl Batch<'_> {
             ..
         } = *self;
         // That it can be taken apart is known.
-        let elements = without_blocking_others(Work::On(bytes), || decode(&self.call.events));
+        let arena = Arena::default();
+        let elements =
+            without_blocking_others(Work::On(bytes), || decode(&self.call.events, &arena));
         let elements = elements
             .into_iter()
             .flatten()
@@ -395,9 +397,10 @@ fn with_address(body: &[u8], call: &Call<'_>, address: Option<IpAddr>) -> Vec<u8
     let address = format!("\"{address}\"");
     let mut written = Vec::with_capacity(body.len() + 64);
     let mut done = 0;
-    let elements = decode(events).ok().into_iter().flatten();
-    for event in elements.filter_map(|element| element.event.ok()) {
-        let Some(place) = remote_place(body, &event) else {
+    let arena = Arena::default();
+    let elements = decode(events, &arena).ok().into_iter().flatten();
+    for element in elements {
+        let Some(place) = remote_place(body, &element) else {
             continue;
         };
         written.extend_from_slice(body.get(done..place.start).unwrap_or_default());
@@ -409,8 +412,19 @@ fn with_address(body: &[u8], call: &Call<'_>, address: Option<IpAddr>) -> Vec<u8
 }
 
 /// Where in the body an event's `$remote` stands, quotes included.
-fn remote_place(body: &[u8], event: &Event<'_>) -> Option<std::ops::Range<usize>> {
-    let value = event.field("ip").filter(|value| is_remote(*value))?.raw();
+fn remote_place(body: &[u8], element: &Element<'_>) -> Option<std::ops::Range<usize>> {
+    let event = element.event.as_ref().ok()?;
+    event.field("ip").filter(|value| is_remote(*value))?;
+    let mut value: &[u8] = &[];
+    members(element.raw, &mut |key, own| {
+        if key == b"ip" {
+            value = own;
+        }
+    })
+    .ok()?;
+    if value.is_empty() {
+        return None;
+    }
     // The value is borrowed from the body.
     let start = value.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
     Some(start..start + value.len())

@@ -2,8 +2,8 @@
 //!
 //! A body is one object, an array, or `{"events":[…]}`. Where each element of an array ends, a parser
 //! tells, and so finds it well formed on the way; from the first that is not on, they are split on
-//! bytes. What is wrong inside one element (broken UTF-8, half a surrogate pair, a number out of range,
-//! the same key twice) is that element's own, and its neighbours are taken.
+//! bytes. What is wrong inside one element is that element's own, and its neighbours are taken; what is
+//! wrong in one of its values is that value's own (see [`Event::decode`]).
 //!
 //! Only what makes the split itself uncertain refuses the whole body: brackets that do not match, a
 //! string that begins or ends where none can, anything after the end. A split that guessed there
@@ -22,6 +22,7 @@ use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use crate::event::Event;
+use crate::event::arena::Arena;
 use crate::ingest::decode::cursor::{Cursor, Places, Until};
 use crate::ingest::decode::grouped::holds_grouped_number;
 use crate::outcome::Reason;
@@ -37,11 +38,12 @@ static EVENTS: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"events\""
 /// The events of one body, in their order.
 pub struct Elements<'a> {
     body: &'a [u8],
+    arena: &'a Arena,
     rest: Rest<'a>,
 }
 
 enum Rest<'a> {
-    One(Option<Result<Event<'a>, Reason>>),
+    One(Option<Event<'a>>),
     Many {
         /// The position of the next element.
         start: usize,
@@ -98,16 +100,16 @@ pub enum NotJson {
 }
 
 /// Takes a body apart.
-pub fn decode(body: &[u8]) -> Result<Elements<'_>, NotJson> {
+pub fn decode<'a>(body: &'a [u8], arena: &'a Arena) -> Result<Elements<'a>, NotJson> {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    let rest = split(body).map_err(|problem| {
+    let rest = split(body, arena).map_err(|problem| {
         if holds_grouped_number(body) {
             NotJson::GroupedNumber
         } else {
             problem
         }
     })?;
-    Ok(Elements { body, rest })
+    Ok(Elements { body, arena, rest })
 }
 
 /// Shows the members of a body that is one object: each key as it is spelt, each value unread.
@@ -132,7 +134,7 @@ impl<'a> Iterator for Elements<'a> {
         match &mut self.rest {
             Rest::One(event) => event.take().map(|event| Element {
                 raw: self.body,
-                event,
+                event: Ok(event),
             }),
             Rest::Many {
                 start,
@@ -144,9 +146,9 @@ impl<'a> Iterator for Elements<'a> {
                 *start = end + 1;
                 let event = if *well_formed > 0 {
                     *well_formed -= 1;
-                    Event::decode_well_formed(raw)
+                    Event::decode_well_formed(raw, self.arena)
                 } else {
-                    Event::decode(raw)
+                    Event::decode(raw, self.arena)
                 };
                 Some(Element {
                     raw,
@@ -192,7 +194,7 @@ impl fmt::Debug for Element<'_> {
     }
 }
 
-fn split(body: &[u8]) -> Result<Rest<'_>, NotJson> {
+fn split<'a>(body: &'a [u8], arena: &'a Arena) -> Result<Rest<'a>, NotJson> {
     let mut cursor = Cursor::new(body);
     match cursor.skip_space() {
         None => Err(NotJson::Empty),
@@ -203,33 +205,28 @@ fn split(body: &[u8]) -> Result<Rest<'_>, NotJson> {
         }
         // Hardly any event says the word, and looking for it is much faster than a walk.
         Some(b'{') if EVENTS.find(body).is_none() => {
-            single(body).map(|event| Rest::One(Some(event)))
+            single(body, arena).map(|event| Rest::One(Some(event)))
         }
         Some(b'{') => match cursor.envelope()? {
             Some(places) => {
                 cursor.end()?;
                 Ok(places.into())
             }
-            None => single(body).map(|event| Rest::One(Some(event))),
+            None => single(body, arena).map(|event| Rest::One(Some(event))),
         },
         Some(_) => Err(NotJson::NeitherObjectNorArray),
     }
 }
 
-/// Decodes a body that is one object. A reason other than broken JSON is the event's own, unless
-/// the body breaks further on.
-fn single(body: &[u8]) -> Result<Result<Event<'_>, Reason>, NotJson> {
-    let event = Event::decode(body);
-    if let Err(reason) = event {
+/// Decodes a body that is one object, or says where it breaks.
+fn single<'a>(body: &'a [u8], arena: &'a Arena) -> Result<Event<'a>, NotJson> {
+    Event::decode(body, arena).or_else(|_| {
         let mut cursor = Cursor::new(body);
         cursor.skip_space();
         cursor.walk(Until::Closed)?;
         cursor.end()?;
-        if reason == Reason::MalformedJson {
-            return Err(where_it_breaks(body));
-        }
-    }
-    Ok(event)
+        Err(where_it_breaks(body))
+    })
 }
 
 fn where_it_breaks(body: &[u8]) -> NotJson {
@@ -260,9 +257,11 @@ mod tests {
 
     fn check(body: impl AsRef<[u8]>, expected: &Outcome) {
         let body = body.as_ref();
-        let found = decode(body).map(|elements| {
+        let arena = Arena::default();
+        let found = decode(body, &arena).map(|elements| {
+            let raw = |event: Event<'_>| String::from_utf8_lossy(event.raw()).into_owned();
             elements
-                .map(|element| element.event.map(|event| event.raw().to_owned()))
+                .map(|element| element.event.map(raw))
                 .collect::<Vec<_>>()
         });
         assert_eq!(&found, expected, "{}", String::from_utf8_lossy(body));
@@ -316,18 +315,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_in_one_element_is_its_own() {
-        let deep = format!("{{\"d\":{}{}}}", "[".repeat(500), "]".repeat(500));
         for (broken, reason) in [
-            (&b"{\"a\":\"\xff\"}"[..], Reason::NotUtf8),
-            (br#"{"a":"\ud800"}"#, Reason::LoneSurrogate),
-            (br#"{"a":1e400}"#, Reason::NumberOutOfRange),
-            (br#"{"a":1,"a":2}"#, Reason::DuplicateKey),
-            (br#"{"user_id":7}"#, Reason::IdNotAString),
-            (deep.as_bytes(), Reason::TooDeep),
-            (br#"{"a":1,,}"#, Reason::MalformedJson),
+            (&br#"{"a":1,,}"#[..], Reason::MalformedJson),
             (b"{'a':'b'}", Reason::MalformedJson),
-            (b"{\"a\":\"\n\"}", Reason::MalformedJson),
-            (b"{\"a\":\"\0\"}", Reason::MalformedJson),
             (br#"{"a":${x}}"#, Reason::MalformedJson),
             (br#"{"a":1,396,381}"#, Reason::GroupedNumber),
             (b"null", Reason::MalformedJson),
@@ -346,19 +336,31 @@ mod tests {
     }
 
     #[test]
-    fn a_single_object_is_refused_only_where_it_is_not_json() {
-        for (body, reason) in [
-            (&b"{\"a\":\"\xff\"}"[..], Reason::NotUtf8),
-            (br#"{"event_type":"A","b":"\udfff"}"#, Reason::LoneSurrogate),
-            (br#"{"event_type":"A","b":1e400}"#, Reason::NumberOutOfRange),
-            (
-                br#"{"event_type":"A","event_type":"B"}"#,
-                Reason::DuplicateKey,
-            ),
-            (br#"{"event_type":"A","user_id":7}"#, Reason::IdNotAString),
+    fn what_is_wrong_in_one_value_is_its_own() {
+        let deep = format!("{{\"d\":{}{}}}", "[".repeat(500), "]".repeat(500));
+        for broken in [
+            &b"{\"a\":\"\xff\"}"[..],
+            br#"{"a":"\ud800"}"#,
+            br#"{"a":1e400}"#,
+            br#"{"a":1,"a":2}"#,
+            br#"{"user_id":7}"#,
+            deep.as_bytes(),
+            b"{\"a\":\"\n\"}",
+            b"{\"a\":\"\0\"}",
+            br#"{"a":NaN,"b":}"#,
         ] {
-            check(body, &Ok(vec![Err(reason)]));
+            let raw = String::from_utf8_lossy(broken).into_owned();
+            check(broken, &Ok(vec![Ok(raw.clone())]));
+            let ok = || Ok("{}".to_owned());
+            for (before, after) in [("[{},", ",{}]"), ("{\"events\":[{},", ",{}]}")] {
+                let body = [before.as_bytes(), broken, after.as_bytes()].concat();
+                check(body, &Ok(vec![ok(), Ok(raw.clone()), ok()]));
+            }
         }
+    }
+
+    #[test]
+    fn a_single_object_is_refused_only_where_it_is_not_json() {
         for (body, problem) in [
             (&b""[..], NotJson::Empty),
             (b" \n", NotJson::Empty),
@@ -441,7 +443,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_give_an_answer(body in prop::collection::vec(any::<u8>(), 0..64)) {
-            if let Ok(elements) = decode(&body) {
+            if let Ok(elements) = decode(&body, &Arena::default()) {
                 prop_assert!(elements.count() <= body.len());
             }
         }
@@ -449,7 +451,8 @@ mod tests {
         #[test]
         fn any_structural_bytes_give_an_answer(body in "[\\[\\]{}\",:\\\\ 1a]{0,40}") {
             // Where a strict parser sees an array or object, so do we.
-            let decoded = decode(body.as_bytes());
+            let arena = Arena::default();
+            let decoded = decode(body.as_bytes(), &arena);
             if let Ok(value) = serde_json::from_str::<&RawValue>(&body)
                 && value.get().starts_with(['[', '{'])
             {
@@ -469,7 +472,8 @@ mod tests {
             };
             let expected: Vec<&RawValue> = serde_json::from_str(&body).unwrap();
             let expected: Vec<&str> = expected.into_iter().map(RawValue::get).collect();
-            let found: Vec<&str> = decode(body.as_bytes())
+            let arena = Arena::default();
+            let found: Vec<&str> = decode(body.as_bytes(), &arena)
                 .unwrap()
                 .map(|element| std::str::from_utf8(element.raw).unwrap().trim_ascii())
                 .collect();

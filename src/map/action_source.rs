@@ -161,13 +161,15 @@ pub(super) fn check_time(
 mod tests {
     use super::*;
     use crate::config::fields::AppField;
+    use crate::event::arena::Arena;
     use crate::map::record::Notes;
     use crate::path::Path;
     use crate::value::{Constant, ValueExpr};
 
     #[track_caller]
     fn check(wanted: &ActionSource, event: &str, page: bool, expected: &str) -> Notes {
-        let event = Event::decode(event.as_bytes()).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(event.as_bytes(), &arena).unwrap();
         let app = AppConfig {
             fields: [(
                 AppField::BundleId,
@@ -193,7 +195,8 @@ mod tests {
         check(&auto, PHONE, true, "website");
         check(&auto, r#"{"platform":"iOS"}"#, false, "other");
         check(&auto, "{}", false, "other");
-        let event = Event::decode(PHONE.as_bytes()).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(PHONE.as_bytes(), &arena).unwrap();
         let decided = decide(&auto, &event, None, false, &mut Notes::default());
         assert_eq!(decided.source, MetaActionSource::Other);
     }

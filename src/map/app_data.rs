@@ -11,7 +11,6 @@ use crate::config::fields::AppField;
 use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::json;
-use crate::map::list;
 use crate::map::personal;
 use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
 use crate::value::{Found, ValueExpr};
@@ -272,7 +271,7 @@ fn texts(
     let before = out.len();
     out.push(b'[');
     for found in &found {
-        list::each_element(found.value, &mut |element| {
+        event.arena().each_element(found.value, &mut |element| {
             if !element.is_absent()
                 && let Ok(text) = personal::clean_text(element)
             {
@@ -293,6 +292,7 @@ fn texts(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::arena::Arena;
     use crate::map::record::Notes;
     use crate::path::Path;
 
@@ -307,7 +307,8 @@ mod tests {
     }
 
     fn written(event: &str, app: &AppConfig) -> Option<String> {
-        let event = Event::decode(event.as_bytes()).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(event.as_bytes(), &arena).unwrap();
         let mut out = Vec::new();
         Device::of(&event, app)?.write(&mut out, &event, app, &mut Notes::default());
         Some(String::from_utf8(out).unwrap())

@@ -220,9 +220,8 @@ impl CustomData {
         recorder: &mut impl Recorder,
     ) -> bool {
         let mut has_count = false;
-        let mut seen: HashSet<&str> = HashSet::new();
         for (name, value) in event.section(SECTION) {
-            if self.names.contains(name) || !seen.insert(name) || value.is_absent() {
+            if self.names.contains(name) || value.is_absent() {
                 continue;
             }
             let start = out.len();
@@ -239,7 +238,16 @@ impl CustomData {
             let sent = screened.json();
             let written = sent.ok_or(DropReason::HashedSource).and_then(|value| {
                 guard.check("", name)?;
-                write_values(out, name, kind_of(name), guard, &[value], Listing::Single)
+                let (kind, values) = (kind_of(name), [value]);
+                write_values(
+                    out,
+                    event.arena(),
+                    name,
+                    kind,
+                    guard,
+                    &values,
+                    Listing::Single,
+                )
             });
             if sent.is_some() && screened.is_part() {
                 recorder.dropped(Field::Property(name), source, DropReason::HashedSource);
@@ -247,7 +255,7 @@ impl CustomData {
             match written {
                 Ok(items) => {
                     has_count |= name == COUNT;
-                    let sent = Sent::plain(out, before, rule_of(kind_of(name)));
+                    let sent = Sent::plain(out, before, rule_of(kind_of(name), items.rounded));
                     recorder.sent(Field::Property(name), source, sent);
                     note_lost(name, source, &items, recorder);
                 }

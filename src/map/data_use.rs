@@ -136,13 +136,15 @@ fn text(value: Option<Json<'_>>) -> Option<std::borrow::Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::arena::Arena;
     use crate::path::Path;
     use crate::value::ValueExpr;
 
     #[track_caller]
     fn check(country: &str, region: &str, expected: (u32, u32)) {
         let text = format!("{{\"country\":\"{country}\",\"region\":\"{region}\"}}");
-        let event = Event::decode(text.as_bytes()).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(text.as_bytes(), &arena).unwrap();
         let limit = LimitedDataUse {
             country: LimitedDataUsePlace::FromEvent,
             state: LimitedDataUsePlace::FromEvent,
@@ -182,14 +184,16 @@ mod tests {
             ("{}", (0, 0)),
         ] {
             let text = format!("{{\"country\":\"US\",\"event_properties\":{properties}}}");
-            let event = Event::decode(text.as_bytes()).unwrap();
+            let arena = Arena::default();
+            let event = Event::decode(text.as_bytes(), &arena).unwrap();
             assert_eq!(place(&limit, &event), expected, "{properties}");
         }
     }
 
     #[test]
     fn a_fixed_place_is_kept() {
-        let event = Event::decode(b"{}").unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(b"{}", &arena).unwrap();
         let limit = LimitedDataUse {
             country: LimitedDataUsePlace::Code(1),
             state: LimitedDataUsePlace::Code(1000),

@@ -95,6 +95,8 @@ drop_reasons! {
     BadItem = "bad_item",
     /// Not an address of the web.
     NotAUrl = "not_a_url",
+    /// More levels of lists and objects than readers of JSON follow.
+    TooDeep = "too_deep",
     /// An e-mail address or phone number in clear text.
     PersonalData = "personal_data",
 }

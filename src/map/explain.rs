@@ -325,6 +325,7 @@ mod tests {
     use super::*;
     use crate::config::load::from_toml;
     use crate::event::Event;
+    use crate::event::arena::Arena;
 
     #[test]
     fn a_condition_that_is_not_met_is_named_with_what_is_there() {
@@ -344,7 +345,8 @@ mod tests {
         let table = |user_properties: &str| {
             let raw = format!(r#"{{"event_type":"X","user_properties":{user_properties}}}"#);
             let mut explanation = Explanation::default();
-            let event = Event::decode(raw.as_bytes()).unwrap();
+            let arena = Arena::default();
+            let event = Event::decode(raw.as_bytes(), &arena).unwrap();
             explanation.left_out("where", &conditions[0], (&event).into());
             explanation.complete();
             explanation.table()

@@ -13,8 +13,8 @@ pub struct Hashed([u8; 64]);
 
 impl Hashed {
     /// Hashes a normalised text.
-    pub fn of(normalised: &str) -> Self {
-        let hash = sha256::digest(normalised.as_bytes());
+    pub fn of(normalised: impl AsRef<[u8]>) -> Self {
+        let hash = sha256::digest(normalised.as_ref());
         let mut digits = [0; 64];
         for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(hash) {
             *pair = [digit(byte >> 4), digit(byte & 15)];

@@ -1,13 +1,17 @@
 //! Writes JSON on one line, straight into the bytes that will travel.
 //!
 //! Values that nobody asked to change are copied from the event's own text, so a number keeps its
-//! digits; white space and what stands for nothing (null, blank, `EMPTY`) is left behind on the way.
+//! digits; white space and what stands for nothing (null, blank, `EMPTY`) is left behind on the way, and
+//! so is what would break a reader of JSON.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::event::any_byte::any_byte;
-use crate::event::scan::string_end;
+use crate::event::decimal::is_in_range;
+use crate::event::scan::{container_end, string_end};
 use crate::event::{Json, is_absent_text};
+use crate::map::dropped::DropReason;
 
 /// Encodes a member's name once, to be written many times.
 pub(super) fn encoded_key(name: &str) -> Box<str> {
@@ -65,6 +69,9 @@ pub(super) fn integer(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
+/// Most levels of what is sent. Amplitude takes 40, and readers of JSON give up at 128 or later.
+const MOST_LEVELS: usize = 100;
+
 /// What became of a value that was to be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Copied {
@@ -72,12 +79,13 @@ pub(super) enum Copied {
     Written,
     /// Nothing was in it, and nothing was written.
     Nothing,
-    /// The guard objected, and nothing was written.
-    Withheld,
+    /// It cannot be sent, and nothing was written.
+    Refused(DropReason),
 }
 
-/// Copies a value, one pass, without what stands for nothing. The guard is shown each name, and each scalar with the
-/// name of the member that holds it; where it says true, nothing of the value is copied.
+/// Copies a value, one pass, without what stands for nothing; of equal keys, the last counts. The guard is shown each
+/// name, and each scalar with the name of the member that holds it; where it says true, nothing of the value is copied.
+/// Nor is anything of a value with a number that readers take for infinite, or with more levels than they follow.
 pub(super) fn copy(
     out: &mut Vec<u8>,
     name: &str,
@@ -89,6 +97,8 @@ pub(super) fn copy(
         rest: value.raw(),
         out,
         guard,
+        levels: 0,
+        members: Vec::new(),
     };
     let copied = copier.value(name);
     if copied != Copied::Written {
@@ -97,26 +107,50 @@ pub(super) fn copy(
     copied
 }
 
-/// A walk over a text that is known to be one JSON value.
+/// A walk over a text that is known to be one JSON value. Each part of it is gone over to its end, whatever
+/// becomes of it.
 struct Copier<'c, 'e> {
     rest: &'e str,
     out: &'c mut Vec<u8>,
     guard: &'c dyn Fn(&str, &str) -> bool,
+    /// The lists and objects that are open.
+    levels: usize,
+    /// The members of the objects that are open.
+    members: Vec<Member>,
+}
+
+/// A member as it stands in what is written.
+struct Member {
+    key: Range<usize>,
+    end: usize,
+    copied: Copied,
 }
 
 impl<'e> Copier<'_, 'e> {
     fn value(&mut self, name: &str) -> Copied {
         self.skip_space();
         match self.rest.as_bytes().first() {
-            Some(b'{') => self.container(name, b'}'),
-            Some(b'[') => self.container(name, b']'),
+            Some(b'{' | b'[') if self.levels == MOST_LEVELS => {
+                self.take(container_end(self.rest.as_bytes(), 0));
+                Copied::Refused(DropReason::TooDeep)
+            }
+            Some(b'{') => self.object(),
+            Some(b'[') => self.list(name),
             Some(b'"') => {
                 let raw = self.take(string_end(self.rest.as_bytes(), 0).0);
                 let content = Json::of_valid_text(raw).as_str().unwrap_or_default();
                 if is_absent_text(&content) {
                     return Copied::Nothing;
                 }
-                self.scalar(name, raw, &content)
+                if (self.guard)(name, &content) {
+                    return Copied::Refused(DropReason::PersonalData);
+                }
+                match content {
+                    Cow::Borrowed(_) => self.out.extend_from_slice(raw.as_bytes()),
+                    // Its escapes may be broken.
+                    Cow::Owned(content) => text(self.out, &content),
+                }
+                Copied::Written
             }
             _ => {
                 let is_end =
@@ -126,66 +160,154 @@ impl<'e> Copier<'_, 'e> {
                 if raw == "null" || raw.is_empty() {
                     return Copied::Nothing;
                 }
-                self.scalar(name, raw, raw)
-            }
-        }
-    }
-
-    fn scalar(&mut self, name: &str, raw: &str, content: &str) -> Copied {
-        if (self.guard)(name, content) {
-            return Copied::Withheld;
-        }
-        self.out.extend_from_slice(raw.as_bytes());
-        Copied::Written
-    }
-
-    fn container(&mut self, name: &str, close: u8) -> Copied {
-        let opening = self.take(1);
-        self.out.extend_from_slice(opening.as_bytes());
-        let mut written = false;
-        loop {
-            self.skip_space();
-            match self.rest.as_bytes().first() {
-                Some(b',') => {
-                    self.take(1);
-                    continue;
+                if !matches!(raw, "true" | "false") && !is_in_range(raw) {
+                    return Copied::Refused(DropReason::NotANumber);
                 }
-                Some(byte) if *byte != close => {}
-                _ => break,
+                if (self.guard)(name, raw) {
+                    return Copied::Refused(DropReason::PersonalData);
+                }
+                self.out.extend_from_slice(raw.as_bytes());
+                Copied::Written
             }
+        }
+    }
+
+    fn list(&mut self, name: &str) -> Copied {
+        self.open(b'[');
+        let mut copied = Copied::Nothing;
+        while self.has_next(b']') {
             let mark = self.out.len();
             separate(self.out);
-            let copied = if close == b'}' {
-                self.member()
-            } else {
-                self.value(name)
-            };
-            match copied {
-                Copied::Written => written = true,
+            match self.value(name) {
+                Copied::Written if copied == Copied::Nothing => copied = Copied::Written,
+                Copied::Written => {}
                 Copied::Nothing => self.out.truncate(mark),
-                Copied::Withheld => return Copied::Withheld,
+                refused @ Copied::Refused(_) => {
+                    self.out.truncate(mark);
+                    copied = refused;
+                }
             }
         }
+        self.close(b']');
+        copied
+    }
+
+    fn object(&mut self) -> Copied {
+        self.open(b'{');
+        let begin = self.out.len();
+        let first = self.members.len();
+        while self.has_next(b'}') {
+            let member = self.member();
+            self.members.push(member);
+        }
+        let copied = self.settle(begin, first);
+        self.members.truncate(first);
+        self.close(b'}');
+        copied
+    }
+
+    /// Copies a member; of one that is not written, its key stands there.
+    fn member(&mut self) -> Member {
+        let raw = self.take(string_end(self.rest.as_bytes(), 0).0);
+        let name: Cow<'e, str> = Json::of_valid_text(raw).as_str().unwrap_or_default();
+        separate(self.out);
+        let begin = self.out.len();
+        text(self.out, &name);
+        let end = self.out.len();
+        self.out.push(b':');
+        self.skip_space();
         self.take(1);
-        self.out.push(close);
-        if written {
-            Copied::Written
-        } else {
-            Copied::Nothing
+        let mut copied = self.value(&name);
+        if (self.guard)("", &name) {
+            copied = Copied::Refused(DropReason::PersonalData);
+        }
+        if copied != Copied::Written {
+            self.out.truncate(end);
+        }
+        Member {
+            key: begin..end,
+            end: self.out.len(),
+            copied,
         }
     }
 
-    fn member(&mut self) -> Copied {
-        let raw = self.take(string_end(self.rest.as_bytes(), 0).0);
-        let name: Cow<'e, str> = Json::of_valid_text(raw).as_str().unwrap_or_default();
-        if (self.guard)("", &name) {
-            return Copied::Withheld;
+    /// Leaves of an object's members, from the first on, those that were written and that no other has the
+    /// key of.
+    fn settle(&mut self, begin: usize, first: usize) -> Copied {
+        let members = self.members.get(first..).unwrap_or_default();
+        let all_written = members
+            .iter()
+            .all(|member| member.copied == Copied::Written);
+        if all_written && !self.may_repeat(members) {
+            return if members.is_empty() {
+                Copied::Nothing
+            } else {
+                Copied::Written
+            };
         }
-        self.skip_space();
+        let mut order: Vec<usize> = (0..members.len()).collect();
+        order.sort_unstable_by_key(|place| (self.key(&members[*place]), *place));
+        let mut is_last = vec![true; members.len()];
+        for pair in order.windows(2) {
+            is_last[pair[0]] = self.key(&members[pair[0]]) != self.key(&members[pair[1]]);
+        }
+        let mut kept = Vec::new();
+        let mut copied = Copied::Nothing;
+        for (member, _) in members.iter().zip(is_last).filter(|(_, is_last)| *is_last) {
+            match member.copied {
+                Copied::Nothing => {}
+                refused @ Copied::Refused(_) => return refused,
+                Copied::Written => {
+                    copied = Copied::Written;
+                    if !kept.is_empty() {
+                        kept.push(b',');
+                    }
+                    let written = self.out.get(member.key.start..member.end);
+                    kept.extend_from_slice(written.unwrap_or_default());
+                }
+            }
+        }
+        self.out.truncate(begin);
+        self.out.append(&mut kept);
+        copied
+    }
+
+    /// Whether members may have the same key. Says yes too often where there are many, and never no wrongly.
+    fn may_repeat(&self, members: &[Member]) -> bool {
+        const MOST_COMPARED: usize = 16;
+        members.len() > MOST_COMPARED
+            || members.iter().enumerate().any(|(place, member)| {
+                let before = members.get(..place).unwrap_or_default();
+                before
+                    .iter()
+                    .any(|other| self.key(other) == self.key(member))
+            })
+    }
+
+    fn key(&self, member: &Member) -> &[u8] {
+        self.out.get(member.key.clone()).unwrap_or_default()
+    }
+
+    fn open(&mut self, bracket: u8) {
         self.take(1);
-        self.out.extend_from_slice(raw.as_bytes());
-        self.out.push(b':');
-        self.value(&name)
+        self.out.push(bracket);
+        self.levels += 1;
+    }
+
+    fn close(&mut self, bracket: u8) {
+        self.take(1);
+        self.out.push(bracket);
+        self.levels -= 1;
+    }
+
+    /// Goes to the next element or member, and says whether there is one.
+    fn has_next(&mut self, close: u8) -> bool {
+        self.skip_space();
+        while self.rest.starts_with(',') {
+            self.take(1);
+            self.skip_space();
+        }
+        !self.rest.is_empty() && self.rest.as_bytes().first() != Some(&close)
     }
 
     fn skip_space(&mut self) {
@@ -258,10 +380,93 @@ mod tests {
         let copied = copy(&mut out, "name", value, &|name, text| {
             name == "b" && text == "secret"
         });
-        assert_eq!((copied, out), (Copied::Withheld, Vec::new()));
+        assert_eq!(
+            (copied, out),
+            (Copied::Refused(DropReason::PersonalData), Vec::new())
+        );
         let mut out = Vec::new();
         let value = Json::of_valid_text("{\"secret\":1}");
         let copied = copy(&mut out, "name", value, &|_, text| text == "secret");
-        assert_eq!((copied, out), (Copied::Withheld, Vec::new()));
+        assert_eq!(
+            (copied, out),
+            (Copied::Refused(DropReason::PersonalData), Vec::new())
+        );
+    }
+
+    #[test]
+    fn sends_no_broken_character() {
+        check(r#""a\ud83d""#, Some("\"a\u{fffd}\""));
+        check(r#"{"\ude00":"\u00e9"}"#, Some("{\"\u{fffd}\":\"é\"}"));
+    }
+
+    #[test]
+    fn sends_no_key_twice() {
+        check(r#"{"a":1,"b":2,"\u0061":[3]}"#, Some(r#"{"b":2,"a":[3]}"#));
+        check(r#"{"a":1,"b":2,"a":null}"#, Some(r#"{"b":2}"#));
+        check(
+            r#"{"a":{"c":1},"a":{"c":2,"c":3}}"#,
+            Some(r#"{"a":{"c":3}}"#),
+        );
+        check(r#"[{"a":"secret","a":1}]"#, Some(r#"[{"a":1}]"#));
+        check(r#"{"a":1e400,"a":1}"#, Some(r#"{"a":1}"#));
+        check(r#"{"a":1,"a":""}"#, None);
+        let members = |from: u32| (from..from + 50).map(move |n| format!("\"k{n}\":{from}"));
+        let many: Vec<String> = members(0).chain(members(25)).collect();
+        let kept: Vec<String> = members(0).take(25).chain(members(25)).collect();
+        let object = |members: &[String]| format!("{{{}}}", members.join(","));
+        check(&object(&many), Some(&object(&kept)));
+    }
+
+    #[test]
+    fn refuses_what_would_break_a_reader() {
+        let refused = |text: &str| {
+            copy(&mut Vec::new(), "", Json::of_valid_text(text), &|_, _| {
+                false
+            })
+        };
+        for text in ["1e400", "[1,-1e999,2]", "{\"a\":[1e400],\"b\":1}"] {
+            assert_eq!(
+                refused(text),
+                Copied::Refused(DropReason::NotANumber),
+                "{text}"
+            );
+        }
+        let deep = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(refused(&deep(MOST_LEVELS)), Copied::Written);
+        for levels in [MOST_LEVELS + 1, 1_000_000] {
+            assert_eq!(refused(&deep(levels)), Copied::Refused(DropReason::TooDeep));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn copies_what_a_parser_reads(text in r#"\{("[ab]":(1|null|"x"|\[1,"",\{"a":2,"a":3\}\]|\{("[ab]":(4|null),){0,3}"c":""\}),){0,5}"c":5\}"#) {
+            let mut out = Vec::new();
+            let copied = copy(&mut out, "", Json::of_valid_text(&text), &|_, _| false);
+            proptest::prop_assert_eq!(copied, Copied::Written);
+            let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let found: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            proptest::prop_assert_eq!(found, without_nothing(expected).unwrap());
+        }
+    }
+
+    fn without_nothing(value: serde_json::Value) -> Option<serde_json::Value> {
+        use serde_json::Value;
+        match value {
+            Value::Null => None,
+            Value::String(text) => (!text.is_empty()).then_some(Value::String(text)),
+            Value::Array(elements) => {
+                let kept: Vec<Value> = elements.into_iter().filter_map(without_nothing).collect();
+                (!kept.is_empty()).then_some(Value::Array(kept))
+            }
+            Value::Object(members) => {
+                let kept = members
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name, without_nothing(value)?)));
+                let kept: serde_json::Map<_, _> = kept.collect();
+                (!kept.is_empty()).then_some(Value::Object(kept))
+            }
+            other => Some(other),
+        }
     }
 }

@@ -15,12 +15,12 @@ use sha2::{Digest, Sha256};
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::config::{Consent, EventConfig, SyncConfig, SyncName, UserMemory};
+use crate::event::arena::Arena;
 use crate::event::operations::{Act, USER_PROPERTIES};
 use crate::event::{Event, Json, is_absent_text};
 use crate::map::event_time;
 use crate::map::hash::Hashed;
 use crate::map::known::Property;
-use crate::map::list;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::rule;
 use crate::map::user_data::{self, Moment, Reading, UserData};
@@ -204,11 +204,11 @@ impl Remember {
         if is_apart_from_the_person(event) {
             return steps;
         }
-        let operations = event.operations(USER_PROPERTIES);
+        let (operations, arena) = (event.operations(USER_PROPERTIES), event.arena());
         if operations.is_empty() {
             for (name, value) in event.section(USER_PROPERTIES) {
                 if steps.len() <= MOST_STEPS {
-                    self.add_steps(Act::Set, name, value, context, &mut steps);
+                    self.add_steps(Act::Set, (name, value), arena, context, &mut steps);
                 }
             }
         }
@@ -223,8 +223,8 @@ impl Remember {
             }
             for (name, value) in &operation.properties {
                 if steps.len() <= MOST_STEPS {
-                    let value = Json::of_valid_text(value);
-                    self.add_steps(operation.act, name, value, context, &mut steps);
+                    let property = (&**name, Json::of_valid_text(value));
+                    self.add_steps(operation.act, property, arena, context, &mut steps);
                 }
             }
         }
@@ -234,8 +234,8 @@ impl Remember {
     fn add_steps(
         &self,
         act: Act,
-        name: &str,
-        value: Json<'_>,
+        (name, value): (&str, Json<'_>),
+        arena: &Arena,
         context: &Context<'_>,
         steps: &mut Vec<Step>,
     ) {
@@ -253,7 +253,7 @@ impl Remember {
                 steps.push(Step {
                     slot: property.slot,
                     act,
-                    value: value_of(property, act, value, context),
+                    value: value_of(property, act, value, arena, context),
                     may_repeat: false,
                 });
             }
@@ -278,7 +278,7 @@ impl Remember {
                     if found.path.is_none() || (is_property && wanted == UserDataField::BrowserId) {
                         return false;
                     }
-                    list::each_element(found.value, &mut |element| {
+                    event.arena().each_element(found.value, &mut |element| {
                         if first.is_none() && !user_data::is_absent(wanted, found.path, element) {
                             first = form(wanted, element, context).map(|form| {
                                 let came = element.as_str().unwrap_or_default();
@@ -319,10 +319,16 @@ fn tells_of(of_consent: &[SlotId], step: &Step) -> bool {
 }
 
 /// The value of a property, element by element in the form of its field.
-fn value_of(known: &Property, act: Act, property: Json<'_>, context: &Context<'_>) -> Value {
+fn value_of(
+    known: &Property,
+    act: Act,
+    property: Json<'_>,
+    arena: &Arena,
+    context: &Context<'_>,
+) -> Value {
     let mut elements = Vec::new();
     let mut add = |value: Json<'_>| {
-        list::each_element(value, &mut |element| {
+        arena.each_element(value, &mut |element| {
             if elements.len() < MOST_ELEMENTS
                 && !user_data::is_absent(known.field, Some(&known.path), element)
             {
@@ -333,7 +339,7 @@ fn value_of(known: &Property, act: Act, property: Json<'_>, context: &Context<'_
     if act.is_on_lists() {
         add(property);
     } else if act != Act::Unset {
-        known.path.visit_property(property, &mut add);
+        known.path.visit_property(arena, property, &mut add);
     }
     Value {
         elements,

@@ -314,22 +314,27 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         if found.value.is_absent() {
             return None;
         }
+        if found.value.as_bool().is_some() {
+            return None;
+        }
         // `12345.0` is the id that a browser calls `12345`; a fraction stays as it came.
         let text = digits::text_of(found.value).filter(|text| !user_data::is_invalid_id(text))?;
         let root = found.path.and_then(Path::root);
         let is_insert_id = matches!(root, Some("$insert_id" | "insert_id"));
         let scope = ["device_id", "user_id"]
             .into_iter()
-            .find_map(|field| self.event.field(field)?.as_str())
+            .filter_map(|field| self.event.field(field))
+            .find(|id| !id.is_absent())
+            .and_then(Json::as_str)
             .filter(|_| is_insert_id);
         let (text, rule) = if personal::holds_email(&text) {
             (
-                hashed_id(&text).into(),
+                hashed_id(&*text).into(),
                 "hash of an id that holds an e-mail address",
             )
         } else if *self.rule.id_covers.of_found(&found) != Cover::Free {
             (
-                hashed_id(&text).into(),
+                hashed_id(&*text).into(),
                 "hash of an id that a hashed field is made from",
             )
         } else {
@@ -464,8 +469,8 @@ impl Head<'_> {
     }
 }
 
-fn hashed_id(text: &str) -> String {
-    let mut digits = Hashed::of(text).as_str().to_owned();
+fn hashed_id(raw: impl AsRef<[u8]>) -> String {
+    let mut digits = Hashed::of(raw).as_str().to_owned();
     digits.truncate(HASHED_ID_DIGITS);
     digits
 }

@@ -9,14 +9,14 @@ use std::borrow::Cow;
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::config::{CallingCode, DateOrder, ExternalIdCase, SyncConfig};
+use crate::event::arena::Arena;
+use crate::event::decimal::whole_digits;
 use crate::event::operations::USER_PROPERTIES;
 use crate::event::{Event, Json};
-use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::hash::Hashed;
 use crate::map::json;
 use crate::map::known::{Known, Property, Remembered};
-use crate::map::list;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
 use crate::path::Path;
@@ -69,7 +69,7 @@ pub(super) fn is_absent(field: UserDataField, path: Option<&Path>, value: Json<'
 /// The text that a value stands for. No field takes a number with a fraction.
 pub(super) fn text_of(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
     if value.is_number() {
-        return digits::of_number(value.raw()).ok_or(DropReason::NotWhole);
+        return whole_digits(value.raw()).ok_or(DropReason::NotWhole);
     }
     value.as_str().ok_or(DropReason::NotAText)
 }
@@ -197,6 +197,7 @@ impl UserData {
         for (field, key, expr) in &self.fields {
             let mut values = Values {
                 field: *field,
+                arena: event.arena(),
                 context: &context,
                 remembered: &mut remembered,
                 recorder,
@@ -322,6 +323,7 @@ fn became<'k>(
 struct Values<'v, 'c, 'k, R> {
     field: UserDataField,
     out: &'v mut Vec<u8>,
+    arena: &'v Arena,
     context: &'v Context<'c>,
     remembered: &'v mut Remembered<'k>,
     recorder: &'v mut R,
@@ -338,7 +340,7 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
     /// Takes what was found, and says whether that was anything.
     fn take_all(&mut self, found: Found<'_>) -> bool {
         let mut present = false;
-        list::each_element(found.value, &mut |element| {
+        self.arena.each_element(found.value, &mut |element| {
             if !is_absent(self.field, found.path, element) {
                 present = true;
                 self.take(Source {

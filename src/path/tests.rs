@@ -8,7 +8,8 @@ const EVENT: &[u8] = br#"{"user_id":"u","ip":"203.0.113.9","price":5,"groups":{"
 
 #[track_caller]
 fn check(path: &str, expected: &[&str]) {
-    let event = Event::decode(EVENT).unwrap();
+    let arena = Arena::default();
+    let event = Event::decode(EVENT, &arena).unwrap();
     let found = Path::parse(path).unwrap().all(&event);
     assert_eq!(
         found.iter().map(|value| value.raw()).collect::<Vec<_>>(),
@@ -49,7 +50,8 @@ fn explains_what_is_not_a_path() {
 
 #[test]
 fn an_element_is_read_before_its_event() {
-    let event = Event::decode(EVENT).unwrap();
+    let arena = Arena::default();
+    let event = Event::decode(EVENT, &arena).unwrap();
     let element = Json::of_valid_text(r#"{"a":{"b":"EMPTY"},"c":7,"user_id":"own","d":[1,2]}"#);
     let members = element.all_members();
     let scope = Scope::element(&event, element, &members);
@@ -85,7 +87,8 @@ fn an_element_is_read_before_its_event() {
 fn a_request_is_read_by_its_own_paths_alone() {
     let raw = r#"{"event_type":"A","request":{"gpc":"claimed","cookies":{"_fbp":"claimed"}},
         "event_properties":{"products":[{"request":{"gpc":"claimed"}}]}}"#;
-    let mut event = Event::decode(raw.as_bytes()).unwrap();
+    let arena = Arena::default();
+    let mut event = Event::decode(raw.as_bytes(), &arena).unwrap();
     let gpc = Path::parse("request.gpc").unwrap();
     let own = Path::parse("[\"request\"].gpc").unwrap();
     let products = Path::parse("event_properties.products[*]").unwrap();

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::config::RuleTest;
+use crate::event::arena::Arena;
 use crate::event::{Event, Json};
 use crate::map::payload::Bodies;
 use crate::outcome::Reason;
@@ -31,7 +32,8 @@ impl Sync {
     /// Runs one rule test.
     pub fn run_test(&self, test: &RuleTest) -> Result<(), Diff> {
         let raw = test.event.as_bytes();
-        let mut event = Event::decode(raw);
+        let arena = Arena::default();
+        let mut event = Event::decode(raw, &arena);
         if let (Ok(event), Some(request)) = (&mut event, &test.request) {
             event.put_request(Json::of_valid_text(request));
         }
@@ -220,6 +222,8 @@ event = """{"event_type":"Order Completed","event_time":"2026-11-20 18:04:09.412
         assert_eq!(run(&late), ["  outcome\n  - mapped\n  + invalid (too_old)"]);
         let expected = late.replace("name =", "reason = \"too_old\"\nname =");
         assert_eq!(run(&expected), [""; 0]);
+        let former = late.replace("name =", "reason = \"id_not_a_string\"\nname =");
+        assert_eq!(run(&former), ["  reason\n  - id_not_a_string\n  + too_old"]);
         let other = late.replace("name =", "reason = \"in_future\"\nname =");
         assert_eq!(run(&other), ["  reason\n  - in_future\n  + too_old"]);
     }

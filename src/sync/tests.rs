@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::fields::UserDataField;
 use crate::config::load::from_toml;
+use crate::event::arena::Arena;
 
 const NOW: UnixMillis = UnixMillis(1_795_197_879_000);
 
@@ -16,7 +17,8 @@ fn sync(rules: &str) -> Sync {
 }
 
 fn mapped(sync: &Sync, event: &str) -> Payload {
-    let decoded = Event::decode(event.as_bytes()).unwrap();
+    let arena = Arena::default();
+    let decoded = Event::decode(event.as_bytes(), &arena).unwrap();
     match sync
         .take(Ok(&decoded), event.as_bytes(), NOW, &mut Bodies::default())
         .0
@@ -28,7 +30,8 @@ fn mapped(sync: &Sync, event: &str) -> Payload {
 
 #[track_caller]
 fn check_refused(rules: &str, event: &str, reason: Reason, has_json: bool) {
-    let decoded = Event::decode(event.as_bytes()).unwrap();
+    let arena = Arena::default();
+    let decoded = Event::decode(event.as_bytes(), &arena).unwrap();
     match sync(rules)
         .take(Ok(&decoded), event.as_bytes(), NOW, &mut Bodies::default())
         .0
@@ -185,7 +188,8 @@ fn an_event_may_choose_its_name() {
 fn notes_say_what_was_carried_and_what_was_lost() {
     let sync = sync("[sync.web.events.X]\nuser_data = { email = \"user_properties.email\" }");
     let raw = br#"{"event_type":"X","event_time":1795197849,"user_id":"u-1","user_properties":{"email":"nobody"}}"#;
-    let event = Event::decode(raw).unwrap();
+    let arena = Arena::default();
+    let event = Event::decode(raw, &arena).unwrap();
     let (_, notes) = sync.take(Ok(&event), raw, NOW, &mut Bodies::default());
     assert_eq!(notes.label(), "X");
     let carried: Vec<_> = notes.carried().map(UserDataField::meta_key).collect();
@@ -209,7 +213,9 @@ fn an_explanation_says_where_each_field_came_from() {
     ));
     let raw = br#"{"event_type":"X","event_time":1795197849,"user_id":"U 1","uuid":"id-1",
         "user_properties":{"email":" A@b.de","fbp":"broken"},"event_properties":{"total":"19.90","kind":"sku"}}"#;
-    let (fate, explanation) = sync.explain(&Event::decode(raw).unwrap(), NOW);
+    let arena = Arena::default();
+    let event = Event::decode(raw, &arena).unwrap();
+    let (fate, explanation) = sync.explain(&event, NOW);
     assert!(matches!(fate, Fate::Mapped(_)));
     insta::assert_snapshot!(explanation.table(), @r#"
     FIELD                        FROM                    TYPE    NORMALISED  SENT                                          RULE

@@ -45,7 +45,8 @@ fn by_table(value: ValueExpr) -> Source {
 
 #[track_caller]
 fn check(value: &ValueExpr, expected: &[&str]) {
-    let event = Event::decode(EVENT).unwrap();
+    let arena = Arena::default();
+    let event = Event::decode(EVENT, &arena).unwrap();
     let all: Vec<_> = value.all(&event);
     let all: Vec<_> = all.iter().map(|found| found.value.raw()).collect();
     assert_eq!(all, expected, "{value:?}");
@@ -76,7 +77,9 @@ fn a_table_replaces_what_it_knows_and_passes_over_the_rest() {
     let list = by_table(of([path("list")]));
     check(&of([list]), &["\"product\"", "\"product_group\""]);
 
-    let event = Event::decode(EVENT).unwrap();
+    let arena = Arena::default();
+
+    let event = Event::decode(EVENT, &arena).unwrap();
     let missed = |value: &ValueExpr| {
         let missed = value.untranslated(&event);
         missed.map(|found| found.value.raw().to_owned())
@@ -103,7 +106,8 @@ fn conditions_choose() {
         &["\"x\""],
     );
     check(&of([when("kind", of([path("other")]))]), &["\"x\""]);
-    let event = Event::decode(EVENT).unwrap();
+    let arena = Arena::default();
+    let event = Event::decode(EVENT, &arena).unwrap();
     let found = chosen.first(&event).unwrap();
     let by: Vec<_> = found.when.iter().map(ToString::to_string).collect();
     assert_eq!(by, ["event_properties.kind is set"]);

@@ -2,6 +2,7 @@
 
 use pixel_relay::clock::UnixMillis;
 use pixel_relay::config::load::from_toml;
+use pixel_relay::event::arena::Arena;
 use pixel_relay::ingest::decode::decode;
 use pixel_relay::map::payload::Bodies;
 use pixel_relay::memory::Notebook;
@@ -47,7 +48,8 @@ pub fn check(bytes: &[u8]) {
         static SYNC: Sync =
             compile_all(&from_toml(CONFIG, &[]).unwrap()).unwrap().remove(0);
     }
-    let Ok(elements) = decode(bytes) else {
+    let arena = Arena::default();
+    let Ok(elements) = decode(bytes, &arena) else {
         return;
     };
     let mut people = Notebook::default();

@@ -92,7 +92,7 @@ fn unusable() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
         ("a number", post("", b"42"), 400, "not_json"),
         ("a string", post("", b"\"event\""), 400, "not_json"),
         ("NUL bytes", post("", &[0; 64]), 400, "not_json"),
-        ("a raw NUL", post("", b"{\"a\":\0}"), 400, "not_json"),
+        ("a raw NUL", post("", b"{\0\"a\":1}"), 400, "not_json"),
         ("broken bytes", post("", b"\xff\xfe\xfd"), 400, "not_json"),
         ("UTF-16", post("", &utf16("{\"a\":1}")), 400, "not_json"),
         (
@@ -387,46 +387,26 @@ fn strange_events() -> Vec<(&'static str, String, Option<&'static str>)> {
     vec![
         ("forty arrays", with("deep", &deep(40)), None),
         ("forty objects", with("deep objects", &objects), None),
-        ("500 arrays", with("too deep", &deep(500)), Some("too_deep")),
-        (
-            "100000 arrays",
-            with("far too deep", &deep(100_000)),
-            Some("too_deep"),
-        ),
+        ("500 arrays", with("too deep", &deep(500)), None),
+        ("100000 arrays", with("far too deep", &deep(100_000)), None),
         (
             "beyond 64 bits",
             with("large", "123456789012345678901234567890"),
             None,
         ),
         ("-2^64", with("small", "-18446744073709551616"), None),
-        (
-            "1e400",
-            with("infinite", "1e400"),
-            Some("number_out_of_range"),
-        ),
+        ("1e400", with("infinite", "1e400"), None),
         (
             "the same nested key",
             with("twice", r#"{"a":1,"a":2}"#),
             None,
         ),
-        ("the same key", twice, Some("duplicate_key")),
+        ("the same key", twice, None),
         ("an escaped NUL", with("nul", r#""a\u0000b""#), None),
-        (
-            "a raw NUL",
-            with("raw nul", "\"a\0b\""),
-            Some("malformed_json"),
-        ),
+        ("a raw NUL", with("raw nul", "\"a\0b\""), None),
         ("a surrogate pair", with("pair", r#""\ud83d\ude00""#), None),
-        (
-            "half a pair",
-            with("half", r#""\ud83d""#),
-            Some("lone_surrogate"),
-        ),
-        (
-            "the other half",
-            with("other half", r#""\ude00""#),
-            Some("lone_surrogate"),
-        ),
+        ("half a pair", with("half", r#""\ud83d""#), None),
+        ("the other half", with("other half", r#""\ude00""#), None),
         ("NUL in the id", nul_id.to_string(), None),
         ("NUL in the name", nul_name.to_string(), None),
         ("a long name", long_name.to_string(), None),
@@ -435,7 +415,7 @@ fn strange_events() -> Vec<(&'static str, String, Option<&'static str>)> {
         ("a string", string.to_string(), None),
         ("no object", "42".to_owned(), Some("malformed_json")),
         ("null", "null".to_owned(), Some("malformed_json")),
-        ("NaN", with("nan", "NaN"), Some("malformed_json")),
+        ("NaN", with("nan", "NaN"), None),
     ]
 }
 
@@ -481,7 +461,7 @@ async fn a_strange_event_is_delivered_or_set_aside_and_its_neighbours_are_delive
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_byte_in_one_element_costs_no_neighbour() {
+async fn a_broken_byte_costs_its_own_value() {
     let graph = Graph::start().await;
     let daemon = Daemon::start(&graph, EVERYTHING).await;
     let (before, after) = (event("before").to_string(), event("after").to_string());
@@ -500,13 +480,9 @@ async fn a_broken_byte_in_one_element_costs_no_neighbour() {
     ]
     .concat();
     let (status, answer) = daemon.post(body).await;
-    assert_eq!(
-        (status, &answer["reasons"]),
-        (200, &json!({"not_utf8": 1})),
-        "{answer}"
-    );
+    assert_eq!((status, &answer["reasons"]), (200, &json!({})), "{answer}");
     daemon
-        .until("pixel_relay_outcomes_total", &["delivered"], 2.0)
+        .until("pixel_relay_outcomes_total", &["delivered"], 3.0)
         .await;
     daemon.stop().await;
 }

@@ -7,6 +7,7 @@ use axum::http::Request;
 use pixel_relay::clock::{TestClock, UnixMillis};
 use pixel_relay::config::load::from_toml;
 use pixel_relay::event::Event;
+use pixel_relay::event::arena::Arena;
 use pixel_relay::map::payload::Bodies;
 use pixel_relay::sandbox::{Sandbox, SandboxConfig};
 use pixel_relay::sync::{Fate, Sync, compile_all};
@@ -244,7 +245,8 @@ proptest! {
 
     #[test]
     fn a_mapped_event_is_one_line_of_clean_json(raw in event()) {
-        let event = Event::decode(raw.as_bytes()).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(raw.as_bytes(), &arena).unwrap();
         let sync = sync();
         let (fate, _) = sync.take(Ok(&event), raw.as_bytes(), NOW, &mut Bodies::default());
         let json = match fate {
@@ -265,7 +267,8 @@ proptest! {
 
     #[test]
     fn no_mapped_event_breaks_a_rule_of_the_endpoint(raw in event()) {
-        let event = Event::decode(raw.as_bytes()).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(raw.as_bytes(), &arena).unwrap();
         if let (Fate::Mapped(payload), _) = sync().take(Ok(&event), raw.as_bytes(), NOW, &mut Bodies::default()) {
             let (status, answer) = post_to_endpoint(&payload.json);
             let event = String::from_utf8(payload.json.into()).unwrap();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use pixel_relay::clock::{Clock, SystemClock};
-use pixel_relay::path::{FIELDS, SECTIONS};
+use pixel_relay::event::SECTIONS;
+use pixel_relay::path::FIELDS;
 use serde_json::{Value, json};
 
 use crate::process::DaemonProcess;

@@ -201,7 +201,7 @@ impl Account<'_> {
         for letter in dead {
             let fate = match letter.reason.as_str() {
                 "refused" => Fate::Rejected,
-                "lone_surrogate" => Fate::Invalid("lone_surrogate"),
+                "malformed_json" => Fate::Invalid("malformed_json"),
                 "too_old" => Fate::Invalid("too_old"),
                 "no_identifier" => Fate::Invalid("no_identifier"),
                 other => {
@@ -280,7 +280,7 @@ impl Account<'_> {
                 let ended = of("outcomes_total", &format!("outcome=\"{outcome}\""));
                 equal(&format!("{outcome}, none"), ended, 0);
             }
-            for reason in ["lone_surrogate", "too_old", "no_identifier"] {
+            for reason in ["malformed_json", "too_old", "no_identifier"] {
                 let counted = of("outcomes_total", &format!("reason=\"{reason}\""));
                 let (tries, acknowledged) = self.tries(sync, Fate::Invalid(reason));
                 if !(acknowledged..=tries).contains(&counted) {

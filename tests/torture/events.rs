@@ -94,7 +94,7 @@ pub enum Kind {
     Poison,
     TooOld,
     Nobody,
-    LoneSurrogate,
+    Malformed,
 }
 
 /// What must become of an event for a sync.
@@ -119,13 +119,13 @@ impl Kind {
             940..943 => Self::Poison,
             943..965 => Self::TooOld,
             965..980 => Self::Nobody,
-            _ => Self::LoneSurrogate,
+            _ => Self::Malformed,
         }
     }
 
     pub const fn fate(self, sync: Sync) -> Fate {
         match (self, sync) {
-            (Self::LoneSurrogate, _) => Fate::Invalid("lone_surrogate"),
+            (Self::Malformed, _) => Fate::Invalid("malformed_json"),
             (Self::Page | Self::PageWithoutId, Sync::Web) => Fate::Delivered("Page Viewed"),
             (Self::SignUp, Sync::Web) => Fate::Delivered("Sign Up"),
             (Self::SignUp, Sync::Twin) => Fate::Delivered("Lead"),
@@ -187,9 +187,8 @@ pub fn write(body: &mut String, kind: Kind, serial: u64, now: &str, random: &mut
         _ => {}
     }
     let event = event.to_string();
-    if kind == Kind::LoneSurrogate {
-        let broken = event.replacen("\"padding\":\"", r#""padding":"\ud800"#, 1);
-        body.push_str(&broken);
+    if kind == Kind::Malformed {
+        body.push_str(&event.replacen('{', "{,", 1));
     } else {
         write!(body, "{event}").unwrap();
     }

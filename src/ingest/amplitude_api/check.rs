@@ -223,10 +223,8 @@ impl Check {
     fn shows_its_address(&self, event: &Event<'_>) -> bool {
         let forbidden = event
             .member("api_properties", "tracking_options")
-            .and_then(Json::members)
-            .into_iter()
-            .flatten()
-            .any(|(name, value)| name == "ip_address" && value.as_bool() == Some(false));
+            .and_then(|options| options.member("ip_address")?.as_bool())
+            .is_some_and(|is_allowed| !is_allowed);
         self.dialect == Dialect::Legacy && !forbidden
     }
 
@@ -281,6 +279,7 @@ pub(super) fn is_remote(value: Json<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::arena::Arena;
     use crate::ingest::decode::decode;
 
     const NOW: UnixMillis = UnixMillis(1_795_000_000_000);
@@ -360,22 +359,25 @@ mod tests {
                 None,
             ),
         ] {
-            let decoded = Event::decode(event.as_bytes()).unwrap();
+            let arena = Arena::default();
+            let decoded = Event::decode(event.as_bytes(), &arena).unwrap();
             assert_eq!(check(Dialect::Upload).fault(&decoded), expected, "{event}");
         }
-        let identify = Event::decode(br#"{"device_id":"12345"}"#).unwrap();
+        let arena = Arena::default();
+        let identify = Event::decode(br#"{"device_id":"12345"}"#, &arena).unwrap();
         assert_eq!(check(Dialect::Identify).fault(&identify), None);
     }
 
     #[track_caller]
     fn completed(dialect: Dialect, event: &str, expected: [Option<&str>; 5]) {
         let check = check(dialect);
-        let mut decoded = Event::decode(event.as_bytes()).unwrap();
+        let arena = Arena::default();
+        let mut decoded = Event::decode(event.as_bytes(), &arena).unwrap();
         check.complete_event(&mut decoded);
         let fields = ["user_id", "device_id", "ip", "user_agent", "time"];
         let found = fields.map(|field| decoded.field(field).map(Json::raw));
         assert_eq!(found, expected, "{event}");
-        assert_eq!(decoded.raw(), event);
+        assert_eq!(decoded.raw(), event.as_bytes());
     }
 
     #[test]
@@ -436,7 +438,8 @@ mod tests {
         let kind = |dialect, event: &str| {
             let check = check(dialect);
             let judged = Judged::default();
-            let element = decode(event.as_bytes()).unwrap().next().unwrap();
+            let arena = Arena::default();
+            let element = decode(event.as_bytes(), &arena).unwrap().next().unwrap();
             let element = check.complete(&judged, 0, element);
             let kind = |event: Event<'_>| Some(event.field("event_type")?.raw().to_owned());
             element.event.map(kind)
@@ -463,10 +466,11 @@ mod tests {
     fn time_of(dialect: Dialect, upload_time: Option<i64>, fields: &str) -> Option<i64> {
         let check = check_at(dialect, upload_time);
         let text = format!(r#"{{"event_type":"A","user_id":"user-1"{fields}}}"#);
-        let judged = check.judge(decode(text.as_bytes()).unwrap());
-        let element = decode(text.as_bytes()).unwrap().next().unwrap();
+        let arena = Arena::default();
+        let judged = check.judge(decode(text.as_bytes(), &arena).unwrap());
+        let element = decode(text.as_bytes(), &arena).unwrap().next().unwrap();
         let event = check.complete(&judged, 0, element).event.unwrap();
-        assert_eq!(event.raw(), text);
+        assert_eq!(event.raw(), text.as_bytes());
         event_time::of(&event).map(|time| time.0 - NOW.0)
     }
 

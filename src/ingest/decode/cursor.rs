@@ -293,6 +293,7 @@ mod tests {
 
     use super::*;
     use crate::event::Event;
+    use crate::event::arena::Arena;
 
     fn split(cursor: &mut Cursor<'_>) -> Result<Option<Places>, NotJson> {
         match cursor.bytes.first() {
@@ -315,8 +316,9 @@ mod tests {
             let mut start = places.first;
             for &end in places.ends.iter().take(well_formed) {
                 let raw = &body[start..end as usize];
-                let event = Event::decode_well_formed(raw).map(|event| event.raw());
-                assert_eq!(event, Event::decode(raw).map(|event| event.raw()));
+                let arena = Arena::default();
+                let event = Event::decode_well_formed(raw, &arena).map(|event| event.raw());
+                assert_eq!(event, Event::decode(raw, &arena).map(|event| event.raw()));
                 start = end as usize + 1;
             }
         }

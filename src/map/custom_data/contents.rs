@@ -37,6 +37,8 @@ pub(super) struct Items {
     pub(super) refused: usize,
     /// The sum of the quantities of `contents`; `None` where it is beyond 64 bits.
     pub(super) quantity: Option<i64>,
+    /// A fraction was rounded up.
+    pub(super) rounded: bool,
     /// Members that an item was sent without, and why.
     pub(super) lost: Vec<(Box<str>, DropReason)>,
 }
@@ -137,10 +139,8 @@ impl<'v, 's, 'e> Element<'v, 's, 'e> {
     /// reason why nothing can be made of what was there.
     fn each(&self, done: &[&str], mut each: impl FnMut(&str, Result<Json<'_>, DropReason>)) {
         let Some(shape) = self.shape else {
-            let members = self.members.iter().take(MOST_MEMBERS);
-            for (at, (name, value)) in members.enumerate() {
-                let repeated = self.members.iter().take(at).any(|(own, _)| own == name);
-                if !repeated && !value.is_absent() && !done.contains(&&**name) {
+            for (name, value) in self.members.iter().take(MOST_MEMBERS) {
+                if !value.is_absent() && !done.contains(&&**name) {
                     each(name, Ok(*value));
                 }
             }
@@ -182,7 +182,14 @@ fn content(
     json::key(out, "\"id\":");
     typed::id(out, "id", id, guard.of_id()).ok()?;
     let quantity = match element.get("quantity") {
-        Some(quantity) => number::whole(quantity).filter(|quantity| *quantity > 0)?,
+        Some(quantity) => {
+            let count = number::count(quantity)?;
+            if count.whole < 1 || count.is_negative {
+                return None;
+            }
+            items.rounded |= count.is_rounded;
+            count.whole
+        }
         None => 1,
     };
     json::key(out, "\"quantity\":");
@@ -224,6 +231,6 @@ fn write_other(
     }
     match copied {
         json::Copied::Written | json::Copied::Nothing => Ok(()),
-        json::Copied::Withheld => Err(DropReason::PersonalData),
+        json::Copied::Refused(reason) => Err(reason),
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::config::CustomValue;
+use crate::event::arena::Arena;
 use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::json;
-use crate::map::list;
 use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
 use crate::path::Scope;
 use crate::value::{Found, ValueExpr};
@@ -69,6 +69,7 @@ pub(in crate::map) fn fit(name: &str, source: &CustomValue) -> Fit {
                 let (mut out, value) = (Vec::new(), constant.json());
                 write_values(
                     &mut out,
+                    &Arena::default(),
                     name,
                     kind,
                     Guard::Nothing,
@@ -106,7 +107,10 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
             self.note_absent(field, expr);
             return false;
         };
-        self.put(field, source, |out| typed::currency(out, value))
+        self.put(field, source, |out| {
+            typed::currency(out, value)?;
+            Ok(rule_of(field.kind, false))
+        })
     }
 
     /// Writes `value`, and says whether it did, or else found a number with grouped thousands.
@@ -139,7 +143,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                 return Err(DropReason::ValueWithoutCurrency);
             }
             out.extend_from_slice(amount.as_bytes());
-            Ok(())
+            Ok(rule_of(field.kind, false))
         });
         (written, grouped)
     }
@@ -172,19 +176,20 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                 self.note_absent(field, expr);
                 return Items::default();
             };
-            let source = Source::found(&found);
+            let (source, arena) = (Source::found(&found), self.event.arena());
             let screened = field.screen.screened(&found);
             self.put(field, source, |out| {
                 let value = screened.json().ok_or(DropReason::HashedSource)?;
                 write_values(
                     out,
+                    arena,
                     &field.name,
                     field.kind,
                     field.guard,
                     &[value],
                     Listing::Single,
                 )
-                .map(|_| ())
+                .map(|items| rule_of(field.kind, items.rounded))
             });
             if screened.is_part() {
                 self.note_hashed_source(field, source);
@@ -209,13 +214,22 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
             .map(|found| field.screen.screened(found))
             .collect();
         let values: Vec<Json<'_>> = screened.iter().filter_map(Screened::json).collect();
+        let arena = self.event.arena();
         let mut items = Items::default();
         self.put(field, source, |out| {
             if values.is_empty() {
                 return Err(DropReason::HashedSource);
             }
-            items = write_values(out, &field.name, field.kind, field.guard, &values, listing)?;
-            Ok(())
+            items = write_values(
+                out,
+                arena,
+                &field.name,
+                field.kind,
+                field.guard,
+                &values,
+                listing,
+            )?;
+            Ok(rule_of(field.kind, items.rounded))
         });
         if !values.is_empty() && screened.iter().any(Screened::lacks_source) {
             self.note_hashed_source(field, source);
@@ -248,19 +262,30 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                 return false;
             }
             source.get_or_insert_with(|| Source::found(&found));
-            list::each_element(found.value, &mut |element| match field.kind {
+            let arena = event.arena();
+            arena.each_element(found.value, &mut |element| match field.kind {
                 Some(Kind::Contents) => {
                     let shape = Some(shape);
-                    contents::write_content(self.out, element, shape, field.guard, &mut items);
+                    contents::write_content(
+                        self.out,
+                        arena.opened(element),
+                        shape,
+                        field.guard,
+                        &mut items,
+                    );
                 }
                 Some(Kind::Ids) => {
+                    let element = arena.opened(element);
                     let own = element.all_members();
                     let scope = Scope::element(event, element, &own);
                     let id = members.get("id").and_then(|expr| expr.first(scope));
                     let id = id.filter(|id| screen.is_free(id)).map(|id| id.value);
                     write_id(self.out, &field.name, id, field.guard, &mut items);
                 }
-                _ => contents::write_object(self.out, element, shape, field.guard, &mut items),
+                _ => {
+                    let element = arena.opened(element);
+                    contents::write_object(self.out, element, shape, field.guard, &mut items);
+                }
             });
             true
         });
@@ -272,19 +297,19 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         self.out.push(b']');
         let written = match items.written {
             0 => Err(DropReason::NoItems),
-            _ => Ok(()),
+            _ => Ok(rule_of(field.kind, items.rounded)),
         };
         self.note(field, source, [start, before], written);
         self.note_refused(field, source, &items);
         items
     }
 
-    /// Writes a member, or takes it back where its value cannot be used.
+    /// Writes a member, or takes it back where its value cannot be used. `write` gives the rule that made it.
     fn put(
         &mut self,
         field: &CustomField,
         source: Source<'_>,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), DropReason>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<&'static str, DropReason>,
     ) -> bool {
         let start = self.out.len();
         let before = json::key(self.out, &field.key);
@@ -300,12 +325,12 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         field: &CustomField,
         source: Source<'_>,
         [start, value]: [usize; 2],
-        written: Result<(), DropReason>,
+        written: Result<&'static str, DropReason>,
     ) {
         let name = Field::CustomData(&field.name);
         match written {
-            Ok(()) => {
-                let sent = Sent::plain(self.out, value, rule_of(field.kind));
+            Ok(rule) => {
+                let sent = Sent::plain(self.out, value, rule);
                 self.recorder.sent(name, source, sent);
             }
             Err(reason) => {
@@ -365,6 +390,7 @@ pub(super) enum Listing {
 /// Writes the values that were found for a field.
 pub(super) fn write_values(
     out: &mut Vec<u8>,
+    arena: &Arena,
     name: &str,
     kind: Option<Kind>,
     guard: Guard,
@@ -377,22 +403,28 @@ pub(super) fn write_values(
     };
     match kind {
         Some(Kind::Number { negative_refused }) => typed::number(out, value, negative_refused)?,
-        Some(Kind::Count) => typed::count(out, value)?,
+        Some(Kind::Count) => items.rounded = typed::count(out, value)?,
         Some(Kind::Currency) => typed::currency(out, value)?,
         Some(Kind::Text) => typed::text(out, name, value, guard)?,
         Some(Kind::Word(words)) => typed::word(out, value, words)?,
         Some(Kind::Scalar) => typed::scalar(out, name, value, guard)?,
         Some(Kind::TextOrBoolean) => typed::text_or_boolean(out, name, value, guard)?,
         Some(Kind::Date) => typed::date(out, value)?,
-        Some(Kind::IdsByName(known)) => typed::ids_by_name(out, value, known, guard)?,
+        Some(Kind::IdsByName(known)) => typed::ids_by_name(out, arena.opened(value), known, guard)?,
         Some(Kind::Ids | Kind::Contents) => {
             out.push(b'[');
             for value in values {
-                list::each_element(*value, &mut |element| {
+                arena.each_element(*value, &mut |element| {
                     if kind == Some(Kind::Ids) {
                         write_id(out, name, Some(element), guard, &mut items);
                     } else {
-                        contents::write_content(out, element, None, guard, &mut items);
+                        contents::write_content(
+                            out,
+                            arena.opened(element),
+                            None,
+                            guard,
+                            &mut items,
+                        );
                     }
                 });
             }
@@ -409,7 +441,7 @@ pub(super) fn write_values(
             }
             out.push(b']');
         }
-        None if listing == Listing::Flat => write_flat(out, name, values, guard)?,
+        None if listing == Listing::Flat => write_flat(out, arena, name, values, guard)?,
         None => typed::any(out, name, value, guard)?,
     }
     Ok(items)
@@ -418,6 +450,7 @@ pub(super) fn write_values(
 /// Writes the elements of several lists as one list.
 fn write_flat(
     out: &mut Vec<u8>,
+    arena: &Arena,
     name: &str,
     values: &[Json<'_>],
     guard: Guard,
@@ -426,7 +459,7 @@ fn write_flat(
     let empty = out.len();
     let mut refused = None;
     for value in values {
-        list::each_element(*value, &mut |element| {
+        arena.each_element(*value, &mut |element| {
             let before = out.len();
             json::separate(out);
             match typed::any(out, name, element, guard) {
@@ -462,9 +495,13 @@ fn write_id(
     }
 }
 
-/// The rule by which a kind of field is written.
-pub(super) const fn rule_of(kind: Option<Kind>) -> &'static str {
+/// The rule by which a kind of field is written. `rounded`: a fraction in it was rounded up.
+pub(super) const fn rule_of(kind: Option<Kind>, rounded: bool) -> &'static str {
     match kind {
+        Some(Kind::Count) if rounded => "whole number, rounded up",
+        Some(Kind::Contents) if rounded => {
+            "list of items with id and quantity, which is rounded up"
+        }
         Some(Kind::Number { .. }) => "number",
         Some(Kind::Count) => "whole number",
         Some(Kind::Currency) => "currency of ISO 4217",

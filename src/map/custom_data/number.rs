@@ -1,19 +1,37 @@
 //! Numbers for Meta: plain JSON numbers, whatever form they came in.
 //!
-//! A number of the event keeps its digits. A text becomes a number only in plain form: digits with at
-//! most one decimal point. Grouped thousands, currency signs, decimal commas, exponents, `NaN` and
+//! A number of the event keeps its digits, and so does a text of digits with at most one decimal point;
+//! an exponent is written out, exactly. Grouped thousands, currency signs, decimal commas, `NaN` and
 //! `Infinity` are refused, since guessing wrong would report a hundred times the revenue.
 
 use std::borrow::Cow;
 
 use crate::event::Json;
+use crate::event::decimal::{Decimal, is_in_range};
+
+/// A number of things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Count {
+    /// The whole number; a fraction is rounded up.
+    pub(super) whole: i64,
+    /// There was a fraction.
+    pub(super) is_rounded: bool,
+    /// It is below zero, which rounding may hide.
+    pub(super) is_negative: bool,
+}
 
 /// Gives the JSON text of a number.
 pub(super) fn number(value: Json<'_>) -> Option<Cow<'_, str>> {
-    if value.is_number() {
-        return Some(without_sign_of_zero(value.raw().into()));
+    let text = value.text().filter(|_| value.as_bool().is_none())?;
+    if text.contains(['e', 'E']) {
+        return Some(Decimal::parse(text.trim())?.plain().into());
     }
-    plain(value.as_str()?.trim()).map(|text| without_sign_of_zero(text.into()))
+    let text = if value.is_number() {
+        text
+    } else {
+        plain(text.trim())?.into()
+    };
+    is_in_range(&text).then(|| without_sign_of_zero(text))
 }
 
 /// Whether a text is a number with thousands separators, such as `1,234.50`, as a template prints it
@@ -39,29 +57,21 @@ pub(super) fn is_grouped(value: Json<'_>) -> bool {
         && is_number(last)
 }
 
-/// Gives a whole number; `3.0` is one.
-pub(super) fn whole(value: Json<'_>) -> Option<i64> {
+/// Reads a number of things.
+pub(super) fn count(value: Json<'_>) -> Option<Count> {
     let text = number(value)?;
-    if let Ok(whole) = text.parse() {
-        return Some(whole);
-    }
-    match text.split_once('.') {
-        Some((whole, fraction)) if fraction.bytes().all(|byte| byte == b'0') => whole.parse().ok(),
-        _ => None,
-    }
+    let number = Decimal::parse(&text)?;
+    Some(Count {
+        whole: number.rounded_up()?,
+        is_rounded: !number.is_whole(),
+        is_negative: text.starts_with('-'),
+    })
 }
 
-/// Multiplies two numbers exactly; `None` where one is not in plain form or has too many digits.
+/// Multiplies two numbers exactly; `None` where the product has too many digits.
 pub(super) fn product(left: &str, right: &str) -> Option<String> {
-    let (left, left_scale) = scaled(left)?;
-    let (right, right_scale) = scaled(right)?;
-    let scale = left_scale + right_scale;
-    let product = left.checked_mul(right)?;
-    let digits = format!("{:0>width$}", product.unsigned_abs(), width = scale + 1);
-    let (whole, fraction) = digits.split_at_checked(digits.len() - scale)?;
-    let sign = if product < 0 { "-" } else { "" };
-    let point = if fraction.is_empty() { "" } else { "." };
-    Some(format!("{sign}{whole}{point}{fraction}"))
+    let product = Decimal::parse(left)?.times(&Decimal::parse(right)?)?;
+    Some(product.plain())
 }
 
 /// Brings a plain text into the form of a JSON number.
@@ -80,25 +90,13 @@ fn plain(text: &str) -> Option<String> {
         digits => digits,
     };
     let point = if fraction.is_empty() { "" } else { "." };
-    let number = format!("{sign}{whole}{point}{fraction}");
-    number
-        .parse::<f64>()
-        .is_ok_and(f64::is_finite)
-        .then_some(number)
+    Some(format!("{sign}{whole}{point}{fraction}"))
 }
 
 /// `-0` is zero, and not negative.
 fn without_sign_of_zero(text: Cow<'_, str>) -> Cow<'_, str> {
     let zero = text.starts_with('-') && text.parse::<f64>().is_ok_and(|number| number == 0.0);
     if zero { "0".into() } else { text }
-}
-
-/// A plain number as a whole one and the count of its decimals.
-fn scaled(text: &str) -> Option<(i128, usize)> {
-    let text = plain(text)?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    let digits = format!("{whole}{fraction}");
-    Some((digits.parse().ok()?, fraction.len()))
 }
 
 #[cfg(test)]
@@ -117,7 +115,7 @@ mod tests {
     #[test]
     fn keeps_the_digits_of_plain_numbers() {
         check("59.90", Some("59.90"));
-        check("1e2", Some("1e2"));
+        check("12345678901234567890", Some("12345678901234567890"));
         check("-3", Some("-3"));
         check("-0.0", Some("0"));
         check("\"19.90\"", Some("19.90"));
@@ -135,7 +133,10 @@ mod tests {
             "\"19,90\"",
             "\"$5\"",
             "\"5 €\"",
-            "\"1e3\"",
+            "\"1e\"",
+            "\"e5\"",
+            "1e400",
+            "\"1e400\"",
             "\"NaN\"",
             "\"Infinity\"",
             "\"-inf\"",
@@ -179,18 +180,38 @@ mod tests {
     }
 
     #[test]
-    fn knows_whole_numbers() {
+    fn writes_exponents_out() {
+        check("1e2", Some("100"));
+        check("1.25E7", Some("12500000"));
+        check("\" 1.25E7 \"", Some("12500000"));
+        check("1e-05", Some("0.00001"));
+        check("\"-1.5e-3\"", Some("-0.0015"));
+        check("-0e5", Some("0"));
+    }
+
+    #[test]
+    fn counts_whole_things() {
         for (text, expected) in [
-            ("3", Some(3)),
-            ("3.0", Some(3)),
-            ("\"4\"", Some(4)),
-            ("\"4.00\"", Some(4)),
-            ("-1", Some(-1)),
-            ("2.5", None),
-            ("1e2", None),
+            ("3", Some((3, false))),
+            ("3.0", Some((3, false))),
+            ("\"4\"", Some((4, false))),
+            ("\"4.00\"", Some((4, false))),
+            ("1e2", Some((100, false))),
+            ("2.5", Some((3, true))),
+            ("\"0.5\"", Some((1, true))),
+            ("1e-05", Some((1, true))),
+            ("0", Some((0, false))),
             ("99999999999999999999", None),
+            ("\"many\"", None),
         ] {
-            assert_eq!(whole(Json::of_valid_text(text)), expected, "{text}");
+            let count = count(Json::of_valid_text(text));
+            let found = count.map(|count| (count.whole, count.is_rounded));
+            assert_eq!(found, expected, "{text}");
+            assert!(!count.is_some_and(|count| count.is_negative), "{text}");
+        }
+        for text in ["-1", "-0.5", "-2.5"] {
+            let count = count(Json::of_valid_text(text));
+            assert!(count.unwrap().is_negative, "{text}");
         }
     }
 
@@ -198,10 +219,10 @@ mod tests {
     fn multiplies_exactly() {
         for (left, right, expected) in [
             ("19.99", "3", Some("59.97")),
-            ("0.1", "0.2", Some("0.02")),
-            ("-5", "2", Some("-10")),
-            ("5", "0", Some("0")),
-            ("1e2", "3", None),
+            ("1.25E7", "1", Some("12500000")),
+            ("1e2", "3", Some("300")),
+            ("0.1", "3", Some("0.3")),
+            ("cheap", "3", None),
         ] {
             assert_eq!(
                 product(left, right).as_deref(),

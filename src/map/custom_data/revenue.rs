@@ -53,11 +53,13 @@ fn find<'e>(event: &'e Event<'_>, property: &str, field: &str) -> Option<Json<'e
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::arena::Arena;
 
     #[track_caller]
     fn check(properties: &str, expected: Option<Result<&str, DropReason>>) {
         let text = format!("{{\"event_properties\":{properties}}}");
-        let event = Event::decode(text.as_bytes()).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(text.as_bytes(), &arena).unwrap();
         let amount = amount(&event).map(|(_, amount)| amount);
         assert_eq!(
             amount
@@ -83,7 +85,8 @@ mod tests {
 
     #[test]
     fn an_sdk_writes_them_at_the_top() {
-        let event = Event::decode(br#"{"price":5,"quantity":2,"currency":"EUR"}"#).unwrap();
+        let arena = Arena::default();
+        let event = Event::decode(br#"{"price":5,"quantity":2,"currency":"EUR"}"#, &arena).unwrap();
         assert_eq!(amount(&event).unwrap().1.unwrap(), "10");
         assert_eq!(currency(&event).unwrap().value.unwrap().raw(), "\"EUR\"");
     }

@@ -3,6 +3,7 @@
 use iso_currency::Currency;
 
 use crate::event::Json;
+use crate::event::decimal::{is_in_range, whole_digits};
 use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::event_time;
@@ -68,14 +69,14 @@ pub(super) fn number(out: &mut Vec<u8>, value: Json<'_>, negative_refused: bool)
     Ok(())
 }
 
-/// A whole number from zero on.
-pub(super) fn count(out: &mut Vec<u8>, value: Json<'_>) -> Written {
-    let count = plain::whole(value).ok_or(DropReason::NotANumber)?;
-    if count < 0 {
+/// A whole number from zero on; a fraction is rounded up. Says whether it was.
+pub(super) fn count(out: &mut Vec<u8>, value: Json<'_>) -> Result<bool, DropReason> {
+    let count = plain::count(value).ok_or(DropReason::NotANumber)?;
+    if count.is_negative {
         return Err(DropReason::Negative);
     }
-    json::integer(out, count);
-    Ok(())
+    json::integer(out, count.whole);
+    Ok(count.is_rounded)
 }
 
 /// The currencies that most is paid in, and that need no search.
@@ -120,6 +121,9 @@ pub(super) fn scalar(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guar
         return text(out, name, value, guard);
     }
     let text = value.text().ok_or(DropReason::NotAText)?;
+    if value.is_number() && !is_in_range(&text) {
+        return Err(DropReason::NotANumber);
+    }
     guard.check(name, &text)?;
     out.extend_from_slice(text.as_bytes());
     Ok(())
@@ -142,7 +146,9 @@ pub(super) fn text_or_boolean(
 /// An id: a text, or a whole number.
 pub(super) fn id(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
     if value.is_number() {
-        let digits = digits::of_number(value.raw()).ok_or(DropReason::NotAText)?;
+        let digits = whole_digits(value.raw())
+            .filter(|digits| is_in_range(digits))
+            .ok_or(DropReason::NotAText)?;
         guard.check(name, &digits)?;
         out.extend_from_slice(digits.as_bytes());
         return Ok(());
@@ -184,7 +190,7 @@ pub(super) fn any(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) 
     match copied {
         Copied::Written => Ok(()),
         Copied::Nothing => Err(DropReason::Empty),
-        Copied::Withheld => Err(DropReason::PersonalData),
+        Copied::Refused(reason) => Err(reason),
     }
 }
 
@@ -195,9 +201,11 @@ pub(super) fn ids_by_name(
     known: &[&str],
     guard: Guard,
 ) -> Written {
-    let members = value.members().ok_or(DropReason::NotAnObject)?;
+    if !value.is_object() {
+        return Err(DropReason::NotAnObject);
+    }
     let begin = out.len();
-    for (name, member) in members {
+    for (name, member) in value.all_members() {
         if !known.contains(&name.as_ref()) || member.is_absent() {
             continue;
         }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event::any_byte::any_byte;
-use crate::map::digits;
+use crate::event::decimal::whole_digits;
 use crate::map::dropped::DropReason;
 use crate::map::normalize::calling_codes;
 use crate::map::normalize::text::digit;
@@ -55,7 +55,7 @@ fn as_printed_number(text: &str) -> Option<Cow<'_, str>> {
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
         let exponent = exponent.strip_prefix('+').unwrap_or(exponent);
         let is_number = whole.len() == 1 && [whole, fraction, exponent].into_iter().all(is_digits);
-        return digits::of_number(text).filter(|_| is_number);
+        return whole_digits(text).filter(|_| is_number);
     }
     let (whole, fraction) = text.split_once('.')?;
     let dialled = whole.strip_prefix('+').unwrap_or(whole);

@@ -50,7 +50,8 @@ fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> N
             .collect(),
         default: None,
     };
-    let event = Event::decode(event.as_bytes()).unwrap();
+    let arena = Arena::default();
+    let event = Event::decode(event.as_bytes(), &arena).unwrap();
     let reading = Reading {
         calling_code: None,
         date_order: DateOrder::MonthFirst,

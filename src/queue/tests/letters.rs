@@ -105,6 +105,37 @@ async fn filters_choose() {
     assert_eq!(rest[0].id, all[1].id);
 }
 
+/// No event ends so any more, but stores hold what did.
+#[tokio::test]
+async fn reasons_that_are_no_longer_given_stay_readable() {
+    const FORMER: [&str; 6] = [
+        "not_utf8",
+        "lone_surrogate",
+        "number_out_of_range",
+        "too_deep",
+        "duplicate_key",
+        "id_not_a_string",
+    ];
+    let reasons = FORMER.map(|name| Reason::parse(name).unwrap());
+    let shop = Shop::new();
+    shop.push(reasons.map(ended)).await;
+    let shop = shop.reopened();
+    let found: Vec<_> = letters(&shop)
+        .await
+        .iter()
+        .map(|letter| letter.reason)
+        .collect();
+    assert_eq!(found, reasons);
+    for reason in reasons {
+        assert_eq!(shop.ended(reason), 1, "{reason}");
+        let filter = DeadFilter {
+            reason: Some(reason),
+            ..DeadFilter::default()
+        };
+        assert_eq!(shop.queue.dead(&filter, 0, 10).await.unwrap().len(), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_retry_queues_the_same_bytes_and_the_law_holds() {
     let shop = Shop::new();

@@ -160,7 +160,7 @@ async fn every_sdks_own_form_is_understood() {
         json!(["server-1", "Purchase", server_time, hashed("server-user"), "203.0.113.77", null,
             { "currency": "USD", "value": 12 }]),
         json!(["swift-1", "Purchase", seconds, hashed("swift-user"), remote, null,
-            { "currency": "EUR", "value": 9.0, "content_ids": ["sku-1"] }]),
+            { "currency": "EUR", "value": 9, "content_ids": ["sku-1"] }]),
     ];
     assert_eq!(Value::from(found), Value::from(expected.to_vec()));
     daemon.stop().await;

@@ -1,0 +1,176 @@
+//! Owns the texts that an event is read from where its bytes do not hold them as they are: a repaired
+//! event, an id that came as a number, a list that came as JSON text.
+//!
+//! An event and its values borrow from bytes and from an arena alike, so whoever has the bytes has an
+//! arena beside them. One in which nothing is kept costs nothing. No text is kept twice, however often
+//! it is read.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use serde::de::IgnoredAny;
+
+use super::Json;
+
+/// Rows of places: each has twice as many as the one before.
+const ROWS: usize = 32;
+
+/// A place for a text that is never moved.
+type Place = OnceLock<Box<str>>;
+
+/// Texts that live as long as the arena.
+#[derive(Default)]
+pub struct Arena {
+    rows: [OnceLock<Box<[Place]>>; ROWS],
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// How many texts are kept.
+    count: usize,
+    /// The place of what a text was read as, by the text.
+    places: HashMap<Box<str>, usize>,
+}
+
+impl Arena {
+    /// Keeps a text.
+    pub fn keep(&self, text: String) -> &str {
+        let place = self.known().next_place();
+        self.put(place, text)
+    }
+
+    /// A list or an object that came as JSON text, as what it is; any other value as it came.
+    pub fn opened<'a>(&'a self, value: Json<'a>) -> Json<'a> {
+        if !value.may_hold_json() {
+            return value;
+        }
+        let read = || {
+            let text = value.as_str()?;
+            let text = text.trim_ascii();
+            let is_json =
+                text.starts_with(['[', '{']) && serde_json::from_str::<IgnoredAny>(text).is_ok();
+            is_json.then(|| text.to_owned())
+        };
+        self.made_of(value.raw(), read).unwrap_or(value)
+    }
+
+    /// Calls `each` with every element of a list, also of one that came as JSON text, or with the value
+    /// itself where it is no list.
+    pub fn each_element<'a>(&'a self, value: Json<'a>, each: &mut dyn FnMut(Json<'a>)) {
+        match self.opened(value).elements() {
+            Some(elements) => elements.for_each(each),
+            None => each(value),
+        }
+    }
+
+    /// The value that was made of a text before, or else is made now.
+    fn made_of(&self, from: &str, make: impl FnOnce() -> Option<String>) -> Option<Json<'_>> {
+        let place = self.known().places.get(from).copied();
+        if let Some(place) = place {
+            return self.get(place).map(Json);
+        }
+        let made = make()?;
+        let mut known = self.known();
+        let place = known.next_place();
+        known.places.insert(from.into(), place);
+        drop(known);
+        Some(Json(self.put(place, made)))
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        // Nothing in here can be left half done.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, place: usize, text: String) -> &str {
+        let (row, column) = row_and_column(place);
+        let empty = || (0..1_usize << row).map(|_| OnceLock::new()).collect();
+        self.rows[row].get_or_init(empty)[column].get_or_init(|| text.into())
+    }
+
+    fn get(&self, place: usize) -> Option<&str> {
+        let (row, column) = row_and_column(place);
+        Some(self.rows.get(row)?.get()?.get(column)?.get()?)
+    }
+}
+
+impl Known {
+    fn next_place(&mut self) -> usize {
+        self.count += 1;
+        self.count
+    }
+}
+
+/// Where a text is, by its number from one on.
+const fn row_and_column(place: usize) -> (usize, usize) {
+    let row = place.ilog2() as usize;
+    (row, place - (1 << row))
+}
+
+impl std::fmt::Debug for Arena {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The texts may be personal data.
+        write!(f, "Arena({} texts)", self.known().count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_texts_where_they_are() {
+        let arena = Arena::default();
+        let kept: Vec<&str> = (0..1000).map(|n| arena.keep(n.to_string())).collect();
+        for (number, text) in kept.iter().enumerate() {
+            assert_eq!(*text, number.to_string());
+        }
+    }
+
+    #[test]
+    fn opens_what_came_as_json_text() {
+        let arena = Arena::default();
+        for (text, expected) in [
+            (r#""[1, \"a\"]""#, r#"[1, "a"]"#),
+            (r#"" {\"a\":{}} ""#, r#"{"a":{}}"#),
+            ("\"\\u005b1]\"", "[1]"),
+            ("\"[1e400]\"", "[1e400]"),
+            (r#""[1,]""#, r#""[1,]""#),
+            (r#""[x]""#, r#""[x]""#),
+            (r#""a""#, r#""a""#),
+            (r#""\"a\"""#, r#""\"a\"""#),
+            ("[\"a\"]", "[\"a\"]"),
+            ("7", "7"),
+        ] {
+            assert_eq!(arena.opened(Json(text)).raw(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_kept_once_however_often_it_is_opened() {
+        let arena = Arena::default();
+        let (one, same) = (String::from(r#""[1]""#), String::from(r#""[1]""#));
+        let first = arena.opened(Json(&one)).raw().as_ptr();
+        assert_eq!(arena.opened(Json(&same)).raw().as_ptr(), first);
+        assert_eq!(format!("{arena:?}"), "Arena(1 texts)");
+    }
+
+    #[test]
+    fn finds_the_elements_of_every_form() {
+        let arena = Arena::default();
+        for (text, expected) in [
+            ("[1,\"a\",null]", vec!["1", "\"a\"", "null"]),
+            ("\" [\\\"a\\\", 2] \"", vec!["\"a\"", "2"]),
+            ("\"[x]\"", vec!["\"[x]\""]),
+            ("\"a\"", vec!["\"a\""]),
+            ("{\"a\":1}", vec!["{\"a\":1}"]),
+            ("\"{}\"", vec!["\"{}\""]),
+            ("[]", vec![]),
+        ] {
+            let mut found = Vec::new();
+            arena.each_element(Json(text), &mut |element| found.push(element.raw()));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+}

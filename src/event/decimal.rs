@@ -1,0 +1,290 @@
+//! Decimal numbers, exact whatever form they are written in: `12500000`, `1.25E7`, `1e-05`.
+
+use std::borrow::Cow;
+
+/// The most digits before the point of any 64-bit float.
+const MOST_BEFORE_POINT: i64 = 309;
+
+/// From so many zeros behind the point on, a 64-bit float is zero.
+const ZEROS_OF_NOTHING: i64 = 330;
+
+/// The largest number up to which a 64-bit float tells every whole number from the next.
+const MOST_EXACT: i64 = 1 << 53;
+
+/// A number within the range of a 64-bit float: its digits, times a power of ten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decimal {
+    is_negative: bool,
+    /// Begins and ends with a digit other than zero; empty for zero.
+    digits: String,
+    exponent: i64,
+}
+
+impl Decimal {
+    /// Reads a number as JSON, Java or a person writes it: a sign, digits with at most one point, an
+    /// exponent.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (is_negative, unsigned) = without_sign(text);
+        let (mantissa, power) = match unsigned.split_once(['e', 'E']) {
+            Some((mantissa, power)) => (mantissa, exponent(power)?),
+            None => (unsigned, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        if whole.len() + fraction.len() == 0 || !are_digits(whole) || !are_digits(fraction) {
+            return None;
+        }
+        let all = format!("{whole}{fraction}");
+        let significant = all.trim_start_matches('0');
+        let digits = significant.trim_end_matches('0');
+        let exponent = power - length(fraction) + length(significant) - length(digits);
+        let before_point = length(digits) + exponent;
+        if digits.is_empty() || before_point < -ZEROS_OF_NOTHING {
+            return Some(Self {
+                is_negative: false,
+                digits: String::new(),
+                exponent: 0,
+            });
+        }
+        let leading = digits.get(..20).unwrap_or(digits);
+        let is_in_range = before_point < MOST_BEFORE_POINT
+            || before_point == MOST_BEFORE_POINT
+                && format!("0.{leading}e{before_point}")
+                    .parse()
+                    .is_ok_and(f64::is_finite);
+        is_in_range.then(|| Self {
+            is_negative,
+            digits: digits.to_owned(),
+            exponent,
+        })
+    }
+
+    /// The number without an exponent.
+    pub(crate) fn plain(&self) -> String {
+        let sign = if self.is_negative { "-" } else { "" };
+        if self.digits.is_empty() {
+            return "0".to_owned();
+        }
+        let digits = &self.digits;
+        let Ok(decimals) = usize::try_from(-self.exponent) else {
+            return format!("{sign}{digits}{}", self.trailing_zeros());
+        };
+        let padded = format!("{digits:0>width$}", width = decimals + 1);
+        let (whole, fraction) = padded.split_at(padded.len() - decimals);
+        let point = if fraction.is_empty() { "" } else { "." };
+        format!("{sign}{whole}{point}{fraction}")
+    }
+
+    /// The product; `None` where it has more digits than are worth counting, or is out of range.
+    pub(crate) fn times(&self, other: &Self) -> Option<Self> {
+        let digits = |number: &Self| match &*number.digits {
+            "" => Some(0_i128),
+            digits => digits.parse().ok(),
+        };
+        let product = digits(self)?.checked_mul(digits(other)?)?;
+        let sign = if self.is_negative == other.is_negative {
+            ""
+        } else {
+            "-"
+        };
+        let exponent = self.exponent + other.exponent;
+        Self::parse(&format!("{sign}{product}e{exponent}"))
+    }
+
+    /// Whether there is no fraction.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.exponent >= 0
+    }
+
+    /// The next whole number from this one up; `None` beyond 64 bits.
+    pub(crate) fn rounded_up(&self) -> Option<i64> {
+        if self.is_whole() {
+            return self.plain().parse().ok();
+        }
+        let plain = self.plain();
+        let whole: i64 = plain.split('.').next()?.parse().ok()?;
+        if self.is_negative {
+            Some(whole)
+        } else {
+            whole.checked_add(1)
+        }
+    }
+
+    fn trailing_zeros(&self) -> String {
+        "0".repeat(usize::try_from(self.exponent).unwrap_or_default())
+    }
+}
+
+/// The digits of a number of JSON that is whole, such as `12345.0` or `1.2345e4`; `None` where it is not,
+/// or where its exponent hides digits: nobody knows the last ones of `1.2e17`.
+pub(crate) fn whole_digits(number: &str) -> Option<Cow<'_, str>> {
+    if number == "-0" {
+        return Some("0".into());
+    }
+    if !number.contains(['.', 'e', 'E']) {
+        return Some(number.into());
+    }
+    let shows_all = !number.contains(['e', 'E']);
+    let number = Decimal::parse(number).filter(Decimal::is_whole)?;
+    let is_exact = || number.rounded_up().is_some_and(|n| n.abs() <= MOST_EXACT);
+    (shows_all || is_exact()).then(|| number.plain().into())
+}
+
+/// Whether a number of JSON is within the range of a 64-bit float, as readers of JSON have it.
+pub(crate) fn is_in_range(number: &str) -> bool {
+    const SHORT: usize = 300;
+    let is_short = number.len() < SHORT && !number.contains(['e', 'E']);
+    is_short || number.parse().is_ok_and(f64::is_finite)
+}
+
+fn without_sign(text: &str) -> (bool, &str) {
+    match text.strip_prefix('-') {
+        Some(unsigned) => (true, unsigned),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    }
+}
+
+fn exponent(text: &str) -> Option<i64> {
+    // More than this is out of any range, and can still be counted with.
+    const MOST: i64 = 1 << 60;
+    let (is_negative, digits) = without_sign(text);
+    if digits.is_empty() || !are_digits(digits) {
+        return None;
+    }
+    let exponent = digits.parse().map_or(MOST, |number: i64| number.min(MOST));
+    Some(if is_negative { -exponent } else { exponent })
+}
+
+fn are_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn length(text: &str) -> i64 {
+    text.len().try_into().unwrap_or(i64::MAX >> 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_every_form_without_an_exponent() {
+        for (text, expected) in [
+            ("0", Some("0")),
+            ("-0.0", Some("0")),
+            ("0e999", Some("0")),
+            ("59.90", Some("59.9")),
+            ("1.25E7", Some("12500000")),
+            ("1.25e+07", Some("12500000")),
+            ("1e-05", Some("0.00001")),
+            ("-12.5e-1", Some("-1.25")),
+            ("100", Some("100")),
+            (".5", Some("0.5")),
+            ("5.", Some("5")),
+            ("+5", Some("5")),
+            ("12345678901234567890123", Some("12345678901234567890123")),
+            ("1e400", None),
+            ("1e99999999999999999999", None),
+            ("1e-99999999999999999999", Some("0")),
+            ("", None),
+            (".", None),
+            ("e5", None),
+            ("1e", None),
+            ("1e+", None),
+            ("1.2.3", None),
+            ("--1", None),
+            ("1,5", None),
+            ("inf", None),
+            ("１", None),
+        ] {
+            let plain = Decimal::parse(text).map(|number| number.plain());
+            assert_eq!(plain.as_deref(), expected, "{text}");
+        }
+        assert!(Decimal::parse("1.7976931348623157e308").is_some());
+        assert!(Decimal::parse("1.8e308").is_none());
+    }
+
+    #[test]
+    fn multiplies_exactly() {
+        for (left, right, expected) in [
+            ("19.99", "3", Some("59.97")),
+            ("0.1", "0.2", Some("0.02")),
+            ("-5", "2", Some("-10")),
+            ("5", "0", Some("0")),
+            ("-5", "0", Some("0")),
+            ("1.25E7", "1", Some("12500000")),
+            ("1e2", "3", Some("300")),
+            ("1e-05", "2.5", Some("0.000025")),
+            ("1e200", "1e200", None),
+        ] {
+            let (left, right) = (Decimal::parse(left), Decimal::parse(right));
+            let product = left.unwrap().times(&right.unwrap());
+            assert_eq!(product.map(|number| number.plain()).as_deref(), expected);
+        }
+        let many = Decimal::parse(&"7".repeat(30)).unwrap();
+        assert_eq!(many.times(&many), None);
+    }
+
+    #[test]
+    fn rounds_up() {
+        for (text, expected) in [
+            ("3", Some(3)),
+            ("3.0", Some(3)),
+            ("2.5", Some(3)),
+            ("0.5", Some(1)),
+            ("1e-05", Some(1)),
+            ("-0.5", Some(0)),
+            ("-2.5", Some(-2)),
+            ("1e2", Some(100)),
+            ("0", Some(0)),
+            ("99999999999999999999", None),
+            ("1e300", None),
+        ] {
+            let number = Decimal::parse(text).unwrap();
+            assert_eq!(number.rounded_up(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_whole_number_is_its_digits() {
+        for (number, expected) in [
+            ("12345", Some("12345")),
+            ("-0", Some("0")),
+            ("16505551212000000000", Some("16505551212000000000")),
+            ("12345.0", Some("12345")),
+            ("-1.00", Some("-1")),
+            ("-0.0", Some("0")),
+            ("1.6505551212e10", Some("16505551212")),
+            ("1.6505551212E+10", Some("16505551212")),
+            ("9007199254740993.0", Some("9007199254740993")),
+            ("12345678901234567890.0", Some("12345678901234567890")),
+            ("9.007199254740992e15", Some("9007199254740992")),
+            ("9.1e15", None),
+            ("1e30", None),
+            ("12345.5", None),
+            ("1e-3", None),
+            ("1e400", None),
+        ] {
+            assert_eq!(whole_digits(number).as_deref(), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn knows_the_range_of_a_float() {
+        for number in ["0", "-1e308", "1e-400", "12345678901234567890"] {
+            assert!(is_in_range(number), "{number}");
+        }
+        for number in ["1e309", "-1e400", &"9".repeat(400)] {
+            assert!(!is_in_range(number), "{number}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_plain_number_is_the_same_number(text in "-?[0-9]{1,12}(\\.[0-9]{1,9})?([eE][+-]?[0-9]{1,2})?") {
+            let plain = Decimal::parse(&text).unwrap().plain();
+            let bits = |text: &str| text.parse::<f64>().unwrap().to_bits();
+            let zero = plain == "0";
+            proptest::prop_assert!(zero || bits(&plain) == bits(&text), "{}", plain);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Makes JSON of a text that is none, where only values are broken.
+//!
+//! Brackets, commas and the strings of keys have to be in order: they tell which value is whose. What
+//! stands in the place of a value may be anything that holds none of them. A broken string keeps its
+//! characters; what is neither a number nor a word of JSON (`NaN`, `1.`, `None`) is a text, and nothing
+//! at all is null. No recursion.
+
+use serde::de::IgnoredAny;
+
+use super::scan::string_end;
+use super::text::unescaped;
+
+/// The same text with its broken values mended; `None` where more is broken than values.
+pub(super) fn repaired(text: &str) -> Option<String> {
+    let mut repair = Repair {
+        rest: text,
+        out: String::with_capacity(text.len() + 16),
+        open: Vec::new(),
+    };
+    repair.run()?;
+    Some(repair.out)
+}
+
+struct Repair<'t> {
+    rest: &'t str,
+    out: String,
+    /// The brackets that are due.
+    open: Vec<char>,
+}
+
+impl Repair<'_> {
+    fn run(&mut self) -> Option<()> {
+        loop {
+            self.value()?;
+            while !self.is_value_due()? {
+                if self.open.is_empty() {
+                    return self.rest.is_empty().then_some(());
+                }
+            }
+        }
+    }
+
+    /// Takes a value; of lists and objects, what stands before the first value in them that is neither.
+    fn value(&mut self) -> Option<()> {
+        while let Some(bracket @ ('{' | '[')) = self.next() {
+            self.take(bracket);
+            let due = if bracket == '{' { '}' } else { ']' };
+            self.open.push(due);
+            if self.next() == Some(due) {
+                return Some(());
+            }
+            if bracket == '{' {
+                self.key()?;
+            }
+        }
+        if self.next() == Some('"') {
+            return self.string();
+        }
+        self.word();
+        Some(())
+    }
+
+    /// Goes on behind a value, and says whether one has to follow.
+    fn is_value_due(&mut self) -> Option<bool> {
+        let (next, due) = (self.next(), self.open.last().copied());
+        match (next, due) {
+            (None, None) => Some(false),
+            (Some(','), Some(bracket)) => {
+                self.take(',');
+                if bracket == '}' {
+                    self.key()?;
+                }
+                Some(true)
+            }
+            (Some(next), Some(bracket)) if next == bracket => {
+                self.take(next);
+                self.open.pop();
+                Some(false)
+            }
+            _ => None,
+        }
+    }
+
+    fn key(&mut self) -> Option<()> {
+        if self.next() != Some('"') {
+            return None;
+        }
+        self.string()?;
+        if self.next() != Some(':') {
+            return None;
+        }
+        self.take(':');
+        Some(())
+    }
+
+    fn string(&mut self) -> Option<()> {
+        let (end, _) = string_end(self.rest.as_bytes(), 0);
+        let (string, rest) = self.rest.split_at_checked(end)?;
+        let inner = string.strip_prefix('"')?.strip_suffix('"')?;
+        self.rest = rest;
+        if is_json(string) {
+            self.out.push_str(string);
+        } else {
+            self.push_text(&unescaped(inner));
+        }
+        Some(())
+    }
+
+    fn word(&mut self) {
+        let is_mark = |c| matches!(c, '"' | '[' | ']' | '{' | '}' | ',');
+        let end = self.rest.find(is_mark).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        match word.trim() {
+            "" => self.out.push_str("null"),
+            word if is_json(word) => self.out.push_str(word),
+            word => self.push_text(word),
+        }
+    }
+
+    fn push_text(&mut self, text: &str) {
+        self.out
+            .push_str(&serde_json::Value::from(text).to_string());
+    }
+
+    /// The next character that is no white space.
+    fn next(&mut self) -> Option<char> {
+        self.rest = self.rest.trim_ascii_start();
+        self.rest.chars().next()
+    }
+
+    /// Takes a character over.
+    fn take(&mut self, character: char) {
+        self.out.push(character);
+        self.rest = self.rest.get(character.len_utf8()..).unwrap_or_default();
+    }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_value_becomes_a_text_or_nothing() {
+        for (text, expected) in [
+            ("{\"a\":\"x\ny\"}", r#"{"a":"x\ny"}"#),
+            ("{\"a\":\"\0\", \"b\":[]}", r#"{"a":"\u0000","b":[]}"#),
+            (
+                r#"{"a\q":"\ud83d","b":"\x41"}"#,
+                "{\"a\u{fffd}\":\"\\ud83d\",\"b\":\"\u{fffd}41\"}",
+            ),
+            (r#"{"a":"\u12"}"#, "{\"a\":\"\u{fffd}\"}"),
+            (
+                r#"{"a":NaN,"b":-Infinity}"#,
+                r#"{"a":"NaN","b":"-Infinity"}"#,
+            ),
+            (r#"{"a": ,"b":[1,,]}"#, r#"{"a":null,"b":[1,null,null]}"#),
+            (
+                r#"{"a":1.,"b":01,"c":5 9,"d":12:30}"#,
+                r#"{"a":"1.","b":"01","c":"5 9","d":"12:30"}"#,
+            ),
+            (r#"{"a":{"b":tru}}"#, r#"{"a":{"b":"tru"}}"#),
+            (r#"{ "a" : [ [ ] , { } ] }"#, r#"{"a":[[],{}]}"#),
+            (r#"{"a":1e400,"b":true}"#, r#"{"a":1e400,"b":true}"#),
+        ] {
+            assert_eq!(repaired(text).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn more_than_a_value_is_not_repaired() {
+        for text in [
+            r#"{"a":1,,}"#,
+            r#"{"a":1,}"#,
+            "{'a':'b'}",
+            "{a:1}",
+            r#"{"a" 1}"#,
+            r#"{"a":${x}}"#,
+            r#"{"a":1,396,381}"#,
+            r#"{"a":"say "hi""}"#,
+            r#"{"a":"x"y}"#,
+            r#"{"a":[1}"#,
+            r#"{"a":1}}"#,
+            r#"{"a":1"#,
+            r#"{"a":"x\"}"#,
+            "{",
+            "[",
+        ] {
+            assert_eq!(repaired(text), None, "{text}");
+        }
+        assert_eq!(repaired(&"[".repeat(1_000_000)), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_repaired_is_json(text in "[\\[\\]{}\",:\\\\ \n\u{0}1aeu.é]{0,30}") {
+            if let Some(repaired) = repaired(&text) {
+                proptest::prop_assert!(is_json(&repaired), "{}", repaired);
+            }
+        }
+
+        #[test]
+        fn json_stays_what_it_is(text in "\\{(\"[a-c]\":(1|-2\\.5e3|\"x\"|\\[null,\\{\\}\\]),){0,4}\"z\":true\\}") {
+            proptest::prop_assert_eq!(repaired(&text), Some(text));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Reads the texts of JSON strings, whatever stands in them.
+//!
+//! What no escape can stand for, such as half a surrogate pair, costs one character: U+FFFD stands in
+//! its place.
+
+const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
+
+/// The text that stands between two quotes.
+pub(super) fn unescaped(inner: &str) -> String {
+    let mut text = String::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        text.push_str(plain);
+        let (character, behind) = character(escape);
+        text.push(character);
+        rest = behind;
+    }
+    text.push_str(rest);
+    text
+}
+
+/// The character that an escape stands for, and what follows the escape.
+fn character(escape: &str) -> (char, &str) {
+    let mut chars = escape.chars();
+    let first = chars.next();
+    let character = match first {
+        Some(same @ ('"' | '\\' | '/')) => same,
+        Some('b') => '\u{8}',
+        Some('f') => '\u{c}',
+        Some('n') => '\n',
+        Some('r') => '\r',
+        Some('t') => '\t',
+        Some('u') => return code_point(chars.as_str()),
+        _ => REPLACEMENT,
+    };
+    (character, chars.as_str())
+}
+
+/// The character of which the four digits are, or the first half.
+fn code_point(digits: &str) -> (char, &str) {
+    let Some((first, behind)) = unit(digits) else {
+        let count = digits.bytes().take(3).take_while(u8::is_ascii_hexdigit);
+        return (REPLACEMENT, digits.get(count.count()..).unwrap_or_default());
+    };
+    if let Some(character) = char::from_u32(first) {
+        return (character, behind);
+    }
+    let second = behind.strip_prefix("\\u").and_then(unit);
+    match second {
+        Some((second @ 0xDC00..=0xDFFF, behind)) if first < 0xDC00 => {
+            let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+            (char::from_u32(code).unwrap_or(REPLACEMENT), behind)
+        }
+        _ => (REPLACEMENT, behind),
+    }
+}
+
+/// Four hexadecimal digits, and what follows them.
+fn unit(digits: &str) -> Option<(u32, &str)> {
+    let (digits, behind) = digits.split_at_checked(4)?;
+    let all = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let unit = u32::from_str_radix(digits, 16).ok()?;
+    all.then_some((unit, behind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_escape_costs_one_character() {
+        for (inner, expected) in [
+            ("", ""),
+            (r#"a\"\\\/\b\f\n\r\tz"#, "a\"\\/\u{8}\u{c}\n\r\tz"),
+            (r"\u00e9\u0000", "é\0"),
+            (r"\ud83d\ude00!", "😀!"),
+            (r"a\ud83d", "a\u{fffd}"),
+            (r"\ud83dx", "\u{fffd}x"),
+            (r"\ude00", "\u{fffd}"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}😀"),
+            (r"\ud83d\u0041", "\u{fffd}A"),
+            (r"\ud83d\n", "\u{fffd}\n"),
+            (r"\x41", "\u{fffd}41"),
+            (r"\é", "\u{fffd}"),
+            (r"\u12", "\u{fffd}"),
+            (r"\u12gh", "\u{fffd}gh"),
+            (r"\u+123", "\u{fffd}+123"),
+            (r"\u00é", "\u{fffd}é"),
+            ("\\", "\u{fffd}"),
+        ] {
+            assert_eq!(unescaped(inner), expected, "{inner}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn reads_as_a_parser_does_what_one_reads(text: String) {
+            let json = serde_json::Value::from(text.as_str()).to_string();
+            let inner = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
+            proptest::prop_assert_eq!(unescaped(inner.unwrap()), text);
+        }
+
+        #[test]
+        fn reads_any_escapes_that_a_parser_reads(
+            inner in r#"(\\u[dD][89ab][0-9a-f]{2}|\\u[dD][c-f][0-9a-f]{2}|\\u[0-9a-f]{4}|\\[bfnrt/"]|[a-zé]){0,8}"#
+        ) {
+            if let Ok(text) = serde_json::from_str::<String>(&format!("\"{inner}\"")) {
+                proptest::prop_assert_eq!(unescaped(&inner), text);
+            }
+        }
+    }
+}
