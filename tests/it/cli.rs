@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use pixel_relay::sandbox::faults::Faults;
 use serde_json::{Value, json};
 
 use crate::process::{program, run};
@@ -272,6 +273,16 @@ async fn send_test_says_in_plain_words_what_meta_answered() {
     let (data, words) = text(&output);
     assert_eq!(output.status.code(), Some(0), "{data}{words}");
     assert_eq!(graph.accepted().len(), 1);
+
+    graph
+        .sandbox
+        .set_faults(Faults::parse("next:remark").unwrap());
+    let output = send(good.to_vec(), &["send-test", "--code", "TEST1"])
+        .await
+        .unwrap();
+    let (data, words) = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{data}{words}");
+    assert!(data.contains("Meta says: Simulated remark"), "{data}");
 
     let mut bad = good.to_vec();
     bad[2].1 = "a-dead-token".to_owned();

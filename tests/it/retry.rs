@@ -3,7 +3,8 @@
 use pixel_relay::sandbox::faults::Faults;
 use serde_json::json;
 
-use crate::support::{Daemon, Graph, PLAIN_SYNC, event};
+use crate::process::DaemonProcess;
+use crate::support::{Daemon, Graph, PLAIN_SYNC, SECRET, client, config_text, event};
 
 /// Sends ten events into a fault, heals it, and expects each event to be delivered once.
 async fn survives(fault: &str) {
@@ -130,6 +131,38 @@ async fn a_proof_of_another_app_pauses_and_is_named() {
     );
     assert!(!health.to_string().contains("of-another-app"));
     daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_meta_remarks_and_how_long_it_holds_a_lane_is_logged_once() {
+    let graph = Graph::start().await;
+    graph.sandbox.set_faults(Faults::parse("remark").unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pixel-relay.toml");
+    let store = folder.path().join("store");
+    std::fs::write(&file, config_text(graph.address, &store, PLAIN_SYNC)).unwrap();
+    let daemon = DaemonProcess::start(&file);
+    let url = format!("{}/webhook", daemon.public);
+    for (faults, id) in [
+        ("remark", "one"),
+        ("remark", "two"),
+        ("usage_business=96", "three"),
+    ] {
+        graph.sandbox.set_faults(Faults::parse(faults).unwrap());
+        let before = graph.sandbox.stats().accepted;
+        let sent = client()
+            .post(&url)
+            .header("authorization", SECRET)
+            .body(event(id).to_string())
+            .send();
+        assert_eq!(sent.await.unwrap().status(), 200);
+        graph.sandbox.wait_for(before + 1).await;
+    }
+    daemon.signal("TERM");
+    let (code, log) = tokio::task::spawn_blocking(|| daemon.wait()).await.unwrap();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(log.matches("Simulated remark").count(), 1, "{log}");
+    assert_eq!(log.matches("nothing is sent for 60 s").count(), 1, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
