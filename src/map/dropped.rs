@@ -59,6 +59,10 @@ drop_reasons! {
     NoClickId = "no_click_id",
     /// Neither an `fbc` nor an `fbclid`.
     MalformedClickId = "malformed_click_id",
+    /// A click more than 90 days before the event: Meta's own cookie lives no longer.
+    ClickTooOld = "click_too_old",
+    /// A click more than a minute after the event, which it cannot have led to.
+    ClickAfterEvent = "click_after_event",
     /// Not an `fbp`.
     MalformedBrowserId = "malformed_browser_id",
     /// Not a whole number, or not of the length that Meta requires.

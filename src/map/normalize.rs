@@ -9,7 +9,7 @@
 
 mod address;
 mod calling_codes;
-mod click;
+pub(super) mod click;
 mod countries;
 pub mod country;
 mod date;

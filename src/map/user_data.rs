@@ -17,6 +17,7 @@ use crate::map::dropped::DropReason;
 use crate::map::hash::Hashed;
 use crate::map::json;
 use crate::map::known::{Known, Property, Remembered};
+use crate::map::normalize::click::can_have_led_to;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
 use crate::path::Path;
@@ -387,7 +388,8 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
                     UserDataField::ClickId => {
                         let made = plain != text.trim();
                         let happened = self.context.click_seen;
-                        self.remembered.click(plain, made, happened)
+                        let click = self.remembered.click(plain, made, happened);
+                        click.filter(|fbc| can_have_led_to(fbc, happened))
                     }
                     _ => None,
                 };

@@ -1,33 +1,48 @@
 //! Click and browser ids: Meta's `fbc` and `fbp`.
 //!
 //! Both have the form `fb.<index>.<milliseconds>.<id>`, and a fifth part where Meta's parameter
-//! builder wrote them. The `fbclid` inside is never altered, so nothing here decodes, trims inside or
-//! changes case.
+//! builder wrote them. The `fbclid` inside is never altered: one in a URL is decoded as URLs are, once, and
+//! nothing here trims inside or changes case.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
+
+use url::form_urlencoded;
 
 use crate::clock::UnixMillis;
 use crate::map::dropped::DropReason;
 
-/// Makes an `fbc`: of one as it is, of the `fbclid` in a page URL or query, or of a bare `fbclid`.
-/// The latter two are dated with the moment when the click was first `seen`.
+/// How long a click can lead to events: as long as Meta's cookie lives (Meta: `ClickID` and the fbp and
+/// fbc Parameters).
+const LASTS_MILLIS: i64 = 90 * 24 * 60 * 60 * 1000;
+/// How much later than the event a click may seem to be: clocks differ.
+const TOLERANCE_MILLIS: i64 = 60 * 1000;
+/// Digits of a moment in seconds.
+const SECONDS_DIGITS: usize = 10;
+
+/// What programs write where they have no click id.
+const NOTHING: [&str; 2] = ["null", "undefined"];
+
+/// Makes an `fbc` of an event of the moment `happened`: of one as it is, of the `fbclid` in a page URL or
+/// query, or of a bare `fbclid`. The latter two are dated with that moment. A click that cannot have led to
+/// the event is refused.
 pub(super) fn click_id<'a>(
     text: &'a str,
-    seen: UnixMillis,
+    happened: UnixMillis,
     buffer: &'a mut String,
 ) -> Result<&'a str, DropReason> {
-    if is_cookie(text) {
-        return Ok(text);
+    if let Some(cookie) = Cookie::of(text) {
+        return cookie.click(text, happened, buffer);
     }
     let click = if let Some(value) = in_query(text) {
         value
     } else if text.contains("://") {
         return Err(DropReason::NoClickId);
     } else {
-        text
+        Cow::Borrowed(text)
     };
-    let seen = seen.0;
-    if !is_click(click.as_bytes()) || seen <= 0 {
+    let seen = happened.0;
+    if !is_click(click.as_bytes()) || is_nothing(&click) || seen <= 0 {
         return Err(DropReason::MalformedClickId);
     }
     // 1: the cookie would belong to the site's own domain, as Meta asks of servers.
@@ -35,28 +50,89 @@ pub(super) fn click_id<'a>(
     Ok(buffer)
 }
 
+/// Whether an `fbc` can belong to an event of the moment `happened`.
+pub(in crate::map) fn can_have_led_to(fbc: &str, happened: UnixMillis) -> bool {
+    Cookie::of(fbc).is_some_and(|cookie| cookie.check_age(happened).is_ok())
+}
+
 /// Takes an `fbp` as it is. One is never made up: it stands for a browser.
 pub(super) fn browser_id(text: &str) -> Result<&str, DropReason> {
-    if is_cookie(text) {
-        Ok(text)
-    } else {
-        Err(DropReason::MalformedBrowserId)
+    Cookie::of(text)
+        .map(|_| text)
+        .ok_or(DropReason::MalformedBrowserId)
+}
+
+/// The parts of an `fbc` or `fbp`.
+struct Cookie<'t> {
+    index: &'t str,
+    time: &'t str,
+    /// The id, and a fifth part where there is one.
+    rest: &'t str,
+}
+
+impl<'t> Cookie<'t> {
+    fn of(text: &'t str) -> Option<Self> {
+        let is_number = |part: &str, lengths: RangeInclusive<usize>| {
+            lengths.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let (index, behind) = text.strip_prefix("fb.")?.split_once('.')?;
+        let (time, rest) = behind.split_once('.')?;
+        let mut ids = rest.split('.');
+        let is_whole = is_number(index, 1..=3)
+            && is_number(time, SECONDS_DIGITS..=13)
+            && ids.next().is_some_and(|id| is_click(id.as_bytes()))
+            && ids.next().is_none_or(|id| is_click(id.as_bytes()))
+            && ids.next().is_none();
+        is_whole.then_some(Self { index, time, rest })
+    }
+
+    /// The moment of the click. Ten digits would be a day in 1970: they are seconds.
+    fn millis(&self) -> i64 {
+        let number: i64 = self.time.parse().unwrap_or(0);
+        if self.is_in_seconds() {
+            number.saturating_mul(1000)
+        } else {
+            number
+        }
+    }
+
+    const fn is_in_seconds(&self) -> bool {
+        self.time.len() == SECONDS_DIGITS
+    }
+
+    fn check_age(&self, happened: UnixMillis) -> Result<(), DropReason> {
+        let age = happened.0.saturating_sub(self.millis());
+        if age < -TOLERANCE_MILLIS {
+            Err(DropReason::ClickAfterEvent)
+        } else if age > LASTS_MILLIS {
+            Err(DropReason::ClickTooOld)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn click(
+        &self,
+        text: &'t str,
+        happened: UnixMillis,
+        buffer: &'t mut String,
+    ) -> Result<&'t str, DropReason> {
+        let id = self.rest.split('.').next().unwrap_or(self.rest);
+        if is_nothing(id) {
+            return Err(DropReason::MalformedClickId);
+        }
+        self.check_age(happened)?;
+        if !self.is_in_seconds() {
+            return Ok(text);
+        }
+        *buffer = format!("fb.{}.{}.{}", self.index, self.millis(), self.rest);
+        Ok(buffer)
     }
 }
 
-fn is_cookie(text: &str) -> bool {
-    let is_number = |part: &[u8], lengths: RangeInclusive<usize>| {
-        lengths.contains(&part.len()) && part.iter().all(u8::is_ascii_digit)
-    };
-    let mut parts = text.as_bytes().split(|byte| *byte == b'.');
-    parts.next() == Some(b"fb")
-        && parts.next().is_some_and(|index| is_number(index, 1..=3))
-        && parts
-            .next()
-            .is_some_and(|millis| is_number(millis, 10..=13))
-        && parts.next().is_some_and(is_click)
-        && parts.next().is_none_or(is_click)
-        && parts.next().is_none()
+/// Whether a click id stands for none.
+fn is_nothing(id: &str) -> bool {
+    NOTHING.iter().any(|word| word.eq_ignore_ascii_case(id))
 }
 
 /// The characters of an `fbclid`: of URL-safe Base64, and what a URL may hold in their place.
@@ -66,9 +142,16 @@ fn is_click(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(is_part)
 }
 
-/// The value of `fbclid` in a URL or a query string.
-fn in_query(text: &str) -> Option<&str> {
-    text.split(['?', '&', '#', ';'])
+/// The value of `fbclid` in a URL or a query string, decoded.
+fn in_query(text: &str) -> Option<Cow<'_, str>> {
+    let value = text
+        .split(['?', '&', '#', ';'])
         .find_map(|pair| pair.strip_prefix("fbclid="))
-        .filter(|value| !value.is_empty())
+        .filter(|value| !value.is_empty())?;
+    if !value.contains(['%', '+']) {
+        return Some(Cow::Borrowed(value));
+    }
+    let pair = format!("fbclid={value}");
+    let decoded = form_urlencoded::parse(pair.as_bytes()).next();
+    decoded.map(|(_, value)| Cow::Owned(value.into_owned()))
 }

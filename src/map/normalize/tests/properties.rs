@@ -110,11 +110,13 @@ proptest! {
     }
 
     #[test]
-    fn an_fbclid_is_never_altered(click in "[A-Za-z0-9_%~-]{1,80}") {
+    fn an_fbclid_is_never_altered(click in "[A-Za-z0-9_~-]{12,80}") {
+        let encoded: String = click.bytes().map(|byte| format!("%{byte:02x}")).collect();
         for text in [
             click.clone(),
             format!("https://shop.example/?a=b&fbclid={click}"),
             format!("https://shop.example/?fbclid={click}&a=b#c"),
+            format!("https://shop.example/?fbclid={encoded}"),
         ] {
             let mut scratch = Scratch::default();
             let normalized = normalize(UserDataField::ClickId, &text, &CONTEXT, &mut scratch);
