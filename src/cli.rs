@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::clock::UnixMillis;
+use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::Mistake;
 use crate::config::load::{self, Loaded, Sources, Unusable};
 use crate::sync::{self, Sync};
@@ -243,10 +243,22 @@ fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), Failure> {
         mut warnings,
     } = load::load(sources).map_err(with_rules)?;
     warnings.extend(sync::warnings(&config.syncs));
+    warnings.extend(load::outdated(&config, SystemClock.now()));
     match sync::compile_all(&config) {
         Ok(syncs) => Ok((Loaded { config, warnings }, syncs)),
         Err(mistakes) => Err(Failure::Configuration { mistakes, warnings }),
     }
+}
+
+/// Loads the configuration of a command that sends, or is to say whether one could.
+fn load_config_to_send(sources: Sources) -> Result<(Loaded, Vec<Sync>), Failure> {
+    let (loaded, syncs) = load_config(sources)?;
+    let mistakes = load::unfit_to_send(&loaded.config);
+    if mistakes.is_empty() {
+        return Ok((loaded, syncs));
+    }
+    let warnings = loaded.warnings;
+    Err(Failure::Configuration { mistakes, warnings })
 }
 
 /// Adds what is wrong with the rules to what is wrong with the way they are written.

@@ -24,7 +24,9 @@ pub mod fields;
 pub mod reference;
 mod warnings;
 mod keys;
-mod names;
+pub(crate) mod names;
+mod graph_versions;
+mod placeholders;
 mod units;
 mod values;
 mod amounts;
@@ -97,6 +99,12 @@ pub fn key_of(names: &[&str]) -> String {
 /// Whether a text can be a code of Meta's Test Events tool.
 pub fn is_test_event_code(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Whether a text is a code of ISO 4217, in upper case. The guilder of the Antilles gave way to that of the
+/// Caribbean in 2025; both are in use.
+pub(crate) fn is_currency(text: &str) -> bool {
+    iso_currency::Currency::from_code(text).is_some() || matches!(text, "ANG" | "XCG")
 }
 
 /// Whether a text can be a secret that Meta gave out: printable ASCII, and no white space within, which
@@ -287,6 +295,10 @@ pub struct SyncConfig {
     pub allow_personal_data: Vec<String>,
     /// `[sync.<name>.user_memory]`: what is remembered of people; absent: nothing.
     pub user_memory: Option<UserMemory>,
+    /// The currency of every value that names none: a code of ISO 4217.
+    pub currency: Option<String>,
+    /// Whether Meta's Pixel reports the same events from browsers. `None`: nobody said.
+    pub browser_pixel: Option<bool>,
     /// How requests are made.
     pub delivery: DeliveryConfig,
     /// `[[sync.<name>.test]]`: rule tests, run by `check`.

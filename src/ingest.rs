@@ -80,6 +80,7 @@ pub struct Door {
     unanswered: Seldom,
     unknown_sync: Seldom,
     missing: Seldom,
+    may_count_twice: Seldom,
     /// Rests of refused bodies that are read to be thrown away: each for seconds only.
     discarding: TaskTracker,
 }
@@ -136,6 +137,7 @@ impl Door {
             unanswered: Seldom::new(minute),
             unknown_sync: Seldom::new(minute),
             missing: Seldom::new(minute),
+            may_count_twice: Seldom::new(Duration::from_secs(60 * 60)),
             discarding: TaskTracker::new(),
         })
     }
@@ -218,6 +220,7 @@ impl Door {
         let is_webhook = endpoint == Endpoint::webhook;
         let mut left = count;
         let mut missed: Option<Missed> = None;
+        let mut may_count_twice = None;
         loop {
             let work = if intakes.iter().any(|intake| intake.remembers(is_webhook)) {
                 Work::WithDisk
@@ -232,6 +235,7 @@ impl Door {
                 break;
             }
             let elements = chunk.elements;
+            may_count_twice = chunk.may_count_twice.take().or(may_count_twice);
             let pushed = match mapped {
                 Ok(()) => {
                     let (taken, learnt) = chunk.into_parts();
@@ -261,6 +265,16 @@ impl Door {
         }
         if is_webhook {
             self.warn_of_templates(&tally, now);
+        }
+        if let Some(sync) = may_count_twice
+            && let Some(requests) = self.may_count_twice.due(now)
+        {
+            tracing::warn!(
+                requests,
+                %sync,
+                "website events are older than 48 hours: where Meta's Pixel sent them too, Meta counts \
+                 them twice; set the sync's browser_pixel to true, and they are kept back, or to false"
+            );
         }
         match missed {
             None => Ok(tally),

@@ -78,6 +78,7 @@ pub struct Mapper {
     app: Option<AppConfig>,
     limited_data_use: LimitedDataUse,
     page_parameters: KeptParameters,
+    browser_pixel: Option<bool>,
     most_bytes: usize,
 }
 
@@ -165,6 +166,7 @@ impl Mapper {
             app: sync.app.clone(),
             limited_data_use: sync.limited_data_use.clone(),
             page_parameters: KeptParameters::new(&sync.page_url_parameters),
+            browser_pixel: sync.browser_pixel,
             most_bytes: sync
                 .delivery
                 .max_batch_bytes

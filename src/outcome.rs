@@ -95,6 +95,8 @@ reasons! {
     NoEventTime = "no_event_time" => Invalid,
     /// Older than the window that Meta accepts.
     TooOld = "too_old" => Invalid,
+    /// A website event that Meta no longer pairs with the one that its Pixel sent.
+    TooOldForPixel = "too_old_for_pixel" => Invalid,
     /// More than 60 seconds in the future.
     InFuture = "in_future" => Invalid,
     /// Seven or eight hours in the future: a template read UTC as US Pacific time.

@@ -2,7 +2,7 @@
 //!
 //! The events are mapped by this process, by the same rules as those that the daemon takes, and handed
 //! over to the same queue; nothing raw leaves this process. Everything is read once, front to back,
-//! and memory does not grow with it.
+//! and memory does not grow with it. What is damaged is named, and costs no more than itself.
 //!
 //! What was taken in the last 8 days is not sent twice. So a backfill that was cut off is simply run
 //! again, and one that overlaps with what was streamed does no harm. Dead letters of the same events are
@@ -15,16 +15,22 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use serde_json::json;
 
+use crate::cli::backfill::budget::Budget;
+use crate::cli::backfill::doubt::Doubt;
 use crate::cli::backfill::hand::Hand;
-use crate::cli::backfill::lines::Line;
+use crate::cli::backfill::lines::{Element, Form};
 use crate::cli::backfill::progress::Progress;
-use crate::cli::backfill::report::Report;
+use crate::cli::backfill::report::{COUNTED_TWICE, Report};
+use crate::cli::backfill::source::Part;
+use crate::cli::backfill::tally::Tally;
+use crate::cli::backfill::window::Input;
 use crate::cli::store::{Missing, Store, Stored};
 use crate::cli::{Failure, Terminal, load_config, parse_time};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::load::{Loaded, Sources};
 use crate::event::Event;
 use crate::event::arena::Arena;
+use crate::ingest::decode::decode;
 use crate::map::event_time;
 use crate::map::payload::Bodies;
 use crate::memory::Notebook;
@@ -32,11 +38,15 @@ use crate::outcome::Reason;
 use crate::sync::Sync;
 
 mod archive;
+mod budget;
+mod doubt;
 mod hand;
 mod lines;
 mod progress;
 mod report;
 mod source;
+mod tally;
+mod window;
 
 /// Space for what is read from a file.
 const BUFFER: usize = 128 << 10;
@@ -83,43 +93,23 @@ pub(super) fn backfill(
         now: SystemClock.now(),
         clicks: Notebook::default(),
         before: 0,
+        has_warned: false,
     };
     let mut failed = 0;
     for file in &arguments.files {
-        match intake.take_file(file, terminal) {
-            Ok(()) => {}
-            Err(Stopped::Input(error)) => {
-                // The other files may be well; what was read of this one is good.
-                failed += 1;
-                let text = format!("{file}: {error:#}; what was read until there counts");
-                intake.progress.say(&text, terminal)?;
-            }
-            Err(Stopped::Rest(failure)) => return Err(failure),
-        }
+        failed += usize::from(!intake.take_file(file, terminal)?);
     }
     intake.end(arguments, terminal)?;
-    match failed {
-        0 => Ok(()),
-        1 => Err(anyhow!("one file could not be read to its end").into()),
-        failed => Err(anyhow!("{failed} files could not be read to their end").into()),
-    }
-}
-
-/// Why the reading of a file was given up.
-#[derive(Debug)]
-enum Stopped {
-    /// The file itself.
-    Input(anyhow::Error),
-    /// Anything else, which ends the whole.
-    Rest(Failure),
-}
-
-impl From<io::Error> for Stopped {
-    fn from(error: io::Error) -> Self {
-        Self::Input(match error.kind() {
-            io::ErrorKind::UnexpectedEof => anyhow!("it is cut off"),
-            _ => error.into(),
-        })
+    match (failed, arguments.files.len()) {
+        (0, _) => Ok(()),
+        (1, 1) => Err(anyhow!(
+            "the file is damaged, or no export; what could be read of it counts"
+        )
+        .into()),
+        (failed, all) => Err(anyhow!(
+            "{failed} of {all} files are damaged, or no exports; what could be read of them counts"
+        )
+        .into()),
     }
 }
 
@@ -136,17 +126,27 @@ struct Intake {
     clicks: Notebook,
     /// Events from before `since`.
     before: u64,
+    /// Whether events that Meta may count twice were warned about.
+    has_warned: bool,
 }
 
 impl Intake {
-    fn take_file(&mut self, file: &str, terminal: &mut Terminal) -> Result<(), Stopped> {
+    /// Takes a file; gives whether all of it could be read, and held events.
+    fn take_file(&mut self, file: &str, terminal: &mut Terminal) -> Result<bool, Failure> {
         if file == STANDARD_INPUT {
             let input = std::mem::replace(&mut terminal.input, Box::new(io::empty()));
             return self.take_input(file, input, terminal);
         }
-        let input = File::open(file).map_err(|error| Stopped::Input(error.into()))?;
-        let input = BufReader::with_capacity(BUFFER, input);
-        self.take_input(file, input, terminal)
+        match File::open(file) {
+            Ok(input) => {
+                let input = BufReader::with_capacity(BUFFER, input);
+                self.take_input(file, input, terminal)
+            }
+            Err(error) => {
+                self.progress.say(&format!("{file}: {error}"), terminal)?;
+                Ok(false)
+            }
+        }
     }
 
     fn take_input(
@@ -154,47 +154,115 @@ impl Intake {
         file: &str,
         input: impl BufRead,
         terminal: &mut Terminal,
-    ) -> Result<(), Stopped> {
+    ) -> Result<bool, Failure> {
+        let mut tally = Tally::default();
+        let budget = Budget::new(self.progress.bytes_read());
         let mut input = self.progress.counting(input);
-        let passed_over = source::each_part(file, &mut input, |part, lines| {
-            self.take_lines(part, lines, terminal)
+        source::each_part(&mut input, &budget, &mut |name, part| {
+            let (damage, is_joined) = match part {
+                Part::Stranger => {
+                    tally.stranger(name);
+                    return Ok(false);
+                }
+                Part::Damaged(what) => (Some(what), false),
+                Part::Text {
+                    text,
+                    form,
+                    expected,
+                } => {
+                    let end = self.take_text(text, form, &mut tally, terminal)?;
+                    if end.is_strange && !expected {
+                        tally.stranger(name);
+                        return Ok(false);
+                    }
+                    (end.fault, end.is_joined)
+                }
+            };
+            let damage = damage.and_then(|what| tally.damaged(name, &what));
+            if let Some(damage) = damage {
+                self.progress.say(&format!("{file}: {damage}"), terminal)?;
+            }
+            Ok(is_joined)
         })?;
-        if passed_over > 0 {
-            let text = format!("{file}: passed over {passed_over} files that hold no events");
-            self.progress.say(&text, terminal)?;
+        for words in tally.in_words() {
+            self.progress.say(&format!("{file}: {words}"), terminal)?;
         }
-        Ok(())
+        Ok(tally.is_well())
     }
 
-    fn take_lines(
+    fn take_text(
         &mut self,
-        part: &str,
-        input: &mut dyn BufRead,
+        text: &mut Input<'_>,
+        form: Form,
+        tally: &mut Tally,
         terminal: &mut Terminal,
-    ) -> Result<(), Stopped> {
-        let mut line = Vec::new();
-        let mut is_first = true;
+    ) -> Result<TextEnd, Failure> {
+        let mut end = TextEnd::default();
+        let mut doubt = Some(Doubt::default());
+        let mut element = Vec::new();
         self.now = SystemClock.now();
         loop {
-            match lines::next(input, &mut line)? {
-                Line::End => return Ok(()),
-                Line::TooLong => self.take_event(Err(Reason::EventTooLarge), &[], terminal)?,
-                Line::Whole if line.trim_ascii().is_empty() => continue,
-                Line::Whole => {
-                    // Or every line of a wrong file would become a dead letter.
-                    if is_first && !line.trim_ascii().starts_with(b"{") {
-                        return Err(Stopped::Input(anyhow!(
-                            "{part} is no export: its first line is no JSON object"
-                        )));
+            match form.next(text, &mut element) {
+                Ok(Element::End) => break,
+                Ok(Element::Joined) => {
+                    end.is_joined = true;
+                    break;
+                }
+                Ok(Element::TooLong) if doubt.is_some() => {}
+                Ok(Element::TooLong) => {
+                    self.take_event(Err(Reason::EventTooLarge), &[], terminal)?
+                }
+                Ok(Element::Whole) => {
+                    let raw = lines::without_mark(&element).trim_ascii();
+                    if raw.is_empty() {
+                        continue;
                     }
-                    let arena = Arena::default();
-                    match Event::decode(&line, &arena) {
-                        Ok(event) => self.take_event(Ok(&event), &line, terminal)?,
-                        Err(reason) => self.take_event(Err(reason), &line, terminal)?,
+                    if let Some(held) = &mut doubt {
+                        if !doubt::names_event(raw) {
+                            if held.hold(raw) {
+                                continue;
+                            }
+                            break;
+                        }
+                        for raw in held.release() {
+                            self.take_element(&raw, terminal)?;
+                        }
+                        doubt = None;
+                        tally.has_events = true;
                     }
+                    self.take_element(raw, terminal)?;
+                }
+                Err(error) => {
+                    end.fault = Some(archive::in_words(&error));
+                    return Ok(end);
                 }
             }
-            is_first = false;
+        }
+        end.fault = doubt.and_then(|doubt| doubt.in_words());
+        end.is_strange = end.fault.is_some();
+        Ok(end)
+    }
+
+    /// Takes an event, or the events of the body of a request.
+    fn take_element(&mut self, raw: &[u8], terminal: &mut Terminal) -> Result<(), Failure> {
+        let arena = Arena::default();
+        let event = Event::decode(raw, &arena);
+        let is_one = match &event {
+            Ok(event) => !doubt::is_envelope(event),
+            Err(_) => !raw.starts_with(b"["),
+        };
+        if is_one {
+            return self.take_event(event.as_ref().map_err(|reason| *reason), raw, terminal);
+        }
+        match decode(raw, &arena) {
+            Ok(elements) => {
+                for element in elements {
+                    let event = element.event.as_ref().map_err(|reason| *reason);
+                    self.take_event(event, element.raw, terminal)?;
+                }
+                Ok(())
+            }
+            Err(_) => self.take_event(Err(Reason::MalformedJson), raw, terminal),
         }
     }
 
@@ -203,10 +271,8 @@ impl Intake {
         event: Result<&Event<'_>, Reason>,
         raw: &[u8],
         terminal: &mut Terminal,
-    ) -> Result<(), Stopped> {
-        self.progress
-            .event(terminal)
-            .map_err(|error| Stopped::Rest(error.into()))?;
+    ) -> Result<(), Failure> {
+        self.progress.event(terminal)?;
         if let (Ok(event), Some(since)) = (event, self.since)
             && event_time::of(event).is_some_and(|happened| happened < since)
         {
@@ -220,9 +286,16 @@ impl Intake {
                 Err(reason) => sync.take(Err(reason), raw, self.now, bodies),
             };
             self.report.count(place, event.ok(), &fate, &notes);
+            if notes.may_count_twice() && !self.has_warned {
+                self.has_warned = true;
+                let text = format!(
+                    "warning: {}: there are website events older than 48 hours: {COUNTED_TWICE}",
+                    sync.name()
+                );
+                self.progress.say(&text, terminal)?;
+            }
             if let Some(hand) = &mut self.hand {
-                hand.take(sync.name(), fate, &self.progress, terminal)
-                    .map_err(|error| Stopped::Rest(error.into()))?;
+                hand.take(sync.name(), fate, &self.progress, terminal)?;
             }
         }
         Ok(())
@@ -244,6 +317,9 @@ impl Intake {
         };
         let sums = self.report.in_words();
         writeln!(terminal.errors, "{events} events read{before}; {sums}")?;
+        if let Some(words) = self.report.on_old_website_events() {
+            writeln!(terminal.errors, "{words}")?;
+        }
         match stored {
             None => {
                 writeln!(terminal.errors, "nothing was stored: this was a dry run")?;
@@ -261,6 +337,17 @@ impl Intake {
             }
         }
     }
+}
+
+/// How a text ended.
+#[derive(Debug, Default)]
+struct TextEnd {
+    /// What is wrong with it.
+    fault: Option<String>,
+    /// Whether that is no damage: it holds something, and no event.
+    is_strange: bool,
+    /// Whether something packed is joined to it.
+    is_joined: bool,
 }
 
 /// Bytes of all files, so that the progress is a share; `None` with standard input.

@@ -2,11 +2,11 @@
 
 use std::io::Write as _;
 
-use crate::cli::{Failure, Terminal, load_config};
+use crate::cli::{Failure, Terminal, load_config_to_send};
 use crate::config::load::{self, Loaded, Sources};
 
 pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), Failure> {
-    let (Loaded { config, warnings }, syncs) = load_config(sources)?;
+    let (Loaded { config, warnings }, syncs) = load_config_to_send(sources)?;
     for warning in warnings {
         writeln!(terminal.errors, "warning: {warning}")?;
     }

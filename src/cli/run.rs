@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::app::{self, App, BuildError};
-use crate::cli::{Failure, Terminal, load_config};
+use crate::cli::{Failure, Terminal, load_config_to_send};
 use crate::clock::SystemClock;
 use crate::config::load::{Loaded, Sources};
 use crate::telemetry::logs;
@@ -29,7 +29,7 @@ pub(super) fn run(
     if arguments.sandbox {
         return trial::run(sources, terminal);
     }
-    let (Loaded { config, warnings }, _) = load_config(sources)?;
+    let (Loaded { config, warnings }, _) = load_config_to_send(sources)?;
     logs::init(&config.log).map_err(|mistake| Failure::configuration(vec![mistake]))?;
     for warning in warnings {
         tracing::warn!("{warning}");

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::{Failure, Terminal, load_config};
+use crate::cli::{Failure, Terminal, load_config_to_send};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::load::{Loaded, Sources};
 use crate::config::{Config, SyncConfig, SyncName, is_test_event_code};
@@ -35,7 +35,7 @@ pub(super) fn send_test(
     sources: Sources,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
-    let (Loaded { config, .. }, _) = load_config(sources)?;
+    let (Loaded { config, .. }, _) = load_config_to_send(sources)?;
     let (name, mut sync) = choose(&config, arguments)?;
     sync.test_event_code = arguments.code.clone().or(sync.test_event_code);
     let Some(code) = sync.test_event_code.clone() else {

@@ -36,11 +36,15 @@ impl Table {
     }
 }
 
-/// A text from outside, safe to show on a terminal: it could hold what moves the cursor.
+/// A text from outside, safe to show on a terminal: it could hold what moves the cursor, or turns the
+/// direction of what follows.
 pub(super) fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    let is_unsafe = |c: char| {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+    };
+    let shown = |c| if is_unsafe(c) { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -55,13 +59,16 @@ mod tests {
         table
             .write(
                 &mut out,
-                &[row(["id", "name", "x"]), row(["1", "é\u{1b}[2J", "y"])],
+                &[
+                    row(["id", "name", "x"]),
+                    row(["1", "é\u{1b}[2\u{202e}", "y"]),
+                ],
             )
             .unwrap();
         table.write(&mut out, &[row(["1000", "b", ""])]).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "id  name   x\n1   é\u{fffd}[2J  y\n1000  b\n"
+            "id  name   x\n1   é\u{fffd}[2\u{fffd}  y\n1000  b\n"
         );
     }
 }

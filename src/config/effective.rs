@@ -182,6 +182,8 @@ fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {
     };
     page.key("external_id_case", text(external_id_case));
     page.key("page_url_parameters", texts(&sync.page_url_parameters));
+    page.optional("currency", sync.currency.as_deref().map(text));
+    page.optional("browser_pixel", sync.browser_pixel);
     page.key("allow_personal_data", texts(&sync.allow_personal_data));
     mapping(page, &table, &sync.mapping);
     if let Some(events) = &sync.events {

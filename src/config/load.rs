@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use config::{ConfigError, Environment, File, FileFormat, Source, Value, ValueKind};
 
+use crate::clock::UnixMillis;
 use crate::config::effective;
 use crate::config::keys::sync::{DELIVERY, LIMITED_DATA_USE, SYNC, USER_DATA, USER_MEMORY};
 use crate::config::keys::{ROOT, STAGES, Section};
@@ -24,7 +25,7 @@ use crate::config::units::format_size;
 use crate::config::values::{ENVIRONMENT, Mistakes, Node, Table};
 use crate::config::{
     AdminConfig, Config, IngestConfig, LogConfig, MetaConfig, Mistake, QueueConfig, ServerConfig,
-    SyncConfig, SyncName, stages, syncs, warnings,
+    SyncConfig, SyncName, graph_versions, placeholders, stages, syncs, warnings,
 };
 
 /// The variable that names the configuration file.
@@ -127,6 +128,16 @@ pub fn from_toml(text: &str, environment: &[(String, String)]) -> Result<Config,
         (parts, mistakes) if mistakes.is_empty() => parts.whole().ok_or(mistakes),
         (_, mistakes) => Err(mistakes),
     }
+}
+
+/// What speaks against sending by a configuration, though it can be loaded and tried.
+pub fn unfit_to_send(config: &Config) -> Vec<Mistake> {
+    placeholders::mistakes(config)
+}
+
+/// What will speak, or speaks already, against a configuration at this moment.
+pub fn outdated(config: &Config, now: UnixMillis) -> Option<Mistake> {
+    graph_versions::warning(&config.meta.api_version, now)
 }
 
 /// Finds the address of the public listener, whatever else may be wrong: for a command that only

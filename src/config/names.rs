@@ -45,6 +45,31 @@ pub(super) fn nearest(
         .map(|(_, known)| known)
 }
 
+/// The name that one is a slip of the pen away from, case, spaces and punctuation aside; `None` where it is
+/// one of them.
+pub(crate) fn slip_of(
+    name: &str,
+    known: impl Iterator<Item = &'static str> + Clone,
+) -> Option<&'static str> {
+    if known.clone().any(|known| known == name) {
+        return None;
+    }
+    let written = letters(name);
+    known
+        .map(|known| (distance(&written, &letters(known)), known))
+        .filter(|(distance, known)| *distance <= if known.len() <= 6 { 1 } else { 2 })
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// The letters and digits of a name, in lower case.
+pub(crate) fn letters(name: &str) -> String {
+    name.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
 /// How many letters must be changed, added or taken away (Levenshtein).
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();

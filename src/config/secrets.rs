@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::is_metas_secret;
+use crate::config::placeholders::is_placeholder;
 use crate::config::values::{Node, Table};
 
 /// Most bytes of a secret's file.
@@ -33,7 +34,7 @@ pub(super) fn unbroken(
     file_name: &'static str,
 ) -> Option<(SecretString, Option<PathBuf>)> {
     let (secret, file) = one(table, name, file_name)?;
-    if !is_metas_secret(secret.expose_secret()) {
+    if !is_metas_secret(secret.expose_secret()) && !is_placeholder(&secret) {
         let key = if file.is_some() { file_name } else { name };
         table.refuse(
             key,
@@ -88,10 +89,13 @@ fn both<T>(file: &Node<'_>, name: &str) -> Option<T> {
 fn in_place(node: &Node<'_>) -> Option<SecretString> {
     let text = node.text()?.trim();
     if is_printable(text) {
-        Some(text.into())
-    } else {
-        node.unexpected_unshown()
+        return Some(text.into());
     }
+    let secret = SecretString::from(text);
+    if is_placeholder(&secret) {
+        return Some(secret);
+    }
+    node.unexpected_unshown()
 }
 
 fn from_file(node: &Node<'_>) -> Option<(SecretString, PathBuf)> {

@@ -18,7 +18,7 @@ use crate::config::values::Node;
 use crate::config::{
     AppConfig, CallingCode, DateOrder, DeliveryConfig, ExternalIdCase, LimitedDataUse,
     LimitedDataUseMode, LimitedDataUsePlace, Properties, SyncConfig, SyncName, UserMemory,
-    is_test_event_code,
+    is_currency, is_test_event_code,
 };
 use crate::path::Path as ValuePath;
 
@@ -99,6 +99,13 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
             ("keep", ExternalIdCase::Keep),
         ])
     });
+    let currency = table.get("currency").and_then(|node| {
+        node.parsed(|text| {
+            let code = text.to_ascii_uppercase();
+            is_currency(&code).then_some(code)
+        })
+    });
+    let browser_pixel = table.get("browser_pixel").and_then(|node| node.boolean());
     let limited_data_use = table
         .require("limited_data_use")
         .and_then(|node| limited_data_use(&node));
@@ -138,6 +145,8 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
         page_url_parameters: page_url_parameters.unwrap_or_default(),
         allow_personal_data: allow_personal_data.unwrap_or_default(),
         user_memory,
+        currency,
+        browser_pixel,
         delivery: delivery?,
         tests: tests.unwrap_or_default(),
     })

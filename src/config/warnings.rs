@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
-
 use crate::config::fields::UserDataField;
+use crate::config::placeholders::is_placeholder;
 use crate::config::{
     AdminConfig, Consent, IngestConfig, LimitedDataUseMode, LimitedDataUsePlace, Mistake,
     QueueConfig, SyncConfig, SyncName,
@@ -14,9 +13,6 @@ use crate::value::ValueExpr;
 
 /// How long Amplitude repeats an event that was not answered with 2xx.
 const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
-
-/// What the sample files hold in the place of a secret.
-const PLACEHOLDER: &str = "REPLACE_ME";
 
 /// Warns of who may look into the daemon.
 pub(super) fn admin(admin: &AdminConfig, warnings: &mut Vec<Mistake>) {
@@ -41,7 +37,10 @@ pub(super) fn ingest(ingest: &IngestConfig, warnings: &mut Vec<Mistake>) {
         ));
     }
     if ingest.secrets.iter().any(is_placeholder) {
-        warnings.push(placeholder("ingest.secret".to_owned()));
+        warnings.push(Mistake::new(
+            "ingest.secret",
+            "still holds a placeholder, which anyone can guess",
+        ));
     }
 }
 
@@ -75,9 +74,6 @@ fn sync(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
             format!("sync.{name}.test_event_code"),
             "every event is sent as a test event: remove it when you go live",
         ));
-    }
-    if is_placeholder(&sync.access_token) {
-        warnings.push(placeholder(format!("sync.{name}.access_token")));
     }
     if sync.consent == Consent::Unsaid {
         warnings.push(Mistake::new(
@@ -120,12 +116,4 @@ fn limited_data_use(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mista
              user_data.client_ip_address is switched off",
         ));
     }
-}
-
-fn placeholder(key: String) -> Mistake {
-    Mistake::new(key, "still holds the placeholder of the sample file")
-}
-
-fn is_placeholder(secret: &SecretString) -> bool {
-    secret.expose_secret().contains(PLACEHOLDER)
 }

@@ -38,6 +38,8 @@ pub(super) struct Chunk {
     pub(super) taken: Vec<Taken>,
     /// What changes in what is remembered of people.
     lessons: Vec<(SyncName, Lesson)>,
+    /// A sync with an event that Meta may count twice.
+    pub(super) may_count_twice: Option<SyncName>,
 }
 
 impl Intake {
@@ -62,6 +64,7 @@ impl Chunk {
             elements: 0,
             taken: Vec::new(),
             lessons: Vec::new(),
+            may_count_twice: None,
         }
     }
 
@@ -86,6 +89,9 @@ impl Chunk {
                 let (fate, notes) = self.take(&element, intake, now)?;
                 for (field, why) in notes.dropped() {
                     intake.coverage.dropped(field, why.as_str());
+                }
+                if notes.may_count_twice() {
+                    self.may_count_twice = Some(intake.name().clone());
                 }
                 match &fate {
                     Fate::Mapped(_) => {

@@ -10,12 +10,31 @@ use crate::outcome::Reason;
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// How long after an event Meta takes it, in seconds (Meta: Server Event Parameters).
-pub(super) const fn window(source: MetaActionSource) -> i64 {
-    match source {
-        MetaActionSource::PhysicalStore => 62 * DAY,
+/// How long Meta pairs an event with the one that its Pixel sent from the browser, in seconds (Meta:
+/// Deduplicate Pixel and Server Events).
+const PAIRED: i64 = 2 * DAY;
+
+/// How long after an event it may be sent, in seconds: as long as Meta takes it (Meta: Server Event
+/// Parameters), and pairs it where there is something to pair it with.
+pub(super) const fn window(source: MetaActionSource, browser_pixel: Option<bool>) -> i64 {
+    match (source, browser_pixel) {
+        (MetaActionSource::PhysicalStore, _) => 62 * DAY,
+        (MetaActionSource::Website, Some(true)) => PAIRED,
         _ => 7 * DAY,
     }
+}
+
+/// Whether Meta may count an event a second time: it is too old to be paired, and nobody said whether there
+/// is a Pixel.
+pub(super) const fn may_count_twice(
+    seconds: i64,
+    source: MetaActionSource,
+    browser_pixel: Option<bool>,
+    now: UnixMillis,
+) -> bool {
+    matches!(source, MetaActionSource::Website)
+        && browser_pixel.is_none()
+        && seconds < now.seconds() - PAIRED
 }
 
 /// What was decided about one event.
@@ -104,15 +123,20 @@ fn automatic(
     let (source, device, rule) = match device {
         Some(device) if wants_app => (MetaActionSource::App, Some(device), AS_CONFIGURED),
         Some(device) if !is_web => {
-            let rule = "automatic: no page, and the app's device is known";
+            let rule = "automatic: neither platform Web nor the URL of a page, and an app's device";
             (MetaActionSource::App, Some(device), rule)
         }
         _ if is_web => {
-            let rule = "automatic: a page, or the platform Web";
+            let rule = if has_page {
+                "automatic: the URL of a page was found"
+            } else {
+                "automatic: the platform is Web"
+            };
             (MetaActionSource::Website, None, rule)
         }
         _ => {
-            let rule = "automatic: no page, and no app whose device is known";
+            let rule =
+                "automatic: neither platform Web, nor the URL of a page, nor an app's device";
             (MetaActionSource::Other, None, rule)
         }
     };
@@ -134,6 +158,7 @@ const DELAY_MILLIS: i64 = 15 * 60 * 1000;
 pub(super) fn check_time(
     happened: UnixMillis,
     source: MetaActionSource,
+    browser_pixel: Option<bool>,
     now: UnixMillis,
 ) -> Result<i64, Reason> {
     const HOUR: i64 = 60 * 60 * 1000;
@@ -151,8 +176,11 @@ pub(super) fn check_time(
         return Err(Reason::InFuture);
     }
     let seconds = happened.seconds().min(now.seconds());
-    if seconds < now.seconds() - window(source) {
+    if seconds < now.seconds() - window(source, None) {
         return Err(Reason::TooOld);
+    }
+    if seconds < now.seconds() - window(source, browser_pixel) {
+        return Err(Reason::TooOldForPixel);
     }
     Ok(seconds)
 }
@@ -251,7 +279,7 @@ mod tests {
         let now = UnixMillis(1_795_197_849_412);
         let check = |millis_ago: i64, source, expected: Result<i64, Reason>| {
             let happened = UnixMillis(now.0 - millis_ago);
-            let sent = check_time(happened, source, now);
+            let sent = check_time(happened, source, None, now);
             assert_eq!(sent, expected, "{millis_ago} ms ago");
         };
         let web = MetaActionSource::Website;
@@ -273,5 +301,41 @@ mod tests {
         check(-8 * hour + 16 * 60_000, web, Err(Reason::InFuture));
         check(-9 * hour, web, Err(Reason::InFuture));
         check(i64::MIN + now.0 + 1, web, Err(Reason::InFuture));
+    }
+
+    #[test]
+    fn beside_a_pixel_website_events_are_sent_only_while_meta_pairs_them() {
+        let now = UnixMillis(1_795_197_849_412);
+        let (web, other) = (MetaActionSource::Website, MetaActionSource::Other);
+        let paired = now.seconds() - PAIRED;
+        for (seconds, source, pixel, expected, twice) in [
+            (paired, web, Some(true), Ok(paired), false),
+            (paired, web, None, Ok(paired), false),
+            (
+                paired - 1,
+                web,
+                Some(true),
+                Err(Reason::TooOldForPixel),
+                false,
+            ),
+            (paired - 1, web, Some(false), Ok(paired - 1), false),
+            (paired - 1, web, None, Ok(paired - 1), true),
+            (paired - 1, other, Some(true), Ok(paired - 1), false),
+            (paired - 1, other, None, Ok(paired - 1), false),
+            (
+                paired - 6 * DAY,
+                web,
+                Some(true),
+                Err(Reason::TooOld),
+                false,
+            ),
+        ] {
+            let happened = UnixMillis(seconds * 1000);
+            assert_eq!(check_time(happened, source, pixel, now), expected);
+            assert_eq!(may_count_twice(seconds, source, pixel, now), twice);
+        }
+        assert_eq!(window(web, Some(true)), PAIRED);
+        assert_eq!(window(web, Some(false)), 7 * DAY);
+        assert_eq!(window(other, Some(true)), 7 * DAY);
     }
 }

@@ -18,6 +18,8 @@ use crate::map::{PURCHASE, REVENUE_EVENTS};
 use crate::path::Path;
 use crate::value::ValueExpr;
 
+mod hints;
+
 /// Events that Amplitude's pages show under another name than they arrive with.
 const DISPLAY_NAMES: &[(&str, &str)] = &[
     ("[Amplitude] Start Session", "session_start"),
@@ -57,7 +59,7 @@ pub(super) fn mistakes(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<Mi
             ("value", "\"event_properties.total\""),
             (
                 "currency",
-                "{ from = \"event_properties.currency\", default = \"USD\" }",
+                "{ from = \"event_properties.currency\", default = \"USD\" }, or currency = \"USD\" for the whole sync",
             ),
         ] {
             if !has_source(field, sync, row) {
@@ -81,6 +83,8 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
         warnings.push(Mistake::new(format!("{key}.external_id_case"), message));
     }
     let whole_sync = EventConfig::default();
+    check_custom_names(&key, &sync.mapping.custom_data, &mut warnings);
+    hints::near_names(&key, sync, None, &mut warnings);
     warn_of_incomplete_websites(&key, sync, &mut warnings);
     if has_source("value", sync, &whole_sync) && !has_source("currency", sync, &whole_sync) {
         let message = "missing beside value; a value without a currency is not sent";
@@ -94,6 +98,7 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
         let key = event_key(&key, event_type);
         check_custom_names(&key, &row.mapping.custom_data, &mut warnings);
         check_sources::of_row(&key, sync, row, &mut warnings);
+        hints::near_names(&key, sync, Some(row), &mut warnings);
         if let Some((_, wire)) = DISPLAY_NAMES.iter().find(|(shown, _)| shown == event_type) {
             let message =
                 format!("this is the name on Amplitude's pages; the event arrives as {wire:?}");
@@ -123,6 +128,7 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
             warnings.push(Mistake::new(format!("{key}.custom_data.currency"), message));
         }
     }
+    hints::action_source(&key, sync, &mut warnings);
     warnings
 }
 
@@ -309,7 +315,8 @@ fn has_source(field: &str, sync: &SyncConfig, row: &EventConfig) -> bool {
         Properties::All => true,
         Properties::Named(names) => names.iter().any(|name| name == field),
     };
-    in_table(&sync.mapping.custom_data)
+    field == "currency" && sync.currency.is_some()
+        || in_table(&sync.mapping.custom_data)
         || in_table(&row.mapping.custom_data)
         || in_properties(&sync.properties)
         || in_properties(&row.properties)
@@ -329,7 +336,7 @@ mod tests {
     use crate::config::load::from_toml;
 
     #[track_caller]
-    fn check(rules: &str, expected_mistakes: &[&str], expected_warnings: &[&str]) {
+    pub(super) fn check(rules: &str, expected_mistakes: &[&str], expected_warnings: &[&str]) {
         let text = format!(
             "[ingest]\nallow_unauthenticated = true\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"\n{rules}"
         );
@@ -350,18 +357,27 @@ mod tests {
             "sync.web.events.\"Order Completed\".custom_data.currency",
         ];
         check(
-            "[sync.web.events]\n\"Order Completed\" = \"Purchase\"",
+            "action_source = \"chat\"\n[sync.web.events]\n\"Order Completed\" = \"Purchase\"",
             &missing,
             &[],
         );
-        check("[sync.web.events]\nrevenue_amount = \"Purchase\"", &[], &[]);
         check(
-            "properties = [\"value\"]\n[sync.web.custom_data]\ncurrency = { constant = \"USD\" }\n[sync.web.events]\n\"Order Completed\" = \"Purchase\"",
+            "action_source = \"chat\"\ncurrency = \"EUR\"\n[sync.web.events]\n\"Order Completed\" = \"Purchase\"",
+            &missing[..1],
+            &[],
+        );
+        check(
+            "action_source = \"chat\"\n[sync.web.events]\nrevenue_amount = \"Purchase\"",
             &[],
             &[],
         );
         check(
-            "properties = [\"*\"]\n[sync.web.events]\nPurchase = {}",
+            "action_source = \"chat\"\nproperties = [\"value\"]\n[sync.web.custom_data]\ncurrency = { constant = \"USD\" }\n[sync.web.events]\n\"Order Completed\" = \"Purchase\"",
+            &[],
+            &[],
+        );
+        check(
+            "action_source = \"chat\"\nproperties = [\"*\"]\n[sync.web.events]\nPurchase = {}",
             &[],
             &[],
         );
@@ -572,6 +588,7 @@ mod tests {
                 "sync.web.events.C.custom_data.currency",
                 "sync.web.events.\"[Amplitude] Revenue\"",
                 "sync.web.events.add_to_cart",
+                "sync.web.action_source",
             ],
         );
     }

@@ -19,14 +19,14 @@ use crate::map::json;
 use crate::map::page::KeptParameters;
 use crate::map::record::{Field, Recorder, Sent, Source};
 use crate::path::Path;
-use crate::value::ValueExpr;
+use crate::value::{Constant, ValueExpr};
 
 mod contents;
 mod field;
 mod number;
 mod revenue;
 mod screen;
-mod standard;
+pub(super) mod standard;
 mod typed;
 
 use field::{CustomField, Listing, Writer, note_lost, rule_of, write_values};
@@ -110,6 +110,9 @@ impl CustomData {
             for (name, source) in table {
                 sources.insert(name, source.clone());
             }
+        }
+        if let Some(code) = &sync.currency {
+            set_default_currency(&mut sources, code);
         }
         let named: HashSet<&str> = tables
             .iter()
@@ -269,6 +272,18 @@ impl CustomData {
         }
         has_count
     }
+}
+
+/// Puts the sync's currency behind whatever else may name one, Amplitude's own property included.
+fn set_default_currency(sources: &mut BTreeMap<&str, CustomValue>, code: &str) {
+    let Some(CustomValue::Value(expr)) = sources.get_mut("currency") else {
+        return;
+    };
+    if expr.is_empty() {
+        *expr = ValueExpr::path(property_path("$currency"));
+    }
+    let default = || Constant::new(&code.into());
+    expr.default.get_or_insert_with(default);
 }
 
 /// Writes the sum of the quantities in `contents`, where nothing else gave a count of items.

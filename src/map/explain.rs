@@ -305,6 +305,13 @@ impl Recorder for Explanation {
                 .get_or_insert("Meta asks for it of events of a website.");
         }
     }
+
+    fn may_count_twice(&mut self) {
+        let mut fields = self.fields.iter_mut();
+        if let Some(time) = fields.find(|explained| explained.field == WRITTEN_FIRST) {
+            time.rule = Some("older than 48 h: counted twice where Meta's Pixel sent it too");
+        }
+    }
 }
 
 impl std::fmt::Debug for Explanation {

@@ -159,6 +159,9 @@ pub trait Recorder {
 
     /// The event is one of a website and goes without what Meta asks for then.
     fn incomplete(&mut self, lacking: WebsiteField);
+
+    /// Meta counts the mapped event a second time, should its Pixel have sent it too.
+    fn may_count_twice(&mut self);
 }
 
 /// Tells of a field for which an expression gave nothing: because nothing was there, or because its
@@ -183,6 +186,7 @@ const OTHER: &str = "other";
 pub struct Notes {
     /// The event type that the event table names; `None` for any other event.
     pub(crate) label: Option<Arc<str>>,
+    may_count_twice: bool,
     carried: u32,
     lacking: [bool; WebsiteField::ALL.len()],
     dropped: Vec<(Cow<'static, str>, DropReason)>,
@@ -206,6 +210,12 @@ impl Notes {
     pub fn lacking(&self) -> impl Iterator<Item = WebsiteField> {
         let lacks = |field: &WebsiteField| self.lacking[*field as usize];
         WebsiteField::ALL.into_iter().filter(lacks)
+    }
+
+    /// Whether it was mapped, and is a website event too old for Meta to pair with its Pixel's, while
+    /// nothing says whether there is a Pixel.
+    pub const fn may_count_twice(&self) -> bool {
+        self.may_count_twice
     }
 
     /// The fields that lost a value, and why.
@@ -237,5 +247,9 @@ impl Recorder for Notes {
 
     fn incomplete(&mut self, lacking: WebsiteField) {
         self.lacking[lacking as usize] = true;
+    }
+
+    fn may_count_twice(&mut self) {
+        self.may_count_twice = true;
     }
 }

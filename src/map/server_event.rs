@@ -135,7 +135,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         }
         self.put_original();
         self.out.push(b'}');
-        self.judge(head, carried, worth)
+        self.judge(head, carried, worth, now)
     }
 
     fn head(&mut self, now: UnixMillis) -> Result<Head<'m>, Refused> {
@@ -172,7 +172,12 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             name_rule,
             happened,
             time_source,
-            time: action_source::check_time(happened, decided.source, now),
+            time: action_source::check_time(
+                happened,
+                decided.source,
+                self.mapper.browser_pixel,
+                now,
+            ),
             id: self.event_id(),
             page,
             decided,
@@ -244,7 +249,13 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         self.put_opt_out();
     }
 
-    fn judge(self, head: Head<'_>, carried: Carried, worth: Worth) -> Result<Mapped, Refused> {
+    fn judge(
+        self,
+        head: Head<'_>,
+        carried: Carried,
+        worth: Worth,
+        now: UnixMillis,
+    ) -> Result<Mapped, Refused> {
         let is_small = self.out.len() - self.start <= self.mapper.most_bytes;
         let purchase = head.name == PURCHASE;
         let objection = match head.time {
@@ -265,8 +276,12 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
                 json: is_small.then_some(json),
             });
         }
+        let (source, pixel) = (head.decided.source, self.mapper.browser_pixel);
+        if action_source::may_count_twice(head.seconds(), source, pixel, now) {
+            self.recorder.may_count_twice();
+        }
         let sync = self.mapper.sync.as_str();
-        let window = action_source::window(head.decided.source);
+        let window = action_source::window(source, pixel);
         Ok(Mapped {
             fingerprint: Fingerprint::new(&head.id.text, sync, &head.name, &head.id.scope),
             deadline: head.seconds().saturating_add(window),

@@ -1,5 +1,7 @@
 //! Meta's standard events, by which it optimises and reports without further set-up.
 
+use crate::config::names;
+
 /// The standard events of websites and apps (Meta Pixel: Reference; Meta: App Events).
 pub(super) const NAMES: &[&str] = &[
     "AchievementUnlocked",
@@ -31,7 +33,7 @@ pub(super) const NAMES: &[&str] = &[
 
 /// The standard event that a name is the same as but for case, spaces and punctuation.
 pub(super) fn same_words(name: &str) -> Option<&'static str> {
-    let letters = letters(name);
+    let letters = names::letters(name);
     NAMES
         .iter()
         .copied()
@@ -40,37 +42,7 @@ pub(super) fn same_words(name: &str) -> Option<&'static str> {
 
 /// The standard event that a name is a slip of the pen away from.
 pub(super) fn near(name: &str) -> Option<&'static str> {
-    if NAMES.contains(&name) {
-        return None;
-    }
-    let letters = letters(name);
-    NAMES.iter().copied().find(|standard| {
-        let allowed = if standard.len() <= 6 { 1 } else { 2 };
-        distance(&letters, &standard.to_ascii_lowercase()) <= allowed
-    })
-}
-
-fn letters(name: &str) -> String {
-    name.chars()
-        .filter(|c| c.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect()
-}
-
-/// How many characters must be changed, added or taken away.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (at, c) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for (column, other) in right.iter().enumerate() {
-            let change = diagonal + usize::from(c != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = change.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[right.len()]
+    names::slip_of(name, NAMES.iter().copied())
 }
 
 #[cfg(test)]

@@ -340,7 +340,7 @@ impl Store {
         self.connection
             .prepare_cached(
                 "SELECT count(*) >= ?3 FROM dead INDEXED BY dead_samples
-                 WHERE sync = ?1 AND reason = ?2 AND reason IN ('too_old', 'no_identifier')",
+                 WHERE sync = ?1 AND reason = ?2 AND reason IN ('too_old', 'too_old_for_pixel', 'no_identifier')",
             )?
             .query_row(params![sync, reason.as_str(), SAMPLES], |row| row.get(0))
     }
@@ -443,7 +443,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
 }
 
 const fn is_sampled(reason: Reason) -> bool {
-    matches!(reason, Reason::TooOld | Reason::NoIdentifier)
+    matches!(
+        reason,
+        Reason::TooOld | Reason::TooOldForPixel | Reason::NoIdentifier
+    )
 }
 
 /// The event id in a mapped event.

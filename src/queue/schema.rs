@@ -123,6 +123,11 @@ CREATE TABLE click (
     key BLOB NOT NULL UNIQUE,      -- of the click id
     seen INTEGER NOT NULL
 ) STRICT;
+
+-- One more reason of which only samples are kept.
+DROP INDEX dead_samples;
+CREATE INDEX dead_samples ON dead (sync, reason)
+    WHERE reason IN ('too_old', 'too_old_for_pixel', 'no_identifier');
 ";
 
 /// Makes the folder and takes possession of it, until the file is dropped.

@@ -90,6 +90,48 @@ fn what_meta_would_refuse_ends_here_with_a_reason() {
 }
 
 #[test]
+fn beside_a_browser_pixel_old_website_events_stay_back() {
+    let web = |time: &str| {
+        let event = r#"{"event_type":"A","user_id":"u-1","platform":"Web","event_time":"#;
+        format!("{event}\"{time}\"}}")
+    };
+    let (old, paired) = (web("2026-11-18 18:04:38"), web("2026-11-18 18:04:39"));
+    let pixel = "browser_pixel = true";
+    check_refused(pixel, &old, Reason::TooOldForPixel, true);
+    check_refused(pixel, &web("2026-11-13 18:04:38"), Reason::TooOld, true);
+    // It is not sent once it got too old in the queue either.
+    let now = NOW.seconds();
+    assert_eq!(mapped(&sync(pixel), &paired).deadline, now);
+    let elsewhere = old.replace("Web", "iOS");
+    assert_eq!(
+        mapped(&sync(pixel), &elsewhere).deadline,
+        now - 1 + 5 * 86_400
+    );
+    for (rules, event, expected) in [
+        ("", &old, true),
+        ("", &paired, false),
+        ("", &elsewhere, false),
+        ("browser_pixel = false", &old, false),
+    ] {
+        let decoded = Event::decode(event.as_bytes()).unwrap();
+        let (fate, notes) =
+            sync(rules).take(Ok(&decoded), event.as_bytes(), NOW, &mut Bodies::default());
+        let Fate::Mapped(payload) = fate else {
+            panic!("{rules}: not mapped")
+        };
+        assert!(payload.deadline >= now - 1 + 5 * 86_400);
+        assert_eq!(notes.may_count_twice(), expected, "{rules} {event}");
+    }
+    let decoded = Event::decode(old.as_bytes()).unwrap();
+    let (_, explanation) = sync("").explain(&decoded, NOW);
+    assert!(
+        explanation
+            .table()
+            .contains("counted twice where Meta's Pixel sent it too")
+    );
+}
+
+#[test]
 fn what_cannot_be_decoded_has_its_bytes_for_an_id() {
     let raw = b"{\"a\":";
     let (fate, notes) = sync("").take(Err(Reason::MalformedJson), raw, NOW, &mut Bodies::default());
@@ -223,7 +265,7 @@ fn an_explanation_says_where_each_field_came_from() {
     event_name                   event_type              string  -           "X"                                           name as it came
     event_time                   event_time              number  -           1795197849                                    seconds since 1970
     event_id                     uuid                    string  -           "id-1"                                        id
-    action_source                -                       -       -           "other"                                       automatic: no page, and no app whose device is known
+    action_source                -                       -       -           "other"                                       automatic: neither platform Web, nor the URL of a page, nor an app's device
     user_data.external_id        user_id                 string  u1          "bb82030dbc2bcaba32a90bf2e207a84a856fc5f033…  trimmed, lower case without spaces unless case is kept; hashed
     user_data.em                 user_properties.email   string  a@b.de      "363a175f65786e7799e43a17e3f9f7baa20553a640…  trimmed, lower case; hashed
     user_data.ph                 -                       -       -           -                                             missing: nothing at user_properties.phone

@@ -307,8 +307,14 @@ async fn a_wrong_or_damaged_file_is_told_and_the_others_are_taken() {
     let cut = scene.file("cut.zip", &whole[..whole.len() * 9 / 10]);
     let ran = scene.backfill(&[&table, &cut, &good]);
     assert_eq!(ran.code, 1);
-    assert!(ran.words.contains("table.csv is no export"), "{ran:?}");
-    assert!(ran.words.contains("cut.zip: it is cut off"), "{ran:?}");
+    assert!(ran.words.contains("table.csv: it is no export"), "{ran:?}");
+    let part = "cut.zip: m/m_2026-11-20_7#0.json.gz: it is cut off";
+    assert!(ran.words.contains(part), "{ran:?}");
+    assert!(
+        ran.words
+            .contains("2 of 3 files are damaged, or no exports"),
+        "{ran:?}"
+    );
     let before = ran.rows()[0]["queued"].as_u64().unwrap();
     assert!(before > 1, "what was read counts: {ran:?}");
 
@@ -323,6 +329,183 @@ async fn a_wrong_or_damaged_file_is_told_and_the_others_are_taken() {
     assert_eq!(missing.code, 1);
     assert!(missing.words.contains("no/such.zip"), "{missing:?}");
     scene.daemon.stop().await;
+}
+
+/// Counts of a dry run: exit code, mapped, and neither filtered nor invalid.
+fn dry_run(config: &Path, input: &[u8]) -> (i32, u64, u64, String) {
+    let ran = backfill(config, &["-", "--dry-run", "--json"], input);
+    let sum = |names: &[&str]| -> u64 {
+        let counts = ran.rows();
+        let counts = counts
+            .iter()
+            .flat_map(|row| names.iter().map(|name| row[*name].as_u64()));
+        counts.flatten().sum()
+    };
+    let others = sum(&["filtered", "too_old", "invalid"]);
+    (ran.code, sum(&["mapped"]), others, ran.words)
+}
+
+fn config_in(folder: &TempDir) -> PathBuf {
+    let config = folder.path().join("pixel-relay.toml");
+    let graph = "127.0.0.1:9".parse().unwrap();
+    let store = folder.path().join("store");
+    fs::write(&config, config_text(graph, &store, PLAIN_SYNC)).unwrap();
+    config
+}
+
+#[test]
+fn events_are_found_whatever_they_are_wrapped_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config_in(&folder);
+    let two = [past("a", 1), past("b", 2)];
+    let plain = lines(&two);
+    let marked = [b"\xef\xbb\xbf", &plain[..]].concat();
+    let array = serde_json::to_vec(&two).unwrap();
+    let indented = serde_json::to_vec_pretty(&two).unwrap();
+    let body = json!({"api_key": "k", "events": two})
+        .to_string()
+        .into_bytes();
+    let export = |content: &[u8]| zip(&[("1/1_2026-11-20_7#0.json.gz", gzip(content))]);
+    for (input, expected) in [
+        (marked.clone(), 2),
+        ([&marked[..], &marked].concat(), 4),
+        (gzip(&marked), 2),
+        ([gzip(&marked), gzip(&marked)].concat(), 4),
+        (export(&marked), 2),
+        ([export(&plain), export(&plain)].concat(), 4),
+        ([&plain[..], &gzip(&plain), &export(&plain)].concat(), 6),
+        (array, 2),
+        (indented, 2),
+        (body, 2),
+        (
+            zip(&[("export", gzip(&plain)), ("more.zip", export(&plain))]),
+            4,
+        ),
+        (gzip(&export(&plain)), 2),
+    ] {
+        let (code, mapped, others, words) = dry_run(&config, &input);
+        assert_eq!((code, mapped, others), (0, expected, 0), "{words}");
+    }
+}
+
+#[test]
+fn a_damaged_part_is_named_and_costs_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config_in(&folder);
+    let hour = |hour: &str| gzip(&lines(&[past(hour, 1), past(&format!("{hour}b"), 2)]));
+    let damaged = |damage: &dyn Fn(&mut Vec<u8>)| {
+        let mut packed = hour("2");
+        damage(&mut packed);
+        zip(&[
+            ("1/1_2026-11-20_1#0.json.gz", hour("1")),
+            ("1/1_2026-11-20_2#0.json.gz", packed),
+            (
+                "__MACOSX/1/._1_2026-11-20_2#0.json.gz",
+                b"\0\x05\x16\x07\0".to_vec(),
+            ),
+            ("1/1_2026-11-20_3#0.json.gz", hour("3")),
+        ])
+    };
+    let (code, mapped, others, words) = dry_run(&config, &damaged(&|_| {}));
+    assert_eq!((code, mapped, others), (0, 6, 0), "{words}");
+    let passed = "passed over 1 file that holds no events: __MACOSX/";
+    assert!(words.contains(passed), "{words}");
+    for damage in [
+        &|packed: &mut Vec<u8>| packed.truncate(packed.len() - 20),
+        &|packed: &mut Vec<u8>| packed.fill(0),
+        &|packed: &mut Vec<u8>| *packed = b"<html>busy</html>".to_vec(),
+        &|packed: &mut Vec<u8>| {
+            let checksum = packed.len() - 6;
+            packed[checksum] ^= 1;
+        },
+    ] as [&dyn Fn(&mut Vec<u8>); 4]
+    {
+        let (code, mapped, _, words) = dry_run(&config, &damaged(damage));
+        assert!(code == 1 && (4..=6).contains(&mapped), "{mapped}: {words}");
+        assert!(
+            words.contains("-: 1/1_2026-11-20_2#0.json.gz: it is "),
+            "{words}"
+        );
+        assert!(words.contains("the file is damaged"), "{words}");
+    }
+}
+
+#[test]
+fn website_events_that_meta_no_longer_pairs_are_told_beforehand() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config_in(&folder);
+    let mut events = [past("a", 1), past("b", 50), past("c", 60)];
+    for event in &mut events {
+        event["platform"] = json!("Web");
+    }
+    let input = lines(&events);
+    let ran = backfill(&config, &["-", "--dry-run", "--json"], &input);
+    assert_eq!(ran.row()["may_count_twice"], 2, "{ran:?}");
+    assert_eq!(
+        ran.words.matches("warning: web: there are website").count(),
+        1,
+        "{ran:?}"
+    );
+    let sum = "2 of the mapped are website events older than 48 hours";
+    assert!(ran.words.contains(sum), "{ran:?}");
+    for (pixel, mapped, words) in [
+        (
+            true,
+            1,
+            "2 website events older than 48 hours are kept back",
+        ),
+        (false, 3, "3 mapped, 0 filtered, 0 too old"),
+    ] {
+        let text = fs::read_to_string(&config).unwrap();
+        let text = text.replace(
+            "[sync.web]\n",
+            &format!("[sync.web]\nbrowser_pixel = {pixel}\n"),
+        );
+        let said = folder.path().join("said.toml");
+        fs::write(&said, text).unwrap();
+        let ran = backfill(&said, &["-", "--dry-run", "--json"], &input);
+        assert_eq!(ran.row()["mapped"], mapped, "{ran:?}");
+        assert_eq!(ran.row()["may_count_twice"], 0, "{ran:?}");
+        assert!(
+            ran.words.contains(words) && !ran.words.contains("warning"),
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
+fn what_holds_no_event_is_an_error_and_no_filtered_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config_in(&folder);
+    let answer = br#"{"error":{"http_code":403,"type":"invalid_api_key","message":"of k"}}"#;
+    let twin = || b"\0\x05\x16\x07\0".to_vec();
+    for (input, expected) in [
+        (
+            answer.to_vec(),
+            "-: it is no export, but the answer to a request that failed (403, invalid_api_key)",
+        ),
+        (gzip(answer), "answer to a request that failed"),
+        (
+            b"<!DOCTYPE html>\n<html>".to_vec(),
+            "-: it is no export: a page",
+        ),
+        (Vec::new(), "-: it holds no event"),
+        (b"\n\n".to_vec(), "-: it holds no event"),
+        (b"\xff\xfe{\0}\0".to_vec(), "UTF-16"),
+        (
+            b"PK\x05\x06".iter().copied().chain([0; 18]).collect(),
+            "-: it holds no event",
+        ),
+        (zip(&[("._a.json.gz", twin())]), "-: it holds no event"),
+        (
+            lines(&[json!({"amplitude_id": 1}), json!({"amplitude_id": 2})]),
+            "none of its 2",
+        ),
+    ] {
+        let (code, mapped, others, words) = dry_run(&config, &input);
+        assert_eq!((code, mapped, others), (1, 0, 0), "{words}");
+        assert!(words.contains(expected), "{words}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -367,10 +550,7 @@ async fn invalid_history_becomes_dead_letters_as_if_it_had_been_streamed() {
 #[test]
 fn history_may_come_before_the_first_daemon() {
     let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("pixel-relay.toml");
-    let graph = "127.0.0.1:9".parse().unwrap();
-    let store = folder.path().join("store");
-    fs::write(&config, config_text(graph, &store, PLAIN_SYNC)).unwrap();
+    let config = config_in(&folder);
     let ran = backfill(&config, &["-"], &lines(&[past("first", 1)]));
     assert_eq!(ran.row(), json!({"queued": 1, "duplicates": 0}));
     assert!(ran.words.contains("once the daemon runs"), "{ran:?}");

@@ -314,13 +314,52 @@ fn every_example_passes_its_own_check() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/");
     for entry in fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
+        // Nothing can be sent by it before a token stands in it.
+        let folder = tempfile::tempdir().unwrap();
+        let filled = folder.path().join("pixel-relay.toml");
+        let example = fs::read_to_string(&path).unwrap();
+        fs::write(&filled, example.replace("REPLACE_ME", "granted-by-meta")).unwrap();
         let output = program()
             .args(["check", "--config"])
-            .arg(&path)
+            .arg(&filled)
             .output()
             .unwrap();
         let (_, words) = text(&output);
         assert_eq!(output.status.code(), Some(0), "{}: {words}", path.display());
+    }
+}
+
+#[test]
+fn a_placeholder_is_a_mistake_where_it_would_be_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("pixel-relay.toml");
+    for token in ["REPLACE_ME", "EAAB...", "EAAB…", "<token>"] {
+        let written = format!(
+            "[ingest]\nsecret = 's'\n[sync.web]\npixel_id = '1'\naccess_token = '{token}'\n"
+        );
+        fs::write(&config, written).unwrap();
+        for (command, code) in [
+            (&["check"][..], 2),
+            (&["run"], 2),
+            (&["send-test", "--code", "TEST1"], 2),
+            (&["map"], 0),
+        ] {
+            let output = program()
+                .args(command)
+                .arg("--config")
+                .arg(&config)
+                .stdin(std::process::Stdio::null())
+                .output()
+                .unwrap();
+            let (data, words) = text(&output);
+            assert_eq!(
+                output.status.code(),
+                Some(code),
+                "{command:?}: {data}{words}"
+            );
+            let is_named = words.contains("sync.web.access_token: found a placeholder");
+            assert_eq!(is_named, code == 2, "{command:?}: {words}");
+        }
     }
 }
 

@@ -55,6 +55,11 @@ impl Progress {
         }
     }
 
+    /// The bytes that were read so far, of all inputs that are counted.
+    pub(super) fn bytes_read(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.read)
+    }
+
     /// Counts an event, and shows how far it is where that is due.
     pub(super) fn event(&mut self, terminal: &mut Terminal) -> io::Result<()> {
         self.events += 1;

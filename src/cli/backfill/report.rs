@@ -20,6 +20,10 @@ const OTHERS: &str = "(other names)";
 /// Where what has no name is counted.
 const NAMELESS: &str = "(no name)";
 
+/// What is to be known of website events that are too old to be paired.
+pub(super) const COUNTED_TWICE: &str = "where Meta's Pixel sent them too, Meta counts them twice; set \
+     the sync's browser_pixel to true, and they are kept back, or to false";
+
 /// Counts of one name in one sync.
 #[derive(Clone, Debug, Default)]
 struct Counts {
@@ -27,6 +31,8 @@ struct Counts {
     filtered: u64,
     too_old: u64,
     invalid: u64,
+    /// Those of the mapped ones that Meta may count a second time.
+    may_count_twice: u64,
     /// Those that are filtered or invalid, by reason.
     reasons: BTreeMap<Reason, u64>,
     /// Those of the mapped ones that carry each field of `user_data`, by Meta's key.
@@ -49,6 +55,7 @@ struct Line<'a> {
     filtered: u64,
     too_old: u64,
     invalid: u64,
+    may_count_twice: u64,
     reasons: BTreeMap<&'static str, u64>,
     carried: &'a BTreeMap<&'static str, u64>,
 }
@@ -97,6 +104,9 @@ impl Report {
             sum.filtered += counts.filtered;
             sum.too_old += counts.too_old;
             sum.invalid += counts.invalid;
+            sum.may_count_twice += counts.may_count_twice;
+            let unpaired = counts.reasons.get(&Reason::TooOldForPixel);
+            *sum.reasons.entry(Reason::TooOldForPixel).or_default() += unpaired.unwrap_or(&0);
             for (field, count) in &counts.carried {
                 *sum.carried.entry(field).or_default() += count;
             }
@@ -117,6 +127,26 @@ impl Report {
         )
     }
 
+    /// What became, or would become, of website events that Meta no longer pairs with its Pixel's.
+    pub(super) fn on_old_website_events(&self) -> Option<String> {
+        let sum = self.sum();
+        let kept = sum.reasons.get(&Reason::TooOldForPixel).copied();
+        let kept = kept.filter(|kept| *kept > 0).map(|kept| {
+            format!(
+                "{kept} website events older than 48 hours are kept back (browser_pixel = true), since \
+                 Meta no longer pairs them with those of its Pixel"
+            )
+        });
+        let twice = (sum.may_count_twice > 0).then(|| {
+            format!(
+                "{} of the mapped are website events older than 48 hours: {COUNTED_TWICE}",
+                sum.may_count_twice
+            )
+        });
+        let parts: Vec<String> = kept.into_iter().chain(twice).collect();
+        (!parts.is_empty()).then(|| parts.join("\n"))
+    }
+
     /// Writes everything: a table for people, else a JSON line for each sync and name.
     pub(super) fn write(&self, json: bool, terminal: &mut Terminal) -> Result<(), Failure> {
         if terminal.is_interactive && !json {
@@ -132,6 +162,7 @@ impl Report {
                     filtered: counts.filtered,
                     too_old: counts.too_old,
                     invalid: counts.invalid,
+                    may_count_twice: counts.may_count_twice,
                     reasons: reasons
                         .map(|(reason, count)| (reason.as_str(), *count))
                         .collect(),
@@ -190,6 +221,7 @@ impl Counts {
     fn count(&mut self, fate: &Fate, notes: &Notes) {
         let Fate::Ended(ended) = fate else {
             self.mapped += 1;
+            self.may_count_twice += u64::from(notes.may_count_twice());
             for field in notes.carried() {
                 *self.carried.entry(field.meta_key()).or_default() += 1;
             }
@@ -197,7 +229,7 @@ impl Counts {
         };
         *self.reasons.entry(ended.reason).or_default() += 1;
         match ended.reason {
-            Reason::TooOld => self.too_old += 1,
+            Reason::TooOld | Reason::TooOldForPixel => self.too_old += 1,
             reason if reason.outcome() == Outcome::Filtered => self.filtered += 1,
             _ => self.invalid += 1,
         }

@@ -1,75 +1,356 @@
-//! What a backfill can be fed with, told by its first bytes: a zip archive of files, one file packed
-//! with gzip, or plain lines. Everything is read from front to back, in constant memory.
+//! What a backfill can be fed with, told by its first bytes: zip archives, files packed with gzip, text,
+//! each behind another and within another. Everything is read from front to back, in constant memory.
+//!
+//! What is damaged costs what is behind the damage in that part; the next part is found and read. What
+//! holds no events is passed over, by name or by content.
 
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
-use crate::cli::backfill::archive;
+use crate::cli::Failure;
+use crate::cli::backfill::archive::{self, Found};
+use crate::cli::backfill::budget::Budget;
+use crate::cli::backfill::lines::{Form, without_mark};
+use crate::cli::backfill::window::{Input, Window};
 
-/// Begins a gzip file.
-const GZIP: &[u8] = &[0x1f, 0x8b];
-/// Space for unpacked lines.
+/// Begins a gzip file, with the only method there is.
+const GZIP: &[u8] = &[0x1f, 0x8b, 8];
+/// Begins what macOS keeps of a file beside its content (AppleDouble, AppleSingle).
+const APPLE: [&[u8]; 2] = [&[0, 5, 0x16, 7], &[0, 5, 0x16, 0]];
+/// Begins texts of two bytes a character.
+const UTF_16: [&[u8]; 2] = [&[0xff, 0xfe], &[0xfe, 0xff]];
+/// Bytes that are looked at to tell what begins.
+const BEGINNING: usize = 512;
+/// The fixed part of a gzip header.
+const GZIP_HEADER: usize = 10;
+/// Space for what is unpacked.
 const BUFFER: usize = 64 << 10;
+/// Archives and files within each other: an export has two.
+const DEEPEST: usize = 6;
+/// A part of what is read.
+pub(super) enum Part<'c, 'i> {
+    /// A text; whoever takes it says whether something else is joined to it.
+    Text {
+        text: &'c mut Input<'i>,
+        form: Form,
+        /// Whether it must hold events, by its name.
+        expected: bool,
+    },
+    /// Nothing that could hold events.
+    Stranger,
+    /// What is wrong with it; this may follow its text.
+    Damaged(String),
+}
 
-/// Visits every part that holds lines of events, with its name. Gives the number of parts that were
-/// passed over because they hold none.
-pub(super) fn each_part<E: From<io::Error>>(
-    name: &str,
+/// Takes parts, by their names; the name of a file itself is empty. Says whether something else is joined
+/// to a text.
+pub(super) type Visit<'v> = dyn FnMut(&str, Part<'_, '_>) -> Result<bool, Failure> + 'v;
+
+/// Visits every part of a file.
+pub(super) fn each_part(
     input: &mut dyn BufRead,
-    mut visit: impl FnMut(&str, &mut dyn BufRead) -> Result<(), E>,
-) -> Result<u64, E> {
-    let (beginning, mut input) = peek(input)?;
-    let mut passed_over = 0;
-    if !beginning.starts_with(archive::BEGINNING) {
-        unpacked(name, &mut input, &mut visit)?;
-        return Ok(0);
-    }
-    archive::each_entry(&mut input, |name, content| {
-        if holds_events(name) {
-            return unpacked(name, content, &mut visit);
-        }
-        // A folder is no part.
-        passed_over += u64::from(!name.ends_with('/'));
-        Ok(())
-    })?;
-    Ok(passed_over)
+    budget: &Budget,
+    visit: &mut Visit<'_>,
+) -> Result<(), Failure> {
+    let place = Place {
+        name: "",
+        expected: true,
+        depth: 0,
+    };
+    content(Window::new(input), place, budget, visit)
 }
 
 /// Whether a file holds events, by its name. Exports to S3 hold besides markers, and files of ids that
-/// were merged, which begin with a dash (Amplitude: Amazon S3 export).
-pub(super) fn holds_events(name: &str) -> bool {
-    let name = name.rsplit('/').next().unwrap_or(name);
-    let name = name.to_ascii_lowercase();
-    !name.starts_with('-')
-        && [
-            ".json.gz",
-            ".json",
-            ".ndjson.gz",
-            ".ndjson",
-            ".jsonl.gz",
-            ".jsonl",
-        ]
-        .iter()
-        .any(|ending| name.ends_with(ending))
-}
-
-fn unpacked<E: From<io::Error>>(
-    name: &str,
-    content: &mut dyn BufRead,
-    visit: &mut impl FnMut(&str, &mut dyn BufRead) -> Result<(), E>,
-) -> Result<(), E> {
-    let (beginning, mut content) = peek(content)?;
-    if !beginning.starts_with(GZIP) {
-        return visit(name, &mut content);
+/// were merged, which begin with a dash (Amplitude: Amazon S3 export); archives made on a Mac hold a
+/// twin of each file.
+fn expectation(path: &str) -> Expectation {
+    let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    let is_twin = name.starts_with("._") || path.split(['/', '\\']).any(|part| part == "__MACOSX");
+    if is_twin || name.starts_with('-') {
+        return Expectation::Stranger;
     }
-    let lines = MultiGzDecoder::new(content);
-    visit(name, &mut BufReader::with_capacity(BUFFER, lines))
+    let name = name.to_ascii_lowercase();
+    let endings = ["json", "ndjson", "jsonl", "zip"];
+    let bare = name.strip_suffix(".gz").unwrap_or(&name);
+    let ending = bare.rsplit_once('.').map(|(_, ending)| ending);
+    if ending.is_some_and(|ending| endings.contains(&ending)) {
+        Expectation::Events
+    } else {
+        Expectation::None
+    }
 }
 
-/// The first bytes of an input, and the input with them.
-fn peek(input: &mut dyn BufRead) -> io::Result<(Vec<u8>, impl BufRead)> {
-    let mut beginning = Vec::with_capacity(2);
-    Read::take(&mut *input, 2).read_to_end(&mut beginning)?;
-    Ok((beginning.clone(), Cursor::new(beginning).chain(input)))
+/// What the name of a file lets expect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expectation {
+    Events,
+    Stranger,
+    /// Its content tells.
+    None,
 }
+
+/// What begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Archive,
+    Gzip,
+    Text,
+    Stranger,
+    Unknown,
+    /// Nothing.
+    End,
+}
+
+impl Kind {
+    fn of(beginning: &[u8]) -> Self {
+        let text = without_mark(beginning).trim_ascii_start();
+        if beginning.is_empty() {
+            Self::End
+        } else if archive::begins(beginning) {
+            Self::Archive
+        } else if beginning.starts_with(GZIP) {
+            Self::Gzip
+        } else if APPLE.iter().any(|start| beginning.starts_with(start)) {
+            Self::Stranger
+        } else if text.starts_with(b"{") || text.starts_with(b"[") || is_text(beginning) {
+            Self::Text
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
+/// Whether these bytes hold nothing that texts do not hold.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_marked = UTF_16.iter().any(|mark| bytes.starts_with(mark));
+    !is_marked
+        && bytes
+            .iter()
+            .all(|byte| *byte >= b' ' || byte.is_ascii_whitespace())
+}
+
+/// Where a content stands.
+#[derive(Clone, Copy)]
+struct Place<'n> {
+    name: &'n str,
+    /// Whether it must hold events.
+    expected: bool,
+    /// In how many others.
+    depth: usize,
+}
+
+/// Visits all that is joined in a content.
+fn content(
+    mut window: Input<'_>,
+    place: Place<'_>,
+    budget: &Budget,
+    visit: &mut Visit<'_>,
+) -> Result<(), Failure> {
+    let mut is_first = true;
+    while !budget.is_spent() {
+        if !is_first {
+            pass_padding(&mut window);
+        }
+        let beginning = match window.peek(BEGINNING) {
+            Ok(beginning) => beginning,
+            Err(error) => return damaged(visit, place, archive::in_words(&error)),
+        };
+        match Kind::of(beginning) {
+            Kind::End => return Ok(()),
+            Kind::Archive | Kind::Gzip if place.depth == DEEPEST => {
+                return damaged(
+                    visit,
+                    place,
+                    "too many archives lie within each other".to_owned(),
+                );
+            }
+            Kind::Archive => archive::each_entry(&mut window, budget, &mut |name, found| {
+                entry(name, found, place, budget, visit)
+            })?,
+            Kind::Gzip => window = gzip(window, place, budget, visit)?,
+            Kind::Text => {
+                let part = Part::Text {
+                    form: Form::of(beginning),
+                    text: &mut window,
+                    expected: place.expected,
+                };
+                if !visit(place.name, part)? {
+                    return Ok(());
+                }
+            }
+            Kind::Unknown if place.expected || !is_first => {
+                let what = unknown(beginning).to_owned();
+                damaged(visit, place, what)?;
+                let begins = |bytes: &[u8]| archive::begins(bytes) || begins_gzip(bytes);
+                let found = window.find(archive::BEGINNING, begins, [b'P', GZIP[0]]);
+                if place.depth > 0 || !found.is_ok_and(|found| found) {
+                    return Ok(());
+                }
+            }
+            Kind::Stranger | Kind::Unknown => {
+                visit(place.name, Part::Stranger)?;
+                return Ok(());
+            }
+        }
+        is_first = false;
+    }
+    damaged(visit, place, "the rest of it is left unread".to_owned())
+}
+
+fn damaged(visit: &mut Visit<'_>, place: Place<'_>, what: String) -> Result<(), Failure> {
+    visit(place.name, Part::Damaged(what)).map(|_| ())
+}
+
+/// Some programs fill the last block of a file.
+fn pass_padding(window: &mut Input<'_>) {
+    while let Ok(buffer) = window.fill_buf() {
+        let is_padding = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+        let padding = buffer.iter().take_while(|byte| is_padding(byte)).count();
+        if padding == 0 {
+            return;
+        }
+        window.consume(padding);
+    }
+}
+
+/// What is neither packed in a known way nor text.
+fn unknown(beginning: &[u8]) -> &'static str {
+    if UTF_16.iter().any(|mark| beginning.starts_with(mark)) {
+        "it is text in UTF-16: save it as UTF-8"
+    } else {
+        "it is no export: neither a zip archive, nor packed with gzip, nor text"
+    }
+}
+
+/// Visits an entry of an archive.
+fn entry(
+    name: &str,
+    found: Found<'_>,
+    archive: Place<'_>,
+    budget: &Budget,
+    visit: &mut Visit<'_>,
+) -> Result<(), Failure> {
+    let path = match (archive.name, name) {
+        ("", name) | (name, "") => name.to_owned(),
+        (archive, name) => format!("{archive}/{name}"),
+    };
+    let expectation = expectation(name);
+    let place = Place {
+        name: &path,
+        expected: expectation == Expectation::Events,
+        depth: archive.depth + 1,
+    };
+    match found {
+        Found::Fault(what) => damaged(visit, place, what),
+        // A folder is no part.
+        Found::Content(_) if name.ends_with('/') => Ok(()),
+        Found::Content(_) if expectation == Expectation::Stranger => {
+            visit(&path, Part::Stranger).map(|_| ())
+        }
+        Found::Content(input) => content(Window::new(input), place, budget, visit),
+    }
+}
+
+/// Visits what is packed, by members that follow each other; gives the input behind the last.
+fn gzip<'i>(
+    window: Input<'i>,
+    place: Place<'_>,
+    budget: &Budget,
+    visit: &mut Visit<'_>,
+) -> Result<Input<'i>, Failure> {
+    let within = Place {
+        depth: place.depth + 1,
+        ..place
+    };
+    let mut members = Members::new(window, budget);
+    let mut unpacked = BufReader::with_capacity(BUFFER, &mut members);
+    content(Window::new(&mut unpacked), within, budget, visit)?;
+    // What was passed over may be damaged too; a fault is noted as it is met.
+    if unpacked.get_ref().error.is_none() {
+        io::copy(&mut unpacked, &mut io::sink()).ok();
+    }
+    let error = members.error.take();
+    let mut window = members.into_input();
+    if let Some(what) = error {
+        damaged(visit, place, what)?;
+        // The damage may be anywhere in the member, and what was read may have run on over the next.
+        window.back();
+        io::copy(&mut (&mut window).take(1), &mut io::sink()).ok();
+        window.find(GZIP_HEADER, begins_gzip, [GZIP[0]; 2]).ok();
+    }
+    Ok(window)
+}
+
+/// Whether a member begins with these bytes: with three alone, damaged content could be taken for one.
+fn begins_gzip(bytes: &[u8]) -> bool {
+    let is_known = |system: u8| system <= 13 || system == 255;
+    matches!(
+        bytes,
+        [0x1f, 0x8b, 8, 0..=0x1f, _, _, _, _, 0 | 2 | 4, system, ..] if is_known(*system)
+    )
+}
+
+/// The content of members that follow each other. A line may begin in one and end in the next.
+struct Members<'i, 'b> {
+    /// The member that is read.
+    member: Option<GzDecoder<Input<'i>>>,
+    /// The input behind the last.
+    behind: Option<Input<'i>>,
+    budget: &'b Budget,
+    error: Option<String>,
+}
+
+impl<'i, 'b> Members<'i, 'b> {
+    fn new(input: Input<'i>, budget: &'b Budget) -> Self {
+        Self {
+            member: Some(begin_member(input)),
+            behind: None,
+            budget,
+            error: None,
+        }
+    }
+
+    fn into_input(self) -> Input<'i> {
+        let within = self.member.map(GzDecoder::into_inner);
+        within
+            .or(self.behind)
+            .expect("it is within a member, or behind the last")
+    }
+
+    fn read_on(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(mut member) = self.member.take() {
+            let read = member.read(out);
+            if !matches!(read, Ok(0)) || out.is_empty() {
+                self.member = Some(member);
+                return read;
+            }
+            let mut input = member.into_inner();
+            if input.peek(GZIP_HEADER).is_ok_and(begins_gzip) {
+                self.member = Some(begin_member(input));
+            } else {
+                self.behind = Some(input);
+            }
+        }
+        Ok(0)
+    }
+}
+
+impl Read for Members<'_, '_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.error.is_some() {
+            return Ok(0);
+        }
+        self.read_on(out)
+            .and_then(|count| self.budget.spend(count))
+            .inspect_err(|error| self.error = Some(archive::in_words(error)))
+    }
+}
+
+fn begin_member(mut input: Input<'_>) -> GzDecoder<Input<'_>> {
+    input.mark();
+    GzDecoder::new(input)
+}
+
+#[cfg(test)]
+mod tests;

@@ -80,6 +80,13 @@ pub(in crate::config) static SYNC: Section = Section {
             "What happens to an external id before it is hashed. `keep` is for sites whose ids \
              differ by case alone and that have no Pixel: it hashes ids in lower case, always. Warned \
              about by `check`.");
+        key("currency", r#"a currency of ISO 4217 such as "USD""#, Nothing(r#""USD""#),
+            "The currency of every value of the sync that names none, neither by a mapping nor by \
+             Amplitude's revenue properties.");
+        key("browser_pixel", BOOLEAN, Nothing("true"),
+            "Whether Meta's Pixel reports the same events from browsers. Meta pairs the two for 48 \
+             hours, and counts a website event that comes later once more. `true` keeps those back \
+             (`too_old_for_pixel`), `false` sends them; absent, they are sent and warned about.");
         key("allow_personal_data", TEXTS, Means("[]"),
             "Names of properties that may go out in clear though a hashed field reads them, or though \
              they hold an e-mail address or the number of a phone or card.");

@@ -1,5 +1,7 @@
 //! Meta's standard fields of `custom_data`, and what each one takes.
 
+use crate::config::names;
+
 /// What a field takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -49,6 +51,11 @@ pub(super) fn kind_of(name: &str) -> Option<Kind> {
     FIELDS
         .iter()
         .find_map(|(field, kind)| (*field == name).then_some(*kind))
+}
+
+/// The field of Meta's that a name is a slip of the pen away from.
+pub(in crate::map) fn near(name: &str) -> Option<&'static str> {
+    names::slip_of(name, FIELDS.iter().map(|(field, _)| *field))
 }
 
 /// Meta's ways to hand over goods.

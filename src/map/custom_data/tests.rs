@@ -554,3 +554,25 @@ fn addresses_of_pages_lose_their_parameters() {
         );
     }
 }
+
+#[test]
+fn the_currency_of_a_sync_serves_what_names_none() {
+    let value = "[sync.web.custom_data]\nvalue = \"event_properties.total\"\n";
+    let with = |rules: &str| format!("currency = \"eur\"\n{value}{rules}");
+    let expected = |code: &str| format!("\"custom_data\":{{\"currency\":\"{code}\",\"value\":5}}");
+    let named = "currency = \"event_properties.c\"\n";
+    for (rules, properties, code) in [
+        (with(""), r#"{"total":5}"#, "EUR"),
+        (with(named), r#"{"total":5}"#, "EUR"),
+        (with(named), r#"{"total":5,"c":"CHF"}"#, "CHF"),
+        (
+            with("currency = { from = \"event_properties.c\", default = \"USD\" }\n"),
+            r#"{"total":5}"#,
+            "USD",
+        ),
+        (with(""), r#"{"total":5,"$currency":"CHF"}"#, "CHF"),
+    ] {
+        let (json, lost) = written(&rules, "Purchase", properties);
+        assert_eq!((json, lost), (expected(code), vec![]), "{rules}");
+    }
+}

@@ -1,7 +1,6 @@
 //! Writes one value in the type that Meta's field takes, or says why it cannot be used.
 
-use iso_currency::Currency;
-
+use crate::config::is_currency;
 use crate::event::Json;
 use crate::event::decimal::{is_in_range, whole_digits};
 use crate::map::digits;
@@ -89,7 +88,7 @@ pub(super) fn currency(out: &mut Vec<u8>, value: Json<'_>) -> Written {
     let upper = letters.map(|letters| letters.map(|letter| letter.to_ascii_uppercase()));
     let code = upper.as_ref().and_then(|code| str::from_utf8(code).ok());
     let code = code
-        .filter(|code| FREQUENT.contains(code) || Currency::from_code(code).is_some())
+        .filter(|code| FREQUENT.contains(code) || is_currency(code))
         .ok_or(DropReason::UnknownCurrency)?;
     json::text(out, code);
     Ok(())

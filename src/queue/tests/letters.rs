@@ -227,11 +227,16 @@ async fn the_retention_and_the_cap_make_the_oldest_leave() {
 #[tokio::test]
 async fn of_floods_a_sample_is_kept() {
     let shop = Shop::new();
-    for reason in [Reason::TooOld, Reason::NoIdentifier, Reason::InFuture] {
+    for reason in [
+        Reason::TooOld,
+        Reason::TooOldForPixel,
+        Reason::NoIdentifier,
+        Reason::InFuture,
+    ] {
         shop.push((0..150).map(|_| ended(reason))).await;
         assert_eq!(shop.ended(reason), 150);
     }
-    assert_eq!(shop.totals().dead, 100 + 100 + 150);
+    assert_eq!(shop.totals().dead, 100 + 100 + 100 + 150);
 }
 
 #[tokio::test]

@@ -169,6 +169,8 @@ opt_out = { constant = false }
 default_calling_code = 44
 date_order = "dmy"
 external_id_case = "keep"
+currency = "eur"
+browser_pixel = true
 [sync.web.user_data]
 fbc = ["user_properties.fbc", "user_properties.fbclid"]
 [sync.web.custom_data]
@@ -224,6 +226,8 @@ fn every_form_of_a_mapping_is_read_and_written_back() {
     date_order = "dmy"
     external_id_case = "keep"
     page_url_parameters = ["fbclid", "utm_*", "gclid", "gclsrc", "gbraid", "wbraid", "dclid", "gad_source", "gad_campaignid", "msclkid", "ttclid", "twclid", "li_fat_id", "rdt_cid", "sccid", "epik", "yclid", "ko_click_id", "irclickid"]
+    currency = "EUR"
+    browser_pixel = true
     allow_personal_data = []
     action_source = { from = "event_properties.source", default = "website" }
     event_id = 'event_properties["Order \"Id\""]'
@@ -479,7 +483,6 @@ fn warnings_name_what_may_not_be_meant() {
     ingest.allow_unauthenticated: events are taken from anyone who reaches the listener
     queue.duplicate_window: shorter than the 4 hours for which Amplitude repeats an event: a late repeat is sent twice
     sync.web.test_event_code: every event is sent as a test event: remove it when you go live
-    sync.web.access_token: still holds the placeholder of the sample file
     sync.web.consent: missing: events are sent whatever a person said to ads; write conditions, such as consent = [{ property = "user_properties.ads_consent", op = "is", value = "granted" }], or consent = "not_required"
     sync: no sync is enabled: no event is taken
     "#);

@@ -42,7 +42,7 @@ fn unknown_keys() {
     server.LISTEN: unknown key, did you mean `listen`?
     sync.web.acess_token: unknown key, did you mean `access_token`?
     sync.web.max_in_flight: unknown key here, it belongs in [sync.<name>.delivery]
-    sync.web.zzz: unknown key, expected one of enabled, pixel_id, access_token, access_token_file, test_event_code, app_secret, app_secret_file, send_events, consent, where, properties, action_source, event_id, event_source_url, referrer_url, page_url_parameters, opt_out, default_calling_code, date_order, external_id_case, allow_personal_data, user_data, custom_data, original_event_data, events, limited_data_use, app, user_memory, delivery, test
+    sync.web.zzz: unknown key, expected one of enabled, pixel_id, access_token, access_token_file, test_event_code, app_secret, app_secret_file, send_events, consent, where, properties, action_source, event_id, event_source_url, referrer_url, page_url_parameters, opt_out, default_calling_code, date_order, external_id_case, currency, browser_pixel, allow_personal_data, user_data, custom_data, original_event_data, events, limited_data_use, app, user_memory, delivery, test
     sync.web.events.A.sendas: unknown key, did you mean `send_as`?
     sync.web.user_data.e_mail: unknown key, did you mean `email`?
     sync.web.user_data.nonsense: unknown key, expected one of external_id, email, phone, first_name, last_name, date_of_birth, gender, city, state, zip_code, country, client_ip_address, client_user_agent, click_id, browser_id, subscription_id, facebook_login_id, lead_id, mobile_advertiser_id, anonymous_id
@@ -412,7 +412,7 @@ fn rule_tests() {
     sync.web.test[2].reason: found "not_selected", which is no reason for "invalid"
     sync.web.test[2].fields: found beside outcome = "invalid", expected with "mapped" only
     sync.web.test[3].event: found 5, expected an event, as a table or as JSON text
-    sync.web.test[3].reason: found "refused", expected one of sync_disabled, send_events_off, not_selected, bookkeeping, user_payload, no_consent, sync_condition, event_condition, malformed_json, grouped_number, not_utf8, lone_surrogate, number_out_of_range, too_deep, duplicate_key, id_not_a_string, no_event_name, personal_event_name, no_event_time, too_old, in_future, time_zone_trap, no_identifier, purchase_without_value, purchase_without_currency, event_too_large
+    sync.web.test[3].reason: found "refused", expected one of sync_disabled, send_events_off, not_selected, bookkeeping, user_payload, no_consent, sync_condition, event_condition, malformed_json, grouped_number, not_utf8, lone_surrogate, number_out_of_range, too_deep, duplicate_key, id_not_a_string, no_event_name, personal_event_name, no_event_time, too_old, too_old_for_pixel, in_future, time_zone_trap, no_identifier, purchase_without_value, purchase_without_currency, event_too_large
     sync.web.test[3].fields: found a list, expected a table
     "#);
 }

@@ -1,0 +1,124 @@
+//! What was found in one file, besides events.
+
+use crate::cli::table::plain;
+
+/// Parts of each kind that are named; the rest is counted, since an archive may hold a million.
+const NAMED: usize = 20;
+const NAMED_STRANGERS: usize = 3;
+/// Most of a name that is shown.
+const LONGEST_NAME: usize = 150;
+
+/// The tally of one file.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Whether there was an event.
+    pub(super) has_events: bool,
+    damaged: usize,
+    last_damaged: Option<String>,
+    strangers: usize,
+    stranger_names: Vec<String>,
+}
+
+impl Tally {
+    /// Notes what is wrong with a part; gives what is to be said of it, once for each part.
+    pub(super) fn damaged(&mut self, part: &str, what: &str) -> Option<String> {
+        if self.last_damaged.as_deref() == Some(part) {
+            return None;
+        }
+        self.last_damaged = Some(part.to_owned());
+        self.damaged += 1;
+        let part = shown(part);
+        let part = if part.is_empty() { part } else { part + ": " };
+        (self.damaged <= NAMED).then(|| format!("{part}{what}"))
+    }
+
+    /// Notes a part that holds no events and need not.
+    pub(super) fn stranger(&mut self, part: &str) {
+        self.strangers += 1;
+        if self.stranger_names.len() < NAMED_STRANGERS {
+            self.stranger_names.push(shown(part));
+        }
+    }
+
+    /// Whether everything could be read, and held events.
+    pub(super) const fn is_well(&self) -> bool {
+        self.damaged == 0 && self.has_events
+    }
+
+    /// What is left to be said of the file.
+    pub(super) fn in_words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if self.damaged > NAMED {
+            let more = self.damaged - NAMED;
+            words.push(format!("{more} more parts could not be read to their end"));
+        }
+        if self.strangers > 0 {
+            let names = self.stranger_names.join(", ");
+            let more = match self.strangers - self.stranger_names.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let parts = if self.strangers == 1 {
+                "file that holds"
+            } else {
+                "files that hold"
+            };
+            words.push(format!(
+                "passed over {} {parts} no events: {names}{more}",
+                self.strangers
+            ));
+        }
+        if self.damaged == 0 && !self.has_events {
+            words.push("it holds no event".to_owned());
+        }
+        words
+    }
+}
+
+/// A name from outside, safe to show and not too long.
+fn shown(name: &str) -> String {
+    let mut shown = plain(name);
+    if let Some((end, _)) = shown.char_indices().nth(LONGEST_NAME) {
+        shown.truncate(end);
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_named_once_and_safely_and_not_without_end() {
+        let mut tally = Tally::default();
+        let long = "x".repeat(1000);
+        let said = tally.damaged("../a\u{1b}[2J", "it is cut off").unwrap();
+        assert_eq!(said, "../a\u{fffd}[2J: it is cut off");
+        assert_eq!(tally.damaged("../a\u{1b}[2J", "again"), None);
+        assert!(tally.damaged(&long, "").unwrap().len() < 200);
+        assert_eq!(tally.damaged("", "bad").unwrap(), "bad");
+        let named = (0..100).filter_map(|part| tally.damaged(&part.to_string(), "bad"));
+        assert_eq!(named.count(), NAMED - 3);
+        for part in ["a", "b", "c", "d", "e"] {
+            tally.stranger(part);
+        }
+        assert_eq!(
+            tally.in_words(),
+            [
+                "83 more parts could not be read to their end",
+                "passed over 5 files that hold no events: a, b, c and 2 more",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_without_an_event_is_not_well() {
+        let mut tally = Tally::default();
+        assert!(!tally.is_well());
+        assert_eq!(tally.in_words(), ["it holds no event"]);
+        tally.has_events = true;
+        assert!(tally.is_well());
+        assert!(tally.in_words().is_empty());
+    }
+}

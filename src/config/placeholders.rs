@@ -1,0 +1,109 @@
+//! Tells a token from what documentation and sample files hold in its place.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::{Config, Mistake};
+
+/// Notes every token of a sync that takes events which cannot be one. A configuration with such a token can be
+/// loaded and tried; it cannot send.
+pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
+    let enabled = config.syncs.iter().filter(|(_, sync)| sync.enabled);
+    enabled
+        .flat_map(|(name, sync)| {
+            let secrets = [
+                ("access_token", Some(&sync.access_token)),
+                ("app_secret", sync.app_secret.as_ref()),
+            ];
+            secrets.into_iter().filter_map(move |(key, secret)| {
+                is_placeholder(secret?).then(|| {
+                    Mistake::new(
+                        format!("sync.{name}.{key}"),
+                        "found a placeholder, expected what Meta gave out, or a file that holds it",
+                    )
+                })
+            })
+        })
+        .collect()
+}
+
+/// Whether a text stands in the place of a secret.
+pub(super) fn is_placeholder(secret: &SecretString) -> bool {
+    let text = secret.expose_secret().trim().to_ascii_lowercase();
+    let words: String = text.replace([' ', '-'], "_");
+    let is_cut = text.ends_with("...") || text.ends_with('…');
+    let is_bracketed = [("<", ">"), ("{", "}"), ("[", "]"), ("${", "}"), ("%", "%")]
+        .iter()
+        .any(|(open, close)| text.len() > 2 && text.starts_with(open) && text.ends_with(close));
+    let is_one_sign = text.len() >= 3
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'x' | b'*' | b'.' | b'_' | b'-' | b'0'));
+    let asks = [
+        "replace_me",
+        "replaceme",
+        "change_me",
+        "changeme",
+        "placeholder",
+    ];
+    let names = [
+        "your_",
+        "my_access_token",
+        "insert_",
+        "put_your",
+        "todo",
+        "example_token",
+    ];
+    let is_name = matches!(
+        &*words,
+        "access_token" | "token" | "secret" | "app_secret" | "eaab_token_here"
+    ) || words.ends_with("_here");
+    is_cut
+        || is_bracketed
+        || is_one_sign
+        || is_name
+        || asks.iter().any(|word| words.contains(word))
+        || names.iter().any(|word| words.starts_with(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_samples_hold_is_no_token() {
+        for text in [
+            "REPLACE_ME",
+            "Bearer REPLACE_ME",
+            "EAAB...",
+            "EAAB…",
+            "<token>",
+            "<YOUR TOKEN>",
+            "your-token-here",
+            "YOUR_ACCESS_TOKEN",
+            "${META_TOKEN}",
+            "{{token}}",
+            "changeme",
+            "xxxxxxxx",
+            "***",
+            "access_token",
+            "EAAB_token_here",
+            "%TOKEN%",
+        ] {
+            assert!(is_placeholder(&text.into()), "{text}");
+        }
+        for text in [
+            "EAAB",
+            "EAABsbCS1iHgBO7ZA",
+            "t",
+            "x",
+            "test-token",
+            "EAAB-token",
+            "live-EAAB",
+            "1234|abcDEF-_x",
+            "EAAJZC0xxxxxBAA",
+            "",
+        ] {
+            assert!(!is_placeholder(&text.into()), "{text}");
+        }
+    }
+}
