@@ -23,6 +23,7 @@ use crate::value::{Constant, ValueExpr};
 
 mod contents;
 mod field;
+mod money;
 mod number;
 mod revenue;
 mod screen;

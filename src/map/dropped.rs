@@ -79,8 +79,10 @@ drop_reasons! {
     NotAnObject = "not_an_object",
     /// Neither true nor false.
     NotABoolean = "not_a_boolean",
-    /// Not a number in plain form, such as `19.90`; thousands are not grouped.
+    /// Neither a number, such as `19.90`, nor an amount, such as `$1,234.50`.
     NotANumber = "not_a_number",
+    /// A text such as `1,234`, which is a thousand and more to some and a little over one to others.
+    AmbiguousNumber = "ambiguous_number",
     /// Below zero, as the amount of a refund is.
     Negative = "negative",
     /// No currency of ISO 4217.

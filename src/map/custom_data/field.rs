@@ -122,7 +122,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
     ) -> (bool, bool) {
         let (source, amount) = match self.found(expr, revenue::amount) {
             Some(Ok(found)) => {
-                let amount = number::number(found.value).ok_or(DropReason::NotANumber);
+                let amount = number::number(found.value);
                 (Source::found(&found), amount)
             }
             Some(Err(fallback)) => fallback,
@@ -131,7 +131,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                 return (false, false);
             }
         };
-        let grouped = amount.is_err() && source.value.is_some_and(number::is_grouped);
+        let grouped = matches!(amount, Err(DropReason::AmbiguousNumber));
         // A Purchase without a currency is refused as a whole, and its dead letter shows the value.
         let withheld = !has_currency && !self.setting.purchase;
         let written = self.put(field, source, |out| {

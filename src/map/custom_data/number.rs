@@ -1,13 +1,16 @@
 //! Numbers for Meta: plain JSON numbers, whatever form they came in.
 //!
 //! A number of the event keeps its digits, and so does a text of digits with at most one decimal point;
-//! an exponent is written out, exactly. Grouped thousands, currency signs, decimal commas, `NaN` and
-//! `Infinity` are refused, since guessing wrong would report a hundred times the revenue.
+//! an exponent is written out, exactly. Any other text is read as an amount of money where it can mean but one
+//! thing: guessing wrong would report a thousand times the revenue.
 
 use std::borrow::Cow;
 
 use crate::event::Json;
 use crate::event::decimal::{Decimal, is_in_range};
+use crate::map::dropped::DropReason;
+
+use super::money::{self, Amount};
 
 /// A number of things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,45 +24,32 @@ pub(super) struct Count {
 }
 
 /// Gives the JSON text of a number.
-pub(super) fn number(value: Json<'_>) -> Option<Cow<'_, str>> {
-    let text = value.text().filter(|_| value.as_bool().is_none())?;
-    if text.contains(['e', 'E']) {
-        return Some(Decimal::parse(text.trim())?.plain().into());
-    }
-    let text = if value.is_number() {
+pub(super) fn number(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
+    let text = value.text().filter(|_| value.as_bool().is_none());
+    let text = text.ok_or(DropReason::NotANumber)?;
+    let text = if value.is_number() && !text.contains(['e', 'E']) {
         text
+    } else if let Some(plain) = plain(text.trim()) {
+        plain.into()
+    } else if let Some(number) = Decimal::parse(text.trim()) {
+        return Ok(number.plain().into());
     } else {
-        plain(text.trim())?.into()
+        match money::read(&text) {
+            Amount::One(plain) => plain.into(),
+            Amount::Ambiguous => return Err(DropReason::AmbiguousNumber),
+            Amount::None => return Err(DropReason::NotANumber),
+        }
     };
-    is_in_range(&text).then(|| without_sign_of_zero(text))
-}
-
-/// Whether a text is a number with thousands separators, such as `1,234.50`, as a template prints it
-/// for some locale. A text in plain form is none: `1.234` is what it says.
-pub(super) fn is_grouped(value: Json<'_>) -> bool {
-    let Some(text) = value.as_str().filter(|text| plain(text.trim()).is_none()) else {
-        return false;
-    };
-    let text = text.trim().trim_start_matches(['-', '+']);
-    let mut groups = text.split([',', '.', '\'', ' ', '\u{a0}', '\u{202f}', '\u{2019}']);
-    let is_number = |group: &str| group.bytes().all(|byte| byte.is_ascii_digit());
-    let is_group = |group: &str| group.len() == 3 && is_number(group);
-    let first = groups.next().unwrap_or_default();
-    let others: Vec<&str> = groups.collect();
-    let (grouped, last) = match &*others {
-        [] => return false,
-        [one] => (std::slice::from_ref(one), ""),
-        [grouped @ .., last] => (grouped, *last),
-    };
-    (1..=3).contains(&first.len())
-        && is_number(first)
-        && grouped.iter().all(|group| is_group(group))
-        && is_number(last)
+    if is_in_range(&text) {
+        Ok(without_sign_of_zero(text))
+    } else {
+        Err(DropReason::NotANumber)
+    }
 }
 
 /// Reads a number of things.
 pub(super) fn count(value: Json<'_>) -> Option<Count> {
-    let text = number(value)?;
+    let text = number(value).ok()?;
     let number = Decimal::parse(&text)?;
     Some(Count {
         whole: number.rounded_up()?,
@@ -106,7 +96,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: Option<&str>) {
         assert_eq!(
-            number(Json::of_valid_text(text)).as_deref(),
+            number(Json::of_valid_text(text)).as_deref().ok(),
             expected,
             "{text}"
         );
@@ -129,10 +119,6 @@ mod tests {
     #[test]
     fn refuses_what_would_have_to_be_guessed() {
         for text in [
-            "\"1,234.50\"",
-            "\"19,90\"",
-            "\"$5\"",
-            "\"5 €\"",
             "\"1e\"",
             "\"e5\"",
             "1e400",
@@ -158,24 +144,16 @@ mod tests {
     }
 
     #[test]
-    fn knows_a_number_that_a_template_grouped() {
-        for (text, expected) in [
-            ("\"1,234.50\"", true),
-            ("\"1.234,50\"", true),
-            ("\"-1,234\"", true),
-            ("\"1,234,567\"", true),
-            ("\"1\u{202f}234,5\"", true),
-            ("\"12’345.00\"", true),
-            ("\"1.234\"", false),
-            ("\"19,90\"", false),
-            ("\"1234,50\"", false),
-            ("\"1,2345\"", false),
-            ("\"1,234 EUR\"", false),
-            ("\"free\"", false),
-            ("\"\"", false),
-            ("1234.5", false),
+    fn reads_amounts_and_tells_what_is_ambiguous() {
+        check("\"1.234,50 €\"", Some("1234.50"));
+        check("\"5 EUR\"", Some("5"));
+        check("\"1.234\"", Some("1.234"));
+        for (text, reason) in [
+            ("\"1,234\"", DropReason::AmbiguousNumber),
+            ("\"free\"", DropReason::NotANumber),
+            ("true", DropReason::NotANumber),
         ] {
-            assert_eq!(is_grouped(Json::of_valid_text(text)), expected, "{text}");
+            assert_eq!(number(Json::of_valid_text(text)), Err(reason), "{text}");
         }
     }
 

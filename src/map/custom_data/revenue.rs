@@ -22,7 +22,7 @@ pub(super) fn amount<'e>(event: &'e Event<'_>) -> Option<Amount<'e>> {
         ));
     }
     let revenue = find(event, "$revenue", "revenue")?;
-    let amount = number::number(revenue).ok_or(DropReason::NotANumber);
+    let amount = number::number(revenue);
     Some((Source::at("$revenue", revenue), amount))
 }
 
@@ -32,11 +32,11 @@ pub(super) fn currency<'e>(event: &'e Event<'_>) -> Option<Source<'e>> {
 }
 
 fn times<'e>(price: Json<'e>, quantity: Option<Json<'e>>) -> Result<Cow<'e, str>, DropReason> {
-    let price = number::number(price).ok_or(DropReason::NotANumber)?;
+    let price = number::number(price)?;
     let Some(quantity) = quantity else {
         return Ok(price);
     };
-    let quantity = number::number(quantity).ok_or(DropReason::NotANumber)?;
+    let quantity = number::number(quantity)?;
     number::product(&price, &quantity)
         .map(Cow::Owned)
         .ok_or(DropReason::NotANumber)

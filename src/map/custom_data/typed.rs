@@ -60,7 +60,7 @@ type Written = Result<(), DropReason>;
 
 /// A number.
 pub(super) fn number(out: &mut Vec<u8>, value: Json<'_>, negative_refused: bool) -> Written {
-    let text = plain::number(value).ok_or(DropReason::NotANumber)?;
+    let text = plain::number(value)?;
     if negative_refused && text.starts_with('-') {
         return Err(DropReason::Negative);
     }
