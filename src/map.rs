@@ -11,12 +11,11 @@
 //! The `event_id` is what the expression finds, else a hash of the raw event. Ids that Amplitude
 //! counts as invalid are passed over: an id that stands for nobody would make all events duplicates.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::clock::UnixMillis;
 use crate::config::{AppConfig, LimitedDataUse, Mistake, SyncConfig, SyncName};
-use crate::event::{Event, Json};
+use crate::event::Event;
 use crate::memory::Lesson;
 use crate::memory::clicks::Clicks;
 use crate::memory::profile::Profile;
@@ -137,11 +136,6 @@ pub struct Mapped {
 /// Whether a text is an id that stands for nobody, by Amplitude's list.
 pub fn is_invalid_id(text: &str) -> bool {
     user_data::is_invalid_id(text)
-}
-
-/// An id as text: that of a number is its digits.
-pub fn id_text(value: Json<'_>) -> Option<Cow<'_, str>> {
-    digits::text_of(value)
 }
 
 impl Mapper {

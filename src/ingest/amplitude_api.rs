@@ -47,8 +47,8 @@ use crate::ingest::{Door, Missed};
 use crate::telemetry::logs::Seldom;
 use crate::telemetry::metrics::Endpoint;
 
-use check::{Check, Judged, is_remote};
-use problem::Problem;
+use check::{Check, is_remote};
+use problem::{Faults, Problem};
 use request::{Call, Dialect};
 
 mod browser;
@@ -264,9 +264,9 @@ async fn take(
     let syncs = api.keys.get(&*call.api_key).ok_or(Problem::InvalidKey)?;
     let browser = api.browser(head);
     let check = Check::new(port.dialect, &call, address, browser.as_ref(), received);
-    let judged = without_blocking_others(Work::On(bytes), || check.judge(elements));
-    if api.upstream.is_none() && is_refused(port.dialect, &judged, count) {
-        return Err(Problem::Events(judged.faults));
+    let faults = without_blocking_others(Work::On(bytes), || check.faults(elements));
+    if api.upstream.is_none() && is_refused(port.dialect, &faults, count) {
+        return Err(Problem::Events(faults));
     }
     let intakes = door.intakes(|name| syncs.as_ref().is_none_or(|syncs| syncs.contains(name)));
     door.arrived(port.endpoint, count as u64, &intakes);
@@ -274,7 +274,7 @@ async fn take(
         endpoint: port.endpoint,
         call: &call,
         check: &check,
-        judged: &judged,
+        faults: &faults,
         intakes: &intakes,
         bytes,
     };
@@ -297,7 +297,7 @@ async fn take(
         address,
         body: with_address(text, &call, address),
     };
-    let bad = judged.faults.len();
+    let bad = faults.len();
     let missed = spared(door, batch.store(door, Which::Good, count - bad).await)?;
     let answer = pass_on(door, api, upstream, request).await?;
     if answer.status.is_success() {
@@ -312,12 +312,12 @@ async fn take(
 
 /// Whether events that are no good refuse their request. The senders of forms could not drop them and
 /// send the rest; the oldest SDKs would repeat even a single one for ever.
-fn is_refused(dialect: Dialect, judged: &Judged, count: usize) -> bool {
+fn is_refused(dialect: Dialect, faults: &Faults, count: usize) -> bool {
     match dialect {
-        Dialect::Upload => !judged.faults.is_empty(),
+        Dialect::Upload => !faults.is_empty(),
         Dialect::Legacy => false,
         Dialect::Identify | Dialect::GroupIdentify | Dialect::HttpV1 => {
-            count > 0 && judged.faults.len() == count
+            count > 0 && faults.len() == count
         }
     }
 }
@@ -336,7 +336,7 @@ struct Batch<'r> {
     endpoint: Endpoint,
     call: &'r Call<'r>,
     check: &'r Check,
-    judged: &'r Judged,
+    faults: &'r Faults,
     intakes: &'r [&'r Intake],
     bytes: usize,
 }
@@ -357,7 +357,7 @@ impl Batch<'_> {
         }
         let Self {
             check,
-            judged,
+            faults,
             bytes,
             ..
         } = *self;
@@ -371,10 +371,10 @@ impl Batch<'_> {
             .enumerate()
             .filter(|(place, _)| match which {
                 Which::All => true,
-                Which::Good => !judged.faults.holds(*place),
-                Which::Bad => judged.faults.holds(*place),
+                Which::Good => !faults.holds(*place),
+                Which::Bad => faults.holds(*place),
             })
-            .map(|(place, element)| check.complete(judged, place, element));
+            .map(|(_, element)| check.complete(element));
         door.store(self.endpoint, count as u64, elements, self.intakes, bytes)
             .await?;
         Ok(())

@@ -18,7 +18,7 @@ use crate::event::{Event, Json};
 use crate::ingest::amplitude_api::problem::{Fault, Faults};
 use crate::ingest::amplitude_api::request::{Call, Dialect};
 use crate::ingest::decode::{Element, Elements};
-use crate::map::{event_time, id_text, is_invalid_id};
+use crate::map::{event_time, is_invalid_id};
 use crate::outcome::Reason;
 
 /// What an SDK writes where the sender's address shall stand.
@@ -54,15 +54,6 @@ pub(super) struct Check {
     now: String,
 }
 
-/// What is known of the events of a request before any is completed.
-#[derive(Debug, Default)]
-pub(super) struct Judged {
-    /// What is wrong with some of them.
-    pub(super) faults: Faults,
-    /// By place, the times that the sender's clock had wrong, as JSON text; none where it is right.
-    times: Vec<Option<String>>,
-}
-
 impl Check {
     /// Prepares for one request; `browser` is what that of a browser tells.
     pub(super) fn new(
@@ -96,37 +87,25 @@ impl Check {
     }
 
     /// Judges all events of a request.
-    pub(super) fn judge(&self, elements: Elements<'_>) -> Judged {
-        let mut judged = Judged::default();
+    pub(super) fn faults(&self, elements: Elements<'_>) -> Faults {
+        let mut faults = Faults::default();
         for (place, element) in elements.enumerate() {
             let fault = match &element.event {
                 Ok(event) => self.fault(event),
                 Err(_) => Some(Fault::Invalid("event")),
             };
             if let Some(fault) = fault {
-                judged.faults.push(place, fault);
-            }
-            if self.behind != 0 {
-                let corrected = element.event.ok().and_then(|event| self.corrected(&event));
-                judged.times.push(corrected);
+                faults.push(place, fault);
             }
         }
-        judged
+        faults
     }
 
-    /// Completes the event at a place, which is to be mapped. One that names no event is none.
-    pub(super) fn complete<'a>(
-        &'a self,
-        judged: &'a Judged,
-        place: usize,
-        mut element: Element<'a>,
-    ) -> Element<'a> {
+    /// Completes an event that is to be mapped. One that names no event is none.
+    pub(super) fn complete<'a>(&'a self, mut element: Element<'a>) -> Element<'a> {
         if let Ok(event) = &mut element.event {
             if self.name_fault(event).is_none() {
                 self.complete_event(event);
-                if let Some(Some(time)) = judged.times.get(place) {
-                    event.put("time", Json::of_valid_text(time));
-                }
             } else {
                 element.event = Err(Reason::NoEventName);
             }
@@ -192,9 +171,18 @@ impl Check {
         {
             event.put("user_agent", Json::of_valid_text(user_agent));
         }
-        if self.names_events() && event.field("time").is_none_or(Json::is_absent) {
-            let time = self.time_of(event);
-            event.put("time", time.unwrap_or(Json::of_valid_text(&self.now)));
+        if self.names_events() {
+            self.complete_time(event);
+        }
+    }
+
+    fn complete_time<'a>(&'a self, event: &mut Event<'a>) {
+        let told = self.time_of(event);
+        if let Some(time) = told.and_then(|time| self.corrected(time)) {
+            let time = event.arena().keep(time.to_string());
+            event.put("time", Json::of_valid_text(time));
+        } else if event.field("time").is_none_or(Json::is_absent) {
+            event.put("time", told.unwrap_or(Json::of_valid_text(&self.now)));
         }
     }
 
@@ -205,9 +193,11 @@ impl Check {
         present("time").or_else(stamp)
     }
 
-    /// When an event happened, by the right clock, as JSON text; `None` where that is what it says.
-    fn corrected(&self, event: &Event<'_>) -> Option<String> {
-        let time = self.time_of(event)?;
+    /// The milliseconds of a time by the right clock; `None` where that is what it says.
+    fn corrected(&self, time: Json<'_>) -> Option<i64> {
+        if self.behind == 0 {
+            return None;
+        }
         let told = match event_time::millis(time).filter(|_| self.never_set) {
             Some(millis) => millis,
             None => event_time::parse(time)?,
@@ -216,7 +206,7 @@ impl Check {
         // An upload that lies behind no event of its own, or before all time, says nothing of the clock.
         let latest = self.received.0.saturating_add(TOLERANCE_MILLIS);
         let is_absurd = corrected <= 0 || (corrected > latest && told.0 <= latest);
-        (!is_absurd).then(|| corrected.to_string())
+        (!is_absurd).then_some(corrected)
     }
 
     /// The oldest SDKs leave the address to the connection, unless they were told not to.
@@ -245,7 +235,7 @@ impl Check {
     }
 
     fn judge_id(&self, event: &Event<'_>, field: &str) -> Id {
-        let Some(id) = event.field(field).and_then(id_text) else {
+        let Some(id) = event.field(field).and_then(Json::as_str) else {
             return Id::Absent;
         };
         let id = id.trim();
@@ -358,6 +348,20 @@ mod tests {
                 r#"{"event_type":"A","user_id":"user-1","groups":[],"event_properties":"x"}"#,
                 None,
             ),
+            (r#"{"event_type":"A","user_id":1795197}"#, None),
+            (r#"{"event_type":"A","device_id":1.795197e6}"#, None),
+            (
+                r#"{"event_type":"A","user_id":7}"#,
+                Some(Fault::ShortId("user_id")),
+            ),
+            (
+                r#"{"event_type":"A","user_id":0}"#,
+                Some(Fault::Invalid("user_id")),
+            ),
+            (
+                r#"{"event_type":"A","user_id":["user-1"]}"#,
+                Some(Fault::Missing("user_id")),
+            ),
         ] {
             let arena = Arena::default();
             let decoded = Event::decode(event.as_bytes(), &arena).unwrap();
@@ -437,10 +441,9 @@ mod tests {
     fn what_names_no_event_is_none_and_an_update_never_is_one() {
         let kind = |dialect, event: &str| {
             let check = check(dialect);
-            let judged = Judged::default();
             let arena = Arena::default();
             let element = decode(event.as_bytes(), &arena).unwrap().next().unwrap();
-            let element = check.complete(&judged, 0, element);
+            let element = check.complete(element);
             let kind = |event: Event<'_>| Some(event.field("event_type")?.raw().to_owned());
             element.event.map(kind)
         };
@@ -467,9 +470,8 @@ mod tests {
         let check = check_at(dialect, upload_time);
         let text = format!(r#"{{"event_type":"A","user_id":"user-1"{fields}}}"#);
         let arena = Arena::default();
-        let judged = check.judge(decode(text.as_bytes(), &arena).unwrap());
         let element = decode(text.as_bytes(), &arena).unwrap().next().unwrap();
-        let event = check.complete(&judged, 0, element).event.unwrap();
+        let event = check.complete(element).event.unwrap();
         assert_eq!(event.raw(), text.as_bytes());
         event_time::of(&event).map(|time| time.0 - NOW.0)
     }

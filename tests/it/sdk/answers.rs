@@ -51,13 +51,14 @@ async fn answers_are_amplitudes_to_the_letter() {
                 { "event_type": "A", "device_id": "unknown" },
                 { "user_id": "user-3" },
                 { "event_type": "A", "user_id": "user-3", "time": "noon" },
+                { "event_type": "A", "user_id": 7 },
                 "no event",
             ])),
             json!({
                 "code": 400, "error": "Invalid field values on some events",
                 "events_with_missing_fields": { "event_type": [4], "user_id": [2] },
-                "events_with_invalid_fields": { "device_id": [3], "event": [6], "time": [5] },
-                "events_with_invalid_id_lengths": { "user_id": [1] },
+                "events_with_invalid_fields": { "device_id": [3], "event": [7], "time": [5] },
+                "events_with_invalid_id_lengths": { "user_id": [1, 6] },
             }),
         ),
     ] {

@@ -238,7 +238,9 @@ const BAD: [&str; 7] = [
 ];
 
 /// What is broken in some value, and an event all the same.
-const ODD: [&str; 4] = [
+const ODD: [&str; 6] = [
+    r#""event_properties":{"note":"cut \ud83d","n":1e400}"#,
+    r#""device_id":7"#,
     r#""event_properties":"not a table""#,
     r#""user_properties":[]"#,
     r#""groups":7,"api_properties":"x""#,
