@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use crate::process::run;
 use crate::support::{Daemon, Graph, client, config_text, now_text};
 
+mod remembering;
+
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// What a property may be, by the reader's view of it.
@@ -44,205 +46,224 @@ const OPERATORS: [(&str, &str, &[Is]); 18] = [
     ("glob does not match", "den*", &[Absent, Granted, Five]),
 ];
 
-/// A form in which an event tells of the property `ads`.
-struct Form {
-    name: &'static str,
-    /// What an identify call told before.
-    before: Value,
-    properties: Value,
-    /// What the property may be by the event alone: a condition holds only if it holds of each.
-    alone: &'static [Is],
-    /// What it is where people are remembered.
-    remembered: &'static [Is],
-}
+/// A form in which an event tells of the property `ads`: its name, what an identify call told before,
+/// and the event's user properties. Then what the property may be by the event alone, where a condition
+/// holds only if it holds of each, and what it is where people are remembered.
+type Form = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [Is],
+    &'static [Is],
+);
 
-fn forms() -> Vec<Form> {
-    let mut forms = Vec::new();
-    let mut add = |name, before: Value, properties: Value, alone, remembered| {
-        forms.push(Form {
-            name,
-            before,
-            properties,
-            alone,
-            remembered,
-        });
-    };
-    let ads = |value: &str| json!({ "ads": value });
-    let by = |operation: &str, value: Value| json!({ operation: { "ads": value } });
-    let nothing = Value::Null;
-    add("none", nothing.clone(), json!({}), &[Absent], &[Absent]);
-    add(
-        "plain",
-        nothing.clone(),
-        ads("denied"),
-        &[Denied],
-        &[Denied],
-    );
-    add(
+const NO: &str = r#"{"$set":{"ads":"denied"}}"#;
+
+const FORMS: &[Form] = &[
+    ("none", "", "{}", &[Absent], &[Absent]),
+    ("plain", "", r#"{"ads":"denied"}"#, &[Denied], &[Denied]),
+    (
         "plain yes",
-        nothing.clone(),
-        ads("granted"),
+        "",
+        r#"{"ads":"granted"}"#,
         &[Granted],
         &[Granted],
-    );
-    add(
+    ),
+    (
         "set",
-        nothing.clone(),
-        by("$set", json!("denied")),
+        "",
+        r#"{"$set":{"ads":"denied"}}"#,
         &[Denied],
         &[Denied],
-    );
-    add(
+    ),
+    (
         "set yes",
-        nothing.clone(),
-        by("$set", json!("granted")),
+        "",
+        r#"{"$set":{"ads":"granted"}}"#,
         &[Granted],
         &[Granted],
-    );
-    add(
+    ),
+    (
         "set list",
-        nothing.clone(),
-        by("$set", json!(["denied"])),
+        "",
+        r#"{"$set":{"ads":["denied"]}}"#,
         &[Denied],
         &[Denied],
-    );
-    add(
+    ),
+    (
         "set text",
-        nothing.clone(),
-        json!({ "$set": "{\"ads\":\"denied\"}" }),
+        "",
+        r#"{"$set":"{\"ads\":\"denied\"}"}"#,
         &[Denied],
         &[Denied],
-    );
-    add(
+    ),
+    (
         "beside",
-        nothing.clone(),
-        json!({ "$add": { "n": 1 }, "ads": "denied" }),
+        "",
+        r#"{"$add":{"n":1},"ads":"denied"}"#,
         &[Denied],
         &[Denied],
-    );
-    // Both cannot be right, and none hides the other. What is remembered is what `$set` says.
-    add(
+    ),
+    // Both cannot be right, and neither hides the other.
+    (
         "both",
-        nothing.clone(),
-        json!({ "$set": { "ads": "granted" }, "ads": "denied" }),
+        "",
+        r#"{"$set":{"ads":"granted"},"ads":"denied"}"#,
         &[Granted, Denied],
         &[Granted, Denied],
-    );
-    add(
+    ),
+    (
         "once",
-        nothing.clone(),
-        by("$setOnce", json!("denied")),
+        "",
+        r#"{"$setOnce":{"ads":"denied"}}"#,
         &[Denied, Absent],
         &[Denied],
-    );
-    add(
+    ),
+    (
         "once yes",
-        nothing.clone(),
-        by("$setOnce", json!("granted")),
+        "",
+        r#"{"$setOnce":{"ads":"granted"}}"#,
         &[Granted, Absent],
         &[Granted],
-    );
-    add(
+    ),
+    (
         "once and set",
-        nothing.clone(),
-        json!({ "$setOnce": { "ads": "granted" }, "$set": { "ads": "denied" } }),
+        "",
+        r#"{"$setOnce":{"ads":"granted"},"$set":{"ads":"denied"}}"#,
         &[Denied],
         &[Denied],
-    );
-    for operation in ["$append", "$prepend", "$preInsert", "$postInsert"] {
-        let one = by(operation, json!("denied"));
-        add(operation, nothing.clone(), one, &[Denied], &[Denied]);
-        let name = match operation {
-            "$append" => "append list",
-            "$prepend" => "prepend list",
-            "$preInsert" => "preInsert list",
-            _ => "postInsert list",
-        };
-        let list = by(operation, json!(["denied"]));
-        add(name, nothing.clone(), list, &[Denied], &[Denied]);
-    }
-    add(
-        "add",
-        nothing.clone(),
-        by("$add", json!(5)),
-        &[Absent],
-        &[Five],
-    );
-    add(
+    ),
+    (
+        "append",
+        "",
+        r#"{"$append":{"ads":"denied"}}"#,
+        &[Denied],
+        &[Denied],
+    ),
+    (
+        "append list",
+        "",
+        r#"{"$append":{"ads":["denied"]}}"#,
+        &[Denied],
+        &[Denied],
+    ),
+    (
+        "prepend",
+        "",
+        r#"{"$prepend":{"ads":"denied"}}"#,
+        &[Denied],
+        &[Denied],
+    ),
+    (
+        "prepend list",
+        "",
+        r#"{"$prepend":{"ads":["denied"]}}"#,
+        &[Denied],
+        &[Denied],
+    ),
+    (
+        "pre-insert",
+        "",
+        r#"{"$preInsert":{"ads":"denied"}}"#,
+        &[Denied],
+        &[Denied],
+    ),
+    (
+        "pre-insert list",
+        "",
+        r#"{"$preInsert":{"ads":["denied"]}}"#,
+        &[Denied],
+        &[Denied],
+    ),
+    (
+        "post-insert",
+        "",
+        r#"{"$postInsert":{"ads":"denied"}}"#,
+        &[Denied],
+        &[Denied],
+    ),
+    (
+        "post-insert list",
+        "",
+        r#"{"$postInsert":{"ads":["denied"]}}"#,
+        &[Denied],
+        &[Denied],
+    ),
+    ("add", "", r#"{"$add":{"ads":5}}"#, &[Absent], &[Five]),
+    (
         "unset",
-        nothing.clone(),
-        by("$unset", json!("-")),
+        "",
+        r#"{"$unset":{"ads":"-"}}"#,
         &[Absent],
         &[Absent],
-    );
-    add(
+    ),
+    (
         "remove",
-        nothing.clone(),
-        by("$remove", json!("denied")),
+        "",
+        r#"{"$remove":{"ads":"denied"}}"#,
         &[Absent],
         &[Absent],
-    );
-    add(
-        "clear",
-        nothing.clone(),
-        json!({ "$clearAll": "-" }),
-        &[Absent],
-        &[Absent],
-    );
-    add(
+    ),
+    ("clear", "", r#"{"$clearAll":"-"}"#, &[Absent], &[Absent]),
+    (
         "unset and set",
-        nothing.clone(),
-        json!({ "$unset": { "ads": "-" }, "$set": { "ads": "denied" } }),
+        "",
+        r#"{"$unset":{"ads":"-"},"$set":{"ads":"denied"}}"#,
         &[Denied],
         &[Denied],
-    );
-    add(
+    ),
+    (
         "clear and set",
-        nothing,
-        json!({ "$clearAll": "-", "$set": { "ads": "denied" } }),
+        "",
+        r#"{"$clearAll":"-","$set":{"ads":"denied"}}"#,
         &[Denied],
         &[Denied],
-    );
+    ),
     // What an earlier call told counts where people are remembered, and nowhere else.
-    let no = json!({ "$set": { "ads": "denied" } });
-    add("later", no.clone(), json!({}), &[Absent], &[Denied]);
-    add(
+    ("later", NO, "{}", &[Absent], &[Denied]),
+    (
         "later once",
-        no.clone(),
-        by("$setOnce", json!("granted")),
+        NO,
+        r#"{"$setOnce":{"ads":"granted"}}"#,
         &[Granted, Absent],
         &[Denied],
-    );
-    add(
+    ),
+    (
         "later set",
-        no.clone(),
-        by("$set", json!("granted")),
+        NO,
+        r#"{"$set":{"ads":"granted"}}"#,
         &[Granted],
         &[Granted],
-    );
-    add(
+    ),
+    (
+        "later append",
+        NO,
+        r#"{"$append":{"n":1}}"#,
+        &[Absent],
+        &[Denied],
+    ),
+    (
         "later unset",
-        no.clone(),
-        by("$unset", json!("-")),
+        NO,
+        r#"{"$unset":{"ads":"-"}}"#,
         &[Absent],
         &[Absent],
-    );
-    add(
+    ),
+    (
         "later remove",
-        no.clone(),
-        by("$remove", json!("denied")),
+        NO,
+        r#"{"$remove":{"ads":"denied"}}"#,
         &[Absent],
         &[Absent],
-    );
-    add(
+    ),
+    (
         "later clear",
-        no,
-        json!({ "$clearAll": "-" }),
+        NO,
+        r#"{"$clearAll":"-"}"#,
         &[Absent],
         &[Absent],
-    );
-    forms
-}
+    ),
+];
 
 /// One sync for each operator, remembering or not. Each event says which sync sent it.
 fn syncs() -> String {
@@ -280,14 +301,14 @@ fn syncs() -> String {
 
 const DOORS: [&str; 5] = ["webhook", "httpapi", "batch", "legacy", "old json"];
 
-/// Which of them a sync sends, by the table.
-fn expected(form: &Form, operator: &[Is], remembers: bool) -> bool {
-    let may_be = if remembers {
-        form.remembered
-    } else {
-        form.alone
-    };
+/// Whether a sync sends an event, by the tables.
+fn expected((.., alone, remembered): &Form, operator: &[Is], remembers: bool) -> bool {
+    let may_be = if remembers { remembered } else { alone };
     may_be.iter().all(|is| operator.contains(is))
+}
+
+fn parsed(properties: &str) -> Value {
+    serde_json::from_str(properties).unwrap()
 }
 
 fn event(name: &str, user: &str, properties: &Value) -> Value {
@@ -338,31 +359,32 @@ async fn every_operator_reads_every_form_at_every_door_with_memory_and_without()
     let keys = format!("api_keys = ['{KEY}']\naddress_requests_per_second = 'unlimited'\n[queue]");
     let config = config_text(graph.address, folder.path(), &syncs()).replace("[queue]", &keys);
     let daemon = Daemon::start_on(folder, config).await;
-    let forms = forms();
     let mut sent = BTreeSet::new();
     for door in DOORS {
-        let user = |form: &Form| format!("user of {} at {door}", form.name);
-        let told_before = forms.iter().filter(|form| !form.before.is_null());
+        let user = |name: &str| format!("user of {name} at {door}");
+        let told_before = FORMS.iter().filter(|(_, before, ..)| !before.is_empty());
         let identifies: Vec<Value> = told_before
-            .map(|form| json!({ "user_id": user(form), "user_properties": form.before }))
+            .map(|(name, before, ..)| {
+                json!({ "user_id": user(name), "user_properties": parsed(before) })
+            })
             .collect();
         send(&daemon, "identify", &identifies).await;
-        let events: Vec<Value> = forms
+        let events: Vec<Value> = FORMS
             .iter()
-            .map(|form| {
+            .map(|(name, _, properties, ..)| {
                 event(
-                    &format!("{} at {door}", form.name),
-                    &user(form),
-                    &form.properties,
+                    &format!("{name} at {door}"),
+                    &user(name),
+                    &parsed(properties),
                 )
             })
             .collect();
         send(&daemon, door, &events).await;
-        for form in &forms {
+        for form in FORMS {
             for (place, (_, _, operator)) in OPERATORS.iter().enumerate() {
-                for (name, remembers) in [("alone", false), ("memory", true)] {
+                for (sync, remembers) in [("alone", false), ("memory", true)] {
                     if expected(form, operator, remembers) {
-                        sent.insert((format!("{} at {door}", form.name), format!("{name}{place}")));
+                        sent.insert((format!("{} at {door}", form.0), format!("{sync}{place}")));
                     }
                 }
             }
@@ -410,17 +432,13 @@ fn the_commands_read_every_form_alike() {
     let file = folder.path().join("pixel-relay.toml");
     std::fs::write(&file, format!("[ingest]\nsecret = 's'\n{}", syncs())).unwrap();
     let config = file.to_str().unwrap();
-    let forms: Vec<Form> = forms()
-        .into_iter()
-        .filter(|form| form.before.is_null())
+    let forms: Vec<&Form> = FORMS
+        .iter()
+        .filter(|(_, before, ..)| before.is_empty())
         .collect();
     let mut input = String::new();
-    for form in &forms {
-        let mut event = event(
-            form.name,
-            &format!("user of {}", form.name),
-            &form.properties,
-        );
+    for (name, _, properties, ..) in &forms {
+        let mut event = event(name, &format!("user of {name}"), &parsed(properties));
         event["event_time"] = json!(now_text());
         writeln!(input, "{event}").unwrap();
     }
@@ -451,7 +469,7 @@ fn the_commands_read_every_form_alike() {
             mapped,
             expected_of(sync, form, remembers),
             "{}: {line}",
-            form.name
+            form.0
         );
     }
 
@@ -486,107 +504,4 @@ fn the_commands_read_every_form_alike() {
             assert_eq!(found, wanted.count() as u64, "{operator}: {report}");
         }
     }
-}
-
-#[tokio::test]
-async fn nothing_of_a_person_is_remembered_without_consent() {
-    let graph = Graph::start().await;
-    let folder = Arc::new(tempfile::tempdir().unwrap());
-    let syncs = "[sync.web]\npixel_id = '1001'\naccess_token = 'test-token'\n\
-        consent = [{ property = 'user_properties.ads', op = 'is', value = 'granted' }]\n\
-        [sync.web.user_data]\nemail = 'user_properties.email'\nphone = 'user_properties.phone'\n\
-        client_user_agent = 'user_agent'\nclick_id = 'user_properties.fbclid'\n\
-        [sync.web.user_memory]\nkeep_as_is = ['ads']\n\
-        [sync.web.events]\nBuy = {}\n\
-        [sync.web.delivery]\nmax_batch_delay = '10ms'\nrequests_per_second = 'unlimited'\n";
-    let keys = format!("api_keys = ['{KEY}']\n[queue]");
-    let config = config_text(graph.address, folder.path(), syncs).replace("[queue]", &keys);
-    let daemon = Daemon::start_on(folder, config).await;
-    let of = |name: &str, properties: Value| {
-        json!({
-            "event_type": name, "user_id": "user-1", "ip": "203.0.113.9", "user_agent": "Mozilla/5.0",
-            "user_properties": properties,
-        })
-    };
-    let mut ids = 0;
-    let mut buy = |properties: Value| {
-        ids += 1;
-        let mut buy = event(&format!("i-{ids}"), "user-1", &properties);
-        buy["event_type"] = json!("Buy");
-        buy
-    };
-    let before = [
-        of(
-            "$identify",
-            json!({ "$set": { "email": "pat@example.com", "fbclid": "AbC" } }),
-        ),
-        of(
-            "Not in the table",
-            json!({ "$set": { "phone": "+16505551212" } }),
-        ),
-        of(
-            "Buy",
-            json!({ "$set": { "ads": "denied", "email": "pat@example.com" } }),
-        ),
-        buy(json!({})),
-    ];
-    send(&daemon, "httpapi", &before).await;
-    let filtered = daemon
-        .metric("pixel_relay_outcomes_total", &["no_consent"])
-        .await;
-    assert_eq!(filtered, 2.0);
-    // With consent, only what is said from now on is there.
-    send(
-        &daemon,
-        "httpapi",
-        &[buy(json!({ "$set": { "ads": "granted" } }))],
-    )
-    .await;
-    let known = of("$identify", json!({ "$set": { "phone": "+16505551212" } }));
-    send(&daemon, "httpapi", &[known, buy(json!({}))]).await;
-    daemon
-        .until("pixel_relay_outcomes_total", &["delivered"], 2.0)
-        .await;
-    let mut fields: Vec<Vec<String>> = graph
-        .accepted()
-        .iter()
-        .map(|event| {
-            event["user_data"]
-                .as_object()
-                .unwrap()
-                .keys()
-                .cloned()
-                .collect()
-        })
-        .collect();
-    fields.sort();
-    assert_eq!(
-        fields,
-        [
-            vec![
-                "client_ip_address",
-                "client_user_agent",
-                "external_id",
-                "ph"
-            ],
-            vec!["external_id"],
-        ]
-    );
-    // What takes away counts without consent.
-    let no = of(
-        "$identify",
-        json!({ "$set": { "ads": "denied" }, "$unset": { "phone": "-" } }),
-    );
-    let yes = of("$identify", json!({ "$set": { "ads": "granted" } }));
-    send(&daemon, "httpapi", &[no, yes, buy(json!({}))]).await;
-    daemon
-        .until("pixel_relay_outcomes_total", &["delivered"], 3.0)
-        .await;
-    let with_phone = graph
-        .accepted()
-        .iter()
-        .filter(|event| event["user_data"]["ph"].is_string())
-        .count();
-    assert_eq!(with_phone, 1);
-    daemon.stop().await;
 }
