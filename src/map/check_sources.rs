@@ -84,9 +84,8 @@ fn check_fields<'c>(
                 _ => "and does not go out in clear",
             };
             let message = format!(
-                "{} {what}{}",
-                is_hashed(path, sources),
-                unless_allowed(path)
+                "{} {what}; name {name:?} in allow_personal_data if it is meant to",
+                is_hashed(path, sources)
             );
             warnings.push(Mistake::new(&key, message));
         }
@@ -182,11 +181,4 @@ fn is_hashed(path: &Path, sources: &HashedSources) -> String {
         }
         _ => format!("{path} is hashed as {}", fields.join(", ")),
     }
-}
-
-fn unless_allowed(path: &Path) -> String {
-    let name = path.property().map(|(_, name)| name).or(path.root());
-    name.map_or_else(String::new, |name| {
-        format!("; name {name:?} in allow_personal_data if it is meant to")
-    })
 }
