@@ -210,7 +210,7 @@ impl Intake {
                 }
                 Ok(Element::TooLong) if doubt.is_some() => {}
                 Ok(Element::TooLong) => {
-                    self.take_event(Err(Reason::EventTooLarge), &[], terminal)?
+                    self.take_event(Err(Reason::EventTooLarge), &[], terminal)?;
                 }
                 Ok(Element::Whole) => {
                     let raw = lines::without_mark(&element).trim_ascii();

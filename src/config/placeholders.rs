@@ -14,13 +14,14 @@ pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
                 ("access_token", Some(&sync.access_token)),
                 ("app_secret", sync.app_secret.as_ref()),
             ];
-            secrets.into_iter().filter_map(move |(key, secret)| {
-                is_placeholder(secret?).then(|| {
-                    Mistake::new(
-                        format!("sync.{name}.{key}"),
-                        "found a placeholder, expected what Meta gave out, or a file that holds it",
-                    )
-                })
+            let placeholders = secrets
+                .into_iter()
+                .filter(|(_, secret)| secret.is_some_and(is_placeholder));
+            placeholders.map(move |(key, _)| {
+                Mistake::new(
+                    format!("sync.{name}.{key}"),
+                    "found a placeholder, expected what Meta gave out, or a file that holds it",
+                )
             })
         })
         .collect()

@@ -134,7 +134,7 @@ fn next_object(input: &mut Input<'_>, object: &mut Vec<u8>) -> io::Result<Elemen
                     continue;
                 }
                 (Place::Between, _) => Place::Broken,
-                (Place::Object, b'"') => Place::Text,
+                (Place::Object, b'"') | (Place::Escape, _) => Place::Text,
                 (Place::Object, b'{' | b'[') => {
                     open = open.saturating_add(1);
                     Place::Object
@@ -146,7 +146,6 @@ fn next_object(input: &mut Input<'_>, object: &mut Vec<u8>) -> io::Result<Elemen
                 }
                 (Place::Text, b'"') => Place::Object,
                 (Place::Text, b'\\') => Place::Escape,
-                (Place::Escape, _) => Place::Text,
                 (Place::Text | Place::Broken, b'\n') => {
                     is_end = true;
                     place

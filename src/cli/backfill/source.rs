@@ -16,7 +16,7 @@ use crate::cli::backfill::window::{Input, Window};
 
 /// Begins a gzip file, with the only method there is.
 const GZIP: &[u8] = &[0x1f, 0x8b, 8];
-/// Begins what macOS keeps of a file beside its content (AppleDouble, AppleSingle).
+/// Begins what macOS keeps of a file beside its content (`AppleDouble`, `AppleSingle`).
 const APPLE: [&[u8]; 2] = [&[0, 5, 0x16, 7], &[0, 5, 0x16, 0]];
 /// Begins texts of two bytes a character.
 const UTF_16: [&[u8]; 2] = [&[0xff, 0xfe], &[0xfe, 0xff]];

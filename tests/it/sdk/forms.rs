@@ -296,13 +296,14 @@ async fn a_bad_event_of_a_form_costs_itself() {
             "{path}"
         );
     }
-    let good = (ODD.len() + 2) as f64;
+    let good = f64::from(u32::try_from(ODD.len() + 2).unwrap());
     daemon
         .until("pixel_relay_outcomes_total", &["delivered"], good + 1.0)
         .await;
     let outcome = async |of: &str| daemon.metric("pixel_relay_outcomes_total", &[of]).await;
     assert_eq!(outcome("duplicate").await, good - 1.0);
-    assert_eq!(outcome("invalid").await, 2.0 * BAD.len() as f64 + 1.0);
+    let bad = f64::from(u32::try_from(2 * BAD.len() + 1).unwrap());
+    assert_eq!(outcome("invalid").await, bad);
     assert_eq!(outcome("no_event_name").await, 7.0);
     let letters = daemon.metric("pixel_relay_dead_letters", &[]).await;
     assert_eq!(letters, 15.0);

@@ -167,7 +167,7 @@ fn drive(ingest: &str, refused_takes_nothing: bool, runtime: &Runtime) {
             prop_assert!(status < 500, "{}", status);
             for ((sync, before), after) in ALL.iter().zip(before).zip(after) {
                 let due = if syncs.contains(sync) {
-                    elements.len() as f64
+                    f64::from(u32::try_from(elements.len()).unwrap())
                 } else {
                     0.0
                 };
