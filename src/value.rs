@@ -1,8 +1,8 @@
 //! Value expressions: where a mapping takes a value from.
 //!
 //! An expression is a list of sources, of which the first that gives anything present wins, and a
-//! constant for where none does. A source is a path, or one of the three things a path cannot say:
-//! the values of several expressions at once, a value by a table, or an expression under conditions.
+//! constant for where none does. A source is a path, or one of the things a path cannot say: the values
+//! of several expressions at once, a value by a table, the parts of a text, or an expression under conditions.
 //! Each may hold expressions again.
 //!
 //! What a source finds and its table does not know counts as nothing found, so that the next source
@@ -50,6 +50,8 @@ pub enum Source {
     All(Vec<ValueExpr>),
     /// What stands in a table beside the value that is found.
     Translated(ValueExpr, Table),
+    /// What stands between the separators of the texts that are found.
+    Split(ValueExpr, Box<str>),
     /// What an expression gives, where all conditions hold.
     When(Vec<Condition>, ValueExpr),
 }
@@ -69,6 +71,8 @@ pub struct Found<'o> {
     pub when: &'o [Condition],
     /// The value that a table replaced.
     pub translated: Option<Json<'o>>,
+    /// It was split off from a text.
+    pub is_split: bool,
 }
 
 impl ValueExpr {
@@ -156,7 +160,7 @@ impl ValueExpr {
     pub fn gathers(&self) -> bool {
         self.sources.iter().any(|source| match source {
             Source::Path(_) => false,
-            Source::All(_) => true,
+            Source::All(_) | Source::Split(..) => true,
             Source::Translated(value, _) | Source::When(_, value) => value.gathers(),
         })
     }
@@ -166,13 +170,15 @@ impl ValueExpr {
         let paths = self.sources.iter().flat_map(|source| match source {
             Source::Path(path) => vec![path],
             Source::All(values) => values.iter().flat_map(Self::paths).collect(),
-            Source::Translated(value, _) | Source::When(_, value) => value.paths(),
+            Source::Translated(value, _) | Source::Split(value, _) | Source::When(_, value) => {
+                value.paths()
+            }
         });
         paths.collect()
     }
 
     /// Calls `take` with the paths that may give a value as it stands, source by source, until it took
-    /// those of one. A path whose values a table replaces is none, nor is one whose conditions do not hold
+    /// those of one. A path whose values a table replaces or that are split is none, nor is one whose conditions do not hold
     /// in the scope; without a scope they count as met.
     pub fn visit_paths<'o, 'e: 'o>(
         &'o self,
@@ -188,7 +194,7 @@ impl ValueExpr {
                 }
                 taken
             }
-            Source::Translated(..) => false,
+            Source::Translated(..) | Source::Split(..) => false,
             Source::When(conditions, value) => {
                 scope.is_none_or(|scope| holds(conditions, scope)) && value.visit_paths(scope, take)
             }
@@ -201,7 +207,7 @@ impl ValueExpr {
             Source::Path(_) => Vec::new(),
             Source::All(values) => values.iter().flat_map(Self::constants).collect(),
             Source::Translated(_, table) => table.0.values().collect(),
-            Source::When(_, value) => value.constants(),
+            Source::Split(value, _) | Source::When(_, value) => value.constants(),
         });
         within.chain(&self.default).collect()
     }
@@ -210,7 +216,7 @@ impl ValueExpr {
     pub fn always_gives(&self) -> bool {
         self.default.is_some()
             || self.sources.iter().any(|source| match source {
-                Source::Path(_) | Source::Translated(..) => false,
+                Source::Path(_) | Source::Translated(..) | Source::Split(..) => false,
                 Source::All(values) => values.iter().any(Self::always_gives),
                 Source::When(conditions, value) => conditions.is_empty() && value.always_gives(),
             })
@@ -234,6 +240,19 @@ impl Source {
             }
             Self::Translated(value, table) => value.visit(scope, &mut |found| {
                 table.translate(scope.arena(), found, take)
+            }),
+            Self::Split(value, separator) => value.visit(scope, &mut |found| {
+                let mut present = false;
+                let mut each = |value| {
+                    present |= take(Found {
+                        value,
+                        is_split: true,
+                        ..found
+                    });
+                };
+                let arena = scope.arena();
+                arena.each_piece(found.value, separator, &mut each);
+                present
             }),
             Self::When(conditions, value) => {
                 holds(conditions, scope)
@@ -267,6 +286,7 @@ impl Source {
                 });
                 unknown.or_else(|| value.untranslated(scope))
             }
+            Self::Split(value, _) => value.untranslated(scope),
             Self::When(conditions, value) => holds(conditions, scope)
                 .then(|| value.untranslated(scope))
                 .flatten(),
@@ -316,6 +336,7 @@ impl<'o> Found<'o> {
             path: Some(path),
             when: &[],
             translated: None,
+            is_split: false,
         }
     }
 
@@ -325,6 +346,7 @@ impl<'o> Found<'o> {
             path: None,
             when: &[],
             translated: None,
+            is_split: false,
         }
     }
 

@@ -296,7 +296,9 @@ fn delivery(page: &mut Page, table: &str, delivery: &DeliveryConfig) {
 fn expression(value: &ValueExpr) -> String {
     match (&*value.sources, &value.default) {
         ([Source::Path(path)], None) => text(path.as_str()),
-        ([Source::All(_) | Source::Translated(..)], None) | (_, Some(_)) => table(members(value)),
+        ([Source::All(_) | Source::Translated(..) | Source::Split(..)], None) | (_, Some(_)) => {
+            table(members(value))
+        }
         ([Source::When(conditions, _)], None) if !conditions.is_empty() => table(members(value)),
         (several, None) => list(several.iter().map(source)),
     }
@@ -336,10 +338,20 @@ fn members(value: &ValueExpr) -> Vec<(&'static str, String)> {
         ([Source::All(values)], _) => vec![("all", list(values.iter().map(expression)))],
         ([Source::Translated(value, table)], _) => {
             let mut members = match &*value.sources {
-                [Source::All(_)] if value.default.is_none() => self::members(value),
+                [Source::All(_) | Source::Split(..)] if value.default.is_none() => {
+                    self::members(value)
+                }
                 _ => vec![("from", expression(value))],
             };
             members.push(("map", translation(table)));
+            members
+        }
+        ([Source::Split(value, separator)], _) => {
+            let mut members = match &*value.sources {
+                [Source::All(_)] if value.default.is_none() => self::members(value),
+                _ => vec![("from", expression(value))],
+            };
+            members.push(("split", text(separator)));
             members
         }
         ([Source::When(conditions, inner)], None) if !conditions.is_empty() => {

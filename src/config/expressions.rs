@@ -191,7 +191,7 @@ fn expression(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
 }
 
 fn fixed_value(node: &Node<'_>, table: &Keys<'_>, fixed: &Node<'_>) -> Option<ValueExpr> {
-    let beside = ["from", "all", "map", "default"]
+    let beside = ["from", "all", "split", "map", "default"]
         .into_iter()
         .find(|key| table.get(key).is_some());
     if let Some(key) = beside {
@@ -203,6 +203,7 @@ fn fixed_value(node: &Node<'_>, table: &Keys<'_>, fixed: &Node<'_>) -> Option<Va
 }
 
 fn found_value(node: &Node<'_>, table: &Keys<'_>, compile: Compile) -> Option<ValueExpr> {
+    let separator = table.get("split").map(|node| separator(&node));
     let translation = table.get("map").map(|node| translation(&node));
     let default = table.get("default").map(|node| constant(&node));
     let found = match (table.get("from"), table.get("all")) {
@@ -215,6 +216,12 @@ fn found_value(node: &Node<'_>, table: &Keys<'_>, compile: Compile) -> Option<Va
         ),
     };
     let mut value = found?;
+    if let Some(separator) = separator {
+        value = ValueExpr {
+            sources: vec![Source::Split(value, separator?)],
+            default: None,
+        };
+    }
     if let Some(translation) = translation {
         value = ValueExpr {
             sources: vec![Source::Translated(value, translation?)],
@@ -229,6 +236,14 @@ fn found_value(node: &Node<'_>, table: &Keys<'_>, compile: Compile) -> Option<Va
     }
     value.default = default?.into();
     Some(value)
+}
+
+/// Reads `split`: what stands between the parts of a text.
+fn separator(node: &Node<'_>) -> Option<Box<str>> {
+    match node.kind() {
+        ValueKind::String(text) if !text.is_empty() => Some(text.as_str().into()),
+        _ => node.refuse("expected what stands between the parts of a text, such as \",\""),
+    }
 }
 
 /// Reads `all`: the values of each expression, as one list.

@@ -277,6 +277,8 @@ pub(super) static EXPRESSION: Section = Section {
         key("from", sync::VALUE, Nothing(""), "Where it comes from; the first present value wins.");
         key("all", sync::VALUE, Nothing(""), "Several, all of whose values are taken.");
         key("constant", "a value", Nothing(""), "A fixed value.");
+        key("split", r#"a text such as ",""#, Nothing(""),
+            "What stands between the parts of a text; each part is a value.");
         key("map", "a table of values and what replaces them", Nothing(""),
             "What replaces a value; one that is not in it counts as not found.");
         key("default", "a value", Nothing(""), "Taken where nothing is found.");

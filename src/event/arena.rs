@@ -64,6 +64,33 @@ impl Arena {
         }
     }
 
+    /// Calls `each` with what stands between the separators of a text, trimmed and without blanks; of a list,
+    /// of each element. What holds no separator is one piece.
+    pub fn each_piece<'a>(
+        &'a self,
+        value: Json<'a>,
+        separator: &str,
+        each: &mut dyn FnMut(Json<'a>),
+    ) {
+        self.each_element(value, &mut |element| {
+            let Some(text) = element.as_str().filter(|text| text.contains(separator)) else {
+                return each(element);
+            };
+            let pieces = || {
+                let pieces = text.split(separator).map(str::trim);
+                let pieces: Vec<&str> = pieces.filter(|piece| !piece.is_empty()).collect();
+                Some(serde_json::Value::from(pieces).to_string())
+            };
+            // No JSON text goes on behind its last quote, so this is the key of nothing else.
+            let key = format!("{}{separator}", element.raw());
+            let list = self.made_of(&key, pieces);
+            list.and_then(Json::elements)
+                .into_iter()
+                .flatten()
+                .for_each(&mut *each);
+        });
+    }
+
     /// The value that was made of a text before, or else is made now.
     fn made_of(&self, from: &str, make: impl FnOnce() -> Option<String>) -> Option<Json<'_>> {
         let place = self.known().places.get(from).copied();
@@ -154,6 +181,28 @@ mod tests {
         let first = arena.opened(Json(&one)).raw().as_ptr();
         assert_eq!(arena.opened(Json(&same)).raw().as_ptr(), first);
         assert_eq!(format!("{arena:?}"), "Arena(1 texts)");
+    }
+
+    #[test]
+    fn splits_texts() {
+        let arena = Arena::default();
+        for (text, separator, expected) in [
+            (r#""a, b,,\"c ""#, ",", vec![r#""a""#, r#""b""#, r#""\"c""#]),
+            (r#""a, b""#, ";", vec![r#""a, b""#]),
+            (r#""a; b""#, "; ", vec![r#""a""#, r#""b""#]),
+            (
+                r#"["a|b",7,"c"]"#,
+                "|",
+                vec![r#""a""#, r#""b""#, "7", r#""c""#],
+            ),
+            (r#""[\"a,b\"]""#, ",", vec![r#""a""#, r#""b""#]),
+            (r#"", ,""#, ",", vec![]),
+            ("7", ",", vec!["7"]),
+        ] {
+            let mut found = Vec::new();
+            arena.each_piece(Json(text), separator, &mut |piece| found.push(piece.raw()));
+            assert_eq!(found, expected, "{text}");
+        }
     }
 
     #[test]

@@ -46,6 +46,9 @@ pub struct Explained {
     /// The configuration put it in the place of what came.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub translated: bool,
+    /// The configuration split it off from a text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub split: bool,
     /// The text that was hashed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalised: Option<String>,
@@ -145,6 +148,7 @@ impl Explained {
             raw_type: None,
             when: Vec::new(),
             translated: false,
+            split: false,
             normalised: None,
             sent: None,
             rule: None,
@@ -164,11 +168,12 @@ impl Explained {
             (None, rule) => rule.unwrap_or("-").to_owned(),
         };
         let translated = if self.translated { ", translated" } else { "" };
+        let split = if self.split { ", split" } else { "" };
         let when = match &*self.when {
             [] => String::new(),
             conditions => format!(", as {}", conditions.join(" and ")),
         };
-        let rule = format!("{rule}{translated}{when}");
+        let rule = format!("{rule}{split}{translated}{when}");
         // What has a type and no path stands in the configuration: a constant, a default or a name.
         let from = match (&self.from, self.raw_type) {
             (None, Some(_)) => "configuration".to_owned(),
@@ -219,7 +224,7 @@ fn list_ways(expr: &ValueExpr, paths: &mut Vec<String>, unmet: &mut Vec<String>)
             Way::All(values) => values
                 .iter()
                 .for_each(|value| list_ways(value, paths, unmet)),
-            Way::Translated(value, _) => list_ways(value, paths, unmet),
+            Way::Translated(value, _) | Way::Split(value, _) => list_ways(value, paths, unmet),
             Way::When(conditions, value) => {
                 let conditions: Vec<String> = conditions.iter().map(ToString::to_string).collect();
                 let conditions = conditions.join(" and ");
@@ -260,6 +265,7 @@ impl Recorder for Explanation {
             raw_type: raw_type(source),
             when: source.when.iter().map(ToString::to_string).collect(),
             translated: source.translated.is_some(),
+            split: source.is_split,
             normalised: sent.normalised.map(str::to_owned),
             sent: RawValue::from_string(json).ok(),
             rule: Some(sent.rule),

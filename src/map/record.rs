@@ -75,6 +75,8 @@ pub struct Source<'a> {
     pub when: &'a [Condition],
     /// The value that the configuration replaced with it.
     pub translated: Option<Json<'a>>,
+    /// The configuration split it off from a text.
+    pub is_split: bool,
 }
 
 impl<'a> Source<'a> {
@@ -85,6 +87,7 @@ impl<'a> Source<'a> {
             value: Some(found.value),
             when: found.when,
             translated: found.translated,
+            is_split: found.is_split,
         }
     }
 
@@ -95,6 +98,7 @@ impl<'a> Source<'a> {
             value: Some(value),
             when: &[],
             translated: None,
+            is_split: false,
         }
     }
 
@@ -113,6 +117,7 @@ impl<'a> Source<'a> {
             value: None,
             when: &[],
             translated: None,
+            is_split: false,
         }
     }
 }

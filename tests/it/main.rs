@@ -17,6 +17,7 @@
 #![allow(clippy::float_cmp, reason = "counters are whole numbers")]
 
 mod any_bytes;
+mod broken_values;
 mod apart;
 mod backfill;
 mod browser_request;

@@ -5,6 +5,7 @@ use super::*;
 mod layers;
 mod meaning;
 mod mistakes;
+mod values;
 
 /// The least that loads.
 const LEAST: &str = "[ingest]\nsecret = 's'\n[sync.web]\npixel_id = '1'\naccess_token = 't'\n\

@@ -7,6 +7,8 @@ use crate::event::arena::Arena;
 use crate::map::record::Notes;
 use crate::map::rule;
 
+mod forms;
+
 /// Maps the properties of an event of the given name, and gives the JSON and what was lost.
 #[track_caller]
 fn written(rules: &str, name: &str, properties: &str) -> (String, Vec<String>) {

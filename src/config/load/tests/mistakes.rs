@@ -46,7 +46,7 @@ fn unknown_keys() {
     sync.web.events.A.sendas: unknown key, did you mean `send_as`?
     sync.web.user_data.e_mail: unknown key, did you mean `email`?
     sync.web.user_data.nonsense: unknown key, expected one of external_id, email, phone, first_name, last_name, date_of_birth, gender, city, state, zip_code, country, client_ip_address, client_user_agent, click_id, browser_id, subscription_id, facebook_login_id, lead_id, mobile_advertiser_id, anonymous_id
-    sync.web.custom_data.value.form: unknown key, expected one of from, all, constant, map, default, when
+    sync.web.custom_data.value.form: unknown key, expected one of from, all, constant, split, map, default, when
     sync.web.custom_data.value: found neither `from`, `all` nor `constant`, expected { from = …, default = … }, { all = […] } or { constant = … }
     sync.web.app.bundle: unknown key, expected one of advertiser_tracking_enabled, application_tracking_enabled, platform, bundle_id, short_version, long_version, os_version, device_model, locale, time_zone, carrier, screen_width, screen_height, screen_density, cpu_cores, storage_size, free_storage, device_time_zone, vendor_id, campaign_ids, install_referrer, installer_package, url_schemes, windows_attribution_id
     "#);
