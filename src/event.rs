@@ -307,7 +307,7 @@ impl<'a> Event<'a> {
 
     fn resolve_operations(&mut self) {
         for section in operations::SECTIONS {
-            let resolved = Resolved::of(section, self.members_of(section));
+            let resolved = Resolved::of(section, self.members_of(section), self.arena);
             self.resolved.extend(resolved);
         }
     }

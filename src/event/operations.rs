@@ -12,8 +12,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use serde::de::IgnoredAny;
-
+use super::arena::Arena;
 use super::{Json, Reading};
 
 /// The section of a person's properties.
@@ -114,13 +113,17 @@ pub(super) struct Resolved<'a> {
 
 impl<'a> Resolved<'a> {
     /// What the operations among the members of a section give; `None` where there are none.
-    pub(super) fn of(section: &'static str, members: &[(Cow<'a, str>, Json<'a>)]) -> Option<Self> {
+    pub(super) fn of(
+        section: &'static str,
+        members: &[(Cow<'a, str>, Json<'a>)],
+        arena: &'a Arena,
+    ) -> Option<Self> {
         if members.iter().all(|(name, _)| Act::named(name).is_none()) {
             return None;
         }
-        let operations = operations(members);
-        let properties = result(&operations, Reading::First);
-        let other = result(&operations, Reading::Other);
+        let operations = operations(members, arena);
+        let properties = result(&operations, Reading::First, arena);
+        let other = result(&operations, Reading::Other, arena);
         Some(Self {
             section,
             whole: object(&properties),
@@ -185,7 +188,7 @@ impl fmt::Debug for Operation<'_> {
 }
 
 /// The operations among the members of a section, in the order in which they are executed.
-fn operations<'a>(members: &[(Cow<'a, str>, Json<'a>)]) -> Vec<Operation<'a>> {
+fn operations<'a>(members: &[(Cow<'a, str>, Json<'a>)], arena: &'a Arena) -> Vec<Operation<'a>> {
     let mut operations = Vec::new();
     let mut add = |act, properties| operations.push(Operation { act, properties });
     for (_, act) in Act::ALL {
@@ -193,60 +196,26 @@ fn operations<'a>(members: &[(Cow<'a, str>, Json<'a>)]) -> Vec<Operation<'a>> {
             let plain = members
                 .iter()
                 .filter(|(name, _)| Act::named(name).is_none());
-            let plain = plain.map(|(name, value)| (name.clone(), Cow::Borrowed(value.raw())));
-            add(act, last_of_each(plain));
+            add(act, plain.cloned().map(as_text).collect());
         }
-        // The last of equal keys counts, as everywhere.
         let mut named = members
             .iter()
             .rev()
             .filter(|(name, _)| Act::named(name) == Some(act));
         if let Some((_, operand)) = named.next() {
-            add(act, properties_of(*operand));
+            let properties = arena.opened(*operand).all_members().into_iter();
+            add(act, properties.map(as_text).collect());
         }
     }
     operations
 }
 
-/// The properties of an operand, which may be an object that came as JSON text.
-fn properties_of(operand: Json<'_>) -> Properties<'_> {
-    if let Some(members) = operand.members() {
-        return last_of_each(members.map(|(name, value)| (name, Cow::Borrowed(value.raw()))));
-    }
-    let Some(text) = json_in(operand) else {
-        return Properties::new();
-    };
-    let members = Json(text.trim_ascii()).members().into_iter().flatten();
-    last_of_each(members.map(|(name, value)| {
-        let (name, value) = (name.into_owned(), value.raw().to_owned());
-        (Cow::Owned(name), Cow::Owned(value))
-    }))
-}
-
-/// The JSON that a text holds.
-fn json_in(value: Json<'_>) -> Option<Cow<'_, str>> {
-    let text = value.as_str()?;
-    let is_json = text.trim_ascii_start().starts_with(['{', '[']);
-    (is_json && serde_json::from_str::<IgnoredAny>(&text).is_ok()).then_some(text)
-}
-
-fn last_of_each<'a>(
-    properties: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
-) -> Properties<'a> {
-    let mut places = HashMap::new();
-    let mut kept = Properties::new();
-    for (name, value) in properties {
-        let place = *places.entry(name.clone()).or_insert(kept.len());
-        match kept.get_mut(place) {
-            Some((_, earlier)) => *earlier = value,
-            None => kept.push((name, value)),
-        }
-    }
-    kept
+fn as_text<'a>((name, value): (Cow<'a, str>, Json<'a>)) -> (Cow<'a, str>, Cow<'a, str>) {
+    (name, Cow::Borrowed(value.raw()))
 }
 
 /// What operations give when nothing is known of what was there before.
-fn result<'a>(operations: &[Operation<'a>], reading: Reading) -> Properties<'a> {
+fn result<'a>(operations: &[Operation<'a>], reading: Reading, arena: &'a Arena) -> Properties<'a> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut result: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)> = Vec::new();
     let is_set = |operation: &&Operation<'_>| operation.act == Act::Set;
@@ -270,7 +239,7 @@ fn result<'a>(operations: &[Operation<'a>], reading: Reading) -> Properties<'a> 
                 result.push((name.clone(), None));
             }
             if let Some((_, current)) = result.get_mut(place) {
-                *current = changed(operation.act, current.take(), value);
+                *current = changed(operation.act, current.take(), value, arena);
             }
         }
     }
@@ -285,6 +254,7 @@ fn changed<'a>(
     act: Act,
     before: Option<Cow<'a, str>>,
     operand: &Cow<'a, str>,
+    arena: &Arena,
 ) -> Option<Cow<'a, str>> {
     let is_there = before
         .as_deref()
@@ -299,7 +269,7 @@ fn changed<'a>(
             Some(sum) => Cow::Owned(sum),
             None => before,
         }),
-        _ => list(act, before.as_deref(), operand).map(Cow::Owned),
+        _ => list(act, before.as_deref(), operand, arena).map(Cow::Owned),
     }
 }
 
@@ -312,63 +282,42 @@ fn sum(before: &str, operand: &str) -> Option<String> {
 }
 
 /// A list after an operation on it, as JSON; `None` where nothing is in it.
-fn list(act: Act, before: Option<&str>, operand: &str) -> Option<String> {
-    let own = before.map(elements).unwrap_or_default();
-    let given = elements(operand);
-    let among = |elements: &[Cow<'_, str>]| -> HashSet<String> {
-        elements
-            .iter()
-            .map(|element| element.clone().into_owned())
-            .collect()
-    };
-    let new = |own: &[Cow<'_, str>]| {
-        let mut known = among(own);
-        let given = given
-            .iter()
-            .filter(move |element| known.insert(element.to_string()));
-        given.cloned().collect::<Vec<_>>()
+fn list(act: Act, before: Option<&str>, operand: &str, arena: &Arena) -> Option<String> {
+    let own = before.map_or_else(Vec::new, |before| elements(before, arena));
+    let given = elements(operand, arena);
+    let new = || {
+        let mut known: HashSet<&str> = own.iter().copied().collect();
+        let given = given.iter().copied();
+        given
+            .filter(|element| known.insert(element))
+            .collect::<Vec<_>>()
     };
     let after = match act {
         Act::Append => [own, given].concat(),
         Act::Prepend => [given, own].concat(),
-        Act::PreInsert => [new(&own), own].concat(),
+        Act::PreInsert => [new(), own].concat(),
         Act::PostInsert => {
-            let new = new(&own);
+            let new = new();
             [own, new].concat()
         }
         _ => {
-            let taken = among(&given);
-            own.into_iter()
-                .filter(|element| !taken.contains(&**element))
-                .collect()
+            let taken: HashSet<&str> = given.into_iter().collect();
+            let left = own.into_iter().filter(|element| !taken.contains(element));
+            left.collect()
         }
     };
     (!after.is_empty()).then(|| format!("[{}]", after.join(",")))
 }
 
-/// The elements of a list, which may have come as JSON text, or the one value, as JSON texts.
-fn elements(value: &str) -> Vec<Cow<'_, str>> {
-    let value = Json(value);
-    let is_present = |element: &Json<'_>| !element.is_absent();
-    if let Some(elements) = value.elements() {
-        return elements
-            .filter(is_present)
-            .map(|element| Cow::Borrowed(element.raw()))
-            .collect();
-    }
-    if let Some(text) = json_in(value)
-        && let Some(elements) = Json(text.trim_ascii()).elements()
-    {
-        return elements
-            .filter(is_present)
-            .map(|element| Cow::Owned(element.raw().to_owned()))
-            .collect();
-    }
-    Some(value)
-        .filter(is_present)
-        .map(|one| Cow::Borrowed(one.raw()))
-        .into_iter()
-        .collect()
+/// The elements of a list, or the one value, that are present, as JSON texts.
+fn elements<'v>(value: &'v str, arena: &'v Arena) -> Vec<&'v str> {
+    let mut elements = Vec::new();
+    arena.each_element(Json(value), &mut |element| {
+        if !element.is_absent() {
+            elements.push(element.raw());
+        }
+    });
+    elements
 }
 
 /// Properties as one JSON object.
@@ -466,6 +415,9 @@ mod tests {
         check_both(r#"{"$set":{"p":1},"$set":{"p":2}}"#, Some("2"));
         check_both(r#"{"$set":"{\"p\":\"x\"}"}"#, Some("\"x\""));
         check_both(r#"{"$set":"{\"p\":"}"#, None);
+        check_both(r#""{\"$set\":{\"p\":1}}""#, Some("1"));
+        check_both(r#"" {\"$set\":\"{\\\"p\\\":1}\",\"q\":2}""#, Some("1"));
+        check_both(r#"{"$set":{"p":"\ud83d"},"q":1e999}"#, Some(r#""\ud83d""#));
         check_both(r#"{"$SET":{"p":1}}"#, Some("1"));
         check(r#"{"$setonce":{"p":1}}"#, Some("1"), None);
         for odd in ["7", "[1]", "null", "\"x\"", "true"] {

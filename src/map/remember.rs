@@ -262,7 +262,7 @@ impl Remember {
             steps.push(Step {
                 slot: *slot,
                 act,
-                value: as_it_came(act, value),
+                value: as_it_came(act, value, arena),
                 may_repeat: true,
             });
         }
@@ -366,10 +366,15 @@ fn form(field: UserDataField, value: Json<'_>, context: &Context<'_>) -> Option<
 }
 
 /// A property that is not hashed. What is too long is of no use.
-fn as_it_came(act: Act, value: Json<'_>) -> Value {
+fn as_it_came(act: Act, value: Json<'_>, arena: &Arena) -> Value {
     if act == Act::Unset || value.is_absent() {
         return Value::default();
     }
+    let value = if act.is_on_lists() {
+        arena.opened(value)
+    } else {
+        value
+    };
     let is_list = value.is_array();
     let elements: Vec<Json<'_>> = match value.elements() {
         Some(elements) => elements.collect(),

@@ -104,6 +104,48 @@ const FORMS: &[Form] = &[
         &[Denied],
         &[Denied],
     ),
+    (
+        "text",
+        "",
+        r#""{\"ads\":\"denied\"}""#,
+        &[Denied],
+        &[Denied],
+    ),
+    (
+        "text of set",
+        "",
+        r#""{\"$set\":{\"ads\":\"denied\"}}""#,
+        &[Denied],
+        &[Denied],
+    ),
+    (
+        "text of once",
+        "",
+        r#""{\"$setOnce\":{\"ads\":\"granted\"}}""#,
+        &[Granted, Absent],
+        &[Granted],
+    ),
+    (
+        "set text list",
+        "",
+        r#"{"$set":{"ads":"[\"denied\"]"}}"#,
+        &[Denied],
+        &[Denied],
+    ),
+    (
+        "append text list",
+        "",
+        r#"{"$append":{"ads":"[\"denied\"]"}}"#,
+        &[Denied],
+        &[Denied],
+    ),
+    (
+        "upper case",
+        "",
+        r#"{"$SET":{"ads":"denied"}}"#,
+        &[Denied],
+        &[Denied],
+    ),
     // Both cannot be right, and neither hides the other.
     (
         "both",
