@@ -83,7 +83,6 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
         warnings.push(Mistake::new(format!("{key}.external_id_case"), message));
     }
     let whole_sync = EventConfig::default();
-    check_custom_names(&key, &sync.mapping.custom_data, &mut warnings);
     hints::near_names(&key, sync, None, &mut warnings);
     warn_of_incomplete_websites(&key, sync, &mut warnings);
     if has_source("value", sync, &whole_sync) && !has_source("currency", sync, &whole_sync) {

@@ -34,11 +34,16 @@ pub(super) fn read(text: &str) -> Amount {
         return Amount::None;
     }
     let is_in_number = |c: char| c.is_ascii_digit() || is_separator(c);
-    let (Some(start), Some(end)) = (
-        text.find(|c: char| c.is_ascii_digit() || matches!(c, '.' | ',')),
-        text.rfind(|c: char| c.is_ascii_digit()),
-    ) else {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let (Some(first), Some(end)) = (text.find(is_digit), text.rfind(is_digit)) else {
         return Amount::None;
+    };
+    let before = text.get(..first).unwrap_or_default();
+    // A point belongs to the digits, as in `.5`, or to a word, as in `Rs.`.
+    let without_point = before.strip_suffix(['.', ',']);
+    let start = match without_point {
+        Some(before) if !before.ends_with(char::is_alphabetic) => before.len(),
+        _ => first,
     };
     let (before, number, behind) = (
         text.get(..start).unwrap_or_default(),
@@ -138,7 +143,8 @@ fn is_grouped(text: &str) -> bool {
     };
     let most = |size| between.iter().all(|group| group.len() == size) && first.len() <= size;
     let begins = !first.is_empty() && !first.starts_with('0');
-    begins && last.len() == 3 && (most(3) || !between.is_empty() && most(2))
+    let is_indian = !between.is_empty() && !text.contains(|c| c != ',' && is_separator(c));
+    begins && last.len() == 3 && (most(3) || is_indian && most(2))
 }
 
 /// A number in plain form.

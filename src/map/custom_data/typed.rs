@@ -247,7 +247,7 @@ mod tests {
         check(amount, "-0.00", Ok("0"));
         check(amount, "-0.01", Err(DropReason::Negative));
         check(amount, "\"-5\"", Err(DropReason::Negative));
-        check(amount, "\"1,000\"", Err(DropReason::NotANumber));
+        check(amount, "\"1,000\"", Err(DropReason::AmbiguousNumber));
     }
 
     #[test]
