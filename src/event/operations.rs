@@ -1,6 +1,6 @@
 //! What an event's own operations make of properties.
 //!
-//! SDKs say what becomes of a property: `{"$set": {"email": …}}`. [`Resolved`] is what these say of
+//! SDKs say what becomes of a property: `{"$set": {"email": …}}`. `Resolved` is what these say of
 //! the properties when nothing is known of what was there before: what is set stands; `$setOnce` gives
 //! where nothing is set; operations on lists give the elements that they carry; `$add` gives nothing.
 //!
