@@ -99,8 +99,9 @@
     told = telling;
     const identify = new amplitude.Identify();
     for (const [name, value] of Object.entries(properties)) identify.set(name, value);
-    client.identify(identify).promise.then(({ code }) => {
-      if (code === 200) stored.write(telling);
+    // The client does not send what is `extra`.
+    client.identify(identify, { extra: { [TOLD]: telling } }).promise.then(({ code }) => {
+      if (code !== 200) stored.write('');
     });
   };
 
@@ -113,6 +114,12 @@
     },
     execute: async (event) => {
       if (!hasConsent()) return event;
+      const telling = event.extra?.[TOLD];
+      if (telling !== undefined) {
+        // From here on the client keeps it until it is sent, on the next page too.
+        stored.write(telling);
+        return event;
+      }
       const name = META_EVENTS[event.event_type];
       if (name === undefined) {
         cookies(client).then(() => tellOfUser(client, event));

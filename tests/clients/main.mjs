@@ -60,7 +60,8 @@ async function run(stops, scenario) {
   const proxy = await serveProxy(stops, daemon);
   const urlFor = (client) => (client === 'browser' ? proxy : `http://${daemon}`);
   const told = await Promise.all(CLIENTS.map((client) => track(client, urlFor(client), page)));
-  await delivered(`http://${admin}`, CLIENTS.length * (TRACKED + 1));
+  // The browser client tells of the page view by itself.
+  await delivered(`http://${admin}`, CLIENTS.length * (TRACKED + 1) + 1);
   await compare(graph, scenario, JSON.parse(told[CLIENTS.indexOf('browser')]));
   await refusals(`http://${admin}`, scenario.refusal);
   upstream?.compare();
@@ -96,6 +97,7 @@ function configuration(folder, graph, upstream, { server = '', ingest = '' }) {
     [sync.web.user_memory]
     [sync.web.events]
     "*" = {}
+    "[Amplitude] Page Viewed" = "PageView"
     [sync.web.events.revenue_amount]
     send_as = "Purchase"
     [sync.web.events.revenue_amount.custom_data]
@@ -232,7 +234,9 @@ async function compare(graph, scenario, pixel) {
       assert.equal(user_data.fbp, 'fb.1.1790000000000.1234567890');
       // The pixel was told of the same events, under the same ids.
       const ids = pixel.map(([, name, , { eventID }]) => `${name} ${eventID}`).sort();
-      assert.deepEqual(ids, steps.map(({ event_name, event_id }) => `${event_name} ${event_id}`).sort());
+      const views = own.filter(({ event_name }) => event_name === 'PageView');
+      assert.equal(views.length, 1);
+      assert.deepEqual(ids, [...views, ...steps].map(({ event_name, event_id }) => `${event_name} ${event_id}`).sort());
       assert.equal(user_data.client_ip_address, BROWSER_ADDRESS);
       assert.match(user_data.client_user_agent, /Chrome/);
       assert.equal(action_source, 'website');
