@@ -326,6 +326,9 @@ impl Parts {
         if let Some(syncs) = &self.syncs {
             warnings::syncs(syncs, &mut warnings);
         }
+        if let (Some(ingest), Some(syncs)) = (&self.ingest, &self.syncs) {
+            warnings::consent(ingest, syncs, &mut warnings);
+        }
         warnings
     }
 

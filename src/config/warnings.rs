@@ -68,6 +68,38 @@ pub(super) fn syncs(syncs: &BTreeMap<SyncName, SyncConfig>, warnings: &mut Vec<M
     }
 }
 
+/// Warns of consent that is told once and would be asked of events that do not carry it: those of SDKs
+/// hold only the user properties that they change.
+pub(super) fn consent(
+    ingest: &IngestConfig,
+    syncs: &BTreeMap<SyncName, SyncConfig>,
+    warnings: &mut Vec<Mistake>,
+) {
+    for (name, sync) in syncs {
+        let mut keys = ingest.api_keys.iter();
+        let takes_events_of_sdks = keys.any(|key| {
+            let mut syncs = key.syncs.iter().flatten();
+            key.syncs.is_none() || syncs.any(|sync| sync == name)
+        });
+        let is_kept = |property: &str| {
+            let memory = sync.user_memory.as_ref();
+            memory.is_some_and(|memory| memory.keep_as_is.iter().any(|kept| kept == property))
+        };
+        let conditions = sync.consent.conditions().iter();
+        let mut asked = conditions.filter_map(|condition| condition.property.user_property());
+        if takes_events_of_sdks && let Some(property) = asked.find(|property| !is_kept(property)) {
+            warnings.push(Mistake::new(
+                format!("sync.{name}.consent"),
+                format!(
+                    "asks for the user property {property:?}, which events of SDKs carry only where they \
+                     set it themselves: name it in user_memory.keep_as_is, so that what an identify \
+                     call told counts for later events"
+                ),
+            ));
+        }
+    }
+}
+
 fn sync(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
     if sync.test_event_code.is_some() {
         warnings.push(Mistake::new(

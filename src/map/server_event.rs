@@ -27,7 +27,7 @@ use crate::map::user_data::{self, Carried};
 use crate::map::{Mapped, Mapper, PURCHASE, REVENUE_EVENTS, Refused};
 use crate::memory::clicks::Clicks;
 use crate::outcome::Reason;
-use crate::path::Path;
+use crate::path::{Path, Scope};
 use crate::value::{Found, ValueExpr};
 
 /// Hexadecimal digits of an event id that is a hash: 128 bits.
@@ -391,7 +391,11 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         let Some(expr) = &self.rule.opt_out else {
             return;
         };
-        let Some(found) = expr.first(self.event) else {
+        let scope = Scope::from(self.event);
+        let other = scope.other_reading().and_then(|other| expr.first(other));
+        // An opt-out counts by whichever reading of the event's operations there is one.
+        let other = other.filter(|other| app_data::boolean(other.value) == Some(true));
+        let Some(found) = other.or_else(|| expr.first(scope)) else {
             return note_nothing(self.recorder, Field::Event("opt_out"), expr, self.event);
         };
         let source = Source::found(&found);

@@ -229,6 +229,27 @@ fn an_event_may_choose_its_name() {
 }
 
 #[test]
+fn an_opt_out_that_is_not_sure_counts() {
+    let sync = sync("opt_out = \"user_properties.out\"");
+    for (properties, opted_out) in [
+        (r#"{"out":true}"#, "true"),
+        (r#"{"$set":{"out":false}}"#, "false"),
+        (r#"{"$setOnce":{"out":true}}"#, "true"),
+        (r#"{"$set":{"out":false},"out":true}"#, "true"),
+        (r#"{"$set":{"out":true},"out":false}"#, "true"),
+    ] {
+        let event = format!(
+            r#"{{"event_type":"X","event_time":1795197849,"user_id":"u-1","user_properties":{properties}}}"#
+        );
+        let text = String::from_utf8(mapped(&sync, &event).json.into()).unwrap();
+        assert!(
+            text.contains(&format!(r#""opt_out":{opted_out}"#)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn notes_say_what_was_carried_and_what_was_lost() {
     let sync = sync("[sync.web.events.X]\nuser_data = { email = \"user_properties.email\" }");
     let raw = br#"{"event_type":"X","event_time":1795197849,"user_id":"u-1","user_properties":{"email":"nobody"}}"#;

@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod consent;
 mod layers;
 mod meaning;
 mod mistakes;

@@ -430,41 +430,6 @@ fn warnings_name_what_may_not_be_meant() {
 }
 
 #[test]
-fn consent_is_said_aloud() {
-    let unsaid = "[ingest]\nsecret = 's'\n[sync.web]\npixel_id = '1'\naccess_token = 't'\n";
-    assert!(warnings_in(unsaid, &[]).starts_with("sync.web.consent: missing"));
-    let variable = [("PIXEL_RELAY__SYNC__WEB__CONSENT", "not_required")];
-    assert_eq!(warnings_in(unsaid, &variable), "");
-    let said = |consent: &str| format!("{unsaid}consent = {consent}\n");
-    let condition = "{ property = 'user_properties.ads', op = 'is', value = true }";
-    for (consent, conditions) in [
-        ("'not_required'".to_owned(), 0),
-        (format!("[{condition}]"), 1),
-        (condition.to_owned(), 1),
-        (format!("[{condition}, {condition}]"), 2),
-    ] {
-        let text = said(&consent);
-        assert_eq!(warnings_in(&text, &[]), "", "{consent}");
-        let config = from_toml(&text, &[]).unwrap();
-        let sync = config.syncs.values().next().unwrap();
-        assert_eq!(sync.consent.conditions().len(), conditions, "{consent}");
-        let again = from_toml(&effective(&config), &[]).unwrap();
-        assert_eq!(again.syncs.values().next().unwrap().consent, sync.consent);
-    }
-    for wrong in ["true", "'yes'", "[]", "'user_properties.ads'", "{}"] {
-        assert!(
-            mistakes_in(&said(wrong), &[]).contains("sync.web.consent"),
-            "{wrong}"
-        );
-    }
-    let variable = [("PIXEL_RELAY__SYNC__WEB__CONSENT", "granted")];
-    assert_snapshot!(
-        mistakes_in(unsaid, &variable),
-        @r#"sync.web.consent: found "granted" in the environment, expected "not_required", or a list of conditions such as { property = "user_properties.ads_consent", op = "is", value = "granted" }"#
-    );
-}
-
-#[test]
 fn a_mistake_hides_no_warning_and_no_sync() {
     let written = Written {
         text: "[sync.web]\ntest_event_code = 'TEST1'\n[sync.web.events]\nA = 'B'\n".to_owned(),
