@@ -20,7 +20,6 @@ import { ADDRESS, KEY, PIXEL_RELAY, bodyOf, report, serve, start, take, withStop
 const here = import.meta.dirname;
 const { CHROMIUM, SNIPPET, EXAMPLES } = process.env;
 const CLICK = 'IwAR2-abc_DEF';
-const HOUR = 60 * 60 * 1000;
 const snippet = `${readFileSync(SNIPPET)}`;
 const example = (name) => join(EXAMPLES, `${name}.toml`);
 const hash = (text) => createHash('sha256').update(text).digest('hex');
@@ -326,7 +325,7 @@ async function examples({ shop, page, folder, delivered, atAmplitude }) {
   const signUp = atAmplitude.find(({ event_type }) => event_type === 'Sign Up');
   // Each event as Amplitude's webhook gives it: with what the user is known by, from the page and from identify calls.
   const known = { ...ofBrowser, marketing_consent: 'true', ads_consent: 'granted', email: 'pat@example.com' };
-  const when = new Date(Date.now() - HOUR).toISOString();
+  const when = new Date().toISOString();
   const webhook = (event) => ({ event_time: when, $insert_id: event.event_type, ...event, user_properties: known });
   const places = [{ country: 'Germany' }, { country: 'United States' }];
   const { user_id, device_id, event_type, event_properties } = signUp;
