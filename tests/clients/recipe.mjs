@@ -20,6 +20,8 @@ import { ADDRESS, KEY, PIXEL_RELAY, bodyOf, report, serve, start, take, withStop
 const here = import.meta.dirname;
 const { CHROMIUM, SNIPPET, EXAMPLES } = process.env;
 const CLICK = 'IwAR2-abc_DEF';
+// How long an event may take; one that is lost never comes.
+const PATIENCE_MILLIS = 20_000;
 const snippet = `${readFileSync(SNIPPET)}`;
 const example = (name) => join(EXAMPLES, `${name}.toml`);
 const hash = (text) => createHash('sha256').update(text).digest('hex');
@@ -88,9 +90,12 @@ async function within(stops, run) {
   const page = await context.newPage();
   // The browser asks the shop for nothing else, and the daemon nobody.
   const delivered = async (count) => {
+    const until = performance.now() + PATIENCE_MILLIS;
     for (;;) {
-      const events = await (await fetch(`${graph}/sandbox/events?limit=1000`)).json();
-      if (events.length >= count) return events.map(({ event }) => event);
+      const events = (await (await fetch(`${graph}/sandbox/events?limit=1000`)).json()).map(({ event }) => event);
+      if (events.length >= count) return events;
+      const names = () => events.map(({ event_name, event_source_url }) => `${event_name} ${event_source_url}`).join(', ');
+      assert(performance.now() < until, `${count} events are awaited, delivered are ${names()}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   };
