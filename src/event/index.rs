@@ -76,12 +76,10 @@ pub(super) fn keep_last(members: &mut Vec<Member<'_>>, first: usize) {
         let key = |place: usize| own.get(place).map(|(key, _)| key);
         is_last[pair[0]] = key(pair[0]) != key(pair[1]);
     }
-    let mut place = 0;
-    members.retain(|_| {
-        let is_kept = place < first || is_last[place - first];
-        place += 1;
-        is_kept
-    });
+    // Those before are not gone through again: an event may hold many objects with equal keys.
+    let own = members.split_off(first);
+    let kept = own.into_iter().zip(is_last);
+    members.extend(kept.filter_map(|(member, is_last)| is_last.then_some(member)));
 }
 
 /// Whether members may have the same key. Says yes too often where there are many, and never no wrongly.

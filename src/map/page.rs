@@ -18,19 +18,24 @@ use crate::map::personal;
 /// The parameters that stay in the address of a page.
 #[derive(Clone, Debug)]
 pub(super) struct KeptParameters {
-    /// Names in lower case, in which `*` stands for any characters. A name's case does not count.
-    patterns: Vec<String>,
+    patterns: Vec<Pattern>,
     all: bool,
+}
+
+/// A name in lower case, in which `*` stands for any characters. A name's case does not count.
+#[derive(Clone, Debug)]
+struct Pattern {
+    /// What stands before the first star.
+    first: String,
+    /// What stands behind it; `None` where there is no star.
+    rest: Option<String>,
 }
 
 impl KeptParameters {
     /// Keeps the parameters of these names.
     pub(super) fn new(patterns: &[String]) -> Self {
         Self {
-            patterns: patterns
-                .iter()
-                .map(|pattern| pattern.to_ascii_lowercase())
-                .collect(),
+            patterns: patterns.iter().map(|text| Pattern::new(text)).collect(),
             all: patterns.iter().any(|pattern| pattern == "*"),
         }
     }
@@ -45,7 +50,7 @@ impl KeptParameters {
         let name = parameter
             .split_once('=')
             .map_or(parameter, |(name, _)| name);
-        (self.all || self.patterns.iter().any(|pattern| matches(pattern, name)))
+        (self.all || self.patterns.iter().any(|pattern| pattern.matches(name)))
             && !is_personal(parameter)
     }
 
@@ -55,28 +60,44 @@ impl KeptParameters {
     }
 }
 
-/// Whether a name is of a pattern in lower case. Each part between two stars is looked for once, so no
-/// pattern is expensive.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else {
-        return pattern.eq_ignore_ascii_case(name);
-    };
-    let Some((start, end)) = name.split_at_checked(first.len()) else {
-        return false;
-    };
-    if !start.eq_ignore_ascii_case(first) || rest.is_empty() {
-        return start.eq_ignore_ascii_case(first);
+impl Pattern {
+    fn new(text: &str) -> Self {
+        let text = text.to_ascii_lowercase();
+        match text.split_once('*') {
+            Some((first, rest)) => Self {
+                first: first.to_owned(),
+                rest: Some(rest.to_owned()),
+            },
+            None => Self {
+                first: text,
+                rest: None,
+            },
+        }
     }
-    let end = end.to_ascii_lowercase();
-    let mut name = &*end;
-    let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
-    for part in between.split('*') {
-        let Some(at) = name.find(part) else {
+
+    /// Whether a name is of this pattern. Each part between two stars is looked for once, so no pattern
+    /// is expensive.
+    fn matches(&self, name: &str) -> bool {
+        let Some(rest) = &self.rest else {
+            return self.first.eq_ignore_ascii_case(name);
+        };
+        let Some((start, end)) = name.split_at_checked(self.first.len()) else {
             return false;
         };
-        name = name.get(at + part.len()..).unwrap_or_default();
+        if !start.eq_ignore_ascii_case(&self.first) || rest.is_empty() {
+            return start.eq_ignore_ascii_case(&self.first);
+        }
+        let end = end.to_ascii_lowercase();
+        let mut name = &*end;
+        let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        for part in between.split('*') {
+            let Some(at) = name.find(part) else {
+                return false;
+            };
+            name = name.get(at + part.len()..).unwrap_or_default();
+        }
+        name.ends_with(last)
     }
-    name.ends_with(last)
 }
 
 /// Reads the address of a page, without the parameters that are not kept.
@@ -352,7 +373,8 @@ mod tests {
             ("a*a", "a", false),
             ("**", "x", true),
         ] {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+            let found = Pattern::new(pattern).matches(name);
+            assert_eq!(found, expected, "{pattern} {name}");
         }
     }
 }

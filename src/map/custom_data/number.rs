@@ -50,6 +50,14 @@ pub(super) fn number(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
 /// Reads a number of things.
 pub(super) fn count(value: Json<'_>) -> Option<Count> {
     let text = number(value).ok()?;
+    // Nearly every count is whole and says so.
+    if let Ok(whole) = text.parse() {
+        return Some(Count {
+            whole,
+            is_rounded: false,
+            is_negative: whole < 0,
+        });
+    }
     let number = Decimal::parse(&text)?;
     Some(Count {
         whole: number.rounded_up()?,
