@@ -7,6 +7,14 @@ use pixel_relay::sandbox::faults::Faults;
 use crate::process::DaemonProcess;
 use crate::support::{Graph, PLAIN_SYNC, SECRET, client, config_text, event};
 
+/// Sends events to the webhook, which must take them.
+async fn send(daemon: &DaemonProcess, body: String) {
+    let url = format!("{}/webhook", daemon.public);
+    let request = client().post(url).header("authorization", SECRET);
+    let answer = request.body(body).send().await;
+    assert_eq!(answer.unwrap().status(), 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_finishes_the_batch_in_flight_and_repeats_nothing() {
     let graph = Graph::start().await;
@@ -19,15 +27,8 @@ async fn sigterm_finishes_the_batch_in_flight_and_repeats_nothing() {
     std::fs::write(&config, config_text(graph.address, &store, PLAIN_SYNC)).unwrap();
 
     let daemon = DaemonProcess::start(&config);
-    let url = format!("{}/webhook", daemon.public);
     let body = serde_json::to_string(&[event("a"), event("b")]).unwrap();
-    let answer = client()
-        .post(url)
-        .header("authorization", SECRET)
-        .body(body)
-        .send()
-        .await;
-    assert_eq!(answer.unwrap().status(), 200);
+    send(&daemon, body).await;
     graph.sandbox.wait_until(|stats| stats.requests >= 1).await;
     daemon.signal("TERM");
     let (code, log) = tokio::task::spawn_blocking(|| daemon.wait()).await.unwrap();
@@ -37,14 +38,7 @@ async fn sigterm_finishes_the_batch_in_flight_and_repeats_nothing() {
     // A new start finds nothing to send again.
     graph.sandbox.set_faults(Faults::default());
     let daemon = DaemonProcess::start(&config);
-    let url = format!("{}/webhook", daemon.public);
-    let answer = client()
-        .post(url)
-        .header("authorization", SECRET)
-        .body(event("c").to_string())
-        .send()
-        .await;
-    assert_eq!(answer.unwrap().status(), 200);
+    send(&daemon, event("c").to_string()).await;
     graph.sandbox.wait_for(3).await;
     daemon.signal("TERM");
     let (code, log) = tokio::task::spawn_blocking(|| daemon.wait()).await.unwrap();
@@ -62,14 +56,7 @@ async fn a_second_signal_exits_at_once() {
     std::fs::write(&config, config_text(graph.address, &store, PLAIN_SYNC)).unwrap();
 
     let daemon = DaemonProcess::start(&config);
-    let url = format!("{}/webhook", daemon.public);
-    let answer = client()
-        .post(url)
-        .header("authorization", SECRET)
-        .body(event("a").to_string())
-        .send()
-        .await;
-    assert_eq!(answer.unwrap().status(), 200);
+    send(&daemon, event("a").to_string()).await;
     graph.sandbox.wait_until(|stats| stats.requests >= 1).await;
     daemon.signal("TERM");
     // The first signal must have been seen before the second is sent.
@@ -99,14 +86,7 @@ async fn signals_that_mean_reload_elsewhere_are_ignored_with_a_line() {
         daemon.signal(name);
         daemon.wait_for_line(&format!("SIG{name}"));
     }
-    let url = format!("{}/webhook", daemon.public);
-    let answer = client()
-        .post(url)
-        .header("authorization", SECRET)
-        .body(event("a").to_string())
-        .send()
-        .await;
-    assert_eq!(answer.unwrap().status(), 200);
+    send(&daemon, event("a").to_string()).await;
     graph.sandbox.wait_for(1).await;
     daemon.signal("TERM");
     let (code, log) = tokio::task::spawn_blocking(|| daemon.wait()).await.unwrap();

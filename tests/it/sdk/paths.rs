@@ -1,5 +1,7 @@
 //! Paths that nearly are right, and requests that nothing answers.
 
+use std::path::Path;
+
 use super::*;
 use crate::process::DaemonProcess;
 
@@ -61,14 +63,19 @@ async fn surplus_slashes_change_nothing() {
     daemon.stop().await;
 }
 
+/// A daemon whose endpoints of SDKs are off.
+fn without_keys(graph: &Graph, folder: &Path) -> DaemonProcess {
+    let config = folder.join("pixel-relay.toml");
+    let text = config_text(graph.address, folder, PLAIN_SYNC);
+    std::fs::write(&config, text).unwrap();
+    DaemonProcess::start(&config)
+}
+
 #[tokio::test]
 async fn what_nothing_answers_is_counted_and_told_without_secrets() {
     let graph = Graph::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("pixel-relay.toml");
-    let text = config_text(graph.address, folder.path(), PLAIN_SYNC);
-    std::fs::write(&config, text).unwrap();
-    let mut daemon = DaemonProcess::start(&config);
+    let mut daemon = without_keys(&graph, folder.path());
     let ask = async |method: &str, path: &str| {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let asked = client().request(method, format!("{}{path}", daemon.public));
@@ -98,10 +105,7 @@ async fn what_nothing_answers_is_counted_and_told_without_secrets() {
 async fn requests_of_sdks_whose_endpoints_are_off_are_named() {
     let graph = Graph::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("pixel-relay.toml");
-    let text = config_text(graph.address, folder.path(), PLAIN_SYNC);
-    std::fs::write(&config, text).unwrap();
-    let mut daemon = DaemonProcess::start(&config);
+    let mut daemon = without_keys(&graph, folder.path());
     let sent = client().post(format!("{}/2/httpapi", daemon.public)).send();
     assert_eq!(sent.await.unwrap().status(), 404);
     daemon.wait_for_line("off until ingest.api_keys lists a project");
