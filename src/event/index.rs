@@ -66,7 +66,7 @@ type Member<'a> = (Cow<'a, str>, Json<'a>);
 /// Keeps the last of the members that have the same key, from a place on.
 pub(super) fn keep_last(members: &mut Vec<Member<'_>>, first: usize) {
     let own = members.get(first..).unwrap_or_default();
-    if !may_repeat(own) {
+    if own.len() < 2 || !may_repeat(own) {
         return;
     }
     let mut order: Vec<usize> = (0..own.len()).collect();
