@@ -287,12 +287,11 @@ impl Arrival {
         let mut poisoned = false;
         let mut index = 0;
         elements.retain(|Element { event, .. }| {
-            let name = event["event_name"].as_str().unwrap_or_default();
-            let poison = faults.poisons(&target.pixel_id, name);
+            let poison = faults.poisons(&target.pixel_id, event);
             let wrong = rules::check(event, index, now)
                 .map_err(|refusal| Refused::Error(GraphError::refused(refusal)))
                 .err()
-                .or_else(|| Some(faults.sinks(&target.pixel_id, name)?.into()));
+                .or_else(|| Some(faults.sinks(&target.pixel_id, event)?.into()));
             index += 1;
             poisoned |= poison;
             let good = wrong.is_none() && !poison;

@@ -9,6 +9,8 @@ mod text;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serde_json::Value;
+
 pub use self::text::FaultMistake;
 
 /// Everything that may go wrong, and how often.
@@ -27,9 +29,9 @@ pub struct Plan {
     pub latency: Option<Latency>,
     /// The percentages in the usage headers.
     pub usage: Usage,
-    /// Names of events that are refused although they follow every rule. The text of the refusal blames an event
+    /// Events that are refused although they follow every rule. The text of the refusal blames an event
     /// of the batch at random, so that who trusts it is found out.
-    pub poison: Vec<String>,
+    pub poison: Vec<Mark>,
     /// Events that sink their batch in a way that does not tell of an event.
     pub sinkers: Vec<Sinker>,
     /// Of a batch that is refused for one of its events, those are taken that are right and have an id. Reports
@@ -41,11 +43,15 @@ pub struct Plan {
     pub chances: Vec<Chance>,
 }
 
-/// A name of events, and how a batch with one of them is answered.
+/// Tells events: their name or their id, with a `*` at the end the beginning of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark(pub String);
+
+/// Events, and how a batch with one of them is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sinker {
-    /// The event name.
-    pub event_name: String,
+    /// Which events.
+    pub mark: Mark,
     /// The answer.
     pub answer: Sinking,
 }
@@ -235,19 +241,17 @@ impl Faults {
         }
     }
 
-    /// Whether an event of this name is refused out of hand.
-    pub(super) fn poisons(&self, pixel_id: &str, event_name: &str) -> bool {
+    /// Whether an event is refused out of hand.
+    pub(super) fn poisons(&self, pixel_id: &str, event: &Value) -> bool {
         self.plans(pixel_id)
-            .any(|plan| plan.poison.iter().any(|name| name == event_name))
+            .any(|plan| plan.poison.iter().any(|mark| mark.is_on(event)))
     }
 
-    /// How a batch with an event of this name is sunk, if it is.
-    pub(super) fn sinks(&self, pixel_id: &str, event_name: &str) -> Option<Sinking> {
-        let sinkers = self.plans(pixel_id).flat_map(|plan| &plan.sinkers);
-        sinkers
-            .filter(|sinker| sinker.event_name == event_name)
-            .map(|sinker| sinker.answer)
-            .next()
+    /// How a batch with this event is sunk, if it is.
+    pub(super) fn sinks(&self, pixel_id: &str, event: &Value) -> Option<Sinking> {
+        let mut sinkers = self.plans(pixel_id).flat_map(|plan| &plan.sinkers);
+        let sinker = sinkers.find(|sinker| sinker.mark.is_on(event))?;
+        Some(sinker.answer)
     }
 
     /// Whether the good events of a refused batch are taken.
@@ -260,6 +264,17 @@ impl Faults {
             .get(pixel_id)
             .into_iter()
             .chain([&self.everywhere])
+    }
+}
+
+impl Mark {
+    fn is_on(&self, event: &Value) -> bool {
+        let texts = ["event_name", "event_id"].map(|key| event[key].as_str());
+        let mut texts = texts.into_iter().flatten();
+        match self.0.strip_suffix('*') {
+            Some(beginning) => texts.any(|text| text.starts_with(beginning)),
+            None => texts.any(|text| text == self.0),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Chance, Fault, Faults, Hint, Latency, Plan, Shape, Sinker, Sinking, Usage};
+use super::{Chance, Fault, Faults, Hint, Latency, Mark, Plan, Shape, Sinker, Sinking, Usage};
 
 /// An item that is no fault.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -34,7 +34,8 @@ impl Faults {
     /// block=10m                   short for throttle=368:10m:none
     /// token_dead   token_dead=500   no_permission   pixel_gone
     /// reduce=500   too_large=100000   short_count   zero_count
-    /// poison=Some Event           events of that name are refused, with a text that blames any event
+    /// poison=Some Event           events of that name or id are refused, with a text that blames any event;
+    ///                             a * at the end stands for any rest
     /// refuse=100:Some Event       so are those, with that code alone, which tells of no event
     /// page=403:Some Event         batches with one of those are answered with a page of that status
     /// take_good                   of a refused batch the good events that have an id are taken
@@ -94,7 +95,7 @@ fn add(faults: &mut Faults, item: &str) -> Result<(), String> {
     }
     match (key, value) {
         ("latency", Some(value)) => plan.latency = Some(latency(value)?),
-        ("poison", Some(name)) if !name.is_empty() => plan.poison.push(name.to_owned()),
+        ("poison", Some(name)) if !name.is_empty() => plan.poison.push(Mark(name.to_owned())),
         ("usage_app", Some(value)) => plan.usage.app = Some(percentage(value)?),
         ("usage_business", Some(value)) => plan.usage.business = Some(percentage(value)?),
         ("usage_account", Some(value)) => plan.usage.account = Some(percentage(value)?),
@@ -171,16 +172,16 @@ fn fault(name: &str, mut parts: Parts<'_>) -> Result<Fault, String> {
 
 fn sinker<T: FromStr>(value: &str, answer: impl Fn(T) -> Sinking) -> Result<Sinker, String> {
     let parts = value.split_once(':');
-    let read = parts.and_then(|(number, name)| {
-        let name = Some(name).filter(|name| !name.is_empty())?;
-        Some((number.parse().ok()?, name.to_owned()))
+    let read = parts.and_then(|(number, mark)| {
+        let mark = Some(mark).filter(|mark| !mark.is_empty())?;
+        Some((number.parse().ok()?, Mark(mark.to_owned())))
     });
-    let (number, event_name) = read.ok_or("needs a number and an event name, as in 100:Lead")?;
+    let (number, mark) = read.ok_or("needs a number and an event name, as in 100:Lead")?;
     let answer = answer(number);
     if matches!(answer, Sinking::Page(status) if !(200..=599).contains(&status)) {
         return Err("an HTTP status is between 200 and 599".to_owned());
     }
-    Ok(Sinker { event_name, answer })
+    Ok(Sinker { mark, answer })
 }
 
 /// The parts of a value that are still to be read.
@@ -318,13 +319,14 @@ fn write_plan(f: &mut fmt::Formatter<'_>, pixel: &str, plan: &Plan) -> fmt::Resu
             writeln!(f, "{pixel}usage_{key}={usage}")?;
         }
     }
-    for name in &plan.poison {
-        writeln!(f, "{pixel}poison={name}")?;
+    for Mark(mark) in &plan.poison {
+        writeln!(f, "{pixel}poison={mark}")?;
     }
-    for Sinker { event_name, answer } in &plan.sinkers {
+    for Sinker { mark, answer } in &plan.sinkers {
+        let Mark(mark) = mark;
         match answer {
-            Sinking::Error(code) => writeln!(f, "{pixel}refuse={code}:{event_name}")?,
-            Sinking::Page(status) => writeln!(f, "{pixel}page={status}:{event_name}")?,
+            Sinking::Error(code) => writeln!(f, "{pixel}refuse={code}:{mark}")?,
+            Sinking::Page(status) => writeln!(f, "{pixel}page={status}:{mark}")?,
         }
     }
     if plan.takes_good {
@@ -416,7 +418,7 @@ mod tests {
         assert_eq!(Faults::parse(&faults.to_string()).as_ref(), Ok(&faults));
         let everywhere = &faults.everywhere;
         assert_eq!(everywhere.latency.unwrap().to, Duration::from_secs(2));
-        assert_eq!(everywhere.poison, ["Order Completed"]);
+        assert_eq!(everywhere.poison, [Mark("Order Completed".to_owned())]);
         assert_eq!(
             everywhere.next,
             [Fault::Status(503, Shape::Graph), Fault::Pass]
