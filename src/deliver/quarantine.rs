@@ -218,6 +218,11 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
         self.kept.remove(&key).map(|kept| kept.refusal)
     }
 
+    /// Whether an event was refused before, as far as that is remembered.
+    pub fn knows(&self, key: K) -> bool {
+        self.kept.contains_key(&key)
+    }
+
     /// The event whose next try is due, to be sent once more.
     pub fn take_due(&mut self, now: Instant) -> Option<E> {
         let kept = self

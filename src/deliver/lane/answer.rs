@@ -222,17 +222,23 @@ impl Lane {
             _ => None,
         };
         let is_well = self.standing.trouble().is_none();
-        if is_well && alone.is_some_and(|suspect| self.quarantine.is_tried(suspect)) {
+        let is_tried = alone.is_some_and(|suspect| self.quarantine.is_tried(suspect));
+        let is_probe = alone.is_some() && self.is_batch_suspected();
+        if is_well && is_tried {
             self.split_failed(settling, refusal);
             return;
         }
-        if is_well && self.splits_left > 0 {
+        if self.splits_left > 0 && (is_well || is_probe) {
             self.splits_left -= 1;
             self.split_failed(settling, refusal);
             return;
         }
         self.fails(failure, settling.began, Instant::now(), hint);
         if alone.is_some() && self.is_batch_suspected() && !self.quarantine.is_asking() {
+            if matches!(failure, Failure::Foreign(_)) {
+                // A filter may stop what strangers send: after the wait several are tried in a row.
+                self.splits_left = SPLITS;
+            }
             // Another one is tried next.
             self.split_failed(settling, refusal);
         } else {

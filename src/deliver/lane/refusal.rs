@@ -176,7 +176,6 @@ impl Lane {
         );
         self.release_parts();
         self.concurrency.restart();
-        self.probing.begin_pause(self.clock.now());
-        self.standing.refuses(cause, true, now);
+        self.standing.begins_refusing(cause, now);
     }
 }

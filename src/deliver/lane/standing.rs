@@ -18,8 +18,8 @@ const PROBES: Backoff = Backoff::new(
     Duration::from_secs(600),
 );
 
-/// Between probes of a lane that refusals paused, with events that came in since the last.
-const FRESH_PROBES: Backoff = Backoff::new(
+/// Between probes of a lane that refusals paused, with events that were not tried yet.
+const UNTRIED_PROBES: Backoff = Backoff::new(
     Duration::from_secs(5),
     Duration::from_secs(60),
     Duration::from_secs(60),
@@ -61,10 +61,10 @@ pub enum Failure {
 #[derive(Clone, Copy, Debug)]
 struct Refusing {
     cause: Cause,
-    /// With events of every kind.
+    /// With events that were refused before too.
     rounds: Waiting,
-    /// With what came in since.
-    fresh: Waiting,
+    /// With events that were not tried yet.
+    untried: Waiting,
 }
 
 /// Failures in a row, and when the next try is due.
@@ -128,7 +128,7 @@ impl Standing {
             self.failing.map(|(_, waiting)| waiting.next),
             self.fix.map(|(_, waiting)| waiting.next),
             self.refusing
-                .map(|refusing| refusing.rounds.next.min(refusing.fresh.next)),
+                .map(|refusing| refusing.rounds.next.min(refusing.untried.next)),
         ];
         waits.into_iter().flatten().max().filter(|next| *next > now)
     }
@@ -181,31 +181,42 @@ impl Standing {
         self.fix = Some((fix, probe_later(PROBES, before, began, now)));
     }
 
-    /// Too many events were refused in a row, or another round of probes was refused; `whole`: one with
-    /// events of every kind, not only with what came in since the last.
-    pub fn refuses(&mut self, cause: Cause, whole: bool, now: Instant) {
-        let rounds = self.refusing.map(|refusing| refusing.rounds);
-        let fresh = self.refusing.map(|refusing| refusing.fresh);
+    /// Too many events were refused in a row: the first round of probes is due at once.
+    pub fn begins_refusing(&mut self, cause: Cause, now: Instant) {
+        let waiting = Waiting {
+            failures: 0,
+            since: now,
+            next: now,
+        };
         self.refusing = Some(Refusing {
             cause,
-            rounds: match rounds {
-                Some(rounds) if !whole => rounds,
-                rounds => probe_later(PROBES, rounds, now, now),
-            },
-            fresh: probe_later(FRESH_PROBES, fresh, now, now),
+            rounds: waiting,
+            untried: waiting,
         });
     }
 
-    /// Whether the round of probes that may begin now is one with events of every kind.
+    /// A round of probes was refused; `whole`: one that may hold events that were refused before.
+    pub fn refuses(&mut self, cause: Cause, whole: bool, now: Instant) {
+        let Some(refusing) = &mut self.refusing else {
+            return;
+        };
+        refusing.cause = cause;
+        if whole {
+            refusing.rounds = probe_later(PROBES, Some(refusing.rounds), now, now);
+        }
+        refusing.untried = probe_later(UNTRIED_PROBES, Some(refusing.untried), now, now);
+    }
+
+    /// Whether the round of probes that may begin now is a whole one.
     pub fn is_round_whole(&self, now: Instant) -> bool {
         self.refusing
             .is_some_and(|refusing| refusing.rounds.next <= now)
     }
 
-    /// Nothing came in since the last round of probes.
-    pub fn nothing_fresh(&mut self, now: Instant) {
+    /// All events were tried.
+    pub fn nothing_untried(&mut self, now: Instant) {
         if let Some(refusing) = &mut self.refusing {
-            refusing.fresh.next = now + FRESH_PROBES.bound(refusing.fresh.failures);
+            refusing.untried.next = now + UNTRIED_PROBES.bound(refusing.untried.failures);
         }
     }
 
@@ -325,6 +336,8 @@ mod tests {
     fn refusals_end_with_an_acceptance_only() {
         let start = Instant::now();
         let mut standing = Standing::default();
+        standing.begins_refusing(CAUSE, start);
+        assert_eq!(standing.next(start), None);
         standing.refuses(CAUSE, true, start);
         assert_eq!(standing.next(start), Some(start + seconds(5)));
         assert!(!standing.gets_through());
@@ -337,9 +350,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_after_refusals_is_probed_sooner_with_what_came_in_since() {
+    fn a_pause_after_refusals_is_probed_sooner_with_what_was_not_tried() {
         let start = Instant::now();
         let mut standing = Standing::default();
+        standing.begins_refusing(CAUSE, start);
         standing.refuses(CAUSE, true, start);
         let mut now = start;
         let mut waits = Vec::new();
@@ -350,7 +364,7 @@ mod tests {
             standing.refuses(CAUSE, standing.is_round_whole(now), now);
         }
         assert_eq!(waits, [5, 10, 20, 25, 60, 60, 60], "whole after 60 s");
-        standing.nothing_fresh(now);
+        standing.nothing_untried(now);
         assert_eq!(standing.next(now), Some(now + seconds(60)));
     }
 }

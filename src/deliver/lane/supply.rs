@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::batch::{self, Due, Waiting};
-use crate::clock::UnixMillis;
 use crate::deliver::isolate::Parts;
 use crate::deliver::limit::Ticket;
 use crate::deliver::size::Size;
@@ -21,6 +20,8 @@ use super::{Lane, Step, Suspect};
 const EMPTY_LEASE: Duration = Duration::from_millis(250);
 /// Most events that a lane probes in one round.
 const PROBES: usize = 24;
+/// Among so many a paused lane chooses its probes.
+const SWEPT: usize = 1000;
 /// From so many failures in a row on, what fails may be the batch.
 const SUSPECT_FROM: u32 = 3;
 
@@ -31,17 +32,15 @@ pub(super) struct Probing {
     left: VecDeque<Leased>,
     /// The present round, if there is one.
     round: Option<Round>,
-    /// When the last round began: what was taken later is fresh.
-    until: UnixMillis,
 }
 
 /// Which events a round of probes holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Round {
-    /// Some of every kind.
+    /// Some that were not tried yet, and where there are too few, some that were refused before.
     Whole,
-    /// What came in since the last.
-    Fresh,
+    /// Some that were not tried yet.
+    Untried,
 }
 
 impl Probing {
@@ -49,11 +48,6 @@ impl Probing {
     pub(super) fn take(&mut self) -> Vec<Leased> {
         self.round = None;
         std::mem::take(&mut self.left).into()
-    }
-
-    /// Refusals pause the lane: what came in before was tried.
-    pub(super) fn begin_pause(&mut self, now: UnixMillis) {
-        self.until = now;
     }
 }
 
@@ -163,7 +157,7 @@ impl Lane {
             let round = if !is_paused || self.standing.is_round_whole(now) {
                 Round::Whole
             } else {
-                Round::Fresh
+                Round::Untried
             };
             self.begin_round(round, now).await?;
         }
@@ -174,7 +168,7 @@ impl Lane {
             return Ok(self.one(event));
         }
         match self.probing.round {
-            Some(Round::Fresh) => self.standing.nothing_fresh(now),
+            Some(Round::Untried) => self.standing.nothing_untried(now),
             _ => self.lease_next = Some(now + EMPTY_LEASE),
         }
         self.probing.round = None;
@@ -182,24 +176,33 @@ impl Lane {
     }
 
     /// Leases the events of a round: of each name the newest, other names than those that are kept
-    /// first, then some of those that would be next. A stranger who knows how to send events can
-    /// crowd out either, hardly both.
+    /// first, then some from all over what would be next. Round by round every event is tried, so that
+    /// a good one is found however many bad ones of its name a stranger sends.
     async fn begin_round(&mut self, round: Round, now: Instant) -> Result<(), StoreError> {
-        let until = std::mem::replace(&mut self.probing.until, self.clock.now());
-        let mut left = self.other_names(now).await?;
-        if round == Round::Fresh {
-            let (fresh, old): (Vec<Leased>, Vec<Leased>) =
-                left.into_iter().partition(|event| event.taken_at >= until);
-            self.release(&old);
-            left = fresh;
-        } else {
-            let size = Size {
-                events: PROBES - left.len(),
-                bytes: self.bytes_of_probes(now),
-            };
-            left.extend(self.lease(size, Order::MostUrgent).await?);
+        let named = self.other_names(now).await?;
+        let size = Size {
+            events: if self.standing.is_refusing() {
+                SWEPT
+            } else {
+                PROBES
+            },
+            bytes: self.bytes_of_probes(now),
+        };
+        let next = self.lease(size, Order::MostUrgent).await?;
+        let is_known = |event: &Leased| self.quarantine.knows(Suspect::new(event));
+        let (mut known, mut probes): (Vec<Leased>, Vec<Leased>) =
+            named.into_iter().partition(&is_known);
+        let (known_next, next): (Vec<Leased>, Vec<Leased>) = next.into_iter().partition(is_known);
+        known.extend(known_next);
+        let (spread, mut left) = spread(next, PROBES - probes.len());
+        probes.extend(spread);
+        if round == Round::Whole {
+            let most = known.len().min(PROBES - probes.len());
+            probes.extend(known.drain(..most));
         }
-        self.probing.left = left.into();
+        left.append(&mut known);
+        self.release(&left);
+        self.probing.left = probes.into();
         self.probing.round = Some(round);
         Ok(())
     }
@@ -291,4 +294,13 @@ impl Lane {
         let probes = self.probing.take();
         self.release(&probes);
     }
+}
+
+/// Chooses events from all over a list, and gives those that are left.
+fn spread(events: Vec<Leased>, most: usize) -> (Vec<Leased>, Vec<Leased>) {
+    let every = events.len().div_ceil(most.max(1)).max(1);
+    let (chosen, left): (Vec<_>, Vec<_>) =
+        (events.into_iter().enumerate()).partition(|(place, _)| place % every == 0);
+    let events = |list: Vec<(usize, Leased)>| list.into_iter().map(|(_, event)| event).collect();
+    (events(chosen), events(left))
 }

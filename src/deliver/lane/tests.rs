@@ -141,17 +141,23 @@ impl Rig {
     }
 
     async fn push_for(&mut self, sync: &SyncName, names: &[&str]) {
+        self.push_with(sync, names.iter().map(|name| (*name, "")))
+            .await;
+    }
+
+    /// Queues events of these names for a sync; their ids are numbers after the given text.
+    async fn push_with(&mut self, sync: &SyncName, events: impl Iterator<Item = (&str, &str)>) {
         let mut taken = Vec::new();
-        for name in names {
+        for (name, mark) in events {
             self.pushed += 1;
-            let id = self.pushed.to_string();
+            let id = format!("{mark}{}", self.pushed);
             let json = serde_json::json!({"event_name": name, "event_time": NOW - 60,
                 "event_id": id, "action_source": "other", "user_data": {"em": [SMITH]}});
             taken.push(Taken {
                 sync: sync.clone(),
                 fate: Fate::Mapped(Payload {
                     json: json.to_string().into(),
-                    event_name: (*name).into(),
+                    event_name: name.into(),
                     fingerprint: Fingerprint::new(&id, sync.as_str(), name, ""),
                     deadline: NOW - 60 + WEEK,
                 }),
