@@ -1,9 +1,13 @@
 //! Conditions on an event, with Amplitude's operators.
 //!
 //! A property's *candidates* are the texts found where its path points: a scalar as it is, each
-//! element of an array, and, since Amplitude forwards lists as strings, each element of a text that
-//! holds a JSON array beside the text itself. A property without candidates is not set, and the value
+//! element of an array at any depth, and, since Amplitude forwards lists as strings, what a text that
+//! holds JSON says beside the text itself. A property without candidates is not set, and the value
 //! `(none)` stands for just that.
+//!
+//! Of a property there may be more than can be seen: what is remembered of it did not fit, or, where a
+//! person's will is at stake ([`Texts::MayHideMore`]), a text begins as a list or an object and cannot be
+//! read. Then a condition holds only for what is seen: no negated operator does.
 //!
 //! The values of a condition are alternatives; for the set operators they are one set. A negated
 //! operator holds where its counterpart does not, except `set does not contain`, which asks that
@@ -102,17 +106,29 @@ impl fmt::Display for Condition {
 /// The value that stands for a property that is not set.
 const NONE: &str = "(none)";
 
-/// Whether all conditions hold, however the event's own operations are read.
-pub fn holds<'s, 'e: 's>(conditions: &[Condition], scope: impl Into<Scope<'s, 'e>>) -> bool {
-    unmet(conditions, scope).is_none()
+/// What a text is that begins as a list or an object and cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Texts {
+    /// A text, as a title in brackets.
+    Plain,
+    /// What is left of JSON that was cut off.
+    MayHideMore,
 }
 
-/// Whether all conditions hold by one reading of the event's own operations or the other.
+/// Whether all conditions hold, however the event's own operations are read.
+pub fn holds<'s, 'e: 's>(conditions: &[Condition], scope: impl Into<Scope<'s, 'e>>) -> bool {
+    unmet(conditions, scope, Texts::Plain).is_none()
+}
+
+/// Whether all conditions hold by one reading of the event's own operations or the other, or could by what
+/// is not seen.
 pub fn may_hold<'s, 'e: 's>(conditions: &[Condition], scope: impl Into<Scope<'s, 'e>>) -> bool {
     let scope = scope.into();
     conditions.iter().all(|condition| {
-        let other = scope.other_reading();
-        condition.holds_in(scope) || other.is_some_and(|other| condition.holds_in(other))
+        let readings = std::iter::once(scope).chain(scope.other_reading());
+        let mut candidates =
+            readings.map(|scope| Candidates::of(condition, scope, Texts::MayHideMore));
+        candidates.any(|candidates| candidates.may_be_more || condition.holds_for(&candidates))
     })
 }
 
@@ -120,18 +136,49 @@ pub fn may_hold<'s, 'e: 's>(conditions: &[Condition], scope: impl Into<Scope<'s,
 pub fn unmet<'c, 's, 'e: 's>(
     conditions: &'c [Condition],
     scope: impl Into<Scope<'s, 'e>>,
+    texts: Texts,
 ) -> Option<(&'c Condition, Scope<'s, 'e>)> {
     let scope = scope.into();
     conditions.iter().find_map(|condition| {
         let readings = std::iter::once(scope).chain(scope.other_reading());
-        let mut unmet = readings.filter(|scope| !condition.holds_in(*scope));
+        let mut unmet = readings
+            .filter(|scope| !condition.holds_for(&Candidates::of(condition, *scope, texts)));
         unmet.next().map(|scope| (condition, scope))
     })
 }
 
 impl Condition {
-    fn holds_in(&self, scope: Scope<'_, '_>) -> bool {
-        judge(self.op, &self.values, &Candidates::of(self, scope))
+    fn holds_for(&self, candidates: &Candidates<'_>) -> bool {
+        if candidates.may_be_more && self.op.is_of_all() {
+            return false;
+        }
+        judge(self.op, &self.values, candidates)
+    }
+}
+
+impl Op {
+    /// Whether the operator says something of all values, so that one more could make it false.
+    const fn is_of_all(self) -> bool {
+        match self {
+            Self::IsNot
+            | Self::DoesNotContain
+            | Self::DoesNotStartWith
+            | Self::IsNotSet
+            | Self::SetIs
+            | Self::SetIsNot
+            | Self::SetDoesNotContain
+            | Self::GlobDoesNotMatch => true,
+            Self::Is
+            | Self::Contains
+            | Self::StartsWith
+            | Self::Less
+            | Self::LessOrEqual
+            | Self::Greater
+            | Self::GreaterOrEqual
+            | Self::IsSet
+            | Self::SetContains
+            | Self::GlobMatch => false,
+        }
     }
 }
 
@@ -173,6 +220,8 @@ struct Candidates<'a> {
     texts: Vec<Candidate<'a>>,
     /// An object, which has no text, was found.
     object: bool,
+    /// There may be values that are not seen.
+    may_be_more: bool,
 }
 
 struct Candidate<'a> {
@@ -182,26 +231,54 @@ struct Candidate<'a> {
     is_list: bool,
 }
 
+/// Lists in lists are looked into so far. What is deeper counts as not seen.
+const DEEPEST: usize = 8;
+
 impl<'a> Candidates<'a> {
-    fn of(condition: &Condition, scope: Scope<'a, '_>) -> Self {
+    fn of(condition: &Condition, scope: Scope<'a, '_>, texts: Texts) -> Self {
         let mut candidates = Self {
             texts: Vec::new(),
             object: false,
+            may_be_more: condition.property.is_cut_in(scope),
         };
-        condition
+        let arena = scope.arena();
+        let unreadable = condition
             .property
-            .visit_in(scope, &mut |value| candidates.add(scope.arena(), value));
+            .visit_in(scope, &mut |value| candidates.add(arena, value, texts));
+        candidates.may_be_more |= unreadable && texts == Texts::MayHideMore;
         candidates
     }
 
-    fn add(&mut self, arena: &'a Arena, value: Json<'a>) {
-        let before = self.texts.len();
-        arena.each_element(value, &mut |element| self.add_scalar(element));
-        if value.is_string()
-            && arena.opened(value).is_array()
-            && self.texts.len() > before
-            && let Some(text) = value.as_str()
-        {
+    fn add(&mut self, arena: &'a Arena, value: Json<'a>, texts: Texts) {
+        let mut due = vec![(value, 0)];
+        while let Some((value, depth)) = due.pop() {
+            let read = arena.read(value);
+            match read.elements() {
+                Some(_) if depth == DEEPEST => self.may_be_more = true,
+                Some(elements) => {
+                    let before = due.len();
+                    due.extend(elements.map(|element| (element, depth + 1)));
+                    let is_filled = due
+                        .iter()
+                        .skip(before)
+                        .any(|(element, _)| !element.is_absent() && !element.is_object());
+                    if value.is_string() && is_filled {
+                        self.add_text_of_list(value);
+                    }
+                }
+                None => {
+                    self.may_be_more |= texts == Texts::MayHideMore && read.begins_as_json();
+                    self.add_scalar(value);
+                    if value.is_string() && read.is_string() && read != value {
+                        self.add_scalar(read);
+                    }
+                }
+            }
+        }
+    }
+
+    fn add_text_of_list(&mut self, value: Json<'a>) {
+        if let Some(text) = value.as_str() {
             self.texts.push(Candidate {
                 text,
                 is_number: false,
@@ -230,7 +307,7 @@ impl<'a> Candidates<'a> {
 
     fn any(&self, value: &Operand, matches: fn(&Candidate<'_>, &Operand) -> bool) -> bool {
         if value.text == NONE {
-            return !self.is_set();
+            return !self.is_set() && !self.may_be_more;
         }
         self.texts.iter().any(|candidate| matches(candidate, value))
     }
@@ -345,6 +422,89 @@ mod tests {
         }
         check("user_properties.score", "is", &["5.5"], false);
         check("user_properties.score", "is", &["5.50"], true);
+    }
+
+    #[test]
+    fn what_json_text_says_counts_beside_the_text() {
+        for value in [
+            r#"[["denied"]]"#,
+            r#""[\"denied\",NaN]""#,
+            r#""[\"denied\",None]""#,
+            r#""[[\"denied\"]]""#,
+            r#""\"denied\"""#,
+            r#""\"[\\\"denied\\\"]\"""#,
+            r#"["[\"denied\"]"]"#,
+        ] {
+            assert_eq!(surely("is", value), [true, true], "{value}");
+            assert_eq!(surely("is not", value), [false, false], "{value}");
+        }
+        // A title in brackets is a text, but nobody's yes or no.
+        for value in [
+            r#""[\"x\",\"denied""#,
+            r#""{\"x\":\"denied""#,
+            r#""[Sale] Shoes""#,
+            r#""\"[\\\"x""#,
+        ] {
+            assert_eq!(surely("is", value), [false, false], "{value}");
+            assert_eq!(surely("is not", value), [true, false], "{value}");
+            assert_eq!(surely("set is not", value), [true, false], "{value}");
+            assert_eq!(
+                surely("does not start with", value),
+                [true, false],
+                "{value}"
+            );
+        }
+        let nested = |depth| format!("{}\"x\"{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(surely("is not", &nested(8)), [true, true]);
+        assert_eq!(surely("is not", &nested(9)), [false, false]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_on_the_way_to_a_property_may_hold_it() {
+        for properties in [
+            r#""{\"ads\":\"denied\",\"x\":\"cut o""#,
+            r#"{"$set":"{\"ads\":\"denied\",\"x\":\"cut o"}"#,
+            r#"{"$append":"{\"ads\":\"denied","$set":{"ads":"granted"}}"#,
+        ] {
+            assert_eq!(
+                surely_of(properties, "is not"),
+                [true, false],
+                "{properties}"
+            );
+        }
+        for properties in [
+            r#""{\"ads\":\"denied\",\"x\":NaN}""#,
+            r#"{"$set":"{\"ads\":\"denied\",\"x\":NaN}"}"#,
+            r#"{"$set":{"ads":"[\"denied\",NaN]"}}"#,
+        ] {
+            assert_eq!(
+                surely_of(properties, "is not"),
+                [false, false],
+                "{properties}"
+            );
+        }
+    }
+
+    /// Whether a condition on a property of this value holds: where a text is what it is, and where it may
+    /// hide more.
+    fn surely(op: &str, value: &str) -> [bool; 2] {
+        surely_of(&format!("{{\"ads\":{value}}}"), op)
+    }
+
+    fn surely_of(properties: &str, op: &str) -> [bool; 2] {
+        let text = format!("{{\"user_properties\":{properties}}}");
+        let arena = Arena::default();
+        let event = Event::decode(text.as_bytes(), &arena).unwrap();
+        let condition = Condition {
+            property: Path::parse("user_properties.ads").unwrap(),
+            op: Op::parse(op).unwrap(),
+            values: vec![Operand {
+                text: "denied".to_owned(),
+                is_number: false,
+            }],
+        };
+        [Texts::Plain, Texts::MayHideMore]
+            .map(|texts| unmet(std::slice::from_ref(&condition), &event, texts).is_none())
     }
 
     #[test]

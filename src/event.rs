@@ -31,7 +31,7 @@ mod text;
 use any_byte::any_byte;
 use arena::Arena;
 use index::Index;
-use operations::{Operation, Properties, Resolved};
+use operations::{Known, Operation, Properties, Resolved};
 use scan::{Elements, Members, Scanner};
 
 /// The top-level objects of an Amplitude event that hold named properties.
@@ -177,7 +177,10 @@ impl<'a> Event<'a> {
     /// The same by one of the readings of properties that are given by operations.
     pub fn member_by(&self, reading: Reading, section: &str, key: &str) -> Option<Json<'_>> {
         let own = match self.resolved(section) {
-            None => member(self.members_of(section), key),
+            None => member(self.members_of(section), key).or_else(|| {
+                let text = self.field(section).filter(|value| value.is_string())?;
+                self.arena.opened(text).member(key)
+            }),
             Some(resolved) => {
                 let properties = match reading {
                     Reading::First => &resolved.properties,
@@ -218,6 +221,21 @@ impl<'a> Event<'a> {
             .is_some_and(|resolved| resolved.depends_on_before(property))
     }
 
+    /// Whether there may be more of a property than the event has, after it was completed.
+    pub fn is_cut(&self, section: &str, property: &str) -> bool {
+        self.resolved(section)
+            .is_some_and(|resolved| resolved.cut.contains(&property))
+    }
+
+    /// Whether a section, or what an operation in it carries, is JSON text that cannot be read.
+    pub fn is_unreadable(&self, section: &str) -> bool {
+        let whole = self.field(section).map(|whole| self.arena.opened(whole));
+        whole.is_some_and(Json::begins_as_json)
+            || self
+                .resolved(section)
+                .is_some_and(|resolved| resolved.is_unreadable)
+    }
+
     /// Whether properties that are given by operations can be read in more than one way.
     pub fn has_other_reading(&self) -> bool {
         let mut resolved = self.resolved.iter();
@@ -230,7 +248,7 @@ impl<'a> Event<'a> {
     pub fn completed<'b>(
         &self,
         section: &'static str,
-        known: impl IntoIterator<Item = (&'b str, &'b str)>,
+        known: impl IntoIterator<Item = Known<'b>>,
     ) -> Event<'b>
     where
         'a: 'b,
@@ -250,7 +268,7 @@ impl<'a> Event<'a> {
             Some(place) => event.resolved.swap_remove(place),
             None => Resolved::plain(section, plain()),
         };
-        resolved.complete(known);
+        resolved.complete(known, self.arena);
         event.resolved.push(resolved);
         event
     }
@@ -292,7 +310,7 @@ impl<'a> Event<'a> {
             let Some(mut value) = object.or_else(|| scanner.value()) else {
                 return;
             };
-            if value.may_hold_json() && SECTIONS.contains(&&*key) {
+            if value.may_hold_json() && (SECTIONS.contains(&&*key) || key == "api_properties") {
                 value = self.arena.opened(value);
                 self.members.extend(value.members().into_iter().flatten());
             }
@@ -487,6 +505,16 @@ impl<'a> Json<'a> {
             self.0.as_bytes(),
             [b'"', b'[' | b'{' | b'\\' | b'\t' | b'\n' | b'\r' | b' ', ..]
         )
+    }
+
+    /// Whether the value is a text that begins as JSON of a list or an object, however often it was encoded.
+    pub fn begins_as_json(self) -> bool {
+        let begins = |text: &str| {
+            let text = text
+                .trim_start_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '"' | '\\'));
+            text.starts_with(['[', '{'])
+        };
+        self.may_hold_json() && self.as_str().is_some_and(|text| begins(&text))
     }
 
     fn first(self) -> Option<u8> {

@@ -38,7 +38,7 @@ use crate::outcome::Reason;
 use crate::queue::disk::Trouble;
 use crate::queue::{PushError, Queue};
 use crate::sync::Sync;
-use crate::telemetry::logs::Seldom;
+use crate::telemetry::logs::{Seldom, SeldomEach};
 use crate::telemetry::metrics::{Endpoint, Metrics};
 
 mod address_limit;
@@ -74,11 +74,8 @@ pub struct Door {
     metrics: Arc<Metrics>,
     arrivals: Arc<Arrivals>,
     clock: Arc<dyn Clock>,
-    unauthorized: Seldom,
-    unreadable: Seldom,
+    refused: SeldomEach,
     time_zone: Seldom,
-    unanswered: Seldom,
-    unknown_sync: Seldom,
     missing: Seldom,
     may_count_twice: Seldom,
     /// Rests of refused bodies that are read to be thrown away: each for seconds only.
@@ -131,11 +128,8 @@ impl Door {
             queue,
             metrics,
             clock,
-            unauthorized: Seldom::new(minute),
-            unreadable: Seldom::new(minute),
+            refused: SeldomEach::new(minute),
             time_zone: Seldom::new(minute),
-            unanswered: Seldom::new(minute),
-            unknown_sync: Seldom::new(minute),
             missing: Seldom::new(minute),
             may_count_twice: Seldom::new(Duration::from_secs(60 * 60)),
             discarding: TaskTracker::new(),
@@ -335,20 +329,23 @@ impl Door {
     fn refuse_path(&self, refusal: Refusal, request: Request) -> Response {
         let (head, body) = request.into_parts();
         self.discard_rest(&head.headers, body);
-        if let Some(requests) = self.unanswered.due(self.clock.now()) {
-            self.tell_of_path(requests, &refusal, &head.method, &head.uri);
-        }
+        self.tell_of_path(&refusal, &head.method, &head.uri);
         self.refuse(refusal)
     }
 
-    fn tell_of_path(&self, requests: u64, refusal: &Refusal, method: &Method, uri: &Uri) {
+    fn tell_of_path(&self, refusal: &Refusal, method: &Method, uri: &Uri) {
+        let is_off = self.api.is_none() && amplitude_api::answers(uri.path());
+        let reason = if is_off { "api_off" } else { refusal.code() };
+        let Some(requests) = self.refused.due(reason, self.clock.now()) else {
+            return;
+        };
         let path = unanswered::safe_form(uri.path());
         // A method of one's own could hold anything.
         let method = match method.as_str() {
             known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
             _ => "another method",
         };
-        if self.api.is_none() && amplitude_api::answers(uri.path()) {
+        if is_off {
             tracing::warn!(
                 requests,
                 method,
@@ -386,20 +383,20 @@ impl Door {
     /// Counts a refusal, and logs what its sender or the operator should look into.
     fn refuse(&self, refusal: Refusal) -> Response {
         self.metrics.refused(refusal.code());
-        let now = self.clock.now();
+        let due = || self.refused.due(refusal.code(), self.clock.now());
         match &refusal {
             Refusal::Unauthorized => {
-                if let Some(requests) = self.unauthorized.due(now) {
+                if let Some(requests) = due() {
                     tracing::warn!(requests, "refused requests with a missing or wrong secret");
                 }
             }
             Refusal::NotJson(_) | Refusal::Body(_) => {
-                if let Some(requests) = self.unreadable.due(now) {
+                if let Some(requests) = due() {
                     tracing::warn!(requests, last = %refusal, "refused requests with unusable bodies");
                 }
             }
             Refusal::UnknownSync => {
-                if let Some(requests) = self.unknown_sync.due(now) {
+                if let Some(requests) = due() {
                     tracing::warn!(
                         requests,
                         "refused requests to /webhook/… for a sync that the configuration does not name"

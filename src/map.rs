@@ -52,7 +52,7 @@ use known::Known;
 use page::KeptParameters;
 use payload::Fingerprint;
 use record::Recorder;
-use remember::Remember;
+use remember::{Kept, Remember};
 use rule::Rule;
 use server_event::ServerEvent;
 use user_data::Reading;
@@ -199,8 +199,8 @@ impl Mapper {
         }
     }
 
-    /// The properties of a person that were kept as they came, as JSON.
-    pub fn kept<'m>(&'m self, profile: &Profile) -> Vec<(&'m str, String)> {
+    /// The properties of a person that were kept as they came.
+    pub fn kept<'m>(&'m self, profile: &Profile) -> Vec<Kept<'m>> {
         self.remember
             .as_ref()
             .map_or_else(Vec::new, |remember| remember.kept(profile))

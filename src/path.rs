@@ -14,6 +14,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::event::arena::Arena;
+use crate::event::operations::USER_PROPERTIES;
 use crate::event::request::{PATHS, ROOT};
 use crate::event::{Event, Json, Reading, SECTIONS, member};
 
@@ -247,13 +248,12 @@ impl<'s, 'e> Scope<'s, 'e> {
 }
 
 impl<'s> Element<'s> {
-    fn walk(self, arena: &'s Arena, steps: &[Step], found: &mut dyn FnMut(Json<'s>)) {
+    fn walk(self, arena: &'s Arena, steps: &[Step], found: &mut dyn FnMut(Json<'s>)) -> bool {
         match steps.split_first() {
-            Some((Step::Key(key), rest)) => {
-                if let Some(value) = member(self.members, key) {
-                    walk(arena, value, rest, found);
-                }
-            }
+            Some((Step::Key(key), rest)) => match member(self.members, key) {
+                Some(value) => walk(arena, value, rest, found),
+                None => false,
+            },
             _ => walk(arena, self.value, steps, found),
         }
     }
@@ -408,19 +408,28 @@ impl Path {
     }
 
     /// Calls `found` with every value that the path points to in a scope, absent ones too. What is in
-    /// the event counts only where the element has nothing.
-    pub fn visit_in<'s>(&self, scope: Scope<'s, '_>, found: &mut dyn FnMut(Json<'s>)) {
+    /// the event counts only where the element has nothing. Says whether JSON text on the way cannot be
+    /// read, so that there may be more.
+    pub fn visit_in<'s>(&self, scope: Scope<'s, '_>, found: &mut dyn FnMut(Json<'s>)) -> bool {
         let Some(element) = scope.element.filter(|_| !self.is_of_request()) else {
             return self.visit_event(scope.event, scope.reading, found);
         };
         let mut present = false;
-        element.walk(scope.arena(), &self.steps, &mut |value| {
+        let unreadable = element.walk(scope.arena(), &self.steps, &mut |value| {
             present |= !value.is_absent();
             found(value);
         });
-        if let Some(path) = self.in_event().filter(|_| !present) {
-            path.visit_event(scope.event, scope.reading, found);
+        match self.in_event().filter(|_| !present) {
+            Some(path) => unreadable | path.visit_event(scope.event, scope.reading, found),
+            None => unreadable,
         }
+    }
+
+    /// Whether there may be more of the property that the path begins with than the event has.
+    pub fn is_cut_in(&self, scope: Scope<'_, '_>) -> bool {
+        let path = self.in_event().unwrap_or(self);
+        path.user_property()
+            .is_some_and(|name| scope.event.is_cut(USER_PROPERTIES, name))
     }
 
     /// The path in the event, where one that is relative to an element is read there too.
@@ -436,31 +445,27 @@ impl Path {
         event: &'s Event<'_>,
         reading: Reading,
         found: &mut dyn FnMut(Json<'s>),
-    ) {
+    ) -> bool {
         let (field, alias) = match &self.root {
             Root::Field(field, alias) => (field, alias),
             Root::Request => {
-                if let Some(request) = event.request() {
-                    walk(event.arena(), request, &self.steps, found);
-                }
-                return;
+                let request = event.request();
+                return request
+                    .is_some_and(|request| walk(event.arena(), request, &self.steps, found));
             }
-            Root::Element(_) => return,
+            Root::Element(_) => return false,
         };
         if let [Step::Key(key), rest @ ..] = &*self.steps {
             // The event remembers the members of its top-level objects.
-            if let Some(value) = event.member_by(reading, field, key) {
-                walk(event.arena(), value, rest, found);
-            }
-            return;
+            let value = event.member_by(reading, field, key);
+            let unreadable = value.is_some_and(|value| walk(event.arena(), value, rest, found));
+            return unreadable || event.is_unreadable(field);
         }
         let value = event
             .field_or_result(field)
             .filter(|value| !value.is_absent())
             .or_else(|| alias.and_then(|alias| event.field(alias)));
-        if let Some(value) = value {
-            walk(event.arena(), value, &self.steps, found);
-        }
+        value.is_some_and(|value| walk(event.arena(), value, &self.steps, found))
     }
 }
 
@@ -476,29 +481,37 @@ impl fmt::Display for Path {
     }
 }
 
-fn walk<'e>(arena: &'e Arena, value: Json<'e>, steps: &[Step], found: &mut dyn FnMut(Json<'e>)) {
+/// Calls `found` with what the steps lead to. Says whether JSON text on the way cannot be read.
+fn walk<'e>(
+    arena: &'e Arena,
+    value: Json<'e>,
+    steps: &[Step],
+    found: &mut dyn FnMut(Json<'e>),
+) -> bool {
     let Some((step, rest)) = steps.split_first() else {
         found(value);
-        return;
+        return false;
     };
     let value = arena.opened(value);
+    let mut unreadable = value.begins_as_json();
     match step {
         Step::Key(key) => {
             if let Some(value) = value.member(key) {
-                walk(arena, value, rest, found);
+                unreadable |= walk(arena, value, rest, found);
             }
         }
         Step::Index(index) => {
             if let Some(value) = value.elements().into_iter().flatten().nth(*index) {
-                walk(arena, value, rest, found);
+                unreadable |= walk(arena, value, rest, found);
             }
         }
         Step::Each => {
             for element in value.elements().into_iter().flatten() {
-                walk(arena, element, rest, found);
+                unreadable |= walk(arena, element, rest, found);
             }
         }
     }
+    unreadable
 }
 
 /// Splits a path into steps, and says whether the first name stood in brackets.

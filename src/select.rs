@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::condition::{Condition, holds, may_hold, unmet};
+use crate::condition::{Condition, Texts, holds, may_hold, unmet};
 use crate::config::{LimitedDataUseMode, SyncConfig};
 use crate::event::Event;
 use crate::outcome::Reason;
@@ -108,7 +108,7 @@ impl Selector {
 
     /// Whether an event's person consents.
     pub fn consents(&self, event: &Event<'_>) -> bool {
-        holds(&self.consent, event)
+        unmet(&self.consent, event, Texts::MayHideMore).is_none()
     }
 
     /// Whether an event is one that the sync wants to know of, whatever it is called.
@@ -173,12 +173,12 @@ impl Selector {
         reason: Reason,
     ) -> Option<(&Condition, Scope<'s, 'e>)> {
         match reason {
-            Reason::NoConsent => unmet(&self.consent, event),
-            Reason::SyncCondition => unmet(&self.conditions, event),
+            Reason::NoConsent => unmet(&self.consent, event, Texts::MayHideMore),
+            Reason::SyncCondition => unmet(&self.conditions, event, Texts::Plain),
             Reason::EventCondition => {
                 let event_type = event.field("event_type")?.as_str()?;
                 let row = self.rows.get(&*event_type).or(self.any.as_ref())?;
-                unmet(&row.conditions, event)
+                unmet(&row.conditions, event, Texts::Plain)
             }
             _ => None,
         }

@@ -11,10 +11,11 @@ use sha2::{Digest, Sha256};
 use crate::clock::UnixMillis;
 use crate::config::{Config, Mistake, SyncConfig, SyncName};
 use crate::event::Event;
-use crate::event::operations::USER_PROPERTIES;
+use crate::event::operations::{Known, USER_PROPERTIES};
 use crate::map::explain::Explanation;
 use crate::map::payload::{Bodies, Payload};
 use crate::map::record::{Notes, Recorder};
+use crate::map::remember::Kept;
 use crate::map::{Mapper, Memory, Refused, Row};
 use crate::memory::clicks::{Clicks, NoClicks};
 use crate::memory::{self, Lesson, Shelf};
@@ -330,11 +331,15 @@ impl Sync {
 }
 
 /// An event with the properties of its person that were kept as they came.
-fn completed<'c, 'e: 'c>(event: &'c Event<'e>, kept: &'c [(&str, String)]) -> Cow<'c, Event<'c>> {
+fn completed<'c, 'e: 'c>(event: &'c Event<'e>, kept: &'c [Kept<'_>]) -> Cow<'c, Event<'c>> {
     if kept.is_empty() {
         return Cow::Borrowed(event);
     }
-    let known = kept.iter().map(|(name, json)| (*name, json.as_str()));
+    let known = kept.iter().map(|kept| Known {
+        name: kept.name,
+        json: kept.json.as_deref(),
+        is_cut: kept.is_cut,
+    });
     Cow::Owned(event.completed(USER_PROPERTIES, known))
 }
 

@@ -32,7 +32,8 @@ pub(super) fn fields<'a>(event: &Event<'a>) -> Vec<(&'static str, Json<'a>)> {
         return Vec::new();
     }
     let place = super::member(properties, "location");
-    let place = place.map(Json::all_members).unwrap_or_default();
+    let place = place.map(|place| event.arena().opened(place).all_members());
+    let place = place.unwrap_or_default();
     let mut found: Vec<(&'static str, Json<'a>)> = Vec::new();
     for (members, names) in [(properties, FIELDS), (&place, PLACE)] {
         for (name, field) in names {
@@ -90,6 +91,18 @@ mod tests {
                 ("event_properties.$quantity", "2"),
                 ("event_properties.$productId", "\"sku-1\""),
             ],
+        );
+    }
+
+    #[test]
+    fn json_text_is_read_through() {
+        check(
+            r#"{"api_properties":"{\"price\":19.9,\"quantity\":2,\"x\":NaN}"}"#,
+            &[("price", "19.9"), ("event_properties.$quantity", "2")],
+        );
+        check(
+            r#"{"api_properties":{"location":"{\"lat\":37.1,\"lng\":-122.5}"}}"#,
+            &[("location_lat", "37.1"), ("location_lng", "-122.5")],
         );
     }
 

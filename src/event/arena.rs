@@ -5,12 +5,11 @@
 //! arena beside them. One in which nothing is kept costs nothing. No text is kept twice, however often
 //! it is read.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use serde::de::IgnoredAny;
-
-use super::Json;
+use super::{Json, repair};
 
 /// Rows of places: each has twice as many as the one before.
 const ROWS: usize = 32;
@@ -29,8 +28,8 @@ pub struct Arena {
 struct Known {
     /// How many texts are kept.
     count: usize,
-    /// The place of what a text was read as, by the text.
-    places: HashMap<Box<str>, usize>,
+    /// The place of what a text was read as, by the text; `None` where it is nothing but itself.
+    places: HashMap<Box<str>, Option<usize>>,
 }
 
 impl Arena {
@@ -40,18 +39,19 @@ impl Arena {
         self.put(place, text)
     }
 
-    /// A list or an object that came as JSON text, as what it is; any other value as it came.
+    /// A list or an object that came as JSON text, as what it is; any other value as it came. In a text
+    /// too, a broken value costs itself, and one that was encoded again is read to its end.
     pub fn opened<'a>(&'a self, value: Json<'a>) -> Json<'a> {
+        let read = self.read(value);
+        if read.is_string() { value } else { read }
+    }
+
+    /// What a text that is JSON says, also where that is a text again; any other value as it came.
+    pub fn read<'a>(&'a self, value: Json<'a>) -> Json<'a> {
         if !value.may_hold_json() {
             return value;
         }
-        let read = || {
-            let text = value.as_str()?;
-            let text = text.trim_ascii();
-            let is_json =
-                text.starts_with(['[', '{']) && serde_json::from_str::<IgnoredAny>(text).is_ok();
-            is_json.then(|| text.to_owned())
-        };
+        let read = || said(&value.as_str()?);
         self.made_of(value.raw(), read).unwrap_or(value)
     }
 
@@ -95,14 +95,14 @@ impl Arena {
     fn made_of(&self, from: &str, make: impl FnOnce() -> Option<String>) -> Option<Json<'_>> {
         let place = self.known().places.get(from).copied();
         if let Some(place) = place {
-            return self.get(place).map(Json);
+            return self.get(place?).map(Json);
         }
-        let made = make()?;
+        let made = make();
         let mut known = self.known();
-        let place = known.next_place();
+        let place = made.as_ref().map(|_| known.next_place());
         known.places.insert(from.into(), place);
         drop(known);
-        Some(Json(self.put(place, made)))
+        Some(Json(self.put(place?, made?)))
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -126,6 +126,29 @@ impl Known {
     fn next_place(&mut self) -> usize {
         self.count += 1;
         self.count
+    }
+}
+
+/// The JSON that a text holds; `None` where it holds none. Each time that a text is encoded it gets longer,
+/// so that reading it to its end costs little more than reading it once.
+fn said(text: &str) -> Option<String> {
+    let mut text = Cow::Borrowed(text);
+    loop {
+        let json = text.trim_ascii();
+        if !json.starts_with(['[', '{', '"']) {
+            break;
+        }
+        let Some(json) = repair::in_text(json) else {
+            break;
+        };
+        match Json(&json).as_str() {
+            Some(inner) => text = Cow::Owned(inner.into_owned()),
+            None => return Some(json.into_owned()),
+        }
+    }
+    match text {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(text) => Some(serde_json::Value::from(text).to_string()),
     }
 }
 
@@ -163,14 +186,38 @@ mod tests {
             (r#"" {\"a\":{}} ""#, r#"{"a":{}}"#),
             ("\"\\u005b1]\"", "[1]"),
             ("\"[1e400]\"", "[1e400]"),
-            (r#""[1,]""#, r#""[1,]""#),
+            (r#""[1,]""#, "[1,null]"),
+            (r#""[\"a\",NaN,None]""#, r#"["a","NaN","None"]"#),
+            (r#""{\"a\":tru,\"b\":1}""#, r#"{"a":"tru","b":1}"#),
+            (r#""[\"a\tb\nc\"]""#, r#"["a\tb\nc"]"#),
+            (r#""\"[{\\\"a\\\":1}]\"""#, r#"[{"a":1}]"#),
+            (r#""\"\\\"[1]\\\"\"""#, "[1]"),
+            // A text in brackets is no list of words.
             (r#""[x]""#, r#""[x]""#),
+            (r#""[x] 1""#, r#""[x] 1""#),
+            (r#""[\"a\"""#, r#""[\"a\"""#),
+            (r#""{\"a\":1""#, r#""{\"a\":1""#),
             (r#""a""#, r#""a""#),
             (r#""\"a\"""#, r#""\"a\"""#),
             ("[\"a\"]", "[\"a\"]"),
             ("7", "7"),
         ] {
             assert_eq!(arena.opened(Json(text)).raw(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_a_text_that_was_encoded_twice() {
+        let arena = Arena::default();
+        for (text, expected) in [
+            (r#""\"a\"""#, r#""a""#),
+            (r#"" \"\\\"a\\\"\" ""#, r#""a""#),
+            (r#""\"a\" b""#, r#""\"a\" b""#),
+            (r#""[x]""#, r#""[x]""#),
+            ("\"[1]\"", "[1]"),
+            (r#""a""#, r#""a""#),
+        ] {
+            assert_eq!(arena.read(Json(text)).raw(), expected, "{text}");
         }
     }
 

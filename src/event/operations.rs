@@ -109,6 +109,21 @@ pub(super) struct Resolved<'a> {
     pub(super) whole: String,
     /// In the order in which Amplitude executes them. Properties that stand beside operations are set.
     pub(super) operations: Vec<Operation<'a>>,
+    /// The properties of which more may be known elsewhere than is known here.
+    pub(super) cut: Vec<&'a str>,
+    /// What an operation carries is JSON text that cannot be read: it may be any property.
+    pub(super) is_unreadable: bool,
+}
+
+/// What is known of a property besides what an event says.
+#[derive(Clone, Copy)]
+pub struct Known<'k> {
+    /// The property.
+    pub name: &'k str,
+    /// Its value, as JSON; `None` where that is not known.
+    pub json: Option<&'k str>,
+    /// Whether there may be more of it than is known.
+    pub is_cut: bool,
 }
 
 impl<'a> Resolved<'a> {
@@ -122,6 +137,12 @@ impl<'a> Resolved<'a> {
             return None;
         }
         let operations = operations(members, arena);
+        let mut operands = members
+            .iter()
+            .filter(|(name, _)| Act::named(name).is_some())
+            .map(|(_, operand)| *operand);
+        let is_unreadable =
+            operands.any(|operand| operand.begins_as_json() && arena.opened(operand).is_string());
         let properties = result(&operations, Reading::First, arena);
         let other = result(&operations, Reading::Other, arena);
         Some(Self {
@@ -130,6 +151,8 @@ impl<'a> Resolved<'a> {
             other: Some(other).filter(|other| *other != properties),
             properties,
             operations,
+            cut: Vec::new(),
+            is_unreadable,
         })
     }
 
@@ -141,23 +164,38 @@ impl<'a> Resolved<'a> {
             other: None,
             whole: String::new(),
             operations: Vec::new(),
+            cut: Vec::new(),
+            is_unreadable: false,
         }
     }
 
     /// Puts what is known of properties in the place of those that depend on what they were before, and
-    /// of those that are not there.
-    pub(super) fn complete(&mut self, known: impl IntoIterator<Item = (&'a str, &'a str)>) {
-        for (name, value) in known {
+    /// of those that are not there. Where that is cut, what the event gives stands beside it.
+    pub(super) fn complete(&mut self, known: impl IntoIterator<Item = Known<'a>>, arena: &Arena) {
+        for Known { name, json, is_cut } in known {
             let depends = self.depends_on_before(name);
             for properties in [Some(&mut self.properties), self.other.as_mut()] {
                 let Some(properties) = properties else {
                     continue;
                 };
-                properties
-                    .retain(|(own, value)| own != name || !(depends || Json(value).is_absent()));
-                if properties.iter().all(|(own, _)| own != name) {
-                    properties.push((name.into(), value.into()));
+                let is_own = |(own, value): &(Cow<'_, str>, Cow<'_, str>)| {
+                    own == name && !Json(value).is_absent()
+                };
+                let own = properties.iter().find(|own| is_own(own));
+                if own.is_some() && !depends {
+                    continue;
                 }
+                let value: Option<Cow<'a, str>> = match own.filter(|_| is_cut) {
+                    Some((_, own)) => list(Act::PostInsert, json, own, arena).map(Cow::Owned),
+                    None => json.map(Cow::Borrowed),
+                };
+                if is_cut && !self.cut.contains(&name) {
+                    self.cut.push(name);
+                }
+                if own.is_some() || value.is_some() {
+                    properties.retain(|(own, _)| own != name);
+                }
+                properties.extend(value.map(|value| (name.into(), value)));
             }
         }
         self.other.take_if(|other| *other == self.properties);
@@ -177,6 +215,13 @@ impl<'a> Resolved<'a> {
             }
         }
         is_named
+    }
+}
+
+impl fmt::Debug for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it holds may be personal data.
+        write!(f, "Known({})", self.name)
     }
 }
 
@@ -337,6 +382,7 @@ fn object(properties: &Properties<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::Known;
     use crate::event::arena::Arena;
     use crate::event::{Event, Json, Reading};
 
@@ -453,7 +499,8 @@ mod tests {
             ("e", "2"),
             ("f", "2"),
             ("g", "2"),
-        ];
+        ]
+        .map(|(name, json)| known_as(name, Some(json), false));
         let event = event.completed("user_properties", known);
         let read = |name| {
             [Reading::First, Reading::Other].map(|reading| {
@@ -470,9 +517,43 @@ mod tests {
         assert_eq!(read("g"), ["2", "2"]);
         let arena = Arena::default();
         let plain = Event::decode(br#"{"user_properties":{"a":1}}"#, &arena).unwrap();
-        let plain = plain.completed("user_properties", [("a", "2"), ("b", "2")]);
+        let plain = plain.completed(
+            "user_properties",
+            [("a", "2"), ("b", "2")].map(|(name, json)| known_as(name, Some(json), false)),
+        );
         let read = |name| plain.member("user_properties", name).map(Json::raw);
         assert_eq!((read("a"), read("b")), (Some("1"), Some("2")));
         assert!(!plain.has_other_reading());
+    }
+
+    fn known_as<'k>(name: &'k str, json: Option<&'k str>, is_cut: bool) -> Known<'k> {
+        Known { name, json, is_cut }
+    }
+
+    #[test]
+    fn what_is_cut_stands_beside_what_an_event_says() {
+        let raw = br#"{"user_properties":{"$append":{"a":"x","b":"x"},"$set":{"c":"x"},"$setOnce":{"d":"x"},"$remove":{"e":"x"}}}"#;
+        let arena = Arena::default();
+        let event = Event::decode(raw, &arena).unwrap();
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let pairs = names.map(|name| known_as(name, (name != "b").then_some("[1]"), true));
+        let event = event.completed("user_properties", pairs);
+        let read = |name| {
+            let value = |reading| event.member_by(reading, "user_properties", name);
+            let [first, other] = [Reading::First, Reading::Other].map(value);
+            let raw = |value: Option<Json<'_>>| value.map_or("-", Json::raw).to_owned();
+            (
+                raw(first),
+                raw(other),
+                event.is_cut("user_properties", name),
+            )
+        };
+        let texts = |first: &str, other: &str, cut| (first.to_owned(), other.to_owned(), cut);
+        assert_eq!(read("a"), texts(r#"[1,"x"]"#, r#"[1,"x"]"#, true));
+        assert_eq!(read("b"), texts(r#"["x"]"#, r#"["x"]"#, true));
+        assert_eq!(read("c"), texts(r#""x""#, r#""x""#, false));
+        assert_eq!(read("d"), texts(r#"[1,"x"]"#, "[1]", true));
+        assert_eq!(read("e"), texts("[1]", "[1]", true));
+        assert_eq!(read("f"), texts("[1]", "[1]", true));
     }
 }

@@ -5,6 +5,8 @@
 //! characters; what is neither a number nor a word of JSON (`NaN`, `1.`, `None`) is a text, and nothing
 //! at all is null. No recursion.
 
+use std::borrow::Cow;
+
 use serde::de::IgnoredAny;
 
 use super::scan::string_end;
@@ -12,13 +14,17 @@ use super::text::unescaped;
 
 /// The same text with its broken values mended; `None` where more is broken than values.
 pub(super) fn repaired(text: &str) -> Option<String> {
-    let mut repair = Repair {
-        rest: text,
-        out: String::with_capacity(text.len() + 16),
-        open: Vec::new(),
-    };
-    repair.run()?;
-    Some(repair.out)
+    Some(Repair::of(text)?.out)
+}
+
+/// The JSON that a text inside an event holds, mended too; `None` where all of it would have to be, as of
+/// a word in brackets, which is no JSON.
+pub(super) fn in_text(text: &str) -> Option<Cow<'_, str>> {
+    if is_json(text) {
+        return Some(Cow::Borrowed(text));
+    }
+    let repair = Repair::of(text)?;
+    repair.has_whole.then_some(Cow::Owned(repair.out))
 }
 
 struct Repair<'t> {
@@ -26,9 +32,22 @@ struct Repair<'t> {
     out: String,
     /// The brackets that are due.
     open: Vec<char>,
+    /// A string, a number or a word of JSON was found.
+    has_whole: bool,
 }
 
-impl Repair<'_> {
+impl<'t> Repair<'t> {
+    fn of(text: &'t str) -> Option<Self> {
+        let mut repair = Self {
+            rest: text,
+            out: String::with_capacity(text.len() + 16),
+            open: Vec::new(),
+            has_whole: false,
+        };
+        repair.run()?;
+        Some(repair)
+    }
+
     fn run(&mut self) -> Option<()> {
         loop {
             self.value()?;
@@ -98,6 +117,7 @@ impl Repair<'_> {
         let (string, rest) = self.rest.split_at_checked(end)?;
         let inner = string.strip_prefix('"')?.strip_suffix('"')?;
         self.rest = rest;
+        self.has_whole = true;
         if is_json(string) {
             self.out.push_str(string);
         } else {
@@ -113,7 +133,10 @@ impl Repair<'_> {
         self.rest = rest;
         match word.trim() {
             "" => self.out.push_str("null"),
-            word if is_json(word) => self.out.push_str(word),
+            word if is_json(word) => {
+                self.has_whole = true;
+                self.out.push_str(word);
+            }
             word => self.push_text(word),
         }
     }

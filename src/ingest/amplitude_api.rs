@@ -236,11 +236,7 @@ async fn take(
     let address = peer.map(|peer| sender(peer.0.ip(), &head.headers, &api.trusted_proxies));
     let within_limit = address.is_none_or(|address| api.limit.admits(address));
     let held = door.bodies.read(&head.headers, body).await?;
-    if matches!(port.dialect, Dialect::Legacy | Dialect::HttpV1)
-        && held.as_bytes().trim_ascii_start().starts_with(b"{")
-    {
-        port.dialect = Dialect::Upload;
-    }
+    port.dialect = port.dialect.of_body(held.as_bytes());
     let text = match head.method {
         Method::GET => head.uri.query().unwrap_or_default().as_bytes(),
         _ => held.as_bytes(),
@@ -265,7 +261,9 @@ async fn take(
     let browser = api.browser(head);
     let check = Check::new(port.dialect, &call, address, browser.as_ref(), received);
     let faults = without_blocking_others(Work::On(bytes), || check.faults(elements));
-    if api.upstream.is_none() && is_refused(port.dialect, &faults, count) {
+    // The sender of a form could not drop bad events and send the rest: it would repeat all for ever.
+    let names_events = port.dialect == Dialect::Upload;
+    if api.upstream.is_none() && names_events && !faults.is_empty() {
         return Err(Problem::Events(faults));
     }
     let intakes = door.intakes(|name| syncs.as_ref().is_none_or(|syncs| syncs.contains(name)));
@@ -308,18 +306,6 @@ async fn take(
         }
     }
     Ok(Taken::There(answer))
-}
-
-/// Whether events that are no good refuse their request. The senders of forms could not drop them and
-/// send the rest; the oldest SDKs would repeat even a single one for ever.
-fn is_refused(dialect: Dialect, faults: &Faults, count: usize) -> bool {
-    match dialect {
-        Dialect::Upload => !faults.is_empty(),
-        Dialect::Legacy => false,
-        Dialect::Identify | Dialect::GroupIdentify | Dialect::HttpV1 => {
-            count > 0 && faults.len() == count
-        }
-    }
 }
 
 /// What could not be stored, where the request is to be passed on all the same.

@@ -20,6 +20,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_ENCODING;
 use flate2::bufread::MultiGzDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -72,16 +73,17 @@ pub enum BodyError {
     #[error("too many requests are under way")]
     Busy,
     /// An encoding that is not known here.
-    #[error("the content encoding is neither gzip nor identity")]
+    #[error("the content encoding is neither gzip, deflate nor identity")]
     UnknownEncoding,
-    /// Not gzip, cut off, or something follows it.
-    #[error("the body is not valid gzip")]
+    /// Not what its encoding says, cut off, or something follows it.
+    #[error("the body is not valid gzip or deflate")]
     BrokenGzip,
 }
 
 enum Encoding {
     Identity,
     Gzip,
+    Deflate,
 }
 
 impl BodyReader {
@@ -107,12 +109,11 @@ impl BodyReader {
         let held = timeout(TOTAL, self.collect(body))
             .await
             .map_err(|_| BodyError::TooSlow)??;
+        let unfolded = held.bytes.len().saturating_mul(UNFOLDING);
         match encoding {
             Encoding::Identity => Ok(held),
-            Encoding::Gzip => {
-                let unfolded = held.bytes.len().saturating_mul(UNFOLDING);
-                without_blocking_others(Work::On(unfolded), || self.unfold(held))
-            }
+            Encoding::Gzip => without_blocking_others(Work::On(unfolded), || self.unfold(held)),
+            Encoding::Deflate => without_blocking_others(Work::On(unfolded), || self.inflate(held)),
         }
     }
 
@@ -170,6 +171,38 @@ impl BodyReader {
         })
     }
 
+    /// Unfolds `deflate`: the standard means zlib's form, and some senders leave its frame away.
+    fn inflate(&self, held: Held) -> Result<Held, BodyError> {
+        let Held { bytes, mut charge } = held;
+        let mut decoder = Decompress::new(is_zlib(&bytes));
+        let mut unfolded = Vec::new();
+        let mut rest = bytes.as_ref();
+        loop {
+            let room = unfolded.capacity();
+            unfolded.reserve(STEP);
+            charge.add(unfolded.capacity() - room)?;
+            let before = decoder.total_in();
+            let status = decoder
+                .decompress_vec(rest, &mut unfolded, FlushDecompress::None)
+                .map_err(|_| BodyError::BrokenGzip)?;
+            if unfolded.len() > self.max_body {
+                return Err(self.too_large());
+            }
+            let read = usize::try_from(decoder.total_in() - before).unwrap_or(usize::MAX);
+            rest = rest.get(read..).unwrap_or_default();
+            match status {
+                Status::StreamEnd if rest.is_empty() => break,
+                // What ends in mid-air leaves room.
+                Status::Ok | Status::BufError if unfolded.len() == unfolded.capacity() => {}
+                _ => return Err(BodyError::BrokenGzip),
+            }
+        }
+        Ok(Held {
+            bytes: unfolded.into(),
+            charge,
+        })
+    }
+
     fn too_large(&self) -> BodyError {
         BodyError::TooLarge {
             max_body: self.max_body,
@@ -219,6 +252,16 @@ impl Charge {
     }
 }
 
+/// Whether bytes begin as those of zlib do: deflate in a window of at most 32 KiB, and a check.
+fn is_zlib(bytes: &[u8]) -> bool {
+    match bytes {
+        [method, flags, ..] => {
+            method & 0x8f == 8 && u16::from_be_bytes([*method, *flags]).is_multiple_of(31)
+        }
+        _ => false,
+    }
+}
+
 fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
     let mut found = Encoding::Identity;
     for (position, value) in headers.get_all(CONTENT_ENCODING).iter().enumerate() {
@@ -227,6 +270,8 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
             return Err(BodyError::UnknownEncoding);
         } else if value.eq_ignore_ascii_case(b"gzip") || value.eq_ignore_ascii_case(b"x-gzip") {
             Encoding::Gzip
+        } else if value.eq_ignore_ascii_case(b"deflate") {
+            Encoding::Deflate
         } else if value.is_empty() || value.eq_ignore_ascii_case(b"identity") {
             Encoding::Identity
         } else {
@@ -274,7 +319,7 @@ mod tests {
     use std::task::{Context, Poll};
 
     use flate2::Compression;
-    use flate2::write::GzEncoder;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
     use hyper::body::{Frame, SizeHint};
 
     use super::*;
@@ -338,6 +383,18 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    fn zlib(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn deflate(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
     async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, BodyError> {
         let held = BodyReader::new(100).read(headers, &mut body).await?;
         Ok(held.as_bytes().to_vec())
@@ -396,6 +453,27 @@ mod tests {
                 Err(BodyError::BrokenGzip),
             ),
             ("gzip", Vec::new(), Err(BodyError::BrokenGzip)),
+            ("deflate", zlib(text), Ok(text)),
+            ("Deflate", deflate(text), Ok(text)),
+            ("deflate", zlib(&[0; 101]), Err(TOO_LARGE)),
+            ("deflate", deflate(&[0; 101]), Err(TOO_LARGE)),
+            (
+                "deflate",
+                zlib(text)[..20].to_vec(),
+                Err(BodyError::BrokenGzip),
+            ),
+            (
+                "deflate",
+                deflate(text)[..20].to_vec(),
+                Err(BodyError::BrokenGzip),
+            ),
+            (
+                "deflate",
+                [&zlib(text)[..], b"more"].concat(),
+                Err(BodyError::BrokenGzip),
+            ),
+            ("deflate", vec![0xff; 20], Err(BodyError::BrokenGzip)),
+            ("deflate", Vec::new(), Err(BodyError::BrokenGzip)),
             ("br", folded.clone(), Err(BodyError::UnknownEncoding)),
             ("gzip, gzip", folded, Err(BodyError::UnknownEncoding)),
         ] {

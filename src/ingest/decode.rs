@@ -30,7 +30,8 @@ use crate::outcome::Reason;
 mod cursor;
 mod grouped;
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// What some editors and programs put in front of a text.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Finds the key of an envelope's array.
 static EVENTS: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"events\""));

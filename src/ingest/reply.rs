@@ -206,7 +206,10 @@ impl Extra {
             Self::None => None,
             Self::Close => Some((CONNECTION, HeaderValue::from_static("close"))),
             Self::Challenge => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Self::Encodings => Some((ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"))),
+            Self::Encodings => Some((
+                ACCEPT_ENCODING,
+                HeaderValue::from_static("gzip, deflate, identity"),
+            )),
             Self::RetryAfter(seconds) => Some((RETRY_AFTER, HeaderValue::from_static(seconds))),
         }
     }

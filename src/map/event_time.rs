@@ -1,8 +1,8 @@
 //! Reads the moment of an event, in every form that Amplitude and its templates produce.
 //!
 //! `2026-11-20 18:04:09.412000`, with a space or a `T`, none to nine digits of fraction, an optional
-//! `Z` or offset (none means UTC); or the time since the epoch in seconds or milliseconds, as a number
-//! or a text. What is not a real date and time is refused.
+//! `Z` or offset (none means UTC); or the time since the epoch in seconds, milliseconds, microseconds or
+//! nanoseconds, as a number or a text. What is not a real date and time is refused.
 
 use crate::clock::UnixMillis;
 use crate::event::{Event, Json};
@@ -11,12 +11,17 @@ use crate::event::{Event, Json};
 /// year 5138, as milliseconds it lies in 1973.
 const FIRST_MILLIS: f64 = 1e11;
 
-/// The last moment that is believed: the end of the year 9999.
+/// The last moment that is believed: the end of the year 9999. A larger number is in microseconds, and one
+/// that is too large for those in nanoseconds.
 const LAST_MILLIS: f64 = 253_402_300_799_999.0;
 
-/// The moment of an event, under either of the names that Amplitude has for it.
+/// The names that Amplitude has for the moment of an event, the best first. By the last it is told by the
+/// device's own clock.
+pub const NAMES: [&str; 3] = ["event_time", "time", "client_event_time"];
+
+/// The moment of an event, under the first of the names by which it can be read.
 pub fn of(event: &Event<'_>) -> Option<UnixMillis> {
-    ["event_time", "time"]
+    NAMES
         .into_iter()
         .find_map(|field| parse(event.field(field)?))
 }
@@ -80,10 +85,14 @@ fn since_epoch(text: &str) -> Option<UnixMillis> {
         return None;
     }
     let number: f64 = text.parse().ok()?;
-    in_range(if number >= FIRST_MILLIS {
-        number
-    } else {
+    in_range(if number < FIRST_MILLIS {
         number * 1000.0
+    } else if number <= LAST_MILLIS {
+        number
+    } else if number <= LAST_MILLIS * 1e3 {
+        number / 1e3
+    } else {
+        number / 1e6
     })
 }
 
@@ -238,6 +247,11 @@ mod tests {
         check("\"2026-11-20 18:04:09.4\"", Some(1_795_197_849_400));
         check("1795197849", Some(1_795_197_849_000));
         check("\"1795197849\"", Some(1_795_197_849_000));
+        check("1795197849412000", expected);
+        check("\"1795197849412345\"", expected);
+        check("1795197849412345678", expected);
+        check("253402300799999", Some(253_402_300_799_999));
+        check("253402300800000", Some(253_402_300_800));
     }
 
     #[test]
@@ -279,6 +293,7 @@ mod tests {
             "0",
             "-1",
             "1e300",
+            "1e21",
             "true",
             "{}",
             "[1795197849]",

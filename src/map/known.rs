@@ -135,14 +135,14 @@ impl<'k> Known<'k> {
         property: &'k Property,
         found: &mut dyn FnMut(&'k str, &'k str),
     ) -> bool {
-        let Some(value) = self.profile.value(property.slot) else {
-            return false;
-        };
-        let elements = value.elements.iter();
-        for form in elements.flat_map(|element| forms(property.field, element)) {
-            found(&property.label, form);
+        let value = self.profile.value(property.slot);
+        let elements = value.map_or(&[][..], |value| value.elements.as_slice());
+        for element in elements {
+            for form in forms(property.field, element) {
+                found(&property.label, form);
+            }
         }
-        true
+        !elements.is_empty()
     }
 
     /// The remembered click, where it is the one that an event carries: the time at which it was first

@@ -38,6 +38,17 @@ const SIGHTS: [UserDataField; 4] = [
     UserDataField::ClientUserAgent,
 ];
 
+/// What is remembered of a property as it came.
+#[derive(Debug)]
+pub struct Kept<'r> {
+    /// The property.
+    pub name: &'r str,
+    /// Its value, as JSON; `None` where nothing of it fitted.
+    pub json: Option<String>,
+    /// Whether there may be more.
+    pub is_cut: bool,
+}
+
 /// Most steps of one event. No SDK names a property twice in one.
 const MOST_STEPS: usize = 1000;
 
@@ -139,10 +150,7 @@ impl Remember {
         if who == Who::default() {
             return None;
         }
-        let happened = ["event_time", "time"]
-            .iter()
-            .find_map(|field| event_time::parse(event.field(field)?))
-            .map_or(now, |happened| happened.min(now));
+        let happened = event_time::of(event).map_or(now, |happened| happened.min(now));
         let moment = Moment { happened, now };
         let context = self.user_data.context(event, reading, moment);
         let steps = self.steps(event, &context);
@@ -186,16 +194,22 @@ impl Remember {
         rest
     }
 
-    /// The properties that are kept as they came, as JSON.
-    pub(super) fn kept<'r>(&'r self, profile: &Profile) -> Vec<(&'r str, String)> {
+    /// The properties that are kept as they came.
+    pub(super) fn kept<'r>(&'r self, profile: &Profile) -> Vec<Kept<'r>> {
         let json = |value: &Value| match value.elements.as_slice() {
-            [one] if !value.is_list => one.to_string(),
-            elements => format!("[{}]", elements.join(",")),
+            [] => None,
+            [one] if !value.is_list => Some(one.to_string()),
+            elements => Some(format!("[{}]", elements.join(","))),
         };
-        self.kept
-            .iter()
-            .filter_map(|(slot, name)| Some((&**name, json(profile.value(*slot)?))))
-            .collect()
+        let kept = self.kept.iter().filter_map(|(slot, name)| {
+            let value = profile.value(*slot)?;
+            Some(Kept {
+                name,
+                json: json(value),
+                is_cut: value.is_cut,
+            })
+        });
+        kept.collect()
     }
 
     /// What becomes of the person's properties. Those that stand without operations are set.
@@ -203,6 +217,18 @@ impl Remember {
         let mut steps = Vec::new();
         if is_apart_from_the_person(event) {
             return steps;
+        }
+        if event.is_unreadable(USER_PROPERTIES) {
+            // It may have said anything of any property.
+            steps.extend(self.kept.iter().map(|(slot, _)| Step {
+                slot: *slot,
+                act: Act::PostInsert,
+                value: Value {
+                    is_cut: true,
+                    ..Value::default()
+                },
+                may_repeat: true,
+            }));
         }
         let (operations, arena) = (event.operations(USER_PROPERTIES), event.arena());
         if operations.is_empty() {
@@ -327,11 +353,14 @@ fn value_of(
     context: &Context<'_>,
 ) -> Value {
     let mut elements = Vec::new();
+    let mut is_cut = false;
     let mut add = |value: Json<'_>| {
         arena.each_element(value, &mut |element| {
-            if elements.len() < MOST_ELEMENTS
-                && !user_data::is_absent(known.field, Some(&known.path), element)
-            {
+            if user_data::is_absent(known.field, Some(&known.path), element) {
+                return;
+            }
+            is_cut |= elements.len() == MOST_ELEMENTS;
+            if !is_cut {
                 elements.extend(form(known.field, element, context));
             }
         });
@@ -344,6 +373,7 @@ fn value_of(
     Value {
         elements,
         is_list: false,
+        is_cut,
     }
 }
 
@@ -365,7 +395,7 @@ fn form(field: UserDataField, value: Json<'_>, context: &Context<'_>) -> Option<
     (form.len() <= LONGEST_ELEMENT).then_some(form)
 }
 
-/// A property that is not hashed. What is too long is of no use.
+/// A property that is not hashed. What is too long or too much is left out, and the rest is told to be cut.
 fn as_it_came(act: Act, value: Json<'_>, arena: &Arena) -> Value {
     if act == Act::Unset || value.is_absent() {
         return Value::default();
@@ -375,24 +405,29 @@ fn as_it_came(act: Act, value: Json<'_>, arena: &Arena) -> Value {
     } else {
         value
     };
-    let is_list = value.is_array();
-    let elements: Vec<Json<'_>> = match value.elements() {
-        Some(elements) => elements.collect(),
-        None => vec![value],
-    };
     let text = |element: &Json<'_>| match act {
         Act::Add => element.text().unwrap_or_default().into(),
         _ => Box::from(element.raw()),
     };
-    Value {
-        elements: elements
-            .iter()
-            .filter(|element| !element.is_absent() && element.raw().len() <= LONGEST_ELEMENT)
-            .take(MOST_ELEMENTS)
-            .map(text)
-            .collect(),
-        is_list,
+    let mut kept = Value {
+        is_list: value.is_array(),
+        ..Value::default()
+    };
+    let mut add = |element: Json<'_>| {
+        if element.is_absent() {
+            return;
+        }
+        if element.raw().len() > LONGEST_ELEMENT || kept.elements.len() == MOST_ELEMENTS {
+            kept.is_cut = true;
+        } else {
+            kept.elements.push(text(&element));
+        }
+    };
+    match value.elements() {
+        Some(elements) => elements.for_each(add),
+        None => add(value),
     }
+    kept
 }
 
 /// Whether an event's user properties are none of its person's: Amplitude does not keep them.

@@ -294,7 +294,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
 
     fn happened(&self) -> Result<(UnixMillis, Source<'m>), Reason> {
         let mut reason = Reason::NoEventTime;
-        for field in ["event_time", "time"] {
+        for field in event_time::NAMES {
             let Some(value) = self.event.field(field).filter(|value| !value.is_absent()) else {
                 continue;
             };

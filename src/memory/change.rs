@@ -25,6 +25,15 @@ pub struct Value {
     pub elements: Vec<Box<str>>,
     /// Whether it is a list.
     pub is_list: bool,
+    /// Whether there may be more than its elements: what did not fit. Of that nothing is known.
+    pub is_cut: bool,
+}
+
+impl Value {
+    /// Whether there is nothing of use.
+    pub const fn is_empty(&self) -> bool {
+        self.elements.is_empty() && !self.is_cut
+    }
 }
 
 impl fmt::Debug for Value {
@@ -75,17 +84,23 @@ impl Step {
     }
 
     fn changed(&self, before: Value) -> Value {
-        let Value { elements, is_list } = before;
+        if self.act == Act::Add {
+            return self.sum(before);
+        }
+        let Value {
+            elements, is_cut, ..
+        } = before;
         let given = || self.value.elements.iter().cloned();
         let new = || given().filter(|element| !elements.contains(element));
         let mut after: Vec<Box<str>> = match self.act {
-            Act::ClearAll | Act::Unset => Vec::new(),
+            Act::ClearAll | Act::Unset | Act::Add => Vec::new(),
             Act::Set | Act::SetOnce => given().collect(),
-            Act::Add => return self.sum(Value { elements, is_list }),
             Act::Append => elements.iter().cloned().chain(given()).collect(),
             Act::Prepend => given().chain(elements).collect(),
             Act::PreInsert => new().chain(elements.iter().cloned()).collect(),
             Act::PostInsert => elements.iter().cloned().chain(new()).collect(),
+            // What else is taken out did not fit: any element may be gone.
+            Act::Remove if self.value.is_cut => Vec::new(),
             Act::Remove => elements
                 .into_iter()
                 .filter(|element| !self.value.elements.contains(element))
@@ -94,9 +109,12 @@ impl Step {
         if !self.may_repeat || matches!(self.act, Act::PreInsert | Act::PostInsert) {
             keep_first_of_each(&mut after);
         }
+        let fits = after.len() <= MOST_ELEMENTS;
         after.truncate(MOST_ELEMENTS);
+        let was_cut = is_cut && !matches!(self.act, Act::Set | Act::SetOnce);
         Value {
             elements: after,
+            is_cut: was_cut || self.value.is_cut || !fits,
             is_list: match self.act {
                 Act::Set | Act::SetOnce => self.value.is_list,
                 act => act.is_on_lists(),
@@ -107,6 +125,7 @@ impl Step {
     /// A number that is not there counts as zero; what is no number stays as it is.
     fn sum(&self, before: Value) -> Value {
         let number = |value: &Value| match value.elements.as_slice() {
+            _ if value.is_cut => None,
             [one] if !value.is_list => one.parse::<f64>().ok().filter(|sum| sum.is_finite()),
             [] => Some(0.0),
             _ => None,
@@ -120,6 +139,7 @@ impl Step {
                 Value {
                     elements: vec![text.into()],
                     is_list: false,
+                    is_cut: false,
                 }
             }
             None => before,

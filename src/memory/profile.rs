@@ -2,7 +2,7 @@
 //!
 //! Besides properties it holds what events carried: the click, the browser id, and address and user
 //! agent together, since either alone could be those of two machines. Its bytes have a version and
-//! lengths that are checked; what cannot be read counts as no profile. It never takes more than
+//! lengths that are checked; what cannot be read counts as no profile. Its texts never take more than
 //! [`MOST_BYTES`].
 
 use std::fmt;
@@ -16,7 +16,8 @@ mod bytes;
 
 pub use bytes::decode;
 
-/// The most bytes of a profile. What is over that is not remembered.
+/// The most bytes of a profile. Of the longest properties, what is over that is not remembered, but that
+/// there was more is: a few bytes for each property of the configuration may stand beyond it.
 pub const MOST_BYTES: usize = 8 << 10;
 
 /// Repeats that are recognised.
@@ -96,7 +97,7 @@ impl Profile {
     /// What is remembered of a property.
     pub fn value(&self, id: SlotId) -> Option<&Value> {
         let slot = self.slots.iter().find(|slot| slot.id == id)?;
-        Some(&slot.value).filter(|value| !value.elements.is_empty())
+        Some(&slot.value).filter(|value| !value.is_empty())
     }
 
     /// The click.
@@ -142,7 +143,28 @@ impl Profile {
         }
         self.slots.retain(|slot| lesson.wanted.contains(&slot.id));
         self.see(&lesson.sighting);
-        while self.encode().len() > MOST_BYTES && self.slots.pop().is_some() {}
+        while self.encode().len() > MOST_BYTES && self.cut_longest() {}
+    }
+
+    /// Forgets what the longest property holds, and remembers that it held something.
+    fn cut_longest(&mut self) -> bool {
+        let bytes = |slot: &Slot| {
+            slot.value
+                .elements
+                .iter()
+                .map(|element| element.len())
+                .sum()
+        };
+        let longest = self
+            .slots
+            .iter_mut()
+            .max_by_key(|slot| -> usize { bytes(slot) });
+        let Some(slot) = longest.filter(|slot| !slot.value.elements.is_empty()) else {
+            return false;
+        };
+        slot.value.elements.clear();
+        slot.value.is_cut = true;
+        true
     }
 
     fn note(&mut self, mark: u64) {

@@ -73,6 +73,7 @@ fn step(act: Act, elements: &[&str]) -> Step {
         value: Value {
             elements: elements.iter().map(|element| Box::from(*element)).collect(),
             is_list: elements.len() > 1,
+            is_cut: false,
         },
         may_repeat: false,
     }
@@ -213,13 +214,83 @@ fn a_profile_is_bounded() {
     memory.learn(&all);
     let profile = &memory.profiles[&key("a")];
     assert!(profile.encode().len() <= MOST_BYTES);
-    // What came first stays.
-    assert!(profile.value(SlotId(0)).is_some());
-    assert!(profile.value(SlotId(19)).is_none());
+    // What came first stays; of the rest it is known that there was something.
+    let is_cut = |slot| profile.value(SlotId(slot)).map(|value| value.is_cut);
+    assert_eq!([0, 19].map(is_cut), [Some(false), Some(true)]);
     let many: Vec<String> = (0..50).map(|number| number.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     memory.learn(&lesson(user("b"), vec![step(Act::Append, &many)]));
     assert_eq!(memory.value(user("b")).len(), MOST_ELEMENTS);
+}
+
+#[test]
+fn the_longest_properties_are_cut_first() {
+    let mut memory = Notebook::default();
+    let long = "x".repeat(1024);
+    let steps = (0..9).map(|slot| Step {
+        slot: SlotId(slot),
+        ..step(Act::Set, &[if slot == 8 { "denied" } else { &long }])
+    });
+    let mut all = lesson(user("a"), steps.collect());
+    all.wanted = (0..9).map(SlotId).collect();
+    memory.learn(&all);
+    let profile = &memory.profiles[&key("a")];
+    let known = profile.value(SlotId(8)).unwrap();
+    assert_eq!((known.elements.len(), known.is_cut), (1, false));
+}
+
+#[test]
+fn what_does_not_fit_is_known_to_be_there_until_it_is_set_anew() {
+    let many: Vec<String> = (0..21).map(|number| number.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let (most, last) = many.split_at(20);
+    let cut_step = |act| Step {
+        value: Value {
+            is_cut: true,
+            ..Value::default()
+        },
+        ..step(act, &[])
+    };
+    for (steps, expected) in [
+        (vec![step(Act::Set, most)], Some((20, false))),
+        (vec![step(Act::Set, &many)], Some((20, true))),
+        (
+            vec![step(Act::Set, most), step(Act::Append, last)],
+            Some((20, true)),
+        ),
+        (
+            vec![step(Act::Set, &many), step(Act::Remove, most)],
+            Some((0, true)),
+        ),
+        // What is taken away did not fit: nothing may be left.
+        (
+            vec![step(Act::Set, most), cut_step(Act::Remove)],
+            Some((0, true)),
+        ),
+        (vec![cut_step(Act::Set)], Some((0, true))),
+        (
+            vec![cut_step(Act::SetOnce), step(Act::SetOnce, last)],
+            Some((0, true)),
+        ),
+        (
+            vec![cut_step(Act::Set), step(Act::Add, &["1"])],
+            Some((0, true)),
+        ),
+        (
+            vec![cut_step(Act::Set), step(Act::Set, last)],
+            Some((1, false)),
+        ),
+        (vec![cut_step(Act::Set), step(Act::Set, &[])], None),
+        (vec![cut_step(Act::Set), step(Act::Unset, &[])], None),
+    ] {
+        let mut memory = Notebook::default();
+        let told = format!("{steps:?}");
+        memory.learn(&lesson(user("a"), steps));
+        let Ok(profile) = recall(&mut memory, user("a"));
+        let value = profile.and_then(|profile| profile.value(SLOT).cloned());
+        let found = value.map(|value| (value.elements.len(), value.is_cut));
+        assert_eq!(found, expected, "{told}");
+    }
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -298,6 +369,7 @@ proptest! {
         steps in steps(),
         seen in any::<bool>(),
         marks in vec(any::<u64>(), 0..12),
+        many in 0..30_usize,
     ) {
         let mut memory = Notebook::default();
         let mut of_device = lesson(device("d"), Vec::new());
@@ -318,6 +390,9 @@ proptest! {
             }
             memory.learn(&lesson);
         }
+        let many: Vec<String> = (0..many).map(|number| number.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        memory.learn(&lesson(user("b"), vec![step(Act::Set, &many)]));
         let kept: BTreeMap<Key, Profile> = memory.profiles.into_iter().collect();
         for profile in kept.into_values() {
             let bytes = profile.encode();

@@ -119,3 +119,19 @@ fn a_request_is_read_by_its_own_paths_alone() {
         assert_eq!(Path::parse(text), Err(refused), "{text}");
     }
 }
+
+#[test]
+fn every_top_level_key_may_be_json_text() {
+    let text = br#"{"my":"{\"a\":{\"b\":1}}","event_type":"[x] y"}"#;
+    let arena = Arena::default();
+    let event = Event::decode(text, &arena).unwrap();
+    for (path, expected) in [
+        (r#"["my"].a.b"#, Some("1")),
+        (r#"["my"].c"#, None),
+        ("event_type.a", None),
+    ] {
+        let path = Path::parse(path).unwrap();
+        assert_eq!(path.first(&event).map(Json::raw), expected, "{path}");
+    }
+    assert!(event.field("my").is_some_and(Json::is_string));
+}

@@ -321,3 +321,22 @@ fn an_explanation_says_where_each_field_came_from() {
         .find(|field| field.field == "user_data.em");
     insta::assert_snapshot!(serde_json::to_string(email.unwrap()).unwrap(), @r#"{"field":"user_data.em","from":"user_properties.email","type":"string","normalised":"a@b.de","sent":"363a175f65786e7799e43a17e3f9f7baa20553a6408901bc04db39da72261fe3","rule":"trimmed, lower case; hashed"}"#);
 }
+
+#[test]
+fn a_broken_time_costs_itself_where_another_says_the_same() {
+    let sync = sync("");
+    for fields in [
+        r#""event_time":null,"client_event_time":"2026-11-20 18:04:09""#,
+        r#""event_time":"soon","client_event_time":"2026-11-20 18:04:09""#,
+        r#""event_time":"1,795","time":1795197849,"client_event_time":"2026-11-19 18:04:09""#,
+        r#""event_time":"2026-11-20 18:04:09","client_event_time":"2026-11-19 18:04:09""#,
+    ] {
+        let event = format!(r#"{{"event_type":"A","user_id":"u-1",{fields}}}"#);
+        let payload = mapped(&sync, &event);
+        let json: serde_json::Value = serde_json::from_slice(&payload.json).unwrap();
+        assert_eq!(json["event_time"], 1_795_197_849, "{event}");
+    }
+    let received =
+        r#"{"event_type":"A","user_id":"u-1","server_received_time":"2026-11-20 18:04:09"}"#;
+    check_refused("", received, Reason::NoEventTime, false);
+}

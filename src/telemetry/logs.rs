@@ -1,8 +1,10 @@
 //! Log lines on standard error, for people or for machines.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -99,6 +101,39 @@ impl Seldom {
                 .compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         mine.then(|| self.unsaid.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// The same for each of several reasons, so that a frequent one hides no other.
+pub struct SeldomEach {
+    pause: Duration,
+    lines: Mutex<BTreeMap<&'static str, Seldom>>,
+}
+
+impl SeldomEach {
+    /// At most one line per reason and `pause`.
+    pub const fn new(pause: Duration) -> Self {
+        Self {
+            pause,
+            lines: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Counts one occurrence of a reason. Where a line is due, gives the number of occurrences that it stands
+    /// for.
+    pub fn due(&self, reason: &'static str, now: UnixMillis) -> Option<u64> {
+        // Nothing in here can be left half done.
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines.entry(reason);
+        line.or_insert_with(|| Seldom::new(self.pause)).due(now)
+    }
+}
+
+impl fmt::Debug for SeldomEach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeldomEach")
+            .field("pause", &self.pause)
+            .finish_non_exhaustive()
     }
 }
 
@@ -219,5 +254,16 @@ mod tests {
         assert_eq!(at(159), None);
         assert_eq!(at(160), Some(3));
         assert_eq!(at(161), None);
+    }
+
+    #[test]
+    fn no_reason_hides_another() {
+        let seldom = SeldomEach::new(Duration::from_secs(60));
+        let at = |reason, seconds| seldom.due(reason, UnixMillis::from_seconds(seconds));
+        assert_eq!(at("method_not_allowed", 100), Some(1));
+        assert_eq!(at("not_found", 101), Some(1));
+        assert_eq!(at("method_not_allowed", 102), None);
+        assert_eq!(at("method_not_allowed", 160), Some(2));
+        assert_eq!(at("not_found", 160), None);
     }
 }

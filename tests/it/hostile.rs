@@ -150,8 +150,8 @@ fn unusable() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
             "broken_gzip",
         ),
         (
-            "deflate",
-            post("content-encoding: deflate\r\n", good),
+            "brotli",
+            post("content-encoding: br\r\n", good),
             415,
             "unknown_encoding",
         ),

@@ -101,13 +101,16 @@ impl Check {
         faults
     }
 
-    /// Completes an event that is to be mapped. One that names no event is none.
+    /// Completes an event that is to be mapped. One that names no event is none, nor is a user's update that
+    /// names nobody.
     pub(super) fn complete<'a>(&'a self, mut element: Element<'a>) -> Element<'a> {
         if let Ok(event) = &mut element.event {
-            if self.name_fault(event).is_none() {
-                self.complete_event(event);
-            } else {
+            if self.name_fault(event).is_some() {
                 element.event = Err(Reason::NoEventName);
+            } else if !self.names_events() && self.id_fault(event).is_some() {
+                element.event = Err(Reason::NoIdentifier);
+            } else {
+                self.complete_event(event);
             }
         }
         element
@@ -213,7 +216,13 @@ impl Check {
     fn shows_its_address(&self, event: &Event<'_>) -> bool {
         let forbidden = event
             .member("api_properties", "tracking_options")
-            .and_then(|options| options.member("ip_address")?.as_bool())
+            .and_then(|options| {
+                event
+                    .arena()
+                    .opened(options)
+                    .member("ip_address")?
+                    .as_bool()
+            })
             .is_some_and(|is_allowed| !is_allowed);
         self.dialect == Dialect::Legacy && !forbidden
     }
@@ -458,6 +467,9 @@ mod tests {
             Ok(Some("\"Purchase\"".to_owned()))
         );
         assert_eq!(kind(Dialect::Identify, event), Ok(None));
+        for event in ["{}", r#"{"user_id":"abc"}"#, r#"{"device_id":"0000-00"}"#] {
+            assert_eq!(kind(Dialect::Identify, event), Err(Reason::NoIdentifier));
+        }
         assert_eq!(
             kind(Dialect::GroupIdentify, event),
             Ok(Some(GROUP_UPDATE.to_owned()))

@@ -2,18 +2,19 @@
 //!
 //! `/2/httpapi` and `/batch` take a JSON body, `/identify`, `/groupidentify` and the first HTTP API
 //! (`/httpapi`) a form or a query, and the oldest SDKs post a form to `/`. Where a form is due, a JSON
-//! body is taken too: an SDK whose server URL has no path, or the old one, sends it.
+//! body is taken too: an SDK whose server URL has no path, or the old one, sends `{"events": […]}`, and
+//! some programs write the fields of a form as JSON.
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
 use url::form_urlencoded;
 
 use crate::clock::UnixMillis;
 use crate::event::Json;
+use crate::event::decimal::whole_digits;
 use crate::ingest::amplitude_api::multipart;
 use crate::ingest::amplitude_api::problem::Problem;
-use crate::ingest::decode::{NotJson, members};
+use crate::ingest::decode::{BYTE_ORDER_MARK, NotJson, members};
 use crate::map::event_time;
 
 /// Shortest id, where the sender does not say.
@@ -47,24 +48,44 @@ pub(super) struct Call<'a> {
     pub(super) upload_time: Option<UnixMillis>,
 }
 
-#[derive(Default, Deserialize)]
-struct Options {
-    min_id_length: Option<usize>,
-}
-
 impl Dialect {
+    /// How a request to an endpoint of this dialect is read and answered: as one to `/2/httpapi`, where its
+    /// body is that of a newer SDK.
+    pub(super) fn of_body(self, body: &[u8]) -> Self {
+        if !matches!(self, Self::Legacy | Self::HttpV1) || !is_object(body) {
+            return self;
+        }
+        let [_, events] = self.fields();
+        let mut has_own = false;
+        // What is wrong in it is told when it is read.
+        let whole = members(body, &mut |key, _| has_own |= key == events.as_bytes());
+        if whole.is_ok() && has_own {
+            self
+        } else {
+            Self::Upload
+        }
+    }
+
+    /// The names of the key and of the events.
+    const fn fields(self) -> [&'static str; 2] {
+        match self {
+            Self::Upload => ["api_key", "events"],
+            Self::Identify | Self::GroupIdentify => ["api_key", "identification"],
+            Self::HttpV1 => ["api_key", "event"],
+            Self::Legacy => ["client", "e"],
+        }
+    }
+
     /// Reads a request. `text` is its body, or the query where there is none.
     pub(super) fn read<'a>(
         self,
         text: &'a [u8],
         content_type: Option<&str>,
     ) -> Result<Call<'a>, Problem> {
-        let [key, events] = match self {
-            Self::Upload => return read_json(text),
-            Self::Identify | Self::GroupIdentify => ["api_key", "identification"],
-            Self::HttpV1 => ["api_key", "event"],
-            Self::Legacy => ["client", "e"],
-        };
+        if self == Self::Upload || is_object(text) {
+            return self.read_json(text);
+        }
+        let [key, events] = self.fields();
         let boundary = content_type.and_then(multipart::boundary);
         let [key, events, upload_time] = match boundary {
             Some(boundary) => {
@@ -77,52 +98,106 @@ impl Dialect {
             .ok_or(Problem::MissingField("event"));
         Ok(Call {
             api_key: key.ok_or(Problem::MissingField("api_key"))?,
-            events: match events? {
-                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-            },
-            min_id_length: match self {
-                // Ids had no shortest length then.
-                Self::Legacy | Self::HttpV1 => 1,
-                _ => MIN_ID_LENGTH,
-            },
-            upload_time: match self {
-                Self::Legacy => upload_time.and_then(|time| event_time::of_upload(&time)),
-                _ => None,
-            },
+            events: as_bytes(events?),
+            min_id_length: self.min_id_length(),
+            upload_time: upload_time.and_then(|time| event_time::of_upload(&time)),
         })
+    }
+
+    /// Reads a JSON body; where a form is due, its fields may have the names of the form or those of
+    /// `/2/httpapi`.
+    fn read_json(self, body: &[u8]) -> Result<Call<'_>, Problem> {
+        let [own_key, own_events] = self.fields().map(str::as_bytes);
+        let (mut api_key, mut events, mut own, mut options) = (None, None, None, None);
+        let (mut upload_time, mut own_upload_time) = (None, None);
+        members(body, &mut |key, value| match key {
+            b"api_key" => api_key = text_of(value),
+            key if key == own_key => api_key = text_of(value),
+            key if key == own_events => own = Some(value),
+            b"events" => events = Some(value),
+            b"options" => options = Some(value),
+            b"client_upload_time" => upload_time = Some(value),
+            b"upload_time" => own_upload_time = Some(value),
+            _ => {}
+        })
+        .map_err(|problem| match problem {
+            NotJson::Empty => Problem::NoBody,
+            other => Problem::NotJson(other),
+        })?;
+        let upload_time = upload_time.or(own_upload_time);
+        let events = own.or(events).ok_or(Problem::MissingField(match self {
+            Self::Upload => "events",
+            _ => "event",
+        }));
+        Ok(Call {
+            api_key: api_key.ok_or(Problem::MissingField("api_key"))?,
+            events: match events? {
+                text @ [b'"', ..] => text_of(text).map_or(Cow::Borrowed(text), as_bytes),
+                events => Cow::Borrowed(events),
+            },
+            min_id_length: options
+                .and_then(min_id_length)
+                .unwrap_or_else(|| self.min_id_length()),
+            upload_time: upload_time
+                .and_then(|time| Json::of_valid_text(std::str::from_utf8(time).ok()?).text())
+                .and_then(|time| event_time::of_upload(&time)),
+        })
+    }
+
+    /// The shortest id that counts, where the sender does not say.
+    const fn min_id_length(self) -> usize {
+        match self {
+            // Ids had no shortest length then.
+            Self::Legacy | Self::HttpV1 => 1,
+            Self::Upload | Self::Identify | Self::GroupIdentify => MIN_ID_LENGTH,
+        }
     }
 }
 
-fn read_json(body: &[u8]) -> Result<Call<'_>, Problem> {
-    let (mut api_key, mut events, mut options, mut upload_time) = (None, None, None, None);
-    members(body, &mut |key, value| match key {
-        b"api_key" => api_key = serde_json::from_slice::<String>(value).ok(),
-        b"events" => events = Some(value),
-        b"options" => options = serde_json::from_slice::<Options>(value).ok(),
-        b"client_upload_time" => upload_time = std::str::from_utf8(value).ok(),
-        _ => {}
-    })
-    .map_err(|problem| match problem {
-        NotJson::Empty => Problem::NoBody,
-        other => Problem::NotJson(other),
-    })?;
-    let options: Options = options.unwrap_or_default();
-    Ok(Call {
-        api_key: api_key.ok_or(Problem::MissingField("api_key"))?.into(),
-        events: events.ok_or(Problem::MissingField("events"))?.into(),
-        min_id_length: options.min_id_length.unwrap_or(MIN_ID_LENGTH),
-        upload_time: upload_time
-            .and_then(|time| Json::of_valid_text(time).text())
-            .and_then(|time| event_time::of_upload(&time)),
-    })
+/// Whether a body is a JSON object, not a form.
+fn is_object(body: &[u8]) -> bool {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    body.trim_ascii_start().starts_with(b"{")
 }
 
-/// The first value of each of some fields of a form.
+fn as_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
+}
+
+/// The content of a JSON string.
+fn text_of(value: &[u8]) -> Option<Cow<'_, str>> {
+    serde_json::from_slice::<String>(value).ok().map(Cow::Owned)
+}
+
+/// What the options say of the shortest id: a whole number, in whatever form. The other options, and what is
+/// wrong in them, are their own.
+fn min_id_length(options: &[u8]) -> Option<usize> {
+    let text = text_of(options);
+    let options = text.as_deref().map_or(options, str::as_bytes);
+    let mut length = None;
+    members(options, &mut |key, value| {
+        if key == b"min_id_length" {
+            let text = text_of(value).or_else(|| Some(std::str::from_utf8(value).ok()?.into()));
+            length = text.and_then(|text| whole_digits(text.trim())?.parse().ok());
+        }
+    })
+    .ok()?;
+    length
+}
+
+/// The first value of each of some fields of a form. What an editor or a shell puts around the form is no
+/// part of it.
 fn form<'a, const FIELDS: usize>(
     text: &'a [u8],
     names: [&str; FIELDS],
 ) -> [Option<Cow<'a, str>>; FIELDS] {
+    let text = text
+        .strip_prefix(BYTE_ORDER_MARK)
+        .unwrap_or(text)
+        .trim_ascii();
     let mut found = [const { None }; FIELDS];
     for (name, value) in form_urlencoded::parse(text) {
         for (wanted, slot) in names.iter().zip(&mut found) {
@@ -167,6 +242,32 @@ mod tests {
             r#"{"api_key":"k","events":[],"options":{"min_id_length":"x"}}"#,
             Ok(("k", "[]", 5)),
         );
+        for options in [
+            r#"{"min_id_length":1.0}"#,
+            r#"{"min_id_length":"1"}"#,
+            r#"{"min_id_length":" 1.0 "}"#,
+            r#"{"other":{},"min_id_length":1,"more":NaN}"#,
+            r#""{\"min_id_length\":1}""#,
+        ] {
+            let text = format!(r#"{{"api_key":"k","options":{options},"events":[]}}"#);
+            self::check(Dialect::Upload, &text, Ok(("k", "[]", 1)));
+        }
+        for options in [
+            r#"{"min_id_length":1.5}"#,
+            r#"{"min_id_length":-1}"#,
+            r#"{"min_id_length":null}"#,
+            r#"{"min_id_length":[1]}"#,
+            r#"{"min_id_length":1e99}"#,
+            "[]",
+            "7",
+        ] {
+            let text = format!(r#"{{"api_key":"k","options":{options},"events":[]}}"#);
+            self::check(Dialect::Upload, &text, Ok(("k", "[]", 5)));
+        }
+        check(
+            r#"{"api_key":"k","events":"[{\"a\":1}]"}"#,
+            Ok(("k", r#"[{"a":1}]"#, 5)),
+        );
         check(r#"{"events":[]}"#, Err("Request missing required field"));
         check(
             r#"{"api_key":7,"events":[]}"#,
@@ -179,6 +280,63 @@ mod tests {
             r#"{"api_key":"k","events":["#,
             Err("Invalid JSON request body"),
         );
+    }
+
+    #[test]
+    fn the_fields_of_a_form_may_be_json() {
+        for (dialect, text, events, shortest) in [
+            (
+                Dialect::Identify,
+                r#"{"api_key":"k","identification":[{"user_id":"u"}]}"#,
+                r#"[{"user_id":"u"}]"#,
+                5,
+            ),
+            (
+                Dialect::GroupIdentify,
+                "\u{feff} {\"api_key\":\"k\",\"identification\":\"[]\"}",
+                "[]",
+                5,
+            ),
+            (
+                Dialect::Identify,
+                r#"{"api_key":"k","events":[],"options":{"min_id_length":2}}"#,
+                "[]",
+                2,
+            ),
+            (Dialect::HttpV1, r#"{"api_key":"k","event":{}}"#, "{}", 1),
+            (Dialect::Legacy, r#"{"client":"k","e":[]}"#, "[]", 1),
+            (Dialect::Legacy, r#"{"api_key":"k","e":"[]"}"#, "[]", 1),
+        ] {
+            assert_eq!(dialect.of_body(text.as_bytes()), dialect, "{text}");
+            check(dialect, text, Ok(("k", events, shortest)));
+        }
+        for text in [r#"{"api_key":"k","events":[]}"#, "{", " {}", "\u{feff}{}"] {
+            for dialect in [Dialect::Legacy, Dialect::HttpV1] {
+                assert_eq!(dialect.of_body(text.as_bytes()), Dialect::Upload, "{text}");
+            }
+            assert_eq!(dialect_of_identify(text), Dialect::Identify);
+        }
+        check(
+            Dialect::Identify,
+            r#"{"api_key":"k"}"#,
+            Err("Request missing required field"),
+        );
+    }
+
+    fn dialect_of_identify(text: &str) -> Dialect {
+        Dialect::Identify.of_body(text.as_bytes())
+    }
+
+    #[test]
+    fn what_stands_around_a_form_is_no_part_of_it() {
+        for text in [
+            "\u{feff}client=k&e=%5B%5D",
+            "client=k&e=%5B%5D\r\n",
+            "e=%5B%5D&client=k\n",
+            "\u{feff}\ne=%5B%5D&client=k\n",
+        ] {
+            check(Dialect::Legacy, text, Ok(("k", "[]", 1)));
+        }
     }
 
     #[test]
@@ -259,6 +417,8 @@ mod tests {
         ] {
             let form = format!("client=k&e=%5B%5D&upload_time={time}");
             assert_eq!(told(Dialect::Legacy, &form), expected, "{time}");
+            let form = format!("api_key=k&event=%5B%5D&upload_time={time}");
+            assert_eq!(told(Dialect::HttpV1, &form), expected, "{time}");
         }
     }
 }

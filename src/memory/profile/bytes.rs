@@ -37,7 +37,7 @@ impl Profile {
         count(&mut out, self.slots.len());
         for slot in &self.slots {
             out.extend_from_slice(&slot.id.0.to_le_bytes());
-            out.push(u8::from(slot.value.is_list));
+            out.push(u8::from(slot.value.is_list) | u8::from(slot.value.is_cut) << 1);
             count(&mut out, slot.value.elements.len());
             for element in &slot.value.elements {
                 text(&mut out, element);
@@ -70,9 +70,12 @@ pub fn decode(bytes: &[u8], touched: UnixMillis) -> Option<Profile> {
     let marks = rest.list(|rest| rest.array().map(u64::from_le_bytes))?;
     let slots = rest.list(|rest| {
         let id = SlotId(u64::from_le_bytes(rest.array()?));
-        let is_list = rest.flag()?;
-        let elements = rest.list(Rest::text)?;
-        let value = Value { elements, is_list };
+        let marks = rest.byte().filter(|marks| *marks < 4)?;
+        let value = Value {
+            elements: rest.list(Rest::text)?,
+            is_list: marks & 1 != 0,
+            is_cut: marks & 2 != 0,
+        };
         Some(Slot { id, value })
     })?;
     rest.0.is_empty().then_some(Profile {

@@ -39,6 +39,7 @@ pub(super) fn set(name: &str, text: &str, at: i64) -> Lesson {
             value: Value {
                 elements: vec![text.into()],
                 is_list: false,
+                is_cut: false,
             },
             may_repeat: false,
         }],

@@ -104,3 +104,85 @@ async fn nothing_of_a_person_is_remembered_without_consent() {
     assert_eq!(with_phone, 1);
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_denial_that_does_not_fit_is_none_the_less_one() {
+    let graph = Graph::start().await;
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let syncs = "[sync.web]\npixel_id = '1001'\naccess_token = 'test-token'\n\
+        consent = [{ property = 'user_properties.ads', op = 'is not', value = 'denied' }]\n\
+        [sync.web.user_data]\nexternal_id = 'user_id'\n\
+        [sync.web.user_memory]\nkeep_as_is = ['ads']\n\
+        [sync.web.delivery]\nmax_batch_delay = '10ms'\nrequests_per_second = 'unlimited'\n";
+    let keys = format!("api_keys = ['{KEY}']\n[queue]");
+    let config = config_text(graph.address, folder.path(), syncs).replace("[queue]", &keys);
+    let daemon = Daemon::start_on(folder, config).await;
+    let most: Vec<String> = (0..20).map(|number| format!("v{number}")).collect();
+    let all: Vec<&str> = most.iter().map(String::as_str).chain(["denied"]).collect();
+    let long = json!(all.repeat(20)).to_string();
+    let bare = json!({});
+    // What an update says of the person, what the event says itself, and whether it goes on.
+    let cases = [
+        (bare.clone(), json!({ "$append": { "ads": all } }), false),
+        (
+            json!({ "$set": { "ads": most } }),
+            json!({ "$append": { "ads": "denied" } }),
+            false,
+        ),
+        (
+            json!({ "$set": { "ads": most } }),
+            json!({ "$postInsert": { "ads": "denied" } }),
+            false,
+        ),
+        (json!({ "$set": { "ads": all } }), bare.clone(), false),
+        (json!({ "$set": { "ads": long } }), bare.clone(), false),
+        (
+            json!({ "$set": { "ads": { "x": long, "y": "denied" } } }),
+            bare.clone(),
+            false,
+        ),
+        // Not even an unreadable update leaves a yes as it was.
+        (
+            json!({ "$set": "{\"ads\":\"denied\",\"x\":\"cut o" }),
+            bare.clone(),
+            false,
+        ),
+        (json!({ "$set": { "ads": most } }), bare.clone(), true),
+        // What is set anew counts.
+        (
+            json!({ "$set": { "ads": all } }),
+            json!({ "$set": { "ads": "granted" } }),
+            true,
+        ),
+        (
+            json!({ "$set": { "ads": all } }),
+            json!({ "$unset": { "ads": "-" } }),
+            true,
+        ),
+    ];
+    let mut kept_back = 0.0;
+    let mut delivered = 0.0;
+    for (place, (update, own, goes_on)) in cases.into_iter().enumerate() {
+        let user = format!("user-{place}");
+        let update = json!({
+            "event_type": "$identify", "user_id": user, "user_properties": update,
+        });
+        let mut buy = event(&format!("i-{place}"), &user, &own);
+        buy["event_type"] = json!("Buy");
+        send(&daemon, "httpapi", &[update]).await;
+        send(&daemon, "httpapi", &[buy]).await;
+        if goes_on {
+            delivered += 1.0;
+        } else {
+            kept_back += 1.0;
+        }
+        let filtered = daemon
+            .metric("pixel_relay_outcomes_total", &["no_consent"])
+            .await;
+        assert_eq!(filtered, kept_back, "{place}");
+    }
+    daemon
+        .until("pixel_relay_outcomes_total", &["delivered"], delivered)
+        .await;
+    daemon.stop().await;
+}

@@ -201,7 +201,7 @@ async fn identify_calls_are_taken_in_every_documented_form() {
         (get.send().await.unwrap(), (200, "success")),
         (
             send(&daemon, "/identify", form, query("{}")).await,
-            (400, "missing_event"),
+            (200, "success"),
         ),
         (
             send(&daemon, "/identify", form, query("{")).await,
@@ -223,6 +223,10 @@ async fn identify_calls_are_taken_in_every_documented_form() {
         .metric("pixel_relay_outcomes_total", &["user_payload"])
         .await;
     assert_eq!(filtered, 3.0);
+    let nobody = daemon
+        .metric("pixel_relay_outcomes_total", &["no_identifier"])
+        .await;
+    assert_eq!(nobody, 1.0);
     daemon.stop().await;
 }
 
@@ -277,24 +281,16 @@ async fn a_bad_event_of_a_form_costs_itself() {
             ["api_key", "event"],
             &*events.replace("first", "v1-first"),
         ),
-        // A form of nothing else is taken from a browser, and its server's author is told.
+        // So does the only one.
         ("/", ["client", "e"], "[{}]"),
+        ("/httpapi", ["api_key", "event"], "[7]"),
+        ("/httpapi", ["api_key", "event"], "{}"),
+        ("/identify", ["api_key", "identification"], "[7]"),
+        ("/identify", ["api_key", "identification"], "{}"),
     ] {
         let answer = send(&daemon, path, kind, form(names, events)).await;
         assert_eq!(answer.status(), 200, "{path}");
         assert_eq!(answer.text().await.unwrap(), "success", "{path}");
-    }
-    for path in ["/httpapi", "/identify"] {
-        let names = match path {
-            "/httpapi" => ["api_key", "event"],
-            _ => ["api_key", "identification"],
-        };
-        let answer = send(&daemon, path, kind, form(names, "[7]")).await;
-        assert_eq!(
-            (answer.status().as_u16(), &*answer.text().await.unwrap()),
-            (400, "missing_event"),
-            "{path}"
-        );
     }
     let good = f64::from(u32::try_from(ODD.len() + 2).unwrap());
     daemon
@@ -302,11 +298,13 @@ async fn a_bad_event_of_a_form_costs_itself() {
         .await;
     let outcome = async |of: &str| daemon.metric("pixel_relay_outcomes_total", &[of]).await;
     assert_eq!(outcome("duplicate").await, good - 1.0);
-    let bad = f64::from(u32::try_from(2 * BAD.len() + 1).unwrap());
+    let bad = f64::from(u32::try_from(2 * BAD.len() + 5).unwrap());
     assert_eq!(outcome("invalid").await, bad);
-    assert_eq!(outcome("no_event_name").await, 7.0);
+    assert_eq!(outcome("no_event_name").await, 8.0);
+    assert_eq!(outcome("no_identifier").await, 1.0);
+    // Two are the same bytes, and so one letter.
     let letters = daemon.metric("pixel_relay_dead_letters", &[]).await;
-    assert_eq!(letters, 15.0);
+    assert_eq!(letters, bad);
     daemon.stop().await;
 }
 
