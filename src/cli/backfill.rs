@@ -18,10 +18,10 @@ use serde_json::json;
 use crate::cli::backfill::budget::Budget;
 use crate::cli::backfill::doubt::Doubt;
 use crate::cli::backfill::hand::Hand;
-use crate::cli::backfill::lines::{Element, Form};
+use crate::cli::backfill::lines::{Element, Elements, Form};
 use crate::cli::backfill::progress::Progress;
 use crate::cli::backfill::report::{COUNTED_TWICE, Report};
-use crate::cli::backfill::source::Part;
+use crate::cli::backfill::source::{Expectation, Part};
 use crate::cli::backfill::tally::Tally;
 use crate::cli::backfill::window::Input;
 use crate::cli::store::{Missing, Store, Stored};
@@ -46,6 +46,7 @@ mod progress;
 mod report;
 mod source;
 mod tally;
+mod utf16;
 mod window;
 
 /// Space for what is read from a file.
@@ -171,7 +172,7 @@ impl Intake {
                     expected,
                 } => {
                     let end = self.take_text(text, form, &mut tally, terminal)?;
-                    if end.is_strange && !expected {
+                    if end.strange.is_some_and(|strange| strange.may_be(expected)) {
                         tally.stranger(name);
                         return Ok(false);
                     }
@@ -200,9 +201,10 @@ impl Intake {
         let mut end = TextEnd::default();
         let mut doubt = Some(Doubt::default());
         let mut element = Vec::new();
+        let mut elements = Elements::new(form);
         self.now = SystemClock.now();
         loop {
-            match form.next(text, &mut element) {
+            match elements.next(text, &mut element) {
                 Ok(Element::End) => break,
                 Ok(Element::Joined) => {
                     end.is_joined = true;
@@ -213,10 +215,7 @@ impl Intake {
                     self.take_event(Err(Reason::EventTooLarge), &[], terminal)?;
                 }
                 Ok(Element::Whole) => {
-                    let raw = lines::without_mark(&element).trim_ascii();
-                    if raw.is_empty() {
-                        continue;
-                    }
+                    let raw = element.trim_ascii();
                     if let Some(held) = &mut doubt {
                         if !doubt::names_event(raw) {
                             if held.hold(raw) {
@@ -225,12 +224,12 @@ impl Intake {
                             break;
                         }
                         for raw in held.release() {
-                            self.take_element(&raw, terminal)?;
+                            self.take_element(&raw, &mut end, terminal)?;
                         }
                         doubt = None;
                         tally.has_events = true;
                     }
-                    self.take_element(raw, terminal)?;
+                    self.take_element(raw, &mut end, terminal)?;
                 }
                 Err(error) => {
                     end.fault = Some(archive::in_words(&error));
@@ -238,20 +237,40 @@ impl Intake {
                 }
             }
         }
-        end.fault = doubt.and_then(|doubt| doubt.in_words());
-        end.is_strange = end.fault.is_some();
+        let cut_off = elements.is_cut_off().then(|| archive::CUT_OFF.to_owned());
+        if let Some(doubt) = doubt
+            && let Some(words) = doubt.in_words()
+        {
+            end.strange = Some(if cut_off.is_none() && doubt.is_about_else() {
+                Strange::Json
+            } else {
+                Strange::Anything
+            });
+            end.fault = Some(words);
+        }
+        end.fault = cut_off.or(end.fault);
         Ok(end)
     }
 
-    /// Takes an event, or the events of the body of a request.
-    fn take_element(&mut self, raw: &[u8], terminal: &mut Terminal) -> Result<(), Failure> {
+    /// Takes an event, or the events of the body of a request. An answer that says why there are no more is
+    /// no event.
+    fn take_element(
+        &mut self,
+        raw: &[u8],
+        end: &mut TextEnd,
+        terminal: &mut Terminal,
+    ) -> Result<(), Failure> {
         let arena = Arena::default();
         let event = Event::decode(raw, &arena);
-        let is_one = match &event {
-            Ok(event) => !doubt::is_envelope(event),
-            Err(_) => !raw.starts_with(b"["),
-        };
-        if is_one {
+        if event
+            .as_ref()
+            .is_ok_and(|event| event.field("error").is_some())
+            && let Some(answer) = doubt::answer(raw)
+        {
+            end.fault = Some(format!("among its events is {answer}"));
+            return Ok(());
+        }
+        if !event.as_ref().is_ok_and(doubt::is_envelope) {
             return self.take_event(event.as_ref().map_err(|reason| *reason), raw, terminal);
         }
         match decode(raw, &arena) {
@@ -344,10 +363,29 @@ impl Intake {
 struct TextEnd {
     /// What is wrong with it.
     fault: Option<String>,
-    /// Whether that is no damage: it holds something, and no event.
-    is_strange: bool,
+    /// That is no damage: it holds something, and no event.
+    strange: Option<Strange>,
     /// Whether something packed is joined to it.
     is_joined: bool,
+}
+
+/// What a text without an event holds.
+#[derive(Clone, Copy, Debug)]
+enum Strange {
+    /// JSON about something else.
+    Json,
+    Anything,
+}
+
+impl Strange {
+    /// Whether a file of such a name may hold it.
+    const fn may_be(self, expected: Expectation) -> bool {
+        match expected {
+            Expectation::Events => false,
+            Expectation::Json => matches!(self, Self::Json),
+            Expectation::Stranger | Expectation::None => true,
+        }
+    }
 }
 
 /// Bytes of all files, so that the progress is a share; `None` with standard input.

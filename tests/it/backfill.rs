@@ -366,6 +366,11 @@ fn events_are_found_whatever_they_are_wrapped_in() {
         .to_string()
         .into_bytes();
     let export = |content: &[u8]| zip(&[("1/1_2026-11-20_7#0.json.gz", gzip(content))]);
+    let mark = b"\xef\xbb\xbf";
+    let split: Vec<&[u8]> = plain.split(|byte| *byte == b'\n').collect();
+    let text = String::from_utf8(plain.clone()).unwrap();
+    let utf_16 = format!("{}{text}", '\u{feff}');
+    let utf_16: Vec<u8> = utf_16.encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (input, expected) in [
         (marked.clone(), 2),
         ([&marked[..], &marked].concat(), 4),
@@ -374,14 +379,31 @@ fn events_are_found_whatever_they_are_wrapped_in() {
         (export(&marked), 2),
         ([export(&plain), export(&plain)].concat(), 4),
         ([&plain[..], &gzip(&plain), &export(&plain)].concat(), 6),
-        (array, 2),
-        (indented, 2),
+        (array.clone(), 2),
+        (indented.clone(), 2),
         (body, 2),
         (
             zip(&[("export", gzip(&plain)), ("more.zip", export(&plain))]),
             4,
         ),
         (gzip(&export(&plain)), 2),
+        // Files whose last line has no end, and events that share a line.
+        ([plain.trim_ascii_end(), &plain].concat(), 4),
+        ([gzip(plain.trim_ascii_end()), gzip(&plain)].concat(), 4),
+        ([plain.trim_ascii_end(), &gzip(&plain)].concat(), 4),
+        (split.concat(), 2),
+        ([array.clone(), array.clone()].concat(), 4),
+        ([&plain[..], &indented, &array, &plain].concat(), 8),
+        ([&mark[..], mark, &plain].concat(), 2),
+        (utf_16, 2),
+        // What describes the files beside it.
+        (
+            zip(&[
+                ("a.json", plain.clone()),
+                ("manifest.json", b"{\n  \"files\": [1, 2]\n}".to_vec()),
+            ]),
+            2,
+        ),
     ] {
         let (code, mapped, others, words) = dry_run(&config, &input);
         assert_eq!((code, mapped, others), (0, expected, 0), "{words}");
@@ -427,6 +449,53 @@ fn a_damaged_part_is_named_and_costs_no_other() {
             "{words}"
         );
         assert!(words.contains("the file is damaged"), "{words}");
+    }
+}
+
+#[test]
+fn what_is_cut_off_or_fails_among_events_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config_in(&folder);
+    let events = [past("a", 1), past("b", 2), past("c", 3)];
+    let plain = lines(&events);
+    let array = serde_json::to_vec(&events).unwrap();
+    let cut = |text: &[u8]| text[..text.len() - 30].to_vec();
+    let answer = |before: bool| {
+        let answer = b"{\"error\":\"timeout\"}\n";
+        let texts: [&[u8]; 2] = [answer, &plain];
+        let texts = if before { texts } else { [&plain, answer] };
+        texts.concat()
+    };
+    let named = |name: &str, content: Vec<u8>| zip(&[("1.json", plain.clone()), (name, content)]);
+    for (input, mapped, invalid, expected) in [
+        (cut(&plain), 2, 1, "-: it is cut off"),
+        (cut(&array), 2, 1, "-: it is cut off"),
+        (named("2", cut(&plain)), 5, 1, "-: 2: it is cut off"),
+        (answer(false), 3, 0, "-: among its events is the answer to"),
+        (answer(true), 3, 0, "-: among its events is the answer to"),
+        (named("2", answer(true)), 6, 0, "-: 2: among its events"),
+        (
+            named("2.json.bz2", b"BZh9\0".to_vec()),
+            3,
+            0,
+            "-: 2.json.bz2: it is packed with bzip2",
+        ),
+        (
+            named("2.json", b"{\"error\":1}".to_vec()),
+            3,
+            0,
+            "-: 2.json: it is no export",
+        ),
+        (
+            named("2.json.gz", gzip(b"{\"a\":1}")),
+            3,
+            0,
+            "-: 2.json.gz: it is no export",
+        ),
+    ] {
+        let (code, taken, others, words) = dry_run(&config, &input);
+        assert_eq!((code, taken, others), (1, mapped, invalid), "{words}");
+        assert!(words.contains(expected), "{words}");
     }
 }
 
@@ -491,7 +560,8 @@ fn what_holds_no_event_is_an_error_and_no_filtered_event() {
         ),
         (Vec::new(), "-: it holds no event"),
         (b"\n\n".to_vec(), "-: it holds no event"),
-        (b"\xff\xfe{\0}\0".to_vec(), "UTF-16"),
+        (b"\xff\xfe{\0}\0".to_vec(), "its JSON object names no event"),
+        (b"BZh91AY&SY\0\0".to_vec(), "packed with bzip2"),
         (
             b"PK\x05\x06".iter().copied().chain([0; 18]).collect(),
             "-: it holds no event",

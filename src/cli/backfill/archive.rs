@@ -10,13 +10,16 @@
 //! which not the signature alone must fit; the directory is passed over, and whatever follows it is the
 //! caller's, since archives are joined by putting one behind the other.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 
 use flate2::bufread::DeflateDecoder;
 
 use crate::cli::Failure;
+use crate::cli::backfill::archive::content::{End, Stored, read_content, sizes_behind};
 use crate::cli::backfill::budget::Budget;
 use crate::cli::backfill::window::Window;
+
+mod content;
 
 /// Begins an entry.
 const ENTRY: u32 = 0x0403_4b50;
@@ -96,13 +99,20 @@ pub(super) fn each_entry<R: BufRead>(
     if matches!(signature(window), Ok(Some(SIZES | NOT_SPLIT))) {
         window.consume(4);
     }
+    let mut entries = 0_u64;
     while !budget.is_spent() {
         match signature(window) {
-            Ok(Some(ENTRY)) => visit_entry(window, budget, visit)?,
+            Ok(Some(ENTRY)) => {
+                entries += 1;
+                visit_entry(window, budget, visit)?;
+            }
             Ok(Some(DIRECTORY | LARGE_END | END | EXTRA_DATA)) => {
                 // Every entry was read: a directory that is cut off costs nothing.
-                pass_directory(window);
-                return Ok(());
+                let listed = pass_directory(window);
+                return match listed.filter(|listed| *listed < entries) {
+                    Some(_) => visit("", Found::Fault(UNLISTED.to_owned())),
+                    None => Ok(()),
+                };
             }
             Ok(None) => {
                 pass(window, u64::MAX);
@@ -123,7 +133,9 @@ pub(super) fn each_entry<R: BufRead>(
     Ok(())
 }
 
-const CUT_OFF: &str = "it is cut off";
+pub(super) const CUT_OFF: &str = "it is cut off";
+/// An archive that ends between two entries leaves them to the directory of the one joined to it.
+const UNLISTED: &str = "its directory does not list every file in it: an archive that was joined to another is cut off";
 
 /// What an error of reading means.
 pub(super) fn in_words(error: &io::Error) -> String {
@@ -173,14 +185,20 @@ fn read_sized<R: BufRead>(
     sizes: Sizes,
     visit: &mut dyn FnMut(&str, Found<'_>) -> Result<(), Failure>,
 ) -> Result<Option<String>, Failure> {
-    let mut packed = (&mut *window).take(sizes.packed);
-    let content = if entry.method == STORED {
-        read_content(&mut packed, budget, &entry.name, visit)?
+    let (content, rest) = if entry.method == STORED {
+        let end = End::Told {
+            checksum: entry.checksum,
+            length: sizes.packed,
+        };
+        let mut stored = Stored::new(window, end);
+        let content = read_content(&mut stored, budget, &entry.name, visit)?;
+        (content, sizes.packed - stored.given)
     } else {
+        let mut packed = (&mut *window).take(sizes.packed);
         let mut inflated = DeflateDecoder::new(&mut packed);
-        read_content(&mut inflated, budget, &entry.name, visit)?
+        let content = read_content(&mut inflated, budget, &entry.name, visit)?;
+        (content, packed.limit())
     };
-    let rest = packed.limit();
     if content.is(entry.checksum, sizes.unpacked) && rest == 0 {
         return Ok(None);
     }
@@ -201,7 +219,7 @@ fn read_unsized<R: BufRead>(
     visit: &mut dyn FnMut(&str, Found<'_>) -> Result<(), Failure>,
 ) -> Result<Option<String>, Failure> {
     let (content, packed) = if entry.method == STORED {
-        let mut stored = UntilSizes::new(window);
+        let mut stored = Stored::new(window, End::Behind);
         let content = read_content(&mut stored, budget, &entry.name, visit)?;
         (content, stored.given)
     } else {
@@ -255,7 +273,9 @@ fn is_next(bytes: &[u8]) -> bool {
 }
 
 /// Passes the directory over, to its end or to the next archive: where it is damaged, that may begin anywhere.
-fn pass_directory<R: BufRead>(window: &mut Window<R>) {
+/// Gives how many entries it lists, where it is whole.
+fn pass_directory<R: BufRead>(window: &mut Window<R>) -> Option<u64> {
+    let mut listed = Some(0);
     loop {
         window.mark();
         let record = window.peek(DESCRIPTION).unwrap_or_default();
@@ -264,19 +284,21 @@ fn pass_directory<R: BufRead>(window: &mut Window<R>) {
             let record = window.peek(length + HEADER).unwrap_or_default();
             if let Some(place) = entry_within(record) {
                 pass(window, place as u64);
-                return;
+                return listed.filter(|_| signature == Some(END) && place >= length);
             }
             pass(window, length as u64);
             if signature == Some(END) {
-                return;
+                return listed;
             }
+            listed = listed.map(|listed| listed + u64::from(signature == Some(DIRECTORY)));
             if stands_in_directory(window) {
                 continue;
             }
         }
+        listed = None;
         search(window);
         if !stands_in_directory(window) {
-            return;
+            return None;
         }
     }
 }
@@ -400,157 +422,6 @@ fn field(mut extra: &[u8], wanted: u16) -> &[u8] {
         extra = after;
     }
     &[]
-}
-
-/// Whether what follows an entry are its checksum and sizes: how many bytes they take. Nothing says
-/// whether they have a signature, nor whether the sizes have four bytes each or eight; but they are
-/// known by now.
-fn sizes_behind(bytes: &[u8], checksum: u32, packed: u64, unpacked: u64) -> Option<usize> {
-    [4, 0].into_iter().find_map(|start| {
-        let is_signed = start == 0 || number_at(bytes, 0) == Some(SIZES);
-        if !is_signed || number_at(bytes, start)? != checksum {
-            return None;
-        }
-        [8, 4].into_iter().find_map(|size| {
-            let at = |place| match size {
-                4 => number_at(bytes, place).map(u64::from),
-                _ => bytes
-                    .get(place..)?
-                    .first_chunk()
-                    .map(|long| u64::from_le_bytes(*long)),
-            };
-            // A large one is cut to its lower half in the short form.
-            let tells = |place, known: u64| {
-                at(place)
-                    .is_some_and(|told| told == known || size == 4 && told == known & 0xffff_ffff)
-            };
-            let first = start + 4;
-            (tells(first, packed) && tells(first + size, unpacked)).then_some(first + 2 * size)
-        })
-    })
-}
-
-/// What a content turned out to be.
-struct Content {
-    checksum: crc32fast::Hasher,
-    bytes: u64,
-    error: Option<String>,
-}
-
-impl Content {
-    fn is(&self, checksum: u32, bytes: u64) -> bool {
-        self.error.is_none() && self.checksum.clone().finalize() == checksum && self.bytes == bytes
-    }
-
-    /// What is wrong with it, where something is.
-    fn fault<R: BufRead>(self, window: &mut Window<R>) -> String {
-        self.error.unwrap_or_else(|| {
-            let at_end = window.peek(1).is_ok_and(<[u8]>::is_empty);
-            let what = if at_end {
-                CUT_OFF
-            } else {
-                "it is not what its checksum or size says"
-            };
-            what.to_owned()
-        })
-    }
-}
-
-fn read_content(
-    content: &mut dyn Read,
-    budget: &Budget,
-    name: &str,
-    visit: &mut dyn FnMut(&str, Found<'_>) -> Result<(), Failure>,
-) -> Result<Content, Failure> {
-    let checked = Checked {
-        content,
-        budget,
-        read: Content {
-            checksum: crc32fast::Hasher::new(),
-            bytes: 0,
-            error: None,
-        },
-    };
-    let mut content = BufReader::with_capacity(BUFFER, checked);
-    visit(name, Found::Content(&mut content))?;
-    if content.get_ref().read.error.is_none() {
-        // A fault is noted as it is met.
-        io::copy(&mut content, &mut io::sink()).ok();
-    }
-    Ok(content.into_inner().read)
-}
-
-/// Takes the checksum of what is read, and notes a fault.
-struct Checked<'c> {
-    content: &'c mut dyn Read,
-    budget: &'c Budget,
-    read: Content,
-}
-
-impl Read for Checked<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self
-            .content
-            .read(out)
-            .and_then(|count| self.budget.spend(count))
-            .inspect_err(|error| self.read.error = Some(in_words(error)))?;
-        self.read
-            .checksum
-            .update(out.get(..count).unwrap_or_default());
-        self.read.bytes += count as u64;
-        Ok(count)
-    }
-}
-
-/// The content of an entry that is stored and has its sizes behind it: it goes on until they come, signed,
-/// and are right.
-struct UntilSizes<'w, R> {
-    window: &'w mut Window<R>,
-    checksum: crc32fast::Hasher,
-    given: u64,
-}
-
-impl<'w, R: BufRead> UntilSizes<'w, R> {
-    fn new(window: &'w mut Window<R>) -> Self {
-        Self {
-            window,
-            checksum: crc32fast::Hasher::new(),
-            given: 0,
-        }
-    }
-
-    /// How many bytes are surely content, of those that wait; none at the end.
-    fn certain(&mut self) -> io::Result<usize> {
-        let buffer = self.window.fill_buf()?;
-        match memchr::memchr(b'P', buffer) {
-            Some(0) => {}
-            Some(place) => return Ok(place),
-            None => return Ok(buffer.len()),
-        }
-        let next = self.window.peek(LONGEST_SIZES)?;
-        if number_at(next, 0) != Some(SIZES) {
-            return Ok(1);
-        }
-        let checksum = self.checksum.clone().finalize();
-        let length = sizes_behind(next, checksum, self.given, self.given);
-        Ok(usize::from(length.is_none()))
-    }
-}
-
-impl<R: BufRead> Read for UntilSizes<'_, R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.certain()?.min(out.len());
-        let buffer = self.window.fill_buf()?;
-        let piece = buffer.get(..count).unwrap_or_default();
-        if let Some(out) = out.get_mut(..piece.len()) {
-            out.copy_from_slice(piece);
-        }
-        let count = piece.len();
-        self.checksum.update(piece);
-        self.given += count as u64;
-        self.window.consume(count);
-        Ok(count)
-    }
 }
 
 /// Passes bytes over, as many as there are.

@@ -36,27 +36,35 @@ impl Doubt {
     /// What a text without an event is; `None` where it holds nothing at all.
     pub(super) fn in_words(&self) -> Option<String> {
         let first = self.elements.first()?;
-        if let Some(answer) = Answer::of(first) {
-            return Some(answer);
+        if let Some(answer) = self.elements.iter().find_map(|element| answer(element)) {
+            return Some(format!(
+                "it is no export, but {answer}; `curl -f` keeps none"
+            ));
         }
-        let is_object = |element: &Vec<u8>| Event::decode(element, &Arena::default()).is_ok();
-        Some(
-            match self
+        Some(match self.objects() {
+            0 if first.starts_with(b"<") => {
+                "it is no export: a page of HTML or XML, as a server answers instead".to_owned()
+            }
+            0 => "it is no export: its first line is no JSON object".to_owned(),
+            1 => "it is no export: its JSON object names no event (event_type)".to_owned(),
+            count => format!(
+                "it is no export: none of its {count} JSON objects names an event (event_type)"
+            ),
+        })
+    }
+
+    /// Whether a text without an event is JSON about something else, and no answer in place of an export.
+    pub(super) fn is_about_else(&self) -> bool {
+        self.objects() == self.elements.len()
+            && !self
                 .elements
                 .iter()
-                .filter(|element| is_object(element))
-                .count()
-            {
-                0 if first.starts_with(b"<") => {
-                    "it is no export: a page of HTML or XML, as a server answers instead".to_owned()
-                }
-                0 => "it is no export: its first line is no JSON object".to_owned(),
-                1 => "it is no export: its JSON object names no event (event_type)".to_owned(),
-                count => format!(
-                    "it is no export: none of its {count} JSON objects names an event (event_type)"
-                ),
-            },
-        )
+                .any(|element| answer(element).is_some())
+    }
+
+    fn objects(&self) -> usize {
+        let is_object = |element: &&Vec<u8>| Event::decode(element, &Arena::default()).is_ok();
+        self.elements.iter().filter(is_object).count()
     }
 }
 
@@ -68,13 +76,15 @@ pub(super) fn names_event(element: &[u8]) -> bool {
             .is_some_and(|name| !name.is_absent())
     };
     let arena = Arena::default();
-    match Event::decode(element, &arena) {
-        Ok(event) if !is_envelope(&event) => has_name(&event),
-        Err(_) if !element.starts_with(b"[") => false,
-        _ => decode(element, &arena).is_ok_and(|mut elements| {
-            elements.any(|element| element.event.as_ref().is_ok_and(has_name))
-        }),
-    }
+    Event::decode(element, &arena).is_ok_and(|event| {
+        if is_envelope(&event) {
+            decode(element, &arena).is_ok_and(|mut elements| {
+                elements.any(|element| element.event.as_ref().is_ok_and(has_name))
+            })
+        } else {
+            has_name(&event)
+        }
+    })
 }
 
 /// Whether an element is no event, but holds several, as the body of a request does.
@@ -86,35 +96,36 @@ pub(super) fn is_envelope(event: &Event<'_>) -> bool {
 #[derive(Deserialize)]
 struct Answer {
     error: serde_json::Value,
+    event_type: Option<serde_json::Value>,
     code: Option<u64>,
 }
 
-impl Answer {
-    fn of(element: &[u8]) -> Option<String> {
-        let answer: Self = serde_json::from_slice(element).ok()?;
-        let number = |name: &str| answer.error.get(name).and_then(serde_json::Value::as_u64);
-        let code = number("http_code")
-            .or_else(|| number("code"))
-            .or(answer.code);
-        // Anything else in it may repeat what was asked, and with it a key.
-        let kind = answer.error.get("type").and_then(serde_json::Value::as_str);
-        let kind = kind.filter(|kind| {
-            kind.len() < 40
-                && kind
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-        });
-        let parts = [code.map(|code| code.to_string()), kind.map(str::to_owned)];
-        let parts: Vec<String> = parts.into_iter().flatten().collect();
-        let parts = if parts.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", parts.join(", "))
-        };
-        Some(format!(
-            "it is no export, but the answer to a request that failed{parts}; `curl -f` keeps none"
-        ))
+/// What an element is that is the answer to a request that failed.
+pub(super) fn answer(element: &[u8]) -> Option<String> {
+    let answer: Answer = serde_json::from_slice(element).ok()?;
+    if answer.event_type.is_some() {
+        return None;
     }
+    let number = |name: &str| answer.error.get(name).and_then(serde_json::Value::as_u64);
+    let code = number("http_code")
+        .or_else(|| number("code"))
+        .or(answer.code);
+    // Anything else in it may repeat what was asked, and with it a key.
+    let kind = answer.error.get("type").and_then(serde_json::Value::as_str);
+    let kind = kind.filter(|kind| {
+        kind.len() < 40
+            && kind
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    });
+    let parts = [code.map(|code| code.to_string()), kind.map(str::to_owned)];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let parts = if parts.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", parts.join(", "))
+    };
+    Some(format!("the answer to a request that failed{parts}"))
 }
 
 #[cfg(test)]
@@ -152,20 +163,34 @@ mod tests {
             &[r#"{"amplitude_id":1}"#, r#"{"event_type":null}"#],
             "none of its 2",
         );
+        check(&[r#"{"a":1}"#, r#"{"error":"timeout"}"#], "failed;");
     }
 
     #[test]
     fn events_are_told_in_every_form() {
         for text in [
             r#"{"event_type":"a"}"#,
-            r#"[{"event_type":"a"}]"#,
-            r#"[1,{"event_type":"a"}]"#,
             r#"{"api_key":"k","events":[{"event_type":"a"}]}"#,
         ] {
             assert!(names_event(text.as_bytes()), "{text}");
         }
-        for text in ["[]", "[1]", "{}", r#"{"events":[{}]}"#, "{", "text"] {
+        for text in ["{}", r#"{"events":[{}]}"#, "{", "text"] {
             assert!(!names_event(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn json_about_something_else_is_told_from_an_answer() {
+        for (texts, expected) in [
+            (&[r#"{"files":[1]}"#, r#"{"error_count":0}"#][..], true),
+            (&[r#"{"a":1}"#, r#"{"error":"timeout"}"#], false),
+            (&[r#"{"a":1}"#, "text"], false),
+        ] {
+            let mut doubt = Doubt::default();
+            for text in texts {
+                doubt.hold(text.as_bytes());
+            }
+            assert_eq!(doubt.is_about_else(), expected, "{texts:?}");
         }
     }
 

@@ -11,15 +11,40 @@ use flate2::bufread::GzDecoder;
 use crate::cli::Failure;
 use crate::cli::backfill::archive::{self, Found};
 use crate::cli::backfill::budget::Budget;
-use crate::cli::backfill::lines::{Form, without_mark};
+use crate::cli::backfill::lines::{Form, without_marks};
+use crate::cli::backfill::utf16::{ByteOrder, Utf16};
 use crate::cli::backfill::window::{Input, Window};
 
 /// Begins a gzip file, with the only method there is.
 const GZIP: &[u8] = &[0x1f, 0x8b, 8];
 /// Begins what macOS keeps of a file beside its content (`AppleDouble`, `AppleSingle`).
 const APPLE: [&[u8]; 2] = [&[0, 5, 0x16, 7], &[0, 5, 0x16, 0]];
-/// Begins texts of two bytes a character.
-const UTF_16: [&[u8]; 2] = [&[0xff, 0xfe], &[0xfe, 0xff]];
+/// Begins what may well hold events, and is not read here.
+const UNREAD: [(&[u8], &str); 13] = [
+    (b"BZh", "packed with bzip2"),
+    (b"\xfd7zXZ\0", "packed with xz"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd"),
+    (b"\x04\x22\x4d\x18", "packed with LZ4"),
+    (b"\xff\x06\0\0sNaPpY", "packed with Snappy"),
+    (b"LZIP", "packed with lzip"),
+    (b"\x1f\x9d", "packed with compress"),
+    (b"7z\xbc\xaf\x27\x1c", "an archive of 7-Zip"),
+    (b"Rar!\x1a\x07", "an archive of RAR"),
+    (b"PAR1", "a Parquet file"),
+    (b"ORC", "an ORC file"),
+    (b"Obj\x01", "an Avro file"),
+    (b"ARROW1", "an Arrow file"),
+];
+/// Stands in the first header of a tar archive, and where.
+const TAR: &[u8] = b"ustar";
+const TAR_PLACE: usize = 257;
+/// What files end with that hold events in a form that is read here.
+const READ_ENDINGS: [&str; 3] = ["ndjson", "jsonl", "zip"];
+/// What files end with that may well hold events in a form that is not read here.
+const UNREAD_ENDINGS: [&str; 15] = [
+    "tar", "tgz", "bz2", "xz", "zst", "lz4", "br", "7z", "rar", "parquet", "orc", "avro", "gpg",
+    "pgp", "enc",
+];
 /// Bytes that are looked at to tell what begins.
 const BEGINNING: usize = 512;
 /// The fixed part of a gzip header.
@@ -34,8 +59,8 @@ pub(super) enum Part<'c, 'i> {
     Text {
         text: &'c mut Input<'i>,
         form: Form,
-        /// Whether it must hold events, by its name.
-        expected: bool,
+        /// What its name lets expect.
+        expected: Expectation,
     },
     /// Nothing that could hold events.
     Stranger,
@@ -55,7 +80,7 @@ pub(super) fn each_part(
 ) -> Result<(), Failure> {
     let place = Place {
         name: "",
-        expected: true,
+        expected: Expectation::Events,
         depth: 0,
     };
     content(Window::new(input), place, budget, visit)
@@ -71,20 +96,26 @@ fn expectation(path: &str) -> Expectation {
         return Expectation::Stranger;
     }
     let name = name.to_ascii_lowercase();
-    let endings = ["json", "ndjson", "jsonl", "zip"];
-    let bare = name.strip_suffix(".gz").unwrap_or(&name);
-    let ending = bare.rsplit_once('.').map(|(_, ending)| ending);
-    if ending.is_some_and(|ending| endings.contains(&ending)) {
-        Expectation::Events
-    } else {
-        Expectation::None
+    let (bare, is_packed) = match name.strip_suffix(".gz") {
+        Some(bare) => (bare, true),
+        None => (&*name, false),
+    };
+    match bare.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("json") if !is_packed => Expectation::Json,
+        Some("json") => Expectation::Events,
+        Some(ending) if READ_ENDINGS.contains(&ending) || UNREAD_ENDINGS.contains(&ending) => {
+            Expectation::Events
+        }
+        _ => Expectation::None,
     }
 }
 
 /// What the name of a file lets expect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expectation {
+pub(super) enum Expectation {
     Events,
+    /// Events, or a description of the files beside it.
+    Json,
     Stranger,
     /// Its content tells.
     None,
@@ -96,7 +127,10 @@ enum Kind {
     Archive,
     Gzip,
     Text,
+    Utf16(ByteOrder),
     Stranger,
+    /// What may hold events, in a form that is not read here.
+    Unread(&'static str),
     Unknown,
     /// Nothing.
     End,
@@ -104,7 +138,7 @@ enum Kind {
 
 impl Kind {
     fn of(beginning: &[u8]) -> Self {
-        let text = without_mark(beginning).trim_ascii_start();
+        let text = without_marks(beginning).trim_ascii_start();
         if beginning.is_empty() {
             Self::End
         } else if archive::begins(beginning) {
@@ -113,8 +147,12 @@ impl Kind {
             Self::Gzip
         } else if APPLE.iter().any(|start| beginning.starts_with(start)) {
             Self::Stranger
+        } else if let Some(order) = ByteOrder::of(beginning) {
+            Self::Utf16(order)
         } else if text.starts_with(b"{") || text.starts_with(b"[") || is_text(beginning) {
             Self::Text
+        } else if let Some(what) = unread(beginning) {
+            Self::Unread(what)
         } else {
             Self::Unknown
         }
@@ -123,21 +161,49 @@ impl Kind {
 
 /// Whether these bytes hold nothing that texts do not hold.
 fn is_text(bytes: &[u8]) -> bool {
-    let is_marked = UTF_16.iter().any(|mark| bytes.starts_with(mark));
-    !is_marked
-        && bytes
-            .iter()
-            .all(|byte| *byte >= b' ' || byte.is_ascii_whitespace())
+    bytes
+        .iter()
+        .all(|byte| *byte >= b' ' || byte.is_ascii_whitespace())
+}
+
+/// What begins so, if it may hold events in a form that is not read here.
+fn unread(beginning: &[u8]) -> Option<&'static str> {
+    let known = UNREAD
+        .iter()
+        .find(|(start, _)| beginning.starts_with(start));
+    let is_tar = || {
+        beginning
+            .get(TAR_PLACE..)?
+            .starts_with(TAR)
+            .then_some("a tar archive")
+    };
+    known.map(|(_, what)| *what).or_else(is_tar)
 }
 
 /// Where a content stands.
 #[derive(Clone, Copy)]
 struct Place<'n> {
     name: &'n str,
-    /// Whether it must hold events.
-    expected: bool,
+    /// What its name lets expect.
+    expected: Expectation,
     /// In how many others.
     depth: usize,
+}
+
+impl Place<'_> {
+    /// What is unpacked of it.
+    const fn within(self) -> Self {
+        Self {
+            depth: self.depth + 1,
+            ..self
+        }
+    }
+
+    /// Whether it is told that this could not be read, since events were to be expected.
+    fn is_told(self, kind: Kind, is_first: bool) -> bool {
+        let is_expected = matches!(self.expected, Expectation::Events | Expectation::Json);
+        matches!(kind, Kind::Unread(_)) || is_expected || !is_first
+    }
 }
 
 /// Visits all that is joined in a content.
@@ -158,7 +224,7 @@ fn content(
         };
         match Kind::of(beginning) {
             Kind::End => return Ok(()),
-            Kind::Archive | Kind::Gzip if place.depth == DEEPEST => {
+            Kind::Archive | Kind::Gzip | Kind::Utf16(_) if place.depth == DEEPEST => {
                 return damaged(
                     visit,
                     place,
@@ -169,6 +235,10 @@ fn content(
                 entry(name, found, place, budget, visit)
             })?,
             Kind::Gzip => window = gzip(window, place, budget, visit)?,
+            Kind::Utf16(order) => {
+                let mut text = BufReader::with_capacity(BUFFER, Utf16::new(&mut window, order));
+                return content(Window::new(&mut text), place.within(), budget, visit);
+            }
             Kind::Text => {
                 let part = Part::Text {
                     form: Form::of(beginning),
@@ -179,16 +249,15 @@ fn content(
                     return Ok(());
                 }
             }
-            Kind::Unknown if place.expected || !is_first => {
-                let what = unknown(beginning).to_owned();
-                damaged(visit, place, what)?;
+            kind @ (Kind::Unread(_) | Kind::Unknown) if place.is_told(kind, is_first) => {
+                damaged(visit, place, unread_in_words(kind))?;
                 let begins = |bytes: &[u8]| archive::begins(bytes) || begins_gzip(bytes);
                 let found = window.find(archive::BEGINNING, begins, [b'P', GZIP[0]]);
                 if place.depth > 0 || !found.is_ok_and(|found| found) {
                     return Ok(());
                 }
             }
-            Kind::Stranger | Kind::Unknown => {
+            Kind::Stranger | Kind::Unread(_) | Kind::Unknown => {
                 visit(place.name, Part::Stranger)?;
                 return Ok(());
             }
@@ -214,12 +283,13 @@ fn pass_padding(window: &mut Input<'_>) {
     }
 }
 
-/// What is neither packed in a known way nor text.
-fn unknown(beginning: &[u8]) -> &'static str {
-    if UTF_16.iter().any(|mark| beginning.starts_with(mark)) {
-        "it is text in UTF-16: save it as UTF-8"
+fn unread_in_words(kind: Kind) -> String {
+    if let Kind::Unread(what) = kind {
+        format!(
+            "it is {what}, which is not read here: give its lines as they are, or packed with gzip or zip"
+        )
     } else {
-        "it is no export: neither a zip archive, nor packed with gzip, nor text"
+        "it is no export: neither a zip archive, nor packed with gzip, nor text".to_owned()
     }
 }
 
@@ -238,7 +308,7 @@ fn entry(
     let expectation = expectation(name);
     let place = Place {
         name: &path,
-        expected: expectation == Expectation::Events,
+        expected: expectation,
         depth: archive.depth + 1,
     };
     match found {
@@ -259,13 +329,9 @@ fn gzip<'i>(
     budget: &Budget,
     visit: &mut Visit<'_>,
 ) -> Result<Input<'i>, Failure> {
-    let within = Place {
-        depth: place.depth + 1,
-        ..place
-    };
     let mut members = Members::new(window, budget);
     let mut unpacked = BufReader::with_capacity(BUFFER, &mut members);
-    content(Window::new(&mut unpacked), within, budget, visit)?;
+    content(Window::new(&mut unpacked), place.within(), budget, visit)?;
     // What was passed over may be damaged too; a fault is noted as it is met.
     if unpacked.get_ref().error.is_none() {
         io::copy(&mut unpacked, &mut io::sink()).ok();

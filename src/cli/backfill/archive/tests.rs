@@ -1,6 +1,6 @@
 //! Archives in every form that is known, and in forms that are damaged.
 
-use std::io::Write as _;
+use std::io::{BufReader, Write as _};
 use std::rc::Rc;
 
 use flate2::Compression;

@@ -29,14 +29,16 @@ fn read(file: &[u8]) -> Vec<String> {
             Part::Stranger => format!("{name}?"),
             Part::Damaged(what) => format!("{name}! {what}"),
             Part::Text { text, form, .. } => {
+                use crate::cli::backfill::lines::{Element, Elements};
                 let mut element = Vec::new();
                 let mut elements = Vec::new();
                 let mut is_joined = false;
-                while let Ok(next) = form.next(text, &mut element) {
-                    use crate::cli::backfill::lines::Element;
+                let mut all = Elements::new(form);
+                while let Ok(next) = all.next(text, &mut element) {
                     match next {
-                        Element::Whole => elements
-                            .push(String::from_utf8_lossy(without_mark(&element)).into_owned()),
+                        Element::Whole => {
+                            elements.push(String::from_utf8_lossy(&element).into_owned());
+                        }
                         Element::TooLong => elements.push("too long".to_owned()),
                         Element::Joined => is_joined = true,
                         Element::End => {}
@@ -108,7 +110,7 @@ fn names_do_not_matter_where_the_content_tells() {
         &[
             "export: {1}",
             "a.txt: {2}",
-            "inner.dat/b.json:   {3}",
+            "inner.dat/b.json: {3}",
             "twice.json.gz.gz: {4}",
             "c.json: {5}",
             "d.json.gz: {\"a\":6}",
@@ -139,6 +141,95 @@ fn strangers_are_passed_over() {
             "1/.DS_Store?",
             "1/-1_2026-11-20_1.json.gz?",
         ],
+    );
+}
+
+#[test]
+fn what_may_hold_events_and_is_not_read_is_no_stranger() {
+    let part = |name: &str, content: &[u8]| entry(name, content, DEFLATED, FORMS[0]);
+    let tar = [&[b'x'; TAR_PLACE][..], TAR, &[0; 200]].concat();
+    let file = archive(&[
+        part("1/a.json.gz", &gz(b"{1}\n")),
+        // By its content, by its name, or packed.
+        part("1/b", b"\x28\xb5\x2f\xfd\0\0"),
+        part("1/c.json.lz4", b"\x02\x21\0"),
+        part("1/d.tar", &tar),
+        part("1/e", &gz(&tar)),
+        part("1/f.PARQUET", b"\0\0"),
+        part("1/photo.png", b"\x89PNG\r\n\x1a\n\0"),
+    ]);
+    check(
+        &file,
+        &[
+            "1/a.json.gz: {1}",
+            "1/b!",
+            "1/c.json.lz4!",
+            "1/d.tar!",
+            "1/e!",
+            "1/f.PARQUET!",
+            "1/photo.png?",
+        ],
+    );
+}
+
+#[test]
+fn text_in_utf_16_is_read() {
+    let utf_16 =
+        |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let text = utf_16("\u{feff}{\"a\":\"é\"}\r\n{2}\r\n");
+    let expected = "{\"a\":\"é\"} {2}";
+    check(&text, &[&format!(": {expected}")]);
+    let file = archive(&[
+        entry("a.json", &text, DEFLATED, FORMS[0]),
+        entry("b.json.gz", &gz(&text), STORED, FORMS[2]),
+    ]);
+    check(
+        &file,
+        &[
+            &format!("a.json: {expected}"),
+            &format!("b.json.gz: {expected}"),
+        ],
+    );
+}
+
+#[test]
+fn a_length_that_is_wrong_has_no_event_read_twice() {
+    let part = |name: &str| entry(name, &gz(name.as_bytes()), STORED, FORMS[0]);
+    let mut wrong = part("2.json.gz");
+    wrong[18] ^= 0xff;
+    let file = archive(&[
+        part("1.json.gz"),
+        wrong,
+        part("3.json.gz"),
+        part("4.json.gz"),
+    ]);
+    check(
+        &file,
+        &[
+            "1.json.gz: 1.json.gz",
+            "2.json.gz: 2.json.gz",
+            "2.json.gz!",
+            "3.json.gz: 3.json.gz",
+            "4.json.gz: 4.json.gz",
+        ],
+    );
+}
+
+#[test]
+fn an_archive_cut_off_between_entries_and_joined_to_another_is_told() {
+    let part = |name: &str| entry(name, b"{1}\n", STORED, FORMS[0]);
+    let whole = archive(&[part("c.json"), part("d.json")]);
+    let cut = [part("a.json"), part("b.json"), whole.clone()].concat();
+    let found = read(&[&cut[..], &whole].concat());
+    assert_eq!(found.len(), 7, "{found:#?}");
+    assert!(
+        found[4].starts_with("! its directory does not list"),
+        "{found:#?}"
+    );
+    assert!(
+        read(&[&whole[..], &whole].concat())
+            .iter()
+            .all(|part| !part.contains('!'))
     );
 }
 
@@ -184,10 +275,15 @@ fn what_is_no_export_is_told() {
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
         &["! it is no export: neither a zip archive, nor packed with gzip, nor text"],
     );
-    check(
-        b"\xff\xfe{\0}\0",
-        &["! it is text in UTF-16: save it as UTF-8"],
-    );
+    for (start, what) in UNREAD {
+        let file = [start, &[0; 20]].concat();
+        let expected = format!("! it is {what}, which is not read here");
+        let found = read(&file);
+        assert!(
+            found.len() == 1 && found[0].starts_with(&expected),
+            "{found:?}"
+        );
+    }
     check(b"\0\x05\x16\x07\0\0", &["?"]);
     // Damage at the very beginning.
     let file = archive(&[
