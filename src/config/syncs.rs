@@ -18,7 +18,7 @@ use crate::config::values::Node;
 use crate::config::{
     AppConfig, CallingCode, DateOrder, DeliveryConfig, ExternalIdCase, LimitedDataUse,
     LimitedDataUseMode, LimitedDataUsePlace, Properties, SyncConfig, SyncName, UserMemory,
-    is_currency, is_test_event_code,
+    is_currency, is_subunit, is_test_event_code,
 };
 use crate::path::Path as ValuePath;
 
@@ -102,7 +102,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
     let currency = table.get("currency").and_then(|node| {
         node.parsed(|text| {
             let code = text.to_ascii_uppercase();
-            is_currency(&code).then_some(code)
+            (is_currency(&code) && !is_subunit(text)).then_some(code)
         })
     });
     let browser_pixel = table.get("browser_pixel").and_then(|node| node.boolean());

@@ -5,7 +5,7 @@
 //! An e-mail address, or the number of a phone or card, withholds the field that holds it.
 //!
 //! `value` and `currency` of a Purchase, and of Amplitude's own revenue events, fall back to the
-//! revenue properties that Amplitude's SDKs send where no path of the mapping finds anything: `$price`
+//! revenue properties that Amplitude's SDKs send where no path of the mapping finds anything usable: `$price`
 //! times `$quantity`, else `$revenue`, and `$currency`. A `value` without a currency is withheld, since Meta
 //! refuses the event that carries one.
 
@@ -29,11 +29,13 @@ mod revenue;
 mod screen;
 pub(super) mod standard;
 mod typed;
+mod values;
 
-use field::{CustomField, Listing, Writer, note_lost, rule_of, write_values};
+use field::{CustomField, Writer, note_lost};
 use screen::Screen;
 use standard::{Kind, kind_of};
 use typed::Guard;
+use values::{Listing, rule_of, write_values};
 
 pub(super) use field::{Fit, fit, is_standard};
 pub(super) use screen::{Covers, covers_of};
@@ -174,6 +176,7 @@ impl CustomData {
         json::key(out, "\"custom_data\":{");
         let empty = out.len();
         let mut worth = Worth::default();
+        let mut currency = None;
         let mut quantity = None;
         let mut has_count = false;
         for field in &self.fields {
@@ -186,11 +189,12 @@ impl CustomData {
             };
             let items = match (&*field.name, &field.source) {
                 ("currency", CustomValue::Value(expr)) => {
-                    worth.currency = writer.currency(field, expr);
+                    currency = writer.currency(field, expr);
+                    worth.currency = currency.is_some();
                     continue;
                 }
                 ("value", CustomValue::Value(expr)) => {
-                    (worth.value, worth.grouped) = writer.value(field, expr, worth.currency);
+                    (worth.value, worth.grouped) = writer.value(field, expr, currency);
                     continue;
                 }
                 (_, CustomValue::Value(expr)) => writer.expression(field, expr),

@@ -461,10 +461,12 @@ fn what_is_cut_off_or_fails_among_events_is_named() {
     let array = serde_json::to_vec(&events).unwrap();
     let cut = |text: &[u8]| text[..text.len() - 30].to_vec();
     let answer = |before: bool| {
-        let answer = b"{\"error\":\"timeout\"}\n";
-        let texts: [&[u8]; 2] = [answer, &plain];
-        let texts = if before { texts } else { [&plain, answer] };
-        texts.concat()
+        let answer = &b"{\"error\":\"timeout\"}\n"[..];
+        if before {
+            [answer, &plain[..]].concat()
+        } else {
+            [&plain[..], answer].concat()
+        }
     };
     let named = |name: &str, content: Vec<u8>| zip(&[("1.json", plain.clone()), (name, content)]);
     for (input, mapped, invalid, expected) in [

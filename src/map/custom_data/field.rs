@@ -1,8 +1,9 @@
 //! One field of `custom_data`: from its source to the JSON that is written, or the reason why not.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::config::CustomValue;
+use crate::config::{CustomValue, fraction_digits};
 use crate::event::arena::Arena;
 use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
@@ -14,7 +15,8 @@ use crate::value::{Found, ValueExpr};
 use super::contents::{self, Items, Shape};
 use super::screen::{Screen, Screened};
 use super::standard::{Kind, kind_of};
-use super::typed::{self, Guard};
+use super::typed::{self, Code, Guard};
+use super::values::{Listing, rule_of, write_id, write_values};
 use super::{Setting, number, revenue};
 
 /// A field, compiled.
@@ -96,21 +98,25 @@ pub(super) struct Writer<'w, 'e, R> {
 }
 
 impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
-    /// Writes `currency`, and says whether it did.
-    pub(super) fn currency(&mut self, field: &CustomField, expr: &ValueExpr) -> bool {
-        let source = match self.found(expr, revenue::currency) {
-            Some(Ok(found)) => Some(Source::found(&found)),
-            Some(Err(source)) => Some(source),
-            None => None,
+    /// Writes `currency`, and gives its code.
+    pub(super) fn currency(&mut self, field: &CustomField, expr: &ValueExpr) -> Option<Code> {
+        // Another currency would make an amount in hundredths a hundredfold of it.
+        let read = |value| match typed::code(value) {
+            None if typed::names_subunit(value) => Some(None),
+            code => code.map(Some),
         };
-        let Some((source, value)) = source.and_then(|source| Some((source, source.value?))) else {
-            self.note_absent(field, expr);
-            return false;
+        let read = |value| read(value).ok_or(DropReason::UnknownCurrency);
+        let fallback = |event| {
+            let source = revenue::currency(event)?;
+            Some((source, read(source.value?)))
         };
+        let (source, code) = self.usable(field, expr, read, fallback)?;
+        let code = code.and_then(|code| code.ok_or(DropReason::UnknownCurrency));
         self.put(field, source, |out| {
-            typed::currency(out, value)?;
+            json::text(out, typed::code_text(&code?));
             Ok(rule_of(field.kind, false))
-        })
+        });
+        code.ok()
     }
 
     /// Writes `value`, and says whether it did, or else found a number with grouped thousands.
@@ -118,22 +124,26 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         &mut self,
         field: &CustomField,
         expr: &ValueExpr,
-        has_currency: bool,
+        currency: Option<Code>,
     ) -> (bool, bool) {
-        let (source, amount) = match self.found(expr, revenue::amount) {
-            Some(Ok(found)) => {
-                let amount = number::number(found.value);
-                (Source::found(&found), amount)
-            }
-            Some(Err(fallback)) => fallback,
-            None => {
-                self.note_absent(field, expr);
-                return (false, false);
-            }
+        let is_whole =
+            || currency.is_some_and(|code| fraction_digits(typed::code_text(&code)) == Some(0));
+        let read = |value| match number::number(value) {
+            Err(DropReason::AmbiguousNumber) if is_whole() => number::grouped(value)
+                .map(Cow::Owned)
+                .ok_or(DropReason::AmbiguousNumber),
+            amount => amount,
+        };
+        let fallback = |event| {
+            let (source, amount) = revenue::amount(event)?;
+            Some((source, amount))
+        };
+        let Some((source, amount)) = self.usable(field, expr, read, fallback) else {
+            return (false, false);
         };
         let grouped = matches!(amount, Err(DropReason::AmbiguousNumber));
         // A Purchase without a currency is refused as a whole, and its dead letter shows the value.
-        let withheld = !has_currency && !self.setting.purchase;
+        let withheld = currency.is_none() && !self.setting.purchase;
         let written = self.put(field, source, |out| {
             let amount = amount?;
             if amount.starts_with('-') {
@@ -148,25 +158,64 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         (written, grouped)
     }
 
-    /// What the expression finds, or else what Amplitude's revenue properties say where they may
-    /// stand in. They go before a default, which knows nothing of the event.
-    fn found<'o, T>(
-        &self,
+    /// The first value that can be read, of what the expression finds, of what Amplitude's revenue properties
+    /// say where they may stand in, and of the default, which knows nothing of the event. Where one stands in
+    /// for another that cannot be read, that is told; where none does, the first is given with the reason.
+    fn usable<'o, T>(
+        &mut self,
+        field: &CustomField,
         expr: &'o ValueExpr,
-        fallback: impl FnOnce(&'w Event<'e>) -> Option<T>,
-    ) -> Option<Result<Found<'o>, T>>
+        read: impl Fn(Json<'o>) -> Result<T, DropReason>,
+        fallback: impl FnOnce(&'w Event<'e>) -> Option<Candidate<'o, T>>,
+    ) -> Option<Candidate<'o, T>>
     where
         'w: 'o,
     {
-        let found = expr.first(self.event);
-        let is_default = !expr.sources.is_empty() && found.is_some_and(|found| found.is_fixed());
-        if self.setting.revenue
-            && (found.is_none() || is_default)
-            && let Some(fallback) = fallback(self.event)
-        {
-            return Some(Err(fallback));
+        let event = self.event;
+        let is_default = |found: &Found<'_>| !expr.sources.is_empty() && found.is_fixed();
+        let (mut used, mut refused, mut default) = (None, None, None);
+        expr.visit(event.into(), &mut |found| {
+            if found.value.is_absent() {
+                return false;
+            }
+            if used.is_some() || default.is_some() {
+                return true;
+            }
+            if is_default(&found) {
+                default = Some(found);
+                return true;
+            }
+            match (Source::found(&found), read(found.value)) {
+                (source, Ok(value)) => used = Some((source, Ok(value))),
+                (source, Err(reason)) => {
+                    refused.get_or_insert((source, reason));
+                }
+            }
+            used.is_some()
+        });
+        if used.is_none() && self.setting.revenue {
+            match fallback(event) {
+                Some((source, Err(reason))) => {
+                    refused.get_or_insert((source, reason));
+                }
+                found => used = found,
+            }
         }
-        found.map(Ok)
+        let of_default = |found: Found<'o>| (Source::found(&found), read(found.value));
+        let used = used.or_else(|| default.map(of_default));
+        match (used, refused) {
+            (Some(used), Some((source, reason))) => {
+                let name = Field::CustomData(&field.name);
+                self.recorder.dropped(name, source, reason);
+                Some(used)
+            }
+            (Some(used), None) => Some(used),
+            (None, Some((source, reason))) => Some((source, Err(reason))),
+            (None, None) => {
+                self.note_absent(field, expr);
+                None
+            }
+        }
     }
 
     /// Writes a field from an expression.
@@ -176,6 +225,10 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                 self.note_absent(field, expr);
                 return Items::default();
             };
+            if field.kind == Some(Kind::Count) && gives_several(expr, &found) {
+                self.total(field, expr);
+                return Items::default();
+            }
             let (source, arena) = (Source::found(&found), self.event.arena());
             let screened = field.screen.screened(&found);
             self.put(field, source, |out| {
@@ -204,7 +257,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         let source = Source::found(first);
         let listing = if expr.gathers() {
             Listing::Flat
-        } else if first.path.is_some_and(|path| path.as_str().contains("[*]")) {
+        } else if gives_several(expr, first) {
             Listing::Each
         } else {
             Listing::Single
@@ -236,6 +289,50 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         }
         self.note_refused(field, source, &items);
         items
+    }
+
+    /// Writes the sum of the counts that an expression finds.
+    fn total(&mut self, field: &CustomField, expr: &ValueExpr) {
+        let event = self.event;
+        let (mut total, mut is_rounded) = (None, false);
+        let mut refused = None;
+        let mut first = None;
+        for found in expr.all(event) {
+            let source = Source::found(&found);
+            first.get_or_insert(source);
+            let screened = field.screen.screened(&found);
+            let count = screened
+                .json()
+                .ok_or(DropReason::HashedSource)
+                .and_then(typed::whole)
+                .and_then(|count| {
+                    let sum = total.unwrap_or(0_i64).checked_add(count.whole);
+                    Ok((sum.ok_or(DropReason::NotANumber)?, count.is_rounded))
+                });
+            match count {
+                Ok((sum, rounded)) => {
+                    total = Some(sum);
+                    is_rounded |= rounded;
+                }
+                Err(reason) => {
+                    refused.get_or_insert((source, reason));
+                }
+            }
+        }
+        if let (Some(total), Some(source)) = (total, first) {
+            self.put(field, source, |out| {
+                json::integer(out, total);
+                Ok(if is_rounded {
+                    "sum of whole numbers, rounded up"
+                } else {
+                    "sum of whole numbers"
+                })
+            });
+        }
+        if let Some((source, reason)) = refused {
+            self.recorder
+                .dropped(Field::CustomData(&field.name), source, reason);
+        }
     }
 
     /// Writes a field from the first list of objects that is present.
@@ -364,6 +461,14 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
     }
 }
 
+/// A value that was found, as it is read, or why it cannot be.
+type Candidate<'o, T> = (Source<'o>, Result<T, DropReason>);
+
+/// Whether an expression may give several values where it found this one.
+fn gives_several(expr: &ValueExpr, found: &Found<'_>) -> bool {
+    expr.gathers() || found.path.is_some_and(|path| path.as_str().contains("[*]"))
+}
+
 /// Tells of members that the items of a list were sent without.
 pub(super) fn note_lost(
     list: &str,
@@ -373,146 +478,5 @@ pub(super) fn note_lost(
 ) {
     for (member, reason) in &items.lost {
         recorder.dropped(Field::Item { list, member }, source, *reason);
-    }
-}
-
-/// How values become a field of the operator's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listing {
-    /// The first is the field.
-    Single,
-    /// Each is an element of a list.
-    Each,
-    /// Each, and each element of a list, is an element of one list.
-    Flat,
-}
-
-/// Writes the values that were found for a field.
-pub(super) fn write_values(
-    out: &mut Vec<u8>,
-    arena: &Arena,
-    name: &str,
-    kind: Option<Kind>,
-    guard: Guard,
-    values: &[Json<'_>],
-    listing: Listing,
-) -> Result<Items, DropReason> {
-    let mut items = Items::default();
-    let Some(&value) = values.first() else {
-        return Err(DropReason::Empty);
-    };
-    match kind {
-        Some(Kind::Number { negative_refused }) => typed::number(out, value, negative_refused)?,
-        Some(Kind::Count) => items.rounded = typed::count(out, value)?,
-        Some(Kind::Currency) => typed::currency(out, value)?,
-        Some(Kind::Text) => typed::text(out, name, value, guard)?,
-        Some(Kind::Word(words)) => typed::word(out, value, words)?,
-        Some(Kind::Scalar) => typed::scalar(out, name, value, guard)?,
-        Some(Kind::TextOrBoolean) => typed::text_or_boolean(out, name, value, guard)?,
-        Some(Kind::Date) => typed::date(out, value)?,
-        Some(Kind::IdsByName(known)) => typed::ids_by_name(out, arena.opened(value), known, guard)?,
-        Some(Kind::Ids | Kind::Contents) => {
-            out.push(b'[');
-            for value in values {
-                arena.each_element(*value, &mut |element| {
-                    if kind == Some(Kind::Ids) {
-                        write_id(out, name, Some(element), guard, &mut items);
-                    } else {
-                        contents::write_content(
-                            out,
-                            arena.opened(element),
-                            None,
-                            guard,
-                            &mut items,
-                        );
-                    }
-                });
-            }
-            out.push(b']');
-            if items.written == 0 {
-                return Err(DropReason::NoItems);
-            }
-        }
-        None if listing == Listing::Each => {
-            out.push(b'[');
-            for value in values {
-                json::separate(out);
-                typed::any(out, name, *value, guard)?;
-            }
-            out.push(b']');
-        }
-        None if listing == Listing::Flat => write_flat(out, arena, name, values, guard)?,
-        None => typed::any(out, name, value, guard)?,
-    }
-    Ok(items)
-}
-
-/// Writes the elements of several lists as one list.
-fn write_flat(
-    out: &mut Vec<u8>,
-    arena: &Arena,
-    name: &str,
-    values: &[Json<'_>],
-    guard: Guard,
-) -> Result<(), DropReason> {
-    out.push(b'[');
-    let empty = out.len();
-    let mut refused = None;
-    for value in values {
-        arena.each_element(*value, &mut |element| {
-            let before = out.len();
-            json::separate(out);
-            match typed::any(out, name, element, guard) {
-                Ok(()) => {}
-                Err(DropReason::Empty) => out.truncate(before),
-                Err(reason) => refused = Some(reason),
-            }
-        });
-    }
-    if out.len() == empty {
-        refused = refused.or(Some(DropReason::Empty));
-    }
-    out.push(b']');
-    refused.map_or(Ok(()), Err)
-}
-
-fn write_id(
-    out: &mut Vec<u8>,
-    name: &str,
-    value: Option<Json<'_>>,
-    guard: Guard,
-    items: &mut Items,
-) {
-    let start = out.len();
-    json::separate(out);
-    let value = value.filter(|value| !value.is_absent());
-    let written = value.is_some_and(|value| typed::id(out, name, value, guard).is_ok());
-    if written {
-        items.written += 1;
-    } else {
-        out.truncate(start);
-        items.refused += 1;
-    }
-}
-
-/// The rule by which a kind of field is written. `rounded`: a fraction in it was rounded up.
-pub(super) const fn rule_of(kind: Option<Kind>, rounded: bool) -> &'static str {
-    match kind {
-        Some(Kind::Count) if rounded => "whole number, rounded up",
-        Some(Kind::Contents) if rounded => {
-            "list of items with id and quantity, which is rounded up"
-        }
-        Some(Kind::Number { .. }) => "number",
-        Some(Kind::Count) => "whole number",
-        Some(Kind::Currency) => "currency of ISO 4217",
-        Some(Kind::Text) => "text",
-        Some(Kind::Word(_)) => "one of Meta's words",
-        Some(Kind::Scalar) => "text, number or boolean",
-        Some(Kind::TextOrBoolean) => "text or boolean",
-        Some(Kind::Date) => "date",
-        Some(Kind::Ids) => "list of ids",
-        Some(Kind::Contents) => "list of items with id and quantity",
-        Some(Kind::IdsByName(_)) => "object of ids",
-        None => "as it is",
     }
 }

@@ -1,28 +1,90 @@
-//! Amounts as people write them: `59,90`, `$1,234.50`, `1.234,50 EUR`.
+//! Amounts as people write them: `59,90`, `$1,234.50`, `1.234,50 EUR`, in the digits of any script.
 //!
 //! A text is read where it can mean but one thing. `1,234` is a thousand and more to one reader and a little
-//! over one to another, so it is not read. What stands beside the digits must be the sign or the code of a
-//! currency; which one plays no part.
+//! over one to another, so it is not read, unless the currency beside it has no fraction. What stands beside the
+//! digits must be the sign or the code of a currency; which one plays no other part.
+
+use std::borrow::Cow;
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
-use crate::config::is_currency;
+use crate::config::{fraction_digits, is_currency};
+use crate::event::decimal::Decimal;
 
 /// What a text says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Amount {
     /// This number, in plain form.
     One(String),
-    /// One of two numbers.
-    Ambiguous,
+    /// This number, or one with a fraction.
+    Ambiguous(String),
     /// No amount.
     None,
 }
 
-/// Signs of currencies that are words.
-const WORDS: [&str; 14] = [
-    "zł", "kr", "kč", "ft", "lei", "лв", "руб", "грн", "rs", "rp", "rm", "fr", "sfr", "tl",
+/// Signs of currencies that are words, or parts of words.
+const WORDS: [&str; 48] = [
+    "zł",
+    "kr",
+    "kč",
+    "ft",
+    "lei",
+    "лв",
+    "руб",
+    "р",
+    "грн",
+    "rs",
+    "rp",
+    "rm",
+    "fr",
+    "sfr",
+    "tl",
+    "r",
+    "s/",
+    "b/",
+    "bs",
+    "gs",
+    "ksh",
+    "kn",
+    "din",
+    "дин",
+    "ден",
+    "тг",
+    "сом",
+    "euro",
+    "euros",
+    "dollar",
+    "dollars",
+    "元",
+    "บาท",
+    "د.إ",
+    "ر.س",
+    "ر.ق",
+    "د.ك",
+    "د.ب",
+    "ر.ع",
+    "ج.م",
+    "د.م",
+    "درهم",
+    "ريال",
+    "دينار",
+    "&euro;",
+    "&pound;",
+    "&dollar;",
+    "&yen;",
 ];
+
+/// Signs of currencies without a fraction.
+const WHOLE: [&str; 6] = ["円", "원", "₩", "₫", "đ", "₲"];
+
+/// The digits zero of the scripts that people write amounts in; the others follow each.
+const ZEROS: [char; 13] = [
+    '\u{660}', '\u{6f0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}',
+    '\u{c66}', '\u{ce6}', '\u{d66}', '\u{e50}', '\u{1040}',
+];
+
+/// What stands for the missing fraction of a price in whole units: `5,-`.
+const NO_FRACTION: [&str; 6] = [",-", ",–", ",—", ".-", ".–", ".—"];
 
 /// The digits, and the longest sign of a currency, that are worth looking at.
 const LONGEST: usize = 60;
@@ -30,10 +92,14 @@ const LONGEST: usize = 60;
 /// Reads a text that is no plain number.
 pub(super) fn read(text: &str) -> Amount {
     let text = text.trim();
+    if text.len() > 3 * LONGEST {
+        return Amount::None;
+    }
+    let text = in_ascii(text);
+    let text = text.trim();
     if text.len() > LONGEST {
         return Amount::None;
     }
-    let is_in_number = |c: char| c.is_ascii_digit() || is_separator(c);
     let is_digit = |c: char| c.is_ascii_digit();
     let (Some(first), Some(end)) = (text.find(is_digit), text.rfind(is_digit)) else {
         return Amount::None;
@@ -41,8 +107,9 @@ pub(super) fn read(text: &str) -> Amount {
     let before = text.get(..first).unwrap_or_default();
     // A point belongs to the digits, as in `.5`, or to a word, as in `Rs.`.
     let without_point = before.strip_suffix(['.', ',']);
+    let belongs = |c: char| c.is_whitespace() || is_minus(c) || c == '+' || is_symbol(c);
     let start = match without_point {
-        Some(before) if !before.ends_with(char::is_alphabetic) => before.len(),
+        Some(before) if before.chars().next_back().is_none_or(belongs) => before.len(),
         _ => first,
     };
     let (before, number, behind) = (
@@ -53,21 +120,85 @@ pub(super) fn read(text: &str) -> Amount {
     let Some((before, is_negative)) = without_minus(before) else {
         return Amount::None;
     };
-    // A price in whole units: `5,-`.
-    let behind = behind.strip_prefix(",-").unwrap_or(behind);
-    if !number.chars().all(is_in_number) || !is_currency_sign(&before) || !is_currency_sign(behind)
-    {
+    let behind = NO_FRACTION
+        .iter()
+        .find_map(|sign| behind.strip_prefix(sign))
+        .unwrap_or(behind);
+    if !is_currency_sign(&before) || !is_currency_sign(behind) {
         return Amount::None;
     }
-    match digits(number) {
-        Amount::One(number) if is_negative => Amount::One(format!("-{number}")),
-        amount => amount,
+    let amount = match number.split_once(['e', 'E']) {
+        Some((mantissa, power)) => match digits(mantissa) {
+            Amount::One(mantissa) => Decimal::parse(&format!("{mantissa}e{power}"))
+                .map_or(Amount::None, |number| Amount::One(number.plain())),
+            amount => amount,
+        },
+        None => digits(number),
+    };
+    let has_no_fraction = [&before, behind].into_iter().any(is_whole_currency);
+    let signed = |number: String| {
+        if is_negative {
+            format!("-{number}")
+        } else {
+            number
+        }
+    };
+    match amount {
+        Amount::Ambiguous(number) if has_no_fraction => Amount::One(signed(number)),
+        Amount::Ambiguous(number) => Amount::Ambiguous(signed(number)),
+        Amount::One(number) => Amount::One(signed(number)),
+        Amount::None => Amount::None,
     }
+}
+
+/// A text with the digits and signs of ASCII in place of those of other scripts, and without marks of
+/// direction, which show nothing.
+fn in_ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return text.into();
+    }
+    let in_ascii = |c: char| {
+        let code = u32::from(c);
+        match c {
+            '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{61c}'
+            | '\u{feff}' => None,
+            // The full-width forms, in the order of ASCII.
+            '\u{ff01}'..='\u{ff5e}' => char::from_u32(code - 0xfee0),
+            '\u{66b}' => Some('.'),
+            '\u{66c}' => Some('\''),
+            _ => {
+                let digit = |zero: &char| code.checked_sub(u32::from(*zero)).filter(|n| *n < 10);
+                let digit = ZEROS.iter().find_map(digit);
+                Some(
+                    digit
+                        .and_then(|digit| char::from_digit(digit, 10))
+                        .unwrap_or(c),
+                )
+            }
+        }
+    };
+    text.chars().filter_map(in_ascii).collect::<String>().into()
+}
+
+const fn is_minus(c: char) -> bool {
+    matches!(c, '-' | '\u{2212}')
+}
+
+fn is_symbol(c: char) -> bool {
+    c.general_category() == GeneralCategory::CurrencySymbol
+}
+
+/// Whether the sign or code of a currency without a fraction stands here.
+fn is_whole_currency(text: &str) -> bool {
+    text.split_whitespace()
+        .any(|sign| WHOLE.contains(&sign) || fraction_digits(&sign.to_ascii_uppercase()) == Some(0))
 }
 
 /// What stands before the digits without its minus, and whether there is one.
 fn without_minus(text: &str) -> Option<(String, bool)> {
-    let is_minus = |c: char| matches!(c, '-' | '\u{2212}');
     let rest: String = text
         .chars()
         .filter(|c| !is_minus(*c) && *c != '+')
@@ -82,12 +213,12 @@ fn without_minus(text: &str) -> Option<(String, bool)> {
 /// Whether a text is nothing, or the sign or code of a currency.
 fn is_currency_sign(text: &str) -> bool {
     let text = text.trim().trim_end_matches('.');
-    let is_sign = |c: char| c.general_category() == GeneralCategory::CurrencySymbol;
-    let letters = text.trim_end_matches(is_sign);
+    let letters = text.trim_end_matches(is_symbol);
     // As in `US$`.
     let is_marked = letters.len() < text.len() && letters.len() <= 3;
     letters.is_empty()
         || is_marked && letters.bytes().all(|byte| byte.is_ascii_alphabetic())
+        || WHOLE.contains(&text)
         || WORDS.contains(&&*text.to_lowercase())
         || is_currency(&text.to_ascii_uppercase())
         || text.split_once(' ').is_some_and(|(one, other)| {
@@ -109,6 +240,9 @@ const fn is_group_separator(c: char) -> bool {
 
 /// Reads digits with separators, which end with a digit.
 fn digits(text: &str) -> Amount {
+    if !text.chars().all(|c| c.is_ascii_digit() || is_separator(c)) {
+        return Amount::None;
+    }
     let separators: Vec<char> = text.chars().filter(|c| is_separator(*c)).collect();
     let Some(last) = separators.last().copied() else {
         return Amount::One(plain(text, ""));
@@ -128,7 +262,7 @@ fn digits(text: &str) -> Amount {
         && (others.is_empty() || is_grouped(whole));
     let as_groups = groups_alike(&separators) && is_grouped(text);
     match (as_decimal, as_groups) {
-        (true, true) => Amount::Ambiguous,
+        (true, true) => Amount::Ambiguous(plain(text, "")),
         (true, false) => Amount::One(plain(whole, fraction)),
         (false, true) => Amount::One(plain(text, "")),
         (false, false) => Amount::None,
@@ -200,6 +334,37 @@ mod tests {
             ("\u{2212}5 €", "-5"),
             ("+59,90", "59.90"),
             ("007,50", "7.50"),
+            ("\u{200f}59.90\u{a0}₪", "59.90"),
+            ("\u{200e}$59.90", "59.90"),
+            ("5900円", "5900"),
+            ("5,900円", "5900"),
+            ("59,000원", "59000"),
+            ("₩59,000", "59000"),
+            ("12.500.000đ", "12500000"),
+            ("1.234 ₫", "1234"),
+            ("1.234 VND", "1234"),
+            ("CLP 59.990", "59990"),
+            ("-5,900 JPY", "-5900"),
+            ("R 59.90", "59.90"),
+            ("S/ 59.90", "59.90"),
+            ("S/.59.90", "59.90"),
+            ("$.99", "0.99"),
+            ("59,90 р.", "59.90"),
+            ("59,– €", "59"),
+            ("59.—", "59"),
+            ("59,90 &euro;", "59.90"),
+            ("&euro;59,90", "59.90"),
+            ("59.90 euros", "59.90"),
+            ("59.90 د.إ", "59.90"),
+            ("59.90 บาท", "59.90"),
+            ("٥٩٫٩٠", "59.90"),
+            ("٥٩٬٩٠٠٫٥٠", "59900.50"),
+            ("५९.९०", "59.90"),
+            ("１２", "12"),
+            ("￥５，９００円", "5900"),
+            ("12.5e6 VND", "12500000"),
+            ("1,25E7", "12500000"),
+            ("1,5e-1 €", "0.15"),
         ] {
             assert_eq!(read(text), Amount::One(expected.to_owned()), "{text}");
         }
@@ -207,16 +372,18 @@ mod tests {
 
     #[test]
     fn what_can_mean_two_things_is_not() {
-        for text in [
-            "1,234",
-            "12,345",
-            "-1,234",
-            "$1,234",
-            "999,999",
-            "$1.234",
-            "1.234 €",
+        for (text, grouped) in [
+            ("1,234", "1234"),
+            ("12,345", "12345"),
+            ("-1,234", "-1234"),
+            ("$1,234", "1234"),
+            ("999,999", "999999"),
+            ("$1.234", "1234"),
+            ("1.234 €", "1234"),
+            ("¥5,900", "5900"),
+            ("1,234 KWD", "1234"),
         ] {
-            assert_eq!(read(text), Amount::Ambiguous, "{text}");
+            assert_eq!(read(text), Amount::Ambiguous(grouped.to_owned()), "{text}");
         }
     }
 
@@ -243,7 +410,8 @@ mod tests {
             "1 234 56",
             "1,234 567.8",
             "0x10",
-            "１２",
+            "1e2e3",
+            "1,234 e5x",
             "1.234'5",
             "2026-11-20",
             "+49 30 123",

@@ -36,7 +36,7 @@ pub(super) fn number(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
     } else {
         match money::read(&text) {
             Amount::One(plain) => plain.into(),
-            Amount::Ambiguous => return Err(DropReason::AmbiguousNumber),
+            Amount::Ambiguous(_) => return Err(DropReason::AmbiguousNumber),
             Amount::None => return Err(DropReason::NotANumber),
         }
     };
@@ -44,6 +44,15 @@ pub(super) fn number(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
         Ok(without_sign_of_zero(text))
     } else {
         Err(DropReason::NotANumber)
+    }
+}
+
+/// Reads an amount with a separator that groups thousands, if it is no point: in a currency without a
+/// fraction it can mean nothing else.
+pub(super) fn grouped(value: Json<'_>) -> Option<String> {
+    match money::read(&value.text()?) {
+        Amount::Ambiguous(grouped) => Some(grouped),
+        _ => None,
     }
 }
 
@@ -140,7 +149,6 @@ mod tests {
             "\"1.2.3\"",
             "\"--1\"",
             "\"0x10\"",
-            "\"１２\"",
             "true",
             "[1]",
             "{}",

@@ -8,6 +8,7 @@ use crate::map::record::Notes;
 use crate::map::rule;
 
 mod forms;
+mod sources;
 
 /// Maps the properties of an event of the given name, and gives the JSON and what was lost.
 #[track_caller]

@@ -1,6 +1,6 @@
 //! Writes one value in the type that Meta's field takes, or says why it cannot be used.
 
-use crate::config::is_currency;
+use crate::config::{is_currency, is_subunit};
 use crate::event::Json;
 use crate::event::decimal::{is_in_range, whole_digits};
 use crate::map::digits;
@@ -9,7 +9,7 @@ use crate::map::event_time;
 use crate::map::json::{self, Copied};
 use crate::map::personal;
 
-use super::number as plain;
+use super::number::{self as plain, Count};
 use super::standard::{Kind, TEXTS_THAT_ARE_IDS, kind_of};
 
 /// Whether personal data in clear text is looked for.
@@ -70,28 +70,51 @@ pub(super) fn number(out: &mut Vec<u8>, value: Json<'_>, negative_refused: bool)
 
 /// A whole number from zero on; a fraction is rounded up. Says whether it was.
 pub(super) fn count(out: &mut Vec<u8>, value: Json<'_>) -> Result<bool, DropReason> {
+    let count = whole(value)?;
+    json::integer(out, count.whole);
+    Ok(count.is_rounded)
+}
+
+/// A number of things from zero on.
+pub(super) fn whole(value: Json<'_>) -> Result<Count, DropReason> {
     let count = plain::count(value).ok_or(DropReason::NotANumber)?;
     if count.is_negative {
         return Err(DropReason::Negative);
     }
-    json::integer(out, count.whole);
-    Ok(count.is_rounded)
+    Ok(count)
 }
 
 /// The currencies that most is paid in, and that need no search.
 const FREQUENT: [&str; 4] = ["USD", "EUR", "GBP", "JPY"];
 
+/// The code of a currency, in upper case.
+pub(super) type Code = [u8; 3];
+
 /// A currency of ISO 4217, in upper case.
 pub(super) fn currency(out: &mut Vec<u8>, value: Json<'_>) -> Written {
-    let text = value.as_str().ok_or(DropReason::UnknownCurrency)?;
-    let letters: Option<[u8; 3]> = text.trim().as_bytes().try_into().ok();
-    let upper = letters.map(|letters| letters.map(|letter| letter.to_ascii_uppercase()));
-    let code = upper.as_ref().and_then(|code| str::from_utf8(code).ok());
-    let code = code
-        .filter(|code| FREQUENT.contains(code) || is_currency(code))
-        .ok_or(DropReason::UnknownCurrency)?;
-    json::text(out, code);
+    let code = code(value).ok_or(DropReason::UnknownCurrency)?;
+    json::text(out, code_text(&code));
     Ok(())
+}
+
+/// The code of a currency of ISO 4217.
+pub(super) fn code(value: Json<'_>) -> Option<Code> {
+    let text = value.as_str()?;
+    let letters: Code = text.trim().as_bytes().try_into().ok()?;
+    let upper = letters.map(|letter| letter.to_ascii_uppercase());
+    let code = code_text(&upper);
+    let is_known = FREQUENT.contains(&code) || is_currency(code);
+    (is_known && !is_subunit(text.trim())).then_some(upper)
+}
+
+/// The text of a code; a code is ASCII.
+pub(super) fn code_text(code: &Code) -> &str {
+    str::from_utf8(code).unwrap_or_default()
+}
+
+/// Whether a value names the hundredth of a currency.
+pub(super) fn names_subunit(value: Json<'_>) -> bool {
+    value.as_str().is_some_and(|text| is_subunit(text.trim()))
 }
 
 /// A text.

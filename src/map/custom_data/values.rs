@@ -1,0 +1,152 @@
+//! Writes the values that were found for a field, in the type that the field takes.
+
+use crate::event::Json;
+use crate::event::arena::Arena;
+use crate::map::dropped::DropReason;
+use crate::map::json;
+
+use super::contents::{self, Items};
+use super::standard::Kind;
+use super::typed::{self, Guard};
+
+/// How values become a field of the operator's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// The first is the field.
+    Single,
+    /// Each is an element of a list.
+    Each,
+    /// Each, and each element of a list, is an element of one list.
+    Flat,
+}
+
+/// Writes the values that were found for a field.
+pub(super) fn write_values(
+    out: &mut Vec<u8>,
+    arena: &Arena,
+    name: &str,
+    kind: Option<Kind>,
+    guard: Guard,
+    values: &[Json<'_>],
+    listing: Listing,
+) -> Result<Items, DropReason> {
+    let mut items = Items::default();
+    let Some(&value) = values.first() else {
+        return Err(DropReason::Empty);
+    };
+    match kind {
+        Some(Kind::Number { negative_refused }) => typed::number(out, value, negative_refused)?,
+        Some(Kind::Count) => items.rounded = typed::count(out, value)?,
+        Some(Kind::Currency) => typed::currency(out, value)?,
+        Some(Kind::Text) => typed::text(out, name, value, guard)?,
+        Some(Kind::Word(words)) => typed::word(out, value, words)?,
+        Some(Kind::Scalar) => typed::scalar(out, name, value, guard)?,
+        Some(Kind::TextOrBoolean) => typed::text_or_boolean(out, name, value, guard)?,
+        Some(Kind::Date) => typed::date(out, value)?,
+        Some(Kind::IdsByName(known)) => typed::ids_by_name(out, arena.opened(value), known, guard)?,
+        Some(Kind::Ids | Kind::Contents) => {
+            out.push(b'[');
+            for value in values {
+                arena.each_element(*value, &mut |element| {
+                    if kind == Some(Kind::Ids) {
+                        write_id(out, name, Some(element), guard, &mut items);
+                    } else {
+                        contents::write_content(
+                            out,
+                            arena.opened(element),
+                            None,
+                            guard,
+                            &mut items,
+                        );
+                    }
+                });
+            }
+            out.push(b']');
+            if items.written == 0 {
+                return Err(DropReason::NoItems);
+            }
+        }
+        None if listing == Listing::Each => {
+            out.push(b'[');
+            for value in values {
+                json::separate(out);
+                typed::any(out, name, *value, guard)?;
+            }
+            out.push(b']');
+        }
+        None if listing == Listing::Flat => write_flat(out, arena, name, values, guard)?,
+        None => typed::any(out, name, value, guard)?,
+    }
+    Ok(items)
+}
+
+/// Writes the elements of several lists as one list.
+fn write_flat(
+    out: &mut Vec<u8>,
+    arena: &Arena,
+    name: &str,
+    values: &[Json<'_>],
+    guard: Guard,
+) -> Result<(), DropReason> {
+    out.push(b'[');
+    let empty = out.len();
+    let mut refused = None;
+    for value in values {
+        arena.each_element(*value, &mut |element| {
+            let before = out.len();
+            json::separate(out);
+            match typed::any(out, name, element, guard) {
+                Ok(()) => {}
+                Err(DropReason::Empty) => out.truncate(before),
+                Err(reason) => refused = Some(reason),
+            }
+        });
+    }
+    if out.len() == empty {
+        refused = refused.or(Some(DropReason::Empty));
+    }
+    out.push(b']');
+    refused.map_or(Ok(()), Err)
+}
+
+/// Writes an id of a list, or counts it as refused.
+pub(super) fn write_id(
+    out: &mut Vec<u8>,
+    name: &str,
+    value: Option<Json<'_>>,
+    guard: Guard,
+    items: &mut Items,
+) {
+    let start = out.len();
+    json::separate(out);
+    let value = value.filter(|value| !value.is_absent());
+    let written = value.is_some_and(|value| typed::id(out, name, value, guard).is_ok());
+    if written {
+        items.written += 1;
+    } else {
+        out.truncate(start);
+        items.refused += 1;
+    }
+}
+
+/// The rule by which a kind of field is written. `rounded`: a fraction in it was rounded up.
+pub(super) const fn rule_of(kind: Option<Kind>, rounded: bool) -> &'static str {
+    match kind {
+        Some(Kind::Count) if rounded => "whole number, rounded up",
+        Some(Kind::Contents) if rounded => {
+            "list of items with id and quantity, which is rounded up"
+        }
+        Some(Kind::Number { .. }) => "number",
+        Some(Kind::Count) => "whole number",
+        Some(Kind::Currency) => "currency of ISO 4217",
+        Some(Kind::Text) => "text",
+        Some(Kind::Word(_)) => "one of Meta's words",
+        Some(Kind::Scalar) => "text, number or boolean",
+        Some(Kind::TextOrBoolean) => "text or boolean",
+        Some(Kind::Date) => "date",
+        Some(Kind::Ids) => "list of ids",
+        Some(Kind::Contents) => "list of items with id and quantity",
+        Some(Kind::IdsByName(_)) => "object of ids",
+        None => "as it is",
+    }
+}
