@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
 use crate::clock::Clock;
+use crate::config::secret_files::SecretFiles;
 use crate::config::{Config, Mistake, SyncName, UserMemory};
 use crate::control::Control;
 use crate::control::desk::Desk;
 use crate::deliver::client::tls;
 use crate::deliver::lane::Lane;
 use crate::deliver::{self};
-use crate::ingest::secret_files::SecretFiles;
+use crate::ingest::auth::Gate;
 use crate::ingest::serve::{Limits, serve};
 use crate::ingest::silence::SilenceWatch;
 use crate::ingest::upstream::Upstream;
@@ -52,7 +53,7 @@ pub struct App {
     control: Option<Control>,
     desk: Desk,
     silence: SilenceWatch,
-    secret_files: [SecretFiles; 2],
+    secrets: [(Arc<Gate>, SecretFiles); 2],
     door: Arc<Door>,
     queue: Queue,
 }
@@ -118,16 +119,24 @@ impl App {
             Arc::clone(&clock),
         );
         let state = AdminState::new(&config, queue.clone(), shown, metrics, arrivals, clock);
-        let secret_files = [
-            SecretFiles::new(
-                "ingest.secret_file",
-                config.ingest.secret_files.clone(),
+        let ingest = &config.ingest;
+        let admin = &config.admin;
+        let secrets = [
+            (
                 Arc::clone(door.gate()),
+                SecretFiles::new(
+                    "ingest.secret_file",
+                    ingest.secret_files.clone(),
+                    ingest.secrets.clone(),
+                ),
             ),
-            SecretFiles::new(
-                "admin.secret_file",
-                config.admin.secret_file.iter().cloned().collect(),
+            (
                 Arc::clone(state.gate()),
+                SecretFiles::new(
+                    "admin.secret_file",
+                    admin.secret_file.iter().cloned().collect(),
+                    admin.secret.iter().cloned().collect(),
+                ),
             ),
         ];
         Ok(Self {
@@ -139,7 +148,7 @@ impl App {
             control: bind_control(&config),
             desk,
             silence,
-            secret_files,
+            secrets,
             door,
             queue,
         })
@@ -180,8 +189,8 @@ impl App {
         ));
         let mut watches = JoinSet::new();
         watches.spawn(self.silence.run(stop_doors.clone()));
-        for files in self.secret_files {
-            watches.spawn(files.run(stop_doors.clone()));
+        for (gate, files) in self.secrets {
+            watches.spawn(gate.follow(files, stop_doors.clone()));
         }
         // The operators' listener stays open until the store is closed.
         let stop_admin = CancellationToken::new();

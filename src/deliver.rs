@@ -29,7 +29,6 @@ use limit::{Pixel, Rates};
 
 pub mod lane;
 pub mod client;
-pub mod token;
 pub mod verdict;
 pub mod usage;
 pub mod isolate;
@@ -74,7 +73,7 @@ pub fn lanes(
             Some(tls) => tls,
             None => tls.insert(client::tls(&config.meta.url).map_err(failed)?),
         };
-        let graph = GraphClient::new(tls, &config.meta, sync).map_err(failed)?;
+        let graph = GraphClient::new(tls, &config.meta, sync, Arc::clone(clock)).map_err(failed)?;
         let mut lane = Lane::new(
             name.clone(),
             sync,

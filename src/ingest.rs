@@ -52,7 +52,6 @@ mod cors;
 pub mod decode;
 mod intake;
 pub mod reply;
-pub mod secret_files;
 pub mod serve;
 pub mod silence;
 mod tidy_path;

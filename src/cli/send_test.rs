@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -56,7 +57,8 @@ pub(super) fn send_test(
     })
     .to_string();
     let tls = client::tls(&config.meta.url).context("cannot prepare encryption")?;
-    let graph = GraphClient::new(&tls, &config.meta, &sync).context("cannot build the client")?;
+    let graph = GraphClient::new(&tls, &config.meta, &sync, Arc::new(SystemClock))
+        .context("cannot build the client")?;
     let redactor = Redactor::new(
         [Some(sync.access_token.clone()), sync.app_secret.clone()]
             .into_iter()

@@ -155,7 +155,10 @@ fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {
         None => page.key("access_token", REDACTED),
     }
     page.optional("test_event_code", sync.test_event_code.as_deref().map(text));
-    page.optional("app_secret", sync.app_secret.as_ref().map(|_| REDACTED));
+    match &sync.app_secret_file {
+        Some(path) => page.key("app_secret_file", text(&path.display().to_string())),
+        None => page.optional("app_secret", sync.app_secret.as_ref().map(|_| REDACTED)),
+    }
     page.key("send_events", sync.send_events);
     match &sync.consent {
         Consent::Unsaid => {}

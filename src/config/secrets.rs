@@ -13,6 +13,9 @@ use crate::config::values::{Node, Table};
 /// Most bytes of a secret's file.
 const MOST: u64 = 64 * 1024;
 
+/// What is wrong with a secret of Meta's that is none.
+const BROKEN: &str = "found white space within a secret that is not shown, expected none";
+
 /// Reads one secret, and the file that it came from; `None` where there is neither.
 pub(super) fn one(
     table: &Table<'_>,
@@ -36,10 +39,7 @@ pub(super) fn unbroken(
     let (secret, file) = one(table, name, file_name)?;
     if !is_metas_secret(secret.expose_secret()) && !is_placeholder(&secret) {
         let key = if file.is_some() { file_name } else { name };
-        table.refuse(
-            key,
-            "found white space within a secret that is not shown, expected none",
-        );
+        table.refuse(key, BROKEN);
         return None;
     }
     Some((secret, file))
@@ -107,7 +107,7 @@ fn from_file(node: &Node<'_>) -> Option<(SecretString, PathBuf)> {
 }
 
 /// Reads the secret that a file holds, or says why it holds none.
-pub fn read(path: &Path) -> Result<SecretString, String> {
+pub(super) fn read(path: &Path) -> Result<SecretString, String> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(MOST).read_to_string(&mut text))
@@ -116,6 +116,16 @@ pub fn read(path: &Path) -> Result<SecretString, String> {
         "" => Err("the file is empty".to_owned()),
         secret if is_printable(secret) => Ok(secret.into()),
         _ => Err("the file holds something else than one line of printable ASCII".to_owned()),
+    }
+}
+
+/// Reads the secret of Meta's that a file holds, or says why it holds none.
+pub(super) fn read_unbroken(path: &Path) -> Result<SecretString, String> {
+    let secret = read(path)?;
+    if is_metas_secret(secret.expose_secret()) {
+        Ok(secret)
+    } else {
+        Err(BROKEN.to_owned())
     }
 }
 

@@ -74,8 +74,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
     let test_event_code = table
         .get("test_event_code")
         .and_then(|node| node.parsed(|text| is_test_event_code(text).then(|| text.to_owned())));
-    let app_secret =
-        secrets::unbroken(&table, "app_secret", "app_secret_file").map(|(secret, _)| secret);
+    let app_secret = secrets::unbroken(&table, "app_secret", "app_secret_file");
     let send_events = table.require("send_events").and_then(|node| node.boolean());
     let consent = table.get("consent").and_then(|node| consent(&node));
     let conditions = table.require("where").and_then(|node| conditions(&node));
@@ -122,6 +121,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
         .get("test")
         .map_or_else(|| Some(Vec::new()), |node| rule_tests::all(&node, folder));
     let (access_token, access_token_file) = token.unwrap_or_default();
+    let (app_secret, app_secret_file) = app_secret.unzip();
     // Whatever is missing was noted, so nothing will run by this. The stand-ins keep the rules
     // readable, so that mistakes in them are found in the same go.
     Some(SyncConfig {
@@ -131,6 +131,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
         access_token_file,
         test_event_code,
         app_secret,
+        app_secret_file: app_secret_file.flatten(),
         send_events: send_events.unwrap_or(true),
         consent: consent.unwrap_or_default(),
         conditions: conditions.unwrap_or_default(),

@@ -26,6 +26,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use url::Url;
 
+use crate::clock::{Clock, UnixMillis};
 use crate::config::{MetaConfig, SyncConfig};
 
 use super::usage::{self, Usage};
@@ -45,9 +46,9 @@ const BEGIN: &[u8] = br#"{"data":["#;
 /// Posts to one pixel, with one access token.
 pub struct GraphClient {
     http: Client,
+    clock: Arc<dyn Clock>,
     url: Url,
     test_event_code: Option<String>,
-    app_secret: Option<SecretString>,
     credentials: RwLock<Arc<Credentials>>,
 }
 
@@ -112,6 +113,7 @@ impl GraphClient {
         tls: &ClientConfig,
         meta: &MetaConfig,
         sync: &SyncConfig,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
         let timeout = sync.delivery.timeout;
         let http = Client::builder()
@@ -140,20 +142,20 @@ impl GraphClient {
         )?;
         Ok(Self {
             http,
+            clock,
             url,
             test_event_code: sync.test_event_code.clone(),
-            app_secret: sync.app_secret.clone(),
             credentials: RwLock::new(Arc::new(credentials)),
         })
     }
 
-    /// Uses another token from the next request on.
-    pub fn set_token(&self, token: &SecretString) -> Result<(), ClientError> {
-        let credentials = Credentials::new(
-            token,
-            self.app_secret.as_ref(),
-            self.test_event_code.as_deref(),
-        )?;
+    /// Uses another token and app secret from the next request on.
+    pub fn set_credentials(
+        &self,
+        token: &SecretString,
+        app_secret: Option<&SecretString>,
+    ) -> Result<(), ClientError> {
+        let credentials = Credentials::new(token, app_secret, self.test_event_code.as_deref())?;
         *self
             .credentials
             .write()
@@ -181,7 +183,7 @@ impl GraphClient {
             .send()
             .await
             .map_err(PostError::from_request)?;
-        read(response).await
+        read(response, self.clock.now()).await
     }
 
     fn credentials(&self) -> Arc<Credentials> {
@@ -269,9 +271,9 @@ pub fn joined<T: AsRef<[u8]>>(events: &[T], end: &[u8]) -> Vec<u8> {
     body
 }
 
-async fn read(mut response: Response) -> Result<Reply, PostError> {
+async fn read(mut response: Response, now: UnixMillis) -> Result<Reply, PostError> {
     let status = response.status().as_u16();
-    let usage = read_usage(response.headers());
+    let usage = read_usage(response.headers(), now);
     let encoding = response.headers().get(CONTENT_ENCODING);
     let is_deflated = encoding.is_some_and(|encoding| encoding == "deflate");
     let mut body = Vec::new();
@@ -311,11 +313,12 @@ fn unpacked(packed: impl Read) -> Result<Vec<u8>, PostError> {
     Ok(body)
 }
 
-fn read_usage(headers: &HeaderMap) -> Usage {
-    Usage::read(usage::HEADERS.iter().filter_map(|name| {
+fn read_usage(headers: &HeaderMap, now: UnixMillis) -> Usage {
+    let known = usage::HEADERS.iter().filter_map(|name| {
         let value = headers.get(*name)?.to_str().ok()?;
         Some((*name, value))
-    }))
+    });
+    Usage::read(known, now)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::Clock;
+use crate::config::secret_files::SecretFiles;
 use crate::config::{SyncConfig, SyncName};
 use crate::queue::lease::{Leased, Slot};
 use crate::queue::settle::{Refusal, Settlement};
@@ -41,7 +42,6 @@ use super::limit::{Gate, Pixel, Ticket};
 use super::quarantine::Quarantine;
 use super::redact::Redactor;
 use super::size::{AdaptiveSize, Size};
-use super::token::TokenFile;
 use request::{Answered, Request};
 use shared_token::{SharedToken, Target, Tokens};
 use standing::{Standing, Trouble, Waiting};
@@ -74,11 +74,11 @@ pub struct Lane {
     pixel_id: String,
     pixel: Arc<Pixel>,
     gate: watch::Receiver<Gate>,
-    token_file: Option<TokenFile>,
+    token_file: SecretFiles,
+    app_secret_file: SecretFiles,
     tokens: Tokens,
     shared_token: SharedToken,
     token_news: watch::Receiver<Option<Waiting>>,
-    app_secret: Option<SecretString>,
     redactor: Redactor,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -179,6 +179,16 @@ impl Lane {
             pixel: Arc::clone(&pixel),
         };
         let shared_token = tokens.join(token, target, None);
+        let token_file = SecretFiles::of_meta(
+            format!("sync.{sync}.access_token_file"),
+            config.access_token_file.as_ref(),
+            Some(token),
+        );
+        let app_secret_file = SecretFiles::of_meta(
+            format!("sync.{sync}.app_secret_file"),
+            config.app_secret_file.as_ref(),
+            config.app_secret.as_ref(),
+        );
         let state = if config.enabled {
             LaneState::running
         } else {
@@ -195,14 +205,11 @@ impl Lane {
             gate: pixel.gate(),
             pixel_id: config.pixel_id.clone(),
             pixel,
-            token_file: config
-                .access_token_file
-                .as_ref()
-                .map(|path| TokenFile::new(path.clone(), token.clone())),
+            token_file,
+            app_secret_file,
             tokens: tokens.clone(),
             token_news: shared_token.watch(),
             shared_token,
-            app_secret: config.app_secret.clone(),
             redactor: redactor(token, config.app_secret.as_ref()),
             clock,
             metrics,
@@ -337,7 +344,7 @@ impl Lane {
         if self.stop.is_cancelled() {
             return Step::Idle(None);
         }
-        self.read_token().await;
+        self.read_credentials().await;
         self.agree_on_token();
         let now = Instant::now();
         if let Some(step) = self.mind_store(now) {
@@ -415,13 +422,11 @@ impl Lane {
 
     /// The moment to look again: the given one, or an earlier one that something else needs.
     fn wake(&self, until: Option<Instant>) -> Option<Instant> {
-        // A token file is read before each request; by itself only where a new token is waited for.
-        let token = self
-            .token_file
-            .as_ref()
-            .filter(|_| matches!(self.standing.trouble(), Some(Trouble::Fix(_))))
-            .map(TokenFile::next);
-        until.into_iter().chain(token).min()
+        // The files are read before each request; by themselves only where something is to be put right.
+        let files = [self.token_file.next(), self.app_secret_file.next()];
+        let is_waited_for = matches!(self.standing.trouble(), Some(Trouble::Fix(_)));
+        let files = files.into_iter().flatten().filter(|_| is_waited_for);
+        until.into_iter().chain(files).min()
     }
 }
 

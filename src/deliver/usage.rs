@@ -2,21 +2,25 @@
 //!
 //! Pure. Meta's usage headers hold JSON (Marketing API: Rate Limiting). Percentages are of a limit
 //! at which calls are refused; `estimated_time_to_regain_access` is in minutes, and
-//! `reset_time_duration` in seconds. What cannot be read counts as absent.
+//! `reset_time_duration` in seconds. `Retry-After` is a number of seconds or a moment, which is compared
+//! with the answer's own `Date`: the clocks of two machines differ. What cannot be read counts as absent.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
+
+use crate::clock::UnixMillis;
 
 /// The longest wait that Meta may ask for: a longer one counts as this.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// The headers that are read.
-pub const HEADERS: [&str; 4] = [
+pub const HEADERS: [&str; 5] = [
     "x-app-usage",
     "x-business-use-case-usage",
     "x-ad-account-usage",
     "retry-after",
+    "date",
 ];
 
 /// Limits of `x-business-use-case-usage` that do not bind this program's calls.
@@ -40,27 +44,36 @@ pub struct Usage {
     pub ad_account: Option<f64>,
     /// Until access is regained or a limit is reset; not zero.
     pub regain: Option<Duration>,
-    /// `Retry-After`, where it is a number of seconds; not zero.
+    /// `Retry-After`; not zero.
     pub retry_after: Option<Duration>,
 }
 
 impl Usage {
-    /// Reads headers, given as name in lower case and value.
-    pub fn read<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    /// Reads headers, given as name in lower case and value. `now` stands in for a missing `Date`.
+    pub fn read<'a>(
+        headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+        now: UnixMillis,
+    ) -> Self {
         let mut usage = Self::default();
+        let mut retry_after = None;
+        let mut date = None;
         for (name, value) in headers {
             match name {
                 "x-app-usage" => usage.app = json(value).as_ref().and_then(highest_figure),
                 "x-business-use-case-usage" => usage.read_business(value),
                 "x-ad-account-usage" => usage.read_ad_account(value),
-                "retry-after" => {
-                    let seconds = value.trim().parse().ok().filter(|seconds| *seconds > 0);
-                    usage.retry_after =
-                        seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
-                }
+                "retry-after" => retry_after = Some(value.trim()),
+                "date" => date = moment(value),
                 _ => {}
             }
         }
+        usage.retry_after = retry_after
+            .and_then(|value| match value.parse() {
+                Ok(seconds) => Some(Duration::from_secs(seconds)),
+                Err(_) => Some(moment(value)?.since(date.unwrap_or(now))),
+            })
+            .map(|wait| wait.min(LONGEST_WAIT))
+            .filter(|wait| !wait.is_zero());
         usage
     }
 
@@ -109,6 +122,13 @@ impl Usage {
     }
 }
 
+/// A moment in any of the forms that HTTP has had for one.
+fn moment(text: &str) -> Option<UnixMillis> {
+    let moment = httpdate::parse_http_date(text.trim()).ok()?;
+    let since_epoch = moment.duration_since(UNIX_EPOCH).ok()?;
+    Some(UnixMillis::default().plus(since_epoch))
+}
+
 fn json(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok()
 }
@@ -139,6 +159,8 @@ fn larger(one: Option<f64>, other: Option<f64>) -> Option<f64> {
 mod tests {
     use super::*;
 
+    /// 21 October 2026, 07:28:30.
+    const NOW: UnixMillis = UnixMillis::from_seconds(1_792_567_710);
     const APP: &str = r#"{"call_count":28,"total_cputime":25,"total_time":31}"#;
     const BUSINESS: &str = r#"{"1":[{"type":"ads_insights","call_count":99,
         "estimated_time_to_regain_access":50},{"type":"ads_management","call_count":95,
@@ -148,12 +170,15 @@ mod tests {
 
     #[test]
     fn each_header_is_read_in_its_own_unit() {
-        let usage = Usage::read([
-            ("x-app-usage", APP),
-            ("x-business-use-case-usage", BUSINESS),
-            ("x-ad-account-usage", ACCOUNT),
-            ("retry-after", " 7 "),
-        ]);
+        let usage = Usage::read(
+            [
+                ("x-app-usage", APP),
+                ("x-business-use-case-usage", BUSINESS),
+                ("x-ad-account-usage", ACCOUNT),
+                ("retry-after", " 7 "),
+            ],
+            NOW,
+        );
         assert_eq!(usage.app, Some(31.0));
         assert_eq!(usage.business, Some(95.0));
         assert_eq!(usage.ad_account, Some(9.67));
@@ -173,15 +198,39 @@ mod tests {
             (account(0), "0", None),
             (account(0), "99999999999", Some(24 * 3600)),
             (account(u32::MAX), "7", Some(24 * 3600)),
-            ("nonsense".to_owned(), "Wed, 21 Oct 2026 07:28:00 GMT", None),
+            ("nonsense".to_owned(), "soon", None),
         ];
         for (account, retry_after, seconds) in cases {
             let headers = [
                 ("x-ad-account-usage", account.as_str()),
                 ("retry-after", retry_after),
             ];
-            let wait = Usage::read(headers).wait();
+            let wait = Usage::read(headers, NOW).wait();
             assert_eq!(wait, seconds.map(Duration::from_secs), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_a_wait_from_the_answers_own() {
+        // By our own clock it is half a minute later than by the other end's.
+        let date = Some("Wed, 21 Oct 2026 07:28:00 GMT");
+        for (retry_after, date, seconds) in [
+            ("Wed, 21 Oct 2026 07:30:00 GMT", date, Some(120)),
+            ("Wed, 21 Oct 2026 07:30:00 GMT", None, Some(90)),
+            ("Wed, 21 Oct 2026 07:30:00 GMT", Some("today"), Some(90)),
+            ("Wednesday, 21-Oct-26 07:30:00 GMT", date, Some(120)),
+            ("Wed Oct 21 07:30:00 2026", date, Some(120)),
+            ("Fri, 23 Oct 2026 07:30:00 GMT", date, Some(24 * 3600)),
+            ("Wed, 21 Oct 2026 07:28:00 GMT", date, None),
+            ("Wed, 21 Oct 2026 07:27:00 GMT", date, None),
+            ("21 Oct 2026", date, None),
+            ("-7", date, None),
+            ("7", date, Some(7)),
+        ] {
+            let mut headers = vec![("retry-after", retry_after)];
+            headers.extend(date.map(|date| ("date", date)));
+            let wait = Usage::read(headers, NOW).wait();
+            assert_eq!(wait, seconds.map(Duration::from_secs), "{retry_after}");
         }
     }
 
@@ -198,7 +247,7 @@ mod tests {
             r#"{"call_count":"many","acc_id_util_pct":-3,"reset_time_duration":"soon"}"#,
         ];
         for value in values {
-            let usage = Usage::read(HEADERS[..3].iter().map(|name| (*name, value)));
+            let usage = Usage::read(HEADERS[..3].iter().map(|name| (*name, value)), NOW);
             assert_eq!(usage, Usage::default(), "{value}");
         }
     }

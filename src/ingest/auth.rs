@@ -4,13 +4,16 @@
 //! secret: neither a secret's bytes nor its length nor which one of them matched shows in the time taken.
 
 use std::fmt;
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
 use axum::http::header::{AUTHORIZATION, HeaderMap, HeaderName, InvalidHeaderName};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
 
+use crate::config::secret_files::SecretFiles;
 use crate::config::{AdminConfig, IngestConfig};
 
 /// Lets requests in by their header.
@@ -53,21 +56,32 @@ impl Gate {
         }
     }
 
-    /// Lets these secrets in from now on, and no others; false where they are those of before.
-    pub fn replace(&self, secrets: &[SecretString]) -> bool {
+    /// Lets the secrets of files in, and no others, as they change until the shutdown.
+    pub async fn follow(self: Arc<Self>, mut files: SecretFiles, shutdown: CancellationToken) {
+        loop {
+            let Some(next) = files.next() else {
+                return shutdown.cancelled().await;
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = sleep_until(next) => {}
+            }
+            if files.have_changed().await {
+                self.replace(files.secrets());
+            }
+        }
+    }
+
+    fn replace(&self, secrets: &[SecretString]) {
         let Self::Guarded {
             scheme,
             digests: present,
             ..
         } = self
         else {
-            return false;
+            return;
         };
-        let new = digests(scheme, secrets);
-        let mut present = present.write().expect("no holder of this lock panics");
-        let is_new = *present != new;
-        *present = new;
-        is_new
+        *present.write().expect("no holder of this lock panics") = digests(scheme, secrets);
     }
 
     /// Whether a request with these headers may come in.
@@ -182,8 +196,7 @@ mod tests {
         });
         assert!(gate.admits(&headers("authorization", "Bearer s")));
         assert!(!gate.admits(&headers("authorization", "s")));
-        assert!(!gate.replace(&["s".into()]));
-        assert!(gate.replace(&["t".into()]));
+        gate.replace(&["t".into()]);
         assert!(gate.admits(&headers("authorization", "Bearer t")));
         assert!(!gate.admits(&headers("authorization", "Bearer s")));
     }

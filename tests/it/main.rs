@@ -39,6 +39,7 @@ mod memory;
 mod privacy;
 mod process;
 mod retry;
+mod secrets;
 mod sdk;
 mod shutdown;
 mod standstill;

@@ -43,7 +43,7 @@ pub(in crate::config) static SYNC: Section = Section {
              start.");
         secret("app_secret", SECRET, Nothing(r#""REPLACE_ME""#), "Adds `appsecret_proof` to each request.");
         key("app_secret_file", FILE, Nothing(r#""/run/secrets/web_app_secret""#),
-            "A file that holds the app secret, in place of `app_secret`.");
+            "A file that holds the app secret, in place of `app_secret`; a new secret in it is picked up.");
         key("send_events", BOOLEAN, Means("true"), r#"Amplitude's "Send Events"."#);
         key("consent", CONSENT, WarnedAbout(r#""not_required""#),
             "Conditions that must hold before anything of a person is used, sent or remembered; an \

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::clock::TestClock;
 use crate::config::load;
 
 use super::*;
@@ -81,7 +82,8 @@ fn client(url: &str, more: &str) -> Result<GraphClient, ClientError> {
     );
     let config = load::from_toml(&text, &[]).unwrap();
     let sync = config.syncs.values().next().unwrap();
-    GraphClient::new(&tls(&config.meta.url).unwrap(), &config.meta, sync)
+    let clock = Arc::new(TestClock::at(UnixMillis::default()));
+    GraphClient::new(&tls(&config.meta.url).unwrap(), &config.meta, sync, clock)
 }
 
 async fn post(does: Does) -> Result<Reply, PostError> {
@@ -129,11 +131,14 @@ async fn test_code_proof_and_a_path_in_the_url_are_sent_too() {
     let url = format!("http://{}/graph/", endpoint.address);
     let more = r#"
         test_event_code = "TEST1"
-        app_secret = "Jefe"
+        app_secret = "another"
     "#;
     let client = client(&url, more).unwrap();
     client
-        .set_token(&SecretString::from("what do ya want for nothing?"))
+        .set_credentials(
+            &SecretString::from("what do ya want for nothing?"),
+            Some(&SecretString::from("Jefe")),
+        )
         .unwrap();
     client.post(&EVENTS[..1]).await.unwrap();
     let request = endpoint.request().await;
@@ -261,6 +266,6 @@ async fn the_token_is_in_no_error_and_no_debug_output() {
     let shown = format!("{client:?} {error:?} {error}");
     assert!(!shown.contains("token-1"), "{shown}");
     let broken = SecretString::from("line\nbreak");
-    let error = client.set_token(&broken).unwrap_err();
+    let error = client.set_credentials(&broken, None).unwrap_err();
     assert!(matches!(error, ClientError::Token));
 }

@@ -59,7 +59,7 @@ impl Lane {
                 let judgement = judge(
                     &reply,
                     settling.parts.next().len(),
-                    self.app_secret.is_some(),
+                    !self.app_secret_file.secrets().is_empty(),
                 );
                 let settlement = &mut settling.settlement;
                 self.note_usage(settlement, &reply.usage);

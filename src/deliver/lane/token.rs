@@ -1,4 +1,4 @@
-//! What a lane does about its access token.
+//! What a lane does about its access token and its app secret.
 
 use std::sync::Arc;
 
@@ -27,30 +27,30 @@ impl Lane {
         self.agree_on_token();
     }
 
-    /// Takes a new token over, if its file holds one.
-    pub(super) async fn read_token(&mut self) {
-        let Some(file) = &mut self.token_file else {
+    /// Takes over what the files of the token and of the app secret hold now.
+    pub(super) async fn read_credentials(&mut self) {
+        let has_new_token = self.token_file.have_changed().await;
+        if !self.app_secret_file.have_changed().await && !has_new_token {
+            return;
+        }
+        let Some(token) = self.token_file.secrets().first() else {
             return;
         };
-        let Some(token) = file.changed().await else {
+        let app_secret = self.app_secret_file.secrets().first();
+        if let Err(error) = self.graph.set_credentials(token, app_secret) {
+            let error: &dyn std::error::Error = &error;
+            warn!(sync = %self.sync, error, "the old token and app secret stay in use");
             return;
-        };
-        match self.graph.set_token(&token) {
-            Ok(()) => {
-                info!(sync = %self.sync, "the access token file has changed; the new token is used");
-                self.redactor = redactor(&token, self.app_secret.as_ref());
-                self.standing.hopes(Instant::now());
-                let target = Target {
-                    pixel_id: self.pixel_id.clone(),
-                    pixel: Arc::clone(&self.pixel),
-                };
-                self.shared_token = self.tokens.join(&token, target, self.standing.token());
-                self.token_news = self.shared_token.watch();
-            }
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                warn!(sync = %self.sync, error, "the access token file has changed; the old token is kept");
-            }
+        }
+        self.redactor = redactor(token, app_secret);
+        self.standing.hopes(Instant::now());
+        if has_new_token {
+            let target = Target {
+                pixel_id: self.pixel_id.clone(),
+                pixel: Arc::clone(&self.pixel),
+            };
+            self.shared_token = self.tokens.join(token, target, self.standing.token());
+            self.token_news = self.shared_token.watch();
         }
     }
 
