@@ -1,6 +1,7 @@
 //! Decimal numbers, exact whatever form they are written in: `12500000`, `1.25E7`, `1e-05`.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 /// The most digits before the point of any 64-bit float.
 const MOST_BEFORE_POINT: i64 = 309;
@@ -109,8 +110,40 @@ impl Decimal {
         }
     }
 
+    /// How many digits stand before the point; less than zero for zeros behind it.
+    fn before_point(&self) -> i64 {
+        length(&self.digits) + self.exponent
+    }
+
     fn trailing_zeros(&self) -> String {
         "0".repeat(usize::try_from(self.exponent).unwrap_or_default())
+    }
+}
+
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_size = match (self.digits.is_empty(), other.digits.is_empty()) {
+            (true, true) => return Ordering::Equal,
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+            (false, false) => self
+                .before_point()
+                .cmp(&other.before_point())
+                // Both begin with their first digit other than zero.
+                .then_with(|| self.digits.cmp(&other.digits)),
+        };
+        match (self.is_negative, other.is_negative) {
+            (false, false) => by_size,
+            (true, true) => by_size.reverse(),
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+        }
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -275,6 +308,43 @@ mod tests {
         }
         for number in ["1e309", "-1e400", &"9".repeat(400)] {
             assert!(!is_in_range(number), "{number}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_in_order() {
+        let ordered = [
+            "-1e300",
+            "-9007199254740993",
+            "-9007199254740992",
+            "-12",
+            "-1.5",
+            "-1",
+            "-0.1",
+            "0",
+            "0.001",
+            "0.0011",
+            "0.01",
+            "1",
+            "1.000000000000000000001",
+            "1.5",
+            "2",
+            "10",
+            "12",
+            "100",
+            "9007199254740992",
+            "9007199254740993",
+            "1e17",
+            "1e300",
+        ];
+        let numbers: Vec<_> = ordered
+            .iter()
+            .map(|text| Decimal::parse(text).unwrap())
+            .collect();
+        for (place, left) in numbers.iter().enumerate() {
+            for (other, right) in numbers.iter().enumerate() {
+                assert_eq!(left.cmp(right), place.cmp(&other), "{left:?} {right:?}");
+            }
         }
     }
 

@@ -238,6 +238,7 @@ impl CustomData {
             let is_allowed = self.allow_personal.contains(name);
             let guard = Guard::of(name, is_allowed);
             let screened = screen::screened(
+                event.arena(),
                 value,
                 self.covered.get(name).unwrap_or(&Cover::Free),
                 (!is_allowed).then_some(&self.page_parameters),

@@ -150,7 +150,7 @@ impl<'v, 's, 'e> Element<'v, 's, 'e> {
         for (name, expr) in members.filter(|(name, _)| !done.contains(&name.as_str())) {
             let scope = self.scope(shape);
             if let Some(found) = expr.first(scope) {
-                match shape.screen.screened(&found) {
+                match shape.screen.screened(scope.arena(), &found) {
                     Screened::Withheld => each(name, Err(DropReason::HashedSource)),
                     screened => {
                         if screened.is_part() {

@@ -230,7 +230,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                 return Items::default();
             }
             let (source, arena) = (Source::found(&found), self.event.arena());
-            let screened = field.screen.screened(&found);
+            let screened = field.screen.screened(arena, &found);
             self.put(field, source, |out| {
                 let value = screened.json().ok_or(DropReason::HashedSource)?;
                 write_values(
@@ -262,12 +262,12 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         } else {
             Listing::Single
         };
+        let arena = self.event.arena();
         let screened: Vec<Screened<'_>> = found
             .iter()
-            .map(|found| field.screen.screened(found))
+            .map(|found| field.screen.screened(arena, found))
             .collect();
         let values: Vec<Json<'_>> = screened.iter().filter_map(Screened::json).collect();
-        let arena = self.event.arena();
         let mut items = Items::default();
         self.put(field, source, |out| {
             if values.is_empty() {

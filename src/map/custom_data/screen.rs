@@ -7,10 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::IgnoredAny;
-
 use crate::config::CustomValue;
 use crate::event::Json;
+use crate::event::arena::Arena;
 use crate::map::hashed_sources::{Cover, HashedSources};
 use crate::map::page::{self, KeptParameters};
 use crate::path::{Path, Step};
@@ -143,10 +142,10 @@ pub(super) fn covers_of_section(
 
 impl Screen {
     /// What may go out of a value that was found.
-    pub(super) fn screened<'v>(&self, found: &Found<'v>) -> Screened<'v> {
+    pub(super) fn screened<'v>(&self, arena: &Arena, found: &Found<'v>) -> Screened<'v> {
         // A fixed value is the operator's own.
         let pages = self.pages.as_ref().filter(|_| found.path.is_some());
-        screened(found.value, self.covers.of_found(found), pages)
+        screened(arena, found.value, self.covers.of_found(found), pages)
     }
 
     /// Whether all of a value may go out, which is no page's address.
@@ -184,6 +183,7 @@ impl Screened<'_> {
 
 /// What may go out of a value.
 pub(super) fn screened<'v>(
+    arena: &Arena,
     value: Json<'v>,
     cover: &Cover,
     pages: Option<&KeptParameters>,
@@ -198,6 +198,7 @@ pub(super) fn screened<'v>(
         return Screened::AsItIs(value);
     }
     let mut writer = Writer {
+        arena,
         out: String::with_capacity(value.raw().len()),
         pages,
         has_cut: false,
@@ -230,6 +231,7 @@ struct Unreadable;
 
 /// Writes a value without what has to stay behind.
 struct Writer<'k> {
+    arena: &'k Arena,
     out: String,
     pages: Option<&'k KeptParameters>,
     has_cut: bool,
@@ -333,22 +335,23 @@ impl Writer<'_> {
             self.out.push_str(value.raw());
             return Ok(());
         }
-        let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
-        match (is_json, parts) {
-            (true, _) => {}
-            (false, []) => {
+        let opened = self.arena.opened(value);
+        match (opened.is_string(), parts) {
+            (false, _) => {}
+            (true, []) => {
                 self.out.push_str(value.raw());
                 return Ok(());
             }
-            (false, _) => return Err(Unreadable),
+            (true, _) => return Err(Unreadable),
         }
         let mut inner = Writer {
+            arena: self.arena,
             out: String::with_capacity(text.len()),
             pages: self.pages,
             has_cut: false,
             lacks_source: false,
         };
-        inner.value(Json::of_valid_text(text), parts, level + 1)?;
+        inner.value(opened, parts, level + 1)?;
         self.has_cut |= inner.has_cut;
         self.lacks_source |= inner.lacks_source;
         let is_changed = inner.has_cut || inner.lacks_source;
@@ -387,7 +390,8 @@ mod tests {
         let fields = exprs.iter().map(|expr| (UserDataField::Email, expr));
         let cover = HashedSources::of(fields, &[]).cover(&super::super::property_path("p"));
         let pages = KeptParameters::new(&["keep".to_owned()]);
-        let screened = screened(Json::of_valid_text(input), &cover, Some(&pages));
+        let arena = Arena::default();
+        let screened = screened(&arena, Json::of_valid_text(input), &cover, Some(&pages));
         assert_eq!(screened.json().map(Json::raw), expected, "{input}");
     }
 
