@@ -84,6 +84,8 @@ pub struct Event<'a> {
     members: Vec<(Cow<'a, str>, Json<'a>)>,
     /// The sections whose properties are given by operations. These stand in their place.
     resolved: Vec<Resolved<'a>>,
+    /// The ids that are neither number nor text, under their keys.
+    ignored_ids: Vec<(&'static str, Json<'a>)>,
     /// What the request tells that a browser brought the event in.
     request: Option<Json<'a>>,
 }
@@ -134,6 +136,7 @@ impl<'a> Event<'a> {
             index: Index::default(),
             members: Vec::with_capacity(MEMBERS),
             resolved: Vec::new(),
+            ignored_ids: Vec::new(),
             request: None,
         };
         event.find_fields(text);
@@ -227,10 +230,10 @@ impl<'a> Event<'a> {
             .is_some_and(|resolved| resolved.cut.contains(&property))
     }
 
-    /// Whether a section, or what an operation in it carries, is JSON text that cannot be read.
+    /// Whether a section, or what an operation in it carries, cannot be read: it is no object.
     pub fn is_unreadable(&self, section: &str) -> bool {
         let whole = self.field(section).map(|whole| self.arena.opened(whole));
-        whole.is_some_and(Json::begins_as_json)
+        whole.is_some_and(|whole| whole.hides(true))
             || self
                 .resolved(section)
                 .is_some_and(|resolved| resolved.is_unreadable)
@@ -289,6 +292,14 @@ impl<'a> Event<'a> {
     /// Puts beside the event what a browser's own request tells, as JSON.
     pub fn put_request(&mut self, request: Json<'a>) {
         self.request = Some(request);
+    }
+
+    /// What came as an id and is none: neither a number nor a text.
+    pub fn ignored_id(&self, key: &str) -> Option<Json<'a>> {
+        let mut ignored = self.ignored_ids.iter();
+        ignored
+            .find(|(own, _)| *own == key)
+            .map(|(_, value)| *value)
     }
 
     /// What a browser's own request tells; never a part of the event's own text.
@@ -354,6 +365,7 @@ impl<'a> Event<'a> {
                 let digits = decimal::whole_digits(number).unwrap_or(number.into());
                 field.value = Json(self.arena.keep(format!("\"{digits}\"")));
             } else if !field.value.is_string() && !field.value.is_null() {
+                self.ignored_ids.push((key, field.value));
                 self.remove(key);
             }
         }
@@ -497,6 +509,21 @@ impl<'a> Json<'a> {
 
     fn members(self) -> Option<Members<'a>> {
         self.is_object().then(|| Members::of(self.0))
+    }
+
+    /// Whether an object (or else a list) was meant, and none can be read. An empty one of either kind hides
+    /// nothing: some languages write an object without members as a list.
+    pub(crate) fn hides(self, object: bool) -> bool {
+        let is_meant = if object {
+            self.is_object()
+        } else {
+            self.is_array()
+        };
+        let is_empty = || {
+            self.members().is_some_and(|mut all| all.next().is_none())
+                || self.elements().is_some_and(|mut all| all.next().is_none())
+        };
+        !is_meant && !self.is_absent() && !is_empty()
     }
 
     /// Whether the value is a text that may be JSON of a list or an object. Most texts begin like none.

@@ -18,6 +18,10 @@ use crate::event::operations::USER_PROPERTIES;
 use crate::event::request::{PATHS, ROOT};
 use crate::event::{Event, Json, Reading, SECTIONS, member};
 
+use steps::parse_steps;
+
+mod steps;
+
 /// The top-level fields of an Amplitude event, in the webhook's and in the upload APIs' spelling.
 pub const FIELDS: &[&str] = &[
     "event_type",
@@ -408,8 +412,8 @@ impl Path {
     }
 
     /// Calls `found` with every value that the path points to in a scope, absent ones too. What is in
-    /// the event counts only where the element has nothing. Says whether JSON text on the way cannot be
-    /// read, so that there may be more.
+    /// the event counts only where the element has nothing. Says whether something on the way cannot be
+    /// read as the object or the list that it should be, so that there may be more.
     pub fn visit_in<'s>(&self, scope: Scope<'s, '_>, found: &mut dyn FnMut(Json<'s>)) -> bool {
         let Some(element) = scope.element.filter(|_| !self.is_of_request()) else {
             return self.visit_event(scope.event, scope.reading, found);
@@ -430,6 +434,15 @@ impl Path {
         let path = self.in_event().unwrap_or(self);
         path.user_property()
             .is_some_and(|name| scope.event.is_cut(USER_PROPERTIES, name))
+    }
+
+    /// What stands in the event where the path names one of Amplitude's ids, and is no id.
+    pub fn ignored_id<'e>(&self, scope: Scope<'_, 'e>) -> Option<Json<'e>> {
+        let path = self.in_event().unwrap_or(self);
+        match &path.root {
+            Root::Field(field, _) if path.steps.is_empty() => scope.event.ignored_id(field),
+            _ => None,
+        }
     }
 
     /// The path in the event, where one that is relative to an element is read there too.
@@ -493,7 +506,7 @@ fn walk<'e>(
         return false;
     };
     let value = arena.opened(value);
-    let mut unreadable = value.begins_as_json();
+    let mut unreadable = value.hides(matches!(step, Step::Key(_)));
     match step {
         Step::Key(key) => {
             if let Some(value) = value.member(key) {
@@ -512,76 +525,6 @@ fn walk<'e>(
         }
     }
     unreadable
-}
-
-/// Splits a path into steps, and says whether the first name stood in brackets.
-fn parse_steps(text: &str) -> Result<(Vec<Step>, bool), PathError> {
-    if text.trim().is_empty() {
-        return Err(PathError::Empty);
-    }
-    let quoted = text.starts_with('[');
-    let mut steps = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        if let Some(inside) = rest.strip_prefix('[') {
-            let (step, after) = parse_bracket(inside)?;
-            steps.push(step);
-            rest = after;
-        } else {
-            let name = if steps.is_empty() {
-                rest
-            } else {
-                rest.strip_prefix('.')
-                    .ok_or_else(|| PathError::NeedsBrackets(rest.to_owned()))?
-            };
-            let end = name.find(['.', '[']).unwrap_or(name.len());
-            let (name, after) = name.split_at(end);
-            if name.is_empty() {
-                return Err(PathError::MissingName);
-            }
-            if !name
-                .chars()
-                .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$'))
-            {
-                return Err(PathError::NeedsBrackets(name.to_owned()));
-            }
-            steps.push(Step::Key(name.into()));
-            rest = after;
-        }
-    }
-    Ok((steps, quoted))
-}
-
-/// Reads what stands behind an opening bracket; returns the step and what follows its end.
-fn parse_bracket(inside: &str) -> Result<(Step, &str), PathError> {
-    if let Some(quote) = inside.chars().next().filter(|c| matches!(c, '"' | '\'')) {
-        let mut name = String::new();
-        let mut chars = inside.char_indices().skip(1);
-        while let Some((at, c)) = chars.next() {
-            if c == quote {
-                let after = inside
-                    .get(at + 1..)
-                    .and_then(|after| after.strip_prefix(']'));
-                return Ok((Step::Key(name.into()), after.ok_or(PathError::BadBracket)?));
-            }
-            match c {
-                '\\' => name.push(chars.next().ok_or(PathError::BadBracket)?.1),
-                c => name.push(c),
-            }
-        }
-        return Err(PathError::BadBracket);
-    }
-    let (index, after) = inside.split_once(']').ok_or(PathError::BadBracket)?;
-    if index == "*" {
-        return Ok((Step::Each, after));
-    }
-    if index.is_empty() || !index.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(PathError::BadBracket);
-    }
-    Ok((
-        Step::Index(index.parse().map_err(|_| PathError::BadBracket)?),
-        after,
-    ))
 }
 
 #[cfg(test)]

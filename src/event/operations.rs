@@ -111,7 +111,7 @@ pub(super) struct Resolved<'a> {
     pub(super) operations: Vec<Operation<'a>>,
     /// The properties of which more may be known elsewhere than is known here.
     pub(super) cut: Vec<&'a str>,
-    /// What an operation carries is JSON text that cannot be read: it may be any property.
+    /// What an operation carries cannot be read: it may be any property.
     pub(super) is_unreadable: bool,
 }
 
@@ -137,12 +137,7 @@ impl<'a> Resolved<'a> {
             return None;
         }
         let operations = operations(members, arena);
-        let mut operands = members
-            .iter()
-            .filter(|(name, _)| Act::named(name).is_some())
-            .map(|(_, operand)| *operand);
-        let is_unreadable =
-            operands.any(|operand| operand.begins_as_json() && arena.opened(operand).is_string());
+        let is_unreadable = is_unreadable(members, arena);
         let properties = result(&operations, Reading::First, arena);
         let other = result(&operations, Reading::Other, arena);
         Some(Self {
@@ -253,6 +248,14 @@ fn operations<'a>(members: &[(Cow<'a, str>, Json<'a>)], arena: &'a Arena) -> Vec
         }
     }
     operations
+}
+
+/// Whether an operation is done to what are no properties. All are what `$clearAll` is done to.
+fn is_unreadable<'a>(members: &[(Cow<'a, str>, Json<'a>)], arena: &'a Arena) -> bool {
+    members.iter().any(|(name, operand)| {
+        let act = Act::named(name).filter(|act| *act != Act::ClearAll);
+        act.is_some() && arena.opened(*operand).hides(true)
+    })
 }
 
 fn as_text<'a>((name, value): (Cow<'a, str>, Json<'a>)) -> (Cow<'a, str>, Cow<'a, str>) {

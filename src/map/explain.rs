@@ -105,6 +105,9 @@ impl Explanation {
         let found = match value {
             Some(value) if value.text().is_some() => format!("it is {}", value.raw()),
             Some(value) => format!("it is of type {}", value.type_name()),
+            None if condition.property.visit_in(scope, &mut |_| {}) => {
+                "what should hold it cannot be read".to_owned()
+            }
             None => "it is not set".to_owned(),
         };
         // By the first reading the condition may hold.

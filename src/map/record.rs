@@ -170,17 +170,37 @@ pub trait Recorder {
 }
 
 /// Tells of a field for which an expression gave nothing: because nothing was there, or because its
-/// table does not know what was.
+/// table does not know what was, or because it is one of Amplitude's ids and none of their forms.
 pub(super) fn note_nothing<'o, 'e: 'o>(
     recorder: &mut impl Recorder,
     field: Field<'_>,
     expr: &'o ValueExpr,
     scope: impl Into<Scope<'o, 'e>>,
 ) {
-    match expr.untranslated(scope) {
-        Some(found) => recorder.dropped(field, Source::found(&found), DropReason::NotInMap),
-        None => recorder.absent(field, expr),
+    let scope = scope.into();
+    if let Some(found) = expr.untranslated(scope) {
+        recorder.dropped(field, Source::found(&found), DropReason::NotInMap);
+    } else if !note_ignored_id(recorder, field, expr, scope) {
+        recorder.absent(field, expr);
     }
+}
+
+/// Tells of the first of Amplitude's ids that an expression reads and that is no id, if there is one.
+pub(super) fn note_ignored_id<'o, 'e: 'o>(
+    recorder: &mut impl Recorder,
+    field: Field<'_>,
+    expr: &ValueExpr,
+    scope: impl Into<Scope<'o, 'e>>,
+) -> bool {
+    let scope = scope.into();
+    let ignored = expr
+        .paths()
+        .into_iter()
+        .find_map(|path| Some(Source::at(path.as_str(), path.ignored_id(scope)?)));
+    if let Some(source) = ignored {
+        recorder.dropped(field, source, DropReason::NotAText);
+    }
+    ignored.is_some()
 }
 
 /// The metric label of events that the event table does not name.

@@ -21,7 +21,7 @@ use crate::map::known::{Known, Remembered};
 use crate::map::page::{self, KeptParameters};
 use crate::map::payload::Fingerprint;
 use crate::map::personal;
-use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
+use crate::map::record::{Field, Recorder, Sent, Source, note_ignored_id, note_nothing};
 use crate::map::rule::Rule;
 use crate::map::user_data::{self, Carried};
 use crate::map::{Mapped, Mapper, PURCHASE, REVENUE_EVENTS, Refused};
@@ -308,7 +308,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         Err(reason)
     }
 
-    fn event_id(&self) -> EventId<'m> {
+    fn event_id(&mut self) -> EventId<'m> {
         let mut id = None;
         self.rule.event_id.visit(self.event.into(), &mut |found| {
             if id.is_none() {
@@ -316,6 +316,10 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             }
             id.is_some()
         });
+        if id.is_none() {
+            let (name, expr) = (Field::Event("event_id"), &self.rule.event_id);
+            note_ignored_id(self.recorder, name, expr, self.event);
+        }
         id.unwrap_or_else(|| EventId {
             text: hashed_id(self.event.raw()).into(),
             scope: Cow::Borrowed(""),

@@ -267,6 +267,36 @@ fn notes_say_what_was_carried_and_what_was_lost() {
 }
 
 #[test]
+fn an_id_that_is_none_costs_the_fields_that_read_it_and_is_counted() {
+    let sync = sync("[sync.web.user_data]\nemail = \"user_properties.email\"");
+    let lost = |event: &str| -> Vec<(String, &str)> {
+        let arena = Arena::default();
+        let event = Event::decode(event.as_bytes(), &arena).unwrap();
+        let (fate, notes) = sync.take(Ok(&event), event.raw(), NOW, &mut Bodies::default());
+        assert!(matches!(fate, Fate::Mapped(_)), "{fate:?}");
+        let lost = notes
+            .dropped()
+            .map(|(field, why)| (field.to_owned(), why.as_str()));
+        lost.collect()
+    };
+    let event = |ids: &str| {
+        format!(
+            r#"{{"event_type":"X","event_time":1795197849,"user_properties":{{"email":"a@b.de"}},{ids}}}"#
+        )
+    };
+    let whole = r#""user_id":"u-1","insert_id":"i-1","#;
+    assert_eq!(lost(&event(&format!("{whole}\"n\":1"))), []);
+    for odd in ["true", "[\"u-1\"]", r#"{"id":"u-1"}"#] {
+        let ids = format!(r#""user_id":{odd},"$insert_id":{odd}"#);
+        let expected = ["event_id", "external_id"].map(|field| (field.to_owned(), "not_a_text"));
+        let mut found = lost(&event(&ids));
+        found.sort();
+        assert_eq!(found, expected, "{odd}");
+    }
+    assert_eq!(lost(&event(r#""user_id":null,"insert_id":"""#)), []);
+}
+
+#[test]
 fn an_explanation_says_where_each_field_came_from() {
     let sync = sync(concat!(
         "[sync.web.user_data]\nemail = [\"user_properties.email\"]\nphone = \"user_properties.phone\"\n",
