@@ -32,6 +32,7 @@ mod values;
 mod amounts;
 mod expressions;
 pub mod secrets;
+pub mod secret_files;
 mod stages;
 mod syncs;
 mod mappings;
@@ -281,6 +282,8 @@ pub struct SyncConfig {
     pub test_event_code: Option<String>,
     /// Adds `appsecret_proof` to each request. Default none.
     pub app_secret: Option<SecretString>,
+    /// The file that the app secret came from, watched likewise.
+    pub app_secret_file: Option<PathBuf>,
     /// Amplitude's "Send Events". Default true.
     pub send_events: bool,
     /// What must hold before anything of a person is used, sent or remembered.

@@ -3,8 +3,8 @@
 use pixel_relay::clock::{Clock as _, SystemClock, UnixMillis};
 use serde_json::{Value, json};
 
-use crate::process::command;
-use crate::support::{Daemon, Graph, event};
+use crate::process::{DaemonProcess, command};
+use crate::support::{Daemon, Graph, SECRET, client, config_text, event};
 
 /// Two syncs; the second asks for consent.
 const SYNCS: &str = r#"
@@ -88,6 +88,33 @@ async fn each_days_event_gives_the_same_click_over_a_restart() {
         assert_eq!(fbc(&graph, "1001", id), Some(expected), "{id}");
     }
     daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_click_keeps_its_first_time_although_the_program_is_killed() {
+    let graph = Graph::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("pixel-relay.toml");
+    let store = folder.path().join("store");
+    std::fs::write(&config, config_text(graph.address, &store, SYNCS)).unwrap();
+    let bare = json!({ "fbclid": "IwAR0aBc" });
+    let (first, landed) = at("first", 72, &bare);
+    let (second, _) = at("second", 1, &bare);
+    for (place, event) in [first, second].into_iter().enumerate() {
+        let daemon = DaemonProcess::start(&config);
+        let request = client()
+            .post(format!("{}/webhook", daemon.public))
+            .header("authorization", SECRET);
+        let answer = request.body(event.to_string()).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        // Acknowledged is on disk; the second is waited for, so that it can be looked at.
+        if place > 0 {
+            graph.sandbox.wait_for(2).await;
+        }
+        daemon.kill();
+    }
+    let expected = format!("fb.1.{landed}.IwAR0aBc");
+    assert_eq!(fbc(&graph, "1001", "second"), Some(expected));
 }
 
 #[tokio::test]

@@ -249,6 +249,46 @@ async fn a_low_disk_is_told_with_figures() {
     tokio::task::spawn_blocking(|| daemon.wait()).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_low_disk_is_told_once_and_events_are_taken_again() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let graph = Graph::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("pixel-relay.toml");
+    let text = config_text(graph.address, &disk.store(), PLAIN_SYNC)
+        .replace("min_free_disk = \"1MiB\"", "min_free_disk = \"4MiB\"");
+    fs::write(&config, text).unwrap();
+    disk.fill_but(3 << 20);
+    let mut daemon = Limited(DaemonProcess::start(&config));
+    let beginning = &daemon.0.beginning;
+    assert_eq!(
+        beginning.matches("the disk is low: ").count(),
+        1,
+        "{beginning}"
+    );
+    assert_eq!(daemon.post("refused").await, 503);
+    assert!(daemon.admin_health().await.contains("less disk is free"));
+    disk.empty();
+    let daemon = tokio::task::spawn_blocking(move || {
+        let before = daemon.0.wait_for_line("the disk is low no longer");
+        assert!(!before.contains("the disk is low: "), "{before}");
+        daemon
+    })
+    .await
+    .unwrap();
+    daemon.until_taken("refused").await;
+    assert!(!daemon.admin_health().await.contains("less disk is free"));
+    graph.sandbox.wait_for(1).await;
+    daemon.0.signal("TERM");
+    let (code, log) = tokio::task::spawn_blocking(|| daemon.0.wait())
+        .await
+        .unwrap();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("the disk is low"), "{log}");
+}
+
 /// The real program with a limit on the size of its files, which can be changed while it runs: every write
 /// beyond it fails, as on a full or broken disk.
 struct Limited(DaemonProcess);
