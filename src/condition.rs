@@ -17,9 +17,9 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::event::Json;
 use crate::event::arena::Arena;
 use crate::event::decimal::Decimal;
+use crate::event::{Json, number as amount};
 use crate::path::{Path, Scope};
 
 mod glob;
@@ -347,9 +347,11 @@ fn compare(candidate: &Candidate<'_>, value: &Operand) -> Option<Ordering> {
     }
 }
 
-/// The number, to its last digit: ids are longer than what a float tells apart.
+/// The number that a text is, also as an amount of money, such as `59,90` or `$59.90`, that can mean but one
+/// thing: to its last digit, since ids are longer than what a float tells apart.
 fn number(text: &str) -> Option<Decimal> {
-    Decimal::parse(text.trim())
+    let text = text.trim();
+    Decimal::parse(text).or_else(|| Decimal::parse(&amount::in_text(text).ok()?))
 }
 
 #[cfg(test)]

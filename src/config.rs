@@ -102,28 +102,6 @@ pub fn is_test_event_code(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Whether a text is a code of ISO 4217, in upper case, that something can be paid in: no metal, no test and no
-/// `XXX`, which means none. The guilder of the Antilles gave way to that of the Caribbean in 2025; both
-/// are in use.
-pub(crate) fn is_currency(text: &str) -> bool {
-    fraction_digits(text).is_some()
-}
-
-/// How many digits the fraction of an amount has in this currency.
-pub(crate) fn fraction_digits(code: &str) -> Option<u16> {
-    match code {
-        "ANG" | "XCG" => Some(2),
-        code => iso_currency::Currency::from_code(code)?.exponent(),
-    }
-}
-
-/// Whether a text names the hundredth of a currency, as `GBp` and `GBX` do pence: an amount in it is none
-/// of that currency.
-pub(crate) fn is_subunit(text: &str) -> bool {
-    let spelt = matches!(text.as_bytes(), [b'A'..=b'Z', b'A'..=b'Z', b'a'..=b'z']);
-    spelt || text.eq_ignore_ascii_case("GBX")
-}
-
 /// Whether a text can be a secret that Meta gave out: printable ASCII, and no white space within, which
 /// shows that it was pasted wrongly.
 pub fn is_metas_secret(text: &str) -> bool {

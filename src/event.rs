@@ -22,6 +22,8 @@ mod api_properties;
 pub mod arena;
 pub(crate) mod decimal;
 mod index;
+pub(crate) mod money;
+pub(crate) mod number;
 pub mod operations;
 mod repair;
 pub mod request;
@@ -591,6 +593,20 @@ pub fn is_absent_text(text: &str) -> bool {
         return false;
     }
     matches!(text.trim(), "" | "EMPTY" | "(none)" | "null" | "undefined")
+}
+
+/// Whether nothing in a text can be seen: broken, control and invisible characters alone.
+pub(crate) fn shows_nothing(text: &str) -> bool {
+    // Most texts begin with what can be seen.
+    !text.starts_with(|first: char| first.is_ascii_graphic())
+        && text.chars().all(|character| {
+            character.is_whitespace()
+                || character.is_control()
+                || matches!(
+                    character,
+                    '\u{FFFD}' | '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}' | '\u{FEFF}'
+                )
+        })
 }
 
 #[cfg(test)]

@@ -143,10 +143,11 @@ pub(super) static SERVER: Section = Section {
             "Largest body taken, before and after decompression.");
         key("trusted_proxies", r#"a list of networks such as "10.0.0.0/8""#, Means("[]"),
             "Networks whose `X-Forwarded-For` is believed.");
-        key("cors_origins", r#"a list of origins such as "https://shop.example.com", or "*""#,
+        key("cors_origins", r#"a list of origins such as "https://shop.example.com" or "https://*.example.com", or "*""#,
             Means("[]"),
             "Origins whose browsers may send to the SDK endpoints. Empty: any, as Amplitude itself \
-             allows, since a browser's restraint keeps nobody else from sending.");
+             allows, since a browser's restraint keeps nobody else from sending. `*.` stands for one \
+             label before a domain; an app's own origin is listed as it is, such as `capacitor://localhost`.");
     },
 };
 

@@ -197,12 +197,39 @@ fn network(node: &Node<'_>) -> Option<IpNet> {
     })
 }
 
-/// An origin as a browser sends it: scheme, host and port, nothing behind them.
+/// An origin as a browser sends it: scheme, host and port, nothing behind them. A star may stand for the
+/// first label of a domain.
 fn origin(node: &Node<'_>) -> Option<String> {
     node.parsed(|text| {
-        let is_origin =
-            || Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text);
-        (text == "*" || is_origin()).then(|| text.to_owned())
+        let is_any = text == "*" || is_origin(text) || is_origin_of_any_label(text);
+        is_any.then(|| text.to_owned())
+    })
+}
+
+fn is_origin(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| {
+        let is_opaque = url.origin().ascii_serialization() == "null";
+        if text.contains('*') {
+            return false;
+        }
+        if !is_opaque {
+            return url.origin().ascii_serialization() == text;
+        }
+        // An app's own scheme, such as `capacitor://localhost`.
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port().map(|port| format!(":{port}"));
+        let origin = format!("{}://{host}{}", url.scheme(), port.unwrap_or_default());
+        !host.is_empty() && text == origin && !text.contains(|c: char| c.is_ascii_uppercase())
+    })
+}
+
+fn is_origin_of_any_label(text: &str) -> bool {
+    text.split_once("://*.").is_some_and(|(scheme, domain)| {
+        let is_web = matches!(scheme, "https" | "http");
+        let name = domain.split(':').next().unwrap_or_default();
+        // An address has no labels, and nobody owns what stands behind the last point.
+        let has_point = name.contains('.') || name == "localhost";
+        is_web && has_point && is_origin(&format!("{scheme}://a.{domain}"))
     })
 }
 

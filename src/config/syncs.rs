@@ -18,8 +18,9 @@ use crate::config::values::Node;
 use crate::config::{
     AppConfig, CallingCode, DateOrder, DeliveryConfig, ExternalIdCase, LimitedDataUse,
     LimitedDataUseMode, LimitedDataUsePlace, Properties, SyncConfig, SyncName, UserMemory,
-    is_currency, is_subunit, is_test_event_code,
+    is_test_event_code,
 };
+use crate::event::money::{is_currency, is_subunit};
 use crate::path::Path as ValuePath;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);

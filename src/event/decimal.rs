@@ -9,10 +9,14 @@ const MOST_BEFORE_POINT: i64 = 309;
 /// From so many zeros behind the point on, a 64-bit float is zero.
 const ZEROS_OF_NOTHING: i64 = 330;
 
+/// Of a number with more digits than can be multiplied exactly, so many count. A 64-bit float tells 17.
+const MOST_MULTIPLIED: usize = 19;
+
 /// The largest number up to which a 64-bit float tells every whole number from the next.
 const MOST_EXACT: i64 = 1 << 53;
 
-/// A number within the range of a 64-bit float: its digits, times a power of ten.
+/// A number no larger than a 64-bit float can be: its digits, times a power of ten. One that is too small
+/// for a float is still none other than itself, so that more than nothing is not nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decimal {
     is_negative: bool,
@@ -39,7 +43,7 @@ impl Decimal {
         let digits = significant.trim_end_matches('0');
         let exponent = power - length(fraction) + length(significant) - length(digits);
         let before_point = length(digits) + exponent;
-        if digits.is_empty() || before_point < -ZEROS_OF_NOTHING {
+        if digits.is_empty() {
             return Some(Self {
                 is_negative: false,
                 digits: String::new(),
@@ -59,10 +63,10 @@ impl Decimal {
         })
     }
 
-    /// The number without an exponent.
+    /// The number without an exponent; zero where a 64-bit float would be.
     pub(crate) fn plain(&self) -> String {
         let sign = if self.is_negative { "-" } else { "" };
-        if self.digits.is_empty() {
+        if self.digits.is_empty() || length(&self.digits) + self.exponent < -ZEROS_OF_NOTHING {
             return "0".to_owned();
         }
         let digits = &self.digits;
@@ -75,20 +79,27 @@ impl Decimal {
         format!("{sign}{whole}{point}{fraction}")
     }
 
-    /// The product; `None` where it has more digits than are worth counting, or is out of range.
+    /// The product, rounded where it has more digits than are worth counting; `None` where it is out of
+    /// range.
     pub(crate) fn times(&self, other: &Self) -> Option<Self> {
-        let digits = |number: &Self| match &*number.digits {
-            "" => Some(0_i128),
-            digits => digits.parse().ok(),
+        let exact = || self.coefficient()?.checked_mul(other.coefficient()?);
+        let (product, exponent) = if let Some(product) = exact() {
+            (product, self.exponent + other.exponent)
+        } else {
+            let ((left, one), (right, another)) = (self.leading(), other.leading());
+            (left * right, one + another)
         };
-        let product = digits(self)?.checked_mul(digits(other)?)?;
         let sign = if self.is_negative == other.is_negative {
             ""
         } else {
             "-"
         };
-        let exponent = self.exponent + other.exponent;
         Self::parse(&format!("{sign}{product}e{exponent}"))
+    }
+
+    /// Whether it is below zero.
+    pub(crate) const fn is_negative(&self) -> bool {
+        self.is_negative
     }
 
     /// Whether there is no fraction.
@@ -113,6 +124,25 @@ impl Decimal {
     /// How many digits stand before the point; less than zero for zeros behind it.
     fn before_point(&self) -> i64 {
         length(&self.digits) + self.exponent
+    }
+
+    /// The digits as a number; `None` where there are too many.
+    fn coefficient(&self) -> Option<i128> {
+        match &*self.digits {
+            "" => Some(0),
+            digits => digits.parse().ok(),
+        }
+    }
+
+    /// The leading digits, rounded, and their power of ten.
+    fn leading(&self) -> (i128, i64) {
+        let (leading, rest) = self
+            .digits
+            .split_at_checked(MOST_MULTIPLIED)
+            .unwrap_or((&self.digits, ""));
+        let leading: i128 = leading.parse().unwrap_or_default();
+        let rounding = i128::from(rest.as_bytes().first() >= Some(&b'5'));
+        (leading + rounding, self.exponent + length(rest))
     }
 
     fn trailing_zeros(&self) -> String {
@@ -253,8 +283,44 @@ mod tests {
             let product = left.unwrap().times(&right.unwrap());
             assert_eq!(product.map(|number| number.plain()).as_deref(), expected);
         }
+    }
+
+    #[test]
+    fn rounds_a_product_of_too_many_digits() {
+        let tenth = "0.1000000000000000055511151231257827021181583404541015625";
+        for (left, right, expected) in [
+            (
+                "19.89999999999999857891452847979962825775146484375",
+                "1",
+                "19.89999999999999858",
+            ),
+            (
+                "-19.89999999999999857891452847979962825775146484375",
+                "2",
+                "-39.79999999999999716",
+            ),
+            (tenth, "3", "0.3000000000000000168"),
+            (tenth, tenth, "0.01000000000000000111555555555555558664"),
+            ("9999999999999999999999999999999999999999", "1", "1e40"),
+            ("1234567890123456789012345678901234567890", "0", "0"),
+        ] {
+            let [left, right, expected] =
+                [left, right, expected].map(|text| Decimal::parse(text).unwrap());
+            let product = left.times(&right).unwrap();
+            let close = |number: &Decimal| number.plain().parse::<f64>().unwrap();
+            assert!(
+                (close(&product) - close(&expected)).abs() <= close(&expected).abs() * 1e-18,
+                "{}",
+                product.plain()
+            );
+        }
         let many = Decimal::parse(&"7".repeat(30)).unwrap();
-        assert_eq!(many.times(&many), None);
+        assert!(
+            many.times(&many)
+                .unwrap()
+                .plain()
+                .starts_with("60493827160493827")
+        );
     }
 
     #[test]
@@ -266,6 +332,9 @@ mod tests {
             ("0.5", Some(1)),
             ("1e-05", Some(1)),
             ("-0.5", Some(0)),
+            ("1e-400", Some(1)),
+            ("1e-99999999999999999999", Some(1)),
+            ("-1e-400", Some(0)),
             ("-2.5", Some(-2)),
             ("1e2", Some(100)),
             ("0", Some(0)),
@@ -295,6 +364,7 @@ mod tests {
             ("1e30", None),
             ("12345.5", None),
             ("1e-3", None),
+            ("1e-400", None),
             ("1e400", None),
         ] {
             assert_eq!(whole_digits(number).as_deref(), expected, "{number}");

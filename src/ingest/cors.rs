@@ -35,7 +35,16 @@ pub(super) enum Cors {
     /// Any.
     Any,
     /// These.
-    Listed(Vec<HeaderValue>),
+    Listed(Vec<Listed>),
+}
+
+/// An origin of the configuration.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// The whole of it, or what stands before a star.
+    begin: Box<str>,
+    /// What stands behind a star, which stands for one label of a domain.
+    end: Option<Box<str>>,
 }
 
 /// Where a request comes from, as its browser says.
@@ -66,13 +75,7 @@ impl Cors {
         if origins.is_empty() || origins.iter().any(|origin| origin == "*") {
             return Self::Any;
         }
-        // An origin of the configuration is printable.
-        Self::Listed(
-            origins
-                .iter()
-                .filter_map(|origin| origin.parse().ok())
-                .collect(),
-        )
+        Self::Listed(origins.iter().map(|origin| Listed::new(origin)).collect())
     }
 
     /// Judges where a request comes from.
@@ -82,8 +85,12 @@ impl Cors {
         };
         match self {
             Self::Any => Origin::Anyone,
-            Self::Listed(origins) if origins.contains(origin) => Origin::Listed(origin.clone()),
-            Self::Listed(_) => Origin::Refused,
+            Self::Listed(listed) => match origin.to_str() {
+                Ok(text) if listed.iter().any(|listed| listed.is(text)) => {
+                    Origin::Listed(origin.clone())
+                }
+                _ => Origin::Refused,
+            },
         }
     }
 
@@ -114,6 +121,31 @@ impl Cors {
         let has_method =
             method.is_none_or(|method| matches!(method.as_bytes(), b"GET" | b"HEAD" | b"POST"));
         (response, (!has_method).then_some(Denied::Method))
+    }
+}
+
+impl Listed {
+    fn new(origin: &str) -> Self {
+        let (begin, end) = match origin.split_once('*') {
+            Some((begin, end)) => (begin, Some(end.into())),
+            None => (origin, None),
+        };
+        Self {
+            begin: begin.into(),
+            end,
+        }
+    }
+
+    fn is(&self, origin: &str) -> bool {
+        let Some(end) = &self.end else {
+            return *self.begin == *origin;
+        };
+        let behind = origin.strip_prefix(&*self.begin);
+        let label = behind.and_then(|behind| behind.strip_suffix(&**end));
+        label.is_some_and(|label| {
+            let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            !label.is_empty() && label.bytes().all(is_part)
+        })
     }
 }
 
@@ -226,6 +258,39 @@ mod tests {
             let told = headers.get(ACCESS_CONTROL_ALLOW_CREDENTIALS);
             assert_eq!(told.map(|told| told.to_str().unwrap()), credentials);
             assert_eq!(denied, None);
+        }
+    }
+
+    #[test]
+    fn a_star_is_one_label() {
+        let cors = cors(&[
+            "https://*.example.com",
+            "http://*.localhost:3000",
+            "capacitor://localhost",
+        ]);
+        for (origin, expected) in [
+            (SHOP, true),
+            ("https://x-1.example.com", true),
+            ("http://app.localhost:3000", true),
+            ("capacitor://localhost", true),
+            ("https://example.com", false),
+            ("https://.example.com", false),
+            ("https://a.b.example.com", false),
+            ("https://evil.net/.example.com", false),
+            ("https://u@.example.com", false),
+            ("https://shop.example.com:8443", false),
+            ("http://shop.example.com", false),
+            ("https://shop.example.com.evil.net", false),
+            ("https://evilexample.com", false),
+            ("capacitor://localhost.evil", false),
+            ("ionic://localhost", false),
+        ] {
+            let found = cors.origin(&asked(&[("origin", origin)]));
+            assert_eq!(found.is_welcome(), expected, "{origin}");
+            assert_eq!(
+                matches!(found, Origin::Listed(told) if told == origin),
+                expected
+            );
         }
     }
 

@@ -23,7 +23,6 @@ use crate::value::{Constant, ValueExpr};
 
 mod contents;
 mod field;
-mod money;
 mod number;
 mod revenue;
 mod screen;
@@ -266,7 +265,7 @@ impl CustomData {
                     has_count |= name == COUNT;
                     let sent = Sent::plain(out, before, rule_of(kind_of(name), items.rounded));
                     recorder.sent(Field::Property(name), source, sent);
-                    note_lost(name, source, &items, recorder);
+                    note_lost(Field::Property(name), name, source, &items, recorder);
                 }
                 // Nothing else was in it.
                 Err(DropReason::Empty) if screened.is_part() => out.truncate(start),

@@ -74,7 +74,7 @@ const MOST_LEVELS: usize = 100;
 
 /// What became of a value that was to be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Copied {
+enum Copied {
     /// It was written.
     Written,
     /// Nothing was in it, and nothing was written.
@@ -85,13 +85,14 @@ pub(super) enum Copied {
 
 /// Copies a value, one pass, without what stands for nothing; of equal keys, the last counts. The guard is shown each
 /// name, and each scalar with the name of the member that holds it; where it says true, nothing of the value is copied.
-/// Nor is anything of a value with a number that readers take for infinite, or with more levels than they follow.
+/// Nor is anything of a value with more levels than readers follow. A number that they take for infinite is left behind
+/// like what stands for nothing; says whether one was, unless nothing is left.
 pub(super) fn copy(
     out: &mut Vec<u8>,
     name: &str,
     value: Json<'_>,
     guard: &dyn Fn(&str, &str) -> bool,
-) -> Copied {
+) -> Result<bool, DropReason> {
     let start = out.len();
     let mut copier = Copier {
         rest: value.raw(),
@@ -99,12 +100,16 @@ pub(super) fn copy(
         guard,
         levels: 0,
         members: Vec::new(),
+        lacks_number: false,
     };
-    let copied = copier.value(name);
-    if copied != Copied::Written {
-        out.truncate(start);
-    }
-    copied
+    let refused = match (copier.value(name), copier.lacks_number) {
+        (Copied::Written, lacks_number) => return Ok(lacks_number),
+        (Copied::Nothing, true) => DropReason::NotANumber,
+        (Copied::Nothing, false) => DropReason::Empty,
+        (Copied::Refused(reason), _) => reason,
+    };
+    out.truncate(start);
+    Err(refused)
 }
 
 /// A walk over a text that is known to be one JSON value. Each part of it is gone over to its end, whatever
@@ -117,6 +122,8 @@ struct Copier<'c, 'e> {
     levels: usize,
     /// The members of the objects that are open.
     members: Vec<Member>,
+    /// A number was left behind.
+    lacks_number: bool,
 }
 
 /// A member as it stands in what is written.
@@ -161,7 +168,8 @@ impl<'e> Copier<'_, 'e> {
                     return Copied::Nothing;
                 }
                 if !matches!(raw, "true" | "false") && !is_in_range(raw) {
-                    return Copied::Refused(DropReason::NotANumber);
+                    self.lacks_number = true;
+                    return Copied::Nothing;
                 }
                 if (self.guard)(name, raw) {
                     return Copied::Refused(DropReason::PersonalData);
@@ -333,8 +341,8 @@ mod tests {
         });
         let text = std::str::from_utf8(&out[1..]).unwrap();
         match expected {
-            Some(expected) => assert_eq!((copied, text), (Copied::Written, expected)),
-            None => assert_eq!((copied, text), (Copied::Nothing, "")),
+            Some(expected) => assert_eq!((copied, text), (Ok(false), expected)),
+            None => assert_eq!((copied, text), (Err(DropReason::Empty), "")),
         }
     }
 
@@ -380,17 +388,11 @@ mod tests {
         let copied = copy(&mut out, "name", value, &|name, text| {
             name == "b" && text == "secret"
         });
-        assert_eq!(
-            (copied, out),
-            (Copied::Refused(DropReason::PersonalData), Vec::new())
-        );
+        assert_eq!((copied, out), (Err(DropReason::PersonalData), Vec::new()));
         let mut out = Vec::new();
         let value = Json::of_valid_text("{\"secret\":1}");
         let copied = copy(&mut out, "name", value, &|_, text| text == "secret");
-        assert_eq!(
-            (copied, out),
-            (Copied::Refused(DropReason::PersonalData), Vec::new())
-        );
+        assert_eq!((copied, out), (Err(DropReason::PersonalData), Vec::new()));
     }
 
     #[test]
@@ -408,7 +410,6 @@ mod tests {
             Some(r#"{"a":{"c":3}}"#),
         );
         check(r#"[{"a":"secret","a":1}]"#, Some(r#"[{"a":1}]"#));
-        check(r#"{"a":1e400,"a":1}"#, Some(r#"{"a":1}"#));
         check(r#"{"a":1,"a":""}"#, None);
         let members = |from: u32| (from..from + 50).map(move |n| format!("\"k{n}\":{from}"));
         let many: Vec<String> = members(0).chain(members(25)).collect();
@@ -418,23 +419,35 @@ mod tests {
     }
 
     #[test]
+    fn leaves_out_numbers_that_would_break_a_reader() {
+        for (text, expected) in [
+            ("[1,-1e999,2]", "[1,2]"),
+            ("{\"a\":[1e400],\"b\":1}", "{\"b\":1}"),
+            ("{\"a\":{\"b\":1e400,\"c\":\"x\"}}", "{\"a\":{\"c\":\"x\"}}"),
+            ("{\"a\":1e400,\"a\":1}", "{\"a\":1}"),
+            ("[[1e400],\"1e400\"]", "[\"1e400\"]"),
+        ] {
+            let mut out = Vec::new();
+            let copied = copy(&mut out, "", Json::of_valid_text(text), &|_, _| false);
+            assert_eq!(copied, Ok(true), "{text}");
+            assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn refuses_what_would_break_a_reader() {
         let refused = |text: &str| {
             copy(&mut Vec::new(), "", Json::of_valid_text(text), &|_, _| {
                 false
             })
         };
-        for text in ["1e400", "[1,-1e999,2]", "{\"a\":[1e400],\"b\":1}"] {
-            assert_eq!(
-                refused(text),
-                Copied::Refused(DropReason::NotANumber),
-                "{text}"
-            );
+        for text in ["1e400", "[-1e999,null]", "{\"a\":[1e400],\"b\":\"\"}"] {
+            assert_eq!(refused(text), Err(DropReason::NotANumber), "{text}");
         }
         let deep = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
-        assert_eq!(refused(&deep(MOST_LEVELS)), Copied::Written);
+        assert_eq!(refused(&deep(MOST_LEVELS)), Ok(false));
         for levels in [MOST_LEVELS + 1, 1_000_000] {
-            assert_eq!(refused(&deep(levels)), Copied::Refused(DropReason::TooDeep));
+            assert_eq!(refused(&deep(levels)), Err(DropReason::TooDeep));
         }
     }
 
@@ -443,7 +456,7 @@ mod tests {
         fn copies_what_a_parser_reads(text in r#"\{("[ab]":(1|null|"x"|\[1,"",\{"a":2,"a":3\}\]|\{("[ab]":(4|null),){0,3}"c":""\}),){0,5}"c":5\}"#) {
             let mut out = Vec::new();
             let copied = copy(&mut out, "", Json::of_valid_text(&text), &|_, _| false);
-            proptest::prop_assert_eq!(copied, Copied::Written);
+            proptest::prop_assert_eq!(copied, Ok(false));
             let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
             let found: serde_json::Value = serde_json::from_slice(&out).unwrap();
             proptest::prop_assert_eq!(found, without_nothing(expected).unwrap());

@@ -30,6 +30,7 @@ use std::fmt;
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::config::{DateOrder, ExternalIdCase};
+use crate::event::shows_nothing;
 use crate::map::dropped::DropReason;
 use crate::map::hash::Hashed;
 
@@ -341,7 +342,7 @@ fn is_placeholder(field: UserDataField, text: &str) -> bool {
         .any(|known| known.eq_ignore_ascii_case(text))
 }
 
-/// Whether a text stands for nothing, so that its hash would say nothing.
+/// Whether a text stands for nothing, or nothing is left of it, so that its hash would say nothing.
 fn is_nothing(text: &str) -> bool {
-    matches!(text, "" | "null" | "undefined")
+    shows_nothing(text) || matches!(text, "null" | "undefined")
 }

@@ -1,4 +1,5 @@
-//! Addresses of pages: the event's own, its referrer, and any that stand in properties.
+//! Addresses of pages: the event's own, its referrer, and any that stand in properties, also within a text,
+//! of an app (`myapp://…`), or without the part before the path.
 //!
 //! A page's query holds what the site put there for itself: session tokens, search terms, what a form
 //! asked. So of its parameters only those go out that the configuration names, by default the click ids of
@@ -14,6 +15,10 @@ use crate::event::Json;
 use crate::event::any_byte::any_byte;
 use crate::map::dropped::DropReason;
 use crate::map::personal;
+
+mod in_text;
+
+pub(super) use in_text::cut_text;
 
 /// The parameters that stay in the address of a page.
 #[derive(Clone, Debug)]
@@ -50,8 +55,16 @@ impl KeptParameters {
         let name = parameter
             .split_once('=')
             .map_or(parameter, |(name, _)| name);
-        (self.all || self.patterns.iter().any(|pattern| pattern.matches(name)))
-            && !is_personal(parameter)
+        (self.all || self.names(name)) && !is_personal(parameter)
+    }
+
+    /// Whether a parameter is named, also where its name is written with percent signs.
+    fn names(&self, name: &str) -> bool {
+        let is_named = |name: &str| self.patterns.iter().any(|pattern| pattern.matches(name));
+        if any_byte(name, |byte| byte == b'%') {
+            return form_urlencoded::parse(name.as_bytes()).any(|(name, _)| is_named(&name));
+        }
+        is_named(name)
     }
 
     /// Where one parameter ends and the next begins.
@@ -121,7 +134,7 @@ pub(super) fn url<'v>(value: Json<'v>, kept: &KeptParameters) -> Result<Cow<'v, 
 }
 
 /// Whether a text is an address of the web.
-pub(super) fn is_address(text: &str) -> bool {
+fn is_address(text: &str) -> bool {
     ["https://", "http://"].iter().any(|scheme| {
         text.get(..scheme.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
@@ -129,9 +142,21 @@ pub(super) fn is_address(text: &str) -> bool {
     })
 }
 
+/// Whether an address from which something may be cut can be in a JSON text.
+pub(super) fn may_hold_address(json: &str) -> bool {
+    // An escape may stand for any of the signs, but only one with its code.
+    any_byte(json, |byte| is_sign(byte) || byte == b'\\')
+        && (any_byte(json, is_sign) || json.contains("\\u"))
+}
+
+/// What every address has from which something may be cut.
+const fn is_sign(byte: u8) -> bool {
+    matches!(byte, b'?' | b'#' | b'@')
+}
+
 /// An address without what must not go out; `None` where it may go as it is.
-pub(super) fn cut(address: &str, kept: &KeptParameters) -> Option<String> {
-    if !any_byte(address, |byte| matches!(byte, b'?' | b'#' | b'@')) {
+fn cut(address: &str, kept: &KeptParameters) -> Option<String> {
+    if !any_byte(address, is_sign) {
         return None;
     }
     let (page, fragment) = match address.split_once('#') {
@@ -150,13 +175,16 @@ pub(super) fn cut(address: &str, kept: &KeptParameters) -> Option<String> {
 
 /// Takes the user's name and password out from before the host.
 fn without_user(page: &str) -> Cow<'_, str> {
-    let Some((scheme, rest)) = page.split_once("://") else {
-        return Cow::Borrowed(page);
+    let begin = match page.find("://") {
+        Some(end) => end + "://".len(),
+        None if page.starts_with("//") => "//".len(),
+        None => return Cow::Borrowed(page),
     };
+    let (scheme, rest) = page.split_at(begin);
     let end = rest.find(['/', '\\']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     match authority.rsplit_once('@') {
-        Some((_, host)) => Cow::Owned(format!("{scheme}://{host}{path}")),
+        Some((_, host)) => Cow::Owned(format!("{scheme}{host}{path}")),
         None => Cow::Borrowed(page),
     }
 }
@@ -198,7 +226,7 @@ fn is_personal(parameter: &str) -> bool {
     let (name, value) = parameter.split_once('=').unwrap_or(("", parameter));
     personal::holds_email(parameter)
         || personal::is_personal(name, value)
-        || (any_byte(value, |byte| matches!(byte, b'%' | b'+'))
+        || (any_byte(parameter, |byte| matches!(byte, b'%' | b'+'))
             && form_urlencoded::parse(parameter.as_bytes())
                 .any(|(name, value)| personal::is_personal(&name, &value)))
 }
@@ -337,6 +365,21 @@ mod tests {
             "https://example.com/?a=1&b",
             Ok("https://example.com/"),
         );
+    }
+
+    #[test]
+    fn a_name_counts_as_it_is_meant() {
+        for (text, expected) in [
+            ("https://a.de/?%66bclid=Ab&t=1", "https://a.de/?%66bclid=Ab"),
+            (
+                "https://a.de/?utm%5Fsource=x&%74=1",
+                "https://a.de/?utm%5Fsource=x",
+            ),
+            ("https://a.de/?utm%5Fphone=015257774443", "https://a.de/"),
+            ("https://a.de/?%=1&%zz=1", "https://a.de/"),
+        ] {
+            check_kept(&["fbclid", "utm_*"], text, Ok(expected));
+        }
     }
 
     #[test]

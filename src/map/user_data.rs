@@ -12,7 +12,7 @@ use crate::config::{CallingCode, DateOrder, ExternalIdCase, SyncConfig};
 use crate::event::arena::Arena;
 use crate::event::decimal::whole_digits;
 use crate::event::operations::USER_PROPERTIES;
-use crate::event::{Event, Json};
+use crate::event::{Event, Json, shows_nothing};
 use crate::map::dropped::DropReason;
 use crate::map::hash::Hashed;
 use crate::map::json;
@@ -50,7 +50,7 @@ const INVALID_IDS: &[&str] = &[
 /// Whether a text is an id that stands for nobody.
 pub(super) fn is_invalid_id(text: &str) -> bool {
     let text = text.trim();
-    INVALID_IDS.iter().any(|id| id.eq_ignore_ascii_case(text))
+    shows_nothing(text) || INVALID_IDS.iter().any(|id| id.eq_ignore_ascii_case(text))
 }
 
 /// Whether a value stands for nothing: in Amplitude's own ids, and in any id of a person, also what

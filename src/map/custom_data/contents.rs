@@ -33,14 +33,16 @@ const MOST_MEMBERS: usize = 50;
 pub(super) struct Items {
     /// Items written.
     pub(super) written: usize,
-    /// Items left out, for want of an `id` or of a usable `quantity`.
+    /// Items left out, for want of an `id`, or of a `quantity` above zero.
     pub(super) refused: usize,
     /// The sum of the quantities of `contents`; `None` where it is beyond 64 bits.
     pub(super) quantity: Option<i64>,
     /// A fraction was rounded up.
     pub(super) rounded: bool,
-    /// Members that an item was sent without, and why.
+    /// Members that an item was sent without, or without a part of them, and why.
     pub(super) lost: Vec<(Box<str>, DropReason)>,
+    /// Numbers out of range were left out of a field of the operator's own.
+    pub(super) lacks_number: bool,
 }
 
 impl Items {
@@ -54,8 +56,8 @@ impl Items {
     }
 }
 
-/// Writes one item of `contents`: an object with an `id` and a `quantity`, by default 1. Without a
-/// shape, its members go under their own names.
+/// Writes one item of `contents`: an object with an `id` and a `quantity`, 1 where there is none or it
+/// cannot be read. Without a shape, its members go under their own names.
 pub(super) fn write_content(
     out: &mut Vec<u8>,
     element: Json<'_>,
@@ -182,14 +184,17 @@ fn content(
     json::key(out, "\"id\":");
     typed::id(out, "id", id, guard.of_id()).ok()?;
     let quantity = match element.get("quantity") {
-        Some(quantity) => {
-            let count = number::count(quantity)?;
-            if count.whole < 1 || count.is_negative {
-                return None;
+        Some(quantity) => match number::count(quantity) {
+            Ok(count) if count.whole < 1 || count.is_negative => return None,
+            Ok(count) => {
+                items.rounded |= count.is_rounded;
+                count.whole
             }
-            items.rounded |= count.is_rounded;
-            count.whole
-        }
+            Err(reason) => {
+                items.lose("quantity", reason);
+                1
+            }
+        },
         None => 1,
     };
     json::key(out, "\"quantity\":");
@@ -223,14 +228,13 @@ fn write_other(
 ) -> Result<(), DropReason> {
     let start = out.len();
     json::member(out, name);
-    let copied = json::copy(out, name, value, &|name, text| {
-        guard.check(name, text).is_err()
-    });
-    if copied != json::Copied::Written {
-        out.truncate(start);
-    }
-    match copied {
-        json::Copied::Written | json::Copied::Nothing => Ok(()),
-        json::Copied::Refused(reason) => Err(reason),
-    }
+    let written = match typed::any(out, name, value, guard) {
+        Ok(false) => return Ok(()),
+        // The rest of it stays.
+        Ok(true) => return Err(DropReason::NotANumber),
+        Err(DropReason::Empty) => Ok(()),
+        refused => refused.map(drop),
+    };
+    out.truncate(start);
+    written
 }

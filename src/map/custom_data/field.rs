@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::config::{CustomValue, fraction_digits};
+use crate::config::CustomValue;
 use crate::event::arena::Arena;
+use crate::event::money::fraction_digits;
+use crate::event::number::grouped;
 use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::json;
@@ -107,8 +109,9 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         };
         let read = |value| read(value).ok_or(DropReason::UnknownCurrency);
         let fallback = |event| {
-            let source = revenue::currency(event)?;
-            Some((source, read(source.value?)))
+            let found = revenue::currency(event).and_then(|source| Some((source, source.value?)));
+            let read = found.map(|(source, value)| (source, read(value)));
+            read.into_iter().collect()
         };
         let (source, code) = self.usable(field, expr, read, fallback)?;
         let code = code.and_then(|code| code.ok_or(DropReason::UnknownCurrency));
@@ -119,7 +122,8 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         code.ok()
     }
 
-    /// Writes `value`, and says whether it did, or else found a number with grouped thousands.
+    /// Writes `value`, and says whether it did, or else found a number with grouped thousands. What cannot
+    /// be read is as absent wherever something else can.
     pub(super) fn value(
         &mut self,
         field: &CustomField,
@@ -129,19 +133,15 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         let is_whole =
             || currency.is_some_and(|code| fraction_digits(typed::code_text(&code)) == Some(0));
         let read = |value| match number::number(value) {
-            Err(DropReason::AmbiguousNumber) if is_whole() => number::grouped(value)
+            Err(DropReason::AmbiguousNumber) if is_whole() => grouped(value)
                 .map(Cow::Owned)
                 .ok_or(DropReason::AmbiguousNumber),
             amount => amount,
         };
-        let fallback = |event| {
-            let (source, amount) = revenue::amount(event)?;
-            Some((source, amount))
-        };
-        let Some((source, amount)) = self.usable(field, expr, read, fallback) else {
+        let Some((source, amount)) = self.usable(field, expr, read, revenue::amount) else {
             return (false, false);
         };
-        let grouped = matches!(amount, Err(DropReason::AmbiguousNumber));
+        let is_grouped = matches!(amount, Err(DropReason::AmbiguousNumber));
         // A Purchase without a currency is refused as a whole, and its dead letter shows the value.
         let withheld = currency.is_none() && !self.setting.purchase;
         let written = self.put(field, source, |out| {
@@ -155,25 +155,25 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
             out.extend_from_slice(amount.as_bytes());
             Ok(rule_of(field.kind, false))
         });
-        (written, grouped)
+        (written, is_grouped)
     }
 
     /// The first value that can be read, of what the expression finds, of what Amplitude's revenue properties
     /// say where they may stand in, and of the default, which knows nothing of the event. Where one stands in
-    /// for another that cannot be read, that is told; where none does, the first is given with the reason.
+    /// for others that cannot be read, that is told; where none does, the first is given with the reason.
     fn usable<'o, T>(
         &mut self,
         field: &CustomField,
         expr: &'o ValueExpr,
         read: impl Fn(Json<'o>) -> Result<T, DropReason>,
-        fallback: impl FnOnce(&'w Event<'e>) -> Option<Candidate<'o, T>>,
+        fallback: impl FnOnce(&'w Event<'e>) -> Vec<Candidate<'o, T>>,
     ) -> Option<Candidate<'o, T>>
     where
         'w: 'o,
     {
         let event = self.event;
         let is_default = |found: &Found<'_>| !expr.sources.is_empty() && found.is_fixed();
-        let (mut used, mut refused, mut default) = (None, None, None);
+        let (mut used, mut refused, mut default) = (None, Vec::new(), None);
         expr.visit(event.into(), &mut |found| {
             if found.value.is_absent() {
                 return false;
@@ -186,36 +186,34 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                 return true;
             }
             match (Source::found(&found), read(found.value)) {
-                (source, Ok(value)) => used = Some((source, Ok(value))),
-                (source, Err(reason)) => {
-                    refused.get_or_insert((source, reason));
-                }
+                (source, Ok(value)) => used = Some((source, value)),
+                (source, Err(reason)) => refused.push((source, reason)),
             }
             used.is_some()
         });
         if used.is_none() && self.setting.revenue {
-            match fallback(event) {
-                Some((source, Err(reason))) => {
-                    refused.get_or_insert((source, reason));
+            for (source, value) in fallback(event) {
+                match value {
+                    Ok(value) => used = Some((source, value)),
+                    Err(reason) => refused.push((source, reason)),
                 }
-                found => used = found,
             }
         }
+        let used = used.map(|(source, value)| (source, Ok(value)));
         let of_default = |found: Found<'o>| (Source::found(&found), read(found.value));
-        let used = used.or_else(|| default.map(of_default));
-        match (used, refused) {
-            (Some(used), Some((source, reason))) => {
-                let name = Field::CustomData(&field.name);
-                self.recorder.dropped(name, source, reason);
-                Some(used)
-            }
-            (Some(used), None) => Some(used),
-            (None, Some((source, reason))) => Some((source, Err(reason))),
-            (None, None) => {
-                self.note_absent(field, expr);
-                None
-            }
+        let mut refused = refused.into_iter();
+        let given = used.or_else(|| default.map(of_default)).or_else(|| {
+            let (source, reason) = refused.next()?;
+            Some((source, Err(reason)))
+        });
+        if given.is_none() {
+            self.note_absent(field, expr);
         }
+        for (source, reason) in refused {
+            let name = Field::CustomData(&field.name);
+            self.recorder.dropped(name, source, reason);
+        }
+        given
     }
 
     /// Writes a field from an expression.
@@ -300,7 +298,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         for found in expr.all(event) {
             let source = Source::found(&found);
             first.get_or_insert(source);
-            let screened = field.screen.screened(&found);
+            let screened = field.screen.screened(event.arena(), &found);
             let count = screened
                 .json()
                 .ok_or(DropReason::HashedSource)
@@ -443,7 +441,8 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
             self.recorder
                 .dropped(Field::CustomData(&field.name), source, DropReason::BadItem);
         }
-        note_lost(&field.name, source, items, self.recorder);
+        let name = Field::CustomData(&field.name);
+        note_lost(name, &field.name, source, items, self.recorder);
     }
 
     /// Tells that something was left out of what was found, because a hashed field is made from it.
@@ -462,15 +461,16 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
 }
 
 /// A value that was found, as it is read, or why it cannot be.
-type Candidate<'o, T> = (Source<'o>, Result<T, DropReason>);
+pub(super) type Candidate<'o, T> = (Source<'o>, Result<T, DropReason>);
 
 /// Whether an expression may give several values where it found this one.
 fn gives_several(expr: &ValueExpr, found: &Found<'_>) -> bool {
     expr.gathers() || found.path.is_some_and(|path| path.as_str().contains("[*]"))
 }
 
-/// Tells of members that the items of a list were sent without.
+/// Tells of what a field was sent without: members of the items of a list, and numbers.
 pub(super) fn note_lost(
+    field: Field<'_>,
     list: &str,
     source: Source<'_>,
     items: &Items,
@@ -478,5 +478,8 @@ pub(super) fn note_lost(
 ) {
     for (member, reason) in &items.lost {
         recorder.dropped(Field::Item { list, member }, source, *reason);
+    }
+    if items.lacks_number {
+        recorder.dropped(field, source, DropReason::NotANumber);
     }
 }

@@ -7,47 +7,60 @@ use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::record::Source;
 
+use super::field::Candidate;
 use super::number;
 
-type Amount<'e> = (Source<'e>, Result<Cow<'e, str>, DropReason>);
-
 /// What was paid: `$price` times `$quantity` (by default one) where there is a price, else
-/// `$revenue`. Negative for a refund.
-pub(super) fn amount<'e>(event: &'e Event<'_>) -> Option<Amount<'e>> {
-    if let Some(price) = find(event, "$price", "price") {
-        let quantity = find(event, "$quantity", "quantity");
-        return Some((
-            Source::at("$price × $quantity", price),
-            times(price, quantity),
-        ));
+/// `$revenue`. Negative for a refund. What cannot be read is as absent, and stands before what can.
+pub(super) fn amount<'e>(event: &'e Event<'_>) -> Vec<Candidate<'e, Cow<'e, str>>> {
+    let mut found = Vec::new();
+    if let Some((value, price)) = read(&mut found, event, "$price", "price") {
+        let source = Source::at("$price × $quantity", value);
+        let amount = match read(&mut found, event, "$quantity", "quantity") {
+            Some((_, quantity)) => number::product(&price, &quantity).map(Cow::Owned),
+            None => Some(price),
+        };
+        let is_one = amount.is_some();
+        found.push((source, amount.ok_or(DropReason::NotANumber)));
+        if is_one {
+            return found;
+        }
     }
-    let revenue = find(event, "$revenue", "revenue")?;
-    let amount = number::number(revenue);
-    Some((Source::at("$revenue", revenue), amount))
+    if let Some((value, amount)) = read(&mut found, event, "$revenue", "revenue") {
+        found.push((Source::at("$revenue", value), Ok(amount)));
+    }
+    found
 }
 
 /// The currency it was paid in.
 pub(super) fn currency<'e>(event: &'e Event<'_>) -> Option<Source<'e>> {
-    find(event, "$currency", "currency").map(|value| Source::at("$currency", value))
+    let mut places = places(event, "$currency", "currency");
+    places.next().map(|value| Source::at("$currency", value))
 }
 
-fn times<'e>(price: Json<'e>, quantity: Option<Json<'e>>) -> Result<Cow<'e, str>, DropReason> {
-    let price = number::number(price)?;
-    let Some(quantity) = quantity else {
-        return Ok(price);
-    };
-    let quantity = number::number(quantity)?;
-    number::product(&price, &quantity)
-        .map(Cow::Owned)
-        .ok_or(DropReason::NotANumber)
+/// The first number in the two places of a property; what is none is noted.
+fn read<'e>(
+    found: &mut Vec<Candidate<'e, Cow<'e, str>>>,
+    event: &'e Event<'_>,
+    property: &'static str,
+    field: &str,
+) -> Option<(Json<'e>, Cow<'e, str>)> {
+    places(event, property, field).find_map(|value| match number::number(value) {
+        Ok(number) => Some((value, number)),
+        Err(reason) => {
+            found.push((Source::at(property, value), Err(reason)));
+            None
+        }
+    })
 }
 
-fn find<'e>(event: &'e Event<'_>, property: &str, field: &str) -> Option<Json<'e>> {
-    let present = |value: &Json<'e>| !value.is_absent();
-    event
-        .member(super::SECTION, property)
-        .filter(present)
-        .or_else(|| event.field(field).filter(present))
+/// What is present of a property and of the field that has it in events of SDKs.
+fn places<'e>(event: &'e Event<'_>, property: &str, field: &str) -> impl Iterator<Item = Json<'e>> {
+    let property = event.member(super::SECTION, property);
+    // Where there is no property, the event gives the field for it.
+    let field = event.field(field).filter(|field| property != Some(*field));
+    let places = property.into_iter().chain(field);
+    places.filter(|value| !value.is_absent())
 }
 
 #[cfg(test)]
@@ -56,38 +69,67 @@ mod tests {
     use crate::event::arena::Arena;
 
     #[track_caller]
-    fn check(properties: &str, expected: Option<Result<&str, DropReason>>) {
-        let text = format!("{{\"event_properties\":{properties}}}");
+    fn check(event: &str, expected: Option<&str>, unreadable: &[&str]) {
         let arena = Arena::default();
-        let event = Event::decode(text.as_bytes(), &arena).unwrap();
-        let amount = amount(&event).map(|(_, amount)| amount);
-        assert_eq!(
-            amount
-                .as_ref()
-                .map(|amount| amount.as_deref().map_err(|why| *why)),
-            expected,
-            "{properties}"
-        );
+        let event_of = Event::decode(event.as_bytes(), &arena).unwrap();
+        let (mut read, mut lost) = (None, Vec::new());
+        for (source, amount) in amount(&event_of) {
+            match amount {
+                Ok(amount) => assert_eq!(read.replace(amount), None, "{event}"),
+                Err(_) => lost.extend(source.path),
+            }
+        }
+        assert_eq!(read.as_deref(), expected, "{event}");
+        assert_eq!(lost, unreadable, "{event}");
+    }
+
+    #[track_caller]
+    fn check_properties(properties: &str, expected: Option<&str>, unreadable: &[&str]) {
+        let event = format!("{{\"event_properties\":{properties}}}");
+        check(&event, expected, unreadable);
     }
 
     #[test]
     fn price_goes_before_revenue() {
-        check(
+        check_properties(
             r#"{"$price":19.99,"$quantity":3,"$revenue":1}"#,
-            Some(Ok("59.97")),
+            Some("59.97"),
+            &[],
         );
-        check(r#"{"$price":"19.90"}"#, Some(Ok("19.90")));
-        check(r#"{"$revenue":"5"}"#, Some(Ok("5")));
-        check(r#"{"$revenue":-5}"#, Some(Ok("-5")));
-        check(r#"{"$revenue":null,"$price":""}"#, None);
-        check(r#"{"$price":"cheap"}"#, Some(Err(DropReason::NotANumber)));
+        check_properties(r#"{"$price":"19.90"}"#, Some("19.90"), &[]);
+        check_properties(r#"{"$revenue":"5"}"#, Some("5"), &[]);
+        check_properties(r#"{"$revenue":-5}"#, Some("-5"), &[]);
+        check_properties(r#"{"$revenue":null,"$price":""}"#, None, &[]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_as_absent() {
+        for broken in ["\"N/A\"", "1e400", "{}", "true", "[19.9]", "\"1,234\""] {
+            let price = format!("{{\"$price\":{broken},\"$quantity\":2,\"$revenue\":5}}");
+            check_properties(&price, Some("5"), &["$price"]);
+            let quantity = format!("{{\"$price\":19.9,\"$quantity\":{broken},\"$revenue\":5}}");
+            check_properties(&quantity, Some("19.9"), &["$quantity"]);
+            let both = format!("{{\"$price\":{broken},\"$revenue\":{broken}}}");
+            check_properties(&both, None, &["$price", "$revenue"]);
+            let elsewhere = format!("{{\"event_properties\":{{\"$price\":{broken}}},\"price\":7}}");
+            check(&elsewhere, Some("7"), &["$price"]);
+            let at_the_top =
+                format!("{{\"event_properties\":{{\"$revenue\":5}},\"price\":{broken}}}");
+            check(&at_the_top, Some("5"), &["$price"]);
+        }
+        check_properties(
+            r#"{"$price":1e200,"$quantity":1e200,"$revenue":5}"#,
+            Some("5"),
+            &["$price × $quantity"],
+        );
     }
 
     #[test]
     fn an_sdk_writes_them_at_the_top() {
+        let event = r#"{"price":5,"quantity":2,"currency":"EUR"}"#;
+        check(event, Some("10"), &[]);
         let arena = Arena::default();
-        let event = Event::decode(br#"{"price":5,"quantity":2,"currency":"EUR"}"#, &arena).unwrap();
-        assert_eq!(amount(&event).unwrap().1.unwrap(), "10");
+        let event = Event::decode(event.as_bytes(), &arena).unwrap();
         assert_eq!(currency(&event).unwrap().value.unwrap().raw(), "\"EUR\"");
     }
 }

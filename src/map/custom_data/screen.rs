@@ -193,7 +193,7 @@ pub(super) fn screened<'v>(
         Cover::Parts(parts) => parts.iter().map(|part| &**part).collect(),
         Cover::Free => Vec::new(),
     };
-    let pages = pages.filter(|_| may_hold_address(value.raw()));
+    let pages = pages.filter(|_| page::may_hold_address(value.raw()));
     if parts.is_empty() && pages.is_none() {
         return Screened::AsItIs(value);
     }
@@ -211,18 +211,6 @@ pub(super) fn screened<'v>(
             lacks_source: writer.lacks_source,
         },
         Ok(()) => Screened::AsItIs(value),
-    }
-}
-
-/// Whether the address of a page may be in a value. Most texts begin like none.
-fn may_hold_address(raw: &str) -> bool {
-    match raw.as_bytes() {
-        [b'"', b'h' | b'H' | b' ' | b'\\', ..] => true,
-        [b'[' | b'{', ..] | [b'"', b'[' | b'{', ..] => {
-            let begins_like_http = |pair: &[u8]| pair.eq_ignore_ascii_case(b"tt");
-            raw.as_bytes().windows(2).any(begins_like_http)
-        }
-        _ => false,
     }
 }
 
@@ -323,26 +311,24 @@ impl Writer<'_> {
     fn text(&mut self, value: Json<'_>, parts: &[&[Step]], level: usize) -> Result<(), Unreadable> {
         let content = value.as_str().unwrap_or_default();
         let text = content.trim();
-        if let Some(pages) = self.pages
-            && page::is_address(text)
-            && let Some(cut) = page::cut(text, pages)
-        {
-            self.has_cut = true;
-            self.put_text(&cut);
-            return Ok(());
-        }
-        if !text.starts_with(['{', '[']) {
-            self.out.push_str(value.raw());
-            return Ok(());
-        }
-        let opened = self.arena.opened(value);
-        match (opened.is_string(), parts) {
-            (false, _) => {}
-            (true, []) => {
-                self.out.push_str(value.raw());
-                return Ok(());
+        let may_be_json = text.starts_with(['{', '[']);
+        let opened = if may_be_json {
+            self.arena.opened(value)
+        } else {
+            value
+        };
+        if opened.is_string() {
+            if may_be_json && !parts.is_empty() {
+                return Err(Unreadable);
             }
-            (true, _) => return Err(Unreadable),
+            match self.pages.and_then(|pages| page::cut_text(text, pages)) {
+                Some(cut) => {
+                    self.has_cut = true;
+                    self.put_text(&cut);
+                }
+                None => self.out.push_str(value.raw()),
+            }
+            return Ok(());
         }
         let mut inner = Writer {
             arena: self.arena,
@@ -441,12 +427,18 @@ mod tests {
             r#"{"u":[" HTTP://a.example?t=1","x"],"v":"{\"w\":\"https:\\/\\/u:p@a.example\"}"}"#,
             Some(r#"{"u":["HTTP://a.example","x"],"v":"{\"w\":\"https://a.example\"}"}"#),
         );
-        for text in [
-            r#""https://a.example/#top""#,
-            r#""a?t=1""#,
-            r#""{http://a?b""#,
-            "[\"http\"]",
-        ] {
+        check(
+            &[],
+            r#"{"a":"see myapp://open?t=1","b":["/p\u003Ft=1&keep=1"],"c":"{\"d\":\"x //a.de?t=1\"}"}"#,
+            Some(r#"{"a":"see myapp://open","b":["/p?keep=1"],"c":"{\"d\":\"x //a.de\"}"}"#),
+        );
+        // A text that is cut off is no JSON, and still holds an address.
+        check(
+            &[],
+            r#""{\"u\":\"https://a.example/?t=1\",\"v""#,
+            Some(r#""{\"u\":\"https://a.example/\",\"v""#),
+        );
+        for text in [r#""https://a.example/#top""#, r#""a?t=1""#, "[\"http\"]"] {
             check(&[], text, Some(text));
         }
     }

@@ -7,6 +7,7 @@ use crate::event::arena::Arena;
 use crate::map::record::Notes;
 use crate::map::rule;
 
+mod broken;
 mod forms;
 mod sources;
 

@@ -1,12 +1,12 @@
 //! Writes one value in the type that Meta's field takes, or says why it cannot be used.
 
-use crate::config::{is_currency, is_subunit};
 use crate::event::Json;
 use crate::event::decimal::{is_in_range, whole_digits};
+use crate::event::money::{is_currency, is_subunit};
 use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::event_time;
-use crate::map::json::{self, Copied};
+use crate::map::json;
 use crate::map::personal;
 
 use super::number::{self as plain, Count};
@@ -77,7 +77,7 @@ pub(super) fn count(out: &mut Vec<u8>, value: Json<'_>) -> Result<bool, DropReas
 
 /// A number of things from zero on.
 pub(super) fn whole(value: Json<'_>) -> Result<Count, DropReason> {
-    let count = plain::count(value).ok_or(DropReason::NotANumber)?;
+    let count = plain::count(value)?;
     if count.is_negative {
         return Err(DropReason::Negative);
     }
@@ -204,16 +204,16 @@ pub(super) fn date(out: &mut Vec<u8>, value: Json<'_>) -> Written {
     Ok(())
 }
 
-/// Any value, as it is.
-pub(super) fn any(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
-    let copied = json::copy(out, name, value, &|name, text| {
+/// Any value, as it is. Says whether numbers that are out of range were left out of it.
+pub(super) fn any(
+    out: &mut Vec<u8>,
+    name: &str,
+    value: Json<'_>,
+    guard: Guard,
+) -> Result<bool, DropReason> {
+    json::copy(out, name, value, &|name, text| {
         guard.check(name, text).is_err()
-    });
-    match copied {
-        Copied::Written => Ok(()),
-        Copied::Nothing => Err(DropReason::Empty),
-        Copied::Refused(reason) => Err(reason),
-    }
+    })
 }
 
 /// An object of ids, with those of its members that Meta knows: any other would be refused.

@@ -66,47 +66,55 @@ pub(super) fn write_values(
                 return Err(DropReason::NoItems);
             }
         }
-        None if listing == Listing::Each => {
-            out.push(b'[');
-            for value in values {
-                json::separate(out);
-                typed::any(out, name, *value, guard)?;
-            }
-            out.push(b']');
+        None if listing == Listing::Single => {
+            items.lacks_number = typed::any(out, name, value, guard)?;
         }
-        None if listing == Listing::Flat => write_flat(out, arena, name, values, guard)?,
-        None => typed::any(out, name, value, guard)?,
+        None => items.lacks_number = write_list(out, arena, name, values, guard, listing)?,
     }
     Ok(items)
 }
 
-/// Writes the elements of several lists as one list.
-fn write_flat(
+/// Writes several values, or the elements of several lists, as one list. Says whether numbers that are out
+/// of range were left out of it.
+fn write_list(
     out: &mut Vec<u8>,
     arena: &Arena,
     name: &str,
     values: &[Json<'_>],
     guard: Guard,
-) -> Result<(), DropReason> {
+    listing: Listing,
+) -> Result<bool, DropReason> {
     out.push(b'[');
     let empty = out.len();
-    let mut refused = None;
-    for value in values {
-        arena.each_element(*value, &mut |element| {
-            let before = out.len();
-            json::separate(out);
-            match typed::any(out, name, element, guard) {
-                Ok(()) => {}
-                Err(DropReason::Empty) => out.truncate(before),
-                Err(reason) => refused = Some(reason),
+    let (mut refused, mut lacks_number) = (None, false);
+    let mut write = |element| {
+        let before = out.len();
+        json::separate(out);
+        match typed::any(out, name, element, guard) {
+            Ok(lacks) => lacks_number |= lacks,
+            Err(reason @ (DropReason::Empty | DropReason::NotANumber)) => {
+                out.truncate(before);
+                lacks_number |= reason == DropReason::NotANumber;
             }
-        });
+            Err(reason) => refused = Some(reason),
+        }
+    };
+    for value in values {
+        if listing == Listing::Flat {
+            arena.each_element(*value, &mut write);
+        } else {
+            write(*value);
+        }
     }
-    if out.len() == empty {
-        refused = refused.or(Some(DropReason::Empty));
+    if let Some(reason) = refused {
+        return Err(reason);
     }
-    out.push(b']');
-    refused.map_or(Ok(()), Err)
+    match (out.len() == empty, lacks_number) {
+        (true, true) => return Err(DropReason::NotANumber),
+        (true, false) => return Err(DropReason::Empty),
+        _ => out.push(b']'),
+    }
+    Ok(lacks_number)
 }
 
 /// Writes an id of a list, or counts it as refused.

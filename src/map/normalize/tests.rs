@@ -574,3 +574,31 @@ fn a_code_loses_its_decimals_behind_a_dash_as_well() {
         assert_eq!(found, expected, "{input}");
     }
 }
+
+#[test]
+fn what_shows_nothing_is_nothing() {
+    let broken = [
+        "\u{fffd}",
+        " \u{fffd} \u{fffd}\u{200b}",
+        "\0",
+        "\u{200d}\u{ad}",
+    ];
+    for field in UserDataField::ALL {
+        for text in broken {
+            let found = outcome(*field, text, &CONTEXT);
+            assert_eq!(found, "! empty", "{field:?} {text:?}");
+        }
+    }
+    check(
+        UserDataField::FirstName,
+        &[
+            ("\u{fffd}. \u{fffd}-", "! empty"),
+            ("J\u{fffd}rg", "j\u{fffd}rg"),
+        ],
+    );
+    check(UserDataField::City, &[("\u{fffd} 75001", "! empty")]);
+    check(
+        UserDataField::Email,
+        &[("\u{fffd}@example.com", "! not_an_email")],
+    );
+}

@@ -260,3 +260,17 @@ fn a_hostile_list_is_cut() {
         [("external_id", DropReason::TooMany)]
     );
 }
+
+#[test]
+fn an_id_of_broken_characters_is_absent() {
+    for id in [r"\ud83d", r"\ufffd \ufffd", r"\u0000", r"\u200b"] {
+        check(
+            UserDataField::ExternalId,
+            &["user_id", "event_properties.customer", "device_id"],
+            &format!(
+                r#"{{"user_id":"{id}","event_properties":{{"customer":"{id}"}},"device_id":"d1"}}"#
+            ),
+            "\"external_id\": #d1",
+        );
+    }
+}

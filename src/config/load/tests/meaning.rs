@@ -504,3 +504,52 @@ fn people_are_remembered_where_the_table_stands() {
     };
     assert_eq!(said.user_memory, Some(expected));
 }
+
+#[test]
+fn an_origin_is_what_a_browser_can_send() {
+    let text = |origin: &str| format!("[server]\ncors_origins = ['{origin}']\n");
+    for origin in [
+        "*",
+        "https://shop.example.com",
+        "http://localhost:3000",
+        "https://*.example.com",
+        "https://*.example.com:8443",
+        "http://*.localhost:3000",
+        "capacitor://localhost",
+        "ionic://localhost",
+        "tauri://localhost",
+        "app://com.example.shop",
+        "chrome-extension://abcdefghijklmnop",
+    ] {
+        assert_eq!(loaded(&text(origin)).server.cors_origins, [origin]);
+    }
+    for origin in [
+        "https://shop.example.com/",
+        "https://Shop.example.com",
+        "https://shop.example.com:443",
+        "https://*",
+        "https://*.com",
+        "https://*.*.example.com",
+        "https://a.*.example.com",
+        "https://*shop.example.com",
+        "https://*.1.2.3.4",
+        "https://*.example.com/",
+        "https://*.example.com:443",
+        "*.example.com",
+        "capacitor://*.localhost",
+        "capacitor://localhost/",
+        "capacitor://LocalHost",
+        "Capacitor://localhost",
+        "capacitor://u@localhost",
+        "capacitor://",
+        "capacitor:localhost",
+        "shop.example.com",
+        "null",
+    ] {
+        let mistakes = from_toml(&text(origin), &[]).unwrap_err();
+        let is_told = mistakes
+            .iter()
+            .any(|mistake| mistake.key == "server.cors_origins[0]");
+        assert!(is_told, "{origin}: {mistakes:?}");
+    }
+}

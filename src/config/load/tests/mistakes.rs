@@ -89,7 +89,7 @@ fn the_listeners_and_logs() {
     server.listen: found "localhost:8080", expected an IP address and port such as "0.0.0.0:8080"
     server.max_body: found "2 megs", expected a size such as "2MiB" or a number of bytes
     server.trusted_proxies[1]: found "10/8", expected a list of networks such as "10.0.0.0/8"
-    server.cors_origins[0]: found "https://shop.example.com/", expected a list of origins such as "https://shop.example.com", or "*"
+    server.cors_origins[0]: found "https://shop.example.com/", expected a list of origins such as "https://shop.example.com" or "https://*.example.com", or "*"
     log.format: found "xml", expected "text" or "json"
     log.level: found "infos", expected a level (off, error, warn, info, debug, trace), or levels by module such as "info,pixel_relay::deliver=debug"
     admin.listen: found a blank text, expected an IP address and port such as "0.0.0.0:8080"

@@ -8,8 +8,7 @@ use std::borrow::Cow;
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
-use crate::config::{fraction_digits, is_currency};
-use crate::event::decimal::Decimal;
+use super::decimal::Decimal;
 
 /// What a text says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +85,31 @@ const ZEROS: [char; 13] = [
 /// What stands for the missing fraction of a price in whole units: `5,-`.
 const NO_FRACTION: [&str; 6] = [",-", ",–", ",—", ".-", ".–", ".—"];
 
-/// The digits, and the longest sign of a currency, that are worth looking at.
-const LONGEST: usize = 60;
+/// The digits, and the longest sign of a currency, that are worth looking at: some programs print all the
+/// digits of a 64-bit float, such as 55 of 0.1.
+const LONGEST: usize = 120;
+
+/// Whether a text is a code of ISO 4217, in upper case, that something can be paid in: no metal, no test and no
+/// `XXX`, which means none. The guilder of the Antilles gave way to that of the Caribbean in 2025; both
+/// are in use.
+pub(crate) fn is_currency(text: &str) -> bool {
+    fraction_digits(text).is_some()
+}
+
+/// How many digits the fraction of an amount has in this currency.
+pub(crate) fn fraction_digits(code: &str) -> Option<u16> {
+    match code {
+        "ANG" | "XCG" => Some(2),
+        code => iso_currency::Currency::from_code(code)?.exponent(),
+    }
+}
+
+/// Whether a text names the hundredth of a currency, as `GBp` and `GBX` do pence: an amount in it is none
+/// of that currency.
+pub(crate) fn is_subunit(text: &str) -> bool {
+    let spelt = matches!(text.as_bytes(), [b'A'..=b'Z', b'A'..=b'Z', b'a'..=b'z']);
+    spelt || text.eq_ignore_ascii_case("GBX")
+}
 
 /// Reads a text that is no plain number.
 pub(super) fn read(text: &str) -> Amount {
@@ -365,6 +387,10 @@ mod tests {
             ("12.5e6 VND", "12500000"),
             ("1,25E7", "12500000"),
             ("1,5e-1 €", "0.15"),
+            (
+                "0.1000000000000000055511151231257827021181583404541015625 EUR",
+                "0.1000000000000000055511151231257827021181583404541015625",
+            ),
         ] {
             assert_eq!(read(text), Amount::One(expected.to_owned()), "{text}");
         }
