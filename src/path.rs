@@ -1,7 +1,8 @@
 //! Compiled ways into an event.
 //!
 //! A path is dotted, with brackets for other names, indexes and `[*]`:
-//! `event_properties["Order Value"]`, `event_properties.products[*].sku`, `groups.company[0]`. It
+//! `event_properties["Order Value"]`, `event_properties.products[*].sku`, `groups.company[0]`; a single
+//! value where a list is asked for is a list of one. It
 //! begins with a known part of an Amplitude event; any other top-level key is written `["key"]`.
 //! Relative to the element of a list, a path that is absent there and begins so is read in the event.
 //! Amplitude's webhook and its upload APIs name some fields differently (`ip_address` and `ip`):
@@ -513,16 +514,25 @@ fn walk<'e>(
                 unreadable |= walk(arena, value, rest, found);
             }
         }
+        // What is no list is a list of one.
+        Step::Index(_) | Step::Each if value.is_absent() => {}
         Step::Index(index) => {
-            if let Some(value) = value.elements().into_iter().flatten().nth(*index) {
-                unreadable |= walk(arena, value, rest, found);
-            }
-        }
-        Step::Each => {
-            for element in value.elements().into_iter().flatten() {
+            let element = match value.elements() {
+                Some(mut elements) => elements.nth(*index),
+                None => (*index == 0).then_some(value),
+            };
+            if let Some(element) = element {
                 unreadable |= walk(arena, element, rest, found);
             }
         }
+        Step::Each => match value.elements() {
+            Some(elements) => {
+                for element in elements {
+                    unreadable |= walk(arena, element, rest, found);
+                }
+            }
+            None => unreadable |= walk(arena, value, rest, found),
+        },
     }
     unreadable
 }

@@ -32,6 +32,15 @@ pub(super) fn is_placeholder(secret: &SecretString) -> bool {
     let text = secret.expose_secret().trim().to_ascii_lowercase();
     let words: String = text.replace([' ', '-'], "_");
     let is_cut = text.ends_with("...") || text.ends_with('…');
+    // `EAABxxxxxxxx`: what a token begins with, and signs for the rest.
+    let is_masked = text.len() >= 8
+        && ["xxxx", "****", "....", "____"]
+            .iter()
+            .any(|rest| text.ends_with(rest));
+    let is_variable = text.strip_prefix('$').is_some_and(|name| {
+        let is_in_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        !name.is_empty() && name.bytes().all(is_in_name)
+    });
     let is_bracketed = [("<", ">"), ("{", "}"), ("[", "]"), ("${", "}"), ("%", "%")]
         .iter()
         .any(|(open, close)| text.len() > 2 && text.starts_with(open) && text.ends_with(close));
@@ -45,12 +54,23 @@ pub(super) fn is_placeholder(secret: &SecretString) -> bool {
         "change_me",
         "changeme",
         "placeholder",
+        "replace_this",
+        "replace_with",
+        "fill_in",
+        "fill_me",
     ];
-    let begins = ["your_", "insert_", "put_your"];
+    let begins = [
+        "your_", "insert_", "put_your", "paste_", "enter_", "todo_", "todo:", "fixme",
+    ];
+    // What it asks for, in the place of it.
+    let ends = ["_here", "access_token", "app_secret", "api_token"];
     is_cut
+        || is_masked
+        || is_variable
         || is_bracketed
         || is_one_sign
-        || words.ends_with("_here")
+        || matches!(&*words, "todo" | "tbd")
+        || ends.iter().any(|word| words.ends_with(word))
         || asks.iter().any(|word| words.contains(word))
         || begins.iter().any(|word| words.starts_with(word))
 }
@@ -77,6 +97,18 @@ mod tests {
             "***",
             "EAAB_token_here",
             "%TOKEN%",
+            "ACCESS_TOKEN",
+            "meta-access-token",
+            "APP_SECRET",
+            "EAABxxxxxxxxxxxx",
+            "EAAB****",
+            "TODO",
+            "todo: token",
+            "TBD",
+            "FIXME",
+            "$META_TOKEN",
+            "paste token",
+            "REPLACE THIS",
         ] {
             assert!(is_placeholder(&text.into()), "{text}");
         }
@@ -89,6 +121,9 @@ mod tests {
             "test-token",
             "EAAB-token",
             "live-EAAB",
+            "dummy",
+            "EAAJZCtodoxxx",
+            "todos",
             "1234|abcDEF-_x",
             "EAAJZC0xxxxxBAA",
             "",

@@ -178,7 +178,8 @@ impl PartialOrd for Decimal {
 }
 
 /// The digits of a number of JSON that is whole, such as `12345.0` or `1.2345e4`; `None` where it is not,
-/// or where its exponent hides digits: nobody knows the last ones of `1.2e17`.
+/// or where its exponent hides digits: nobody knows the last ones of `1.2e17`, while
+/// `1.2345678901234567e16` shows all of its own.
 pub(crate) fn whole_digits(number: &str) -> Option<Cow<'_, str>> {
     if number == "-0" {
         return Some("0".into());
@@ -186,7 +187,13 @@ pub(crate) fn whole_digits(number: &str) -> Option<Cow<'_, str>> {
     if !number.contains(['.', 'e', 'E']) {
         return Some(number.into());
     }
-    let shows_all = !number.contains(['e', 'E']);
+    let shows_all = match number.split_once(['e', 'E']) {
+        Some((mantissa, power)) => {
+            let (_, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+            exponent(power).is_some_and(|power| power <= length(fraction))
+        }
+        None => true,
+    };
     let number = Decimal::parse(number).filter(Decimal::is_whole)?;
     let is_exact = || number.rounded_up().is_some_and(|n| n.abs() <= MOST_EXACT);
     (shows_all || is_exact()).then(|| number.plain().into())
@@ -360,6 +367,8 @@ mod tests {
             ("9007199254740993.0", Some("9007199254740993")),
             ("12345678901234567890.0", Some("12345678901234567890")),
             ("9.007199254740992e15", Some("9007199254740992")),
+            ("1.2345678901234567E16", Some("12345678901234567")),
+            ("1.2345678901234567e17", None),
             ("9.1e15", None),
             ("1e30", None),
             ("12345.5", None),

@@ -26,10 +26,20 @@ pub struct BrowserRequest {
 pub struct Cookies {
     /// Of the browser.
     #[serde(rename = "_fbp", default, skip_serializing_if = "Option::is_none")]
-    pub browser: Option<String>,
+    pub browser: Option<Cookie>,
     /// Of the click on an ad.
     #[serde(rename = "_fbc", default, skip_serializing_if = "Option::is_none")]
-    pub click: Option<String>,
+    pub click: Option<Cookie>,
+}
+
+/// The values of one cookie: a browser has several of a name where they are of several paths or domains.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum Cookie {
+    /// The usual one.
+    One(String),
+    /// Several, in the browser's own order.
+    Several(Vec<String>),
 }
 
 /// The paths to it.
@@ -54,6 +64,12 @@ impl fmt::Debug for BrowserRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What it holds is personal data.
         f.write_str("BrowserRequest(..)")
+    }
+}
+
+impl fmt::Debug for Cookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cookie(..)")
     }
 }
 

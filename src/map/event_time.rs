@@ -1,7 +1,8 @@
 //! Reads the moment of an event, in every form that Amplitude and its templates produce.
 //!
-//! `2026-11-20 18:04:09.412000`, with a space or a `T`, none to nine digits of fraction, an optional
-//! `Z` or offset (none means UTC); or the time since the epoch in seconds, milliseconds, microseconds or
+//! `2026-11-20 18:04:09.412000`, with a space or a `T`, none to nine digits of fraction behind a point or
+//! a comma, an optional `Z`, `UTC`, `GMT` or offset (none means UTC); `Fri, 20 Nov 2026 18:04:09 GMT`, as
+//! HTTP and mail write it; or the time since the epoch in seconds, milliseconds, microseconds or
 //! nanoseconds, as a number or a text. What is not a real date and time is refused.
 
 use crate::clock::UnixMillis;
@@ -36,7 +37,9 @@ pub fn parse(value: Json<'_>) -> Option<UnixMillis> {
 
 fn parse_text(text: &str) -> Option<UnixMillis> {
     let text = text.trim();
-    since_epoch(text).or_else(|| date_and_time(text))
+    since_epoch(text)
+        .or_else(|| date_and_time(text))
+        .or_else(|| named_date_and_time(text))
 }
 
 /// Reads the moment at which a device sends, by its own clock. One that was never set began to count at
@@ -115,6 +118,34 @@ fn date_and_time(text: &str) -> Option<UnixMillis> {
     take(&mut rest, b"-")?;
     let day = digits(&mut rest, 2)?;
     take(&mut rest, b" Tt")?;
+    moment([year, month, day], rest)
+}
+
+/// Reads `Fri, 20 Nov 2026 18:04:09 GMT`, the day of the week being of no account.
+fn named_date_and_time(text: &str) -> Option<UnixMillis> {
+    const MONTHS: [&str; 12] = [
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    ];
+    let date = match text.split_once(',') {
+        Some((weekday, date)) if weekday.bytes().all(|b| b.is_ascii_alphabetic()) => date,
+        Some(_) => return None,
+        None => text,
+    };
+    let (day, rest) = date.trim_start().split_once([' ', '-'])?;
+    let (month, rest) = rest.split_once([' ', '-'])?;
+    let (year, time) = rest.split_once(' ')?;
+    let number = |text: &str, most: usize| {
+        let is_number = text.len() <= most && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse::<i64>().ok().filter(|_| is_number)
+    };
+    let is_month = |name: &&str| name.eq_ignore_ascii_case(month);
+    let (place, _) = (1..).zip(&MONTHS).find(|(_, name)| is_month(name))?;
+    let year = number(year, 4)?;
+    moment([year, place, number(day, 2)?], time.as_bytes())
+}
+
+/// The moment of a date and the time of day behind it.
+fn moment([year, month, day]: [i64; 3], mut rest: &[u8]) -> Option<UnixMillis> {
     let hour = digits(&mut rest, 2)?;
     take(&mut rest, b":")?;
     let minute = digits(&mut rest, 2)?;
@@ -158,7 +189,7 @@ fn take(rest: &mut &[u8], allowed: &[u8]) -> Option<()> {
 
 /// Takes a fraction of a second, if there is one, as milliseconds.
 fn fraction(rest: &mut &[u8]) -> Option<i64> {
-    let Some(after) = rest.strip_prefix(b".") else {
+    let Some(after) = rest.strip_prefix(b".").or_else(|| rest.strip_prefix(b",")) else {
         return Some(0);
     };
     let count = after
@@ -177,10 +208,13 @@ fn fraction(rest: &mut &[u8]) -> Option<i64> {
     Some(millis)
 }
 
-/// Reads what is left as an offset from UTC: nothing, `Z`, `+02`, `+0200` or `+02:00`, after a space
-/// or none.
+/// Reads what is left as an offset from UTC: nothing, `Z`, `UTC`, `GMT`, `+02`, `+0200` or `+02:00`, after
+/// a space or none.
 fn offset_minutes(rest: &[u8]) -> Option<i64> {
     let rest = rest.strip_prefix(b" ").unwrap_or(rest);
+    if rest.eq_ignore_ascii_case(b"UTC") || rest.eq_ignore_ascii_case(b"GMT") {
+        return Some(0);
+    }
     let (sign, mut rest) = match rest.split_first() {
         None | Some((b'Z' | b'z', [])) => return Some(0),
         Some((b'+', rest)) => (1, rest),
@@ -255,6 +289,25 @@ mod tests {
     }
 
     #[test]
+    fn reads_what_other_programs_write() {
+        let expected = Some(1_795_197_849_412);
+        // BigQuery, Python's logging, dates with a comma of their language.
+        check("\"2026-11-20 18:04:09.412000 UTC\"", expected);
+        check("\"2026-11-20T18:04:09.412GMT\"", expected);
+        check("\"2026-11-20T18:04:09,412Z\"", expected);
+        check("\"2026-11-20 18:04:09,412000\"", expected);
+        check("1795197849412000", expected);
+        check("\"1795197849412999\"", Some(1_795_197_849_413));
+        check("1795197849412000123", expected);
+        let whole = Some(1_795_197_849_000);
+        check("\"Fri, 20 Nov 2026 18:04:09 GMT\"", whole);
+        check("\"Fri, 20 Nov 2026 19:04:09 +0100\"", whole);
+        check("\"20 Nov 2026 18:04:09 UTC\"", whole);
+        check("\"Fri, 20-NOV-2026 18:04:09 GMT\"", whole);
+        check("\"Sun, 1 Nov 2026 18:04:09 GMT\"", Some(1_793_556_249_000));
+    }
+
+    #[test]
     fn knows_a_number_that_a_template_grouped() {
         for (text, expected) in [
             ("\"1,795,197,849,412\"", true),
@@ -286,6 +339,11 @@ mod tests {
             "\"2026-11-20 18:04:60\"",
             "\"2026-11-20 18:04:09.1234567890\"",
             "\"2026-11-20 18:04:09 PST\"",
+            "\"Fri, 31 Nov 2026 18:04:09 GMT\"",
+            "\"Fri, 20 Noe 2026 18:04:09 GMT\"",
+            "\"Fri, 20 Nov 26 18:04:09 GMT\"",
+            "\"Fri, 20 Nov 2026\"",
+            "\"18, 20 Nov 2026 18:04:09\"",
             "\"2026-11-20 18:04:09+25:00\"",
             "\"2026-11-20 18:04:09  +02:00\"",
             "\"1,795,197,849,412\"",

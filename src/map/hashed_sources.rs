@@ -175,18 +175,29 @@ fn overlap<'s>(path: &Path, source: &'s Path) -> Overlap<'s> {
 }
 
 fn lie<'s>(path: &[Step], source: &'s [Step]) -> Overlap<'s> {
-    let pairs = path.iter().zip(source);
-    let meets = pairs.clone().all(|(own, other)| match (own, other) {
+    let (own, other) = match (path, source) {
+        (_, []) => return Overlap::Within,
+        ([], source) => return Overlap::Holds(source),
+        ([own, ..], [other, ..]) => (own, other),
+    };
+    let meets = match (own, other) {
+        // A single value is a list of one.
+        (Step::Each | Step::Index(0), Step::Key(_)) => return lie(behind(path), source),
+        (Step::Key(_), Step::Each | Step::Index(0)) => return lie(path, behind(source)),
         (Step::Key(own), Step::Key(other)) => own == other,
         (Step::Index(own), Step::Index(other)) => own == other,
         (Step::Each | Step::Index(_), Step::Each) | (Step::Each, Step::Index(_)) => true,
-        (Step::Key(_), _) | (_, Step::Key(_)) => false,
-    });
-    match source.get(pairs.len()..) {
-        Some(rest) if meets && !rest.is_empty() => Overlap::Holds(rest),
-        _ if meets => Overlap::Within,
-        _ => Overlap::Apart,
+        (Step::Key(_), Step::Index(_)) | (Step::Index(_), Step::Key(_)) => false,
+    };
+    if meets {
+        lie(behind(path), behind(source))
+    } else {
+        Overlap::Apart
     }
+}
+
+fn behind(steps: &[Step]) -> &[Step] {
+    steps.get(1..).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -250,6 +261,16 @@ mod tests {
             ),
             (
                 "event_properties.a[*].b",
+                "event_properties.a.b",
+                Cover::Whole,
+            ),
+            (
+                "event_properties.a.b",
+                "event_properties.a[0].b",
+                Cover::Whole,
+            ),
+            (
+                "event_properties.a[1].b",
                 "event_properties.a.b",
                 Cover::Free,
             ),

@@ -6,7 +6,7 @@
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::event::Event;
-use crate::map::normalize;
+use crate::map::normalize::{self, click::with_time};
 use crate::memory::change::SlotId;
 use crate::memory::clicks::{ClickKey, Clicks, FirstSeen, KEPT, can_carry};
 use crate::memory::profile::{Profile, click_id};
@@ -39,8 +39,8 @@ pub(super) struct Remembered<'k> {
 }
 
 impl Remembered<'_> {
-    /// The `fbc` that stands for one that an event gave, where it is another. `made`: it was made of a bare
-    /// click id, with the event's own time. A browser's cookie keeps its own, and tells of it.
+    /// The `fbc` that stands for one that an event gave, where it is another. `made`: its time is ours, as
+    /// where it was made of a bare click id. A browser's cookie keeps its own, and tells of it.
     pub(super) fn click(&mut self, fbc: &str, made: bool, happened: UnixMillis) -> Option<String> {
         let of_person = self.person.and_then(|known| known.same_click(fbc));
         let known = of_person.unwrap_or(fbc);
@@ -54,7 +54,7 @@ impl Remembered<'_> {
         if !made || of_person.is_some() || first == seen || !can_carry(happened, first) {
             return own();
         }
-        Some(format!("fb.1.{}.{id}", first.0))
+        with_time(fbc, first)
     }
 }
 
@@ -78,15 +78,15 @@ pub(super) struct Known<'k> {
 
 impl<'k> Known<'k> {
     /// Calls `found` with what is remembered of a field, one text for each value, and how an explanation
-    /// names where it is from; says whether there is any. Conditions of the expression hold or not by the
-    /// event. `without_origin`: it carries neither address nor user agent.
+    /// names where it is from, until it says that one is of use; says whether any was. Conditions of the
+    /// expression hold or not by the event. `without_origin`: it carries neither address nor user agent.
     pub(super) fn visit(
         &self,
         field: UserDataField,
         expr: &ValueExpr,
         event: &Event<'_>,
         without_origin: bool,
-        found: &mut dyn FnMut(&'k str, &'k str),
+        found: &mut dyn FnMut(&'k str, &'k str) -> bool,
     ) -> bool {
         let mut may_give = false;
         let given = expr.visit_paths(Some(event.into()), &mut |path| {
@@ -117,10 +117,7 @@ impl<'k> Known<'k> {
             }
             _ => None,
         };
-        if let Some((label, text)) = seen {
-            found(label, text);
-        }
-        seen.is_some()
+        seen.is_some_and(|(label, text)| found(label, text))
     }
 
     /// The property of a path that is remembered for a field.
@@ -129,20 +126,21 @@ impl<'k> Known<'k> {
         properties.find(|property| property.field == field && property.path == *path)
     }
 
-    /// Calls `found` with what is remembered of a property; says whether there is any.
+    /// Calls `found` with what is remembered of a property; says whether any of it was of use.
     pub(super) fn visit_property(
         &self,
         property: &'k Property,
-        found: &mut dyn FnMut(&'k str, &'k str),
+        found: &mut dyn FnMut(&'k str, &'k str) -> bool,
     ) -> bool {
-        let value = self.profile.value(property.slot);
-        let elements = value.map_or(&[][..], |value| value.elements.as_slice());
-        for element in elements {
-            for form in forms(property.field, element) {
-                found(&property.label, form);
-            }
+        let Some(value) = self.profile.value(property.slot) else {
+            return false;
+        };
+        let mut is_of_use = false;
+        let elements = value.elements.iter();
+        for form in elements.flat_map(|element| forms(property.field, element)) {
+            is_of_use |= found(&property.label, form);
         }
-        !elements.is_empty()
+        is_of_use
     }
 
     /// The remembered click, where it is the one that an event carries: the time at which it was first

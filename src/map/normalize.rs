@@ -19,6 +19,7 @@ mod identifier;
 mod name;
 mod phone;
 mod place;
+mod placeholder;
 mod state;
 mod states;
 #[cfg(test)]
@@ -186,7 +187,7 @@ pub fn normalize<'a>(
         first: buffer,
         second,
     } = scratch;
-    if is_placeholder(field, text) {
+    if placeholder::is_one(field, text) {
         return Err(DropReason::Empty);
     }
     let normalized = match field {
@@ -202,10 +203,7 @@ pub fn normalize<'a>(
         }
         UserDataField::Gender => gender::normalize(text, buffer).map(Normalized::to_hash),
         UserDataField::City => place::city(text, [buffer, second]),
-        UserDataField::State => {
-            let state = state::normalize(text, context.country, buffer);
-            Ok(Normalized::to_hash(state))
-        }
+        UserDataField::State => Ok(state::normalize(text, context.country, [buffer, second])),
         UserDataField::ZipCode => place::zip_code(text, context.country, [buffer, second]),
         UserDataField::Country => match context.named_country {
             Some((named, code)) if text::trimmed(named) == text => Some(code),
@@ -222,7 +220,7 @@ pub fn normalize<'a>(
         UserDataField::ClickId => {
             click::click_id(text, context.click_seen, buffer).map(Normalized::Plain)
         }
-        UserDataField::BrowserId => click::browser_id(text).map(Normalized::Plain),
+        UserDataField::BrowserId => click::browser_id(text, buffer).map(Normalized::Plain),
         UserDataField::LeadId => identifier::lead_id(text).map(Normalized::Integer),
         UserDataField::FacebookLoginId => {
             identifier::facebook_login_id(text).map(Normalized::Integer)
@@ -311,38 +309,7 @@ fn without_appendix(text: &str) -> &str {
     }
 }
 
-/// Whether a text stands where a form or a report had no name or place. Words that may be somebody's
-/// name, such as `Na`, are none.
-fn is_placeholder(field: UserDataField, text: &str) -> bool {
-    const OF_ANYTHING: [&str; 10] = [
-        "n/a",
-        "n.a.",
-        "(n/a)",
-        "(none)",
-        "(not set)",
-        "not set",
-        "(unknown)",
-        "(not provided)",
-        "not provided",
-        "not available",
-    ];
-    const OF_NAMES: [&str; 3] = ["none", "unknown", "anonymous"];
-    let of_names: &[&str] = match field {
-        UserDataField::FirstName | UserDataField::LastName => &OF_NAMES,
-        UserDataField::City | UserDataField::State | UserDataField::ZipCode => &[],
-        _ => return false,
-    };
-    // Most texts begin like none of them.
-    matches!(
-        text.as_bytes().first(),
-        Some(b'(' | b'a' | b'A' | b'n' | b'N' | b'u' | b'U')
-    ) && OF_ANYTHING
-        .iter()
-        .chain(of_names)
-        .any(|known| known.eq_ignore_ascii_case(text))
-}
-
 /// Whether a text stands for nothing, or nothing is left of it, so that its hash would say nothing.
 fn is_nothing(text: &str) -> bool {
-    shows_nothing(text) || matches!(text, "null" | "undefined")
+    shows_nothing(text) || matches!(text, "null" | "undefined" | "redacted" | "NaN")
 }

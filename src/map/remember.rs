@@ -306,7 +306,7 @@ impl Remember {
                     }
                     event.arena().each_element(found.value, &mut |element| {
                         if first.is_none() && !user_data::is_absent(wanted, found.path, element) {
-                            first = form(wanted, element, context).map(|form| {
+                            first = sight(wanted, element, event, context).map(|form| {
                                 let came = element.as_str().unwrap_or_default();
                                 let is_as_it_came = *form == *came.trim();
                                 (form, is_as_it_came)
@@ -393,6 +393,21 @@ fn form(field: UserDataField, value: Json<'_>, context: &Context<'_>) -> Option<
             Normalized::Integer(number) => number.to_string().into(),
         };
     (form.len() <= LONGEST_ELEMENT).then_some(form)
+}
+
+/// What is taken from wherever the mapping finds it, as its field sends it.
+fn sight(
+    field: UserDataField,
+    value: Json<'_>,
+    event: &Event<'_>,
+    context: &Context<'_>,
+) -> Option<Box<str>> {
+    form(field, value, context).or_else(|| {
+        let text = value.as_str().filter(|_| field == UserDataField::ClickId)?;
+        let refused = normalize::normalize(field, &text, context, &mut Scratch::default()).err()?;
+        let moved = user_data::by_the_events_clock(&text, refused, event, context)?;
+        (moved.len() <= LONGEST_ELEMENT).then(|| moved.into())
+    })
 }
 
 /// A property that is not hashed. What is too long or too much is left out, and the rest is told to be cut.

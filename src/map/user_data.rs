@@ -1,23 +1,24 @@
 //! `user_data`: Meta's customer information parameters, normalised, and hashed where Meta asks for it.
 //!
-//! The first path that finds anything gives the values. Fields that Meta hashes may have several: one
-//! value is written as a text, more as a list, in their order and without repeats. The other fields
-//! have one. A value that cannot be normalised costs itself, never the event.
+//! The first path that finds anything of use gives the values. Fields that Meta hashes may have several:
+//! one value is written as a text, more as a list, in their order and without repeats. The other fields
+//! have one. A value that cannot be normalised costs itself, never the event, and never what stands
+//! behind it.
 
 use std::borrow::Cow;
 
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::config::{CallingCode, DateOrder, ExternalIdCase, SyncConfig};
-use crate::event::arena::Arena;
 use crate::event::decimal::whole_digits;
 use crate::event::operations::USER_PROPERTIES;
 use crate::event::{Event, Json, shows_nothing};
 use crate::map::dropped::DropReason;
+use crate::map::event_time;
 use crate::map::hash::Hashed;
 use crate::map::json;
 use crate::map::known::{Known, Property, Remembered};
-use crate::map::normalize::click::can_have_led_to;
+use crate::map::normalize::click::{can_have_led_to, moved_by};
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
 use crate::path::Path;
@@ -59,7 +60,7 @@ pub(super) fn is_absent(field: UserDataField, path: Option<&Path>, value: Json<'
     let is_amplitudes = matches!(path.and_then(Path::root), Some("user_id" | "device_id"));
     let is_id = matches!(
         field,
-        UserDataField::ExternalId | UserDataField::AnonymousId
+        UserDataField::ExternalId | UserDataField::AnonymousId | UserDataField::SubscriptionId
     );
     value.is_absent()
         || (is_amplitudes || is_id)
@@ -193,12 +194,12 @@ impl UserData {
         let context = self.context(event, reading, moment);
         let mut scratch = Scratch::with_room();
         json::key(out, "\"user_data\":{");
-        let without_origin = known.is_some() && self.is_without_origin(event);
+        let without_origin = known.is_some() && self.is_without_origin(event, &context);
         let mut carried = Carried::default();
         for (field, key, expr) in &self.fields {
             let mut values = Values {
                 field: *field,
-                arena: event.arena(),
+                event,
                 context: &context,
                 remembered: &mut remembered,
                 recorder,
@@ -207,29 +208,29 @@ impl UserData {
                 first: json::key(out, key),
                 out,
                 written: 0,
+                met_any: false,
                 plain: Vec::new(),
             };
             let recall = |values: &mut Values<'_, '_, '_, _>| {
                 values.written == 0
                     && known.is_some_and(|known| {
                         known.visit(*field, expr, event, without_origin, &mut |label, text| {
-                            values.take_text(Source::remembered(label), text);
+                            values.take_text(Source::remembered(label), text)
                         })
                     })
             };
-            let mut present = expr.visit(event.into(), &mut |found| {
+            expr.visit(event.into(), &mut |found| {
                 // What was made of a property that the event changes is remembered.
                 if let Some((known, property)) = became(known, *field, found.path, event) {
                     return known.visit_property(property, &mut |label, text| {
-                        values.take_text(Source::remembered(label), text);
+                        values.take_text(Source::remembered(label), text)
                     });
                 }
                 // A constant says nothing of the person.
                 (found.path.is_none() && recall(&mut values)) || values.take_all(found)
             });
-            // What the event says may be of no use, as a page's URL without a click id.
-            present |= recall(&mut values);
-            if !present {
+            recall(&mut values);
+            if !values.met_any {
                 note_nothing(values.recorder, Field::UserData(*field), expr, event);
             }
             if values.finish() {
@@ -269,8 +270,8 @@ impl UserData {
         }
     }
 
-    /// Whether an event carries neither an address nor a user agent.
-    fn is_without_origin(&self, event: &Event<'_>) -> bool {
+    /// Whether an event carries neither an address nor a user agent that is of any use.
+    fn is_without_origin(&self, event: &Event<'_>, context: &Context<'_>) -> bool {
         let is_of_origin = |field: &UserDataField| {
             matches!(
                 field,
@@ -281,27 +282,43 @@ impl UserData {
             .fields
             .iter()
             .filter(|(field, _, _)| is_of_origin(field));
-        exprs.all(|(_, _, expr)| {
-            let found = expr.first(event);
-            found.is_none_or(|found| found.path.is_none())
+        exprs.all(|(field, _, expr)| {
+            !expr.visit(event.into(), &mut |found| {
+                let mut is_of_use = false;
+                event.arena().each_element(found.value, &mut |element| {
+                    is_of_use |= found.path.is_some()
+                        && !is_absent(*field, found.path, element)
+                        && text_of(element).is_ok_and(|text| {
+                            let mut scratch = Scratch::default();
+                            normalize::normalize(*field, &text, context, &mut scratch).is_ok()
+                        });
+                });
+                is_of_use
+            })
         })
     }
 
     /// The event's country, by the mapped field, else by Amplitude's own: as it is named, and its code.
     fn country<'r>(&'r self, event: &'r Event<'_>) -> Option<(Cow<'r, str>, &'static str)> {
-        let mapped = self
-            .fields
-            .iter()
-            .find(|(field, _, _)| *field == UserDataField::Country)
-            .and_then(|(_, _, expr)| expr.first(event));
         let code = |value: Json<'r>| {
             let text = value.as_str()?;
             let code = normalize::country::code(&text)?;
             Some((text, code))
         };
-        mapped
-            .and_then(|found| code(found.value))
-            .or_else(|| event.field("country").and_then(code))
+        let mut mapped = None;
+        if let Some((_, _, expr)) = self
+            .fields
+            .iter()
+            .find(|(field, _, _)| *field == UserDataField::Country)
+        {
+            expr.visit(event.into(), &mut |found| {
+                event.arena().each_element(found.value, &mut |element| {
+                    mapped = mapped.take().or_else(|| code(element));
+                });
+                mapped.is_some()
+            });
+        }
+        mapped.or_else(|| event.field("country").and_then(code))
     }
 }
 
@@ -320,11 +337,30 @@ fn became<'k>(
     Some((known, known.property(field, path)?))
 }
 
+/// An `fbc` whose time cannot be that of a click which led to the event, moved as the event was: what a
+/// browser's wrong clock dates, it dates like its events.
+pub(super) fn by_the_events_clock(
+    text: &str,
+    refused: DropReason,
+    event: &Event<'_>,
+    context: &Context<'_>,
+) -> Option<String> {
+    if !matches!(
+        refused,
+        DropReason::ClickAfterEvent | DropReason::ClickTooOld
+    ) {
+        return None;
+    }
+    let told = event_time::parse(event.field("client_event_time")?)?;
+    let happened = context.click_seen;
+    moved_by(text, happened.0.checked_sub(told.0)?, happened)
+}
+
 /// The values of one field, while they are written.
 struct Values<'v, 'c, 'k, R> {
     field: UserDataField,
     out: &'v mut Vec<u8>,
-    arena: &'v Arena,
+    event: &'v Event<'v>,
     context: &'v Context<'c>,
     remembered: &'v mut Remembered<'k>,
     recorder: &'v mut R,
@@ -333,40 +369,48 @@ struct Values<'v, 'c, 'k, R> {
     start: usize,
     first: usize,
     written: usize,
+    /// Something was there, of use or not.
+    met_any: bool,
     /// Ids that stand behind all hashes, as they are.
     plain: Vec<Box<str>>,
 }
 
 impl<R: Recorder> Values<'_, '_, '_, R> {
-    /// Takes what was found, and says whether that was anything.
+    /// Takes what was found, and says whether any of that was of use.
     fn take_all(&mut self, found: Found<'_>) -> bool {
-        let mut present = false;
-        self.arena.each_element(found.value, &mut |element| {
-            if !is_absent(self.field, found.path, element) {
-                present = true;
-                self.take(Source {
-                    value: Some(element),
-                    ..Source::found(&found)
-                });
+        let mut is_of_use = false;
+        self.event
+            .arena()
+            .each_element(found.value, &mut |element| {
+                if !is_absent(self.field, found.path, element) {
+                    is_of_use |= self.take(Source {
+                        value: Some(element),
+                        ..Source::found(&found)
+                    });
+                }
+            });
+        is_of_use
+    }
+
+    fn take(&mut self, source: Source<'_>) -> bool {
+        match source.value.map_or(Err(DropReason::NotAText), text_of) {
+            Ok(text) => self.take_text(source, &text),
+            Err(reason) => {
+                self.drop(source, reason);
+                false
             }
-        });
-        present
+        }
     }
 
-    fn take(&mut self, source: Source<'_>) {
-        let text = match source.value.map_or(Err(DropReason::NotAText), text_of) {
-            Ok(text) => text,
-            Err(reason) => return self.drop(source, reason),
-        };
-        self.take_text(source, &text);
-    }
-
-    fn take_text(&mut self, source: Source<'_>, text: &str) {
+    /// Takes a text, and says whether it is of use.
+    fn take_text(&mut self, source: Source<'_>, text: &str) -> bool {
         let hashed = normalize::is_hashed(self.field);
         let rule = normalize::rule(self.field);
         if self.written > 0 && !hashed {
-            return;
+            return true;
         }
+        self.met_any = true;
+        let mut is_of_use = true;
         let mut scratch = std::mem::take(self.scratch);
         match normalize::normalize(self.field, text, self.context, &mut scratch) {
             Ok(Normalized::ToHash { first, second }) => {
@@ -383,26 +427,37 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
             Ok(Normalized::AlreadyHashed(hash)) => {
                 self.hash(source, &hash, None, "already hashed");
             }
+            Ok(Normalized::Plain(plain)) if self.field == UserDataField::ClickId => {
+                self.click(source, plain, plain != text.trim());
+            }
             Ok(Normalized::Plain(plain)) => {
-                let click = match self.field {
-                    UserDataField::ClickId => {
-                        let made = plain != text.trim();
-                        let happened = self.context.click_seen;
-                        let click = self.remembered.click(plain, made, happened);
-                        click.filter(|fbc| can_have_led_to(fbc, happened))
-                    }
-                    _ => None,
-                };
-                json::text(self.out, click.as_deref().unwrap_or(plain));
+                json::text(self.out, plain);
                 self.sent(source, None, rule);
             }
             Ok(Normalized::Integer(number)) => {
                 json::integer(self.out, number);
                 self.sent(source, None, rule);
             }
-            Err(reason) => self.drop(source, reason),
+            Err(reason) => match by_the_events_clock(text, reason, self.event, self.context) {
+                Some(moved) => self.click(source, &moved, true),
+                None => {
+                    is_of_use = false;
+                    self.drop(source, reason);
+                }
+            },
         }
         *self.scratch = scratch;
+        is_of_use
+    }
+
+    /// Writes an `fbc`, with the time at which its click was first seen, where `made` says that its own is
+    /// ours.
+    fn click(&mut self, source: Source<'_>, fbc: &str, made: bool) {
+        let happened = self.context.click_seen;
+        let click = self.remembered.click(fbc, made, happened);
+        let click = click.filter(|fbc| can_have_led_to(fbc, happened));
+        json::text(self.out, click.as_deref().unwrap_or(fbc));
+        self.sent(source, None, normalize::rule(self.field));
     }
 
     fn hash(
@@ -465,6 +520,7 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
     }
 
     fn drop(&mut self, source: Source<'_>, reason: DropReason) {
+        self.met_any = true;
         self.recorder
             .dropped(Field::UserData(self.field), source, reason);
     }

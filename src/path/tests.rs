@@ -28,6 +28,15 @@ fn finds_what_a_path_points_to() {
     check("event_properties.products[*].sku", &["\"A\"", "\"C\""]);
     check("event_properties.cart.items[*][0]", &["1", "3"]);
     check("[\"custom\"].x", &["true"]);
+    // A single value is a list of one.
+    check("user_id[0]", &["\"u\""]);
+    check("user_id[*]", &["\"u\""]);
+    check("user_id[1]", &[]);
+    check("event_properties['a.b'][*][0]", &["1"]);
+    check("event_properties['a.b'][*].c", &[]);
+    check("event_properties.cart[*].items[0][1]", &["2"]);
+    check("event_properties.cart[0].items[1][0]", &["3"]);
+    check("event_properties.missing[*]", &[]);
     check("event_properties.missing.deeper", &[]);
 }
 

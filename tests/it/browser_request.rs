@@ -42,6 +42,31 @@ async fn send(daemon: &Daemon, origin: Option<&str>, event: Value) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
+#[tokio::test]
+async fn it_stands_in_where_what_an_event_tells_is_of_no_use() {
+    let graph = Graph::start().await;
+    let mapped = "[sync.web.user_data]\nbrowser_id = \"user_properties.fbp\"\n\
+                  click_id = [\"user_properties.fbc\", 'event_properties[\"[Amplitude] Page Location\"]']";
+    let daemon = start(&graph, mapped).await;
+    let mut event = claiming("useless");
+    event["event_properties"] = json!({ "[Amplitude] Page Location": "https://shop.example.com/" });
+    event["user_properties"] = json!({ "fbp": "x", "fbc": "fb.1.1500000000000.Old" });
+    let request = client()
+        .post(format!("{}/2/httpapi", daemon.url))
+        .header(ORIGIN, SHOP)
+        .header(
+            COOKIE,
+            format!("_fbp=broken; _fbp={FBP}; _fbc=fb.1.1500000000000.Old; _fbc={FBC}"),
+        )
+        .body(json!({ "api_key": KEY, "events": [event] }).to_string());
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    let delivered = "pixel_relay_outcomes_total";
+    daemon.until(delivered, &["delivered"], 1.0).await;
+    let [_, fbp, fbc] = told(&graph, "useless");
+    assert_eq!(json!([fbp, fbc]), json!([FBP, FBC]));
+    daemon.stop().await;
+}
+
 /// An event of that id. It claims to know a request, as anyone may write it.
 fn claiming(id: &str) -> Value {
     json!({

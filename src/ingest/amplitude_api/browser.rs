@@ -6,7 +6,7 @@
 use axum::http::HeaderMap;
 use axum::http::header::{COOKIE, USER_AGENT};
 
-use crate::event::request::{BrowserRequest, Cookies};
+use crate::event::request::{BrowserRequest, Cookie, Cookies};
 
 /// `1`: the person asks not to be sold or shared (Global Privacy Control).
 const GPC: &str = "sec-gpc";
@@ -27,17 +27,31 @@ pub(super) fn request(headers: &HeaderMap) -> BrowserRequest {
     }
 }
 
-/// The first cookie of a name that holds anything: of several, browsers send the one with the longest path first.
-fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let lines = headers.get_all(COOKIE).iter();
-    lines
-        .map(|line| String::from_utf8_lossy(line.as_bytes()))
-        .find_map(|line| {
-            line.split(';')
-                .filter_map(|pair| pair.trim().split_once('='))
-                .find(|(found, value)| *found == name && !value.is_empty())
-                .map(|(_, value)| value.trim_matches('"').to_owned())
-        })
+/// Most values of one cookie.
+const MOST_OF_A_NAME: usize = 4;
+
+/// The cookies of a name that hold anything. Of several, browsers send the one with the longest path first; it
+/// need not be of use.
+fn cookie(headers: &HeaderMap, name: &str) -> Option<Cookie> {
+    let mut values: Vec<String> = Vec::new();
+    for line in headers.get_all(COOKIE) {
+        let line = String::from_utf8_lossy(line.as_bytes());
+        for (found, value) in line
+            .split(';')
+            .filter_map(|pair| pair.trim().split_once('='))
+        {
+            let value = value.trim_matches('"');
+            let is_new = !value.is_empty() && values.iter().all(|known| known != value);
+            if found == name && is_new && values.len() < MOST_OF_A_NAME {
+                values.push(value.to_owned());
+            }
+        }
+    }
+    match values.len() {
+        0 => None,
+        1 => values.pop().map(Cookie::One),
+        _ => Some(Cookie::Several(values)),
+    }
 }
 
 #[cfg(test)]
@@ -67,14 +81,17 @@ mod tests {
             ],
             r#"{"user_agent":"Mozilla/5.0 \"x\"","cookies":{"_fbp":"fb.1.2.3","_fbc":"fb.1.2.Ab=c"},"gpc":true}"#,
         );
-        // HTTP/2 splits the header, other cookies are anything, and of two the first that holds anything counts.
+        // HTTP/2 splits the header, other cookies are anything, and of one name there may be several.
         check(
             &[
                 ("cookie", b"name=M\xfcller; x_fbp=1; _fbp="),
-                ("cookie", b"_FBP=2; _fbp=fb.1.2.3; _fbp=fb.9.9.9"),
+                (
+                    "cookie",
+                    b"_FBP=2; _fbp=fb.1.2.3; _fbp=fb.9.9.9; _fbc=\"\"; _fbp=fb.1.2.3; _fbc=a",
+                ),
                 ("sec-gpc", b"0"),
             ],
-            r#"{"cookies":{"_fbp":"fb.1.2.3"}}"#,
+            r#"{"cookies":{"_fbp":["fb.1.2.3","fb.9.9.9"],"_fbc":"a"}}"#,
         );
     }
 }

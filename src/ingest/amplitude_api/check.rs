@@ -6,7 +6,7 @@
 //!
 //! A time is that of the sender's clock, and so is the moment of upload that a request names. Where
 //! that is 60 seconds or more from the moment of receipt the clock is wrong, and the event's time is
-//! moved by the difference, as at Amplitude. An event without a time happened now.
+//! moved by the difference, as at Amplitude, and what it was told is kept as `client_event_time`. An event without a time happened now.
 //!
 //! A fault is what Amplitude refuses. What is wrong in a value that no rule reads is none.
 
@@ -181,9 +181,11 @@ impl Check {
 
     fn complete_time<'a>(&'a self, event: &mut Event<'a>) {
         let told = self.time_of(event);
-        if let Some(time) = told.and_then(|time| self.corrected(time)) {
-            let time = event.arena().keep(time.to_string());
-            event.put("time", Json::of_valid_text(time));
+        if let Some((told, time)) = told.and_then(|time| self.corrected(time)) {
+            for (field, moment) in [("client_event_time", told), ("time", time)] {
+                let moment = event.arena().keep(moment.to_string());
+                event.put(field, Json::of_valid_text(moment));
+            }
         } else if event.field("time").is_none_or(Json::is_absent) {
             event.put("time", told.unwrap_or(Json::of_valid_text(&self.now)));
         }
@@ -196,8 +198,8 @@ impl Check {
         present("time").or_else(stamp)
     }
 
-    /// The milliseconds of a time by the right clock; `None` where that is what it says.
-    fn corrected(&self, time: Json<'_>) -> Option<i64> {
+    /// The milliseconds of a time as it was told, and by the right clock; `None` where that is what it says.
+    fn corrected(&self, time: Json<'_>) -> Option<(i64, i64)> {
         if self.behind == 0 {
             return None;
         }
@@ -209,7 +211,7 @@ impl Check {
         // An upload that lies behind no event of its own, or before all time, says nothing of the clock.
         let latest = self.received.0.saturating_add(TOLERANCE_MILLIS);
         let is_absurd = corrected <= 0 || (corrected > latest && told.0 <= latest);
-        (!is_absurd).then_some(corrected)
+        (!is_absurd).then_some((told.0, corrected))
     }
 
     /// The oldest SDKs leave the address to the connection, unless they were told not to.

@@ -193,6 +193,9 @@ pub(super) fn screened<'v>(
         Cover::Parts(parts) => parts.iter().map(|part| &**part).collect(),
         Cover::Free => Vec::new(),
     };
+    if parts.iter().any(|part| is_list_of_one(value, part)) {
+        return Screened::Withheld;
+    }
     let pages = pages.filter(|_| page::may_hold_address(value.raw()));
     if parts.is_empty() && pages.is_none() {
         return Screened::AsItIs(value);
@@ -212,6 +215,21 @@ pub(super) fn screened<'v>(
         },
         Ok(()) => Screened::AsItIs(value),
     }
+}
+
+/// Whether steps to the elements of a list lead to a value itself, since it is none.
+fn is_list_of_one(value: Json<'_>, steps: &[Step]) -> bool {
+    let to_itself = |step: &Step| matches!(step, Step::Each | Step::Index(0));
+    !steps.is_empty()
+        && steps.iter().all(to_itself)
+        && !value.is_array()
+        && !begins_like_json(value)
+}
+
+/// Whether a value is a text that may hold a list.
+fn begins_like_json(value: Json<'_>) -> bool {
+    let text = value.as_str().unwrap_or_default();
+    text.trim_start().starts_with('[')
 }
 
 /// JSON in a text that cannot be read.
@@ -266,7 +284,8 @@ impl Writer<'_> {
                 _ => None,
             });
             let rests: Vec<&[Step]> = rests.collect();
-            if rests.iter().any(|rest| rest.is_empty()) {
+            let is_source = |rest: &&[Step]| rest.is_empty() || is_list_of_one(value, rest);
+            if rests.iter().any(is_source) {
                 self.lacks_source |= !value.is_absent();
                 continue;
             }
@@ -296,7 +315,8 @@ impl Writer<'_> {
             });
             let rests: Vec<&[Step]> = rests.collect();
             self.separate();
-            if rests.iter().any(|rest| rest.is_empty()) {
+            let is_source = |rest: &&[Step]| rest.is_empty() || is_list_of_one(element, rest);
+            if rests.iter().any(is_source) {
                 // The places of the others stay as they are.
                 self.lacks_source |= !element.is_absent();
                 self.out.push_str("null");

@@ -11,6 +11,7 @@ use url::form_urlencoded;
 
 use crate::clock::UnixMillis;
 use crate::map::dropped::DropReason;
+use crate::map::normalize::text;
 
 /// How long a click can lead to events: as long as Meta's cookie lives (Meta: `ClickID` and the fbp and
 /// fbc Parameters).
@@ -20,8 +21,23 @@ const TOLERANCE_MILLIS: i64 = 60 * 1000;
 /// Digits of a moment in seconds.
 const SECONDS_DIGITS: usize = 10;
 
-/// What programs write where they have no click id.
-const NOTHING: [&str; 2] = ["null", "undefined"];
+/// What programs write where they have no id. A real one is no word.
+const NOTHING: [&str; 14] = [
+    "null",
+    "undefined",
+    "none",
+    "nil",
+    "nan",
+    "true",
+    "false",
+    "empty",
+    "na",
+    "unknown",
+    "redacted",
+    "not_set",
+    "fbclid",
+    "fbp",
+];
 
 /// Makes an `fbc` of an event of the moment `happened`: of one as it is, of the `fbclid` in a page URL or
 /// query, or of a bare `fbclid`. The latter two are dated with that moment. A click that cannot have led to
@@ -33,6 +49,13 @@ pub(super) fn click_id<'a>(
 ) -> Result<&'a str, DropReason> {
     if let Some(cookie) = Cookie::of(text) {
         return cookie.click(text, happened, buffer);
+    }
+    if let Some(decoded) = decoded_cookie(text) {
+        let cookie = Cookie::of(&decoded).ok_or(DropReason::MalformedClickId)?;
+        let mut own = String::new();
+        let click = cookie.click(&decoded, happened, &mut own)?;
+        click.clone_into(buffer);
+        return Ok(buffer);
     }
     let click = if let Some(value) = in_query(text) {
         value
@@ -55,11 +78,46 @@ pub(in crate::map) fn can_have_led_to(fbc: &str, happened: UnixMillis) -> bool {
     Cookie::of(fbc).is_some_and(|cookie| cookie.check_age(happened).is_ok())
 }
 
+/// An `fbc` whose click was dated by a wrong clock, moved by so many milliseconds; `None` where that makes
+/// it none that can belong to an event of the moment `happened`.
+pub(in crate::map) fn moved_by(text: &str, millis: i64, happened: UnixMillis) -> Option<String> {
+    let text = text::trimmed(text);
+    let decoded = decoded_cookie(text);
+    let fbc = decoded.as_deref().unwrap_or(text);
+    let moved = Cookie::of(fbc)?.millis().checked_add(millis)?;
+    let moved = with_time(fbc, UnixMillis(moved))?;
+    can_have_led_to(&moved, happened).then_some(moved)
+}
+
+/// An `fbc` with another moment.
+pub(in crate::map) fn with_time(fbc: &str, moment: UnixMillis) -> Option<String> {
+    let Cookie { index, rest, .. } = Cookie::of(fbc)?;
+    Some(format!("fb.{index}.{}.{rest}", moment.0))
+}
+
 /// Takes an `fbp` as it is. One is never made up: it stands for a browser.
-pub(super) fn browser_id(text: &str) -> Result<&str, DropReason> {
-    Cookie::of(text)
-        .map(|_| text)
-        .ok_or(DropReason::MalformedBrowserId)
+pub(super) fn browser_id<'a>(text: &'a str, buffer: &'a mut String) -> Result<&'a str, DropReason> {
+    let is_one = |text: &str| Cookie::of(text).is_some_and(|cookie| !is_nothing(cookie.id()));
+    if is_one(text) {
+        return Ok(text);
+    }
+    match decoded_cookie(text).filter(|text| is_one(text)) {
+        Some(decoded) => {
+            *buffer = decoded;
+            Ok(buffer)
+        }
+        None => Err(DropReason::MalformedBrowserId),
+    }
+}
+
+/// A cookie whose dots were percent-encoded, decoded once. It is none where it was encoded more often.
+fn decoded_cookie(text: &str) -> Option<String> {
+    const BEGINNING: &str = "fb%2";
+    let beginning = text.get(..BEGINNING.len())?;
+    if !beginning.eq_ignore_ascii_case(BEGINNING) {
+        return None;
+    }
+    Some(url_decoded(text))
 }
 
 /// The parts of an `fbc` or `fbp`.
@@ -84,6 +142,10 @@ impl<'t> Cookie<'t> {
             && ids.next().is_none_or(|id| is_click(id.as_bytes()))
             && ids.next().is_none();
         is_whole.then_some(Self { index, time, rest })
+    }
+
+    fn id(&self) -> &'t str {
+        self.rest.split('.').next().unwrap_or(self.rest)
     }
 
     /// The moment of the click. Ten digits would be a day in 1970: they are seconds.
@@ -117,8 +179,7 @@ impl<'t> Cookie<'t> {
         happened: UnixMillis,
         buffer: &'t mut String,
     ) -> Result<&'t str, DropReason> {
-        let id = self.rest.split('.').next().unwrap_or(self.rest);
-        if is_nothing(id) {
+        if is_nothing(self.id()) {
             return Err(DropReason::MalformedClickId);
         }
         self.check_age(happened)?;
@@ -130,9 +191,14 @@ impl<'t> Cookie<'t> {
     }
 }
 
-/// Whether a click id stands for none.
+/// Whether an id stands for none: a word, a template that nobody filled in, nothing but zeros and signs.
 fn is_nothing(id: &str) -> bool {
+    let is_template = || url_decoded(id).contains(['{', '}', '[', ']', '<', '>', '$', '(']);
     NOTHING.iter().any(|word| word.eq_ignore_ascii_case(id))
+        || id
+            .bytes()
+            .all(|byte| byte == b'0' || !byte.is_ascii_alphanumeric())
+        || (id.contains('%') && is_template())
 }
 
 /// The characters of an `fbclid`: of URL-safe Base64, and what a URL may hold in their place.
@@ -151,7 +217,11 @@ fn in_query(text: &str) -> Option<Cow<'_, str>> {
     if !value.contains(['%', '+']) {
         return Some(Cow::Borrowed(value));
     }
-    let pair = format!("fbclid={value}");
+    Some(Cow::Owned(url_decoded(value)))
+}
+
+fn url_decoded(value: &str) -> String {
+    let pair = format!("x={value}");
     let decoded = form_urlencoded::parse(pair.as_bytes()).next();
-    decoded.map(|(_, value)| Cow::Owned(value.into_owned()))
+    decoded.map_or_else(String::new, |(_, value)| value.into_owned())
 }

@@ -1,16 +1,26 @@
 //! Countries: from a code or an English name to the ISO 3166-1 alpha-2 code in lower case.
 
 use crate::map::normalize::countries::{COUNTRIES, NAMES};
-use crate::map::normalize::text::TableKey;
+use crate::map::normalize::text::{TableKey, trimmed};
 
 /// The alpha-2 code of a country written as alpha-2, alpha-3 or English name. Nothing is guessed: a
 /// text that is no country has no code.
 pub fn code(text: &str) -> Option<&'static str> {
-    of_key(TableKey::of(text).as_str()).or_else(|| {
+    of_written(text).or_else(|| {
         // As in `United States (US)`.
         let (name, _) = text.split_once('(')?;
-        of_key(TableKey::of(name).as_str())
+        of_written(name)
     })
+}
+
+/// The code of a text that is written as one or as a name.
+fn of_written(text: &str) -> Option<&'static str> {
+    let key = TableKey::of(text);
+    // With signs in it, as in `N/A`, it says that there is no country: only the bare one is Namibia's.
+    if key.as_str() == "na" && trimmed(text).len() != 2 {
+        return None;
+    }
+    of_key(key.as_str())
 }
 
 /// The calling code of a country given as its lower-case alpha-2 code.

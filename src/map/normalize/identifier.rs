@@ -1,6 +1,9 @@
 //! Ids that others gave: the site's own, Meta's lead and login ids, a device's advertising id.
 
+use std::borrow::Cow;
+
 use crate::config::ExternalIdCase;
+use crate::event::decimal::whole_digits;
 use crate::map::dropped::DropReason;
 use crate::map::normalize::Normalized;
 use crate::map::normalize::text::lower_kept;
@@ -47,6 +50,7 @@ fn cased<'a>(text: &'a str, case: ExternalIdCase, buffer: &'a mut String) -> &'a
 pub(super) fn lead_id(text: &str) -> Result<u64, DropReason> {
     // Meta's own export of leads writes `l:` before it.
     let digits = text.strip_prefix("l:").unwrap_or(text);
+    let digits = &*as_printed_number(digits);
     match digits.len() {
         15..=17 => number(digits),
         _ => Err(DropReason::NotAnId),
@@ -55,7 +59,14 @@ pub(super) fn lead_id(text: &str) -> Result<u64, DropReason> {
 
 /// Takes the id that Facebook Login gave.
 pub(super) fn facebook_login_id(text: &str) -> Result<u64, DropReason> {
-    number(text)
+    number(&as_printed_number(text))
+}
+
+/// The digits of a number that a computer printed with an exponent.
+fn as_printed_number(text: &str) -> Cow<'_, str> {
+    let is_printed = text.contains(['e', 'E']);
+    let digits = is_printed.then(|| whole_digits(text)).flatten();
+    digits.unwrap_or(Cow::Borrowed(text))
 }
 
 /// Takes a device's advertising id as it is given. Apple's and Google's are UUIDs, but Meta asks for

@@ -4,22 +4,40 @@ use crate::map::normalize::Normalized;
 use crate::map::normalize::text::{is_blank, is_punctuation, lower_as_written, lower_kept};
 
 /// What stands before a name with a dot, and is no part of it.
-const HONORIFICS: [&str; 10] = [
-    "mr", "mrs", "ms", "mx", "dr", "prof", "rev", "hr", "fr", "sr",
+#[rustfmt::skip] // a table reads better in rows
+const HONORIFICS: &[&str] = &[
+    // English
+    "mr", "mrs", "ms", "mx", "messrs", "dr", "drs", "prof", "rev", "hon", "capt", "col", "gen", "lt",
+    "maj", "sgt", "cpt", "cmdr", "adm", "esq", "msgr",
+    // French
+    "mme", "mmes", "mlle", "mlles", "mm", "dre", "pr", "vve",
+    // Spanish, Portuguese
+    "sr", "sra", "srta", "sres", "sras", "dra", "dn", "dna", "lic", "ing", "arq", "profa", "engo", "enga",
+    // German, Dutch, Danish, Norwegian, Swedish
+    "hr", "hrn", "fr", "frl", "dipl", "mag", "dhr", "mevr", "mw", "mej", "ir", "fru", "frk",
+    // Italian
+    "sig", "dott", "avv", "geom", "rag",
+    // Czech, Slovak, Polish
+    "mgr", "bc", "mudr", "judr", "phdr", "rndr", "mvdr", "paeddr", "doc", "inż", "inz",
+    // Hindi
+    "shri", "smt", "kum",
 ];
+
+/// What ends an honorific behind its dot.
+const ENDINGS: [&str; 4] = ["ssa", "ra", "na", "a"];
 
 /// Normalises a name.
 ///
 /// Meta's page allows no punctuation; Meta's libraries and the browser's Pixel delete only that of ASCII,
 /// so that the curly apostrophe of `O’Brien` stays, and join no accents. Where the two differ both forms
-/// are sent. Of a name behind an honorific, `Dr. Pat`, both the whole and the name alone are.
+/// are sent. Of a name behind honorifics, `Prof. Dr. Pat`, both the whole and the name alone are.
 pub(super) fn normalize<'a>(text: &'a str, [first, second]: [&'a mut String; 2]) -> Normalized<'a> {
     let first = lower_kept(
         text,
         |character| !is_blank(character) && !is_punctuation(character),
         first,
     );
-    if let Some(name) = without_honorific(text) {
+    if let Some(name) = without_honorifics(text) {
         let second = lower_kept(
             name,
             |character| !is_blank(character) && !is_punctuation(character),
@@ -38,11 +56,23 @@ pub(super) fn normalize<'a>(text: &'a str, [first, second]: [&'a mut String; 2])
     Normalized::both(first, second)
 }
 
-/// The name behind an honorific that a dot ends.
-fn without_honorific(text: &str) -> Option<&str> {
-    let (honorific, name) = text.split_once('.')?;
-    HONORIFICS
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(honorific))
-        .then_some(name)
+/// The name behind honorifics, each of which a dot ends: `Prof. Dr. Pat`, `Dipl.-Ing. Pat`.
+fn without_honorifics(text: &str) -> Option<&str> {
+    let mut name = None;
+    let mut rest = text;
+    while let Some((honorific, behind)) = rest.split_once('.') {
+        let is_known = |known: &&str| known.eq_ignore_ascii_case(honorific);
+        if !HONORIFICS.iter().any(is_known) {
+            break;
+        }
+        // As in `Dott.ssa` and `Sig.ra`.
+        let behind = ENDINGS
+            .iter()
+            .find_map(|ending| behind.strip_prefix(ending))
+            .filter(|behind| behind.starts_with([' ', '.']))
+            .map_or(behind, |behind| behind.trim_start_matches('.'));
+        rest = behind.trim_start_matches(|character| is_blank(character) || character == '-');
+        name = Some(rest);
+    }
+    name
 }

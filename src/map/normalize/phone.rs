@@ -13,6 +13,9 @@ const FEWEST: usize = 7;
 /// Most digits of a phone number (E.164).
 const MOST: usize = 15;
 
+/// Most digits that a spreadsheet shows of a number for which its column has no room.
+const MOST_IN_A_CELL: usize = 6;
+
 /// Most bytes of an extension with its word.
 const LONGEST_EXTENSION: usize = 32;
 
@@ -27,7 +30,7 @@ pub(super) fn normalize<'a>(
     if plain && calling_code.is_none() && text.len() >= FEWEST {
         return Ok(text);
     }
-    let text = &*as_printed_number(text).unwrap_or(Cow::Borrowed(text));
+    let text = &*as_printed_number(text)?.unwrap_or(Cow::Borrowed(text));
     let number = without_extension(text);
     let international = read(number, digits);
     if let Some(code) = calling_code.filter(|_| !international) {
@@ -45,22 +48,36 @@ pub(super) fn normalize<'a>(
 }
 
 /// Reads a text that is a number as a computer prints it, such as `16505551212.0` or
-/// `1.6505551212e10`: what stands behind the point there is not dialled.
-fn as_printed_number(text: &str) -> Option<Cow<'_, str>> {
+/// `1.6505551212e10`: what stands behind the point there is not dialled. A spreadsheet cuts the digits that
+/// its column has no room for: of `1.65055E+10` nobody knows the last five.
+fn as_printed_number(text: &str) -> Result<Option<Cow<'_, str>>, DropReason> {
     if !any_byte(text, |byte| matches!(byte, b'.' | b'e' | b'E')) {
-        return None;
+        return Ok(None);
     }
     let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     if let Some((number, exponent)) = text.split_once(['e', 'E']) {
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
         let exponent = exponent.strip_prefix('+').unwrap_or(exponent);
         let is_number = whole.len() == 1 && [whole, fraction, exponent].into_iter().all(is_digits);
-        return whole_digits(text).filter(|_| is_number);
+        if !is_number {
+            return Ok(None);
+        }
+        let digits = whole_digits(text).ok_or(DropReason::NotAPhone)?;
+        let is_cut = whole.len() + fraction.len() <= MOST_IN_A_CELL
+            && digits.len() > whole.len() + fraction.len();
+        return if is_cut {
+            Err(DropReason::NotAPhone)
+        } else {
+            Ok(Some(digits))
+        };
     }
-    let (whole, fraction) = text.split_once('.')?;
+    let Some((whole, fraction)) = text.split_once('.') else {
+        return Ok(None);
+    };
     let dialled = whole.strip_prefix('+').unwrap_or(whole);
-    (is_digits(dialled) && dialled.len() >= FEWEST && matches!(fraction, "0" | "00"))
-        .then_some(Cow::Borrowed(whole))
+    let is_decimal =
+        is_digits(dialled) && dialled.len() >= FEWEST && matches!(fraction, "0" | "00");
+    Ok(is_decimal.then_some(Cow::Borrowed(whole)))
 }
 
 /// Reads the digits of a number as it is written, and says whether it is international.

@@ -2,7 +2,9 @@
 
 use crate::map::dropped::DropReason;
 use crate::map::normalize::Normalized;
-use crate::map::normalize::text::{digit, is_blank, is_letter, lower_kept, trimmed};
+use crate::map::normalize::text::{
+    as_joined_and_as_written, digit, is_blank, is_dash, is_letter, lower_kept, trimmed,
+};
 
 /// Normalises a city.
 ///
@@ -28,10 +30,9 @@ pub(super) fn city<'a>(
     );
     // The parameter builder takes no city that begins with a digit.
     if second.starts_with(|first: char| first.is_ascii_lowercase()) {
-        Ok(Normalized::both(first, second))
-    } else {
-        Ok(Normalized::to_hash(first))
+        return Ok(Normalized::both(first, second));
     }
+    Ok(as_joined_and_as_written(first, text, second))
 }
 
 /// As in `42ndStreet`: without its digits a text like that would become a word that means nothing. A
@@ -51,6 +52,20 @@ pub(super) fn zip_code<'a>(
     country: Option<&str>,
     [first, second]: [&'a mut String; 2],
 ) -> Result<Normalized<'a>, DropReason> {
+    if let Some(dashed) = with_plain_dashes(text) {
+        let mut own = <[String; 2]>::default();
+        return Ok(match zip_code(&dashed, country, own.each_mut())? {
+            Normalized::ToHash {
+                first: page,
+                second: area,
+            } => {
+                page.clone_into(first);
+                area.unwrap_or_default().clone_into(second);
+                Normalized::both(first, second)
+            }
+            _ => return Err(DropReason::TooShort),
+        });
+    }
     if let Some(ascii) = as_on_any_keyboard(text) {
         // The form of another keyboard goes second, as Meta's libraries hash it.
         let mut own = <[String; 2]>::default();
@@ -111,6 +126,20 @@ fn without_signs<'a>(code: &'a str, buffer: &'a mut String) -> &'a str {
     buffer
 }
 
+/// A code with its dashes as ASCII has them; `None` where they are so, or its digits are those of another
+/// keyboard as well.
+fn with_plain_dashes(text: &str) -> Option<String> {
+    let is_foreign = |character: char| !character.is_ascii() && digit(character).is_some();
+    if text.is_ascii() || !text.contains(is_dash) || text.contains(is_foreign) {
+        return None;
+    }
+    let plain = |character| match character {
+        dash if is_dash(dash) => '-',
+        character => character,
+    };
+    Some(text.chars().map(plain).collect())
+}
+
 /// A code without a postal mark, and with digits of another script or of full width in those of ASCII;
 /// `None` where it has neither.
 fn as_on_any_keyboard(text: &str) -> Option<String> {
@@ -122,7 +151,7 @@ fn as_on_any_keyboard(text: &str) -> Option<String> {
             .filter(|character| !POSTAL_MARKS.contains(character))
             .map(|character| match digit(character) {
                 Some(value) => char::from(b'0' + value),
-                None if character == '\u{FF0D}' => '-',
+                None if is_dash(character) => '-',
                 None => character,
             })
             .collect()

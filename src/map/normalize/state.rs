@@ -1,21 +1,24 @@
 //! States and provinces: the two-letter code in the USA and Canada, the plain name elsewhere.
 
+use crate::map::normalize::Normalized;
 use crate::map::normalize::country::look_up;
 use crate::map::normalize::states::{CANADA, UNITED_STATES};
-use crate::map::normalize::text::{TableKey, is_letter, lower_kept};
+use crate::map::normalize::text::{
+    TableKey, as_joined_and_as_written, is_dash, is_letter, lower_kept,
+};
 
 /// Normalises a state. The tables of the USA and Canada count where the event's country is one of
 /// them or is not known. A state of another country keeps its whole name.
 pub(super) fn normalize<'a>(
     text: &'a str,
     country: Option<&str>,
-    buffer: &'a mut String,
-) -> &'a str {
+    buffers: [&'a mut String; 2],
+) -> Normalized<'a> {
     let tables: &[(&str, Table)] = match country {
         None => &[("us", UNITED_STATES), ("ca", CANADA)],
         Some("us") => &[("us", UNITED_STATES)],
         Some("ca") => &[("ca", CANADA)],
-        Some(country) => return lower_kept(without_country(text, country), is_letter, buffer),
+        Some(country) => return whole(without_country(text, country), buffers),
     };
     let text = without_named_country(text);
     let key = TableKey::of(text);
@@ -25,9 +28,14 @@ pub(super) fn normalize<'a>(
             .iter()
             .find_map(|(country, table)| code(country, table, key))
     {
-        return code;
+        return Normalized::to_hash(code);
     }
-    lower_kept(text, is_letter, buffer)
+    whole(text, buffers)
+}
+
+/// A name that has no code.
+fn whole<'a>(text: &'a str, [first, second]: [&'a mut String; 2]) -> Normalized<'a> {
+    as_joined_and_as_written(lower_kept(text, is_letter, first), text, second)
 }
 
 /// How the countries whose states have codes are written behind a state. `CA` is California as well.
@@ -72,7 +80,7 @@ fn without_named_country(text: &str) -> &str {
 
 /// Cuts the country off a code of ISO 3166-2, such as `AU-NSW`.
 fn without_country<'a>(text: &'a str, country: &str) -> &'a str {
-    match text.split_once('-') {
+    match text.split_once(|character| character == '-' || is_dash(character)) {
         Some((prefix, state)) if prefix.eq_ignore_ascii_case(country) => state,
         _ => text,
     }

@@ -176,6 +176,33 @@ fn nothing_is_never_hashed() {
     }
     check(UserDataField::FirstName, &[("[NULL]", "! empty")]);
     check(UserDataField::ExternalId, &[("un defined", "! empty")]);
+    for field in [
+        UserDataField::ExternalId,
+        UserDataField::LastName,
+        UserDataField::City,
+        UserDataField::State,
+        UserDataField::ZipCode,
+        UserDataField::Country,
+    ] {
+        for input in [
+            "redacted",
+            "REDACTED",
+            "[redacted]",
+            "<Redacted>",
+            "#N/A",
+            "#NAME?",
+            "N/A",
+            "(n/a)",
+            "NaN",
+            "[NA]",
+        ] {
+            assert_eq!(
+                outcome(field, input, &CONTEXT),
+                "! empty",
+                "{field:?} {input}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -216,6 +243,9 @@ fn phones_as_they_are_written() {
     check(
         UserDataField::Phone,
         &[
+            ("1.65055E+10", "! not_a_phone"),
+            ("1.65055e10", "! not_a_phone"),
+            ("1.650555121E10", "16505551210"),
             ("+1 (212) 555-0187", "12125550187"),
             ("001 212 555 0187", "12125550187"),
             ("212.555.0187", "2125550187"),
@@ -288,6 +318,23 @@ fn names() {
                 ("Dr. Pat", "drpat | pat"),
                 ("MRS. Anne-Marie", "mrsannemarie | annemarie"),
                 ("Prof.", "prof"),
+                ("Prof. Dr. Pat", "profdrpat | pat"),
+                ("Hr. Dipl.-Ing. Dr. Pat", "hrdiplingdrpat | pat"),
+                ("Prof. Dr.", "profdr"),
+                ("Mme. Curie", "mmecurie | curie"),
+                ("MLLE. Pat", "mllepat | pat"),
+                ("Sra. Dra. Pat", "sradrapat | pat"),
+                ("Sig.ra Rossi", "sigrarossi | rossi"),
+                ("Dott.ssa Rossi", "dottssarossi | rossi"),
+                ("Anne−Marie", "annemarie | anne−marie"),
+                ("#N/A", "! empty"),
+                ("#REF!", "! empty"),
+                ("redacted", "! empty"),
+                ("[Redacted]", "! empty"),
+                ("(na)", "! empty"),
+                ("NaN", "! empty"),
+                ("Nan", "nan"),
+                ("Redacter", "redacter"),
                 ("St. John", "stjohn"),
                 ("Dr Pat", "drpat"),
                 ("İpek", "i\u{307}pek"),
@@ -475,6 +522,28 @@ fn click_ids() {
             ("Null", "! malformed_click_id"),
             ("fb.1.1795400000000.null", "! malformed_click_id"),
             ("fb.1.1795400000000.undefined.AQ", "! malformed_click_id"),
+            ("fb.1.1795400000000.NaN", "! malformed_click_id"),
+            ("fb.1.1795400000000.0", "! malformed_click_id"),
+            ("fb.1.1795400000000.-", "! malformed_click_id"),
+            ("fb.1.1795400000000.EMPTY", "! malformed_click_id"),
+            ("fb.1.1795400000000.%7Bfbclid%7D", "! malformed_click_id"),
+            ("None", "! malformed_click_id"),
+            ("true", "! malformed_click_id"),
+            ("False", "! malformed_click_id"),
+            ("-", "! malformed_click_id"),
+            ("00", "! malformed_click_id"),
+            ("fbclid", "! malformed_click_id"),
+            ("%7B%7Bfbclid%7D%7D", "! malformed_click_id"),
+            ("Nonesuch0", "plain fb.1.1795500000123.Nonesuch0"),
+            // The whole cookie as a URL holds it.
+            (
+                "fb%2E1%2E1795400000000%2eAbC",
+                "plain fb.1.1795400000000.AbC",
+            ),
+            ("fb%2E1%2E1795400000%2eAbC", "plain fb.1.1795400000000.AbC"),
+            ("fb%2E1%2E1795400000000%2Enull", "! malformed_click_id"),
+            ("fb%2E1%2Ex", "! malformed_click_id"),
+            ("fb%252E1%252E1795400000000%252EAbC", "! malformed_click_id"),
             // 90 days before the event, and a minute after it.
             ("fb.1.1787724000123.AbC", "plain fb.1.1787724000123.AbC"),
             ("fb.1.1787724000122.AbC", "! click_too_old"),
@@ -508,6 +577,13 @@ fn browser_ids() {
                 "fb.1.1596403881668.1116446470.BQ",
                 "plain fb.1.1596403881668.1116446470.BQ",
             ),
+            (
+                "fb%2E1%2E1596403881668%2E1116446470",
+                "plain fb.1.1596403881668.1116446470",
+            ),
+            ("fb.1.1596403881668.undefined", "! malformed_browser_id"),
+            ("fb.1.1596403881668.0", "! malformed_browser_id"),
+            ("fb%2E1%2E1596403881668%2ENaN", "! malformed_browser_id"),
             ("1116446470", "! malformed_browser_id"),
             ("fb.1.1596403881668", "! malformed_browser_id"),
             ("fb.x.1596403881668.1116446470", "! malformed_browser_id"),
@@ -527,6 +603,8 @@ fn other_ids() {
             ("123456789012345678", "! not_an_id"),
             ("+12345678901234", "! not_an_id"),
             ("123456789.12345", "! not_an_id"),
+            ("1.2345678901234567E16", "integer 12345678901234567"),
+            ("1.23457E+16", "! not_an_id"),
         ],
     );
     check(

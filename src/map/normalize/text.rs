@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
+use crate::map::normalize::Normalized;
+
 /// Cuts white space off both ends, and the invisible characters that copying leaves there.
 pub(super) fn trimmed(text: &str) -> &str {
     // Most values have nothing to cut off.
@@ -41,13 +43,31 @@ pub(super) fn is_letter(character: char) -> bool {
     character.is_alphabetic() || character.general_category_group() == GeneralCategoryGroup::Mark
 }
 
+/// What a keyboard or a program writes for a dash, other than ASCII's: hyphens, minus signs, the mark that
+/// makes a vowel long in Japan.
+pub(super) const fn is_dash(character: char) -> bool {
+    matches!(
+        character,
+        '\u{2010}'
+            ..='\u{2015}'
+                | '\u{2043}'
+                | '\u{2212}'
+                | '\u{30FC}'
+                | '\u{FE58}'
+                | '\u{FE63}'
+                | '\u{FF0D}'
+                | '\u{FF70}'
+    )
+}
+
 /// Punctuation of any script; of ASCII also the symbols, as in Meta's parameter builder.
 pub(super) fn is_punctuation(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_punctuation();
     }
     !character.is_alphabetic()
-        && character.general_category_group() == GeneralCategoryGroup::Punctuation
+        && (is_dash(character)
+            || character.general_category_group() == GeneralCategoryGroup::Punctuation)
 }
 
 /// The text with every accent joined to its letter (NFC), so that one word has one spelling.
@@ -102,6 +122,19 @@ pub(super) fn lower_as_written<'a>(
     let kept: String = text.chars().filter(|character| keep(*character)).collect();
     *buffer = kept.to_lowercase();
     buffer
+}
+
+/// The letters of a word with its accents joined, and as it was written: where the two differ, Meta's page
+/// asks for the former, and its libraries hash the latter.
+pub(super) fn as_joined_and_as_written<'a>(
+    joined: &'a str,
+    text: &str,
+    buffer: &'a mut String,
+) -> Normalized<'a> {
+    match composed(text) {
+        Cow::Borrowed(_) => Normalized::to_hash(joined),
+        Cow::Owned(_) => Normalized::both(joined, lower_as_written(text, is_letter, buffer)),
+    }
 }
 
 /// Room for every name of a country or state, and for what may stand before or behind it.

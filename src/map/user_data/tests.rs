@@ -1,6 +1,7 @@
 //! What is made of each identifier, and which of them suffice.
 
 use super::*;
+use crate::event::arena::Arena;
 use crate::map::record::Notes;
 use crate::memory::clicks::NoClicks;
 
@@ -272,5 +273,144 @@ fn an_id_of_broken_characters_is_absent() {
             ),
             "\"external_id\": #d1",
         );
+    }
+}
+
+#[test]
+fn what_is_of_no_use_does_not_end_the_search() {
+    const T: i64 = 1_795_197_849_412;
+    let old = T - 100 * 24 * 60 * 60 * 1000;
+    let page = "event_properties[\"[Amplitude] Page Location\"]";
+    let property = "user_properties.p";
+    let wanted = format!("\"fbc\":\"fb.1.{T}.New\"");
+    for useless in [
+        format!("fb.1.{old}.Old"),
+        format!("fb.1.{T}.null"),
+        "https://shop.example/".to_owned(),
+        "%7Bfbclid%7D".to_owned(),
+        "two words".to_owned(),
+    ] {
+        let event = format!(
+            r#"{{"user_properties":{{"p":"{useless}","fbclid":"New"}},
+                "event_properties":{{"[Amplitude] Page Location":"https://shop.example/?fbclid=New"}}}}"#
+        );
+        for other in ["user_properties.fbclid", page] {
+            let notes = check(UserDataField::ClickId, &[property, other], &event, &wanted);
+            assert_eq!(notes.dropped().count(), 1, "{useless}");
+        }
+    }
+    for (field, event, expected) in [
+        (
+            UserDataField::BrowserId,
+            r#"{"user_properties":{"p":"x","q":"fb.1.1596403881668.1116446470"}}"#,
+            r#""fbp":"fb.1.1596403881668.1116446470""#,
+        ),
+        (
+            UserDataField::ClientIpAddress,
+            r#"{"user_properties":{"p":"proxy","q":["10.0.0.1","203.0.113.9"]}}"#,
+            r#""client_ip_address":"203.0.113.9""#,
+        ),
+        (
+            UserDataField::Email,
+            r#"{"user_properties":{"p":["nobody",{}],"q":"a@b.de"}}"#,
+            "\"em\": #a@b.de",
+        ),
+        (
+            UserDataField::Phone,
+            r#"{"user_properties":{"p":7.5,"q":"16505551212"}}"#,
+            "\"ph\": #16505551212",
+        ),
+        (
+            UserDataField::Country,
+            r##"{"user_properties":{"p":"#N/A","q":"France"}}"##,
+            "\"country\": #fr",
+        ),
+        (
+            UserDataField::LeadId,
+            r#"{"user_properties":{"p":"none","q":123456789012345}}"#,
+            "\"lead_id\":123456789012345",
+        ),
+        // A source that is of use is the last one.
+        (
+            UserDataField::Email,
+            r#"{"user_properties":{"p":["nobody","c@d.fr"],"q":"a@b.de"}}"#,
+            "\"em\": #c@d.fr",
+        ),
+        (
+            UserDataField::Email,
+            r#"{"user_properties":{"p":["c@d.fr","C@d.fr"],"q":"a@b.de"}}"#,
+            "\"em\": #c@d.fr",
+        ),
+    ] {
+        check(
+            field,
+            &["user_properties.p", "user_properties.q"],
+            event,
+            expected,
+        );
+    }
+}
+
+#[test]
+fn a_code_comes_from_the_first_country_that_is_one() {
+    let path = |path| crate::value::Source::Path(Path::parse(path).unwrap());
+    let expr = ValueExpr {
+        sources: vec![path("user_properties.p"), path("user_properties.q")],
+        default: None,
+    };
+    let user_data = UserData::compile([
+        (UserDataField::Country, expr),
+        (
+            UserDataField::Phone,
+            ValueExpr::path(Path::parse("user_id").unwrap()),
+        ),
+    ]);
+    for (event, expected) in [
+        (
+            r#"{"user_properties":{"p":"N/A","q":"Germany"}}"#,
+            Some("de"),
+        ),
+        (
+            r#"{"user_properties":{"p":["?","NA"]},"country":"France"}"#,
+            Some("na"),
+        ),
+        (
+            r#"{"user_properties":{"p":"?"},"country":"France"}"#,
+            Some("fr"),
+        ),
+        (r#"{"user_properties":{"p":"?"}}"#, None),
+    ] {
+        let arena = Arena::default();
+        let event = Event::decode(event.as_bytes(), &arena).unwrap();
+        let country = user_data.country(&event).map(|(_, code)| code);
+        assert_eq!(country, expected);
+    }
+}
+
+#[test]
+fn a_click_is_dated_by_the_clock_that_dates_its_event() {
+    const T: i64 = 1_795_197_849_412;
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    for (ahead, clicked, expected) in [
+        (3 * DAY, T + 3 * DAY - 5000, Some(T - 5000)),
+        (-200 * DAY, T - 200 * DAY - 5000, Some(T - 5000)),
+        // As it stands it can have led to the event.
+        (-3 * DAY, T - 3 * DAY - 5000, Some(T - 3 * DAY - 5000)),
+        (3 * DAY, T - 5000, Some(T - 5000)),
+        // Later by the same clock.
+        (3 * DAY, T + 3 * DAY + 61_000, None),
+        (0, T + 61_000, None),
+        (0, T - 91 * DAY, None),
+    ] {
+        let told = T + ahead;
+        for (fbc, rest) in [("Ab", "Ab"), ("Ab.AQQC", "Ab.AQQC")] {
+            let event = format!(
+                r#"{{"client_event_time":{told},"user_properties":{{"p":"fb.2.{clicked}.{fbc}"}}}}"#
+            );
+            let expected = expected.map(|at| format!("\"fbc\":\"fb.2.{at}.{rest}\""));
+            let paths = ["user_properties.p"];
+            let expected = expected.unwrap_or_default();
+            check(UserDataField::ClickId, &paths, &event, &expected);
+        }
     }
 }

@@ -88,6 +88,30 @@ async fn a_wrong_clock_is_corrected_at_every_endpoint_that_names_it() {
 }
 
 #[tokio::test]
+async fn a_click_is_moved_with_the_events_of_its_browser() {
+    let graph = Graph::start().await;
+    let sync = CLICKS.replace("user_properties.fbclid", "user_properties.fbc");
+    let daemon = start(&graph, &keys(), &sync).await;
+    let ahead = 72 * HOUR;
+    let mut event = three_seconds_old("i1", ahead);
+    let clicked = now() + ahead - 8000;
+    event["user_properties"] = json!({ "fbc": format!("fb.1.{clicked}.IwAR0abc") });
+    let body = json!({
+        "api_key": KEY, "events": [event], "client_upload_time": now() + ahead,
+    });
+    assert_eq!(upload(&daemon, &body).await.0, 200);
+    daemon
+        .until("pixel_relay_outcomes_total", &["delivered"], 1.0)
+        .await;
+    let accepted = graph.accepted();
+    let click = accepted[0]["user_data"]["fbc"].as_str().unwrap();
+    let clicked: i64 = click.split('.').nth(2).unwrap().parse().unwrap();
+    let happened = accepted[0]["event_time"].as_i64().unwrap() * 1000;
+    assert!((4000..7000).contains(&(happened - clicked)), "{click}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_time_that_cannot_be_corrected_stays_as_it_is() {
     let graph = Graph::start().await;
     let daemon = start(&graph, &keys(), PLAIN_SYNC).await;

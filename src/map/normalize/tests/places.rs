@@ -23,6 +23,9 @@ fn cities() {
             ("10115", "! empty"),
             ("–", "! empty"),
             ("nullé", "nullé"),
+            // A letter that NFC takes apart, and accents that it joins.
+            ("\u{95e}", "\u{92b}\u{93c} | \u{95e}"),
+            ("И\u{306}ошкар", "йошкар | и\u{306}ошкар"),
         ],
     );
 }
@@ -55,6 +58,7 @@ fn states_where_the_country_is_not_known() {
             ("Baja California", "bajacalifornia"),
             ("Île-de-France", "îledefrance"),
             ("75", "! empty"),
+            ("Ile\u{302}", "ilê | ile\u{302}"),
         ],
     );
 }
@@ -68,6 +72,7 @@ fn states_of_a_known_country() {
         ("ge", "Georgia", "georgia"),
         ("au", "New South Wales", "newsouthwales"),
         ("au", "AU-NSW", "nsw"),
+        ("au", "AU–NSW", "nsw"),
         ("fr", "Maine-et-Loire", "maineetloire"),
         ("jp", "東京都", "東京都"),
     ] {
@@ -96,6 +101,14 @@ fn zip_codes_where_the_country_is_not_known() {
             ("１００－０００１", "1000001 | １００－０００１"),
             ("〒100-0001", "1000001 | 〒100"),
             ("〒 100-0001", "1000001 | 〒 100"),
+            ("100−0001", "1000001 | 100"),
+            ("100‐0001", "1000001 | 100"),
+            ("100–0001", "1000001 | 100"),
+            ("100ー0001", "1000001 | 100"),
+            ("100－0001", "1000001 | 100"),
+            ("〒100−0001", "1000001 | 〒100"),
+            ("20500–0003", "20500"),
+            ("１００−０００１", "1000001 | １００−０００１"),
             ("〒", "! too_short"),
             ("９４０２５-１２３４", "94025 | ９４０２５"),
             ("٩٤٠٢٥", "94025 | ٩٤٠٢٥"),
@@ -154,6 +167,14 @@ fn countries() {
             ("Republic of Korea", "kr"),
             ("Hashemite Kingdom of Jordan", "jo"),
             ("Deutschland", "de"),
+            ("NA", "na"),
+            (" na ", "na"),
+            ("Namibia", "na"),
+            ("N.A.", "! empty"),
+            ("#N/A", "! empty"),
+            ("(na)", "! empty"),
+            ("N-A", "! unknown_country"),
+            ("n a (none)", "! unknown_country"),
             ("zz", "! unknown_country"),
             ("Germanic", "! unknown_country"),
             ("us, ca", "! unknown_country"),

@@ -1,0 +1,68 @@
+//! What stands where a form, a report or a spreadsheet had no value.
+
+use crate::config::fields::UserDataField;
+
+/// In the place of any value.
+const OF_ANYTHING: [&str; 7] = [
+    "n/a",
+    "n.a.",
+    "n.a",
+    "not set",
+    "not provided",
+    "not available",
+    "redacted",
+];
+/// In the place of a name, where a city may be called so.
+const OF_NAMES: [&str; 3] = ["none", "unknown", "anonymous"];
+/// In brackets no name is meant, whoever may be called so.
+const IN_BRACKETS: [&str; 8] = [
+    "none",
+    "unknown",
+    "anonymous",
+    "na",
+    "nan",
+    "null",
+    "undefined",
+    "empty",
+];
+/// What a spreadsheet writes where it could not work out a value.
+const OF_SPREADSHEETS: [&str; 9] = [
+    "#n/a", "#na", "#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!", "#error!",
+];
+
+/// Whether a text stands for no value. Words that may be somebody's name, such as `Na`, are none.
+pub(super) fn is_one(field: UserDataField, text: &str) -> bool {
+    use UserDataField as F;
+    let of_names: &[&str] = match field {
+        F::FirstName | F::LastName => &OF_NAMES,
+        F::City | F::State | F::ZipCode | F::Country | F::ExternalId => &[],
+        _ => return false,
+    };
+    // Most texts begin like none of them.
+    let is_like_one = |byte: &u8| {
+        matches!(byte, b'(' | b'[' | b'{' | b'<' | b'#')
+            || matches!(byte.to_ascii_lowercase(), b'a' | b'n' | b'r' | b'u')
+    };
+    if !text.as_bytes().first().is_some_and(is_like_one) {
+        return false;
+    }
+    let is_among = |words: &[&str], text: &str| {
+        let is_it = |word: &&str| word.eq_ignore_ascii_case(text);
+        words.iter().any(is_it)
+    };
+    if is_among(&OF_ANYTHING, text) || is_among(of_names, text) || is_among(&OF_SPREADSHEETS, text)
+    {
+        return true;
+    }
+    in_brackets(text)
+        .is_some_and(|inside| is_among(&OF_ANYTHING, inside) || is_among(&IN_BRACKETS, inside))
+}
+
+/// What stands within the brackets around a text.
+fn in_brackets(text: &str) -> Option<&str> {
+    let pairs = [('(', ')'), ('[', ']'), ('{', '}'), ('<', '>')];
+    let inside = pairs
+        .into_iter()
+        .find_map(|(open, close)| text.strip_prefix(open)?.strip_suffix(close))?;
+    Some(inside.trim())
+}
