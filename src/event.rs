@@ -60,7 +60,7 @@ const MEMBERS: usize = 64;
 const MEMBERS_OF_ONE: usize = 16;
 
 /// What an event says of revenue: the webhook has it among the event properties, with a `$` before it.
-const REVENUE_FIELDS: [&str; 8] = [
+pub(crate) const REVENUE_FIELDS: [&str; 8] = [
     "price",
     "quantity",
     "revenue",
@@ -387,7 +387,7 @@ fn text<'a>(bytes: &'a [u8], arena: &'a Arena) -> &'a str {
 }
 
 /// The top-level field that holds what a property of revenue says, in events of SDKs.
-fn revenue_field(section: &str, property: &str) -> Option<&'static str> {
+pub(crate) fn revenue_field(section: &str, property: &str) -> Option<&'static str> {
     let name = property.strip_prefix('$')?;
     let mut fields = REVENUE_FIELDS.iter().copied();
     fields.find(|field| *field == name && section == "event_properties")
@@ -539,8 +539,9 @@ impl<'a> Json<'a> {
     /// Whether the value is a text that begins as JSON of a list or an object, however often it was encoded.
     pub fn begins_as_json(self) -> bool {
         let begins = |text: &str| {
-            let text = text
-                .trim_start_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '"' | '\\'));
+            let is_around =
+                |one: char| one.is_whitespace() || matches!(one, '"' | '\\' | '\u{feff}');
+            let text = text.trim_start_matches(is_around);
             text.starts_with(['[', '{'])
         };
         self.may_hold_json() && self.as_str().is_some_and(|text| begins(&text))

@@ -142,12 +142,13 @@ impl Mapper {
     /// Compiles the mapping of a sync, and notes what cannot be right.
     pub fn compile(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<Mistake>) -> Self {
         check::mistakes(name, sync, mistakes);
+        let sources = rule::hashed_sources(sync, &sync.allow_personal_data);
         let rules = match &sync.events {
             Some(events) => events
                 .values()
-                .map(|row| Rule::compile(sync, Some(row)))
+                .map(|row| Rule::compile(sync, Some(row), &sources))
                 .collect(),
-            None => vec![Rule::compile(sync, None)],
+            None => vec![Rule::compile(sync, None, &sources)],
         };
         Self {
             sync: name.clone(),

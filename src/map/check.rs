@@ -84,6 +84,7 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
     }
     let whole_sync = EventConfig::default();
     hints::near_names(&key, sync, None, &mut warnings);
+    hints::numbers_in_clear(&key, sync, &sync.mapping.custom_data, &mut warnings);
     warn_of_incomplete_websites(&key, sync, &mut warnings);
     if has_source("value", sync, &whole_sync) && !has_source("currency", sync, &whole_sync) {
         let message = "missing beside value; a value without a currency is not sent";
@@ -98,6 +99,7 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
         check_custom_names(&key, &row.mapping.custom_data, &mut warnings);
         check_sources::of_row(&key, sync, row, &mut warnings);
         hints::near_names(&key, sync, Some(row), &mut warnings);
+        hints::numbers_in_clear(&key, sync, &row.mapping.custom_data, &mut warnings);
         if let Some((_, wire)) = DISPLAY_NAMES.iter().find(|(shown, _)| shown == event_type) {
             let message =
                 format!("this is the name on Amplitude's pages; the event arrives as {wire:?}");
@@ -557,10 +559,11 @@ mod tests {
             row,
             &[],
             &[
-                "sync.web.events.A.properties",
-                "sync.web.events.A.custom_data.x",
+                "sync.web.custom_data.x",
+                "sync.web.properties",
                 "sync.web.events.A.properties",
                 "sync.web.events.A.send_as",
+                "sync.web.events.B.properties",
             ],
         );
         check(

@@ -13,7 +13,7 @@ const SECTION: &str = "event_properties";
 
 /// Warns of a sync, without the rows of its event table.
 pub(super) fn of_sync(key: &str, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
-    let sources = rule::hashed_sources(sync, &EventConfig::default());
+    let sources = rule::hashed_sources(sync, &sync.allow_personal_data);
     let fields = sync.mapping.custom_data.iter();
     check_fields(key, fields, &sources, warnings);
     check_properties(key, &sync.properties, &sources, warnings);
@@ -25,7 +25,7 @@ pub(super) fn of_sync(key: &str, sync: &SyncConfig, warnings: &mut Vec<Mistake>)
         warnings,
     );
     for name in &sync.allow_personal_data {
-        let all = rule::all_hashed_sources(sync);
+        let all = rule::hashed_sources(sync, &[]);
         let named = all
             .iter()
             .find(|(_, path)| hashed_sources::names(name, path));
@@ -39,18 +39,11 @@ pub(super) fn of_sync(key: &str, sync: &SyncConfig, warnings: &mut Vec<Mistake>)
     }
 }
 
-/// Warns of a row of the event table: of what it adds, and of what its own hashed fields change.
+/// Warns of a row of the event table.
 pub(super) fn of_row(key: &str, sync: &SyncConfig, row: &EventConfig, warnings: &mut Vec<Mistake>) {
-    let sources = rule::hashed_sources(sync, row);
-    let own = &row.mapping.custom_data;
-    check_fields(key, own.iter(), &sources, warnings);
+    let sources = rule::hashed_sources(sync, &sync.allow_personal_data);
+    check_fields(key, row.mapping.custom_data.iter(), &sources, warnings);
     check_properties(key, &row.properties, &sources, warnings);
-    let of_sync = rule::hashed_sources(sync, &EventConfig::default());
-    let added = sources.without(&of_sync);
-    let others = sync.mapping.custom_data.iter();
-    let others = others.filter(|(name, _)| !own.contains_key(*name));
-    check_fields(key, others, &added, warnings);
-    check_properties(key, &sync.properties, &added, warnings);
     check_ids(
         key,
         row.mapping.original_event_data.values(),

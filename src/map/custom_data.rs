@@ -2,7 +2,8 @@
 //!
 //! A field of the configuration's table goes before a property of the same name. Absent values are
 //! left out. What a hashed field is made from does not go out in clear as well, whatever way leads to it.
-//! An e-mail address, or the number of a phone or card, withholds the field that holds it.
+//! An e-mail address, or the number of a phone or card, withholds the field that holds it; what the table
+//! names aloud may be such a number.
 //!
 //! `value` and `currency` of a Purchase, and of Amplitude's own revenue events, fall back to the
 //! revenue properties that Amplitude's SDKs send where no path of the mapping finds anything usable: `$price`
@@ -130,7 +131,7 @@ impl CustomData {
         let mut fields: Vec<CustomField> = sources
             .into_iter()
             .map(|(name, source)| {
-                let guard = guard_of(name, &source, &allow_personal);
+                let guard = guard_of(name, &source, named.contains(name), &allow_personal);
                 CustomField {
                     name: name.into(),
                     key: json::encoded_key(name),
@@ -235,7 +236,7 @@ impl CustomData {
             json::member(out, name);
             let before = out.len();
             let is_allowed = self.allow_personal.contains(name);
-            let guard = Guard::of(name, is_allowed);
+            let guard = Guard::of(name, false, is_allowed);
             let screened = screen::screened(
                 event.arena(),
                 value,
@@ -314,7 +315,12 @@ fn property_path(name: &str) -> Path {
 }
 
 /// Personal data is allowed in a field of an allowed name, and in one made from such a property.
-fn guard_of(name: &str, source: &CustomValue, allow_personal: &HashSet<Box<str>>) -> Guard {
+fn guard_of(
+    name: &str,
+    source: &CustomValue,
+    is_named: bool,
+    allow_personal: &HashSet<Box<str>>,
+) -> Guard {
     let allowed = |name: &str| allow_personal.contains(name);
     let from_allowed = match source {
         CustomValue::Value(expr) => expr.paths().into_iter().any(|path| {
@@ -323,7 +329,7 @@ fn guard_of(name: &str, source: &CustomValue, allow_personal: &HashSet<Box<str>>
         }),
         CustomValue::Each { .. } => false,
     };
-    Guard::of(name, allowed(name) || from_allowed)
+    Guard::of(name, is_named, allowed(name) || from_allowed)
 }
 
 #[cfg(test)]

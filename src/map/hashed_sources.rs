@@ -5,11 +5,12 @@
 //! stay behind: nothing, all of it, or the parts at [`Part`]s of it.
 
 use crate::config::fields::UserDataField;
+use crate::event::{REVENUE_FIELDS, revenue_field};
 use crate::map::normalize;
-use crate::path::{Path, Step};
+use crate::path::{Path, Step, alias_of};
 use crate::value::ValueExpr;
 
-/// The paths that the hashed fields of a row read.
+/// The paths that the hashed fields of a sync read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HashedSources(Vec<(UserDataField, Path)>);
 
@@ -47,10 +48,13 @@ impl HashedSources {
         let mut sources: Vec<(UserDataField, Path)> = Vec::new();
         for (field, expr) in fields {
             for path in expr.paths() {
+                // What may stand in one of two places is kept back in both.
+                let twin = twin(path);
+                let places = || std::iter::once(path).chain(&twin);
                 let is_known = sources.contains(&(field, path.clone()));
-                let is_allowed = allowed.iter().any(|name| names(name, path));
+                let is_allowed = places().any(|path| allowed.iter().any(|name| names(name, path)));
                 if normalize::is_hashed(field) && !is_known && !is_allowed {
-                    sources.push((field, path.clone()));
+                    sources.extend(places().map(|path| (field, path.clone())));
                 }
             }
         }
@@ -61,12 +65,6 @@ impl HashedSources {
     pub(super) fn of_traits(&self) -> Self {
         let is_trait = |(field, _): &&(UserDataField, Path)| *field != UserDataField::ExternalId;
         Self(self.0.iter().filter(is_trait).cloned().collect())
-    }
-
-    /// The sources that others do not hold.
-    pub(super) fn without(&self, others: &Self) -> Self {
-        let is_added = |source: &&(UserDataField, Path)| !others.0.contains(source);
-        Self(self.0.iter().filter(is_added).cloned().collect())
     }
 
     /// The fields and their paths.
@@ -166,6 +164,33 @@ pub(super) fn names(entry: &str, source: &Path) -> bool {
     name == Some(entry) || source.as_str() == entry
 }
 
+/// The other path to the same value: what an event says of revenue is a top-level field of one of Amplitude's
+/// endpoints, and an event property with a `$` of the other.
+fn twin(path: &Path) -> Option<Path> {
+    let root = path.root()?;
+    let of_property = match path.steps() {
+        [Step::Key(property), rest @ ..] => revenue_field(root, property).zip(Some(rest)),
+        _ => None,
+    };
+    let (begin, rest) = if let Some((field, rest)) = of_property {
+        (field.to_owned(), rest)
+    } else {
+        let mut names = std::iter::once(root).chain(alias_of(root));
+        let field = names.find(|name| REVENUE_FIELDS.contains(name))?;
+        (format!("event_properties.${field}"), path.steps())
+    };
+    let rest = rest.iter().map(|step| match step {
+        Step::Key(key) => {
+            let quoted = key.replace('\\', "\\\\").replace('"', "\\\"");
+            format!("[\"{quoted}\"]")
+        }
+        Step::Index(index) => format!("[{index}]"),
+        Step::Each => "[*]".to_owned(),
+    });
+    let text: String = std::iter::once(begin).chain(rest).collect();
+    Path::parse(&text).ok()
+}
+
 fn overlap<'s>(path: &Path, source: &'s Path) -> Overlap<'s> {
     if path.begins_like(source) {
         lie(path.steps(), source.steps())
@@ -174,25 +199,24 @@ fn overlap<'s>(path: &Path, source: &'s Path) -> Overlap<'s> {
     }
 }
 
+/// A single value is read as a list of one, so a step to an element may lead nowhere.
 fn lie<'s>(path: &[Step], source: &'s [Step]) -> Overlap<'s> {
-    let (own, other) = match (path, source) {
-        (_, []) => return Overlap::Within,
-        ([], source) => return Overlap::Holds(source),
-        ([own, ..], [other, ..]) => (own, other),
-    };
-    let meets = match (own, other) {
-        // A single value is a list of one.
-        (Step::Each | Step::Index(0), Step::Key(_)) => return lie(behind(path), source),
-        (Step::Key(_), Step::Each | Step::Index(0)) => return lie(path, behind(source)),
+    match (path, source) {
+        (_, []) => Overlap::Within,
+        ([], rest) => Overlap::Holds(rest),
+        ([own, path @ ..], [other, source @ ..]) if meets(own, other) => lie(path, source),
+        ([Step::Each | Step::Index(0), path @ ..], [Step::Key(_), ..]) => lie(path, source),
+        ([Step::Key(_), ..], [Step::Each | Step::Index(0), source @ ..]) => lie(path, source),
+        _ => Overlap::Apart,
+    }
+}
+
+fn meets(own: &Step, other: &Step) -> bool {
+    match (own, other) {
         (Step::Key(own), Step::Key(other)) => own == other,
         (Step::Index(own), Step::Index(other)) => own == other,
-        (Step::Each | Step::Index(_), Step::Each) | (Step::Each, Step::Index(_)) => true,
-        (Step::Key(_), Step::Index(_)) | (Step::Index(_), Step::Key(_)) => false,
-    };
-    if meets {
-        lie(behind(path), behind(source))
-    } else {
-        Overlap::Apart
+        (Step::Each, Step::Each | Step::Index(_)) | (Step::Index(_), Step::Each) => true,
+        (Step::Key(_), _) | (_, Step::Key(_)) => false,
     }
 }
 
@@ -259,6 +283,7 @@ mod tests {
                 "event_properties.a[0].b",
                 Cover::Free,
             ),
+            // A single value is as a list of one.
             (
                 "event_properties.a[*].b",
                 "event_properties.a.b",
@@ -274,6 +299,27 @@ mod tests {
                 "event_properties.a.b",
                 Cover::Free,
             ),
+            (
+                "event_properties.a[0].b",
+                "event_properties.a.b",
+                Cover::Whole,
+            ),
+            (
+                "event_properties.a.b",
+                "event_properties.a[*].c",
+                Cover::Free,
+            ),
+            // Revenue stands among the event properties in the webhook, and beside them in the SDKs' APIs.
+            (
+                "productId",
+                "event_properties[\"$productId\"]",
+                Cover::Whole,
+            ),
+            ("product_id", "event_properties.$productId", Cover::Whole),
+            ("event_properties.$productId", "productId", Cover::Whole),
+            ("event_properties.$productId", "product_id", Cover::Whole),
+            ("productId", "event_properties", parts(&["$productId"])),
+            ("event_properties.productId", "productId", Cover::Free),
             ("ip", "ip_address", Cover::Whole),
             ("device_carrier", "carrier", Cover::Whole),
             ("user_id", "device_id", Cover::Free),
@@ -294,8 +340,14 @@ mod tests {
             let cover = sources(&["event_properties.a.b"], allowed).cover(&path);
             assert_eq!(cover, expected, "{allowed:?}");
         }
-        let city = sources(&["city"], &["city"]);
-        assert!(city.is_empty());
+        for allowed in ["city", "$productId", "productId"] {
+            let source = if allowed == "city" {
+                "city"
+            } else {
+                "productId"
+            };
+            assert!(sources(&[source], &[allowed]).is_empty(), "{allowed}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::event::decimal::is_in_range;
 use crate::event::scan::{container_end, string_end};
 use crate::event::{Json, is_absent_text};
 use crate::map::dropped::DropReason;
+use crate::map::personal::Name;
 
 /// Encodes a member's name once, to be written many times.
 pub(super) fn encoded_key(name: &str) -> Box<str> {
@@ -84,14 +85,14 @@ enum Copied {
 }
 
 /// Copies a value, one pass, without what stands for nothing; of equal keys, the last counts. The guard is shown each
-/// name, and each scalar with the name of the member that holds it; where it says true, nothing of the value is copied.
-/// Nor is anything of a value with more levels than readers follow. A number that they take for infinite is left behind
-/// like what stands for nothing; says whether one was, unless nothing is left.
+/// name, and each scalar with its name and those of the objects that hold it; where it says true, nothing of the value
+/// is copied. Nor is anything of a value with more levels than readers follow. A number that they take for infinite is
+/// left behind like what stands for nothing; says whether one was, unless nothing is left.
 pub(super) fn copy(
     out: &mut Vec<u8>,
     name: &str,
     value: Json<'_>,
-    guard: &dyn Fn(&str, &str) -> bool,
+    guard: &dyn Fn(Name<'_>, &str) -> bool,
 ) -> Result<bool, DropReason> {
     let start = out.len();
     let mut copier = Copier {
@@ -102,7 +103,7 @@ pub(super) fn copy(
         members: Vec::new(),
         lacks_number: false,
     };
-    let refused = match (copier.value(name), copier.lacks_number) {
+    let refused = match (copier.value(&name.into()), copier.lacks_number) {
         (Copied::Written, lacks_number) => return Ok(lacks_number),
         (Copied::Nothing, true) => DropReason::NotANumber,
         (Copied::Nothing, false) => DropReason::Empty,
@@ -117,7 +118,7 @@ pub(super) fn copy(
 struct Copier<'c, 'e> {
     rest: &'e str,
     out: &'c mut Vec<u8>,
-    guard: &'c dyn Fn(&str, &str) -> bool,
+    guard: &'c dyn Fn(Name<'_>, &str) -> bool,
     /// The lists and objects that are open.
     levels: usize,
     /// The members of the objects that are open.
@@ -134,14 +135,14 @@ struct Member {
 }
 
 impl<'e> Copier<'_, 'e> {
-    fn value(&mut self, name: &str) -> Copied {
+    fn value(&mut self, name: &Name<'_>) -> Copied {
         self.skip_space();
         match self.rest.as_bytes().first() {
             Some(b'{' | b'[') if self.levels == MOST_LEVELS => {
                 self.take(container_end(self.rest.as_bytes(), 0));
                 Copied::Refused(DropReason::TooDeep)
             }
-            Some(b'{') => self.object(),
+            Some(b'{') => self.object(name),
             Some(b'[') => self.list(name),
             Some(b'"') => {
                 let raw = self.take(string_end(self.rest.as_bytes(), 0).0);
@@ -149,7 +150,7 @@ impl<'e> Copier<'_, 'e> {
                 if is_absent_text(&content) {
                     return Copied::Nothing;
                 }
-                if (self.guard)(name, &content) {
+                if (self.guard)(*name, &content) {
                     return Copied::Refused(DropReason::PersonalData);
                 }
                 match content {
@@ -171,7 +172,7 @@ impl<'e> Copier<'_, 'e> {
                     self.lacks_number = true;
                     return Copied::Nothing;
                 }
-                if (self.guard)(name, raw) {
+                if (self.guard)(*name, raw) {
                     return Copied::Refused(DropReason::PersonalData);
                 }
                 self.out.extend_from_slice(raw.as_bytes());
@@ -180,7 +181,7 @@ impl<'e> Copier<'_, 'e> {
         }
     }
 
-    fn list(&mut self, name: &str) -> Copied {
+    fn list(&mut self, name: &Name<'_>) -> Copied {
         self.open(b'[');
         let mut copied = Copied::Nothing;
         while self.has_next(b']') {
@@ -200,12 +201,12 @@ impl<'e> Copier<'_, 'e> {
         copied
     }
 
-    fn object(&mut self) -> Copied {
+    fn object(&mut self, name: &Name<'_>) -> Copied {
         self.open(b'{');
         let begin = self.out.len();
         let first = self.members.len();
         while self.has_next(b'}') {
-            let member = self.member();
+            let member = self.member(name);
             self.members.push(member);
         }
         let copied = self.settle(begin, first);
@@ -215,7 +216,7 @@ impl<'e> Copier<'_, 'e> {
     }
 
     /// Copies a member; of one that is not written, its key stands there.
-    fn member(&mut self) -> Member {
+    fn member(&mut self, object: &Name<'_>) -> Member {
         let raw = self.take(string_end(self.rest.as_bytes(), 0).0);
         let name: Cow<'e, str> = Json::of_valid_text(raw).as_str().unwrap_or_default();
         separate(self.out);
@@ -225,8 +226,8 @@ impl<'e> Copier<'_, 'e> {
         self.out.push(b':');
         self.skip_space();
         self.take(1);
-        let mut copied = self.value(&name);
-        if (self.guard)("", &name) {
+        let mut copied = self.value(&object.member(&name));
+        if (self.guard)(object.member(""), &name) {
             copied = Copied::Refused(DropReason::PersonalData);
         }
         if copied != Copied::Written {
@@ -386,7 +387,7 @@ mod tests {
         let mut out = Vec::new();
         let value = Json::of_valid_text("{\"a\":1,\"b\":[\"\\u0073ecret\"]}");
         let copied = copy(&mut out, "name", value, &|name, text| {
-            name == "b" && text == "secret"
+            name.is_of_member() && text == "secret"
         });
         assert_eq!((copied, out), (Err(DropReason::PersonalData), Vec::new()));
         let mut out = Vec::new();

@@ -8,7 +8,7 @@
 //! It does not know where a value comes from, and it does not hash.
 
 mod address;
-mod calling_codes;
+pub(super) mod calling_codes;
 pub(super) mod click;
 mod countries;
 pub mod country;
@@ -24,7 +24,7 @@ mod state;
 mod states;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(super) mod text;
 
 use std::fmt;
 

@@ -205,7 +205,7 @@ fn put_parameters(clean: &mut String, before: char, query: &str, kept: &KeptPara
 fn put_fragment(clean: &mut String, fragment: &str, kept: &KeptParameters) {
     let end = fragment.find(['?', '&', ';']).unwrap_or(fragment.len());
     let (route, parameters) = fragment.split_at(end);
-    if route.contains('=') && !kept.all {
+    if route.contains('=') {
         return put_parameters(clean, '#', fragment, kept);
     }
     if personal::holds_email(route) {
@@ -228,7 +228,7 @@ fn is_personal(parameter: &str) -> bool {
         || personal::is_personal(name, value)
         || (any_byte(parameter, |byte| matches!(byte, b'%' | b'+'))
             && form_urlencoded::parse(parameter.as_bytes())
-                .any(|(name, value)| personal::is_personal(&name, &value)))
+                .any(|(name, value)| personal::is_personal(&*name, &value)))
 }
 
 #[cfg(test)]
@@ -296,6 +296,20 @@ mod tests {
             "https://example.com/#pat@example.com",
             Ok("https://example.com/"),
         );
+        for fragment in ["tel=+16502530000", "tel=0151%202345678", "phone=6502530000"] {
+            check(
+                &format!("https://example.com/?a=1#{fragment}"),
+                Ok("https://example.com/?a=1"),
+            );
+            check(
+                &format!("https://example.com/#a=1&{fragment}&b=2"),
+                Ok("https://example.com/#a=1&b=2"),
+            );
+            check(
+                &format!("https://example.com/#/u?{fragment}"),
+                Ok("https://example.com/#/u"),
+            );
+        }
         check(
             "https://example.com/pat@example.com",
             Err(DropReason::PersonalData),

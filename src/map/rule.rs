@@ -33,8 +33,12 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// Compiles a row; no row stands for a sync without an event table.
-    pub(super) fn compile(sync: &SyncConfig, row: Option<&EventConfig>) -> Self {
+    /// Compiles a row; no row stands for a sync without an event table. `sources` are those of the sync.
+    pub(super) fn compile(
+        sync: &SyncConfig,
+        row: Option<&EventConfig>,
+        sources: &HashedSources,
+    ) -> Self {
         let default = EventConfig::default();
         let row = row.unwrap_or(&default);
         let (outer, inner) = (&sync.mapping, &row.mapping);
@@ -45,10 +49,9 @@ impl Rule {
         original.extend(inner.original_event_data.clone());
         let event_id = first(&inner.event_id, &outer.event_id)
             .unwrap_or_else(|| paths(&["$insert_id", "uuid"]));
-        let sources = hashed_sources(sync, row);
         let traits = sources.of_traits();
         Self {
-            name_covers: Covers::of(&sources, row.send_as.iter().flat_map(ValueExpr::paths)),
+            name_covers: Covers::of(sources, row.send_as.iter().flat_map(ValueExpr::paths)),
             id_covers: Covers::of(
                 &traits,
                 original
@@ -80,7 +83,7 @@ impl Rule {
                 [&outer.custom_data, &inner.custom_data],
                 [&sync.properties, &row.properties],
                 sync,
-                &sources,
+                sources,
             ),
         }
     }
@@ -118,22 +121,9 @@ pub(super) fn user_data(
     fields
 }
 
-/// What the hashed fields of a row are made from; also those of its sync that the row maps otherwise.
-pub(super) fn hashed_sources(sync: &SyncConfig, row: &EventConfig) -> HashedSources {
-    let (of_sync, of_row) = (
-        user_data(sync, &EventConfig::default()),
-        user_data(sync, row),
-    );
-    let fields = of_sync.iter().chain(&of_row);
-    HashedSources::of(
-        fields.map(|(field, expr)| (*field, expr)),
-        &sync.allow_personal_data,
-    )
-}
-
-/// What the hashed fields of a sync and of all its rows are made from, whether it is allowed in clear or
-/// not.
-pub(super) fn all_hashed_sources(sync: &SyncConfig) -> HashedSources {
+/// What the hashed fields of a sync are made from, in whichever of its tables: what one event hashes does
+/// not go out in clear with another. `allowed` is left out.
+pub(super) fn hashed_sources(sync: &SyncConfig, allowed: &[String]) -> HashedSources {
     let no_row = EventConfig::default();
     let rows = sync.events.iter().flat_map(BTreeMap::values);
     let tables: Vec<_> = std::iter::once(&no_row)
@@ -141,7 +131,7 @@ pub(super) fn all_hashed_sources(sync: &SyncConfig) -> HashedSources {
         .map(|row| user_data(sync, row))
         .collect();
     let fields = tables.iter().flatten();
-    HashedSources::of(fields.map(|(field, expr)| (*field, expr)), &[])
+    HashedSources::of(fields.map(|(field, expr)| (*field, expr)), allowed)
 }
 
 /// The text that an expression gives where nothing else gives one.

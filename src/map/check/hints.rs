@@ -1,9 +1,15 @@
 //! Warnings of what is allowed, and most likely was meant otherwise.
 
+use std::collections::BTreeMap;
+
 use crate::config::fields::UserDataField;
-use crate::config::{ActionSource, EventConfig, MetaActionSource, Mistake, Properties, SyncConfig};
+use crate::config::{
+    ActionSource, CustomValue, EventConfig, MetaActionSource, Mistake, Properties, SyncConfig,
+};
 use crate::map::custom_data::standard::near;
+use crate::map::personal::{says_card, says_phone};
 use crate::map::standard_event;
+use crate::path::{Path, Step};
 
 use super::{field_key, has_source, rows, texts};
 
@@ -40,6 +46,49 @@ pub(super) fn near_names(
             );
             warnings.push(Mistake::new(key, message));
         }
+    }
+}
+
+/// Warns of fields whose names, or those of their sources, say that they are the number of a phone or card:
+/// what a table names aloud goes out, such a number too.
+pub(super) fn numbers_in_clear(
+    key: &str,
+    sync: &SyncConfig,
+    table: &BTreeMap<String, CustomValue>,
+    warnings: &mut Vec<Mistake>,
+) {
+    let allowed = &sync.allow_personal_data;
+    for (name, source) in table.iter().filter(|(name, _)| !allowed.contains(name)) {
+        let (exprs, members) = match source {
+            CustomValue::Value(expr) => (vec![expr], Vec::new()),
+            CustomValue::Each { members, .. } => {
+                (members.values().collect(), members.keys().collect())
+            }
+        };
+        let paths: Vec<&Path> = exprs.into_iter().flat_map(|expr| expr.paths()).collect();
+        if paths.is_empty() {
+            // What the configuration gives is no person's.
+            continue;
+        }
+        let steps = paths.iter().flat_map(|path| path.steps());
+        let steps = steps.filter_map(|step| match step {
+            Step::Key(name) => Some(&**name),
+            Step::Index(_) | Step::Each => None,
+        });
+        let members = members.into_iter().map(String::as_str);
+        let named: Vec<&str> = steps.chain(members).chain([&**name]).collect();
+        let what = if named.iter().any(|name| says_phone(name)) {
+            "a phone number"
+        } else if named.iter().any(|name| says_card(name)) {
+            "the number of a card"
+        } else {
+            continue;
+        };
+        let message = format!(
+            "this may be {what}, which goes out in clear since the table names it; if that is meant, name \
+             {name:?} in allow_personal_data"
+        );
+        warnings.push(Mistake::new(field_key(key, name), message));
     }
 }
 
@@ -99,6 +148,40 @@ mod tests {
                 "sync.web.custom_data.orderId",
                 "sync.web.events.A.properties",
             ],
+        );
+    }
+
+    #[test]
+    fn numbers_that_a_table_names_are_pointed_out() {
+        let field = |source: &str| format!("[sync.web.custom_data]\n{source}");
+        for source in [
+            "store_phone = \"event_properties.sp\"",
+            "x = \"event_properties.mobile.home\"",
+            "x = { from = \"event_properties.tel\", default = \"none\" }",
+            "x = \"event_properties.card_number\"",
+            "x = { each = \"event_properties.p\", phone = \"n\" }",
+            "x = { each = \"event_properties.p\", n = \"phone\" }",
+        ] {
+            let name = source.split(' ').next().unwrap();
+            check(
+                &field(source),
+                &[],
+                &[&format!("sync.web.custom_data.{name}")],
+            );
+            let allowed = format!("allow_personal_data = [\"{name}\"]\n{}", field(source));
+            check(&allowed, &[], &[]);
+        }
+        for source in [
+            "content_name = \"event_properties.title\"",
+            "hotline_phone = { constant = \"+1 650-253-0000\" }",
+            "gift_card = \"event_properties.card_type\"",
+        ] {
+            check(&field(source), &[], &[]);
+        }
+        check(
+            "action_source = \"chat\"\n[sync.web.events.A]\ncustom_data = { phone_model = \"event_properties.m\" }",
+            &[],
+            &["sync.web.events.A.custom_data.phone_model"],
         );
     }
 

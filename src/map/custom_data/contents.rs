@@ -179,6 +179,10 @@ fn content(
     guard: Guard,
     items: &mut Items,
 ) -> Option<i64> {
+    let guard = match element.shape {
+        Some(_) => guard,
+        None => guard.of_unnamed(),
+    };
     out.push(b'{');
     let id = element.get("id")?;
     json::key(out, "\"id\":");

@@ -138,7 +138,8 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                 .ok_or(DropReason::AmbiguousNumber),
             amount => amount,
         };
-        let Some((source, amount)) = self.usable(field, expr, read, revenue::amount) else {
+        let Some((source, amount)) = self.usable(field, expr, read, |event| revenue::amount(event))
+        else {
             return (false, false);
         };
         let is_grouped = matches!(amount, Err(DropReason::AmbiguousNumber));

@@ -193,7 +193,7 @@ pub(super) fn screened<'v>(
         Cover::Parts(parts) => parts.iter().map(|part| &**part).collect(),
         Cover::Free => Vec::new(),
     };
-    if parts.iter().any(|part| is_list_of_one(value, part)) {
+    if is_source(value, &parts) {
         return Screened::Withheld;
     }
     let pages = pages.filter(|_| page::may_hold_address(value.raw()));
@@ -217,19 +217,20 @@ pub(super) fn screened<'v>(
     }
 }
 
-/// Whether steps to the elements of a list lead to a value itself, since it is none.
-fn is_list_of_one(value: Json<'_>, steps: &[Step]) -> bool {
-    let to_itself = |step: &Step| matches!(step, Step::Each | Step::Index(0));
-    !steps.is_empty()
-        && steps.iter().all(to_itself)
-        && !value.is_array()
-        && !begins_like_json(value)
+/// Whether a value is a source itself: a single value is read as a list of one.
+fn is_source(value: Json<'_>, parts: &[&[Step]]) -> bool {
+    let is_element = |step: &Step| matches!(step, Step::Each | Step::Index(0));
+    parts.iter().any(|part| part.iter().all(is_element))
+        && (parts.iter().any(|part| part.is_empty())
+            || !(value.is_array() || value.begins_as_json()))
 }
 
-/// Whether a value is a text that may hold a list.
-fn begins_like_json(value: Json<'_>) -> bool {
-    let text = value.as_str().unwrap_or_default();
-    text.trim_start().starts_with('[')
+/// What of a part is behind the steps that a single value is not asked for.
+fn without_elements(mut part: &[Step]) -> &[Step] {
+    while let [Step::Each | Step::Index(0), rest @ ..] = part {
+        part = rest;
+    }
+    part
 }
 
 /// JSON in a text that cannot be read.
@@ -276,16 +277,14 @@ impl Writer<'_> {
         self.out.push('{');
         for (name, value) in object.all_members() {
             // An object may stand in the place of a list of one.
-            let rests = parts.iter().filter_map(|part| match part {
-                [Step::Key(key), rest @ ..]
-                | [Step::Each | Step::Index(_), Step::Key(key), rest @ ..] => {
-                    (**key == *name).then_some(rest)
-                }
-                _ => None,
-            });
+            let rests = parts
+                .iter()
+                .filter_map(|part| match without_elements(part) {
+                    [Step::Key(key), rest @ ..] => (**key == *name).then_some(rest),
+                    _ => None,
+                });
             let rests: Vec<&[Step]> = rests.collect();
-            let is_source = |rest: &&[Step]| rest.is_empty() || is_list_of_one(value, rest);
-            if rests.iter().any(is_source) {
+            if is_source(value, &rests) {
                 self.lacks_source |= !value.is_absent();
                 continue;
             }
@@ -315,8 +314,7 @@ impl Writer<'_> {
             });
             let rests: Vec<&[Step]> = rests.collect();
             self.separate();
-            let is_source = |rest: &&[Step]| rest.is_empty() || is_list_of_one(element, rest);
-            if rests.iter().any(is_source) {
+            if is_source(element, &rests) {
                 // The places of the others stay as they are.
                 self.lacks_source |= !element.is_absent();
                 self.out.push_str("null");
@@ -330,8 +328,8 @@ impl Writer<'_> {
 
     fn text(&mut self, value: Json<'_>, parts: &[&[Step]], level: usize) -> Result<(), Unreadable> {
         let content = value.as_str().unwrap_or_default();
-        let text = content.trim();
-        let may_be_json = text.starts_with(['{', '[']);
+        let text = content.trim_matches(|one: char| one.is_whitespace() || one == '\u{feff}');
+        let may_be_json = value.begins_as_json();
         let opened = if may_be_json {
             self.arena.opened(value)
         } else {
@@ -349,6 +347,9 @@ impl Writer<'_> {
                 None => self.out.push_str(value.raw()),
             }
             return Ok(());
+        }
+        if is_source(opened, parts) {
+            return Err(Unreadable);
         }
         let mut inner = Writer {
             arena: self.arena,
@@ -418,6 +419,18 @@ mod tests {
         check(&[".a"], r#"[{"a":1,"b":2}]"#, Some(r#"[{"b":2}]"#));
         check(&[".a"], r#"{ "b" : 1 }"#, Some(r#"{ "b" : 1 }"#));
         check(&[".a"], "\"text\"", Some("\"text\""));
+        // A single value is as a list of one.
+        check(&["[*]"], "\"Pat\"", None);
+        check(&["[0]"], r#"{"a":1}"#, None);
+        check(&["[1]"], "\"Pat\"", Some("\"Pat\""));
+        check(
+            &[".a[*]", ".b[0].c"],
+            r#"{"a":"Pat","b":{"c":1,"d":2}}"#,
+            Some(r#"{"b":{"d":2}}"#),
+        );
+        check(&["[*][*].a"], r#"[{"a":1},[{"a":1}]]"#, Some("[{},[{}]]"));
+        check(&["[*]"], r#""{\"a\":1}""#, None);
+        check(&["[*]"], r#""[1]""#, Some(r#""[null]""#));
     }
 
     #[test]
@@ -430,6 +443,28 @@ mod tests {
             Some(r#""[\"{}\"]""#),
         );
         check(&[".a"], r#""{\"b\":1}""#, Some(r#""{\"b\":1}""#));
+        // Encoded twice.
+        check(
+            &[".a"],
+            r#""\"{\\\"a\\\":1,\\\"b\\\":2}\"""#,
+            Some(r#""\"{\\\"b\\\":2}\"""#),
+        );
+        check(
+            &["[*].a"],
+            r#"["\"{\\\"a\\\":1}\""]"#,
+            Some(r#"["\"{}\""]"#),
+        );
+        check(
+            &["[*].a"],
+            r#""\"[{\\\"a\\\":1}]\"""#,
+            Some(r#""\"[{}]\"""#),
+        );
+        check(&[".a"], r#""\ufeff{\"a\":1}""#, Some(r#""{}""#));
+        // Not to be read.
+        check(&[".a"], r#""\"{\\\"a\\\":1,\\\"b""#, None);
+        check(&[".a"], r#"" \" {'a': 'Pat'}""#, None);
+        check(&["[*].a"], r#"["\"{\\\"a\\\":1"]"#, None);
+        check(&[".a"], r#""\"Pat\" {x}""#, Some(r#""\"Pat\" {x}""#));
         // Cut off by an SDK.
         check(&[".a"], r#""{\"a\":\"Pat\",\"b""#, None);
         check(&[".a.b"], r#"{"a":"{\"b\":1"}"#, None);

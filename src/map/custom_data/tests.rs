@@ -1,7 +1,6 @@
 //! `custom_data` as a whole: what a mapping and an event make of each other.
 
 use super::*;
-use crate::config::EventConfig;
 use crate::config::load::from_toml;
 use crate::event::arena::Arena;
 use crate::map::record::Notes;
@@ -9,6 +8,7 @@ use crate::map::rule;
 
 mod broken;
 mod forms;
+mod named;
 mod sources;
 
 /// Maps the properties of an event of the given name, and gives the JSON and what was lost.
@@ -23,7 +23,7 @@ fn written(rules: &str, name: &str, properties: &str) -> (String, Vec<String>) {
         [&sync.mapping.custom_data, &BTreeMap::new()],
         [&sync.properties, &Properties::default()],
         sync,
-        &rule::hashed_sources(sync, &EventConfig::default()),
+        &rule::hashed_sources(sync, &sync.allow_personal_data),
     );
     let event = format!("{{\"event_properties\":{properties}}}");
     let arena = Arena::default();

@@ -7,7 +7,7 @@ use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::event_time;
 use crate::map::json;
-use crate::map::personal;
+use crate::map::personal::{self, Name};
 
 use super::number::{self as plain, Count};
 use super::standard::{Kind, TEXTS_THAT_ARE_IDS, kind_of};
@@ -17,6 +17,9 @@ use super::standard::{Kind, TEXTS_THAT_ARE_IDS, kind_of};
 pub(super) enum Guard {
     /// It is withheld.
     Personal,
+    /// The table names the value aloud: addresses alone are withheld from it, and all from members of it
+    /// that it does not name.
+    Named,
     /// Addresses alone are withheld: the field takes ids, which may look like any number.
     Addresses,
     /// The operator allows it in this field.
@@ -25,11 +28,12 @@ pub(super) enum Guard {
 
 impl Guard {
     /// The guard of a field, or of a property of its name.
-    pub(super) fn of(name: &str, is_allowed: bool) -> Self {
+    pub(super) fn of(name: &str, is_named: bool, is_allowed: bool) -> Self {
         match kind_of(name) {
             _ if is_allowed => Self::Nothing,
             Some(Kind::Ids | Kind::IdsByName(_)) => Self::Addresses,
             _ if TEXTS_THAT_ARE_IDS.contains(&name) => Self::Addresses,
+            _ if is_named => Self::Named,
             _ => Self::Personal,
         }
     }
@@ -37,15 +41,28 @@ impl Guard {
     /// The guard of an id in what it guards.
     pub(super) const fn of_id(self) -> Self {
         match self {
-            Self::Personal | Self::Addresses => Self::Addresses,
+            Self::Personal | Self::Named | Self::Addresses => Self::Addresses,
             Self::Nothing => Self::Nothing,
         }
     }
 
+    /// The guard of members that nobody named.
+    pub(super) const fn of_unnamed(self) -> Self {
+        match self {
+            Self::Named => Self::Personal,
+            guard => guard,
+        }
+    }
+
     /// Refuses personal data where it is looked for.
-    pub(super) fn check(self, name: &str, text: &str) -> Result<(), DropReason> {
+    pub(super) fn check<'n>(self, name: impl Into<Name<'n>>, text: &str) -> Result<(), DropReason> {
+        let name = name.into();
         let is_personal = match self {
-            Self::Personal => personal::is_personal(name, text),
+            // JSON in a text has members too.
+            Self::Named if !name.is_of_member() && !text.trim_start().starts_with(['{', '[']) => {
+                personal::holds_email(text)
+            }
+            Self::Personal | Self::Named => personal::is_personal(name, text),
             Self::Addresses => personal::holds_email(text),
             Self::Nothing => false,
         };

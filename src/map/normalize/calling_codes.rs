@@ -2,7 +2,7 @@
 
 /// The dialling rules that belong to a calling code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(in crate::map) struct Plan {
     /// What is dialled before a number within the country and not from abroad; empty where there is
     /// no such prefix, so that a leading zero is part of the number.
     pub(super) trunk: &'static str,
@@ -23,7 +23,7 @@ pub(super) fn plan(calling_code: &str) -> Option<Plan> {
 }
 
 /// The rules of the calling code that an international number begins with.
-pub(super) fn plan_of_international(digits: &str) -> Option<Plan> {
+pub(in crate::map) fn plan_of_international(digits: &str) -> Option<Plan> {
     // No calling code is the beginning of another.
     (1..=3).find_map(|length| plan(digits.get(..length)?))
 }

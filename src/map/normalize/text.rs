@@ -177,7 +177,7 @@ impl TableKey {
 }
 
 /// The value of a decimal digit of any script.
-pub(super) fn digit(character: char) -> Option<u8> {
+pub(in crate::map) fn digit(character: char) -> Option<u8> {
     if character.is_ascii() {
         return u8::try_from(character.to_digit(10)?).ok();
     }
