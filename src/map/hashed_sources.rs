@@ -220,10 +220,6 @@ fn meets(own: &Step, other: &Step) -> bool {
     }
 }
 
-fn behind(steps: &[Step]) -> &[Step] {
-    steps.get(1..).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
