@@ -28,7 +28,7 @@ pub mod operations;
 mod repair;
 pub mod request;
 pub(crate) mod scan;
-mod text;
+pub(crate) mod text;
 
 use any_byte::any_byte;
 use arena::Arena;
@@ -235,7 +235,7 @@ impl<'a> Event<'a> {
     /// Whether a section, or what an operation in it carries, cannot be read: it is no object.
     pub fn is_unreadable(&self, section: &str) -> bool {
         let whole = self.field(section).map(|whole| self.arena.opened(whole));
-        whole.is_some_and(|whole| whole.hides(true))
+        whole.is_some_and(|whole| whole.hides_members())
             || self
                 .resolved(section)
                 .is_some_and(|resolved| resolved.is_unreadable)
@@ -513,26 +513,24 @@ impl<'a> Json<'a> {
         self.is_object().then(|| Members::of(self.0))
     }
 
-    /// Whether an object (or else a list) was meant, and none can be read. An empty one of either kind hides
-    /// nothing: some languages write an object without members as a list.
-    pub(crate) fn hides(self, object: bool) -> bool {
-        let is_meant = if object {
-            self.is_object()
-        } else {
-            self.is_array()
-        };
-        let is_empty = || {
-            self.members().is_some_and(|mut all| all.next().is_none())
-                || self.elements().is_some_and(|mut all| all.next().is_none())
-        };
-        !is_meant && !self.is_absent() && !is_empty()
+    /// Whether an object was meant, and none can be read. What is empty hides nothing: some languages write an
+    /// object without members as a list.
+    pub(crate) fn hides_members(self) -> bool {
+        let is_empty = || self.elements().is_some_and(|mut all| all.next().is_none());
+        !self.is_object() && !self.is_absent() && !is_empty()
     }
 
     /// Whether the value is a text that may be JSON of a list or an object. Most texts begin like none.
     fn may_hold_json(self) -> bool {
+        /// The first byte of a byte order mark.
+        const BOM: u8 = 0xEF;
         matches!(
             self.0.as_bytes(),
-            [b'"', b'[' | b'{' | b'\\' | b'\t' | b'\n' | b'\r' | b' ', ..]
+            [
+                b'"',
+                b'[' | b'{' | b'\\' | b'\t' | b'\n' | b'\r' | b' ' | BOM,
+                ..
+            ]
         )
     }
 
@@ -594,20 +592,6 @@ pub fn is_absent_text(text: &str) -> bool {
         return false;
     }
     matches!(text.trim(), "" | "EMPTY" | "(none)" | "null" | "undefined")
-}
-
-/// Whether nothing in a text can be seen: broken, control and invisible characters alone.
-pub(crate) fn shows_nothing(text: &str) -> bool {
-    // Most texts begin with what can be seen.
-    !text.starts_with(|first: char| first.is_ascii_graphic())
-        && text.chars().all(|character| {
-            character.is_whitespace()
-                || character.is_control()
-                || matches!(
-                    character,
-                    '\u{FFFD}' | '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}' | '\u{FEFF}'
-                )
-        })
 }
 
 #[cfg(test)]

@@ -507,7 +507,10 @@ fn walk<'e>(
         return false;
     };
     let value = arena.opened(value);
-    let mut unreadable = value.hides(matches!(step, Step::Key(_)));
+    let mut unreadable = match step {
+        Step::Key(_) => value.hides_members(),
+        Step::Index(_) | Step::Each => value.begins_as_json(),
+    };
     match step {
         Step::Key(key) => {
             if let Some(value) = value.member(key) {

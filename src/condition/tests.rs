@@ -168,8 +168,8 @@ fn what_a_path_cannot_follow_may_hold_it() {
         (r#""denied""#, "user_properties.ads.a", false),
         (r#"[{"a":"denied"}]"#, "user_properties.ads.a", false),
         (r#"{"a":7}"#, "user_properties.ads.a.b", false),
-        (r#""denied""#, "user_properties.ads[*]", false),
-        (r#"{"a":1}"#, "user_properties.ads[0]", false),
+        // A single value is a list of one.
+        (r#""granted""#, "user_properties.ads[*]", true),
         ("[7]", "user_properties.ads[0].a", false),
         (r#"[{"a":"x"},"y"]"#, "user_properties.ads[*].a", false),
         (r#"{"a":1}"#, "user_properties.ads.b", true),

@@ -134,7 +134,7 @@ impl Known {
 fn said(text: &str) -> Option<String> {
     let mut text = Cow::Borrowed(text);
     loop {
-        let json = text.trim_ascii();
+        let json = text.trim_matches(|one: char| one.is_ascii_whitespace() || one == '\u{feff}');
         if !json.starts_with(['[', '{', '"']) {
             break;
         }

@@ -254,7 +254,7 @@ fn operations<'a>(members: &[(Cow<'a, str>, Json<'a>)], arena: &'a Arena) -> Vec
 fn is_unreadable<'a>(members: &[(Cow<'a, str>, Json<'a>)], arena: &'a Arena) -> bool {
     members.iter().any(|(name, operand)| {
         let act = Act::named(name).filter(|act| *act != Act::ClearAll);
-        act.is_some() && arena.opened(*operand).hides(true)
+        act.is_some() && arena.opened(*operand).hides_members()
     })
 }
 

@@ -5,6 +5,20 @@
 
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
+/// Whether nothing in a text can be seen: broken, control and invisible characters alone.
+pub(crate) fn shows_nothing(text: &str) -> bool {
+    // Most texts begin with what can be seen.
+    !text.starts_with(|first: char| first.is_ascii_graphic())
+        && text.chars().all(|character| {
+            character.is_whitespace()
+                || character.is_control()
+                || matches!(
+                    character,
+                    '\u{FFFD}' | '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}' | '\u{FEFF}'
+                )
+        })
+}
+
 /// The text that stands between two quotes.
 pub(super) fn unescaped(inner: &str) -> String {
     let mut text = String::with_capacity(inner.len());

@@ -31,7 +31,7 @@ use std::fmt;
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::config::{DateOrder, ExternalIdCase};
-use crate::event::shows_nothing;
+use crate::event::text::shows_nothing;
 use crate::map::dropped::DropReason;
 use crate::map::hash::Hashed;
 

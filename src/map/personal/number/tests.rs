@@ -1,3 +1,5 @@
+//! What is the number of a phone or a card, and what is not.
+
 use super::*;
 
 #[test]
