@@ -235,7 +235,7 @@ impl<'a> Event<'a> {
     /// Whether a section, or what an operation in it carries, cannot be read: it is no object.
     pub fn is_unreadable(&self, section: &str) -> bool {
         let whole = self.field(section).map(|whole| self.arena.opened(whole));
-        whole.is_some_and(|whole| whole.hides_members())
+        whole.is_some_and(Json::hides_members)
             || self
                 .resolved(section)
                 .is_some_and(|resolved| resolved.is_unreadable)

@@ -148,7 +148,11 @@ mod tests {
 
     #[track_caller]
     fn assert_secret(files: &SecretFiles, expected: &str) {
-        let secrets: Vec<_> = files.secrets().iter().map(|s| s.expose_secret()).collect();
+        let secrets: Vec<_> = files
+            .secrets()
+            .iter()
+            .map(ExposeSecret::expose_secret)
+            .collect();
         assert_eq!(secrets, [expected]);
     }
 

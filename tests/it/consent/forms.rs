@@ -259,7 +259,7 @@ pub const FORMS: &[Form] = &[
         &[Unknown, Absent],
         &[Cut, Absent],
     ),
-    ("a number", "", r#"7"#, &[Unknown, Absent], &[Cut, Absent]),
+    ("a number", "", r"7", &[Unknown, Absent], &[Cut, Absent]),
     (
         "a word",
         "",
@@ -295,8 +295,8 @@ pub const FORMS: &[Form] = &[
         &[Unknown, Granted],
         &[Unknown, Granted],
     ),
-    ("an empty list", "", r#"[]"#, &[Absent], &[Absent]),
-    ("null", "", r#"null"#, &[Absent], &[Absent]),
+    ("an empty list", "", r"[]", &[Absent], &[Absent]),
+    ("null", "", r"null", &[Absent], &[Absent]),
     // What an earlier call told counts where people are remembered, and nowhere else.
     ("later", NO, "{}", &[Absent], &[Denied]),
     (
@@ -341,7 +341,7 @@ pub const FORMS: &[Form] = &[
         &[Unknown, Absent],
         &[Cut, Denied],
     ),
-    ("later an empty list", NO, r#"[]"#, &[Absent], &[Denied]),
+    ("later an empty list", NO, r"[]", &[Absent], &[Denied]),
     (
         "later remove",
         NO,
