@@ -15,6 +15,7 @@ use crate::path::Scope;
 use crate::value::{Found, ValueExpr};
 
 use super::contents::{self, Items, Shape};
+use super::revenue::Candidate;
 use super::screen::{Screen, Screened};
 use super::standard::{Kind, kind_of};
 use super::typed::{self, Code, Guard};
@@ -460,9 +461,6 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         }
     }
 }
-
-/// A value that was found, as it is read, or why it cannot be.
-pub(super) type Candidate<'o, T> = (Source<'o>, Result<T, DropReason>);
 
 /// Whether an expression may give several values where it found this one.
 fn gives_several(expr: &ValueExpr, found: &Found<'_>) -> bool {

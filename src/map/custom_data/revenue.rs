@@ -7,8 +7,10 @@ use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::record::Source;
 
-use super::field::Candidate;
 use super::number;
+
+/// A value that was found, as it is read, or why it cannot be.
+pub(super) type Candidate<'e, T> = (Source<'e>, Result<T, DropReason>);
 
 /// What was paid: `$price` times `$quantity` (by default one) where there is a price, else
 /// `$revenue`. Negative for a refund. What cannot be read is as absent, and stands before what can.
