@@ -161,36 +161,36 @@ impl std::fmt::Debug for Scanner<'_> {
 pub(crate) fn string_end(bytes: &[u8], opening: usize) -> (usize, bool) {
     let mut at = opening + 1;
     let mut escaped = false;
-    while let Some(rest) = bytes.get(at..) {
-        // Eight bytes at a time, since most of them end nothing. A branch, and no sum, leads over those
-        // that do not: a processor foresees it, and need not wait for one eight to look at the next.
-        at += match rest.first_chunk() {
-            Some(chunk) => {
-                let Some(place) = first_special(u64::from_le_bytes(*chunk)) else {
-                    at += 8;
-                    continue;
-                };
-                place
-            }
-            None => rest
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\'))
-                .unwrap_or(rest.len().max(1)),
-        };
-        match bytes.get(at) {
-            Some(b'"') => return (at + 1, escaped),
-            Some(b'\\') => {
-                at += 2;
-                escaped = true;
-            }
-            _ => {}
+    while let Some(place) = bytes.get(at..).and_then(first_special) {
+        at += place;
+        if bytes.get(at) == Some(&b'"') {
+            return (at + 1, escaped);
         }
+        // Behind a backslash, whatever it escapes.
+        at += 2;
+        escaped = true;
     }
     (bytes.len(), escaped)
 }
 
+/// The place of the first quote or backslash.
+fn first_special(text: &[u8]) -> Option<usize> {
+    // Eight bytes at a time, since most of them end nothing. A branch, and no sum, leads over those
+    // that do not: a processor foresees it, and need not wait for one eight to look at the next.
+    let (eights, rest) = text.as_chunks();
+    let mut at = 0;
+    for eight in eights {
+        if let Some(place) = special_of_eight(u64::from_le_bytes(*eight)) {
+            return Some(at + place);
+        }
+        at += 8;
+    }
+    let place = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    Some(at + place)
+}
+
 /// The place of the first quote or backslash among eight bytes.
-const fn first_special(chunk: u64) -> Option<usize> {
+const fn special_of_eight(chunk: u64) -> Option<usize> {
     // Sets the high bit of the lowest byte that is zero, and of none below it.
     const fn zeros(bytes: u64) -> u64 {
         bytes.wrapping_sub(ONES) & !bytes & (ONES << 7)
