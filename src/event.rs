@@ -500,12 +500,12 @@ impl<'a> Json<'a> {
 
     /// All members of an object, for one who looks for several; none where it is not an object.
     pub fn all_members(self) -> Vec<(Cow<'a, str>, Self)> {
-        let mut all = Vec::new();
-        if let Some(members) = self.members() {
-            all.reserve(MEMBERS_OF_ONE);
-            all.extend(members);
-            index::keep_last(&mut all, 0);
-        }
+        let Some(members) = self.members() else {
+            return Vec::new();
+        };
+        let mut all = Vec::with_capacity(MEMBERS_OF_ONE);
+        all.extend(members);
+        index::keep_last(&mut all, 0);
         all
     }
 

@@ -15,14 +15,12 @@ const MOST_FIELDS: usize = 96;
 #[derive(Clone)]
 pub(super) struct Index {
     /// The number of a field, counted from one; zero where the place is free.
-    places: Box<[u8; 256]>,
+    places: [u8; 256],
 }
 
 impl Default for Index {
     fn default() -> Self {
-        Self {
-            places: Box::new([0; 256]),
-        }
+        Self { places: [0; 256] }
     }
 }
 
@@ -66,9 +64,13 @@ type Member<'a> = (Cow<'a, str>, Json<'a>);
 /// Keeps the last of the members that have the same key, from a place on.
 pub(super) fn keep_last(members: &mut Vec<Member<'_>>, first: usize) {
     let own = members.get(first..).unwrap_or_default();
-    if own.len() < 2 || !may_repeat(own) {
-        return;
+    if own.len() > 1 && may_repeat(own) {
+        drop_repeated(members, first);
     }
+}
+
+fn drop_repeated(members: &mut Vec<Member<'_>>, first: usize) {
+    let own = members.get(first..).unwrap_or_default();
     let mut order: Vec<usize> = (0..own.len()).collect();
     order.sort_unstable_by_key(|place| (own.get(*place).map(|(key, _)| key), *place));
     let mut is_last = vec![true; own.len()];
@@ -99,13 +101,11 @@ fn may_repeat(members: &[Member<'_>]) -> bool {
 /// A few bits that differ for most pairs of keys, found without reading whole keys.
 fn first_entry(key: &str) -> u8 {
     let key = key.as_bytes();
-    let byte = |at: usize| key.get(at).copied().unwrap_or(0);
-    let last = key.len().saturating_sub(1);
-    let mark = u32::from_le_bytes([
-        key.len().to_le_bytes()[0],
-        byte(0),
-        byte(last / 2),
-        byte(last),
-    ]);
+    let length = key.len();
+    let (Some(first), Some(middle), Some(last)) = (key.first(), key.get(length / 2), key.last())
+    else {
+        return 0;
+    };
+    let mark = u32::from_le_bytes([length.to_le_bytes()[0], *first, *middle, *last]);
     mark.wrapping_mul(0x9E37_79B1).to_be_bytes()[0]
 }
