@@ -175,6 +175,9 @@ fn cut(address: &str, kept: &KeptParameters) -> Option<String> {
 
 /// Takes the user's name and password out from before the host.
 fn without_user(page: &str) -> Cow<'_, str> {
+    if !any_byte(page, |byte| byte == b'@') {
+        return Cow::Borrowed(page);
+    }
     let begin = match page.find("://") {
         Some(end) => end + "://".len(),
         None if page.starts_with("//") => "//".len(),

@@ -1,5 +1,6 @@
 //! First and last names: lower case, without white space and punctuation, in any script.
 
+use crate::event::any_byte::any_byte;
 use crate::map::normalize::Normalized;
 use crate::map::normalize::text::{is_blank, is_punctuation, lower_as_written, lower_kept};
 
@@ -58,6 +59,9 @@ pub(super) fn normalize<'a>(text: &'a str, [first, second]: [&'a mut String; 2])
 
 /// The name behind honorifics, each of which a dot ends: `Prof. Dr. Pat`, `Dipl.-Ing. Pat`.
 fn without_honorifics(text: &str) -> Option<&str> {
+    if !any_byte(text, |byte| byte == b'.') {
+        return None;
+    }
     let mut name = None;
     let mut rest = text;
     while let Some((honorific, behind)) = rest.split_once('.') {

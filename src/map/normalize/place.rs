@@ -160,8 +160,8 @@ fn as_on_any_keyboard(text: &str) -> Option<String> {
 
 /// A code that a column of decimals gave a point, such as `94025.0`: no country's codes have one.
 fn without_decimals(text: &str) -> &str {
-    match text.split_once('.') {
-        Some((code, "0" | "00")) if code.bytes().all(|byte| byte.is_ascii_digit()) => code,
+    match text.strip_suffix(".0").or_else(|| text.strip_suffix(".00")) {
+        Some(code) if code.bytes().all(|byte| byte.is_ascii_digit()) => code,
         _ => text,
     }
 }
