@@ -272,6 +272,10 @@ fn already_hashed<'a>(
     if text.len() < 32 || !is_hashed(field) {
         return None;
     }
+    recognised(field, text)
+}
+
+fn recognised<'a>(field: UserDataField, text: &str) -> Option<Result<Normalized<'a>, DropReason>> {
     if let Some(hashed) = Hashed::already(without_appendix(text)) {
         return Some(if HASHES_OF_NOTHING.contains(&hashed.as_str()) {
             Err(DropReason::HashOfNothing)

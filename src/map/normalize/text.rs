@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
+use crate::event::any_byte::any_byte;
 use crate::map::normalize::Normalized;
 
 /// Cuts white space off both ends, and the invisible characters that copying leaves there.
@@ -97,8 +98,8 @@ pub(super) fn lower_kept<'a>(
         };
         return buffer;
     }
-    let stays = |byte: &u8| !byte.is_ascii_uppercase() && keep(char::from(*byte));
-    if text.as_bytes().iter().all(stays) {
+    let changes = |byte: u8| byte.is_ascii_uppercase() || !keep(char::from(byte));
+    if !any_byte(text, changes) {
         return text;
     }
     buffer.clear();
