@@ -529,7 +529,7 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
     }
 
     /// Closes the field, or takes it back where no value was written.
-    fn finish(self) -> bool {
+    fn finish(&mut self) -> bool {
         for id in &self.plain {
             json::separate(self.out);
             json::text(self.out, id);
