@@ -15,12 +15,14 @@ const MOST_FIELDS: usize = 96;
 #[derive(Clone)]
 pub(super) struct Index {
     /// The number of a field, counted from one; zero where the place is free.
-    places: [u8; 256],
+    places: Box<[u8; 256]>,
 }
 
 impl Default for Index {
     fn default() -> Self {
-        Self { places: [0; 256] }
+        Self {
+            places: Box::new([0; 256]),
+        }
     }
 }
 
