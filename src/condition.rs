@@ -351,7 +351,13 @@ fn compare(candidate: &Candidate<'_>, value: &Operand) -> Option<Ordering> {
 /// thing: to its last digit, since ids are longer than what a float tells apart.
 fn number(text: &str) -> Option<Decimal> {
     let text = text.trim();
-    Decimal::parse(text).or_else(|| Decimal::parse(&amount::in_text(text).ok()?))
+    let amount = || {
+        // `R10` is a coupon or a size rather than ten rands.
+        let is_code =
+            text.contains(|c: char| c.is_ascii_alphabetic()) && !text.contains(char::is_whitespace);
+        amount::in_text(text).ok().filter(|_| !is_code)
+    };
+    Decimal::parse(text).or_else(|| Decimal::parse(&amount()?))
 }
 
 #[cfg(test)]

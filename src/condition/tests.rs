@@ -7,7 +7,7 @@ const EVENT: &[u8] = br#"{"platform":"Web","event_time":"2026-11-20 18:04:09.412
     "groups":{"company":["Acme","Globex"]},
     "user_properties":{"plan":"Pro","id":9007199254740993,"internal":"false","age":"42","score":"5.50","tags":"[\"a\",\"b\"]","none":"(none)","empty":[]},
     "event_properties":{"total":59.90,"count":10.0,"na":"N/A","blank":" ","list":["x","y",3],"object":{"a":1},
-    "amounts":{"comma":"59,90","dollars":"$59.90","euros":"59.90 EUR","grouped":"1,234.50","ambiguous":"1,234","words":"5 apples"},
+    "amounts":{"comma":"59,90","dollars":"$59.90","euros":"59.90 EUR","grouped":"1,234.50","ambiguous":"1,234","words":"5 apples","coupon":"R10"},
     "items":[{"sku":"A"},{"sku":"B"}],"flag":true,"url":"https://shop.example.com/de/cart"}}"#;
 
 #[track_caller]
@@ -311,7 +311,7 @@ fn amounts_are_numbers_where_they_can_mean_but_one() {
         check_with(true, &property, "is", &["59.9"], amount != "grouped");
         check(&property, "is", &["59.9"], false);
     }
-    for other in ["ambiguous", "words"] {
+    for other in ["ambiguous", "words", "coupon"] {
         let property = format!("event_properties.amounts.{other}");
         check(&property, "greater", &["0"], false);
         check(&property, "less", &["1000000"], false);

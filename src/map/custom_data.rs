@@ -246,7 +246,7 @@ impl CustomData {
             let source = Source::at(name, value);
             let sent = screened.json();
             let written = sent.ok_or(DropReason::HashedSource).and_then(|value| {
-                guard.check("", name)?;
+                guard.check(&"".into(), name)?;
                 let (kind, values) = (kind_of(name), [value]);
                 write_values(
                     out,

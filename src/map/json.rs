@@ -92,7 +92,7 @@ pub(super) fn copy(
     out: &mut Vec<u8>,
     name: &str,
     value: Json<'_>,
-    guard: &dyn Fn(Name<'_>, &str) -> bool,
+    guard: &dyn Fn(&Name<'_>, &str) -> bool,
 ) -> Result<bool, DropReason> {
     let start = out.len();
     let mut copier = Copier {
@@ -118,7 +118,7 @@ pub(super) fn copy(
 struct Copier<'c, 'e> {
     rest: &'e str,
     out: &'c mut Vec<u8>,
-    guard: &'c dyn Fn(Name<'_>, &str) -> bool,
+    guard: &'c dyn Fn(&Name<'_>, &str) -> bool,
     /// The lists and objects that are open.
     levels: usize,
     /// The members of the objects that are open.
@@ -150,7 +150,7 @@ impl<'e> Copier<'_, 'e> {
                 if is_absent_text(&content) {
                     return Copied::Nothing;
                 }
-                if (self.guard)(*name, &content) {
+                if (self.guard)(name, &content) {
                     return Copied::Refused(DropReason::PersonalData);
                 }
                 match content {
@@ -172,7 +172,7 @@ impl<'e> Copier<'_, 'e> {
                     self.lacks_number = true;
                     return Copied::Nothing;
                 }
-                if (self.guard)(*name, raw) {
+                if (self.guard)(name, raw) {
                     return Copied::Refused(DropReason::PersonalData);
                 }
                 self.out.extend_from_slice(raw.as_bytes());
@@ -227,7 +227,7 @@ impl<'e> Copier<'_, 'e> {
         self.skip_space();
         self.take(1);
         let mut copied = self.value(&object.member(&name));
-        if (self.guard)(object.member(""), &name) {
+        if (self.guard)(&object.member(""), &name) {
             copied = Copied::Refused(DropReason::PersonalData);
         }
         if copied != Copied::Written {

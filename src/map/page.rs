@@ -228,10 +228,10 @@ fn put_fragment(clean: &mut String, fragment: &str, kept: &KeptParameters) {
 fn is_personal(parameter: &str) -> bool {
     let (name, value) = parameter.split_once('=').unwrap_or(("", parameter));
     personal::holds_email(parameter)
-        || personal::is_personal(name, value)
+        || personal::is_personal(&name.into(), value)
         || (any_byte(parameter, |byte| matches!(byte, b'%' | b'+'))
             && form_urlencoded::parse(parameter.as_bytes())
-                .any(|(name, value)| personal::is_personal(&*name, &value)))
+                .any(|(name, value)| personal::is_personal(&(&*name).into(), &value)))
 }
 
 #[cfg(test)]

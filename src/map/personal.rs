@@ -7,8 +7,10 @@
 //! that holds it; under another name they are more likely an order number. docs/CONFIG.md lists the forms.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::fmt;
 
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::event::Json;
 use crate::event::any_byte::any_byte;
@@ -20,10 +22,11 @@ mod number;
 mod plain;
 
 /// The name of a value, and those of the objects that hold it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Name<'n> {
     own: &'n str,
     above: Option<&'n Self>,
+    says_phone: OnceCell<bool>,
 }
 
 impl<'n> Name<'n> {
@@ -32,6 +35,7 @@ impl<'n> Name<'n> {
         Self {
             own,
             above: Some(self),
+            says_phone: OnceCell::new(),
         }
     }
 
@@ -40,21 +44,28 @@ impl<'n> Name<'n> {
         self.above.is_some()
     }
 
+    /// Looked at once, however many values have the name.
     fn says_phone(&self) -> bool {
-        says_phone(self.own) || self.above.is_some_and(Name::says_phone)
+        *self
+            .says_phone
+            .get_or_init(|| self.above.is_some_and(Name::says_phone) || says_phone(self.own))
     }
 }
 
 impl<'n> From<&'n str> for Name<'n> {
     fn from(own: &'n str) -> Self {
-        Self { own, above: None }
+        Self {
+            own,
+            above: None,
+            says_phone: OnceCell::new(),
+        }
     }
 }
 
 /// Whether a value, under the name of its property, holds an e-mail address or the number of a phone or
 /// card.
-pub(super) fn is_personal<'n>(name: impl Into<Name<'n>>, text: &str) -> bool {
-    holds_email(text) || holds_number(&name.into(), text)
+pub(super) fn is_personal(name: &Name<'_>, text: &str) -> bool {
+    holds_email(text) || holds_number(name, text)
 }
 
 /// Reads a text that must not hold an e-mail address.
@@ -105,6 +116,8 @@ fn is_image_density(host: &str, top: &str) -> bool {
         && matches!(top, "png" | "jpg" | "jpeg" | "gif" | "webp" | "svg")
 }
 
+/// So many levels of JSON, also of texts in texts, are looked into.
+const MOST_LEVELS: usize = 100;
 /// Fewest digits of a phone number within its country.
 const FEWEST_DIGITS: usize = 7;
 
@@ -120,31 +133,107 @@ fn holds_number(name: &Name<'_>, text: &str) -> bool {
         return false;
     }
     let plain = plain::plain(text);
-    number::is_in(&plain) || holds_number_by_name(name, &plain)
+    number::is_in(&plain) || holds_number_by_name(name, &plain, MOST_LEVELS)
 }
 
 /// Whether digits are a phone number, since a name says so; JSON in a text has names of its own.
-fn holds_number_by_name(name: &Name<'_>, text: &str) -> bool {
+fn holds_number_by_name(name: &Name<'_>, text: &str, levels: usize) -> bool {
     let text = text.trim();
-    if text.starts_with(['{', '[', '"']) && serde_json::from_str::<IgnoredAny>(text).is_ok() {
-        return any_by_name(name, Json::of_valid_text(text));
+    if text.starts_with(['{', '[', '"']) {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let looked = NoNumber { name, levels }.deserialize(&mut json);
+        match looked.and_then(|()| json.end()) {
+            Ok(()) => return false,
+            Err(error) if error.is_data() => return true,
+            // It is no JSON.
+            Err(_) => {}
+        }
     }
     name.says_phone() && text.split([',', ';', '|']).any(is_phone)
 }
 
-fn any_by_name(name: &Name<'_>, value: Json<'_>) -> bool {
-    if let Some(mut elements) = value.elements() {
-        return elements.any(|element| any_by_name(name, element));
+/// Reads JSON in one pass, and fails at a number whose name says that it is a phone's. What is nested deeper
+/// than so many levels is not looked into, so it counts as one.
+#[derive(Clone, Copy)]
+struct NoNumber<'n> {
+    name: &'n Name<'n>,
+    levels: usize,
+}
+
+impl NoNumber<'_> {
+    fn below(self) -> Option<Self> {
+        let levels = self.levels.checked_sub(1)?;
+        Some(Self { levels, ..self })
     }
-    if value.is_object() {
-        let members = value.all_members();
-        let mut members = members.iter();
-        return members.any(|(own, value)| any_by_name(&name.member(own), *value));
+
+    fn number<E: serde::de::Error>(self, number: impl fmt::Display) -> Result<(), E> {
+        self.text(&number.to_string())
     }
-    // Each time that a text is read it gets shorter.
-    value
-        .text()
-        .is_some_and(|text| holds_number_by_name(name, &text))
+
+    fn text<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        match self.below() {
+            Some(below) if !holds_number_by_name(self.name, text, below.levels) => Ok(()),
+            _ => Err(E::custom("a number")),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for NoNumber<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NoNumber<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<(), E> {
+        self.number(number)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<(), E> {
+        self.number(number)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<(), E> {
+        self.number(number)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.text(text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let below = self.below().ok_or_else(|| A::Error::custom("too deep"))?;
+        while list.next_element_seed(below)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+        let below = self.below().ok_or_else(|| A::Error::custom("too deep"))?;
+        while let Some(own) = object.next_key::<Cow<'_, str>>()? {
+            let name = self.name.member(&own);
+            object.next_value_seed(NoNumber {
+                name: &name,
+                ..below
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether a text holds nothing but what phone numbers are written with, or is one as a computer prints a
@@ -241,7 +330,7 @@ mod tests {
             ("q", "４１１１１１１１１１１１１１１１"),
             ("q", "4111–1111–1111–1111"),
         ] {
-            assert!(is_personal(name, text), "{name}: {text}");
+            assert!(is_personal(&name.into(), text), "{name}: {text}");
         }
     }
 
@@ -271,7 +360,7 @@ mod tests {
             ("q", "١٢٣٤٥٦٧٨٩٠"),
             ("q", "100%20of%206502530000"),
         ] {
-            assert!(!is_personal(name, text), "{name}: {text}");
+            assert!(!is_personal(&name.into(), text), "{name}: {text}");
         }
     }
 
@@ -279,9 +368,9 @@ mod tests {
     fn a_name_counts_for_what_it_holds() {
         let (phone, order) = (Name::from("phone"), Name::from("order"));
         let (home, number) = (phone.member("home"), order.member("number"));
-        assert!(is_personal(home.member("a"), "6502530000"));
-        assert!(is_personal(phone.member("number"), "6502530000"));
-        assert!(!is_personal(number, "6502530000"));
+        assert!(is_personal(&home.member("a"), "6502530000"));
+        assert!(is_personal(&phone.member("number"), "6502530000"));
+        assert!(!is_personal(&number, "6502530000"));
     }
 
     #[test]
@@ -293,7 +382,21 @@ mod tests {
             &"%".repeat(1 << 20),
             &"é1".repeat(1 << 20),
         ] {
-            assert!(!is_personal("phone", text));
+            assert!(!is_personal(&"phone".into(), text));
+        }
+        // What is too deep to be looked into stays behind.
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let nested = |times| format!("{}6502530000{}", open.repeat(times), close.repeat(times));
+            assert!(is_personal(&"phone".into(), &nested(3)), "{open}");
+            assert!(!is_personal(&"n".into(), &nested(3)), "{open}");
+            for times in [101, 1 << 18] {
+                assert!(is_personal(&"n".into(), &nested(times)), "{open}");
+            }
+        }
+        let long = "k".repeat(1 << 20);
+        let name = Name::from(&*long);
+        for _ in 0..1 << 12 {
+            assert!(!is_personal(&name, "123450000001"));
         }
         assert!(!holds_email(&"@".repeat(1 << 20)));
         assert!(!holds_email(&"a@".repeat(1 << 20)));

@@ -148,7 +148,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         };
         let is_revenue_event = REVENUE_EVENTS.contains(&&*event_type);
         let configured = self.configured_name();
-        if configured.is_none() && personal::is_personal("event_type", &event_type) {
+        if configured.is_none() && personal::is_personal(&"event_type".into(), &event_type) {
             // The name is not kept either.
             return Err(Refused::unmapped(Reason::PersonalEventName, None));
         }
@@ -199,7 +199,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         };
         // A fixed name is the operator's own.
         let text = match text {
-            Ok(text) if found.path.is_some() && personal::is_personal("", &text) => {
+            Ok(text) if found.path.is_some() && personal::is_personal(&"".into(), &text) => {
                 Err(DropReason::PersonalData)
             }
             text => text,

@@ -211,7 +211,7 @@ fn content(
             "delivery_category" => typed::word(out, value, DELIVERY_CATEGORIES),
             "title" | "description" | "brand" | "category" => typed::text(out, name, value, guard),
             _ => guard
-                .check("", name)
+                .check(&"".into(), name)
                 .and_then(|()| typed::scalar(out, name, value, guard)),
         });
         // A member that cannot be used costs itself, not the item.

@@ -55,8 +55,7 @@ impl Guard {
     }
 
     /// Refuses personal data where it is looked for.
-    pub(super) fn check<'n>(self, name: impl Into<Name<'n>>, text: &str) -> Result<(), DropReason> {
-        let name = name.into();
+    pub(super) fn check(self, name: &Name<'_>, text: &str) -> Result<(), DropReason> {
         let is_personal = match self {
             // JSON in a text has members too.
             Self::Named if !name.is_of_member() && !text.trim_start().starts_with(['{', '[']) => {
@@ -137,7 +136,7 @@ pub(super) fn names_subunit(value: Json<'_>) -> bool {
 /// A text.
 pub(super) fn text(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
     let text = digits::text_of(value).ok_or(DropReason::NotAText)?;
-    guard.check(name, &text)?;
+    guard.check(&name.into(), &text)?;
     json::text(out, text.trim());
     Ok(())
 }
@@ -163,7 +162,7 @@ pub(super) fn scalar(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guar
     if value.is_number() && !is_in_range(&text) {
         return Err(DropReason::NotANumber);
     }
-    guard.check(name, &text)?;
+    guard.check(&name.into(), &text)?;
     out.extend_from_slice(text.as_bytes());
     Ok(())
 }
@@ -188,7 +187,7 @@ pub(super) fn id(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -
         let digits = whole_digits(value.raw())
             .filter(|digits| is_in_range(digits))
             .ok_or(DropReason::NotAText)?;
-        guard.check(name, &digits)?;
+        guard.check(&name.into(), &digits)?;
         out.extend_from_slice(digits.as_bytes());
         return Ok(());
     }

@@ -34,7 +34,9 @@ fn cut_words(text: &str, kept: &KeptParameters) -> Option<String> {
         } else {
             word.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}'])
         };
-        if let Some(at) = address_in(word)
+        // Within a sentence a number sign begins no address: `Sofa #3=blue`.
+        if (is_alone || !word.starts_with('#'))
+            && let Some(at) = address_in(word)
             && let Some(cut) = word.get(at..).and_then(|address| cut(address, kept))
         {
             clean.push_str(text.get(done..begin + at).unwrap_or_default());
@@ -131,6 +133,8 @@ mod tests {
                 "see https://a.de/p?fbclid=2 or http://b.de.",
             ),
             ("see (https://a.de/?t=1)", "see (https://a.de/)"),
+            ("Sofa #3=blue", "Sofa #3=blue"),
+            ("C/C++ #1=best", "C/C++ #1=best"),
             (
                 "an app (myapp://open?t=1), too",
                 "an app (myapp://open), too",

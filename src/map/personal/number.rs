@@ -111,11 +111,21 @@ impl Run<'_, '_> {
         if before.ends_with(char::is_alphanumeric) || self.starts_with('0') {
             return false;
         }
+        if self.is_decimal() {
+            let digits: String = self.groups.iter().map(|group| group.digits).collect();
+            return is_dialled(&digits);
+        }
         let mut count = 0;
         self.groups.iter().any(|group| {
             count += group.digits.len();
             INTERNATIONAL.contains(&count)
         })
+    }
+
+    /// Whether it may be a number with a fraction, as a coordinate or an amount with its sign.
+    fn is_decimal(&self) -> bool {
+        let mut points = self.groups.iter().skip(1).map(|group| group.before == ".");
+        points.next() == Some(true) && points.next() != Some(true)
     }
 
     /// Whether a blank is between it and its plus, which may be a sum: all must be a number as it is dialled.
@@ -368,7 +378,11 @@ impl Number<'_, '_> {
         let [first, second, ..] = self.groups else {
             return false;
         };
-        if !self.begins_run || self.digits < 12 || !first.digits.starts_with("00") {
+        if !self.begins_run
+            || !self.is_whole_run
+            || self.digits < 12
+            || !first.digits.starts_with("00")
+        {
             return false;
         }
         let digits: String = self.groups.iter().map(|group| group.digits).collect();
