@@ -22,7 +22,7 @@ use pixel_relay::event::arena::Arena;
 use pixel_relay::map::payload::Bodies;
 use pixel_relay::queue::Queue;
 use pixel_relay::queue::lease::Order;
-use pixel_relay::queue::settle::{Answer, End, Settlement};
+use pixel_relay::queue::settle::{AttemptAnswer, End, Settlement};
 use pixel_relay::sync::{Sync, Taken, compile_all};
 
 #[path = "sample.rs"]
@@ -133,8 +133,8 @@ async fn take_out(queue: &Queue, sync: &SyncName) {
     }
 }
 
-fn answered() -> Answer {
-    Answer {
+fn answered() -> AttemptAnswer {
+    AttemptAnswer {
         verdict: "delivered",
         status: Some(200),
         code: None,

@@ -18,7 +18,7 @@ use tracing::info;
 use crate::clock::{Clock, UnixMillis};
 use crate::config::{Config, SyncName};
 use crate::queue::Queue;
-use crate::queue::standstill::Standstill;
+use crate::queue::standstill::Cooldown;
 use crate::telemetry::metrics::Metrics;
 
 use client::{ClientError, GraphClient};
@@ -96,11 +96,7 @@ pub fn lanes(
 
 /// Goes on with what Meta asked of an earlier process. The times of day are those of another day,
 /// perhaps by another clock: no wait is longer than it was to be from the first.
-fn go_on_standing(
-    pixels: &BTreeMap<&str, Arc<Pixel>>,
-    standstills: &[Standstill],
-    now: UnixMillis,
-) {
+fn go_on_standing(pixels: &BTreeMap<&str, Arc<Pixel>>, standstills: &[Cooldown], now: UnixMillis) {
     for standstill in standstills {
         let why = limit::Standstill::named(&standstill.kind);
         let (Some(pixel), Some(why)) = (pixels.get(standstill.whose.as_str()), why) else {

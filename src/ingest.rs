@@ -35,7 +35,7 @@ use crate::ingest::intake::{Chunk, Intake};
 use crate::ingest::reply::{Refusal, Tally, json_response};
 use crate::ingest::upstream::Upstream;
 use crate::outcome::Reason;
-use crate::queue::disk::Trouble;
+use crate::queue::disk::CapacityProblem;
 use crate::queue::{PushError, Queue};
 use crate::sync::Sync;
 use crate::telemetry::logs::{Seldom, SeldomEach};
@@ -417,9 +417,9 @@ impl Door {
     fn closed(&self) -> Option<Refusal> {
         let health = self.queue.health();
         match health.trouble {
-            Some(Trouble::DiskLow) => return Some(Refusal::DiskLow),
-            Some(Trouble::Failing(_)) => return Some(Refusal::StorageFailed),
-            Some(Trouble::Closed) => return Some(Refusal::Stopping),
+            Some(CapacityProblem::DiskLow) => return Some(Refusal::DiskLow),
+            Some(CapacityProblem::Failing(_)) => return Some(Refusal::StorageFailed),
+            Some(CapacityProblem::Closed) => return Some(Refusal::Stopping),
             None => {}
         }
         let mut taking = self

@@ -55,16 +55,16 @@ use crate::sync::Taken;
 
 use bounds::AllBounds;
 use dead::{DeadFilter, DeadLetter, Retried};
-use disk::{Stats, StoreHealth};
-use intake::{Intake, Repeats};
-use lease::{Backlog, Leased, Limits, Order, Slot};
-use recall::Recall;
+use disk::{StoreHealth, StoreStats};
+use intake::{PushOutcome, Repeats};
+use lease::{Backlog, LeaseLimits, Leased, Order, Slot};
+use recall::ProfileReader;
 use settle::{DeliveryId, Settlement};
-use standstill::Standstill;
-use store::{Ground, Shared, Store};
+use standstill::Cooldown;
+use store::{Core, QueueContext, Shared};
 use totals::{Removal, Totals};
 use trace::Trace;
-use writer::{Ask, Command};
+use writer::{Ask, WriterCommand};
 
 pub mod lease;
 pub mod settle;
@@ -106,16 +106,16 @@ const LETTERS: usize = 256;
 
 /// A handle on the store; clones share it. The store is closed when the last one is dropped.
 #[derive(Clone, Debug)]
-pub struct Queue(Arc<Inner>);
+pub struct Queue(Arc<QueueInner>);
 
 #[derive(Debug)]
-struct Inner {
-    ground: Arc<Ground>,
-    commands: Option<mpsc::Sender<Command>>,
+struct QueueInner {
+    ground: Arc<QueueContext>,
+    commands: Option<mpsc::Sender<WriterCommand>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Drop for Inner {
+impl Drop for QueueInner {
     /// Waits for the transaction under way, so that the store is free afterwards.
     fn drop(&mut self) {
         self.commands = None;
@@ -236,7 +236,7 @@ impl Queue {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         let lock = schema::lock(&config.path)?;
-        let ground = Arc::new(Ground {
+        let ground = Arc::new(QueueContext {
             config: config.clone(),
             syncs: syncs.to_vec(),
             clock,
@@ -244,7 +244,7 @@ impl Queue {
         });
         let (commands, waiting) = mpsc::channel(WAITING);
         let thread = writer::start(Arc::clone(&ground), lock, waiting)?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(QueueInner {
             ground,
             commands: Some(commands),
             thread: Mutex::new(Some(thread)),
@@ -266,8 +266,8 @@ impl Queue {
     }
 
     /// What is remembered of people and of clicks, as of the last commit.
-    pub fn recall(&self) -> Recall {
-        Recall::new(Arc::clone(&self.0.ground))
+    pub fn recall(&self) -> ProfileReader {
+        ProfileReader::new(Arc::clone(&self.0.ground))
     }
 
     /// Says how much is remembered of people. Before that nothing of it is removed.
@@ -318,9 +318,9 @@ impl Queue {
         order: Order,
     ) -> Result<Vec<Leased>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Lease {
+        self.send(WriterCommand::Lease {
             sync: sync.clone(),
-            limits: Limits {
+            limits: LeaseLimits {
                 events: max_events,
                 bytes: max_bytes,
             },
@@ -353,7 +353,7 @@ impl Queue {
     }
 
     /// What stood still when the store was opened.
-    pub fn standstills(&self) -> Vec<Standstill> {
+    pub fn standstills(&self) -> Vec<Cooldown> {
         self.0.ground.shared.view().standstills.clone()
     }
 
@@ -367,9 +367,9 @@ impl Queue {
     }
 
     /// Sizes and ages, as of the last commit.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> StoreStats {
         let view = self.0.ground.shared.view();
-        Stats {
+        StoreStats {
             used_bytes: view.used_bytes,
             headroom: view.headroom,
             duplicate_window: view.duplicate_window,
@@ -385,7 +385,7 @@ impl Queue {
     /// Expires what is due and removes what is too old, to the end; the store does so by itself, a
     /// piece every second.
     pub async fn tidy(&self) -> Result<(), StoreError> {
-        while self.change(Store::tidy).await? {}
+        while self.change(Core::tidy).await? {}
         Ok(())
     }
 
@@ -471,7 +471,7 @@ impl Queue {
     /// Brings everything into the one file and closes the store; other handles then get `Closed`.
     pub async fn close(self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Close(reply)).await?;
+        self.send(WriterCommand::Close(reply)).await?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -485,9 +485,9 @@ impl Queue {
             .change(move |store| store.push(taken, &repeats, &learnt))
             .await?
         {
-            Intake::Stored(pushed) => Ok(pushed),
-            Intake::Full { sync, pushed, left } => Err(PushError::Full { sync, pushed, left }),
-            Intake::DiskLow => Err(PushError::DiskLow),
+            PushOutcome::Stored(pushed) => Ok(pushed),
+            PushOutcome::Full { sync, pushed, left } => Err(PushError::Full { sync, pushed, left }),
+            PushOutcome::DiskLow => Err(PushError::DiskLow),
         }
     }
 
@@ -506,10 +506,10 @@ impl Queue {
 
     async fn change<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Store) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut Core) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (change, answer) = Ask::boxed(work);
-        self.send(Command::Change(change)).await?;
+        self.send(WriterCommand::Change(change)).await?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -527,7 +527,7 @@ impl Queue {
         }
     }
 
-    async fn send(&self, command: Command) -> Result<(), StoreError> {
+    async fn send(&self, command: WriterCommand) -> Result<(), StoreError> {
         let commands = self.0.commands.as_ref().ok_or(StoreError::Closed)?;
         let sent = commands.send(command).await;
         sent.map_err(|_| StoreError::Closed)

@@ -16,7 +16,7 @@ use pixel_relay::event::arena::Arena;
 use pixel_relay::map::payload::{Bodies, Fingerprint, Payload};
 use pixel_relay::queue::Queue;
 use pixel_relay::queue::lease::Order;
-use pixel_relay::queue::settle::{Answer, End, Settlement};
+use pixel_relay::queue::settle::{AttemptAnswer, End, Settlement};
 use pixel_relay::sync::{Fate, Sync, Taken};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -131,7 +131,7 @@ impl Store {
             let settlement = Settlement {
                 sync: sync.clone(),
                 delivery: Some(delivery.expect("the store writes")),
-                answer: Some(Answer {
+                answer: Some(AttemptAnswer {
                     verdict: "delivered",
                     status: Some(200),
                     code: None,

@@ -12,7 +12,7 @@ use crate::config::SyncName;
 use crate::deliver::lane::status::LaneStatus;
 use crate::ingest::arrivals::Missed;
 use crate::ingest::silence::is_silent;
-use crate::queue::disk::{Stats, StoreHealth, Trouble};
+use crate::queue::disk::{CapacityProblem, StoreHealth, StoreStats};
 use crate::queue::totals::{SyncTotals, Totals};
 use crate::telemetry::metrics::LaneState;
 
@@ -36,7 +36,7 @@ pub struct View {
     /// What it has counted; syncs that were removed from the configuration among them.
     pub totals: Totals,
     /// Its sizes and ages.
-    pub stats: Stats,
+    pub stats: StoreStats,
 }
 
 /// What is known of a sync besides what the store has counted.
@@ -132,11 +132,11 @@ pub fn report(view: &View) -> Report {
 fn report_store(view: &View, problems: &mut Vec<String>) -> StoreReport {
     let trouble = match &view.health.trouble {
         None => None,
-        Some(Trouble::DiskLow) => {
+        Some(CapacityProblem::DiskLow) => {
             Some("less disk is free than queue.min_free_disk: no event is taken".to_owned())
         }
-        Some(Trouble::Failing(reason)) => Some(format!("the store cannot write: {reason}")),
-        Some(Trouble::Closed) => Some("the store is closed".to_owned()),
+        Some(CapacityProblem::Failing(reason)) => Some(format!("the store cannot write: {reason}")),
+        Some(CapacityProblem::Closed) => Some("the store is closed".to_owned()),
     };
     let mut taking = view
         .syncs
@@ -301,7 +301,7 @@ mod tests {
             silence_after: Some(Duration::from_secs(1800)),
             health: StoreHealth::default(),
             totals: [(name("web"), totals)].into(),
-            stats: Stats {
+            stats: StoreStats {
                 used_bytes: 4096,
                 headroom: Some(Duration::from_secs(7200)),
                 duplicate_window: Duration::from_secs(48 * 3600),
@@ -377,13 +377,14 @@ mod tests {
                 &["sync web: its part of queue.max_bytes is used up; its events are refused"],
             ),
             (
-                |view| view.health.trouble = Some(Trouble::DiskLow),
+                |view| view.health.trouble = Some(CapacityProblem::DiskLow),
                 Status::Failing,
                 &["less disk is free than queue.min_free_disk: no event is taken"],
             ),
             (
                 |view| {
-                    view.health.trouble = Some(Trouble::Failing("input/output error".to_owned()));
+                    view.health.trouble =
+                        Some(CapacityProblem::Failing("input/output error".to_owned()));
                 },
                 Status::Failing,
                 &["the store cannot write: input/output error"],

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::config::SyncName;
-use crate::queue::disk::Stats;
+use crate::queue::disk::StoreStats;
 use crate::queue::totals::Totals;
 use crate::telemetry::metrics::SyncLabel;
 
@@ -19,7 +19,7 @@ pub struct Stored {
     /// What the store has counted.
     pub totals: Totals,
     /// Its sizes and ages.
-    pub stats: Stats,
+    pub stats: StoreStats,
     /// By sync: seconds since its oldest queued event was taken; 0 where none is queued.
     pub oldest_age_seconds: Vec<(SyncName, f64)>,
     /// By sync that takes events: seconds since one last came in, or since the start.

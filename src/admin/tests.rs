@@ -18,7 +18,7 @@ use crate::config::fields::{UserDataField, WebsiteField};
 use crate::config::load::from_toml;
 use crate::ingest::serve::{Limits, serve};
 use crate::outcome::Reason;
-use crate::queue::disk::Stats;
+use crate::queue::disk::StoreStats;
 use crate::queue::totals::{Removal, SyncTotals};
 use crate::telemetry::metrics::{Endpoint, LaneState};
 
@@ -103,7 +103,7 @@ fn full_page() -> String {
     };
     metrics.render(Stored {
         totals: [(web.clone(), totals)].into(),
-        stats: Stats {
+        stats: StoreStats {
             used_bytes: 4096,
             headroom: Some(Duration::from_secs(60)),
             duplicate_window: Duration::from_secs(60),
@@ -147,7 +147,7 @@ fn the_page_is_whole_in_both_formats() {
 fn what_has_no_value_is_not_on_the_page() {
     let page = Metrics::new().render(Stored {
         totals: BTreeMap::new(),
-        stats: Stats::default(),
+        stats: StoreStats::default(),
         oldest_age_seconds: Vec::new(),
         silent_seconds: Vec::new(),
         silence_warning: Vec::new(),

@@ -303,24 +303,24 @@ fn told(found: trace::Trace) -> Trace {
         last.filter(|sent| matches!(sent.verdict.as_deref(), Some("delivered" | "short_count")));
     let until = |deadline| UnixMillis::from_seconds(deadline).to_string();
     let place = match found.place {
-        trace::Place::Queued {
+        trace::TracedPlace::Queued {
             deadline,
             leased: false,
         } => Place::Waiting {
             until: until(deadline),
         },
-        trace::Place::Queued {
+        trace::TracedPlace::Queued {
             deadline,
             leased: true,
         } => Place::InFlight {
             until: until(deadline),
         },
-        trace::Place::Dead { id, reason } => Place::Dead {
+        trace::TracedPlace::Dead { id, reason } => Place::Dead {
             id,
             outcome: reason.outcome().as_str().to_owned(),
             reason: reason.as_str().to_owned(),
         },
-        trace::Place::Gone => delivered.map_or(Place::Gone, |sent| Place::Delivered {
+        trace::TracedPlace::Gone => delivered.map_or(Place::Gone, |sent| Place::Delivered {
             at: sent.answered_at.unwrap_or(sent.sent_at).to_string(),
         }),
     };

@@ -8,7 +8,7 @@ use crate::map::payload::Bodies;
 use crate::map::record::Notes;
 use crate::memory::Lesson;
 use crate::outcome::Reason;
-use crate::queue::recall::Recall;
+use crate::queue::recall::ProfileReader;
 use crate::queue::{Learnt, StoreError};
 use crate::sync::{Ended, Fate, Sync, Taken};
 use crate::telemetry::metrics::coverage::Coverage;
@@ -30,7 +30,7 @@ pub(super) struct Intake {
 pub(super) struct Chunk {
     is_webhook: bool,
     /// What is remembered of people and of clicks.
-    recall: Recall,
+    recall: ProfileReader,
     bodies: Bodies,
     /// How many elements it was made of.
     pub(super) elements: u64,
@@ -56,7 +56,7 @@ impl Intake {
 
 impl Chunk {
     /// Begins an empty one.
-    pub(super) fn new(is_webhook: bool, recall: Recall) -> Self {
+    pub(super) fn new(is_webhook: bool, recall: ProfileReader) -> Self {
         Self {
             is_webhook,
             recall,

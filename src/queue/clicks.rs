@@ -10,7 +10,7 @@ use crate::clock::UnixMillis;
 use crate::memory::clicks::{ClickKey, FirstSeen, KEPT};
 
 use super::rows::{signed, unsigned};
-use super::store::{Effect, Store};
+use super::store::{Core, Effect};
 
 /// What the store takes for a click, about, with its place in the index.
 const CLICK_BYTES: u64 = 100;
@@ -29,7 +29,7 @@ pub(super) fn first_seen(
         .optional()
 }
 
-impl Store {
+impl Core {
     /// Stores what events tell of clicks. What was told before stays.
     pub(super) fn note_clicks(&mut self, told: &[FirstSeen]) -> rusqlite::Result<()> {
         for click in told {

@@ -14,10 +14,10 @@ use crate::config::SyncName;
 use crate::map::payload::{Fingerprint, Payload};
 use crate::outcome::{Outcome, Reason};
 
-use super::row::{Content, Entry};
+use super::row::{BatchEntry, StoredBatch};
 use super::rows::{signed, unsigned};
 use super::settle::Refusal;
-use super::store::Store;
+use super::store::Core;
 use super::totals::{Counter, Removal};
 
 /// Letters kept for each sync of a reason of which only a sample is kept.
@@ -92,7 +92,7 @@ pub struct Retried {
 
 /// A dead letter about to be filed.
 #[derive(Debug)]
-pub(super) struct Letter<'a> {
+pub(super) struct NewDeadLetter<'a> {
     pub(super) reason: Reason,
     pub(super) taken_at: UnixMillis,
     pub(super) event_name: Option<&'a str>,
@@ -105,7 +105,7 @@ pub(super) struct Letter<'a> {
     pub(super) json: Option<&'a [u8]>,
 }
 
-impl<'a> Letter<'a> {
+impl<'a> NewDeadLetter<'a> {
     /// An event of which nothing else is known yet.
     pub(super) const fn new(reason: Reason, taken_at: UnixMillis) -> Self {
         Self {
@@ -123,8 +123,8 @@ impl<'a> Letter<'a> {
 
     /// An event that was queued.
     pub(super) fn of(
-        content: &'a Content,
-        entry: &Entry,
+        content: &'a StoredBatch,
+        entry: &BatchEntry,
         reason: Reason,
         taken_at: UnixMillis,
     ) -> Self {
@@ -137,9 +137,13 @@ impl<'a> Letter<'a> {
     }
 }
 
-impl Store {
+impl Core {
     /// Files a dead letter.
-    pub(super) fn file_dead(&mut self, place: usize, letter: &Letter<'_>) -> rusqlite::Result<()> {
+    pub(super) fn file_dead(
+        &mut self,
+        place: usize,
+        letter: &NewDeadLetter<'_>,
+    ) -> rusqlite::Result<()> {
         let sync = self.ledger.at(place).id;
         if is_sampled(letter.reason) && self.has_samples(sync, letter.reason)? {
             return Ok(());
@@ -452,11 +456,13 @@ const fn is_sampled(reason: Reason) -> bool {
 /// The event id in a mapped event.
 fn event_id(json: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
-    struct Mapped<'a> {
+    struct WithEventId<'a> {
         #[serde(borrow)]
         event_id: Option<Cow<'a, str>>,
     }
-    serde_json::from_slice::<Mapped<'_>>(json).ok()?.event_id
+    serde_json::from_slice::<WithEventId<'_>>(json)
+        .ok()?
+        .event_id
 }
 
 /// As much of a text as fits into so many bytes.

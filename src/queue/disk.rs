@@ -14,7 +14,7 @@ use crate::clock::UnixMillis;
 use crate::config::{QueueConfig, SyncName};
 
 use super::rows::unsigned;
-use super::totals::{Counter, Ledger};
+use super::totals::{Counter, Counters};
 
 /// Filler to which nothing was added for so long was left by someone who gave up.
 const ABANDONED: Duration = Duration::from_secs(60);
@@ -33,14 +33,14 @@ const COUNTED: [Counter; 4] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreHealth {
     /// What keeps it from storing anything.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<CapacityProblem>,
     /// Syncs that have used up their part of `max_bytes`.
     pub full: Vec<SyncName>,
 }
 
 /// What keeps the store from storing anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum CapacityProblem {
     /// Less free disk than `min_free_disk`.
     DiskLow,
     /// The last write failed, for this reason; it is tried again.
@@ -51,7 +51,7 @@ pub enum Trouble {
 
 /// Sizes and ages, for metrics.
 #[derive(Clone, Debug, Default)]
-pub struct Stats {
+pub struct StoreStats {
     /// Bytes in use.
     pub used_bytes: u64,
     /// How long the store can take events in, at the rate of the last minutes, if none is delivered;
@@ -65,22 +65,22 @@ pub struct Stats {
 
 /// What may still be stored.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Quota {
     folder: PathBuf,
     max_bytes: u64,
     min_free: Option<u64>,
     syncs: Vec<SyncName>,
-    size: Option<Size>,
+    size: Option<FileSize>,
     used: u64,
     share: u64,
     disk: Option<Disk>,
     /// Bytes in the file that are free, and hold zeros for a while; and since when.
     filler: u64,
     filled_at: UnixMillis,
-    intakes: BTreeMap<SyncName, Intake>,
+    intakes: BTreeMap<SyncName, ByteRate>,
 }
 
-impl Room {
+impl Quota {
     /// Knows of the filler that an earlier process left, and nothing else yet.
     pub(super) fn open(
         config: &QueueConfig,
@@ -108,13 +108,13 @@ impl Room {
     pub(super) fn measure(
         &mut self,
         connection: &Connection,
-        ledger: &Ledger,
+        ledger: &Counters,
         now: UnixMillis,
     ) -> rusqlite::Result<()> {
         let counted = COUNTED.iter().map(|counter| ledger.sum(*counter)).sum();
         let size = match self.size.take() {
             Some(size) if size.is_fresh(counted, now) => size,
-            _ => Size::read(connection, counted, now)?,
+            _ => FileSize::read(connection, counted, now)?,
         };
         self.used = (size.bytes + counted).saturating_sub(size.counted + self.filler);
         self.size = Some(size);
@@ -162,7 +162,7 @@ impl Room {
     }
 
     /// The syncs that have used up their part.
-    pub(super) fn full(&self, ledger: &Ledger) -> Vec<SyncName> {
+    pub(super) fn full(&self, ledger: &Counters) -> Vec<SyncName> {
         self.held(ledger)
             .filter(|(_, held)| self.is_full(*held))
             .map(|(sync, _)| sync.clone())
@@ -171,7 +171,7 @@ impl Room {
 
     /// Says what stands in the way of further events, and when that is over: once each. It is over only when
     /// there is a tenth more room than needed, or a queue at its limit would say so with every event.
-    pub(super) fn warn(&self, ledger: &Ledger, warned: &mut Warned) {
+    pub(super) fn warn(&self, ledger: &Counters, warned: &mut Warned) {
         if let Some(Disk { free, floor }) = self.disk {
             let low = free < floor || (warned.disk_low && free < floor.saturating_add(floor / 10));
             match (std::mem::replace(&mut warned.disk_low, low), low) {
@@ -223,7 +223,7 @@ impl Room {
     /// Notes bytes that a sync took in.
     pub(super) fn taken(&mut self, sync: &SyncName, bytes: u64) {
         if !self.intakes.contains_key(sync) {
-            self.intakes.insert(sync.clone(), Intake::default());
+            self.intakes.insert(sync.clone(), ByteRate::default());
         }
         if let Some(intake) = self.intakes.get_mut(sync) {
             intake.since_tick += bytes;
@@ -237,8 +237,8 @@ impl Room {
         }
     }
 
-    /// See [`Stats::headroom`].
-    pub(super) fn headroom(&self, ledger: &Ledger) -> Option<Duration> {
+    /// See [`StoreStats::headroom`].
+    pub(super) fn headroom(&self, ledger: &Counters) -> Option<Duration> {
         self.held(ledger)
             .filter_map(|(sync, held)| {
                 let rate = self.intakes.get(sync)?.rate;
@@ -249,7 +249,7 @@ impl Room {
             .min()
     }
 
-    fn held<'a>(&'a self, ledger: &'a Ledger) -> impl Iterator<Item = (&'a SyncName, u64)> {
+    fn held<'a>(&'a self, ledger: &'a Counters) -> impl Iterator<Item = (&'a SyncName, u64)> {
         self.syncs.iter().map(|sync| {
             let account = ledger.find(sync).map(|place| &ledger.accounts()[place]);
             (
@@ -278,7 +278,7 @@ pub(super) struct Warned {
 /// What was read of the file's size. To read it takes statements that are parsed each time, so that small
 /// changes are followed by what is counted.
 #[derive(Clone, Copy, Debug)]
-struct Size {
+struct FileSize {
     /// Bytes of pages in use.
     bytes: u64,
     /// Of these, what was counted.
@@ -286,7 +286,7 @@ struct Size {
     read_at: UnixMillis,
 }
 
-impl Size {
+impl FileSize {
     fn read(connection: &Connection, counted: u64, now: UnixMillis) -> rusqlite::Result<Self> {
         let (_, used) = free_and_used_pages(connection)?;
         Ok(Self {
@@ -305,7 +305,7 @@ impl Size {
 
 /// How fast a sync takes bytes in, over the last five minutes or so.
 #[derive(Debug, Default)]
-struct Intake {
+struct ByteRate {
     since_tick: u64,
     /// Bytes per second.
     rate: f64,
@@ -313,7 +313,7 @@ struct Intake {
     covered: f64,
 }
 
-impl Intake {
+impl ByteRate {
     const MEMORY_SECONDS: f64 = 300.0;
 
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn a_size_is_read_again_once_it_may_have_changed() {
         let at = UnixMillis::from_seconds;
-        let size = Size {
+        let size = FileSize {
             bytes: 4096,
             counted: 10,
             read_at: at(100),
@@ -367,9 +367,9 @@ mod tests {
 
     #[test]
     fn the_rate_follows_what_comes_in() {
-        let mut intake = Intake {
+        let mut intake = ByteRate {
             since_tick: 1000,
-            ..Intake::default()
+            ..ByteRate::default()
         };
         intake.tick(10.0);
         assert!((intake.rate - 100.0).abs() < 1e-9);

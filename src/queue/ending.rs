@@ -2,19 +2,19 @@
 
 use crate::outcome::Reason;
 
-use super::row::Entry;
-use super::rows::Standing;
-use super::store::{Effect, Store};
+use super::row::BatchEntry;
+use super::rows::BatchState;
+use super::store::{Core, Effect};
 use super::totals::Counter;
 
-impl Store {
+impl Core {
     /// Counts an event of a row as ended.
     pub(super) fn end_event(
         &mut self,
         place: usize,
-        standing: &mut Standing,
+        standing: &mut BatchState,
         position: usize,
-        entry: &Entry,
+        entry: &BatchEntry,
         reason: Reason,
     ) {
         standing.settled.add(position);
@@ -26,7 +26,7 @@ impl Store {
     }
 
     /// Writes what has changed of a row, or removes it if all of its events have ended.
-    pub(super) fn save_row(&mut self, place: usize, standing: &Standing) -> rusqlite::Result<()> {
+    pub(super) fn save_row(&mut self, place: usize, standing: &BatchState) -> rusqlite::Result<()> {
         if standing.save(&self.connection)? {
             let held = standing.held;
             self.ledger.at(place).take(Counter::HeldBytes, held);
@@ -39,7 +39,7 @@ impl Store {
     pub(super) fn end_row(
         &mut self,
         place: usize,
-        standing: &Standing,
+        standing: &BatchState,
         reason: Reason,
     ) -> rusqlite::Result<u64> {
         let events = standing.open().count();

@@ -15,9 +15,9 @@ use crate::memory::Key;
 use crate::outcome::Reason;
 
 use super::profiles;
-use super::row::{self, Bits, Content};
-use super::rows::{self, Standing, standing};
-use super::store::{Effect, Store};
+use super::row::{self, Bits, StoredBatch};
+use super::rows::{self, BatchState, standing};
+use super::store::{Core, Effect};
 use super::totals::Removal;
 
 /// Rows that are searched, or removed, in one go.
@@ -57,7 +57,7 @@ pub(super) struct Search {
 }
 
 /// Rows with a person's events.
-pub(super) type Found = Vec<(i64, Bits)>;
+pub(super) type MatchingRows = Vec<(i64, Bits)>;
 
 impl Search {
     /// Prepares the search.
@@ -81,7 +81,7 @@ impl Search {
         &self,
         connection: &Connection,
         after: i64,
-    ) -> rusqlite::Result<Option<(Found, i64)>> {
+    ) -> rusqlite::Result<Option<(MatchingRows, i64)>> {
         let rows: Vec<i64> = connection
             .prepare_cached("SELECT id FROM row WHERE id > ?1 ORDER BY id LIMIT ?2")?
             .query_map([after, ROWS_A_PIECE], |row| row.get(0))?
@@ -141,7 +141,7 @@ impl Search {
         profiles::search(connection, after, |_, body| self.holds_hash(body))
     }
 
-    fn matching(&self, content: &Content) -> Bits {
+    fn matching(&self, content: &StoredBatch) -> Bits {
         let mut matching = Bits::default();
         for (position, entry) in content.entries.iter().enumerate() {
             if self.id_halves.contains(&entry.fingerprint.id)
@@ -159,9 +159,9 @@ impl Search {
     }
 }
 
-impl Store {
+impl Core {
     /// Erases events that a search found; `in_flight` counts those that are left for now.
-    pub(super) fn erase(&mut self, found: &Found) -> rusqlite::Result<Forgotten> {
+    pub(super) fn erase(&mut self, found: &MatchingRows) -> rusqlite::Result<Forgotten> {
         self.zeroing(|store| {
             let mut forgotten = Forgotten::default();
             for (row, matching) in found {
@@ -205,14 +205,14 @@ impl Store {
         let Some(place) = self.ledger.find(sync) else {
             return Ok((0, None));
         };
-        let rows: Vec<Standing> = self
+        let rows: Vec<BatchState> = self
             .connection
             .prepare_cached(standing!(
                 "WHERE sync = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
             ))?
             .query_map(
                 params![self.ledger.at(place).id, after, ROWS_A_PIECE],
-                Standing::read,
+                BatchState::read,
             )?
             .collect::<rusqlite::Result<_>>()?;
         let last = rows.last().map(|standing| standing.row);
@@ -232,7 +232,7 @@ impl Store {
         matching: &Bits,
         forgotten: &mut Forgotten,
     ) -> rusqlite::Result<()> {
-        let Some(mut standing) = Standing::load(&self.connection, row)? else {
+        let Some(mut standing) = BatchState::load(&self.connection, row)? else {
             return Ok(());
         };
         let Some(place) = self.ledger.find_by_id(standing.sync) else {

@@ -7,8 +7,8 @@ use crate::memory::Key;
 
 use super::erase::{Forgotten, Person, Search};
 use super::profiles;
-use super::store::Store;
-use super::writer::{Ask, Command};
+use super::store::Core;
+use super::writer::{Ask, WriterCommand};
 use super::{Queue, StoreError};
 
 impl Queue {
@@ -90,10 +90,10 @@ impl Queue {
 
     /// Zeroes every free page, a piece at a time.
     async fn scrub(&self) -> Result<(), StoreError> {
-        while self.change(Store::fill_free_pages).await? {}
-        while self.change(Store::let_filler_go).await? {}
-        let (empty, emptied) = Ask::boxed(|store: &mut Store| store.empty_log());
-        self.send(Command::Outside(empty)).await?;
+        while self.change(Core::fill_free_pages).await? {}
+        while self.change(Core::let_filler_go).await? {}
+        let (empty, emptied) = Ask::boxed(|store: &mut Core| store.empty_log());
+        self.send(WriterCommand::Outside(empty)).await?;
         emptied.await.unwrap_or(Err(StoreError::Closed))
     }
 }

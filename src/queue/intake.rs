@@ -7,8 +7,8 @@ use crate::map::payload::{Fingerprint, Payload};
 use crate::outcome::{Outcome, Reason};
 use crate::sync::{Ended, Fate, Taken};
 
-use super::dead::Letter;
-use super::store::Store;
+use super::dead::NewDeadLetter;
+use super::store::Core;
 use super::totals::Counter;
 use super::{Learnt, Pushed};
 
@@ -34,7 +34,7 @@ impl Repeats {
 
 /// How a push ended, the store being well.
 #[derive(Debug)]
-pub(super) enum Intake {
+pub(super) enum PushOutcome {
     /// All is stored.
     Stored(Pushed),
     /// A sync was full; the rest is stored.
@@ -50,7 +50,7 @@ pub(super) enum Intake {
     DiskLow,
 }
 
-impl Store {
+impl Core {
     /// Takes events in, and learns what they say. That is learnt where a sync is full too: its
     /// events come again.
     pub(super) fn push(
@@ -58,9 +58,9 @@ impl Store {
         taken: Vec<Taken>,
         repeats: &Repeats,
         learnt: &Learnt,
-    ) -> rusqlite::Result<Intake> {
+    ) -> rusqlite::Result<PushOutcome> {
         if self.room.is_disk_low() {
-            return Ok(Intake::DiskLow);
+            return Ok(PushOutcome::DiskLow);
         }
         self.learn(&learnt.lessons)?;
         self.note_clicks(&learnt.clicks)?;
@@ -80,8 +80,8 @@ impl Store {
             }
         }
         Ok(match full {
-            Some(sync) => Intake::Full { sync, pushed, left },
-            None => Intake::Stored(pushed),
+            Some(sync) => PushOutcome::Full { sync, pushed, left },
+            None => PushOutcome::Stored(pushed),
         })
     }
 
@@ -149,11 +149,11 @@ impl Store {
             }
             return self.file_dead(
                 place,
-                &Letter {
+                &NewDeadLetter {
                     event_name: ended.event_name.as_deref(),
                     event_id: ended.event_id.as_deref(),
                     json: ended.json.as_deref(),
-                    ..Letter::new(ended.reason, self.now)
+                    ..NewDeadLetter::new(ended.reason, self.now)
                 },
             );
         }

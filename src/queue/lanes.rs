@@ -11,19 +11,19 @@ use tokio::sync::Notify;
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 
-use super::lease::{Backlog, Limits, Slot};
-use super::row::{Bits, Content};
-use super::rows::Standing;
+use super::lease::{Backlog, LeaseLimits, Slot};
+use super::row::{Bits, StoredBatch};
+use super::rows::BatchState;
 
 /// Every sync's lane.
 #[derive(Debug, Default)]
-pub(super) struct Lanes(BTreeMap<SyncName, Lane>);
+pub(super) struct LeaseTable(BTreeMap<SyncName, SyncLeases>);
 
-impl Lanes {
+impl LeaseTable {
     /// The lane of a sync.
-    pub(super) fn lane(&mut self, sync: &SyncName) -> &mut Lane {
+    pub(super) fn lane(&mut self, sync: &SyncName) -> &mut SyncLeases {
         if !self.0.contains_key(sync) {
-            self.0.insert(sync.clone(), Lane::default());
+            self.0.insert(sync.clone(), SyncLeases::default());
         }
         self.0.get_mut(sync).expect("it was just put there")
     }
@@ -31,12 +31,12 @@ impl Lanes {
 
 /// What is ready and what is on lease in one sync.
 #[derive(Debug, Default)]
-pub(super) struct Lane {
+pub(super) struct SyncLeases {
     /// Events in the queue, and their bytes, as of the last commit.
-    queued: Amount,
+    queued: ReadyEvents,
     /// How much of that is on lease.
-    leased: Amount,
-    rows: HashMap<i64, Loan>,
+    leased: ReadyEvents,
+    rows: HashMap<i64, LeasedBatch>,
     oldest: Oldest,
     /// No ready event is in a row with an earlier deadline.
     urgent: i64,
@@ -46,12 +46,12 @@ pub(super) struct Lane {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Amount {
+struct ReadyEvents {
     events: u64,
     bytes: u64,
 }
 
-impl Amount {
+impl ReadyEvents {
     fn add(&mut self, bytes: u64) {
         self.events += 1;
         self.bytes += bytes;
@@ -85,8 +85,8 @@ const ROUND: [Turn; 4] = [
 
 /// A row with events on lease.
 #[derive(Debug)]
-struct Loan {
-    content: Arc<Content>,
+struct LeasedBatch {
+    content: Arc<StoredBatch>,
     taken_at: UnixMillis,
     deadline: i64,
     leased: Bits,
@@ -109,7 +109,7 @@ impl Default for Oldest {
     }
 }
 
-impl Lane {
+impl SyncLeases {
     /// What is ready.
     pub(super) fn backlog(&self) -> Backlog {
         Backlog {
@@ -129,7 +129,7 @@ impl Lane {
 
     /// Takes over what a commit left in the queue.
     pub(super) fn set_queued(&mut self, events: u64, bytes: u64) {
-        self.queued = Amount { events, bytes };
+        self.queued = ReadyEvents { events, bytes };
     }
 
     /// Notes a new row, later than all before it.
@@ -158,23 +158,26 @@ impl Lane {
     }
 
     /// Which events of a row are on lease, and the row's content if any is.
-    pub(super) fn on_lease(&self, row: i64) -> (Bits, Option<Arc<Content>>) {
+    pub(super) fn on_lease(&self, row: i64) -> (Bits, Option<Arc<StoredBatch>>) {
         self.rows.get(&row).map_or_else(Default::default, |loan| {
             (loan.leased, Some(Arc::clone(&loan.content)))
         })
     }
 
     /// Puts events on lease.
-    pub(super) fn lend(&mut self, standing: &Standing, content: &Arc<Content>, lent: &Bits) {
+    pub(super) fn lend(&mut self, standing: &BatchState, content: &Arc<StoredBatch>, lent: &Bits) {
         for position in lent.positions() {
             self.leased.add(content.entries[position].bytes());
         }
-        let loan = self.rows.entry(standing.row).or_insert_with(|| Loan {
-            content: Arc::clone(content),
-            taken_at: standing.taken_at,
-            deadline: standing.deadline,
-            leased: Bits::default(),
-        });
+        let loan = self
+            .rows
+            .entry(standing.row)
+            .or_insert_with(|| LeasedBatch {
+                content: Arc::clone(content),
+                taken_at: standing.taken_at,
+                deadline: standing.deadline,
+                leased: Bits::default(),
+            });
         loan.leased = loan.leased.or(lent);
         self.ended_unleased(standing.row);
     }
@@ -208,7 +211,7 @@ impl Lane {
 
     /// Whose turn the next lease is that so many events and bytes limit. Where all that is ready fits, it
     /// goes at once, and no order makes a difference.
-    pub(super) fn turn(&mut self, limits: Limits) -> Turn {
+    pub(super) fn turn(&mut self, limits: LeaseLimits) -> Turn {
         let ready = self.backlog();
         if ready.events <= limits.events as u64 && ready.bytes <= limits.bytes as u64 {
             return Turn::MostUrgent;

@@ -31,7 +31,7 @@ pub struct Leased {
     /// Where it is, for the settlement.
     pub slot: Slot,
     /// The mapped event: one JSON object.
-    pub body: Body,
+    pub body: EventBody,
     /// Meta's event name.
     pub event_name: Arc<str>,
     /// When it must have been delivered: seconds since the epoch. The end of Meta's window or, if
@@ -43,19 +43,19 @@ pub struct Leased {
 
 /// The bytes of one event, shared with the row that they lie in.
 #[derive(Clone)]
-pub struct Body {
+pub struct EventBody {
     pub(super) row: Arc<[u8]>,
     pub(super) start: u32,
     pub(super) end: u32,
 }
 
-impl AsRef<[u8]> for Body {
+impl AsRef<[u8]> for EventBody {
     fn as_ref(&self) -> &[u8] {
         &self.row[self.start as usize..self.end as usize]
     }
 }
 
-impl fmt::Debug for Body {
+impl fmt::Debug for EventBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Body({} bytes)", self.as_ref().len())
     }
@@ -85,7 +85,7 @@ pub struct Backlog {
 
 /// How much a lease may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct LeaseLimits {
     /// Most events.
     pub(super) events: usize,
     /// Most bytes of JSON; the first event may be larger.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::config::SyncName;
 
 use super::lanes::Turn;
-use super::lease::{Leased, Limits, Order, Slot};
-use super::row::{Bits, Content};
-use super::rows::{self, Standing, standing};
-use super::store::Store;
+use super::lease::{LeaseLimits, Leased, Order, Slot};
+use super::row::{Bits, StoredBatch};
+use super::rows::{self, BatchState, standing};
+use super::store::Core;
 
 /// Rows by how long Meta still takes their events, the longest first: of the events of a source, that is by
 /// their age. Where an answer was lost that is less, so that what Meta may have waits behind what it lacks.
@@ -21,12 +21,12 @@ const FRESHEST_PURCHASES: &str = standing!(
 /// How many rows a lease by name looks at.
 const ROWS_BY_NAME: i64 = 256;
 
-impl Store {
+impl Core {
     /// Hands out ready events.
     pub(super) fn lease(
         &mut self,
         sync: &SyncName,
-        limits: Limits,
+        limits: LeaseLimits,
         order: Order,
     ) -> rusqlite::Result<Vec<Leased>> {
         let Some(place) = self.ledger.find(sync) else {
@@ -79,7 +79,7 @@ impl Store {
         while !lease.full
             && let Some(found) = found.next()?
         {
-            let standing = Standing::read(found)?;
+            let standing = BatchState::read(found)?;
             self.lease_row(&account.name, &standing, lease, |_, positions| positions)?;
         }
         Ok(())
@@ -96,7 +96,7 @@ impl Store {
         ))?;
         let mut found = statement.query([account.id, from])?;
         while let Some(found) = found.next()? {
-            let standing = Standing::read(found)?;
+            let standing = BatchState::read(found)?;
             if lease.full {
                 ready_from = ready_from.min(standing.deadline);
                 break;
@@ -120,7 +120,7 @@ impl Store {
         while let Some(found) = found.next()?
             && !lease.full
         {
-            let standing = Standing::read(found)?;
+            let standing = BatchState::read(found)?;
             self.lease_row(&account.name, &standing, lease, |content, mut positions| {
                 positions.reverse();
                 positions.retain(|position| {
@@ -136,9 +136,9 @@ impl Store {
     fn lease_row(
         &self,
         sync: &SyncName,
-        standing: &Standing,
+        standing: &BatchState,
         lease: &mut Lease,
-        choose: impl FnOnce(&Content, Vec<usize>) -> Vec<usize>,
+        choose: impl FnOnce(&StoredBatch, Vec<usize>) -> Vec<usize>,
     ) -> rusqlite::Result<bool> {
         let (leased, content) = self.lanes().lane(sync).on_lease(standing.row);
         let ready = standing.open().without(&leased);
@@ -170,7 +170,7 @@ impl Store {
 /// A lease in the making.
 #[derive(Debug)]
 struct Lease {
-    limits: Limits,
+    limits: LeaseLimits,
     now: i64,
     taken: Vec<Leased>,
     bytes: usize,
@@ -183,7 +183,7 @@ struct Lease {
 
 impl Lease {
     /// Takes what fits and has not expired.
-    fn take(&mut self, standing: &Standing, content: &Content, chosen: Vec<usize>) -> Bits {
+    fn take(&mut self, standing: &BatchState, content: &StoredBatch, chosen: Vec<usize>) -> Bits {
         let mut taken = Bits::default();
         for position in chosen {
             let entry = &content.entries[position];

@@ -15,7 +15,7 @@ use crate::memory::{Key, Lesson, Shelf, learn};
 
 use super::bounds::Bounds;
 use super::rows::{signed, unsigned};
-use super::store::Store;
+use super::store::Core;
 use super::totals::Counter;
 
 /// About what the store takes for a profile besides its body.
@@ -37,12 +37,12 @@ pub(super) fn profile(connection: &Connection, key: Key) -> rusqlite::Result<Opt
 }
 
 /// The store as a shelf for the profiles of one sync.
-struct OfSync<'s> {
-    store: &'s mut Store,
+struct SyncProfiles<'s> {
+    store: &'s mut Core,
     place: usize,
 }
 
-impl Shelf for OfSync<'_> {
+impl Shelf for SyncProfiles<'_> {
     type Error = rusqlite::Error;
 
     fn profile(&mut self, key: Key) -> rusqlite::Result<Option<Profile>> {
@@ -74,12 +74,12 @@ impl Shelf for OfSync<'_> {
     }
 }
 
-impl Store {
+impl Core {
     /// Applies what events say of people.
     pub(super) fn learn(&mut self, lessons: &[(SyncName, Lesson)]) -> rusqlite::Result<()> {
         for (sync, lesson) in lessons {
             let place = self.ledger.account(&self.connection, sync)?;
-            learn(&mut OfSync { store: self, place }, lesson)?;
+            learn(&mut SyncProfiles { store: self, place }, lesson)?;
             self.make_room_for_profiles(place)?;
         }
         Ok(())

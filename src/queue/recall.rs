@@ -18,22 +18,22 @@ use crate::memory::{Key, Shelf};
 use super::StoreError;
 use super::clicks;
 use super::profiles;
-use super::recent::Known;
+use super::recent::KnownClick;
 use super::rows::is_damage;
 use super::schema;
-use super::store::Ground;
+use super::store::QueueContext;
 
 /// What is remembered, as a request sees it.
-pub struct Recall {
-    ground: Arc<Ground>,
+pub struct ProfileReader {
+    ground: Arc<QueueContext>,
     known: HashMap<Key, Option<Profile>>,
     /// What is to be stored of clicks.
     told: Vec<FirstSeen>,
 }
 
-impl Recall {
+impl ProfileReader {
     /// Begins with what was committed.
-    pub(super) fn new(ground: Arc<Ground>) -> Self {
+    pub(super) fn new(ground: Arc<QueueContext>) -> Self {
         Self {
             ground,
             known: HashMap::new(),
@@ -67,7 +67,7 @@ impl Recall {
     }
 }
 
-impl Shelf for Recall {
+impl Shelf for ProfileReader {
     type Error = StoreError;
 
     fn profile(&mut self, key: Key) -> Result<Option<Profile>, StoreError> {
@@ -88,7 +88,7 @@ impl Shelf for Recall {
     }
 }
 
-impl Clicks for Recall {
+impl Clicks for ProfileReader {
     fn first_seen(&mut self, click: FirstSeen) -> UnixMillis {
         let shared = Arc::clone(&self.ground.shared);
         let known = shared.clicks().find(click.click);
@@ -98,15 +98,15 @@ impl Clicks for Recall {
             match stored.unwrap_or_default() {
                 Some(seen) => {
                     shared.clicks().store(FirstSeen { seen, ..click });
-                    Known::Stored(seen)
+                    KnownClick::Stored(seen)
                 }
                 // Another request may have told of it meanwhile.
                 None => shared.clicks().tell(click),
             }
         });
         match known {
-            Known::Stored(seen) => seen,
-            Known::Told(seen) => {
+            KnownClick::Stored(seen) => seen,
+            KnownClick::Told(seen) => {
                 self.told.push(FirstSeen { seen, ..click });
                 seen
             }
@@ -114,7 +114,7 @@ impl Clicks for Recall {
     }
 }
 
-impl fmt::Debug for Recall {
+impl fmt::Debug for ProfileReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Recall({} profiles)", self.known.len())
     }

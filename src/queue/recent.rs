@@ -13,7 +13,7 @@ const MOST: usize = 1 << 16;
 
 /// Clicks that were asked for lately.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(super) struct RecentClicks {
     /// As they are stored.
     stored: HashMap<ClickKey, UnixMillis>,
     /// As they were told, and are about to be stored.
@@ -22,28 +22,28 @@ pub(super) struct Recent {
 
 /// What is known of a click.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum KnownClick {
     /// It is stored.
     Stored(UnixMillis),
     /// It is about to be, unless that fails.
     Told(UnixMillis),
 }
 
-impl Recent {
+impl RecentClicks {
     /// Finds a click.
-    pub(super) fn find(&self, click: ClickKey) -> Option<Known> {
-        let stored = self.stored.get(&click).copied().map(Known::Stored);
-        stored.or_else(|| self.told.get(&click).copied().map(Known::Told))
+    pub(super) fn find(&self, click: ClickKey) -> Option<KnownClick> {
+        let stored = self.stored.get(&click).copied().map(KnownClick::Stored);
+        stored.or_else(|| self.told.get(&click).copied().map(KnownClick::Told))
     }
 
     /// Notes what was told of a click, unless something was told before.
-    pub(super) fn tell(&mut self, click: FirstSeen) -> Known {
+    pub(super) fn tell(&mut self, click: FirstSeen) -> KnownClick {
         let known = self.find(click.click);
         known.unwrap_or_else(|| {
             // Told, and never stored: their pushes failed.
             make_room(&mut self.told);
             self.told.insert(click.click, click.seen);
-            Known::Told(click.seen)
+            KnownClick::Told(click.seen)
         })
     }
 

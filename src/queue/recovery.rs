@@ -9,19 +9,19 @@ use rusqlite::Connection;
 use crate::clock::UnixMillis;
 
 use super::OpenError;
-use super::disk::Room;
+use super::disk::Quota;
 use super::packed::Packer;
 use super::row::fingerprints;
 use super::salvage;
 use super::schema;
-use super::seen::Seen;
+use super::seen::DuplicateWindow;
 use super::standstill;
-use super::store::{Ground, Store};
-use super::totals::Ledger;
+use super::store::{Core, QueueContext};
+use super::totals::Counters;
 
 /// Opens the file and reads what is kept in memory. `restarted`: the process is new, so that no
 /// request can be under way.
-pub(super) fn open(ground: &Arc<Ground>, restarted: bool) -> Result<Store, OpenError> {
+pub(super) fn open(ground: &Arc<QueueContext>, restarted: bool) -> Result<Core, OpenError> {
     let config = &ground.config;
     let now = ground.clock.now();
     salvage::finish(&config.path).map_err(|error| OpenError::Folder(config.path.clone(), error))?;
@@ -35,15 +35,15 @@ pub(super) fn open(ground: &Arc<Ground>, restarted: bool) -> Result<Store, OpenE
     if restarted {
         ground.shared.view().standstills = standstill::load(&connection)?;
     }
-    let mut seen = Seen::new(config.duplicate_ids.get(), config.duplicate_window);
+    let mut seen = DuplicateWindow::new(config.duplicate_ids.get(), config.duplicate_window);
     // An id is forgotten with the last of its second, and a restart must not forget it sooner.
     let window = config.duplicate_window + Duration::from_secs(1);
     let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
     load_seen(&connection, &mut seen, now.0.saturating_sub(window))?;
-    let room = Room::open(config, ground.syncs.clone(), &connection)?;
-    let mut store = Store {
+    let room = Quota::open(config, ground.syncs.clone(), &connection)?;
+    let mut store = Core {
         ground: Arc::clone(ground),
-        ledger: Ledger::load(&connection)?,
+        ledger: Counters::load(&connection)?,
         connection,
         seen,
         room,
@@ -77,7 +77,11 @@ fn prove_writable(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Loads the newest fingerprints, as many as the window holds.
-fn load_seen(connection: &Connection, seen: &mut Seen, from: i64) -> rusqlite::Result<()> {
+fn load_seen(
+    connection: &Connection,
+    seen: &mut DuplicateWindow,
+    from: i64,
+) -> rusqlite::Result<()> {
     let mut first = i64::MAX;
     let mut count = 0;
     let mut sizes = connection

@@ -11,16 +11,16 @@ use rusqlite::params;
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 
-use super::dead::Letter;
+use super::dead::NewDeadLetter;
 use super::lease::Slot;
 use super::row::Bits;
-use super::rows::Standing;
-use super::settle::{Answer, DOUBT_SECONDS, DeliveryId, End, Settlement};
-use super::slices::Slices;
+use super::rows::BatchState;
+use super::settle::{AttemptAnswer, DOUBT_SECONDS, DeliveryId, End, Settlement};
+use super::slices::AttemptedEvents;
 use super::standstill;
-use super::store::{Effect, Request, Store};
+use super::store::{Core, Effect, OpenAttempt};
 
-impl Store {
+impl Core {
     /// Puts down a request that is about to be sent.
     pub(super) fn open_delivery(
         &mut self,
@@ -28,7 +28,7 @@ impl Store {
         slots: &[Slot],
     ) -> rusqlite::Result<DeliveryId> {
         let place = self.ledger.account(&self.connection, sync)?;
-        let slices = Slices::of(slots);
+        let slices = AttemptedEvents::of(slots);
         self.connection
             .prepare_cached("INSERT INTO delivery (sync, sent_at, slices) VALUES (?1, ?2, ?3)")?
             .execute(params![
@@ -39,7 +39,7 @@ impl Store {
         let id = DeliveryId(self.connection.last_insert_rowid());
         let sent_at = self.now;
         self.effects
-            .push(Effect::Opened(id, Request { sent_at, slices }));
+            .push(Effect::Opened(id, OpenAttempt { sent_at, slices }));
         Ok(id)
     }
 
@@ -115,7 +115,7 @@ impl Store {
                 continue;
             }
             if let Some(place) = self.ledger.find_by_id(sync) {
-                for (row, carried) in Slices::from_stored(&slices).0 {
+                for (row, carried) in AttemptedEvents::from_stored(&slices).0 {
                     let attempt = Attempt {
                         sent_at: Some(UnixMillis(sent_at)),
                         carried,
@@ -124,7 +124,7 @@ impl Store {
                     self.settle_row(place, row, &[], &attempt)?;
                 }
             }
-            let cut_off = Answer {
+            let cut_off = AttemptAnswer {
                 verdict: "cut_off",
                 status: None,
                 code: None,
@@ -144,7 +144,7 @@ impl Store {
         ends: &[(usize, &End)],
         attempt: &Attempt,
     ) -> rusqlite::Result<()> {
-        let Some(mut standing) = Standing::load(&self.connection, row)? else {
+        let Some(mut standing) = BatchState::load(&self.connection, row)? else {
             return Ok(());
         };
         let sync = self.ledger.at(place).name.clone();
@@ -160,11 +160,11 @@ impl Store {
             let entry = &content.entries[*position];
             self.end_event(place, &mut standing, *position, entry, end.reason());
             if let End::Rejected(refusal) = end {
-                let letter = Letter {
+                let letter = NewDeadLetter {
                     refusal: Some(refusal),
                     first_try: standing.first_try.or(attempt.sent_at),
                     last_try: attempt.sent_at.or(standing.last_try),
-                    ..Letter::of(content, entry, refusal.reason, standing.taken_at)
+                    ..NewDeadLetter::of(content, entry, refusal.reason, standing.taken_at)
                 };
                 self.file_dead(place, &letter)?;
             }
@@ -178,7 +178,7 @@ impl Store {
     }
 
     /// Notes on a row that a request did not end all of its events; true if there is something to note.
-    fn note_attempt(&mut self, place: usize, standing: &mut Standing, attempt: &Attempt) -> bool {
+    fn note_attempt(&mut self, place: usize, standing: &mut BatchState, attempt: &Attempt) -> bool {
         let remaining = attempt.carried.without(&standing.settled);
         let Some(sent_at) = attempt.sent_at.filter(|_| !remaining.is_empty()) else {
             return false;
@@ -202,7 +202,11 @@ impl Store {
         Some((request.sent_at, request.slices.0.clone()))
     }
 
-    fn close_delivery(&self, id: DeliveryId, answer: Option<&Answer>) -> rusqlite::Result<()> {
+    fn close_delivery(
+        &self,
+        id: DeliveryId,
+        answer: Option<&AttemptAnswer>,
+    ) -> rusqlite::Result<()> {
         let Some(answer) = answer else {
             return self
                 .connection

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::clock::UnixMillis;
 use crate::map::payload::{Fingerprint, Payload};
 
-use super::lease::Body;
+use super::lease::EventBody;
 use super::packed;
 
 /// Most events in a row.
@@ -32,14 +32,14 @@ const FRESH_SECONDS: i64 = 7 * 24 * 3600 - 3600;
 /// Which events may share a row. Rows are handed out as wholes, so that what is urgent must not lie among
 /// what is not: a row is as old as its oldest event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Kind {
+pub(super) struct BatchKind {
     /// No Purchase. Those come first, so that of rows of one moment the rest counts as the fresher.
     rest: bool,
     /// Older than an hour when it came: from a device that was offline, or an export.
     late: bool,
 }
 
-impl Kind {
+impl BatchKind {
     /// The first and the last of all kinds, as they are ordered.
     pub(super) const ALL: RangeInclusive<Self> = Self {
         rest: false,
@@ -60,7 +60,7 @@ impl Kind {
 
 /// One event of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct BatchEntry {
     /// Where its JSON begins in the body.
     pub(super) start: u32,
     /// Where its JSON ends.
@@ -73,7 +73,7 @@ pub(super) struct Entry {
     name: u16,
 }
 
-impl Entry {
+impl BatchEntry {
     /// Bytes of JSON.
     pub(super) const fn bytes(&self) -> u64 {
         (self.end - self.start) as u64
@@ -82,14 +82,14 @@ impl Entry {
 
 /// A row's events, read and checked.
 #[derive(Debug)]
-pub(super) struct Content {
+pub(super) struct StoredBatch {
     /// Its events.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<BatchEntry>,
     names: Vec<Arc<str>>,
     body: Arc<[u8]>,
 }
 
-impl Content {
+impl StoredBatch {
     /// Reads a row as it is stored; `None` where its checksum says that it is damaged.
     pub(super) fn read(row: i64, index: &[u8], stored: &[u8], checksum: u32) -> Option<Self> {
         if self::checksum(row, index, stored) != checksum {
@@ -113,7 +113,7 @@ impl Content {
             if end < start {
                 return None;
             }
-            entries.push(Entry {
+            entries.push(BatchEntry {
                 start,
                 end,
                 deadline,
@@ -129,7 +129,7 @@ impl Content {
         }
         let length = entries.last().map_or(0, |entry| entry.end as usize);
         let body = packed::unpack(stored, length)?;
-        let named = |entry: &Entry| usize::from(entry.name) < names.len();
+        let named = |entry: &BatchEntry| usize::from(entry.name) < names.len();
         entries.iter().all(named).then_some(Self {
             entries,
             names,
@@ -138,18 +138,18 @@ impl Content {
     }
 
     /// The name of an event.
-    pub(super) fn name(&self, entry: &Entry) -> &Arc<str> {
+    pub(super) fn name(&self, entry: &BatchEntry) -> &Arc<str> {
         &self.names[usize::from(entry.name)]
     }
 
     /// The JSON of an event.
-    pub(super) fn json(&self, entry: &Entry) -> &[u8] {
+    pub(super) fn json(&self, entry: &BatchEntry) -> &[u8] {
         &self.body[entry.start as usize..entry.end as usize]
     }
 
     /// The JSON of an event, to be kept.
-    pub(super) fn body(&self, entry: &Entry) -> Body {
-        Body {
+    pub(super) fn body(&self, entry: &BatchEntry) -> EventBody {
+        EventBody {
             row: Arc::clone(&self.body),
             start: entry.start,
             end: entry.end,
@@ -199,7 +199,7 @@ impl<'a> Reader<'a> {
 
 /// A row in the making.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
+pub(super) struct BatchBuilder {
     /// The events so far.
     pub(super) body: Vec<u8>,
     /// Their fingerprints, as they are stored.
@@ -214,7 +214,7 @@ pub(super) struct Draft {
     names: Vec<Arc<str>>,
 }
 
-impl Draft {
+impl BatchBuilder {
     /// Whether an event of so many bytes has to begin a new row.
     pub(super) fn is_full_for(&self, bytes: usize) -> bool {
         self.events == MAX_EVENTS || (self.events > 0 && self.body.len() + 1 + bytes > MAX_BYTES)
@@ -410,7 +410,7 @@ mod tests {
     #[test]
     fn reads_back_what_was_drafted() {
         let events = [("{}", "A", 9), (r#"{"a":1}"#, "B", 7), ("{ }", "A", 8)];
-        let mut draft = Draft::default();
+        let mut draft = BatchBuilder::default();
         for (json, name, deadline) in events {
             draft.add(payload(json, name, deadline));
         }
@@ -423,7 +423,7 @@ mod tests {
         );
 
         let checksum = checksum(5, &index, &draft.body);
-        let content = Content::read(5, &index, &draft.body, checksum).unwrap();
+        let content = StoredBatch::read(5, &index, &draft.body, checksum).unwrap();
         for (entry, (json, name, deadline)) in content.entries.iter().zip(events) {
             assert_eq!(content.json(entry), json.as_bytes());
             assert_eq!(&**content.name(entry), name);
@@ -437,12 +437,12 @@ mod tests {
 
     #[test]
     fn blanks_out_only_what_it_is_told() {
-        let mut draft = Draft::default();
+        let mut draft = BatchBuilder::default();
         draft.add(payload("{1}", "A", 1));
         draft.add(payload("{22}", "A", 1));
         let index = draft.index();
         let sum = checksum(1, &index, &draft.body);
-        let content = Content::read(1, &index, &draft.body, sum).unwrap();
+        let content = StoredBatch::read(1, &index, &draft.body, sum).unwrap();
         let mut blanked = Bits::default();
         blanked.add(0);
         assert_eq!(content.without(&blanked), b"   \n{22}");
@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_large_event_begins_a_row_of_its_own() {
-        let mut draft = Draft::default();
+        let mut draft = BatchBuilder::default();
         assert!(!draft.is_full_for(MAX_BYTES * 2));
         draft.add(payload("{}", "A", 1));
         assert!(draft.is_full_for(MAX_BYTES * 2));
@@ -461,7 +461,7 @@ mod tests {
     proptest! {
         #[test]
         fn notices_any_flipped_bit(byte in 0_usize..64, bit in 0..8) {
-            let mut draft = Draft::default();
+            let mut draft = BatchBuilder::default();
             draft.add(payload(r#"{"event_name":"Purchase"}"#, "Purchase", 3));
             let mut index = draft.index();
             let sum = checksum(1, &index, &draft.body);
@@ -470,8 +470,8 @@ mod tests {
                 Some(flipped) => *flipped ^= 1_u8 << bit,
                 None => body[byte - index.len()] ^= 1_u8 << bit,
             }
-            prop_assert!(Content::read(1, &index, &body, sum).is_none());
-            prop_assert!(Content::read(2, &draft.index(), &draft.body, sum).is_none());
+            prop_assert!(StoredBatch::read(1, &index, &body, sum).is_none());
+            prop_assert!(StoredBatch::read(2, &draft.index(), &draft.body, sum).is_none());
         }
 
         #[test]

@@ -5,12 +5,12 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use crate::clock::UnixMillis;
 use crate::outcome::Reason;
 
-use super::row::{self, Bits, Content, Draft, Entry};
+use super::row::{self, BatchBuilder, BatchEntry, Bits, StoredBatch};
 use super::settle::DOUBT_SECONDS;
 
 /// What changes of a row while its events wait and end.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct BatchState {
     /// Its number.
     pub(super) row: i64,
     /// Its sync's number.
@@ -32,10 +32,10 @@ pub(super) struct Standing {
     /// The last such request.
     pub(super) last_try: Option<UnixMillis>,
     /// Events that Meta may have taken.
-    pub(super) doubts: Doubts,
+    pub(super) doubts: InDoubt,
 }
 
-/// Selects what [`Standing::read`] reads, from the rows that the rest of the statement names.
+/// Selects what [`BatchState::read`] reads, from the rows that the rest of the statement names.
 macro_rules! standing {
     ($rest:literal) => {
         concat!(
@@ -47,7 +47,7 @@ macro_rules! standing {
 }
 pub(super) use standing;
 
-impl Standing {
+impl BatchState {
     /// Reads what `standing!` selects.
     pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let settled = row.get_ref(7)?.as_blob_or_null()?;
@@ -63,7 +63,7 @@ impl Standing {
             settled: settled.map(Bits::from_stored).unwrap_or_default(),
             first_try: row.get::<_, Option<i64>>(8)?.map(UnixMillis),
             last_try: row.get::<_, Option<i64>>(9)?.map(UnixMillis),
-            doubts: doubts.map(Doubts::from_stored).unwrap_or_default(),
+            doubts: doubts.map(InDoubt::from_stored).unwrap_or_default(),
         })
     }
 
@@ -81,7 +81,7 @@ impl Standing {
     }
 
     /// When an event expires, and as what.
-    pub(super) fn expiry(&self, position: usize, entry: &Entry) -> (i64, Reason) {
+    pub(super) fn expiry(&self, position: usize, entry: &BatchEntry) -> (i64, Reason) {
         match self.doubts.since(position) {
             Some(since) if since.seconds() + DOUBT_SECONDS < entry.deadline => {
                 (since.seconds() + DOUBT_SECONDS, Reason::MaybeDelivered)
@@ -91,7 +91,7 @@ impl Standing {
     }
 
     /// The earliest expiry of the events that have not ended.
-    pub(super) fn next_expiry(&self, content: &Content) -> i64 {
+    pub(super) fn next_expiry(&self, content: &StoredBatch) -> i64 {
         self.open()
             .positions()
             .filter_map(|position| Some((position, content.entries.get(position)?)))
@@ -145,7 +145,7 @@ impl Standing {
 pub(super) fn insert(
     connection: &Connection,
     sync: i64,
-    draft: &Draft,
+    draft: &BatchBuilder,
     stored: &[u8],
     taken_at: UnixMillis,
 ) -> rusqlite::Result<i64> {
@@ -190,12 +190,12 @@ pub(super) fn oldest(connection: &Connection, sync: i64) -> rusqlite::Result<Opt
 }
 
 /// Reads a row's events; `None` where they are damaged.
-pub(super) fn content(connection: &Connection, row: i64) -> rusqlite::Result<Option<Content>> {
+pub(super) fn content(connection: &Connection, row: i64) -> rusqlite::Result<Option<StoredBatch>> {
     let mut statement =
         connection.prepare_cached("SELECT checksum, slots, body FROM content WHERE row = ?1")?;
     let read = statement.query_row([row], |found| {
         let (index, body) = (found.get_ref(1)?.as_blob()?, found.get_ref(2)?.as_blob()?);
-        Ok(Content::read(row, index, body, found.get(0)?))
+        Ok(StoredBatch::read(row, index, body, found.get(0)?))
     });
     match read {
         Ok(content) => Ok(content),
@@ -235,9 +235,9 @@ pub(super) fn unsigned(count: i64) -> u64 {
 /// As stored: 12 bytes for each run of events with the same moment, little-endian: the first
 /// position and the one after the last (`u16`), the moment in milliseconds (`i64`).
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Doubts(Vec<(u16, u16, UnixMillis)>);
+pub(super) struct InDoubt(Vec<(u16, u16, UnixMillis)>);
 
-impl Doubts {
+impl InDoubt {
     /// Since when an event is in doubt.
     pub(super) fn since(&self, position: usize) -> Option<UnixMillis> {
         self.0
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn the_first_doubt_counts() {
-        let mut doubts = Doubts::default();
+        let mut doubts = InDoubt::default();
         let mut later = Bits::first(5);
         doubts.add(&Bits::first(3), UnixMillis(100));
         later.add(200);
@@ -302,6 +302,6 @@ mod tests {
             assert_eq!(doubts.since(position), Some(UnixMillis(since)));
         }
         assert_eq!(doubts.since(5), None);
-        assert_eq!(Doubts::from_stored(&doubts.stored().unwrap()), doubts);
+        assert_eq!(InDoubt::from_stored(&doubts.stored().unwrap()), doubts);
     }
 }

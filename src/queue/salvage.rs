@@ -16,9 +16,9 @@ use crate::outcome::Reason;
 
 use super::OpenError;
 use super::profiles;
-use super::rows::{self, Standing};
+use super::rows::{self, BatchState};
 use super::schema;
-use super::totals::{Counter, Ledger};
+use super::totals::{Counter, Counters};
 
 /// The copy while it is made, and once it is whole.
 const DRAFT: &str = "salvage-draft.db";
@@ -240,7 +240,7 @@ fn copy_totals(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
 
 /// Brings the counters into line with what is there; gives the number of events lost.
 fn count_lost(new: &Connection) -> rusqlite::Result<u64> {
-    let mut ledger = Ledger::load(new)?;
+    let mut ledger = Counters::load(new)?;
     let mut lost = 0;
     for place in 0..ledger.accounts().len() {
         let id = ledger.at(place).id;
@@ -250,7 +250,7 @@ fn count_lost(new: &Connection) -> rusqlite::Result<u64> {
         let mut statement = new.prepare_cached(rows::standing!("WHERE sync = ?1"))?;
         let mut found = statement.query([id])?;
         while let Some(found) = found.next()? {
-            let standing = Standing::read(found)?;
+            let standing = BatchState::read(found)?;
             queued += standing.open().count();
             bytes += standing.bytes;
             held += standing.held;

@@ -10,12 +10,12 @@
 use super::disk;
 use super::rows::{signed, unsigned};
 use super::schema;
-use super::store::Store;
+use super::store::Core;
 use super::tidy;
 
 /// Pages that are filled, or let go, in one go.
 const PAGES_A_PIECE: u64 = 256;
-impl Store {
+impl Core {
     /// Fills a piece of the free pages with zeros. True if there are more.
     pub(super) fn fill_free_pages(&mut self) -> rusqlite::Result<bool> {
         let (free, _) = disk::free_and_used_pages(&self.connection)?;

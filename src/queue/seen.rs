@@ -15,7 +15,7 @@ use crate::map::payload::Fingerprint;
 
 /// The ids that are recognised as repeats.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct DuplicateWindow {
     places: HashTable<u32>,
     ring: Vec<Fingerprint>,
     /// The place of the oldest id.
@@ -26,7 +26,7 @@ pub(super) struct Seen {
     window: Duration,
 }
 
-impl Seen {
+impl DuplicateWindow {
     /// Makes room for so many ids; memory is touched only as they come.
     pub(super) fn new(capacity: usize, window: Duration) -> Self {
         let capacity = capacity.min(u32::MAX as usize);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_repeat_is_recognised_until_the_window_has_passed() {
-        let mut seen = Seen::new(10, WINDOW);
+        let mut seen = DuplicateWindow::new(10, WINDOW);
         seen.insert(id(1), UnixMillis(500));
         seen.expire(UnixMillis(10_500));
         assert!(seen.contains(id(1)));
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn an_id_that_is_taken_again_is_remembered_from_then_on() {
-        let mut seen = Seen::new(10, WINDOW);
+        let mut seen = DuplicateWindow::new(10, WINDOW);
         seen.insert(id(1), UnixMillis(0));
         seen.insert(id(1), UnixMillis(5000));
         seen.expire(UnixMillis(12_000));
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_oldest_leaves_when_there_is_no_room_and_the_reach_shrinks() {
-        let mut seen = Seen::new(2, WINDOW);
+        let mut seen = DuplicateWindow::new(2, WINDOW);
         seen.insert(id(1), UnixMillis(1000));
         assert_eq!(seen.reach(UnixMillis(5000)), WINDOW);
         seen.insert(id(2), UnixMillis(2000));
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn both_halves_of_a_fingerprint_count() {
-        let mut seen = Seen::new(4, WINDOW);
+        let mut seen = DuplicateWindow::new(4, WINDOW);
         let one = Fingerprint { id: 1, whole: 7 };
         let other = Fingerprint { id: 2, whole: 7 };
         seen.insert(one, UnixMillis(0));
@@ -186,7 +186,7 @@ mod tests {
             capacity in 1_usize..6,
             steps in prop::collection::vec((0_u64..12, 0_i64..4), 1..80),
         ) {
-            let mut seen = Seen::new(capacity, WINDOW);
+            let mut seen = DuplicateWindow::new(capacity, WINDOW);
             let mut plain: VecDeque<(u64, i64)> = VecDeque::new();
             let mut second = 0;
             for (number, passes) in steps {

@@ -4,7 +4,7 @@ use crate::config::SyncName;
 use crate::outcome::Reason;
 
 use super::lease::Slot;
-use super::standstill::Note;
+use super::standstill::CooldownChange;
 
 /// How long Meta recognises a repeat: events that it may have taken are not repeated after that.
 pub const DOUBT_SECONDS: i64 = 48 * 3600;
@@ -21,13 +21,13 @@ pub struct Settlement {
     /// The request that was answered; its record is closed.
     pub delivery: Option<DeliveryId>,
     /// How it was answered. `None`: it was not sent, and its record is removed.
-    pub answer: Option<Answer>,
+    pub answer: Option<AttemptAnswer>,
     /// Events that end here. One that is not on lease is passed over.
     pub ends: Vec<(Slot, End)>,
     /// Events that become ready again. Those in neither list stay leased.
     pub release: Vec<Slot>,
     /// What the answer says of waiting.
-    pub standstills: Vec<Note>,
+    pub standstills: Vec<CooldownChange>,
 }
 
 /// How an event on lease ends.
@@ -70,7 +70,7 @@ pub struct Refusal {
 
 /// How a request was answered.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct AttemptAnswer {
     /// The verdict's name.
     pub verdict: &'static str,
     /// The HTTP status, if there was one.

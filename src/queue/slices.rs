@@ -10,9 +10,9 @@ use super::row::Bits;
 /// As stored: 12 bytes for each run of events, little-endian: the row (`i64`), the first position
 /// and the one after the last (`u16`).
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Slices(pub(super) BTreeMap<i64, Bits>);
+pub(super) struct AttemptedEvents(pub(super) BTreeMap<i64, Bits>);
 
-impl Slices {
+impl AttemptedEvents {
     /// Those in these places.
     pub(super) fn of(slots: &[Slot]) -> Self {
         let mut slices = Self::default();
@@ -63,8 +63,8 @@ mod tests {
         let slots: Vec<Slot> = [(7, 0), (7, 1), (7, 2), (7, 200), (9, 255)]
             .map(|(row, position)| Slot { row, position })
             .to_vec();
-        let slices = Slices::of(&slots);
+        let slices = AttemptedEvents::of(&slots);
         assert_eq!(slices.stored().len(), 3 * 12);
-        assert_eq!(Slices::from_stored(&slices.stored()), slices);
+        assert_eq!(AttemptedEvents::from_stored(&slices.stored()), slices);
     }
 }

@@ -10,7 +10,7 @@ use crate::clock::UnixMillis;
 
 /// A wait that Meta asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standstill {
+pub struct Cooldown {
     /// A pixel id, or the name of a sync.
     pub whose: String,
     /// Of what kind.
@@ -23,9 +23,9 @@ pub struct Standstill {
 
 /// A change in what stands still.
 #[derive(Clone, Debug)]
-pub enum Note {
+pub enum CooldownChange {
     /// It begins, or lasts longer.
-    Begun(Standstill),
+    Begun(Cooldown),
     /// Everything that would have ended by this moment is over.
     Over {
         /// A pixel id, or the name of a sync.
@@ -36,10 +36,10 @@ pub enum Note {
 }
 
 /// Writes a change down.
-pub(super) fn write(connection: &Connection, note: &Note) -> rusqlite::Result<()> {
+pub(super) fn write(connection: &Connection, note: &CooldownChange) -> rusqlite::Result<()> {
     match note {
         // Notes of lanes that share a pixel may come in any order.
-        Note::Begun(standstill) => connection
+        CooldownChange::Begun(standstill) => connection
             .prepare_cached(
                 "INSERT INTO standstill (whose, kind, since, until) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (whose, kind) DO UPDATE
@@ -53,7 +53,7 @@ pub(super) fn write(connection: &Connection, note: &Note) -> rusqlite::Result<()
                 standstill.until.0
             ])
             .map(drop),
-        Note::Over { whose, by } => connection
+        CooldownChange::Over { whose, by } => connection
             .prepare_cached("DELETE FROM standstill WHERE whose = ?1 AND until <= ?2")?
             .execute(params![whose, by.0])
             .map(drop),
@@ -61,11 +61,11 @@ pub(super) fn write(connection: &Connection, note: &Note) -> rusqlite::Result<()
 }
 
 /// Reads what stands, the latest last.
-pub(super) fn load(connection: &Connection) -> rusqlite::Result<Vec<Standstill>> {
+pub(super) fn load(connection: &Connection) -> rusqlite::Result<Vec<Cooldown>> {
     connection
         .prepare("SELECT whose, kind, since, until FROM standstill ORDER BY until, id")?
         .query_map([], |row| {
-            Ok(Standstill {
+            Ok(Cooldown {
                 whose: row.get(0)?,
                 kind: row.get(1)?,
                 since: UnixMillis(row.get(2)?),

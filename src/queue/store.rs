@@ -1,6 +1,6 @@
 //! The store as the writer's thread has it: an open file, and what is kept in memory about it.
 //!
-//! All changes are made inside [`Store::transact`]. What a change does to memory is put down as an
+//! All changes are made inside [`Core::transact`]. What a change does to memory is put down as an
 //! [`Effect`] and done only after the commit. After an error nothing of this is to be used any more:
 //! the store is opened anew, and all but leases and requests under way is read from the file again.
 
@@ -15,35 +15,35 @@ use crate::map::payload::Payload;
 use crate::memory::clicks::FirstSeen;
 
 use super::bounds::AllBounds;
-use super::disk::{Room, StoreHealth, Trouble, Warned};
-use super::lanes::{Lane, Lanes};
+use super::disk::{CapacityProblem, Quota, StoreHealth, Warned};
+use super::lanes::{LeaseTable, SyncLeases};
 use super::lease::Slot;
 use super::packed::Packer;
-use super::recent::Recent;
-use super::row::{Draft, Kind};
-use super::rows::{self, Standing, standing};
-use super::seen::Seen;
+use super::recent::RecentClicks;
+use super::row::{BatchBuilder, BatchKind};
+use super::rows::{self, BatchState, standing};
+use super::seen::DuplicateWindow;
 use super::settle::DeliveryId;
-use super::slices::Slices;
-use super::standstill::Standstill;
-use super::totals::{Account, Counter, Ledger};
+use super::slices::AttemptedEvents;
+use super::standstill::Cooldown;
+use super::totals::{Counter, Counters, SyncCounters};
 
 /// What the writer and the handles share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    lanes: Mutex<Lanes>,
-    view: Mutex<View>,
-    requests: Mutex<HashMap<DeliveryId, Request>>,
+    lanes: Mutex<LeaseTable>,
+    view: Mutex<QueueView>,
+    requests: Mutex<HashMap<DeliveryId, OpenAttempt>>,
     reader: Mutex<Option<Connection>>,
     bounds: Mutex<Option<AllBounds>>,
-    clicks: Mutex<Recent>,
+    clicks: Mutex<RecentClicks>,
 }
 
 /// What the handles see of the store, as of the last commit.
 #[derive(Debug, Default)]
-pub(super) struct View {
+pub(super) struct QueueView {
     /// The counters.
-    pub(super) accounts: Vec<Account>,
+    pub(super) accounts: Vec<SyncCounters>,
     /// When the oldest queued event of a sync was taken.
     pub(super) oldest: BTreeMap<SyncName, UnixMillis>,
     /// Whether it can store.
@@ -57,22 +57,22 @@ pub(super) struct View {
     /// See `Stats`.
     pub(super) duplicate_window: std::time::Duration,
     /// What stood still when the process began.
-    pub(super) standstills: Vec<Standstill>,
+    pub(super) standstills: Vec<Cooldown>,
 }
 
 impl Shared {
     /// The lanes, for a moment.
-    pub(super) fn lanes(&self) -> MutexGuard<'_, Lanes> {
+    pub(super) fn lanes(&self) -> MutexGuard<'_, LeaseTable> {
         self.lanes.lock().expect("no holder of this lock panics")
     }
 
     /// The view, for a moment.
-    pub(super) fn view(&self) -> MutexGuard<'_, View> {
+    pub(super) fn view(&self) -> MutexGuard<'_, QueueView> {
         self.view.lock().expect("no holder of this lock panics")
     }
 
     /// The requests under way, for a moment.
-    pub(super) fn requests(&self) -> MutexGuard<'_, HashMap<DeliveryId, Request>> {
+    pub(super) fn requests(&self) -> MutexGuard<'_, HashMap<DeliveryId, OpenAttempt>> {
         self.requests.lock().expect("no holder of this lock panics")
     }
 
@@ -82,7 +82,7 @@ impl Shared {
     }
 
     /// The clicks that were asked for lately, for a moment.
-    pub(super) fn clicks(&self) -> MutexGuard<'_, Recent> {
+    pub(super) fn clicks(&self) -> MutexGuard<'_, RecentClicks> {
         self.clicks.lock().expect("no holder of this lock panics")
     }
 
@@ -94,7 +94,7 @@ impl Shared {
 
 /// What stays the same while the store is closed and opened again.
 #[derive(Debug)]
-pub(super) struct Ground {
+pub(super) struct QueueContext {
     /// How it is configured.
     pub(super) config: QueueConfig,
     /// The syncs that take events in.
@@ -124,7 +124,7 @@ pub(super) enum Effect {
     /// Events of a row expire earlier than was known.
     Sooner { place: usize, deadline: i64 },
     /// A request is under way.
-    Opened(DeliveryId, Request),
+    Opened(DeliveryId, OpenAttempt),
     /// A request was answered.
     Answered(DeliveryId),
     /// A click is stored.
@@ -133,23 +133,23 @@ pub(super) enum Effect {
 
 /// A request under way.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct OpenAttempt {
     /// When it was sent.
     pub(super) sent_at: UnixMillis,
     /// The events that it carries.
-    pub(super) slices: Slices,
+    pub(super) slices: AttemptedEvents,
 }
 
 /// The open store.
 #[derive(Debug)]
-pub(super) struct Store {
-    pub(super) ground: Arc<Ground>,
+pub(super) struct Core {
+    pub(super) ground: Arc<QueueContext>,
     pub(super) connection: Connection,
-    pub(super) ledger: Ledger,
-    pub(super) seen: Seen,
-    pub(super) room: Room,
+    pub(super) ledger: Counters,
+    pub(super) seen: DuplicateWindow,
+    pub(super) room: Quota,
     /// Rows in the making, by account.
-    pub(super) drafts: BTreeMap<(usize, Kind), Draft>,
+    pub(super) drafts: BTreeMap<(usize, BatchKind), BatchBuilder>,
     pub(super) packer: Packer,
     pub(super) effects: Vec<Effect>,
     /// Rows that were found damaged and have not been counted yet.
@@ -160,9 +160,9 @@ pub(super) struct Store {
     pub(super) now: UnixMillis,
 }
 
-impl Store {
+impl Core {
     /// The lanes, for a moment.
-    pub(super) fn lanes(&self) -> MutexGuard<'_, Lanes> {
+    pub(super) fn lanes(&self) -> MutexGuard<'_, LeaseTable> {
         self.ground.shared.lanes()
     }
 
@@ -201,7 +201,7 @@ impl Store {
 
     /// Adds an event to the row in the making; a row that is full is written first.
     pub(super) fn queue(&mut self, place: usize, payload: Payload) -> rusqlite::Result<()> {
-        let kind = Kind::of(&payload, self.now);
+        let kind = BatchKind::of(&payload, self.now);
         let draft = self.drafts.entry((place, kind)).or_default();
         if draft.is_full_for(payload.json.len()) {
             let full = std::mem::take(draft);
@@ -216,7 +216,7 @@ impl Store {
 
     /// Bytes of the store that the rows in the making will take at most.
     pub(super) fn held_by_drafts(&self, place: usize) -> u64 {
-        let (first, last) = Kind::ALL.into_inner();
+        let (first, last) = BatchKind::ALL.into_inner();
         let drafts = self.drafts.range((place, first)..=(place, last));
         drafts
             .map(|(_, draft)| draft.held_bytes(draft.body.len()) as u64)
@@ -224,7 +224,11 @@ impl Store {
     }
 
     /// Writes a row.
-    pub(super) fn write_draft(&mut self, place: usize, draft: &Draft) -> rusqlite::Result<()> {
+    pub(super) fn write_draft(
+        &mut self,
+        place: usize,
+        draft: &BatchBuilder,
+    ) -> rusqlite::Result<()> {
         let account = self.ledger.at(place);
         let stored = self.packer.pack(&draft.body);
         let row = rows::insert(&self.connection, account.id, draft, stored, self.now)?;
@@ -250,7 +254,7 @@ impl Store {
                 .lane(&account.name)
                 .set_queued(account.get(Counter::Queued), bytes);
         }
-        let mut lane = |place: usize, change: &dyn Fn(&mut Lane)| {
+        let mut lane = |place: usize, change: &dyn Fn(&mut SyncLeases)| {
             change(lanes.lane(&accounts[place].name));
         };
         for effect in effects {
@@ -296,14 +300,14 @@ impl Store {
         &self,
         sync: i64,
         from: i64,
-        lane: &Lane,
+        lane: &SyncLeases,
     ) -> rusqlite::Result<Option<(i64, UnixMillis)>> {
         let mut statement = self
             .connection
             .prepare_cached(standing!("WHERE sync = ?1 AND id >= ?2 ORDER BY id"))?;
         let mut found = statement.query([sync, from])?;
         while let Some(found) = found.next()? {
-            let standing = Standing::read(found)?;
+            let standing = BatchState::read(found)?;
             let (leased, _) = lane.on_lease(standing.row);
             if !standing.open().without(&leased).is_empty() {
                 return Ok(Some((standing.row, standing.taken_at)));
@@ -335,7 +339,7 @@ impl Store {
             };
         }
         view.health = StoreHealth {
-            trouble: self.room.is_disk_low().then_some(Trouble::DiskLow),
+            trouble: self.room.is_disk_low().then_some(CapacityProblem::DiskLow),
             full: self.room.full(&self.ledger),
         };
         self.room.warn(&self.ledger, &mut view.warned);

@@ -13,7 +13,7 @@ use crate::outcome::Reason;
 use crate::sync::{Ended, Fate};
 
 use erase::{Forgotten, Person};
-use settle::{Answer, End, Refusal};
+use settle::{AttemptAnswer, End, Refusal};
 use totals::SyncTotals;
 
 mod pushing;
@@ -211,8 +211,8 @@ fn slots(leased: &[Leased]) -> Vec<Slot> {
     leased.iter().map(|leased| leased.slot).collect()
 }
 
-fn answer(lost: bool) -> Answer {
-    Answer {
+fn answer(lost: bool) -> AttemptAnswer {
+    AttemptAnswer {
         verdict: if lost { "transient" } else { "delivered" },
         status: (!lost).then_some(200),
         code: None,

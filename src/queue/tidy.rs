@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crate::outcome::Reason;
 
-use super::dead::Letter;
+use super::dead::NewDeadLetter;
 use super::disk;
 use super::row::Bits;
-use super::rows::{self, Standing, standing};
-use super::store::{Effect, Store};
+use super::rows::{self, BatchState, standing};
+use super::store::{Core, Effect};
 use super::totals::Counter;
 
 /// How long requests and fingerprints are kept for `trace`: longer than Meta's window.
@@ -29,7 +29,7 @@ const PAGES_A_PASS: u64 = 1024;
 /// and whoever pushes waits meanwhile.
 const VACUUM_TIME: Duration = Duration::from_millis(10);
 
-impl Store {
+impl Core {
     /// Expires what is due and removes what is too old. True if there is more to do.
     pub(super) fn tidy(&mut self) -> rusqlite::Result<bool> {
         let mut more = false;
@@ -76,7 +76,7 @@ impl Store {
     /// Counts rows as lost that were found damaged.
     pub(super) fn lose_damaged(&mut self) -> rusqlite::Result<()> {
         for row in std::mem::take(&mut self.damaged) {
-            let Some(standing) = Standing::load(&self.connection, row)? else {
+            let Some(standing) = BatchState::load(&self.connection, row)? else {
                 continue;
             };
             if let Some(place) = self.ledger.find_by_id(standing.sync) {
@@ -86,7 +86,7 @@ impl Store {
         Ok(())
     }
 
-    fn due_rows(&self, place: usize) -> rusqlite::Result<Vec<Standing>> {
+    fn due_rows(&self, place: usize) -> rusqlite::Result<Vec<BatchState>> {
         let account = &self.ledger.accounts()[place];
         let mut statement = self.connection.prepare_cached(standing!(
             "WHERE sync = ?1 AND deadline <= ?2 ORDER BY deadline, id"
@@ -96,7 +96,7 @@ impl Store {
         while let Some(found) = found.next()?
             && due.len() < ROWS_A_PASS
         {
-            let standing = Standing::read(found)?;
+            let standing = BatchState::read(found)?;
             let (leased, _) = self.lanes().lane(&account.name).on_lease(standing.row);
             if !standing.open().without(&leased).is_empty() {
                 due.push(standing);
@@ -105,7 +105,7 @@ impl Store {
         Ok(due)
     }
 
-    fn expire_row(&mut self, place: usize, mut standing: Standing) -> rusqlite::Result<u64> {
+    fn expire_row(&mut self, place: usize, mut standing: BatchState) -> rusqlite::Result<u64> {
         let sync = self.ledger.at(place).name.clone();
         let (leased, content) = self.lanes().lane(&sync).on_lease(standing.row);
         let content = match content {
@@ -124,10 +124,10 @@ impl Store {
             }
             expired.add(position);
             self.end_event(place, &mut standing, position, entry, reason);
-            let letter = Letter {
+            let letter = NewDeadLetter {
                 first_try: standing.first_try,
                 last_try: standing.last_try,
-                ..Letter::of(&content, entry, reason, standing.taken_at)
+                ..NewDeadLetter::of(&content, entry, reason, standing.taken_at)
             };
             self.file_dead(place, &letter)?;
         }
@@ -142,7 +142,7 @@ impl Store {
         Ok(expired.count())
     }
 
-    fn lose(&mut self, place: usize, standing: &Standing) -> rusqlite::Result<u64> {
+    fn lose(&mut self, place: usize, standing: &BatchState) -> rusqlite::Result<u64> {
         let lost = self.end_row(place, standing, Reason::DamagedRow)?;
         tracing::error!(
             sync = %self.ledger.at(place).name,

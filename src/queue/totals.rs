@@ -153,7 +153,7 @@ impl Counter {
 
 /// The counters of one sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Account {
+pub(super) struct SyncCounters {
     /// The sync's number in the store.
     pub(super) id: i64,
     /// The sync.
@@ -162,7 +162,7 @@ pub(super) struct Account {
     written: [i64; Counter::COUNT],
 }
 
-impl Account {
+impl SyncCounters {
     /// The value of a counter.
     pub(super) fn get(&self, counter: Counter) -> u64 {
         u64::try_from(self.values[counter.place()]).unwrap_or(0)
@@ -218,13 +218,13 @@ impl Account {
 
 /// The counters of all syncs.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    accounts: Vec<Account>,
+pub(super) struct Counters {
+    accounts: Vec<SyncCounters>,
     places: HashMap<SyncName, usize>,
     names: Vec<String>,
 }
 
-impl Ledger {
+impl Counters {
     /// Reads the counters.
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let mut ledger = Self {
@@ -278,12 +278,12 @@ impl Ledger {
     }
 
     /// Every account.
-    pub(super) fn accounts(&self) -> &[Account] {
+    pub(super) fn accounts(&self) -> &[SyncCounters] {
         &self.accounts
     }
 
     /// An account.
-    pub(super) fn at(&mut self, place: usize) -> &mut Account {
+    pub(super) fn at(&mut self, place: usize) -> &mut SyncCounters {
         &mut self.accounts[place]
     }
 
@@ -315,7 +315,7 @@ impl Ledger {
 
     fn open_account(&mut self, id: i64, name: SyncName) -> usize {
         self.places.insert(name.clone(), self.accounts.len());
-        self.accounts.push(Account {
+        self.accounts.push(SyncCounters {
             id,
             name,
             values: [0; Counter::COUNT],

@@ -14,8 +14,8 @@ use crate::outcome::Reason;
 
 use super::lease::Slot;
 use super::row::fingerprints;
-use super::rows::{self, Standing};
-use super::slices::Slices;
+use super::rows::{self, BatchState};
+use super::slices::AttemptedEvents;
 
 /// Records read in one go, so that the log is not held up for long.
 const PIECE: i64 = 4096;
@@ -30,7 +30,7 @@ pub struct Trace {
     /// The requests that carried it, oldest first.
     pub requests: Vec<TracedRequest>,
     /// Where it is now.
-    pub place: Place,
+    pub place: TracedPlace,
 }
 
 /// A request that carried a traced event.
@@ -54,7 +54,7 @@ pub struct TracedRequest {
 
 /// Where a traced event is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum TracedPlace {
     /// In the queue.
     Queued {
         /// When it expires: seconds since the epoch.
@@ -90,18 +90,18 @@ pub(super) fn trace(
             continue;
         };
         let mut place = match queued(connection, &sighting)? {
-            Some(deadline) => Place::Queued {
+            Some(deadline) => TracedPlace::Queued {
                 deadline,
                 leased: is_leased(sync, sighting.slot),
             },
-            None => Place::Gone,
+            None => TracedPlace::Gone,
         };
-        if place == Place::Gone
+        if place == TracedPlace::Gone
             && let Some(found) = dead.iter().position(|letter| letter.is_of(&sighting))
         {
             let letter = dead.remove(found);
             let (id, reason) = (letter.id, letter.reason);
-            place = Place::Dead { id, reason };
+            place = TracedPlace::Dead { id, reason };
         }
         traces.push(Trace {
             sync: sync.clone(),
@@ -117,7 +117,7 @@ pub(super) fn trace(
                 sync: sync.clone(),
                 taken_at: letter.taken_at,
                 requests: Vec::new(),
-                place: Place::Dead {
+                place: TracedPlace::Dead {
                     id: letter.id,
                     reason: letter.reason,
                 },
@@ -129,7 +129,7 @@ pub(super) fn trace(
 
 /// A fingerprint of the event, and whose it is.
 #[derive(Debug)]
-struct Sighting {
+struct KnownFingerprint {
     slot: Slot,
     sync: i64,
     taken_at: UnixMillis,
@@ -137,7 +137,7 @@ struct Sighting {
 }
 
 #[derive(Debug)]
-struct Letter {
+struct TracedDeadLetter {
     id: i64,
     sync: i64,
     reason: Reason,
@@ -145,8 +145,8 @@ struct Letter {
     whole_half: Option<u64>,
 }
 
-impl Letter {
-    fn is_of(&self, sighting: &Sighting) -> bool {
+impl TracedDeadLetter {
+    fn is_of(&self, sighting: &KnownFingerprint) -> bool {
         self.sync == sighting.sync
             && self.whole_half == Some(sighting.whole_half)
             && self.taken_at == sighting.taken_at
@@ -166,7 +166,7 @@ fn syncs(connection: &Connection) -> rusqlite::Result<BTreeMap<i64, SyncName>> {
         .collect())
 }
 
-fn sightings(connection: &Connection, id_half: u64) -> rusqlite::Result<Vec<Sighting>> {
+fn sightings(connection: &Connection, id_half: u64) -> rusqlite::Result<Vec<KnownFingerprint>> {
     let mut statement = connection.prepare(
         "SELECT row, sync, taken_at, fingerprints FROM seen WHERE row > ?1 ORDER BY row LIMIT ?2",
     )?;
@@ -180,7 +180,7 @@ fn sightings(connection: &Connection, id_half: u64) -> rusqlite::Result<Vec<Sigh
             let stored = seen.get_ref(3)?.as_blob()?;
             for (position, fingerprint) in fingerprints(stored).enumerate() {
                 if fingerprint.id == id_half {
-                    sightings.push(Sighting {
+                    sightings.push(KnownFingerprint {
                         slot: Slot::new(row, position),
                         sync: seen.get(1)?,
                         taken_at: UnixMillis(seen.get(2)?),
@@ -195,7 +195,7 @@ fn sightings(connection: &Connection, id_half: u64) -> rusqlite::Result<Vec<Sigh
 
 fn requests(
     connection: &Connection,
-    sightings: &[Sighting],
+    sightings: &[KnownFingerprint],
 ) -> rusqlite::Result<BTreeMap<Slot, Vec<TracedRequest>>> {
     let mut requests: BTreeMap<Slot, Vec<TracedRequest>> = BTreeMap::new();
     let Some(from) = sightings.iter().map(|sighting| sighting.taken_at.0).min() else {
@@ -210,7 +210,7 @@ fn requests(
         let mut deliveries = statement.query(params![after, from, PIECE])?;
         while let Some(delivery) = deliveries.next()? {
             last = Some(delivery.get(0)?);
-            let slices = Slices::from_stored(delivery.get_ref(2)?.as_blob()?);
+            let slices = AttemptedEvents::from_stored(delivery.get_ref(2)?.as_blob()?);
             for sighting in sightings {
                 if slices.hold(sighting.slot) {
                     requests
@@ -233,9 +233,9 @@ fn requests(
 }
 
 /// When the event expires, if it is in the queue.
-fn queued(connection: &Connection, sighting: &Sighting) -> rusqlite::Result<Option<i64>> {
+fn queued(connection: &Connection, sighting: &KnownFingerprint) -> rusqlite::Result<Option<i64>> {
     let position = sighting.slot.position();
-    let Some(standing) = Standing::load(connection, sighting.slot.row)? else {
+    let Some(standing) = BatchState::load(connection, sighting.slot.row)? else {
         return Ok(None);
     };
     if !standing.open().has(position) {
@@ -250,7 +250,7 @@ fn queued(connection: &Connection, sighting: &Sighting) -> rusqlite::Result<Opti
     })))
 }
 
-fn dead(connection: &Connection, id_half: u64) -> rusqlite::Result<Vec<Letter>> {
+fn dead(connection: &Connection, id_half: u64) -> rusqlite::Result<Vec<TracedDeadLetter>> {
     let letters = connection
         .prepare("SELECT id, sync, reason, taken_at, whole_half FROM dead WHERE id_half = ?1")?
         .query_map([id_half.cast_signed()], |row| {
@@ -266,7 +266,7 @@ fn dead(connection: &Connection, id_half: u64) -> rusqlite::Result<Vec<Letter>> 
     Ok(letters
         .into_iter()
         .filter_map(|(id, sync, reason, taken_at, whole_half)| {
-            Some(Letter {
+            Some(TracedDeadLetter {
                 id,
                 sync,
                 reason: reason?,

@@ -18,13 +18,13 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 
-use super::disk::Trouble;
-use super::lease::{Leased, Limits, Order};
+use super::disk::CapacityProblem;
+use super::lease::{LeaseLimits, Leased, Order};
 use super::recovery;
 use super::rows;
 use super::salvage;
 use super::schema;
-use super::store::{Ground, Store};
+use super::store::{Core, QueueContext};
 use super::{OpenError, StoreError};
 
 /// Most commands that go into one transaction.
@@ -33,15 +33,15 @@ const BATCH: usize = 1024;
 const TICK: Duration = Duration::from_secs(1);
 
 /// What a handle asks of the writer.
-pub(super) enum Command {
+pub(super) enum WriterCommand {
     /// A change, in the next transaction.
-    Change(Box<dyn Change>),
+    Change(Box<dyn StoreChange>),
     /// Something that cannot be done inside a transaction.
-    Outside(Box<dyn Change>),
+    Outside(Box<dyn StoreChange>),
     /// A lease, after the next transaction.
     Lease {
         sync: SyncName,
-        limits: Limits,
+        limits: LeaseLimits,
         order: Order,
         reply: oneshot::Sender<Result<Vec<Leased>, StoreError>>,
     },
@@ -49,7 +49,7 @@ pub(super) enum Command {
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
-impl fmt::Debug for Command {
+impl fmt::Debug for WriterCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Change(_) => "Change",
@@ -61,9 +61,9 @@ impl fmt::Debug for Command {
 }
 
 /// A change of the store, answered after the commit.
-pub(super) trait Change: Send {
+pub(super) trait StoreChange: Send {
     /// Makes the change.
-    fn make(&mut self, store: &mut Store) -> rusqlite::Result<()>;
+    fn make(&mut self, store: &mut Core) -> rusqlite::Result<()>;
     /// Tells whoever asked how it went.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
@@ -78,10 +78,15 @@ pub(super) struct Ask<T, F> {
 impl<T, F> Ask<T, F>
 where
     T: Send + 'static,
-    F: FnOnce(&mut Store) -> rusqlite::Result<T> + Send + 'static,
+    F: FnOnce(&mut Core) -> rusqlite::Result<T> + Send + 'static,
 {
     /// A change that is about to be asked for, and where the answer will come.
-    pub(super) fn boxed(work: F) -> (Box<dyn Change>, oneshot::Receiver<Result<T, StoreError>>) {
+    pub(super) fn boxed(
+        work: F,
+    ) -> (
+        Box<dyn StoreChange>,
+        oneshot::Receiver<Result<T, StoreError>>,
+    ) {
         let (reply, answer) = oneshot::channel();
         let ask = Self {
             work: Some(work),
@@ -92,12 +97,12 @@ where
     }
 }
 
-impl<T, F> Change for Ask<T, F>
+impl<T, F> StoreChange for Ask<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Store) -> rusqlite::Result<T> + Send,
+    F: FnOnce(&mut Core) -> rusqlite::Result<T> + Send,
 {
-    fn make(&mut self, store: &mut Store) -> rusqlite::Result<()> {
+    fn make(&mut self, store: &mut Core) -> rusqlite::Result<()> {
         if let Some(work) = self.work.take() {
             self.value = Some(work(store)?);
         }
@@ -114,10 +119,10 @@ where
 /// The thread's state.
 #[derive(Debug)]
 struct Writer {
-    ground: Arc<Ground>,
+    ground: Arc<QueueContext>,
     /// The open store, or the error after which it was closed.
-    store: Result<Store, Arc<rusqlite::Error>>,
-    commands: mpsc::Receiver<Command>,
+    store: Result<Core, Arc<rusqlite::Error>>,
+    commands: mpsc::Receiver<WriterCommand>,
     tidied_at: UnixMillis,
     /// The last pass left something to do.
     untidy: bool,
@@ -127,9 +132,9 @@ struct Writer {
 
 /// Starts the thread; returns once the store is open. The lock is held as long as the thread lives.
 pub(super) fn start(
-    ground: Arc<Ground>,
+    ground: Arc<QueueContext>,
     lock: File,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<WriterCommand>,
 ) -> Result<JoinHandle<()>, OpenError> {
     let (opened, wait) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new()
@@ -170,7 +175,7 @@ pub(super) fn start(
 }
 
 /// Opens the store of a new process, salvaging it if need be.
-fn open(ground: &Arc<Ground>) -> Result<Store, OpenError> {
+fn open(ground: &Arc<QueueContext>) -> Result<Core, OpenError> {
     match recovery::open(ground, true) {
         Err(OpenError::Sqlite(error)) if rows::is_damage(&error) => {
             salvage::salvage(&ground.config.path)?;
@@ -212,7 +217,7 @@ impl Writer {
 
     /// Takes what else waits by now. A thread that shares this one's core is let by first: it may be
     /// about to hand over more, and a commit costs the same for few events as for many.
-    fn gather(&mut self, batch: &mut Vec<Command>) {
+    fn gather(&mut self, batch: &mut Vec<WriterCommand>) {
         thread::yield_now();
         while batch.len() < BATCH
             && let Ok(command) = self.commands.try_recv()
@@ -224,7 +229,7 @@ impl Writer {
     /// Serves a batch; gives back a wish to close, with which a batch ends.
     fn serve(
         &mut self,
-        batch: &mut Vec<Command>,
+        batch: &mut Vec<WriterCommand>,
     ) -> Option<oneshot::Sender<Result<(), StoreError>>> {
         self.reopen();
         let mut changes = Vec::new();
@@ -233,15 +238,15 @@ impl Writer {
         let mut close = None;
         for command in batch.drain(..) {
             match command {
-                Command::Change(change) => changes.push(change),
-                Command::Outside(change) => outside.push(change),
-                Command::Lease {
+                WriterCommand::Change(change) => changes.push(change),
+                WriterCommand::Outside(change) => outside.push(change),
+                WriterCommand::Lease {
                     sync,
                     limits,
                     order,
                     reply,
                 } => leases.push((sync, limits, order, reply)),
-                Command::Close(reply) => close = Some(reply),
+                WriterCommand::Close(reply) => close = Some(reply),
             }
         }
         if !changes.is_empty() {
@@ -275,7 +280,7 @@ impl Writer {
     /// Does something with the store; after an error the store counts as failed.
     fn attempt<T>(
         &mut self,
-        work: impl FnOnce(&mut Store) -> rusqlite::Result<T>,
+        work: impl FnOnce(&mut Core) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let error = match &mut self.store {
             Ok(store) => match work(store) {
@@ -322,7 +327,8 @@ impl Writer {
     }
 
     fn fail(&mut self, error: Arc<rusqlite::Error>) {
-        self.ground.shared.view().health.trouble = Some(Trouble::Failing(error.to_string()));
+        self.ground.shared.view().health.trouble =
+            Some(CapacityProblem::Failing(error.to_string()));
         self.store = Err(error);
     }
 
@@ -357,15 +363,15 @@ impl Writer {
     fn close(&mut self) -> Result<(), StoreError> {
         *self.ground.shared.reader() = None;
         let outcome = self.attempt(|store| schema::truncate_log(&store.connection));
-        self.ground.shared.view().health.trouble = Some(Trouble::Closed);
+        self.ground.shared.view().health.trouble = Some(CapacityProblem::Closed);
         outcome
     }
 }
 
 fn lease(
-    store: &mut Store,
+    store: &mut Core,
     sync: &SyncName,
-    limits: Limits,
+    limits: LeaseLimits,
     order: Order,
 ) -> rusqlite::Result<Vec<Leased>> {
     store.now = store.ground.clock.now();

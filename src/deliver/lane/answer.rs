@@ -12,7 +12,7 @@ use crate::deliver::usage::Usage;
 use crate::deliver::verdict::{Fix, Judgement, LimitOf, Reply, Verdict, judge};
 use crate::outcome::Reason;
 use crate::queue::lease::{Leased, Slot};
-use crate::queue::settle::{Answer, DOUBT_SECONDS, End, Refusal, Settlement};
+use crate::queue::settle::{AttemptAnswer, DOUBT_SECONDS, End, Refusal, Settlement};
 
 use super::request::{Answered, Outcome};
 use super::standing::Failure;
@@ -105,7 +105,7 @@ impl Lane {
         self.metrics
             .delivery(&self.sync, verdict.as_str(), seconds, events);
         let refusal = self.refusal(judgement);
-        settling.settlement.answer = Some(Answer {
+        settling.settlement.answer = Some(AttemptAnswer {
             verdict: verdict.as_str(),
             status: Some(reply.status),
             code: judgement.code,
@@ -294,7 +294,7 @@ impl Lane {
     }
 
     /// Closes the record of a request of which nothing more is known, and gives its events back.
-    fn close(&mut self, settling: Settling, answer: Answer) {
+    fn close(&mut self, settling: Settling, answer: AttemptAnswer) {
         let mut settlement = settling.settlement;
         settlement.answer = Some(answer);
         self.give_back(&mut settlement, &settling.parts.into_all());
@@ -407,8 +407,8 @@ impl Lane {
     }
 }
 
-fn answer(verdict: &'static str, lost: bool) -> Answer {
-    Answer {
+fn answer(verdict: &'static str, lost: bool) -> AttemptAnswer {
+    AttemptAnswer {
         verdict,
         status: None,
         code: None,

@@ -10,7 +10,7 @@ use crate::deliver::limit;
 use crate::deliver::verdict::Fix;
 use crate::queue::StoreError;
 use crate::queue::settle::Settlement;
-use crate::queue::standstill::{Note, Standstill};
+use crate::queue::standstill::{Cooldown, CooldownChange};
 
 use super::standing::Trouble;
 use super::{Done, Lane, Step};
@@ -80,9 +80,9 @@ impl Lane {
         }
     }
 
-    fn begun(&self, whose: &str, kind: &str, wait: Duration) -> Note {
+    fn begun(&self, whose: &str, kind: &str, wait: Duration) -> CooldownChange {
         let since = self.clock.now();
-        Note::Begun(Standstill {
+        CooldownChange::Begun(Cooldown {
             whose: whose.to_owned(),
             kind: kind.to_owned(),
             since,
@@ -90,8 +90,8 @@ impl Lane {
         })
     }
 
-    fn over(&self, whose: &str) -> Note {
-        Note::Over {
+    fn over(&self, whose: &str) -> CooldownChange {
+        CooldownChange::Over {
             whose: whose.to_owned(),
             by: self.clock.now(),
         }

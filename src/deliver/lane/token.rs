@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::deliver::verdict::Fix;
-use crate::queue::standstill::Standstill;
+use crate::queue::standstill::Cooldown;
 
 use super::shared_token::Target;
 use super::{Lane, redactor};
@@ -14,7 +14,7 @@ use super::{Lane, redactor};
 impl Lane {
     /// Goes on where an earlier process was paused. A restart is often how a fault is mended, so the
     /// first event that there is probes at once.
-    pub fn stay_paused(&mut self, standstills: &[Standstill]) {
+    pub fn stay_paused(&mut self, standstills: &[Cooldown]) {
         let now = Instant::now();
         let own = standstills
             .iter()

@@ -1,7 +1,7 @@
 //! Limits on what the store takes.
 
 use super::*;
-use crate::queue::disk::Trouble;
+use crate::queue::disk::CapacityProblem;
 
 fn large(number: u64, sync: &SyncName) -> Taken {
     let mut payload = payload(number, "Purchase", START + 7 * 24 * 3600);
@@ -53,7 +53,7 @@ async fn too_little_free_disk_is_refused_before_anything_is_stored() {
     let shop = Shop::with(|config| config.min_free_disk = Some(u64::MAX));
     let refused = shop.queue.push(vec![event(1)]).await;
     assert!(matches!(refused, Err(PushError::DiskLow)));
-    assert_eq!(shop.queue.health().trouble, Some(Trouble::DiskLow));
+    assert_eq!(shop.queue.health().trouble, Some(CapacityProblem::DiskLow));
     assert_eq!(shop.totals().taken, 0);
 }
 

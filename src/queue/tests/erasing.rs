@@ -153,7 +153,7 @@ async fn events_are_taken_while_a_large_store_is_scrubbed() {
 async fn what_a_scrub_left_that_was_given_up_is_let_go() {
     let shop = drained().await;
     let used = shop.queue.stats().used_bytes;
-    let filled = shop.queue.change(Store::fill_free_pages).await;
+    let filled = shop.queue.change(Core::fill_free_pages).await;
     assert!(filled.unwrap(), "there is more");
     // Someone may still be at it.
     shop.queue.tidy().await.unwrap();

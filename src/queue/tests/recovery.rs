@@ -2,7 +2,7 @@
 
 use super::remembering::{set, value};
 use super::*;
-use crate::queue::disk::Trouble;
+use crate::queue::disk::CapacityProblem;
 
 /// Makes every commit fail, as a full disk does, until it is undone.
 fn forbid_writes(shop: &Shop) {
@@ -31,7 +31,10 @@ async fn a_failed_commit_acknowledges_nothing_and_takes_its_ids_back() {
         let failed = shop.queue.push(vec![event(1), event(2)]).await.unwrap_err();
         assert!(matches!(failed, PushError::Storage(_)));
         let trouble = shop.queue.health().trouble;
-        assert!(matches!(trouble, Some(Trouble::Failing(_))), "{trouble:?}");
+        assert!(
+            matches!(trouble, Some(CapacityProblem::Failing(_))),
+            "{trouble:?}"
+        );
         assert_law(&shop.queue);
     }
     allow_writes(&shop);
@@ -118,7 +121,7 @@ async fn one_process_at_a_time_and_free_after_a_close() {
         other.push(vec![event(2)]).await,
         Err(PushError::Closed)
     ));
-    assert_eq!(other.health().trouble, Some(Trouble::Closed));
+    assert_eq!(other.health().trouble, Some(CapacityProblem::Closed));
     let log = shop.folder.path().join("queue.db-wal");
     assert!(!log.exists(), "everything is in the one file");
     let again = open(&shop.config, &shop.clock).unwrap();

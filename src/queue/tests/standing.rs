@@ -1,10 +1,10 @@
 //! What Meta asked to be waited for, across restarts.
 
 use super::*;
-use crate::queue::standstill::{Note, Standstill};
+use crate::queue::standstill::{Cooldown, CooldownChange};
 
-fn standstill(whose: &str, kind: &str, since: i64, until: i64) -> Standstill {
-    Standstill {
+fn standstill(whose: &str, kind: &str, since: i64, until: i64) -> Cooldown {
+    Cooldown {
         whose: whose.to_owned(),
         kind: kind.to_owned(),
         since: UnixMillis(since),
@@ -12,15 +12,15 @@ fn standstill(whose: &str, kind: &str, since: i64, until: i64) -> Standstill {
     }
 }
 
-fn over(whose: &str, by: i64) -> Note {
-    Note::Over {
+fn over(whose: &str, by: i64) -> CooldownChange {
+    CooldownChange::Over {
         whose: whose.to_owned(),
         by: UnixMillis(by),
     }
 }
 
 /// Settles nothing but these notes.
-async fn note(shop: &Shop, notes: impl IntoIterator<Item = Note>) {
+async fn note(shop: &Shop, notes: impl IntoIterator<Item = CooldownChange>) {
     shop.settle(Settlement {
         sync: web(),
         delivery: None,
@@ -43,7 +43,7 @@ async fn a_standstill_outlasts_the_process_until_it_is_over() {
         standstill("11", "usage", 4, 6),
         standstill("22", "blocked", 5, 12),
     ];
-    note(&shop, begun.map(Note::Begun)).await;
+    note(&shop, begun.map(CooldownChange::Begun)).await;
     // The latest last, and of each kind the one that ends last.
     let expected = [
         standstill("11", "usage", 4, 6),
@@ -70,7 +70,7 @@ async fn a_settlement_that_fails_notes_nothing() {
              BEGIN SELECT raise(ABORT, 'simulated'); END;",
         )
         .unwrap();
-    let begun = Note::Begun(standstill("11", "throttled", 1, 9));
+    let begun = CooldownChange::Begun(standstill("11", "throttled", 1, 9));
     let settlement = Settlement {
         standstills: vec![begun],
         ..accepted(delivery, &leased)

@@ -1,7 +1,7 @@
 //! Where one event is.
 
 use super::*;
-use crate::queue::trace::{Place, Trace};
+use crate::queue::trace::{Trace, TracedPlace};
 
 async fn trace(shop: &Shop, number: u64) -> Vec<Trace> {
     shop.queue.trace(&format!("id-{number}")).await.unwrap()
@@ -16,13 +16,13 @@ async fn follows_an_event_from_the_door_to_its_end() {
     assert_eq!(traced.taken_at, UnixMillis::from_seconds(START));
     let deadline = START + 7 * 24 * 3600;
     let leased = false;
-    assert_eq!(traced.place, Place::Queued { deadline, leased });
+    assert_eq!(traced.place, TracedPlace::Queued { deadline, leased });
 
     let held = shop.lease(3).await;
     let delivery = shop.open_delivery(&held[1..]).await;
     let leased = true;
     let traced = trace(&shop, 1).await.remove(0);
-    assert_eq!(traced.place, Place::Queued { deadline, leased });
+    assert_eq!(traced.place, TracedPlace::Queued { deadline, leased });
     assert_eq!(traced.requests[0].answered_at, None);
     shop.settle(Settlement {
         release: slots(&held),
@@ -33,7 +33,7 @@ async fn follows_an_event_from_the_door_to_its_end() {
     shop.clock.advance(HOUR);
     shop.deliver_all().await;
     let traced = trace(&shop, 1).await.remove(0);
-    assert_eq!(traced.place, Place::Gone);
+    assert_eq!(traced.place, TracedPlace::Gone);
     assert_eq!(traced.requests.len(), 2);
     let last = &traced.requests[1];
     assert_eq!(last.sent_at, UnixMillis::from_seconds(START).plus(HOUR));
@@ -54,16 +54,19 @@ async fn finds_dead_letters_also_of_events_that_were_never_queued() {
     let reason = Reason::Refused;
     assert_eq!(
         trace(&shop, 1).await[0].place,
-        Place::Dead { id: 2, reason }
+        TracedPlace::Dead { id: 2, reason }
     );
     let traced = shop.queue.trace("ended-1").await.unwrap();
     let reason = Reason::InFuture;
-    assert_eq!(traced[0].place, Place::Dead { id: 1, reason });
+    assert_eq!(traced[0].place, TracedPlace::Dead { id: 1, reason });
 
     shop.clock.advance(HOUR);
     shop.queue.retry_dead(&DeadFilter::default()).await.unwrap();
-    let places: Vec<Place> = trace(&shop, 1).await.into_iter().map(|t| t.place).collect();
-    assert!(matches!(places[..], [Place::Gone, Place::Queued { .. }]));
+    let places: Vec<TracedPlace> = trace(&shop, 1).await.into_iter().map(|t| t.place).collect();
+    assert!(matches!(
+        places[..],
+        [TracedPlace::Gone, TracedPlace::Queued { .. }]
+    ));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 use super::remembering::{set, value};
 use super::*;
-use crate::queue::standstill::{Note, Standstill};
+use crate::queue::standstill::{Cooldown, CooldownChange};
 
 const VERSION_1: &str = include_str!("../../../tests/fixtures/store_version_1.sql");
 
@@ -81,7 +81,7 @@ async fn everything_in_a_store_of_version_1_goes_on() {
     // And what is new works.
     shop.learn(set("a", "x", START)).await;
     assert_eq!(value(&shop.queue, "a"), ["x"]);
-    let standstill = Standstill {
+    let standstill = Cooldown {
         whose: "11".to_owned(),
         kind: "throttled".to_owned(),
         since: UnixMillis(1),
@@ -93,7 +93,7 @@ async fn everything_in_a_store_of_version_1_goes_on() {
         answer: None,
         ends: Vec::new(),
         release: Vec::new(),
-        standstills: vec![Note::Begun(standstill.clone())],
+        standstills: vec![CooldownChange::Begun(standstill.clone())],
     };
     shop.settle(settlement).await;
     let shop = shop.reopened();
@@ -124,7 +124,7 @@ async fn everything_in_a_store_of_version_3_goes_on() {
     };
     shop.push((10..15).map(lead)).await;
     shop.learn(set("a", "x", START)).await;
-    let standstill = Standstill {
+    let standstill = Cooldown {
         whose: "11".to_owned(),
         kind: "throttled".to_owned(),
         since: UnixMillis(1),
@@ -136,7 +136,7 @@ async fn everything_in_a_store_of_version_3_goes_on() {
         panic!("{} were leased", leased.len());
     };
     shop.settle(Settlement {
-        standstills: vec![Note::Begun(standstill.clone())],
+        standstills: vec![CooldownChange::Begun(standstill.clone())],
         ..accepted(delivery, std::slice::from_ref(delivered))
     })
     .await;
