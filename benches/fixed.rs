@@ -19,11 +19,11 @@ use pixel_relay::config::load::from_toml;
 use pixel_relay::config::{QueueConfig, SyncName};
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
-use pixel_relay::map::payload::Bodies;
+use pixel_relay::map::payload::PayloadArena;
 use pixel_relay::queue::Queue;
 use pixel_relay::queue::lease::Order;
 use pixel_relay::queue::settle::{AttemptAnswer, End, Settlement};
-use pixel_relay::sync::{Sync, Taken, compile_all};
+use pixel_relay::sync::{Submission, Sync, compile_all};
 
 #[path = "sample.rs"]
 mod sample;
@@ -65,14 +65,19 @@ fn event(number: usize) -> String {
     sample::event(&format!("event-{number:08}"), NOW.0.unsigned_abs().into())
 }
 
-fn map(sync: &Sync, count: usize) -> Vec<Taken> {
+fn map(sync: &Sync, count: usize) -> Vec<Submission> {
     let mut taken = Vec::with_capacity(count);
     for number in 0..count {
         let text = event(number);
         let arena = Arena::default();
         let event = Event::decode(text.as_bytes(), &arena).expect("the sample is an event");
-        let (fate, _) = sync.take(Ok(&event), text.as_bytes(), NOW, &mut Bodies::default());
-        taken.push(Taken {
+        let (fate, _) = sync.take(
+            Ok(&event),
+            text.as_bytes(),
+            NOW,
+            &mut PayloadArena::default(),
+        );
+        taken.push(Submission {
             sync: sync.name().clone(),
             fate,
         });
@@ -93,7 +98,7 @@ fn store(count: usize, take: bool) {
     runtime.block_on(async {
         let mut rest = map(&sync, count).into_iter();
         loop {
-            let push: Vec<Taken> = rest.by_ref().take(PUSH).collect();
+            let push: Vec<Submission> = rest.by_ref().take(PUSH).collect();
             if push.is_empty() {
                 break;
             }

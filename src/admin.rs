@@ -15,14 +15,14 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use crate::admin::health::{Status, SyncView, View, report};
-use crate::admin::stored::Stored;
+use crate::admin::health::{HealthView, Status, SyncView, report};
+use crate::admin::stored::StoredMetrics;
 use crate::clock::Clock;
 use crate::config::{Config, SyncName};
-use crate::deliver::lane::status::{LaneStatus, Lanes};
-use crate::ingest::arrivals::Arrivals;
-use crate::ingest::auth::Gate;
-use crate::ingest::reply::{Refusal, json_response};
+use crate::deliver::lane::status::{LaneStatus, LaneStatuses};
+use crate::ingest::arrivals::LastSeen;
+use crate::ingest::auth::Authenticator;
+use crate::ingest::reply::{RequestRefusal, json_response};
 use crate::ingest::silence::is_silent;
 use crate::queue::Queue;
 use crate::telemetry::metrics::Metrics;
@@ -39,14 +39,14 @@ const PROMETHEUS_TEXT: HeaderValue =
 /// Everything that the pages show.
 #[derive(Debug)]
 pub struct AdminState {
-    gate: Arc<Gate>,
+    gate: Arc<Authenticator>,
     /// Whether each sync takes events.
     syncs: Vec<(SyncName, bool)>,
     silence_after: Option<Duration>,
     queue: Queue,
-    lanes: Lanes,
+    lanes: LaneStatuses,
     metrics: Arc<Metrics>,
-    arrivals: Arc<Arrivals>,
+    arrivals: Arc<LastSeen>,
     clock: Arc<dyn Clock>,
 }
 
@@ -55,13 +55,13 @@ impl AdminState {
     pub fn new(
         config: &Config,
         queue: Queue,
-        lanes: Lanes,
+        lanes: LaneStatuses,
         metrics: Arc<Metrics>,
-        arrivals: Arc<Arrivals>,
+        arrivals: Arc<LastSeen>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
-            gate: Arc::new(Gate::for_admin(&config.admin)),
+            gate: Arc::new(Authenticator::for_admin(&config.admin)),
             syncs: config
                 .syncs
                 .iter()
@@ -77,14 +77,14 @@ impl AdminState {
     }
 
     /// Lets operators in.
-    pub const fn gate(&self) -> &Arc<Gate> {
+    pub const fn gate(&self) -> &Arc<Authenticator> {
         &self.gate
     }
 
-    fn view(&self) -> View {
+    fn view(&self) -> HealthView {
         let now = self.clock.now();
         let mut lanes: BTreeMap<SyncName, LaneStatus> = self.lanes.statuses().into_iter().collect();
-        View {
+        HealthView {
             now,
             syncs: self
                 .syncs
@@ -108,7 +108,7 @@ impl AdminState {
         }
     }
 
-    fn stored(&self) -> Stored {
+    fn stored(&self) -> StoredMetrics {
         let now = self.clock.now();
         let totals = self.queue.totals();
         let stats = self.queue.stats();
@@ -125,7 +125,7 @@ impl AdminState {
             .iter()
             .filter_map(|(name, _)| Some((name, self.arrivals.silence(name, now)?)))
             .collect();
-        Stored {
+        StoredMetrics {
             totals,
             stats,
             oldest_age_seconds,
@@ -149,8 +149,8 @@ pub fn router(state: Arc<AdminState>) -> Router {
     Router::new()
         .route("/health", get(health_page))
         .route("/metrics", get(metrics_page))
-        .fallback(async || Refusal::NotFound)
-        .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
+        .fallback(async || RequestRefusal::NotFound)
+        .method_not_allowed_fallback(async || RequestRefusal::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&state), guard))
         .with_state(state)
 }
@@ -159,7 +159,7 @@ async fn guard(State(state): State<Arc<AdminState>>, request: Request, next: Nex
     if state.gate.admits(request.headers()) {
         next.run(request).await
     } else {
-        Refusal::Unauthorized.into_response()
+        RequestRefusal::Unauthorized.into_response()
     }
 }
 

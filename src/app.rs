@@ -14,17 +14,17 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, AdminState};
 use crate::clock::Clock;
 use crate::config::secret_files::SecretFiles;
-use crate::config::{Config, Mistake, SyncName, UserMemory};
+use crate::config::{Config, ConfigError, SyncName, UserMemory};
 use crate::control::Control;
-use crate::control::desk::Desk;
+use crate::control::desk::CommandHandler;
 use crate::deliver::client::tls;
 use crate::deliver::lane::Lane;
 use crate::deliver::{self};
-use crate::ingest::auth::Gate;
-use crate::ingest::serve::{Limits, serve};
+use crate::ingest::auth::Authenticator;
+use crate::ingest::serve::{ConnectionLimits, serve};
 use crate::ingest::silence::SilenceWatch;
 use crate::ingest::upstream::Upstream;
-use crate::ingest::{self, Door};
+use crate::ingest::{self, Ingest};
 use crate::queue::Queue;
 use crate::queue::bounds::{AllBounds, Bounds};
 use crate::sandbox::Sandbox;
@@ -51,10 +51,10 @@ pub struct App {
     lanes: Vec<Lane>,
     /// Where the volume can hold a socket.
     control: Option<Control>,
-    desk: Desk,
+    desk: CommandHandler,
     silence: SilenceWatch,
-    secrets: [(Arc<Gate>, SecretFiles); 2],
-    door: Arc<Door>,
+    secrets: [(Arc<Authenticator>, SecretFiles); 2],
+    door: Arc<Ingest>,
     queue: Queue,
 }
 
@@ -62,7 +62,7 @@ pub struct App {
 #[derive(Debug)]
 pub enum BuildError {
     /// The configuration holds mistakes.
-    Configuration(Vec<Mistake>),
+    Configuration(Vec<ConfigError>),
     /// Anything else, as an address that is taken or a store that cannot be opened.
     Failed(anyhow::Error),
 }
@@ -93,16 +93,16 @@ impl App {
     async fn build_with_routes(
         config: Config,
         clock: Arc<dyn Clock>,
-        more: impl FnOnce(&Arc<Door>) -> Router,
+        more: impl FnOnce(&Arc<Ingest>) -> Router,
     ) -> Result<Self, BuildError> {
         let syncs = sync::compile_all(&config).map_err(BuildError::Configuration)?;
         let metrics = Arc::new(Metrics::new());
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
         warn_of_removed_syncs(&config, &queue);
         queue.bound_profiles(bounds(&config));
-        let desk = Desk::new(queue.clone(), &config);
+        let desk = CommandHandler::new(queue.clone(), &config);
         let (lanes, shown) = deliver::lanes(&config, &queue, &clock, &metrics)?;
-        let door = Door::new(
+        let door = Ingest::new(
             &config,
             syncs,
             queue.clone(),
@@ -175,9 +175,9 @@ impl App {
         );
         let stop_doors = CancellationToken::new();
         let stop_lanes = CancellationToken::new();
-        let limits = Limits {
+        let limits = ConnectionLimits {
             grace: FINISH_REQUESTS,
-            ..Limits::default()
+            ..ConnectionLimits::default()
         };
 
         let mut doors = JoinSet::new();
@@ -248,7 +248,7 @@ impl App {
 }
 
 /// Says every hour how well events can be matched.
-async fn summarise(door: Arc<Door>) {
+async fn summarise(door: Arc<Ingest>) {
     let mut hours = tokio::time::interval(COVERAGE_SUMMARY);
     // The first tick comes at once, when there is nothing to say.
     hours.tick().await;

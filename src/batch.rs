@@ -20,7 +20,7 @@ pub enum Due {
 
 /// What waits to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct PendingEvents {
     /// How many events.
     pub events: u64,
     /// How many bytes they have together.
@@ -31,7 +31,7 @@ pub struct Waiting {
 
 /// What makes a batch full or old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct BatchLimits {
     /// Most events.
     pub events: usize,
     /// Most bytes.
@@ -41,7 +41,7 @@ pub struct Limits {
 }
 
 /// Tells when what waits should be sent.
-pub fn due(waiting: Waiting, limits: Limits, now: UnixMillis) -> Due {
+pub fn due(waiting: PendingEvents, limits: BatchLimits, now: UnixMillis) -> Due {
     if waiting.events == 0 {
         return Due::Never;
     }
@@ -57,7 +57,7 @@ pub fn due(waiting: Waiting, limits: Limits, now: UnixMillis) -> Due {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: BatchLimits = BatchLimits {
         events: 10,
         bytes: 1000,
         delay: Duration::from_secs(1),
@@ -80,7 +80,7 @@ mod tests {
             (1, 100, None, 5_000, Due::Now),
         ];
         for (events, bytes, oldest, now, expected) in cases {
-            let waiting = Waiting {
+            let waiting = PendingEvents {
                 events,
                 bytes,
                 oldest: oldest.map(UnixMillis),

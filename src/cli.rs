@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
-use crate::config::Mistake;
+use crate::config::ConfigError;
 use crate::config::load::{self, Loaded, Sources, Unusable};
 use crate::sync::{self, Sync};
 
@@ -44,27 +44,27 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the daemon
-    Run(run::Arguments),
+    Run(run::RunArguments),
     /// Loads and validates the configuration, runs its rule tests, and prints what is in force
     Check,
     /// Maps events from standard input (JSON, as a rule one per line) and prints one JSON line per event and sync
-    Map(map::Arguments),
+    Map(map::MapArguments),
     /// Posts one test event, and says in plain words what Meta answered
-    SendTest(send_test::Arguments),
+    SendTest(send_test::SendTestArguments),
     /// Lists, shows, retries, drops or exports dead letters: events that ended badly
     #[command(subcommand)]
-    Dead(dead::Command),
+    Dead(dead::DeadCommand),
     /// Works on what is queued
     #[command(subcommand)]
-    Queue(queue::Command),
+    Queue(queue::QueueCommand),
     /// Tells what became of one event
-    Trace(trace::Arguments),
+    Trace(trace::TraceArguments),
     /// Erases a person from everything that is stored
-    Forget(forget::Arguments),
+    Forget(forget::ForgetArguments),
     /// Brings history in from Amplitude's export archives
-    Backfill(backfill::Arguments),
+    Backfill(backfill::BackfillArguments),
     /// Runs the simulated Graph endpoint alone
-    Sandbox(sandbox::Arguments),
+    Sandbox(sandbox::SandboxArguments),
     /// Asks the running daemon for a sign of life; for a container's health check
     Healthcheck,
 }
@@ -92,12 +92,12 @@ impl From<Exit> for ExitCode {
 
 /// Why a command did not end well.
 #[derive(Debug)]
-enum Failure {
+enum CommandFailure {
     /// The configuration holds mistakes.
     Configuration {
-        mistakes: Vec<Mistake>,
+        mistakes: Vec<ConfigError>,
         /// What else deserves a word, and is no reason to fail.
-        warnings: Vec<Mistake>,
+        warnings: Vec<ConfigError>,
     },
     /// The usage is wrong in a way that the parser cannot see.
     Usage(String),
@@ -105,9 +105,9 @@ enum Failure {
     Other(anyhow::Error),
 }
 
-impl Failure {
+impl CommandFailure {
     /// Mistakes of the configuration alone.
-    const fn configuration(mistakes: Vec<Mistake>) -> Self {
+    const fn configuration(mistakes: Vec<ConfigError>) -> Self {
         Self::Configuration {
             mistakes,
             warnings: Vec::new(),
@@ -115,7 +115,7 @@ impl Failure {
     }
 }
 
-impl<E: Into<anyhow::Error>> From<E> for Failure {
+impl<E: Into<anyhow::Error>> From<E> for CommandFailure {
     fn from(error: E) -> Self {
         Self::Other(error.into())
     }
@@ -195,21 +195,21 @@ pub fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
 }
 
 /// Says what went wrong. That standard error cannot be written to is no failure of its own.
-fn report(failure: Failure, terminal: &mut Terminal) -> Exit {
+fn report(failure: CommandFailure, terminal: &mut Terminal) -> Exit {
     let (text, exit) = match failure {
-        Failure::Configuration { mistakes, warnings } => {
+        CommandFailure::Configuration { mistakes, warnings } => {
             (describe(&mistakes, &warnings), Exit::Usage)
         }
-        Failure::Usage(text) => (format!("error: {text}\n"), Exit::Usage),
-        Failure::Other(error) if is_closed_pipe(&error) => return Exit::Success,
-        Failure::Other(error) => (format!("error: {error:#}\n"), Exit::Failed),
+        CommandFailure::Usage(text) => (format!("error: {text}\n"), Exit::Usage),
+        CommandFailure::Other(error) if is_closed_pipe(&error) => return Exit::Success,
+        CommandFailure::Other(error) => (format!("error: {error:#}\n"), Exit::Failed),
     };
     terminal.output.flush().ok();
     terminal.errors.write_all(text.as_bytes()).ok();
     exit
 }
 
-fn describe(mistakes: &[Mistake], warnings: &[Mistake]) -> String {
+fn describe(mistakes: &[ConfigError], warnings: &[ConfigError]) -> String {
     let mut lines: Vec<String> = warnings
         .iter()
         .map(|warning| format!("warning: {warning}"))
@@ -237,7 +237,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Loads the configuration and compiles its rules, or gives all that is wrong with either.
-fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), Failure> {
+fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandFailure> {
     let Loaded {
         config,
         mut warnings,
@@ -246,23 +246,23 @@ fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), Failure> {
     warnings.extend(load::outdated(&config, SystemClock.now()));
     match sync::compile_all(&config) {
         Ok(syncs) => Ok((Loaded { config, warnings }, syncs)),
-        Err(mistakes) => Err(Failure::Configuration { mistakes, warnings }),
+        Err(mistakes) => Err(CommandFailure::Configuration { mistakes, warnings }),
     }
 }
 
 /// Loads the configuration of a command that sends, or is to say whether one could.
-fn load_config_to_send(sources: Sources) -> Result<(Loaded, Vec<Sync>), Failure> {
+fn load_config_to_send(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandFailure> {
     let (loaded, syncs) = load_config(sources)?;
     let mistakes = load::unfit_to_send(&loaded.config);
     if mistakes.is_empty() {
         return Ok((loaded, syncs));
     }
     let warnings = loaded.warnings;
-    Err(Failure::Configuration { mistakes, warnings })
+    Err(CommandFailure::Configuration { mistakes, warnings })
 }
 
 /// Adds what is wrong with the rules to what is wrong with the way they are written.
-fn with_rules(unusable: Unusable) -> Failure {
+fn with_rules(unusable: Unusable) -> CommandFailure {
     let Unusable {
         mut mistakes,
         mut warnings,
@@ -270,7 +270,7 @@ fn with_rules(unusable: Unusable) -> Failure {
     } = unusable;
     mistakes.extend(sync::mistakes(&syncs));
     warnings.extend(sync::warnings(&syncs));
-    Failure::Configuration { mistakes, warnings }
+    CommandFailure::Configuration { mistakes, warnings }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the operator wants: one struct per stage.
 //!
 //! A [`Config`] is what was *meant*: paths compiled, sizes in bytes, secrets read from their files.
-//! `config::load` makes it from what was *written* and reports every [`Mistake`] at once; nothing
+//! `config::load` makes it from what was *written* and reports every [`ConfigError`] at once; nothing
 //! here is checked again later. `docs/CONFIG.md` lists the keys.
 
 use std::collections::BTreeMap;
@@ -110,14 +110,14 @@ pub fn is_metas_secret(text: &str) -> bool {
 
 /// Something wrong in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct ConfigError {
     /// The key, as in `sync.web.events."Order Completed".send_as`.
     pub key: String,
     /// What was found and what would be right; never a secret.
     pub message: String,
 }
 
-impl Mistake {
+impl ConfigError {
     /// Notes a mistake at a key.
     pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
@@ -127,7 +127,7 @@ impl Mistake {
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.key, self.message)
     }
@@ -269,7 +269,7 @@ pub struct SyncConfig {
     /// Further conditions that every event must meet. Default none.
     pub conditions: Vec<Condition>,
     /// Amplitude's "Specify event properties to send". Default none.
-    pub properties: Properties,
+    pub properties: PassedProperties,
     /// Amplitude's "Select and filter events": by Amplitude's event type. `None`: all events.
     pub events: Option<BTreeMap<String, EventConfig>>,
     /// What every event's fields are made from.
@@ -366,21 +366,21 @@ pub struct EventConfig {
     /// Conditions that the event must meet. Default none.
     pub conditions: Vec<Condition>,
     /// Event properties to send, added to the sync's.
-    pub properties: Properties,
+    pub properties: PassedProperties,
     /// What differs from the sync's mapping.
     pub mapping: MappingConfig,
 }
 
 /// Which event properties are passed on as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Properties {
+pub enum PassedProperties {
     /// `["*"]`.
     All,
     /// Literal names.
     Named(Vec<String>),
 }
 
-impl Default for Properties {
+impl Default for PassedProperties {
     fn default() -> Self {
         Self::Named(Vec::new())
     }

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::control::desk::Desk;
+use crate::control::desk::CommandHandler;
 use crate::control::socket::Socket;
 use crate::control::wire::{Code, Problem, Reply};
 
@@ -55,7 +55,7 @@ impl Control {
 
     /// Answers requests until it is told to stop. A request under way is cut off then: what it has
     /// changed so far is done, in whole transactions.
-    pub async fn run(self, desk: Desk, stop: CancellationToken) {
+    pub async fn run(self, desk: CommandHandler, stop: CancellationToken) {
         let desk = Arc::new(desk);
         let mut conversations = JoinSet::new();
         loop {
@@ -87,7 +87,7 @@ impl Control {
 }
 
 /// Hears one request and answers it. A peer that leaves or dawdles is let go; that is its own affair.
-async fn converse(mut stream: UnixStream, desk: Arc<Desk>, patience: Duration) {
+async fn converse(mut stream: UnixStream, desk: Arc<CommandHandler>, patience: Duration) {
     let reply = match timeout(patience, read_line(&mut stream)).await {
         // A command that only asks whether anybody is there.
         Ok(Ok(Some(line))) if line.is_empty() => return,

@@ -4,7 +4,7 @@
 //! promises that every event it leased is delivered, set aside with Meta's reason, or given back;
 //! that a bad event never costs a good one (`isolate`, `quarantine`); and that Meta's word on rates,
 //! blocks and permissions is respected (`verdict`, `limit`). Lanes do not know each other; those
-//! with the same pixel id share a [`Pixel`], since Meta's limits are per account, and those with the
+//! with the same pixel id share a [`PixelLimiter`], since Meta's limits are per account, and those with the
 //! same access token share what is known of it.
 //!
 //! `verdict`, `usage`, `backoff`, `isolate`, `quarantine`, `size`, `concurrency` and `redact` are pure:
@@ -24,8 +24,8 @@ use crate::telemetry::metrics::Metrics;
 use client::{ClientError, GraphClient};
 use lane::Lane;
 use lane::shared_token::Tokens;
-use lane::status::Lanes;
-use limit::{Pixel, Rates};
+use lane::status::LaneStatuses;
+use limit::{PixelLimiter, Rates};
 
 pub mod lane;
 pub mod client;
@@ -57,7 +57,7 @@ pub fn lanes(
     queue: &Queue,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
-) -> Result<(Vec<Lane>, Lanes), LaneError> {
+) -> Result<(Vec<Lane>, LaneStatuses), LaneError> {
     let pixels = pixels(config);
     let standstills = queue.standstills();
     go_on_standing(&pixels, &standstills, clock.now());
@@ -91,14 +91,18 @@ pub fn lanes(
         .iter()
         .map(|lane| (lane.sync().clone(), lane.status()))
         .collect();
-    Ok((lanes, Lanes::new(shown)))
+    Ok((lanes, LaneStatuses::new(shown)))
 }
 
 /// Goes on with what Meta asked of an earlier process. The times of day are those of another day,
 /// perhaps by another clock: no wait is longer than it was to be from the first.
-fn go_on_standing(pixels: &BTreeMap<&str, Arc<Pixel>>, standstills: &[Cooldown], now: UnixMillis) {
+fn go_on_standing(
+    pixels: &BTreeMap<&str, Arc<PixelLimiter>>,
+    standstills: &[Cooldown],
+    now: UnixMillis,
+) {
     for standstill in standstills {
-        let why = limit::Standstill::named(&standstill.kind);
+        let why = limit::CooldownReason::named(&standstill.kind);
         let (Some(pixel), Some(why)) = (pixels.get(standstill.whose.as_str()), why) else {
             continue;
         };
@@ -117,7 +121,7 @@ fn go_on_standing(pixels: &BTreeMap<&str, Arc<Pixel>>, standstills: &[Cooldown],
 }
 
 /// The limits of each pixel id: the stricter where syncs differ.
-fn pixels(config: &Config) -> BTreeMap<&str, Arc<Pixel>> {
+fn pixels(config: &Config) -> BTreeMap<&str, Arc<PixelLimiter>> {
     let mut rates: BTreeMap<&str, Rates> = BTreeMap::new();
     for sync in config.syncs.values() {
         let own = Rates {
@@ -129,6 +133,6 @@ fn pixels(config: &Config) -> BTreeMap<&str, Arc<Pixel>> {
     }
     rates
         .into_iter()
-        .map(|(pixel_id, rates)| (pixel_id, Pixel::new(rates)))
+        .map(|(pixel_id, rates)| (pixel_id, PixelLimiter::new(rates)))
         .collect()
 }

@@ -34,7 +34,7 @@ use any_byte::any_byte;
 use arena::Arena;
 use index::Index;
 use operations::{Known, Operation, Properties, Resolved};
-use scan::{Elements, Members, Scanner};
+use scan::{ScanElements, ScanMembers, Scanner};
 
 /// The top-level objects of an Amplitude event that hold named properties.
 pub const SECTIONS: &[&str] = &[
@@ -80,7 +80,7 @@ pub struct Json<'a>(&'a str);
 pub struct Event<'a> {
     raw: &'a [u8],
     arena: &'a Arena,
-    fields: Vec<Field<'a>>,
+    fields: Vec<EventField<'a>>,
     index: Index,
     /// The members of all top-level objects.
     members: Vec<(Cow<'a, str>, Json<'a>)>,
@@ -94,7 +94,7 @@ pub struct Event<'a> {
 
 /// Which of the readings of properties that are given by operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reading {
+pub enum OperationReading {
     /// `$setOnce` gives where nothing is set.
     #[default]
     First,
@@ -103,7 +103,7 @@ pub enum Reading {
 }
 
 #[derive(Clone)]
-struct Field<'a> {
+struct EventField<'a> {
     key: Cow<'a, str>,
     value: Json<'a>,
     /// Where its own are among the members.
@@ -176,11 +176,16 @@ impl<'a> Event<'a> {
 
     /// A member of a top-level object, such as one property of `event_properties`.
     pub fn member(&self, section: &str, key: &str) -> Option<Json<'_>> {
-        self.member_by(Reading::First, section, key)
+        self.member_by(OperationReading::First, section, key)
     }
 
     /// The same by one of the readings of properties that are given by operations.
-    pub fn member_by(&self, reading: Reading, section: &str, key: &str) -> Option<Json<'_>> {
+    pub fn member_by(
+        &self,
+        reading: OperationReading,
+        section: &str,
+        key: &str,
+    ) -> Option<Json<'_>> {
         let own = match self.resolved(section) {
             None => member(self.members_of(section), key).or_else(|| {
                 let text = self.field(section).filter(|value| value.is_string())?;
@@ -188,8 +193,10 @@ impl<'a> Event<'a> {
             }),
             Some(resolved) => {
                 let properties = match reading {
-                    Reading::First => &resolved.properties,
-                    Reading::Other => resolved.other.as_ref().unwrap_or(&resolved.properties),
+                    OperationReading::First => &resolved.properties,
+                    OperationReading::Other => {
+                        resolved.other.as_ref().unwrap_or(&resolved.properties)
+                    }
                 };
                 let mut named = properties.iter().filter(|(name, _)| are_same(name, key));
                 named.next().map(|(_, value)| Json(value))
@@ -283,7 +290,7 @@ impl<'a> Event<'a> {
         self.remove(key);
         let first = self.members.len();
         self.members.extend(value.all_members());
-        self.fields.push(Field {
+        self.fields.push(EventField {
             key: Cow::Borrowed(key),
             value,
             members: first..self.members.len(),
@@ -328,7 +335,7 @@ impl<'a> Event<'a> {
                 self.members.extend(value.members().into_iter().flatten());
             }
             index::keep_last(&mut self.members, first);
-            self.fields.push(Field {
+            self.fields.push(EventField {
                 key,
                 value,
                 members: first..self.members.len(),
@@ -373,7 +380,7 @@ impl<'a> Event<'a> {
         }
     }
 
-    fn find(&self, key: &str) -> Option<&Field<'a>> {
+    fn find(&self, key: &str) -> Option<&EventField<'a>> {
         self.fields.get(self.index.place(&self.fields, key)?)
     }
 }
@@ -488,8 +495,8 @@ impl<'a> Json<'a> {
     }
 
     /// The elements of an array.
-    pub fn elements(self) -> Option<Elements<'a>> {
-        self.is_array().then(|| Elements::of(self.0))
+    pub fn elements(self) -> Option<ScanElements<'a>> {
+        self.is_array().then(|| ScanElements::of(self.0))
     }
 
     /// The member of an object; the last, where several have the key.
@@ -509,8 +516,8 @@ impl<'a> Json<'a> {
         all
     }
 
-    fn members(self) -> Option<Members<'a>> {
-        self.is_object().then(|| Members::of(self.0))
+    fn members(self) -> Option<ScanMembers<'a>> {
+        self.is_object().then(|| ScanMembers::of(self.0))
     }
 
     /// Whether an object was meant, and none can be read. What is empty hides nothing: some languages write an

@@ -23,22 +23,22 @@ use axum::routing::{get, post};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixMillis};
-use crate::config::{Config, Mistake, SyncConfig, SyncName, WhenFull};
+use crate::config::{Config, ConfigError, SyncConfig, SyncName, WhenFull};
 use crate::event::arena::Arena;
-use crate::ingest::amplitude_api::Api;
-use crate::ingest::arrivals::Arrivals;
-use crate::ingest::auth::Gate;
+use crate::ingest::amplitude_api::AmplitudeApi;
+use crate::ingest::arrivals::LastSeen;
+use crate::ingest::auth::Authenticator;
 use crate::ingest::blocking::{Work, without_blocking_others};
-use crate::ingest::body::{BodyReader, Held, discard};
-use crate::ingest::decode::{Element, decode};
-use crate::ingest::intake::{Chunk, Intake};
-use crate::ingest::reply::{Refusal, Tally, json_response};
+use crate::ingest::body::{BodyReader, BufferedBody, discard};
+use crate::ingest::decode::{RawElement, decode};
+use crate::ingest::intake::{Chunk, SyncIntake};
+use crate::ingest::reply::{IngestSummary, RequestRefusal, json_response};
 use crate::ingest::upstream::Upstream;
 use crate::outcome::Reason;
 use crate::queue::disk::CapacityProblem;
 use crate::queue::{PushError, Queue};
 use crate::sync::Sync;
-use crate::telemetry::logs::{Seldom, SeldomEach};
+use crate::telemetry::logs::{LogThrottle, SeldomEach};
 use crate::telemetry::metrics::{Endpoint, Metrics};
 
 mod address_limit;
@@ -60,37 +60,37 @@ pub mod upstream;
 
 /// Everything that a request needs.
 #[derive(Debug)]
-pub struct Door {
-    gate: Arc<Gate>,
+pub struct Ingest {
+    gate: Arc<Authenticator>,
     bodies: BodyReader,
     /// The endpoints of SDKs, where they are on.
-    api: Option<Api>,
+    api: Option<AmplitudeApi>,
     /// Every sync of the configuration.
-    intakes: Vec<Intake>,
+    intakes: Vec<SyncIntake>,
     /// What cannot be stored goes on to Amplitude all the same.
     passes_on: bool,
     queue: Queue,
     metrics: Arc<Metrics>,
-    arrivals: Arc<Arrivals>,
+    arrivals: Arc<LastSeen>,
     clock: Arc<dyn Clock>,
     refused: SeldomEach,
-    time_zone: Seldom,
-    missing: Seldom,
-    may_count_twice: Seldom,
+    time_zone: LogThrottle,
+    missing: LogThrottle,
+    may_count_twice: LogThrottle,
     /// Rests of refused bodies that are read to be thrown away: each for seconds only.
     discarding: TaskTracker,
 }
 
 /// What of a request could not be stored.
 #[derive(Debug)]
-struct Missed {
+struct NotStored {
     /// What kept it out.
-    why: Refusal,
+    why: RequestRefusal,
     /// How many events of each sync.
     events: BTreeMap<SyncName, u64>,
 }
 
-impl Door {
+impl Ingest {
     /// Builds the door. `syncs` are those that the configuration compiled to; to `upstream` goes what
     /// SDKs send.
     pub fn new(
@@ -100,17 +100,17 @@ impl Door {
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
         upstream: Option<Upstream>,
-    ) -> Result<Self, Mistake> {
-        let gate = Gate::for_ingest(&config.ingest).map_err(|_| {
-            Mistake::new("ingest.header", "found what cannot be the name of a header")
+    ) -> Result<Self, ConfigError> {
+        let gate = Authenticator::for_ingest(&config.ingest).map_err(|_| {
+            ConfigError::new("ingest.header", "found what cannot be the name of a header")
         })?;
-        let intakes: Vec<Intake> = syncs
+        let intakes: Vec<SyncIntake> = syncs
             .into_iter()
             .map(|sync| {
                 let name = sync.name();
                 let names = config.syncs.get(name).into_iter().flat_map(counted_names);
                 let coverage = metrics.coverage(name, names);
-                Intake { sync, coverage }
+                SyncIntake { sync, coverage }
             })
             .collect();
         let watched = intakes
@@ -120,28 +120,28 @@ impl Door {
         Ok(Self {
             gate: Arc::new(gate),
             passes_on: upstream.is_some() && config.ingest.upstream_when_full == WhenFull::PassOn,
-            api: Api::new(config, upstream),
+            api: AmplitudeApi::new(config, upstream),
             bodies: BodyReader::new(config.server.max_body.get()),
-            arrivals: Arc::new(Arrivals::new(watched, clock.now())),
+            arrivals: Arc::new(LastSeen::new(watched, clock.now())),
             intakes,
             queue,
             metrics,
             clock,
             refused: SeldomEach::new(minute),
-            time_zone: Seldom::new(minute),
-            missing: Seldom::new(minute),
-            may_count_twice: Seldom::new(Duration::from_secs(60 * 60)),
+            time_zone: LogThrottle::new(minute),
+            missing: LogThrottle::new(minute),
+            may_count_twice: LogThrottle::new(Duration::from_secs(60 * 60)),
             discarding: TaskTracker::new(),
         })
     }
 
     /// Lets senders in.
-    pub fn gate(&self) -> &Arc<Gate> {
+    pub fn gate(&self) -> &Arc<Authenticator> {
         &self.gate
     }
 
     /// When events last came in.
-    pub fn arrivals(&self) -> &Arc<Arrivals> {
+    pub fn arrivals(&self) -> &Arc<LastSeen> {
         &self.arrivals
     }
 
@@ -166,8 +166,8 @@ impl Door {
         &self,
         endpoint: Endpoint,
         only: Option<&SyncName>,
-        body: Held,
-    ) -> Result<Tally, Refusal> {
+        body: BufferedBody,
+    ) -> Result<IngestSummary, RequestRefusal> {
         let (bytes, arena) = (body.as_bytes(), Arena::default());
         let elements = without_blocking_others(Work::On(bytes.len()), || decode(bytes, &arena))?;
         let intakes = self.intakes(|name| only.is_none_or(|only| only == name));
@@ -178,7 +178,7 @@ impl Door {
     }
 
     /// The syncs that are wanted.
-    fn intakes(&self, wanted: impl Fn(&SyncName) -> bool) -> Vec<&Intake> {
+    fn intakes(&self, wanted: impl Fn(&SyncName) -> bool) -> Vec<&SyncIntake> {
         self.intakes
             .iter()
             .filter(|intake| wanted(intake.name()))
@@ -186,7 +186,7 @@ impl Door {
     }
 
     /// Notes that events came in, whatever becomes of them.
-    fn arrived(&self, endpoint: Endpoint, count: u64, intakes: &[&Intake]) {
+    fn arrived(&self, endpoint: Endpoint, count: u64, intakes: &[&SyncIntake]) {
         self.metrics.received(endpoint, count);
         let now = self.clock.now();
         if count > 0 {
@@ -203,16 +203,16 @@ impl Door {
         &self,
         endpoint: Endpoint,
         count: u64,
-        mut elements: impl Iterator<Item = Element<'a>>,
-        intakes: &[&Intake],
+        mut elements: impl Iterator<Item = RawElement<'a>>,
+        intakes: &[&SyncIntake],
         bytes: usize,
-    ) -> Result<Tally, Missed> {
-        let mut tally = Tally::default();
+    ) -> Result<IngestSummary, NotStored> {
+        let mut tally = IngestSummary::default();
         tally.received(count);
         let now = self.clock.now();
         let is_webhook = endpoint == Endpoint::webhook;
         let mut left = count;
-        let mut missed: Option<Missed> = None;
+        let mut missed: Option<NotStored> = None;
         let mut may_count_twice = None;
         loop {
             let work = if intakes.iter().any(|intake| intake.remembers(is_webhook)) {
@@ -244,12 +244,12 @@ impl Door {
                     left: refused,
                 }) => {
                     tally.stored(pushed);
-                    let missed =
-                        missed.get_or_insert_with(|| Missed::nothing(Refusal::QueueFull(sync)));
+                    let missed = missed
+                        .get_or_insert_with(|| NotStored::nothing(RequestRefusal::QueueFull(sync)));
                     missed.add(refused);
                 }
                 Err(error) => {
-                    let mut all = missed.unwrap_or_else(|| Missed::nothing(error.into()));
+                    let mut all = missed.unwrap_or_else(|| NotStored::nothing(error.into()));
                     all.add(intakes.iter().map(|intake| (intake.name().clone(), left)));
                     return Err(all);
                 }
@@ -276,7 +276,7 @@ impl Door {
     }
 
     /// Counts what Amplitude has and Meta misses, and says so.
-    fn note_missed(&self, missed: &Missed) {
+    fn note_missed(&self, missed: &NotStored) {
         let now = self.clock.now();
         for (sync, events) in &missed.events {
             self.metrics.missed(sync, missed.why.code(), *events);
@@ -293,7 +293,7 @@ impl Door {
     }
 
     /// Names the one mistake of a template that spoils every event and shows nowhere else.
-    fn warn_of_templates(&self, tally: &Tally, now: UnixMillis) {
+    fn warn_of_templates(&self, tally: &IngestSummary, now: UnixMillis) {
         if tally.count(Reason::TimeZoneTrap) > 0
             && let Some(requests) = self.time_zone.due(now)
         {
@@ -325,14 +325,14 @@ impl Door {
     }
 
     /// Refuses a request for a path, or a method of one, that nothing answers.
-    fn refuse_path(&self, refusal: Refusal, request: Request) -> Response {
+    fn refuse_path(&self, refusal: RequestRefusal, request: Request) -> Response {
         let (head, body) = request.into_parts();
         self.discard_rest(&head.headers, body);
         self.tell_of_path(&refusal, &head.method, &head.uri);
         self.refuse(refusal)
     }
 
-    fn tell_of_path(&self, refusal: &Refusal, method: &Method, uri: &Uri) {
+    fn tell_of_path(&self, refusal: &RequestRefusal, method: &Method, uri: &Uri) {
         let is_off = self.api.is_none() && amplitude_api::answers(uri.path());
         let reason = if is_off { "api_off" } else { refusal.code() };
         let Some(requests) = self.refused.due(reason, self.clock.now()) else {
@@ -361,18 +361,18 @@ impl Door {
         sync: Option<&str>,
         headers: &HeaderMap,
         body: &mut Body,
-    ) -> Result<Tally, Refusal> {
+    ) -> Result<IngestSummary, RequestRefusal> {
         if !self.gate.admits(headers) {
-            return Err(Refusal::Unauthorized);
+            return Err(RequestRefusal::Unauthorized);
         }
         let only = match sync {
             None => None,
             Some(wanted) => Some(
                 self.intakes
                     .iter()
-                    .map(Intake::name)
+                    .map(SyncIntake::name)
                     .find(|name| name.as_str() == wanted)
-                    .ok_or(Refusal::UnknownSync)?,
+                    .ok_or(RequestRefusal::UnknownSync)?,
             ),
         };
         let body = self.bodies.read(headers, body).await?;
@@ -380,21 +380,21 @@ impl Door {
     }
 
     /// Counts a refusal, and logs what its sender or the operator should look into.
-    fn refuse(&self, refusal: Refusal) -> Response {
+    fn refuse(&self, refusal: RequestRefusal) -> Response {
         self.metrics.refused(refusal.code());
         let due = || self.refused.due(refusal.code(), self.clock.now());
         match &refusal {
-            Refusal::Unauthorized => {
+            RequestRefusal::Unauthorized => {
                 if let Some(requests) = due() {
                     tracing::warn!(requests, "refused requests with a missing or wrong secret");
                 }
             }
-            Refusal::NotJson(_) | Refusal::Body(_) => {
+            RequestRefusal::NotJson(_) | RequestRefusal::Body(_) => {
                 if let Some(requests) = due() {
                     tracing::warn!(requests, last = %refusal, "refused requests with unusable bodies");
                 }
             }
-            Refusal::UnknownSync => {
+            RequestRefusal::UnknownSync => {
                 if let Some(requests) = due() {
                     tracing::warn!(
                         requests,
@@ -403,40 +403,40 @@ impl Door {
                 }
             }
             // The queue says what keeps it from storing; of paths and methods more is known elsewhere.
-            Refusal::QueueFull(_)
-            | Refusal::DiskLow
-            | Refusal::StorageFailed
-            | Refusal::Stopping
-            | Refusal::NotFound
-            | Refusal::MethodNotAllowed => {}
+            RequestRefusal::QueueFull(_)
+            | RequestRefusal::DiskLow
+            | RequestRefusal::StorageFailed
+            | RequestRefusal::Stopping
+            | RequestRefusal::NotFound
+            | RequestRefusal::MethodNotAllowed => {}
         }
         refusal.into_response()
     }
 
     /// Why no event can be taken at present; `None` where any sync can take one.
-    fn closed(&self) -> Option<Refusal> {
+    fn closed(&self) -> Option<RequestRefusal> {
         let health = self.queue.health();
         match health.trouble {
-            Some(CapacityProblem::DiskLow) => return Some(Refusal::DiskLow),
-            Some(CapacityProblem::Failing(_)) => return Some(Refusal::StorageFailed),
-            Some(CapacityProblem::Closed) => return Some(Refusal::Stopping),
+            Some(CapacityProblem::DiskLow) => return Some(RequestRefusal::DiskLow),
+            Some(CapacityProblem::Failing(_)) => return Some(RequestRefusal::StorageFailed),
+            Some(CapacityProblem::Closed) => return Some(RequestRefusal::Stopping),
             None => {}
         }
         let mut taking = self
             .intakes
             .iter()
             .filter(|intake| intake.sync.is_enabled())
-            .map(Intake::name)
+            .map(SyncIntake::name)
             .peekable();
         let first = (*taking.peek()?).clone();
         taking
             .all(|name| health.full.contains(name))
-            .then_some(Refusal::QueueFull(first))
+            .then_some(RequestRefusal::QueueFull(first))
     }
 }
 
-impl Missed {
-    const fn nothing(why: Refusal) -> Self {
+impl NotStored {
+    const fn nothing(why: RequestRefusal) -> Self {
         Self {
             why,
             events: BTreeMap::new(),
@@ -450,14 +450,14 @@ impl Missed {
     }
 }
 
-impl From<Missed> for Refusal {
-    fn from(missed: Missed) -> Self {
+impl From<NotStored> for RequestRefusal {
+    fn from(missed: NotStored) -> Self {
         missed.why
     }
 }
 
 /// Gives the routes of the public listener.
-pub fn router(door: Arc<Door>) -> Router {
+pub fn router(door: Arc<Ingest>) -> Router {
     Router::new()
         .route("/webhook", post(webhook).put(webhook))
         .route(
@@ -472,24 +472,24 @@ pub fn router(door: Arc<Door>) -> Router {
 }
 
 /// Puts other routes behind the secret that events are sent with.
-pub fn guarded(door: &Arc<Door>, routes: Router) -> Router {
+pub fn guarded(door: &Arc<Ingest>, routes: Router) -> Router {
     routes.layer(from_fn_with_state(Arc::clone(door), guard))
 }
 
-async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+async fn guard(State(door): State<Arc<Ingest>>, request: Request, next: Next) -> Response {
     if door.gate.admits(request.headers()) {
         next.run(request).await
     } else {
-        door.refuse(Refusal::Unauthorized)
+        door.refuse(RequestRefusal::Unauthorized)
     }
 }
 
-async fn webhook(State(door): State<Arc<Door>>, request: Request) -> Response {
+async fn webhook(State(door): State<Arc<Ingest>>, request: Request) -> Response {
     door.webhook(None, request).await
 }
 
 async fn webhook_of_sync(
-    State(door): State<Arc<Door>>,
+    State(door): State<Arc<Ingest>>,
     sync: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
@@ -498,15 +498,15 @@ async fn webhook_of_sync(
     door.webhook(Some(&sync), request).await
 }
 
-async fn not_found(State(door): State<Arc<Door>>, request: Request) -> Response {
-    door.refuse_path(Refusal::NotFound, request)
+async fn not_found(State(door): State<Arc<Ingest>>, request: Request) -> Response {
+    door.refuse_path(RequestRefusal::NotFound, request)
 }
 
-async fn method_not_allowed(State(door): State<Arc<Door>>, request: Request) -> Response {
-    door.refuse_path(Refusal::MethodNotAllowed, request)
+async fn method_not_allowed(State(door): State<Arc<Ingest>>, request: Request) -> Response {
+    door.refuse_path(RequestRefusal::MethodNotAllowed, request)
 }
 
-async fn health(State(door): State<Arc<Door>>) -> Response {
+async fn health(State(door): State<Arc<Ingest>>) -> Response {
     match door.closed() {
         None => json_response(StatusCode::OK, "{\"status\":\"ok\"}\n".to_owned()),
         // A balancer that turned away from here would cut the SDKs off from Amplitude.

@@ -14,9 +14,9 @@
 use std::sync::Arc;
 
 use crate::clock::UnixMillis;
-use crate::config::{AppConfig, LimitedDataUse, Mistake, SyncConfig, SyncName};
+use crate::config::{AppConfig, ConfigError, LimitedDataUse, SyncConfig, SyncName};
 use crate::event::Event;
-use crate::memory::Lesson;
+use crate::memory::ProfileUpdate;
 use crate::memory::clicks::Clicks;
 use crate::memory::profile::Profile;
 use crate::outcome::Reason;
@@ -48,14 +48,14 @@ mod sha256;
 mod standard_event;
 mod user_data;
 
-use known::Known;
+use known::ProfileView;
 use page::KeptParameters;
 use payload::Fingerprint;
 use record::Recorder;
 use remember::{Kept, Remember};
 use rule::Rule;
 use server_event::ServerEvent;
-use user_data::Reading;
+use user_data::NormalizeOptions;
 
 /// The one standard event that Meta refuses without a value.
 const PURCHASE: &str = "Purchase";
@@ -72,7 +72,7 @@ pub struct Mapper {
     sync: SyncName,
     /// One per row of the event table, in its order; a single one where there is no table.
     rules: Vec<Rule>,
-    reading: Reading,
+    reading: NormalizeOptions,
     remember: Option<Remember>,
     app: Option<AppConfig>,
     limited_data_use: LimitedDataUse,
@@ -83,7 +83,7 @@ pub struct Mapper {
 
 /// What selection says of an event that is to be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct Selection {
     /// The place in the event table of the row that applies; 0 where there is no table.
     pub place: usize,
     /// Whether the use of the event is limited.
@@ -111,7 +111,7 @@ impl<'m> Memory<'m> {
 
 /// An event that Meta would not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct Rejected {
     /// Why.
     pub reason: Reason,
     /// Meta's event name, where it was found.
@@ -124,7 +124,7 @@ pub struct Refused {
 
 /// What is known of an event that was mapped, besides its JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mapped {
+pub struct MappedEvent {
     /// Meta's event name, as it stands in the JSON.
     pub event_name: Arc<str>,
     /// Tells whether the same event was taken before.
@@ -140,7 +140,7 @@ pub fn is_invalid_id(text: &str) -> bool {
 
 impl Mapper {
     /// Compiles the mapping of a sync, and notes what cannot be right.
-    pub fn compile(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<Mistake>) -> Self {
+    pub fn compile(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<ConfigError>) -> Self {
         check::mistakes(name, sync, mistakes);
         let sources = rule::hashed_sources(sync, &sync.allow_personal_data);
         let rules = match &sync.events {
@@ -153,7 +153,7 @@ impl Mapper {
         Self {
             sync: name.clone(),
             rules,
-            reading: Reading::of(sync),
+            reading: NormalizeOptions::of(sync),
             remember: sync
                 .user_memory
                 .as_ref()
@@ -171,7 +171,7 @@ impl Mapper {
     }
 
     /// What looks wrong in the mapping of a sync and may still be meant.
-    pub fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
+    pub fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<ConfigError> {
         check::warnings(name, sync)
     }
 
@@ -183,17 +183,21 @@ impl Mapper {
     }
 
     /// What an event says of its person, where that is to be remembered.
-    pub fn told(&self, event: &Event<'_>, now: UnixMillis) -> Option<Lesson> {
+    pub fn told(&self, event: &Event<'_>, now: UnixMillis) -> Option<ProfileUpdate> {
         self.remember.as_ref()?.told(event, &self.reading, now)
     }
 
     /// Of what an event says of its person, what tells whether they consent; `None` where nobody asks.
-    pub fn told_of_consent(&self, lesson: &Lesson) -> Option<Lesson> {
+    pub fn told_of_consent(&self, lesson: &ProfileUpdate) -> Option<ProfileUpdate> {
         self.remember.as_ref()?.told_of_consent(lesson)
     }
 
     /// The rest of it. Without consent only what takes something away stays in the lesson.
-    pub fn told_besides_consent(&self, lesson: &mut Lesson, consents: bool) -> Lesson {
+    pub fn told_besides_consent(
+        &self,
+        lesson: &mut ProfileUpdate,
+        consents: bool,
+    ) -> ProfileUpdate {
         match &self.remember {
             Some(remember) => remember.told_besides_consent(lesson, consents),
             None => lesson.clone(),
@@ -213,15 +217,15 @@ impl Mapper {
     pub fn map(
         &self,
         event: &Event<'_>,
-        row: Row,
+        row: Selection,
         memory: Memory<'_>,
         now: UnixMillis,
         recorder: &mut impl Recorder,
         out: &mut Vec<u8>,
-    ) -> Result<Mapped, Refused> {
+    ) -> Result<MappedEvent, Rejected> {
         let Memory { person, clicks } = memory;
         let Some(rule) = self.rules.get(row.place) else {
-            return Err(Refused::unmapped(Reason::NotSelected, None));
+            return Err(Rejected::unmapped(Reason::NotSelected, None));
         };
         let server_event = ServerEvent {
             mapper: self,
@@ -231,7 +235,7 @@ impl Mapper {
                 .remember
                 .as_ref()
                 .zip(person)
-                .map(|(remember, profile)| Known {
+                .map(|(remember, profile)| ProfileView {
                     properties: &remember.properties,
                     profile,
                     now,
@@ -245,7 +249,7 @@ impl Mapper {
     }
 }
 
-impl Refused {
+impl Rejected {
     fn unmapped(reason: Reason, event_name: Option<&str>) -> Self {
         Self {
             reason,

@@ -2,7 +2,7 @@
 //!
 //! Events of SDKs say little of the person: traits come apart from them, as operations on user
 //! properties. A [`Profile`] holds what these made of the properties that a mapping names, each value
-//! in the form in which Meta would get it. A [`Lesson`] is what one event says; [`learn`] applies it,
+//! in the form in which Meta would get it. A [`ProfileUpdate`] is what one event says; [`learn`] applies it,
 //! the same way where an event is mapped and where it is stored, and [`recall`] finds whose profile an
 //! event takes from.
 //!
@@ -10,7 +10,7 @@
 //! to anyone goes to its first user; nothing of a user ever goes to another one.
 //!
 //! It is pure, knows nothing of events, hashing or Meta, and does not know where profiles are kept: that
-//! is a [`Shelf`]. What it is handed must be hashed already where it is to be.
+//! is a [`ProfileStore`]. What it is handed must be hashed already where it is to be.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,9 +24,9 @@ use sha2::{Digest, Sha256};
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 
-use change::{SlotId, Step};
+use change::{PropertyId, PropertyStep};
 use clicks::Noted;
-use profile::{Profile, Sighting};
+use profile::{Profile, Touchpoint};
 
 pub mod change;
 pub mod clicks;
@@ -38,9 +38,9 @@ const TOUCH_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// Whose profile it is: 128 bits of a hash of the sync, the kind of id, and the id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key([u8; Self::BYTES]);
+pub struct ProfileKey([u8; Self::BYTES]);
 
-impl Key {
+impl ProfileKey {
     /// How long a key is.
     pub const BYTES: usize = 16;
 
@@ -79,7 +79,7 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for ProfileKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(..)")
     }
@@ -87,31 +87,31 @@ impl fmt::Debug for Key {
 
 /// The person of an event: a user, a device, or both; neither for nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Who {
+pub struct Identity {
     /// The user.
-    pub user: Option<Key>,
+    pub user: Option<ProfileKey>,
     /// The device.
-    pub device: Option<Key>,
+    pub device: Option<ProfileKey>,
 }
 
 /// What one event says of its person.
 #[derive(Clone, Debug)]
-pub struct Lesson {
+pub struct ProfileUpdate {
     /// The person.
-    pub who: Who,
+    pub who: Identity,
     /// The properties that are remembered. What else is in a profile is no longer wanted.
-    pub wanted: Arc<[SlotId]>,
+    pub wanted: Arc<[PropertyId]>,
     /// What becomes of them, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PropertyStep>,
     /// What the event carried besides.
-    pub sighting: Sighting,
+    pub sighting: Touchpoint,
     /// Tells a repeat of the event, where a step would change something once more.
     pub mark: Option<u64>,
     /// When it was learnt.
     pub at: UnixMillis,
 }
 
-impl Lesson {
+impl ProfileUpdate {
     /// Takes out what the event carried besides properties, as a lesson of its own.
     #[must_use]
     pub fn take_sighting(&mut self) -> Self {
@@ -127,32 +127,32 @@ impl Lesson {
 }
 
 /// Where profiles are kept.
-pub trait Shelf {
+pub trait ProfileStore {
     /// Why one could not be read or kept.
     type Error;
 
     /// Reads a profile.
-    fn profile(&mut self, key: Key) -> Result<Option<Profile>, Self::Error>;
+    fn profile(&mut self, key: ProfileKey) -> Result<Option<Profile>, Self::Error>;
 
     /// Keeps a profile in the place of an earlier one. An empty one need not be kept.
-    fn keep(&mut self, key: Key, profile: Profile) -> Result<(), Self::Error>;
+    fn keep(&mut self, key: ProfileKey, profile: Profile) -> Result<(), Self::Error>;
 }
 
 /// A shelf in memory alone.
 #[derive(Debug, Default)]
-pub struct Notebook {
-    profiles: HashMap<Key, Profile>,
+pub struct InMemoryProfiles {
+    profiles: HashMap<ProfileKey, Profile>,
     clicks: Noted,
 }
 
-impl Shelf for Notebook {
+impl ProfileStore for InMemoryProfiles {
     type Error = Infallible;
 
-    fn profile(&mut self, key: Key) -> Result<Option<Profile>, Infallible> {
+    fn profile(&mut self, key: ProfileKey) -> Result<Option<Profile>, Infallible> {
         Ok(self.profiles.get(&key).cloned())
     }
 
-    fn keep(&mut self, key: Key, profile: Profile) -> Result<(), Infallible> {
+    fn keep(&mut self, key: ProfileKey, profile: Profile) -> Result<(), Infallible> {
         if profile.is_empty() {
             self.profiles.remove(&key);
         } else {
@@ -163,9 +163,9 @@ impl Shelf for Notebook {
 }
 
 /// Applies what an event says; true where that changed anything that is kept.
-pub fn learn<S: Shelf>(shelf: &mut S, lesson: &Lesson) -> Result<bool, S::Error> {
+pub fn learn<S: ProfileStore>(shelf: &mut S, lesson: &ProfileUpdate) -> Result<bool, S::Error> {
     match lesson.who {
-        Who {
+        Identity {
             user: Some(user),
             device: None,
         } => {
@@ -173,15 +173,15 @@ pub fn learn<S: Shelf>(shelf: &mut S, lesson: &Lesson) -> Result<bool, S::Error>
             let after = before.clone().unwrap_or_default();
             keep_learnt(shelf, user, before.as_ref(), after, lesson)
         }
-        Who {
+        Identity {
             user: Some(user),
             device: Some(device),
         } => learn_of_both(shelf, user, device, lesson),
-        Who {
+        Identity {
             user: None,
             device: Some(device),
         } => learn_of_device(shelf, device, lesson),
-        Who {
+        Identity {
             user: None,
             device: None,
         } => Ok(false),
@@ -190,7 +190,7 @@ pub fn learn<S: Shelf>(shelf: &mut S, lesson: &Lesson) -> Result<bool, S::Error>
 
 /// The profile that an event takes from: its user's, and without a user that of the device's user, else
 /// the device's own.
-pub fn recall<S: Shelf>(shelf: &mut S, who: Who) -> Result<Option<Profile>, S::Error> {
+pub fn recall<S: ProfileStore>(shelf: &mut S, who: Identity) -> Result<Option<Profile>, S::Error> {
     if let Some(user) = who.user {
         return shelf.profile(user);
     }
@@ -204,11 +204,11 @@ pub fn recall<S: Shelf>(shelf: &mut S, who: Who) -> Result<Option<Profile>, S::E
     }
 }
 
-fn learn_of_both<S: Shelf>(
+fn learn_of_both<S: ProfileStore>(
     shelf: &mut S,
-    user: Key,
-    device: Key,
-    lesson: &Lesson,
+    user: ProfileKey,
+    device: ProfileKey,
+    lesson: &ProfileUpdate,
 ) -> Result<bool, S::Error> {
     let own = shelf.profile(device)?;
     let before = shelf.profile(user)?;
@@ -228,10 +228,10 @@ fn learn_of_both<S: Shelf>(
     Ok(changed)
 }
 
-fn learn_of_device<S: Shelf>(
+fn learn_of_device<S: ProfileStore>(
     shelf: &mut S,
-    device: Key,
-    lesson: &Lesson,
+    device: ProfileKey,
+    lesson: &ProfileUpdate,
 ) -> Result<bool, S::Error> {
     let own = shelf.profile(device)?;
     if let Some(user) = own.as_ref().and_then(|own| own.owner)
@@ -250,12 +250,12 @@ fn learn_of_device<S: Shelf>(
     keep_learnt(shelf, device, own.as_ref(), after, lesson)
 }
 
-fn keep_learnt<S: Shelf>(
+fn keep_learnt<S: ProfileStore>(
     shelf: &mut S,
-    key: Key,
+    key: ProfileKey,
     before: Option<&Profile>,
     mut after: Profile,
-    lesson: &Lesson,
+    lesson: &ProfileUpdate,
 ) -> Result<bool, S::Error> {
     after.apply(lesson);
     let is_same = match before {

@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::event::arena::Arena;
 use crate::event::operations::USER_PROPERTIES;
 use crate::event::request::{PATHS, ROOT};
-use crate::event::{Event, Json, Reading, SECTIONS, member};
+use crate::event::{Event, Json, OperationReading, SECTIONS, member};
 
 use steps::parse_steps;
 
@@ -135,7 +135,7 @@ pub fn alias_of(field: &str) -> Option<&'static str> {
 pub struct Path {
     text: Box<str>,
     root: Root,
-    steps: Box<[Step]>,
+    steps: Box<[PathStep]>,
 }
 
 /// Where a path begins.
@@ -152,7 +152,7 @@ enum Root {
 
 /// One step from a value to a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum PathStep {
     /// To the member of an object.
     Key(Box<str>),
     /// To an element of a list.
@@ -165,13 +165,13 @@ pub enum Step {
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'s, 'e> {
     event: &'s Event<'e>,
-    reading: Reading,
-    element: Option<Element<'s>>,
+    reading: OperationReading,
+    element: Option<ListElement<'s>>,
 }
 
 /// An element of a list, with its members, so that they are not parsed for each path.
 #[derive(Clone, Copy, Debug)]
-struct Element<'s> {
+struct ListElement<'s> {
     value: Json<'s>,
     members: &'s [(Cow<'s, str>, Json<'s>)],
 }
@@ -210,7 +210,7 @@ impl<'s, 'e> From<&'s Event<'e>> for Scope<'s, 'e> {
     fn from(event: &'s Event<'e>) -> Self {
         Self {
             event,
-            reading: Reading::First,
+            reading: OperationReading::First,
             element: None,
         }
     }
@@ -231,31 +231,31 @@ impl<'s, 'e> Scope<'s, 'e> {
     ) -> Self {
         Self {
             event,
-            reading: Reading::First,
-            element: Some(Element { value, members }),
+            reading: OperationReading::First,
+            element: Some(ListElement { value, members }),
         }
     }
 
     /// Whether it is read by the other reading of properties that are given by operations.
     pub fn is_other_reading(self) -> bool {
-        self.reading == Reading::Other
+        self.reading == OperationReading::Other
     }
 
     /// The same place by the other reading of properties that are given by operations; `None` where there
     /// is only one.
     pub fn other_reading(self) -> Option<Self> {
         let other = Self {
-            reading: Reading::Other,
+            reading: OperationReading::Other,
             ..self
         };
-        (self.reading == Reading::First && self.event.has_other_reading()).then_some(other)
+        (self.reading == OperationReading::First && self.event.has_other_reading()).then_some(other)
     }
 }
 
-impl<'s> Element<'s> {
-    fn walk(self, arena: &'s Arena, steps: &[Step], found: &mut dyn FnMut(Json<'s>)) -> bool {
+impl<'s> ListElement<'s> {
+    fn walk(self, arena: &'s Arena, steps: &[PathStep], found: &mut dyn FnMut(Json<'s>)) -> bool {
         match steps.split_first() {
-            Some((Step::Key(key), rest)) => match member(self.members, key) {
+            Some((PathStep::Key(key), rest)) => match member(self.members, key) {
                 Some(value) => walk(arena, value, rest, found),
                 None => false,
             },
@@ -269,7 +269,7 @@ impl Path {
     pub fn parse(text: &str) -> Result<Self, PathError> {
         let (steps, quoted) = parse_steps(text)?;
         let mut steps = steps.into_iter();
-        let Some(Step::Key(root)) = steps.next() else {
+        let Some(PathStep::Key(root)) = steps.next() else {
             return Err(PathError::BadBracket);
         };
         if !quoted && *root == *ROOT {
@@ -301,8 +301,8 @@ impl Path {
         }
         let (steps, quoted) = parse_steps(text)?;
         let is_part = match &*steps {
-            [Step::Key(section), _, ..] if SECTIONS.contains(&section.as_ref()) => true,
-            [Step::Key(field), ..] => {
+            [PathStep::Key(section), _, ..] if SECTIONS.contains(&section.as_ref()) => true,
+            [PathStep::Key(field), ..] => {
                 FIELDS.contains(&field.as_ref()) && !FIELDS_OF_ITEMS.contains(&field.as_ref())
             }
             _ => false,
@@ -330,7 +330,7 @@ impl Path {
     }
 
     /// The steps from the field that the path begins with, or from the element that it is relative to.
-    pub const fn steps(&self) -> &[Step] {
+    pub const fn steps(&self) -> &[PathStep] {
         &self.steps
     }
 
@@ -352,7 +352,7 @@ impl Path {
     /// The section and the property, where the path names just these two.
     pub fn property(&self) -> Option<(&str, &str)> {
         match (&self.root, &*self.steps) {
-            (Root::Field(section, _), [Step::Key(name)]) => Some((section, name)),
+            (Root::Field(section, _), [PathStep::Key(name)]) => Some((section, name)),
             _ => None,
         }
     }
@@ -360,7 +360,9 @@ impl Path {
     /// The user property that the path begins with.
     pub fn user_property(&self) -> Option<&str> {
         match (&self.root, self.steps.first()) {
-            (Root::Field(section, _), Some(Step::Key(name))) if **section == *"user_properties" => {
+            (Root::Field(section, _), Some(PathStep::Key(name)))
+                if **section == *"user_properties" =>
+            {
                 Some(name)
             }
             _ => None,
@@ -369,7 +371,10 @@ impl Path {
 
     /// Whether the path names a property as a whole, or each element of it.
     pub fn is_of_whole_property(&self) -> bool {
-        matches!(&*self.steps, [Step::Key(_)] | [Step::Key(_), Step::Each])
+        matches!(
+            &*self.steps,
+            [PathStep::Key(_)] | [PathStep::Key(_), PathStep::Each]
+        )
     }
 
     /// Calls `found` with every value that the path points to, where this is the property that it begins
@@ -380,7 +385,7 @@ impl Path {
         property: Json<'e>,
         found: &mut dyn FnMut(Json<'e>),
     ) {
-        if let [Step::Key(_), rest @ ..] = &*self.steps {
+        if let [PathStep::Key(_), rest @ ..] = &*self.steps {
             walk(arena, property, rest, found);
         }
     }
@@ -457,7 +462,7 @@ impl Path {
     fn visit_event<'s>(
         &self,
         event: &'s Event<'_>,
-        reading: Reading,
+        reading: OperationReading,
         found: &mut dyn FnMut(Json<'s>),
     ) -> bool {
         let (field, alias) = match &self.root {
@@ -469,7 +474,7 @@ impl Path {
             }
             Root::Element(_) => return false,
         };
-        if let [Step::Key(key), rest @ ..] = &*self.steps {
+        if let [PathStep::Key(key), rest @ ..] = &*self.steps {
             // The event remembers the members of its top-level objects.
             let value = event.member_by(reading, field, key);
             let unreadable = value.is_some_and(|value| walk(event.arena(), value, rest, found));
@@ -499,7 +504,7 @@ impl fmt::Display for Path {
 fn walk<'e>(
     arena: &'e Arena,
     value: Json<'e>,
-    steps: &[Step],
+    steps: &[PathStep],
     found: &mut dyn FnMut(Json<'e>),
 ) -> bool {
     let Some((step, rest)) = steps.split_first() else {
@@ -508,18 +513,18 @@ fn walk<'e>(
     };
     let value = arena.opened(value);
     let mut unreadable = match step {
-        Step::Key(_) => value.hides_members(),
-        Step::Index(_) | Step::Each => value.begins_as_json(),
+        PathStep::Key(_) => value.hides_members(),
+        PathStep::Index(_) | PathStep::Each => value.begins_as_json(),
     };
     match step {
-        Step::Key(key) => {
+        PathStep::Key(key) => {
             if let Some(value) = value.member(key) {
                 unreadable |= walk(arena, value, rest, found);
             }
         }
         // What is no list is a list of one.
-        Step::Index(_) | Step::Each if value.is_absent() => {}
-        Step::Index(index) => {
+        PathStep::Index(_) | PathStep::Each if value.is_absent() => {}
+        PathStep::Index(index) => {
             let element = match value.elements() {
                 Some(mut elements) => elements.nth(*index),
                 None => (*index == 0).then_some(value),
@@ -528,7 +533,7 @@ fn walk<'e>(
                 unreadable |= walk(arena, element, rest, found);
             }
         }
-        Step::Each => match value.elements() {
+        PathStep::Each => match value.elements() {
             Some(elements) => {
                 for element in elements {
                     unreadable |= walk(arena, element, rest, found);

@@ -49,9 +49,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Clock;
 use crate::config::{QueueConfig, SyncName};
 use crate::map::payload::Fingerprint;
-use crate::memory::Lesson;
+use crate::memory::ProfileUpdate;
 use crate::memory::clicks::FirstSeen;
-use crate::sync::Taken;
+use crate::sync::Submission;
 
 use bounds::AllBounds;
 use dead::{DeadFilter, DeadLetter, Retried};
@@ -144,7 +144,7 @@ pub struct Pushed {
 #[derive(Debug, Default)]
 pub struct Learnt {
     /// Of people.
-    pub lessons: Vec<(SyncName, Lesson)>,
+    pub lessons: Vec<(SyncName, ProfileUpdate)>,
     /// Of clicks.
     pub clicks: Vec<FirstSeen>,
 }
@@ -252,14 +252,14 @@ impl Queue {
     }
 
     /// Takes events in; durable when this returns.
-    pub async fn push(&self, taken: Vec<Taken>) -> Result<Pushed, PushError> {
+    pub async fn push(&self, taken: Vec<Submission>) -> Result<Pushed, PushError> {
         self.push_and_learn(taken, Learnt::default()).await
     }
 
     /// Takes events in, and learns what they say; both durable when this returns.
     pub async fn push_and_learn(
         &self,
-        taken: Vec<Taken>,
+        taken: Vec<Submission>,
         learnt: Learnt,
     ) -> Result<Pushed, PushError> {
         self.take_in(taken, Repeats::Refused, learnt).await
@@ -280,7 +280,7 @@ impl Queue {
     /// were taken before although the duplicate window no longer tells; see `remembered`.
     pub async fn push_again(
         &self,
-        taken: Vec<Taken>,
+        taken: Vec<Submission>,
         known: HashSet<Fingerprint>,
     ) -> Result<Pushed, PushError> {
         self.take_in(taken, Repeats::ReplaceDead(known), Learnt::default())
@@ -477,7 +477,7 @@ impl Queue {
 
     async fn take_in(
         &self,
-        taken: Vec<Taken>,
+        taken: Vec<Submission>,
         repeats: Repeats,
         learnt: Learnt,
     ) -> Result<Pushed, PushError> {

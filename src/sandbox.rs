@@ -41,12 +41,12 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, SystemClock, UnixMillis};
 
 use self::faults::{Faults, Hint};
-use self::line::{Cut, Lines};
-use self::record::{Accepted, EarlyCall, Record, Stats};
+use self::line::{Abort, AbortableListener};
+use self::record::{Accepted, EarlyCall, Record, SandboxStats};
 
 /// A simulated Graph endpoint; clones share everything.
 #[derive(Clone)]
-pub struct Sandbox(Arc<Inner>);
+pub struct Sandbox(Arc<SandboxState>);
 
 /// How a sandbox behaves for its whole life; what may change while it runs is in [`Faults`].
 #[derive(Clone)]
@@ -82,10 +82,10 @@ pub enum Mode {
     Sink,
 }
 
-struct Inner {
+struct SandboxState {
     config: SandboxConfig,
     state: Mutex<State>,
-    stats: watch::Sender<Stats>,
+    stats: watch::Sender<SandboxStats>,
 }
 
 struct State {
@@ -157,10 +157,10 @@ impl Sandbox {
             throttled: HashMap::new(),
             early: Vec::new(),
         };
-        Self(Arc::new(Inner {
+        Self(Arc::new(SandboxState {
             config,
             state: Mutex::new(state),
-            stats: watch::Sender::new(Stats::default()),
+            stats: watch::Sender::new(SandboxStats::default()),
         }))
     }
 
@@ -189,7 +189,7 @@ impl Sandbox {
     }
 
     /// The first thousand calls that came while a throttle or block stood, oldest first; see
-    /// [`Stats::early_calls`].
+    /// [`SandboxStats::early_calls`].
     pub fn early_calls(&self) -> Vec<EarlyCall> {
         self.state().early.clone()
     }
@@ -224,7 +224,7 @@ impl Sandbox {
     }
 
     /// What happened so far.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> SandboxStats {
         self.0.stats.borrow().clone()
     }
 
@@ -234,7 +234,7 @@ impl Sandbox {
     }
 
     /// Waits until what happened so far satisfies `holds`, which must not ask the sandbox itself.
-    pub async fn wait_until(&self, mut holds: impl FnMut(&Stats) -> bool) {
+    pub async fn wait_until(&self, mut holds: impl FnMut(&SandboxStats) -> bool) {
         let mut stats = self.0.stats.subscribe();
         stats
             .wait_for(|stats| holds(stats))
@@ -250,7 +250,7 @@ impl Sandbox {
         &self.0.config
     }
 
-    fn count(&self, change: impl FnOnce(&mut Stats)) {
+    fn count(&self, change: impl FnOnce(&mut SandboxStats)) {
         self.0.stats.send_modify(change);
     }
 
@@ -267,8 +267,8 @@ pub async fn serve(
 ) -> io::Result<()> {
     let service = sandbox
         .router_until(shutdown.clone())
-        .into_make_service_with_connect_info::<Cut>();
-    axum::serve(Lines::new(listener), service)
+        .into_make_service_with_connect_info::<Abort>();
+    axum::serve(AbortableListener::new(listener), service)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
 }

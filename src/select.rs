@@ -52,15 +52,15 @@ pub struct Selector {
     consent: Vec<Condition>,
     conditions: Vec<Condition>,
     limited_data_use: LimitedDataUseMode,
-    rows: HashMap<Arc<str>, Row>,
+    rows: HashMap<Arc<str>, SelectedRow>,
     /// What applies to events that no row names; `None` leaves them out.
-    any: Option<Row>,
+    any: Option<SelectedRow>,
     /// There is a table, so that what Amplitude captures by itself was not overlooked.
     has_table: bool,
 }
 
 #[derive(Debug, Default)]
-struct Row {
+struct SelectedRow {
     place: usize,
     conditions: Vec<Condition>,
 }
@@ -82,11 +82,11 @@ impl Selector {
         let mut any = None;
         let mut rows = HashMap::new();
         match &sync.events {
-            None => any = Some(Row::default()),
+            None => any = Some(SelectedRow::default()),
             Some(events) => {
                 for (place, (name, event)) in events.iter().enumerate() {
                     let conditions = event.conditions.clone();
-                    let row = Row { place, conditions };
+                    let row = SelectedRow { place, conditions };
                     if name == ANY_EVENT {
                         any = Some(row);
                     } else {

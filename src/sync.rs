@@ -1,7 +1,7 @@
 //! One stream of events to one pixel: what it selects, and what it makes of what it selects.
 //!
 //! [`Sync::take`] gives every event its fate before the queue: mapped, or ended with a reason. It is
-//! pure; the caller counts what the [`Notes`] say and hands the fate to the queue.
+//! pure; the caller counts what the [`FieldStats`] say and hands the fate to the queue.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,16 +9,16 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
-use crate::config::{Config, Mistake, SyncConfig, SyncName};
+use crate::config::{Config, ConfigError, SyncConfig, SyncName};
 use crate::event::Event;
 use crate::event::operations::{Known, USER_PROPERTIES};
 use crate::map::explain::Explanation;
-use crate::map::payload::{Bodies, Payload};
-use crate::map::record::{Notes, Recorder};
+use crate::map::payload::{Payload, PayloadArena};
+use crate::map::record::{FieldStats, Recorder};
 use crate::map::remember::Kept;
-use crate::map::{Mapper, Memory, Refused, Row};
+use crate::map::{Mapper, Memory, Rejected, Selection};
 use crate::memory::clicks::{Clicks, NoClicks};
-use crate::memory::{self, Lesson, Shelf};
+use crate::memory::{self, ProfileStore, ProfileUpdate};
 use crate::outcome::Reason;
 use crate::select::{Selected, Selector};
 
@@ -59,7 +59,7 @@ pub struct Ended {
 
 /// An event's fate, for the queue.
 #[derive(Debug)]
-pub struct Taken {
+pub struct Submission {
     /// The sync that took it.
     pub sync: SyncName,
     /// What became of it.
@@ -67,7 +67,7 @@ pub struct Taken {
 }
 
 /// Compiles every sync, or gives all mistakes of all of them.
-pub fn compile_all(config: &Config) -> Result<Vec<Sync>, Vec<Mistake>> {
+pub fn compile_all(config: &Config) -> Result<Vec<Sync>, Vec<ConfigError>> {
     let mut syncs = Vec::new();
     let mut mistakes = Vec::new();
     for (name, sync) in &config.syncs {
@@ -84,7 +84,7 @@ pub fn compile_all(config: &Config) -> Result<Vec<Sync>, Vec<Mistake>> {
 }
 
 /// The mistakes in the rules of all syncs, where none of them is to run.
-pub fn mistakes(syncs: &BTreeMap<SyncName, SyncConfig>) -> Vec<Mistake> {
+pub fn mistakes(syncs: &BTreeMap<SyncName, SyncConfig>) -> Vec<ConfigError> {
     syncs
         .iter()
         .filter_map(|(name, sync)| Sync::compile(name, sync).err())
@@ -93,7 +93,7 @@ pub fn mistakes(syncs: &BTreeMap<SyncName, SyncConfig>) -> Vec<Mistake> {
 }
 
 /// What looks wrong in the rules of all syncs and may still be meant.
-pub fn warnings(syncs: &BTreeMap<SyncName, SyncConfig>) -> Vec<Mistake> {
+pub fn warnings(syncs: &BTreeMap<SyncName, SyncConfig>) -> Vec<ConfigError> {
     syncs
         .iter()
         .flat_map(|(name, sync)| Mapper::warnings(name, sync))
@@ -102,7 +102,7 @@ pub fn warnings(syncs: &BTreeMap<SyncName, SyncConfig>) -> Vec<Mistake> {
 
 impl Sync {
     /// Compiles one sync, or gives all mistakes in its rules.
-    pub fn compile(name: &SyncName, sync: &SyncConfig) -> Result<Self, Vec<Mistake>> {
+    pub fn compile(name: &SyncName, sync: &SyncConfig) -> Result<Self, Vec<ConfigError>> {
         let mut mistakes = Vec::new();
         let mapper = Mapper::compile(name, sync, &mut mistakes);
         if !mistakes.is_empty() {
@@ -133,9 +133,9 @@ impl Sync {
         element: Result<&Event<'_>, Reason>,
         raw: &[u8],
         now: UnixMillis,
-        bodies: &mut Bodies,
-    ) -> (Fate, Notes) {
-        let mut notes = Notes::default();
+        bodies: &mut PayloadArena,
+    ) -> (Fate, FieldStats) {
+        let mut notes = FieldStats::default();
         let event = match element {
             Ok(event) => event,
             Err(reason) => return (Fate::Ended(Ended::undecoded(reason, raw)), notes),
@@ -151,10 +151,10 @@ impl Sync {
         &self,
         event: &Event<'_>,
         now: UnixMillis,
-        bodies: &mut Bodies,
+        bodies: &mut PayloadArena,
         clicks: &mut dyn Clicks,
-    ) -> (Fate, Notes) {
-        let mut notes = Notes::default();
+    ) -> (Fate, FieldStats) {
+        let mut notes = FieldStats::default();
         let memory = Memory::of_clicks(clicks);
         let fate = self.decide(event, memory, now, &mut notes, bodies);
         (fate, notes)
@@ -168,14 +168,14 @@ impl Sync {
 
     /// Decides what becomes of an event after what it says of its person was learnt. Also gives that,
     /// where it changed what is remembered.
-    pub fn take_remembering<S: Shelf + Clicks>(
+    pub fn take_remembering<S: ProfileStore + Clicks>(
         &self,
         event: &Event<'_>,
         now: UnixMillis,
-        bodies: &mut Bodies,
+        bodies: &mut PayloadArena,
         shelf: &mut S,
-    ) -> Result<(Fate, Notes, Option<Lesson>), S::Error> {
-        let mut notes = Notes::default();
+    ) -> Result<(Fate, FieldStats, Option<ProfileUpdate>), S::Error> {
+        let mut notes = FieldStats::default();
         let (fate, lesson) = self.with_person(event, now, shelf, |event, memory| {
             self.decide(event, memory, now, &mut notes, bodies)
         })?;
@@ -198,7 +198,7 @@ impl Sync {
     }
 
     /// The same after what the event says of its person was learnt.
-    pub fn explain_remembering<S: Shelf + Clicks>(
+    pub fn explain_remembering<S: ProfileStore + Clicks>(
         &self,
         event: &Event<'_>,
         now: UnixMillis,
@@ -225,7 +225,7 @@ impl Sync {
                     memory,
                     now,
                     &mut explanation,
-                    &mut Bodies::default(),
+                    &mut PayloadArena::default(),
                 );
                 explanation.complete();
                 fate
@@ -246,13 +246,13 @@ impl Sync {
 
     /// Learns what an event says of its person, and decides with what is remembered then; also gives what
     /// was learnt, where it changed anything.
-    fn with_person<S: Shelf + Clicks, T>(
+    fn with_person<S: ProfileStore + Clicks, T>(
         &self,
         event: &Event<'_>,
         now: UnixMillis,
         shelf: &mut S,
         decide: impl FnOnce(&Event<'_>, Memory<'_>) -> T,
-    ) -> Result<(T, Option<Lesson>), S::Error> {
+    ) -> Result<(T, Option<ProfileUpdate>), S::Error> {
         let Some(mut lesson) = self.mapper.told(event, now) else {
             return Ok((decide(event, Memory::of_clicks(shelf)), None));
         };
@@ -290,8 +290,8 @@ impl Sync {
         event: &Event<'_>,
         memory: Memory<'_>,
         now: UnixMillis,
-        notes: &mut Notes,
-        bodies: &mut Bodies,
+        notes: &mut FieldStats,
+        bodies: &mut PayloadArena,
     ) -> Fate {
         match self.selector.select(event) {
             Ok(selected) => {
@@ -309,9 +309,9 @@ impl Sync {
         memory: Memory<'_>,
         now: UnixMillis,
         recorder: &mut impl Recorder,
-        bodies: &mut Bodies,
+        bodies: &mut PayloadArena,
     ) -> Fate {
-        let row = Row {
+        let row = Selection {
             place: selected.place,
             limited_data_use: selected.limited_data_use,
         };
@@ -364,8 +364,8 @@ impl Ended {
     }
 }
 
-impl From<Refused> for Ended {
-    fn from(refused: Refused) -> Self {
+impl From<Rejected> for Ended {
+    fn from(refused: Rejected) -> Self {
         Self {
             reason: refused.reason,
             event_name: refused.event_name,

@@ -36,20 +36,20 @@ impl Constant {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ValueExpr {
     /// Tried in this order.
-    pub sources: Vec<Source>,
+    pub sources: Vec<ValueSource>,
     /// Taken where no source gives anything; alone, a constant.
     pub default: Option<Constant>,
 }
 
 /// One way to a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ValueSource {
     /// What a path points to.
     Path(Path),
     /// What each of several expressions gives, together.
     All(Vec<ValueExpr>),
     /// What stands in a table beside the value that is found.
-    Translated(ValueExpr, Table),
+    Translated(ValueExpr, ReplacementTable),
     /// What stands between the separators of the texts that are found.
     Split(ValueExpr, Box<str>),
     /// What an expression gives, where all conditions hold.
@@ -58,11 +58,11 @@ pub enum Source {
 
 /// What values are replaced with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table(pub BTreeMap<String, Constant>);
+pub struct ReplacementTable(pub BTreeMap<String, Constant>);
 
 /// A value, and what gave it.
 #[derive(Clone, Copy, Debug)]
-pub struct Found<'o> {
+pub struct FoundValue<'o> {
     /// The value; what [`ValueExpr::first`] and [`ValueExpr::all`] give is never absent.
     pub value: Json<'o>,
     /// The path that gave it; `None` for a constant or a default.
@@ -79,7 +79,7 @@ impl ValueExpr {
     /// An expression of one path.
     pub fn path(path: Path) -> Self {
         Self {
-            sources: vec![Source::Path(path)],
+            sources: vec![ValueSource::Path(path)],
             default: None,
         }
     }
@@ -98,10 +98,12 @@ impl ValueExpr {
     }
 
     /// The first present value.
-    pub fn first<'o, 'e: 'o>(&'o self, scope: impl Into<Scope<'o, 'e>>) -> Option<Found<'o>> {
+    pub fn first<'o, 'e: 'o>(&'o self, scope: impl Into<Scope<'o, 'e>>) -> Option<FoundValue<'o>> {
         let scope = scope.into();
         let found = self.sources.iter().find_map(|source| match source {
-            Source::Path(path) => path.first_in(scope).map(|value| Found::at(path, value)),
+            ValueSource::Path(path) => path
+                .first_in(scope)
+                .map(|value| FoundValue::at(path, value)),
             source => {
                 let mut first = None;
                 source.visit(scope, &mut |found| {
@@ -114,11 +116,11 @@ impl ValueExpr {
                 first
             }
         });
-        found.or_else(|| self.default.as_ref().map(Found::constant))
+        found.or_else(|| self.default.as_ref().map(FoundValue::constant))
     }
 
     /// All present values of the first source that has any; a path with `[*]` may give several.
-    pub fn all<'o>(&'o self, event: &'o Event<'_>) -> Vec<Found<'o>> {
+    pub fn all<'o>(&'o self, event: &'o Event<'_>) -> Vec<FoundValue<'o>> {
         let mut all = Vec::new();
         self.visit(event.into(), &mut |found| {
             let present = !found.value.is_absent();
@@ -134,22 +136,22 @@ impl ValueExpr {
     /// of them as present; then those of that source are the last. Says whether any was present.
     pub fn visit<'o, 'e: 'o, F>(&'o self, scope: Scope<'o, 'e>, take: &mut F) -> bool
     where
-        F: FnMut(Found<'o>) -> bool,
+        F: FnMut(FoundValue<'o>) -> bool,
     {
         self.sources.iter().any(|source| match source {
-            Source::Path(path) => visit_path(path, scope, take),
+            ValueSource::Path(path) => visit_path(path, scope, take),
             source => source.visit(scope, take),
         }) || self
             .default
             .as_ref()
-            .is_some_and(|constant| take(Found::constant(constant)))
+            .is_some_and(|constant| take(FoundValue::constant(constant)))
     }
 
     /// A present value that a table does not know, so that it gave nothing.
     pub fn untranslated<'o, 'e: 'o>(
         &'o self,
         scope: impl Into<Scope<'o, 'e>>,
-    ) -> Option<Found<'o>> {
+    ) -> Option<FoundValue<'o>> {
         let scope = scope.into();
         self.sources
             .iter()
@@ -159,20 +161,20 @@ impl ValueExpr {
     /// Whether it gives several values as one list.
     pub fn gathers(&self) -> bool {
         self.sources.iter().any(|source| match source {
-            Source::Path(_) => false,
-            Source::All(_) | Source::Split(..) => true,
-            Source::Translated(value, _) | Source::When(_, value) => value.gathers(),
+            ValueSource::Path(_) => false,
+            ValueSource::All(_) | ValueSource::Split(..) => true,
+            ValueSource::Translated(value, _) | ValueSource::When(_, value) => value.gathers(),
         })
     }
 
     /// The paths that may give a value.
     pub fn paths(&self) -> Vec<&Path> {
         let paths = self.sources.iter().flat_map(|source| match source {
-            Source::Path(path) => vec![path],
-            Source::All(values) => values.iter().flat_map(Self::paths).collect(),
-            Source::Translated(value, _) | Source::Split(value, _) | Source::When(_, value) => {
-                value.paths()
-            }
+            ValueSource::Path(path) => vec![path],
+            ValueSource::All(values) => values.iter().flat_map(Self::paths).collect(),
+            ValueSource::Translated(value, _)
+            | ValueSource::Split(value, _)
+            | ValueSource::When(_, value) => value.paths(),
         });
         paths.collect()
     }
@@ -186,16 +188,16 @@ impl ValueExpr {
         take: &mut dyn FnMut(&'o Path) -> bool,
     ) -> bool {
         self.sources.iter().any(|source| match source {
-            Source::Path(path) => take(path),
-            Source::All(values) => {
+            ValueSource::Path(path) => take(path),
+            ValueSource::All(values) => {
                 let mut taken = false;
                 for value in values {
                     taken |= value.visit_paths(scope, take);
                 }
                 taken
             }
-            Source::Translated(..) | Source::Split(..) => false,
-            Source::When(conditions, value) => {
+            ValueSource::Translated(..) | ValueSource::Split(..) => false,
+            ValueSource::When(conditions, value) => {
                 scope.is_none_or(|scope| holds(conditions, scope)) && value.visit_paths(scope, take)
             }
         })
@@ -204,10 +206,10 @@ impl ValueExpr {
     /// The constants that may be given; what a table translates on the way is not among them.
     pub fn constants(&self) -> Vec<&Constant> {
         let within = self.sources.iter().flat_map(|source| match source {
-            Source::Path(_) => Vec::new(),
-            Source::All(values) => values.iter().flat_map(Self::constants).collect(),
-            Source::Translated(_, table) => table.0.values().collect(),
-            Source::Split(value, _) | Source::When(_, value) => value.constants(),
+            ValueSource::Path(_) => Vec::new(),
+            ValueSource::All(values) => values.iter().flat_map(Self::constants).collect(),
+            ValueSource::Translated(_, table) => table.0.values().collect(),
+            ValueSource::Split(value, _) | ValueSource::When(_, value) => value.constants(),
         });
         within.chain(&self.default).collect()
     }
@@ -216,18 +218,22 @@ impl ValueExpr {
     pub fn always_gives(&self) -> bool {
         self.default.is_some()
             || self.sources.iter().any(|source| match source {
-                Source::Path(_) | Source::Translated(..) | Source::Split(..) => false,
-                Source::All(values) => values.iter().any(Self::always_gives),
-                Source::When(conditions, value) => conditions.is_empty() && value.always_gives(),
+                ValueSource::Path(_) | ValueSource::Translated(..) | ValueSource::Split(..) => {
+                    false
+                }
+                ValueSource::All(values) => values.iter().any(Self::always_gives),
+                ValueSource::When(conditions, value) => {
+                    conditions.is_empty() && value.always_gives()
+                }
             })
     }
 }
 
-impl Source {
+impl ValueSource {
     fn visit<'o, 'e: 'o>(
         &'o self,
         scope: Scope<'o, 'e>,
-        take: &mut dyn FnMut(Found<'o>) -> bool,
+        take: &mut dyn FnMut(FoundValue<'o>) -> bool,
     ) -> bool {
         match self {
             Self::Path(path) => visit_path(path, scope, take),
@@ -244,7 +250,7 @@ impl Source {
             Self::Split(value, separator) => value.visit(scope, &mut |found| {
                 let mut present = false;
                 let mut each = |value| {
-                    present |= take(Found {
+                    present |= take(FoundValue {
                         value,
                         is_split: true,
                         ..found
@@ -262,13 +268,13 @@ impl Source {
                         } else {
                             found.when
                         };
-                        take(Found { when, ..found })
+                        take(FoundValue { when, ..found })
                     })
             }
         }
     }
 
-    fn untranslated<'o, 'e: 'o>(&'o self, scope: Scope<'o, 'e>) -> Option<Found<'o>> {
+    fn untranslated<'o, 'e: 'o>(&'o self, scope: Scope<'o, 'e>) -> Option<FoundValue<'o>> {
         match self {
             Self::Path(_) => None,
             Self::All(values) => values.iter().find_map(|value| value.untranslated(scope)),
@@ -294,18 +300,18 @@ impl Source {
     }
 }
 
-impl Table {
+impl ReplacementTable {
     /// Calls `take` with what stands beside a value, or beside each element of a list.
     fn translate<'o>(
         &'o self,
         arena: &'o Arena,
-        found: Found<'o>,
-        take: &mut dyn FnMut(Found<'o>) -> bool,
+        found: FoundValue<'o>,
+        take: &mut dyn FnMut(FoundValue<'o>) -> bool,
     ) -> bool {
         let mut present = false;
         arena.each_element(found.value, &mut |value| {
             present |= self.get(value).is_some_and(|constant| {
-                take(Found {
+                take(FoundValue {
                     value: constant.json(),
                     translated: Some(value),
                     ..found
@@ -329,7 +335,7 @@ impl Table {
     }
 }
 
-impl<'o> Found<'o> {
+impl<'o> FoundValue<'o> {
     const fn at(path: &'o Path, value: Json<'o>) -> Self {
         Self {
             value,
@@ -358,11 +364,11 @@ impl<'o> Found<'o> {
 
 fn visit_path<'o, F>(path: &'o Path, scope: Scope<'o, '_>, take: &mut F) -> bool
 where
-    F: FnMut(Found<'o>) -> bool + ?Sized,
+    F: FnMut(FoundValue<'o>) -> bool + ?Sized,
 {
     let mut present = false;
     path.visit_in(scope, &mut |value| {
-        present |= take(Found::at(path, value));
+        present |= take(FoundValue::at(path, value));
     });
     present
 }

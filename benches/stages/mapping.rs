@@ -9,7 +9,7 @@ use pixel_relay::config::{Config, QueueConfig};
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::map::hash::Hashed;
-use pixel_relay::map::payload::Bodies;
+use pixel_relay::map::payload::PayloadArena;
 use pixel_relay::select::Selector;
 use pixel_relay::sync::{Sync, compile_all};
 use sha2::{Digest, Sha256};
@@ -110,5 +110,5 @@ fn parse(raw: &[u8]) -> serde_json::Value {
 fn map(sync: &Sync, raw: &[u8]) -> impl Sized + use<> {
     let arena = Arena::default();
     let event = Event::decode(raw, &arena).expect("the sample is an event");
-    sync.take(Ok(&event), raw, NOW, &mut Bodies::default())
+    sync.take(Ok(&event), raw, NOW, &mut PayloadArena::default())
 }

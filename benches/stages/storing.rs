@@ -13,11 +13,11 @@ use pixel_relay::config::{QueueConfig, SyncName};
 use pixel_relay::deliver::client::joined;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
-use pixel_relay::map::payload::{Bodies, Fingerprint, Payload};
+use pixel_relay::map::payload::{Fingerprint, Payload, PayloadArena};
 use pixel_relay::queue::Queue;
 use pixel_relay::queue::lease::Order;
 use pixel_relay::queue::settle::{AttemptAnswer, End, Settlement};
-use pixel_relay::sync::{Fate, Sync, Taken};
+use pixel_relay::sync::{Fate, Submission, Sync};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -98,7 +98,7 @@ impl Store {
 
     /// Appends so many events by one push.
     fn append(&self, runtime: &Runtime, count: u32) -> Duration {
-        let taken: Vec<Taken> = (0..count).map(|_| self.event()).collect();
+        let taken: Vec<Submission> = (0..count).map(|_| self.event()).collect();
         let begun = Instant::now();
         let pushed = runtime.block_on(self.queue.push(taken));
         let took = begun.elapsed();
@@ -151,7 +151,7 @@ impl Store {
         begun.elapsed()
     }
 
-    fn event(&self) -> Taken {
+    fn event(&self) -> Submission {
         let number = self.next.replace(self.next.get() + 1);
         let payload = Payload {
             fingerprint: Fingerprint {
@@ -160,7 +160,7 @@ impl Store {
             },
             ..self.payload.clone()
         };
-        Taken {
+        Submission {
             sync: self.sync.clone(),
             fate: Fate::Mapped(payload),
         }
@@ -172,7 +172,12 @@ fn payload(sync: &Sync) -> Payload {
     let arena = Arena::default();
     let event = Event::decode(text.as_bytes(), &arena).expect("the sample is an event");
     match sync
-        .take(Ok(&event), text.as_bytes(), NOW, &mut Bodies::default())
+        .take(
+            Ok(&event),
+            text.as_bytes(),
+            NOW,
+            &mut PayloadArena::default(),
+        )
         .0
     {
         Fate::Mapped(payload) => payload,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::deliver::lane::status::LaneStatus;
-use crate::ingest::arrivals::Missed;
+use crate::ingest::arrivals::MissedEvents;
 use crate::ingest::silence::is_silent;
 use crate::queue::disk::{CapacityProblem, StoreHealth, StoreStats};
 use crate::queue::totals::{SyncTotals, Totals};
@@ -24,7 +24,7 @@ const FOR_A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is known at one moment.
 #[derive(Debug)]
-pub struct View {
+pub struct HealthView {
     /// The moment.
     pub now: UnixMillis,
     /// The syncs of the configuration.
@@ -53,7 +53,7 @@ pub struct SyncView {
     /// How long none has; `None` where it takes no events.
     pub silence: Option<Duration>,
     /// Events that went on to Amplitude and could not be stored here.
-    pub missed: Option<Missed>,
+    pub missed: Option<MissedEvents>,
 }
 
 /// How the whole, or one sync, stands.
@@ -70,7 +70,7 @@ pub enum Status {
 
 /// The answer.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct HealthReport {
     /// The worst of all below.
     pub status: Status,
     /// A sentence for each thing that is not well.
@@ -109,7 +109,7 @@ struct LaneReport {
 }
 
 /// Sums up what is known.
-pub fn report(view: &View) -> Report {
+pub fn report(view: &HealthView) -> HealthReport {
     let mut problems = Vec::new();
     let store = report_store(view, &mut problems);
     let names: BTreeSet<&SyncName> = view.syncs.keys().chain(view.totals.keys()).collect();
@@ -121,7 +121,7 @@ pub fn report(view: &View) -> Report {
         })
         .collect();
     let worst = syncs.values().map(|sync| sync.status).max();
-    Report {
+    HealthReport {
         status: store.status.max(worst.unwrap_or(Status::Ok)),
         problems,
         store,
@@ -129,7 +129,7 @@ pub fn report(view: &View) -> Report {
     }
 }
 
-fn report_store(view: &View, problems: &mut Vec<String>) -> StoreReport {
+fn report_store(view: &HealthView, problems: &mut Vec<String>) -> StoreReport {
     let trouble = match &view.health.trouble {
         None => None,
         Some(CapacityProblem::DiskLow) => {
@@ -159,7 +159,11 @@ fn report_store(view: &View, problems: &mut Vec<String>) -> StoreReport {
 }
 
 /// Reports on one sync; `None` for one that was removed and holds nothing.
-fn report_sync(view: &View, name: &SyncName, problems: &mut Vec<String>) -> Option<SyncReport> {
+fn report_sync(
+    view: &HealthView,
+    name: &SyncName,
+    problems: &mut Vec<String>,
+) -> Option<SyncReport> {
     let none = SyncTotals::default();
     let totals = view.totals.get(name).unwrap_or(&none);
     let sync = view.syncs.get(name);
@@ -271,13 +275,13 @@ mod tests {
     const NOW: UnixMillis = UnixMillis::from_seconds(10_000);
 
     /// What is changed of what is healthy, and what is said then.
-    type Case = (fn(&mut View), Status, &'static [&'static str]);
+    type Case = (fn(&mut HealthView), Status, &'static [&'static str]);
 
     fn name(text: &str) -> SyncName {
         SyncName::new(text).unwrap()
     }
 
-    fn healthy() -> View {
+    fn healthy() -> HealthView {
         let sync = SyncView {
             enabled: true,
             lane: Some(LaneStatus::idle(
@@ -295,7 +299,7 @@ mod tests {
             dead: 1,
             ..SyncTotals::default()
         };
-        View {
+        HealthView {
             now: NOW,
             syncs: [(name("app"), sync.clone()), (name("web"), sync)].into(),
             silence_after: Some(Duration::from_secs(1800)),
@@ -310,7 +314,7 @@ mod tests {
         }
     }
 
-    fn lane_of_web(view: &mut View) -> &mut LaneStatus {
+    fn lane_of_web(view: &mut HealthView) -> &mut LaneStatus {
         let sync = view.syncs.get_mut(&name("web")).unwrap();
         sync.lane.as_mut().unwrap()
     }
@@ -414,7 +418,7 @@ mod tests {
             ),
             (
                 |view| {
-                    view.syncs.get_mut(&name("app")).unwrap().missed = Some(Missed {
+                    view.syncs.get_mut(&name("app")).unwrap().missed = Some(MissedEvents {
                         events: 12,
                         last: UnixMillis::from_seconds(9_820),
                     });

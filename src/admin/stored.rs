@@ -15,7 +15,7 @@ use crate::telemetry::metrics::SyncLabel;
 
 /// A look at the store and the door.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredMetrics {
     /// What the store has counted.
     pub totals: Totals,
     /// Its sizes and ages.
@@ -28,9 +28,9 @@ pub struct Stored {
     pub silence_warning: Vec<(SyncName, f64)>,
 }
 
-impl Collector for Stored {
+impl Collector for StoredMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page(encoder);
+        let mut page = FamilyWriter(encoder);
         self.encode_events(&mut page)?;
         self.encode_dead_letters(&mut page)?;
         self.encode_profiles(&mut page)?;
@@ -38,8 +38,8 @@ impl Collector for Stored {
     }
 }
 
-impl Stored {
-    fn encode_events(&self, page: &mut Page<'_>) -> fmt::Result {
+impl StoredMetrics {
+    fn encode_events(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
         page.counter(
             "events_taken",
             "Events taken, counted once for each sync",
@@ -85,7 +85,7 @@ impl Stored {
         )
     }
 
-    fn encode_dead_letters(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn encode_dead_letters(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
         page.gauge(
             "dead_letters",
             "Dead letters at hand",
@@ -115,7 +115,7 @@ impl Stored {
         )
     }
 
-    fn encode_profiles(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn encode_profiles(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
         page.gauge(
             "user_memory_profiles",
             "Users and devices that are remembered",
@@ -132,7 +132,7 @@ impl Stored {
         )
     }
 
-    fn encode_store(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn encode_store(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
         page.single(
             "queue_bytes",
             "Bytes of the store in use, bounded by queue.max_bytes",
@@ -155,9 +155,9 @@ impl Stored {
 }
 
 /// Writes families of metrics.
-struct Page<'a>(DescriptorEncoder<'a>);
+struct FamilyWriter<'a>(DescriptorEncoder<'a>);
 
-impl Page<'_> {
+impl FamilyWriter<'_> {
     fn counter<L: EncodeLabelSet>(
         &mut self,
         name: &str,

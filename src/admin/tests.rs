@@ -16,7 +16,7 @@ use super::*;
 use crate::clock::{TestClock, UnixMillis};
 use crate::config::fields::{UserDataField, WebsiteField};
 use crate::config::load::from_toml;
-use crate::ingest::serve::{Limits, serve};
+use crate::ingest::serve::{ConnectionLimits, serve};
 use crate::outcome::Reason;
 use crate::queue::disk::StoreStats;
 use crate::queue::totals::{Removal, SyncTotals};
@@ -101,7 +101,7 @@ fn full_page() -> String {
         profiles: 3,
         profile_bytes: 900,
     };
-    metrics.render(Stored {
+    metrics.render(StoredMetrics {
         totals: [(web.clone(), totals)].into(),
         stats: StoreStats {
             used_bytes: 4096,
@@ -145,7 +145,7 @@ fn the_page_is_whole_in_both_formats() {
 
 #[test]
 fn what_has_no_value_is_not_on_the_page() {
-    let page = Metrics::new().render(Stored {
+    let page = Metrics::new().render(StoredMetrics {
         totals: BTreeMap::new(),
         stats: StoreStats::default(),
         oldest_age_seconds: Vec::new(),
@@ -207,11 +207,11 @@ async fn start(config: &str) -> Running {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let queue = Queue::open(&config.queue, &names, Arc::clone(&clock)).unwrap();
     let metrics = Arc::new(Metrics::new());
-    let arrivals = Arc::new(Arrivals::new(
+    let arrivals = Arc::new(LastSeen::new(
         names.into_iter().map(|name| (name, true)),
         clock.now(),
     ));
-    let (shared, lanes) = (queue.clone(), Lanes::default());
+    let (shared, lanes) = (queue.clone(), LaneStatuses::default());
     let state = AdminState::new(&config, shared, lanes, metrics, arrivals, clock);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -220,7 +220,7 @@ async fn start(config: &str) -> Running {
     tasks.spawn(serve(
         listener,
         router(Arc::new(state)),
-        Limits::default(),
+        ConnectionLimits::default(),
         stop,
     ));
     Running {

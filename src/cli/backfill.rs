@@ -17,23 +17,23 @@ use serde_json::json;
 
 use crate::cli::backfill::budget::Budget;
 use crate::cli::backfill::doubt::Doubt;
-use crate::cli::backfill::hand::Hand;
-use crate::cli::backfill::lines::{Element, Elements, Form};
+use crate::cli::backfill::hand::Uploader;
+use crate::cli::backfill::lines::{Elements, Form, TextElement};
 use crate::cli::backfill::progress::Progress;
-use crate::cli::backfill::report::{COUNTED_TWICE, Report};
-use crate::cli::backfill::source::{Expectation, Part};
-use crate::cli::backfill::tally::Tally;
+use crate::cli::backfill::report::{BackfillReport, COUNTED_TWICE};
+use crate::cli::backfill::source::{Expectation, InputPart};
+use crate::cli::backfill::tally::FileSummary;
 use crate::cli::backfill::window::Input;
-use crate::cli::store::{Missing, Store, Stored};
-use crate::cli::{Failure, Terminal, load_config, parse_time};
+use crate::cli::store::{Missing, StoreClient, Stored};
+use crate::cli::{CommandFailure, Terminal, load_config, parse_time};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::load::{Loaded, Sources};
 use crate::event::Event;
 use crate::event::arena::Arena;
 use crate::ingest::decode::decode;
 use crate::map::event_time;
-use crate::map::payload::Bodies;
-use crate::memory::Notebook;
+use crate::map::payload::PayloadArena;
+use crate::memory::InMemoryProfiles;
 use crate::outcome::Reason;
 use crate::sync::Sync;
 
@@ -56,7 +56,7 @@ const STANDARD_INPUT: &str = "-";
 
 /// What `pixel-relay backfill` takes.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct BackfillArguments {
     /// Export archives (zip), single `.json.gz` files, or NDJSON; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
@@ -72,27 +72,27 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn backfill(
-    arguments: &Arguments,
+    arguments: &BackfillArguments,
     sources: Sources,
     terminal: &mut Terminal,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let (Loaded { config, .. }, mut syncs) = load_config(sources)?;
     syncs.retain(Sync::is_enabled);
     if syncs.is_empty() {
-        return Err(Failure::Usage(
+        return Err(CommandFailure::Usage(
             "no sync is enabled, so there is nobody to take the events".to_owned(),
         ));
     }
     let bytes = sizes(&arguments.files)?;
-    let hand = (!arguments.dry_run).then(|| Store::open(&config, Missing::Made));
-    let mut intake = Intake {
-        report: Report::new(syncs.iter().map(|sync| sync.name().clone()).collect()),
+    let hand = (!arguments.dry_run).then(|| StoreClient::open(&config, Missing::Made));
+    let mut intake = BackfillRun {
+        report: BackfillReport::new(syncs.iter().map(|sync| sync.name().clone()).collect()),
         syncs,
         since: arguments.since,
-        hand: hand.transpose()?.map(Hand::new),
+        hand: hand.transpose()?.map(Uploader::new),
         progress: Progress::new(bytes, terminal),
         now: SystemClock.now(),
-        clicks: Notebook::default(),
+        clicks: InMemoryProfiles::default(),
         before: 0,
         has_warned: false,
     };
@@ -115,25 +115,25 @@ pub(super) fn backfill(
 }
 
 /// The work on all files.
-struct Intake {
+struct BackfillRun {
     syncs: Vec<Sync>,
     since: Option<UnixMillis>,
     /// `None`: a dry run.
-    hand: Option<Hand>,
-    report: Report,
+    hand: Option<Uploader>,
+    report: BackfillReport,
     progress: Progress,
     now: UnixMillis,
     /// When clicks were first seen, in the files of this run.
-    clicks: Notebook,
+    clicks: InMemoryProfiles,
     /// Events from before `since`.
     before: u64,
     /// Whether events that Meta may count twice were warned about.
     has_warned: bool,
 }
 
-impl Intake {
+impl BackfillRun {
     /// Takes a file; gives whether all of it could be read, and held events.
-    fn take_file(&mut self, file: &str, terminal: &mut Terminal) -> Result<bool, Failure> {
+    fn take_file(&mut self, file: &str, terminal: &mut Terminal) -> Result<bool, CommandFailure> {
         if file == STANDARD_INPUT {
             let input = std::mem::replace(&mut terminal.input, Box::new(io::empty()));
             return self.take_input(file, input, terminal);
@@ -155,18 +155,18 @@ impl Intake {
         file: &str,
         input: impl BufRead,
         terminal: &mut Terminal,
-    ) -> Result<bool, Failure> {
-        let mut tally = Tally::default();
+    ) -> Result<bool, CommandFailure> {
+        let mut tally = FileSummary::default();
         let budget = Budget::new(self.progress.bytes_read());
         let mut input = self.progress.counting(input);
         source::each_part(&mut input, &budget, &mut |name, part| {
             let (damage, is_joined) = match part {
-                Part::Stranger => {
+                InputPart::Stranger => {
                     tally.stranger(name);
                     return Ok(false);
                 }
-                Part::Damaged(what) => (Some(what), false),
-                Part::Text {
+                InputPart::Damaged(what) => (Some(what), false),
+                InputPart::Text {
                     text,
                     form,
                     expected,
@@ -195,9 +195,9 @@ impl Intake {
         &mut self,
         text: &mut Input<'_>,
         form: Form,
-        tally: &mut Tally,
+        tally: &mut FileSummary,
         terminal: &mut Terminal,
-    ) -> Result<TextEnd, Failure> {
+    ) -> Result<TextEnd, CommandFailure> {
         let mut end = TextEnd::default();
         let mut doubt = Some(Doubt::default());
         let mut element = Vec::new();
@@ -205,16 +205,16 @@ impl Intake {
         self.now = SystemClock.now();
         loop {
             match elements.next(text, &mut element) {
-                Ok(Element::End) => break,
-                Ok(Element::Joined) => {
+                Ok(TextElement::End) => break,
+                Ok(TextElement::Joined) => {
                     end.is_joined = true;
                     break;
                 }
-                Ok(Element::TooLong) if doubt.is_some() => {}
-                Ok(Element::TooLong) => {
+                Ok(TextElement::TooLong) if doubt.is_some() => {}
+                Ok(TextElement::TooLong) => {
                     self.take_event(Err(Reason::EventTooLarge), &[], terminal)?;
                 }
-                Ok(Element::Whole) => {
+                Ok(TextElement::Whole) => {
                     let raw = element.trim_ascii();
                     if let Some(held) = &mut doubt {
                         if !doubt::names_event(raw) {
@@ -259,7 +259,7 @@ impl Intake {
         raw: &[u8],
         end: &mut TextEnd,
         terminal: &mut Terminal,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandFailure> {
         let arena = Arena::default();
         let event = Event::decode(raw, &arena);
         if event
@@ -290,7 +290,7 @@ impl Intake {
         event: Result<&Event<'_>, Reason>,
         raw: &[u8],
         terminal: &mut Terminal,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandFailure> {
         self.progress.event(terminal)?;
         if let (Ok(event), Some(since)) = (event, self.since)
             && event_time::of(event).is_some_and(|happened| happened < since)
@@ -299,7 +299,7 @@ impl Intake {
             return Ok(());
         }
         for (place, sync) in self.syncs.iter().enumerate() {
-            let bodies = &mut Bodies::default();
+            let bodies = &mut PayloadArena::default();
             let (fate, notes) = match event {
                 Ok(event) => sync.take_with_clicks(event, self.now, bodies, &mut self.clicks),
                 Err(reason) => sync.take(Err(reason), raw, self.now, bodies),
@@ -321,11 +321,15 @@ impl Intake {
     }
 
     /// Hands the rest over and says what was done.
-    fn end(mut self, arguments: &Arguments, terminal: &mut Terminal) -> Result<(), Failure> {
+    fn end(
+        mut self,
+        arguments: &BackfillArguments,
+        terminal: &mut Terminal,
+    ) -> Result<(), CommandFailure> {
         let stored = match self.hand.take() {
             None => None,
             Some(mut hand) => {
-                hand.hand_over(&self.progress, terminal)?;
+                hand.flush(&self.progress, terminal)?;
                 Some(hand.end()?)
             }
         };
@@ -389,7 +393,7 @@ impl Strange {
 }
 
 /// Bytes of all files, so that the progress is a share; `None` with standard input.
-fn sizes(files: &[String]) -> Result<Option<u64>, Failure> {
+fn sizes(files: &[String]) -> Result<Option<u64>, CommandFailure> {
     let mut bytes = Some(0);
     for file in files {
         if file == STANDARD_INPUT {
@@ -399,7 +403,7 @@ fn sizes(files: &[String]) -> Result<Option<u64>, Failure> {
         // A file that is missing is told before anything is done.
         let size = std::fs::metadata(file).with_context(|| format!("cannot read {file}"))?;
         if size.is_dir() {
-            return Err(Failure::Usage(format!(
+            return Err(CommandFailure::Usage(format!(
                 "{file} is a folder; name the files in it"
             )));
         }

@@ -2,10 +2,10 @@
 
 use std::io::Write as _;
 
-use crate::cli::{Failure, Terminal, load_config_to_send};
+use crate::cli::{CommandFailure, Terminal, load_config_to_send};
 use crate::config::load::{self, Loaded, Sources};
 
-pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), Failure> {
+pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), CommandFailure> {
     let (Loaded { config, warnings }, syncs) = load_config_to_send(sources)?;
     for warning in warnings {
         writeln!(terminal.errors, "warning: {warning}")?;
@@ -41,7 +41,7 @@ pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), Fai
         )?;
     }
     if failed > 0 {
-        return Err(Failure::Usage(
+        return Err(CommandFailure::Usage(
             "a rule does not do what its test says".to_owned(),
         ));
     }

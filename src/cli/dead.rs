@@ -10,9 +10,9 @@ use clap::{Args, Subcommand};
 use serde::Serialize as _;
 use serde_json::json;
 
-use crate::cli::store::{Missing, Store};
-use crate::cli::table::Table;
-use crate::cli::{Failure, Terminal, load_config};
+use crate::cli::store::{Missing, StoreClient};
+use crate::cli::table::TextTable;
+use crate::cli::{CommandFailure, Terminal, load_config};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::load::{Loaded, Sources};
 use crate::control::wire::{Filter, Letter};
@@ -23,11 +23,11 @@ const MEMORY: &str = "writing to memory does not fail";
 
 /// What `pixel-relay dead` can do.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum DeadCommand {
     /// Lists dead letters: a table on a terminal, else one JSON line each
     List {
         #[command(flatten)]
-        which: Which,
+        which: DeadSelection,
         /// One JSON line each, on a terminal too
         #[arg(long)]
         json: bool,
@@ -45,13 +45,13 @@ pub(super) enum Command {
     /// Writes dead letters in full, one JSON line each
     Export {
         #[command(flatten)]
-        which: Which,
+        which: DeadSelection,
     },
 }
 
 /// Which dead letters are meant.
 #[derive(Debug, Args)]
-pub(super) struct Which {
+pub(super) struct DeadSelection {
     /// Of this sync
     #[arg(long, value_name = "NAME")]
     sync: Option<String>,
@@ -76,39 +76,39 @@ pub(super) struct Chosen {
     #[arg(value_name = "ID", conflicts_with_all = ["sync", "reason", "event", "older_than", "newer_than", "all"])]
     ids: Vec<i64>,
     #[command(flatten)]
-    which: Which,
+    which: DeadSelection,
     /// All of them
     #[arg(long)]
     all: bool,
 }
 
 pub(super) fn dead(
-    command: Command,
+    command: DeadCommand,
     sources: Sources,
     terminal: &mut Terminal,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let now = SystemClock.now();
     let chosen = match &command {
-        Command::Retry(chosen) | Command::Drop(chosen) => Some(chosen.filters(now)?),
+        DeadCommand::Retry(chosen) | DeadCommand::Drop(chosen) => Some(chosen.filters(now)?),
         _ => None,
     };
     let (Loaded { config, .. }, _) = load_config(sources)?;
-    let store = Store::open(&config, Missing::Refused)?;
+    let store = StoreClient::open(&config, Missing::Refused)?;
     let done = match command {
-        Command::List { which, json } if terminal.is_interactive && !json => {
+        DeadCommand::List { which, json } if terminal.is_interactive && !json => {
             table(&store, &which.filter(now), terminal)
         }
-        Command::List { which, .. } => lines(&store, &which.filter(now), false, terminal),
-        Command::Export { which } => lines(&store, &which.filter(now), true, terminal),
-        Command::Show { ids } => show(&store, &ids, terminal),
-        Command::Retry(_) => retry(&store, &chosen.unwrap_or_default(), terminal),
-        Command::Drop(_) => drop_letters(&store, &chosen.unwrap_or_default(), terminal),
+        DeadCommand::List { which, .. } => lines(&store, &which.filter(now), false, terminal),
+        DeadCommand::Export { which } => lines(&store, &which.filter(now), true, terminal),
+        DeadCommand::Show { ids } => show(&store, &ids, terminal),
+        DeadCommand::Retry(_) => retry(&store, &chosen.unwrap_or_default(), terminal),
+        DeadCommand::Drop(_) => drop_letters(&store, &chosen.unwrap_or_default(), terminal),
     };
     store.close()?;
     done
 }
 
-impl Which {
+impl DeadSelection {
     fn filter(&self, now: UnixMillis) -> Filter {
         let ago = |age: Duration| {
             let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
@@ -135,9 +135,9 @@ impl Which {
 
 impl Chosen {
     /// One filter, or one for each number.
-    fn filters(&self, now: UnixMillis) -> Result<Vec<Filter>, Failure> {
+    fn filters(&self, now: UnixMillis) -> Result<Vec<Filter>, CommandFailure> {
         if self.ids.is_empty() && self.which.is_everything() && !self.all {
-            return Err(Failure::Usage(
+            return Err(CommandFailure::Usage(
                 "say which dead letters are meant: their numbers, a filter such as --reason, or --all"
                     .to_owned(),
             ));
@@ -156,8 +156,12 @@ fn by_number(id: i64) -> Filter {
     }
 }
 
-fn table(store: &Store, filter: &Filter, terminal: &mut Terminal) -> Result<(), Failure> {
-    let mut table = Table::new(vec![0; 8]);
+fn table(
+    store: &StoreClient,
+    filter: &Filter,
+    terminal: &mut Terminal,
+) -> Result<(), CommandFailure> {
+    let mut table = TextTable::new(vec![0; 8]);
     let heads = [
         "ID", "FILED", "SYNC", "OUTCOME", "REASON", "CODE", "EVENT", "EVENT ID",
     ];
@@ -202,11 +206,11 @@ fn row(letter: Letter) -> Vec<String> {
 }
 
 fn lines(
-    store: &Store,
+    store: &StoreClient,
     filter: &Filter,
     with_events: bool,
     terminal: &mut Terminal,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     each_page(store, filter, with_events, |page| {
         for letter in page {
             serde_json::to_writer(&mut terminal.output, &letter)?;
@@ -216,7 +220,7 @@ fn lines(
     })
 }
 
-fn show(store: &Store, ids: &[i64], terminal: &mut Terminal) -> Result<(), Failure> {
+fn show(store: &StoreClient, ids: &[i64], terminal: &mut Terminal) -> Result<(), CommandFailure> {
     let mut missing = Vec::new();
     for id in ids {
         let letters = store.letters(&by_number(*id), 0, true)?;
@@ -241,7 +245,11 @@ fn show(store: &Store, ids: &[i64], terminal: &mut Terminal) -> Result<(), Failu
     Err(anyhow::anyhow!("no dead letter has the number {missing}").into())
 }
 
-fn retry(store: &Store, filters: &[Filter], terminal: &mut Terminal) -> Result<(), Failure> {
+fn retry(
+    store: &StoreClient,
+    filters: &[Filter],
+    terminal: &mut Terminal,
+) -> Result<(), CommandFailure> {
     let (mut queued, mut kept) = (0, 0);
     for filter in filters {
         let retried = store.retry(filter)?;
@@ -264,7 +272,11 @@ fn retry(store: &Store, filters: &[Filter], terminal: &mut Terminal) -> Result<(
     Ok(())
 }
 
-fn drop_letters(store: &Store, filters: &[Filter], terminal: &mut Terminal) -> Result<(), Failure> {
+fn drop_letters(
+    store: &StoreClient,
+    filters: &[Filter],
+    terminal: &mut Terminal,
+) -> Result<(), CommandFailure> {
     let mut dropped = 0;
     for filter in filters {
         dropped += store.drop_letters(filter)?;
@@ -275,11 +287,11 @@ fn drop_letters(store: &Store, filters: &[Filter], terminal: &mut Terminal) -> R
 
 /// Reads all that match, page by page.
 fn each_page(
-    store: &Store,
+    store: &StoreClient,
     filter: &Filter,
     with_events: bool,
-    mut show: impl FnMut(Vec<Letter>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    mut show: impl FnMut(Vec<Letter>) -> Result<(), CommandFailure>,
+) -> Result<(), CommandFailure> {
     let mut after = 0;
     loop {
         let page = store.letters(filter, after, with_events)?;

@@ -9,15 +9,15 @@ use std::collections::BTreeSet;
 use clap::{ArgGroup, Args};
 use serde_json::json;
 
-use crate::cli::store::{Forgotten, Missing, Store};
-use crate::cli::{Failure, Terminal, load_config};
+use crate::cli::store::{Forgotten, Missing, StoreClient};
+use crate::cli::{CommandFailure, Terminal, load_config};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::fields::UserDataField;
 use crate::config::load::{Loaded, Sources};
 use crate::config::{CallingCode, Config, SyncConfig};
 use crate::map::hash::Hashed;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
-use crate::memory::Key;
+use crate::memory::ProfileKey;
 
 /// Rounds in which events that were being sent are looked for again.
 const ROUNDS: usize = 20;
@@ -26,7 +26,7 @@ const BETWEEN_ROUNDS: std::time::Duration = std::time::Duration::from_millis(500
 /// What `pixel-relay forget` takes.
 #[derive(Args)]
 #[command(group = ArgGroup::new("person").required(true).multiple(true).args(["external_ids", "emails", "phones", "event_ids"]))]
-pub(super) struct Arguments {
+pub(super) struct ForgetArguments {
     /// An external id, as a user id, or its SHA-256; may be given several times. What is remembered of a
     /// user or device is found by the id itself, not by its SHA-256
     #[arg(long = "external-id", value_name = "ID")]
@@ -45,7 +45,7 @@ pub(super) struct Arguments {
     event_ids: Vec<String>,
 }
 
-impl std::fmt::Debug for Arguments {
+impl std::fmt::Debug for ForgetArguments {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // All of it is personal data.
         f.debug_struct("Arguments").finish_non_exhaustive()
@@ -53,13 +53,13 @@ impl std::fmt::Debug for Arguments {
 }
 
 pub(super) fn forget(
-    arguments: &Arguments,
+    arguments: &ForgetArguments,
     sources: Sources,
     terminal: &mut Terminal,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let (Loaded { config, .. }, _) = load_config(sources)?;
     let hashes = hashes(arguments, &config)?;
-    let store = Store::open(&config, Missing::Refused)?;
+    let store = StoreClient::open(&config, Missing::Refused)?;
     let profiles = profiles(&arguments.external_ids, &config);
     let forgotten = erase(&store, &hashes, &arguments.event_ids, &profiles);
     store.close()?;
@@ -89,7 +89,7 @@ pub(super) fn forget(
 
 /// Erases, again while requests that may carry the person's events are under way.
 fn erase(
-    store: &Store,
+    store: &StoreClient,
     hashes: &[String],
     event_ids: &[String],
     profiles: &[String],
@@ -116,14 +116,14 @@ fn profiles(ids: &[String], config: &Config) -> Vec<String> {
     let keys = config.syncs.keys().flat_map(|sync| {
         ids.iter().flat_map(move |id| {
             let id = id.trim();
-            [Key::user(sync, id), Key::device(sync, id)]
+            [ProfileKey::user(sync, id), ProfileKey::device(sync, id)]
         })
     });
     keys.map(|key| hex::encode(key.as_bytes())).collect()
 }
 
 /// Every hash that a sync may have stored for what is given.
-fn hashes(arguments: &Arguments, config: &Config) -> Result<Vec<String>, Failure> {
+fn hashes(arguments: &ForgetArguments, config: &Config) -> Result<Vec<String>, CommandFailure> {
     let given = [
         (
             UserDataField::ExternalId,
@@ -138,7 +138,7 @@ fn hashes(arguments: &Arguments, config: &Config) -> Result<Vec<String>, Failure
         for (place, value) in values.iter().enumerate() {
             // The value itself is not repeated: this may end in a log.
             let wrong = |why: &str| {
-                Failure::Usage(format!(
+                CommandFailure::Usage(format!(
                     "value {} of {option} cannot be looked for: {why}",
                     place + 1
                 ))

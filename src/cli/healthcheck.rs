@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::cli::Failure;
+use crate::cli::CommandFailure;
 use crate::config::load::{self, Sources};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) fn healthcheck(sources: &Sources) -> Result<(), Failure> {
-    let address = reachable(load::listen_address(sources).map_err(Failure::configuration)?);
+pub(super) fn healthcheck(sources: &Sources) -> Result<(), CommandFailure> {
+    let address = reachable(load::listen_address(sources).map_err(CommandFailure::configuration)?);
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)
         .with_context(|| format!("nothing listens on {address}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;

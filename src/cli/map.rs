@@ -14,23 +14,23 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::cli::{Failure, Terminal, load_config, parse_time};
+use crate::cli::{CommandFailure, Terminal, load_config, parse_time};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::SyncName;
 use crate::config::load::Sources;
 use crate::event::Json;
 use crate::event::arena::Arena;
 use crate::event::request::BrowserRequest;
-use crate::ingest::decode::{Element, NotJson, decode};
+use crate::ingest::decode::{NotJson, RawElement, decode};
 use crate::map::explain::Explanation;
-use crate::map::payload::Bodies;
-use crate::memory::Notebook;
+use crate::map::payload::PayloadArena;
+use crate::memory::InMemoryProfiles;
 use crate::outcome::Reason;
 use crate::sync::{Fate, Sync};
 
 mod lines;
 
-use lines::Lines;
+use lines::InputLines;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -38,7 +38,7 @@ const UNREADABLE: &str = "cannot read the events";
 
 /// What `pixel-relay map` takes.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct MapArguments {
     /// Says for each field where it came from, how it was normalised, or why it is missing
     #[arg(long)]
     explain: bool,
@@ -55,7 +55,7 @@ fn parse_request(text: &str) -> Result<BrowserRequest, serde_json::Error> {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct MapLine<'a> {
     sync: &'a str,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,13 +67,13 @@ struct Line<'a> {
 }
 
 pub(super) fn map(
-    arguments: &Arguments,
+    arguments: &MapArguments,
     sources: Sources,
     terminal: &mut Terminal,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let (_, syncs) = load_config(sources)?;
-    let mut lines = Lines::default();
-    let mut people = Notebook::default();
+    let mut lines = InputLines::default();
+    let mut people = InMemoryProfiles::default();
     let request = arguments.request.as_ref().map(BrowserRequest::to_json);
     loop {
         let line = lines.next(&mut *terminal.input);
@@ -107,7 +107,7 @@ pub(super) fn map(
                 }
             }
             Err(problem) => {
-                let element = Element {
+                let element = RawElement {
                     raw: line,
                     event: Err(reason_of(problem)),
                 };
@@ -119,15 +119,15 @@ pub(super) fn map(
 
 /// What a sync remembers of people it remembers here from the events before, as the endpoints of SDKs do.
 fn map_element(
-    element: &Element<'_>,
+    element: &RawElement<'_>,
     syncs: &[Sync],
-    people: &mut Notebook,
-    arguments: &Arguments,
+    people: &mut InMemoryProfiles,
+    arguments: &MapArguments,
     terminal: &mut Terminal,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let now = arguments.now.unwrap_or_else(|| SystemClock.now());
     for sync in syncs {
-        let bodies = &mut Bodies::default();
+        let bodies = &mut PayloadArena::default();
         let (fate, explanation) = match &element.event {
             Ok(event) if arguments.explain && sync.remembers(false) => {
                 let Ok((fate, explanation)) = sync.explain_remembering(event, now, people);
@@ -162,12 +162,12 @@ fn write_line(
     fate: &Fate,
     explanation: Option<&Explanation>,
     terminal: &mut Terminal,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let (reason, json) = match fate {
         Fate::Mapped(payload) => (None, Some(&*payload.json)),
         Fate::Ended(ended) => (Some(ended.reason), ended.json.as_deref()),
     };
-    let line = Line {
+    let line = MapLine {
         sync: sync.as_str(),
         outcome: reason.map_or("mapped", |reason| reason.outcome().as_str()),
         reason: reason.map(Reason::as_str),

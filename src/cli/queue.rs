@@ -3,14 +3,14 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::cli::store::{Missing, Store};
-use crate::cli::{Failure, Terminal, load_config};
+use crate::cli::store::{Missing, StoreClient};
+use crate::cli::{CommandFailure, Terminal, load_config};
 use crate::config::SyncName;
 use crate::config::load::{Loaded, Sources};
 
 /// What `pixel-relay queue` can do.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum QueueCommand {
     /// Drops what is queued for a sync, as one that was removed from the configuration
     Drop {
         /// The sync
@@ -23,13 +23,13 @@ pub(super) enum Command {
 }
 
 pub(super) fn queue(
-    command: Command,
+    command: QueueCommand,
     sources: Sources,
     terminal: &mut Terminal,
-) -> Result<(), Failure> {
-    let Command::Drop { sync, force } = command;
+) -> Result<(), CommandFailure> {
+    let QueueCommand::Drop { sync, force } = command;
     let (Loaded { config, .. }, _) = load_config(sources)?;
-    let store = Store::open(&config, Missing::Refused)?;
+    let store = StoreClient::open(&config, Missing::Refused)?;
     let dropped = store.drop_queue(&sync, force);
     store.close()?;
     let dropped = dropped?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::app::{self, App, BuildError};
-use crate::cli::{Failure, Terminal, load_config_to_send};
+use crate::cli::{CommandFailure, Terminal, load_config_to_send};
 use crate::clock::SystemClock;
 use crate::config::load::{Loaded, Sources};
 use crate::telemetry::logs;
@@ -14,7 +14,7 @@ mod trial;
 
 /// What `pixel-relay run` takes.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct RunArguments {
     /// Tries it out with no account: a built-in sync, a throw-away store, and a simulated Graph
     /// endpoint, all on loopback
     #[arg(long, conflicts_with = "config")]
@@ -22,15 +22,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(
-    arguments: &Arguments,
+    arguments: &RunArguments,
     sources: Sources,
     terminal: &mut Terminal,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     if arguments.sandbox {
         return trial::run(sources, terminal);
     }
     let (Loaded { config, warnings }, _) = load_config_to_send(sources)?;
-    logs::init(&config.log).map_err(|mistake| Failure::configuration(vec![mistake]))?;
+    logs::init(&config.log).map_err(|mistake| CommandFailure::configuration(vec![mistake]))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -50,9 +50,9 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-fn build_failure(error: BuildError) -> Failure {
+fn build_failure(error: BuildError) -> CommandFailure {
     match error {
-        BuildError::Configuration(mistakes) => Failure::configuration(mistakes),
-        BuildError::Failed(error) => Failure::Other(error),
+        BuildError::Configuration(mistakes) => CommandFailure::configuration(mistakes),
+        BuildError::Failed(error) => CommandFailure::Other(error),
     }
 }

@@ -8,13 +8,13 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use crate::app;
-use crate::cli::{Failure, Terminal};
+use crate::cli::{CommandFailure, Terminal};
 use crate::sandbox::faults::Faults;
 use crate::sandbox::{Sandbox, SandboxConfig};
 
 /// What `pixel-relay sandbox` takes.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct SandboxArguments {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     listen: SocketAddr,
@@ -32,9 +32,12 @@ pub(super) struct Arguments {
     seed: u64,
 }
 
-pub(super) fn sandbox(arguments: Arguments, terminal: &mut Terminal) -> Result<(), Failure> {
+pub(super) fn sandbox(
+    arguments: SandboxArguments,
+    terminal: &mut Terminal,
+) -> Result<(), CommandFailure> {
     let faults = Faults::parse(&arguments.faults)
-        .map_err(|error| Failure::Usage(format!("--faults: {error}")))?;
+        .map_err(|error| CommandFailure::Usage(format!("--faults: {error}")))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

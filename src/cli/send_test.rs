@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::{Failure, Terminal, load_config_to_send};
+use crate::cli::{CommandFailure, Terminal, load_config_to_send};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::load::{Loaded, Sources};
 use crate::config::{Config, SyncConfig, SyncName, is_test_event_code};
@@ -22,7 +22,7 @@ const MEMORY: &str = "writing to memory does not fail";
 
 /// What `pixel-relay send-test` takes.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct SendTestArguments {
     /// The sync whose pixel is tried; needed where there are several
     #[arg(long, value_name = "NAME")]
     sync: Option<String>,
@@ -32,15 +32,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn send_test(
-    arguments: &Arguments,
+    arguments: &SendTestArguments,
     sources: Sources,
     terminal: &mut Terminal,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let (Loaded { config, .. }, _) = load_config_to_send(sources)?;
     let (name, mut sync) = choose(&config, arguments)?;
     sync.test_event_code = arguments.code.clone().or(sync.test_event_code);
     let Some(code) = sync.test_event_code.clone() else {
-        return Err(Failure::Usage(
+        return Err(CommandFailure::Usage(
             "a test event code is needed, so that the event shows under Test Events in Events \
              Manager: give --code, or set test_event_code"
                 .to_owned(),
@@ -158,7 +158,10 @@ fn in_plain_words(judged: &Judgement, status: u16, redactor: &Redactor) -> Strin
     words
 }
 
-fn choose(config: &Config, arguments: &Arguments) -> Result<(SyncName, SyncConfig), Failure> {
+fn choose(
+    config: &Config,
+    arguments: &SendTestArguments,
+) -> Result<(SyncName, SyncConfig), CommandFailure> {
     let names = || {
         config
             .syncs
@@ -173,14 +176,14 @@ fn choose(config: &Config, arguments: &Arguments) -> Result<(SyncName, SyncConfi
             .iter()
             .find(|(name, _)| name.as_str() == wanted)
             .ok_or_else(|| {
-                Failure::Usage(format!(
+                CommandFailure::Usage(format!(
                     "no sync is called `{wanted}`; there is {}",
                     names()
                 ))
             })?,
         None if config.syncs.len() == 1 => config.syncs.iter().next().expect("there is one"),
         None => {
-            return Err(Failure::Usage(format!(
+            return Err(CommandFailure::Usage(format!(
                 "there are several syncs; name one of {} with --sync",
                 names()
             )));

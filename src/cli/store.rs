@@ -14,8 +14,8 @@ use tokio::runtime::Runtime;
 use crate::clock::SystemClock;
 use crate::config::{Config, SyncName};
 use crate::control::client::{self, AskError};
-use crate::control::desk::Desk;
-use crate::control::wire::{Answer, Filter, Letter, Mapped, Problem, Request, Trace};
+use crate::control::desk::CommandHandler;
+use crate::control::wire::{Answer, Filter, Letter, Mapped, Problem, Request, TraceEntry};
 use crate::queue::{OpenError, Queue};
 
 /// How often, and how long apart, a store is asked for that a starting or stopping daemon may have.
@@ -24,20 +24,20 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// The store, by one way or the other.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct StoreClient {
     folder: PathBuf,
-    way: Way,
+    way: Access,
 }
 
 #[derive(Debug)]
-enum Way {
+enum Access {
     Daemon,
     Own(Box<Own>),
 }
 
 #[derive(Debug)]
 struct Own {
-    desk: Desk,
+    desk: CommandHandler,
     queue: Queue,
     runtime: Runtime,
 }
@@ -74,7 +74,7 @@ pub(super) struct Stored {
     pub(super) duplicates: u64,
 }
 
-impl Store {
+impl StoreClient {
     /// Finds the way to the store of a configuration.
     pub(super) fn open(config: &Config, missing: Missing) -> anyhow::Result<Self> {
         let folder = config.queue.path.clone();
@@ -87,11 +87,11 @@ impl Store {
         }
         for _ in 0..TRIES {
             if client::is_answered(&folder)? {
-                let way = Way::Daemon;
+                let way = Access::Daemon;
                 return Ok(Self { folder, way });
             }
             if let Some(own) = Own::open(config)? {
-                let way = Way::Own(Box::new(own));
+                let way = Access::Own(Box::new(own));
                 return Ok(Self { folder, way });
             }
             sleep(BETWEEN_TRIES);
@@ -105,7 +105,7 @@ impl Store {
 
     /// Whether a daemon runs, which delivers what is queued.
     pub(super) const fn has_daemon(&self) -> bool {
-        matches!(self.way, Way::Daemon)
+        matches!(self.way, Access::Daemon)
     }
 
     /// Gives a page of dead letters; an empty one is behind the last.
@@ -155,7 +155,7 @@ impl Store {
     }
 
     /// Tells what became of an event.
-    pub(super) fn trace(&self, event_id: &str) -> anyhow::Result<Vec<Trace>> {
+    pub(super) fn trace(&self, event_id: &str) -> anyhow::Result<Vec<TraceEntry>> {
         let event_id = event_id.to_owned();
         match self.ask(Request::Trace { event_id })? {
             Answer::Traces(traces) => Ok(traces),
@@ -211,8 +211,8 @@ impl Store {
     /// Leaves the store; one of our own is closed.
     pub(super) fn close(self) -> anyhow::Result<()> {
         match self.way {
-            Way::Daemon => Ok(()),
-            Way::Own(own) => {
+            Access::Daemon => Ok(()),
+            Access::Own(own) => {
                 let Own {
                     desk,
                     queue,
@@ -227,11 +227,11 @@ impl Store {
 
     fn ask(&self, request: Request) -> anyhow::Result<Answer> {
         match &self.way {
-            Way::Daemon => client::ask(&self.folder, &request).map_err(|error| match error {
+            Access::Daemon => client::ask(&self.folder, &request).map_err(|error| match error {
                 AskError::Problem(problem) => problem.into(),
                 error => error.into(),
             }),
-            Way::Own(own) => Ok(own.runtime.block_on(own.desk.perform(request))?),
+            Access::Own(own) => Ok(own.runtime.block_on(own.desk.perform(request))?),
         }
     }
 }
@@ -250,7 +250,7 @@ impl Own {
             .build()
             .context("cannot prepare to work on the store")?;
         Ok(Some(Self {
-            desk: Desk::new(queue.clone(), config),
+            desk: CommandHandler::new(queue.clone(), config),
             queue,
             runtime,
         }))

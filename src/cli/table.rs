@@ -5,11 +5,11 @@ use std::io::{self, Write};
 /// Writes rows as they come. Columns widen as they must and never narrow again, so that a list of any
 /// length is aligned nearly everywhere and held nowhere.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct TextTable {
     widths: Vec<usize>,
 }
 
-impl Table {
+impl TextTable {
     /// Begins a table whose columns are at least as wide as given.
     pub(super) const fn new(widths: Vec<usize>) -> Self {
         Self { widths }
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_hostile_texts_are_harmless() {
-        let mut table = Table::new(vec![2, 2, 2]);
+        let mut table = TextTable::new(vec![2, 2, 2]);
         let mut out = Vec::new();
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
         table

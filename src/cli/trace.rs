@@ -5,15 +5,15 @@ use std::io::{self, Write};
 use anyhow::anyhow;
 use clap::Args;
 
-use crate::cli::store::{Missing, Store};
+use crate::cli::store::{Missing, StoreClient};
 use crate::cli::table::plain;
-use crate::cli::{Failure, Terminal, load_config};
+use crate::cli::{CommandFailure, Terminal, load_config};
 use crate::config::load::{Loaded, Sources};
-use crate::control::wire::{Place, Sent, Trace};
+use crate::control::wire::{Place, Sent, TraceEntry};
 
 /// What `pixel-relay trace` takes.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct TraceArguments {
     /// The event id, as Meta has it: the insert id or what `event_id` maps
     #[arg(value_name = "ID")]
     id: String,
@@ -23,12 +23,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn trace(
-    arguments: &Arguments,
+    arguments: &TraceArguments,
     sources: Sources,
     terminal: &mut Terminal,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let (Loaded { config, .. }, _) = load_config(sources)?;
-    let store = Store::open(&config, Missing::Refused)?;
+    let store = StoreClient::open(&config, Missing::Refused)?;
     let traces = store.trace(&arguments.id);
     store.close()?;
     let traces = traces?;
@@ -51,7 +51,7 @@ pub(super) fn trace(
     Ok(())
 }
 
-fn tell(trace: &Trace, out: &mut dyn Write) -> io::Result<()> {
+fn tell(trace: &TraceEntry, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "sync {}: taken {}", trace.sync, trace.taken_at)?;
     for sent in &trace.requests {
         writeln!(out, "  sent {}: {}", sent.sent_at, answer(sent))?;

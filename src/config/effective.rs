@@ -14,16 +14,16 @@ use crate::config::units::{format_duration, format_size};
 use crate::config::{
     ActionSource, ApiKey, CallingCode, Config, Consent, CustomValue, DateOrder, DeliveryConfig,
     EventConfig, ExternalIdCase, LimitedDataUse, LimitedDataUseMode, LimitedDataUsePlace,
-    LogFormat, MappingConfig, Properties, Rate, SyncConfig, SyncName, WhenFull,
+    LogFormat, MappingConfig, PassedProperties, Rate, SyncConfig, SyncName, WhenFull,
 };
-use crate::value::{Constant, Source, Table, ValueExpr};
+use crate::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
 
 /// What stands in the place of a secret.
 const REDACTED: &str = "\"[redacted]\"";
 
 /// Writes all that is in force.
 pub(super) fn to_toml(config: &Config) -> String {
-    let mut page = Page::default();
+    let mut page = ConfigPage::default();
     stages(&mut page, config);
     for (name, sync) in &config.syncs {
         write_sync(&mut page, name, sync);
@@ -33,11 +33,11 @@ pub(super) fn to_toml(config: &Config) -> String {
 
 /// The text so far.
 #[derive(Debug, Default)]
-struct Page {
+struct ConfigPage {
     text: String,
 }
 
-impl Page {
+impl ConfigPage {
     /// Begins a table.
     fn table(&mut self, name: &str) {
         if !self.text.is_empty() {
@@ -64,7 +64,7 @@ impl Page {
     }
 }
 
-fn stages(page: &mut Page, config: &Config) {
+fn stages(page: &mut ConfigPage, config: &Config) {
     page.table("server");
     page.key("listen", text(&config.server.listen.to_string()));
     page.key("max_body", size(config.server.max_body.get() as u64));
@@ -145,7 +145,7 @@ fn api_key(key: &ApiKey) -> String {
     }
 }
 
-fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {
+fn write_sync(page: &mut ConfigPage, name: &SyncName, sync: &SyncConfig) {
     let table = format!("sync.{name}");
     page.table(&table);
     page.key("enabled", sync.enabled);
@@ -220,20 +220,20 @@ fn write_sync(page: &mut Page, name: &SyncName, sync: &SyncConfig) {
     delivery(page, &table, &sync.delivery);
 }
 
-fn write_event(page: &mut Page, table: &str, event: &EventConfig) {
+fn write_event(page: &mut ConfigPage, table: &str, event: &EventConfig) {
     page.table(table);
     page.optional("send_as", event.send_as.as_ref().map(event_name));
     if !event.conditions.is_empty() {
         page.key("where", conditions(&event.conditions));
     }
-    if event.properties != Properties::default() {
+    if event.properties != PassedProperties::default() {
         page.key("properties", properties(&event.properties));
     }
     mapping(page, table, &event.mapping);
 }
 
 /// Writes the keys that a sync and an event of it share: values first, then tables.
-fn mapping(page: &mut Page, table: &str, mapping: &MappingConfig) {
+fn mapping(page: &mut ConfigPage, table: &str, mapping: &MappingConfig) {
     page.optional(
         "action_source",
         mapping.action_source.as_ref().map(action_source),
@@ -268,7 +268,7 @@ fn mapping(page: &mut Page, table: &str, mapping: &MappingConfig) {
     }
 }
 
-fn limited_data_use(page: &mut Page, table: &str, limited: &LimitedDataUse) {
+fn limited_data_use(page: &mut ConfigPage, table: &str, limited: &LimitedDataUse) {
     page.table(&format!("{table}.limited_data_use"));
     match &limited.mode {
         LimitedDataUseMode::Off => page.key("mode", text("off")),
@@ -282,7 +282,7 @@ fn limited_data_use(page: &mut Page, table: &str, limited: &LimitedDataUse) {
     page.key("state", place(&limited.state));
 }
 
-fn delivery(page: &mut Page, table: &str, delivery: &DeliveryConfig) {
+fn delivery(page: &mut ConfigPage, table: &str, delivery: &DeliveryConfig) {
     page.table(&format!("{table}.delivery"));
     page.key("max_batch_events", delivery.max_batch_events.get());
     page.key(
@@ -298,11 +298,12 @@ fn delivery(page: &mut Page, table: &str, delivery: &DeliveryConfig) {
 
 fn expression(value: &ValueExpr) -> String {
     match (&*value.sources, &value.default) {
-        ([Source::Path(path)], None) => text(path.as_str()),
-        ([Source::All(_) | Source::Translated(..) | Source::Split(..)], None) | (_, Some(_)) => {
+        ([ValueSource::Path(path)], None) => text(path.as_str()),
+        ([ValueSource::All(_) | ValueSource::Translated(..) | ValueSource::Split(..)], None)
+        | (_, Some(_)) => table(members(value)),
+        ([ValueSource::When(conditions, _)], None) if !conditions.is_empty() => {
             table(members(value))
         }
-        ([Source::When(conditions, _)], None) if !conditions.is_empty() => table(members(value)),
         (several, None) => list(several.iter().map(source)),
     }
 }
@@ -310,7 +311,7 @@ fn expression(value: &ValueExpr) -> String {
 /// Writes a value that must not be taken for a text.
 fn apart_from_text(value: &ValueExpr) -> String {
     match &*value.sources {
-        [Source::Path(_)] if value.default.is_none() => table([("from", expression(value))]),
+        [ValueSource::Path(_)] if value.default.is_none() => table([("from", expression(value))]),
         _ => expression(value),
     }
 }
@@ -323,10 +324,10 @@ fn event_name(value: &ValueExpr) -> String {
     }
 }
 
-fn source(source: &Source) -> String {
+fn source(source: &ValueSource) -> String {
     match source {
-        Source::Path(path) => text(path.as_str()),
-        Source::When(conditions, value) if conditions.is_empty() => expression(value),
+        ValueSource::Path(path) => text(path.as_str()),
+        ValueSource::When(conditions, value) if conditions.is_empty() => expression(value),
         other => expression(&ValueExpr {
             sources: vec![other.clone()],
             default: None,
@@ -338,10 +339,10 @@ fn source(source: &Source) -> String {
 fn members(value: &ValueExpr) -> Vec<(&'static str, String)> {
     let mut members = match (&*value.sources, &value.default) {
         ([], Some(constant)) => return vec![("constant", fixed(constant))],
-        ([Source::All(values)], _) => vec![("all", list(values.iter().map(expression)))],
-        ([Source::Translated(value, table)], _) => {
+        ([ValueSource::All(values)], _) => vec![("all", list(values.iter().map(expression)))],
+        ([ValueSource::Translated(value, table)], _) => {
             let mut members = match &*value.sources {
-                [Source::All(_) | Source::Split(..)] if value.default.is_none() => {
+                [ValueSource::All(_) | ValueSource::Split(..)] if value.default.is_none() => {
                     self::members(value)
                 }
                 _ => vec![("from", expression(value))],
@@ -349,17 +350,17 @@ fn members(value: &ValueExpr) -> Vec<(&'static str, String)> {
             members.push(("map", translation(table)));
             members
         }
-        ([Source::Split(value, separator)], _) => {
+        ([ValueSource::Split(value, separator)], _) => {
             let mut members = match &*value.sources {
-                [Source::All(_)] if value.default.is_none() => self::members(value),
+                [ValueSource::All(_)] if value.default.is_none() => self::members(value),
                 _ => vec![("from", expression(value))],
             };
             members.push(("split", text(separator)));
             members
         }
-        ([Source::When(conditions, inner)], None) if !conditions.is_empty() => {
+        ([ValueSource::When(conditions, inner)], None) if !conditions.is_empty() => {
             let mut members = match &*inner.sources {
-                [Source::When(..)] => vec![("from", expression(inner))],
+                [ValueSource::When(..)] => vec![("from", expression(inner))],
                 _ => self::members(inner),
             };
             members.push(("when", self::conditions(conditions)));
@@ -374,7 +375,7 @@ fn members(value: &ValueExpr) -> Vec<(&'static str, String)> {
     members
 }
 
-fn translation(translation: &Table) -> String {
+fn translation(translation: &ReplacementTable) -> String {
     let members = translation.0.iter();
     table(members.map(|(value, constant)| (value.as_str(), fixed(constant))))
 }
@@ -425,10 +426,10 @@ fn operand(operand: &Operand) -> String {
     }
 }
 
-fn properties(properties: &Properties) -> String {
+fn properties(properties: &PassedProperties) -> String {
     match properties {
-        Properties::All => texts(&["*"]),
-        Properties::Named(names) => texts(names),
+        PassedProperties::All => texts(&["*"]),
+        PassedProperties::Named(names) => texts(names),
     }
 }
 

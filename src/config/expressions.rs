@@ -10,10 +10,10 @@ use config::ValueKind;
 use crate::condition::{Condition, Op, Operand};
 use crate::config::keys::sync::{CUSTOM_VALUE, VALUE};
 use crate::config::keys::{CONDITION, EXPRESSION, PATHS};
-use crate::config::values::{Node, Table as Keys};
-use crate::config::{ActionSource, Consent, CustomValue, MetaActionSource, Properties};
+use crate::config::values::{KnownTable as Keys, Node};
+use crate::config::{ActionSource, Consent, CustomValue, MetaActionSource, PassedProperties};
 use crate::path::{Path, PathError};
-use crate::value::{Constant, Source, Table, ValueExpr};
+use crate::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
 
 /// How a path is compiled: into an event, or into an element of a list.
 type Compile = fn(&str) -> Result<Path, PathError>;
@@ -61,7 +61,7 @@ fn conditions_with(node: &Node<'_>, compile: Compile) -> Option<Vec<Condition>> 
 }
 
 /// Reads the names of the properties to send.
-pub(super) fn properties(node: &Node<'_>) -> Option<Properties> {
+pub(super) fn properties(node: &Node<'_>) -> Option<PassedProperties> {
     let names = node.list(|node| {
         let name = node.text()?;
         if let Some(literal) = name.strip_prefix("event_properties.") {
@@ -78,13 +78,13 @@ pub(super) fn properties(node: &Node<'_>) -> Option<Properties> {
         Some(name.to_owned())
     })?;
     if !names.iter().any(|name| name == "*") {
-        return Some(Properties::Named(names));
+        return Some(PassedProperties::Named(names));
     }
     if names.len() > 1 {
         return node
             .refuse("\"*\" stands for all event properties, expected no other name beside it");
     }
-    Some(Properties::All)
+    Some(PassedProperties::All)
 }
 
 /// Reads where conversions take place.
@@ -156,7 +156,7 @@ fn alternatives(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
         // Only the last one may end in a constant, which is then the default of the whole.
         match value.default {
             Some(_) if !value.sources.is_empty() => {
-                whole.sources.push(Source::When(Vec::new(), value));
+                whole.sources.push(ValueSource::When(Vec::new(), value));
             }
             default => {
                 whole.sources.extend(value.sources);
@@ -183,7 +183,7 @@ fn expression(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
     };
     Some(match when {
         Some(conditions) => ValueExpr {
-            sources: vec![Source::When(conditions?, value?)],
+            sources: vec![ValueSource::When(conditions?, value?)],
             default: None,
         },
         None => value?,
@@ -218,13 +218,13 @@ fn found_value(node: &Node<'_>, table: &Keys<'_>, compile: Compile) -> Option<Va
     let mut value = found?;
     if let Some(separator) = separator {
         value = ValueExpr {
-            sources: vec![Source::Split(value, separator?)],
+            sources: vec![ValueSource::Split(value, separator?)],
             default: None,
         };
     }
     if let Some(translation) = translation {
         value = ValueExpr {
-            sources: vec![Source::Translated(value, translation?)],
+            sources: vec![ValueSource::Translated(value, translation?)],
             default: None,
         };
     }
@@ -256,13 +256,13 @@ fn gathered(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
     }
     let values = node.each(|item| value_with(item, compile))?;
     Some(ValueExpr {
-        sources: vec![Source::All(values)],
+        sources: vec![ValueSource::All(values)],
         default: None,
     })
 }
 
 /// Reads `map`: what stands in the place of which value.
-fn translation(node: &Node<'_>) -> Option<Table> {
+fn translation(node: &Node<'_>) -> Option<ReplacementTable> {
     let members = node.members()?;
     if members.is_empty() {
         return node.refuse("found an empty table, expected values and what replaces them");
@@ -271,7 +271,9 @@ fn translation(node: &Node<'_>) -> Option<Table> {
         .iter()
         .map(|member| Some((member.name.to_owned(), constant(&member.node)?)))
         .collect();
-    read.into_iter().collect::<Option<_>>().map(Table)
+    read.into_iter()
+        .collect::<Option<_>>()
+        .map(ReplacementTable)
 }
 
 fn path(node: &Node<'_>, compile: Compile) -> Option<Path> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
-use crate::config::Mistake;
+use crate::config::ConfigError;
 
 /// How long before its end a version is warned of.
 const NOTICE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -25,7 +25,7 @@ const VERSIONS: [(u32, Option<&str>); 9] = [
 ];
 
 /// Warns of a version that is not known, is no longer served, or soon will not be.
-pub(super) fn warning(version: &str, now: UnixMillis) -> Option<Mistake> {
+pub(super) fn warning(version: &str, now: UnixMillis) -> Option<ConfigError> {
     let number = version.strip_prefix('v')?.strip_suffix(".0");
     let number = number.and_then(|number| number.parse::<u32>().ok());
     let known = VERSIONS.iter().find(|(known, _)| Some(*known) == number);
@@ -51,7 +51,7 @@ pub(super) fn warning(version: &str, now: UnixMillis) -> Option<Mistake> {
     };
     let latest = VERSIONS.last().map_or(OLDEST, |(latest, _)| *latest);
     let message = format!("{message}; the latest is v{latest}.0");
-    Some(Mistake::new("meta.api_version", message))
+    Some(ConfigError::new("meta.api_version", message))
 }
 
 #[cfg(test)]
@@ -98,7 +98,9 @@ mod tests {
         let default = crate::config::keys::META.key("api_version").unwrap().absent;
         let known = |(version, _): &(u32, _)| {
             default
-                == crate::config::keys::Absent::Means(Box::leak(format!("\"v{version}.0\"").into()))
+                == crate::config::keys::KeyDefault::Means(Box::leak(
+                    format!("\"v{version}.0\"").into(),
+                ))
         };
         assert!(VERSIONS.iter().any(known));
     }

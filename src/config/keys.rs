@@ -3,7 +3,7 @@
 //! Everything that has to know which keys there are reads this one table: the layer of defaults, the
 //! reader (what is expected, which key was meant), `docs/CONFIG.md` and `config/pixel-relay.toml`.
 
-use Absent::{Means, Nothing, Refused, WarnedAbout};
+use KeyDefault::{Means, Nothing, Refused, WarnedAbout};
 
 /// One key a row: as plain values, each would be spread over six lines.
 macro_rules! keys {
@@ -33,7 +33,7 @@ pub(super) struct Key {
     /// What it takes, to follow "expected".
     pub(super) expects: &'static str,
     /// What holds where it is absent, or an example.
-    pub(super) absent: Absent,
+    pub(super) absent: KeyDefault,
     /// What it does: a sentence or two.
     pub(super) doc: &'static str,
     /// Whether its value must never be shown.
@@ -42,7 +42,7 @@ pub(super) struct Key {
 
 /// What holds where a key is absent; the texts are TOML.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Absent {
+pub(super) enum KeyDefault {
     /// This value.
     Means(&'static str),
     /// Nothing; the text is an example.
@@ -71,7 +71,12 @@ impl Section {
     }
 }
 
-const fn key(name: &'static str, expects: &'static str, absent: Absent, doc: &'static str) -> Key {
+const fn key(
+    name: &'static str,
+    expects: &'static str,
+    absent: KeyDefault,
+    doc: &'static str,
+) -> Key {
     Key {
         name,
         expects,
@@ -84,7 +89,7 @@ const fn key(name: &'static str, expects: &'static str, absent: Absent, doc: &'s
 const fn secret(
     name: &'static str,
     expects: &'static str,
-    absent: Absent,
+    absent: KeyDefault,
     doc: &'static str,
 ) -> Key {
     Key {

@@ -14,7 +14,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use config::{ConfigError, Environment, File, FileFormat, Source, Value, ValueKind};
+use config::{ConfigError as LayerError, Environment, File, FileFormat, Source, Value, ValueKind};
 
 use crate::clock::UnixMillis;
 use crate::config::effective;
@@ -22,10 +22,10 @@ use crate::config::keys::sync::{DELIVERY, LIMITED_DATA_USE, SYNC, USER_DATA, USE
 use crate::config::keys::{ROOT, STAGES, Section};
 use crate::config::names::quoted;
 use crate::config::units::format_size;
-use crate::config::values::{ENVIRONMENT, Mistakes, Node, Table};
+use crate::config::values::{ConfigErrors, ENVIRONMENT, KnownTable, Node};
 use crate::config::{
-    AdminConfig, Config, IngestConfig, LogConfig, MetaConfig, Mistake, QueueConfig, ServerConfig,
-    SyncConfig, SyncName, graph_versions, placeholders, stages, syncs, warnings,
+    AdminConfig, Config, ConfigError, IngestConfig, LogConfig, MetaConfig, QueueConfig,
+    ServerConfig, SyncConfig, SyncName, graph_versions, placeholders, stages, syncs, warnings,
 };
 
 /// The variable that names the configuration file.
@@ -78,23 +78,23 @@ pub struct Loaded {
     /// What is in force.
     pub config: Config,
     /// What is allowed, and may still not be meant.
-    pub warnings: Vec<Mistake>,
+    pub warnings: Vec<ConfigError>,
 }
 
 /// A configuration that holds mistakes, and what could be read of it nevertheless.
 #[derive(Debug, Default)]
 pub struct Unusable {
     /// Every mistake in what was written.
-    pub mistakes: Vec<Mistake>,
+    pub mistakes: Vec<ConfigError>,
     /// What is allowed, and may still not be meant.
-    pub warnings: Vec<Mistake>,
+    pub warnings: Vec<ConfigError>,
     /// The syncs, so that their rules can be looked through too. What could not be read in them is
     /// made up: nothing may run by them.
     pub syncs: BTreeMap<SyncName, SyncConfig>,
 }
 
-impl From<Vec<Mistake>> for Unusable {
-    fn from(mistakes: Vec<Mistake>) -> Self {
+impl From<Vec<ConfigError>> for Unusable {
+    fn from(mistakes: Vec<ConfigError>) -> Self {
         Self {
             mistakes,
             ..Self::default()
@@ -104,7 +104,7 @@ impl From<Vec<Mistake>> for Unusable {
 
 /// Loads the configuration, or reports every mistake in it.
 pub fn load(sources: Sources) -> Result<Loaded, Unusable> {
-    let (parts, mistakes) = Written::find(sources)?.parts();
+    let (parts, mistakes) = RawConfig::find(sources)?.parts();
     let warnings = parts.warnings();
     let syncs = parts.syncs.clone();
     match parts.whole() {
@@ -118,8 +118,8 @@ pub fn load(sources: Sources) -> Result<Loaded, Unusable> {
 }
 
 /// Loads the configuration from the text of a file and the variables of an environment.
-pub fn from_toml(text: &str, environment: &[(String, String)]) -> Result<Config, Vec<Mistake>> {
-    let written = Written {
+pub fn from_toml(text: &str, environment: &[(String, String)]) -> Result<Config, Vec<ConfigError>> {
+    let written = RawConfig {
         text: text.to_owned(),
         file: PathBuf::from(DEFAULT_FILE),
         environment: environment.to_vec(),
@@ -131,19 +131,19 @@ pub fn from_toml(text: &str, environment: &[(String, String)]) -> Result<Config,
 }
 
 /// What speaks against sending by a configuration, though it can be loaded and tried.
-pub fn unfit_to_send(config: &Config) -> Vec<Mistake> {
+pub fn unfit_to_send(config: &Config) -> Vec<ConfigError> {
     placeholders::mistakes(config)
 }
 
 /// What will speak, or speaks already, against a configuration at this moment.
-pub fn outdated(config: &Config, now: UnixMillis) -> Option<Mistake> {
+pub fn outdated(config: &Config, now: UnixMillis) -> Option<ConfigError> {
     graph_versions::warning(&config.meta.api_version, now)
 }
 
 /// Finds the address of the public listener, whatever else may be wrong: for a command that only
 /// has to reach it.
-pub fn listen_address(sources: &Sources) -> Result<SocketAddr, Vec<Mistake>> {
-    let (address, mistakes) = Written::find(sources.clone())?.read(|root| {
+pub fn listen_address(sources: &Sources) -> Result<SocketAddr, Vec<ConfigError>> {
+    let (address, mistakes) = RawConfig::find(sources.clone())?.read(|root| {
         root.require("server")
             .and_then(|node| stages::listen(&node))
     });
@@ -189,14 +189,14 @@ fn choose_file(sources: &Sources, default_is_there: bool) -> Option<PathBuf> {
 }
 
 /// What was written, before it is understood. It holds secrets, so it cannot be shown.
-struct Written {
+struct RawConfig {
     text: String,
     file: PathBuf,
     environment: Vec<(String, String)>,
 }
 
-impl Written {
-    fn find(sources: Sources) -> Result<Self, Vec<Mistake>> {
+impl RawConfig {
+    fn find(sources: Sources) -> Result<Self, Vec<ConfigError>> {
         let default_is_there = Path::new(DEFAULT_FILE).is_file();
         let (file, text) = match choose_file(&sources, default_is_there) {
             Some(file) => {
@@ -211,24 +211,27 @@ impl Written {
                 file,
                 environment: sources.environment,
             }),
-            Err(error) => Err(vec![Mistake::new(
+            Err(error) => Err(vec![ConfigError::new(
                 file.display().to_string(),
                 format!("the file cannot be read: {error}"),
             )]),
         }
     }
 
-    fn parts(&self) -> (Parts, Vec<Mistake>) {
+    fn parts(&self) -> (LoadedTables, Vec<ConfigError>) {
         let folder = self.file.parent().unwrap_or(Path::new(""));
-        let (parts, mut mistakes) = self.read(|root| Some(Parts::read(root, folder)));
+        let (parts, mut mistakes) = self.read(|root| Some(LoadedTables::read(root, folder)));
         let parts = parts.unwrap_or_default();
         mistakes.extend(parts.too_large_memories());
         (parts, mistakes)
     }
 
     /// Lays the layers over one another and reads from the result; gives the mistakes on the way.
-    fn read<T>(&self, read: impl FnOnce(&Table<'_>) -> Option<T>) -> (Option<T>, Vec<Mistake>) {
-        let mistakes = Mistakes::default();
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&KnownTable<'_>) -> Option<T>,
+    ) -> (Option<T>, Vec<ConfigError>) {
+        let mistakes = ConfigErrors::default();
         let variables = variables(&self.environment, &mistakes);
         let merged = match self.text.parse::<toml::Table>() {
             Ok(_) => merge(&self.text, variables).map_err(|error| error.to_string()),
@@ -239,7 +242,7 @@ impl Written {
                 .table(&ROOT)
                 .and_then(|root| read(&root)),
             Err(message) => {
-                mistakes.push(Mistake::new(self.file.display().to_string(), message));
+                mistakes.push(ConfigError::new(self.file.display().to_string(), message));
                 None
             }
         };
@@ -249,7 +252,7 @@ impl Written {
 
 /// What could be read, table by table.
 #[derive(Default)]
-struct Parts {
+struct LoadedTables {
     server: Option<ServerConfig>,
     log: Option<LogConfig>,
     admin: Option<AdminConfig>,
@@ -259,8 +262,8 @@ struct Parts {
     syncs: Option<BTreeMap<SyncName, SyncConfig>>,
 }
 
-impl Parts {
-    fn read(table: &Table<'_>, folder: &Path) -> Self {
+impl LoadedTables {
+    fn read(table: &KnownTable<'_>, folder: &Path) -> Self {
         let names = table
             .get("sync")
             .map_or_else(Vec::new, |node| syncs::names(&node));
@@ -282,7 +285,7 @@ impl Parts {
     }
 
     /// What is remembered of people must leave the store to events.
-    fn too_large_memories(&self) -> Vec<Mistake> {
+    fn too_large_memories(&self) -> Vec<ConfigError> {
         let Some((queue, syncs)) = self.queue.as_ref().zip(self.syncs.as_ref()) else {
             return Vec::new();
         };
@@ -298,7 +301,7 @@ impl Parts {
         }
         memories
             .map(|(name, bytes)| {
-                Mistake::new(
+                ConfigError::new(
                     format!("sync.{name}.user_memory.max_bytes"),
                     format!(
                         "found {}, {} with those of all syncs, expected at most a quarter of \
@@ -312,7 +315,7 @@ impl Parts {
             .collect()
     }
 
-    fn warnings(&self) -> Vec<Mistake> {
+    fn warnings(&self) -> Vec<ConfigError> {
         let mut warnings = Vec::new();
         if let Some(admin) = &self.admin {
             warnings::admin(admin, &mut warnings);
@@ -346,7 +349,10 @@ impl Parts {
 }
 
 /// Looks through the variables: keeps those that name a key, and notes those that cannot.
-fn variables(environment: &[(String, String)], mistakes: &Mistakes) -> BTreeMap<String, String> {
+fn variables(
+    environment: &[(String, String)],
+    mistakes: &ConfigErrors,
+) -> BTreeMap<String, String> {
     let mut kept: BTreeMap<String, String> = BTreeMap::new();
     let mut names: BTreeMap<Vec<String>, &str> = BTreeMap::new();
     let mut sorted: Vec<&(String, String)> = environment.iter().collect();
@@ -361,7 +367,7 @@ fn variables(environment: &[(String, String)], mistakes: &Mistakes) -> BTreeMap<
                 let message = format!(
                     "not the name of a key, expected two underscores behind {PREFIX}, as between all levels"
                 );
-                mistakes.push(Mistake::new(name.clone(), message));
+                mistakes.push(ConfigError::new(name.clone(), message));
             }
             continue;
         };
@@ -371,7 +377,7 @@ fn variables(environment: &[(String, String)], mistakes: &Mistakes) -> BTreeMap<
         }
         let levels: Vec<String> = key.split(SEPARATOR).map(str::to_owned).collect();
         if let Some(message) = refuse_variable(&levels, &names) {
-            mistakes.push(Mistake::new(name.clone(), message));
+            mistakes.push(ConfigError::new(name.clone(), message));
             continue;
         }
         names.insert(levels, name);
@@ -408,7 +414,7 @@ fn refuse_variable(levels: &[String], others: &BTreeMap<Vec<String>, &str>) -> O
 }
 
 /// Lays the layers over one another.
-fn merge(text: &str, variables: BTreeMap<String, String>) -> Result<Value, ConfigError> {
+fn merge(text: &str, variables: BTreeMap<String, String>) -> Result<Value, LayerError> {
     let file = Layer::of_toml(text)?;
     let environment = Layer::of_environment(variables)?;
     // The defaults of a sync can only be laid below it once its name is known.
@@ -417,7 +423,7 @@ fn merge(text: &str, variables: BTreeMap<String, String>) -> Result<Value, Confi
     lay([defaults, file, environment])
 }
 
-fn lay<const LAYERS: usize>(layers: [Layer; LAYERS]) -> Result<Value, ConfigError> {
+fn lay<const LAYERS: usize>(layers: [Layer; LAYERS]) -> Result<Value, LayerError> {
     let merged = layers
         .into_iter()
         .fold(config::Config::builder(), |builder, layer| {
@@ -440,13 +446,13 @@ impl fmt::Debug for Layer {
 
 impl Layer {
     /// Puts the text's table under one key, below which the `config` crate takes keys as they are.
-    fn of_toml(text: &str) -> Result<Self, ConfigError> {
+    fn of_toml(text: &str) -> Result<Self, LayerError> {
         let table = Value::new(None, File::from_str(text, FileFormat::Toml).collect()?);
         Ok(Self(HashMap::from([(LAYER.to_owned(), table)])))
     }
 
     /// Takes variables as texts, and lists of texts where they are written as such.
-    fn of_environment(variables: BTreeMap<String, String>) -> Result<Self, ConfigError> {
+    fn of_environment(variables: BTreeMap<String, String>) -> Result<Self, LayerError> {
         let values = Environment::with_prefix(PREFIX)
             .keep_prefix(true)
             .separator(SEPARATOR)
@@ -469,7 +475,7 @@ impl Source for Layer {
         Box::new(self.clone())
     }
 
-    fn collect(&self) -> Result<HashMap<String, Value>, ConfigError> {
+    fn collect(&self) -> Result<HashMap<String, Value>, LayerError> {
         Ok(self.0.clone())
     }
 }

@@ -7,12 +7,12 @@ use config::ValueKind;
 use crate::config::expressions::{action_source, conditions, custom_value, properties, value};
 use crate::config::fields::UserDataField;
 use crate::config::keys::sync::{EVENT, EVENT_ROW, ORIGINAL_EVENT_DATA};
-use crate::config::values::{Node, Table};
-use crate::config::{CustomValue, EventConfig, MappingConfig, Properties};
+use crate::config::values::{KnownTable, Node};
+use crate::config::{CustomValue, EventConfig, MappingConfig, PassedProperties};
 use crate::value::{Constant, ValueExpr};
 
 /// Reads the keys that a sync and an event of it share.
-pub(super) fn mapping(table: &Table<'_>) -> Option<MappingConfig> {
+pub(super) fn mapping(table: &KnownTable<'_>) -> Option<MappingConfig> {
     let user_data = optional(table, "user_data", user_data);
     let custom_data = optional(table, "custom_data", custom_data);
     let original_event_data = optional(table, "original_event_data", original_event_data);
@@ -37,7 +37,7 @@ pub(super) fn mapping(table: &Table<'_>) -> Option<MappingConfig> {
 
 /// A table that is empty where it is absent.
 fn optional<T: Default>(
-    table: &Table<'_>,
+    table: &KnownTable<'_>,
     name: &'static str,
     read: impl FnOnce(&Node<'_>) -> Option<T>,
 ) -> Option<T> {
@@ -160,7 +160,7 @@ fn event(node: &Node<'_>) -> Option<EventConfig> {
     Some(EventConfig {
         send_as,
         conditions: conditions.unwrap_or_default(),
-        properties: properties.unwrap_or(Properties::All),
+        properties: properties.unwrap_or(PassedProperties::All),
         mapping: mapping?,
     })
 }

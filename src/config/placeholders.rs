@@ -2,11 +2,11 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{Config, Mistake};
+use crate::config::{Config, ConfigError};
 
 /// Notes every token of a sync that takes events which cannot be one. A configuration with such a token can be
 /// loaded and tried; it cannot send.
-pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
+pub(super) fn mistakes(config: &Config) -> Vec<ConfigError> {
     let enabled = config.syncs.iter().filter(|(_, sync)| sync.enabled);
     enabled
         .flat_map(|(name, sync)| {
@@ -18,7 +18,7 @@ pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
                 .into_iter()
                 .filter(|(_, secret)| secret.is_some_and(is_placeholder));
             placeholders.map(move |(key, _)| {
-                Mistake::new(
+                ConfigError::new(
                     format!("sync.{name}.{key}"),
                     "found a placeholder, expected what Meta gave out, or a file that holds it",
                 )

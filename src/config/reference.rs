@@ -4,7 +4,7 @@
 
 use crate::config::fields::UserDataField;
 use crate::config::keys::sync::{CUSTOM_VALUE, VALUE};
-use crate::config::keys::{Absent, Key, SECTIONS, Section};
+use crate::config::keys::{Key, KeyDefault, SECTIONS, Section};
 use crate::config::names::quoted;
 
 /// Widest line of a comment.
@@ -18,7 +18,7 @@ const SAMPLE_HEAD: &str = "\
 
 /// Writes the tables of `docs/CONFIG.md`, one per section.
 pub fn key_tables() -> String {
-    let mut page = Page::default();
+    let mut page = ReferencePage::default();
     for section in SECTIONS {
         page.line(format!("### `[{}]`\n", section.name));
         page.line(format!("{}\n", section.doc));
@@ -26,7 +26,7 @@ pub fn key_tables() -> String {
         page.line("| --- | --- | --- | --- |");
         // A key without an example is a table, which has its own section.
         let listed = section.keys.iter();
-        for key in listed.filter(|key| key.absent != Absent::Nothing("")) {
+        for key in listed.filter(|key| key.absent != KeyDefault::Nothing("")) {
             let cells = [
                 name_cell(section, key),
                 takes(key).to_owned(),
@@ -43,7 +43,7 @@ pub fn key_tables() -> String {
 
 /// Writes `config/pixel-relay.toml`.
 pub fn sample_file() -> String {
-    let mut page = Page::default();
+    let mut page = ReferencePage::default();
     page.comment(SAMPLE_HEAD);
     for section in SECTIONS {
         let name = section
@@ -59,11 +59,11 @@ pub fn sample_file() -> String {
         });
         for key in section.keys {
             let (mark, value) = match key.absent {
-                Absent::Nothing("") => continue,
-                Absent::Nothing(example) => ("# ", example),
-                Absent::Means(value) | Absent::WarnedAbout(value) | Absent::Refused(value) => {
-                    (mark, value)
-                }
+                KeyDefault::Nothing("") => continue,
+                KeyDefault::Nothing(example) => ("# ", example),
+                KeyDefault::Means(value)
+                | KeyDefault::WarnedAbout(value)
+                | KeyDefault::Refused(value) => (mark, value),
             };
             page.line("");
             page.comment(key.doc);
@@ -75,11 +75,11 @@ pub fn sample_file() -> String {
 
 /// The text so far.
 #[derive(Debug, Default)]
-struct Page {
+struct ReferencePage {
     text: String,
 }
 
-impl Page {
+impl ReferencePage {
     fn line(&mut self, line: impl AsRef<str>) {
         self.text.push_str(line.as_ref());
         self.text.push('\n');
@@ -123,10 +123,10 @@ fn takes(key: &Key) -> &'static str {
 
 fn default(key: &Key) -> String {
     match key.absent {
-        Absent::Means(value) => format!("`{value}`"),
-        Absent::Nothing(example) => format!("none; such as `{example}`"),
-        Absent::WarnedAbout(example) => format!("none, and a warning; such as `{example}`"),
-        Absent::Refused(example) => format!("**required**; such as `{example}`"),
+        KeyDefault::Means(value) => format!("`{value}`"),
+        KeyDefault::Nothing(example) => format!("none; such as `{example}`"),
+        KeyDefault::WarnedAbout(example) => format!("none, and a warning; such as `{example}`"),
+        KeyDefault::Refused(example) => format!("**required**; such as `{example}`"),
     }
 }
 
@@ -196,10 +196,10 @@ mod tests {
     fn every_example_of_a_key_is_right() {
         for section in SECTIONS {
             for key in section.keys {
-                let (Absent::Means(example)
-                | Absent::Nothing(example)
-                | Absent::WarnedAbout(example)
-                | Absent::Refused(example)) = key.absent;
+                let (KeyDefault::Means(example)
+                | KeyDefault::Nothing(example)
+                | KeyDefault::WarnedAbout(example)
+                | KeyDefault::Refused(example)) = key.absent;
                 let reads_a_file = key.name.ends_with("_file");
                 if !example.is_empty() && !reads_a_file {
                     check_example(section, key, example);
@@ -222,7 +222,7 @@ mod tests {
             ("sync.<name>", "pixel_id = '1'\naccess_token = 't'"),
         ]);
         tables.entry(section.name).or_insert(beside);
-        let mut page = Page::default();
+        let mut page = ReferencePage::default();
         for (name, needed) in tables {
             page.line(format!("[{}]", name.replace("<name>", "web")));
             let is_the_table = name == section.name;

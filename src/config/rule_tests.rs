@@ -8,7 +8,7 @@ use crate::clock::UnixMillis;
 use crate::config::RuleTest;
 use crate::config::expressions::json;
 use crate::config::keys::sync::TEST;
-use crate::config::values::{Node, Table};
+use crate::config::values::{KnownTable, Node};
 use crate::event::request::{BrowserRequest, PATHS};
 use crate::outcome::{Outcome, Reason};
 
@@ -72,7 +72,7 @@ fn test(node: &Node<'_>, folder: &Path) -> Option<RuleTest> {
     })
 }
 
-fn event(table: &Table<'_>, folder: &Path) -> Option<String> {
+fn event(table: &KnownTable<'_>, folder: &Path) -> Option<String> {
     match (table.get("event"), table.get("event_file")) {
         (Some(_), Some(file)) => file.refuse("found beside `event`, expected one of the two"),
         (Some(node), None) => match node.kind() {

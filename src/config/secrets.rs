@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::is_metas_secret;
 use crate::config::placeholders::is_placeholder;
-use crate::config::values::{Node, Table};
+use crate::config::values::{KnownTable, Node};
 
 /// Most bytes of a secret's file.
 const MOST: u64 = 64 * 1024;
@@ -18,7 +18,7 @@ const BROKEN: &str = "found white space within a secret that is not shown, expec
 
 /// Reads one secret, and the file that it came from; `None` where there is neither.
 pub(super) fn one(
-    table: &Table<'_>,
+    table: &KnownTable<'_>,
     name: &'static str,
     file_name: &'static str,
 ) -> Option<(SecretString, Option<PathBuf>)> {
@@ -32,7 +32,7 @@ pub(super) fn one(
 
 /// Reads a secret that Meta gave out. None of those holds white space: what does was pasted wrongly.
 pub(super) fn unbroken(
-    table: &Table<'_>,
+    table: &KnownTable<'_>,
     name: &'static str,
     file_name: &'static str,
 ) -> Option<(SecretString, Option<PathBuf>)> {
@@ -48,7 +48,7 @@ pub(super) fn unbroken(
 /// Reads secrets of which any is accepted, and the files that they came from; `None` where one could not be
 /// read.
 pub(super) fn several(
-    table: &Table<'_>,
+    table: &KnownTable<'_>,
     name: &'static str,
     file_name: &'static str,
 ) -> Option<(Vec<SecretString>, Vec<PathBuf>)> {
@@ -63,7 +63,7 @@ pub(super) fn several(
 /// The secret and its file. What stands in the environment takes the place of either in the file,
 /// as the stronger layer does.
 fn twins<'v>(
-    table: &Table<'v>,
+    table: &KnownTable<'v>,
     name: &'static str,
     file_name: &'static str,
 ) -> (Option<Node<'v>>, Option<Node<'v>>) {

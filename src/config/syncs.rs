@@ -17,7 +17,7 @@ use crate::config::secrets;
 use crate::config::values::Node;
 use crate::config::{
     AppConfig, CallingCode, DateOrder, DeliveryConfig, ExternalIdCase, LimitedDataUse,
-    LimitedDataUseMode, LimitedDataUsePlace, Properties, SyncConfig, SyncName, UserMemory,
+    LimitedDataUseMode, LimitedDataUsePlace, PassedProperties, SyncConfig, SyncName, UserMemory,
     is_test_event_code,
 };
 use crate::event::money::{is_currency, is_subunit};
@@ -136,7 +136,7 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
         send_events: send_events.unwrap_or(true),
         consent: consent.unwrap_or_default(),
         conditions: conditions.unwrap_or_default(),
-        properties: properties.unwrap_or(Properties::All),
+        properties: properties.unwrap_or(PassedProperties::All),
         events: events?,
         mapping: mapping?,
         default_calling_code,
@@ -191,7 +191,7 @@ fn calling_code(node: &Node<'_>) -> Option<CallingCode> {
 
 fn limited_data_use(node: &Node<'_>) -> Option<LimitedDataUse> {
     #[derive(Clone, Copy)]
-    enum Mode {
+    enum ModeWord {
         Off,
         Always,
         When,
@@ -200,9 +200,9 @@ fn limited_data_use(node: &Node<'_>) -> Option<LimitedDataUse> {
     let table = node.table(&LIMITED_DATA_USE)?;
     let mode = table.require("mode").and_then(|node| {
         node.choice(&[
-            ("off", Mode::Off),
-            ("always", Mode::Always),
-            ("when", Mode::When),
+            ("off", ModeWord::Off),
+            ("always", ModeWord::Always),
+            ("when", ModeWord::When),
         ])
     });
     let when = table.get("when");
@@ -215,13 +215,13 @@ fn limited_data_use(node: &Node<'_>) -> Option<LimitedDataUse> {
         .require("state")
         .and_then(|node| place(&node, |_| true));
     let mode = match (mode?, when) {
-        (Mode::When, Some(node)) => match held? {
+        (ModeWord::When, Some(node)) => match held? {
             conditions if conditions.is_empty() => {
                 node.refuse("found an empty list, expected conditions")?
             }
             conditions => LimitedDataUseMode::When(conditions),
         },
-        (Mode::When, None) => {
+        (ModeWord::When, None) => {
             table.refuse(
                 "when",
                 "missing, expected the conditions of mode = \"when\"",
@@ -231,8 +231,8 @@ fn limited_data_use(node: &Node<'_>) -> Option<LimitedDataUse> {
         (_, Some(node)) => {
             node.refuse("found conditions, expected them with mode = \"when\" only")?
         }
-        (Mode::Off, None) => LimitedDataUseMode::Off,
-        (Mode::Always, None) => LimitedDataUseMode::Always,
+        (ModeWord::Off, None) => LimitedDataUseMode::Off,
+        (ModeWord::Always, None) => LimitedDataUseMode::Always,
     };
     Some(LimitedDataUse {
         mode,

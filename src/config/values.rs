@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use config::{Value, ValueKind};
 
-use crate::config::Mistake;
+use crate::config::ConfigError;
 use crate::config::keys::{self, Section};
 use crate::config::names::{join, nearest};
 use crate::config::units::{digits, format_duration, format_size, parse_size};
@@ -28,16 +28,16 @@ const SHOWN: usize = 80;
 
 /// The mistakes found so far.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes(RefCell<Vec<Mistake>>);
+pub(super) struct ConfigErrors(RefCell<Vec<ConfigError>>);
 
-impl Mistakes {
+impl ConfigErrors {
     /// Notes a mistake.
-    pub(super) fn push(&self, mistake: Mistake) {
+    pub(super) fn push(&self, mistake: ConfigError) {
         self.0.borrow_mut().push(mistake);
     }
 
     /// Hands out what was noted.
-    pub(super) fn into_inner(self) -> Vec<Mistake> {
+    pub(super) fn into_inner(self) -> Vec<ConfigError> {
         self.0.into_inner()
     }
 }
@@ -49,20 +49,20 @@ pub(super) struct Node<'v> {
     value: &'v Value,
     expects: &'static str,
     secret: bool,
-    mistakes: &'v Mistakes,
+    mistakes: &'v ConfigErrors,
 }
 
 /// A table whose keys are known.
-pub(super) struct Table<'v> {
+pub(super) struct KnownTable<'v> {
     at: String,
     values: BTreeMap<&'v str, &'v Value>,
     section: &'static Section,
-    mistakes: &'v Mistakes,
+    mistakes: &'v ConfigErrors,
 }
 
 impl<'v> Node<'v> {
     /// The whole tree.
-    pub(super) const fn root(value: &'v Value, mistakes: &'v Mistakes) -> Self {
+    pub(super) const fn root(value: &'v Value, mistakes: &'v ConfigErrors) -> Self {
         Self {
             at: String::new(),
             value,
@@ -88,7 +88,7 @@ impl<'v> Node<'v> {
     /// Notes a mistake here.
     pub(super) fn note(&self, message: impl Into<String>) {
         self.mistakes
-            .push(Mistake::new(self.at.clone(), message.into()));
+            .push(ConfigError::new(self.at.clone(), message.into()));
     }
 
     /// Notes a mistake here, so that there is no value.
@@ -233,7 +233,7 @@ impl<'v> Node<'v> {
     }
 
     /// A table whose keys are those of the section; others are noted.
-    pub(super) fn table(&self, section: &'static Section) -> Option<Table<'v>> {
+    pub(super) fn table(&self, section: &'static Section) -> Option<KnownTable<'v>> {
         let members = self.members()?;
         let mut values = BTreeMap::new();
         for member in members {
@@ -245,7 +245,7 @@ impl<'v> Node<'v> {
                 member.node.unknown_key(member.name, names, elsewhere);
             }
         }
-        Some(Table {
+        Some(KnownTable {
             at: self.at.clone(),
             values,
             section,
@@ -254,13 +254,13 @@ impl<'v> Node<'v> {
     }
 
     /// The members of a table, in alphabetical order.
-    pub(super) fn members(&self) -> Option<Vec<Member<'v>>> {
+    pub(super) fn members(&self) -> Option<Vec<TableMember<'v>>> {
         let ValueKind::Table(values) = &self.value.kind else {
             // A text may be a secret that slipped one level up.
             return self.unexpected_unshown();
         };
         let sorted: BTreeMap<&String, &Value> = values.iter().collect();
-        let member = |(name, value): (&'v String, &'v Value)| Member {
+        let member = |(name, value): (&'v String, &'v Value)| TableMember {
             name,
             node: Self {
                 at: join(&self.at, name),
@@ -349,14 +349,14 @@ impl<'v> Node<'v> {
 }
 
 /// A member of a table.
-pub(super) struct Member<'v> {
+pub(super) struct TableMember<'v> {
     /// Its name, as it was written.
     pub(super) name: &'v str,
     /// Its value.
     pub(super) node: Node<'v>,
 }
 
-impl<'v> Table<'v> {
+impl<'v> KnownTable<'v> {
     /// The value of a key, `None` where it is absent.
     pub(super) fn get(&self, name: &'static str) -> Option<Node<'v>> {
         let key = self
@@ -386,6 +386,6 @@ impl<'v> Table<'v> {
     /// Notes a mistake at a key.
     pub(super) fn refuse(&self, name: &str, message: impl Into<String>) {
         self.mistakes
-            .push(Mistake::new(join(&self.at, name), message.into()));
+            .push(ConfigError::new(join(&self.at, name), message.into()));
     }
 }

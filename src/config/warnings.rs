@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::fields::UserDataField;
 use crate::config::placeholders::is_placeholder;
 use crate::config::{
-    AdminConfig, Consent, IngestConfig, LimitedDataUseMode, LimitedDataUsePlace, Mistake,
+    AdminConfig, ConfigError, Consent, IngestConfig, LimitedDataUseMode, LimitedDataUsePlace,
     QueueConfig, SyncConfig, SyncName,
 };
 use crate::value::ValueExpr;
@@ -15,9 +15,9 @@ use crate::value::ValueExpr;
 const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// Warns of who may look into the daemon.
-pub(super) fn admin(admin: &AdminConfig, warnings: &mut Vec<Mistake>) {
+pub(super) fn admin(admin: &AdminConfig, warnings: &mut Vec<ConfigError>) {
     if !admin.listen.ip().is_loopback() && admin.secret.is_none() {
-        warnings.push(Mistake::new(
+        warnings.push(ConfigError::new(
             "admin.listen",
             format!(
                 "{} can be reached from outside and there is no admin.secret: anyone who reaches it \
@@ -29,15 +29,15 @@ pub(super) fn admin(admin: &AdminConfig, warnings: &mut Vec<Mistake>) {
 }
 
 /// Warns of who may send.
-pub(super) fn ingest(ingest: &IngestConfig, warnings: &mut Vec<Mistake>) {
+pub(super) fn ingest(ingest: &IngestConfig, warnings: &mut Vec<ConfigError>) {
     if ingest.allow_unauthenticated {
-        warnings.push(Mistake::new(
+        warnings.push(ConfigError::new(
             "ingest.allow_unauthenticated",
             "events are taken from anyone who reaches the listener",
         ));
     }
     if ingest.secrets.iter().any(is_placeholder) {
-        warnings.push(Mistake::new(
+        warnings.push(ConfigError::new(
             "ingest.secret",
             "still holds a placeholder, which anyone can guess",
         ));
@@ -45,9 +45,9 @@ pub(super) fn ingest(ingest: &IngestConfig, warnings: &mut Vec<Mistake>) {
 }
 
 /// Warns of repeats that would be sent.
-pub(super) fn queue(queue: &QueueConfig, warnings: &mut Vec<Mistake>) {
+pub(super) fn queue(queue: &QueueConfig, warnings: &mut Vec<ConfigError>) {
     if queue.duplicate_window < AMPLITUDE_REPEATS_FOR {
-        warnings.push(Mistake::new(
+        warnings.push(ConfigError::new(
             "queue.duplicate_window",
             "shorter than the 4 hours for which Amplitude repeats an event: a late repeat is sent \
              twice",
@@ -56,12 +56,12 @@ pub(super) fn queue(queue: &QueueConfig, warnings: &mut Vec<Mistake>) {
 }
 
 /// Warns of what the syncs would do.
-pub(super) fn syncs(syncs: &BTreeMap<SyncName, SyncConfig>, warnings: &mut Vec<Mistake>) {
+pub(super) fn syncs(syncs: &BTreeMap<SyncName, SyncConfig>, warnings: &mut Vec<ConfigError>) {
     for (name, one) in syncs {
         sync(name, one, warnings);
     }
     if syncs.values().all(|sync| !sync.enabled) {
-        warnings.push(Mistake::new(
+        warnings.push(ConfigError::new(
             "sync",
             "no sync is enabled: no event is taken",
         ));
@@ -73,7 +73,7 @@ pub(super) fn syncs(syncs: &BTreeMap<SyncName, SyncConfig>, warnings: &mut Vec<M
 pub(super) fn consent(
     ingest: &IngestConfig,
     syncs: &BTreeMap<SyncName, SyncConfig>,
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<ConfigError>,
 ) {
     for (name, sync) in syncs {
         let mut keys = ingest.api_keys.iter();
@@ -88,7 +88,7 @@ pub(super) fn consent(
         let conditions = sync.consent.conditions().iter();
         let mut asked = conditions.filter_map(|condition| condition.property.user_property());
         if takes_events_of_sdks && let Some(property) = asked.find(|property| !is_kept(property)) {
-            warnings.push(Mistake::new(
+            warnings.push(ConfigError::new(
                 format!("sync.{name}.consent"),
                 format!(
                     "asks for the user property {property:?}, which events of SDKs carry only where they \
@@ -100,15 +100,15 @@ pub(super) fn consent(
     }
 }
 
-fn sync(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
+fn sync(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<ConfigError>) {
     if sync.test_event_code.is_some() {
-        warnings.push(Mistake::new(
+        warnings.push(ConfigError::new(
             format!("sync.{name}.test_event_code"),
             "every event is sent as a test event: remove it when you go live",
         ));
     }
     if sync.consent == Consent::Unsaid {
-        warnings.push(Mistake::new(
+        warnings.push(ConfigError::new(
             format!("sync.{name}.consent"),
             "missing: events are sent whatever a person said to ads; write conditions, such as \
              consent = [{ property = \"user_properties.ads_consent\", op = \"is\", value = \"granted\" }], or \
@@ -118,7 +118,7 @@ fn sync(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
     limited_data_use(name, sync, warnings);
     let original_name = sync.mapping.original_event_data.get("event_name");
     if original_name.is_some_and(ValueExpr::always_gives) {
-        warnings.push(Mistake::new(
+        warnings.push(ConfigError::new(
             format!("sync.{name}.original_event_data.event_name"),
             "a fixed value marks every event as adding to another; expected in the table of the \
              event that does",
@@ -126,14 +126,14 @@ fn sync(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
     }
 }
 
-fn limited_data_use(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
+fn limited_data_use(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<ConfigError>) {
     let limit = &sync.limited_data_use;
     let located_by_meta = limit.country == LimitedDataUsePlace::Code(0);
     if limit.mode == LimitedDataUseMode::Off || !located_by_meta {
         return;
     }
     if limit.state != LimitedDataUsePlace::Code(0) {
-        warnings.push(Mistake::new(
+        warnings.push(ConfigError::new(
             format!("sync.{name}.limited_data_use.country"),
             "found 0 beside a state: Meta takes a state together with country = 1",
         ));
@@ -142,7 +142,7 @@ fn limited_data_use(name: &SyncName, sync: &SyncConfig, warnings: &mut Vec<Mista
     let address = sync.mapping.user_data.get(&UserDataField::ClientIpAddress);
     let is_switched_off = address.is_some_and(ValueExpr::is_empty);
     if limit.mode == LimitedDataUseMode::Always && is_switched_off {
-        warnings.push(Mistake::new(
+        warnings.push(ConfigError::new(
             format!("sync.{name}.limited_data_use.country"),
             "found 0, by which Meta locates the person by IP address, and \
              user_data.client_ip_address is switched off",

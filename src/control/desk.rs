@@ -11,30 +11,31 @@ use serde_json::value::RawValue;
 use crate::clock::UnixMillis;
 use crate::config::{Config, SyncName};
 use crate::control::wire::{
-    Answer, Code, Filter, Letter, Mapped, MappedFate, Place, Problem, Reply, Request, Sent, Trace,
+    Answer, Code, Filter, Letter, Mapped, MappedFate, Place, Problem, Reply, Request, Sent,
+    TraceEntry,
 };
 use crate::ingest::blocking::{Work, without_blocking_others};
 use crate::map::payload::{Fingerprint, Payload};
-use crate::memory::Key;
+use crate::memory::ProfileKey;
 use crate::outcome::Reason;
 use crate::queue::dead::{DeadFilter, DeadLetter};
 use crate::queue::erase::Person;
 use crate::queue::trace::{self, TracedRequest};
 use crate::queue::{PushError, Queue, StoreError};
-use crate::sync::{Ended, Fate, Taken};
+use crate::sync::{Ended, Fate, Submission};
 
 /// Dead letters on a page.
 const PAGE: usize = 256;
 
 /// A store, and what is configured of its syncs.
 #[derive(Debug)]
-pub struct Desk {
+pub struct CommandHandler {
     queue: Queue,
     /// Every configured sync, and whether it takes events.
     syncs: BTreeMap<SyncName, bool>,
 }
 
-impl Desk {
+impl CommandHandler {
     /// Puts a desk before a store.
     pub fn new(queue: Queue, config: &Config) -> Self {
         let syncs = config.syncs.iter();
@@ -182,7 +183,7 @@ impl Desk {
             let fate = fate(event).ok_or_else(|| {
                 Problem::new(Code::BadRequest, "the piece holds what is no mapped event")
             })?;
-            taken.push(Taken { sync, fate });
+            taken.push(Submission { sync, fate });
         }
         let pushed = self.queue.push_again(taken, known).await?;
         Ok(Answer::Taken {
@@ -238,8 +239,8 @@ const fn fingerprint([id, whole]: [u64; 2]) -> Fingerprint {
 }
 
 /// The key of a profile; `None` for what is none.
-fn profile_key(digits: &str) -> Option<Key> {
-    Key::from_bytes(&hex::decode(digits).ok()?)
+fn profile_key(digits: &str) -> Option<ProfileKey> {
+    ProfileKey::from_bytes(&hex::decode(digits).ok()?)
 }
 
 /// What the queue takes; `None` where something is missing or is no event.
@@ -297,7 +298,7 @@ fn shown(letter: DeadLetter, with_event: bool) -> Letter {
     }
 }
 
-fn told(found: trace::Trace) -> Trace {
+fn told(found: trace::Trace) -> TraceEntry {
     let last = found.requests.last();
     let delivered =
         last.filter(|sent| matches!(sent.verdict.as_deref(), Some("delivered" | "short_count")));
@@ -324,7 +325,7 @@ fn told(found: trace::Trace) -> Trace {
             at: sent.answered_at.unwrap_or(sent.sent_at).to_string(),
         }),
     };
-    Trace {
+    TraceEntry {
         sync: found.sync.as_str().to_owned(),
         taken_at: found.taken_at.to_string(),
         place,

@@ -169,7 +169,7 @@ pub enum Answer {
     /// The number of letters, or of queued events, that were dropped.
     Dropped(u64),
     /// What became of an event, once for each time that it was taken.
-    Traces(Vec<Trace>),
+    Traces(Vec<TraceEntry>),
     /// What was erased.
     Forgotten {
         /// Queued events.
@@ -283,7 +283,7 @@ impl fmt::Debug for Letter {
 
 /// One taking of a traced event.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Trace {
+pub struct TraceEntry {
     /// The sync.
     pub sync: String,
     /// When it was taken, or queued anew.

@@ -29,8 +29,8 @@ use url::Url;
 use crate::clock::{Clock, UnixMillis};
 use crate::config::{MetaConfig, SyncConfig};
 
-use super::usage::{self, Usage};
-use super::verdict::Reply;
+use super::usage::{self, RateUsage};
+use super::verdict::GraphReply;
 
 /// How a gzip stream begins.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -169,7 +169,7 @@ impl GraphClient {
     }
 
     /// Posts events, each one JSON object, and reads the answer.
-    pub async fn post<T: AsRef<[u8]>>(&self, events: &[T]) -> Result<Reply, PostError> {
+    pub async fn post<T: AsRef<[u8]>>(&self, events: &[T]) -> Result<GraphReply, PostError> {
         let credentials = self.credentials();
         let body = joined(events, &credentials.end);
         let response = self
@@ -271,7 +271,7 @@ pub fn joined<T: AsRef<[u8]>>(events: &[T], end: &[u8]) -> Vec<u8> {
     body
 }
 
-async fn read(mut response: Response, now: UnixMillis) -> Result<Reply, PostError> {
+async fn read(mut response: Response, now: UnixMillis) -> Result<GraphReply, PostError> {
     let status = response.status().as_u16();
     let usage = read_usage(response.headers(), now);
     let encoding = response.headers().get(CONTENT_ENCODING);
@@ -292,7 +292,7 @@ async fn read(mut response: Response, now: UnixMillis) -> Result<Reply, PostErro
     } else if is_deflated {
         body = unpacked(ZlibDecoder::new(body.as_slice()))?;
     }
-    Ok(Reply {
+    Ok(GraphReply {
         status,
         usage,
         body,
@@ -313,12 +313,12 @@ fn unpacked(packed: impl Read) -> Result<Vec<u8>, PostError> {
     Ok(body)
 }
 
-fn read_usage(headers: &HeaderMap, now: UnixMillis) -> Usage {
+fn read_usage(headers: &HeaderMap, now: UnixMillis) -> RateUsage {
     let known = usage::HEADERS.iter().filter_map(|name| {
         let value = headers.get(*name)?.to_str().ok()?;
         Some((*name, value))
     });
-    Usage::read(known, now)
+    RateUsage::read(known, now)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::mem;
 
 /// A batch, or what is left of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parts<T> {
+pub struct Bisection<T> {
     /// Goes out next.
     next: Vec<T>,
     /// Holds a bad event if `next` is accepted.
@@ -31,12 +31,12 @@ pub struct Parts<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Split<T> {
     /// One event stood alone. What is left, if anything, goes on.
-    Alone(T, Option<Parts<T>>),
+    Alone(T, Option<Bisection<T>>),
     /// There are smaller parts.
-    Smaller(Parts<T>),
+    Smaller(Bisection<T>),
 }
 
-impl<T> Parts<T> {
+impl<T> Bisection<T> {
     /// Begins with a whole batch. `None` where it is empty.
     pub fn whole(batch: Vec<T>) -> Option<Self> {
         (!batch.is_empty()).then_some(Self {
@@ -199,7 +199,7 @@ mod tests {
             bad: Vec::new(),
             largest: 0,
         };
-        let mut left = Parts::whole((0..events).collect());
+        let mut left = Bisection::whole((0..events).collect());
         while let Some(parts) = left.take() {
             run.calls += 1;
             run.largest = run.largest.max(parts.next().len());
@@ -278,12 +278,12 @@ mod tests {
 
     #[test]
     fn a_scout_goes_ahead_alone_and_the_rest_follows_whole() {
-        let parts = Parts::whole(vec![1, 2, 3]).unwrap().scouting();
+        let parts = Bisection::whole(vec![1, 2, 3]).unwrap().scouting();
         assert_eq!(parts.next(), [1]);
         let (accepted, rest) = parts.accepted();
         assert_eq!(accepted, [1]);
         assert_eq!(rest.unwrap().next(), [2, 3]);
-        assert_eq!(Parts::whole(vec![1]).unwrap().scouting().next(), [1]);
+        assert_eq!(Bisection::whole(vec![1]).unwrap().scouting().next(), [1]);
     }
 
     #[test]
@@ -295,7 +295,7 @@ mod tests {
             (1, vec![8, 4, 2, 1, 1, 1, 1, 1, 1, 1, 1]),
             (0, vec![8, 4, 2, 1, 1, 1, 1, 1, 1, 1, 1]),
         ] {
-            let mut left = Parts::whole((0..8).collect());
+            let mut left = Bisection::whole((0..8).collect());
             let mut sent = Vec::new();
             let mut seen = Vec::new();
             while let Some(parts) = left.take() {
@@ -321,7 +321,8 @@ mod tests {
 
     #[test]
     fn events_can_be_taken_out_of_a_search() {
-        let Split::Smaller(parts) = Parts::whole(vec![1, 2, 3, 4]).unwrap().refused(None) else {
+        let Split::Smaller(parts) = Bisection::whole(vec![1, 2, 3, 4]).unwrap().refused(None)
+        else {
             panic!("four events are split");
         };
         assert!(parts.is_search());
@@ -332,9 +333,9 @@ mod tests {
         assert_eq!(left.next(), [3]);
         assert_eq!(left.into_all(), [3, 4]);
         assert_eq!(
-            Parts::whole(vec![1]).unwrap().retain(|_| false),
+            Bisection::whole(vec![1]).unwrap().retain(|_| false),
             (None, vec![1])
         );
-        assert_eq!(Parts::<u8>::whole(Vec::new()), None);
+        assert_eq!(Bisection::<u8>::whole(Vec::new()), None);
     }
 }

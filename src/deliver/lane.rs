@@ -37,14 +37,14 @@ use crate::telemetry::metrics::{LaneState, Metrics};
 
 use super::client::GraphClient;
 use super::concurrency::Concurrency;
-use super::isolate::Parts;
-use super::limit::{Gate, Pixel, Ticket};
+use super::isolate::Bisection;
+use super::limit::{Circuit, Permit, PixelLimiter};
 use super::quarantine::Quarantine;
 use super::redact::Redactor;
-use super::size::{AdaptiveSize, Size};
-use request::{Answered, Request};
-use shared_token::{SharedToken, Target, Tokens};
-use standing::{Standing, Trouble, Waiting};
+use super::size::{AdaptiveSize, BatchSize};
+use request::{Answered, GraphRequest};
+use shared_token::{SharedToken, TokenTarget, Tokens};
+use standing::{Breaker, LaneTrouble, RetrySchedule};
 use status::LaneStatus;
 use supply::Probing;
 
@@ -72,34 +72,34 @@ pub struct Lane {
     queue: Queue,
     graph: Arc<GraphClient>,
     pixel_id: String,
-    pixel: Arc<Pixel>,
-    gate: watch::Receiver<Gate>,
+    pixel: Arc<PixelLimiter>,
+    gate: watch::Receiver<Circuit>,
     token_file: SecretFiles,
     app_secret_file: SecretFiles,
     tokens: Tokens,
     shared_token: SharedToken,
-    token_news: watch::Receiver<Option<Waiting>>,
+    token_news: watch::Receiver<Option<RetrySchedule>>,
     redactor: Redactor,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     status: watch::Sender<LaneStatus>,
 
-    standing: Standing,
+    standing: Breaker,
     size: AdaptiveSize,
     concurrency: Concurrency,
     /// Batches that were begun and go on.
-    parts: VecDeque<Parts<Leased>>,
+    parts: VecDeque<Bisection<Leased>>,
     /// Events that were refused alone, while it is not known whether that is their fault.
-    quarantine: Quarantine<Suspect, Leased, Refusal>,
+    quarantine: Quarantine<RefusedEvent, Leased, Refusal>,
     probing: Probing,
     /// Batches that fail are split so many times more: the lane was found to be well meanwhile.
     splits_left: u32,
     /// What Meta last said beside a success.
     remarked: Option<String>,
 
-    tasks: JoinSet<Done>,
+    tasks: JoinSet<TaskOutput>,
     requests: usize,
-    ticket: Option<Ticket>,
+    ticket: Option<Permit>,
     ticket_wanted: bool,
     /// Settlements that could not be written.
     unsettled: VecDeque<Settlement>,
@@ -112,20 +112,20 @@ pub struct Lane {
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum LaneStep {
     /// Sent so many events.
     Sent(usize),
     /// Dealt with an answer, or the lack of one.
     Answered(&'static str),
     /// Something else that leaves more to do.
-    Went,
+    Progress,
     /// Nothing to do until this moment, or until something changes.
     Idle(Option<Instant>),
 }
 
 /// An event that Meta refused, recognised even where another took its place in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Suspect {
+struct RefusedEvent {
     slot: Slot,
     checksum: u32,
     taken_at: i64,
@@ -133,13 +133,13 @@ struct Suspect {
 
 /// What a task of the lane brings back.
 #[derive(Debug)]
-enum Done {
-    Ticket(Option<Ticket>),
+enum TaskOutput {
+    Ticket(Option<Permit>),
     Answered(Box<Answered>),
     Settled(Settlement, Result<(), StoreError>),
 }
 
-impl Suspect {
+impl RefusedEvent {
     fn new(event: &Leased) -> Self {
         Self {
             slot: event.slot,
@@ -160,7 +160,7 @@ impl Lane {
         sync: SyncName,
         config: &SyncConfig,
         graph: GraphClient,
-        pixel: Arc<Pixel>,
+        pixel: Arc<PixelLimiter>,
         tokens: &Tokens,
         queue: Queue,
         clock: Arc<dyn Clock>,
@@ -169,12 +169,12 @@ impl Lane {
         let delivery = &config.delivery;
         let events = delivery.max_batch_events.get().min(pixel.most_events());
         let frame = graph.frame_bytes(events);
-        let size = Size {
+        let size = BatchSize {
             events,
             bytes: delivery.max_batch_bytes.get().saturating_sub(frame).max(1),
         };
         let token = &config.access_token;
-        let target = Target {
+        let target = TokenTarget {
             pixel_id: config.pixel_id.clone(),
             pixel: Arc::clone(&pixel),
         };
@@ -214,7 +214,7 @@ impl Lane {
             clock,
             metrics,
             status,
-            standing: Standing::default(),
+            standing: Breaker::default(),
             size: AdaptiveSize::new(size),
             concurrency: Concurrency::new(delivery.max_in_flight),
             parts: VecDeque::new(),
@@ -253,7 +253,7 @@ impl Lane {
             let queue = self.queue.clone();
             let sync = self.sync.clone();
             let changed = queue.changed(&sync);
-            let Step::Idle(until) = self.step().await else {
+            let LaneStep::Idle(until) = self.step().await else {
                 continue;
             };
             tokio::select! {
@@ -273,14 +273,14 @@ impl Lane {
     }
 
     /// Does one thing.
-    pub async fn step(&mut self) -> Step {
+    pub async fn step(&mut self) -> LaneStep {
         let step = match self.tasks.try_join_next() {
             Some(done) => self.take(done),
             None => self.proceed().await,
         };
         self.show();
         match step {
-            Step::Idle(until) => Step::Idle(self.wake(until)),
+            LaneStep::Idle(until) => LaneStep::Idle(self.wake(until)),
             step => step,
         }
     }
@@ -314,35 +314,35 @@ impl Lane {
     }
 
     /// Deals with what a task brought back.
-    fn take(&mut self, done: Result<Done, JoinError>) -> Step {
+    fn take(&mut self, done: Result<TaskOutput, JoinError>) -> LaneStep {
         let step = match done {
-            Ok(Done::Ticket(ticket)) => {
+            Ok(TaskOutput::Ticket(ticket)) => {
                 self.ticket_wanted = false;
                 self.ticket = ticket;
-                Step::Went
+                LaneStep::Progress
             }
-            Ok(Done::Answered(answered)) => {
+            Ok(TaskOutput::Answered(answered)) => {
                 self.requests -= 1;
                 let verdict = self.answered(*answered);
                 self.agree_on_token();
-                Step::Answered(verdict)
+                LaneStep::Answered(verdict)
             }
-            Ok(Done::Settled(settlement, result)) => {
+            Ok(TaskOutput::Settled(settlement, result)) => {
                 self.settled(settlement, result);
-                Step::Went
+                LaneStep::Progress
             }
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-            Err(_cancelled) => Step::Went,
+            Err(_cancelled) => LaneStep::Progress,
         };
         self.show();
         step
     }
 
     /// Begins what can be begun.
-    async fn proceed(&mut self) -> Step {
+    async fn proceed(&mut self) -> LaneStep {
         let ticket = self.ticket.take();
         if self.stop.is_cancelled() {
-            return Step::Idle(None);
+            return LaneStep::Idle(None);
         }
         self.read_credentials().await;
         self.agree_on_token();
@@ -351,20 +351,20 @@ impl Lane {
             return step;
         }
         if let Some(until) = self.standing.next(now) {
-            return Step::Idle(Some(until));
+            return LaneStep::Idle(Some(until));
         }
         if self.requests >= self.allowed() {
-            return Step::Idle(None);
+            return LaneStep::Idle(None);
         }
         if let Some(idle) = self.wait_for_work(now) {
             return idle;
         }
-        let Some(ticket) = ticket.filter(Ticket::is_valid) else {
+        let Some(ticket) = ticket.filter(Permit::is_valid) else {
             self.ask_for_ticket();
-            return Step::Idle(None);
+            return LaneStep::Idle(None);
         };
         if !self.claims_probe(now) {
-            return Step::Went;
+            return LaneStep::Progress;
         }
         self.send(ticket, now).await
     }
@@ -388,23 +388,23 @@ impl Lane {
         self.tasks.spawn(async move {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => Done::Ticket(None),
-                ticket = pixel.ticket() => Done::Ticket(Some(ticket)),
+                () = stop.cancelled() => TaskOutput::Ticket(None),
+                ticket = pixel.ticket() => TaskOutput::Ticket(Some(ticket)),
             }
         });
     }
 
-    async fn send(&mut self, ticket: Ticket, now: Instant) -> Step {
+    async fn send(&mut self, ticket: Permit, now: Instant) -> LaneStep {
         let parts = match self.next_parts(&ticket, now).await {
             Ok(Some(parts)) => parts,
-            Ok(None) => return Step::Went,
+            Ok(None) => return LaneStep::Progress,
             Err(error) => {
                 self.store_failed(&error);
-                return Step::Went;
+                return LaneStep::Progress;
             }
         };
         let events = parts.next().len();
-        let request = Request {
+        let request = GraphRequest {
             sync: self.sync.clone(),
             queue: self.queue.clone(),
             graph: Arc::clone(&self.graph),
@@ -416,15 +416,15 @@ impl Lane {
         };
         self.requests += 1;
         self.tasks
-            .spawn(async move { Done::Answered(Box::new(request.run().await)) });
-        Step::Sent(events)
+            .spawn(async move { TaskOutput::Answered(Box::new(request.run().await)) });
+        LaneStep::Sent(events)
     }
 
     /// The moment to look again: the given one, or an earlier one that something else needs.
     fn wake(&self, until: Option<Instant>) -> Option<Instant> {
         // The files are read before each request; by themselves only where something is to be put right.
         let files = [self.token_file.next(), self.app_secret_file.next()];
-        let is_waited_for = matches!(self.standing.trouble(), Some(Trouble::Fix(_)));
+        let is_waited_for = matches!(self.standing.trouble(), Some(LaneTrouble::Fix(_)));
         let files = files.into_iter().flatten().filter(|_| is_waited_for);
         until.into_iter().chain(files).min()
     }

@@ -1,6 +1,6 @@
 //! When the next request to a pixel may go out.
 //!
-//! Meta's limits are per account, so every sync with the same pixel id shares one [`Pixel`]: its
+//! Meta's limits are per account, so every sync with the same pixel id shares one [`PixelLimiter`]: its
 //! requests and events per second (the stricter setting counts), its standstills after Meta refused
 //! or is about to refuse for reasons of rate, and the single request that probes whether a
 //! standstill is over. Waits are told by governor and slept with tokio, so that time can stand
@@ -43,7 +43,7 @@ const MOST_EVENTS: u32 = 1000;
 
 /// Why no request may go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standstill {
+pub enum CooldownReason {
     /// Nearly all of a rate limit is used up.
     Usage,
     /// A rate limit was reached.
@@ -52,7 +52,7 @@ pub enum Standstill {
     Blocked,
 }
 
-impl Standstill {
+impl CooldownReason {
     const ALL: [Self; 3] = [Self::Usage, Self::Throttled, Self::Blocked];
 
     /// Its name in the store.
@@ -72,13 +72,13 @@ impl Standstill {
 
 /// Whether requests may go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
+pub enum Circuit {
     /// They may.
-    Open,
+    Closed,
     /// They may not, until this moment; then one may probe.
-    Held(Standstill, Instant),
+    Open(CooldownReason, Instant),
     /// One is under way that probes whether the standstill is over.
-    Probing(Standstill),
+    HalfOpen(CooldownReason),
 }
 
 /// Requests and events per second; absent: unlimited.
@@ -103,10 +103,10 @@ impl Rates {
 
 /// One pixel's limits, shared by the lanes that deliver to it.
 #[derive(Debug)]
-pub struct Pixel {
-    gate: watch::Sender<Gate>,
-    requests: Option<Limiter>,
-    events: Option<Limiter>,
+pub struct PixelLimiter {
+    gate: watch::Sender<Circuit>,
+    requests: Option<DirectLimiter>,
+    events: Option<DirectLimiter>,
     most_events: NonZeroU32,
     pacing: Mutex<Pacing>,
     // Fair: whoever waited longest is next.
@@ -116,9 +116,9 @@ pub struct Pixel {
 
 /// Leave to send one request.
 #[derive(Debug)]
-pub struct Ticket {
-    pixel: Arc<Pixel>,
-    probe: Option<Standstill>,
+pub struct Permit {
+    pixel: Arc<PixelLimiter>,
+    probe: Option<CooldownReason>,
 }
 
 #[derive(Debug, Default)]
@@ -128,9 +128,9 @@ struct Pacing {
     blocks: u32,
 }
 
-type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Duration>>;
+type DirectLimiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Duration>>;
 
-impl Pixel {
+impl PixelLimiter {
     /// Begins with an open gate and unused limits.
     pub fn new(rates: Rates) -> Arc<Self> {
         let most_events = rates
@@ -138,7 +138,7 @@ impl Pixel {
             .map_or(MOST_EVENTS, |rate| whole(rate).min(MOST_EVENTS));
         let most_events = NonZeroU32::new(most_events).unwrap_or(NonZeroU32::MIN);
         Arc::new(Self {
-            gate: watch::Sender::new(Gate::Open),
+            gate: watch::Sender::new(Circuit::Closed),
             // Requests are spread evenly: no burst.
             requests: limiter(rates.requests, NonZeroU32::MIN),
             events: limiter(rates.events, most_events),
@@ -155,12 +155,12 @@ impl Pixel {
     }
 
     /// Shows the gate, and its changes.
-    pub fn gate(&self) -> watch::Receiver<Gate> {
+    pub fn gate(&self) -> watch::Receiver<Circuit> {
         self.gate.subscribe()
     }
 
     /// Waits until a request may go out.
-    pub async fn ticket(self: &Arc<Self>) -> Ticket {
+    pub async fn ticket(self: &Arc<Self>) -> Permit {
         let _turn = self.turn.lock().await;
         loop {
             let ticket = self.pass_gate().await;
@@ -189,10 +189,10 @@ impl Pixel {
 
     /// Lets no request out for the given time, within bounds, which is what it gives. A longer
     /// standstill stays.
-    pub fn hold(&self, why: Standstill, wait: Option<Duration>) -> Duration {
+    pub fn hold(&self, why: CooldownReason, wait: Option<Duration>) -> Duration {
         let wait = match why {
-            Standstill::Usage | Standstill::Throttled => wait.unwrap_or(USAGE_WAIT),
-            Standstill::Blocked => {
+            CooldownReason::Usage | CooldownReason::Throttled => wait.unwrap_or(USAGE_WAIT),
+            CooldownReason::Blocked => {
                 let mut pacing = self.pacing();
                 let block = block(pacing.blocks);
                 pacing.blocks = pacing.blocks.saturating_add(1);
@@ -206,13 +206,13 @@ impl Pixel {
 
     /// Goes on with a standstill of which an earlier process was told: it was to last for `asked`,
     /// and `left` of that is left. Once it is over one request probes, as usual.
-    pub fn go_on(&self, why: Standstill, asked: Duration, left: Duration) {
-        if why == Standstill::Blocked {
+    pub fn go_on(&self, why: CooldownReason, asked: Duration, left: Duration) {
+        if why == CooldownReason::Blocked {
             // Its length tells how many came before it.
             let before = (0..DOUBLINGS).find(|before| block(*before) >= asked);
             self.pacing().blocks = before.unwrap_or(DOUBLINGS) + 1;
         }
-        if why != Standstill::Usage || !left.is_zero() {
+        if why != CooldownReason::Usage || !left.is_zero() {
             self.stand_still(why, left.min(asked).min(LONGEST_WAIT));
         }
     }
@@ -222,51 +222,53 @@ impl Pixel {
     pub fn used(&self, percent: f64, wait: Option<Duration>) -> Option<Duration> {
         let share = ((percent - SLOW_ABOVE) / (STOP_FROM - SLOW_ABOVE)).clamp(0.0, 1.0);
         self.pacing().gap = SLOWEST_PACE.mul_f64(share);
-        (percent >= STOP_FROM).then(|| self.hold(Standstill::Usage, wait))
+        (percent >= STOP_FROM).then(|| self.hold(CooldownReason::Usage, wait))
     }
 
-    fn stand_still(&self, why: Standstill, wait: Duration) {
+    fn stand_still(&self, why: CooldownReason, wait: Duration) {
         let mut until = Instant::now() + wait;
         self.gate.send_modify(|gate| {
             let mut worst = why;
-            if let Gate::Held(standing, end) = *gate {
+            if let Circuit::Open(standing, end) = *gate {
                 worst = worst.max(standing);
                 until = until.max(end);
             }
-            *gate = Gate::Held(worst, until);
+            *gate = Circuit::Open(worst, until);
         });
     }
 
     /// Waits while the gate is held.
-    async fn pass_gate(self: &Arc<Self>) -> Ticket {
+    async fn pass_gate(self: &Arc<Self>) -> Permit {
         let mut gate = self.gate();
         loop {
             let seen = *gate.borrow_and_update();
             match seen {
-                Gate::Open => return self.pass(None),
-                Gate::Held(why, until) if until <= Instant::now() => {
+                Circuit::Closed => return self.pass(None),
+                Circuit::Open(why, until) if until <= Instant::now() => {
                     let probe = self.gate.send_if_modified(|gate| {
                         let ours = *gate == seen;
                         if ours {
                             *gate = match why {
-                                Standstill::Usage => Gate::Open,
-                                Standstill::Throttled | Standstill::Blocked => Gate::Probing(why),
+                                CooldownReason::Usage => Circuit::Closed,
+                                CooldownReason::Throttled | CooldownReason::Blocked => {
+                                    Circuit::HalfOpen(why)
+                                }
                             };
                         }
                         ours
                     });
                     if probe {
-                        return self.pass(Some(why).filter(|why| *why != Standstill::Usage));
+                        return self.pass(Some(why).filter(|why| *why != CooldownReason::Usage));
                     }
                 }
-                Gate::Held(_, until) => {
+                Circuit::Open(_, until) => {
                     // Whichever comes first; the loop looks again either way.
                     tokio::select! {
                         () = sleep_until(until) => {}
                         _ = gate.changed() => {}
                     }
                 }
-                Gate::Probing(_) => {
+                Circuit::HalfOpen(_) => {
                     // The sender lives as long as `self`, so that this only ends with a change.
                     let _closed = gate.changed().await.is_err();
                 }
@@ -274,8 +276,8 @@ impl Pixel {
         }
     }
 
-    fn pass(self: &Arc<Self>, probe: Option<Standstill>) -> Ticket {
-        Ticket {
+    fn pass(self: &Arc<Self>, probe: Option<CooldownReason>) -> Permit {
+        Permit {
             pixel: Arc::clone(self),
             probe,
         }
@@ -305,7 +307,7 @@ impl Pixel {
     }
 }
 
-impl Ticket {
+impl Permit {
     /// Whether the request probes if a standstill is over, and so should be small.
     pub fn is_probe(&self) -> bool {
         self.probe.is_some()
@@ -315,8 +317,8 @@ impl Ticket {
     pub fn is_valid(&self) -> bool {
         let gate = *self.pixel.gate.borrow();
         match self.probe {
-            None => gate == Gate::Open,
-            Some(why) => gate == Gate::Probing(why),
+            None => gate == Circuit::Closed,
+            Some(why) => gate == Circuit::HalfOpen(why),
         }
     }
 
@@ -326,12 +328,12 @@ impl Ticket {
         if probed {
             self.pixel.pacing().blocks = 0;
         }
-        probed && self.replace_probing(Gate::Open)
+        probed && self.replace_probing(Circuit::Closed)
     }
 
-    fn replace_probing(&self, next: Gate) -> bool {
+    fn replace_probing(&self, next: Circuit) -> bool {
         self.pixel.gate.send_if_modified(|gate| {
-            let probing = matches!(gate, Gate::Probing(_));
+            let probing = matches!(gate, Circuit::HalfOpen(_));
             if probing {
                 *gate = next;
             }
@@ -340,11 +342,11 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Permit {
     /// A probe that learnt nothing leaves it to the next request to probe.
     fn drop(&mut self) {
         if let Some(why) = self.probe {
-            self.replace_probing(Gate::Held(why, Instant::now()));
+            self.replace_probing(Circuit::Open(why, Instant::now()));
         }
     }
 }
@@ -376,7 +378,7 @@ fn block(before: u32) -> Duration {
         .min(LONGEST_BLOCK)
 }
 
-fn limiter(rate: Option<Rate>, burst: NonZeroU32) -> Option<Limiter> {
+fn limiter(rate: Option<Rate>, burst: NonZeroU32) -> Option<DirectLimiter> {
     // A period of less than a nanosecond is no limit.
     let period = Duration::from_secs_f64(1.0 / rate?.per_second());
     let quota = Quota::with_period(period)?.allow_burst(burst);

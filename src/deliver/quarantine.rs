@@ -42,12 +42,12 @@ pub struct Quarantine<K, E, R> {
     cause: Cause,
     row: usize,
     row_began: Option<Instant>,
-    kept: BTreeMap<K, Kept<E, R>>,
+    kept: BTreeMap<K, Quarantined<E, R>>,
 }
 
 #[derive(Debug)]
-struct Kept<E, R> {
-    event: Place<E>,
+struct Quarantined<E, R> {
+    event: QuarantinePlace<E>,
     refusal: R,
     blame: Blame,
     since: Instant,
@@ -57,7 +57,7 @@ struct Kept<E, R> {
 
 /// Where a refused event is.
 #[derive(Debug)]
-enum Place<E> {
+enum QuarantinePlace<E> {
     /// Kept on lease.
     Here(E),
     /// On its way to Meta once more.
@@ -70,7 +70,7 @@ enum Place<E> {
 
 /// What becomes of an event that was refused alone.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refused<E, R> {
+pub enum QuarantineOutcome<E, R> {
     /// It is bad.
     Rejected(E, R),
     /// It is kept, and others are to be tried.
@@ -92,7 +92,7 @@ pub struct Cleared<E, R> {
 
 /// An event that was refused alone.
 #[derive(Clone, Copy, Debug)]
-pub struct Refusal<K, E, R> {
+pub struct LoneRefusal<K, E, R> {
     /// What it is known by.
     pub key: K,
     /// The event.
@@ -121,12 +121,12 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
     /// between 0 and 1.
     pub fn refused(
         &mut self,
-        refused: Refusal<K, E, R>,
+        refused: LoneRefusal<K, E, R>,
         is_paused: bool,
         now: Instant,
         random: f64,
-    ) -> Refused<E, R> {
-        let Refusal {
+    ) -> QuarantineOutcome<E, R> {
+        let LoneRefusal {
             key,
             event,
             refusal,
@@ -141,19 +141,23 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
             && blame != Blame::Passing
             && (self.row >= TOO_MANY || self.waiting().0 >= TOO_MANY_KEPT);
         if blame == Blame::Event && !is_paused && !pauses {
-            return Refused::Rejected(event, refusal);
+            return QuarantineOutcome::Rejected(event, refusal);
         }
         if self.kept.len() >= MOST {
             // Those that are queued again are found once more, if they are bad.
-            self.kept
-                .retain(|_, kept| matches!(kept.event, Place::Here(_) | Place::Tried));
+            self.kept.retain(|_, kept| {
+                matches!(
+                    kept.event,
+                    QuarantinePlace::Here(_) | QuarantinePlace::Tried
+                )
+            });
         }
         if self.kept.len() >= MOST {
-            return Refused::Queued(event);
+            return QuarantineOutcome::Queued(event);
         }
         let tries = before.map_or(0, |kept| kept.tries).saturating_add(1);
-        let mut kept = Kept {
-            event: Place::Queued,
+        let mut kept = Quarantined {
+            event: QuarantinePlace::Queued,
             refusal,
             blame,
             since: now,
@@ -162,19 +166,19 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
         };
         if is_paused {
             self.kept.insert(key, kept);
-            return Refused::Queued(event);
+            return QuarantineOutcome::Queued(event);
         }
-        kept.event = Place::Here(event);
+        kept.event = QuarantinePlace::Here(event);
         if !pauses {
             self.kept.insert(key, kept);
-            return Refused::Kept;
+            return QuarantineOutcome::Kept;
         }
         // Those of an earlier row are not of this one.
         self.kept
-            .retain(|_, kept| matches!(kept.event, Place::Here(_)));
+            .retain(|_, kept| matches!(kept.event, QuarantinePlace::Here(_)));
         self.kept.insert(key, kept);
         self.forget_row();
-        Refused::TooMany(self.release())
+        QuarantineOutcome::TooMany(self.release())
     }
 
     /// Meta accepted these events, in a request that was begun at `began`.
@@ -191,16 +195,21 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
             let kept = self.kept.remove(&key);
             absolved |= kept.is_some_and(|kept| kept.blame != Blame::Passing);
         }
-        let asked =
-            |kept: &Kept<E, R>| kept.blame != Blame::Passing && (absolved || kept.since <= began);
+        let asked = |kept: &Quarantined<E, R>| {
+            kept.blame != Blame::Passing && (absolved || kept.since <= began)
+        };
         for (key, mut kept) in std::mem::take(&mut self.kept) {
             let is_asked = asked(&kept);
             match kept.event {
-                Place::Here(event) if is_asked && absolved => cleared.released.push(event),
-                Place::Here(event) if is_asked => cleared.guilty.push((event, kept.refusal)),
+                QuarantinePlace::Here(event) if is_asked && absolved => {
+                    cleared.released.push(event)
+                }
+                QuarantinePlace::Here(event) if is_asked => {
+                    cleared.guilty.push((event, kept.refusal))
+                }
                 _ if is_asked && absolved => {}
-                Place::Queued if is_asked => {
-                    kept.event = Place::Guilty;
+                QuarantinePlace::Queued if is_asked => {
+                    kept.event = QuarantinePlace::Guilty;
                     self.kept.insert(key, kept);
                 }
                 _ => {
@@ -213,7 +222,7 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
 
     /// Whether an event that was queued again is known to be bad. It is told once.
     pub fn convicted(&mut self, key: K) -> Option<R> {
-        let is_guilty = |kept: &Kept<E, R>| matches!(kept.event, Place::Guilty);
+        let is_guilty = |kept: &Quarantined<E, R>| matches!(kept.event, QuarantinePlace::Guilty);
         self.kept.get(&key).filter(|kept| is_guilty(kept))?;
         self.kept.remove(&key).map(|kept| kept.refusal)
     }
@@ -228,10 +237,10 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
         let kept = self
             .kept
             .values_mut()
-            .filter(|kept| kept.due <= now && matches!(kept.event, Place::Here(_)))
+            .filter(|kept| kept.due <= now && matches!(kept.event, QuarantinePlace::Here(_)))
             .min_by_key(|kept| kept.due)?;
-        match std::mem::replace(&mut kept.event, Place::Tried) {
-            Place::Here(event) => Some(event),
+        match std::mem::replace(&mut kept.event, QuarantinePlace::Tried) {
+            QuarantinePlace::Here(event) => Some(event),
             _ => None,
         }
     }
@@ -241,7 +250,7 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
         let here = self
             .kept
             .values()
-            .filter(|kept| matches!(kept.event, Place::Here(_)));
+            .filter(|kept| matches!(kept.event, QuarantinePlace::Here(_)));
         here.map(|kept| kept.due).min()
     }
 
@@ -249,35 +258,37 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
     pub fn release(&mut self) -> Vec<E> {
         let places = self.kept.values_mut().map(|kept| &mut kept.event);
         places
-            .filter_map(|place| match std::mem::replace(place, Place::Queued) {
-                Place::Here(event) => Some(event),
-                other => {
-                    *place = other;
-                    None
-                }
-            })
+            .filter_map(
+                |place| match std::mem::replace(place, QuarantinePlace::Queued) {
+                    QuarantinePlace::Here(event) => Some(event),
+                    other => {
+                        *place = other;
+                        None
+                    }
+                },
+            )
             .collect()
     }
 
     /// An event that was to be tried again was given back.
     pub fn given_back(&mut self, key: K) {
         if let Some(kept) = self.kept.get_mut(&key)
-            && matches!(kept.event, Place::Tried)
+            && matches!(kept.event, QuarantinePlace::Tried)
         {
-            kept.event = Place::Queued;
+            kept.event = QuarantinePlace::Queued;
         }
     }
 
     /// Whether an event is on its way to Meta once more.
     pub fn is_tried(&self, key: K) -> bool {
         let kept = self.kept.get(&key);
-        kept.is_some_and(|kept| matches!(kept.event, Place::Tried))
+        kept.is_some_and(|kept| matches!(kept.event, QuarantinePlace::Tried))
     }
 
     /// The events that are kept on lease.
     pub fn events(&self) -> impl Iterator<Item = &E> {
         self.kept.values().filter_map(|kept| match &kept.event {
-            Place::Here(event) => Some(event),
+            QuarantinePlace::Here(event) => Some(event),
             _ => None,
         })
     }
@@ -300,13 +311,15 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
     /// How many events are kept that nothing is known against.
     pub fn passing(&self) -> usize {
         let kept = self.kept.values();
-        kept.filter(|kept| kept.blame == Blame::Passing && !matches!(kept.event, Place::Queued))
-            .count()
+        kept.filter(|kept| {
+            kept.blame == Blame::Passing && !matches!(kept.event, QuarantinePlace::Queued)
+        })
+        .count()
     }
 
     /// Whether other events are to be tried, one by one.
     pub fn is_asking(&self) -> bool {
-        self.row >= PROBE_FROM || self.kept.values().any(Kept::is_waiting)
+        self.row >= PROBE_FROM || self.kept.values().any(Quarantined::is_waiting)
     }
 
     /// Refusals in a row so far.
@@ -339,9 +352,13 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
     }
 }
 
-impl<E, R> Kept<E, R> {
+impl<E, R> Quarantined<E, R> {
     fn is_waiting(&self) -> bool {
-        self.blame != Blame::Passing && matches!(self.event, Place::Here(_) | Place::Tried)
+        self.blame != Blame::Passing
+            && matches!(
+                self.event,
+                QuarantinePlace::Here(_) | QuarantinePlace::Tried
+            )
     }
 }
 

@@ -12,7 +12,7 @@ const RECOVERY: Duration = Duration::from_secs(300);
 
 /// The largest batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
+pub struct BatchSize {
     /// Events.
     pub events: usize,
     /// Bytes.
@@ -22,13 +22,13 @@ pub struct Size {
 /// The largest batch at present.
 #[derive(Clone, Debug)]
 pub struct AdaptiveSize {
-    configured: Size,
-    lowered: Option<(Size, Instant)>,
+    configured: BatchSize,
+    lowered: Option<(BatchSize, Instant)>,
 }
 
 impl AdaptiveSize {
     /// Begins with the configured size.
-    pub const fn new(configured: Size) -> Self {
+    pub const fn new(configured: BatchSize) -> Self {
         Self {
             configured,
             lowered: None,
@@ -36,11 +36,11 @@ impl AdaptiveSize {
     }
 
     /// The size at the given moment.
-    pub fn at(&mut self, now: Instant) -> Size {
+    pub fn at(&mut self, now: Instant) -> BatchSize {
         while let Some((size, since)) = self.lowered
             && now.saturating_duration_since(since) >= RECOVERY
         {
-            let doubled = Size {
+            let doubled = BatchSize {
                 events: (size.events * 2).min(self.configured.events),
                 bytes: (size.bytes * 2).min(self.configured.bytes),
             };
@@ -50,9 +50,9 @@ impl AdaptiveSize {
     }
 
     /// A request with this many events and bytes was too large: half of it is the most from now on.
-    pub fn too_large(&mut self, sent: Size, now: Instant) {
+    pub fn too_large(&mut self, sent: BatchSize, now: Instant) {
         let present = self.at(now);
-        let half = Size {
+        let half = BatchSize {
             events: (sent.events / 2).clamp(1, present.events.max(1)),
             bytes: (sent.bytes / 2).clamp(1, present.bytes.max(1)),
         };
@@ -64,7 +64,7 @@ impl AdaptiveSize {
 mod tests {
     use super::*;
 
-    const CONFIGURED: Size = Size {
+    const CONFIGURED: BatchSize = BatchSize {
         events: 1000,
         bytes: 1_000_000,
     };
@@ -75,7 +75,7 @@ mod tests {
         let mut size = AdaptiveSize::new(CONFIGURED);
         assert_eq!(size.at(start), CONFIGURED);
         size.too_large(
-            Size {
+            BatchSize {
                 events: 800,
                 bytes: 400_000,
             },
@@ -102,20 +102,20 @@ mod tests {
     #[test]
     fn it_never_grows_by_a_complaint_nor_reaches_zero() {
         let start = Instant::now();
-        let mut size = AdaptiveSize::new(Size {
+        let mut size = AdaptiveSize::new(BatchSize {
             events: 10,
             bytes: 100,
         });
         size.too_large(CONFIGURED, start);
         assert_eq!(
             size.at(start),
-            Size {
+            BatchSize {
                 events: 10,
                 bytes: 100
             }
         );
         size.too_large(
-            Size {
+            BatchSize {
                 events: 1,
                 bytes: 1,
             },
@@ -123,7 +123,7 @@ mod tests {
         );
         assert_eq!(
             size.at(start),
-            Size {
+            BatchSize {
                 events: 1,
                 bytes: 1
             }

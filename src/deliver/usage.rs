@@ -35,7 +35,7 @@ const OTHER_USE_CASES: [&str; 6] = [
 
 /// How much of each limit is used up, and how long to wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Usage {
+pub struct RateUsage {
     /// Percent of the app's limit.
     pub app: Option<f64>,
     /// Percent of the business use case's limit.
@@ -48,7 +48,7 @@ pub struct Usage {
     pub retry_after: Option<Duration>,
 }
 
-impl Usage {
+impl RateUsage {
     /// Reads headers, given as name in lower case and value. `now` stands in for a missing `Date`.
     pub fn read<'a>(
         headers: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn each_header_is_read_in_its_own_unit() {
-        let usage = Usage::read(
+        let usage = RateUsage::read(
             [
                 ("x-app-usage", APP),
                 ("x-business-use-case-usage", BUSINESS),
@@ -205,7 +205,7 @@ mod tests {
                 ("x-ad-account-usage", account.as_str()),
                 ("retry-after", retry_after),
             ];
-            let wait = Usage::read(headers, NOW).wait();
+            let wait = RateUsage::read(headers, NOW).wait();
             assert_eq!(wait, seconds.map(Duration::from_secs), "{headers:?}");
         }
     }
@@ -229,7 +229,7 @@ mod tests {
         ] {
             let mut headers = vec![("retry-after", retry_after)];
             headers.extend(date.map(|date| ("date", date)));
-            let wait = Usage::read(headers, NOW).wait();
+            let wait = RateUsage::read(headers, NOW).wait();
             assert_eq!(wait, seconds.map(Duration::from_secs), "{retry_after}");
         }
     }
@@ -247,8 +247,8 @@ mod tests {
             r#"{"call_count":"many","acc_id_util_pct":-3,"reset_time_duration":"soon"}"#,
         ];
         for value in values {
-            let usage = Usage::read(HEADERS[..3].iter().map(|name| (*name, value)), NOW);
-            assert_eq!(usage, Usage::default(), "{value}");
+            let usage = RateUsage::read(HEADERS[..3].iter().map(|name| (*name, value)), NOW);
+            assert_eq!(usage, RateUsage::default(), "{value}");
         }
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::usage::Usage;
-use body::{Body, GraphError, integer, text_at};
+use super::usage::RateUsage;
+use body::{GraphError, ReplyBody, integer, text_at};
 
 mod body;
 
@@ -20,11 +20,11 @@ pub const DEFAULT_THROTTLE: Duration = Duration::from_secs(60);
 
 /// An answer, complete.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reply {
+pub struct GraphReply {
     /// HTTP status.
     pub status: u16,
     /// What the headers say of rate limits.
-    pub usage: Usage,
+    pub usage: RateUsage,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -209,7 +209,7 @@ impl Fix {
 }
 
 /// Judges the answer to a request of `sent` events. `proves`: the request carried an app secret's proof.
-pub fn judge(reply: &Reply, sent: usize, proves: bool) -> Judgement {
+pub fn judge(reply: &GraphReply, sent: usize, proves: bool) -> Judgement {
     let judgement = Judgement {
         verdict: Verdict::Transient {
             wait: reply.usage.retry_after,
@@ -222,9 +222,9 @@ pub fn judge(reply: &Reply, sent: usize, proves: bool) -> Judgement {
         may_be_taken: false,
         is_foreign: false,
     };
-    match Body::read(&reply.body, reply.status) {
-        Body::Error(error) => judge_error(reply, error, sent, proves, judgement),
-        Body::Object(body) if (200..300).contains(&reply.status) => Judgement {
+    match ReplyBody::read(&reply.body, reply.status) {
+        ReplyBody::Error(error) => judge_error(reply, error, sent, proves, judgement),
+        ReplyBody::Object(body) if (200..300).contains(&reply.status) => Judgement {
             verdict: counted(reply, &body, sent).unwrap_or(judgement.verdict),
             // It looks like a success, if not like Graph's.
             may_be_taken: counted(reply, &body, sent).is_none(),
@@ -233,13 +233,13 @@ pub fn judge(reply: &Reply, sent: usize, proves: bool) -> Judgement {
             remarks: remarks(&body),
             ..judgement
         },
-        Body::Empty => Judgement {
+        ReplyBody::Empty => Judgement {
             verdict: by_status(reply).unwrap_or(judgement.verdict),
             is_foreign: true,
             ..judgement
         },
         // Of who stands in between, the status tells of size and rate alone.
-        Body::Object(_) | Body::Foreign => Judgement {
+        ReplyBody::Object(_) | ReplyBody::Foreign => Judgement {
             verdict: match reply.status {
                 413 | 429 => by_status(reply).unwrap_or(judgement.verdict),
                 _ => judgement.verdict,
@@ -253,7 +253,7 @@ pub fn judge(reply: &Reply, sent: usize, proves: bool) -> Judgement {
 }
 
 /// Judges a body that tells of no error; `None` where it is not Graph's.
-fn counted(reply: &Reply, body: &Map<String, Value>, sent: usize) -> Option<Verdict> {
+fn counted(reply: &GraphReply, body: &Map<String, Value>, sent: usize) -> Option<Verdict> {
     let Some(received) = body.get("events_received").and_then(count) else {
         let is_graphs = body.contains_key("events_received")
             || body.get("messages").is_some_and(Value::is_array)
@@ -285,7 +285,7 @@ fn remarks(body: &Map<String, Value>) -> Option<String> {
 }
 
 fn judge_error(
-    reply: &Reply,
+    reply: &GraphReply,
     error: GraphError,
     sent: usize,
     proves: bool,
@@ -310,7 +310,7 @@ fn judge_error(
 }
 
 /// Judges a known code, and what is said of an event; `None` for anything else.
-fn by_code(reply: &Reply, error: &GraphError, proves: bool) -> Option<Verdict> {
+fn by_code(reply: &GraphReply, error: &GraphError, proves: bool) -> Option<Verdict> {
     let wait = reply.usage.wait();
     let says = |words: &str| {
         let message = error.message.as_deref().unwrap_or_default();
@@ -355,7 +355,7 @@ fn by_code(reply: &Reply, error: &GraphError, proves: bool) -> Option<Verdict> {
 }
 
 /// Judges what only the status tells of.
-fn by_status(reply: &Reply) -> Option<Verdict> {
+fn by_status(reply: &GraphReply) -> Option<Verdict> {
     Some(match reply.status {
         401 => Verdict::Paused(Fix::Token),
         403 => Verdict::Paused(Fix::Permission),

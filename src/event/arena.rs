@@ -15,17 +15,17 @@ use super::{Json, repair};
 const ROWS: usize = 32;
 
 /// A place for a text that is never moved.
-type Place = OnceLock<Box<str>>;
+type TextPlace = OnceLock<Box<str>>;
 
 /// Texts that live as long as the arena.
 #[derive(Default)]
 pub struct Arena {
-    rows: [OnceLock<Box<[Place]>>; ROWS],
-    known: Mutex<Known>,
+    rows: [OnceLock<Box<[TextPlace]>>; ROWS],
+    known: Mutex<KnownText>,
 }
 
 #[derive(Default)]
-struct Known {
+struct KnownText {
     /// How many texts are kept.
     count: usize,
     /// The place of what a text was read as, by the text; `None` where it is nothing but itself.
@@ -105,7 +105,7 @@ impl Arena {
         Some(Json(self.put(place?, made?)))
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn known(&self) -> std::sync::MutexGuard<'_, KnownText> {
         // Nothing in here can be left half done.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,7 +122,7 @@ impl Arena {
     }
 }
 
-impl Known {
+impl KnownText {
     fn next_place(&mut self) -> usize {
         self.count += 1;
         self.count

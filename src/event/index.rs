@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::{Field, Json, are_same};
+use super::{EventField, Json, are_same};
 
 /// Most fields that are indexed: few enough to leave most places free.
 const MOST_FIELDS: usize = 96;
@@ -28,7 +28,7 @@ impl Default for Index {
 
 impl Index {
     /// Indexes fields. The last of equal keys counts.
-    pub(super) fn fill(&mut self, fields: &[Field<'_>]) {
+    pub(super) fn fill(&mut self, fields: &[EventField<'_>]) {
         self.places.fill(0);
         if fields.len() > MOST_FIELDS {
             return;
@@ -40,7 +40,7 @@ impl Index {
     }
 
     /// The place of a key among the fields.
-    pub(super) fn place(&self, fields: &[Field<'_>], key: &str) -> Option<usize> {
+    pub(super) fn place(&self, fields: &[EventField<'_>], key: &str) -> Option<usize> {
         if fields.len() > MOST_FIELDS {
             return fields.iter().rposition(|field| are_same(&field.key, key));
         }
@@ -49,7 +49,7 @@ impl Index {
     }
 
     /// The entry of a key, or the free one for it.
-    fn entry(&self, fields: &[Field<'_>], key: &str) -> Result<u8, u8> {
+    fn entry(&self, fields: &[EventField<'_>], key: &str) -> Result<u8, u8> {
         let mut entry = first_entry(key);
         while let Some(place) = self.places[usize::from(entry)].checked_sub(1) {
             match fields.get(usize::from(place)) {
@@ -61,17 +61,17 @@ impl Index {
     }
 }
 
-type Member<'a> = (Cow<'a, str>, Json<'a>);
+type IndexMember<'a> = (Cow<'a, str>, Json<'a>);
 
 /// Keeps the last of the members that have the same key, from a place on.
-pub(super) fn keep_last(members: &mut Vec<Member<'_>>, first: usize) {
+pub(super) fn keep_last(members: &mut Vec<IndexMember<'_>>, first: usize) {
     let own = members.get(first..).unwrap_or_default();
     if own.len() > 1 && may_repeat(own) {
         drop_repeated(members, first);
     }
 }
 
-fn drop_repeated(members: &mut Vec<Member<'_>>, first: usize) {
+fn drop_repeated(members: &mut Vec<IndexMember<'_>>, first: usize) {
     let own = members.get(first..).unwrap_or_default();
     let mut order: Vec<usize> = (0..own.len()).collect();
     order.sort_unstable_by_key(|place| (own.get(*place).map(|(key, _)| key), *place));
@@ -87,7 +87,7 @@ fn drop_repeated(members: &mut Vec<Member<'_>>, first: usize) {
 }
 
 /// Whether members may have the same key. Says yes too often where there are many, and never no wrongly.
-fn may_repeat(members: &[Member<'_>]) -> bool {
+fn may_repeat(members: &[IndexMember<'_>]) -> bool {
     const MOST_COMPARED: usize = 64;
     if members.len() > MOST_COMPARED {
         return true;

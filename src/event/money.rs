@@ -12,7 +12,7 @@ use super::decimal::Decimal;
 
 /// What a text says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Amount {
+pub(super) enum MoneyAmount {
     /// This number, in plain form.
     One(String),
     /// This number, or one with a fraction.
@@ -112,19 +112,19 @@ pub(crate) fn is_subunit(text: &str) -> bool {
 }
 
 /// Reads a text that is no plain number.
-pub(super) fn read(text: &str) -> Amount {
+pub(super) fn read(text: &str) -> MoneyAmount {
     let text = text.trim();
     if text.len() > 3 * LONGEST {
-        return Amount::None;
+        return MoneyAmount::None;
     }
     let text = in_ascii(text);
     let text = text.trim();
     if text.len() > LONGEST {
-        return Amount::None;
+        return MoneyAmount::None;
     }
     let is_digit = |c: char| c.is_ascii_digit();
     let (Some(first), Some(end)) = (text.find(is_digit), text.rfind(is_digit)) else {
-        return Amount::None;
+        return MoneyAmount::None;
     };
     let before = text.get(..first).unwrap_or_default();
     // A point belongs to the digits, as in `.5`, or to a word, as in `Rs.`.
@@ -140,19 +140,19 @@ pub(super) fn read(text: &str) -> Amount {
         text.get(end + 1..).unwrap_or_default(),
     );
     let Some((before, is_negative)) = without_minus(before) else {
-        return Amount::None;
+        return MoneyAmount::None;
     };
     let behind = NO_FRACTION
         .iter()
         .find_map(|sign| behind.strip_prefix(sign))
         .unwrap_or(behind);
     if !is_currency_sign(&before) || !is_currency_sign(behind) {
-        return Amount::None;
+        return MoneyAmount::None;
     }
     let amount = match number.split_once(['e', 'E']) {
         Some((mantissa, power)) => match digits(mantissa) {
-            Amount::One(mantissa) => Decimal::parse(&format!("{mantissa}e{power}"))
-                .map_or(Amount::None, |number| Amount::One(number.plain())),
+            MoneyAmount::One(mantissa) => Decimal::parse(&format!("{mantissa}e{power}"))
+                .map_or(MoneyAmount::None, |number| MoneyAmount::One(number.plain())),
             amount => amount,
         },
         None => digits(number),
@@ -166,10 +166,10 @@ pub(super) fn read(text: &str) -> Amount {
         }
     };
     match amount {
-        Amount::Ambiguous(number) if has_no_fraction => Amount::One(signed(number)),
-        Amount::Ambiguous(number) => Amount::Ambiguous(signed(number)),
-        Amount::One(number) => Amount::One(signed(number)),
-        Amount::None => Amount::None,
+        MoneyAmount::Ambiguous(number) if has_no_fraction => MoneyAmount::One(signed(number)),
+        MoneyAmount::Ambiguous(number) => MoneyAmount::Ambiguous(signed(number)),
+        MoneyAmount::One(number) => MoneyAmount::One(signed(number)),
+        MoneyAmount::None => MoneyAmount::None,
     }
 }
 
@@ -261,13 +261,13 @@ const fn is_group_separator(c: char) -> bool {
 }
 
 /// Reads digits with separators, which end with a digit.
-fn digits(text: &str) -> Amount {
+fn digits(text: &str) -> MoneyAmount {
     if !text.chars().all(|c| c.is_ascii_digit() || is_separator(c)) {
-        return Amount::None;
+        return MoneyAmount::None;
     }
     let separators: Vec<char> = text.chars().filter(|c| is_separator(*c)).collect();
     let Some(last) = separators.last().copied() else {
-        return Amount::One(plain(text, ""));
+        return MoneyAmount::One(plain(text, ""));
     };
     let others = separators
         .split_last()
@@ -284,10 +284,10 @@ fn digits(text: &str) -> Amount {
         && (others.is_empty() || is_grouped(whole));
     let as_groups = groups_alike(&separators) && is_grouped(text);
     match (as_decimal, as_groups) {
-        (true, true) => Amount::Ambiguous(plain(text, "")),
-        (true, false) => Amount::One(plain(whole, fraction)),
-        (false, true) => Amount::One(plain(text, "")),
-        (false, false) => Amount::None,
+        (true, true) => MoneyAmount::Ambiguous(plain(text, "")),
+        (true, false) => MoneyAmount::One(plain(whole, fraction)),
+        (false, true) => MoneyAmount::One(plain(text, "")),
+        (false, false) => MoneyAmount::None,
     }
 }
 
@@ -392,7 +392,7 @@ mod tests {
                 "0.1000000000000000055511151231257827021181583404541015625",
             ),
         ] {
-            assert_eq!(read(text), Amount::One(expected.to_owned()), "{text}");
+            assert_eq!(read(text), MoneyAmount::One(expected.to_owned()), "{text}");
         }
     }
 
@@ -409,7 +409,11 @@ mod tests {
             ("¥5,900", "5900"),
             ("1,234 KWD", "1234"),
         ] {
-            assert_eq!(read(text), Amount::Ambiguous(grouped.to_owned()), "{text}");
+            assert_eq!(
+                read(text),
+                MoneyAmount::Ambiguous(grouped.to_owned()),
+                "{text}"
+            );
         }
     }
 
@@ -445,8 +449,8 @@ mod tests {
             "a5",
             "$5$x",
         ] {
-            assert_eq!(read(text), Amount::None, "{text}");
+            assert_eq!(read(text), MoneyAmount::None, "{text}");
         }
-        assert_eq!(read(&"9".repeat(400)), Amount::None);
+        assert_eq!(read(&"9".repeat(400)), MoneyAmount::None);
     }
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use super::Json;
 use super::decimal::{Decimal, is_in_range};
-use super::money::{self, Amount};
+use super::money::{self, MoneyAmount};
 
 /// Why a value is no number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +38,9 @@ pub(crate) fn in_text(text: &str) -> Result<String, NoNumber> {
         return Ok(number.plain());
     }
     match money::read(text) {
-        Amount::One(plain) => in_range(plain.into()).map(Cow::into_owned),
-        Amount::Ambiguous(_) => Err(NoNumber::Ambiguous),
-        Amount::None => Err(NoNumber::Other),
+        MoneyAmount::One(plain) => in_range(plain.into()).map(Cow::into_owned),
+        MoneyAmount::Ambiguous(_) => Err(NoNumber::Ambiguous),
+        MoneyAmount::None => Err(NoNumber::Other),
     }
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn in_text(text: &str) -> Result<String, NoNumber> {
 /// fraction it can mean nothing else.
 pub(crate) fn grouped(value: Json<'_>) -> Option<String> {
     match money::read(&value.text()?) {
-        Amount::Ambiguous(grouped) => Some(grouped),
+        MoneyAmount::Ambiguous(grouped) => Some(grouped),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::arena::Arena;
-use super::{Json, Reading};
+use super::{Json, OperationReading};
 
 /// The section of a person's properties.
 pub const USER_PROPERTIES: &str = "user_properties";
@@ -138,8 +138,8 @@ impl<'a> Resolved<'a> {
         }
         let operations = operations(members, arena);
         let is_unreadable = is_unreadable(members, arena);
-        let properties = result(&operations, Reading::First, arena);
-        let other = result(&operations, Reading::Other, arena);
+        let properties = result(&operations, OperationReading::First, arena);
+        let other = result(&operations, OperationReading::Other, arena);
         Some(Self {
             section,
             whole: object(&properties),
@@ -263,15 +263,19 @@ fn as_text<'a>((name, value): (Cow<'a, str>, Json<'a>)) -> (Cow<'a, str>, Cow<'a
 }
 
 /// What operations give when nothing is known of what was there before.
-fn result<'a>(operations: &[Operation<'a>], reading: Reading, arena: &'a Arena) -> Properties<'a> {
+fn result<'a>(
+    operations: &[Operation<'a>],
+    reading: OperationReading,
+    arena: &'a Arena,
+) -> Properties<'a> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut result: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)> = Vec::new();
     let is_set = |operation: &&Operation<'_>| operation.act == Act::Set;
     let (sets, others): (Vec<_>, Vec<_>) = operations.iter().partition(is_set);
     let mut ordered = sets;
     match reading {
-        Reading::First => ordered.extend(others),
-        Reading::Other => {
+        OperationReading::First => ordered.extend(others),
+        OperationReading::Other => {
             ordered.reverse();
             ordered.extend(
                 others
@@ -387,7 +391,7 @@ fn object(properties: &Properties<'_>) -> String {
 mod tests {
     use super::Known;
     use crate::event::arena::Arena;
-    use crate::event::{Event, Json, Reading};
+    use crate::event::{Event, Json, OperationReading};
 
     /// Reads one property, `p`, of an event's user properties.
     #[track_caller]
@@ -397,7 +401,7 @@ mod tests {
             let arena = Arena::default();
             let event = Event::decode(text.as_bytes(), &arena).unwrap();
             let read = |reading| event.member_by(reading, section, "p").map(Json::raw);
-            let found = (read(Reading::First), read(Reading::Other));
+            let found = (read(OperationReading::First), read(OperationReading::Other));
             assert_eq!(found, (first, other), "{properties}");
         }
     }
@@ -506,7 +510,7 @@ mod tests {
         .map(|(name, json)| known_as(name, Some(json), false));
         let event = event.completed("user_properties", known);
         let read = |name| {
-            [Reading::First, Reading::Other].map(|reading| {
+            [OperationReading::First, OperationReading::Other].map(|reading| {
                 let value = event.member_by(reading, "user_properties", name);
                 value.map_or("-", Json::raw)
             })
@@ -543,7 +547,7 @@ mod tests {
         let event = event.completed("user_properties", pairs);
         let read = |name| {
             let value = |reading| event.member_by(reading, "user_properties", name);
-            let [first, other] = [Reading::First, Reading::Other].map(value);
+            let [first, other] = [OperationReading::First, OperationReading::Other].map(value);
             let raw = |value: Option<Json<'_>>| value.map_or("-", Json::raw).to_owned();
             (
                 raw(first),

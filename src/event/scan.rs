@@ -11,20 +11,20 @@ use super::text::unescaped;
 
 /// The members of an object, in their order, read as they are asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Members<'a>(Scanner<'a>);
+pub(super) struct ScanMembers<'a>(Scanner<'a>);
 
 /// The elements of an array, in their order, read as they are asked for.
 #[derive(Clone, Debug)]
-pub struct Elements<'a>(Scanner<'a>);
+pub struct ScanElements<'a>(Scanner<'a>);
 
-impl<'a> Members<'a> {
+impl<'a> ScanMembers<'a> {
     /// Those of an object.
     pub(super) const fn of(object: &'a str) -> Self {
         Self(Scanner::behind_bracket(object))
     }
 }
 
-impl<'a> Iterator for Members<'a> {
+impl<'a> Iterator for ScanMembers<'a> {
     type Item = (Cow<'a, str>, Json<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -32,14 +32,14 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-impl<'a> Elements<'a> {
+impl<'a> ScanElements<'a> {
     /// Those of an array.
     pub(super) const fn of(array: &'a str) -> Self {
         Self(Scanner::behind_bracket(array))
     }
 }
 
-impl<'a> Iterator for Elements<'a> {
+impl<'a> Iterator for ScanElements<'a> {
     type Item = Json<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -253,14 +253,14 @@ mod tests {
     /// Puts a value together again from the parts that are found in it.
     fn rebuilt(value: Json<'_>) -> Value {
         if value.is_object() {
-            let members = Members::of(value.raw());
+            let members = ScanMembers::of(value.raw());
             return members
                 .map(|(key, value)| (key.into_owned(), rebuilt(value)))
                 .collect::<serde_json::Map<_, _>>()
                 .into();
         }
         if value.is_array() {
-            return Elements::of(value.raw()).map(rebuilt).collect();
+            return ScanElements::of(value.raw()).map(rebuilt).collect();
         }
         serde_json::from_str(value.raw()).unwrap()
     }
@@ -309,8 +309,8 @@ mod tests {
         #[test]
         fn comes_to_an_end_in_any_text(text in "[\\[\\]{}\",:\\\\ a1é]{0,40}") {
             let bound = text.len() + 1;
-            proptest::prop_assert!(Members::of(&text).take(bound).count() < bound);
-            proptest::prop_assert!(Elements::of(&text).take(bound).count() < bound);
+            proptest::prop_assert!(ScanMembers::of(&text).take(bound).count() < bound);
+            proptest::prop_assert!(ScanElements::of(&text).take(bound).count() < bound);
         }
     }
 }

@@ -20,12 +20,12 @@ const MOST: usize = 65_536;
 /// Seconds' worth of calls that may come at once.
 const BURST: f64 = 10.0;
 
-type Limiter<C> =
+type AddressLimiter<C> =
     RateLimiter<IpAddr, HashMapStateStore<IpAddr>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// Lets each address call so many times per second.
 pub(super) struct AddressLimit<C: Clock = DefaultClock> {
-    limiter: Option<Limiter<C>>,
+    limiter: Option<AddressLimiter<C>>,
     most: usize,
 }
 

@@ -38,18 +38,18 @@ use crate::event::request::BrowserRequest;
 use crate::ingest::address_limit::AddressLimit;
 use crate::ingest::blocking::{Work, without_blocking_others};
 use crate::ingest::client_address::{Peer, sender};
-use crate::ingest::cors::{Cors, Denied, Origin};
-use crate::ingest::decode::{Element, decode, members};
-use crate::ingest::intake::Intake;
+use crate::ingest::cors::{Cors, Denied, RequestOrigin};
+use crate::ingest::decode::{RawElement, decode, members};
+use crate::ingest::intake::SyncIntake;
 use crate::ingest::reply::json_response;
-use crate::ingest::upstream::{Answer, Forwarded, Upstream};
-use crate::ingest::{Door, Missed};
-use crate::telemetry::logs::Seldom;
+use crate::ingest::upstream::{Forwarded, Upstream, UpstreamAnswer};
+use crate::ingest::{Ingest, NotStored};
+use crate::telemetry::logs::LogThrottle;
 use crate::telemetry::metrics::Endpoint;
 
 use check::{Check, is_remote};
-use problem::{Faults, Problem};
-use request::{Call, Dialect};
+use problem::{EventFaults, RequestProblem};
+use request::{ApiCall, Dialect};
 
 mod browser;
 mod check;
@@ -62,7 +62,7 @@ const MOST_EVENTS: usize = 2000;
 
 /// What the endpoints need besides the door itself.
 #[derive(Debug)]
-pub(super) struct Api {
+pub(super) struct AmplitudeApi {
     /// Which syncs each project's events are for; `None`: every sync.
     keys: HashMap<String, Option<Vec<SyncName>>>,
     trusted_proxies: Vec<IpNet>,
@@ -70,69 +70,69 @@ pub(super) struct Api {
     per_second: f64,
     limit: AddressLimit,
     upstream: Option<Upstream>,
-    seldom: Lines,
+    seldom: ApiLogLines,
 }
 
 /// Log lines that a sender can cause.
 #[derive(Debug)]
-struct Lines {
-    unknown_keys: Seldom,
-    throttled: Seldom,
-    not_passed_on: Seldom,
-    strangers: Seldom,
+struct ApiLogLines {
+    unknown_keys: LogThrottle,
+    throttled: LogThrottle,
+    not_passed_on: LogThrottle,
+    strangers: LogThrottle,
 }
 
 /// One of the endpoints.
 #[derive(Clone, Copy, Debug)]
-struct Port {
+struct ApiEndpoint {
     path: &'static str,
     endpoint: Endpoint,
     dialect: Dialect,
 }
 
-const HTTPAPI: Port = Port {
+const HTTPAPI: ApiEndpoint = ApiEndpoint {
     path: "/2/httpapi",
     endpoint: Endpoint::httpapi,
     dialect: Dialect::Upload,
 };
-const BATCH: Port = Port {
+const BATCH: ApiEndpoint = ApiEndpoint {
     path: "/batch",
     endpoint: Endpoint::batch,
     dialect: Dialect::Upload,
 };
-const IDENTIFY: Port = Port {
+const IDENTIFY: ApiEndpoint = ApiEndpoint {
     path: "/identify",
     endpoint: Endpoint::identify,
     dialect: Dialect::Identify,
 };
-const GROUP_IDENTIFY: Port = Port {
+const GROUP_IDENTIFY: ApiEndpoint = ApiEndpoint {
     path: "/groupidentify",
     endpoint: Endpoint::groupidentify,
     dialect: Dialect::GroupIdentify,
 };
-const HTTP_V1: Port = Port {
+const HTTP_V1: ApiEndpoint = ApiEndpoint {
     path: "/httpapi",
     endpoint: Endpoint::httpapi_v1,
     dialect: Dialect::HttpV1,
 };
-const LEGACY: Port = Port {
+const LEGACY: ApiEndpoint = ApiEndpoint {
     path: "/",
     endpoint: Endpoint::legacy,
     dialect: Dialect::Legacy,
 };
 
 /// The endpoints of one's own paths, where SDKs send.
-const PORTS: [Port; 6] = [HTTPAPI, BATCH, IDENTIFY, GROUP_IDENTIFY, HTTP_V1, LEGACY];
+const PORTS: [ApiEndpoint; 6] = [HTTPAPI, BATCH, IDENTIFY, GROUP_IDENTIFY, HTTP_V1, LEGACY];
 
 /// How a request ended well.
-enum Taken {
+enum ApiOutcome {
     /// Stored, and so many events of so many bytes.
     Here { events: u64, bytes: usize },
     /// Stored and passed on; the answer is Amplitude's.
-    There(Answer),
+    There(UpstreamAnswer),
 }
 
-impl Api {
+impl AmplitudeApi {
     /// Sets the endpoints up; `None` where no project is listed.
     pub(super) fn new(config: &Config, upstream: Option<Upstream>) -> Option<Self> {
         let ingest = &config.ingest;
@@ -152,24 +152,24 @@ impl Api {
                 .map_or(0.0, Rate::per_second),
             limit: AddressLimit::new(ingest.address_requests_per_second),
             upstream,
-            seldom: Lines {
-                unknown_keys: Seldom::new(minute),
-                throttled: Seldom::new(minute),
-                not_passed_on: Seldom::new(minute),
-                strangers: Seldom::new(minute),
+            seldom: ApiLogLines {
+                unknown_keys: LogThrottle::new(minute),
+                throttled: LogThrottle::new(minute),
+                not_passed_on: LogThrottle::new(minute),
+                strangers: LogThrottle::new(minute),
             },
         })
     }
 }
 
 /// The routes, where the door has them.
-pub(super) fn routes(door: &Door) -> Router<Arc<Door>> {
+pub(super) fn routes(door: &Ingest) -> Router<Arc<Ingest>> {
     if door.api.is_none() {
         return Router::new();
     }
     let mut router = Router::new();
     for port in PORTS {
-        let send = move |State(door): State<Arc<Door>>, request: Request| async move {
+        let send = move |State(door): State<Arc<Ingest>>, request: Request| async move {
             respond(&door, port, request).await
         };
         let methods = match port.dialect {
@@ -186,28 +186,28 @@ pub(super) fn answers(path: &str) -> bool {
     PORTS.iter().any(|port| port.path == path)
 }
 
-async fn preflight(State(door): State<Arc<Door>>, request: Request) -> Response {
+async fn preflight(State(door): State<Arc<Ingest>>, request: Request) -> Response {
     let Some(api) = &door.api else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let (response, denied) = api.cors.preflight(request.headers());
     match denied {
         None => {}
-        Some(Denied::Origin) => count_refusal(&door, api, &Problem::Forbidden),
+        Some(Denied::Origin) => count_refusal(&door, api, &RequestProblem::Forbidden),
         Some(Denied::Method) => door.metrics.refused("method_not_allowed"),
     }
     response
 }
 
-async fn respond(door: &Door, mut port: Port, request: Request) -> Response {
+async fn respond(door: &Ingest, mut port: ApiEndpoint, request: Request) -> Response {
     let Some(api) = &door.api else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let (head, mut body) = request.into_parts();
     let origin = api.cors.origin(&head.headers);
     let taken = match origin {
-        Origin::Refused => Err(Problem::Forbidden),
-        Origin::Unsaid | Origin::Anyone | Origin::Listed(_) => {
+        RequestOrigin::Refused => Err(RequestProblem::Forbidden),
+        RequestOrigin::Unsaid | RequestOrigin::Anyone | RequestOrigin::Listed(_) => {
             take(door, api, &mut port, &head, &mut body).await
         }
     };
@@ -215,8 +215,10 @@ async fn respond(door: &Door, mut port: Port, request: Request) -> Response {
         door.discard_rest(&head.headers, body);
     }
     let mut response = match taken {
-        Ok(Taken::Here { events, bytes }) => success(port.dialect, events, bytes, door.clock.now()),
-        Ok(Taken::There(answer)) => answer.into_response(),
+        Ok(ApiOutcome::Here { events, bytes }) => {
+            success(port.dialect, events, bytes, door.clock.now())
+        }
+        Ok(ApiOutcome::There(answer)) => answer.into_response(),
         Err(problem) => refuse(door, api, port.dialect, &problem),
     };
     origin.tell(&mut response);
@@ -225,12 +227,12 @@ async fn respond(door: &Door, mut port: Port, request: Request) -> Response {
 
 /// Takes a request in; `port` learns its dialect where only the body tells.
 async fn take(
-    door: &Door,
-    api: &Api,
-    port: &mut Port,
+    door: &Ingest,
+    api: &AmplitudeApi,
+    port: &mut ApiEndpoint,
     head: &Parts,
     body: &mut Body,
-) -> Result<Taken, Problem> {
+) -> Result<ApiOutcome, RequestProblem> {
     let received = door.clock.now();
     let peer = head.extensions.get::<Peer>();
     let address = peer.map(|peer| sender(peer.0.ip(), &head.headers, &api.trusted_proxies));
@@ -249,22 +251,25 @@ async fn take(
     let elements = without_blocking_others(Work::On(bytes), || decode(&call.events, &arena))?;
     let count = elements.len();
     if !within_limit {
-        return Err(Problem::Throttled {
+        return Err(RequestProblem::Throttled {
             per_second: api.per_second,
             events: count.min(MOST_EVENTS),
         });
     }
     if count > MOST_EVENTS {
-        return Err(Problem::TooLarge);
+        return Err(RequestProblem::TooLarge);
     }
-    let syncs = api.keys.get(&*call.api_key).ok_or(Problem::InvalidKey)?;
+    let syncs = api
+        .keys
+        .get(&*call.api_key)
+        .ok_or(RequestProblem::InvalidKey)?;
     let browser = api.browser(head);
     let check = Check::new(port.dialect, &call, address, browser.as_ref(), received);
     let faults = without_blocking_others(Work::On(bytes), || check.faults(elements));
     // The sender of a form could not drop bad events and send the rest: it would repeat all for ever.
     let names_events = port.dialect == Dialect::Upload;
     if api.upstream.is_none() && names_events && !faults.is_empty() {
-        return Err(Problem::Events(faults));
+        return Err(RequestProblem::Events(faults));
     }
     let intakes = door.intakes(|name| syncs.as_ref().is_none_or(|syncs| syncs.contains(name)));
     door.arrived(port.endpoint, count as u64, &intakes);
@@ -277,8 +282,8 @@ async fn take(
         bytes,
     };
     let Some(upstream) = &api.upstream else {
-        batch.store(door, Which::All, count).await?;
-        return Ok(Taken::Here {
+        batch.store(door, EventSelection::All, count).await?;
+        return Ok(ApiOutcome::Here {
             events: count as u64,
             bytes: text.len(),
         });
@@ -296,20 +301,26 @@ async fn take(
         body: with_address(text, &call, address),
     };
     let bad = faults.len();
-    let missed = spared(door, batch.store(door, Which::Good, count - bad).await)?;
+    let missed = spared(
+        door,
+        batch.store(door, EventSelection::Good, count - bad).await,
+    )?;
     let answer = pass_on(door, api, upstream, request).await?;
     if answer.status.is_success() {
         // Amplitude has them all: nobody sends one of them again.
-        let also_missed = spared(door, batch.store(door, Which::Bad, bad).await)?;
+        let also_missed = spared(door, batch.store(door, EventSelection::Bad, bad).await)?;
         for missed in [missed, also_missed].iter().flatten() {
             door.note_missed(missed);
         }
     }
-    Ok(Taken::There(answer))
+    Ok(ApiOutcome::There(answer))
 }
 
 /// What could not be stored, where the request is to be passed on all the same.
-fn spared<T>(door: &Door, stored: Result<T, Missed>) -> Result<Option<Missed>, Problem> {
+fn spared<T>(
+    door: &Ingest,
+    stored: Result<T, NotStored>,
+) -> Result<Option<NotStored>, RequestProblem> {
     match stored {
         Ok(_) => Ok(None),
         Err(missed) if door.passes_on => Ok(Some(missed)),
@@ -320,16 +331,16 @@ fn spared<T>(door: &Door, stored: Result<T, Missed>) -> Result<Option<Missed>, P
 /// The events of one request.
 struct Batch<'r> {
     endpoint: Endpoint,
-    call: &'r Call<'r>,
+    call: &'r ApiCall<'r>,
     check: &'r Check,
-    faults: &'r Faults,
-    intakes: &'r [&'r Intake],
+    faults: &'r EventFaults,
+    intakes: &'r [&'r SyncIntake],
     bytes: usize,
 }
 
 /// Some events of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Which {
+enum EventSelection {
     All,
     Good,
     Bad,
@@ -337,7 +348,12 @@ enum Which {
 
 impl Batch<'_> {
     /// Maps and stores some of the events, of which there are so many.
-    async fn store(&self, door: &Door, which: Which, count: usize) -> Result<(), Missed> {
+    async fn store(
+        &self,
+        door: &Ingest,
+        which: EventSelection,
+        count: usize,
+    ) -> Result<(), NotStored> {
         if count == 0 {
             return Ok(());
         }
@@ -356,9 +372,9 @@ impl Batch<'_> {
             .flatten()
             .enumerate()
             .filter(|(place, _)| match which {
-                Which::All => true,
-                Which::Good => !faults.holds(*place),
-                Which::Bad => faults.holds(*place),
+                EventSelection::All => true,
+                EventSelection::Good => !faults.holds(*place),
+                EventSelection::Bad => faults.holds(*place),
             })
             .map(|(_, element)| check.complete(element));
         door.store(self.endpoint, count as u64, elements, self.intakes, bytes)
@@ -367,7 +383,7 @@ impl Batch<'_> {
     }
 }
 
-impl Api {
+impl AmplitudeApi {
     /// What a browser's own request tells: only browsers say an origin.
     fn browser(&self, head: &Parts) -> Option<BrowserRequest> {
         let is_page = self.cors.origin(&head.headers).is_welcome();
@@ -376,7 +392,7 @@ impl Api {
 }
 
 /// Writes a body anew, with the sender's address in the place of `$remote`.
-fn with_address(body: &[u8], call: &Call<'_>, address: Option<IpAddr>) -> Vec<u8> {
+fn with_address(body: &[u8], call: &ApiCall<'_>, address: Option<IpAddr>) -> Vec<u8> {
     let (Some(address), Cow::Borrowed(events)) = (address, &call.events) else {
         return body.to_vec();
     };
@@ -398,7 +414,7 @@ fn with_address(body: &[u8], call: &Call<'_>, address: Option<IpAddr>) -> Vec<u8
 }
 
 /// Where in the body an event's `$remote` stands, quotes included.
-fn remote_place(body: &[u8], element: &Element<'_>) -> Option<std::ops::Range<usize>> {
+fn remote_place(body: &[u8], element: &RawElement<'_>) -> Option<std::ops::Range<usize>> {
     let event = element.event.as_ref().ok()?;
     event.field("ip").filter(|value| is_remote(*value))?;
     let mut value: &[u8] = &[];
@@ -417,18 +433,18 @@ fn remote_place(body: &[u8], element: &Element<'_>) -> Option<std::ops::Range<us
 }
 
 async fn pass_on(
-    door: &Door,
-    api: &Api,
+    door: &Ingest,
+    api: &AmplitudeApi,
     upstream: &Upstream,
     request: Forwarded,
-) -> Result<Answer, Problem> {
+) -> Result<UpstreamAnswer, RequestProblem> {
     match upstream.forward(request).await {
         Ok(answer) => Ok(answer),
         Err(failure) => {
             if let Some(requests) = api.seldom.not_passed_on.due(door.clock.now()) {
                 tracing::warn!(requests, last = %failure, "could not pass requests of SDKs on to ingest.upstream");
             }
-            Err(Problem::NotPassedOn)
+            Err(RequestProblem::NotPassedOn)
         }
     }
 }
@@ -449,11 +465,11 @@ fn success(dialect: Dialect, events: u64, bytes: usize, now: UnixMillis) -> Resp
 }
 
 /// Counts a refusal, and logs what the operator should know.
-fn count_refusal(door: &Door, api: &Api, problem: &Problem) {
+fn count_refusal(door: &Ingest, api: &AmplitudeApi, problem: &RequestProblem) {
     door.metrics.refused(problem.code());
     let now = door.clock.now();
     match problem {
-        Problem::InvalidKey => {
+        RequestProblem::InvalidKey => {
             if let Some(requests) = api.seldom.unknown_keys.due(now) {
                 tracing::warn!(
                     requests,
@@ -461,7 +477,7 @@ fn count_refusal(door: &Door, api: &Api, problem: &Problem) {
                 );
             }
         }
-        Problem::Throttled { .. } => {
+        RequestProblem::Throttled { .. } => {
             if let Some(requests) = api.seldom.throttled.due(now) {
                 tracing::warn!(
                     requests,
@@ -470,7 +486,7 @@ fn count_refusal(door: &Door, api: &Api, problem: &Problem) {
                 );
             }
         }
-        Problem::Forbidden => {
+        RequestProblem::Forbidden => {
             if let Some(requests) = api.seldom.strangers.due(now) {
                 tracing::warn!(
                     requests,
@@ -483,7 +499,12 @@ fn count_refusal(door: &Door, api: &Api, problem: &Problem) {
 }
 
 /// Counts and logs a refusal, and answers.
-fn refuse(door: &Door, api: &Api, dialect: Dialect, problem: &Problem) -> Response {
+fn refuse(
+    door: &Ingest,
+    api: &AmplitudeApi,
+    dialect: Dialect,
+    problem: &RequestProblem,
+) -> Response {
     count_refusal(door, api, problem);
     let mut response = match dialect {
         Dialect::Upload => json_response(problem.status(), problem.to_json().to_string()),

@@ -15,7 +15,7 @@ const NEVER: i64 = i64::MIN;
 
 /// When events last came in. Forgotten with the process: silence is counted from its start.
 #[derive(Debug)]
-pub struct Arrivals {
+pub struct LastSeen {
     started: UnixMillis,
     syncs: BTreeMap<SyncName, Watched>,
 }
@@ -31,14 +31,14 @@ struct Watched {
 
 /// Events that were passed on and not stored here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Missed {
+pub struct MissedEvents {
     /// How many, since the start.
     pub events: u64,
     /// When the last ones came.
     pub last: UnixMillis,
 }
 
-impl Arrivals {
+impl LastSeen {
     /// Begins to watch the syncs, each with whether it takes events.
     pub fn new(syncs: impl IntoIterator<Item = (SyncName, bool)>, now: UnixMillis) -> Self {
         let watched = |enabled| Watched {
@@ -85,9 +85,9 @@ impl Arrivals {
     }
 
     /// The events of a sync that were missed; `None` where none was.
-    pub fn missed(&self, sync: &SyncName) -> Option<Missed> {
+    pub fn missed(&self, sync: &SyncName) -> Option<MissedEvents> {
         let watched = self.syncs.get(sync)?;
-        Some(Missed {
+        Some(MissedEvents {
             events: watched.missed.load(Ordering::Relaxed),
             last: moment(&watched.last_missed)?,
         })
@@ -118,7 +118,7 @@ mod tests {
         let at = UnixMillis::from_seconds;
         let syncs = [(&web, true), (&app, true), (&off, false)];
         let syncs = syncs.map(|(sync, enabled)| (sync.clone(), enabled));
-        let arrivals = Arrivals::new(syncs, at(100));
+        let arrivals = LastSeen::new(syncs, at(100));
         for (sync, seconds) in [(&web, 150), (&web, 140), (&off, 150), (&gone, 150)] {
             arrivals.note(sync, at(seconds));
         }
@@ -139,11 +139,11 @@ mod tests {
     fn counts_what_was_missed() {
         let web = SyncName::new("web").unwrap();
         let at = UnixMillis::from_seconds;
-        let arrivals = Arrivals::new([(web.clone(), true)], at(100));
+        let arrivals = LastSeen::new([(web.clone(), true)], at(100));
         assert_eq!(arrivals.missed(&web), None);
         arrivals.note_missed(&web, 3, at(150));
         arrivals.note_missed(&web, 1, at(140));
-        let expected = Missed {
+        let expected = MissedEvents {
             events: 4,
             last: at(150),
         };

@@ -17,7 +17,7 @@ use crate::config::secret_files::SecretFiles;
 use crate::config::{AdminConfig, IngestConfig};
 
 /// Lets requests in by their header.
-pub enum Gate {
+pub enum Authenticator {
     /// Anyone may come in; the configuration said so aloud.
     Open,
     /// One of the secrets must be shown.
@@ -31,7 +31,7 @@ pub enum Gate {
     },
 }
 
-impl Gate {
+impl Authenticator {
     /// Builds the gate of the event doors: the header's whole value is the secret.
     pub fn for_ingest(config: &IngestConfig) -> Result<Self, InvalidHeaderName> {
         if config.secrets.is_empty() && config.allow_unauthenticated {
@@ -106,7 +106,7 @@ impl Gate {
     }
 }
 
-impl fmt::Debug for Gate {
+impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open => f.write_str("Open"),
@@ -136,8 +136,8 @@ mod tests {
     use super::*;
     use crate::config::WhenFull;
 
-    fn ingest(header: &str, secrets: &[&str], allow_unauthenticated: bool) -> Gate {
-        Gate::for_ingest(&IngestConfig {
+    fn ingest(header: &str, secrets: &[&str], allow_unauthenticated: bool) -> Authenticator {
+        Authenticator::for_ingest(&IngestConfig {
             header: header.to_owned(),
             secrets: secrets.iter().map(|secret| (*secret).into()).collect(),
             secret_files: Vec::new(),
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn operators_show_a_bearer_token() {
-        let gate = Gate::for_admin(&AdminConfig {
+        let gate = Authenticator::for_admin(&AdminConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             secret: Some("s".into()),
             secret_file: None,

@@ -4,7 +4,7 @@
 //! passed; a compressed one is counted twice, as it came and as it unfolds, and unfolding stops at
 //! the limit. All bodies together share a budget of memory, charged as bytes arrive, so that a
 //! request that only announces a large body takes nothing from the others. A charge lasts as long
-//! as the [`Held`] bytes.
+//! as the [`BufferedBody`] bytes.
 //!
 //! A sender that is refused early may go on sending; were its connection closed meanwhile, it would
 //! see a broken connection in place of the answer. [`discard`] reads on for a while.
@@ -49,9 +49,9 @@ pub struct BodyReader {
 }
 
 /// The bytes of a body, and the memory they were granted.
-pub struct Held {
+pub struct BufferedBody {
     bytes: Bytes,
-    charge: Charge,
+    charge: MemoryPermit,
 }
 
 /// Why a body was not taken.
@@ -101,7 +101,11 @@ impl BodyReader {
     }
 
     /// Reads a body to its end and unfolds it.
-    pub async fn read(&self, headers: &HeaderMap, body: &mut Body) -> Result<Held, BodyError> {
+    pub async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: &mut Body,
+    ) -> Result<BufferedBody, BodyError> {
         let encoding = encoding(headers)?;
         if body.size_hint().lower() > self.max_body as u64 {
             return Err(self.too_large());
@@ -117,8 +121,8 @@ impl BodyReader {
         }
     }
 
-    async fn collect(&self, body: &mut Body) -> Result<Held, BodyError> {
-        let mut charge = Charge::nothing(&self.budget);
+    async fn collect(&self, body: &mut Body) -> Result<BufferedBody, BodyError> {
+        let mut charge = MemoryPermit::nothing(&self.budget);
         let mut first = Bytes::new();
         let mut joined = Vec::new();
         while let Some(data) = next_data(body).await? {
@@ -144,11 +148,11 @@ impl BodyReader {
         } else {
             joined.into()
         };
-        Ok(Held { bytes, charge })
+        Ok(BufferedBody { bytes, charge })
     }
 
-    fn unfold(&self, held: Held) -> Result<Held, BodyError> {
-        let Held { bytes, mut charge } = held;
+    fn unfold(&self, held: BufferedBody) -> Result<BufferedBody, BodyError> {
+        let BufferedBody { bytes, mut charge } = held;
         let mut decoder = MultiGzDecoder::new(bytes.as_ref());
         let mut unfolded = Vec::new();
         loop {
@@ -165,15 +169,15 @@ impl BodyReader {
                 break;
             }
         }
-        Ok(Held {
+        Ok(BufferedBody {
             bytes: unfolded.into(),
             charge,
         })
     }
 
     /// Unfolds `deflate`: the standard means zlib's form, and some senders leave its frame away.
-    fn inflate(&self, held: Held) -> Result<Held, BodyError> {
-        let Held { bytes, mut charge } = held;
+    fn inflate(&self, held: BufferedBody) -> Result<BufferedBody, BodyError> {
+        let BufferedBody { bytes, mut charge } = held;
         let mut decoder = Decompress::new(is_zlib(&bytes));
         let mut unfolded = Vec::new();
         let mut rest = bytes.as_ref();
@@ -197,7 +201,7 @@ impl BodyReader {
                 _ => return Err(BodyError::BrokenGzip),
             }
         }
-        Ok(Held {
+        Ok(BufferedBody {
             bytes: unfolded.into(),
             charge,
         })
@@ -210,7 +214,7 @@ impl BodyReader {
     }
 }
 
-impl Held {
+impl BufferedBody {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -218,7 +222,7 @@ impl Held {
 }
 
 // The bytes may be personal data.
-impl fmt::Debug for Held {
+impl fmt::Debug for BufferedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Held({} bytes)", self.bytes.len())
     }
@@ -226,12 +230,12 @@ impl fmt::Debug for Held {
 
 /// A part of the budget, given back when dropped.
 #[derive(Debug)]
-struct Charge {
+struct MemoryPermit {
     budget: Arc<Semaphore>,
     granted: Option<OwnedSemaphorePermit>,
 }
 
-impl Charge {
+impl MemoryPermit {
     fn nothing(budget: &Arc<Semaphore>) -> Self {
         Self {
             budget: Arc::clone(budget),

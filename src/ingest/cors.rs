@@ -49,7 +49,7 @@ pub(super) struct Listed {
 
 /// Where a request comes from, as its browser says.
 #[derive(Debug)]
-pub(super) enum Origin {
+pub(super) enum RequestOrigin {
     /// No browser says.
     Unsaid,
     /// A page that may send, as any may.
@@ -79,17 +79,17 @@ impl Cors {
     }
 
     /// Judges where a request comes from.
-    pub(super) fn origin(&self, headers: &HeaderMap) -> Origin {
+    pub(super) fn origin(&self, headers: &HeaderMap) -> RequestOrigin {
         let Some(origin) = headers.get(ORIGIN) else {
-            return Origin::Unsaid;
+            return RequestOrigin::Unsaid;
         };
         match self {
-            Self::Any => Origin::Anyone,
+            Self::Any => RequestOrigin::Anyone,
             Self::Listed(listed) => match origin.to_str() {
                 Ok(text) if listed.iter().any(|listed| listed.is(text)) => {
-                    Origin::Listed(origin.clone())
+                    RequestOrigin::Listed(origin.clone())
                 }
-                _ => Origin::Refused,
+                _ => RequestOrigin::Refused,
             },
         }
     }
@@ -107,7 +107,7 @@ impl Cors {
             ),
         );
         if !origin.is_welcome() {
-            let denied = matches!(origin, Origin::Refused).then_some(Denied::Origin);
+            let denied = matches!(origin, RequestOrigin::Refused).then_some(Denied::Origin);
             return (response, denied);
         }
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
@@ -149,7 +149,7 @@ impl Listed {
     }
 }
 
-impl Origin {
+impl RequestOrigin {
     /// Whether a page sends, and may.
     pub(super) const fn is_welcome(&self) -> bool {
         matches!(self, Self::Anyone | Self::Listed(_))
@@ -288,7 +288,7 @@ mod tests {
             let found = cors.origin(&asked(&[("origin", origin)]));
             assert_eq!(found.is_welcome(), expected, "{origin}");
             assert_eq!(
-                matches!(found, Origin::Listed(told) if told == origin),
+                matches!(found, RequestOrigin::Listed(told) if told == origin),
                 expected
             );
         }

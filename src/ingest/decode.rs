@@ -37,13 +37,13 @@ pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 static EVENTS: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"events\""));
 
 /// The events of one body, in their order.
-pub struct Elements<'a> {
+pub struct RawElements<'a> {
     body: &'a [u8],
     arena: &'a Arena,
-    rest: Rest<'a>,
+    rest: Remainder<'a>,
 }
 
-enum Rest<'a> {
+enum Remainder<'a> {
     One(Option<Event<'a>>),
     Many {
         /// The position of the next element.
@@ -56,7 +56,7 @@ enum Rest<'a> {
 }
 
 /// One element of a body.
-pub struct Element<'a> {
+pub struct RawElement<'a> {
     /// Its bytes, as they came.
     pub raw: &'a [u8],
     /// The event, or why it is none.
@@ -80,7 +80,7 @@ pub enum NotJson {
     Unclosed,
     /// A byte where none like it can be.
     #[error("the body is not JSON: it breaks at byte {0}")]
-    Stray(usize),
+    UnexpectedByte(usize),
     /// More after the end.
     #[error("the body goes on after its JSON ends, at byte {0}")]
     Trailing(usize),
@@ -101,7 +101,7 @@ pub enum NotJson {
 }
 
 /// Takes a body apart.
-pub fn decode<'a>(body: &'a [u8], arena: &'a Arena) -> Result<Elements<'a>, NotJson> {
+pub fn decode<'a>(body: &'a [u8], arena: &'a Arena) -> Result<RawElements<'a>, NotJson> {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let rest = split(body, arena).map_err(|problem| {
         if holds_grouped_number(body) {
@@ -110,7 +110,7 @@ pub fn decode<'a>(body: &'a [u8], arena: &'a Arena) -> Result<Elements<'a>, NotJ
             problem
         }
     })?;
-    Ok(Elements { body, arena, rest })
+    Ok(RawElements { body, arena, rest })
 }
 
 /// Shows the members of a body that is one object: each key as it is spelt, each value unread.
@@ -128,16 +128,16 @@ pub fn members<'a>(
     cursor.end()
 }
 
-impl<'a> Iterator for Elements<'a> {
-    type Item = Element<'a>;
+impl<'a> Iterator for RawElements<'a> {
+    type Item = RawElement<'a>;
 
-    fn next(&mut self) -> Option<Element<'a>> {
+    fn next(&mut self) -> Option<RawElement<'a>> {
         match &mut self.rest {
-            Rest::One(event) => event.take().map(|event| Element {
+            Remainder::One(event) => event.take().map(|event| RawElement {
                 raw: self.body,
                 event: Ok(event),
             }),
-            Rest::Many {
+            Remainder::Many {
                 start,
                 ends,
                 well_formed,
@@ -151,7 +151,7 @@ impl<'a> Iterator for Elements<'a> {
                 } else {
                     Event::decode(raw, self.arena)
                 };
-                Some(Element {
+                Some(RawElement {
                     raw,
                     event: event.map_err(|reason| sharpen(reason, raw)),
                 })
@@ -161,18 +161,18 @@ impl<'a> Iterator for Elements<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.rest {
-            Rest::One(event) => {
+            Remainder::One(event) => {
                 let left = usize::from(event.is_some());
                 (left, Some(left))
             }
-            Rest::Many { ends, .. } => ends.size_hint(),
+            Remainder::Many { ends, .. } => ends.size_hint(),
         }
     }
 }
 
-impl ExactSizeIterator for Elements<'_> {}
+impl ExactSizeIterator for RawElements<'_> {}
 
-impl From<Places> for Rest<'_> {
+impl From<Places> for Remainder<'_> {
     fn from(places: Places) -> Self {
         Self::Many {
             start: places.first,
@@ -183,19 +183,19 @@ impl From<Places> for Rest<'_> {
 }
 
 // Neither shows what it holds: it may be personal data.
-impl fmt::Debug for Elements<'_> {
+impl fmt::Debug for RawElements<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Elements({} left)", self.len())
     }
 }
 
-impl fmt::Debug for Element<'_> {
+impl fmt::Debug for RawElement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Element({} bytes)", self.raw.len())
     }
 }
 
-fn split<'a>(body: &'a [u8], arena: &'a Arena) -> Result<Rest<'a>, NotJson> {
+fn split<'a>(body: &'a [u8], arena: &'a Arena) -> Result<Remainder<'a>, NotJson> {
     let mut cursor = Cursor::new(body);
     match cursor.skip_space() {
         None => Err(NotJson::Empty),
@@ -206,14 +206,14 @@ fn split<'a>(body: &'a [u8], arena: &'a Arena) -> Result<Rest<'a>, NotJson> {
         }
         // Hardly any event says the word, and looking for it is much faster than a walk.
         Some(b'{') if EVENTS.find(body).is_none() => {
-            single(body, arena).map(|event| Rest::One(Some(event)))
+            single(body, arena).map(|event| Remainder::One(Some(event)))
         }
         Some(b'{') => match cursor.envelope()? {
             Some(places) => {
                 cursor.end()?;
                 Ok(places.into())
             }
-            None => single(body, arena).map(|event| Rest::One(Some(event))),
+            None => single(body, arena).map(|event| Remainder::One(Some(event))),
         },
         Some(_) => Err(NotJson::NeitherObjectNorArray),
     }
@@ -385,12 +385,12 @@ mod tests {
                     column: 18,
                 },
             ),
-            (br#"{"event_type":"A" "b":1}"#, NotJson::Stray(18)),
+            (br#"{"event_type":"A" "b":1}"#, NotJson::UnexpectedByte(18)),
             (b"{a:1}", NotJson::Malformed { line: 1, column: 2 }),
-            (br#"{"a" 1}"#, NotJson::Stray(5)),
-            (br#"{a:1,"events":[]}"#, NotJson::Stray(1)),
-            (br#"{"a":1]"#, NotJson::Stray(6)),
-            (br#"{"a":"say "hi""}"#, NotJson::Stray(11)),
+            (br#"{"a" 1}"#, NotJson::UnexpectedByte(5)),
+            (br#"{a:1,"events":[]}"#, NotJson::UnexpectedByte(1)),
+            (br#"{"a":1]"#, NotJson::UnexpectedByte(6)),
+            (br#"{"a":"say "hi""}"#, NotJson::UnexpectedByte(11)),
             (br#"{"time":1,396,381,378,123}"#, NotJson::GroupedNumber),
             (
                 br#"{"event_type":"A","time": -1,396}"#,
@@ -407,17 +407,20 @@ mod tests {
             (&b"["[..], NotJson::Unclosed),
             (b"[{}", NotJson::Unclosed),
             (b"[{},", NotJson::Unclosed),
-            (b"[{]", NotJson::Stray(2)),
-            (b"[{}}", NotJson::Stray(3)),
+            (b"[{]", NotJson::UnexpectedByte(2)),
+            (b"[{}}", NotJson::UnexpectedByte(3)),
             (b"[{}]]", NotJson::Trailing(4)),
             (b"[{}] {}", NotJson::Trailing(5)),
             (b"[{}]\0", NotJson::Trailing(4)),
-            (br#"[{"a":"b"c"},{"d":"e"}]"#, NotJson::Stray(9)),
-            (br#"[{"a":x"y","b":z"w"}]"#, NotJson::Stray(7)),
+            (br#"[{"a":"b"c"},{"d":"e"}]"#, NotJson::UnexpectedByte(9)),
+            (br#"[{"a":x"y","b":z"w"}]"#, NotJson::UnexpectedByte(7)),
             (br#"[{"a":"b]"#, NotJson::Unclosed),
             (br#"{"events":[{}]"#, NotJson::Unclosed),
-            (br#"{"events":[{}]]"#, NotJson::Stray(14)),
-            (br#"{"events":[{}],"events":[{}]}"#, NotJson::Stray(24)),
+            (br#"{"events":[{}]]"#, NotJson::UnexpectedByte(14)),
+            (
+                br#"{"events":[{}],"events":[{}]}"#,
+                NotJson::UnexpectedByte(24),
+            ),
             (br#"{"events":[{}]}x"#, NotJson::Trailing(15)),
             (br#"{"events":[{}],"n":1,234}"#, NotJson::GroupedNumber),
         ] {

@@ -2,15 +2,15 @@
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
-use crate::ingest::decode::Element;
-use crate::ingest::reply::Tally;
-use crate::map::payload::Bodies;
-use crate::map::record::Notes;
-use crate::memory::Lesson;
+use crate::ingest::decode::RawElement;
+use crate::ingest::reply::IngestSummary;
+use crate::map::payload::PayloadArena;
+use crate::map::record::FieldStats;
+use crate::memory::ProfileUpdate;
 use crate::outcome::Reason;
 use crate::queue::recall::ProfileReader;
 use crate::queue::{Learnt, StoreError};
-use crate::sync::{Ended, Fate, Sync, Taken};
+use crate::sync::{Ended, Fate, Submission, Sync};
 use crate::telemetry::metrics::coverage::Coverage;
 
 /// Most elements that are mapped before they are stored: bounds the memory of one request.
@@ -18,7 +18,7 @@ pub(super) const CHUNK: usize = 1000;
 
 /// A sync and its counters.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(super) struct SyncIntake {
     /// The sync. A disabled one filters all that comes.
     pub(super) sync: Sync,
     /// What its mapped events carried.
@@ -31,18 +31,18 @@ pub(super) struct Chunk {
     is_webhook: bool,
     /// What is remembered of people and of clicks.
     recall: ProfileReader,
-    bodies: Bodies,
+    bodies: PayloadArena,
     /// How many elements it was made of.
     pub(super) elements: u64,
     /// What became of each, for every sync.
-    pub(super) taken: Vec<Taken>,
+    pub(super) taken: Vec<Submission>,
     /// What changes in what is remembered of people.
-    lessons: Vec<(SyncName, Lesson)>,
+    lessons: Vec<(SyncName, ProfileUpdate)>,
     /// A sync with an event that Meta may count twice.
     pub(super) may_count_twice: Option<SyncName>,
 }
 
-impl Intake {
+impl SyncIntake {
     /// The sync's name.
     pub(super) const fn name(&self) -> &SyncName {
         self.sync.name()
@@ -60,7 +60,7 @@ impl Chunk {
         Self {
             is_webhook,
             recall,
-            bodies: Bodies::default(),
+            bodies: PayloadArena::default(),
             elements: 0,
             taken: Vec::new(),
             lessons: Vec::new(),
@@ -71,10 +71,10 @@ impl Chunk {
     /// Maps the next elements for every sync.
     pub(super) fn map<'a>(
         &mut self,
-        elements: &mut impl Iterator<Item = Element<'a>>,
-        intakes: &[&Intake],
+        elements: &mut impl Iterator<Item = RawElement<'a>>,
+        intakes: &[&SyncIntake],
         now: UnixMillis,
-        tally: &mut Tally,
+        tally: &mut IngestSummary,
     ) -> Result<(), StoreError> {
         if intakes.is_empty() {
             return Ok(());
@@ -82,7 +82,7 @@ impl Chunk {
         let left = elements.size_hint().1.unwrap_or(CHUNK);
         let expected = left.min(CHUNK) * intakes.len();
         self.taken.reserve(expected);
-        self.bodies = Bodies::for_events(expected);
+        self.bodies = PayloadArena::for_events(expected);
         for element in elements.by_ref().take(CHUNK) {
             self.elements += 1;
             for intake in intakes {
@@ -100,7 +100,7 @@ impl Chunk {
                     }
                     Fate::Ended(ended) => tally.ended(ended.reason),
                 }
-                self.taken.push(Taken {
+                self.taken.push(Submission {
                     sync: intake.name().clone(),
                     fate,
                 });
@@ -111,7 +111,7 @@ impl Chunk {
 
     /// What is to be stored. Many requests may wait for one commit; what they read of people need not
     /// wait with them, and ends here.
-    pub(super) fn into_parts(self) -> (Vec<Taken>, Learnt) {
+    pub(super) fn into_parts(self) -> (Vec<Submission>, Learnt) {
         let learnt = Learnt {
             lessons: self.lessons,
             clicks: self.recall.into_told(),
@@ -121,14 +121,14 @@ impl Chunk {
 
     fn take(
         &mut self,
-        element: &Element<'_>,
-        intake: &Intake,
+        element: &RawElement<'_>,
+        intake: &SyncIntake,
         now: UnixMillis,
-    ) -> Result<(Fate, Notes), StoreError> {
+    ) -> Result<(Fate, FieldStats), StoreError> {
         let sync = &intake.sync;
         if !sync.is_enabled() {
             let ended = Ended::unmapped(Reason::SyncDisabled);
-            return Ok((Fate::Ended(ended), Notes::default()));
+            return Ok((Fate::Ended(ended), FieldStats::default()));
         }
         let recall = &mut self.recall;
         let (mut fate, notes) = match &element.event {

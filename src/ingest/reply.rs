@@ -31,7 +31,7 @@ use crate::queue::{PushError, Pushed};
 
 /// What became of the events of one request.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct IngestSummary {
     events: u64,
     pushed: Pushed,
     reasons: Vec<(Reason, u64)>,
@@ -39,7 +39,7 @@ pub struct Tally {
 
 /// Why a request was not taken.
 #[derive(Debug, Error)]
-pub enum Refusal {
+pub enum RequestRefusal {
     /// Not JSON, or no object and no array.
     #[error(transparent)]
     NotJson(#[from] NotJson),
@@ -72,7 +72,7 @@ pub enum Refusal {
     Stopping,
 }
 
-impl Tally {
+impl IngestSummary {
     /// Counts an event that came in.
     pub fn received(&mut self, events: u64) {
         self.events += events;
@@ -101,7 +101,7 @@ impl Tally {
     }
 }
 
-impl IntoResponse for Tally {
+impl IntoResponse for IngestSummary {
     fn into_response(self) -> Response {
         let Self {
             events,
@@ -125,7 +125,7 @@ impl IntoResponse for Tally {
     }
 }
 
-impl Refusal {
+impl RequestRefusal {
     /// The stable code, for the reply and for metrics.
     pub const fn code(&self) -> &'static str {
         self.parts().1
@@ -215,7 +215,7 @@ impl Extra {
     }
 }
 
-impl From<PushError> for Refusal {
+impl From<PushError> for RequestRefusal {
     fn from(error: PushError) -> Self {
         match error {
             PushError::Full { sync, .. } => Self::QueueFull(sync),
@@ -226,7 +226,7 @@ impl From<PushError> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for RequestRefusal {
     fn into_response(self) -> Response {
         let (status, code, extra) = self.parts();
         let body = json!({ "error": code, "message": self.to_string() });
@@ -272,9 +272,9 @@ mod tests {
 
     #[tokio::test]
     async fn tells_what_became_of_each_event() {
-        let mut tally = Tally::default();
+        let mut tally = IngestSummary::default();
         insta::assert_snapshot!(
-            shown(Tally::default().into_response()).await,
+            shown(IngestSummary::default().into_response()).await,
             @r#"200 {"events":0,"queued":0,"duplicate":0,"filtered":0,"invalid":0,"reasons":{}}"#
         );
         tally.received(5);
@@ -300,17 +300,17 @@ mod tests {
         let mut table = String::new();
         for refusal in [
             NotJson::GroupedNumber.into(),
-            NotJson::Stray(7).into(),
+            NotJson::UnexpectedByte(7).into(),
             BodyError::TooLarge { max_body: 2 }.into(),
             BodyError::TooSlow.into(),
             BodyError::Incomplete.into(),
             BodyError::Busy.into(),
             BodyError::UnknownEncoding.into(),
             BodyError::BrokenGzip.into(),
-            Refusal::Unauthorized,
-            Refusal::UnknownSync,
-            Refusal::NotFound,
-            Refusal::MethodNotAllowed,
+            RequestRefusal::Unauthorized,
+            RequestRefusal::UnknownSync,
+            RequestRefusal::NotFound,
+            RequestRefusal::MethodNotAllowed,
             PushError::Full {
                 sync: SyncName::new("web").unwrap(),
                 pushed: Pushed::default(),
@@ -321,7 +321,7 @@ mod tests {
             PushError::Storage(Arc::new(rusqlite::Error::InvalidQuery)).into(),
             PushError::Closed.into(),
         ] {
-            let refusal: Refusal = refusal;
+            let refusal: RequestRefusal = refusal;
             table.push_str(&shown(refusal.into_response()).await);
             table.push('\n');
         }

@@ -31,7 +31,7 @@ use crate::ingest::tidy_path::tidied;
 
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// Most connections at once.
     pub connections: usize,
     /// Longest wait for the whole head of a request, counted from the end of the one before.
@@ -42,7 +42,7 @@ pub struct Limits {
     pub grace: Duration,
 }
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             connections: 1024,
@@ -57,7 +57,7 @@ impl Default for Limits {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    limits: Limits,
+    limits: ConnectionLimits,
     shutdown: CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -106,7 +106,7 @@ async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    limits: Limits,
+    limits: ConnectionLimits,
     shutdown: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
@@ -193,7 +193,7 @@ mod tests {
         task: JoinSet<()>,
     }
 
-    async fn start(router: Router, limits: Limits) -> Running {
+    async fn start(router: Router, limits: ConnectionLimits) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -225,7 +225,7 @@ mod tests {
                 "done"
             }),
         );
-        let mut running = start(router, Limits::default()).await;
+        let mut running = start(router, ConnectionLimits::default()).await;
         let mut idle = TcpStream::connect(running.address).await.unwrap();
         let mut stream = TcpStream::connect(running.address).await.unwrap();
         stream.write_all(REQUEST).await.unwrap();
@@ -251,9 +251,9 @@ mod tests {
                 pending::<()>().await;
             }),
         );
-        let limits = Limits {
+        let limits = ConnectionLimits {
             grace: Duration::ZERO,
-            ..Limits::default()
+            ..ConnectionLimits::default()
         };
         let mut running = start(router, limits).await;
         let mut stream = TcpStream::connect(running.address).await.unwrap();
@@ -266,9 +266,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_that_does_not_come_to_an_end_is_given_up() {
-        let limits = Limits {
+        let limits = ConnectionLimits {
             head_timeout: Duration::from_millis(20),
-            ..Limits::default()
+            ..ConnectionLimits::default()
         };
         let running = start(Router::new(), limits).await;
         for sent in [&b""[..], b"GET / HTTP/1.1\r\nhost: x\r\n"] {
@@ -280,9 +280,9 @@ mod tests {
 
     #[tokio::test]
     async fn connections_past_the_limit_wait_for_their_turn() {
-        let limits = Limits {
+        let limits = ConnectionLimits {
             connections: 1,
-            ..Limits::default()
+            ..ConnectionLimits::default()
         };
         let running = start(Router::new(), limits).await;
         let first = TcpStream::connect(running.address).await.unwrap();

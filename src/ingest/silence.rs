@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::SyncName;
-use crate::ingest::arrivals::Arrivals;
+use crate::ingest::arrivals::LastSeen;
 
 /// Longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -21,14 +21,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct SilenceWatch {
     limit: Option<Duration>,
-    arrivals: Arc<Arrivals>,
+    arrivals: Arc<LastSeen>,
     clock: Arc<dyn Clock>,
     silent: BTreeSet<SyncName>,
 }
 
 /// What changed for a sync.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum SilenceChange {
     /// Nothing has come in for so long.
     Began(SyncName, Duration),
     /// Events come in again.
@@ -43,7 +43,7 @@ pub fn is_silent(silence: Option<Duration>, limit: Option<Duration>) -> bool {
 
 impl SilenceWatch {
     /// Watches with `ingest.silence_after` as the limit; `None`: never says anything.
-    pub fn new(limit: Option<Duration>, arrivals: Arc<Arrivals>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(limit: Option<Duration>, arrivals: Arc<LastSeen>, clock: Arc<dyn Clock>) -> Self {
         Self {
             limit,
             arrivals,
@@ -53,17 +53,20 @@ impl SilenceWatch {
     }
 
     /// Looks once: what has changed since the last look.
-    pub fn step(&mut self) -> Vec<Change> {
+    pub fn step(&mut self) -> Vec<SilenceChange> {
         let now = self.clock.now();
         let mut changes = Vec::new();
         for sync in self.arrivals.taking() {
             let silence = self.arrivals.silence(sync, now);
             if is_silent(silence, self.limit) {
                 if self.silent.insert(sync.clone()) {
-                    changes.push(Change::Began(sync.clone(), silence.unwrap_or_default()));
+                    changes.push(SilenceChange::Began(
+                        sync.clone(),
+                        silence.unwrap_or_default(),
+                    ));
                 }
             } else if self.silent.remove(sync) {
-                changes.push(Change::Ended(sync.clone()));
+                changes.push(SilenceChange::Ended(sync.clone()));
             }
         }
         changes
@@ -81,13 +84,13 @@ impl SilenceWatch {
             }
             for change in self.step() {
                 match change {
-                    Change::Began(sync, silence) => tracing::warn!(
+                    SilenceChange::Began(sync, silence) => tracing::warn!(
                         %sync,
                         silent_seconds = silence.as_secs(),
                         "no event has come in for longer than ingest.silence_after; Amplitude pauses \
                          streams when their quota is used up"
                     ),
-                    Change::Ended(sync) => tracing::info!(%sync, "events come in again"),
+                    SilenceChange::Ended(sync) => tracing::info!(%sync, "events come in again"),
                 }
             }
         }
@@ -103,7 +106,7 @@ mod tests {
     fn tells_each_silence_once_and_its_end_once() {
         let [app, web] = ["app", "web"].map(|name| SyncName::new(name).unwrap());
         let clock = Arc::new(TestClock::at(UnixMillis::from_seconds(1000)));
-        let arrivals = Arc::new(Arrivals::new(
+        let arrivals = Arc::new(LastSeen::new(
             [(web.clone(), true), (app.clone(), true)],
             clock.now(),
         ));
@@ -113,11 +116,11 @@ mod tests {
         clock.advance(Duration::from_secs(30));
         arrivals.note(&app, clock.now());
         clock.advance(Duration::from_secs(30));
-        assert_eq!(watch.step(), [Change::Began(web.clone(), limit)]);
+        assert_eq!(watch.step(), [SilenceChange::Began(web.clone(), limit)]);
         assert_eq!(watch.step(), []);
         clock.advance(Duration::from_secs(30));
         arrivals.note(&web, clock.now());
-        let changes = [Change::Began(app, limit), Change::Ended(web)];
+        let changes = [SilenceChange::Began(app, limit), SilenceChange::Ended(web)];
         assert_eq!(watch.step(), changes);
         assert_eq!(watch.step(), []);
     }

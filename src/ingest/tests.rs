@@ -16,7 +16,7 @@ use super::*;
 use crate::clock::TestClock;
 use crate::config::load::from_toml;
 use crate::ingest::intake::CHUNK;
-use crate::ingest::serve::{Limits, serve};
+use crate::ingest::serve::{ConnectionLimits, serve};
 use crate::sync::compile_all;
 
 const NOW: UnixMillis = UnixMillis::from_seconds(1_795_000_000);
@@ -66,7 +66,7 @@ async fn start() -> Running {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let queue = Queue::open(&config.queue, &names, Arc::clone(&clock)).unwrap();
     let metrics = Arc::new(Metrics::new());
-    let door = Door::new(&config, syncs, queue.clone(), metrics, clock, None).unwrap();
+    let door = Ingest::new(&config, syncs, queue.clone(), metrics, clock, None).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
@@ -74,7 +74,7 @@ async fn start() -> Running {
     tasks.spawn(serve(
         listener,
         router,
-        Limits::default(),
+        ConnectionLimits::default(),
         CancellationToken::new(),
     ));
     Running {

@@ -49,7 +49,7 @@ pub(super) struct Forwarded {
 
 /// Amplitude's answer, to be passed back.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct UpstreamAnswer {
     /// Its status.
     pub(super) status: StatusCode,
     content_type: Option<HeaderValue>,
@@ -58,7 +58,7 @@ pub(super) struct Answer {
 
 /// Why there is no answer to be passed back.
 #[derive(Debug, Error)]
-pub(super) enum Failure {
+pub(super) enum UpstreamFailure {
     /// There was none, or it was broken.
     #[error("no answer: {0}")]
     Unanswered(&'static str),
@@ -89,7 +89,10 @@ impl Upstream {
     }
 
     /// Passes a request on and waits for the answer.
-    pub(super) async fn forward(&self, request: Forwarded) -> Result<Answer, Failure> {
+    pub(super) async fn forward(
+        &self,
+        request: Forwarded,
+    ) -> Result<UpstreamAnswer, UpstreamFailure> {
         let mut url = self.base.clone();
         let base = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{base}{}", request.path));
@@ -103,17 +106,17 @@ impl Upstream {
         let mut response = call.send().await.map_err(|error| unanswered(&error))?;
         let status = response.status();
         if status.is_server_error() || status.is_redirection() || status.is_informational() {
-            return Err(Failure::Status(status));
+            return Err(UpstreamFailure::Status(status));
         }
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(&error))? {
             if body.len() + chunk.len() > LONGEST_ANSWER {
-                return Err(Failure::TooLong);
+                return Err(UpstreamFailure::TooLong);
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer {
+        Ok(UpstreamAnswer {
             status,
             content_type,
             body: body.into(),
@@ -121,7 +124,7 @@ impl Upstream {
     }
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for UpstreamAnswer {
     fn into_response(self) -> Response {
         let mut response = (self.status, self.body).into_response();
         match self.content_type {
@@ -133,8 +136,8 @@ impl IntoResponse for Answer {
 }
 
 /// Names the kind of failure; the error's own text may hold the URL.
-fn unanswered(error: &reqwest::Error) -> Failure {
-    Failure::Unanswered(if error.is_timeout() {
+fn unanswered(error: &reqwest::Error) -> UpstreamFailure {
+    UpstreamFailure::Unanswered(if error.is_timeout() {
         "timed out"
     } else if error.is_connect() {
         "no connection"

@@ -5,7 +5,7 @@ use crate::config::{ActionSource, AppConfig, MetaActionSource};
 use crate::event::{Event, Json};
 use crate::map::app_data::Device;
 use crate::map::dropped::DropReason;
-use crate::map::record::{Field, Recorder, Source};
+use crate::map::record::{Recorder, ServerField, Source};
 use crate::outcome::Reason;
 
 const DAY: i64 = 24 * 60 * 60;
@@ -70,7 +70,7 @@ pub(super) fn decide<'a>(
                 if let Some(source) = known(found.value) {
                     (Some(source), Source::found(&found))
                 } else {
-                    let name = Field::Event("action_source");
+                    let name = ServerField::Event("action_source");
                     recorder.dropped(name, Source::found(&found), DropReason::UnknownWord);
                     let default = expr.default.as_ref();
                     let source = default.and_then(|default| known(default.json()));
@@ -190,12 +190,12 @@ mod tests {
     use super::*;
     use crate::config::fields::AppField;
     use crate::event::arena::Arena;
-    use crate::map::record::Notes;
+    use crate::map::record::FieldStats;
     use crate::path::Path;
     use crate::value::{Constant, ValueExpr};
 
     #[track_caller]
-    fn check(wanted: &ActionSource, event: &str, page: bool, expected: &str) -> Notes {
+    fn check(wanted: &ActionSource, event: &str, page: bool, expected: &str) -> FieldStats {
         let arena = Arena::default();
         let event = Event::decode(event.as_bytes(), &arena).unwrap();
         let app = AppConfig {
@@ -205,7 +205,7 @@ mod tests {
             )]
             .into(),
         };
-        let mut notes = Notes::default();
+        let mut notes = FieldStats::default();
         let decided = decide(wanted, &event, Some(&app), page, &mut notes);
         assert_eq!(decided.device.is_some(), expected == "app");
         assert_eq!(decided.source.as_str(), expected);
@@ -225,7 +225,7 @@ mod tests {
         check(&auto, "{}", false, "other");
         let arena = Arena::default();
         let event = Event::decode(PHONE.as_bytes(), &arena).unwrap();
-        let decided = decide(&auto, &event, None, false, &mut Notes::default());
+        let decided = decide(&auto, &event, None, false, &mut FieldStats::default());
         assert_eq!(decided.source, MetaActionSource::Other);
     }
 

@@ -12,8 +12,8 @@ use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::json;
 use crate::map::personal;
-use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
-use crate::value::{Found, ValueExpr};
+use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
+use crate::value::{FoundValue, ValueExpr};
 
 /// The slots of `extinfo` after the version tag, and Amplitude's fields that fill them.
 const SLOTS: [(AppField, &[&str]); 15] = [
@@ -113,18 +113,18 @@ impl Device {
             return;
         };
         let (name, source) = (
-            Field::AppData(AppField::Platform.meta_key()),
+            ServerField::AppData(AppField::Platform.meta_key()),
             Source::found(&found),
         );
         if version_tag(found.value).is_some() {
-            recorder.sent(name, source, Sent::plain(out, before, "version tag"));
+            recorder.sent(name, source, SentValue::plain(out, before, "version tag"));
         } else {
             recorder.dropped(name, source, DropReason::UnknownWord);
         }
     }
 }
 
-fn configured_platform<'f>(event: &'f Event<'_>, app: &'f AppConfig) -> Option<Found<'f>> {
+fn configured_platform<'f>(event: &'f Event<'_>, app: &'f AppConfig) -> Option<FoundValue<'f>> {
     app.fields.get(&AppField::Platform)?.first(event)
 }
 
@@ -147,7 +147,7 @@ fn flag(
     default: bool,
     recorder: &mut impl Recorder,
 ) {
-    let name = Field::AppData(field.meta_key());
+    let name = ServerField::AppData(field.meta_key());
     let found = app.fields.get(&field).and_then(|expr| expr.first(event));
     let source = found.as_ref().map_or_else(Source::made, Source::found);
     let allowed = match &found {
@@ -160,7 +160,7 @@ fn flag(
     json::plain_key(out, field.meta_key());
     let before = out.len();
     json::integer(out, u8::from(allowed));
-    let sent = Sent::plain(out, before, "flag");
+    let sent = SentValue::plain(out, before, "flag");
     recorder.sent(name, source, sent);
 }
 
@@ -201,13 +201,18 @@ fn slot(
     let Some((source, value)) = find(event, app, field, fields) else {
         json::text(out, "");
         if let Some(expr) = app.fields.get(&field) {
-            note_nothing(recorder, Field::AppData(field.meta_key()), expr, event);
+            note_nothing(
+                recorder,
+                ServerField::AppData(field.meta_key()),
+                expr,
+                event,
+            );
         }
         return;
     };
     json::text(out, value.trim());
-    let sent = Sent::plain(out, before, "text");
-    recorder.sent(Field::AppData(field.meta_key()), source, sent);
+    let sent = SentValue::plain(out, before, "text");
+    recorder.sent(ServerField::AppData(field.meta_key()), source, sent);
 }
 
 /// What the configuration finds for a slot, else what Amplitude says.
@@ -237,7 +242,7 @@ fn text(
     field: AppField,
     recorder: &mut impl Recorder,
 ) {
-    let name = Field::AppData(field.meta_key());
+    let name = ServerField::AppData(field.meta_key());
     let Some(found) = expr.first(event) else {
         return note_nothing(recorder, name, expr, event);
     };
@@ -249,7 +254,7 @@ fn text(
     json::plain_key(out, field.meta_key());
     let before = out.len();
     json::text(out, text.trim());
-    let sent = Sent::plain(out, before, "text");
+    let sent = SentValue::plain(out, before, "text");
     recorder.sent(name, source, sent);
 }
 
@@ -260,7 +265,7 @@ fn texts(
     field: AppField,
     recorder: &mut impl Recorder,
 ) {
-    let name = Field::AppData(field.meta_key());
+    let name = ServerField::AppData(field.meta_key());
     let found = expr.all(event);
     let Some(first) = found.first() else {
         return note_nothing(recorder, name, expr, event);
@@ -285,7 +290,7 @@ fn texts(
         return recorder.dropped(name, source, DropReason::NotAText);
     }
     out.push(b']');
-    let sent = Sent::plain(out, before, "list of texts");
+    let sent = SentValue::plain(out, before, "list of texts");
     recorder.sent(name, source, sent);
 }
 
@@ -293,7 +298,7 @@ fn texts(
 mod tests {
     use super::*;
     use crate::event::arena::Arena;
-    use crate::map::record::Notes;
+    use crate::map::record::FieldStats;
     use crate::path::Path;
 
     fn app(fields: &[(AppField, &str)]) -> AppConfig {
@@ -310,7 +315,7 @@ mod tests {
         let arena = Arena::default();
         let event = Event::decode(event.as_bytes(), &arena).unwrap();
         let mut out = Vec::new();
-        Device::of(&event, app)?.write(&mut out, &event, app, &mut Notes::default());
+        Device::of(&event, app)?.write(&mut out, &event, app, &mut FieldStats::default());
         Some(String::from_utf8(out).unwrap())
     }
 

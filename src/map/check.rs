@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::config::fields::{UserDataField, WebsiteField};
 use crate::config::{
-    ActionSource, CustomValue, EventConfig, ExternalIdCase, LimitedDataUsePlace, MappingConfig,
-    MetaActionSource, Mistake, Properties, SyncConfig, SyncName, UserMemory, key_of,
+    ActionSource, ConfigError, CustomValue, EventConfig, ExternalIdCase, LimitedDataUsePlace,
+    MappingConfig, MetaActionSource, PassedProperties, SyncConfig, SyncName, UserMemory, key_of,
 };
 use crate::event::is_absent_text;
 use crate::map::action_source::can_be_mapped;
@@ -30,14 +30,14 @@ const DISPLAY_NAMES: &[(&str, &str)] = &[
 ];
 
 /// Notes what would cost every event, or every event of a row.
-pub(super) fn mistakes(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<Mistake>) {
+pub(super) fn mistakes(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<ConfigError>) {
     let key = format!("sync.{name}");
     check_mapping(&key, sync, &sync.mapping, mistakes);
     if let LimitedDataUsePlace::Code(state) = sync.limited_data_use.state
         && !is_state(state)
     {
         let message = format!("found {state}, expected 0 or a state of Meta's, 1000 to 1013");
-        mistakes.push(Mistake::new(
+        mistakes.push(ConfigError::new(
             format!("{key}.limited_data_use.state"),
             message,
         ));
@@ -49,7 +49,7 @@ pub(super) fn mistakes(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<Mi
             && texts(expr).any(|name| is_absent_text(&name))
         {
             let message = "found a name that stands for nothing, expected Meta's event name";
-            mistakes.push(Mistake::new(format!("{key}.send_as"), message));
+            mistakes.push(ConfigError::new(format!("{key}.send_as"), message));
         }
         let purchase = may_be_purchase(event_type, row);
         if !purchase || REVENUE_EVENTS.contains(&&**event_type) {
@@ -66,21 +66,24 @@ pub(super) fn mistakes(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<Mi
                 let message = format!(
                     "missing, Meta refuses a Purchase without it; expected, for example, {example}"
                 );
-                mistakes.push(Mistake::new(format!("{key}.custom_data.{field}"), message));
+                mistakes.push(ConfigError::new(
+                    format!("{key}.custom_data.{field}"),
+                    message,
+                ));
             }
         }
     }
 }
 
 /// Gives what looks wrong and may still be meant.
-pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
+pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<ConfigError> {
     let key = format!("sync.{name}");
     let mut warnings = Vec::new();
     check_custom_names(&key, &sync.mapping.custom_data, &mut warnings);
     if sync.external_id_case == ExternalIdCase::Keep {
         let message = "found \"keep\": Meta's Pixel hashes ids in lower case, always, so that an id with a \
                        capital letter never equals the Pixel's";
-        warnings.push(Mistake::new(format!("{key}.external_id_case"), message));
+        warnings.push(ConfigError::new(format!("{key}.external_id_case"), message));
     }
     let whole_sync = EventConfig::default();
     hints::near_names(&key, sync, None, &mut warnings);
@@ -88,7 +91,10 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
     warn_of_incomplete_websites(&key, sync, &mut warnings);
     if has_source("value", sync, &whole_sync) && !has_source("currency", sync, &whole_sync) {
         let message = "missing beside value; a value without a currency is not sent";
-        warnings.push(Mistake::new(format!("{key}.custom_data.currency"), message));
+        warnings.push(ConfigError::new(
+            format!("{key}.custom_data.currency"),
+            message,
+        ));
     }
     check_sources::of_sync(&key, sync, &mut warnings);
     if let Some(memory) = &sync.user_memory {
@@ -103,7 +109,7 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
         if let Some((_, wire)) = DISPLAY_NAMES.iter().find(|(shown, _)| shown == event_type) {
             let message =
                 format!("this is the name on Amplitude's pages; the event arrives as {wire:?}");
-            warnings.push(Mistake::new(&key, message));
+            warnings.push(ConfigError::new(&key, message));
         }
         let near: Vec<(String, String, &str)> = match &row.send_as {
             Some(expr) => texts(expr)
@@ -121,12 +127,15 @@ pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<Mistake> {
             let message = format!(
                 "found {name:?}, which is a custom event; is Meta's standard event {near:?} meant?"
             );
-            warnings.push(Mistake::new(key, message));
+            warnings.push(ConfigError::new(key, message));
         }
         let own_value = row.mapping.custom_data.contains_key("value");
         if own_value && !has_source("currency", sync, row) && !may_be_purchase(event_type, row) {
             let message = "missing beside value; a value without a currency is not sent";
-            warnings.push(Mistake::new(format!("{key}.custom_data.currency"), message));
+            warnings.push(ConfigError::new(
+                format!("{key}.custom_data.currency"),
+                message,
+            ));
         }
     }
     hints::action_source(&key, sync, &mut warnings);
@@ -137,7 +146,7 @@ fn check_mapping(
     key: &str,
     sync: &SyncConfig,
     mapping: &MappingConfig,
-    mistakes: &mut Vec<Mistake>,
+    mistakes: &mut Vec<ConfigError>,
 ) {
     let fixed: Vec<MetaActionSource> = match &mapping.action_source {
         Some(ActionSource::Fixed(source)) => vec![*source],
@@ -157,7 +166,7 @@ fn check_mapping(
             ),
             _ => continue,
         };
-        mistakes.push(Mistake::new(format!("{key}.action_source"), message));
+        mistakes.push(ConfigError::new(format!("{key}.action_source"), message));
     }
     for (name, source) in &mapping.custom_data {
         let message = match custom_data::fit(name, source) {
@@ -166,7 +175,7 @@ fn check_mapping(
             Fit::NoId => "an item needs an id, expected a path as `id`".to_owned(),
             Fit::Constant(reason) => format!("the fixed value cannot be sent: {reason}"),
         };
-        mistakes.push(Mistake::new(field_key(key, name), message));
+        mistakes.push(ConfigError::new(field_key(key, name), message));
     }
 }
 
@@ -174,7 +183,7 @@ fn check_mapping(
 fn check_custom_names(
     key: &str,
     table: &BTreeMap<String, CustomValue>,
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<ConfigError>,
 ) {
     for name in table.keys() {
         let message = if name == "event_id" {
@@ -186,13 +195,13 @@ fn check_custom_names(
         } else {
             continue;
         };
-        warnings.push(Mistake::new(field_key(key, name), message));
+        warnings.push(ConfigError::new(field_key(key, name), message));
     }
 }
 
 /// Warns, once for each place where it can be mended, of events of a website that would go without what
 /// Meta asks for.
-fn warn_of_incomplete_websites(key: &str, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
+fn warn_of_incomplete_websites(key: &str, sync: &SyncConfig, warnings: &mut Vec<ConfigError>) {
     let whole_sync = EventConfig::default();
     let rows: Vec<(String, &EventConfig)> = match &sync.events {
         Some(events) => events
@@ -242,7 +251,7 @@ fn warn_of_incomplete_websites(key: &str, sync: &SyncConfig, warnings: &mut Vec<
                 ),
             };
             if warnings.iter().all(|warned| warned.key != place) {
-                warnings.push(Mistake::new(place, message));
+                warnings.push(ConfigError::new(place, message));
             }
         }
     }
@@ -283,7 +292,12 @@ fn texts(expr: &ValueExpr) -> impl Iterator<Item = Cow<'_, str>> {
 
 /// Warns of conditions on user properties that no later event carries: they would hold, or not, by the
 /// event that sets the property alone.
-fn check_memory(key: &str, sync: &SyncConfig, memory: &UserMemory, warnings: &mut Vec<Mistake>) {
+fn check_memory(
+    key: &str,
+    sync: &SyncConfig,
+    memory: &UserMemory,
+    warnings: &mut Vec<ConfigError>,
+) {
     let of_rows = rows(sync).flat_map(|(event_type, row)| {
         let key = event_key(key, event_type);
         row.conditions.iter().map(move |one| (key.clone(), one))
@@ -293,7 +307,7 @@ fn check_memory(key: &str, sync: &SyncConfig, memory: &UserMemory, warnings: &mu
         if let Some(name) = condition.property.user_property()
             && !memory.keep_as_is.iter().any(|kept| kept == name)
         {
-            warnings.push(Mistake::new(
+            warnings.push(ConfigError::new(
                 format!("{key}.where"),
                 format!(
                     "{} is not remembered: events of SDKs carry it only where they set it; to remember \
@@ -312,9 +326,9 @@ fn rows(sync: &SyncConfig) -> impl Iterator<Item = (&String, &EventConfig)> {
 /// Whether a table or a property may give a field. `"*"` may give any.
 fn has_source(field: &str, sync: &SyncConfig, row: &EventConfig) -> bool {
     let in_table = |table: &BTreeMap<String, CustomValue>| table.contains_key(field);
-    let in_properties = |properties: &Properties| match properties {
-        Properties::All => true,
-        Properties::Named(names) => names.iter().any(|name| name == field),
+    let in_properties = |properties: &PassedProperties| match properties {
+        PassedProperties::All => true,
+        PassedProperties::Named(names) => names.iter().any(|name| name == field),
     };
     field == "currency" && sync.currency.is_some()
         || in_table(&sync.mapping.custom_data)
@@ -345,7 +359,8 @@ mod tests {
         let (name, sync) = config.syncs.iter().next().unwrap();
         let mut found = Vec::new();
         mistakes(name, sync, &mut found);
-        let keys = |found: &[Mistake]| found.iter().map(|one| one.key.clone()).collect::<Vec<_>>();
+        let keys =
+            |found: &[ConfigError]| found.iter().map(|one| one.key.clone()).collect::<Vec<_>>();
         assert_eq!(keys(&found), expected_mistakes, "{found:?}");
         let warned = warnings(name, sync);
         assert_eq!(keys(&warned), expected_warnings, "{warned:?}");

@@ -1,7 +1,7 @@
 //! Warns where the configuration sends what a hashed field is made from in another place.
 
 use crate::config::fields::UserDataField;
-use crate::config::{CustomValue, EventConfig, Mistake, Properties, SyncConfig, key_of};
+use crate::config::{ConfigError, CustomValue, EventConfig, PassedProperties, SyncConfig, key_of};
 use crate::map::custom_data::{self, Covers};
 use crate::map::hashed_sources::{self, Cover, HashedSources};
 use crate::map::rule;
@@ -12,7 +12,7 @@ use crate::value::ValueExpr;
 const SECTION: &str = "event_properties";
 
 /// Warns of a sync, without the rows of its event table.
-pub(super) fn of_sync(key: &str, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
+pub(super) fn of_sync(key: &str, sync: &SyncConfig, warnings: &mut Vec<ConfigError>) {
     let sources = rule::hashed_sources(sync, &sync.allow_personal_data);
     let fields = sync.mapping.custom_data.iter();
     check_fields(key, fields, &sources, warnings);
@@ -34,13 +34,21 @@ pub(super) fn of_sync(key: &str, sync: &SyncConfig, warnings: &mut Vec<Mistake>)
                 "{path} goes out in clear where it is passed on, beside its hash in user_data.{}",
                 field.mapping_name()
             );
-            warnings.push(Mistake::new(format!("{key}.allow_personal_data"), message));
+            warnings.push(ConfigError::new(
+                format!("{key}.allow_personal_data"),
+                message,
+            ));
         }
     }
 }
 
 /// Warns of a row of the event table.
-pub(super) fn of_row(key: &str, sync: &SyncConfig, row: &EventConfig, warnings: &mut Vec<Mistake>) {
+pub(super) fn of_row(
+    key: &str,
+    sync: &SyncConfig,
+    row: &EventConfig,
+    warnings: &mut Vec<ConfigError>,
+) {
     let sources = rule::hashed_sources(sync, &sync.allow_personal_data);
     check_fields(key, row.mapping.custom_data.iter(), &sources, warnings);
     check_properties(key, &row.properties, &sources, warnings);
@@ -52,7 +60,7 @@ pub(super) fn of_row(key: &str, sync: &SyncConfig, row: &EventConfig, warnings: 
     );
     let names = row.send_as.iter().flat_map(ValueExpr::paths);
     for (path, _) in Covers::of(&sources, names).iter() {
-        warnings.push(Mistake::new(
+        warnings.push(ConfigError::new(
             format!("{key}.send_as"),
             format!(
                 "{}; the event keeps its own name",
@@ -66,7 +74,7 @@ fn check_fields<'c>(
     key: &str,
     fields: impl Iterator<Item = (&'c String, &'c CustomValue)>,
     sources: &HashedSources,
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<ConfigError>,
 ) {
     for (name, source) in fields {
         let key = format!("{key}.custom_data.{}", key_of(&[name]));
@@ -80,14 +88,14 @@ fn check_fields<'c>(
                 "{} {what}; name {name:?} in allow_personal_data if it is meant to",
                 is_hashed(path, sources)
             );
-            warnings.push(Mistake::new(&key, message));
+            warnings.push(ConfigError::new(&key, message));
         }
         if let CustomValue::Value(expr) = source {
             for path in expr.paths() {
                 let is_covered = covers.iter().any(|(covered, _)| covered == path);
                 if !is_covered && sources.cover(path) == Cover::Whole {
                     let message = format!("{} and goes out in clear too", is_hashed(path, sources));
-                    warnings.push(Mistake::new(&key, message));
+                    warnings.push(ConfigError::new(&key, message));
                 }
             }
         }
@@ -96,15 +104,15 @@ fn check_fields<'c>(
 
 fn check_properties(
     key: &str,
-    properties: &Properties,
+    properties: &PassedProperties,
     sources: &HashedSources,
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<ConfigError>,
 ) {
     let mut held_back: Vec<String> = Vec::new();
     for (name, (field, path)) in sources.in_section(SECTION) {
         let is_sent = match properties {
-            Properties::All => true,
-            Properties::Named(names) => names.iter().any(|own| own == name),
+            PassedProperties::All => true,
+            PassedProperties::Named(names) => names.iter().any(|own| own == name),
         };
         if is_sent {
             held_back.push(format!("{path} (user_data.{})", field.mapping_name()));
@@ -118,7 +126,7 @@ fn check_properties(
                 several => format!("{} are", several.join(", ")),
             }
         );
-        warnings.push(Mistake::new(format!("{key}.properties"), message));
+        warnings.push(ConfigError::new(format!("{key}.properties"), message));
     }
 }
 
@@ -126,7 +134,7 @@ fn check_memory(
     key: &str,
     sync: &SyncConfig,
     sources: &HashedSources,
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<ConfigError>,
 ) {
     let Some(memory) = &sync.user_memory else {
         return;
@@ -137,7 +145,7 @@ fn check_memory(
                 "{path} is hashed as user_data.{}, and lies on disk in clear by this",
                 field.mapping_name()
             );
-            warnings.push(Mistake::new(
+            warnings.push(ConfigError::new(
                 format!("{key}.user_memory.keep_as_is"),
                 message,
             ));
@@ -149,12 +157,15 @@ fn check_ids<'e>(
     key: &str,
     exprs: impl Iterator<Item = &'e ValueExpr>,
     sources: &HashedSources,
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<ConfigError>,
 ) {
     let paths = exprs.flat_map(ValueExpr::paths);
     for (path, _) in Covers::of(&sources.of_traits(), paths).iter() {
         let message = format!("{} and does not go out in clear", is_hashed(path, sources));
-        warnings.push(Mistake::new(format!("{key}.original_event_data"), message));
+        warnings.push(ConfigError::new(
+            format!("{key}.original_event_data"),
+            message,
+        ));
     }
 }
 

@@ -12,13 +12,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::config::{CustomValue, Properties, SyncConfig};
+use crate::config::{CustomValue, PassedProperties, SyncConfig};
 use crate::event::Event;
 use crate::map::dropped::DropReason;
 use crate::map::hashed_sources::{Cover, HashedSources};
 use crate::map::json;
 use crate::map::page::KeptParameters;
-use crate::map::record::{Field, Recorder, Sent, Source};
+use crate::map::record::{Recorder, SentValue, ServerField, Source};
 use crate::path::Path;
 use crate::value::{Constant, ValueExpr};
 
@@ -31,9 +31,9 @@ pub(super) mod standard;
 mod typed;
 mod values;
 
-use field::{CustomField, Writer, note_lost};
+use field::{CustomField, FieldWriter, note_lost};
 use screen::Screen;
-use standard::{Kind, kind_of};
+use standard::{FieldKind, kind_of};
 use typed::Guard;
 use values::{Listing, rule_of, write_values};
 
@@ -83,7 +83,7 @@ impl CustomData {
     /// Compiles the tables and properties of a sync and one of its events.
     pub(super) fn compile(
         tables: [&BTreeMap<String, CustomValue>; 2],
-        properties: [&Properties; 2],
+        properties: [&PassedProperties; 2],
         sync: &SyncConfig,
         sources_of_hashes: &HashedSources,
     ) -> Self {
@@ -91,8 +91,8 @@ impl CustomData {
         let mut all_properties = false;
         for properties in properties {
             match properties {
-                Properties::All => all_properties = true,
-                Properties::Named(names) => {
+                PassedProperties::All => all_properties = true,
+                PassedProperties::Named(names) => {
                     for name in names {
                         sources.insert(name, property(name));
                     }
@@ -181,7 +181,7 @@ impl CustomData {
         let mut has_count = false;
         for field in &self.fields {
             let before = out.len();
-            let mut writer = Writer {
+            let mut writer = FieldWriter {
                 out,
                 event,
                 setting,
@@ -200,7 +200,7 @@ impl CustomData {
                 (_, CustomValue::Value(expr)) => writer.expression(field, expr),
                 (_, CustomValue::Each { lists, members }) => writer.each(field, lists, members),
             };
-            if field.kind == Some(Kind::Contents) {
+            if field.kind == Some(FieldKind::Contents) {
                 quantity = items.quantity;
             }
             has_count |= &*field.name == COUNT && out.len() > before;
@@ -259,20 +259,24 @@ impl CustomData {
                 )
             });
             if sent.is_some() && screened.is_part() {
-                recorder.dropped(Field::Property(name), source, DropReason::HashedSource);
+                recorder.dropped(
+                    ServerField::Property(name),
+                    source,
+                    DropReason::HashedSource,
+                );
             }
             match written {
                 Ok(items) => {
                     has_count |= name == COUNT;
-                    let sent = Sent::plain(out, before, rule_of(kind_of(name), items.rounded));
-                    recorder.sent(Field::Property(name), source, sent);
-                    note_lost(Field::Property(name), name, source, &items, recorder);
+                    let sent = SentValue::plain(out, before, rule_of(kind_of(name), items.rounded));
+                    recorder.sent(ServerField::Property(name), source, sent);
+                    note_lost(ServerField::Property(name), name, source, &items, recorder);
                 }
                 // Nothing else was in it.
                 Err(DropReason::Empty) if screened.is_part() => out.truncate(start),
                 Err(reason) => {
                     out.truncate(start);
-                    recorder.dropped(Field::Property(name), source, reason);
+                    recorder.dropped(ServerField::Property(name), source, reason);
                 }
             }
         }
@@ -298,9 +302,9 @@ fn write_quantity(out: &mut Vec<u8>, quantity: i64, recorder: &mut impl Recorder
     let before = out.len();
     json::integer(out, quantity);
     recorder.sent(
-        Field::CustomData(COUNT),
+        ServerField::CustomData(COUNT),
         Source::made(),
-        Sent::plain(out, before, "sum of the quantities in contents"),
+        SentValue::plain(out, before, "sum of the quantities in contents"),
     );
 }
 

@@ -8,7 +8,7 @@ use crate::event::{Event, Json};
 use crate::map::digits;
 use crate::map::json;
 use crate::map::normalize;
-use crate::map::record::{Field, Recorder, Sent, Source};
+use crate::map::record::{Recorder, SentValue, ServerField, Source};
 
 /// Meta's number for the United States.
 const UNITED_STATES: u32 = 1;
@@ -63,8 +63,8 @@ pub(super) fn write(
         json::key(out, key);
         let before = out.len();
         json::integer(out, number);
-        let sent = Sent::plain(out, before, "limited data use");
-        recorder.sent(Field::Event(name), Source::made(), sent);
+        let sent = SentValue::plain(out, before, "limited data use");
+        recorder.sent(ServerField::Event(name), Source::made(), sent);
     }
 }
 

@@ -12,9 +12,9 @@ use crate::condition::Condition;
 use crate::config::fields::{UserDataField, WebsiteField};
 use crate::event::Json;
 use crate::map::dropped::DropReason;
-use crate::map::record::{Field, Recorder, Sent, Source};
+use crate::map::record::{Recorder, SentValue, ServerField, Source};
 use crate::path::Scope;
-use crate::value::{Source as Way, ValueExpr};
+use crate::value::{ValueExpr, ValueSource as Way};
 
 /// Most characters of a cell in the table for people; the last one may be longer.
 const MOST_WIDE: usize = 44;
@@ -134,7 +134,7 @@ impl Explanation {
             return;
         }
         for field in UserDataField::ALL {
-            let path = Field::UserData(*field).path();
+            let path = ServerField::UserData(*field).path();
             if !self.fields.iter().any(|explained| explained.field == path) {
                 self.fields
                     .push(Explained::missing(path, "not mapped".to_owned()));
@@ -195,9 +195,9 @@ impl Explained {
 }
 
 /// The path that gave a value. A property that is passed on with all others has only its name.
-fn path_of(field: Field<'_>, source: Source<'_>) -> Option<String> {
+fn path_of(field: ServerField<'_>, source: Source<'_>) -> Option<String> {
     match field {
-        Field::Property(name) => Some(format!("event_properties[{name:?}]")),
+        ServerField::Property(name) => Some(format!("event_properties[{name:?}]")),
         _ => source.path.map(str::to_owned),
     }
 }
@@ -260,7 +260,7 @@ fn short(cell: &str) -> String {
 }
 
 impl Recorder for Explanation {
-    fn sent(&mut self, field: Field<'_>, source: Source<'_>, sent: Sent<'_>) {
+    fn sent(&mut self, field: ServerField<'_>, source: Source<'_>, sent: SentValue<'_>) {
         let json = String::from_utf8_lossy(sent.json).into_owned();
         self.fields.push(Explained {
             field: field.path(),
@@ -277,7 +277,7 @@ impl Recorder for Explanation {
         });
     }
 
-    fn dropped(&mut self, field: Field<'_>, source: Source<'_>, reason: DropReason) {
+    fn dropped(&mut self, field: ServerField<'_>, source: Source<'_>, reason: DropReason) {
         let mut explained = Explained::missing(field.path(), reason.as_str().to_owned());
         explained.meaning = Some(reason.meaning());
         explained.from = path_of(field, source);
@@ -285,9 +285,9 @@ impl Recorder for Explanation {
         self.fields.push(explained);
     }
 
-    fn absent(&mut self, field: Field<'_>, expr: &ValueExpr) {
+    fn absent(&mut self, field: ServerField<'_>, expr: &ValueExpr) {
         let stands_in_only = matches!(&*expr.sources, [Way::Path(path)] if path.is_of_request());
-        if stands_in_only && matches!(field, Field::UserData(_)) {
+        if stands_in_only && matches!(field, ServerField::UserData(_)) {
             return;
         }
         let why = if expr.is_empty() {
@@ -300,8 +300,10 @@ impl Recorder for Explanation {
 
     fn incomplete(&mut self, lacking: WebsiteField) {
         let path = match lacking {
-            WebsiteField::ClientUserAgent => Field::UserData(UserDataField::ClientUserAgent).path(),
-            WebsiteField::EventSourceUrl => Field::Event(lacking.meta_key()).path(),
+            WebsiteField::ClientUserAgent => {
+                ServerField::UserData(UserDataField::ClientUserAgent).path()
+            }
+            WebsiteField::EventSourceUrl => ServerField::Event(lacking.meta_key()).path(),
         };
         if self.fields.iter().all(|explained| explained.field != path) {
             self.fields

@@ -2,12 +2,12 @@
 //!
 //! A source is known by its path, whatever its value. [`HashedSources::cover`] compares a path with those
 //! of all sources once, when the configuration is loaded, and says what of the values that it finds has to
-//! stay behind: nothing, all of it, or the parts at [`Part`]s of it.
+//! stay behind: nothing, all of it, or the parts at [`PartPath`]s of it.
 
 use crate::config::fields::UserDataField;
 use crate::event::{REVENUE_FIELDS, revenue_field};
 use crate::map::normalize;
-use crate::path::{Path, Step, alias_of};
+use crate::path::{Path, PathStep, alias_of};
 use crate::value::ValueExpr;
 
 /// The paths that the hashed fields of a sync read.
@@ -15,7 +15,7 @@ use crate::value::ValueExpr;
 pub(super) struct HashedSources(Vec<(UserDataField, Path)>);
 
 /// The way from a value to a part of it.
-pub(super) type Part = Box<[Step]>;
+pub(super) type PartPath = Box<[PathStep]>;
 
 /// What of a value has to stay behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Cover {
     /// Nothing.
     Free,
     /// The parts at these places, none of which is the value itself.
-    Parts(Vec<Part>),
+    Parts(Vec<PartPath>),
     /// All of it.
     Whole,
 }
@@ -35,7 +35,7 @@ enum Overlap<'s> {
     /// It points to the source, or into it.
     Within,
     /// The source lies in what it points to.
-    Holds(&'s [Step]),
+    Holds(&'s [PathStep]),
 }
 
 impl HashedSources {
@@ -97,7 +97,7 @@ impl HashedSources {
             .filter(|(_, path)| path.root() == Some(section));
         of_section
             .filter_map(|source| match source.1.steps() {
-                [Step::Key(name), ..] => Some((&**name, source)),
+                [PathStep::Key(name), ..] => Some((&**name, source)),
                 _ => None,
             })
             .collect()
@@ -108,8 +108,8 @@ impl HashedSources {
     pub(super) fn cover_of_elements(&self, lists: &Path) -> Cover {
         match self.cover(lists) {
             Cover::Parts(parts) => Cover::of(parts.iter().map(|part| match &**part {
-                [Step::Each | Step::Index(_)] => Overlap::Within,
-                [Step::Each | Step::Index(_), rest @ ..] => Overlap::Holds(rest),
+                [PathStep::Each | PathStep::Index(_)] => Overlap::Within,
+                [PathStep::Each | PathStep::Index(_), rest @ ..] => Overlap::Holds(rest),
                 of_object => Overlap::Holds(of_object),
             })),
             cover => cover,
@@ -158,7 +158,7 @@ impl Cover {
 /// Whether an entry of `allow_personal_data` names a source.
 pub(super) fn names(entry: &str, source: &Path) -> bool {
     let name = match (source.root(), source.steps()) {
-        (_, [Step::Key(name), ..]) => Some(&**name),
+        (_, [PathStep::Key(name), ..]) => Some(&**name),
         (root, _) => root,
     };
     name == Some(entry) || source.as_str() == entry
@@ -169,7 +169,7 @@ pub(super) fn names(entry: &str, source: &Path) -> bool {
 fn twin(path: &Path) -> Option<Path> {
     let root = path.root()?;
     let of_property = match path.steps() {
-        [Step::Key(property), rest @ ..] => revenue_field(root, property).zip(Some(rest)),
+        [PathStep::Key(property), rest @ ..] => revenue_field(root, property).zip(Some(rest)),
         _ => None,
     };
     let (begin, rest) = if let Some((field, rest)) = of_property {
@@ -180,12 +180,12 @@ fn twin(path: &Path) -> Option<Path> {
         (format!("event_properties.${field}"), path.steps())
     };
     let rest = rest.iter().map(|step| match step {
-        Step::Key(key) => {
+        PathStep::Key(key) => {
             let quoted = key.replace('\\', "\\\\").replace('"', "\\\"");
             format!("[\"{quoted}\"]")
         }
-        Step::Index(index) => format!("[{index}]"),
-        Step::Each => "[*]".to_owned(),
+        PathStep::Index(index) => format!("[{index}]"),
+        PathStep::Each => "[*]".to_owned(),
     });
     let text: String = std::iter::once(begin).chain(rest).collect();
     Path::parse(&text).ok()
@@ -200,23 +200,28 @@ fn overlap<'s>(path: &Path, source: &'s Path) -> Overlap<'s> {
 }
 
 /// A single value is read as a list of one, so a step to an element may lead nowhere.
-fn lie<'s>(path: &[Step], source: &'s [Step]) -> Overlap<'s> {
+fn lie<'s>(path: &[PathStep], source: &'s [PathStep]) -> Overlap<'s> {
     match (path, source) {
         (_, []) => Overlap::Within,
         ([], rest) => Overlap::Holds(rest),
         ([own, path @ ..], [other, source @ ..]) if meets(own, other) => lie(path, source),
-        ([Step::Each | Step::Index(0), path @ ..], [Step::Key(_), ..]) => lie(path, source),
-        ([Step::Key(_), ..], [Step::Each | Step::Index(0), source @ ..]) => lie(path, source),
+        ([PathStep::Each | PathStep::Index(0), path @ ..], [PathStep::Key(_), ..]) => {
+            lie(path, source)
+        }
+        ([PathStep::Key(_), ..], [PathStep::Each | PathStep::Index(0), source @ ..]) => {
+            lie(path, source)
+        }
         _ => Overlap::Apart,
     }
 }
 
-fn meets(own: &Step, other: &Step) -> bool {
+fn meets(own: &PathStep, other: &PathStep) -> bool {
     match (own, other) {
-        (Step::Key(own), Step::Key(other)) => own == other,
-        (Step::Index(own), Step::Index(other)) => own == other,
-        (Step::Each, Step::Each | Step::Index(_)) | (Step::Index(_), Step::Each) => true,
-        (Step::Key(_), _) | (_, Step::Key(_)) => false,
+        (PathStep::Key(own), PathStep::Key(other)) => own == other,
+        (PathStep::Index(own), PathStep::Index(other)) => own == other,
+        (PathStep::Each, PathStep::Each | PathStep::Index(_))
+        | (PathStep::Index(_), PathStep::Each) => true,
+        (PathStep::Key(_), _) | (_, PathStep::Key(_)) => false,
     }
 }
 

@@ -122,13 +122,13 @@ struct Copier<'c, 'e> {
     /// The lists and objects that are open.
     levels: usize,
     /// The members of the objects that are open.
-    members: Vec<Member>,
+    members: Vec<CopiedMember>,
     /// A number was left behind.
     lacks_number: bool,
 }
 
 /// A member as it stands in what is written.
-struct Member {
+struct CopiedMember {
     key: Range<usize>,
     end: usize,
     copied: Copied,
@@ -216,7 +216,7 @@ impl<'e> Copier<'_, 'e> {
     }
 
     /// Copies a member; of one that is not written, its key stands there.
-    fn member(&mut self, object: &Name<'_>) -> Member {
+    fn member(&mut self, object: &Name<'_>) -> CopiedMember {
         let raw = self.take(string_end(self.rest.as_bytes(), 0).0);
         let name: Cow<'e, str> = Json::of_valid_text(raw).as_str().unwrap_or_default();
         separate(self.out);
@@ -233,7 +233,7 @@ impl<'e> Copier<'_, 'e> {
         if copied != Copied::Written {
             self.out.truncate(end);
         }
-        Member {
+        CopiedMember {
             key: begin..end,
             end: self.out.len(),
             copied,
@@ -282,7 +282,7 @@ impl<'e> Copier<'_, 'e> {
     }
 
     /// Whether members may have the same key. Says yes too often where there are many, and never no wrongly.
-    fn may_repeat(&self, members: &[Member]) -> bool {
+    fn may_repeat(&self, members: &[CopiedMember]) -> bool {
         const MOST_COMPARED: usize = 16;
         members.len() > MOST_COMPARED
             || members.iter().enumerate().any(|(place, member)| {
@@ -293,7 +293,7 @@ impl<'e> Copier<'_, 'e> {
             })
     }
 
-    fn key(&self, member: &Member) -> &[u8] {
+    fn key(&self, member: &CopiedMember) -> &[u8] {
         self.out.get(member.key.clone()).unwrap_or_default()
     }
 

@@ -7,7 +7,7 @@ use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::event::Event;
 use crate::map::normalize::{self, click::with_time};
-use crate::memory::change::SlotId;
+use crate::memory::change::PropertyId;
 use crate::memory::clicks::{ClickKey, Clicks, FirstSeen, KEPT, can_carry};
 use crate::memory::profile::{Profile, click_id};
 use crate::path::Path;
@@ -20,7 +20,7 @@ const DIGITS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Property {
     /// Where.
-    pub(super) slot: SlotId,
+    pub(super) slot: PropertyId,
     /// The field.
     pub(super) field: UserDataField,
     /// The path that names the property.
@@ -33,7 +33,7 @@ pub(super) struct Property {
 #[derive(Debug)]
 pub(super) struct Remembered<'k> {
     /// Of its person.
-    pub(super) person: Option<Known<'k>>,
+    pub(super) person: Option<ProfileView<'k>>,
     /// Of clicks.
     pub(super) clicks: &'k mut dyn Clicks,
 }
@@ -67,7 +67,7 @@ fn clicked(fbc: &str) -> Option<(UnixMillis, &str)> {
 
 /// What is remembered of an event's person.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known<'k> {
+pub(super) struct ProfileView<'k> {
     /// The properties that the sync remembers.
     pub(super) properties: &'k [Property],
     /// What they were, and what else is known.
@@ -76,7 +76,7 @@ pub(super) struct Known<'k> {
     pub(super) now: UnixMillis,
 }
 
-impl<'k> Known<'k> {
+impl<'k> ProfileView<'k> {
     /// Calls `found` with what is remembered of a field, one text for each value, and how an explanation
     /// names where it is from, until it says that one is of use; says whether any was. Conditions of the
     /// expression hold or not by the event. `without_origin`: it carries neither address nor user agent.

@@ -46,7 +46,7 @@ impl fmt::Debug for Payload {
 /// Where the JSON of events that are mapped together lies: in few pieces of memory, and not in one
 /// for each event, which another thread would free than took it.
 #[derive(Default)]
-pub struct Bodies {
+pub struct PayloadArena {
     /// The event that is being written.
     draft: Vec<u8>,
     piece: BytesMut,
@@ -54,7 +54,7 @@ pub struct Bodies {
     expected: usize,
 }
 
-impl Bodies {
+impl PayloadArena {
     /// Makes room for about so many events, as they come.
     pub fn for_events(expected: usize) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl Bodies {
     }
 }
 
-impl fmt::Debug for Bodies {
+impl fmt::Debug for PayloadArena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bodies")
             .field("expected", &self.expected)

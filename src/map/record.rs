@@ -1,7 +1,7 @@
 //! What is noted while an event is mapped.
 //!
 //! Mapping has one code path and tells a [`Recorder`] of each field: what gave it and what went out,
-//! or why it is missing. [`Notes`] keeps what metrics need; `map::explain` keeps everything. So an
+//! or why it is missing. [`FieldStats`] keeps what metrics need; `map::explain` keeps everything. So an
 //! explanation cannot disagree with what is sent.
 
 use std::borrow::Cow;
@@ -13,11 +13,11 @@ use crate::config::fields::{UserDataField, WebsiteField};
 use crate::event::Json;
 use crate::map::dropped::DropReason;
 use crate::path::{Path, Scope};
-use crate::value::{Found, ValueExpr};
+use crate::value::{FoundValue, ValueExpr};
 
 /// A field of the server event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field<'a> {
+pub enum ServerField<'a> {
     /// A member of the server event itself.
     Event(&'static str),
     /// A customer information parameter.
@@ -26,7 +26,7 @@ pub enum Field<'a> {
     CustomData(&'a str),
     /// A member of the objects in a list of `custom_data`.
     Item {
-        /// The list, as for [`Field::CustomData`].
+        /// The list, as for [`ServerField::CustomData`].
         list: &'a str,
         /// The member, which may be the event's own.
         member: &'a str,
@@ -39,7 +39,7 @@ pub enum Field<'a> {
     Original(&'a str),
 }
 
-impl Field<'_> {
+impl ServerField<'_> {
     /// The field's place in the server event.
     pub fn path(self) -> String {
         match self {
@@ -81,7 +81,7 @@ pub struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// A value that an expression found.
-    pub(super) fn found(found: &Found<'a>) -> Self {
+    pub(super) fn found(found: &FoundValue<'a>) -> Self {
         Self {
             path: found.path.map(Path::as_str),
             value: Some(found.value),
@@ -124,7 +124,7 @@ impl<'a> Source<'a> {
 
 /// A value that went out.
 #[derive(Clone, Copy)]
-pub struct Sent<'a> {
+pub struct SentValue<'a> {
     /// The normalised text before it was hashed; `None` where nothing was hashed.
     pub normalised: Option<&'a str>,
     /// The JSON that stands in the server event.
@@ -133,7 +133,7 @@ pub struct Sent<'a> {
     pub rule: &'static str,
 }
 
-impl<'a> Sent<'a> {
+impl<'a> SentValue<'a> {
     /// A value that was not hashed: what was written from a place on.
     pub(super) fn plain(out: &'a [u8], from: usize, rule: &'static str) -> Self {
         Self {
@@ -144,7 +144,7 @@ impl<'a> Sent<'a> {
     }
 }
 
-impl fmt::Debug for Sent<'_> {
+impl fmt::Debug for SentValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The values are personal data.
         write!(f, "Sent({})", self.rule)
@@ -154,13 +154,13 @@ impl fmt::Debug for Sent<'_> {
 /// Is told of each field.
 pub trait Recorder {
     /// A value of a field went out; called once per value of a list.
-    fn sent(&mut self, field: Field<'_>, source: Source<'_>, sent: Sent<'_>);
+    fn sent(&mut self, field: ServerField<'_>, source: Source<'_>, sent: SentValue<'_>);
 
     /// A value was left out.
-    fn dropped(&mut self, field: Field<'_>, source: Source<'_>, reason: DropReason);
+    fn dropped(&mut self, field: ServerField<'_>, source: Source<'_>, reason: DropReason);
 
     /// The expression of the field found nothing.
-    fn absent(&mut self, field: Field<'_>, expr: &ValueExpr);
+    fn absent(&mut self, field: ServerField<'_>, expr: &ValueExpr);
 
     /// The event is one of a website and goes without what Meta asks for then.
     fn incomplete(&mut self, lacking: WebsiteField);
@@ -173,7 +173,7 @@ pub trait Recorder {
 /// table does not know what was, or because it is one of Amplitude's ids and none of their forms.
 pub(super) fn note_nothing<'o, 'e: 'o>(
     recorder: &mut impl Recorder,
-    field: Field<'_>,
+    field: ServerField<'_>,
     expr: &'o ValueExpr,
     scope: impl Into<Scope<'o, 'e>>,
 ) {
@@ -188,7 +188,7 @@ pub(super) fn note_nothing<'o, 'e: 'o>(
 /// Tells of the first of Amplitude's ids that an expression reads and that is no id, if there is one.
 pub(super) fn note_ignored_id<'o, 'e: 'o>(
     recorder: &mut impl Recorder,
-    field: Field<'_>,
+    field: ServerField<'_>,
     expr: &ValueExpr,
     scope: impl Into<Scope<'o, 'e>>,
 ) -> bool {
@@ -208,7 +208,7 @@ const OTHER: &str = "other";
 
 /// What metrics need to know of one event.
 #[derive(Debug, Default)]
-pub struct Notes {
+pub struct FieldStats {
     /// The event type that the event table names; `None` for any other event.
     pub(crate) label: Option<Arc<str>>,
     may_count_twice: bool,
@@ -217,7 +217,7 @@ pub struct Notes {
     dropped: Vec<(Cow<'static, str>, DropReason)>,
 }
 
-impl Notes {
+impl FieldStats {
     /// The event's name as a metric label: a name of the event table, or `other`.
     pub fn label(&self) -> &str {
         self.label.as_deref().unwrap_or(OTHER)
@@ -249,14 +249,14 @@ impl Notes {
     }
 }
 
-impl Recorder for Notes {
-    fn sent(&mut self, field: Field<'_>, _: Source<'_>, _: Sent<'_>) {
-        if let Field::UserData(field) = field {
+impl Recorder for FieldStats {
+    fn sent(&mut self, field: ServerField<'_>, _: Source<'_>, _: SentValue<'_>) {
+        if let ServerField::UserData(field) = field {
             self.carried |= 1 << field as u32;
         }
     }
 
-    fn dropped(&mut self, field: Field<'_>, _: Source<'_>, reason: DropReason) {
+    fn dropped(&mut self, field: ServerField<'_>, _: Source<'_>, reason: DropReason) {
         let label = field.label();
         // A list of a thousand bad values is one loss of that field.
         if !self
@@ -268,7 +268,7 @@ impl Recorder for Notes {
         }
     }
 
-    fn absent(&mut self, _: Field<'_>, _: &ValueExpr) {}
+    fn absent(&mut self, _: ServerField<'_>, _: &ValueExpr) {}
 
     fn incomplete(&mut self, lacking: WebsiteField) {
         self.lacking[lacking as usize] = true;

@@ -23,10 +23,10 @@ use crate::map::hash::Hashed;
 use crate::map::known::Property;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::rule;
-use crate::map::user_data::{self, Moment, Reading, UserData};
-use crate::memory::change::{LONGEST_ELEMENT, MOST_ELEMENTS, SlotId, Step, Value};
-use crate::memory::profile::{Origin, Profile, Sighting};
-use crate::memory::{Key, Lesson, Who};
+use crate::map::user_data::{self, NormalizeOptions, Times, UserData};
+use crate::memory::change::{LONGEST_ELEMENT, MOST_ELEMENTS, PropertyId, PropertyStep, Value};
+use crate::memory::profile::{ClientContext, Profile, Touchpoint};
+use crate::memory::{Identity, ProfileKey, ProfileUpdate};
 use crate::path::Path;
 use crate::value::ValueExpr;
 
@@ -59,10 +59,10 @@ pub(super) struct Remember {
     /// Whether the webhook takes part.
     pub(super) webhook: bool,
     pub(super) properties: Vec<Property>,
-    kept: Vec<(SlotId, Box<str>)>,
-    wanted: Arc<[SlotId]>,
+    kept: Vec<(PropertyId, Box<str>)>,
+    wanted: Arc<[PropertyId]>,
     /// The kept properties that tell of consent; `None` where nobody asks.
-    of_consent: Option<Vec<SlotId>>,
+    of_consent: Option<Vec<PropertyId>>,
     /// What is taken from wherever the mapping finds it.
     sights: Vec<(UserDataField, ValueExpr)>,
     /// Tells the country by which a value is read.
@@ -140,24 +140,24 @@ impl Remember {
     pub(super) fn told(
         &self,
         event: &Event<'_>,
-        reading: &Reading,
+        reading: &NormalizeOptions,
         now: UnixMillis,
-    ) -> Option<Lesson> {
-        let who = Who {
-            user: id(event, "user_id").map(|id| Key::user(&self.sync, &id)),
-            device: id(event, "device_id").map(|id| Key::device(&self.sync, &id)),
+    ) -> Option<ProfileUpdate> {
+        let who = Identity {
+            user: id(event, "user_id").map(|id| ProfileKey::user(&self.sync, &id)),
+            device: id(event, "device_id").map(|id| ProfileKey::device(&self.sync, &id)),
         };
-        if who == Who::default() {
+        if who == Identity::default() {
             return None;
         }
         let happened = event_time::of(event).map_or(now, |happened| happened.min(now));
-        let moment = Moment { happened, now };
+        let moment = Times { happened, now };
         let context = self.user_data.context(event, reading, moment);
         let steps = self.steps(event, &context);
         let adds_up = steps
             .iter()
             .any(|step| step.may_repeat && step.act.adds_up());
-        Some(Lesson {
+        Some(ProfileUpdate {
             who,
             wanted: Arc::clone(&self.wanted),
             steps,
@@ -168,10 +168,10 @@ impl Remember {
     }
 
     /// Of a lesson, what tells of consent; `None` where nobody asks.
-    pub(super) fn told_of_consent(&self, lesson: &Lesson) -> Option<Lesson> {
+    pub(super) fn told_of_consent(&self, lesson: &ProfileUpdate) -> Option<ProfileUpdate> {
         let of_consent = self.of_consent.as_ref()?;
         let steps = lesson.steps.iter();
-        Some(Lesson {
+        Some(ProfileUpdate {
             steps: steps
                 .filter(|step| tells_of(of_consent, step))
                 .cloned()
@@ -183,9 +183,13 @@ impl Remember {
     }
 
     /// The rest of a lesson. Without consent only what takes something away stays in either.
-    pub(super) fn told_besides_consent(&self, lesson: &mut Lesson, consents: bool) -> Lesson {
+    pub(super) fn told_besides_consent(
+        &self,
+        lesson: &mut ProfileUpdate,
+        consents: bool,
+    ) -> ProfileUpdate {
         let of_consent = self.of_consent.as_deref().unwrap_or_default();
-        let takes_away = |step: &Step| matches!(step.act, Act::Unset | Act::Remove);
+        let takes_away = |step: &PropertyStep| matches!(step.act, Act::Unset | Act::Remove);
         lesson
             .steps
             .retain(|step| consents || takes_away(step) || tells_of(of_consent, step));
@@ -213,14 +217,14 @@ impl Remember {
     }
 
     /// What becomes of the person's properties. Those that stand without operations are set.
-    fn steps(&self, event: &Event<'_>, context: &Context<'_>) -> Vec<Step> {
+    fn steps(&self, event: &Event<'_>, context: &Context<'_>) -> Vec<PropertyStep> {
         let mut steps = Vec::new();
         if is_apart_from_the_person(event) {
             return steps;
         }
         if event.is_unreadable(USER_PROPERTIES) {
             // It may have said anything of any property.
-            steps.extend(self.kept.iter().map(|(slot, _)| Step {
+            steps.extend(self.kept.iter().map(|(slot, _)| PropertyStep {
                 slot: *slot,
                 act: Act::PostInsert,
                 value: Value {
@@ -240,8 +244,8 @@ impl Remember {
         }
         for operation in operations {
             if operation.act == Act::ClearAll {
-                steps.push(Step {
-                    slot: SlotId(0),
+                steps.push(PropertyStep {
+                    slot: PropertyId(0),
                     act: Act::ClearAll,
                     value: Value::default(),
                     may_repeat: false,
@@ -263,7 +267,7 @@ impl Remember {
         (name, value): (&str, Json<'_>),
         arena: &Arena,
         context: &Context<'_>,
-        steps: &mut Vec<Step>,
+        steps: &mut Vec<PropertyStep>,
     ) {
         if act == Act::SetOnce && value.is_null() {
             return;
@@ -276,7 +280,7 @@ impl Remember {
                 _ => true,
             };
             if reached {
-                steps.push(Step {
+                steps.push(PropertyStep {
                     slot: property.slot,
                     act,
                     value: value_of(property, act, value, arena, context),
@@ -285,7 +289,7 @@ impl Remember {
             }
         }
         for (slot, _) in self.kept.iter().filter(|(_, kept)| **kept == *name) {
-            steps.push(Step {
+            steps.push(PropertyStep {
                 slot: *slot,
                 act,
                 value: as_it_came(act, value, arena),
@@ -294,7 +298,7 @@ impl Remember {
         }
     }
 
-    fn sighting(&self, event: &Event<'_>, context: &Context<'_>) -> Sighting {
+    fn sighting(&self, event: &Event<'_>, context: &Context<'_>) -> Touchpoint {
         let first = |wanted: UserDataField| {
             let mut first = None;
             for (_, expr) in self.sights.iter().filter(|(field, _)| *field == wanted) {
@@ -324,14 +328,14 @@ impl Remember {
         let click = first(UserDataField::ClickId);
         let address = first(UserDataField::ClientIpAddress);
         let user_agent = first(UserDataField::ClientUserAgent);
-        Sighting {
+        Touchpoint {
             happened: context.click_seen,
             is_cookie: click.as_ref().is_some_and(|(_, as_it_came)| *as_it_came),
             click: click.map(|(click, _)| click),
             browser: first(UserDataField::BrowserId).map(|(browser, _)| browser),
             origin: address
                 .zip(user_agent)
-                .map(|((address, _), (user_agent, _))| Origin {
+                .map(|((address, _), (user_agent, _))| ClientContext {
                     address,
                     user_agent,
                 }),
@@ -340,7 +344,7 @@ impl Remember {
 }
 
 /// Whether a step is done before consent is known: to a property that tells of it, or to all.
-fn tells_of(of_consent: &[SlotId], step: &Step) -> bool {
+fn tells_of(of_consent: &[PropertyId], step: &PropertyStep) -> bool {
     step.act == Act::ClearAll || of_consent.contains(&step.slot)
 }
 
@@ -471,8 +475,8 @@ fn insert_mark(event: &Event<'_>) -> Option<u64> {
     Some(first_half(&[&id]))
 }
 
-fn slot_of(field: &str, path: &str) -> SlotId {
-    SlotId(first_half(&[field, path]))
+fn slot_of(field: &str, path: &str) -> PropertyId {
+    PropertyId(first_half(&[field, path]))
 }
 
 /// 64 bits of a hash of texts, none of which holds the byte that parts them.

@@ -9,7 +9,7 @@ use crate::map::custom_data::{Covers, CustomData};
 use crate::map::hashed_sources::HashedSources;
 use crate::map::user_data::UserData;
 use crate::path::Path;
-use crate::value::{Source, ValueExpr};
+use crate::value::{ValueExpr, ValueSource};
 
 /// What events of one row become.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ fn paths(texts: &[&str]) -> ValueExpr {
     ValueExpr {
         sources: texts
             .iter()
-            .map(|text| Source::Path(Path::parse(text).expect("a default is a path")))
+            .map(|text| ValueSource::Path(Path::parse(text).expect("a default is a path")))
             .collect(),
         default: None,
     }

@@ -17,18 +17,18 @@ use crate::map::event_time;
 use crate::map::hash::Hashed;
 use crate::map::hashed_sources::Cover;
 use crate::map::json;
-use crate::map::known::{Known, Remembered};
+use crate::map::known::{ProfileView, Remembered};
 use crate::map::page::{self, KeptParameters};
 use crate::map::payload::Fingerprint;
 use crate::map::personal;
-use crate::map::record::{Field, Recorder, Sent, Source, note_ignored_id, note_nothing};
+use crate::map::record::{Recorder, SentValue, ServerField, Source, note_ignored_id, note_nothing};
 use crate::map::rule::Rule;
 use crate::map::user_data::{self, Carried};
-use crate::map::{Mapped, Mapper, PURCHASE, REVENUE_EVENTS, Refused};
+use crate::map::{MappedEvent, Mapper, PURCHASE, REVENUE_EVENTS, Rejected};
 use crate::memory::clicks::Clicks;
 use crate::outcome::Reason;
 use crate::path::{Path, Scope};
-use crate::value::{Found, ValueExpr};
+use crate::value::{FoundValue, ValueExpr};
 
 /// Hexadecimal digits of an event id that is a hash: 128 bits.
 const HASHED_ID_DIGITS: usize = 32;
@@ -48,7 +48,7 @@ pub(super) struct ServerEvent<'m, 'e, R> {
     /// What came in.
     pub(super) event: &'m Event<'e>,
     /// What is remembered of its person.
-    pub(super) known: Option<Known<'m>>,
+    pub(super) known: Option<ProfileView<'m>>,
     /// What is remembered of clicks.
     pub(super) clicks: &'m mut dyn Clicks,
     /// What is written so far, behind what belongs to others.
@@ -90,7 +90,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         mut self,
         limited_data_use: bool,
         now: UnixMillis,
-    ) -> Result<Mapped, Refused> {
+    ) -> Result<MappedEvent, Rejected> {
         let (rule, event, mapper) = (self.rule, self.event, self.mapper);
         let head = self.head(now)?;
         self.out.push(b'{');
@@ -99,7 +99,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             let limit = &mapper.limited_data_use;
             data_use::write(self.out, limit, event, self.recorder);
         }
-        let moment = user_data::Moment {
+        let moment = user_data::Times {
             happened: head.happened,
             now,
         };
@@ -138,19 +138,19 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         self.judge(head, carried, worth, now)
     }
 
-    fn head(&mut self, now: UnixMillis) -> Result<Head<'m>, Refused> {
+    fn head(&mut self, now: UnixMillis) -> Result<Head<'m>, Rejected> {
         let (rule, event) = (self.rule, self.event);
         let type_field = event.field("event_type");
         let event_type = type_field.and_then(Json::as_str);
         let event_type = event_type.filter(|name| !name.trim().is_empty());
         let Some((type_field, event_type)) = type_field.zip(event_type) else {
-            return Err(Refused::unmapped(Reason::NoEventName, None));
+            return Err(Rejected::unmapped(Reason::NoEventName, None));
         };
         let is_revenue_event = REVENUE_EVENTS.contains(&&*event_type);
         let configured = self.configured_name();
         if configured.is_none() && personal::is_personal(&"event_type".into(), &event_type) {
             // The name is not kept either.
-            return Err(Refused::unmapped(Reason::PersonalEventName, None));
+            return Err(Rejected::unmapped(Reason::PersonalEventName, None));
         }
         let (name, name_source, name_rule) = configured.unwrap_or_else(|| {
             (
@@ -159,7 +159,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
                 "name as it came",
             )
         });
-        let refuse = |reason| Refused::unmapped(reason, Some(&name));
+        let refuse = |reason| Rejected::unmapped(reason, Some(&name));
         let (happened, time_source) = self.happened().map_err(refuse)?;
         let page = self.page(&rule.event_source_url, "event_source_url");
         let app = self.mapper.app.as_ref();
@@ -187,7 +187,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
     /// The name that the event table gives, unless it finds none that can be sent.
     fn configured_name(&mut self) -> Option<(Cow<'m, str>, Source<'m>, &'static str)> {
         let expr = self.rule.send_as.as_ref()?;
-        let name = Field::Event("event_name");
+        let name = ServerField::Event("event_name");
         let Some(found) = expr.first(self.event) else {
             note_nothing(self.recorder, name, expr, self.event);
             return None;
@@ -255,7 +255,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         carried: Carried,
         worth: Worth,
         now: UnixMillis,
-    ) -> Result<Mapped, Refused> {
+    ) -> Result<MappedEvent, Rejected> {
         let is_small = self.out.len() - self.start <= self.mapper.most_bytes;
         let purchase = head.name == PURCHASE;
         let objection = match head.time {
@@ -269,7 +269,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         };
         if let Some(reason) = objection {
             let json = self.out.split_off(self.start);
-            return Err(Refused {
+            return Err(Rejected {
                 reason,
                 event_name: Some(head.name.into()),
                 event_id: Some(head.id.text.into()),
@@ -282,7 +282,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         }
         let sync = self.mapper.sync.as_str();
         let window = action_source::window(source, pixel);
-        Ok(Mapped {
+        Ok(MappedEvent {
             fingerprint: Fingerprint::new(&head.id.text, sync, &head.name, &head.id.scope),
             deadline: head.seconds().saturating_add(window),
             event_name: match &self.rule.event_name {
@@ -317,7 +317,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             id.is_some()
         });
         if id.is_none() {
-            let (name, expr) = (Field::Event("event_id"), &self.rule.event_id);
+            let (name, expr) = (ServerField::Event("event_id"), &self.rule.event_id);
             note_ignored_id(self.recorder, name, expr, self.event);
         }
         id.unwrap_or_else(|| EventId {
@@ -329,7 +329,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
     }
 
     /// The id that a value stands for, if any.
-    fn id_of(&self, found: Found<'m>) -> Option<EventId<'m>> {
+    fn id_of(&self, found: FoundValue<'m>) -> Option<EventId<'m>> {
         if found.value.is_absent() {
             return None;
         }
@@ -373,7 +373,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         name: &'static str,
     ) -> Option<(Source<'m>, Cow<'m, str>)> {
         let Some(found) = expr.first(self.event) else {
-            note_nothing(self.recorder, Field::Event(name), expr, self.event);
+            note_nothing(self.recorder, ServerField::Event(name), expr, self.event);
             return None;
         };
         let source = Source::found(&found);
@@ -385,7 +385,8 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         match page::url(found.value, kept) {
             Ok(url) => Some((source, url)),
             Err(reason) => {
-                self.recorder.dropped(Field::Event(name), source, reason);
+                self.recorder
+                    .dropped(ServerField::Event(name), source, reason);
                 None
             }
         }
@@ -400,11 +401,16 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         // An opt-out counts by whichever reading of the event's operations there is one.
         let other = other.filter(|other| app_data::boolean(other.value) == Some(true));
         let Some(found) = other.or_else(|| expr.first(scope)) else {
-            return note_nothing(self.recorder, Field::Event("opt_out"), expr, self.event);
+            return note_nothing(
+                self.recorder,
+                ServerField::Event("opt_out"),
+                expr,
+                self.event,
+            );
         };
         let source = Source::found(&found);
         let Some(flag) = app_data::boolean(found.value) else {
-            let field = Field::Event("opt_out");
+            let field = ServerField::Event("opt_out");
             return self
                 .recorder
                 .dropped(field, source, DropReason::NotABoolean);
@@ -427,7 +433,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             let Some(expr) = self.rule.original.get(name) else {
                 continue;
             };
-            let field = Field::Original(name);
+            let field = ServerField::Original(name);
             let Some(found) = expr.first(self.event) else {
                 note_nothing(self.recorder, field, expr, self.event);
                 continue;
@@ -449,7 +455,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             };
             match written {
                 Ok(()) => {
-                    let sent = Sent::plain(self.out, before, "original event");
+                    let sent = SentValue::plain(self.out, before, "original event");
                     self.recorder.sent(field, source, sent);
                 }
                 Err(reason) => {
@@ -476,8 +482,8 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         json::plain_key(self.out, name);
         let before = self.out.len();
         write(self.out);
-        let sent = Sent::plain(self.out, before, rule);
-        self.recorder.sent(Field::Event(name), source, sent);
+        let sent = SentValue::plain(self.out, before, rule);
+        self.recorder.sent(ServerField::Event(name), source, sent);
     }
 
     fn put_text(&mut self, name: &'static str, source: Source<'_>, rule: &'static str, text: &str) {

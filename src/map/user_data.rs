@@ -18,12 +18,12 @@ use crate::map::dropped::DropReason;
 use crate::map::event_time;
 use crate::map::hash::Hashed;
 use crate::map::json;
-use crate::map::known::{Known, Property, Remembered};
+use crate::map::known::{ProfileView, Property, Remembered};
 use crate::map::normalize::click::{can_have_led_to, moved_by};
 use crate::map::normalize::{self, Context, Normalized, Scratch};
-use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
+use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
 use crate::path::Path;
-use crate::value::{Found, ValueExpr};
+use crate::value::{FoundValue, ValueExpr};
 
 /// Most values of one field. Nobody has more addresses, and no event may make the mapping slow.
 const MOST_VALUES: usize = 20;
@@ -79,13 +79,13 @@ pub(super) fn text_of(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
 
 /// How a sync wants values to be read.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct NormalizeOptions {
     calling_code: Option<CallingCode>,
     date_order: DateOrder,
     external_id_case: ExternalIdCase,
 }
 
-impl Reading {
+impl NormalizeOptions {
     pub(super) fn of(sync: &SyncConfig) -> Self {
         Self {
             calling_code: sync.default_calling_code.clone(),
@@ -97,7 +97,7 @@ impl Reading {
 
 /// The moments by which values are read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
+pub(super) struct Times {
     /// The event's own; it stands in for the moment at which a click id was first seen.
     pub(super) happened: UnixMillis,
     /// The present one.
@@ -186,8 +186,8 @@ impl UserData {
         &self,
         out: &mut Vec<u8>,
         event: &Event<'_>,
-        reading: &Reading,
-        moment: Moment,
+        reading: &NormalizeOptions,
+        moment: Times,
         mut remembered: Remembered<'_>,
         recorder: &mut impl Recorder,
     ) -> Carried {
@@ -232,7 +232,7 @@ impl UserData {
             });
             recall(&mut values);
             if !values.met_any {
-                note_nothing(values.recorder, Field::UserData(*field), expr, event);
+                note_nothing(values.recorder, ServerField::UserData(*field), expr, event);
             }
             if values.finish() {
                 carried.add(*field);
@@ -246,8 +246,8 @@ impl UserData {
     pub(super) fn context<'r>(
         &'r self,
         event: &'r Event<'_>,
-        reading: &'r Reading,
-        moment: Moment,
+        reading: &'r NormalizeOptions,
+        moment: Times,
     ) -> Context<'r> {
         let named_country = self.needs_country.then(|| self.country(event)).flatten();
         let country = named_country.as_ref().map(|(_, code)| *code);
@@ -325,11 +325,11 @@ impl UserData {
 
 /// The property that a path finds, where it depends on what it was before and is remembered.
 fn became<'k>(
-    known: Option<Known<'k>>,
+    known: Option<ProfileView<'k>>,
     field: UserDataField,
     path: Option<&Path>,
     event: &Event<'_>,
-) -> Option<(Known<'k>, &'k Property)> {
+) -> Option<(ProfileView<'k>, &'k Property)> {
     let (known, path) = known.zip(path)?;
     let name = path.user_property()?;
     if !event.depends_on_before(USER_PROPERTIES, name) {
@@ -378,7 +378,7 @@ struct Values<'v, 'c, 'k, R> {
 
 impl<R: Recorder> Values<'_, '_, '_, R> {
     /// Takes what was found, and says whether any of that was of use.
-    fn take_all(&mut self, found: Found<'_>) -> bool {
+    fn take_all(&mut self, found: FoundValue<'_>) -> bool {
         let mut is_of_use = false;
         self.event
             .arena()
@@ -499,9 +499,9 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
         let mut written = Vec::new();
         json::text(&mut written, id);
         let rule = "32 hexadecimal digits, which Meta's own code passes as they are";
-        let sent = Sent::plain(&written, 0, rule);
+        let sent = SentValue::plain(&written, 0, rule);
         self.recorder
-            .sent(Field::UserData(self.field), source, sent);
+            .sent(ServerField::UserData(self.field), source, sent);
         self.plain.push(id.into());
     }
 
@@ -513,19 +513,19 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
             self.out.len() - HASH_BYTES
         };
         let json = self.out.get(at..).unwrap_or_default();
-        let sent = Sent {
+        let sent = SentValue {
             normalised,
             json,
             rule,
         };
         self.recorder
-            .sent(Field::UserData(self.field), source, sent);
+            .sent(ServerField::UserData(self.field), source, sent);
     }
 
     fn drop(&mut self, source: Source<'_>, reason: DropReason) {
         self.met_any = true;
         self.recorder
-            .dropped(Field::UserData(self.field), source, reason);
+            .dropped(ServerField::UserData(self.field), source, reason);
     }
 
     /// Closes the field, or takes it back where no value was written.

@@ -15,7 +15,7 @@ pub const LONGEST_ELEMENT: usize = 1024;
 
 /// A place for what is remembered of one property: a hash of what the configuration calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SlotId(pub u64);
+pub struct PropertyId(pub u64);
 
 /// The value of a property. An empty one stands for a value that is of no use: the property is set, and
 /// nothing is sent.
@@ -45,9 +45,9 @@ impl fmt::Debug for Value {
 
 /// One operation on one property.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct PropertyStep {
     /// The property.
-    pub slot: SlotId,
+    pub slot: PropertyId,
     /// What is done.
     pub act: Act,
     /// With what.
@@ -58,16 +58,16 @@ pub struct Step {
 
 /// What is remembered of one property.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct PropertySlot {
     /// Which.
-    pub id: SlotId,
+    pub id: PropertyId,
     /// Its value.
     pub value: Value,
 }
 
-impl Step {
+impl PropertyStep {
     /// Does it to the properties.
-    pub(super) fn apply(&self, slots: &mut Vec<Slot>) {
+    pub(super) fn apply(&self, slots: &mut Vec<PropertySlot>) {
         let place = slots.iter().position(|slot| slot.id == self.slot);
         let present = place.and_then(|place| slots.get_mut(place));
         match (self.act, present) {
@@ -76,7 +76,7 @@ impl Step {
             (Act::SetOnce, Some(_)) | (Act::Remove, None) => {}
             (Act::Set, Some(slot)) => slot.value = self.changed(Value::default()),
             (_, Some(slot)) => slot.value = self.changed(std::mem::take(&mut slot.value)),
-            (_, None) => slots.push(Slot {
+            (_, None) => slots.push(PropertySlot {
                 id: self.slot,
                 value: self.changed(Value::default()),
             }),

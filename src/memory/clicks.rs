@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
 
-use super::Notebook;
+use super::InMemoryProfiles;
 
 /// How long a click is remembered: as long as Meta's own cookie (Meta: `ClickID` and the fbp and fbc
 /// Parameters).
@@ -78,7 +78,7 @@ impl Clicks for NoClicks {
 /// Clicks in memory alone.
 pub(super) type Noted = HashMap<ClickKey, UnixMillis>;
 
-impl Clicks for Notebook {
+impl Clicks for InMemoryProfiles {
     fn first_seen(&mut self, click: FirstSeen) -> UnixMillis {
         if self.clicks.len() >= MOST_NOTED {
             self.clicks.clear();
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_first_answer_stays() {
-        let mut notes = Notebook::default();
+        let mut notes = InMemoryProfiles::default();
         let mut seen = |id: &str, at: i64| {
             notes.first_seen(FirstSeen {
                 click: ClickKey::of(id),

@@ -9,8 +9,8 @@ use std::fmt;
 
 use crate::clock::UnixMillis;
 
-use super::change::{Slot, SlotId, Value};
-use super::{Key, Lesson};
+use super::change::{PropertyId, PropertySlot, Value};
+use super::{ProfileKey, ProfileUpdate};
 
 mod bytes;
 
@@ -29,11 +29,11 @@ pub struct Profile {
     /// When it was last written: it need not be so exactly.
     pub touched: UnixMillis,
     /// The user to whom the device belongs. Then nothing else is remembered of the device itself.
-    pub(super) owner: Option<Key>,
-    pub(super) slots: Vec<Slot>,
+    pub(super) owner: Option<ProfileKey>,
+    pub(super) slots: Vec<PropertySlot>,
     click: Option<Click>,
     browser: Option<Box<str>>,
-    origin: Option<Origin>,
+    origin: Option<ClientContext>,
     marks: Vec<u64>,
 }
 
@@ -48,7 +48,7 @@ pub struct Click {
 
 /// Where a person was: the address and the user agent of one request.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct ClientContext {
     /// The IP address.
     pub address: Box<str>,
     /// The user agent.
@@ -57,7 +57,7 @@ pub struct Origin {
 
 /// What an event carried besides properties.
 #[derive(Clone, Default)]
-pub struct Sighting {
+pub struct Touchpoint {
     /// When it happened.
     pub happened: UnixMillis,
     /// The click, as an `fbc`.
@@ -67,12 +67,12 @@ pub struct Sighting {
     /// The browser id, as an `fbp`.
     pub browser: Option<Box<str>>,
     /// Where from.
-    pub origin: Option<Origin>,
+    pub origin: Option<ClientContext>,
 }
 
 impl Profile {
     /// The profile of a device that belongs to a user.
-    pub(super) fn of_device_of(user: Key, at: UnixMillis) -> Self {
+    pub(super) fn of_device_of(user: ProfileKey, at: UnixMillis) -> Self {
         Self {
             owner: Some(user),
             touched: at,
@@ -90,12 +90,12 @@ impl Profile {
     }
 
     /// The user to whom the device belongs.
-    pub const fn owner(&self) -> Option<Key> {
+    pub const fn owner(&self) -> Option<ProfileKey> {
         self.owner
     }
 
     /// What is remembered of a property.
-    pub fn value(&self, id: SlotId) -> Option<&Value> {
+    pub fn value(&self, id: PropertyId) -> Option<&Value> {
         let slot = self.slots.iter().find(|slot| slot.id == id)?;
         Some(&slot.value).filter(|value| !value.is_empty())
     }
@@ -111,7 +111,7 @@ impl Profile {
     }
 
     /// Address and user agent.
-    pub const fn origin(&self) -> Option<&Origin> {
+    pub const fn origin(&self) -> Option<&ClientContext> {
         self.origin.as_ref()
     }
 
@@ -131,7 +131,7 @@ impl Profile {
     }
 
     /// Does what a lesson says.
-    pub(super) fn apply(&mut self, lesson: &Lesson) {
+    pub(super) fn apply(&mut self, lesson: &ProfileUpdate) {
         let is_repeat = lesson.mark.is_some_and(|mark| self.marks.contains(&mark));
         for step in &lesson.steps {
             if !(is_repeat && step.may_repeat && step.act.adds_up()) {
@@ -148,7 +148,7 @@ impl Profile {
 
     /// Forgets what the longest property holds, and remembers that it held something.
     fn cut_longest(&mut self) -> bool {
-        let bytes = |slot: &Slot| {
+        let bytes = |slot: &PropertySlot| {
             slot.value
                 .elements
                 .iter()
@@ -177,7 +177,7 @@ impl Profile {
         }
     }
 
-    fn see(&mut self, sighting: &Sighting) {
+    fn see(&mut self, sighting: &Touchpoint) {
         if let Some(fbc) = &sighting.click {
             self.see_click(fbc, sighting);
         }
@@ -195,7 +195,7 @@ impl Profile {
 
     /// A click keeps the time at which it was first seen, and a later one takes its place. An event that
     /// comes late changes nothing.
-    fn see_click(&mut self, fbc: &str, sighting: &Sighting) {
+    fn see_click(&mut self, fbc: &str, sighting: &Touchpoint) {
         match &mut self.click {
             Some(known) if click_id(&known.fbc) == click_id(fbc) => {
                 if sighting.is_cookie {
@@ -234,13 +234,13 @@ impl fmt::Debug for Click {
     }
 }
 
-impl fmt::Debug for Origin {
+impl fmt::Debug for ClientContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Origin(..)")
     }
 }
 
-impl fmt::Debug for Sighting {
+impl fmt::Debug for Touchpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sighting({:?})", self.happened)
     }

@@ -8,21 +8,21 @@ use proptest::sample::select;
 use sha2::Digest as _;
 
 use super::change::{MOST_ELEMENTS, Value};
-use super::profile::{MOST_BYTES, Origin, decode};
+use super::profile::{ClientContext, MOST_BYTES, decode};
 use super::*;
 use crate::event::operations::Act;
 
 const NOW: UnixMillis = UnixMillis(1_795_000_000_000);
-const SLOT: SlotId = SlotId(7);
+const SLOT: PropertyId = PropertyId(7);
 
-impl Notebook {
-    fn learn(&mut self, lesson: &Lesson) -> bool {
+impl InMemoryProfiles {
+    fn learn(&mut self, lesson: &ProfileUpdate) -> bool {
         let Ok(changed) = learn(self, lesson);
         changed
     }
 
     /// What an event of this person would get for the one property.
-    fn value(&mut self, who: Who) -> Vec<String> {
+    fn value(&mut self, who: Identity) -> Vec<String> {
         let Ok(profile) = recall(self, who);
         let value = profile.and_then(|profile| profile.value(SLOT).cloned());
         let elements = value.unwrap_or_default().elements.into_iter();
@@ -30,44 +30,44 @@ impl Notebook {
     }
 }
 
-fn key(name: &str) -> Key {
-    Key::user(&SyncName::new("web").unwrap(), name)
+fn key(name: &str) -> ProfileKey {
+    ProfileKey::user(&SyncName::new("web").unwrap(), name)
 }
 
-fn user(name: &str) -> Who {
-    Who {
+fn user(name: &str) -> Identity {
+    Identity {
         user: Some(key(name)),
         device: None,
     }
 }
 
-fn device(name: &str) -> Who {
-    Who {
+fn device(name: &str) -> Identity {
+    Identity {
         user: None,
         device: Some(key(name)),
     }
 }
 
-fn both(user: &str, device: &str) -> Who {
-    Who {
+fn both(user: &str, device: &str) -> Identity {
+    Identity {
         user: Some(key(user)),
         device: Some(key(device)),
     }
 }
 
-fn lesson(who: Who, steps: Vec<Step>) -> Lesson {
-    Lesson {
+fn lesson(who: Identity, steps: Vec<PropertyStep>) -> ProfileUpdate {
+    ProfileUpdate {
         who,
         wanted: [SLOT].into(),
         steps,
-        sighting: Sighting::default(),
+        sighting: Touchpoint::default(),
         mark: None,
         at: NOW,
     }
 }
 
-fn step(act: Act, elements: &[&str]) -> Step {
-    Step {
+fn step(act: Act, elements: &[&str]) -> PropertyStep {
+    PropertyStep {
         slot: SLOT,
         act,
         value: Value {
@@ -79,7 +79,7 @@ fn step(act: Act, elements: &[&str]) -> Step {
     }
 }
 
-fn set(who: Who, element: &str) -> Lesson {
+fn set(who: Identity, element: &str) -> ProfileUpdate {
     lesson(who, vec![step(Act::Set, &[element])])
 }
 
@@ -87,20 +87,20 @@ fn set(who: Who, element: &str) -> Lesson {
 fn keys_differ_by_sync_kind_and_id() {
     let [web, app] = ["web", "app"].map(|name| SyncName::new(name).unwrap());
     let keys = [
-        Key::user(&web, "a"),
-        Key::device(&web, "a"),
-        Key::user(&app, "a"),
-        Key::user(&web, "A"),
+        ProfileKey::user(&web, "a"),
+        ProfileKey::device(&web, "a"),
+        ProfileKey::user(&app, "a"),
+        ProfileKey::user(&web, "A"),
     ];
     let different: std::collections::BTreeSet<_> = keys.iter().collect();
     assert_eq!(different.len(), keys.len());
-    assert_eq!(Key::from_bytes(keys[0].as_bytes()), Some(keys[0]));
-    assert_eq!(Key::from_bytes(b"short"), None);
+    assert_eq!(ProfileKey::from_bytes(keys[0].as_bytes()), Some(keys[0]));
+    assert_eq!(ProfileKey::from_bytes(b"short"), None);
 }
 
 #[test]
 fn a_device_belongs_to_its_last_user_and_brings_only_what_is_its_own() {
-    let mut memory = Notebook::default();
+    let mut memory = InMemoryProfiles::default();
     memory.learn(&set(device("d"), "anonymous"));
     assert_eq!(memory.value(device("d")), ["anonymous"]);
     // Its first user gets what is lacking.
@@ -122,7 +122,7 @@ fn a_device_belongs_to_its_last_user_and_brings_only_what_is_its_own() {
 
 #[test]
 fn a_user_who_has_a_value_keeps_it() {
-    let mut memory = Notebook::default();
+    let mut memory = InMemoryProfiles::default();
     memory.learn(&set(user("a"), "own"));
     memory.learn(&set(device("d"), "of the device"));
     memory.learn(&lesson(both("a", "d"), Vec::new()));
@@ -131,7 +131,7 @@ fn a_user_who_has_a_value_keeps_it() {
 
 #[test]
 fn what_changes_nothing_is_not_kept_anew() {
-    let mut memory = Notebook::default();
+    let mut memory = InMemoryProfiles::default();
     assert!(!memory.learn(&lesson(both("a", "d"), Vec::new())));
     assert!(memory.profiles.is_empty());
     assert!(memory.learn(&set(both("a", "d"), "x")));
@@ -150,22 +150,22 @@ fn what_changes_nothing_is_not_kept_anew() {
 
 #[test]
 fn what_is_no_longer_wanted_leaves() {
-    let mut memory = Notebook::default();
+    let mut memory = InMemoryProfiles::default();
     memory.learn(&set(user("a"), "x"));
     let mut other = lesson(user("a"), Vec::new());
-    other.wanted = [SlotId(8)].into();
+    other.wanted = [PropertyId(8)].into();
     assert!(memory.learn(&other));
     assert!(memory.profiles.is_empty());
 }
 
 #[test]
 fn numbers_are_added_and_lists_may_repeat_where_they_are_kept_as_they_came() {
-    let mut memory = Notebook::default();
-    let as_it_came = |act, elements: &[&str]| Step {
+    let mut memory = InMemoryProfiles::default();
+    let as_it_came = |act, elements: &[&str]| PropertyStep {
         may_repeat: true,
         ..step(act, elements)
     };
-    let check = |memory: &mut Notebook, act, elements: &[&str], expected: &[&str]| {
+    let check = |memory: &mut InMemoryProfiles, act, elements: &[&str], expected: &[&str]| {
         memory.learn(&lesson(user("a"), vec![as_it_came(act, elements)]));
         assert_eq!(memory.value(user("a")), expected, "{act:?} {elements:?}");
     };
@@ -186,8 +186,8 @@ fn numbers_are_added_and_lists_may_repeat_where_they_are_kept_as_they_came() {
 
 #[test]
 fn a_repeat_adds_nothing() {
-    let mut memory = Notebook::default();
-    let append = Step {
+    let mut memory = InMemoryProfiles::default();
+    let append = PropertyStep {
         may_repeat: true,
         ..step(Act::Append, &["1"])
     };
@@ -202,10 +202,10 @@ fn a_repeat_adds_nothing() {
 
 #[test]
 fn a_profile_is_bounded() {
-    let mut memory = Notebook::default();
+    let mut memory = InMemoryProfiles::default();
     let long = "x".repeat(1024);
-    let slots: Vec<SlotId> = (0..20).map(SlotId).collect();
-    let steps = slots.iter().map(|slot| Step {
+    let slots: Vec<PropertyId> = (0..20).map(PropertyId).collect();
+    let steps = slots.iter().map(|slot| PropertyStep {
         slot: *slot,
         ..step(Act::Set, &[&long])
     });
@@ -215,7 +215,7 @@ fn a_profile_is_bounded() {
     let profile = &memory.profiles[&key("a")];
     assert!(profile.encode().len() <= MOST_BYTES);
     // What came first stays; of the rest it is known that there was something.
-    let is_cut = |slot| profile.value(SlotId(slot)).map(|value| value.is_cut);
+    let is_cut = |slot| profile.value(PropertyId(slot)).map(|value| value.is_cut);
     assert_eq!([0, 19].map(is_cut), [Some(false), Some(true)]);
     let many: Vec<String> = (0..50).map(|number| number.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -225,17 +225,17 @@ fn a_profile_is_bounded() {
 
 #[test]
 fn the_longest_properties_are_cut_first() {
-    let mut memory = Notebook::default();
+    let mut memory = InMemoryProfiles::default();
     let long = "x".repeat(1024);
-    let steps = (0..9).map(|slot| Step {
-        slot: SlotId(slot),
+    let steps = (0..9).map(|slot| PropertyStep {
+        slot: PropertyId(slot),
         ..step(Act::Set, &[if slot == 8 { "denied" } else { &long }])
     });
     let mut all = lesson(user("a"), steps.collect());
-    all.wanted = (0..9).map(SlotId).collect();
+    all.wanted = (0..9).map(PropertyId).collect();
     memory.learn(&all);
     let profile = &memory.profiles[&key("a")];
-    let known = profile.value(SlotId(8)).unwrap();
+    let known = profile.value(PropertyId(8)).unwrap();
     assert_eq!((known.elements.len(), known.is_cut), (1, false));
 }
 
@@ -244,7 +244,7 @@ fn what_does_not_fit_is_known_to_be_there_until_it_is_set_anew() {
     let many: Vec<String> = (0..21).map(|number| number.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let (most, last) = many.split_at(20);
-    let cut_step = |act| Step {
+    let cut_step = |act| PropertyStep {
         value: Value {
             is_cut: true,
             ..Value::default()
@@ -283,7 +283,7 @@ fn what_does_not_fit_is_known_to_be_there_until_it_is_set_anew() {
         (vec![cut_step(Act::Set), step(Act::Set, &[])], None),
         (vec![cut_step(Act::Set), step(Act::Unset, &[])], None),
     ] {
-        let mut memory = Notebook::default();
+        let mut memory = InMemoryProfiles::default();
         let told = format!("{steps:?}");
         memory.learn(&lesson(user("a"), steps));
         let Ok(profile) = recall(&mut memory, user("a"));
@@ -355,7 +355,7 @@ proptest! {
                 expected.push(hashed);
             }
         }
-        let mut memory = Notebook::default();
+        let mut memory = InMemoryProfiles::default();
         for (act, given) in &steps {
             let hashes: Vec<String> = given.iter().map(|text| hash(text)).collect();
             let hashes: Vec<&str> = hashes.iter().map(String::as_str).collect();
@@ -371,7 +371,7 @@ proptest! {
         marks in vec(any::<u64>(), 0..12),
         many in 0..30_usize,
     ) {
-        let mut memory = Notebook::default();
+        let mut memory = InMemoryProfiles::default();
         let mut of_device = lesson(device("d"), Vec::new());
         for mark in marks {
             of_device.mark = Some(mark);
@@ -380,12 +380,12 @@ proptest! {
         for (act, given) in &steps {
             let mut lesson = lesson(both("a", "d"), vec![step(*act, given)]);
             if seen {
-                lesson.sighting = Sighting {
+                lesson.sighting = Touchpoint {
                     happened: NOW,
                     click: Some("fb.1.1795000000000.x".into()),
                     browser: Some("fb.1.1795000000000.1".into()),
-                    origin: Some(Origin { address: "203.0.113.9".into(), user_agent: "Mozilla".into() }),
-                    ..Sighting::default()
+                    origin: Some(ClientContext { address: "203.0.113.9".into(), user_agent: "Mozilla".into() }),
+                    ..Touchpoint::default()
                 };
             }
             memory.learn(&lesson);
@@ -393,7 +393,7 @@ proptest! {
         let many: Vec<String> = (0..many).map(|number| number.to_string()).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         memory.learn(&lesson(user("b"), vec![step(Act::Set, &many)]));
-        let kept: BTreeMap<Key, Profile> = memory.profiles.into_iter().collect();
+        let kept: BTreeMap<ProfileKey, Profile> = memory.profiles.into_iter().collect();
         for profile in kept.into_values() {
             let bytes = profile.encode();
             prop_assert_eq!(decode(&bytes, profile.touched), Some(profile.clone()));

@@ -1,9 +1,9 @@
 //! Takes the text of a path apart.
 
-use super::{PathError, Step};
+use super::{PathError, PathStep};
 
 /// Splits a path into steps, and says whether the first name stood in brackets.
-pub(super) fn parse_steps(text: &str) -> Result<(Vec<Step>, bool), PathError> {
+pub(super) fn parse_steps(text: &str) -> Result<(Vec<PathStep>, bool), PathError> {
     if text.trim().is_empty() {
         return Err(PathError::Empty);
     }
@@ -33,7 +33,7 @@ pub(super) fn parse_steps(text: &str) -> Result<(Vec<Step>, bool), PathError> {
             {
                 return Err(PathError::NeedsBrackets(name.to_owned()));
             }
-            steps.push(Step::Key(name.into()));
+            steps.push(PathStep::Key(name.into()));
             rest = after;
         }
     }
@@ -41,7 +41,7 @@ pub(super) fn parse_steps(text: &str) -> Result<(Vec<Step>, bool), PathError> {
 }
 
 /// Reads what stands behind an opening bracket; returns the step and what follows its end.
-fn parse_bracket(inside: &str) -> Result<(Step, &str), PathError> {
+fn parse_bracket(inside: &str) -> Result<(PathStep, &str), PathError> {
     if let Some(quote) = inside.chars().next().filter(|c| matches!(c, '"' | '\'')) {
         let mut name = String::new();
         let mut chars = inside.char_indices().skip(1);
@@ -50,7 +50,10 @@ fn parse_bracket(inside: &str) -> Result<(Step, &str), PathError> {
                 let after = inside
                     .get(at + 1..)
                     .and_then(|after| after.strip_prefix(']'));
-                return Ok((Step::Key(name.into()), after.ok_or(PathError::BadBracket)?));
+                return Ok((
+                    PathStep::Key(name.into()),
+                    after.ok_or(PathError::BadBracket)?,
+                ));
             }
             match c {
                 '\\' => name.push(chars.next().ok_or(PathError::BadBracket)?.1),
@@ -61,13 +64,13 @@ fn parse_bracket(inside: &str) -> Result<(Step, &str), PathError> {
     }
     let (index, after) = inside.split_once(']').ok_or(PathError::BadBracket)?;
     if index == "*" {
-        return Ok((Step::Each, after));
+        return Ok((PathStep::Each, after));
     }
     if index.is_empty() || !index.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(PathError::BadBracket);
     }
     Ok((
-        Step::Index(index.parse().map_err(|_| PathError::BadBracket)?),
+        PathStep::Index(index.parse().map_err(|_| PathError::BadBracket)?),
         after,
     ))
 }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 
 use crate::config::SyncName;
 use crate::map::payload::Fingerprint;
-use crate::memory::Key;
+use crate::memory::ProfileKey;
 use crate::outcome::Reason;
 
 use super::profiles;
@@ -31,7 +31,7 @@ pub struct Person {
     /// Event ids.
     pub event_ids: Vec<String>,
     /// Users and devices of whom something may be remembered.
-    pub profiles: HashSet<Key>,
+    pub profiles: HashSet<ProfileKey>,
 }
 
 /// What `forget` did.
@@ -53,7 +53,7 @@ pub(super) struct Search {
     hashes: Vec<String>,
     event_ids: Vec<String>,
     id_halves: Vec<u64>,
-    profiles: HashSet<Key>,
+    profiles: HashSet<ProfileKey>,
 }
 
 /// Rows with a person's events.
@@ -128,7 +128,7 @@ impl Search {
     }
 
     /// The profiles that are known to be the person's.
-    pub(super) const fn profiles(&self) -> &HashSet<Key> {
+    pub(super) const fn profiles(&self) -> &HashSet<ProfileKey> {
         &self.profiles
     }
 
@@ -137,7 +137,7 @@ impl Search {
         &self,
         connection: &Connection,
         after: i64,
-    ) -> rusqlite::Result<Option<(Vec<Key>, i64)>> {
+    ) -> rusqlite::Result<Option<(Vec<ProfileKey>, i64)>> {
         profiles::search(connection, after, |_, body| self.holds_hash(body))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::memory::Key;
+use crate::memory::ProfileKey;
 
 use super::erase::{Forgotten, Person, Search};
 use super::profiles;
@@ -50,7 +50,7 @@ impl Queue {
     /// Erases the profiles that a search finds, and those of the devices that belong to them; gives their
     /// number.
     async fn forget_profiles(&self, search: Arc<Search>) -> Result<u64, StoreError> {
-        let mut people: HashSet<Key> = search.profiles().clone();
+        let mut people: HashSet<ProfileKey> = search.profiles().clone();
         let mut after = 0;
         loop {
             let looking = Arc::clone(&search);

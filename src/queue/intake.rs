@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::config::SyncName;
 use crate::map::payload::{Fingerprint, Payload};
 use crate::outcome::{Outcome, Reason};
-use crate::sync::{Ended, Fate, Taken};
+use crate::sync::{Ended, Fate, Submission};
 
 use super::dead::NewDeadLetter;
 use super::store::Core;
@@ -55,7 +55,7 @@ impl Core {
     /// events come again.
     pub(super) fn push(
         &mut self,
-        taken: Vec<Taken>,
+        taken: Vec<Submission>,
         repeats: &Repeats,
         learnt: &Learnt,
     ) -> rusqlite::Result<PushOutcome> {
@@ -67,7 +67,7 @@ impl Core {
         let mut pushed = Pushed::default();
         let mut full = None;
         let mut left = BTreeMap::new();
-        for Taken { sync, fate } in taken {
+        for Submission { sync, fate } in taken {
             let place = self.ledger.account(&self.connection, &sync)?;
             match fate {
                 Fate::Ended(ended) => self.push_ended(place, &ended, repeats, &mut pushed)?,

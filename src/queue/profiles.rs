@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::memory::profile::{Profile, decode};
-use crate::memory::{Key, Lesson, Shelf, learn};
+use crate::memory::{ProfileKey, ProfileStore, ProfileUpdate, learn};
 
 use super::bounds::Bounds;
 use super::rows::{signed, unsigned};
@@ -26,7 +26,10 @@ const PIECE: usize = 256;
 const FEW: usize = 8;
 
 /// Reads a profile.
-pub(super) fn profile(connection: &Connection, key: Key) -> rusqlite::Result<Option<Profile>> {
+pub(super) fn profile(
+    connection: &Connection,
+    key: ProfileKey,
+) -> rusqlite::Result<Option<Profile>> {
     let found = connection
         .prepare_cached("SELECT body, touched FROM profile WHERE key = ?1")?
         .query_row([key.as_bytes()], |row| {
@@ -42,14 +45,14 @@ struct SyncProfiles<'s> {
     place: usize,
 }
 
-impl Shelf for SyncProfiles<'_> {
+impl ProfileStore for SyncProfiles<'_> {
     type Error = rusqlite::Error;
 
-    fn profile(&mut self, key: Key) -> rusqlite::Result<Option<Profile>> {
+    fn profile(&mut self, key: ProfileKey) -> rusqlite::Result<Option<Profile>> {
         profile(&self.store.connection, key)
     }
 
-    fn keep(&mut self, key: Key, profile: Profile) -> rusqlite::Result<()> {
+    fn keep(&mut self, key: ProfileKey, profile: Profile) -> rusqlite::Result<()> {
         let held = bytes_of(&self.store.connection, key)?;
         let account = self.store.ledger.at(self.place);
         if let Some(held) = held {
@@ -76,7 +79,7 @@ impl Shelf for SyncProfiles<'_> {
 
 impl Core {
     /// Applies what events say of people.
-    pub(super) fn learn(&mut self, lessons: &[(SyncName, Lesson)]) -> rusqlite::Result<()> {
+    pub(super) fn learn(&mut self, lessons: &[(SyncName, ProfileUpdate)]) -> rusqlite::Result<()> {
         for (sync, lesson) in lessons {
             let place = self.ledger.account(&self.connection, sync)?;
             learn(&mut SyncProfiles { store: self, place }, lesson)?;
@@ -143,7 +146,7 @@ impl Core {
     }
 
     /// Erases profiles; gives their number.
-    pub(super) fn erase_profiles(&mut self, found: &[Key]) -> rusqlite::Result<u64> {
+    pub(super) fn erase_profiles(&mut self, found: &[ProfileKey]) -> rusqlite::Result<u64> {
         self.zeroing(|store| {
             let mut erased = 0;
             for key in found {
@@ -177,7 +180,11 @@ impl Core {
     }
 
     /// The profiles of a sync that were not touched for longest, when that was, and their bytes.
-    fn oldest_profiles(&self, sync: i64, most: usize) -> rusqlite::Result<Vec<(Key, i64, u64)>> {
+    fn oldest_profiles(
+        &self,
+        sync: i64,
+        most: usize,
+    ) -> rusqlite::Result<Vec<(ProfileKey, i64, u64)>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT key, touched, length(body) FROM profile WHERE sync = ?1 ORDER BY touched LIMIT ?2",
         )?;
@@ -186,14 +193,19 @@ impl Core {
         while let Some(row) = found.next()? {
             let bytes = row.get(2).map(unsigned)? + ROW_BYTES;
             // A key of another length was never written.
-            if let Some(key) = Key::from_bytes(row.get_ref(0)?.as_blob()?) {
+            if let Some(key) = ProfileKey::from_bytes(row.get_ref(0)?.as_blob()?) {
                 oldest.push((key, row.get(1)?, bytes));
             }
         }
         Ok(oldest)
     }
 
-    fn remove_profile(&mut self, place: usize, key: Key, bytes: u64) -> rusqlite::Result<()> {
+    fn remove_profile(
+        &mut self,
+        place: usize,
+        key: ProfileKey,
+        bytes: u64,
+    ) -> rusqlite::Result<()> {
         remove(&self.connection, key)?;
         let account = self.ledger.at(place);
         account.take(Counter::Profiles, 1);
@@ -207,8 +219,8 @@ impl Core {
 pub(super) fn search(
     connection: &Connection,
     after: i64,
-    wanted: impl Fn(Key, &[u8]) -> bool,
-) -> rusqlite::Result<Option<(Vec<Key>, i64)>> {
+    wanted: impl Fn(ProfileKey, &[u8]) -> bool,
+) -> rusqlite::Result<Option<(Vec<ProfileKey>, i64)>> {
     let mut statement = connection
         .prepare_cached("SELECT id, key, body FROM profile WHERE id > ?1 ORDER BY id LIMIT ?2")?;
     let mut rows = statement.query([after, signed(PIECE as u64)])?;
@@ -216,7 +228,7 @@ pub(super) fn search(
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         last = Some(row.get(0)?);
-        let key = Key::from_bytes(row.get_ref(1)?.as_blob()?);
+        let key = ProfileKey::from_bytes(row.get_ref(1)?.as_blob()?);
         if let Some(key) = key
             && wanted(key, row.get_ref(2)?.as_blob()?)
         {
@@ -227,7 +239,7 @@ pub(super) fn search(
 }
 
 /// Whether these are the bytes of a device that belongs to one of these users.
-pub(super) fn belongs_to(body: &[u8], users: &HashSet<Key>) -> bool {
+pub(super) fn belongs_to(body: &[u8], users: &HashSet<ProfileKey>) -> bool {
     decode(body, UnixMillis::default())
         .and_then(|profile| profile.owner())
         .is_some_and(|owner| users.contains(&owner))
@@ -243,7 +255,7 @@ pub(super) fn count(connection: &Connection, sync: i64) -> rusqlite::Result<(u64
     Ok((number, bytes + number * ROW_BYTES))
 }
 
-fn bytes_of(connection: &Connection, key: Key) -> rusqlite::Result<Option<u64>> {
+fn bytes_of(connection: &Connection, key: ProfileKey) -> rusqlite::Result<Option<u64>> {
     connection
         .prepare_cached("SELECT length(body) FROM profile WHERE key = ?1")?
         .query_row([key.as_bytes()], |row| {
@@ -252,7 +264,7 @@ fn bytes_of(connection: &Connection, key: Key) -> rusqlite::Result<Option<u64>> 
         .optional()
 }
 
-fn remove(connection: &Connection, key: Key) -> rusqlite::Result<()> {
+fn remove(connection: &Connection, key: ProfileKey) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM profile WHERE key = ?1")?
         .execute([key.as_bytes()])

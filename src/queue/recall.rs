@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use crate::clock::UnixMillis;
 use crate::memory::clicks::{Clicks, FirstSeen};
 use crate::memory::profile::Profile;
-use crate::memory::{Key, Shelf};
+use crate::memory::{ProfileKey, ProfileStore};
 
 use super::StoreError;
 use super::clicks;
@@ -26,7 +26,7 @@ use super::store::QueueContext;
 /// What is remembered, as a request sees it.
 pub struct ProfileReader {
     ground: Arc<QueueContext>,
-    known: HashMap<Key, Option<Profile>>,
+    known: HashMap<ProfileKey, Option<Profile>>,
     /// What is to be stored of clicks.
     told: Vec<FirstSeen>,
 }
@@ -67,10 +67,10 @@ impl ProfileReader {
     }
 }
 
-impl Shelf for ProfileReader {
+impl ProfileStore for ProfileReader {
     type Error = StoreError;
 
-    fn profile(&mut self, key: Key) -> Result<Option<Profile>, StoreError> {
+    fn profile(&mut self, key: ProfileKey) -> Result<Option<Profile>, StoreError> {
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
@@ -81,7 +81,7 @@ impl Shelf for ProfileReader {
         Ok(read)
     }
 
-    fn keep(&mut self, key: Key, profile: Profile) -> Result<(), StoreError> {
+    fn keep(&mut self, key: ProfileKey, profile: Profile) -> Result<(), StoreError> {
         let profile = Some(profile).filter(|profile| !profile.is_empty());
         self.known.insert(key, profile);
         Ok(())

@@ -94,7 +94,7 @@ impl Shop {
         rusqlite::Connection::open(self.folder.path().join("queue.db")).unwrap()
     }
 
-    async fn push(&self, taken: impl IntoIterator<Item = Taken>) -> Pushed {
+    async fn push(&self, taken: impl IntoIterator<Item = Submission>) -> Pushed {
         let pushed = self.queue.push(taken.into_iter().collect()).await.unwrap();
         assert_law(&self.queue);
         pushed
@@ -154,12 +154,12 @@ fn shop() -> SyncName {
 }
 
 /// An event with its window's end a week after the start.
-fn event(number: u64) -> Taken {
+fn event(number: u64) -> Submission {
     event_until(number, START + 7 * 24 * 3600)
 }
 
-fn event_until(number: u64, deadline: i64) -> Taken {
-    Taken {
+fn event_until(number: u64, deadline: i64) -> Submission {
+    Submission {
         sync: web(),
         fate: Fate::Mapped(payload(number, "Purchase", deadline)),
     }
@@ -176,7 +176,7 @@ fn payload(number: u64, event_name: &str, deadline: i64) -> Payload {
 }
 
 /// What events say of people.
-fn learnt(lessons: Vec<(SyncName, Lesson)>) -> Learnt {
+fn learnt(lessons: Vec<(SyncName, ProfileUpdate)>) -> Learnt {
     Learnt {
         lessons,
         clicks: Vec::new(),
@@ -191,8 +191,8 @@ fn noise(seed: u64, length: usize) -> String {
         .collect()
 }
 
-fn ended(reason: Reason) -> Taken {
-    Taken {
+fn ended(reason: Reason) -> Submission {
+    Submission {
         sync: web(),
         fate: Fate::Ended(Ended {
             reason,

@@ -13,7 +13,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use url::form_urlencoded;
 
-use super::reply::GraphError;
+use super::reply::SimulatedError;
 
 /// The most events that one call may hold.
 const MAX_EVENTS: usize = 1000;
@@ -35,7 +35,7 @@ const PARAMETERS: [&str; 12] = [
 ];
 
 /// One event: as it came and as it was understood.
-pub(super) struct Element {
+pub(super) struct ReadElement {
     pub(super) json: Box<str>,
     pub(super) event: Value,
 }
@@ -49,15 +49,15 @@ pub(super) struct Caller {
 }
 
 /// A call, read.
-pub(super) struct Call {
+pub(super) struct ReadCall {
     pub(super) caller: Caller,
     pub(super) test_event_code: Option<String>,
     /// How many elements `data` has, valid or not.
     pub(super) events: usize,
-    pub(super) elements: Result<Vec<Element>, GraphError>,
+    pub(super) elements: Result<Vec<ReadElement>, SimulatedError>,
 }
 
-impl Call {
+impl ReadCall {
     /// Reads a call; what is wrong with its body is kept as the reason why there are no elements.
     pub(super) fn read(head: &Parts, body: &[u8]) -> Self {
         let mut call = Self {
@@ -81,15 +81,17 @@ impl Call {
         call
     }
 
-    fn read_body(&mut self, head: &Parts, body: &[u8]) -> Result<Vec<Element>, GraphError> {
+    fn read_body(&mut self, head: &Parts, body: &[u8]) -> Result<Vec<ReadElement>, SimulatedError> {
         if header(head, &CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return Err(GraphError::parameter("A compressed body is not supported"));
+            return Err(SimulatedError::parameter(
+                "A compressed body is not supported",
+            ));
         }
         let content_type = header(head, &CONTENT_TYPE).unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("application/json") {
             let Ok(parameters) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(body) else {
-                return Err(GraphError::parameter("The body is not a JSON object"));
+                return Err(SimulatedError::parameter("The body is not a JSON object"));
             };
             let data = parameters.get("data").map(|data| data.get());
             let others = parameters.iter().filter(|(key, _)| *key != "data");
@@ -114,24 +116,24 @@ impl Call {
         }
     }
 
-    fn read_data(&mut self, data: Option<&str>) -> Result<Vec<Element>, GraphError> {
+    fn read_data(&mut self, data: Option<&str>) -> Result<Vec<ReadElement>, SimulatedError> {
         let Some(data) = data else {
-            return Err(GraphError::parameter("The parameter data is required"));
+            return Err(SimulatedError::parameter("The parameter data is required"));
         };
         // Counted first, so that millions of tiny elements take no memory.
         let Ok(counted) = serde_json::from_str::<Vec<IgnoredAny>>(data) else {
-            return Err(GraphError::parameter("param data must be an array."));
+            return Err(SimulatedError::parameter("param data must be an array."));
         };
         self.events = counted.len();
         if counted.is_empty() {
-            return Err(GraphError::parameter("param data must be non-empty."));
+            return Err(SimulatedError::parameter("param data must be non-empty."));
         }
         if counted.len() > MAX_EVENTS {
             let problem = "param data must have at most 1000 elements.";
-            return Err(GraphError::parameter(problem));
+            return Err(SimulatedError::parameter(problem));
         }
         let elements: Vec<&RawValue> = parse(data, "data")?;
-        let read = |(index, element): (usize, &&RawValue)| -> Result<Element, GraphError> {
+        let read = |(index, element): (usize, &&RawValue)| -> Result<ReadElement, SimulatedError> {
             let place = format!("data[{index}]");
             let text = element.get();
             let json: Box<str> = if text.starts_with('"') {
@@ -140,17 +142,19 @@ impl Call {
                 text.into()
             };
             let event = parse(&json, &place)?;
-            Ok(Element { json, event })
+            Ok(ReadElement { json, event })
         };
         elements.iter().enumerate().map(read).collect()
     }
 
-    fn read_parameter(&mut self, key: &str, value: &Value) -> Result<(), GraphError> {
+    fn read_parameter(&mut self, key: &str, value: &Value) -> Result<(), SimulatedError> {
         if !PARAMETERS.contains(&key) {
             // Meta may ignore it; but no caller means to send what has no meaning.
-            return Err(GraphError::parameter("Unexpected parameter in the body"));
+            return Err(SimulatedError::parameter(
+                "Unexpected parameter in the body",
+            ));
         }
-        let wrong = || GraphError::parameter(&format!("param {key} has a wrong type or form."));
+        let wrong = || SimulatedError::parameter(&format!("param {key} has a wrong type or form."));
         match key {
             "platforms" if value.is_array() => return Ok(()),
             "progress" if value.is_object() => return Ok(()),
@@ -193,9 +197,9 @@ pub(super) fn count(body: &[u8]) -> usize {
     serde_json::from_slice(body).map_or(0, |Counted { data }| data.len())
 }
 
-fn parse<'a, T: Deserialize<'a>>(json: &'a str, place: &str) -> Result<T, GraphError> {
+fn parse<'a, T: Deserialize<'a>>(json: &'a str, place: &str) -> Result<T, SimulatedError> {
     serde_json::from_str(json)
-        .map_err(|_| GraphError::parameter(&format!("param {place} is not valid JSON.")))
+        .map_err(|_| SimulatedError::parameter(&format!("param {place} is not valid JSON.")))
 }
 
 fn header<'a>(head: &'a Parts, name: &HeaderName) -> Option<&'a str> {

@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::UnixMillis;
 
-use super::body::{self, Call, Caller, Element};
+use super::body::{self, Caller, ReadCall, ReadElement};
 use super::faults::{Fault, Sinking};
-use super::line::Cut;
+use super::line::Abort;
 use super::record::{self, EarlyCall, MAX_EARLY, MAX_PIXELS, MAX_TOLD};
-use super::reply::{Dress, GraphError, PADDING};
-use super::rules::{self, Refusal};
+use super::reply::{PADDING, ResponseContext, SimulatedError};
+use super::rules::{self, EventRefusal};
 use super::{Mode, Sandbox, Throttled, proof};
 
 /// Calls that arrive so soon after a throttle was told may have been on their way already.
@@ -49,7 +49,7 @@ enum Ending {
 
 /// Where a call goes.
 #[derive(Debug, PartialEq, Eq)]
-struct Target {
+struct CallTarget {
     pixel_id: String,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn service(sandbox: Sandbox, shutdown: CancellationToken) -> Router {
 
 async fn call(State(edge): State<Edge>, request: Request) -> Response {
     let _in_flight = InFlight::enter(&edge.sandbox);
-    let cut = request.extensions().get::<ConnectInfo<Cut>>().cloned();
+    let cut = request.extensions().get::<ConnectInfo<Abort>>().cloned();
     let ending = tokio::select! {
         ending = answer(&edge.sandbox, request) => ending,
         () = edge.shutdown.cancelled() => Ending::Silence,
@@ -90,8 +90,8 @@ async fn answer(sandbox: &Sandbox, request: Request) -> Ending {
     if sandbox.config().mode == Mode::Sink {
         return Ending::Answer(sink(sandbox, &body));
     }
-    let target = Target::of(&head.method, &head.uri);
-    let call = Call::read(&head, &body);
+    let target = CallTarget::of(&head.method, &head.uri);
+    let call = ReadCall::read(&head, &body);
     let mut number = 0;
     sandbox.count(|stats| {
         stats.requests += 1;
@@ -154,12 +154,12 @@ fn sink(sandbox: &Sandbox, body: &[u8]) -> Response {
     dress(sandbox, "").success(events, 0)
 }
 
-fn dress(sandbox: &Sandbox, pixel_id: &str) -> Dress {
+fn dress(sandbox: &Sandbox, pixel_id: &str) -> ResponseContext {
     let mut state = sandbox.state();
     let trace_id = std::iter::once('A')
         .chain((0..22).map(|_| state.random.alphanumeric()))
         .collect();
-    Dress {
+    ResponseContext {
         trace_id,
         usage: state.faults.usage(pixel_id),
         pixel_id: pixel_id.to_owned(),
@@ -167,30 +167,30 @@ fn dress(sandbox: &Sandbox, pixel_id: &str) -> Dress {
     }
 }
 
-impl Target {
+impl CallTarget {
     /// Finds the pixel of `/{version}/{pixel}/events`.
-    fn of(method: &Method, uri: &Uri) -> Result<Self, GraphError> {
+    fn of(method: &Method, uri: &Uri) -> Result<Self, SimulatedError> {
         let mut segments = uri.path().trim_matches('/').split('/');
         let version = segments.next().unwrap_or_default();
         let Some(major) = major_version(version).filter(|major| *major <= NEWEST_VERSION) else {
-            return Err(GraphError::plain(400, 2500, "Unknown path components"));
+            return Err(SimulatedError::plain(400, 2500, "Unknown path components"));
         };
         if major < OLDEST_VERSION {
             let message = "(#2635) You are calling a deprecated version of the API.";
-            return Err(GraphError::plain(400, 2635, message));
+            return Err(SimulatedError::plain(400, 2635, message));
         }
         let pixel_id = segments.next().unwrap_or_default();
         let digits = pixel_id.bytes().all(|byte| byte.is_ascii_digit());
         if !digits || !(1..=MAX_ID_DIGITS).contains(&pixel_id.len()) {
             let message = "(#803) Some of the aliases you requested do not exist";
-            return Err(GraphError::plain(404, 803, message));
+            return Err(SimulatedError::plain(404, 803, message));
         }
         if segments.next() != Some("events") || segments.next().is_some() {
-            return Err(GraphError::plain(400, 2500, "Unknown path components"));
+            return Err(SimulatedError::plain(400, 2500, "Unknown path components"));
         }
         if method != Method::POST {
             let verb = method.as_str().to_ascii_lowercase();
-            return Err(GraphError::no_object(&verb, pixel_id));
+            return Err(SimulatedError::no_object(&verb, pixel_id));
         }
         Ok(Self {
             pixel_id: pixel_id.to_owned(),
@@ -212,7 +212,7 @@ struct Arrival {
 }
 
 impl Arrival {
-    fn judge(&self, sandbox: &Sandbox, target: &Target, call: Call) -> Ending {
+    fn judge(&self, sandbox: &Sandbox, target: &CallTarget, call: ReadCall) -> Ending {
         let mut dress = dress(sandbox, &target.pixel_id);
         if let Some(standing) = self.throttled(sandbox, &target.pixel_id, &dress.trace_id) {
             return throttle(sandbox, &mut dress, &standing);
@@ -231,11 +231,11 @@ impl Arrival {
         let events = call.events;
         match self.take(sandbox, target, call) {
             Ok(()) => {}
-            Err(Refused::Error(error)) => {
+            Err(RefusedCall::Error(error)) => {
                 sandbox.count(|stats| stats.count_refusal(error.label()));
                 return Ending::Answer(dress.error(&error));
             }
-            Err(Refused::Page(status)) => return Ending::Answer(dress.page(status)),
+            Err(RefusedCall::Page(status)) => return Ending::Answer(dress.page(status)),
         }
         match fault {
             Some(Fault::HangAfter) => Ending::Silence,
@@ -275,7 +275,12 @@ impl Arrival {
 
     /// Judges the call and takes its events: all or, of a batch that is refused for one of them, none or the
     /// good ones.
-    fn take(&self, sandbox: &Sandbox, target: &Target, call: Call) -> Result<(), Refused> {
+    fn take(
+        &self,
+        sandbox: &Sandbox,
+        target: &CallTarget,
+        call: ReadCall,
+    ) -> Result<(), RefusedCall> {
         let now = sandbox.config().clock.now();
         authorize(sandbox, target, &call.caller, now)?;
         let mut elements = call.elements?;
@@ -286,10 +291,10 @@ impl Arrival {
         let mut refused = None;
         let mut poisoned = false;
         let mut index = 0;
-        elements.retain(|Element { event, .. }| {
+        elements.retain(|ReadElement { event, .. }| {
             let poison = faults.poisons(&target.pixel_id, event);
             let wrong = rules::check(event, index, now)
-                .map_err(|refusal| Refused::Error(GraphError::refused(refusal)))
+                .map_err(|refusal| RefusedCall::Error(SimulatedError::refused(refusal)))
                 .err()
                 .or_else(|| Some(faults.sinks(&target.pixel_id, event)?.into()));
             index += 1;
@@ -299,18 +304,18 @@ impl Arrival {
             good
         });
         if poisoned && refused.is_none() {
-            let refusal = Refusal::poison(state.random.usize(..count));
-            refused = Some(Refused::Error(GraphError::refused(refusal)));
+            let refusal = EventRefusal::poison(state.random.usize(..count));
+            refused = Some(RefusedCall::Error(SimulatedError::refused(refusal)));
         }
         if refused.is_none() || faults.takes_good(&target.pixel_id) {
-            let common = Arc::new(record::Call {
+            let common = Arc::new(record::AcceptedCall {
                 pixel_id: target.pixel_id.clone(),
                 request: self.number,
                 received_at: now,
                 test_event_code: call.test_event_code,
             });
             let (mut events, mut repeats) = (0, 0);
-            for Element { json, event } in elements {
+            for ReadElement { json, event } in elements {
                 if refused.is_some() && !event["event_id"].is_string() {
                     continue;
                 }
@@ -324,22 +329,22 @@ impl Arrival {
 }
 
 /// Why a batch is not taken.
-enum Refused {
-    Error(GraphError),
+enum RefusedCall {
+    Error(SimulatedError),
     /// A page of this status.
     Page(u16),
 }
 
-impl From<GraphError> for Refused {
-    fn from(error: GraphError) -> Self {
+impl From<SimulatedError> for RefusedCall {
+    fn from(error: SimulatedError) -> Self {
         Self::Error(error)
     }
 }
 
-impl From<Sinking> for Refused {
+impl From<Sinking> for RefusedCall {
     fn from(sinking: Sinking) -> Self {
         match sinking {
-            Sinking::Error(code) => Self::Error(GraphError::any(400, code, None, false)),
+            Sinking::Error(code) => Self::Error(SimulatedError::any(400, code, None, false)),
             Sinking::Page(status) => Self::Page(status),
         }
     }
@@ -347,24 +352,24 @@ impl From<Sinking> for Refused {
 
 fn authorize(
     sandbox: &Sandbox,
-    target: &Target,
+    target: &CallTarget,
     caller: &Caller,
     now: UnixMillis,
-) -> Result<(), GraphError> {
+) -> Result<(), SimulatedError> {
     let config = sandbox.config();
     let Some(token) = caller.token.as_ref().filter(|token| !token.is_empty()) else {
-        return Err(GraphError::bad_token());
+        return Err(SimulatedError::bad_token());
     };
     if !config.tokens.is_empty() && !config.tokens.contains(token) {
-        return Err(GraphError::bad_token());
+        return Err(SimulatedError::bad_token());
     }
     if (config.pixels.as_ref()).is_some_and(|pixels| !pixels.contains(&target.pixel_id)) {
-        return Err(GraphError::no_object("post", &target.pixel_id));
+        return Err(SimulatedError::no_object("post", &target.pixel_id));
     }
     if let Some(secret) = &config.app_secret {
         let proof = caller.proof.as_deref().unwrap_or_default();
         if !proof::holds(secret, token, proof, caller.proof_time.as_deref(), now) {
-            return Err(GraphError::bad_proof());
+            return Err(SimulatedError::bad_proof());
         }
     }
     Ok(())
@@ -373,8 +378,8 @@ fn authorize(
 /// What a fault does to a call before its batch is judged; `None` where it strikes later.
 fn before_taking(
     sandbox: &Sandbox,
-    dress: &mut Dress,
-    target: &Target,
+    dress: &mut ResponseContext,
+    target: &CallTarget,
     fault: Fault,
 ) -> Option<Ending> {
     let error = match fault {
@@ -405,14 +410,14 @@ fn before_taking(
             code,
             sub_code,
             transient,
-        } => GraphError::any(status, code, sub_code, transient),
-        Fault::TokenDead(status) => GraphError::expired_token(status),
-        Fault::NoPermission => GraphError::plain(403, 200, "(#200) Permissions error"),
-        Fault::PixelGone => GraphError::no_object("post", &target.pixel_id),
+        } => SimulatedError::any(status, code, sub_code, transient),
+        Fault::TokenDead(status) => SimulatedError::expired_token(status),
+        Fault::NoPermission => SimulatedError::plain(403, 200, "(#200) Permissions error"),
+        Fault::PixelGone => SimulatedError::no_object("post", &target.pixel_id),
         Fault::Reduce(_) => {
             let message =
                 "Please reduce the amount of data you're asking for, then retry your request";
-            GraphError::plain(500, 1, message)
+            SimulatedError::plain(500, 1, message)
         }
         Fault::TooLarge(_) => {
             return Some(Ending::Answer(
@@ -431,9 +436,9 @@ fn before_taking(
     Some(Ending::Answer(dress.error(&error)))
 }
 
-fn throttle(sandbox: &Sandbox, dress: &mut Dress, standing: &Throttled) -> Ending {
+fn throttle(sandbox: &Sandbox, dress: &mut ResponseContext, standing: &Throttled) -> Ending {
     let now = sandbox.config().clock.now();
-    let error = GraphError::throttled(standing.code);
+    let error = SimulatedError::throttled(standing.code);
     dress.regain = Some((standing.hint, standing.until.since(now)));
     sandbox.count(|stats| stats.count_refusal(error.label()));
     Ending::Answer(dress.error(&error))

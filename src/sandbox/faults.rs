@@ -1,6 +1,6 @@
 //! How the sandbox misbehaves, on request.
 //!
-//! [`Faults`] hold a [`Plan`] for every pixel and plans for single ones. A plan has a script, used up first, one
+//! [`Faults`] hold a [`FaultPlan`] for every pixel and plans for single ones. A plan has a script, used up first, one
 //! fault a call, and faults that strike each call with a probability. `faults/text.rs` reads and writes
 //! them as text. Random choices come from one seeded generator, so that a run of calls can be repeated.
 
@@ -17,18 +17,18 @@ pub use self::text::FaultMistake;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Faults {
     /// For every pixel.
-    pub everywhere: Plan,
+    pub everywhere: FaultPlan,
     /// For single pixels, beside what happens everywhere; their script and faults come first.
-    pub pixels: BTreeMap<String, Plan>,
+    pub pixels: BTreeMap<String, FaultPlan>,
 }
 
 /// What happens to the calls of one pixel, or of all.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
+pub struct FaultPlan {
     /// How long every answer takes at least.
     pub latency: Option<Latency>,
     /// The percentages in the usage headers.
-    pub usage: Usage,
+    pub usage: UsageHeaders,
     /// Events that are refused although they follow every rule. The text of the refusal blames an event
     /// of the batch at random, so that who trusts it is found out.
     pub poison: Vec<Mark>,
@@ -76,12 +76,12 @@ pub struct Latency {
 
 /// Percentages for the usage headers; a header whose value is absent is not sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Usage {
-    /// `X-App-Usage`.
+pub struct UsageHeaders {
+    /// `X-App-UsageHeaders`.
     pub app: Option<f64>,
-    /// `X-Business-Use-Case-Usage`.
+    /// `X-Business-Use-Case-UsageHeaders`.
     pub business: Option<f64>,
-    /// `X-Ad-Account-Usage`.
+    /// `X-Ad-Account-UsageHeaders`.
     pub account: Option<f64>,
 }
 
@@ -100,7 +100,7 @@ pub enum Fault {
     /// Nothing: the call is judged as usual. A pause in a script.
     Pass,
     /// An answer of this status that says nothing of the batch, which is not taken.
-    Status(u16, Shape),
+    Status(u16, BodyShape),
     /// An error in Meta's form; the batch is not taken.
     Error {
         /// HTTP status.
@@ -153,7 +153,7 @@ pub enum Fault {
 
 /// The body of an answer that says nothing of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum BodyShape {
     /// An error object of code 2, as Meta sends when it is out of order.
     Graph,
     /// `{"error":{"code":2}}`.
@@ -167,9 +167,9 @@ pub enum Shape {
 /// How a throttled caller is told when to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// `estimated_time_to_regain_access` of `X-Business-Use-Case-Usage`, in minutes.
+    /// `estimated_time_to_regain_access` of `X-Business-Use-Case-UsageHeaders`, in minutes.
     Minutes,
-    /// `reset_time_duration` of `X-Ad-Account-Usage`, in seconds.
+    /// `reset_time_duration` of `X-Ad-Account-UsageHeaders`, in seconds.
     Reset,
     /// `Retry-After`, in seconds.
     RetryAfter,
@@ -203,7 +203,7 @@ impl Faults {
         bytes: usize,
         random: &mut fastrand::Rng,
     ) -> Option<Fault> {
-        let mut plans: Vec<&mut Plan> = self.pixels.get_mut(pixel_id).into_iter().collect();
+        let mut plans: Vec<&mut FaultPlan> = self.pixels.get_mut(pixel_id).into_iter().collect();
         plans.push(&mut self.everywhere);
         let scripted = plans.iter_mut().find_map(|plan| plan.next.pop_front());
         let chosen = scripted.or_else(|| {
@@ -231,10 +231,10 @@ impl Faults {
     }
 
     /// The percentages for the usage headers of a call.
-    pub(super) fn usage(&self, pixel_id: &str) -> Usage {
+    pub(super) fn usage(&self, pixel_id: &str) -> UsageHeaders {
         let general = self.everywhere.usage;
-        let own = (self.pixels.get(pixel_id)).map_or_else(Usage::default, |plan| plan.usage);
-        Usage {
+        let own = (self.pixels.get(pixel_id)).map_or_else(UsageHeaders::default, |plan| plan.usage);
+        UsageHeaders {
             app: own.app.or(general.app),
             business: own.business.or(general.business),
             account: own.account.or(general.account),
@@ -259,7 +259,7 @@ impl Faults {
         self.plans(pixel_id).any(|plan| plan.takes_good)
     }
 
-    fn plans(&self, pixel_id: &str) -> impl Iterator<Item = &Plan> {
+    fn plans(&self, pixel_id: &str) -> impl Iterator<Item = &FaultPlan> {
         self.pixels
             .get(pixel_id)
             .into_iter()

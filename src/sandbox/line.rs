@@ -1,6 +1,6 @@
 //! Connections that can be torn down in the middle of an answer.
 //!
-//! A [`Line`] is a TCP connection that carries only so many more bytes of answer as its [`Cut`] allows; then
+//! A [`AbortableStream`] is a TCP connection that carries only so many more bytes of answer as its [`Abort`] allows; then
 //! it fails and is dropped, which resets the connection: the peer sees a reset, not a tidy end.
 
 use std::io;
@@ -19,9 +19,9 @@ const UNLIMITED: usize = usize::MAX;
 
 /// How many more bytes a connection carries to its peer.
 #[derive(Clone, Debug)]
-pub(super) struct Cut(Arc<AtomicUsize>);
+pub(super) struct Abort(Arc<AtomicUsize>);
 
-impl Cut {
+impl Abort {
     /// Lets the connection carry `bytes` more, then resets it.
     pub(super) fn after(&self, bytes: usize) {
         self.0.store(bytes, Ordering::SeqCst);
@@ -32,32 +32,32 @@ impl Cut {
     }
 }
 
-impl Connected<IncomingStream<'_, Lines>> for Cut {
-    fn connect_info(stream: IncomingStream<'_, Lines>) -> Self {
+impl Connected<IncomingStream<'_, AbortableListener>> for Abort {
+    fn connect_info(stream: IncomingStream<'_, AbortableListener>) -> Self {
         stream.io().cut.clone()
     }
 }
 
-/// Accepts connections as [`Line`]s.
+/// Accepts connections as [`AbortableStream`]s.
 #[derive(Debug)]
-pub(super) struct Lines(TcpListener);
+pub(super) struct AbortableListener(TcpListener);
 
-impl Lines {
+impl AbortableListener {
     pub(super) const fn new(listener: TcpListener) -> Self {
         Self(listener)
     }
 }
 
-impl Listener for Lines {
-    type Io = Line;
+impl Listener for AbortableListener {
+    type Io = AbortableStream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Line, SocketAddr) {
+    async fn accept(&mut self) -> (AbortableStream, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
         // Without this an answer may wait for the peer's acknowledgement; a failure only costs that time.
         stream.set_nodelay(true).ok();
-        let cut = Cut(Arc::new(AtomicUsize::new(UNLIMITED)));
-        (Line { stream, cut }, address)
+        let cut = Abort(Arc::new(AtomicUsize::new(UNLIMITED)));
+        (AbortableStream { stream, cut }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -67,12 +67,12 @@ impl Listener for Lines {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct AbortableStream {
     stream: TcpStream,
-    cut: Cut,
+    cut: Abort,
 }
 
-impl Line {
+impl AbortableStream {
     /// Makes the coming drop a reset, and reports it.
     fn reset(&self) -> io::Error {
         match self.stream.set_zero_linger() {
@@ -82,7 +82,7 @@ impl Line {
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for AbortableStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -92,7 +92,7 @@ impl AsyncRead for Line {
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for AbortableStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -50,7 +50,7 @@ pub struct EarlyCall {
 
 /// Counts since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Stats {
+pub struct SandboxStats {
     /// Calls to the edge that were read to their end.
     pub requests: u64,
     /// Calls whose batch was taken, whatever was answered.
@@ -79,7 +79,7 @@ pub struct Stats {
 
 /// The accepted events.
 pub(super) struct Record {
-    kept: VecDeque<Kept>,
+    kept: VecDeque<KeptEvent>,
     kept_bytes: usize,
     times: HashMap<u64, u32>,
     keep_events: usize,
@@ -88,19 +88,19 @@ pub(super) struct Record {
 }
 
 /// What the events of one batch have in common.
-pub(super) struct Call {
+pub(super) struct AcceptedCall {
     pub(super) pixel_id: String,
     pub(super) request: u64,
     pub(super) received_at: UnixMillis,
     pub(super) test_event_code: Option<String>,
 }
 
-struct Kept {
-    call: Arc<Call>,
+struct KeptEvent {
+    call: Arc<AcceptedCall>,
     json: Box<str>,
 }
 
-impl Stats {
+impl SandboxStats {
     /// Counts a call that was answered with an error.
     pub(super) fn count_refusal(&mut self, label: String) {
         *self.refused.entry(label).or_default() += 1;
@@ -132,9 +132,9 @@ impl Record {
     }
 
     /// Takes one event and says whether its like was taken before.
-    pub(super) fn take(&mut self, call: &Arc<Call>, json: Box<str>, event: &Value) -> bool {
+    pub(super) fn take(&mut self, call: &Arc<AcceptedCall>, json: Box<str>, event: &Value) -> bool {
         self.kept_bytes += json.len();
-        self.kept.push_back(Kept {
+        self.kept.push_back(KeptEvent {
             call: Arc::clone(call),
             json,
         });
@@ -165,7 +165,7 @@ impl Record {
             .rev()
             .filter(|kept| pixel_id.is_none_or(|pixel_id| kept.call.pixel_id == pixel_id))
             .take(limit)
-            .map(Kept::shown)
+            .map(KeptEvent::shown)
             .collect()
     }
 
@@ -181,7 +181,7 @@ impl Record {
     }
 }
 
-impl Kept {
+impl KeptEvent {
     fn shown(&self) -> Accepted {
         Accepted {
             pixel_id: self.call.pixel_id.clone(),
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     fn take(record: &mut Record, pixel_id: &str, event: &Value) -> bool {
-        let call = Arc::new(Call {
+        let call = Arc::new(AcceptedCall {
             pixel_id: pixel_id.to_owned(),
             request: 1,
             received_at: UnixMillis(0),

@@ -9,8 +9,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::faults::{Hint, Shape, Usage};
-use super::rules::Refusal;
+use super::faults::{BodyShape, Hint, UsageHeaders};
+use super::rules::EventRefusal;
 
 const JSON: &str = "application/json; charset=UTF-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -22,7 +22,7 @@ pub(super) const PADDING: usize = 16 << 10;
 
 /// An error as Meta words it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct GraphError {
+pub(super) struct SimulatedError {
     pub(super) status: u16,
     pub(super) code: i64,
     pub(super) sub_code: Option<u32>,
@@ -32,7 +32,7 @@ pub(super) struct GraphError {
     user: Option<(&'static str, String)>,
 }
 
-impl GraphError {
+impl SimulatedError {
     /// An error without sub-code and texts for people.
     pub(super) fn plain(status: u16, code: i64, message: impl Into<String>) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl GraphError {
     }
 
     /// An event broke a rule.
-    pub(super) fn refused(refusal: Refusal) -> Self {
+    pub(super) fn refused(refusal: EventRefusal) -> Self {
         Self {
             sub_code: Some(refusal.sub_code),
             transient: Some(false),
@@ -170,15 +170,15 @@ impl GraphError {
 
 /// How the answer to one call is dressed.
 #[derive(Clone, Debug)]
-pub(super) struct Dress {
+pub(super) struct ResponseContext {
     pub(super) trace_id: String,
-    pub(super) usage: Usage,
+    pub(super) usage: UsageHeaders,
     pub(super) pixel_id: String,
     /// A throttle's hint and what remains of its time.
     pub(super) regain: Option<(Hint, Duration)>,
 }
 
-impl Dress {
+impl ResponseContext {
     /// The answer to a batch that was taken.
     pub(super) fn success(&self, events_received: usize, padding: usize) -> Response {
         let body = self.success_body(events_received);
@@ -201,7 +201,7 @@ impl Dress {
 
     /// A page, as from something in between.
     pub(super) fn page(&self, status: u16) -> Response {
-        self.meaningless(status, Shape::Html)
+        self.meaningless(status, BodyShape::Html)
     }
 
     fn success_body(&self, events_received: usize) -> Value {
@@ -213,22 +213,22 @@ impl Dress {
     }
 
     /// The answer to a call that failed.
-    pub(super) fn error(&self, error: &GraphError) -> Response {
+    pub(super) fn error(&self, error: &SimulatedError) -> Response {
         self.answer(error.status, JSON, error.body(&self.trace_id).to_string())
     }
 
     /// An answer that says nothing of the batch.
-    pub(super) fn meaningless(&self, status: u16, shape: Shape) -> Response {
+    pub(super) fn meaningless(&self, status: u16, shape: BodyShape) -> Response {
         match shape {
-            Shape::Graph => {
+            BodyShape::Graph => {
                 let message = "An unexpected error has occurred. Please retry your request later.";
-                let mut error = GraphError::plain(status, 2, message);
+                let mut error = SimulatedError::plain(status, 2, message);
                 error.transient = Some(true);
                 self.error(&error)
             }
-            Shape::Bare => self.answer(status, JSON, r#"{"error":{"code":2}}"#.to_owned()),
-            Shape::Html => self.answer(status, HTML, PAGE.to_owned()),
-            Shape::Empty => self.answer(status, HTML, String::new()),
+            BodyShape::Bare => self.answer(status, JSON, r#"{"error":{"code":2}}"#.to_owned()),
+            BodyShape::Html => self.answer(status, HTML, PAGE.to_owned()),
+            BodyShape::Empty => self.answer(status, HTML, String::new()),
         }
     }
 
@@ -247,7 +247,7 @@ impl Dress {
 
     /// The rate-limit headers that apply.
     fn limits(&self) -> Vec<(HeaderName, String)> {
-        let Usage {
+        let UsageHeaders {
             mut app,
             mut business,
             mut account,

@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use crate::clock::UnixMillis;
 
-use self::place::Place;
-use self::shape::{Fields, Object, Shape, object, text};
+use self::place::JsonPlace;
+use self::shape::{FieldShape, Fields, Object, object, text};
 
 const DAY_SECONDS: i64 = 86_400;
 
@@ -40,7 +40,7 @@ const ACTION_SOURCES: &[&str] = &[
     "website",
 ];
 
-const CUSTOMER_SEGMENTATION: Shape = Shape::OneOf(&[
+const CUSTOMER_SEGMENTATION: FieldShape = FieldShape::OneOf(&[
     "new_customer_to_business",
     "new_customer_to_business_line",
     "new_customer_to_product_area",
@@ -54,52 +54,52 @@ const CUSTOMER_SEGMENTATION: Shape = Shape::OneOf(&[
 
 /// The fields of an event; where the shape is `Any`, a rule of its own looks at it.
 const FIELDS: &Fields = &[
-    ("action_source", Shape::OneOf(ACTION_SOURCES)),
-    ("advanced_measurement_table", Shape::Text),
-    ("app_data", Shape::Any),
-    ("attribution_data", Shape::Object(ATTRIBUTION_FIELDS)),
-    ("custom_data", Shape::Any),
+    ("action_source", FieldShape::OneOf(ACTION_SOURCES)),
+    ("advanced_measurement_table", FieldShape::Text),
+    ("app_data", FieldShape::Any),
+    ("attribution_data", FieldShape::Object(ATTRIBUTION_FIELDS)),
+    ("custom_data", FieldShape::Any),
     ("customer_segmentation", CUSTOMER_SEGMENTATION),
     (
         "data_processing_options",
-        Shape::List(&Shape::OneOf(&["LDU"])),
+        FieldShape::List(&FieldShape::OneOf(&["LDU"])),
     ),
-    ("data_processing_options_country", Shape::Integer),
-    ("data_processing_options_state", Shape::Integer),
-    ("event_id", Shape::Text),
-    ("event_name", Shape::Any),
-    ("event_source_url", Shape::Text),
-    ("event_time", Shape::Integer),
-    ("extinfo", Shape::Any),
+    ("data_processing_options_country", FieldShape::Integer),
+    ("data_processing_options_state", FieldShape::Integer),
+    ("event_id", FieldShape::Text),
+    ("event_name", FieldShape::Any),
+    ("event_source_url", FieldShape::Text),
+    ("event_time", FieldShape::Integer),
+    ("extinfo", FieldShape::Any),
     (
         "messaging_channel",
-        Shape::OneOf(&["whatsapp", "messenger", "instagram"]),
+        FieldShape::OneOf(&["whatsapp", "messenger", "instagram"]),
     ),
-    ("opt_out", Shape::Boolean),
+    ("opt_out", FieldShape::Boolean),
     (
         "original_event_data",
-        Shape::Object(&[
-            ("event_id", Shape::Text),
-            ("event_name", Shape::Text),
-            ("event_time", Shape::Integer),
-            ("order_id", Shape::Text),
+        FieldShape::Object(&[
+            ("event_id", FieldShape::Text),
+            ("event_name", FieldShape::Text),
+            ("event_time", FieldShape::Integer),
+            ("order_id", FieldShape::Text),
         ]),
     ),
-    ("referrer_url", Shape::Text),
-    ("user_data", Shape::Any),
+    ("referrer_url", FieldShape::Text),
+    ("user_data", FieldShape::Any),
 ];
 
 const ATTRIBUTION_FIELDS: &Fields = &[
-    ("ad_id", Shape::Id),
-    ("adset_id", Shape::Id),
-    ("attr_window", Shape::Integer),
+    ("ad_id", FieldShape::Id),
+    ("adset_id", FieldShape::Id),
+    ("attr_window", FieldShape::Integer),
     (
         "attribution_method",
-        Shape::OneOf(&["ard", "deeplink", "gpir", "invalid_response", "mir", "srn"]),
+        FieldShape::OneOf(&["ard", "deeplink", "gpir", "invalid_response", "mir", "srn"]),
     ),
     (
         "attribution_model",
-        Shape::OneOf(&[
+        FieldShape::OneOf(&[
             "customized_multi_touch",
             "first_touch",
             "last_click",
@@ -112,30 +112,30 @@ const ATTRIBUTION_FIELDS: &Fields = &[
     ),
     (
         "attribution_setting",
-        Shape::Object(&[
-            ("inactivity_window_hours", Shape::Integer),
-            ("reattribution_window_hours", Shape::Integer),
+        FieldShape::Object(&[
+            ("inactivity_window_hours", FieldShape::Integer),
+            ("reattribution_window_hours", FieldShape::Integer),
         ]),
     ),
-    ("attribution_share", Shape::Number),
-    ("attribution_source", Shape::Text),
-    ("attribution_value", Shape::Number),
-    ("auditing_token", Shape::Text),
-    ("campaign_id", Shape::Id),
-    ("decline_reason", Shape::Text),
-    ("linkage_key", Shape::Text),
-    ("partner_client_id", Shape::Text),
-    ("scope", Shape::Text),
-    ("total_credit", Shape::Number),
-    ("touchpoint_id", Shape::Text),
-    ("touchpoint_ts", Shape::Integer),
-    ("touchpoint_type", Shape::Text),
-    ("visit_time", Shape::Integer),
+    ("attribution_share", FieldShape::Number),
+    ("attribution_source", FieldShape::Text),
+    ("attribution_value", FieldShape::Number),
+    ("auditing_token", FieldShape::Text),
+    ("campaign_id", FieldShape::Id),
+    ("decline_reason", FieldShape::Text),
+    ("linkage_key", FieldShape::Text),
+    ("partner_client_id", FieldShape::Text),
+    ("scope", FieldShape::Text),
+    ("total_credit", FieldShape::Number),
+    ("touchpoint_id", FieldShape::Text),
+    ("touchpoint_ts", FieldShape::Integer),
+    ("touchpoint_type", FieldShape::Text),
+    ("visit_time", FieldShape::Integer),
 ];
 
 /// Why an event, and with it its batch, is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct EventRefusal {
     /// Meta's sub-code; the code is 100.
     pub(super) sub_code: u32,
     /// For people, in a few words.
@@ -144,13 +144,13 @@ pub(super) struct Refusal {
     pub(super) detail: String,
 }
 
-impl Refusal {
+impl EventRefusal {
     /// An event that was marked to be refused, with a text that blames the event at `index`.
     pub(super) fn poison(index: usize) -> Self {
         Self {
             sub_code: 2_804_007,
             title: "Invalid Event",
-            detail: format!("Param \"{}\" is not a valid event", Place::Event(index)),
+            detail: format!("Param \"{}\" is not a valid event", JsonPlace::Event(index)),
         }
     }
 
@@ -164,8 +164,8 @@ impl Refusal {
 }
 
 /// Checks one event of a batch.
-pub(super) fn check(event: &Value, index: usize, now: UnixMillis) -> Result<(), Refusal> {
-    let place = &Place::Event(index);
+pub(super) fn check(event: &Value, index: usize, now: UnixMillis) -> Result<(), EventRefusal> {
+    let place = &JsonPlace::Event(index);
     let event = object(event, place)?;
     event.check_fields(FIELDS)?;
     let name = event_name(&event, place)?;
@@ -191,16 +191,16 @@ pub(super) fn check(event: &Value, index: usize, now: UnixMillis) -> Result<(), 
     Ok(())
 }
 
-fn event_name<'a>(event: &Object<'a>, place: &Place<'_>) -> Result<&'a str, Refusal> {
+fn event_name<'a>(event: &Object<'a>, place: &JsonPlace<'_>) -> Result<&'a str, EventRefusal> {
     let value = event.require("event_name")?;
     if value.as_str().is_some_and(|name| name.trim().is_empty()) {
         let detail = format!("Param \"{}\" is blank", place.key("event_name"));
-        return Err(Refusal::schema(detail));
+        return Err(EventRefusal::schema(detail));
     }
     text(value, &place.key("event_name"))
 }
 
-fn event_time(value: &Value, source: &str, now: UnixMillis) -> Result<(), Refusal> {
+fn event_time(value: &Value, source: &str, now: UnixMillis) -> Result<(), EventRefusal> {
     // An integer beyond 64 bits with sign lies in the future too.
     let seconds = value.as_i64().unwrap_or(i64::MAX);
     let days = match source {
@@ -208,14 +208,14 @@ fn event_time(value: &Value, source: &str, now: UnixMillis) -> Result<(), Refusa
         _ => WINDOW_DAYS,
     };
     if seconds < now.seconds() - days * DAY_SECONDS {
-        return Err(Refusal {
+        return Err(EventRefusal {
             sub_code: 2_804_003,
             title: "Event Timestamp Too Old",
             detail: format!("The event lies more than {days} days in the past"),
         });
     }
     if seconds > now.seconds() {
-        return Err(Refusal {
+        return Err(EventRefusal {
             sub_code: 2_804_004,
             title: "Event Timestamp In The Future",
             detail: "The event lies in the future".to_owned(),
@@ -225,7 +225,7 @@ fn event_time(value: &Value, source: &str, now: UnixMillis) -> Result<(), Refusa
 }
 
 /// Checks the choice for limited data use (Marketing API: Data Processing Options).
-fn data_processing(event: &Object<'_>, place: &Place<'_>) -> Result<(), Refusal> {
+fn data_processing(event: &Object<'_>, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     let limited = (event
         .get("data_processing_options")
         .and_then(Value::as_array))
@@ -242,7 +242,7 @@ fn data_processing(event: &Object<'_>, place: &Place<'_>) -> Result<(), Refusal>
     let wrong = |key| {
         let place = place.key(key);
         let detail = format!("Param \"{place}\" must be one of the documented values");
-        Err(Refusal::schema(detail))
+        Err(EventRefusal::schema(detail))
     };
     if country.is_some_and(|country| !matches!(country, 0 | 1)) {
         return wrong("data_processing_options_country");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::config::RuleTest;
 use crate::event::arena::Arena;
 use crate::event::{Event, Json};
-use crate::map::payload::Bodies;
+use crate::map::payload::PayloadArena;
 use crate::outcome::Reason;
 
 use super::{Fate, Sync};
@@ -18,11 +18,11 @@ const MAPPED: &str = "mapped";
 /// What differs between what a rule test expects and what became of its event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diff {
-    lines: Vec<Line>,
+    lines: Vec<DiffLine>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
+struct DiffLine {
     place: String,
     expected: String,
     found: String,
@@ -38,7 +38,7 @@ impl Sync {
             event.put_request(Json::of_valid_text(request));
         }
         let element = event.as_ref().map_err(|reason| *reason);
-        let (fate, _) = self.take(element, raw, test.now, &mut Bodies::default());
+        let (fate, _) = self.take(element, raw, test.now, &mut PayloadArena::default());
         let mut lines = Vec::new();
         let (outcome, reason, json) = match &fate {
             Fate::Mapped(payload) => (MAPPED, None, Some(payload.json.as_ref())),
@@ -86,14 +86,14 @@ fn because(outcome: &str, reason: Option<Reason>) -> String {
 }
 
 fn compare_text(
-    lines: &mut Vec<Line>,
+    lines: &mut Vec<DiffLine>,
     place: &str,
     expected: Option<&str>,
     shown: Option<&str>,
     found: &str,
 ) {
     if expected != Some(found) {
-        lines.push(Line {
+        lines.push(DiffLine {
             place: place.to_owned(),
             expected: expected.unwrap_or("nothing").to_owned(),
             found: shown.unwrap_or("nothing").to_owned(),
@@ -102,7 +102,7 @@ fn compare_text(
 }
 
 /// Notes where a value differs from what is expected. An object may hold more than is expected of it.
-fn compare(lines: &mut Vec<Line>, place: &str, expected: &Value, found: Option<&Value>) {
+fn compare(lines: &mut Vec<DiffLine>, place: &str, expected: &Value, found: Option<&Value>) {
     match (expected, found) {
         (Value::Object(members), Some(Value::Object(found))) => {
             for (name, expected) in members {
@@ -126,7 +126,7 @@ fn compare(lines: &mut Vec<Line>, place: &str, expected: &Value, found: Option<&
         (Value::Number(expected_number), Some(Value::Number(number)))
             if expected_number.as_f64() == number.as_f64() => {}
         (expected, Some(found)) if expected == found => {}
-        (expected, found) => lines.push(Line {
+        (expected, found) => lines.push(DiffLine {
             place: place.to_owned(),
             expected: expected.to_string(),
             found: found.map_or_else(|| "nothing".to_owned(), ToString::to_string),

@@ -20,7 +20,12 @@ fn mapped(sync: &Sync, event: &str) -> Payload {
     let arena = Arena::default();
     let decoded = Event::decode(event.as_bytes(), &arena).unwrap();
     match sync
-        .take(Ok(&decoded), event.as_bytes(), NOW, &mut Bodies::default())
+        .take(
+            Ok(&decoded),
+            event.as_bytes(),
+            NOW,
+            &mut PayloadArena::default(),
+        )
         .0
     {
         Fate::Mapped(payload) => payload,
@@ -33,7 +38,12 @@ fn check_refused(rules: &str, event: &str, reason: Reason, has_json: bool) {
     let arena = Arena::default();
     let decoded = Event::decode(event.as_bytes(), &arena).unwrap();
     match sync(rules)
-        .take(Ok(&decoded), event.as_bytes(), NOW, &mut Bodies::default())
+        .take(
+            Ok(&decoded),
+            event.as_bytes(),
+            NOW,
+            &mut PayloadArena::default(),
+        )
         .0
     {
         Fate::Mapped(_) => panic!("mapped: {event}"),
@@ -115,8 +125,12 @@ fn beside_a_browser_pixel_old_website_events_stay_back() {
     ] {
         let arena = Arena::default();
         let decoded = Event::decode(event.as_bytes(), &arena).unwrap();
-        let (fate, notes) =
-            sync(rules).take(Ok(&decoded), event.as_bytes(), NOW, &mut Bodies::default());
+        let (fate, notes) = sync(rules).take(
+            Ok(&decoded),
+            event.as_bytes(),
+            NOW,
+            &mut PayloadArena::default(),
+        );
         let Fate::Mapped(payload) = fate else {
             panic!("{rules}: not mapped")
         };
@@ -136,7 +150,12 @@ fn beside_a_browser_pixel_old_website_events_stay_back() {
 #[test]
 fn what_cannot_be_decoded_has_its_bytes_for_an_id() {
     let raw = b"{\"a\":";
-    let (fate, notes) = sync("").take(Err(Reason::MalformedJson), raw, NOW, &mut Bodies::default());
+    let (fate, notes) = sync("").take(
+        Err(Reason::MalformedJson),
+        raw,
+        NOW,
+        &mut PayloadArena::default(),
+    );
     let Fate::Ended(ended) = fate else {
         panic!("mapped");
     };
@@ -255,7 +274,7 @@ fn notes_say_what_was_carried_and_what_was_lost() {
     let raw = br#"{"event_type":"X","event_time":1795197849,"user_id":"u-1","user_properties":{"email":"nobody"}}"#;
     let arena = Arena::default();
     let event = Event::decode(raw, &arena).unwrap();
-    let (_, notes) = sync.take(Ok(&event), raw, NOW, &mut Bodies::default());
+    let (_, notes) = sync.take(Ok(&event), raw, NOW, &mut PayloadArena::default());
     assert_eq!(notes.label(), "X");
     let carried: Vec<_> = notes.carried().map(UserDataField::meta_key).collect();
     assert_eq!(carried, ["external_id"]);
@@ -272,7 +291,7 @@ fn an_id_that_is_none_costs_the_fields_that_read_it_and_is_counted() {
     let lost = |event: &str| -> Vec<(String, &str)> {
         let arena = Arena::default();
         let event = Event::decode(event.as_bytes(), &arena).unwrap();
-        let (fate, notes) = sync.take(Ok(&event), event.raw(), NOW, &mut Bodies::default());
+        let (fate, notes) = sync.take(Ok(&event), event.raw(), NOW, &mut PayloadArena::default());
         assert!(matches!(fate, Fate::Mapped(_)), "{fate:?}");
         let lost = notes
             .dropped()

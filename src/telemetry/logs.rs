@@ -15,21 +15,21 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::{Registry, fmt as lines};
 
 use crate::clock::UnixMillis;
-use crate::config::{LogConfig, LogFormat, Mistake};
+use crate::config::{ConfigError, LogConfig, LogFormat};
 
 use json_line::JsonLine;
 
 mod json_line;
 
 /// Sends this process's log lines to standard error, with colours where that is a terminal.
-pub fn init(config: &LogConfig) -> Result<(), Mistake> {
+pub fn init(config: &LogConfig) -> Result<(), ConfigError> {
     let subscriber = subscriber(config, io::stderr().is_terminal(), io::stderr)?;
     set_global_default(subscriber)
-        .map_err(|_| Mistake::new("log", "the log of this process was already set up"))
+        .map_err(|_| ConfigError::new("log", "the log of this process was already set up"))
 }
 
 /// Reads a level (`info`), or levels by module (`info,pixel_relay::deliver=debug`).
-pub fn levels(text: &str) -> Result<Targets, Mistake> {
+pub fn levels(text: &str) -> Result<Targets, ConfigError> {
     let mut targets = Targets::new();
     for part in text.split(',').map(str::trim) {
         let (target, level) = match part.split_once('=') {
@@ -41,7 +41,7 @@ pub fn levels(text: &str) -> Result<Targets, Mistake> {
             level => level.parse().map_err(|_| ()),
         }
         .map_err(|()| {
-            Mistake::new(
+            ConfigError::new(
                 "log.level",
                 format!(
                     "found {part:?}; each part is off, error, warn, info, debug or trace, or one \
@@ -61,7 +61,7 @@ fn subscriber<W>(
     config: &LogConfig,
     colours: bool,
     writer: W,
-) -> Result<impl Subscriber + Send + Sync + use<W>, Mistake>
+) -> Result<impl Subscriber + Send + Sync + use<W>, ConfigError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -74,13 +74,13 @@ where
 }
 
 /// Keeps a line that anyone can cause from flooding the log.
-pub struct Seldom {
+pub struct LogThrottle {
     pause: Duration,
     last: AtomicI64,
     unsaid: AtomicU64,
 }
 
-impl Seldom {
+impl LogThrottle {
     /// At most one line per `pause`.
     pub const fn new(pause: Duration) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl Seldom {
 /// The same for each of several reasons, so that a frequent one hides no other.
 pub struct SeldomEach {
     pause: Duration,
-    lines: Mutex<BTreeMap<&'static str, Seldom>>,
+    lines: Mutex<BTreeMap<&'static str, LogThrottle>>,
 }
 
 impl SeldomEach {
@@ -125,7 +125,8 @@ impl SeldomEach {
         // Nothing in here can be left half done.
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines.entry(reason);
-        line.or_insert_with(|| Seldom::new(self.pause)).due(now)
+        line.or_insert_with(|| LogThrottle::new(self.pause))
+            .due(now)
     }
 }
 
@@ -137,7 +138,7 @@ impl fmt::Debug for SeldomEach {
     }
 }
 
-impl fmt::Debug for Seldom {
+impl fmt::Debug for LogThrottle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Seldom")
             .field("pause", &self.pause)
@@ -247,7 +248,7 @@ mod tests {
 
     #[test]
     fn one_line_stands_for_those_that_were_not_written() {
-        let seldom = Seldom::new(Duration::from_secs(60));
+        let seldom = LogThrottle::new(Duration::from_secs(60));
         let at = |seconds| seldom.due(UnixMillis::from_seconds(seconds));
         assert_eq!(at(100), Some(1));
         assert_eq!(at(101), None);

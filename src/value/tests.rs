@@ -6,11 +6,11 @@ use crate::condition::{Op, Operand};
 const EVENT: &[u8] = br#"{"user_id":"u","event_properties":{"blank":"","kind":"sku","other":"x",
     "number":1.0,"list":["sku","x","book"],"more":["a"],"skus":[{"id":1},{"id":null},{"id":2}]}}"#;
 
-fn path(text: &str) -> Source {
-    Source::Path(Path::parse(&format!("event_properties.{text}")).unwrap())
+fn path(text: &str) -> ValueSource {
+    ValueSource::Path(Path::parse(&format!("event_properties.{text}")).unwrap())
 }
 
-fn of(sources: impl IntoIterator<Item = Source>) -> ValueExpr {
+fn of(sources: impl IntoIterator<Item = ValueSource>) -> ValueExpr {
     ValueExpr {
         sources: sources.into_iter().collect(),
         default: None,
@@ -28,19 +28,19 @@ fn or(text: &str, value: ValueExpr) -> ValueExpr {
     }
 }
 
-fn when(property: &str, value: ValueExpr) -> Source {
+fn when(property: &str, value: ValueExpr) -> ValueSource {
     let condition = Condition {
         property: Path::parse(&format!("event_properties.{property}")).unwrap(),
         op: Op::IsSet,
         values: Vec::new(),
     };
-    Source::When(vec![condition], value)
+    ValueSource::When(vec![condition], value)
 }
 
-fn by_table(value: ValueExpr) -> Source {
+fn by_table(value: ValueExpr) -> ValueSource {
     let table = [("sku", "product"), ("1", "one"), ("book", "product_group")];
     let table = table.map(|(from, to)| (from.to_owned(), Constant::new(&to.into())));
-    Source::Translated(value, Table(table.into()))
+    ValueSource::Translated(value, ReplacementTable(table.into()))
 }
 
 #[track_caller]
@@ -116,7 +116,7 @@ fn conditions_choose() {
 
 #[test]
 fn all_takes_the_values_of_each() {
-    let all = |values: Vec<ValueExpr>| of([Source::All(values), path("other")]);
+    let all = |values: Vec<ValueExpr>| of([ValueSource::All(values), path("other")]);
     let both = all(vec![of([path("kind")]), of([path("skus[*].id")])]);
     check(&both, &["\"sku\"", "1", "2"]);
     check(
@@ -136,7 +136,7 @@ fn knows_what_it_is_made_of() {
         "c",
         of([
             when("a", of([path("kind"), by_table(of([path("other")]))])),
-            Source::All(vec![fixed("b"), of([path("list")])]),
+            ValueSource::All(vec![fixed("b"), of([path("list")])]),
         ]),
     );
     let paths: Vec<_> = value.paths().iter().map(ToString::to_string).collect();
@@ -151,9 +151,9 @@ fn knows_what_it_is_made_of() {
         .collect();
     let table = ["\"one\"", "\"product_group\"", "\"product\""];
     assert_eq!(constants, [&table[..], &["\"b\"", "\"c\""]].concat());
-    assert!(value.always_gives() && of([Source::All(vec![fixed("b")])]).always_gives());
+    assert!(value.always_gives() && of([ValueSource::All(vec![fixed("b")])]).always_gives());
     assert!(!of([when("a", fixed("b"))]).always_gives());
-    assert!(of([Source::When(Vec::new(), fixed("b"))]).always_gives());
+    assert!(of([ValueSource::When(Vec::new(), fixed("b"))]).always_gives());
     assert!(ValueExpr::default().is_empty() && !fixed("b").is_empty());
 }
 

@@ -4,8 +4,8 @@ use pixel_relay::clock::UnixMillis;
 use pixel_relay::config::load::from_toml;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::ingest::decode::decode;
-use pixel_relay::map::payload::Bodies;
-use pixel_relay::memory::Notebook;
+use pixel_relay::map::payload::PayloadArena;
+use pixel_relay::memory::InMemoryProfiles;
 use pixel_relay::outcome::Outcome;
 use pixel_relay::sync::{Fate, Sync, compile_all};
 
@@ -52,10 +52,10 @@ pub fn check(bytes: &[u8]) {
     let Ok(elements) = decode(bytes, &arena) else {
         return;
     };
-    let mut people = Notebook::default();
+    let mut people = InMemoryProfiles::default();
     for element in elements {
         let event = element.event.as_ref().map_err(|reason| *reason);
-        let mut bodies = Bodies::default();
+        let mut bodies = PayloadArena::default();
         let (fate, _) = SYNC.with(|sync| sync.take(event, element.raw, NOW, &mut bodies));
         check_fate(fate);
         if let Ok(event) = event {

@@ -6,7 +6,7 @@ use pixel_relay::config::load::from_toml;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::ingest::decode::decode;
-use pixel_relay::map::payload::{Bodies, Fingerprint};
+use pixel_relay::map::payload::{Fingerprint, PayloadArena};
 use pixel_relay::sync::{Fate, Sync, compile_all};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -78,7 +78,7 @@ fn mapped(event: &[u8]) -> [Mapped; 3] {
         static SYNC: Sync = compile_all(&from_toml(CONFIG, &[]).unwrap()).unwrap().remove(0);
     }
     let take = |decoded: Result<&Event<'_>, _>, raw: &[u8]| match SYNC
-        .with(|sync| sync.take(decoded, raw, NOW, &mut Bodies::default()))
+        .with(|sync| sync.take(decoded, raw, NOW, &mut PayloadArena::default()))
         .0
     {
         Fate::Mapped(payload) => Ok((

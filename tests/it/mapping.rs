@@ -11,7 +11,7 @@ use pixel_relay::clock::UnixMillis;
 use pixel_relay::config::load::from_toml;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
-use pixel_relay::map::payload::Bodies;
+use pixel_relay::map::payload::PayloadArena;
 use pixel_relay::sync::{Fate, Sync, compile_all};
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ fn payload(sync: &Sync, event: &str) -> String {
     let arena = Arena::default();
     let event = Event::decode(event.as_bytes(), &arena).unwrap();
     match sync
-        .take(Ok(&event), event.raw(), NOW, &mut Bodies::default())
+        .take(Ok(&event), event.raw(), NOW, &mut PayloadArena::default())
         .0
     {
         Fate::Mapped(payload) => String::from_utf8(payload.json.into()).unwrap(),

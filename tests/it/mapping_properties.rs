@@ -8,7 +8,7 @@ use pixel_relay::clock::{TestClock, UnixMillis};
 use pixel_relay::config::load::from_toml;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
-use pixel_relay::map::payload::Bodies;
+use pixel_relay::map::payload::PayloadArena;
 use pixel_relay::sandbox::{Sandbox, SandboxConfig};
 use pixel_relay::sync::{Fate, Sync, compile_all};
 use proptest::collection::vec;
@@ -248,7 +248,7 @@ proptest! {
         let arena = Arena::default();
         let event = Event::decode(raw.as_bytes(), &arena).unwrap();
         let sync = sync();
-        let (fate, _) = sync.take(Ok(&event), raw.as_bytes(), NOW, &mut Bodies::default());
+        let (fate, _) = sync.take(Ok(&event), raw.as_bytes(), NOW, &mut PayloadArena::default());
         let json = match fate {
             Fate::Mapped(payload) => Some(payload.json.into()),
             Fate::Ended(ended) => ended.json,
@@ -261,7 +261,7 @@ proptest! {
             check_hashes(&mapped["user_data"])?;
         }
         let (explained, _) = sync.explain(&event, NOW);
-        let (again, _) = sync.take(Ok(&event), raw.as_bytes(), NOW, &mut Bodies::default());
+        let (again, _) = sync.take(Ok(&event), raw.as_bytes(), NOW, &mut PayloadArena::default());
         prop_assert_eq!(format!("{explained:?}"), format!("{again:?}"));
     }
 
@@ -269,7 +269,7 @@ proptest! {
     fn no_mapped_event_breaks_a_rule_of_the_endpoint(raw in event()) {
         let arena = Arena::default();
         let event = Event::decode(raw.as_bytes(), &arena).unwrap();
-        if let (Fate::Mapped(payload), _) = sync().take(Ok(&event), raw.as_bytes(), NOW, &mut Bodies::default()) {
+        if let (Fate::Mapped(payload), _) = sync().take(Ok(&event), raw.as_bytes(), NOW, &mut PayloadArena::default()) {
             let (status, answer) = post_to_endpoint(&payload.json);
             let event = String::from_utf8(payload.json.into()).unwrap();
             prop_assert_eq!(status, 200, "{} to {}", answer, event);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pixel_relay::clock::{Clock, SystemClock};
-use pixel_relay::memory::Key;
+use pixel_relay::memory::ProfileKey;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -482,7 +482,10 @@ async fn a_person_is_forgotten_by_id_and_by_address() {
         assert_eq!(ran.row()["profiles"], 2);
         let bytes = bytes(daemon.folder.path());
         let web = pixel_relay::config::SyncName::new("web").unwrap();
-        for gone in [Key::user(&web, "user-1"), Key::device(&web, "device-1")] {
+        for gone in [
+            ProfileKey::user(&web, "user-1"),
+            ProfileKey::device(&web, "device-1"),
+        ] {
             assert!(memchr::memmem::find(&bytes, gone.as_bytes()).is_none());
         }
         assert!(!holds(&bytes, &hashed("pat@example.com")));

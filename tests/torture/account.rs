@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use pixel_relay::sandbox::Sandbox;
-use pixel_relay::sandbox::record::Stats;
+use pixel_relay::sandbox::record::SandboxStats;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::chaos::Chaos;
@@ -23,7 +23,7 @@ pub struct Account<'a> {
     pub load: &'a Load,
     pub witness: &'a Witness,
     pub sandbox: &'a Sandbox,
-    pub stats: &'a Stats,
+    pub stats: &'a SandboxStats,
     pub chaos: &'a Chaos,
     /// Whether the queue became empty in time.
     pub drained: bool,

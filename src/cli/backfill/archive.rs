@@ -14,8 +14,10 @@ use std::io::{self, BufRead, Read};
 
 use flate2::bufread::DeflateDecoder;
 
-use crate::cli::Failure;
-use crate::cli::backfill::archive::content::{End, Stored, read_content, sizes_behind};
+use crate::cli::CommandFailure;
+use crate::cli::backfill::archive::content::{
+    ContentEnd, StoredContent, read_content, sizes_behind,
+};
 use crate::cli::backfill::budget::Budget;
 use crate::cli::backfill::window::Window;
 
@@ -63,7 +65,7 @@ const BUFFER: usize = 64 << 10;
 pub(super) const BEGINNING: usize = HEADER;
 
 /// What is found in an archive.
-pub(super) enum Found<'c> {
+pub(super) enum ArchiveItem<'c> {
     /// The content of an entry. What a visitor leaves of it is passed over.
     Content(&'c mut dyn BufRead),
     /// What is wrong with an entry; it follows the content, where that could be read in part.
@@ -94,8 +96,8 @@ fn begins_entry(bytes: &[u8]) -> bool {
 pub(super) fn each_entry<R: BufRead>(
     window: &mut Window<R>,
     budget: &Budget,
-    visit: &mut dyn FnMut(&str, Found<'_>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    visit: &mut dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure>,
+) -> Result<(), CommandFailure> {
     if matches!(signature(window), Ok(Some(SIZES | NOT_SPLIT))) {
         window.consume(4);
     }
@@ -110,24 +112,24 @@ pub(super) fn each_entry<R: BufRead>(
                 // Every entry was read: a directory that is cut off costs nothing.
                 let listed = pass_directory(window);
                 return match listed.filter(|listed| *listed < entries) {
-                    Some(_) => visit("", Found::Fault(UNLISTED.to_owned())),
+                    Some(_) => visit("", ArchiveItem::Fault(UNLISTED.to_owned())),
                     None => Ok(()),
                 };
             }
             Ok(None) => {
                 pass(window, u64::MAX);
-                return visit("", Found::Fault(CUT_OFF.to_owned()));
+                return visit("", ArchiveItem::Fault(CUT_OFF.to_owned()));
             }
             Ok(Some(_)) => {
                 visit(
                     "",
-                    Found::Fault("no entry begins where one should".to_owned()),
+                    ArchiveItem::Fault("no entry begins where one should".to_owned()),
                 )?;
                 if !find_next(window) {
                     return Ok(());
                 }
             }
-            Err(error) => return visit("", Found::Fault(in_words(&error))),
+            Err(error) => return visit("", ArchiveItem::Fault(in_words(&error))),
         }
     }
     Ok(())
@@ -151,14 +153,14 @@ pub(super) fn in_words(error: &io::Error) -> String {
 fn visit_entry<R: BufRead>(
     window: &mut Window<R>,
     budget: &Budget,
-    visit: &mut dyn FnMut(&str, Found<'_>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    visit: &mut dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure>,
+) -> Result<(), CommandFailure> {
     window.mark();
-    let entry = match Entry::read(window) {
+    let entry = match EntryHeader::read(window) {
         Ok(entry) => entry,
         Err(error) => {
             let what = format!("the header of an entry: {}", in_words(&error));
-            visit("", Found::Fault(what))?;
+            visit("", ArchiveItem::Fault(what))?;
             search(window);
             return Ok(());
         }
@@ -174,23 +176,23 @@ fn visit_entry<R: BufRead>(
             Some(what.to_owned())
         }
     };
-    fault.map_or(Ok(()), |what| visit(&entry.name, Found::Fault(what)))
+    fault.map_or(Ok(()), |what| visit(&entry.name, ArchiveItem::Fault(what)))
 }
 
 /// Reads an entry whose sizes stand before it; gives what is wrong with it.
 fn read_sized<R: BufRead>(
     window: &mut Window<R>,
     budget: &Budget,
-    entry: &Entry,
+    entry: &EntryHeader,
     sizes: Sizes,
-    visit: &mut dyn FnMut(&str, Found<'_>) -> Result<(), Failure>,
-) -> Result<Option<String>, Failure> {
+    visit: &mut dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure>,
+) -> Result<Option<String>, CommandFailure> {
     let (content, rest) = if entry.method == STORED {
-        let end = End::Told {
+        let end = ContentEnd::Told {
             checksum: entry.checksum,
             length: sizes.packed,
         };
-        let mut stored = Stored::new(window, end);
+        let mut stored = StoredContent::new(window, end);
         let content = read_content(&mut stored, budget, &entry.name, visit)?;
         (content, sizes.packed - stored.given)
     } else {
@@ -215,11 +217,11 @@ fn read_sized<R: BufRead>(
 fn read_unsized<R: BufRead>(
     window: &mut Window<R>,
     budget: &Budget,
-    entry: &Entry,
-    visit: &mut dyn FnMut(&str, Found<'_>) -> Result<(), Failure>,
-) -> Result<Option<String>, Failure> {
+    entry: &EntryHeader,
+    visit: &mut dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure>,
+) -> Result<Option<String>, CommandFailure> {
     let (content, packed) = if entry.method == STORED {
-        let mut stored = Stored::new(window, End::Behind);
+        let mut stored = StoredContent::new(window, ContentEnd::Behind);
         let content = read_content(&mut stored, budget, &entry.name, visit)?;
         (content, stored.given)
     } else {
@@ -334,7 +336,7 @@ fn length_in_directory(record: &[u8]) -> Option<usize> {
 
 /// The header of an entry.
 #[derive(Debug)]
-struct Entry {
+struct EntryHeader {
     name: String,
     flags: u16,
     method: u16,
@@ -350,7 +352,7 @@ struct Sizes {
     unpacked: u64,
 }
 
-impl Entry {
+impl EntryHeader {
     fn read<R: BufRead>(window: &mut Window<R>) -> io::Result<Self> {
         let head = window.peek(HEADER)?;
         if !begins_entry(head) {

@@ -94,7 +94,7 @@ pub(super) fn is_envelope(event: &Event<'_>) -> bool {
 
 /// Amplitude's answer in place of an export, or that of another program.
 #[derive(Deserialize)]
-struct Answer {
+struct ErrorAnswer {
     error: serde_json::Value,
     event_type: Option<serde_json::Value>,
     code: Option<u64>,
@@ -102,7 +102,7 @@ struct Answer {
 
 /// What an element is that is the answer to a request that failed.
 pub(super) fn answer(element: &[u8]) -> Option<String> {
-    let answer: Answer = serde_json::from_slice(element).ok()?;
+    let answer: ErrorAnswer = serde_json::from_slice(element).ok()?;
     if answer.event_type.is_some() {
         return None;
     }

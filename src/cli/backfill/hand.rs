@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::cli::Terminal;
 use crate::cli::backfill::progress::Progress;
-use crate::cli::store::{self, Store, Stored};
+use crate::cli::store::{self, StoreClient, Stored};
 use crate::config::SyncName;
 use crate::control::wire::{Code, Mapped, MappedFate};
 use crate::sync::Fate;
@@ -28,16 +28,16 @@ const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
 /// Events on their way into a store.
 #[derive(Debug)]
-pub(super) struct Hand {
-    store: Store,
+pub(super) struct Uploader {
+    store: StoreClient,
     held: Vec<Mapped>,
     held_bytes: usize,
     stored: Stored,
 }
 
-impl Hand {
+impl Uploader {
     /// Begins with nothing in hand.
-    pub(super) const fn new(store: Store) -> Self {
+    pub(super) const fn new(store: StoreClient) -> Self {
         Self {
             store,
             held: Vec::new(),
@@ -61,13 +61,13 @@ impl Hand {
         self.held_bytes += size(&event);
         self.held.push(event);
         if self.held.len() >= HELD_EVENTS || self.held_bytes >= HELD_BYTES {
-            self.hand_over(progress, terminal)?;
+            self.flush(progress, terminal)?;
         }
         Ok(())
     }
 
     /// Hands over what is held.
-    pub(super) fn hand_over(
+    pub(super) fn flush(
         &mut self,
         progress: &Progress,
         terminal: &mut Terminal,

@@ -40,7 +40,7 @@ impl Form {
 
 /// What was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Element {
+pub(super) enum TextElement {
     /// An element, without the end of its line.
     Whole,
     /// An element that was passed over.
@@ -80,14 +80,14 @@ impl Elements {
         &mut self,
         input: &mut Input<'_>,
         element: &mut Vec<u8>,
-    ) -> io::Result<Element> {
+    ) -> io::Result<TextElement> {
         element.clear();
         if self.form == Form::Lines {
             let available = input.fill_buf()?;
             if let Some(end) = end_of_plain_line(available) {
                 element.extend_from_slice(available.get(..end).unwrap_or_default());
                 input.consume(end + 1);
-                return Ok(Element::Whole);
+                return Ok(TextElement::Whole);
             }
         }
         self.next_object(input, element)
@@ -96,42 +96,49 @@ impl Elements {
     /// Reads an object up to the bracket that closes it. A line that ends within a string is broken there,
     /// since none may hold a line's end: so the next begins anew, and is not swallowed. So does one that
     /// holds what stands between objects nowhere.
-    fn next_object(&mut self, input: &mut Input<'_>, object: &mut Vec<u8>) -> io::Result<Element> {
-        let mut place = Place::Between;
+    fn next_object(
+        &mut self,
+        input: &mut Input<'_>,
+        object: &mut Vec<u8>,
+    ) -> io::Result<TextElement> {
+        let mut place = ObjectPosition::Between;
         let mut open = 0_u32;
         let mut too_long = false;
         loop {
-            if place == Place::Between && is_joined(input)? {
+            if place == ObjectPosition::Between && is_joined(input)? {
                 self.is_cut_off = self.arrays > 0;
-                return Ok(Element::Joined);
+                return Ok(TextElement::Joined);
             }
             let available = input.fill_buf()?;
             if available.is_empty() {
-                let is_within = matches!(place, Place::Object | Place::Text | Place::Escape);
+                let is_within = matches!(
+                    place,
+                    ObjectPosition::Object | ObjectPosition::Text | ObjectPosition::Escape
+                );
                 self.is_cut_off |= self.arrays > 0 || is_within;
                 return Ok(match (place, too_long) {
-                    (Place::Between, _) => Element::End,
-                    (_, true) => Element::TooLong,
-                    (_, false) => Element::Whole,
+                    (ObjectPosition::Between, _) => TextElement::End,
+                    (_, true) => TextElement::TooLong,
+                    (_, false) => TextElement::Whole,
                 });
             }
             let mut used = 0;
             let mut is_end = false;
             for byte in available {
-                if place == Place::LineEnd {
+                if place == ObjectPosition::LineEnd {
                     is_end = !GOES_ON.contains(byte);
                     if is_end {
                         break;
                     }
-                    place = Place::Object;
+                    place = ObjectPosition::Object;
                 }
                 used += 1;
                 place = match (place, byte) {
-                    (Place::Between, b'{') => {
+                    (ObjectPosition::Between, b'{') => {
                         open = 1;
-                        Place::Object
+                        ObjectPosition::Object
                     }
-                    (Place::Between, byte) if BETWEEN.contains(byte) => {
+                    (ObjectPosition::Between, byte) if BETWEEN.contains(byte) => {
                         match byte {
                             b'[' => self.arrays = self.arrays.saturating_add(1),
                             b']' => self.arrays = self.arrays.saturating_sub(1),
@@ -141,27 +148,34 @@ impl Elements {
                         }
                         continue;
                     }
-                    (Place::Between, _) => {
+                    (ObjectPosition::Between, _) => {
                         self.arrays = 0;
-                        Place::Broken
+                        ObjectPosition::Broken
                     }
-                    (Place::Text | Place::Escape | Place::Broken, b'\n') => {
+                    (
+                        ObjectPosition::Text | ObjectPosition::Escape | ObjectPosition::Broken,
+                        b'\n',
+                    ) => {
                         is_end = true;
                         place
                     }
-                    (Place::Object, b'\n') if self.form == Form::Lines => Place::LineEnd,
-                    (Place::Object, b'"') | (Place::Escape, _) => Place::Text,
-                    (Place::Object, b'{' | b'[') => {
-                        open = open.saturating_add(1);
-                        Place::Object
+                    (ObjectPosition::Object, b'\n') if self.form == Form::Lines => {
+                        ObjectPosition::LineEnd
                     }
-                    (Place::Object, b'}' | b']') => {
+                    (ObjectPosition::Object, b'"') | (ObjectPosition::Escape, _) => {
+                        ObjectPosition::Text
+                    }
+                    (ObjectPosition::Object, b'{' | b'[') => {
+                        open = open.saturating_add(1);
+                        ObjectPosition::Object
+                    }
+                    (ObjectPosition::Object, b'}' | b']') => {
                         open -= 1;
                         is_end = open == 0;
-                        Place::Object
+                        ObjectPosition::Object
                     }
-                    (Place::Text, b'"') => Place::Object,
-                    (Place::Text, b'\\') => Place::Escape,
+                    (ObjectPosition::Text, b'"') => ObjectPosition::Object,
+                    (ObjectPosition::Text, b'\\') => ObjectPosition::Escape,
                     (place, _) => place,
                 };
                 too_long = too_long || object.len() == LONGEST;
@@ -175,9 +189,9 @@ impl Elements {
             input.consume(used);
             if is_end {
                 let whole = if too_long {
-                    Element::TooLong
+                    TextElement::TooLong
                 } else {
-                    Element::Whole
+                    TextElement::Whole
                 };
                 return Ok(whole);
             }
@@ -219,7 +233,7 @@ fn end_of_plain_line(available: &[u8]) -> Option<usize> {
 
 /// Where in a text of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum ObjectPosition {
     Between,
     Object,
     Text,
@@ -248,13 +262,13 @@ mod tests {
             let mut elements = Elements::new(Form::of(text));
             loop {
                 match elements.next(&mut input, &mut element).unwrap() {
-                    Element::End => break,
-                    Element::Joined => {
+                    TextElement::End => break,
+                    TextElement::Joined => {
                         found.push("joined".to_owned());
                         break;
                     }
-                    Element::TooLong => found.push("too long".to_owned()),
-                    Element::Whole => {
+                    TextElement::TooLong => found.push("too long".to_owned()),
+                    TextElement::Whole => {
                         let text = element.trim_ascii();
                         found.push(String::from_utf8_lossy(text).into_owned());
                     }
@@ -312,7 +326,7 @@ mod tests {
         let mut input: Input<'_> = Window::new(&mut input);
         let mut elements = Elements::new(Form::of(long.as_bytes()));
         let mut count = 0;
-        while elements.next(&mut input, &mut Vec::new()).unwrap() == Element::Whole {
+        while elements.next(&mut input, &mut Vec::new()).unwrap() == TextElement::Whole {
             count += 1;
         }
         assert_eq!(count, LONGEST / 4);

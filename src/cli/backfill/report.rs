@@ -5,11 +5,11 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::cli::table::{Table, plain};
-use crate::cli::{Failure, Terminal};
+use crate::cli::table::{TextTable, plain};
+use crate::cli::{CommandFailure, Terminal};
 use crate::config::SyncName;
 use crate::event::{Event, Json};
-use crate::map::record::Notes;
+use crate::map::record::FieldStats;
 use crate::outcome::{Outcome, Reason};
 use crate::sync::Fate;
 
@@ -26,7 +26,7 @@ pub(super) const COUNTED_TWICE: &str = "where Meta's Pixel sent them too, Meta c
 
 /// Counts of one name in one sync.
 #[derive(Clone, Debug, Default)]
-struct Counts {
+struct NameCounts {
     mapped: u64,
     filtered: u64,
     too_old: u64,
@@ -41,14 +41,14 @@ struct Counts {
 
 /// The report.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct BackfillReport {
     syncs: Vec<SyncName>,
     /// By name, for each sync.
-    names: BTreeMap<Box<str>, Vec<Counts>>,
+    names: BTreeMap<Box<str>, Vec<NameCounts>>,
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct ReportLine<'a> {
     sync: &'a str,
     event: &'a str,
     mapped: u64,
@@ -60,7 +60,7 @@ struct Line<'a> {
     carried: &'a BTreeMap<&'static str, u64>,
 }
 
-impl Report {
+impl BackfillReport {
     /// Begins a report on these syncs.
     pub(super) const fn new(syncs: Vec<SyncName>) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl Report {
         place: usize,
         event: Option<&Event<'_>>,
         fate: &Fate,
-        notes: &Notes,
+        notes: &FieldStats,
     ) {
         let name = event
             .and_then(|event| event.field("event_type"))
@@ -88,7 +88,7 @@ impl Report {
         };
         if !self.names.contains_key(name) {
             self.names
-                .insert(name.into(), vec![Counts::default(); self.syncs.len()]);
+                .insert(name.into(), vec![NameCounts::default(); self.syncs.len()]);
         }
         let counts = self.names.get_mut(name);
         if let Some(counts) = counts.and_then(|counts| counts.get_mut(place)) {
@@ -97,8 +97,8 @@ impl Report {
     }
 
     /// The sums over all names and syncs.
-    fn sum(&self) -> Counts {
-        let mut sum = Counts::default();
+    fn sum(&self) -> NameCounts {
+        let mut sum = NameCounts::default();
         for counts in self.names.values().flatten() {
             sum.mapped += counts.mapped;
             sum.filtered += counts.filtered;
@@ -148,14 +148,14 @@ impl Report {
     }
 
     /// Writes everything: a table for people, else a JSON line for each sync and name.
-    pub(super) fn write(&self, json: bool, terminal: &mut Terminal) -> Result<(), Failure> {
+    pub(super) fn write(&self, json: bool, terminal: &mut Terminal) -> Result<(), CommandFailure> {
         if terminal.is_interactive && !json {
             return Ok(self.write_table(&mut terminal.output)?);
         }
         for (place, sync) in self.syncs.iter().enumerate() {
             for (name, counts) in self.of(place) {
                 let reasons = counts.reasons.iter();
-                let line = Line {
+                let line = ReportLine {
                     sync: sync.as_str(),
                     event: name,
                     mapped: counts.mapped,
@@ -198,17 +198,17 @@ impl Report {
                 ]);
             }
         }
-        Table::new(vec![0; heads.len()]).write(out, &rows)
+        TextTable::new(vec![0; heads.len()]).write(out, &rows)
     }
 
-    fn of(&self, place: usize) -> impl Iterator<Item = (&str, &Counts)> {
+    fn of(&self, place: usize) -> impl Iterator<Item = (&str, &NameCounts)> {
         self.names
             .iter()
             .filter_map(move |(name, counts)| Some((&**name, counts.get(place)?)))
     }
 }
 
-impl Counts {
+impl NameCounts {
     /// The share of the mapped events that carry each field, as in the daemon's hourly line.
     fn coverage(&self) -> String {
         let shares = self.carried.iter();
@@ -218,7 +218,7 @@ impl Counts {
         shares.join(", ")
     }
 
-    fn count(&mut self, fate: &Fate, notes: &Notes) {
+    fn count(&mut self, fate: &Fate, notes: &FieldStats) {
         let Fate::Ended(ended) = fate else {
             self.mapped += 1;
             self.may_count_twice += u64::from(notes.may_count_twice());

@@ -8,8 +8,8 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::GzDecoder;
 
-use crate::cli::Failure;
-use crate::cli::backfill::archive::{self, Found};
+use crate::cli::CommandFailure;
+use crate::cli::backfill::archive::{self, ArchiveItem};
 use crate::cli::backfill::budget::Budget;
 use crate::cli::backfill::lines::{Form, without_marks};
 use crate::cli::backfill::utf16::{ByteOrder, Utf16};
@@ -54,7 +54,7 @@ const BUFFER: usize = 64 << 10;
 /// Archives and files within each other: an export has two.
 const DEEPEST: usize = 6;
 /// A part of what is read.
-pub(super) enum Part<'c, 'i> {
+pub(super) enum InputPart<'c, 'i> {
     /// A text; whoever takes it says whether something else is joined to it.
     Text {
         text: &'c mut Input<'i>,
@@ -70,15 +70,15 @@ pub(super) enum Part<'c, 'i> {
 
 /// Takes parts, by their names; the name of a file itself is empty. Says whether something else is joined
 /// to a text.
-pub(super) type Visit<'v> = dyn FnMut(&str, Part<'_, '_>) -> Result<bool, Failure> + 'v;
+pub(super) type Visit<'v> = dyn FnMut(&str, InputPart<'_, '_>) -> Result<bool, CommandFailure> + 'v;
 
 /// Visits every part of a file.
 pub(super) fn each_part(
     input: &mut dyn BufRead,
     budget: &Budget,
     visit: &mut Visit<'_>,
-) -> Result<(), Failure> {
-    let place = Place {
+) -> Result<(), CommandFailure> {
+    let place = PartPosition {
         name: "",
         expected: Expectation::Events,
         depth: 0,
@@ -123,7 +123,7 @@ pub(super) enum Expectation {
 
 /// What begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum PartKind {
     Archive,
     Gzip,
     Text,
@@ -136,7 +136,7 @@ enum Kind {
     End,
 }
 
-impl Kind {
+impl PartKind {
     fn of(beginning: &[u8]) -> Self {
         let text = without_marks(beginning).trim_ascii_start();
         if beginning.is_empty() {
@@ -182,7 +182,7 @@ fn unread(beginning: &[u8]) -> Option<&'static str> {
 
 /// Where a content stands.
 #[derive(Clone, Copy)]
-struct Place<'n> {
+struct PartPosition<'n> {
     name: &'n str,
     /// What its name lets expect.
     expected: Expectation,
@@ -190,7 +190,7 @@ struct Place<'n> {
     depth: usize,
 }
 
-impl Place<'_> {
+impl PartPosition<'_> {
     /// What is unpacked of it.
     const fn within(self) -> Self {
         Self {
@@ -200,19 +200,19 @@ impl Place<'_> {
     }
 
     /// Whether it is told that this could not be read, since events were to be expected.
-    fn is_told(self, kind: Kind, is_first: bool) -> bool {
+    fn is_told(self, kind: PartKind, is_first: bool) -> bool {
         let is_expected = matches!(self.expected, Expectation::Events | Expectation::Json);
-        matches!(kind, Kind::Unread(_)) || is_expected || !is_first
+        matches!(kind, PartKind::Unread(_)) || is_expected || !is_first
     }
 }
 
 /// Visits all that is joined in a content.
 fn content(
     mut window: Input<'_>,
-    place: Place<'_>,
+    place: PartPosition<'_>,
     budget: &Budget,
     visit: &mut Visit<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let mut is_first = true;
     while !budget.is_spent() {
         if !is_first {
@@ -222,25 +222,25 @@ fn content(
             Ok(beginning) => beginning,
             Err(error) => return damaged(visit, place, archive::in_words(&error)),
         };
-        match Kind::of(beginning) {
-            Kind::End => return Ok(()),
-            Kind::Archive | Kind::Gzip | Kind::Utf16(_) if place.depth == DEEPEST => {
+        match PartKind::of(beginning) {
+            PartKind::End => return Ok(()),
+            PartKind::Archive | PartKind::Gzip | PartKind::Utf16(_) if place.depth == DEEPEST => {
                 return damaged(
                     visit,
                     place,
                     "too many archives lie within each other".to_owned(),
                 );
             }
-            Kind::Archive => archive::each_entry(&mut window, budget, &mut |name, found| {
+            PartKind::Archive => archive::each_entry(&mut window, budget, &mut |name, found| {
                 entry(name, found, place, budget, visit)
             })?,
-            Kind::Gzip => window = gzip(window, place, budget, visit)?,
-            Kind::Utf16(order) => {
+            PartKind::Gzip => window = gzip(window, place, budget, visit)?,
+            PartKind::Utf16(order) => {
                 let mut text = BufReader::with_capacity(BUFFER, Utf16::new(&mut window, order));
                 return content(Window::new(&mut text), place.within(), budget, visit);
             }
-            Kind::Text => {
-                let part = Part::Text {
+            PartKind::Text => {
+                let part = InputPart::Text {
                     form: Form::of(beginning),
                     text: &mut window,
                     expected: place.expected,
@@ -249,7 +249,7 @@ fn content(
                     return Ok(());
                 }
             }
-            kind @ (Kind::Unread(_) | Kind::Unknown) if place.is_told(kind, is_first) => {
+            kind @ (PartKind::Unread(_) | PartKind::Unknown) if place.is_told(kind, is_first) => {
                 damaged(visit, place, unread_in_words(kind))?;
                 let begins = |bytes: &[u8]| archive::begins(bytes) || begins_gzip(bytes);
                 let found = window.find(archive::BEGINNING, begins, [b'P', GZIP[0]]);
@@ -257,8 +257,8 @@ fn content(
                     return Ok(());
                 }
             }
-            Kind::Stranger | Kind::Unread(_) | Kind::Unknown => {
-                visit(place.name, Part::Stranger)?;
+            PartKind::Stranger | PartKind::Unread(_) | PartKind::Unknown => {
+                visit(place.name, InputPart::Stranger)?;
                 return Ok(());
             }
         }
@@ -267,8 +267,12 @@ fn content(
     damaged(visit, place, "the rest of it is left unread".to_owned())
 }
 
-fn damaged(visit: &mut Visit<'_>, place: Place<'_>, what: String) -> Result<(), Failure> {
-    visit(place.name, Part::Damaged(what)).map(|_| ())
+fn damaged(
+    visit: &mut Visit<'_>,
+    place: PartPosition<'_>,
+    what: String,
+) -> Result<(), CommandFailure> {
+    visit(place.name, InputPart::Damaged(what)).map(|_| ())
 }
 
 /// Some programs fill the last block of a file.
@@ -283,8 +287,8 @@ fn pass_padding(window: &mut Input<'_>) {
     }
 }
 
-fn unread_in_words(kind: Kind) -> String {
-    if let Kind::Unread(what) = kind {
+fn unread_in_words(kind: PartKind) -> String {
+    if let PartKind::Unread(what) = kind {
         format!(
             "it is {what}, which is not read here: give its lines as they are, or packed with gzip or zip"
         )
@@ -296,40 +300,40 @@ fn unread_in_words(kind: Kind) -> String {
 /// Visits an entry of an archive.
 fn entry(
     name: &str,
-    found: Found<'_>,
-    archive: Place<'_>,
+    found: ArchiveItem<'_>,
+    archive: PartPosition<'_>,
     budget: &Budget,
     visit: &mut Visit<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let path = match (archive.name, name) {
         ("", name) | (name, "") => name.to_owned(),
         (archive, name) => format!("{archive}/{name}"),
     };
     let expectation = expectation(name);
-    let place = Place {
+    let place = PartPosition {
         name: &path,
         expected: expectation,
         depth: archive.depth + 1,
     };
     match found {
-        Found::Fault(what) => damaged(visit, place, what),
+        ArchiveItem::Fault(what) => damaged(visit, place, what),
         // A folder is no part.
-        Found::Content(_) if name.ends_with('/') => Ok(()),
-        Found::Content(_) if expectation == Expectation::Stranger => {
-            visit(&path, Part::Stranger).map(|_| ())
+        ArchiveItem::Content(_) if name.ends_with('/') => Ok(()),
+        ArchiveItem::Content(_) if expectation == Expectation::Stranger => {
+            visit(&path, InputPart::Stranger).map(|_| ())
         }
-        Found::Content(input) => content(Window::new(input), place, budget, visit),
+        ArchiveItem::Content(input) => content(Window::new(input), place, budget, visit),
     }
 }
 
 /// Visits what is packed, by members that follow each other; gives the input behind the last.
 fn gzip<'i>(
     window: Input<'i>,
-    place: Place<'_>,
+    place: PartPosition<'_>,
     budget: &Budget,
     visit: &mut Visit<'_>,
-) -> Result<Input<'i>, Failure> {
-    let mut members = Members::new(window, budget);
+) -> Result<Input<'i>, CommandFailure> {
+    let mut members = JoinedMembers::new(window, budget);
     let mut unpacked = BufReader::with_capacity(BUFFER, &mut members);
     content(Window::new(&mut unpacked), place.within(), budget, visit)?;
     // What was passed over may be damaged too; a fault is noted as it is met.
@@ -358,7 +362,7 @@ fn begins_gzip(bytes: &[u8]) -> bool {
 }
 
 /// The content of members that follow each other. A line may begin in one and end in the next.
-struct Members<'i, 'b> {
+struct JoinedMembers<'i, 'b> {
     /// The member that is read.
     member: Option<GzDecoder<Input<'i>>>,
     /// The input behind the last.
@@ -367,7 +371,7 @@ struct Members<'i, 'b> {
     error: Option<String>,
 }
 
-impl<'i, 'b> Members<'i, 'b> {
+impl<'i, 'b> JoinedMembers<'i, 'b> {
     fn new(input: Input<'i>, budget: &'b Budget) -> Self {
         Self {
             member: Some(begin_member(input)),
@@ -402,7 +406,7 @@ impl<'i, 'b> Members<'i, 'b> {
     }
 }
 
-impl Read for Members<'_, '_> {
+impl Read for JoinedMembers<'_, '_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.error.is_some() {
             return Ok(0);

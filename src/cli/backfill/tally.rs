@@ -10,7 +10,7 @@ const LONGEST_NAME: usize = 150;
 
 /// The tally of one file.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct FileSummary {
     /// Whether there was an event.
     pub(super) has_events: bool,
     damaged: usize,
@@ -19,7 +19,7 @@ pub(super) struct Tally {
     stranger_names: Vec<String>,
 }
 
-impl Tally {
+impl FileSummary {
     /// Notes what is wrong with a part; gives what is to be said of it, once for each part.
     pub(super) fn damaged(&mut self, part: &str, what: &str) -> Option<String> {
         if self.last_damaged.as_deref() == Some(part) {
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn parts_are_named_once_and_safely_and_not_without_end() {
-        let mut tally = Tally::default();
+        let mut tally = FileSummary::default();
         let long = "x".repeat(1000);
         let said = tally.damaged("../a\u{1b}[2J", "it is cut off").unwrap();
         assert_eq!(said, "../a\u{fffd}[2J: it is cut off");
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_file_without_an_event_is_not_well() {
-        let mut tally = Tally::default();
+        let mut tally = FileSummary::default();
         assert!(!tally.is_well());
         assert_eq!(tally.in_words(), ["it holds no event"]);
         tally.has_events = true;

@@ -10,12 +10,12 @@ const MOST_BYTES: usize = 16 << 20;
 
 /// The lines of an input, in their order.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(super) struct InputLines {
     /// Lines that were read too far.
     pending: VecDeque<Vec<u8>>,
 }
 
-impl Lines {
+impl InputLines {
     /// The next line, with its end; `None` where there is no more.
     pub(super) fn next(&mut self, input: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
         if let Some(line) = self.pending.pop_front() {
@@ -59,7 +59,7 @@ impl Lines {
 
 /// Reads on, line by line, and keeps what was read.
 struct Gathering<'l> {
-    lines: &'l mut Lines,
+    lines: &'l mut InputLines,
     input: &'l mut dyn BufRead,
     text: Vec<u8>,
     at: usize,
@@ -85,7 +85,7 @@ mod tests {
     #[track_caller]
     fn check(input: &str, expected: Option<&str>, next: Option<&str>) {
         let mut bytes = input.as_bytes();
-        let mut lines = Lines::default();
+        let mut lines = InputLines::default();
         let first = lines.next(&mut bytes).unwrap().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let value = lines.value(&mut bytes, &first).unwrap().map(text);

@@ -13,10 +13,10 @@ use tokio::net::TcpListener;
 
 use crate::app::{self, App};
 use crate::cli::run::{build_failure, runtime};
-use crate::cli::{Failure, Terminal};
+use crate::cli::{CommandFailure, Terminal};
 use crate::clock::{Clock, SystemClock};
 use crate::config::load::{self, Sources};
-use crate::config::{Config, Mistake};
+use crate::config::{Config, ConfigError};
 use crate::sandbox::{self, Sandbox, SandboxConfig};
 use crate::telemetry::logs;
 
@@ -24,9 +24,9 @@ const CONFIG: &str = include_str!("trial.toml");
 const TOKEN: &str = "sandbox-token";
 const PIXEL: &str = "123456789012345";
 
-pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Failure> {
-    let mut config = config(sources).map_err(Failure::configuration)?;
-    logs::init(&config.log).map_err(|mistake| Failure::configuration(vec![mistake]))?;
+pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), CommandFailure> {
+    let mut config = config(sources).map_err(CommandFailure::configuration)?;
+    logs::init(&config.log).map_err(|mistake| CommandFailure::configuration(vec![mistake]))?;
     let store = tempfile::tempdir().context("cannot make a folder for the throw-away store")?;
     store.path().clone_into(&mut config.queue.path);
 
@@ -69,17 +69,17 @@ pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Failu
 
 /// The built-in configuration. Its secret is printed in every copy of this program, so nobody but
 /// this machine may reach it.
-fn config(sources: Sources) -> Result<Config, Vec<Mistake>> {
+fn config(sources: Sources) -> Result<Config, Vec<ConfigError>> {
     let config = load::from_toml(CONFIG, &trial_environment(sources))?;
     let listeners = [
         ("server.listen", config.server.listen),
         ("admin.listen", config.admin.listen),
     ];
-    let mistakes: Vec<Mistake> = listeners
+    let mistakes: Vec<ConfigError> = listeners
         .into_iter()
         .filter(|(_, address)| !address.ip().is_loopback())
         .map(|(key, address)| {
-            Mistake::new(
+            ConfigError::new(
                 key,
                 format!(
                     "found {address}, which can be reached from outside; expected a loopback address \

@@ -1,6 +1,6 @@
 //! The keys of a sync.
 
-use super::Absent::{Means, Nothing, Refused, WarnedAbout};
+use super::KeyDefault::{Means, Nothing, Refused, WarnedAbout};
 use super::{
     BOOLEAN, COUNT, DURATION, FILE, RATE, SECRET, SIZE, Section, TABLE, TEXT, key, secret,
 };

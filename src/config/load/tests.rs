@@ -46,7 +46,7 @@ fn mistakes_in(text: &str, environment: &[(&str, &str)]) -> String {
 
 /// The warnings of what is written, a line each.
 fn warnings_in(text: &str, environment: &[(&str, &str)]) -> String {
-    let written = Written {
+    let written = RawConfig {
         text: text.to_owned(),
         file: PathBuf::from(DEFAULT_FILE),
         environment: variables_of(environment),

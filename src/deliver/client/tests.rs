@@ -86,7 +86,7 @@ fn client(url: &str, more: &str) -> Result<GraphClient, ClientError> {
     GraphClient::new(&tls(&config.meta.url).unwrap(), &config.meta, sync, clock)
 }
 
-async fn post(does: Does) -> Result<Reply, PostError> {
+async fn post(does: Does) -> Result<GraphReply, PostError> {
     let endpoint = Endpoint::new(does).await;
     let client = client(&format!("http://{}", endpoint.address), "").unwrap();
     client.post(&EVENTS).await

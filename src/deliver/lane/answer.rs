@@ -6,17 +6,17 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::deliver::client::PostError;
-use crate::deliver::isolate::Parts;
-use crate::deliver::limit::{Gate, Standstill};
-use crate::deliver::usage::Usage;
-use crate::deliver::verdict::{Fix, Judgement, LimitOf, Reply, Verdict, judge};
+use crate::deliver::isolate::Bisection;
+use crate::deliver::limit::{Circuit, CooldownReason};
+use crate::deliver::usage::RateUsage;
+use crate::deliver::verdict::{Fix, GraphReply, Judgement, LimitOf, Verdict, judge};
 use crate::outcome::Reason;
 use crate::queue::lease::{Leased, Slot};
 use crate::queue::settle::{AttemptAnswer, DOUBT_SECONDS, End, Refusal, Settlement};
 
-use super::request::{Answered, Outcome};
-use super::standing::Failure;
-use super::{Lane, Suspect};
+use super::request::{Answered, AttemptOutcome};
+use super::standing::TransientFailure;
+use super::{Lane, RefusedEvent};
 
 /// A search for bad events is kept through a wait of this length, and given up for a longer one.
 const KEPT_THROUGH: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ const SPLITS: u32 = 15;
 /// An answered request whose settlement is being put together.
 pub(super) struct Settling {
     pub(super) settlement: Settlement,
-    pub(super) parts: Parts<Leased>,
+    pub(super) parts: Bisection<Leased>,
     pub(super) began: Instant,
     pub(super) latency: Duration,
 }
@@ -55,7 +55,7 @@ impl Lane {
             latency,
         };
         match outcome {
-            Outcome::Replied(reply) => {
+            AttemptOutcome::Replied(reply) => {
                 let judgement = judge(
                     &reply,
                     settling.parts.next().len(),
@@ -68,7 +68,7 @@ impl Lane {
                         self.throttle(settlement, limit, wait);
                     }
                     Verdict::Blocked { wait } => {
-                        self.hold(settlement, Standstill::Blocked, wait);
+                        self.hold(settlement, CooldownReason::Blocked, wait);
                     }
                     // A probe that learnt nothing of the rates is dropped, and repeated.
                     Verdict::Transient { .. } => drop(ticket),
@@ -81,16 +81,16 @@ impl Lane {
                 self.judged(settling, &reply, &judgement);
                 judgement.verdict.as_str()
             }
-            Outcome::Failed(error) => self.failed(settling, &error),
-            Outcome::Abandoned => {
+            AttemptOutcome::Failed(error) => self.failed(settling, &error),
+            AttemptOutcome::Abandoned => {
                 self.close(settling, answer("abandoned", true));
                 "abandoned"
             }
-            Outcome::Withheld => {
+            AttemptOutcome::Withheld => {
                 self.withheld(settling);
                 "withheld"
             }
-            Outcome::NotNoted(error) => {
+            AttemptOutcome::NotNoted(error) => {
                 self.store_failed(&error);
                 self.release(&settling.parts.into_all());
                 "not_noted"
@@ -98,7 +98,7 @@ impl Lane {
         }
     }
 
-    fn judged(&mut self, mut settling: Settling, reply: &Reply, judgement: &Judgement) {
+    fn judged(&mut self, mut settling: Settling, reply: &GraphReply, judgement: &Judgement) {
         let verdict = judgement.verdict;
         let events = settling.parts.next().len();
         let seconds = settling.latency.as_secs_f64();
@@ -122,9 +122,9 @@ impl Lane {
             Verdict::ShortCount { .. } | Verdict::Uncounted => self.accepted(settling, true),
             Verdict::Transient { wait } => {
                 let failure = if judgement.is_foreign {
-                    Failure::Foreign(reply.status)
+                    TransientFailure::Foreign(reply.status)
                 } else {
-                    Failure::Fault(reply.status)
+                    TransientFailure::Fault(reply.status)
                 };
                 self.try_again(settling, failure, wait, refusal);
             }
@@ -157,9 +157,9 @@ impl Lane {
         self.metrics.delivery(&self.sync, verdict, seconds, events);
         let failure = if error.is_lost() {
             self.doubt(&mut settling);
-            Failure::Lost
+            TransientFailure::Lost
         } else {
-            Failure::Unreachable
+            TransientFailure::Unreachable
         };
         let error: &dyn std::error::Error = error;
         warn!(sync = %self.sync, verdict, events, error, "no answer from Meta");
@@ -213,12 +213,12 @@ impl Lane {
     fn try_again(
         &mut self,
         settling: Settling,
-        failure: Failure,
+        failure: TransientFailure,
         hint: Option<Duration>,
         refusal: Refusal,
     ) {
         let alone = match settling.parts.next() {
-            [event] => Some(Suspect::new(event)),
+            [event] => Some(RefusedEvent::new(event)),
             _ => None,
         };
         let is_well = self.standing.trouble().is_none();
@@ -235,7 +235,7 @@ impl Lane {
         }
         self.fails(failure, settling.began, Instant::now(), hint);
         if alone.is_some() && self.is_batch_suspected() && !self.quarantine.is_asking() {
-            if matches!(failure, Failure::Foreign(_)) {
+            if matches!(failure, TransientFailure::Foreign(_)) {
                 // A filter may stop what strangers send: after the wait several are tried in a row.
                 self.splits_left = SPLITS;
             }
@@ -247,7 +247,13 @@ impl Lane {
     }
 
     /// Notes a failure that passes.
-    fn fails(&mut self, failure: Failure, began: Instant, now: Instant, hint: Option<Duration>) {
+    fn fails(
+        &mut self,
+        failure: TransientFailure,
+        began: Instant,
+        now: Instant,
+        hint: Option<Duration>,
+    ) {
         let random = fastrand::f64();
         let wait = self.standing.failed(failure, began, now, random, hint);
         self.concurrency.failed();
@@ -310,7 +316,7 @@ impl Lane {
     }
 
     /// Puts what is left of a batch in front of everything else.
-    pub(super) fn go_on(&mut self, settlement: &mut Settlement, rest: Option<Parts<Leased>>) {
+    pub(super) fn go_on(&mut self, settlement: &mut Settlement, rest: Option<Bisection<Leased>>) {
         let Some(rest) = rest else { return };
         if self.keeps_parts() {
             self.parts.push_front(rest);
@@ -328,7 +334,7 @@ impl Lane {
     fn give_back(&mut self, settlement: &mut Settlement, events: &[Leased]) {
         if !self.quarantine.is_empty() {
             for event in events {
-                self.quarantine.given_back(Suspect::new(event));
+                self.quarantine.given_back(RefusedEvent::new(event));
             }
         }
         settlement.release.extend(slots(events));
@@ -337,13 +343,13 @@ impl Lane {
     /// Meta's answer shows that requests get through.
     pub(super) fn got_through(&mut self, settlement: &mut Settlement) {
         self.note_mended(settlement);
-        if self.standing.gets_through() {
+        if self.standing.on_answer() {
             info!(sync = %self.sync, "Meta answers again");
         }
     }
 
     /// Holds the pixel's gate.
-    fn hold(&self, settlement: &mut Settlement, why: Standstill, wait: Option<Duration>) {
+    fn hold(&self, settlement: &mut Settlement, why: CooldownReason, wait: Option<Duration>) {
         let wait = self.pixel.hold(why, wait);
         self.note_standstill(settlement, &self.pixel_id, why, wait);
     }
@@ -351,18 +357,18 @@ impl Lane {
     /// Holds the gates of all pixels that a rate limit concerns.
     fn throttle(&self, settlement: &mut Settlement, limit: LimitOf, wait: Duration) {
         match limit {
-            LimitOf::Pixel => self.hold(settlement, Standstill::Throttled, Some(wait)),
+            LimitOf::Pixel => self.hold(settlement, CooldownReason::Throttled, Some(wait)),
             LimitOf::Token => {
                 for target in self.shared_token.targets() {
-                    let wait = target.pixel.hold(Standstill::Throttled, Some(wait));
+                    let wait = target.pixel.hold(CooldownReason::Throttled, Some(wait));
                     let pixel_id = &target.pixel_id;
-                    self.note_standstill(settlement, pixel_id, Standstill::Throttled, wait);
+                    self.note_standstill(settlement, pixel_id, CooldownReason::Throttled, wait);
                 }
             }
         }
     }
 
-    fn note_usage(&self, settlement: &mut Settlement, usage: &Usage) {
+    fn note_usage(&self, settlement: &mut Settlement, usage: &RateUsage) {
         let kinds = [
             ("app", usage.app),
             ("business", usage.business),
@@ -373,10 +379,10 @@ impl Lane {
                 self.metrics.meta_usage(&self.sync, kind, percent);
             }
         }
-        let was_open = *self.gate.borrow() == Gate::Open;
+        let was_open = *self.gate.borrow() == Circuit::Closed;
         let percent = usage.highest();
         if let Some(wait) = self.pixel.used(percent, usage.regain) {
-            self.note_standstill(settlement, &self.pixel_id, Standstill::Usage, wait);
+            self.note_standstill(settlement, &self.pixel_id, CooldownReason::Usage, wait);
             if was_open {
                 warn!(
                     sync = %self.sync,

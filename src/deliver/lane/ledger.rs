@@ -12,8 +12,8 @@ use crate::queue::StoreError;
 use crate::queue::settle::Settlement;
 use crate::queue::standstill::{Cooldown, CooldownChange};
 
-use super::standing::Trouble;
-use super::{Done, Lane, Step};
+use super::standing::LaneTrouble;
+use super::{Lane, LaneStep, TaskOutput};
 
 /// Between tries of a store that failed.
 const STORE: Backoff = Backoff::new(
@@ -24,10 +24,10 @@ const STORE: Backoff = Backoff::new(
 
 impl Lane {
     /// Writes settlements that could not be written. Tells what to do meanwhile.
-    pub(super) fn mind_store(&mut self, now: Instant) -> Option<Step> {
+    pub(super) fn mind_store(&mut self, now: Instant) -> Option<LaneStep> {
         let next = self.store_next?;
         if next > now {
-            return Some(Step::Idle(Some(next)));
+            return Some(LaneStep::Idle(Some(next)));
         }
         let Some(settlement) = self.unsettled.pop_front() else {
             self.store_next = None;
@@ -36,7 +36,7 @@ impl Lane {
         // Until it is written, or the next try is due.
         self.store_next = Some(now + STORE.bound(self.store_failures));
         self.settle(settlement);
-        Some(Step::Went)
+        Some(LaneStep::Progress)
     }
 
     pub(super) fn settlement(&self) -> Settlement {
@@ -55,7 +55,7 @@ impl Lane {
         &self,
         settlement: &mut Settlement,
         pixel_id: &str,
-        why: limit::Standstill,
+        why: limit::CooldownReason,
         wait: Duration,
     ) {
         let note = self.begun(pixel_id, why.as_str(), wait);
@@ -75,7 +75,7 @@ impl Lane {
 
     /// Notes that the lane is no longer paused, if it is.
     pub(super) fn note_mended(&self, settlement: &mut Settlement) {
-        if matches!(self.standing.trouble(), Some(Trouble::Fix(_))) {
+        if matches!(self.standing.trouble(), Some(LaneTrouble::Fix(_))) {
             settlement.standstills.push(self.over(self.sync.as_str()));
         }
     }
@@ -101,7 +101,7 @@ impl Lane {
         let queue = self.queue.clone();
         self.tasks.spawn(async move {
             let result = queue.settle(settlement.clone()).await;
-            Done::Settled(settlement, result)
+            TaskOutput::Settled(settlement, result)
         });
     }
 

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use crate::deliver::verdict::{Judgement, LimitOf, Reply, Verdict};
+use crate::deliver::verdict::{GraphReply, Judgement, LimitOf, Verdict};
 use crate::queue::settle::Refusal;
 
 use super::Lane;
 use super::answer::Settling;
-use super::standing::Trouble;
+use super::standing::LaneTrouble;
 
 impl Lane {
     /// Logs what was judged, before anything is done about it.
     pub(super) fn log_verdict(
         &mut self,
         settling: &Settling,
-        reply: &Reply,
+        reply: &GraphReply,
         judgement: &Judgement,
         refusal: &Refusal,
     ) {
@@ -52,7 +52,7 @@ impl Lane {
             }
             // A step of a search: the event that is found is told of.
             Verdict::Invalid { .. } | Verdict::Refused => not_taken!(debug, "Meta refuses a batch"),
-            Verdict::Paused(fix) if self.standing.trouble() == Some(Trouble::Fix(fix)) => {
+            Verdict::Paused(fix) if self.standing.trouble() == Some(LaneTrouble::Fix(fix)) => {
                 not_taken!(debug, "the lane stays paused: {}", fix.as_str());
             }
             Verdict::Paused(fix) => {

@@ -4,15 +4,15 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::deliver::isolate::Split;
-use crate::deliver::quarantine::{self, Refused};
-use crate::deliver::size::Size;
+use crate::deliver::quarantine::{self, QuarantineOutcome};
+use crate::deliver::size::BatchSize;
 use crate::deliver::verdict::{Blame, Judgement};
 use crate::outcome::Reason;
 use crate::queue::lease::Leased;
 use crate::queue::settle::{End, Refusal, Settlement};
 
 use super::answer::{Settling, rejected, slots};
-use super::{Lane, Suspect};
+use super::{Lane, RefusedEvent};
 
 /// From so many refusals in a row on, single events are sent ahead of the rest of a batch.
 const SCOUT_FROM: usize = 2;
@@ -57,7 +57,7 @@ impl Lane {
         if !judgement.is_foreign {
             self.got_through(&mut settlement);
         }
-        let sent = Size {
+        let sent = BatchSize {
             events: parts.next().len(),
             bytes: parts
                 .next()
@@ -82,10 +82,10 @@ impl Lane {
         accepted: &[Leased],
         began: Instant,
     ) {
-        let keys: Vec<Suspect> = if self.quarantine.is_empty() {
+        let keys: Vec<RefusedEvent> = if self.quarantine.is_empty() {
             Vec::new()
         } else {
-            accepted.iter().map(Suspect::new).collect()
+            accepted.iter().map(RefusedEvent::new).collect()
         };
         let cleared = self.quarantine.accepted(keys, began);
         if !cleared.guilty.is_empty() {
@@ -139,8 +139,8 @@ impl Lane {
                     "an event fails again and again: it is kept, and others go first",
             }
         );
-        let refused = quarantine::Refusal {
-            key: Suspect::new(&event),
+        let refused = quarantine::LoneRefusal {
+            key: RefusedEvent::new(&event),
             cause: (refusal.code, refusal.sub_code),
             event,
             refusal,
@@ -150,12 +150,12 @@ impl Lane {
         let was_asking = self.quarantine.is_asking();
         let now = Instant::now();
         match (self.quarantine).refused(refused, is_paused, now, fastrand::f64()) {
-            Refused::Rejected(event, refusal) => {
+            QuarantineOutcome::Rejected(event, refusal) => {
                 settlement.ends.push((event.slot, End::Rejected(refusal)));
             }
-            Refused::Kept => {}
-            Refused::Queued(event) => settlement.release.push(event.slot),
-            Refused::TooMany(events) => {
+            QuarantineOutcome::Kept => {}
+            QuarantineOutcome::Queued(event) => settlement.release.push(event.slot),
+            QuarantineOutcome::TooMany(events) => {
                 settlement.release.extend(slots(&events));
                 self.pause_refusing(now);
             }

@@ -8,23 +8,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::SyncName;
 use crate::deliver::client::{GraphClient, PostError};
-use crate::deliver::isolate::Parts;
-use crate::deliver::limit::{Pixel, Ticket};
-use crate::deliver::verdict::Reply;
+use crate::deliver::isolate::Bisection;
+use crate::deliver::limit::{Permit, PixelLimiter};
+use crate::deliver::verdict::GraphReply;
 use crate::queue::lease::{Leased, Slot};
 use crate::queue::settle::DeliveryId;
 use crate::queue::{Queue, StoreError};
 
 /// What a request needs.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct GraphRequest {
     pub(super) sync: SyncName,
     pub(super) queue: Queue,
     pub(super) graph: Arc<GraphClient>,
-    pub(super) pixel: Arc<Pixel>,
-    pub(super) ticket: Ticket,
+    pub(super) pixel: Arc<PixelLimiter>,
+    pub(super) ticket: Permit,
     /// The first of the parts is sent.
-    pub(super) parts: Parts<Leased>,
+    pub(super) parts: Bisection<Leased>,
     /// Nothing is sent any more.
     pub(super) stop: CancellationToken,
     /// No answer is waited for any more.
@@ -34,18 +34,18 @@ pub(super) struct Request {
 /// A request that is over.
 #[derive(Debug)]
 pub(super) struct Answered {
-    pub(super) ticket: Ticket,
-    pub(super) parts: Parts<Leased>,
+    pub(super) ticket: Permit,
+    pub(super) parts: Bisection<Leased>,
     /// Its record in the store, where it came so far.
     pub(super) delivery: Option<DeliveryId>,
     pub(super) began: Instant,
     pub(super) latency: Duration,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: AttemptOutcome,
 }
 
 /// How a request ended.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum AttemptOutcome {
     /// It was not sent: the lane stops, or a standstill began.
     Withheld,
     /// It was not sent: it could not be noted in the store.
@@ -55,10 +55,10 @@ pub(super) enum Outcome {
     /// The lane stopped waiting for the answer.
     Abandoned,
     /// There is an answer.
-    Replied(Reply),
+    Replied(GraphReply),
 }
 
-impl Request {
+impl GraphRequest {
     /// Notes the request in the store, sends it and reads the answer.
     pub(super) async fn run(self) -> Answered {
         let began = Instant::now();
@@ -66,7 +66,7 @@ impl Request {
         let (delivery, outcome) = match self.note().await {
             Err(outcome) => (None, outcome),
             Ok(delivery) if self.stop.is_cancelled() || !self.ticket.is_valid() => {
-                (Some(delivery), Outcome::Withheld)
+                (Some(delivery), AttemptOutcome::Withheld)
             }
             Ok(delivery) => {
                 let sent = Instant::now();
@@ -86,30 +86,30 @@ impl Request {
     }
 
     /// Waits for leave to send so many events, and notes the request.
-    async fn note(&self) -> Result<DeliveryId, Outcome> {
+    async fn note(&self) -> Result<DeliveryId, AttemptOutcome> {
         let events = self.parts.next();
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => return Err(Outcome::Withheld),
+            () = self.stop.cancelled() => return Err(AttemptOutcome::Withheld),
             () = self.pixel.events(events.len()) => {}
         }
         let slots: Vec<Slot> = events.iter().map(|event| event.slot).collect();
         self.queue
             .open_delivery(&self.sync, &slots)
             .await
-            .map_err(Outcome::NotNoted)
+            .map_err(AttemptOutcome::NotNoted)
     }
 
-    async fn post(&self) -> Outcome {
+    async fn post(&self) -> AttemptOutcome {
         let events = self.parts.next();
         let bodies: Vec<&[u8]> = events.iter().map(|event| event.body.as_ref()).collect();
         tokio::select! {
             biased;
             answer = self.graph.post(&bodies) => match answer {
-                Ok(reply) => Outcome::Replied(reply),
-                Err(error) => Outcome::Failed(error),
+                Ok(reply) => AttemptOutcome::Replied(reply),
+                Err(error) => AttemptOutcome::Failed(error),
             },
-            () = self.abandon.cancelled() => Outcome::Abandoned,
+            () = self.abandon.cancelled() => AttemptOutcome::Abandoned,
         }
     }
 }

@@ -12,38 +12,38 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use super::standing::Waiting;
-use crate::deliver::limit::Pixel;
+use super::standing::RetrySchedule;
+use crate::deliver::limit::PixelLimiter;
 
 /// The tokens of all lanes; clones share them.
 #[derive(Clone, Default)]
-pub struct Tokens(Arc<Mutex<HashMap<[u8; 32], Weak<State>>>>);
+pub struct Tokens(Arc<Mutex<HashMap<[u8; 32], Weak<TokenState>>>>);
 
 #[derive(Debug)]
-struct State {
+struct TokenState {
     /// `None`: nothing is wrong with it as far as is known.
-    waiting: watch::Sender<Option<Waiting>>,
+    waiting: watch::Sender<Option<RetrySchedule>>,
     /// The pixels that the lanes use it for, one for each lane.
-    pixels: Mutex<Vec<Target>>,
+    pixels: Mutex<Vec<TokenTarget>>,
 }
 
 /// A pixel that events are delivered to, and its limits.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct TokenTarget {
     /// The pixel's id.
     pub pixel_id: String,
     /// Its limits, shared by all lanes that deliver to it.
-    pub pixel: Arc<Pixel>,
+    pub pixel: Arc<PixelLimiter>,
 }
 
 /// One lane's view of its token.
 #[derive(Debug)]
 pub struct SharedToken {
-    state: Arc<State>,
+    state: Arc<TokenState>,
     /// The pixel that the lane uses it for.
     pixel_id: String,
     /// What the lane knew when it last looked.
-    seen: Option<Waiting>,
+    seen: Option<RetrySchedule>,
 }
 
 impl fmt::Debug for Tokens {
@@ -58,15 +58,15 @@ impl Tokens {
     pub fn join(
         &self,
         token: &SecretString,
-        target: Target,
-        waiting: Option<Waiting>,
+        target: TokenTarget,
+        waiting: Option<RetrySchedule>,
     ) -> SharedToken {
         let hash = Sha256::digest(token.expose_secret()).into();
         let mut tokens = self.0.lock().expect("no holder of this lock panics");
         tokens.retain(|_, state| state.strong_count() > 0);
         let known = tokens.get(&hash).and_then(Weak::upgrade);
         let state = known.unwrap_or_else(|| {
-            let state = Arc::new(State {
+            let state = Arc::new(TokenState {
                 waiting: watch::Sender::new(None),
                 pixels: Mutex::default(),
             });
@@ -87,7 +87,7 @@ impl SharedToken {
     /// Tells the others what the lane knows, if it has found out something, and gives what holds. A
     /// token that gets through is alive, whatever others say; else the first to say something is
     /// right.
-    pub fn agree(&mut self, mine: Option<Waiting>) -> Option<Waiting> {
+    pub fn agree(&mut self, mine: Option<RetrySchedule>) -> Option<RetrySchedule> {
         if mine != self.seen {
             let seen = self.seen;
             self.state.waiting.send_if_modified(|shared| {
@@ -103,7 +103,7 @@ impl SharedToken {
     }
 
     /// Claims the probe that is due. Not so where another lane has, or something else is new.
-    pub fn claim(&mut self, probing: Waiting) -> bool {
+    pub fn claim(&mut self, probing: RetrySchedule) -> bool {
         let seen = self.seen;
         let claimed = self.state.waiting.send_if_modified(|shared| {
             let is_free = *shared == seen;
@@ -119,12 +119,12 @@ impl SharedToken {
     }
 
     /// Shows changes.
-    pub fn watch(&self) -> watch::Receiver<Option<Waiting>> {
+    pub fn watch(&self) -> watch::Receiver<Option<RetrySchedule>> {
         self.state.waiting.subscribe()
     }
 
     /// Every pixel that the token is used for, once.
-    pub fn targets(&self) -> Vec<Target> {
+    pub fn targets(&self) -> Vec<TokenTarget> {
         let mut targets = self.state.pixels().clone();
         targets.sort_by(|one, other| one.pixel_id.cmp(&other.pixel_id));
         targets.dedup_by(|one, other| one.pixel_id == other.pixel_id);
@@ -144,8 +144,8 @@ impl Drop for SharedToken {
     }
 }
 
-impl State {
-    fn pixels(&self) -> MutexGuard<'_, Vec<Target>> {
+impl TokenState {
+    fn pixels(&self) -> MutexGuard<'_, Vec<TokenTarget>> {
         self.pixels.lock().expect("no holder of this lock panics")
     }
 }
@@ -156,21 +156,21 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::super::standing::Standing;
+    use super::super::standing::Breaker;
     use super::*;
     use crate::deliver::limit::Rates;
     use crate::deliver::verdict::Fix;
 
     fn join(tokens: &Tokens, token: &str, pixel_id: &str) -> SharedToken {
-        let target = Target {
+        let target = TokenTarget {
             pixel_id: pixel_id.to_owned(),
-            pixel: Pixel::new(Rates::default()),
+            pixel: PixelLimiter::new(Rates::default()),
         };
         tokens.join(&SecretString::from(token), target, None)
     }
 
-    fn dead(now: Instant) -> Option<Waiting> {
-        let mut standing = Standing::default();
+    fn dead(now: Instant) -> Option<RetrySchedule> {
+        let mut standing = Breaker::default();
         standing.needs(Fix::Token, now, now);
         standing.token()
     }

@@ -3,12 +3,12 @@
 use tokio::time::Instant;
 
 use crate::clock::UnixMillis;
-use crate::deliver::limit::{Gate, Standstill};
+use crate::deliver::limit::{Circuit, CooldownReason};
 use crate::queue::settle::Refusal;
 use crate::telemetry::metrics::LaneState;
 
 use super::Lane;
-use super::standing::Trouble;
+use super::standing::LaneTrouble;
 use super::status::LaneStatus;
 
 impl Lane {
@@ -43,10 +43,10 @@ impl Lane {
     fn describe(&self) -> (LaneState, Option<String>, Option<Instant>) {
         let next = self.standing.next(Instant::now());
         match self.standing.trouble() {
-            Some(Trouble::Fix(fix)) => {
+            Some(LaneTrouble::Fix(fix)) => {
                 return (LaneState::paused, Some(fix.as_str().to_owned()), next);
             }
-            Some(Trouble::Refusing((code, sub_code))) => {
+            Some(LaneTrouble::Refusing((code, sub_code))) => {
                 let reason = format!(
                     "Meta refuses one event after the other (code {}, sub-code {}{}); single events \
                      are tried now and then",
@@ -56,21 +56,21 @@ impl Lane {
                 );
                 return (LaneState::paused, Some(reason), next);
             }
-            Some(Trouble::Failing) | None => {}
+            Some(LaneTrouble::Failing) | None => {}
         }
         let held = match *self.pixel.gate().borrow() {
-            Gate::Held(why, until) => Some((why, Some(until))),
-            Gate::Probing(why) => Some((why, None)),
-            Gate::Open => None,
+            Circuit::Open(why, until) => Some((why, Some(until))),
+            Circuit::HalfOpen(why) => Some((why, None)),
+            Circuit::Closed => None,
         };
         if let Some((why, until)) = held {
             let (state, reason) = match why {
-                Standstill::Blocked => (
+                CooldownReason::Blocked => (
                     LaneState::blocked,
                     "Meta has blocked the account for a while",
                 ),
-                Standstill::Throttled => (LaneState::throttled, "Meta's rate limit is reached"),
-                Standstill::Usage => (
+                CooldownReason::Throttled => (LaneState::throttled, "Meta's rate limit is reached"),
+                CooldownReason::Usage => (
                     LaneState::throttled,
                     "nearly all of Meta's rate limit is used up",
                 ),

@@ -27,7 +27,7 @@ const UNTRIED_PROBES: Backoff = Backoff::new(
 
 /// What keeps a lane from delivering as usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum LaneTrouble {
     /// Requests fail for reasons that pass.
     Failing,
     /// No request can succeed until this is put right.
@@ -38,15 +38,15 @@ pub enum Trouble {
 
 /// How a lane stands.
 #[derive(Debug, Default)]
-pub struct Standing {
-    failing: Option<(Failure, Waiting)>,
-    fix: Option<(Fix, Waiting)>,
+pub struct Breaker {
+    failing: Option<(TransientFailure, RetrySchedule)>,
+    fix: Option<(Fix, RetrySchedule)>,
     refusing: Option<Refusing>,
 }
 
 /// How a request failed for a reason that passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum TransientFailure {
     /// There was no connection.
     Unreachable,
     /// There was no whole answer.
@@ -62,20 +62,20 @@ pub enum Failure {
 struct Refusing {
     cause: Cause,
     /// With events that were refused before too.
-    rounds: Waiting,
+    rounds: RetrySchedule,
     /// With events that were not tried yet.
-    untried: Waiting,
+    untried: RetrySchedule,
 }
 
 /// Failures in a row, and when the next try is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct RetrySchedule {
     failures: u32,
     since: Instant,
     next: Instant,
 }
 
-impl Waiting {
+impl RetrySchedule {
     /// The same, with a probe under way: if nothing is heard of it, the next is due after a while.
     #[must_use]
     pub fn probing(self, now: Instant) -> Self {
@@ -86,7 +86,7 @@ impl Waiting {
     }
 }
 
-impl Failure {
+impl TransientFailure {
     /// Whether there was an answer: the same request may be answered alike for ever.
     pub const fn is_answer(self) -> bool {
         matches!(self, Self::Fault(_) | Self::Foreign(_))
@@ -106,15 +106,15 @@ impl Failure {
     }
 }
 
-impl Standing {
+impl Breaker {
     /// The worst trouble there is.
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn trouble(&self) -> Option<LaneTrouble> {
         self.fix
-            .map(|(fix, _)| Trouble::Fix(fix))
+            .map(|(fix, _)| LaneTrouble::Fix(fix))
             .or(self
                 .refusing
-                .map(|refusing| Trouble::Refusing(refusing.cause)))
-            .or(self.failing.map(|_| Trouble::Failing))
+                .map(|refusing| LaneTrouble::Refusing(refusing.cause)))
+            .or(self.failing.map(|_| LaneTrouble::Failing))
     }
 
     /// Whether refusals pause the lane, whatever else does.
@@ -139,7 +139,7 @@ impl Standing {
     }
 
     /// How the last request failed, if they fail.
-    pub fn failure(&self) -> Option<Failure> {
+    pub fn failure(&self) -> Option<TransientFailure> {
         self.failing.map(|(failure, _)| failure)
     }
 
@@ -147,7 +147,7 @@ impl Standing {
     /// the next. Several requests that were under way at once count as one failure.
     pub fn failed(
         &mut self,
-        failure: Failure,
+        failure: TransientFailure,
         began: Instant,
         now: Instant,
         random: f64,
@@ -161,7 +161,7 @@ impl Standing {
         };
         let wait = Backoff::TRANSIENT.wait(failures, random, hint);
         let next = now + wait;
-        let waiting = Waiting {
+        let waiting = RetrySchedule {
             failures,
             since: before.map_or(now, |waiting| waiting.since),
             next: before.map_or(next, |waiting| waiting.next.max(next)),
@@ -183,7 +183,7 @@ impl Standing {
 
     /// Too many events were refused in a row: the first round of probes is due at once.
     pub fn begins_refusing(&mut self, cause: Cause, now: Instant) {
-        let waiting = Waiting {
+        let waiting = RetrySchedule {
             failures: 0,
             since: now,
             next: now,
@@ -221,14 +221,14 @@ impl Standing {
     }
 
     /// The wait for another access token, if that is what the lane waits for.
-    pub fn token(&self) -> Option<Waiting> {
+    pub fn token(&self) -> Option<RetrySchedule> {
         self.fix
             .filter(|(fix, _)| *fix == Fix::Token)
             .map(|(_, waiting)| waiting)
     }
 
     /// Takes over what is known of the access token.
-    pub fn set_token(&mut self, token: Option<Waiting>) {
+    pub fn set_token(&mut self, token: Option<RetrySchedule>) {
         match token {
             Some(waiting) => {
                 self.failing = None;
@@ -240,7 +240,7 @@ impl Standing {
     }
 
     /// Something may have been put right: the next probe is due.
-    pub fn hopes(&mut self, now: Instant) {
+    pub fn retry_now(&mut self, now: Instant) {
         if let Some((_, waiting)) = &mut self.fix {
             waiting.next = now;
             waiting.failures = 0;
@@ -249,7 +249,7 @@ impl Standing {
 
     /// Meta answered in a way that shows that requests get through. Tells whether there was
     /// trouble.
-    pub fn gets_through(&mut self) -> bool {
+    pub fn on_answer(&mut self) -> bool {
         let failing = self.failing.take().is_some();
         self.fix.take().is_some() || failing
     }
@@ -257,11 +257,16 @@ impl Standing {
     /// Meta accepted an event: no trouble is left. Tells whether there was any.
     pub fn accepted(&mut self) -> bool {
         let refusing = self.refusing.take().is_some();
-        self.gets_through() || refusing
+        self.on_answer() || refusing
     }
 }
 
-fn probe_later(backoff: Backoff, before: Option<Waiting>, began: Instant, now: Instant) -> Waiting {
+fn probe_later(
+    backoff: Backoff,
+    before: Option<RetrySchedule>,
+    began: Instant,
+    now: Instant,
+) -> RetrySchedule {
     match before {
         // It was under way when the trouble was found.
         Some(waiting) if began < waiting.since => waiting,
@@ -269,7 +274,7 @@ fn probe_later(backoff: Backoff, before: Option<Waiting>, began: Instant, now: I
             let failures = before
                 .map_or(0, |waiting| waiting.failures)
                 .saturating_add(1);
-            Waiting {
+            RetrySchedule {
                 failures,
                 since: now,
                 next: now + backoff.bound(failures),
@@ -283,7 +288,7 @@ mod tests {
     use super::*;
 
     const CAUSE: Cause = (Some(100), None);
-    const FAULT: Failure = Failure::Fault(503);
+    const FAULT: TransientFailure = TransientFailure::Fault(503);
 
     fn seconds(number: u64) -> Duration {
         Duration::from_secs(number)
@@ -292,7 +297,7 @@ mod tests {
     #[test]
     fn failures_in_a_row_lengthen_the_wait() {
         let start = Instant::now();
-        let mut standing = Standing::default();
+        let mut standing = Breaker::default();
         assert_eq!(standing.next(start), None);
         assert_eq!(
             standing.failed(FAULT, start, start, 1.0, None),
@@ -305,8 +310,8 @@ mod tests {
         assert_eq!(standing.failed(FAULT, later, later, 1.0, None), seconds(1));
         assert_eq!(standing.next(later), Some(later + seconds(1)));
         assert_eq!(standing.next(later + seconds(1)), None);
-        assert_eq!(standing.trouble(), Some(Trouble::Failing));
-        assert!(standing.gets_through());
+        assert_eq!(standing.trouble(), Some(LaneTrouble::Failing));
+        assert!(standing.on_answer());
         assert_eq!(standing.trouble(), None);
         assert!(!standing.accepted());
     }
@@ -314,7 +319,7 @@ mod tests {
     #[test]
     fn what_must_be_put_right_is_probed_ever_more_slowly() {
         let start = Instant::now();
-        let mut standing = Standing::default();
+        let mut standing = Breaker::default();
         let mut now = start;
         let mut waits = Vec::new();
         for _ in 0..6 {
@@ -324,9 +329,9 @@ mod tests {
             now = next;
         }
         assert_eq!(waits, [60, 120, 240, 480, 600, 600]);
-        assert_eq!(standing.trouble(), Some(Trouble::Fix(Fix::Token)));
+        assert_eq!(standing.trouble(), Some(LaneTrouble::Fix(Fix::Token)));
         standing.needs(Fix::Token, now, now);
-        standing.hopes(now);
+        standing.retry_now(now);
         assert_eq!(standing.next(now), None);
         standing.needs(Fix::Token, now, now);
         assert_eq!(standing.next(now), Some(now + seconds(60)));
@@ -335,16 +340,16 @@ mod tests {
     #[test]
     fn refusals_end_with_an_acceptance_only() {
         let start = Instant::now();
-        let mut standing = Standing::default();
+        let mut standing = Breaker::default();
         standing.begins_refusing(CAUSE, start);
         assert_eq!(standing.next(start), None);
         standing.refuses(CAUSE, true, start);
         assert_eq!(standing.next(start), Some(start + seconds(5)));
-        assert!(!standing.gets_through());
-        assert_eq!(standing.trouble(), Some(Trouble::Refusing(CAUSE)));
+        assert!(!standing.on_answer());
+        assert_eq!(standing.trouble(), Some(LaneTrouble::Refusing(CAUSE)));
         standing.needs(Fix::Pixel, start, start);
-        assert_eq!(standing.trouble(), Some(Trouble::Fix(Fix::Pixel)));
-        assert!(standing.gets_through());
+        assert_eq!(standing.trouble(), Some(LaneTrouble::Fix(Fix::Pixel)));
+        assert!(standing.on_answer());
         assert!(standing.accepted());
         assert_eq!(standing.trouble(), None);
     }
@@ -352,7 +357,7 @@ mod tests {
     #[test]
     fn a_pause_after_refusals_is_probed_sooner_with_what_was_not_tried() {
         let start = Instant::now();
-        let mut standing = Standing::default();
+        let mut standing = Breaker::default();
         standing.begins_refusing(CAUSE, start);
         standing.refuses(CAUSE, true, start);
         let mut now = start;

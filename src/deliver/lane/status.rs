@@ -25,7 +25,7 @@ pub struct LaneStatus {
 
 /// Shows how every lane stands.
 #[derive(Clone, Debug, Default)]
-pub struct Lanes {
+pub struct LaneStatuses {
     lanes: Vec<(SyncName, watch::Receiver<LaneStatus>)>,
 }
 
@@ -48,7 +48,7 @@ impl LaneStatus {
     }
 }
 
-impl Lanes {
+impl LaneStatuses {
     /// Takes what the lanes show, by sync.
     pub fn new(lanes: Vec<(SyncName, watch::Receiver<LaneStatus>)>) -> Self {
         Self { lanes }

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::batch::{self, Due, Waiting};
-use crate::deliver::isolate::Parts;
-use crate::deliver::limit::Ticket;
-use crate::deliver::size::Size;
+use crate::batch::{self, Due, PendingEvents};
+use crate::deliver::isolate::Bisection;
+use crate::deliver::limit::Permit;
+use crate::deliver::size::BatchSize;
 use crate::queue::StoreError;
 use crate::queue::lease::{Leased, Order, Slot};
 use crate::queue::settle::End;
 
-use super::standing::{Failure, Trouble};
-use super::{Lane, Step, Suspect};
+use super::standing::{LaneTrouble, TransientFailure};
+use super::{Lane, LaneStep, RefusedEvent};
 
 /// After a lease that gave nothing although something was ready.
 const EMPTY_LEASE: Duration = Duration::from_millis(250);
@@ -53,19 +53,19 @@ impl Probing {
 
 impl Lane {
     /// Tells what to wait for, where nothing is due.
-    pub(super) fn wait_for_work(&mut self, now: Instant) -> Option<Step> {
+    pub(super) fn wait_for_work(&mut self, now: Instant) -> Option<LaneStep> {
         if !self.parts.is_empty() || !self.probing.left.is_empty() {
             return None;
         }
         if let Some(next) = self.lease_next.filter(|next| *next > now) {
-            return Some(Step::Idle(Some(next)));
+            return Some(LaneStep::Idle(Some(next)));
         }
         let again = self.quarantine.next_due();
         if again.is_some_and(|again| again <= now) {
             return None;
         }
         let backlog = self.queue.backlog(&self.sync);
-        let waiting = Waiting {
+        let waiting = PendingEvents {
             events: backlog.events,
             bytes: backlog.bytes,
             oldest: backlog.oldest,
@@ -75,7 +75,7 @@ impl Lane {
             return None;
         }
         let size = self.size.at(now);
-        let limits = batch::Limits {
+        let limits = batch::BatchLimits {
             events: size.events,
             bytes: size.bytes,
             delay: self.delay,
@@ -86,18 +86,18 @@ impl Lane {
             Due::At(ripe) => Some(now + ripe.since(present)),
             Due::Never => None,
         };
-        Some(Step::Idle(ripe.into_iter().chain(again).min()))
+        Some(LaneStep::Idle(ripe.into_iter().chain(again).min()))
     }
 
     /// Chooses what is sent next: as a probe one event, else one that is due again, else the rest of a
     /// batch that was begun, else a new batch.
     pub(super) async fn next_parts(
         &mut self,
-        ticket: &Ticket,
+        ticket: &Permit,
         now: Instant,
-    ) -> Result<Option<Parts<Leased>>, StoreError> {
+    ) -> Result<Option<Bisection<Leased>>, StoreError> {
         let trouble = self.standing.trouble();
-        let needs_fix = matches!(trouble, Some(Trouble::Fix(_)));
+        let needs_fix = matches!(trouble, Some(LaneTrouble::Fix(_)));
         if !needs_fix && (self.standing.is_refusing() || self.quarantine.is_asking()) {
             return self.next_probe(now).await;
         }
@@ -133,7 +133,7 @@ impl Lane {
         if leased.is_empty() {
             self.lease_next = Some(now + EMPTY_LEASE);
         }
-        if let Some(parts) = Parts::whole(leased) {
+        if let Some(parts) = Bisection::whole(leased) {
             return Ok(Some(parts));
         }
         // What is left of a batch serves as a probe too.
@@ -142,7 +142,7 @@ impl Lane {
     }
 
     /// The next probe of a lane that has met refusals.
-    async fn next_probe(&mut self, now: Instant) -> Result<Option<Parts<Leased>>, StoreError> {
+    async fn next_probe(&mut self, now: Instant) -> Result<Option<Bisection<Leased>>, StoreError> {
         let is_paused = self.standing.is_refusing();
         if self.probing.left.is_empty()
             && is_paused
@@ -180,7 +180,7 @@ impl Lane {
     /// a good one is found however many bad ones of its name a stranger sends.
     async fn begin_round(&mut self, round: Round, now: Instant) -> Result<(), StoreError> {
         let named = self.other_names(now).await?;
-        let size = Size {
+        let size = BatchSize {
             events: if self.standing.is_refusing() {
                 SWEPT
             } else {
@@ -189,7 +189,7 @@ impl Lane {
             bytes: self.bytes_of_probes(now),
         };
         let next = self.lease(size, Order::MostUrgent).await?;
-        let is_known = |event: &Leased| self.quarantine.knows(Suspect::new(event));
+        let is_known = |event: &Leased| self.quarantine.knows(RefusedEvent::new(event));
         let (mut known, mut probes): (Vec<Leased>, Vec<Leased>) =
             named.into_iter().partition(&is_known);
         let (known_next, next): (Vec<Leased>, Vec<Leased>) = next.into_iter().partition(is_known);
@@ -209,7 +209,7 @@ impl Lane {
 
     /// Leases of each name the newest event, other names than those that are kept first.
     async fn other_names(&mut self, now: Instant) -> Result<Vec<Leased>, StoreError> {
-        let size = Size {
+        let size = BatchSize {
             events: PROBES / 2,
             bytes: self.bytes_of_probes(now),
         };
@@ -231,7 +231,7 @@ impl Lane {
     }
 
     /// Leases events; files those among them that are known to be bad.
-    async fn lease(&mut self, size: Size, order: Order) -> Result<Vec<Leased>, StoreError> {
+    async fn lease(&mut self, size: BatchSize, order: Order) -> Result<Vec<Leased>, StoreError> {
         let leased = self
             .queue
             .lease(&self.sync, size.events, size.bytes, order)
@@ -242,7 +242,7 @@ impl Lane {
         let mut ends = Vec::new();
         let mut left = Vec::with_capacity(leased.len());
         for event in leased {
-            match self.quarantine.convicted(Suspect::new(&event)) {
+            match self.quarantine.convicted(RefusedEvent::new(&event)) {
                 Some(refusal) => ends.push((event.slot, End::Rejected(refusal))),
                 None => left.push(event),
             }
@@ -258,13 +258,16 @@ impl Lane {
     /// Whether answers that tell of passing faults may be the fault of the batch that they answer.
     pub(super) fn is_batch_suspected(&self) -> bool {
         self.standing.failures() >= SUSPECT_FROM
-            && self.standing.failure().is_some_and(Failure::is_answer)
+            && self
+                .standing
+                .failure()
+                .is_some_and(TransientFailure::is_answer)
     }
 
     /// One event, unless it has expired.
-    fn one(&mut self, event: Leased) -> Option<Parts<Leased>> {
-        let suspect = Suspect::new(&event);
-        let parts = self.without_expired(Parts::whole(vec![event])?);
+    fn one(&mut self, event: Leased) -> Option<Bisection<Leased>> {
+        let suspect = RefusedEvent::new(&event);
+        let parts = self.without_expired(Bisection::whole(vec![event])?);
         if parts.is_none() {
             self.quarantine.given_back(suspect);
         }
@@ -272,7 +275,7 @@ impl Lane {
     }
 
     /// Gives back what has expired since it was leased: the queue counts it.
-    fn without_expired(&self, parts: Parts<Leased>) -> Option<Parts<Leased>> {
+    fn without_expired(&self, parts: Bisection<Leased>) -> Option<Bisection<Leased>> {
         let now = self.clock.now().seconds();
         let (left, expired) = parts.retain(|event| event.deadline > now);
         self.release(&expired);

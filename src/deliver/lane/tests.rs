@@ -21,13 +21,13 @@ use tokio::time::Instant;
 
 use crate::clock::{TestClock, UnixMillis};
 use crate::config::{Config, load};
-use crate::deliver::{self, limit::Gate};
+use crate::deliver::{self, limit::Circuit};
 use crate::map::payload::{Fingerprint, Payload};
 use crate::outcome::Reason;
 use crate::queue::dead::{DeadFilter, DeadLetter};
 use crate::sandbox::faults::Faults;
 use crate::sandbox::{self, Sandbox, SandboxConfig};
-use crate::sync::{Fate, Taken};
+use crate::sync::{Fate, Submission};
 
 use super::*;
 
@@ -153,7 +153,7 @@ impl Rig {
             let id = format!("{mark}{}", self.pushed);
             let json = serde_json::json!({"event_name": name, "event_time": NOW - 60,
                 "event_id": id, "action_source": "other", "user_data": {"em": [SMITH]}});
-            taken.push(Taken {
+            taken.push(Submission {
                 sync: sync.clone(),
                 fate: Fate::Mapped(Payload {
                     json: json.to_string().into(),
@@ -175,7 +175,7 @@ impl Rig {
     async fn settle_until_in_flight(&mut self, calls: u64) {
         let lane = &mut self.lanes[0];
         loop {
-            let Step::Idle(_) = lane.step().await else {
+            let LaneStep::Idle(_) = lane.step().await else {
                 continue;
             };
             if lane.requests > 0 && lane.tasks.len() == lane.requests {
@@ -260,13 +260,13 @@ fn begin(config: &Config, clock: &Arc<TestClock>) -> (Queue, Vec<Lane>) {
 /// Lets a lane do what can be done at this moment.
 async fn settle(lane: &mut Lane) -> Option<Instant> {
     loop {
-        let Step::Idle(until) = lane.step().await else {
+        let LaneStep::Idle(until) = lane.step().await else {
             continue;
         };
         let held = match *lane.gate.borrow() {
-            Gate::Open => false,
-            Gate::Held(_, until) => until > Instant::now(),
-            Gate::Probing(_) => lane.requests == 0,
+            Circuit::Closed => false,
+            Circuit::Open(_, until) => until > Instant::now(),
+            Circuit::HalfOpen(_) => lane.requests == 0,
         };
         let waiting = usize::from(lane.ticket_wanted && held);
         if lane.tasks.len() == waiting {

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use crate::deliver::verdict::Fix;
 use crate::queue::standstill::Cooldown;
 
-use super::shared_token::Target;
+use super::shared_token::TokenTarget;
 use super::{Lane, redactor};
 
 impl Lane {
@@ -21,7 +21,7 @@ impl Lane {
             .filter(|standstill| standstill.whose == self.sync.as_str());
         for fix in own.filter_map(|standstill| Fix::named(&standstill.kind)) {
             self.standing.needs(fix, now, now);
-            self.standing.hopes(now);
+            self.standing.retry_now(now);
             warn!(sync = %self.sync, "the lane was paused before the daemon was started: {}", fix.as_str());
         }
         self.agree_on_token();
@@ -43,9 +43,9 @@ impl Lane {
             return;
         }
         self.redactor = redactor(token, app_secret);
-        self.standing.hopes(Instant::now());
+        self.standing.retry_now(Instant::now());
         if has_new_token {
-            let target = Target {
+            let target = TokenTarget {
                 pixel_id: self.pixel_id.clone(),
                 pixel: Arc::clone(&self.pixel),
             };

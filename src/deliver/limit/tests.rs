@@ -8,8 +8,8 @@ fn rate(per_second: f64) -> Option<Rate> {
     Rate::new(per_second)
 }
 
-fn pixel(requests: Option<Rate>, events: Option<Rate>) -> Arc<Pixel> {
-    Pixel::new(Rates { requests, events })
+fn pixel(requests: Option<Rate>, events: Option<Rate>) -> Arc<PixelLimiter> {
+    PixelLimiter::new(Rates { requests, events })
 }
 
 fn seconds(number: u64) -> Duration {
@@ -17,7 +17,7 @@ fn seconds(number: u64) -> Duration {
 }
 
 /// Milliseconds from `start` at which a ticket is given.
-async fn ticket_at(pixel: &Arc<Pixel>, start: Instant) -> (Ticket, u128) {
+async fn ticket_at(pixel: &Arc<PixelLimiter>, start: Instant) -> (Permit, u128) {
     let ticket = pixel.ticket().await;
     (ticket, start.elapsed().as_millis())
 }
@@ -121,7 +121,7 @@ async fn nothing_goes_out_during_a_standstill_and_then_one_probes() {
     let pixel = pixel(None, None);
     let early = pixel.ticket().await;
     let start = Instant::now();
-    pixel.hold(Standstill::Throttled, Some(seconds(1140)));
+    pixel.hold(CooldownReason::Throttled, Some(seconds(1140)));
     assert!(!early.is_valid());
     early.passed();
 
@@ -141,58 +141,69 @@ async fn nothing_goes_out_during_a_standstill_and_then_one_probes() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_learns_nothing_is_repeated() {
     let pixel = pixel(None, None);
-    pixel.hold(Standstill::Blocked, None);
+    pixel.hold(CooldownReason::Blocked, None);
     let probe = pixel.ticket().await;
     assert!(probe.is_probe());
     drop(probe);
     let again = pixel.ticket().await;
     assert!(again.is_probe() && again.is_valid());
-    pixel.hold(Standstill::Throttled, Some(seconds(9)));
+    pixel.hold(CooldownReason::Throttled, Some(seconds(9)));
     assert!(!again.is_valid(), "a standstill began");
 }
 
 #[tokio::test(start_paused = true)]
 async fn standstills_have_bounds_and_the_longest_counts() {
-    type Case<'a> = (&'a [(Standstill, Option<u64>)], u64, Standstill);
+    type Case<'a> = (&'a [(CooldownReason, Option<u64>)], u64, CooldownReason);
     let cases: [Case<'_>; 9] = [
-        (&[(Standstill::Throttled, None)], 60, Standstill::Throttled),
         (
-            &[(Standstill::Throttled, Some(0))],
+            &[(CooldownReason::Throttled, None)],
+            60,
+            CooldownReason::Throttled,
+        ),
+        (
+            &[(CooldownReason::Throttled, Some(0))],
             1,
-            Standstill::Throttled,
+            CooldownReason::Throttled,
         ),
         (
-            &[(Standstill::Throttled, Some(u64::MAX / 2))],
+            &[(CooldownReason::Throttled, Some(u64::MAX / 2))],
             86_400,
-            Standstill::Throttled,
+            CooldownReason::Throttled,
         ),
-        (&[(Standstill::Usage, None)], 60, Standstill::Usage),
+        (&[(CooldownReason::Usage, None)], 60, CooldownReason::Usage),
         (
             &[
-                (Standstill::Throttled, Some(300)),
-                (Standstill::Usage, Some(30)),
+                (CooldownReason::Throttled, Some(300)),
+                (CooldownReason::Usage, Some(30)),
             ],
             300,
-            Standstill::Throttled,
+            CooldownReason::Throttled,
         ),
         (
             &[
-                (Standstill::Throttled, Some(30)),
-                (Standstill::Usage, Some(300)),
+                (CooldownReason::Throttled, Some(30)),
+                (CooldownReason::Usage, Some(300)),
             ],
             300,
-            Standstill::Throttled,
+            CooldownReason::Throttled,
         ),
-        (&[(Standstill::Blocked, None)], 3600, Standstill::Blocked),
         (
-            &[(Standstill::Blocked, None), (Standstill::Blocked, None)],
+            &[(CooldownReason::Blocked, None)],
+            3600,
+            CooldownReason::Blocked,
+        ),
+        (
+            &[
+                (CooldownReason::Blocked, None),
+                (CooldownReason::Blocked, None),
+            ],
             7200,
-            Standstill::Blocked,
+            CooldownReason::Blocked,
         ),
         (
-            &[(Standstill::Blocked, Some(40_000))],
+            &[(CooldownReason::Blocked, Some(40_000))],
             40_000,
-            Standstill::Blocked,
+            CooldownReason::Blocked,
         ),
     ];
     for (holds, expected, worst) in cases {
@@ -203,7 +214,7 @@ async fn standstills_have_bounds_and_the_longest_counts() {
         }
         assert_eq!(
             *pixel.gate().borrow(),
-            Gate::Held(worst, start + seconds(expected)),
+            Circuit::Open(worst, start + seconds(expected)),
             "{holds:?}"
         );
     }

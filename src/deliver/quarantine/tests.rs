@@ -18,7 +18,12 @@ impl Bench {
         }
     }
 
-    fn refused(&mut self, key: usize, cause: Cause, blame: Blame) -> Refused<String, &'static str> {
+    fn refused(
+        &mut self,
+        key: usize,
+        cause: Cause,
+        blame: Blame,
+    ) -> QuarantineOutcome<String, &'static str> {
         self.refused_while(key, cause, blame, false)
     }
 
@@ -28,8 +33,8 @@ impl Bench {
         cause: Cause,
         blame: Blame,
         is_paused: bool,
-    ) -> Refused<String, &'static str> {
-        let refusal = Refusal {
+    ) -> QuarantineOutcome<String, &'static str> {
+        let refusal = LoneRefusal {
             key,
             event: key.to_string(),
             refusal: "no",
@@ -55,7 +60,10 @@ fn guilty(keys: &[usize]) -> Cleared<String, &'static str> {
 #[test]
 fn another_that_is_accepted_decides() {
     let mut bench = Bench::new();
-    assert_eq!(bench.refused(1, ONE, Blame::Unknown), Refused::Kept);
+    assert_eq!(
+        bench.refused(1, ONE, Blame::Unknown),
+        QuarantineOutcome::Kept
+    );
     assert!(bench.quarantine.is_asking());
     assert_eq!(bench.quarantine.waiting(), (1, Some(&"no")));
     assert_eq!(bench.accepted(7), guilty(&[1]));
@@ -78,7 +86,7 @@ fn what_was_sent_before_decides_nothing() {
 fn an_event_that_graph_blames_is_bad_at_once() {
     let mut bench = Bench::new();
     for key in 1..PROBE_FROM {
-        let rejected = Refused::Rejected(key.to_string(), "no");
+        let rejected = QuarantineOutcome::Rejected(key.to_string(), "no");
         assert_eq!(bench.refused(key, ONE, Blame::Event), rejected);
         assert!(!bench.quarantine.is_asking());
     }
@@ -95,10 +103,14 @@ fn an_event_that_graph_blames_is_bad_at_once() {
 fn twenty_alike_in_a_row_are_too_many() {
     let mut bench = Bench::new();
     for key in 1..TOO_MANY {
-        assert_eq!(bench.refused(key, ONE, Blame::Unknown), Refused::Kept);
+        assert_eq!(
+            bench.refused(key, ONE, Blame::Unknown),
+            QuarantineOutcome::Kept
+        );
     }
     let mut all: Vec<String> = (1..=TOO_MANY).map(|key| key.to_string()).collect();
-    let Refused::TooMany(mut released) = bench.refused(TOO_MANY, ONE, Blame::Unknown) else {
+    let QuarantineOutcome::TooMany(mut released) = bench.refused(TOO_MANY, ONE, Blame::Unknown)
+    else {
         panic!("that is too many");
     };
     all.sort();
@@ -108,7 +120,7 @@ fn twenty_alike_in_a_row_are_too_many() {
     // They are queued again; once another is accepted they are known to be bad.
     assert_eq!(bench.quarantine.convicted(1), None);
     let again = bench.refused_while(50, ONE, Blame::Event, true);
-    assert_eq!(again, Refused::Queued("50".to_owned()));
+    assert_eq!(again, QuarantineOutcome::Queued("50".to_owned()));
     assert_eq!(bench.accepted(99), guilty(&[]));
     assert_eq!(bench.quarantine.convicted(1), Some("no"));
     assert_eq!(bench.quarantine.convicted(1), None);
@@ -122,7 +134,7 @@ fn a_mistake_in_a_mapping_costs_few_events() {
         bench.refused(key, ONE, Blame::Event);
     }
     let last = bench.refused(TOO_MANY, ONE, Blame::Event);
-    assert_eq!(last, Refused::TooMany(vec![TOO_MANY.to_string()]));
+    assert_eq!(last, QuarantineOutcome::TooMany(vec![TOO_MANY.to_string()]));
 }
 
 #[test]
@@ -131,7 +143,10 @@ fn another_reason_ends_the_row_and_convicts_nobody() {
     for key in 1..TOO_MANY {
         bench.refused(key, ONE, Blame::Unknown);
     }
-    assert_eq!(bench.refused(40, OTHER, Blame::Unknown), Refused::Kept);
+    assert_eq!(
+        bench.refused(40, OTHER, Blame::Unknown),
+        QuarantineOutcome::Kept
+    );
     assert_eq!(bench.quarantine.row(), 1);
     assert_eq!(bench.quarantine.waiting().0, TOO_MANY);
 }
@@ -144,7 +159,7 @@ fn reasons_that_change_for_ever_pause_too() {
         let cause = if key % 2 == 0 { ONE } else { OTHER };
         if matches!(
             bench.refused(key, cause, Blame::Unknown),
-            Refused::TooMany(_)
+            QuarantineOutcome::TooMany(_)
         ) {
             pauses = Some(key);
             break;
@@ -158,7 +173,10 @@ fn the_same_event_counts_once_and_is_tried_ever_more_slowly() {
     let mut bench = Bench::new();
     let mut waits = Vec::new();
     for _ in 0..12 {
-        assert_eq!(bench.refused(1, ONE, Blame::Unknown), Refused::Kept);
+        assert_eq!(
+            bench.refused(1, ONE, Blame::Unknown),
+            QuarantineOutcome::Kept
+        );
         assert_eq!(bench.quarantine.take_due(bench.now), None);
         let due = bench.quarantine.next_due().unwrap();
         waits.push((due - bench.now).as_millis());
@@ -189,7 +207,10 @@ fn meta_may_change_its_mind() {
 fn what_only_fails_is_never_bad() {
     let mut bench = Bench::new();
     for key in 0..3 * TOO_MANY {
-        assert_eq!(bench.refused(key, OTHER, Blame::Passing), Refused::Kept);
+        assert_eq!(
+            bench.refused(key, OTHER, Blame::Passing),
+            QuarantineOutcome::Kept
+        );
     }
     assert!(!bench.quarantine.is_asking());
     assert_eq!(bench.accepted(999), guilty(&[]));
@@ -202,10 +223,16 @@ fn what_only_fails_is_never_bad() {
 fn only_so_many_are_kept() {
     let mut bench = Bench::new();
     for key in 0..MOST {
-        assert_eq!(bench.refused(key, OTHER, Blame::Passing), Refused::Kept);
+        assert_eq!(
+            bench.refused(key, OTHER, Blame::Passing),
+            QuarantineOutcome::Kept
+        );
     }
     let over = bench.refused(MOST, OTHER, Blame::Passing);
-    assert_eq!(over, Refused::Queued(MOST.to_string()));
+    assert_eq!(over, QuarantineOutcome::Queued(MOST.to_string()));
     assert_eq!(bench.quarantine.release().len(), MOST);
-    assert_eq!(bench.refused(MOST, OTHER, Blame::Passing), Refused::Kept);
+    assert_eq!(
+        bench.refused(MOST, OTHER, Blame::Passing),
+        QuarantineOutcome::Kept
+    );
 }

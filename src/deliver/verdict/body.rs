@@ -38,7 +38,7 @@ const EVENT_FIELDS: [&str; 18] = [
 
 /// An answer's body, understood.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Body {
+pub(super) enum ReplyBody {
     /// Graph's error.
     Error(GraphError),
     /// A JSON object that tells of no error.
@@ -66,7 +66,7 @@ pub(super) struct GraphError {
     pub(super) hint: Option<usize>,
 }
 
-impl Body {
+impl ReplyBody {
     /// Reads a body that came with this status.
     pub(super) fn read(bytes: &[u8], status: u16) -> Self {
         let text = String::from_utf8_lossy(bytes);

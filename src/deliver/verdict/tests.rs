@@ -25,10 +25,10 @@ const PERMISSION: Verdict = Verdict::Paused(Fix::Permission);
 const PIXEL: Verdict = Verdict::Paused(Fix::Pixel);
 const VERSION: Verdict = Verdict::Paused(Fix::Version);
 
-fn reply(status: u16, body: &str) -> Reply {
-    Reply {
+fn reply(status: u16, body: &str) -> GraphReply {
+    GraphReply {
         status,
-        usage: Usage::default(),
+        usage: RateUsage::default(),
         body: body.as_bytes().to_vec(),
     }
 }
@@ -439,10 +439,10 @@ fn the_hint_is_an_index_in_the_text() {
 
 #[test]
 fn the_longest_wait_that_was_asked_for_is_kept() {
-    let usage = Usage {
+    let usage = RateUsage {
         regain: Some(Duration::from_secs(1140)),
         retry_after: Some(Duration::from_secs(7)),
-        ..Usage::default()
+        ..RateUsage::default()
     };
     let rows = [
         (
@@ -466,7 +466,7 @@ fn the_longest_wait_that_was_asked_for_is_kept() {
         ),
     ];
     for (body, verdict) in rows {
-        let reply = Reply {
+        let reply = GraphReply {
             usage,
             ..reply(503, &body)
         };
@@ -508,7 +508,7 @@ proptest! {
                 .prop_map(String::into_bytes),
         ],
     ) {
-        let reply = Reply { status, usage: Usage::default(), body };
+        let reply = GraphReply { status, usage: RateUsage::default(), body };
         let delivered = judge(&reply, SENT, true).verdict == Verdict::Delivered;
         prop_assert!(!delivered || (200..300).contains(&status));
     }

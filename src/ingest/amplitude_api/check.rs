@@ -15,9 +15,9 @@ use std::net::IpAddr;
 use crate::clock::UnixMillis;
 use crate::event::request::BrowserRequest;
 use crate::event::{Event, Json};
-use crate::ingest::amplitude_api::problem::{Fault, Faults};
-use crate::ingest::amplitude_api::request::{Call, Dialect};
-use crate::ingest::decode::{Element, Elements};
+use crate::ingest::amplitude_api::problem::{EventFault, EventFaults};
+use crate::ingest::amplitude_api::request::{ApiCall, Dialect};
+use crate::ingest::decode::{RawElement, RawElements};
 use crate::map::{event_time, is_invalid_id};
 use crate::outcome::Reason;
 
@@ -58,7 +58,7 @@ impl Check {
     /// Prepares for one request; `browser` is what that of a browser tells.
     pub(super) fn new(
         dialect: Dialect,
-        call: &Call<'_>,
+        call: &ApiCall<'_>,
         address: Option<IpAddr>,
         browser: Option<&BrowserRequest>,
         received: UnixMillis,
@@ -87,12 +87,12 @@ impl Check {
     }
 
     /// Judges all events of a request.
-    pub(super) fn faults(&self, elements: Elements<'_>) -> Faults {
-        let mut faults = Faults::default();
+    pub(super) fn faults(&self, elements: RawElements<'_>) -> EventFaults {
+        let mut faults = EventFaults::default();
         for (place, element) in elements.enumerate() {
             let fault = match &element.event {
                 Ok(event) => self.fault(event),
-                Err(_) => Some(Fault::Invalid("event")),
+                Err(_) => Some(EventFault::Invalid("event")),
             };
             if let Some(fault) = fault {
                 faults.push(place, fault);
@@ -103,7 +103,7 @@ impl Check {
 
     /// Completes an event that is to be mapped. One that names no event is none, nor is a user's update that
     /// names nobody.
-    pub(super) fn complete<'a>(&'a self, mut element: Element<'a>) -> Element<'a> {
+    pub(super) fn complete<'a>(&'a self, mut element: RawElement<'a>) -> RawElement<'a> {
         if let Ok(event) = &mut element.event {
             if self.name_fault(event).is_some() {
                 element.event = Err(Reason::NoEventName);
@@ -117,26 +117,26 @@ impl Check {
     }
 
     /// What Amplitude would refuse an event for, if for anything.
-    fn fault(&self, event: &Event<'_>) -> Option<Fault> {
+    fn fault(&self, event: &Event<'_>) -> Option<EventFault> {
         let name = self.name_fault(event);
         let time = || {
             let time = event.field("time").filter(|time| !time.is_null());
             let is_odd =
                 self.dialect == Dialect::Upload && time.is_some_and(|time| !time.is_number());
-            is_odd.then_some(Fault::Invalid("time"))
+            is_odd.then_some(EventFault::Invalid("time"))
         };
         name.or_else(time).or_else(|| self.id_fault(event))
     }
 
-    fn name_fault(&self, event: &Event<'_>) -> Option<Fault> {
+    fn name_fault(&self, event: &Event<'_>) -> Option<EventFault> {
         if !self.names_events() {
             return None;
         }
         match event.field("event_type").filter(|name| !name.is_null()) {
-            None => Some(Fault::Missing("event_type")),
+            None => Some(EventFault::Missing("event_type")),
             Some(name) => match name.as_str() {
-                None => Some(Fault::Invalid("event_type")),
-                Some(name) if name.trim().is_empty() => Some(Fault::Missing("event_type")),
+                None => Some(EventFault::Invalid("event_type")),
+                Some(name) if name.trim().is_empty() => Some(EventFault::Missing("event_type")),
                 Some(_) => None,
             },
         }
@@ -229,7 +229,7 @@ impl Check {
         self.dialect == Dialect::Legacy && !forbidden
     }
 
-    fn id_fault(&self, event: &Event<'_>) -> Option<Fault> {
+    fn id_fault(&self, event: &Event<'_>) -> Option<EventFault> {
         if self.dialect == Dialect::GroupIdentify {
             return None;
         }
@@ -239,9 +239,9 @@ impl Check {
         }
         let found = |wanted| judged.iter().find(|(_, id)| *id == wanted);
         Some(match (found(Id::Nobody), found(Id::Short)) {
-            (Some((field, _)), _) => Fault::Invalid(field),
-            (None, Some((field, _))) => Fault::ShortId(field),
-            (None, None) => Fault::Missing("user_id"),
+            (Some((field, _)), _) => EventFault::Invalid(field),
+            (None, Some((field, _))) => EventFault::ShortId(field),
+            (None, None) => EventFault::Missing("user_id"),
         })
     }
 
@@ -291,7 +291,7 @@ mod tests {
             user_agent: Some("Mozilla/5.0 \"x\"".to_owned()),
             ..BrowserRequest::default()
         };
-        let call = Call {
+        let call = ApiCall {
             api_key: "k".into(),
             events: b"[]".into(),
             min_id_length: 5,
@@ -322,37 +322,40 @@ mod tests {
             ),
             (
                 r#"{"user_id":"user-1"}"#,
-                Some(Fault::Missing("event_type")),
+                Some(EventFault::Missing("event_type")),
             ),
             (
                 r#"{"event_type":" ","user_id":"user-1"}"#,
-                Some(Fault::Missing("event_type")),
+                Some(EventFault::Missing("event_type")),
             ),
             (
                 r#"{"event_type":7,"user_id":"user-1"}"#,
-                Some(Fault::Invalid("event_type")),
+                Some(EventFault::Invalid("event_type")),
             ),
-            (r#"{"event_type":"A"}"#, Some(Fault::Missing("user_id"))),
+            (
+                r#"{"event_type":"A"}"#,
+                Some(EventFault::Missing("user_id")),
+            ),
             (
                 r#"{"event_type":"A","user_id":"","device_id":null}"#,
-                Some(Fault::Missing("user_id")),
+                Some(EventFault::Missing("user_id")),
             ),
             (
                 r#"{"event_type":"A","user_id":"abc"}"#,
-                Some(Fault::ShortId("user_id")),
+                Some(EventFault::ShortId("user_id")),
             ),
             (
                 r#"{"event_type":"A","device_id":"Anonymous"}"#,
-                Some(Fault::Invalid("device_id")),
+                Some(EventFault::Invalid("device_id")),
             ),
             (
                 r#"{"event_type":"A","device_id":"0000-00"}"#,
-                Some(Fault::Invalid("device_id")),
+                Some(EventFault::Invalid("device_id")),
             ),
             (r#"{"event_type":"A","user_id":"0000-00"}"#, None),
             (
                 r#"{"event_type":"A","user_id":"user-1","time":"2026-11-20"}"#,
-                Some(Fault::Invalid("time")),
+                Some(EventFault::Invalid("time")),
             ),
             // What no rule of Amplitude's forbids.
             (
@@ -363,15 +366,15 @@ mod tests {
             (r#"{"event_type":"A","device_id":1.795197e6}"#, None),
             (
                 r#"{"event_type":"A","user_id":7}"#,
-                Some(Fault::ShortId("user_id")),
+                Some(EventFault::ShortId("user_id")),
             ),
             (
                 r#"{"event_type":"A","user_id":0}"#,
-                Some(Fault::Invalid("user_id")),
+                Some(EventFault::Invalid("user_id")),
             ),
             (
                 r#"{"event_type":"A","user_id":["user-1"]}"#,
-                Some(Fault::Missing("user_id")),
+                Some(EventFault::Missing("user_id")),
             ),
         ] {
             let arena = Arena::default();

@@ -11,14 +11,14 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::ingest::Missed;
+use crate::ingest::NotStored;
 use crate::ingest::body::BodyError;
 use crate::ingest::decode::NotJson;
-use crate::ingest::reply::Refusal;
+use crate::ingest::reply::RequestRefusal;
 
 /// Why a request is not taken.
 #[derive(Debug, Error)]
-pub(super) enum Problem {
+pub(super) enum RequestProblem {
     /// Nothing came.
     #[error("Missing request body")]
     NoBody,
@@ -33,7 +33,7 @@ pub(super) enum Problem {
     InvalidKey,
     /// Some events are no good.
     #[error("{}", .0.summary())]
-    Events(Faults),
+    Events(EventFaults),
     /// A page that may not send.
     #[error("Forbidden")]
     Forbidden,
@@ -53,7 +53,7 @@ pub(super) enum Problem {
     Body(BodyError),
     /// It cannot be stored at present.
     #[error("{0}")]
-    NotStored(Refusal),
+    NotStored(RequestRefusal),
     /// It is stored, and could not be passed on.
     #[error("the events could not be passed on; send this again")]
     NotPassedOn,
@@ -61,7 +61,7 @@ pub(super) enum Problem {
 
 /// What is wrong with one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum EventFault {
     /// A field is missing.
     Missing(&'static str),
     /// A field holds what it may not.
@@ -72,11 +72,11 @@ pub(super) enum Fault {
 
 /// What is wrong with the events of a request, by their places.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<(usize, Fault)>);
+pub(super) struct EventFaults(Vec<(usize, EventFault)>);
 
-impl Faults {
+impl EventFaults {
     /// Notes a fault; places must come in order.
-    pub(super) fn push(&mut self, place: usize, fault: Fault) {
+    pub(super) fn push(&mut self, place: usize, fault: EventFault) {
         self.0.push((place, fault));
     }
 
@@ -101,7 +101,7 @@ impl Faults {
         let all_missing = self
             .0
             .iter()
-            .all(|(_, fault)| matches!(fault, Fault::Missing(_)));
+            .all(|(_, fault)| matches!(fault, EventFault::Missing(_)));
         if all_missing {
             "Request missing required field"
         } else {
@@ -109,7 +109,7 @@ impl Faults {
         }
     }
 
-    fn by_field(&self, field_of: impl Fn(&Fault) -> Option<&'static str>) -> Value {
+    fn by_field(&self, field_of: impl Fn(&EventFault) -> Option<&'static str>) -> Value {
         let mut fields: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (place, fault) in &self.0 {
             if let Some(field) = field_of(fault) {
@@ -120,7 +120,7 @@ impl Faults {
     }
 }
 
-impl From<BodyError> for Problem {
+impl From<BodyError> for RequestProblem {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLarge { .. } => Self::TooLarge,
@@ -129,19 +129,19 @@ impl From<BodyError> for Problem {
     }
 }
 
-impl From<NotJson> for Problem {
+impl From<NotJson> for RequestProblem {
     fn from(problem: NotJson) -> Self {
         Self::NotJson(problem)
     }
 }
 
-impl From<Missed> for Problem {
-    fn from(missed: Missed) -> Self {
+impl From<NotStored> for RequestProblem {
+    fn from(missed: NotStored) -> Self {
         Self::NotStored(missed.why)
     }
 }
 
-impl Problem {
+impl RequestProblem {
     /// The status of the answer.
     pub(super) const fn status(&self) -> StatusCode {
         match self {
@@ -175,7 +175,7 @@ impl Problem {
             Self::Forbidden => "forbidden_origin",
             Self::TooLarge => "body_too_large",
             Self::Throttled { .. } => "throttled",
-            Self::Body(error) => Refusal::Body(*error).code(),
+            Self::Body(error) => RequestRefusal::Body(*error).code(),
             Self::NotStored(refusal) => refusal.code(),
             Self::NotPassedOn => "not_passed_on",
         }
@@ -188,16 +188,16 @@ impl Problem {
             Self::MissingField(field) => body["missing_field"] = json!(field),
             Self::Events(faults) => {
                 body["events_with_missing_fields"] = faults.by_field(|fault| match fault {
-                    Fault::Missing(field) => Some(field),
-                    Fault::Invalid(_) | Fault::ShortId(_) => None,
+                    EventFault::Missing(field) => Some(field),
+                    EventFault::Invalid(_) | EventFault::ShortId(_) => None,
                 });
                 body["events_with_invalid_fields"] = faults.by_field(|fault| match fault {
-                    Fault::Invalid(field) => Some(field),
-                    Fault::Missing(_) | Fault::ShortId(_) => None,
+                    EventFault::Invalid(field) => Some(field),
+                    EventFault::Missing(_) | EventFault::ShortId(_) => None,
                 });
                 body["events_with_invalid_id_lengths"] = faults.by_field(|fault| match fault {
-                    Fault::ShortId(field) => Some(field),
-                    Fault::Missing(_) | Fault::Invalid(_) => None,
+                    EventFault::ShortId(field) => Some(field),
+                    EventFault::Missing(_) | EventFault::Invalid(_) => None,
                 });
             }
             Self::Throttled { per_second, events } => {

@@ -13,7 +13,7 @@ use crate::clock::UnixMillis;
 use crate::event::Json;
 use crate::event::decimal::whole_digits;
 use crate::ingest::amplitude_api::multipart;
-use crate::ingest::amplitude_api::problem::Problem;
+use crate::ingest::amplitude_api::problem::RequestProblem;
 use crate::ingest::decode::{BYTE_ORDER_MARK, NotJson, members};
 use crate::map::event_time;
 
@@ -37,7 +37,7 @@ pub(super) enum Dialect {
 
 /// What a request holds.
 #[derive(Debug)]
-pub(super) struct Call<'a> {
+pub(super) struct ApiCall<'a> {
     /// The project's key.
     pub(super) api_key: Cow<'a, str>,
     /// A JSON array of events, or one.
@@ -81,7 +81,7 @@ impl Dialect {
         self,
         text: &'a [u8],
         content_type: Option<&str>,
-    ) -> Result<Call<'a>, Problem> {
+    ) -> Result<ApiCall<'a>, RequestProblem> {
         if self == Self::Upload || is_object(text) {
             return self.read_json(text);
         }
@@ -95,9 +95,9 @@ impl Dialect {
         };
         let events = events
             .filter(|events| !events.trim().is_empty())
-            .ok_or(Problem::MissingField("event"));
-        Ok(Call {
-            api_key: key.ok_or(Problem::MissingField("api_key"))?,
+            .ok_or(RequestProblem::MissingField("event"));
+        Ok(ApiCall {
+            api_key: key.ok_or(RequestProblem::MissingField("api_key"))?,
             events: as_bytes(events?),
             min_id_length: self.min_id_length(),
             upload_time: upload_time.and_then(|time| event_time::of_upload(&time)),
@@ -106,7 +106,7 @@ impl Dialect {
 
     /// Reads a JSON body; where a form is due, its fields may have the names of the form or those of
     /// `/2/httpapi`.
-    fn read_json(self, body: &[u8]) -> Result<Call<'_>, Problem> {
+    fn read_json(self, body: &[u8]) -> Result<ApiCall<'_>, RequestProblem> {
         let [own_key, own_events] = self.fields().map(str::as_bytes);
         let (mut api_key, mut events, mut own, mut options) = (None, None, None, None);
         let (mut upload_time, mut own_upload_time) = (None, None);
@@ -121,16 +121,18 @@ impl Dialect {
             _ => {}
         })
         .map_err(|problem| match problem {
-            NotJson::Empty => Problem::NoBody,
-            other => Problem::NotJson(other),
+            NotJson::Empty => RequestProblem::NoBody,
+            other => RequestProblem::NotJson(other),
         })?;
         let upload_time = upload_time.or(own_upload_time);
-        let events = own.or(events).ok_or(Problem::MissingField(match self {
-            Self::Upload => "events",
-            _ => "event",
-        }));
-        Ok(Call {
-            api_key: api_key.ok_or(Problem::MissingField("api_key"))?,
+        let events = own
+            .or(events)
+            .ok_or(RequestProblem::MissingField(match self {
+                Self::Upload => "events",
+                _ => "event",
+            }));
+        Ok(ApiCall {
+            api_key: api_key.ok_or(RequestProblem::MissingField("api_key"))?,
             events: match events? {
                 text @ [b'"', ..] => text_of(text).map_or(Cow::Borrowed(text), as_bytes),
                 events => Cow::Borrowed(events),

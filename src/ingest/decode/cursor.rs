@@ -116,7 +116,7 @@ impl<'a> Cursor<'a> {
             match delimiter {
                 Some(b',') => {}
                 Some(b']') => return Ok(places),
-                Some(_) => return Err(NotJson::Stray(self.at - 1)),
+                Some(_) => return Err(NotJson::UnexpectedByte(self.at - 1)),
                 None => return Err(NotJson::Unclosed),
             }
         }
@@ -137,7 +137,7 @@ impl<'a> Cursor<'a> {
             }
             let delimiter = if key == b"events" && self.skip_space() == Some(b'[') {
                 if events.is_some() {
-                    return Err(NotJson::Stray(self.at));
+                    return Err(NotJson::UnexpectedByte(self.at));
                 }
                 events = Some(self.array()?);
                 self.skip_space()
@@ -150,7 +150,7 @@ impl<'a> Cursor<'a> {
                     self.at += 1;
                     return Ok(events);
                 }
-                Some(_) => return Err(NotJson::Stray(self.at)),
+                Some(_) => return Err(NotJson::UnexpectedByte(self.at)),
                 None => return Err(NotJson::Unclosed),
             }
         }
@@ -177,7 +177,7 @@ impl<'a> Cursor<'a> {
             match delimiter {
                 Some(b',') => {}
                 Some(b'}') => return Ok(()),
-                Some(_) => return Err(NotJson::Stray(self.at - 1)),
+                Some(_) => return Err(NotJson::UnexpectedByte(self.at - 1)),
                 None => return Err(NotJson::Unclosed),
             }
         }
@@ -187,7 +187,7 @@ impl<'a> Cursor<'a> {
     fn key(&mut self) -> Result<&'a [u8], NotJson> {
         match self.skip_space() {
             Some(b'"') => {}
-            Some(_) => return Err(NotJson::Stray(self.at)),
+            Some(_) => return Err(NotJson::UnexpectedByte(self.at)),
             None => return Err(NotJson::Unclosed),
         }
         let start = self.at + 1;
@@ -195,7 +195,7 @@ impl<'a> Cursor<'a> {
         let key = self.bytes.get(start..self.at - 1).unwrap_or_default();
         match self.skip_space() {
             Some(b':') => self.at += 1,
-            Some(_) => return Err(NotJson::Stray(self.at)),
+            Some(_) => return Err(NotJson::UnexpectedByte(self.at)),
             None => return Err(NotJson::Unclosed),
         }
         Ok(key)
@@ -240,7 +240,7 @@ impl<'a> Cursor<'a> {
                 }
                 b'"' => {
                     if !matches!(before, b'{' | b'[' | b',' | b':') {
-                        return Err(NotJson::Stray(self.at));
+                        return Err(NotJson::UnexpectedByte(self.at));
                     }
                     self.string()?;
                     before = b'"';
@@ -249,7 +249,7 @@ impl<'a> Cursor<'a> {
                 b',' | b'}' | b']' if self.open.is_empty() => return Ok(Some(byte)),
                 b'}' | b']' => {
                     if self.open.pop() != Some(byte) {
-                        return Err(NotJson::Stray(self.at));
+                        return Err(NotJson::UnexpectedByte(self.at));
                     }
                     if until == Until::Closed && self.open.is_empty() {
                         self.at += 1;
@@ -257,7 +257,7 @@ impl<'a> Cursor<'a> {
                     }
                 }
                 b',' | b':' => {}
-                _ if before == b'"' => return Err(NotJson::Stray(self.at)),
+                _ if before == b'"' => return Err(NotJson::UnexpectedByte(self.at)),
                 b'{' => self.open.push(b'}'),
                 b'[' => self.open.push(b']'),
                 _ => {}

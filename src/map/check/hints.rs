@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::config::fields::UserDataField;
 use crate::config::{
-    ActionSource, CustomValue, EventConfig, MetaActionSource, Mistake, Properties, SyncConfig,
+    ActionSource, ConfigError, CustomValue, EventConfig, MetaActionSource, PassedProperties,
+    SyncConfig,
 };
 use crate::map::custom_data::standard::near;
 use crate::map::personal::{says_card, says_phone};
 use crate::map::standard_event;
-use crate::path::{Path, Step};
+use crate::path::{Path, PathStep};
 
 use super::{field_key, has_source, rows, texts};
 
@@ -18,7 +19,7 @@ pub(super) fn near_names(
     key: &str,
     sync: &SyncConfig,
     row: Option<&EventConfig>,
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<ConfigError>,
 ) {
     let (properties, table) = match row {
         None => (&sync.properties, &sync.mapping.custom_data),
@@ -27,8 +28,8 @@ pub(super) fn near_names(
     let whole_sync = EventConfig::default();
     let row = row.unwrap_or(&whole_sync);
     let passed_on = match properties {
-        Properties::All => &[][..],
-        Properties::Named(names) => names,
+        PassedProperties::All => &[][..],
+        PassedProperties::Named(names) => names,
     };
     let passed_on = passed_on
         .iter()
@@ -44,7 +45,7 @@ pub(super) fn near_names(
             let message = format!(
                 "found {name:?}, which is a custom property; is Meta's standard field {near:?} meant?"
             );
-            warnings.push(Mistake::new(key, message));
+            warnings.push(ConfigError::new(key, message));
         }
     }
 }
@@ -55,7 +56,7 @@ pub(super) fn numbers_in_clear(
     key: &str,
     sync: &SyncConfig,
     table: &BTreeMap<String, CustomValue>,
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<ConfigError>,
 ) {
     let allowed = &sync.allow_personal_data;
     for (name, source) in table.iter().filter(|(name, _)| !allowed.contains(name)) {
@@ -72,8 +73,8 @@ pub(super) fn numbers_in_clear(
         }
         let steps = paths.iter().flat_map(|path| path.steps());
         let steps = steps.filter_map(|step| match step {
-            Step::Key(name) => Some(&**name),
-            Step::Index(_) | Step::Each => None,
+            PathStep::Key(name) => Some(&**name),
+            PathStep::Index(_) | PathStep::Each => None,
         });
         let members = members.into_iter().map(String::as_str);
         let named: Vec<&str> = steps.chain(members).chain([&**name]).collect();
@@ -88,12 +89,12 @@ pub(super) fn numbers_in_clear(
             "this may be {what}, which goes out in clear since the table names it; if that is meant, name \
              {name:?} in allow_personal_data"
         );
-        warnings.push(Mistake::new(field_key(key, name), message));
+        warnings.push(ConfigError::new(field_key(key, name), message));
     }
 }
 
 /// Warns of standard events that may go out as `other`, by which Meta cannot tell where they happened.
-pub(super) fn action_source(key: &str, sync: &SyncConfig, warnings: &mut Vec<Mistake>) {
+pub(super) fn action_source(key: &str, sync: &SyncConfig, warnings: &mut Vec<ConfigError>) {
     let may_be_other = |row: &EventConfig| {
         let source = row.mapping.action_source.as_ref();
         let by_rule = sync.app.is_none();
@@ -126,7 +127,7 @@ pub(super) fn action_source(key: &str, sync: &SyncConfig, warnings: &mut Vec<Mis
          for the sync or the event",
         events.join(", ")
     );
-    warnings.push(Mistake::new(format!("{key}.action_source"), message));
+    warnings.push(ConfigError::new(format!("{key}.action_source"), message));
 }
 
 #[cfg(test)]

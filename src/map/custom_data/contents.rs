@@ -16,7 +16,7 @@ use super::typed::{self, Guard};
 
 /// How the objects of a list are made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape<'s, 'e> {
+pub(super) struct ItemShape<'s, 'e> {
     /// How each member is called, and where it is in the element.
     pub(super) members: &'s BTreeMap<String, ValueExpr>,
     /// The event, for what is not in the element.
@@ -61,13 +61,13 @@ impl Items {
 pub(super) fn write_content(
     out: &mut Vec<u8>,
     element: Json<'_>,
-    shape: Option<Shape<'_, '_>>,
+    shape: Option<ItemShape<'_, '_>>,
     guard: Guard,
     items: &mut Items,
 ) {
     let start = out.len();
     json::separate(out);
-    let Some(quantity) = content(out, &Element::new(element, shape), guard, items) else {
+    let Some(quantity) = content(out, &ContentsElement::new(element, shape), guard, items) else {
         out.truncate(start);
         items.refused += 1;
         return;
@@ -83,7 +83,7 @@ pub(super) fn write_content(
 pub(super) fn write_object(
     out: &mut Vec<u8>,
     element: Json<'_>,
-    shape: Shape<'_, '_>,
+    shape: ItemShape<'_, '_>,
     guard: Guard,
     items: &mut Items,
 ) {
@@ -91,7 +91,7 @@ pub(super) fn write_object(
     json::separate(out);
     out.push(b'{');
     let empty = out.len();
-    Element::new(element, Some(shape)).each(&[], |name, value| {
+    ContentsElement::new(element, Some(shape)).each(&[], |name, value| {
         let written = value.and_then(|value| write_other(out, name, value, guard));
         if let Err(reason) = written {
             items.lose(name, reason);
@@ -107,14 +107,14 @@ pub(super) fn write_object(
 }
 
 /// An element of a list, and how its members are called.
-struct Element<'v, 's, 'e> {
+struct ContentsElement<'v, 's, 'e> {
     value: Json<'v>,
     members: Vec<(Cow<'v, str>, Json<'v>)>,
-    shape: Option<Shape<'s, 'e>>,
+    shape: Option<ItemShape<'s, 'e>>,
 }
 
-impl<'v, 's, 'e> Element<'v, 's, 'e> {
-    fn new(value: Json<'v>, shape: Option<Shape<'s, 'e>>) -> Self {
+impl<'v, 's, 'e> ContentsElement<'v, 's, 'e> {
+    fn new(value: Json<'v>, shape: Option<ItemShape<'s, 'e>>) -> Self {
         Self {
             value,
             members: value.all_members(),
@@ -167,7 +167,7 @@ impl<'v, 's, 'e> Element<'v, 's, 'e> {
         }
     }
 
-    fn scope<'f>(&'f self, shape: Shape<'f, 'e>) -> Scope<'f, 'e> {
+    fn scope<'f>(&'f self, shape: ItemShape<'f, 'e>) -> Scope<'f, 'e> {
         Scope::element(shape.event, self.value, &self.members)
     }
 }
@@ -175,7 +175,7 @@ impl<'v, 's, 'e> Element<'v, 's, 'e> {
 /// Writes the item and gives its quantity; `None` where it is no item.
 fn content(
     out: &mut Vec<u8>,
-    element: &Element<'_, '_, '_>,
+    element: &ContentsElement<'_, '_, '_>,
     guard: Guard,
     items: &mut Items,
 ) -> Option<i64> {

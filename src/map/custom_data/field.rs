@@ -10,15 +10,15 @@ use crate::event::number::grouped;
 use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::json;
-use crate::map::record::{Field, Recorder, Sent, Source, note_nothing};
+use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
 use crate::path::Scope;
-use crate::value::{Found, ValueExpr};
+use crate::value::{FoundValue, ValueExpr};
 
-use super::contents::{self, Items, Shape};
-use super::revenue::Candidate;
+use super::contents::{self, ItemShape, Items};
+use super::revenue::SourceResult;
 use super::screen::{Screen, Screened};
-use super::standard::{Kind, kind_of};
-use super::typed::{self, Code, Guard};
+use super::standard::{FieldKind, kind_of};
+use super::typed::{self, CurrencyCode, Guard};
 use super::values::{Listing, rule_of, write_id, write_values};
 use super::{Setting, number, revenue};
 
@@ -30,7 +30,7 @@ pub(super) struct CustomField {
     /// The name as it is written.
     pub(super) key: Box<str>,
     /// What Meta takes; `None` for the operator's own field.
-    pub(super) kind: Option<Kind>,
+    pub(super) kind: Option<FieldKind>,
     /// What it is made from.
     pub(super) source: CustomValue,
     /// Whether personal data is looked for.
@@ -60,7 +60,7 @@ pub(in crate::map) enum Fit {
 /// Judges the source of a field.
 pub(in crate::map) fn fit(name: &str, source: &CustomValue) -> Fit {
     match (kind_of(name), source) {
-        (Some(Kind::Contents | Kind::Ids), CustomValue::Each { members, .. }) => {
+        (Some(FieldKind::Contents | FieldKind::Ids), CustomValue::Each { members, .. }) => {
             if members.contains_key("id") {
                 Fit::Well
             } else {
@@ -89,7 +89,7 @@ pub(in crate::map) fn fit(name: &str, source: &CustomValue) -> Fit {
 }
 
 /// Writes the fields of one event.
-pub(super) struct Writer<'w, 'e, R> {
+pub(super) struct FieldWriter<'w, 'e, R> {
     /// The server event as far as it is written.
     pub(super) out: &'w mut Vec<u8>,
     /// The event that is mapped.
@@ -100,9 +100,13 @@ pub(super) struct Writer<'w, 'e, R> {
     pub(super) recorder: &'w mut R,
 }
 
-impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
+impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
     /// Writes `currency`, and gives its code.
-    pub(super) fn currency(&mut self, field: &CustomField, expr: &ValueExpr) -> Option<Code> {
+    pub(super) fn currency(
+        &mut self,
+        field: &CustomField,
+        expr: &ValueExpr,
+    ) -> Option<CurrencyCode> {
         // Another currency would make an amount in hundredths a hundredfold of it.
         let read = |value| match typed::code(value) {
             None if typed::names_subunit(value) => Some(None),
@@ -129,7 +133,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         &mut self,
         field: &CustomField,
         expr: &ValueExpr,
-        currency: Option<Code>,
+        currency: Option<CurrencyCode>,
     ) -> (bool, bool) {
         let is_whole =
             || currency.is_some_and(|code| fraction_digits(typed::code_text(&code)) == Some(0));
@@ -168,13 +172,13 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         field: &CustomField,
         expr: &'o ValueExpr,
         read: impl Fn(Json<'o>) -> Result<T, DropReason>,
-        fallback: impl FnOnce(&'w Event<'e>) -> Vec<Candidate<'o, T>>,
-    ) -> Option<Candidate<'o, T>>
+        fallback: impl FnOnce(&'w Event<'e>) -> Vec<SourceResult<'o, T>>,
+    ) -> Option<SourceResult<'o, T>>
     where
         'w: 'o,
     {
         let event = self.event;
-        let is_default = |found: &Found<'_>| !expr.sources.is_empty() && found.is_fixed();
+        let is_default = |found: &FoundValue<'_>| !expr.sources.is_empty() && found.is_fixed();
         let (mut used, mut refused, mut default) = (None, Vec::new(), None);
         expr.visit(event.into(), &mut |found| {
             if found.value.is_absent() {
@@ -202,7 +206,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
             }
         }
         let used = used.map(|(source, value)| (source, Ok(value)));
-        let of_default = |found: Found<'o>| (Source::found(&found), read(found.value));
+        let of_default = |found: FoundValue<'o>| (Source::found(&found), read(found.value));
         let mut refused = refused.into_iter();
         let given = used.or_else(|| default.map(of_default)).or_else(|| {
             let (source, reason) = refused.next()?;
@@ -212,7 +216,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
             self.note_absent(field, expr);
         }
         for (source, reason) in refused {
-            let name = Field::CustomData(&field.name);
+            let name = ServerField::CustomData(&field.name);
             self.recorder.dropped(name, source, reason);
         }
         given
@@ -220,12 +224,12 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
 
     /// Writes a field from an expression.
     pub(super) fn expression(&mut self, field: &CustomField, expr: &ValueExpr) -> Items {
-        if field.kind.is_some_and(Kind::is_single) {
+        if field.kind.is_some_and(FieldKind::is_single) {
             let Some(found) = expr.first(self.event) else {
                 self.note_absent(field, expr);
                 return Items::default();
             };
-            if field.kind == Some(Kind::Count) && gives_several(expr, &found) {
+            if field.kind == Some(FieldKind::Count) && gives_several(expr, &found) {
                 self.total(field, expr);
                 return Items::default();
             }
@@ -331,7 +335,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         }
         if let Some((source, reason)) = refused {
             self.recorder
-                .dropped(Field::CustomData(&field.name), source, reason);
+                .dropped(ServerField::CustomData(&field.name), source, reason);
         }
     }
 
@@ -344,7 +348,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
     ) -> Items {
         let event = self.event;
         let screen = &field.screen;
-        let shape = Shape {
+        let shape = ItemShape {
             members,
             event,
             screen,
@@ -361,7 +365,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
             source.get_or_insert_with(|| Source::found(&found));
             let arena = event.arena();
             arena.each_element(found.value, &mut |element| match field.kind {
-                Some(Kind::Contents) => {
+                Some(FieldKind::Contents) => {
                     let shape = Some(shape);
                     contents::write_content(
                         self.out,
@@ -371,7 +375,7 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
                         &mut items,
                     );
                 }
-                Some(Kind::Ids) => {
+                Some(FieldKind::Ids) => {
                     let element = arena.opened(element);
                     let own = element.all_members();
                     let scope = Scope::element(event, element, &own);
@@ -424,10 +428,10 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
         [start, value]: [usize; 2],
         written: Result<&'static str, DropReason>,
     ) {
-        let name = Field::CustomData(&field.name);
+        let name = ServerField::CustomData(&field.name);
         match written {
             Ok(rule) => {
-                let sent = Sent::plain(self.out, value, rule);
+                let sent = SentValue::plain(self.out, value, rule);
                 self.recorder.sent(name, source, sent);
             }
             Err(reason) => {
@@ -440,43 +444,46 @@ impl<'w, 'e, R: Recorder> Writer<'w, 'e, R> {
     /// Counts what a list was sent without: items, and members of items.
     fn note_refused(&mut self, field: &CustomField, source: Source<'_>, items: &Items) {
         if items.refused > 0 && items.written > 0 {
-            self.recorder
-                .dropped(Field::CustomData(&field.name), source, DropReason::BadItem);
+            self.recorder.dropped(
+                ServerField::CustomData(&field.name),
+                source,
+                DropReason::BadItem,
+            );
         }
-        let name = Field::CustomData(&field.name);
+        let name = ServerField::CustomData(&field.name);
         note_lost(name, &field.name, source, items, self.recorder);
     }
 
     /// Tells that something was left out of what was found, because a hashed field is made from it.
     fn note_hashed_source(&mut self, field: &CustomField, source: Source<'_>) {
-        let name = Field::CustomData(&field.name);
+        let name = ServerField::CustomData(&field.name);
         self.recorder
             .dropped(name, source, DropReason::HashedSource);
     }
 
     fn note_absent(&mut self, field: &CustomField, expr: &ValueExpr) {
         if !expr.is_empty() {
-            let name = Field::CustomData(&field.name);
+            let name = ServerField::CustomData(&field.name);
             note_nothing(self.recorder, name, expr, self.event);
         }
     }
 }
 
 /// Whether an expression may give several values where it found this one.
-fn gives_several(expr: &ValueExpr, found: &Found<'_>) -> bool {
+fn gives_several(expr: &ValueExpr, found: &FoundValue<'_>) -> bool {
     expr.gathers() || found.path.is_some_and(|path| path.as_str().contains("[*]"))
 }
 
 /// Tells of what a field was sent without: members of the items of a list, and numbers.
 pub(super) fn note_lost(
-    field: Field<'_>,
+    field: ServerField<'_>,
     list: &str,
     source: Source<'_>,
     items: &Items,
     recorder: &mut impl Recorder,
 ) {
     for (member, reason) in &items.lost {
-        recorder.dropped(Field::Item { list, member }, source, *reason);
+        recorder.dropped(ServerField::Item { list, member }, source, *reason);
     }
     if items.lacks_number {
         recorder.dropped(field, source, DropReason::NotANumber);

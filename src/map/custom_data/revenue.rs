@@ -10,11 +10,11 @@ use crate::map::record::Source;
 use super::number;
 
 /// A value that was found, as it is read, or why it cannot be.
-pub(super) type Candidate<'e, T> = (Source<'e>, Result<T, DropReason>);
+pub(super) type SourceResult<'e, T> = (Source<'e>, Result<T, DropReason>);
 
 /// What was paid: `$price` times `$quantity` (by default one) where there is a price, else
 /// `$revenue`. Negative for a refund. What cannot be read is as absent, and stands before what can.
-pub(super) fn amount<'e>(event: &'e Event<'_>) -> Vec<Candidate<'e, Cow<'e, str>>> {
+pub(super) fn amount<'e>(event: &'e Event<'_>) -> Vec<SourceResult<'e, Cow<'e, str>>> {
     let mut found = Vec::new();
     if let Some((value, price)) = read(&mut found, event, "$price", "price") {
         let source = Source::at("$price × $quantity", value);
@@ -42,7 +42,7 @@ pub(super) fn currency<'e>(event: &'e Event<'_>) -> Option<Source<'e>> {
 
 /// The first number in the two places of a property; what is none is noted.
 fn read<'e>(
-    found: &mut Vec<Candidate<'e, Cow<'e, str>>>,
+    found: &mut Vec<SourceResult<'e, Cow<'e, str>>>,
     event: &'e Event<'_>,
     property: &'static str,
     field: &str,

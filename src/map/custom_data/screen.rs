@@ -12,8 +12,8 @@ use crate::event::Json;
 use crate::event::arena::Arena;
 use crate::map::hashed_sources::{Cover, HashedSources};
 use crate::map::page::{self, KeptParameters};
-use crate::path::{Path, Step};
-use crate::value::Found;
+use crate::path::{Path, PathStep};
+use crate::value::FoundValue;
 
 /// Fields that hold a number and a code, whatever they are made from.
 const TELL_NOTHING: [&str; 2] = ["value", "currency"];
@@ -70,7 +70,7 @@ impl Covers {
     }
 
     /// What of a value that was found has to stay behind. What the configuration gives, it may send.
-    pub(in crate::map) fn of_found(&self, found: &Found<'_>) -> &Cover {
+    pub(in crate::map) fn of_found(&self, found: &FoundValue<'_>) -> &Cover {
         const FREE: &Cover = &Cover::Free;
         let Some(path) = found.path.filter(|_| found.translated.is_none()) else {
             return FREE;
@@ -142,14 +142,14 @@ pub(super) fn covers_of_section(
 
 impl Screen {
     /// What may go out of a value that was found.
-    pub(super) fn screened<'v>(&self, arena: &Arena, found: &Found<'v>) -> Screened<'v> {
+    pub(super) fn screened<'v>(&self, arena: &Arena, found: &FoundValue<'v>) -> Screened<'v> {
         // A fixed value is the operator's own.
         let pages = self.pages.as_ref().filter(|_| found.path.is_some());
         screened(arena, found.value, self.covers.of_found(found), pages)
     }
 
     /// Whether all of a value may go out, which is no page's address.
-    pub(super) fn is_free(&self, found: &Found<'_>) -> bool {
+    pub(super) fn is_free(&self, found: &FoundValue<'_>) -> bool {
         *self.covers.of_found(found) == Cover::Free
     }
 }
@@ -188,7 +188,7 @@ pub(super) fn screened<'v>(
     cover: &Cover,
     pages: Option<&KeptParameters>,
 ) -> Screened<'v> {
-    let parts: Vec<&[Step]> = match cover {
+    let parts: Vec<&[PathStep]> = match cover {
         Cover::Whole => return Screened::Withheld,
         Cover::Parts(parts) => parts.iter().map(|part| &**part).collect(),
         Cover::Free => Vec::new(),
@@ -200,7 +200,7 @@ pub(super) fn screened<'v>(
     if parts.is_empty() && pages.is_none() {
         return Screened::AsItIs(value);
     }
-    let mut writer = Writer {
+    let mut writer = ScreenWriter {
         arena,
         out: String::with_capacity(value.raw().len()),
         pages,
@@ -218,16 +218,16 @@ pub(super) fn screened<'v>(
 }
 
 /// Whether a value is a source itself: a single value is read as a list of one.
-fn is_source(value: Json<'_>, parts: &[&[Step]]) -> bool {
-    let is_element = |step: &Step| matches!(step, Step::Each | Step::Index(0));
+fn is_source(value: Json<'_>, parts: &[&[PathStep]]) -> bool {
+    let is_element = |step: &PathStep| matches!(step, PathStep::Each | PathStep::Index(0));
     parts.iter().any(|part| part.iter().all(is_element))
         && (parts.iter().any(|part| part.is_empty())
             || !(value.is_array() || value.begins_as_json()))
 }
 
 /// What of a part is behind the steps that a single value is not asked for.
-fn without_elements(mut part: &[Step]) -> &[Step] {
-    while let [Step::Each | Step::Index(0), rest @ ..] = part {
+fn without_elements(mut part: &[PathStep]) -> &[PathStep] {
+    while let [PathStep::Each | PathStep::Index(0), rest @ ..] = part {
         part = rest;
     }
     part
@@ -237,7 +237,7 @@ fn without_elements(mut part: &[Step]) -> &[Step] {
 struct Unreadable;
 
 /// Writes a value without what has to stay behind.
-struct Writer<'k> {
+struct ScreenWriter<'k> {
     arena: &'k Arena,
     out: String,
     pages: Option<&'k KeptParameters>,
@@ -245,11 +245,11 @@ struct Writer<'k> {
     lacks_source: bool,
 }
 
-impl Writer<'_> {
+impl ScreenWriter<'_> {
     fn value(
         &mut self,
         value: Json<'_>,
-        parts: &[&[Step]],
+        parts: &[&[PathStep]],
         level: usize,
     ) -> Result<(), Unreadable> {
         if (parts.is_empty() && self.pages.is_none()) || level == MOST_LEVELS {
@@ -271,7 +271,7 @@ impl Writer<'_> {
     fn object(
         &mut self,
         object: Json<'_>,
-        parts: &[&[Step]],
+        parts: &[&[PathStep]],
         level: usize,
     ) -> Result<(), Unreadable> {
         self.out.push('{');
@@ -280,10 +280,10 @@ impl Writer<'_> {
             let rests = parts
                 .iter()
                 .filter_map(|part| match without_elements(part) {
-                    [Step::Key(key), rest @ ..] => (**key == *name).then_some(rest),
+                    [PathStep::Key(key), rest @ ..] => (**key == *name).then_some(rest),
                     _ => None,
                 });
-            let rests: Vec<&[Step]> = rests.collect();
+            let rests: Vec<&[PathStep]> = rests.collect();
             if is_source(value, &rests) {
                 self.lacks_source |= !value.is_absent();
                 continue;
@@ -300,19 +300,19 @@ impl Writer<'_> {
     fn list<'e>(
         &mut self,
         elements: impl Iterator<Item = Json<'e>>,
-        parts: &[&[Step]],
+        parts: &[&[PathStep]],
         level: usize,
     ) -> Result<(), Unreadable> {
         self.out.push('[');
         for (place, element) in elements.enumerate() {
             let rests = parts.iter().filter_map(|part| match part {
-                [Step::Each, rest @ ..] => Some(rest),
-                [Step::Index(index), rest @ ..] => (*index == place).then_some(rest),
+                [PathStep::Each, rest @ ..] => Some(rest),
+                [PathStep::Index(index), rest @ ..] => (*index == place).then_some(rest),
                 // A list may stand in the place of its one object.
-                [Step::Key(_), ..] => element.is_object().then_some(*part),
+                [PathStep::Key(_), ..] => element.is_object().then_some(*part),
                 [] => None,
             });
-            let rests: Vec<&[Step]> = rests.collect();
+            let rests: Vec<&[PathStep]> = rests.collect();
             self.separate();
             if is_source(element, &rests) {
                 // The places of the others stay as they are.
@@ -326,7 +326,12 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn text(&mut self, value: Json<'_>, parts: &[&[Step]], level: usize) -> Result<(), Unreadable> {
+    fn text(
+        &mut self,
+        value: Json<'_>,
+        parts: &[&[PathStep]],
+        level: usize,
+    ) -> Result<(), Unreadable> {
         let content = value.as_str().unwrap_or_default();
         let text = content.trim_matches(|one: char| one.is_whitespace() || one == '\u{feff}');
         let may_be_json = value.begins_as_json();
@@ -351,7 +356,7 @@ impl Writer<'_> {
         if is_source(opened, parts) {
             return Err(Unreadable);
         }
-        let mut inner = Writer {
+        let mut inner = ScreenWriter {
             arena: self.arena,
             out: String::with_capacity(text.len()),
             pages: self.pages,

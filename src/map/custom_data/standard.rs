@@ -4,7 +4,7 @@ use crate::config::names;
 
 /// What a field takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FieldKind {
     /// A number; where it must not be negative, `true`.
     Number { negative_refused: bool },
     /// A whole number from zero on.
@@ -29,17 +29,17 @@ pub(super) enum Kind {
     IdsByName(&'static [&'static str]),
 }
 
-impl Kind {
+impl FieldKind {
     /// Whether one value makes the field, so that no others need be looked for.
     pub(super) const fn is_single(self) -> bool {
         !matches!(self, Self::Ids | Self::Contents)
     }
 }
 
-const AMOUNT: Kind = Kind::Number {
+const AMOUNT: FieldKind = FieldKind::Number {
     negative_refused: true,
 };
-const NUMBER: Kind = Kind::Number {
+const NUMBER: FieldKind = FieldKind::Number {
     negative_refused: false,
 };
 
@@ -47,7 +47,7 @@ const NUMBER: Kind = Kind::Number {
 pub(super) const TEXTS_THAT_ARE_IDS: &[&str] = &["order_id", "item_number", "product_catalog_id"];
 
 /// What a field takes, if it is one of Meta's.
-pub(super) fn kind_of(name: &str) -> Option<Kind> {
+pub(super) fn kind_of(name: &str) -> Option<FieldKind> {
     FIELDS
         .iter()
         .find_map(|(field, kind)| (*field == name).then_some(*kind))
@@ -63,13 +63,13 @@ pub(super) const DELIVERY_CATEGORIES: &[&str] = &["in_store", "curbside", "home_
 
 /// Meta: Custom Data Parameters; Meta Pixel: Reference, Object properties. The fields of the travel,
 /// real estate and automotive verticals come after the common ones.
-const FIELDS: &[(&str, Kind)] = &[
+const FIELDS: &[(&str, FieldKind)] = &[
     ("value", AMOUNT),
-    ("currency", Kind::Currency),
-    ("content_ids", Kind::Ids),
+    ("currency", FieldKind::Currency),
+    ("content_ids", FieldKind::Ids),
     (
         "content_type",
-        Kind::Word(&[
+        FieldKind::Word(&[
             "product",
             "product_group",
             "destination",
@@ -79,33 +79,33 @@ const FIELDS: &[(&str, Kind)] = &[
             "vehicle",
         ]),
     ),
-    ("contents", Kind::Contents),
-    ("content_name", Kind::Text),
-    ("content_category", Kind::Text),
-    ("order_id", Kind::Text),
+    ("contents", FieldKind::Contents),
+    ("content_name", FieldKind::Text),
+    ("content_category", FieldKind::Text),
+    ("order_id", FieldKind::Text),
     ("predicted_ltv", NUMBER),
     ("net_revenue", NUMBER),
-    ("num_items", Kind::Count),
-    ("search_string", Kind::Text),
-    ("status", Kind::TextOrBoolean),
-    ("delivery_category", Kind::Word(DELIVERY_CATEGORIES)),
-    ("item_number", Kind::Text),
-    ("lead_event_source", Kind::Text),
-    ("event_source", Kind::Text),
-    ("description", Kind::Text),
-    ("level", Kind::Scalar),
+    ("num_items", FieldKind::Count),
+    ("search_string", FieldKind::Text),
+    ("status", FieldKind::TextOrBoolean),
+    ("delivery_category", FieldKind::Word(DELIVERY_CATEGORIES)),
+    ("item_number", FieldKind::Text),
+    ("lead_event_source", FieldKind::Text),
+    ("event_source", FieldKind::Text),
+    ("description", FieldKind::Text),
+    ("level", FieldKind::Scalar),
     ("max_rating_value", NUMBER),
-    ("success", Kind::Scalar),
-    ("payment_info_available", Kind::Scalar),
-    ("registration_method", Kind::Text),
-    ("ad_type", Kind::Text),
+    ("success", FieldKind::Scalar),
+    ("payment_info_available", FieldKind::Scalar),
+    ("registration_method", FieldKind::Text),
+    ("ad_type", FieldKind::Text),
     (
         "store_data",
-        Kind::IdsByName(&["store_page_id", "brand_page_id", "store_code"]),
+        FieldKind::IdsByName(&["store_page_id", "brand_page_id", "store_code"]),
     ),
     (
         "customer_segmentation",
-        Kind::Word(&[
+        FieldKind::Word(&[
             "new_customer_to_business",
             "new_customer_to_business_line",
             "new_customer_to_product_area",
@@ -119,7 +119,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ),
     (
         "availability",
-        Kind::Word(&[
+        FieldKind::Word(&[
             "available_soon",
             "for_rent",
             "for_sale",
@@ -130,7 +130,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ),
     (
         "body_style",
-        Kind::Word(&[
+        FieldKind::Word(&[
             "CONVERTIBLE",
             "COUPE",
             "HATCHBACK",
@@ -144,15 +144,15 @@ const FIELDS: &[(&str, Kind)] = &[
             "OTHER",
         ]),
     ),
-    ("checkin_date", Kind::Date),
-    ("checkout_date", Kind::Date),
+    ("checkin_date", FieldKind::Date),
+    ("checkout_date", FieldKind::Date),
     (
         "drivetrain",
-        Kind::Word(&["4X2", "4X4", "AWD", "FWD", "RWD", "OTHER", "NONE"]),
+        FieldKind::Word(&["4X2", "4X4", "AWD", "FWD", "RWD", "OTHER", "NONE"]),
     ),
     (
         "fuel_type",
-        Kind::Word(&[
+        FieldKind::Word(&[
             "DIESEL",
             "ELECTRIC",
             "FLEX",
@@ -166,11 +166,11 @@ const FIELDS: &[(&str, Kind)] = &[
     ),
     (
         "transmission",
-        Kind::Word(&["AUTOMATIC", "MANUAL", "OTHER", "NONE"]),
+        FieldKind::Word(&["AUTOMATIC", "MANUAL", "OTHER", "NONE"]),
     ),
     (
         "listing_type",
-        Kind::Word(&[
+        FieldKind::Word(&[
             "for_rent_by_agent",
             "for_rent_by_owner",
             "for_sale_by_agent",
@@ -182,7 +182,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ),
     (
         "property_type",
-        Kind::Word(&[
+        FieldKind::Word(&[
             "apartment",
             "condo",
             "house",
@@ -194,41 +194,41 @@ const FIELDS: &[(&str, Kind)] = &[
     ),
     (
         "travel_class",
-        Kind::Word(&["economy", "premium", "business", "first"]),
+        FieldKind::Word(&["economy", "premium", "business", "first"]),
     ),
-    ("city", Kind::Text),
-    ("region", Kind::Text),
-    ("country", Kind::Text),
-    ("neighborhood", Kind::Text),
-    ("postal_code", Kind::Text),
-    ("dma_code", Kind::Text),
-    ("destination_airport", Kind::Text),
-    ("origin_airport", Kind::Text),
-    ("destination_ids", Kind::Ids),
-    ("departing_departure_date", Kind::Date),
-    ("departing_arrival_date", Kind::Date),
-    ("returning_departure_date", Kind::Date),
-    ("returning_arrival_date", Kind::Date),
-    ("travel_start", Kind::Date),
-    ("travel_end", Kind::Date),
-    ("lease_start_date", Kind::Date),
-    ("lease_end_date", Kind::Date),
-    ("num_adults", Kind::Count),
-    ("num_children", Kind::Count),
-    ("num_infants", Kind::Count),
-    ("hotel_score", Kind::Scalar),
-    ("make", Kind::Text),
-    ("model", Kind::Text),
-    ("year", Kind::Scalar),
-    ("trim", Kind::Text),
-    ("vin", Kind::Text),
-    ("exterior_color", Kind::Text),
-    ("interior_color", Kind::Text),
-    ("condition_of_vehicle", Kind::Text),
-    ("state_of_vehicle", Kind::Text),
-    ("price", Kind::Scalar),
-    ("product_catalog_id", Kind::Scalar),
-    ("user_bucket", Kind::Scalar),
+    ("city", FieldKind::Text),
+    ("region", FieldKind::Text),
+    ("country", FieldKind::Text),
+    ("neighborhood", FieldKind::Text),
+    ("postal_code", FieldKind::Text),
+    ("dma_code", FieldKind::Text),
+    ("destination_airport", FieldKind::Text),
+    ("origin_airport", FieldKind::Text),
+    ("destination_ids", FieldKind::Ids),
+    ("departing_departure_date", FieldKind::Date),
+    ("departing_arrival_date", FieldKind::Date),
+    ("returning_departure_date", FieldKind::Date),
+    ("returning_arrival_date", FieldKind::Date),
+    ("travel_start", FieldKind::Date),
+    ("travel_end", FieldKind::Date),
+    ("lease_start_date", FieldKind::Date),
+    ("lease_end_date", FieldKind::Date),
+    ("num_adults", FieldKind::Count),
+    ("num_children", FieldKind::Count),
+    ("num_infants", FieldKind::Count),
+    ("hotel_score", FieldKind::Scalar),
+    ("make", FieldKind::Text),
+    ("model", FieldKind::Text),
+    ("year", FieldKind::Scalar),
+    ("trim", FieldKind::Text),
+    ("vin", FieldKind::Text),
+    ("exterior_color", FieldKind::Text),
+    ("interior_color", FieldKind::Text),
+    ("condition_of_vehicle", FieldKind::Text),
+    ("state_of_vehicle", FieldKind::Text),
+    ("price", FieldKind::Scalar),
+    ("product_catalog_id", FieldKind::Scalar),
+    ("user_bucket", FieldKind::Scalar),
 ];
 
 #[cfg(test)]
@@ -261,7 +261,7 @@ mod tests {
             let (names, takes) = row.trim_start_matches("| ").split_once('|').unwrap();
             for name in quoted(names) {
                 assert!(listed.insert(name), "{name} is listed twice");
-                if let Some(Kind::Word(words) | Kind::IdsByName(words)) = kind_of(name) {
+                if let Some(FieldKind::Word(words) | FieldKind::IdsByName(words)) = kind_of(name) {
                     assert_eq!(quoted(takes), words, "{name}");
                 }
             }

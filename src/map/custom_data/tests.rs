@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::load::from_toml;
 use crate::event::arena::Arena;
-use crate::map::record::Notes;
+use crate::map::record::FieldStats;
 use crate::map::rule;
 
 mod broken;
@@ -21,7 +21,7 @@ fn written(rules: &str, name: &str, properties: &str) -> (String, Vec<String>) {
     let sync = config.syncs.values().next().unwrap();
     let custom_data = CustomData::compile(
         [&sync.mapping.custom_data, &BTreeMap::new()],
-        [&sync.properties, &Properties::default()],
+        [&sync.properties, &PassedProperties::default()],
         sync,
         &rule::hashed_sources(sync, &sync.allow_personal_data),
     );
@@ -32,7 +32,7 @@ fn written(rules: &str, name: &str, properties: &str) -> (String, Vec<String>) {
         purchase: name == "Purchase",
         revenue: name == "Purchase",
     };
-    let (mut out, mut notes) = (Vec::new(), Notes::default());
+    let (mut out, mut notes) = (Vec::new(), FieldStats::default());
     custom_data.write(&mut out, &event, setting, &mut notes);
     let lost = notes
         .dropped()

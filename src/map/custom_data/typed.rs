@@ -10,7 +10,7 @@ use crate::map::json;
 use crate::map::personal::{self, Name};
 
 use super::number::{self as plain, Count};
-use super::standard::{Kind, TEXTS_THAT_ARE_IDS, kind_of};
+use super::standard::{FieldKind, TEXTS_THAT_ARE_IDS, kind_of};
 
 /// Whether personal data in clear text is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Guard {
     pub(super) fn of(name: &str, is_named: bool, is_allowed: bool) -> Self {
         match kind_of(name) {
             _ if is_allowed => Self::Nothing,
-            Some(Kind::Ids | Kind::IdsByName(_)) => Self::Addresses,
+            Some(FieldKind::Ids | FieldKind::IdsByName(_)) => Self::Addresses,
             _ if TEXTS_THAT_ARE_IDS.contains(&name) => Self::Addresses,
             _ if is_named => Self::Named,
             _ => Self::Personal,
@@ -72,10 +72,10 @@ impl Guard {
     }
 }
 
-type Written = Result<(), DropReason>;
+type FieldResult = Result<(), DropReason>;
 
 /// A number.
-pub(super) fn number(out: &mut Vec<u8>, value: Json<'_>, negative_refused: bool) -> Written {
+pub(super) fn number(out: &mut Vec<u8>, value: Json<'_>, negative_refused: bool) -> FieldResult {
     let text = plain::number(value)?;
     if negative_refused && text.starts_with('-') {
         return Err(DropReason::Negative);
@@ -104,19 +104,19 @@ pub(super) fn whole(value: Json<'_>) -> Result<Count, DropReason> {
 const FREQUENT: [&str; 4] = ["USD", "EUR", "GBP", "JPY"];
 
 /// The code of a currency, in upper case.
-pub(super) type Code = [u8; 3];
+pub(super) type CurrencyCode = [u8; 3];
 
 /// A currency of ISO 4217, in upper case.
-pub(super) fn currency(out: &mut Vec<u8>, value: Json<'_>) -> Written {
+pub(super) fn currency(out: &mut Vec<u8>, value: Json<'_>) -> FieldResult {
     let code = code(value).ok_or(DropReason::UnknownCurrency)?;
     json::text(out, code_text(&code));
     Ok(())
 }
 
 /// The code of a currency of ISO 4217.
-pub(super) fn code(value: Json<'_>) -> Option<Code> {
+pub(super) fn code(value: Json<'_>) -> Option<CurrencyCode> {
     let text = value.as_str()?;
-    let letters: Code = text.trim().as_bytes().try_into().ok()?;
+    let letters: CurrencyCode = text.trim().as_bytes().try_into().ok()?;
     let upper = letters.map(|letter| letter.to_ascii_uppercase());
     let code = code_text(&upper);
     let is_known = FREQUENT.contains(&code) || is_currency(code);
@@ -124,7 +124,7 @@ pub(super) fn code(value: Json<'_>) -> Option<Code> {
 }
 
 /// The text of a code; a code is ASCII.
-pub(super) fn code_text(code: &Code) -> &str {
+pub(super) fn code_text(code: &CurrencyCode) -> &str {
     str::from_utf8(code).unwrap_or_default()
 }
 
@@ -134,7 +134,7 @@ pub(super) fn names_subunit(value: Json<'_>) -> bool {
 }
 
 /// A text.
-pub(super) fn text(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
+pub(super) fn text(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> FieldResult {
     let text = digits::text_of(value).ok_or(DropReason::NotAText)?;
     guard.check(&name.into(), &text)?;
     json::text(out, text.trim());
@@ -142,7 +142,7 @@ pub(super) fn text(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard)
 }
 
 /// One of a few words, in Meta's spelling.
-pub(super) fn word(out: &mut Vec<u8>, value: Json<'_>, words: &[&str]) -> Written {
+pub(super) fn word(out: &mut Vec<u8>, value: Json<'_>, words: &[&str]) -> FieldResult {
     let text = value.text().ok_or(DropReason::UnknownWord)?;
     let text = text.trim();
     let word = words
@@ -154,7 +154,7 @@ pub(super) fn word(out: &mut Vec<u8>, value: Json<'_>, words: &[&str]) -> Writte
 }
 
 /// A text, number or boolean.
-pub(super) fn scalar(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
+pub(super) fn scalar(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> FieldResult {
     if value.is_string() {
         return text(out, name, value, guard);
     }
@@ -173,7 +173,7 @@ pub(super) fn text_or_boolean(
     name: &str,
     value: Json<'_>,
     guard: Guard,
-) -> Written {
+) -> FieldResult {
     if value.as_bool().is_some() {
         out.extend_from_slice(value.raw().as_bytes());
         return Ok(());
@@ -182,7 +182,7 @@ pub(super) fn text_or_boolean(
 }
 
 /// An id: a text, or a whole number.
-pub(super) fn id(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> Written {
+pub(super) fn id(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> FieldResult {
     if value.is_number() {
         let digits = whole_digits(value.raw())
             .filter(|digits| is_in_range(digits))
@@ -198,7 +198,7 @@ pub(super) fn id(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -
 }
 
 /// A day, with or without a time.
-pub(super) fn date(out: &mut Vec<u8>, value: Json<'_>) -> Written {
+pub(super) fn date(out: &mut Vec<u8>, value: Json<'_>) -> FieldResult {
     let text = value.text().ok_or(DropReason::NotADate)?;
     let text = text.trim();
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -238,7 +238,7 @@ pub(super) fn ids_by_name(
     value: Json<'_>,
     known: &[&str],
     guard: Guard,
-) -> Written {
+) -> FieldResult {
     if !value.is_object() {
         return Err(DropReason::NotAnObject);
     }
@@ -268,7 +268,7 @@ mod tests {
 
     #[track_caller]
     fn check(
-        write: impl Fn(&mut Vec<u8>, Json<'_>) -> Written,
+        write: impl Fn(&mut Vec<u8>, Json<'_>) -> FieldResult,
         input: &str,
         expected: Result<&str, DropReason>,
     ) {

@@ -6,7 +6,7 @@ use crate::map::dropped::DropReason;
 use crate::map::json;
 
 use super::contents::{self, Items};
-use super::standard::Kind;
+use super::standard::FieldKind;
 use super::typed::{self, Guard};
 
 /// How values become a field of the operator's own.
@@ -25,7 +25,7 @@ pub(super) fn write_values(
     out: &mut Vec<u8>,
     arena: &Arena,
     name: &str,
-    kind: Option<Kind>,
+    kind: Option<FieldKind>,
     guard: Guard,
     values: &[Json<'_>],
     listing: Listing,
@@ -35,20 +35,24 @@ pub(super) fn write_values(
         return Err(DropReason::Empty);
     };
     match kind {
-        Some(Kind::Number { negative_refused }) => typed::number(out, value, negative_refused)?,
-        Some(Kind::Count) => items.rounded = typed::count(out, value)?,
-        Some(Kind::Currency) => typed::currency(out, value)?,
-        Some(Kind::Text) => typed::text(out, name, value, guard)?,
-        Some(Kind::Word(words)) => typed::word(out, value, words)?,
-        Some(Kind::Scalar) => typed::scalar(out, name, value, guard)?,
-        Some(Kind::TextOrBoolean) => typed::text_or_boolean(out, name, value, guard)?,
-        Some(Kind::Date) => typed::date(out, value)?,
-        Some(Kind::IdsByName(known)) => typed::ids_by_name(out, arena.opened(value), known, guard)?,
-        Some(Kind::Ids | Kind::Contents) => {
+        Some(FieldKind::Number { negative_refused }) => {
+            typed::number(out, value, negative_refused)?
+        }
+        Some(FieldKind::Count) => items.rounded = typed::count(out, value)?,
+        Some(FieldKind::Currency) => typed::currency(out, value)?,
+        Some(FieldKind::Text) => typed::text(out, name, value, guard)?,
+        Some(FieldKind::Word(words)) => typed::word(out, value, words)?,
+        Some(FieldKind::Scalar) => typed::scalar(out, name, value, guard)?,
+        Some(FieldKind::TextOrBoolean) => typed::text_or_boolean(out, name, value, guard)?,
+        Some(FieldKind::Date) => typed::date(out, value)?,
+        Some(FieldKind::IdsByName(known)) => {
+            typed::ids_by_name(out, arena.opened(value), known, guard)?
+        }
+        Some(FieldKind::Ids | FieldKind::Contents) => {
             out.push(b'[');
             for value in values {
                 arena.each_element(*value, &mut |element| {
-                    if kind == Some(Kind::Ids) {
+                    if kind == Some(FieldKind::Ids) {
                         write_id(out, name, Some(element), guard, &mut items);
                     } else {
                         contents::write_content(
@@ -138,23 +142,23 @@ pub(super) fn write_id(
 }
 
 /// The rule by which a kind of field is written. `rounded`: a fraction in it was rounded up.
-pub(super) const fn rule_of(kind: Option<Kind>, rounded: bool) -> &'static str {
+pub(super) const fn rule_of(kind: Option<FieldKind>, rounded: bool) -> &'static str {
     match kind {
-        Some(Kind::Count) if rounded => "whole number, rounded up",
-        Some(Kind::Contents) if rounded => {
+        Some(FieldKind::Count) if rounded => "whole number, rounded up",
+        Some(FieldKind::Contents) if rounded => {
             "list of items with id and quantity, which is rounded up"
         }
-        Some(Kind::Number { .. }) => "number",
-        Some(Kind::Count) => "whole number",
-        Some(Kind::Currency) => "currency of ISO 4217",
-        Some(Kind::Text) => "text",
-        Some(Kind::Word(_)) => "one of Meta's words",
-        Some(Kind::Scalar) => "text, number or boolean",
-        Some(Kind::TextOrBoolean) => "text or boolean",
-        Some(Kind::Date) => "date",
-        Some(Kind::Ids) => "list of ids",
-        Some(Kind::Contents) => "list of items with id and quantity",
-        Some(Kind::IdsByName(_)) => "object of ids",
+        Some(FieldKind::Number { .. }) => "number",
+        Some(FieldKind::Count) => "whole number",
+        Some(FieldKind::Currency) => "currency of ISO 4217",
+        Some(FieldKind::Text) => "text",
+        Some(FieldKind::Word(_)) => "one of Meta's words",
+        Some(FieldKind::Scalar) => "text, number or boolean",
+        Some(FieldKind::TextOrBoolean) => "text or boolean",
+        Some(FieldKind::Date) => "date",
+        Some(FieldKind::Ids) => "list of ids",
+        Some(FieldKind::Contents) => "list of items with id and quantity",
+        Some(FieldKind::IdsByName(_)) => "object of ids",
         None => "as it is",
     }
 }

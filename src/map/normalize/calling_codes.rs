@@ -2,7 +2,7 @@
 
 /// The dialling rules that belong to a calling code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::map) struct Plan {
+pub(in crate::map) struct DiallingPlan {
     /// What is dialled before a number within the country and not from abroad; empty where there is
     /// no such prefix, so that a leading zero is part of the number.
     pub(super) trunk: &'static str,
@@ -11,19 +11,19 @@ pub(in crate::map) struct Plan {
 }
 
 /// The rules of a calling code.
-pub(super) fn plan(calling_code: &str) -> Option<Plan> {
+pub(super) fn plan(calling_code: &str) -> Option<DiallingPlan> {
     let found = PLANS
         .binary_search_by_key(&calling_code, |plan| plan.0)
         .ok()?;
     let (_, trunk, longest) = PLANS.get(found)?;
-    Some(Plan {
+    Some(DiallingPlan {
         trunk,
         longest: *longest,
     })
 }
 
 /// The rules of the calling code that an international number begins with.
-pub(in crate::map) fn plan_of_international(digits: &str) -> Option<Plan> {
+pub(in crate::map) fn plan_of_international(digits: &str) -> Option<DiallingPlan> {
     // No calling code is the beginning of another.
     (1..=3).find_map(|length| plan(digits.get(..length)?))
 }

@@ -47,11 +47,11 @@ pub(super) fn click_id<'a>(
     happened: UnixMillis,
     buffer: &'a mut String,
 ) -> Result<&'a str, DropReason> {
-    if let Some(cookie) = Cookie::of(text) {
+    if let Some(cookie) = MetaCookie::of(text) {
         return cookie.click(text, happened, buffer);
     }
     if let Some(decoded) = decoded_cookie(text) {
-        let cookie = Cookie::of(&decoded).ok_or(DropReason::MalformedClickId)?;
+        let cookie = MetaCookie::of(&decoded).ok_or(DropReason::MalformedClickId)?;
         let mut own = String::new();
         let click = cookie.click(&decoded, happened, &mut own)?;
         click.clone_into(buffer);
@@ -75,7 +75,7 @@ pub(super) fn click_id<'a>(
 
 /// Whether an `fbc` can belong to an event of the moment `happened`.
 pub(in crate::map) fn can_have_led_to(fbc: &str, happened: UnixMillis) -> bool {
-    Cookie::of(fbc).is_some_and(|cookie| cookie.check_age(happened).is_ok())
+    MetaCookie::of(fbc).is_some_and(|cookie| cookie.check_age(happened).is_ok())
 }
 
 /// An `fbc` whose click was dated by a wrong clock, moved by so many milliseconds; `None` where that makes
@@ -84,20 +84,20 @@ pub(in crate::map) fn moved_by(text: &str, millis: i64, happened: UnixMillis) ->
     let text = text::trimmed(text);
     let decoded = decoded_cookie(text);
     let fbc = decoded.as_deref().unwrap_or(text);
-    let moved = Cookie::of(fbc)?.millis().checked_add(millis)?;
+    let moved = MetaCookie::of(fbc)?.millis().checked_add(millis)?;
     let moved = with_time(fbc, UnixMillis(moved))?;
     can_have_led_to(&moved, happened).then_some(moved)
 }
 
 /// An `fbc` with another moment.
 pub(in crate::map) fn with_time(fbc: &str, moment: UnixMillis) -> Option<String> {
-    let Cookie { index, rest, .. } = Cookie::of(fbc)?;
+    let MetaCookie { index, rest, .. } = MetaCookie::of(fbc)?;
     Some(format!("fb.{index}.{}.{rest}", moment.0))
 }
 
 /// Takes an `fbp` as it is. One is never made up: it stands for a browser.
 pub(super) fn browser_id<'a>(text: &'a str, buffer: &'a mut String) -> Result<&'a str, DropReason> {
-    let is_one = |text: &str| Cookie::of(text).is_some_and(|cookie| !is_nothing(cookie.id()));
+    let is_one = |text: &str| MetaCookie::of(text).is_some_and(|cookie| !is_nothing(cookie.id()));
     if is_one(text) {
         return Ok(text);
     }
@@ -121,14 +121,14 @@ fn decoded_cookie(text: &str) -> Option<String> {
 }
 
 /// The parts of an `fbc` or `fbp`.
-struct Cookie<'t> {
+struct MetaCookie<'t> {
     index: &'t str,
     time: &'t str,
     /// The id, and a fifth part where there is one.
     rest: &'t str,
 }
 
-impl<'t> Cookie<'t> {
+impl<'t> MetaCookie<'t> {
     fn of(text: &'t str) -> Option<Self> {
         let is_number = |part: &str, lengths: RangeInclusive<usize>| {
             lengths.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())

@@ -35,7 +35,7 @@ fn eight_digits(date: Date) -> i32 {
 fn read(text: &str, order: DateOrder) -> Option<Date> {
     let numbers = Numbers::of(text);
     match (numbers.found(), month_word(text)) {
-        ([Number { value, digits: 8 }, ..], _) => {
+        ([DateNumber { value, digits: 8 }, ..], _) => {
             let (high, middle, low) = (value / 10_000, value / 100 % 100, value % 100);
             date(high, middle, low)
                 .or_else(|| in_order(high / 100, high % 100, value % 10_000, order))
@@ -114,12 +114,12 @@ fn month_word(text: &str) -> Option<u32> {
 /// The first three numbers of a text.
 #[derive(Default)]
 struct Numbers {
-    numbers: [Number; 3],
+    numbers: [DateNumber; 3],
     count: usize,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Number {
+struct DateNumber {
     value: u32,
     digits: u32,
 }
@@ -151,7 +151,7 @@ impl Numbers {
         numbers
     }
 
-    fn found(&self) -> &[Number] {
+    fn found(&self) -> &[DateNumber] {
         self.numbers.get(..self.count).unwrap_or_default()
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn normalize<'a>(
     country: Option<&str>,
     buffers: [&'a mut String; 2],
 ) -> Normalized<'a> {
-    let tables: &[(&str, Table)] = match country {
+    let tables: &[(&str, StateTable)] = match country {
         None => &[("us", UNITED_STATES), ("ca", CANADA)],
         Some("us") => &[("us", UNITED_STATES)],
         Some("ca") => &[("ca", CANADA)],
@@ -47,9 +47,9 @@ const COUNTRIES: [&str; 5] = [
     "canada",
 ];
 
-type Table = &'static [(&'static str, &'static str)];
+type StateTable = &'static [(&'static str, &'static str)];
 
-fn code(country: &str, table: Table, key: &str) -> Option<&'static str> {
+fn code(country: &str, table: StateTable, key: &str) -> Option<&'static str> {
     look_up(table, key)
         // `US-CA`, `CA-ON`: the codes of ISO 3166-2.
         .or_else(|| {

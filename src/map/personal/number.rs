@@ -162,7 +162,7 @@ impl Run<'_, '_> {
                 before: "",
                 digits: &digits,
             }];
-            Number {
+            NumberSpan {
                 groups,
                 digits: digits.len(),
                 in_bracket: false,
@@ -195,7 +195,7 @@ impl Run<'_, '_> {
                 let Some(groups) = self.groups.get(first..=last) else {
                     return false;
                 };
-                let number = Number {
+                let number = NumberSpan {
                     groups,
                     digits,
                     in_bracket: self.text_before(first).ends_with(is_opening),
@@ -296,7 +296,7 @@ fn is_dialled(digits: &str) -> bool {
 }
 
 /// A stretch of groups that may be a number.
-struct Number<'t, 'g> {
+struct NumberSpan<'t, 'g> {
     groups: &'g [Group<'t>],
     /// How many digits they have.
     digits: usize,
@@ -305,7 +305,7 @@ struct Number<'t, 'g> {
     is_whole_run: bool,
 }
 
-impl Number<'_, '_> {
+impl NumberSpan<'_, '_> {
     fn each_digit(&self) -> impl DoubleEndedIterator<Item = u8> {
         self.groups.iter().flat_map(|group| group.digits.bytes())
     }

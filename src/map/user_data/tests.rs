@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::arena::Arena;
-use crate::map::record::Notes;
+use crate::map::record::FieldStats;
 use crate::memory::clicks::NoClicks;
 
 #[test]
@@ -43,24 +43,24 @@ fn weak_fields_alone_are_not_sufficient() {
 }
 
 #[track_caller]
-fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> Notes {
+fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> FieldStats {
     let expr = ValueExpr {
         sources: paths
             .iter()
-            .map(|path| crate::value::Source::Path(Path::parse(path).unwrap()))
+            .map(|path| crate::value::ValueSource::Path(Path::parse(path).unwrap()))
             .collect(),
         default: None,
     };
     let arena = Arena::default();
     let event = Event::decode(event.as_bytes(), &arena).unwrap();
-    let reading = Reading {
+    let reading = NormalizeOptions {
         calling_code: None,
         date_order: DateOrder::MonthFirst,
         external_id_case: ExternalIdCase::Lower,
     };
-    let (mut out, mut notes) = (Vec::new(), Notes::default());
+    let (mut out, mut notes) = (Vec::new(), FieldStats::default());
     let happened = UnixMillis(1_795_197_849_412);
-    let moment = Moment {
+    let moment = Times {
         happened,
         now: happened,
     };
@@ -353,7 +353,7 @@ fn what_is_of_no_use_does_not_end_the_search() {
 
 #[test]
 fn a_code_comes_from_the_first_country_that_is_one() {
-    let path = |path| crate::value::Source::Path(Path::parse(path).unwrap());
+    let path = |path| crate::value::ValueSource::Path(Path::parse(path).unwrap());
     let expr = ValueExpr {
         sources: vec![path("user_properties.p"), path("user_properties.q")],
         default: None,

@@ -4,10 +4,10 @@
 //! over; it never allocates more than there are bytes.
 
 use crate::clock::UnixMillis;
-use crate::memory::Key;
-use crate::memory::change::{Slot, SlotId, Value};
+use crate::memory::ProfileKey;
+use crate::memory::change::{PropertyId, PropertySlot, Value};
 
-use super::{Click, Origin, Profile};
+use super::{Click, ClientContext, Profile};
 
 /// The first byte.
 const VERSION: u8 = 1;
@@ -49,34 +49,34 @@ impl Profile {
 
 /// Reads a profile; `None` for bytes that are none.
 pub fn decode(bytes: &[u8], touched: UnixMillis) -> Option<Profile> {
-    let mut rest = Rest(bytes);
+    let mut rest = ByteReader(bytes);
     if rest.byte()? != VERSION {
         return None;
     }
-    let owner = rest.option(|rest| Key::from_bytes(rest.take(Key::BYTES)?))?;
+    let owner = rest.option(|rest| ProfileKey::from_bytes(rest.take(ProfileKey::BYTES)?))?;
     let click = rest.option(|rest| {
         Some(Click {
             fbc: rest.text()?,
             seen: UnixMillis(i64::from_le_bytes(rest.array()?)),
         })
     })?;
-    let browser = rest.option(Rest::text)?;
+    let browser = rest.option(ByteReader::text)?;
     let origin = rest.option(|rest| {
-        Some(Origin {
+        Some(ClientContext {
             address: rest.text()?,
             user_agent: rest.text()?,
         })
     })?;
     let marks = rest.list(|rest| rest.array().map(u64::from_le_bytes))?;
     let slots = rest.list(|rest| {
-        let id = SlotId(u64::from_le_bytes(rest.array()?));
+        let id = PropertyId(u64::from_le_bytes(rest.array()?));
         let marks = rest.byte().filter(|marks| *marks < 4)?;
         let value = Value {
-            elements: rest.list(Rest::text)?,
+            elements: rest.list(ByteReader::text)?,
             is_list: marks & 1 != 0,
             is_cut: marks & 2 != 0,
         };
-        Some(Slot { id, value })
+        Some(PropertySlot { id, value })
     })?;
     rest.0.is_empty().then_some(Profile {
         touched,
@@ -107,9 +107,9 @@ fn text(out: &mut Vec<u8>, text: &str) {
 }
 
 /// What is still to be read.
-struct Rest<'b>(&'b [u8]);
+struct ByteReader<'b>(&'b [u8]);
 
-impl<'b> Rest<'b> {
+impl<'b> ByteReader<'b> {
     fn take(&mut self, bytes: usize) -> Option<&'b [u8]> {
         let (taken, rest) = self.0.split_at_checked(bytes)?;
         self.0 = rest;

@@ -3,12 +3,12 @@
 use super::*;
 use crate::queue::disk::CapacityProblem;
 
-fn large(number: u64, sync: &SyncName) -> Taken {
+fn large(number: u64, sync: &SyncName) -> Submission {
     let mut payload = payload(number, "Purchase", START + 7 * 24 * 3600);
     let mut json = payload.json.to_vec();
     json.extend(noise(number, 50_000).bytes());
     payload.json = json.into();
-    Taken {
+    Submission {
         sync: sync.clone(),
         fate: Fate::Mapped(payload),
     }

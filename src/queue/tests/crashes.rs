@@ -141,7 +141,7 @@ impl Run {
                 .push(String::from_utf8(payload.json.to_vec()).unwrap());
         }
         self.next = self.next.max(from + count);
-        let taken = events.into_iter().map(|payload| Taken {
+        let taken = events.into_iter().map(|payload| Submission {
             sync: web(),
             fate: Fate::Mapped(payload),
         });

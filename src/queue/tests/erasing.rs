@@ -11,11 +11,11 @@ fn hash(digit: char) -> String {
         .collect()
 }
 
-fn event_of(number: u64, digit: char) -> Taken {
+fn event_of(number: u64, digit: char) -> Submission {
     let mut payload = payload(number, "Purchase", START + 100_000);
     let hash = hash(digit);
     payload.json = format!(r#"{{"event_id":"id-{number}","em":["{hash}"]}}"#).into();
-    Taken {
+    Submission {
         sync: web(),
         fate: Fate::Mapped(payload),
     }

@@ -50,9 +50,9 @@ async fn the_most_urgent_rows_come_first_whenever_they_came() {
 }
 
 /// An event that happens now.
-fn fresh(shop: &Shop, number: u64, name: &str) -> Taken {
+fn fresh(shop: &Shop, number: u64, name: &str) -> Submission {
     let deadline = shop.clock.now().seconds() + 7 * 24 * 3600;
-    Taken {
+    Submission {
         sync: web(),
         fate: Fate::Mapped(payload(number, name, deadline)),
     }
@@ -131,7 +131,7 @@ async fn an_old_event_among_fresh_ones_holds_none_of_them_back() {
 }
 
 /// More comes in than goes out, for hours; `came` gives what comes every second.
-async fn overload(came: impl Fn(&Shop, u64) -> Vec<Taken>) -> Vec<u64> {
+async fn overload(came: impl Fn(&Shop, u64) -> Vec<Submission>) -> Vec<u64> {
     let shop = Shop::new();
     shop.push((1..=100).map(event)).await;
     shop.clock.advance(HOUR);
@@ -232,7 +232,7 @@ async fn a_lease_keeps_to_its_bytes_but_takes_one_event_at_least() {
 async fn the_newest_of_each_name() {
     let shop = Shop::new();
     for (number, name) in [(1, "A"), (2, "B"), (3, "A"), (4, "C"), (5, "A"), (6, "B")] {
-        shop.push([Taken {
+        shop.push([Submission {
             sync: web(),
             fate: Fate::Mapped(payload(number, name, START + 1000)),
         }])

@@ -258,7 +258,7 @@ async fn a_backfill_knows_what_the_window_has_forgotten() {
 #[tokio::test]
 async fn a_backfill_files_no_letter_twice_and_takes_back_those_it_can_map() {
     let shop = Shop::new();
-    let invalid = |number: u64| Taken {
+    let invalid = |number: u64| Submission {
         sync: web(),
         fate: Fate::Ended(Ended {
             reason: Reason::PurchaseWithoutValue,
@@ -290,7 +290,7 @@ async fn a_page_of_large_letters_is_short_and_the_next_goes_on() {
         json.splice(1..1, format!("\"x\":\"{}\",", "x".repeat(600_000)).bytes());
         payload.json = json.into();
         let fate = Fate::Mapped(payload);
-        Taken { sync: web(), fate }
+        Submission { sync: web(), fate }
     };
     shop.push((0..5).map(large)).await;
     shop.clock.advance(2 * HOUR);

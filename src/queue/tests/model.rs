@@ -187,7 +187,7 @@ impl Run {
             self.serial += 1;
             let mut payload = payload(number, "Purchase", deadline);
             payload.json = format!(r#"{{"event_id":"id-{number}","n":{}}}"#, self.serial).into();
-            taken.push(Taken {
+            taken.push(Submission {
                 sync: web(),
                 fate: Fate::Mapped(payload),
             });

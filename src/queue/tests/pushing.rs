@@ -124,7 +124,7 @@ async fn an_event_larger_than_a_row_travels_all_the_same() {
         let mut json = payload.json.to_vec();
         json.resize(700_000, b' ');
         payload.json = json.into();
-        Taken {
+        Submission {
             sync: web(),
             fate: Fate::Mapped(payload),
         }

@@ -2,38 +2,38 @@
 
 use super::*;
 use crate::event::operations::Act;
-use crate::memory::change::{SlotId, Step, Value};
-use crate::memory::profile::Sighting;
-use crate::memory::{Key, Who, recall};
+use crate::memory::change::{PropertyId, PropertyStep, Value};
+use crate::memory::profile::Touchpoint;
+use crate::memory::{Identity, ProfileKey, recall};
 use crate::queue::bounds::Bounds;
 
-const SLOT: SlotId = SlotId(1);
+const SLOT: PropertyId = PropertyId(1);
 
 impl Shop {
-    pub(super) async fn learn(&self, lesson: Lesson) {
+    pub(super) async fn learn(&self, lesson: ProfileUpdate) {
         self.try_to_learn(lesson).await.unwrap();
         assert_law(&self.queue);
     }
 
-    pub(super) async fn try_to_learn(&self, lesson: Lesson) -> Result<Pushed, PushError> {
+    pub(super) async fn try_to_learn(&self, lesson: ProfileUpdate) -> Result<Pushed, PushError> {
         let lessons = vec![(web(), lesson)];
         self.queue.push_and_learn(Vec::new(), learnt(lessons)).await
     }
 }
 
-fn user(name: &str) -> Who {
-    Who {
-        user: Some(Key::user(&web(), name)),
+fn user(name: &str) -> Identity {
+    Identity {
+        user: Some(ProfileKey::user(&web(), name)),
         device: None,
     }
 }
 
 /// What makes the one property of a user this text.
-pub(super) fn set(name: &str, text: &str, at: i64) -> Lesson {
-    Lesson {
+pub(super) fn set(name: &str, text: &str, at: i64) -> ProfileUpdate {
+    ProfileUpdate {
         who: user(name),
         wanted: [SLOT].into(),
-        steps: vec![Step {
+        steps: vec![PropertyStep {
             slot: SLOT,
             act: Act::Set,
             value: Value {
@@ -43,7 +43,7 @@ pub(super) fn set(name: &str, text: &str, at: i64) -> Lesson {
             },
             may_repeat: false,
         }],
-        sighting: Sighting::default(),
+        sighting: Touchpoint::default(),
         mark: None,
         at: UnixMillis::from_seconds(at),
     }

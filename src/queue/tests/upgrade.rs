@@ -118,7 +118,7 @@ const TO_VERSION_3: &str = "
 async fn everything_in_a_store_of_version_3_goes_on() {
     let shop = Shop::new();
     shop.push((0..10).map(event)).await;
-    let lead = |number| Taken {
+    let lead = |number| Submission {
         sync: web(),
         fate: Fate::Mapped(payload(number, "Lead", START + 7 * 24 * 3600)),
     };

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Chance, Fault, Faults, Hint, Latency, Mark, Plan, Shape, Sinker, Sinking, Usage};
+use super::{
+    BodyShape, Chance, Fault, FaultPlan, Faults, Hint, Latency, Mark, Sinker, Sinking, UsageHeaders,
+};
 
 /// An item that is no fault.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -89,7 +91,7 @@ fn add(faults: &mut Faults, item: &str) -> Result<(), String> {
         None => (&mut faults.everywhere, key),
     };
     if let Some(name) = key.strip_prefix("next:") {
-        let parts = Parts::new(value);
+        let parts = FaultParts::new(value);
         plan.next.push_back(fault(name, parts)?);
         return Ok(());
     }
@@ -110,7 +112,7 @@ fn add(faults: &mut Faults, item: &str) -> Result<(), String> {
             return Err("needs a value".to_owned());
         }
         _ => {
-            let mut parts = Parts::new(value);
+            let mut parts = FaultParts::new(value);
             let probability = parts.probability()?;
             let fault = fault(key, parts)?;
             plan.chances.push(Chance { fault, probability });
@@ -119,12 +121,12 @@ fn add(faults: &mut Faults, item: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn fault(name: &str, mut parts: Parts<'_>) -> Result<Fault, String> {
+fn fault(name: &str, mut parts: FaultParts<'_>) -> Result<Fault, String> {
     let fault = match name {
         "ok" => Fault::Pass,
         "status" => Fault::Status(parts.status()?, parts.shape()?),
-        "html" => Fault::Status(200, Shape::Html),
-        "empty" => Fault::Status(200, Shape::Empty),
+        "html" => Fault::Status(200, BodyShape::Html),
+        "empty" => Fault::Status(200, BodyShape::Empty),
         "error" => parts.error()?,
         "hang" => Fault::Hang,
         "hang_after" => Fault::HangAfter,
@@ -185,9 +187,9 @@ fn sinker<T: FromStr>(value: &str, answer: impl Fn(T) -> Sinking) -> Result<Sink
 }
 
 /// The parts of a value that are still to be read.
-struct Parts<'a>(Vec<&'a str>);
+struct FaultParts<'a>(Vec<&'a str>);
 
-impl<'a> Parts<'a> {
+impl<'a> FaultParts<'a> {
     fn new(value: Option<&'a str>) -> Self {
         Self(value.map_or_else(Vec::new, |value| value.split(':').collect()))
     }
@@ -224,12 +226,12 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn shape(&mut self) -> Result<Shape, String> {
+    fn shape(&mut self) -> Result<BodyShape, String> {
         match self.next() {
-            None | Some("graph") => Ok(Shape::Graph),
-            Some("bare") => Ok(Shape::Bare),
-            Some("html") => Ok(Shape::Html),
-            Some("empty") => Ok(Shape::Empty),
+            None | Some("graph") => Ok(BodyShape::Graph),
+            Some("bare") => Ok(BodyShape::Bare),
+            Some("html") => Ok(BodyShape::Html),
+            Some("empty") => Ok(BodyShape::Empty),
             Some(part) => Err(format!("`{part}` is not one of graph, bare, html, empty")),
         }
     }
@@ -301,7 +303,7 @@ fn digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn write_plan(f: &mut fmt::Formatter<'_>, pixel: &str, plan: &Plan) -> fmt::Result {
+fn write_plan(f: &mut fmt::Formatter<'_>, pixel: &str, plan: &FaultPlan) -> fmt::Result {
     if let Some(Latency { from, to }) = plan.latency {
         let (from, to) = (
             humantime::format_duration(from),
@@ -309,7 +311,7 @@ fn write_plan(f: &mut fmt::Formatter<'_>, pixel: &str, plan: &Plan) -> fmt::Resu
         );
         writeln!(f, "{pixel}latency={from}..{to}")?;
     }
-    let Usage {
+    let UsageHeaders {
         app,
         business,
         account,
@@ -382,12 +384,12 @@ fn written(fault: Fault, probability: &str) -> String {
     text
 }
 
-const fn shape_name(shape: Shape) -> &'static str {
+const fn shape_name(shape: BodyShape) -> &'static str {
     match shape {
-        Shape::Graph => "graph",
-        Shape::Bare => "bare",
-        Shape::Html => "html",
-        Shape::Empty => "empty",
+        BodyShape::Graph => "graph",
+        BodyShape::Bare => "bare",
+        BodyShape::Html => "html",
+        BodyShape::Empty => "empty",
     }
 }
 
@@ -421,10 +423,10 @@ mod tests {
         assert_eq!(everywhere.poison, [Mark("Order Completed".to_owned())]);
         assert_eq!(
             everywhere.next,
-            [Fault::Status(503, Shape::Graph), Fault::Pass]
+            [Fault::Status(503, BodyShape::Graph), Fault::Pass]
         );
         let first = everywhere.chances.first().unwrap();
-        assert_eq!(first.fault, Fault::Status(503, Shape::Graph));
+        assert_eq!(first.fault, Fault::Status(503, BodyShape::Graph));
         assert!((first.probability - 0.1).abs() < f64::EPSILON);
         let throttle = |code, seconds, hint| Fault::Throttle {
             code,

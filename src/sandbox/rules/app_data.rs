@@ -2,30 +2,30 @@
 
 use serde_json::Value;
 
-use super::Refusal;
-use super::place::Place;
-use super::shape::{Fields, Shape, object};
+use super::EventRefusal;
+use super::place::JsonPlace;
+use super::shape::{FieldShape, Fields, object};
 
 const FIELDS: &Fields = &[
     (
         "add_to_messaging_customer_base_for_whatsapp",
-        Shape::Boolean,
+        FieldShape::Boolean,
     ),
-    ("advertiser_tracking_enabled", Shape::Flag),
-    ("application_tracking_enabled", Shape::Flag),
-    ("campaign_ids", Shape::Text),
-    ("consider_views", Shape::Boolean),
-    ("device_token", Shape::Text),
+    ("advertiser_tracking_enabled", FieldShape::Flag),
+    ("application_tracking_enabled", FieldShape::Flag),
+    ("campaign_ids", FieldShape::Text),
+    ("consider_views", FieldShape::Boolean),
+    ("device_token", FieldShape::Text),
     // Its slots have a rule, and a sub-code, of their own.
-    ("extinfo", Shape::Any),
-    ("include_dwell_data", Shape::Boolean),
-    ("include_video_data", Shape::Boolean),
-    ("install_referrer", Shape::Text),
-    ("installer_package", Shape::Text),
-    ("receipt_data", Shape::Text),
-    ("url_schemes", Shape::List(&Shape::Text)),
-    ("vendor_id", Shape::Text),
-    ("windows_attribution_id", Shape::Text),
+    ("extinfo", FieldShape::Any),
+    ("include_dwell_data", FieldShape::Boolean),
+    ("include_video_data", FieldShape::Boolean),
+    ("install_referrer", FieldShape::Text),
+    ("installer_package", FieldShape::Text),
+    ("receipt_data", FieldShape::Text),
+    ("url_schemes", FieldShape::List(&FieldShape::Text)),
+    ("vendor_id", FieldShape::Text),
+    ("windows_attribution_id", FieldShape::Text),
 ];
 
 /// How many slots `extinfo` has, and two that must be filled.
@@ -34,7 +34,7 @@ const VERSION_SLOT: usize = 0;
 const OS_VERSION_SLOT: usize = 4;
 
 /// Checks the fields, and that those are there which every app event needs.
-pub(super) fn check(value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
+pub(super) fn check(value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     let app_data = object(value, place)?;
     app_data.check_fields(FIELDS)?;
     app_data.require("advertiser_tracking_enabled")?;
@@ -42,9 +42,9 @@ pub(super) fn check(value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
 }
 
 /// Checks the device's description.
-pub(super) fn extinfo(value: &Value) -> Result<(), Refusal> {
+pub(super) fn extinfo(value: &Value) -> Result<(), EventRefusal> {
     let wrong = |problem: &str| {
-        Err(Refusal {
+        Err(EventRefusal {
             sub_code: 2_804_043,
             title: "Invalid Extended Device Info",
             detail: format!("The extinfo parameter {problem}"),

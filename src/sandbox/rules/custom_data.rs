@@ -4,15 +4,15 @@
 
 use serde_json::Value;
 
-use super::place::Place;
-use super::shape::{Fields, Object, Shape, object, text};
-use super::{Refusal, strict};
+use super::place::JsonPlace;
+use super::shape::{FieldShape, Fields, Object, object, text};
+use super::{EventRefusal, strict};
 
 /// The standard fields but `value`, `currency` and `contents`, which have rules of their own.
 const FIELDS: &Fields = &[
     (
         "availability",
-        Shape::OneOf(&[
+        FieldShape::OneOf(&[
             "available_soon",
             "for_rent",
             "for_sale",
@@ -23,7 +23,7 @@ const FIELDS: &Fields = &[
     ),
     (
         "body_style",
-        Shape::OneOf(&[
+        FieldShape::OneOf(&[
             "CONVERTIBLE",
             "COUPE",
             "HATCHBACK",
@@ -37,20 +37,23 @@ const FIELDS: &Fields = &[
             "OTHER",
         ]),
     ),
-    ("content_category", Shape::Text),
-    ("content_ids", Shape::List(&Shape::Id)),
-    ("content_name", Shape::Text),
-    ("content_type", Shape::OneOf(&["product", "product_group"])),
+    ("content_category", FieldShape::Text),
+    ("content_ids", FieldShape::List(&FieldShape::Id)),
+    ("content_name", FieldShape::Text),
+    (
+        "content_type",
+        FieldShape::OneOf(&["product", "product_group"]),
+    ),
     ("customer_segmentation", super::CUSTOMER_SEGMENTATION),
     ("delivery_category", DELIVERY_CATEGORY),
     (
         "drivetrain",
-        Shape::OneOf(&["4X2", "4X4", "AWD", "FWD", "RWD", "OTHER", "NONE"]),
+        FieldShape::OneOf(&["4X2", "4X4", "AWD", "FWD", "RWD", "OTHER", "NONE"]),
     ),
-    ("event_source", Shape::Text),
+    ("event_source", FieldShape::Text),
     (
         "fuel_type",
-        Shape::OneOf(&[
+        FieldShape::OneOf(&[
             "DIESEL",
             "ELECTRIC",
             "FLEX",
@@ -62,11 +65,11 @@ const FIELDS: &Fields = &[
             "NONE",
         ]),
     ),
-    ("item_number", Shape::Text),
-    ("lead_event_source", Shape::Text),
+    ("item_number", FieldShape::Text),
+    ("lead_event_source", FieldShape::Text),
     (
         "listing_type",
-        Shape::OneOf(&[
+        FieldShape::OneOf(&[
             "for_rent_by_agent",
             "for_rent_by_owner",
             "for_sale_by_agent",
@@ -76,13 +79,13 @@ const FIELDS: &Fields = &[
             "new_listing",
         ]),
     ),
-    ("net_revenue", Shape::Number),
-    ("num_items", Shape::Integer),
-    ("order_id", Shape::Text),
-    ("predicted_ltv", Shape::Number),
+    ("net_revenue", FieldShape::Number),
+    ("num_items", FieldShape::Integer),
+    ("order_id", FieldShape::Text),
+    ("predicted_ltv", FieldShape::Number),
     (
         "property_type",
-        Shape::OneOf(&[
+        FieldShape::OneOf(&[
             "apartment",
             "condo",
             "house",
@@ -92,38 +95,38 @@ const FIELDS: &Fields = &[
             "townhouse",
         ]),
     ),
-    ("search_string", Shape::Text),
-    ("status", Shape::TextOrBoolean),
+    ("search_string", FieldShape::Text),
+    ("status", FieldShape::TextOrBoolean),
     (
         "store_data",
-        Shape::Object(&[
-            ("brand_page_id", Shape::Id),
-            ("store_code", Shape::Id),
-            ("store_page_id", Shape::Id),
+        FieldShape::Object(&[
+            ("brand_page_id", FieldShape::Id),
+            ("store_code", FieldShape::Id),
+            ("store_page_id", FieldShape::Id),
         ]),
     ),
     (
         "transmission",
-        Shape::OneOf(&["AUTOMATIC", "MANUAL", "OTHER", "NONE"]),
+        FieldShape::OneOf(&["AUTOMATIC", "MANUAL", "OTHER", "NONE"]),
     ),
     (
         "travel_class",
-        Shape::OneOf(&["economy", "premium", "business", "first"]),
+        FieldShape::OneOf(&["economy", "premium", "business", "first"]),
     ),
 ];
 
-const DELIVERY_CATEGORY: Shape = Shape::OneOf(&["in_store", "curbside", "home_delivery"]);
+const DELIVERY_CATEGORY: FieldShape = FieldShape::OneOf(&["in_store", "curbside", "home_delivery"]);
 
 /// The fields of an item of `contents` that have a type.
 const ITEM_FIELDS: &Fields = &[
-    ("brand", Shape::Text),
-    ("category", Shape::Text),
+    ("brand", FieldShape::Text),
+    ("category", FieldShape::Text),
     ("delivery_category", DELIVERY_CATEGORY),
-    ("description", Shape::Text),
-    ("id", Shape::Id),
-    ("item_price", Shape::Number),
-    ("quantity", Shape::Number),
-    ("title", Shape::Text),
+    ("description", FieldShape::Text),
+    ("id", FieldShape::Id),
+    ("item_price", FieldShape::Number),
+    ("quantity", FieldShape::Number),
+    ("title", FieldShape::Text),
 ];
 
 /// `value` and `currency`, and what app events call them.
@@ -134,14 +137,14 @@ const CURRENCIES: [&str; 2] = ["currency", "fb_currency"];
 pub(super) fn check(
     event_name: &str,
     custom_data: Option<&Value>,
-    place: &Place<'_>,
-) -> Result<(), Refusal> {
+    place: &JsonPlace<'_>,
+) -> Result<(), EventRefusal> {
     let nothing = Value::Object(serde_json::Map::new());
     let custom_data = object(custom_data.unwrap_or(&nothing), place)?;
     for (key, value) in custom_data.iter() {
         let place = &place.key(key);
         if VALUES.contains(&key) {
-            Shape::Number.check(value, place)?;
+            FieldShape::Number.check(value, place)?;
             strict::value(value, place)?;
         } else if CURRENCIES.contains(&key) {
             currency(value, place)?;
@@ -154,12 +157,12 @@ pub(super) fn check(
     requirements(event_name, &custom_data)
 }
 
-fn requirements(event_name: &str, custom_data: &Object<'_>) -> Result<(), Refusal> {
+fn requirements(event_name: &str, custom_data: &Object<'_>) -> Result<(), EventRefusal> {
     let has = |names: [&str; 2]| names.iter().any(|name| custom_data.get(name).is_some());
     let (has_value, has_currency) = (has(VALUES), has(CURRENCIES));
     let missing = |sub_code, title, what: &str| {
         let detail = format!("The event needs a {what}");
-        Err(Refusal {
+        Err(EventRefusal {
             sub_code,
             title,
             detail,
@@ -173,18 +176,18 @@ fn requirements(event_name: &str, custom_data: &Object<'_>) -> Result<(), Refusa
     }
 }
 
-fn currency(value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
+fn currency(value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     let code = text(value, place)?;
     if code.len() != 3 || !code.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-        return Err(Refusal::schema(format!(
+        return Err(EventRefusal::schema(format!(
             "Param \"{place}\" must be a currency of three letters"
         )));
     }
     strict::currency(code, place)
 }
 
-fn contents(value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
-    let wrong = |problem: &str| Refusal {
+fn contents(value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
+    let wrong = |problem: &str| EventRefusal {
         sub_code: 2_804_008,
         title: "Invalid Contents",
         detail: format!("The contents parameter {problem}"),
@@ -193,7 +196,7 @@ fn contents(value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
         return Err(wrong("must be a list of objects"));
     };
     for (index, item) in items.iter().enumerate() {
-        let place = Place::Item(place, index);
+        let place = JsonPlace::Item(place, index);
         let Ok(item) = object(item, &place) else {
             return Err(wrong("must be a list of objects"));
         };

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Refusal;
+use super::EventRefusal;
 use super::shape::Object;
 
 const EVENT_NAMES: [&str; 14] = [
@@ -27,9 +27,9 @@ pub(super) fn check(
     event_name: &str,
     event: &Object<'_>,
     user_data: &Value,
-) -> Result<(), Refusal> {
+) -> Result<(), EventRefusal> {
     let wrong = |sub_code, title, detail: &str| {
-        Err(Refusal {
+        Err(EventRefusal {
             sub_code,
             title,
             detail: detail.to_owned(),

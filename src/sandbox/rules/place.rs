@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 
 /// A place in a call; it writes itself as a JSON path, as the endpoint does in its texts.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place<'a> {
+pub(super) enum JsonPlace<'a> {
     /// An event, by its index in the batch.
     Event(usize),
     /// A field of an object.
@@ -13,13 +13,13 @@ pub(super) enum Place<'a> {
     Item(&'a Self, usize),
 }
 
-impl<'a> Place<'a> {
+impl<'a> JsonPlace<'a> {
     pub(super) const fn key(&'a self, key: &'a str) -> Self {
         Self::Key(self, key)
     }
 }
 
-impl Display for Place<'_> {
+impl Display for JsonPlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Event(index) => write!(f, "$['data'][{index}]"),

@@ -2,15 +2,15 @@
 
 use serde_json::{Map, Value};
 
-use super::place::Place;
-use super::{Refusal, strict};
+use super::place::JsonPlace;
+use super::{EventRefusal, strict};
 
 /// The names and types of an object's fields.
-pub(super) type Fields = [(&'static str, Shape)];
+pub(super) type Fields = [(&'static str, FieldShape)];
 
 /// What a field may hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Shape {
+pub(super) enum FieldShape {
     /// Whatever is JSON.
     Any,
     /// A string that is not blank.
@@ -35,9 +35,9 @@ pub(super) enum Shape {
     Object(&'static Fields),
 }
 
-impl Shape {
+impl FieldShape {
     /// Checks that the value is of this shape.
-    pub(super) fn check(&self, value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
+    pub(super) fn check(&self, value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
         let (holds, wanted) = match self {
             Self::Any => (true, "anything"),
             Self::Text => return text(value, place).map(|_| ()),
@@ -59,7 +59,7 @@ impl Shape {
         if holds {
             return Ok(());
         }
-        Err(Refusal::schema(format!(
+        Err(EventRefusal::schema(format!(
             "Param \"{place}\" must be {wanted}"
         )))
     }
@@ -68,7 +68,7 @@ impl Shape {
 /// An object and where it stands.
 pub(super) struct Object<'a> {
     map: &'a Map<String, Value>,
-    place: &'a Place<'a>,
+    place: &'a JsonPlace<'a>,
 }
 
 impl<'a> Object<'a> {
@@ -80,20 +80,20 @@ impl<'a> Object<'a> {
         self.map.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    pub(super) fn require(&self, key: &str) -> Result<&'a Value, Refusal> {
+    pub(super) fn require(&self, key: &str) -> Result<&'a Value, EventRefusal> {
         self.get(key).ok_or_else(|| {
             let place = self.place;
-            Refusal::schema(format!("Missing key \"{key}\" on param \"{place}\""))
+            EventRefusal::schema(format!("Missing key \"{key}\" on param \"{place}\""))
         })
     }
 
-    pub(super) fn unexpected(&self, key: &str) -> Refusal {
+    pub(super) fn unexpected(&self, key: &str) -> EventRefusal {
         let place = self.place;
-        Refusal::schema(format!("Unexpected key \"{key}\" on param \"{place}\""))
+        EventRefusal::schema(format!("Unexpected key \"{key}\" on param \"{place}\""))
     }
 
     /// Checks that every field is known and of its shape.
-    pub(super) fn check_fields(&self, fields: &Fields) -> Result<(), Refusal> {
+    pub(super) fn check_fields(&self, fields: &Fields) -> Result<(), EventRefusal> {
         for (key, value) in self.iter() {
             let Some((_, shape)) = fields.iter().find(|(name, _)| *name == key) else {
                 return Err(self.unexpected(key));
@@ -105,34 +105,37 @@ impl<'a> Object<'a> {
 }
 
 /// The value as an object.
-pub(super) fn object<'a>(value: &'a Value, place: &'a Place<'a>) -> Result<Object<'a>, Refusal> {
+pub(super) fn object<'a>(
+    value: &'a Value,
+    place: &'a JsonPlace<'a>,
+) -> Result<Object<'a>, EventRefusal> {
     match value {
         Value::Object(map) => Ok(Object { map, place }),
-        _ => Err(Refusal::schema(format!(
+        _ => Err(EventRefusal::schema(format!(
             "Param \"{place}\" must be an object"
         ))),
     }
 }
 
 /// The value as a string that is not blank.
-pub(super) fn text<'a>(value: &'a Value, place: &Place<'_>) -> Result<&'a str, Refusal> {
+pub(super) fn text<'a>(value: &'a Value, place: &JsonPlace<'_>) -> Result<&'a str, EventRefusal> {
     match value {
         Value::String(text) if text.trim().is_empty() => Err(strict::blank(place)),
         Value::String(text) => Ok(text),
-        _ => Err(Refusal::schema(format!(
+        _ => Err(EventRefusal::schema(format!(
             "Param \"{place}\" must be a string"
         ))),
     }
 }
 
-fn list(value: &Value, place: &Place<'_>, shape: &Shape) -> Result<(), Refusal> {
+fn list(value: &Value, place: &JsonPlace<'_>, shape: &FieldShape) -> Result<(), EventRefusal> {
     let Value::Array(items) = value else {
-        return Err(Refusal::schema(format!(
+        return Err(EventRefusal::schema(format!(
             "Param \"{place}\" must be an array"
         )));
     };
     for (index, item) in items.iter().enumerate() {
-        shape.check(item, &Place::Item(place, index))?;
+        shape.check(item, &JsonPlace::Item(place, index))?;
     }
     Ok(())
 }

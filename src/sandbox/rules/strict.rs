@@ -21,8 +21,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use iso_currency::Currency;
 use serde_json::Value;
 
-use super::Refusal;
-use super::place::Place;
+use super::EventRefusal;
+use super::place::JsonPlace;
 
 /// A sub-code that Meta does not use.
 pub(super) const SUB_CODE: u32 = 2_804_999;
@@ -35,22 +35,22 @@ const HASHES_OF_NOTHING: [&str; 3] = [
 ];
 
 /// Blank text.
-pub(super) fn blank(place: &Place<'_>) -> Refusal {
+pub(super) fn blank(place: &JsonPlace<'_>) -> EventRefusal {
     refusal(place, "is blank")
 }
 
 /// A known field that is no hash, though Meta would take it.
-pub(super) fn unhashed(place: &Place<'_>) -> Refusal {
+pub(super) fn unhashed(place: &JsonPlace<'_>) -> EventRefusal {
     refusal(place, "is not hashed")
 }
 
 /// A browser id of another form.
-pub(super) fn browser_id(place: &Place<'_>) -> Refusal {
+pub(super) fn browser_id(place: &JsonPlace<'_>) -> EventRefusal {
     refusal(place, "is not fb.<index>.<milliseconds>.<random>")
 }
 
 /// Refuses the hash of nothing.
-pub(super) fn hash(hash: &str, place: &Place<'_>) -> Result<(), Refusal> {
+pub(super) fn hash(hash: &str, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     if HASHES_OF_NOTHING.contains(&hash) {
         return Err(refusal(place, "is the hash of nothing"));
     }
@@ -58,7 +58,7 @@ pub(super) fn hash(hash: &str, place: &Place<'_>) -> Result<(), Refusal> {
 }
 
 /// Refuses empty lists and repeated members.
-pub(super) fn list(items: &[Value], place: &Place<'_>) -> Result<(), Refusal> {
+pub(super) fn list(items: &[Value], place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     if items.is_empty() {
         return Err(refusal(place, "is an empty list"));
     }
@@ -70,7 +70,7 @@ pub(super) fn list(items: &[Value], place: &Place<'_>) -> Result<(), Refusal> {
 }
 
 /// Refuses what is no address of a customer on the internet. Addresses for documentation pass.
-pub(super) fn address(text: &str, place: &Place<'_>) -> Result<(), Refusal> {
+pub(super) fn address(text: &str, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     let reachable = match text.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => is_reachable_v4(address),
         Ok(IpAddr::V6(address)) => is_reachable_v6(address),
@@ -83,7 +83,7 @@ pub(super) fn address(text: &str, place: &Place<'_>) -> Result<(), Refusal> {
 }
 
 /// Refuses what is no mobile advertiser id.
-pub(super) fn advertiser_id(text: &str, place: &Place<'_>) -> Result<(), Refusal> {
+pub(super) fn advertiser_id(text: &str, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     let is_id_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_zero = text.bytes().all(|byte| matches!(byte, b'0' | b'-'));
     if text.bytes().all(is_id_byte) && !is_zero {
@@ -93,7 +93,7 @@ pub(super) fn advertiser_id(text: &str, place: &Place<'_>) -> Result<(), Refusal
 }
 
 /// Refuses a currency that does not exist.
-pub(super) fn currency(code: &str, place: &Place<'_>) -> Result<(), Refusal> {
+pub(super) fn currency(code: &str, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     let code = code.to_ascii_uppercase();
     // Both guilders are in use since 2025, and lists of currencies hold one or the other.
     let is_guilder = matches!(&*code, "ANG" | "XCG");
@@ -104,15 +104,15 @@ pub(super) fn currency(code: &str, place: &Place<'_>) -> Result<(), Refusal> {
 }
 
 /// Refuses a negative value.
-pub(super) fn value(number: &Value, place: &Place<'_>) -> Result<(), Refusal> {
+pub(super) fn value(number: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     if number.as_f64().is_some_and(|number| number < 0.0) {
         return Err(refusal(place, "is negative"));
     }
     Ok(())
 }
 
-fn refusal(place: &Place<'_>, problem: &str) -> Refusal {
-    Refusal {
+fn refusal(place: &JsonPlace<'_>, problem: &str) -> EventRefusal {
+    EventRefusal {
         sub_code: SUB_CODE,
         title: "Stricter Than Meta",
         detail: format!("Param \"{place}\" {problem}. Meta would take it; the sandbox does not"),
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn only_addresses_that_customers_can_have_pass() {
-        let place = Place::Event(0);
+        let place = JsonPlace::Event(0);
         for good in [
             "8.8.8.8",
             "192.0.2.1",

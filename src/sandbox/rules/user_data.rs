@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::place::Place;
-use super::shape::{Object, Shape, is_integer, object, text};
-use super::{Refusal, strict};
+use super::place::JsonPlace;
+use super::shape::{FieldShape, Object, is_integer, object, text};
+use super::{EventRefusal, strict};
 
 /// What a field of `user_data` may hold.
 #[derive(Clone, Copy, Debug)]
-enum Field {
+enum UserDataField {
     /// A SHA-256 in lower-case hex, or a list of them.
     Hashed,
     /// The same; Meta takes it raw too.
@@ -26,44 +26,50 @@ enum Field {
     /// A mobile advertiser id.
     Advertiser,
     /// A value of this shape.
-    Plain(Shape),
+    Plain(FieldShape),
 }
 
-const FIELDS: [(&str, Field); 34] = [
-    ("anon_id", Field::Plain(Shape::Text)),
-    ("app_user_id", Field::Hashed),
-    ("client_ip_address", Field::Address),
-    ("client_user_agent", Field::Plain(Shape::Text)),
-    ("country", Field::Hashed),
-    ("ct", Field::Hashed),
-    ("ctwa_clid", Field::Plain(Shape::Text)),
-    ("db", Field::Hashed),
-    ("dobd", Field::Hashed),
-    ("dobm", Field::Hashed),
-    ("doby", Field::Hashed),
-    ("em", Field::Hashed),
-    ("external_id", Field::ExternalId),
-    ("f5first", Field::Hashed),
-    ("f5last", Field::Hashed),
-    ("fb_login_id", Field::Digits),
-    ("fbc", Field::Click),
-    ("fbp", Field::Browser),
-    ("fi", Field::Hashed),
-    ("fn", Field::Hashed),
-    ("ge", Field::Hashed),
-    ("ig_account_id", Field::Plain(Shape::Id)),
-    ("ig_sid", Field::Plain(Shape::Id)),
-    ("instagram_business_account_id", Field::Plain(Shape::Id)),
-    ("lead_id", Field::Lead),
-    ("ln", Field::Hashed),
-    ("madid", Field::Advertiser),
-    ("page_id", Field::Plain(Shape::Id)),
-    ("page_scoped_user_id", Field::Plain(Shape::Id)),
-    ("ph", Field::Hashed),
-    ("st", Field::Hashed),
-    ("subscription_id", Field::Plain(Shape::Text)),
-    ("whatsapp_business_account_id", Field::Plain(Shape::Id)),
-    ("zp", Field::Hashed),
+const FIELDS: [(&str, UserDataField); 34] = [
+    ("anon_id", UserDataField::Plain(FieldShape::Text)),
+    ("app_user_id", UserDataField::Hashed),
+    ("client_ip_address", UserDataField::Address),
+    ("client_user_agent", UserDataField::Plain(FieldShape::Text)),
+    ("country", UserDataField::Hashed),
+    ("ct", UserDataField::Hashed),
+    ("ctwa_clid", UserDataField::Plain(FieldShape::Text)),
+    ("db", UserDataField::Hashed),
+    ("dobd", UserDataField::Hashed),
+    ("dobm", UserDataField::Hashed),
+    ("doby", UserDataField::Hashed),
+    ("em", UserDataField::Hashed),
+    ("external_id", UserDataField::ExternalId),
+    ("f5first", UserDataField::Hashed),
+    ("f5last", UserDataField::Hashed),
+    ("fb_login_id", UserDataField::Digits),
+    ("fbc", UserDataField::Click),
+    ("fbp", UserDataField::Browser),
+    ("fi", UserDataField::Hashed),
+    ("fn", UserDataField::Hashed),
+    ("ge", UserDataField::Hashed),
+    ("ig_account_id", UserDataField::Plain(FieldShape::Id)),
+    ("ig_sid", UserDataField::Plain(FieldShape::Id)),
+    (
+        "instagram_business_account_id",
+        UserDataField::Plain(FieldShape::Id),
+    ),
+    ("lead_id", UserDataField::Lead),
+    ("ln", UserDataField::Hashed),
+    ("madid", UserDataField::Advertiser),
+    ("page_id", UserDataField::Plain(FieldShape::Id)),
+    ("page_scoped_user_id", UserDataField::Plain(FieldShape::Id)),
+    ("ph", UserDataField::Hashed),
+    ("st", UserDataField::Hashed),
+    ("subscription_id", UserDataField::Plain(FieldShape::Text)),
+    (
+        "whatsapp_business_account_id",
+        UserDataField::Plain(FieldShape::Id),
+    ),
+    ("zp", UserDataField::Hashed),
 ];
 
 /// Keys that do not suffice, even together.
@@ -75,7 +81,7 @@ const WEAK: [&[&str]; 4] = [
 ];
 
 /// Checks every field, and that they suffice to find a person.
-pub(super) fn check(value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
+pub(super) fn check(value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     let user_data = object(value, place)?;
     for (key, value) in user_data.iter() {
         let Some((_, field)) = FIELDS.iter().find(|(name, _)| *name == key) else {
@@ -86,8 +92,8 @@ pub(super) fn check(value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
     suffices(&user_data)
 }
 
-impl Field {
-    fn check(&self, value: &Value, place: &Place<'_>) -> Result<(), Refusal> {
+impl UserDataField {
+    fn check(&self, value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
         match self {
             Self::Hashed => hashes(value, place, &[64], &not_hashed),
             Self::ExternalId => {
@@ -96,7 +102,7 @@ impl Field {
             }
             Self::Address => strict::address(text(value, place)?, place),
             Self::Click if is_click_id(text(value, place)?) => Ok(()),
-            Self::Click => Err(Refusal {
+            Self::Click => Err(EventRefusal {
                 sub_code: 2_804_001,
                 title: "Invalid Click ID",
                 detail: "The fbc parameter is not fb.<index>.<milliseconds>.<fbclid>".to_owned(),
@@ -106,13 +112,13 @@ impl Field {
             Self::Lead if digits(value).is_some_and(|digits| matches!(digits.len(), 15..=17)) => {
                 Ok(())
             }
-            Self::Lead => Err(Refusal {
+            Self::Lead => Err(EventRefusal {
                 sub_code: 2_804_036,
                 title: "Invalid Lead ID",
                 detail: "A lead ID has 15 to 17 digits".to_owned(),
             }),
             Self::Digits if digits(value).is_some() => Ok(()),
-            Self::Digits => Err(Refusal::schema(format!(
+            Self::Digits => Err(EventRefusal::schema(format!(
                 "Param \"{place}\" must be an integer"
             ))),
             Self::Advertiser => strict::advertiser_id(text(value, place)?, place),
@@ -123,26 +129,26 @@ impl Field {
 
 fn hashes(
     value: &Value,
-    place: &Place<'_>,
+    place: &JsonPlace<'_>,
     lengths: &[usize],
-    refusal: &dyn Fn() -> Refusal,
-) -> Result<(), Refusal> {
+    refusal: &dyn Fn() -> EventRefusal,
+) -> Result<(), EventRefusal> {
     let Value::Array(items) = value else {
         return hash(value, place, lengths, refusal);
     };
     strict::list(items, place)?;
     for (index, item) in items.iter().enumerate() {
-        hash(item, &Place::Item(place, index), lengths, refusal)?;
+        hash(item, &JsonPlace::Item(place, index), lengths, refusal)?;
     }
     Ok(())
 }
 
 fn hash(
     value: &Value,
-    place: &Place<'_>,
+    place: &JsonPlace<'_>,
     lengths: &[usize],
-    refusal: &dyn Fn() -> Refusal,
-) -> Result<(), Refusal> {
+    refusal: &dyn Fn() -> EventRefusal,
+) -> Result<(), EventRefusal> {
     let text = text(value, place)?;
     let is_hash = lengths.contains(&text.len())
         && text
@@ -154,18 +160,18 @@ fn hash(
     strict::hash(text, place)
 }
 
-fn not_hashed() -> Refusal {
-    Refusal {
+fn not_hashed() -> EventRefusal {
+    EventRefusal {
         sub_code: 2_804_016,
         title: "Unhashed User Parameter",
         detail: "Customer information must be hashed with SHA-256".to_owned(),
     }
 }
 
-fn suffices(user_data: &Object<'_>) -> Result<(), Refusal> {
+fn suffices(user_data: &Object<'_>) -> Result<(), EventRefusal> {
     let weak = |keys: &&[&str]| user_data.iter().all(|(key, _)| keys.contains(&key));
     if WEAK.iter().any(weak) {
-        return Err(Refusal {
+        return Err(EventRefusal {
             sub_code: 2_804_050,
             title: "Not Enough Customer Information",
             detail: "The customer information is insufficient to match the event to a person"

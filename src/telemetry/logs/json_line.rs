@@ -32,7 +32,7 @@ where
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
         let metadata = event.metadata();
-        let mut members = Members::default();
+        let mut members = LineMembers::default();
         members.add("timestamp", timestamp);
         members.add("level", metadata.level().as_str());
         members.add("target", metadata.target());
@@ -43,9 +43,9 @@ where
 
 /// The members of a line, in their order.
 #[derive(Default)]
-struct Members(Vec<(String, Value)>);
+struct LineMembers(Vec<(String, Value)>);
 
-impl Members {
+impl LineMembers {
     /// Adds a member. One whose name is taken gets another.
     fn add(&mut self, name: &str, value: impl Into<Value>) {
         let mut name = name.to_owned();
@@ -69,7 +69,7 @@ impl Members {
     }
 }
 
-impl Visit for Members {
+impl Visit for LineMembers {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.add(field.name(), format!("{value:?}"));
     }

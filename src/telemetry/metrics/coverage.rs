@@ -36,12 +36,12 @@ struct EventCoverage {
     carried: [OnceLock<Counter>; UserDataField::ALL.len()],
     /// By position in [`WebsiteField::ALL`].
     lacking: [OnceLock<Counter>; WebsiteField::ALL.len()],
-    summed_up: Mutex<Counts>,
+    summed_up: Mutex<EventCounts>,
 }
 
 /// Mapped events, and those among them that carried each field or lacked what a website's event should have.
 #[derive(Clone, Copy, Default)]
-struct Counts {
+struct EventCounts {
     mapped: u64,
     carried: [u64; UserDataField::ALL.len()],
     lacking: [u64; WebsiteField::ALL.len()],
@@ -82,7 +82,7 @@ impl fmt::Display for Summary {
 impl EventCoverage {
     fn since_last_summary(&self) -> Option<Summary> {
         let read = |counter: &OnceLock<Counter>| counter.get().map_or(0, Counter::get);
-        let now = Counts {
+        let now = EventCounts {
             mapped: self.mapped.get(),
             carried: std::array::from_fn(|at| read(&self.carried[at])),
             lacking: std::array::from_fn(|at| read(&self.lacking[at])),

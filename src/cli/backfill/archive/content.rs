@@ -2,19 +2,21 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use super::{BUFFER, CUT_OFF, Found, LONGEST_SIZES, SIZES, in_words, number_at, stands_at_next};
-use crate::cli::Failure;
+use super::{
+    ArchiveItem, BUFFER, CUT_OFF, LONGEST_SIZES, SIZES, in_words, number_at, stands_at_next,
+};
+use crate::cli::CommandFailure;
 use crate::cli::backfill::budget::Budget;
 use crate::cli::backfill::window::Window;
 
 /// What a content turned out to be.
-pub(super) struct Content {
+pub(super) struct ArchiveContent {
     pub(super) checksum: crc32fast::Hasher,
     pub(super) bytes: u64,
     pub(super) error: Option<String>,
 }
 
-impl Content {
+impl ArchiveContent {
     /// Whether it was read well, with this checksum and length.
     pub(super) fn is(&self, checksum: u32, bytes: u64) -> bool {
         self.error.is_none() && self.checksum.clone().finalize() == checksum && self.bytes == bytes
@@ -39,19 +41,19 @@ pub(super) fn read_content(
     content: &mut dyn Read,
     budget: &Budget,
     name: &str,
-    visit: &mut dyn FnMut(&str, Found<'_>) -> Result<(), Failure>,
-) -> Result<Content, Failure> {
+    visit: &mut dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure>,
+) -> Result<ArchiveContent, CommandFailure> {
     let checked = Checked {
         content,
         budget,
-        read: Content {
+        read: ArchiveContent {
             checksum: crc32fast::Hasher::new(),
             bytes: 0,
             error: None,
         },
     };
     let mut content = BufReader::with_capacity(BUFFER, checked);
-    visit(name, Found::Content(&mut content))?;
+    visit(name, ArchiveItem::Content(&mut content))?;
     if content.get_ref().read.error.is_none() {
         // A fault is noted as it is met.
         io::copy(&mut content, &mut io::sink()).ok();
@@ -63,7 +65,7 @@ pub(super) fn read_content(
 struct Checked<'c> {
     content: &'c mut dyn Read,
     budget: &'c Budget,
-    read: Content,
+    read: ArchiveContent,
 }
 
 impl Read for Checked<'_> {
@@ -83,7 +85,7 @@ impl Read for Checked<'_> {
 
 /// Where the content of a stored entry ends.
 #[derive(Clone, Copy)]
-pub(super) enum End {
+pub(super) enum ContentEnd {
     /// Where its length says, or before that, where the next entry begins and the checksum is right: with a
     /// length that is wrong, the entries behind it would be read as a part of it.
     Told { checksum: u32, length: u64 },
@@ -92,16 +94,16 @@ pub(super) enum End {
 }
 
 /// The content of an entry that is stored.
-pub(super) struct Stored<'w, R> {
+pub(super) struct StoredContent<'w, R> {
     window: &'w mut Window<R>,
-    end: End,
+    end: ContentEnd,
     checksum: crc32fast::Hasher,
     /// Bytes that were given.
     pub(super) given: u64,
 }
 
-impl<'w, R: BufRead> Stored<'w, R> {
-    pub(super) fn new(window: &'w mut Window<R>, end: End) -> Self {
+impl<'w, R: BufRead> StoredContent<'w, R> {
+    pub(super) fn new(window: &'w mut Window<R>, end: ContentEnd) -> Self {
         Self {
             window,
             end,
@@ -113,8 +115,8 @@ impl<'w, R: BufRead> Stored<'w, R> {
     /// How many bytes are surely content, of those that wait; none at the end.
     fn certain(&mut self) -> io::Result<usize> {
         let most = match self.end {
-            End::Told { length, .. } => length - self.given,
-            End::Behind => u64::MAX,
+            ContentEnd::Told { length, .. } => length - self.given,
+            ContentEnd::Behind => u64::MAX,
         };
         let buffer = self.window.fill_buf()?;
         let most = usize::try_from(most).map_or(buffer.len(), |most| most.min(buffer.len()));
@@ -124,12 +126,12 @@ impl<'w, R: BufRead> Stored<'w, R> {
             None => return Ok(most),
         }
         let is_end = match self.end {
-            End::Told { checksum, .. } => {
+            ContentEnd::Told { checksum, .. } => {
                 let stands_at_next =
                     matches!(buffer, [_] | [_, b'K', ..]) && stands_at_next(self.window);
                 stands_at_next && self.checksum.clone().finalize() == checksum
             }
-            End::Behind => {
+            ContentEnd::Behind => {
                 let next = self.window.peek(LONGEST_SIZES)?;
                 number_at(next, 0) == Some(SIZES) && {
                     let checksum = self.checksum.clone().finalize();
@@ -141,7 +143,7 @@ impl<'w, R: BufRead> Stored<'w, R> {
     }
 }
 
-impl<R: BufRead> Read for Stored<'_, R> {
+impl<R: BufRead> Read for StoredContent<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.certain()?.min(out.len());
         let buffer = self.window.fill_buf()?;

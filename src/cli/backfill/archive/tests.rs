@@ -144,12 +144,12 @@ fn read(archive: &[u8], most: u64) -> Reading {
     let budget = Budget::new(Rc::default());
     each_entry(&mut window, &budget, &mut |name, part| {
         match part {
-            Found::Content(content) => {
+            ArchiveItem::Content(content) => {
                 let mut beginning = Vec::new();
                 content.take(most).read_to_end(&mut beginning).ok();
                 found.contents.push((name.to_owned(), beginning));
             }
-            Found::Fault(what) => found.faults.push((name.to_owned(), what)),
+            ArchiveItem::Fault(what) => found.faults.push((name.to_owned(), what)),
         }
         Ok(())
     })

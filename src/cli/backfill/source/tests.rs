@@ -26,24 +26,24 @@ fn read(file: &[u8]) -> Vec<String> {
     let mut input = BufReader::with_capacity(100, file);
     each_part(&mut input, &budget, &mut |name, part| {
         found.push(match part {
-            Part::Stranger => format!("{name}?"),
-            Part::Damaged(what) => format!("{name}! {what}"),
-            Part::Text { text, form, .. } => {
-                use crate::cli::backfill::lines::{Element, Elements};
+            InputPart::Stranger => format!("{name}?"),
+            InputPart::Damaged(what) => format!("{name}! {what}"),
+            InputPart::Text { text, form, .. } => {
+                use crate::cli::backfill::lines::{Elements, TextElement};
                 let mut element = Vec::new();
                 let mut elements = Vec::new();
                 let mut is_joined = false;
                 let mut all = Elements::new(form);
                 while let Ok(next) = all.next(text, &mut element) {
                     match next {
-                        Element::Whole => {
+                        TextElement::Whole => {
                             elements.push(String::from_utf8_lossy(&element).into_owned());
                         }
-                        Element::TooLong => elements.push("too long".to_owned()),
-                        Element::Joined => is_joined = true,
-                        Element::End => {}
+                        TextElement::TooLong => elements.push("too long".to_owned()),
+                        TextElement::Joined => is_joined = true,
+                        TextElement::End => {}
                     }
-                    if matches!(next, Element::Joined | Element::End) {
+                    if matches!(next, TextElement::Joined | TextElement::End) {
                         break;
                     }
                 }
@@ -314,7 +314,7 @@ fn archives_within_archives_and_bombs_end() {
     let mut bomb = &gz(b"{1}\n")[..];
     let mut found = Vec::new();
     each_part(&mut bomb, &budget, &mut |_, part| {
-        found.push(matches!(part, Part::Damaged(_)));
+        found.push(matches!(part, InputPart::Damaged(_)));
         Ok(false)
     })
     .unwrap();

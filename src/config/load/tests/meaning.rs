@@ -11,7 +11,7 @@ use super::*;
 use crate::config::fields::UserDataField;
 use crate::config::names::{basic_string, quoted};
 use crate::config::{
-    CallingCode, CustomValue, LimitedDataUseMode, LimitedDataUsePlace, Properties, UserMemory,
+    CallingCode, CustomValue, LimitedDataUseMode, LimitedDataUsePlace, PassedProperties, UserMemory,
 };
 use crate::value::ValueExpr;
 
@@ -287,7 +287,7 @@ fn every_form_of_a_mapping_is_read_and_written_back() {
     assert_eq!(effective(&again), effective(&config));
 
     let sync = &config.syncs[&SyncName::new("web").unwrap()];
-    assert_eq!(sync.properties, Properties::All);
+    assert_eq!(sync.properties, PassedProperties::All);
     assert_eq!(
         sync.default_calling_code,
         Some(CallingCode::Fixed("44".to_owned()))
@@ -431,7 +431,7 @@ fn warnings_name_what_may_not_be_meant() {
 
 #[test]
 fn a_mistake_hides_no_warning_and_no_sync() {
-    let written = Written {
+    let written = RawConfig {
         text: "[sync.web]\ntest_event_code = 'TEST1'\n[sync.web.events]\nA = 'B'\n".to_owned(),
         file: PathBuf::from(DEFAULT_FILE),
         environment: Vec::new(),

@@ -22,8 +22,8 @@ fn seconds_to(moment: Option<Instant>) -> u64 {
 /// When the standstill of the first lane's pixel ends.
 fn end_of_standstill(rig: &Rig) -> Option<Instant> {
     match *rig.lanes[0].gate.borrow() {
-        Gate::Held(_, until) => Some(until),
-        Gate::Open | Gate::Probing(_) => None,
+        Circuit::Open(_, until) => Some(until),
+        Circuit::Closed | Circuit::HalfOpen(_) => None,
     }
 }
 

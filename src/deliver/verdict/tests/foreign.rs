@@ -98,10 +98,10 @@ fn a_known_code_is_found_whatever_surrounds_it() {
     let mut broken = br#"{"error":{"message":"caf\xe9","code":190}}"#.to_vec();
     broken[21] = 0xe9;
     let judgement = judge(
-        &Reply {
+        &GraphReply {
             status: 400,
             body: broken,
-            ..Reply::default()
+            ..GraphReply::default()
         },
         SENT,
         false,
