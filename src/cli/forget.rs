@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use clap::{ArgGroup, Args};
 use serde_json::json;
 
-use crate::cli::store::{Forgotten, Missing, StoreClient};
+use crate::cli::store::{Missing, StoreClient};
 use crate::cli::{CommandFailure, Terminal, load_config};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::fields::UserDataField;
@@ -18,6 +18,7 @@ use crate::config::{CallingCode, Config, SyncConfig};
 use crate::map::hash::Hashed;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::memory::ProfileKey;
+use crate::queue::erase::Forgotten;
 
 /// Rounds in which events that were being sent are looked for again.
 const ROUNDS: usize = 20;

@@ -16,6 +16,8 @@ use crate::config::{Config, SyncName};
 use crate::control::client::{self, AskError};
 use crate::control::desk::CommandHandler;
 use crate::control::wire::{Answer, Filter, Letter, Mapped, Problem, Request, TraceEntry};
+use crate::queue::dead::Retried;
+use crate::queue::erase::Forgotten;
 use crate::queue::{OpenError, Queue};
 
 /// How often, and how long apart, a store is asked for that a starting or stopping daemon may have.
@@ -49,22 +51,6 @@ pub(super) enum Missing {
     Refused,
     /// The command brings the first events.
     Made,
-}
-
-/// What a retry did.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Retried {
-    pub(super) queued: u64,
-    pub(super) kept: u64,
-}
-
-/// What was erased.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Forgotten {
-    pub(super) queued: u64,
-    pub(super) dead: u64,
-    pub(super) in_flight: u64,
-    pub(super) profiles: u64,
 }
 
 /// What became of a piece of events.

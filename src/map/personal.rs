@@ -141,7 +141,7 @@ fn holds_number_by_name(name: &Name<'_>, text: &str, levels: usize) -> bool {
     let text = text.trim();
     if text.starts_with(['{', '[', '"']) {
         let mut json = serde_json::Deserializer::from_str(text);
-        let looked = NoNumber { name, levels }.deserialize(&mut json);
+        let looked = PhoneSearch { name, levels }.deserialize(&mut json);
         match looked.and_then(|()| json.end()) {
             Ok(()) => return false,
             Err(error) if error.is_data() => return true,
@@ -155,12 +155,12 @@ fn holds_number_by_name(name: &Name<'_>, text: &str, levels: usize) -> bool {
 /// Reads JSON in one pass, and fails at a number whose name says that it is a phone's. What is nested deeper
 /// than so many levels is not looked into, so it counts as one.
 #[derive(Clone, Copy)]
-struct NoNumber<'n> {
+struct PhoneSearch<'n> {
     name: &'n Name<'n>,
     levels: usize,
 }
 
-impl NoNumber<'_> {
+impl PhoneSearch<'_> {
     fn below(self) -> Option<Self> {
         let levels = self.levels.checked_sub(1)?;
         Some(Self { levels, ..self })
@@ -178,7 +178,7 @@ impl NoNumber<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for NoNumber<'_> {
+impl<'de> DeserializeSeed<'de> for PhoneSearch<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -186,7 +186,7 @@ impl<'de> DeserializeSeed<'de> for NoNumber<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for NoNumber<'_> {
+impl<'de> Visitor<'de> for PhoneSearch<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -227,7 +227,7 @@ impl<'de> Visitor<'de> for NoNumber<'_> {
         let below = self.below().ok_or_else(|| A::Error::custom("too deep"))?;
         while let Some(own) = object.next_key::<Cow<'_, str>>()? {
             let name = self.name.member(&own);
-            object.next_value_seed(NoNumber {
+            object.next_value_seed(PhoneSearch {
                 name: &name,
                 ..below
             })?;

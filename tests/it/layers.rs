@@ -105,6 +105,54 @@ fn no_file_is_longer_than_six_hundred_lines() {
 }
 
 #[test]
+fn a_type_name_stands_for_one_type() {
+    let mut places: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for file in product_sources() {
+        let text = fs::read_to_string(&file).unwrap();
+        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for name in product.lines().filter_map(declared_type) {
+            places
+                .entry(name.to_owned())
+                .or_default()
+                .push(file.clone());
+        }
+    }
+    places.retain(|_, places| places.len() > 1);
+    assert!(places.is_empty(), "borne by several types: {places:#?}");
+}
+
+#[test]
+fn finds_the_types_that_lines_declare() {
+    for (line, name) in [
+        ("pub struct Lane {", Some("Lane")),
+        ("    pub(super) enum Step<'a> {", Some("Step")),
+        ("pub(in crate::map) trait Recorder {", Some("Recorder")),
+        ("type Cause = (Option<i64>, Option<i64>);", Some("Cause")),
+        ("struct Peer(SocketAddr);", Some("Peer")),
+        ("    type Value = ();", None),
+        ("/// A struct Lane", None),
+        ("impl Lane {", None),
+    ] {
+        assert_eq!(declared_type(line), name, "{line}");
+    }
+}
+
+/// The type that a line declares; an associated type is none of the crate's.
+fn declared_type(line: &str) -> Option<&str> {
+    let item = line.trim_start();
+    let is_inner = item.len() < line.len();
+    let item = match item.strip_prefix("pub(") {
+        Some(rest) => rest.split_once(") ")?.1,
+        None => item.strip_prefix("pub ").unwrap_or(item),
+    };
+    let (kind, rest) = item.split_once(' ')?;
+    let is_type = matches!(kind, "struct" | "enum" | "trait" | "union");
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+    let name = rest.get(..end.unwrap_or(rest.len()))?;
+    (is_type || kind == "type" && !is_inner).then_some(name)
+}
+
+#[test]
 fn every_file_begins_with_its_purpose() {
     for file in sources() {
         let text = fs::read_to_string(&file).unwrap();
