@@ -566,7 +566,9 @@ impl<'a> Json<'a> {
                 matches!(
                     first,
                     b'"' | b'\\' | b' ' | b'E' | b'(' | b'n' | b'u' | 0x80..
-                ) && self.as_str().is_some_and(|text| is_absent_text(&text))
+                ) && self
+                    .as_str()
+                    .is_some_and(|text| text::is_absent_text(&text))
             }
             _ => false,
         }
@@ -587,18 +589,6 @@ impl fmt::Debug for Json<'_> {
         // The text may be personal data.
         write!(f, "Json({})", self.type_name())
     }
-}
-
-/// Whether a text stands for nothing.
-pub fn is_absent_text(text: &str) -> bool {
-    // Most texts begin like none of these words.
-    if let Some(first) = text.bytes().next()
-        && first.is_ascii_alphanumeric()
-        && !matches!(first, b'E' | b'n' | b'u')
-    {
-        return false;
-    }
-    matches!(text.trim(), "" | "EMPTY" | "(none)" | "null" | "undefined")
 }
 
 #[cfg(test)]

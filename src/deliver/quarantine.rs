@@ -202,10 +202,10 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
             let is_asked = asked(&kept);
             match kept.event {
                 QuarantinePlace::Here(event) if is_asked && absolved => {
-                    cleared.released.push(event)
+                    cleared.released.push(event);
                 }
                 QuarantinePlace::Here(event) if is_asked => {
-                    cleared.guilty.push((event, kept.refusal))
+                    cleared.guilty.push((event, kept.refusal));
                 }
                 _ if is_asked && absolved => {}
                 QuarantinePlace::Queued if is_asked => {

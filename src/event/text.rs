@@ -5,6 +5,18 @@
 
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
+/// Whether a text stands for nothing.
+pub(crate) fn is_absent_text(text: &str) -> bool {
+    // Most texts begin like none of these words.
+    if let Some(first) = text.bytes().next()
+        && first.is_ascii_alphanumeric()
+        && !matches!(first, b'E' | b'n' | b'u')
+    {
+        return false;
+    }
+    matches!(text.trim(), "" | "EMPTY" | "(none)" | "null" | "undefined")
+}
+
 /// Whether nothing in a text can be seen: broken, control and invisible characters alone.
 pub(crate) fn shows_nothing(text: &str) -> bool {
     // Most texts begin with what can be seen.

@@ -7,10 +7,11 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::event::Json;
 use crate::event::any_byte::any_byte;
 use crate::event::decimal::is_in_range;
 use crate::event::scan::{container_end, string_end};
-use crate::event::{Json, is_absent_text};
+use crate::event::text::is_absent_text;
 use crate::map::dropped::DropReason;
 use crate::map::personal::Name;
 

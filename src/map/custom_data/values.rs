@@ -36,7 +36,7 @@ pub(super) fn write_values(
     };
     match kind {
         Some(FieldKind::Number { negative_refused }) => {
-            typed::number(out, value, negative_refused)?
+            typed::number(out, value, negative_refused)?;
         }
         Some(FieldKind::Count) => items.rounded = typed::count(out, value)?,
         Some(FieldKind::Currency) => typed::currency(out, value)?,
@@ -46,7 +46,7 @@ pub(super) fn write_values(
         Some(FieldKind::TextOrBoolean) => typed::text_or_boolean(out, name, value, guard)?,
         Some(FieldKind::Date) => typed::date(out, value)?,
         Some(FieldKind::IdsByName(known)) => {
-            typed::ids_by_name(out, arena.opened(value), known, guard)?
+            typed::ids_by_name(out, arena.opened(value), known, guard)?;
         }
         Some(FieldKind::Ids | FieldKind::Contents) => {
             out.push(b'[');
