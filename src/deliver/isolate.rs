@@ -185,15 +185,15 @@ mod tests {
     use super::*;
 
     /// Sends parts to an endpoint that refuses any that holds a bad event, until nothing is left.
-    struct Run {
+    struct Simulation {
         calls: usize,
         accepted: Vec<usize>,
         bad: Vec<usize>,
         largest: usize,
     }
 
-    fn run(events: usize, bad: &[usize], hint: impl Fn(&[usize]) -> Option<usize>) -> Run {
-        let mut run = Run {
+    fn run(events: usize, bad: &[usize], hint: impl Fn(&[usize]) -> Option<usize>) -> Simulation {
+        let mut run = Simulation {
             calls: 0,
             accepted: Vec::new(),
             bad: Vec::new(),

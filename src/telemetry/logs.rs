@@ -155,9 +155,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Memory(Arc<Mutex<Vec<u8>>>);
+    struct WrittenLog(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Memory {
+    impl io::Write for WrittenLog {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -169,7 +169,7 @@ mod tests {
     }
 
     fn written(format: LogFormat, level: &str, work: impl FnOnce()) -> String {
-        let memory = Memory::default();
+        let memory = WrittenLog::default();
         let sink = memory.clone();
         let config = LogConfig {
             format,
