@@ -19,7 +19,7 @@ use pixel_relay::config::load::from_toml;
 use pixel_relay::config::{QueueConfig, SyncName};
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
-use pixel_relay::map::payload::PayloadArena;
+use pixel_relay::payload::PayloadArena;
 use pixel_relay::queue::Queue;
 use pixel_relay::queue::lease::Order;
 use pixel_relay::queue::settle::{AttemptAnswer, End, Settlement};

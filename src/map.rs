@@ -20,13 +20,12 @@ use crate::memory::ProfileUpdate;
 use crate::memory::clicks::Clicks;
 use crate::memory::profile::Profile;
 use crate::outcome::Reason;
+use crate::payload::Fingerprint;
 
 pub mod dropped;
 pub mod event_time;
 pub mod explain;
-pub mod hash;
 pub mod normalize;
-pub mod payload;
 pub mod record;
 pub mod remember;
 
@@ -44,21 +43,16 @@ mod page;
 mod personal;
 mod rule;
 mod server_event;
-mod sha256;
 mod standard_event;
 mod user_data;
 
 use known::ProfileView;
 use page::KeptParameters;
-use payload::Fingerprint;
 use record::Recorder;
 use remember::{Kept, Remember};
 use rule::Rule;
 use server_event::ServerEvent;
 use user_data::NormalizeOptions;
-
-/// The one standard event that Meta refuses without a value.
-const PURCHASE: &str = "Purchase";
 
 /// Amplitude's own revenue events, whose properties say what was paid.
 const REVENUE_EVENTS: &[&str] = &["revenue_amount", "verified_revenue", "unverified_revenue"];

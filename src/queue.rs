@@ -48,9 +48,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::config::{QueueConfig, SyncName};
-use crate::map::payload::Fingerprint;
 use crate::memory::ProfileUpdate;
 use crate::memory::clicks::FirstSeen;
+use crate::payload::Fingerprint;
 use crate::sync::Submission;
 
 use bounds::AllBounds;

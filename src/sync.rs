@@ -13,13 +13,13 @@ use crate::config::{Config, ConfigError, SyncConfig, SyncName};
 use crate::event::Event;
 use crate::event::operations::{Known, USER_PROPERTIES};
 use crate::map::explain::Explanation;
-use crate::map::payload::{Payload, PayloadArena};
 use crate::map::record::{FieldStats, Recorder};
 use crate::map::remember::Kept;
 use crate::map::{Mapper, Memory, Rejected, Selection};
 use crate::memory::clicks::{Clicks, NoClicks};
 use crate::memory::{self, ProfileStore, ProfileUpdate};
 use crate::outcome::Reason;
+use crate::payload::{Payload, PayloadArena};
 use crate::select::{Selected, Selector};
 
 mod rule_test;

@@ -13,7 +13,7 @@ use pixel_relay::config::{QueueConfig, SyncName};
 use pixel_relay::deliver::client::joined;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
-use pixel_relay::map::payload::{Fingerprint, Payload, PayloadArena};
+use pixel_relay::payload::{Fingerprint, Payload, PayloadArena};
 use pixel_relay::queue::Queue;
 use pixel_relay::queue::lease::Order;
 use pixel_relay::queue::settle::{AttemptAnswer, End, Settlement};

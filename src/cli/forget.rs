@@ -15,7 +15,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::fields::UserDataField;
 use crate::config::load::{Loaded, Sources};
 use crate::config::{CallingCode, Config, SyncConfig};
-use crate::map::hash::Hashed;
+use crate::hash::Hashed;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::memory::ProfileKey;
 use crate::queue::erase::Forgotten;

@@ -23,9 +23,9 @@ use crate::event::arena::Arena;
 use crate::event::request::BrowserRequest;
 use crate::ingest::decode::{NotJson, RawElement, decode};
 use crate::map::explain::Explanation;
-use crate::map::payload::PayloadArena;
 use crate::memory::InMemoryProfiles;
 use crate::outcome::Reason;
+use crate::payload::PayloadArena;
 use crate::sync::{Fate, Sync};
 
 mod lines;

@@ -15,7 +15,7 @@ use crate::config::{Config, SyncConfig, SyncName, is_test_event_code};
 use crate::deliver::client::{self, GraphClient};
 use crate::deliver::redact::Redactor;
 use crate::deliver::verdict::{self, Fix, Judgement, Verdict};
-use crate::map::hash::Hashed;
+use crate::hash::Hashed;
 
 /// Why a line can always be added to a text.
 const MEMORY: &str = "writing to memory does not fail";

@@ -15,9 +15,9 @@ use crate::control::wire::{
     TraceEntry,
 };
 use crate::ingest::blocking::{Work, without_blocking_others};
-use crate::map::payload::{Fingerprint, Payload};
 use crate::memory::ProfileKey;
 use crate::outcome::Reason;
+use crate::payload::{Fingerprint, Payload};
 use crate::queue::dead::{DeadFilter, DeadLetter};
 use crate::queue::erase::Person;
 use crate::queue::trace::{self, TracedRequest};

@@ -10,12 +10,11 @@ use crate::config::{
 };
 use crate::event::text::is_absent_text;
 use crate::map::action_source::can_be_mapped;
-use crate::map::check_sources;
 use crate::map::custom_data::{self, Fit};
 use crate::map::data_use::is_state;
-use crate::map::standard_event;
-use crate::map::{PURCHASE, REVENUE_EVENTS};
+use crate::map::{REVENUE_EVENTS, check_sources, standard_event};
 use crate::path::Path;
+use crate::payload::PURCHASE;
 use crate::value::ValueExpr;
 
 mod hints;

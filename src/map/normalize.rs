@@ -32,8 +32,8 @@ use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::config::{DateOrder, ExternalIdCase};
 use crate::event::text::shows_nothing;
+use crate::hash::Hashed;
 use crate::map::dropped::DropReason;
-use crate::map::hash::Hashed;
 
 /// In a few words, what is made of the values of a field.
 pub const fn rule(field: UserDataField) -> &'static str {

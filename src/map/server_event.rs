@@ -7,27 +7,24 @@ use crate::clock::UnixMillis;
 use crate::config::MetaActionSource;
 use crate::config::fields::{UserDataField, WebsiteField};
 use crate::event::{Event, Json};
+use crate::hash::Hashed;
 use crate::map::action_source::{self, Decided};
-use crate::map::app_data;
 use crate::map::custom_data::{self, Worth};
-use crate::map::data_use;
-use crate::map::digits;
 use crate::map::dropped::DropReason;
-use crate::map::event_time;
-use crate::map::hash::Hashed;
 use crate::map::hashed_sources::Cover;
-use crate::map::json;
 use crate::map::known::{ProfileView, Remembered};
 use crate::map::page::{self, KeptParameters};
-use crate::map::payload::Fingerprint;
-use crate::map::personal;
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_ignored_id, note_nothing};
 use crate::map::rule::Rule;
 use crate::map::user_data::{self, Carried};
-use crate::map::{MappedEvent, Mapper, PURCHASE, REVENUE_EVENTS, Rejected};
+use crate::map::{
+    MappedEvent, Mapper, REVENUE_EVENTS, Rejected, app_data, data_use, digits, event_time, json,
+    personal,
+};
 use crate::memory::clicks::Clicks;
 use crate::outcome::Reason;
 use crate::path::{Path, Scope};
+use crate::payload::{Fingerprint, PURCHASE};
 use crate::value::{FoundValue, ValueExpr};
 
 /// Hexadecimal digits of an event id that is a hash: 128 bits.

@@ -14,14 +14,13 @@ use crate::event::decimal::whole_digits;
 use crate::event::operations::USER_PROPERTIES;
 use crate::event::text::shows_nothing;
 use crate::event::{Event, Json};
+use crate::hash::Hashed;
 use crate::map::dropped::DropReason;
-use crate::map::event_time;
-use crate::map::hash::Hashed;
-use crate::map::json;
 use crate::map::known::{ProfileView, Property, Remembered};
 use crate::map::normalize::click::{can_have_led_to, moved_by};
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
+use crate::map::{event_time, json};
 use crate::path::Path;
 use crate::value::{FoundValue, ValueExpr};
 

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
-use crate::map::payload::{Fingerprint, Payload};
 use crate::outcome::{Outcome, Reason};
+use crate::payload::{Fingerprint, Payload};
 
 use super::row::{BatchEntry, StoredBatch};
 use super::rows::{signed, unsigned};

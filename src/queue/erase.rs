@@ -10,9 +10,9 @@ use std::collections::HashSet;
 use rusqlite::{Connection, params};
 
 use crate::config::SyncName;
-use crate::map::payload::Fingerprint;
 use crate::memory::ProfileKey;
 use crate::outcome::Reason;
+use crate::payload::Fingerprint;
 
 use super::profiles;
 use super::row::{self, Bits, StoredBatch};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::config::SyncName;
-use crate::map::payload::{Fingerprint, Payload};
 use crate::outcome::{Outcome, Reason};
+use crate::payload::{Fingerprint, Payload};
 use crate::sync::{Ended, Fate, Submission};
 
 use super::dead::NewDeadLetter;

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use hashbrown::HashTable;
 use rusqlite::Connection;
 
-use crate::map::payload::Fingerprint;
+use crate::payload::Fingerprint;
 
 use super::row::fingerprints;
 

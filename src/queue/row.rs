@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::clock::UnixMillis;
-use crate::map::payload::{Fingerprint, Payload};
+use crate::payload::{Fingerprint, Payload};
 
 use super::lease::EventBody;
 use super::packed;

@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::clock::UnixMillis;
-use crate::map::payload::Fingerprint;
+use crate::payload::Fingerprint;
 
 /// The ids that are recognised as repeats.
 #[derive(Debug)]

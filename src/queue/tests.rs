@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::{TestClock, UnixMillis};
-use crate::map::payload::{Fingerprint, Payload};
 use crate::outcome::Reason;
+use crate::payload::{Fingerprint, Payload};
 use crate::sync::{Ended, Fate};
 
 use erase::{Forgotten, Person};

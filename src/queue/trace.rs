@@ -9,8 +9,8 @@ use rusqlite::{Connection, params};
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
-use crate::map::payload::Fingerprint;
 use crate::outcome::Reason;
+use crate::payload::Fingerprint;
 
 use super::lease::Slot;
 use super::row::fingerprints;

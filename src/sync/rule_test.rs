@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::config::RuleTest;
 use crate::event::arena::Arena;
 use crate::event::{Event, Json};
-use crate::map::payload::PayloadArena;
 use crate::outcome::Reason;
+use crate::payload::PayloadArena;
 
 use super::{Fate, Sync};
 

@@ -214,7 +214,7 @@ fn an_events_own_table_is_laid_over_its_syncs() {
         r#""user_properties":{"email":"a@b.de","fbp":"fb.1.1790000000000.1"},"event_properties":{"a":"1001","b":2,"c":3}}"#
     );
     let text = String::from_utf8(mapped(&sync, event).json.into()).unwrap();
-    let id = crate::map::hash::Hashed::of("u-1");
+    let id = crate::hash::Hashed::of("u-1");
     assert_eq!(
         text,
         format!(

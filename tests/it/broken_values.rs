@@ -6,7 +6,7 @@ use pixel_relay::config::load::from_toml;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::ingest::decode::decode;
-use pixel_relay::map::payload::{Fingerprint, PayloadArena};
+use pixel_relay::payload::{Fingerprint, PayloadArena};
 use pixel_relay::sync::{Fate, Sync, compile_all};
 use proptest::prelude::*;
 use serde_json::Value;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use pixel_relay::map::hash::Hashed;
+use pixel_relay::hash::Hashed;
 use serde_json::{Value, json};
 
 use crate::process::command;

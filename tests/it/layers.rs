@@ -7,9 +7,17 @@ use std::path::{Path, PathBuf};
 
 /// The layers, from the bottom up. A module may use those before its own.
 const LAYERS: &[&[&str]] = &[
-    &["event", "path", "condition", "value", "outcome", "clock"],
+    &[
+        "event",
+        "path",
+        "condition",
+        "value",
+        "outcome",
+        "clock",
+        "hash",
+    ],
     &["config"],
-    &["memory"],
+    &["payload", "memory"],
     &["select", "map", "batch", "telemetry"],
     &["sync"],
     &["queue"],

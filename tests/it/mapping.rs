@@ -11,7 +11,7 @@ use pixel_relay::clock::UnixMillis;
 use pixel_relay::config::load::from_toml;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
-use pixel_relay::map::payload::PayloadArena;
+use pixel_relay::payload::PayloadArena;
 use pixel_relay::sync::{Fate, Sync, compile_all};
 use serde_json::Value;
 

@@ -8,7 +8,7 @@ use pixel_relay::clock::{TestClock, UnixMillis};
 use pixel_relay::config::load::from_toml;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
-use pixel_relay::map::payload::PayloadArena;
+use pixel_relay::payload::PayloadArena;
 use pixel_relay::sandbox::{Sandbox, SandboxConfig};
 use pixel_relay::sync::{Fate, Sync, compile_all};
 use proptest::collection::vec;

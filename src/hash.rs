@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::map::sha256;
+pub mod sha256;
 
 /// A hashed value: 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]

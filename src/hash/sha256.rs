@@ -21,7 +21,7 @@ const BEGIN: [u32; 8] = [
 ];
 
 /// Hashes a text.
-pub(super) fn digest(text: &[u8]) -> [u8; 32] {
+pub fn digest(text: &[u8]) -> [u8; 32] {
     let mut state = BEGIN;
     let (whole, rest) = text.as_chunks();
     compress256(&mut state, whole);
@@ -29,7 +29,7 @@ pub(super) fn digest(text: &[u8]) -> [u8; 32] {
 }
 
 /// Hashes texts as if they stood behind each other.
-pub(super) fn digest_of_parts<'t>(parts: impl IntoIterator<Item = &'t [u8]>) -> [u8; 32] {
+pub fn digest_of_parts<'t>(parts: impl IntoIterator<Item = &'t [u8]>) -> [u8; 32] {
     let mut state = BEGIN;
     let mut block = [0; BLOCK];
     let mut filled = 0;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::map::{PURCHASE, sha256};
+use crate::hash::sha256;
+
+/// The one standard event that Meta refuses without a value.
+pub const PURCHASE: &str = "Purchase";
 
 /// Room for a server event with the usual fields.
 const TYPICAL_BYTES: usize = 2048;
