@@ -2,12 +2,12 @@
 //!
 //! One [`Lane`] per sync takes batches from the queue, posts them and settles what Meta answers. It
 //! promises that every event it leased is delivered, set aside with Meta's reason, or given back;
-//! that a bad event never costs a good one (`isolate`, `quarantine`); and that Meta's word on rates,
-//! blocks and permissions is respected (`verdict`, `limit`). Lanes do not know each other; those
+//! that a bad event never costs a good one (`bisect`, `quarantine`); and that Meta's word on rates,
+//! blocks and permissions is respected (`verdict`, `limiter`). Lanes do not know each other; those
 //! with the same pixel id share a [`PixelLimiter`], since Meta's limits are per account, and those with the
 //! same access token share what is known of it.
 //!
-//! `verdict`, `usage`, `backoff`, `isolate`, `quarantine`, `size`, `concurrency` and `redact` are pure:
+//! `verdict`, `usage`, `backoff`, `batch`, `bisect`, `quarantine`, `adaptive` and `redact` are pure:
 //! time, random values and texts are arguments.
 
 use std::collections::BTreeMap;
@@ -25,18 +25,18 @@ use client::{ClientError, GraphClient};
 use lane::Lane;
 use lane::shared_token::Tokens;
 use lane::status::LaneStatuses;
-use limit::{PixelLimiter, Rates};
+use limiter::{PixelLimiter, Rates};
 
 pub mod lane;
 pub mod client;
 pub mod verdict;
 pub mod usage;
-pub mod isolate;
+pub mod batch;
+pub mod bisect;
 pub mod quarantine;
-pub mod limit;
+pub mod limiter;
 pub mod backoff;
-pub mod concurrency;
-pub mod size;
+pub mod adaptive;
 pub mod redact;
 
 /// A lane that could not be prepared.
@@ -102,7 +102,7 @@ fn go_on_standing(
     now: UnixMillis,
 ) {
     for standstill in standstills {
-        let why = limit::CooldownReason::named(&standstill.kind);
+        let why = limiter::CooldownReason::named(&standstill.kind);
         let (Some(pixel), Some(why)) = (pixels.get(standstill.whose.as_str()), why) else {
             continue;
         };

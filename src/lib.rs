@@ -5,8 +5,8 @@
 //! [`condition`] holds or not, and a [`value`] says what a mapping takes. For every [`sync`],
 //! [`select`] says whether the event goes on and [`map`] makes the bytes that will travel, with
 //! personal data hashed; what earlier events said of the person is in a [`memory`]. The [`queue`]
-//! makes them durable before the request is answered, and [`deliver`] takes them out again in batches
-//! ([`batch`]), posts them, and settles what Meta answers. Every event ends in one [`outcome`].
+//! makes them durable before the request is answered, and [`deliver`] takes them out again in batches,
+//! posts them, and settles what Meta answers. Every event ends in one [`outcome`].
 //!
 //! Around that path: [`config`] says what the operator wants, [`clock`] tells the time,
 //! [`telemetry`] and [`admin`] show how things stand, [`sandbox`] stands in for Meta, [`app`] wires
@@ -25,7 +25,6 @@ pub mod memory;
 pub mod select;
 pub mod map;
 pub mod sync;
-pub mod batch;
 pub mod queue;
 pub mod ingest;
 pub mod deliver;

@@ -5,14 +5,14 @@
 //! of the lane's own set, so that nothing in it waits for anything else, and their results are
 //! dealt with one after the other.
 //!
-//! The way of a batch: something is due, leave is given (`limit`), events are leased (`supply`),
-//! the request is noted in the store, sent (`request`) and judged (`verdict`), what the verdict
-//! leads to is done (`answer`, `refusal`) and logged (`log`), and that is settled (`ledger`).
-//! `standing` knows how the lane stands, `show` says it; `token` minds the access token.
+//! The way of a batch: something is due, leave is given (`limiter`), events are leased (`next_batch`),
+//! the request is noted in the store, sent (`attempt`) and judged (`verdict`), what the verdict
+//! leads to is done (`outcome`, `refusal`) and logged (`log`), and that is settled (`settle`).
+//! `breaker` knows how the lane stands, `show` says it; `credentials` minds the access token.
 //!
 //! Promises: every leased event is settled, released or, after a crash, ready again; no request
 //! while the pixel is at a standstill, none with more than one event as a probe; no lease while a
-//! settlement could not be written. Knows nothing of other lanes but what `limit` and `shared_token`
+//! settlement could not be written. Knows nothing of other lanes but what `limiter` and `shared_token`
 //! share.
 
 use std::collections::VecDeque;
@@ -35,30 +35,30 @@ use crate::queue::settle::{Refusal, Settlement};
 use crate::queue::{Queue, StoreError};
 use crate::telemetry::metrics::{LaneState, Metrics};
 
+use super::adaptive::Concurrency;
+use super::adaptive::{AdaptiveSize, BatchSize};
+use super::bisect::Bisection;
 use super::client::GraphClient;
-use super::concurrency::Concurrency;
-use super::isolate::Bisection;
-use super::limit::{Circuit, Permit, PixelLimiter};
+use super::limiter::{Circuit, Permit, PixelLimiter};
 use super::quarantine::Quarantine;
 use super::redact::Redactor;
-use super::size::{AdaptiveSize, BatchSize};
-use request::{Answered, GraphRequest};
+use attempt::{Answered, GraphRequest};
+use breaker::{Breaker, LaneTrouble, RetrySchedule};
+use next_batch::Probing;
 use shared_token::{SharedToken, TokenTarget, Tokens};
-use standing::{Breaker, LaneTrouble, RetrySchedule};
 use status::LaneStatus;
-use supply::Probing;
 
-mod answer;
-mod ledger;
+mod attempt;
+pub mod breaker;
+mod credentials;
 mod log;
+mod next_batch;
+mod outcome;
 mod refusal;
-mod request;
 pub mod shared_token;
+mod settle;
 mod show;
-pub mod standing;
 pub mod status;
-mod supply;
-mod token;
 
 /// Time for the last settlements, once no answer is waited for any more.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(1);

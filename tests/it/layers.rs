@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["config"],
     &["payload", "memory"],
-    &["select", "map", "batch", "telemetry"],
+    &["select", "map", "telemetry"],
     &["sync"],
     &["queue"],
     &["ingest", "deliver"],

@@ -8,8 +8,8 @@ use crate::deliver::verdict::{GraphReply, Judgement, LimitOf, Verdict};
 use crate::queue::settle::Refusal;
 
 use super::Lane;
-use super::answer::Settling;
-use super::standing::LaneTrouble;
+use super::breaker::LaneTrouble;
+use super::outcome::Settling;
 
 impl Lane {
     /// Logs what was judged, before anything is done about it.

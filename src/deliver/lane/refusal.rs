@@ -3,15 +3,15 @@
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use crate::deliver::isolate::Split;
+use crate::deliver::adaptive::BatchSize;
+use crate::deliver::bisect::Split;
 use crate::deliver::quarantine::{self, QuarantineOutcome};
-use crate::deliver::size::BatchSize;
 use crate::deliver::verdict::{Blame, Judgement};
 use crate::outcome::Reason;
 use crate::queue::lease::Leased;
 use crate::queue::settle::{End, Refusal, Settlement};
 
-use super::answer::{Settling, rejected, slots};
+use super::outcome::{Settling, rejected, slots};
 use super::{Lane, RefusedEvent};
 
 /// From so many refusals in a row on, single events are sent ahead of the rest of a batch.

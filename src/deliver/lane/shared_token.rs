@@ -12,8 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use super::standing::RetrySchedule;
-use crate::deliver::limit::PixelLimiter;
+use super::breaker::RetrySchedule;
+use crate::deliver::limiter::PixelLimiter;
 
 /// The tokens of all lanes; clones share them.
 #[derive(Clone, Default)]
@@ -156,9 +156,9 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::super::standing::Breaker;
+    use super::super::breaker::Breaker;
     use super::*;
-    use crate::deliver::limit::Rates;
+    use crate::deliver::limiter::Rates;
     use crate::deliver::verdict::Fix;
 
     fn join(tokens: &Tokens, token: &str, pixel_id: &str) -> SharedToken {

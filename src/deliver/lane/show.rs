@@ -3,12 +3,12 @@
 use tokio::time::Instant;
 
 use crate::clock::UnixMillis;
-use crate::deliver::limit::{Circuit, CooldownReason};
+use crate::deliver::limiter::{Circuit, CooldownReason};
 use crate::queue::settle::Refusal;
 use crate::telemetry::metrics::LaneState;
 
 use super::Lane;
-use super::standing::LaneTrouble;
+use super::breaker::LaneTrouble;
 use super::status::LaneStatus;
 
 impl Lane {

@@ -5,17 +5,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::deliver::bisect::Bisection;
 use crate::deliver::client::PostError;
-use crate::deliver::isolate::Bisection;
-use crate::deliver::limit::{Circuit, CooldownReason};
+use crate::deliver::limiter::{Circuit, CooldownReason};
 use crate::deliver::usage::RateUsage;
 use crate::deliver::verdict::{Fix, GraphReply, Judgement, LimitOf, Verdict, judge};
 use crate::outcome::Reason;
 use crate::queue::lease::{Leased, Slot};
 use crate::queue::settle::{AttemptAnswer, DOUBT_SECONDS, End, Refusal, Settlement};
 
-use super::request::{Answered, AttemptOutcome};
-use super::standing::TransientFailure;
+use super::attempt::{Answered, AttemptOutcome};
+use super::breaker::TransientFailure;
 use super::{Lane, RefusedEvent};
 
 /// A search for bad events is kept through a wait of this length, and given up for a longer one.

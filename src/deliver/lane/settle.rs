@@ -6,13 +6,13 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::deliver::backoff::Backoff;
-use crate::deliver::limit;
+use crate::deliver::limiter;
 use crate::deliver::verdict::Fix;
 use crate::queue::StoreError;
 use crate::queue::settle::Settlement;
 use crate::queue::standstill::{Cooldown, CooldownChange};
 
-use super::standing::LaneTrouble;
+use super::breaker::LaneTrouble;
 use super::{Lane, LaneStep, TaskOutput};
 
 /// Between tries of a store that failed.
@@ -55,7 +55,7 @@ impl Lane {
         &self,
         settlement: &mut Settlement,
         pixel_id: &str,
-        why: limit::CooldownReason,
+        why: limiter::CooldownReason,
         wait: Duration,
     ) {
         let note = self.begun(pixel_id, why.as_str(), wait);

@@ -405,5 +405,5 @@ fn whole(rate: Rate) -> u32 {
 }
 
 #[cfg(test)]
-#[path = "limit/tests.rs"]
+#[path = "limiter/tests.rs"]
 mod tests;

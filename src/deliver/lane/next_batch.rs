@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::batch::{self, Due, PendingEvents};
-use crate::deliver::isolate::Bisection;
-use crate::deliver::limit::Permit;
-use crate::deliver::size::BatchSize;
+use crate::deliver::adaptive::BatchSize;
+use crate::deliver::batch::{self, Due, PendingEvents};
+use crate::deliver::bisect::Bisection;
+use crate::deliver::limiter::Permit;
 use crate::queue::StoreError;
 use crate::queue::lease::{Leased, Order, Slot};
 use crate::queue::settle::End;
 
-use super::standing::{LaneTrouble, TransientFailure};
+use super::breaker::{LaneTrouble, TransientFailure};
 use super::{Lane, LaneStep, RefusedEvent};
 
 /// After a lease that gave nothing although something was ready.

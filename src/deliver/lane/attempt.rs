@@ -7,9 +7,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::SyncName;
+use crate::deliver::bisect::Bisection;
 use crate::deliver::client::{GraphClient, PostError};
-use crate::deliver::isolate::Bisection;
-use crate::deliver::limit::{Permit, PixelLimiter};
+use crate::deliver::limiter::{Permit, PixelLimiter};
 use crate::deliver::verdict::GraphReply;
 use crate::queue::lease::{Leased, Slot};
 use crate::queue::settle::DeliveryId;

@@ -1,0 +1,250 @@
+//! How much a lane sends at once.
+//!
+//! Pure but for the moments it is handed. Where Meta found a request too large the lane sends
+//! smaller ones for a while; the size doubles again with each quiet period.
+//!
+//! The number of requests in flight grows additively and shrinks multiplicatively, between 1 and the
+//! configured maximum: each round of good answers allows one request more, a fault halves. An answer
+//! that takes much longer than usual does not raise the number, and one that takes very much longer
+//! lowers it by one, since more of them would only queue at the other end.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// After so long without another complaint the size doubles.
+const RECOVERY: Duration = Duration::from_secs(300);
+
+/// The largest batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchSize {
+    /// Events.
+    pub events: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+/// The largest batch at present.
+#[derive(Clone, Debug)]
+pub struct AdaptiveSize {
+    configured: BatchSize,
+    lowered: Option<(BatchSize, Instant)>,
+}
+
+impl AdaptiveSize {
+    /// Begins with the configured size.
+    pub const fn new(configured: BatchSize) -> Self {
+        Self {
+            configured,
+            lowered: None,
+        }
+    }
+
+    /// The size at the given moment.
+    pub fn at(&mut self, now: Instant) -> BatchSize {
+        while let Some((size, since)) = self.lowered
+            && now.saturating_duration_since(since) >= RECOVERY
+        {
+            let doubled = BatchSize {
+                events: (size.events * 2).min(self.configured.events),
+                bytes: (size.bytes * 2).min(self.configured.bytes),
+            };
+            self.lowered = (doubled != self.configured).then_some((doubled, since + RECOVERY));
+        }
+        self.lowered.map_or(self.configured, |(size, _)| size)
+    }
+
+    /// A request with this many events and bytes was too large: half of it is the most from now on.
+    pub fn too_large(&mut self, sent: BatchSize, now: Instant) {
+        let present = self.at(now);
+        let half = BatchSize {
+            events: (sent.events / 2).clamp(1, present.events.max(1)),
+            bytes: (sent.bytes / 2).clamp(1, present.bytes.max(1)),
+        };
+        self.lowered = Some((half, now));
+    }
+}
+
+/// Share of a new answer in the usual latency.
+const WEIGHT: f64 = 0.1;
+/// Latency, in multiples of the usual one, above which the number is not raised.
+const SLOW: f64 = 2.0;
+/// Latency, in multiples of the usual one, above which it is lowered.
+const VERY_SLOW: f64 = 4.0;
+/// Answers faster than this are never slow.
+const QUICK: Duration = Duration::from_millis(250);
+
+/// How many requests may be under way.
+#[derive(Clone, Debug)]
+pub struct Concurrency {
+    allowed: f64,
+    most: f64,
+    usual: Option<f64>,
+}
+
+impl Concurrency {
+    /// Begins with one request, and never allows more than `most`.
+    pub fn new(most: NonZeroUsize) -> Self {
+        Self {
+            allowed: 1.0,
+            most: f64::from(u32::try_from(most.get()).unwrap_or(u32::MAX)),
+            usual: None,
+        }
+    }
+
+    /// The number of requests that may be under way, at least 1.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 1 and a number of 32 bits"
+    )]
+    pub fn allowed(&self) -> usize {
+        self.allowed as usize
+    }
+
+    /// A good answer came, after so long.
+    pub fn answered(&mut self, latency: Duration) {
+        let seconds = latency.as_secs_f64();
+        let usual = self.usual.unwrap_or(seconds);
+        self.usual = Some(usual + WEIGHT * (seconds - usual));
+        if latency <= QUICK || seconds <= SLOW * usual {
+            self.allowed = (self.allowed + 1.0 / self.allowed).min(self.most);
+        } else if seconds > VERY_SLOW * usual {
+            self.allowed = (self.allowed - 1.0).max(1.0);
+        }
+    }
+
+    /// A request failed for a reason that may be load.
+    pub fn failed(&mut self) {
+        self.allowed = (self.allowed / 2.0).max(1.0);
+    }
+
+    /// Begins anew with one request, after a standstill.
+    pub fn restart(&mut self) {
+        self.allowed = 1.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIGURED: BatchSize = BatchSize {
+        events: 1000,
+        bytes: 1_000_000,
+    };
+
+    #[test]
+    fn it_halves_and_recovers() {
+        let start = Instant::now();
+        let mut size = AdaptiveSize::new(CONFIGURED);
+        assert_eq!(size.at(start), CONFIGURED);
+        size.too_large(
+            BatchSize {
+                events: 800,
+                bytes: 400_000,
+            },
+            start,
+        );
+        let sizes: Vec<(usize, usize)> = [0, 299, 300, 600, 3000]
+            .map(|seconds| {
+                let size = size.at(start + Duration::from_secs(seconds));
+                (size.events, size.bytes)
+            })
+            .to_vec();
+        assert_eq!(
+            sizes,
+            [
+                (400, 200_000),
+                (400, 200_000),
+                (800, 400_000),
+                (1000, 800_000),
+                (1000, 1_000_000)
+            ]
+        );
+    }
+
+    #[test]
+    fn it_never_grows_by_a_complaint_nor_reaches_zero() {
+        let start = Instant::now();
+        let mut size = AdaptiveSize::new(BatchSize {
+            events: 10,
+            bytes: 100,
+        });
+        size.too_large(CONFIGURED, start);
+        assert_eq!(
+            size.at(start),
+            BatchSize {
+                events: 10,
+                bytes: 100
+            }
+        );
+        size.too_large(
+            BatchSize {
+                events: 1,
+                bytes: 1,
+            },
+            start,
+        );
+        assert_eq!(
+            size.at(start),
+            BatchSize {
+                events: 1,
+                bytes: 1
+            }
+        );
+    }
+
+    const FAST: Duration = Duration::from_millis(300);
+
+    fn most(number: usize) -> Concurrency {
+        Concurrency::new(NonZeroUsize::new(number).unwrap())
+    }
+
+    fn after(concurrency: &mut Concurrency, answers: usize) -> usize {
+        for _ in 0..answers {
+            concurrency.answered(FAST);
+        }
+        concurrency.allowed()
+    }
+
+    #[test]
+    fn good_answers_raise_it_to_the_maximum_and_no_further() {
+        let mut concurrency = most(4);
+        assert_eq!(concurrency.allowed(), 1);
+        assert_eq!(after(&mut concurrency, 1), 2);
+        assert_eq!(after(&mut concurrency, 100), 4);
+        assert_eq!(after(&mut most(1), 100), 1);
+    }
+
+    #[test]
+    fn faults_halve_it_down_to_one() {
+        let mut concurrency = most(8);
+        after(&mut concurrency, 100);
+        let allowed: Vec<usize> = (0..4)
+            .map(|_| {
+                concurrency.failed();
+                concurrency.allowed()
+            })
+            .collect();
+        assert_eq!(allowed, [4, 2, 1, 1]);
+        after(&mut concurrency, 100);
+        concurrency.restart();
+        assert_eq!(concurrency.allowed(), 1);
+    }
+
+    #[test]
+    fn slow_answers_do_not_raise_it_and_very_slow_ones_lower_it() {
+        let mut concurrency = most(8);
+        after(&mut concurrency, 3);
+        let before = concurrency.allowed();
+        concurrency.answered(FAST * 3);
+        assert_eq!(concurrency.allowed(), before);
+        concurrency.answered(FAST * 10);
+        assert_eq!(concurrency.allowed(), before - 1);
+        concurrency.answered(Duration::ZERO);
+        concurrency.answered(QUICK);
+        assert_eq!(concurrency.allowed(), before);
+    }
+}
