@@ -21,12 +21,7 @@ use tokio::time::Instant;
 
 use crate::clock::{TestClock, UnixMillis};
 use crate::config::{Config, load};
-<<<<<<< HEAD
-use crate::deliver::{self, limit::Circuit};
-=======
 use crate::deliver::{self, limiter::Circuit};
-use crate::map::payload::{Fingerprint, Payload};
->>>>>>> 8dba504 (Move the files of delivery to the names of what they do)
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Payload};
 use crate::queue::dead::{DeadFilter, DeadLetter};
