@@ -19,11 +19,11 @@ use pixel_relay::config::load::from_toml;
 use pixel_relay::config::{QueueConfig, SyncName};
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
-use pixel_relay::payload::PayloadArena;
+use pixel_relay::payload::{PayloadArena, Submission};
 use pixel_relay::queue::Queue;
 use pixel_relay::queue::lease::Order;
 use pixel_relay::queue::settle::{AttemptAnswer, End, Settlement};
-use pixel_relay::sync::{Submission, Sync, compile_all};
+use pixel_relay::sync::{Sync, compile_all};
 
 #[path = "sample.rs"]
 mod sample;
@@ -71,7 +71,7 @@ fn map(sync: &Sync, count: usize) -> Vec<Submission> {
         let text = event(number);
         let arena = Arena::default();
         let event = Event::decode(text.as_bytes(), &arena).expect("the sample is an event");
-        let (fate, _) = sync.take(
+        let (mapped, _) = sync.take(
             Ok(&event),
             text.as_bytes(),
             NOW,
@@ -79,7 +79,7 @@ fn map(sync: &Sync, count: usize) -> Vec<Submission> {
         );
         taken.push(Submission {
             sync: sync.name().clone(),
-            fate,
+            mapped,
         });
     }
     taken

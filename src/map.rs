@@ -20,7 +20,7 @@ use crate::memory::ProfileUpdate;
 use crate::memory::clicks::Clicks;
 use crate::memory::profile::Profile;
 use crate::outcome::Reason;
-use crate::payload::Fingerprint;
+use crate::payload::{Fingerprint, Rejected};
 
 pub mod dropped;
 pub mod event_time;
@@ -101,19 +101,6 @@ impl<'m> Memory<'m> {
             clicks,
         }
     }
-}
-
-/// An event that Meta would not take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected {
-    /// Why.
-    pub reason: Reason,
-    /// Meta's event name, where it was found.
-    pub event_name: Option<Box<str>>,
-    /// The event id, where it was found.
-    pub event_id: Option<Box<str>>,
-    /// The mapped event, where it could be mapped and is not too large to be kept.
-    pub json: Option<Vec<u8>>,
 }
 
 /// What is known of an event that was mapped, besides its JSON.
@@ -219,7 +206,7 @@ impl Mapper {
     ) -> Result<MappedEvent, Rejected> {
         let Memory { person, clicks } = memory;
         let Some(rule) = self.rules.get(row.place) else {
-            return Err(Rejected::unmapped(Reason::NotSelected, None));
+            return Err(Rejected::unmapped(Reason::NotSelected));
         };
         let server_event = ServerEvent {
             mapper: self,
@@ -240,16 +227,5 @@ impl Mapper {
             recorder,
         };
         server_event.write(row.limited_data_use, now)
-    }
-}
-
-impl Rejected {
-    fn unmapped(reason: Reason, event_name: Option<&str>) -> Self {
-        Self {
-            reason,
-            event_name: event_name.map(Into::into),
-            event_id: None,
-            json: None,
-        }
     }
 }

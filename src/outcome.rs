@@ -1,4 +1,4 @@
-//! The one fate of every event.
+//! How every event ends.
 //!
 //! An event that was taken for a sync ends in exactly one [`Outcome`], always with a [`Reason`] from
 //! a closed list. The outcome follows from the reason, so the two cannot contradict each other.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::config::SyncName;
 use crate::hash::sha256;
+use crate::outcome::Reason;
 
 /// The one standard event that Meta refuses without a value.
 pub const PURCHASE: &str = "Purchase";
@@ -44,6 +46,58 @@ impl fmt::Debug for Payload {
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
+}
+
+/// An event that ends before the queue.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Why.
+    pub reason: Reason,
+    /// Meta's event name, where it was found.
+    pub event_name: Option<Box<str>>,
+    /// The event id, where it was found; for what could not be decoded, a hash of its bytes.
+    pub event_id: Option<Box<str>>,
+    /// The mapped event, where it could be mapped and is not too large to be kept; never what came in.
+    pub json: Option<Vec<u8>>,
+}
+
+impl Rejected {
+    /// Of which nothing is known but why.
+    pub const fn unmapped(reason: Reason) -> Self {
+        Self {
+            reason,
+            event_name: None,
+            event_id: None,
+            json: None,
+        }
+    }
+
+    /// Bytes without an id are told apart by their hash.
+    pub fn undecoded(reason: Reason, raw: &[u8]) -> Self {
+        let id = sha256::digest(raw);
+        Self {
+            event_id: Some(hex::encode(id.get(..16).unwrap_or_default()).into()),
+            ..Self::unmapped(reason)
+        }
+    }
+}
+
+impl fmt::Debug for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("reason", &self.reason)
+            .field("event_name", &self.event_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What mapping made of an event, for the queue.
+#[derive(Debug)]
+pub struct Submission {
+    /// The sync that took it.
+    pub sync: SyncName,
+    /// What it made of it.
+    pub mapped: Result<Payload, Rejected>,
 }
 
 /// Where the JSON of events that are mapped together lies: in few pieces of memory, and not in one

@@ -50,8 +50,7 @@ use crate::clock::Clock;
 use crate::config::{QueueConfig, SyncName};
 use crate::memory::ProfileUpdate;
 use crate::memory::clicks::FirstSeen;
-use crate::payload::Fingerprint;
-use crate::sync::Submission;
+use crate::payload::{Fingerprint, Submission};
 
 use bounds::AllBounds;
 use dead::{DeadFilter, DeadLetter, Retried};

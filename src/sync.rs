@@ -1,12 +1,10 @@
 //! One stream of events to one pixel: what it selects, and what it makes of what it selects.
 //!
-//! [`Sync::take`] gives every event its fate before the queue: mapped, or ended with a reason. It is
-//! pure; the caller counts what the [`FieldStats`] say and hands the fate to the queue.
+//! [`Sync::take`] maps an event or rejects it with a reason. It is pure; the caller counts what the
+//! [`FieldStats`] say and hands the result to the queue.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
 use crate::config::{Config, ConfigError, SyncConfig, SyncName};
@@ -15,11 +13,11 @@ use crate::event::operations::{Known, USER_PROPERTIES};
 use crate::map::explain::Explanation;
 use crate::map::record::{FieldStats, Recorder};
 use crate::map::remember::Kept;
-use crate::map::{Mapper, Memory, Rejected, Selection};
+use crate::map::{Mapper, Memory, Selection};
 use crate::memory::clicks::{Clicks, NoClicks};
 use crate::memory::{self, ProfileStore, ProfileUpdate};
 use crate::outcome::Reason;
-use crate::payload::{Payload, PayloadArena};
+use crate::payload::{Payload, PayloadArena, Rejected};
 use crate::select::{Selected, Selector};
 
 mod rule_test;
@@ -33,37 +31,6 @@ pub struct Sync {
     enabled: bool,
     selector: Selector,
     mapper: Mapper,
-}
-
-/// What becomes of an event at the door of a sync.
-#[derive(Debug)]
-pub enum Fate {
-    /// It goes on to the queue.
-    Mapped(Payload),
-    /// It ended here.
-    Ended(Ended),
-}
-
-/// An event that ended before the queue.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// Why.
-    pub reason: Reason,
-    /// Meta's event name, where it was found.
-    pub event_name: Option<Box<str>>,
-    /// The event id, where it was found; for what could not be decoded, a hash of its bytes.
-    pub event_id: Option<Box<str>>,
-    /// The mapped event, where there is one; never what came in.
-    pub json: Option<Vec<u8>>,
-}
-
-/// An event's fate, for the queue.
-#[derive(Debug)]
-pub struct Submission {
-    /// The sync that took it.
-    pub sync: SyncName,
-    /// What became of it.
-    pub fate: Fate,
 }
 
 /// Compiles every sync, or gives all mistakes of all of them.
@@ -134,16 +101,16 @@ impl Sync {
         raw: &[u8],
         now: UnixMillis,
         bodies: &mut PayloadArena,
-    ) -> (Fate, FieldStats) {
+    ) -> (Result<Payload, Rejected>, FieldStats) {
         let mut notes = FieldStats::default();
         let event = match element {
             Ok(event) => event,
-            Err(reason) => return (Fate::Ended(Ended::undecoded(reason, raw)), notes),
+            Err(reason) => return (Err(Rejected::undecoded(reason, raw)), notes),
         };
         let mut clicks = NoClicks;
         let memory = Memory::of_clicks(&mut clicks);
-        let fate = self.decide(event, memory, now, &mut notes, bodies);
-        (fate, notes)
+        let mapped = self.decide(event, memory, now, &mut notes, bodies);
+        (mapped, notes)
     }
 
     /// Decides what becomes of an event, by when its click was first seen.
@@ -153,11 +120,11 @@ impl Sync {
         now: UnixMillis,
         bodies: &mut PayloadArena,
         clicks: &mut dyn Clicks,
-    ) -> (Fate, FieldStats) {
+    ) -> (Result<Payload, Rejected>, FieldStats) {
         let mut notes = FieldStats::default();
         let memory = Memory::of_clicks(clicks);
-        let fate = self.decide(event, memory, now, &mut notes, bodies);
-        (fate, notes)
+        let mapped = self.decide(event, memory, now, &mut notes, bodies);
+        (mapped, notes)
     }
 
     /// Whether events of this sync are to be taken with what is remembered of their people: those of the
@@ -174,16 +141,20 @@ impl Sync {
         now: UnixMillis,
         bodies: &mut PayloadArena,
         shelf: &mut S,
-    ) -> Result<(Fate, FieldStats, Option<ProfileUpdate>), S::Error> {
+    ) -> Result<(Result<Payload, Rejected>, FieldStats, Option<ProfileUpdate>), S::Error> {
         let mut notes = FieldStats::default();
-        let (fate, lesson) = self.with_person(event, now, shelf, |event, memory| {
+        let (mapped, lesson) = self.with_person(event, now, shelf, |event, memory| {
             self.decide(event, memory, now, &mut notes, bodies)
         })?;
-        Ok((fate, notes, lesson))
+        Ok((mapped, notes, lesson))
     }
 
     /// Decides what becomes of an event, and says why each field is as it is.
-    pub fn explain(&self, event: &Event<'_>, now: UnixMillis) -> (Fate, Explanation) {
+    pub fn explain(
+        &self,
+        event: &Event<'_>,
+        now: UnixMillis,
+    ) -> (Result<Payload, Rejected>, Explanation) {
         self.explain_to(event, Memory::of_clicks(&mut NoClicks), now)
     }
 
@@ -193,7 +164,7 @@ impl Sync {
         event: &Event<'_>,
         now: UnixMillis,
         clicks: &mut dyn Clicks,
-    ) -> (Fate, Explanation) {
+    ) -> (Result<Payload, Rejected>, Explanation) {
         self.explain_to(event, Memory::of_clicks(clicks), now)
     }
 
@@ -203,7 +174,7 @@ impl Sync {
         event: &Event<'_>,
         now: UnixMillis,
         shelf: &mut S,
-    ) -> Result<(Fate, Explanation), S::Error> {
+    ) -> Result<(Result<Payload, Rejected>, Explanation), S::Error> {
         let (explained, _) = self.with_person(event, now, shelf, |event, memory| {
             self.explain_to(event, memory, now)
         })?;
@@ -215,11 +186,11 @@ impl Sync {
         event: &Event<'_>,
         memory: Memory<'_>,
         now: UnixMillis,
-    ) -> (Fate, Explanation) {
+    ) -> (Result<Payload, Rejected>, Explanation) {
         let mut explanation = Explanation::default();
-        let fate = match self.selector.select(event) {
+        let mapped = match self.selector.select(event) {
             Ok(selected) => {
-                let fate = self.map(
+                let mapped = self.map(
                     event,
                     selected,
                     memory,
@@ -228,7 +199,7 @@ impl Sync {
                     &mut PayloadArena::default(),
                 );
                 explanation.complete();
-                fate
+                mapped
             }
             Err(reason) => {
                 if let Some((condition, scope)) = self.selector.unmet(event, reason) {
@@ -238,10 +209,10 @@ impl Sync {
                     };
                     explanation.left_out(key, condition, scope);
                 }
-                Fate::Ended(Ended::unmapped(reason))
+                Err(Rejected::unmapped(reason))
             }
         };
-        (fate, explanation)
+        (mapped, explanation)
     }
 
     /// Learns what an event says of its person, and decides with what is remembered then; also gives what
@@ -292,13 +263,13 @@ impl Sync {
         now: UnixMillis,
         notes: &mut FieldStats,
         bodies: &mut PayloadArena,
-    ) -> Fate {
+    ) -> Result<Payload, Rejected> {
         match self.selector.select(event) {
             Ok(selected) => {
                 notes.label = selected.name.cloned();
                 self.map(event, selected, memory, now, notes, bodies)
             }
-            Err(reason) => Fate::Ended(Ended::unmapped(reason)),
+            Err(reason) => Err(Rejected::unmapped(reason)),
         }
     }
 
@@ -310,23 +281,19 @@ impl Sync {
         now: UnixMillis,
         recorder: &mut impl Recorder,
         bodies: &mut PayloadArena,
-    ) -> Fate {
+    ) -> Result<Payload, Rejected> {
         let row = Selection {
             place: selected.place,
             limited_data_use: selected.limited_data_use,
         };
-        match self
-            .mapper
-            .map(event, row, memory, now, recorder, bodies.draft())
-        {
-            Ok(mapped) => Fate::Mapped(Payload {
-                json: bodies.finish(),
-                event_name: mapped.event_name,
-                fingerprint: mapped.fingerprint,
-                deadline: mapped.deadline,
-            }),
-            Err(refused) => Fate::Ended(refused.into()),
-        }
+        let mapper = &self.mapper;
+        let mapped = mapper.map(event, row, memory, now, recorder, bodies.draft())?;
+        Ok(Payload {
+            json: bodies.finish(),
+            event_name: mapped.event_name,
+            fingerprint: mapped.fingerprint,
+            deadline: mapped.deadline,
+        })
     }
 }
 
@@ -341,47 +308,6 @@ fn completed<'c, 'e: 'c>(event: &'c Event<'e>, kept: &'c [Kept<'_>]) -> Cow<'c, 
         is_cut: kept.is_cut,
     });
     Cow::Owned(event.completed(USER_PROPERTIES, known))
-}
-
-impl Ended {
-    /// One of which nothing is known but why it ended.
-    pub const fn unmapped(reason: Reason) -> Self {
-        Self {
-            reason,
-            event_name: None,
-            event_id: None,
-            json: None,
-        }
-    }
-
-    /// Bytes without an id are told apart by what they are.
-    fn undecoded(reason: Reason, raw: &[u8]) -> Self {
-        let id = Sha256::digest(raw);
-        Self {
-            event_id: Some(hex::encode(id.get(..16).unwrap_or_default()).into()),
-            ..Self::unmapped(reason)
-        }
-    }
-}
-
-impl From<Rejected> for Ended {
-    fn from(refused: Rejected) -> Self {
-        Self {
-            reason: refused.reason,
-            event_name: refused.event_name,
-            event_id: refused.event_id,
-            json: refused.json,
-        }
-    }
-}
-
-impl std::fmt::Debug for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ended")
-            .field("reason", &self.reason)
-            .field("event_name", &self.event_name)
-            .finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

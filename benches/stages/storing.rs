@@ -13,11 +13,11 @@ use pixel_relay::config::{QueueConfig, SyncName};
 use pixel_relay::deliver::client::joined;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
-use pixel_relay::payload::{Fingerprint, Payload, PayloadArena};
+use pixel_relay::payload::{Fingerprint, Payload, PayloadArena, Submission};
 use pixel_relay::queue::Queue;
 use pixel_relay::queue::lease::Order;
 use pixel_relay::queue::settle::{AttemptAnswer, End, Settlement};
-use pixel_relay::sync::{Fate, Submission, Sync};
+use pixel_relay::sync::Sync;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -162,7 +162,7 @@ impl Store {
         };
         Submission {
             sync: self.sync.clone(),
-            fate: Fate::Mapped(payload),
+            mapped: Ok(payload),
         }
     }
 }
@@ -180,8 +180,8 @@ fn payload(sync: &Sync) -> Payload {
         )
         .0
     {
-        Fate::Mapped(payload) => payload,
-        Fate::Ended(ended) => panic!("the sample is not mapped: {}", ended.reason),
+        Ok(payload) => payload,
+        Err(rejected) => panic!("the sample is not mapped: {}", rejected.reason),
     }
 }
 

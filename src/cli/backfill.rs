@@ -300,11 +300,11 @@ impl BackfillRun {
         }
         for (place, sync) in self.syncs.iter().enumerate() {
             let bodies = &mut PayloadArena::default();
-            let (fate, notes) = match event {
+            let (mapped, notes) = match event {
                 Ok(event) => sync.take_with_clicks(event, self.now, bodies, &mut self.clicks),
                 Err(reason) => sync.take(Err(reason), raw, self.now, bodies),
             };
-            self.report.count(place, event.ok(), &fate, &notes);
+            self.report.count(place, event.ok(), &mapped, &notes);
             if notes.may_count_twice() && !self.has_warned {
                 self.has_warned = true;
                 let text = format!(
@@ -314,7 +314,7 @@ impl BackfillRun {
                 self.progress.say(&text, terminal)?;
             }
             if let Some(hand) = &mut self.hand {
-                hand.take(sync.name(), fate, &self.progress, terminal)?;
+                hand.take(sync.name(), mapped, &self.progress, terminal)?;
             }
         }
         Ok(())

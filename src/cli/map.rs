@@ -25,8 +25,8 @@ use crate::ingest::decode::{NotJson, RawElement, decode};
 use crate::map::explain::Explanation;
 use crate::memory::InMemoryProfiles;
 use crate::outcome::Reason;
-use crate::payload::PayloadArena;
-use crate::sync::{Fate, Sync};
+use crate::payload::{Payload, PayloadArena, Rejected};
+use crate::sync::Sync;
 
 mod lines;
 
@@ -128,23 +128,23 @@ fn map_element(
     let now = arguments.now.unwrap_or_else(|| SystemClock.now());
     for sync in syncs {
         let bodies = &mut PayloadArena::default();
-        let (fate, explanation) = match &element.event {
+        let (mapped, explanation) = match &element.event {
             Ok(event) if arguments.explain && sync.remembers(false) => {
-                let Ok((fate, explanation)) = sync.explain_remembering(event, now, people);
-                (fate, Some(explanation))
+                let Ok((mapped, explanation)) = sync.explain_remembering(event, now, people);
+                (mapped, Some(explanation))
             }
             Ok(event) if arguments.explain => {
-                let (fate, explanation) = sync.explain_with_clicks(event, now, people);
-                (fate, Some(explanation))
+                let (mapped, explanation) = sync.explain_with_clicks(event, now, people);
+                (mapped, Some(explanation))
             }
             Ok(event) if sync.remembers(false) => {
-                let Ok((fate, ..)) = sync.take_remembering(event, now, bodies, people);
-                (fate, None)
+                let Ok((mapped, ..)) = sync.take_remembering(event, now, bodies, people);
+                (mapped, None)
             }
             Ok(event) => (sync.take_with_clicks(event, now, bodies, people).0, None),
             Err(reason) => (sync.take(Err(*reason), element.raw, now, bodies).0, None),
         };
-        write_line(sync.name(), &fate, explanation.as_ref(), terminal)?;
+        write_line(sync.name(), &mapped, explanation.as_ref(), terminal)?;
     }
     Ok(())
 }
@@ -159,13 +159,13 @@ const fn reason_of(problem: NotJson) -> Reason {
 
 fn write_line(
     sync: &SyncName,
-    fate: &Fate,
+    mapped: &Result<Payload, Rejected>,
     explanation: Option<&Explanation>,
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
-    let (reason, json) = match fate {
-        Fate::Mapped(payload) => (None, Some(&*payload.json)),
-        Fate::Ended(ended) => (Some(ended.reason), ended.json.as_deref()),
+    let (reason, json) = match mapped {
+        Ok(payload) => (None, Some(&*payload.json)),
+        Err(rejected) => (Some(rejected.reason), rejected.json.as_deref()),
     };
     let line = MapLine {
         sync: sync.as_str(),

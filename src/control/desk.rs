@@ -17,12 +17,11 @@ use crate::control::wire::{
 use crate::ingest::blocking::{Work, without_blocking_others};
 use crate::memory::ProfileKey;
 use crate::outcome::Reason;
-use crate::payload::{Fingerprint, Payload};
+use crate::payload::{Fingerprint, Payload, Rejected, Submission};
 use crate::queue::dead::{DeadFilter, DeadLetter};
 use crate::queue::erase::Person;
 use crate::queue::trace::{self, TracedRequest};
 use crate::queue::{PushError, Queue, StoreError};
-use crate::sync::{Ended, Fate, Submission};
 
 /// Dead letters on a page.
 const PAGE: usize = 256;
@@ -180,10 +179,10 @@ impl CommandHandler {
             {
                 known.insert(fingerprint(id));
             }
-            let fate = fate(event).ok_or_else(|| {
+            let mapped = mapped(event).ok_or_else(|| {
                 Problem::new(Code::BadRequest, "the piece holds what is no mapped event")
             })?;
-            taken.push(Submission { sync, fate });
+            taken.push(Submission { sync, mapped });
         }
         let pushed = self.queue.push_again(taken, known).await?;
         Ok(Answer::Taken {
@@ -244,7 +243,7 @@ fn profile_key(digits: &str) -> Option<ProfileKey> {
 }
 
 /// What the queue takes; `None` where something is missing or is no event.
-fn fate(event: Mapped) -> Option<Fate> {
+fn mapped(event: Mapped) -> Option<Result<Payload, Rejected>> {
     // One object on one line: the line it came in was split at its end, and JSON was checked then.
     let json = event
         .event
@@ -259,13 +258,13 @@ fn fate(event: Mapped) -> Option<Fate> {
             fingerprint: id,
             deadline,
             known: _,
-        } => Fate::Mapped(Payload {
+        } => Ok(Payload {
             json: json?.into(),
             event_name: name?.into(),
             fingerprint: fingerprint(id),
             deadline,
         }),
-        MappedFate::Ended { reason, id } => Fate::Ended(Ended {
+        MappedFate::Ended { reason, id } => Err(Rejected {
             reason: Reason::parse(&reason)?,
             event_name: name,
             event_id: id.map(String::into_boxed_str),

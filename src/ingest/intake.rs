@@ -7,10 +7,10 @@ use crate::ingest::reply::IngestSummary;
 use crate::map::record::FieldStats;
 use crate::memory::ProfileUpdate;
 use crate::outcome::Reason;
-use crate::payload::PayloadArena;
+use crate::payload::{Payload, PayloadArena, Rejected, Submission};
 use crate::queue::recall::ProfileReader;
 use crate::queue::{Learnt, StoreError};
-use crate::sync::{Ended, Fate, Submission, Sync};
+use crate::sync::Sync;
 use crate::telemetry::metrics::coverage::Coverage;
 
 /// Most elements that are mapped before they are stored: bounds the memory of one request.
@@ -86,23 +86,23 @@ impl Chunk {
         for element in elements.by_ref().take(CHUNK) {
             self.elements += 1;
             for intake in intakes {
-                let (fate, notes) = self.take(&element, intake, now)?;
+                let (mapped, notes) = self.take(&element, intake, now)?;
                 for (field, why) in notes.dropped() {
                     intake.coverage.dropped(field, why.as_str());
                 }
                 if notes.may_count_twice() {
                     self.may_count_twice = Some(intake.name().clone());
                 }
-                match &fate {
-                    Fate::Mapped(_) => {
+                match &mapped {
+                    Ok(_) => {
                         let (carried, lacking) = (notes.carried(), notes.lacking());
                         intake.coverage.mapped(notes.label(), carried, lacking);
                     }
-                    Fate::Ended(ended) => tally.ended(ended.reason),
+                    Err(rejected) => tally.ended(rejected.reason),
                 }
                 self.taken.push(Submission {
                     sync: intake.name().clone(),
-                    fate,
+                    mapped,
                 });
             }
         }
@@ -124,31 +124,31 @@ impl Chunk {
         element: &RawElement<'_>,
         intake: &SyncIntake,
         now: UnixMillis,
-    ) -> Result<(Fate, FieldStats), StoreError> {
+    ) -> Result<(Result<Payload, Rejected>, FieldStats), StoreError> {
         let sync = &intake.sync;
         if !sync.is_enabled() {
-            let ended = Ended::unmapped(Reason::SyncDisabled);
-            return Ok((Fate::Ended(ended), FieldStats::default()));
+            let rejected = Rejected::unmapped(Reason::SyncDisabled);
+            return Ok((Err(rejected), FieldStats::default()));
         }
         let recall = &mut self.recall;
-        let (mut fate, notes) = match &element.event {
+        let (mut mapped, notes) = match &element.event {
             Ok(event) if sync.remembers(self.is_webhook) => {
-                let (fate, notes, lesson) =
+                let (mapped, notes, lesson) =
                     sync.take_remembering(event, now, &mut self.bodies, recall)?;
                 self.lessons
                     .extend(lesson.map(|lesson| (sync.name().clone(), lesson)));
-                (fate, notes)
+                (mapped, notes)
             }
             Ok(event) => sync.take_with_clicks(event, now, &mut self.bodies, recall),
             Err(reason) => sync.take(Err(*reason), element.raw, now, &mut self.bodies),
         };
-        if let Fate::Ended(ended) = &mut fate
-            && ended.reason == Reason::TimeZoneTrap
+        if let Err(rejected) = &mut mapped
+            && rejected.reason == Reason::TimeZoneTrap
             && !self.is_webhook
         {
             // Only the webhook has templates that could have read the time wrongly.
-            ended.reason = Reason::InFuture;
+            rejected.reason = Reason::InFuture;
         }
-        Ok((fate, notes))
+        Ok((mapped, notes))
     }
 }

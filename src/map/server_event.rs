@@ -18,13 +18,12 @@ use crate::map::record::{Recorder, SentValue, ServerField, Source, note_ignored_
 use crate::map::rule::Rule;
 use crate::map::user_data::{self, Carried};
 use crate::map::{
-    MappedEvent, Mapper, REVENUE_EVENTS, Rejected, app_data, data_use, digits, event_time, json,
-    personal,
+    MappedEvent, Mapper, REVENUE_EVENTS, app_data, data_use, digits, event_time, json, personal,
 };
 use crate::memory::clicks::Clicks;
 use crate::outcome::Reason;
 use crate::path::{Path, Scope};
-use crate::payload::{Fingerprint, PURCHASE};
+use crate::payload::{Fingerprint, PURCHASE, Rejected};
 use crate::value::{FoundValue, ValueExpr};
 
 /// Hexadecimal digits of an event id that is a hash: 128 bits.
@@ -141,13 +140,13 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         let event_type = type_field.and_then(Json::as_str);
         let event_type = event_type.filter(|name| !name.trim().is_empty());
         let Some((type_field, event_type)) = type_field.zip(event_type) else {
-            return Err(Rejected::unmapped(Reason::NoEventName, None));
+            return Err(Rejected::unmapped(Reason::NoEventName));
         };
         let is_revenue_event = REVENUE_EVENTS.contains(&&*event_type);
         let configured = self.configured_name();
         if configured.is_none() && personal::is_personal(&"event_type".into(), &event_type) {
             // The name is not kept either.
-            return Err(Rejected::unmapped(Reason::PersonalEventName, None));
+            return Err(Rejected::unmapped(Reason::PersonalEventName));
         }
         let (name, name_source, name_rule) = configured.unwrap_or_else(|| {
             (
@@ -156,7 +155,10 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
                 "name as it came",
             )
         });
-        let refuse = |reason| Rejected::unmapped(reason, Some(&name));
+        let refuse = |reason| Rejected {
+            event_name: Some((&*name).into()),
+            ..Rejected::unmapped(reason)
+        };
         let (happened, time_source) = self.happened().map_err(refuse)?;
         let page = self.page(&rule.event_source_url, "event_source_url");
         let app = self.mapper.app.as_ref();

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::config::SyncName;
 use crate::outcome::{Outcome, Reason};
-use crate::payload::{Fingerprint, Payload};
-use crate::sync::{Ended, Fate, Submission};
+use crate::payload::{Fingerprint, Payload, Rejected, Submission};
 
 use super::dead::NewDeadLetter;
 use super::store::Core;
@@ -67,11 +66,11 @@ impl Core {
         let mut pushed = Pushed::default();
         let mut full = None;
         let mut left = BTreeMap::new();
-        for Submission { sync, fate } in taken {
+        for Submission { sync, mapped } in taken {
             let place = self.ledger.account(&self.connection, &sync)?;
-            match fate {
-                Fate::Ended(ended) => self.push_ended(place, &ended, repeats, &mut pushed)?,
-                Fate::Mapped(payload) => {
+            match mapped {
+                Err(rejected) => self.push_rejected(place, &rejected, repeats, &mut pushed)?,
+                Ok(payload) => {
                     if !self.push_mapped(place, payload, repeats, &mut pushed)? {
                         *left.entry(sync.clone()).or_insert(0) += 1;
                         full.get_or_insert(sync);
@@ -129,31 +128,31 @@ impl Core {
         pushed.duplicates += 1;
     }
 
-    fn push_ended(
+    fn push_rejected(
         &mut self,
         place: usize,
-        ended: &Ended,
+        rejected: &Rejected,
         repeats: &Repeats,
         pushed: &mut Pushed,
     ) -> rusqlite::Result<()> {
         let account = self.ledger.at(place);
         account.add(Counter::Taken, 1);
-        account.add(Counter::Ended(ended.reason), 1);
-        if ended.reason.outcome() == Outcome::Invalid {
+        account.add(Counter::Ended(rejected.reason), 1);
+        if rejected.reason.outcome() == Outcome::Invalid {
             pushed.invalid += 1;
             if repeats.known().is_some()
-                && let Some(id) = &ended.event_id
+                && let Some(id) = &rejected.event_id
             {
                 let id_half = Fingerprint::of_id(id);
-                self.replace_invalid(place, id_half, ended.event_name.as_deref())?;
+                self.replace_invalid(place, id_half, rejected.event_name.as_deref())?;
             }
             return self.file_dead(
                 place,
                 &NewDeadLetter {
-                    event_name: ended.event_name.as_deref(),
-                    event_id: ended.event_id.as_deref(),
-                    json: ended.json.as_deref(),
-                    ..NewDeadLetter::new(ended.reason, self.now)
+                    event_name: rejected.event_name.as_deref(),
+                    event_id: rejected.event_id.as_deref(),
+                    json: rejected.json.as_deref(),
+                    ..NewDeadLetter::new(rejected.reason, self.now)
                 },
             );
         }

@@ -9,8 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::{TestClock, UnixMillis};
 use crate::outcome::Reason;
-use crate::payload::{Fingerprint, Payload};
-use crate::sync::{Ended, Fate};
+use crate::payload::{Fingerprint, Payload, Rejected, Submission};
 
 use erase::{Forgotten, Person};
 use settle::{AttemptAnswer, End, Refusal};
@@ -161,7 +160,7 @@ fn event(number: u64) -> Submission {
 fn event_until(number: u64, deadline: i64) -> Submission {
     Submission {
         sync: web(),
-        fate: Fate::Mapped(payload(number, "Purchase", deadline)),
+        mapped: Ok(payload(number, "Purchase", deadline)),
     }
 }
 
@@ -194,7 +193,7 @@ fn noise(seed: u64, length: usize) -> String {
 fn ended(reason: Reason) -> Submission {
     Submission {
         sync: web(),
-        fate: Fate::Ended(Ended {
+        mapped: Err(Rejected {
             reason,
             event_name: Some("Sign Up".into()),
             event_id: Some("ended-1".into()),

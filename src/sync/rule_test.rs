@@ -10,7 +10,7 @@ use crate::event::{Event, Json};
 use crate::outcome::Reason;
 use crate::payload::PayloadArena;
 
-use super::{Fate, Sync};
+use super::Sync;
 
 /// The outcome of an event that goes on to the queue.
 const MAPPED: &str = "mapped";
@@ -38,14 +38,14 @@ impl Sync {
             event.put_request(Json::of_valid_text(request));
         }
         let element = event.as_ref().map_err(|reason| *reason);
-        let (fate, _) = self.take(element, raw, test.now, &mut PayloadArena::default());
+        let (mapped, _) = self.take(element, raw, test.now, &mut PayloadArena::default());
         let mut lines = Vec::new();
-        let (outcome, reason, json) = match &fate {
-            Fate::Mapped(payload) => (MAPPED, None, Some(payload.json.as_ref())),
-            Fate::Ended(ended) => (
-                ended.reason.outcome().as_str(),
-                Some(ended.reason),
-                ended.json.as_deref(),
+        let (outcome, reason, json) = match &mapped {
+            Ok(payload) => (MAPPED, None, Some(payload.json.as_ref())),
+            Err(rejected) => (
+                rejected.reason.outcome().as_str(),
+                Some(rejected.reason),
+                rejected.json.as_deref(),
             ),
         };
         compare_text(

@@ -4,6 +4,7 @@ use super::*;
 use crate::config::fields::UserDataField;
 use crate::config::load::from_toml;
 use crate::event::arena::Arena;
+use crate::payload::{Payload, PayloadArena};
 
 const NOW: UnixMillis = UnixMillis(1_795_197_879_000);
 
@@ -28,8 +29,8 @@ fn mapped(sync: &Sync, event: &str) -> Payload {
         )
         .0
     {
-        Fate::Mapped(payload) => payload,
-        Fate::Ended(ended) => panic!("{}", ended.reason),
+        Ok(payload) => payload,
+        Err(rejected) => panic!("{}", rejected.reason),
     }
 }
 
@@ -46,10 +47,10 @@ fn check_refused(rules: &str, event: &str, reason: Reason, has_json: bool) {
         )
         .0
     {
-        Fate::Mapped(_) => panic!("mapped: {event}"),
-        Fate::Ended(ended) => {
+        Ok(_) => panic!("mapped: {event}"),
+        Err(rejected) => {
             assert_eq!(
-                (ended.reason, ended.json.is_some()),
+                (rejected.reason, rejected.json.is_some()),
                 (reason, has_json),
                 "{event}"
             );
@@ -125,13 +126,13 @@ fn beside_a_browser_pixel_old_website_events_stay_back() {
     ] {
         let arena = Arena::default();
         let decoded = Event::decode(event.as_bytes(), &arena).unwrap();
-        let (fate, notes) = sync(rules).take(
+        let (mapped, notes) = sync(rules).take(
             Ok(&decoded),
             event.as_bytes(),
             NOW,
             &mut PayloadArena::default(),
         );
-        let Fate::Mapped(payload) = fate else {
+        let Ok(payload) = mapped else {
             panic!("{rules}: not mapped")
         };
         assert!(payload.deadline >= now - 1 + 5 * 86_400);
@@ -150,18 +151,18 @@ fn beside_a_browser_pixel_old_website_events_stay_back() {
 #[test]
 fn what_cannot_be_decoded_has_its_bytes_for_an_id() {
     let raw = b"{\"a\":";
-    let (fate, notes) = sync("").take(
+    let (mapped, notes) = sync("").take(
         Err(Reason::MalformedJson),
         raw,
         NOW,
         &mut PayloadArena::default(),
     );
-    let Fate::Ended(ended) = fate else {
+    let Err(rejected) = mapped else {
         panic!("mapped");
     };
-    assert_eq!(ended.reason, Reason::MalformedJson);
-    assert_eq!(ended.event_id.unwrap().len(), 32);
-    assert_eq!((ended.json, notes.label()), (None, "other"));
+    assert_eq!(rejected.reason, Reason::MalformedJson);
+    assert_eq!(rejected.event_id.unwrap().len(), 32);
+    assert_eq!((rejected.json, notes.label()), (None, "other"));
 }
 
 #[test]
@@ -291,8 +292,8 @@ fn an_id_that_is_none_costs_the_fields_that_read_it_and_is_counted() {
     let lost = |event: &str| -> Vec<(String, &str)> {
         let arena = Arena::default();
         let event = Event::decode(event.as_bytes(), &arena).unwrap();
-        let (fate, notes) = sync.take(Ok(&event), event.raw(), NOW, &mut PayloadArena::default());
-        assert!(matches!(fate, Fate::Mapped(_)), "{fate:?}");
+        let (mapped, notes) = sync.take(Ok(&event), event.raw(), NOW, &mut PayloadArena::default());
+        assert!(matches!(mapped, Ok(_)), "{mapped:?}");
         let lost = notes
             .dropped()
             .map(|(field, why)| (field.to_owned(), why.as_str()));
@@ -329,8 +330,8 @@ fn an_explanation_says_where_each_field_came_from() {
         "user_properties":{"email":" A@b.de","fbp":"broken"},"event_properties":{"total":"19.90","kind":"sku"}}"#;
     let arena = Arena::default();
     let event = Event::decode(raw, &arena).unwrap();
-    let (fate, explanation) = sync.explain(&event, NOW);
-    assert!(matches!(fate, Fate::Mapped(_)));
+    let (mapped, explanation) = sync.explain(&event, NOW);
+    assert!(matches!(mapped, Ok(_)));
     insta::assert_snapshot!(explanation.table(), @r#"
     FIELD                        FROM                    TYPE    NORMALISED  SENT                                          RULE
     event_source_url             -                       -       -           -                                             missing: nothing at event_properties["[Amplitude] Page Location"], event_properties["[Amplitude] Page URL"]

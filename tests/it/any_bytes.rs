@@ -6,8 +6,8 @@ use pixel_relay::event::arena::Arena;
 use pixel_relay::ingest::decode::decode;
 use pixel_relay::memory::InMemoryProfiles;
 use pixel_relay::outcome::Outcome;
-use pixel_relay::payload::PayloadArena;
-use pixel_relay::sync::{Fate, Sync, compile_all};
+use pixel_relay::payload::{Payload, PayloadArena, Rejected};
+use pixel_relay::sync::{Sync, compile_all};
 
 const NOW: UnixMillis = UnixMillis(1_795_197_879_000);
 
@@ -56,27 +56,27 @@ pub fn check(bytes: &[u8]) {
     for element in elements {
         let event = element.event.as_ref().map_err(|reason| *reason);
         let mut bodies = PayloadArena::default();
-        let (fate, _) = SYNC.with(|sync| sync.take(event, element.raw, NOW, &mut bodies));
-        check_fate(fate);
+        let (mapped, _) = SYNC.with(|sync| sync.take(event, element.raw, NOW, &mut bodies));
+        check_fate(mapped);
         if let Ok(event) = event {
-            let Ok((fate, ..)) =
+            let Ok((mapped, ..)) =
                 SYNC.with(|sync| sync.take_remembering(event, NOW, &mut bodies, &mut people));
-            check_fate(fate);
+            check_fate(mapped);
         }
     }
 }
 
-fn check_fate(fate: Fate) {
-    match fate {
-        Fate::Mapped(payload) => {
+fn check_fate(mapped: Result<Payload, Rejected>) {
+    match mapped {
+        Ok(payload) => {
             assert!(!payload.json.contains(&b'\n'));
             assert!(payload.deadline > NOW.seconds());
             let mapped: serde_json::Value = serde_json::from_slice(&payload.json).unwrap();
             assert_eq!(mapped["event_name"], *payload.event_name);
         }
-        Fate::Ended(ended) => {
+        Err(rejected) => {
             assert!(matches!(
-                ended.reason.outcome(),
+                rejected.reason.outcome(),
                 Outcome::Filtered | Outcome::Invalid
             ));
         }

@@ -7,7 +7,7 @@ use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::ingest::decode::decode;
 use pixel_relay::payload::{Fingerprint, PayloadArena};
-use pixel_relay::sync::{Fate, Sync, compile_all};
+use pixel_relay::sync::{Sync, compile_all};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -81,12 +81,12 @@ fn mapped(event: &[u8]) -> [Mapped; 3] {
         .with(|sync| sync.take(decoded, raw, NOW, &mut PayloadArena::default()))
         .0
     {
-        Fate::Mapped(payload) => Ok((
+        Ok(payload) => Ok((
             String::from_utf8(payload.json.to_vec()).unwrap(),
             payload.fingerprint,
             payload.deadline,
         )),
-        Fate::Ended(ended) => Err(ended.reason.to_string()),
+        Err(rejected) => Err(rejected.reason.to_string()),
     };
     let arena = Arena::default();
     let line = Event::decode(event, &arena);

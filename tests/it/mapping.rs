@@ -12,7 +12,7 @@ use pixel_relay::config::load::from_toml;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::payload::PayloadArena;
-use pixel_relay::sync::{Fate, Sync, compile_all};
+use pixel_relay::sync::{Sync, compile_all};
 use serde_json::Value;
 
 /// Half a minute after most of the events.
@@ -35,8 +35,8 @@ fn payload(sync: &Sync, event: &str) -> String {
         .take(Ok(&event), event.raw(), NOW, &mut PayloadArena::default())
         .0
     {
-        Fate::Mapped(payload) => String::from_utf8(payload.json.into()).unwrap(),
-        Fate::Ended(ended) => panic!("{}", ended.reason),
+        Ok(payload) => String::from_utf8(payload.json.into()).unwrap(),
+        Err(rejected) => panic!("{}", rejected.reason),
     }
 }
 

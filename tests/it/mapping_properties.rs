@@ -10,7 +10,7 @@ use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::payload::PayloadArena;
 use pixel_relay::sandbox::{Sandbox, SandboxConfig};
-use pixel_relay::sync::{Fate, Sync, compile_all};
+use pixel_relay::sync::{Sync, compile_all};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -248,10 +248,10 @@ proptest! {
         let arena = Arena::default();
         let event = Event::decode(raw.as_bytes(), &arena).unwrap();
         let sync = sync();
-        let (fate, _) = sync.take(Ok(&event), raw.as_bytes(), NOW, &mut PayloadArena::default());
-        let json = match fate {
-            Fate::Mapped(payload) => Some(payload.json.into()),
-            Fate::Ended(ended) => ended.json,
+        let (mapped, _) = sync.take(Ok(&event), raw.as_bytes(), NOW, &mut PayloadArena::default());
+        let json = match mapped {
+            Ok(payload) => Some(payload.json.into()),
+            Err(rejected) => rejected.json,
         };
         if let Some(json) = json {
             let text = String::from_utf8(json).unwrap();
@@ -269,7 +269,7 @@ proptest! {
     fn no_mapped_event_breaks_a_rule_of_the_endpoint(raw in event()) {
         let arena = Arena::default();
         let event = Event::decode(raw.as_bytes(), &arena).unwrap();
-        if let (Fate::Mapped(payload), _) = sync().take(Ok(&event), raw.as_bytes(), NOW, &mut PayloadArena::default()) {
+        if let (Ok(payload), _) = sync().take(Ok(&event), raw.as_bytes(), NOW, &mut PayloadArena::default()) {
             let (status, answer) = post_to_endpoint(&payload.json);
             let event = String::from_utf8(payload.json.into()).unwrap();
             prop_assert_eq!(status, 200, "{} to {}", answer, event);

@@ -15,7 +15,7 @@ use crate::cli::backfill::progress::Progress;
 use crate::cli::store::{self, StoreClient, Stored};
 use crate::config::SyncName;
 use crate::control::wire::{Code, Mapped, MappedFate};
-use crate::sync::Fate;
+use crate::payload::{Payload, Rejected};
 
 /// Events, and bytes of them, that are held until they are asked for together.
 const HELD_EVENTS: usize = 32 << 10;
@@ -53,11 +53,11 @@ impl Uploader {
     pub(super) fn take(
         &mut self,
         sync: &SyncName,
-        fate: Fate,
+        event: Result<Payload, Rejected>,
         progress: &Progress,
         terminal: &mut Terminal,
     ) -> anyhow::Result<()> {
-        let event = mapped(sync, fate)?;
+        let event = mapped(sync, event)?;
         self.held_bytes += size(&event);
         self.held.push(event);
         if self.held.len() >= HELD_EVENTS || self.held_bytes >= HELD_BYTES {
@@ -160,14 +160,14 @@ impl Uploader {
     }
 }
 
-fn mapped(sync: &SyncName, fate: Fate) -> anyhow::Result<Mapped> {
+fn mapped(sync: &SyncName, event: Result<Payload, Rejected>) -> anyhow::Result<Mapped> {
     let raw = |json: Vec<u8>| -> anyhow::Result<Box<RawValue>> {
         let json = String::from_utf8(json).context("a mapped event is no text")?;
         RawValue::from_string(json).context("a mapped event is no JSON")
     };
     let sync = sync.as_str().to_owned();
-    Ok(match fate {
-        Fate::Mapped(payload) => Mapped {
+    Ok(match event {
+        Ok(payload) => Mapped {
             sync,
             name: Some(payload.event_name.to_string()),
             event: Some(raw(payload.json.into())?),
@@ -177,13 +177,13 @@ fn mapped(sync: &SyncName, fate: Fate) -> anyhow::Result<Mapped> {
                 known: false,
             },
         },
-        Fate::Ended(ended) => Mapped {
+        Err(rejected) => Mapped {
             sync,
-            name: ended.event_name.map(String::from),
-            event: ended.json.map(raw).transpose()?,
+            name: rejected.event_name.map(String::from),
+            event: rejected.json.map(raw).transpose()?,
             fate: MappedFate::Ended {
-                reason: ended.reason.as_str().to_owned(),
-                id: ended.event_id.map(String::from),
+                reason: rejected.reason.as_str().to_owned(),
+                id: rejected.event_id.map(String::from),
             },
         },
     })

@@ -11,7 +11,7 @@ use crate::config::SyncName;
 use crate::event::{Event, Json};
 use crate::map::record::FieldStats;
 use crate::outcome::{Outcome, Reason};
-use crate::sync::Fate;
+use crate::payload::{Payload, Rejected};
 
 /// Names that are told apart; the rest is counted together, so that memory stays bounded.
 const NAMES: usize = 2000;
@@ -69,12 +69,12 @@ impl BackfillReport {
         }
     }
 
-    /// Counts an event's fate in the sync at this place.
+    /// Counts what the sync at this place made of an event.
     pub(super) fn count(
         &mut self,
         place: usize,
         event: Option<&Event<'_>>,
-        fate: &Fate,
+        mapped: &Result<Payload, Rejected>,
         notes: &FieldStats,
     ) {
         let name = event
@@ -92,7 +92,7 @@ impl BackfillReport {
         }
         let counts = self.names.get_mut(name);
         if let Some(counts) = counts.and_then(|counts| counts.get_mut(place)) {
-            counts.count(fate, notes);
+            counts.count(mapped, notes);
         }
     }
 
@@ -218,8 +218,8 @@ impl NameCounts {
         shares.join(", ")
     }
 
-    fn count(&mut self, fate: &Fate, notes: &FieldStats) {
-        let Fate::Ended(ended) = fate else {
+    fn count(&mut self, mapped: &Result<Payload, Rejected>, notes: &FieldStats) {
+        let Err(rejected) = mapped else {
             self.mapped += 1;
             self.may_count_twice += u64::from(notes.may_count_twice());
             for field in notes.carried() {
@@ -227,8 +227,8 @@ impl NameCounts {
             }
             return;
         };
-        *self.reasons.entry(ended.reason).or_default() += 1;
-        match ended.reason {
+        *self.reasons.entry(rejected.reason).or_default() += 1;
+        match rejected.reason {
             Reason::TooOld | Reason::TooOldForPixel => self.too_old += 1,
             reason if reason.outcome() == Outcome::Filtered => self.filtered += 1,
             _ => self.invalid += 1,

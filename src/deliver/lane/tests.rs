@@ -23,11 +23,10 @@ use crate::clock::{TestClock, UnixMillis};
 use crate::config::{Config, load};
 use crate::deliver::{self, limiter::Circuit};
 use crate::outcome::Reason;
-use crate::payload::{Fingerprint, Payload};
+use crate::payload::{Fingerprint, Payload, Submission};
 use crate::queue::dead::{DeadFilter, DeadLetter};
 use crate::sandbox::faults::Faults;
 use crate::sandbox::{self, Sandbox, SandboxConfig};
-use crate::sync::{Fate, Submission};
 
 use super::*;
 
@@ -155,7 +154,7 @@ impl Rig {
                 "event_id": id, "action_source": "other", "user_data": {"em": [SMITH]}});
             taken.push(Submission {
                 sync: sync.clone(),
-                fate: Fate::Mapped(Payload {
+                mapped: Ok(Payload {
                     json: json.to_string().into(),
                     event_name: name.into(),
                     fingerprint: Fingerprint::new(&id, sync.as_str(), name, ""),

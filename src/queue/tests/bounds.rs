@@ -1,6 +1,7 @@
 //! Limits on what the store takes.
 
 use super::*;
+use crate::payload::Submission;
 use crate::queue::disk::CapacityProblem;
 
 fn large(number: u64, sync: &SyncName) -> Submission {
@@ -10,7 +11,7 @@ fn large(number: u64, sync: &SyncName) -> Submission {
     payload.json = json.into();
     Submission {
         sync: sync.clone(),
-        fate: Fate::Mapped(payload),
+        mapped: Ok(payload),
     }
 }
 

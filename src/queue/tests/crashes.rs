@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::*;
+use crate::payload::{Payload, Submission};
 
 /// What a power cut keeps or loses as a whole.
 const SECTOR: usize = 512;
@@ -143,7 +144,7 @@ impl Run {
         self.next = self.next.max(from + count);
         let taken = events.into_iter().map(|payload| Submission {
             sync: web(),
-            fate: Fate::Mapped(payload),
+            mapped: Ok(payload),
         });
         self.shop.push(taken).await;
     }

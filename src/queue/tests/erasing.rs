@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::payload::Submission;
 
 fn hash(digit: char) -> String {
     let mut random = fastrand::Rng::with_seed(digit.into());
@@ -17,7 +18,7 @@ fn event_of(number: u64, digit: char) -> Submission {
     payload.json = format!(r#"{{"event_id":"id-{number}","em":["{hash}"]}}"#).into();
     Submission {
         sync: web(),
-        fate: Fate::Mapped(payload),
+        mapped: Ok(payload),
     }
 }
 
@@ -97,7 +98,7 @@ async fn drained() -> Shop {
     for round in 0..30 {
         let events = (0..200).map(|number| {
             let mut event = event_of(round * 1000 + number, 'a');
-            if let Fate::Mapped(payload) = &mut event.fate {
+            if let Ok(payload) = &mut event.mapped {
                 let padding = noise(round * 1000 + number, 900);
                 payload.json = [&payload.json[..], padding.as_bytes()].concat().into();
             }

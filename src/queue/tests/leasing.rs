@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
+use crate::payload::Submission;
 
 #[tokio::test]
 async fn an_event_is_handed_out_once_until_it_is_released() {
@@ -54,7 +55,7 @@ fn fresh(shop: &Shop, number: u64, name: &str) -> Submission {
     let deadline = shop.clock.now().seconds() + 7 * 24 * 3600;
     Submission {
         sync: web(),
-        fate: Fate::Mapped(payload(number, name, deadline)),
+        mapped: Ok(payload(number, name, deadline)),
     }
 }
 
@@ -234,7 +235,7 @@ async fn the_newest_of_each_name() {
     for (number, name) in [(1, "A"), (2, "B"), (3, "A"), (4, "C"), (5, "A"), (6, "B")] {
         shop.push([Submission {
             sync: web(),
-            fate: Fate::Mapped(payload(number, name, START + 1000)),
+            mapped: Ok(payload(number, name, START + 1000)),
         }])
         .await;
     }

@@ -1,6 +1,7 @@
 //! Dead letters.
 
 use super::*;
+use crate::payload::{Rejected, Submission};
 
 async fn letters(shop: &Shop) -> Vec<DeadLetter> {
     let all = DeadFilter::default();
@@ -260,7 +261,7 @@ async fn a_backfill_files_no_letter_twice_and_takes_back_those_it_can_map() {
     let shop = Shop::new();
     let invalid = |number: u64| Submission {
         sync: web(),
-        fate: Fate::Ended(Ended {
+        mapped: Err(Rejected {
             reason: Reason::PurchaseWithoutValue,
             event_name: Some("Purchase".into()),
             event_id: Some(format!("id-{number}").into()),
@@ -289,8 +290,11 @@ async fn a_page_of_large_letters_is_short_and_the_next_goes_on() {
         let mut json = payload.json.to_vec();
         json.splice(1..1, format!("\"x\":\"{}\",", "x".repeat(600_000)).bytes());
         payload.json = json.into();
-        let fate = Fate::Mapped(payload);
-        Submission { sync: web(), fate }
+        let mapped = Ok(payload);
+        Submission {
+            sync: web(),
+            mapped,
+        }
     };
     shop.push((0..5).map(large)).await;
     shop.clock.advance(2 * HOUR);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::payload::Submission;
 
 /// An event's number and the hours until its window closes.
 type Numbered = (u64, i64);
@@ -189,7 +190,7 @@ impl Run {
             payload.json = format!(r#"{{"event_id":"id-{number}","n":{}}}"#, self.serial).into();
             taken.push(Submission {
                 sync: web(),
-                fate: Fate::Mapped(payload),
+                mapped: Ok(payload),
             });
             let event = Event {
                 number,

@@ -1,6 +1,7 @@
 //! What comes in, and what is recognised as a repeat.
 
 use super::*;
+use crate::payload::Submission;
 
 #[tokio::test]
 async fn counts_every_event_once() {
@@ -37,9 +38,9 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(before.1.events, 600);
     let delivered = shop.deliver_all().await;
     let pushed: Vec<String> = (0..600)
-        .map(|number| match event(number).fate {
-            Fate::Mapped(payload) => String::from_utf8(payload.json.into()).unwrap(),
-            Fate::Ended(_) => unreachable!(),
+        .map(|number| match event(number).mapped {
+            Ok(payload) => String::from_utf8(payload.json.into()).unwrap(),
+            Err(_) => unreachable!(),
         })
         .collect();
     assert_eq!(delivered, pushed);
@@ -126,7 +127,7 @@ async fn an_event_larger_than_a_row_travels_all_the_same() {
         payload.json = json.into();
         Submission {
             sync: web(),
-            fate: Fate::Mapped(payload),
+            mapped: Ok(payload),
         }
     };
     shop.push([event(1), large(2), event(3), large(4)]).await;

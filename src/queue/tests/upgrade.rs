@@ -5,6 +5,7 @@
 
 use super::remembering::{set, value};
 use super::*;
+use crate::payload::Submission;
 use crate::queue::standstill::{Cooldown, CooldownChange};
 
 const VERSION_1: &str = include_str!("../../../tests/fixtures/store_version_1.sql");
@@ -120,7 +121,7 @@ async fn everything_in_a_store_of_version_3_goes_on() {
     shop.push((0..10).map(event)).await;
     let lead = |number| Submission {
         sync: web(),
-        fate: Fate::Mapped(payload(number, "Lead", START + 7 * 24 * 3600)),
+        mapped: Ok(payload(number, "Lead", START + 7 * 24 * 3600)),
     };
     shop.push((10..15).map(lead)).await;
     shop.learn(set("a", "x", START)).await;
