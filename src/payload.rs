@@ -91,13 +91,16 @@ impl fmt::Debug for Rejected {
     }
 }
 
-/// What mapping made of an event, for the queue.
+/// What mapping makes of an event.
+pub type MapResult = Result<Payload, Rejected>;
+
+/// An event that a sync took, for the queue.
 #[derive(Debug)]
 pub struct Submission {
     /// The sync that took it.
     pub sync: SyncName,
     /// What it made of it.
-    pub mapped: Result<Payload, Rejected>,
+    pub mapped: MapResult,
 }
 
 /// Where the JSON of events that are mapped together lies: in few pieces of memory, and not in one

@@ -17,7 +17,7 @@ use crate::map::{Mapper, Memory, Selection};
 use crate::memory::clicks::{Clicks, NoClicks};
 use crate::memory::{self, ProfileStore, ProfileUpdate};
 use crate::outcome::Reason;
-use crate::payload::{Payload, PayloadArena, Rejected};
+use crate::payload::{MapResult, Payload, PayloadArena, Rejected};
 use crate::select::{Selected, Selector};
 
 mod rule_test;
@@ -101,7 +101,7 @@ impl Sync {
         raw: &[u8],
         now: UnixMillis,
         bodies: &mut PayloadArena,
-    ) -> (Result<Payload, Rejected>, FieldStats) {
+    ) -> (MapResult, FieldStats) {
         let mut notes = FieldStats::default();
         let event = match element {
             Ok(event) => event,
@@ -120,7 +120,7 @@ impl Sync {
         now: UnixMillis,
         bodies: &mut PayloadArena,
         clicks: &mut dyn Clicks,
-    ) -> (Result<Payload, Rejected>, FieldStats) {
+    ) -> (MapResult, FieldStats) {
         let mut notes = FieldStats::default();
         let memory = Memory::of_clicks(clicks);
         let mapped = self.decide(event, memory, now, &mut notes, bodies);
@@ -141,7 +141,7 @@ impl Sync {
         now: UnixMillis,
         bodies: &mut PayloadArena,
         shelf: &mut S,
-    ) -> Result<(Result<Payload, Rejected>, FieldStats, Option<ProfileUpdate>), S::Error> {
+    ) -> Result<(MapResult, FieldStats, Option<ProfileUpdate>), S::Error> {
         let mut notes = FieldStats::default();
         let (mapped, lesson) = self.with_person(event, now, shelf, |event, memory| {
             self.decide(event, memory, now, &mut notes, bodies)
@@ -150,11 +150,7 @@ impl Sync {
     }
 
     /// Decides what becomes of an event, and says why each field is as it is.
-    pub fn explain(
-        &self,
-        event: &Event<'_>,
-        now: UnixMillis,
-    ) -> (Result<Payload, Rejected>, Explanation) {
+    pub fn explain(&self, event: &Event<'_>, now: UnixMillis) -> (MapResult, Explanation) {
         self.explain_to(event, Memory::of_clicks(&mut NoClicks), now)
     }
 
@@ -164,7 +160,7 @@ impl Sync {
         event: &Event<'_>,
         now: UnixMillis,
         clicks: &mut dyn Clicks,
-    ) -> (Result<Payload, Rejected>, Explanation) {
+    ) -> (MapResult, Explanation) {
         self.explain_to(event, Memory::of_clicks(clicks), now)
     }
 
@@ -174,7 +170,7 @@ impl Sync {
         event: &Event<'_>,
         now: UnixMillis,
         shelf: &mut S,
-    ) -> Result<(Result<Payload, Rejected>, Explanation), S::Error> {
+    ) -> Result<(MapResult, Explanation), S::Error> {
         let (explained, _) = self.with_person(event, now, shelf, |event, memory| {
             self.explain_to(event, memory, now)
         })?;
@@ -186,7 +182,7 @@ impl Sync {
         event: &Event<'_>,
         memory: Memory<'_>,
         now: UnixMillis,
-    ) -> (Result<Payload, Rejected>, Explanation) {
+    ) -> (MapResult, Explanation) {
         let mut explanation = Explanation::default();
         let mapped = match self.selector.select(event) {
             Ok(selected) => {
@@ -263,7 +259,7 @@ impl Sync {
         now: UnixMillis,
         notes: &mut FieldStats,
         bodies: &mut PayloadArena,
-    ) -> Result<Payload, Rejected> {
+    ) -> MapResult {
         match self.selector.select(event) {
             Ok(selected) => {
                 notes.label = selected.name.cloned();
@@ -281,7 +277,7 @@ impl Sync {
         now: UnixMillis,
         recorder: &mut impl Recorder,
         bodies: &mut PayloadArena,
-    ) -> Result<Payload, Rejected> {
+    ) -> MapResult {
         let row = Selection {
             place: selected.place,
             limited_data_use: selected.limited_data_use,

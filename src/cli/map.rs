@@ -25,7 +25,7 @@ use crate::ingest::decode::{NotJson, RawElement, decode};
 use crate::map::explain::Explanation;
 use crate::memory::InMemoryProfiles;
 use crate::outcome::Reason;
-use crate::payload::{Payload, PayloadArena, Rejected};
+use crate::payload::{MapResult, PayloadArena};
 use crate::sync::Sync;
 
 mod lines;
@@ -159,7 +159,7 @@ const fn reason_of(problem: NotJson) -> Reason {
 
 fn write_line(
     sync: &SyncName,
-    mapped: &Result<Payload, Rejected>,
+    mapped: &MapResult,
     explanation: Option<&Explanation>,
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {

@@ -17,7 +17,7 @@ use crate::control::wire::{
 use crate::ingest::blocking::{Work, without_blocking_others};
 use crate::memory::ProfileKey;
 use crate::outcome::Reason;
-use crate::payload::{Fingerprint, Payload, Rejected, Submission};
+use crate::payload::{Fingerprint, MapResult, Payload, Rejected, Submission};
 use crate::queue::dead::{DeadFilter, DeadLetter};
 use crate::queue::erase::Person;
 use crate::queue::trace::{self, TracedRequest};
@@ -243,7 +243,7 @@ fn profile_key(digits: &str) -> Option<ProfileKey> {
 }
 
 /// What the queue takes; `None` where something is missing or is no event.
-fn mapped(event: Mapped) -> Option<Result<Payload, Rejected>> {
+fn mapped(event: Mapped) -> Option<MapResult> {
     // One object on one line: the line it came in was split at its end, and JSON was checked then.
     let json = event
         .event

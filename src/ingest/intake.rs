@@ -7,7 +7,7 @@ use crate::ingest::reply::IngestSummary;
 use crate::map::record::FieldStats;
 use crate::memory::ProfileUpdate;
 use crate::outcome::Reason;
-use crate::payload::{Payload, PayloadArena, Rejected, Submission};
+use crate::payload::{MapResult, PayloadArena, Rejected, Submission};
 use crate::queue::recall::ProfileReader;
 use crate::queue::{Learnt, StoreError};
 use crate::sync::Sync;
@@ -124,7 +124,7 @@ impl Chunk {
         element: &RawElement<'_>,
         intake: &SyncIntake,
         now: UnixMillis,
-    ) -> Result<(Result<Payload, Rejected>, FieldStats), StoreError> {
+    ) -> Result<(MapResult, FieldStats), StoreError> {
         let sync = &intake.sync;
         if !sync.is_enabled() {
             let rejected = Rejected::unmapped(Reason::SyncDisabled);

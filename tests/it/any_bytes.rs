@@ -6,7 +6,7 @@ use pixel_relay::event::arena::Arena;
 use pixel_relay::ingest::decode::decode;
 use pixel_relay::memory::InMemoryProfiles;
 use pixel_relay::outcome::Outcome;
-use pixel_relay::payload::{Payload, PayloadArena, Rejected};
+use pixel_relay::payload::{MapResult, PayloadArena};
 use pixel_relay::sync::{Sync, compile_all};
 
 const NOW: UnixMillis = UnixMillis(1_795_197_879_000);
@@ -66,7 +66,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-fn check_fate(mapped: Result<Payload, Rejected>) {
+fn check_fate(mapped: MapResult) {
     match mapped {
         Ok(payload) => {
             assert!(!payload.json.contains(&b'\n'));

@@ -15,7 +15,7 @@ use crate::cli::backfill::progress::Progress;
 use crate::cli::store::{self, StoreClient, Stored};
 use crate::config::SyncName;
 use crate::control::wire::{Code, Mapped, MappedFate};
-use crate::payload::{Payload, Rejected};
+use crate::payload::MapResult;
 
 /// Events, and bytes of them, that are held until they are asked for together.
 const HELD_EVENTS: usize = 32 << 10;
@@ -53,7 +53,7 @@ impl Uploader {
     pub(super) fn take(
         &mut self,
         sync: &SyncName,
-        event: Result<Payload, Rejected>,
+        event: MapResult,
         progress: &Progress,
         terminal: &mut Terminal,
     ) -> anyhow::Result<()> {
@@ -160,7 +160,7 @@ impl Uploader {
     }
 }
 
-fn mapped(sync: &SyncName, event: Result<Payload, Rejected>) -> anyhow::Result<Mapped> {
+fn mapped(sync: &SyncName, event: MapResult) -> anyhow::Result<Mapped> {
     let raw = |json: Vec<u8>| -> anyhow::Result<Box<RawValue>> {
         let json = String::from_utf8(json).context("a mapped event is no text")?;
         RawValue::from_string(json).context("a mapped event is no JSON")

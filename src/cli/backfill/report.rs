@@ -11,7 +11,7 @@ use crate::config::SyncName;
 use crate::event::{Event, Json};
 use crate::map::record::FieldStats;
 use crate::outcome::{Outcome, Reason};
-use crate::payload::{Payload, Rejected};
+use crate::payload::MapResult;
 
 /// Names that are told apart; the rest is counted together, so that memory stays bounded.
 const NAMES: usize = 2000;
@@ -74,7 +74,7 @@ impl BackfillReport {
         &mut self,
         place: usize,
         event: Option<&Event<'_>>,
-        mapped: &Result<Payload, Rejected>,
+        mapped: &MapResult,
         notes: &FieldStats,
     ) {
         let name = event
@@ -218,7 +218,7 @@ impl NameCounts {
         shares.join(", ")
     }
 
-    fn count(&mut self, mapped: &Result<Payload, Rejected>, notes: &FieldStats) {
+    fn count(&mut self, mapped: &MapResult, notes: &FieldStats) {
         let Err(rejected) = mapped else {
             self.mapped += 1;
             self.may_count_twice += u64::from(notes.may_count_twice());
