@@ -2,9 +2,13 @@
 //!
 //! Everything that needs the wall clock is handed a [`Clock`]. Waiting is done with `tokio::time`.
 
+use std::borrow::Cow;
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment: milliseconds since 1970-01-01 00:00:00 UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +56,20 @@ impl fmt::Display for UnixMillis {
             "{}",
             humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch)
         )
+    }
+}
+
+/// JSON shows a moment as people read it.
+impl Serialize for UnixMillis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UnixMillis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is no moment")))
     }
 }
 

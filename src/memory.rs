@@ -19,6 +19,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
@@ -37,7 +38,7 @@ pub mod profile;
 const TOUCH_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// Whose profile it is: 128 bits of a hash of the sync, the kind of id, and the id.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProfileKey([u8; Self::BYTES]);
 
 impl ProfileKey {

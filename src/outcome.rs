@@ -5,8 +5,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// How an event ended for one sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[must_use]
 pub enum Outcome {
     /// Deliberately not selected.
@@ -30,8 +33,10 @@ pub enum Outcome {
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal => $outcome:ident,)+) => {
         /// Why an event ended as it did.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Reason { $($(#[$doc])* $name,)+ }
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+        )]
+        pub enum Reason { $($(#[$doc])* #[serde(rename = $text)] $name,)+ }
 
         impl Reason {
             /// Every reason, in the order of the documentation.
@@ -172,6 +177,32 @@ impl fmt::Display for Outcome {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// How a type shows its reason in JSON: with the outcome before it, as two fields of the type. For
+/// `#[serde(flatten, with = "…")]`.
+pub mod with_outcome {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Outcome, Reason};
+
+    #[derive(Serialize, Deserialize)]
+    struct OutcomeAndReason {
+        outcome: Outcome,
+        reason: Reason,
+    }
+
+    pub fn serialize<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
+        let both = OutcomeAndReason {
+            outcome: reason.outcome(),
+            reason: *reason,
+        };
+        both.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reason, D::Error> {
+        Ok(OutcomeAndReason::deserialize(deserializer)?.reason)
     }
 }
 

@@ -12,6 +12,8 @@ use crate::outcome::Reason;
 /// The one standard event that Meta refuses without a value.
 pub const PURCHASE: &str = "Purchase";
 
+pub mod raw;
+
 /// Room for a server event with the usual fields.
 const TYPICAL_BYTES: usize = 2048;
 

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde::Serialize as _;
 use serde_json::json;
@@ -14,9 +15,10 @@ use crate::cli::store::{Missing, StoreClient};
 use crate::cli::table::TextTable;
 use crate::cli::{CommandFailure, Terminal, load_config};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
+use crate::config::SyncName;
 use crate::config::load::{Loaded, Sources};
-use crate::control::wire::{Filter, Letter};
 use crate::outcome::{Outcome, Reason};
+use crate::queue::dead::{DeadFilter, DeadLetter};
 
 /// Why a piece can always be added to a text.
 const MEMORY: &str = "writing to memory does not fail";
@@ -96,10 +98,10 @@ pub(super) fn dead(
     let store = StoreClient::open(&config, Missing::Refused)?;
     let done = match command {
         DeadCommand::List { which, json } if terminal.is_interactive && !json => {
-            table(&store, &which.filter(now), terminal)
+            table(&store, &which.filter(now)?, terminal)
         }
-        DeadCommand::List { which, .. } => lines(&store, &which.filter(now), false, terminal),
-        DeadCommand::Export { which } => lines(&store, &which.filter(now), true, terminal),
+        DeadCommand::List { which, .. } => lines(&store, &which.filter(now)?, false, terminal),
+        DeadCommand::Export { which } => lines(&store, &which.filter(now)?, true, terminal),
         DeadCommand::Show { ids } => show(&store, &ids, terminal),
         DeadCommand::Retry(_) => retry(&store, &chosen.unwrap_or_default(), terminal),
         DeadCommand::Drop(_) => drop_letters(&store, &chosen.unwrap_or_default(), terminal),
@@ -109,19 +111,22 @@ pub(super) fn dead(
 }
 
 impl DeadSelection {
-    fn filter(&self, now: UnixMillis) -> Filter {
+    fn filter(&self, now: UnixMillis) -> anyhow::Result<DeadFilter> {
         let ago = |age: Duration| {
             let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-            now.0.saturating_sub(millis)
+            UnixMillis(now.0.saturating_sub(millis))
         };
-        Filter {
-            sync: self.sync.clone(),
-            reason: self.reason.map(|reason| reason.as_str().to_owned()),
+        let sync = self.sync.as_ref().map(|name| {
+            SyncName::new(name).with_context(|| format!("`{name}` is no name of a sync"))
+        });
+        Ok(DeadFilter {
+            sync: sync.transpose()?,
+            reason: self.reason,
             event_name: self.event.clone(),
             filed_from: self.newer_than.map(ago),
             filed_before: self.older_than.map(ago),
             id: None,
-        }
+        })
     }
 
     const fn is_everything(&self) -> bool {
@@ -135,7 +140,7 @@ impl DeadSelection {
 
 impl Chosen {
     /// One filter, or one for each number.
-    fn filters(&self, now: UnixMillis) -> Result<Vec<Filter>, CommandFailure> {
+    fn filters(&self, now: UnixMillis) -> Result<Vec<DeadFilter>, CommandFailure> {
         if self.ids.is_empty() && self.which.is_everything() && !self.all {
             return Err(CommandFailure::Usage(
                 "say which dead letters are meant: their numbers, a filter such as --reason, or --all"
@@ -143,22 +148,22 @@ impl Chosen {
             ));
         }
         if self.ids.is_empty() {
-            return Ok(vec![self.which.filter(now)]);
+            return Ok(vec![self.which.filter(now)?]);
         }
         Ok(self.ids.iter().copied().map(by_number).collect())
     }
 }
 
-fn by_number(id: i64) -> Filter {
-    Filter {
+fn by_number(id: i64) -> DeadFilter {
+    DeadFilter {
         id: Some(id),
-        ..Filter::default()
+        ..DeadFilter::default()
     }
 }
 
 fn table(
     store: &StoreClient,
-    filter: &Filter,
+    filter: &DeadFilter,
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
     let mut table = TextTable::new(vec![0; 8]);
@@ -184,7 +189,7 @@ fn table(
     Ok(())
 }
 
-fn row(letter: Letter) -> Vec<String> {
+fn row(letter: DeadLetter) -> Vec<String> {
     let code = match (letter.code, letter.sub_code) {
         (Some(code), Some(sub_code)) => format!("{code}/{sub_code}"),
         (Some(code), None) => code.to_string(),
@@ -192,13 +197,19 @@ fn row(letter: Letter) -> Vec<String> {
     };
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     // Whole seconds will do for people.
-    let filed = letter.filed_at.get(..19).unwrap_or_default().to_owned() + "Z";
+    let filed = letter
+        .filed_at
+        .to_string()
+        .get(..19)
+        .unwrap_or_default()
+        .to_owned()
+        + "Z";
     vec![
         letter.id.to_string(),
         filed,
-        letter.sync,
-        letter.outcome,
-        letter.reason,
+        letter.sync.to_string(),
+        letter.reason.outcome().to_string(),
+        letter.reason.to_string(),
         code,
         or_dash(letter.event_name),
         or_dash(letter.event_id),
@@ -207,7 +218,7 @@ fn row(letter: Letter) -> Vec<String> {
 
 fn lines(
     store: &StoreClient,
-    filter: &Filter,
+    filter: &DeadFilter,
     with_events: bool,
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
@@ -247,7 +258,7 @@ fn show(store: &StoreClient, ids: &[i64], terminal: &mut Terminal) -> Result<(),
 
 fn retry(
     store: &StoreClient,
-    filters: &[Filter],
+    filters: &[DeadFilter],
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
     let (mut queued, mut kept) = (0, 0);
@@ -274,7 +285,7 @@ fn retry(
 
 fn drop_letters(
     store: &StoreClient,
-    filters: &[Filter],
+    filters: &[DeadFilter],
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
     let mut dropped = 0;
@@ -288,9 +299,9 @@ fn drop_letters(
 /// Reads all that match, page by page.
 fn each_page(
     store: &StoreClient,
-    filter: &Filter,
+    filter: &DeadFilter,
     with_events: bool,
-    mut show: impl FnMut(Vec<Letter>) -> Result<(), CommandFailure>,
+    mut show: impl FnMut(Vec<DeadLetter>) -> Result<(), CommandFailure>,
 ) -> Result<(), CommandFailure> {
     let mut after = 0;
     loop {

@@ -4,7 +4,7 @@
 //! configured sync would have made of what is given: by the same rules as when events are mapped. The
 //! given values themselves are neither stored nor logged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use clap::{ArgGroup, Args};
 use serde_json::json;
@@ -18,7 +18,7 @@ use crate::config::{CallingCode, Config, SyncConfig};
 use crate::hash::Hashed;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::memory::ProfileKey;
-use crate::queue::erase::Forgotten;
+use crate::queue::erase::{Forgotten, Person};
 
 /// Rounds in which events that were being sent are looked for again.
 const ROUNDS: usize = 20;
@@ -61,8 +61,12 @@ pub(super) fn forget(
     let (Loaded { config, .. }, _) = load_config(sources)?;
     let hashes = hashes(arguments, &config)?;
     let store = StoreClient::open(&config, Missing::Refused)?;
-    let profiles = profiles(&arguments.external_ids, &config);
-    let forgotten = erase(&store, &hashes, &arguments.event_ids, &profiles);
+    let person = Person {
+        hashes,
+        event_ids: arguments.event_ids.clone(),
+        profiles: profiles(&arguments.external_ids, &config),
+    };
+    let forgotten = erase(&store, &person);
     store.close()?;
     let Forgotten {
         queued,
@@ -89,18 +93,13 @@ pub(super) fn forget(
 }
 
 /// Erases, again while requests that may carry the person's events are under way.
-fn erase(
-    store: &StoreClient,
-    hashes: &[String],
-    event_ids: &[String],
-    profiles: &[String],
-) -> anyhow::Result<Forgotten> {
+fn erase(store: &StoreClient, person: &Person) -> anyhow::Result<Forgotten> {
     let mut all = Forgotten::default();
     for round in 0..ROUNDS {
         if round > 0 {
             std::thread::sleep(BETWEEN_ROUNDS);
         }
-        let found = store.forget(hashes.to_vec(), event_ids.to_vec(), profiles.to_vec())?;
+        let found = store.forget(person)?;
         all.queued += found.queued;
         all.dead += found.dead;
         all.profiles += found.profiles;
@@ -113,14 +112,14 @@ fn erase(
 }
 
 /// The keys under which a sync may remember a user or device.
-fn profiles(ids: &[String], config: &Config) -> Vec<String> {
+fn profiles(ids: &[String], config: &Config) -> HashSet<ProfileKey> {
     let keys = config.syncs.keys().flat_map(|sync| {
         ids.iter().flat_map(move |id| {
             let id = id.trim();
             [ProfileKey::user(sync, id), ProfileKey::device(sync, id)]
         })
     });
-    keys.map(|key| hex::encode(key.as_bytes())).collect()
+    keys.collect()
 }
 
 /// Every hash that a sync may have stored for what is given.

@@ -15,9 +15,10 @@ use crate::clock::SystemClock;
 use crate::config::{Config, SyncName};
 use crate::control::client::{self, AskError};
 use crate::control::desk::CommandHandler;
-use crate::control::wire::{Answer, Filter, Letter, Mapped, Problem, Request, TraceEntry};
-use crate::queue::dead::Retried;
-use crate::queue::erase::Forgotten;
+use crate::control::wire::{Answer, Mapped, Problem, Request};
+use crate::queue::dead::{DeadFilter, DeadLetter, Retried};
+use crate::queue::erase::{Forgotten, Person};
+use crate::queue::trace::Trace;
 use crate::queue::{OpenError, Queue};
 
 /// How often, and how long apart, a store is asked for that a starting or stopping daemon may have.
@@ -97,10 +98,10 @@ impl StoreClient {
     /// Gives a page of dead letters; an empty one is behind the last.
     pub(super) fn letters(
         &self,
-        filter: &Filter,
+        filter: &DeadFilter,
         after: i64,
         with_events: bool,
-    ) -> anyhow::Result<Vec<Letter>> {
+    ) -> anyhow::Result<Vec<DeadLetter>> {
         let filter = filter.clone();
         let request = Request::Letters {
             filter,
@@ -114,16 +115,16 @@ impl StoreClient {
     }
 
     /// Queues dead letters anew.
-    pub(super) fn retry(&self, filter: &Filter) -> anyhow::Result<Retried> {
+    pub(super) fn retry(&self, filter: &DeadFilter) -> anyhow::Result<Retried> {
         let filter = filter.clone();
         match self.ask(Request::Retry { filter })? {
-            Answer::Retried { queued, kept } => Ok(Retried { queued, kept }),
+            Answer::Retried(retried) => Ok(retried),
             _ => Err(unexpected()),
         }
     }
 
     /// Drops dead letters; gives their number.
-    pub(super) fn drop_letters(&self, filter: &Filter) -> anyhow::Result<u64> {
+    pub(super) fn drop_letters(&self, filter: &DeadFilter) -> anyhow::Result<u64> {
         let filter = filter.clone();
         match self.ask(Request::Drop { filter })? {
             Answer::Dropped(letters) => Ok(letters),
@@ -141,7 +142,7 @@ impl StoreClient {
     }
 
     /// Tells what became of an event.
-    pub(super) fn trace(&self, event_id: &str) -> anyhow::Result<Vec<TraceEntry>> {
+    pub(super) fn trace(&self, event_id: &str) -> anyhow::Result<Vec<Trace>> {
         let event_id = event_id.to_owned();
         match self.ask(Request::Trace { event_id })? {
             Answer::Traces(traces) => Ok(traces),
@@ -149,30 +150,10 @@ impl StoreClient {
         }
     }
 
-    /// Erases what holds any of these hashes or ids.
-    pub(super) fn forget(
-        &self,
-        hashes: Vec<String>,
-        event_ids: Vec<String>,
-        profiles: Vec<String>,
-    ) -> anyhow::Result<Forgotten> {
-        let request = Request::Forget {
-            hashes,
-            event_ids,
-            profiles,
-        };
-        match self.ask(request)? {
-            Answer::Forgotten {
-                queued,
-                dead,
-                in_flight,
-                profiles,
-            } => Ok(Forgotten {
-                queued,
-                dead,
-                in_flight,
-                profiles,
-            }),
+    /// Erases a person.
+    pub(super) fn forget(&self, person: &Person) -> anyhow::Result<Forgotten> {
+        match self.ask(Request::Forget(person.clone()))? {
+            Answer::Forgotten(forgotten) => Ok(forgotten),
             _ => Err(unexpected()),
         }
     }

@@ -9,7 +9,7 @@ use crate::cli::store::{Missing, StoreClient};
 use crate::cli::table::plain;
 use crate::cli::{CommandFailure, Terminal, load_config};
 use crate::config::load::{Loaded, Sources};
-use crate::control::wire::{Place, Sent, TraceEntry};
+use crate::queue::trace::{Trace, TracedPlace, TracedRequest};
 
 /// What `pixel-relay trace` takes.
 #[derive(Debug, Args)]
@@ -51,32 +51,31 @@ pub(super) fn trace(
     Ok(())
 }
 
-fn tell(trace: &TraceEntry, out: &mut dyn Write) -> io::Result<()> {
+fn tell(trace: &Trace, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "sync {}: taken {}", trace.sync, trace.taken_at)?;
     for sent in &trace.requests {
         writeln!(out, "  sent {}: {}", sent.sent_at, answer(sent))?;
     }
     match &trace.place {
-        Place::Waiting { until } if trace.requests.is_empty() => {
+        TracedPlace::Waiting { until } if trace.requests.is_empty() => {
             writeln!(out, "  queued, not sent yet; expires {until}")
         }
-        Place::Waiting { until } => writeln!(out, "  queued, to be sent again; expires {until}"),
-        Place::InFlight { until } => {
+        TracedPlace::Waiting { until } => {
+            writeln!(out, "  queued, to be sent again; expires {until}")
+        }
+        TracedPlace::InFlight { until } => {
             writeln!(
                 out,
                 "  queued, about to be sent or being sent; expires {until}"
             )
         }
-        Place::Delivered { at } => writeln!(out, "  delivered {at}"),
-        Place::Dead {
-            id,
-            outcome,
-            reason,
-        } => writeln!(
+        TracedPlace::Delivered { at } => writeln!(out, "  delivered {at}"),
+        TracedPlace::Dead { id, reason } => writeln!(
             out,
-            "  {outcome}, reason {reason}: dead letter {id} (pixel-relay dead show {id})"
+            "  {}, reason {reason}: dead letter {id} (pixel-relay dead show {id})",
+            reason.outcome()
         ),
-        Place::Gone => writeln!(
+        TracedPlace::Gone => writeln!(
             out,
             "  gone without being delivered: erased or dropped by command, or a dead letter that \
              was dropped, retried, replaced or became too old"
@@ -85,7 +84,7 @@ fn tell(trace: &TraceEntry, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// What was answered to a request, on one line.
-fn answer(sent: &Sent) -> String {
+fn answer(sent: &TracedRequest) -> String {
     let Some(answered_at) = &sent.answered_at else {
         return "no answer yet, or it was lost".to_owned();
     };

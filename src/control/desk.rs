@@ -6,21 +6,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use serde_json::value::RawValue;
-
-use crate::clock::UnixMillis;
 use crate::config::{Config, SyncName};
-use crate::control::wire::{
-    Answer, Code, Filter, Letter, Mapped, MappedFate, Place, Problem, Reply, Request, Sent,
-    TraceEntry,
-};
+use crate::control::wire::{Answer, Code, Mapped, MappedFate, Problem, Reply, Request};
 use crate::ingest::blocking::{Work, without_blocking_others};
-use crate::memory::ProfileKey;
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, MapResult, Payload, Rejected, Submission};
-use crate::queue::dead::{DeadFilter, DeadLetter};
-use crate::queue::erase::Person;
-use crate::queue::trace::{self, TracedRequest};
 use crate::queue::{PushError, Queue, StoreError};
 
 /// Dead letters on a page.
@@ -67,42 +57,27 @@ impl CommandHandler {
                 after,
                 with_events,
             } => {
-                let letters = self.queue.dead(&filter.try_into()?, after, PAGE).await?;
-                let letters = letters.into_iter().map(|letter| shown(letter, with_events));
-                Ok(Answer::Letters(letters.collect()))
+                let mut letters = self.queue.dead(&filter, after, PAGE).await?;
+                if !with_events {
+                    letters.iter_mut().for_each(|letter| letter.json = None);
+                }
+                Ok(Answer::Letters(letters))
             }
             Request::Retry { filter } => {
-                let retried = self.queue.retry_dead(&filter.try_into()?).await?;
-                Ok(Answer::Retried {
-                    queued: retried.queued,
-                    kept: retried.kept,
-                })
+                let retried = self.queue.retry_dead(&filter).await?;
+                Ok(Answer::Retried(retried))
             }
             Request::Drop { filter } => {
-                let dropped = self.queue.drop_dead(&filter.try_into()?).await?;
+                let dropped = self.queue.drop_dead(&filter).await?;
                 Ok(Answer::Dropped(dropped))
             }
             Request::Trace { event_id } => {
                 let traces = self.queue.trace(&event_id).await?;
-                Ok(Answer::Traces(traces.into_iter().map(told).collect()))
+                Ok(Answer::Traces(traces))
             }
-            Request::Forget {
-                hashes,
-                event_ids,
-                profiles,
-            } => {
-                let person = Person {
-                    hashes,
-                    event_ids,
-                    profiles: profiles.iter().filter_map(|key| profile_key(key)).collect(),
-                };
+            Request::Forget(person) => {
                 let forgotten = self.queue.forget(person).await?;
-                Ok(Answer::Forgotten {
-                    queued: forgotten.queued,
-                    dead: forgotten.dead,
-                    in_flight: forgotten.in_flight,
-                    profiles: forgotten.profiles,
-                })
+                Ok(Answer::Forgotten(forgotten))
             }
             Request::DropQueue { sync, force } => self.drop_queue(&sync, force).await,
             Request::Remembered { fingerprints } => self.remembered(fingerprints).await,
@@ -192,30 +167,6 @@ impl CommandHandler {
     }
 }
 
-impl TryFrom<Filter> for DeadFilter {
-    type Error = Problem;
-
-    fn try_from(filter: Filter) -> Result<Self, Problem> {
-        let unknown = |what: &str, text: &str| {
-            Problem::new(Code::BadRequest, format!("`{text}` is no {what}"))
-        };
-        let sync = filter
-            .sync
-            .map(|name| SyncName::new(&name).ok_or_else(|| unknown("name of a sync", &name)));
-        let reason = filter
-            .reason
-            .map(|name| Reason::parse(&name).ok_or_else(|| unknown("reason", &name)));
-        Ok(Self {
-            sync: sync.transpose()?,
-            reason: reason.transpose()?,
-            event_name: filter.event_name,
-            filed_from: filter.filed_from.map(UnixMillis),
-            filed_before: filter.filed_before.map(UnixMillis),
-            id: filter.id,
-        })
-    }
-}
-
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         PushError::from(error).into()
@@ -235,11 +186,6 @@ impl From<PushError> for Problem {
 
 const fn fingerprint([id, whole]: [u64; 2]) -> Fingerprint {
     Fingerprint { id, whole }
-}
-
-/// The key of a profile; `None` for what is none.
-fn profile_key(digits: &str) -> Option<ProfileKey> {
-    ProfileKey::from_bytes(&hex::decode(digits).ok()?)
 }
 
 /// What the queue takes; `None` where something is missing or is no event.
@@ -271,75 +217,4 @@ fn mapped(event: Mapped) -> Option<MapResult> {
             json,
         }),
     })
-}
-
-fn shown(letter: DeadLetter, with_event: bool) -> Letter {
-    let event = letter.json.filter(|_| with_event);
-    Letter {
-        id: letter.id,
-        sync: letter.sync.as_str().to_owned(),
-        outcome: letter.reason.outcome().as_str().to_owned(),
-        reason: letter.reason.as_str().to_owned(),
-        event_name: letter.event_name,
-        event_id: letter.event_id,
-        code: letter.code,
-        sub_code: letter.sub_code,
-        trace_id: letter.trace_id,
-        message: letter.message,
-        taken_at: letter.taken_at.to_string(),
-        first_try: letter.first_try.map(|at| at.to_string()),
-        last_try: letter.last_try.map(|at| at.to_string()),
-        filed_at: letter.filed_at.to_string(),
-        // A damaged one is left out; the letter itself is still of use.
-        event: event
-            .and_then(|json| String::from_utf8(json).ok())
-            .and_then(|json| RawValue::from_string(json).ok()),
-    }
-}
-
-fn told(found: trace::Trace) -> TraceEntry {
-    let last = found.requests.last();
-    let delivered =
-        last.filter(|sent| matches!(sent.verdict.as_deref(), Some("delivered" | "short_count")));
-    let until = |deadline| UnixMillis::from_seconds(deadline).to_string();
-    let place = match found.place {
-        trace::TracedPlace::Queued {
-            deadline,
-            leased: false,
-        } => Place::Waiting {
-            until: until(deadline),
-        },
-        trace::TracedPlace::Queued {
-            deadline,
-            leased: true,
-        } => Place::InFlight {
-            until: until(deadline),
-        },
-        trace::TracedPlace::Dead { id, reason } => Place::Dead {
-            id,
-            outcome: reason.outcome().as_str().to_owned(),
-            reason: reason.as_str().to_owned(),
-        },
-        trace::TracedPlace::Gone => delivered.map_or(Place::Gone, |sent| Place::Delivered {
-            at: sent.answered_at.unwrap_or(sent.sent_at).to_string(),
-        }),
-    };
-    TraceEntry {
-        sync: found.sync.as_str().to_owned(),
-        taken_at: found.taken_at.to_string(),
-        place,
-        requests: found.requests.into_iter().map(sent).collect(),
-    }
-}
-
-fn sent(request: TracedRequest) -> Sent {
-    Sent {
-        sent_at: request.sent_at.to_string(),
-        answered_at: request.answered_at.map(|at| at.to_string()),
-        verdict: request.verdict,
-        status: request.status,
-        code: request.code,
-        sub_code: request.sub_code,
-        trace_id: request.trace_id,
-    }
 }

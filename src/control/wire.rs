@@ -9,6 +9,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::queue::dead::{DeadFilter, DeadLetter, Retried};
+use crate::queue::erase::{Forgotten, Person};
+use crate::queue::trace::Trace;
+
 /// The version of the language.
 pub const VERSION: u32 = 1;
 
@@ -23,7 +27,7 @@ pub enum Request {
     /// A page of dead letters, by number.
     Letters {
         /// Which are meant.
-        filter: Filter,
+        filter: DeadFilter,
         /// The number after which the page begins.
         after: i64,
         /// Whether their mapped events are wanted too.
@@ -32,12 +36,12 @@ pub enum Request {
     /// Queues dead letters anew.
     Retry {
         /// Which are meant.
-        filter: Filter,
+        filter: DeadFilter,
     },
     /// Drops dead letters.
     Drop {
         /// Which are meant.
-        filter: Filter,
+        filter: DeadFilter,
     },
     /// Tells what became of an event.
     Trace {
@@ -45,15 +49,7 @@ pub enum Request {
         event_id: String,
     },
     /// Erases a person.
-    Forget {
-        /// Hashed values.
-        hashes: Vec<String>,
-        /// Event ids.
-        event_ids: Vec<String>,
-        /// Keys of users and devices of whom something may be remembered, in hexadecimal digits.
-        #[serde(default)]
-        profiles: Vec<String>,
-    },
+    Forget(Person),
     /// Removes the queued events of a sync.
     DropQueue {
         /// The sync.
@@ -71,30 +67,6 @@ pub enum Request {
         /// The events.
         events: Vec<Mapped>,
     },
-}
-
-/// Which dead letters are meant; an empty filter means all.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Filter {
-    /// Of this sync.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sync: Option<String>,
-    /// With this reason.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// With this event name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub event_name: Option<String>,
-    /// Filed at this moment or later: milliseconds since the epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub filed_from: Option<i64>,
-    /// Filed before this moment.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub filed_before: Option<i64>,
-    /// With this number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<i64>,
 }
 
 /// An event and what became of it before the queue.
@@ -158,30 +130,15 @@ pub enum Reply {
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// A page of dead letters; an empty one is behind the last.
-    Letters(Vec<Letter>),
+    Letters(Vec<DeadLetter>),
     /// What a retry did.
-    Retried {
-        /// Letters that are queued anew.
-        queued: u64,
-        /// Letters that stay: never mapped, or too late for Meta by now.
-        kept: u64,
-    },
+    Retried(Retried),
     /// The number of letters, or of queued events, that were dropped.
     Dropped(u64),
     /// What became of an event, once for each time that it was taken.
-    Traces(Vec<TraceEntry>),
+    Traces(Vec<Trace>),
     /// What was erased.
-    Forgotten {
-        /// Queued events.
-        queued: u64,
-        /// Dead letters.
-        dead: u64,
-        /// Events that a request may be carrying at this moment.
-        in_flight: u64,
-        /// Profiles.
-        #[serde(default)]
-        profiles: u64,
-    },
+    Forgotten(Forgotten),
     /// Which of the fingerprints are known, by their places in the request.
     Remembered(Vec<u32>),
     /// What became of the events of a piece.
@@ -233,116 +190,6 @@ pub enum Code {
     Storage,
     /// The daemon is stopping.
     Closed,
-}
-
-/// A dead letter, as commands show it.
-#[derive(Serialize, Deserialize)]
-pub struct Letter {
-    /// Its number.
-    pub id: i64,
-    /// The sync.
-    pub sync: String,
-    /// How it ended.
-    pub outcome: String,
-    /// Why.
-    pub reason: String,
-    /// Its name.
-    pub event_name: Option<String>,
-    /// Its id.
-    pub event_id: Option<String>,
-    /// Meta's code.
-    pub code: Option<i64>,
-    /// Meta's sub-code.
-    pub sub_code: Option<i64>,
-    /// Meta's trace id.
-    pub trace_id: Option<String>,
-    /// Meta's text, redacted.
-    pub message: Option<String>,
-    /// When it was taken.
-    pub taken_at: String,
-    /// When it was first sent, if ever.
-    pub first_try: Option<String>,
-    /// When it was last sent, if ever.
-    pub last_try: Option<String>,
-    /// When it ended.
-    pub filed_at: String,
-    /// The mapped event, if there is one and it was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<Box<RawValue>>,
-}
-
-impl fmt::Debug for Letter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Letter")
-            .field("id", &self.id)
-            .field("sync", &self.sync)
-            .field("reason", &self.reason)
-            .finish_non_exhaustive()
-    }
-}
-
-/// One taking of a traced event.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct TraceEntry {
-    /// The sync.
-    pub sync: String,
-    /// When it was taken, or queued anew.
-    pub taken_at: String,
-    /// Where it is.
-    pub place: Place,
-    /// The requests that carried it, oldest first.
-    pub requests: Vec<Sent>,
-}
-
-/// Where a traced event is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// In the queue, waiting for its turn.
-    Waiting {
-        /// When it expires.
-        until: String,
-    },
-    /// In the queue, and in the hands of the lane.
-    InFlight {
-        /// When it expires.
-        until: String,
-    },
-    /// Taken by Meta.
-    Delivered {
-        /// When Meta answered.
-        at: String,
-    },
-    /// A dead letter.
-    Dead {
-        /// Its number.
-        id: i64,
-        /// How it ended.
-        outcome: String,
-        /// Why.
-        reason: String,
-    },
-    /// No longer in the store, and not delivered: erased, dropped, or a dead letter that has left.
-    Gone,
-}
-
-/// A request that carried a traced event.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Sent {
-    /// When it was sent.
-    pub sent_at: String,
-    /// When it was answered; none: not yet, or never.
-    pub answered_at: Option<String>,
-    /// What the answer meant.
-    pub verdict: Option<String>,
-    /// The HTTP status.
-    pub status: Option<u16>,
-    /// Meta's code.
-    pub code: Option<i64>,
-    /// Meta's sub-code.
-    pub sub_code: Option<i64>,
-    /// Meta's trace id.
-    pub trace_id: Option<String>,
 }
 
 #[derive(Serialize)]

@@ -7,12 +7,12 @@ use std::borrow::Cow;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
-use crate::outcome::{Outcome, Reason};
-use crate::payload::{Fingerprint, Payload};
+use crate::outcome::{self, Outcome, Reason};
+use crate::payload::{Fingerprint, Payload, raw};
 
 use super::row::{BatchEntry, StoredBatch};
 use super::rows::{signed, unsigned};
@@ -32,13 +32,14 @@ const MAX_NAME: usize = 512;
 const MAX_MESSAGE: usize = 2048;
 
 /// An event that ended badly.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// Its number in the store.
     pub id: i64,
     /// The sync it was taken for.
     pub sync: SyncName,
     /// Why it ended; the reason tells the outcome.
+    #[serde(flatten, with = "outcome::with_outcome")]
     pub reason: Reason,
     /// Its name, where it is known.
     pub event_name: Option<String>,
@@ -61,11 +62,18 @@ pub struct DeadLetter {
     /// When it ended.
     pub filed_at: UnixMillis,
     /// The mapped event, if there is one.
+    #[serde(
+        rename = "event",
+        default,
+        with = "raw::optional",
+        skip_serializing_if = "raw::optional::is_unreadable"
+    )]
     pub json: Option<Vec<u8>>,
 }
 
 /// Which dead letters are meant; an empty filter means all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct DeadFilter {
     /// Of this sync.
     pub sync: Option<SyncName>,
@@ -82,7 +90,7 @@ pub struct DeadFilter {
 }
 
 /// What a retry did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retried {
     /// Dead letters that are queued anew.
     pub queued: u64,

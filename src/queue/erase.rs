@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 
 use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
 
 use crate::config::SyncName;
 use crate::memory::ProfileKey;
@@ -24,7 +25,8 @@ use super::totals::Removal;
 const ROWS_A_PIECE: i64 = 256;
 
 /// Whom `forget` erases. An event matches where it holds any of these.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Person {
     /// Hashed values as they stand in `user_data`: 64 lower-case hex digits each. Others match nothing.
     pub hashes: Vec<String>,
@@ -35,7 +37,7 @@ pub struct Person {
 }
 
 /// What `forget` did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forgotten {
     /// Queued events, now `erased`.
     pub queued: u64,

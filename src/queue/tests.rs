@@ -251,6 +251,10 @@ fn rejected(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
             .into_iter()
             .map(|slot| (slot, End::Rejected(refusal())))
             .collect(),
+        answer: Some(AttemptAnswer {
+            verdict: "refused",
+            ..answer(false)
+        }),
         ..accepted(delivery, &[])
     }
 }

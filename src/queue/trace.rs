@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
-use crate::outcome::Reason;
+use crate::outcome::{self, Reason};
 use crate::payload::Fingerprint;
 
 use super::lease::Slot;
@@ -21,20 +22,20 @@ use super::slices::AttemptedEvents;
 const PIECE: i64 = 4096;
 
 /// One taking of an event, for one sync.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trace {
     /// The sync.
     pub sync: SyncName,
     /// When it was taken, or queued anew.
     pub taken_at: UnixMillis,
-    /// The requests that carried it, oldest first.
-    pub requests: Vec<TracedRequest>,
     /// Where it is now.
     pub place: TracedPlace,
+    /// The requests that carried it, oldest first.
+    pub requests: Vec<TracedRequest>,
 }
 
 /// A request that carried a traced event.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TracedRequest {
     /// When it was sent.
     pub sent_at: UnixMillis,
@@ -53,23 +54,22 @@ pub struct TracedRequest {
 }
 
 /// Where a traced event is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TracedPlace {
-    /// In the queue.
-    Queued {
-        /// When it expires: seconds since the epoch.
-        deadline: i64,
-        /// Out on lease at this moment.
-        leased: bool,
-    },
+    /// In the queue; expires at `until`.
+    Waiting { until: UnixMillis },
+    /// In the queue, and out on lease; expires at `until`.
+    InFlight { until: UnixMillis },
+    /// Taken by Meta, which answered at this moment.
+    Delivered { at: UnixMillis },
     /// Among the dead letters, under this number.
     Dead {
-        /// The number.
         id: i64,
-        /// Why.
+        #[serde(flatten, with = "outcome::with_outcome")]
         reason: Reason,
     },
-    /// No longer in the store: delivered, if its last request says so, else removed.
+    /// No longer in the store, and not delivered: erased, dropped, or a dead letter that has left.
     Gone,
 }
 
@@ -89,25 +89,25 @@ pub(super) fn trace(
         let Some(sync) = syncs.get(&sighting.sync) else {
             continue;
         };
-        let mut place = match queued(connection, &sighting)? {
-            Some(deadline) => TracedPlace::Queued {
-                deadline,
-                leased: is_leased(sync, sighting.slot),
-            },
-            None => TracedPlace::Gone,
-        };
-        if place == TracedPlace::Gone
-            && let Some(found) = dead.iter().position(|letter| letter.is_of(&sighting))
-        {
+        let requests = requests.remove(&sighting.slot).unwrap_or_default();
+        let place = if let Some(until) = queued(connection, &sighting)? {
+            if is_leased(sync, sighting.slot) {
+                TracedPlace::InFlight { until }
+            } else {
+                TracedPlace::Waiting { until }
+            }
+        } else if let Some(found) = dead.iter().position(|letter| letter.is_of(&sighting)) {
             let letter = dead.remove(found);
             let (id, reason) = (letter.id, letter.reason);
-            place = TracedPlace::Dead { id, reason };
-        }
+            TracedPlace::Dead { id, reason }
+        } else {
+            place_after(&requests)
+        };
         traces.push(Trace {
             sync: sync.clone(),
             taken_at: sighting.taken_at,
-            requests: requests.remove(&sighting.slot).unwrap_or_default(),
             place,
+            requests,
         });
     }
     // What never was queued has no fingerprint, only its letter.
@@ -116,15 +116,27 @@ pub(super) fn trace(
             traces.push(Trace {
                 sync: sync.clone(),
                 taken_at: letter.taken_at,
-                requests: Vec::new(),
                 place: TracedPlace::Dead {
                     id: letter.id,
                     reason: letter.reason,
                 },
+                requests: Vec::new(),
             });
         }
     }
     Ok(traces)
+}
+
+/// Where an event is that is no longer in the store: its last request tells.
+fn place_after(requests: &[TracedRequest]) -> TracedPlace {
+    match requests.last() {
+        Some(sent) if matches!(sent.verdict.as_deref(), Some("delivered" | "short_count")) => {
+            TracedPlace::Delivered {
+                at: sent.answered_at.unwrap_or(sent.sent_at),
+            }
+        }
+        _ => TracedPlace::Gone,
+    }
 }
 
 /// A fingerprint of the event, and whose it is.
@@ -233,7 +245,10 @@ fn requests(
 }
 
 /// When the event expires, if it is in the queue.
-fn queued(connection: &Connection, sighting: &KnownFingerprint) -> rusqlite::Result<Option<i64>> {
+fn queued(
+    connection: &Connection,
+    sighting: &KnownFingerprint,
+) -> rusqlite::Result<Option<UnixMillis>> {
     let position = sighting.slot.position();
     let Some(standing) = BatchState::load(connection, sighting.slot.row)? else {
         return Ok(None);
@@ -245,9 +260,10 @@ fn queued(connection: &Connection, sighting: &KnownFingerprint) -> rusqlite::Res
     let entry = content
         .as_ref()
         .and_then(|content| content.entries.get(position));
-    Ok(Some(entry.map_or(standing.deadline, |entry| {
+    let deadline = entry.map_or(standing.deadline, |entry| {
         standing.expiry(position, entry).0
-    })))
+    });
+    Ok(Some(UnixMillis::from_seconds(deadline)))
 }
 
 fn dead(connection: &Connection, id_half: u64) -> rusqlite::Result<Vec<TracedDeadLetter>> {

@@ -14,15 +14,13 @@ async fn follows_an_event_from_the_door_to_its_end() {
     let traced = trace(&shop, 1).await.remove(0);
     assert_eq!((traced.sync, traced.requests.len()), (web(), 0));
     assert_eq!(traced.taken_at, UnixMillis::from_seconds(START));
-    let deadline = START + 7 * 24 * 3600;
-    let leased = false;
-    assert_eq!(traced.place, TracedPlace::Queued { deadline, leased });
+    let until = UnixMillis::from_seconds(START + 7 * 24 * 3600);
+    assert_eq!(traced.place, TracedPlace::Waiting { until });
 
     let held = shop.lease(3).await;
     let delivery = shop.open_delivery(&held[1..]).await;
-    let leased = true;
     let traced = trace(&shop, 1).await.remove(0);
-    assert_eq!(traced.place, TracedPlace::Queued { deadline, leased });
+    assert_eq!(traced.place, TracedPlace::InFlight { until });
     assert_eq!(traced.requests[0].answered_at, None);
     shop.settle(Settlement {
         release: slots(&held),
@@ -33,7 +31,8 @@ async fn follows_an_event_from_the_door_to_its_end() {
     shop.clock.advance(HOUR);
     shop.deliver_all().await;
     let traced = trace(&shop, 1).await.remove(0);
-    assert_eq!(traced.place, TracedPlace::Gone);
+    let at = UnixMillis::from_seconds(START).plus(HOUR);
+    assert_eq!(traced.place, TracedPlace::Delivered { at });
     assert_eq!(traced.requests.len(), 2);
     let last = &traced.requests[1];
     assert_eq!(last.sent_at, UnixMillis::from_seconds(START).plus(HOUR));
@@ -65,7 +64,7 @@ async fn finds_dead_letters_also_of_events_that_were_never_queued() {
     let places: Vec<TracedPlace> = trace(&shop, 1).await.into_iter().map(|t| t.place).collect();
     assert!(matches!(
         places[..],
-        [TracedPlace::Gone, TracedPlace::Queued { .. }]
+        [TracedPlace::Gone, TracedPlace::Waiting { .. }]
     ));
 }
 
