@@ -4,7 +4,7 @@
 //! splits its body into elements; each becomes an [`event`], in which a [`path`] finds values, a
 //! [`condition`] holds or not, and a [`value`] says what a mapping takes. For every [`sync`],
 //! [`select`] says whether the event goes on and [`map`] makes the bytes that will travel, with
-//! personal data hashed; what earlier events said of the person is in a [`memory`]. The [`queue`]
+//! personal data hashed; what earlier events said of the person is in a [`profile`]. The [`queue`]
 //! makes them durable before the request is answered, and [`deliver`] takes them out again in batches,
 //! posts them, and settles what Meta answers. Every event ends in one [`outcome`].
 //!
@@ -21,7 +21,7 @@ pub mod clock;
 pub mod hash;
 pub mod config;
 pub mod payload;
-pub mod memory;
+pub mod profile;
 pub mod select;
 pub mod map;
 pub mod sync;

@@ -16,11 +16,11 @@ use std::sync::Arc;
 use crate::clock::UnixMillis;
 use crate::config::{AppConfig, ConfigError, LimitedDataUse, SyncConfig, SyncName};
 use crate::event::Event;
-use crate::memory::ProfileUpdate;
-use crate::memory::clicks::Clicks;
-use crate::memory::profile::Profile;
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Rejected};
+use crate::profile::Profile;
+use crate::profile::clicks::Clicks;
+use crate::profile::update::ProfileUpdate;
 
 pub mod dropped;
 pub mod event_time;

@@ -49,9 +49,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::config::{QueueConfig, SyncName};
-use crate::memory::ProfileUpdate;
-use crate::memory::clicks::FirstSeen;
 use crate::payload::{Fingerprint, Submission};
+use crate::profile::clicks::FirstSeen;
+use crate::profile::update::ProfileUpdate;
 
 use bounds::AllBounds;
 use dead::{DeadFilter, DeadLetter, Retried};

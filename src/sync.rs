@@ -14,10 +14,10 @@ use crate::map::explain::Explanation;
 use crate::map::record::{FieldStats, Recorder};
 use crate::map::remember::Kept;
 use crate::map::{Mapper, Memory, Selection};
-use crate::memory::clicks::{Clicks, NoClicks};
-use crate::memory::{self, ProfileStore, ProfileUpdate};
 use crate::outcome::Reason;
 use crate::payload::{MapResult, Payload, PayloadArena, Rejected};
+use crate::profile::clicks::{Clicks, NoClicks};
+use crate::profile::update::{self, ProfileStore, ProfileUpdate};
 use crate::select::{Selected, Selector};
 
 mod rule_test;
@@ -227,22 +227,22 @@ impl Sync {
         let mut changed = false;
         // Consent may be a property that the event itself tells of, so that is learnt first.
         if let Some(first) = self.mapper.told_of_consent(&lesson) {
-            changed |= memory::learn(shelf, &first)?;
-            let person = memory::recall(shelf, lesson.who)?.unwrap_or_default();
+            changed |= update::learn(shelf, &first)?;
+            let person = update::recall(shelf, lesson.who)?.unwrap_or_default();
             let kept = self.mapper.kept(&person);
             let consents = self.selector.consents(&completed(event, &kept));
             let later = self.mapper.told_besides_consent(&mut lesson, consents);
-            changed |= memory::learn(shelf, &later)?;
+            changed |= update::learn(shelf, &later)?;
         } else {
-            changed |= memory::learn(shelf, &lesson)?;
+            changed |= update::learn(shelf, &lesson)?;
         }
-        let mut person = memory::recall(shelf, lesson.who)?.unwrap_or_default();
+        let mut person = update::recall(shelf, lesson.who)?.unwrap_or_default();
         let kept = self.mapper.kept(&person);
         let event = completed(event, &kept);
         // What a browser sends by itself is not kept of an event that the sync does not want.
         if self.selector.admits(&event) {
-            changed |= memory::learn(shelf, &seen)?;
-            person = memory::recall(shelf, lesson.who)?.unwrap_or_default();
+            changed |= update::learn(shelf, &seen)?;
+            person = update::recall(shelf, lesson.who)?.unwrap_or_default();
             lesson.sighting = seen.sighting;
         }
         let memory = Memory {

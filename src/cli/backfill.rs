@@ -32,9 +32,9 @@ use crate::event::Event;
 use crate::event::arena::Arena;
 use crate::ingest::decode::decode;
 use crate::map::event_time;
-use crate::memory::InMemoryProfiles;
 use crate::outcome::Reason;
 use crate::payload::PayloadArena;
+use crate::profile::in_memory::InMemoryProfiles;
 use crate::sync::Sync;
 
 mod archive;

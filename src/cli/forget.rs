@@ -17,7 +17,7 @@ use crate::config::load::{Loaded, Sources};
 use crate::config::{CallingCode, Config, SyncConfig};
 use crate::hash::Hashed;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
-use crate::memory::ProfileKey;
+use crate::profile::ProfileKey;
 use crate::queue::erase::{Forgotten, Person};
 
 /// Rounds in which events that were being sent are looked for again.

@@ -23,9 +23,9 @@ use crate::event::arena::Arena;
 use crate::event::request::BrowserRequest;
 use crate::ingest::decode::{NotJson, RawElement, decode};
 use crate::map::explain::Explanation;
-use crate::memory::InMemoryProfiles;
 use crate::outcome::Reason;
 use crate::payload::{MapResult, PayloadArena};
+use crate::profile::in_memory::InMemoryProfiles;
 use crate::sync::Sync;
 
 mod lines;

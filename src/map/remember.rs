@@ -24,10 +24,10 @@ use crate::map::known::Property;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::user_data::{self, NormalizeOptions, Times, UserData};
 use crate::map::{event_time, rule};
-use crate::memory::change::{LONGEST_ELEMENT, MOST_ELEMENTS, PropertyId, PropertyStep, Value};
-use crate::memory::profile::{ClientContext, Profile, Touchpoint};
-use crate::memory::{Identity, ProfileKey, ProfileUpdate};
 use crate::path::Path;
+use crate::profile::property::{LONGEST_ELEMENT, MOST_ELEMENTS, PropertyId, PropertyStep, Value};
+use crate::profile::update::{Identity, ProfileUpdate};
+use crate::profile::{ClientContext, Profile, ProfileKey, Touchpoint};
 use crate::value::ValueExpr;
 
 /// The fields that are remembered from wherever the mapping finds them.

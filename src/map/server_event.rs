@@ -20,10 +20,10 @@ use crate::map::user_data::{self, Carried};
 use crate::map::{
     MappedEvent, Mapper, REVENUE_EVENTS, app_data, data_use, digits, event_time, json, personal,
 };
-use crate::memory::clicks::Clicks;
 use crate::outcome::Reason;
 use crate::path::{Path, Scope};
 use crate::payload::{Fingerprint, PURCHASE, Rejected};
+use crate::profile::clicks::Clicks;
 use crate::value::{FoundValue, ValueExpr};
 
 /// Hexadecimal digits of an event id that is a hash: 128 bits.

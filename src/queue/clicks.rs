@@ -7,7 +7,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::clock::UnixMillis;
-use crate::memory::clicks::{ClickKey, FirstSeen, KEPT};
+use crate::profile::clicks::{ClickKey, FirstSeen, KEPT};
 
 use super::rows::{signed, unsigned};
 use super::store::{Core, Effect};

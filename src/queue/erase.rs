@@ -11,9 +11,9 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use crate::config::SyncName;
-use crate::memory::ProfileKey;
 use crate::outcome::Reason;
 use crate::payload::Fingerprint;
+use crate::profile::ProfileKey;
 
 use super::profiles;
 use super::row::{self, Bits, StoredBatch};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::memory::ProfileKey;
+use crate::profile::ProfileKey;
 
 use super::erase::{Forgotten, Person, Search};
 use super::profiles;

@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
-use crate::memory::profile::{Profile, decode};
-use crate::memory::{ProfileKey, ProfileStore, ProfileUpdate, learn};
+use crate::profile::update::{ProfileStore, ProfileUpdate, learn};
+use crate::profile::{Profile, ProfileKey, decode};
 
 use super::bounds::Bounds;
 use super::rows::{signed, unsigned};

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use crate::clock::UnixMillis;
-use crate::memory::clicks::{Clicks, FirstSeen};
-use crate::memory::profile::Profile;
-use crate::memory::{ProfileKey, ProfileStore};
+use crate::profile::clicks::{Clicks, FirstSeen};
+use crate::profile::update::ProfileStore;
+use crate::profile::{Profile, ProfileKey};
 
 use super::StoreError;
 use super::clicks;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::clock::UnixMillis;
-use crate::memory::clicks::{ClickKey, FirstSeen};
+use crate::profile::clicks::{ClickKey, FirstSeen};
 
 /// Most clicks in memory.
 const MOST: usize = 1 << 16;

@@ -88,7 +88,7 @@ CREATE INDEX dead_samples ON dead (sync, reason) WHERE reason IN ('too_old', 'no
 
 /// `whose` is a pixel id, or a sync's name for what only its token concerns; see `standstill`.
 /// `filler` is empty but while free pages are zeroed; see `scrub`.
-/// A `body` is what `memory::profile` writes.
+/// A `body` is what `profile::codec` writes.
 const VERSION_2: &str = "
 CREATE TABLE standstill (
     id INTEGER PRIMARY KEY,

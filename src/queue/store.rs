@@ -11,8 +11,8 @@ use rusqlite::Connection;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::config::{QueueConfig, SyncName};
-use crate::memory::clicks::FirstSeen;
 use crate::payload::Payload;
+use crate::profile::clicks::FirstSeen;
 
 use super::bounds::AllBounds;
 use super::disk::{CapacityProblem, Quota, StoreHealth, Warned};

@@ -4,9 +4,9 @@ use pixel_relay::clock::UnixMillis;
 use pixel_relay::config::load::from_toml;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::ingest::decode::decode;
-use pixel_relay::memory::InMemoryProfiles;
 use pixel_relay::outcome::Outcome;
 use pixel_relay::payload::{MapResult, PayloadArena};
+use pixel_relay::profile::in_memory::InMemoryProfiles;
 use pixel_relay::sync::{Sync, compile_all};
 
 const NOW: UnixMillis = UnixMillis(1_795_197_879_000);

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
         "hash",
     ],
     &["config"],
-    &["payload", "memory"],
+    &["payload", "profile"],
     &["select", "map", "telemetry", "queue"],
     &["sync"],
     &["ingest", "deliver"],

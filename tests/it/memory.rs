@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pixel_relay::clock::{Clock, SystemClock};
-use pixel_relay::memory::ProfileKey;
+use pixel_relay::profile::ProfileKey;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::event::arena::Arena;
 use crate::map::record::FieldStats;
-use crate::memory::clicks::NoClicks;
+use crate::profile::clicks::NoClicks;
 
 #[test]
 fn weak_fields_alone_are_not_sufficient() {

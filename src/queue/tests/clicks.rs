@@ -1,7 +1,7 @@
 //! When clicks were first seen.
 
 use super::*;
-use crate::memory::clicks::{ClickKey, Clicks as _, FirstSeen, KEPT};
+use crate::profile::clicks::{ClickKey, Clicks as _, FirstSeen, KEPT};
 
 impl Shop {
     /// An event carries a click; gives when that was first seen. `stores`: the event is taken.

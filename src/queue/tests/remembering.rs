@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::event::operations::Act;
-use crate::memory::change::{PropertyId, PropertyStep, Value};
-use crate::memory::profile::Touchpoint;
-use crate::memory::{Identity, ProfileKey, recall};
+use crate::profile::property::{PropertyId, PropertyStep, Value};
+use crate::profile::update::{Identity, recall};
+use crate::profile::{ProfileKey, Touchpoint};
 use crate::queue::bounds::Bounds;
 
 const SLOT: PropertyId = PropertyId(1);

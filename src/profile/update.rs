@@ -1,90 +1,23 @@
-//! What is remembered of a person between events.
+//! What an event says of its person, and how that changes profiles.
 //!
-//! Events of SDKs say little of the person: traits come apart from them, as operations on user
-//! properties. A [`Profile`] holds what these made of the properties that a mapping names, each value
-//! in the form in which Meta would get it. A [`ProfileUpdate`] is what one event says; [`learn`] applies it,
-//! the same way where an event is mapped and where it is stored, and [`recall`] finds whose profile an
-//! event takes from.
+//! A [`ProfileUpdate`] is what one event says; [`learn`] applies it, the same way where an event is mapped
+//! and where it is stored, and [`recall`] finds whose profile an event takes from.
 //!
 //! A device belongs to the user who was last seen on it. What was learnt of a device before it belonged
 //! to anyone goes to its first user; nothing of a user ever goes to another one.
-//!
-//! It is pure, knows nothing of events, hashing or Meta, and does not know where profiles are kept: that
-//! is a [`ProfileStore`]. What it is handed must be hashed already where it is to be.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
-use std::fmt;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-
 use crate::clock::UnixMillis;
-use crate::config::SyncName;
 
-use change::{PropertyId, PropertyStep};
-use clicks::Noted;
-use profile::{Profile, Touchpoint};
-
-pub mod change;
-pub mod clicks;
-pub mod profile;
+use crate::profile::property::{PropertyId, PropertyStep};
+use crate::profile::{Profile, ProfileKey, Touchpoint};
 
 /// A profile that changes in nothing else is written anew only after so long, so that an event of a
 /// known person costs no write.
 const TOUCH_AFTER: Duration = Duration::from_secs(60 * 60);
-
-/// Whose profile it is: 128 bits of a hash of the sync, the kind of id, and the id.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ProfileKey([u8; Self::BYTES]);
-
-impl ProfileKey {
-    /// How long a key is.
-    pub const BYTES: usize = 16;
-
-    /// The key of a user of a sync.
-    pub fn user(sync: &SyncName, id: &str) -> Self {
-        Self::of(sync, "user", id)
-    }
-
-    /// The key of a device of a sync.
-    pub fn device(sync: &SyncName, id: &str) -> Self {
-        Self::of(sync, "device", id)
-    }
-
-    /// A key as it was stored.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self)
-    }
-
-    /// The key as it is stored.
-    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
-        &self.0
-    }
-
-    fn of(sync: &SyncName, kind: &str, id: &str) -> Self {
-        let mut hash = Sha256::new();
-        // Neither of the first two can hold the byte that ends it.
-        for part in [sync.as_str(), kind] {
-            hash.update(part);
-            hash.update([0]);
-        }
-        hash.update(id);
-        let hash: [u8; 32] = hash.finalize().into();
-        let mut key = [0; Self::BYTES];
-        key.copy_from_slice(hash.split_at(Self::BYTES).0);
-        Self(key)
-    }
-}
-
-impl fmt::Debug for ProfileKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(..)")
-    }
-}
 
 /// The person of an event: a user, a device, or both; neither for nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,30 +70,6 @@ pub trait ProfileStore {
 
     /// Keeps a profile in the place of an earlier one. An empty one need not be kept.
     fn keep(&mut self, key: ProfileKey, profile: Profile) -> Result<(), Self::Error>;
-}
-
-/// A shelf in memory alone.
-#[derive(Debug, Default)]
-pub struct InMemoryProfiles {
-    profiles: HashMap<ProfileKey, Profile>,
-    clicks: Noted,
-}
-
-impl ProfileStore for InMemoryProfiles {
-    type Error = Infallible;
-
-    fn profile(&mut self, key: ProfileKey) -> Result<Option<Profile>, Infallible> {
-        Ok(self.profiles.get(&key).cloned())
-    }
-
-    fn keep(&mut self, key: ProfileKey, profile: Profile) -> Result<(), Infallible> {
-        if profile.is_empty() {
-            self.profiles.remove(&key);
-        } else {
-            self.profiles.insert(key, profile);
-        }
-        Ok(())
-    }
 }
 
 /// Applies what an event says; true where that changed anything that is kept.

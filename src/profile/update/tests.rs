@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use sha2::Digest as _;
+use sha2::{Digest as _, Sha256};
 
-use super::change::{MOST_ELEMENTS, Value};
-use super::profile::{ClientContext, MOST_BYTES, decode};
 use super::*;
+use crate::config::SyncName;
 use crate::event::operations::Act;
+use crate::profile::in_memory::InMemoryProfiles;
+use crate::profile::property::{MOST_ELEMENTS, Value};
+use crate::profile::{ClientContext, MOST_BYTES, decode};
 
 const NOW: UnixMillis = UnixMillis(1_795_000_000_000);
 const SLOT: PropertyId = PropertyId(7);

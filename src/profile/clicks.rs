@@ -5,7 +5,6 @@
 //! where an event that is older comes late. It is kept by a hash of the click id alone, for every sync, and
 //! says nothing of a person.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -13,17 +12,12 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
 
-use super::InMemoryProfiles;
-
 /// How long a click is remembered: as long as Meta's own cookie (Meta: `ClickID` and the fbp and fbc
 /// Parameters).
 pub const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// How much later than its event a click may have been first seen: events of one page overtake each other.
 const OVERTAKEN: Duration = Duration::from_secs(60);
-
-/// Most clicks that are remembered in memory alone.
-const MOST_NOTED: usize = 1 << 20;
 
 /// Which click: 128 bits of a hash of its id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,18 +69,6 @@ impl Clicks for NoClicks {
     }
 }
 
-/// Clicks in memory alone.
-pub(super) type Noted = HashMap<ClickKey, UnixMillis>;
-
-impl Clicks for InMemoryProfiles {
-    fn first_seen(&mut self, click: FirstSeen) -> UnixMillis {
-        if self.clicks.len() >= MOST_NOTED {
-            self.clicks.clear();
-        }
-        *self.clicks.entry(click.click).or_insert(click.seen)
-    }
-}
-
 /// Whether an event can carry a click that was first seen then: not one of the future, nor one that would
 /// have been forgotten.
 pub fn can_carry(happened: UnixMillis, seen: UnixMillis) -> bool {
@@ -96,21 +78,6 @@ pub fn can_carry(happened: UnixMillis, seen: UnixMillis) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_answer_stays() {
-        let mut notes = InMemoryProfiles::default();
-        let mut seen = |id: &str, at: i64| {
-            notes.first_seen(FirstSeen {
-                click: ClickKey::of(id),
-                seen: UnixMillis(at),
-            })
-        };
-        assert_eq!(seen("One", 50), UnixMillis(50));
-        assert_eq!(seen("one", 60), UnixMillis(60));
-        assert_eq!(seen("One", 70), UnixMillis(50));
-        assert_eq!(seen("One", 40), UnixMillis(50));
-    }
 
     #[test]
     fn an_event_carries_neither_clicks_of_the_future_nor_forgotten_ones() {

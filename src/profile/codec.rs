@@ -4,8 +4,8 @@
 //! over; it never allocates more than there are bytes.
 
 use crate::clock::UnixMillis;
-use crate::memory::ProfileKey;
-use crate::memory::change::{PropertyId, PropertySlot, Value};
+use crate::profile::ProfileKey;
+use crate::profile::property::{PropertyId, PropertySlot, Value};
 
 use super::{Click, ClientContext, Profile};
 

@@ -1,20 +1,33 @@
-//! A profile: what is remembered of one user, or of a device that belongs to nobody.
+//! What is remembered of a person between events.
+//!
+//! Events of SDKs say little of the person: traits come apart from them, as operations on user
+//! properties. A [`Profile`] holds what these made of the properties that a mapping names, each value
+//! in the form in which Meta would get it: of one user, or of a device that belongs to nobody.
 //!
 //! Besides properties it holds what events carried: the click, the browser id, and address and user
-//! agent together, since either alone could be those of two machines. Its bytes have a version and
-//! lengths that are checked; what cannot be read counts as no profile. Its texts never take more than
+//! agent together, since either alone could be those of two machines. Its texts never take more than
 //! [`MOST_BYTES`].
+//!
+//! It is pure, knows nothing of events, hashing or Meta, and does not know where profiles are kept: that
+//! is a [`ProfileStore`](update::ProfileStore). What it is handed must be hashed already where it is to be.
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
 use crate::clock::UnixMillis;
+use crate::config::SyncName;
+use crate::profile::property::{PropertyId, PropertySlot, Value};
+use crate::profile::update::ProfileUpdate;
 
-use super::change::{PropertyId, PropertySlot, Value};
-use super::{ProfileKey, ProfileUpdate};
+pub mod clicks;
+mod codec;
+pub mod in_memory;
+pub mod property;
+pub mod update;
 
-mod bytes;
-
-pub use bytes::decode;
+pub use codec::decode;
 
 /// The most bytes of a profile. Of the longest properties, what is over that is not remembered, but that
 /// there was more is: a few bytes for each property of the configuration may stand beyond it.
@@ -22,6 +35,55 @@ pub const MOST_BYTES: usize = 8 << 10;
 
 /// Repeats that are recognised.
 const MARKS: usize = 8;
+
+/// Whose profile it is: 128 bits of a hash of the sync, the kind of id, and the id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProfileKey([u8; Self::BYTES]);
+
+impl ProfileKey {
+    /// How long a key is.
+    pub const BYTES: usize = 16;
+
+    /// The key of a user of a sync.
+    pub fn user(sync: &SyncName, id: &str) -> Self {
+        Self::of(sync, "user", id)
+    }
+
+    /// The key of a device of a sync.
+    pub fn device(sync: &SyncName, id: &str) -> Self {
+        Self::of(sync, "device", id)
+    }
+
+    /// A key as it was stored.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The key as it is stored.
+    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+
+    fn of(sync: &SyncName, kind: &str, id: &str) -> Self {
+        let mut hash = Sha256::new();
+        // Neither of the first two can hold the byte that ends it.
+        for part in [sync.as_str(), kind] {
+            hash.update(part);
+            hash.update([0]);
+        }
+        hash.update(id);
+        let hash: [u8; 32] = hash.finalize().into();
+        let mut key = [0; Self::BYTES];
+        key.copy_from_slice(hash.split_at(Self::BYTES).0);
+        Self(key)
+    }
+}
+
+impl fmt::Debug for ProfileKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
 
 /// What is remembered of one person.
 #[derive(Clone, Default, PartialEq, Eq)]
