@@ -1,5 +1,7 @@
 //! Writes keys as TOML does, and finds the one that was meant.
 
+use strsim::levenshtein;
+
 /// Appends a name to a key, quoted where TOML wants it.
 pub(super) fn join(at: &str, name: &str) -> String {
     let name = quoted(name);
@@ -39,7 +41,7 @@ pub(super) fn nearest(
     let name = name.to_lowercase();
     let tolerated = (name.chars().count() / 3).clamp(1, 3);
     known
-        .map(|known| (distance(&name, known), known))
+        .map(|known| (levenshtein(&name, known), known))
         .filter(|(distance, _)| *distance <= tolerated)
         .min()
         .map(|(_, known)| known)
@@ -56,7 +58,7 @@ pub(crate) fn slip_of(
     }
     let written = letters(name);
     known
-        .map(|known| (distance(&written, &letters(known)), known))
+        .map(|known| (levenshtein(&written, &letters(known)), known))
         .filter(|(distance, known)| *distance <= if known.len() <= 6 { 1 } else { 2 })
         .min()
         .map(|(_, known)| known)
@@ -68,26 +70,6 @@ pub(crate) fn letters(name: &str) -> String {
         .filter(|c| c.is_alphanumeric())
         .flat_map(char::to_lowercase)
         .collect()
-}
-
-/// How many letters must be changed, added or taken away (Levenshtein).
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (above, from) in left.chars().enumerate() {
-        let mut diagonal = above;
-        let mut left_of = above + 1;
-        for (cell, to) in row.iter_mut().skip(1).zip(&right) {
-            let changed = diagonal + usize::from(from != *to);
-            diagonal = *cell;
-            left_of = changed.min(*cell + 1).min(left_of + 1);
-            *cell = left_of;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = above + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
