@@ -8,11 +8,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use governor::Quota;
 use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::de::Error as _;
@@ -572,6 +573,22 @@ impl Rate {
     /// Things per second.
     pub const fn per_second(self) -> f64 {
         self.0
+    }
+
+    /// Things in so many seconds: at least one, and at most what fits.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the cast saturates, and a rate is positive"
+    )]
+    pub fn within(self, seconds: f64) -> NonZeroU32 {
+        NonZeroU32::new((self.0 * seconds) as u32).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// This rate for a limiter, with so many at once after a pause; `None` where it is too high to be a limit.
+    pub fn quota(self, burst: NonZeroU32) -> Option<Quota> {
+        let period = Duration::from_secs_f64(self.0.recip());
+        Some(Quota::with_period(period)?.allow_burst(burst))
     }
 }
 

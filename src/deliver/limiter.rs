@@ -10,10 +10,10 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use governor::RateLimiter;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -39,7 +39,7 @@ const LONGEST_BLOCK: Duration = Duration::from_secs(6 * 3600);
 /// The shortest standstill after a refusal.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// Most events in one request.
-const MOST_EVENTS: u32 = 1000;
+const MOST_EVENTS: NonZeroU32 = NonZeroU32::new(1000).expect("not zero");
 
 /// Why no request may go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,8 +135,7 @@ impl PixelLimiter {
     pub fn new(rates: Rates) -> Arc<Self> {
         let most_events = rates
             .events
-            .map_or(MOST_EVENTS, |rate| whole(rate).min(MOST_EVENTS));
-        let most_events = NonZeroU32::new(most_events).unwrap_or(NonZeroU32::MIN);
+            .map_or(MOST_EVENTS, |rate| rate.within(1.0).min(MOST_EVENTS));
         Arc::new(Self {
             gate: watch::Sender::new(Circuit::Closed),
             // Requests are spread evenly: no burst.
@@ -379,9 +378,7 @@ fn block(before: u32) -> Duration {
 }
 
 fn limiter(rate: Option<Rate>, burst: NonZeroU32) -> Option<DirectLimiter> {
-    // A period of less than a nanosecond is no limit.
-    let period = Duration::from_secs_f64(1.0 / rate?.per_second());
-    let quota = Quota::with_period(period)?.allow_burst(burst);
+    let quota = rate?.quota(burst)?;
     let clock = TokioClock {
         start: Instant::now(),
     };
@@ -393,15 +390,6 @@ fn slower(one: Option<Rate>, other: Option<Rate>) -> Option<Rate> {
         (Some(one), Some(other)) if other < one => Some(other),
         (one, other) => one.or(other),
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the cast saturates, and a rate is positive"
-)]
-fn whole(rate: Rate) -> u32 {
-    rate.per_second() as u32
 }
 
 #[cfg(test)]

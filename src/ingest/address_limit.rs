@@ -5,20 +5,18 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::num::NonZeroU32;
-use std::time::Duration;
 
+use governor::RateLimiter;
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
-use governor::{Quota, RateLimiter};
 
 use crate::config::Rate;
 
 /// Most addresses that are remembered: some megabytes.
 const MOST: usize = 65_536;
 /// Seconds' worth of calls that may come at once.
-const BURST: f64 = 10.0;
+const BURST_SECONDS: f64 = 10.0;
 
 type AddressLimiter<C> =
     RateLimiter<IpAddr, HashMapStateStore<IpAddr>, C, NoOpMiddleware<<C as Clock>::Instant>>;
@@ -39,9 +37,7 @@ impl AddressLimit {
 impl<C: Clock> AddressLimit<C> {
     fn with_clock(rate: Option<Rate>, clock: C, most: usize) -> Self {
         let limiter = rate.and_then(|rate| {
-            let period = Duration::from_secs_f64(rate.per_second().recip());
-            let burst = whole(rate.per_second() * BURST);
-            let quota = Quota::with_period(period)?.allow_burst(burst);
+            let quota = rate.quota(rate.within(BURST_SECONDS))?;
             Some(RateLimiter::hashmap_with_clock(quota, clock))
         });
         Self { limiter, most }
@@ -78,18 +74,10 @@ fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// At least one, at most what fits.
-fn whole(number: f64) -> NonZeroU32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "within the bounds of the type; the fraction is cut off"
-    )]
-    NonZeroU32::new(number.clamp(1.0, f64::from(u32::MAX)) as u32).unwrap_or(NonZeroU32::MIN)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use governor::clock::FakeRelativeClock;
 
     use super::*;
