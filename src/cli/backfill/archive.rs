@@ -237,8 +237,14 @@ fn read_unsized<R: BufRead>(
         window.consume(length);
         return Ok(None);
     }
+    // What is damaged may end anywhere, and so at a later entry than the next.
+    let is_damaged = content.error.is_some();
     let fault = content.fault(window);
-    find_again(window);
+    if is_damaged {
+        search(window);
+    } else {
+        find_again(window);
+    }
     Ok(Some(fault))
 }
 
