@@ -188,7 +188,8 @@ async fn metrics_page(State(state): State<Arc<AdminState>>, request: Request) ->
 }
 
 /// Writes an `OpenMetrics` page as Prometheus' older text format has it: there the name of a
-/// counter's family ends in `_total`, as those of its values do.
+/// counter's family ends in `_total`, as those of its values do. The library's own writer would rename
+/// buckets, `le="1"` for `le="1.0"`, and so break the series of whoever reads this format.
 fn prometheus_text(page: &str) -> String {
     let mut text = String::with_capacity(page.len() + 1024);
     let mut help = None;
