@@ -128,6 +128,40 @@ mod tests {
         let moment = UnixMillis(1_795_197_849_412);
         assert_eq!(moment.to_string(), "2026-11-20T18:04:09.412Z");
         assert_eq!(UnixMillis::parse(&moment.to_string()), Some(moment));
-        assert_eq!(UnixMillis::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn moments_are_read_in_these_forms_and_no_others() {
+        let whole = Some(1_795_197_900_000);
+        for (text, expected) in [
+            ("2026-11-20T18:05:00Z", whole),
+            ("2026-11-20 18:05:00Z", whole),
+            ("2026-11-20T18:05:00", whole),
+            ("2026-11-20 18:05:00", whole),
+            ("2026-11-20T18:05:00+00:00", whole),
+            ("2026-11-20T18:05:00.5Z", Some(1_795_197_900_500)),
+            ("2026-11-20 18:05:00.123456789", Some(1_795_197_900_123)),
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("9999-12-31T23:59:59Z", Some(253_402_300_799_000)),
+            ("2026-11-20", None),
+            ("2026-11-20T18:05", None),
+            ("2026-11-20T18Z", None),
+            ("2026-11-20t18:05:00z", None),
+            ("20261120T180500Z", None),
+            ("2026-11-20T18:05:00,5Z", None),
+            ("2026-11-20T18:05:00+02:00", None),
+            (" 2026-11-20T18:05:00Z", None),
+            ("+2026-11-20T18:05:00Z", None),
+            ("2026-02-29T00:00:00Z", None),
+            ("2026-11-20T24:00:00Z", None),
+            ("1969-12-31T23:59:59Z", None),
+            ("10000-01-01T00:00:00Z", None),
+            ("1795197900", None),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            let read = UnixMillis::parse(text).map(|moment| moment.0);
+            assert_eq!(read, expected, "{text:?}");
+        }
     }
 }

@@ -95,6 +95,97 @@ mod tests {
     }
 
     #[test]
+    fn durations_are_read_in_these_forms_and_no_others() {
+        const DAY: u64 = 86_400;
+        for (text, seconds) in [
+            ("30s", 30),
+            ("30 sec", 30),
+            (" 30secs ", 30),
+            ("1second", 1),
+            ("30 seconds", 30),
+            ("1 000s", 1000),
+            ("1m", 60),
+            ("5min", 300),
+            ("2mins", 120),
+            ("1minute", 60),
+            ("2minutes", 120),
+            ("1h", 3600),
+            ("1hr", 3600),
+            ("2hrs", 7200),
+            ("1hour", 3600),
+            ("2hours", 7200),
+            ("1.5h", 5400),
+            ("2h 5min", 7500),
+            ("2h5m", 7500),
+            ("5min 2h", 7500),
+            ("30s 30s", 60),
+            ("1d", DAY),
+            ("1day", DAY),
+            ("30days", 30 * DAY),
+            ("1w", 7 * DAY),
+            ("1wk", 7 * DAY),
+            ("2wks", 14 * DAY),
+            ("1week", 7 * DAY),
+            ("2weeks", 14 * DAY),
+            ("1M", 2_630_016),
+            ("1month", 2_630_016),
+            ("2months", 5_260_032),
+            ("1y", 31_557_600),
+            ("1yr", 31_557_600),
+            ("2yrs", 63_115_200),
+            ("1year", 31_557_600),
+            ("2years", 63_115_200),
+            ("0", 0),
+            ("0s", 0),
+        ] {
+            let expected = Ok(Duration::from_secs(seconds));
+            assert_eq!(humantime::parse_duration(text), expected, "{text:?}");
+        }
+        for (text, nanos) in [
+            ("1500ms", 1_500_000_000),
+            ("1msec", 1_000_000),
+            ("1millis", 1_000_000),
+            ("1us", 1_000),
+            ("1µs", 1_000),
+            ("1usec", 1_000),
+            ("1ns", 1),
+            ("1nsec", 1),
+            ("1nanos", 1),
+            ("1.5s", 1_500_000_000),
+        ] {
+            let expected = Ok(Duration::from_nanos(nanos));
+            assert_eq!(humantime::parse_duration(text), expected, "{text:?}");
+        }
+        for text in [
+            "",
+            " ",
+            "s",
+            "5",
+            "1h 30",
+            "5x",
+            "30S",
+            "1H",
+            "1Min",
+            "1_000s",
+            "1,5s",
+            "1h, 30m",
+            "1e3s",
+            "-5s",
+            "+5s",
+            "5s ago",
+            "PT5S",
+            "P1D",
+            "1:30",
+            "01:30:00",
+            "0.5ns",
+            "٣s",
+            "18446744073709551616s",
+        ] {
+            assert!(humantime::parse_duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn what_is_written_is_read_as_the_same() {
         for bytes in [
             0,

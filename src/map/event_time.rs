@@ -5,6 +5,8 @@
 //! HTTP and mail write it; or the time since the epoch in seconds, milliseconds, microseconds or
 //! nanoseconds, as a number or a text. What is not a real date and time is refused.
 
+use time::{Date, Month};
+
 use crate::clock::UnixMillis;
 use crate::event::{Event, Json};
 
@@ -136,7 +138,7 @@ fn named_date_and_time(text: &str) -> Option<UnixMillis> {
     let (year, time) = rest.split_once(' ')?;
     let number = |text: &str, most: usize| {
         let is_number = text.len() <= most && text.bytes().all(|b| b.is_ascii_digit());
-        text.parse::<i64>().ok().filter(|_| is_number)
+        text.parse::<u16>().ok().filter(|_| is_number)
     };
     let is_month = |name: &&str| name.eq_ignore_ascii_case(month);
     let (place, _) = (1..).zip(&MONTHS).find(|(_, name)| is_month(name))?;
@@ -145,7 +147,7 @@ fn named_date_and_time(text: &str) -> Option<UnixMillis> {
 }
 
 /// The moment of a date and the time of day behind it.
-fn moment([year, month, day]: [i64; 3], mut rest: &[u8]) -> Option<UnixMillis> {
+fn moment([year, month, day]: [u16; 3], mut rest: &[u8]) -> Option<UnixMillis> {
     let hour = digits(&mut rest, 2)?;
     take(&mut rest, b":")?;
     let minute = digits(&mut rest, 2)?;
@@ -153,28 +155,24 @@ fn moment([year, month, day]: [i64; 3], mut rest: &[u8]) -> Option<UnixMillis> {
     let second = digits(&mut rest, 2)?;
     let millis = fraction(&mut rest)?;
     let offset = offset_minutes(rest)?;
-    let real = (1970..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=days_in(year, month)).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 60;
-    if !real {
-        return None;
-    }
-    let minutes = (days_since_epoch(year, month, day) * 24 + hour) * 60 + minute - offset;
-    Some(UnixMillis((minutes * 60 + second) * 1000 + millis))
+    let [month, day, hour, minute, second] =
+        [month, day, hour, minute, second].map(|number| u8::try_from(number).unwrap_or(u8::MAX));
+    let month = Month::try_from(month).ok()?;
+    let date = Date::from_calendar_date(year.into(), month, day).ok()?;
+    let time = date.with_hms(hour, minute, second).ok()?.assume_utc();
+    let seconds = time.unix_timestamp() - offset * 60;
+    (year >= 1970).then_some(UnixMillis(seconds * 1000 + millis))
 }
 
 /// Takes so many digits as a number.
-fn digits(rest: &mut &[u8], count: usize) -> Option<i64> {
+fn digits(rest: &mut &[u8], count: usize) -> Option<u16> {
     let (digits, after) = rest.split_at_checked(count)?;
     let mut number = 0;
     for byte in digits {
         if !byte.is_ascii_digit() {
             return None;
         }
-        number = number * 10 + i64::from(byte - b'0');
+        number = number * 10 + u16::from(byte - b'0');
     }
     *rest = after;
     Some(number)
@@ -230,25 +228,8 @@ fn offset_minutes(rest: &[u8]) -> Option<i64> {
     } else {
         digits(&mut rest, 2)?
     };
-    (rest.is_empty() && hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes))
-}
-
-const fn days_in(year: i64, month: i64) -> i64 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days from 1970-01-01 in the Gregorian calendar, for years from 1970 on.
-const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    // Counting years from March puts the leap day at their end.
-    let year = if month <= 2 { year - 1 } else { year };
-    let month = (month + 9) % 12;
-    let days_before_month = (month * 153 + 2) / 5;
-    year * 365 + year / 4 - year / 100 + year / 400 + days_before_month + day - 1 - 719_468
+    (rest.is_empty() && hours < 24 && minutes < 60)
+        .then_some(sign * i64::from(hours * 60 + minutes))
 }
 
 #[cfg(test)]
@@ -362,15 +343,21 @@ mod tests {
 
     #[test]
     fn agrees_with_the_calendar_over_four_centuries() {
-        let mut day = time::Date::from_calendar_date(1970, time::Month::January, 1).unwrap();
+        let mut day = Date::from_calendar_date(1970, Month::January, 1).unwrap();
         let mut expected = 0;
         while day.year() < 2401 {
-            let (year, month) = (i64::from(day.year()), i64::from(u8::from(day.month())));
-            let own = days_since_epoch(year, month, i64::from(day.day()));
-            assert_eq!(own, expected, "{day}");
-            assert!(i64::from(day.day()) <= days_in(year, month), "{day}");
+            check(&format!("\"{day} 00:00:00.001\""), Some(expected + 1));
             day = day.next_day().unwrap();
-            expected += 1;
+            expected += 86_400_000;
+        }
+        for (day, expected) in [
+            ("2000-02-29", Some(951_782_400_000)),
+            ("2100-02-29", None),
+            ("2400-02-29", Some(13_574_563_200_000)),
+            ("9999-12-31", Some(253_402_214_400_000)),
+            ("1969-12-31", None),
+        ] {
+            check(&format!("\"{day} 00:00:00\""), expected);
         }
     }
 }
