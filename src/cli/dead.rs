@@ -166,7 +166,7 @@ fn table(
     filter: &DeadFilter,
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
-    let mut table = TextTable::new(vec![0; 8]);
+    let mut table = TextTable::default();
     let heads = [
         "ID", "FILED", "SYNC", "OUTCOME", "REASON", "CODE", "EVENT", "EVENT ID",
     ];

@@ -14,6 +14,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::cli::table::TextTable;
 use crate::cli::{CommandFailure, Terminal, load_config, parse_time};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::SyncName;
@@ -179,12 +180,9 @@ fn write_line(
             let because = line
                 .reason
                 .map_or_else(String::new, |reason| format!(", {reason}"));
-            let table = explanation.table();
-            writeln!(
-                terminal.output,
-                "{sync}: {}{because}\n{table}",
-                line.outcome
-            )?;
+            writeln!(terminal.output, "{sync}: {}{because}", line.outcome)?;
+            TextTable::default().write(&mut terminal.output, &explanation.rows())?;
+            writeln!(terminal.output)?;
         }
         _ => {
             serde_json::to_writer(&mut terminal.output, &line)?;

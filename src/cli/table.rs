@@ -4,20 +4,16 @@ use std::io::{self, Write};
 
 /// Writes rows as they come. Columns widen as they must and never narrow again, so that a list of any
 /// length is aligned nearly everywhere and held nowhere.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct TextTable {
     widths: Vec<usize>,
 }
 
 impl TextTable {
-    /// Begins a table whose columns are at least as wide as given.
-    pub(super) const fn new(widths: Vec<usize>) -> Self {
-        Self { widths }
-    }
-
     /// Writes some rows, aligned with each other and with those before.
     pub(super) fn write(&mut self, out: &mut dyn Write, rows: &[Vec<String>]) -> io::Result<()> {
         for row in rows {
+            self.widths.resize(self.widths.len().max(row.len()), 0);
             for (width, cell) in self.widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.chars().count());
             }
@@ -53,7 +49,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_hostile_texts_are_harmless() {
-        let mut table = TextTable::new(vec![2, 2, 2]);
+        let mut table = TextTable::default();
         let mut out = Vec::new();
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
         table

@@ -198,7 +198,7 @@ impl BackfillReport {
                 ]);
             }
         }
-        TextTable::new(vec![0; heads.len()]).write(out, &rows)
+        TextTable::default().write(out, &rows)
     }
 
     fn of(&self, place: usize) -> impl Iterator<Item = (&str, &NameCounts)> {
