@@ -17,11 +17,11 @@ use crate::config::secret_files::SecretFiles;
 use crate::config::{Config, ConfigError, SyncName, UserMemory};
 use crate::control::Control;
 use crate::control::desk::CommandHandler;
-use crate::deliver::client::tls;
 use crate::deliver::lane::Lane;
 use crate::deliver::{self};
-use crate::ingest::auth::Authenticator;
-use crate::ingest::serve::{ConnectionLimits, serve};
+use crate::http::auth::Authenticator;
+use crate::http::serve::{ConnectionLimits, serve};
+use crate::http::tls;
 use crate::ingest::silence::SilenceWatch;
 use crate::ingest::upstream::Upstream;
 use crate::ingest::{self, Ingest};
@@ -316,7 +316,7 @@ fn upstream(config: &Config) -> anyhow::Result<Option<Upstream>> {
     let Some(url) = &config.ingest.upstream else {
         return Ok(None);
     };
-    let upstream = Upstream::new(tls(url)?, url.clone());
+    let upstream = Upstream::new(tls::client_config(url)?, url.clone());
     Ok(Some(upstream.context(
         "the HTTP client for ingest.upstream could not be made",
     )?))

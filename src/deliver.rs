@@ -17,6 +17,7 @@ use tracing::info;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::config::{Config, SyncName};
+use crate::http::tls;
 use crate::queue::Queue;
 use crate::queue::standstill::Cooldown;
 use crate::telemetry::metrics::Metrics;
@@ -71,7 +72,9 @@ pub fn lanes(
         };
         let tls = match &tls {
             Some(tls) => tls,
-            None => tls.insert(client::tls(&config.meta.url).map_err(failed)?),
+            None => tls.insert(
+                tls::client_config(&config.meta.url).map_err(|error| failed(error.into()))?,
+            ),
         };
         let graph = GraphClient::new(tls, &config.meta, sync, Arc::clone(clock)).map_err(failed)?;
         let mut lane = Lane::new(

@@ -8,7 +8,7 @@
 //! makes them durable before the request is answered, and [`deliver`] takes them out again in batches,
 //! posts them, and settles what Meta answers. Every event ends in one [`outcome`].
 //!
-//! Around that path: [`config`] says what the operator wants, [`clock`] tells the time,
+//! Around that path: [`http`] is what all listeners share, [`config`] says what the operator wants, [`clock`] tells the time,
 //! [`telemetry`] and [`admin`] show how things stand, [`sandbox`] stands in for Meta, [`app`] wires
 //! everything together, and [`cli`] is what can be asked on the command line.
 
@@ -20,6 +20,7 @@ pub mod outcome;
 pub mod clock;
 pub mod hash;
 pub mod config;
+pub mod http;
 pub mod payload;
 pub mod profile;
 pub mod select;

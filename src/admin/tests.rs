@@ -16,7 +16,7 @@ use super::*;
 use crate::clock::{TestClock, UnixMillis};
 use crate::config::fields::{UserDataField, WebsiteField};
 use crate::config::load::from_toml;
-use crate::ingest::serve::{ConnectionLimits, serve};
+use crate::http::serve::{ConnectionLimits, serve};
 use crate::outcome::Reason;
 use crate::queue::disk::StoreStats;
 use crate::queue::totals::{Removal, SyncTotals};

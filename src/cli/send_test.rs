@@ -12,10 +12,11 @@ use crate::cli::{CommandFailure, Terminal, load_config_to_send};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::load::{Loaded, Sources};
 use crate::config::{Config, SyncConfig, SyncName, is_test_event_code};
-use crate::deliver::client::{self, GraphClient};
+use crate::deliver::client::GraphClient;
 use crate::deliver::redact::Redactor;
 use crate::deliver::verdict::{self, Fix, Judgement, Verdict};
 use crate::hash::Hashed;
+use crate::http::tls;
 
 /// Why a line can always be added to a text.
 const MEMORY: &str = "writing to memory does not fail";
@@ -56,7 +57,7 @@ pub(super) fn send_test(
         "user_data": { "external_id": Hashed::of("pixel-relay-test").as_str() },
     })
     .to_string();
-    let tls = client::tls(&config.meta.url).context("cannot prepare encryption")?;
+    let tls = tls::client_config(&config.meta.url).context("cannot prepare encryption")?;
     let graph = GraphClient::new(&tls, &config.meta, &sync, Arc::new(SystemClock))
         .context("cannot build the client")?;
     let redactor = Redactor::new(

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::config::{Config, SyncName};
 use crate::control::wire::{Answer, Code, Mapped, MappedFate, Problem, Reply, Request};
-use crate::ingest::blocking::{Work, without_blocking_others};
+use crate::http::blocking::{Work, without_blocking_others};
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, MapResult, Payload, Rejected, Submission};
 use crate::queue::{PushError, Queue, StoreError};

@@ -20,14 +20,14 @@ use reqwest::header::{
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use url::Url;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::config::{MetaConfig, SyncConfig};
+use crate::http::tls::NoCertificates;
 
 use super::usage::{self, RateUsage};
 use super::verdict::GraphReply;
@@ -56,8 +56,8 @@ pub struct GraphClient {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No certificates to check the endpoint's against.
-    #[error("no usable CA certificates were found on this system")]
-    Certificates(#[source] rustls::Error),
+    #[error(transparent)]
+    Certificates(#[from] NoCertificates),
     /// The token cannot stand in a header.
     #[error("the access token holds a character that no token has")]
     Token,
@@ -90,25 +90,8 @@ struct Credentials {
     end: Vec<u8>,
 }
 
-/// Prepares encryption with the system's CA certificates; with none where the URL needs none.
-pub fn tls(url: &Url) -> Result<ClientConfig, ClientError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(ClientError::Certificates)?;
-    if url.scheme() == "http" {
-        return Ok(builder
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth());
-    }
-    Ok(builder
-        .with_platform_verifier()
-        .map_err(ClientError::Certificates)?
-        .with_no_client_auth())
-}
-
 impl GraphClient {
-    /// Prepares requests for a sync. `tls` is that of [`tls`].
+    /// Prepares requests for a sync. `tls` must be fit for the URL.
     pub fn new(
         tls: &ClientConfig,
         meta: &MetaConfig,

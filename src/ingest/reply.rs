@@ -24,7 +24,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::config::SyncName;
-use crate::ingest::body::BodyError;
+use crate::http::body::BodyError;
 use crate::ingest::decode::NotJson;
 use crate::outcome::Reason;
 use crate::queue::{PushError, Pushed};

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::clock::TestClock;
 use crate::config::load::from_toml;
+use crate::http::serve::{ConnectionLimits, serve};
 use crate::ingest::intake::CHUNK;
-use crate::ingest::serve::{ConnectionLimits, serve};
 use crate::sync::compile_all;
 
 const NOW: UnixMillis = UnixMillis::from_seconds(1_795_000_000);

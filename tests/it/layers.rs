@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
         "hash",
     ],
     &["config"],
-    &["payload", "profile"],
+    &["http", "payload", "profile"],
     &["select", "map", "telemetry", "queue"],
     &["sync"],
     &["ingest", "deliver"],

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::TestClock;
 use crate::config::load;
+use crate::http::tls;
 
 use super::*;
 
@@ -83,7 +84,12 @@ fn client(url: &str, more: &str) -> Result<GraphClient, ClientError> {
     let config = load::from_toml(&text, &[]).unwrap();
     let sync = config.syncs.values().next().unwrap();
     let clock = Arc::new(TestClock::at(UnixMillis::default()));
-    GraphClient::new(&tls(&config.meta.url).unwrap(), &config.meta, sync, clock)
+    GraphClient::new(
+        &tls::client_config(&config.meta.url).unwrap(),
+        &config.meta,
+        sync,
+        clock,
+    )
 }
 
 async fn post(does: Does) -> Result<GraphReply, PostError> {

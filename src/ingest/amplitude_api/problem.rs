@@ -11,8 +11,8 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::http::body::BodyError;
 use crate::ingest::NotStored;
-use crate::ingest::body::BodyError;
 use crate::ingest::decode::NotJson;
 use crate::ingest::reply::RequestRefusal;
 

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 pub struct Peer(pub SocketAddr);
 
 /// The address that a request came from. What cannot be read ends the search.
-pub(super) fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+pub fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut sender = peer.to_canonical();
     let lines: Vec<&str> = headers

@@ -25,7 +25,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::ingest::blocking::{Work, without_blocking_others};
+use crate::http::blocking::{Work, without_blocking_others};
 
 /// Most bytes of bodies in memory at once, over all requests.
 const BUDGET: usize = 64 << 20;

@@ -26,8 +26,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::ingest::client_address::Peer;
-use crate::ingest::tidy_path::tidied;
+use crate::http::client_address::Peer;
+use crate::http::tidy_path::tidied;
+
+/// Users filter the log by the part that they see: what is served is the ingest's to them.
+const TARGET: &str = "pixel_relay::ingest";
 
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +97,7 @@ pub async fn serve(
     });
     if finished.await.is_err() {
         tracing::warn!(
+            target: TARGET,
             connections = connections.len(),
             "cutting off requests that did not finish within the grace"
         );
@@ -110,7 +114,7 @@ async fn converse(
     shutdown: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection closed before it began");
+        tracing::debug!(target: TARGET, %error, "a connection closed before it began");
         return;
     }
     let connection = http1::Builder::new()
@@ -127,7 +131,7 @@ async fn converse(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+        tracing::debug!(target: TARGET, %error, "a connection ended early");
     }
 }
 
@@ -171,7 +175,7 @@ async fn after_failed_accept(error: &io::Error) {
     ) {
         return;
     }
-    tracing::error!(%error, "cannot accept connections");
+    tracing::error!(target: TARGET, %error, "cannot accept connections");
     sleep(Duration::from_secs(1)).await;
 }
 

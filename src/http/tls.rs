@@ -1,0 +1,30 @@
+//! Encryption of the requests that the relay makes.
+
+use std::sync::Arc;
+
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt;
+use thiserror::Error;
+use url::Url;
+
+/// No certificates to check the other end's against.
+#[derive(Debug, Error)]
+#[error("no usable CA certificates were found on this system")]
+pub struct NoCertificates(#[source] rustls::Error);
+
+/// Prepares encryption with the system's CA certificates; with none where the URL needs none.
+pub fn client_config(url: &Url) -> Result<ClientConfig, NoCertificates> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(NoCertificates)?;
+    if url.scheme() == "http" {
+        return Ok(builder
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth());
+    }
+    Ok(builder
+        .with_platform_verifier()
+        .map_err(NoCertificates)?
+        .with_no_client_auth())
+}
