@@ -15,8 +15,9 @@
 use std::sync::Arc;
 
 use pixel_relay::clock::{TestClock, UnixMillis};
+use pixel_relay::config::SyncName;
 use pixel_relay::config::load::from_toml;
-use pixel_relay::config::{QueueConfig, SyncName};
+use pixel_relay::config::queue::QueueConfig;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::payload::{PayloadArena, Submission};

@@ -23,7 +23,9 @@ use axum::routing::{get, post};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixMillis};
-use crate::config::{Config, ConfigError, SyncConfig, SyncName, WhenFull};
+use crate::config::ingest::WhenFull;
+use crate::config::sync::SyncConfig;
+use crate::config::{Config, ConfigError, SyncName};
 use crate::event::arena::Arena;
 use crate::http::auth::Authenticator;
 use crate::http::blocking::{Work, without_blocking_others};

@@ -14,7 +14,8 @@
 use std::sync::Arc;
 
 use crate::clock::UnixMillis;
-use crate::config::{AppConfig, ConfigError, LimitedDataUse, SyncConfig, SyncName};
+use crate::config::sync::{AppConfig, LimitedDataUse, SyncConfig};
+use crate::config::{ConfigError, SyncName};
 use crate::event::Event;
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Rejected};

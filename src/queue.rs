@@ -48,7 +48,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
-use crate::config::{QueueConfig, SyncName};
+use crate::config::SyncName;
+use crate::config::queue::QueueConfig;
 use crate::payload::{Fingerprint, Submission};
 use crate::profile::clicks::FirstSeen;
 use crate::profile::update::ProfileUpdate;

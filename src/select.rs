@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::condition::{Condition, Texts, holds, may_hold, unmet};
-use crate::config::{LimitedDataUseMode, SyncConfig};
+use crate::config::sync::{LimitedDataUseMode, SyncConfig};
 use crate::event::Event;
 use crate::outcome::Reason;
 use crate::path::Scope;

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::clock::UnixMillis;
-use crate::config::{Config, ConfigError, SyncConfig, SyncName};
+use crate::config::sync::SyncConfig;
+use crate::config::{Config, ConfigError, SyncName};
 use crate::event::Event;
 use crate::event::operations::{Known, USER_PROPERTIES};
 use crate::map::explain::Explanation;

@@ -4,8 +4,9 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 use pixel_relay::clock::UnixMillis;
+use pixel_relay::config::Config;
 use pixel_relay::config::load::from_toml;
-use pixel_relay::config::{Config, QueueConfig};
+use pixel_relay::config::queue::QueueConfig;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::hash::Hashed;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use pixel_relay::clock::TestClock;
-use pixel_relay::config::{QueueConfig, SyncName};
+use pixel_relay::config::SyncName;
+use pixel_relay::config::queue::QueueConfig;
 use pixel_relay::deliver::client::joined;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use config::ValueKind;
 
-use crate::config::Rate;
+use crate::config::units::Rate;
 use crate::config::values::Node;
 
 /// A size that memory has to hold.

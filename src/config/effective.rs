@@ -9,13 +9,19 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::condition::{Condition, Operand};
+use crate::config::delivery::DeliveryConfig;
+use crate::config::expressions::{ActionSource, CustomValue, PassedProperties};
+use crate::config::ingest::{ApiKey, WhenFull};
+use crate::config::mapping::{EventConfig, MappingConfig};
 use crate::config::names::{basic_string, quoted};
-use crate::config::units::{format_duration, format_size};
-use crate::config::{
-    ActionSource, ApiKey, CallingCode, Config, Consent, CustomValue, DateOrder, DeliveryConfig,
-    EventConfig, ExternalIdCase, LimitedDataUse, LimitedDataUseMode, LimitedDataUsePlace,
-    LogFormat, MappingConfig, PassedProperties, Rate, SyncConfig, SyncName, WhenFull,
+use crate::config::server::LogFormat;
+use crate::config::sync::{
+    CallingCode, Consent, DateOrder, ExternalIdCase, LimitedDataUse, LimitedDataUseMode,
+    LimitedDataUsePlace, SyncConfig,
 };
+use crate::config::units::Rate;
+use crate::config::units::{format_duration, format_size};
+use crate::config::{Config, SyncName};
 use crate::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
 
 /// What stands in the place of a secret.

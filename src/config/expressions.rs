@@ -11,9 +11,85 @@ use crate::condition::{Condition, Op, Operand};
 use crate::config::keys::sync::{CUSTOM_VALUE, VALUE};
 use crate::config::keys::{CONDITION, EXPRESSION, PATHS};
 use crate::config::values::{KnownTable as Keys, Node};
-use crate::config::{ActionSource, Consent, CustomValue, MetaActionSource, PassedProperties};
 use crate::path::{Path, PathError};
 use crate::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
+
+/// Which event properties are passed on as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PassedProperties {
+    /// `["*"]`.
+    All,
+    /// Literal names.
+    Named(Vec<String>),
+}
+
+impl Default for PassedProperties {
+    fn default() -> Self {
+        Self::Named(Vec::new())
+    }
+}
+
+/// What a field of `custom_data` is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CustomValue {
+    /// A value expression.
+    Value(ValueExpr),
+    /// One object per element of a list; an object in place of the list counts as a list of one.
+    Each {
+        /// Where the list is.
+        lists: ValueExpr,
+        /// Meta's name of each member, and where it is in the element.
+        members: BTreeMap<String, ValueExpr>,
+    },
+}
+
+/// Where a conversion took place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActionSource {
+    /// `website` for platform Web or where a page URL was found; `app` where `[sync.<name>.app]` is
+    /// set and the version tag and OS version are known; otherwise `other`.
+    Auto,
+    /// One of Meta's values, for every event.
+    Fixed(MetaActionSource),
+    /// One of Meta's values, from the event.
+    From(ValueExpr),
+}
+
+macro_rules! action_sources {
+    ($($name:ident = $text:literal,)+) => {
+        /// Meta's values of `action_source`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "Meta's own names")]
+        pub enum MetaActionSource { $($name,)+ }
+
+        impl MetaActionSource {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Meta's spelling.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// Finds a value by Meta's spelling.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+action_sources! {
+    Email = "email",
+    Website = "website",
+    App = "app",
+    PhoneCall = "phone_call",
+    Chat = "chat",
+    PhysicalStore = "physical_store",
+    SystemGenerated = "system_generated",
+    BusinessMessaging = "business_messaging",
+    Other = "other",
+}
 
 /// How a path is compiled: into an event, or into an element of a list.
 type Compile = fn(&str) -> Result<Path, PathError>;
@@ -37,20 +113,6 @@ pub(super) fn custom_value(node: &Node<'_>) -> Option<CustomValue> {
 /// Reads conditions, all of which must hold.
 pub(super) fn conditions(node: &Node<'_>) -> Option<Vec<Condition>> {
     conditions_with(node, Path::parse)
-}
-
-/// Reads what is asked of people's consent.
-pub(super) fn consent(node: &Node<'_>) -> Option<Consent> {
-    if matches!(node.kind(), ValueKind::String(_)) {
-        return node
-            .choice(&[("not_required", ())])
-            .map(|()| Consent::NotRequired);
-    }
-    let conditions = conditions(node)?;
-    if conditions.is_empty() {
-        return node.unexpected();
-    }
-    Some(Consent::Conditions(conditions))
 }
 
 fn conditions_with(node: &Node<'_>, compile: Compile) -> Option<Vec<Condition>> {

@@ -17,15 +17,19 @@ use std::path::{Path, PathBuf};
 use config::{ConfigError as LayerError, Environment, File, FileFormat, Source, Value, ValueKind};
 
 use crate::clock::UnixMillis;
+use crate::config::delivery::MetaConfig;
 use crate::config::effective;
+use crate::config::ingest::IngestConfig;
 use crate::config::keys::sync::{DELIVERY, LIMITED_DATA_USE, SYNC, USER_DATA, USER_MEMORY};
 use crate::config::keys::{ROOT, STAGES, Section};
 use crate::config::names::quoted;
+use crate::config::queue::QueueConfig;
+use crate::config::server::{AdminConfig, LogConfig, ServerConfig};
+use crate::config::sync::SyncConfig;
 use crate::config::units::format_size;
 use crate::config::values::{ConfigErrors, ENVIRONMENT, KnownTable, Node};
 use crate::config::{
-    AdminConfig, Config, ConfigError, IngestConfig, LogConfig, MetaConfig, QueueConfig,
-    ServerConfig, SyncConfig, SyncName, graph_versions, placeholders, stages, syncs, warnings,
+    Config, ConfigError, SyncName, graph_versions, placeholders, stages, sync, warnings,
 };
 
 /// The variable that names the configuration file.
@@ -266,7 +270,7 @@ impl LoadedTables {
     fn read(table: &KnownTable<'_>, folder: &Path) -> Self {
         let names = table
             .get("sync")
-            .map_or_else(Vec::new, |node| syncs::names(&node));
+            .map_or_else(Vec::new, |node| sync::names(&node));
         Self {
             server: table
                 .require("server")
@@ -280,7 +284,7 @@ impl LoadedTables {
             meta: table.require("meta").and_then(|node| stages::meta(&node)),
             syncs: table
                 .require("sync")
-                .and_then(|node| syncs::all(&node, folder)),
+                .and_then(|node| sync::all(&node, folder)),
         }
     }
 

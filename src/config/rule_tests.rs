@@ -5,12 +5,30 @@ use std::path::Path;
 use config::ValueKind;
 
 use crate::clock::UnixMillis;
-use crate::config::RuleTest;
 use crate::config::expressions::json;
 use crate::config::keys::sync::TEST;
 use crate::config::values::{KnownTable, Node};
 use crate::event::request::{BrowserRequest, PATHS};
 use crate::outcome::{Outcome, Reason};
+
+/// `[[sync.<name>.test]]`: an event, and what must become of it.
+#[derive(Clone, Debug)]
+pub struct RuleTest {
+    /// What the test shows.
+    pub name: String,
+    /// The event, as JSON text.
+    pub event: String,
+    /// What a browser's own request tells, as JSON text, where one brings the event in.
+    pub request: Option<String>,
+    /// The present moment, as the test sees it.
+    pub now: crate::clock::UnixMillis,
+    /// `mapped`, or a reason's outcome: `filtered`, `invalid`.
+    pub outcome: String,
+    /// The reason, where one is expected.
+    pub reason: Option<String>,
+    /// Fields of the mapped event that must be so; others may be there too.
+    pub fields: serde_json::Value,
+}
 
 /// What becomes of an event that goes on to the queue.
 const MAPPED: &str = "mapped";

@@ -10,12 +10,13 @@ use ipnet::IpNet;
 use url::{Host, Url};
 
 use crate::config::amounts::{bytes, rate};
+use crate::config::delivery::MetaConfig;
+use crate::config::ingest::{ApiKey, IngestConfig, WhenFull};
 use crate::config::keys::{ADMIN, API_KEY, INGEST, LOG, META, QUEUE, SERVER};
+use crate::config::queue::QueueConfig;
+use crate::config::server::{AdminConfig, LogConfig, LogFormat, ServerConfig};
 use crate::config::values::Node;
-use crate::config::{
-    AdminConfig, ApiKey, IngestConfig, LogConfig, LogFormat, MetaConfig, QueueConfig, ServerConfig,
-    SyncName, WhenFull, secrets,
-};
+use crate::config::{SyncName, secrets};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -1,6 +1,41 @@
 //! Reads and writes sizes and durations as people write them.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+use governor::Quota;
+
+/// A positive number of things per second; fractions are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Rate(f64);
+
+impl Rate {
+    /// Takes a finite, positive number; `None` for any other.
+    pub fn new(per_second: f64) -> Option<Self> {
+        (per_second.is_finite() && per_second >= 0.001).then_some(Self(per_second))
+    }
+
+    /// Things per second.
+    pub const fn per_second(self) -> f64 {
+        self.0
+    }
+
+    /// Things in so many seconds: at least one, and at most what fits.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the cast saturates, and a rate is positive"
+    )]
+    pub fn within(self, seconds: f64) -> NonZeroU32 {
+        NonZeroU32::new((self.0 * seconds) as u32).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// This rate for a limiter, with so many at once after a pause; `None` where it is too high to be a limit.
+    pub fn quota(self, burst: NonZeroU32) -> Option<Quota> {
+        let period = Duration::from_secs_f64(self.0.recip());
+        Some(Quota::with_period(period)?.allow_burst(burst))
+    }
+}
 
 /// Units of size, in lower case; a longer one stands before the one that it ends with.
 const UNITS: &[(&str, u64)] = &[

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::fields::UserDataField;
+use crate::config::ingest::IngestConfig;
 use crate::config::placeholders::is_placeholder;
-use crate::config::{
-    AdminConfig, ConfigError, Consent, IngestConfig, LimitedDataUseMode, LimitedDataUsePlace,
-    QueueConfig, SyncConfig, SyncName,
-};
+use crate::config::queue::QueueConfig;
+use crate::config::server::AdminConfig;
+use crate::config::sync::{Consent, LimitedDataUseMode, LimitedDataUsePlace, SyncConfig};
+use crate::config::{ConfigError, SyncName};
 use crate::value::ValueExpr;
 
 /// How long Amplitude repeats an event that was not answered with 2xx.

@@ -26,7 +26,8 @@ use sha2::Sha256;
 use url::Url;
 
 use crate::clock::{Clock, UnixMillis};
-use crate::config::{MetaConfig, SyncConfig};
+use crate::config::delivery::MetaConfig;
+use crate::config::sync::SyncConfig;
 use crate::http::tls::NoCertificates;
 
 use super::usage::{self, RateUsage};

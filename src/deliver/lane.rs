@@ -28,8 +28,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::Clock;
+use crate::config::SyncName;
 use crate::config::secret_files::SecretFiles;
-use crate::config::{SyncConfig, SyncName};
+use crate::config::sync::SyncConfig;
 use crate::queue::lease::{Leased, Slot};
 use crate::queue::settle::{Refusal, Settlement};
 use crate::queue::{Queue, StoreError};

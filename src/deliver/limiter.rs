@@ -17,7 +17,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::config::Rate;
+use crate::config::units::Rate;
 
 use super::usage::LONGEST_WAIT;
 

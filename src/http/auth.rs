@@ -13,8 +13,9 @@ use subtle::{Choice, ConstantTimeEq};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::ingest::IngestConfig;
 use crate::config::secret_files::SecretFiles;
-use crate::config::{AdminConfig, IngestConfig};
+use crate::config::server::AdminConfig;
 
 /// Lets requests in by their header.
 pub enum Authenticator {
@@ -134,7 +135,7 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::WhenFull;
+    use crate::config::ingest::WhenFull;
 
     fn ingest(header: &str, secrets: &[&str], allow_unauthenticated: bool) -> Authenticator {
         Authenticator::for_ingest(&IngestConfig {

@@ -11,7 +11,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
 
-use crate::config::Rate;
+use crate::config::units::Rate;
 
 /// Most addresses that are remembered: some megabytes.
 const MOST: usize = 65_536;

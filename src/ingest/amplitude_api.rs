@@ -32,7 +32,8 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use crate::clock::UnixMillis;
-use crate::config::{Config, Rate, SyncName};
+use crate::config::units::Rate;
+use crate::config::{Config, SyncName};
 use crate::event::arena::Arena;
 use crate::event::request::BrowserRequest;
 use crate::http::blocking::{Work, without_blocking_others};

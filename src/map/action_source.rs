@@ -1,7 +1,8 @@
 //! Where a conversion took place, and how long Meta takes it.
 
 use crate::clock::UnixMillis;
-use crate::config::{ActionSource, AppConfig, MetaActionSource};
+use crate::config::expressions::{ActionSource, MetaActionSource};
+use crate::config::sync::AppConfig;
 use crate::event::{Event, Json};
 use crate::map::app_data::Device;
 use crate::map::dropped::DropReason;

@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use crate::config::AppConfig;
 use crate::config::fields::AppField;
+use crate::config::sync::AppConfig;
 use crate::event::{Event, Json};
 use crate::map::dropped::DropReason;
 use crate::map::json;

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::config::expressions::{ActionSource, CustomValue, MetaActionSource, PassedProperties};
 use crate::config::fields::{UserDataField, WebsiteField};
-use crate::config::{
-    ActionSource, ConfigError, CustomValue, EventConfig, ExternalIdCase, LimitedDataUsePlace,
-    MappingConfig, MetaActionSource, PassedProperties, SyncConfig, SyncName, UserMemory, key_of,
-};
+use crate::config::mapping::{EventConfig, MappingConfig};
+use crate::config::sync::{ExternalIdCase, LimitedDataUsePlace, SyncConfig, UserMemory};
+use crate::config::{ConfigError, SyncName, key_of};
 use crate::event::text::is_absent_text;
 use crate::map::action_source::can_be_mapped;
 use crate::map::custom_data::{self, Fit};

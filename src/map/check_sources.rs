@@ -1,7 +1,10 @@
 //! Warns where the configuration sends what a hashed field is made from in another place.
 
+use crate::config::expressions::{CustomValue, PassedProperties};
 use crate::config::fields::UserDataField;
-use crate::config::{ConfigError, CustomValue, EventConfig, PassedProperties, SyncConfig, key_of};
+use crate::config::mapping::EventConfig;
+use crate::config::sync::SyncConfig;
+use crate::config::{ConfigError, key_of};
 use crate::map::custom_data::{self, Covers};
 use crate::map::hashed_sources::{self, Cover, HashedSources};
 use crate::map::rule;

@@ -12,7 +12,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::config::{CustomValue, PassedProperties, SyncConfig};
+use crate::config::expressions::{CustomValue, PassedProperties};
+use crate::config::sync::SyncConfig;
 use crate::event::Event;
 use crate::map::dropped::DropReason;
 use crate::map::hashed_sources::{Cover, HashedSources};

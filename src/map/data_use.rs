@@ -3,7 +3,7 @@
 //! Meta lists a state from the day its privacy law takes effect. Any other place is 0, which leaves it
 //! to Meta to geolocate the person by IP address (Meta: Data Processing Options).
 
-use crate::config::{LimitedDataUse, LimitedDataUsePlace};
+use crate::config::sync::{LimitedDataUse, LimitedDataUsePlace};
 use crate::event::{Event, Json};
 use crate::map::digits;
 use crate::map::json;

@@ -30,7 +30,7 @@ use std::fmt;
 
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
-use crate::config::{DateOrder, ExternalIdCase};
+use crate::config::sync::{DateOrder, ExternalIdCase};
 use crate::event::text::shows_nothing;
 use crate::hash::Hashed;
 use crate::map::dropped::DropReason;

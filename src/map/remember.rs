@@ -13,8 +13,10 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
+use crate::config::SyncName;
 use crate::config::fields::UserDataField;
-use crate::config::{Consent, EventConfig, SyncConfig, SyncName, UserMemory};
+use crate::config::mapping::EventConfig;
+use crate::config::sync::{Consent, SyncConfig, UserMemory};
 use crate::event::arena::Arena;
 use crate::event::operations::{Act, USER_PROPERTIES};
 use crate::event::text::is_absent_text;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::expressions::ActionSource;
 use crate::config::fields::UserDataField;
-use crate::config::{ActionSource, EventConfig, SyncConfig};
+use crate::config::mapping::EventConfig;
+use crate::config::sync::SyncConfig;
 use crate::map::custom_data::{Covers, CustomData};
 use crate::map::hashed_sources::HashedSources;
 use crate::map::user_data::UserData;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::clock::UnixMillis;
-use crate::config::MetaActionSource;
+use crate::config::expressions::MetaActionSource;
 use crate::config::fields::{UserDataField, WebsiteField};
 use crate::event::{Event, Json};
 use crate::hash::Hashed;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
-use crate::config::{CallingCode, DateOrder, ExternalIdCase, SyncConfig};
+use crate::config::sync::{CallingCode, DateOrder, ExternalIdCase, SyncConfig};
 use crate::event::decimal::whole_digits;
 use crate::event::operations::USER_PROPERTIES;
 use crate::event::text::shows_nothing;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::clock::UnixMillis;
-use crate::config::{QueueConfig, SyncName};
+use crate::config::SyncName;
+use crate::config::queue::QueueConfig;
 
 use super::rows::unsigned;
 use super::totals::{Counter, Counters};

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use crate::clock::{Clock, UnixMillis};
-use crate::config::{QueueConfig, SyncName};
+use crate::config::SyncName;
+use crate::config::queue::QueueConfig;
 use crate::payload::Payload;
 use crate::profile::clicks::FirstSeen;
 

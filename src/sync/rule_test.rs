@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::config::RuleTest;
+use crate::config::rule_tests::RuleTest;
 use crate::event::arena::Arena;
 use crate::event::{Event, Json};
 use crate::outcome::Reason;

@@ -15,7 +15,8 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::{Registry, fmt as lines};
 
 use crate::clock::UnixMillis;
-use crate::config::{ConfigError, LogConfig, LogFormat};
+use crate::config::ConfigError;
+use crate::config::server::{LogConfig, LogFormat};
 
 use json_line::JsonLine;
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::ConfigError;
+use crate::config::expressions::{ActionSource, CustomValue, MetaActionSource, PassedProperties};
 use crate::config::fields::UserDataField;
-use crate::config::{
-    ActionSource, ConfigError, CustomValue, EventConfig, MetaActionSource, PassedProperties,
-    SyncConfig,
-};
+use crate::config::mapping::EventConfig;
+use crate::config::sync::SyncConfig;
 use crate::map::custom_data::standard::near;
 use crate::map::personal::{says_card, says_phone};
 use crate::map::standard_event;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::config::CustomValue;
+use crate::config::expressions::CustomValue;
 use crate::event::arena::Arena;
 use crate::event::money::fraction_digits;
 use crate::event::number::grouped;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::CustomValue;
+use crate::config::expressions::CustomValue;
 use crate::event::Json;
 use crate::event::arena::Arena;
 use crate::map::hashed_sources::{Cover, HashedSources};

@@ -3,7 +3,7 @@
 use time::{Date, Month, OffsetDateTime};
 
 use crate::clock::UnixMillis;
-use crate::config::DateOrder;
+use crate::config::sync::DateOrder;
 use crate::map::dropped::DropReason;
 use crate::map::normalize::text::digit;
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::config::ExternalIdCase;
+use crate::config::sync::ExternalIdCase;
 use crate::event::decimal::whole_digits;
 use crate::map::dropped::DropReason;
 use crate::map::normalize::Normalized;

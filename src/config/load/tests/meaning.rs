@@ -8,11 +8,10 @@ use proptest::prelude::{prop_assert_eq, proptest};
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::config::expressions::{CustomValue, PassedProperties};
 use crate::config::fields::UserDataField;
 use crate::config::names::{basic_string, quoted};
-use crate::config::{
-    CallingCode, CustomValue, LimitedDataUseMode, LimitedDataUsePlace, PassedProperties, UserMemory,
-};
+use crate::config::sync::{CallingCode, LimitedDataUseMode, LimitedDataUsePlace, UserMemory};
 use crate::value::ValueExpr;
 
 #[test]

@@ -1,15 +1,51 @@
-//! Reads what a sync maps, and what its event table lays over that.
+//! What a sync maps, and what its event table lays over that.
 
 use std::collections::BTreeMap;
 
 use config::ValueKind;
 
+use crate::condition::Condition;
+use crate::config::expressions::ActionSource;
+use crate::config::expressions::{CustomValue, PassedProperties};
 use crate::config::expressions::{action_source, conditions, custom_value, properties, value};
 use crate::config::fields::UserDataField;
 use crate::config::keys::sync::{EVENT, EVENT_ROW, ORIGINAL_EVENT_DATA};
 use crate::config::values::{KnownTable, Node};
-use crate::config::{CustomValue, EventConfig, MappingConfig, PassedProperties};
 use crate::value::{Constant, ValueExpr};
+
+/// What the fields of a server event are made from. An event's own table is laid over its sync's.
+#[derive(Clone, Debug, Default)]
+pub struct MappingConfig {
+    /// Meta's customer information parameters.
+    pub user_data: BTreeMap<UserDataField, ValueExpr>,
+    /// Meta's standard fields, and custom ones, by Meta's name.
+    pub custom_data: BTreeMap<String, CustomValue>,
+    /// Default [`ActionSource::Auto`].
+    pub action_source: Option<ActionSource>,
+    /// The first present one becomes the `event_id`.
+    pub event_id: Option<ValueExpr>,
+    /// The page's URL.
+    pub event_source_url: Option<ValueExpr>,
+    /// The page's referrer.
+    pub referrer_url: Option<ValueExpr>,
+    /// True: for attribution only, no delivery optimisation.
+    pub opt_out: Option<ValueExpr>,
+    /// `original_event_data`, by Meta's names (`event_name`, `event_time`, `order_id`, `event_id`).
+    pub original_event_data: BTreeMap<String, ValueExpr>,
+}
+
+/// One row of "Select and filter events".
+#[derive(Clone, Debug, Default)]
+pub struct EventConfig {
+    /// Meta's event name; Amplitude's where it is `None` or finds nothing.
+    pub send_as: Option<ValueExpr>,
+    /// Conditions that the event must meet. Default none.
+    pub conditions: Vec<Condition>,
+    /// Event properties to send, added to the sync's.
+    pub properties: PassedProperties,
+    /// What differs from the sync's mapping.
+    pub mapping: MappingConfig,
+}
 
 /// Reads the keys that a sync and an event of it share.
 pub(super) fn mapping(table: &KnownTable<'_>) -> Option<MappingConfig> {

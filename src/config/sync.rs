@@ -1,27 +1,198 @@
-//! Reads `[sync.<name>]` and the tables below it.
+//! `[sync.<name>]` and the tables below it.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::ValueKind;
+use secrecy::SecretString;
 
+use crate::condition::Condition;
 use crate::config::amounts::{bytes, count, rate};
-use crate::config::expressions::{conditions, consent, properties, value};
+use crate::config::delivery::DeliveryConfig;
+use crate::config::expressions::PassedProperties;
+use crate::config::expressions::{conditions, properties, value};
 use crate::config::fields::AppField;
 use crate::config::keys::sync::{APP, DELIVERY, LIMITED_DATA_USE, SYNC, USER_MEMORY, VALUE};
-use crate::config::mappings::{events, mapping};
+use crate::config::mapping::{EventConfig, MappingConfig};
+use crate::config::mapping::{events, mapping};
 use crate::config::rule_tests;
+use crate::config::rule_tests::RuleTest;
 use crate::config::secrets;
 use crate::config::values::Node;
-use crate::config::{
-    AppConfig, CallingCode, DateOrder, DeliveryConfig, ExternalIdCase, LimitedDataUse,
-    LimitedDataUseMode, LimitedDataUsePlace, PassedProperties, SyncConfig, SyncName, UserMemory,
-    is_test_event_code,
-};
+use crate::config::{SyncName, is_test_event_code};
 use crate::event::money::{is_currency, is_subunit};
 use crate::path::Path as ValuePath;
+use crate::value::ValueExpr;
+
+/// `[sync.<name>]`: one stream of events to one pixel.
+#[derive(Clone, Debug)]
+pub struct SyncConfig {
+    /// Amplitude's "Status". A disabled sync takes nothing in, and still drains. Default true.
+    pub enabled: bool,
+    /// Pixel (dataset) id: digits.
+    pub pixel_id: String,
+    /// Conversions API access token, trimmed.
+    pub access_token: SecretString,
+    /// The file that the token came from, watched so that a new token is picked up.
+    pub access_token_file: Option<PathBuf>,
+    /// Shows events in Meta's Test Events tool; they still count. Default none.
+    pub test_event_code: Option<String>,
+    /// Adds `appsecret_proof` to each request. Default none.
+    pub app_secret: Option<SecretString>,
+    /// The file that the app secret came from, watched likewise.
+    pub app_secret_file: Option<PathBuf>,
+    /// Amplitude's "Send Events". Default true.
+    pub send_events: bool,
+    /// What must hold before anything of a person is used, sent or remembered.
+    pub consent: Consent,
+    /// Further conditions that every event must meet. Default none.
+    pub conditions: Vec<Condition>,
+    /// Amplitude's "Specify event properties to send". Default none.
+    pub properties: PassedProperties,
+    /// Amplitude's "Select and filter events": by Amplitude's event type. `None`: all events.
+    pub events: Option<BTreeMap<String, EventConfig>>,
+    /// What every event's fields are made from.
+    pub mapping: MappingConfig,
+    /// Calling code of phone numbers written without one: digits. Default none.
+    pub default_calling_code: Option<CallingCode>,
+    /// Reads `05/03/1995`. Default month first.
+    pub date_order: DateOrder,
+    /// Default lower case, as Meta's parameter builder.
+    pub external_id_case: ExternalIdCase,
+    /// Meta's Limited Data Use.
+    pub limited_data_use: LimitedDataUse,
+    /// `[sync.<name>.app]`: app events; absent: never `action_source = "app"`.
+    pub app: Option<AppConfig>,
+    /// Names of the parameters that stay in the address of a page, with `*` for any characters. Default
+    /// those of click ids and campaigns.
+    pub page_url_parameters: Vec<String>,
+    /// Names of properties that may go out in clear though they are hashed or look personal. Default
+    /// none.
+    pub allow_personal_data: Vec<String>,
+    /// `[sync.<name>.user_memory]`: what is remembered of people; absent: nothing.
+    pub user_memory: Option<UserMemory>,
+    /// The currency of every value that names none: a code of ISO 4217.
+    pub currency: Option<String>,
+    /// Whether Meta's Pixel reports the same events from browsers. `None`: nobody said.
+    pub browser_pixel: Option<bool>,
+    /// How requests are made.
+    pub delivery: DeliveryConfig,
+    /// `[[sync.<name>.test]]`: rule tests, run by `check`.
+    pub tests: Vec<RuleTest>,
+}
+
+/// What a sync asks of people's consent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Consent {
+    /// Nothing, and it was not said aloud: warned about.
+    #[default]
+    Unsaid,
+    /// Nothing.
+    NotRequired,
+    /// That these conditions hold.
+    Conditions(Vec<Condition>),
+}
+
+impl Consent {
+    /// The conditions; none where nothing is asked.
+    pub fn conditions(&self) -> &[Condition] {
+        match self {
+            Self::Unsaid | Self::NotRequired => &[],
+            Self::Conditions(conditions) => conditions,
+        }
+    }
+}
+
+/// `[sync.<name>.user_memory]`: what is remembered of people between events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserMemory {
+    /// Whether the webhook feeds it and takes from it, as the endpoints of SDKs do. Default false.
+    pub webhook: bool,
+    /// Names of user properties that are remembered as they came, not hashed. Default none.
+    pub keep_as_is: Vec<String>,
+    /// How long a person is remembered who is not seen. Default 90 days.
+    pub max_age: Duration,
+    /// Most bytes of the store; who was not seen for longest leaves first. Default 256 MiB.
+    pub max_bytes: u64,
+}
+
+/// An international calling code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallingCode {
+    /// Digits, such as `1` or `44`.
+    Fixed(String),
+    /// `"country"`: the calling code of the event's country.
+    FromCountry,
+}
+
+/// The order of day and month in a numeric date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DateOrder {
+    /// `mdy`.
+    #[default]
+    MonthFirst,
+    /// `dmy`.
+    DayFirst,
+}
+
+/// What happens to the case of an external id before it is hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ExternalIdCase {
+    /// `lower`: lower case, white space deleted.
+    #[default]
+    Lower,
+    /// `keep`: only trimmed, for sites whose ids differ by case alone.
+    Keep,
+}
+
+/// Meta's Limited Data Use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitedDataUse {
+    /// When it applies. Default off.
+    pub mode: LimitedDataUseMode,
+    /// Meta's country: 1 for the USA, 0 to geolocate. Default 0.
+    pub country: LimitedDataUsePlace,
+    /// Meta's state code, 0 to geolocate. Default 0.
+    pub state: LimitedDataUsePlace,
+}
+
+/// When Limited Data Use applies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LimitedDataUseMode {
+    /// Never.
+    #[default]
+    Off,
+    /// To every event.
+    Always,
+    /// To events that meet all conditions.
+    When(Vec<Condition>),
+}
+
+/// Where a person is, for Limited Data Use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitedDataUsePlace {
+    /// Meta's number; 0 lets Meta geolocate.
+    Code(u32),
+    /// `"event"`: from the event's country and region.
+    FromEvent,
+    /// Meta's number, or a name or code of the place, from the event.
+    From(ValueExpr),
+}
+
+impl Default for LimitedDataUsePlace {
+    fn default() -> Self {
+        Self::Code(0)
+    }
+}
+
+/// `[sync.<name>.app]`: what app events need and Amplitude does not send.
+#[derive(Clone, Debug, Default)]
+pub struct AppConfig {
+    /// `extinfo` and `app_data` fields, by name.
+    pub fields: BTreeMap<AppField, ValueExpr>,
+}
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -152,6 +323,20 @@ fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
         delivery: delivery?,
         tests: tests.unwrap_or_default(),
     })
+}
+
+/// Reads what is asked of people's consent.
+fn consent(node: &Node<'_>) -> Option<Consent> {
+    if matches!(node.kind(), ValueKind::String(_)) {
+        return node
+            .choice(&[("not_required", ())])
+            .map(|()| Consent::NotRequired);
+    }
+    let conditions = conditions(node)?;
+    if conditions.is_empty() {
+        return node.unexpected();
+    }
+    Some(Consent::Conditions(conditions))
 }
 
 /// Digits, written as a text or as a number. The value is not repeated: a token may stand there by
