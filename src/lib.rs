@@ -1,8 +1,8 @@
 //! pixel-relay streams Amplitude events to Meta Pixel through the Conversions API.
 //!
 //! The modules stand in the order in which an event meets them. [`ingest`] accepts a request and
-//! splits its body into elements; each becomes an [`event`], in which a [`path`] finds values, a
-//! [`condition`] holds or not, and a [`value`] says what a mapping takes. For every [`sync`],
+//! splits its body into elements; each becomes an [`event`], in which the expressions of the
+//! configuration ([`expr`]) find values. For every [`sync`],
 //! [`select`] says whether the event goes on and [`map`] makes the bytes that will travel, with
 //! personal data hashed; what earlier events said of the person is in a [`profile`]. The [`queue`]
 //! makes them durable before the request is answered, and [`deliver`] takes them out again in batches,
@@ -13,9 +13,7 @@
 //! everything together, and [`cli`] is what can be asked on the command line.
 
 pub mod event;
-pub mod path;
-pub mod condition;
-pub mod value;
+pub mod expr;
 pub mod outcome;
 pub mod clock;
 pub mod hash;

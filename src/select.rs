@@ -10,11 +10,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::condition::{Condition, Texts, holds, may_hold, unmet};
 use crate::config::sync::{LimitedDataUseMode, SyncConfig};
 use crate::event::Event;
+use crate::expr::condition::{Condition, Texts, holds, may_hold, unmet};
+use crate::expr::path::Scope;
 use crate::outcome::Reason;
-use crate::path::Scope;
 
 /// The row of the event table that stands for every event it does not name.
 const ANY_EVENT: &str = "*";

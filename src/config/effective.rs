@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::condition::{Condition, Operand};
 use crate::config::delivery::DeliveryConfig;
 use crate::config::expressions::{ActionSource, CustomValue, PassedProperties};
 use crate::config::ingest::{ApiKey, WhenFull};
@@ -22,7 +21,8 @@ use crate::config::sync::{
 use crate::config::units::Rate;
 use crate::config::units::{format_duration, format_size};
 use crate::config::{Config, SyncName};
-use crate::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
+use crate::expr::condition::{Condition, Operand};
+use crate::expr::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
 
 /// What stands in the place of a secret.
 const REDACTED: &str = "\"[redacted]\"";

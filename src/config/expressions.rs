@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use config::ValueKind;
 
-use crate::condition::{Condition, Op, Operand};
 use crate::config::keys::sync::{CUSTOM_VALUE, VALUE};
 use crate::config::keys::{CONDITION, EXPRESSION, PATHS};
 use crate::config::values::{KnownTable as Keys, Node};
-use crate::path::{Path, PathError};
-use crate::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
+use crate::expr::condition::{Condition, Op, Operand};
+use crate::expr::path::{Path, PathError};
+use crate::expr::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
 
 /// Which event properties are passed on as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use config::ValueKind;
 
-use crate::condition::Condition;
 use crate::config::expressions::ActionSource;
 use crate::config::expressions::{CustomValue, PassedProperties};
 use crate::config::expressions::{action_source, conditions, custom_value, properties, value};
 use crate::config::fields::UserDataField;
 use crate::config::keys::sync::{EVENT, EVENT_ROW, ORIGINAL_EVENT_DATA};
 use crate::config::values::{KnownTable, Node};
-use crate::value::{Constant, ValueExpr};
+use crate::expr::condition::Condition;
+use crate::expr::value::{Constant, ValueExpr};
 
 /// What the fields of a server event are made from. An event's own table is laid over its sync's.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,6 @@ use std::time::Duration;
 use config::ValueKind;
 use secrecy::SecretString;
 
-use crate::condition::Condition;
 use crate::config::amounts::{bytes, count, rate};
 use crate::config::delivery::DeliveryConfig;
 use crate::config::expressions::PassedProperties;
@@ -23,8 +22,9 @@ use crate::config::secrets;
 use crate::config::values::Node;
 use crate::config::{SyncName, is_test_event_code};
 use crate::event::money::{is_currency, is_subunit};
-use crate::path::Path as ValuePath;
-use crate::value::ValueExpr;
+use crate::expr::condition::Condition;
+use crate::expr::path::Path as ValuePath;
+use crate::expr::value::ValueExpr;
 
 /// `[sync.<name>]`: one stream of events to one pixel.
 #[derive(Clone, Debug)]

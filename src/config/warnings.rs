@@ -10,7 +10,7 @@ use crate::config::queue::QueueConfig;
 use crate::config::server::AdminConfig;
 use crate::config::sync::{Consent, LimitedDataUseMode, LimitedDataUsePlace, SyncConfig};
 use crate::config::{ConfigError, SyncName};
-use crate::value::ValueExpr;
+use crate::expr::value::ValueExpr;
 
 /// How long Amplitude repeats an event that was not answered with 2xx.
 const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);

@@ -191,9 +191,9 @@ mod tests {
     use super::*;
     use crate::config::fields::AppField;
     use crate::event::arena::Arena;
+    use crate::expr::path::Path;
+    use crate::expr::value::{Constant, ValueExpr};
     use crate::map::record::FieldStats;
-    use crate::path::Path;
-    use crate::value::{Constant, ValueExpr};
 
     #[track_caller]
     fn check(wanted: &ActionSource, event: &str, page: bool, expected: &str) -> FieldStats {

@@ -9,11 +9,11 @@ use std::borrow::Cow;
 use crate::config::fields::AppField;
 use crate::config::sync::AppConfig;
 use crate::event::{Event, Json};
+use crate::expr::value::{FoundValue, ValueExpr};
 use crate::map::dropped::DropReason;
 use crate::map::json;
 use crate::map::personal;
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
-use crate::value::{FoundValue, ValueExpr};
 
 /// The slots of `extinfo` after the version tag, and Amplitude's fields that fill them.
 const SLOTS: [(AppField, &[&str]); 15] = [
@@ -298,8 +298,8 @@ fn texts(
 mod tests {
     use super::*;
     use crate::event::arena::Arena;
+    use crate::expr::path::Path;
     use crate::map::record::FieldStats;
-    use crate::path::Path;
 
     fn app(fields: &[(AppField, &str)]) -> AppConfig {
         let expr = |path: &str| ValueExpr::path(Path::parse(path).unwrap());

@@ -9,13 +9,13 @@ use crate::config::mapping::{EventConfig, MappingConfig};
 use crate::config::sync::{ExternalIdCase, LimitedDataUsePlace, SyncConfig, UserMemory};
 use crate::config::{ConfigError, SyncName, key_of};
 use crate::event::text::is_absent_text;
+use crate::expr::path::Path;
+use crate::expr::value::ValueExpr;
 use crate::map::action_source::can_be_mapped;
 use crate::map::custom_data::{self, Fit};
 use crate::map::data_use::is_state;
 use crate::map::{REVENUE_EVENTS, check_sources, standard_event};
-use crate::path::Path;
 use crate::payload::PURCHASE;
-use crate::value::ValueExpr;
 
 mod hints;
 

@@ -5,11 +5,11 @@ use crate::config::fields::UserDataField;
 use crate::config::mapping::EventConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::{ConfigError, key_of};
+use crate::expr::path::Path;
+use crate::expr::value::ValueExpr;
 use crate::map::custom_data::{self, Covers};
 use crate::map::hashed_sources::{self, Cover, HashedSources};
 use crate::map::rule;
-use crate::path::Path;
-use crate::value::ValueExpr;
 
 /// The section whose members are the event's own properties.
 const SECTION: &str = "event_properties";

@@ -15,13 +15,13 @@ use std::collections::{BTreeMap, HashSet};
 use crate::config::expressions::{CustomValue, PassedProperties};
 use crate::config::sync::SyncConfig;
 use crate::event::Event;
+use crate::expr::path::Path;
+use crate::expr::value::{Constant, ValueExpr};
 use crate::map::dropped::DropReason;
 use crate::map::hashed_sources::{Cover, HashedSources};
 use crate::map::json;
 use crate::map::page::KeptParameters;
 use crate::map::record::{Recorder, SentValue, ServerField, Source};
-use crate::path::Path;
-use crate::value::{Constant, ValueExpr};
 
 mod contents;
 mod field;

@@ -137,8 +137,8 @@ fn text(value: Option<Json<'_>>) -> Option<std::borrow::Cow<'_, str>> {
 mod tests {
     use super::*;
     use crate::event::arena::Arena;
-    use crate::path::Path;
-    use crate::value::ValueExpr;
+    use crate::expr::path::Path;
+    use crate::expr::value::ValueExpr;
 
     #[track_caller]
     fn check(country: &str, region: &str, expected: (u32, u32)) {

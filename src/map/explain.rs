@@ -8,13 +8,13 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::condition::Condition;
 use crate::config::fields::{UserDataField, WebsiteField};
 use crate::event::Json;
+use crate::expr::condition::Condition;
+use crate::expr::path::Scope;
+use crate::expr::value::{ValueExpr, ValueSource as Way};
 use crate::map::dropped::DropReason;
 use crate::map::record::{Recorder, SentValue, ServerField, Source};
-use crate::path::Scope;
-use crate::value::{ValueExpr, ValueSource as Way};
 
 /// Most characters of a cell in the table for people; the last one may be longer.
 const MOST_WIDE: usize = 44;

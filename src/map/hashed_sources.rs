@@ -6,9 +6,9 @@
 
 use crate::config::fields::UserDataField;
 use crate::event::{REVENUE_FIELDS, revenue_field};
+use crate::expr::path::{Path, PathStep, alias_of};
+use crate::expr::value::ValueExpr;
 use crate::map::normalize;
-use crate::path::{Path, PathStep, alias_of};
-use crate::value::ValueExpr;
 
 /// The paths that the hashed fields of a sync read.
 #[derive(Clone, Debug, Default)]

@@ -6,12 +6,12 @@
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::event::Event;
+use crate::expr::path::Path;
+use crate::expr::value::ValueExpr;
 use crate::map::normalize::{self, click::with_time};
-use crate::path::Path;
 use crate::profile::clicks::{ClickKey, Clicks, FirstSeen, KEPT, can_carry};
 use crate::profile::property::PropertyId;
 use crate::profile::{Profile, click_id};
-use crate::value::ValueExpr;
 
 /// Digits of one form of a hashed value.
 const DIGITS: usize = 64;

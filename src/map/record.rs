@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::condition::Condition;
 use crate::config::fields::{UserDataField, WebsiteField};
 use crate::event::Json;
+use crate::expr::condition::Condition;
+use crate::expr::path::{Path, Scope};
+use crate::expr::value::{FoundValue, ValueExpr};
 use crate::map::dropped::DropReason;
-use crate::path::{Path, Scope};
-use crate::value::{FoundValue, ValueExpr};
 
 /// A field of the server event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

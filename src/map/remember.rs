@@ -21,16 +21,16 @@ use crate::event::arena::Arena;
 use crate::event::operations::{Act, USER_PROPERTIES};
 use crate::event::text::is_absent_text;
 use crate::event::{Event, Json};
+use crate::expr::path::Path;
+use crate::expr::value::ValueExpr;
 use crate::hash::Hashed;
 use crate::map::known::Property;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::user_data::{self, NormalizeOptions, Times, UserData};
 use crate::map::{event_time, rule};
-use crate::path::Path;
 use crate::profile::property::{LONGEST_ELEMENT, MOST_ELEMENTS, PropertyId, PropertyStep, Value};
 use crate::profile::update::{Identity, ProfileUpdate};
 use crate::profile::{ClientContext, Profile, ProfileKey, Touchpoint};
-use crate::value::ValueExpr;
 
 /// The fields that are remembered from wherever the mapping finds them.
 const SIGHTS: [UserDataField; 4] = [

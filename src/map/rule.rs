@@ -7,11 +7,11 @@ use crate::config::expressions::ActionSource;
 use crate::config::fields::UserDataField;
 use crate::config::mapping::EventConfig;
 use crate::config::sync::SyncConfig;
+use crate::expr::path::Path;
+use crate::expr::value::{ValueExpr, ValueSource};
 use crate::map::custom_data::{Covers, CustomData};
 use crate::map::hashed_sources::HashedSources;
 use crate::map::user_data::UserData;
-use crate::path::Path;
-use crate::value::{ValueExpr, ValueSource};
 
 /// What events of one row become.
 #[derive(Debug)]

@@ -7,6 +7,8 @@ use crate::clock::UnixMillis;
 use crate::config::expressions::MetaActionSource;
 use crate::config::fields::{UserDataField, WebsiteField};
 use crate::event::{Event, Json};
+use crate::expr::path::{Path, Scope};
+use crate::expr::value::{FoundValue, ValueExpr};
 use crate::hash::Hashed;
 use crate::map::action_source::{self, Decided};
 use crate::map::custom_data::{self, Worth};
@@ -21,10 +23,8 @@ use crate::map::{
     MappedEvent, Mapper, REVENUE_EVENTS, app_data, data_use, digits, event_time, json, personal,
 };
 use crate::outcome::Reason;
-use crate::path::{Path, Scope};
 use crate::payload::{Fingerprint, PURCHASE, Rejected};
 use crate::profile::clicks::Clicks;
-use crate::value::{FoundValue, ValueExpr};
 
 /// Hexadecimal digits of an event id that is a hash: 128 bits.
 const HASHED_ID_DIGITS: usize = 32;

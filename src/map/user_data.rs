@@ -14,6 +14,8 @@ use crate::event::decimal::whole_digits;
 use crate::event::operations::USER_PROPERTIES;
 use crate::event::text::shows_nothing;
 use crate::event::{Event, Json};
+use crate::expr::path::Path;
+use crate::expr::value::{FoundValue, ValueExpr};
 use crate::hash::Hashed;
 use crate::map::dropped::DropReason;
 use crate::map::known::{ProfileView, Property, Remembered};
@@ -21,8 +23,6 @@ use crate::map::normalize::click::{can_have_led_to, moved_by};
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
 use crate::map::{event_time, json};
-use crate::path::Path;
-use crate::value::{FoundValue, ValueExpr};
 
 /// Most values of one field. Nobody has more addresses, and no event may make the mapping slow.
 const MOST_VALUES: usize = 20;

@@ -7,15 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, from the bottom up. A module may use those before its own.
 const LAYERS: &[&[&str]] = &[
-    &[
-        "event",
-        "path",
-        "condition",
-        "value",
-        "outcome",
-        "clock",
-        "hash",
-    ],
+    &["event", "expr", "outcome", "clock", "hash"],
     &["config"],
     &["http", "payload", "profile"],
     &["select", "map", "telemetry", "queue"],
@@ -27,18 +19,10 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// What a module may use although it stands in the same layer.
-const NEIGHBOURS: &[(&str, &str)] = &[
-    ("event", "outcome"),
-    ("path", "event"),
-    ("condition", "event"),
-    ("condition", "path"),
-    ("value", "event"),
-    ("value", "path"),
-    ("value", "condition"),
-];
+const NEIGHBOURS: &[(&str, &str)] = &[("event", "outcome"), ("expr", "event")];
 
 /// The sandbox is an independent witness: it may use only this.
-const SANDBOX_USES: &[&str] = &["event", "path", "outcome", "clock"];
+const SANDBOX_USES: &[&str] = &["event", "expr", "outcome", "clock"];
 
 #[test]
 fn modules_use_only_lower_layers() {

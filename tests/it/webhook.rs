@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pixel_relay::clock::{Clock, SystemClock};
 use pixel_relay::event::SECTIONS;
-use pixel_relay::path::FIELDS;
+use pixel_relay::expr::path::FIELDS;
 use serde_json::{Value, json};
 
 use crate::process::DaemonProcess;

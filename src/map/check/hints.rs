@@ -7,10 +7,10 @@ use crate::config::expressions::{ActionSource, CustomValue, MetaActionSource, Pa
 use crate::config::fields::UserDataField;
 use crate::config::mapping::EventConfig;
 use crate::config::sync::SyncConfig;
+use crate::expr::path::{Path, PathStep};
 use crate::map::custom_data::standard::near;
 use crate::map::personal::{says_card, says_phone};
 use crate::map::standard_event;
-use crate::path::{Path, PathStep};
 
 use super::{field_key, has_source, rows, texts};
 

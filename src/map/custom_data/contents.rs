@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::event::{Event, Json};
+use crate::expr::path::Scope;
+use crate::expr::value::ValueExpr;
 use crate::map::dropped::DropReason;
 use crate::map::json;
-use crate::path::Scope;
-use crate::value::ValueExpr;
 
 use super::number;
 use super::screen::{Screen, Screened};

@@ -8,11 +8,11 @@ use crate::event::arena::Arena;
 use crate::event::money::fraction_digits;
 use crate::event::number::grouped;
 use crate::event::{Event, Json};
+use crate::expr::path::Scope;
+use crate::expr::value::{FoundValue, ValueExpr};
 use crate::map::dropped::DropReason;
 use crate::map::json;
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
-use crate::path::Scope;
-use crate::value::{FoundValue, ValueExpr};
 
 use super::contents::{self, ItemShape, Items};
 use super::revenue::SourceResult;

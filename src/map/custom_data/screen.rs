@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use crate::config::expressions::CustomValue;
 use crate::event::Json;
 use crate::event::arena::Arena;
+use crate::expr::path::{Path, PathStep};
+use crate::expr::value::FoundValue;
 use crate::map::hashed_sources::{Cover, HashedSources};
 use crate::map::page::{self, KeptParameters};
-use crate::path::{Path, PathStep};
-use crate::value::FoundValue;
 
 /// Fields that hold a number and a code, whatever they are made from.
 const TELL_NOTHING: [&str; 2] = ["value", "currency"];
@@ -391,7 +391,7 @@ impl ScreenWriter<'_> {
 mod tests {
     use super::*;
     use crate::config::fields::UserDataField;
-    use crate::value::ValueExpr;
+    use crate::expr::value::ValueExpr;
 
     #[track_caller]
     fn check(sources: &[&str], input: &str, expected: Option<&str>) {

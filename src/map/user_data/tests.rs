@@ -47,7 +47,7 @@ fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> F
     let expr = ValueExpr {
         sources: paths
             .iter()
-            .map(|path| crate::value::ValueSource::Path(Path::parse(path).unwrap()))
+            .map(|path| crate::expr::value::ValueSource::Path(Path::parse(path).unwrap()))
             .collect(),
         default: None,
     };
@@ -353,7 +353,7 @@ fn what_is_of_no_use_does_not_end_the_search() {
 
 #[test]
 fn a_code_comes_from_the_first_country_that_is_one() {
-    let path = |path| crate::value::ValueSource::Path(Path::parse(path).unwrap());
+    let path = |path| crate::expr::value::ValueSource::Path(Path::parse(path).unwrap());
     let expr = ValueExpr {
         sources: vec![path("user_properties.p"), path("user_properties.q")],
         default: None,

@@ -12,7 +12,7 @@ use crate::config::expressions::{CustomValue, PassedProperties};
 use crate::config::fields::UserDataField;
 use crate::config::names::{basic_string, quoted};
 use crate::config::sync::{CallingCode, LimitedDataUseMode, LimitedDataUsePlace, UserMemory};
-use crate::value::ValueExpr;
+use crate::expr::value::ValueExpr;
 
 #[test]
 fn what_is_absent_has_its_default() {

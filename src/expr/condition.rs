@@ -20,9 +20,8 @@ use std::fmt;
 use crate::event::arena::Arena;
 use crate::event::decimal::Decimal;
 use crate::event::{Json, number as amount};
-use crate::path::{Path, Scope};
-
-mod glob;
+use crate::expr::glob;
+use crate::expr::path::{Path, Scope};
 
 /// One condition: values are alternatives, except for the set operators.
 #[derive(Clone, Debug, PartialEq, Eq)]

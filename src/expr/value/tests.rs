@@ -1,7 +1,7 @@
 //! Value expressions, against one event.
 
 use super::*;
-use crate::condition::{Op, Operand};
+use crate::expr::condition::{Op, Operand};
 
 const EVENT: &[u8] = br#"{"user_id":"u","event_properties":{"blank":"","kind":"sku","other":"x",
     "number":1.0,"list":["sku","x","book"],"more":["a"],"skus":[{"id":1},{"id":null},{"id":2}]}}"#;

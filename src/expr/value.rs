@@ -10,11 +10,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::condition::{Condition, holds};
 use crate::event::arena::Arena;
 use crate::event::decimal::whole_digits;
 use crate::event::{Event, Json};
-use crate::path::{Path, Scope};
+use crate::expr::condition::{Condition, holds};
+use crate::expr::path::{Path, Scope};
 
 /// A constant, kept as JSON text so that it is read like any value of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
