@@ -27,7 +27,7 @@ use crate::ingest::silence::SilenceWatch;
 use crate::ingest::upstream::Upstream;
 use crate::ingest::{self, Ingest};
 use crate::queue::Queue;
-use crate::queue::bounds::{AllBounds, Bounds};
+use crate::queue::profiles::{AllBounds, Bounds};
 use crate::sandbox::Sandbox;
 use crate::sync;
 use crate::telemetry::metrics::Metrics;

@@ -30,6 +30,13 @@ impl UnixMillis {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The moment this long before; the first of all where there is none.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(millis))
+    }
+
     /// Reads `2026-11-20T18:05:00Z`, with or without a fraction; a space may stand for the `T`, and the
     /// `Z` may be missing.
     pub fn parse(text: &str) -> Option<Self> {

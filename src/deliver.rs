@@ -19,7 +19,7 @@ use crate::clock::{Clock, UnixMillis};
 use crate::config::{Config, SyncName};
 use crate::http::tls;
 use crate::queue::Queue;
-use crate::queue::standstill::Cooldown;
+use crate::queue::cooldown::Cooldown;
 use crate::telemetry::metrics::Metrics;
 
 use client::{ClientError, GraphClient};

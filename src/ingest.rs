@@ -37,7 +37,7 @@ use crate::ingest::intake::{Chunk, SyncIntake};
 use crate::ingest::reply::{IngestSummary, RequestRefusal, json_response};
 use crate::ingest::upstream::Upstream;
 use crate::outcome::Reason;
-use crate::queue::disk::CapacityProblem;
+use crate::queue::quota::CapacityProblem;
 use crate::queue::{PushError, Queue};
 use crate::sync::Sync;
 use crate::telemetry::logs::{LogThrottle, SeldomEach};

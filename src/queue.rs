@@ -10,14 +10,17 @@
 //!   while some of their events are on lease.
 //! - Only mapped events get here: nothing in the store is raw personal data.
 //!
-//! # How it lies on the disk
+//! # How it is kept
 //!
-//! A `SQLite` file in WAL mode with `synchronous = FULL`, changed by one thread (`writer`). What waits
-//! when the thread comes round is committed together, in rows of at most 256 events and 256 KiB per
-//! sync, Purchases and events that came late apart from the rest (`row`, `rows`; the tables are in `schema`), compressed (`packed`). The events of a row are
-//! never rewritten: those that have ended are bits in a small bitmap, and the row goes with its last
-//! event. Beside each row its fingerprints are kept, longer than the row, for the duplicate window (`seen`) and for `trace`.
-//! A locked file decides which process owns the store.
+//! One thread (`writer`) changes the queue. What waits when the thread comes round is committed together, in
+//! batches of at most 256 events and 256 KiB per sync, Purchases and events that came late apart from the rest
+//! (`batch`), compressed (`compress`). The events of a batch are never rewritten: those that have ended are bits in a
+//! small bitmap (`state`), and the batch goes with its last event. Beside each batch its fingerprints are kept, longer
+//! than the batch, for the duplicate window (`window`) and for `trace`.
+//!
+//! The rules stand in files named after what is done: `push`, `lease`, `settle`, `dead`, `expire`, `erase`,
+//! `profiles`, `trace`, each a few functions over the `core`. Below them an `engine` stores and finds. The one that is used is
+//! `sqlite`: a file in WAL mode with `synchronous = FULL`, and a locked file that decides which process owns it.
 //!
 //! # What the operations promise
 //!
@@ -54,51 +57,48 @@ use crate::payload::{Fingerprint, Submission};
 use crate::profile::clicks::FirstSeen;
 use crate::profile::update::ProfileUpdate;
 
-use bounds::AllBounds;
+use attempt::DeliveryId;
+use batch::BatchId;
+use cooldown::Cooldown;
+use core::{Core, QueueContext, Shared};
 use dead::{DeadFilter, DeadLetter, Retried};
-use disk::{StoreHealth, StoreStats};
-use intake::{PushOutcome, Repeats};
+use engine::{EngineError, EngineResult, Reader, Storage};
+use erase::{Forgotten, Person};
 use lease::{Backlog, LeaseLimits, Leased, Order, Slot};
-use recall::ProfileReader;
-use settle::{DeliveryId, Settlement};
-use standstill::Cooldown;
-use store::{Core, QueueContext, Shared};
+use profile_reader::ProfileReader;
+use profiles::AllBounds;
+use push::{PushOutcome, Repeats};
+use quota::{StoreHealth, StoreStats};
+use settle::Settlement;
+use sqlite::Sqlite;
 use totals::{Removal, Totals};
 use trace::Trace;
 use writer::{Ask, WriterCommand};
 
+pub mod attempt;
 pub mod lease;
 pub mod settle;
-pub mod standstill;
+pub mod cooldown;
 pub mod totals;
 pub mod dead;
-pub mod disk;
+pub mod quota;
 pub mod trace;
 pub mod erase;
-pub mod bounds;
-pub mod recall;
-mod forget;
+pub mod profiles;
+pub mod profile_reader;
+pub mod engine;
 mod writer;
-mod recovery;
-mod salvage;
-mod intake;
-mod profiles;
+mod core;
+mod push;
+mod expire;
 mod clicks;
-mod recent;
-mod remembered;
-mod lending;
-mod requests;
-mod tidy;
-mod ending;
-mod store;
-mod lanes;
-mod slices;
-mod rows;
-mod row;
-mod packed;
-mod scrub;
-mod seen;
-mod schema;
+mod leases;
+mod window;
+mod state;
+mod batch;
+mod bits;
+mod compress;
+mod sqlite;
 
 /// Commands that may wait for the writer.
 const WAITING: usize = 4096;
@@ -111,7 +111,7 @@ pub struct Queue(Arc<QueueInner>);
 
 #[derive(Debug)]
 struct QueueInner {
-    ground: Arc<QueueContext>,
+    context: Arc<QueueContext>,
     commands: Option<mpsc::Sender<WriterCommand>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -169,7 +169,7 @@ pub enum PushError {
     DiskLow,
     /// The store cannot write.
     #[error("the store cannot write")]
-    Storage(#[source] Arc<rusqlite::Error>),
+    Storage(#[source] EngineError),
     /// The queue was closed.
     #[error("the queue is closed")]
     Closed,
@@ -180,7 +180,7 @@ pub enum PushError {
 pub enum StoreError {
     /// It cannot read or write.
     #[error("the store cannot be read or written")]
-    Storage(#[source] Arc<rusqlite::Error>),
+    Storage(#[source] EngineError),
     /// The queue was closed.
     #[error("the queue is closed")]
     Closed,
@@ -211,12 +211,18 @@ pub enum OpenError {
         .0.display()
     )]
     Foreign(PathBuf),
-    /// `SQLite` could not open or read it.
+    /// The engine could not open or read it.
     #[error("cannot open the store")]
-    Sqlite(#[from] rusqlite::Error),
+    Engine(#[from] EngineError),
     /// The writer's thread could not be started.
     #[error("cannot start the writer")]
     Thread(#[source] io::Error),
+}
+
+impl From<EngineError> for StoreError {
+    fn from(error: EngineError) -> Self {
+        Self::Storage(error)
+    }
 }
 
 impl From<StoreError> for PushError {
@@ -236,17 +242,28 @@ impl Queue {
         syncs: &[SyncName],
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let lock = schema::lock(&config.path)?;
-        let ground = Arc::new(QueueContext {
+        let storage = Box::new(Sqlite::new(&config.path));
+        Self::open_on(storage, config, syncs, clock)
+    }
+
+    fn open_on(
+        storage: Box<dyn Storage>,
+        config: &QueueConfig,
+        syncs: &[SyncName],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let possession = storage.acquire()?;
+        let context = Arc::new(QueueContext {
             config: config.clone(),
             syncs: syncs.to_vec(),
             clock,
-            shared: Arc::new(Shared::default()),
+            storage,
+            shared: Shared::default(),
         });
         let (commands, waiting) = mpsc::channel(WAITING);
-        let thread = writer::start(Arc::clone(&ground), lock, waiting)?;
+        let thread = writer::start(Arc::clone(&context), possession, waiting)?;
         Ok(Self(Arc::new(QueueInner {
-            ground,
+            context,
             commands: Some(commands),
             thread: Mutex::new(Some(thread)),
         })))
@@ -268,12 +285,12 @@ impl Queue {
 
     /// What is remembered of people and of clicks, as of the last commit.
     pub fn recall(&self) -> ProfileReader {
-        ProfileReader::new(Arc::clone(&self.0.ground))
+        ProfileReader::new(Arc::clone(&self.0.context))
     }
 
     /// Says how much is remembered of people. Before that nothing of it is removed.
     pub fn bound_profiles(&self, bounds: AllBounds) {
-        *self.0.ground.shared.bounds() = Some(bounds);
+        *self.0.context.shared.bounds() = Some(bounds);
     }
 
     /// Takes events in as `push` does, but an event whose earlier taking is a dead letter takes its
@@ -294,19 +311,19 @@ impl Queue {
         &self,
         wanted: Vec<Fingerprint>,
     ) -> Result<HashSet<Fingerprint>, StoreError> {
-        self.read(move |connection| remembered::remembered(connection, &wanted))
+        self.read(move |reader| window::known_fingerprints(reader, &wanted))
             .await
     }
 
     /// What is ready to be leased.
     pub fn backlog(&self, sync: &SyncName) -> Backlog {
-        self.0.ground.shared.lanes().lane(sync).backlog()
+        self.0.context.shared.leases().of(sync).backlog()
     }
 
     /// Returns when events became ready since the last call: new ones, or released ones. For one
     /// caller per sync.
     pub async fn changed(&self, sync: &SyncName) {
-        let wake = self.0.ground.shared.lanes().lane(sync).wake();
+        let wake = self.0.context.shared.leases().of(sync).wake();
         wake.notified().await;
     }
 
@@ -334,7 +351,7 @@ impl Queue {
 
     /// Makes events on lease ready again, at once. Those that are not on lease are passed over.
     pub fn release(&self, sync: &SyncName, slots: &[Slot]) {
-        self.0.ground.shared.lanes().lane(sync).release(slots);
+        self.0.context.shared.leases().of(sync).release(slots);
     }
 
     /// Puts a request on record, durably, before it is sent.
@@ -344,32 +361,33 @@ impl Queue {
         slots: &[Slot],
     ) -> Result<DeliveryId, StoreError> {
         let (sync, slots) = (sync.clone(), slots.to_vec());
-        self.change(move |store| store.open_delivery(&sync, &slots))
+        self.change(move |core| Ok(attempt::open(core, &sync, &slots)))
             .await
     }
 
     /// Does what an answer asks for, in one transaction.
     pub async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
-        self.change(move |store| store.settle(&settlement)).await
+        self.change(move |core| settle::settle(core, &settlement))
+            .await
     }
 
     /// What stood still when the store was opened.
     pub fn standstills(&self) -> Vec<Cooldown> {
-        self.0.ground.shared.view().standstills.clone()
+        self.0.context.shared.view().cooldowns.clone()
     }
 
     /// The counts of every sync, as of the last commit.
     pub fn totals(&self) -> Totals {
-        let view = self.0.ground.shared.view();
-        view.accounts
+        let view = self.0.context.shared.view();
+        view.counters
             .iter()
-            .map(|account| (account.name.clone(), account.totals()))
+            .map(|counters| (counters.name.clone(), counters.totals()))
             .collect()
     }
 
     /// Sizes and ages, as of the last commit.
     pub fn stats(&self) -> StoreStats {
-        let view = self.0.ground.shared.view();
+        let view = self.0.context.shared.view();
         StoreStats {
             used_bytes: view.used_bytes,
             headroom: view.headroom,
@@ -380,13 +398,13 @@ impl Queue {
 
     /// Whether events can be stored now, and why not.
     pub fn health(&self) -> StoreHealth {
-        self.0.ground.shared.view().health.clone()
+        self.0.context.shared.view().health.clone()
     }
 
     /// Expires what is due and removes what is too old, to the end; the store does so by itself, a
     /// piece every second.
     pub async fn tidy(&self) -> Result<(), StoreError> {
-        while self.change(Core::tidy).await? {}
+        while self.change(expire::expire).await? {}
         Ok(())
     }
 
@@ -399,7 +417,7 @@ impl Queue {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
         let filter = filter.clone();
-        self.read(move |connection| dead::list(connection, &filter, after, limit))
+        self.read(move |reader| dead::list(reader, &filter, after, limit))
             .await
     }
 
@@ -411,7 +429,7 @@ impl Queue {
         let mut after = 0;
         while let Some(ids) = self.dead_ids(filter, after, end).await? {
             after = ids.last().copied().unwrap_or(end);
-            let piece = self.change(move |store| store.retry_dead(&ids)).await?;
+            let piece = self.change(move |core| dead::retry(core, &ids)).await?;
             retried.queued += piece.queued;
             retried.kept += piece.kept;
         }
@@ -425,14 +443,8 @@ impl Queue {
         let mut after = 0;
         while let Some(ids) = self.dead_ids(filter, after, end).await? {
             after = ids.last().copied().unwrap_or(end);
-            dropped += self
-                .change(move |store| {
-                    ids.iter().try_fold(0, |dropped, id| {
-                        let removed = store.remove_dead(*id, Removal::Dropped)?;
-                        Ok(dropped + u64::from(removed))
-                    })
-                })
-                .await?;
+            let piece = self.change(move |core| dead::remove(core, &ids, Removal::Dropped));
+            dropped += piece.await?;
         }
         Ok(dropped)
     }
@@ -440,30 +452,38 @@ impl Queue {
     /// Tells what became of an event, once for each time that it was taken.
     pub async fn trace(&self, event_id: &str) -> Result<Vec<Trace>, StoreError> {
         let event_id = event_id.to_owned();
-        let shared = Arc::clone(&self.0.ground.shared);
-        self.read(move |connection| {
-            trace::trace(connection, &event_id, |sync, slot| {
-                shared.lanes().lane(sync).is_leased(slot)
+        let context = Arc::clone(&self.0.context);
+        self.read(move |reader| {
+            trace::trace(reader, &event_id, |sync, slot| {
+                context.shared.leases().of(sync).is_leased(slot)
             })
         })
         .await
     }
 
+    /// Erases a person's events from the queue, the dead letters and the bytes on disk.
+    pub async fn forget(&self, person: Person) -> Result<Forgotten, StoreError> {
+        erase::forget(self, person).await
+    }
+
     /// Removes the queued events of a sync, and what it remembers of people; gives the number of events. Rows with events on lease stay.
     pub async fn drop_sync(&self, sync: &SyncName) -> Result<u64, StoreError> {
         let mut dropped = 0;
-        let mut after = Some(0);
-        while let Some(row) = after {
+        let mut after: Option<BatchId> = None;
+        loop {
             let sync = sync.clone();
-            let (piece, last) = self
-                .change(move |store| store.drop_rows(&sync, row))
-                .await?;
-            dropped += piece;
+            let piece = self.change(move |core| erase::drop_batches(core, &sync, after));
+            let (events, last) = piece.await?;
+            dropped += events;
             after = last;
+            if last.is_none() {
+                break;
+            }
         }
         loop {
             let sync = sync.clone();
-            if !self.change(move |store| store.drop_profiles(&sync)).await? {
+            let piece = self.change(move |core| profiles::drop_sync(core, &sync));
+            if !piece.await? {
                 return Ok(dropped);
             }
         }
@@ -483,7 +503,7 @@ impl Queue {
         learnt: Learnt,
     ) -> Result<Pushed, PushError> {
         match self
-            .change(move |store| store.push(taken, &repeats, &learnt))
+            .change(move |core| push::push(core, taken, &repeats, &learnt))
             .await?
         {
             PushOutcome::Stored(pushed) => Ok(pushed),
@@ -507,7 +527,7 @@ impl Queue {
 
     async fn change<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Core) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut Core) -> EngineResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (change, answer) = Ask::boxed(work);
         self.send(WriterCommand::Change(change)).await?;
@@ -517,13 +537,12 @@ impl Queue {
     /// Reads beside the writer, on a thread for blocking work.
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut dyn Reader) -> EngineResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let folder = self.0.ground.config.path.clone();
-        let reading =
-            tokio::task::spawn_blocking(move || work(&schema::open_reader(&folder)?)).await;
-        match reading {
-            Ok(read) => read.map_err(|error| StoreError::Storage(Arc::new(error))),
+        let context = Arc::clone(&self.0.context);
+        let reading = tokio::task::spawn_blocking(move || work(&mut *context.storage.reader()?));
+        match reading.await {
+            Ok(read) => Ok(read?),
             Err(_) => Err(StoreError::Closed),
         }
     }

@@ -12,7 +12,7 @@ use crate::config::SyncName;
 use crate::deliver::lane::status::LaneStatus;
 use crate::ingest::arrivals::MissedEvents;
 use crate::ingest::silence::is_silent;
-use crate::queue::disk::{CapacityProblem, StoreHealth, StoreStats};
+use crate::queue::quota::{CapacityProblem, StoreHealth, StoreStats};
 use crate::queue::totals::{SyncTotals, Totals};
 use crate::telemetry::metrics::LaneState;
 

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::config::SyncName;
-use crate::queue::disk::StoreStats;
+use crate::queue::quota::StoreStats;
 use crate::queue::totals::Totals;
 use crate::telemetry::metrics::SyncLabel;
 

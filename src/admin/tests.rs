@@ -18,7 +18,7 @@ use crate::config::fields::{UserDataField, WebsiteField};
 use crate::config::load::from_toml;
 use crate::http::serve::{ConnectionLimits, serve};
 use crate::outcome::Reason;
-use crate::queue::disk::StoreStats;
+use crate::queue::quota::StoreStats;
 use crate::queue::totals::{Removal, SyncTotals};
 use crate::telemetry::metrics::{Endpoint, LaneState};
 

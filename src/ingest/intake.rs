@@ -8,7 +8,7 @@ use crate::map::record::FieldStats;
 use crate::outcome::Reason;
 use crate::payload::{MapResult, PayloadArena, Rejected, Submission};
 use crate::profile::update::ProfileUpdate;
-use crate::queue::recall::ProfileReader;
+use crate::queue::profile_reader::ProfileReader;
 use crate::queue::{Learnt, StoreError};
 use crate::sync::Sync;
 use crate::telemetry::metrics::coverage::Coverage;

@@ -254,6 +254,7 @@ mod tests {
     use axum::body::to_bytes;
 
     use super::*;
+    use crate::queue::engine::EngineError;
 
     async fn shown(response: Response) -> String {
         let status = response.status().as_u16();
@@ -318,7 +319,10 @@ mod tests {
             }
             .into(),
             PushError::DiskLow.into(),
-            PushError::Storage(Arc::new(rusqlite::Error::InvalidQuery)).into(),
+            PushError::Storage(EngineError::Unavailable(Arc::new(std::io::Error::other(
+                "full",
+            ))))
+            .into(),
             PushError::Closed.into(),
         ] {
             let refusal: RequestRefusal = refusal;

@@ -20,7 +20,7 @@ pub const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 const OVERTAKEN: Duration = Duration::from_secs(60);
 
 /// Which click: 128 bits of a hash of its id.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClickKey([u8; 16]);
 
 impl ClickKey {
@@ -29,6 +29,11 @@ impl ClickKey {
         let hash: [u8; 32] = Sha256::digest(click_id).into();
         let (key, _) = hash.split_first_chunk().expect("32 bytes hold 16");
         Self(*key)
+    }
+
+    /// A key as it was stored.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
     }
 
     /// The key as it is stored.

@@ -4,13 +4,13 @@
 //! given the same from memory, so that two requests at the same moment agree. The oldest leave first, by age
 //! and by number. `forget` does not look here: nobody is named, and no click can be made of its hash.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use std::collections::HashMap;
 
 use crate::clock::UnixMillis;
 use crate::profile::clicks::{ClickKey, FirstSeen, KEPT};
 
-use super::rows::{signed, unsigned};
-use super::store::{Core, Effect};
+use super::core::{Core, Effect};
+use super::engine::EngineResult;
 
 /// What the store takes for a click, about, with its place in the index.
 const CLICK_BYTES: u64 = 100;
@@ -18,57 +18,90 @@ const CLICK_BYTES: u64 = 100;
 const PART: u64 = 50;
 /// Clicks that are removed in one go.
 const PIECE: usize = 512;
-/// Reads when a click was first seen.
-pub(super) fn first_seen(
-    connection: &Connection,
-    click: ClickKey,
-) -> rusqlite::Result<Option<UnixMillis>> {
-    connection
-        .prepare_cached("SELECT seen FROM click WHERE key = ?1")?
-        .query_row([click.as_bytes()], |row| row.get(0).map(UnixMillis))
-        .optional()
+/// Most clicks in memory.
+const MAX_RECENT: usize = 1 << 16;
+
+/// Stores when clicks were first seen. What is stored already stays.
+pub(super) fn store(core: &mut Core, clicks: &[FirstSeen]) -> EngineResult<()> {
+    for new in clicks {
+        let stored = match core.pending.clicks.get(&new.click).copied().flatten() {
+            Some(pending) => Some(pending),
+            None => core.engine.click(new.click)?,
+        };
+        if stored.is_none() {
+            core.pending.clicks.insert(new.click, Some(new.seen));
+        }
+        let seen = stored.unwrap_or(new.seen);
+        core.effects
+            .push(Effect::Clicked(FirstSeen { seen, ..*new }));
+    }
+    Ok(())
 }
 
-impl Core {
-    /// Stores what events tell of clicks. What was told before stays.
-    pub(super) fn note_clicks(&mut self, told: &[FirstSeen]) -> rusqlite::Result<()> {
-        for click in told {
-            self.connection
-                .prepare_cached("INSERT OR IGNORE INTO click (key, seen) VALUES (?1, ?2)")?
-                .execute(params![click.click.as_bytes(), click.seen.0])?;
-            if let Some(seen) = first_seen(&self.connection, click.click)? {
-                let click = click.click;
-                self.effects
-                    .push(Effect::Clicked(FirstSeen { click, seen }));
-            }
+/// Removes clicks that are too old or too many. True if there may be more.
+pub(super) fn remove_aged(core: &mut Core) -> EngineResult<bool> {
+    let max = core.context.config.max_bytes.get() / PART / CLICK_BYTES;
+    let mut excess = core.engine.click_count()?.saturating_sub(max);
+    let kept_from = core.now.before(KEPT);
+    let first = core.engine.oldest_clicks(1)?;
+    if excess == 0 && first.first().is_none_or(|click| click.seen >= kept_from) {
+        return Ok(false);
+    }
+    let mut removed = 0;
+    for click in core.engine.oldest_clicks(PIECE)? {
+        if excess > 0 || click.seen < kept_from {
+            core.pending.clicks.insert(click.click, None);
+            removed += 1;
         }
-        Ok(())
+        excess = excess.saturating_sub(1);
+    }
+    Ok(removed == PIECE)
+}
+
+/// Clicks that were asked for lately, in memory: most events of a visit carry the same click, so that few of
+/// them ask the store; and what one request sees of a click, the next one sees before it is stored.
+#[derive(Debug, Default)]
+pub(super) struct RecentClicks {
+    stored: HashMap<ClickKey, UnixMillis>,
+    /// As requests saw them, and are about to be stored.
+    pending: HashMap<ClickKey, UnixMillis>,
+}
+
+/// What is known of a click.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KnownClick {
+    /// It is stored.
+    Stored(UnixMillis),
+    /// It is about to be, unless that fails.
+    Pending(UnixMillis),
+}
+
+impl RecentClicks {
+    pub(super) fn find(&self, click: ClickKey) -> Option<KnownClick> {
+        let stored = self.stored.get(&click).copied().map(KnownClick::Stored);
+        stored.or_else(|| self.pending.get(&click).copied().map(KnownClick::Pending))
     }
 
-    /// Removes clicks that are too old or too many. True if there may be more.
-    pub(super) fn remove_aged_clicks(&self) -> rusqlite::Result<bool> {
-        let (first, last): (Option<i64>, Option<i64>) = self
-            .connection
-            .prepare_cached("SELECT (SELECT min(id) FROM click), (SELECT max(id) FROM click)")?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let Some((first, last)) = first.zip(last) else {
-            return Ok(false);
-        };
-        let most = self.ground.config.max_bytes.get() / PART / CLICK_BYTES;
-        let excess = unsigned(last - first + 1).saturating_sub(most);
-        let kept_from = self.now.0 - i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
-        let removed = self
-            .connection
-            .prepare_cached(
-                "DELETE FROM click
-                 WHERE id IN (SELECT id FROM click ORDER BY id LIMIT ?1)
-                    AND (id < ?2 OR seen < ?3)",
-            )?
-            .execute(params![
-                signed(PIECE as u64),
-                first + signed(excess),
-                kept_from
-            ])?;
-        Ok(removed == PIECE)
+    /// Notes a click that is about to be stored, unless it is known.
+    pub(super) fn note(&mut self, click: FirstSeen) -> KnownClick {
+        let known = self.find(click.click);
+        known.unwrap_or_else(|| {
+            // Those that were never stored: their pushes failed.
+            make_room(&mut self.pending);
+            self.pending.insert(click.click, click.seen);
+            KnownClick::Pending(click.seen)
+        })
+    }
+
+    pub(super) fn store(&mut self, click: FirstSeen) {
+        make_room(&mut self.stored);
+        self.pending.remove(&click.click);
+        self.stored.insert(click.click, click.seen);
+    }
+}
+
+fn make_room(clicks: &mut HashMap<ClickKey, UnixMillis>) {
+    if clicks.len() >= MAX_RECENT {
+        clicks.clear();
     }
 }

@@ -5,8 +5,6 @@
 
 use std::borrow::Cow;
 
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMillis;
@@ -14,18 +12,20 @@ use crate::config::SyncName;
 use crate::outcome::{self, Outcome, Reason};
 use crate::payload::{Fingerprint, Payload, raw};
 
-use super::row::{BatchEntry, StoredBatch};
-use super::rows::{signed, unsigned};
+use super::batch::{BatchEntry, StoredBatch};
+use super::core::Core;
+use super::engine::{DeadHeader, EngineResult, Reader, StoredDeadLetter, SyncId};
 use super::settle::Refusal;
-use super::store::Core;
 use super::totals::{Counter, Removal};
 
 /// Letters kept for each sync of a reason of which only a sample is kept.
-const SAMPLES: i64 = 100;
+const MAX_SAMPLES: u64 = 100;
 /// What a letter takes besides its texts.
 const OVERHEAD: usize = 128;
-/// Events read in one go, in bytes; one more event may come on top.
+/// Bytes of events that are read in one go; one more event may come on top.
 const LISTED_BYTES: usize = 1 << 20;
+/// Letters that are read in one go where room is made.
+const PAGE: usize = 16;
 /// Longest name or id that is kept, in bytes.
 const MAX_NAME: usize = 512;
 /// Longest text of Meta's that is kept, in bytes.
@@ -145,313 +145,286 @@ impl<'a> NewDeadLetter<'a> {
     }
 }
 
-impl Core {
-    /// Files a dead letter.
-    pub(super) fn file_dead(
-        &mut self,
-        place: usize,
-        letter: &NewDeadLetter<'_>,
-    ) -> rusqlite::Result<()> {
-        let sync = self.ledger.at(place).id;
-        if is_sampled(letter.reason) && self.has_samples(sync, letter.reason)? {
+/// Files a dead letter.
+pub(super) fn file(core: &mut Core, index: usize, new: &NewDeadLetter<'_>) -> EngineResult<()> {
+    let (sync, name) = {
+        let counters = core.counters.at(index);
+        (counters.id, counters.name.clone())
+    };
+    if is_sampled(new.reason) {
+        let samples = core.samples.entry((sync, new.reason)).or_default();
+        if *samples >= MAX_SAMPLES {
             return Ok(());
         }
-        let event_id = letter
-            .event_id
-            .map(Cow::Borrowed)
-            .or_else(|| letter.json.and_then(event_id));
-        let id_half = match letter.queued {
-            Some((fingerprint, _)) => Some(fingerprint.id),
-            None => event_id.as_deref().map(Fingerprint::of_id),
-        };
-        let event_name = letter.event_name.map(|name| beginning(name, MAX_NAME));
-        let event_id = event_id.as_deref().map(|id| beginning(id, MAX_NAME));
-        let message = letter
-            .refusal
-            .and_then(|refusal| refusal.message.as_deref());
-        let message = message.map(|message| beginning(message, MAX_MESSAGE));
-        let trace_id = letter
-            .refusal
-            .and_then(|refusal| refusal.trace_id.as_deref());
-        let trace_id = trace_id.map(|trace_id| beginning(trace_id, MAX_NAME));
-        let texts = [event_name, event_id, message, trace_id];
-        let texts: usize = texts.iter().flatten().map(|text| text.len()).sum();
-        let bytes = (OVERHEAD + texts + letter.json.map_or(0, <[u8]>::len)) as u64;
-
-        self.connection
-            .prepare_cached(
-                "INSERT INTO dead (sync, reason, filed_at, taken_at, bytes, event_name, event_id,
-                        id_half, whole_half, deadline, first_try, last_try, code, sub_code,
-                        trace_id, message, json)
-                 VALUES (:sync, :reason, :filed_at, :taken_at, :bytes, :event_name, :event_id,
-                        :id_half, :whole_half, :deadline, :first_try, :last_try, :code, :sub_code,
-                        :trace_id, :message, :json)",
-            )?
-            .execute(named_params! {
-                ":sync": sync,
-                ":reason": letter.reason.as_str(),
-                ":filed_at": self.now.0,
-                ":taken_at": letter.taken_at.0,
-                ":bytes": signed(bytes),
-                ":event_name": event_name,
-                ":event_id": event_id,
-                ":id_half": id_half.map(u64::cast_signed),
-                ":whole_half": letter.queued.map(|(fingerprint, _)| fingerprint.whole.cast_signed()),
-                ":deadline": letter.queued.map(|(_, deadline)| deadline),
-                ":first_try": letter.first_try.map(|at| at.0),
-                ":last_try": letter.last_try.map(|at| at.0),
-                ":code": letter.refusal.and_then(|refusal| refusal.code),
-                ":sub_code": letter.refusal.and_then(|refusal| refusal.sub_code),
-                ":trace_id": trace_id,
-                ":message": message,
-                ":json": letter.json,
-            })?;
-        let account = self.ledger.at(place);
-        account.add(Counter::Dead, 1);
-        account.add(Counter::DeadBytes, bytes);
-        self.make_room_for_dead()
+        *samples += 1;
     }
+    let event_id = new
+        .event_id
+        .map(Cow::Borrowed)
+        .or_else(|| new.json.and_then(event_id));
+    let id_half = match new.queued {
+        Some((fingerprint, _)) => Some(fingerprint.id),
+        None => event_id.as_deref().map(Fingerprint::of_id),
+    };
+    let kept = |text: Option<&str>, max| text.map(|text| beginning(text, max).to_owned());
+    let refusal = new.refusal;
+    let letter = DeadLetter {
+        id: core.next_dead_letter_id(),
+        sync: name,
+        reason: new.reason,
+        event_name: kept(new.event_name, MAX_NAME),
+        event_id: kept(event_id.as_deref(), MAX_NAME),
+        code: refusal.and_then(|refusal| refusal.code),
+        sub_code: refusal.and_then(|refusal| refusal.sub_code),
+        trace_id: kept(refusal.and_then(|it| it.trace_id.as_deref()), MAX_NAME),
+        message: kept(refusal.and_then(|it| it.message.as_deref()), MAX_MESSAGE),
+        taken_at: new.taken_at,
+        first_try: new.first_try,
+        last_try: new.last_try,
+        filed_at: core.now,
+        json: new.json.map(<[u8]>::to_vec),
+    };
+    let texts = [
+        &letter.event_name,
+        &letter.event_id,
+        &letter.message,
+        &letter.trace_id,
+    ];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let bytes = (OVERHEAD + texts + letter.json.as_ref().map_or(0, Vec::len)) as u64;
+    let header = DeadHeader {
+        id: letter.id,
+        sync,
+        reason: Some(letter.reason),
+        event_name: letter.event_name.clone(),
+        taken_at: letter.taken_at,
+        filed_at: letter.filed_at,
+        bytes,
+        id_half,
+        whole_half: new.queued.map(|(fingerprint, _)| fingerprint.whole),
+    };
+    let stored = StoredDeadLetter {
+        header,
+        letter,
+        deadline: new.queued.map(|(_, deadline)| deadline),
+    };
+    core.pending
+        .dead_letters
+        .insert(stored.header.id, Some(stored));
+    let counters = core.counters.at(index);
+    counters.add(Counter::Dead, 1);
+    counters.add(Counter::DeadBytes, bytes);
+    make_room(core)
+}
 
-    /// Removes the dead letter of an event that Meta refused or that expired; false if there is none.
-    pub(super) fn replace_dead(
-        &mut self,
-        place: usize,
-        fingerprint: Fingerprint,
-    ) -> rusqlite::Result<bool> {
-        let letters: Vec<(i64, String)> = self
-            .connection
-            .prepare_cached(
-                "SELECT id, reason FROM dead WHERE id_half = ?1 AND whole_half = ?2 AND sync = ?3",
-            )?
-            .query_map(
-                params![
-                    fingerprint.id.cast_signed(),
-                    fingerprint.whole.cast_signed(),
-                    self.ledger.at(place).id,
-                ],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )?
-            .collect::<rusqlite::Result<_>>()?;
-        let mut replaced = false;
-        for (id, reason) in letters {
-            let outcome = Reason::parse(&reason).map(Reason::outcome);
-            if matches!(outcome, Some(Outcome::Rejected | Outcome::Expired)) {
-                self.remove_dead(id, Removal::Replaced)?;
-                replaced = true;
-            }
-        }
-        Ok(replaced)
-    }
-
-    /// Removes the letters of an event that was found `invalid` when it came before. Such an event has
-    /// no fingerprint, so its id and name must do.
-    pub(super) fn replace_invalid(
-        &mut self,
-        place: usize,
-        id_half: u64,
-        event_name: Option<&str>,
-    ) -> rusqlite::Result<()> {
-        let account = self.ledger.at(place);
-        if account.get(Counter::Dead) == 0 {
-            return Ok(());
-        }
-        let letters: Vec<i64> = self
-            .connection
-            .prepare_cached(
-                "SELECT id FROM dead
-                 WHERE id_half = ?1 AND whole_half IS NULL AND sync = ?2 AND event_name IS ?3",
-            )?
-            .query_map(
-                params![
-                    id_half.cast_signed(),
-                    account.id,
-                    event_name.map(|name| beginning(name, MAX_NAME))
-                ],
-                |row| row.get(0),
-            )?
-            .collect::<rusqlite::Result<_>>()?;
-        for id in letters {
-            self.remove_dead(id, Removal::Replaced)?;
-        }
-        Ok(())
-    }
-
-    /// Queues these dead letters anew, those that can still be delivered.
-    pub(super) fn retry_dead(&mut self, ids: &[i64]) -> rusqlite::Result<Retried> {
-        let mut retried = Retried::default();
-        for id in ids {
-            let Some((sync, payload)) = self.payload_of_dead(*id)? else {
-                retried.kept += 1;
-                continue;
-            };
-            let Some(place) = self.ledger.find_by_id(sync) else {
-                retried.kept += 1;
-                continue;
-            };
-            self.remove_dead(*id, Removal::Retried)?;
-            self.seen.insert(payload.fingerprint, self.now);
-            self.ledger.at(place).add(Counter::DeadRetried, 1);
-            self.queue(place, payload)?;
-            retried.queued += 1;
-        }
-        Ok(retried)
-    }
-
-    /// Removes a dead letter; false if it is not there.
-    pub(super) fn remove_dead(&mut self, id: i64, why: Removal) -> rusqlite::Result<bool> {
-        let removed: Option<(i64, i64)> = self
-            .connection
-            .prepare_cached("DELETE FROM dead WHERE id = ?1 RETURNING sync, bytes")?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((sync, bytes)) = removed else {
-            return Ok(false);
-        };
-        if let Some(place) = self.ledger.find_by_id(sync) {
-            let account = self.ledger.at(place);
-            account.take(Counter::Dead, 1);
-            account.take(Counter::DeadBytes, unsigned(bytes));
-            account.add(Counter::DeadRemoved(why), 1);
-        }
-        Ok(true)
-    }
-
-    /// Removes letters that are older than the retention, at most so many; gives their number.
-    pub(super) fn remove_aged_dead(&mut self, most: usize) -> rusqlite::Result<usize> {
-        let mut removed = 0;
-        while removed < most
-            && let Some((id, filed_at)) = self.oldest_dead()?
-            && self.now.since(filed_at) > self.ground.config.dead_letter_retention
+/// Removes the dead letter of an event that was queued; false if there is none.
+pub(super) fn replace_queued(
+    core: &mut Core,
+    index: usize,
+    fingerprint: Fingerprint,
+) -> EngineResult<bool> {
+    let mut replaced = false;
+    for letter in of_event(core, index, fingerprint.id)? {
+        let outcome = letter.reason.map(Reason::outcome);
+        if letter.whole_half == Some(fingerprint.whole)
+            && matches!(outcome, Some(Outcome::Rejected | Outcome::Expired))
         {
-            self.remove_dead(id, Removal::Aged)?;
+            remove_header(core, &letter, Removal::Replaced);
+            replaced = true;
+        }
+    }
+    Ok(replaced)
+}
+
+/// Removes the letters of an event that was found `invalid` when it came before. Such an event has
+/// no fingerprint, so its id and name must do.
+pub(super) fn replace_invalid(
+    core: &mut Core,
+    index: usize,
+    id_half: u64,
+    event_name: Option<&str>,
+) -> EngineResult<()> {
+    if core.counters.at(index).get(Counter::Dead) == 0 {
+        return Ok(());
+    }
+    let event_name = event_name.map(|name| beginning(name, MAX_NAME));
+    for letter in of_event(core, index, id_half)? {
+        if letter.whole_half.is_none() && letter.event_name.as_deref() == event_name {
+            remove_header(core, &letter, Removal::Replaced);
+        }
+    }
+    Ok(())
+}
+
+/// Queues these dead letters anew, those that can still be delivered.
+pub(super) fn retry(core: &mut Core, ids: &[i64]) -> EngineResult<Retried> {
+    let mut retried = Retried::default();
+    for id in ids {
+        let letter = letter(core, *id)?;
+        let found = letter.and_then(|letter| {
+            let index = core.counters.find_by_id(letter.header.sync)?;
+            let payload = payload(&letter).filter(|it| it.deadline > core.now.seconds())?;
+            Some((index, letter.header, payload))
+        });
+        let Some((index, header, payload)) = found else {
+            retried.kept += 1;
+            continue;
+        };
+        remove_header(core, &header, Removal::Retried);
+        core.window.insert(payload.fingerprint, core.now);
+        core.counters.at(index).add(Counter::DeadRetried, 1);
+        core.queue(index, payload);
+        retried.queued += 1;
+    }
+    Ok(retried)
+}
+
+/// Removes dead letters; gives the number of those that were there.
+pub(super) fn remove(core: &mut Core, ids: &[i64], why: Removal) -> EngineResult<u64> {
+    let mut removed = 0;
+    for id in ids {
+        if let Some(letter) = header(core, *id)? {
+            remove_header(core, &letter, why);
             removed += 1;
         }
-        Ok(removed)
     }
+    Ok(removed)
+}
 
-    fn make_room_for_dead(&mut self) -> rusqlite::Result<()> {
-        let config = &self.ground.config;
-        // Dead letters may not take what the queue needs, whatever their own limit says.
-        let most = config.dead_letter_max_bytes.min(config.max_bytes.get() / 2);
-        while self.ledger.sum(Counter::DeadBytes) > most
-            && let Some((id, _)) = self.oldest_dead()?
-        {
-            self.remove_dead(id, Removal::Crowded)?;
+/// Removes letters that are older than the retention. True if there may be more.
+pub(super) fn remove_aged(core: &mut Core, limit: usize) -> EngineResult<bool> {
+    let retention = core.context.config.dead_letter_retention;
+    let page = core.engine.dead_headers(0, 1)?;
+    let is_aged = |letter: &DeadHeader, now: UnixMillis| now.since(letter.filed_at) > retention;
+    if !page.first().is_some_and(|first| is_aged(first, core.now)) {
+        return Ok(false);
+    }
+    let page = core.engine.dead_headers(0, limit)?;
+    let aged = page.iter().take_while(|letter| is_aged(letter, core.now));
+    let aged: Vec<DeadHeader> = aged.cloned().collect();
+    for letter in &aged {
+        if !core.pending.dead_letters.contains_key(&letter.id) {
+            remove_header(core, letter, Removal::Aged);
         }
-        Ok(())
     }
+    Ok(aged.len() == limit)
+}
 
-    fn oldest_dead(&self) -> rusqlite::Result<Option<(i64, UnixMillis)>> {
-        self.connection
-            .prepare_cached("SELECT id, filed_at FROM dead ORDER BY id LIMIT 1")?
-            .query_row([], |row| Ok((row.get(0)?, UnixMillis(row.get(1)?))))
-            .optional()
+/// Counts the letters of which only samples are kept.
+pub(super) fn load_samples(core: &mut Core) -> EngineResult<()> {
+    let syncs: Vec<SyncId> = core.counters.all().iter().map(|it| it.id).collect();
+    for sync in syncs {
+        for reason in Reason::ALL.iter().filter(|reason| is_sampled(**reason)) {
+            let count = core.engine.dead_count(sync, *reason)?;
+            core.samples.insert((sync, *reason), count);
+        }
     }
+    Ok(())
+}
 
-    fn has_samples(&self, sync: i64, reason: Reason) -> rusqlite::Result<bool> {
-        self.connection
-            .prepare_cached(
-                "SELECT count(*) >= ?3 FROM dead INDEXED BY dead_samples
-                 WHERE sync = ?1 AND reason = ?2 AND reason IN ('too_old', 'too_old_for_pixel', 'no_identifier')",
-            )?
-            .query_row(params![sync, reason.as_str(), SAMPLES], |row| row.get(0))
+fn make_room(core: &mut Core) -> EngineResult<()> {
+    let config = &core.context.config;
+    // Dead letters may not take what the queue needs, whatever their own limit says.
+    let max = config.dead_letter_max_bytes.min(config.max_bytes.get() / 2);
+    let mut after = 0;
+    while core.counters.sum(Counter::DeadBytes) > max {
+        let page = core.engine.dead_headers(after, PAGE)?;
+        let Some(last) = page.last() else {
+            // All that is left came in this transaction.
+            let first = core.pending.dead_letters.values().flatten().next();
+            let Some(first) = first.map(|letter| letter.header.clone()) else {
+                return Ok(());
+            };
+            remove_header(core, &first, Removal::Crowded);
+            continue;
+        };
+        after = last.id;
+        for letter in page {
+            if core.counters.sum(Counter::DeadBytes) <= max {
+                break;
+            }
+            if !core.pending.dead_letters.contains_key(&letter.id) {
+                remove_header(core, &letter, Removal::Crowded);
+            }
+        }
     }
+    Ok(())
+}
 
-    fn payload_of_dead(&self, id: i64) -> rusqlite::Result<Option<(i64, Payload)>> {
-        self.connection
-            .prepare_cached(
-                "SELECT sync, json, event_name, id_half, whole_half, deadline FROM dead
-                 WHERE id = ?1 AND json IS NOT NULL AND whole_half IS NOT NULL AND deadline > ?2",
-            )?
-            .query_row([id, self.now.seconds()], |row| {
-                let payload = Payload {
-                    json: row.get::<_, Vec<u8>>(1)?.into(),
-                    event_name: row.get::<_, String>(2)?.into(),
-                    fingerprint: Fingerprint {
-                        id: row.get::<_, i64>(3)?.cast_unsigned(),
-                        whole: row.get::<_, i64>(4)?.cast_unsigned(),
-                    },
-                    deadline: row.get(5)?,
-                };
-                Ok((row.get(0)?, payload))
-            })
-            .optional()
+fn remove_header(core: &mut Core, letter: &DeadHeader, why: Removal) {
+    // One that came in this transaction was never stored.
+    if core.pending.dead_letters.remove(&letter.id).is_none() {
+        core.pending.dead_letters.insert(letter.id, None);
     }
+    if let Some(samples) = letter
+        .reason
+        .and_then(|reason| core.samples.get_mut(&(letter.sync, reason)))
+    {
+        *samples = samples.saturating_sub(1);
+    }
+    if let Some(index) = core.counters.find_by_id(letter.sync) {
+        let counters = core.counters.at(index);
+        counters.take(Counter::Dead, 1);
+        counters.take(Counter::DeadBytes, letter.bytes);
+        counters.add(Counter::DeadRemoved(why), 1);
+    }
+}
+
+/// Finds a letter, as the transaction under way leaves it.
+fn letter(core: &mut Core, id: i64) -> EngineResult<Option<StoredDeadLetter>> {
+    match core.pending.dead_letters.get(&id) {
+        Some(pending) => Ok(pending.clone()),
+        None => core.engine.dead_letter(id),
+    }
+}
+
+fn header(core: &mut Core, id: i64) -> EngineResult<Option<DeadHeader>> {
+    if let Some(pending) = core.pending.dead_letters.get(&id) {
+        return Ok(pending.as_ref().map(|letter| letter.header.clone()));
+    }
+    let next = core.engine.dead_headers(id - 1, 1)?.pop();
+    Ok(next.filter(|letter| letter.id == id))
+}
+
+/// Finds a sync's letters of an event, as the transaction under way leaves them.
+fn of_event(core: &mut Core, index: usize, id_half: u64) -> EngineResult<Vec<DeadHeader>> {
+    let mut letters = core.engine.dead_of_event(id_half)?;
+    let pending = &core.pending.dead_letters;
+    letters.retain(|letter| !pending.contains_key(&letter.id));
+    let added = pending.values().flatten().map(|letter| &letter.header);
+    letters.extend(added.filter(|it| it.id_half == Some(id_half)).cloned());
+    let sync = core.counters.at(index).id;
+    letters.retain(|letter| letter.sync == sync);
+    Ok(letters)
+}
+
+/// The event of a letter, if it was mapped.
+fn payload(letter: &StoredDeadLetter) -> Option<Payload> {
+    Some(Payload {
+        json: letter.letter.json.clone()?.into(),
+        event_name: letter.header.event_name.as_deref()?.into(),
+        fingerprint: Fingerprint {
+            id: letter.header.id_half?,
+            whole: letter.header.whole_half?,
+        },
+        deadline: letter.deadline?,
+    })
 }
 
 /// Reads at most `limit` letters with numbers above `after`, in the order in which they were filed;
 /// fewer where they are large, so that no memory is filled by them.
 pub(super) fn list(
-    connection: &Connection,
+    reader: &mut dyn Reader,
     filter: &DeadFilter,
     after: i64,
     limit: usize,
-) -> rusqlite::Result<Vec<DeadLetter>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT dead.id, sync.name, reason, event_name, event_id, code, sub_code, trace_id,
-                    message, taken_at, first_try, last_try, filed_at, json
-             FROM dead JOIN sync ON sync.id = dead.sync
-             WHERE dead.id > :after
-                AND (:id IS NULL OR dead.id = :id)
-                AND (:sync IS NULL OR sync.name = :sync)
-                AND (:reason IS NULL OR reason = :reason)
-                AND (:event_name IS NULL OR event_name = :event_name)
-                AND (:filed_from IS NULL OR filed_at >= :filed_from)
-                AND (:filed_before IS NULL OR filed_at < :filed_before)
-             ORDER BY dead.id LIMIT :limit",
-    )?;
-    let mut found = statement.query(named_params! {
-        ":after": after,
-        ":id": filter.id,
-        ":sync": filter.sync.as_ref().map(SyncName::as_str),
-        ":reason": filter.reason.map(Reason::as_str),
-        ":event_name": filter.event_name,
-        ":filed_from": filter.filed_from.map(|at| at.0),
-        ":filed_before": filter.filed_before.map(|at| at.0),
-        ":limit": signed(limit as u64),
-    })?;
-    let mut letters = Vec::new();
-    let mut bytes = 0;
-    while bytes < LISTED_BYTES
-        && let Some(row) = found.next()?
-    {
-        let letter = read(row)?;
-        bytes += letter.json.as_ref().map_or(0, Vec::len);
-        letters.push(letter);
-    }
-    Ok(letters)
+) -> EngineResult<Vec<DeadLetter>> {
+    reader.dead_letters(filter, after, limit, LISTED_BYTES)
 }
 
 /// The number of the letter that was filed last.
-pub(super) fn last(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT coalesce(max(id), 0) FROM dead", [], |row| {
-        row.get(0)
-    })
-}
-
-fn read(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
-    let unknown = |column, what: &str| {
-        let error = format!("not a {what} that this version knows");
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
-    };
-    let moment =
-        |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(UnixMillis));
-    Ok(DeadLetter {
-        id: row.get(0)?,
-        sync: SyncName::new(row.get_ref(1)?.as_str()?).ok_or_else(|| unknown(1, "sync"))?,
-        reason: Reason::parse(row.get_ref(2)?.as_str()?).ok_or_else(|| unknown(2, "reason"))?,
-        event_name: row.get(3)?,
-        event_id: row.get(4)?,
-        code: row.get(5)?,
-        sub_code: row.get(6)?,
-        trace_id: row.get(7)?,
-        message: row.get(8)?,
-        taken_at: UnixMillis(row.get(9)?),
-        first_try: moment(10)?,
-        last_try: moment(11)?,
-        filed_at: UnixMillis(row.get(12)?),
-        json: row.get(13)?,
-    })
+pub(super) fn last(reader: &mut dyn Reader) -> EngineResult<i64> {
+    Ok(reader.last_ids()?.dead_letter)
 }
 
 const fn is_sampled(reason: Reason) -> bool {
@@ -473,9 +446,9 @@ fn event_id(json: &[u8]) -> Option<Cow<'_, str>> {
         .event_id
 }
 
-/// As much of a text as fits into so many bytes.
-fn beginning(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len()))
+/// As much of a text as fits into `max` bytes.
+fn beginning(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len()))
         .rev()
         .find(|end| text.is_char_boundary(*end));
     end.and_then(|end| text.get(..end)).unwrap_or_default()

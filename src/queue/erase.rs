@@ -1,13 +1,13 @@
 //! Erasure: of a person, and of a sync that is no more.
 //!
 //! A person is looked for beside the writer, so that events go on being taken; what is found is
-//! handed to the writer in pieces. Erased bytes are overwritten, and so is every page that was
-//! freed before (`scrub`): it may hold what had been delivered. Fingerprints stay, since they say nothing about
+//! handed to the writer in pieces. Erased bytes are overwritten, and so is all that was
+//! freed before (`Engine::scrub`): it may hold what had been delivered. Fingerprints stay, since they say nothing about
 //! a person and keep an erased event from being taken again.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use crate::config::SyncName;
@@ -15,14 +15,20 @@ use crate::outcome::Reason;
 use crate::payload::Fingerprint;
 use crate::profile::ProfileKey;
 
+use super::batch::{BatchId, StoredBatch};
+use super::bits::Bits;
+use super::core::{Core, Effect};
+use super::dead;
+use super::engine::{
+    BatchChange, BatchOrder, BatchPlace, EngineResult, Reader, RewrittenBody, ScrubStep,
+};
 use super::profiles;
-use super::row::{self, Bits, StoredBatch};
-use super::rows::{self, BatchState, standing};
-use super::store::{Core, Effect};
 use super::totals::Removal;
+use super::writer::{Ask, WriterCommand};
+use super::{Queue, StoreError};
 
-/// Rows that are searched, or removed, in one go.
-const ROWS_A_PIECE: i64 = 256;
+/// Batches, letters or profiles that are searched, or removed, in one go.
+const PIECE: usize = 256;
 
 /// Whom `forget` erases. An event matches where it holds any of these.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -43,27 +49,195 @@ pub struct Forgotten {
     pub queued: u64,
     /// Dead letters removed.
     pub dead: u64,
-    /// Events in rows that are on lease: a request may be carrying them. Repeat to reach what is left.
+    /// Events in batches that are on lease: a request may be carrying them. Repeat to reach what is left.
     pub in_flight: u64,
     /// Profiles erased: of the person, and of devices that belonged to the person.
     pub profiles: u64,
 }
 
+/// Erases a person's events from the queue, the dead letters and the bytes on disk.
+pub(super) async fn forget(queue: &Queue, person: Person) -> Result<Forgotten, StoreError> {
+    let search = Arc::new(Search::new(person));
+    let mut forgotten = Forgotten::default();
+    let mut after = None;
+    loop {
+        let search = Arc::clone(&search);
+        let piece = queue.read(move |reader| search.batches(reader, after));
+        let Some((found, last)) = piece.await? else {
+            break;
+        };
+        after = Some(last);
+        if !found.is_empty() {
+            let piece = queue.change(move |core| erase(core, &found)).await?;
+            forgotten.queued += piece.queued;
+            forgotten.in_flight += piece.in_flight;
+        }
+    }
+    let mut after = 0;
+    loop {
+        let search = Arc::clone(&search);
+        let piece = queue.read(move |reader| search.dead_letters(reader, after));
+        let Some((found, last)) = piece.await? else {
+            break;
+        };
+        after = last;
+        if !found.is_empty() {
+            forgotten.dead += queue
+                .change(move |core| {
+                    core.pending.erases = true;
+                    dead::remove(core, &found, Removal::Forgotten)
+                })
+                .await?;
+        }
+    }
+    forgotten.profiles = forget_profiles(queue, search).await?;
+    scrub(queue).await?;
+    Ok(forgotten)
+}
+
+/// Erases the profiles that a search finds, and those of the devices that belong to them; gives their
+/// number.
+async fn forget_profiles(queue: &Queue, search: Arc<Search>) -> Result<u64, StoreError> {
+    let mut people: HashSet<ProfileKey> = search.profiles.clone();
+    let mut after = 0;
+    loop {
+        let search = Arc::clone(&search);
+        let piece = queue.read(move |reader| {
+            profiles::search(reader, after, PIECE, |_, body| search.holds_hash(body))
+        });
+        let Some((found, last)) = piece.await? else {
+            break;
+        };
+        after = last;
+        people.extend(found);
+    }
+    if people.is_empty() {
+        return Ok(0);
+    }
+    let people = Arc::new(people);
+    let mut erased = 0;
+    after = 0;
+    loop {
+        let owners = Arc::clone(&people);
+        let piece = queue.read(move |reader| {
+            profiles::search(reader, after, PIECE, |key, body| {
+                owners.contains(&key) || profiles::belongs_to(body, &owners)
+            })
+        });
+        let Some((found, last)) = piece.await? else {
+            return Ok(erased);
+        };
+        after = last;
+        if !found.is_empty() {
+            erased += queue
+                .change(move |core| {
+                    core.pending.erases = true;
+                    profiles::remove(core, &found)
+                })
+                .await?;
+        }
+    }
+}
+
+/// Makes everything unreadable that was deleted, a piece at a time.
+async fn scrub(queue: &Queue) -> Result<(), StoreError> {
+    let mut step = Some(ScrubStep::default());
+    while let Some(now) = step {
+        let (piece, scrubbed) =
+            Ask::boxed(move |core: &mut Core| core.engine.scrub(now, core.context.clock.now()));
+        queue.send(WriterCommand::Outside(piece)).await?;
+        step = scrubbed.await.unwrap_or(Err(StoreError::Closed))?;
+    }
+    Ok(())
+}
+
+/// Removes queued events of a sync, batches with events on lease excepted; gives their number, and
+/// the last batch that was looked at, unless there are no more.
+pub(super) fn drop_batches(
+    core: &mut Core,
+    sync: &SyncName,
+    after: Option<BatchId>,
+) -> EngineResult<(u64, Option<BatchId>)> {
+    let Some(index) = core.counters.find(sync) else {
+        return Ok((0, None));
+    };
+    let after = after.map(|id| BatchPlace { deadline: 0, id });
+    let mut batches = core.walk(index, BatchOrder::Oldest, after);
+    let mut dropped = 0;
+    let mut last = None;
+    for _ in 0..PIECE {
+        let Some(state) = batches.next(core)? else {
+            return Ok((dropped, None));
+        };
+        last = Some(state.id);
+        let (leased, _) = core.leases_of(index, |leases| leases.on_lease(state.id));
+        if leased.is_empty() {
+            dropped += core.end_batch(index, &state, Reason::Dropped);
+        }
+    }
+    Ok((dropped, last))
+}
+
+/// Erases events that a search found.
+fn erase(core: &mut Core, found: &MatchingBatches) -> EngineResult<Forgotten> {
+    core.pending.erases = true;
+    let mut forgotten = Forgotten::default();
+    for (id, matching) in found {
+        erase_from_batch(core, *id, matching, &mut forgotten)?;
+    }
+    Ok(forgotten)
+}
+
+fn erase_from_batch(
+    core: &mut Core,
+    id: BatchId,
+    matching: &Bits,
+    forgotten: &mut Forgotten,
+) -> EngineResult<()> {
+    let Some(mut state) = core.batch(id)? else {
+        return Ok(());
+    };
+    let Some(index) = core.counters.find_by_id(state.sync) else {
+        return Ok(());
+    };
+    let (leased, _) = core.leases_of(index, |leases| leases.on_lease(id));
+    if !leased.is_empty() {
+        // A blanked event that is on lease would be sent as blanks.
+        forgotten.in_flight += matching.count();
+        return Ok(());
+    }
+    let Some(content) = core.engine.content(id)? else {
+        return Ok(());
+    };
+    let open = matching.without(&state.settled);
+    for position in open.positions() {
+        core.end_event(index, &mut state, &content, position, Reason::Forgotten);
+    }
+    forgotten.queued += open.count();
+    core.save_batch(index, state);
+    if let Some(BatchChange::Save(state)) = core.pending.batches.get(&id) {
+        let (checksum, stored) = content.without(id, matching, &mut core.compressor);
+        let rewritten = BatchChange::Rewrite(state.clone(), RewrittenBody { checksum, stored });
+        core.pending.batches.insert(id, rewritten);
+    }
+    core.effects.push(Effect::EndedUnleased { index, id });
+    Ok(())
+}
+
 /// Finds a person's events.
 #[derive(Debug)]
-pub(super) struct Search {
+struct Search {
     hashes: Vec<String>,
     event_ids: Vec<String>,
     id_halves: Vec<u64>,
     profiles: HashSet<ProfileKey>,
 }
 
-/// Rows with a person's events.
-pub(super) type MatchingRows = Vec<(i64, Bits)>;
+/// Batches with a person's events.
+type MatchingBatches = Vec<(BatchId, Bits)>;
 
 impl Search {
-    /// Prepares the search.
-    pub(super) fn new(person: Person) -> Self {
+    fn new(person: Person) -> Self {
         let is_hash =
             |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         Self {
@@ -78,69 +252,47 @@ impl Search {
         }
     }
 
-    /// Looks through rows after this one; gives those with matches, and the last that was looked at.
-    pub(super) fn rows(
+    /// Looks through batches behind this one; gives those with matches, and the last that was looked at.
+    fn batches(
         &self,
-        connection: &Connection,
-        after: i64,
-    ) -> rusqlite::Result<Option<(MatchingRows, i64)>> {
-        let rows: Vec<i64> = connection
-            .prepare_cached("SELECT id FROM row WHERE id > ?1 ORDER BY id LIMIT ?2")?
-            .query_map([after, ROWS_A_PIECE], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        let Some(last) = rows.last().copied() else {
+        reader: &mut dyn Reader,
+        after: Option<BatchId>,
+    ) -> EngineResult<Option<(MatchingBatches, BatchId)>> {
+        let ids = reader.batch_ids(after, PIECE)?;
+        let Some(last) = ids.last().copied() else {
             return Ok(None);
         };
         let mut found = Vec::new();
-        for row in rows {
-            // A damaged row is found out, and counted, where it is to be delivered.
-            let Some(content) = rows::content(connection, row)? else {
+        for id in ids {
+            // A damaged batch is found out, and counted, where it is to be delivered.
+            let Some(content) = reader.content(id)? else {
                 continue;
             };
             let matching = self.matching(&content);
             if !matching.is_empty() {
-                found.push((row, matching));
+                found.push((id, matching));
             }
         }
         Ok(Some((found, last)))
     }
 
-    /// Looks through dead letters after this one; as `rows`.
-    pub(super) fn dead(
+    /// Looks through dead letters behind this one; as `batches`.
+    fn dead_letters(
         &self,
-        connection: &Connection,
+        reader: &mut dyn Reader,
         after: i64,
-    ) -> rusqlite::Result<Option<(Vec<i64>, i64)>> {
-        let mut statement = connection.prepare_cached(
-            "SELECT id, event_id, json FROM dead WHERE id > ?1 ORDER BY id LIMIT ?2",
-        )?;
-        let mut letters = statement.query([after, ROWS_A_PIECE])?;
-        let mut last = None;
-        let mut found = Vec::new();
-        while let Some(letter) = letters.next()? {
-            let id = letter.get(0)?;
-            last = Some(id);
-            let event_id: Option<String> = letter.get(1)?;
-            let json = letter.get_ref(2)?.as_blob_or_null()?.unwrap_or_default();
-            if self.holds_hash(json) || event_id.is_some_and(|id| self.event_ids.contains(&id)) {
-                found.push(id);
-            }
-        }
-        Ok(last.map(|last| (found, last)))
-    }
-
-    /// The profiles that are known to be the person's.
-    pub(super) const fn profiles(&self) -> &HashSet<ProfileKey> {
-        &self.profiles
-    }
-
-    /// Looks through profiles after this number for those that hold a hash; as `rows`.
-    pub(super) fn profiles_of(
-        &self,
-        connection: &Connection,
-        after: i64,
-    ) -> rusqlite::Result<Option<(Vec<ProfileKey>, i64)>> {
-        profiles::search(connection, after, |_, body| self.holds_hash(body))
+    ) -> EngineResult<Option<(Vec<i64>, i64)>> {
+        let letters = dead::list(reader, &dead::DeadFilter::default(), after, PIECE)?;
+        let Some(last) = letters.last().map(|letter| letter.id) else {
+            return Ok(None);
+        };
+        let is_wanted = |letter: &dead::DeadLetter| {
+            let json = letter.json.as_deref().unwrap_or_default();
+            let id = letter.event_id.as_ref();
+            self.holds_hash(json) || id.is_some_and(|id| self.event_ids.contains(id))
+        };
+        let found = letters.iter().filter(|letter| is_wanted(letter));
+        Ok(Some((found.map(|letter| letter.id).collect(), last)))
     }
 
     fn matching(&self, content: &StoredBatch) -> Bits {
@@ -159,120 +311,4 @@ impl Search {
         let mut hashes = self.hashes.iter();
         hashes.any(|hash| memchr::memmem::find(bytes, hash.as_bytes()).is_some())
     }
-}
-
-impl Core {
-    /// Erases events that a search found; `in_flight` counts those that are left for now.
-    pub(super) fn erase(&mut self, found: &MatchingRows) -> rusqlite::Result<Forgotten> {
-        self.zeroing(|store| {
-            let mut forgotten = Forgotten::default();
-            for (row, matching) in found {
-                store.erase_from_row(*row, matching, &mut forgotten)?;
-            }
-            Ok(forgotten)
-        })
-    }
-
-    /// Removes a person's dead letters; gives their number.
-    pub(super) fn erase_dead(&mut self, found: &[i64]) -> rusqlite::Result<u64> {
-        self.zeroing(|store| {
-            let mut removed = 0;
-            for id in found {
-                removed += u64::from(store.remove_dead(*id, Removal::Forgotten)?);
-            }
-            Ok(removed)
-        })
-    }
-
-    /// Zeroes what is overwritten or freed meanwhile, whatever it costs. After an error the store is
-    /// opened anew, as it is with every one.
-    pub(super) fn zeroing<T>(
-        &mut self,
-        erase: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        self.connection.execute_batch("PRAGMA secure_delete = ON")?;
-        let erased = erase(self)?;
-        self.connection
-            .execute_batch("PRAGMA secure_delete = FAST")?;
-        Ok(erased)
-    }
-
-    /// Removes queued events of a sync, rows with events on lease excepted; gives their number, and
-    /// whether there may be more after the row that is named.
-    pub(super) fn drop_rows(
-        &mut self,
-        sync: &SyncName,
-        after: i64,
-    ) -> rusqlite::Result<(u64, Option<i64>)> {
-        let Some(place) = self.ledger.find(sync) else {
-            return Ok((0, None));
-        };
-        let rows: Vec<BatchState> = self
-            .connection
-            .prepare_cached(standing!(
-                "WHERE sync = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
-            ))?
-            .query_map(
-                params![self.ledger.at(place).id, after, ROWS_A_PIECE],
-                BatchState::read,
-            )?
-            .collect::<rusqlite::Result<_>>()?;
-        let last = rows.last().map(|standing| standing.row);
-        let mut dropped = 0;
-        for standing in rows {
-            let (leased, _) = self.lanes().lane(sync).on_lease(standing.row);
-            if leased.is_empty() {
-                dropped += self.end_row(place, &standing, Reason::Dropped)?;
-            }
-        }
-        Ok((dropped, last))
-    }
-
-    fn erase_from_row(
-        &mut self,
-        row: i64,
-        matching: &Bits,
-        forgotten: &mut Forgotten,
-    ) -> rusqlite::Result<()> {
-        let Some(mut standing) = BatchState::load(&self.connection, row)? else {
-            return Ok(());
-        };
-        let Some(place) = self.ledger.find_by_id(standing.sync) else {
-            return Ok(());
-        };
-        let sync = self.ledger.at(place).name.clone();
-        let (leased, _) = self.lanes().lane(&sync).on_lease(row);
-        let open = matching.without(&standing.settled);
-        if !leased.is_empty() {
-            // A blanked event that is on lease would be sent as blanks.
-            forgotten.in_flight += matching.count();
-            return Ok(());
-        }
-        let Some(content) = rows::content(&self.connection, row)? else {
-            return Ok(());
-        };
-        for position in open.positions() {
-            let entry = &content.entries[position];
-            self.end_event(place, &mut standing, position, entry, Reason::Forgotten);
-        }
-        forgotten.queued += open.count();
-        if !standing.open().is_empty() {
-            let body = content.without(matching);
-            blank(&self.connection, row, self.packer.pack(&body))?;
-        }
-        self.save_row(place, &standing)?;
-        self.effects.push(Effect::EndedUnleased { place, row });
-        Ok(())
-    }
-}
-
-/// Puts another body in the place of a row's.
-fn blank(connection: &Connection, row: i64, stored: &[u8]) -> rusqlite::Result<()> {
-    let index: Vec<u8> = connection
-        .prepare_cached("SELECT slots FROM content WHERE row = ?1")?
-        .query_row([row], |found| found.get(0))?;
-    connection
-        .prepare_cached("UPDATE content SET checksum = ?2, body = ?3 WHERE row = ?1")?
-        .execute(params![row, row::checksum(row, &index, stored), stored])
-        .map(drop)
 }

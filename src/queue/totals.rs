@@ -2,10 +2,27 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{Connection, params};
+use std::sync::Arc;
 
 use crate::config::SyncName;
 use crate::outcome::Reason;
+
+use super::engine::{BatchOrder, CounterValue, Engine, EngineResult, Reader, SyncId, Transaction};
+use super::profiles;
+
+/// Records that are read in one go.
+const PAGE: usize = 512;
+/// What is counted anew after a salvage.
+const COUNTED_ANEW: [Counter; 8] = [
+    Counter::Queued,
+    Counter::QueuedBytes,
+    Counter::HeldBytes,
+    Counter::SeenBytes,
+    Counter::Dead,
+    Counter::DeadBytes,
+    Counter::Profiles,
+    Counter::ProfileBytes,
+];
 
 /// The counts of every sync that the store has ever held.
 pub type Totals = BTreeMap<SyncName, SyncTotals>;
@@ -114,7 +131,7 @@ impl Counter {
         Self::PLAIN.into_iter().chain(reasons).chain(removals)
     }
 
-    /// Its place among all counters.
+    /// Where it is among all counters.
     const fn place(self) -> usize {
         match self {
             Self::Taken => 0,
@@ -159,7 +176,7 @@ pub(super) struct SyncCounters {
     /// The sync.
     pub(super) name: SyncName,
     values: [i64; Counter::COUNT],
-    written: [i64; Counter::COUNT],
+    stored: [i64; Counter::COUNT],
 }
 
 impl SyncCounters {
@@ -181,6 +198,18 @@ impl SyncCounters {
     /// Sets a counter to what was counted anew.
     pub(super) fn set(&mut self, counter: Counter, value: u64) {
         self.values[counter.place()] = i64::try_from(value).expect("far below 2^63");
+    }
+
+    /// Counts as lost what came, has not ended and is not there; gives its number.
+    fn balance(&mut self) -> u64 {
+        let came = self.get(Counter::Taken) + self.get(Counter::DeadRetried);
+        let ended = Reason::ALL.iter().map(|it| self.get(Counter::Ended(*it)));
+        let there = ended.sum::<u64>() + self.get(Counter::Queued);
+        let lost = came.saturating_sub(there);
+        self.add(Counter::Ended(Reason::DamagedRow), lost);
+        // Where the counters themselves were lost, what is there must have come.
+        self.add(Counter::Taken, there.saturating_sub(came));
+        lost
     }
 
     /// Events that came and are in the queue no longer.
@@ -219,109 +248,163 @@ impl SyncCounters {
 /// The counters of all syncs.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    accounts: Vec<SyncCounters>,
-    places: HashMap<SyncName, usize>,
-    names: Vec<String>,
+    all: Vec<SyncCounters>,
+    indexes: HashMap<SyncName, usize>,
+    names: Vec<Arc<str>>,
 }
 
 impl Counters {
-    /// Reads the counters.
-    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let mut ledger = Self {
-            names: Counter::all().map(Counter::name).collect(),
+    pub(super) fn load(reader: &mut dyn Reader) -> EngineResult<Self> {
+        let mut counters = Self {
+            names: Counter::all().map(|it| it.name().into()).collect(),
             ..Self::default()
         };
-        let mut syncs = connection.prepare("SELECT id, name FROM sync ORDER BY id")?;
-        let mut syncs = syncs.query([])?;
-        while let Some(sync) = syncs.next()? {
-            // A name that breaks the rule can only come from elsewhere; it can hold nothing of ours.
-            let Some(name) = SyncName::new(sync.get_ref(1)?.as_str()?) else {
-                continue;
-            };
-            ledger.open_account(sync.get(0)?, name);
+        for (id, sync) in reader.syncs()? {
+            counters.add(id, sync);
         }
-        let mut totals = connection.prepare("SELECT counter, value FROM total WHERE sync = ?1")?;
-        for account in &mut ledger.accounts {
-            let mut totals = totals.query([account.id])?;
-            while let Some(total) = totals.next()? {
-                let name = total.get_ref(0)?.as_str()?;
-                if let Some(place) = ledger.names.iter().position(|known| known == name) {
-                    account.values[place] = total.get(1)?;
-                }
+        for stored in reader.counters()? {
+            let index = counters.find_by_id(stored.sync);
+            let mut names = counters.names.iter();
+            if let Some(place) = names.position(|name| *name == stored.counter)
+                && let Some(index) = index
+            {
+                counters.all[index].values[place] = stored.value;
             }
-            account.written = account.values;
         }
-        Ok(ledger)
+        for counters in &mut counters.all {
+            counters.stored = counters.values;
+        }
+        Ok(counters)
     }
 
-    /// Finds a sync's account, or makes one.
-    pub(super) fn account(
-        &mut self,
-        connection: &Connection,
-        name: &SyncName,
-    ) -> rusqlite::Result<usize> {
-        if let Some(place) = self.places.get(name) {
-            return Ok(*place);
-        }
-        connection.execute("INSERT INTO sync (name) VALUES (?1)", [name.as_str()])?;
-        Ok(self.open_account(connection.last_insert_rowid(), name.clone()))
+    /// Adds a sync that has no counters yet; gives their index.
+    pub(super) fn add(&mut self, id: SyncId, name: SyncName) -> usize {
+        self.indexes.insert(name.clone(), self.all.len());
+        self.all.push(SyncCounters {
+            id,
+            name,
+            values: [0; Counter::COUNT],
+            stored: [0; Counter::COUNT],
+        });
+        self.all.len() - 1
     }
 
-    /// Finds a sync's account.
     pub(super) fn find(&self, name: &SyncName) -> Option<usize> {
-        self.places.get(name).copied()
+        self.indexes.get(name).copied()
     }
 
-    /// Finds the account of a sync by its number in the store.
-    pub(super) fn find_by_id(&self, id: i64) -> Option<usize> {
-        self.accounts.iter().position(|account| account.id == id)
+    pub(super) fn find_by_id(&self, id: SyncId) -> Option<usize> {
+        self.all.iter().position(|counters| counters.id == id)
     }
 
-    /// Every account.
-    pub(super) fn accounts(&self) -> &[SyncCounters] {
-        &self.accounts
+    pub(super) fn all(&self) -> &[SyncCounters] {
+        &self.all
     }
 
-    /// An account.
-    pub(super) fn at(&mut self, place: usize) -> &mut SyncCounters {
-        &mut self.accounts[place]
+    pub(super) fn at(&mut self, index: usize) -> &mut SyncCounters {
+        &mut self.all[index]
     }
 
     /// Sums a counter over all syncs.
     pub(super) fn sum(&self, counter: Counter) -> u64 {
-        self.accounts
-            .iter()
-            .map(|account| account.get(counter))
-            .sum()
+        self.all.iter().map(|counters| counters.get(counter)).sum()
     }
 
-    /// Writes what has changed into the transaction under way.
-    pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut statement = connection.prepare_cached(
-            "INSERT INTO total (sync, counter, value) VALUES (?1, ?2, ?3)
-             ON CONFLICT DO UPDATE SET value = excluded.value",
-        )?;
-        for account in &mut self.accounts {
+    /// Gives what has changed since it was asked before.
+    pub(super) fn collect_changes(&mut self, changes: &mut Vec<CounterValue>) {
+        for counters in &mut self.all {
+            if counters.values == counters.stored {
+                continue;
+            }
             for (place, name) in self.names.iter().enumerate() {
-                let value = account.values[place];
-                if value != account.written[place] {
-                    statement.execute(params![account.id, name, value])?;
+                let value = counters.values[place];
+                if value != counters.stored[place] {
+                    changes.push(CounterValue {
+                        sync: counters.id,
+                        counter: Arc::clone(name),
+                        value,
+                    });
                 }
             }
-            account.written = account.values;
+            counters.stored = counters.values;
         }
-        Ok(())
     }
+}
 
-    fn open_account(&mut self, id: i64, name: SyncName) -> usize {
-        self.places.insert(name.clone(), self.accounts.len());
-        self.accounts.push(SyncCounters {
-            id,
-            name,
-            values: [0; Counter::COUNT],
-            written: [0; Counter::COUNT],
-        });
-        self.accounts.len() - 1
+/// Brings the counters of a salvaged store into line with what is there; gives the number of events lost.
+pub(super) fn recount(engine: &mut dyn Engine) -> EngineResult<u64> {
+    let mut counters = Counters::load(engine)?;
+    for counters in &mut counters.all {
+        for counter in COUNTED_ANEW {
+            counters.set(counter, 0);
+        }
+        count_batches(engine, counters)?;
+    }
+    count_records(engine, &mut counters)?;
+    let lost = counters.all.iter_mut().map(SyncCounters::balance).sum();
+    let mut transaction = Transaction::default();
+    counters.collect_changes(&mut transaction.counters);
+    engine.commit(&transaction)?;
+    Ok(lost)
+}
+
+fn count_batches(engine: &mut dyn Engine, counters: &mut SyncCounters) -> EngineResult<()> {
+    let mut after = None;
+    loop {
+        let page = engine.batches(counters.id, BatchOrder::Oldest, after, PAGE)?;
+        for state in &page {
+            counters.add(Counter::Queued, state.open().count());
+            counters.add(Counter::QueuedBytes, state.bytes);
+            counters.add(Counter::HeldBytes, state.held);
+            after = Some(state.place());
+        }
+        if page.len() < PAGE {
+            return Ok(());
+        }
+    }
+}
+
+fn count_records(engine: &mut dyn Engine, counters: &mut Counters) -> EngineResult<()> {
+    let mut count = |sync, counter, amount| {
+        if let Some(index) = counters.find_by_id(sync) {
+            counters.at(index).add(counter, amount);
+        }
+    };
+    let mut after = None;
+    loop {
+        let page = engine.fingerprint_counts(after, false, PAGE)?;
+        for batch in &page {
+            count(batch.sync, Counter::SeenBytes, batch.bytes);
+            after = Some(batch.batch);
+        }
+        if page.len() < PAGE {
+            break;
+        }
+    }
+    let mut after = 0;
+    loop {
+        let page = engine.dead_headers(after, PAGE)?;
+        for letter in &page {
+            count(letter.sync, Counter::Dead, 1);
+            count(letter.sync, Counter::DeadBytes, letter.bytes);
+            after = letter.id;
+        }
+        if page.len() < PAGE {
+            break;
+        }
+    }
+    let mut after = 0;
+    loop {
+        let page = engine.profiles(after, PAGE)?;
+        for (place, _, stored) in &page {
+            let held = profiles::held_bytes(stored.body.len() as u64);
+            count(stored.sync, Counter::Profiles, 1);
+            count(stored.sync, Counter::ProfileBytes, held);
+            after = *place;
+        }
+        if page.len() < PAGE {
+            return Ok(());
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMillis;
@@ -13,13 +12,12 @@ use crate::config::SyncName;
 use crate::outcome::{self, Reason};
 use crate::payload::Fingerprint;
 
+use super::batch::fingerprints;
+use super::engine::{DeadHeader, EngineResult, Reader, SyncId};
 use super::lease::Slot;
-use super::row::fingerprints;
-use super::rows::{self, BatchState};
-use super::slices::AttemptedEvents;
 
-/// Records read in one go, so that the log is not held up for long.
-const PIECE: i64 = 4096;
+/// Records read in one go.
+const PAGE: usize = 512;
 
 /// One taking of an event, for one sync.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,51 +73,50 @@ pub enum TracedPlace {
 
 /// Traces an event; `is_leased` tells whether it is on lease.
 pub(super) fn trace(
-    connection: &Connection,
+    reader: &mut dyn Reader,
     event_id: &str,
     is_leased: impl Fn(&SyncName, Slot) -> bool,
-) -> rusqlite::Result<Vec<Trace>> {
+) -> EngineResult<Vec<Trace>> {
     let id_half = Fingerprint::of_id(event_id);
-    let syncs = syncs(connection)?;
-    let sightings = sightings(connection, id_half)?;
-    let mut requests = requests(connection, &sightings)?;
-    let mut dead = dead(connection, id_half)?;
+    let syncs: BTreeMap<SyncId, SyncName> = reader.syncs()?.into_iter().collect();
+    let takings = takings(reader, id_half)?;
+    let mut requests = requests(reader, &takings)?;
+    let mut dead = reader.dead_of_event(id_half)?;
+    dead.retain(|letter| letter.reason.is_some());
     let mut traces = Vec::new();
-    for sighting in sightings {
-        let Some(sync) = syncs.get(&sighting.sync) else {
+    for taking in takings {
+        let Some(sync) = syncs.get(&taking.sync) else {
             continue;
         };
-        let requests = requests.remove(&sighting.slot).unwrap_or_default();
-        let place = if let Some(until) = queued(connection, &sighting)? {
-            if is_leased(sync, sighting.slot) {
+        let requests = requests.remove(&taking.slot).unwrap_or_default();
+        let letter = dead.iter().position(|letter| taking.is_of(letter));
+        let place = if let Some(until) = queued(reader, &taking)? {
+            if is_leased(sync, taking.slot) {
                 TracedPlace::InFlight { until }
             } else {
                 TracedPlace::Waiting { until }
             }
-        } else if let Some(found) = dead.iter().position(|letter| letter.is_of(&sighting)) {
-            let letter = dead.remove(found);
-            let (id, reason) = (letter.id, letter.reason);
-            TracedPlace::Dead { id, reason }
+        } else if let Some(place) = letter.and_then(|at| dead_place(&dead.remove(at))) {
+            place
         } else {
             place_after(&requests)
         };
         traces.push(Trace {
             sync: sync.clone(),
-            taken_at: sighting.taken_at,
+            taken_at: taking.taken_at,
             place,
             requests,
         });
     }
     // What never was queued has no fingerprint, only its letter.
     for letter in dead {
-        if let Some(sync) = syncs.get(&letter.sync) {
+        if let Some(sync) = syncs.get(&letter.sync)
+            && let Some(place) = dead_place(&letter)
+        {
             traces.push(Trace {
                 sync: sync.clone(),
                 taken_at: letter.taken_at,
-                place: TracedPlace::Dead {
-                    id: letter.id,
-                    reason: letter.reason,
-                },
+                place,
                 requests: Vec::new(),
             });
         }
@@ -139,156 +136,92 @@ fn place_after(requests: &[TracedRequest]) -> TracedPlace {
     }
 }
 
-/// A fingerprint of the event, and whose it is.
+/// One taking of the event, as its fingerprint tells.
 #[derive(Debug)]
-struct KnownFingerprint {
+struct Taking {
     slot: Slot,
-    sync: i64,
+    sync: SyncId,
     taken_at: UnixMillis,
     whole_half: u64,
 }
 
-#[derive(Debug)]
-struct TracedDeadLetter {
-    id: i64,
-    sync: i64,
-    reason: Reason,
-    taken_at: UnixMillis,
-    whole_half: Option<u64>,
-}
-
-impl TracedDeadLetter {
-    fn is_of(&self, sighting: &KnownFingerprint) -> bool {
-        self.sync == sighting.sync
-            && self.whole_half == Some(sighting.whole_half)
-            && self.taken_at == sighting.taken_at
+impl Taking {
+    fn is_of(&self, letter: &DeadHeader) -> bool {
+        letter.sync == self.sync
+            && letter.whole_half == Some(self.whole_half)
+            && letter.taken_at == self.taken_at
     }
 }
 
-fn syncs(connection: &Connection) -> rusqlite::Result<BTreeMap<i64, SyncName>> {
-    let named = connection
-        .prepare("SELECT id, name FROM sync")?
-        .query_map([], |row| {
-            Ok((row.get(0)?, SyncName::new(row.get_ref(1)?.as_str()?)))
-        })?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    Ok(named
-        .into_iter()
-        .filter_map(|(id, name)| Some((id, name?)))
-        .collect())
+fn dead_place(letter: &DeadHeader) -> Option<TracedPlace> {
+    let (id, reason) = (letter.id, letter.reason?);
+    Some(TracedPlace::Dead { id, reason })
 }
 
-fn sightings(connection: &Connection, id_half: u64) -> rusqlite::Result<Vec<KnownFingerprint>> {
-    let mut statement = connection.prepare(
-        "SELECT row, sync, taken_at, fingerprints FROM seen WHERE row > ?1 ORDER BY row LIMIT ?2",
-    )?;
-    let mut sightings = Vec::new();
-    let mut last = Some(0);
-    while let Some(after) = last.take() {
-        let mut seen = statement.query([after, PIECE])?;
-        while let Some(seen) = seen.next()? {
-            let row = seen.get(0)?;
-            last = Some(row);
-            let stored = seen.get_ref(3)?.as_blob()?;
-            for (position, fingerprint) in fingerprints(stored).enumerate() {
+fn takings(reader: &mut dyn Reader, id_half: u64) -> EngineResult<Vec<Taking>> {
+    let mut takings = Vec::new();
+    let mut after = None;
+    loop {
+        let page = reader.fingerprints(after, PAGE)?;
+        for batch in &page {
+            for (position, fingerprint) in fingerprints(&batch.stored).enumerate() {
                 if fingerprint.id == id_half {
-                    sightings.push(KnownFingerprint {
-                        slot: Slot::new(row, position),
-                        sync: seen.get(1)?,
-                        taken_at: UnixMillis(seen.get(2)?),
+                    takings.push(Taking {
+                        slot: Slot::new(batch.batch, position),
+                        sync: batch.sync,
+                        taken_at: batch.taken_at,
                         whole_half: fingerprint.whole,
                     });
                 }
             }
         }
+        after = page.last().map(|batch| batch.batch);
+        if page.len() < PAGE {
+            return Ok(takings);
+        }
     }
-    Ok(sightings)
 }
 
 fn requests(
-    connection: &Connection,
-    sightings: &[KnownFingerprint],
-) -> rusqlite::Result<BTreeMap<Slot, Vec<TracedRequest>>> {
+    reader: &mut dyn Reader,
+    takings: &[Taking],
+) -> EngineResult<BTreeMap<Slot, Vec<TracedRequest>>> {
     let mut requests: BTreeMap<Slot, Vec<TracedRequest>> = BTreeMap::new();
-    let Some(from) = sightings.iter().map(|sighting| sighting.taken_at.0).min() else {
+    let Some(since) = takings.iter().map(|taking| taking.taken_at).min() else {
         return Ok(requests);
     };
-    let mut statement = connection.prepare(
-        "SELECT id, sent_at, slices, answered_at, verdict, status, code, sub_code, trace_id
-         FROM delivery WHERE id > ?1 AND sent_at >= ?2 ORDER BY id LIMIT ?3",
-    )?;
-    let mut last = Some(0);
-    while let Some(after) = last.take() {
-        let mut deliveries = statement.query(params![after, from, PIECE])?;
-        while let Some(delivery) = deliveries.next()? {
-            last = Some(delivery.get(0)?);
-            let slices = AttemptedEvents::from_stored(delivery.get_ref(2)?.as_blob()?);
-            for sighting in sightings {
-                if slices.hold(sighting.slot) {
-                    requests
-                        .entry(sighting.slot)
-                        .or_default()
-                        .push(TracedRequest {
-                            sent_at: UnixMillis(delivery.get(1)?),
-                            answered_at: delivery.get::<_, Option<i64>>(3)?.map(UnixMillis),
-                            verdict: delivery.get(4)?,
-                            status: delivery.get(5)?,
-                            code: delivery.get(6)?,
-                            sub_code: delivery.get(7)?,
-                            trace_id: delivery.get(8)?,
-                        });
+    let mut after = 0;
+    loop {
+        let page = reader.attempts(after, since, PAGE)?;
+        let is_last = page.len() < PAGE;
+        for attempt in page {
+            after = attempt.id.0;
+            for taking in takings {
+                if attempt.events.contain(taking.slot) {
+                    let of_event = requests.entry(taking.slot).or_default();
+                    of_event.push(attempt.request.clone());
                 }
             }
         }
+        if is_last {
+            return Ok(requests);
+        }
     }
-    Ok(requests)
 }
 
 /// When the event expires, if it is in the queue.
-fn queued(
-    connection: &Connection,
-    sighting: &KnownFingerprint,
-) -> rusqlite::Result<Option<UnixMillis>> {
-    let position = sighting.slot.position();
-    let Some(standing) = BatchState::load(connection, sighting.slot.row)? else {
+fn queued(reader: &mut dyn Reader, taking: &Taking) -> EngineResult<Option<UnixMillis>> {
+    let position = taking.slot.position();
+    let Some(state) = reader.batch(taking.slot.batch)? else {
         return Ok(None);
     };
-    if !standing.open().has(position) {
+    if !state.open().has(position) {
         return Ok(None);
     }
-    let content = rows::content(connection, sighting.slot.row)?;
+    let content = reader.content(taking.slot.batch)?;
     let entry = content
         .as_ref()
         .and_then(|content| content.entries.get(position));
-    let deadline = entry.map_or(standing.deadline, |entry| {
-        standing.expiry(position, entry).0
-    });
+    let deadline = entry.map_or(state.deadline, |entry| state.expiry(position, entry).0);
     Ok(Some(UnixMillis::from_seconds(deadline)))
-}
-
-fn dead(connection: &Connection, id_half: u64) -> rusqlite::Result<Vec<TracedDeadLetter>> {
-    let letters = connection
-        .prepare("SELECT id, sync, reason, taken_at, whole_half FROM dead WHERE id_half = ?1")?
-        .query_map([id_half.cast_signed()], |row| {
-            Ok((
-                row.get(0)?,
-                row.get(1)?,
-                Reason::parse(row.get_ref(2)?.as_str()?),
-                UnixMillis(row.get(3)?),
-                row.get::<_, Option<i64>>(4)?.map(i64::cast_unsigned),
-            ))
-        })?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    Ok(letters
-        .into_iter()
-        .filter_map(|(id, sync, reason, taken_at, whole_half)| {
-            Some(TracedDeadLetter {
-                id,
-                sync,
-                reason: reason?,
-                taken_at,
-                whole_half,
-            })
-        })
-        .collect())
 }

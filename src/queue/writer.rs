@@ -6,7 +6,7 @@
 //! anew, a write was proved to reach the disk, and what memory holds was read again. That is tried
 //! with every new batch of work and every second, so a full disk is waited out.
 
-use std::fs::File;
+use std::any::Any;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -18,18 +18,17 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 
-use super::disk::CapacityProblem;
-use super::lease::{LeaseLimits, Leased, Order};
-use super::recovery;
-use super::rows;
-use super::salvage;
-use super::schema;
-use super::store::{Core, QueueContext};
+use super::core::{Core, QueueContext};
+use super::engine::{EngineError, EngineResult, Opening};
+use super::expire;
+use super::lease::{self, LeaseLimits, Leased, Order};
+use super::quota::CapacityProblem;
+use super::totals;
 use super::{OpenError, StoreError};
 
 /// Most commands that go into one transaction.
 const BATCH: usize = 1024;
-/// How often the store tidies up.
+/// How often expiry and maintenance come round.
 const TICK: Duration = Duration::from_secs(1);
 
 /// What a handle asks of the writer.
@@ -63,7 +62,7 @@ impl fmt::Debug for WriterCommand {
 /// A change of the store, answered after the commit.
 pub(super) trait StoreChange: Send {
     /// Makes the change.
-    fn make(&mut self, store: &mut Core) -> rusqlite::Result<()>;
+    fn make(&mut self, core: &mut Core) -> EngineResult<()>;
     /// Tells whoever asked how it went.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
@@ -78,7 +77,7 @@ pub(super) struct Ask<T, F> {
 impl<T, F> Ask<T, F>
 where
     T: Send + 'static,
-    F: FnOnce(&mut Core) -> rusqlite::Result<T> + Send + 'static,
+    F: FnOnce(&mut Core) -> EngineResult<T> + Send + 'static,
 {
     /// A change that is about to be asked for, and where the answer will come.
     pub(super) fn boxed(
@@ -100,11 +99,11 @@ where
 impl<T, F> StoreChange for Ask<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Core) -> rusqlite::Result<T> + Send,
+    F: FnOnce(&mut Core) -> EngineResult<T> + Send,
 {
-    fn make(&mut self, store: &mut Core) -> rusqlite::Result<()> {
+    fn make(&mut self, core: &mut Core) -> EngineResult<()> {
         if let Some(work) = self.work.take() {
-            self.value = Some(work(store)?);
+            self.value = Some(work(core)?);
         }
         Ok(())
     }
@@ -119,21 +118,21 @@ where
 /// The thread's state.
 #[derive(Debug)]
 struct Writer {
-    ground: Arc<QueueContext>,
-    /// The open store, or the error after which it was closed.
-    store: Result<Core, Arc<rusqlite::Error>>,
+    context: Arc<QueueContext>,
+    /// The open queue, or the error after which it was closed.
+    core: Result<Core, EngineError>,
     commands: mpsc::Receiver<WriterCommand>,
-    tidied_at: UnixMillis,
+    maintained_at: UnixMillis,
     /// The last pass left something to do.
-    untidy: bool,
+    has_more: bool,
     /// A failure was logged, and not yet that it is over.
-    complained: bool,
+    failure_logged: bool,
 }
 
-/// Starts the thread; returns once the store is open. The lock is held as long as the thread lives.
+/// Starts the thread; returns once the store is open. The store stays in its possession as long as the thread lives.
 pub(super) fn start(
-    ground: Arc<QueueContext>,
-    lock: File,
+    context: Arc<QueueContext>,
+    possession: Box<dyn Any + Send>,
     commands: mpsc::Receiver<WriterCommand>,
 ) -> Result<JoinHandle<()>, OpenError> {
     let (opened, wait) = std::sync::mpsc::sync_channel(1);
@@ -145,14 +144,14 @@ pub(super) fn start(
                 .build()
                 .map_err(OpenError::Thread);
             let started = runtime.and_then(|runtime| {
-                let store = open(&ground)?;
+                let core = open(&context)?;
                 let writer = Writer {
-                    tidied_at: store.now,
-                    ground,
-                    store: Ok(store),
+                    maintained_at: core.now,
+                    context,
+                    core: Ok(core),
                     commands,
-                    untidy: true,
-                    complained: false,
+                    has_more: true,
+                    failure_logged: false,
                 };
                 Ok((runtime, writer))
             });
@@ -163,7 +162,7 @@ pub(super) fn start(
             // Whoever opens the queue waits for this.
             drop(opened.send(outcome));
             if let (Some(runtime), Some(writer)) = (runtime, writer) {
-                writer.run(&runtime, lock);
+                writer.run(&runtime, possession);
             }
         })
         .map_err(OpenError::Thread)?;
@@ -175,11 +174,11 @@ pub(super) fn start(
 }
 
 /// Opens the store of a new process, salvaging it if need be.
-fn open(ground: &Arc<QueueContext>) -> Result<Core, OpenError> {
-    match recovery::open(ground, true) {
-        Err(OpenError::Sqlite(error)) if rows::is_damage(&error) => {
-            salvage::salvage(&ground.config.path)?;
-            recovery::open(ground, true)
+fn open(context: &Arc<QueueContext>) -> Result<Core, OpenError> {
+    match Core::open(context, Opening::Start) {
+        Err(OpenError::Engine(EngineError::Damaged(_))) => {
+            context.storage.salvage(totals::recount)?;
+            Core::open(context, Opening::Start)
         }
         opened => opened,
     }
@@ -187,10 +186,10 @@ fn open(ground: &Arc<QueueContext>) -> Result<Core, OpenError> {
 
 impl Writer {
     /// Serves until it is told to close or every handle is gone.
-    fn run(mut self, runtime: &Runtime, lock: File) {
+    fn run(mut self, runtime: &Runtime, possession: Box<dyn Any + Send>) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let wait = if self.untidy { Duration::ZERO } else { TICK };
+            let wait = if self.has_more { Duration::ZERO } else { TICK };
             let received = runtime.block_on(async {
                 tokio::time::timeout(wait, self.commands.recv_many(&mut batch, BATCH)).await
             });
@@ -200,23 +199,23 @@ impl Writer {
                     self.gather(&mut batch);
                     if let Some(reply) = self.serve(&mut batch) {
                         let outcome = self.close();
-                        // The file and the lock are free before anyone hears of it.
-                        drop((self, lock));
+                        // The store is free before anyone hears of it.
+                        drop((self, possession));
                         drop(reply.send(outcome));
                         return;
                     }
                 }
                 Err(_) => {
                     self.reopen();
-                    self.rejoice();
+                    self.log_recovery();
                 }
             }
-            self.tidy();
+            self.maintain();
         }
     }
 
-    /// Takes what else waits by now. A thread that shares this one's core is let by first: it may be
-    /// about to hand over more, and a commit costs the same for few events as for many.
+    /// Takes what else waits by now. Threads on this core run first: they may be about to hand over more,
+    /// and a commit costs the same for few events as for many.
     fn gather(&mut self, batch: &mut Vec<WriterCommand>) {
         thread::yield_now();
         while batch.len() < BATCH
@@ -226,7 +225,7 @@ impl Writer {
         }
     }
 
-    /// Serves a batch; gives back a wish to close, with which a batch ends.
+    /// Serves a batch of commands; gives the one to close, with which it ends.
     fn serve(
         &mut self,
         batch: &mut Vec<WriterCommand>,
@@ -250,28 +249,26 @@ impl Writer {
             }
         }
         if !changes.is_empty() {
-            let outcome = self.attempt(|store| {
-                store.transact(|store| {
-                    changes.iter_mut().try_for_each(|change| change.make(store))
-                })?;
-                store.publish()
+            let outcome = self.attempt(|core| {
+                core.transact(|core| changes.iter_mut().try_for_each(|change| change.make(core)))?;
+                core.publish()
             });
             if outcome.is_ok() {
-                self.rejoice();
+                self.log_recovery();
             }
             for change in changes {
                 change.answer(outcome.clone());
             }
         }
         for (sync, limits, order, reply) in leases {
-            let leased = self.attempt(|store| lease(store, &sync, limits, order));
+            let leased = self.attempt(|core| lease(core, &sync, limits, order));
             if let Err(Ok(unwanted)) = reply.send(leased) {
                 let slots: Vec<_> = unwanted.iter().map(|event| event.slot).collect();
-                self.ground.shared.lanes().lane(&sync).release(&slots);
+                self.context.shared.leases().of(&sync).release(&slots);
             }
         }
         for mut change in outside {
-            let outcome = self.attempt(|store| change.make(store));
+            let outcome = self.attempt(|core| change.make(core));
             change.answer(outcome);
         }
         close
@@ -280,100 +277,94 @@ impl Writer {
     /// Does something with the store; after an error the store counts as failed.
     fn attempt<T>(
         &mut self,
-        work: impl FnOnce(&mut Core) -> rusqlite::Result<T>,
+        work: impl FnOnce(&mut Core) -> EngineResult<T>,
     ) -> Result<T, StoreError> {
-        let error = match &mut self.store {
-            Ok(store) => match work(store) {
+        let error = match &mut self.core {
+            Ok(core) => match work(core) {
                 Ok(value) => return Ok(value),
-                Err(error) => Arc::new(error),
+                Err(error) => error,
             },
-            Err(error) => return Err(StoreError::Storage(Arc::clone(error))),
+            Err(error) => return Err(error.clone().into()),
         };
-        if !mem::replace(&mut self.complained, true) {
+        if !mem::replace(&mut self.failure_logged, true) {
             tracing::error!(
                 %error,
                 "the store cannot be written; nothing is acknowledged until it can"
             );
         }
-        self.fail(Arc::clone(&error));
-        Err(StoreError::Storage(error))
+        self.fail(error.clone());
+        Err(error.into())
     }
 
     /// Opens a store that failed, if that is possible by now.
     fn reopen(&mut self) {
-        if self.store.is_ok() {
+        if self.core.is_ok() {
             return;
         }
-        if let Err(error) = &self.store
-            && rows::is_damage(error)
-            && let Err(error) = salvage::salvage(&self.ground.config.path)
+        if let Err(EngineError::Damaged(_)) = &self.core
+            && let Err(error) = self.context.storage.salvage(totals::recount)
         {
             tracing::error!(%error, "the store could not be salvaged");
             return;
         }
-        match recovery::open(&self.ground, false) {
-            Ok(store) => self.store = Ok(store),
-            Err(OpenError::Sqlite(error)) => self.fail(Arc::new(error)),
+        match Core::open(&self.context, Opening::AfterFailure) {
+            Ok(core) => self.core = Ok(core),
+            Err(OpenError::Engine(error)) => self.fail(error),
             // The store has gone, or is another by now: the first error remains.
             Err(_) => {}
         }
     }
 
     /// Tells that a failure is over, if it is.
-    fn rejoice(&mut self) {
-        if self.store.is_ok() && mem::replace(&mut self.complained, false) {
+    fn log_recovery(&mut self) {
+        if self.core.is_ok() && mem::replace(&mut self.failure_logged, false) {
             tracing::info!("the store can be written again");
         }
     }
 
-    fn fail(&mut self, error: Arc<rusqlite::Error>) {
-        self.ground.shared.view().health.trouble =
+    fn fail(&mut self, error: EngineError) {
+        self.context.shared.view().health.trouble =
             Some(CapacityProblem::Failing(error.to_string()));
-        self.store = Err(error);
+        self.core = Err(error);
     }
 
-    fn tidy(&mut self) {
-        let Ok(store) = &self.store else {
-            self.untidy = false;
+    fn maintain(&mut self) {
+        let Ok(core) = &self.core else {
+            self.has_more = false;
             return;
         };
-        let now = self.ground.clock.now();
-        let passed = now.since(self.tidied_at);
-        if !self.untidy && passed < TICK && store.damaged.is_empty() && !store.overdue {
+        let now = self.context.clock.now();
+        let passed = now.since(self.maintained_at);
+        if !self.has_more && passed < TICK && core.damaged.is_empty() && !core.overdue {
             return;
         }
-        self.tidied_at = now;
-        let more = self.attempt(|store| {
-            store.room.tick(passed);
-            store.overdue = false;
-            let mut more = false;
-            store.transact(|store| {
-                store.lose_damaged()?;
-                more = store.tidy()?;
-                Ok(())
-            })?;
-            store.publish()?;
-            store.give_back_pages()?;
-            Ok(more)
+        self.maintained_at = now;
+        let more = self.attempt(|core| {
+            core.quota.tick(passed);
+            core.overdue = false;
+            let more = core.transact(expire::expire)?;
+            core.publish()?;
+            let clock = Arc::clone(&core.context.clock);
+            Ok(core.engine.maintain(&*clock)? || more)
         });
         // An error was told where it was handled; the next round opens the store again.
-        self.untidy = more.unwrap_or(false);
+        self.has_more = more.unwrap_or(false);
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
-        *self.ground.shared.reader() = None;
-        let outcome = self.attempt(|store| schema::truncate_log(&store.connection));
-        self.ground.shared.view().health.trouble = Some(CapacityProblem::Closed);
+        *self.context.shared.reader() = None;
+        let outcome = self.attempt(|core| core.engine.close());
+        self.context.shared.view().health.trouble = Some(CapacityProblem::Closed);
         outcome
     }
 }
 
 fn lease(
-    store: &mut Core,
+    core: &mut Core,
     sync: &SyncName,
     limits: LeaseLimits,
     order: Order,
-) -> rusqlite::Result<Vec<Leased>> {
-    store.now = store.ground.clock.now();
-    store.lease(sync, limits, order)
+) -> EngineResult<Vec<Leased>> {
+    core.now = core.context.clock.now();
+    lease::lease(core, sync, limits, order)
 }

@@ -11,8 +11,8 @@ use crate::deliver::bisect::Bisection;
 use crate::deliver::client::{GraphClient, PostError};
 use crate::deliver::limiter::{Permit, PixelLimiter};
 use crate::deliver::verdict::GraphReply;
+use crate::queue::attempt::DeliveryId;
 use crate::queue::lease::{Leased, Slot};
-use crate::queue::settle::DeliveryId;
 use crate::queue::{Queue, StoreError};
 
 /// What a request needs.

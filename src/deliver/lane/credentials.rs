@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::deliver::verdict::Fix;
-use crate::queue::standstill::Cooldown;
+use crate::queue::cooldown::Cooldown;
 
 use super::shared_token::TokenTarget;
 use super::{Lane, redactor};

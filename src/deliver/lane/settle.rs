@@ -9,8 +9,8 @@ use crate::deliver::backoff::Backoff;
 use crate::deliver::limiter;
 use crate::deliver::verdict::Fix;
 use crate::queue::StoreError;
+use crate::queue::cooldown::{Cooldown, CooldownChange};
 use crate::queue::settle::Settlement;
-use crate::queue::standstill::{Cooldown, CooldownChange};
 
 use super::breaker::LaneTrouble;
 use super::{Lane, LaneStep, TaskOutput};

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::payload::Submission;
-use crate::queue::disk::CapacityProblem;
+use crate::queue::quota::CapacityProblem;
 
 fn large(number: u64, sync: &SyncName) -> Submission {
     let mut payload = payload(number, "Purchase", START + 7 * 24 * 3600);

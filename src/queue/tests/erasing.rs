@@ -4,6 +4,7 @@ use std::fs;
 
 use super::*;
 use crate::payload::Submission;
+use crate::queue::engine::ScrubStep;
 
 fn hash(digit: char) -> String {
     let mut random = fastrand::Rng::with_seed(digit.into());
@@ -154,8 +155,10 @@ async fn events_are_taken_while_a_large_store_is_scrubbed() {
 async fn what_a_scrub_left_that_was_given_up_is_let_go() {
     let shop = drained().await;
     let used = shop.queue.stats().used_bytes;
-    let filled = shop.queue.change(Core::fill_free_pages).await;
-    assert!(filled.unwrap(), "there is more");
+    let now = shop.clock.now();
+    let step = ScrubStep::default();
+    let filled = shop.queue.change(move |core| core.engine.scrub(step, now));
+    assert_eq!(filled.await.unwrap(), Some(step), "there is more");
     // Someone may still be at it.
     shop.queue.tidy().await.unwrap();
     let filler = |shop: &Shop| -> i64 {
@@ -166,7 +169,11 @@ async fn what_a_scrub_left_that_was_given_up_is_let_go() {
     assert_eq!(filler(&shop), 1);
     let shop = shop.reopened();
     assert!(shop.queue.stats().used_bytes <= used);
-    shop.queue.tidy().await.unwrap();
+    let maintained = shop.queue.change(|core| {
+        let clock = Arc::clone(&core.context.clock);
+        core.engine.maintain(&*clock)
+    });
+    assert!(maintained.await.unwrap());
     assert_eq!(filler(&shop), 0);
     assert!(shop.queue.stats().used_bytes <= used);
 }

@@ -2,7 +2,7 @@
 
 use super::remembering::{set, value};
 use super::*;
-use crate::queue::disk::CapacityProblem;
+use crate::queue::quota::CapacityProblem;
 
 /// Makes every commit fail, as a full disk does, until it is undone.
 fn forbid_writes(shop: &Shop) {

@@ -5,7 +5,7 @@ use crate::event::operations::Act;
 use crate::profile::property::{PropertyId, PropertyStep, Value};
 use crate::profile::update::{Identity, recall};
 use crate::profile::{ProfileKey, Touchpoint};
-use crate::queue::bounds::Bounds;
+use crate::queue::profiles::Bounds;
 
 const SLOT: PropertyId = PropertyId(1);
 

@@ -1,7 +1,7 @@
 //! What Meta asked to be waited for, across restarts.
 
 use super::*;
-use crate::queue::standstill::{Cooldown, CooldownChange};
+use crate::queue::cooldown::{Cooldown, CooldownChange};
 
 fn standstill(whose: &str, kind: &str, since: i64, until: i64) -> Cooldown {
     Cooldown {

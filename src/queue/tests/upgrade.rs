@@ -6,7 +6,7 @@
 use super::remembering::{set, value};
 use super::*;
 use crate::payload::Submission;
-use crate::queue::standstill::{Cooldown, CooldownChange};
+use crate::queue::cooldown::{Cooldown, CooldownChange};
 
 const VERSION_1: &str = include_str!("../../../tests/fixtures/store_version_1.sql");
 

@@ -1,6 +1,6 @@
 //! Saves what is readable of a store with damaged pages.
 //!
-//! A checksum finds out a damaged row, but a damaged page of a table or an index makes `SQLite` refuse
+//! A checksum finds out a damaged batch, but a damaged page of a table or an index makes `SQLite` refuse
 //! the page, and with it perhaps every further write. Then all that can still be read is copied into
 //! a new file, which takes the old one's place; what is missing is counted as `lost`, so that the law
 //! of conservation holds. This takes as long as copying the store, and as much free disk.
@@ -12,13 +12,13 @@ use std::path::Path;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use crate::outcome::Reason;
+use crate::queue::OpenError;
+use crate::queue::batch::BatchId;
+use crate::queue::engine::Recount;
 
-use super::OpenError;
-use super::profiles;
-use super::rows::{self, BatchState};
+use super::batches;
 use super::schema;
-use super::totals::{Counter, Counters};
+use super::{SqliteEngine, is_damage};
 
 /// The copy while it is made, and once it is whole.
 const DRAFT: &str = "salvage-draft.db";
@@ -28,7 +28,7 @@ const COPY: &str = "salvage.db";
 const SMALL_STEPS: i64 = 4096;
 
 /// Replaces the store by a copy of what is readable. The store must not be open.
-pub(super) fn salvage(folder: &Path) -> Result<(), OpenError> {
+pub(super) fn salvage(folder: &Path, recount: Recount) -> Result<(), OpenError> {
     tracing::error!("the store is damaged; what is readable of it is being copied. Check the disk");
     let unusable = |error| OpenError::Folder(folder.to_owned(), error);
     let draft = folder.join(DRAFT);
@@ -39,9 +39,8 @@ pub(super) fn salvage(folder: &Path) -> Result<(), OpenError> {
         // The copy counts only once it is whole, and is made durable then.
         new.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;
         copy(&old, &new)?;
-        let lost = count_lost(&new)?;
         new.execute_batch("COMMIT")?;
-        lost
+        recount(&mut SqliteEngine::new(new)?)?
     };
     File::open(&draft)
         .and_then(|file| file.sync_all())
@@ -180,7 +179,7 @@ fn copy_run(
         let row = match rows.next() {
             Ok(Some(row)) => row,
             Ok(None) => return Ok((last, false)),
-            Err(error) if rows::is_damage(&error) => return Ok((last, true)),
+            Err(error) if is_damage(&error) => return Ok((last, true)),
             Err(error) => return Err(error),
         };
         let values: rusqlite::Result<Vec<Value>> =
@@ -203,9 +202,9 @@ fn copy_run(
     }
 }
 
-/// Copies a row's events, if they are undamaged.
+/// Copies a batch's events, if they are undamaged.
 fn copy_content(old: &Connection, new: &Connection, row: i64) -> rusqlite::Result<bool> {
-    if rows::content(old, row)?.is_none() {
+    if batches::content(old, BatchId::embedded(row))?.is_none() {
         return Ok(false);
     }
     let content: (i64, Vec<u8>, Vec<u8>) = old
@@ -221,7 +220,7 @@ fn copy_content(old: &Connection, new: &Connection, row: i64) -> rusqlite::Resul
 fn copy_totals(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
     let mut statement = match old.prepare("SELECT sync, counter, value FROM total") {
         Ok(statement) => statement,
-        Err(error) if rows::is_damage(&error) => return Ok(()),
+        Err(error) if is_damage(&error) => return Ok(()),
         Err(error) => return Err(error),
     };
     let mut totals = statement.query([])?;
@@ -232,58 +231,8 @@ fn copy_totals(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
                 new.execute("INSERT OR IGNORE INTO total VALUES (?1, ?2, ?3)", total)?;
             }
             Ok(None) => return Ok(()),
-            Err(error) if rows::is_damage(&error) => return Ok(()),
+            Err(error) if is_damage(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Brings the counters into line with what is there; gives the number of events lost.
-fn count_lost(new: &Connection) -> rusqlite::Result<u64> {
-    let mut ledger = Counters::load(new)?;
-    let mut lost = 0;
-    for place in 0..ledger.accounts().len() {
-        let id = ledger.at(place).id;
-        let mut queued = 0;
-        let mut bytes = 0;
-        let mut held = 0;
-        let mut statement = new.prepare_cached(rows::standing!("WHERE sync = ?1"))?;
-        let mut found = statement.query([id])?;
-        while let Some(found) = found.next()? {
-            let standing = BatchState::read(found)?;
-            queued += standing.open().count();
-            bytes += standing.bytes;
-            held += standing.held;
-        }
-        let sum = |select: &str| {
-            let sum = new.query_row(select, [id], |row| row.get(0));
-            sum.map(rows::unsigned)
-        };
-        let seen = sum("SELECT coalesce(sum(length(fingerprints)), 0) FROM seen WHERE sync = ?1")?;
-        let dead = sum("SELECT count(*) FROM dead WHERE sync = ?1")?;
-        let dead_bytes = sum("SELECT coalesce(sum(bytes), 0) FROM dead WHERE sync = ?1")?;
-
-        let (profiles, profile_bytes) = profiles::count(new, id)?;
-        let account = ledger.at(place);
-        let came = account.get(Counter::Taken) + account.get(Counter::DeadRetried);
-        let ended: u64 = Reason::ALL
-            .iter()
-            .map(|reason| account.get(Counter::Ended(*reason)))
-            .sum();
-        let missing = came.saturating_sub(ended + queued);
-        account.add(Counter::Ended(Reason::DamagedRow), missing);
-        // Where the counters themselves were lost, what is there must have come.
-        account.add(Counter::Taken, (ended + queued).saturating_sub(came));
-        account.set(Counter::Queued, queued);
-        account.set(Counter::QueuedBytes, bytes);
-        account.set(Counter::HeldBytes, held);
-        account.set(Counter::SeenBytes, seen);
-        account.set(Counter::Dead, dead);
-        account.set(Counter::DeadBytes, dead_bytes);
-        account.set(Counter::Profiles, profiles);
-        account.set(Counter::ProfileBytes, profile_bytes);
-        lost += missing;
-    }
-    ledger.write(new)?;
-    Ok(lost)
 }

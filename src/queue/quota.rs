@@ -1,25 +1,21 @@
-//! Room: free disk, and each sync's part of `max_bytes`.
+//! Quota: free disk, and each sync's part of `max_bytes`.
 //!
 //! What the fingerprints, dead letters and requests take is taken from all; the rest of `max_bytes`
 //! is shared out evenly among the configured syncs, so that one pixel's outage cannot fill the
-//! others' part. A sync takes events while its rows are below its part.
+//! others' part. A sync takes events while its batches are below its part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rusqlite::Connection;
-
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::config::queue::QueueConfig;
 
-use super::rows::unsigned;
+use super::engine::{Disk, Engine, EngineResult};
 use super::totals::{Counter, Counters};
 
-/// Filler to which nothing was added for so long was left by someone who gave up.
-const ABANDONED: Duration = Duration::from_secs(60);
-/// How long what was read of the file's size is gone by, and how many bytes may come or go meanwhile.
+/// How long what was read of the store's size is gone by, and how many bytes may come or go meanwhile.
 const FRESH: Duration = Duration::from_secs(1);
 const FRESH_BYTES: u64 = 1 << 20;
 /// What is counted of what takes room.
@@ -71,26 +67,16 @@ pub(super) struct Quota {
     max_bytes: u64,
     min_free: Option<u64>,
     syncs: Vec<SyncName>,
-    size: Option<FileSize>,
+    size: Option<StoreSize>,
     used: u64,
     share: u64,
-    disk: Option<Disk>,
-    /// Bytes in the file that are free, and hold zeros for a while; and since when.
-    filler: u64,
-    filled_at: UnixMillis,
-    intakes: BTreeMap<SyncName, ByteRate>,
+    disk: Option<DiskQuota>,
+    rates: BTreeMap<SyncName, ByteRate>,
 }
 
 impl Quota {
-    /// Knows of the filler that an earlier process left, and nothing else yet.
-    pub(super) fn open(
-        config: &QueueConfig,
-        syncs: Vec<SyncName>,
-        connection: &Connection,
-    ) -> rusqlite::Result<Self> {
-        let select = "SELECT coalesce(sum(length(zeros)), 0) FROM filler";
-        let filler = connection.query_row(select, [], |row| row.get(0).map(unsigned))?;
-        Ok(Self {
+    pub(super) fn new(config: &QueueConfig, syncs: Vec<SyncName>) -> Self {
+        Self {
             folder: config.path.clone(),
             max_bytes: config.max_bytes.get(),
             min_free: config.min_free_disk,
@@ -99,57 +85,39 @@ impl Quota {
             used: 0,
             share: u64::MAX,
             disk: None,
-            filler,
-            filled_at: UnixMillis(0),
-            intakes: BTreeMap::new(),
-        })
+            rates: BTreeMap::new(),
+        }
     }
 
-    /// Looks at the disk and at the file.
+    /// Looks at the disk and at the store's size.
     pub(super) fn measure(
         &mut self,
-        connection: &Connection,
-        ledger: &Counters,
+        engine: &mut dyn Engine,
+        disk: Option<Disk>,
+        totals: &Counters,
         now: UnixMillis,
-    ) -> rusqlite::Result<()> {
-        let counted = COUNTED.iter().map(|counter| ledger.sum(*counter)).sum();
+    ) -> EngineResult<()> {
+        let counted = COUNTED.iter().map(|counter| totals.sum(*counter)).sum();
         let size = match self.size.take() {
             Some(size) if size.is_fresh(counted, now) => size,
-            _ => FileSize::read(connection, counted, now)?,
+            _ => StoreSize {
+                bytes: engine.used_bytes()?,
+                counted,
+                read_at: now,
+            },
         };
-        self.used = (size.bytes + counted).saturating_sub(size.counted + self.filler);
+        self.used = (size.bytes + counted).saturating_sub(size.counted);
         self.size = Some(size);
-        let held: u64 = self.held(ledger).map(|(_, held)| held).sum();
+        let held: u64 = self.held(totals).map(|(_, held)| held).sum();
         let others = self.used.saturating_sub(held);
         let syncs = self.syncs.len().max(1) as u64;
         self.share = self.max_bytes.saturating_sub(others) / syncs;
         // A disk that cannot be asked is written to until it says no.
-        let disk = rustix::fs::statvfs(&self.folder).ok();
-        self.disk = disk.map(|disk| Disk {
-            free: disk.f_bavail * disk.f_frsize,
-            floor: self
-                .min_free
-                .unwrap_or_else(|| (disk.f_blocks * disk.f_frsize / 10).min(1 << 30)),
+        self.disk = disk.map(|Disk { free, size }| DiskQuota {
+            free,
+            floor: self.min_free.unwrap_or_else(|| (size / 10).min(1 << 30)),
         });
         Ok(())
-    }
-
-    /// Notes bytes of filler.
-    pub(super) const fn filled(&mut self, bytes: u64, now: UnixMillis) {
-        self.filler += bytes;
-        self.filled_at = now;
-        self.size = None;
-    }
-
-    /// Notes bytes that are filler no longer.
-    pub(super) const fn emptied(&mut self, bytes: u64) {
-        self.filler = self.filler.saturating_sub(bytes);
-        self.size = None;
-    }
-
-    /// Whether there is filler that was left by someone who gave up.
-    pub(super) fn has_abandoned_filler(&self, now: UnixMillis) -> bool {
-        self.filler > 0 && now.since(self.filled_at) > ABANDONED
     }
 
     /// Whether less disk is free than there must be.
@@ -157,14 +125,14 @@ impl Quota {
         self.disk.is_some_and(|disk| disk.free < disk.floor)
     }
 
-    /// Whether a sync whose rows take so many bytes has used up its part.
+    /// Whether a sync whose batches take `held` bytes has used up its part.
     pub(super) const fn is_full(&self, held: u64) -> bool {
         held >= self.share
     }
 
     /// The syncs that have used up their part.
-    pub(super) fn full(&self, ledger: &Counters) -> Vec<SyncName> {
-        self.held(ledger)
+    pub(super) fn full(&self, totals: &Counters) -> Vec<SyncName> {
+        self.held(totals)
             .filter(|(_, held)| self.is_full(*held))
             .map(|(sync, _)| sync.clone())
             .collect()
@@ -172,8 +140,8 @@ impl Quota {
 
     /// Says what stands in the way of further events, and when that is over: once each. It is over only when
     /// there is a tenth more room than needed, or a queue at its limit would say so with every event.
-    pub(super) fn warn(&self, ledger: &Counters, warned: &mut Warned) {
-        if let Some(Disk { free, floor }) = self.disk {
+    pub(super) fn warn(&self, totals: &Counters, warned: &mut Warned) {
+        if let Some(DiskQuota { free, floor }) = self.disk {
             let low = free < floor || (warned.disk_low && free < floor.saturating_add(floor / 10));
             match (std::mem::replace(&mut warned.disk_low, low), low) {
                 (false, true) => tracing::warn!(
@@ -190,7 +158,7 @@ impl Quota {
                 _ => {}
             }
         }
-        for (sync, held) in self.held(ledger) {
+        for (sync, held) in self.held(totals) {
             let was_full = warned.full.contains(sync);
             let full = self.is_full(held) || (was_full && held >= self.share - self.share / 10);
             if full && !was_full {
@@ -223,26 +191,26 @@ impl Quota {
 
     /// Notes bytes that a sync took in.
     pub(super) fn taken(&mut self, sync: &SyncName, bytes: u64) {
-        if !self.intakes.contains_key(sync) {
-            self.intakes.insert(sync.clone(), ByteRate::default());
+        if !self.rates.contains_key(sync) {
+            self.rates.insert(sync.clone(), ByteRate::default());
         }
-        if let Some(intake) = self.intakes.get_mut(sync) {
-            intake.since_tick += bytes;
+        if let Some(rate) = self.rates.get_mut(sync) {
+            rate.since_tick += bytes;
         }
     }
 
     /// Brings the rates up to date.
     pub(super) fn tick(&mut self, passed: Duration) {
-        for intake in self.intakes.values_mut() {
-            intake.tick(passed.as_secs_f64());
+        for rate in self.rates.values_mut() {
+            rate.tick(passed.as_secs_f64());
         }
     }
 
     /// See [`StoreStats::headroom`].
-    pub(super) fn headroom(&self, ledger: &Counters) -> Option<Duration> {
-        self.held(ledger)
+    pub(super) fn headroom(&self, totals: &Counters) -> Option<Duration> {
+        self.held(totals)
             .filter_map(|(sync, held)| {
-                let rate = self.intakes.get(sync)?.rate;
+                let rate = self.rates.get(sync)?.rate;
                 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
                 let seconds = self.share.saturating_sub(held) as f64 / rate;
                 Duration::try_from_secs_f64(seconds).ok()
@@ -250,12 +218,12 @@ impl Quota {
             .min()
     }
 
-    fn held<'a>(&'a self, ledger: &'a Counters) -> impl Iterator<Item = (&'a SyncName, u64)> {
+    fn held<'a>(&'a self, totals: &'a Counters) -> impl Iterator<Item = (&'a SyncName, u64)> {
         self.syncs.iter().map(|sync| {
-            let account = ledger.find(sync).map(|place| &ledger.accounts()[place]);
+            let counters = totals.find(sync).map(|index| &totals.all()[index]);
             (
                 sync,
-                account.map_or(0, |account| account.get(Counter::HeldBytes)),
+                counters.map_or(0, |counters| counters.get(Counter::HeldBytes)),
             )
         })
     }
@@ -263,7 +231,7 @@ impl Quota {
 
 /// The volume that the store is on.
 #[derive(Clone, Copy, Debug)]
-struct Disk {
+struct DiskQuota {
     free: u64,
     /// Less must not be free.
     floor: u64,
@@ -276,27 +244,17 @@ pub(super) struct Warned {
     full: BTreeSet<SyncName>,
 }
 
-/// What was read of the file's size. To read it takes statements that are parsed each time, so that small
+/// What was read of the store's size. To read it costs more than a small transaction, so that small
 /// changes are followed by what is counted.
 #[derive(Clone, Copy, Debug)]
-struct FileSize {
-    /// Bytes of pages in use.
+struct StoreSize {
     bytes: u64,
     /// Of these, what was counted.
     counted: u64,
     read_at: UnixMillis,
 }
 
-impl FileSize {
-    fn read(connection: &Connection, counted: u64, now: UnixMillis) -> rusqlite::Result<Self> {
-        let (_, used) = free_and_used_pages(connection)?;
-        Ok(Self {
-            bytes: used * page_size(connection)?,
-            counted,
-            read_at: now,
-        })
-    }
-
+impl StoreSize {
     fn is_fresh(&self, counted: u64, now: UnixMillis) -> bool {
         // A clock that was set back does not tell how old it is.
         let age = (self.read_at <= now).then(|| now.since(self.read_at));
@@ -329,24 +287,6 @@ impl ByteRate {
     }
 }
 
-/// Pages that hold nothing, and pages that hold something.
-pub(super) fn free_and_used_pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    let free = pages(connection, "PRAGMA freelist_count")?;
-    let all = pages(connection, "PRAGMA page_count")?;
-    Ok((free, all.saturating_sub(free)))
-}
-
-/// Bytes of a page.
-pub(super) fn page_size(connection: &Connection) -> rusqlite::Result<u64> {
-    pages(connection, "PRAGMA page_size")
-}
-
-fn pages(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
-    connection
-        .prepare_cached(pragma)?
-        .query_row([], |row| row.get(0).map(unsigned))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,7 +294,7 @@ mod tests {
     #[test]
     fn a_size_is_read_again_once_it_may_have_changed() {
         let at = UnixMillis::from_seconds;
-        let size = FileSize {
+        let size = StoreSize {
             bytes: 4096,
             counted: 10,
             read_at: at(100),
@@ -368,18 +308,18 @@ mod tests {
 
     #[test]
     fn the_rate_follows_what_comes_in() {
-        let mut intake = ByteRate {
+        let mut rate = ByteRate {
             since_tick: 1000,
             ..ByteRate::default()
         };
-        intake.tick(10.0);
-        assert!((intake.rate - 100.0).abs() < 1e-9);
-        intake.tick(10.0);
-        assert!((intake.rate - 50.0).abs() < 1e-9);
+        rate.tick(10.0);
+        assert!((rate.rate - 100.0).abs() < 1e-9);
+        rate.tick(10.0);
+        assert!((rate.rate - 50.0).abs() < 1e-9);
         for _ in 0..1000 {
-            intake.since_tick = 70;
-            intake.tick(1.0);
+            rate.since_tick = 70;
+            rate.tick(1.0);
         }
-        assert!((intake.rate - 70.0).abs() < 2.0);
+        assert!((rate.rate - 70.0).abs() < 2.0);
     }
 }

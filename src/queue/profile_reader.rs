@@ -1,14 +1,12 @@
 //! Profiles and clicks as a request sees them: those of the last commit, and what the request changed since.
 //!
-//! They are read beside the writer, by a connection that all requests share for a few microseconds at a
+//! They are read beside the writer, by a reader that all requests share for a few microseconds at a
 //! time. The writer puts it away whenever it opens the file anew or closes it. What a request changes
-//! stays with it: that reaches the store with the events. What it tells of clicks other requests see at once.
+//! stays with it: that reaches the store with the events. The clicks that it sees, other requests see at once.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-
-use rusqlite::Connection;
 
 use crate::clock::UnixMillis;
 use crate::profile::clicks::{Clicks, FirstSeen};
@@ -16,53 +14,51 @@ use crate::profile::update::ProfileStore;
 use crate::profile::{Profile, ProfileKey};
 
 use super::StoreError;
-use super::clicks;
+use super::clicks::KnownClick;
+use super::core::QueueContext;
+use super::engine::{EngineError, EngineResult, Reader};
 use super::profiles;
-use super::recent::KnownClick;
-use super::rows::is_damage;
-use super::schema;
-use super::store::QueueContext;
 
 /// What is remembered, as a request sees it.
 pub struct ProfileReader {
-    ground: Arc<QueueContext>,
+    context: Arc<QueueContext>,
     known: HashMap<ProfileKey, Option<Profile>>,
-    /// What is to be stored of clicks.
-    told: Vec<FirstSeen>,
+    /// Clicks that are to be stored.
+    clicks: Vec<FirstSeen>,
 }
 
 impl ProfileReader {
     /// Begins with what was committed.
-    pub(super) fn new(ground: Arc<QueueContext>) -> Self {
+    pub(super) fn new(context: Arc<QueueContext>) -> Self {
         Self {
-            ground,
+            context,
             known: HashMap::new(),
-            told: Vec::new(),
+            clicks: Vec::new(),
         }
     }
 
-    /// What the request told of clicks, to be stored with its events.
+    /// The clicks that the request saw, to be stored with its events.
     pub fn into_told(self) -> Vec<FirstSeen> {
-        self.told
+        self.clicks
     }
 
     /// Reads beside the writer; `None` where what is stored is damaged.
     fn read<T>(
         &self,
-        read: impl FnOnce(&Connection) -> rusqlite::Result<Option<T>>,
-    ) -> rusqlite::Result<Option<T>> {
-        let mut reader = self.ground.shared.reader();
-        let connection = match reader.take() {
-            Some(connection) => connection,
-            None => schema::open_reader(&self.ground.config.path)?,
+        read: impl FnOnce(&mut dyn Reader) -> EngineResult<Option<T>>,
+    ) -> EngineResult<Option<T>> {
+        let mut shared = self.context.shared.reader();
+        let mut reader = match shared.take() {
+            Some(reader) => reader,
+            None => self.context.storage.reader()?,
         };
-        // After an error the connection is not used again.
-        let found = match read(&connection) {
+        // After an error the reader is not used again.
+        let found = match read(&mut *reader) {
             // The writer comes upon it too, and salvages what it can.
-            Err(error) if is_damage(&error) => return Ok(None),
+            Err(EngineError::Damaged(_)) => return Ok(None),
             read => read?,
         };
-        *reader = Some(connection);
+        *shared = Some(reader);
         Ok(found)
     }
 }
@@ -74,9 +70,8 @@ impl ProfileStore for ProfileReader {
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
-        let read = self
-            .read(|connection| profiles::profile(connection, key))
-            .map_err(|error| StoreError::Storage(Arc::new(error)))?;
+        let stored = self.read(|reader| reader.profile(key))?;
+        let read = stored.as_ref().and_then(profiles::read);
         self.known.insert(key, read.clone());
         Ok(read)
     }
@@ -90,24 +85,25 @@ impl ProfileStore for ProfileReader {
 
 impl Clicks for ProfileReader {
     fn first_seen(&mut self, click: FirstSeen) -> UnixMillis {
-        let shared = Arc::clone(&self.ground.shared);
+        let context = Arc::clone(&self.context);
+        let shared = &context.shared;
         let known = shared.clicks().find(click.click);
         let known = known.unwrap_or_else(|| {
             // Whoever writes comes upon an error too; the event's own time serves.
-            let stored = self.read(|connection| clicks::first_seen(connection, click.click));
+            let stored = self.read(|reader| reader.click(click.click));
             match stored.unwrap_or_default() {
                 Some(seen) => {
                     shared.clicks().store(FirstSeen { seen, ..click });
                     KnownClick::Stored(seen)
                 }
-                // Another request may have told of it meanwhile.
-                None => shared.clicks().tell(click),
+                // Another request may have seen it meanwhile.
+                None => shared.clicks().note(click),
             }
         });
         match known {
             KnownClick::Stored(seen) => seen,
-            KnownClick::Told(seen) => {
-                self.told.push(FirstSeen { seen, ..click });
+            KnownClick::Pending(seen) => {
+                self.clicks.push(FirstSeen { seen, ..click });
                 seen
             }
         }
@@ -116,6 +112,6 @@ impl Clicks for ProfileReader {
 
 impl fmt::Debug for ProfileReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Recall({} profiles)", self.known.len())
+        write!(f, "ProfileReader({} profiles)", self.known.len())
     }
 }

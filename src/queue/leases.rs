@@ -1,6 +1,6 @@
 //! What is ready and what is on lease, by sync: in memory, shared by the writer and the handles.
 //!
-//! Nothing here grows with the backlog. A row has an entry only while some of its events are on
+//! Nothing here grows with the backlog. A batch has an entry only while some of its events are on
 //! lease. After a restart nothing is on lease, so that every queued event is ready.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,17 +11,16 @@ use tokio::sync::Notify;
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 
+use super::batch::{BatchId, StoredBatch};
+use super::bits::Bits;
 use super::lease::{Backlog, LeaseLimits, Slot};
-use super::row::{Bits, StoredBatch};
-use super::rows::BatchState;
+use super::state::BatchState;
 
-/// Every sync's lane.
 #[derive(Debug, Default)]
 pub(super) struct LeaseTable(BTreeMap<SyncName, SyncLeases>);
 
 impl LeaseTable {
-    /// The lane of a sync.
-    pub(super) fn lane(&mut self, sync: &SyncName) -> &mut SyncLeases {
+    pub(super) fn of(&mut self, sync: &SyncName) -> &mut SyncLeases {
         if !self.0.contains_key(sync) {
             self.0.insert(sync.clone(), SyncLeases::default());
         }
@@ -36,9 +35,9 @@ pub(super) struct SyncLeases {
     queued: ReadyEvents,
     /// How much of that is on lease.
     leased: ReadyEvents,
-    rows: HashMap<i64, LeasedBatch>,
+    batches: HashMap<BatchId, LeasedBatch>,
     oldest: Oldest,
-    /// No ready event is in a row with an earlier deadline.
+    /// No ready event is in a batch with an earlier deadline.
     urgent: i64,
     /// How many leases took a part of what was ready.
     turns: usize,
@@ -83,7 +82,7 @@ const ROUND: [Turn; 4] = [
     Turn::MostUrgent,
 ];
 
-/// A row with events on lease.
+/// A batch with events on lease.
 #[derive(Debug)]
 struct LeasedBatch {
     content: Arc<StoredBatch>,
@@ -92,20 +91,20 @@ struct LeasedBatch {
     leased: Bits,
 }
 
-/// The oldest row with ready events.
+/// The oldest batch with ready events.
 #[derive(Clone, Copy, Debug)]
 enum Oldest {
     /// There is none.
     None,
     /// This one.
-    Row(i64, UnixMillis),
+    Batch(BatchId, UnixMillis),
     /// None older than this one.
-    NotBefore(i64),
+    NotBefore(BatchId),
 }
 
 impl Default for Oldest {
     fn default() -> Self {
-        Self::NotBefore(0)
+        Self::NotBefore(BatchId::default())
     }
 }
 
@@ -116,7 +115,7 @@ impl SyncLeases {
             events: self.queued.events.saturating_sub(self.leased.events),
             bytes: self.queued.bytes.saturating_sub(self.leased.bytes),
             oldest: match self.oldest {
-                Oldest::Row(_, taken_at) => Some(taken_at),
+                Oldest::Batch(_, taken_at) => Some(taken_at),
                 Oldest::None | Oldest::NotBefore(_) => None,
             },
         }
@@ -132,60 +131,59 @@ impl SyncLeases {
         self.queued = ReadyEvents { events, bytes };
     }
 
-    /// Notes a new row, later than all before it.
-    pub(super) fn added(&mut self, row: i64, deadline: i64, taken_at: UnixMillis) {
+    /// Notes a new batch, later than all before it.
+    pub(super) fn added(&mut self, id: BatchId, deadline: i64, taken_at: UnixMillis) {
         if matches!(self.oldest, Oldest::None) {
-            self.oldest = Oldest::Row(row, taken_at);
+            self.oldest = Oldest::Batch(id, taken_at);
         }
         self.lower_urgent(deadline);
         self.wake.notify_one();
     }
 
-    /// Notes that unleased events of a row ended.
-    pub(super) fn ended_unleased(&mut self, row: i64) {
-        if let Oldest::Row(oldest, _) = self.oldest
-            && oldest == row
+    /// Notes that unleased events of a batch ended.
+    pub(super) fn ended_unleased(&mut self, id: BatchId) {
+        if let Oldest::Batch(oldest, _) = self.oldest
+            && oldest == id
         {
-            self.oldest = Oldest::NotBefore(row);
+            self.oldest = Oldest::NotBefore(id);
         }
     }
 
     /// Whether an event is on lease.
     pub(super) fn is_leased(&self, slot: Slot) -> bool {
-        self.rows
-            .get(&slot.row)
-            .is_some_and(|loan| loan.leased.has(slot.position()))
+        self.batches
+            .get(&slot.batch)
+            .is_some_and(|batch| batch.leased.has(slot.position()))
     }
 
-    /// Which events of a row are on lease, and the row's content if any is.
-    pub(super) fn on_lease(&self, row: i64) -> (Bits, Option<Arc<StoredBatch>>) {
-        self.rows.get(&row).map_or_else(Default::default, |loan| {
-            (loan.leased, Some(Arc::clone(&loan.content)))
-        })
+    /// Which events of a batch are on lease, and the batch's content if any is.
+    pub(super) fn on_lease(&self, id: BatchId) -> (Bits, Option<Arc<StoredBatch>>) {
+        self.batches
+            .get(&id)
+            .map_or_else(Default::default, |batch| {
+                (batch.leased, Some(Arc::clone(&batch.content)))
+            })
     }
 
     /// Puts events on lease.
-    pub(super) fn lend(&mut self, standing: &BatchState, content: &Arc<StoredBatch>, lent: &Bits) {
-        for position in lent.positions() {
+    pub(super) fn lease(&mut self, state: &BatchState, content: &Arc<StoredBatch>, leased: &Bits) {
+        for position in leased.positions() {
             self.leased.add(content.entries[position].bytes());
         }
-        let loan = self
-            .rows
-            .entry(standing.row)
-            .or_insert_with(|| LeasedBatch {
-                content: Arc::clone(content),
-                taken_at: standing.taken_at,
-                deadline: standing.deadline,
-                leased: Bits::default(),
-            });
-        loan.leased = loan.leased.or(lent);
-        self.ended_unleased(standing.row);
+        let batch = self.batches.entry(state.id).or_insert_with(|| LeasedBatch {
+            content: Arc::clone(content),
+            taken_at: state.taken_at,
+            deadline: state.deadline,
+            leased: Bits::default(),
+        });
+        batch.leased = batch.leased.or(leased);
+        self.ended_unleased(state.id);
     }
 
     /// Takes events off lease that have ended.
     pub(super) fn ended(&mut self, slots: &[Slot]) {
         for slot in slots {
-            self.give_back(*slot);
+            self.remove(*slot);
         }
     }
 
@@ -193,14 +191,16 @@ impl SyncLeases {
     pub(super) fn release(&mut self, slots: &[Slot]) {
         let mut woken = false;
         for slot in slots {
-            let Some((deadline, taken_at)) = self.give_back(*slot) else {
+            let Some((deadline, taken_at)) = self.remove(*slot) else {
                 continue;
             };
             self.lower_urgent(deadline);
             match self.oldest {
-                Oldest::Row(row, _) if row <= slot.row => {}
-                Oldest::NotBefore(row) => self.oldest = Oldest::NotBefore(row.min(slot.row)),
-                Oldest::None | Oldest::Row(..) => self.oldest = Oldest::Row(slot.row, taken_at),
+                Oldest::Batch(row, _) if row <= slot.batch => {}
+                Oldest::NotBefore(row) => self.oldest = Oldest::NotBefore(row.min(slot.batch)),
+                Oldest::None | Oldest::Batch(..) => {
+                    self.oldest = Oldest::Batch(slot.batch, taken_at);
+                }
             }
             woken = true;
         }
@@ -226,48 +226,48 @@ impl SyncLeases {
         std::mem::replace(&mut self.urgent, i64::MAX)
     }
 
-    /// Notes that a ready event may be in a row with this deadline.
+    /// Notes that a ready event may be in a batch with this deadline.
     pub(super) fn lower_urgent(&mut self, deadline: i64) {
         self.urgent = self.urgent.min(deadline);
     }
 
-    /// Doubts which row with ready events is the oldest: it may have been lost.
-    pub(super) const fn doubt_oldest(&mut self) {
-        if let Oldest::Row(row, _) = self.oldest {
+    /// Notes that the oldest batch with ready events may have been lost.
+    pub(super) const fn recheck_oldest(&mut self) {
+        if let Oldest::Batch(row, _) = self.oldest {
             self.oldest = Oldest::NotBefore(row);
         }
     }
 
-    /// Where to begin looking for the oldest ready event, if that is not known.
-    pub(super) const fn stale_oldest(&self) -> Option<i64> {
+    /// Where to begin looking for the oldest ready event, where it is not known.
+    pub(super) const fn stale_oldest(&self) -> Option<BatchId> {
         match self.oldest {
             Oldest::NotBefore(row) => Some(row),
-            Oldest::None | Oldest::Row(..) => None,
+            Oldest::None | Oldest::Batch(..) => None,
         }
     }
 
-    /// Notes which row with ready events is the oldest.
-    pub(super) fn set_oldest(&mut self, oldest: Option<(i64, UnixMillis)>) {
-        self.oldest = oldest.map_or(Oldest::None, |(row, taken_at)| Oldest::Row(row, taken_at));
+    /// Notes which batch with ready events is the oldest.
+    pub(super) fn set_oldest(&mut self, oldest: Option<(BatchId, UnixMillis)>) {
+        self.oldest = oldest.map_or(Oldest::None, |(row, taken_at)| Oldest::Batch(row, taken_at));
     }
 
     /// Forgets what was derived from the store, which is to be read anew.
     pub(super) fn reset_marks(&mut self) {
-        self.oldest = Oldest::NotBefore(0);
+        self.oldest = Oldest::default();
         self.urgent = i64::MIN;
     }
 
-    fn give_back(&mut self, slot: Slot) -> Option<(i64, UnixMillis)> {
-        let loan = self.rows.get_mut(&slot.row)?;
-        if !loan.leased.has(slot.position()) {
+    fn remove(&mut self, slot: Slot) -> Option<(i64, UnixMillis)> {
+        let batch = self.batches.get_mut(&slot.batch)?;
+        if !batch.leased.has(slot.position()) {
             return None;
         }
-        loan.leased.remove(slot.position());
+        batch.leased.remove(slot.position());
         self.leased
-            .take(loan.content.entries[slot.position()].bytes());
-        let place = (loan.deadline, loan.taken_at);
-        if loan.leased.is_empty() {
-            self.rows.remove(&slot.row);
+            .take(batch.content.entries[slot.position()].bytes());
+        let place = (batch.deadline, batch.taken_at);
+        if batch.leased.is_empty() {
+            self.batches.remove(&slot.batch);
         }
         Some(place)
     }

@@ -2,16 +2,23 @@
 //!
 //! Fingerprints lie in a ring in the order in which they came; a hash table of places in the ring
 //! finds them again. That is 16 + 4 bytes per id and one byte of the table's own, twice that at worst
-//! for the table. The store holds the same fingerprints, from which the window is loaded.
+//! for the table. The store holds the same fingerprints, by batch, and for longer.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::clock::UnixMillis;
+use crate::config::queue::QueueConfig;
 use crate::payload::Fingerprint;
+
+use super::batch::{BatchId, fingerprints};
+use super::engine::{EngineResult, Reader};
+
+/// Batches whose fingerprints are read in one go.
+const PAGE: usize = 512;
 
 /// The ids that are recognised as repeats.
 #[derive(Debug)]
@@ -27,8 +34,8 @@ pub(super) struct DuplicateWindow {
 }
 
 impl DuplicateWindow {
-    /// Makes room for so many ids; memory is touched only as they come.
-    pub(super) fn new(capacity: usize, window: Duration) -> Self {
+    /// Makes room for `capacity` ids; memory is touched only as they come.
+    fn new(capacity: usize, window: Duration) -> Self {
         let capacity = capacity.min(u32::MAX as usize);
         Self {
             places: HashTable::with_capacity(capacity),
@@ -90,11 +97,6 @@ impl DuplicateWindow {
         }
     }
 
-    /// How many ids it can remember.
-    pub(super) const fn capacity(&self) -> usize {
-        self.capacity
-    }
-
     fn forget_oldest(&mut self, count: u32) {
         let mut left = count;
         while left > 0
@@ -118,6 +120,72 @@ impl DuplicateWindow {
                 found.remove();
             }
             self.oldest = (oldest + 1) % self.capacity;
+        }
+    }
+}
+
+/// Loads the newest fingerprints, as many as the window holds.
+pub(super) fn load(
+    config: &QueueConfig,
+    now: UnixMillis,
+    reader: &mut dyn Reader,
+) -> EngineResult<DuplicateWindow> {
+    let mut window = DuplicateWindow::new(config.duplicate_ids.get(), config.duplicate_window);
+    // An id is forgotten with the last of its second, and a restart must not forget it sooner.
+    let from = now.before(config.duplicate_window + Duration::from_secs(1));
+    let mut known = 0;
+    let mut before = None;
+    // The last batch that is too old or too much, if there is one.
+    let after = 'found: loop {
+        let page = reader.fingerprint_counts(before, true, PAGE)?;
+        for batch in &page {
+            if known >= window.capacity || batch.taken_at <= from {
+                break 'found Some(batch.batch);
+            }
+            known += usize::try_from(batch.bytes / 16).unwrap_or(0);
+            before = Some(batch.batch);
+        }
+        if page.len() < PAGE {
+            break None;
+        }
+    };
+    for_each(reader, after, |taken_at, id| window.insert(id, taken_at))?;
+    Ok(window)
+}
+
+/// Finds those of the wanted events that were taken, as far back as the store remembers: that is further than the
+/// window in memory. Reads all fingerprints, so that what it costs hardly depends on how many are wanted.
+pub(super) fn known_fingerprints(
+    reader: &mut dyn Reader,
+    wanted: &[Fingerprint],
+) -> EngineResult<HashSet<Fingerprint>> {
+    // A fingerprint is a hash already.
+    let mut table = HashTable::with_capacity(wanted.len());
+    for id in wanted {
+        table.insert_unique(id.whole, *id, |id| id.whole);
+    }
+    let mut found = HashSet::new();
+    for_each(reader, None, |_, id| {
+        if table.find(id.whole, |wanted| *wanted == id).is_some() {
+            found.insert(id);
+        }
+    })?;
+    Ok(found)
+}
+
+fn for_each(
+    reader: &mut dyn Reader,
+    mut after: Option<BatchId>,
+    mut visit: impl FnMut(UnixMillis, Fingerprint),
+) -> EngineResult<()> {
+    loop {
+        let page = reader.fingerprints(after, PAGE)?;
+        for batch in &page {
+            fingerprints(&batch.stored).for_each(|id| visit(batch.taken_at, id));
+            after = Some(batch.batch);
+        }
+        if page.len() < PAGE {
+            return Ok(());
         }
     }
 }

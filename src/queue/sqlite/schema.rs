@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::OpenError;
+use crate::queue::OpenError;
 
 /// The version of the tables below.
 pub(super) const VERSION: i64 = 4;
@@ -27,9 +27,9 @@ const MODE: u32 = 0o600;
 /// `PxRl`: tells our files from other `SQLite` files.
 const APPLICATION_ID: i64 = 0x5078_526c;
 
-/// `row` and `content` are apart so that a settlement rewrites a few bytes, not the events; see
-/// `row.rs` for what `content` holds. Numbers of rows are never given twice (AUTOINCREMENT), since
-/// fingerprints and requests name rows that are long gone. Times in `…_at` and `…_try` are milliseconds,
+/// A batch is a `row` and a `content`, which are apart so that a settlement rewrites a few bytes, not the events; see
+/// `batch` for what `content` holds. Numbers are never given twice (AUTOINCREMENT), since
+/// fingerprints and requests name batches that are long gone. Times in `…_at` and `…_try` are milliseconds,
 /// deadlines are seconds.
 const VERSION_1: &str = "
 CREATE TABLE sync (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
@@ -86,8 +86,8 @@ CREATE INDEX dead_by_event ON dead (id_half) WHERE id_half IS NOT NULL;
 CREATE INDEX dead_samples ON dead (sync, reason) WHERE reason IN ('too_old', 'no_identifier');
 ";
 
-/// `whose` is a pixel id, or a sync's name for what only its token concerns; see `standstill`.
-/// `filler` is empty but while free pages are zeroed; see `scrub`.
+/// `whose` is a pixel id, or a sync's name for what only its token concerns; see `cooldown`.
+/// `filler` is empty but while free pages are zeroed; see `space`.
 /// A `body` is what `profile::codec` writes.
 const VERSION_2: &str = "
 CREATE TABLE standstill (
@@ -225,7 +225,7 @@ pub(super) fn create(path: &Path) -> Result<Connection, OpenError> {
         })
         .map_err(|error| match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign(path.to_owned()),
-            _ => OpenError::Sqlite(error),
+            _ => error.into(),
         })?;
     tune(&connection)?;
     if is_new {

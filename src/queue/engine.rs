@@ -1,0 +1,442 @@
+//! The seam: what the queue asks of an engine that keeps it.
+//!
+//! An engine stores, finds and forgets; the rules are above it. It is used by the writer's thread alone,
+//! but for [`Reader`]s, which read beside it.
+//!
+//! - A transaction is one value and one call: [`Engine::commit`] makes all of a [`Transaction`] durable, or nothing.
+//! - Reads come in pages. What a page shows is what was committed last.
+//! - Numbers are given by the writer, not by the engine: a [`BatchId`] names the writer's origin too.
+//! - An error is one of three, since the queue does something else after each: see [`EngineError`].
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::clock::{Clock, UnixMillis};
+use crate::config::SyncName;
+use crate::outcome::Reason;
+use crate::profile::ProfileKey;
+use crate::profile::clicks::{ClickKey, FirstSeen};
+
+use super::OpenError;
+use super::attempt::{AttemptedEvents, DeliveryId};
+use super::batch::{BatchId, NewBatch, StoredBatch};
+use super::cooldown::{Cooldown, CooldownChange};
+use super::dead::{DeadFilter, DeadLetter};
+use super::settle::AttemptAnswer;
+use super::state::BatchState;
+use super::trace::TracedRequest;
+
+/// A sync's number in the store.
+pub(super) type SyncId = i64;
+
+pub(super) type EngineResult<T> = Result<T, EngineError>;
+
+/// Why an engine could not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// What is stored makes no sense: [`Storage::salvage`] saves what is readable.
+    #[error(transparent)]
+    Damaged(EngineFault),
+    /// Nothing was changed; a later try may succeed.
+    #[error(transparent)]
+    Unavailable(EngineFault),
+    /// The commit may have happened. To know, open the engine again and ask for what it added.
+    #[error(transparent)]
+    Unknown(EngineFault),
+}
+
+/// The engine's own error.
+pub type EngineFault = Arc<dyn Error + Send + Sync>;
+
+/// Where an engine keeps a queue.
+pub(super) trait Storage: Debug + Send + Sync {
+    /// Takes possession, until what it returns is dropped.
+    fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError>;
+
+    /// Opens the engine, making what it needs where there is nothing yet.
+    fn open(&self, opening: Opening) -> Result<Box<dyn Engine>, OpenError>;
+
+    /// Opens it for reading beside the writer.
+    fn reader(&self) -> EngineResult<Box<dyn Reader>>;
+
+    /// Replaces a damaged store by what is readable of it, once `recount` has brought the counters into
+    /// line with that. The engine must not be open.
+    fn salvage(&self, recount: Recount) -> Result<(), OpenError>;
+
+    /// The volume that it fills, if it is one of this machine.
+    fn disk(&self) -> Option<Disk>;
+}
+
+/// Corrects the counters of a salvaged store, in one transaction; gives the number of events lost.
+pub(super) type Recount = fn(&mut dyn Engine) -> EngineResult<u64>;
+
+/// When an engine is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// The process begins.
+    Start,
+    /// An operation failed. The engine opens only if a write is proved to be durable.
+    AfterFailure,
+}
+
+/// A volume, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Disk {
+    pub(super) free: u64,
+    pub(super) size: u64,
+}
+
+/// An open engine, as the writer has it.
+pub(super) trait Engine: Reader {
+    /// Makes all of a transaction durable, or nothing.
+    fn commit(&mut self, transaction: &Transaction) -> EngineResult<()>;
+
+    /// Bytes in use.
+    fn used_bytes(&mut self) -> EngineResult<u64>;
+
+    /// Gives room back, a short piece every second. True if there is more to do.
+    fn maintain(&mut self, clock: &dyn Clock) -> EngineResult<bool>;
+
+    /// Makes what was deleted unreadable, a piece: begins with the first step, and gives the next.
+    fn scrub(&mut self, step: ScrubStep, now: UnixMillis) -> EngineResult<Option<ScrubStep>>;
+
+    /// Leaves everything in order for whoever opens it next.
+    fn close(&mut self) -> EngineResult<()>;
+}
+
+/// How far an engine has come with scrubbing; what the numbers mean is the engine's to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ScrubStep(pub(super) u8);
+
+/// What can be read of an engine.
+pub(super) trait Reader:
+    Batches + Fingerprints + DeadLetters + Attempts + Profiles + Records + Debug + Send
+{
+}
+
+/// Batches that wait.
+pub(super) trait Batches {
+    fn batch(&mut self, id: BatchId) -> EngineResult<Option<BatchState>>;
+
+    /// The events of a batch; `None` where they are missing or damaged.
+    fn content(&mut self, id: BatchId) -> EngineResult<Option<StoredBatch>>;
+
+    /// Batches of a sync in this order, behind this place: at most so many.
+    fn batches(
+        &mut self,
+        sync: SyncId,
+        order: BatchOrder,
+        after: Option<BatchPlace>,
+        limit: usize,
+    ) -> EngineResult<Vec<BatchState>>;
+
+    /// Batches of all syncs, by number.
+    fn batch_ids(&mut self, after: Option<BatchId>, limit: usize) -> EngineResult<Vec<BatchId>>;
+}
+
+/// In which order batches are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BatchOrder {
+    /// Those whose window closes first; then by number.
+    Deadline,
+    /// Those whose window closes last; then the newest.
+    Freshest,
+    /// The same, of batches of Purchases alone.
+    FreshestPurchases,
+    /// By number.
+    Oldest,
+    /// By number, the last first.
+    Newest,
+}
+
+/// A place in every order of batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct BatchPlace {
+    pub(super) deadline: i64,
+    pub(super) id: BatchId,
+}
+
+impl BatchPlace {
+    /// The place before all batches with this deadline.
+    pub(super) fn before_deadline(deadline: i64) -> Option<Self> {
+        let deadline = deadline.checked_sub(1)?;
+        let id = BatchId::LAST;
+        Some(Self { deadline, id })
+    }
+
+    /// The place before a batch, by number.
+    pub(super) const fn before_batch(id: BatchId) -> Self {
+        Self {
+            deadline: 0,
+            id: BatchId {
+                sequence: id.sequence - 1,
+                ..id
+            },
+        }
+    }
+}
+
+/// Fingerprints, which stay longer than their batches.
+pub(super) trait Fingerprints {
+    /// By batch: at most so many batches.
+    fn fingerprints(
+        &mut self,
+        after: Option<BatchId>,
+        limit: usize,
+    ) -> EngineResult<Vec<BatchFingerprints>>;
+
+    /// How many there are, by batch; backwards, from the last batch on, if `newest_first`.
+    fn fingerprint_counts(
+        &mut self,
+        after: Option<BatchId>,
+        newest_first: bool,
+        limit: usize,
+    ) -> EngineResult<Vec<FingerprintCount>>;
+}
+
+/// The fingerprints of a batch.
+#[derive(Clone, Debug)]
+pub(super) struct BatchFingerprints {
+    pub(super) batch: BatchId,
+    pub(super) sync: SyncId,
+    pub(super) taken_at: UnixMillis,
+    /// As [`super::batch::fingerprints`] reads them.
+    pub(super) stored: Vec<u8>,
+}
+
+/// How many fingerprints there are of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FingerprintCount {
+    pub(super) batch: BatchId,
+    pub(super) sync: SyncId,
+    pub(super) taken_at: UnixMillis,
+    pub(super) bytes: u64,
+}
+
+/// Dead letters, in the order of filing, which is that of their numbers.
+pub(super) trait DeadLetters {
+    fn dead_letter(&mut self, id: i64) -> EngineResult<Option<StoredDeadLetter>>;
+
+    /// Letters behind a number, until their JSON takes `max_bytes` together.
+    fn dead_letters(
+        &mut self,
+        filter: &DeadFilter,
+        after: i64,
+        limit: usize,
+        max_bytes: usize,
+    ) -> EngineResult<Vec<DeadLetter>>;
+
+    fn dead_headers(&mut self, after: i64, limit: usize) -> EngineResult<Vec<DeadHeader>>;
+
+    /// Those of an event, by the half of its fingerprint that its id alone makes.
+    fn dead_of_event(&mut self, id_half: u64) -> EngineResult<Vec<DeadHeader>>;
+
+    fn dead_count(&mut self, sync: SyncId, reason: Reason) -> EngineResult<u64>;
+}
+
+/// A dead letter, and what the store must know of it besides.
+#[derive(Clone, Debug)]
+pub(super) struct StoredDeadLetter {
+    pub(super) header: DeadHeader,
+    pub(super) letter: DeadLetter,
+    /// The end of Meta's window, of an event that was queued.
+    pub(super) deadline: Option<i64>,
+}
+
+/// What the store must know of a dead letter.
+#[derive(Clone, Debug)]
+pub(super) struct DeadHeader {
+    pub(super) id: i64,
+    pub(super) sync: SyncId,
+    /// `None`: one that this version does not know.
+    pub(super) reason: Option<Reason>,
+    pub(super) event_name: Option<String>,
+    pub(super) taken_at: UnixMillis,
+    pub(super) filed_at: UnixMillis,
+    /// Bytes of the store that it takes.
+    pub(super) bytes: u64,
+    /// Halves of its fingerprint; that of the whole event only if it was queued.
+    pub(super) id_half: Option<u64>,
+    pub(super) whole_half: Option<u64>,
+}
+
+/// Requests to Meta, and what it asked to be waited for.
+pub(super) trait Attempts {
+    /// Requests that were sent since, in the order of their numbers.
+    fn attempts(
+        &mut self,
+        after: i64,
+        since: UnixMillis,
+        limit: usize,
+    ) -> EngineResult<Vec<StoredAttempt>>;
+
+    /// Requests that have no answer.
+    fn unanswered(&mut self) -> EngineResult<Vec<StoredAttempt>>;
+
+    /// The first requests: when each was sent, and whether it was answered.
+    fn oldest_attempts(
+        &mut self,
+        limit: usize,
+    ) -> EngineResult<Vec<(DeliveryId, UnixMillis, bool)>>;
+
+    /// What stands, the latest last.
+    fn cooldowns(&mut self) -> EngineResult<Vec<Cooldown>>;
+}
+
+/// A request as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct StoredAttempt {
+    pub(super) id: DeliveryId,
+    pub(super) sync: SyncId,
+    pub(super) events: AttemptedEvents,
+    pub(super) request: TracedRequest,
+}
+
+/// What is remembered of people and of clicks.
+pub(super) trait Profiles {
+    fn profile(&mut self, key: ProfileKey) -> EngineResult<Option<StoredProfile>>;
+
+    /// Profiles of a sync that were not touched for longest, behind this place.
+    fn oldest_profiles(
+        &mut self,
+        sync: SyncId,
+        after: Option<(UnixMillis, i64)>,
+        limit: usize,
+    ) -> EngineResult<Vec<AgedProfile>>;
+
+    /// Profiles of all syncs behind a place, in an order of the engine's own.
+    fn profiles(
+        &mut self,
+        after: i64,
+        limit: usize,
+    ) -> EngineResult<Vec<(i64, ProfileKey, StoredProfile)>>;
+
+    /// When a click was first seen.
+    fn click(&mut self, key: ClickKey) -> EngineResult<Option<UnixMillis>>;
+
+    /// The clicks that were stored first.
+    fn oldest_clicks(&mut self, limit: usize) -> EngineResult<Vec<FirstSeen>>;
+
+    /// How many clicks there are, or a little more.
+    fn click_count(&mut self) -> EngineResult<u64>;
+}
+
+/// A profile as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredProfile {
+    pub(super) sync: SyncId,
+    pub(super) touched: UnixMillis,
+    pub(super) body: Vec<u8>,
+}
+
+/// A profile, by how long it was not touched.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AgedProfile {
+    pub(super) key: ProfileKey,
+    pub(super) touched: UnixMillis,
+    /// Tells it from others that were touched at the same moment.
+    pub(super) place: i64,
+    pub(super) body_bytes: u64,
+}
+
+/// Syncs, counters and numbers.
+pub(super) trait Records {
+    fn syncs(&mut self) -> EngineResult<Vec<(SyncId, SyncName)>>;
+
+    fn counters(&mut self) -> EngineResult<Vec<CounterValue>>;
+
+    fn last_ids(&mut self) -> EngineResult<LastIds>;
+}
+
+/// The value of a counter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CounterValue {
+    pub(super) sync: SyncId,
+    pub(super) counter: Arc<str>,
+    pub(super) value: i64,
+}
+
+/// The last numbers that were given. None is ever given twice, since records name what is long gone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LastIds {
+    pub(super) sync: SyncId,
+    /// Its origin is that of this writer.
+    pub(super) batch: BatchId,
+    pub(super) dead_letter: i64,
+    pub(super) attempt: i64,
+}
+
+/// All that one commit changes.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    pub(super) syncs: Vec<(SyncId, SyncName)>,
+    pub(super) added: Vec<NewBatch>,
+    pub(super) batches: BTreeMap<BatchId, BatchChange>,
+    /// Batches whose fingerprints go.
+    pub(super) aged_fingerprints: Vec<BatchId>,
+    /// `None`: the letter goes.
+    pub(super) dead_letters: BTreeMap<i64, Option<StoredDeadLetter>>,
+    pub(super) attempts: BTreeMap<DeliveryId, AttemptChange>,
+    pub(super) cooldowns: Vec<CooldownChange>,
+    /// `None`: the profile goes.
+    pub(super) profiles: BTreeMap<ProfileKey, Option<StoredProfile>>,
+    /// `None`: the click goes.
+    pub(super) clicks: BTreeMap<ClickKey, Option<UnixMillis>>,
+    pub(super) counters: Vec<CounterValue>,
+    /// What goes is overwritten, whatever that costs.
+    pub(super) erases: bool,
+}
+
+impl Transaction {
+    pub(super) fn is_empty(&self) -> bool {
+        self.syncs.is_empty()
+            && self.added.is_empty()
+            && self.batches.is_empty()
+            && self.aged_fingerprints.is_empty()
+            && self.dead_letters.is_empty()
+            && self.attempts.is_empty()
+            && self.cooldowns.is_empty()
+            && self.profiles.is_empty()
+            && self.clicks.is_empty()
+            && self.counters.is_empty()
+    }
+}
+
+/// What becomes of a batch.
+#[derive(Clone, Debug)]
+pub(super) enum BatchChange {
+    /// Its state changes.
+    Save(BatchState),
+    /// Its state changes, and another body takes the place of its own.
+    Rewrite(BatchState, RewrittenBody),
+    /// It goes, with its events.
+    Remove,
+}
+
+/// A body that takes the place of another.
+#[derive(Clone, Debug)]
+pub(super) struct RewrittenBody {
+    pub(super) checksum: u32,
+    pub(super) stored: Vec<u8>,
+}
+
+/// What becomes of a request's record.
+#[derive(Clone, Debug)]
+pub(super) enum AttemptChange {
+    /// It is about to be sent.
+    Open {
+        sync: SyncId,
+        sent_at: UnixMillis,
+        events: AttemptedEvents,
+    },
+    /// It was answered.
+    Answer {
+        at: UnixMillis,
+        answer: AttemptAnswer,
+    },
+    /// It was not sent, or is too old.
+    Remove,
+}

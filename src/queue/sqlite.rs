@@ -1,0 +1,200 @@
+//! The embedded engine: a `SQLite` file in WAL mode, changed by one connection.
+//!
+//! All of SQL is here, and what only `SQLite` knows of: the log, free pages, damaged ones.
+
+use std::any::Any;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::types::FromSqlError;
+use rusqlite::{Connection, ErrorCode};
+
+use crate::clock::{Clock, UnixMillis};
+
+use super::OpenError;
+use super::engine::{
+    Disk, Engine, EngineError, EngineResult, Opening, Reader, Recount, ScrubStep, Storage,
+    Transaction,
+};
+use space::Filler;
+
+mod attempts;
+mod batches;
+mod dead;
+mod profiles;
+mod records;
+mod salvage;
+mod schema;
+mod space;
+
+/// The folder that holds the file.
+#[derive(Debug)]
+pub(super) struct Sqlite {
+    folder: PathBuf,
+}
+
+impl Sqlite {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+        }
+    }
+}
+
+impl Storage for Sqlite {
+    fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError> {
+        Ok(Box::new(schema::lock(&self.folder)?))
+    }
+
+    fn open(&self, opening: Opening) -> Result<Box<dyn Engine>, OpenError> {
+        let unusable = |error| OpenError::Folder(self.folder.clone(), error);
+        salvage::finish(&self.folder).map_err(unusable)?;
+        let connection = schema::open(&self.folder)?;
+        if opening == Opening::AfterFailure {
+            schema::truncate_log(&connection)?;
+            records::prove_writable(&connection)?;
+        }
+        Ok(Box::new(SqliteEngine::new(connection)?))
+    }
+
+    fn reader(&self) -> EngineResult<Box<dyn Reader>> {
+        let connection = schema::open_reader(&self.folder)?;
+        Ok(Box::new(SqliteEngine {
+            connection,
+            filler: Filler::default(),
+        }))
+    }
+
+    fn salvage(&self, recount: Recount) -> Result<(), OpenError> {
+        salvage::salvage(&self.folder, recount)
+    }
+
+    fn disk(&self) -> Option<Disk> {
+        let disk = rustix::fs::statvfs(&self.folder).ok()?;
+        Some(Disk {
+            free: disk.f_bavail * disk.f_frsize,
+            size: disk.f_blocks * disk.f_frsize,
+        })
+    }
+}
+
+/// An open file.
+#[derive(Debug)]
+struct SqliteEngine {
+    connection: Connection,
+    filler: Filler,
+}
+
+impl SqliteEngine {
+    fn new(connection: Connection) -> EngineResult<Self> {
+        let filler = Filler::load(&connection)?;
+        Ok(Self { connection, filler })
+    }
+}
+
+impl Reader for SqliteEngine {}
+
+impl Engine for SqliteEngine {
+    fn commit(&mut self, transaction: &Transaction) -> EngineResult<()> {
+        let connection = &self.connection;
+        if transaction.erases {
+            connection.execute_batch("PRAGMA secure_delete = ON")?;
+        }
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        records::write(connection, transaction)?;
+        batches::write(connection, transaction)?;
+        attempts::write(connection, transaction)?;
+        dead::write(connection, transaction)?;
+        profiles::write(connection, transaction)?;
+        // Whether the log was synced is not known after an error; who opens the file again finds out.
+        connection
+            .prepare_cached("COMMIT")?
+            .execute([])
+            .map_err(|error| EngineError::Unknown(Arc::new(error)))?;
+        if transaction.erases {
+            connection.execute_batch("PRAGMA secure_delete = FAST")?;
+        }
+        Ok(())
+    }
+
+    fn used_bytes(&mut self) -> EngineResult<u64> {
+        Ok(space::used_bytes(&self.connection)?.saturating_sub(self.filler.bytes))
+    }
+
+    fn maintain(&mut self, clock: &dyn Clock) -> EngineResult<bool> {
+        let more = self
+            .filler
+            .release_abandoned(&self.connection, clock.now())?;
+        space::give_back_pages(&self.connection, clock)?;
+        Ok(more)
+    }
+
+    fn scrub(&mut self, step: ScrubStep, now: UnixMillis) -> EngineResult<Option<ScrubStep>> {
+        let ScrubStep(step) = step;
+        let is_done = match step {
+            0 => !self.filler.fill_free_pages(&self.connection, now)?,
+            1 => !self.filler.release(&self.connection)?,
+            _ => {
+                schema::truncate_log(&self.connection)?;
+                return Ok(None);
+            }
+        };
+        Ok(Some(ScrubStep(step + u8::from(is_done))))
+    }
+
+    fn close(&mut self) -> EngineResult<()> {
+        Ok(schema::truncate_log(&self.connection)?)
+    }
+}
+
+impl From<rusqlite::Error> for EngineError {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_damage(&error) {
+            Self::Damaged(Arc::new(error))
+        } else {
+            Self::Unavailable(Arc::new(error))
+        }
+    }
+}
+
+impl From<FromSqlError> for EngineError {
+    fn from(error: FromSqlError) -> Self {
+        Self::Damaged(Arc::new(error))
+    }
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+/// Whether an error says that what was read makes no sense, or is beyond the end of the file, rather than
+/// that it cannot be read now.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..) => true,
+        rusqlite::Error::SqliteFailure(failure, _) => {
+            failure.code == ErrorCode::DatabaseCorrupt
+                || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
+        }
+        _ => false,
+    }
+}
+
+/// A count as `SQLite` stores it.
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A count as `SQLite` gave it.
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
+
+/// A page's length as `SQLite` takes it.
+fn limit(rows: usize) -> i64 {
+    signed(rows as u64)
+}

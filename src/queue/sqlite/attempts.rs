@@ -1,0 +1,193 @@
+//! Requests to Meta, and what it asked to be waited for.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Row, params};
+
+use crate::clock::UnixMillis;
+use crate::queue::attempt::{AttemptedEvents, DeliveryId};
+use crate::queue::batch::BatchId;
+use crate::queue::bits::Bits;
+use crate::queue::cooldown::{Cooldown, CooldownChange};
+use crate::queue::engine::{AttemptChange, Attempts, EngineResult, StoredAttempt, Transaction};
+use crate::queue::trace::TracedRequest;
+
+use super::{SqliteEngine, limit};
+
+/// Selects what [`attempt`] reads.
+macro_rules! attempts {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, sync, sent_at, slices, answered_at, verdict, status, code, sub_code, ",
+            "trace_id FROM delivery ",
+            $rest
+        )
+    };
+}
+
+impl Attempts for SqliteEngine {
+    fn attempts(
+        &mut self,
+        after: i64,
+        since: UnixMillis,
+        max: usize,
+    ) -> EngineResult<Vec<StoredAttempt>> {
+        Ok(self
+            .connection
+            .prepare_cached(attempts!(
+                "WHERE id > ?1 AND sent_at >= ?2 ORDER BY id LIMIT ?3"
+            ))?
+            .query_map([after, since.0, limit(max)], attempt)?
+            .collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn unanswered(&mut self) -> EngineResult<Vec<StoredAttempt>> {
+        Ok(self
+            .connection
+            .prepare_cached(attempts!("WHERE answered_at IS NULL"))?
+            .query_map([], attempt)?
+            .collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn oldest_attempts(&mut self, max: usize) -> EngineResult<Vec<(DeliveryId, UnixMillis, bool)>> {
+        Ok(self
+            .connection
+            .prepare_cached(
+                "SELECT id, sent_at, answered_at IS NOT NULL FROM delivery ORDER BY id LIMIT ?1",
+            )?
+            .query_map([limit(max)], |row| {
+                let (id, sent_at) = (DeliveryId(row.get(0)?), UnixMillis(row.get(1)?));
+                Ok((id, sent_at, row.get(2)?))
+            })?
+            .collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn cooldowns(&mut self) -> EngineResult<Vec<Cooldown>> {
+        Ok(self
+            .connection
+            .prepare("SELECT whose, kind, since, until FROM standstill ORDER BY until, id")?
+            .query_map([], |row| {
+                Ok(Cooldown {
+                    whose: row.get(0)?,
+                    kind: row.get(1)?,
+                    since: UnixMillis(row.get(2)?),
+                    until: UnixMillis(row.get(3)?),
+                })
+            })?
+            .collect::<rusqlite::Result<_>>()?)
+    }
+}
+
+/// Writes what a transaction changes of requests and cooldowns.
+pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusqlite::Result<()> {
+    for (id, change) in &transaction.attempts {
+        match change {
+            AttemptChange::Open {
+                sync,
+                sent_at,
+                events,
+            } => connection
+                .prepare_cached(
+                    "INSERT INTO delivery (id, sync, sent_at, slices) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![id.0, sync, sent_at.0, encode(events)])?,
+            AttemptChange::Answer { at, answer } => connection
+                .prepare_cached(
+                    "UPDATE delivery SET answered_at = ?2, verdict = ?3, status = ?4, code = ?5,
+                            sub_code = ?6, trace_id = ?7
+                     WHERE id = ?1",
+                )?
+                .execute(params![
+                    id.0,
+                    at.0,
+                    answer.verdict,
+                    answer.status,
+                    answer.code,
+                    answer.sub_code,
+                    answer.trace_id,
+                ])?,
+            AttemptChange::Remove => connection
+                .prepare_cached("DELETE FROM delivery WHERE id = ?1")?
+                .execute([id.0])?,
+        };
+    }
+    for change in &transaction.cooldowns {
+        match change {
+            // Changes of lanes that share a pixel may come in any order.
+            CooldownChange::Begun(cooldown) => connection
+                .prepare_cached(
+                    "INSERT INTO standstill (whose, kind, since, until) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (whose, kind) DO UPDATE
+                     SET since = excluded.since, until = excluded.until
+                     WHERE excluded.until > until",
+                )?
+                .execute(params![
+                    cooldown.whose,
+                    cooldown.kind,
+                    cooldown.since.0,
+                    cooldown.until.0
+                ])?,
+            CooldownChange::Over { whose, by } => connection
+                .prepare_cached("DELETE FROM standstill WHERE whose = ?1 AND until <= ?2")?
+                .execute(params![whose, by.0])?,
+        };
+    }
+    Ok(())
+}
+
+fn attempt(row: &Row<'_>) -> rusqlite::Result<StoredAttempt> {
+    Ok(StoredAttempt {
+        id: DeliveryId(row.get(0)?),
+        sync: row.get(1)?,
+        events: decode(row.get_ref(3)?.as_blob()?),
+        request: TracedRequest {
+            sent_at: UnixMillis(row.get(2)?),
+            answered_at: row.get::<_, Option<i64>>(4)?.map(UnixMillis),
+            verdict: row.get(5)?,
+            status: row.get(6)?,
+            code: row.get(7)?,
+            sub_code: row.get(8)?,
+            trace_id: row.get(9)?,
+        },
+    })
+}
+
+/// 12 bytes for each run of events, little-endian: the batch (`i64`), the first position
+/// and the one after the last (`u16`).
+fn encode(events: &AttemptedEvents) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    for (batch, bits) in &events.0 {
+        for (from, to) in bits.runs() {
+            encoded.extend_from_slice(&batch.sequence.to_le_bytes());
+            encoded.extend_from_slice(&from.to_le_bytes());
+            encoded.extend_from_slice(&to.to_le_bytes());
+        }
+    }
+    encoded
+}
+
+fn decode(encoded: &[u8]) -> AttemptedEvents {
+    let mut events: BTreeMap<BatchId, Bits> = BTreeMap::new();
+    let (runs, _) = encoded.as_chunks::<12>();
+    for [batch @ .., a, b, c, d] in runs {
+        let batch = BatchId::embedded(i64::from_le_bytes(*batch));
+        let bits = events.entry(batch).or_default();
+        bits.add_run(u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]));
+    }
+    AttemptedEvents(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::lease::Slot;
+
+    #[test]
+    fn events_are_stored_as_runs() {
+        let slots = [(7, 0), (7, 1), (7, 2), (7, 200), (9, 255)];
+        let slots = slots.map(|(batch, position)| Slot::new(BatchId::embedded(batch), position));
+        let events = AttemptedEvents::of(&slots);
+        assert_eq!(encode(&events).len(), 3 * 12);
+        assert_eq!(decode(&encode(&events)), events);
+    }
+}

@@ -1,0 +1,320 @@
+//! Batches and their fingerprints.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use crate::clock::UnixMillis;
+use crate::queue::batch::{BatchId, NewBatch, StoredBatch};
+use crate::queue::bits::Bits;
+use crate::queue::engine::{
+    BatchChange, BatchFingerprints, BatchOrder, BatchPlace, Batches, EngineResult,
+    FingerprintCount, Fingerprints, SyncId, Transaction,
+};
+use crate::queue::state::{BatchState, InDoubt};
+
+use super::{SqliteEngine, is_damage, limit, signed, unsigned};
+
+/// Selects what [`state`] reads, from the batches that the rest of the statement names.
+macro_rules! states {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, sync, deadline, taken_at, events, bytes, held, settled, first_try, ",
+            "last_try, doubts FROM row ",
+            $rest
+        )
+    };
+}
+
+/// Each order with its statement: of a sync, behind a deadline and a number, at most so many.
+const fn in_order(order: BatchOrder) -> &'static str {
+    match order {
+        BatchOrder::Deadline => {
+            states!("WHERE sync = ?1 AND (deadline, id) > (?2, ?3) ORDER BY deadline, id LIMIT ?4")
+        }
+        BatchOrder::Freshest => states!(
+            "WHERE sync = ?1 AND (deadline, id) < (?2, ?3) ORDER BY deadline DESC, id DESC LIMIT ?4"
+        ),
+        BatchOrder::FreshestPurchases => states!(
+            "INDEXED BY row_of_purchases WHERE sync = ?1 AND purchase = 1
+                AND (deadline, id) < (?2, ?3) ORDER BY deadline DESC, id DESC LIMIT ?4"
+        ),
+        BatchOrder::Oldest => {
+            states!("WHERE sync = ?1 AND ?2 IS NOT NULL AND id > ?3 ORDER BY id LIMIT ?4")
+        }
+        BatchOrder::Newest => {
+            states!("WHERE sync = ?1 AND ?2 IS NOT NULL AND id < ?3 ORDER BY id DESC LIMIT ?4")
+        }
+    }
+}
+
+impl Batches for SqliteEngine {
+    fn batch(&mut self, id: BatchId) -> EngineResult<Option<BatchState>> {
+        Ok(self
+            .connection
+            .prepare_cached(states!("WHERE id = ?1"))?
+            .query_row([id.sequence], state)
+            .optional()?)
+    }
+
+    fn content(&mut self, id: BatchId) -> EngineResult<Option<StoredBatch>> {
+        Ok(content(&self.connection, id)?)
+    }
+
+    fn batches(
+        &mut self,
+        sync: SyncId,
+        order: BatchOrder,
+        after: Option<BatchPlace>,
+        max: usize,
+    ) -> EngineResult<Vec<BatchState>> {
+        let begin = match order {
+            BatchOrder::Deadline | BatchOrder::Oldest => i64::MIN,
+            _ => i64::MAX,
+        };
+        let (deadline, id) = after.map_or((begin, begin), |it| (it.deadline, it.id.sequence));
+        let mut statement = self.connection.prepare_cached(in_order(order))?;
+        let mut rows = statement.query([sync, deadline, id, limit(max)])?;
+        let mut states = Vec::new();
+        while let Some(row) = rows.next()? {
+            states.push(state(row)?);
+        }
+        Ok(states)
+    }
+
+    fn batch_ids(&mut self, after: Option<BatchId>, max: usize) -> EngineResult<Vec<BatchId>> {
+        Ok(self
+            .connection
+            .prepare_cached("SELECT id FROM row WHERE id > ?1 ORDER BY id LIMIT ?2")?
+            .query_map([behind(after), limit(max)], |row| {
+                row.get(0).map(BatchId::embedded)
+            })?
+            .collect::<rusqlite::Result<_>>()?)
+    }
+}
+
+impl Fingerprints for SqliteEngine {
+    fn fingerprints(
+        &mut self,
+        after: Option<BatchId>,
+        max: usize,
+    ) -> EngineResult<Vec<BatchFingerprints>> {
+        Ok(self
+            .connection
+            .prepare_cached(
+                "SELECT row, sync, taken_at, fingerprints FROM seen
+                 WHERE row > ?1 ORDER BY row LIMIT ?2",
+            )?
+            .query_map([behind(after), limit(max)], |row| {
+                Ok(BatchFingerprints {
+                    batch: BatchId::embedded(row.get(0)?),
+                    sync: row.get(1)?,
+                    taken_at: UnixMillis(row.get(2)?),
+                    stored: row.get(3)?,
+                })
+            })?
+            .collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn fingerprint_counts(
+        &mut self,
+        after: Option<BatchId>,
+        newest_first: bool,
+        max: usize,
+    ) -> EngineResult<Vec<FingerprintCount>> {
+        let (statement, after) = if newest_first {
+            let select = "SELECT row, sync, taken_at, length(fingerprints) FROM seen
+                          WHERE row < ?1 ORDER BY row DESC LIMIT ?2";
+            (select, after.map_or(i64::MAX, |id| id.sequence))
+        } else {
+            let select = "SELECT row, sync, taken_at, length(fingerprints) FROM seen
+                          WHERE row > ?1 ORDER BY row LIMIT ?2";
+            (select, behind(after))
+        };
+        Ok(self
+            .connection
+            .prepare_cached(statement)?
+            .query_map([after, limit(max)], |row| {
+                Ok(FingerprintCount {
+                    batch: BatchId::embedded(row.get(0)?),
+                    sync: row.get(1)?,
+                    taken_at: UnixMillis(row.get(2)?),
+                    bytes: row.get(3).map(unsigned)?,
+                })
+            })?
+            .collect::<rusqlite::Result<_>>()?)
+    }
+}
+
+/// Reads a batch's events; `None` where they are missing or damaged.
+pub(super) fn content(
+    connection: &Connection,
+    id: BatchId,
+) -> rusqlite::Result<Option<StoredBatch>> {
+    let mut statement =
+        connection.prepare_cached("SELECT checksum, slots, body FROM content WHERE row = ?1")?;
+    let read = statement.query_row([id.sequence], |row| {
+        let (index, body) = (row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?);
+        Ok(StoredBatch::read(id, index, body, row.get(0)?))
+    });
+    match read {
+        Ok(content) => Ok(content),
+        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(None),
+        Err(error) if is_damage(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes what a transaction changes of batches and fingerprints.
+pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusqlite::Result<()> {
+    for batch in &transaction.added {
+        insert(connection, batch)?;
+    }
+    for (id, change) in &transaction.batches {
+        match change {
+            BatchChange::Save(state) => save(connection, state)?,
+            BatchChange::Rewrite(state, body) => {
+                save(connection, state)?;
+                connection
+                    .prepare_cached("UPDATE content SET checksum = ?2, body = ?3 WHERE row = ?1")?
+                    .execute(params![id.sequence, body.checksum, body.stored])?;
+            }
+            BatchChange::Remove => remove(connection, *id)?,
+        }
+    }
+    for id in &transaction.aged_fingerprints {
+        connection
+            .prepare_cached("DELETE FROM seen WHERE row = ?1")?
+            .execute([id.sequence])?;
+    }
+    Ok(())
+}
+
+fn insert(connection: &Connection, batch: &NewBatch) -> rusqlite::Result<()> {
+    let state = &batch.state;
+    let id = state.id.sequence;
+    connection
+        .prepare_cached(
+            "INSERT INTO row (id, sync, deadline, taken_at, events, bytes, held, purchase)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            id,
+            state.sync,
+            state.deadline,
+            state.taken_at.0,
+            limit(state.events),
+            signed(state.bytes),
+            signed(state.held),
+            batch.is_purchase,
+        ])?;
+    connection
+        .prepare_cached("INSERT INTO content (row, checksum, slots, body) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![id, batch.checksum, batch.index, batch.body])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO seen (row, sync, taken_at, fingerprints) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            id,
+            state.sync,
+            state.taken_at.0,
+            batch.fingerprints
+        ])?;
+    Ok(())
+}
+
+fn save(connection: &Connection, state: &BatchState) -> rusqlite::Result<()> {
+    let settled = (!state.settled.is_empty()).then(|| state.settled.stored(state.events));
+    connection
+        .prepare_cached(
+            "UPDATE row SET deadline = ?2, bytes = ?3, settled = ?4, first_try = ?5,
+                    last_try = ?6, doubts = ?7
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            state.id.sequence,
+            state.deadline,
+            signed(state.bytes),
+            settled,
+            state.first_try.map(|at| at.0),
+            state.last_try.map(|at| at.0),
+            state.in_doubt.stored(),
+        ])?;
+    Ok(())
+}
+
+fn remove(connection: &Connection, id: BatchId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM row WHERE id = ?1")?
+        .execute([id.sequence])?;
+    let removed = connection
+        .prepare_cached("DELETE FROM content WHERE row = ?1")?
+        .execute([id.sequence]);
+    match removed {
+        // A damaged page cannot be freed; it is left where it is, and nothing refers to it.
+        Err(error) if !is_damage(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn state(row: &Row<'_>) -> rusqlite::Result<BatchState> {
+    let settled = row.get_ref(7)?.as_blob_or_null()?;
+    let in_doubt = row.get_ref(10)?.as_blob_or_null()?;
+    Ok(BatchState {
+        id: BatchId::embedded(row.get(0)?),
+        sync: row.get(1)?,
+        deadline: row.get(2)?,
+        taken_at: UnixMillis(row.get(3)?),
+        events: row.get::<_, i64>(4)?.try_into().unwrap_or(0),
+        bytes: row.get(5).map(unsigned)?,
+        held: row.get(6).map(unsigned)?,
+        settled: settled.map(Bits::from_stored).unwrap_or_default(),
+        first_try: row.get::<_, Option<i64>>(8)?.map(UnixMillis),
+        last_try: row.get::<_, Option<i64>>(9)?.map(UnixMillis),
+        in_doubt: in_doubt.map(InDoubt::from_stored).unwrap_or_default(),
+    })
+}
+
+fn behind(after: Option<BatchId>) -> i64 {
+    after.map_or(i64::MIN, |id| id.sequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::sqlite::schema;
+
+    #[test]
+    fn every_order_is_that_of_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = schema::open(folder.path()).unwrap();
+        for (order, plan) in [
+            (
+                BatchOrder::Deadline,
+                "SEARCH row USING INDEX row_by_deadline (sync=? AND deadline>?)",
+            ),
+            (
+                BatchOrder::Freshest,
+                "SEARCH row USING INDEX row_by_deadline (sync=? AND deadline<?)",
+            ),
+            (
+                BatchOrder::FreshestPurchases,
+                "SEARCH row USING INDEX row_of_purchases (sync=? AND deadline<?)",
+            ),
+            (
+                BatchOrder::Oldest,
+                "SEARCH row USING INDEX row_by_age (sync=? AND rowid>?)",
+            ),
+            (
+                BatchOrder::Newest,
+                "SEARCH row USING INDEX row_by_age (sync=? AND rowid<?)",
+            ),
+        ] {
+            let statement = format!("EXPLAIN QUERY PLAN {}", in_order(order));
+            let steps: Vec<String> = connection
+                .prepare(&statement)
+                .and_then(|mut plan| plan.query_map([1, 1, 1, 1], |step| step.get(3))?.collect())
+                .unwrap();
+            assert_eq!(steps, [plan], "{order:?}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Dead letters.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
+
+use crate::clock::UnixMillis;
+use crate::config::SyncName;
+use crate::outcome::Reason;
+use crate::queue::dead::{DeadFilter, DeadLetter};
+use crate::queue::engine::{
+    DeadHeader, DeadLetters, EngineResult, StoredDeadLetter, SyncId, Transaction,
+};
+
+use super::{SqliteEngine, limit, signed, unsigned};
+
+/// Selects what [`header`] reads.
+macro_rules! headers {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, sync, reason, event_name, taken_at, filed_at, bytes, id_half, whole_half ",
+            "FROM dead ",
+            $rest
+        )
+    };
+}
+
+/// Selects what [`letter`] reads.
+macro_rules! letters {
+    ($rest:literal) => {
+        concat!(
+            "SELECT dead.id, sync.name, reason, event_name, event_id, code, sub_code, trace_id,
+                message, taken_at, first_try, last_try, filed_at, json, deadline
+             FROM dead JOIN sync ON sync.id = dead.sync ",
+            $rest
+        )
+    };
+}
+
+impl DeadLetters for SqliteEngine {
+    fn dead_letter(&mut self, id: i64) -> EngineResult<Option<StoredDeadLetter>> {
+        let header = self
+            .connection
+            .prepare_cached(headers!("WHERE id = ?1"))?
+            .query_row([id], header)
+            .optional()?;
+        let letter = self
+            .connection
+            .prepare_cached(letters!("WHERE dead.id = ?1"))?
+            .query_row([id], |row| Ok((letter(row)?, row.get(14)?)))
+            .optional()?;
+        Ok(header
+            .zip(letter)
+            .map(|(header, (letter, deadline))| StoredDeadLetter {
+                header,
+                letter,
+                deadline,
+            }))
+    }
+
+    fn dead_letters(
+        &mut self,
+        filter: &DeadFilter,
+        after: i64,
+        max: usize,
+        max_bytes: usize,
+    ) -> EngineResult<Vec<DeadLetter>> {
+        let mut statement = self.connection.prepare_cached(letters!(
+            "WHERE dead.id > :after
+                AND (:id IS NULL OR dead.id = :id)
+                AND (:sync IS NULL OR sync.name = :sync)
+                AND (:reason IS NULL OR reason = :reason)
+                AND (:event_name IS NULL OR event_name = :event_name)
+                AND (:filed_from IS NULL OR filed_at >= :filed_from)
+                AND (:filed_before IS NULL OR filed_at < :filed_before)
+             ORDER BY dead.id LIMIT :limit"
+        ))?;
+        let mut found = statement.query(named_params! {
+            ":after": after,
+            ":id": filter.id,
+            ":sync": filter.sync.as_ref().map(SyncName::as_str),
+            ":reason": filter.reason.map(Reason::as_str),
+            ":event_name": filter.event_name,
+            ":filed_from": filter.filed_from.map(|at| at.0),
+            ":filed_before": filter.filed_before.map(|at| at.0),
+            ":limit": limit(max),
+        })?;
+        let mut letters = Vec::new();
+        let mut bytes = 0;
+        while bytes < max_bytes
+            && let Some(row) = found.next()?
+        {
+            let letter = letter(row)?;
+            bytes += letter.json.as_ref().map_or(0, Vec::len);
+            letters.push(letter);
+        }
+        Ok(letters)
+    }
+
+    fn dead_headers(&mut self, after: i64, max: usize) -> EngineResult<Vec<DeadHeader>> {
+        Ok(self
+            .connection
+            .prepare_cached(headers!("WHERE id > ?1 ORDER BY id LIMIT ?2"))?
+            .query_map([after, limit(max)], header)?
+            .collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn dead_of_event(&mut self, id_half: u64) -> EngineResult<Vec<DeadHeader>> {
+        Ok(self
+            .connection
+            .prepare_cached(headers!("WHERE id_half = ?1"))?
+            .query_map([id_half.cast_signed()], header)?
+            .collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn dead_count(&mut self, sync: SyncId, reason: Reason) -> EngineResult<u64> {
+        let count = self
+            .connection
+            .prepare_cached("SELECT count(*) FROM dead WHERE sync = ?1 AND reason = ?2")?
+            .query_row(params![sync, reason.as_str()], |row| row.get(0))?;
+        Ok(unsigned(count))
+    }
+}
+
+/// Writes what a transaction changes of dead letters.
+pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusqlite::Result<()> {
+    for (id, change) in &transaction.dead_letters {
+        match change {
+            Some(letter) => insert(connection, letter)?,
+            None => {
+                connection
+                    .prepare_cached("DELETE FROM dead WHERE id = ?1")?
+                    .execute([id])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn insert(connection: &Connection, stored: &StoredDeadLetter) -> rusqlite::Result<()> {
+    let (header, letter) = (&stored.header, &stored.letter);
+    connection
+        .prepare_cached(
+            "INSERT INTO dead (id, sync, reason, filed_at, taken_at, bytes, event_name, event_id,
+                    id_half, whole_half, deadline, first_try, last_try, code, sub_code,
+                    trace_id, message, json)
+             VALUES (:id, :sync, :reason, :filed_at, :taken_at, :bytes, :event_name, :event_id,
+                    :id_half, :whole_half, :deadline, :first_try, :last_try, :code, :sub_code,
+                    :trace_id, :message, :json)",
+        )?
+        .execute(named_params! {
+            ":id": header.id,
+            ":sync": header.sync,
+            ":reason": letter.reason.as_str(),
+            ":filed_at": letter.filed_at.0,
+            ":taken_at": letter.taken_at.0,
+            ":bytes": signed(header.bytes),
+            ":event_name": letter.event_name,
+            ":event_id": letter.event_id,
+            ":id_half": header.id_half.map(u64::cast_signed),
+            ":whole_half": header.whole_half.map(u64::cast_signed),
+            ":deadline": stored.deadline,
+            ":first_try": letter.first_try.map(|at| at.0),
+            ":last_try": letter.last_try.map(|at| at.0),
+            ":code": letter.code,
+            ":sub_code": letter.sub_code,
+            ":trace_id": letter.trace_id,
+            ":message": letter.message,
+            ":json": letter.json,
+        })?;
+    Ok(())
+}
+
+fn header(row: &Row<'_>) -> rusqlite::Result<DeadHeader> {
+    Ok(DeadHeader {
+        id: row.get(0)?,
+        sync: row.get(1)?,
+        reason: Reason::parse(row.get_ref(2)?.as_str()?),
+        event_name: row.get(3)?,
+        taken_at: UnixMillis(row.get(4)?),
+        filed_at: UnixMillis(row.get(5)?),
+        bytes: row.get(6).map(unsigned)?,
+        id_half: row.get::<_, Option<i64>>(7)?.map(i64::cast_unsigned),
+        whole_half: row.get::<_, Option<i64>>(8)?.map(i64::cast_unsigned),
+    })
+}
+
+fn letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
+    let unknown = |column, what: &str| {
+        let error = format!("not a {what} that this version knows");
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
+    };
+    let moment =
+        |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(UnixMillis));
+    Ok(DeadLetter {
+        id: row.get(0)?,
+        sync: SyncName::new(row.get_ref(1)?.as_str()?).ok_or_else(|| unknown(1, "sync"))?,
+        reason: Reason::parse(row.get_ref(2)?.as_str()?).ok_or_else(|| unknown(2, "reason"))?,
+        event_name: row.get(3)?,
+        event_id: row.get(4)?,
+        code: row.get(5)?,
+        sub_code: row.get(6)?,
+        trace_id: row.get(7)?,
+        message: row.get(8)?,
+        taken_at: UnixMillis(row.get(9)?),
+        first_try: moment(10)?,
+        last_try: moment(11)?,
+        filed_at: UnixMillis(row.get(12)?),
+        json: row.get(13)?,
+    })
+}

@@ -1,0 +1,147 @@
+//! The pages of the file: how many hold something, and what becomes of those that do not.
+//!
+//! A page that is freed keeps its bytes until it is used again. So `forget` uses every free page once, for
+//! zeros: a piece at a time, so that events are taken and settled in between, however large the file
+//! is. Then the zeros are let go, and the file shrinks by them, also a piece at a time.
+//!
+//! Promises: what was free when the filling began holds zeros, or what has been written since, when
+//! it ends; zeros count as free room.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::clock::{Clock, UnixMillis};
+
+use super::{signed, unsigned};
+
+/// Pages that are filled, or let go, in one go.
+const PAGES_A_PIECE: u64 = 256;
+/// Filler to which nothing was added for this long was left by someone who gave up.
+const ABANDONED: Duration = Duration::from_secs(60);
+/// Free pages that are not worth giving back.
+const SPARE_PAGES: u64 = 2048;
+/// Pages that one pass gives back at most.
+const PAGES_A_PASS: u64 = 1024;
+/// How long it may take for that: to give one page back, `SQLite` goes through its list of free pages,
+/// and whoever pushes waits meanwhile.
+const VACUUM_TIME: Duration = Duration::from_millis(10);
+
+/// Bytes in the file that are free, and hold zeros for a while.
+#[derive(Debug, Default)]
+pub(super) struct Filler {
+    pub(super) bytes: u64,
+    filled_at: UnixMillis,
+}
+
+impl Filler {
+    /// Knows of the filler that an earlier process left.
+    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let select = "SELECT coalesce(sum(length(zeros)), 0) FROM filler";
+        Ok(Self {
+            bytes: connection.query_row(select, [], |row| row.get(0).map(unsigned))?,
+            filled_at: UnixMillis(0),
+        })
+    }
+
+    /// Fills a piece of the free pages with zeros. True if there are more.
+    pub(super) fn fill_free_pages(
+        &mut self,
+        connection: &Connection,
+        now: UnixMillis,
+    ) -> rusqlite::Result<bool> {
+        let (free, _) = free_and_used_pages(connection)?;
+        if free == 0 {
+            return Ok(false);
+        }
+        // The last piece is larger than what is free, so that no page is left over.
+        let pages = if free > PAGES_A_PIECE {
+            PAGES_A_PIECE
+        } else {
+            free + 1
+        };
+        let bytes = pages * page_size(connection)?;
+        connection
+            .prepare_cached("INSERT INTO filler (zeros) VALUES (zeroblob(?1))")?
+            .execute([signed(bytes)])?;
+        self.bytes += bytes;
+        self.filled_at = now;
+        Ok(free > PAGES_A_PIECE)
+    }
+
+    /// Lets a piece go. True if there is more.
+    pub(super) fn release(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+        let piece = "DELETE FROM filler WHERE id = (SELECT max(id) FROM filler)
+                     RETURNING length(zeros)";
+        let pieces = connection
+            .prepare_cached(piece)?
+            .query_map([], |row| row.get(0).map(unsigned))?
+            .collect::<rusqlite::Result<Vec<u64>>>()?;
+        let Some(bytes) = pieces.first() else {
+            return Ok(false);
+        };
+        self.bytes = self.bytes.saturating_sub(*bytes);
+        // The list of free pages is short now, so that each is found at once.
+        vacuum(connection, PAGES_A_PIECE, || true)?;
+        Ok(true)
+    }
+
+    /// Lets a piece go that nobody else will. True if there is more.
+    pub(super) fn release_abandoned(
+        &mut self,
+        connection: &Connection,
+        now: UnixMillis,
+    ) -> rusqlite::Result<bool> {
+        let is_abandoned = self.bytes > 0 && now.since(self.filled_at) > ABANDONED;
+        Ok(is_abandoned && self.release(connection)?)
+    }
+}
+
+/// Gives free pages at the end of the file back, a piece.
+pub(super) fn give_back_pages(connection: &Connection, clock: &dyn Clock) -> rusqlite::Result<()> {
+    let (free, used) = free_and_used_pages(connection)?;
+    // Pages in use move into free ones. While a backlog is delivered that is work for nothing:
+    // what they hold is about to leave.
+    if free <= SPARE_PAGES + 3 * used {
+        return Ok(());
+    }
+    let began = clock.now();
+    vacuum(connection, PAGES_A_PASS, || {
+        clock.now().since(began) < VACUUM_TIME
+    })
+}
+
+/// Bytes of pages that hold something.
+pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let (_, used) = free_and_used_pages(connection)?;
+    Ok(used * page_size(connection)?)
+}
+
+/// Takes at most this many free pages off the end of the file, as long as there is time.
+fn vacuum(
+    connection: &Connection,
+    pages: u64,
+    has_time: impl Fn() -> bool,
+) -> rusqlite::Result<()> {
+    // The pragma works while it is stepped, a page at a time.
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut steps = statement.query([])?;
+    while steps.next()?.is_some() && has_time() {}
+    Ok(())
+}
+
+fn free_and_used_pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let free = pragma(connection, "PRAGMA freelist_count")?;
+    let all = pragma(connection, "PRAGMA page_count")?;
+    Ok((free, all.saturating_sub(free)))
+}
+
+fn page_size(connection: &Connection) -> rusqlite::Result<u64> {
+    pragma(connection, "PRAGMA page_size")
+}
+
+fn pragma(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached(pragma)?
+        .query_row([], |row| row.get(0).map(unsigned))
+}

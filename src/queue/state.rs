@@ -1,0 +1,150 @@
+//! What changes of a batch while its events wait and end.
+
+use crate::clock::UnixMillis;
+use crate::outcome::Reason;
+
+use super::batch::{BatchEntry, BatchId, StoredBatch};
+use super::bits::Bits;
+use super::engine::{BatchPlace, SyncId};
+use super::settle::DOUBT_SECONDS;
+
+/// What changes of a batch, and what is to be known of it without a look at its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BatchState {
+    pub(super) id: BatchId,
+    pub(super) sync: SyncId,
+    /// Not later than the deadline of any event that waits.
+    pub(super) deadline: i64,
+    /// When it was committed.
+    pub(super) taken_at: UnixMillis,
+    /// How many events it has.
+    pub(super) events: usize,
+    /// Bytes of those that wait.
+    pub(super) bytes: u64,
+    /// Bytes of the store that it takes.
+    pub(super) held: u64,
+    /// The events that have ended.
+    pub(super) settled: Bits,
+    /// The first request that did not end all of its events.
+    pub(super) first_try: Option<UnixMillis>,
+    /// The last such request.
+    pub(super) last_try: Option<UnixMillis>,
+    /// Events that Meta may have taken.
+    pub(super) in_doubt: InDoubt,
+}
+
+impl BatchState {
+    pub(super) const fn place(&self) -> BatchPlace {
+        BatchPlace {
+            deadline: self.deadline,
+            id: self.id,
+        }
+    }
+
+    /// The events that have not ended.
+    pub(super) fn open(&self) -> Bits {
+        Bits::first(self.events).without(&self.settled)
+    }
+
+    /// Notes that an event has ended.
+    pub(super) fn end(&mut self, position: usize, entry: &BatchEntry) {
+        self.settled.add(position);
+        self.bytes = self.bytes.saturating_sub(entry.bytes());
+    }
+
+    /// When an event expires, and as what.
+    pub(super) fn expiry(&self, position: usize, entry: &BatchEntry) -> (i64, Reason) {
+        match self.in_doubt.since(position) {
+            Some(since) if since.seconds() + DOUBT_SECONDS < entry.deadline => {
+                (since.seconds() + DOUBT_SECONDS, Reason::MaybeDelivered)
+            }
+            _ => (entry.deadline, Reason::WindowClosed),
+        }
+    }
+
+    /// The earliest expiry of the events that have not ended.
+    pub(super) fn next_expiry(&self, content: &StoredBatch) -> i64 {
+        self.open()
+            .positions()
+            .filter_map(|position| Some((position, content.entries.get(position)?)))
+            .map(|(position, entry)| self.expiry(position, entry).0)
+            .min()
+            .unwrap_or(i64::MAX)
+    }
+}
+
+/// Events that were in a request whose answer was lost, and when the first such request was sent.
+///
+/// As stored: 12 bytes for each run of events with the same moment, little-endian: the first
+/// position and the one after the last (`u16`), the moment in milliseconds (`i64`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct InDoubt(Vec<(u16, u16, UnixMillis)>);
+
+impl InDoubt {
+    /// Since when an event is in doubt.
+    pub(super) fn since(&self, position: usize) -> Option<UnixMillis> {
+        self.0
+            .iter()
+            .find(|(from, to, _)| (usize::from(*from)..usize::from(*to)).contains(&position))
+            .map(|(_, _, since)| *since)
+    }
+
+    /// Notes that these events are in doubt, unless they were before.
+    pub(super) fn add(&mut self, events: &Bits, since: UnixMillis) {
+        for position in events.positions() {
+            if self.since(position).is_some() {
+                continue;
+            }
+            let at = u16::try_from(position).expect("a batch has at most 256 events");
+            match self.0.last_mut() {
+                Some((_, to, same)) if *to == at && *same == since => *to += 1,
+                _ => self.0.push((at, at + 1, since)),
+            }
+        }
+    }
+
+    pub(super) fn stored(&self) -> Option<Vec<u8>> {
+        (!self.0.is_empty()).then(|| {
+            let mut stored = Vec::with_capacity(self.0.len() * 12);
+            for (from, to, since) in &self.0 {
+                stored.extend_from_slice(&from.to_le_bytes());
+                stored.extend_from_slice(&to.to_le_bytes());
+                stored.extend_from_slice(&since.0.to_le_bytes());
+            }
+            stored
+        })
+    }
+
+    pub(super) fn from_stored(stored: &[u8]) -> Self {
+        let (runs, _) = stored.as_chunks::<12>();
+        let run = |run: &[u8; 12]| {
+            let [a, b, c, d, since @ ..] = *run;
+            let since = UnixMillis(i64::from_le_bytes(since));
+            (
+                u16::from_le_bytes([a, b]),
+                u16::from_le_bytes([c, d]),
+                since,
+            )
+        };
+        Self(runs.iter().map(run).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_doubt_counts() {
+        let mut doubts = InDoubt::default();
+        let mut later = Bits::first(5);
+        doubts.add(&Bits::first(3), UnixMillis(100));
+        later.add(200);
+        doubts.add(&later, UnixMillis(900));
+        for (position, since) in [(0, 100), (2, 100), (3, 900), (4, 900), (200, 900)] {
+            assert_eq!(doubts.since(position), Some(UnixMillis(since)));
+        }
+        assert_eq!(doubts.since(5), None);
+        assert_eq!(InDoubt::from_stored(&doubts.stored().unwrap()), doubts);
+    }
+}
