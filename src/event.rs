@@ -15,9 +15,11 @@ use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
+use crate::json::Json;
+use crate::json::keys::{are_same, keep_last, member};
+use crate::json::scan::Scanner;
 use crate::outcome::Reason;
 
-pub(crate) mod any_byte;
 mod api_properties;
 pub mod arena;
 pub(crate) mod decimal;
@@ -25,16 +27,11 @@ mod index;
 pub(crate) mod money;
 pub(crate) mod number;
 pub mod operations;
-mod repair;
 pub mod request;
-pub(crate) mod scan;
-pub(crate) mod text;
 
-use any_byte::any_byte;
 use arena::Arena;
 use index::Index;
 use operations::{Known, Operation, Properties, Resolved};
-use scan::{ScanElements, ScanMembers, Scanner};
 
 /// The top-level objects of an Amplitude event that hold named properties.
 pub const SECTIONS: &[&str] = &[
@@ -53,11 +50,9 @@ pub const SECTIONS: &[&str] = &[
 /// The ids that are texts: Amplitude's own, and those that take part in deduplication.
 const ID_KEYS: [&str; 5] = ["user_id", "device_id", "$insert_id", "insert_id", "uuid"];
 
-/// Fields of an event, and members of all its objects and of one, for which there is room from the
-/// start.
+/// Fields of an event, and members of all its objects, for which there is room from the start.
 const FIELDS: usize = 64;
 const MEMBERS: usize = 64;
-const MEMBERS_OF_ONE: usize = 16;
 
 /// What an event says of revenue: the webhook has it among the event properties, with a `$` before it.
 pub(crate) const REVENUE_FIELDS: [&str; 8] = [
@@ -70,10 +65,6 @@ pub(crate) const REVENUE_FIELDS: [&str; 8] = [
     "receipt",
     "receiptSig",
 ];
-
-/// One JSON value, known to be valid, not yet looked into.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Json<'a>(&'a str);
 
 /// One Amplitude event.
 #[derive(Clone)]
@@ -117,7 +108,7 @@ impl<'a> Event<'a> {
         if serde_json::from_str::<IgnoredAny>(text).is_ok() {
             return Self::of(bytes, text, arena);
         }
-        let repaired = repair::repaired(text).ok_or(Reason::MalformedJson)?;
+        let repaired = crate::json::repair::repaired(text).ok_or(Reason::MalformedJson)?;
         Self::of(bytes, arena.keep(repaired), arena)
     }
 
@@ -128,7 +119,7 @@ impl<'a> Event<'a> {
 
     /// `text` is JSON, and `bytes` are what it was read from.
     fn of(bytes: &'a [u8], text: &'a str, arena: &'a Arena) -> Result<Self, Reason> {
-        if !Json(text).is_object() {
+        if !Json::of_valid_text(text).is_object() {
             return Err(Reason::MalformedJson);
         }
         let mut event = Self {
@@ -169,7 +160,7 @@ impl<'a> Event<'a> {
     /// A top-level field; of a section whose properties are given by operations, what these give.
     pub fn field_or_result(&self, key: &str) -> Option<Json<'_>> {
         match self.resolved(key) {
-            Some(resolved) => Some(Json(&resolved.whole)),
+            Some(resolved) => Some(Json::of_valid_text(&resolved.whole)),
             None => self.field(key),
         }
     }
@@ -199,7 +190,7 @@ impl<'a> Event<'a> {
                     }
                 };
                 let mut named = properties.iter().filter(|(name, _)| are_same(name, key));
-                named.next().map(|(_, value)| Json(value))
+                named.next().map(|(_, value)| Json::of_valid_text(value))
             }
         };
         own.or_else(|| self.field(revenue_field(section, key)?))
@@ -218,7 +209,7 @@ impl<'a> Event<'a> {
         members
             .iter()
             .map(|(name, value)| (&**name, *value))
-            .chain(given.map(|(name, value)| (&**name, Json(value))))
+            .chain(given.map(|(name, value)| (&**name, Json::of_valid_text(value))))
     }
 
     /// The operations by which the properties of a section are given; none where they stand plainly.
@@ -334,7 +325,7 @@ impl<'a> Event<'a> {
                 value = self.arena.opened(value);
                 self.members.extend(value.members().into_iter().flatten());
             }
-            index::keep_last(&mut self.members, first);
+            keep_last(&mut self.members, first);
             self.fields.push(EventField {
                 key,
                 value,
@@ -372,7 +363,7 @@ impl<'a> Event<'a> {
             if field.value.is_number() {
                 let number = field.value.raw();
                 let digits = decimal::whole_digits(number).unwrap_or(number.into());
-                field.value = Json(self.arena.keep(format!("\"{digits}\"")));
+                field.value = Json::of_valid_text(self.arena.keep(format!("\"{digits}\"")));
             } else if !field.value.is_string() && !field.value.is_null() {
                 self.ignored_ids.push((key, field.value));
                 self.remove(key);
@@ -400,194 +391,12 @@ pub(crate) fn revenue_field(section: &str, property: &str) -> Option<&'static st
     fields.find(|field| *field == name && section == "event_properties")
 }
 
-/// The member of a key.
-pub fn member<'a>(members: &[(Cow<'_, str>, Json<'a>)], key: &str) -> Option<Json<'a>> {
-    members
-        .iter()
-        .find(|(name, _)| are_same(name, key))
-        .map(|(_, value)| *value)
-}
-
-/// Whether two keys are the same. Most keys differ in what is compared first.
-fn are_same(left: &str, right: &str) -> bool {
-    left.len() == right.len()
-        && left.as_bytes().first() == right.as_bytes().first()
-        && left == right
-}
-
-impl<'a> Json<'a> {
-    /// Takes a text that is known to be one JSON value.
-    pub(crate) const fn of_valid_text(text: &'a str) -> Self {
-        Self(text)
-    }
-
-    /// The value's JSON text, as it came.
-    pub const fn raw(self) -> &'a str {
-        self.0
-    }
-
-    /// Whether the value is `null`.
-    pub fn is_null(self) -> bool {
-        self.first() == Some(b'n')
-    }
-
-    /// Whether the value is a string.
-    pub fn is_string(self) -> bool {
-        self.first() == Some(b'"')
-    }
-
-    /// Whether the value is an array.
-    pub fn is_array(self) -> bool {
-        self.first() == Some(b'[')
-    }
-
-    /// Whether the value is an object.
-    pub fn is_object(self) -> bool {
-        self.first() == Some(b'{')
-    }
-
-    /// Whether the value is a number.
-    pub fn is_number(self) -> bool {
-        matches!(self.first(), Some(b'-' | b'0'..=b'9'))
-    }
-
-    /// The name of the value's JSON type.
-    pub fn type_name(self) -> &'static str {
-        match self.first() {
-            Some(b'"') => "string",
-            Some(b'[') => "array",
-            Some(b'{') => "object",
-            Some(b't' | b'f') => "boolean",
-            Some(b'n') | None => "null",
-            Some(_) => "number",
-        }
-    }
-
-    /// The value of a boolean.
-    pub fn as_bool(self) -> Option<bool> {
-        match self.0 {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => None,
-        }
-    }
-
-    /// The content of a string, unescaped.
-    pub fn as_str(self) -> Option<Cow<'a, str>> {
-        let [b'"', .., b'"'] = self.0.as_bytes() else {
-            return None;
-        };
-        let inner = self.0.get(1..self.0.len() - 1)?;
-        Some(if any_byte(inner, |byte| byte == b'\\') {
-            Cow::Owned(text::unescaped(inner))
-        } else {
-            Cow::Borrowed(inner)
-        })
-    }
-
-    /// A scalar as text: the content of a string, the digits of a number, `true` or `false`.
-    pub fn text(self) -> Option<Cow<'a, str>> {
-        match self.0.as_bytes().first()? {
-            b'"' => self.as_str(),
-            b'[' | b'{' | b'n' => None,
-            _ => Some(Cow::Borrowed(self.0)),
-        }
-    }
-
-    /// The elements of an array.
-    pub fn elements(self) -> Option<ScanElements<'a>> {
-        self.is_array().then(|| ScanElements::of(self.0))
-    }
-
-    /// The member of an object; the last, where several have the key.
-    pub fn member(self, key: &str) -> Option<Self> {
-        let members = self.members()?.filter(|(name, _)| are_same(name, key));
-        members.last().map(|(_, value)| value)
-    }
-
-    /// All members of an object, for one who looks for several; none where it is not an object.
-    pub fn all_members(self) -> Vec<(Cow<'a, str>, Self)> {
-        let Some(members) = self.members() else {
-            return Vec::new();
-        };
-        let mut all = Vec::with_capacity(MEMBERS_OF_ONE);
-        all.extend(members);
-        index::keep_last(&mut all, 0);
-        all
-    }
-
-    fn members(self) -> Option<ScanMembers<'a>> {
-        self.is_object().then(|| ScanMembers::of(self.0))
-    }
-
-    /// Whether an object was meant, and none can be read. What is empty hides nothing: some languages write an
-    /// object without members as a list.
-    pub(crate) fn hides_members(self) -> bool {
-        let is_empty = || self.elements().is_some_and(|mut all| all.next().is_none());
-        !self.is_object() && !self.is_absent() && !is_empty()
-    }
-
-    /// Whether the value is a text that may be JSON of a list or an object. Most texts begin like none.
-    fn may_hold_json(self) -> bool {
-        /// The first byte of a byte order mark.
-        const BOM: u8 = 0xEF;
-        matches!(
-            self.0.as_bytes(),
-            [
-                b'"',
-                b'[' | b'{' | b'\\' | b'\t' | b'\n' | b'\r' | b' ' | BOM,
-                ..
-            ]
-        )
-    }
-
-    /// Whether the value is a text that begins as JSON of a list or an object, however often it was encoded.
-    pub fn begins_as_json(self) -> bool {
-        let begins = |text: &str| {
-            let is_around =
-                |one: char| one.is_whitespace() || matches!(one, '"' | '\\' | '\u{feff}');
-            let text = text.trim_start_matches(is_around);
-            text.starts_with(['[', '{'])
-        };
-        self.may_hold_json() && self.as_str().is_some_and(|text| begins(&text))
-    }
-
-    fn first(self) -> Option<u8> {
-        self.0.as_bytes().first().copied()
-    }
-
-    /// Whether the value counts as absent: null, blank, or one of the words that stand for nothing
-    /// (`EMPTY`, `(none)`, `null`, `undefined`).
-    pub fn is_absent(self) -> bool {
-        match self.0.as_bytes() {
-            [b'n', ..] => true,
-            // What stands for nothing begins in few ways: most values need no second look.
-            [b'"', first, ..] => {
-                matches!(
-                    first,
-                    b'"' | b'\\' | b' ' | b'E' | b'(' | b'n' | b'u' | 0x80..
-                ) && self
-                    .as_str()
-                    .is_some_and(|text| text::is_absent_text(&text))
-            }
-            _ => false,
-        }
-    }
-}
-
 impl fmt::Debug for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What it holds may be personal data.
         f.debug_struct("Event")
             .field("bytes", &self.raw.len())
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Json<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The text may be personal data.
-        write!(f, "Json({})", self.type_name())
     }
 }
 

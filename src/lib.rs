@@ -12,6 +12,7 @@
 //! [`telemetry`] and [`admin`] show how things stand, [`sandbox`] stands in for Meta, [`app`] wires
 //! everything together, and [`cli`] is what can be asked on the command line.
 
+pub mod json;
 pub mod event;
 pub mod expr;
 pub mod outcome;

@@ -2,7 +2,8 @@
 //! `logRevenue`, ids for advertising, the place. Newer SDKs have top-level fields for the same, and
 //! under those it is found.
 
-use super::{Event, Json};
+use super::Event;
+use crate::json::Json;
 
 /// Names there, and the fields that they are.
 const FIELDS: &[(&str, &str)] = &[
@@ -31,13 +32,13 @@ pub(super) fn fields<'a>(event: &Event<'a>) -> Vec<(&'static str, Json<'a>)> {
     if properties.is_empty() {
         return Vec::new();
     }
-    let place = super::member(properties, "location");
+    let place = crate::json::keys::member(properties, "location");
     let place = place.map(|place| event.arena().opened(place).all_members());
     let place = place.unwrap_or_default();
     let mut found: Vec<(&'static str, Json<'a>)> = Vec::new();
     for (members, names) in [(properties, FIELDS), (&place, PLACE)] {
         for (name, field) in names {
-            let value = super::member(members, name).filter(|value| !value.is_absent());
+            let value = crate::json::keys::member(members, name).filter(|value| !value.is_absent());
             let has_own = event.field(field).is_some_and(|own| !own.is_absent());
             let is_found = found.iter().any(|(known, _)| known == field);
             if let Some(value) = value.filter(|_| !has_own && !is_found) {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::{Json, repair};
+use crate::json::{Json, repair};
 
 /// Rows of places: each has twice as many as the one before.
 const ROWS: usize = 32;
@@ -95,14 +95,14 @@ impl Arena {
     fn made_of(&self, from: &str, make: impl FnOnce() -> Option<String>) -> Option<Json<'_>> {
         let place = self.known().places.get(from).copied();
         if let Some(place) = place {
-            return self.get(place?).map(Json);
+            return self.get(place?).map(Json::of_valid_text);
         }
         let made = make();
         let mut known = self.known();
         let place = made.as_ref().map(|_| known.next_place());
         known.places.insert(from.into(), place);
         drop(known);
-        Some(Json(self.put(place?, made?)))
+        Some(Json::of_valid_text(self.put(place?, made?)))
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, KnownText> {
@@ -141,7 +141,7 @@ fn said(text: &str) -> Option<String> {
         let Some(json) = repair::in_text(json) else {
             break;
         };
-        match Json(&json).as_str() {
+        match Json::of_valid_text(&json).as_str() {
             Some(inner) => text = Cow::Owned(inner.into_owned()),
             None => return Some(json.into_owned()),
         }
@@ -202,7 +202,11 @@ mod tests {
             ("[\"a\"]", "[\"a\"]"),
             ("7", "7"),
         ] {
-            assert_eq!(arena.opened(Json(text)).raw(), expected, "{text}");
+            assert_eq!(
+                arena.opened(Json::of_valid_text(text)).raw(),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -217,7 +221,11 @@ mod tests {
             ("\"[1]\"", "[1]"),
             (r#""a""#, r#""a""#),
         ] {
-            assert_eq!(arena.read(Json(text)).raw(), expected, "{text}");
+            assert_eq!(
+                arena.read(Json::of_valid_text(text)).raw(),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -225,8 +233,11 @@ mod tests {
     fn a_text_is_kept_once_however_often_it_is_opened() {
         let arena = Arena::default();
         let (one, same) = (String::from(r#""[1]""#), String::from(r#""[1]""#));
-        let first = arena.opened(Json(&one)).raw().as_ptr();
-        assert_eq!(arena.opened(Json(&same)).raw().as_ptr(), first);
+        let first = arena.opened(Json::of_valid_text(&one)).raw().as_ptr();
+        assert_eq!(
+            arena.opened(Json::of_valid_text(&same)).raw().as_ptr(),
+            first
+        );
         assert_eq!(format!("{arena:?}"), "Arena(1 texts)");
     }
 
@@ -247,7 +258,9 @@ mod tests {
             ("7", ",", vec!["7"]),
         ] {
             let mut found = Vec::new();
-            arena.each_piece(Json(text), separator, &mut |piece| found.push(piece.raw()));
+            arena.each_piece(Json::of_valid_text(text), separator, &mut |piece| {
+                found.push(piece.raw())
+            });
             assert_eq!(found, expected, "{text}");
         }
     }
@@ -265,7 +278,9 @@ mod tests {
             ("[]", vec![]),
         ] {
             let mut found = Vec::new();
-            arena.each_element(Json(text), &mut |element| found.push(element.raw()));
+            arena.each_element(Json::of_valid_text(text), &mut |element| {
+                found.push(element.raw())
+            });
             assert_eq!(found, expected, "{text}");
         }
     }

@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 
-use super::Json;
 use super::decimal::{Decimal, is_in_range};
 use super::money::{self, MoneyAmount};
+use crate::json::Json;
 
 /// Why a value is no number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use super::OperationReading;
 use super::arena::Arena;
-use super::{Json, OperationReading};
+use crate::json::Json;
 
 /// The section of a person's properties.
 pub const USER_PROPERTIES: &str = "user_properties";
@@ -174,7 +175,7 @@ impl<'a> Resolved<'a> {
                     continue;
                 };
                 let is_own = |(own, value): &(Cow<'_, str>, Cow<'_, str>)| {
-                    own == name && !Json(value).is_absent()
+                    own == name && !Json::of_valid_text(value).is_absent()
                 };
                 let own = properties.iter().find(|own| is_own(own));
                 if own.is_some() && !depends {
@@ -310,13 +311,15 @@ fn changed<'a>(
 ) -> Option<Cow<'a, str>> {
     let is_there = before
         .as_deref()
-        .is_some_and(|before| !Json(before).is_absent());
+        .is_some_and(|before| !Json::of_valid_text(before).is_absent());
     match act {
         // They come first: there was nothing to take away.
         Act::ClearAll | Act::Unset => before,
         Act::Set => Some(operand.clone()),
         Act::SetOnce if is_there => before,
-        Act::SetOnce => Some(operand.clone()).filter(|operand| !Json(operand).is_absent()),
+        Act::SetOnce => {
+            Some(operand.clone()).filter(|operand| !Json::of_valid_text(operand).is_absent())
+        }
         Act::Add => before.map(|before| match sum(&before, operand) {
             Some(sum) => Cow::Owned(sum),
             None => before,
@@ -327,7 +330,7 @@ fn changed<'a>(
 
 /// The sum of two numbers, or of texts that hold one.
 fn sum(before: &str, operand: &str) -> Option<String> {
-    let number = |text| Json(text).text()?.trim().parse::<f64>().ok();
+    let number = |text| Json::of_valid_text(text).text()?.trim().parse::<f64>().ok();
     let sum = serde_json::Number::from_f64(number(before)? + number(operand)?)?.to_string();
     // Amplitude writes a whole sum without a fraction.
     Some(sum.strip_suffix(".0").map(str::to_owned).unwrap_or(sum))
@@ -364,7 +367,7 @@ fn list(act: Act, before: Option<&str>, operand: &str, arena: &Arena) -> Option<
 /// The elements of a list, or the one value, that are present, as JSON texts.
 fn elements<'v>(value: &'v str, arena: &'v Arena) -> Vec<&'v str> {
     let mut elements = Vec::new();
-    arena.each_element(Json(value), &mut |element| {
+    arena.each_element(Json::of_valid_text(value), &mut |element| {
         if !element.is_absent() {
             elements.push(element.raw());
         }
@@ -391,7 +394,8 @@ fn object(properties: &Properties<'_>) -> String {
 mod tests {
     use super::Known;
     use crate::event::arena::Arena;
-    use crate::event::{Event, Json, OperationReading};
+    use crate::event::{Event, OperationReading};
+    use crate::json::Json;
 
     /// Reads one property, `p`, of an event's user properties.
     #[track_caller]

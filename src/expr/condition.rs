@@ -19,9 +19,10 @@ use std::fmt;
 
 use crate::event::arena::Arena;
 use crate::event::decimal::Decimal;
-use crate::event::{Json, number as amount};
+use crate::event::number as amount;
 use crate::expr::glob;
 use crate::expr::path::{Path, Scope};
+use crate::json::Json;
 
 /// One condition: values are alternatives, except for the set operators.
 #[derive(Clone, Debug, PartialEq, Eq)]

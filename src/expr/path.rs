@@ -17,7 +17,9 @@ use thiserror::Error;
 use crate::event::arena::Arena;
 use crate::event::operations::USER_PROPERTIES;
 use crate::event::request::{PATHS, ROOT};
-use crate::event::{Event, Json, OperationReading, SECTIONS, member};
+use crate::event::{Event, OperationReading, SECTIONS};
+use crate::json::Json;
+use crate::json::keys::member;
 
 use steps::parse_steps;
 

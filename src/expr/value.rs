@@ -10,11 +10,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::event::Event;
 use crate::event::arena::Arena;
 use crate::event::decimal::whole_digits;
-use crate::event::{Event, Json};
 use crate::expr::condition::{Condition, holds};
 use crate::expr::path::{Path, Scope};
+use crate::json::Json;
 
 /// A constant, kept as JSON text so that it is read like any value of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]

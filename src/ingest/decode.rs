@@ -19,19 +19,12 @@ use std::vec;
 
 use memchr::memmem::Finder;
 use serde::de::IgnoredAny;
-use thiserror::Error;
 
 use crate::event::Event;
 use crate::event::arena::Arena;
-use crate::ingest::decode::cursor::{Cursor, Places, Until};
-use crate::ingest::decode::grouped::holds_grouped_number;
+use crate::json::grouped::holds_grouped_number;
+use crate::json::split::{BYTE_ORDER_MARK, Cursor, NotJson, Places, Until};
 use crate::outcome::Reason;
-
-mod cursor;
-mod grouped;
-
-/// What some editors and programs put in front of a text.
-pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Finds the key of an envelope's array.
 static EVENTS: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"events\""));
@@ -61,43 +54,6 @@ pub struct RawElement<'a> {
     pub raw: &'a [u8],
     /// The event, or why it is none.
     pub event: Result<Event<'a>, Reason>,
-}
-
-/// Why a body could not be taken apart. Positions are bytes, counted from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum NotJson {
-    /// Nothing but white space.
-    #[error("the body is empty")]
-    Empty,
-    /// A number, a string, a word, or no JSON at all.
-    #[error("the body is neither a JSON object nor an array")]
-    NeitherObjectNorArray,
-    /// No object, where one is due.
-    #[error("the body is not a JSON object")]
-    NotAnObject,
-    /// It ends inside a string or with brackets open.
-    #[error("the body ends before its last string or bracket is closed")]
-    Unclosed,
-    /// A byte where none like it can be.
-    #[error("the body is not JSON: it breaks at byte {0}")]
-    UnexpectedByte(usize),
-    /// More after the end.
-    #[error("the body goes on after its JSON ends, at byte {0}")]
-    Trailing(usize),
-    /// One object, all strings and brackets in place, and yet not JSON. Both count from 1.
-    #[error("the body is not JSON: it breaks in line {line} at column {column}")]
-    Malformed {
-        /// The line.
-        line: usize,
-        /// The byte in it.
-        column: usize,
-    },
-    /// As `FreeMarker` prints numbers.
-    #[error(
-        "a number is written with thousands separators, as FreeMarker prints it: write ${{x?c}} \
-         in the template"
-    )]
-    GroupedNumber,
 }
 
 /// Takes a body apart.

@@ -25,7 +25,7 @@ use thiserror::Error;
 
 use crate::config::SyncName;
 use crate::http::body::BodyError;
-use crate::ingest::decode::NotJson;
+use crate::json::split::NotJson;
 use crate::outcome::Reason;
 use crate::queue::{PushError, Pushed};
 

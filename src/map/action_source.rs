@@ -3,7 +3,8 @@
 use crate::clock::UnixMillis;
 use crate::config::expressions::{ActionSource, MetaActionSource};
 use crate::config::sync::AppConfig;
-use crate::event::{Event, Json};
+use crate::event::Event;
+use crate::json::Json;
 use crate::map::app_data::Device;
 use crate::map::dropped::DropReason;
 use crate::map::record::{Recorder, ServerField, Source};

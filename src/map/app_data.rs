@@ -8,10 +8,10 @@ use std::borrow::Cow;
 
 use crate::config::fields::AppField;
 use crate::config::sync::AppConfig;
-use crate::event::{Event, Json};
+use crate::event::Event;
 use crate::expr::value::{FoundValue, ValueExpr};
+use crate::json::{Json, write};
 use crate::map::dropped::DropReason;
-use crate::map::json;
 use crate::map::personal;
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
 
@@ -74,7 +74,7 @@ impl Device {
         app: &AppConfig,
         recorder: &mut impl Recorder,
     ) {
-        json::key(out, "\"app_data\":{");
+        write::key(out, "\"app_data\":{");
         // Without the person's answer, iOS means no; Android asks nobody.
         let advertiser = self.version_tag == "a2";
         for (field, default) in [
@@ -83,7 +83,7 @@ impl Device {
         ] {
             flag(out, event, app, field, default, recorder);
         }
-        json::key(out, "\"extinfo\":[");
+        write::key(out, "\"extinfo\":[");
         self.write_version_tag(out, event, app, recorder);
         for (field, fields) in SLOTS {
             slot(out, event, app, (field, fields), recorder);
@@ -108,7 +108,7 @@ impl Device {
         recorder: &mut impl Recorder,
     ) {
         let before = out.len();
-        json::text(out, self.version_tag);
+        write::text(out, self.version_tag);
         let Some(found) = configured_platform(event, app) else {
             return;
         };
@@ -157,9 +157,9 @@ fn flag(
             false
         }),
     };
-    json::plain_key(out, field.meta_key());
+    write::plain_key(out, field.meta_key());
     let before = out.len();
-    json::integer(out, u8::from(allowed));
+    write::integer(out, u8::from(allowed));
     let sent = SentValue::plain(out, before, "flag");
     recorder.sent(name, source, sent);
 }
@@ -196,10 +196,10 @@ fn slot(
     (field, fields): (AppField, &'static [&'static str]),
     recorder: &mut impl Recorder,
 ) {
-    json::separate(out);
+    write::separate(out);
     let before = out.len();
     let Some((source, value)) = find(event, app, field, fields) else {
-        json::text(out, "");
+        write::text(out, "");
         if let Some(expr) = app.fields.get(&field) {
             note_nothing(
                 recorder,
@@ -210,7 +210,7 @@ fn slot(
         }
         return;
     };
-    json::text(out, value.trim());
+    write::text(out, value.trim());
     let sent = SentValue::plain(out, before, "text");
     recorder.sent(ServerField::AppData(field.meta_key()), source, sent);
 }
@@ -251,9 +251,9 @@ fn text(
         Ok(text) => text,
         Err(reason) => return recorder.dropped(name, source, reason),
     };
-    json::plain_key(out, field.meta_key());
+    write::plain_key(out, field.meta_key());
     let before = out.len();
-    json::text(out, text.trim());
+    write::text(out, text.trim());
     let sent = SentValue::plain(out, before, "text");
     recorder.sent(name, source, sent);
 }
@@ -272,7 +272,7 @@ fn texts(
     };
     let source = Source::found(first);
     let start = out.len();
-    json::plain_key(out, field.meta_key());
+    write::plain_key(out, field.meta_key());
     let before = out.len();
     out.push(b'[');
     for found in &found {
@@ -280,8 +280,8 @@ fn texts(
             if !element.is_absent()
                 && let Ok(text) = personal::clean_text(element)
             {
-                json::separate(out);
-                json::text(out, text.trim());
+                write::separate(out);
+                write::text(out, text.trim());
             }
         });
     }

@@ -17,9 +17,9 @@ use crate::config::sync::SyncConfig;
 use crate::event::Event;
 use crate::expr::path::Path;
 use crate::expr::value::{Constant, ValueExpr};
+use crate::json::write;
 use crate::map::dropped::DropReason;
 use crate::map::hashed_sources::{Cover, HashedSources};
-use crate::map::json;
 use crate::map::page::KeptParameters;
 use crate::map::record::{Recorder, SentValue, ServerField, Source};
 
@@ -135,7 +135,7 @@ impl CustomData {
                 let guard = guard_of(name, &source, named.contains(name), &allow_personal);
                 CustomField {
                     name: name.into(),
-                    key: json::encoded_key(name),
+                    key: write::encoded_key(name),
                     kind: kind_of(name),
                     screen: Screen {
                         covers: match guard {
@@ -174,7 +174,7 @@ impl CustomData {
         recorder: &mut impl Recorder,
     ) -> Worth {
         let start = out.len();
-        json::key(out, "\"custom_data\":{");
+        write::key(out, "\"custom_data\":{");
         let empty = out.len();
         let mut worth = Worth::default();
         let mut currency = None;
@@ -234,7 +234,7 @@ impl CustomData {
                 continue;
             }
             let start = out.len();
-            json::member(out, name);
+            write::member(out, name);
             let before = out.len();
             let is_allowed = self.allow_personal.contains(name);
             let guard = Guard::of(name, false, is_allowed);
@@ -299,9 +299,9 @@ fn set_default_currency(sources: &mut BTreeMap<&str, CustomValue>, code: &str) {
 
 /// Writes the sum of the quantities in `contents`, where nothing else gave a count of items.
 fn write_quantity(out: &mut Vec<u8>, quantity: i64, recorder: &mut impl Recorder) {
-    json::plain_key(out, COUNT);
+    write::plain_key(out, COUNT);
     let before = out.len();
-    json::integer(out, quantity);
+    write::integer(out, quantity);
     recorder.sent(
         ServerField::CustomData(COUNT),
         Source::made(),

@@ -4,9 +4,9 @@
 //! to Meta to geolocate the person by IP address (Meta: Data Processing Options).
 
 use crate::config::sync::{LimitedDataUse, LimitedDataUsePlace};
-use crate::event::{Event, Json};
+use crate::event::Event;
+use crate::json::{Json, write};
 use crate::map::digits;
-use crate::map::json;
 use crate::map::normalize;
 use crate::map::record::{Recorder, SentValue, ServerField, Source};
 
@@ -47,7 +47,7 @@ pub(super) fn write(
     recorder: &mut impl Recorder,
 ) {
     let (country, state) = place(limit, event);
-    json::key(out, "\"data_processing_options\":[\"LDU\"]");
+    write::key(out, "\"data_processing_options\":[\"LDU\"]");
     for (key, name, number) in [
         (
             "\"data_processing_options_country\":",
@@ -60,9 +60,9 @@ pub(super) fn write(
             state,
         ),
     ] {
-        json::key(out, key);
+        write::key(out, key);
         let before = out.len();
-        json::integer(out, number);
+        write::integer(out, number);
         let sent = SentValue::plain(out, before, "limited data use");
         recorder.sent(ServerField::Event(name), Source::made(), sent);
     }

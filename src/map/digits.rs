@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use crate::event::Json;
 use crate::event::decimal::whole_digits;
+use crate::json::Json;
 
 /// Gives a scalar as text: a number that is whole as its digits, anything else as it came.
 pub(super) fn text_of(value: Json<'_>) -> Option<Cow<'_, str>> {

@@ -8,7 +8,8 @@
 use time::{Date, Month};
 
 use crate::clock::UnixMillis;
-use crate::event::{Event, Json};
+use crate::event::Event;
+use crate::json::Json;
 
 /// From this number on, a time since the epoch is in milliseconds: as seconds it would lie in the
 /// year 5138, as milliseconds it lies in 1973.

@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::config::fields::{UserDataField, WebsiteField};
-use crate::event::Json;
 use crate::expr::condition::Condition;
 use crate::expr::path::Scope;
 use crate::expr::value::{ValueExpr, ValueSource as Way};
+use crate::json::Json;
 use crate::map::dropped::DropReason;
 use crate::map::record::{Recorder, SentValue, ServerField, Source};
 

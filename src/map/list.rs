@@ -1,6 +1,6 @@
 //! Lists, in the forms that Amplitude gives them.
 
-use crate::event::Json;
+use crate::json::Json;
 
 /// Calls `each` with every element of an array, of a text that holds a JSON array (Amplitude forwards
 /// lists as texts), or with the value itself where it is no list.

@@ -31,8 +31,8 @@ use std::fmt;
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::config::sync::{DateOrder, ExternalIdCase};
-use crate::event::text::shows_nothing;
 use crate::hash::Hashed;
+use crate::json::text::shows_nothing;
 use crate::map::dropped::DropReason;
 
 /// In a few words, what is made of the values of a field.

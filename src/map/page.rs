@@ -11,8 +11,8 @@ use std::borrow::Cow;
 
 use url::form_urlencoded;
 
-use crate::event::Json;
-use crate::event::any_byte::any_byte;
+use crate::json::Json;
+use crate::json::any_byte::any_byte;
 use crate::map::dropped::DropReason;
 use crate::map::personal;
 

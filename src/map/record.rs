@@ -9,10 +9,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::fields::{UserDataField, WebsiteField};
-use crate::event::Json;
 use crate::expr::condition::Condition;
 use crate::expr::path::{Path, Scope};
 use crate::expr::value::{FoundValue, ValueExpr};
+use crate::json::Json;
 use crate::map::dropped::DropReason;
 
 /// A field of the server event.

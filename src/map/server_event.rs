@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::clock::UnixMillis;
 use crate::config::expressions::MetaActionSource;
 use crate::config::fields::{UserDataField, WebsiteField};
-use crate::event::{Event, Json};
+use crate::event::Event;
 use crate::expr::path::{Path, Scope};
 use crate::expr::value::{FoundValue, ValueExpr};
 use crate::hash::Hashed;
+use crate::json::{Json, write};
 use crate::map::action_source::{self, Decided};
 use crate::map::custom_data::{self, Worth};
 use crate::map::dropped::DropReason;
@@ -20,7 +21,7 @@ use crate::map::record::{Recorder, SentValue, ServerField, Source, note_ignored_
 use crate::map::rule::Rule;
 use crate::map::user_data::{self, Carried};
 use crate::map::{
-    MappedEvent, Mapper, REVENUE_EVENTS, app_data, data_use, digits, event_time, json, personal,
+    MappedEvent, Mapper, REVENUE_EVENTS, app_data, data_use, digits, event_time, personal,
 };
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, PURCHASE, Rejected};
@@ -226,7 +227,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             head.time_source,
             "seconds since 1970",
             |out| {
-                json::integer(out, seconds);
+                write::integer(out, seconds);
             },
         );
         self.put_text("event_id", head.id.source, head.id.rule, &head.id.text);
@@ -425,7 +426,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             return;
         }
         let start = self.out.len();
-        json::plain_key(self.out, "original_event_data");
+        write::plain_key(self.out, "original_event_data");
         self.out.push(b'{');
         let empty = self.out.len();
         for name in ORIGINAL {
@@ -439,16 +440,16 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             };
             let source = Source::found(&found);
             let member = self.out.len();
-            json::plain_key(self.out, name);
+            write::plain_key(self.out, name);
             let before = self.out.len();
             let written = if name == "event_time" {
                 event_time::parse(found.value)
-                    .map(|moment| json::integer(self.out, moment.seconds()))
+                    .map(|moment| write::integer(self.out, moment.seconds()))
                     .ok_or(DropReason::NotADate)
             } else {
                 match self.rule.id_covers.of_found(&found) {
                     Cover::Free => personal::clean_text(found.value)
-                        .map(|text| json::text(self.out, text.trim())),
+                        .map(|text| write::text(self.out, text.trim())),
                     _ => Err(DropReason::HashedSource),
                 }
             };
@@ -478,7 +479,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         rule: &'static str,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        json::plain_key(self.out, name);
+        write::plain_key(self.out, name);
         let before = self.out.len();
         write(self.out);
         let sent = SentValue::plain(self.out, before, rule);
@@ -486,7 +487,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
     }
 
     fn put_text(&mut self, name: &'static str, source: Source<'_>, rule: &'static str, text: &str) {
-        self.put(name, source, rule, |out| json::text(out, text));
+        self.put(name, source, rule, |out| write::text(out, text));
     }
 }
 

@@ -10,19 +10,20 @@ use std::borrow::Cow;
 use crate::clock::UnixMillis;
 use crate::config::fields::UserDataField;
 use crate::config::sync::{CallingCode, DateOrder, ExternalIdCase, SyncConfig};
+use crate::event::Event;
 use crate::event::decimal::whole_digits;
 use crate::event::operations::USER_PROPERTIES;
-use crate::event::text::shows_nothing;
-use crate::event::{Event, Json};
 use crate::expr::path::Path;
 use crate::expr::value::{FoundValue, ValueExpr};
 use crate::hash::Hashed;
+use crate::json::text::shows_nothing;
+use crate::json::{Json, write};
 use crate::map::dropped::DropReason;
+use crate::map::event_time;
 use crate::map::known::{ProfileView, Property, Remembered};
 use crate::map::normalize::click::{can_have_led_to, moved_by};
 use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
-use crate::map::{event_time, json};
 
 /// Most values of one field. Nobody has more addresses, and no event may make the mapping slow.
 const MOST_VALUES: usize = 20;
@@ -166,7 +167,7 @@ impl UserData {
         let fields: Vec<_> = exprs
             .into_iter()
             .filter(|(_, expr)| !expr.is_empty())
-            .map(|(field, expr)| (field, json::encoded_key(field.meta_key()), expr))
+            .map(|(field, expr)| (field, write::encoded_key(field.meta_key()), expr))
             .collect();
         let needs_country = fields.iter().any(|(field, _, _)| {
             matches!(
@@ -193,7 +194,7 @@ impl UserData {
         let known = remembered.person;
         let context = self.context(event, reading, moment);
         let mut scratch = Scratch::with_room();
-        json::key(out, "\"user_data\":{");
+        write::key(out, "\"user_data\":{");
         let without_origin = known.is_some() && self.is_without_origin(event, &context);
         let mut carried = Carried::default();
         for (field, key, expr) in &self.fields {
@@ -205,7 +206,7 @@ impl UserData {
                 recorder,
                 scratch: &mut scratch,
                 start: out.len(),
-                first: json::key(out, key),
+                first: write::key(out, key),
                 out,
                 written: 0,
                 met_any: false,
@@ -431,11 +432,11 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
                 self.click(source, plain, plain != text.trim());
             }
             Ok(Normalized::Plain(plain)) => {
-                json::text(self.out, plain);
+                write::text(self.out, plain);
                 self.sent(source, None, rule);
             }
             Ok(Normalized::Integer(number)) => {
-                json::integer(self.out, number);
+                write::integer(self.out, number);
                 self.sent(source, None, rule);
             }
             Err(reason) => {
@@ -458,7 +459,7 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
         let happened = self.context.click_seen;
         let click = self.remembered.click(fbc, made, happened);
         let click = click.filter(|fbc| can_have_led_to(fbc, happened));
-        json::text(self.out, click.as_deref().unwrap_or(fbc));
+        write::text(self.out, click.as_deref().unwrap_or(fbc));
         self.sent(source, None, normalize::rule(self.field));
     }
 
@@ -496,7 +497,7 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
             return;
         }
         let mut written = Vec::new();
-        json::text(&mut written, id);
+        write::text(&mut written, id);
         let rule = "32 hexadecimal digits, which Meta's own code passes as they are";
         let sent = SentValue::plain(&written, 0, rule);
         self.recorder
@@ -530,8 +531,8 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
     /// Closes the field, or takes it back where no value was written.
     fn finish(&mut self) -> bool {
         for id in &self.plain {
-            json::separate(self.out);
-            json::text(self.out, id);
+            write::separate(self.out);
+            write::text(self.out, id);
         }
         match self.written + self.plain.len() {
             0 => self.out.truncate(self.start),

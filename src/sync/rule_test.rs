@@ -5,8 +5,9 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::config::rule_tests::RuleTest;
+use crate::event::Event;
 use crate::event::arena::Arena;
-use crate::event::{Event, Json};
+use crate::json::Json;
 use crate::outcome::Reason;
 use crate::payload::PayloadArena;
 

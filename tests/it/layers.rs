@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, from the bottom up. A module may use those before its own.
 const LAYERS: &[&[&str]] = &[
-    &["event", "expr", "outcome", "clock", "hash"],
+    &["json", "event", "expr", "outcome", "clock", "hash"],
     &["config"],
     &["http", "payload", "profile"],
     &["select", "map", "telemetry", "queue"],
@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
 const NEIGHBOURS: &[(&str, &str)] = &[("event", "outcome"), ("expr", "event")];
 
 /// The sandbox is an independent witness: it may use only this.
-const SANDBOX_USES: &[&str] = &["event", "expr", "outcome", "clock"];
+const SANDBOX_USES: &[&str] = &["event", "expr", "json", "outcome", "clock"];
 
 #[test]
 fn modules_use_only_lower_layers() {

@@ -5,9 +5,10 @@
 
 use serde::Deserialize;
 
+use crate::event::Event;
 use crate::event::arena::Arena;
-use crate::event::{Event, Json};
 use crate::ingest::decode::decode;
+use crate::json::Json;
 
 /// Elements that are held back, and bytes of them; where none of so many is an event, none is expected.
 const MOST: usize = 100;

@@ -13,11 +13,12 @@
 use std::net::IpAddr;
 
 use crate::clock::UnixMillis;
+use crate::event::Event;
 use crate::event::request::BrowserRequest;
-use crate::event::{Event, Json};
 use crate::ingest::amplitude_api::problem::{EventFault, EventFaults};
 use crate::ingest::amplitude_api::request::{ApiCall, Dialect};
 use crate::ingest::decode::{RawElement, RawElements};
+use crate::json::Json;
 use crate::map::{event_time, is_invalid_id};
 use crate::outcome::Reason;
 

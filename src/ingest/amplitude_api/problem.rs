@@ -13,8 +13,8 @@ use thiserror::Error;
 
 use crate::http::body::BodyError;
 use crate::ingest::NotStored;
-use crate::ingest::decode::NotJson;
 use crate::ingest::reply::RequestRefusal;
+use crate::json::split::NotJson;
 
 /// Why a request is not taken.
 #[derive(Debug, Error)]

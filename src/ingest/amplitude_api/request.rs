@@ -10,11 +10,12 @@ use std::borrow::Cow;
 use url::form_urlencoded;
 
 use crate::clock::UnixMillis;
-use crate::event::Json;
 use crate::event::decimal::whole_digits;
 use crate::ingest::amplitude_api::multipart;
 use crate::ingest::amplitude_api::problem::RequestProblem;
-use crate::ingest::decode::{BYTE_ORDER_MARK, NotJson, members};
+use crate::ingest::decode::members;
+use crate::json::Json;
+use crate::json::split::{BYTE_ORDER_MARK, NotJson};
 use crate::map::event_time;
 
 /// Shortest id, where the sender does not say.

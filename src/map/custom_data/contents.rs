@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::event::{Event, Json};
+use crate::event::Event;
 use crate::expr::path::Scope;
 use crate::expr::value::ValueExpr;
+use crate::json::{Json, write};
 use crate::map::dropped::DropReason;
-use crate::map::json;
 
 use super::number;
 use super::screen::{Screen, Screened};
@@ -66,7 +66,7 @@ pub(super) fn write_content(
     items: &mut Items,
 ) {
     let start = out.len();
-    json::separate(out);
+    write::separate(out);
     let Some(quantity) = content(out, &ContentsElement::new(element, shape), guard, items) else {
         out.truncate(start);
         items.refused += 1;
@@ -88,7 +88,7 @@ pub(super) fn write_object(
     items: &mut Items,
 ) {
     let start = out.len();
-    json::separate(out);
+    write::separate(out);
     out.push(b'{');
     let empty = out.len();
     ContentsElement::new(element, Some(shape)).each(&[], |name, value| {
@@ -185,7 +185,7 @@ fn content(
     };
     out.push(b'{');
     let id = element.get("id")?;
-    json::key(out, "\"id\":");
+    write::key(out, "\"id\":");
     typed::id(out, "id", id, guard.of_id()).ok()?;
     let quantity = match element.get("quantity") {
         Some(quantity) => match number::count(quantity) {
@@ -201,11 +201,11 @@ fn content(
         },
         None => 1,
     };
-    json::key(out, "\"quantity\":");
-    json::integer(out, quantity);
+    write::key(out, "\"quantity\":");
+    write::integer(out, quantity);
     element.each(&["id", "quantity"], |name, value| {
         let start = out.len();
-        json::member(out, name);
+        write::member(out, name);
         let written = value.and_then(|value| match name {
             "item_price" => typed::number(out, value, true),
             "delivery_category" => typed::word(out, value, DELIVERY_CATEGORIES),
@@ -231,7 +231,7 @@ fn write_other(
     guard: Guard,
 ) -> Result<(), DropReason> {
     let start = out.len();
-    json::member(out, name);
+    write::member(out, name);
     let written = match typed::any(out, name, value, guard) {
         Ok(false) => return Ok(()),
         // The rest of it stays.

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::config::expressions::CustomValue;
+use crate::event::Event;
 use crate::event::arena::Arena;
 use crate::event::money::fraction_digits;
 use crate::event::number::grouped;
-use crate::event::{Event, Json};
 use crate::expr::path::Scope;
 use crate::expr::value::{FoundValue, ValueExpr};
+use crate::json::{Json, write};
 use crate::map::dropped::DropReason;
-use crate::map::json;
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
 
 use super::contents::{self, ItemShape, Items};
@@ -121,7 +121,7 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
         let (source, code) = self.usable(field, expr, read, fallback)?;
         let code = code.and_then(|code| code.ok_or(DropReason::UnknownCurrency));
         self.put(field, source, |out| {
-            json::text(out, typed::code_text(&code?));
+            write::text(out, typed::code_text(&code?));
             Ok(rule_of(field.kind, false))
         });
         code.ok()
@@ -325,7 +325,7 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
         }
         if let (Some(total), Some(source)) = (total, first) {
             self.put(field, source, |out| {
-                json::integer(out, total);
+                write::integer(out, total);
                 Ok(if is_rounded {
                     "sum of whole numbers, rounded up"
                 } else {
@@ -354,7 +354,7 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
             screen,
         };
         let start = self.out.len();
-        let before = json::key(self.out, &field.key);
+        let before = write::key(self.out, &field.key);
         self.out.push(b'[');
         let mut source = None;
         let mut items = Items::default();
@@ -413,7 +413,7 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
         write: impl FnOnce(&mut Vec<u8>) -> Result<&'static str, DropReason>,
     ) -> bool {
         let start = self.out.len();
-        let before = json::key(self.out, &field.key);
+        let before = write::key(self.out, &field.key);
         let written = write(self.out);
         self.note(field, source, [start, before], written);
         written.is_ok()

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::event::Json;
 use crate::event::decimal::Decimal;
 use crate::event::number::{self, NoNumber};
+use crate::json::Json;
 use crate::map::dropped::DropReason;
 
 /// A number of things.

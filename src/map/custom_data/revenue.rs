@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use crate::event::{Event, Json};
+use crate::event::Event;
+use crate::json::Json;
 use crate::map::dropped::DropReason;
 use crate::map::record::Source;
 

@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 
 use crate::config::expressions::CustomValue;
-use crate::event::Json;
 use crate::event::arena::Arena;
 use crate::expr::path::{Path, PathStep};
 use crate::expr::value::FoundValue;
+use crate::json::Json;
 use crate::map::hashed_sources::{Cover, HashedSources};
 use crate::map::page::{self, KeptParameters};
 

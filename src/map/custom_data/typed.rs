@@ -1,12 +1,12 @@
 //! Writes one value in the type that Meta's field takes, or says why it cannot be used.
 
-use crate::event::Json;
 use crate::event::decimal::{is_in_range, whole_digits};
 use crate::event::money::{is_currency, is_subunit};
+use crate::json::{Json, write};
+use crate::map::copy::copy_value;
 use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::event_time;
-use crate::map::json;
 use crate::map::personal::{self, Name};
 
 use super::number::{self as plain, Count};
@@ -87,7 +87,7 @@ pub(super) fn number(out: &mut Vec<u8>, value: Json<'_>, negative_refused: bool)
 /// A whole number from zero on; a fraction is rounded up. Says whether it was.
 pub(super) fn count(out: &mut Vec<u8>, value: Json<'_>) -> Result<bool, DropReason> {
     let count = whole(value)?;
-    json::integer(out, count.whole);
+    write::integer(out, count.whole);
     Ok(count.is_rounded)
 }
 
@@ -109,7 +109,7 @@ pub(super) type CurrencyCode = [u8; 3];
 /// A currency of ISO 4217, in upper case.
 pub(super) fn currency(out: &mut Vec<u8>, value: Json<'_>) -> FieldResult {
     let code = code(value).ok_or(DropReason::UnknownCurrency)?;
-    json::text(out, code_text(&code));
+    write::text(out, code_text(&code));
     Ok(())
 }
 
@@ -137,7 +137,7 @@ pub(super) fn names_subunit(value: Json<'_>) -> bool {
 pub(super) fn text(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> FieldResult {
     let text = digits::text_of(value).ok_or(DropReason::NotAText)?;
     guard.check(&name.into(), &text)?;
-    json::text(out, text.trim());
+    write::text(out, text.trim());
     Ok(())
 }
 
@@ -149,7 +149,7 @@ pub(super) fn word(out: &mut Vec<u8>, value: Json<'_>, words: &[&str]) -> FieldR
         .iter()
         .find(|word| word.eq_ignore_ascii_case(text))
         .ok_or(DropReason::UnknownWord)?;
-    json::text(out, word);
+    write::text(out, word);
     Ok(())
 }
 
@@ -216,7 +216,7 @@ pub(super) fn date(out: &mut Vec<u8>, value: Json<'_>) -> FieldResult {
     if event_time::parse(Json::of_valid_text(&moment)).is_none() {
         return Err(DropReason::NotADate);
     }
-    json::text(out, text);
+    write::text(out, text);
     Ok(())
 }
 
@@ -227,7 +227,7 @@ pub(super) fn any(
     value: Json<'_>,
     guard: Guard,
 ) -> Result<bool, DropReason> {
-    json::copy(out, name, value, &|name, text| {
+    copy_value(out, name, value, &|name, text| {
         guard.check(name, text).is_err()
     })
 }
@@ -249,7 +249,7 @@ pub(super) fn ids_by_name(
         }
         let before = out.len();
         out.push(if before == begin { b'{' } else { b',' });
-        json::text(out, &name);
+        write::text(out, &name);
         out.push(b':');
         if id(out, &name, member, guard).is_err() {
             out.truncate(before);

@@ -1,9 +1,8 @@
 //! Writes the values that were found for a field, in the type that the field takes.
 
-use crate::event::Json;
 use crate::event::arena::Arena;
+use crate::json::{Json, write};
 use crate::map::dropped::DropReason;
-use crate::map::json;
 
 use super::contents::{self, Items};
 use super::standard::FieldKind;
@@ -93,7 +92,7 @@ fn write_list(
     let (mut refused, mut lacks_number) = (None, false);
     let mut write = |element| {
         let before = out.len();
-        json::separate(out);
+        write::separate(out);
         match typed::any(out, name, element, guard) {
             Ok(lacks) => lacks_number |= lacks,
             Err(reason @ (DropReason::Empty | DropReason::NotANumber)) => {
@@ -130,7 +129,7 @@ pub(super) fn write_id(
     items: &mut Items,
 ) {
     let start = out.len();
-    json::separate(out);
+    write::separate(out);
     let value = value.filter(|value| !value.is_absent());
     let written = value.is_some_and(|value| typed::id(out, name, value, guard).is_ok());
     if written {

@@ -1,6 +1,6 @@
 //! First and last names: lower case, without white space and punctuation, in any script.
 
-use crate::event::any_byte::any_byte;
+use crate::json::any_byte::any_byte;
 use crate::map::normalize::Normalized;
 use crate::map::normalize::text::{is_blank, is_punctuation, lower_as_written, lower_kept};
 

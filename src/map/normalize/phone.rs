@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::event::any_byte::any_byte;
 use crate::event::decimal::whole_digits;
+use crate::json::any_byte::any_byte;
 use crate::map::dropped::DropReason;
 use crate::map::normalize::calling_codes;
 use crate::map::normalize::text::digit;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
-use crate::event::any_byte::any_byte;
+use crate::json::any_byte::any_byte;
 use crate::map::normalize::Normalized;
 
 /// Cuts white space off both ends, and the invisible characters that copying leaves there.

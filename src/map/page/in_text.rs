@@ -1,6 +1,6 @@
 //! Finds addresses in texts: a text may be one, in whatever form, or hold some among other words.
 
-use crate::event::any_byte::any_byte;
+use crate::json::any_byte::any_byte;
 
 use super::{KeptParameters, cut, is_sign};
 

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::any_byte::any_byte;
+use crate::json::any_byte::any_byte;
 use crate::map::normalize::text::digit;
 
 /// A text with ASCII for digits of every script and for the signs that stand between them, without signs of

@@ -32,7 +32,7 @@ pub(crate) fn shows_nothing(text: &str) -> bool {
 }
 
 /// The text that stands between two quotes.
-pub(super) fn unescaped(inner: &str) -> String {
+pub(crate) fn unescaped(inner: &str) -> String {
     let mut text = String::with_capacity(inner.len());
     let mut rest = inner;
     while let Some((plain, escape)) = rest.split_once('\\') {

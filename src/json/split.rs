@@ -7,11 +7,50 @@
 
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
+use thiserror::Error;
 
-use crate::ingest::decode::NotJson;
+/// What some editors and programs put in front of a text.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Why a body could not be taken apart. Positions are bytes, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotJson {
+    /// Nothing but white space.
+    #[error("the body is empty")]
+    Empty,
+    /// A number, a string, a word, or no JSON at all.
+    #[error("the body is neither a JSON object nor an array")]
+    NeitherObjectNorArray,
+    /// No object, where one is due.
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    /// It ends inside a string or with brackets open.
+    #[error("the body ends before its last string or bracket is closed")]
+    Unclosed,
+    /// A byte where none like it can be.
+    #[error("the body is not JSON: it breaks at byte {0}")]
+    UnexpectedByte(usize),
+    /// More after the end.
+    #[error("the body goes on after its JSON ends, at byte {0}")]
+    Trailing(usize),
+    /// One object, all strings and brackets in place, and yet not JSON. Both count from 1.
+    #[error("the body is not JSON: it breaks in line {line} at column {column}")]
+    Malformed {
+        /// The line.
+        line: usize,
+        /// The byte in it.
+        column: usize,
+    },
+    /// As `FreeMarker` prints numbers.
+    #[error(
+        "a number is written with thousands separators, as FreeMarker prints it: write ${{x?c}} \
+         in the template"
+    )]
+    GroupedNumber,
+}
 
 /// A place in the body, and the closing brackets that are due.
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
     open: Vec<u8>,
@@ -21,18 +60,18 @@ pub(super) struct Cursor<'a> {
 
 /// Where the elements of an array lie: each begins behind the delimiter of the one before.
 #[cfg_attr(test, derive(Debug, PartialEq))]
-pub(super) struct Places {
+pub(crate) struct Places {
     /// Where the first begins.
-    pub(super) first: usize,
+    pub(crate) first: usize,
     /// Where each ends.
-    pub(super) ends: Vec<u32>,
+    pub(crate) ends: Vec<u32>,
     /// How many of them, from the first on, are known to be well formed.
-    pub(super) well_formed: usize,
+    pub(crate) well_formed: usize,
 }
 
 /// Where a walk over a value stops.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Until {
+pub(crate) enum Until {
     /// At the comma or closing bracket that follows the value.
     Delimiter,
     /// Behind the bracket that closes the value.
@@ -41,7 +80,7 @@ pub(super) enum Until {
 
 impl<'a> Cursor<'a> {
     /// Begins at the first byte.
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
             at: 0,
@@ -51,12 +90,12 @@ impl<'a> Cursor<'a> {
     }
 
     /// The bytes from here on.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
     /// Goes behind the next colon outside strings; false where there is none.
-    pub(super) fn next_colon(&mut self) -> bool {
+    pub(crate) fn next_colon(&mut self) -> bool {
         while let Some(&byte) = self.bytes.get(self.at) {
             if byte == b'"' {
                 if self.string().is_err() {
@@ -73,7 +112,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Goes to the next byte that is not white space.
-    pub(super) fn skip_space(&mut self) -> Option<u8> {
+    pub(crate) fn skip_space(&mut self) -> Option<u8> {
         while let Some(&byte) = self.bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
                 return Some(byte);
@@ -84,7 +123,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Makes sure that nothing follows.
-    pub(super) fn end(&mut self) -> Result<(), NotJson> {
+    pub(crate) fn end(&mut self) -> Result<(), NotJson> {
         match self.skip_space() {
             None => Ok(()),
             Some(_) => Err(NotJson::Trailing(self.at)),
@@ -92,7 +131,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Splits the array that begins here.
-    pub(super) fn array(&mut self) -> Result<Places, NotJson> {
+    pub(crate) fn array(&mut self) -> Result<Places, NotJson> {
         self.at += 1;
         let mut places = Places {
             first: self.at,
@@ -124,7 +163,7 @@ impl<'a> Cursor<'a> {
 
     /// Walks the object that begins here: the elements of its `events`, where that is an array and
     /// the object is not itself an event. It is left as soon as it is known to be one.
-    pub(super) fn envelope(&mut self) -> Result<Option<Places>, NotJson> {
+    pub(crate) fn envelope(&mut self) -> Result<Option<Places>, NotJson> {
         let mut events = None;
         self.at += 1;
         if self.skip_space() == Some(b'}') {
@@ -158,7 +197,7 @@ impl<'a> Cursor<'a> {
 
     /// Walks the object that begins here, and shows each member: its key as it is spelt, its value
     /// unread.
-    pub(super) fn members(
+    pub(crate) fn members(
         &mut self,
         show: &mut dyn FnMut(&'a [u8], &'a [u8]),
     ) -> Result<(), NotJson> {
@@ -230,7 +269,7 @@ impl<'a> Cursor<'a> {
 
     /// Walks the value that begins here and returns the byte it stops at, `None` at the end of the
     /// bytes. The value itself may be any rubbish whose strings and brackets are in order.
-    pub(super) fn walk(&mut self, until: Until) -> Result<Option<u8>, NotJson> {
+    pub(crate) fn walk(&mut self, until: Until) -> Result<Option<u8>, NotJson> {
         let mut before = b':';
         while let Some(&byte) = self.bytes.get(self.at) {
             match byte {
@@ -288,153 +327,4 @@ impl<'a> Cursor<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::event::Event;
-    use crate::event::arena::Arena;
-
-    fn split(cursor: &mut Cursor<'_>) -> Result<Option<Places>, NotJson> {
-        match cursor.bytes.first() {
-            Some(b'{') => cursor.envelope(),
-            _ => cursor.array().map(Some),
-        }
-    }
-
-    /// Splits an array or an envelope by a parser and by walking alone, and compares; returns how many
-    /// elements the parser found well formed.
-    fn compare(body: &[u8]) -> usize {
-        let mut cursor = Cursor::new(body);
-        let mut walker = Cursor::new(body);
-        walker.is_well_formed = false;
-        let walked = split(&mut walker);
-        let mut found = split(&mut cursor);
-        let mut well_formed = 0;
-        if let Ok(Some(places)) = &mut found {
-            well_formed = std::mem::take(&mut places.well_formed);
-            let mut start = places.first;
-            for &end in places.ends.iter().take(well_formed) {
-                let raw = &body[start..end as usize];
-                let arena = Arena::default();
-                let event = Event::decode_well_formed(raw, &arena).map(|event| event.raw());
-                assert_eq!(event, Event::decode(raw, &arena).map(|event| event.raw()));
-                start = end as usize + 1;
-            }
-        }
-        assert_eq!((found, cursor.at), (walked, walker.at));
-        well_formed
-    }
-
-    #[test]
-    fn what_is_well_formed_is_known_up_to_the_first_that_is_not() {
-        for (body, well_formed) in [
-            (&b"[]"[..], 0),
-            (b"[{}, {\"a\":\"\\\"]\"} ,\n{\"b\":[[]]} ]", 3),
-            (b"[{}, 1 ,{}]", 1),
-            (b"[{},{\"a\":\"\xff\"},{}]", 3),
-            (b"[{},{\"a\":1,,},{}]", 1),
-            (b"[{},\x0c{},{}]", 1),
-            (b"[{},,{}]", 1),
-            (b"[x,{},{}]", 0),
-            (b"{\"n\":1,\"events\":[{},{}]}", 2),
-            (b"{\"n\":x,\"events\":[{},{}]}", 0),
-        ] {
-            assert_eq!(compare(body), well_formed, "{}", body.escape_ascii());
-        }
-    }
-
-    /// What arrays are made of, and what can break them.
-    fn piece() -> impl Strategy<Value = &'static [u8]> {
-        prop::sample::select(vec![
-            &b","[..],
-            b",",
-            b":",
-            b"[",
-            b"]",
-            b"{",
-            b"}",
-            b"\"",
-            b"\\",
-            b" ",
-            b"\n",
-            b"\x0c",
-            b"\0",
-            b"1",
-            b"-1.5e3",
-            b"1e400",
-            b"1,396,381",
-            b"tru",
-            b"null",
-            b"\xff",
-            "\u{e9}".as_bytes(),
-            b"\"a\"",
-            b"\"a\":",
-            b"\"\\u00e9\"",
-            b"\"\\ud800\"",
-            b"\"\xff\"",
-            b"\"events\":[",
-            b"\"event_type\":\"A\"",
-            b"{}",
-            b"{\"a\":1}",
-            b"{\"a\":1,\"a\":2}",
-            b"{\"user_id\":7}",
-            b"{\"a\":[{\"b\":\"]\"}, [ ]]}",
-        ])
-    }
-
-    /// An array of events, often in an envelope, with a few bytes put in, taken out or cut off.
-    fn body() -> impl Strategy<Value = Vec<u8>> {
-        let event = prop::sample::select(vec![
-            "{}",
-            "{\"a\":1}",
-            " {\"event_type\":\"A\",\"b\":[1,{\"c\":\"\\\"]\"}]}\n",
-            "{\"a\":\"\\ud83d\\ude00\",\"b\":1.5e10}",
-            "{\"a\":\"\u{e9}\"}",
-            "null",
-        ]);
-        let events = prop::collection::vec(event, 0..6);
-        let change = (any::<prop::sample::Index>(), 0_usize..3, piece());
-        (
-            events,
-            any::<bool>(),
-            prop::collection::vec(change, 0..3),
-            any::<prop::sample::Index>(),
-            any::<bool>(),
-        )
-            .prop_map(|(events, envelope, changes, cut, is_cut)| {
-                let array = format!("[{}]", events.join(","));
-                let mut body = if envelope {
-                    format!("{{\"n\": 1,\"events\" :{array} ,\"o\":{{}}}}").into_bytes()
-                } else {
-                    array.into_bytes()
-                };
-                for (place, taken, put) in changes {
-                    let from = place.index(body.len() + 1);
-                    let to = body.len().min(from + taken);
-                    body.splice(from..to, put.iter().copied());
-                }
-                if is_cut {
-                    body.truncate(cut.index(body.len() + 1));
-                }
-                body
-            })
-    }
-
-    proptest! {
-        #[test]
-        fn a_parser_and_a_walk_split_alike(body in body()) {
-            if !body.is_empty() {
-                compare(&body);
-            }
-        }
-
-        #[test]
-        fn a_parser_and_a_walk_split_anything_alike(
-            begin in prop::sample::select(vec![&b"["[..], b"{"]),
-            pieces in prop::collection::vec(piece(), 0..24),
-        ) {
-            compare(&[begin, &pieces.concat()].concat());
-        }
-    }
-}
+mod tests;

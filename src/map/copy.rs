@@ -1,75 +1,15 @@
-//! Writes JSON on one line, straight into the bytes that will travel.
-//!
-//! Values that nobody asked to change are copied from the event's own text, so a number keeps its
-//! digits; white space and what stands for nothing (null, blank, `EMPTY`) is left behind on the way, and
-//! so is what would break a reader of JSON.
+//! Copies a value of the event into what is sent.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::event::Json;
-use crate::event::any_byte::any_byte;
 use crate::event::decimal::is_in_range;
-use crate::event::scan::{container_end, string_end};
-use crate::event::text::is_absent_text;
+use crate::json::Json;
+use crate::json::scan::{container_end, string_end};
+use crate::json::text::is_absent_text;
+use crate::json::write::{separate, text};
 use crate::map::dropped::DropReason;
 use crate::map::personal::Name;
-
-/// Encodes a member's name once, to be written many times.
-pub(super) fn encoded_key(name: &str) -> Box<str> {
-    let mut key = serde_json::Value::from(name).to_string();
-    key.push(':');
-    key.into()
-}
-
-/// Begins a member: a comma where one is due, and the name in its encoded form. Gives the place of its
-/// value.
-pub(super) fn key(out: &mut Vec<u8>, encoded: &str) -> usize {
-    separate(out);
-    out.extend_from_slice(encoded.as_bytes());
-    out.len()
-}
-
-/// Begins a member whose name may need escapes.
-pub(super) fn member(out: &mut Vec<u8>, name: &str) {
-    separate(out);
-    text(out, name);
-    out.push(b':');
-}
-
-/// Begins a member whose name needs no escape.
-pub(super) fn plain_key(out: &mut Vec<u8>, name: &str) {
-    separate(out);
-    out.push(b'"');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-/// Writes the comma before an element or a member, unless it is the first.
-pub(super) fn separate(out: &mut Vec<u8>) {
-    // A string ends with a quote, so these two bytes can only have opened a list or an object.
-    if !matches!(out.last(), Some(b'{' | b'[') | None) {
-        out.push(b',');
-    }
-}
-
-/// Writes a string.
-pub(super) fn text(out: &mut Vec<u8>, text: &str) {
-    // This moves the quote beside the control characters: of two comparisons, many are done at once.
-    let needs_escape = |byte: u8| byte ^ 0x02 <= 0x20 || byte == b'\\';
-    if !any_byte(text, needs_escape) {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-        return;
-    }
-    serde_json::to_writer(&mut *out, text).expect("writing to memory does not fail");
-}
-
-/// Writes a whole number.
-pub(super) fn integer(out: &mut Vec<u8>, number: impl itoa::Integer) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
 
 /// Most levels of what is sent. Amplitude takes 40, and readers of JSON give up at 128 or later.
 const MOST_LEVELS: usize = 100;
@@ -89,7 +29,7 @@ enum Copied {
 /// name, and each scalar with its name and those of the objects that hold it; where it says true, nothing of the value
 /// is copied. Nor is anything of a value with more levels than readers follow. A number that they take for infinite is
 /// left behind like what stands for nothing; says whether one was, unless nothing is left.
-pub(super) fn copy(
+pub(super) fn copy_value(
     out: &mut Vec<u8>,
     name: &str,
     value: Json<'_>,
@@ -338,7 +278,7 @@ mod tests {
     #[track_caller]
     fn check(input: &str, expected: Option<&str>) {
         let mut out = b"x".to_vec();
-        let copied = copy(&mut out, "name", Json::of_valid_text(input), &|_, text| {
+        let copied = copy_value(&mut out, "name", Json::of_valid_text(input), &|_, text| {
             text == "secret"
         });
         let text = std::str::from_utf8(&out[1..]).unwrap();
@@ -387,13 +327,13 @@ mod tests {
     fn copies_nothing_of_what_the_guard_objects_to() {
         let mut out = Vec::new();
         let value = Json::of_valid_text("{\"a\":1,\"b\":[\"\\u0073ecret\"]}");
-        let copied = copy(&mut out, "name", value, &|name, text| {
+        let copied = copy_value(&mut out, "name", value, &|name, text| {
             name.is_of_member() && text == "secret"
         });
         assert_eq!((copied, out), (Err(DropReason::PersonalData), Vec::new()));
         let mut out = Vec::new();
         let value = Json::of_valid_text("{\"secret\":1}");
-        let copied = copy(&mut out, "name", value, &|_, text| text == "secret");
+        let copied = copy_value(&mut out, "name", value, &|_, text| text == "secret");
         assert_eq!((copied, out), (Err(DropReason::PersonalData), Vec::new()));
     }
 
@@ -430,7 +370,7 @@ mod tests {
             ("[[1e400],\"1e400\"]", "[\"1e400\"]"),
         ] {
             let mut out = Vec::new();
-            let copied = copy(&mut out, "", Json::of_valid_text(text), &|_, _| false);
+            let copied = copy_value(&mut out, "", Json::of_valid_text(text), &|_, _| false);
             assert_eq!(copied, Ok(true), "{text}");
             assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
         }
@@ -439,7 +379,7 @@ mod tests {
     #[test]
     fn refuses_what_would_break_a_reader() {
         let refused = |text: &str| {
-            copy(&mut Vec::new(), "", Json::of_valid_text(text), &|_, _| {
+            copy_value(&mut Vec::new(), "", Json::of_valid_text(text), &|_, _| {
                 false
             })
         };
@@ -457,7 +397,7 @@ mod tests {
         #[test]
         fn copies_what_a_parser_reads(text in r#"\{("[ab]":(1|null|"x"|\[1,"",\{"a":2,"a":3\}\]|\{("[ab]":(4|null),){0,3}"c":""\}),){0,5}"c":5\}"#) {
             let mut out = Vec::new();
-            let copied = copy(&mut out, "", Json::of_valid_text(&text), &|_, _| false);
+            let copied = copy_value(&mut out, "", Json::of_valid_text(&text), &|_, _| false);
             proptest::prop_assert_eq!(copied, Ok(false));
             let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
             let found: serde_json::Value = serde_json::from_slice(&out).unwrap();

@@ -13,13 +13,13 @@ use super::scan::string_end;
 use super::text::unescaped;
 
 /// The same text with its broken values mended; `None` where more is broken than values.
-pub(super) fn repaired(text: &str) -> Option<String> {
+pub(crate) fn repaired(text: &str) -> Option<String> {
     Some(Repair::of(text)?.out)
 }
 
 /// The JSON that a text inside an event holds, mended too; `None` where all of it would have to be, as of
 /// a word in brackets, which is no JSON.
-pub(super) fn in_text(text: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn in_text(text: &str) -> Option<Cow<'_, str>> {
     if is_json(text) {
         return Some(Cow::Borrowed(text));
     }

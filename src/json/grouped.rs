@@ -1,9 +1,9 @@
 //! Finds numbers such as `1,396,381`, which `FreeMarker` prints where a template lacks `?c`.
 
-use crate::ingest::decode::cursor::Cursor;
+use crate::json::split::Cursor;
 
 /// Whether a member's value is a number such as `1,396,381`, outside strings.
-pub(super) fn holds_grouped_number(bytes: &[u8]) -> bool {
+pub(crate) fn holds_grouped_number(bytes: &[u8]) -> bool {
     let mut cursor = Cursor::new(bytes);
     while cursor.next_colon() {
         cursor.skip_space();

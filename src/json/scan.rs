@@ -11,7 +11,7 @@ use super::text::unescaped;
 
 /// The members of an object, in their order, read as they are asked for.
 #[derive(Clone, Debug)]
-pub(super) struct ScanMembers<'a>(Scanner<'a>);
+pub struct ScanMembers<'a>(Scanner<'a>);
 
 /// The elements of an array, in their order, read as they are asked for.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct ScanElements<'a>(Scanner<'a>);
 
 impl<'a> ScanMembers<'a> {
     /// Those of an object.
-    pub(super) const fn of(object: &'a str) -> Self {
+    pub const fn of(object: &'a str) -> Self {
         Self(Scanner::behind_bracket(object))
     }
 }
@@ -34,7 +34,7 @@ impl<'a> Iterator for ScanMembers<'a> {
 
 impl<'a> ScanElements<'a> {
     /// Those of an array.
-    pub(super) const fn of(array: &'a str) -> Self {
+    pub const fn of(array: &'a str) -> Self {
         Self(Scanner::behind_bracket(array))
     }
 }
@@ -50,25 +50,25 @@ impl<'a> Iterator for ScanElements<'a> {
 
 /// A place in a text.
 #[derive(Clone)]
-pub(super) struct Scanner<'a> {
+pub struct Scanner<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Scanner<'a> {
     /// The first member or element.
-    pub(super) const fn behind_bracket(text: &'a str) -> Self {
+    pub const fn behind_bracket(text: &'a str) -> Self {
         Self { text, at: 1 }
     }
 
     /// Reads a member; `None` at the end of the object.
-    pub(super) fn member(&mut self) -> Option<(Cow<'a, str>, Json<'a>)> {
+    pub fn member(&mut self) -> Option<(Cow<'a, str>, Json<'a>)> {
         let key = self.key()?;
         Some((key, self.value()?))
     }
 
     /// Reads a key up to its value; `None` at the end of the object.
-    pub(super) fn key(&mut self) -> Option<Cow<'a, str>> {
+    pub fn key(&mut self) -> Option<Cow<'a, str>> {
         self.begin_next();
         let bytes = self.text.as_bytes();
         if bytes.get(self.at) != Some(&b'"') {
@@ -87,7 +87,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads the value that begins here; `None` where none does.
-    pub(super) fn value(&mut self) -> Option<Json<'a>> {
+    pub fn value(&mut self) -> Option<Json<'a>> {
         let bytes = self.text.as_bytes();
         let end = match bytes.get(self.at)? {
             b'"' => string_end(bytes, self.at).0,
@@ -103,10 +103,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads the object that begins here, and calls `each` with its members; `None` where none does.
-    pub(super) fn object(
-        &mut self,
-        mut each: impl FnMut((Cow<'a, str>, Json<'a>)),
-    ) -> Option<Json<'a>> {
+    pub fn object(&mut self, mut each: impl FnMut((Cow<'a, str>, Json<'a>))) -> Option<Json<'a>> {
         let begin = self.at;
         if self.text.as_bytes().get(begin) != Some(&b'{') {
             return None;
@@ -158,7 +155,7 @@ impl std::fmt::Debug for Scanner<'_> {
 }
 
 /// Where the string that begins at a place ends, and whether it holds an escape.
-pub(crate) fn string_end(bytes: &[u8], opening: usize) -> (usize, bool) {
+pub fn string_end(bytes: &[u8], opening: usize) -> (usize, bool) {
     let mut at = opening + 1;
     let mut escaped = false;
     while let Some(place) = bytes.get(at..).and_then(first_special) {
@@ -205,7 +202,7 @@ const fn special_of_eight(chunk: u64) -> Option<usize> {
 }
 
 /// Where the object or array that begins at a place ends.
-pub(crate) fn container_end(bytes: &[u8], opening: usize) -> usize {
+pub fn container_end(bytes: &[u8], opening: usize) -> usize {
     let mut at = opening;
     let mut open = 0_usize;
     while let Some(byte) = bytes.get(at) {
