@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 /// The layers, from the bottom up. A module may use those before its own.
 const LAYERS: &[&[&str]] = &[
-    &["json", "event", "expr", "outcome", "clock", "hash"],
+    &["clock", "hash", "json", "outcome"],
+    &["event"],
+    &["expr"],
     &["config"],
     &["http", "payload", "profile"],
     &["select", "map", "telemetry", "queue"],
@@ -17,9 +19,6 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     &["cli"],
 ];
-
-/// What a module may use although it stands in the same layer.
-const NEIGHBOURS: &[(&str, &str)] = &[("event", "outcome"), ("expr", "event")];
 
 /// The sandbox is an independent witness: it may use only this.
 const SANDBOX_USES: &[&str] = &["event", "expr", "json", "outcome", "clock"];
@@ -36,7 +35,7 @@ fn modules_use_only_lower_layers() {
         } else if used == "sandbox" {
             layer("app") <= layer(&module)
         } else {
-            layer(&used) < layer(&module) || NEIGHBOURS.contains(&(module.as_str(), used.as_str()))
+            layer(&used) < layer(&module)
         };
         if !allowed {
             wrong.push(format!("{}: `{module}` uses `{used}`", file.display()));
