@@ -27,7 +27,7 @@ pub mod in_memory;
 pub mod property;
 pub mod update;
 
-pub use codec::decode;
+pub use codec::{decode, encode};
 
 /// The most bytes of a profile. Of the longest properties, what is over that is not remembered, but that
 /// there was more is: a few bytes for each property of the configuration may stand beyond it.
@@ -205,7 +205,7 @@ impl Profile {
         }
         self.slots.retain(|slot| lesson.wanted.contains(&slot.id));
         self.see(&lesson.sighting);
-        while self.encode().len() > MOST_BYTES && self.cut_longest() {}
+        while encode(self).len() > MOST_BYTES && self.cut_longest() {}
     }
 
     /// Forgets what the longest property holds, and remembers that it held something.

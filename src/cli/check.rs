@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use crate::cli::{CommandFailure, Terminal, load_config_to_send};
 use crate::config::load::{self, Loaded, Sources};
+use crate::sync::run_test;
 
 pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), CommandFailure> {
     let (Loaded { config, warnings }, syncs) = load_config_to_send(sources)?;
@@ -18,7 +19,7 @@ pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), Com
             .get(sync.name())
             .map_or(&[][..], |sync| &sync.tests)
         {
-            match sync.run_test(test) {
+            match run_test(test, sync) {
                 Ok(()) => passed += 1,
                 Err(difference) => {
                     failed += 1;

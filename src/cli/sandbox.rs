@@ -36,7 +36,9 @@ pub(super) fn sandbox(
     arguments: SandboxArguments,
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
-    let faults = Faults::parse(&arguments.faults)
+    let faults = arguments
+        .faults
+        .parse::<Faults>()
         .map_err(|error| CommandFailure::Usage(format!("--faults: {error}")))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

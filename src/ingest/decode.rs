@@ -210,9 +210,9 @@ mod tests {
 
     use super::*;
 
-    type Outcome = Result<Vec<Result<String, Reason>>, NotJson>;
+    type Decoded = Result<Vec<Result<String, Reason>>, NotJson>;
 
-    fn check(body: impl AsRef<[u8]>, expected: &Outcome) {
+    fn check(body: impl AsRef<[u8]>, expected: &Decoded) {
         let body = body.as_ref();
         let arena = Arena::default();
         let found = decode(body, &arena).map(|elements| {

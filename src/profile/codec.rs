@@ -12,39 +12,37 @@ use super::{Click, ClientContext, Profile};
 /// The first byte.
 const VERSION: u8 = 1;
 
-impl Profile {
-    /// Writes the profile, without the time at which it was touched.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
-        option(&mut out, self.owner.as_ref(), |out, owner| {
-            out.extend_from_slice(owner.as_bytes());
-        });
-        option(&mut out, self.click.as_ref(), |out, click| {
-            text(out, &click.fbc);
-            out.extend_from_slice(&click.seen.0.to_le_bytes());
-        });
-        option(&mut out, self.browser.as_ref(), |out, browser| {
-            text(out, browser);
-        });
-        option(&mut out, self.origin.as_ref(), |out, origin| {
-            text(out, &origin.address);
-            text(out, &origin.user_agent);
-        });
-        count(&mut out, self.marks.len());
-        for mark in &self.marks {
-            out.extend_from_slice(&mark.to_le_bytes());
-        }
-        count(&mut out, self.slots.len());
-        for slot in &self.slots {
-            out.extend_from_slice(&slot.id.0.to_le_bytes());
-            out.push(u8::from(slot.value.is_list) | u8::from(slot.value.is_cut) << 1);
-            count(&mut out, slot.value.elements.len());
-            for element in &slot.value.elements {
-                text(&mut out, element);
-            }
-        }
-        out
+/// Writes the profile, without the time at which it was touched.
+pub fn encode(profile: &Profile) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    option(&mut out, profile.owner.as_ref(), |out, owner| {
+        out.extend_from_slice(owner.as_bytes());
+    });
+    option(&mut out, profile.click.as_ref(), |out, click| {
+        text(out, &click.fbc);
+        out.extend_from_slice(&click.seen.0.to_le_bytes());
+    });
+    option(&mut out, profile.browser.as_ref(), |out, browser| {
+        text(out, browser);
+    });
+    option(&mut out, profile.origin.as_ref(), |out, origin| {
+        text(out, &origin.address);
+        text(out, &origin.user_agent);
+    });
+    count(&mut out, profile.marks.len());
+    for mark in &profile.marks {
+        out.extend_from_slice(&mark.to_le_bytes());
     }
+    count(&mut out, profile.slots.len());
+    for slot in &profile.slots {
+        out.extend_from_slice(&slot.id.0.to_le_bytes());
+        out.push(u8::from(slot.value.is_list) | u8::from(slot.value.is_cut) << 1);
+        count(&mut out, slot.value.elements.len());
+        for element in &slot.value.elements {
+            text(&mut out, element);
+        }
+    }
+    out
 }
 
 /// Reads a profile; `None` for bytes that are none.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::profile::update::{self, ProfileStore, ProfileUpdate};
-use crate::profile::{Profile, ProfileKey, decode};
+use crate::profile::{Profile, ProfileKey, decode, encode};
 
 use super::core::Core;
 use super::engine::{AgedProfile, EngineError, EngineResult, Reader, StoredProfile};
@@ -65,7 +65,7 @@ impl ProfileStore for SyncProfiles<'_> {
         if profile.is_empty() {
             return Ok(());
         }
-        let body = profile.encode();
+        let body = encode(&profile);
         let counters = self.core.counters.at(self.index);
         counters.add(Counter::Profiles, 1);
         counters.add(Counter::ProfileBytes, held_bytes(body.len() as u64));

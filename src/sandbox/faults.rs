@@ -359,14 +359,14 @@ mod tests {
 
     #[test]
     fn a_pixel_has_faults_of_its_own() {
-        let mut faults = Faults::parse("7/token_dead, hang").unwrap();
+        let mut faults = "7/token_dead, hang".parse::<Faults>().unwrap();
         assert_eq!(choose(&mut faults, "7", 1), Some(Fault::TokenDead(401)));
         assert_eq!(choose(&mut faults, "8", 1), Some(Fault::Hang));
     }
 
     #[test]
     fn size_faults_strike_only_what_is_too_big() {
-        let mut faults = Faults::parse("reduce=10,too_large=1000").unwrap();
+        let mut faults = "reduce=10,too_large=1000".parse::<Faults>().unwrap();
         assert_eq!(choose(&mut faults, "1", 11), Some(Fault::Reduce(10)));
         assert_eq!(choose(&mut faults, "1", 10), None);
     }
@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn the_same_seed_chooses_the_same_faults() {
         let draw = || {
-            let mut faults = Faults::parse("status=503:0.3,hang=0.3").unwrap();
+            let mut faults = "status=503:0.3,hang=0.3".parse::<Faults>().unwrap();
             let mut random = fastrand::Rng::with_seed(7);
             let calls = (0..100).map(|_| faults.choose("1", 1, 1, &mut random));
             calls.collect::<Vec<_>>()

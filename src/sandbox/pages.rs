@@ -14,7 +14,6 @@ use serde::Serialize;
 use url::form_urlencoded;
 
 use super::Sandbox;
-use super::faults::Faults;
 
 const DEFAULT_LIMIT: usize = 100;
 
@@ -59,7 +58,7 @@ async fn faults(State(sandbox): State<Sandbox>) -> String {
 }
 
 async fn set_faults(State(sandbox): State<Sandbox>, text: String) -> Response {
-    match Faults::parse(&text) {
+    match text.parse() {
         Ok(faults) => {
             sandbox.set_faults(faults);
             StatusCode::NO_CONTENT.into_response()

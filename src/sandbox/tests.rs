@@ -60,7 +60,7 @@ impl Served {
     }
 
     fn faults(&self, text: &str) {
-        self.sandbox.set_faults(Faults::parse(text).unwrap());
+        self.sandbox.set_faults(text.parse().unwrap());
     }
 
     fn post(&self, pixel_id: &str, body: &Value) -> RequestBuilder {

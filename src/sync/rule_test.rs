@@ -29,52 +29,50 @@ struct DiffLine {
     found: String,
 }
 
-impl Sync {
-    /// Runs one rule test.
-    pub fn run_test(&self, test: &RuleTest) -> Result<(), Diff> {
-        let raw = test.event.as_bytes();
-        let arena = Arena::default();
-        let mut event = Event::decode(raw, &arena);
-        if let (Ok(event), Some(request)) = (&mut event, &test.request) {
-            event.put_request(Json::of_valid_text(request));
-        }
-        let element = event.as_ref().map_err(|reason| *reason);
-        let (mapped, _) = self.take(element, raw, test.now, &mut PayloadArena::default());
-        let mut lines = Vec::new();
-        let (outcome, reason, json) = match &mapped {
-            Ok(payload) => (MAPPED, None, Some(payload.json.as_ref())),
-            Err(rejected) => (
-                rejected.reason.outcome().as_str(),
-                Some(rejected.reason),
-                rejected.json.as_deref(),
-            ),
-        };
+/// Runs one rule test.
+pub fn run_test(test: &RuleTest, sync: &Sync) -> Result<(), Diff> {
+    let raw = test.event.as_bytes();
+    let arena = Arena::default();
+    let mut event = Event::decode(raw, &arena);
+    if let (Ok(event), Some(request)) = (&mut event, &test.request) {
+        event.put_request(Json::of_valid_text(request));
+    }
+    let element = event.as_ref().map_err(|reason| *reason);
+    let (mapped, _) = sync.take(element, raw, test.now, &mut PayloadArena::default());
+    let mut lines = Vec::new();
+    let (outcome, reason, json) = match &mapped {
+        Ok(payload) => (MAPPED, None, Some(payload.json.as_ref())),
+        Err(rejected) => (
+            rejected.reason.outcome().as_str(),
+            Some(rejected.reason),
+            rejected.json.as_deref(),
+        ),
+    };
+    compare_text(
+        &mut lines,
+        "outcome",
+        Some(&test.outcome),
+        Some(&because(outcome, reason)),
+        outcome,
+    );
+    if let Some(expected) = &test.reason {
+        let found = reason.map(Reason::as_str);
         compare_text(
             &mut lines,
-            "outcome",
-            Some(&test.outcome),
-            Some(&because(outcome, reason)),
-            outcome,
+            "reason",
+            Some(expected),
+            found,
+            found.unwrap_or_default(),
         );
-        if let Some(expected) = &test.reason {
-            let found = reason.map(Reason::as_str);
-            compare_text(
-                &mut lines,
-                "reason",
-                Some(expected),
-                found,
-                found.unwrap_or_default(),
-            );
-        }
-        let event: Value = json
-            .and_then(|json| serde_json::from_slice(json).ok())
-            .unwrap_or_default();
-        compare(&mut lines, "", &test.fields, Some(&event));
-        if lines.is_empty() {
-            Ok(())
-        } else {
-            Err(Diff { lines })
-        }
+    }
+    let event: Value = json
+        .and_then(|json| serde_json::from_slice(json).ok())
+        .unwrap_or_default();
+    compare(&mut lines, "", &test.fields, Some(&event));
+    if lines.is_empty() {
+        Ok(())
+    } else {
+        Err(Diff { lines })
     }
 }
 
@@ -153,6 +151,7 @@ impl fmt::Display for Diff {
 
 #[cfg(test)]
 mod tests {
+    use super::run_test;
     use crate::config::load::from_toml;
     use crate::sync::compile_all;
 
@@ -174,7 +173,7 @@ custom_data = {{ value = "event_properties.total", currency = {{ constant = "EUR
         let syncs = compile_all(&config).unwrap();
         let tests = config.syncs.values().flat_map(|sync| &sync.tests);
         tests
-            .filter_map(|test| syncs[0].run_test(test).err())
+            .filter_map(|test| run_test(test, &syncs[0]).err())
             .map(|diff| diff.to_string())
             .collect()
     }

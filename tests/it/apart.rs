@@ -26,7 +26,7 @@ async fn a_pixel_that_is_down_for_good_does_not_delay_another() {
         .iter()
         .enumerate()
     {
-        graph.sandbox.set_faults(Faults::parse(faults).unwrap());
+        graph.sandbox.set_faults(faults.parse::<Faults>().unwrap());
         let delay = median_delay(&graph, &daemon, number).await;
         println!("the other pixel `{faults}`: half of the events arrive within {delay} ms");
         delays.push(delay);

@@ -202,7 +202,7 @@ async fn what_was_taken_in_the_last_days_is_not_sent_twice_though_the_window_is_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_meta_refused_gets_another_chance() {
     let scene = Scene::new(PLAIN_SYNC).await;
-    let refusing = Faults::parse("poison=Sign Up").unwrap();
+    let refusing = "poison=Sign Up".parse::<Faults>().unwrap();
     scene.graph.sandbox.set_faults(refusing);
     let file = scene.file("export.json", &lines(&[past("refused", 2)]));
     assert_eq!(scene.backfill(&[&file]).row()["queued"], 1);

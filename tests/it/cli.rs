@@ -276,7 +276,7 @@ async fn send_test_says_in_plain_words_what_meta_answered() {
 
     graph
         .sandbox
-        .set_faults(Faults::parse("next:remark").unwrap());
+        .set_faults("next:remark".parse::<Faults>().unwrap());
     let output = send(good.to_vec(), &["send-test", "--code", "TEST1"])
         .await
         .unwrap();

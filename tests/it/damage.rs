@@ -41,7 +41,7 @@ fn place_of(bytes: &[u8], row: usize, place: usize) -> usize {
 async fn with_queued(graph: &Graph, rows: usize, per_row: usize) -> (Arc<TempDir>, String) {
     graph
         .sandbox
-        .set_faults(Faults::parse("status=503").unwrap());
+        .set_faults("status=503".parse::<Faults>().unwrap());
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let config = config_text(graph.address, folder.path(), NOTED_SYNC);
     let daemon = Daemon::start_on(Arc::clone(&folder), config.clone()).await;
@@ -69,7 +69,7 @@ async fn with_queued(graph: &Graph, rows: usize, per_row: usize) -> (Arc<TempDir
 async fn left_by_a_kill(graph: &Graph) -> (Arc<TempDir>, PathBuf, String) {
     graph
         .sandbox
-        .set_faults(Faults::parse("status=503").unwrap());
+        .set_faults("status=503".parse::<Faults>().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pixel-relay.toml");
     let store = folder.path().join("store");

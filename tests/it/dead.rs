@@ -15,7 +15,7 @@ use crate::support::{Daemon, Graph, PLAIN_SYNC, event};
 async fn with_letters(graph: &Graph) -> Daemon {
     graph
         .sandbox
-        .set_faults(Faults::parse("poison=Poison").unwrap());
+        .set_faults("poison=Poison".parse::<Faults>().unwrap());
     let daemon = Daemon::start(graph, PLAIN_SYNC).await;
     let mut bad = event("bad");
     bad["event_type"] = json!("Poison");
@@ -205,7 +205,7 @@ async fn a_full_box_is_read_page_by_page() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_removed_sync_left_is_dropped_and_an_enabled_sync_is_not() {
     let graph = Graph::start().await;
-    graph.sandbox.set_faults(Faults::parse("hang").unwrap());
+    graph.sandbox.set_faults("hang".parse::<Faults>().unwrap());
     let both = "[sync.web]\npixel_id = \"1\"\naccess_token = \"test-token\"\n\
         [sync.old]\npixel_id = \"2\"\naccess_token = \"test-token\"\n\
         [sync.old.delivery]\nmax_batch_delay = \"1h\"\n";

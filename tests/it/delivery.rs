@@ -107,7 +107,9 @@ async fn every_sync_has_its_own_pixel_and_mapping() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pixel_at_a_standstill_does_not_slow_another() {
     let graph = Graph::start().await;
-    graph.sandbox.set_faults(Faults::parse("1/hang").unwrap());
+    graph
+        .sandbox
+        .set_faults("1/hang".parse::<Faults>().unwrap());
     let daemon = Daemon::start(
         &graph,
         "[sync.stuck]\npixel_id = \"1\"\naccess_token = \"test-token\"\n\

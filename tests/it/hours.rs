@@ -64,7 +64,7 @@ async fn after_hours_of_a_block_a_lane_goes_on_by_itself() {
     let graph = Graph::start_at(clocks.clock.clone()).await;
     graph
         .sandbox
-        .set_faults(Faults::parse("next:block=50m,next:block=100m").unwrap());
+        .set_faults("next:block=50m,next:block=100m".parse::<Faults>().unwrap());
     let daemon = clocks.start(&graph).await;
     health_where(&daemon, |page| page["status"] == "ok").await;
     assert_eq!(daemon.post(event("first").to_string()).await.0, 200);
@@ -105,7 +105,7 @@ async fn a_token_that_was_dead_for_hours_is_probed_and_the_lane_goes_on() {
     let graph = Graph::start_at(clocks.clock.clone()).await;
     graph
         .sandbox
-        .set_faults(Faults::parse("token_dead").unwrap());
+        .set_faults("token_dead".parse::<Faults>().unwrap());
     let daemon = clocks.start(&graph).await;
     assert_eq!(daemon.post(event("first").to_string()).await.0, 200);
     clocks.pass(Duration::from_secs(1)).await;

@@ -347,7 +347,7 @@ async fn nothing_raw_is_left_on_the_disk_in_the_log_or_on_a_page() {
     let graph = Graph::start().await;
     graph
         .sandbox
-        .set_faults(Faults::parse("status=503").unwrap());
+        .set_faults("status=503".parse::<Faults>().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("pixel-relay.toml");
     let store = folder.path().join("store");
@@ -370,7 +370,7 @@ async fn nothing_raw_is_left_on_the_disk_in_the_log_or_on_a_page() {
 
     // Delivered, refused, retried, traced, exported.
     let faults = "poison=Poison,next:error=400:100,next:status=502:html,next:reset_after";
-    graph.sandbox.set_faults(Faults::parse(faults).unwrap());
+    graph.sandbox.set_faults(faults.parse::<Faults>().unwrap());
     let daemon = DaemonProcess::start(&config);
     send_everything(&daemon).await;
     graph.sandbox.wait_for(14).await;

@@ -9,7 +9,7 @@ use crate::support::{Daemon, Graph, PLAIN_SYNC, SECRET, client, config_text, eve
 /// Sends ten events into a fault, heals it, and expects each event to be delivered once.
 async fn survives(fault: &str) {
     let graph = Graph::start().await;
-    graph.sandbox.set_faults(Faults::parse(fault).unwrap());
+    graph.sandbox.set_faults(fault.parse::<Faults>().unwrap());
     let daemon = Daemon::start(&graph, PLAIN_SYNC).await;
     let events: Vec<_> = (0..10).map(|number| event(&format!("e{number}"))).collect();
     assert_eq!(
@@ -58,7 +58,7 @@ async fn one_bad_event_costs_only_itself() {
     // Two of a hundred break a rule that nobody can foresee.
     graph
         .sandbox
-        .set_faults(Faults::parse("poison=Poison").unwrap());
+        .set_faults("poison=Poison".parse::<Faults>().unwrap());
     let mut events: Vec<_> = (0..100)
         .map(|number| event(&format!("e{number}")))
         .collect();
@@ -100,7 +100,7 @@ async fn an_answer_that_tells_of_no_event_costs_none_and_shows() {
         ("status=400:html", "not Meta's Graph API (status 400)"),
     ] {
         let graph = Graph::start().await;
-        graph.sandbox.set_faults(Faults::parse(fault).unwrap());
+        graph.sandbox.set_faults(fault.parse::<Faults>().unwrap());
         let daemon = Daemon::start(&graph, PLAIN_SYNC).await;
         assert_eq!(daemon.post(event("one").to_string()).await.0, 200);
         let health = health_that_says(&daemon, words).await;
@@ -136,7 +136,9 @@ async fn a_proof_of_another_app_pauses_and_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_meta_remarks_and_how_long_it_holds_a_lane_is_logged_once() {
     let graph = Graph::start().await;
-    graph.sandbox.set_faults(Faults::parse("remark").unwrap());
+    graph
+        .sandbox
+        .set_faults("remark".parse::<Faults>().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pixel-relay.toml");
     let store = folder.path().join("store");
@@ -148,7 +150,7 @@ async fn what_meta_remarks_and_how_long_it_holds_a_lane_is_logged_once() {
         ("remark", "two"),
         ("usage_business=96", "three"),
     ] {
-        graph.sandbox.set_faults(Faults::parse(faults).unwrap());
+        graph.sandbox.set_faults(faults.parse::<Faults>().unwrap());
         let before = graph.sandbox.stats().accepted;
         let sent = client()
             .post(&url)

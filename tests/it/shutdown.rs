@@ -20,7 +20,7 @@ async fn sigterm_finishes_the_batch_in_flight_and_repeats_nothing() {
     let graph = Graph::start().await;
     graph
         .sandbox
-        .set_faults(Faults::parse("latency=300ms").unwrap());
+        .set_faults("latency=300ms".parse::<Faults>().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("pixel-relay.toml");
     let store = folder.path().join("store");
@@ -49,7 +49,7 @@ async fn sigterm_finishes_the_batch_in_flight_and_repeats_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_exits_at_once() {
     let graph = Graph::start().await;
-    graph.sandbox.set_faults(Faults::parse("hang").unwrap());
+    graph.sandbox.set_faults("hang".parse::<Faults>().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("pixel-relay.toml");
     let store = folder.path().join("store");

@@ -71,7 +71,9 @@ async fn stop(daemon: DaemonProcess) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttle_is_kept_to_by_the_next_process() {
     let graph = Graph::start().await;
-    let faults = Faults::parse("next:throttle=80004:10s:retry_after").unwrap();
+    let faults = "next:throttle=80004:10s:retry_after"
+        .parse::<Faults>()
+        .unwrap();
     graph.sandbox.set_faults(faults);
     let (_folder, config) = place(&graph);
     let mut daemon = DaemonProcess::start(&config);
@@ -99,7 +101,7 @@ async fn a_block_is_kept_to_by_the_next_process() {
     let graph = Graph::start().await;
     graph
         .sandbox
-        .set_faults(Faults::parse("block=50m").unwrap());
+        .set_faults("block=50m".parse::<Faults>().unwrap());
     let (_folder, config) = place(&graph);
     let daemon = DaemonProcess::start(&config);
     send(&daemon, "first").await;

@@ -158,7 +158,7 @@ async fn below_the_floor_of_free_disk_nothing_is_taken_but_all_is_delivered() {
     let graph = Graph::start().await;
     graph
         .sandbox
-        .set_faults(Faults::parse("status=503").unwrap());
+        .set_faults("status=503".parse::<Faults>().unwrap());
     let config = config_text(graph.address, &disk.store(), PLAIN_SYNC).replace("1MiB", "3MiB");
     let daemon = Daemon::start_on(Arc::clone(&disk.folder), config).await;
     assert_eq!(daemon.post(event("before").to_string()).await.0, 200);
@@ -186,7 +186,7 @@ async fn a_full_queue_is_told_once_and_so_is_its_end() {
     let graph = Graph::start().await;
     graph
         .sandbox
-        .set_faults(Faults::parse("status=503").unwrap());
+        .set_faults("status=503".parse::<Faults>().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("pixel-relay.toml");
     let store = folder.path().join("store");
@@ -506,7 +506,7 @@ async fn a_start_on_a_full_disk_waits_for_room() {
     let graph = Graph::start().await;
     graph
         .sandbox
-        .set_faults(Faults::parse("status=503").unwrap());
+        .set_faults("status=503".parse::<Faults>().unwrap());
     let config = disk.folder.path().join("pixel-relay.toml");
     let text = config_text(graph.address, &disk.store(), PADDED).replace("1MiB", "0B");
     fs::write(&config, text).unwrap();

@@ -13,7 +13,7 @@ async fn an_event_is_followed_to_its_end() {
     let graph = Graph::start().await;
     graph
         .sandbox
-        .set_faults(Faults::parse("poison=Poison,next:status=503").unwrap());
+        .set_faults("poison=Poison,next:status=503".parse::<Faults>().unwrap());
     let daemon = Daemon::start(&graph, PLAIN_SYNC).await;
     let mut bad = event("bad");
     bad["event_type"] = json!("Poison");

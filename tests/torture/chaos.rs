@@ -126,7 +126,8 @@ impl Chaos {
         // So that no block stands.
         self.ensure_daemon().await;
         self.terminate().await;
-        self.sandbox.vary_faults(Faults::parse(STANDING).unwrap());
+        self.sandbox
+            .vary_faults(STANDING.parse::<Faults>().unwrap());
         self.ensure_daemon().await;
         let end = Instant::now() + patience;
         let mut encouraged: Option<Instant> = None;
@@ -161,7 +162,10 @@ impl Chaos {
                 items.push(format!("{pixel}/{}", self.one_of(&LIGHT)));
             }
         }
-        let faults = Faults::parse(&items.join(",")).expect("the lists hold faults");
+        let faults = items
+            .join(",")
+            .parse::<Faults>()
+            .expect("the lists hold faults");
         self.sandbox.vary_faults(faults);
         self.did("changes of faults");
     }

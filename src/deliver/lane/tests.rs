@@ -25,7 +25,6 @@ use crate::deliver::{self, limiter::Circuit};
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Payload, Submission};
 use crate::queue::dead::{DeadFilter, DeadLetter};
-use crate::sandbox::faults::Faults;
 use crate::sandbox::{self, Sandbox, SandboxConfig};
 
 use super::*;
@@ -126,7 +125,7 @@ impl Rig {
     }
 
     fn faults(&self, text: &str) {
-        self.sandbox.set_faults(Faults::parse(text).unwrap());
+        self.sandbox.set_faults(text.parse().unwrap());
     }
 
     /// Queues an event of each name for the first lane; their ids are numbers, counted from 1.

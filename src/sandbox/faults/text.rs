@@ -18,35 +18,37 @@ pub struct FaultMistake {
     problem: String,
 }
 
-impl Faults {
-    /// Reads the text form; an empty text is no faults.
-    ///
-    /// Items stand between commas or on lines of their own:
-    ///
-    /// ```text
-    /// latency=200ms               every answer takes that long; latency=50ms..2s draws it
-    /// status=503                  every call; a last part with a point is a probability: status=503:0.1
-    /// status=502:html             with another body: graph (the usual), bare, html, empty
-    /// html=0.05   empty=0.05      short for status=200:html and status=200:empty
-    /// error=400:100:2804001       any error in Meta's form; a part "transient" sets is_transient
-    /// hang   hang_after           never an answer; after taking the batch
-    /// reset_before   reset_after   partial    a torn connection: not taken, taken, taken and half answered
-    /// throttle=80004:5m           a throttle of that code and time; a part minutes, reset, retry_after or none
-    ///                             says how the caller is told
-    /// block=10m                   short for throttle=368:10m:none
-    /// token_dead   token_dead=500   no_permission   pixel_gone
-    /// reduce=500   too_large=100000   short_count   zero_count
-    /// poison=Some Event           events of that name or id are refused, with a text that blames any event;
-    ///                             a * at the end stands for any rest
-    /// refuse=100:Some Event       so are those, with that code alone, which tells of no event
-    /// page=403:Some Event         batches with one of those are answered with a page of that status
-    /// take_good                   of a refused batch the good events that have an id are taken
-    /// uncounted   remark          a 200 that does not count; one that carries a message
-    /// usage_app=80   usage_business=96   usage_account=10.5
-    /// next:status=503   next:ok   the next calls, one item each, in this order
-    /// 123456789012345/hang        any of these, for one pixel
-    /// ```
-    pub fn parse(text: &str) -> Result<Self, FaultMistake> {
+/// Reads the text form; an empty text is no faults.
+///
+/// Items stand between commas or on lines of their own:
+///
+/// ```text
+/// latency=200ms               every answer takes that long; latency=50ms..2s draws it
+/// status=503                  every call; a last part with a point is a probability: status=503:0.1
+/// status=502:html             with another body: graph (the usual), bare, html, empty
+/// html=0.05   empty=0.05      short for status=200:html and status=200:empty
+/// error=400:100:2804001       any error in Meta's form; a part "transient" sets is_transient
+/// hang   hang_after           never an answer; after taking the batch
+/// reset_before   reset_after   partial    a torn connection: not taken, taken, taken and half answered
+/// throttle=80004:5m           a throttle of that code and time; a part minutes, reset, retry_after or none
+///                             says how the caller is told
+/// block=10m                   short for throttle=368:10m:none
+/// token_dead   token_dead=500   no_permission   pixel_gone
+/// reduce=500   too_large=100000   short_count   zero_count
+/// poison=Some Event           events of that name or id are refused, with a text that blames any event;
+///                             a * at the end stands for any rest
+/// refuse=100:Some Event       so are those, with that code alone, which tells of no event
+/// page=403:Some Event         batches with one of those are answered with a page of that status
+/// take_good                   of a refused batch the good events that have an id are taken
+/// uncounted   remark          a 200 that does not count; one that carries a message
+/// usage_app=80   usage_business=96   usage_account=10.5
+/// next:status=503   next:ok   the next calls, one item each, in this order
+/// 123456789012345/hang        any of these, for one pixel
+/// ```
+impl FromStr for Faults {
+    type Err = FaultMistake;
+
+    fn from_str(text: &str) -> Result<Self, FaultMistake> {
         let mut faults = Self::default();
         for item in text.split([',', '\n']).map(str::trim) {
             if !item.is_empty() {
@@ -57,14 +59,6 @@ impl Faults {
             }
         }
         Ok(faults)
-    }
-}
-
-impl FromStr for Faults {
-    type Err = FaultMistake;
-
-    fn from_str(text: &str) -> Result<Self, FaultMistake> {
-        Self::parse(text)
     }
 }
 
@@ -416,8 +410,8 @@ mod tests {
                     no_permission, pixel_gone, reduce=500, too_large=1000:0.5, short_count=0.01, zero_count, \
                     refuse=100:Lead, page=403:Bad One, take_good, uncounted, remark=0.5, \
                     12/next:reset_after, 12/latency=1s, 13/hang=1.0";
-        let faults = Faults::parse(text).unwrap();
-        assert_eq!(Faults::parse(&faults.to_string()).as_ref(), Ok(&faults));
+        let faults = text.parse::<Faults>().unwrap();
+        assert_eq!(faults.to_string().parse().as_ref(), Ok(&faults));
         let everywhere = &faults.everywhere;
         assert_eq!(everywhere.latency.unwrap().to, Duration::from_secs(2));
         assert_eq!(everywhere.poison, [Mark("Order Completed".to_owned())]);
@@ -447,7 +441,7 @@ mod tests {
             );
         }
         assert_eq!(faults.pixels.len(), 2);
-        assert_eq!(Faults::parse(" ,\n"), Ok(Faults::default()));
+        assert_eq!(" ,\n".parse(), Ok(Faults::default()));
     }
 
     #[test]
@@ -472,7 +466,8 @@ mod tests {
             "page=99:Lead",
         ]
         .map(|item| {
-            Faults::parse(&format!("hang, {item}"))
+            format!("hang, {item}")
+                .parse::<Faults>()
                 .unwrap_err()
                 .to_string()
         })

@@ -231,7 +231,7 @@ async fn faults_are_switched_over_http() {
     let (status, problem) = put("explode").await;
     assert_eq!(status, 400);
     assert!(problem.starts_with("fault `explode`: unknown"));
-    assert_eq!(served.sandbox.faults(), Faults::parse(&shown).unwrap());
+    assert_eq!(served.sandbox.faults(), shown.parse().unwrap());
     assert_eq!(put("").await.0, 204);
     assert_eq!(served.send(&[event("a")]).await, Answer::Received(1));
 }
