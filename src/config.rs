@@ -13,52 +13,60 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub mod load;
-pub mod fields;
-pub mod reference;
+mod layers;
+pub mod docs;
 mod warnings;
-mod keys;
-pub(crate) mod names;
-mod graph_versions;
-mod placeholders;
-pub mod units;
-mod values;
-mod amounts;
-pub mod expressions;
-pub mod secrets;
-pub mod secret_files;
-mod stages;
 pub mod server;
 pub mod ingest;
 pub mod queue;
-pub mod delivery;
 pub mod sync;
 pub mod mapping;
+pub mod delivery;
 pub mod rule_tests;
-mod effective;
+pub mod expressions;
+pub mod fields;
+pub mod secrets;
+pub mod secret_files;
+mod placeholders;
+mod graph_versions;
+mod codecs;
+mod schema;
+mod node;
+mod print;
+pub mod units;
+pub(crate) mod names;
 
+use codecs::table;
 use delivery::MetaConfig;
 use ingest::IngestConfig;
 use queue::QueueConfig;
+use schema::KeyDefault::{Required, Table as Below};
+use schema::{KnownTable, section};
 use server::{AdminConfig, LogConfig, ServerConfig};
-use sync::SyncConfig;
+use sync::{SyncConfig, syncs};
+use units::format_size;
 
-/// The whole configuration.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The public listener.
-    pub server: ServerConfig,
-    /// Logs.
-    pub log: LogConfig,
-    /// The listener for operators.
-    pub admin: AdminConfig,
-    /// Who may send events.
-    pub ingest: IngestConfig,
-    /// The store.
-    pub queue: QueueConfig,
-    /// Where events go.
-    pub meta: MetaConfig,
-    /// One entry per sync, by name.
-    pub syncs: BTreeMap<SyncName, SyncConfig>,
+section! {
+    /// The whole configuration.
+    #[derive(Clone, Debug)]
+    pub struct Config = Section::new("", "");
+
+    server: ServerConfig = table(), Below, "The public listener.";
+    log: LogConfig = table(), Below, "Logs.";
+    admin: AdminConfig = table(), Below, "The listener for operators.";
+    ingest: IngestConfig = table(), Below, "Who may send events.";
+    queue: QueueConfig = table(), Below, "The store.";
+    meta: MetaConfig = table(), Below, "Where events go.";
+    syncs as "sync": BTreeMap<SyncName, SyncConfig> = syncs(), Required(""),
+        "The streams of events, by name." after "meta";
+
+    => then(table) {
+        if let (Some(queue), Some(syncs)) = (&queue, &syncs) {
+            check_memories(table, queue, syncs);
+        }
+        let parts = (admin.as_ref(), ingest.as_ref(), queue.as_ref(), syncs.as_ref());
+        table.context().warnings.borrow_mut().extend(warnings::of(parts));
+    }
 }
 
 /// The name of a sync: `[a-z][a-z0-9]*(_[a-z0-9]+)*`, so that an environment variable can say it.
@@ -144,5 +152,35 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.key, self.message)
+    }
+}
+
+/// Notes where what is remembered of people leaves too little of the store to events.
+fn check_memories(
+    table: &KnownTable<'_>,
+    queue: &QueueConfig,
+    syncs: &BTreeMap<SyncName, SyncConfig>,
+) {
+    let most = queue.max_bytes.get() / 4;
+    let memories = syncs
+        .iter()
+        .filter_map(|(name, sync)| Some((name, sync.user_memory.as_ref()?.max_bytes)));
+    let sum = memories
+        .clone()
+        .fold(0_u64, |sum, (_, bytes)| sum.saturating_add(bytes));
+    if sum <= most {
+        return;
+    }
+    for (name, bytes) in memories {
+        table.context().note(ConfigError::new(
+            format!("sync.{name}.user_memory.max_bytes"),
+            format!(
+                "found {}, {} with those of all syncs, expected at most a quarter of \
+                 queue.max_bytes together: {}",
+                format_size(bytes),
+                format_size(sum),
+                format_size(most)
+            ),
+        ));
     }
 }

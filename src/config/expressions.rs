@@ -7,12 +7,24 @@ use std::collections::BTreeMap;
 
 use config::ValueKind;
 
-use crate::config::keys::sync::{CUSTOM_VALUE, VALUE};
-use crate::config::keys::{CONDITION, EXPRESSION, PATHS};
-use crate::config::values::{KnownTable as Keys, Node};
+use crate::config::node::Node;
+use crate::config::schema::KeyDefault::Example;
+use crate::config::schema::{Key, KnownTable, keys};
 use crate::expr::condition::{Condition, Op, Operand};
 use crate::expr::path::{Path, PathError};
 use crate::expr::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
+
+pub(super) mod codecs;
+pub(super) mod print;
+
+const PATH: &str =
+    "a path such as \"event_properties.total\" or 'event_properties[\"Order Value\"]'";
+const PATHS: &str = "a path such as \"event_properties.products\", or a list of paths";
+pub(super) const VALUE: &str = "a path such as \"user_properties.email\", a list of paths, \
+     { from = …, default = … } or { constant = … }";
+pub(super) const CUSTOM_VALUE: &str = "a path such as \"event_properties.total\", a list of paths, \
+     { from = …, default = … }, { constant = … } or { each = …, id = … }";
+pub(super) const CONDITIONS: &str = "a list of conditions such as { property = \"user_properties.plan\", op = \"is\", value = \"pro\" }";
 
 /// Which event properties are passed on as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +102,25 @@ action_sources! {
     BusinessMessaging = "business_messaging",
     Other = "other",
 }
+
+const EXPRESSION: [Key; 7] = keys! {
+    "from": VALUE, Example(""), "Where it comes from; the first present value wins.";
+    "all": VALUE, Example(""), "Several, all of whose values are taken.";
+    "constant": "a value", Example(""), "A fixed value.";
+    "split": r#"a text such as ",""#, Example(""),
+        "What stands between the parts of a text; each part is a value.";
+    "map": "a table of values and what replaces them", Example(""),
+        "What replaces a value; one that is not in it counts as not found.";
+    "default": "a value", Example(""), "Taken where nothing is found.";
+    "when": CONDITIONS, Example(""), "Conditions under which it applies at all.";
+};
+
+const CONDITION: [Key; 4] = keys! {
+    "property": PATH, Example(""), "What is looked at.";
+    "op": r#"an operator such as "is""#, Example(""), "How it is compared.";
+    "value": "a text, a number, true or false", Example(""), "What it is compared with.";
+    "values": "a list of texts, numbers or booleans", Example(""), "Several, as alternatives.";
+};
 
 /// How a path is compiled: into an event, or into an element of a list.
 type Compile = fn(&str) -> Result<Path, PathError>;
@@ -170,6 +201,15 @@ pub(super) fn action_source(node: &Node<'_>) -> Option<ActionSource> {
     Some(ActionSource::From(value))
 }
 
+/// What becomes the event's name: a text is the name itself, anything else a value.
+pub(super) fn event_name(node: &Node<'_>) -> Option<ValueExpr> {
+    if let ValueKind::String(_) = node.kind() {
+        let name = node.text()?.into();
+        return Some(ValueExpr::constant(Constant::new(&name)));
+    }
+    value(node)
+}
+
 fn meta_action_source(node: &Node<'_>, text: &str) -> Option<MetaActionSource> {
     MetaActionSource::parse(text).or_else(|| {
         let known: Vec<&str> = MetaActionSource::ALL
@@ -230,7 +270,7 @@ fn alternatives(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
 }
 
 fn expression(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
-    let table = node.table(&EXPRESSION)?;
+    let table = KnownTable::open(node, EXPRESSION)?;
     let when = table.get("when").map(|node| {
         let conditions = conditions_with(&node, compile)?;
         if conditions.is_empty() {
@@ -252,7 +292,7 @@ fn expression(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
     })
 }
 
-fn fixed_value(node: &Node<'_>, table: &Keys<'_>, fixed: &Node<'_>) -> Option<ValueExpr> {
+fn fixed_value(node: &Node<'_>, table: &KnownTable<'_>, fixed: &Node<'_>) -> Option<ValueExpr> {
     let beside = ["from", "all", "split", "map", "default"]
         .into_iter()
         .find(|key| table.get(key).is_some());
@@ -264,7 +304,7 @@ fn fixed_value(node: &Node<'_>, table: &Keys<'_>, fixed: &Node<'_>) -> Option<Va
     constant(fixed).map(ValueExpr::constant)
 }
 
-fn found_value(node: &Node<'_>, table: &Keys<'_>, compile: Compile) -> Option<ValueExpr> {
+fn found_value(node: &Node<'_>, table: &KnownTable<'_>, compile: Compile) -> Option<ValueExpr> {
     let separator = table.get("split").map(|node| separator(&node));
     let translation = table.get("map").map(|node| translation(&node));
     let default = table.get("default").map(|node| constant(&node));
@@ -401,7 +441,7 @@ fn each(node: &Node<'_>) -> Option<CustomValue> {
 }
 
 fn condition(node: &Node<'_>, compile: Compile) -> Option<Condition> {
-    let table = node.table(&CONDITION)?;
+    let table = KnownTable::open(node, CONDITION)?;
     let property = table
         .require("property")
         .and_then(|node| path(&node, compile));

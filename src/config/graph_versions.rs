@@ -58,6 +58,9 @@ pub(super) fn warning(version: &str, now: UnixMillis) -> Option<ConfigError> {
 mod tests {
     use super::*;
 
+    use crate::config::delivery::MetaConfig;
+    use crate::config::schema::{Key, KeyDefault, Table};
+
     #[test]
     fn a_version_is_known_served_and_not_about_to_end() {
         let warned = |version: &str, day: &str| {
@@ -95,13 +98,10 @@ mod tests {
 
     #[test]
     fn the_default_is_known() {
-        let default = crate::config::keys::META.key("api_version").unwrap().absent;
-        let known = |(version, _): &(u32, _)| {
-            default
-                == crate::config::keys::KeyDefault::Means(Box::leak(
-                    format!("\"v{version}.0\"").into(),
-                ))
-        };
+        let version = |key: &&Key| key.name == "api_version";
+        let keys = MetaConfig::section().keys;
+        let default = keys.iter().find(version).unwrap().default;
+        let known = |(version, _): &(u32, _)| matches!(default, KeyDefault::Value(text) if text == format!("\"v{version}.0\""));
         assert!(VERSIONS.iter().any(known));
     }
 }

@@ -4,85 +4,105 @@ use std::collections::BTreeMap;
 
 use config::ValueKind;
 
-use crate::config::expressions::ActionSource;
-use crate::config::expressions::{CustomValue, PassedProperties};
-use crate::config::expressions::{action_source, conditions, custom_value, properties, value};
+use crate::config::codecs::map;
+use crate::config::expressions::{
+    ActionSource, CUSTOM_VALUE, CustomValue, PassedProperties, VALUE, codecs, custom_value,
+    event_name, print, value,
+};
 use crate::config::fields::UserDataField;
-use crate::config::keys::sync::{EVENT, EVENT_ROW, ORIGINAL_EVENT_DATA};
-use crate::config::values::{KnownTable, Node};
+use crate::config::node::Node;
+use crate::config::print::Page;
+use crate::config::schema::KeyDefault::{Example, Table as Below, Value};
+use crate::config::schema::{Codec, Key, KnownTable, Section, Table, samples, section};
 use crate::expr::condition::Condition;
-use crate::expr::value::{Constant, ValueExpr};
+use crate::expr::value::ValueExpr;
 
-/// What the fields of a server event are made from. An event's own table is laid over its sync's.
-#[derive(Clone, Debug, Default)]
-pub struct MappingConfig {
-    /// Meta's customer information parameters.
-    pub user_data: BTreeMap<UserDataField, ValueExpr>,
-    /// Meta's standard fields, and custom ones, by Meta's name.
-    pub custom_data: BTreeMap<String, CustomValue>,
-    /// Default [`ActionSource::Auto`].
-    pub action_source: Option<ActionSource>,
-    /// The first present one becomes the `event_id`.
-    pub event_id: Option<ValueExpr>,
-    /// The page's URL.
-    pub event_source_url: Option<ValueExpr>,
-    /// The page's referrer.
-    pub referrer_url: Option<ValueExpr>,
-    /// True: for attribution only, no delivery optimisation.
-    pub opt_out: Option<ValueExpr>,
-    /// `original_event_data`, by Meta's names (`event_name`, `event_time`, `order_id`, `event_id`).
-    pub original_event_data: BTreeMap<String, ValueExpr>,
+section! {
+    /// What the fields of a server event are made from. An event's own table is laid over its sync's.
+    #[derive(Clone, Debug, Default)]
+    pub struct MappingConfig = Section::new("", "");
+
+    user_data: BTreeMap<UserDataField, ValueExpr> = map(read_user_data, |field| field.mapping_name(), print::expression), Below,
+        "Meta's customer information parameters.";
+    custom_data: BTreeMap<String, CustomValue> = map(read_custom_data, String::as_str, print::custom_value), Below,
+        "Meta's standard fields, and custom ones, by Meta's name.";
+    original_event_data: BTreeMap<String, ValueExpr> = map(read_original_event_data, String::as_str, print::expression), Below,
+        "The event that this one adds to, by Meta's names.";
+    action_source: Option<ActionSource> = codecs::action_source().optional(), Value(r#""auto""#),
+        "Where conversions took place. `auto`: `website` for platform Web or where a page URL \
+         was found, `app` where `[sync.<name>.app]` is there and the system's version is \
+         known, else `other`."
+        in_event r#""website""#;
+    event_id: Option<ValueExpr> = Codec::new(VALUE, read_event_id, print::expression).optional(), Value(r#"["$insert_id", "insert_id", "uuid"]"#),
+        "What becomes the `event_id`. Amplitude's own `event_id` counts per device and is \
+         refused."
+        in_event r#""event_properties.order_id""#;
+    event_source_url: Option<ValueExpr> = codecs::value().optional(),
+        Value(r#"['event_properties["[Amplitude] Page Location"]', 'event_properties["[Amplitude] Page URL"]']"#),
+        "The page's URL."
+        in_event r#""event_properties.page""#;
+    referrer_url: Option<ValueExpr> = codecs::value().optional(), Example(r#""event_properties.referrer""#),
+        "The page's referrer."
+        in_event r#""event_properties.referrer""#;
+    opt_out: Option<ValueExpr> = codecs::value().optional(), Example(r#""user_properties.ads_opt_out""#),
+        "Where true, Meta uses the event for attribution only."
+        in_event "{ constant = true }";
 }
 
-/// One row of "Select and filter events".
-#[derive(Clone, Debug, Default)]
-pub struct EventConfig {
-    /// Meta's event name; Amplitude's where it is `None` or finds nothing.
-    pub send_as: Option<ValueExpr>,
-    /// Conditions that the event must meet. Default none.
-    pub conditions: Vec<Condition>,
-    /// Event properties to send, added to the sync's.
-    pub properties: PassedProperties,
-    /// What differs from the sync's mapping.
-    pub mapping: MappingConfig,
+section! {
+    /// One row of "Select and filter events".
+    #[derive(Clone, Debug, Default)]
+    pub struct EventConfig = Section::by_presence(
+        "sync.<name>.events.\"<event>\"",
+        "One row of Amplitude's \"Select and filter events\", by Amplitude's event type; `\"*\"` \
+         stands for every other. What is mapped here is laid over the sync's mapping.",
+    );
+
+    send_as: Option<ValueExpr> = codecs::event_name().optional(), Example(r#""Purchase""#),
+        "Meta's event name. Absent, or a value that finds nothing: Amplitude's.";
+    conditions as "where": Vec<Condition> = codecs::conditions().or_default(),
+        Example(r#"[{ property = "event_properties.total", op = "greater", value = 0 }]"#),
+        "Conditions that the event must meet." else Vec::new();
+    properties: PassedProperties = codecs::properties().or_default(), Example(r#"["coupon"]"#),
+        "Event properties to send, added to the sync's." else PassedProperties::All;
+    mapping: MappingConfig = mapping_of_event(), Below, "What differs from the sync's mapping.";
 }
 
-/// Reads the keys that a sync and an event of it share.
-pub(super) fn mapping(table: &KnownTable<'_>) -> Option<MappingConfig> {
-    let user_data = optional(table, "user_data", user_data);
-    let custom_data = optional(table, "custom_data", custom_data);
-    let original_event_data = optional(table, "original_event_data", original_event_data);
-    let source = table
-        .get("action_source")
-        .and_then(|node| action_source(&node));
-    let event_id = table.get("event_id").and_then(|node| event_id(&node));
-    let event_source_url = table.get("event_source_url").and_then(|node| value(&node));
-    let referrer_url = table.get("referrer_url").and_then(|node| value(&node));
-    let opt_out = table.get("opt_out").and_then(|node| value(&node));
-    Some(MappingConfig {
-        user_data: user_data?,
-        custom_data: custom_data?,
-        action_source: source,
-        event_id,
-        event_source_url,
-        referrer_url,
-        opt_out,
-        original_event_data: original_event_data?,
-    })
+/// The keys of a sync that its events share.
+pub(super) fn mapping_of_sync() -> Codec<MappingConfig> {
+    let read = |table: &KnownTable<'_>, _: &'static str| {
+        let mut mapping = MappingConfig::read(table)?;
+        add_default_user_data(table, &mut mapping.user_data);
+        Some(mapping)
+    };
+    Codec::of_table(|_| MappingConfig::section().keys, read, print_mapping)
 }
 
-/// A table that is empty where it is absent.
-fn optional<T: Default>(
-    table: &KnownTable<'_>,
-    name: &'static str,
-    read: impl FnOnce(&Node<'_>) -> Option<T>,
-) -> Option<T> {
-    table
-        .get(name)
-        .map_or_else(|| Some(T::default()), |node| read(&node))
+/// The keys of an event that its sync shares, without their defaults.
+fn mapping_of_event() -> Codec<MappingConfig> {
+    let of_event = |key: Key| Key {
+        default: key.in_event.map_or(key.default, Example),
+        doc: "In place of the sync's.",
+        ..key
+    };
+    Codec::of_table(
+        move |_| {
+            MappingConfig::section()
+                .keys
+                .into_iter()
+                .map(of_event)
+                .collect()
+        },
+        |table, _| MappingConfig::read(table),
+        print_mapping,
+    )
 }
 
-fn user_data(node: &Node<'_>) -> Option<BTreeMap<UserDataField, ValueExpr>> {
+fn print_mapping(mapping: &MappingConfig, _: &'static str, page: &mut Page) {
+    page.part(|page| mapping.print(page));
+}
+
+fn read_user_data(node: &Node<'_>) -> Option<BTreeMap<UserDataField, ValueExpr>> {
     let mut fields: BTreeMap<UserDataField, (&str, ValueExpr)> = BTreeMap::new();
     for member in node.members()? {
         let Some(field) = UserDataField::parse(member.name) else {
@@ -108,7 +128,21 @@ fn user_data(node: &Node<'_>) -> Option<BTreeMap<UserDataField, ValueExpr>> {
     Some(fields.collect())
 }
 
-fn custom_data(node: &Node<'_>) -> Option<BTreeMap<String, CustomValue>> {
+/// Adds the defaults of what the sync does not map.
+fn add_default_user_data(table: &KnownTable<'_>, fields: &mut BTreeMap<UserDataField, ValueExpr>) {
+    let keys = user_data_section().keys;
+    let defaults = KnownTable::empty(keys.clone(), table.context());
+    for name in keys.into_iter().map(|key| key.name) {
+        if let Some(field) = UserDataField::parse(name)
+            && !defaults.is_absent(name)
+            && !fields.contains_key(&field)
+        {
+            fields.extend(Some(field).zip(defaults.read_default(name, value)));
+        }
+    }
+}
+
+fn read_custom_data(node: &Node<'_>) -> Option<BTreeMap<String, CustomValue>> {
     let mut fields = BTreeMap::new();
     for member in node.members()? {
         // What could not be read is there all the same: the rules must not miss it too.
@@ -119,19 +153,15 @@ fn custom_data(node: &Node<'_>) -> Option<BTreeMap<String, CustomValue>> {
     Some(fields)
 }
 
-fn original_event_data(node: &Node<'_>) -> Option<BTreeMap<String, ValueExpr>> {
-    let table = node.table(&ORIGINAL_EVENT_DATA)?;
-    let mut fields = BTreeMap::new();
-    for key in ORIGINAL_EVENT_DATA.keys {
-        if let Some(value) = table.get(key.name).and_then(|node| value(&node)) {
-            fields.insert(key.name.to_owned(), value);
-        }
-    }
-    Some(fields)
+fn read_original_event_data(node: &Node<'_>) -> Option<BTreeMap<String, ValueExpr>> {
+    let keys = original_event_data_section().keys;
+    let table = KnownTable::open(node, keys.clone())?;
+    let read = |key: Key| Some((key.name.to_owned(), value(&table.get(key.name)?)?));
+    Some(keys.into_iter().filter_map(read).collect())
 }
 
 /// What becomes the `event_id`: something that differs between events and stays with each.
-fn event_id(node: &Node<'_>) -> Option<ValueExpr> {
+fn read_event_id(node: &Node<'_>) -> Option<ValueExpr> {
     let value = value(node)?;
     if value
         .paths()
@@ -150,8 +180,24 @@ fn event_id(node: &Node<'_>) -> Option<ValueExpr> {
     Some(value)
 }
 
-/// Reads the event table.
-pub(super) fn events(node: &Node<'_>) -> Option<BTreeMap<String, EventConfig>> {
+/// The event table: absent, all events are sent.
+pub(super) fn events() -> Codec<Option<BTreeMap<String, EventConfig>>> {
+    let print =
+        |events: &Option<BTreeMap<String, EventConfig>>, name: &'static str, page: &mut Page| {
+            for (event_type, event) in events.iter().flatten() {
+                page.table(&[name, event_type], |page| event.print(page));
+            }
+            if events.is_none() {
+                page.no_table(
+                    name,
+                    "all events but bookkeeping and autocaptured ones ([Amplitude] …).",
+                );
+            }
+        };
+    Codec::on_page("a table", |node| read_events(node).map(Some), print).or(|| None)
+}
+
+fn read_events(node: &Node<'_>) -> Option<BTreeMap<String, EventConfig>> {
     let members = node.members()?;
     if members.is_empty() {
         return node.refuse(
@@ -164,39 +210,169 @@ pub(super) fn events(node: &Node<'_>) -> Option<BTreeMap<String, EventConfig>> {
         if member.name.trim().is_empty() {
             member.node.note("found a blank event type");
         }
-        if let Some(event) = event(&member.node.expecting(EVENT_ROW)) {
+        if let Some(event) = read_event(&member.node.expecting(EVENT_ROW)) {
             events.insert(member.name.to_owned(), event);
         }
     }
     Some(events)
 }
 
-/// What becomes the event's name: a text is the name itself, anything else a value.
-fn event_name(node: &Node<'_>) -> Option<ValueExpr> {
-    if let ValueKind::String(_) = node.kind() {
-        let name = node.text()?.into();
-        return Some(ValueExpr::constant(Constant::new(&name)));
-    }
-    value(node)
-}
-
-fn event(node: &Node<'_>) -> Option<EventConfig> {
+fn read_event(node: &Node<'_>) -> Option<EventConfig> {
     if let ValueKind::String(_) = node.kind() {
         return Some(EventConfig {
             send_as: Some(event_name(node)?),
             ..EventConfig::default()
         });
     }
-    let table = node.table(&EVENT)?;
-    let send_as = table.get("send_as").and_then(|node| event_name(&node));
-    let conditions = optional(&table, "where", conditions);
-    let properties = optional(&table, "properties", properties);
-    let mapping = mapping(&table);
-    // Beside a mistake, stand-ins keep the rules readable, and miss nothing that may be meant.
-    Some(EventConfig {
-        send_as,
-        conditions: conditions.unwrap_or_default(),
-        properties: properties.unwrap_or(PassedProperties::All),
-        mapping: mapping?,
-    })
+    EventConfig::read_node(node)
+}
+
+/// What a row of the event table looks like.
+const EVENT_ROW: &str = "Meta's event name as a text, or a table ({} keeps the name)";
+
+samples! {
+    pub(super) fn user_data_section = Section::new(
+        "sync.<name>.user_data",
+        "Amplitude's \"Mappings\": what Meta matches people by. Meta's short keys are accepted too; an \
+         empty list switches a field off.",
+    );
+
+    "external_id": VALUE, Value(r#""user_id""#), "Your id of the person. Hashed.";
+    "email": VALUE, Example(r#""user_properties.email""#), "E-mail address. Hashed.";
+    "phone": VALUE, Example(r#""user_properties.phone""#), "Phone number. Hashed.";
+    "first_name": VALUE, Example(r#""user_properties.first_name""#), "First name. Hashed.";
+    "last_name": VALUE, Example(r#""user_properties.last_name""#), "Last name. Hashed.";
+    "date_of_birth": VALUE, Example(r#""user_properties.birthday""#),
+        "Date of birth. Hashed.";
+    "gender": VALUE, Example(r#""user_properties.gender""#), "Gender. Hashed.";
+    "city": VALUE, Example(r#""city""#), "City. Hashed.";
+    "state": VALUE, Example(r#""region""#), "State or region. Hashed.";
+    "zip_code": VALUE, Example(r#""user_properties.zip""#), "Postal code. Hashed.";
+    "country": VALUE, Example(r#""country""#), "Country. Hashed.";
+    "client_ip_address": VALUE, Value(r#""ip_address""#),
+        "IP address. Not hashed, by Meta's rule.";
+    "client_user_agent": VALUE, Example(r#"["event_properties.user_agent", "user_properties.user_agent"]"#),
+        "The browser's user agent. Not hashed, by Meta's rule.";
+    "click_id": VALUE, Example(r#"["event_properties.fbc", "user_properties.fbc", "user_properties.fbclid"]"#),
+        "Meta's click id: the `_fbc` cookie, an `fbclid`, or a URL that holds one. Not \
+         hashed.";
+    "browser_id": VALUE, Example(r#"["event_properties.fbp", "user_properties.fbp"]"#),
+        "Meta's browser id: the `_fbp` cookie. Not hashed.";
+    "subscription_id": VALUE, Example(r#""user_properties.subscription_id""#),
+        "Subscription id. Not hashed.";
+    "facebook_login_id": VALUE, Example(r#""user_properties.facebook_id""#),
+        "App-scoped id of Facebook Login. Not hashed.";
+    "lead_id": VALUE, Example(r#""event_properties.lead_id""#),
+        "Id of a lead from Meta's lead ads. Not hashed.";
+    "mobile_advertiser_id": VALUE, Example(r#"["idfa", "adid"]"#),
+        "Advertising id of a phone; app events only. Not hashed.";
+    "anonymous_id": VALUE, Example(r#""device_id""#),
+        "Id of the app's installation; app events only. Not hashed.";
+}
+
+samples! {
+    pub(super) fn custom_data_section = Section::new(
+        "sync.<name>.custom_data",
+        "What happened, for every event of the sync. These are the commonest of Meta's standard \
+         fields, typed and checked (docs/CONFIG.md lists all of them); any other name becomes a \
+         custom property.",
+    );
+
+    "value": CUSTOM_VALUE, Example(r#""event_properties.total""#),
+        "The amount of money. Purchase needs it.";
+    "currency": CUSTOM_VALUE,
+        Example(r#"{ from = "event_properties.currency", default = "USD" }"#),
+        "Its currency, by ISO 4217. Purchase needs it.";
+    "content_ids": CUSTOM_VALUE, Example(r#""event_properties.products[*].sku""#),
+        "Ids of the products.";
+    "content_type": CUSTOM_VALUE, Example(r#"{ constant = "product" }"#),
+        "`product` or `product_group`.";
+    "contents": CUSTOM_VALUE,
+        Example(r#"{ each = "event_properties.products", id = "sku", quantity = "qty", item_price = "price" }"#),
+        "The products, one object each: the other paths begin at the product, and read the event \
+         where they are absent there and begin like `event_properties.…`. `each` may be a list \
+         of paths, of which the first present one counts.";
+    "content_name": CUSTOM_VALUE, Example(r#""event_properties.product""#),
+        "Name of the page or product.";
+    "content_category": CUSTOM_VALUE, Example(r#""event_properties.category""#),
+        "Category of the page or product.";
+    "order_id": CUSTOM_VALUE, Example(r#""event_properties.order_id""#),
+        "Id of the order.";
+    "num_items": CUSTOM_VALUE, Example(r#""event_properties.items""#),
+        "How many items.";
+    "search_string": CUSTOM_VALUE, Example(r#""event_properties.query""#),
+        "What was searched for.";
+    "status": CUSTOM_VALUE, Example(r#""event_properties.status""#),
+        "Status of a registration.";
+    "predicted_ltv": CUSTOM_VALUE, Example(r#""user_properties.predicted_ltv""#),
+        "Predicted lifetime value.";
+    "net_revenue": CUSTOM_VALUE, Example(r#""event_properties.margin""#),
+        "The margin on the value.";
+    "delivery_category": CUSTOM_VALUE, Example(r#"{ constant = "home_delivery" }"#),
+        "`in_store`, `curbside` or `home_delivery`.";
+}
+
+samples! {
+    pub(super) fn original_event_data_section = Section::by_presence(
+        "sync.<name>.original_event_data",
+        "Ties a late or enriched event to the one it adds to.",
+    );
+
+    "event_name": VALUE, Example(r#"{ constant = "Purchase" }"#), "Its event name.";
+    "event_time": VALUE, Example(r#""event_properties.ordered_at""#), "Its time.";
+    "order_id": VALUE, Example(r#""event_properties.order_id""#), "Its order id.";
+    "event_id": VALUE, Example(r#""event_properties.first_event_id""#), "Its event id.";
+}
+
+samples! {
+    pub(super) fn events_section = Section::by_presence(
+        "sync.<name>.events",
+        "Amplitude's \"Select and filter events\", by Amplitude's event type. Table absent: all \
+         events, under their own names, without Amplitude's bookkeeping (sessions, identifies) and \
+         what it captures by itself (`[Amplitude] …`, `[Experiment] …`, heartbeats).",
+    );
+
+    "Sign Up": EVENT_ROW, Example(r#""CompleteRegistration""#),
+        "Selected, and sent as another event.";
+    "Trial Started": EVENT_ROW, Example("{}"), "Selected, keeps its name.";
+    "*": EVENT_ROW, Example("{}"), "Everything else too.";
+}
+
+samples! {
+    pub(super) fn event_user_data_section = Section::by_presence(
+        "sync.<name>.events.\"<event>\".user_data",
+        "What differs for this event from `[sync.<name>.user_data]`: any of its keys, such as these. \
+         An empty list switches a field off.",
+    );
+
+    "external_id": VALUE, Example(r#""event_properties.customer_id""#),
+        "In place of the sync's.";
+    "lead_id": VALUE, Example(r#""event_properties.lead_id""#), "For this event alone.";
+    "phone": VALUE, Example("[]"), "Not sent with this event.";
+}
+
+samples! {
+    pub(super) fn event_custom_data_section = Section::by_presence(
+        "sync.<name>.events.\"<event>\".custom_data",
+        "What this event holds beside, or in place of, `[sync.<name>.custom_data]`: any of its keys, \
+         such as these, and custom ones.",
+    );
+
+    "value": CUSTOM_VALUE, Example(r#""event_properties.total""#),
+        "The amount of money. Purchase needs it.";
+    "contents": CUSTOM_VALUE,
+        Example(r#"{ each = "event_properties.products", id = "sku", quantity = "quantity", item_price = "price" }"#),
+        "The products, one object each.";
+}
+
+samples! {
+    pub(super) fn event_original_event_data_section = Section::by_presence(
+        "sync.<name>.events.\"<event>\".original_event_data",
+        "Ties this event to the one it adds to, by the keys of `[sync.<name>.original_event_data]`.",
+    );
+
+    "event_name": VALUE, Example(r#"{ constant = "Purchase" }"#),
+        "The event name of the other.";
+    "order_id": VALUE, Example(r#""event_properties.order_id""#),
+        "The order id of the other.";
 }

@@ -1,67 +1,130 @@
-//! Reads `[[sync.<name>.test]]`: the rule tests that stand beside the rules.
-
-use std::path::Path;
+//! `[[sync.<name>.test]]`: the rule tests that stand beside the rules.
 
 use config::ValueKind;
 
 use crate::clock::UnixMillis;
 use crate::config::expressions::json;
-use crate::config::keys::sync::TEST;
-use crate::config::values::{KnownTable, Node};
+use crate::config::node::Node;
+use crate::config::schema::KeyDefault::Example;
+use crate::config::schema::{Codec, Key, KnownTable, Table, keys, section};
 use crate::event::request::{BrowserRequest, PATHS};
 use crate::outcome::{Outcome, Reason};
-
-/// `[[sync.<name>.test]]`: an event, and what must become of it.
-#[derive(Clone, Debug)]
-pub struct RuleTest {
-    /// What the test shows.
-    pub name: String,
-    /// The event, as JSON text.
-    pub event: String,
-    /// What a browser's own request tells, as JSON text, where one brings the event in.
-    pub request: Option<String>,
-    /// The present moment, as the test sees it.
-    pub now: crate::clock::UnixMillis,
-    /// `mapped`, or a reason's outcome: `filtered`, `invalid`.
-    pub outcome: String,
-    /// The reason, where one is expected.
-    pub reason: Option<String>,
-    /// Fields of the mapped event that must be so; others may be there too.
-    pub fields: serde_json::Value,
-}
 
 /// What becomes of an event that goes on to the queue.
 const MAPPED: &str = "mapped";
 
-/// Reads all rule tests of a sync. Files are looked for in `folder`.
-pub(super) fn all(node: &Node<'_>, folder: &Path) -> Option<Vec<RuleTest>> {
-    node.each(|node| test(node, folder))
+section! {
+    /// `[[sync.<name>.test]]`: an event, and what must become of it.
+    #[derive(Clone, Debug)]
+    pub struct RuleTest = Section::by_presence(
+        "sync.<name>.test",
+        "A rule test, run by `pixel-relay check`: an event, and what must become of it.",
+    );
+
+    name: String = Codec::unprinted("a text", |node| node.text().map(str::to_owned)),
+        Example(r#""an order becomes a Purchase""#), "What the test shows.";
+    event: String = event(), Example(r#"'{"event_type": "Order Completed"}'"#),
+        "The event, as a table or as JSON text.";
+    request: Option<String> = Codec::unprinted("a table of what a browser's own request tells", read_request).optional(),
+        Example(r#"{ user_agent = "Mozilla/5.0", cookies._fbp = "fb.1.1790000000000.1234567890", gpc = true }"#),
+        "What the request tells where a browser brings the event in, as the paths `request.…` find it. Absent: \
+         no browser does.";
+    now: UnixMillis = Codec::unprinted(r#"a time in UTC such as "2026-11-20T18:05:00Z""#, |node| node.parsed(UnixMillis::parse)),
+        Example(r#""2026-11-20T18:05:00Z""#), "The present moment, as the test sees it.";
+    outcome: String = outcome(), Example(r#""mapped""#),
+        "What becomes of the event. Absent: what `reason` says, else `mapped`.";
+    reason: Option<String> = reason().optional(), Example(r#""not_selected""#),
+        "Why, where it is not mapped.";
+    fields: serde_json::Value = Codec::unprinted("a table", read_fields).or(|| serde_json::json!({})),
+        Example(r#"{ event_name = "Purchase", custom_data.value = 59.9 }"#),
+        "Fields of the mapped event that must be so, nested as in the event; there may be \
+         others.";
+
+    => then(table) {
+        if let (Some(outcome), Some(fields)) = (&outcome, &fields) {
+            check_expectations(table, outcome, reason.as_ref().and_then(Option::as_deref), fields);
+        }
+    }
 }
 
-fn test(node: &Node<'_>, folder: &Path) -> Option<RuleTest> {
-    let table = node.table(&TEST)?;
-    let name = table.require("name").and_then(|node| node.text());
-    let event = event(&table, folder);
-    let request = table.get("request").and_then(|node| request(&node));
-    let now = table.require("now").and_then(|node| moment(&node));
-    let reason = table.get("reason").and_then(|node| reason(&node));
-    let outcome = match table.get("outcome") {
-        Some(node) => node.parsed(|text| {
-            [
-                MAPPED,
-                Outcome::Filtered.as_str(),
-                Outcome::Invalid.as_str(),
-            ]
-            .into_iter()
-            .find(|known| *known == text)
-        }),
-        None => Some(reason.map_or(MAPPED, |reason| reason.outcome().as_str())),
+/// All rule tests of a sync.
+pub(super) fn rule_tests() -> Codec<Vec<RuleTest>> {
+    Codec::unprinted("tables, each written [[sync.<name>.test]]", |node| {
+        node.each(RuleTest::read_node)
+    })
+    .or(Vec::new)
+}
+
+/// `event`, or the file that `event_file` names.
+fn event() -> Codec<String> {
+    let keys = |own: Key| {
+        let [file] = keys! {
+            "event_file": "the path of a file", Example(r#""events/order.json""#),
+                "A file that holds the event as JSON, in place of `event`; a relative path starts \
+                 from the folder of the configuration file.";
+        };
+        vec![own.expecting("an event, as a table or as JSON text"), file]
     };
-    let fields = table
-        .get("fields")
-        .map_or_else(|| Some(serde_json::json!({})), |node| fields(&node));
-    let (outcome, fields) = (outcome?, fields?);
-    if let Some(reason) = reason
+    Codec::of_table(keys, read_event, |_, _, _| {})
+}
+
+fn read_event(table: &KnownTable<'_>, name: &'static str) -> Option<String> {
+    match (table.get(name), table.get("event_file")) {
+        (Some(_), Some(file)) => file.refuse("found beside `event`, expected one of the two"),
+        (Some(node), None) => match node.kind() {
+            ValueKind::Table(_) => json(&node).map(|event| event.to_string()),
+            _ => node.text().map(str::to_owned),
+        },
+        (None, Some(file)) => {
+            let path = table.context().folder.join(file.text()?);
+            std::fs::read_to_string(path).map_or_else(
+                |error| file.refuse(format!("the file cannot be read: {error}")),
+                Some,
+            )
+        }
+        (None, None) => {
+            table.refuse(name, "missing, expected an event (or event_file)");
+            None
+        }
+    }
+}
+
+/// `mapped`, or the outcome of a reason; where it is absent, `reason` says it.
+fn outcome() -> Codec<String> {
+    Codec::of_table(
+        |own| vec![own.expecting(r#""mapped", "filtered" or "invalid""#)],
+        read_outcome,
+        |_, _, _| {},
+    )
+}
+
+fn read_outcome(table: &KnownTable<'_>, name: &'static str) -> Option<String> {
+    if let Some(node) = table.get(name) {
+        let outcomes = [
+            MAPPED,
+            Outcome::Filtered.as_str(),
+            Outcome::Invalid.as_str(),
+        ];
+        return node.parsed(|text| outcomes.contains(&text).then(|| text.to_owned()));
+    }
+    let reason = table.get("reason").and_then(|node| match node.kind() {
+        ValueKind::String(text) => expected_reason(text),
+        _ => None,
+    });
+    Some(
+        reason
+            .map_or(MAPPED, |reason| reason.outcome().as_str())
+            .to_owned(),
+    )
+}
+
+fn check_expectations(
+    table: &KnownTable<'_>,
+    outcome: &str,
+    reason: Option<&str>,
+    fields: &serde_json::Value,
+) {
+    if let Some(reason) = reason.and_then(Reason::parse)
         && reason.outcome().as_str() != outcome
     {
         table.refuse(
@@ -79,40 +142,9 @@ fn test(node: &Node<'_>, folder: &Path) -> Option<RuleTest> {
             format!("found beside outcome = {outcome:?}, expected with \"mapped\" only"),
         );
     }
-    Some(RuleTest {
-        name: name?.to_owned(),
-        event: event?,
-        request,
-        now: now?,
-        outcome: outcome.to_owned(),
-        reason: reason.map(|reason| reason.as_str().to_owned()),
-        fields,
-    })
 }
 
-fn event(table: &KnownTable<'_>, folder: &Path) -> Option<String> {
-    match (table.get("event"), table.get("event_file")) {
-        (Some(_), Some(file)) => file.refuse("found beside `event`, expected one of the two"),
-        (Some(node), None) => match node.kind() {
-            ValueKind::Table(_) => json(&node).map(|event| event.to_string()),
-            _ => node.text().map(str::to_owned),
-        },
-        (None, Some(file)) => {
-            let path = folder.join(file.text()?);
-            std::fs::read_to_string(path).map_or_else(
-                |error| file.refuse(format!("the file cannot be read: {error}")),
-                Some,
-            )
-        }
-        (None, None) => {
-            table.refuse("event", "missing, expected an event (or event_file)");
-            None
-        }
-    }
-}
-
-/// What a browser's own request tells, as the paths read it.
-fn request(node: &Node<'_>) -> Option<String> {
+fn read_request(node: &Node<'_>) -> Option<String> {
     match serde_json::from_value::<BrowserRequest>(json(node)?) {
         Ok(told) => Some(told.to_json()),
         Err(_) => node.refuse(format!(
@@ -122,29 +154,35 @@ fn request(node: &Node<'_>) -> Option<String> {
     }
 }
 
-fn moment(node: &Node<'_>) -> Option<UnixMillis> {
-    node.parsed(UnixMillis::parse)
-}
-
-fn reason(node: &Node<'_>) -> Option<Reason> {
-    let expected_of_a_test =
-        |reason: &Reason| matches!(reason.outcome(), Outcome::Filtered | Outcome::Invalid);
-    let text = node.text()?;
-    Reason::parse(text).filter(expected_of_a_test).or_else(|| {
-        let known: Vec<&str> = Reason::ALL
-            .iter()
-            .copied()
-            .filter(expected_of_a_test)
-            .map(Reason::as_str)
-            .collect();
-        node.refuse(format!(
-            "found {text:?}, expected one of {}",
-            known.join(", ")
-        ))
+fn reason() -> Codec<String> {
+    Codec::unprinted(r#"a reason such as "not_selected""#, |node| {
+        let text = node.text()?;
+        let reason = expected_reason(text).or_else(|| {
+            let known: Vec<&str> = Reason::ALL
+                .iter()
+                .copied()
+                .filter(|reason| can_be_expected(*reason))
+                .map(Reason::as_str)
+                .collect();
+            node.refuse(format!(
+                "found {text:?}, expected one of {}",
+                known.join(", ")
+            ))
+        });
+        reason.map(|reason| reason.as_str().to_owned())
     })
 }
 
-fn fields(node: &Node<'_>) -> Option<serde_json::Value> {
+fn expected_reason(text: &str) -> Option<Reason> {
+    Reason::parse(text).filter(|reason| can_be_expected(*reason))
+}
+
+/// Whether a test can expect the reason: it is found before the queue.
+const fn can_be_expected(reason: Reason) -> bool {
+    matches!(reason.outcome(), Outcome::Filtered | Outcome::Invalid)
+}
+
+fn read_fields(node: &Node<'_>) -> Option<serde_json::Value> {
     match node.kind() {
         ValueKind::Table(_) => json(node),
         _ => node.unexpected(),

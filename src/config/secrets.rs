@@ -4,60 +4,155 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use config::ValueKind;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::is_metas_secret;
+use crate::config::node::Node;
 use crate::config::placeholders::is_placeholder;
-use crate::config::values::{KnownTable, Node};
+use crate::config::print::{self, Page, REDACTED};
+use crate::config::schema::{Codec, KnownTable};
 
 /// Most bytes of a secret's file.
 const MOST: u64 = 64 * 1024;
 
-/// What is wrong with a secret of Meta's that is none.
+const SECRET: &str = "a text of printable ASCII characters";
+const FILE: &str = "the path of a file";
+
 const BROKEN: &str = "found white space within a secret that is not shown, expected none";
 
-/// Reads one secret, and the file that it came from; `None` where there is neither.
-pub(super) fn one(
-    table: &KnownTable<'_>,
-    name: &'static str,
-    file_name: &'static str,
-) -> Option<(SecretString, Option<PathBuf>)> {
-    match twins(table, name, file_name) {
+/// A secret that stands under its own key, or in the file that another key names.
+pub(super) fn secret(file: &'static str) -> Codec<Option<SecretString>> {
+    secret_read_by(one, file)
+}
+
+/// A secret that Meta gave out.
+pub(super) fn secret_of_meta(file: &'static str) -> Codec<Option<SecretString>> {
+    secret_read_by(one_of_meta, file)
+}
+
+fn secret_read_by(
+    read: fn(&KnownTable<'_>, &'static str, &'static str) -> Option<SecretString>,
+    file: &'static str,
+) -> Codec<Option<SecretString>> {
+    Codec::of_table(
+        |key| vec![key.expecting(SECRET).hidden()],
+        move |table, name| Some(read(table, name, file)),
+        |secret, name, page| {
+            if secret.is_some() {
+                page.key(name, REDACTED);
+            }
+        },
+    )
+}
+
+/// An access token of Meta's, which cannot be absent.
+pub(super) fn access_token(file: &'static str) -> Codec<SecretString> {
+    let read = move |table: &KnownTable<'_>, name: &'static str| {
+        if table.get(name).is_none() && table.get(file).is_none() {
+            let message = "missing, expected the Conversions API access token";
+            table.refuse(name, format!("{message} (or {file})"));
+        }
+        one_of_meta(table, name, file)
+    };
+    Codec::of_table(
+        |key| vec![key.expecting(SECRET).hidden()],
+        read,
+        |_, name, page| page.key(name, REDACTED),
+    )
+}
+
+/// Secrets of which any is accepted.
+pub(super) fn secrets(file: &'static str) -> Codec<Vec<SecretString>> {
+    let expects = "a text of printable ASCII characters, or a list of them";
+    let read = move |table: &KnownTable<'_>, name: &'static str| match twins(table, name, file) {
         (Some(_), Some(file)) => both(&file, name),
-        (Some(node), None) => in_place(&node).map(|secret| (secret, None)),
-        (None, Some(file)) => from_file(&file).map(|(secret, path)| (secret, Some(path))),
+        (Some(node), None) => node.each(in_place),
+        (None, Some(file)) => file.each(from_file),
+        (None, None) => Some(Vec::new()),
+    };
+    let print =
+        |secrets: &Vec<SecretString>, name: &'static str, page: &mut Page| match secrets.len() {
+            0 => {}
+            1 => page.key(name, REDACTED),
+            several => page.key(name, format!("[{}]", vec![REDACTED; several].join(", "))),
+        };
+    Codec::of_table(
+        move |key| vec![key.expecting(expects).hidden()],
+        read,
+        print,
+    )
+}
+
+/// The file of a secret. The secret's own row reads the file, and notes what is wrong with it; it is
+/// printed alike wherever it stands.
+pub(super) fn file_of(secret: &'static str) -> Codec<Option<PathBuf>> {
+    file_printed(secret, |_, _, _| {})
+}
+
+/// The file of a secret, which is printed in the place of the secret.
+pub(super) fn printed_file_of(secret: &'static str) -> Codec<Option<PathBuf>> {
+    file_printed(secret, move |path, name, page| {
+        if let Some(path) = path {
+            let path = print::text(&path.display().to_string());
+            page.key_instead_of(secret, name, path);
+        }
+    })
+}
+
+fn file_printed(
+    secret: &'static str,
+    print: impl Fn(&Option<PathBuf>, &'static str, &mut Page) + 'static,
+) -> Codec<Option<PathBuf>> {
+    Codec::of_table(
+        |key| vec![key.expecting(FILE)],
+        move |table, name| Some(paths(table, secret, name).into_iter().next()),
+        print,
+    )
+}
+
+/// The files of secrets, printed as those are.
+pub(super) fn files_of(secret: &'static str) -> Codec<Vec<PathBuf>> {
+    Codec::of_table(
+        |key| vec![key.expecting("the path of a file, or a list of them")],
+        move |table, name| Some(paths(table, secret, name)),
+        |_, _, _| {},
+    )
+}
+
+fn paths(table: &KnownTable<'_>, secret: &'static str, name: &'static str) -> Vec<PathBuf> {
+    let (None, Some(node)) = twins(table, secret, name) else {
+        return Vec::new();
+    };
+    let path = |node: &Node<'_>| match node.kind() {
+        ValueKind::String(path) => Some(PathBuf::from(path)),
+        _ => None,
+    };
+    node.items().iter().filter_map(path).collect()
+}
+
+fn one(table: &KnownTable<'_>, name: &'static str, file: &'static str) -> Option<SecretString> {
+    match twins(table, name, file) {
+        (Some(_), Some(file)) => both(&file, name),
+        (Some(node), None) => in_place(&node),
+        (None, Some(file)) => from_file(&file),
         (None, None) => None,
     }
 }
 
-/// Reads a secret that Meta gave out. None of those holds white space: what does was pasted wrongly.
-pub(super) fn unbroken(
+/// None of Meta's secrets holds white space: what does was pasted wrongly.
+fn one_of_meta(
     table: &KnownTable<'_>,
     name: &'static str,
-    file_name: &'static str,
-) -> Option<(SecretString, Option<PathBuf>)> {
-    let (secret, file) = one(table, name, file_name)?;
+    file: &'static str,
+) -> Option<SecretString> {
+    let secret = one(table, name, file)?;
     if !is_metas_secret(secret.expose_secret()) && !is_placeholder(&secret) {
-        let key = if file.is_some() { file_name } else { name };
-        table.refuse(key, BROKEN);
+        let (in_place, _) = twins(table, name, file);
+        table.refuse(in_place.map_or(file, |_| name), BROKEN);
         return None;
     }
-    Some((secret, file))
-}
-
-/// Reads secrets of which any is accepted, and the files that they came from; `None` where one could not be
-/// read.
-pub(super) fn several(
-    table: &KnownTable<'_>,
-    name: &'static str,
-    file_name: &'static str,
-) -> Option<(Vec<SecretString>, Vec<PathBuf>)> {
-    match twins(table, name, file_name) {
-        (Some(_), Some(file)) => both(&file, name),
-        (Some(node), None) => node.each(in_place).map(|secrets| (secrets, Vec::new())),
-        (None, Some(file)) => Some(file.each(from_file)?.into_iter().unzip()),
-        (None, None) => Some((Vec::new(), Vec::new())),
-    }
+    Some(secret)
 }
 
 /// The secret and its file. What stands in the environment takes the place of either in the file,
@@ -98,12 +193,8 @@ fn in_place(node: &Node<'_>) -> Option<SecretString> {
     node.unexpected_unshown()
 }
 
-fn from_file(node: &Node<'_>) -> Option<(SecretString, PathBuf)> {
-    let path = PathBuf::from(node.text()?);
-    match read(&path) {
-        Ok(secret) => Some((secret, path)),
-        Err(problem) => node.refuse(problem),
-    }
+fn from_file(node: &Node<'_>) -> Option<SecretString> {
+    read(Path::new(node.text()?)).map_or_else(|problem| node.refuse(problem), Some)
 }
 
 /// Reads the secret that a file holds, or says why it holds none.

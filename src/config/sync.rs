@@ -1,86 +1,107 @@
 //! `[sync.<name>]` and the tables below it.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use config::ValueKind;
 use secrecy::SecretString;
 
-use crate::config::amounts::{bytes, count, rate};
+use crate::config::codecs::{
+    LONG, MOST_BYTES, boolean, choice, duration, list, parsed, size, table, text,
+};
 use crate::config::delivery::DeliveryConfig;
-use crate::config::expressions::PassedProperties;
-use crate::config::expressions::{conditions, properties, value};
+use crate::config::expressions::{
+    CONDITIONS, PassedProperties, VALUE, codecs, conditions, print, value,
+};
 use crate::config::fields::AppField;
-use crate::config::keys::sync::{APP, DELIVERY, LIMITED_DATA_USE, SYNC, USER_MEMORY, VALUE};
-use crate::config::mapping::{EventConfig, MappingConfig};
-use crate::config::mapping::{events, mapping};
-use crate::config::rule_tests;
-use crate::config::rule_tests::RuleTest;
-use crate::config::secrets;
-use crate::config::values::Node;
+use crate::config::mapping::{EventConfig, MappingConfig, events, mapping_of_sync};
+use crate::config::node::Node;
+use crate::config::print::{Page, text as toml_text};
+use crate::config::rule_tests::{RuleTest, rule_tests};
+use crate::config::schema::KeyDefault::{Example, Required, Table as Below, Value, Warned};
+use crate::config::schema::{Codec, Key, KnownTable, Section, Table, keys, samples, section};
+use crate::config::secrets::{access_token, printed_file_of, secret_of_meta};
 use crate::config::{SyncName, is_test_event_code};
 use crate::event::money::{is_currency, is_subunit};
 use crate::expr::condition::Condition;
-use crate::expr::path::Path as ValuePath;
+use crate::expr::path::Path;
 use crate::expr::value::ValueExpr;
 
-/// `[sync.<name>]`: one stream of events to one pixel.
-#[derive(Clone, Debug)]
-pub struct SyncConfig {
-    /// Amplitude's "Status". A disabled sync takes nothing in, and still drains. Default true.
-    pub enabled: bool,
-    /// Pixel (dataset) id: digits.
-    pub pixel_id: String,
-    /// Conversions API access token, trimmed.
-    pub access_token: SecretString,
-    /// The file that the token came from, watched so that a new token is picked up.
-    pub access_token_file: Option<PathBuf>,
-    /// Shows events in Meta's Test Events tool; they still count. Default none.
-    pub test_event_code: Option<String>,
-    /// Adds `appsecret_proof` to each request. Default none.
-    pub app_secret: Option<SecretString>,
-    /// The file that the app secret came from, watched likewise.
-    pub app_secret_file: Option<PathBuf>,
-    /// Amplitude's "Send Events". Default true.
-    pub send_events: bool,
-    /// What must hold before anything of a person is used, sent or remembered.
-    pub consent: Consent,
-    /// Further conditions that every event must meet. Default none.
-    pub conditions: Vec<Condition>,
-    /// Amplitude's "Specify event properties to send". Default none.
-    pub properties: PassedProperties,
-    /// Amplitude's "Select and filter events": by Amplitude's event type. `None`: all events.
-    pub events: Option<BTreeMap<String, EventConfig>>,
-    /// What every event's fields are made from.
-    pub mapping: MappingConfig,
-    /// Calling code of phone numbers written without one: digits. Default none.
-    pub default_calling_code: Option<CallingCode>,
-    /// Reads `05/03/1995`. Default month first.
-    pub date_order: DateOrder,
-    /// Default lower case, as Meta's parameter builder.
-    pub external_id_case: ExternalIdCase,
-    /// Meta's Limited Data Use.
-    pub limited_data_use: LimitedDataUse,
-    /// `[sync.<name>.app]`: app events; absent: never `action_source = "app"`.
-    pub app: Option<AppConfig>,
-    /// Names of the parameters that stay in the address of a page, with `*` for any characters. Default
-    /// those of click ids and campaigns.
-    pub page_url_parameters: Vec<String>,
-    /// Names of properties that may go out in clear though they are hashed or look personal. Default
-    /// none.
-    pub allow_personal_data: Vec<String>,
-    /// `[sync.<name>.user_memory]`: what is remembered of people; absent: nothing.
-    pub user_memory: Option<UserMemory>,
-    /// The currency of every value that names none: a code of ISO 4217.
-    pub currency: Option<String>,
-    /// Whether Meta's Pixel reports the same events from browsers. `None`: nobody said.
-    pub browser_pixel: Option<bool>,
-    /// How requests are made.
-    pub delivery: DeliveryConfig,
-    /// `[[sync.<name>.test]]`: rule tests, run by `check`.
-    pub tests: Vec<RuleTest>,
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+section! {
+    /// `[sync.<name>]`. Beside a mistake stand-ins keep the rules readable, so that mistakes in them
+    /// are found in the same go; nothing runs by them.
+    #[derive(Clone, Debug)]
+    pub struct SyncConfig = Section::new(
+        "sync.<name>",
+        "One stream of events to one pixel. The name is lower-case letters and digits, in parts \
+         joined by single underscores, and begins with a letter.",
+    );
+
+    enabled: bool = boolean(), Value("true"),
+        "Amplitude's \"Status\". A disabled sync takes nothing in (its events are filtered, reason \
+         `sync_disabled`) and still drains." else true;
+    pixel_id: String = Codec::new("digits", read_pixel_id, |id| toml_text(id)), Required(r#""123456789012345""#),
+        "The Pixel (dataset) ID." else String::new();
+    access_token: SecretString = access_token("access_token_file"), Required(r#""REPLACE_ME""#),
+        "The Conversions API access token. Required, unless there is `access_token_file`."
+        else SecretString::default();
+    access_token_file: Option<PathBuf> = printed_file_of("access_token"), Example(r#""/run/secrets/web_token""#),
+        "A file that holds the token, in place of `access_token`; a new token in it is picked \
+         up.";
+    test_event_code: Option<String> = text("letters and digits, as a text", is_test_event_code).optional(),
+        Example(r#""TEST12345""#),
+        "Shows the events in Meta's Test Events tool, where they still count. Warned about at \
+         start.";
+    app_secret: Option<SecretString> = secret_of_meta("app_secret_file"), Example(r#""REPLACE_ME""#),
+        "Adds `appsecret_proof` to each request.";
+    app_secret_file: Option<PathBuf> = printed_file_of("app_secret"), Example(r#""/run/secrets/web_app_secret""#),
+        "A file that holds the app secret, in place of `app_secret`; a new secret in it is picked up.";
+    send_events: bool = boolean(), Value("true"), "Amplitude's \"Send Events\"." else true;
+    consent: Consent = consent(), Warned(r#""not_required""#),
+        "Conditions that must hold before anything of a person is used, sent or remembered; an \
+         event without consent is filtered, reason `no_consent`. `is` asks for a yes; `is not` \
+         also holds where the property is absent, for whoever was never asked." else Consent::Unsaid;
+    conditions as "where": Vec<Condition> = codecs::conditions(), Value("[]"),
+        "Further conditions that every event must meet." else Vec::new();
+    properties: PassedProperties = codecs::properties(), Value("[]"),
+        "Amplitude's \"Specify event properties to send\". Nothing is sent unless named; \
+         `[\"*\"]` sends all." else PassedProperties::All;
+    events: Option<BTreeMap<String, EventConfig>> = events(), Below,
+        "Which events are sent, and as what." after "original_event_data";
+    mapping: MappingConfig = mapping_of_sync(), Below, "What every event's fields are made from.";
+    default_calling_code: Option<CallingCode> = calling_code().optional(), Example(r#""1""#),
+        "For phone numbers written without one. `country`: the one of the event's country.";
+    date_order: DateOrder = choice(r#""mdy" or "dmy""#, &[("mdy", DateOrder::MonthFirst), ("dmy", DateOrder::DayFirst)]),
+        Value(r#""mdy""#), "How a date of birth such as 05/03/1995 is read." else DateOrder::default();
+    external_id_case: ExternalIdCase = choice(r#""lower" or "keep""#, &[("lower", ExternalIdCase::Lower), ("keep", ExternalIdCase::Keep)]),
+        Value(r#""lower""#),
+        "What happens to an external id before it is hashed. `keep` is for sites whose ids \
+         differ by case alone and that have no Pixel: it hashes ids in lower case, always. Warned \
+         about by `check`." else ExternalIdCase::default();
+    limited_data_use: LimitedDataUse = table(), Below, "Meta's Limited Data Use." else LimitedDataUse::default();
+    page_url_parameters: Vec<String> = list("a list of names of parameters, in which * stands for any characters", parameter_name),
+        Value(r#"["fbclid", "utm_*", "gclid", "gclsrc", "gbraid", "wbraid", "dclid", "gad_source", "gad_campaignid", "msclkid", "ttclid", "twclid", "li_fat_id", "rdt_cid", "sccid", "epik", "yclid", "ko_click_id", "irclickid"]"#),
+        "What stays of the query of a page's address, in `event_source_url`, `referrer_url` and \
+         properties; a site's own parameters tell of people and sessions. `[\"*\"]` keeps all."
+        after "referrer_url" else Vec::new();
+    currency: Option<String> = currency().optional(), Example(r#""USD""#),
+        "The currency of every value of the sync that names none, neither by a mapping nor by \
+         Amplitude's revenue properties.";
+    browser_pixel: Option<bool> = boolean().optional(), Example("true"),
+        "Whether Meta's Pixel reports the same events from browsers. Meta pairs the two for 48 \
+         hours, and counts a website event that comes later once more. `true` keeps those back \
+         (`too_old_for_pixel`), `false` sends them; absent, they are sent and warned about.";
+    allow_personal_data: Vec<String> = list("a list of texts", |node| node.text().map(str::to_owned)),
+        Value("[]"),
+        "Names of properties that may go out in clear though a hashed field reads them, or though \
+         they hold an e-mail address or the number of a phone or card." else Vec::new();
+    app: Option<AppConfig> = table().optional(), Below, "App events.";
+    user_memory: Option<UserMemory> = table().optional(), Below, "What is remembered of people.";
+    delivery: DeliveryConfig = table(), Below, "How requests are made.";
+    tests as "test": Vec<RuleTest> = rule_tests(), Below, "Rule tests, run by `check`." else Vec::new();
 }
 
 /// What a sync asks of people's consent.
@@ -105,17 +126,42 @@ impl Consent {
     }
 }
 
-/// `[sync.<name>.user_memory]`: what is remembered of people between events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserMemory {
-    /// Whether the webhook feeds it and takes from it, as the endpoints of SDKs do. Default false.
-    pub webhook: bool,
-    /// Names of user properties that are remembered as they came, not hashed. Default none.
-    pub keep_as_is: Vec<String>,
-    /// How long a person is remembered who is not seen. Default 90 days.
-    pub max_age: Duration,
-    /// Most bytes of the store; who was not seen for longest leaves first. Default 256 MiB.
-    pub max_bytes: u64,
+fn consent() -> Codec<Consent> {
+    let expects = "\"not_required\", or a list of conditions such as { property = \"user_properties.ads_consent\", op = \"is\", value = \"granted\" }";
+    let print = |consent: &Consent| match consent.conditions() {
+        [] => toml_text("not_required"),
+        asked => print::conditions(asked),
+    };
+    Codec::new(expects, read_consent, print).or_default()
+}
+
+fn read_consent(node: &Node<'_>) -> Option<Consent> {
+    if matches!(node.kind(), ValueKind::String(_)) {
+        return node
+            .choice(&[("not_required", ())])
+            .map(|()| Consent::NotRequired);
+    }
+    let conditions = conditions(node)?;
+    if conditions.is_empty() {
+        return node.unexpected();
+    }
+    Some(Consent::Conditions(conditions))
+}
+
+/// Digits, written as a text or as a number. The value is not repeated: a token may stand there by
+/// mistake.
+fn read_pixel_id(node: &Node<'_>) -> Option<String> {
+    let id = match node.kind() {
+        ValueKind::I64(number) => number.to_string(),
+        ValueKind::String(text) => text.trim().to_owned(),
+        _ => return node.unexpected_unshown(),
+    };
+    let is_id = !id.is_empty() && id.len() <= 20 && id.bytes().all(|byte| byte.is_ascii_digit());
+    if is_id {
+        Some(id)
+    } else {
+        node.unexpected_unshown()
+    }
 }
 
 /// An international calling code.
@@ -147,15 +193,72 @@ pub enum ExternalIdCase {
     Keep,
 }
 
-/// Meta's Limited Data Use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LimitedDataUse {
-    /// When it applies. Default off.
-    pub mode: LimitedDataUseMode,
-    /// Meta's country: 1 for the USA, 0 to geolocate. Default 0.
-    pub country: LimitedDataUsePlace,
-    /// Meta's state code, 0 to geolocate. Default 0.
-    pub state: LimitedDataUsePlace,
+fn calling_code() -> Codec<CallingCode> {
+    let print = |code: &CallingCode| match code {
+        CallingCode::Fixed(digits) => toml_text(digits),
+        CallingCode::FromCountry => toml_text("country"),
+    };
+    Codec::new(
+        "a calling code such as \"1\", or \"country\"",
+        read_calling_code,
+        print,
+    )
+}
+
+fn read_calling_code(node: &Node<'_>) -> Option<CallingCode> {
+    if let ValueKind::I64(number) = node.kind() {
+        return match number {
+            1..=9999 => Some(CallingCode::Fixed(number.to_string())),
+            _ => node.unexpected(),
+        };
+    }
+    node.parsed(|text| {
+        if text == "country" {
+            return Some(CallingCode::FromCountry);
+        }
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        let is_code = (1..=4).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && !digits.starts_with('0');
+        is_code.then(|| CallingCode::Fixed(digits.to_owned()))
+    })
+}
+
+fn currency() -> Codec<String> {
+    parsed("a currency of ISO 4217 such as \"USD\"", |text| {
+        let code = text.to_ascii_uppercase();
+        (is_currency(&code) && !is_subunit(text)).then_some(code)
+    })
+}
+
+/// The name of a parameter in a page's address, or a pattern of names.
+fn parameter_name(node: &Node<'_>) -> Option<String> {
+    let name = node.text()?;
+    if name.contains(['=', '&', '?', '#', ' ']) {
+        return node.refuse(format!(
+            "found {name:?}, expected the name of a parameter alone, such as \"fbclid\" or \"utm_*\""
+        ));
+    }
+    Some(name.to_owned())
+}
+
+section! {
+    /// `[sync.<name>.limited_data_use]`.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct LimitedDataUse = Section::new("sync.<name>.limited_data_use", "Meta's Limited Data Use.");
+
+    mode: LimitedDataUseMode = mode(), Value(r#""off""#),
+        "`off`; `always`: for every event; `when`: for events that meet the conditions of \
+         `when`.";
+    country: LimitedDataUsePlace = place(r#"0, 1, "event", or a value such as "event_properties.ldu_country""#, |code| code <= 1),
+        Value("0"),
+        "Meta's code: 1 for the USA, 0 lets Meta locate the person; `event`: from the event's \
+         country; a value: Meta's code or a country, from the event.";
+    // Which numbers are states, `map` knows.
+    state: LimitedDataUsePlace = place(r#"0, a state code of Meta's such as 1000, "event", or a value such as "event_properties.ldu_state""#, |_| true),
+        Value("0"),
+        "Meta's code, 0 lets Meta locate the person; `event`: from the event's region; a value: \
+         Meta's code or a state, from the event.";
 }
 
 /// When Limited Data Use applies.
@@ -187,6 +290,79 @@ impl Default for LimitedDataUsePlace {
     }
 }
 
+/// `mode`, with the conditions of `when`.
+fn mode() -> Codec<LimitedDataUseMode> {
+    let keys = |own: Key| {
+        let [when] = keys! {
+            "when": CONDITIONS, Example(r#"[{ property = "region", op = "is", value = "California" }]"#),
+                r#"The conditions of `mode = "when"`."#;
+        };
+        vec![own.expecting(r#""off", "always" or "when""#), when]
+    };
+    Codec::of_table(keys, read_mode, |mode, name, page| match mode {
+        LimitedDataUseMode::Off => page.key(name, toml_text("off")),
+        LimitedDataUseMode::Always => page.key(name, toml_text("always")),
+        LimitedDataUseMode::When(held) => {
+            page.key(name, toml_text("when"));
+            page.key("when", print::conditions(held));
+        }
+    })
+}
+
+fn read_mode(table: &KnownTable<'_>, name: &'static str) -> Option<LimitedDataUseMode> {
+    let words = &[("off", "off"), ("always", "always"), ("when", "when")];
+    let mode = choice("", words).read(table, name);
+    let when = table.get("when");
+    let held = when.as_ref().and_then(conditions);
+    match (mode?, when) {
+        ("when", Some(node)) => match held? {
+            conditions if conditions.is_empty() => {
+                node.refuse("found an empty list, expected conditions")
+            }
+            conditions => Some(LimitedDataUseMode::When(conditions)),
+        },
+        ("when", None) => {
+            table.refuse(
+                "when",
+                "missing, expected the conditions of mode = \"when\"",
+            );
+            None
+        }
+        (_, Some(node)) => node.refuse("found conditions, expected them with mode = \"when\" only"),
+        ("always", None) => Some(LimitedDataUseMode::Always),
+        (_, None) => Some(LimitedDataUseMode::Off),
+    }
+}
+
+/// Where a person is: Meta's number, if it is one of those that are known, or a value.
+fn place(expects: &'static str, is_known: fn(u32) -> bool) -> Codec<LimitedDataUsePlace> {
+    let print = |place: &LimitedDataUsePlace| match place {
+        LimitedDataUsePlace::From(value) => print::expression(value),
+        LimitedDataUsePlace::Code(code) => code.to_string(),
+        LimitedDataUsePlace::FromEvent => toml_text("event"),
+    };
+    Codec::new(expects, move |node| read_place(node, is_known), print)
+}
+
+fn read_place(node: &Node<'_>, is_known: fn(u32) -> bool) -> Option<LimitedDataUsePlace> {
+    if let ValueKind::String(text) = node.kind()
+        && text == "event"
+    {
+        return Some(LimitedDataUsePlace::FromEvent);
+    }
+    let is_value = match node.kind() {
+        ValueKind::String(text) => Path::parse(text).is_ok(),
+        kind => matches!(kind, ValueKind::Array(_) | ValueKind::Table(_)),
+    };
+    if is_value {
+        return value(node).map(LimitedDataUsePlace::From);
+    }
+    match u32::try_from(node.integer(0..=u64::MAX)?) {
+        Ok(code) if is_known(code) => Some(LimitedDataUsePlace::Code(code)),
+        _ => node.unexpected(),
+    }
+}
+
 /// `[sync.<name>.app]`: what app events need and Amplitude does not send.
 #[derive(Clone, Debug, Default)]
 pub struct AppConfig {
@@ -194,18 +370,121 @@ pub struct AppConfig {
     pub fields: BTreeMap<AppField, ValueExpr>,
 }
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
+impl Table for AppConfig {
+    fn section() -> Section {
+        app_section()
+    }
 
-/// Longest time for which a person may be remembered: beyond it lies a slip.
-const LONGEST_MEMORY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    fn read(table: &KnownTable<'_>) -> Option<Self> {
+        let read = |field: &AppField| {
+            let node = table.get(field.mapping_name())?;
+            Some((*field, value(&node)?))
+        };
+        let fields = AppField::ALL.iter().filter_map(read).collect();
+        Some(Self { fields })
+    }
 
-/// The names of all syncs, whatever may be wrong in them.
-pub(super) fn names(node: &Node<'_>) -> Vec<SyncName> {
-    node.member_names().filter_map(SyncName::new).collect()
+    fn print(&self, page: &mut Page) {
+        for (field, value) in &self.fields {
+            page.key(field.mapping_name(), print::expression(value));
+        }
+    }
 }
 
-/// Reads all syncs. Files of rule tests are looked for in `folder`.
-pub(super) fn all(node: &Node<'_>, folder: &Path) -> Option<BTreeMap<SyncName, SyncConfig>> {
+samples! {
+    fn app_section = Section::by_presence(
+        "sync.<name>.app",
+        "App events: what Amplitude does not send, or sends elsewhere. Table absent: no event has \
+     `action_source = \"app\"`.",
+    );
+
+    "advertiser_tracking_enabled": VALUE, Example(r#""user_properties.att_authorized""#),
+        "Whether the person allowed tracking (ATT on iOS). Absent: no on iOS, yes on Android.";
+    "application_tracking_enabled": VALUE, Example("{ constant = true }"),
+        "Whether the app itself allows tracking. Absent: yes.";
+    "platform": VALUE, Example(r#""event_properties.platform""#),
+        "`ios` or `android`, on which Meta insists. Absent, or another word: Amplitude's \
+         `platform`, else `os_name`.";
+    "bundle_id": VALUE, Example(r#"{ constant = "com.example.shop" }"#),
+        "The app's package or bundle id.";
+    "short_version": VALUE, Example(r#""version_name""#),
+        "The app's version. Absent: Amplitude's `version_name`.";
+    "long_version": VALUE, Example(r#""user_properties.build""#),
+        "The app's version and build. Absent: Amplitude's `version_name`.";
+    "os_version": VALUE, Example(r#""os_version""#),
+        "The system's version; Meta insists on it. Absent: Amplitude's `os_version`.";
+    "device_model": VALUE, Example(r#""device_model""#),
+        "The device's model. Absent: Amplitude's `device_model`, else `device_type`.";
+    "locale": VALUE, Example(r#""user_properties.locale""#), "Such as `en_US`.";
+    "time_zone": VALUE, Example(r#""user_properties.time_zone""#), "Such as `PST`.";
+    "carrier": VALUE, Example(r#""device_carrier""#),
+        "The mobile network. Absent: Amplitude's `device_carrier`.";
+    "screen_width": VALUE, Example(r#""user_properties.screen_width""#), "In pixels.";
+    "screen_height": VALUE, Example(r#""user_properties.screen_height""#), "In pixels.";
+    "screen_density": VALUE, Example(r#""user_properties.screen_density""#),
+        "Such as `2.00`.";
+    "cpu_cores": VALUE, Example(r#""user_properties.cpu_cores""#), "How many.";
+    "storage_size": VALUE, Example(r#""user_properties.storage_gb""#), "In GB.";
+    "free_storage": VALUE, Example(r#""user_properties.free_gb""#), "In GB.";
+    "device_time_zone": VALUE, Example(r#""user_properties.time_zone_name""#),
+        "Such as `USA/New York`.";
+    "vendor_id": VALUE, Example(r#""idfv""#), "Apple's identifier for vendors.";
+    "campaign_ids": VALUE, Example(r#""user_properties.campaign_ids""#), "Of the install.";
+    "install_referrer": VALUE, Example(r#""user_properties.install_referrer""#),
+        "Google Play's install referrer.";
+    "installer_package": VALUE, Example(r#""user_properties.installer""#),
+        "What installed the app.";
+    "url_schemes": VALUE, Example(r#""user_properties.url_schemes""#), "Of the app.";
+    "windows_attribution_id": VALUE, Example(r#""user_properties.windows_attribution_id""#),
+        "Of a Windows app.";
+}
+
+section! {
+    /// `[sync.<name>.user_memory]`.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct UserMemory = Section::by_presence(
+        "sync.<name>.user_memory",
+        "Remembers what people's user properties were, so that later events of the same user or \
+         device carry what they lack: traits that SDKs send in identify calls alone, the click id with \
+         the time it was first seen, the browser id, address and user agent. Stored hashed, as Meta \
+         gets it. Table absent: nothing is remembered.",
+    );
+
+    webhook: bool = boolean(), Value("false"),
+        "Whether events and user payloads of the webhook feed the memory and take from it too. \
+         Amplitude has merged there already, so that it rarely helps.";
+    keep_as_is: Vec<String> = list("a list of names of user properties", property_name), Value("[]"),
+        "User properties that are remembered as they came, for conditions and `custom_data` that \
+         name them. What they hold is then on disk in clear text.";
+    max_age: Duration = duration(HOUR..=LONG), Value(r#""90d""#),
+        "How long a person is remembered who is not seen.";
+    max_bytes: u64 = size(1 << 16..=MOST_BYTES), Value(r#""256MiB""#),
+        "Most bytes of the store for it; who was not seen for longest is forgotten first. The \
+         memories of all syncs together take at most a quarter of `queue.max_bytes`.";
+}
+
+/// The name of a user property, which may hold anything; but a path would name none.
+fn property_name(node: &Node<'_>) -> Option<String> {
+    let name = node.text()?;
+    match name.strip_prefix("user_properties.") {
+        Some(name) => node.refuse(format!(
+            "found a path, expected the name of a user property alone, such as \"{name}\""
+        )),
+        None => Some(name.to_owned()),
+    }
+}
+
+/// All syncs.
+pub(super) fn syncs() -> Codec<BTreeMap<SyncName, SyncConfig>> {
+    let print = |syncs: &BTreeMap<SyncName, SyncConfig>, name: &'static str, page: &mut Page| {
+        for (sync, config) in syncs {
+            page.table(&[name, sync.as_str()], |page| config.print(page));
+        }
+    };
+    Codec::on_page("one table per sync, such as [sync.web]", read_syncs, print)
+}
+
+fn read_syncs(node: &Node<'_>) -> Option<BTreeMap<SyncName, SyncConfig>> {
     let members = node.members()?;
     if members.is_empty() {
         return node
@@ -221,317 +500,9 @@ pub(super) fn all(node: &Node<'_>, folder: &Path) -> Option<BTreeMap<SyncName, S
             );
         }
         let table = member.node.expecting("a table, as in [sync.web]");
-        if let (Some(sync), Some(name)) = (sync(&table, folder), name) {
+        if let (Some(sync), Some(name)) = (SyncConfig::read_node(&table), name) {
             syncs.insert(name, sync);
         }
     }
     Some(syncs)
-}
-
-fn sync(node: &Node<'_>, folder: &Path) -> Option<SyncConfig> {
-    let table = node.table(&SYNC)?;
-    let enabled = table.require("enabled").and_then(|node| node.boolean());
-    let pixel_id = table.require("pixel_id").and_then(|node| pixel_id(&node));
-    let token = secrets::unbroken(&table, "access_token", "access_token_file");
-    if table
-        .get("access_token")
-        .or_else(|| table.get("access_token_file"))
-        .is_none()
-    {
-        table.refuse(
-            "access_token",
-            "missing, expected the Conversions API access token (or access_token_file)",
-        );
-    }
-    let test_event_code = table
-        .get("test_event_code")
-        .and_then(|node| node.parsed(|text| is_test_event_code(text).then(|| text.to_owned())));
-    let app_secret = secrets::unbroken(&table, "app_secret", "app_secret_file");
-    let send_events = table.require("send_events").and_then(|node| node.boolean());
-    let consent = table.get("consent").and_then(|node| consent(&node));
-    let conditions = table.require("where").and_then(|node| conditions(&node));
-    let properties = table
-        .require("properties")
-        .and_then(|node| properties(&node));
-    let events = match table.get("events") {
-        Some(node) => events(&node).map(Some),
-        None => Some(None),
-    };
-    let mapping = mapping(&table);
-    let default_calling_code = table
-        .get("default_calling_code")
-        .and_then(|node| calling_code(&node));
-    let date_order = table.require("date_order").and_then(|node| {
-        node.choice(&[("mdy", DateOrder::MonthFirst), ("dmy", DateOrder::DayFirst)])
-    });
-    let external_id_case = table.require("external_id_case").and_then(|node| {
-        node.choice(&[
-            ("lower", ExternalIdCase::Lower),
-            ("keep", ExternalIdCase::Keep),
-        ])
-    });
-    let currency = table.get("currency").and_then(|node| {
-        node.parsed(|text| {
-            let code = text.to_ascii_uppercase();
-            (is_currency(&code) && !is_subunit(text)).then_some(code)
-        })
-    });
-    let browser_pixel = table.get("browser_pixel").and_then(|node| node.boolean());
-    let limited_data_use = table
-        .require("limited_data_use")
-        .and_then(|node| limited_data_use(&node));
-    let app = table.get("app").and_then(|node| app(&node));
-    let page_url_parameters = table
-        .require("page_url_parameters")
-        .and_then(|node| node.list(parameter_name));
-    let allow_personal_data = table
-        .require("allow_personal_data")
-        .and_then(|node| node.list(|node| node.text().map(str::to_owned)));
-    let user_memory = table.get("user_memory").and_then(|node| user_memory(&node));
-    let delivery = table.require("delivery").and_then(|node| delivery(&node));
-    let tests = table
-        .get("test")
-        .map_or_else(|| Some(Vec::new()), |node| rule_tests::all(&node, folder));
-    let (access_token, access_token_file) = token.unwrap_or_default();
-    let (app_secret, app_secret_file) = app_secret.unzip();
-    // Whatever is missing was noted, so nothing will run by this. The stand-ins keep the rules
-    // readable, so that mistakes in them are found in the same go.
-    Some(SyncConfig {
-        enabled: enabled.unwrap_or(true),
-        pixel_id: pixel_id.unwrap_or_default(),
-        access_token,
-        access_token_file,
-        test_event_code,
-        app_secret,
-        app_secret_file: app_secret_file.flatten(),
-        send_events: send_events.unwrap_or(true),
-        consent: consent.unwrap_or_default(),
-        conditions: conditions.unwrap_or_default(),
-        properties: properties.unwrap_or(PassedProperties::All),
-        events: events?,
-        mapping: mapping?,
-        default_calling_code,
-        date_order: date_order.unwrap_or_default(),
-        external_id_case: external_id_case.unwrap_or_default(),
-        limited_data_use: limited_data_use.unwrap_or_default(),
-        app,
-        page_url_parameters: page_url_parameters.unwrap_or_default(),
-        allow_personal_data: allow_personal_data.unwrap_or_default(),
-        user_memory,
-        currency,
-        browser_pixel,
-        delivery: delivery?,
-        tests: tests.unwrap_or_default(),
-    })
-}
-
-/// Reads what is asked of people's consent.
-fn consent(node: &Node<'_>) -> Option<Consent> {
-    if matches!(node.kind(), ValueKind::String(_)) {
-        return node
-            .choice(&[("not_required", ())])
-            .map(|()| Consent::NotRequired);
-    }
-    let conditions = conditions(node)?;
-    if conditions.is_empty() {
-        return node.unexpected();
-    }
-    Some(Consent::Conditions(conditions))
-}
-
-/// Digits, written as a text or as a number. The value is not repeated: a token may stand there by
-/// mistake.
-fn pixel_id(node: &Node<'_>) -> Option<String> {
-    let id = match node.kind() {
-        ValueKind::I64(number) => number.to_string(),
-        ValueKind::String(text) => text.trim().to_owned(),
-        _ => return node.unexpected_unshown(),
-    };
-    let is_id = !id.is_empty() && id.len() <= 20 && id.bytes().all(|byte| byte.is_ascii_digit());
-    if is_id {
-        Some(id)
-    } else {
-        node.unexpected_unshown()
-    }
-}
-
-fn calling_code(node: &Node<'_>) -> Option<CallingCode> {
-    if let ValueKind::I64(number) = node.kind() {
-        return match number {
-            1..=9999 => Some(CallingCode::Fixed(number.to_string())),
-            _ => node.unexpected(),
-        };
-    }
-    node.parsed(|text| {
-        if text == "country" {
-            return Some(CallingCode::FromCountry);
-        }
-        let digits = text.strip_prefix('+').unwrap_or(text);
-        let is_code = (1..=4).contains(&digits.len())
-            && digits.bytes().all(|byte| byte.is_ascii_digit())
-            && !digits.starts_with('0');
-        is_code.then(|| CallingCode::Fixed(digits.to_owned()))
-    })
-}
-
-fn limited_data_use(node: &Node<'_>) -> Option<LimitedDataUse> {
-    #[derive(Clone, Copy)]
-    enum ModeWord {
-        Off,
-        Always,
-        When,
-    }
-
-    let table = node.table(&LIMITED_DATA_USE)?;
-    let mode = table.require("mode").and_then(|node| {
-        node.choice(&[
-            ("off", ModeWord::Off),
-            ("always", ModeWord::Always),
-            ("when", ModeWord::When),
-        ])
-    });
-    let when = table.get("when");
-    let held = when.as_ref().and_then(conditions);
-    let country = table
-        .require("country")
-        .and_then(|node| place(&node, |code| code <= 1));
-    // Which numbers are states, `map` knows.
-    let state = table
-        .require("state")
-        .and_then(|node| place(&node, |_| true));
-    let mode = match (mode?, when) {
-        (ModeWord::When, Some(node)) => match held? {
-            conditions if conditions.is_empty() => {
-                node.refuse("found an empty list, expected conditions")?
-            }
-            conditions => LimitedDataUseMode::When(conditions),
-        },
-        (ModeWord::When, None) => {
-            table.refuse(
-                "when",
-                "missing, expected the conditions of mode = \"when\"",
-            );
-            return None;
-        }
-        (_, Some(node)) => {
-            node.refuse("found conditions, expected them with mode = \"when\" only")?
-        }
-        (ModeWord::Off, None) => LimitedDataUseMode::Off,
-        (ModeWord::Always, None) => LimitedDataUseMode::Always,
-    };
-    Some(LimitedDataUse {
-        mode,
-        country: country?,
-        state: state?,
-    })
-}
-
-fn place(node: &Node<'_>, known: impl FnOnce(u32) -> bool) -> Option<LimitedDataUsePlace> {
-    if let ValueKind::String(text) = node.kind()
-        && text == "event"
-    {
-        return Some(LimitedDataUsePlace::FromEvent);
-    }
-    let is_value = match node.kind() {
-        ValueKind::String(text) => ValuePath::parse(text).is_ok(),
-        kind => matches!(kind, ValueKind::Array(_) | ValueKind::Table(_)),
-    };
-    if is_value {
-        return value(node).map(LimitedDataUsePlace::From);
-    }
-    match u32::try_from(node.integer(0..=u64::MAX)?) {
-        Ok(code) if known(code) => Some(LimitedDataUsePlace::Code(code)),
-        _ => node.unexpected(),
-    }
-}
-
-fn app(node: &Node<'_>) -> Option<AppConfig> {
-    let table = node.table(&APP)?;
-    let mut fields = BTreeMap::new();
-    for field in AppField::ALL {
-        let read = table
-            .get(field.mapping_name())
-            .and_then(|node| value(&node.expecting(VALUE)));
-        if let Some(value) = read {
-            fields.insert(*field, value);
-        }
-    }
-    Some(AppConfig { fields })
-}
-
-fn user_memory(node: &Node<'_>) -> Option<UserMemory> {
-    let table = node.table(&USER_MEMORY)?;
-    let webhook = table.require("webhook").and_then(|node| node.boolean());
-    let keep_as_is = table
-        .require("keep_as_is")
-        .and_then(|node| node.list(property_name));
-    let max_age = table
-        .require("max_age")
-        .and_then(|node| node.duration(HOUR..=LONGEST_MEMORY));
-    let max_bytes = table
-        .require("max_bytes")
-        .and_then(|node| node.size(1 << 16..=u64::MAX >> 1));
-    Some(UserMemory {
-        webhook: webhook?,
-        keep_as_is: keep_as_is?,
-        max_age: max_age?,
-        max_bytes: max_bytes?,
-    })
-}
-
-/// The name of a parameter in a page's address, or a pattern of names.
-fn parameter_name(node: &Node<'_>) -> Option<String> {
-    let name = node.text()?;
-    if name.contains(['=', '&', '?', '#', ' ']) {
-        return node.refuse(format!(
-            "found {name:?}, expected the name of a parameter alone, such as \"fbclid\" or \"utm_*\""
-        ));
-    }
-    Some(name.to_owned())
-}
-
-/// The name of a user property, which may hold anything; but a path would name none.
-fn property_name(node: &Node<'_>) -> Option<String> {
-    let name = node.text()?;
-    match name.strip_prefix("user_properties.") {
-        Some(name) => node.refuse(format!(
-            "found a path, expected the name of a user property alone, such as \"{name}\""
-        )),
-        None => Some(name.to_owned()),
-    }
-}
-
-fn delivery(node: &Node<'_>) -> Option<DeliveryConfig> {
-    let table = node.table(&DELIVERY)?;
-    let max_batch_events = table
-        .require("max_batch_events")
-        .and_then(|node| count(&node, 1000));
-    let max_batch_bytes = table
-        .require("max_batch_bytes")
-        .and_then(|node| bytes(&node, 16 << 20));
-    let max_batch_delay = table
-        .require("max_batch_delay")
-        .and_then(|node| node.duration(Duration::ZERO..=Duration::from_secs(60 * 60)));
-    let max_in_flight = table
-        .require("max_in_flight")
-        .and_then(|node| count(&node, 256));
-    let requests_per_second = table
-        .require("requests_per_second")
-        .and_then(|node| rate(&node));
-    let events_per_second = table
-        .require("events_per_second")
-        .and_then(|node| rate(&node));
-    let timeout = table
-        .require("timeout")
-        .and_then(|node| node.duration(Duration::from_millis(100)..=Duration::from_secs(600)));
-    // Stand-ins, as for the sync itself.
-    Some(DeliveryConfig {
-        max_batch_events: max_batch_events.unwrap_or(NonZeroUsize::MIN),
-        max_batch_bytes: max_batch_bytes.unwrap_or(NonZeroUsize::MIN),
-        max_batch_delay: max_batch_delay.unwrap_or_default(),
-        max_in_flight: max_in_flight.unwrap_or(NonZeroUsize::MIN),
-        requests_per_second: requests_per_second.flatten(),
-        events_per_second: events_per_second.flatten(),
-        timeout: timeout.unwrap_or_default(),
-    })
 }

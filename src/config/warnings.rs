@@ -15,8 +15,37 @@ use crate::expr::value::ValueExpr;
 /// How long Amplitude repeats an event that was not answered with 2xx.
 const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
 
+/// The tables that were read, of which each may be missing.
+pub(super) type ReadTables<'c> = (
+    Option<&'c AdminConfig>,
+    Option<&'c IngestConfig>,
+    Option<&'c QueueConfig>,
+    Option<&'c BTreeMap<SyncName, SyncConfig>>,
+);
+
+/// Warns of all that could be read.
+pub(super) fn of((admin, ingest, queue, syncs): ReadTables<'_>) -> Vec<ConfigError> {
+    let mut warnings = Vec::new();
+    if let Some(admin) = admin {
+        self::admin(admin, &mut warnings);
+    }
+    if let Some(ingest) = ingest {
+        self::ingest(ingest, &mut warnings);
+    }
+    if let Some(queue) = queue {
+        self::queue(queue, &mut warnings);
+    }
+    if let Some(syncs) = syncs {
+        self::syncs(syncs, &mut warnings);
+    }
+    if let (Some(ingest), Some(syncs)) = (ingest, syncs) {
+        consent(ingest, syncs, &mut warnings);
+    }
+    warnings
+}
+
 /// Warns of who may look into the daemon.
-pub(super) fn admin(admin: &AdminConfig, warnings: &mut Vec<ConfigError>) {
+fn admin(admin: &AdminConfig, warnings: &mut Vec<ConfigError>) {
     if !admin.listen.ip().is_loopback() && admin.secret.is_none() {
         warnings.push(ConfigError::new(
             "admin.listen",
@@ -30,7 +59,7 @@ pub(super) fn admin(admin: &AdminConfig, warnings: &mut Vec<ConfigError>) {
 }
 
 /// Warns of who may send.
-pub(super) fn ingest(ingest: &IngestConfig, warnings: &mut Vec<ConfigError>) {
+fn ingest(ingest: &IngestConfig, warnings: &mut Vec<ConfigError>) {
     if ingest.allow_unauthenticated {
         warnings.push(ConfigError::new(
             "ingest.allow_unauthenticated",
@@ -46,7 +75,7 @@ pub(super) fn ingest(ingest: &IngestConfig, warnings: &mut Vec<ConfigError>) {
 }
 
 /// Warns of repeats that would be sent.
-pub(super) fn queue(queue: &QueueConfig, warnings: &mut Vec<ConfigError>) {
+fn queue(queue: &QueueConfig, warnings: &mut Vec<ConfigError>) {
     if queue.duplicate_window < AMPLITUDE_REPEATS_FOR {
         warnings.push(ConfigError::new(
             "queue.duplicate_window",
@@ -57,7 +86,7 @@ pub(super) fn queue(queue: &QueueConfig, warnings: &mut Vec<ConfigError>) {
 }
 
 /// Warns of what the syncs would do.
-pub(super) fn syncs(syncs: &BTreeMap<SyncName, SyncConfig>, warnings: &mut Vec<ConfigError>) {
+fn syncs(syncs: &BTreeMap<SyncName, SyncConfig>, warnings: &mut Vec<ConfigError>) {
     for (name, one) in syncs {
         sync(name, one, warnings);
     }
@@ -71,7 +100,7 @@ pub(super) fn syncs(syncs: &BTreeMap<SyncName, SyncConfig>, warnings: &mut Vec<C
 
 /// Warns of consent that is told once and would be asked of events that do not carry it: those of SDKs
 /// hold only the user properties that they change.
-pub(super) fn consent(
+fn consent(
     ingest: &IngestConfig,
     syncs: &BTreeMap<SyncName, SyncConfig>,
     warnings: &mut Vec<ConfigError>,

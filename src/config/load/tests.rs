@@ -51,7 +51,10 @@ fn warnings_in(text: &str, environment: &[(&str, &str)]) -> String {
         file: PathBuf::from(DEFAULT_FILE),
         environment: variables_of(environment),
     };
-    let (parts, _) = written.parts();
-    let lines: Vec<String> = parts.warnings().iter().map(ToString::to_string).collect();
+    let warnings = match written.load() {
+        Ok(loaded) => loaded.warnings,
+        Err(unusable) => unusable.warnings,
+    };
+    let lines: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }

@@ -435,15 +435,14 @@ fn a_mistake_hides_no_warning_and_no_sync() {
         file: PathBuf::from(DEFAULT_FILE),
         environment: Vec::new(),
     };
-    let (parts, mistakes) = written.parts();
-    assert_eq!(mistakes.len(), 3, "{mistakes:?}");
+    let unusable = written.load().unwrap_err();
+    assert_eq!(unusable.mistakes.len(), 3, "{:?}", unusable.mistakes);
     assert_eq!(
-        parts.warnings()[0].key,
-        "sync.web.test_event_code",
+        unusable.warnings[0].key, "sync.web.test_event_code",
         "{:?}",
-        parts.warnings()
+        unusable.warnings
     );
-    let syncs = parts.syncs.unwrap();
+    let syncs = unusable.syncs;
     let rows = syncs.values().next().unwrap().events.as_ref().unwrap();
     assert!(rows.contains_key("A"));
 }

@@ -2,23 +2,23 @@
 //!
 //! A [`Node`] is one value under its full key; its methods give what was meant, or note what was
 //! found and what is expected, and give `None`. Reading goes on after a mistake, so that one run
-//! reports them all. The value of a secret is never shown, nor that of an unknown key, and so
+//! reports them all. A message never shows a secret, nor the value of an unknown key, and so
 //! nothing here has a `Debug` form.
 //!
-//! What stands in the environment is text: there, numbers and booleans are read from it, and one
-//! text is a list of one.
+//! The environment holds only text: numbers and booleans are read from it there, and one text is a
+//! list of one.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use config::{Value, ValueKind};
+use config::{File, FileFormat, Source, Value, ValueKind};
 
-use crate::config::ConfigError;
-use crate::config::keys::{self, Section};
 use crate::config::names::{join, nearest};
 use crate::config::units::{digits, format_duration, format_size, parse_size};
+use crate::config::{ConfigError, SyncName};
 
 /// The origin of a value from the environment, as the `config` crate names it.
 pub(super) const ENVIRONMENT: &str = "the environment";
@@ -26,20 +26,28 @@ pub(super) const ENVIRONMENT: &str = "the environment";
 /// Longest text of a value that a message repeats.
 const SHOWN: usize = 80;
 
-/// The mistakes found so far.
+/// What is the same for all values of one configuration, and the mistakes found so far.
 #[derive(Debug, Default)]
-pub(super) struct ConfigErrors(RefCell<Vec<ConfigError>>);
+pub(super) struct LoadContext {
+    /// The folder of the configuration file.
+    pub(super) folder: PathBuf,
+    /// The names of all syncs, whatever may be wrong in them.
+    pub(super) syncs: Vec<SyncName>,
+    /// The one section that has a key, by the key's name: a hint for a key in the wrong table.
+    pub(super) homes: BTreeMap<&'static str, &'static str>,
+    pub(super) mistakes: RefCell<Vec<ConfigError>>,
+    pub(super) warnings: RefCell<Vec<ConfigError>>,
+}
 
-impl ConfigErrors {
-    /// Notes a mistake.
-    pub(super) fn push(&self, mistake: ConfigError) {
-        self.0.borrow_mut().push(mistake);
+impl LoadContext {
+    pub(super) fn note(&self, mistake: ConfigError) {
+        self.mistakes.borrow_mut().push(mistake);
     }
+}
 
-    /// Hands out what was noted.
-    pub(super) fn into_inner(self) -> Vec<ConfigError> {
-        self.0.into_inner()
-    }
+/// The values of a TOML text, as the `config` crate reads them.
+pub(super) fn toml_values(text: &str) -> Result<HashMap<String, Value>, config::ConfigError> {
+    File::from_str(text, FileFormat::Toml).collect()
 }
 
 /// One value.
@@ -49,27 +57,31 @@ pub(super) struct Node<'v> {
     value: &'v Value,
     expects: &'static str,
     secret: bool,
-    mistakes: &'v ConfigErrors,
-}
-
-/// A table whose keys are known.
-pub(super) struct KnownTable<'v> {
-    at: String,
-    values: BTreeMap<&'v str, &'v Value>,
-    section: &'static Section,
-    mistakes: &'v ConfigErrors,
+    context: &'v LoadContext,
 }
 
 impl<'v> Node<'v> {
-    /// The whole tree.
-    pub(super) const fn root(value: &'v Value, mistakes: &'v ConfigErrors) -> Self {
+    pub(super) const fn new(at: String, value: &'v Value, context: &'v LoadContext) -> Self {
         Self {
-            at: String::new(),
+            at,
             value,
             expects: "a table",
             secret: false,
-            mistakes,
+            context,
         }
+    }
+
+    /// Its full key.
+    pub(super) fn at(&self) -> &str {
+        &self.at
+    }
+
+    pub(super) const fn value(&self) -> &'v Value {
+        self.value
+    }
+
+    pub(super) const fn context(&self) -> &'v LoadContext {
+        self.context
     }
 
     /// The value as it came from its layer.
@@ -85,10 +97,18 @@ impl<'v> Node<'v> {
         }
     }
 
+    /// The same value, which no message may show.
+    pub(super) fn hidden(self) -> Self {
+        Self {
+            secret: true,
+            ..self
+        }
+    }
+
     /// Notes a mistake here.
     pub(super) fn note(&self, message: impl Into<String>) {
-        self.mistakes
-            .push(ConfigError::new(self.at.clone(), message.into()));
+        self.context
+            .note(ConfigError::new(self.at.clone(), message));
     }
 
     /// Notes a mistake here, so that there is no value.
@@ -104,11 +124,7 @@ impl<'v> Node<'v> {
 
     /// Notes that the value is not what is expected, without repeating it.
     pub(super) fn unexpected_unshown<T>(&self) -> Option<T> {
-        let unshown = Self {
-            secret: true,
-            ..self.clone()
-        };
-        unshown.unexpected()
+        self.clone().hidden().unexpected()
     }
 
     /// A text; blank ones are refused.
@@ -232,27 +248,6 @@ impl<'v> Node<'v> {
         }
     }
 
-    /// A table whose keys are those of the section; others are noted.
-    pub(super) fn table(&self, section: &'static Section) -> Option<KnownTable<'v>> {
-        let members = self.members()?;
-        let mut values = BTreeMap::new();
-        for member in members {
-            if let Some(key) = section.key(member.name) {
-                values.insert(key.name, member.node.value);
-            } else {
-                let names = section.keys.iter().map(|key| key.name);
-                let elsewhere = keys::section_of(member.name);
-                member.node.unknown_key(member.name, names, elsewhere);
-            }
-        }
-        Some(KnownTable {
-            at: self.at.clone(),
-            values,
-            section,
-            mistakes: self.mistakes,
-        })
-    }
-
     /// The members of a table, in alphabetical order.
     pub(super) fn members(&self) -> Option<Vec<TableMember<'v>>> {
         let ValueKind::Table(values) = &self.value.kind else {
@@ -271,24 +266,12 @@ impl<'v> Node<'v> {
         Some(sorted.into_iter().map(member).collect())
     }
 
-    /// The names of a table's members; none where it is no table, which `members` notes.
-    pub(super) fn member_names(&self) -> impl Iterator<Item = &'v str> {
-        let members = match &self.value.kind {
-            ValueKind::Table(values) => Some(values),
-            _ => None,
-        };
-        members
-            .into_iter()
-            .flat_map(|values| values.keys())
-            .map(String::as_str)
-    }
-
     /// Notes an unknown key, and which one may have been meant.
     pub(super) fn unknown_key(
         &self,
         name: &str,
         known: impl Iterator<Item = &'static str> + Clone,
-        elsewhere: Option<&str>,
+        elsewhere: Option<&&str>,
     ) {
         if let Some(near) = nearest(name, known.clone()) {
             return self.note(format!("unknown key, did you mean `{near}`?"));
@@ -354,38 +337,4 @@ pub(super) struct TableMember<'v> {
     pub(super) name: &'v str,
     /// Its value.
     pub(super) node: Node<'v>,
-}
-
-impl<'v> KnownTable<'v> {
-    /// The value of a key, `None` where it is absent.
-    pub(super) fn get(&self, name: &'static str) -> Option<Node<'v>> {
-        let key = self
-            .section
-            .key(name)
-            .expect("only keys of the section are asked for");
-        let value = self.values.get(name)?;
-        Some(Node {
-            at: join(&self.at, name),
-            value,
-            expects: key.expects,
-            secret: key.secret,
-            mistakes: self.mistakes,
-        })
-    }
-
-    /// The value of a key that must be there.
-    pub(super) fn require(&self, name: &'static str) -> Option<Node<'v>> {
-        let found = self.get(name);
-        if found.is_none() {
-            let expects = self.section.key(name).map_or("", |key| key.expects);
-            self.refuse(name, format!("missing, expected {expects}"));
-        }
-        found
-    }
-
-    /// Notes a mistake at a key.
-    pub(super) fn refuse(&self, name: &str, message: impl Into<String>) {
-        self.mistakes
-            .push(ConfigError::new(join(&self.at, name), message.into()));
-    }
 }

@@ -1,11 +1,20 @@
 //! Writes the reference: the tables of `docs/CONFIG.md`, and `config/pixel-relay.toml`.
 //!
-//! Both come from the one table of keys; tests keep the files as they are written here.
+//! Both come from the declarations of the tables; tests keep the files as they are written here.
 
+use std::collections::BTreeMap;
+
+use crate::config::delivery::{DeliveryConfig, MetaConfig};
+use crate::config::expressions::{CUSTOM_VALUE, VALUE};
 use crate::config::fields::UserDataField;
-use crate::config::keys::sync::{CUSTOM_VALUE, VALUE};
-use crate::config::keys::{Key, KeyDefault, SECTIONS, Section};
+use crate::config::ingest::IngestConfig;
+use crate::config::mapping::{self, EventConfig};
 use crate::config::names::quoted;
+use crate::config::queue::QueueConfig;
+use crate::config::rule_tests::RuleTest;
+use crate::config::schema::{Key, KeyDefault, Section, Table};
+use crate::config::server::{AdminConfig, LogConfig, ServerConfig};
+use crate::config::sync::{AppConfig, LimitedDataUse, SyncConfig, UserMemory};
 
 /// Widest line of a comment.
 const WIDTH: usize = 98;
@@ -16,21 +25,66 @@ const SAMPLE_HEAD: &str = "\
     only what differs from this one; examples/minimal.toml holds the least. docs/CONFIG.md tells \
     the rest. Any key can be given in the environment: PIXEL_RELAY__SYNC__WEB__ACCESS_TOKEN.";
 
+/// Every section that has a name, in the order of the reference.
+fn sections() -> [Section; 20] {
+    [
+        ServerConfig::section(),
+        LogConfig::section(),
+        AdminConfig::section(),
+        IngestConfig::section(),
+        QueueConfig::section(),
+        MetaConfig::section(),
+        SyncConfig::section(),
+        mapping::user_data_section(),
+        mapping::custom_data_section(),
+        mapping::original_event_data_section(),
+        mapping::events_section(),
+        EventConfig::section(),
+        mapping::event_user_data_section(),
+        mapping::event_custom_data_section(),
+        mapping::event_original_event_data_section(),
+        LimitedDataUse::section(),
+        AppConfig::section(),
+        UserMemory::section(),
+        DeliveryConfig::section(),
+        RuleTest::section(),
+    ]
+}
+
+/// The section of each key that only one has, as a hint for a key in the wrong table. What an event
+/// overrides belongs in the sync's table first.
+pub(super) fn homes() -> BTreeMap<&'static str, &'static str> {
+    let event = EventConfig::section().name;
+    let mut homes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for section in sections() {
+        let is_override = section.name != event && section.name.starts_with(event);
+        for key in section.keys.iter().filter(|_| !is_override) {
+            homes.entry(key.name).or_default().push(section.name);
+        }
+    }
+    let only = |(key, sections): (_, Vec<_>)| match *sections {
+        [section] => Some((key, section)),
+        _ => None,
+    };
+    homes.into_iter().filter_map(only).collect()
+}
+
 /// Writes the tables of `docs/CONFIG.md`, one per section.
 pub fn key_tables() -> String {
     let mut page = ReferencePage::default();
-    for section in SECTIONS {
+    for section in sections() {
         page.line(format!("### `[{}]`\n", section.name));
         page.line(format!("{}\n", section.doc));
         page.line("| key | takes | default | |");
         page.line("| --- | --- | --- | --- |");
-        // A key without an example is a table, which has its own section.
-        let listed = section.keys.iter();
-        for key in listed.filter(|key| key.absent != KeyDefault::Nothing("")) {
+        for key in &section.keys {
+            let Some(default) = default(key) else {
+                continue;
+            };
             let cells = [
-                name_cell(section, key),
+                name_cell(&section, key),
                 takes(key).to_owned(),
-                default(key),
+                default,
                 key.doc.to_owned(),
             ];
             let cells = cells.map(|cell| cell.replace('|', "\\|"));
@@ -45,7 +99,7 @@ pub fn key_tables() -> String {
 pub fn sample_file() -> String {
     let mut page = ReferencePage::default();
     page.comment(SAMPLE_HEAD);
-    for section in SECTIONS {
+    for section in sections() {
         let name = section
             .name
             .replace("<name>", "web")
@@ -58,12 +112,12 @@ pub fn sample_file() -> String {
             _ => format!("{mark}[{name}]"),
         });
         for key in section.keys {
-            let (mark, value) = match key.absent {
-                KeyDefault::Nothing("") => continue,
-                KeyDefault::Nothing(example) => ("# ", example),
-                KeyDefault::Means(value)
-                | KeyDefault::WarnedAbout(value)
-                | KeyDefault::Refused(value) => (mark, value),
+            let (mark, value) = match key.default {
+                KeyDefault::Table => continue,
+                KeyDefault::Example(example) => ("# ", example),
+                KeyDefault::Value(value)
+                | KeyDefault::Warned(value)
+                | KeyDefault::Required(value) => (mark, value),
             };
             page.line("");
             page.comment(key.doc);
@@ -121,24 +175,24 @@ fn takes(key: &Key) -> &'static str {
     }
 }
 
-fn default(key: &Key) -> String {
-    match key.absent {
-        KeyDefault::Means(value) => format!("`{value}`"),
-        KeyDefault::Nothing(example) => format!("none; such as `{example}`"),
-        KeyDefault::WarnedAbout(example) => format!("none, and a warning; such as `{example}`"),
-        KeyDefault::Refused(example) => format!("**required**; such as `{example}`"),
-    }
+/// What holds where the key is absent; `None` for a table, which has a section of its own.
+fn default(key: &Key) -> Option<String> {
+    Some(match key.default {
+        KeyDefault::Value(value) => format!("`{value}`"),
+        KeyDefault::Example(example) => format!("none; such as `{example}`"),
+        KeyDefault::Warned(example) => format!("none, and a warning; such as `{example}`"),
+        KeyDefault::Required(example) => format!("**required**; such as `{example}`"),
+        KeyDefault::Table => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use std::collections::BTreeMap;
     use std::path::Path;
 
     use crate::config::fields::AppField;
-    use crate::config::keys::sync::{APP, USER_DATA};
     use crate::config::load::{effective, from_toml};
 
     /// Ends the written part of `docs/CONFIG.md`.
@@ -194,15 +248,18 @@ mod tests {
 
     #[test]
     fn every_example_of_a_key_is_right() {
-        for section in SECTIONS {
-            for key in section.keys {
-                let (KeyDefault::Means(example)
-                | KeyDefault::Nothing(example)
-                | KeyDefault::WarnedAbout(example)
-                | KeyDefault::Refused(example)) = key.absent;
+        for section in sections() {
+            for key in &section.keys {
+                let (KeyDefault::Value(example)
+                | KeyDefault::Example(example)
+                | KeyDefault::Warned(example)
+                | KeyDefault::Required(example)) = key.default
+                else {
+                    continue;
+                };
                 let reads_a_file = key.name.ends_with("_file");
-                if !example.is_empty() && !reads_a_file {
-                    check_example(section, key, example);
+                if !reads_a_file {
+                    check_example(&section, key, example);
                 }
             }
         }
@@ -249,12 +306,12 @@ mod tests {
             .iter()
             .map(|field| field.mapping_name())
             .collect();
-        assert_eq!(listed(&USER_DATA), fields);
+        assert_eq!(listed(&mapping::user_data_section()), fields);
         let fields: Vec<&str> = AppField::ALL
             .iter()
             .map(|field| field.mapping_name())
             .collect();
-        assert_eq!(listed(&APP), fields);
+        assert_eq!(listed(&AppConfig::section()), fields);
     }
 
     #[test]
