@@ -21,9 +21,9 @@ use crate::clock::Clock;
 use crate::config::{Config, SyncName};
 use crate::deliver::lane::status::{LaneStatus, LaneStatuses};
 use crate::http::auth::Authenticator;
-use crate::ingest::arrivals::LastSeen;
-use crate::ingest::reply::{RequestRefusal, json_response};
-use crate::ingest::silence::is_silent;
+use crate::http::reply::{HttpError, json_response};
+use crate::ingest::LastSeen;
+use crate::ingest::is_silent;
 use crate::queue::Queue;
 use crate::telemetry::metrics::Metrics;
 
@@ -149,8 +149,8 @@ pub fn router(state: Arc<AdminState>) -> Router {
     Router::new()
         .route("/health", get(health_page))
         .route("/metrics", get(metrics_page))
-        .fallback(async || RequestRefusal::NotFound)
-        .method_not_allowed_fallback(async || RequestRefusal::MethodNotAllowed)
+        .fallback(async || HttpError::NotFound)
+        .method_not_allowed_fallback(async || HttpError::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&state), guard))
         .with_state(state)
 }
@@ -159,7 +159,7 @@ async fn guard(State(state): State<Arc<AdminState>>, request: Request, next: Nex
     if state.gate.admits(request.headers()) {
         next.run(request).await
     } else {
-        RequestRefusal::Unauthorized.into_response()
+        HttpError::Unauthorized.into_response()
     }
 }
 

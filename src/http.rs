@@ -6,6 +6,7 @@ pub mod auth;
 pub mod blocking;
 pub mod body;
 pub mod client_address;
+pub mod reply;
 pub mod serve;
 mod tidy_path;
 pub mod tls;

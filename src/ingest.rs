@@ -30,12 +30,11 @@ use crate::event::arena::Arena;
 use crate::http::auth::Authenticator;
 use crate::http::blocking::{Work, without_blocking_others};
 use crate::http::body::{BodyReader, BufferedBody, discard};
+use crate::http::reply::{HttpError, json_response};
 use crate::ingest::amplitude_api::AmplitudeApi;
-use crate::ingest::arrivals::LastSeen;
 use crate::ingest::decode::{RawElement, decode};
 use crate::ingest::intake::{Chunk, SyncIntake};
-use crate::ingest::reply::{IngestSummary, RequestRefusal, json_response};
-use crate::ingest::upstream::Upstream;
+use crate::ingest::reply::{IngestSummary, RequestRefusal};
 use crate::outcome::Reason;
 use crate::queue::quota::CapacityProblem;
 use crate::queue::{PushError, Queue};
@@ -45,14 +44,18 @@ use crate::telemetry::metrics::{Endpoint, Metrics};
 
 mod address_limit;
 mod amplitude_api;
-pub mod arrivals;
+mod last_seen;
 mod cors;
 pub mod decode;
 mod intake;
-pub mod reply;
-pub mod silence;
+mod reply;
+mod silence;
 mod unanswered;
-pub mod upstream;
+mod upstream;
+
+pub use last_seen::{LastSeen, MissedEvents};
+pub use silence::{SilenceWatch, is_silent};
+pub use upstream::Upstream;
 
 /// Everything that a request needs.
 #[derive(Debug)]
@@ -321,14 +324,14 @@ impl Ingest {
     }
 
     /// Refuses a request for a path, or a method of one, that nothing answers.
-    fn refuse_path(&self, refusal: RequestRefusal, request: Request) -> Response {
+    fn refuse_path(&self, refusal: HttpError, request: Request) -> Response {
         let (head, body) = request.into_parts();
         self.discard_rest(&head.headers, body);
-        self.tell_of_path(&refusal, &head.method, &head.uri);
-        self.refuse(refusal)
+        self.tell_of_path(refusal, &head.method, &head.uri);
+        self.refuse(refusal.into())
     }
 
-    fn tell_of_path(&self, refusal: &RequestRefusal, method: &Method, uri: &Uri) {
+    fn tell_of_path(&self, refusal: HttpError, method: &Method, uri: &Uri) {
         let is_off = self.api.is_none() && amplitude_api::answers(uri.path());
         let reason = if is_off { "api_off" } else { refusal.code() };
         let Some(requests) = self.refused.due(reason, self.clock.now()) else {
@@ -359,7 +362,7 @@ impl Ingest {
         body: &mut Body,
     ) -> Result<IngestSummary, RequestRefusal> {
         if !self.gate.admits(headers) {
-            return Err(RequestRefusal::Unauthorized);
+            return Err(HttpError::Unauthorized.into());
         }
         let only = match sync {
             None => None,
@@ -380,12 +383,12 @@ impl Ingest {
         self.metrics.refused(refusal.code());
         let due = || self.refused.due(refusal.code(), self.clock.now());
         match &refusal {
-            RequestRefusal::Unauthorized => {
+            RequestRefusal::Http(HttpError::Unauthorized) => {
                 if let Some(requests) = due() {
                     tracing::warn!(requests, "refused requests with a missing or wrong secret");
                 }
             }
-            RequestRefusal::NotJson(_) | RequestRefusal::Body(_) => {
+            RequestRefusal::NotJson(_) | RequestRefusal::Http(HttpError::Body(_)) => {
                 if let Some(requests) = due() {
                     tracing::warn!(requests, last = %refusal, "refused requests with unusable bodies");
                 }
@@ -403,8 +406,7 @@ impl Ingest {
             | RequestRefusal::DiskLow
             | RequestRefusal::StorageFailed
             | RequestRefusal::Stopping
-            | RequestRefusal::NotFound
-            | RequestRefusal::MethodNotAllowed => {}
+            | RequestRefusal::Http(HttpError::NotFound | HttpError::MethodNotAllowed) => {}
         }
         refusal.into_response()
     }
@@ -476,7 +478,7 @@ async fn guard(State(door): State<Arc<Ingest>>, request: Request, next: Next) ->
     if door.gate.admits(request.headers()) {
         next.run(request).await
     } else {
-        door.refuse(RequestRefusal::Unauthorized)
+        door.refuse(HttpError::Unauthorized.into())
     }
 }
 
@@ -495,11 +497,11 @@ async fn webhook_of_sync(
 }
 
 async fn not_found(State(door): State<Arc<Ingest>>, request: Request) -> Response {
-    door.refuse_path(RequestRefusal::NotFound, request)
+    door.refuse_path(HttpError::NotFound, request)
 }
 
 async fn method_not_allowed(State(door): State<Arc<Ingest>>, request: Request) -> Response {
-    door.refuse_path(RequestRefusal::MethodNotAllowed, request)
+    door.refuse_path(HttpError::MethodNotAllowed, request)
 }
 
 async fn health(State(door): State<Arc<Ingest>>) -> Response {

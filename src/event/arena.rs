@@ -259,7 +259,7 @@ mod tests {
         ] {
             let mut found = Vec::new();
             arena.each_piece(Json::of_valid_text(text), separator, &mut |piece| {
-                found.push(piece.raw())
+                found.push(piece.raw());
             });
             assert_eq!(found, expected, "{text}");
         }
@@ -279,7 +279,7 @@ mod tests {
         ] {
             let mut found = Vec::new();
             arena.each_element(Json::of_valid_text(text), &mut |element| {
-                found.push(element.raw())
+                found.push(element.raw());
             });
             assert_eq!(found, expected, "{text}");
         }

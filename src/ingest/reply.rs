@@ -15,23 +15,19 @@
 use std::fmt::Write as _;
 
 use axum::http::StatusCode;
-use axum::http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
-};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 use thiserror::Error;
 
 use crate::config::SyncName;
 use crate::http::body::BodyError;
+use crate::http::reply::{ErrorReply, HttpError, json_response};
 use crate::json::split::NotJson;
 use crate::outcome::Reason;
 use crate::queue::{PushError, Pushed};
 
 /// What became of the events of one request.
 #[derive(Debug, Default)]
-pub struct IngestSummary {
+pub(super) struct IngestSummary {
     events: u64,
     pushed: Pushed,
     reasons: Vec<(Reason, u64)>,
@@ -39,25 +35,16 @@ pub struct IngestSummary {
 
 /// Why a request was not taken.
 #[derive(Debug, Error)]
-pub enum RequestRefusal {
+pub(super) enum RequestRefusal {
     /// Not JSON, or no object and no array.
     #[error(transparent)]
     NotJson(#[from] NotJson),
-    /// The body could not be read.
+    /// What any listener refuses.
     #[error(transparent)]
-    Body(#[from] BodyError),
-    /// No secret or a wrong one.
-    #[error("the secret is missing or wrong")]
-    Unauthorized,
+    Http(#[from] HttpError),
     /// A sync that the configuration does not name.
     #[error("there is no sync of this name")]
     UnknownSync,
-    /// A path that nothing answers.
-    #[error("there is nothing at this path")]
-    NotFound,
-    /// A path that answers other methods; they are in `Allow`.
-    #[error("this path does not answer this method")]
-    MethodNotAllowed,
     /// A sync has used up its part of the store.
     #[error("the queue of sync {0} is full; send this again later")]
     QueueFull(SyncName),
@@ -74,12 +61,12 @@ pub enum RequestRefusal {
 
 impl IngestSummary {
     /// Counts an event that came in.
-    pub fn received(&mut self, events: u64) {
+    pub(super) fn received(&mut self, events: u64) {
         self.events += events;
     }
 
     /// Counts events that ended for a sync before they were queued.
-    pub fn ended(&mut self, reason: Reason) {
+    pub(super) fn ended(&mut self, reason: Reason) {
         match self.reasons.iter_mut().find(|(seen, _)| *seen == reason) {
             Some((_, count)) => *count += 1,
             None => self.reasons.push((reason, 1)),
@@ -87,13 +74,13 @@ impl IngestSummary {
     }
 
     /// How many ended for this reason.
-    pub fn count(&self, reason: Reason) -> u64 {
+    pub(super) fn count(&self, reason: Reason) -> u64 {
         let found = self.reasons.iter().find(|(seen, _)| *seen == reason);
         found.map_or(0, |(_, count)| *count)
     }
 
     /// Adds what was stored.
-    pub fn stored(&mut self, pushed: Pushed) {
+    pub(super) fn stored(&mut self, pushed: Pushed) {
         self.pushed.queued += pushed.queued;
         self.pushed.duplicates += pushed.duplicates;
         self.pushed.filtered += pushed.filtered;
@@ -127,91 +114,26 @@ impl IntoResponse for IngestSummary {
 
 impl RequestRefusal {
     /// The stable code, for the reply and for metrics.
-    pub const fn code(&self) -> &'static str {
-        self.parts().1
+    pub(super) const fn code(&self) -> &'static str {
+        self.reply().code
     }
 
-    const fn parts(&self) -> (StatusCode, &'static str, Extra) {
+    const fn reply(&self) -> ErrorReply {
         match self {
-            Self::NotJson(_) => (StatusCode::BAD_REQUEST, "not_json", Extra::None),
-            Self::Body(BodyError::TooLarge { .. }) => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_too_large",
-                Extra::Close,
-            ),
-            Self::Body(BodyError::TooSlow) => {
-                (StatusCode::REQUEST_TIMEOUT, "body_too_slow", Extra::Close)
-            }
-            Self::Body(BodyError::Incomplete) => {
-                (StatusCode::BAD_REQUEST, "body_incomplete", Extra::Close)
-            }
-            Self::Body(BodyError::Busy) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
-                Extra::RetryAfter("1"),
-            ),
-            Self::Body(BodyError::UnknownEncoding) => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unknown_encoding",
-                Extra::Encodings,
-            ),
-            Self::Body(BodyError::BrokenGzip) => {
-                (StatusCode::BAD_REQUEST, "broken_gzip", Extra::None)
-            }
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", Extra::Challenge),
-            Self::UnknownSync => (StatusCode::NOT_FOUND, "unknown_sync", Extra::None),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", Extra::None),
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                Extra::None,
-            ),
-            Self::QueueFull(_) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "queue_full",
-                Extra::RetryAfter("60"),
-            ),
-            Self::DiskLow => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "disk_low",
-                Extra::RetryAfter("60"),
-            ),
-            Self::StorageFailed => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "storage_failed",
-                Extra::RetryAfter("10"),
-            ),
-            Self::Stopping => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "stopping",
-                Extra::RetryAfter("5"),
-            ),
+            Self::NotJson(_) => ErrorReply::new(StatusCode::BAD_REQUEST, "not_json"),
+            Self::Http(error) => error.reply(),
+            Self::UnknownSync => ErrorReply::new(StatusCode::NOT_FOUND, "unknown_sync"),
+            Self::QueueFull(_) => ErrorReply::retry_after("60", "queue_full"),
+            Self::DiskLow => ErrorReply::retry_after("60", "disk_low"),
+            Self::StorageFailed => ErrorReply::retry_after("10", "storage_failed"),
+            Self::Stopping => ErrorReply::retry_after("5", "stopping"),
         }
     }
 }
 
-/// A header that a refusal carries.
-#[derive(Clone, Copy)]
-enum Extra {
-    None,
-    Close,
-    Challenge,
-    Encodings,
-    RetryAfter(&'static str),
-}
-
-impl Extra {
-    const fn header(self) -> Option<(HeaderName, HeaderValue)> {
-        match self {
-            Self::None => None,
-            Self::Close => Some((CONNECTION, HeaderValue::from_static("close"))),
-            Self::Challenge => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Self::Encodings => Some((
-                ACCEPT_ENCODING,
-                HeaderValue::from_static("gzip, deflate, identity"),
-            )),
-            Self::RetryAfter(seconds) => Some((RETRY_AFTER, HeaderValue::from_static(seconds))),
-        }
+impl From<BodyError> for RequestRefusal {
+    fn from(error: BodyError) -> Self {
+        Self::Http(error.into())
     }
 }
 
@@ -228,23 +150,8 @@ impl From<PushError> for RequestRefusal {
 
 impl IntoResponse for RequestRefusal {
     fn into_response(self) -> Response {
-        let (status, code, extra) = self.parts();
-        let body = json!({ "error": code, "message": self.to_string() });
-        let mut response = json_response(status, format!("{body}\n"));
-        if let Some((name, value)) = extra.header() {
-            response.headers_mut().insert(name, value);
-        }
-        response
+        self.reply().with_message(&self)
     }
-}
-
-/// Answers with JSON text.
-pub fn json_response(status: StatusCode, body: String) -> Response {
-    let mut response = (status, body).into_response();
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
 
 #[cfg(test)]
@@ -252,6 +159,7 @@ mod tests {
     use std::sync::Arc;
 
     use axum::body::to_bytes;
+    use axum::http::header::CONTENT_TYPE;
 
     use super::*;
     use crate::queue::engine::EngineError;
@@ -308,10 +216,10 @@ mod tests {
             BodyError::Busy.into(),
             BodyError::UnknownEncoding.into(),
             BodyError::BrokenGzip.into(),
-            RequestRefusal::Unauthorized,
+            HttpError::Unauthorized.into(),
             RequestRefusal::UnknownSync,
-            RequestRefusal::NotFound,
-            RequestRefusal::MethodNotAllowed,
+            HttpError::NotFound.into(),
+            HttpError::MethodNotAllowed.into(),
             PushError::Full {
                 sync: SyncName::new("web").unwrap(),
                 pushed: Pushed::default(),

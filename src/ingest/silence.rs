@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::SyncName;
-use crate::ingest::arrivals::LastSeen;
+use crate::ingest::last_seen::LastSeen;
 
 /// Longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -56,6 +56,11 @@ pub struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    /// The first byte.
+    pub const fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
     /// The first member or element.
     pub const fn behind_bracket(text: &'a str) -> Self {
         Self { text, at: 1 }
@@ -94,10 +99,12 @@ impl<'a> Scanner<'a> {
             b'{' | b'[' => container_end(bytes, self.at),
             _ => scalar_end(bytes, self.at),
         };
-        let value = self
-            .text
-            .get(self.at..end)
-            .filter(|text| !text.is_empty())?;
+        let value = self.text.get(self.at..end);
+        let Some(value) = value.filter(|text| !text.is_empty()) else {
+            // No JSON after all: nothing is found in the rest of it.
+            self.at = self.text.len();
+            return None;
+        };
         self.at = end;
         Some(Json(value))
     }
@@ -114,6 +121,22 @@ impl<'a> Scanner<'a> {
         }
         self.at += 1;
         self.text.get(begin..self.at).map(Json)
+    }
+
+    /// The byte that comes next.
+    pub fn next_byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// Goes behind a bracket.
+    pub fn pass_bracket(&mut self) {
+        self.at += 1;
+    }
+
+    /// Goes to the next element of an array, and says whether there is one.
+    pub fn has_element(&mut self) -> bool {
+        self.begin_next();
+        self.next_byte().is_some_and(|byte| byte != b']')
     }
 
     /// Goes to the next element or key, or to the closing bracket.
@@ -140,11 +163,15 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// White space from a place on.
-fn skipped_space(bytes: &[u8], from: usize) -> usize {
+/// How much white space there is from a place on.
+pub fn skipped_space(bytes: &[u8], from: usize) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
-    let is_space = |byte: &&u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' ');
-    rest.iter().take_while(is_space).count()
+    rest.iter().take_while(|byte| is_space(**byte)).count()
+}
+
+/// Whether a byte is white space between tokens.
+pub const fn is_space(byte: u8) -> bool {
+    matches!(byte, b'\t' | b'\n' | b'\r' | b' ')
 }
 
 impl std::fmt::Debug for Scanner<'_> {
@@ -154,20 +181,25 @@ impl std::fmt::Debug for Scanner<'_> {
     }
 }
 
-/// Where the string that begins at a place ends, and whether it holds an escape.
+/// Where the string that begins at a place ends, and whether it holds an escape; the end of the text where
+/// nothing closes it.
 pub fn string_end(bytes: &[u8], opening: usize) -> (usize, bool) {
+    closed_string_end(bytes, opening).unwrap_or((bytes.len(), true))
+}
+
+/// The same; `None` where nothing closes it.
+pub fn closed_string_end(bytes: &[u8], opening: usize) -> Option<(usize, bool)> {
     let mut at = opening + 1;
     let mut escaped = false;
-    while let Some(place) = bytes.get(at..).and_then(first_special) {
-        at += place;
+    loop {
+        at += bytes.get(at..).and_then(first_special)?;
         if bytes.get(at) == Some(&b'"') {
-            return (at + 1, escaped);
+            return Some((at + 1, escaped));
         }
         // Behind a backslash, whatever it escapes.
         at += 2;
         escaped = true;
     }
-    (bytes.len(), escaped)
 }
 
 /// The place of the first quote or backslash.

@@ -9,6 +9,8 @@ use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 use thiserror::Error;
 
+use crate::json::scan::{closed_string_end, is_space, skipped_space};
+
 /// What some editors and programs put in front of a text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -113,13 +115,8 @@ impl<'a> Cursor<'a> {
 
     /// Goes to the next byte that is not white space.
     pub(crate) fn skip_space(&mut self) -> Option<u8> {
-        while let Some(&byte) = self.bytes.get(self.at) {
-            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
-                return Some(byte);
-            }
-            self.at += 1;
-        }
-        None
+        self.at += skipped_space(self.bytes, self.at);
+        self.bytes.get(self.at).copied()
     }
 
     /// Makes sure that nothing follows.
@@ -273,7 +270,7 @@ impl<'a> Cursor<'a> {
         let mut before = b':';
         while let Some(&byte) = self.bytes.get(self.at) {
             match byte {
-                b' ' | b'\t' | b'\n' | b'\r' => {
+                _ if is_space(byte) => {
                     self.at += 1;
                     continue;
                 }
@@ -313,16 +310,9 @@ impl<'a> Cursor<'a> {
 
     /// Goes behind the string that begins here.
     fn string(&mut self) -> Result<(), NotJson> {
-        self.at += 1;
-        while let Some(&byte) = self.bytes.get(self.at) {
-            self.at += 1;
-            match byte {
-                b'"' => return Ok(()),
-                b'\\' => self.at += 1,
-                _ => {}
-            }
-        }
-        Err(NotJson::Unclosed)
+        let (end, _) = closed_string_end(self.bytes, self.at).ok_or(NotJson::Unclosed)?;
+        self.at = end;
+        Ok(())
     }
 }
 

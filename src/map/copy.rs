@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::event::decimal::is_in_range;
 use crate::json::Json;
-use crate::json::scan::{container_end, string_end};
+use crate::json::scan::Scanner;
 use crate::json::text::is_absent_text;
 use crate::json::write::{separate, text};
 use crate::map::dropped::DropReason;
@@ -37,7 +37,7 @@ pub(super) fn copy_value(
 ) -> Result<bool, DropReason> {
     let start = out.len();
     let mut copier = Copier {
-        rest: value.raw(),
+        scanner: Scanner::new(value.raw()),
         out,
         guard,
         levels: 0,
@@ -57,7 +57,7 @@ pub(super) fn copy_value(
 /// A walk over a text that is known to be one JSON value. Each part of it is gone over to its end, whatever
 /// becomes of it.
 struct Copier<'c, 'e> {
-    rest: &'e str,
+    scanner: Scanner<'e>,
     out: &'c mut Vec<u8>,
     guard: &'c dyn Fn(&Name<'_>, &str) -> bool,
     /// The lists and objects that are open.
@@ -77,55 +77,56 @@ struct CopiedMember {
 
 impl<'e> Copier<'_, 'e> {
     fn value(&mut self, name: &Name<'_>) -> Copied {
-        self.skip_space();
-        match self.rest.as_bytes().first() {
+        match self.scanner.next_byte() {
             Some(b'{' | b'[') if self.levels == MOST_LEVELS => {
-                self.take(container_end(self.rest.as_bytes(), 0));
+                self.scanner.value();
                 Copied::Refused(DropReason::TooDeep)
             }
             Some(b'{') => self.object(name),
             Some(b'[') => self.list(name),
-            Some(b'"') => {
-                let raw = self.take(string_end(self.rest.as_bytes(), 0).0);
-                let content = Json::of_valid_text(raw).as_str().unwrap_or_default();
-                if is_absent_text(&content) {
-                    return Copied::Nothing;
-                }
-                if (self.guard)(name, &content) {
-                    return Copied::Refused(DropReason::PersonalData);
-                }
-                match content {
-                    Cow::Borrowed(_) => self.out.extend_from_slice(raw.as_bytes()),
-                    // Its escapes may be broken.
-                    Cow::Owned(content) => text(self.out, &content),
-                }
-                Copied::Written
-            }
-            _ => {
-                let is_end =
-                    |byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
-                let end = self.rest.bytes().position(is_end);
-                let raw = self.take(end.unwrap_or(self.rest.len()));
-                if raw == "null" || raw.is_empty() {
-                    return Copied::Nothing;
-                }
-                if !matches!(raw, "true" | "false") && !is_in_range(raw) {
-                    self.lacks_number = true;
-                    return Copied::Nothing;
-                }
-                if (self.guard)(name, raw) {
-                    return Copied::Refused(DropReason::PersonalData);
-                }
-                self.out.extend_from_slice(raw.as_bytes());
-                Copied::Written
-            }
+            _ => match self.scanner.value() {
+                Some(value) if value.is_string() => self.string(name, value),
+                Some(value) => self.number_or_word(name, value.raw()),
+                None => Copied::Nothing,
+            },
         }
+    }
+
+    fn string(&mut self, name: &Name<'_>, value: Json<'e>) -> Copied {
+        let content = value.as_str().unwrap_or_default();
+        if is_absent_text(&content) {
+            return Copied::Nothing;
+        }
+        if (self.guard)(name, &content) {
+            return Copied::Refused(DropReason::PersonalData);
+        }
+        match content {
+            Cow::Borrowed(_) => self.out.extend_from_slice(value.raw().as_bytes()),
+            // Its escapes may be broken.
+            Cow::Owned(content) => text(self.out, &content),
+        }
+        Copied::Written
+    }
+
+    fn number_or_word(&mut self, name: &Name<'_>, raw: &str) -> Copied {
+        if raw == "null" {
+            return Copied::Nothing;
+        }
+        if !matches!(raw, "true" | "false") && !is_in_range(raw) {
+            self.lacks_number = true;
+            return Copied::Nothing;
+        }
+        if (self.guard)(name, raw) {
+            return Copied::Refused(DropReason::PersonalData);
+        }
+        self.out.extend_from_slice(raw.as_bytes());
+        Copied::Written
     }
 
     fn list(&mut self, name: &Name<'_>) -> Copied {
         self.open(b'[');
         let mut copied = Copied::Nothing;
-        while self.has_next(b']') {
+        while self.scanner.has_element() {
             let mark = self.out.len();
             separate(self.out);
             match self.value(name) {
@@ -146,8 +147,8 @@ impl<'e> Copier<'_, 'e> {
         self.open(b'{');
         let begin = self.out.len();
         let first = self.members.len();
-        while self.has_next(b'}') {
-            let member = self.member(name);
+        while let Some(key) = self.scanner.key() {
+            let member = self.member(name, &key);
             self.members.push(member);
         }
         let copied = self.settle(begin, first);
@@ -156,19 +157,15 @@ impl<'e> Copier<'_, 'e> {
         copied
     }
 
-    /// Copies a member; of one that is not written, its key stands there.
-    fn member(&mut self, object: &Name<'_>) -> CopiedMember {
-        let raw = self.take(string_end(self.rest.as_bytes(), 0).0);
-        let name: Cow<'e, str> = Json::of_valid_text(raw).as_str().unwrap_or_default();
+    /// Copies a member whose key was read; of one that is not written, its key stands there.
+    fn member(&mut self, object: &Name<'_>, name: &str) -> CopiedMember {
         separate(self.out);
         let begin = self.out.len();
-        text(self.out, &name);
+        text(self.out, name);
         let end = self.out.len();
         self.out.push(b':');
-        self.skip_space();
-        self.take(1);
-        let mut copied = self.value(&object.member(&name));
-        if (self.guard)(&object.member(""), &name) {
+        let mut copied = self.value(&object.member(name));
+        if (self.guard)(&object.member(""), name) {
             copied = Copied::Refused(DropReason::PersonalData);
         }
         if copied != Copied::Written {
@@ -239,35 +236,15 @@ impl<'e> Copier<'_, 'e> {
     }
 
     fn open(&mut self, bracket: u8) {
-        self.take(1);
+        self.scanner.pass_bracket();
         self.out.push(bracket);
         self.levels += 1;
     }
 
     fn close(&mut self, bracket: u8) {
-        self.take(1);
+        self.scanner.pass_bracket();
         self.out.push(bracket);
         self.levels -= 1;
-    }
-
-    /// Goes to the next element or member, and says whether there is one.
-    fn has_next(&mut self, close: u8) -> bool {
-        self.skip_space();
-        while self.rest.starts_with(',') {
-            self.take(1);
-            self.skip_space();
-        }
-        !self.rest.is_empty() && self.rest.as_bytes().first() != Some(&close)
-    }
-
-    fn skip_space(&mut self) {
-        self.rest = self.rest.trim_ascii_start();
-    }
-
-    fn take(&mut self, bytes: usize) -> &'e str {
-        let (taken, rest) = self.rest.split_at_checked(bytes).unwrap_or((self.rest, ""));
-        self.rest = rest;
-        taken
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::http::body::BodyError;
+use crate::http::reply::HttpError;
 use crate::ingest::NotStored;
 use crate::ingest::reply::RequestRefusal;
 use crate::json::split::NotJson;
@@ -175,7 +176,7 @@ impl RequestProblem {
             Self::Forbidden => "forbidden_origin",
             Self::TooLarge => "body_too_large",
             Self::Throttled { .. } => "throttled",
-            Self::Body(error) => RequestRefusal::Body(*error).code(),
+            Self::Body(error) => HttpError::Body(*error).code(),
             Self::NotStored(refusal) => refusal.code(),
             Self::NotPassedOn => "not_passed_on",
         }
