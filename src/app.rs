@@ -17,7 +17,7 @@ use crate::config::secret_files::SecretFiles;
 use crate::config::sync::UserMemory;
 use crate::config::{Config, ConfigError, SyncName};
 use crate::control::Control;
-use crate::control::desk::CommandHandler;
+use crate::control::command::CommandHandler;
 use crate::deliver::lane::Lane;
 use crate::deliver::{self};
 use crate::http::auth::Authenticator;
@@ -52,7 +52,7 @@ pub struct App {
     lanes: Vec<Lane>,
     /// Where the volume can hold a socket.
     control: Option<Control>,
-    desk: CommandHandler,
+    command_handler: CommandHandler,
     silence: SilenceWatch,
     secrets: [(Arc<Authenticator>, SecretFiles); 2],
     door: Arc<Ingest>,
@@ -101,7 +101,7 @@ impl App {
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
         warn_of_removed_syncs(&config, &queue);
         queue.bound_profiles(bounds(&config));
-        let desk = CommandHandler::new(queue.clone(), &config);
+        let command_handler = CommandHandler::new(queue.clone(), &config);
         let (lanes, shown) = deliver::lanes(&config, &queue, &clock, &metrics)?;
         let door = Ingest::new(
             &config,
@@ -147,7 +147,7 @@ impl App {
             admin_router: admin::router(Arc::new(state)),
             lanes,
             control: bind_control(&config),
-            desk,
+            command_handler,
             silence,
             secrets,
             door,
@@ -210,11 +210,11 @@ impl App {
         // Without a socket this part only waits for its end.
         let stop_control = CancellationToken::new();
         let mut control = JoinSet::new();
-        let answering = (self.control, self.desk, stop_control.clone());
+        let answering = (self.control, self.command_handler, stop_control.clone());
         control.spawn(async move {
-            let (control, desk, stop) = answering;
+            let (control, handler, stop) = answering;
             match control {
-                Some(control) => control.run(desk, stop).await,
+                Some(control) => control.run(handler, stop).await,
                 None => stop.cancelled().await,
             }
         });

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub mod load;
 mod layers;
@@ -70,7 +70,7 @@ section! {
 }
 
 /// The name of a sync: `[a-z][a-z0-9]*(_[a-z0-9]+)*`, so that an environment variable can say it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct SyncName(Arc<str>);
 
 impl SyncName {
@@ -90,12 +90,6 @@ impl SyncName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl Serialize for SyncName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use crate::config::SyncName;
 use crate::hash::sha256;
@@ -21,9 +22,10 @@ const TYPICAL_BYTES: usize = 2048;
 const PIECE_BYTES: usize = 64 << 10;
 
 /// A mapped event.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     /// The server event: one JSON object on one line. From here to the socket it is only copied.
+    #[serde(with = "raw")]
     pub json: Bytes,
     /// Meta's event name, as it stands in the JSON.
     pub event_name: Arc<str>,
@@ -51,7 +53,7 @@ impl fmt::Debug for Payload {
 }
 
 /// An event that ends before the queue.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
     /// Why.
     pub reason: Reason,
@@ -60,6 +62,11 @@ pub struct Rejected {
     /// The event id, where it was found; for what could not be decoded, a hash of its bytes.
     pub event_id: Option<Box<str>>,
     /// The mapped event, where it could be mapped and is not too large to be kept; never what came in.
+    #[serde(
+        default,
+        with = "raw::optional",
+        skip_serializing_if = "raw::optional::is_unreadable"
+    )]
     pub json: Option<Vec<u8>>,
 }
 
@@ -97,7 +104,7 @@ impl fmt::Debug for Rejected {
 pub type MapResult = Result<Payload, Rejected>;
 
 /// An event that a sync took, for the queue.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Submission {
     /// The sync that took it.
     pub sync: SyncName,
@@ -160,7 +167,7 @@ impl fmt::Debug for PayloadArena {
 ///
 /// The first 64 depend on the event id alone, so that an event can be found by its id; the others
 /// on id, sync, event name and scope. Two events count as the same only where all 128 agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// Of the event id alone.
     pub id: u64,

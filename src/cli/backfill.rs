@@ -17,14 +17,14 @@ use serde_json::json;
 
 use crate::cli::backfill::budget::Budget;
 use crate::cli::backfill::doubt::Doubt;
-use crate::cli::backfill::hand::Uploader;
 use crate::cli::backfill::lines::{Elements, Form, TextElement};
 use crate::cli::backfill::progress::Progress;
 use crate::cli::backfill::report::{BackfillReport, COUNTED_TWICE};
 use crate::cli::backfill::source::{Expectation, InputPart};
 use crate::cli::backfill::tally::FileSummary;
+use crate::cli::backfill::uploader::Uploader;
 use crate::cli::backfill::window::Input;
-use crate::cli::store::{Missing, StoreClient, Stored};
+use crate::cli::store::{Missing, StoreClient};
 use crate::cli::{CommandFailure, Terminal, load_config, parse_time};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::load::{Loaded, Sources};
@@ -35,17 +35,18 @@ use crate::map::event_time;
 use crate::outcome::Reason;
 use crate::payload::PayloadArena;
 use crate::profile::in_memory::InMemoryProfiles;
+use crate::queue::Pushed;
 use crate::sync::Sync;
 
 mod archive;
 mod budget;
 mod doubt;
-mod hand;
 mod lines;
 mod progress;
 mod report;
 mod source;
 mod tally;
+mod uploader;
 mod utf16;
 mod window;
 
@@ -84,12 +85,12 @@ pub(super) fn backfill(
         ));
     }
     let bytes = sizes(&arguments.files)?;
-    let hand = (!arguments.dry_run).then(|| StoreClient::open(&config, Missing::Made));
+    let uploader = (!arguments.dry_run).then(|| StoreClient::open(&config, Missing::Made));
     let mut intake = BackfillRun {
         report: BackfillReport::new(syncs.iter().map(|sync| sync.name().clone()).collect()),
         syncs,
         since: arguments.since,
-        hand: hand.transpose()?.map(Uploader::new),
+        uploader: uploader.transpose()?.map(Uploader::new),
         progress: Progress::new(bytes, terminal),
         now: SystemClock.now(),
         clicks: InMemoryProfiles::default(),
@@ -119,7 +120,7 @@ struct BackfillRun {
     syncs: Vec<Sync>,
     since: Option<UnixMillis>,
     /// `None`: a dry run.
-    hand: Option<Uploader>,
+    uploader: Option<Uploader>,
     report: BackfillReport,
     progress: Progress,
     now: UnixMillis,
@@ -313,8 +314,8 @@ impl BackfillRun {
                 );
                 self.progress.say(&text, terminal)?;
             }
-            if let Some(hand) = &mut self.hand {
-                hand.take(sync.name(), mapped, &self.progress, terminal)?;
+            if let Some(uploader) = &mut self.uploader {
+                uploader.take(sync.name(), mapped, &self.progress, terminal)?;
             }
         }
         Ok(())
@@ -326,11 +327,11 @@ impl BackfillRun {
         arguments: &BackfillArguments,
         terminal: &mut Terminal,
     ) -> Result<(), CommandFailure> {
-        let stored = match self.hand.take() {
+        let pushed = match self.uploader.take() {
             None => None,
-            Some(mut hand) => {
-                hand.flush(&self.progress, terminal)?;
-                Some(hand.end()?)
+            Some(mut uploader) => {
+                uploader.flush(&self.progress, terminal)?;
+                Some(uploader.end()?)
             }
         };
         let events = self.progress.end();
@@ -343,12 +344,15 @@ impl BackfillRun {
         if let Some(words) = self.report.on_old_website_events() {
             writeln!(terminal.errors, "{words}")?;
         }
-        match stored {
+        match pushed {
             None => {
                 writeln!(terminal.errors, "nothing was stored: this was a dry run")?;
                 self.report.write(arguments.json, terminal)
             }
-            Some((Stored { queued, duplicates }, has_daemon)) => {
+            Some((pushed, has_daemon)) => {
+                let Pushed {
+                    queued, duplicates, ..
+                } = pushed;
                 let then = if has_daemon || queued == 0 {
                     ""
                 } else {

@@ -17,6 +17,7 @@ use crate::cli::{CommandFailure, Terminal, load_config};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::SyncName;
 use crate::config::load::{Loaded, Sources};
+use crate::control::command::{DropDead, ListDead, RetryDead};
 use crate::outcome::{Outcome, Reason};
 use crate::queue::dead::{DeadFilter, DeadLetter};
 
@@ -234,7 +235,11 @@ fn lines(
 fn show(store: &StoreClient, ids: &[i64], terminal: &mut Terminal) -> Result<(), CommandFailure> {
     let mut missing = Vec::new();
     for id in ids {
-        let letters = store.letters(&by_number(*id), 0, true)?;
+        let letters = store.perform(ListDead {
+            filter: by_number(*id),
+            after: 0,
+            with_events: true,
+        })?;
         if letters.is_empty() {
             missing.push(id.to_string());
         }
@@ -263,7 +268,7 @@ fn retry(
 ) -> Result<(), CommandFailure> {
     let (mut queued, mut kept) = (0, 0);
     for filter in filters {
-        let retried = store.retry(filter)?;
+        let retried = store.perform(RetryDead(filter.clone()))?;
         queued += retried.queued;
         kept += retried.kept;
     }
@@ -290,7 +295,7 @@ fn drop_letters(
 ) -> Result<(), CommandFailure> {
     let mut dropped = 0;
     for filter in filters {
-        dropped += store.drop_letters(filter)?;
+        dropped += store.perform(DropDead(filter.clone()))?.dropped;
     }
     terminal.tell(&json!({"dropped": dropped}), &format!("{dropped} dropped"))?;
     Ok(())
@@ -305,7 +310,11 @@ fn each_page(
 ) -> Result<(), CommandFailure> {
     let mut after = 0;
     loop {
-        let page = store.letters(filter, after, with_events)?;
+        let page = store.perform(ListDead {
+            filter: filter.clone(),
+            after,
+            with_events,
+        })?;
         let Some(last) = page.last() else {
             // An empty list has its head and its words all the same.
             return if after == 0 { show(page) } else { Ok(()) };

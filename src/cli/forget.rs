@@ -100,7 +100,7 @@ fn erase(store: &StoreClient, person: &Person) -> anyhow::Result<Forgotten> {
         if round > 0 {
             std::thread::sleep(BETWEEN_ROUNDS);
         }
-        let found = store.forget(person)?;
+        let found = store.perform(person.clone())?;
         all.queued += found.queued;
         all.dead += found.dead;
         all.profiles += found.profiles;

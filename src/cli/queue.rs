@@ -7,6 +7,7 @@ use crate::cli::store::{Missing, StoreClient};
 use crate::cli::{CommandFailure, Terminal, load_config};
 use crate::config::SyncName;
 use crate::config::load::{Loaded, Sources};
+use crate::control::command::{DropQueue, Dropped};
 
 /// What `pixel-relay queue` can do.
 #[derive(Debug, Subcommand)]
@@ -30,9 +31,12 @@ pub(super) fn queue(
     let QueueCommand::Drop { sync, force } = command;
     let (Loaded { config, .. }, _) = load_config(sources)?;
     let store = StoreClient::open(&config, Missing::Refused)?;
-    let dropped = store.drop_queue(&sync, force);
+    let dropped = store.perform(DropQueue {
+        sync: sync.clone(),
+        force,
+    });
     store.close()?;
-    let dropped = dropped?;
+    let Dropped { dropped } = dropped?;
     let words = format!(
         "{dropped} events of sync {sync} dropped, counted as erased; those that a request is carrying \
          at this moment are not among them"

@@ -9,6 +9,7 @@ use crate::cli::store::{Missing, StoreClient};
 use crate::cli::table::plain;
 use crate::cli::{CommandFailure, Terminal, load_config};
 use crate::config::load::{Loaded, Sources};
+use crate::control::command::TraceEvent;
 use crate::queue::trace::{Trace, TracedPlace, TracedRequest};
 
 /// What `pixel-relay trace` takes.
@@ -29,7 +30,9 @@ pub(super) fn trace(
 ) -> Result<(), CommandFailure> {
     let (Loaded { config, .. }, _) = load_config(sources)?;
     let store = StoreClient::open(&config, Missing::Refused)?;
-    let traces = store.trace(&arguments.id);
+    let traces = store.perform(TraceEvent {
+        event_id: arguments.id.clone(),
+    });
     store.close()?;
     let traces = traces?;
     if traces.is_empty() {

@@ -1,65 +1,79 @@
 //! A command's end of the socket.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::os::unix::net::UnixStream;
+use std::error::Error;
+use std::io;
 use std::path::Path;
 
-use crate::control::socket;
-use crate::control::wire::{Answer, Problem, Reply, Request};
+use axum::body::{Body, to_bytes};
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
 
-/// Why a request has no answer.
+use crate::control::command::StoreCommand;
+use crate::control::problem::Problem;
+use crate::control::socket;
+
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// Nobody listens.
+    #[error("the command cannot be written as JSON")]
+    Unwritable(#[source] Cause),
     #[error("no daemon listens on the control socket")]
     NoDaemon(#[source] io::Error),
-    /// The socket belongs to another user.
     #[error(
         "the control socket belongs to another user; run the command as the user of the daemon"
     )]
     Denied(#[source] io::Error),
-    /// The daemon was reached, and went.
     #[error("the daemon left before it answered; run the command again")]
-    Left(#[source] io::Error),
-    /// The answer is none.
+    Left(#[source] Cause),
+    /// It comes from a daemon of another version.
     #[error("the daemon's answer cannot be understood; use the daemon's own program")]
-    Garbled(#[source] serde_json::Error),
-    /// The daemon could not do it.
-    #[error(transparent)]
-    Problem(#[from] Problem),
+    Garbled(#[source] Cause),
 }
 
-/// Asks the daemon that has this queue folder. Waits as long as the request takes.
-pub fn ask(folder: &Path, request: &Request) -> Result<Answer, AskError> {
-    let mut stream = connect(folder)?;
-    let mut line = Vec::new();
-    // A daemon that refuses a request may do so before it has read it all: what counts is its answer.
-    let written = stream.write_all(&request.to_line());
-    let read = BufReader::new(&mut stream).read_until(b'\n', &mut line);
-    if line.is_empty() {
-        written.map_err(AskError::Left)?;
-        read.map_err(AskError::Left)?;
-    }
-    if line.last() != Some(&b'\n') {
-        return Err(AskError::Left(io::ErrorKind::UnexpectedEof.into()));
-    }
-    match serde_json::from_slice(&line).map_err(AskError::Garbled)? {
-        Reply::Done(answer) => Ok(answer),
-        Reply::Failed(problem) => Err(problem.into()),
-    }
+type Cause = Box<dyn Error + Send + Sync>;
+
+/// Lets the daemon that has this queue folder perform a command. Waits as long as that takes.
+pub async fn ask<C: StoreCommand>(
+    folder: &Path,
+    command: &C,
+) -> Result<Result<C::Answer, Problem>, AskError> {
+    let stream = connect(folder).await?;
+    let body = serde_json::to_vec(command).map_err(|error| AskError::Unwritable(error.into()))?;
+    let request = Request::post(C::PATH)
+        .header(HOST, "localhost")
+        .body(Body::from(body))
+        .expect("the path is a constant");
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| AskError::Left(error.into()))?;
+    let exchange = async move {
+        let answer = sender.send_request(request).await.map_err(|error| {
+            if error.is_parse() {
+                AskError::Garbled(error.into())
+            } else {
+                AskError::Left(error.into())
+            }
+        })?;
+        let is_done = answer.status().is_success();
+        let body = to_bytes(Body::new(answer.into_body()), usize::MAX).await;
+        Ok((is_done, body.map_err(|error| AskError::Left(error.into()))?))
+    };
+    // What goes wrong with the connection goes wrong with the exchange, too.
+    let (_, exchanged) = tokio::join!(connection, exchange);
+    let (is_done, body) = exchanged?;
+    let answer = if is_done {
+        serde_json::from_slice(&body).map(Ok)
+    } else {
+        serde_json::from_slice(&body).map(Err)
+    };
+    answer.map_err(|error| AskError::Garbled(error.into()))
 }
 
-/// Whether a daemon listens. That the socket is another user's is an error: a daemon may be there.
-pub fn is_answered(folder: &Path) -> Result<bool, AskError> {
-    match connect(folder) {
-        Ok(_) => Ok(true),
-        Err(AskError::NoDaemon(_)) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn connect(folder: &Path) -> Result<UnixStream, AskError> {
-    socket::connect(folder).map_err(|error| match error.kind() {
+async fn connect(folder: &Path) -> Result<UnixStream, AskError> {
+    let connected = socket::connect(folder).await;
+    connected.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => AskError::Denied(error),
         _ => AskError::NoDaemon(error),
     })

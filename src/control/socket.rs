@@ -7,11 +7,10 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, fchmod};
-use tokio::net::{UnixListener, UnixSocket};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 /// The name of the socket in the queue folder.
 const NAME: &str = "control.sock";
@@ -58,8 +57,9 @@ impl Drop for Socket {
 }
 
 /// Connects to the socket of a running daemon.
-pub(super) fn connect(folder: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(Address::of(folder)?.path)
+pub(super) async fn connect(folder: &Path) -> io::Result<UnixStream> {
+    let address = Address::of(folder)?;
+    UnixStream::connect(&address.path).await
 }
 
 /// A path that a socket address can hold. It holds good as long as this is kept.

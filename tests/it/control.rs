@@ -1,11 +1,13 @@
-//! The control socket: who may use it, and what it puts up with.
+//! The control socket: who may use it, what it says to other versions, and what it puts up with.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
+use std::thread;
 
 use serde_json::{Value, json};
 
@@ -18,13 +20,24 @@ fn connect(folder: &Path) -> UnixStream {
     UnixStream::connect(folder.join("control.sock")).unwrap()
 }
 
-/// Says one thing and hears the answer.
-fn ask(folder: &Path, request: &[u8]) -> Value {
+/// Says one thing and hears all of the answer.
+fn say(folder: &Path, request: &[u8]) -> String {
     let mut stream = connect(folder);
     stream.write_all(request).unwrap();
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).unwrap();
-    serde_json::from_str(&line).unwrap_or_else(|_| panic!("no answer but {line:?}"))
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Posts a body; gives the status and the JSON of the answer.
+fn post(folder: &Path, path: &str, body: &[u8]) -> (u16, Value) {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+    let answer = say(folder, &[head.as_bytes(), body].concat());
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-type: application/json"), "{head}");
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,32 +99,126 @@ async fn what_is_no_request_is_answered_and_harms_nobody() {
     let graph = Graph::start().await;
     let daemon = Daemon::start(&graph, HOLDING_SYNC).await;
     let folder = daemon.folder.path();
-    for request in [
-        &b"GET / HTTP/1.1\r\n\r\n"[..],
-        b"{\"version\":1,\"request\":{\"no_such\":{}}}\n",
-        b"{\"version\":1,\"request\":{\"retry\":{\"filter\":{\"everything\":true}}}}\n",
-        b"{\"version\":1,\"request\":{\"retry\":{\"filter\":{\"reason\":\"none\"}}}}\n",
-        b"\xff\xfe\n",
+    for (path, body) in [
+        ("/v1/dead/list", &b""[..]),
+        ("/v1/dead/list", b"[]"),
+        ("/v1/dead/list", b"{\"filter\":{},\"page\":1}"),
+        ("/v1/dead/retry", b"{\"everything\":true}"),
+        ("/v1/dead/drop", b"{\"reason\":\"none\"}"),
+        ("/v1/dead/drop", b"{\"sync\":\"../web\"}"),
+        ("/v1/dead/drop", b"{\"filed_before\":\"tomorrow\"}"),
+        ("/v1/forget", b"{\"e-mails\":[\"a\"]}"),
+        ("/v1/trace", b"\xff\xfe"),
+        ("/v1/trace", &[b'['; 1 << 20]),
     ] {
-        let answer = ask(folder, request);
-        assert_eq!(answer["failed"]["code"], "bad_request", "{answer}");
+        let (status, answer) = post(folder, path, body);
+        assert_eq!((status, &answer["code"]), (400, &json!("bad_request")));
     }
-    let other = ask(folder, b"{\"version\":2,\"request\":{\"new_things\":1}}\n");
-    assert_eq!(other["failed"]["code"], "other_version", "{other}");
+    let (status, answer) = post(folder, "/v1/no_such", b"{}");
+    assert_eq!((status, &answer["code"]), (404, &json!("other_version")));
 
-    // More than any request, and no end.
-    let mut endless = connect(folder);
-    let piece = vec![b'x'; 1 << 20];
-    while endless.write_all(&piece).is_ok() {}
-    let mut answer = String::new();
-    // The answer may be lost with the connection; what counts is that it was ended.
-    endless.read_to_string(&mut answer).ok();
+    // No end: of the head, of a body of any length, of one that says its length.
+    let head = "POST /v1/trace HTTP/1.1\r\nhost: x\r\n";
+    for begin in [
+        format!("{head}x: "),
+        format!("{head}transfer-encoding: chunked\r\n\r\n10000000\r\n"),
+        format!("{head}content-length: 100000000\r\n\r\n"),
+    ] {
+        let mut endless = connect(folder);
+        endless.write_all(begin.as_bytes()).unwrap();
+        let piece = vec![b'x'; 1 << 20];
+        let written = (0..).take_while(|_| endless.write_all(&piece).is_ok());
+        assert!(written.count() < 100, "it is ended");
+    }
+    assert_eq!(command(&daemon.config_file(), LIST, b"").code, 0);
+    daemon.stop().await;
+}
 
-    // Deeply nested.
-    let mut nested = b"{\"version\":1,\"request\":".to_vec();
-    nested.extend(vec![b'['; 1 << 20]);
-    nested.push(b'\n');
-    assert_eq!(ask(folder, &nested)["failed"]["code"], "bad_request");
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_of_another_version_is_told_so() {
+    let graph = Graph::start().await;
+    let daemon = Daemon::start(&graph, HOLDING_SYNC).await;
+    let folder = daemon.folder.path();
+    // One from before HTTP reads a line, and shows that it is no JSON.
+    let request = b"{\"version\":1,\"request\":{\"trace\":{\"event_id\":\"x\"}}}\n";
+    let answer = say(folder, request);
+    assert!(
+        answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
+        "{answer}"
+    );
+    // A newer one shows the message.
+    let (status, answer) = post(folder, "/v2/trace", b"{\"event_id\":\"x\"}");
+    assert_eq!((status, &answer["code"]), (404, &json!("other_version")));
+    let message = answer["message"].as_str().unwrap();
+    assert!(
+        message.ends_with("use the daemon's own program"),
+        "{message}"
+    );
+    daemon.stop().await;
+}
+
+/// Stands for a daemon that answers whatever it is asked with this, as soon as the first line is there.
+fn fake_daemon(folder: &Path, answer: &'static str) {
+    let listener = UnixListener::bind(folder.join("control.sock")).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = [0; 4096];
+            stream.read(&mut line).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_daemon_of_another_version_is_found_out_before_anything_is_sent() {
+    // From before HTTP, and one that knows a later version alone.
+    for answer in [
+        "{\"failed\":{\"code\":\"bad_request\",\"message\":\"the request is none\"}}\n",
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 64\r\n\r\n\
+         {\"code\":\"other_version\",\"message\":\"use the daemon's own program\"}",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("queue.db"), "").unwrap();
+        fake_daemon(folder.path(), answer);
+        let config = folder.path().join("pixel-relay.toml");
+        let address = "127.0.0.1:1".parse().unwrap();
+        fs::write(&config, config_text(address, folder.path(), HOLDING_SYNC)).unwrap();
+        let events: Vec<u8> = (0..20_000)
+            .flat_map(|number| format!("{}\n", event(&format!("e{number}"))).into_bytes())
+            .collect();
+        for (arguments, input) in [(LIST, &b""[..]), (&["backfill", "-"], &events)] {
+            let ran = command(&config, arguments, input);
+            assert_eq!(ran.code, 1, "{ran:?}");
+            assert!(
+                ran.words.contains("use the daemon's own program"),
+                "{ran:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_can_ask_as_well() {
+    let graph = Graph::start().await;
+    let daemon = Daemon::start(&graph, HOLDING_SYNC).await;
+    assert_eq!(daemon.post(event("one").to_string()).await.0, 200);
+    let ran = Command::new("curl")
+        .args(["--silent", "--show-error", "--unix-socket"])
+        .arg(daemon.folder.path().join("control.sock"))
+        .args(["http://localhost/v1/trace", "-d", "{\"event_id\":\"one\"}"])
+        .output();
+    match ran {
+        Ok(ran) => {
+            let traces: Value = serde_json::from_slice(&ran.stdout).unwrap();
+            assert_eq!(traces[0]["sync"], "web", "{traces}");
+            assert!(
+                traces[0]["place"]["waiting"]["until"].is_string(),
+                "{traces}"
+            );
+        }
+        Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "it is not installed"),
+    }
     daemon.stop().await;
 }
 
@@ -121,13 +228,14 @@ async fn peers_that_say_nothing_or_leave_hold_up_neither_work_nor_stop() {
     let daemon = Daemon::start(&graph, HOLDING_SYNC).await;
     let config = daemon.config_file();
     let folder = daemon.folder.path();
-    let mut silent = vec![connect(folder), connect(folder)];
-    silent[0].write_all(b"{\"version\":1,").unwrap();
+    let mut silent = vec![connect(folder), connect(folder), connect(folder)];
+    let head = b"POST /v1/trace HTTP/1.1\r\nhost: x\r\ncontent-length: 18\r\n\r\n";
+    silent[0].write_all(&head[..20]).unwrap();
+    silent[1].write_all(head).unwrap();
     for _ in 0..50 {
         let mut leaves = connect(folder);
-        leaves
-            .write_all(b"{\"version\":1,\"request\":{\"trace\":{\"event_id\":\"x\"}}}\n")
-            .unwrap();
+        leaves.write_all(head).unwrap();
+        leaves.write_all(b"{\"event_id\":\"one\"}").unwrap();
     }
     assert_eq!(command(&config, LIST, b"").code, 0);
     silent.extend((0..6).map(|_| connect(folder)));
@@ -137,37 +245,59 @@ async fn peers_that_say_nothing_or_leave_hold_up_neither_work_nor_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_for_a_sync_that_the_daemon_does_not_run_are_refused() {
+async fn events_that_are_none_or_for_a_sync_that_the_daemon_does_not_run_are_refused() {
     let graph = Graph::start().await;
     let daemon = Daemon::start(&graph, HOLDING_SYNC).await;
     let folder = daemon.folder.path();
-    let take = |event: Value| {
-        let request = json!({"version": 1, "request": {"take": {"events": [event]}}});
-        ask(folder, format!("{request}\n").as_bytes())
+    let push = |event: &Value, known: Value| {
+        let request = json!({"events": [event], "known": known}).to_string();
+        post(folder, "/v1/queue/push", request.as_bytes())
     };
-    let fate =
-        json!({"queue": {"fingerprint": [1, 2], "deadline": 9_999_999_999_i64, "known": false}});
-    let good = json!({"sync": "web", "name": "A", "event": {"event_name": "A"}, "fate": fate});
-    for (part, wrong, code) in [
-        ("sync", json!("blog"), "unknown_sync"),
-        ("sync", json!("../web"), "unknown_sync"),
-        ("event", json!([1]), "bad_request"),
-        ("event", Value::Null, "bad_request"),
-        ("name", Value::Null, "bad_request"),
+    let fingerprint = json!({"id": 1, "whole": 2});
+    let payload = json!({
+        "json": {"event_name": "A"}, "event_name": "A", "fingerprint": fingerprint,
+        "deadline": 9_999_999_999_i64,
+    });
+    let good = json!({"sync": "web", "mapped": {"Ok": payload}});
+    let without = |part: &str| {
+        let mut payload = payload.clone();
+        payload.as_object_mut().unwrap().remove(part);
+        json!({"Ok": payload})
+    };
+    let mut array = payload.clone();
+    array["json"] = json!([1]);
+    for (part, wrong, status, code) in [
+        ("sync", json!("blog"), 404, "unknown_sync"),
+        ("sync", json!("../web"), 400, "bad_request"),
+        ("mapped", json!({"Ok": array}), 400, "bad_request"),
+        ("mapped", without("json"), 400, "bad_request"),
+        ("mapped", without("event_name"), 400, "bad_request"),
         (
-            "fate",
-            json!({"ended": {"reason": "bored", "id": null}}),
+            "mapped",
+            json!({"Err": {"reason": "bored"}}),
+            400,
             "bad_request",
         ),
     ] {
         let mut event = good.clone();
         event[part] = wrong;
-        let answer = take(event);
-        assert_eq!(answer["failed"]["code"], code, "{part}: {answer}");
+        let (refused, answer) = push(&event, json!([]));
+        assert_eq!(
+            (refused, &answer["code"]),
+            (status, &json!(code)),
+            "{answer}"
+        );
     }
-    assert_eq!(
-        take(good)["done"]["taken"],
-        json!({"queued": 1, "duplicates": 0})
-    );
+    // On several lines it would break the lines of an export.
+    let lines = json!({"events": [good], "known": []}).to_string();
+    let lines = lines.replace("{\"event_name\":\"A\"}", "{\"event_name\":\n\"A\"}");
+    assert_eq!(post(folder, "/v1/queue/push", lines.as_bytes()).0, 400);
+
+    let pushed = |queued: u32, duplicates: u32| json!({"queued": queued, "duplicates": duplicates, "filtered": 0, "invalid": 0});
+    assert_eq!(push(&good, json!([])), (200, pushed(1, 0)));
+    assert_eq!(push(&good, json!([])), (200, pushed(0, 1)));
+    let body = json!({"fingerprints": [fingerprint, {"id": 3, "whole": 4}]}).to_string();
+    let found = post(folder, "/v1/queue/known", body.as_bytes());
+    assert_eq!(found, (200, json!([fingerprint])));
     daemon.stop().await;
 }

@@ -1,0 +1,169 @@
+//! Uploads mapped events to the store, in pieces.
+//!
+//! Which of them were taken before is asked for many at once, since the store then reads everything
+//! that it remembers; they are uploaded in small pieces, since each is one transaction and one request.
+
+use std::collections::HashSet;
+use std::mem;
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::cli::Terminal;
+use crate::cli::backfill::progress::Progress;
+use crate::cli::store::StoreClient;
+use crate::config::SyncName;
+use crate::control::command::{FindKnown, PushEvents};
+use crate::control::problem::{Problem, ProblemCode};
+use crate::payload::{Fingerprint, MapResult, Submission};
+use crate::queue::Pushed;
+
+/// Events, and bytes of them, that are held until they are asked for together.
+const HELD_EVENTS: usize = 32 << 10;
+const HELD_BYTES: usize = 16 << 20;
+/// Events, and bytes of them, in one transaction.
+const PIECE_EVENTS: usize = 1000;
+const PIECE_BYTES: usize = 1 << 20;
+/// How long to wait for room.
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+
+/// Events on their way into a store.
+#[derive(Debug)]
+pub(super) struct Uploader {
+    store: StoreClient,
+    held: Vec<Submission>,
+    held_bytes: usize,
+    pushed: Pushed,
+}
+
+impl Uploader {
+    pub(super) fn new(store: StoreClient) -> Self {
+        Self {
+            store,
+            held: Vec::new(),
+            held_bytes: 0,
+            pushed: Pushed::default(),
+        }
+    }
+
+    /// Takes an event; uploads everything when there is enough of it.
+    pub(super) fn take(
+        &mut self,
+        sync: &SyncName,
+        mapped: MapResult,
+        progress: &Progress,
+        terminal: &mut Terminal,
+    ) -> anyhow::Result<()> {
+        let event = Submission {
+            sync: sync.clone(),
+            mapped,
+        };
+        self.held_bytes += size(&event);
+        self.held.push(event);
+        if self.held.len() >= HELD_EVENTS || self.held_bytes >= HELD_BYTES {
+            self.flush(progress, terminal)?;
+        }
+        Ok(())
+    }
+
+    /// Uploads what is held.
+    pub(super) fn flush(
+        &mut self,
+        progress: &Progress,
+        terminal: &mut Terminal,
+    ) -> anyhow::Result<()> {
+        self.held_bytes = 0;
+        let held = mem::take(&mut self.held);
+        let known = self.known(&held)?;
+        let mut piece = Vec::new();
+        let mut bytes = 0;
+        for event in held {
+            bytes += size(&event);
+            piece.push(event);
+            if piece.len() >= PIECE_EVENTS || bytes >= PIECE_BYTES {
+                self.push(mem::take(&mut piece), &known, progress, terminal)?;
+                bytes = 0;
+            }
+        }
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.push(piece, &known, progress, terminal)
+    }
+
+    /// Leaves the store; gives what was stored, and whether a daemon delivers it.
+    pub(super) fn end(self) -> anyhow::Result<(Pushed, bool)> {
+        let has_daemon = self.store.has_daemon();
+        self.store.close()?;
+        Ok((self.pushed, has_daemon))
+    }
+
+    /// Which of the held events were taken before.
+    fn known(&self, held: &[Submission]) -> anyhow::Result<HashSet<Fingerprint>> {
+        let fingerprints: Vec<_> = held.iter().filter_map(fingerprint).collect();
+        if fingerprints.is_empty() {
+            return Ok(HashSet::new());
+        }
+        self.store.perform(FindKnown { fingerprints })
+    }
+
+    /// Stores a piece; waits for room where there is none.
+    fn push(
+        &mut self,
+        events: Vec<Submission>,
+        known: &HashSet<Fingerprint>,
+        progress: &Progress,
+        terminal: &mut Terminal,
+    ) -> anyhow::Result<()> {
+        let fingerprints = events.iter().filter_map(fingerprint);
+        let known = fingerprints.filter(|of| known.contains(of)).collect();
+        let push = PushEvents { events, known };
+        let mut has_said = false;
+        loop {
+            match self.store.perform(push.clone()) {
+                Ok(pushed) => {
+                    self.pushed.queued += pushed.queued;
+                    self.pushed.duplicates += pushed.duplicates;
+                    self.pushed.filtered += pushed.filtered;
+                    self.pushed.invalid += pushed.invalid;
+                    return Ok(());
+                }
+                Err(error) if !self.store.has_daemon() => {
+                    return Err(error.context(
+                        "the events cannot be stored; where there is no room, start the daemon, \
+                         so that it delivers, and run the command again: it goes on where it stopped",
+                    ));
+                }
+                Err(error) => {
+                    let code = error.downcast_ref().map(|problem: &Problem| problem.code);
+                    if !matches!(code, Some(ProblemCode::Full | ProblemCode::DiskLow)) {
+                        return Err(
+                            error.context("run the command again: it goes on where it stopped")
+                        );
+                    }
+                    if !has_said {
+                        progress.say(&format!("{error}: waiting for room"), terminal)?;
+                        has_said = true;
+                    }
+                    sleep(BETWEEN_TRIES);
+                }
+            }
+        }
+    }
+}
+
+fn fingerprint(event: &Submission) -> Option<Fingerprint> {
+    event
+        .mapped
+        .as_ref()
+        .ok()
+        .map(|payload| payload.fingerprint)
+}
+
+/// About what the event takes.
+fn size(event: &Submission) -> usize {
+    let json = match &event.mapped {
+        Ok(payload) => payload.json.len(),
+        Err(rejected) => rejected.json.as_ref().map_or(0, Vec::len),
+    };
+    json + 128
+}

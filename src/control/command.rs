@@ -1,0 +1,252 @@
+//! What commands do with a store: one type for each, which says where it is posted, what it does and
+//! what it answers.
+//!
+//! A running daemon performs them as they come through the socket; a command that has opened the store
+//! itself performs them directly. What a command names is checked against the configuration of the
+//! process that has the store: a daemon goes by what it runs, whatever the file says by now.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, SyncName};
+use crate::control::problem::{Problem, ProblemCode};
+use crate::payload::{Fingerprint, Submission};
+use crate::queue::dead::{DeadFilter, DeadLetter, Retried};
+use crate::queue::erase::{Forgotten, Person};
+use crate::queue::trace::Trace;
+use crate::queue::{PushError, Pushed, Queue};
+
+/// Dead letters on a page.
+const PAGE: usize = 256;
+
+/// A store, and what is configured of its syncs.
+#[derive(Debug)]
+pub struct CommandHandler {
+    queue: Queue,
+    /// Every configured sync, and whether it takes events.
+    syncs: BTreeMap<SyncName, bool>,
+}
+
+impl CommandHandler {
+    pub fn new(queue: Queue, config: &Config) -> Self {
+        let syncs = config.syncs.iter();
+        Self {
+            queue,
+            syncs: syncs
+                .map(|(name, sync)| (name.clone(), sync.enabled))
+                .collect(),
+        }
+    }
+}
+
+/// Something to do with a store.
+pub trait StoreCommand: Serialize + DeserializeOwned + Send + 'static {
+    /// Where it is posted. A change that older programs would take for something else needs a new
+    /// version here.
+    const PATH: &'static str;
+
+    type Answer: Serialize + DeserializeOwned;
+
+    fn perform(
+        self,
+        handler: &CommandHandler,
+    ) -> impl Future<Output = Result<Self::Answer, Problem>> + Send;
+}
+
+/// Tells the version of the program that has the store. Asked first, so that a daemon of another
+/// version is found out by a short request, before anything is done.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TellVersion {}
+
+impl StoreCommand for TellVersion {
+    const PATH: &'static str = "/v1/version";
+    type Answer = String;
+
+    async fn perform(self, _handler: &CommandHandler) -> Result<String, Problem> {
+        Ok(env!("CARGO_PKG_VERSION").to_owned())
+    }
+}
+
+/// Gives a page of dead letters, in the order in which they were filed; an empty page is behind the
+/// last.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListDead {
+    pub filter: DeadFilter,
+    /// The number after which the page begins.
+    pub after: i64,
+    /// Whether the mapped events are wanted too.
+    pub with_events: bool,
+}
+
+impl StoreCommand for ListDead {
+    const PATH: &'static str = "/v1/dead/list";
+    type Answer = Vec<DeadLetter>;
+
+    async fn perform(self, handler: &CommandHandler) -> Result<Vec<DeadLetter>, Problem> {
+        let mut letters = handler.queue.dead(&self.filter, self.after, PAGE).await?;
+        if !self.with_events {
+            letters.iter_mut().for_each(|letter| letter.json = None);
+        }
+        Ok(letters)
+    }
+}
+
+/// Queues dead letters anew.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RetryDead(pub DeadFilter);
+
+impl StoreCommand for RetryDead {
+    const PATH: &'static str = "/v1/dead/retry";
+    type Answer = Retried;
+
+    async fn perform(self, handler: &CommandHandler) -> Result<Retried, Problem> {
+        Ok(handler.queue.retry_dead(&self.0).await?)
+    }
+}
+
+/// Drops dead letters for good.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DropDead(pub DeadFilter);
+
+impl StoreCommand for DropDead {
+    const PATH: &'static str = "/v1/dead/drop";
+    type Answer = Dropped;
+
+    async fn perform(self, handler: &CommandHandler) -> Result<Dropped, Problem> {
+        let dropped = handler.queue.drop_dead(&self.0).await?;
+        Ok(Dropped { dropped })
+    }
+}
+
+/// How many dead letters, or queued events, were dropped.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Dropped {
+    pub dropped: u64,
+}
+
+/// Tells what became of an event, once for each time that it was taken.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceEvent {
+    pub event_id: String,
+}
+
+impl StoreCommand for TraceEvent {
+    const PATH: &'static str = "/v1/trace";
+    type Answer = Vec<Trace>;
+
+    async fn perform(self, handler: &CommandHandler) -> Result<Vec<Trace>, Problem> {
+        Ok(handler.queue.trace(&self.event_id).await?)
+    }
+}
+
+/// Erases the person.
+impl StoreCommand for Person {
+    const PATH: &'static str = "/v1/forget";
+    type Answer = Forgotten;
+
+    async fn perform(self, handler: &CommandHandler) -> Result<Forgotten, Problem> {
+        Ok(handler.queue.forget(self).await?)
+    }
+}
+
+/// Drops what is queued for a sync.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DropQueue {
+    pub sync: SyncName,
+    /// Although the sync takes events.
+    #[serde(default)]
+    pub force: bool,
+}
+
+impl StoreCommand for DropQueue {
+    const PATH: &'static str = "/v1/queue/drop";
+    type Answer = Dropped;
+
+    async fn perform(self, handler: &CommandHandler) -> Result<Dropped, Problem> {
+        let sync = self.sync;
+        let stored = handler.queue.totals();
+        let takes_events = handler.syncs.get(&sync);
+        if takes_events.is_none() && !stored.contains_key(&sync) {
+            let names: Vec<_> = stored.keys().map(SyncName::as_str).collect();
+            let names = match names.as_slice() {
+                [] => "none".to_owned(),
+                names => names.join(", "),
+            };
+            return Err(Problem::new(
+                ProblemCode::UnknownSync,
+                format!("the store holds no sync `{sync}`; it holds: {names}"),
+            ));
+        }
+        if takes_events == Some(&true) && !self.force {
+            return Err(Problem::new(
+                ProblemCode::SyncInUse,
+                format!(
+                    "sync `{sync}` is configured and takes events; remove it from the \
+                     configuration, or disable it, and restart the daemon; or say --force"
+                ),
+            ));
+        }
+        let dropped = handler.queue.drop_sync(&sync).await?;
+        Ok(Dropped { dropped })
+    }
+}
+
+/// Finds the events that were taken in the last 8 days.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FindKnown {
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+impl StoreCommand for FindKnown {
+    const PATH: &'static str = "/v1/queue/known";
+    type Answer = HashSet<Fingerprint>;
+
+    async fn perform(self, handler: &CommandHandler) -> Result<HashSet<Fingerprint>, Problem> {
+        Ok(handler.queue.remembered(self.fingerprints).await?)
+    }
+}
+
+/// Queues events that the command has mapped.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushEvents {
+    pub events: Vec<Submission>,
+    /// Those of them that were taken before, as [`FindKnown`] tells.
+    pub known: HashSet<Fingerprint>,
+}
+
+impl StoreCommand for PushEvents {
+    const PATH: &'static str = "/v1/queue/push";
+    type Answer = Pushed;
+
+    async fn perform(self, handler: &CommandHandler) -> Result<Pushed, Problem> {
+        let full = handler.queue.health().full;
+        for Submission { sync, .. } in &self.events {
+            if !handler.syncs.contains_key(sync) {
+                return Err(Problem::new(
+                    ProblemCode::UnknownSync,
+                    format!(
+                        "the daemon runs no sync `{sync}`; restart it, so that it reads its \
+                         configuration anew"
+                    ),
+                ));
+            }
+            // Nothing of the piece is stored yet, so that its repeat counts no duplicates.
+            if full.contains(sync) {
+                return Err(PushError::Full {
+                    sync: sync.clone(),
+                    pushed: Pushed::default(),
+                    left: BTreeMap::new(),
+                }
+                .into());
+            }
+        }
+        Ok(handler.queue.push_again(self.events, self.known).await?)
+    }
+}

@@ -1,0 +1,76 @@
+//! Why a command was not done.
+
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::queue::{PushError, StoreError};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    /// For programs.
+    pub code: ProblemCode,
+    /// For people.
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemCode {
+    /// The request cannot be understood.
+    BadRequest,
+    /// The daemon knows no such request; that of another version may.
+    OtherVersion,
+    UnknownSync,
+    /// The sync takes events, and force was not used.
+    SyncInUse,
+    /// A sync's part of the queue is used up.
+    Full,
+    /// The disk is nearly full.
+    DiskLow,
+    /// The store cannot be read or written.
+    Storage,
+    /// The daemon is stopping.
+    Closed,
+}
+
+impl Problem {
+    pub fn new(code: ProblemCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+impl ProblemCode {
+    pub(super) const fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::OtherVersion | Self::UnknownSync => StatusCode::NOT_FOUND,
+            Self::SyncInUse => StatusCode::CONFLICT,
+            Self::Full | Self::DiskLow => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Storage => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        PushError::from(error).into()
+    }
+}
+
+impl From<PushError> for Problem {
+    fn from(error: PushError) -> Self {
+        match &error {
+            PushError::Full { .. } => Self::new(ProblemCode::Full, error.to_string()),
+            PushError::DiskLow => Self::new(ProblemCode::DiskLow, error.to_string()),
+            PushError::Storage(cause) => {
+                Self::new(ProblemCode::Storage, format!("{error}: {cause}"))
+            }
+            PushError::Closed => Self::new(ProblemCode::Closed, "the store is being closed"),
+        }
+    }
+}
