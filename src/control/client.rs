@@ -1,9 +1,9 @@
 //! A command's end of the socket.
 
-use std::error::Error;
 use std::io;
 use std::path::Path;
 
+use axum::BoxError;
 use axum::body::{Body, to_bytes};
 use hyper::Request;
 use hyper::client::conn::http1;
@@ -19,7 +19,7 @@ use crate::control::socket;
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     #[error("the command cannot be written as JSON")]
-    Unwritable(#[source] Cause),
+    Unwritable(#[source] BoxError),
     #[error("no daemon listens on the control socket")]
     NoDaemon(#[source] io::Error),
     #[error(
@@ -27,13 +27,11 @@ pub enum AskError {
     )]
     Denied(#[source] io::Error),
     #[error("the daemon left before it answered; run the command again")]
-    Left(#[source] Cause),
+    Left(#[source] BoxError),
     /// It comes from a daemon of another version.
     #[error("the daemon's answer cannot be understood; use the daemon's own program")]
-    Garbled(#[source] Cause),
+    Garbled(#[source] BoxError),
 }
-
-type Cause = Box<dyn Error + Send + Sync>;
 
 /// Lets the daemon that has this queue folder perform a command. Waits as long as that takes.
 pub async fn ask<C: StoreCommand>(

@@ -101,7 +101,7 @@ async fn what_is_no_request_is_answered_and_harms_nobody() {
     let folder = daemon.folder.path();
     for (path, body) in [
         ("/v1/dead/list", &b""[..]),
-        ("/v1/dead/list", b"[]"),
+        ("/v1/dead/drop", b"\"all\""),
         ("/v1/dead/list", b"{\"filter\":{},\"page\":1}"),
         ("/v1/dead/retry", b"{\"everything\":true}"),
         ("/v1/dead/drop", b"{\"reason\":\"none\"}"),
