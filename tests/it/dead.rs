@@ -7,6 +7,7 @@ use clap::Parser as _;
 use pixel_relay::cli::{self, Cli, Exit, Terminal};
 use pixel_relay::sandbox::faults::Faults;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use crate::process::command;
 use crate::support::{Daemon, Graph, PLAIN_SYNC, event};
@@ -303,7 +304,8 @@ async fn people_get_a_table() {
         "--config",
         config.to_str().unwrap(),
     ];
-    let exit = cli::run(Cli::parse_from(arguments), &mut terminal);
+    // The command has a runtime of its own.
+    let exit = block_in_place(|| cli::run(Cli::parse_from(arguments), &mut terminal));
     assert_eq!(exit, Exit::Success);
     let text = |written: &Written| String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
     let table = text(&output);
