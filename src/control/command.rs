@@ -88,7 +88,9 @@ impl StoreCommand for ListDead {
     async fn perform(self, handler: &CommandHandler) -> Result<Vec<DeadLetter>, Problem> {
         let mut letters = handler.queue.dead(&self.filter, self.after, PAGE).await?;
         if !self.with_events {
-            letters.iter_mut().for_each(|letter| letter.json = None);
+            for letter in &mut letters {
+                letter.json = None;
+            }
         }
         Ok(letters)
     }

@@ -30,13 +30,11 @@ pub mod optional {
     use serde_json::value::RawValue;
 
     /// Whether it has to be left out: a damaged one would make JSON of nothing else.
-    #[expect(clippy::ref_option, reason = "serde calls it so")]
     pub fn is_unreadable(json: &Option<Vec<u8>>) -> bool {
         let json = json.as_deref().map(serde_json::from_slice::<&RawValue>);
         !matches!(json, Some(Ok(_)))
     }
 
-    #[expect(clippy::ref_option, reason = "serde calls it so")]
     pub fn serialize<S: Serializer>(
         json: &Option<Vec<u8>>,
         serializer: S,
