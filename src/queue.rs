@@ -99,6 +99,8 @@ mod batch;
 mod bits;
 mod compress;
 mod sqlite;
+#[cfg(test)]
+pub(crate) mod memory;
 
 /// Commands that may wait for the writer.
 const WAITING: usize = 4096;
@@ -267,6 +269,17 @@ impl Queue {
             commands: Some(commands),
             thread: Mutex::new(Some(thread)),
         })))
+    }
+
+    /// Opens a queue in memory.
+    #[cfg(test)]
+    pub(crate) fn open_in_memory(
+        memory: &memory::Memory,
+        config: &QueueConfig,
+        syncs: &[SyncName],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        Self::open_on(Box::new(memory.clone()), config, syncs, clock)
     }
 
     /// Takes events in; durable when this returns.

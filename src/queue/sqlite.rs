@@ -198,3 +198,6 @@ fn unsigned(count: i64) -> u64 {
 fn limit(rows: usize) -> i64 {
     signed(rows as u64)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

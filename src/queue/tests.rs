@@ -12,43 +12,75 @@ use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Payload, Rejected, Submission};
 
 use erase::{Forgotten, Person};
+use memory::{Memory, StoreFault};
 use settle::{AttemptAnswer, End, Refusal};
 use totals::SyncTotals;
 
 mod pushing;
 mod leasing;
 mod settling;
-mod standing;
-mod upgrade;
-mod letters;
+mod cooldowns;
+mod dead_letters;
 mod tracing;
-mod erasing;
-mod remembering;
+pub(in crate::queue) mod erasing;
+pub(in crate::queue) mod remembering;
 mod clicks;
-mod bounds;
-mod crashes;
+pub(in crate::queue) mod bounds;
 mod recovery;
 mod model;
+mod engines;
 
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(in crate::queue) const HOUR: Duration = Duration::from_secs(3600);
+pub(in crate::queue) const DAY: Duration = Duration::from_secs(24 * 3600);
 /// When the tests begin.
-const START: i64 = 1_700_000_000;
+pub(in crate::queue) const START: i64 = 1_700_000_000;
 
-/// A store in a folder of its own, with a clock that the test moves.
-struct Shop {
-    folder: TempDir,
-    config: QueueConfig,
-    clock: Arc<TestClock>,
-    queue: Queue,
+/// An engine that the tests run against.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::queue) enum TestEngine {
+    Sqlite,
+    Memory,
 }
 
-impl Shop {
-    fn new() -> Self {
-        Self::with(|_| {})
+/// Runs each of these tests against every engine.
+macro_rules! on_every_engine {
+    ($($test:ident,)+) => {
+        mod on_sqlite {$(
+            #[tokio::test]
+            async fn $test() {
+                super::$test(super::TestEngine::Sqlite).await;
+            }
+        )+}
+
+        mod on_memory {$(
+            #[tokio::test]
+            async fn $test() {
+                super::$test(super::TestEngine::Memory).await;
+            }
+        )+}
+    };
+}
+use on_every_engine;
+
+/// A queue with a store of its own, and a clock that the test moves.
+pub(in crate::queue) struct QueueFixture {
+    pub(in crate::queue) folder: TempDir,
+    pub(in crate::queue) config: QueueConfig,
+    pub(in crate::queue) clock: Arc<TestClock>,
+    pub(in crate::queue) queue: Queue,
+    /// The store, where it is in memory.
+    pub(in crate::queue) memory: Option<Memory>,
+}
+
+impl QueueFixture {
+    pub(in crate::queue) fn new(engine: TestEngine) -> Self {
+        Self::with(engine, |_| {})
     }
 
-    fn with(change: impl FnOnce(&mut QueueConfig)) -> Self {
+    pub(in crate::queue) fn with(
+        engine: TestEngine,
+        change: impl FnOnce(&mut QueueConfig),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = QueueConfig {
             path: folder.path().to_owned(),
@@ -60,63 +92,89 @@ impl Shop {
             dead_letter_max_bytes: 1 << 20,
         };
         change(&mut config);
+        let memory = matches!(engine, TestEngine::Memory).then(Memory::default);
         let clock = Arc::new(TestClock::at(UnixMillis::from_seconds(START)));
-        let queue = open(&config, &clock).unwrap();
+        let queue = open(&config, &clock, memory.as_ref()).unwrap();
         Self {
             folder,
             config,
             clock,
             queue,
+            memory,
         }
     }
 
     /// Drops the queue without closing it, and opens the store again.
-    fn reopened(self) -> Self {
+    pub(in crate::queue) fn reopened(self) -> Self {
         let Self {
             folder,
             config,
             clock,
             queue,
+            memory,
         } = self;
         drop(queue);
-        let queue = open(&config, &clock).unwrap();
+        let queue = open(&config, &clock, memory.as_ref()).unwrap();
         Self {
             folder,
             config,
             clock,
             queue,
+            memory,
         }
     }
 
-    /// A second connection, as an operator or a fault would have it.
-    fn sqlite(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.folder.path().join("queue.db")).unwrap()
+    /// Makes commits fail that add or remove batches, as a full disk does, until it is taken back.
+    fn set_failing(&self, fails: bool) {
+        match &self.memory {
+            Some(memory) => memory.set_fault(fails.then_some(StoreFault::Unavailable)),
+            None => sqlite::tests::set_failing(self, fails),
+        }
     }
 
-    async fn push(&self, taken: impl IntoIterator<Item = Submission>) -> Pushed {
+    /// Damages the events of a batch, by its place among all.
+    fn damage(&self, place: usize) {
+        match &self.memory {
+            Some(memory) => memory.damage(place),
+            None => sqlite::tests::damage(self, place),
+        }
+    }
+
+    /// Reads the store beside the writer.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn Reader) -> EngineResult<T> + Send + 'static,
+    ) -> T {
+        self.queue.read(read).await.unwrap()
+    }
+
+    pub(in crate::queue) async fn push(
+        &self,
+        taken: impl IntoIterator<Item = Submission>,
+    ) -> Pushed {
         let pushed = self.queue.push(taken.into_iter().collect()).await.unwrap();
         assert_law(&self.queue);
         pushed
     }
 
-    async fn lease(&self, most: usize) -> Vec<Leased> {
+    pub(in crate::queue) async fn lease(&self, most: usize) -> Vec<Leased> {
         let order = Order::MostUrgent;
         let leased = self.queue.lease(&web(), most, 1 << 20, order).await;
         leased.unwrap()
     }
 
-    async fn open_delivery(&self, leased: &[Leased]) -> DeliveryId {
+    pub(in crate::queue) async fn open_delivery(&self, leased: &[Leased]) -> DeliveryId {
         let opened = self.queue.open_delivery(&web(), &slots(leased)).await;
         opened.unwrap()
     }
 
-    async fn settle(&self, settlement: Settlement) {
+    pub(in crate::queue) async fn settle(&self, settlement: Settlement) {
         self.queue.settle(settlement).await.unwrap();
         assert_law(&self.queue);
     }
 
     /// Delivers everything that is ready, the most urgent first, and gives the bodies.
-    async fn deliver_all(&self) -> Vec<String> {
+    pub(in crate::queue) async fn deliver_all(&self) -> Vec<String> {
         let mut bodies = Vec::new();
         loop {
             let leased = self.lease(1000).await;
@@ -129,42 +187,50 @@ impl Shop {
         }
     }
 
-    fn totals(&self) -> SyncTotals {
+    pub(in crate::queue) fn totals(&self) -> SyncTotals {
         self.queue.totals()[&web()].clone()
     }
 
-    fn ended(&self, reason: Reason) -> u64 {
+    pub(in crate::queue) fn ended(&self, reason: Reason) -> u64 {
         let ended = self.totals().ended;
         ended.get(&reason).copied().unwrap_or(0)
     }
 }
 
-fn open(config: &QueueConfig, clock: &Arc<TestClock>) -> Result<Queue, OpenError> {
+pub(in crate::queue) fn open(
+    config: &QueueConfig,
+    clock: &Arc<TestClock>,
+    memory: Option<&Memory>,
+) -> Result<Queue, OpenError> {
     let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
-    Queue::open(config, &[web(), shop()], clock)
+    let syncs = [web(), shop()];
+    match memory {
+        Some(memory) => Queue::open_in_memory(memory, config, &syncs, clock),
+        None => Queue::open(config, &syncs, clock),
+    }
 }
 
-fn web() -> SyncName {
+pub(in crate::queue) fn web() -> SyncName {
     SyncName::new("web").unwrap()
 }
 
-fn shop() -> SyncName {
+pub(in crate::queue) fn shop() -> SyncName {
     SyncName::new("shop").unwrap()
 }
 
 /// An event with its window's end a week after the start.
-fn event(number: u64) -> Submission {
+pub(in crate::queue) fn event(number: u64) -> Submission {
     event_until(number, START + 7 * 24 * 3600)
 }
 
-fn event_until(number: u64, deadline: i64) -> Submission {
+pub(in crate::queue) fn event_until(number: u64, deadline: i64) -> Submission {
     Submission {
         sync: web(),
         mapped: Ok(payload(number, "Purchase", deadline)),
     }
 }
 
-fn payload(number: u64, event_name: &str, deadline: i64) -> Payload {
+pub(in crate::queue) fn payload(number: u64, event_name: &str, deadline: i64) -> Payload {
     let id = format!("id-{number}");
     Payload {
         json: format!(r#"{{"event_name":"{event_name}","event_id":"{id}"}}"#).into(),
@@ -175,7 +241,7 @@ fn payload(number: u64, event_name: &str, deadline: i64) -> Payload {
 }
 
 /// What events say of people.
-fn learnt(lessons: Vec<(SyncName, ProfileUpdate)>) -> Learnt {
+pub(in crate::queue) fn learnt(lessons: Vec<(SyncName, ProfileUpdate)>) -> Learnt {
     Learnt {
         lessons,
         clicks: Vec::new(),
@@ -183,14 +249,14 @@ fn learnt(lessons: Vec<(SyncName, ProfileUpdate)>) -> Learnt {
 }
 
 /// Text that takes as many bytes when it is compressed.
-fn noise(seed: u64, length: usize) -> String {
+pub(in crate::queue) fn noise(seed: u64, length: usize) -> String {
     let mut random = fastrand::Rng::with_seed(seed);
     std::iter::repeat_with(|| random.alphanumeric())
         .take(length)
         .collect()
 }
 
-fn ended(reason: Reason) -> Submission {
+pub(in crate::queue) fn ended(reason: Reason) -> Submission {
     Submission {
         sync: web(),
         mapped: Err(Rejected {
@@ -202,15 +268,15 @@ fn ended(reason: Reason) -> Submission {
     }
 }
 
-fn text(leased: &Leased) -> String {
+pub(in crate::queue) fn text(leased: &Leased) -> String {
     String::from_utf8(leased.body.as_ref().to_vec()).unwrap()
 }
 
-fn slots(leased: &[Leased]) -> Vec<Slot> {
+pub(in crate::queue) fn slots(leased: &[Leased]) -> Vec<Slot> {
     leased.iter().map(|leased| leased.slot).collect()
 }
 
-fn answer(lost: bool) -> AttemptAnswer {
+pub(in crate::queue) fn answer(lost: bool) -> AttemptAnswer {
     AttemptAnswer {
         verdict: if lost { "transient" } else { "delivered" },
         status: (!lost).then_some(200),
@@ -221,7 +287,7 @@ fn answer(lost: bool) -> AttemptAnswer {
     }
 }
 
-fn refusal() -> Refusal {
+pub(in crate::queue) fn refusal() -> Refusal {
     Refusal {
         reason: Reason::Refused,
         code: Some(100),
@@ -231,7 +297,7 @@ fn refusal() -> Refusal {
     }
 }
 
-fn accepted(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
+pub(in crate::queue) fn accepted(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
     Settlement {
         sync: web(),
         delivery: Some(delivery),
@@ -245,7 +311,7 @@ fn accepted(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
     }
 }
 
-fn rejected(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
+pub(in crate::queue) fn rejected(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
     Settlement {
         ends: slots(leased)
             .into_iter()
@@ -260,7 +326,7 @@ fn rejected(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
 }
 
 /// A request whose answer was lost; its events wait for another try.
-fn lost(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
+pub(in crate::queue) fn lost(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
     Settlement {
         answer: Some(answer(true)),
         release: slots(leased),
@@ -270,7 +336,7 @@ fn lost(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
 
 /// Events taken and dead letters retried are the events that ended and those that are queued; and the
 /// dead letters are those that were filed and have not been removed.
-fn assert_law(queue: &Queue) {
+pub(in crate::queue) fn assert_law(queue: &Queue) {
     for (sync, totals) in queue.totals() {
         let ended: u64 = totals.ended.values().sum();
         assert_eq!(

@@ -3,9 +3,15 @@
 use super::*;
 use crate::profile::clicks::{ClickKey, Clicks as _, FirstSeen, KEPT};
 
-impl Shop {
+on_every_engine! {
+    the_first_answer_stays_over_restarts,
+    requests_at_the_same_moment_agree,
+    the_oldest_leave_by_age_and_by_number,
+}
+
+impl QueueFixture {
     /// An event carries a click; gives when that was first seen. `stores`: the event is taken.
-    async fn click(&self, id: &str, seconds: i64, stores: bool) -> i64 {
+    pub(in crate::queue) async fn click(&self, id: &str, seconds: i64, stores: bool) -> i64 {
         let mut recall = self.queue.recall();
         let seen = UnixMillis::from_seconds(START + seconds);
         let click = ClickKey::of(id);
@@ -21,61 +27,48 @@ impl Shop {
         first.seconds() - START
     }
 
-    fn clicks(&self) -> i64 {
-        let count = "SELECT count(*) FROM click";
-        self.sqlite()
-            .query_row(count, [], |row| row.get(0))
-            .unwrap()
+    async fn clicks(&self) -> u64 {
+        self.read(|reader| reader.click_count()).await
     }
 }
 
-#[tokio::test]
-async fn the_first_answer_stays_over_restarts() {
-    let shop = Shop::new();
-    assert_eq!(shop.click("One", 10, true).await, 10);
-    assert_eq!(shop.click("Two", 20, true).await, 20);
-    assert_eq!(shop.click("One", 99, true).await, 10);
-    let shop = shop.reopened();
-    assert_eq!(shop.click("One", 5, true).await, 10);
-    assert_eq!(shop.click("Two", 99, true).await, 20);
-    assert_eq!(shop.clicks(), 2);
+async fn the_first_answer_stays_over_restarts(engine: TestEngine) {
+    let fixture = QueueFixture::new(engine);
+    assert_eq!(fixture.click("One", 10, true).await, 10);
+    assert_eq!(fixture.click("Two", 20, true).await, 20);
+    assert_eq!(fixture.click("One", 99, true).await, 10);
+    let fixture = fixture.reopened();
+    assert_eq!(fixture.click("One", 5, true).await, 10);
+    assert_eq!(fixture.click("Two", 99, true).await, 20);
+    assert_eq!(fixture.clicks().await, 2);
 }
 
-#[tokio::test]
-async fn requests_at_the_same_moment_agree() {
-    let shop = Shop::new();
+async fn requests_at_the_same_moment_agree(engine: TestEngine) {
+    let fixture = QueueFixture::new(engine);
     // The first is not stored yet, and never will be: its sender repeats it.
-    assert_eq!(shop.click("One", 10, false).await, 10);
-    assert_eq!(shop.click("One", 11, true).await, 10);
-    assert_eq!(shop.reopened().click("One", 12, true).await, 10);
+    assert_eq!(fixture.click("One", 10, false).await, 10);
+    assert_eq!(fixture.click("One", 11, true).await, 10);
+    assert_eq!(fixture.reopened().click("One", 12, true).await, 10);
 }
 
-#[tokio::test]
-async fn the_oldest_leave_by_age_and_by_number() {
+async fn the_oldest_leave_by_age_and_by_number(engine: TestEngine) {
     // Room for 209 of them.
-    let shop = Shop::with(|config| config.max_bytes = NonZeroU64::new(1 << 20).unwrap());
+    let fixture = QueueFixture::with(engine, |config| {
+        config.max_bytes = NonZeroU64::new(1 << 20).unwrap();
+    });
     for number in 0..220 {
-        shop.click(&number.to_string(), number, true).await;
+        fixture.click(&number.to_string(), number, true).await;
     }
-    shop.queue.tidy().await.unwrap();
-    let shop = shop.reopened();
-    assert_eq!(shop.clicks(), 209);
+    fixture.queue.tidy().await.unwrap();
+    let fixture = fixture.reopened();
+    assert_eq!(fixture.clicks().await, 209);
     for (number, expected) in [(10, 999), (12, 12), (219, 219)] {
-        assert_eq!(shop.click(&number.to_string(), 999, false).await, expected);
+        assert_eq!(
+            fixture.click(&number.to_string(), 999, false).await,
+            expected
+        );
     }
-    shop.clock.advance(KEPT + Duration::from_secs(200));
-    shop.queue.tidy().await.unwrap();
-    assert_eq!(shop.clicks(), 20);
-}
-
-#[tokio::test]
-async fn nothing_names_the_click() {
-    let shop = Shop::new();
-    shop.click("IwAR0abcDEF", 10, true).await;
-    let shop = shop.reopened();
-    let bytes = std::fs::read(shop.folder.path().join("queue.db")).unwrap();
-    let log = std::fs::read(shop.folder.path().join("queue.db-wal")).unwrap_or_default();
-    for bytes in [bytes, log] {
-        assert!(memchr::memmem::find(&bytes, b"IwAR0abcDEF").is_none());
-    }
+    fixture.clock.advance(KEPT + Duration::from_secs(200));
+    fixture.queue.tidy().await.unwrap();
+    assert_eq!(fixture.clicks().await, 20);
 }

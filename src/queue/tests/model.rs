@@ -119,7 +119,7 @@ impl Model {
 }
 
 struct Run {
-    shop: Shop,
+    fixture: QueueFixture,
     model: Model,
     serial: u64,
     /// What is on lease, with its serial number, in the order of the leases.
@@ -129,9 +129,9 @@ struct Run {
 }
 
 impl Run {
-    fn new() -> Self {
+    fn new(engine: TestEngine) -> Self {
         Self {
-            shop: Shop::new(),
+            fixture: QueueFixture::new(engine),
             model: Model::default(),
             serial: 0,
             held: Vec::new(),
@@ -140,7 +140,7 @@ impl Run {
     }
 
     fn now(&self) -> i64 {
-        self.shop.clock.now().seconds()
+        self.fixture.clock.now().seconds()
     }
 
     async fn step(mut self, step: Step) -> Self {
@@ -149,7 +149,7 @@ impl Run {
             Step::PushAgain(events) => self.push(events, true).await,
             Step::Filter(count) => {
                 let filtered = (0..count).map(|_| ended(Reason::NotSelected));
-                self.shop.push(filtered).await;
+                self.fixture.push(filtered).await;
                 self.model.taken += count;
                 (0..count).for_each(|_| self.model.end(Reason::NotSelected));
             }
@@ -160,7 +160,7 @@ impl Run {
                 let to = self.held.len().min(from + count);
                 let released: Vec<(u64, Slot)> = self.held.drain(from..to).collect();
                 let slots: Vec<Slot> = released.iter().map(|(_, slot)| *slot).collect();
-                self.shop.queue.release(&web(), &slots);
+                self.fixture.queue.release(&web(), &slots);
                 for (serial, _) in released {
                     self.queued(serial).leased = false;
                 }
@@ -173,7 +173,7 @@ impl Run {
             } => self.settle(delivered, rejected, lost).await,
             Step::Retry => self.retry().await,
             Step::Forget(number) => self.forget(number).await,
-            Step::Wait(hours) => self.shop.clock.advance(HOUR * hours),
+            Step::Wait(hours) => self.fixture.clock.advance(HOUR * hours),
             Step::Reopen => self = self.reopen(),
         }
         self.check().await;
@@ -201,9 +201,9 @@ impl Run {
             self.model.push(self.serial, event, now, again);
         }
         let pushed = if again {
-            self.shop.queue.push_again(taken, HashSet::new()).await
+            self.fixture.queue.push_again(taken, HashSet::new()).await
         } else {
-            self.shop.queue.push(taken).await
+            self.fixture.queue.push(taken).await
         };
         pushed.unwrap();
     }
@@ -215,7 +215,7 @@ impl Run {
         // Every event of this test has the same name.
         let most_of_order = if order == Order::MostUrgent { most } else { 1 };
         let expected = ready.count().min(most_of_order);
-        let leased = self.shop.queue.lease(&web(), most, 1 << 20, order).await;
+        let leased = self.fixture.queue.lease(&web(), most, 1 << 20, order).await;
         let leased = leased.unwrap();
         assert_eq!(leased.len(), expected);
         for leased in leased {
@@ -236,7 +236,7 @@ impl Run {
             return;
         }
         let slots: Vec<Slot> = self.held[..count].iter().map(|(_, slot)| *slot).collect();
-        let opened = self.shop.queue.open_delivery(&web(), &slots).await;
+        let opened = self.fixture.queue.open_delivery(&web(), &slots).await;
         self.sent = Some((opened.unwrap(), self.now(), count));
     }
 
@@ -270,13 +270,13 @@ impl Run {
                 self.model.dead.insert(serial, event);
             }
         }
-        self.shop.queue.settle(settlement).await.unwrap();
+        self.fixture.queue.settle(settlement).await.unwrap();
     }
 
     async fn retry(&mut self) {
         let now = self.now();
         let all = DeadFilter::default();
-        let retried = self.shop.queue.retry_dead(&all).await.unwrap();
+        let retried = self.fixture.queue.retry_dead(&all).await.unwrap();
         let mut expected = Retried::default();
         for (serial, event) in std::mem::take(&mut self.model.dead) {
             if event.deadline <= now {
@@ -308,22 +308,22 @@ impl Run {
         let waiting: Vec<(u64, Slot)> = std::mem::take(&mut self.held);
         let sent = self.sent.take();
         let slots: Vec<Slot> = waiting.iter().map(|(_, slot)| *slot).collect();
-        self.shop.queue.release(&web(), &slots);
+        self.fixture.queue.release(&web(), &slots);
         if let Some((delivery, _, _)) = sent {
             let unsent = Settlement {
                 answer: None,
                 ..accepted(delivery, &[])
             };
-            self.shop.queue.settle(unsent).await.unwrap();
+            self.fixture.queue.settle(unsent).await.unwrap();
         }
         for serial in held {
             self.queued(serial).leased = false;
         }
         let now = self.now();
         self.model.pass_time(now);
-        self.shop.queue.tidy().await.unwrap();
+        self.fixture.queue.tidy().await.unwrap();
 
-        let forgotten = self.shop.queue.forget(person).await.unwrap();
+        let forgotten = self.fixture.queue.forget(person).await.unwrap();
         let (queued, dead) = (self.model.queued.len(), self.model.dead.len());
         self.model.queued.retain(|_, event| event.number != number);
         self.model.dead.retain(|_, event| event.number != number);
@@ -348,8 +348,8 @@ impl Run {
         for (serial, _) in std::mem::take(&mut self.held) {
             self.queued(serial).leased = false;
         }
-        let shop = self.shop.reopened();
-        Self { shop, ..self }
+        let fixture = self.fixture.reopened();
+        Self { fixture, ..self }
     }
 
     fn queued(&mut self, serial: u64) -> &mut Event {
@@ -358,17 +358,17 @@ impl Run {
     }
 
     async fn check(&mut self) {
-        self.shop.queue.tidy().await.unwrap();
+        self.fixture.queue.tidy().await.unwrap();
         self.model.pass_time(self.now());
-        assert_law(&self.shop.queue);
-        let totals = self.shop.totals();
+        assert_law(&self.fixture.queue);
+        let totals = self.fixture.totals();
         assert_eq!(totals.ended, self.model.ended);
         assert_eq!(totals.taken, self.model.taken);
         assert_eq!(totals.dead_retried, self.model.retried);
         assert_eq!(totals.queued, self.model.queued.len() as u64);
         assert_eq!(totals.dead, self.model.dead.len() as u64);
         let ready = self.model.queued.values().filter(|event| !event.leased);
-        let backlog = self.shop.queue.backlog(&web());
+        let backlog = self.fixture.queue.backlog(&web());
         assert_eq!(backlog.events, ready.count() as u64);
         assert_eq!(backlog.oldest.is_some(), backlog.events > 0);
     }
@@ -380,11 +380,13 @@ proptest! {
     #[test]
     fn behaves_as_the_model(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let mut run = Run::new();
-            for step in steps {
-                run = run.step(step).await;
-            }
-        });
+        for engine in [TestEngine::Sqlite, TestEngine::Memory] {
+            runtime.block_on(async {
+                let mut run = Run::new(engine);
+                for step in steps.clone() {
+                    run = run.step(step).await;
+                }
+            });
+        }
     }
 }

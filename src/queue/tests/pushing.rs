@@ -3,10 +3,20 @@
 use super::*;
 use crate::payload::Submission;
 
-#[tokio::test]
-async fn counts_every_event_once() {
-    let shop = Shop::new();
-    let pushed = shop
+on_every_engine! {
+    counts_every_event_once,
+    everything_is_there_after_a_restart,
+    a_repeat_is_a_duplicate_across_restarts_until_the_window_has_passed,
+    a_restart_at_the_end_of_the_window_changes_nothing,
+    the_window_holds_only_so_many_ids_and_says_how_far_it_reaches,
+    filtered_and_invalid_events_leave_no_fingerprint,
+    many_pushes_at_once_share_commits_and_all_are_stored,
+    an_event_larger_than_a_row_travels_all_the_same,
+}
+
+async fn counts_every_event_once(engine: TestEngine) {
+    let fixture = QueueFixture::new(engine);
+    let pushed = fixture
         .push([
             event(1),
             ended(Reason::NotSelected),
@@ -22,21 +32,20 @@ async fn counts_every_event_once() {
         invalid: 1,
     };
     assert_eq!(pushed, expected);
-    let totals = shop.totals();
+    let totals = fixture.totals();
     assert_eq!((totals.taken, totals.queued, totals.dead), (5, 2, 1));
-    assert_eq!(shop.ended(Reason::SeenBefore), 1);
+    assert_eq!(fixture.ended(Reason::SeenBefore), 1);
 }
 
-#[tokio::test]
-async fn everything_is_there_after_a_restart() {
-    let shop = Shop::new();
-    shop.push((0..600).map(event)).await;
-    shop.push([ended(Reason::NotSelected)]).await;
-    let before = (shop.totals(), shop.queue.backlog(&web()));
-    let shop = shop.reopened();
-    assert_eq!((shop.totals(), shop.queue.backlog(&web())), before);
+async fn everything_is_there_after_a_restart(engine: TestEngine) {
+    let fixture = QueueFixture::new(engine);
+    fixture.push((0..600).map(event)).await;
+    fixture.push([ended(Reason::NotSelected)]).await;
+    let before = (fixture.totals(), fixture.queue.backlog(&web()));
+    let fixture = fixture.reopened();
+    assert_eq!((fixture.totals(), fixture.queue.backlog(&web())), before);
     assert_eq!(before.1.events, 600);
-    let delivered = shop.deliver_all().await;
+    let delivered = fixture.deliver_all().await;
     let pushed: Vec<String> = (0..600)
         .map(|number| match event(number).mapped {
             Ok(payload) => String::from_utf8(payload.json.into()).unwrap(),
@@ -44,66 +53,63 @@ async fn everything_is_there_after_a_restart() {
         })
         .collect();
     assert_eq!(delivered, pushed);
-    assert_eq!(shop.totals().queued, 0);
-    assert_eq!(shop.queue.backlog(&web()), Backlog::default());
+    assert_eq!(fixture.totals().queued, 0);
+    assert_eq!(fixture.queue.backlog(&web()), Backlog::default());
 }
 
-#[tokio::test]
-async fn a_repeat_is_a_duplicate_across_restarts_until_the_window_has_passed() {
-    let shop = Shop::new();
-    shop.push([event(1)]).await;
-    shop.clock.advance(47 * HOUR);
-    let shop = shop.reopened();
-    assert_eq!(shop.push([event(1)]).await.duplicates, 1);
-    shop.clock.advance(2 * HOUR);
-    assert_eq!(shop.push([event(1)]).await.queued, 1);
+async fn a_repeat_is_a_duplicate_across_restarts_until_the_window_has_passed(engine: TestEngine) {
+    let fixture = QueueFixture::new(engine);
+    fixture.push([event(1)]).await;
+    fixture.clock.advance(47 * HOUR);
+    let fixture = fixture.reopened();
+    assert_eq!(fixture.push([event(1)]).await.duplicates, 1);
+    fixture.clock.advance(2 * HOUR);
+    assert_eq!(fixture.push([event(1)]).await.queued, 1);
 }
 
-#[tokio::test]
-async fn a_restart_at_the_end_of_the_window_changes_nothing() {
+async fn a_restart_at_the_end_of_the_window_changes_nothing(engine: TestEngine) {
     for restarts in [false, true] {
-        let mut shop = Shop::new();
-        shop.push([event(1)]).await;
+        let mut fixture = QueueFixture::new(engine);
+        fixture.push([event(1)]).await;
         for (wait, duplicates) in [(48 * HOUR, 1), (Duration::from_secs(1), 0)] {
-            shop.clock.advance(wait);
+            fixture.clock.advance(wait);
             if restarts {
-                shop = shop.reopened();
+                fixture = fixture.reopened();
             }
-            assert_eq!(shop.push([event(1)]).await.duplicates, duplicates);
+            assert_eq!(fixture.push([event(1)]).await.duplicates, duplicates);
         }
     }
 }
 
-#[tokio::test]
-async fn the_window_holds_only_so_many_ids_and_says_how_far_it_reaches() {
-    let shop = Shop::with(|config| config.duplicate_ids = NonZeroUsize::new(3).unwrap());
+async fn the_window_holds_only_so_many_ids_and_says_how_far_it_reaches(engine: TestEngine) {
+    let fixture = QueueFixture::with(engine, |config| {
+        config.duplicate_ids = NonZeroUsize::new(3).unwrap();
+    });
     for number in 1..=4 {
-        shop.push([event(number)]).await;
-        shop.clock.advance(HOUR);
+        fixture.push([event(number)]).await;
+        fixture.clock.advance(HOUR);
     }
-    assert_eq!(shop.push([event(4), event(2)]).await.duplicates, 2);
-    let shop = shop.reopened();
-    assert_eq!(shop.queue.stats().duplicate_window, 3 * HOUR);
-    assert_eq!(shop.push([event(1)]).await.queued, 1);
+    assert_eq!(fixture.push([event(4), event(2)]).await.duplicates, 2);
+    let fixture = fixture.reopened();
+    assert_eq!(fixture.queue.stats().duplicate_window, 3 * HOUR);
+    assert_eq!(fixture.push([event(1)]).await.queued, 1);
 }
 
-#[tokio::test]
-async fn filtered_and_invalid_events_leave_no_fingerprint() {
-    let shop = Shop::new();
+async fn filtered_and_invalid_events_leave_no_fingerprint(engine: TestEngine) {
+    let fixture = QueueFixture::new(engine);
     for _ in 0..2 {
-        let pushed = shop
+        let pushed = fixture
             .push([ended(Reason::NotSelected), ended(Reason::InFuture)])
             .await;
         assert_eq!((pushed.filtered, pushed.invalid), (1, 1));
     }
 }
 
-#[tokio::test]
-async fn many_pushes_at_once_share_commits_and_all_are_stored() {
-    let shop = Shop::new();
+async fn many_pushes_at_once_share_commits_and_all_are_stored(engine: TestEngine) {
+    let fixture = QueueFixture::new(engine);
     let mut pushes = tokio::task::JoinSet::new();
     for number in 0..200 {
-        let queue = shop.queue.clone();
+        let queue = fixture.queue.clone();
         pushes.spawn(async move { queue.push(vec![event(number), event(number % 7)]).await });
     }
     let mut sum = Pushed::default();
@@ -113,13 +119,12 @@ async fn many_pushes_at_once_share_commits_and_all_are_stored() {
         sum.duplicates += pushed.duplicates;
     }
     assert_eq!((sum.queued, sum.duplicates), (200, 200));
-    assert_law(&shop.queue);
-    assert_eq!(shop.deliver_all().await.len(), 200);
+    assert_law(&fixture.queue);
+    assert_eq!(fixture.deliver_all().await.len(), 200);
 }
 
-#[tokio::test]
-async fn an_event_larger_than_a_row_travels_all_the_same() {
-    let shop = Shop::new();
+async fn an_event_larger_than_a_row_travels_all_the_same(engine: TestEngine) {
+    let fixture = QueueFixture::new(engine);
     let large = |number| {
         let mut payload = payload(number, "Purchase", START + 1000);
         let mut json = payload.json.to_vec();
@@ -130,11 +135,11 @@ async fn an_event_larger_than_a_row_travels_all_the_same() {
             mapped: Ok(payload),
         }
     };
-    shop.push([event(1), large(2), event(3), large(4)]).await;
-    let shop = shop.reopened();
+    fixture.push([event(1), large(2), event(3), large(4)]).await;
+    let fixture = fixture.reopened();
     let mut sizes = Vec::new();
     loop {
-        let leased = shop.lease(10).await;
+        let leased = fixture.lease(10).await;
         if leased.is_empty() {
             break;
         }

@@ -36,7 +36,7 @@ struct State {
 
 /// A queue under random operations, with what must be in it.
 struct Run {
-    shop: Shop,
+    fixture: QueueFixture,
     random: fastrand::Rng,
     next: u64,
     queued: Vec<String>,
@@ -45,8 +45,8 @@ struct Run {
 }
 
 impl Files {
-    fn read(shop: &Shop) -> Self {
-        let read = |name| fs::read(shop.folder.path().join(name)).unwrap();
+    fn read(fixture: &QueueFixture) -> Self {
+        let read = |name| fs::read(fixture.folder.path().join(name)).unwrap();
         Self {
             main: read("queue.db"),
             log: read("queue.db-wal"),
@@ -108,7 +108,7 @@ impl Run {
         let mut queued = self.queued.clone();
         queued.sort_unstable();
         State {
-            totals: self.shop.totals(),
+            totals: self.fixture.totals(),
             queued,
         }
     }
@@ -119,11 +119,11 @@ impl Run {
             0..4 => self.push().await,
             4..6 if self.leased.is_empty() => {
                 let most = self.random.usize(1..100);
-                self.leased = self.shop.lease(most).await;
+                self.leased = self.fixture.lease(most).await;
             }
             _ if self.leased.is_empty() => self.push().await,
             _ if self.sent.is_none() => {
-                self.sent = Some(self.shop.open_delivery(&self.leased).await);
+                self.sent = Some(self.fixture.open_delivery(&self.leased).await);
             }
             _ => self.settle().await,
         }
@@ -146,7 +146,7 @@ impl Run {
             sync: web(),
             mapped: Ok(payload),
         });
-        self.shop.push(taken).await;
+        self.fixture.push(taken).await;
     }
 
     async fn settle(&mut self) {
@@ -161,7 +161,7 @@ impl Run {
         };
         let gone: BTreeSet<String> = delivered.iter().chain(refused).map(text).collect();
         self.queued.retain(|body| !gone.contains(body));
-        self.shop.settle(settlement).await;
+        self.fixture.settle(settlement).await;
     }
 
     /// Opens what a crash left, and gives what is in it.
@@ -171,20 +171,21 @@ impl Run {
         fs::write(folder.path().join("queue.db-wal"), &files.log).unwrap();
         let config = QueueConfig {
             path: folder.path().to_owned(),
-            ..self.shop.config.clone()
+            ..self.fixture.config.clone()
         };
-        let queue = open(&config, &self.shop.clock).expect("what is left is a store");
-        let shop = Shop {
+        let queue = open(&config, &self.fixture.clock, None).expect("what is left is a store");
+        let fixture = QueueFixture {
             folder,
             config,
-            clock: Arc::clone(&self.shop.clock),
+            clock: Arc::clone(&self.fixture.clock),
             queue,
+            memory: None,
         };
-        assert_law(&shop.queue);
-        let totals = shop.totals();
-        let mut queued = shop.deliver_all().await;
+        assert_law(&fixture.queue);
+        let totals = fixture.totals();
+        let mut queued = fixture.deliver_all().await;
         queued.sort_unstable();
-        assert_eq!(shop.totals().queued, 0);
+        assert_eq!(fixture.totals().queued, 0);
         State { totals, queued }
     }
 }
@@ -192,7 +193,7 @@ impl Run {
 #[tokio::test]
 async fn a_power_cut_leaves_each_operation_done_or_not_done() {
     let mut run = Run {
-        shop: Shop::new(),
+        fixture: QueueFixture::new(TestEngine::Sqlite),
         random: fastrand::Rng::with_seed(1),
         next: 0,
         queued: Vec::new(),
@@ -200,11 +201,11 @@ async fn a_power_cut_leaves_each_operation_done_or_not_done() {
         sent: None,
     };
     run.push().await;
-    let (mut before, mut files) = (run.state(), Files::read(&run.shop));
+    let (mut before, mut files) = (run.state(), Files::read(&run.fixture));
     let (mut undone, mut done, mut carried_over, mut anew) = (0, 0, 0, 0);
     for _ in 0..OPERATIONS {
         run.operate().await;
-        let (after, files_after) = (run.state(), Files::read(&run.shop));
+        let (after, files_after) = (run.state(), Files::read(&run.fixture));
         let is_carried_over = files.main != files_after.main;
         let is_anew = files.log.get(..LOG_HEAD) != files_after.log.get(..LOG_HEAD);
         carried_over += u32::from(is_carried_over);

@@ -3,36 +3,35 @@
 //! `tests/fixtures/store_version_1.sql` is what version 1 left after a crash: 20 events, of which three
 //! were delivered, two were refused, one request was under way, and the rest wait.
 
-use super::remembering::{set, value};
 use super::*;
-use crate::payload::Submission;
 use crate::queue::cooldown::{Cooldown, CooldownChange};
 
-const VERSION_1: &str = include_str!("../../../tests/fixtures/store_version_1.sql");
+const VERSION_1: &str = include_str!("../../../../tests/fixtures/store_version_1.sql");
 
-fn first_version() -> Shop {
-    let shop = Shop::new();
+fn first_version() -> QueueFixture {
+    let fixture = QueueFixture::new(TestEngine::Sqlite);
     let folder = tempfile::tempdir().unwrap();
     let old = rusqlite::Connection::open(folder.path().join("queue.db")).unwrap();
     old.execute_batch(VERSION_1).unwrap();
     drop(old);
     let config = QueueConfig {
         path: folder.path().to_owned(),
-        ..shop.config.clone()
+        ..fixture.config.clone()
     };
-    let clock = Arc::clone(&shop.clock);
-    let queue = open(&config, &clock).unwrap();
-    Shop {
+    let clock = Arc::clone(&fixture.clock);
+    let queue = open(&config, &clock, None).unwrap();
+    QueueFixture {
         folder,
         config,
         clock,
         queue,
+        memory: None,
     }
 }
 
 /// The first bytes of the bodies as they are stored, each once.
-fn beginnings(shop: &Shop) -> Vec<u8> {
-    let store = shop.sqlite();
+fn beginnings(fixture: &QueueFixture) -> Vec<u8> {
+    let store = connection(fixture);
     let mut bodies = store
         .prepare("SELECT body FROM content ORDER BY row")
         .unwrap();
@@ -47,41 +46,43 @@ fn beginnings(shop: &Shop) -> Vec<u8> {
 
 #[tokio::test]
 async fn everything_in_a_store_of_version_1_goes_on() {
-    let shop = first_version();
-    assert_law(&shop.queue);
-    assert_eq!(shop.totals().taken, 20);
-    assert_eq!(shop.totals().queued, 15);
-    assert_eq!(shop.ended(Reason::Accepted), 3);
-    assert_eq!(shop.ended(Reason::Refused), 2);
+    let fixture = first_version();
+    assert_law(&fixture.queue);
+    assert_eq!(fixture.totals().taken, 20);
+    assert_eq!(fixture.totals().queued, 15);
+    assert_eq!(fixture.ended(Reason::Accepted), 3);
+    assert_eq!(fixture.ended(Reason::Refused), 2);
     // Its rows hold events of any name; those with a Purchase go first.
     let marked = "SELECT count(*) FROM row WHERE purchase = 1";
-    let marked: i64 = shop
-        .sqlite()
+    let marked: i64 = connection(&fixture)
         .query_row(marked, [], |row| row.get(0))
         .unwrap();
     let with_purchase = "SELECT count(*) FROM content WHERE instr(body, '\"Purchase\"')";
-    let with_purchase: i64 = shop
-        .sqlite()
+    let with_purchase: i64 = connection(&fixture)
         .query_row(with_purchase, [], |row| row.get(0))
         .unwrap();
     assert_eq!(marked, with_purchase);
     assert!(marked > 0);
     // The duplicate window, the dead letters and the requests are known as before.
-    let pushed = shop.push((0..30).map(event)).await;
+    let pushed = fixture.push((0..30).map(event)).await;
     assert_eq!((pushed.queued, pushed.duplicates), (10, 20));
     // Its rows are plain; those that are written from now on are compressed.
-    assert_eq!(beginnings(&shop), [b'{', 1]);
-    let traced = shop.queue.trace("id-0").await.unwrap();
+    assert_eq!(beginnings(&fixture), [b'{', 1]);
+    let traced = fixture.queue.trace("id-0").await.unwrap();
     assert_eq!(traced[0].requests[0].verdict.as_deref(), Some("delivered"));
-    let cut_off = shop.queue.trace("id-5").await.unwrap();
+    let cut_off = fixture.queue.trace("id-5").await.unwrap();
     assert_eq!(cut_off[0].requests[0].verdict.as_deref(), Some("cut_off"));
-    let retried = shop.queue.retry_dead(&DeadFilter::default()).await.unwrap();
+    let retried = fixture
+        .queue
+        .retry_dead(&DeadFilter::default())
+        .await
+        .unwrap();
     assert_eq!((retried.queued, retried.kept), (2, 0));
-    assert_eq!(shop.deliver_all().await.len(), 27);
-    assert_law(&shop.queue);
+    assert_eq!(fixture.deliver_all().await.len(), 27);
+    assert_law(&fixture.queue);
     // And what is new works.
-    shop.learn(set("a", "x", START)).await;
-    assert_eq!(value(&shop.queue, "a"), ["x"]);
+    fixture.learn(set("a", "x", START)).await;
+    assert_eq!(value(&fixture.queue, "a"), ["x"]);
     let standstill = Cooldown {
         whose: "11".to_owned(),
         kind: "throttled".to_owned(),
@@ -96,10 +97,10 @@ async fn everything_in_a_store_of_version_1_goes_on() {
         release: Vec::new(),
         standstills: vec![CooldownChange::Begun(standstill.clone())],
     };
-    shop.settle(settlement).await;
-    let shop = shop.reopened();
-    assert_eq!(shop.queue.standstills(), [standstill]);
-    assert_eq!(shop.totals().queued, 0);
+    fixture.settle(settlement).await;
+    let fixture = fixture.reopened();
+    assert_eq!(fixture.queue.standstills(), [standstill]);
+    assert_eq!(fixture.totals().queued, 0);
 }
 
 /// Takes back, in a store that is closed, what version 4 has over version 3. Rows, profiles and standstills
@@ -117,53 +118,55 @@ const TO_VERSION_3: &str = "
 
 #[tokio::test]
 async fn everything_in_a_store_of_version_3_goes_on() {
-    let shop = Shop::new();
-    shop.push((0..10).map(event)).await;
+    let fixture = QueueFixture::new(TestEngine::Sqlite);
+    fixture.push((0..10).map(event)).await;
     let lead = |number| Submission {
         sync: web(),
         mapped: Ok(payload(number, "Lead", START + 7 * 24 * 3600)),
     };
-    shop.push((10..15).map(lead)).await;
-    shop.learn(set("a", "x", START)).await;
+    fixture.push((10..15).map(lead)).await;
+    fixture.learn(set("a", "x", START)).await;
     let standstill = Cooldown {
         whose: "11".to_owned(),
         kind: "throttled".to_owned(),
         since: UnixMillis(1),
         until: UnixMillis(2),
     };
-    let leased = shop.lease(3).await;
-    let delivery = shop.open_delivery(&leased).await;
+    let leased = fixture.lease(3).await;
+    let delivery = fixture.open_delivery(&leased).await;
     let [delivered, refused, _] = leased.as_slice() else {
         panic!("{} were leased", leased.len());
     };
-    shop.settle(Settlement {
-        standstills: vec![CooldownChange::Begun(standstill.clone())],
-        ..accepted(delivery, std::slice::from_ref(delivered))
-    })
-    .await;
-    let delivery = shop.open_delivery(std::slice::from_ref(refused)).await;
-    shop.settle(rejected(delivery, std::slice::from_ref(refused)))
+    fixture
+        .settle(Settlement {
+            standstills: vec![CooldownChange::Begun(standstill.clone())],
+            ..accepted(delivery, std::slice::from_ref(delivered))
+        })
         .await;
-    assert_eq!(beginnings(&shop), [1], "bodies are compressed");
-    shop.queue.clone().close().await.unwrap();
-    shop.sqlite().execute_batch(TO_VERSION_3).unwrap();
+    let delivery = fixture.open_delivery(std::slice::from_ref(refused)).await;
+    fixture
+        .settle(rejected(delivery, std::slice::from_ref(refused)))
+        .await;
+    assert_eq!(beginnings(&fixture), [1], "bodies are compressed");
+    fixture.queue.clone().close().await.unwrap();
+    connection(&fixture).execute_batch(TO_VERSION_3).unwrap();
 
-    let shop = shop.reopened();
+    let fixture = fixture.reopened();
     let version = |store: rusqlite::Connection| -> i64 {
         let version = store.query_row("PRAGMA user_version", [], |row| row.get(0));
         version.unwrap()
     };
-    assert_eq!(version(shop.sqlite()), 4);
-    assert_law(&shop.queue);
-    assert_eq!(shop.totals().taken, 15);
-    assert_eq!(shop.totals().queued, 13);
-    assert_eq!(shop.ended(Reason::Accepted), 1);
-    assert_eq!(shop.ended(Reason::Refused), 1);
-    assert_eq!(shop.queue.standstills(), [standstill]);
-    assert_eq!(value(&shop.queue, "a"), ["x"]);
+    assert_eq!(version(connection(&fixture)), 4);
+    assert_law(&fixture.queue);
+    assert_eq!(fixture.totals().taken, 15);
+    assert_eq!(fixture.totals().queued, 13);
+    assert_eq!(fixture.ended(Reason::Accepted), 1);
+    assert_eq!(fixture.ended(Reason::Refused), 1);
+    assert_eq!(fixture.queue.standstills(), [standstill]);
+    assert_eq!(value(&fixture.queue, "a"), ["x"]);
     // The rows of Purchases are found, and only those.
     let rows = "SELECT purchase, count(*) FROM row GROUP BY purchase ORDER BY purchase";
-    let store = shop.sqlite();
+    let store = connection(&fixture);
     let mut rows = store.prepare(rows).unwrap();
     let rows: Vec<(i64, i64)> = rows
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -171,9 +174,13 @@ async fn everything_in_a_store_of_version_3_goes_on() {
         .collect::<rusqlite::Result<_>>()
         .unwrap();
     assert_eq!(rows, [(0, 1), (1, 1)]);
-    let pushed = shop.push((0..16).map(event)).await;
+    let pushed = fixture.push((0..16).map(event)).await;
     assert_eq!((pushed.queued, pushed.duplicates), (6, 10));
-    let retried = shop.queue.retry_dead(&DeadFilter::default()).await.unwrap();
+    let retried = fixture
+        .queue
+        .retry_dead(&DeadFilter::default())
+        .await
+        .unwrap();
     assert_eq!((retried.queued, retried.kept), (1, 0));
-    assert_eq!(shop.deliver_all().await.len(), 20);
+    assert_eq!(fixture.deliver_all().await.len(), 20);
 }

@@ -1,0 +1,588 @@
+//! An engine in memory, for tests: it can be made to fail.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::{io, mem};
+
+use crate::clock::{Clock, UnixMillis};
+use crate::config::SyncName;
+use crate::outcome::Reason;
+use crate::profile::ProfileKey;
+use crate::profile::clicks::{ClickKey, FirstSeen};
+
+use super::OpenError;
+use super::attempt::DeliveryId;
+use super::batch::{BatchId, NewBatch, StoredBatch};
+use super::cooldown::{Cooldown, CooldownChange};
+use super::dead::{DeadFilter, DeadLetter};
+use super::engine::{
+    AgedProfile, AttemptChange, Attempts, BatchChange, BatchFingerprints, BatchOrder, BatchPlace,
+    Batches, CounterValue, DeadHeader, DeadLetters, Disk, Engine, EngineError, EngineResult,
+    FingerprintCount, Fingerprints, LastIds, Opening, Profiles, Reader, Records, Recount,
+    ScrubStep, Storage, StoredAttempt, StoredDeadLetter, StoredProfile, SyncId, Transaction,
+};
+use super::state::BatchState;
+use super::trace::TracedRequest;
+
+/// What is kept, and the switch that makes it fail; clones share both.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory(Arc<Mutex<MemoryTables>>);
+
+/// What happens instead of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreFault {
+    /// Every commit fails, until the fault is taken back; nothing is stored.
+    Unavailable,
+    /// The next commit is stored, and nobody hears of it.
+    UnknownAndStored,
+    /// The next commit is lost, and nobody knows.
+    UnknownAndLost,
+}
+
+#[derive(Debug, Default)]
+struct MemoryTables {
+    fault: Option<StoreFault>,
+    is_owned: bool,
+    syncs: BTreeMap<SyncId, SyncName>,
+    counters: BTreeMap<(SyncId, Arc<str>), i64>,
+    batches: BTreeMap<BatchId, NewBatch>,
+    fingerprints: BTreeMap<BatchId, BatchFingerprints>,
+    dead_letters: BTreeMap<i64, StoredDeadLetter>,
+    attempts: BTreeMap<DeliveryId, StoredAttempt>,
+    cooldowns: Vec<Cooldown>,
+    profiles: BTreeMap<ProfileKey, (i64, StoredProfile)>,
+    clicks: Vec<FirstSeen>,
+    last: LastIds,
+    last_profile: i64,
+}
+
+impl Memory {
+    pub(crate) fn set_fault(&self, fault: Option<StoreFault>) {
+        self.tables().fault = fault;
+    }
+
+    /// Damages the events of a batch, by its place among all.
+    pub(crate) fn damage(&self, place: usize) {
+        let mut tables = self.tables();
+        let batch = tables.batches.values_mut().nth(place);
+        batch.expect("there is such a batch").checksum ^= 1;
+    }
+
+    fn tables(&self) -> MutexGuard<'_, MemoryTables> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Gives the store free when it is dropped.
+struct Possession(Memory);
+
+impl Drop for Possession {
+    fn drop(&mut self) {
+        self.0.tables().is_owned = false;
+    }
+}
+
+impl Storage for Memory {
+    fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError> {
+        if mem::replace(&mut self.tables().is_owned, true) {
+            return Err(OpenError::InUse("memory".into()));
+        }
+        Ok(Box::new(Possession(self.clone())))
+    }
+
+    fn open(&self, opening: Opening) -> Result<Box<dyn Engine>, OpenError> {
+        let is_down = self.tables().fault == Some(StoreFault::Unavailable);
+        if is_down && opening == Opening::AfterFailure {
+            return Err(OpenError::Engine(unavailable()));
+        }
+        Ok(Box::new(self.clone()))
+    }
+
+    fn reader(&self) -> EngineResult<Box<dyn Reader>> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn salvage(&self, recount: Recount) -> Result<(), OpenError> {
+        recount(&mut self.clone())?;
+        Ok(())
+    }
+
+    fn disk(&self) -> Option<Disk> {
+        let size = 1 << 40;
+        Some(Disk { free: size, size })
+    }
+}
+
+impl Reader for Memory {}
+
+impl Engine for Memory {
+    fn commit(&mut self, transaction: &Transaction) -> EngineResult<()> {
+        let mut tables = self.tables();
+        let unknown = || EngineError::Unknown(Arc::new(io::Error::other("simulated")));
+        match tables.fault {
+            None => {}
+            Some(StoreFault::Unavailable) => return Err(unavailable()),
+            Some(StoreFault::UnknownAndStored) => {
+                tables.fault = None;
+                tables.apply(transaction);
+                return Err(unknown());
+            }
+            Some(StoreFault::UnknownAndLost) => {
+                tables.fault = None;
+                return Err(unknown());
+            }
+        }
+        tables.apply(transaction);
+        Ok(())
+    }
+
+    fn used_bytes(&mut self) -> EngineResult<u64> {
+        let tables = self.tables();
+        let batches = tables.batches.values().map(|batch| batch.state.held);
+        let fingerprints = tables
+            .fingerprints
+            .values()
+            .map(|it| it.stored.len() as u64);
+        let dead_letters = tables.dead_letters.values().map(|it| it.header.bytes);
+        let profiles = tables.profiles.values().map(|(_, it)| it.body.len() as u64);
+        let all = batches.chain(fingerprints).chain(dead_letters);
+        Ok(all.chain(profiles).sum())
+    }
+
+    fn maintain(&mut self, _: &dyn Clock) -> EngineResult<bool> {
+        Ok(false)
+    }
+
+    fn scrub(&mut self, _: ScrubStep, _: UnixMillis) -> EngineResult<Option<ScrubStep>> {
+        Ok(None)
+    }
+
+    fn close(&mut self) -> EngineResult<()> {
+        Ok(())
+    }
+}
+
+impl MemoryTables {
+    fn apply(&mut self, transaction: &Transaction) {
+        for (id, name) in &transaction.syncs {
+            self.syncs.insert(*id, name.clone());
+            self.last.sync = self.last.sync.max(*id);
+        }
+        for counter in &transaction.counters {
+            let key = (counter.sync, Arc::clone(&counter.counter));
+            self.counters.insert(key, counter.value);
+        }
+        self.apply_to_batches(transaction);
+        for (id, letter) in &transaction.dead_letters {
+            match letter {
+                Some(letter) => drop(self.dead_letters.insert(*id, letter.clone())),
+                None => drop(self.dead_letters.remove(id)),
+            }
+            self.last.dead_letter = self.last.dead_letter.max(*id);
+        }
+        for (id, change) in &transaction.attempts {
+            self.apply_to_attempt(*id, change);
+        }
+        for change in &transaction.cooldowns {
+            self.apply_to_cooldowns(change);
+        }
+        for (key, profile) in &transaction.profiles {
+            match profile {
+                Some(profile) => {
+                    let known = self.profiles.get(key).map(|(place, _)| *place);
+                    self.last_profile += 1;
+                    let place = known.unwrap_or(self.last_profile);
+                    self.profiles.insert(*key, (place, profile.clone()));
+                }
+                None => drop(self.profiles.remove(key)),
+            }
+        }
+        for (click, seen) in &transaction.clicks {
+            match seen {
+                Some(seen) => self.clicks.push(FirstSeen {
+                    click: *click,
+                    seen: *seen,
+                }),
+                None => self.clicks.retain(|known| known.click != *click),
+            }
+        }
+    }
+
+    fn apply_to_batches(&mut self, transaction: &Transaction) {
+        for batch in &transaction.added {
+            let state = &batch.state;
+            self.last.batch = self.last.batch.max(state.id);
+            let fingerprints = BatchFingerprints {
+                batch: state.id,
+                sync: state.sync,
+                taken_at: state.taken_at,
+                stored: batch.fingerprints.clone(),
+            };
+            self.fingerprints.insert(state.id, fingerprints);
+            self.batches.insert(state.id, batch.clone());
+        }
+        for (id, change) in &transaction.batches {
+            let batch = self.batches.get_mut(id);
+            match (change, batch) {
+                (BatchChange::Save(state), Some(batch)) => batch.state = state.clone(),
+                (BatchChange::Rewrite(state, body), Some(batch)) => {
+                    batch.state = state.clone();
+                    batch.checksum = body.checksum;
+                    batch.body.clone_from(&body.stored);
+                }
+                (BatchChange::Remove, _) => drop(self.batches.remove(id)),
+                (_, None) => {}
+            }
+        }
+        for id in &transaction.aged_fingerprints {
+            self.fingerprints.remove(id);
+        }
+    }
+
+    fn apply_to_attempt(&mut self, id: DeliveryId, change: &AttemptChange) {
+        match change {
+            AttemptChange::Open {
+                sync,
+                sent_at,
+                events,
+            } => {
+                self.last.attempt = self.last.attempt.max(id.0);
+                let attempt = StoredAttempt {
+                    id,
+                    sync: *sync,
+                    events: events.clone(),
+                    request: TracedRequest {
+                        sent_at: *sent_at,
+                        answered_at: None,
+                        verdict: None,
+                        status: None,
+                        code: None,
+                        sub_code: None,
+                        trace_id: None,
+                    },
+                };
+                self.attempts.insert(id, attempt);
+            }
+            AttemptChange::Answer { at, answer } => {
+                if let Some(attempt) = self.attempts.get_mut(&id) {
+                    attempt.request = TracedRequest {
+                        sent_at: attempt.request.sent_at,
+                        answered_at: Some(*at),
+                        verdict: Some(answer.verdict.to_owned()),
+                        status: answer.status,
+                        code: answer.code,
+                        sub_code: answer.sub_code,
+                        trace_id: answer.trace_id.clone(),
+                    };
+                }
+            }
+            AttemptChange::Remove => drop(self.attempts.remove(&id)),
+        }
+    }
+
+    fn apply_to_cooldowns(&mut self, change: &CooldownChange) {
+        match change {
+            CooldownChange::Begun(new) => {
+                let is_same = |it: &Cooldown| it.whose == new.whose && it.kind == new.kind;
+                match self.cooldowns.iter_mut().find(|it| is_same(it)) {
+                    Some(known) if known.until < new.until => known.clone_from(new),
+                    Some(_) => {}
+                    None => self.cooldowns.push(new.clone()),
+                }
+            }
+            CooldownChange::Over { whose, by } => self
+                .cooldowns
+                .retain(|it| it.whose != *whose || it.until > *by),
+        }
+    }
+}
+
+impl Batches for Memory {
+    fn batch(&mut self, id: BatchId) -> EngineResult<Option<BatchState>> {
+        let tables = self.tables();
+        Ok(tables.batches.get(&id).map(|batch| batch.state.clone()))
+    }
+
+    fn content(&mut self, id: BatchId) -> EngineResult<Option<StoredBatch>> {
+        let tables = self.tables();
+        let batch = tables.batches.get(&id);
+        Ok(batch.and_then(|it| StoredBatch::read(id, &it.index, &it.body, it.checksum)))
+    }
+
+    fn batches(
+        &mut self,
+        sync: SyncId,
+        order: BatchOrder,
+        after: Option<BatchPlace>,
+        limit: usize,
+    ) -> EngineResult<Vec<BatchState>> {
+        let tables = self.tables();
+        let of_sync = tables.batches.values().filter(|it| it.state.sync == sync);
+        let mut states: Vec<BatchState> = of_sync
+            .filter(|it| order != BatchOrder::FreshestPurchases || it.is_purchase)
+            .map(|it| it.state.clone())
+            .collect();
+        match order {
+            BatchOrder::Deadline => states.sort_by_key(BatchState::place),
+            BatchOrder::Oldest => states.sort_by_key(|state| state.id),
+            BatchOrder::Newest => states.sort_by_key(|state| std::cmp::Reverse(state.id)),
+            BatchOrder::Freshest | BatchOrder::FreshestPurchases => {
+                states.sort_by_key(|state| std::cmp::Reverse(state.place()));
+            }
+        }
+        states.retain(|state| match (order, after) {
+            (_, None) => true,
+            (BatchOrder::Deadline, Some(after)) => state.place() > after,
+            (BatchOrder::Oldest, Some(after)) => state.id > after.id,
+            (BatchOrder::Newest, Some(after)) => state.id < after.id,
+            (_, Some(after)) => state.place() < after,
+        });
+        states.truncate(limit);
+        Ok(states)
+    }
+
+    fn batch_ids(&mut self, after: Option<BatchId>, limit: usize) -> EngineResult<Vec<BatchId>> {
+        let tables = self.tables();
+        let behind = tables.batches.range((behind(after), Bound::Unbounded));
+        Ok(behind.map(|(id, _)| *id).take(limit).collect())
+    }
+}
+
+impl Fingerprints for Memory {
+    fn fingerprints(
+        &mut self,
+        after: Option<BatchId>,
+        limit: usize,
+    ) -> EngineResult<Vec<BatchFingerprints>> {
+        let tables = self.tables();
+        let behind = tables.fingerprints.range((behind(after), Bound::Unbounded));
+        Ok(behind.map(|(_, it)| it.clone()).take(limit).collect())
+    }
+
+    fn fingerprint_counts(
+        &mut self,
+        after: Option<BatchId>,
+        newest_first: bool,
+        limit: usize,
+    ) -> EngineResult<Vec<FingerprintCount>> {
+        let count = |it: &BatchFingerprints| FingerprintCount {
+            batch: it.batch,
+            sync: it.sync,
+            taken_at: it.taken_at,
+            bytes: it.stored.len() as u64,
+        };
+        let fingerprints = &self.tables().fingerprints;
+        if newest_first {
+            let before = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let backwards = fingerprints.range((Bound::Unbounded, before)).rev();
+            return Ok(backwards.map(|(_, it)| count(it)).take(limit).collect());
+        }
+        let behind = fingerprints.range((behind(after), Bound::Unbounded));
+        Ok(behind.map(|(_, it)| count(it)).take(limit).collect())
+    }
+}
+
+impl DeadLetters for Memory {
+    fn dead_letter(&mut self, id: i64) -> EngineResult<Option<StoredDeadLetter>> {
+        Ok(self.tables().dead_letters.get(&id).cloned())
+    }
+
+    fn dead_letters(
+        &mut self,
+        filter: &DeadFilter,
+        after: i64,
+        limit: usize,
+        max_bytes: usize,
+    ) -> EngineResult<Vec<DeadLetter>> {
+        let tables = self.tables();
+        let mut bytes = 0;
+        let letters = tables.dead_letters.values().map(|stored| &stored.letter);
+        let wanted = letters.filter(|it| it.id > after && matches(filter, it));
+        let fitting = wanted.take_while(|it| {
+            let fits = bytes < max_bytes;
+            bytes += it.json.as_ref().map_or(0, Vec::len);
+            fits
+        });
+        Ok(fitting.take(limit).cloned().collect())
+    }
+
+    fn dead_headers(&mut self, after: i64, limit: usize) -> EngineResult<Vec<DeadHeader>> {
+        let tables = self.tables();
+        let behind = tables.dead_letters.range(after.saturating_add(1)..);
+        Ok(behind
+            .map(|(_, it)| it.header.clone())
+            .take(limit)
+            .collect())
+    }
+
+    fn dead_of_event(&mut self, id_half: u64) -> EngineResult<Vec<DeadHeader>> {
+        let tables = self.tables();
+        let headers = tables.dead_letters.values().map(|stored| &stored.header);
+        let of_event = headers.filter(|header| header.id_half == Some(id_half));
+        Ok(of_event.cloned().collect())
+    }
+
+    fn dead_count(&mut self, sync: SyncId, reason: Reason) -> EngineResult<u64> {
+        let tables = self.tables();
+        let headers = tables.dead_letters.values().map(|stored| &stored.header);
+        let counted = headers.filter(|it| it.sync == sync && it.reason == Some(reason));
+        Ok(counted.count() as u64)
+    }
+}
+
+impl Attempts for Memory {
+    fn attempts(
+        &mut self,
+        after: i64,
+        since: UnixMillis,
+        limit: usize,
+    ) -> EngineResult<Vec<StoredAttempt>> {
+        let tables = self.tables();
+        let all = tables.attempts.values();
+        let wanted = all.filter(|it| it.id.0 > after && it.request.sent_at >= since);
+        Ok(wanted.take(limit).cloned().collect())
+    }
+
+    fn unanswered(&mut self) -> EngineResult<Vec<StoredAttempt>> {
+        let tables = self.tables();
+        let all = tables.attempts.values();
+        let open = all.filter(|it| it.request.answered_at.is_none());
+        Ok(open.cloned().collect())
+    }
+
+    fn oldest_attempts(
+        &mut self,
+        limit: usize,
+    ) -> EngineResult<Vec<(DeliveryId, UnixMillis, bool)>> {
+        let tables = self.tables();
+        let all = tables.attempts.values().take(limit).map(|it| {
+            let request = &it.request;
+            (it.id, request.sent_at, request.answered_at.is_some())
+        });
+        Ok(all.collect())
+    }
+
+    fn cooldowns(&mut self) -> EngineResult<Vec<Cooldown>> {
+        let mut cooldowns = self.tables().cooldowns.clone();
+        cooldowns.sort_by_key(|it| it.until);
+        Ok(cooldowns)
+    }
+}
+
+impl Profiles for Memory {
+    fn profile(&mut self, key: ProfileKey) -> EngineResult<Option<StoredProfile>> {
+        let tables = self.tables();
+        Ok(tables
+            .profiles
+            .get(&key)
+            .map(|(_, profile)| profile.clone()))
+    }
+
+    fn oldest_profiles(
+        &mut self,
+        sync: SyncId,
+        after: Option<(UnixMillis, i64)>,
+        limit: usize,
+    ) -> EngineResult<Vec<AgedProfile>> {
+        let tables = self.tables();
+        let of_sync = tables
+            .profiles
+            .iter()
+            .filter(|(_, (_, it))| it.sync == sync);
+        let mut aged: Vec<AgedProfile> = of_sync
+            .map(|(key, (place, it))| AgedProfile {
+                key: *key,
+                touched: it.touched,
+                place: *place,
+                body_bytes: it.body.len() as u64,
+            })
+            .filter(|it| after.is_none_or(|after| (it.touched, it.place) > after))
+            .collect();
+        aged.sort_by_key(|it| (it.touched, it.place));
+        aged.truncate(limit);
+        Ok(aged)
+    }
+
+    fn profiles(
+        &mut self,
+        after: i64,
+        limit: usize,
+    ) -> EngineResult<Vec<(i64, ProfileKey, StoredProfile)>> {
+        let tables = self.tables();
+        let all = tables.profiles.iter();
+        let mut behind: Vec<_> = all
+            .filter(|(_, (place, _))| *place > after)
+            .map(|(key, (place, profile))| (*place, *key, profile.clone()))
+            .collect();
+        behind.sort_by_key(|(place, _, _)| *place);
+        behind.truncate(limit);
+        Ok(behind)
+    }
+
+    fn click(&mut self, key: ClickKey) -> EngineResult<Option<UnixMillis>> {
+        let tables = self.tables();
+        let found = tables.clicks.iter().find(|known| known.click == key);
+        Ok(found.map(|known| known.seen))
+    }
+
+    fn oldest_clicks(&mut self, limit: usize) -> EngineResult<Vec<FirstSeen>> {
+        Ok(self.tables().clicks.iter().take(limit).copied().collect())
+    }
+
+    fn click_count(&mut self) -> EngineResult<u64> {
+        Ok(self.tables().clicks.len() as u64)
+    }
+}
+
+impl Records for Memory {
+    fn syncs(&mut self) -> EngineResult<Vec<(SyncId, SyncName)>> {
+        let tables = self.tables();
+        let syncs = tables.syncs.iter();
+        Ok(syncs.map(|(id, name)| (*id, name.clone())).collect())
+    }
+
+    fn counters(&mut self) -> EngineResult<Vec<CounterValue>> {
+        let tables = self.tables();
+        let counters = tables.counters.iter();
+        Ok(counters
+            .map(|((sync, counter), value)| CounterValue {
+                sync: *sync,
+                counter: Arc::clone(counter),
+                value: *value,
+            })
+            .collect())
+    }
+
+    fn last_ids(&mut self) -> EngineResult<LastIds> {
+        Ok(self.tables().last)
+    }
+}
+
+fn unavailable() -> EngineError {
+    EngineError::Unavailable(Arc::new(io::Error::other("simulated")))
+}
+
+fn behind(after: Option<BatchId>) -> Bound<BatchId> {
+    after.map_or(Bound::Unbounded, Bound::Excluded)
+}
+
+fn matches(filter: &DeadFilter, letter: &DeadLetter) -> bool {
+    let DeadFilter {
+        sync,
+        reason,
+        event_name,
+        filed_from,
+        filed_before,
+        id,
+    } = filter;
+    sync.as_ref().is_none_or(|sync| *sync == letter.sync)
+        && reason.is_none_or(|reason| reason == letter.reason)
+        && event_name
+            .as_ref()
+            .is_none_or(|name| letter.event_name.as_ref() == Some(name))
+        && filed_from.is_none_or(|from| letter.filed_at >= from)
+        && filed_before.is_none_or(|before| letter.filed_at < before)
+        && id.is_none_or(|id| id == letter.id)
+}
