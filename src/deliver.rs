@@ -24,7 +24,7 @@ use crate::telemetry::metrics::Metrics;
 
 use client::{ClientError, GraphClient};
 use lane::Lane;
-use lane::shared_token::Tokens;
+use lane::shared_token::TokenRegistry;
 use lane::status::LaneStatuses;
 use limiter::{PixelLimiter, Rates};
 
@@ -61,8 +61,8 @@ pub fn lanes(
 ) -> Result<(Vec<Lane>, LaneStatuses), LaneError> {
     let pixels = pixels(config);
     let standstills = queue.standstills();
-    go_on_standing(&pixels, &standstills, clock.now());
-    let tokens = Tokens::default();
+    restore_cooldowns(&pixels, &standstills, clock.now());
+    let tokens = TokenRegistry::default();
     let mut tls = None;
     let mut lanes = Vec::with_capacity(config.syncs.len());
     for (name, sync) in &config.syncs {
@@ -87,7 +87,7 @@ pub fn lanes(
             Arc::clone(clock),
             Arc::clone(metrics),
         );
-        lane.stay_paused(&standstills);
+        lane.restore_pause(&standstills);
         lanes.push(lane);
     }
     let shown = lanes
@@ -99,19 +99,19 @@ pub fn lanes(
 
 /// Goes on with what Meta asked of an earlier process. The times of day are those of another day,
 /// perhaps by another clock: no wait is longer than it was to be from the first.
-fn go_on_standing(
+fn restore_cooldowns(
     pixels: &BTreeMap<&str, Arc<PixelLimiter>>,
     standstills: &[Cooldown],
     now: UnixMillis,
 ) {
     for standstill in standstills {
-        let why = limiter::CooldownReason::named(&standstill.kind);
+        let why = limiter::CooldownReason::from_name(&standstill.kind);
         let (Some(pixel), Some(why)) = (pixels.get(standstill.whose.as_str()), why) else {
             continue;
         };
         let asked = standstill.until.since(standstill.since);
         let left = standstill.until.since(now);
-        pixel.go_on(why, asked, left);
+        pixel.restore(why, asked, left);
         if !left.is_zero() {
             info!(
                 pixel_id = standstill.whose,

@@ -11,7 +11,7 @@ use criterion::Criterion;
 use pixel_relay::clock::TestClock;
 use pixel_relay::config::SyncName;
 use pixel_relay::config::queue::QueueConfig;
-use pixel_relay::deliver::client::joined;
+use pixel_relay::deliver::client::join_events;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::payload::{Fingerprint, Payload, PayloadArena, Submission};
@@ -64,7 +64,7 @@ pub fn measure(criterion: &mut Criterion) {
     let bodies = vec![payload.json.clone(); BATCH as usize];
     criterion.bench_function("copy", |bencher| bencher.iter(|| black_box(&batch).clone()));
     criterion.bench_function("join", |bencher| {
-        bencher.iter(|| joined(black_box(&bodies), b"],\"access_token\":\"load\"}"));
+        bencher.iter(|| join_events(black_box(&bodies), b"],\"access_token\":\"load\"}"));
     });
 }
 

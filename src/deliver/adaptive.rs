@@ -56,7 +56,7 @@ impl AdaptiveSize {
     }
 
     /// A request with this many events and bytes was too large: half of it is the most from now on.
-    pub fn too_large(&mut self, sent: BatchSize, now: Instant) {
+    pub fn on_too_large(&mut self, sent: BatchSize, now: Instant) {
         let present = self.at(now);
         let half = BatchSize {
             events: (sent.events / 2).clamp(1, present.events.max(1)),
@@ -104,7 +104,7 @@ impl Concurrency {
     }
 
     /// A good answer came, after so long.
-    pub fn answered(&mut self, latency: Duration) {
+    pub fn on_success(&mut self, latency: Duration) {
         let seconds = latency.as_secs_f64();
         let usual = self.usual.unwrap_or(seconds);
         self.usual = Some(usual + WEIGHT * (seconds - usual));
@@ -116,12 +116,12 @@ impl Concurrency {
     }
 
     /// A request failed for a reason that may be load.
-    pub fn failed(&mut self) {
+    pub fn on_failure(&mut self) {
         self.allowed = (self.allowed / 2.0).max(1.0);
     }
 
     /// Begins anew with one request, after a standstill.
-    pub fn restart(&mut self) {
+    pub fn reset(&mut self) {
         self.allowed = 1.0;
     }
 }
@@ -140,7 +140,7 @@ mod tests {
         let start = Instant::now();
         let mut size = AdaptiveSize::new(CONFIGURED);
         assert_eq!(size.at(start), CONFIGURED);
-        size.too_large(
+        size.on_too_large(
             BatchSize {
                 events: 800,
                 bytes: 400_000,
@@ -172,7 +172,7 @@ mod tests {
             events: 10,
             bytes: 100,
         });
-        size.too_large(CONFIGURED, start);
+        size.on_too_large(CONFIGURED, start);
         assert_eq!(
             size.at(start),
             BatchSize {
@@ -180,7 +180,7 @@ mod tests {
                 bytes: 100
             }
         );
-        size.too_large(
+        size.on_too_large(
             BatchSize {
                 events: 1,
                 bytes: 1,
@@ -204,7 +204,7 @@ mod tests {
 
     fn after(concurrency: &mut Concurrency, answers: usize) -> usize {
         for _ in 0..answers {
-            concurrency.answered(FAST);
+            concurrency.on_success(FAST);
         }
         concurrency.allowed()
     }
@@ -224,13 +224,13 @@ mod tests {
         after(&mut concurrency, 100);
         let allowed: Vec<usize> = (0..4)
             .map(|_| {
-                concurrency.failed();
+                concurrency.on_failure();
                 concurrency.allowed()
             })
             .collect();
         assert_eq!(allowed, [4, 2, 1, 1]);
         after(&mut concurrency, 100);
-        concurrency.restart();
+        concurrency.reset();
         assert_eq!(concurrency.allowed(), 1);
     }
 
@@ -239,12 +239,12 @@ mod tests {
         let mut concurrency = most(8);
         after(&mut concurrency, 3);
         let before = concurrency.allowed();
-        concurrency.answered(FAST * 3);
+        concurrency.on_success(FAST * 3);
         assert_eq!(concurrency.allowed(), before);
-        concurrency.answered(FAST * 10);
+        concurrency.on_success(FAST * 10);
         assert_eq!(concurrency.allowed(), before - 1);
-        concurrency.answered(Duration::ZERO);
-        concurrency.answered(QUICK);
+        concurrency.on_success(Duration::ZERO);
+        concurrency.on_success(QUICK);
         assert_eq!(concurrency.allowed(), before);
     }
 }

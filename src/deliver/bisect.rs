@@ -126,7 +126,7 @@ impl<T> Bisection<T> {
     /// Sends the first event of `next` ahead, alone: cheaper than a search where every event is
     /// bad.
     #[must_use]
-    pub fn scouting(mut self) -> Self {
+    pub fn first_alone(mut self) -> Self {
         if self.suspect.is_empty() && self.next.len() > 1 {
             let mut rest = self.next.split_off(1);
             rest.append(&mut self.untried);
@@ -278,12 +278,12 @@ mod tests {
 
     #[test]
     fn a_scout_goes_ahead_alone_and_the_rest_follows_whole() {
-        let parts = Bisection::whole(vec![1, 2, 3]).unwrap().scouting();
+        let parts = Bisection::whole(vec![1, 2, 3]).unwrap().first_alone();
         assert_eq!(parts.next(), [1]);
         let (accepted, rest) = parts.accepted();
         assert_eq!(accepted, [1]);
         assert_eq!(rest.unwrap().next(), [2, 3]);
-        assert_eq!(Bisection::whole(vec![1]).unwrap().scouting().next(), [1]);
+        assert_eq!(Bisection::whole(vec![1]).unwrap().first_alone().next(), [1]);
     }
 
     #[test]

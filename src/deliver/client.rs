@@ -50,7 +50,7 @@ pub struct GraphClient {
     clock: Arc<dyn Clock>,
     url: Url,
     test_event_code: Option<String>,
-    credentials: RwLock<Arc<Credentials>>,
+    credentials: RwLock<Arc<RequestAuth>>,
 }
 
 /// Why a client could not be made.
@@ -85,7 +85,7 @@ pub enum PostError {
 }
 
 /// What depends on the access token.
-struct Credentials {
+struct RequestAuth {
     authorization: HeaderValue,
     /// What follows the events.
     end: Vec<u8>,
@@ -119,7 +119,7 @@ impl GraphClient {
             .map_err(|()| ClientError::Url)?
             .pop_if_empty()
             .extend([&meta.api_version, &sync.pixel_id, "events"]);
-        let credentials = Credentials::new(
+        let credentials = RequestAuth::new(
             &sync.access_token,
             sync.app_secret.as_ref(),
             sync.test_event_code.as_deref(),
@@ -139,7 +139,7 @@ impl GraphClient {
         token: &SecretString,
         app_secret: Option<&SecretString>,
     ) -> Result<(), ClientError> {
-        let credentials = Credentials::new(token, app_secret, self.test_event_code.as_deref())?;
+        let credentials = RequestAuth::new(token, app_secret, self.test_event_code.as_deref())?;
         *self
             .credentials
             .write()
@@ -155,7 +155,7 @@ impl GraphClient {
     /// Posts events, each one JSON object, and reads the answer.
     pub async fn post<T: AsRef<[u8]>>(&self, events: &[T]) -> Result<GraphReply, PostError> {
         let credentials = self.credentials();
-        let body = joined(events, &credentials.end);
+        let body = join_events(events, &credentials.end);
         let response = self
             .http
             .post(self.url.clone())
@@ -170,7 +170,7 @@ impl GraphClient {
         read(response, self.clock.now()).await
     }
 
-    fn credentials(&self) -> Arc<Credentials> {
+    fn credentials(&self) -> Arc<RequestAuth> {
         let credentials = self
             .credentials
             .read()
@@ -203,7 +203,7 @@ impl PostError {
     }
 }
 
-impl Credentials {
+impl RequestAuth {
     fn new(
         token: &SecretString,
         app_secret: Option<&SecretString>,
@@ -241,7 +241,7 @@ fn push_member(json: &mut Vec<u8>, name: &str, text: &str) {
 }
 
 /// Joins events, each one JSON object, to the body of a request; `end` is what follows them.
-pub fn joined<T: AsRef<[u8]>>(events: &[T], end: &[u8]) -> Vec<u8> {
+pub fn join_events<T: AsRef<[u8]>>(events: &[T], end: &[u8]) -> Vec<u8> {
     let bytes: usize = events.iter().map(|event| event.as_ref().len() + 1).sum();
     let mut body = Vec::with_capacity(BEGIN.len() + bytes + end.len());
     body.extend_from_slice(BEGIN);

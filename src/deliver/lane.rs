@@ -46,7 +46,7 @@ use super::redact::Redactor;
 use attempt::{Answered, GraphRequest};
 use breaker::{Breaker, LaneTrouble, RetrySchedule};
 use next_batch::Probing;
-use shared_token::{SharedToken, TokenTarget, Tokens};
+use shared_token::{SharedToken, TokenRegistry, TokenTarget};
 use status::LaneStatus;
 
 mod attempt;
@@ -77,7 +77,7 @@ pub struct Lane {
     gate: watch::Receiver<Circuit>,
     token_file: SecretFiles,
     app_secret_file: SecretFiles,
-    tokens: Tokens,
+    tokens: TokenRegistry,
     shared_token: SharedToken,
     token_news: watch::Receiver<Option<RetrySchedule>>,
     redactor: Redactor,
@@ -91,7 +91,7 @@ pub struct Lane {
     /// Batches that were begun and go on.
     parts: VecDeque<Bisection<Leased>>,
     /// Events that were refused alone, while it is not known whether that is their fault.
-    quarantine: Quarantine<RefusedEvent, Leased, Refusal>,
+    quarantine: Quarantine<EventKey, Leased, Refusal>,
     probing: Probing,
     /// Batches that fail are split so many times more: the lane was found to be well meanwhile.
     splits_left: u32,
@@ -126,7 +126,7 @@ pub enum LaneStep {
 
 /// An event that Meta refused, recognised even where another took its place in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct RefusedEvent {
+struct EventKey {
     slot: Slot,
     checksum: u32,
     taken_at: i64,
@@ -140,7 +140,7 @@ enum TaskOutput {
     Settled(Settlement, Result<(), StoreError>),
 }
 
-impl RefusedEvent {
+impl EventKey {
     fn new(event: &Leased) -> Self {
         Self {
             slot: event.slot,
@@ -162,7 +162,7 @@ impl Lane {
         config: &SyncConfig,
         graph: GraphClient,
         pixel: Arc<PixelLimiter>,
-        tokens: &Tokens,
+        tokens: &TokenRegistry,
         queue: Queue,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
@@ -203,7 +203,7 @@ impl Lane {
             delay: delivery.max_batch_delay,
             queue,
             graph: Arc::new(graph),
-            gate: pixel.gate(),
+            gate: pixel.circuit(),
             pixel_id: config.pixel_id.clone(),
             pixel,
             token_file,
@@ -351,7 +351,7 @@ impl Lane {
         if let Some(step) = self.mind_store(now) {
             return step;
         }
-        if let Some(until) = self.standing.next(now) {
+        if let Some(until) = self.standing.wait_until(now) {
             return LaneStep::Idle(Some(until));
         }
         if self.requests >= self.allowed() {
@@ -372,7 +372,7 @@ impl Lane {
 
     /// Requests that may be under way: one while it is not known whether they get through.
     fn allowed(&self) -> usize {
-        if self.standing.trouble().is_some() || self.quarantine.is_asking() {
+        if self.standing.trouble().is_some() || self.quarantine.is_isolating() {
             1
         } else {
             self.concurrency.allowed()
@@ -390,7 +390,7 @@ impl Lane {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => TaskOutput::Ticket(None),
-                ticket = pixel.ticket() => TaskOutput::Ticket(Some(ticket)),
+                ticket = pixel.permit() => TaskOutput::Ticket(Some(ticket)),
             }
         });
     }

@@ -65,7 +65,7 @@ impl CooldownReason {
     }
 
     /// The standstill of this name.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|why| why.as_str() == name)
     }
 }
@@ -104,7 +104,7 @@ impl Rates {
 /// One pixel's limits, shared by the lanes that deliver to it.
 #[derive(Debug)]
 pub struct PixelLimiter {
-    gate: watch::Sender<Circuit>,
+    circuit: watch::Sender<Circuit>,
     requests: Option<DirectLimiter>,
     events: Option<DirectLimiter>,
     most_events: NonZeroU32,
@@ -137,7 +137,7 @@ impl PixelLimiter {
             .events
             .map_or(MOST_EVENTS, |rate| rate.within(1.0).min(MOST_EVENTS));
         Arc::new(Self {
-            gate: watch::Sender::new(Circuit::Closed),
+            circuit: watch::Sender::new(Circuit::Closed),
             // Requests are spread evenly: no burst.
             requests: limiter(rates.requests, NonZeroU32::MIN),
             events: limiter(rates.events, most_events),
@@ -154,15 +154,15 @@ impl PixelLimiter {
     }
 
     /// Shows the gate, and its changes.
-    pub fn gate(&self) -> watch::Receiver<Circuit> {
-        self.gate.subscribe()
+    pub fn circuit(&self) -> watch::Receiver<Circuit> {
+        self.circuit.subscribe()
     }
 
     /// Waits until a request may go out.
-    pub async fn ticket(self: &Arc<Self>) -> Permit {
+    pub async fn permit(self: &Arc<Self>) -> Permit {
         let _turn = self.turn.lock().await;
         loop {
-            let ticket = self.pass_gate().await;
+            let ticket = self.pass_circuit().await;
             let Some(wait) = self.wait_for_request() else {
                 return ticket;
             };
@@ -173,7 +173,7 @@ impl PixelLimiter {
     }
 
     /// Waits until so many events may go out.
-    pub async fn events(&self, number: usize) {
+    pub async fn wait_for_events(&self, number: usize) {
         let Some(limiter) = &self.events else { return };
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let Some(number) = NonZeroU32::new(number.min(self.most_events.get())) else {
@@ -188,45 +188,45 @@ impl PixelLimiter {
 
     /// Lets no request out for the given time, within bounds, which is what it gives. A longer
     /// standstill stays.
-    pub fn hold(&self, why: CooldownReason, wait: Option<Duration>) -> Duration {
+    pub fn open(&self, why: CooldownReason, wait: Option<Duration>) -> Duration {
         let wait = match why {
             CooldownReason::Usage | CooldownReason::Throttled => wait.unwrap_or(USAGE_WAIT),
             CooldownReason::Blocked => {
                 let mut pacing = self.pacing();
-                let block = block(pacing.blocks);
+                let block = block_wait(pacing.blocks);
                 pacing.blocks = pacing.blocks.saturating_add(1);
                 block.max(wait.unwrap_or_default())
             }
         };
         let wait = wait.clamp(SHORTEST_WAIT, LONGEST_WAIT);
-        self.stand_still(why, wait);
+        self.open_for(why, wait);
         wait
     }
 
     /// Goes on with a standstill of which an earlier process was told: it was to last for `asked`,
     /// and `left` of that is left. Once it is over one request probes, as usual.
-    pub fn go_on(&self, why: CooldownReason, asked: Duration, left: Duration) {
+    pub fn restore(&self, why: CooldownReason, asked: Duration, left: Duration) {
         if why == CooldownReason::Blocked {
             // Its length tells how many came before it.
-            let before = (0..DOUBLINGS).find(|before| block(*before) >= asked);
+            let before = (0..DOUBLINGS).find(|before| block_wait(*before) >= asked);
             self.pacing().blocks = before.unwrap_or(DOUBLINGS) + 1;
         }
         if why != CooldownReason::Usage || !left.is_zero() {
-            self.stand_still(why, left.min(asked).min(LONGEST_WAIT));
+            self.open_for(why, left.min(asked).min(LONGEST_WAIT));
         }
     }
 
     /// Takes note of the largest usage that an answer's headers tell, and of the wait they ask for.
     /// Gives the standstill that it leads to.
-    pub fn used(&self, percent: f64, wait: Option<Duration>) -> Option<Duration> {
+    pub fn on_usage(&self, percent: f64, wait: Option<Duration>) -> Option<Duration> {
         let share = ((percent - SLOW_ABOVE) / (STOP_FROM - SLOW_ABOVE)).clamp(0.0, 1.0);
         self.pacing().gap = SLOWEST_PACE.mul_f64(share);
-        (percent >= STOP_FROM).then(|| self.hold(CooldownReason::Usage, wait))
+        (percent >= STOP_FROM).then(|| self.open(CooldownReason::Usage, wait))
     }
 
-    fn stand_still(&self, why: CooldownReason, wait: Duration) {
+    fn open_for(&self, why: CooldownReason, wait: Duration) {
         let mut until = Instant::now() + wait;
-        self.gate.send_modify(|gate| {
+        self.circuit.send_modify(|gate| {
             let mut worst = why;
             if let Circuit::Open(standing, end) = *gate {
                 worst = worst.max(standing);
@@ -237,14 +237,14 @@ impl PixelLimiter {
     }
 
     /// Waits while the gate is held.
-    async fn pass_gate(self: &Arc<Self>) -> Permit {
-        let mut gate = self.gate();
+    async fn pass_circuit(self: &Arc<Self>) -> Permit {
+        let mut gate = self.circuit();
         loop {
             let seen = *gate.borrow_and_update();
             match seen {
                 Circuit::Closed => return self.pass(None),
                 Circuit::Open(why, until) if until <= Instant::now() => {
-                    let probe = self.gate.send_if_modified(|gate| {
+                    let probe = self.circuit.send_if_modified(|gate| {
                         let ours = *gate == seen;
                         if ours {
                             *gate = match why {
@@ -314,7 +314,7 @@ impl Permit {
 
     /// Whether the request may still go out: no standstill began since leave was given.
     pub fn is_valid(&self) -> bool {
-        let gate = *self.pixel.gate.borrow();
+        let gate = *self.pixel.circuit.borrow();
         match self.probe {
             None => gate == Circuit::Closed,
             Some(why) => gate == Circuit::HalfOpen(why),
@@ -322,16 +322,16 @@ impl Permit {
     }
 
     /// The answer was not about rates: a standstill that was probed is over. Tells whether one is.
-    pub fn passed(mut self) -> bool {
+    pub fn confirm(mut self) -> bool {
         let probed = self.probe.take().is_some();
         if probed {
             self.pixel.pacing().blocks = 0;
         }
-        probed && self.replace_probing(Circuit::Closed)
+        probed && self.end_probe(Circuit::Closed)
     }
 
-    fn replace_probing(&self, next: Circuit) -> bool {
-        self.pixel.gate.send_if_modified(|gate| {
+    fn end_probe(&self, next: Circuit) -> bool {
+        self.pixel.circuit.send_if_modified(|gate| {
             let probing = matches!(gate, Circuit::HalfOpen(_));
             if probing {
                 *gate = next;
@@ -345,7 +345,7 @@ impl Drop for Permit {
     /// A probe that learnt nothing leaves it to the next request to probe.
     fn drop(&mut self) {
         if let Some(why) = self.probe {
-            self.replace_probing(Circuit::Open(why, Instant::now()));
+            self.end_probe(Circuit::Open(why, Instant::now()));
         }
     }
 }
@@ -371,7 +371,7 @@ impl Clock for TokioClock {
 }
 
 /// How long a block lasts that comes after so many others.
-fn block(before: u32) -> Duration {
+fn block_wait(before: u32) -> Duration {
     FIRST_BLOCK
         .saturating_mul(1 << before.min(DOUBLINGS))
         .min(LONGEST_BLOCK)

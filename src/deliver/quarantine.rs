@@ -59,13 +59,13 @@ struct Quarantined<E, R> {
 #[derive(Debug)]
 enum QuarantinePlace<E> {
     /// Kept on lease.
-    Here(E),
+    Held(E),
     /// On its way to Meta once more.
-    Tried,
+    Retrying,
     /// Queued again, to be recognised when it comes up.
     Queued,
     /// Queued again, and another was accepted since: it is bad.
-    Guilty,
+    Rejected,
 }
 
 /// What becomes of an event that was refused alone.
@@ -74,7 +74,7 @@ pub enum QuarantineOutcome<E, R> {
     /// It is bad.
     Rejected(E, R),
     /// It is kept, and others are to be tried.
-    Kept,
+    Held,
     /// It is queued again.
     Queued(E),
     /// Too many in a row: the lane pauses, and these are queued again.
@@ -85,7 +85,7 @@ pub enum QuarantineOutcome<E, R> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cleared<E, R> {
     /// They are bad.
-    pub guilty: Vec<(E, R)>,
+    pub rejected: Vec<(E, R)>,
     /// Meta has changed its mind on one of them: these deserve another try.
     pub released: Vec<E>,
 }
@@ -119,7 +119,7 @@ impl<K, E, R> Default for Quarantine<K, E, R> {
 impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
     /// An event was refused alone, by a lane that is paused for such refusals or not. `random` lies
     /// between 0 and 1.
-    pub fn refused(
+    pub fn on_refusal(
         &mut self,
         refused: LoneRefusal<K, E, R>,
         is_paused: bool,
@@ -139,7 +139,7 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
         }
         let pauses = !is_paused
             && blame != Blame::Passing
-            && (self.row >= TOO_MANY || self.waiting().0 >= TOO_MANY_KEPT);
+            && (self.row >= TOO_MANY || self.undecided().0 >= TOO_MANY_KEPT);
         if blame == Blame::Event && !is_paused && !pauses {
             return QuarantineOutcome::Rejected(event, refusal);
         }
@@ -148,7 +148,7 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
             self.kept.retain(|_, kept| {
                 matches!(
                     kept.event,
-                    QuarantinePlace::Here(_) | QuarantinePlace::Tried
+                    QuarantinePlace::Held(_) | QuarantinePlace::Retrying
                 )
             });
         }
@@ -168,23 +168,27 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
             self.kept.insert(key, kept);
             return QuarantineOutcome::Queued(event);
         }
-        kept.event = QuarantinePlace::Here(event);
+        kept.event = QuarantinePlace::Held(event);
         if !pauses {
             self.kept.insert(key, kept);
-            return QuarantineOutcome::Kept;
+            return QuarantineOutcome::Held;
         }
         // Those of an earlier row are not of this one.
         self.kept
-            .retain(|_, kept| matches!(kept.event, QuarantinePlace::Here(_)));
+            .retain(|_, kept| matches!(kept.event, QuarantinePlace::Held(_)));
         self.kept.insert(key, kept);
         self.forget_row();
         QuarantineOutcome::TooMany(self.release())
     }
 
     /// Meta accepted these events, in a request that was begun at `began`.
-    pub fn accepted(&mut self, keys: impl IntoIterator<Item = K>, began: Instant) -> Cleared<E, R> {
+    pub fn on_acceptance(
+        &mut self,
+        keys: impl IntoIterator<Item = K>,
+        began: Instant,
+    ) -> Cleared<E, R> {
         let mut cleared = Cleared {
-            guilty: Vec::new(),
+            rejected: Vec::new(),
             released: Vec::new(),
         };
         if self.row_began.is_none_or(|first| first <= began) {
@@ -201,15 +205,15 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
         for (key, mut kept) in std::mem::take(&mut self.kept) {
             let is_asked = asked(&kept);
             match kept.event {
-                QuarantinePlace::Here(event) if is_asked && absolved => {
+                QuarantinePlace::Held(event) if is_asked && absolved => {
                     cleared.released.push(event);
                 }
-                QuarantinePlace::Here(event) if is_asked => {
-                    cleared.guilty.push((event, kept.refusal));
+                QuarantinePlace::Held(event) if is_asked => {
+                    cleared.rejected.push((event, kept.refusal));
                 }
                 _ if is_asked && absolved => {}
                 QuarantinePlace::Queued if is_asked => {
-                    kept.event = QuarantinePlace::Guilty;
+                    kept.event = QuarantinePlace::Rejected;
                     self.kept.insert(key, kept);
                 }
                 _ => {
@@ -221,14 +225,14 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
     }
 
     /// Whether an event that was queued again is known to be bad. It is told once.
-    pub fn convicted(&mut self, key: K) -> Option<R> {
-        let is_guilty = |kept: &Quarantined<E, R>| matches!(kept.event, QuarantinePlace::Guilty);
+    pub fn take_rejected(&mut self, key: K) -> Option<R> {
+        let is_guilty = |kept: &Quarantined<E, R>| matches!(kept.event, QuarantinePlace::Rejected);
         self.kept.get(&key).filter(|kept| is_guilty(kept))?;
         self.kept.remove(&key).map(|kept| kept.refusal)
     }
 
     /// Whether an event was refused before, as far as that is remembered.
-    pub fn knows(&self, key: K) -> bool {
+    pub fn contains(&self, key: K) -> bool {
         self.kept.contains_key(&key)
     }
 
@@ -237,10 +241,10 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
         let kept = self
             .kept
             .values_mut()
-            .filter(|kept| kept.due <= now && matches!(kept.event, QuarantinePlace::Here(_)))
+            .filter(|kept| kept.due <= now && matches!(kept.event, QuarantinePlace::Held(_)))
             .min_by_key(|kept| kept.due)?;
-        match std::mem::replace(&mut kept.event, QuarantinePlace::Tried) {
-            QuarantinePlace::Here(event) => Some(event),
+        match std::mem::replace(&mut kept.event, QuarantinePlace::Retrying) {
+            QuarantinePlace::Held(event) => Some(event),
             _ => None,
         }
     }
@@ -250,7 +254,7 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
         let here = self
             .kept
             .values()
-            .filter(|kept| matches!(kept.event, QuarantinePlace::Here(_)));
+            .filter(|kept| matches!(kept.event, QuarantinePlace::Held(_)));
         here.map(|kept| kept.due).min()
     }
 
@@ -260,7 +264,7 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
         places
             .filter_map(
                 |place| match std::mem::replace(place, QuarantinePlace::Queued) {
-                    QuarantinePlace::Here(event) => Some(event),
+                    QuarantinePlace::Held(event) => Some(event),
                     other => {
                         *place = other;
                         None
@@ -271,31 +275,31 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
     }
 
     /// An event that was to be tried again was given back.
-    pub fn given_back(&mut self, key: K) {
+    pub fn mark_queued(&mut self, key: K) {
         if let Some(kept) = self.kept.get_mut(&key)
-            && matches!(kept.event, QuarantinePlace::Tried)
+            && matches!(kept.event, QuarantinePlace::Retrying)
         {
             kept.event = QuarantinePlace::Queued;
         }
     }
 
     /// Whether an event is on its way to Meta once more.
-    pub fn is_tried(&self, key: K) -> bool {
+    pub fn is_retrying(&self, key: K) -> bool {
         let kept = self.kept.get(&key);
-        kept.is_some_and(|kept| matches!(kept.event, QuarantinePlace::Tried))
+        kept.is_some_and(|kept| matches!(kept.event, QuarantinePlace::Retrying))
     }
 
     /// The events that are kept on lease.
-    pub fn events(&self) -> impl Iterator<Item = &E> {
+    pub fn held(&self) -> impl Iterator<Item = &E> {
         self.kept.values().filter_map(|kept| match &kept.event {
-            QuarantinePlace::Here(event) => Some(event),
+            QuarantinePlace::Held(event) => Some(event),
             _ => None,
         })
     }
 
     /// How many refused events wait for the word of another, and what was said of one of them.
-    pub fn waiting(&self) -> (usize, Option<&R>) {
-        let waiting = || self.kept.values().filter(|kept| kept.is_waiting());
+    pub fn undecided(&self) -> (usize, Option<&R>) {
+        let waiting = || self.kept.values().filter(|kept| kept.is_undecided());
         (
             waiting().count(),
             waiting().next().map(|kept| &kept.refusal),
@@ -303,13 +307,13 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
     }
 
     /// What was said of the event that was refused last.
-    pub fn last(&self) -> Option<&R> {
+    pub fn last_refusal(&self) -> Option<&R> {
         let last = self.kept.values().max_by_key(|kept| kept.since);
         last.map(|kept| &kept.refusal)
     }
 
     /// How many events are kept that nothing is known against.
-    pub fn passing(&self) -> usize {
+    pub fn failing(&self) -> usize {
         let kept = self.kept.values();
         kept.filter(|kept| {
             kept.blame == Blame::Passing && !matches!(kept.event, QuarantinePlace::Queued)
@@ -318,12 +322,12 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
     }
 
     /// Whether other events are to be tried, one by one.
-    pub fn is_asking(&self) -> bool {
-        self.row >= PROBE_FROM || self.kept.values().any(Quarantined::is_waiting)
+    pub fn is_isolating(&self) -> bool {
+        self.row >= PROBE_FROM || self.kept.values().any(Quarantined::is_undecided)
     }
 
     /// Refusals in a row so far.
-    pub fn row(&self) -> usize {
+    pub fn streak(&self) -> usize {
         self.row
     }
 
@@ -353,11 +357,11 @@ impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
 }
 
 impl<E, R> Quarantined<E, R> {
-    fn is_waiting(&self) -> bool {
+    fn is_undecided(&self) -> bool {
         self.blame != Blame::Passing
             && matches!(
                 self.event,
-                QuarantinePlace::Here(_) | QuarantinePlace::Tried
+                QuarantinePlace::Held(_) | QuarantinePlace::Retrying
             )
     }
 }

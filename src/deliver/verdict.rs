@@ -184,7 +184,7 @@ impl Fix {
     }
 
     /// The one of this name.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|fix| fix.name() == name)
     }
 

@@ -91,7 +91,7 @@ impl GraphRequest {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => return Err(AttemptOutcome::Withheld),
-            () = self.pixel.events(events.len()) => {}
+            () = self.pixel.wait_for_events(events.len()) => {}
         }
         let slots: Vec<Slot> = events.iter().map(|event| event.slot).collect();
         self.queue

@@ -62,7 +62,7 @@ pub enum TransientFailure {
 struct Refusing {
     cause: Cause,
     /// With events that were refused before too.
-    rounds: RetrySchedule,
+    full_round: RetrySchedule,
     /// With events that were not tried yet.
     untried: RetrySchedule,
 }
@@ -123,12 +123,12 @@ impl Breaker {
     }
 
     /// When the next request may go out; `None`: now.
-    pub fn next(&self, now: Instant) -> Option<Instant> {
+    pub fn wait_until(&self, now: Instant) -> Option<Instant> {
         let waits = [
             self.failing.map(|(_, waiting)| waiting.next),
             self.fix.map(|(_, waiting)| waiting.next),
             self.refusing
-                .map(|refusing| refusing.rounds.next.min(refusing.untried.next)),
+                .map(|refusing| refusing.full_round.next.min(refusing.untried.next)),
         ];
         waits.into_iter().flatten().max().filter(|next| *next > now)
     }
@@ -145,7 +145,7 @@ impl Breaker {
 
     /// A request that was begun at `began` failed for a reason that passes. Gives the wait before
     /// the next. Several requests that were under way at once count as one failure.
-    pub fn failed(
+    pub fn on_failure(
         &mut self,
         failure: TransientFailure,
         began: Instant,
@@ -175,14 +175,14 @@ impl Breaker {
     }
 
     /// A request that was begun at `began` cannot succeed until something is put right.
-    pub fn needs(&mut self, fix: Fix, began: Instant, now: Instant) {
+    pub fn pause(&mut self, fix: Fix, began: Instant, now: Instant) {
         self.failing = None;
         let before = self.fix.map(|(_, waiting)| waiting);
         self.fix = Some((fix, probe_later(PROBES, before, began, now)));
     }
 
     /// Too many events were refused in a row: the first round of probes is due at once.
-    pub fn begins_refusing(&mut self, cause: Cause, now: Instant) {
+    pub fn trip(&mut self, cause: Cause, now: Instant) {
         let waiting = RetrySchedule {
             failures: 0,
             since: now,
@@ -190,51 +190,51 @@ impl Breaker {
         };
         self.refusing = Some(Refusing {
             cause,
-            rounds: waiting,
+            full_round: waiting,
             untried: waiting,
         });
     }
 
     /// A round of probes was refused; `whole`: one that may hold events that were refused before.
-    pub fn refuses(&mut self, cause: Cause, whole: bool, now: Instant) {
+    pub fn on_round_refused(&mut self, cause: Cause, whole: bool, now: Instant) {
         let Some(refusing) = &mut self.refusing else {
             return;
         };
         refusing.cause = cause;
         if whole {
-            refusing.rounds = probe_later(PROBES, Some(refusing.rounds), now, now);
+            refusing.full_round = probe_later(PROBES, Some(refusing.full_round), now, now);
         }
         refusing.untried = probe_later(UNTRIED_PROBES, Some(refusing.untried), now, now);
     }
 
     /// Whether the round of probes that may begin now is a whole one.
-    pub fn is_round_whole(&self, now: Instant) -> bool {
+    pub fn is_full_round_due(&self, now: Instant) -> bool {
         self.refusing
-            .is_some_and(|refusing| refusing.rounds.next <= now)
+            .is_some_and(|refusing| refusing.full_round.next <= now)
     }
 
     /// All events were tried.
-    pub fn nothing_untried(&mut self, now: Instant) {
+    pub fn on_all_tried(&mut self, now: Instant) {
         if let Some(refusing) = &mut self.refusing {
             refusing.untried.next = now + UNTRIED_PROBES.bound(refusing.untried.failures);
         }
     }
 
     /// The wait for another access token, if that is what the lane waits for.
-    pub fn token(&self) -> Option<RetrySchedule> {
+    pub fn token_retry(&self) -> Option<RetrySchedule> {
         self.fix
             .filter(|(fix, _)| *fix == Fix::Token)
             .map(|(_, waiting)| waiting)
     }
 
     /// Takes over what is known of the access token.
-    pub fn set_token(&mut self, token: Option<RetrySchedule>) {
+    pub fn set_token_retry(&mut self, token: Option<RetrySchedule>) {
         match token {
             Some(waiting) => {
                 self.failing = None;
                 self.fix = Some((Fix::Token, waiting));
             }
-            None if self.token().is_some() => self.fix = None,
+            None if self.token_retry().is_some() => self.fix = None,
             None => {}
         }
     }
@@ -255,7 +255,7 @@ impl Breaker {
     }
 
     /// Meta accepted an event: no trouble is left. Tells whether there was any.
-    pub fn accepted(&mut self) -> bool {
+    pub fn on_acceptance(&mut self) -> bool {
         let refusing = self.refusing.take().is_some();
         self.on_answer() || refusing
     }
@@ -298,22 +298,25 @@ mod tests {
     fn failures_in_a_row_lengthen_the_wait() {
         let start = Instant::now();
         let mut standing = Breaker::default();
-        assert_eq!(standing.next(start), None);
+        assert_eq!(standing.wait_until(start), None);
         assert_eq!(
-            standing.failed(FAULT, start, start, 1.0, None),
+            standing.on_failure(FAULT, start, start, 1.0, None),
             Duration::from_millis(500)
         );
         // Began before the failure was known.
-        standing.failed(FAULT, start - seconds(1), start, 1.0, None);
+        standing.on_failure(FAULT, start - seconds(1), start, 1.0, None);
         assert_eq!(standing.failures(), 1);
         let later = start + seconds(1);
-        assert_eq!(standing.failed(FAULT, later, later, 1.0, None), seconds(1));
-        assert_eq!(standing.next(later), Some(later + seconds(1)));
-        assert_eq!(standing.next(later + seconds(1)), None);
+        assert_eq!(
+            standing.on_failure(FAULT, later, later, 1.0, None),
+            seconds(1)
+        );
+        assert_eq!(standing.wait_until(later), Some(later + seconds(1)));
+        assert_eq!(standing.wait_until(later + seconds(1)), None);
         assert_eq!(standing.trouble(), Some(LaneTrouble::Failing));
         assert!(standing.on_answer());
         assert_eq!(standing.trouble(), None);
-        assert!(!standing.accepted());
+        assert!(!standing.on_acceptance());
     }
 
     #[test]
@@ -323,34 +326,34 @@ mod tests {
         let mut now = start;
         let mut waits = Vec::new();
         for _ in 0..6 {
-            standing.needs(Fix::Token, now, now);
-            let next = standing.next(now).unwrap();
+            standing.pause(Fix::Token, now, now);
+            let next = standing.wait_until(now).unwrap();
             waits.push((next - now).as_secs());
             now = next;
         }
         assert_eq!(waits, [60, 120, 240, 480, 600, 600]);
         assert_eq!(standing.trouble(), Some(LaneTrouble::Fix(Fix::Token)));
-        standing.needs(Fix::Token, now, now);
+        standing.pause(Fix::Token, now, now);
         standing.retry_now(now);
-        assert_eq!(standing.next(now), None);
-        standing.needs(Fix::Token, now, now);
-        assert_eq!(standing.next(now), Some(now + seconds(60)));
+        assert_eq!(standing.wait_until(now), None);
+        standing.pause(Fix::Token, now, now);
+        assert_eq!(standing.wait_until(now), Some(now + seconds(60)));
     }
 
     #[test]
     fn refusals_end_with_an_acceptance_only() {
         let start = Instant::now();
         let mut standing = Breaker::default();
-        standing.begins_refusing(CAUSE, start);
-        assert_eq!(standing.next(start), None);
-        standing.refuses(CAUSE, true, start);
-        assert_eq!(standing.next(start), Some(start + seconds(5)));
+        standing.trip(CAUSE, start);
+        assert_eq!(standing.wait_until(start), None);
+        standing.on_round_refused(CAUSE, true, start);
+        assert_eq!(standing.wait_until(start), Some(start + seconds(5)));
         assert!(!standing.on_answer());
         assert_eq!(standing.trouble(), Some(LaneTrouble::Refusing(CAUSE)));
-        standing.needs(Fix::Pixel, start, start);
+        standing.pause(Fix::Pixel, start, start);
         assert_eq!(standing.trouble(), Some(LaneTrouble::Fix(Fix::Pixel)));
         assert!(standing.on_answer());
-        assert!(standing.accepted());
+        assert!(standing.on_acceptance());
         assert_eq!(standing.trouble(), None);
     }
 
@@ -358,18 +361,18 @@ mod tests {
     fn a_pause_after_refusals_is_probed_sooner_with_what_was_not_tried() {
         let start = Instant::now();
         let mut standing = Breaker::default();
-        standing.begins_refusing(CAUSE, start);
-        standing.refuses(CAUSE, true, start);
+        standing.trip(CAUSE, start);
+        standing.on_round_refused(CAUSE, true, start);
         let mut now = start;
         let mut waits = Vec::new();
         for _ in 0..7 {
-            let next = standing.next(now).unwrap();
+            let next = standing.wait_until(now).unwrap();
             waits.push((next - now).as_secs());
             now = next;
-            standing.refuses(CAUSE, standing.is_round_whole(now), now);
+            standing.on_round_refused(CAUSE, standing.is_full_round_due(now), now);
         }
         assert_eq!(waits, [5, 10, 20, 25, 60, 60, 60], "whole after 60 s");
-        standing.nothing_untried(now);
-        assert_eq!(standing.next(now), Some(now + seconds(60)));
+        standing.on_all_tried(now);
+        assert_eq!(standing.wait_until(now), Some(now + seconds(60)));
     }
 }

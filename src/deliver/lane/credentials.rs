@@ -14,13 +14,13 @@ use super::{Lane, redactor};
 impl Lane {
     /// Goes on where an earlier process was paused. A restart is often how a fault is mended, so the
     /// first event that there is probes at once.
-    pub fn stay_paused(&mut self, standstills: &[Cooldown]) {
+    pub fn restore_pause(&mut self, standstills: &[Cooldown]) {
         let now = Instant::now();
         let own = standstills
             .iter()
             .filter(|standstill| standstill.whose == self.sync.as_str());
-        for fix in own.filter_map(|standstill| Fix::named(&standstill.kind)) {
-            self.standing.needs(fix, now, now);
+        for fix in own.filter_map(|standstill| Fix::from_name(&standstill.kind)) {
+            self.standing.pause(fix, now, now);
             self.standing.retry_now(now);
             warn!(sync = %self.sync, "the lane was paused before the daemon was started: {}", fix.as_str());
         }
@@ -49,14 +49,14 @@ impl Lane {
                 pixel_id: self.pixel_id.clone(),
                 pixel: Arc::clone(&self.pixel),
             };
-            self.shared_token = self.tokens.join(token, target, self.standing.token());
+            self.shared_token = self.tokens.join(token, target, self.standing.token_retry());
             self.token_news = self.shared_token.watch();
         }
     }
 
     /// Brings together what this lane and those with the same token know of it.
     pub(super) fn agree_on_token(&mut self) {
-        let mine = self.standing.token();
+        let mine = self.standing.token_retry();
         let agreed = self.shared_token.agree(mine);
         if agreed == mine {
             return;
@@ -68,7 +68,7 @@ impl Lane {
                     "lane paused, its events are kept: another sync found that {}",
                     Fix::Token.as_str()
                 );
-                self.concurrency.restart();
+                self.concurrency.reset();
             }
             (Some(_), None) => {
                 info!(sync = %self.sync, "the access token is taken for alive; the lane goes on");
@@ -78,18 +78,18 @@ impl Lane {
             }
             _ => {}
         }
-        self.standing.set_token(agreed);
+        self.standing.set_token_retry(agreed);
     }
 
     /// Whether the lane may send: of those that wait for the same token, one probes.
     pub(super) fn claims_probe(&mut self, now: Instant) -> bool {
-        let Some(waiting) = self.standing.token() else {
+        let Some(waiting) = self.standing.token_retry() else {
             return true;
         };
         let probing = waiting.probing(now);
         let claimed = self.shared_token.claim(probing);
         if claimed {
-            self.standing.set_token(Some(probing));
+            self.standing.set_token_retry(Some(probing));
         }
         claimed
     }

@@ -14,7 +14,7 @@ use crate::queue::lease::{Leased, Order, Slot};
 use crate::queue::settle::End;
 
 use super::breaker::{LaneTrouble, TransientFailure};
-use super::{Lane, LaneStep, RefusedEvent};
+use super::{EventKey, Lane, LaneStep};
 
 /// After a lease that gave nothing although something was ready.
 const EMPTY_LEASE: Duration = Duration::from_millis(250);
@@ -70,7 +70,7 @@ impl Lane {
             bytes: backlog.bytes,
             oldest: backlog.oldest,
         };
-        let is_probing = self.standing.trouble().is_some() || self.quarantine.is_asking();
+        let is_probing = self.standing.trouble().is_some() || self.quarantine.is_isolating();
         if is_probing && waiting.events > 0 {
             return None;
         }
@@ -98,7 +98,7 @@ impl Lane {
     ) -> Result<Option<Bisection<Leased>>, StoreError> {
         let trouble = self.standing.trouble();
         let needs_fix = matches!(trouble, Some(LaneTrouble::Fix(_)));
-        if !needs_fix && (self.standing.is_refusing() || self.quarantine.is_asking()) {
+        if !needs_fix && (self.standing.is_refusing() || self.quarantine.is_isolating()) {
             return self.next_probe(now).await;
         }
         let probe = needs_fix || ticket.is_probe();
@@ -150,11 +150,12 @@ impl Lane {
         {
             // All were refused.
             let whole = round == Round::Whole;
-            self.standing.refuses(self.quarantine.cause(), whole, now);
+            self.standing
+                .on_round_refused(self.quarantine.cause(), whole, now);
             return Ok(None);
         }
         if self.probing.left.is_empty() {
-            let round = if !is_paused || self.standing.is_round_whole(now) {
+            let round = if !is_paused || self.standing.is_full_round_due(now) {
                 Round::Whole
             } else {
                 Round::Untried
@@ -168,7 +169,7 @@ impl Lane {
             return Ok(self.one(event));
         }
         match self.probing.round {
-            Some(Round::Untried) => self.standing.nothing_untried(now),
+            Some(Round::Untried) => self.standing.on_all_tried(now),
             _ => self.lease_next = Some(now + EMPTY_LEASE),
         }
         self.probing.round = None;
@@ -189,7 +190,7 @@ impl Lane {
             bytes: self.bytes_of_probes(now),
         };
         let next = self.lease(size, Order::MostUrgent).await?;
-        let is_known = |event: &Leased| self.quarantine.knows(RefusedEvent::new(event));
+        let is_known = |event: &Leased| self.quarantine.contains(EventKey::new(event));
         let (mut known, mut probes): (Vec<Leased>, Vec<Leased>) =
             named.into_iter().partition(&is_known);
         let (known_next, next): (Vec<Leased>, Vec<Leased>) = next.into_iter().partition(is_known);
@@ -216,7 +217,7 @@ impl Lane {
         let newest = self.lease(size, Order::NewestOfEachName).await?;
         let kept: Vec<_> = self
             .quarantine
-            .events()
+            .held()
             .map(|kept| &kept.event_name)
             .collect();
         let (same, mut others): (Vec<Leased>, Vec<Leased>) = newest
@@ -242,7 +243,7 @@ impl Lane {
         let mut ends = Vec::new();
         let mut left = Vec::with_capacity(leased.len());
         for event in leased {
-            match self.quarantine.convicted(RefusedEvent::new(&event)) {
+            match self.quarantine.take_rejected(EventKey::new(&event)) {
                 Some(refusal) => ends.push((event.slot, End::Rejected(refusal))),
                 None => left.push(event),
             }
@@ -266,10 +267,10 @@ impl Lane {
 
     /// One event, unless it has expired.
     fn one(&mut self, event: Leased) -> Option<Bisection<Leased>> {
-        let suspect = RefusedEvent::new(&event);
+        let suspect = EventKey::new(&event);
         let parts = self.without_expired(Bisection::whole(vec![event])?);
         if parts.is_none() {
-            self.quarantine.given_back(suspect);
+            self.quarantine.mark_queued(suspect);
         }
         parts
     }

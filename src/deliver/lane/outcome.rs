@@ -16,7 +16,7 @@ use crate::queue::settle::{AttemptAnswer, DOUBT_SECONDS, End, Refusal, Settlemen
 
 use super::attempt::{Answered, AttemptOutcome};
 use super::breaker::TransientFailure;
-use super::{Lane, RefusedEvent};
+use super::{EventKey, Lane};
 
 /// A search for bad events is kept through a wait of this length, and given up for a longer one.
 const KEPT_THROUGH: Duration = Duration::from_secs(10);
@@ -73,7 +73,7 @@ impl Lane {
                     // A probe that learnt nothing of the rates is dropped, and repeated.
                     Verdict::Transient { .. } => drop(ticket),
                     _ => {
-                        if ticket.passed() {
+                        if ticket.confirm() {
                             self.note_passed(settlement);
                         }
                     }
@@ -178,7 +178,7 @@ impl Lane {
             began,
             latency,
         } = settling;
-        self.concurrency.answered(latency);
+        self.concurrency.on_success(latency);
         let whole = !parts.is_search();
         let (accepted, rest) = parts.accepted();
         self.note_mended(&mut settlement);
@@ -190,10 +190,10 @@ impl Lane {
         }
         self.trust(accepted.len(), whole);
         self.clear(&mut settlement, &accepted, began);
-        if self.standing.accepted() {
+        if self.standing.on_acceptance() {
             info!(sync = %self.sync, "Meta accepts events again");
         }
-        if !self.quarantine.is_asking() {
+        if !self.quarantine.is_isolating() {
             settlement.release.extend(slots(&self.probing.take()));
         }
         self.go_on(&mut settlement, rest);
@@ -218,11 +218,11 @@ impl Lane {
         refusal: Refusal,
     ) {
         let alone = match settling.parts.next() {
-            [event] => Some(RefusedEvent::new(event)),
+            [event] => Some(EventKey::new(event)),
             _ => None,
         };
         let is_well = self.standing.trouble().is_none();
-        let is_tried = alone.is_some_and(|suspect| self.quarantine.is_tried(suspect));
+        let is_tried = alone.is_some_and(|suspect| self.quarantine.is_retrying(suspect));
         let is_probe = alone.is_some() && self.is_batch_suspected();
         if is_well && is_tried {
             self.split_failed(settling, refusal);
@@ -234,7 +234,7 @@ impl Lane {
             return;
         }
         self.fails(failure, settling.began, Instant::now(), hint);
-        if alone.is_some() && self.is_batch_suspected() && !self.quarantine.is_asking() {
+        if alone.is_some() && self.is_batch_suspected() && !self.quarantine.is_isolating() {
             if matches!(failure, TransientFailure::Foreign(_)) {
                 // A filter may stop what strangers send: after the wait several are tried in a row.
                 self.splits_left = SPLITS;
@@ -255,13 +255,13 @@ impl Lane {
         hint: Option<Duration>,
     ) {
         let random = fastrand::f64();
-        let wait = self.standing.failed(failure, began, now, random, hint);
-        self.concurrency.failed();
+        let wait = self.standing.on_failure(failure, began, now, random, hint);
+        self.concurrency.on_failure();
         info!(sync = %self.sync, seconds = wait.as_secs_f64(), "{}; the lane tries again", failure.in_words());
     }
 
     fn wait_after_failure(&mut self, settling: Settling) {
-        let wait = (self.standing.next(Instant::now()))
+        let wait = (self.standing.wait_until(Instant::now()))
             .map_or(Duration::ZERO, |next| next.duration_since(Instant::now()));
         let long = wait > KEPT_THROUGH || self.standing.failures() > KEPT_FAILURES;
         self.wait_with(settling, long);
@@ -269,7 +269,7 @@ impl Lane {
 
     /// Nothing goes out to the pixel for so long.
     fn stand_still(&mut self, settling: Settling, wait: Duration) {
-        self.concurrency.restart();
+        self.concurrency.reset();
         self.wait_with(settling, wait > KEPT_THROUGH);
     }
 
@@ -294,8 +294,8 @@ impl Lane {
     /// Nothing can be delivered until someone puts something right.
     fn pause(&mut self, mut settling: Settling, fix: Fix) {
         self.note_pause(&mut settling.settlement, fix);
-        self.standing.needs(fix, settling.began, Instant::now());
-        self.concurrency.restart();
+        self.standing.pause(fix, settling.began, Instant::now());
+        self.concurrency.reset();
         self.wait_with(settling, true);
     }
 
@@ -327,14 +327,14 @@ impl Lane {
 
     /// Whether the rest of a batch goes on, rather than single events.
     fn keeps_parts(&self) -> bool {
-        !self.stop.is_cancelled() && !self.standing.is_refusing() && !self.quarantine.is_asking()
+        !self.stop.is_cancelled() && !self.standing.is_refusing() && !self.quarantine.is_isolating()
     }
 
     /// Gives events back to the queue.
     fn give_back(&mut self, settlement: &mut Settlement, events: &[Leased]) {
         if !self.quarantine.is_empty() {
             for event in events {
-                self.quarantine.given_back(RefusedEvent::new(event));
+                self.quarantine.mark_queued(EventKey::new(event));
             }
         }
         settlement.release.extend(slots(events));
@@ -350,7 +350,7 @@ impl Lane {
 
     /// Holds the pixel's gate.
     fn hold(&self, settlement: &mut Settlement, why: CooldownReason, wait: Option<Duration>) {
-        let wait = self.pixel.hold(why, wait);
+        let wait = self.pixel.open(why, wait);
         self.note_standstill(settlement, &self.pixel_id, why, wait);
     }
 
@@ -360,7 +360,7 @@ impl Lane {
             LimitOf::Pixel => self.hold(settlement, CooldownReason::Throttled, Some(wait)),
             LimitOf::Token => {
                 for target in self.shared_token.targets() {
-                    let wait = target.pixel.hold(CooldownReason::Throttled, Some(wait));
+                    let wait = target.pixel.open(CooldownReason::Throttled, Some(wait));
                     let pixel_id = &target.pixel_id;
                     self.note_standstill(settlement, pixel_id, CooldownReason::Throttled, wait);
                 }
@@ -381,7 +381,7 @@ impl Lane {
         }
         let was_open = *self.gate.borrow() == Circuit::Closed;
         let percent = usage.highest();
-        if let Some(wait) = self.pixel.used(percent, usage.regain) {
+        if let Some(wait) = self.pixel.on_usage(percent, usage.regain) {
             self.note_standstill(settlement, &self.pixel_id, CooldownReason::Usage, wait);
             if was_open {
                 warn!(

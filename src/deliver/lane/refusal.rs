@@ -12,7 +12,7 @@ use crate::queue::lease::Leased;
 use crate::queue::settle::{End, Refusal, Settlement};
 
 use super::outcome::{Settling, rejected, slots};
-use super::{Lane, RefusedEvent};
+use super::{EventKey, Lane};
 
 /// From so many refusals in a row on, single events are sent ahead of the rest of a batch.
 const SCOUT_FROM: usize = 2;
@@ -66,7 +66,7 @@ impl Lane {
                 .sum(),
         };
         if sent.events > 1 {
-            self.size.too_large(sent, Instant::now());
+            self.size.on_too_large(sent, Instant::now());
         }
         let refusal = Refusal {
             reason: Reason::TooLarge,
@@ -82,17 +82,17 @@ impl Lane {
         accepted: &[Leased],
         began: Instant,
     ) {
-        let keys: Vec<RefusedEvent> = if self.quarantine.is_empty() {
+        let keys: Vec<EventKey> = if self.quarantine.is_empty() {
             Vec::new()
         } else {
-            accepted.iter().map(RefusedEvent::new).collect()
+            accepted.iter().map(EventKey::new).collect()
         };
-        let cleared = self.quarantine.accepted(keys, began);
-        if !cleared.guilty.is_empty() {
-            let events = cleared.guilty.len();
+        let cleared = self.quarantine.on_acceptance(keys, began);
+        if !cleared.rejected.is_empty() {
+            let events = cleared.rejected.len();
             warn!(sync = %self.sync, events, "Meta takes other events: those that it refused are rejected");
         }
-        settlement.ends.extend(rejected(cleared.guilty));
+        settlement.ends.extend(rejected(cleared.rejected));
         settlement.release.extend(slots(&cleared.released));
     }
 
@@ -107,8 +107,8 @@ impl Lane {
         match split {
             Split::Smaller(parts) => self.go_on(&mut settlement, Some(parts)),
             Split::Alone(event, rest) => {
-                let scouts = self.quarantine.row() + 1 >= SCOUT_FROM;
-                let rest = rest.map(|rest| if scouts { rest.scouting() } else { rest });
+                let scouts = self.quarantine.streak() + 1 >= SCOUT_FROM;
+                let rest = rest.map(|rest| if scouts { rest.first_alone() } else { rest });
                 self.refused_alone(&mut settlement, event, refusal, blame);
                 self.go_on(&mut settlement, rest);
             }
@@ -140,27 +140,27 @@ impl Lane {
             }
         );
         let refused = quarantine::LoneRefusal {
-            key: RefusedEvent::new(&event),
+            key: EventKey::new(&event),
             cause: (refusal.code, refusal.sub_code),
             event,
             refusal,
             blame,
         };
         let is_paused = self.standing.is_refusing();
-        let was_asking = self.quarantine.is_asking();
+        let was_asking = self.quarantine.is_isolating();
         let now = Instant::now();
-        match (self.quarantine).refused(refused, is_paused, now, fastrand::f64()) {
+        match (self.quarantine).on_refusal(refused, is_paused, now, fastrand::f64()) {
             QuarantineOutcome::Rejected(event, refusal) => {
                 settlement.ends.push((event.slot, End::Rejected(refusal)));
             }
-            QuarantineOutcome::Kept => {}
+            QuarantineOutcome::Held => {}
             QuarantineOutcome::Queued(event) => settlement.release.push(event.slot),
             QuarantineOutcome::TooMany(events) => {
                 settlement.release.extend(slots(&events));
                 self.pause_refusing(now);
             }
         }
-        if !was_asking && self.quarantine.is_asking() {
+        if !was_asking && self.quarantine.is_isolating() {
             // From now on one event at a time.
             self.release_parts();
         }
@@ -175,7 +175,7 @@ impl Lane {
             "lane paused, its events are kept: Meta refuses one after the other for the same reason"
         );
         self.release_parts();
-        self.concurrency.restart();
-        self.standing.begins_refusing(cause, now);
+        self.concurrency.reset();
+        self.standing.trip(cause, now);
     }
 }

@@ -17,7 +17,7 @@ use crate::deliver::limiter::PixelLimiter;
 
 /// The tokens of all lanes; clones share them.
 #[derive(Clone, Default)]
-pub struct Tokens(Arc<Mutex<HashMap<[u8; 32], Weak<TokenState>>>>);
+pub struct TokenRegistry(Arc<Mutex<HashMap<[u8; 32], Weak<TokenState>>>>);
 
 #[derive(Debug)]
 struct TokenState {
@@ -46,13 +46,13 @@ pub struct SharedToken {
     seen: Option<RetrySchedule>,
 }
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for TokenRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tokens")
     }
 }
 
-impl Tokens {
+impl TokenRegistry {
     /// The view of a lane that uses this token for a pixel from now on, and that waits for another one
     /// so far, or not.
     pub fn join(
@@ -161,7 +161,7 @@ mod tests {
     use crate::deliver::limiter::Rates;
     use crate::deliver::verdict::Fix;
 
-    fn join(tokens: &Tokens, token: &str, pixel_id: &str) -> SharedToken {
+    fn join(tokens: &TokenRegistry, token: &str, pixel_id: &str) -> SharedToken {
         let target = TokenTarget {
             pixel_id: pixel_id.to_owned(),
             pixel: PixelLimiter::new(Rates::default()),
@@ -171,13 +171,13 @@ mod tests {
 
     fn dead(now: Instant) -> Option<RetrySchedule> {
         let mut standing = Breaker::default();
-        standing.needs(Fix::Token, now, now);
-        standing.token()
+        standing.pause(Fix::Token, now, now);
+        standing.token_retry()
     }
 
     #[test]
     fn what_one_lane_finds_out_holds_for_all_of_the_same_token() {
-        let tokens = Tokens::default();
+        let tokens = TokenRegistry::default();
         let [mut one, mut two, mut other] = ["a", "a", "b"].map(|token| join(&tokens, token, "1"));
         let now = Instant::now();
         let later = now + Duration::from_secs(9);
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn one_lane_probes_at_a_time() {
-        let tokens = Tokens::default();
+        let tokens = TokenRegistry::default();
         let [mut one, mut two] = ["a", "a"].map(|token| join(&tokens, token, "1"));
         let now = Instant::now();
         one.agree(dead(now));
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_token_that_no_lane_uses_is_forgotten() {
-        let tokens = Tokens::default();
+        let tokens = TokenRegistry::default();
         for token in ["a", "b", "c"] {
             join(&tokens, token, "1");
         }
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_token_knows_the_pixels_that_it_is_used_for_now() {
-        let tokens = Tokens::default();
+        let tokens = TokenRegistry::default();
         let ids = |token: &SharedToken| {
             let targets = token.targets().into_iter();
             targets.map(|target| target.pixel_id).collect::<Vec<_>>()

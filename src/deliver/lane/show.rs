@@ -41,7 +41,7 @@ impl Lane {
     }
 
     fn describe(&self) -> (LaneState, Option<String>, Option<Instant>) {
-        let next = self.standing.next(Instant::now());
+        let next = self.standing.wait_until(Instant::now());
         match self.standing.trouble() {
             Some(LaneTrouble::Fix(fix)) => {
                 return (LaneState::paused, Some(fix.as_str().to_owned()), next);
@@ -52,13 +52,13 @@ impl Lane {
                      are tried now and then",
                     number(code),
                     number(sub_code),
-                    said(self.quarantine.last())
+                    said(self.quarantine.last_refusal())
                 );
                 return (LaneState::paused, Some(reason), next);
             }
             Some(LaneTrouble::Failing) | None => {}
         }
-        let held = match *self.pixel.gate().borrow() {
+        let held = match *self.pixel.circuit().borrow() {
             Circuit::Open(why, until) => Some((why, Some(until))),
             Circuit::HalfOpen(why) => Some((why, None)),
             Circuit::Closed => None,
@@ -101,7 +101,7 @@ impl Lane {
 
     /// Says which events are kept because they were refused or failed alone.
     fn describe_refusals(&self) -> Option<String> {
-        let (refused, refusal) = self.quarantine.waiting();
+        let (refused, refusal) = self.quarantine.undecided();
         if let Some(refusal) = refusal {
             return Some(format!(
                 "Meta refused {refused} events alone (code {}, sub-code {}{}); others are tried, to \
@@ -111,7 +111,7 @@ impl Lane {
                 said(Some(refusal))
             ));
         }
-        let failing = self.quarantine.passing();
+        let failing = self.quarantine.failing();
         (failing > 0).then(|| {
             format!("{failing} events fail again and again though others are taken; they are tried now and then")
         })

@@ -18,7 +18,7 @@ fn seconds(number: u64) -> Duration {
 
 /// Milliseconds from `start` at which a ticket is given.
 async fn ticket_at(pixel: &Arc<PixelLimiter>, start: Instant) -> (Permit, u128) {
-    let ticket = pixel.ticket().await;
+    let ticket = pixel.permit().await;
     (ticket, start.elapsed().as_millis())
 }
 
@@ -79,10 +79,10 @@ async fn events_of_a_second_fill_one_request() {
         assert_eq!(pixel.most_events(), most, "{rate:?}");
         let start = Instant::now();
         for millis in expected {
-            pixel.events(most).await;
+            pixel.wait_for_events(most).await;
             assert_eq!(start.elapsed().as_millis(), millis, "{rate:?}");
         }
-        pixel.events(0).await;
+        pixel.wait_for_events(0).await;
     }
 }
 
@@ -119,21 +119,21 @@ async fn lanes_of_one_pixel_take_turns() {
 #[tokio::test(start_paused = true)]
 async fn nothing_goes_out_during_a_standstill_and_then_one_probes() {
     let pixel = pixel(None, None);
-    let early = pixel.ticket().await;
+    let early = pixel.permit().await;
     let start = Instant::now();
-    pixel.hold(CooldownReason::Throttled, Some(seconds(1140)));
+    pixel.open(CooldownReason::Throttled, Some(seconds(1140)));
     assert!(!early.is_valid());
-    early.passed();
+    early.confirm();
 
     let (probe, at) = ticket_at(&pixel, start).await;
     assert_eq!(at, 1_140_000);
     assert!(probe.is_probe() && probe.is_valid());
 
     // Others wait for what the probe finds.
-    let mut others = Box::pin(pixel.ticket());
+    let mut others = Box::pin(pixel.permit());
     let none_yet = timeout(seconds(3600), &mut others).await.is_err();
     assert!(none_yet);
-    probe.passed();
+    probe.confirm();
     let ticket = others.await;
     assert!(!ticket.is_probe() && ticket.is_valid());
 }
@@ -141,13 +141,13 @@ async fn nothing_goes_out_during_a_standstill_and_then_one_probes() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_learns_nothing_is_repeated() {
     let pixel = pixel(None, None);
-    pixel.hold(CooldownReason::Blocked, None);
-    let probe = pixel.ticket().await;
+    pixel.open(CooldownReason::Blocked, None);
+    let probe = pixel.permit().await;
     assert!(probe.is_probe());
     drop(probe);
-    let again = pixel.ticket().await;
+    let again = pixel.permit().await;
     assert!(again.is_probe() && again.is_valid());
-    pixel.hold(CooldownReason::Throttled, Some(seconds(9)));
+    pixel.open(CooldownReason::Throttled, Some(seconds(9)));
     assert!(!again.is_valid(), "a standstill began");
 }
 
@@ -210,10 +210,10 @@ async fn standstills_have_bounds_and_the_longest_counts() {
         let pixel = pixel(None, None);
         let start = Instant::now();
         for (why, wait) in holds {
-            pixel.hold(*why, wait.map(seconds));
+            pixel.open(*why, wait.map(seconds));
         }
         assert_eq!(
-            *pixel.gate().borrow(),
+            *pixel.circuit().borrow(),
             Circuit::Open(worst, start + seconds(expected)),
             "{holds:?}"
         );
@@ -235,14 +235,14 @@ async fn high_usage_slows_and_very_high_usage_stops() {
     for (percent, millis) in cases {
         let pixel = pixel(None, None);
         let start = Instant::now();
-        drop(pixel.ticket().await);
-        pixel.used(percent, None);
+        drop(pixel.permit().await);
+        pixel.on_usage(percent, None);
         let (ticket, at) = ticket_at(&pixel, start).await;
         assert_eq!(at, millis, "{percent} %");
         assert!(!ticket.is_probe());
-        pixel.used(10.0, None);
+        pixel.on_usage(10.0, None);
         let before = Instant::now();
-        drop(pixel.ticket().await);
+        drop(pixel.permit().await);
         assert_eq!(before.elapsed(), Duration::ZERO, "after {percent} %");
     }
 }

@@ -41,18 +41,19 @@ impl Bench {
             cause,
             blame,
         };
-        self.quarantine.refused(refusal, is_paused, self.now, 1.0)
+        self.quarantine
+            .on_refusal(refusal, is_paused, self.now, 1.0)
     }
 
     /// An event that was sent now is accepted.
     fn accepted(&mut self, key: usize) -> Cleared<String, &'static str> {
-        self.quarantine.accepted([key], self.now)
+        self.quarantine.on_acceptance([key], self.now)
     }
 }
 
 fn guilty(keys: &[usize]) -> Cleared<String, &'static str> {
     Cleared {
-        guilty: keys.iter().map(|key| (key.to_string(), "no")).collect(),
+        rejected: keys.iter().map(|key| (key.to_string(), "no")).collect(),
         released: Vec::new(),
     }
 }
@@ -62,12 +63,12 @@ fn another_that_is_accepted_decides() {
     let mut bench = Bench::new();
     assert_eq!(
         bench.refused(1, ONE, Blame::Unknown),
-        QuarantineOutcome::Kept
+        QuarantineOutcome::Held
     );
-    assert!(bench.quarantine.is_asking());
-    assert_eq!(bench.quarantine.waiting(), (1, Some(&"no")));
+    assert!(bench.quarantine.is_isolating());
+    assert_eq!(bench.quarantine.undecided(), (1, Some(&"no")));
     assert_eq!(bench.accepted(7), guilty(&[1]));
-    assert!(!bench.quarantine.is_asking());
+    assert!(!bench.quarantine.is_isolating());
     assert!(bench.quarantine.is_empty());
 }
 
@@ -77,8 +78,8 @@ fn what_was_sent_before_decides_nothing() {
     let before = bench.now;
     bench.now += Duration::from_secs(1);
     bench.refused(1, ONE, Blame::Unknown);
-    assert_eq!(bench.quarantine.accepted([7], before), guilty(&[]));
-    assert_eq!(bench.quarantine.row(), 1);
+    assert_eq!(bench.quarantine.on_acceptance([7], before), guilty(&[]));
+    assert_eq!(bench.quarantine.streak(), 1);
     assert_eq!(bench.accepted(8), guilty(&[1]));
 }
 
@@ -88,15 +89,15 @@ fn an_event_that_graph_blames_is_bad_at_once() {
     for key in 1..PROBE_FROM {
         let rejected = QuarantineOutcome::Rejected(key.to_string(), "no");
         assert_eq!(bench.refused(key, ONE, Blame::Event), rejected);
-        assert!(!bench.quarantine.is_asking());
+        assert!(!bench.quarantine.is_isolating());
     }
     bench.refused(PROBE_FROM, ONE, Blame::Event);
     assert!(
-        bench.quarantine.is_asking(),
+        bench.quarantine.is_isolating(),
         "one event at a time from here on"
     );
     bench.accepted(99);
-    assert!(!bench.quarantine.is_asking());
+    assert!(!bench.quarantine.is_isolating());
 }
 
 #[test]
@@ -105,7 +106,7 @@ fn twenty_alike_in_a_row_are_too_many() {
     for key in 1..TOO_MANY {
         assert_eq!(
             bench.refused(key, ONE, Blame::Unknown),
-            QuarantineOutcome::Kept
+            QuarantineOutcome::Held
         );
     }
     let mut all: Vec<String> = (1..=TOO_MANY).map(|key| key.to_string()).collect();
@@ -116,15 +117,15 @@ fn twenty_alike_in_a_row_are_too_many() {
     all.sort();
     released.sort();
     assert_eq!(released, all);
-    assert!(!bench.quarantine.is_asking());
+    assert!(!bench.quarantine.is_isolating());
     // They are queued again; once another is accepted they are known to be bad.
-    assert_eq!(bench.quarantine.convicted(1), None);
+    assert_eq!(bench.quarantine.take_rejected(1), None);
     let again = bench.refused_while(50, ONE, Blame::Event, true);
     assert_eq!(again, QuarantineOutcome::Queued("50".to_owned()));
     assert_eq!(bench.accepted(99), guilty(&[]));
-    assert_eq!(bench.quarantine.convicted(1), Some("no"));
-    assert_eq!(bench.quarantine.convicted(1), None);
-    assert_eq!(bench.quarantine.convicted(50), Some("no"));
+    assert_eq!(bench.quarantine.take_rejected(1), Some("no"));
+    assert_eq!(bench.quarantine.take_rejected(1), None);
+    assert_eq!(bench.quarantine.take_rejected(50), Some("no"));
 }
 
 #[test]
@@ -145,10 +146,10 @@ fn another_reason_ends_the_row_and_convicts_nobody() {
     }
     assert_eq!(
         bench.refused(40, OTHER, Blame::Unknown),
-        QuarantineOutcome::Kept
+        QuarantineOutcome::Held
     );
-    assert_eq!(bench.quarantine.row(), 1);
-    assert_eq!(bench.quarantine.waiting().0, TOO_MANY);
+    assert_eq!(bench.quarantine.streak(), 1);
+    assert_eq!(bench.quarantine.undecided().0, TOO_MANY);
 }
 
 #[test]
@@ -175,17 +176,17 @@ fn the_same_event_counts_once_and_is_tried_ever_more_slowly() {
     for _ in 0..12 {
         assert_eq!(
             bench.refused(1, ONE, Blame::Unknown),
-            QuarantineOutcome::Kept
+            QuarantineOutcome::Held
         );
         assert_eq!(bench.quarantine.take_due(bench.now), None);
         let due = bench.quarantine.next_due().unwrap();
         waits.push((due - bench.now).as_millis());
         bench.now = due;
         assert_eq!(bench.quarantine.take_due(due).as_deref(), Some("1"));
-        assert!(bench.quarantine.is_tried(1));
+        assert!(bench.quarantine.is_retrying(1));
         assert_eq!(bench.quarantine.next_due(), None);
     }
-    assert_eq!(bench.quarantine.row(), 1);
+    assert_eq!(bench.quarantine.streak(), 1);
     assert_eq!(waits[..4], [500, 1000, 2000, 4000]);
     assert_eq!(waits[11], 300_000);
 }
@@ -196,7 +197,7 @@ fn meta_may_change_its_mind() {
     bench.refused(1, ONE, Blame::Unknown);
     bench.refused(2, ONE, Blame::Unknown);
     let released = Cleared {
-        guilty: vec![],
+        rejected: vec![],
         released: vec!["2".to_owned()],
     };
     assert_eq!(bench.accepted(1), released);
@@ -209,14 +210,14 @@ fn what_only_fails_is_never_bad() {
     for key in 0..3 * TOO_MANY {
         assert_eq!(
             bench.refused(key, OTHER, Blame::Passing),
-            QuarantineOutcome::Kept
+            QuarantineOutcome::Held
         );
     }
-    assert!(!bench.quarantine.is_asking());
+    assert!(!bench.quarantine.is_isolating());
     assert_eq!(bench.accepted(999), guilty(&[]));
-    assert_eq!(bench.quarantine.passing(), 3 * TOO_MANY);
+    assert_eq!(bench.quarantine.failing(), 3 * TOO_MANY);
     assert_eq!(bench.accepted(0), guilty(&[]));
-    assert_eq!(bench.quarantine.passing(), 3 * TOO_MANY - 1);
+    assert_eq!(bench.quarantine.failing(), 3 * TOO_MANY - 1);
 }
 
 #[test]
@@ -225,7 +226,7 @@ fn only_so_many_are_kept() {
     for key in 0..MOST {
         assert_eq!(
             bench.refused(key, OTHER, Blame::Passing),
-            QuarantineOutcome::Kept
+            QuarantineOutcome::Held
         );
     }
     let over = bench.refused(MOST, OTHER, Blame::Passing);
@@ -233,6 +234,6 @@ fn only_so_many_are_kept() {
     assert_eq!(bench.quarantine.release().len(), MOST);
     assert_eq!(
         bench.refused(MOST, OTHER, Blame::Passing),
-        QuarantineOutcome::Kept
+        QuarantineOutcome::Held
     );
 }
