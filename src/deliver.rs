@@ -136,6 +136,6 @@ fn pixels(config: &Config) -> BTreeMap<&str, Arc<PixelLimiter>> {
     }
     rates
         .into_iter()
-        .map(|(pixel_id, rates)| (pixel_id, PixelLimiter::new(rates)))
+        .map(|(pixel_id, rates)| (pixel_id, PixelLimiter::new(pixel_id, rates)))
         .collect()
 }

@@ -113,7 +113,9 @@ fn in_plain_words(judged: &Judgement, status: u16, redactor: &Redactor) -> Strin
             "what answers is not Meta's Graph API: look for a proxy or a firewall in between, and at \
              meta.url"
         }
-        Verdict::Transient { .. } => "a passing fault at Meta's end; try again in a minute",
+        Verdict::Transient { .. } | Verdict::Unanswered { .. } => {
+            "a passing fault at Meta's end; try again in a minute"
+        }
         Verdict::Throttled { .. } => "a rate limit is used up; try again later",
         Verdict::Blocked { .. } => "Meta has blocked the account for a while, for policy reasons",
         Verdict::Paused(Fix::Token) => {

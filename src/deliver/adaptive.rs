@@ -13,17 +13,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::batch::BatchSize;
+
 /// After so long without another complaint the size doubles.
 const RECOVERY: Duration = Duration::from_secs(300);
-
-/// The largest batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchSize {
-    /// Events.
-    pub events: usize,
-    /// Bytes.
-    pub bytes: usize,
-}
 
 /// The largest batch at present.
 #[derive(Clone, Debug)]
@@ -55,8 +48,11 @@ impl AdaptiveSize {
         self.lowered.map_or(self.configured, |(size, _)| size)
     }
 
-    /// A request with this many events and bytes was too large: half of it is the most from now on.
+    /// A request was too large: half of it is the most from now on. A single event is no measure.
     pub fn on_too_large(&mut self, sent: BatchSize, now: Instant) {
+        if sent.events < 2 {
+            return;
+        }
         let present = self.at(now);
         let half = BatchSize {
             events: (sent.events / 2).clamp(1, present.events.max(1)),
@@ -182,16 +178,31 @@ mod tests {
         );
         size.on_too_large(
             BatchSize {
-                events: 1,
+                events: 2,
+                bytes: 2,
+            },
+            start,
+        );
+        let smallest = BatchSize {
+            events: 1,
+            bytes: 1,
+        };
+        assert_eq!(size.at(start), smallest);
+        size.on_too_large(
+            BatchSize {
+                events: 2,
                 bytes: 1,
             },
             start,
         );
+        assert_eq!(size.at(start), smallest);
+        let mut size = AdaptiveSize::new(CONFIGURED);
+        size.on_too_large(smallest, start);
         assert_eq!(
             size.at(start),
             BatchSize {
-                events: 1,
-                bytes: 1
+                events: 1000,
+                bytes: 1_000_000
             }
         );
     }

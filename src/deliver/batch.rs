@@ -1,94 +1,81 @@
-//! Is a batch full, or old enough to be sent?
+//! When a batch is full, or old enough, to be sent.
 //!
-//! Pure: what waits, the limits and the present moment are arguments. Knows nothing of the queue
-//! that holds the events nor of the lane that sends them.
+//! Pure: what is ready, the limits and the present moment are arguments.
 
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
+use crate::queue::lease::{Backlog, Leased};
 
-/// When to send.
+/// The largest batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// Full, or old enough.
-    Now,
-    /// Old enough at this moment, should it not be full before.
-    At(UnixMillis),
-    /// Nothing waits.
-    Never,
-}
-
-/// What waits to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PendingEvents {
-    /// How many events.
-    pub events: u64,
-    /// How many bytes they have together.
-    pub bytes: u64,
-    /// When the first of them was taken.
-    pub oldest: Option<UnixMillis>,
-}
-
-/// What makes a batch full or old.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchLimits {
-    /// Most events.
+pub struct BatchSize {
     pub events: usize,
-    /// Most bytes.
     pub bytes: usize,
-    /// Longest wait of the first event.
-    pub delay: Duration,
 }
 
-/// Tells when what waits should be sent.
-pub fn due(waiting: PendingEvents, limits: BatchLimits, now: UnixMillis) -> Due {
-    if waiting.events == 0 {
-        return Due::Never;
+impl BatchSize {
+    pub fn of(events: &[Leased]) -> Self {
+        Self {
+            events: events.len(),
+            bytes: events.iter().map(|event| event.body.as_ref().len()).sum(),
+        }
     }
-    let full = waiting.events >= limits.events as u64 || waiting.bytes >= limits.bytes as u64;
-    let Some(oldest) = waiting.oldest.filter(|_| !full) else {
-        return Due::Now;
-    };
-    let ripe = oldest.plus(limits.delay);
-    if ripe <= now { Due::Now } else { Due::At(ripe) }
+}
+
+/// When what is ready should be sent: now if it fills a batch, else when the oldest event has waited for
+/// `max_delay`. `None`: nothing is ready.
+pub fn due(
+    ready: &Backlog,
+    size: BatchSize,
+    max_delay: Duration,
+    now: UnixMillis,
+) -> Option<UnixMillis> {
+    if ready.events == 0 {
+        return None;
+    }
+    let is_full = ready.events >= size.events as u64 || ready.bytes >= size.bytes as u64;
+    // Events of unknown age do not wait.
+    let oldest = ready.oldest.filter(|_| !is_full);
+    Some(oldest.map_or(now, |oldest| oldest.plus(max_delay)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: BatchLimits = BatchLimits {
+    const SIZE: BatchSize = BatchSize {
         events: 10,
         bytes: 1000,
-        delay: Duration::from_secs(1),
     };
 
     #[test]
     fn a_batch_is_due_when_full_or_old() {
         let cases = [
             // events, bytes, oldest, now, due
-            (0, 0, None, 5_000, Due::Never),
-            (1, 100, Some(5_000), 5_000, Due::At(UnixMillis(6_000))),
-            (9, 999, Some(5_000), 5_999, Due::At(UnixMillis(6_000))),
-            (1, 100, Some(5_000), 6_000, Due::Now),
-            (10, 100, Some(5_000), 5_000, Due::Now),
-            (11, 100, Some(5_000), 5_000, Due::Now),
-            (2, 1000, Some(5_000), 5_000, Due::Now),
+            (0, 0, None, 5_000, None),
+            (1, 100, Some(5_000), 5_000, Some(6_000)),
+            (9, 999, Some(5_000), 5_999, Some(6_000)),
+            (1, 100, Some(5_000), 6_000, Some(6_000)),
+            (1, 100, Some(5_000), 7_000, Some(6_000)),
+            (10, 100, Some(5_000), 5_000, Some(5_000)),
+            (11, 100, Some(5_000), 5_000, Some(5_000)),
+            (2, 1000, Some(5_000), 5_000, Some(5_000)),
             // A clock that was set back only delays by one more wait.
-            (1, 100, Some(5_000), 1_000, Due::At(UnixMillis(6_000))),
-            // Events of unknown age are not kept waiting.
-            (1, 100, None, 5_000, Due::Now),
+            (1, 100, Some(5_000), 1_000, Some(6_000)),
+            // Events of unknown age do not wait.
+            (1, 100, None, 5_000, Some(5_000)),
         ];
         for (events, bytes, oldest, now, expected) in cases {
-            let waiting = PendingEvents {
+            let ready = Backlog {
                 events,
                 bytes,
                 oldest: oldest.map(UnixMillis),
             };
             assert_eq!(
-                due(waiting, LIMITS, UnixMillis(now)),
-                expected,
-                "{waiting:?} at {now}"
+                due(&ready, SIZE, Duration::from_secs(1), UnixMillis(now)),
+                expected.map(UnixMillis),
+                "{ready:?} at {now}"
             );
         }
     }

@@ -92,9 +92,8 @@ impl<T> Bisection<T> {
 
     /// `next` was refused. `hint` is the index of the event that is said to be bad.
     pub fn refused(mut self, hint: Option<usize>) -> Split<T> {
-        let refused = self.take_next();
-        let mut refused = match alone(refused) {
-            Ok(bad) => return Split::Alone(bad, self.with_next()),
+        let mut refused = match <[T; 1]>::try_from(self.take_next()) {
+            Ok([bad]) => return Split::Alone(bad, self.with_next()),
             Err(several) => several,
         };
         match hint.filter(|index| !self.misled && *index < refused.len()) {
@@ -110,9 +109,8 @@ impl<T> Bisection<T> {
 
     /// `next` was too large: goes on with its halves, of which nothing is known.
     pub fn too_large(mut self) -> Split<T> {
-        let large = self.take_next();
-        let mut large = match alone(large) {
-            Ok(event) => return Split::Alone(event, self.with_next()),
+        let mut large = match <[T; 1]>::try_from(self.take_next()) {
+            Ok([event]) => return Split::Alone(event, self.with_next()),
             Err(several) => several,
         };
         self.most = large.len().div_ceil(2);
@@ -163,18 +161,6 @@ impl<T> Bisection<T> {
             self.misled = false;
         }
         (!self.next.is_empty()).then_some(self)
-    }
-}
-
-/// The only element; the list itself where it has several.
-fn alone<T>(mut list: Vec<T>) -> Result<T, Vec<T>> {
-    match list.pop() {
-        Some(only) if list.is_empty() => Ok(only),
-        Some(last) => {
-            list.push(last);
-            Err(list)
-        }
-        None => Err(list),
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
@@ -30,7 +30,7 @@ use crate::config::delivery::MetaConfig;
 use crate::config::sync::SyncConfig;
 use crate::http::tls::NoCertificates;
 
-use super::usage::{self, RateUsage};
+use super::usage::RateUsage;
 use super::verdict::GraphReply;
 
 /// How a gzip stream begins.
@@ -50,7 +50,7 @@ pub struct GraphClient {
     clock: Arc<dyn Clock>,
     url: Url,
     test_event_code: Option<String>,
-    credentials: RwLock<Arc<RequestAuth>>,
+    auth: RwLock<Arc<RequestAuth>>,
 }
 
 /// Why a client could not be made.
@@ -119,7 +119,7 @@ impl GraphClient {
             .map_err(|()| ClientError::Url)?
             .pop_if_empty()
             .extend([&meta.api_version, &sync.pixel_id, "events"]);
-        let credentials = RequestAuth::new(
+        let auth = RequestAuth::new(
             &sync.access_token,
             sync.app_secret.as_ref(),
             sync.test_event_code.as_deref(),
@@ -129,7 +129,7 @@ impl GraphClient {
             clock,
             url,
             test_event_code: sync.test_event_code.clone(),
-            credentials: RwLock::new(Arc::new(credentials)),
+            auth: RwLock::new(Arc::new(auth)),
         })
     }
 
@@ -139,27 +139,24 @@ impl GraphClient {
         token: &SecretString,
         app_secret: Option<&SecretString>,
     ) -> Result<(), ClientError> {
-        let credentials = RequestAuth::new(token, app_secret, self.test_event_code.as_deref())?;
-        *self
-            .credentials
-            .write()
-            .expect("no holder of this lock panics") = Arc::new(credentials);
+        let auth = RequestAuth::new(token, app_secret, self.test_event_code.as_deref())?;
+        *self.auth.write().expect("no holder of this lock panics") = Arc::new(auth);
         Ok(())
     }
 
     /// Bytes of a request besides those of its events, commas included.
     pub fn frame_bytes(&self, events: usize) -> usize {
-        BEGIN.len() + self.credentials().end.len() + events.saturating_sub(1)
+        BEGIN.len() + self.auth().end.len() + events.saturating_sub(1)
     }
 
     /// Posts events, each one JSON object, and reads the answer.
     pub async fn post<T: AsRef<[u8]>>(&self, events: &[T]) -> Result<GraphReply, PostError> {
-        let credentials = self.credentials();
-        let body = join_events(events, &credentials.end);
+        let auth = self.auth();
+        let body = join_events(events, &auth.end);
         let response = self
             .http
             .post(self.url.clone())
-            .header(AUTHORIZATION, credentials.authorization.clone())
+            .header(AUTHORIZATION, auth.authorization.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             // Answers are short; a proxy that packs them all the same is understood.
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
@@ -170,12 +167,8 @@ impl GraphClient {
         read(response, self.clock.now()).await
     }
 
-    fn credentials(&self) -> Arc<RequestAuth> {
-        let credentials = self
-            .credentials
-            .read()
-            .expect("no holder of this lock panics");
-        Arc::clone(&credentials)
+    fn auth(&self) -> Arc<RequestAuth> {
+        Arc::clone(&self.auth.read().expect("no holder of this lock panics"))
     }
 }
 
@@ -257,7 +250,8 @@ pub fn join_events<T: AsRef<[u8]>>(events: &[T], end: &[u8]) -> Vec<u8> {
 
 async fn read(mut response: Response, now: UnixMillis) -> Result<GraphReply, PostError> {
     let status = response.status().as_u16();
-    let usage = read_usage(response.headers(), now);
+    let header = |name: &str| response.headers().get(name)?.to_str().ok();
+    let usage = RateUsage::read(header, now);
     let encoding = response.headers().get(CONTENT_ENCODING);
     let is_deflated = encoding.is_some_and(|encoding| encoding == "deflate");
     let mut body = Vec::new();
@@ -287,22 +281,11 @@ async fn read(mut response: Response, now: UnixMillis) -> Result<GraphReply, Pos
 fn unpacked(packed: impl Read) -> Result<Vec<u8>, PostError> {
     let mut body = Vec::new();
     let mut bounded = packed.take(LONGEST_ANSWER as u64 + 1);
-    let mut chunk = [0; 4096];
-    while let Ok(read @ 1..) = bounded.read(&mut chunk) {
-        body.extend_from_slice(&chunk[..read]);
-    }
+    let _damaged = bounded.read_to_end(&mut body).is_err();
     if body.len() > LONGEST_ANSWER {
         return Err(PostError::TooLong);
     }
     Ok(body)
-}
-
-fn read_usage(headers: &HeaderMap, now: UnixMillis) -> RateUsage {
-    let known = usage::HEADERS.iter().filter_map(|name| {
-        let value = headers.get(*name)?.to_str().ok()?;
-        Some((*name, value))
-    });
-    RateUsage::read(known, now)
 }
 
 #[cfg(test)]

@@ -1,66 +1,71 @@
 //! A lane: delivers the events of one sync.
 //!
 //! A lane owns its state alone and is driven by [`Lane::step`], which does one thing and says what;
-//! [`Lane::run`] only loops, waits and stops. Requests, waits for leave and settlements are tasks
-//! of the lane's own set, so that nothing in it waits for anything else, and their results are
-//! dealt with one after the other.
+//! [`Lane::run`] only loops, waits and stops. Requests, settlements and the wait for a permit are
+//! `tasks`, so that nothing in the lane waits for anything else; their results are dealt with one after
+//! the other.
 //!
-//! The way of a batch: something is due, leave is given (`limiter`), events are leased (`next_batch`),
-//! the request is noted in the store, sent (`attempt`) and judged (`verdict`), what the verdict
-//! leads to is done (`outcome`, `refusal`) and logged (`log`), and that is settled (`settle`).
-//! `breaker` knows how the lane stands, `show` says it; `credentials` minds the access token.
+//! The way of a batch: `leased` chooses it; `attempt` records it in the store, sends it and reads the
+//! answer; `verdict` judges the answer; `outcome` decides what follows; the lane applies that to its parts
+//! and settles. The parts: `breaker` says whether requests may go out, `credentials` with which token,
+//! `adaptive` how much at once; `settle` tries again what the store did not take; `status` shows it all.
 //!
-//! Promises: every leased event is settled, released or, after a crash, ready again; no request
-//! while the pixel is at a standstill, none with more than one event as a probe; no lease while a
-//! settlement could not be written. Knows nothing of other lanes but what `limiter` and `shared_token`
-//! share.
+//! Promises: every leased event is settled, released or, after a crash, ready again; no request during a
+//! cooldown of the pixel, none with more than one event as a probe; no lease while a settlement is not
+//! written. Knows nothing of other lanes but what `limiter` and `shared_token` share.
 
-use std::collections::VecDeque;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::SyncName;
-use crate::config::secret_files::SecretFiles;
 use crate::config::sync::SyncConfig;
-use crate::queue::lease::{Leased, Slot};
-use crate::queue::settle::{Refusal, Settlement};
+use crate::queue::attempt::DeliveryId;
+use crate::queue::cooldown::Cooldown;
+use crate::queue::lease::Leased;
+use crate::queue::settle::Refusal;
 use crate::queue::{Queue, StoreError};
 use crate::telemetry::metrics::{LaneState, Metrics};
 
-use super::adaptive::Concurrency;
-use super::adaptive::{AdaptiveSize, BatchSize};
-use super::bisect::Bisection;
-use super::client::GraphClient;
-use super::limiter::{Circuit, Permit, PixelLimiter};
-use super::quarantine::Quarantine;
-use super::redact::Redactor;
-use attempt::{Answered, GraphRequest};
-use breaker::{Breaker, LaneTrouble, RetrySchedule};
-use next_batch::Probing;
-use shared_token::{SharedToken, TokenRegistry, TokenTarget};
+use super::adaptive::{AdaptiveSize, Concurrency};
+use super::batch::BatchSize;
+use super::bisect::{Bisection, Split};
+use super::client::{GraphClient, PostError};
+use super::limiter::{Permit, PixelLimiter};
+use super::quarantine::LoneRefusal;
+use super::verdict::{Blame, Fix, GraphReply, Judgement, judge};
+use attempt::{AttemptOutcome, FinishedAttempt, GraphRequest};
+use breaker::Breaker;
+use credentials::Credentials;
+use leased::{LeasedEvents, Leasing, release};
+use outcome::{Action, AttemptFacts, LaneView, OnEvents};
+use settle::{Settling, StoreRetry};
+use shared_token::TokenRegistry;
 use status::LaneStatus;
+use tasks::{LaneTasks, TaskOutput};
 
+mod apply;
 mod attempt;
 pub mod breaker;
 mod credentials;
+mod leased;
 mod log;
-mod next_batch;
 mod outcome;
-mod refusal;
-pub mod shared_token;
+mod probing;
 mod settle;
-mod show;
+pub mod shared_token;
 pub mod status;
+mod tasks;
 
+/// A search for bad events is kept through a wait of this length, and given up for a longer one.
+const SEARCH_WAIT: Duration = Duration::from_secs(10);
+/// After this many refusals in a row, single events are sent ahead of the rest of a batch.
+const SCOUT_AFTER: usize = 1;
 /// Time for the last settlements, once no answer is waited for any more.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(1);
 
@@ -68,90 +73,39 @@ const LAST_SETTLEMENTS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Lane {
     sync: SyncName,
-    enabled: bool,
-    delay: Duration,
+    /// When there is nothing to say.
+    normal: LaneState,
+    max_delay: Duration,
     queue: Queue,
     graph: Arc<GraphClient>,
-    pixel_id: String,
-    pixel: Arc<PixelLimiter>,
-    gate: watch::Receiver<Circuit>,
-    token_file: SecretFiles,
-    app_secret_file: SecretFiles,
-    tokens: TokenRegistry,
-    shared_token: SharedToken,
-    token_news: watch::Receiver<Option<RetrySchedule>>,
-    redactor: Redactor,
+    limiter: Arc<PixelLimiter>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    status: watch::Sender<LaneStatus>,
-
-    standing: Breaker,
+    credentials: Credentials,
+    breaker: Breaker,
     size: AdaptiveSize,
     concurrency: Concurrency,
-    /// Batches that were begun and go on.
-    parts: VecDeque<Bisection<Leased>>,
-    /// Events that were refused alone, while it is not known whether that is their fault.
-    quarantine: Quarantine<EventKey, Leased, Refusal>,
-    probing: Probing,
-    /// Batches that fail are split so many times more: the lane was found to be well meanwhile.
-    splits_left: u32,
+    leased: LeasedEvents,
+    /// What is left of the budget for splitting batches that fail.
+    split_budget: u32,
+    tasks: LaneTasks,
+    store: StoreRetry,
+    status: watch::Sender<LaneStatus>,
     /// What Meta last said beside a success.
-    remarked: Option<String>,
-
-    tasks: JoinSet<TaskOutput>,
-    requests: usize,
-    ticket: Option<Permit>,
-    ticket_wanted: bool,
-    /// Settlements that could not be written.
-    unsettled: VecDeque<Settlement>,
-    store_failures: u32,
-    store_next: Option<Instant>,
-    lease_next: Option<Instant>,
-    stop: CancellationToken,
-    abandon: CancellationToken,
+    last_remarks: Option<String>,
 }
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaneStep {
-    /// Sent so many events.
-    Sent(usize),
-    /// Dealt with an answer, or the lack of one.
-    Answered(&'static str),
-    /// Something else that leaves more to do.
+    /// Something that leaves more to do.
     Progress,
     /// Nothing to do until this moment, or until something changes.
     Idle(Option<Instant>),
 }
 
-/// An event that Meta refused, recognised even where another took its place in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct EventKey {
-    slot: Slot,
-    checksum: u32,
-    taken_at: i64,
-}
-
-/// What a task of the lane brings back.
-#[derive(Debug)]
-enum TaskOutput {
-    Ticket(Option<Permit>),
-    Answered(Box<Answered>),
-    Settled(Settlement, Result<(), StoreError>),
-}
-
-impl EventKey {
-    fn new(event: &Leased) -> Self {
-        Self {
-            slot: event.slot,
-            checksum: crc32fast::hash(event.body.as_ref()),
-            taken_at: event.taken_at.0,
-        }
-    }
-}
-
 impl Lane {
-    /// Prepares a lane. `pixel` is shared with the other syncs of the same pixel id, and what is known
+    /// Prepares a lane. `limiter` is shared with the other syncs of the same pixel id, and what is known
     /// of its token with those of the same token.
     #[expect(
         clippy::too_many_arguments,
@@ -161,113 +115,92 @@ impl Lane {
         sync: SyncName,
         config: &SyncConfig,
         graph: GraphClient,
-        pixel: Arc<PixelLimiter>,
+        limiter: Arc<PixelLimiter>,
         tokens: &TokenRegistry,
         queue: Queue,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let delivery = &config.delivery;
-        let events = delivery.max_batch_events.get().min(pixel.most_events());
+        let events = delivery.max_batch_events.get().min(limiter.most_events());
         let frame = graph.frame_bytes(events);
         let size = BatchSize {
             events,
             bytes: delivery.max_batch_bytes.get().saturating_sub(frame).max(1),
         };
-        let token = &config.access_token;
-        let target = TokenTarget {
-            pixel_id: config.pixel_id.clone(),
-            pixel: Arc::clone(&pixel),
-        };
-        let shared_token = tokens.join(token, target, None);
-        let token_file = SecretFiles::of_meta(
-            format!("sync.{sync}.access_token_file"),
-            config.access_token_file.as_ref(),
-            Some(token),
-        );
-        let app_secret_file = SecretFiles::of_meta(
-            format!("sync.{sync}.app_secret_file"),
-            config.app_secret_file.as_ref(),
-            config.app_secret.as_ref(),
-        );
-        let state = if config.enabled {
+        let normal = if config.enabled {
             LaneState::running
         } else {
             LaneState::draining
         };
-        metrics.lane_state(&sync, state);
-        let status = watch::Sender::new(LaneStatus::idle(state, clock.now()));
+        metrics.lane_state(&sync, normal);
         Self {
-            sync,
-            enabled: config.enabled,
-            delay: delivery.max_batch_delay,
-            queue,
-            graph: Arc::new(graph),
-            gate: pixel.circuit(),
-            pixel_id: config.pixel_id.clone(),
-            pixel,
-            token_file,
-            app_secret_file,
-            tokens: tokens.clone(),
-            token_news: shared_token.watch(),
-            shared_token,
-            redactor: redactor(token, config.app_secret.as_ref()),
-            clock,
-            metrics,
-            status,
-            standing: Breaker::default(),
+            normal,
+            max_delay: delivery.max_batch_delay,
+            credentials: Credentials::new(&sync, config, tokens, &limiter),
+            breaker: Breaker::default(),
             size: AdaptiveSize::new(size),
             concurrency: Concurrency::new(delivery.max_in_flight),
-            parts: VecDeque::new(),
-            quarantine: Quarantine::default(),
-            probing: Probing::default(),
-            splits_left: 0,
-            remarked: None,
-            tasks: JoinSet::new(),
-            requests: 0,
-            ticket: None,
-            ticket_wanted: false,
-            unsettled: VecDeque::new(),
-            store_failures: 0,
-            store_next: None,
-            lease_next: None,
-            stop: CancellationToken::new(),
-            abandon: CancellationToken::new(),
+            leased: LeasedEvents::default(),
+            split_budget: 0,
+            tasks: LaneTasks::default(),
+            store: StoreRetry::default(),
+            status: watch::Sender::new(LaneStatus::idle(normal, clock.now())),
+            last_remarks: None,
+            sync,
+            queue,
+            graph: Arc::new(graph),
+            limiter,
+            clock,
+            metrics,
         }
     }
 
-    /// The sync that the lane delivers.
     pub fn sync(&self) -> &SyncName {
         &self.sync
     }
 
-    /// Shows how the lane stands.
     pub fn status(&self) -> watch::Receiver<LaneStatus> {
         self.status.subscribe()
+    }
+
+    /// Goes on where an earlier process was paused. A restart is often how a fault is fixed, so the
+    /// first event probes at once.
+    pub fn restore_pause(&mut self, cooldowns: &[Cooldown]) {
+        let now = Instant::now();
+        for cooldown in cooldowns {
+            let fix = Fix::from_name(&cooldown.kind);
+            let Some(fix) = fix.filter(|_| cooldown.whose == self.sync.as_str()) else {
+                continue;
+            };
+            self.breaker.pause(fix, now, now);
+            self.breaker.retry_now(now);
+            warn!(sync = %self.sync, "the lane was paused before the daemon started: {}", fix.in_words());
+        }
+        self.agree_on_token();
     }
 
     /// Delivers until `stop` is cancelled; then waits for answers for as long as `grace`, and gives
     /// back to the queue what was not delivered.
     pub async fn run(mut self, stop: CancellationToken, grace: Duration) {
-        while !stop.is_cancelled() && !self.stop.is_cancelled() {
+        while !stop.is_cancelled() && !self.tasks.is_stopping() {
             // Watched from before the step, so that no change falls between the two.
-            let queue = self.queue.clone();
-            let sync = self.sync.clone();
+            let (queue, sync) = (self.queue.clone(), self.sync.clone());
             let changed = queue.changed(&sync);
+            let mut circuit = self.limiter.watch();
+            let mut token = self.credentials.token().watch();
             let LaneStep::Idle(until) = self.step().await else {
                 continue;
             };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => {
-                    self.take(done);
-                }
+                Some(output) = self.tasks.next() => self.take(output),
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
                 () = changed => {}
                 // The senders live as long as the lane.
-                _ = self.gate.changed() => {}
-                _ = self.token_news.changed() => {}
+                _ = circuit.changed() => {}
+                _ = token.changed() => {}
             }
         }
         self.finish(grace).await;
@@ -275,164 +208,370 @@ impl Lane {
 
     /// Does one thing.
     pub async fn step(&mut self) -> LaneStep {
-        let step = match self.tasks.try_join_next() {
-            Some(done) => self.take(done),
+        let step = match self.tasks.try_next() {
+            Some(output) => {
+                self.take(output);
+                LaneStep::Progress
+            }
             None => self.proceed().await,
         };
-        self.show();
+        self.publish();
         match step {
-            LaneStep::Idle(until) => LaneStep::Idle(self.wake(until)),
+            // The files of the secrets are read before each request; else only to fix something.
+            LaneStep::Idle(until) if self.breaker.fix().is_some() => {
+                let files = self.credentials.next_read();
+                LaneStep::Idle(until.into_iter().chain(files).min())
+            }
             step => step,
         }
     }
 
-    /// Waits for what is under way, gives the rest back.
+    /// Waits for what is under way, and gives the rest back.
     async fn finish(&mut self, grace: Duration) {
-        self.stop.cancel();
-        let until = Instant::now() + grace;
-        self.drain(until).await;
-        self.abandon.cancel();
-        for settlement in std::mem::take(&mut self.unsettled) {
-            self.settle(settlement);
+        self.tasks.stop();
+        self.drain(Instant::now() + grace).await;
+        self.tasks.abandon();
+        for settlement in self.store.take_unsettled() {
+            self.tasks.settle(&self.queue, settlement);
         }
         self.drain(Instant::now() + LAST_SETTLEMENTS).await;
-        let mut slots: Vec<Slot> = Vec::new();
-        for parts in self.parts.drain(..) {
-            slots.extend(parts.into_all().iter().map(|event| event.slot));
-        }
-        slots.extend(self.probing.take().iter().map(|event| event.slot));
-        slots.extend(self.quarantine.release().iter().map(|event| event.slot));
-        self.queue.release(&self.sync, &slots);
-        if !self.tasks.is_empty() || !self.unsettled.is_empty() {
+        release(&self.queue, &self.sync, &self.leased.take_all());
+        if !self.tasks.is_empty() || !self.store.is_empty() {
             warn!(sync = %self.sync, "stopped before the store took the last settlements; their events may be sent again");
         }
     }
 
     async fn drain(&mut self, until: Instant) {
-        while let Ok(Some(done)) = timeout_at(until, self.tasks.join_next()).await {
-            self.take(done);
+        while let Ok(Some(output)) = timeout_at(until, self.tasks.next()).await {
+            self.take(output);
         }
     }
 
     /// Deals with what a task brought back.
-    fn take(&mut self, done: Result<TaskOutput, JoinError>) -> LaneStep {
-        let step = match done {
-            Ok(TaskOutput::Ticket(ticket)) => {
-                self.ticket_wanted = false;
-                self.ticket = ticket;
-                LaneStep::Progress
-            }
-            Ok(TaskOutput::Answered(answered)) => {
-                self.requests -= 1;
-                let verdict = self.answered(*answered);
+    fn take(&mut self, output: TaskOutput) {
+        match output {
+            TaskOutput::Permit(_) => {}
+            TaskOutput::Attempt(finished) => {
+                let (attempt, outcome) = *finished;
+                self.on_outcome(attempt, outcome);
                 self.agree_on_token();
-                LaneStep::Answered(verdict)
             }
-            Ok(TaskOutput::Settled(settlement, result)) => {
-                self.settled(settlement, result);
-                LaneStep::Progress
+            TaskOutput::Settled(_, Ok(())) => {
+                if self.store.on_success(Instant::now()) {
+                    info!(sync = %self.sync, "the store takes settlements again");
+                }
             }
-            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-            Err(_cancelled) => LaneStep::Progress,
-        };
-        self.show();
-        step
+            TaskOutput::Settled(settlement, Err(error)) => {
+                self.store.keep(settlement);
+                self.on_store_failure(&error);
+            }
+        }
+        self.publish();
     }
 
     /// Begins what can be begun.
     async fn proceed(&mut self) -> LaneStep {
-        let ticket = self.ticket.take();
-        if self.stop.is_cancelled() {
+        let permit = self.tasks.take_permit();
+        if self.tasks.is_stopping() {
             return LaneStep::Idle(None);
         }
-        self.read_credentials().await;
+        self.credentials
+            .reread(&self.sync, &self.graph, &mut self.breaker)
+            .await;
         self.agree_on_token();
         let now = Instant::now();
-        if let Some(step) = self.mind_store(now) {
-            return step;
-        }
-        if let Some(until) = self.standing.wait_until(now) {
-            return LaneStep::Idle(Some(until));
-        }
-        if self.requests >= self.allowed() {
-            return LaneStep::Idle(None);
-        }
-        if let Some(idle) = self.wait_for_work(now) {
-            return idle;
-        }
-        let Some(ticket) = ticket.filter(Permit::is_valid) else {
-            self.ask_for_ticket();
-            return LaneStep::Idle(None);
-        };
-        if !self.claims_probe(now) {
+        if let Some(settlement) = self.store.take_due(now) {
+            self.tasks.settle(&self.queue, settlement);
             return LaneStep::Progress;
         }
-        self.send(ticket, now).await
+        let waits = self.store.next().or_else(|| self.breaker.wait_until(now));
+        if waits.is_some() || self.tasks.attempts() >= self.max_in_flight() {
+            return LaneStep::Idle(waits);
+        }
+        let leasing = self.leasing(now);
+        match self.leased.due(&leasing, &self.breaker, self.max_delay) {
+            Some(due) if due <= now => {}
+            later => return LaneStep::Idle(later),
+        }
+        let Some(permit) = permit.filter(Permit::is_valid) else {
+            self.tasks.request_permit(&self.limiter);
+            return LaneStep::Idle(None);
+        };
+        if self.credentials.claim_probe(&mut self.breaker, now) {
+            self.send(permit, leasing).await;
+        }
+        LaneStep::Progress
     }
 
-    /// Requests that may be under way: one while it is not known whether they get through.
-    fn allowed(&self) -> usize {
-        if self.standing.trouble().is_some() || self.quarantine.is_isolating() {
+    async fn send(&mut self, permit: Permit, mut leasing: Leasing) {
+        let batch = self
+            .leased
+            .next_batch(&mut leasing, &mut self.breaker, permit.is_probe())
+            .await;
+        if !leasing.settling.settlement.ends.is_empty() {
+            self.settle(leasing.settling);
+        }
+        match batch {
+            Ok(Some(batch)) => self.tasks.send(GraphRequest {
+                sync: self.sync.clone(),
+                queue: self.queue.clone(),
+                graph: Arc::clone(&self.graph),
+                permit,
+                batch,
+            }),
+            Ok(None) => {}
+            Err(error) => self.on_store_failure(&error),
+        }
+    }
+
+    fn on_outcome(&mut self, attempt: FinishedAttempt, outcome: AttemptOutcome) {
+        match outcome {
+            AttemptOutcome::Sent(answer) => self.on_answer(attempt, &answer),
+            AttemptOutcome::Abandoned => self.give_up(attempt, "abandoned", true),
+            AttemptOutcome::Withheld => self.give_up(attempt, "withheld", false),
+            AttemptOutcome::NotRecorded(error) => {
+                self.on_store_failure(&error);
+                self.give_up(attempt, "not_recorded", false);
+            }
+        }
+    }
+
+    /// Judges the answer to a request, or the lack of one, decides what follows and does it.
+    fn on_answer(&mut self, mut attempt: FinishedAttempt, answer: &Result<GraphReply, PostError>) {
+        let events = attempt.batch.next();
+        let judgement = match answer {
+            Ok(reply) => judge(reply, events.len(), self.credentials.have_app_secret()),
+            Err(error) => Judgement::unanswered(error.is_lost()),
+        };
+        let (verdict, latency) = (judgement.verdict.as_str(), attempt.latency.as_secs_f64());
+        self.metrics
+            .delivery(&self.sync, verdict, latency, events.len());
+        let redactor = self.credentials.redactor();
+        let refusal = settle::refusal(&judgement, redactor);
+        if let Some(remarks) = &judgement.remarks {
+            log::log_remarks(&self.sync, redactor.text(remarks), &mut self.last_remarks);
+        }
+        let error = answer.as_ref().err();
+        let fix = self.breaker.fix();
+        log::log_answer(&self.sync, &judgement, &refusal, &attempt, error, fix);
+        let facts = AttemptFacts {
+            events: events.len(),
+            is_search: attempt.batch.is_search(),
+            is_retry: self.leased.quarantine().is_retry(events),
+        };
+        let action = outcome::decide(&judgement, facts, &self.view(attempt.began));
+        let mut settling = self.settling(attempt.delivery);
+        settling.settlement.answer = Some(settle::answer(
+            verdict,
+            &judgement,
+            refusal.trace_id.clone(),
+        ));
+        if judgement.may_be_taken {
+            attempt.bound_deadlines(settling.now);
+        }
+        if let Ok(reply) = answer {
+            apply::record_usage(&reply.usage, &self.limiter, &self.metrics, &mut settling);
+        }
+        self.apply(action, attempt, (refusal, judgement.blame()), settling);
+    }
+
+    /// Gives the events of a request back of which nothing more is known.
+    fn give_up(&mut self, attempt: FinishedAttempt, verdict: &'static str, may_be_taken: bool) {
+        let events = attempt.batch.into_all();
+        let mut settling = self.settling(attempt.delivery);
+        self.leased.give_back(&events, &mut settling);
+        if attempt.delivery.is_some() {
+            let judgement = Judgement::unanswered(may_be_taken);
+            settling.settlement.answer = Some(settle::answer(verdict, &judgement, None));
+            self.settle(settling);
+        } else {
+            release(&self.queue, &self.sync, &events);
+        }
+    }
+
+    fn view(&self, began: Instant) -> LaneView {
+        LaneView {
+            trouble: self.breaker.trouble(),
+            suspects_batch: self.breaker.suspects_batch(),
+            failures_after: self.breaker.failures_after(began),
+            is_isolating: self.leased.quarantine().is_isolating(),
+            split_budget: self.split_budget,
+        }
+    }
+
+    fn apply(
+        &mut self,
+        action: Action,
+        attempt: FinishedAttempt,
+        refused: (Refusal, Blame),
+        mut settling: Settling,
+    ) {
+        self.split_budget = action.split_budget;
+        let (breaker, concurrency) = (&mut self.breaker, &mut self.concurrency);
+        apply::to_lane(action.lane, &attempt, breaker, concurrency, &mut settling);
+        let (began, batch) = (attempt.began, attempt.batch);
+        let token = self.credentials.token();
+        apply::to_pixel(action.pixel, attempt.permit, token, &mut settling);
+        let rest = match action.events {
+            OnEvents::Accept { short } => self.accept(batch, began, short, &mut settling),
+            OnEvents::Split(hint) => self.split(batch.refused(hint), refused, &mut settling),
+            OnEvents::Halve => {
+                self.size
+                    .on_too_large(BatchSize::of(batch.next()), Instant::now());
+                self.split(batch.too_large(), refused, &mut settling)
+            }
+            OnEvents::Retry(wait) => self.retry(batch, wait, &mut settling),
+        };
+        if let Some(rest) = rest {
+            let is_paused = self.breaker.is_refusing();
+            self.leased.go_on(rest, is_paused, &mut settling);
+        }
+        self.settle(settling);
+    }
+
+    /// Meta accepted the part of the batch that was sent. Gives what is left of it.
+    fn accept(
+        &mut self,
+        batch: Bisection<Leased>,
+        began: Instant,
+        short: bool,
+        settling: &mut Settling,
+    ) -> Option<Bisection<Leased>> {
+        let (accepted, rest) = batch.accepted();
+        for event in &accepted {
+            let waited = settling.now.since(event.taken_at).as_secs_f64();
+            self.metrics.end_to_end(&self.sync, waited);
+        }
+        settling.deliver(&accepted, short);
+        self.leased.on_acceptance(&accepted, began, settling);
+        rest
+    }
+
+    /// Gives the smaller parts that are sent next. An event that was refused alone ends or is set aside.
+    fn split(
+        &mut self,
+        split: Split<Leased>,
+        (refusal, blame): (Refusal, Blame),
+        settling: &mut Settling,
+    ) -> Option<Bisection<Leased>> {
+        let (event, rest) = match split {
+            Split::Smaller(batch) => return Some(batch),
+            Split::Alone(event, rest) => (event, rest),
+        };
+        log::log_lone_refusal(&self.sync, &refusal, blame);
+        let scouts = self.leased.quarantine().streak() >= SCOUT_AFTER;
+        let cause = (refusal.code, refusal.sub_code);
+        let refused = LoneRefusal {
+            event,
+            refusal,
+            cause,
+            blame,
+        };
+        let is_paused = self.breaker.is_refusing();
+        let now = Instant::now();
+        if (self.leased).on_lone_refusal(refused, is_paused, now, settling) {
+            let (code, sub_code) = cause;
+            let what = "Meta refuses one after the other for the same reason";
+            error!(sync = %self.sync, code, sub_code, "lane paused, its events are kept: {what}");
+            self.concurrency.reset();
+            self.breaker.trip(cause, now);
+        }
+        rest.map(|rest| if scouts { rest.first_alone() } else { rest })
+    }
+
+    /// Gives a search back that is kept through a short wait; everything else goes back to the queue.
+    fn retry(
+        &mut self,
+        batch: Bisection<Leased>,
+        wait: Option<Duration>,
+        settling: &mut Settling,
+    ) -> Option<Bisection<Leased>> {
+        let now = Instant::now();
+        let own = || (self.breaker.wait_until(now)).map_or(Duration::ZERO, |next| next - now);
+        let is_long = wait.unwrap_or_else(own) > SEARCH_WAIT;
+        if is_long {
+            settling.release(&self.leased.take_waiting());
+        }
+        if batch.is_search() && !is_long {
+            return Some(batch);
+        }
+        self.leased.give_back(&batch.into_all(), settling);
+        None
+    }
+
+    /// Shares what this lane and those with the same token know of it.
+    fn agree_on_token(&mut self) {
+        let known = self.breaker.token_retry();
+        let agreed = self.credentials.agree(known);
+        self.breaker.set_token_retry(agreed);
+        match (known, agreed) {
+            (None, Some(_)) => {
+                let what = Fix::Token.in_words();
+                warn!(sync = %self.sync, "lane paused, its events are kept: another sync found that {what}");
+                self.concurrency.reset();
+            }
+            (Some(_), None) => {
+                info!(sync = %self.sync, "the access token works again; the lane goes on");
+                let mut settling = self.settling(None);
+                settling.end_cooldowns(self.sync.as_str());
+                self.settle(settling);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_store_failure(&mut self, error: &StoreError) {
+        if matches!(error, StoreError::Closed) {
+            self.tasks.stop();
+        } else if self.store.on_failure(Instant::now()) {
+            let error: &dyn std::error::Error = error;
+            error!(sync = %self.sync, error, "the store failed; nothing is sent until it works again");
+        }
+    }
+
+    /// Requests that may be in flight: one while it is not known whether they get through.
+    fn max_in_flight(&self) -> usize {
+        if self.breaker.trouble().is_some() || self.leased.quarantine().is_isolating() {
             1
         } else {
             self.concurrency.allowed()
         }
     }
 
-    fn ask_for_ticket(&mut self) {
-        if self.ticket_wanted {
-            return;
-        }
-        self.ticket_wanted = true;
-        let pixel = Arc::clone(&self.pixel);
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => TaskOutput::Ticket(None),
-                ticket = pixel.permit() => TaskOutput::Ticket(Some(ticket)),
-            }
-        });
-    }
-
-    async fn send(&mut self, ticket: Permit, now: Instant) -> LaneStep {
-        let parts = match self.next_parts(&ticket, now).await {
-            Ok(Some(parts)) => parts,
-            Ok(None) => return LaneStep::Progress,
-            Err(error) => {
-                self.store_failed(&error);
-                return LaneStep::Progress;
-            }
-        };
-        let events = parts.next().len();
-        let request = GraphRequest {
+    fn leasing(&mut self, now: Instant) -> Leasing {
+        Leasing {
             sync: self.sync.clone(),
             queue: self.queue.clone(),
-            graph: Arc::clone(&self.graph),
-            pixel: Arc::clone(&self.pixel),
-            ticket,
-            parts,
-            stop: self.stop.clone(),
-            abandon: self.abandon.clone(),
-        };
-        self.requests += 1;
-        self.tasks
-            .spawn(async move { TaskOutput::Answered(Box::new(request.run().await)) });
-        LaneStep::Sent(events)
+            size: self.size.at(now),
+            now,
+            settling: self.settling(None),
+        }
     }
 
-    /// The moment to look again: the given one, or an earlier one that something else needs.
-    fn wake(&self, until: Option<Instant>) -> Option<Instant> {
-        // The files are read before each request; by themselves only where something is to be put right.
-        let files = [self.token_file.next(), self.app_secret_file.next()];
-        let is_waited_for = matches!(self.standing.trouble(), Some(LaneTrouble::Fix(_)));
-        let files = files.into_iter().flatten().filter(|_| is_waited_for);
-        until.into_iter().chain(files).min()
+    fn settling(&self, delivery: Option<DeliveryId>) -> Settling {
+        Settling::new(&self.sync, delivery, self.clock.now())
     }
-}
 
-fn redactor(token: &SecretString, app_secret: Option<&SecretString>) -> Redactor {
-    Redactor::new([token.clone()].into_iter().chain(app_secret.cloned()))
+    fn settle(&mut self, settling: Settling) {
+        self.tasks.settle(&self.queue, settling.settlement);
+    }
+
+    fn publish(&self) {
+        let mut status = status::describe(
+            self.normal,
+            &self.breaker,
+            self.limiter.circuit(),
+            &self.store,
+            self.leased.quarantine(),
+            self.clock.now(),
+        );
+        status.in_flight = self.tasks.attempts();
+        status.concurrency = self.max_in_flight();
+        let state = status.state;
+        if status.publish(&self.status) {
+            self.metrics.lane_state(&self.sync, state);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -95,8 +95,8 @@ impl Rates {
     #[must_use]
     pub fn stricter(self, other: Self) -> Self {
         Self {
-            requests: slower(self.requests, other.requests),
-            events: slower(self.events, other.events),
+            requests: slower([self.requests, other.requests]),
+            events: slower([self.events, other.events]),
         }
     }
 }
@@ -104,6 +104,7 @@ impl Rates {
 /// One pixel's limits, shared by the lanes that deliver to it.
 #[derive(Debug)]
 pub struct PixelLimiter {
+    pixel_id: String,
     circuit: watch::Sender<Circuit>,
     requests: Option<DirectLimiter>,
     events: Option<DirectLimiter>,
@@ -117,7 +118,7 @@ pub struct PixelLimiter {
 /// Leave to send one request.
 #[derive(Debug)]
 pub struct Permit {
-    pixel: Arc<PixelLimiter>,
+    limiter: Arc<PixelLimiter>,
     probe: Option<CooldownReason>,
 }
 
@@ -132,11 +133,12 @@ type DirectLimiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddle
 
 impl PixelLimiter {
     /// Begins with an open gate and unused limits.
-    pub fn new(rates: Rates) -> Arc<Self> {
+    pub fn new(pixel_id: &str, rates: Rates) -> Arc<Self> {
         let most_events = rates
             .events
             .map_or(MOST_EVENTS, |rate| rate.within(1.0).min(MOST_EVENTS));
         Arc::new(Self {
+            pixel_id: pixel_id.to_owned(),
             circuit: watch::Sender::new(Circuit::Closed),
             // Requests are spread evenly: no burst.
             requests: limiter(rates.requests, NonZeroU32::MIN),
@@ -153,8 +155,16 @@ impl PixelLimiter {
         self.most_events.get() as usize
     }
 
-    /// Shows the gate, and its changes.
-    pub fn circuit(&self) -> watch::Receiver<Circuit> {
+    pub fn pixel_id(&self) -> &str {
+        &self.pixel_id
+    }
+
+    pub fn circuit(&self) -> Circuit {
+        *self.circuit.borrow()
+    }
+
+    /// Shows changes of the circuit.
+    pub fn watch(&self) -> watch::Receiver<Circuit> {
         self.circuit.subscribe()
     }
 
@@ -162,12 +172,15 @@ impl PixelLimiter {
     pub async fn permit(self: &Arc<Self>) -> Permit {
         let _turn = self.turn.lock().await;
         loop {
-            let ticket = self.pass_circuit().await;
+            let permit = Permit {
+                probe: self.pass_circuit().await,
+                limiter: Arc::clone(self),
+            };
             let Some(wait) = self.wait_for_request() else {
-                return ticket;
+                return permit;
             };
             // A probe that waits is no probe: the gate is passed anew.
-            drop(ticket);
+            drop(permit);
             sleep(wait).await;
         }
     }
@@ -182,7 +195,7 @@ impl PixelLimiter {
         let _turn = self.events_turn.lock().await;
         // No more than a burst is asked for, so that the outer result is never an error.
         while let Ok(Err(not_until)) = limiter.check_n(number) {
-            sleep(not_until.wait_time_from(TokioClock::instant(limiter.clock()))).await;
+            sleep(not_until.wait_time_from(limiter.clock().now())).await;
         }
     }
 
@@ -226,60 +239,54 @@ impl PixelLimiter {
 
     fn open_for(&self, why: CooldownReason, wait: Duration) {
         let mut until = Instant::now() + wait;
-        self.circuit.send_modify(|gate| {
+        self.circuit.send_modify(|circuit| {
             let mut worst = why;
-            if let Circuit::Open(standing, end) = *gate {
-                worst = worst.max(standing);
+            if let Circuit::Open(present, end) = *circuit {
+                worst = worst.max(present);
                 until = until.max(end);
             }
-            *gate = Circuit::Open(worst, until);
+            *circuit = Circuit::Open(worst, until);
         });
     }
 
-    /// Waits while the gate is held.
-    async fn pass_circuit(self: &Arc<Self>) -> Permit {
-        let mut gate = self.circuit();
+    /// Waits while the circuit is open. Gives what the request probes, if it is a probe.
+    async fn pass_circuit(&self) -> Option<CooldownReason> {
+        let mut circuit = self.watch();
         loop {
-            let seen = *gate.borrow_and_update();
+            let seen = *circuit.borrow_and_update();
             match seen {
-                Circuit::Closed => return self.pass(None),
+                Circuit::Closed => return None,
                 Circuit::Open(why, until) if until <= Instant::now() => {
-                    let probe = self.circuit.send_if_modified(|gate| {
-                        let ours = *gate == seen;
-                        if ours {
-                            *gate = match why {
-                                CooldownReason::Usage => Circuit::Closed,
-                                CooldownReason::Throttled | CooldownReason::Blocked => {
-                                    Circuit::HalfOpen(why)
-                                }
-                            };
-                        }
-                        ours
-                    });
-                    if probe {
-                        return self.pass(Some(why).filter(|why| *why != CooldownReason::Usage));
+                    let probe = Some(why).filter(|why| *why != CooldownReason::Usage);
+                    let next = probe.map_or(Circuit::Closed, Circuit::HalfOpen);
+                    if self.replace(|circuit| circuit == seen, next) {
+                        return probe;
                     }
                 }
                 Circuit::Open(_, until) => {
                     // Whichever comes first; the loop looks again either way.
                     tokio::select! {
                         () = sleep_until(until) => {}
-                        _ = gate.changed() => {}
+                        _ = circuit.changed() => {}
                     }
                 }
                 Circuit::HalfOpen(_) => {
                     // The sender lives as long as `self`, so that this only ends with a change.
-                    let _closed = gate.changed().await.is_err();
+                    let _closed = circuit.changed().await.is_err();
                 }
             }
         }
     }
 
-    fn pass(self: &Arc<Self>, probe: Option<CooldownReason>) -> Permit {
-        Permit {
-            pixel: Arc::clone(self),
-            probe,
-        }
+    /// Changes the circuit if it is as expected. Tells whether it was.
+    fn replace(&self, is_expected: impl Fn(Circuit) -> bool, next: Circuit) -> bool {
+        self.circuit.send_if_modified(|circuit| {
+            let replaces = is_expected(*circuit);
+            if replaces {
+                *circuit = next;
+            }
+            replaces
+        })
     }
 
     /// Counts a request, or tells how long to wait for one.
@@ -295,7 +302,7 @@ impl PixelLimiter {
         if let Some(limiter) = &self.requests
             && let Err(not_until) = limiter.check()
         {
-            return Some(not_until.wait_time_from(TokioClock::instant(limiter.clock())));
+            return Some(not_until.wait_time_from(limiter.clock().now()));
         }
         pacing.last = Some(now);
         None
@@ -307,6 +314,10 @@ impl PixelLimiter {
 }
 
 impl Permit {
+    pub fn limiter(&self) -> &PixelLimiter {
+        &self.limiter
+    }
+
     /// Whether the request probes if a standstill is over, and so should be small.
     pub fn is_probe(&self) -> bool {
         self.probe.is_some()
@@ -314,10 +325,10 @@ impl Permit {
 
     /// Whether the request may still go out: no standstill began since leave was given.
     pub fn is_valid(&self) -> bool {
-        let gate = *self.pixel.circuit.borrow();
+        let circuit = self.limiter.circuit();
         match self.probe {
-            None => gate == Circuit::Closed,
-            Some(why) => gate == Circuit::HalfOpen(why),
+            None => circuit == Circuit::Closed,
+            Some(why) => circuit == Circuit::HalfOpen(why),
         }
     }
 
@@ -325,19 +336,14 @@ impl Permit {
     pub fn confirm(mut self) -> bool {
         let probed = self.probe.take().is_some();
         if probed {
-            self.pixel.pacing().blocks = 0;
+            self.limiter.pacing().blocks = 0;
         }
         probed && self.end_probe(Circuit::Closed)
     }
 
     fn end_probe(&self, next: Circuit) -> bool {
-        self.pixel.circuit.send_if_modified(|gate| {
-            let probing = matches!(gate, Circuit::HalfOpen(_));
-            if probing {
-                *gate = next;
-            }
-            probing
-        })
+        self.limiter
+            .replace(|circuit| matches!(circuit, Circuit::HalfOpen(_)), next)
     }
 }
 
@@ -356,17 +362,11 @@ struct TokioClock {
     start: Instant,
 }
 
-impl TokioClock {
-    fn instant(clock: &Self) -> Duration {
-        clock.start.elapsed()
-    }
-}
-
 impl Clock for TokioClock {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        Self::instant(self)
+        self.start.elapsed()
     }
 }
 
@@ -385,11 +385,9 @@ fn limiter(rate: Option<Rate>, burst: NonZeroU32) -> Option<DirectLimiter> {
     Some(RateLimiter::direct_with_clock(quota, clock))
 }
 
-fn slower(one: Option<Rate>, other: Option<Rate>) -> Option<Rate> {
-    match (one, other) {
-        (Some(one), Some(other)) if other < one => Some(other),
-        (one, other) => one.or(other),
-    }
+fn slower(rates: [Option<Rate>; 2]) -> Option<Rate> {
+    let rates = rates.into_iter().flatten();
+    rates.reduce(|one, other| if other < one { other } else { one })
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub const TOO_MANY: usize = 20;
 /// From so many on others are tried one by one, although Graph blamed each event.
 const PROBE_FROM: usize = 10;
 /// So many refused events that no other speaks for pause a lane too, however their reasons differ.
-const TOO_MANY_KEPT: usize = 100;
+const TOO_MANY_HELD: usize = 100;
 /// Most events that are kept or remembered at once.
 const MOST: usize = 1000;
 
@@ -36,13 +36,21 @@ const AGAIN: Backoff = Backoff::new(
 /// A reason to refuse: code and sub-code.
 pub type Cause = (Option<i64>, Option<i64>);
 
-/// Events `E` that were refused alone with `R`, known by `K`.
+/// What can be recognised when it comes again.
+pub trait Keyed {
+    type Key: Ord;
+
+    fn key(&self) -> Self::Key;
+}
+
+/// Events `E` that were refused alone with `R`.
 #[derive(Debug)]
-pub struct Quarantine<K, E, R> {
+pub struct Quarantine<E: Keyed, R> {
     cause: Cause,
-    row: usize,
-    row_began: Option<Instant>,
-    kept: BTreeMap<K, Quarantined<E, R>>,
+    /// Refusals in a row for this cause.
+    streak: usize,
+    streak_began: Option<Instant>,
+    events: BTreeMap<E::Key, Quarantined<E, R>>,
 }
 
 #[derive(Debug)]
@@ -60,309 +68,291 @@ struct Quarantined<E, R> {
 enum QuarantinePlace<E> {
     /// Kept on lease.
     Held(E),
-    /// On its way to Meta once more.
+    /// In flight once more.
     Retrying,
-    /// Queued again, to be recognised when it comes up.
+    /// Queued again, to be recognised when it is leased.
     Queued,
     /// Queued again, and another was accepted since: it is bad.
     Rejected,
 }
 
-/// What becomes of an event that was refused alone.
+/// What becomes of events in quarantine.
 #[derive(Debug, PartialEq, Eq)]
-pub enum QuarantineOutcome<E, R> {
-    /// It is bad.
-    Rejected(E, R),
-    /// It is kept, and others are to be tried.
-    Held,
-    /// It is queued again.
-    Queued(E),
-    /// Too many in a row: the lane pauses, and these are queued again.
-    TooMany(Vec<E>),
-}
-
-/// What an acceptance says of the events that were refused before.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Cleared<E, R> {
+pub struct QuarantineUpdate<E, R> {
     /// They are bad.
     pub rejected: Vec<(E, R)>,
-    /// Meta has changed its mind on one of them: these deserve another try.
+    /// They are queued again.
     pub released: Vec<E>,
+    /// Too many were refused in a row: the lane pauses.
+    pub pauses: bool,
 }
 
 /// An event that was refused alone.
 #[derive(Clone, Copy, Debug)]
-pub struct LoneRefusal<K, E, R> {
-    /// What it is known by.
-    pub key: K,
-    /// The event.
+pub struct LoneRefusal<E, R> {
     pub event: E,
-    /// What Meta said.
     pub refusal: R,
-    /// The reason, to tell those that are alike.
+    /// Refusals with the same cause are alike.
     pub cause: Cause,
-    /// Whose fault it is.
     pub blame: Blame,
 }
 
-impl<K, E, R> Default for Quarantine<K, E, R> {
+impl<E, R> Default for QuarantineUpdate<E, R> {
     fn default() -> Self {
         Self {
-            cause: (None, None),
-            row: 0,
-            row_began: None,
-            kept: BTreeMap::new(),
+            rejected: Vec::new(),
+            released: Vec::new(),
+            pauses: false,
         }
     }
 }
 
-impl<K: Ord + Copy, E, R> Quarantine<K, E, R> {
+impl<E: Keyed, R> Default for Quarantine<E, R> {
+    fn default() -> Self {
+        Self {
+            cause: (None, None),
+            streak: 0,
+            streak_began: None,
+            events: BTreeMap::new(),
+        }
+    }
+}
+
+impl<E: Keyed, R> Quarantine<E, R> {
     /// An event was refused alone, by a lane that is paused for such refusals or not. `random` lies
     /// between 0 and 1.
     pub fn on_refusal(
         &mut self,
-        refused: LoneRefusal<K, E, R>,
+        refused: LoneRefusal<E, R>,
         is_paused: bool,
         now: Instant,
         random: f64,
-    ) -> QuarantineOutcome<E, R> {
-        let LoneRefusal {
-            key,
-            event,
-            refusal,
-            cause,
-            blame,
-        } = refused;
-        let before = self.kept.remove(&key);
+    ) -> QuarantineUpdate<E, R> {
+        let mut update = QuarantineUpdate::default();
+        let (key, blame) = (refused.event.key(), refused.blame);
+        let before = self.events.remove(&key);
         if blame != Blame::Passing && before.is_none() && !is_paused {
-            self.count(cause, now);
+            self.extend_streak(refused.cause, now);
         }
-        let pauses = !is_paused
+        update.pauses = !is_paused
             && blame != Blame::Passing
-            && (self.row >= TOO_MANY || self.undecided().0 >= TOO_MANY_KEPT);
-        if blame == Blame::Event && !is_paused && !pauses {
-            return QuarantineOutcome::Rejected(event, refusal);
+            && (self.streak >= TOO_MANY || self.undecided().0 >= TOO_MANY_HELD);
+        if blame == Blame::Event && !is_paused && !update.pauses {
+            update.rejected.push((refused.event, refused.refusal));
+            return update;
         }
-        if self.kept.len() >= MOST {
+        if self.events.len() >= MOST {
             // Those that are queued again are found once more, if they are bad.
-            self.kept.retain(|_, kept| {
-                matches!(
-                    kept.event,
-                    QuarantinePlace::Held(_) | QuarantinePlace::Retrying
-                )
-            });
+            self.events.retain(|_, event| event.is_on_lease());
         }
-        if self.kept.len() >= MOST {
-            return QuarantineOutcome::Queued(event);
+        if self.events.len() >= MOST {
+            update.released.push(refused.event);
+            update.pauses = false;
+            return update;
         }
-        let tries = before.map_or(0, |kept| kept.tries).saturating_add(1);
-        let mut kept = Quarantined {
+        let tries = before.map_or(0, |before| before.tries).saturating_add(1);
+        let mut quarantined = Quarantined {
             event: QuarantinePlace::Queued,
-            refusal,
+            refusal: refused.refusal,
             blame,
             since: now,
             tries,
             due: now + AGAIN.wait(tries, random, None),
         };
         if is_paused {
-            self.kept.insert(key, kept);
-            return QuarantineOutcome::Queued(event);
+            update.released.push(refused.event);
+        } else {
+            quarantined.event = QuarantinePlace::Held(refused.event);
         }
-        kept.event = QuarantinePlace::Held(event);
-        if !pauses {
-            self.kept.insert(key, kept);
-            return QuarantineOutcome::Held;
+        if update.pauses {
+            // Those of an earlier streak are not of this one.
+            self.events.retain(|_, event| event.is_held());
         }
-        // Those of an earlier row are not of this one.
-        self.kept
-            .retain(|_, kept| matches!(kept.event, QuarantinePlace::Held(_)));
-        self.kept.insert(key, kept);
-        self.forget_row();
-        QuarantineOutcome::TooMany(self.release())
+        self.events.insert(key, quarantined);
+        if update.pauses {
+            self.end_streak();
+            update.released = self.release();
+        }
+        update
     }
 
-    /// Meta accepted these events, in a request that was begun at `began`.
-    pub fn on_acceptance(
-        &mut self,
-        keys: impl IntoIterator<Item = K>,
-        began: Instant,
-    ) -> Cleared<E, R> {
-        let mut cleared = Cleared {
-            rejected: Vec::new(),
-            released: Vec::new(),
-        };
-        if self.row_began.is_none_or(|first| first <= began) {
-            self.forget_row();
+    /// Meta accepted these events, in a request that was begun at `began`. If one of them was refused
+    /// before, Meta has changed its mind: all that it refused deserve another try.
+    pub fn on_acceptance(&mut self, accepted: &[E], began: Instant) -> QuarantineUpdate<E, R> {
+        let mut update = QuarantineUpdate::default();
+        if self.streak_began.is_none_or(|first| first <= began) {
+            self.end_streak();
         }
-        let mut absolved = false;
-        for key in keys {
-            let kept = self.kept.remove(&key);
-            absolved |= kept.is_some_and(|kept| kept.blame != Blame::Passing);
+        if self.events.is_empty() {
+            return update;
         }
-        let asked = |kept: &Quarantined<E, R>| {
-            kept.blame != Blame::Passing && (absolved || kept.since <= began)
-        };
-        for (key, mut kept) in std::mem::take(&mut self.kept) {
-            let is_asked = asked(&kept);
-            match kept.event {
-                QuarantinePlace::Held(event) if is_asked && absolved => {
-                    cleared.released.push(event);
+        let mut reversed = false;
+        for event in accepted {
+            let before = self.events.remove(&event.key());
+            reversed |= before.is_some_and(|before| before.blame != Blame::Passing);
+        }
+        for (key, mut refused) in std::mem::take(&mut self.events) {
+            if refused.blame == Blame::Passing || !reversed && refused.since > began {
+                self.events.insert(key, refused);
+                continue;
+            }
+            match refused.event {
+                QuarantinePlace::Held(event) if reversed => update.released.push(event),
+                QuarantinePlace::Held(event) => update.rejected.push((event, refused.refusal)),
+                _ if reversed => {}
+                QuarantinePlace::Queued => {
+                    refused.event = QuarantinePlace::Rejected;
+                    self.events.insert(key, refused);
                 }
-                QuarantinePlace::Held(event) if is_asked => {
-                    cleared.rejected.push((event, kept.refusal));
-                }
-                _ if is_asked && absolved => {}
-                QuarantinePlace::Queued if is_asked => {
-                    kept.event = QuarantinePlace::Rejected;
-                    self.kept.insert(key, kept);
-                }
-                _ => {
-                    self.kept.insert(key, kept);
+                QuarantinePlace::Retrying | QuarantinePlace::Rejected => {
+                    self.events.insert(key, refused);
                 }
             }
         }
-        cleared
+        update
     }
 
-    /// Whether an event that was queued again is known to be bad. It is told once.
-    pub fn take_rejected(&mut self, key: K) -> Option<R> {
-        let is_guilty = |kept: &Quarantined<E, R>| matches!(kept.event, QuarantinePlace::Rejected);
-        self.kept.get(&key).filter(|kept| is_guilty(kept))?;
-        self.kept.remove(&key).map(|kept| kept.refusal)
+    /// Why an event that was queued again is known to be bad, if it is. It is told once.
+    pub fn take_rejected(&mut self, event: &E) -> Option<R> {
+        let key = event.key();
+        let is_rejected = matches!(self.events.get(&key)?.event, QuarantinePlace::Rejected);
+        let refused = is_rejected.then(|| self.events.remove(&key)).flatten();
+        refused.map(|refused| refused.refusal)
     }
 
     /// Whether an event was refused before, as far as that is remembered.
-    pub fn contains(&self, key: K) -> bool {
-        self.kept.contains_key(&key)
+    pub fn contains(&self, event: &E) -> bool {
+        self.events.contains_key(&event.key())
     }
 
     /// The event whose next try is due, to be sent once more.
     pub fn take_due(&mut self, now: Instant) -> Option<E> {
-        let kept = self
-            .kept
-            .values_mut()
-            .filter(|kept| kept.due <= now && matches!(kept.event, QuarantinePlace::Held(_)))
-            .min_by_key(|kept| kept.due)?;
-        match std::mem::replace(&mut kept.event, QuarantinePlace::Retrying) {
-            QuarantinePlace::Held(event) => Some(event),
-            _ => None,
-        }
+        let refused = self.events.values_mut();
+        let due = refused.filter(|refused| refused.due <= now && refused.is_held());
+        due.min_by_key(|refused| refused.due)?
+            .take(QuarantinePlace::Retrying)
     }
 
-    /// When the next try of a kept event is due.
+    /// When the next try of an event is due.
     pub fn next_due(&self) -> Option<Instant> {
-        let here = self
-            .kept
-            .values()
-            .filter(|kept| matches!(kept.event, QuarantinePlace::Held(_)));
-        here.map(|kept| kept.due).min()
+        let held = self.events.values().filter(|refused| refused.is_held());
+        held.map(|refused| refused.due).min()
     }
 
-    /// Takes out all that are kept on lease; they are remembered.
+    /// Takes out all events on lease; they are remembered.
     pub fn release(&mut self) -> Vec<E> {
-        let places = self.kept.values_mut().map(|kept| &mut kept.event);
-        places
-            .filter_map(
-                |place| match std::mem::replace(place, QuarantinePlace::Queued) {
-                    QuarantinePlace::Held(event) => Some(event),
-                    other => {
-                        *place = other;
-                        None
-                    }
-                },
-            )
+        let refused = self.events.values_mut();
+        refused
+            .filter_map(|refused| refused.take(QuarantinePlace::Queued))
             .collect()
     }
 
-    /// An event that was to be tried again was given back.
-    pub fn mark_queued(&mut self, key: K) {
-        if let Some(kept) = self.kept.get_mut(&key)
-            && matches!(kept.event, QuarantinePlace::Retrying)
+    /// An event was given back to the queue, perhaps one that was to be tried again.
+    pub fn mark_queued(&mut self, event: &E) {
+        if self.is_retry(std::slice::from_ref(event))
+            && let Some(refused) = self.events.get_mut(&event.key())
         {
-            kept.event = QuarantinePlace::Queued;
+            refused.event = QuarantinePlace::Queued;
         }
     }
 
-    /// Whether an event is on its way to Meta once more.
-    pub fn is_retrying(&self, key: K) -> bool {
-        let kept = self.kept.get(&key);
-        kept.is_some_and(|kept| matches!(kept.event, QuarantinePlace::Retrying))
+    /// Whether a request holds one event, and that is being tried again.
+    pub fn is_retry(&self, events: &[E]) -> bool {
+        let [event] = events else { return false };
+        let known = (!self.is_empty()).then(|| self.events.get(&event.key()));
+        matches!(known.flatten(), Some(refused) if matches!(refused.event, QuarantinePlace::Retrying))
     }
 
-    /// The events that are kept on lease.
+    /// The events that are held on lease.
     pub fn held(&self) -> impl Iterator<Item = &E> {
-        self.kept.values().filter_map(|kept| match &kept.event {
+        (self.events.values()).filter_map(|refused| match &refused.event {
             QuarantinePlace::Held(event) => Some(event),
             _ => None,
         })
     }
 
-    /// How many refused events wait for the word of another, and what was said of one of them.
+    /// How many refused events wait for what becomes of another, and what was said of one of them.
     pub fn undecided(&self) -> (usize, Option<&R>) {
-        let waiting = || self.kept.values().filter(|kept| kept.is_undecided());
-        (
-            waiting().count(),
-            waiting().next().map(|kept| &kept.refusal),
-        )
+        let undecided = || {
+            self.events
+                .values()
+                .filter(|refused| refused.is_undecided())
+        };
+        let refusal = undecided().next().map(|refused| &refused.refusal);
+        (undecided().count(), refusal)
     }
 
     /// What was said of the event that was refused last.
     pub fn last_refusal(&self) -> Option<&R> {
-        let last = self.kept.values().max_by_key(|kept| kept.since);
-        last.map(|kept| &kept.refusal)
+        let last = self.events.values().max_by_key(|refused| refused.since);
+        last.map(|refused| &refused.refusal)
     }
 
-    /// How many events are kept that nothing is known against.
+    /// How many events fail without anything being known against them.
     pub fn failing(&self) -> usize {
-        let kept = self.kept.values();
-        kept.filter(|kept| {
-            kept.blame == Blame::Passing && !matches!(kept.event, QuarantinePlace::Queued)
-        })
-        .count()
+        let is_failing = |refused: &&Quarantined<E, R>| {
+            refused.blame == Blame::Passing && !matches!(refused.event, QuarantinePlace::Queued)
+        };
+        self.events.values().filter(is_failing).count()
     }
 
     /// Whether other events are to be tried, one by one.
     pub fn is_isolating(&self) -> bool {
-        self.row >= PROBE_FROM || self.kept.values().any(Quarantined::is_undecided)
+        self.streak >= PROBE_FROM || self.events.values().any(Quarantined::is_undecided)
     }
 
     /// Refusals in a row so far.
     pub fn streak(&self) -> usize {
-        self.row
+        self.streak
     }
 
-    /// Why the last of the row was refused.
+    /// Why the last of the streak was refused.
     pub fn cause(&self) -> Cause {
         self.cause
     }
 
     /// Whether nothing is known of any event.
     pub fn is_empty(&self) -> bool {
-        self.kept.is_empty()
+        self.events.is_empty()
     }
 
-    fn count(&mut self, cause: Cause, now: Instant) {
+    fn extend_streak(&mut self, cause: Cause, now: Instant) {
         if cause != self.cause {
-            self.forget_row();
+            self.end_streak();
         }
         self.cause = cause;
-        self.row += 1;
-        self.row_began.get_or_insert(now);
+        self.streak += 1;
+        self.streak_began.get_or_insert(now);
     }
 
-    fn forget_row(&mut self) {
-        self.row = 0;
-        self.row_began = None;
+    fn end_streak(&mut self) {
+        self.streak = 0;
+        self.streak_began = None;
     }
 }
 
 impl<E, R> Quarantined<E, R> {
+    fn is_held(&self) -> bool {
+        matches!(self.event, QuarantinePlace::Held(_))
+    }
+
+    fn is_on_lease(&self) -> bool {
+        self.is_held() || matches!(self.event, QuarantinePlace::Retrying)
+    }
+
     fn is_undecided(&self) -> bool {
-        self.blame != Blame::Passing
-            && matches!(
-                self.event,
-                QuarantinePlace::Held(_) | QuarantinePlace::Retrying
-            )
+        self.blame != Blame::Passing && self.is_on_lease()
+    }
+
+    /// Takes out the event, if it is held, and notes where it goes.
+    fn take(&mut self, to: QuarantinePlace<E>) -> Option<E> {
+        let place = self
+            .is_held()
+            .then(|| std::mem::replace(&mut self.event, to));
+        match place {
+            Some(QuarantinePlace::Held(event)) => Some(event),
+            _ => None,
+        }
     }
 }
 

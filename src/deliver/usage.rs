@@ -14,15 +14,6 @@ use crate::clock::UnixMillis;
 /// The longest wait that Meta may ask for: a longer one counts as this.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// The headers that are read.
-pub const HEADERS: [&str; 5] = [
-    "x-app-usage",
-    "x-business-use-case-usage",
-    "x-ad-account-usage",
-    "retry-after",
-    "date",
-];
-
 /// Limits of `x-business-use-case-usage` that do not bind this program's calls.
 const OTHER_USE_CASES: [&str; 6] = [
     "ads_insights",
@@ -49,39 +40,42 @@ pub struct RateUsage {
 }
 
 impl RateUsage {
-    /// Reads headers, given as name in lower case and value. `now` stands in for a missing `Date`.
-    pub fn read<'a>(
-        headers: impl IntoIterator<Item = (&'a str, &'a str)>,
-        now: UnixMillis,
-    ) -> Self {
-        let mut usage = Self::default();
-        let mut retry_after = None;
-        let mut date = None;
-        for (name, value) in headers {
-            match name {
-                "x-app-usage" => usage.app = json(value).as_ref().and_then(highest_figure),
-                "x-business-use-case-usage" => usage.read_business(value),
-                "x-ad-account-usage" => usage.read_ad_account(value),
-                "retry-after" => retry_after = Some(value.trim()),
-                "date" => date = moment(value),
-                _ => {}
-            }
-        }
-        usage.retry_after = retry_after
-            .and_then(|value| match value.parse() {
+    /// Reads the headers that `get` gives. `now` stands in for a missing `Date`.
+    pub fn read<'a>(get: impl Fn(&str) -> Option<&'a str>, now: UnixMillis) -> Self {
+        let mut usage = Self {
+            app: get("x-app-usage")
+                .and_then(json)
+                .as_ref()
+                .and_then(highest_figure),
+            ..Self::default()
+        };
+        usage.read_business(get("x-business-use-case-usage"));
+        usage.read_ad_account(get("x-ad-account-usage"));
+        let sent = get("date").and_then(moment).unwrap_or(now);
+        usage.retry_after = get("retry-after")
+            .and_then(|value| match value.trim().parse() {
                 Ok(seconds) => Some(Duration::from_secs(seconds)),
-                Err(_) => Some(moment(value)?.since(date.unwrap_or(now))),
+                Err(_) => Some(moment(value)?.since(sent)),
             })
             .map(|wait| wait.min(LONGEST_WAIT))
             .filter(|wait| !wait.is_zero());
         usage
     }
 
+    /// How much of each limit is used up, in percent.
+    pub fn shares(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let shares = [
+            ("app", self.app),
+            ("business", self.business),
+            ("ad_account", self.ad_account),
+        ];
+        (shares.into_iter()).filter_map(|(kind, percent)| Some((kind, percent?)))
+    }
+
     /// The largest share of a limit that is used up, in percent.
     pub fn highest(&self) -> f64 {
-        [self.app, self.business, self.ad_account]
-            .into_iter()
-            .flatten()
+        self.shares()
+            .map(|(_, percent)| percent)
             .fold(0.0, f64::max)
     }
 
@@ -90,8 +84,8 @@ impl RateUsage {
         self.regain.max(self.retry_after)
     }
 
-    fn read_business(&mut self, value: &str) {
-        let Some(Value::Object(accounts)) = json(value) else {
+    fn read_business(&mut self, value: Option<&str>) {
+        let Some(Value::Object(accounts)) = value.and_then(json) else {
             return;
         };
         for entry in accounts.values().filter_map(Value::as_array).flatten() {
@@ -99,7 +93,8 @@ impl RateUsage {
             if use_case.is_some_and(|name| OTHER_USE_CASES.contains(&name)) {
                 continue;
             }
-            self.business = larger(self.business, highest_figure(entry));
+            let figures = [self.business, highest_figure(entry)];
+            self.business = figures.into_iter().flatten().reduce(f64::max);
             let minutes = entry
                 .get("estimated_time_to_regain_access")
                 .and_then(number);
@@ -107,8 +102,10 @@ impl RateUsage {
         }
     }
 
-    fn read_ad_account(&mut self, value: &str) {
-        let Some(account) = json(value) else { return };
+    fn read_ad_account(&mut self, value: Option<&str>) {
+        let Some(account) = value.and_then(json) else {
+            return;
+        };
         self.ad_account = account.get("acc_id_util_pct").and_then(number);
         self.regain_in(account.get("reset_time_duration").and_then(number));
     }
@@ -137,8 +134,8 @@ fn json(text: &str) -> Option<Value> {
 fn highest_figure(figures: &Value) -> Option<f64> {
     ["call_count", "total_cputime", "total_time"]
         .into_iter()
-        .map(|name| figures.get(name).and_then(number))
-        .fold(None, larger)
+        .filter_map(|name| figures.get(name).and_then(number))
+        .reduce(f64::max)
 }
 
 fn number(value: &Value) -> Option<f64> {
@@ -146,13 +143,6 @@ fn number(value: &Value) -> Option<f64> {
         .as_f64()
         .or_else(|| value.as_str()?.trim().parse().ok())
         .filter(|number: &f64| number.is_finite() && *number >= 0.0)
-}
-
-fn larger(one: Option<f64>, other: Option<f64>) -> Option<f64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.max(other)),
-        (one, other) => one.or(other),
-    }
 }
 
 #[cfg(test)]
@@ -168,17 +158,19 @@ mod tests {
     const ACCOUNT: &str =
         r#"{"acc_id_util_pct":9.67,"reset_time_duration":100,"ads_api_access_tier":"x"}"#;
 
+    fn read(headers: &[(&str, &str)]) -> RateUsage {
+        let value = |name: &str| headers.iter().find(|header| header.0 == name);
+        RateUsage::read(|name| value(name).map(|header| header.1), NOW)
+    }
+
     #[test]
     fn each_header_is_read_in_its_own_unit() {
-        let usage = RateUsage::read(
-            [
-                ("x-app-usage", APP),
-                ("x-business-use-case-usage", BUSINESS),
-                ("x-ad-account-usage", ACCOUNT),
-                ("retry-after", " 7 "),
-            ],
-            NOW,
-        );
+        let usage = read(&[
+            ("x-app-usage", APP),
+            ("x-business-use-case-usage", BUSINESS),
+            ("x-ad-account-usage", ACCOUNT),
+            ("retry-after", " 7 "),
+        ]);
         assert_eq!(usage.app, Some(31.0));
         assert_eq!(usage.business, Some(95.0));
         assert_eq!(usage.ad_account, Some(9.67));
@@ -205,7 +197,7 @@ mod tests {
                 ("x-ad-account-usage", account.as_str()),
                 ("retry-after", retry_after),
             ];
-            let wait = RateUsage::read(headers, NOW).wait();
+            let wait = read(&headers).wait();
             assert_eq!(wait, seconds.map(Duration::from_secs), "{headers:?}");
         }
     }
@@ -229,7 +221,7 @@ mod tests {
         ] {
             let mut headers = vec![("retry-after", retry_after)];
             headers.extend(date.map(|date| ("date", date)));
-            let wait = RateUsage::read(headers, NOW).wait();
+            let wait = read(&headers).wait();
             assert_eq!(wait, seconds.map(Duration::from_secs), "{retry_after}");
         }
     }
@@ -247,7 +239,7 @@ mod tests {
             r#"{"call_count":"many","acc_id_util_pct":-3,"reset_time_duration":"soon"}"#,
         ];
         for value in values {
-            let usage = RateUsage::read(HEADERS[..3].iter().map(|name| (*name, value)), NOW);
+            let usage = RateUsage::read(|name| name.starts_with("x-").then_some(value), NOW);
             assert_eq!(usage, RateUsage::default(), "{value}");
         }
     }

@@ -30,7 +30,7 @@ pub struct GraphReply {
 }
 
 /// What to do about a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
     /// Every event was counted.
     Delivered,
@@ -46,6 +46,11 @@ pub enum Verdict {
     Transient {
         /// `Retry-After`.
         wait: Option<Duration>,
+    },
+    /// There is no answer, or no whole one: try again.
+    Unanswered {
+        /// Meta may have taken the events.
+        is_lost: bool,
     },
     /// A rate limit was reached: no call for so long.
     Throttled {
@@ -69,6 +74,7 @@ pub enum Verdict {
         hint: Option<usize>,
     },
     /// The request was refused, and nothing shows that an event is the cause.
+    #[default]
     Refused,
 }
 
@@ -110,10 +116,11 @@ pub enum Fix {
 }
 
 /// A verdict, and what supports it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Judgement {
-    /// What to do.
     pub verdict: Verdict,
+    /// The HTTP status, if there was an answer.
+    pub status: Option<u16>,
     /// Meta's error code.
     pub code: Option<i64>,
     /// Meta's error sub-code.
@@ -138,6 +145,8 @@ impl Verdict {
             Self::ShortCount { .. } => "short_count",
             Self::Uncounted => "uncounted",
             Self::Transient { .. } => "transient",
+            Self::Unanswered { is_lost: true } => "lost",
+            Self::Unanswered { is_lost: false } => "unreachable",
             Self::Throttled { .. } => "throttled",
             Self::Blocked { .. } => "blocked",
             Self::Paused(_) => "paused",
@@ -149,6 +158,15 @@ impl Verdict {
 }
 
 impl Judgement {
+    /// Judges a request without a whole answer. `is_lost`: Meta may have taken the events.
+    pub fn unanswered(is_lost: bool) -> Self {
+        Self {
+            verdict: Verdict::Unanswered { is_lost },
+            may_be_taken: is_lost,
+            ..Self::default()
+        }
+    }
+
     /// Whose fault it is if the request held one event.
     pub const fn blame(&self) -> Blame {
         match self.verdict {
@@ -172,7 +190,7 @@ impl Fix {
     ];
 
     /// Its name in the store.
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
             Self::AppSecret => "app_secret",
@@ -185,11 +203,11 @@ impl Fix {
 
     /// The one of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|fix| fix.name() == name)
+        Self::ALL.into_iter().find(|fix| fix.as_str() == name)
     }
 
-    /// What is wrong, in words.
-    pub const fn as_str(self) -> &'static str {
+    /// What is wrong.
+    pub const fn in_words(self) -> &'static str {
         match self {
             Self::Token => "Meta does not accept the access token",
             Self::AppSecret => {
@@ -210,42 +228,35 @@ impl Fix {
 
 /// Judges the answer to a request of `sent` events. `proves`: the request carried an app secret's proof.
 pub fn judge(reply: &GraphReply, sent: usize, proves: bool) -> Judgement {
-    let judgement = Judgement {
-        verdict: Verdict::Transient {
-            wait: reply.usage.retry_after,
-        },
-        code: None,
-        sub_code: None,
-        trace_id: None,
-        text: None,
-        remarks: None,
-        may_be_taken: false,
-        is_foreign: false,
+    let transient = Verdict::Transient {
+        wait: reply.usage.retry_after,
     };
+    let judgement = Judgement {
+        verdict: transient,
+        status: Some(reply.status),
+        ..Judgement::default()
+    };
+    let is_success = (200..300).contains(&reply.status);
     match ReplyBody::read(&reply.body, reply.status) {
         ReplyBody::Error(error) => judge_error(reply, error, sent, proves, judgement),
-        ReplyBody::Object(body) if (200..300).contains(&reply.status) => Judgement {
-            verdict: counted(reply, &body, sent).unwrap_or(judgement.verdict),
-            // It looks like a success, if not like Graph's.
-            may_be_taken: counted(reply, &body, sent).is_none(),
-            is_foreign: counted(reply, &body, sent).is_none(),
-            trace_id: text_at(&body, "fbtrace_id"),
-            remarks: remarks(&body),
-            ..judgement
-        },
-        ReplyBody::Empty => Judgement {
-            verdict: by_status(reply).unwrap_or(judgement.verdict),
-            is_foreign: true,
-            ..judgement
-        },
-        // Of who stands in between, the status tells of size and rate alone.
-        ReplyBody::Object(_) | ReplyBody::Foreign => Judgement {
-            verdict: match reply.status {
-                413 | 429 => by_status(reply).unwrap_or(judgement.verdict),
-                _ => judgement.verdict,
-            },
-            may_be_taken: (200..300).contains(&reply.status)
-                && holds(&reply.body, b"\"events_received\""),
+        ReplyBody::Object(body) if is_success => {
+            let counted = counted(reply, &body, sent);
+            Judgement {
+                verdict: counted.unwrap_or(transient),
+                // It looks like a success, if not like Graph's.
+                may_be_taken: counted.is_none(),
+                is_foreign: counted.is_none(),
+                trace_id: text_at(&body, "fbtrace_id"),
+                remarks: remarks(&body),
+                ..judgement
+            }
+        }
+        // Of who stands in between, what they write tells of size and rate alone.
+        body => Judgement {
+            verdict: by_status(reply)
+                .filter(|_| body == ReplyBody::Empty || matches!(reply.status, 413 | 429))
+                .unwrap_or(transient),
+            may_be_taken: is_success && holds(&reply.body, b"\"events_received\""),
             is_foreign: true,
             ..judgement
         },

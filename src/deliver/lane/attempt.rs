@@ -1,4 +1,4 @@
-//! One request, from leave to answer, as a task of its lane.
+//! One request to Meta, as a task of its lane.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +6,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::deliver::bisect::Bisection;
 use crate::deliver::client::{GraphClient, PostError};
-use crate::deliver::limiter::{Permit, PixelLimiter};
+use crate::deliver::limiter::Permit;
 use crate::deliver::verdict::GraphReply;
 use crate::queue::attempt::DeliveryId;
 use crate::queue::lease::{Leased, Slot};
+use crate::queue::settle::DOUBT_SECONDS;
 use crate::queue::{Queue, StoreError};
 
 /// What a request needs.
@@ -21,95 +23,98 @@ pub(super) struct GraphRequest {
     pub(super) sync: SyncName,
     pub(super) queue: Queue,
     pub(super) graph: Arc<GraphClient>,
-    pub(super) pixel: Arc<PixelLimiter>,
-    pub(super) ticket: Permit,
-    /// The first of the parts is sent.
-    pub(super) parts: Bisection<Leased>,
-    /// Nothing is sent any more.
-    pub(super) stop: CancellationToken,
-    /// No answer is waited for any more.
-    pub(super) abandon: CancellationToken,
+    pub(super) permit: Permit,
+    /// The first part of it is sent.
+    pub(super) batch: Bisection<Leased>,
 }
 
-/// A request that is over.
+/// A request that is over, sent or not.
 #[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) ticket: Permit,
-    pub(super) parts: Bisection<Leased>,
-    /// Its record in the store, where it came so far.
+pub(super) struct FinishedAttempt {
+    pub(super) permit: Permit,
+    pub(super) batch: Bisection<Leased>,
+    /// Its record in the store, if it got that far.
     pub(super) delivery: Option<DeliveryId>,
     pub(super) began: Instant,
     pub(super) latency: Duration,
-    pub(super) outcome: AttemptOutcome,
 }
 
-/// How a request ended.
 #[derive(Debug)]
 pub(super) enum AttemptOutcome {
-    /// It was not sent: the lane stops, or a standstill began.
+    /// It was not sent: the lane stops, or a cooldown began.
     Withheld,
-    /// It was not sent: it could not be noted in the store.
-    NotNoted(StoreError),
-    /// There is no answer.
-    Failed(PostError),
+    /// It was not sent: the store could not record it.
+    NotRecorded(StoreError),
     /// The lane stopped waiting for the answer.
     Abandoned,
-    /// There is an answer.
-    Replied(GraphReply),
+    /// It was sent.
+    Sent(Result<GraphReply, PostError>),
+}
+
+impl FinishedAttempt {
+    /// Meta may have accepted the events: they are not sent any more once it would not recognise them.
+    pub(super) fn bound_deadlines(&mut self, now: UnixMillis) {
+        let sent = now.seconds() - self.latency.as_secs().cast_signed();
+        for event in self.batch.next_mut() {
+            event.deadline = event.deadline.min(sent + DOUBT_SECONDS);
+        }
+    }
 }
 
 impl GraphRequest {
-    /// Notes the request in the store, sends it and reads the answer.
-    pub(super) async fn run(self) -> Answered {
+    /// Records the request in the store, sends it and reads the answer. It is not sent once `stop` is
+    /// cancelled, and no answer is waited for once `abandon` is.
+    pub(super) async fn run(
+        self,
+        stop: CancellationToken,
+        abandon: CancellationToken,
+    ) -> (FinishedAttempt, AttemptOutcome) {
         let began = Instant::now();
         let mut latency = Duration::ZERO;
-        let (delivery, outcome) = match self.note().await {
+        let (delivery, outcome) = match self.record(&stop).await {
             Err(outcome) => (None, outcome),
-            Ok(delivery) if self.stop.is_cancelled() || !self.ticket.is_valid() => {
+            Ok(delivery) if stop.is_cancelled() || !self.permit.is_valid() => {
                 (Some(delivery), AttemptOutcome::Withheld)
             }
             Ok(delivery) => {
                 let sent = Instant::now();
-                let outcome = self.post().await;
+                let outcome = self.post(&abandon).await;
                 latency = sent.elapsed();
                 (Some(delivery), outcome)
             }
         };
-        Answered {
-            ticket: self.ticket,
-            parts: self.parts,
+        let attempt = FinishedAttempt {
+            permit: self.permit,
+            batch: self.batch,
             delivery,
             began,
             latency,
-            outcome,
-        }
+        };
+        (attempt, outcome)
     }
 
-    /// Waits for leave to send so many events, and notes the request.
-    async fn note(&self) -> Result<DeliveryId, AttemptOutcome> {
-        let events = self.parts.next();
+    /// Waits until the limiter allows the events, and records the request.
+    async fn record(&self, stop: &CancellationToken) -> Result<DeliveryId, AttemptOutcome> {
+        let events = self.batch.next();
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => return Err(AttemptOutcome::Withheld),
-            () = self.pixel.wait_for_events(events.len()) => {}
+            () = stop.cancelled() => return Err(AttemptOutcome::Withheld),
+            () = self.permit.limiter().wait_for_events(events.len()) => {}
         }
         let slots: Vec<Slot> = events.iter().map(|event| event.slot).collect();
         self.queue
             .open_delivery(&self.sync, &slots)
             .await
-            .map_err(AttemptOutcome::NotNoted)
+            .map_err(AttemptOutcome::NotRecorded)
     }
 
-    async fn post(&self) -> AttemptOutcome {
-        let events = self.parts.next();
+    async fn post(&self, abandon: &CancellationToken) -> AttemptOutcome {
+        let events = self.batch.next();
         let bodies: Vec<&[u8]> = events.iter().map(|event| event.body.as_ref()).collect();
         tokio::select! {
             biased;
-            answer = self.graph.post(&bodies) => match answer {
-                Ok(reply) => AttemptOutcome::Replied(reply),
-                Err(error) => AttemptOutcome::Failed(error),
-            },
-            () = self.abandon.cancelled() => AttemptOutcome::Abandoned,
+            answer = self.graph.post(&bodies) => AttemptOutcome::Sent(answer),
+            () = abandon.cancelled() => AttemptOutcome::Abandoned,
         }
     }
 }

@@ -11,7 +11,10 @@ use crate::deliver::backoff::Backoff;
 use crate::deliver::quarantine::Cause;
 use crate::deliver::verdict::Fix;
 
-/// Between probes of a lane that someone must put right.
+/// After this many failures in a row, what fails may be the batch.
+pub const SUSPECT_FROM: u32 = 3;
+
+/// Between probes of a lane that someone must fix.
 const PROBES: Backoff = Backoff::new(
     Duration::from_secs(60),
     Duration::from_secs(600),
@@ -117,6 +120,11 @@ impl Breaker {
             .or(self.failing.map(|_| LaneTrouble::Failing))
     }
 
+    /// What someone must fix before a request can succeed.
+    pub fn fix(&self) -> Option<Fix> {
+        self.fix.map(|(fix, _)| fix)
+    }
+
     /// Whether refusals pause the lane, whatever else does.
     pub fn is_refusing(&self) -> bool {
         self.refusing.is_some()
@@ -138,6 +146,20 @@ impl Breaker {
         self.failing.map_or(0, |(_, waiting)| waiting.failures)
     }
 
+    /// Failures in a row, if a request that was begun at `began` has failed too. Several that were in
+    /// flight at once count as one.
+    pub fn failures_after(&self, began: Instant) -> u32 {
+        match self.failing {
+            Some((_, retry)) if began < retry.since => retry.failures,
+            _ => self.failures().saturating_add(1),
+        }
+    }
+
+    /// Whether failures may be the fault of the batch that fails.
+    pub fn suspects_batch(&self) -> bool {
+        self.failures() >= SUSPECT_FROM && self.failure().is_some_and(TransientFailure::is_answer)
+    }
+
     /// How the last request failed, if they fail.
     pub fn failure(&self) -> Option<TransientFailure> {
         self.failing.map(|(failure, _)| failure)
@@ -153,20 +175,17 @@ impl Breaker {
         random: f64,
         hint: Option<Duration>,
     ) -> Duration {
-        let before = self.failing.map(|(_, waiting)| waiting);
-        let before = before.filter(|waiting| began < waiting.since);
-        let failures = match before {
-            Some(waiting) => waiting.failures,
-            None => self.failures().saturating_add(1),
-        };
+        let before = self.failing.map(|(_, retry)| retry);
+        let before = before.filter(|retry| began < retry.since);
+        let failures = self.failures_after(began);
         let wait = Backoff::TRANSIENT.wait(failures, random, hint);
         let next = now + wait;
-        let waiting = RetrySchedule {
+        let retry = RetrySchedule {
             failures,
-            since: before.map_or(now, |waiting| waiting.since),
-            next: before.map_or(next, |waiting| waiting.next.max(next)),
+            since: before.map_or(now, |retry| retry.since),
+            next: before.map_or(next, |retry| retry.next.max(next)),
         };
-        self.failing = Some((failure, waiting));
+        self.failing = Some((failure, retry));
         // A probe that found out nothing is repeated at the pace of probes.
         if let Some((_, waiting)) = &mut self.fix {
             waiting.next = waiting.next.max(next);

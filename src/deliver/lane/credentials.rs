@@ -1,96 +1,119 @@
-//! What a lane does about its access token and its app secret.
+//! The access token and the app secret of a lane.
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::deliver::verdict::Fix;
-use crate::queue::cooldown::Cooldown;
+use crate::config::SyncName;
+use crate::config::secret_files::SecretFiles;
+use crate::config::sync::SyncConfig;
+use crate::deliver::client::GraphClient;
+use crate::deliver::limiter::PixelLimiter;
+use crate::deliver::redact::Redactor;
 
-use super::shared_token::TokenTarget;
-use super::{Lane, redactor};
+use super::breaker::{Breaker, RetrySchedule};
+use super::shared_token::{SharedToken, TokenRegistry};
 
-impl Lane {
-    /// Goes on where an earlier process was paused. A restart is often how a fault is mended, so the
-    /// first event that there is probes at once.
-    pub fn restore_pause(&mut self, standstills: &[Cooldown]) {
-        let now = Instant::now();
-        let own = standstills
-            .iter()
-            .filter(|standstill| standstill.whose == self.sync.as_str());
-        for fix in own.filter_map(|standstill| Fix::from_name(&standstill.kind)) {
-            self.standing.pause(fix, now, now);
-            self.standing.retry_now(now);
-            warn!(sync = %self.sync, "the lane was paused before the daemon was started: {}", fix.as_str());
+#[derive(Debug)]
+pub(super) struct Credentials {
+    token_file: SecretFiles,
+    app_secret_file: SecretFiles,
+    redactor: Redactor,
+    registry: TokenRegistry,
+    token: SharedToken,
+}
+
+impl Credentials {
+    pub(super) fn new(
+        sync: &SyncName,
+        config: &SyncConfig,
+        registry: &TokenRegistry,
+        limiter: &Arc<PixelLimiter>,
+    ) -> Self {
+        let (token, app_secret) = (&config.access_token, config.app_secret.as_ref());
+        let file = |name, file, secret| {
+            SecretFiles::of_meta(format!("sync.{sync}.{name}_file"), file, secret)
+        };
+        Self {
+            token_file: file(
+                "access_token",
+                config.access_token_file.as_ref(),
+                Some(token),
+            ),
+            app_secret_file: file("app_secret", config.app_secret_file.as_ref(), app_secret),
+            redactor: redactor(token, app_secret),
+            registry: registry.clone(),
+            token: registry.join(token, limiter, None),
         }
-        self.agree_on_token();
     }
 
-    /// Takes over what the files of the token and of the app secret hold now.
-    pub(super) async fn read_credentials(&mut self) {
-        let has_new_token = self.token_file.have_changed().await;
-        if !self.app_secret_file.have_changed().await && !has_new_token {
+    pub(super) fn have_app_secret(&self) -> bool {
+        !self.app_secret_file.secrets().is_empty()
+    }
+
+    pub(super) fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    pub(super) fn token(&self) -> &SharedToken {
+        &self.token
+    }
+
+    /// When the files are due to be read again.
+    pub(super) fn next_read(&self) -> Option<Instant> {
+        let files = [&self.token_file, &self.app_secret_file];
+        files.into_iter().filter_map(SecretFiles::next).min()
+    }
+
+    /// Uses what the files hold now. What was wrong may be fixed with it, so it is tried at once.
+    pub(super) async fn reread(
+        &mut self,
+        sync: &SyncName,
+        graph: &GraphClient,
+        breaker: &mut Breaker,
+    ) {
+        let is_new_token = self.token_file.have_changed().await;
+        if !self.app_secret_file.have_changed().await && !is_new_token {
             return;
         }
         let Some(token) = self.token_file.secrets().first() else {
             return;
         };
         let app_secret = self.app_secret_file.secrets().first();
-        if let Err(error) = self.graph.set_credentials(token, app_secret) {
+        if let Err(error) = graph.set_credentials(token, app_secret) {
             let error: &dyn std::error::Error = &error;
-            warn!(sync = %self.sync, error, "the old token and app secret stay in use");
+            warn!(sync = %sync, error, "the old access token and app secret stay in use");
             return;
         }
         self.redactor = redactor(token, app_secret);
-        self.standing.retry_now(Instant::now());
-        if has_new_token {
-            let target = TokenTarget {
-                pixel_id: self.pixel_id.clone(),
-                pixel: Arc::clone(&self.pixel),
-            };
-            self.shared_token = self.tokens.join(token, target, self.standing.token_retry());
-            self.token_news = self.shared_token.watch();
+        breaker.retry_now(Instant::now());
+        if is_new_token {
+            let limiter = Arc::clone(self.token.limiter());
+            self.token = self.registry.join(token, &limiter, breaker.token_retry());
         }
     }
 
-    /// Brings together what this lane and those with the same token know of it.
-    pub(super) fn agree_on_token(&mut self) {
-        let mine = self.standing.token_retry();
-        let agreed = self.shared_token.agree(mine);
-        if agreed == mine {
-            return;
-        }
-        match (mine, agreed) {
-            (None, Some(_)) => {
-                warn!(
-                    sync = %self.sync,
-                    "lane paused, its events are kept: another sync found that {}",
-                    Fix::Token.as_str()
-                );
-                self.concurrency.reset();
-            }
-            (Some(_), None) => {
-                info!(sync = %self.sync, "the access token is taken for alive; the lane goes on");
-                let mut settlement = self.settlement();
-                self.note_mended(&mut settlement);
-                self.settle(settlement);
-            }
-            _ => {}
-        }
-        self.standing.set_token_retry(agreed);
+    /// Tells those with the same token what the lane knows of it, and gives what holds.
+    pub(super) fn agree(&mut self, known: Option<RetrySchedule>) -> Option<RetrySchedule> {
+        self.token.agree(known)
     }
 
-    /// Whether the lane may send: of those that wait for the same token, one probes.
-    pub(super) fn claims_probe(&mut self, now: Instant) -> bool {
-        let Some(waiting) = self.standing.token_retry() else {
+    /// Whether the lane may send: of those that wait for another token, one probes.
+    pub(super) fn claim_probe(&mut self, breaker: &mut Breaker, now: Instant) -> bool {
+        let Some(retry) = breaker.token_retry() else {
             return true;
         };
-        let probing = waiting.probing(now);
-        let claimed = self.shared_token.claim(probing);
+        let probing = retry.probing(now);
+        let claimed = self.token.claim(probing);
         if claimed {
-            self.standing.set_token_retry(Some(probing));
+            breaker.set_token_retry(Some(probing));
         }
         claimed
     }
+}
+
+fn redactor(token: &SecretString, app_secret: Option<&SecretString>) -> Redactor {
+    Redactor::new([token.clone()].into_iter().chain(app_secret.cloned()))
 }

@@ -1,98 +1,118 @@
 //! What a lane logs of an answer.
 
-use std::time::Duration;
+use std::error::Error;
 
 use tracing::{debug, error, info, warn};
 
-use crate::deliver::verdict::{GraphReply, Judgement, LimitOf, Verdict};
+use crate::config::SyncName;
+use crate::deliver::client::PostError;
+use crate::deliver::verdict::{Blame, Fix, Judgement, LimitOf, Verdict};
 use crate::queue::settle::Refusal;
 
-use super::Lane;
-use super::breaker::LaneTrouble;
-use super::outcome::Settling;
+use super::attempt::FinishedAttempt;
 
-impl Lane {
-    /// Logs what was judged, before anything is done about it.
-    pub(super) fn log_verdict(
-        &mut self,
-        settling: &Settling,
-        reply: &GraphReply,
-        judgement: &Judgement,
-        refusal: &Refusal,
-    ) {
-        self.log_remarks(judgement);
-        let events = settling.parts.next().len();
-        let milliseconds = in_milliseconds(settling.latency);
-        let trace_id = refusal.trace_id.as_deref();
-        macro_rules! not_taken {
-            ($level:ident, $($what:tt)+) => {
-                $level!(
-                    sync = %self.sync,
-                    verdict = judgement.verdict.as_str(),
-                    status = reply.status,
-                    code = judgement.code,
-                    sub_code = judgement.sub_code,
-                    trace_id,
-                    meta_message = refusal.message,
-                    events,
-                    milliseconds,
-                    $($what)+
-                )
-            };
-        }
-        match judgement.verdict {
-            Verdict::Delivered => {
-                debug!(sync = %self.sync, events, milliseconds, trace_id, "delivered");
-            }
-            Verdict::ShortCount { received } => {
-                warn!(sync = %self.sync, events, received, trace_id, "Meta counted fewer events than were sent");
-            }
-            Verdict::Uncounted => {
-                warn!(sync = %self.sync, events, trace_id, "Meta took events without saying how many");
-            }
-            // A step of a search: the event that is found is told of.
-            Verdict::Invalid { .. } | Verdict::Refused => not_taken!(debug, "Meta refuses a batch"),
-            Verdict::Paused(fix) if self.standing.trouble() == Some(LaneTrouble::Fix(fix)) => {
-                not_taken!(debug, "the lane stays paused: {}", fix.as_str());
-            }
-            Verdict::Paused(fix) => {
-                not_taken!(error, "lane paused, its events are kept: {}", fix.as_str());
-            }
-            Verdict::Blocked { .. } => {
-                not_taken!(
-                    error,
-                    "Meta has blocked the account for a while, its events are kept"
-                );
-            }
-            Verdict::Throttled { wait, limit } => not_taken!(
-                warn,
-                "Meta's rate limit is reached, nothing is sent {} for {} s",
-                match limit {
-                    LimitOf::Pixel => "to the pixel",
-                    LimitOf::Token => "with the access token",
-                },
-                wait.as_secs()
-            ),
-            Verdict::Transient { .. } | Verdict::TooLarge => {
-                not_taken!(warn, "Meta did not take a batch");
-            }
-        }
-    }
-
-    /// Logs what Meta says beside a success, once.
-    fn log_remarks(&mut self, judgement: &Judgement) {
-        let Some(remarks) = &judgement.remarks else {
-            return;
+/// Logs an answer, before anything is done about it.
+pub(super) fn log_answer(
+    sync: &SyncName,
+    judgement: &Judgement,
+    refusal: &Refusal,
+    attempt: &FinishedAttempt,
+    error: Option<&PostError>,
+    present_fix: Option<Fix>,
+) {
+    let events = attempt.batch.next().len();
+    // As a number that every reader of JSON knows.
+    let milliseconds = u64::try_from(attempt.latency.as_millis()).unwrap_or(u64::MAX);
+    let trace_id = refusal.trace_id.as_deref();
+    macro_rules! not_accepted {
+        ($level:ident, $($what:tt)+) => {
+            $level!(
+                sync = %sync,
+                verdict = judgement.verdict.as_str(),
+                status = judgement.status,
+                code = judgement.code,
+                sub_code = judgement.sub_code,
+                trace_id,
+                meta_message = refusal.message,
+                events,
+                milliseconds,
+                $($what)+
+            )
         };
-        let meta_message = self.redactor.text(remarks);
-        if self.remarked.as_ref() != Some(&meta_message) {
-            info!(sync = %self.sync, meta_message, "Meta takes events and remarks on them");
-            self.remarked = Some(meta_message);
+    }
+    match judgement.verdict {
+        Verdict::Delivered => {
+            debug!(sync = %sync, events, milliseconds, trace_id, "delivered");
+        }
+        Verdict::ShortCount { received } => {
+            warn!(sync = %sync, events, received, trace_id, "Meta counted fewer events than were sent");
+        }
+        Verdict::Uncounted => {
+            warn!(sync = %sync, events, trace_id, "Meta accepts events without saying how many");
+        }
+        Verdict::Unanswered { .. } => {
+            let verdict = judgement.verdict.as_str();
+            let error = error.map(|error| -> &(dyn Error + 'static) { error });
+            warn!(sync = %sync, verdict, events, error, "no answer from Meta");
+        }
+        // A step of a search: the event that it finds is logged.
+        Verdict::Invalid { .. } | Verdict::Refused => {
+            not_accepted!(debug, "Meta refuses a batch");
+        }
+        Verdict::Paused(fix) if present_fix == Some(fix) => {
+            not_accepted!(debug, "the lane stays paused: {}", fix.in_words());
+        }
+        Verdict::Paused(fix) => {
+            not_accepted!(
+                error,
+                "lane paused, its events are kept: {}",
+                fix.in_words()
+            );
+        }
+        Verdict::Blocked { .. } => {
+            not_accepted!(
+                error,
+                "Meta has blocked the account for a while, its events are kept"
+            );
+        }
+        Verdict::Throttled { wait, limit } => not_accepted!(
+            warn,
+            "Meta's rate limit is reached, nothing is sent {} for {} s",
+            match limit {
+                LimitOf::Pixel => "to the pixel",
+                LimitOf::Token => "with the access token",
+            },
+            wait.as_secs()
+        ),
+        Verdict::Transient { .. } | Verdict::TooLarge => {
+            not_accepted!(warn, "Meta did not accept a batch");
         }
     }
 }
 
-/// As a number that every reader of JSON knows.
-pub(super) fn in_milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// Logs what Meta says beside a success, unless it is what it said last.
+pub(super) fn log_remarks(sync: &SyncName, meta_message: String, last: &mut Option<String>) {
+    if last.as_ref() != Some(&meta_message) {
+        info!(sync = %sync, meta_message, "Meta accepts events and remarks on them");
+        *last = Some(meta_message);
+    }
+}
+
+/// Logs an event that was refused alone, or failed alone again and again.
+pub(super) fn log_lone_refusal(sync: &SyncName, refusal: &Refusal, blame: Blame) {
+    warn!(
+        sync = %sync,
+        reason = refusal.reason.as_str(),
+        code = refusal.code,
+        sub_code = refusal.sub_code,
+        trace_id = refusal.trace_id,
+        meta_message = refusal.message,
+        "{}",
+        match blame {
+            Blame::Event => "Meta refuses an event",
+            Blame::Unknown =>
+                "Meta refuses an event, perhaps for another reason than the event: it is kept, and others are tried",
+            Blame::Passing => "an event fails again and again: it is kept, and others go first",
+        }
+    );
 }

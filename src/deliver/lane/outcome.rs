@@ -1,436 +1,197 @@
-//! What a lane does with an answer, or the lack of one.
+//! What a lane does about the outcome of a request.
+//!
+//! Pure: the verdict, the request and how the lane stands lead to an [`Action`], which the lane
+//! applies. Its parts concern the pixel, whose limits all its lanes share, the lane, and the events that
+//! were sent; none depends on how the others are carried out.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-use tracing::{info, warn};
+use crate::deliver::limiter::CooldownReason;
+use crate::deliver::verdict::{Fix, Judgement, LimitOf, Verdict};
 
-use crate::deliver::bisect::Bisection;
-use crate::deliver::client::PostError;
-use crate::deliver::limiter::{Circuit, CooldownReason};
-use crate::deliver::usage::RateUsage;
-use crate::deliver::verdict::{Fix, GraphReply, Judgement, LimitOf, Verdict, judge};
-use crate::outcome::Reason;
-use crate::queue::lease::{Leased, Slot};
-use crate::queue::settle::{AttemptAnswer, DOUBT_SECONDS, End, Refusal, Settlement};
+use super::breaker::{LaneTrouble, SUSPECT_FROM, TransientFailure};
 
-use super::attempt::{Answered, AttemptOutcome};
-use super::breaker::TransientFailure;
-use super::{EventKey, Lane};
+/// Failing batches that are split before the lane itself is suspected again: enough to find one event
+/// among a thousand.
+pub(super) const SPLIT_BUDGET: u32 = 15;
+/// After more failures in a row than this the search for bad events is given up.
+const SEARCH_FAILURES: u32 = 4;
 
-/// A search for bad events is kept through a wait of this length, and given up for a longer one.
-const KEPT_THROUGH: Duration = Duration::from_secs(10);
-/// A search for bad events is kept through so many failures in a row.
-const KEPT_FAILURES: u32 = 4;
-/// A batch that fails while the lane is well is split so often before the lane is doubted anew: enough
-/// to find one event among a thousand.
-const SPLITS: u32 = 15;
-
-/// An answered request whose settlement is being put together.
-pub(super) struct Settling {
-    pub(super) settlement: Settlement,
-    pub(super) parts: Bisection<Leased>,
-    pub(super) began: Instant,
-    pub(super) latency: Duration,
+/// The request that an outcome is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AttemptFacts {
+    pub(super) events: usize,
+    /// It was part of a batch that failed before.
+    pub(super) is_search: bool,
+    /// Its only event comes out of the quarantine.
+    pub(super) is_retry: bool,
 }
 
-impl Lane {
-    /// Deals with a request that is over. Gives the verdict's name.
-    pub(super) fn answered(&mut self, answered: Answered) -> &'static str {
-        let Answered {
-            ticket,
-            parts,
-            delivery,
-            began,
-            latency,
-            outcome,
-        } = answered;
-        let mut settling = Settling {
-            settlement: Settlement {
-                delivery,
-                ..self.settlement()
-            },
-            parts,
-            began,
-            latency,
-        };
-        match outcome {
-            AttemptOutcome::Replied(reply) => {
-                let judgement = judge(
-                    &reply,
-                    settling.parts.next().len(),
-                    !self.app_secret_file.secrets().is_empty(),
-                );
-                let settlement = &mut settling.settlement;
-                self.note_usage(settlement, &reply.usage);
-                match judgement.verdict {
-                    Verdict::Throttled { wait, limit } => {
-                        self.throttle(settlement, limit, wait);
-                    }
-                    Verdict::Blocked { wait } => {
-                        self.hold(settlement, CooldownReason::Blocked, wait);
-                    }
-                    // A probe that learnt nothing of the rates is dropped, and repeated.
-                    Verdict::Transient { .. } => drop(ticket),
-                    _ => {
-                        if ticket.confirm() {
-                            self.note_passed(settlement);
-                        }
-                    }
-                }
-                self.judged(settling, &reply, &judgement);
-                judgement.verdict.as_str()
-            }
-            AttemptOutcome::Failed(error) => self.failed(settling, &error),
-            AttemptOutcome::Abandoned => {
-                self.close(settling, answer("abandoned", true));
-                "abandoned"
-            }
-            AttemptOutcome::Withheld => {
-                self.withheld(settling);
-                "withheld"
-            }
-            AttemptOutcome::NotNoted(error) => {
-                self.store_failed(&error);
-                self.release(&settling.parts.into_all());
-                "not_noted"
-            }
-        }
-    }
+/// How the lane stands when the outcome is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LaneView {
+    pub(super) trouble: Option<LaneTrouble>,
+    /// Failures so far may be the fault of what was sent.
+    pub(super) suspects_batch: bool,
+    /// Failures in a row, if this one counts too.
+    pub(super) failures_after: u32,
+    /// Single events are sent, to learn whether others are refused too.
+    pub(super) is_isolating: bool,
+    /// Failing batches that may still be split.
+    pub(super) split_budget: u32,
+}
 
-    fn judged(&mut self, mut settling: Settling, reply: &GraphReply, judgement: &Judgement) {
-        let verdict = judgement.verdict;
-        let events = settling.parts.next().len();
-        let seconds = settling.latency.as_secs_f64();
-        self.metrics
-            .delivery(&self.sync, verdict.as_str(), seconds, events);
-        let refusal = self.refusal(judgement);
-        settling.settlement.answer = Some(AttemptAnswer {
-            verdict: verdict.as_str(),
-            status: Some(reply.status),
-            code: judgement.code,
-            sub_code: judgement.sub_code,
-            trace_id: refusal.trace_id.clone(),
-            lost: judgement.may_be_taken,
-        });
-        if judgement.may_be_taken {
-            self.doubt(&mut settling);
-        }
-        self.log_verdict(&settling, reply, judgement, &refusal);
-        match verdict {
-            Verdict::Delivered => self.accepted(settling, false),
-            Verdict::ShortCount { .. } | Verdict::Uncounted => self.accepted(settling, true),
-            Verdict::Transient { wait } => {
-                let failure = if judgement.is_foreign {
-                    TransientFailure::Foreign(reply.status)
-                } else {
-                    TransientFailure::Fault(reply.status)
-                };
-                self.try_again(settling, failure, wait, refusal);
-            }
-            Verdict::Throttled { wait, .. } => self.stand_still(settling, wait),
-            Verdict::Blocked { .. } => self.stand_still(settling, Duration::MAX),
-            Verdict::Paused(fix) => self.pause(settling, fix),
-            Verdict::TooLarge => self.too_large(settling, refusal, judgement),
-            Verdict::Invalid { hint } => self.refused(settling, hint, refusal, judgement.blame()),
-            Verdict::Refused => self.refused(settling, None, refusal, judgement.blame()),
-        }
-    }
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Action {
+    pub(super) pixel: OnPixel,
+    pub(super) lane: OnLane,
+    pub(super) events: OnEvents,
+    pub(super) split_budget: u32,
+}
 
-    /// Meta may have taken the events: they are not sent any more once it would not recognise them.
-    fn doubt(&self, settling: &mut Settling) {
-        let sent = self.clock.now().seconds() - settling.latency.as_secs().cast_signed();
-        for event in settling.parts.next_mut() {
-            event.deadline = event.deadline.min(sent + DOUBT_SECONDS);
+/// What an outcome says of the pixel's rate limits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum OnPixel {
+    /// Nothing: a probe is repeated.
+    Keep,
+    /// They allow requests: a probe has passed.
+    Confirm,
+    /// They forbid requests for a while.
+    CoolDown(CooldownReason, LimitOf, Option<Duration>),
+}
+
+/// What an outcome says of the lane.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum OnLane {
+    Keep,
+    /// Meta accepts events.
+    Accepted,
+    /// Requests get through to Meta.
+    Answered,
+    /// They fail for a reason that passes; Meta may ask for a wait.
+    Failed(TransientFailure, Option<Duration>),
+    /// After the pixel's cooldown they start over, one at a time.
+    StartOver,
+    /// None succeeds until someone fixes this.
+    Pause(Fix),
+}
+
+/// What becomes of the events that were sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum OnEvents {
+    Accept {
+        /// Meta did not count them all.
+        short: bool,
+    },
+    /// They are sent in smaller parts, the event of this index first; a single one is refused.
+    Split(Option<usize>),
+    /// They are sent in halves, since they are too large together; a single one is refused.
+    Halve,
+    /// They are sent again after this wait; `None`: after the lane's own.
+    Retry(Option<Duration>),
+}
+
+/// Decides what an answer leads to.
+pub(super) fn decide(judgement: &Judgement, attempt: AttemptFacts, view: &LaneView) -> Action {
+    let status = judgement.status.unwrap_or_default();
+    let accept = |short| on_acceptance(short, attempt, view);
+    let (pixel, lane, events) = match judgement.verdict {
+        Verdict::Delivered => return accept(false),
+        Verdict::ShortCount { .. } | Verdict::Uncounted => return accept(true),
+        Verdict::Transient { wait } if judgement.is_foreign => {
+            return on_fault(TransientFailure::Foreign(status), wait, attempt, view);
         }
-    }
-
-    /// There is no answer, or no whole one.
-    fn failed(&mut self, mut settling: Settling, error: &PostError) -> &'static str {
-        let verdict = if error.is_lost() {
-            "lost"
-        } else {
-            "unreachable"
-        };
-        let events = settling.parts.next().len();
-        let seconds = settling.latency.as_secs_f64();
-        self.metrics.delivery(&self.sync, verdict, seconds, events);
-        let failure = if error.is_lost() {
-            self.doubt(&mut settling);
-            TransientFailure::Lost
-        } else {
-            TransientFailure::Unreachable
-        };
-        let error: &dyn std::error::Error = error;
-        warn!(sync = %self.sync, verdict, events, error, "no answer from Meta");
-        settling.settlement.answer = Some(answer(verdict, verdict == "lost"));
-        let now = Instant::now();
-        self.fails(failure, settling.began, now, None);
-        self.wait_after_failure(settling);
-        verdict
-    }
-
-    /// The events were accepted.
-    fn accepted(&mut self, settling: Settling, short: bool) {
-        let Settling {
-            mut settlement,
-            parts,
-            began,
-            latency,
-        } = settling;
-        self.concurrency.on_success(latency);
-        let whole = !parts.is_search();
-        let (accepted, rest) = parts.accepted();
-        self.note_mended(&mut settlement);
-        let now = self.clock.now();
-        for event in &accepted {
-            let waited = now.since(event.taken_at).as_secs_f64();
-            self.metrics.end_to_end(&self.sync, waited);
-            settlement.ends.push((event.slot, End::Delivered { short }));
+        Verdict::Transient { wait } => {
+            return on_fault(TransientFailure::Fault(status), wait, attempt, view);
         }
-        self.trust(accepted.len(), whole);
-        self.clear(&mut settlement, &accepted, began);
-        if self.standing.on_acceptance() {
-            info!(sync = %self.sync, "Meta accepts events again");
+        Verdict::Unanswered { is_lost: true } => {
+            return back_off(TransientFailure::Lost, None, view);
         }
-        if !self.quarantine.is_isolating() {
-            settlement.release.extend(slots(&self.probing.take()));
+        Verdict::Unanswered { is_lost: false } => {
+            return back_off(TransientFailure::Unreachable, None, view);
         }
-        self.go_on(&mut settlement, rest);
-        self.settle(settlement);
-    }
-
-    /// What an acceptance says of a batch that failed before: while the lane is well it is the batch.
-    fn trust(&mut self, accepted: usize, whole: bool) {
-        if self.is_batch_suspected() && accepted == 1 {
-            self.splits_left = SPLITS;
-        } else if self.splits_left > 0 {
-            self.splits_left = if whole && accepted > 1 { 0 } else { SPLITS };
+        Verdict::Throttled { wait, limit } => (
+            OnPixel::CoolDown(CooldownReason::Throttled, limit, Some(wait)),
+            OnLane::StartOver,
+            OnEvents::Retry(Some(wait)),
+        ),
+        Verdict::Blocked { wait } => (
+            OnPixel::CoolDown(CooldownReason::Blocked, LimitOf::Pixel, wait),
+            OnLane::StartOver,
+            OnEvents::Retry(Some(Duration::MAX)),
+        ),
+        Verdict::Paused(fix) => (
+            OnPixel::Confirm,
+            OnLane::Pause(fix),
+            OnEvents::Retry(Some(Duration::MAX)),
+        ),
+        // A proxy has refused it: Meta may be out of reach.
+        Verdict::TooLarge if judgement.is_foreign => {
+            (OnPixel::Confirm, OnLane::Keep, OnEvents::Halve)
         }
-    }
-
-    /// A fault that passes, as far as is known: the events are sent again after a wait.
-    fn try_again(
-        &mut self,
-        settling: Settling,
-        failure: TransientFailure,
-        hint: Option<Duration>,
-        refusal: Refusal,
-    ) {
-        let alone = match settling.parts.next() {
-            [event] => Some(EventKey::new(event)),
-            _ => None,
-        };
-        let is_well = self.standing.trouble().is_none();
-        let is_tried = alone.is_some_and(|suspect| self.quarantine.is_retrying(suspect));
-        let is_probe = alone.is_some() && self.is_batch_suspected();
-        if is_well && is_tried {
-            self.split_failed(settling, refusal);
-            return;
-        }
-        if self.splits_left > 0 && (is_well || is_probe) {
-            self.splits_left -= 1;
-            self.split_failed(settling, refusal);
-            return;
-        }
-        self.fails(failure, settling.began, Instant::now(), hint);
-        if alone.is_some() && self.is_batch_suspected() && !self.quarantine.is_isolating() {
-            if matches!(failure, TransientFailure::Foreign(_)) {
-                // A filter may stop what strangers send: after the wait several are tried in a row.
-                self.splits_left = SPLITS;
-            }
-            // Another one is tried next.
-            self.split_failed(settling, refusal);
-        } else {
-            self.wait_after_failure(settling);
-        }
-    }
-
-    /// Notes a failure that passes.
-    fn fails(
-        &mut self,
-        failure: TransientFailure,
-        began: Instant,
-        now: Instant,
-        hint: Option<Duration>,
-    ) {
-        let random = fastrand::f64();
-        let wait = self.standing.on_failure(failure, began, now, random, hint);
-        self.concurrency.on_failure();
-        info!(sync = %self.sync, seconds = wait.as_secs_f64(), "{}; the lane tries again", failure.in_words());
-    }
-
-    fn wait_after_failure(&mut self, settling: Settling) {
-        let wait = (self.standing.wait_until(Instant::now()))
-            .map_or(Duration::ZERO, |next| next.duration_since(Instant::now()));
-        let long = wait > KEPT_THROUGH || self.standing.failures() > KEPT_FAILURES;
-        self.wait_with(settling, long);
-    }
-
-    /// Nothing goes out to the pixel for so long.
-    fn stand_still(&mut self, settling: Settling, wait: Duration) {
-        self.concurrency.reset();
-        self.wait_with(settling, wait > KEPT_THROUGH);
-    }
-
-    /// Keeps a search through a short wait; gives everything else back to the queue.
-    fn wait_with(&mut self, settling: Settling, long: bool) {
-        let Settling {
-            mut settlement,
-            parts,
-            ..
-        } = settling;
-        if long {
-            self.release_parts();
-        }
-        if parts.is_search() && !long && self.keeps_parts() {
-            self.parts.push_front(parts);
-        } else {
-            self.give_back(&mut settlement, &parts.into_all());
-        }
-        self.settle(settlement);
-    }
-
-    /// Nothing can be delivered until someone puts something right.
-    fn pause(&mut self, mut settling: Settling, fix: Fix) {
-        self.note_pause(&mut settling.settlement, fix);
-        self.standing.pause(fix, settling.began, Instant::now());
-        self.concurrency.reset();
-        self.wait_with(settling, true);
-    }
-
-    /// Closes the record of a request of which nothing more is known, and gives its events back.
-    fn close(&mut self, settling: Settling, answer: AttemptAnswer) {
-        let mut settlement = settling.settlement;
-        settlement.answer = Some(answer);
-        self.give_back(&mut settlement, &settling.parts.into_all());
-        self.settle(settlement);
-    }
-
-    fn withheld(&mut self, settling: Settling) {
-        if settling.settlement.delivery.is_some() {
-            self.close(settling, answer("withheld", false));
-        } else {
-            self.release(&settling.parts.into_all());
-        }
-    }
-
-    /// Puts what is left of a batch in front of everything else.
-    pub(super) fn go_on(&mut self, settlement: &mut Settlement, rest: Option<Bisection<Leased>>) {
-        let Some(rest) = rest else { return };
-        if self.keeps_parts() {
-            self.parts.push_front(rest);
-        } else {
-            self.give_back(settlement, &rest.into_all());
-        }
-    }
-
-    /// Whether the rest of a batch goes on, rather than single events.
-    fn keeps_parts(&self) -> bool {
-        !self.stop.is_cancelled() && !self.standing.is_refusing() && !self.quarantine.is_isolating()
-    }
-
-    /// Gives events back to the queue.
-    fn give_back(&mut self, settlement: &mut Settlement, events: &[Leased]) {
-        if !self.quarantine.is_empty() {
-            for event in events {
-                self.quarantine.mark_queued(EventKey::new(event));
-            }
-        }
-        settlement.release.extend(slots(events));
-    }
-
-    /// Meta's answer shows that requests get through.
-    pub(super) fn got_through(&mut self, settlement: &mut Settlement) {
-        self.note_mended(settlement);
-        if self.standing.on_answer() {
-            info!(sync = %self.sync, "Meta answers again");
-        }
-    }
-
-    /// Holds the pixel's gate.
-    fn hold(&self, settlement: &mut Settlement, why: CooldownReason, wait: Option<Duration>) {
-        let wait = self.pixel.open(why, wait);
-        self.note_standstill(settlement, &self.pixel_id, why, wait);
-    }
-
-    /// Holds the gates of all pixels that a rate limit concerns.
-    fn throttle(&self, settlement: &mut Settlement, limit: LimitOf, wait: Duration) {
-        match limit {
-            LimitOf::Pixel => self.hold(settlement, CooldownReason::Throttled, Some(wait)),
-            LimitOf::Token => {
-                for target in self.shared_token.targets() {
-                    let wait = target.pixel.open(CooldownReason::Throttled, Some(wait));
-                    let pixel_id = &target.pixel_id;
-                    self.note_standstill(settlement, pixel_id, CooldownReason::Throttled, wait);
-                }
-            }
-        }
-    }
-
-    fn note_usage(&self, settlement: &mut Settlement, usage: &RateUsage) {
-        let kinds = [
-            ("app", usage.app),
-            ("business", usage.business),
-            ("ad_account", usage.ad_account),
-        ];
-        for (kind, percent) in kinds {
-            if let Some(percent) = percent {
-                self.metrics.meta_usage(&self.sync, kind, percent);
-            }
-        }
-        let was_open = *self.gate.borrow() == Circuit::Closed;
-        let percent = usage.highest();
-        if let Some(wait) = self.pixel.on_usage(percent, usage.regain) {
-            self.note_standstill(settlement, &self.pixel_id, CooldownReason::Usage, wait);
-            if was_open {
-                warn!(
-                    sync = %self.sync,
-                    pixel_id = self.pixel_id,
-                    percent,
-                    "nearly all of Meta's rate limit is used up, nothing is sent for {} s",
-                    wait.as_secs()
-                );
-            }
-        }
-    }
-
-    /// Makes Meta's words fit to be kept.
-    fn refusal(&self, judgement: &Judgement) -> Refusal {
-        Refusal {
-            reason: Reason::Refused,
-            code: judgement.code,
-            sub_code: judgement.sub_code,
-            trace_id: judgement
-                .trace_id
-                .as_deref()
-                .and_then(|id| self.redactor.identifier(id)),
-            message: judgement
-                .text
-                .as_deref()
-                .map(|text| self.redactor.text(text)),
-        }
+        Verdict::TooLarge => (OnPixel::Confirm, OnLane::Answered, OnEvents::Halve),
+        Verdict::Invalid { hint } => (OnPixel::Confirm, OnLane::Answered, OnEvents::Split(hint)),
+        Verdict::Refused => (OnPixel::Confirm, OnLane::Answered, OnEvents::Split(None)),
+    };
+    Action {
+        pixel,
+        lane,
+        events,
+        split_budget: view.split_budget,
     }
 }
 
-fn answer(verdict: &'static str, lost: bool) -> AttemptAnswer {
-    AttemptAnswer {
-        verdict,
-        status: None,
-        code: None,
-        sub_code: None,
-        trace_id: None,
-        lost,
+/// Decides what a failure leads to that says nothing of the events.
+fn back_off(failure: TransientFailure, wait: Option<Duration>, view: &LaneView) -> Action {
+    let gives_up = view.failures_after > SEARCH_FAILURES;
+    Action {
+        pixel: OnPixel::Keep,
+        lane: OnLane::Failed(failure, wait),
+        events: OnEvents::Retry(gives_up.then_some(Duration::MAX)),
+        split_budget: view.split_budget,
     }
 }
 
-pub(super) fn rejected(refused: Vec<(Leased, Refusal)>) -> Vec<(Slot, End)> {
-    refused
-        .into_iter()
-        .map(|(event, refusal)| (event.slot, End::Rejected(refusal)))
-        .collect()
+/// While events are accepted, a batch that fails is to blame, not the lane.
+fn on_acceptance(short: bool, attempt: AttemptFacts, view: &LaneView) -> Action {
+    let is_alone = attempt.events == 1;
+    let is_search = view.split_budget > 0 && (attempt.is_search || is_alone);
+    let goes_on = is_search || view.suspects_batch && is_alone;
+    Action {
+        pixel: OnPixel::Confirm,
+        lane: OnLane::Accepted,
+        events: OnEvents::Accept { short },
+        split_budget: if goes_on { SPLIT_BUDGET } else { 0 },
+    }
 }
 
-pub(super) fn slots(events: &[Leased]) -> Vec<Slot> {
-    events.iter().map(|event| event.slot).collect()
+/// Decides whether a fault is the lane's or that of what was sent. While other events are accepted it is
+/// the batch's, as far as the budget goes. Else the lane backs off, and if one event alone keeps failing,
+/// another is tried next.
+fn on_fault(
+    failure: TransientFailure,
+    wait: Option<Duration>,
+    attempt: AttemptFacts,
+    view: &LaneView,
+) -> Action {
+    let is_alone = attempt.events == 1;
+    let is_well = view.trouble.is_none();
+    let mut action = back_off(failure, wait, view);
+    if is_well && attempt.is_retry {
+        action.lane = OnLane::Keep;
+    } else if view.split_budget > 0 && (is_well || is_alone && view.suspects_batch) {
+        action.lane = OnLane::Keep;
+        action.split_budget -= 1;
+    } else if !is_alone || view.failures_after < SUSPECT_FROM || view.is_isolating {
+        return action;
+    } else if matches!(failure, TransientFailure::Foreign(_)) {
+        // A filter may stop what strangers send: after the wait several are tried in a row.
+        action.split_budget = SPLIT_BUDGET;
+    }
+    action.events = OnEvents::Split(None);
+    action
 }
+
+#[cfg(test)]
+#[path = "outcome/tests.rs"]
+mod tests;

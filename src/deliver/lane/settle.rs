@@ -1,19 +1,20 @@
-//! What a lane writes to the store, and what it does while the store cannot write.
+//! What a lane writes to the store, and when it writes again what the store did not take.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{error, info};
 
+use crate::clock::UnixMillis;
+use crate::config::SyncName;
 use crate::deliver::backoff::Backoff;
-use crate::deliver::limiter;
-use crate::deliver::verdict::Fix;
-use crate::queue::StoreError;
+use crate::deliver::redact::Redactor;
+use crate::deliver::verdict::{Judgement, Verdict};
+use crate::outcome::Reason;
+use crate::queue::attempt::DeliveryId;
 use crate::queue::cooldown::{Cooldown, CooldownChange};
-use crate::queue::settle::Settlement;
-
-use super::breaker::LaneTrouble;
-use super::{Lane, LaneStep, TaskOutput};
+use crate::queue::lease::Leased;
+use crate::queue::settle::{AttemptAnswer, End, Refusal, Settlement};
 
 /// Between tries of a store that failed.
 const STORE: Backoff = Backoff::new(
@@ -22,115 +23,147 @@ const STORE: Backoff = Backoff::new(
     Duration::from_secs(15),
 );
 
-impl Lane {
-    /// Writes settlements that could not be written. Tells what to do meanwhile.
-    pub(super) fn mind_store(&mut self, now: Instant) -> Option<LaneStep> {
-        let next = self.store_next?;
-        if next > now {
-            return Some(LaneStep::Idle(Some(next)));
-        }
-        let Some(settlement) = self.unsettled.pop_front() else {
-            self.store_next = None;
-            return None;
-        };
-        // Until it is written, or the next try is due.
-        self.store_next = Some(now + STORE.bound(self.store_failures));
-        self.settle(settlement);
-        Some(LaneStep::Progress)
-    }
+/// A settlement that is being put together.
+#[derive(Debug)]
+pub(super) struct Settling {
+    pub(super) settlement: Settlement,
+    pub(super) now: UnixMillis,
+}
 
-    pub(super) fn settlement(&self) -> Settlement {
-        Settlement {
-            sync: self.sync.clone(),
-            delivery: None,
-            answer: None,
-            ends: Vec::new(),
-            release: Vec::new(),
-            standstills: Vec::new(),
+impl Settling {
+    pub(super) fn new(sync: &SyncName, delivery: Option<DeliveryId>, now: UnixMillis) -> Self {
+        Self {
+            settlement: Settlement {
+                sync: sync.clone(),
+                delivery,
+                answer: None,
+                ends: Vec::new(),
+                release: Vec::new(),
+                standstills: Vec::new(),
+            },
+            now,
         }
     }
 
-    /// Notes that nothing goes out to a pixel for so long, so that a restart does not forget it.
-    pub(super) fn note_standstill(
-        &self,
-        settlement: &mut Settlement,
-        pixel_id: &str,
-        why: limiter::CooldownReason,
-        wait: Duration,
-    ) {
-        let note = self.begun(pixel_id, why.as_str(), wait);
-        settlement.standstills.push(note);
+    pub(super) fn deliver(&mut self, events: &[Leased], short: bool) {
+        let end = |event: &Leased| (event.slot, End::Delivered { short });
+        self.settlement.ends.extend(events.iter().map(end));
     }
 
-    /// Notes that the pixel's standstills are over.
-    pub(super) fn note_passed(&self, settlement: &mut Settlement) {
-        settlement.standstills.push(self.over(&self.pixel_id));
+    pub(super) fn reject(&mut self, refused: impl IntoIterator<Item = (Leased, Refusal)>) {
+        let end = |(event, refusal): (Leased, Refusal)| (event.slot, End::Rejected(refusal));
+        self.settlement.ends.extend(refused.into_iter().map(end));
     }
 
-    /// Notes that the lane is paused. No wait is owed: a restart may have mended it.
-    pub(super) fn note_pause(&self, settlement: &mut Settlement, fix: Fix) {
-        let note = self.begun(self.sync.as_str(), fix.name(), Duration::ZERO);
-        settlement.standstills.push(note);
+    /// Makes events ready again.
+    pub(super) fn release(&mut self, events: &[Leased]) {
+        (self.settlement.release).extend(events.iter().map(|event| event.slot));
     }
 
-    /// Notes that the lane is no longer paused, if it is.
-    pub(super) fn note_mended(&self, settlement: &mut Settlement) {
-        if matches!(self.standing.trouble(), Some(LaneTrouble::Fix(_))) {
-            settlement.standstills.push(self.over(self.sync.as_str()));
-        }
-    }
-
-    fn begun(&self, whose: &str, kind: &str, wait: Duration) -> CooldownChange {
-        let since = self.clock.now();
-        CooldownChange::Begun(Cooldown {
+    /// Records that a cooldown of a pixel or a lane begins, so that a restart does not forget it.
+    pub(super) fn begin_cooldown(&mut self, whose: &str, kind: &str, wait: Duration) {
+        let change = CooldownChange::Begun(Cooldown {
             whose: whose.to_owned(),
             kind: kind.to_owned(),
-            since,
-            until: since.plus(wait),
-        })
+            since: self.now,
+            until: self.now.plus(wait),
+        });
+        self.settlement.standstills.push(change);
     }
 
-    fn over(&self, whose: &str) -> CooldownChange {
-        CooldownChange::Over {
+    /// Records that the cooldowns of a pixel or a lane are over.
+    pub(super) fn end_cooldowns(&mut self, whose: &str) {
+        self.settlement.standstills.push(CooldownChange::Over {
             whose: whose.to_owned(),
-            by: self.clock.now(),
-        }
-    }
-
-    pub(super) fn settle(&mut self, settlement: Settlement) {
-        let queue = self.queue.clone();
-        self.tasks.spawn(async move {
-            let result = queue.settle(settlement.clone()).await;
-            TaskOutput::Settled(settlement, result)
+            by: self.now,
         });
     }
+}
 
-    pub(super) fn settled(&mut self, settlement: Settlement, result: Result<(), StoreError>) {
-        match result {
-            Ok(()) => {
-                if self.store_failures > 0 {
-                    info!(sync = %self.sync, "the store takes settlements again");
-                }
-                self.store_failures = 0;
-                self.store_next = (!self.unsettled.is_empty()).then(Instant::now);
-            }
-            Err(error) => {
-                self.unsettled.push_back(settlement);
-                self.store_failed(&error);
-            }
+/// Settlements that the store did not take, and when they are tried again.
+#[derive(Debug, Default)]
+pub(super) struct StoreRetry {
+    unsettled: VecDeque<Settlement>,
+    failures: u32,
+    next: Option<Instant>,
+}
+
+impl StoreRetry {
+    /// The settlement to be tried again now.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Settlement> {
+        if self.next? > now {
+            return None;
         }
+        let settlement = self.unsettled.pop_front();
+        // Until it is written, or the next try is due.
+        let next = now + STORE.bound(self.failures);
+        self.next = settlement.is_some().then_some(next);
+        settlement
     }
 
-    pub(super) fn store_failed(&mut self, error: &StoreError) {
-        if matches!(error, StoreError::Closed) {
-            self.stop.cancel();
-            return;
-        }
-        self.store_failures = self.store_failures.saturating_add(1);
-        self.store_next = Some(Instant::now() + STORE.bound(self.store_failures));
-        if self.store_failures == 1 {
-            let error: &dyn std::error::Error = error;
-            error!(sync = %self.sync, error, "the store failed; nothing is sent until it is well");
-        }
+    /// Nothing is sent before this moment.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// The store took a settlement. Tells whether it had failed before.
+    pub(super) fn on_success(&mut self, now: Instant) -> bool {
+        self.next = (!self.unsettled.is_empty()).then_some(now);
+        std::mem::take(&mut self.failures) > 0
+    }
+
+    /// The store failed. Tells whether it is the first failure in a row.
+    pub(super) fn on_failure(&mut self, now: Instant) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        self.next = Some(now + STORE.bound(self.failures));
+        self.failures == 1
+    }
+
+    pub(super) fn keep(&mut self, settlement: Settlement) {
+        self.unsettled.push_back(settlement);
+    }
+
+    pub(super) fn take_unsettled(&mut self) -> VecDeque<Settlement> {
+        std::mem::take(&mut self.unsettled)
+    }
+
+    /// Whether everything is written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.unsettled.is_empty()
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+}
+
+/// Makes Meta's words fit to be stored and logged.
+pub(super) fn refusal(judgement: &Judgement, redactor: &Redactor) -> Refusal {
+    let (trace_id, text) = (judgement.trace_id.as_deref(), judgement.text.as_deref());
+    Refusal {
+        reason: match judgement.verdict {
+            Verdict::TooLarge => Reason::TooLarge,
+            _ => Reason::Refused,
+        },
+        code: judgement.code,
+        sub_code: judgement.sub_code,
+        trace_id: trace_id.and_then(|id| redactor.identifier(id)),
+        message: text.map(|text| redactor.text(text)),
+    }
+}
+
+/// The record of how a request ended.
+pub(super) fn answer(
+    verdict: &'static str,
+    judgement: &Judgement,
+    trace_id: Option<String>,
+) -> AttemptAnswer {
+    AttemptAnswer {
+        verdict,
+        status: judgement.status,
+        code: judgement.code,
+        sub_code: judgement.sub_code,
+        trace_id,
+        lost: judgement.may_be_taken,
     }
 }

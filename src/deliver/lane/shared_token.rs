@@ -24,24 +24,15 @@ struct TokenState {
     /// `None`: nothing is wrong with it as far as is known.
     waiting: watch::Sender<Option<RetrySchedule>>,
     /// The pixels that the lanes use it for, one for each lane.
-    pixels: Mutex<Vec<TokenTarget>>,
-}
-
-/// A pixel that events are delivered to, and its limits.
-#[derive(Clone, Debug)]
-pub struct TokenTarget {
-    /// The pixel's id.
-    pub pixel_id: String,
-    /// Its limits, shared by all lanes that deliver to it.
-    pub pixel: Arc<PixelLimiter>,
+    limiters: Mutex<Vec<Arc<PixelLimiter>>>,
 }
 
 /// One lane's view of its token.
 #[derive(Debug)]
 pub struct SharedToken {
     state: Arc<TokenState>,
-    /// The pixel that the lane uses it for.
-    pixel_id: String,
+    /// Of the pixel that the lane uses it for.
+    limiter: Arc<PixelLimiter>,
     /// What the lane knew when it last looked.
     seen: Option<RetrySchedule>,
 }
@@ -58,7 +49,7 @@ impl TokenRegistry {
     pub fn join(
         &self,
         token: &SecretString,
-        target: TokenTarget,
+        limiter: &Arc<PixelLimiter>,
         waiting: Option<RetrySchedule>,
     ) -> SharedToken {
         let hash = Sha256::digest(token.expose_secret()).into();
@@ -68,16 +59,15 @@ impl TokenRegistry {
         let state = known.unwrap_or_else(|| {
             let state = Arc::new(TokenState {
                 waiting: watch::Sender::new(None),
-                pixels: Mutex::default(),
+                limiters: Mutex::default(),
             });
             tokens.insert(hash, Arc::downgrade(&state));
             state
         });
-        let pixel_id = target.pixel_id.clone();
-        state.pixels().push(target);
+        state.limiters().push(Arc::clone(limiter));
         SharedToken {
             state,
-            pixel_id,
+            limiter: Arc::clone(limiter),
             seen: waiting,
         }
     }
@@ -123,30 +113,33 @@ impl SharedToken {
         self.state.waiting.subscribe()
     }
 
-    /// Every pixel that the token is used for, once.
-    pub fn targets(&self) -> Vec<TokenTarget> {
-        let mut targets = self.state.pixels().clone();
-        targets.sort_by(|one, other| one.pixel_id.cmp(&other.pixel_id));
-        targets.dedup_by(|one, other| one.pixel_id == other.pixel_id);
-        targets
+    /// The limiter of the pixel that the lane uses the token for.
+    pub fn limiter(&self) -> &Arc<PixelLimiter> {
+        &self.limiter
+    }
+
+    /// The limiters of every pixel that the token is used for, each once.
+    pub fn limiters(&self) -> Vec<Arc<PixelLimiter>> {
+        let mut limiters = self.state.limiters().clone();
+        limiters.sort_by(|one, other| one.pixel_id().cmp(other.pixel_id()));
+        limiters.dedup_by(|one, other| one.pixel_id() == other.pixel_id());
+        limiters
     }
 }
 
 impl Drop for SharedToken {
     fn drop(&mut self) {
-        let mut pixels = self.state.pixels();
-        if let Some(own) = pixels
-            .iter()
-            .position(|target| target.pixel_id == self.pixel_id)
-        {
-            pixels.swap_remove(own);
+        let mut limiters = self.state.limiters();
+        let is_own = |limiter: &Arc<PixelLimiter>| limiter.pixel_id() == self.limiter.pixel_id();
+        if let Some(own) = limiters.iter().position(is_own) {
+            limiters.swap_remove(own);
         }
     }
 }
 
 impl TokenState {
-    fn pixels(&self) -> MutexGuard<'_, Vec<TokenTarget>> {
-        self.pixels.lock().expect("no holder of this lock panics")
+    fn limiters(&self) -> MutexGuard<'_, Vec<Arc<PixelLimiter>>> {
+        self.limiters.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -162,11 +155,8 @@ mod tests {
     use crate::deliver::verdict::Fix;
 
     fn join(tokens: &TokenRegistry, token: &str, pixel_id: &str) -> SharedToken {
-        let target = TokenTarget {
-            pixel_id: pixel_id.to_owned(),
-            pixel: PixelLimiter::new(Rates::default()),
-        };
-        tokens.join(&SecretString::from(token), target, None)
+        let limiter = PixelLimiter::new(pixel_id, Rates::default());
+        tokens.join(&SecretString::from(token), &limiter, None)
     }
 
     fn dead(now: Instant) -> Option<RetrySchedule> {
@@ -216,8 +206,9 @@ mod tests {
     fn a_token_knows_the_pixels_that_it_is_used_for_now() {
         let tokens = TokenRegistry::default();
         let ids = |token: &SharedToken| {
-            let targets = token.targets().into_iter();
-            targets.map(|target| target.pixel_id).collect::<Vec<_>>()
+            let limiters = token.limiters().into_iter();
+            let ids = limiters.map(|limiter| limiter.pixel_id().to_owned());
+            ids.collect::<Vec<_>>()
         };
         let one = join(&tokens, "a", "1");
         let again = join(&tokens, "a", "1");

@@ -176,11 +176,11 @@ impl Rig {
             let LaneStep::Idle(_) = lane.step().await else {
                 continue;
             };
-            if lane.requests > 0 && lane.tasks.len() == lane.requests {
+            if lane.tasks.are_requests() {
                 break;
             }
-            if let Some(done) = lane.tasks.join_next().await {
-                lane.take(done);
+            if let Some(output) = lane.tasks.next().await {
+                lane.take(output);
             }
         }
         self.sandbox
@@ -261,17 +261,16 @@ async fn settle(lane: &mut Lane) -> Option<Instant> {
         let LaneStep::Idle(until) = lane.step().await else {
             continue;
         };
-        let held = match *lane.gate.borrow() {
+        let held = match lane.limiter.circuit() {
             Circuit::Closed => false,
             Circuit::Open(_, until) => until > Instant::now(),
-            Circuit::HalfOpen(_) => lane.requests == 0,
+            Circuit::HalfOpen(_) => lane.tasks.attempts() == 0,
         };
-        let waiting = usize::from(lane.ticket_wanted && held);
-        if lane.tasks.len() == waiting {
+        if lane.tasks.are_done(held) {
             return until;
         }
-        if let Some(done) = lane.tasks.join_next().await {
-            lane.take(done);
+        if let Some(output) = lane.tasks.next().await {
+            lane.take(output);
         }
     }
 }

@@ -9,7 +9,7 @@ fn rate(per_second: f64) -> Option<Rate> {
 }
 
 fn pixel(requests: Option<Rate>, events: Option<Rate>) -> Arc<PixelLimiter> {
-    PixelLimiter::new(Rates { requests, events })
+    PixelLimiter::new("11", Rates { requests, events })
 }
 
 fn seconds(number: u64) -> Duration {
@@ -213,7 +213,7 @@ async fn standstills_have_bounds_and_the_longest_counts() {
             pixel.open(*why, wait.map(seconds));
         }
         assert_eq!(
-            *pixel.circuit().borrow(),
+            pixel.circuit(),
             Circuit::Open(worst, start + seconds(expected)),
             "{holds:?}"
         );

@@ -5,8 +5,18 @@ use super::*;
 const ONE: Cause = (Some(100), None);
 const OTHER: Cause = (Some(9999), None);
 
+type Update = QuarantineUpdate<String, &'static str>;
+
+impl Keyed for String {
+    type Key = Self;
+
+    fn key(&self) -> Self {
+        self.clone()
+    }
+}
+
 struct Bench {
-    quarantine: Quarantine<usize, String, &'static str>,
+    quarantine: Quarantine<String, &'static str>,
     now: Instant,
 }
 
@@ -18,24 +28,12 @@ impl Bench {
         }
     }
 
-    fn refused(
-        &mut self,
-        key: usize,
-        cause: Cause,
-        blame: Blame,
-    ) -> QuarantineOutcome<String, &'static str> {
+    fn refused(&mut self, key: usize, cause: Cause, blame: Blame) -> Update {
         self.refused_while(key, cause, blame, false)
     }
 
-    fn refused_while(
-        &mut self,
-        key: usize,
-        cause: Cause,
-        blame: Blame,
-        is_paused: bool,
-    ) -> QuarantineOutcome<String, &'static str> {
+    fn refused_while(&mut self, key: usize, cause: Cause, blame: Blame, is_paused: bool) -> Update {
         let refusal = LoneRefusal {
-            key,
             event: key.to_string(),
             refusal: "no",
             cause,
@@ -46,28 +44,37 @@ impl Bench {
     }
 
     /// An event that was sent now is accepted.
-    fn accepted(&mut self, key: usize) -> Cleared<String, &'static str> {
-        self.quarantine.on_acceptance([key], self.now)
+    fn accepted(&mut self, key: usize) -> Update {
+        self.quarantine.on_acceptance(&[key.to_string()], self.now)
     }
 }
 
-fn guilty(keys: &[usize]) -> Cleared<String, &'static str> {
-    Cleared {
+/// Nothing becomes of any event but that the refused one, if there is one, is held.
+fn held() -> Update {
+    Update::default()
+}
+
+fn rejected(keys: &[usize]) -> Update {
+    Update {
         rejected: keys.iter().map(|key| (key.to_string(), "no")).collect(),
-        released: Vec::new(),
+        ..held()
+    }
+}
+
+fn released(key: usize) -> Update {
+    Update {
+        released: vec![key.to_string()],
+        ..held()
     }
 }
 
 #[test]
 fn another_that_is_accepted_decides() {
     let mut bench = Bench::new();
-    assert_eq!(
-        bench.refused(1, ONE, Blame::Unknown),
-        QuarantineOutcome::Held
-    );
+    assert_eq!(bench.refused(1, ONE, Blame::Unknown), held());
     assert!(bench.quarantine.is_isolating());
     assert_eq!(bench.quarantine.undecided(), (1, Some(&"no")));
-    assert_eq!(bench.accepted(7), guilty(&[1]));
+    assert_eq!(bench.accepted(7), rejected(&[1]));
     assert!(!bench.quarantine.is_isolating());
     assert!(bench.quarantine.is_empty());
 }
@@ -78,17 +85,19 @@ fn what_was_sent_before_decides_nothing() {
     let before = bench.now;
     bench.now += Duration::from_secs(1);
     bench.refused(1, ONE, Blame::Unknown);
-    assert_eq!(bench.quarantine.on_acceptance([7], before), guilty(&[]));
+    assert_eq!(
+        bench.quarantine.on_acceptance(&["7".to_owned()], before),
+        held()
+    );
     assert_eq!(bench.quarantine.streak(), 1);
-    assert_eq!(bench.accepted(8), guilty(&[1]));
+    assert_eq!(bench.accepted(8), rejected(&[1]));
 }
 
 #[test]
 fn an_event_that_graph_blames_is_bad_at_once() {
     let mut bench = Bench::new();
     for key in 1..PROBE_FROM {
-        let rejected = QuarantineOutcome::Rejected(key.to_string(), "no");
-        assert_eq!(bench.refused(key, ONE, Blame::Event), rejected);
+        assert_eq!(bench.refused(key, ONE, Blame::Event), rejected(&[key]));
         assert!(!bench.quarantine.is_isolating());
     }
     bench.refused(PROBE_FROM, ONE, Blame::Event);
@@ -104,28 +113,27 @@ fn an_event_that_graph_blames_is_bad_at_once() {
 fn twenty_alike_in_a_row_are_too_many() {
     let mut bench = Bench::new();
     for key in 1..TOO_MANY {
-        assert_eq!(
-            bench.refused(key, ONE, Blame::Unknown),
-            QuarantineOutcome::Held
-        );
+        assert_eq!(bench.refused(key, ONE, Blame::Unknown), held());
     }
     let mut all: Vec<String> = (1..=TOO_MANY).map(|key| key.to_string()).collect();
-    let QuarantineOutcome::TooMany(mut released) = bench.refused(TOO_MANY, ONE, Blame::Unknown)
-    else {
-        panic!("that is too many");
-    };
+    let mut last = bench.refused(TOO_MANY, ONE, Blame::Unknown);
     all.sort();
-    released.sort();
-    assert_eq!(released, all);
+    last.released.sort();
+    let too_many = Update {
+        released: all,
+        pauses: true,
+        ..held()
+    };
+    assert_eq!(last, too_many);
     assert!(!bench.quarantine.is_isolating());
     // They are queued again; once another is accepted they are known to be bad.
-    assert_eq!(bench.quarantine.take_rejected(1), None);
+    assert_eq!(bench.quarantine.take_rejected(&"1".to_owned()), None);
     let again = bench.refused_while(50, ONE, Blame::Event, true);
-    assert_eq!(again, QuarantineOutcome::Queued("50".to_owned()));
-    assert_eq!(bench.accepted(99), guilty(&[]));
-    assert_eq!(bench.quarantine.take_rejected(1), Some("no"));
-    assert_eq!(bench.quarantine.take_rejected(1), None);
-    assert_eq!(bench.quarantine.take_rejected(50), Some("no"));
+    assert_eq!(again, released(50));
+    assert_eq!(bench.accepted(99), held());
+    assert_eq!(bench.quarantine.take_rejected(&"1".to_owned()), Some("no"));
+    assert_eq!(bench.quarantine.take_rejected(&"1".to_owned()), None);
+    assert_eq!(bench.quarantine.take_rejected(&"50".to_owned()), Some("no"));
 }
 
 #[test]
@@ -135,19 +143,20 @@ fn a_mistake_in_a_mapping_costs_few_events() {
         bench.refused(key, ONE, Blame::Event);
     }
     let last = bench.refused(TOO_MANY, ONE, Blame::Event);
-    assert_eq!(last, QuarantineOutcome::TooMany(vec![TOO_MANY.to_string()]));
+    let too_many = Update {
+        pauses: true,
+        ..released(TOO_MANY)
+    };
+    assert_eq!(last, too_many);
 }
 
 #[test]
-fn another_reason_ends_the_row_and_convicts_nobody() {
+fn another_cause_ends_the_streak_and_rejects_nothing() {
     let mut bench = Bench::new();
     for key in 1..TOO_MANY {
         bench.refused(key, ONE, Blame::Unknown);
     }
-    assert_eq!(
-        bench.refused(40, OTHER, Blame::Unknown),
-        QuarantineOutcome::Held
-    );
+    assert_eq!(bench.refused(40, OTHER, Blame::Unknown), held());
     assert_eq!(bench.quarantine.streak(), 1);
     assert_eq!(bench.quarantine.undecided().0, TOO_MANY);
 }
@@ -156,17 +165,14 @@ fn another_reason_ends_the_row_and_convicts_nobody() {
 fn reasons_that_change_for_ever_pause_too() {
     let mut bench = Bench::new();
     let mut pauses = None;
-    for key in 1..=TOO_MANY_KEPT + 1 {
+    for key in 1..=TOO_MANY_HELD + 1 {
         let cause = if key % 2 == 0 { ONE } else { OTHER };
-        if matches!(
-            bench.refused(key, cause, Blame::Unknown),
-            QuarantineOutcome::TooMany(_)
-        ) {
+        if bench.refused(key, cause, Blame::Unknown).pauses {
             pauses = Some(key);
             break;
         }
     }
-    assert_eq!(pauses, Some(TOO_MANY_KEPT + 1));
+    assert_eq!(pauses, Some(TOO_MANY_HELD + 1));
 }
 
 #[test]
@@ -174,16 +180,13 @@ fn the_same_event_counts_once_and_is_tried_ever_more_slowly() {
     let mut bench = Bench::new();
     let mut waits = Vec::new();
     for _ in 0..12 {
-        assert_eq!(
-            bench.refused(1, ONE, Blame::Unknown),
-            QuarantineOutcome::Held
-        );
+        assert_eq!(bench.refused(1, ONE, Blame::Unknown), held());
         assert_eq!(bench.quarantine.take_due(bench.now), None);
         let due = bench.quarantine.next_due().unwrap();
         waits.push((due - bench.now).as_millis());
         bench.now = due;
         assert_eq!(bench.quarantine.take_due(due).as_deref(), Some("1"));
-        assert!(bench.quarantine.is_retrying(1));
+        assert!(bench.quarantine.is_retry(&["1".to_owned()]));
         assert_eq!(bench.quarantine.next_due(), None);
     }
     assert_eq!(bench.quarantine.streak(), 1);
@@ -196,11 +199,7 @@ fn meta_may_change_its_mind() {
     let mut bench = Bench::new();
     bench.refused(1, ONE, Blame::Unknown);
     bench.refused(2, ONE, Blame::Unknown);
-    let released = Cleared {
-        rejected: vec![],
-        released: vec!["2".to_owned()],
-    };
-    assert_eq!(bench.accepted(1), released);
+    assert_eq!(bench.accepted(1), released(2));
     assert!(bench.quarantine.is_empty());
 }
 
@@ -208,32 +207,23 @@ fn meta_may_change_its_mind() {
 fn what_only_fails_is_never_bad() {
     let mut bench = Bench::new();
     for key in 0..3 * TOO_MANY {
-        assert_eq!(
-            bench.refused(key, OTHER, Blame::Passing),
-            QuarantineOutcome::Held
-        );
+        assert_eq!(bench.refused(key, OTHER, Blame::Passing), held());
     }
     assert!(!bench.quarantine.is_isolating());
-    assert_eq!(bench.accepted(999), guilty(&[]));
+    assert_eq!(bench.accepted(999), held());
     assert_eq!(bench.quarantine.failing(), 3 * TOO_MANY);
-    assert_eq!(bench.accepted(0), guilty(&[]));
+    assert_eq!(bench.accepted(0), held());
     assert_eq!(bench.quarantine.failing(), 3 * TOO_MANY - 1);
 }
 
 #[test]
-fn only_so_many_are_kept() {
+fn only_so_many_are_held() {
     let mut bench = Bench::new();
     for key in 0..MOST {
-        assert_eq!(
-            bench.refused(key, OTHER, Blame::Passing),
-            QuarantineOutcome::Held
-        );
+        assert_eq!(bench.refused(key, OTHER, Blame::Passing), held());
     }
     let over = bench.refused(MOST, OTHER, Blame::Passing);
-    assert_eq!(over, QuarantineOutcome::Queued(MOST.to_string()));
+    assert_eq!(over, released(MOST));
     assert_eq!(bench.quarantine.release().len(), MOST);
-    assert_eq!(
-        bench.refused(MOST, OTHER, Blame::Passing),
-        QuarantineOutcome::Held
-    );
+    assert_eq!(bench.refused(MOST, OTHER, Blame::Passing), held());
 }

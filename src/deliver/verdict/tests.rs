@@ -256,9 +256,9 @@ fn a_proof_and_a_permission_are_told_by_form_first() {
         );
     }
     for fix in Fix::ALL {
-        assert_eq!(Fix::from_name(fix.name()), Some(fix));
+        assert_eq!(Fix::from_name(fix.as_str()), Some(fix));
     }
-    assert!(Fix::AppSecretOrPixel.as_str().contains("pixel"));
+    assert!(Fix::AppSecretOrPixel.in_words().contains("pixel"));
 }
 
 #[test]

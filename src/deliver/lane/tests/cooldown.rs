@@ -21,7 +21,7 @@ fn seconds_to(moment: Option<Instant>) -> u64 {
 
 /// When the standstill of the first lane's pixel ends.
 fn end_of_standstill(rig: &Rig) -> Option<Instant> {
-    match *rig.lanes[0].gate.borrow() {
+    match rig.lanes[0].limiter.circuit() {
         Circuit::Open(_, until) => Some(until),
         Circuit::Closed | Circuit::HalfOpen(_) => None,
     }

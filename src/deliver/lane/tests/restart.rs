@@ -84,7 +84,7 @@ async fn a_block_after_a_block_lasts_longer_across_a_restart_too() {
         rig.settle().await;
         rig.restart().await;
         rig.settle().await;
-        let Circuit::Open(_, until) = *rig.lanes[0].gate.borrow() else {
+        let Circuit::Open(_, until) = rig.lanes[0].limiter.circuit() else {
             panic!("the gate is not held");
         };
         assert_eq!(until - Instant::now(), hour(hours));
@@ -103,7 +103,7 @@ async fn a_clock_that_was_set_back_holds_no_lane_longer_than_it_was_to_be_held()
     rig.clock = Arc::new(TestClock::at(UnixMillis::from_seconds(NOW - 24 * 3600)));
     rig.restart().await;
     rig.settle().await;
-    let Circuit::Open(_, until) = *rig.lanes[0].gate.borrow() else {
+    let Circuit::Open(_, until) = rig.lanes[0].limiter.circuit() else {
         panic!("the gate is not held");
     };
     assert_eq!(until - Instant::now(), Duration::from_secs(300));
