@@ -21,8 +21,10 @@ use crate::event::{Event, OperationReading, SECTIONS};
 use crate::json::Json;
 use crate::json::keys::member;
 
+use reads::EventReads;
 use steps::parse_steps;
 
+pub mod reads;
 mod steps;
 
 /// The top-level fields of an Amplitude event, in the webhook's and in the upload APIs' spelling.
@@ -176,6 +178,7 @@ pub struct Scope<'s, 'e> {
 struct ListElement<'s> {
     value: Json<'s>,
     members: &'s [(Cow<'s, str>, Json<'s>)],
+    reads: &'s EventReads<'s>,
 }
 
 /// Why a text is not a path.
@@ -225,17 +228,28 @@ impl<'s, 'e> Scope<'s, 'e> {
     }
 
     /// An element of a list in an event. `members` are those of the element, none where it is not an
-    /// object.
+    /// object; `reads` holds what was read in the event for all elements.
     pub const fn element(
         event: &'s Event<'e>,
         value: Json<'s>,
         members: &'s [(Cow<'s, str>, Json<'s>)],
+        reads: &'s EventReads<'s>,
     ) -> Self {
         Self {
             event,
             reading: OperationReading::First,
-            element: Some(ListElement { value, members }),
+            element: Some(ListElement {
+                value,
+                members,
+                reads,
+            }),
         }
+    }
+
+    /// What was read in the event before; none where it would be read by the other reading.
+    fn reads(self) -> Option<&'s EventReads<'s>> {
+        let element = self.element?;
+        (self.reading == OperationReading::First).then_some(element.reads)
     }
 
     /// Whether it is read by the other reading of properties that are given by operations.
@@ -411,11 +425,18 @@ impl Path {
     /// The first value in a scope that is not absent.
     pub fn first_in<'s>(&self, scope: Scope<'s, '_>) -> Option<Json<'s>> {
         let mut found = None;
-        self.visit_in(scope, &mut |value| {
+        let mut keep = |value: Json<'s>| {
             if found.is_none() && !value.is_absent() {
                 found = Some(value);
             }
-        });
+        };
+        if let (Some(element), Some(path)) = (scope.element, self.in_event())
+            && let Some(first) = scope.reads().and_then(|reads| reads.first(path))
+        {
+            element.walk(scope.arena(), &self.steps, &mut keep);
+            return found.or(first);
+        }
+        self.visit_in(scope, &mut keep);
         found
     }
 
@@ -432,7 +453,12 @@ impl Path {
             found(value);
         });
         match self.in_event().filter(|_| !present) {
-            Some(path) => unreadable | path.visit_event(scope.event, scope.reading, found),
+            Some(path) => {
+                let read = scope.reads().and_then(|reads| reads.visit(path, found));
+                let read =
+                    read.unwrap_or_else(|| path.visit_event(scope.event, scope.reading, found));
+                unreadable | read
+            }
             None => unreadable,
         }
     }

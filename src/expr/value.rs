@@ -180,6 +180,20 @@ impl ValueExpr {
         paths.collect()
     }
 
+    /// Every path that it may read, those of its conditions too.
+    pub fn all_paths(&self) -> Vec<&Path> {
+        let paths = self.sources.iter().flat_map(|source| match source {
+            ValueSource::Path(path) => vec![path],
+            ValueSource::All(values) => values.iter().flat_map(Self::all_paths).collect(),
+            ValueSource::Translated(value, _) | ValueSource::Split(value, _) => value.all_paths(),
+            ValueSource::When(conditions, value) => {
+                let conditions = conditions.iter().map(|condition| &condition.property);
+                conditions.chain(value.all_paths()).collect()
+            }
+        });
+        paths.collect()
+    }
+
     /// Calls `take` with the paths that may give a value as it stands, source by source, until it took
     /// those of one. A path whose values a table replaces or that are split is none, nor is one whose conditions do not hold
     /// in the scope; without a scope they count as met.

@@ -170,3 +170,18 @@ fn a_condition_reads_as_it_is_written() {
     };
     assert_eq!(condition.to_string(), "country is \"Spain\" or 5");
 }
+
+#[test]
+fn every_path_that_may_be_read_is_known() {
+    let value = of([
+        ValueSource::All(vec![of([path("kind")]), of([by_table(of([path("list")]))])]),
+        ValueSource::Split(of([path("other")]), ",".into()),
+        when("blank", of([when("more", fixed("a")), path("number")])),
+    ]);
+    let paths: Vec<&str> = value.all_paths().into_iter().map(Path::as_str).collect();
+    let expected = ["kind", "list", "other", "blank", "more", "number"];
+    assert_eq!(
+        paths,
+        expected.map(|name| format!("event_properties.{name}"))
+    );
+}

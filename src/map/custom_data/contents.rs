@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::event::Event;
 use crate::expr::path::Scope;
+use crate::expr::path::reads::EventReads;
 use crate::expr::value::ValueExpr;
 use crate::json::{Json, write};
 use crate::map::dropped::DropReason;
@@ -21,6 +22,8 @@ pub(super) struct ItemShape<'s, 'e> {
     pub(super) members: &'s BTreeMap<String, ValueExpr>,
     /// The event, for what is not in the element.
     pub(super) event: &'s Event<'e>,
+    /// What the members find in the event.
+    pub(super) reads: &'s EventReads<'s>,
     /// What of the members may go out.
     pub(super) screen: &'s Screen,
 }
@@ -168,7 +171,7 @@ impl<'v, 's, 'e> ContentsElement<'v, 's, 'e> {
     }
 
     fn scope<'f>(&'f self, shape: ItemShape<'f, 'e>) -> Scope<'f, 'e> {
-        Scope::element(shape.event, self.value, &self.members)
+        Scope::element(shape.event, self.value, &self.members, shape.reads)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One field of `custom_data`: from its source to the JSON that is written, or the reason why not.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use crate::config::expressions::CustomValue;
@@ -9,6 +10,7 @@ use crate::event::arena::Arena;
 use crate::event::money::fraction_digits;
 use crate::event::number::grouped;
 use crate::expr::path::Scope;
+use crate::expr::path::reads::EventReads;
 use crate::expr::value::{FoundValue, ValueExpr};
 use crate::json::{Json, write};
 use crate::map::dropped::DropReason;
@@ -348,11 +350,8 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
     ) -> Items {
         let event = self.event;
         let screen = &field.screen;
-        let shape = ItemShape {
-            members,
-            event,
-            screen,
-        };
+        let reads = OnceCell::new();
+        let read = || EventReads::of(event, members.values().flat_map(ValueExpr::all_paths));
         let start = self.out.len();
         let before = write::key(self.out, &field.key);
         self.out.push(b'[');
@@ -364,6 +363,13 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
             }
             source.get_or_insert_with(|| Source::found(&found));
             let arena = event.arena();
+            let reads = reads.get_or_init(read);
+            let shape = ItemShape {
+                members,
+                event,
+                reads,
+                screen,
+            };
             arena.each_element(found.value, &mut |element| match field.kind {
                 Some(FieldKind::Contents) => {
                     let shape = Some(shape);
@@ -378,7 +384,7 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
                 Some(FieldKind::Ids) => {
                     let element = arena.opened(element);
                     let own = element.all_members();
-                    let scope = Scope::element(event, element, &own);
+                    let scope = Scope::element(event, element, &own, reads);
                     let id = members.get("id").and_then(|expr| expr.first(scope));
                     let id = id.filter(|id| screen.is_free(id)).map(|id| id.value);
                     write_id(self.out, &field.name, id, field.guard, &mut items);

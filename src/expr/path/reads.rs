@@ -1,0 +1,61 @@
+//! What paths find in an event, read once for all elements of a list.
+//!
+//! A path that finds nothing in an element is read in its event. To do so for each element anew would
+//! cost the square of a list that lies in the very part of the event that the path leads through.
+
+use crate::event::{Event, OperationReading};
+use crate::json::Json;
+
+use super::Path;
+
+/// What each of some paths finds in an event.
+#[derive(Debug)]
+pub struct EventReads<'s>(Vec<EventRead<'s>>);
+
+#[derive(Debug)]
+struct EventRead<'s> {
+    path: &'s Path,
+    values: Vec<Json<'s>>,
+    first: Option<Json<'s>>,
+    is_unreadable: bool,
+}
+
+impl<'s> EventReads<'s> {
+    /// Reads what is in the event of the paths that are relative to an element.
+    pub fn of(event: &'s Event<'_>, paths: impl IntoIterator<Item = &'s Path>) -> Self {
+        let in_event = paths.into_iter().filter_map(Path::in_event);
+        Self(in_event.map(|path| EventRead::of(event, path)).collect())
+    }
+
+    /// The first present value of a path that was read; the outer `None` where it was not.
+    pub(super) fn first(&self, path: &Path) -> Option<Option<Json<'s>>> {
+        self.find(path).map(|read| read.first)
+    }
+
+    /// Calls `found` with every value of a path that was read, and says whether something on the way cannot
+    /// be read; `None` where the path was not.
+    pub(super) fn visit(&self, path: &Path, found: &mut dyn FnMut(Json<'s>)) -> Option<bool> {
+        let read = self.find(path)?;
+        read.values.iter().copied().for_each(found);
+        Some(read.is_unreadable)
+    }
+
+    fn find(&self, path: &Path) -> Option<&EventRead<'s>> {
+        self.0.iter().find(|read| std::ptr::eq(read.path, path))
+    }
+}
+
+impl<'s> EventRead<'s> {
+    fn of(event: &'s Event<'_>, path: &'s Path) -> Self {
+        let mut values = Vec::new();
+        let mut keep = |value| values.push(value);
+        let is_unreadable = path.visit_event(event, OperationReading::First, &mut keep);
+        let first = values.iter().copied().find(|value| !value.is_absent());
+        Self {
+            path,
+            values,
+            first,
+            is_unreadable,
+        }
+    }
+}
