@@ -2,7 +2,8 @@
 //!
 //! A [`Config`] is what was *meant*: paths compiled, sizes in bytes, secrets read from their files.
 //! `config::load` makes it from what was *written* and reports every [`ConfigError`] at once; nothing
-//! here is checked again later. `docs/CONFIG.md` lists the keys.
+//! here is checked again later. Each table is declared in one place, one row per key (`schema`), and
+//! `docs/CONFIG.md` lists the keys.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -64,8 +65,8 @@ section! {
         if let (Some(queue), Some(syncs)) = (&queue, &syncs) {
             check_memories(table, queue, syncs);
         }
-        let parts = (admin.as_ref(), ingest.as_ref(), queue.as_ref(), syncs.as_ref());
-        table.context().warnings.borrow_mut().extend(warnings::of(parts));
+        let warnings = warnings::of(admin.as_ref(), ingest.as_ref(), queue.as_ref(), syncs.as_ref());
+        table.context().warnings.borrow_mut().extend(warnings);
     }
 }
 

@@ -244,16 +244,15 @@ impl RawConfig {
 }
 
 fn names_of_syncs(root: &Value) -> Vec<SyncName> {
-    let table = |value: &Value| match &value.kind {
-        ValueKind::Table(members) => Some(members.clone()),
-        _ => None,
-    };
-    let syncs = table(root).and_then(|root| table(root.get("sync")?));
-    let names = syncs.unwrap_or_default();
-    names
-        .keys()
-        .filter_map(|name| SyncName::new(name))
-        .collect()
+    if let ValueKind::Table(root) = &root.kind
+        && let Some(ValueKind::Table(syncs)) = root.get("sync").map(|syncs| &syncs.kind)
+    {
+        return syncs
+            .keys()
+            .filter_map(|name| SyncName::new(name))
+            .collect();
+    }
+    Vec::new()
 }
 
 #[cfg(test)]

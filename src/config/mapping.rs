@@ -80,22 +80,15 @@ pub(super) fn mapping_of_sync() -> Codec<MappingConfig> {
 
 /// The keys of an event that its sync shares, without their defaults.
 fn mapping_of_event() -> Codec<MappingConfig> {
-    let of_event = |key: Key| Key {
-        default: key.in_event.map_or(key.default, Example),
-        doc: "In place of the sync's.",
-        ..key
+    let keys = |_| {
+        let mut keys = MappingConfig::section().keys;
+        for key in &mut keys {
+            key.default = key.in_event.map_or(key.default, Example);
+            key.doc = "In place of the sync's.";
+        }
+        keys
     };
-    Codec::of_table(
-        move |_| {
-            MappingConfig::section()
-                .keys
-                .into_iter()
-                .map(of_event)
-                .collect()
-        },
-        |table, _| MappingConfig::read(table),
-        print_mapping,
-    )
+    Codec::of_table(keys, |table, _| MappingConfig::read(table), print_mapping)
 }
 
 fn print_mapping(mapping: &MappingConfig, _: &'static str, page: &mut Page) {
@@ -130,14 +123,11 @@ fn read_user_data(node: &Node<'_>) -> Option<BTreeMap<UserDataField, ValueExpr>>
 
 /// Adds the defaults of what the sync does not map.
 fn add_default_user_data(table: &KnownTable<'_>, fields: &mut BTreeMap<UserDataField, ValueExpr>) {
-    let keys = user_data_section().keys;
-    let defaults = KnownTable::empty(keys.clone(), table.context());
-    for name in keys.into_iter().map(|key| key.name) {
-        if let Some(field) = UserDataField::parse(name)
-            && !defaults.is_absent(name)
-            && !fields.contains_key(&field)
-        {
-            fields.extend(Some(field).zip(defaults.read_default(name, value)));
+    let defaults = KnownTable::empty(user_data_section().keys, table.context());
+    for field in UserDataField::ALL {
+        let name = field.mapping_name();
+        if !fields.contains_key(field) && !defaults.is_absent(name) {
+            fields.extend(Some(*field).zip(defaults.read_default(name, value)));
         }
     }
 }
@@ -180,7 +170,7 @@ fn read_event_id(node: &Node<'_>) -> Option<ValueExpr> {
     Some(value)
 }
 
-/// The event table: absent, all events are sent.
+/// The event table; where it is absent, all events are sent.
 pub(super) fn events() -> Codec<Option<BTreeMap<String, EventConfig>>> {
     let print =
         |events: &Option<BTreeMap<String, EventConfig>>, name: &'static str, page: &mut Page| {

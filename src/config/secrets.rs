@@ -23,17 +23,17 @@ const BROKEN: &str = "found white space within a secret that is not shown, expec
 
 /// A secret that stands under its own key, or in the file that another key names.
 pub(super) fn secret(file: &'static str) -> Codec<Option<SecretString>> {
-    secret_read_by(one, file)
+    secret_by(file, one)
 }
 
 /// A secret that Meta gave out.
 pub(super) fn secret_of_meta(file: &'static str) -> Codec<Option<SecretString>> {
-    secret_read_by(one_of_meta, file)
+    secret_by(file, one_of_meta)
 }
 
-fn secret_read_by(
-    read: fn(&KnownTable<'_>, &'static str, &'static str) -> Option<SecretString>,
+fn secret_by(
     file: &'static str,
+    read: fn(&KnownTable<'_>, &'static str, &'static str) -> Option<SecretString>,
 ) -> Codec<Option<SecretString>> {
     Codec::of_table(
         |key| vec![key.expecting(SECRET).hidden()],

@@ -15,26 +15,17 @@ use crate::expr::value::ValueExpr;
 /// How long Amplitude repeats an event that was not answered with 2xx.
 const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
 
-/// The tables that were read, of which each may be missing.
-pub(super) type ReadTables<'c> = (
-    Option<&'c AdminConfig>,
-    Option<&'c IngestConfig>,
-    Option<&'c QueueConfig>,
-    Option<&'c BTreeMap<SyncName, SyncConfig>>,
-);
-
-/// Warns of all that could be read.
-pub(super) fn of((admin, ingest, queue, syncs): ReadTables<'_>) -> Vec<ConfigError> {
+/// Warns of all that could be read; any of the tables may be missing.
+pub(super) fn of(
+    admin: Option<&AdminConfig>,
+    ingest: Option<&IngestConfig>,
+    queue: Option<&QueueConfig>,
+    syncs: Option<&BTreeMap<SyncName, SyncConfig>>,
+) -> Vec<ConfigError> {
     let mut warnings = Vec::new();
-    if let Some(admin) = admin {
-        self::admin(admin, &mut warnings);
-    }
-    if let Some(ingest) = ingest {
-        self::ingest(ingest, &mut warnings);
-    }
-    if let Some(queue) = queue {
-        self::queue(queue, &mut warnings);
-    }
+    warnings.extend(admin.and_then(self::admin));
+    warnings.extend(ingest.into_iter().flat_map(self::ingest));
+    warnings.extend(queue.and_then(self::queue));
     if let Some(syncs) = syncs {
         self::syncs(syncs, &mut warnings);
     }
@@ -45,44 +36,39 @@ pub(super) fn of((admin, ingest, queue, syncs): ReadTables<'_>) -> Vec<ConfigErr
 }
 
 /// Warns of who may look into the daemon.
-fn admin(admin: &AdminConfig, warnings: &mut Vec<ConfigError>) {
-    if !admin.listen.ip().is_loopback() && admin.secret.is_none() {
-        warnings.push(ConfigError::new(
-            "admin.listen",
-            format!(
-                "{} can be reached from outside and there is no admin.secret: anyone who reaches it \
-                 reads the metrics",
-                admin.listen
-            ),
-        ));
-    }
+fn admin(admin: &AdminConfig) -> Option<ConfigError> {
+    let listen = admin.listen;
+    let is_open = !listen.ip().is_loopback() && admin.secret.is_none();
+    is_open.then(|| {
+        let message = format!(
+            "{listen} can be reached from outside and there is no admin.secret: anyone who reaches it \
+             reads the metrics"
+        );
+        ConfigError::new("admin.listen", message)
+    })
 }
 
 /// Warns of who may send.
-fn ingest(ingest: &IngestConfig, warnings: &mut Vec<ConfigError>) {
-    if ingest.allow_unauthenticated {
-        warnings.push(ConfigError::new(
-            "ingest.allow_unauthenticated",
-            "events are taken from anyone who reaches the listener",
-        ));
-    }
-    if ingest.secrets.iter().any(is_placeholder) {
-        warnings.push(ConfigError::new(
-            "ingest.secret",
-            "still holds a placeholder, which anyone can guess",
-        ));
-    }
+fn ingest(ingest: &IngestConfig) -> impl Iterator<Item = ConfigError> {
+    let anyone = ingest.allow_unauthenticated.then_some((
+        "ingest.allow_unauthenticated",
+        "events are taken from anyone who reaches the listener",
+    ));
+    let guessable = ingest.secrets.iter().any(is_placeholder).then_some((
+        "ingest.secret",
+        "still holds a placeholder, which anyone can guess",
+    ));
+    let found = anyone.into_iter().chain(guessable);
+    found.map(|(key, message)| ConfigError::new(key, message))
 }
 
 /// Warns of repeats that would be sent.
-fn queue(queue: &QueueConfig, warnings: &mut Vec<ConfigError>) {
-    if queue.duplicate_window < AMPLITUDE_REPEATS_FOR {
-        warnings.push(ConfigError::new(
-            "queue.duplicate_window",
-            "shorter than the 4 hours for which Amplitude repeats an event: a late repeat is sent \
-             twice",
-        ));
-    }
+fn queue(queue: &QueueConfig) -> Option<ConfigError> {
+    (queue.duplicate_window < AMPLITUDE_REPEATS_FOR).then(|| {
+        let message = "shorter than the 4 hours for which Amplitude repeats an event: a late repeat \
+                       is sent twice";
+        ConfigError::new("queue.duplicate_window", message)
+    })
 }
 
 /// Warns of what the syncs would do.
