@@ -16,14 +16,14 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::backfill::budget::Budget;
-use crate::cli::backfill::doubt::Doubt;
+use crate::cli::backfill::file_summary::FileSummary;
 use crate::cli::backfill::lines::{Elements, Form, TextElement};
 use crate::cli::backfill::progress::Progress;
 use crate::cli::backfill::report::{BackfillReport, COUNTED_TWICE};
+use crate::cli::backfill::rewind::Input;
+use crate::cli::backfill::sniff::Sniffer;
 use crate::cli::backfill::source::{Expectation, InputPart};
-use crate::cli::backfill::tally::FileSummary;
 use crate::cli::backfill::uploader::Uploader;
-use crate::cli::backfill::window::Input;
 use crate::cli::store::{Missing, StoreClient};
 use crate::cli::{CommandFailure, Terminal, load_config, parse_time};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
@@ -40,15 +40,15 @@ use crate::sync::Sync;
 
 mod archive;
 mod budget;
-mod doubt;
+mod file_summary;
 mod lines;
 mod progress;
 mod report;
+mod rewind;
+mod sniff;
 mod source;
-mod tally;
 mod uploader;
 mod utf16;
-mod window;
 
 /// Space for what is read from a file.
 const BUFFER: usize = 128 << 10;
@@ -157,13 +157,13 @@ impl BackfillRun {
         input: impl BufRead,
         terminal: &mut Terminal,
     ) -> Result<bool, CommandFailure> {
-        let mut tally = FileSummary::default();
+        let mut summary = FileSummary::default();
         let budget = Budget::new(self.progress.bytes_read());
         let mut input = self.progress.counting(input);
         source::each_part(&mut input, &budget, &mut |name, part| {
             let (damage, is_joined) = match part {
-                InputPart::Stranger => {
-                    tally.stranger(name);
+                InputPart::Unrelated => {
+                    summary.add_unrelated(name);
                     return Ok(false);
                 }
                 InputPart::Damaged(what) => (Some(what), false),
@@ -172,35 +172,35 @@ impl BackfillRun {
                     form,
                     expected,
                 } => {
-                    let end = self.take_text(text, form, &mut tally, terminal)?;
-                    if end.strange.is_some_and(|strange| strange.may_be(expected)) {
-                        tally.stranger(name);
+                    let end = self.take_text(text, form, &mut summary, terminal)?;
+                    if end.eventless.is_some_and(|text| text.may_be(expected)) {
+                        summary.add_unrelated(name);
                         return Ok(false);
                     }
                     (end.fault, end.is_joined)
                 }
             };
-            let damage = damage.and_then(|what| tally.damaged(name, &what));
+            let damage = damage.and_then(|what| summary.add_damaged(name, &what));
             if let Some(damage) = damage {
                 self.progress.say(&format!("{file}: {damage}"), terminal)?;
             }
             Ok(is_joined)
         })?;
-        for words in tally.in_words() {
+        for words in summary.in_words() {
             self.progress.say(&format!("{file}: {words}"), terminal)?;
         }
-        Ok(tally.is_well())
+        Ok(summary.is_complete())
     }
 
     fn take_text(
         &mut self,
         text: &mut Input<'_>,
         form: Form,
-        tally: &mut FileSummary,
+        summary: &mut FileSummary,
         terminal: &mut Terminal,
     ) -> Result<TextEnd, CommandFailure> {
         let mut end = TextEnd::default();
-        let mut doubt = Some(Doubt::default());
+        let mut sniffer = Some(Sniffer::default());
         let mut element = Vec::new();
         let mut elements = Elements::new(form);
         self.now = SystemClock.now();
@@ -211,24 +211,24 @@ impl BackfillRun {
                     end.is_joined = true;
                     break;
                 }
-                Ok(TextElement::TooLong) if doubt.is_some() => {}
+                Ok(TextElement::TooLong) if sniffer.is_some() => {}
                 Ok(TextElement::TooLong) => {
                     self.take_event(Err(Reason::EventTooLarge), &[], terminal)?;
                 }
                 Ok(TextElement::Whole) => {
                     let raw = element.trim_ascii();
-                    if let Some(held) = &mut doubt {
-                        if !doubt::names_event(raw) {
+                    if let Some(held) = &mut sniffer {
+                        if !sniff::names_event(raw) {
                             if held.hold(raw) {
                                 continue;
                             }
                             break;
                         }
-                        for raw in held.release() {
+                        for raw in held.take_held() {
                             self.take_element(&raw, &mut end, terminal)?;
                         }
-                        doubt = None;
-                        tally.has_events = true;
+                        sniffer = None;
+                        summary.has_events = true;
                     }
                     self.take_element(raw, &mut end, terminal)?;
                 }
@@ -239,13 +239,13 @@ impl BackfillRun {
             }
         }
         let cut_off = elements.is_cut_off().then(|| archive::CUT_OFF.to_owned());
-        if let Some(doubt) = doubt
-            && let Some(words) = doubt.in_words()
+        if let Some(sniffer) = sniffer
+            && let Some(words) = sniffer.in_words()
         {
-            end.strange = Some(if cut_off.is_none() && doubt.is_about_else() {
-                Strange::Json
+            end.eventless = Some(if cut_off.is_none() && sniffer.is_other_json() {
+                EventlessText::Json
             } else {
-                Strange::Anything
+                EventlessText::Anything
             });
             end.fault = Some(words);
         }
@@ -266,12 +266,12 @@ impl BackfillRun {
         if event
             .as_ref()
             .is_ok_and(|event| event.field("error").is_some())
-            && let Some(answer) = doubt::answer(raw)
+            && let Some(answer) = sniff::answer(raw)
         {
             end.fault = Some(format!("among its events is {answer}"));
             return Ok(());
         }
-        if !event.as_ref().is_ok_and(doubt::is_envelope) {
+        if !event.as_ref().is_ok_and(sniff::is_envelope) {
             return self.take_event(event.as_ref().map_err(|reason| *reason), raw, terminal);
         }
         match decode(raw, &arena) {
@@ -321,7 +321,7 @@ impl BackfillRun {
         Ok(())
     }
 
-    /// Hands the rest over and says what was done.
+    /// Uploads the rest and says what was done.
     fn end(
         mut self,
         arguments: &BackfillArguments,
@@ -372,26 +372,26 @@ struct TextEnd {
     /// What is wrong with it.
     fault: Option<String>,
     /// That is no damage: it holds something, and no event.
-    strange: Option<Strange>,
+    eventless: Option<EventlessText>,
     /// Whether something packed is joined to it.
     is_joined: bool,
 }
 
 /// What a text without an event holds.
 #[derive(Clone, Copy, Debug)]
-enum Strange {
+enum EventlessText {
     /// JSON about something else.
     Json,
     Anything,
 }
 
-impl Strange {
+impl EventlessText {
     /// Whether a file of such a name may hold it.
     const fn may_be(self, expected: Expectation) -> bool {
         match expected {
             Expectation::Events => false,
             Expectation::Json => matches!(self, Self::Json),
-            Expectation::Stranger | Expectation::None => true,
+            Expectation::Unrelated | Expectation::None => true,
         }
     }
 }

@@ -105,7 +105,7 @@ pub(super) fn dead(
         DeadCommand::Export { which } => lines(&store, &which.filter(now)?, true, terminal),
         DeadCommand::Show { ids } => show(&store, &ids, terminal),
         DeadCommand::Retry(_) => retry(&store, &chosen.unwrap_or_default(), terminal),
-        DeadCommand::Drop(_) => drop_letters(&store, &chosen.unwrap_or_default(), terminal),
+        DeadCommand::Drop(_) => drop_dead(&store, &chosen.unwrap_or_default(), terminal),
     };
     store.close()?;
     done
@@ -288,7 +288,7 @@ fn retry(
     Ok(())
 }
 
-fn drop_letters(
+fn drop_dead(
     store: &StoreClient,
     filters: &[DeadFilter],
     terminal: &mut Terminal,

@@ -19,7 +19,7 @@ use crate::cli::backfill::archive::content::{
     ContentEnd, StoredContent, read_content, sizes_behind,
 };
 use crate::cli::backfill::budget::Budget;
-use crate::cli::backfill::window::Window;
+use crate::cli::backfill::rewind::RewindReader;
 
 mod content;
 
@@ -94,30 +94,30 @@ fn begins_entry(bytes: &[u8]) -> bool {
 /// Visits every entry, by its name, up to the end of the archive or of the input. A fault that concerns no
 /// entry comes without a name.
 pub(super) fn each_entry<R: BufRead>(
-    window: &mut Window<R>,
+    input: &mut RewindReader<R>,
     budget: &Budget,
     visit: &mut dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure>,
 ) -> Result<(), CommandFailure> {
-    if matches!(signature(window), Ok(Some(SIZES | NOT_SPLIT))) {
-        window.consume(4);
+    if matches!(signature(input), Ok(Some(SIZES | NOT_SPLIT))) {
+        input.consume(4);
     }
     let mut entries = 0_u64;
     while !budget.is_spent() {
-        match signature(window) {
+        match signature(input) {
             Ok(Some(ENTRY)) => {
                 entries += 1;
-                visit_entry(window, budget, visit)?;
+                visit_entry(input, budget, visit)?;
             }
             Ok(Some(DIRECTORY | LARGE_END | END | EXTRA_DATA)) => {
                 // Every entry was read: a directory that is cut off costs nothing.
-                let listed = pass_directory(window);
+                let listed = pass_directory(input);
                 return match listed.filter(|listed| *listed < entries) {
                     Some(_) => visit("", ArchiveItem::Fault(UNLISTED.to_owned())),
                     None => Ok(()),
                 };
             }
             Ok(None) => {
-                pass(window, u64::MAX);
+                pass(input, u64::MAX);
                 return visit("", ArchiveItem::Fault(CUT_OFF.to_owned()));
             }
             Ok(Some(_)) => {
@@ -125,7 +125,7 @@ pub(super) fn each_entry<R: BufRead>(
                     "",
                     ArchiveItem::Fault("no entry begins where one should".to_owned()),
                 )?;
-                if !find_next(window) {
+                if !find_next(input) {
                     return Ok(());
                 }
             }
@@ -151,28 +151,28 @@ pub(super) fn in_words(error: &io::Error) -> String {
 }
 
 fn visit_entry<R: BufRead>(
-    window: &mut Window<R>,
+    input: &mut RewindReader<R>,
     budget: &Budget,
     visit: &mut dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure>,
 ) -> Result<(), CommandFailure> {
-    window.mark();
-    let entry = match EntryHeader::read(window) {
+    input.mark();
+    let entry = match EntryHeader::read(input) {
         Ok(entry) => entry,
         Err(error) => {
             let what = format!("the header of an entry: {}", in_words(&error));
             visit("", ArchiveItem::Fault(what))?;
-            search(window);
+            search(input);
             return Ok(());
         }
     };
     let fault = match (entry.unreadable(), entry.sizes) {
-        (None, Some(sizes)) => read_sized(window, budget, &entry, sizes, visit)?,
-        (None, None) => read_unsized(window, budget, &entry, visit)?,
+        (None, Some(sizes)) => read_sized(input, budget, &entry, sizes, visit)?,
+        (None, None) => read_unsized(input, budget, &entry, visit)?,
         (Some(what), sizes) => {
             if let Some(Sizes { packed, .. }) = sizes {
-                pass(window, packed);
+                pass(input, packed);
             }
-            find_again(window);
+            find_again(input);
             Some(what.to_owned())
         }
     };
@@ -181,7 +181,7 @@ fn visit_entry<R: BufRead>(
 
 /// Reads an entry whose sizes stand before it; gives what is wrong with it.
 fn read_sized<R: BufRead>(
-    window: &mut Window<R>,
+    input: &mut RewindReader<R>,
     budget: &Budget,
     entry: &EntryHeader,
     sizes: Sizes,
@@ -192,11 +192,11 @@ fn read_sized<R: BufRead>(
             checksum: entry.checksum,
             length: sizes.packed,
         };
-        let mut stored = StoredContent::new(window, end);
+        let mut stored = StoredContent::new(input, end);
         let content = read_content(&mut stored, budget, &entry.name, visit)?;
         (content, sizes.packed - stored.given)
     } else {
-        let mut packed = (&mut *window).take(sizes.packed);
+        let mut packed = (&mut *input).take(sizes.packed);
         let mut inflated = DeflateDecoder::new(&mut packed);
         let content = read_content(&mut inflated, budget, &entry.name, visit)?;
         (content, packed.limit())
@@ -204,72 +204,72 @@ fn read_sized<R: BufRead>(
     if content.is(entry.checksum, sizes.unpacked) && rest == 0 {
         return Ok(None);
     }
-    let fault = content.fault(window);
+    let fault = content.fault(input);
     // Content that ends early may mean that the size is wrong.
-    if !stands_at_next(window) {
-        pass(window, rest);
-        find_again(window);
+    if !stands_at_next(input) {
+        pass(input, rest);
+        find_again(input);
     }
     Ok(Some(fault))
 }
 
 /// Reads an entry whose sizes stand behind it; gives what is wrong with it.
 fn read_unsized<R: BufRead>(
-    window: &mut Window<R>,
+    input: &mut RewindReader<R>,
     budget: &Budget,
     entry: &EntryHeader,
     visit: &mut dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure>,
 ) -> Result<Option<String>, CommandFailure> {
     let (content, packed) = if entry.method == STORED {
-        let mut stored = StoredContent::new(window, ContentEnd::Behind);
+        let mut stored = StoredContent::new(input, ContentEnd::Behind);
         let content = read_content(&mut stored, budget, &entry.name, visit)?;
         (content, stored.given)
     } else {
-        let mut inflated = DeflateDecoder::new(&mut *window);
+        let mut inflated = DeflateDecoder::new(&mut *input);
         let content = read_content(&mut inflated, budget, &entry.name, visit)?;
         (content, inflated.total_in())
     };
     let checksum = content.checksum.clone().finalize();
-    let behind = window.peek(LONGEST_SIZES).unwrap_or_default();
+    let behind = input.peek(LONGEST_SIZES).unwrap_or_default();
     if let Some(length) = sizes_behind(behind, checksum, packed, content.bytes)
         && content.error.is_none()
     {
-        window.consume(length);
+        input.consume(length);
         return Ok(None);
     }
     // What is damaged may end anywhere, and so at a later entry than the next.
     let is_damaged = content.error.is_some();
-    let fault = content.fault(window);
+    let fault = content.fault(input);
     if is_damaged {
-        search(window);
+        search(input);
     } else {
-        find_again(window);
+        find_again(input);
     }
     Ok(Some(fault))
 }
 
 /// Goes on to the next entry where none stands here.
-fn find_again<R: BufRead>(window: &mut Window<R>) {
-    if !stands_at_next(window) {
-        search(window);
+fn find_again<R: BufRead>(input: &mut RewindReader<R>) {
+    if !stands_at_next(input) {
+        search(input);
     }
 }
 
 /// Searches for the next entry behind the beginning of this one, since what was read of it may have gone on
 /// over the next.
-fn search<R: BufRead>(window: &mut Window<R>) {
-    window.back();
-    pass(window, 1);
-    find_next(window);
+fn search<R: BufRead>(input: &mut RewindReader<R>) {
+    input.rewind();
+    pass(input, 1);
+    find_next(input);
 }
 
 /// Goes on to the next entry, or to the directory; gives whether there is one.
-fn find_next<R: BufRead>(window: &mut Window<R>) -> bool {
-    window.find(HEADER, is_next, *b"PP").unwrap_or(false)
+fn find_next<R: BufRead>(input: &mut RewindReader<R>) -> bool {
+    input.find(HEADER, is_next, *b"PP").unwrap_or(false)
 }
 
-fn stands_at_next<R: BufRead>(window: &mut Window<R>) -> bool {
-    window.peek(HEADER).is_ok_and(is_next)
+fn stands_at_next<R: BufRead>(input: &mut RewindReader<R>) -> bool {
+    input.peek(HEADER).is_ok_and(is_next)
 }
 
 fn is_next(bytes: &[u8]) -> bool {
@@ -282,30 +282,30 @@ fn is_next(bytes: &[u8]) -> bool {
 
 /// Passes the directory over, to its end or to the next archive: where it is damaged, that may begin anywhere.
 /// Gives how many entries it lists, where it is whole.
-fn pass_directory<R: BufRead>(window: &mut Window<R>) -> Option<u64> {
+fn pass_directory<R: BufRead>(input: &mut RewindReader<R>) -> Option<u64> {
     let mut listed = Some(0);
     loop {
-        window.mark();
-        let record = window.peek(DESCRIPTION).unwrap_or_default();
+        input.mark();
+        let record = input.peek(DESCRIPTION).unwrap_or_default();
         let signature = number_at(record, 0);
         if let Some(length) = length_in_directory(record) {
-            let record = window.peek(length + HEADER).unwrap_or_default();
+            let record = input.peek(length + HEADER).unwrap_or_default();
             if let Some(place) = entry_within(record) {
-                pass(window, place as u64);
+                pass(input, place as u64);
                 return listed.filter(|_| signature == Some(END) && place >= length);
             }
-            pass(window, length as u64);
+            pass(input, length as u64);
             if signature == Some(END) {
                 return listed;
             }
             listed = listed.map(|listed| listed + u64::from(signature == Some(DIRECTORY)));
-            if stands_in_directory(window) {
+            if stands_in_directory(input) {
                 continue;
             }
         }
         listed = None;
-        search(window);
-        if !stands_in_directory(window) {
+        search(input);
+        if !stands_in_directory(input) {
             return None;
         }
     }
@@ -316,9 +316,9 @@ fn entry_within(record: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'P', record).find(|place| record.get(*place..).is_some_and(begins_entry))
 }
 
-fn stands_in_directory<R: BufRead>(window: &mut Window<R>) -> bool {
+fn stands_in_directory<R: BufRead>(input: &mut RewindReader<R>) -> bool {
     matches!(
-        signature(window),
+        signature(input),
         Ok(Some(
             DIRECTORY | DIRECTORY_SIGNED | EXTRA_DATA | LARGE_END | LARGE_END_PLACE | END
         ))
@@ -359,8 +359,8 @@ struct Sizes {
 }
 
 impl EntryHeader {
-    fn read<R: BufRead>(window: &mut Window<R>) -> io::Result<Self> {
-        let head = window.peek(HEADER)?;
+    fn read<R: BufRead>(input: &mut RewindReader<R>) -> io::Result<Self> {
+        let head = input.peek(HEADER)?;
         if !begins_entry(head) {
             return Err(if head.len() < HEADER {
                 cut_off()
@@ -373,9 +373,9 @@ impl EntryHeader {
         let (flags, method, checksum) = (half(6)?, half(8)?, number(14)?);
         let (packed, unpacked) = (number(18)?, number(22)?);
         let (name, extra) = (half(26)?, half(28)?);
-        window.consume(HEADER);
-        let name = bytes(window, name)?;
-        let extra = bytes(window, extra)?;
+        input.consume(HEADER);
+        let name = bytes(input, name)?;
+        let extra = bytes(input, extra)?;
         Ok(Self {
             name: String::from_utf8_lossy(&name).into_owned(),
             flags,
@@ -433,12 +433,12 @@ fn field(mut extra: &[u8], wanted: u16) -> &[u8] {
 }
 
 /// Passes bytes over, as many as there are.
-fn pass<R: BufRead>(window: &mut Window<R>, count: u64) {
-    io::copy(&mut window.take(count), &mut io::sink()).ok();
+fn pass<R: BufRead>(input: &mut RewindReader<R>, count: u64) {
+    io::copy(&mut input.take(count), &mut io::sink()).ok();
 }
 
-fn signature<R: BufRead>(window: &mut Window<R>) -> io::Result<Option<u32>> {
-    Ok(number_at(window.peek(4)?, 0))
+fn signature<R: BufRead>(input: &mut RewindReader<R>) -> io::Result<Option<u32>> {
+    Ok(number_at(input.peek(4)?, 0))
 }
 
 fn number_at(bytes: &[u8], place: usize) -> Option<u32> {

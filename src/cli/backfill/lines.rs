@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead};
 
-use crate::cli::backfill::window::Input;
+use crate::cli::backfill::rewind::Input;
 
 /// The longest element that is held. What is longer is no event that Meta would take.
 const LONGEST: usize = 2 << 20;
@@ -249,14 +249,14 @@ mod tests {
     use std::io::BufReader;
 
     use super::*;
-    use crate::cli::backfill::window::Window;
+    use crate::cli::backfill::rewind::RewindReader;
 
     /// The elements of a text, whatever size its pieces have.
     #[track_caller]
     fn check(text: &[u8], expected: &[&str]) {
         for size in [1, 2, 3, 7, 1000] {
             let mut input = BufReader::with_capacity(size, text);
-            let mut input: Input<'_> = Window::new(&mut input);
+            let mut input: Input<'_> = RewindReader::new(&mut input);
             let mut element = Vec::new();
             let mut found = Vec::new();
             let mut elements = Elements::new(Form::of(text));
@@ -323,7 +323,7 @@ mod tests {
         check(b"{}PK\x03\x04rest}\n", &["{}", "joined"]);
         let long = "{\"a\":1}".repeat(LONGEST / 4);
         let mut input = long.as_bytes();
-        let mut input: Input<'_> = Window::new(&mut input);
+        let mut input: Input<'_> = RewindReader::new(&mut input);
         let mut elements = Elements::new(Form::of(long.as_bytes()));
         let mut count = 0;
         while elements.next(&mut input, &mut Vec::new()).unwrap() == TextElement::Whole {

@@ -12,8 +12,8 @@ use crate::cli::CommandFailure;
 use crate::cli::backfill::archive::{self, ArchiveItem};
 use crate::cli::backfill::budget::Budget;
 use crate::cli::backfill::lines::{Form, without_marks};
+use crate::cli::backfill::rewind::{Input, RewindReader};
 use crate::cli::backfill::utf16::{ByteOrder, Utf16};
-use crate::cli::backfill::window::{Input, Window};
 
 /// Begins a gzip file, with the only method there is.
 const GZIP: &[u8] = &[0x1f, 0x8b, 8];
@@ -63,7 +63,7 @@ pub(super) enum InputPart<'c, 'i> {
         expected: Expectation,
     },
     /// Nothing that could hold events.
-    Stranger,
+    Unrelated,
     /// What is wrong with it; this may follow its text.
     Damaged(String),
 }
@@ -83,7 +83,7 @@ pub(super) fn each_part(
         expected: Expectation::Events,
         depth: 0,
     };
-    content(Window::new(input), place, budget, visit)
+    content(RewindReader::new(input), place, budget, visit)
 }
 
 /// Whether a file holds events, by its name. Exports to S3 hold besides markers, and files of ids that
@@ -93,7 +93,7 @@ fn expectation(path: &str) -> Expectation {
     let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
     let is_twin = name.starts_with("._") || path.split(['/', '\\']).any(|part| part == "__MACOSX");
     if is_twin || name.starts_with('-') {
-        return Expectation::Stranger;
+        return Expectation::Unrelated;
     }
     let name = name.to_ascii_lowercase();
     let (bare, is_packed) = match name.strip_suffix(".gz") {
@@ -116,7 +116,7 @@ pub(super) enum Expectation {
     Events,
     /// Events, or a description of the files beside it.
     Json,
-    Stranger,
+    Unrelated,
     /// Its content tells.
     None,
 }
@@ -128,7 +128,7 @@ enum PartKind {
     Gzip,
     Text,
     Utf16(ByteOrder),
-    Stranger,
+    Unrelated,
     /// What may hold events, in a form that is not read here.
     Unread(&'static str),
     Unknown,
@@ -146,7 +146,7 @@ impl PartKind {
         } else if beginning.starts_with(GZIP) {
             Self::Gzip
         } else if APPLE.iter().any(|start| beginning.starts_with(start)) {
-            Self::Stranger
+            Self::Unrelated
         } else if let Some(order) = ByteOrder::of(beginning) {
             Self::Utf16(order)
         } else if text.starts_with(b"{") || text.starts_with(b"[") || is_text(beginning) {
@@ -237,7 +237,7 @@ fn content(
             PartKind::Gzip => window = gzip(window, place, budget, visit)?,
             PartKind::Utf16(order) => {
                 let mut text = BufReader::with_capacity(BUFFER, Utf16::new(&mut window, order));
-                return content(Window::new(&mut text), place.within(), budget, visit);
+                return content(RewindReader::new(&mut text), place.within(), budget, visit);
             }
             PartKind::Text => {
                 let part = InputPart::Text {
@@ -257,8 +257,8 @@ fn content(
                     return Ok(());
                 }
             }
-            PartKind::Stranger | PartKind::Unread(_) | PartKind::Unknown => {
-                visit(place.name, InputPart::Stranger)?;
+            PartKind::Unrelated | PartKind::Unread(_) | PartKind::Unknown => {
+                visit(place.name, InputPart::Unrelated)?;
                 return Ok(());
             }
         }
@@ -319,10 +319,10 @@ fn entry(
         ArchiveItem::Fault(what) => damaged(visit, place, what),
         // A folder is no part.
         ArchiveItem::Content(_) if name.ends_with('/') => Ok(()),
-        ArchiveItem::Content(_) if expectation == Expectation::Stranger => {
-            visit(&path, InputPart::Stranger).map(|_| ())
+        ArchiveItem::Content(_) if expectation == Expectation::Unrelated => {
+            visit(&path, InputPart::Unrelated).map(|_| ())
         }
-        ArchiveItem::Content(input) => content(Window::new(input), place, budget, visit),
+        ArchiveItem::Content(input) => content(RewindReader::new(input), place, budget, visit),
     }
 }
 
@@ -335,7 +335,12 @@ fn gzip<'i>(
 ) -> Result<Input<'i>, CommandFailure> {
     let mut members = JoinedMembers::new(window, budget);
     let mut unpacked = BufReader::with_capacity(BUFFER, &mut members);
-    content(Window::new(&mut unpacked), place.within(), budget, visit)?;
+    content(
+        RewindReader::new(&mut unpacked),
+        place.within(),
+        budget,
+        visit,
+    )?;
     // What was passed over may be damaged too; a fault is noted as it is met.
     if unpacked.get_ref().error.is_none() {
         io::copy(&mut unpacked, &mut io::sink()).ok();
@@ -345,7 +350,7 @@ fn gzip<'i>(
     if let Some(what) = error {
         damaged(visit, place, what)?;
         // The damage may be anywhere in the member, and what was read may have run on over the next.
-        window.back();
+        window.rewind();
         io::copy(&mut (&mut window).take(1), &mut io::sink()).ok();
         window.find(GZIP_HEADER, begins_gzip, [GZIP[0]; 2]).ok();
     }

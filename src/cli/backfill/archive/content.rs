@@ -7,7 +7,7 @@ use super::{
 };
 use crate::cli::CommandFailure;
 use crate::cli::backfill::budget::Budget;
-use crate::cli::backfill::window::Window;
+use crate::cli::backfill::rewind::RewindReader;
 
 /// What a content turned out to be.
 pub(super) struct ArchiveContent {
@@ -23,9 +23,9 @@ impl ArchiveContent {
     }
 
     /// What is wrong with it, where something is.
-    pub(super) fn fault<R: BufRead>(self, window: &mut Window<R>) -> String {
+    pub(super) fn fault<R: BufRead>(self, input: &mut RewindReader<R>) -> String {
         self.error.unwrap_or_else(|| {
-            let at_end = window.peek(1).is_ok_and(<[u8]>::is_empty);
+            let at_end = input.peek(1).is_ok_and(<[u8]>::is_empty);
             let what = if at_end {
                 CUT_OFF
             } else {
@@ -95,7 +95,7 @@ pub(super) enum ContentEnd {
 
 /// The content of an entry that is stored.
 pub(super) struct StoredContent<'w, R> {
-    window: &'w mut Window<R>,
+    input: &'w mut RewindReader<R>,
     end: ContentEnd,
     checksum: crc32fast::Hasher,
     /// Bytes that were given.
@@ -103,9 +103,9 @@ pub(super) struct StoredContent<'w, R> {
 }
 
 impl<'w, R: BufRead> StoredContent<'w, R> {
-    pub(super) fn new(window: &'w mut Window<R>, end: ContentEnd) -> Self {
+    pub(super) fn new(input: &'w mut RewindReader<R>, end: ContentEnd) -> Self {
         Self {
-            window,
+            input,
             end,
             checksum: crc32fast::Hasher::new(),
             given: 0,
@@ -118,7 +118,7 @@ impl<'w, R: BufRead> StoredContent<'w, R> {
             ContentEnd::Told { length, .. } => length - self.given,
             ContentEnd::Behind => u64::MAX,
         };
-        let buffer = self.window.fill_buf()?;
+        let buffer = self.input.fill_buf()?;
         let most = usize::try_from(most).map_or(buffer.len(), |most| most.min(buffer.len()));
         match memchr::memchr(b'P', buffer.get(..most).unwrap_or_default()) {
             Some(0) => {}
@@ -128,11 +128,11 @@ impl<'w, R: BufRead> StoredContent<'w, R> {
         let is_end = match self.end {
             ContentEnd::Told { checksum, .. } => {
                 let stands_at_next =
-                    matches!(buffer, [_] | [_, b'K', ..]) && stands_at_next(self.window);
+                    matches!(buffer, [_] | [_, b'K', ..]) && stands_at_next(self.input);
                 stands_at_next && self.checksum.clone().finalize() == checksum
             }
             ContentEnd::Behind => {
-                let next = self.window.peek(LONGEST_SIZES)?;
+                let next = self.input.peek(LONGEST_SIZES)?;
                 number_at(next, 0) == Some(SIZES) && {
                     let checksum = self.checksum.clone().finalize();
                     sizes_behind(next, checksum, self.given, self.given).is_some()
@@ -146,7 +146,7 @@ impl<'w, R: BufRead> StoredContent<'w, R> {
 impl<R: BufRead> Read for StoredContent<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.certain()?.min(out.len());
-        let buffer = self.window.fill_buf()?;
+        let buffer = self.input.fill_buf()?;
         let piece = buffer.get(..count).unwrap_or_default();
         if let Some(out) = out.get_mut(..piece.len()) {
             out.copy_from_slice(piece);
@@ -154,7 +154,7 @@ impl<R: BufRead> Read for StoredContent<'_, R> {
         let count = piece.len();
         self.checksum.update(piece);
         self.given += count as u64;
-        self.window.consume(count);
+        self.input.consume(count);
         Ok(count)
     }
 }

@@ -140,9 +140,9 @@ impl Reading {
 /// Reads an archive; of each content only the first `most` bytes.
 fn read(archive: &[u8], most: u64) -> Reading {
     let mut found = Reading::default();
-    let mut window = Window::new(BufReader::with_capacity(50, archive));
+    let mut input = RewindReader::new(BufReader::with_capacity(50, archive));
     let budget = Budget::new(Rc::default());
-    each_entry(&mut window, &budget, &mut |name, part| {
+    each_entry(&mut input, &budget, &mut |name, part| {
         match part {
             ArchiveItem::Content(content) => {
                 let mut beginning = Vec::new();
@@ -155,7 +155,7 @@ fn read(archive: &[u8], most: u64) -> Reading {
     })
     .unwrap();
     let mut left = Vec::new();
-    window.read_to_end(&mut left).unwrap();
+    input.read_to_end(&mut left).unwrap();
     found.left = left.len();
     found
 }

@@ -26,7 +26,7 @@ fn read(file: &[u8]) -> Vec<String> {
     let mut input = BufReader::with_capacity(100, file);
     each_part(&mut input, &budget, &mut |name, part| {
         found.push(match part {
-            InputPart::Stranger => format!("{name}?"),
+            InputPart::Unrelated => format!("{name}?"),
             InputPart::Damaged(what) => format!("{name}! {what}"),
             InputPart::Text { text, form, .. } => {
                 use crate::cli::backfill::lines::{Elements, TextElement};

@@ -1,4 +1,4 @@
-//! An input that can be looked into, and gone back in a little way.
+//! An input that can be peeked into, and rewound a little way.
 //!
 //! A reader that meets damage does not know where the damage began: unpacking runs on for some time over
 //! bytes that are no longer its own. So the bytes since a mark are kept, as many as that could be, and
@@ -10,11 +10,11 @@ use std::io::{self, BufRead, Read};
 const KEPT: usize = 1 << 20;
 
 /// Whatever is read, at any depth.
-pub(super) type Input<'i> = Window<&'i mut dyn BufRead>;
+pub(super) type Input<'i> = RewindReader<&'i mut dyn BufRead>;
 
 /// The input.
 #[derive(Debug)]
-pub(super) struct Window<R> {
+pub(super) struct RewindReader<R> {
     input: R,
     /// Bytes that were read from the input, and from where on they are still to be given.
     ahead: Vec<u8>,
@@ -23,7 +23,7 @@ pub(super) struct Window<R> {
     kept: Vec<u8>,
 }
 
-impl<R: BufRead> Window<R> {
+impl<R: BufRead> RewindReader<R> {
     /// Looks at an input from here on.
     pub(super) const fn new(input: R) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl<R: BufRead> Window<R> {
     }
 
     /// Goes back to the mark, or as far towards it as bytes are kept.
-    pub(super) fn back(&mut self) {
+    pub(super) fn rewind(&mut self) {
         let mut ahead = std::mem::take(&mut self.kept);
         ahead.extend_from_slice(self.ahead.get(self.given..).unwrap_or_default());
         self.ahead = ahead;
@@ -90,7 +90,7 @@ impl<R: BufRead> Window<R> {
     }
 }
 
-impl<R: BufRead> Read for Window<R> {
+impl<R: BufRead> Read for RewindReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let mut buffer = self.fill_buf()?;
         let count = buffer.read(out)?;
@@ -99,7 +99,7 @@ impl<R: BufRead> Read for Window<R> {
     }
 }
 
-impl<R: BufRead> BufRead for Window<R> {
+impl<R: BufRead> BufRead for RewindReader<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.given < self.ahead.len() {
             return Ok(self.ahead.get(self.given..).unwrap_or_default());
@@ -141,25 +141,25 @@ mod tests {
         // Whatever size its pieces have.
         for size in 1..12 {
             let input = BufReader::with_capacity(size, &b"one two three four"[..]);
-            let mut window = Window::new(input);
-            assert_eq!(text(window.peek(7).unwrap()), "one two");
+            let mut input = RewindReader::new(input);
+            assert_eq!(text(input.peek(7).unwrap()), "one two");
             let mut four = [0; 4];
-            window.read_exact(&mut four).unwrap();
+            input.read_exact(&mut four).unwrap();
             assert_eq!(text(&four), "one ");
-            window.mark();
-            window.read_exact(&mut four).unwrap();
-            window.read_exact(&mut four).unwrap();
+            input.mark();
+            input.read_exact(&mut four).unwrap();
+            input.read_exact(&mut four).unwrap();
             assert_eq!(text(&four), "thre");
-            window.back();
-            assert_eq!(text(window.peek(3).unwrap()), "two");
-            let found = window.find(2, |bytes| bytes == b"th", *b"th");
+            input.rewind();
+            assert_eq!(text(input.peek(3).unwrap()), "two");
+            let found = input.find(2, |bytes| bytes == b"th", *b"th");
             assert!(found.unwrap());
-            window.mark();
-            assert_eq!(text(window.peek(100).unwrap()), "three four");
-            assert!(!window.find(3, |bytes| bytes == b"two", *b"tt").unwrap());
-            window.back();
+            input.mark();
+            assert_eq!(text(input.peek(100).unwrap()), "three four");
+            assert!(!input.find(3, |bytes| bytes == b"two", *b"tt").unwrap());
+            input.rewind();
             let mut rest = String::new();
-            window.read_to_string(&mut rest).unwrap();
+            input.read_to_string(&mut rest).unwrap();
             assert_eq!(rest, "three four");
         }
     }
@@ -167,14 +167,14 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_and_is_the_end_of_what_was_given() {
         let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(5 * KEPT).collect();
-        let mut window = Window::new(BufReader::new(&bytes[..]));
-        window.mark();
-        io::copy(&mut (&mut window).take(4 * KEPT as u64), &mut io::sink()).unwrap();
-        assert!((KEPT..=2 * KEPT).contains(&window.kept.len()));
-        let kept = window.kept.len();
-        window.back();
+        let mut input = RewindReader::new(BufReader::new(&bytes[..]));
+        input.mark();
+        io::copy(&mut (&mut input).take(4 * KEPT as u64), &mut io::sink()).unwrap();
+        assert!((KEPT..=2 * KEPT).contains(&input.kept.len()));
+        let kept = input.kept.len();
+        input.rewind();
         let mut rest = Vec::new();
-        window.read_to_end(&mut rest).unwrap();
+        input.read_to_end(&mut rest).unwrap();
         assert!(rest == bytes[4 * KEPT - kept..]);
     }
 }

@@ -1,4 +1,4 @@
-//! A text of which it is not known yet whether it holds events.
+//! Finds out whether a text holds events.
 //!
 //! What a download left behind may be an answer that says why there is no export, or a page. Its elements
 //! are held back until one is an event, so that none of them ends as a filtered or broken event.
@@ -14,14 +14,14 @@ use crate::json::Json;
 const MOST: usize = 100;
 const MOST_BYTES: usize = 4 << 20;
 
-/// Elements that are held back.
+/// Holds elements back until one is an event.
 #[derive(Debug, Default)]
-pub(super) struct Doubt {
+pub(super) struct Sniffer {
     elements: Vec<Vec<u8>>,
     bytes: usize,
 }
 
-impl Doubt {
+impl Sniffer {
     /// Holds an element back; gives whether more can be.
     pub(super) fn hold(&mut self, element: &[u8]) -> bool {
         self.elements.push(element.to_owned());
@@ -30,7 +30,7 @@ impl Doubt {
     }
 
     /// What was held back, now that there is an event.
-    pub(super) fn release(&mut self) -> Vec<Vec<u8>> {
+    pub(super) fn take_held(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.elements)
     }
 
@@ -55,7 +55,7 @@ impl Doubt {
     }
 
     /// Whether a text without an event is JSON about something else, and no answer in place of an export.
-    pub(super) fn is_about_else(&self) -> bool {
+    pub(super) fn is_other_json(&self) -> bool {
         self.objects() == self.elements.len()
             && !self
                 .elements
@@ -136,12 +136,12 @@ mod tests {
     #[test]
     fn what_is_no_export_is_called_what_it_is() {
         let check = |texts: &[&str], expected: &str| {
-            let mut doubt = Doubt::default();
+            let mut sniffer = Sniffer::default();
             for text in texts {
                 assert!(!names_event(text.as_bytes()), "{text}");
-                doubt.hold(text.as_bytes());
+                sniffer.hold(text.as_bytes());
             }
-            let words = doubt.in_words().unwrap_or_default();
+            let words = sniffer.in_words().unwrap_or_default();
             assert!(words.contains(expected), "{words}");
             if expected.is_empty() {
                 assert!(words.is_empty());
@@ -187,22 +187,22 @@ mod tests {
             (&[r#"{"a":1}"#, r#"{"error":"timeout"}"#], false),
             (&[r#"{"a":1}"#, "text"], false),
         ] {
-            let mut doubt = Doubt::default();
+            let mut sniffer = Sniffer::default();
             for text in texts {
-                doubt.hold(text.as_bytes());
+                sniffer.hold(text.as_bytes());
             }
-            assert_eq!(doubt.is_about_else(), expected, "{texts:?}");
+            assert_eq!(sniffer.is_other_json(), expected, "{texts:?}");
         }
     }
 
     #[test]
     fn what_is_held_is_bounded() {
-        let mut doubt = Doubt::default();
+        let mut sniffer = Sniffer::default();
         assert_eq!(
-            (0..1000).take_while(|_| doubt.hold(b"{}")).count(),
+            (0..1000).take_while(|_| sniffer.hold(b"{}")).count(),
             MOST - 1
         );
-        let mut doubt = Doubt::default();
-        assert!(!doubt.hold(&vec![b'x'; MOST_BYTES]));
+        let mut sniffer = Sniffer::default();
+        assert!(!sniffer.hold(&vec![b'x'; MOST_BYTES]));
     }
 }

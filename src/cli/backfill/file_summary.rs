@@ -4,24 +4,24 @@ use crate::cli::table::plain;
 
 /// Parts of each kind that are named; the rest is counted, since an archive may hold a million.
 const NAMED: usize = 20;
-const NAMED_STRANGERS: usize = 3;
+const NAMED_UNRELATED: usize = 3;
 /// Most of a name that is shown.
 const LONGEST_NAME: usize = 150;
 
-/// The tally of one file.
+/// The summary of one file.
 #[derive(Debug, Default)]
 pub(super) struct FileSummary {
     /// Whether there was an event.
     pub(super) has_events: bool,
     damaged: usize,
     last_damaged: Option<String>,
-    strangers: usize,
-    stranger_names: Vec<String>,
+    unrelated: usize,
+    unrelated_names: Vec<String>,
 }
 
 impl FileSummary {
     /// Notes what is wrong with a part; gives what is to be said of it, once for each part.
-    pub(super) fn damaged(&mut self, part: &str, what: &str) -> Option<String> {
+    pub(super) fn add_damaged(&mut self, part: &str, what: &str) -> Option<String> {
         if self.last_damaged.as_deref() == Some(part) {
             return None;
         }
@@ -33,15 +33,15 @@ impl FileSummary {
     }
 
     /// Notes a part that holds no events and need not.
-    pub(super) fn stranger(&mut self, part: &str) {
-        self.strangers += 1;
-        if self.stranger_names.len() < NAMED_STRANGERS {
-            self.stranger_names.push(shown(part));
+    pub(super) fn add_unrelated(&mut self, part: &str) {
+        self.unrelated += 1;
+        if self.unrelated_names.len() < NAMED_UNRELATED {
+            self.unrelated_names.push(shown(part));
         }
     }
 
     /// Whether everything could be read, and held events.
-    pub(super) const fn is_well(&self) -> bool {
+    pub(super) const fn is_complete(&self) -> bool {
         self.damaged == 0 && self.has_events
     }
 
@@ -52,20 +52,20 @@ impl FileSummary {
             let more = self.damaged - NAMED;
             words.push(format!("{more} more parts could not be read to their end"));
         }
-        if self.strangers > 0 {
-            let names = self.stranger_names.join(", ");
-            let more = match self.strangers - self.stranger_names.len() {
+        if self.unrelated > 0 {
+            let names = self.unrelated_names.join(", ");
+            let more = match self.unrelated - self.unrelated_names.len() {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            let parts = if self.strangers == 1 {
+            let parts = if self.unrelated == 1 {
                 "file that holds"
             } else {
                 "files that hold"
             };
             words.push(format!(
                 "passed over {} {parts} no events: {names}{more}",
-                self.strangers
+                self.unrelated
             ));
         }
         if self.damaged == 0 && !self.has_events {
@@ -91,20 +91,22 @@ mod tests {
 
     #[test]
     fn parts_are_named_once_and_safely_and_not_without_end() {
-        let mut tally = FileSummary::default();
+        let mut summary = FileSummary::default();
         let long = "x".repeat(1000);
-        let said = tally.damaged("../a\u{1b}[2J", "it is cut off").unwrap();
+        let said = summary
+            .add_damaged("../a\u{1b}[2J", "it is cut off")
+            .unwrap();
         assert_eq!(said, "../a\u{fffd}[2J: it is cut off");
-        assert_eq!(tally.damaged("../a\u{1b}[2J", "again"), None);
-        assert!(tally.damaged(&long, "").unwrap().len() < 200);
-        assert_eq!(tally.damaged("", "bad").unwrap(), "bad");
-        let named = (0..100).filter_map(|part| tally.damaged(&part.to_string(), "bad"));
+        assert_eq!(summary.add_damaged("../a\u{1b}[2J", "again"), None);
+        assert!(summary.add_damaged(&long, "").unwrap().len() < 200);
+        assert_eq!(summary.add_damaged("", "bad").unwrap(), "bad");
+        let named = (0..100).filter_map(|part| summary.add_damaged(&part.to_string(), "bad"));
         assert_eq!(named.count(), NAMED - 3);
         for part in ["a", "b", "c", "d", "e"] {
-            tally.stranger(part);
+            summary.add_unrelated(part);
         }
         assert_eq!(
-            tally.in_words(),
+            summary.in_words(),
             [
                 "83 more parts could not be read to their end",
                 "passed over 5 files that hold no events: a, b, c and 2 more",
@@ -114,11 +116,11 @@ mod tests {
 
     #[test]
     fn a_file_without_an_event_is_not_well() {
-        let mut tally = FileSummary::default();
-        assert!(!tally.is_well());
-        assert_eq!(tally.in_words(), ["it holds no event"]);
-        tally.has_events = true;
-        assert!(tally.is_well());
-        assert!(tally.in_words().is_empty());
+        let mut summary = FileSummary::default();
+        assert!(!summary.is_complete());
+        assert_eq!(summary.in_words(), ["it holds no event"]);
+        summary.has_events = true;
+        assert!(summary.is_complete());
+        assert!(summary.in_words().is_empty());
     }
 }
