@@ -16,7 +16,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -38,6 +37,7 @@ use crate::control::command::{
 use crate::control::problem::{Problem, ProblemCode};
 use crate::control::socket::Socket;
 use crate::http::blocking::{Work, without_blocking_others};
+use crate::http::reply::json_response;
 use crate::queue::erase::Person;
 
 pub mod client;
@@ -186,8 +186,8 @@ async fn unknown(method: Method, uri: Uri) -> Response {
 }
 
 fn json(status: StatusCode, content: &impl Serialize) -> Response {
-    match serde_json::to_vec(content) {
-        Ok(json) => (status, [(CONTENT_TYPE, "application/json")], json).into_response(),
+    match serde_json::to_string(content) {
+        Ok(json) => json_response(status, json),
         // A moment of a damaged record may lie beyond any calendar.
         Err(error) => {
             tracing::error!(%error, "an answer could not be written");

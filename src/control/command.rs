@@ -86,13 +86,13 @@ impl StoreCommand for ListDead {
     type Answer = Vec<DeadLetter>;
 
     async fn perform(self, handler: &CommandHandler) -> Result<Vec<DeadLetter>, Problem> {
-        let mut letters = handler.queue.dead(&self.filter, self.after, PAGE).await?;
+        let mut dead = handler.queue.dead(&self.filter, self.after, PAGE).await?;
         if !self.with_events {
-            for letter in &mut letters {
+            for letter in &mut dead {
                 letter.json = None;
             }
         }
-        Ok(letters)
+        Ok(dead)
     }
 }
 
