@@ -39,14 +39,14 @@ const PROMETHEUS_TEXT: HeaderValue =
 /// Everything that the pages show.
 #[derive(Debug)]
 pub struct AdminState {
-    gate: Arc<Authenticator>,
+    authenticator: Arc<Authenticator>,
     /// Whether each sync takes events.
     syncs: Vec<(SyncName, bool)>,
     silence_after: Option<Duration>,
     queue: Queue,
     lanes: LaneStatuses,
     metrics: Arc<Metrics>,
-    arrivals: Arc<LastSeen>,
+    last_seen: Arc<LastSeen>,
     clock: Arc<dyn Clock>,
 }
 
@@ -57,11 +57,11 @@ impl AdminState {
         queue: Queue,
         lanes: LaneStatuses,
         metrics: Arc<Metrics>,
-        arrivals: Arc<LastSeen>,
+        last_seen: Arc<LastSeen>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
-            gate: Arc::new(Authenticator::for_admin(&config.admin)),
+            authenticator: Arc::new(Authenticator::for_admin(&config.admin)),
             syncs: config
                 .syncs
                 .iter()
@@ -71,14 +71,14 @@ impl AdminState {
             queue,
             lanes,
             metrics,
-            arrivals,
+            last_seen,
             clock,
         }
     }
 
     /// Lets operators in.
-    pub const fn gate(&self) -> &Arc<Authenticator> {
-        &self.gate
+    pub const fn authenticator(&self) -> &Arc<Authenticator> {
+        &self.authenticator
     }
 
     fn view(&self) -> HealthView {
@@ -94,9 +94,9 @@ impl AdminState {
                         enabled: *enabled,
                         lane: lanes.remove(name),
                         ready_bytes: self.queue.backlog(name).bytes,
-                        last_event: self.arrivals.last(name),
-                        silence: self.arrivals.silence(name, now),
-                        missed: self.arrivals.missed(name),
+                        last_event: self.last_seen.last(name),
+                        silence: self.last_seen.silence(name, now),
+                        missed: self.last_seen.missed(name),
                     };
                     (name.clone(), sync)
                 })
@@ -123,7 +123,7 @@ impl AdminState {
         let silences: Vec<(&SyncName, Duration)> = self
             .syncs
             .iter()
-            .filter_map(|(name, _)| Some((name, self.arrivals.silence(name, now)?)))
+            .filter_map(|(name, _)| Some((name, self.last_seen.silence(name, now)?)))
             .collect();
         StoredMetrics {
             totals,
@@ -156,7 +156,7 @@ pub fn router(state: Arc<AdminState>) -> Router {
 }
 
 async fn guard(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
-    if state.gate.admits(request.headers()) {
+    if state.authenticator.admits(request.headers()) {
         next.run(request).await
     } else {
         HttpError::Unauthorized.into_response()

@@ -55,7 +55,7 @@ pub struct App {
     command_handler: CommandHandler,
     silence: SilenceWatch,
     secrets: [(Arc<Authenticator>, SecretFiles); 2],
-    door: Arc<Ingest>,
+    ingest: Arc<Ingest>,
     queue: Queue,
 }
 
@@ -88,7 +88,7 @@ impl App {
         sandbox: &Sandbox,
     ) -> Result<Self, BuildError> {
         let reading = sandbox.reading_router();
-        Self::build_with_routes(config, clock, |door| ingest::guarded(door, reading)).await
+        Self::build_with_routes(config, clock, |ingest| ingest::guarded(ingest, reading)).await
     }
 
     async fn build_with_routes(
@@ -103,7 +103,7 @@ impl App {
         queue.bound_profiles(bounds(&config));
         let command_handler = CommandHandler::new(queue.clone(), &config);
         let (lanes, shown) = deliver::lanes(&config, &queue, &clock, &metrics)?;
-        let door = Ingest::new(
+        let ingest = Ingest::new(
             &config,
             syncs,
             queue.clone(),
@@ -112,45 +112,44 @@ impl App {
             upstream(&config)?,
         )
         .map_err(|mistake| BuildError::Configuration(vec![mistake]))?;
-        let door = Arc::new(door);
-        let arrivals = Arc::clone(door.arrivals());
+        let ingest = Arc::new(ingest);
+        let last_seen = Arc::clone(ingest.last_seen());
         let silence = SilenceWatch::new(
             config.ingest.silence_after,
-            Arc::clone(&arrivals),
+            Arc::clone(&last_seen),
             Arc::clone(&clock),
         );
-        let state = AdminState::new(&config, queue.clone(), shown, metrics, arrivals, clock);
-        let ingest = &config.ingest;
-        let admin = &config.admin;
+        let state = AdminState::new(&config, queue.clone(), shown, metrics, last_seen, clock);
+        let (ingest_config, admin_config) = (&config.ingest, &config.admin);
         let secrets = [
             (
-                Arc::clone(door.gate()),
+                Arc::clone(ingest.authenticator()),
                 SecretFiles::new(
                     "ingest.secret_file",
-                    ingest.secret_files.clone(),
-                    ingest.secrets.clone(),
+                    ingest_config.secret_files.clone(),
+                    ingest_config.secrets.clone(),
                 ),
             ),
             (
-                Arc::clone(state.gate()),
+                Arc::clone(state.authenticator()),
                 SecretFiles::new(
                     "admin.secret_file",
-                    admin.secret_file.iter().cloned().collect(),
-                    admin.secret.iter().cloned().collect(),
+                    admin_config.secret_file.iter().cloned().collect(),
+                    admin_config.secret.iter().cloned().collect(),
                 ),
             ),
         ];
         Ok(Self {
             public: listen(config.server.listen).await?,
             admin: listen(config.admin.listen).await?,
-            public_router: ingest::router(Arc::clone(&door)).merge(more(&door)),
+            public_router: ingest::router(Arc::clone(&ingest)).merge(more(&ingest)),
             admin_router: admin::router(Arc::new(state)),
             lanes,
             control: bind_control(&config),
             command_handler,
             silence,
             secrets,
-            door,
+            ingest,
             queue,
         })
     }
@@ -174,24 +173,24 @@ impl App {
             syncs = self.lanes.len(),
             "pixel-relay is ready"
         );
-        let stop_doors = CancellationToken::new();
+        let stop_listening = CancellationToken::new();
         let stop_lanes = CancellationToken::new();
         let limits = ConnectionLimits {
             grace: FINISH_REQUESTS,
             ..ConnectionLimits::default()
         };
 
-        let mut doors = JoinSet::new();
-        doors.spawn(serve(
+        let mut listeners = JoinSet::new();
+        listeners.spawn(serve(
             self.public,
             self.public_router,
             limits,
-            stop_doors.clone(),
+            stop_listening.clone(),
         ));
         let mut watches = JoinSet::new();
-        watches.spawn(self.silence.run(stop_doors.clone()));
-        for (gate, files) in self.secrets {
-            watches.spawn(gate.follow(files, stop_doors.clone()));
+        watches.spawn(self.silence.run(stop_listening.clone()));
+        for (authenticator, files) in self.secrets {
+            watches.spawn(authenticator.follow(files, stop_listening.clone()));
         }
         // The operators' listener stays open until the store is closed.
         let stop_admin = CancellationToken::new();
@@ -219,19 +218,19 @@ impl App {
             }
         });
         let mut summaries = JoinSet::new();
-        summaries.spawn(summarise(self.door));
+        summaries.spawn(summarise(self.ingest));
 
         let ended = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
-            ended = doors.join_next() => Err(unexpected("the public listener", ended)),
+            ended = listeners.join_next() => Err(unexpected("the public listener", ended)),
             ended = watches.join_next() => Err(unexpected("a watch", ended)),
             ended = admin.join_next() => Err(unexpected("the admin listener", ended)),
             ended = lanes.join_next() => Err(unexpected("a lane", ended)),
             ended = control.join_next() => Err(unexpected("the control socket", ended)),
         };
         tracing::info!("stopping: nothing new is accepted, what is under way is finished");
-        stop_doors.cancel();
-        doors.join_all().await;
+        stop_listening.cancel();
+        listeners.join_all().await;
         watches.join_all().await;
         stop_lanes.cancel();
         lanes.join_all().await;
@@ -249,13 +248,13 @@ impl App {
 }
 
 /// Says every hour how well events can be matched.
-async fn summarise(door: Arc<Ingest>) {
+async fn summarise(ingest: Arc<Ingest>) {
     let mut hours = tokio::time::interval(COVERAGE_SUMMARY);
     // The first tick comes at once, when there is nothing to say.
     hours.tick().await;
     loop {
         hours.tick().await;
-        door.log_match_key_coverage();
+        ingest.log_match_key_coverage();
     }
 }
 

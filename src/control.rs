@@ -36,7 +36,7 @@ use crate::control::command::{
 };
 use crate::control::problem::{Problem, ProblemCode};
 use crate::control::socket::Socket;
-use crate::http::blocking::{Work, without_blocking_others};
+use crate::http::blocking::{Work, block_in_place_if_long};
 use crate::http::reply::json_response;
 use crate::queue::erase::Person;
 
@@ -166,7 +166,7 @@ async fn perform<C: StoreCommand>(
         .map_err(|_| bad("the request did not arrive in time".to_owned()))?
         .map_err(|_| bad(format!("the request is longer than {LONGEST_BODY} bytes")))?;
     let command =
-        without_blocking_others(Work::On(body.len()), || serde_json::from_slice::<C>(&body));
+        block_in_place_if_long(Work::On(body.len()), || serde_json::from_slice::<C>(&body));
     let command =
         command.map_err(|error| bad(format!("the request is not understood: {error}")))?;
     drop(body);

@@ -8,5 +8,5 @@ pub mod body;
 pub mod client_address;
 pub mod reply;
 pub mod serve;
-mod tidy_path;
+mod normal_path;
 pub mod tls;

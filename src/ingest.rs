@@ -28,18 +28,18 @@ use crate::config::sync::SyncConfig;
 use crate::config::{Config, ConfigError, SyncName};
 use crate::event::arena::Arena;
 use crate::http::auth::Authenticator;
-use crate::http::blocking::{Work, without_blocking_others};
-use crate::http::body::{BodyReader, BufferedBody, discard};
+use crate::http::blocking::{Work, block_in_place_if_long};
+use crate::http::body::{BodyReader, BufferedBody, drain};
 use crate::http::reply::{HttpError, json_response};
 use crate::ingest::amplitude_api::AmplitudeApi;
+use crate::ingest::chunk::{Chunk, SyncIntake};
 use crate::ingest::decode::{RawElement, decode};
-use crate::ingest::intake::{Chunk, SyncIntake};
 use crate::ingest::reply::{IngestSummary, RequestRefusal};
 use crate::outcome::Reason;
 use crate::queue::quota::CapacityProblem;
 use crate::queue::{PushError, Queue};
 use crate::sync::Sync;
-use crate::telemetry::logs::{LogThrottle, SeldomEach};
+use crate::telemetry::logs::{KeyedLogThrottle, LogThrottle};
 use crate::telemetry::metrics::{Endpoint, Metrics};
 
 mod address_limit;
@@ -47,10 +47,10 @@ mod amplitude_api;
 mod last_seen;
 mod cors;
 pub mod decode;
-mod intake;
+mod chunk;
 mod reply;
 mod silence;
-mod unanswered;
+mod logged_path;
 mod upstream;
 
 pub use last_seen::{LastSeen, MissedEvents};
@@ -60,7 +60,7 @@ pub use upstream::Upstream;
 /// Everything that a request needs.
 #[derive(Debug)]
 pub struct Ingest {
-    gate: Arc<Authenticator>,
+    authenticator: Arc<Authenticator>,
     bodies: BodyReader,
     /// The endpoints of SDKs, where they are on.
     api: Option<AmplitudeApi>,
@@ -70,14 +70,14 @@ pub struct Ingest {
     passes_on: bool,
     queue: Queue,
     metrics: Arc<Metrics>,
-    arrivals: Arc<LastSeen>,
+    last_seen: Arc<LastSeen>,
     clock: Arc<dyn Clock>,
-    refused: SeldomEach,
+    refused: KeyedLogThrottle,
     time_zone: LogThrottle,
     missing: LogThrottle,
     may_count_twice: LogThrottle,
     /// Rests of refused bodies that are read to be thrown away: each for seconds only.
-    discarding: TaskTracker,
+    draining: TaskTracker,
 }
 
 /// What of a request could not be stored.
@@ -90,7 +90,7 @@ struct NotStored {
 }
 
 impl Ingest {
-    /// Builds the door. `syncs` are those that the configuration compiled to; to `upstream` goes what
+    /// Builds the ingest. `syncs` are those that the configuration compiled to; to `upstream` goes what
     /// SDKs send.
     pub fn new(
         config: &Config,
@@ -100,7 +100,7 @@ impl Ingest {
         clock: Arc<dyn Clock>,
         upstream: Option<Upstream>,
     ) -> Result<Self, ConfigError> {
-        let gate = Authenticator::for_ingest(&config.ingest).map_err(|_| {
+        let authenticator = Authenticator::for_ingest(&config.ingest).map_err(|_| {
             ConfigError::new("ingest.header", "found what cannot be the name of a header")
         })?;
         let intakes: Vec<SyncIntake> = syncs
@@ -117,31 +117,31 @@ impl Ingest {
             .map(|intake| (intake.name().clone(), intake.sync.is_enabled()));
         let minute = Duration::from_secs(60);
         Ok(Self {
-            gate: Arc::new(gate),
+            authenticator: Arc::new(authenticator),
             passes_on: upstream.is_some() && config.ingest.upstream_when_full == WhenFull::PassOn,
             api: AmplitudeApi::new(config, upstream),
             bodies: BodyReader::new(config.server.max_body.get()),
-            arrivals: Arc::new(LastSeen::new(watched, clock.now())),
+            last_seen: Arc::new(LastSeen::new(watched, clock.now())),
             intakes,
             queue,
             metrics,
             clock,
-            refused: SeldomEach::new(minute),
+            refused: KeyedLogThrottle::new(minute),
             time_zone: LogThrottle::new(minute),
             missing: LogThrottle::new(minute),
             may_count_twice: LogThrottle::new(Duration::from_secs(60 * 60)),
-            discarding: TaskTracker::new(),
+            draining: TaskTracker::new(),
         })
     }
 
     /// Lets senders in.
-    pub fn gate(&self) -> &Arc<Authenticator> {
-        &self.gate
+    pub fn authenticator(&self) -> &Arc<Authenticator> {
+        &self.authenticator
     }
 
     /// When events last came in.
-    pub fn arrivals(&self) -> &Arc<LastSeen> {
-        &self.arrivals
+    pub fn last_seen(&self) -> &Arc<LastSeen> {
+        &self.last_seen
     }
 
     /// Logs, for each sync and event name, what share of the events mapped since the last time
@@ -168,7 +168,7 @@ impl Ingest {
         body: BufferedBody,
     ) -> Result<IngestSummary, RequestRefusal> {
         let (bytes, arena) = (body.as_bytes(), Arena::default());
-        let elements = without_blocking_others(Work::On(bytes.len()), || decode(bytes, &arena))?;
+        let elements = block_in_place_if_long(Work::On(bytes.len()), || decode(bytes, &arena))?;
         let intakes = self.intakes(|name| only.is_none_or(|only| only == name));
         let count = elements.len() as u64;
         self.arrived(endpoint, count, &intakes);
@@ -190,7 +190,7 @@ impl Ingest {
         let now = self.clock.now();
         if count > 0 {
             for intake in intakes {
-                self.arrivals.note(intake.name(), now);
+                self.last_seen.note(intake.name(), now);
             }
         }
     }
@@ -206,8 +206,8 @@ impl Ingest {
         intakes: &[&SyncIntake],
         bytes: usize,
     ) -> Result<IngestSummary, NotStored> {
-        let mut tally = IngestSummary::default();
-        tally.received(count);
+        let mut summary = IngestSummary::default();
+        summary.received(count);
         let now = self.clock.now();
         let is_webhook = endpoint == Endpoint::webhook;
         let mut left = count;
@@ -220,8 +220,8 @@ impl Ingest {
                 Work::On(bytes.saturating_mul(intakes.len()))
             };
             let mut chunk = Chunk::new(is_webhook, self.queue.recall());
-            let mapped = without_blocking_others(work, || {
-                chunk.map(&mut elements, intakes, now, &mut tally)
+            let mapped = block_in_place_if_long(work, || {
+                chunk.map(&mut elements, intakes, now, &mut summary)
             });
             if mapped.is_ok() && chunk.taken.is_empty() {
                 break;
@@ -236,13 +236,13 @@ impl Ingest {
                 Err(error) => Err(error.into()),
             };
             match pushed {
-                Ok(pushed) => tally.stored(pushed),
+                Ok(pushed) => summary.stored(pushed),
                 Err(PushError::Full {
                     sync,
                     pushed,
                     left: refused,
                 }) => {
-                    tally.stored(pushed);
+                    summary.stored(pushed);
                     let missed = missed
                         .get_or_insert_with(|| NotStored::nothing(RequestRefusal::QueueFull(sync)));
                     missed.add(refused);
@@ -256,7 +256,7 @@ impl Ingest {
             left = left.saturating_sub(elements);
         }
         if is_webhook {
-            self.warn_of_templates(&tally, now);
+            self.warn_of_templates(&summary, now);
         }
         if let Some(sync) = may_count_twice
             && let Some(requests) = self.may_count_twice.due(now)
@@ -269,7 +269,7 @@ impl Ingest {
             );
         }
         match missed {
-            None => Ok(tally),
+            None => Ok(summary),
             Some(missed) => Err(missed),
         }
     }
@@ -279,7 +279,7 @@ impl Ingest {
         let now = self.clock.now();
         for (sync, events) in &missed.events {
             self.metrics.missed(sync, missed.why.code(), *events);
-            self.arrivals.note_missed(sync, *events, now);
+            self.last_seen.note_missed(sync, *events, now);
         }
         if let Some(requests) = self.missing.due(now) {
             tracing::warn!(
@@ -292,8 +292,8 @@ impl Ingest {
     }
 
     /// Names the one mistake of a template that spoils every event and shows nowhere else.
-    fn warn_of_templates(&self, tally: &IngestSummary, now: UnixMillis) {
-        if tally.count(Reason::TimeZoneTrap) > 0
+    fn warn_of_templates(&self, summary: &IngestSummary, now: UnixMillis) {
+        if summary.count(Reason::TimeZoneTrap) > 0
             && let Some(requests) = self.time_zone.due(now)
         {
             tracing::warn!(
@@ -307,9 +307,9 @@ impl Ingest {
     async fn webhook(&self, sync: Option<&str>, request: Request) -> Response {
         let (head, mut body) = request.into_parts();
         match self.take_webhook(sync, &head.headers, &mut body).await {
-            Ok(tally) => tally.into_response(),
+            Ok(summary) => summary.into_response(),
             Err(refusal) => {
-                self.discard_rest(&head.headers, body);
+                self.drain_rest(&head.headers, body);
                 self.refuse(refusal)
             }
         }
@@ -317,27 +317,27 @@ impl Ingest {
 
     /// Reads what a sender that is refused goes on to send. One that asked before it sends has sent
     /// nothing yet.
-    fn discard_rest(&self, headers: &HeaderMap, body: Body) {
+    fn drain_rest(&self, headers: &HeaderMap, body: Body) {
         if !body.is_end_stream() && !headers.contains_key(EXPECT) {
-            self.discarding.spawn(discard(body));
+            self.draining.spawn(drain(body));
         }
     }
 
     /// Refuses a request for a path, or a method of one, that nothing answers.
     fn refuse_path(&self, refusal: HttpError, request: Request) -> Response {
         let (head, body) = request.into_parts();
-        self.discard_rest(&head.headers, body);
-        self.tell_of_path(refusal, &head.method, &head.uri);
+        self.drain_rest(&head.headers, body);
+        self.log_refused_path(refusal, &head.method, &head.uri);
         self.refuse(refusal.into())
     }
 
-    fn tell_of_path(&self, refusal: HttpError, method: &Method, uri: &Uri) {
+    fn log_refused_path(&self, refusal: HttpError, method: &Method, uri: &Uri) {
         let is_off = self.api.is_none() && amplitude_api::answers(uri.path());
         let reason = if is_off { "api_off" } else { refusal.code() };
         let Some(requests) = self.refused.due(reason, self.clock.now()) else {
             return;
         };
-        let path = unanswered::safe_form(uri.path());
+        let path = logged_path::safe_form(uri.path());
         // A method of one's own could hold anything.
         let method = match method.as_str() {
             known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
@@ -361,7 +361,7 @@ impl Ingest {
         headers: &HeaderMap,
         body: &mut Body,
     ) -> Result<IngestSummary, RequestRefusal> {
-        if !self.gate.admits(headers) {
+        if !self.authenticator.admits(headers) {
             return Err(HttpError::Unauthorized.into());
         }
         let only = match sync {
@@ -455,7 +455,7 @@ impl From<NotStored> for RequestRefusal {
 }
 
 /// Gives the routes of the public listener.
-pub fn router(door: Arc<Ingest>) -> Router {
+pub fn router(ingest: Arc<Ingest>) -> Router {
     Router::new()
         .route("/webhook", post(webhook).put(webhook))
         .route(
@@ -463,52 +463,52 @@ pub fn router(door: Arc<Ingest>) -> Router {
             post(webhook_of_sync).put(webhook_of_sync),
         )
         .route("/health", get(health))
-        .merge(amplitude_api::routes(&door))
+        .merge(amplitude_api::routes(&ingest))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(door)
+        .with_state(ingest)
 }
 
 /// Puts other routes behind the secret that events are sent with.
-pub fn guarded(door: &Arc<Ingest>, routes: Router) -> Router {
-    routes.layer(from_fn_with_state(Arc::clone(door), guard))
+pub fn guarded(ingest: &Arc<Ingest>, routes: Router) -> Router {
+    routes.layer(from_fn_with_state(Arc::clone(ingest), guard))
 }
 
-async fn guard(State(door): State<Arc<Ingest>>, request: Request, next: Next) -> Response {
-    if door.gate.admits(request.headers()) {
+async fn guard(State(ingest): State<Arc<Ingest>>, request: Request, next: Next) -> Response {
+    if ingest.authenticator.admits(request.headers()) {
         next.run(request).await
     } else {
-        door.refuse(HttpError::Unauthorized.into())
+        ingest.refuse(HttpError::Unauthorized.into())
     }
 }
 
-async fn webhook(State(door): State<Arc<Ingest>>, request: Request) -> Response {
-    door.webhook(None, request).await
+async fn webhook(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
+    ingest.webhook(None, request).await
 }
 
 async fn webhook_of_sync(
-    State(door): State<Arc<Ingest>>,
+    State(ingest): State<Arc<Ingest>>,
     sync: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
     // What cannot be read as a name is the name of no sync.
     let sync = sync.map_or_else(|_| String::new(), |Path(sync)| sync);
-    door.webhook(Some(&sync), request).await
+    ingest.webhook(Some(&sync), request).await
 }
 
-async fn not_found(State(door): State<Arc<Ingest>>, request: Request) -> Response {
-    door.refuse_path(HttpError::NotFound, request)
+async fn not_found(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
+    ingest.refuse_path(HttpError::NotFound, request)
 }
 
-async fn method_not_allowed(State(door): State<Arc<Ingest>>, request: Request) -> Response {
-    door.refuse_path(HttpError::MethodNotAllowed, request)
+async fn method_not_allowed(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
+    ingest.refuse_path(HttpError::MethodNotAllowed, request)
 }
 
-async fn health(State(door): State<Arc<Ingest>>) -> Response {
-    match door.closed() {
+async fn health(State(ingest): State<Arc<Ingest>>) -> Response {
+    match ingest.closed() {
         None => json_response(StatusCode::OK, "{\"status\":\"ok\"}\n".to_owned()),
         // A balancer that turned away from here would cut the SDKs off from Amplitude.
-        Some(reason) if door.passes_on => {
+        Some(reason) if ingest.passes_on => {
             let body = format!(
                 "{{\"status\":\"passing_on\",\"reason\":\"{}\"}}\n",
                 reason.code()

@@ -207,12 +207,12 @@ async fn start(config: &str) -> Running {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let queue = Queue::open(&config.queue, &names, Arc::clone(&clock)).unwrap();
     let metrics = Arc::new(Metrics::new());
-    let arrivals = Arc::new(LastSeen::new(
+    let last_seen = Arc::new(LastSeen::new(
         names.into_iter().map(|name| (name, true)),
         clock.now(),
     ));
     let (shared, lanes) = (queue.clone(), LaneStatuses::default());
-    let state = AdminState::new(&config, shared, lanes, metrics, arrivals, clock);
+    let state = AdminState::new(&config, shared, lanes, metrics, last_seen, clock);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();

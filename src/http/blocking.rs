@@ -18,7 +18,7 @@ pub enum Work {
 
 /// Does work. Where it is long, the thread's other tasks are first handed to another one; a runtime
 /// of one thread has none, and they wait.
-pub fn without_blocking_others<T>(work: Work, perform: impl FnOnce() -> T) -> T {
+pub fn block_in_place_if_long<T>(work: Work, perform: impl FnOnce() -> T) -> T {
     let is_long = match work {
         Work::On(bytes) => bytes > LONG,
         Work::WithDisk => true,

@@ -1,13 +1,13 @@
 //! Reads the body of a request within bounds of size, time and memory.
 //!
 //! A body larger than the limit is refused as soon as that is known, at the latest when the limit is
-//! passed; a compressed one is counted twice, as it came and as it unfolds, and unfolding stops at
+//! passed; a compressed one is counted twice, as it came and decompressed, and decompression stops at
 //! the limit. All bodies together share a budget of memory, charged as bytes arrive, so that a
 //! request that only announces a large body takes nothing from the others. A charge lasts as long
 //! as the [`BufferedBody`] bytes.
 //!
 //! A sender that is refused early may go on sending; were its connection closed meanwhile, it would
-//! see a broken connection in place of the answer. [`discard`] reads on for a while.
+//! see a broken connection in place of the answer. [`drain`] reads on for a while.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -25,7 +25,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::http::blocking::{Work, without_blocking_others};
+use crate::http::blocking::{Work, block_in_place_if_long};
 
 /// Most bytes of bodies in memory at once, over all requests.
 const BUDGET: usize = 64 << 20;
@@ -113,11 +113,15 @@ impl BodyReader {
         let held = timeout(TOTAL, self.collect(body))
             .await
             .map_err(|_| BodyError::TooSlow)??;
-        let unfolded = held.bytes.len().saturating_mul(UNFOLDING);
+        let decompressed = held.bytes.len().saturating_mul(UNFOLDING);
         match encoding {
             Encoding::Identity => Ok(held),
-            Encoding::Gzip => without_blocking_others(Work::On(unfolded), || self.unfold(held)),
-            Encoding::Deflate => without_blocking_others(Work::On(unfolded), || self.inflate(held)),
+            Encoding::Gzip => {
+                block_in_place_if_long(Work::On(decompressed), || self.decompress(held))
+            }
+            Encoding::Deflate => {
+                block_in_place_if_long(Work::On(decompressed), || self.inflate(held))
+            }
         }
     }
 
@@ -151,18 +155,18 @@ impl BodyReader {
         Ok(BufferedBody { bytes, charge })
     }
 
-    fn unfold(&self, held: BufferedBody) -> Result<BufferedBody, BodyError> {
+    fn decompress(&self, held: BufferedBody) -> Result<BufferedBody, BodyError> {
         let BufferedBody { bytes, mut charge } = held;
         let mut decoder = MultiGzDecoder::new(bytes.as_ref());
-        let mut unfolded = Vec::new();
+        let mut decompressed = Vec::new();
         loop {
             charge.add(STEP)?;
             let read = decoder
                 .by_ref()
                 .take(STEP as u64)
-                .read_to_end(&mut unfolded)
+                .read_to_end(&mut decompressed)
                 .map_err(|_| BodyError::BrokenGzip)?;
-            if unfolded.len() > self.max_body {
+            if decompressed.len() > self.max_body {
                 return Err(self.too_large());
             }
             if read < STEP {
@@ -170,7 +174,7 @@ impl BodyReader {
             }
         }
         Ok(BufferedBody {
-            bytes: unfolded.into(),
+            bytes: decompressed.into(),
             charge,
         })
     }
@@ -179,17 +183,17 @@ impl BodyReader {
     fn inflate(&self, held: BufferedBody) -> Result<BufferedBody, BodyError> {
         let BufferedBody { bytes, mut charge } = held;
         let mut decoder = Decompress::new(is_zlib(&bytes));
-        let mut unfolded = Vec::new();
+        let mut decompressed = Vec::new();
         let mut rest = bytes.as_ref();
         loop {
-            let room = unfolded.capacity();
-            unfolded.reserve(STEP);
-            charge.add(unfolded.capacity() - room)?;
+            let room = decompressed.capacity();
+            decompressed.reserve(STEP);
+            charge.add(decompressed.capacity() - room)?;
             let before = decoder.total_in();
             let status = decoder
-                .decompress_vec(rest, &mut unfolded, FlushDecompress::None)
+                .decompress_vec(rest, &mut decompressed, FlushDecompress::None)
                 .map_err(|_| BodyError::BrokenGzip)?;
-            if unfolded.len() > self.max_body {
+            if decompressed.len() > self.max_body {
                 return Err(self.too_large());
             }
             let read = usize::try_from(decoder.total_in() - before).unwrap_or(usize::MAX);
@@ -197,12 +201,12 @@ impl BodyReader {
             match status {
                 Status::StreamEnd if rest.is_empty() => break,
                 // What ends in mid-air leaves room.
-                Status::Ok | Status::BufError if unfolded.len() == unfolded.capacity() => {}
+                Status::Ok | Status::BufError if decompressed.len() == decompressed.capacity() => {}
                 _ => return Err(BodyError::BrokenGzip),
             }
         }
         Ok(BufferedBody {
-            bytes: unfolded.into(),
+            bytes: decompressed.into(),
             charge,
         })
     }
@@ -286,7 +290,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
 }
 
 /// Reads what is left of a body and throws it away, within bounds.
-pub async fn discard(mut body: Body) {
+pub async fn drain(mut body: Body) {
     let all = async {
         let mut read = 0;
         while read < DISCARD
@@ -435,7 +439,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn gzip_is_unfolded_up_to_the_limit() {
+    async fn gzip_is_decompressed_up_to_the_limit() {
         let text = b"some text that is folded";
         let two_members = [gzip(b"one "), gzip(b"two")].concat();
         let folded = gzip(text);
@@ -487,7 +491,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bomb_is_not_unfolded_past_the_limit() {
+    async fn a_bomb_is_not_decompressed_past_the_limit() {
         let max_body = 1 << 20;
         // Little more than the limit: to unfold further would be `Busy`.
         let reader = BodyReader::with_budget(max_body, 2 * max_body);

@@ -27,7 +27,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::client_address::Peer;
-use crate::http::tidy_path::tidied;
+use crate::http::normal_path::normalized;
 
 /// Users filter the log by the part that they see: what is served is the ingest's to them.
 const TARGET: &str = "pixel_relay::ingest";
@@ -85,7 +85,7 @@ pub async fn serve(
                 }
             },
         };
-        let connection = converse(stream, peer, router.clone(), limits, shutdown.clone());
+        let connection = serve_connection(stream, peer, router.clone(), limits, shutdown.clone());
         connections.spawn(async move {
             connection.await;
             drop(slot);
@@ -106,7 +106,7 @@ pub async fn serve(
 }
 
 /// Speaks HTTP on one connection to its end.
-async fn converse(
+async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
@@ -121,7 +121,7 @@ async fn converse(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(stream), Introduced::new(router, peer));
+        .serve_connection(TokioIo::new(stream), WithPeer::new(router, peer));
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -137,12 +137,12 @@ async fn converse(
 
 /// Answers the requests of a connection, each of which is told whom it comes from, and is taken for the
 /// path that it means.
-struct Introduced {
+struct WithPeer {
     router: TowerToHyperService<Router>,
     peer: Peer,
 }
 
-impl Introduced {
+impl WithPeer {
     fn new(router: Router, peer: SocketAddr) -> Self {
         Self {
             router: TowerToHyperService::new(router),
@@ -151,14 +151,14 @@ impl Introduced {
     }
 }
 
-impl Service<Request<Incoming>> for Introduced {
+impl Service<Request<Incoming>> for WithPeer {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
-        if let Some(uri) = tidied(request.uri()) {
+        if let Some(uri) = normalized(request.uri()) {
             *request.uri_mut() = uri;
         }
         self.router.call(request)

@@ -36,13 +36,13 @@ use crate::config::units::Rate;
 use crate::config::{Config, SyncName};
 use crate::event::arena::Arena;
 use crate::event::request::BrowserRequest;
-use crate::http::blocking::{Work, without_blocking_others};
+use crate::http::blocking::{Work, block_in_place_if_long};
 use crate::http::client_address::{Peer, sender};
 use crate::http::reply::json_response;
 use crate::ingest::address_limit::AddressLimit;
+use crate::ingest::chunk::SyncIntake;
 use crate::ingest::cors::{Cors, Denied, RequestOrigin};
 use crate::ingest::decode::{RawElement, decode, members};
-use crate::ingest::intake::SyncIntake;
 use crate::ingest::upstream::{Forwarded, Upstream, UpstreamAnswer};
 use crate::ingest::{Ingest, NotStored};
 use crate::telemetry::logs::LogThrottle;
@@ -61,7 +61,7 @@ mod request;
 /// Most events of one request, as at Amplitude: an SDK that hears 413 sends fewer.
 const MOST_EVENTS: usize = 2000;
 
-/// What the endpoints need besides the door itself.
+/// What the endpoints need besides the ingest itself.
 #[derive(Debug)]
 pub(super) struct AmplitudeApi {
     /// Which syncs each project's events are for; `None`: every sync.
@@ -71,7 +71,7 @@ pub(super) struct AmplitudeApi {
     per_second: f64,
     limit: AddressLimit,
     upstream: Option<Upstream>,
-    seldom: ApiLogLines,
+    throttles: ApiLogLines,
 }
 
 /// Log lines that a sender can cause.
@@ -80,7 +80,7 @@ struct ApiLogLines {
     unknown_keys: LogThrottle,
     throttled: LogThrottle,
     not_passed_on: LogThrottle,
-    strangers: LogThrottle,
+    unknown_origins: LogThrottle,
 }
 
 /// One of the endpoints.
@@ -153,25 +153,25 @@ impl AmplitudeApi {
                 .map_or(0.0, Rate::per_second),
             limit: AddressLimit::new(ingest.address_requests_per_second),
             upstream,
-            seldom: ApiLogLines {
+            throttles: ApiLogLines {
                 unknown_keys: LogThrottle::new(minute),
                 throttled: LogThrottle::new(minute),
                 not_passed_on: LogThrottle::new(minute),
-                strangers: LogThrottle::new(minute),
+                unknown_origins: LogThrottle::new(minute),
             },
         })
     }
 }
 
-/// The routes, where the door has them.
-pub(super) fn routes(door: &Ingest) -> Router<Arc<Ingest>> {
-    if door.api.is_none() {
+/// The routes, where the ingest has them.
+pub(super) fn routes(ingest: &Ingest) -> Router<Arc<Ingest>> {
+    if ingest.api.is_none() {
         return Router::new();
     }
     let mut router = Router::new();
     for port in PORTS {
-        let send = move |State(door): State<Arc<Ingest>>, request: Request| async move {
-            respond(&door, port, request).await
+        let send = move |State(ingest): State<Arc<Ingest>>, request: Request| async move {
+            respond(&ingest, port, request).await
         };
         let methods = match port.dialect {
             Dialect::Identify | Dialect::GroupIdentify | Dialect::HttpV1 => post(send).get(send),
@@ -187,21 +187,21 @@ pub(super) fn answers(path: &str) -> bool {
     PORTS.iter().any(|port| port.path == path)
 }
 
-async fn preflight(State(door): State<Arc<Ingest>>, request: Request) -> Response {
-    let Some(api) = &door.api else {
+async fn preflight(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
+    let Some(api) = &ingest.api else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let (response, denied) = api.cors.preflight(request.headers());
     match denied {
         None => {}
-        Some(Denied::Origin) => count_refusal(&door, api, &RequestProblem::Forbidden),
-        Some(Denied::Method) => door.metrics.refused("method_not_allowed"),
+        Some(Denied::Origin) => count_refusal(&ingest, api, &RequestProblem::Forbidden),
+        Some(Denied::Method) => ingest.metrics.refused("method_not_allowed"),
     }
     response
 }
 
-async fn respond(door: &Ingest, mut port: ApiEndpoint, request: Request) -> Response {
-    let Some(api) = &door.api else {
+async fn respond(ingest: &Ingest, mut port: ApiEndpoint, request: Request) -> Response {
+    let Some(api) = &ingest.api else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let (head, mut body) = request.into_parts();
@@ -209,18 +209,18 @@ async fn respond(door: &Ingest, mut port: ApiEndpoint, request: Request) -> Resp
     let taken = match origin {
         RequestOrigin::Refused => Err(RequestProblem::Forbidden),
         RequestOrigin::Unsaid | RequestOrigin::Anyone | RequestOrigin::Listed(_) => {
-            take(door, api, &mut port, &head, &mut body).await
+            take(ingest, api, &mut port, &head, &mut body).await
         }
     };
     if taken.is_err() {
-        door.discard_rest(&head.headers, body);
+        ingest.drain_rest(&head.headers, body);
     }
     let mut response = match taken {
         Ok(ApiOutcome::Here { events, bytes }) => {
-            success(port.dialect, events, bytes, door.clock.now())
+            success(port.dialect, events, bytes, ingest.clock.now())
         }
         Ok(ApiOutcome::There(answer)) => answer.into_response(),
-        Err(problem) => refuse(door, api, port.dialect, &problem),
+        Err(problem) => refuse(ingest, api, port.dialect, &problem),
     };
     origin.tell(&mut response);
     response
@@ -228,17 +228,17 @@ async fn respond(door: &Ingest, mut port: ApiEndpoint, request: Request) -> Resp
 
 /// Takes a request in; `port` learns its dialect where only the body tells.
 async fn take(
-    door: &Ingest,
+    ingest: &Ingest,
     api: &AmplitudeApi,
     port: &mut ApiEndpoint,
     head: &Parts,
     body: &mut Body,
 ) -> Result<ApiOutcome, RequestProblem> {
-    let received = door.clock.now();
+    let received = ingest.clock.now();
     let peer = head.extensions.get::<Peer>();
     let address = peer.map(|peer| sender(peer.0.ip(), &head.headers, &api.trusted_proxies));
     let within_limit = address.is_none_or(|address| api.limit.admits(address));
-    let held = door.bodies.read(&head.headers, body).await?;
+    let held = ingest.bodies.read(&head.headers, body).await?;
     port.dialect = port.dialect.of_body(held.as_bytes());
     let text = match head.method {
         Method::GET => head.uri.query().unwrap_or_default().as_bytes(),
@@ -249,7 +249,7 @@ async fn take(
         .dialect
         .read(text, content_type.and_then(|value| value.to_str().ok()))?;
     let (bytes, arena) = (held.as_bytes().len(), Arena::default());
-    let elements = without_blocking_others(Work::On(bytes), || decode(&call.events, &arena))?;
+    let elements = block_in_place_if_long(Work::On(bytes), || decode(&call.events, &arena))?;
     let count = elements.len();
     if !within_limit {
         return Err(RequestProblem::Throttled {
@@ -266,14 +266,14 @@ async fn take(
         .ok_or(RequestProblem::InvalidKey)?;
     let browser = api.browser(head);
     let check = Check::new(port.dialect, &call, address, browser.as_ref(), received);
-    let faults = without_blocking_others(Work::On(bytes), || check.faults(elements));
+    let faults = block_in_place_if_long(Work::On(bytes), || check.faults(elements));
     // The sender of a form could not drop bad events and send the rest: it would repeat all for ever.
     let names_events = port.dialect == Dialect::Upload;
     if api.upstream.is_none() && names_events && !faults.is_empty() {
         return Err(RequestProblem::Events(faults));
     }
-    let intakes = door.intakes(|name| syncs.as_ref().is_none_or(|syncs| syncs.contains(name)));
-    door.arrived(port.endpoint, count as u64, &intakes);
+    let intakes = ingest.intakes(|name| syncs.as_ref().is_none_or(|syncs| syncs.contains(name)));
+    ingest.arrived(port.endpoint, count as u64, &intakes);
     let batch = Batch {
         endpoint: port.endpoint,
         call: &call,
@@ -283,7 +283,7 @@ async fn take(
         bytes,
     };
     let Some(upstream) = &api.upstream else {
-        batch.store(door, EventSelection::All, count).await?;
+        batch.store(ingest, EventSelection::All, count).await?;
         return Ok(ApiOutcome::Here {
             events: count as u64,
             bytes: text.len(),
@@ -303,15 +303,15 @@ async fn take(
     };
     let bad = faults.len();
     let missed = spared(
-        door,
-        batch.store(door, EventSelection::Good, count - bad).await,
+        ingest,
+        batch.store(ingest, EventSelection::Good, count - bad).await,
     )?;
-    let answer = pass_on(door, api, upstream, request).await?;
+    let answer = pass_on(ingest, api, upstream, request).await?;
     if answer.status.is_success() {
         // Amplitude has them all: nobody sends one of them again.
-        let also_missed = spared(door, batch.store(door, EventSelection::Bad, bad).await)?;
+        let also_missed = spared(ingest, batch.store(ingest, EventSelection::Bad, bad).await)?;
         for missed in [missed, also_missed].iter().flatten() {
-            door.note_missed(missed);
+            ingest.note_missed(missed);
         }
     }
     Ok(ApiOutcome::There(answer))
@@ -319,12 +319,12 @@ async fn take(
 
 /// What could not be stored, where the request is to be passed on all the same.
 fn spared<T>(
-    door: &Ingest,
+    ingest: &Ingest,
     stored: Result<T, NotStored>,
 ) -> Result<Option<NotStored>, RequestProblem> {
     match stored {
         Ok(_) => Ok(None),
-        Err(missed) if door.passes_on => Ok(Some(missed)),
+        Err(missed) if ingest.passes_on => Ok(Some(missed)),
         Err(missed) => Err(missed.into()),
     }
 }
@@ -351,7 +351,7 @@ impl Batch<'_> {
     /// Maps and stores some of the events, of which there are so many.
     async fn store(
         &self,
-        door: &Ingest,
+        ingest: &Ingest,
         which: EventSelection,
         count: usize,
     ) -> Result<(), NotStored> {
@@ -367,7 +367,7 @@ impl Batch<'_> {
         // That it can be taken apart is known.
         let arena = Arena::default();
         let elements =
-            without_blocking_others(Work::On(bytes), || decode(&self.call.events, &arena));
+            block_in_place_if_long(Work::On(bytes), || decode(&self.call.events, &arena));
         let elements = elements
             .into_iter()
             .flatten()
@@ -378,7 +378,8 @@ impl Batch<'_> {
                 EventSelection::Bad => faults.holds(*place),
             })
             .map(|(_, element)| check.complete(element));
-        door.store(self.endpoint, count as u64, elements, self.intakes, bytes)
+        ingest
+            .store(self.endpoint, count as u64, elements, self.intakes, bytes)
             .await?;
         Ok(())
     }
@@ -387,7 +388,7 @@ impl Batch<'_> {
 impl AmplitudeApi {
     /// What a browser's own request tells: only browsers say an origin.
     fn browser(&self, head: &Parts) -> Option<BrowserRequest> {
-        let is_page = self.cors.origin(&head.headers).is_welcome();
+        let is_page = self.cors.origin(&head.headers).is_allowed();
         is_page.then(|| browser::request(&head.headers))
     }
 }
@@ -434,7 +435,7 @@ fn remote_place(body: &[u8], element: &RawElement<'_>) -> Option<std::ops::Range
 }
 
 async fn pass_on(
-    door: &Ingest,
+    ingest: &Ingest,
     api: &AmplitudeApi,
     upstream: &Upstream,
     request: Forwarded,
@@ -442,7 +443,7 @@ async fn pass_on(
     match upstream.forward(request).await {
         Ok(answer) => Ok(answer),
         Err(failure) => {
-            if let Some(requests) = api.seldom.not_passed_on.due(door.clock.now()) {
+            if let Some(requests) = api.throttles.not_passed_on.due(ingest.clock.now()) {
                 tracing::warn!(requests, last = %failure, "could not pass requests of SDKs on to ingest.upstream");
             }
             Err(RequestProblem::NotPassedOn)
@@ -466,12 +467,12 @@ fn success(dialect: Dialect, events: u64, bytes: usize, now: UnixMillis) -> Resp
 }
 
 /// Counts a refusal, and logs what the operator should know.
-fn count_refusal(door: &Ingest, api: &AmplitudeApi, problem: &RequestProblem) {
-    door.metrics.refused(problem.code());
-    let now = door.clock.now();
+fn count_refusal(ingest: &Ingest, api: &AmplitudeApi, problem: &RequestProblem) {
+    ingest.metrics.refused(problem.code());
+    let now = ingest.clock.now();
     match problem {
         RequestProblem::InvalidKey => {
-            if let Some(requests) = api.seldom.unknown_keys.due(now) {
+            if let Some(requests) = api.throttles.unknown_keys.due(now) {
                 tracing::warn!(
                     requests,
                     "refused requests with a key that ingest.api_keys does not list"
@@ -479,7 +480,7 @@ fn count_refusal(door: &Ingest, api: &AmplitudeApi, problem: &RequestProblem) {
             }
         }
         RequestProblem::Throttled { .. } => {
-            if let Some(requests) = api.seldom.throttled.due(now) {
+            if let Some(requests) = api.throttles.throttled.due(now) {
                 tracing::warn!(
                     requests,
                     "refused requests of addresses that send more than ingest.address_requests_per_second; \
@@ -488,7 +489,7 @@ fn count_refusal(door: &Ingest, api: &AmplitudeApi, problem: &RequestProblem) {
             }
         }
         RequestProblem::Forbidden => {
-            if let Some(requests) = api.seldom.strangers.due(now) {
+            if let Some(requests) = api.throttles.unknown_origins.due(now) {
                 tracing::warn!(
                     requests,
                     "refused requests of pages whose origin server.cors_origins does not list"
@@ -501,12 +502,12 @@ fn count_refusal(door: &Ingest, api: &AmplitudeApi, problem: &RequestProblem) {
 
 /// Counts and logs a refusal, and answers.
 fn refuse(
-    door: &Ingest,
+    ingest: &Ingest,
     api: &AmplitudeApi,
     dialect: Dialect,
     problem: &RequestProblem,
 ) -> Response {
-    count_refusal(door, api, problem);
+    count_refusal(ingest, api, problem);
     let mut response = match dialect {
         Dialect::Upload => json_response(problem.status(), problem.to_json().to_string()),
         _ => (problem.status(), problem.word()).into_response(),

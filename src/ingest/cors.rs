@@ -106,7 +106,7 @@ impl Cors {
                 "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
             ),
         );
-        if !origin.is_welcome() {
+        if !origin.is_allowed() {
             let denied = matches!(origin, RequestOrigin::Refused).then_some(Denied::Origin);
             return (response, denied);
         }
@@ -151,7 +151,7 @@ impl Listed {
 
 impl RequestOrigin {
     /// Whether a page sends, and may.
-    pub(super) const fn is_welcome(&self) -> bool {
+    pub(super) const fn is_allowed(&self) -> bool {
         matches!(self, Self::Anyone | Self::Listed(_))
     }
 
@@ -286,7 +286,7 @@ mod tests {
             ("ionic://localhost", false),
         ] {
             let found = cors.origin(&asked(&[("origin", origin)]));
-            assert_eq!(found.is_welcome(), expected, "{origin}");
+            assert_eq!(found.is_allowed(), expected, "{origin}");
             assert_eq!(
                 matches!(found, RequestOrigin::Listed(told) if told == origin),
                 expected

@@ -109,7 +109,7 @@ impl<'a> Iterator for RawElements<'a> {
                 };
                 Some(RawElement {
                     raw,
-                    event: event.map_err(|reason| sharpen(reason, raw)),
+                    event: event.map_err(|reason| refine_reason(reason, raw)),
                 })
             }
         }
@@ -195,7 +195,7 @@ fn where_it_breaks(body: &[u8]) -> NotJson {
 }
 
 /// Names the one mistake of a template that can be told from the bytes of a broken element.
-fn sharpen(reason: Reason, raw: &[u8]) -> Reason {
+fn refine_reason(reason: Reason, raw: &[u8]) -> Reason {
     if reason == Reason::MalformedJson && holds_grouped_number(raw) {
         Reason::GroupedNumber
     } else {

@@ -118,9 +118,9 @@ mod tests {
         let at = UnixMillis::from_seconds;
         let syncs = [(&web, true), (&app, true), (&off, false)];
         let syncs = syncs.map(|(sync, enabled)| (sync.clone(), enabled));
-        let arrivals = LastSeen::new(syncs, at(100));
+        let last_seen = LastSeen::new(syncs, at(100));
         for (sync, seconds) in [(&web, 150), (&web, 140), (&off, 150), (&gone, 150)] {
-            arrivals.note(sync, at(seconds));
+            last_seen.note(sync, at(seconds));
         }
         for (sync, last, silence) in [
             (&web, Some(150), Some(10)),
@@ -128,25 +128,25 @@ mod tests {
             (&off, Some(150), None),
             (&gone, None, None),
         ] {
-            assert_eq!(arrivals.last(sync), last.map(at), "{sync}");
+            assert_eq!(last_seen.last(sync), last.map(at), "{sync}");
             let silence = silence.map(Duration::from_secs);
-            assert_eq!(arrivals.silence(sync, at(160)), silence, "{sync}");
+            assert_eq!(last_seen.silence(sync, at(160)), silence, "{sync}");
         }
-        assert!(arrivals.taking().eq([&app, &web]));
+        assert!(last_seen.taking().eq([&app, &web]));
     }
 
     #[test]
     fn counts_what_was_missed() {
         let web = SyncName::new("web").unwrap();
         let at = UnixMillis::from_seconds;
-        let arrivals = LastSeen::new([(web.clone(), true)], at(100));
-        assert_eq!(arrivals.missed(&web), None);
-        arrivals.note_missed(&web, 3, at(150));
-        arrivals.note_missed(&web, 1, at(140));
+        let last_seen = LastSeen::new([(web.clone(), true)], at(100));
+        assert_eq!(last_seen.missed(&web), None);
+        last_seen.note_missed(&web, 3, at(150));
+        last_seen.note_missed(&web, 1, at(140));
         let expected = MissedEvents {
             events: 4,
             last: at(150),
         };
-        assert_eq!(arrivals.missed(&web), Some(expected));
+        assert_eq!(last_seen.missed(&web), Some(expected));
     }
 }

@@ -181,17 +181,17 @@ mod tests {
 
     #[tokio::test]
     async fn tells_what_became_of_each_event() {
-        let mut tally = IngestSummary::default();
+        let mut summary = IngestSummary::default();
         insta::assert_snapshot!(
             shown(IngestSummary::default().into_response()).await,
             @r#"200 {"events":0,"queued":0,"duplicate":0,"filtered":0,"invalid":0,"reasons":{}}"#
         );
-        tally.received(5);
+        summary.received(5);
         for reason in [Reason::NotSelected, Reason::TooOld, Reason::NotSelected] {
-            tally.ended(reason);
+            summary.ended(reason);
         }
         for _ in 0..2 {
-            tally.stored(Pushed {
+            summary.stored(Pushed {
                 queued: 1,
                 duplicates: 1,
                 filtered: 1,
@@ -199,7 +199,7 @@ mod tests {
             });
         }
         insta::assert_snapshot!(
-            shown(tally.into_response()).await,
+            shown(summary.into_response()).await,
             @r#"200 {"events":5,"queued":2,"duplicate":2,"filtered":2,"invalid":0,"reasons":{"not_selected":2,"too_old":1}}"#
         );
     }

@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct SilenceWatch {
     limit: Option<Duration>,
-    arrivals: Arc<LastSeen>,
+    last_seen: Arc<LastSeen>,
     clock: Arc<dyn Clock>,
     silent: BTreeSet<SyncName>,
 }
@@ -43,10 +43,10 @@ pub fn is_silent(silence: Option<Duration>, limit: Option<Duration>) -> bool {
 
 impl SilenceWatch {
     /// Watches with `ingest.silence_after` as the limit; `None`: never says anything.
-    pub fn new(limit: Option<Duration>, arrivals: Arc<LastSeen>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(limit: Option<Duration>, last_seen: Arc<LastSeen>, clock: Arc<dyn Clock>) -> Self {
         Self {
             limit,
-            arrivals,
+            last_seen,
             clock,
             silent: BTreeSet::new(),
         }
@@ -56,8 +56,8 @@ impl SilenceWatch {
     pub fn step(&mut self) -> Vec<SilenceChange> {
         let now = self.clock.now();
         let mut changes = Vec::new();
-        for sync in self.arrivals.taking() {
-            let silence = self.arrivals.silence(sync, now);
+        for sync in self.last_seen.taking() {
+            let silence = self.last_seen.silence(sync, now);
             if is_silent(silence, self.limit) {
                 if self.silent.insert(sync.clone()) {
                     changes.push(SilenceChange::Began(
@@ -106,20 +106,20 @@ mod tests {
     fn tells_each_silence_once_and_its_end_once() {
         let [app, web] = ["app", "web"].map(|name| SyncName::new(name).unwrap());
         let clock = Arc::new(TestClock::at(UnixMillis::from_seconds(1000)));
-        let arrivals = Arc::new(LastSeen::new(
+        let last_seen = Arc::new(LastSeen::new(
             [(web.clone(), true), (app.clone(), true)],
             clock.now(),
         ));
         let limit = Duration::from_secs(60);
-        let mut watch = SilenceWatch::new(Some(limit), Arc::clone(&arrivals), clock.clone());
+        let mut watch = SilenceWatch::new(Some(limit), Arc::clone(&last_seen), clock.clone());
         assert_eq!(watch.step(), []);
         clock.advance(Duration::from_secs(30));
-        arrivals.note(&app, clock.now());
+        last_seen.note(&app, clock.now());
         clock.advance(Duration::from_secs(30));
         assert_eq!(watch.step(), [SilenceChange::Began(web.clone(), limit)]);
         assert_eq!(watch.step(), []);
         clock.advance(Duration::from_secs(30));
-        arrivals.note(&web, clock.now());
+        last_seen.note(&web, clock.now());
         let changes = [SilenceChange::Began(app, limit), SilenceChange::Ended(web)];
         assert_eq!(watch.step(), changes);
         assert_eq!(watch.step(), []);

@@ -1,4 +1,4 @@
-//! The door, through real sockets, with a real store behind it.
+//! The public listener, through real sockets, with a real store behind it.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use super::*;
 use crate::clock::TestClock;
 use crate::config::load::from_toml;
 use crate::http::serve::{ConnectionLimits, serve};
-use crate::ingest::intake::CHUNK;
+use crate::ingest::chunk::CHUNK;
 use crate::sync::compile_all;
 
 const NOW: UnixMillis = UnixMillis::from_seconds(1_795_000_000);
@@ -66,11 +66,11 @@ async fn start() -> Running {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let queue = Queue::open(&config.queue, &names, Arc::clone(&clock)).unwrap();
     let metrics = Arc::new(Metrics::new());
-    let door = Ingest::new(&config, syncs, queue.clone(), metrics, clock, None).unwrap();
+    let ingest = Ingest::new(&config, syncs, queue.clone(), metrics, clock, None).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
-    let router = router(Arc::new(door));
+    let router = router(Arc::new(ingest));
     tasks.spawn(serve(
         listener,
         router,
@@ -393,7 +393,7 @@ async fn a_body_is_judged_by_its_bytes_and_not_by_its_type() {
 }
 
 #[tokio::test]
-async fn a_stranger_is_turned_away_before_the_body() {
+async fn an_unknown_sender_is_refused_before_the_body() {
     let running = start().await;
     // Only the head is sent: an answer that waited for the body would never come.
     let head = b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n";
@@ -408,8 +408,8 @@ async fn a_stranger_is_turned_away_before_the_body() {
 async fn a_sender_that_never_stops_to_listen_still_hears_the_answer() {
     let running = start().await;
     let body = vec![b' '; 10 << 20];
-    let stranger = running.call("POST /webhook", &[], &body).await;
-    assert_eq!(stranger.status, 401);
+    let unknown = running.call("POST /webhook", &[], &body).await;
+    assert_eq!(unknown.status, 401);
     let too_much = running.post("/webhook", &body).await;
     assert_eq!(too_much.status, 413);
 }

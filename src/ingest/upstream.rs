@@ -103,14 +103,18 @@ impl Upstream {
         if let Some(address) = request.address {
             call = call.header("x-forwarded-for", address.to_string());
         }
-        let mut response = call.send().await.map_err(|error| unanswered(&error))?;
+        let mut response = call.send().await.map_err(|error| logged_path(&error))?;
         let status = response.status();
         if status.is_server_error() || status.is_redirection() || status.is_informational() {
             return Err(UpstreamFailure::Status(status));
         }
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(&error))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| logged_path(&error))?
+        {
             if body.len() + chunk.len() > LONGEST_ANSWER {
                 return Err(UpstreamFailure::TooLong);
             }
@@ -136,7 +140,7 @@ impl IntoResponse for UpstreamAnswer {
 }
 
 /// Names the kind of failure; the error's own text may hold the URL.
-fn unanswered(error: &reqwest::Error) -> UpstreamFailure {
+fn logged_path(error: &reqwest::Error) -> UpstreamFailure {
     UpstreamFailure::Unanswered(if error.is_timeout() {
         "timed out"
     } else if error.is_connect() {

@@ -106,12 +106,12 @@ impl LogThrottle {
 }
 
 /// The same for each of several reasons, so that a frequent one hides no other.
-pub struct SeldomEach {
+pub struct KeyedLogThrottle {
     pause: Duration,
     lines: Mutex<BTreeMap<&'static str, LogThrottle>>,
 }
 
-impl SeldomEach {
+impl KeyedLogThrottle {
     /// At most one line per reason and `pause`.
     pub const fn new(pause: Duration) -> Self {
         Self {
@@ -131,9 +131,9 @@ impl SeldomEach {
     }
 }
 
-impl fmt::Debug for SeldomEach {
+impl fmt::Debug for KeyedLogThrottle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SeldomEach")
+        f.debug_struct("KeyedLogThrottle")
             .field("pause", &self.pause)
             .finish_non_exhaustive()
     }
@@ -141,7 +141,7 @@ impl fmt::Debug for SeldomEach {
 
 impl fmt::Debug for LogThrottle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seldom")
+        f.debug_struct("LogThrottle")
             .field("pause", &self.pause)
             .finish_non_exhaustive()
     }
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn no_reason_hides_another() {
-        let seldom = SeldomEach::new(Duration::from_secs(60));
+        let seldom = KeyedLogThrottle::new(Duration::from_secs(60));
         let at = |reason, seconds| seldom.due(reason, UnixMillis::from_seconds(seconds));
         assert_eq!(at("method_not_allowed", 100), Some(1));
         assert_eq!(at("not_found", 101), Some(1));

@@ -7,25 +7,25 @@ use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
 
 /// Gives the address with a tidy path; `None` where it has one.
-pub(super) fn tidied(uri: &Uri) -> Option<Uri> {
+pub(super) fn normalized(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     if path == "/" || !(path.ends_with('/') || path.contains("//")) {
         return None;
     }
-    let mut tidy = String::with_capacity(uri.path().len());
+    let mut normal = String::with_capacity(uri.path().len());
     for part in path.split('/').filter(|part| !part.is_empty()) {
-        tidy.push('/');
-        tidy.push_str(part);
+        normal.push('/');
+        normal.push_str(part);
     }
-    if tidy.is_empty() {
-        tidy.push('/');
+    if normal.is_empty() {
+        normal.push('/');
     }
     if let Some(query) = uri.query() {
-        tidy.push('?');
-        tidy.push_str(query);
+        normal.push('?');
+        normal.push_str(query);
     }
     let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(tidy).ok()?);
+    parts.path_and_query = Some(PathAndQuery::try_from(normal).ok()?);
     Uri::from_parts(parts).ok()
 }
 
@@ -48,7 +48,7 @@ mod tests {
             ("http://host//batch/", Some("http://host/batch")),
         ] {
             let uri: Uri = uri.parse().unwrap();
-            let found = tidied(&uri).map(|uri| uri.to_string());
+            let found = normalized(&uri).map(|uri| uri.to_string());
             assert_eq!(found.as_deref(), expected, "{uri}");
         }
     }

@@ -1,4 +1,4 @@
-//! A sync at the door: what it makes of a chunk of events, before they are stored.
+//! What a sync makes of a chunk of events, before they are stored.
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
@@ -30,14 +30,14 @@ pub(super) struct SyncIntake {
 pub(super) struct Chunk {
     is_webhook: bool,
     /// What is remembered of people and of clicks.
-    recall: ProfileReader,
-    bodies: PayloadArena,
+    profiles: ProfileReader,
+    payloads: PayloadArena,
     /// How many elements it was made of.
     pub(super) elements: u64,
     /// What became of each, for every sync.
     pub(super) taken: Vec<Submission>,
     /// What changes in what is remembered of people.
-    lessons: Vec<(SyncName, ProfileUpdate)>,
+    updates: Vec<(SyncName, ProfileUpdate)>,
     /// A sync with an event that Meta may count twice.
     pub(super) may_count_twice: Option<SyncName>,
 }
@@ -56,14 +56,14 @@ impl SyncIntake {
 
 impl Chunk {
     /// Begins an empty one.
-    pub(super) fn new(is_webhook: bool, recall: ProfileReader) -> Self {
+    pub(super) fn new(is_webhook: bool, profiles: ProfileReader) -> Self {
         Self {
             is_webhook,
-            recall,
-            bodies: PayloadArena::default(),
+            profiles,
+            payloads: PayloadArena::default(),
             elements: 0,
             taken: Vec::new(),
-            lessons: Vec::new(),
+            updates: Vec::new(),
             may_count_twice: None,
         }
     }
@@ -74,7 +74,7 @@ impl Chunk {
         elements: &mut impl Iterator<Item = RawElement<'a>>,
         intakes: &[&SyncIntake],
         now: UnixMillis,
-        tally: &mut IngestSummary,
+        summary: &mut IngestSummary,
     ) -> Result<(), StoreError> {
         if intakes.is_empty() {
             return Ok(());
@@ -82,7 +82,7 @@ impl Chunk {
         let left = elements.size_hint().1.unwrap_or(CHUNK);
         let expected = left.min(CHUNK) * intakes.len();
         self.taken.reserve(expected);
-        self.bodies = PayloadArena::for_events(expected);
+        self.payloads = PayloadArena::for_events(expected);
         for element in elements.by_ref().take(CHUNK) {
             self.elements += 1;
             for intake in intakes {
@@ -98,7 +98,7 @@ impl Chunk {
                         let (carried, lacking) = (notes.carried(), notes.lacking());
                         intake.coverage.mapped(notes.label(), carried, lacking);
                     }
-                    Err(rejected) => tally.ended(rejected.reason),
+                    Err(rejected) => summary.ended(rejected.reason),
                 }
                 self.taken.push(Submission {
                     sync: intake.name().clone(),
@@ -113,8 +113,8 @@ impl Chunk {
     /// wait with them, and ends here.
     pub(super) fn into_parts(self) -> (Vec<Submission>, Learnt) {
         let learnt = Learnt {
-            lessons: self.lessons,
-            clicks: self.recall.into_told(),
+            lessons: self.updates,
+            clicks: self.profiles.into_told(),
         };
         (self.taken, learnt)
     }
@@ -130,17 +130,17 @@ impl Chunk {
             let rejected = Rejected::unmapped(Reason::SyncDisabled);
             return Ok((Err(rejected), FieldStats::default()));
         }
-        let recall = &mut self.recall;
+        let profiles = &mut self.profiles;
         let (mut mapped, notes) = match &element.event {
             Ok(event) if sync.remembers(self.is_webhook) => {
-                let (mapped, notes, lesson) =
-                    sync.take_remembering(event, now, &mut self.bodies, recall)?;
-                self.lessons
-                    .extend(lesson.map(|lesson| (sync.name().clone(), lesson)));
+                let (mapped, notes, update) =
+                    sync.take_remembering(event, now, &mut self.payloads, profiles)?;
+                self.updates
+                    .extend(update.map(|update| (sync.name().clone(), update)));
                 (mapped, notes)
             }
-            Ok(event) => sync.take_with_clicks(event, now, &mut self.bodies, recall),
-            Err(reason) => sync.take(Err(*reason), element.raw, now, &mut self.bodies),
+            Ok(event) => sync.take_with_clicks(event, now, &mut self.payloads, profiles),
+            Err(reason) => sync.take(Err(*reason), element.raw, now, &mut self.payloads),
         };
         if let Err(rejected) = &mut mapped
             && rejected.reason == Reason::TimeZoneTrap
