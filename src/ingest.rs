@@ -214,7 +214,10 @@ impl Ingest {
         let mut missed: Option<NotStored> = None;
         let mut may_count_twice = None;
         loop {
-            let work = if intakes.iter().any(|intake| intake.remembers(is_webhook)) {
+            let work = if intakes
+                .iter()
+                .any(|intake| intake.uses_profiles(is_webhook))
+            {
                 Work::WithDisk
             } else {
                 Work::On(bytes.saturating_mul(intakes.len()))

@@ -28,7 +28,7 @@ pub mod event_time;
 pub mod explain;
 pub mod normalize;
 pub mod record;
-pub mod remember;
+pub mod extract;
 
 mod action_source;
 mod app_data;
@@ -37,9 +37,8 @@ mod check_sources;
 mod copy;
 mod custom_data;
 mod data_use;
-mod digits;
 mod hashed_sources;
-mod known;
+mod profile_view;
 mod page;
 mod personal;
 mod rule;
@@ -47,10 +46,10 @@ mod server_event;
 mod standard_event;
 mod user_data;
 
-use known::ProfileView;
+use crate::map::profile_view::ProfileView;
+use extract::{Kept, ProfileExtractor};
 use page::KeptParameters;
 use record::Recorder;
-use remember::{Kept, Remember};
 use rule::Rule;
 use server_event::ServerEvent;
 use user_data::NormalizeOptions;
@@ -67,8 +66,8 @@ pub struct Mapper {
     sync: SyncName,
     /// One per row of the event table, in its order; a single one where there is no table.
     rules: Vec<Rule>,
-    reading: NormalizeOptions,
-    remember: Option<Remember>,
+    options: NormalizeOptions,
+    extractor: Option<ProfileExtractor>,
     app: Option<AppConfig>,
     limited_data_use: LimitedDataUse,
     page_parameters: KeptParameters,
@@ -87,14 +86,14 @@ pub struct Selection {
 
 /// What an event may take from what is remembered.
 #[derive(Debug)]
-pub struct Memory<'m> {
+pub struct KnownData<'m> {
     /// Of its person.
     pub person: Option<&'m Profile>,
     /// Of clicks.
     pub clicks: &'m mut dyn Clicks,
 }
 
-impl<'m> Memory<'m> {
+impl<'m> KnownData<'m> {
     /// Clicks alone.
     pub fn of_clicks(clicks: &'m mut dyn Clicks) -> Self {
         Self {
@@ -135,11 +134,11 @@ impl Mapper {
         Self {
             sync: name.clone(),
             rules,
-            reading: NormalizeOptions::of(sync),
-            remember: sync
+            options: NormalizeOptions::of(sync),
+            extractor: sync
                 .user_memory
                 .as_ref()
-                .map(|memory| Remember::compile(name, sync, memory)),
+                .map(|memory| ProfileExtractor::compile(name, sync, memory)),
             app: sync.app.clone(),
             limited_data_use: sync.limited_data_use.clone(),
             page_parameters: KeptParameters::new(&sync.page_url_parameters),
@@ -158,39 +157,39 @@ impl Mapper {
     }
 
     /// Whether anything is remembered of people, by the endpoints of SDKs or by the webhook.
-    pub fn remembers(&self, webhook: bool) -> bool {
-        self.remember
+    pub fn uses_profiles(&self, webhook: bool) -> bool {
+        self.extractor
             .as_ref()
-            .is_some_and(|remember| remember.webhook || !webhook)
+            .is_some_and(|extractor| extractor.webhook || !webhook)
     }
 
     /// What an event says of its person, where that is to be remembered.
-    pub fn told(&self, event: &Event<'_>, now: UnixMillis) -> Option<ProfileUpdate> {
-        self.remember.as_ref()?.told(event, &self.reading, now)
+    pub fn extract(&self, event: &Event<'_>, now: UnixMillis) -> Option<ProfileUpdate> {
+        self.extractor.as_ref()?.extract(event, &self.options, now)
     }
 
-    /// Of what an event says of its person, what tells whether they consent; `None` where nobody asks.
-    pub fn told_of_consent(&self, lesson: &ProfileUpdate) -> Option<ProfileUpdate> {
-        self.remember.as_ref()?.told_of_consent(lesson)
+    /// Of what an event says of its person, what bears on their consent; `None` where nobody asks.
+    pub fn extract_consent(&self, update: &ProfileUpdate) -> Option<ProfileUpdate> {
+        self.extractor.as_ref()?.extract_consent(update)
     }
 
-    /// The rest of it. Without consent only what takes something away stays in the lesson.
-    pub fn told_besides_consent(
+    /// The rest of it. Without consent only what takes something away stays in the update.
+    pub fn extract_besides_consent(
         &self,
-        lesson: &mut ProfileUpdate,
+        update: &mut ProfileUpdate,
         consents: bool,
     ) -> ProfileUpdate {
-        match &self.remember {
-            Some(remember) => remember.told_besides_consent(lesson, consents),
-            None => lesson.clone(),
+        match &self.extractor {
+            Some(extractor) => extractor.extract_besides_consent(update, consents),
+            None => update.clone(),
         }
     }
 
     /// The properties of a person that were kept as they came.
     pub fn kept<'m>(&'m self, profile: &Profile) -> Vec<Kept<'m>> {
-        self.remember
+        self.extractor
             .as_ref()
-            .map_or_else(Vec::new, |remember| remember.kept(profile))
+            .map_or_else(Vec::new, |extractor| extractor.kept(profile))
     }
 
     /// Maps one event, or says why Meta would not take it. What the event lacks it takes from what is
@@ -200,12 +199,12 @@ impl Mapper {
         &self,
         event: &Event<'_>,
         row: Selection,
-        memory: Memory<'_>,
+        memory: KnownData<'_>,
         now: UnixMillis,
         recorder: &mut impl Recorder,
         out: &mut Vec<u8>,
     ) -> Result<MappedEvent, Rejected> {
-        let Memory { person, clicks } = memory;
+        let KnownData { person, clicks } = memory;
         let Some(rule) = self.rules.get(row.place) else {
             return Err(Rejected::unmapped(Reason::NotSelected));
         };
@@ -214,11 +213,11 @@ impl Mapper {
             rule,
             event,
             known: self
-                .remember
+                .extractor
                 .as_ref()
                 .zip(person)
-                .map(|(remember, profile)| ProfileView {
-                    properties: &remember.properties,
+                .map(|(extractor, profile)| ProfileView {
+                    properties: &extractor.properties,
                     profile,
                     now,
                 }),

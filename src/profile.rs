@@ -188,23 +188,23 @@ impl Profile {
         self.browser = self.browser.take().or_else(|| device.browser.clone());
         self.origin = self.origin.take().or_else(|| device.origin.clone());
         for mark in &device.marks {
-            self.note(*mark);
+            self.add_mark(*mark);
         }
     }
 
-    /// Does what a lesson says.
-    pub(super) fn apply(&mut self, lesson: &ProfileUpdate) {
-        let is_repeat = lesson.mark.is_some_and(|mark| self.marks.contains(&mark));
-        for step in &lesson.steps {
+    /// Applies what one event says.
+    pub(super) fn apply(&mut self, update: &ProfileUpdate) {
+        let is_repeat = update.mark.is_some_and(|mark| self.marks.contains(&mark));
+        for step in &update.steps {
             if !(is_repeat && step.may_repeat && step.act.adds_up()) {
                 step.apply(&mut self.slots);
             }
         }
-        if let Some(mark) = lesson.mark {
-            self.note(mark);
+        if let Some(mark) = update.mark {
+            self.add_mark(mark);
         }
-        self.slots.retain(|slot| lesson.wanted.contains(&slot.id));
-        self.see(&lesson.sighting);
+        self.slots.retain(|slot| update.wanted.contains(&slot.id));
+        self.add_touchpoint(&update.touchpoint);
         while encode(self).len() > MOST_BYTES && self.cut_longest() {}
     }
 
@@ -229,7 +229,7 @@ impl Profile {
         true
     }
 
-    fn note(&mut self, mark: u64) {
+    fn add_mark(&mut self, mark: u64) {
         if self.marks.contains(&mark) {
             return;
         }
@@ -239,16 +239,16 @@ impl Profile {
         }
     }
 
-    fn see(&mut self, sighting: &Touchpoint) {
-        if let Some(fbc) = &sighting.click {
-            self.see_click(fbc, sighting);
+    fn add_touchpoint(&mut self, touchpoint: &Touchpoint) {
+        if let Some(fbc) = &touchpoint.click {
+            self.add_click(fbc, touchpoint);
         }
-        if let Some(browser) = &sighting.browser
+        if let Some(browser) = &touchpoint.browser
             && self.browser.as_ref() != Some(browser)
         {
             self.browser = Some(browser.clone());
         }
-        if let Some(origin) = &sighting.origin
+        if let Some(origin) = &touchpoint.origin
             && self.origin.as_ref() != Some(origin)
         {
             self.origin = Some(origin.clone());
@@ -257,18 +257,18 @@ impl Profile {
 
     /// A click keeps the time at which it was first seen, and a later one takes its place. An event that
     /// comes late changes nothing.
-    fn see_click(&mut self, fbc: &str, sighting: &Touchpoint) {
+    fn add_click(&mut self, fbc: &str, touchpoint: &Touchpoint) {
         match &mut self.click {
             Some(known) if click_id(&known.fbc) == click_id(fbc) => {
-                if sighting.is_cookie {
+                if touchpoint.is_cookie {
                     known.fbc = fbc.into();
                 }
             }
-            Some(known) if known.seen > sighting.happened => {}
+            Some(known) if known.seen > touchpoint.happened => {}
             click => {
                 *click = Some(Click {
                     fbc: fbc.into(),
-                    seen: sighting.happened,
+                    seen: touchpoint.happened,
                 });
             }
         }

@@ -21,7 +21,7 @@ pub mod record;
 
 mod body;
 mod edge;
-mod line;
+mod abortable_stream;
 mod pages;
 mod proof;
 mod reply;
@@ -41,8 +41,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, SystemClock, UnixMillis};
 
 use self::faults::{Faults, Hint};
-use self::line::{Abort, AbortableListener};
 use self::record::{Accepted, EarlyCall, Record, SandboxStats};
+use crate::sandbox::abortable_stream::{Abort, AbortableListener};
 
 /// A simulated Graph endpoint; clones share everything.
 #[derive(Clone)]

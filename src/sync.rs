@@ -12,9 +12,9 @@ use crate::config::{Config, ConfigError, SyncName};
 use crate::event::Event;
 use crate::event::operations::{Known, USER_PROPERTIES};
 use crate::map::explain::Explanation;
+use crate::map::extract::Kept;
 use crate::map::record::{FieldStats, Recorder};
-use crate::map::remember::Kept;
-use crate::map::{Mapper, Memory, Selection};
+use crate::map::{KnownData, Mapper, Selection};
 use crate::outcome::Reason;
 use crate::payload::{MapResult, Payload, PayloadArena, Rejected};
 use crate::profile::clicks::{Clicks, NoClicks};
@@ -95,23 +95,23 @@ impl Sync {
     }
 
     /// Decides what becomes of an event, or of bytes that could not be decoded as one. What is mapped is
-    /// written into `bodies`.
+    /// written into `payloads`.
     pub fn take(
         &self,
         element: Result<&Event<'_>, Reason>,
         raw: &[u8],
         now: UnixMillis,
-        bodies: &mut PayloadArena,
+        payloads: &mut PayloadArena,
     ) -> (MapResult, FieldStats) {
-        let mut notes = FieldStats::default();
+        let mut stats = FieldStats::default();
         let event = match element {
             Ok(event) => event,
-            Err(reason) => return (Err(Rejected::undecoded(reason, raw)), notes),
+            Err(reason) => return (Err(Rejected::undecoded(reason, raw)), stats),
         };
         let mut clicks = NoClicks;
-        let memory = Memory::of_clicks(&mut clicks);
-        let mapped = self.decide(event, memory, now, &mut notes, bodies);
-        (mapped, notes)
+        let known = KnownData::of_clicks(&mut clicks);
+        let mapped = self.decide(event, known, now, &mut stats, payloads);
+        (mapped, stats)
     }
 
     /// Decides what becomes of an event, by when its click was first seen.
@@ -119,40 +119,40 @@ impl Sync {
         &self,
         event: &Event<'_>,
         now: UnixMillis,
-        bodies: &mut PayloadArena,
+        payloads: &mut PayloadArena,
         clicks: &mut dyn Clicks,
     ) -> (MapResult, FieldStats) {
-        let mut notes = FieldStats::default();
-        let memory = Memory::of_clicks(clicks);
-        let mapped = self.decide(event, memory, now, &mut notes, bodies);
-        (mapped, notes)
+        let mut stats = FieldStats::default();
+        let known = KnownData::of_clicks(clicks);
+        let mapped = self.decide(event, known, now, &mut stats, payloads);
+        (mapped, stats)
     }
 
     /// Whether events of this sync are to be taken with what is remembered of their people: those of the
     /// webhook, or those of the endpoints of SDKs.
-    pub fn remembers(&self, webhook: bool) -> bool {
-        self.mapper.remembers(webhook)
+    pub fn uses_profiles(&self, webhook: bool) -> bool {
+        self.mapper.uses_profiles(webhook)
     }
 
-    /// Decides what becomes of an event after what it says of its person was learnt. Also gives that,
+    /// Decides what becomes of an event after applying what it says of its person. Also gives that,
     /// where it changed what is remembered.
-    pub fn take_remembering<S: ProfileStore + Clicks>(
+    pub fn take_with_profiles<S: ProfileStore + Clicks>(
         &self,
         event: &Event<'_>,
         now: UnixMillis,
-        bodies: &mut PayloadArena,
-        shelf: &mut S,
+        payloads: &mut PayloadArena,
+        store: &mut S,
     ) -> Result<(MapResult, FieldStats, Option<ProfileUpdate>), S::Error> {
-        let mut notes = FieldStats::default();
-        let (mapped, lesson) = self.with_person(event, now, shelf, |event, memory| {
-            self.decide(event, memory, now, &mut notes, bodies)
+        let mut stats = FieldStats::default();
+        let (mapped, update) = self.with_person(event, now, store, |event, known| {
+            self.decide(event, known, now, &mut stats, payloads)
         })?;
-        Ok((mapped, notes, lesson))
+        Ok((mapped, stats, update))
     }
 
     /// Decides what becomes of an event, and says why each field is as it is.
     pub fn explain(&self, event: &Event<'_>, now: UnixMillis) -> (MapResult, Explanation) {
-        self.explain_to(event, Memory::of_clicks(&mut NoClicks), now)
+        self.explain_to(event, KnownData::of_clicks(&mut NoClicks), now)
     }
 
     /// The same, by when its click was first seen.
@@ -162,18 +162,18 @@ impl Sync {
         now: UnixMillis,
         clicks: &mut dyn Clicks,
     ) -> (MapResult, Explanation) {
-        self.explain_to(event, Memory::of_clicks(clicks), now)
+        self.explain_to(event, KnownData::of_clicks(clicks), now)
     }
 
-    /// The same after what the event says of its person was learnt.
-    pub fn explain_remembering<S: ProfileStore + Clicks>(
+    /// The same after applying what the event says of its person.
+    pub fn explain_with_profiles<S: ProfileStore + Clicks>(
         &self,
         event: &Event<'_>,
         now: UnixMillis,
-        shelf: &mut S,
+        store: &mut S,
     ) -> Result<(MapResult, Explanation), S::Error> {
-        let (explained, _) = self.with_person(event, now, shelf, |event, memory| {
-            self.explain_to(event, memory, now)
+        let (explained, _) = self.with_person(event, now, store, |event, known| {
+            self.explain_to(event, known, now)
         })?;
         Ok(explained)
     }
@@ -181,7 +181,7 @@ impl Sync {
     fn explain_to(
         &self,
         event: &Event<'_>,
-        memory: Memory<'_>,
+        known: KnownData<'_>,
         now: UnixMillis,
     ) -> (MapResult, Explanation) {
         let mut explanation = Explanation::default();
@@ -190,7 +190,7 @@ impl Sync {
                 let mapped = self.map(
                     event,
                     selected,
-                    memory,
+                    known,
                     now,
                     &mut explanation,
                     &mut PayloadArena::default(),
@@ -212,59 +212,59 @@ impl Sync {
         (mapped, explanation)
     }
 
-    /// Learns what an event says of its person, and decides with what is remembered then; also gives what
-    /// was learnt, where it changed anything.
+    /// Applies what an event says of its person, and decides by the profile that results; also gives the
+    /// update, where it changed anything.
     fn with_person<S: ProfileStore + Clicks, T>(
         &self,
         event: &Event<'_>,
         now: UnixMillis,
-        shelf: &mut S,
-        decide: impl FnOnce(&Event<'_>, Memory<'_>) -> T,
+        store: &mut S,
+        decide: impl FnOnce(&Event<'_>, KnownData<'_>) -> T,
     ) -> Result<(T, Option<ProfileUpdate>), S::Error> {
-        let Some(mut lesson) = self.mapper.told(event, now) else {
-            return Ok((decide(event, Memory::of_clicks(shelf)), None));
+        let Some(mut update) = self.mapper.extract(event, now) else {
+            return Ok((decide(event, KnownData::of_clicks(store)), None));
         };
-        let seen = lesson.take_sighting();
+        let seen = update.take_touchpoint();
         let mut changed = false;
-        // Consent may be a property that the event itself tells of, so that is learnt first.
-        if let Some(first) = self.mapper.told_of_consent(&lesson) {
-            changed |= update::learn(shelf, &first)?;
-            let person = update::recall(shelf, lesson.who)?.unwrap_or_default();
+        // Consent may be a property that the event itself sets, so that is applied first.
+        if let Some(first) = self.mapper.extract_consent(&update) {
+            changed |= update::apply(store, &first)?;
+            let person = update::profile_of(store, update.identity)?.unwrap_or_default();
             let kept = self.mapper.kept(&person);
             let consents = self.selector.consents(&completed(event, &kept));
-            let later = self.mapper.told_besides_consent(&mut lesson, consents);
-            changed |= update::learn(shelf, &later)?;
+            let later = self.mapper.extract_besides_consent(&mut update, consents);
+            changed |= update::apply(store, &later)?;
         } else {
-            changed |= update::learn(shelf, &lesson)?;
+            changed |= update::apply(store, &update)?;
         }
-        let mut person = update::recall(shelf, lesson.who)?.unwrap_or_default();
+        let mut person = update::profile_of(store, update.identity)?.unwrap_or_default();
         let kept = self.mapper.kept(&person);
         let event = completed(event, &kept);
         // What a browser sends by itself is not kept of an event that the sync does not want.
         if self.selector.admits(&event) {
-            changed |= update::learn(shelf, &seen)?;
-            person = update::recall(shelf, lesson.who)?.unwrap_or_default();
-            lesson.sighting = seen.sighting;
+            changed |= update::apply(store, &seen)?;
+            person = update::profile_of(store, update.identity)?.unwrap_or_default();
+            update.touchpoint = seen.touchpoint;
         }
-        let memory = Memory {
+        let known = KnownData {
             person: Some(&person),
-            clicks: shelf,
+            clicks: store,
         };
-        Ok((decide(&event, memory), changed.then_some(lesson)))
+        Ok((decide(&event, known), changed.then_some(update)))
     }
 
     fn decide(
         &self,
         event: &Event<'_>,
-        memory: Memory<'_>,
+        known: KnownData<'_>,
         now: UnixMillis,
-        notes: &mut FieldStats,
-        bodies: &mut PayloadArena,
+        stats: &mut FieldStats,
+        payloads: &mut PayloadArena,
     ) -> MapResult {
         match self.selector.select(event) {
             Ok(selected) => {
-                notes.label = selected.name.cloned();
-                self.map(event, selected, memory, now, notes, bodies)
+                stats.label = selected.name.cloned();
+                self.map(event, selected, known, now, stats, payloads)
             }
             Err(reason) => Err(Rejected::unmapped(reason)),
         }
@@ -274,19 +274,19 @@ impl Sync {
         &self,
         event: &Event<'_>,
         selected: Selected<'_>,
-        memory: Memory<'_>,
+        known: KnownData<'_>,
         now: UnixMillis,
         recorder: &mut impl Recorder,
-        bodies: &mut PayloadArena,
+        payloads: &mut PayloadArena,
     ) -> MapResult {
         let row = Selection {
             place: selected.place,
             limited_data_use: selected.limited_data_use,
         };
         let mapper = &self.mapper;
-        let mapped = mapper.map(event, row, memory, now, recorder, bodies.draft())?;
+        let mapped = mapper.map(event, row, known, now, recorder, payloads.draft())?;
         Ok(Payload {
-            json: bodies.finish(),
+            json: payloads.finish(),
             event_name: mapped.event_name,
             fingerprint: mapped.fingerprint,
             deadline: mapped.deadline,

@@ -301,12 +301,12 @@ impl BackfillRun {
         }
         for (place, sync) in self.syncs.iter().enumerate() {
             let bodies = &mut PayloadArena::default();
-            let (mapped, notes) = match event {
+            let (mapped, stats) = match event {
                 Ok(event) => sync.take_with_clicks(event, self.now, bodies, &mut self.clicks),
                 Err(reason) => sync.take(Err(reason), raw, self.now, bodies),
             };
-            self.report.count(place, event.ok(), &mapped, &notes);
-            if notes.may_count_twice() && !self.has_warned {
+            self.report.count(place, event.ok(), &mapped, &stats);
+            if stats.may_count_twice() && !self.has_warned {
                 self.has_warned = true;
                 let text = format!(
                     "warning: {}: there are website events older than 48 hours: {COUNTED_TWICE}",

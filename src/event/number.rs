@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::decimal::{Decimal, is_in_range};
+use super::decimal::{Decimal, is_in_range, whole_digits};
 use super::money::{self, MoneyAmount};
 use crate::json::Json;
 
@@ -27,6 +27,16 @@ pub(crate) fn number(value: Json<'_>) -> Result<Cow<'_, str>, NoNumber> {
         return in_range(text);
     }
     in_text(&text).map(Cow::Owned)
+}
+
+/// Gives a scalar as text: a number that is whole as its digits, anything else as it came. Ids, phone
+/// numbers and postal codes that were kept as decimals arrive as `12345.0` or `1.2345e4`.
+pub(crate) fn text_of(value: Json<'_>) -> Option<Cow<'_, str>> {
+    let digits = value
+        .is_number()
+        .then(|| whole_digits(value.raw()))
+        .flatten();
+    digits.or_else(|| value.text())
 }
 
 /// Gives the JSON text of the number that a text holds.

@@ -431,10 +431,10 @@ impl Path {
             }
         };
         if let (Some(element), Some(path)) = (scope.element, self.in_event())
-            && let Some(first) = scope.reads().and_then(|reads| reads.first(path))
+            && let Some(read) = scope.reads().and_then(|reads| reads.find(path))
         {
             element.walk(scope.arena(), &self.steps, &mut keep);
-            return found.or(first);
+            return found.or(read.first);
         }
         self.visit_in(scope, &mut keep);
         found

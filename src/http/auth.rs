@@ -1,4 +1,4 @@
-//! Who may come in: a secret in a header, compared in constant time.
+//! Authentication: a secret in a header, compared in constant time.
 //!
 //! Only SHA-256 digests of the secrets are kept, and only digests are compared, each with every
 //! secret: neither a secret's bytes nor its length nor which one of them matched shows in the time taken.
@@ -17,7 +17,7 @@ use crate::config::ingest::IngestConfig;
 use crate::config::secret_files::SecretFiles;
 use crate::config::server::AdminConfig;
 
-/// Lets requests in by their header.
+/// Authenticates requests by their header.
 pub enum Authenticator {
     /// Anyone may come in; the configuration said so aloud.
     Open,
@@ -33,7 +33,7 @@ pub enum Authenticator {
 }
 
 impl Authenticator {
-    /// Builds the gate of the event doors: the header's whole value is the secret.
+    /// Builds that of the event endpoints: the header's whole value is the secret.
     pub fn for_ingest(config: &IngestConfig) -> Result<Self, InvalidHeaderName> {
         if config.secrets.is_empty() && config.allow_unauthenticated {
             return Ok(Self::Open);
@@ -41,7 +41,7 @@ impl Authenticator {
         Ok(Self::guarded(config.header.parse()?, "", &config.secrets))
     }
 
-    /// Builds the gate of the operators' listener: `Authorization: Bearer …`, where a secret is set.
+    /// Builds that of the operators' listener: `Authorization: Bearer …`, where a secret is set.
     pub fn for_admin(config: &AdminConfig) -> Self {
         match &config.secret {
             None => Self::Open,

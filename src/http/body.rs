@@ -36,9 +36,9 @@ const TOTAL: Duration = Duration::from_secs(60);
 /// Most bytes that are read only to be thrown away, and for how long.
 const DISCARD: usize = 16 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
-/// How many times as long JSON is, unfolded.
+/// How many times as long JSON is, decompressed.
 const UNFOLDING: usize = 8;
-/// What is unfolded, and charged, at a time.
+/// What is decompressed, and charged, at a time.
 const STEP: usize = 64 << 10;
 
 /// Reads bodies.
@@ -57,7 +57,7 @@ pub struct BufferedBody {
 /// Why a body was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum BodyError {
-    /// Larger than the limit, as it came or unfolded.
+    /// Larger than the limit, as it came or decompressed.
     #[error("the body is larger than {max_body} bytes")]
     TooLarge {
         /// The limit.
@@ -89,7 +89,7 @@ enum Encoding {
 impl BodyReader {
     /// Reads bodies of at most `max_body` bytes.
     pub fn new(max_body: usize) -> Self {
-        // One body must always fit, both as it came and unfolded.
+        // One body must always fit, both as it came and decompressed.
         Self::with_budget(max_body, BUDGET.max(max_body.saturating_mul(4)))
     }
 
@@ -100,7 +100,7 @@ impl BodyReader {
         }
     }
 
-    /// Reads a body to its end and unfolds it.
+    /// Reads a body to its end and decompresses it.
     pub async fn read(
         &self,
         headers: &HeaderMap,
@@ -179,7 +179,7 @@ impl BodyReader {
         })
     }
 
-    /// Unfolds `deflate`: the standard means zlib's form, and some senders leave its frame away.
+    /// Decompresses `deflate`: the standard means zlib's form, and some senders leave its frame away.
     fn inflate(&self, held: BufferedBody) -> Result<BufferedBody, BodyError> {
         let BufferedBody { bytes, mut charge } = held;
         let mut decoder = Decompress::new(is_zlib(&bytes));
@@ -493,7 +493,7 @@ mod tests {
     #[tokio::test]
     async fn a_bomb_is_not_decompressed_past_the_limit() {
         let max_body = 1 << 20;
-        // Little more than the limit: to unfold further would be `Busy`.
+        // Little more than the limit: to decompress further would be `Busy`.
         let reader = BodyReader::with_budget(max_body, 2 * max_body);
         let bomb = gzip(&vec![0; 50 << 20]);
         let refused = reader.read(&encoded("gzip"), &mut Body::from(bomb)).await;

@@ -49,8 +49,8 @@ impl SyncIntake {
     }
 
     /// Whether it takes from what is remembered of people.
-    pub(super) fn remembers(&self, is_webhook: bool) -> bool {
-        self.sync.is_enabled() && self.sync.remembers(is_webhook)
+    pub(super) fn uses_profiles(&self, is_webhook: bool) -> bool {
+        self.sync.is_enabled() && self.sync.uses_profiles(is_webhook)
     }
 }
 
@@ -132,9 +132,9 @@ impl Chunk {
         }
         let profiles = &mut self.profiles;
         let (mut mapped, notes) = match &element.event {
-            Ok(event) if sync.remembers(self.is_webhook) => {
+            Ok(event) if sync.uses_profiles(self.is_webhook) => {
                 let (mapped, notes, update) =
-                    sync.take_remembering(event, now, &mut self.payloads, profiles)?;
+                    sync.take_with_profiles(event, now, &mut self.payloads, profiles)?;
                 self.updates
                     .extend(update.map(|update| (sync.name().clone(), update)));
                 (mapped, notes)

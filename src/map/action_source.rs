@@ -207,11 +207,11 @@ mod tests {
             )]
             .into(),
         };
-        let mut notes = FieldStats::default();
-        let decided = decide(wanted, &event, Some(&app), page, &mut notes);
+        let mut stats = FieldStats::default();
+        let decided = decide(wanted, &event, Some(&app), page, &mut stats);
         assert_eq!(decided.device.is_some(), expected == "app");
         assert_eq!(decided.source.as_str(), expected);
-        notes
+        stats
     }
 
     const PHONE: &str = r#"{"platform":"iOS","os_version":"17.4"}"#;
@@ -269,8 +269,8 @@ mod tests {
                 (with_default(Some("chat")), "chat"),
                 (with_default(None), "other"),
             ] {
-                let notes = check(&wanted, &event, false, expected);
-                let dropped: Vec<_> = notes.dropped().collect();
+                let stats = check(&wanted, &event, false, expected);
+                let dropped: Vec<_> = stats.dropped().collect();
                 assert_eq!(dropped, [("action_source", DropReason::UnknownWord)]);
             }
         }

@@ -13,7 +13,7 @@ use crate::expr::value::{FoundValue, ValueExpr};
 use crate::json::{Json, write};
 use crate::map::dropped::DropReason;
 use crate::map::personal;
-use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
+use crate::map::record::{Recorder, SentValue, ServerField, Source, record_absent};
 
 /// The slots of `extinfo` after the version tag, and Amplitude's fields that fill them.
 const SLOTS: [(AppField, &[&str]); 15] = [
@@ -201,7 +201,7 @@ fn slot(
     let Some((source, value)) = find(event, app, field, fields) else {
         write::text(out, "");
         if let Some(expr) = app.fields.get(&field) {
-            note_nothing(
+            record_absent(
                 recorder,
                 ServerField::AppData(field.meta_key()),
                 expr,
@@ -244,7 +244,7 @@ fn text(
 ) {
     let name = ServerField::AppData(field.meta_key());
     let Some(found) = expr.first(event) else {
-        return note_nothing(recorder, name, expr, event);
+        return record_absent(recorder, name, expr, event);
     };
     let source = Source::found(&found);
     let text = match personal::clean_text(found.value) {
@@ -268,7 +268,7 @@ fn texts(
     let name = ServerField::AppData(field.meta_key());
     let found = expr.all(event);
     let Some(first) = found.first() else {
-        return note_nothing(recorder, name, expr, event);
+        return record_absent(recorder, name, expr, event);
     };
     let source = Source::found(first);
     let start = out.len();

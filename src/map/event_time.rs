@@ -53,8 +53,8 @@ pub fn of_upload(text: &str) -> Option<UnixMillis> {
 }
 
 /// Whether a moment is so early that its milliseconds would be read as seconds.
-pub fn is_near_1970(moment: UnixMillis) -> bool {
-    moment.seconds() < 100_000_000
+pub fn is_near_1970(times: UnixMillis) -> bool {
+    times.seconds() < 100_000_000
 }
 
 /// Reads a number as milliseconds since 1970, however small.
@@ -121,7 +121,7 @@ fn date_and_time(text: &str) -> Option<UnixMillis> {
     take(&mut rest, b"-")?;
     let day = digits(&mut rest, 2)?;
     take(&mut rest, b" Tt")?;
-    moment([year, month, day], rest)
+    times([year, month, day], rest)
 }
 
 /// Reads `Fri, 20 Nov 2026 18:04:09 GMT`, the day of the week being of no account.
@@ -144,11 +144,11 @@ fn named_date_and_time(text: &str) -> Option<UnixMillis> {
     let is_month = |name: &&str| name.eq_ignore_ascii_case(month);
     let (place, _) = (1..).zip(&MONTHS).find(|(_, name)| is_month(name))?;
     let year = number(year, 4)?;
-    moment([year, place, number(day, 2)?], time.as_bytes())
+    times([year, place, number(day, 2)?], time.as_bytes())
 }
 
 /// The moment of a date and the time of day behind it.
-fn moment([year, month, day]: [u16; 3], mut rest: &[u8]) -> Option<UnixMillis> {
+fn times([year, month, day]: [u16; 3], mut rest: &[u8]) -> Option<UnixMillis> {
     let hour = digits(&mut rest, 2)?;
     take(&mut rest, b":")?;
     let minute = digits(&mut rest, 2)?;
@@ -240,7 +240,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: Option<i64>) {
         let value = Json::of_valid_text(text);
-        assert_eq!(parse(value).map(|moment| moment.0), expected, "{text}");
+        assert_eq!(parse(value).map(|times| times.0), expected, "{text}");
     }
 
     #[test]

@@ -13,9 +13,9 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::event::decimal::whole_digits;
+use crate::event::number::text_of;
 use crate::json::Json;
 use crate::json::any_byte::any_byte;
-use crate::map::digits;
 use crate::map::dropped::DropReason;
 
 mod number;
@@ -70,7 +70,7 @@ pub(super) fn is_personal(name: &Name<'_>, text: &str) -> bool {
 
 /// Reads a text that must not hold an e-mail address.
 pub(super) fn clean_text(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
-    let text = digits::text_of(value).ok_or(DropReason::NotAText)?;
+    let text = text_of(value).ok_or(DropReason::NotAText)?;
     if holds_email(&text) {
         return Err(DropReason::PersonalData);
     }

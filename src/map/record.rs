@@ -171,7 +171,7 @@ pub trait Recorder {
 
 /// Tells of a field for which an expression gave nothing: because nothing was there, or because its
 /// table does not know what was, or because it is one of Amplitude's ids and none of their forms.
-pub(super) fn note_nothing<'o, 'e: 'o>(
+pub(super) fn record_absent<'o, 'e: 'o>(
     recorder: &mut impl Recorder,
     field: ServerField<'_>,
     expr: &'o ValueExpr,
@@ -180,13 +180,13 @@ pub(super) fn note_nothing<'o, 'e: 'o>(
     let scope = scope.into();
     if let Some(found) = expr.untranslated(scope) {
         recorder.dropped(field, Source::found(&found), DropReason::NotInMap);
-    } else if !note_ignored_id(recorder, field, expr, scope) {
+    } else if !record_ignored_id(recorder, field, expr, scope) {
         recorder.absent(field, expr);
     }
 }
 
 /// Tells of the first of Amplitude's ids that an expression reads and that is no id, if there is one.
-pub(super) fn note_ignored_id<'o, 'e: 'o>(
+pub(super) fn record_ignored_id<'o, 'e: 'o>(
     recorder: &mut impl Recorder,
     field: ServerField<'_>,
     expr: &ValueExpr,

@@ -7,6 +7,7 @@ use crate::clock::UnixMillis;
 use crate::config::expressions::MetaActionSource;
 use crate::config::fields::{UserDataField, WebsiteField};
 use crate::event::Event;
+use crate::event::number;
 use crate::expr::path::{Path, Scope};
 use crate::expr::value::{FoundValue, ValueExpr};
 use crate::hash::Hashed;
@@ -15,14 +16,14 @@ use crate::map::action_source::{self, Decided};
 use crate::map::custom_data::{self, Worth};
 use crate::map::dropped::DropReason;
 use crate::map::hashed_sources::Cover;
-use crate::map::known::{ProfileView, Remembered};
 use crate::map::page::{self, KeptParameters};
-use crate::map::record::{Recorder, SentValue, ServerField, Source, note_ignored_id, note_nothing};
+use crate::map::profile_view::{ProfileView, Remembered};
+use crate::map::record::{
+    Recorder, SentValue, ServerField, Source, record_absent, record_ignored_id,
+};
 use crate::map::rule::Rule;
 use crate::map::user_data::{self, Carried};
-use crate::map::{
-    MappedEvent, Mapper, REVENUE_EVENTS, app_data, data_use, digits, event_time, personal,
-};
+use crate::map::{MappedEvent, Mapper, REVENUE_EVENTS, app_data, data_use, event_time, personal};
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, PURCHASE, Rejected};
 use crate::profile::clicks::Clicks;
@@ -96,18 +97,18 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             let limit = &mapper.limited_data_use;
             data_use::write(self.out, limit, event, self.recorder);
         }
-        let moment = user_data::Times {
+        let times = user_data::Times {
             happened: head.happened,
             now,
         };
-        let reading = &mapper.reading;
+        let options = &mapper.options;
         let remembered = Remembered {
             person: self.known,
             clicks: &mut *self.clicks,
         };
         let carried =
             rule.user_data
-                .write(self.out, event, reading, moment, remembered, self.recorder);
+                .write(self.out, event, options, times, remembered, self.recorder);
         if head.decided.source == MetaActionSource::Website {
             let lacking = [
                 (
@@ -189,7 +190,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         let expr = self.rule.send_as.as_ref()?;
         let name = ServerField::Event("event_name");
         let Some(found) = expr.first(self.event) else {
-            note_nothing(self.recorder, name, expr, self.event);
+            record_absent(self.recorder, name, expr, self.event);
             return None;
         };
         let source = Source::found(&found);
@@ -298,8 +299,8 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             let Some(value) = self.event.field(field).filter(|value| !value.is_absent()) else {
                 continue;
             };
-            if let Some(moment) = event_time::parse(value) {
-                return Ok((moment, Source::at(field, value)));
+            if let Some(times) = event_time::parse(value) {
+                return Ok((times, Source::at(field, value)));
             }
             if event_time::is_grouped(value) {
                 reason = Reason::GroupedNumber;
@@ -318,7 +319,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         });
         if id.is_none() {
             let (name, expr) = (ServerField::Event("event_id"), &self.rule.event_id);
-            note_ignored_id(self.recorder, name, expr, self.event);
+            record_ignored_id(self.recorder, name, expr, self.event);
         }
         id.unwrap_or_else(|| EventId {
             text: hashed_id(self.event.raw()).into(),
@@ -337,7 +338,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             return None;
         }
         // `12345.0` is the id that a browser calls `12345`; a fraction stays as it came.
-        let text = digits::text_of(found.value).filter(|text| !user_data::is_invalid_id(text))?;
+        let text = number::text_of(found.value).filter(|text| !user_data::is_invalid_id(text))?;
         let root = found.path.and_then(Path::root);
         let is_insert_id = matches!(root, Some("$insert_id" | "insert_id"));
         let scope = ["device_id", "user_id"]
@@ -373,7 +374,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         name: &'static str,
     ) -> Option<(Source<'m>, Cow<'m, str>)> {
         let Some(found) = expr.first(self.event) else {
-            note_nothing(self.recorder, ServerField::Event(name), expr, self.event);
+            record_absent(self.recorder, ServerField::Event(name), expr, self.event);
             return None;
         };
         let source = Source::found(&found);
@@ -401,7 +402,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         // An opt-out counts by whichever reading of the event's operations there is one.
         let other = other.filter(|other| app_data::boolean(other.value) == Some(true));
         let Some(found) = other.or_else(|| expr.first(scope)) else {
-            return note_nothing(
+            return record_absent(
                 self.recorder,
                 ServerField::Event("opt_out"),
                 expr,
@@ -435,7 +436,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             };
             let field = ServerField::Original(name);
             let Some(found) = expr.first(self.event) else {
-                note_nothing(self.recorder, field, expr, self.event);
+                record_absent(self.recorder, field, expr, self.event);
                 continue;
             };
             let source = Source::found(&found);
@@ -444,7 +445,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             let before = self.out.len();
             let written = if name == "event_time" {
                 event_time::parse(found.value)
-                    .map(|moment| write::integer(self.out, moment.seconds()))
+                    .map(|times| write::integer(self.out, times.seconds()))
                     .ok_or(DropReason::NotADate)
             } else {
                 match self.rule.id_covers.of_found(&found) {

@@ -20,10 +20,10 @@ use crate::json::text::shows_nothing;
 use crate::json::{Json, write};
 use crate::map::dropped::DropReason;
 use crate::map::event_time;
-use crate::map::known::{ProfileView, Property, Remembered};
 use crate::map::normalize::click::{can_have_led_to, moved_by};
 use crate::map::normalize::{self, Context, Normalized, Scratch};
-use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
+use crate::map::profile_view::{ProfileView, Property, Remembered};
+use crate::map::record::{Recorder, SentValue, ServerField, Source, record_absent};
 
 /// Most values of one field. Nobody has more addresses, and no event may make the mapping slow.
 const MOST_VALUES: usize = 20;
@@ -186,13 +186,13 @@ impl UserData {
         &self,
         out: &mut Vec<u8>,
         event: &Event<'_>,
-        reading: &NormalizeOptions,
-        moment: Times,
+        options: &NormalizeOptions,
+        times: Times,
         mut remembered: Remembered<'_>,
         recorder: &mut impl Recorder,
     ) -> Carried {
         let known = remembered.person;
-        let context = self.context(event, reading, moment);
+        let context = self.context(event, options, times);
         let mut scratch = Scratch::with_room();
         write::key(out, "\"user_data\":{");
         let without_origin = known.is_some() && self.is_without_origin(event, &context);
@@ -232,7 +232,7 @@ impl UserData {
             });
             recall(&mut values);
             if !values.met_any {
-                note_nothing(values.recorder, ServerField::UserData(*field), expr, event);
+                record_absent(values.recorder, ServerField::UserData(*field), expr, event);
             }
             if values.finish() {
                 carried.add(*field);
@@ -246,13 +246,13 @@ impl UserData {
     pub(super) fn context<'r>(
         &'r self,
         event: &'r Event<'_>,
-        reading: &'r NormalizeOptions,
-        moment: Times,
+        options: &'r NormalizeOptions,
+        times: Times,
     ) -> Context<'r> {
         let named_country = self.needs_country.then(|| self.country(event)).flatten();
         let country = named_country.as_ref().map(|(_, code)| *code);
         Context {
-            calling_code: match &reading.calling_code {
+            calling_code: match &options.calling_code {
                 Some(CallingCode::Fixed(code)) => Some(code),
                 Some(CallingCode::FromCountry) => {
                     country.and_then(normalize::country::calling_code)
@@ -264,10 +264,10 @@ impl UserData {
                 Cow::Borrowed(named) => Some((named, code)),
                 Cow::Owned(_) => None,
             }),
-            date_order: reading.date_order,
-            external_id_case: reading.external_id_case,
-            now: moment.now,
-            click_seen: moment.happened,
+            date_order: options.date_order,
+            external_id_case: options.external_id_case,
+            now: times.now,
+            click_seen: times.happened,
         }
     }
 
@@ -352,9 +352,9 @@ pub(super) fn by_the_events_clock(
     ) {
         return None;
     }
-    let told = event_time::parse(event.field("client_event_time")?)?;
+    let extract = event_time::parse(event.field("client_event_time")?)?;
     let happened = context.click_seen;
-    moved_by(text, happened.0.checked_sub(told.0)?, happened)
+    moved_by(text, happened.0.checked_sub(extract.0)?, happened)
 }
 
 /// The values of one field, while they are written.

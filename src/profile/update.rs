@@ -1,9 +1,9 @@
 //! What an event says of its person, and how that changes profiles.
 //!
-//! A [`ProfileUpdate`] is what one event says; [`learn`] applies it, the same way where an event is mapped
-//! and where it is stored, and [`recall`] finds whose profile an event takes from.
+//! A [`ProfileUpdate`] is what one event says; [`apply`] applies it, the same way where an event is mapped
+//! and where it is stored, and [`profile_of`] finds whose profile an event takes from.
 //!
-//! A device belongs to the user who was last seen on it. What was learnt of a device before it belonged
+//! A device belongs to the user who was last seen on it. What became known of a device before it belonged
 //! to anyone goes to its first user; nothing of a user ever goes to another one.
 
 use std::mem;
@@ -32,28 +32,28 @@ pub struct Identity {
 #[derive(Clone, Debug)]
 pub struct ProfileUpdate {
     /// The person.
-    pub who: Identity,
+    pub identity: Identity,
     /// The properties that are remembered. What else is in a profile is no longer wanted.
     pub wanted: Arc<[PropertyId]>,
     /// What becomes of them, in order.
     pub steps: Vec<PropertyStep>,
     /// What the event carried besides.
-    pub sighting: Touchpoint,
+    pub touchpoint: Touchpoint,
     /// Tells a repeat of the event, where a step would change something once more.
     pub mark: Option<u64>,
-    /// When it was learnt.
+    /// When it was read.
     pub at: UnixMillis,
 }
 
 impl ProfileUpdate {
-    /// Takes out what the event carried besides properties, as a lesson of its own.
+    /// Takes out what the event carried besides properties, as an update of its own.
     #[must_use]
-    pub fn take_sighting(&mut self) -> Self {
+    pub fn take_touchpoint(&mut self) -> Self {
         Self {
-            who: self.who,
+            identity: self.identity,
             wanted: Arc::clone(&self.wanted),
             steps: Vec::new(),
-            sighting: mem::take(&mut self.sighting),
+            touchpoint: mem::take(&mut self.touchpoint),
             mark: None,
             at: self.at,
         }
@@ -73,24 +73,24 @@ pub trait ProfileStore {
 }
 
 /// Applies what an event says; true where that changed anything that is kept.
-pub fn learn<S: ProfileStore>(shelf: &mut S, lesson: &ProfileUpdate) -> Result<bool, S::Error> {
-    match lesson.who {
+pub fn apply<S: ProfileStore>(store: &mut S, update: &ProfileUpdate) -> Result<bool, S::Error> {
+    match update.identity {
         Identity {
             user: Some(user),
             device: None,
         } => {
-            let before = shelf.profile(user)?;
+            let before = store.profile(user)?;
             let after = before.clone().unwrap_or_default();
-            keep_learnt(shelf, user, before.as_ref(), after, lesson)
+            keep_changed(store, user, before.as_ref(), after, update)
         }
         Identity {
             user: Some(user),
             device: Some(device),
-        } => learn_of_both(shelf, user, device, lesson),
+        } => apply_to_both(store, user, device, update),
         Identity {
             user: None,
             device: Some(device),
-        } => learn_of_device(shelf, device, lesson),
+        } => apply_to_device(store, device, update),
         Identity {
             user: None,
             device: None,
@@ -100,56 +100,59 @@ pub fn learn<S: ProfileStore>(shelf: &mut S, lesson: &ProfileUpdate) -> Result<b
 
 /// The profile that an event takes from: its user's, and without a user that of the device's user, else
 /// the device's own.
-pub fn recall<S: ProfileStore>(shelf: &mut S, who: Identity) -> Result<Option<Profile>, S::Error> {
-    if let Some(user) = who.user {
-        return shelf.profile(user);
+pub fn profile_of<S: ProfileStore>(
+    store: &mut S,
+    identity: Identity,
+) -> Result<Option<Profile>, S::Error> {
+    if let Some(user) = identity.user {
+        return store.profile(user);
     }
-    let Some(device) = who.device else {
+    let Some(device) = identity.device else {
         return Ok(None);
     };
-    let own = shelf.profile(device)?;
+    let own = store.profile(device)?;
     match own.as_ref().and_then(|own| own.owner) {
-        Some(user) => shelf.profile(user),
+        Some(user) => store.profile(user),
         None => Ok(own),
     }
 }
 
-fn learn_of_both<S: ProfileStore>(
-    shelf: &mut S,
+fn apply_to_both<S: ProfileStore>(
+    store: &mut S,
     user: ProfileKey,
     device: ProfileKey,
-    lesson: &ProfileUpdate,
+    update: &ProfileUpdate,
 ) -> Result<bool, S::Error> {
-    let own = shelf.profile(device)?;
-    let before = shelf.profile(user)?;
+    let own = store.profile(device)?;
+    let before = store.profile(user)?;
     let mut after = before.clone().unwrap_or_default();
     let owner = own.as_ref().and_then(|own| own.owner);
     if let (Some(own), None) = (&own, owner) {
         after.add_lacking(own);
     }
-    let mut changed = keep_learnt(shelf, user, before.as_ref(), after, lesson)?;
+    let mut changed = keep_changed(store, user, before.as_ref(), after, update)?;
     let is_known = changed || before.is_some();
-    let is_fresh = own.as_ref().is_some_and(|own| is_fresh(own, lesson.at));
+    let is_fresh = own.as_ref().is_some_and(|own| is_fresh(own, update.at));
     let moves = owner != Some(user) && (is_known || own.is_some());
     if moves || (own.is_some() && !is_fresh) {
-        shelf.keep(device, Profile::of_device_of(user, lesson.at))?;
+        store.keep(device, Profile::of_device_of(user, update.at))?;
         changed = true;
     }
     Ok(changed)
 }
 
-fn learn_of_device<S: ProfileStore>(
-    shelf: &mut S,
+fn apply_to_device<S: ProfileStore>(
+    store: &mut S,
     device: ProfileKey,
-    lesson: &ProfileUpdate,
+    update: &ProfileUpdate,
 ) -> Result<bool, S::Error> {
-    let own = shelf.profile(device)?;
+    let own = store.profile(device)?;
     if let Some(user) = own.as_ref().and_then(|own| own.owner)
-        && let Some(before) = shelf.profile(user)?
+        && let Some(before) = store.profile(user)?
     {
-        let mut changed = keep_learnt(shelf, user, Some(&before), before.clone(), lesson)?;
-        if own.is_some_and(|own| !is_fresh(&own, lesson.at)) {
-            shelf.keep(device, Profile::of_device_of(user, lesson.at))?;
+        let mut changed = keep_changed(store, user, Some(&before), before.clone(), update)?;
+        if own.is_some_and(|own| !is_fresh(&own, update.at)) {
+            store.keep(device, Profile::of_device_of(user, update.at))?;
             changed = true;
         }
         return Ok(changed);
@@ -157,26 +160,26 @@ fn learn_of_device<S: ProfileStore>(
     // A user of whom nothing is remembered any more has nothing to be kept from the device.
     let mut after = own.clone().unwrap_or_default();
     after.owner = None;
-    keep_learnt(shelf, device, own.as_ref(), after, lesson)
+    keep_changed(store, device, own.as_ref(), after, update)
 }
 
-fn keep_learnt<S: ProfileStore>(
-    shelf: &mut S,
+fn keep_changed<S: ProfileStore>(
+    store: &mut S,
     key: ProfileKey,
     before: Option<&Profile>,
     mut after: Profile,
-    lesson: &ProfileUpdate,
+    update: &ProfileUpdate,
 ) -> Result<bool, S::Error> {
-    after.apply(lesson);
+    after.apply(update);
     let is_same = match before {
-        Some(before) => *before == after && is_fresh(before, lesson.at),
+        Some(before) => *before == after && is_fresh(before, update.at),
         None => after.is_empty(),
     };
     if is_same {
         return Ok(false);
     }
-    after.touched = after.touched.max(lesson.at);
-    shelf.keep(key, after)?;
+    after.touched = after.touched.max(update.at);
+    store.keep(key, after)?;
     Ok(true)
 }
 

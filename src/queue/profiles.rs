@@ -85,7 +85,7 @@ pub(super) fn learn(core: &mut Core, updates: &[(SyncName, ProfileUpdate)]) -> E
     let mut touched = BTreeMap::new();
     for (sync, said) in updates {
         let index = core.index_of(sync);
-        update::learn(&mut SyncProfiles { core, index }, said)?;
+        update::apply(&mut SyncProfiles { core, index }, said)?;
         *touched.entry(index).or_insert(PIECE) += 1;
     }
     for (index, limit) in touched {

@@ -16,11 +16,11 @@ use crate::clock::UnixMillis;
 
 use super::body::{self, Caller, ReadCall, ReadElement};
 use super::faults::{Fault, Sinking};
-use super::line::Abort;
 use super::record::{self, EarlyCall, MAX_EARLY, MAX_PIXELS, MAX_TOLD};
 use super::reply::{PADDING, ResponseContext, SimulatedError};
 use super::rules::{self, EventRefusal};
 use super::{Mode, Sandbox, Throttled, proof};
+use crate::sandbox::abortable_stream::Abort;
 
 /// Calls that arrive so soon after a throttle was told may have been on their way already.
 const GRACE_MILLIS: i64 = 1000;
@@ -62,21 +62,21 @@ pub(super) fn service(sandbox: Sandbox, shutdown: CancellationToken) -> Router {
 
 async fn call(State(edge): State<Edge>, request: Request) -> Response {
     let _in_flight = InFlight::enter(&edge.sandbox);
-    let cut = request.extensions().get::<ConnectInfo<Abort>>().cloned();
+    let abort = request.extensions().get::<ConnectInfo<Abort>>().cloned();
     let ending = tokio::select! {
         ending = answer(&edge.sandbox, request) => ending,
         () = edge.shutdown.cancelled() => Ending::Silence,
     };
     let (bytes, response) = match ending {
         Ending::Answer(response) => return response,
-        Ending::Torn(bytes, response) if cut.is_some() => (bytes, response),
+        Ending::Torn(bytes, response) if abort.is_some() => (bytes, response),
         Ending::Torn(..) | Ending::Silence => {
             edge.shutdown.cancelled().await;
             (0, StatusCode::SERVICE_UNAVAILABLE.into_response())
         }
     };
-    if let Some(ConnectInfo(cut)) = cut {
-        cut.after(bytes);
+    if let Some(ConnectInfo(abort)) = abort {
+        abort.after(bytes);
     }
     response
 }
@@ -116,9 +116,9 @@ async fn answer(sandbox: &Sandbox, request: Request) -> Ending {
     match target {
         Ok(target) => arrival.judge(sandbox, &target, call),
         Err(error) => {
-            let dress = dress(sandbox, "");
+            let response_context = response_context(sandbox, "");
             sandbox.count(|stats| stats.count_refusal(error.label()));
-            Ending::Answer(dress.error(&error))
+            Ending::Answer(response_context.error(&error))
         }
     }
 }
@@ -151,10 +151,10 @@ fn sink(sandbox: &Sandbox, body: &[u8]) -> Response {
         stats.largest_batch = stats.largest_batch.max(events);
         stats.largest_body = stats.largest_body.max(body.len());
     });
-    dress(sandbox, "").success(events, 0)
+    response_context(sandbox, "").success(events, 0)
 }
 
-fn dress(sandbox: &Sandbox, pixel_id: &str) -> ResponseContext {
+fn response_context(sandbox: &Sandbox, pixel_id: &str) -> ResponseContext {
     let mut state = sandbox.state();
     let trace_id = std::iter::once('A')
         .chain((0..22).map(|_| state.random.alphanumeric()))
@@ -213,9 +213,11 @@ struct Arrival {
 
 impl Arrival {
     fn judge(&self, sandbox: &Sandbox, target: &CallTarget, call: ReadCall) -> Ending {
-        let mut dress = dress(sandbox, &target.pixel_id);
-        if let Some(standing) = self.throttled(sandbox, &target.pixel_id, &dress.trace_id) {
-            return throttle(sandbox, &mut dress, &standing);
+        let mut response_context = response_context(sandbox, &target.pixel_id);
+        if let Some(standing) =
+            self.throttled(sandbox, &target.pixel_id, &response_context.trace_id)
+        {
+            return throttle(sandbox, &mut response_context, &standing);
         }
         let fault = {
             let mut state = sandbox.state();
@@ -224,7 +226,7 @@ impl Arrival {
         };
         if let Some(fault) = fault {
             sandbox.count(|stats| *stats.faults.entry(fault.name()).or_default() += 1);
-            if let Some(ending) = before_taking(sandbox, &mut dress, target, fault) {
+            if let Some(ending) = before_taking(sandbox, &mut response_context, target, fault) {
                 return ending;
             }
         }
@@ -233,18 +235,20 @@ impl Arrival {
             Ok(()) => {}
             Err(RefusedCall::Error(error)) => {
                 sandbox.count(|stats| stats.count_refusal(error.label()));
-                return Ending::Answer(dress.error(&error));
+                return Ending::Answer(response_context.error(&error));
             }
-            Err(RefusedCall::Page(status)) => return Ending::Answer(dress.page(status)),
+            Err(RefusedCall::Page(status)) => return Ending::Answer(response_context.page(status)),
         }
         match fault {
             Some(Fault::HangAfter) => Ending::Silence,
-            Some(Fault::ResetAfter) => Ending::Torn(0, dress.success(events, 0)),
-            Some(Fault::Partial) => Ending::Torn(PADDING / 2, dress.success(events, PADDING)),
-            Some(Fault::Uncounted) => Ending::Answer(dress.uncounted()),
-            Some(Fault::Remark) => Ending::Answer(dress.remark(events)),
-            Some(Fault::ShortCount) => Ending::Answer(dress.success(events - 1, 0)),
-            _ => Ending::Answer(dress.success(events, 0)),
+            Some(Fault::ResetAfter) => Ending::Torn(0, response_context.success(events, 0)),
+            Some(Fault::Partial) => {
+                Ending::Torn(PADDING / 2, response_context.success(events, PADDING))
+            }
+            Some(Fault::Uncounted) => Ending::Answer(response_context.uncounted()),
+            Some(Fault::Remark) => Ending::Answer(response_context.remark(events)),
+            Some(Fault::ShortCount) => Ending::Answer(response_context.success(events - 1, 0)),
+            _ => Ending::Answer(response_context.success(events, 0)),
         }
     }
 
@@ -378,17 +382,17 @@ fn authorize(
 /// What a fault does to a call before its batch is judged; `None` where it strikes later.
 fn before_taking(
     sandbox: &Sandbox,
-    dress: &mut ResponseContext,
+    response_context: &mut ResponseContext,
     target: &CallTarget,
     fault: Fault,
 ) -> Option<Ending> {
     let error = match fault {
         Fault::Status(status, shape) => {
-            return Some(Ending::Answer(dress.meaningless(status, shape)));
+            return Some(Ending::Answer(response_context.meaningless(status, shape)));
         }
         Fault::Hang => return Some(Ending::Silence),
-        Fault::ResetBefore => return Some(Ending::Torn(0, dress.success(0, 0))),
-        Fault::ZeroCount => return Some(Ending::Answer(dress.success(0, 0))),
+        Fault::ResetBefore => return Some(Ending::Torn(0, response_context.success(0, 0))),
+        Fault::ZeroCount => return Some(Ending::Answer(response_context.success(0, 0))),
         Fault::Throttle { code, regain, hint } => {
             let now = sandbox.config().clock.now();
             let standing = Throttled {
@@ -396,14 +400,14 @@ fn before_taking(
                 hint,
                 told_at: now,
                 until: now.plus(hint.told(regain)),
-                told: vec![dress.trace_id.clone()],
+                told: vec![response_context.trace_id.clone()],
             };
             let pixel_id = target.pixel_id.clone();
             let throttled = &mut sandbox.state().throttled;
             if throttled.len() < MAX_PIXELS {
                 throttled.insert(pixel_id, standing.clone());
             }
-            return Some(throttle(sandbox, dress, &standing));
+            return Some(throttle(sandbox, response_context, &standing));
         }
         Fault::Error {
             status,
@@ -433,13 +437,17 @@ fn before_taking(
         | Fault::Remark => return None,
     };
     sandbox.count(|stats| stats.count_refusal(error.label()));
-    Some(Ending::Answer(dress.error(&error)))
+    Some(Ending::Answer(response_context.error(&error)))
 }
 
-fn throttle(sandbox: &Sandbox, dress: &mut ResponseContext, standing: &Throttled) -> Ending {
+fn throttle(
+    sandbox: &Sandbox,
+    response_context: &mut ResponseContext,
+    standing: &Throttled,
+) -> Ending {
     let now = sandbox.config().clock.now();
     let error = SimulatedError::throttled(standing.code);
-    dress.regain = Some((standing.hint, standing.until.since(now)));
+    response_context.regain = Some((standing.hint, standing.until.since(now)));
     sandbox.count(|stats| stats.count_refusal(error.label()));
-    Ending::Answer(dress.error(&error))
+    Ending::Answer(response_context.error(&error))
 }

@@ -126,7 +126,7 @@ fn beside_a_browser_pixel_old_website_events_stay_back() {
     ] {
         let arena = Arena::default();
         let decoded = Event::decode(event.as_bytes(), &arena).unwrap();
-        let (mapped, notes) = sync(rules).take(
+        let (mapped, stats) = sync(rules).take(
             Ok(&decoded),
             event.as_bytes(),
             NOW,
@@ -136,7 +136,7 @@ fn beside_a_browser_pixel_old_website_events_stay_back() {
             panic!("{rules}: not mapped")
         };
         assert!(payload.deadline >= now - 1 + 5 * 86_400);
-        assert_eq!(notes.may_count_twice(), expected, "{rules} {event}");
+        assert_eq!(stats.may_count_twice(), expected, "{rules} {event}");
     }
     let arena = Arena::default();
     let decoded = Event::decode(old.as_bytes(), &arena).unwrap();
@@ -152,7 +152,7 @@ fn beside_a_browser_pixel_old_website_events_stay_back() {
 #[test]
 fn what_cannot_be_decoded_has_its_bytes_for_an_id() {
     let raw = b"{\"a\":";
-    let (mapped, notes) = sync("").take(
+    let (mapped, stats) = sync("").take(
         Err(Reason::MalformedJson),
         raw,
         NOW,
@@ -163,7 +163,7 @@ fn what_cannot_be_decoded_has_its_bytes_for_an_id() {
     };
     assert_eq!(rejected.reason, Reason::MalformedJson);
     assert_eq!(rejected.event_id.unwrap().len(), 32);
-    assert_eq!((rejected.json, notes.label()), (None, "other"));
+    assert_eq!((rejected.json, stats.label()), (None, "other"));
 }
 
 #[test]
@@ -276,11 +276,11 @@ fn notes_say_what_was_carried_and_what_was_lost() {
     let raw = br#"{"event_type":"X","event_time":1795197849,"user_id":"u-1","user_properties":{"email":"nobody"}}"#;
     let arena = Arena::default();
     let event = Event::decode(raw, &arena).unwrap();
-    let (_, notes) = sync.take(Ok(&event), raw, NOW, &mut PayloadArena::default());
-    assert_eq!(notes.label(), "X");
-    let carried: Vec<_> = notes.carried().map(UserDataField::meta_key).collect();
+    let (_, stats) = sync.take(Ok(&event), raw, NOW, &mut PayloadArena::default());
+    assert_eq!(stats.label(), "X");
+    let carried: Vec<_> = stats.carried().map(UserDataField::meta_key).collect();
     assert_eq!(carried, ["external_id"]);
-    let lost: Vec<_> = notes
+    let lost: Vec<_> = stats
         .dropped()
         .map(|(field, why)| (field, why.as_str()))
         .collect();
@@ -293,9 +293,9 @@ fn an_id_that_is_none_costs_the_fields_that_read_it_and_is_counted() {
     let lost = |event: &str| -> Vec<(String, &str)> {
         let arena = Arena::default();
         let event = Event::decode(event.as_bytes(), &arena).unwrap();
-        let (mapped, notes) = sync.take(Ok(&event), event.raw(), NOW, &mut PayloadArena::default());
+        let (mapped, stats) = sync.take(Ok(&event), event.raw(), NOW, &mut PayloadArena::default());
         assert!(mapped.is_ok(), "{mapped:?}");
-        let lost = notes
+        let lost = stats
             .dropped()
             .map(|(field, why)| (field.to_owned(), why.as_str()));
         lost.collect()

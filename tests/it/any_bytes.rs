@@ -60,7 +60,7 @@ pub fn check(bytes: &[u8]) {
         check_fate(mapped);
         if let Ok(event) = event {
             let Ok((mapped, ..)) =
-                SYNC.with(|sync| sync.take_remembering(event, NOW, &mut bodies, &mut people));
+                SYNC.with(|sync| sync.take_with_profiles(event, NOW, &mut bodies, &mut people));
             check_fate(mapped);
         }
     }

@@ -76,7 +76,7 @@ impl BackfillReport {
         place: usize,
         event: Option<&Event<'_>>,
         mapped: &MapResult,
-        notes: &FieldStats,
+        stats: &FieldStats,
     ) {
         let name = event
             .and_then(|event| event.field("event_type"))
@@ -93,7 +93,7 @@ impl BackfillReport {
         }
         let counts = self.names.get_mut(name);
         if let Some(counts) = counts.and_then(|counts| counts.get_mut(place)) {
-            counts.count(mapped, notes);
+            counts.count(mapped, stats);
         }
     }
 
@@ -219,11 +219,11 @@ impl NameCounts {
         shares.join(", ")
     }
 
-    fn count(&mut self, mapped: &MapResult, notes: &FieldStats) {
+    fn count(&mut self, mapped: &MapResult, stats: &FieldStats) {
         let Err(rejected) = mapped else {
             self.mapped += 1;
-            self.may_count_twice += u64::from(notes.may_count_twice());
-            for field in notes.carried() {
+            self.may_count_twice += u64::from(stats.may_count_twice());
+            for field in stats.carried() {
                 *self.carried.entry(field.meta_key()).or_default() += 1;
             }
             return;

@@ -13,10 +13,11 @@ use super::Path;
 pub struct EventReads<'s>(Vec<EventRead<'s>>);
 
 #[derive(Debug)]
-struct EventRead<'s> {
+pub(super) struct EventRead<'s> {
     path: &'s Path,
     values: Vec<Json<'s>>,
-    first: Option<Json<'s>>,
+    /// The first present value.
+    pub(super) first: Option<Json<'s>>,
     is_unreadable: bool,
 }
 
@@ -27,11 +28,6 @@ impl<'s> EventReads<'s> {
         Self(in_event.map(|path| EventRead::of(event, path)).collect())
     }
 
-    /// The first present value of a path that was read; the outer `None` where it was not.
-    pub(super) fn first(&self, path: &Path) -> Option<Option<Json<'s>>> {
-        self.find(path).map(|read| read.first)
-    }
-
     /// Calls `found` with every value of a path that was read, and says whether something on the way cannot
     /// be read; `None` where the path was not.
     pub(super) fn visit(&self, path: &Path, found: &mut dyn FnMut(Json<'s>)) -> Option<bool> {
@@ -40,7 +36,7 @@ impl<'s> EventReads<'s> {
         Some(read.is_unreadable)
     }
 
-    fn find(&self, path: &Path) -> Option<&EventRead<'s>> {
+    pub(super) fn find(&self, path: &Path) -> Option<&EventRead<'s>> {
         self.0.iter().find(|read| std::ptr::eq(read.path, path))
     }
 }

@@ -14,7 +14,7 @@ use crate::expr::path::reads::EventReads;
 use crate::expr::value::{FoundValue, ValueExpr};
 use crate::json::{Json, write};
 use crate::map::dropped::DropReason;
-use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
+use crate::map::record::{Recorder, SentValue, ServerField, Source, record_absent};
 
 use super::contents::{self, ItemShape, Items};
 use super::revenue::SourceResult;
@@ -470,7 +470,7 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
     fn note_absent(&mut self, field: &CustomField, expr: &ValueExpr) {
         if !expr.is_empty() {
             let name = ServerField::CustomData(&field.name);
-            note_nothing(self.recorder, name, expr, self.event);
+            record_absent(self.recorder, name, expr, self.event);
         }
     }
 }

@@ -32,9 +32,9 @@ fn written(rules: &str, name: &str, properties: &str) -> (String, Vec<String>) {
         purchase: name == "Purchase",
         revenue: name == "Purchase",
     };
-    let (mut out, mut notes) = (Vec::new(), FieldStats::default());
-    custom_data.write(&mut out, &event, setting, &mut notes);
-    let lost = notes
+    let (mut out, mut stats) = (Vec::new(), FieldStats::default());
+    custom_data.write(&mut out, &event, setting, &mut stats);
+    let lost = stats
         .dropped()
         .map(|(field, why)| format!("{field}: {why}"))
         .collect();

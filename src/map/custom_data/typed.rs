@@ -2,9 +2,9 @@
 
 use crate::event::decimal::{is_in_range, whole_digits};
 use crate::event::money::{is_currency, is_subunit};
+use crate::event::number;
 use crate::json::{Json, write};
 use crate::map::copy::copy_value;
-use crate::map::digits;
 use crate::map::dropped::DropReason;
 use crate::map::event_time;
 use crate::map::personal::{self, Name};
@@ -135,7 +135,7 @@ pub(super) fn names_subunit(value: Json<'_>) -> bool {
 
 /// A text.
 pub(super) fn text(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> FieldResult {
-    let text = digits::text_of(value).ok_or(DropReason::NotAText)?;
+    let text = number::text_of(value).ok_or(DropReason::NotAText)?;
     guard.check(&name.into(), &text)?;
     write::text(out, text.trim());
     Ok(())
@@ -211,9 +211,9 @@ pub(super) fn date(out: &mut Vec<u8>, value: Json<'_>) -> FieldResult {
         10 => Some(text.to_owned()),
         _ => None,
     };
-    let moment = day.map_or_else(|| text.to_owned(), |day| format!("{day}T00:00:00"));
-    let moment = serde_json::Value::from(moment).to_string();
-    if event_time::parse(Json::of_valid_text(&moment)).is_none() {
+    let times = day.map_or_else(|| text.to_owned(), |day| format!("{day}T00:00:00"));
+    let times = serde_json::Value::from(times).to_string();
+    if event_time::parse(Json::of_valid_text(&times)).is_none() {
         return Err(DropReason::NotADate);
     }
     write::text(out, text);

@@ -90,9 +90,9 @@ pub(in crate::map) fn moved_by(text: &str, millis: i64, happened: UnixMillis) ->
 }
 
 /// An `fbc` with another moment.
-pub(in crate::map) fn with_time(fbc: &str, moment: UnixMillis) -> Option<String> {
+pub(in crate::map) fn with_time(fbc: &str, times: UnixMillis) -> Option<String> {
     let MetaCookie { index, rest, .. } = MetaCookie::of(fbc)?;
-    Some(format!("fb.{index}.{}.{rest}", moment.0))
+    Some(format!("fb.{index}.{}.{rest}", times.0))
 }
 
 /// Takes an `fbp` as it is. One is never made up: it stands for a browser.

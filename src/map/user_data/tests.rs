@@ -53,14 +53,14 @@ fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> F
     };
     let arena = Arena::default();
     let event = Event::decode(event.as_bytes(), &arena).unwrap();
-    let reading = NormalizeOptions {
+    let options = NormalizeOptions {
         calling_code: None,
         date_order: DateOrder::MonthFirst,
         external_id_case: ExternalIdCase::Lower,
     };
-    let (mut out, mut notes) = (Vec::new(), FieldStats::default());
+    let (mut out, mut stats) = (Vec::new(), FieldStats::default());
     let happened = UnixMillis(1_795_197_849_412);
-    let moment = Times {
+    let times = Times {
         happened,
         now: happened,
     };
@@ -69,7 +69,7 @@ fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> F
         clicks: &mut NoClicks,
     };
     let user_data = UserData::compile([(field, expr)]);
-    user_data.write(&mut out, &event, &reading, moment, remembered, &mut notes);
+    user_data.write(&mut out, &event, &options, times, remembered, &mut stats);
     let expected = expected
         .split(' ')
         .map(|part| match part.strip_prefix('#') {
@@ -81,7 +81,7 @@ fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> F
         String::from_utf8(out).unwrap(),
         format!("\"user_data\":{{{expected}}}")
     );
-    notes
+    stats
 }
 
 #[test]
@@ -107,12 +107,12 @@ fn one_value_is_a_text_and_several_are_a_list() {
         "\"em\":[ #a@b.de , #c@d.fr ]",
     );
     email(r#"{"user_properties":{"email":"EMPTY"}}"#, "");
-    let notes = email(
+    let stats = email(
         r#"{"user_properties":{"email":["nobody",true,{"a":1}]}}"#,
         "",
     );
     assert_eq!(
-        notes.dropped().collect::<Vec<_>>(),
+        stats.dropped().collect::<Vec<_>>(),
         [("em", DropReason::NotAnEmail), ("em", DropReason::NotAText)]
     );
 }
@@ -163,8 +163,8 @@ fn a_whole_number_counts_as_its_digits() {
     ] {
         for number in ["12345678.5", "1.6505551212e17"] {
             let event = format!("{{\"user_properties\":{{\"p\":{number}}}}}");
-            let notes = check(field, &["user_properties.p"], &event, "");
-            let dropped: Vec<_> = notes.dropped().collect();
+            let stats = check(field, &["user_properties.p"], &event, "");
+            let dropped: Vec<_> = stats.dropped().collect();
             assert_eq!(dropped, [(field.meta_key(), DropReason::NotWhole)]);
         }
     }
@@ -250,14 +250,14 @@ fn a_hostile_list_is_cut() {
     let many: Vec<String> = (0..10_000).map(|n| format!("\"u{n}\"")).collect();
     let event = format!("{{\"user_properties\":{{\"ids\":[{}]}}}}", many.join(","));
     let list: Vec<String> = (0..MOST_VALUES).map(|n| format!("#u{n}")).collect();
-    let notes = check(
+    let stats = check(
         UserDataField::ExternalId,
         &["user_properties.ids"],
         &event,
         &format!("\"external_id\":[ {} ]", list.join(" , ")),
     );
     assert_eq!(
-        notes.dropped().collect::<Vec<_>>(),
+        stats.dropped().collect::<Vec<_>>(),
         [("external_id", DropReason::TooMany)]
     );
 }
@@ -295,8 +295,8 @@ fn what_is_of_no_use_does_not_end_the_search() {
                 "event_properties":{{"[Amplitude] Page Location":"https://shop.example/?fbclid=New"}}}}"#
         );
         for other in ["user_properties.fbclid", page] {
-            let notes = check(UserDataField::ClickId, &[property, other], &event, &wanted);
-            assert_eq!(notes.dropped().count(), 1, "{useless}");
+            let stats = check(UserDataField::ClickId, &[property, other], &event, &wanted);
+            assert_eq!(stats.dropped().count(), 1, "{useless}");
         }
     }
     for (field, event, expected) in [
@@ -402,10 +402,10 @@ fn a_click_is_dated_by_the_clock_that_dates_its_event() {
         (0, T + 61_000, None),
         (0, T - 91 * DAY, None),
     ] {
-        let told = T + ahead;
+        let extract = T + ahead;
         for (fbc, rest) in [("Ab", "Ab"), ("Ab.AQQC", "Ab.AQQC")] {
             let event = format!(
-                r#"{{"client_event_time":{told},"user_properties":{{"p":"fb.2.{clicked}.{fbc}"}}}}"#
+                r#"{{"client_event_time":{extract},"user_properties":{{"p":"fb.2.{clicked}.{fbc}"}}}}"#
             );
             let expected = expected.map(|at| format!("\"fbc\":\"fb.2.{at}.{rest}\""));
             let paths = ["user_properties.p"];

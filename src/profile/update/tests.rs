@@ -18,14 +18,14 @@ const NOW: UnixMillis = UnixMillis(1_795_000_000_000);
 const SLOT: PropertyId = PropertyId(7);
 
 impl InMemoryProfiles {
-    fn learn(&mut self, lesson: &ProfileUpdate) -> bool {
-        let Ok(changed) = learn(self, lesson);
+    fn apply(&mut self, update: &ProfileUpdate) -> bool {
+        let Ok(changed) = apply(self, update);
         changed
     }
 
     /// What an event of this person would get for the one property.
-    fn value(&mut self, who: Identity) -> Vec<String> {
-        let Ok(profile) = recall(self, who);
+    fn value(&mut self, identity: Identity) -> Vec<String> {
+        let Ok(profile) = profile_of(self, identity);
         let value = profile.and_then(|profile| profile.value(SLOT).cloned());
         let elements = value.unwrap_or_default().elements.into_iter();
         elements.map(String::from).collect()
@@ -57,12 +57,12 @@ fn both(user: &str, device: &str) -> Identity {
     }
 }
 
-fn lesson(who: Identity, steps: Vec<PropertyStep>) -> ProfileUpdate {
+fn update(identity: Identity, steps: Vec<PropertyStep>) -> ProfileUpdate {
     ProfileUpdate {
-        who,
+        identity,
         wanted: [SLOT].into(),
         steps,
-        sighting: Touchpoint::default(),
+        touchpoint: Touchpoint::default(),
         mark: None,
         at: NOW,
     }
@@ -81,8 +81,8 @@ fn step(act: Act, elements: &[&str]) -> PropertyStep {
     }
 }
 
-fn set(who: Identity, element: &str) -> ProfileUpdate {
-    lesson(who, vec![step(Act::Set, &[element])])
+fn set(identity: Identity, element: &str) -> ProfileUpdate {
+    update(identity, vec![step(Act::Set, &[element])])
 }
 
 #[test]
@@ -103,45 +103,45 @@ fn keys_differ_by_sync_kind_and_id() {
 #[test]
 fn a_device_belongs_to_its_last_user_and_brings_only_what_is_its_own() {
     let mut memory = InMemoryProfiles::default();
-    memory.learn(&set(device("d"), "anonymous"));
+    memory.apply(&set(device("d"), "anonymous"));
     assert_eq!(memory.value(device("d")), ["anonymous"]);
     // Its first user gets what is lacking.
-    memory.learn(&lesson(both("a", "d"), Vec::new()));
+    memory.apply(&update(both("a", "d"), Vec::new()));
     assert_eq!(memory.value(user("a")), ["anonymous"]);
-    memory.learn(&set(device("d"), "while away"));
+    memory.apply(&set(device("d"), "while away"));
     assert_eq!(memory.value(user("a")), ["while away"]);
     // The next one gets nothing, whatever was learnt in between.
-    memory.learn(&lesson(both("b", "d"), Vec::new()));
+    memory.apply(&update(both("b", "d"), Vec::new()));
     assert!(memory.value(both("b", "d")).is_empty());
     assert!(memory.value(device("d")).is_empty());
-    memory.learn(&set(device("d"), "of b"));
+    memory.apply(&set(device("d"), "of b"));
     assert_eq!(memory.value(user("a")), ["while away"]);
     // Nobody is remembered as its owner by now, so what comes is its own again.
     assert!(memory.value(user("b")).is_empty());
-    memory.learn(&lesson(both("b", "d"), Vec::new()));
+    memory.apply(&update(both("b", "d"), Vec::new()));
     assert_eq!(memory.value(user("b")), ["of b"]);
 }
 
 #[test]
 fn a_user_who_has_a_value_keeps_it() {
     let mut memory = InMemoryProfiles::default();
-    memory.learn(&set(user("a"), "own"));
-    memory.learn(&set(device("d"), "of the device"));
-    memory.learn(&lesson(both("a", "d"), Vec::new()));
+    memory.apply(&set(user("a"), "own"));
+    memory.apply(&set(device("d"), "of the device"));
+    memory.apply(&update(both("a", "d"), Vec::new()));
     assert_eq!(memory.value(device("d")), ["own"]);
 }
 
 #[test]
 fn what_changes_nothing_is_not_kept_anew() {
     let mut memory = InMemoryProfiles::default();
-    assert!(!memory.learn(&lesson(both("a", "d"), Vec::new())));
+    assert!(!memory.apply(&update(both("a", "d"), Vec::new())));
     assert!(memory.profiles.is_empty());
-    assert!(memory.learn(&set(both("a", "d"), "x")));
-    assert!(!memory.learn(&set(both("a", "d"), "x")));
-    assert!(!memory.learn(&set(device("d"), "x")));
+    assert!(memory.apply(&set(both("a", "d"), "x")));
+    assert!(!memory.apply(&set(both("a", "d"), "x")));
+    assert!(!memory.apply(&set(device("d"), "x")));
     let mut later = set(both("a", "d"), "x");
     later.at = UnixMillis(NOW.0 + 3_600_000);
-    assert!(memory.learn(&later));
+    assert!(memory.apply(&later));
     assert!(
         memory
             .profiles
@@ -153,10 +153,10 @@ fn what_changes_nothing_is_not_kept_anew() {
 #[test]
 fn what_is_no_longer_wanted_leaves() {
     let mut memory = InMemoryProfiles::default();
-    memory.learn(&set(user("a"), "x"));
-    let mut other = lesson(user("a"), Vec::new());
+    memory.apply(&set(user("a"), "x"));
+    let mut other = update(user("a"), Vec::new());
     other.wanted = [PropertyId(8)].into();
-    assert!(memory.learn(&other));
+    assert!(memory.apply(&other));
     assert!(memory.profiles.is_empty());
 }
 
@@ -168,7 +168,7 @@ fn numbers_are_added_and_lists_may_repeat_where_they_are_kept_as_they_came() {
         ..step(act, elements)
     };
     let check = |memory: &mut InMemoryProfiles, act, elements: &[&str], expected: &[&str]| {
-        memory.learn(&lesson(user("a"), vec![as_it_came(act, elements)]));
+        memory.apply(&update(user("a"), vec![as_it_came(act, elements)]));
         assert_eq!(memory.value(user("a")), expected, "{act:?} {elements:?}");
     };
     check(&mut memory, Act::Add, &["2.5"], &["2.5"]);
@@ -193,12 +193,12 @@ fn a_repeat_adds_nothing() {
         may_repeat: true,
         ..step(Act::Append, &["1"])
     };
-    let mut first = lesson(user("a"), vec![append]);
+    let mut first = update(user("a"), vec![append]);
     first.mark = Some(1);
-    memory.learn(&first);
-    assert!(!memory.learn(&first));
+    memory.apply(&first);
+    assert!(!memory.apply(&first));
     first.mark = Some(2);
-    memory.learn(&first);
+    memory.apply(&first);
     assert_eq!(memory.value(user("a")), ["1", "1"]);
 }
 
@@ -211,17 +211,17 @@ fn a_profile_is_bounded() {
         slot: *slot,
         ..step(Act::Set, &[&long])
     });
-    let mut all = lesson(user("a"), steps.collect());
+    let mut all = update(user("a"), steps.collect());
     all.wanted = slots.into();
-    memory.learn(&all);
+    memory.apply(&all);
     let profile = &memory.profiles[&key("a")];
-    assert!(encode(&profile).len() <= MOST_BYTES);
+    assert!(encode(profile).len() <= MOST_BYTES);
     // What came first stays; of the rest it is known that there was something.
     let is_cut = |slot| profile.value(PropertyId(slot)).map(|value| value.is_cut);
     assert_eq!([0, 19].map(is_cut), [Some(false), Some(true)]);
     let many: Vec<String> = (0..50).map(|number| number.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    memory.learn(&lesson(user("b"), vec![step(Act::Append, &many)]));
+    memory.apply(&update(user("b"), vec![step(Act::Append, &many)]));
     assert_eq!(memory.value(user("b")).len(), MOST_ELEMENTS);
 }
 
@@ -233,9 +233,9 @@ fn the_longest_properties_are_cut_first() {
         slot: PropertyId(slot),
         ..step(Act::Set, &[if slot == 8 { "denied" } else { &long }])
     });
-    let mut all = lesson(user("a"), steps.collect());
+    let mut all = update(user("a"), steps.collect());
     all.wanted = (0..9).map(PropertyId).collect();
-    memory.learn(&all);
+    memory.apply(&all);
     let profile = &memory.profiles[&key("a")];
     let known = profile.value(PropertyId(8)).unwrap();
     assert_eq!((known.elements.len(), known.is_cut), (1, false));
@@ -287,8 +287,8 @@ fn what_does_not_fit_is_known_to_be_there_until_it_is_set_anew() {
     ] {
         let mut memory = InMemoryProfiles::default();
         let told = format!("{steps:?}");
-        memory.learn(&lesson(user("a"), steps));
-        let Ok(profile) = recall(&mut memory, user("a"));
+        memory.apply(&update(user("a"), steps));
+        let Ok(profile) = profile_of(&mut memory, user("a"));
         let value = profile.and_then(|profile| profile.value(SLOT).cloned());
         let found = value.map(|value| (value.elements.len(), value.is_cut));
         assert_eq!(found, expected, "{told}");
@@ -361,7 +361,7 @@ proptest! {
         for (act, given) in &steps {
             let hashes: Vec<String> = given.iter().map(|text| hash(text)).collect();
             let hashes: Vec<&str> = hashes.iter().map(String::as_str).collect();
-            memory.learn(&lesson(user("a"), vec![step(*act, &hashes)]));
+            memory.apply(&update(user("a"), vec![step(*act, &hashes)]));
         }
         prop_assert_eq!(memory.value(user("a")), expected);
     }
@@ -374,15 +374,15 @@ proptest! {
         many in 0..30_usize,
     ) {
         let mut memory = InMemoryProfiles::default();
-        let mut of_device = lesson(device("d"), Vec::new());
+        let mut of_device = update(device("d"), Vec::new());
         for mark in marks {
             of_device.mark = Some(mark);
-            memory.learn(&of_device);
+            memory.apply(&of_device);
         }
         for (act, given) in &steps {
-            let mut lesson = lesson(both("a", "d"), vec![step(*act, given)]);
+            let mut update = update(both("a", "d"), vec![step(*act, given)]);
             if seen {
-                lesson.sighting = Touchpoint {
+                update.touchpoint = Touchpoint {
                     happened: NOW,
                     click: Some("fb.1.1795000000000.x".into()),
                     browser: Some("fb.1.1795000000000.1".into()),
@@ -390,11 +390,11 @@ proptest! {
                     ..Touchpoint::default()
                 };
             }
-            memory.learn(&lesson);
+            memory.apply(&update);
         }
         let many: Vec<String> = (0..many).map(|number| number.to_string()).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        memory.learn(&lesson(user("b"), vec![step(Act::Set, &many)]));
+        memory.apply(&update(user("b"), vec![step(Act::Set, &many)]));
         let kept: BTreeMap<ProfileKey, Profile> = memory.profiles.into_iter().collect();
         for profile in kept.into_values() {
             let bytes = encode(&profile);

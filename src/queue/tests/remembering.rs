@@ -3,7 +3,7 @@
 use super::*;
 use crate::event::operations::Act;
 use crate::profile::property::{PropertyId, PropertyStep, Value};
-use crate::profile::update::{Identity, recall};
+use crate::profile::update::{Identity, profile_of};
 use crate::profile::{ProfileKey, Touchpoint};
 use crate::queue::profiles::Bounds;
 
@@ -44,7 +44,7 @@ fn user(name: &str) -> Identity {
 /// What makes the one property of a user this text.
 pub(in crate::queue) fn set(name: &str, text: &str, at: i64) -> ProfileUpdate {
     ProfileUpdate {
-        who: user(name),
+        identity: user(name),
         wanted: [SLOT].into(),
         steps: vec![PropertyStep {
             slot: SLOT,
@@ -56,7 +56,7 @@ pub(in crate::queue) fn set(name: &str, text: &str, at: i64) -> ProfileUpdate {
             },
             may_repeat: false,
         }],
-        sighting: Touchpoint::default(),
+        touchpoint: Touchpoint::default(),
         mark: None,
         at: UnixMillis::from_seconds(at),
     }
@@ -64,7 +64,7 @@ pub(in crate::queue) fn set(name: &str, text: &str, at: i64) -> ProfileUpdate {
 
 /// The one property of a user.
 pub(in crate::queue) fn value(queue: &Queue, name: &str) -> Vec<String> {
-    let profile = recall(&mut queue.recall(), user(name)).unwrap();
+    let profile = profile_of(&mut queue.recall(), user(name)).unwrap();
     let value = profile.and_then(|profile| profile.value(SLOT).cloned());
     let elements = value.unwrap_or_default().elements.into_iter();
     elements.map(String::from).collect()

@@ -34,7 +34,7 @@ impl Abort {
 
 impl Connected<IncomingStream<'_, AbortableListener>> for Abort {
     fn connect_info(stream: IncomingStream<'_, AbortableListener>) -> Self {
-        stream.io().cut.clone()
+        stream.io().abort.clone()
     }
 }
 
@@ -56,8 +56,8 @@ impl Listener for AbortableListener {
         let (stream, address) = Listener::accept(&mut self.0).await;
         // Without this an answer may wait for the peer's acknowledgement; a failure only costs that time.
         stream.set_nodelay(true).ok();
-        let cut = Abort(Arc::new(AtomicUsize::new(UNLIMITED)));
-        (AbortableStream { stream, cut }, address)
+        let abort = Abort(Arc::new(AtomicUsize::new(UNLIMITED)));
+        (AbortableStream { stream, abort }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -69,7 +69,7 @@ impl Listener for AbortableListener {
 #[derive(Debug)]
 pub(super) struct AbortableStream {
     stream: TcpStream,
-    cut: Abort,
+    abort: Abort,
 }
 
 impl AbortableStream {
@@ -98,7 +98,7 @@ impl AsyncWrite for AbortableStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let allowed = self.cut.allowed();
+        let allowed = self.abort.allowed();
         if allowed == UNLIMITED {
             return Pin::new(&mut self.stream).poll_write(context, bytes);
         }
@@ -107,7 +107,7 @@ impl AsyncWrite for AbortableStream {
         }
         let part = bytes.get(..allowed).unwrap_or(bytes);
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, part))?;
-        self.cut.after(allowed - written);
+        self.abort.after(allowed - written);
         Poll::Ready(Ok(written))
     }
 
@@ -116,7 +116,7 @@ impl AsyncWrite for AbortableStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.cut.allowed() == 0 {
+        if self.abort.allowed() == 0 {
             // A tidy end would be sent before the drop could reset the connection.
             return Poll::Ready(Err(self.reset()));
         }

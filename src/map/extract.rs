@@ -25,8 +25,8 @@ use crate::expr::value::ValueExpr;
 use crate::hash::Hashed;
 use crate::json::Json;
 use crate::json::text::is_absent_text;
-use crate::map::known::Property;
 use crate::map::normalize::{self, Context, Normalized, Scratch};
+use crate::map::profile_view::Property;
 use crate::map::user_data::{self, NormalizeOptions, Times, UserData};
 use crate::map::{event_time, rule};
 use crate::profile::property::{LONGEST_ELEMENT, MOST_ELEMENTS, PropertyId, PropertyStep, Value};
@@ -34,7 +34,7 @@ use crate::profile::update::{Identity, ProfileUpdate};
 use crate::profile::{ClientContext, Profile, ProfileKey, Touchpoint};
 
 /// The fields that are remembered from wherever the mapping finds them.
-const SIGHTS: [UserDataField; 4] = [
+const TOUCHPOINT_FIELDS: [UserDataField; 4] = [
     UserDataField::ClickId,
     UserDataField::BrowserId,
     UserDataField::ClientIpAddress,
@@ -57,7 +57,7 @@ const MOST_STEPS: usize = 1000;
 
 /// What a sync remembers, compiled.
 #[derive(Debug)]
-pub(super) struct Remember {
+pub(super) struct ProfileExtractor {
     sync: SyncName,
     /// Whether the webhook takes part.
     pub(super) webhook: bool,
@@ -67,12 +67,12 @@ pub(super) struct Remember {
     /// The kept properties that tell of consent; `None` where nobody asks.
     of_consent: Option<Vec<PropertyId>>,
     /// What is taken from wherever the mapping finds it.
-    sights: Vec<(UserDataField, ValueExpr)>,
+    touchpoint_fields: Vec<(UserDataField, ValueExpr)>,
     /// Tells the country by which a value is read.
     user_data: UserData,
 }
 
-impl Remember {
+impl ProfileExtractor {
     /// Compiles what a sync remembers.
     pub(super) fn compile(name: &SyncName, sync: &SyncConfig, memory: &UserMemory) -> Self {
         let no_row = EventConfig::default();
@@ -96,7 +96,7 @@ impl Remember {
                     Some(names.map(|name| slot_of("", name)).collect())
                 }
             },
-            sights: Vec::new(),
+            touchpoint_fields: Vec::new(),
             user_data: UserData::compile(rule::user_data(sync, &no_row)),
         };
         for table in tables {
@@ -111,13 +111,13 @@ impl Remember {
     }
 
     fn add(&mut self, field: UserDataField, expr: &ValueExpr) {
-        if SIGHTS.contains(&field) {
+        if TOUCHPOINT_FIELDS.contains(&field) {
             if !self
-                .sights
+                .touchpoint_fields
                 .iter()
                 .any(|known| (known.0, &known.1) == (field, expr))
             {
-                self.sights.push((field, expr.clone()));
+                self.touchpoint_fields.push((field, expr.clone()));
             }
             // A browser id that is a property is treated as one.
             if field != UserDataField::BrowserId {
@@ -140,63 +140,63 @@ impl Remember {
     }
 
     /// What an event says of its person; `None` where it does not say whose it is.
-    pub(super) fn told(
+    pub(super) fn extract(
         &self,
         event: &Event<'_>,
-        reading: &NormalizeOptions,
+        options: &NormalizeOptions,
         now: UnixMillis,
     ) -> Option<ProfileUpdate> {
-        let who = Identity {
+        let identity = Identity {
             user: id(event, "user_id").map(|id| ProfileKey::user(&self.sync, &id)),
             device: id(event, "device_id").map(|id| ProfileKey::device(&self.sync, &id)),
         };
-        if who == Identity::default() {
+        if identity == Identity::default() {
             return None;
         }
         let happened = event_time::of(event).map_or(now, |happened| happened.min(now));
-        let moment = Times { happened, now };
-        let context = self.user_data.context(event, reading, moment);
+        let times = Times { happened, now };
+        let context = self.user_data.context(event, options, times);
         let steps = self.steps(event, &context);
         let adds_up = steps
             .iter()
             .any(|step| step.may_repeat && step.act.adds_up());
         Some(ProfileUpdate {
-            who,
+            identity,
             wanted: Arc::clone(&self.wanted),
             steps,
-            sighting: self.sighting(event, &context),
+            touchpoint: self.touchpoint(event, &context),
             mark: adds_up.then(|| insert_mark(event)).flatten(),
             at: now,
         })
     }
 
-    /// Of a lesson, what tells of consent; `None` where nobody asks.
-    pub(super) fn told_of_consent(&self, lesson: &ProfileUpdate) -> Option<ProfileUpdate> {
+    /// Of an update, what bears on consent; `None` where nobody asks.
+    pub(super) fn extract_consent(&self, update: &ProfileUpdate) -> Option<ProfileUpdate> {
         let of_consent = self.of_consent.as_ref()?;
-        let steps = lesson.steps.iter();
+        let steps = update.steps.iter();
         Some(ProfileUpdate {
             steps: steps
                 .filter(|step| tells_of(of_consent, step))
                 .cloned()
                 .collect(),
             // Or the rest would count as a repeat of this.
-            mark: lesson.mark.map(|mark| !mark),
-            ..lesson.clone()
+            mark: update.mark.map(|mark| !mark),
+            ..update.clone()
         })
     }
 
-    /// The rest of a lesson. Without consent only what takes something away stays in either.
-    pub(super) fn told_besides_consent(
+    /// The rest of an update. Without consent only what takes something away stays in either.
+    pub(super) fn extract_besides_consent(
         &self,
-        lesson: &mut ProfileUpdate,
+        update: &mut ProfileUpdate,
         consents: bool,
     ) -> ProfileUpdate {
         let of_consent = self.of_consent.as_deref().unwrap_or_default();
         let takes_away = |step: &PropertyStep| matches!(step.act, Act::Unset | Act::Remove);
-        lesson
+        update
             .steps
             .retain(|step| consents || takes_away(step) || tells_of(of_consent, step));
-        let mut rest = lesson.clone();
+        let mut rest = update.clone();
         rest.steps.retain(|step| !tells_of(of_consent, step));
         rest
     }
@@ -301,10 +301,14 @@ impl Remember {
         }
     }
 
-    fn sighting(&self, event: &Event<'_>, context: &Context<'_>) -> Touchpoint {
+    fn touchpoint(&self, event: &Event<'_>, context: &Context<'_>) -> Touchpoint {
         let first = |wanted: UserDataField| {
             let mut first = None;
-            for (_, expr) in self.sights.iter().filter(|(field, _)| *field == wanted) {
+            for (_, expr) in self
+                .touchpoint_fields
+                .iter()
+                .filter(|(field, _)| *field == wanted)
+            {
                 expr.visit(event.into(), &mut |found| {
                     // What is constant was not seen, and what is a property is remembered as such.
                     let is_property = found.path.and_then(Path::user_property).is_some();
@@ -313,7 +317,7 @@ impl Remember {
                     }
                     event.arena().each_element(found.value, &mut |element| {
                         if first.is_none() && !user_data::is_absent(wanted, found.path, element) {
-                            first = sight(wanted, element, event, context).map(|form| {
+                            first = touchpoint_value(wanted, element, event, context).map(|form| {
                                 let came = element.as_str().unwrap_or_default();
                                 let is_as_it_came = *form == *came.trim();
                                 (form, is_as_it_came)
@@ -403,7 +407,7 @@ fn form(field: UserDataField, value: Json<'_>, context: &Context<'_>) -> Option<
 }
 
 /// What is taken from wherever the mapping finds it, as its field sends it.
-fn sight(
+fn touchpoint_value(
     field: UserDataField,
     value: Json<'_>,
     event: &Event<'_>,
