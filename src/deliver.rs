@@ -60,8 +60,8 @@ pub fn lanes(
     metrics: &Arc<Metrics>,
 ) -> Result<(Vec<Lane>, LaneStatuses), LaneError> {
     let pixels = pixels(config);
-    let standstills = queue.standstills();
-    restore_cooldowns(&pixels, &standstills, clock.now());
+    let cooldowns = queue.standstills();
+    restore_cooldowns(&pixels, &cooldowns, clock.now());
     let tokens = TokenRegistry::default();
     let mut tls = None;
     let mut lanes = Vec::with_capacity(config.syncs.len());
@@ -87,7 +87,7 @@ pub fn lanes(
             Arc::clone(clock),
             Arc::clone(metrics),
         );
-        lane.restore_pause(&standstills);
+        lane.restore_pause(&cooldowns);
         lanes.push(lane);
     }
     let shown = lanes
@@ -97,27 +97,27 @@ pub fn lanes(
     Ok((lanes, LaneStatuses::new(shown)))
 }
 
-/// Goes on with what Meta asked of an earlier process. The times of day are those of another day,
-/// perhaps by another clock: no wait is longer than it was to be from the first.
+/// Goes on with the waits that Meta asked of an earlier process. The clock may have changed since: none
+/// lasts longer than Meta asked for.
 fn restore_cooldowns(
     pixels: &BTreeMap<&str, Arc<PixelLimiter>>,
-    standstills: &[Cooldown],
+    cooldowns: &[Cooldown],
     now: UnixMillis,
 ) {
-    for standstill in standstills {
-        let why = limiter::CooldownReason::from_name(&standstill.kind);
-        let (Some(pixel), Some(why)) = (pixels.get(standstill.whose.as_str()), why) else {
+    for cooldown in cooldowns {
+        let why = limiter::CooldownReason::from_name(&cooldown.kind);
+        let (Some(pixel), Some(why)) = (pixels.get(cooldown.whose.as_str()), why) else {
             continue;
         };
-        let asked = standstill.until.since(standstill.since);
-        let left = standstill.until.since(now);
+        let asked = cooldown.until.since(cooldown.since);
+        let left = cooldown.until.since(now);
         pixel.restore(why, asked, left);
         if !left.is_zero() {
             info!(
-                pixel_id = standstill.whose,
-                kind = standstill.kind,
-                until = %standstill.until,
-                "Meta asked to wait before the daemon was started; the wait goes on"
+                pixel_id = cooldown.whose,
+                kind = cooldown.kind,
+                until = %cooldown.until,
+                "Meta asked to wait before the daemon started; the wait goes on"
             );
         }
     }

@@ -1,7 +1,7 @@
 //! How much a lane sends at once.
 //!
-//! Pure but for the moments it is handed. Where Meta found a request too large the lane sends
-//! smaller ones for a while; the size doubles again with each quiet period.
+//! Pure: moments are arguments. Where Meta finds a request too large the lane sends smaller ones for a
+//! while; the size doubles again with each quiet period.
 //!
 //! The number of requests in flight grows additively and shrinks multiplicatively, between 1 and the
 //! configured maximum: each round of good answers allows one request more, a fault halves. An answer
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::batch::BatchSize;
 
-/// After so long without another complaint the size doubles.
+/// After this time without another refusal the size doubles.
 const RECOVERY: Duration = Duration::from_secs(300);
 
 /// The largest batch at present.
@@ -26,7 +26,6 @@ pub struct AdaptiveSize {
 }
 
 impl AdaptiveSize {
-    /// Begins with the configured size.
     pub const fn new(configured: BatchSize) -> Self {
         Self {
             configured,
@@ -34,7 +33,6 @@ impl AdaptiveSize {
         }
     }
 
-    /// The size at the given moment.
     pub fn at(&mut self, now: Instant) -> BatchSize {
         while let Some((size, since)) = self.lowered
             && now.saturating_duration_since(since) >= RECOVERY
@@ -71,7 +69,7 @@ const VERY_SLOW: f64 = 4.0;
 /// Answers faster than this are never slow.
 const QUICK: Duration = Duration::from_millis(250);
 
-/// How many requests may be under way.
+/// How many requests one lane may have in flight.
 #[derive(Clone, Debug)]
 pub struct Concurrency {
     allowed: f64,
@@ -89,7 +87,7 @@ impl Concurrency {
         }
     }
 
-    /// The number of requests that may be under way, at least 1.
+    /// At least 1.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -99,7 +97,7 @@ impl Concurrency {
         self.allowed as usize
     }
 
-    /// A good answer came, after so long.
+    /// A good answer came after this time.
     pub fn on_success(&mut self, latency: Duration) {
         let seconds = latency.as_secs_f64();
         let usual = self.usual.unwrap_or(seconds);
@@ -116,7 +114,7 @@ impl Concurrency {
         self.allowed = (self.allowed / 2.0).max(1.0);
     }
 
-    /// Begins anew with one request, after a standstill.
+    /// Starts over with one request, after a cooldown.
     pub fn reset(&mut self) {
         self.allowed = 1.0;
     }

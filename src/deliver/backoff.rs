@@ -1,7 +1,7 @@
 //! How long to wait before the next try.
 //!
 //! Pure: attempt and random value are arguments. "Full jitter": a random share of a bound that
-//! doubles, so that many who failed at once do not come back at once.
+//! doubles, so that those that fail at once do not come back at once.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Finds the bad events of a batch that was refused whole.
 //!
-//! Pure: holds the parts of a batch, and learns from what became of each. A batch of `n` events of
+//! Pure: holds the parts of a batch, and learns from what becomes of each. A batch of `n` events of
 //! which `k` are bad costs about `k·log2(n)` extra requests. While the first half of a part that
 //! holds a bad event is accepted, the bad one must be in the second half, which is split without
 //! being sent whole; while the first half is refused, the second is put back with the untried rest
@@ -55,12 +55,11 @@ impl<T> Bisection<T> {
         &self.next
     }
 
-    /// The same, to be noted what is known of them.
     pub fn next_mut(&mut self) -> &mut [T] {
         &mut self.next
     }
 
-    /// Whether a part was refused before, so that something would have to be learnt again.
+    /// Whether a part was refused before, so that giving up would lose what was learnt.
     pub fn is_search(&self) -> bool {
         self.search
     }
@@ -133,8 +132,7 @@ impl<T> Bisection<T> {
         self
     }
 
-    /// Takes out `next`, in which there is something wrong, so that nothing is known of the
-    /// suspects.
+    /// Takes out `next`, in which something is wrong, so that nothing is known of the suspects.
     fn take_next(&mut self) -> Vec<T> {
         self.suspect.append(&mut self.untried);
         self.untried = mem::take(&mut self.suspect);

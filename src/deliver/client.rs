@@ -35,11 +35,11 @@ use super::verdict::GraphReply;
 
 /// How a gzip stream begins.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// Longest answer that is read, in bytes, as it comes and unpacked.
+/// Longest answer that is read, in bytes, packed or unpacked.
 const LONGEST_ANSWER: usize = 256 * 1024;
 /// Longest wait for a connection; less than any wait for an answer, so that the two are told apart.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections that are not used for so long are closed, before the other end does so.
+/// Unused connections are closed after this time, before the other end closes them.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const BEGIN: &[u8] = br#"{"data":["#;

@@ -28,7 +28,7 @@ use crate::config::sync::SyncConfig;
 use crate::queue::attempt::DeliveryId;
 use crate::queue::cooldown::Cooldown;
 use crate::queue::lease::Leased;
-use crate::queue::settle::Refusal;
+use crate::queue::settle::{End, Refusal};
 use crate::queue::{Queue, StoreError};
 use crate::telemetry::metrics::{LaneState, Metrics};
 
@@ -38,7 +38,7 @@ use super::bisect::{Bisection, Split};
 use super::client::{GraphClient, PostError};
 use super::limiter::{Permit, PixelLimiter};
 use super::quarantine::LoneRefusal;
-use super::verdict::{Blame, Fix, GraphReply, Judgement, judge};
+use super::verdict::{Fix, GraphReply, Judgement, judge};
 use attempt::{AttemptOutcome, FinishedAttempt, GraphRequest};
 use breaker::Breaker;
 use credentials::Credentials;
@@ -288,7 +288,13 @@ impl Lane {
         if waits.is_some() || self.tasks.attempts() >= self.max_in_flight() {
             return LaneStep::Idle(waits);
         }
-        let leasing = self.leasing(now);
+        let leasing = Leasing {
+            sync: self.sync.clone(),
+            queue: self.queue.clone(),
+            size: self.size.at(now),
+            now,
+            settling: self.settling(None),
+        };
         match self.leased.due(&leasing, &self.breaker, self.max_delay) {
             Some(due) if due <= now => {}
             later => return LaneStep::Idle(later),
@@ -359,7 +365,14 @@ impl Lane {
             is_search: attempt.batch.is_search(),
             is_retry: self.leased.quarantine().is_retry(events),
         };
-        let action = outcome::decide(&judgement, facts, &self.view(attempt.began));
+        let view = LaneView {
+            trouble: self.breaker.trouble(),
+            suspects_batch: self.breaker.suspects_batch(),
+            failures_after: self.breaker.failures_after(attempt.began),
+            is_isolating: self.leased.quarantine().is_isolating(),
+            split_budget: self.split_budget,
+        };
+        let action = outcome::decide(&judgement, facts, &view);
         let mut settling = self.settling(attempt.delivery);
         settling.settlement.answer = Some(settle::answer(
             verdict,
@@ -372,7 +385,12 @@ impl Lane {
         if let Ok(reply) = answer {
             apply::record_usage(&reply.usage, &self.limiter, &self.metrics, &mut settling);
         }
-        self.apply(action, attempt, (refusal, judgement.blame()), settling);
+        let refused = LoneRefusal {
+            cause: (refusal.code, refusal.sub_code),
+            blame: judgement.blame(),
+            refusal,
+        };
+        self.apply(action, attempt, refused, settling);
     }
 
     /// Gives the events of a request back of which nothing more is known.
@@ -389,21 +407,11 @@ impl Lane {
         }
     }
 
-    fn view(&self, began: Instant) -> LaneView {
-        LaneView {
-            trouble: self.breaker.trouble(),
-            suspects_batch: self.breaker.suspects_batch(),
-            failures_after: self.breaker.failures_after(began),
-            is_isolating: self.leased.quarantine().is_isolating(),
-            split_budget: self.split_budget,
-        }
-    }
-
     fn apply(
         &mut self,
         action: Action,
         attempt: FinishedAttempt,
-        refused: (Refusal, Blame),
+        refused: LoneRefusal<Refusal>,
         mut settling: Settling,
     ) {
         self.split_budget = action.split_budget;
@@ -441,8 +449,9 @@ impl Lane {
         for event in &accepted {
             let waited = settling.now.since(event.taken_at).as_secs_f64();
             self.metrics.end_to_end(&self.sync, waited);
+            let end = (event.slot, End::Delivered { short });
+            settling.settlement.ends.push(end);
         }
-        settling.deliver(&accepted, short);
         self.leased.on_acceptance(&accepted, began, settling);
         rest
     }
@@ -451,25 +460,19 @@ impl Lane {
     fn split(
         &mut self,
         split: Split<Leased>,
-        (refusal, blame): (Refusal, Blame),
+        refused: LoneRefusal<Refusal>,
         settling: &mut Settling,
     ) -> Option<Bisection<Leased>> {
         let (event, rest) = match split {
             Split::Smaller(batch) => return Some(batch),
             Split::Alone(event, rest) => (event, rest),
         };
-        log::log_lone_refusal(&self.sync, &refusal, blame);
+        log::log_lone_refusal(&self.sync, &refused);
         let scouts = self.leased.quarantine().streak() >= SCOUT_AFTER;
-        let cause = (refusal.code, refusal.sub_code);
-        let refused = LoneRefusal {
-            event,
-            refusal,
-            cause,
-            blame,
-        };
+        let cause = refused.cause;
         let is_paused = self.breaker.is_refusing();
         let now = Instant::now();
-        if (self.leased).on_lone_refusal(refused, is_paused, now, settling) {
+        if (self.leased).on_lone_refusal(event, refused, is_paused, now, settling) {
             let (code, sub_code) = cause;
             let what = "Meta refuses one after the other for the same reason";
             error!(sync = %self.sync, code, sub_code, "lane paused, its events are kept: {what}");
@@ -535,16 +538,6 @@ impl Lane {
             1
         } else {
             self.concurrency.allowed()
-        }
-    }
-
-    fn leasing(&mut self, now: Instant) -> Leasing {
-        Leasing {
-            sync: self.sync.clone(),
-            queue: self.queue.clone(),
-            size: self.size.at(now),
-            now,
-            settling: self.settling(None),
         }
     }
 

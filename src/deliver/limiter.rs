@@ -1,10 +1,10 @@
 //! When the next request to a pixel may go out.
 //!
 //! Meta's limits are per account, so every sync with the same pixel id shares one [`PixelLimiter`]: its
-//! requests and events per second (the stricter setting counts), its standstills after Meta refused
+//! requests and events per second (the stricter setting counts), its cooldowns after Meta refused
 //! or is about to refuse for reasons of rate, and the single request that probes whether a
-//! standstill is over. Waits are told by governor and slept with tokio, so that time can stand
-//! still in tests.
+//! cooldown is over. Governor says how long to wait and tokio sleeps,
+//! so that tests can stop the time.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -28,15 +28,15 @@ pub const STOP_FROM: f64 = 95.0;
 
 /// The gap between requests at the upper end of the slow range.
 const SLOWEST_PACE: Duration = Duration::from_secs(5);
-/// The standstill at high usage, where Meta names none.
+/// The cooldown at high usage, where Meta names none.
 const USAGE_WAIT: Duration = Duration::from_secs(60);
-/// The first standstill after Meta blocked the account; each further one is twice as long.
+/// The first cooldown after Meta blocked the account; each further one is twice as long.
 const FIRST_BLOCK: Duration = Duration::from_secs(3600);
 /// How often it is doubled at most.
 const DOUBLINGS: u32 = 8;
-/// The longest standstill after a block, where Meta names none.
+/// The longest cooldown after a block, where Meta names none.
 const LONGEST_BLOCK: Duration = Duration::from_secs(6 * 3600);
-/// The shortest standstill after a refusal.
+/// The shortest cooldown after a refusal.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// Most events in one request.
 const MOST_EVENTS: NonZeroU32 = NonZeroU32::new(1000).expect("not zero");
@@ -55,7 +55,7 @@ pub enum CooldownReason {
 impl CooldownReason {
     const ALL: [Self; 3] = [Self::Usage, Self::Throttled, Self::Blocked];
 
-    /// Its name in the store.
+    /// The name in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Usage => "usage",
@@ -64,7 +64,6 @@ impl CooldownReason {
         }
     }
 
-    /// The standstill of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|why| why.as_str() == name)
     }
@@ -77,21 +76,18 @@ pub enum Circuit {
     Closed,
     /// They may not, until this moment; then one may probe.
     Open(CooldownReason, Instant),
-    /// One is under way that probes whether the standstill is over.
+    /// One is in flight that probes whether the cooldown is over.
     HalfOpen(CooldownReason),
 }
 
 /// Requests and events per second; absent: unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// Requests per second.
     pub requests: Option<Rate>,
-    /// Events per second.
     pub events: Option<Rate>,
 }
 
 impl Rates {
-    /// The stricter of each.
     #[must_use]
     pub fn stricter(self, other: Self) -> Self {
         Self {
@@ -110,12 +106,12 @@ pub struct PixelLimiter {
     events: Option<DirectLimiter>,
     most_events: NonZeroU32,
     pacing: Mutex<Pacing>,
-    // Fair: whoever waited longest is next.
+    // Fair: the one that has waited longest is next.
     turn: tokio::sync::Mutex<()>,
     events_turn: tokio::sync::Mutex<()>,
 }
 
-/// Leave to send one request.
+/// Permission to send one request.
 #[derive(Debug)]
 pub struct Permit {
     limiter: Arc<PixelLimiter>,
@@ -132,7 +128,7 @@ struct Pacing {
 type DirectLimiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Duration>>;
 
 impl PixelLimiter {
-    /// Begins with an open gate and unused limits.
+    /// Begins with a closed circuit and unused limits.
     pub fn new(pixel_id: &str, rates: Rates) -> Arc<Self> {
         let most_events = rates
             .events
@@ -179,13 +175,13 @@ impl PixelLimiter {
             let Some(wait) = self.wait_for_request() else {
                 return permit;
             };
-            // A probe that waits is no probe: the gate is passed anew.
+            // What has to wait does not probe yet: it checks the circuit again.
             drop(permit);
             sleep(wait).await;
         }
     }
 
-    /// Waits until so many events may go out.
+    /// Waits until this many events may go out.
     pub async fn wait_for_events(&self, number: usize) {
         let Some(limiter) = &self.events else { return };
         let number = u32::try_from(number).unwrap_or(u32::MAX);
@@ -199,8 +195,7 @@ impl PixelLimiter {
         }
     }
 
-    /// Lets no request out for the given time, within bounds, which is what it gives. A longer
-    /// standstill stays.
+    /// Lets no request out for this time, within bounds. Gives the time. A longer cooldown stays.
     pub fn open(&self, why: CooldownReason, wait: Option<Duration>) -> Duration {
         let wait = match why {
             CooldownReason::Usage | CooldownReason::Throttled => wait.unwrap_or(USAGE_WAIT),
@@ -216,8 +211,8 @@ impl PixelLimiter {
         wait
     }
 
-    /// Goes on with a standstill of which an earlier process was told: it was to last for `asked`,
-    /// and `left` of that is left. Once it is over one request probes, as usual.
+    /// Goes on with a cooldown of an earlier process, which was to last for `asked`, and of which `left`
+    /// is left. Once it is over one request probes, as usual.
     pub fn restore(&self, why: CooldownReason, asked: Duration, left: Duration) {
         if why == CooldownReason::Blocked {
             // Its length tells how many came before it.
@@ -229,8 +224,8 @@ impl PixelLimiter {
         }
     }
 
-    /// Takes note of the largest usage that an answer's headers tell, and of the wait they ask for.
-    /// Gives the standstill that it leads to.
+    /// Slows down by the largest usage and the wait that an answer's headers tell. Gives the cooldown, if
+    /// that leads to one.
     pub fn on_usage(&self, percent: f64, wait: Option<Duration>) -> Option<Duration> {
         let share = ((percent - SLOW_ABOVE) / (STOP_FROM - SLOW_ABOVE)).clamp(0.0, 1.0);
         self.pacing().gap = SLOWEST_PACE.mul_f64(share);
@@ -264,7 +259,7 @@ impl PixelLimiter {
                     }
                 }
                 Circuit::Open(_, until) => {
-                    // Whichever comes first; the loop looks again either way.
+                    // The loop looks again, whatever comes first.
                     tokio::select! {
                         () = sleep_until(until) => {}
                         _ = circuit.changed() => {}
@@ -318,12 +313,12 @@ impl Permit {
         &self.limiter
     }
 
-    /// Whether the request probes if a standstill is over, and so should be small.
+    /// Whether the request probes if a cooldown is over, and so should be small.
     pub fn is_probe(&self) -> bool {
         self.probe.is_some()
     }
 
-    /// Whether the request may still go out: no standstill began since leave was given.
+    /// Whether the request may still go out: no cooldown began since it was given.
     pub fn is_valid(&self) -> bool {
         let circuit = self.limiter.circuit();
         match self.probe {
@@ -332,7 +327,7 @@ impl Permit {
         }
     }
 
-    /// The answer was not about rates: a standstill that was probed is over. Tells whether one is.
+    /// The answer is not about rates: a cooldown that was probed is over. Tells whether one is.
     pub fn confirm(mut self) -> bool {
         let probed = self.probe.take().is_some();
         if probed {
@@ -348,7 +343,7 @@ impl Permit {
 }
 
 impl Drop for Permit {
-    /// A probe that learnt nothing leaves it to the next request to probe.
+    /// After a probe that learnt nothing the next request probes.
     fn drop(&mut self) {
         if let Some(why) = self.probe {
             self.end_probe(Circuit::Open(why, Instant::now()));
@@ -370,7 +365,7 @@ impl Clock for TokioClock {
     }
 }
 
-/// How long a block lasts that comes after so many others.
+/// How long a block lasts that comes after this many others.
 fn block_wait(before: u32) -> Duration {
     FIRST_BLOCK
         .saturating_mul(1 << before.min(DOUBLINGS))

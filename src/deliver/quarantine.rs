@@ -1,13 +1,13 @@
-//! Tells a bad event from a bad day.
+//! Tells bad events from trouble that has nothing to do with them.
 //!
-//! Pure but for the moments it is handed. An event that is refused alone, while Graph does not say
-//! that the event is the cause, is kept, and other events are tried. One of them is accepted: the
-//! refused ones are bad. One after the other is refused alike: something else is wrong (a setting of
-//! the pixel, a mapping, a version), and the lane pauses. There is no other: the refused ones are tried
-//! again, ever more slowly. Nothing is decided by time alone.
+//! Pure: the present moment and random values are arguments. An event that is refused alone, while Graph
+//! does not say that the event is the cause, goes into quarantine, and other events are tried. If one of
+//! them is accepted, the refused ones are bad. If one after the other is refused alike, something else is
+//! wrong (a setting of the pixel, a mapping, a version), and the lane pauses. If there is no other, the
+//! refused ones are tried again, ever more slowly. Time alone decides nothing.
 //!
-//! An event that Graph blames is bad at once. Yet a row of these counts too, so that a mistake in a
-//! mapping does not turn a whole backlog into dead letters.
+//! An event that Graph blames is bad at once. Such refusals still count towards a pause, so that a mistake
+//! in a mapping does not turn a whole backlog into dead letters.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,16 +17,16 @@ use tokio::time::Instant;
 use super::backoff::Backoff;
 use super::verdict::Blame;
 
-/// So many refusals in a row, all for the same reason, pause a lane.
+/// This many refusals in a row, all for the same reason, pause a lane.
 pub const TOO_MANY: usize = 20;
-/// From so many on others are tried one by one, although Graph blamed each event.
+/// After this many others are tried one by one, although Graph blamed each event.
 const PROBE_FROM: usize = 10;
-/// So many refused events that no other speaks for pause a lane too, however their reasons differ.
+/// This many undecided events pause a lane too, however their reasons differ.
 const TOO_MANY_HELD: usize = 100;
-/// Most events that are kept or remembered at once.
+/// Most events that are held or remembered at once.
 const MOST: usize = 1000;
 
-/// Between tries of an event when there is no other that could tell whose fault it is.
+/// Between tries of an event while no other shows whose fault it is.
 const AGAIN: Backoff = Backoff::new(
     Duration::from_millis(500),
     Duration::from_secs(300),
@@ -87,10 +87,9 @@ pub struct QuarantineUpdate<E, R> {
     pub pauses: bool,
 }
 
-/// An event that was refused alone.
+/// Why an event was refused alone.
 #[derive(Clone, Copy, Debug)]
-pub struct LoneRefusal<E, R> {
-    pub event: E,
+pub struct LoneRefusal<R> {
     pub refusal: R,
     /// Refusals with the same cause are alike.
     pub cause: Cause,
@@ -123,13 +122,14 @@ impl<E: Keyed, R> Quarantine<E, R> {
     /// between 0 and 1.
     pub fn on_refusal(
         &mut self,
-        refused: LoneRefusal<E, R>,
+        event: E,
+        refused: LoneRefusal<R>,
         is_paused: bool,
         now: Instant,
         random: f64,
     ) -> QuarantineUpdate<E, R> {
         let mut update = QuarantineUpdate::default();
-        let (key, blame) = (refused.event.key(), refused.blame);
+        let (key, blame) = (event.key(), refused.blame);
         let before = self.events.remove(&key);
         if blame != Blame::Passing && before.is_none() && !is_paused {
             self.extend_streak(refused.cause, now);
@@ -138,15 +138,15 @@ impl<E: Keyed, R> Quarantine<E, R> {
             && blame != Blame::Passing
             && (self.streak >= TOO_MANY || self.undecided().0 >= TOO_MANY_HELD);
         if blame == Blame::Event && !is_paused && !update.pauses {
-            update.rejected.push((refused.event, refused.refusal));
+            update.rejected.push((event, refused.refusal));
             return update;
         }
         if self.events.len() >= MOST {
             // Those that are queued again are found once more, if they are bad.
-            self.events.retain(|_, event| event.is_on_lease());
+            self.events.retain(|_, other| other.is_on_lease());
         }
         if self.events.len() >= MOST {
-            update.released.push(refused.event);
+            update.released.push(event);
             update.pauses = false;
             return update;
         }
@@ -160,13 +160,13 @@ impl<E: Keyed, R> Quarantine<E, R> {
             due: now + AGAIN.wait(tries, random, None),
         };
         if is_paused {
-            update.released.push(refused.event);
+            update.released.push(event);
         } else {
-            quarantined.event = QuarantinePlace::Held(refused.event);
+            quarantined.event = QuarantinePlace::Held(event);
         }
         if update.pauses {
             // Those of an earlier streak are not of this one.
-            self.events.retain(|_, event| event.is_held());
+            self.events.retain(|_, other| other.is_held());
         }
         self.events.insert(key, quarantined);
         if update.pauses {

@@ -2,8 +2,8 @@
 //!
 //! Pure. Decided by error code and sub-code first, by the shape of the body next (`body`) and by the
 //! HTTP status last, since Meta's statuses are not reliable. Error texts are translated into the token
-//! owner's language and decide next to nothing: three that Graph words in English, where the code says
-//! only "unknown" or "parameter". Only what Graph says of an event is the event's fault. What is not
+//! owner's language, so they decide only where the code says "unknown" or "parameter" and Graph's words
+//! are English. Only what Graph says of an event is the event's fault. What is not
 //! clearly a success does not count as one.
 
 use std::time::Duration;
@@ -21,11 +21,8 @@ pub const DEFAULT_THROTTLE: Duration = Duration::from_secs(60);
 /// An answer, complete.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GraphReply {
-    /// HTTP status.
     pub status: u16,
-    /// What the headers say of rate limits.
     pub usage: RateUsage,
-    /// The body.
     pub body: Vec<u8>,
 }
 
@@ -35,10 +32,7 @@ pub enum Verdict {
     /// Every event was counted.
     Delivered,
     /// Fewer events were counted than sent, but some.
-    ShortCount {
-        /// How many.
-        received: u64,
-    },
+    ShortCount { received: u64 },
     /// Graph answers well, and does not say how many events it counted: repeating them would lead to
     /// the same.
     Uncounted,
@@ -52,7 +46,7 @@ pub enum Verdict {
         /// Meta may have taken the events.
         is_lost: bool,
     },
-    /// A rate limit was reached: no call for so long.
+    /// A rate limit was reached: no request for a while.
     Throttled {
         /// The longest wait that was asked for.
         wait: Duration,
@@ -64,7 +58,7 @@ pub enum Verdict {
         /// The longest wait that was asked for.
         wait: Option<Duration>,
     },
-    /// No request can succeed until someone puts something right.
+    /// No request can succeed until someone fixes something.
     Paused(Fix),
     /// The request was too large.
     TooLarge,
@@ -98,12 +92,10 @@ pub enum Blame {
     Passing,
 }
 
-/// What must be put right.
+/// What someone must fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fix {
-    /// The access token.
     Token,
-    /// The app secret.
     AppSecret,
     /// The permissions of the token.
     Permission,
@@ -111,7 +103,6 @@ pub enum Fix {
     Pixel,
     /// The app secret, or the pixel id: Meta's code is the same for both.
     AppSecretOrPixel,
-    /// The Graph API version.
     Version,
 }
 
@@ -121,15 +112,13 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
-    /// Meta's error code.
     pub code: Option<i64>,
-    /// Meta's error sub-code.
     pub sub_code: Option<i64>,
     /// Meta's trace id, as it was given.
     pub trace_id: Option<String>,
     /// Meta's words, as they were given: not fit to be stored or logged.
     pub text: Option<String>,
-    /// What a success says beside: not fit to be stored or logged either.
+    /// Remarks on a success: not fit to be stored or logged either.
     pub remarks: Option<String>,
     /// Meta may have taken some of the events all the same.
     pub may_be_taken: bool,
@@ -201,7 +190,6 @@ impl Fix {
         }
     }
 
-    /// The one of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|fix| fix.as_str() == name)
     }
@@ -238,7 +226,25 @@ pub fn judge(reply: &GraphReply, sent: usize, proves: bool) -> Judgement {
     };
     let is_success = (200..300).contains(&reply.status);
     match ReplyBody::read(&reply.body, reply.status) {
-        ReplyBody::Error(error) => judge_error(reply, error, sent, proves, judgement),
+        ReplyBody::Error(error) => {
+            let verdict = by_code(reply, &error, proves)
+                .or_else(|| by_status(reply))
+                .unwrap_or(match reply.status {
+                    400..=499 if reply.status != 408 => Verdict::Refused,
+                    _ => transient,
+                });
+            Judgement {
+                verdict,
+                code: error.code,
+                sub_code: error.sub_code,
+                trace_id: error.trace_id,
+                text: error.text,
+                // Reports differ on what becomes of the good events of a request that is refused.
+                may_be_taken: sent > 1
+                    && matches!(verdict, Verdict::Invalid { .. } | Verdict::Refused),
+                ..judgement
+            }
+        }
         ReplyBody::Object(body) if is_success => {
             let counted = counted(reply, &body, sent);
             Judgement {
@@ -251,7 +257,7 @@ pub fn judge(reply: &GraphReply, sent: usize, proves: bool) -> Judgement {
                 ..judgement
             }
         }
-        // Of who stands in between, what they write tells of size and rate alone.
+        // What stands in between tells of size and rate alone.
         body => Judgement {
             verdict: by_status(reply)
                 .filter(|_| body == ReplyBody::Empty || matches!(reply.status, 413 | 429))
@@ -280,7 +286,7 @@ fn counted(reply: &GraphReply, body: &Map<String, Value>, sent: usize) -> Option
     })
 }
 
-/// What a success says beside.
+/// Remarks on a success.
 fn remarks(body: &Map<String, Value>) -> Option<String> {
     let said: Vec<String> = body
         .get("messages")?
@@ -293,31 +299,6 @@ fn remarks(body: &Map<String, Value>) -> Option<String> {
         })
         .collect();
     (!said.is_empty()).then(|| said.join("; "))
-}
-
-fn judge_error(
-    reply: &GraphReply,
-    error: GraphError,
-    sent: usize,
-    proves: bool,
-    judgement: Judgement,
-) -> Judgement {
-    let verdict = by_code(reply, &error, proves)
-        .or_else(|| by_status(reply))
-        .unwrap_or(match reply.status {
-            400..=499 if reply.status != 408 => Verdict::Refused,
-            _ => judgement.verdict,
-        });
-    Judgement {
-        verdict,
-        code: error.code,
-        sub_code: error.sub_code,
-        trace_id: error.trace_id,
-        text: error.text,
-        // Reports differ on what becomes of the good events of a request that is refused.
-        may_be_taken: sent > 1 && matches!(verdict, Verdict::Invalid { .. } | Verdict::Refused),
-        ..judgement
-    }
 }
 
 /// Judges a known code, and what is said of an event; `None` for anything else.

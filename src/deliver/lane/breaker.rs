@@ -1,7 +1,7 @@
-//! Whether a lane may send now, and how it stands.
+//! Whether a lane may send now, and what keeps it from sending.
 //!
-//! Pure but for the moments it is handed. What concerns the pixel as a whole (rates, blocks) is not
-//! here but in `limit`; here is what concerns one token and one stream of events.
+//! Pure: moments are arguments. Knows one token and one stream of events; what concerns the pixel as a
+//! whole (rates, blocks) is in `limiter`.
 
 use std::time::Duration;
 
@@ -33,13 +33,13 @@ const UNTRIED_PROBES: Backoff = Backoff::new(
 pub enum LaneTrouble {
     /// Requests fail for reasons that pass.
     Failing,
-    /// No request can succeed until this is put right.
+    /// No request can succeed until this is fixed.
     Fix(Fix),
     /// Meta refuses one event after the other for the same reason.
     Refusing(Cause),
 }
 
-/// How a lane stands.
+/// What is wrong with a lane, and when it tries again.
 #[derive(Debug, Default)]
 pub struct Breaker {
     failing: Option<(TransientFailure, RetrySchedule)>,
@@ -54,7 +54,7 @@ pub enum TransientFailure {
     Unreachable,
     /// There was no whole answer.
     Lost,
-    /// Graph, or what stands before it, told of a fault of its own with this status.
+    /// Graph, or what stands before it, fails with this status.
     Fault(u16),
     /// What answered with this status is not Graph.
     Foreign(u16),
@@ -79,7 +79,7 @@ pub struct RetrySchedule {
 }
 
 impl RetrySchedule {
-    /// The same, with a probe under way: if nothing is heard of it, the next is due after a while.
+    /// The same while a probe is in flight: if it brings nothing, the next is due after a while.
     #[must_use]
     pub fn probing(self, now: Instant) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl RetrySchedule {
 }
 
 impl TransientFailure {
-    /// Whether there was an answer: the same request may be answered alike for ever.
+    /// Whether there was an answer: the same request may get it again and again.
     pub const fn is_answer(self) -> bool {
         matches!(self, Self::Fault(_) | Self::Foreign(_))
     }
@@ -125,7 +125,7 @@ impl Breaker {
         self.fix.map(|(fix, _)| fix)
     }
 
-    /// Whether refusals pause the lane, whatever else does.
+    /// Whether refusals pause the lane, beside whatever else does.
     pub fn is_refusing(&self) -> bool {
         self.refusing.is_some()
     }
@@ -133,8 +133,8 @@ impl Breaker {
     /// When the next request may go out; `None`: now.
     pub fn wait_until(&self, now: Instant) -> Option<Instant> {
         let waits = [
-            self.failing.map(|(_, waiting)| waiting.next),
-            self.fix.map(|(_, waiting)| waiting.next),
+            self.failing.map(|(_, retry)| retry.next),
+            self.fix.map(|(_, retry)| retry.next),
             self.refusing
                 .map(|refusing| refusing.full_round.next.min(refusing.untried.next)),
         ];
@@ -143,7 +143,7 @@ impl Breaker {
 
     /// Failures in a row that pass.
     pub fn failures(&self) -> u32 {
-        self.failing.map_or(0, |(_, waiting)| waiting.failures)
+        self.failing.map_or(0, |(_, retry)| retry.failures)
     }
 
     /// Failures in a row, if a request that was begun at `began` has failed too. Several that were in
@@ -166,7 +166,7 @@ impl Breaker {
     }
 
     /// A request that was begun at `began` failed for a reason that passes. Gives the wait before
-    /// the next. Several requests that were under way at once count as one failure.
+    /// the next.
     pub fn on_failure(
         &mut self,
         failure: TransientFailure,
@@ -186,47 +186,47 @@ impl Breaker {
             next: before.map_or(next, |retry| retry.next.max(next)),
         };
         self.failing = Some((failure, retry));
-        // A probe that found out nothing is repeated at the pace of probes.
-        if let Some((_, waiting)) = &mut self.fix {
-            waiting.next = waiting.next.max(next);
+        // A probe that learnt nothing is repeated at the pace of probes.
+        if let Some((_, retry)) = &mut self.fix {
+            retry.next = retry.next.max(next);
         }
         wait
     }
 
-    /// A request that was begun at `began` cannot succeed until something is put right.
+    /// A request that was begun at `began` cannot succeed until something is fixed.
     pub fn pause(&mut self, fix: Fix, began: Instant, now: Instant) {
         self.failing = None;
-        let before = self.fix.map(|(_, waiting)| waiting);
+        let before = self.fix.map(|(_, retry)| retry);
         self.fix = Some((fix, probe_later(PROBES, before, began, now)));
     }
 
     /// Too many events were refused in a row: the first round of probes is due at once.
     pub fn trip(&mut self, cause: Cause, now: Instant) {
-        let waiting = RetrySchedule {
+        let retry = RetrySchedule {
             failures: 0,
             since: now,
             next: now,
         };
         self.refusing = Some(Refusing {
             cause,
-            full_round: waiting,
-            untried: waiting,
+            full_round: retry,
+            untried: retry,
         });
     }
 
-    /// A round of probes was refused; `whole`: one that may hold events that were refused before.
-    pub fn on_round_refused(&mut self, cause: Cause, whole: bool, now: Instant) {
+    /// A round of probes was refused; `is_full`: one that may hold events that were refused before.
+    pub fn on_round_refused(&mut self, cause: Cause, is_full: bool, now: Instant) {
         let Some(refusing) = &mut self.refusing else {
             return;
         };
         refusing.cause = cause;
-        if whole {
+        if is_full {
             refusing.full_round = probe_later(PROBES, Some(refusing.full_round), now, now);
         }
         refusing.untried = probe_later(UNTRIED_PROBES, Some(refusing.untried), now, now);
     }
 
-    /// Whether the round of probes that may begin now is a whole one.
+    /// Whether the next round of probes is a full one.
     pub fn is_full_round_due(&self, now: Instant) -> bool {
         self.refusing
             .is_some_and(|refusing| refusing.full_round.next <= now)
@@ -243,26 +243,26 @@ impl Breaker {
     pub fn token_retry(&self) -> Option<RetrySchedule> {
         self.fix
             .filter(|(fix, _)| *fix == Fix::Token)
-            .map(|(_, waiting)| waiting)
+            .map(|(_, retry)| retry)
     }
 
     /// Takes over what is known of the access token.
     pub fn set_token_retry(&mut self, token: Option<RetrySchedule>) {
         match token {
-            Some(waiting) => {
+            Some(retry) => {
                 self.failing = None;
-                self.fix = Some((Fix::Token, waiting));
+                self.fix = Some((Fix::Token, retry));
             }
             None if self.token_retry().is_some() => self.fix = None,
             None => {}
         }
     }
 
-    /// Something may have been put right: the next probe is due.
+    /// Something may have been fixed: the next probe is due.
     pub fn retry_now(&mut self, now: Instant) {
-        if let Some((_, waiting)) = &mut self.fix {
-            waiting.next = now;
-            waiting.failures = 0;
+        if let Some((_, retry)) = &mut self.fix {
+            retry.next = now;
+            retry.failures = 0;
         }
     }
 
@@ -287,12 +287,10 @@ fn probe_later(
     now: Instant,
 ) -> RetrySchedule {
     match before {
-        // It was under way when the trouble was found.
-        Some(waiting) if began < waiting.since => waiting,
+        // It was in flight when the trouble was found.
+        Some(retry) if began < retry.since => retry,
         before => {
-            let failures = before
-                .map_or(0, |waiting| waiting.failures)
-                .saturating_add(1);
+            let failures = before.map_or(0, |retry| retry.failures).saturating_add(1);
             RetrySchedule {
                 failures,
                 since: now,
@@ -316,82 +314,82 @@ mod tests {
     #[test]
     fn failures_in_a_row_lengthen_the_wait() {
         let start = Instant::now();
-        let mut standing = Breaker::default();
-        assert_eq!(standing.wait_until(start), None);
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.wait_until(start), None);
         assert_eq!(
-            standing.on_failure(FAULT, start, start, 1.0, None),
+            breaker.on_failure(FAULT, start, start, 1.0, None),
             Duration::from_millis(500)
         );
         // Began before the failure was known.
-        standing.on_failure(FAULT, start - seconds(1), start, 1.0, None);
-        assert_eq!(standing.failures(), 1);
+        breaker.on_failure(FAULT, start - seconds(1), start, 1.0, None);
+        assert_eq!(breaker.failures(), 1);
         let later = start + seconds(1);
         assert_eq!(
-            standing.on_failure(FAULT, later, later, 1.0, None),
+            breaker.on_failure(FAULT, later, later, 1.0, None),
             seconds(1)
         );
-        assert_eq!(standing.wait_until(later), Some(later + seconds(1)));
-        assert_eq!(standing.wait_until(later + seconds(1)), None);
-        assert_eq!(standing.trouble(), Some(LaneTrouble::Failing));
-        assert!(standing.on_answer());
-        assert_eq!(standing.trouble(), None);
-        assert!(!standing.on_acceptance());
+        assert_eq!(breaker.wait_until(later), Some(later + seconds(1)));
+        assert_eq!(breaker.wait_until(later + seconds(1)), None);
+        assert_eq!(breaker.trouble(), Some(LaneTrouble::Failing));
+        assert!(breaker.on_answer());
+        assert_eq!(breaker.trouble(), None);
+        assert!(!breaker.on_acceptance());
     }
 
     #[test]
     fn what_must_be_put_right_is_probed_ever_more_slowly() {
         let start = Instant::now();
-        let mut standing = Breaker::default();
+        let mut breaker = Breaker::default();
         let mut now = start;
         let mut waits = Vec::new();
         for _ in 0..6 {
-            standing.pause(Fix::Token, now, now);
-            let next = standing.wait_until(now).unwrap();
+            breaker.pause(Fix::Token, now, now);
+            let next = breaker.wait_until(now).unwrap();
             waits.push((next - now).as_secs());
             now = next;
         }
         assert_eq!(waits, [60, 120, 240, 480, 600, 600]);
-        assert_eq!(standing.trouble(), Some(LaneTrouble::Fix(Fix::Token)));
-        standing.pause(Fix::Token, now, now);
-        standing.retry_now(now);
-        assert_eq!(standing.wait_until(now), None);
-        standing.pause(Fix::Token, now, now);
-        assert_eq!(standing.wait_until(now), Some(now + seconds(60)));
+        assert_eq!(breaker.trouble(), Some(LaneTrouble::Fix(Fix::Token)));
+        breaker.pause(Fix::Token, now, now);
+        breaker.retry_now(now);
+        assert_eq!(breaker.wait_until(now), None);
+        breaker.pause(Fix::Token, now, now);
+        assert_eq!(breaker.wait_until(now), Some(now + seconds(60)));
     }
 
     #[test]
     fn refusals_end_with_an_acceptance_only() {
         let start = Instant::now();
-        let mut standing = Breaker::default();
-        standing.trip(CAUSE, start);
-        assert_eq!(standing.wait_until(start), None);
-        standing.on_round_refused(CAUSE, true, start);
-        assert_eq!(standing.wait_until(start), Some(start + seconds(5)));
-        assert!(!standing.on_answer());
-        assert_eq!(standing.trouble(), Some(LaneTrouble::Refusing(CAUSE)));
-        standing.pause(Fix::Pixel, start, start);
-        assert_eq!(standing.trouble(), Some(LaneTrouble::Fix(Fix::Pixel)));
-        assert!(standing.on_answer());
-        assert!(standing.on_acceptance());
-        assert_eq!(standing.trouble(), None);
+        let mut breaker = Breaker::default();
+        breaker.trip(CAUSE, start);
+        assert_eq!(breaker.wait_until(start), None);
+        breaker.on_round_refused(CAUSE, true, start);
+        assert_eq!(breaker.wait_until(start), Some(start + seconds(5)));
+        assert!(!breaker.on_answer());
+        assert_eq!(breaker.trouble(), Some(LaneTrouble::Refusing(CAUSE)));
+        breaker.pause(Fix::Pixel, start, start);
+        assert_eq!(breaker.trouble(), Some(LaneTrouble::Fix(Fix::Pixel)));
+        assert!(breaker.on_answer());
+        assert!(breaker.on_acceptance());
+        assert_eq!(breaker.trouble(), None);
     }
 
     #[test]
     fn a_pause_after_refusals_is_probed_sooner_with_what_was_not_tried() {
         let start = Instant::now();
-        let mut standing = Breaker::default();
-        standing.trip(CAUSE, start);
-        standing.on_round_refused(CAUSE, true, start);
+        let mut breaker = Breaker::default();
+        breaker.trip(CAUSE, start);
+        breaker.on_round_refused(CAUSE, true, start);
         let mut now = start;
         let mut waits = Vec::new();
         for _ in 0..7 {
-            let next = standing.wait_until(now).unwrap();
+            let next = breaker.wait_until(now).unwrap();
             waits.push((next - now).as_secs());
             now = next;
-            standing.on_round_refused(CAUSE, standing.is_full_round_due(now), now);
+            breaker.on_round_refused(CAUSE, breaker.is_full_round_due(now), now);
         }
         assert_eq!(waits, [5, 10, 20, 25, 60, 60, 60], "whole after 60 s");
-        standing.on_all_tried(now);
-        assert_eq!(standing.wait_until(now), Some(now + seconds(60)));
+        breaker.on_all_tried(now);
+        assert_eq!(breaker.wait_until(now), Some(now + seconds(60)));
     }
 }

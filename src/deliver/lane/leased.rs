@@ -265,14 +265,17 @@ impl LeasedEvents {
     /// there are too many for the same reason, so that the lane pauses.
     pub(super) fn on_lone_refusal(
         &mut self,
-        refused: LoneRefusal<Leased, Refusal>,
+        event: Leased,
+        refused: LoneRefusal<Refusal>,
         is_paused: bool,
         now: Instant,
         settling: &mut Settling,
     ) -> bool {
         let was_isolating = self.quarantine.is_isolating();
         let random = fastrand::f64();
-        let update = self.quarantine.on_refusal(refused, is_paused, now, random);
+        let update = self
+            .quarantine
+            .on_refusal(event, refused, is_paused, now, random);
         settling.reject(update.rejected);
         settling.release(&update.released);
         if update.pauses || !was_isolating && self.quarantine.is_isolating() {
@@ -311,9 +314,8 @@ impl LeasedEvents {
     }
 
     pub(super) fn take_all(&mut self) -> Vec<Leased> {
-        let mut events = self.take_waiting();
-        events.extend(self.quarantine.release());
-        events
+        let waiting = self.take_waiting().into_iter();
+        waiting.chain(self.quarantine.release()).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::config::SyncName;
 use crate::deliver::client::PostError;
+use crate::deliver::quarantine::LoneRefusal;
 use crate::deliver::verdict::{Blame, Fix, Judgement, LimitOf, Verdict};
 use crate::queue::settle::Refusal;
 
@@ -99,7 +100,8 @@ pub(super) fn log_remarks(sync: &SyncName, meta_message: String, last: &mut Opti
 }
 
 /// Logs an event that was refused alone, or failed alone again and again.
-pub(super) fn log_lone_refusal(sync: &SyncName, refusal: &Refusal, blame: Blame) {
+pub(super) fn log_lone_refusal(sync: &SyncName, refused: &LoneRefusal<Refusal>) {
+    let refusal = &refused.refusal;
     warn!(
         sync = %sync,
         reason = refusal.reason.as_str(),
@@ -108,7 +110,7 @@ pub(super) fn log_lone_refusal(sync: &SyncName, refusal: &Refusal, blame: Blame)
         trace_id = refusal.trace_id,
         meta_message = refusal.message,
         "{}",
-        match blame {
+        match refused.blame {
             Blame::Event => "Meta refuses an event",
             Blame::Unknown =>
                 "Meta refuses an event, perhaps for another reason than the event: it is kept, and others are tried",

@@ -45,11 +45,6 @@ impl Settling {
         }
     }
 
-    pub(super) fn deliver(&mut self, events: &[Leased], short: bool) {
-        let end = |event: &Leased| (event.slot, End::Delivered { short });
-        self.settlement.ends.extend(events.iter().map(end));
-    }
-
     pub(super) fn reject(&mut self, refused: impl IntoIterator<Item = (Leased, Refusal)>) {
         let end = |(event, refusal): (Leased, Refusal)| (event.slot, End::Rejected(refusal));
         self.settlement.ends.extend(refused.into_iter().map(end));

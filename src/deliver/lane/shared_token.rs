@@ -1,8 +1,8 @@
 //! What lanes with the same access token know of it together.
 //!
-//! That a token is dead concerns every lane that uses it: one finds out, all are paused, one probes,
-//! and all go on when it gets through. So do limits of the app or the user behind it: they hold every
-//! pixel to which it is used. Tokens are told apart by their hash; none is kept.
+//! A dead token concerns every lane that uses it: one finds out, all pause, one probes, and all go on
+//! when it gets through. Limits of the app or the user behind it concern every pixel that it is used for.
+//! Tokens are told apart by their hash; none is kept.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,7 +22,7 @@ pub struct TokenRegistry(Arc<Mutex<HashMap<[u8; 32], Weak<TokenState>>>>);
 #[derive(Debug)]
 struct TokenState {
     /// `None`: nothing is wrong with it as far as is known.
-    waiting: watch::Sender<Option<RetrySchedule>>,
+    retry: watch::Sender<Option<RetrySchedule>>,
     /// The pixels that the lanes use it for, one for each lane.
     limiters: Mutex<Vec<Arc<PixelLimiter>>>,
 }
@@ -33,7 +33,7 @@ pub struct SharedToken {
     state: Arc<TokenState>,
     /// Of the pixel that the lane uses it for.
     limiter: Arc<PixelLimiter>,
-    /// What the lane knew when it last looked.
+    /// What all knew when the lane last looked.
     seen: Option<RetrySchedule>,
 }
 
@@ -44,13 +44,12 @@ impl fmt::Debug for TokenRegistry {
 }
 
 impl TokenRegistry {
-    /// The view of a lane that uses this token for a pixel from now on, and that waits for another one
-    /// so far, or not.
+    /// Lets a lane use this token from now on. `retry`: the lane waits for another token so far.
     pub fn join(
         &self,
         token: &SecretString,
         limiter: &Arc<PixelLimiter>,
-        waiting: Option<RetrySchedule>,
+        retry: Option<RetrySchedule>,
     ) -> SharedToken {
         let hash = Sha256::digest(token.expose_secret()).into();
         let mut tokens = self.0.lock().expect("no holder of this lock panics");
@@ -58,7 +57,7 @@ impl TokenRegistry {
         let known = tokens.get(&hash).and_then(Weak::upgrade);
         let state = known.unwrap_or_else(|| {
             let state = Arc::new(TokenState {
-                waiting: watch::Sender::new(None),
+                retry: watch::Sender::new(None),
                 limiters: Mutex::default(),
             });
             tokens.insert(hash, Arc::downgrade(&state));
@@ -68,19 +67,18 @@ impl TokenRegistry {
         SharedToken {
             state,
             limiter: Arc::clone(limiter),
-            seen: waiting,
+            seen: retry,
         }
     }
 }
 
 impl SharedToken {
-    /// Tells the others what the lane knows, if it has found out something, and gives what holds. A
-    /// token that gets through is alive, whatever others say; else the first to say something is
-    /// right.
+    /// Tells the others what the lane has found out, if anything, and gives what holds. A token that gets
+    /// through is alive, whatever others say; else the first lane to say something is right.
     pub fn agree(&mut self, mine: Option<RetrySchedule>) -> Option<RetrySchedule> {
         if mine != self.seen {
             let seen = self.seen;
-            self.state.waiting.send_if_modified(|shared| {
+            self.state.retry.send_if_modified(|shared| {
                 let is_ours = mine.is_none() || *shared == seen;
                 if is_ours {
                     *shared = mine;
@@ -88,14 +86,14 @@ impl SharedToken {
                 is_ours
             });
         }
-        self.seen = *self.state.waiting.borrow();
+        self.seen = *self.state.retry.borrow();
         self.seen
     }
 
-    /// Claims the probe that is due. Not so where another lane has, or something else is new.
+    /// Claims the probe that is due, unless another lane has, or has found out something.
     pub fn claim(&mut self, probing: RetrySchedule) -> bool {
         let seen = self.seen;
-        let claimed = self.state.waiting.send_if_modified(|shared| {
+        let claimed = self.state.retry.send_if_modified(|shared| {
             let is_free = *shared == seen;
             if is_free {
                 *shared = Some(probing);
@@ -108,9 +106,8 @@ impl SharedToken {
         claimed
     }
 
-    /// Shows changes.
     pub fn watch(&self) -> watch::Receiver<Option<RetrySchedule>> {
-        self.state.waiting.subscribe()
+        self.state.retry.subscribe()
     }
 
     /// The limiter of the pixel that the lane uses the token for.
@@ -160,9 +157,9 @@ mod tests {
     }
 
     fn dead(now: Instant) -> Option<RetrySchedule> {
-        let mut standing = Breaker::default();
-        standing.pause(Fix::Token, now, now);
-        standing.token_retry()
+        let mut breaker = Breaker::default();
+        breaker.pause(Fix::Token, now, now);
+        breaker.token_retry()
     }
 
     #[test]
@@ -172,7 +169,7 @@ mod tests {
         let now = Instant::now();
         let later = now + Duration::from_secs(9);
         assert_eq!(one.agree(dead(now)), dead(now));
-        // Whoever finds out the same a little later agrees with the first.
+        // The second to find out agrees with the first.
         assert_eq!(two.agree(dead(later)), dead(now));
         assert_eq!(other.agree(None), None);
         assert_eq!(two.agree(None), None, "it got through");

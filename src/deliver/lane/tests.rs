@@ -39,7 +39,7 @@ struct StillTime {
 }
 
 /// Lanes, their queue and their Meta.
-struct Rig {
+struct LaneFixture {
     sandbox: Sandbox,
     queue: Queue,
     lanes: Vec<Lane>,
@@ -59,7 +59,7 @@ impl StillTime {
     }
 }
 
-impl Rig {
+impl LaneFixture {
     /// One lane, without limits of its own.
     async fn one() -> Self {
         Self::with("").await

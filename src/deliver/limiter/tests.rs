@@ -16,10 +16,10 @@ fn seconds(number: u64) -> Duration {
     Duration::from_secs(number)
 }
 
-/// Milliseconds from `start` at which a ticket is given.
-async fn ticket_at(pixel: &Arc<PixelLimiter>, start: Instant) -> (Permit, u128) {
-    let ticket = pixel.permit().await;
-    (ticket, start.elapsed().as_millis())
+/// Milliseconds from `start` at which a permit is given.
+async fn permit_at(pixel: &Arc<PixelLimiter>, start: Instant) -> (Permit, u128) {
+    let permit = pixel.permit().await;
+    (permit, start.elapsed().as_millis())
 }
 
 #[test]
@@ -58,10 +58,10 @@ async fn requests_are_spread_evenly_at_any_rate() {
         let pixel = pixel(rate, None);
         let start = Instant::now();
         for millis in expected {
-            let (ticket, at) = ticket_at(&pixel, start).await;
+            let (permit, at) = permit_at(&pixel, start).await;
             assert_eq!(at, millis, "{rate:?}");
-            assert!(ticket.is_valid());
-            assert!(!ticket.is_probe());
+            assert!(permit.is_valid());
+            assert!(!permit.is_probe());
         }
     }
 }
@@ -96,7 +96,7 @@ async fn lanes_of_one_pixel_take_turns() {
             let mut at = Vec::new();
             let start = Instant::now();
             for _ in 0..2 {
-                let (_ticket, millis) = ticket_at(&pixel, start).await;
+                let (_ticket, millis) = permit_at(&pixel, start).await;
                 at.push(millis);
                 // The others come to wait.
                 tokio::task::yield_now().await;
@@ -117,7 +117,7 @@ async fn lanes_of_one_pixel_take_turns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_goes_out_during_a_standstill_and_then_one_probes() {
+async fn nothing_goes_out_during_a_cooldown_and_then_one_probes() {
     let pixel = pixel(None, None);
     let early = pixel.permit().await;
     let start = Instant::now();
@@ -125,7 +125,7 @@ async fn nothing_goes_out_during_a_standstill_and_then_one_probes() {
     assert!(!early.is_valid());
     early.confirm();
 
-    let (probe, at) = ticket_at(&pixel, start).await;
+    let (probe, at) = permit_at(&pixel, start).await;
     assert_eq!(at, 1_140_000);
     assert!(probe.is_probe() && probe.is_valid());
 
@@ -134,8 +134,8 @@ async fn nothing_goes_out_during_a_standstill_and_then_one_probes() {
     let none_yet = timeout(seconds(3600), &mut others).await.is_err();
     assert!(none_yet);
     probe.confirm();
-    let ticket = others.await;
-    assert!(!ticket.is_probe() && ticket.is_valid());
+    let permit = others.await;
+    assert!(!permit.is_probe() && permit.is_valid());
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,11 +148,11 @@ async fn a_probe_that_learns_nothing_is_repeated() {
     let again = pixel.permit().await;
     assert!(again.is_probe() && again.is_valid());
     pixel.open(CooldownReason::Throttled, Some(seconds(9)));
-    assert!(!again.is_valid(), "a standstill began");
+    assert!(!again.is_valid(), "a cooldown began");
 }
 
 #[tokio::test(start_paused = true)]
-async fn standstills_have_bounds_and_the_longest_counts() {
+async fn cooldowns_have_bounds_and_the_longest_counts() {
     type Case<'a> = (&'a [(CooldownReason, Option<u64>)], u64, CooldownReason);
     let cases: [Case<'_>; 9] = [
         (
@@ -223,7 +223,7 @@ async fn standstills_have_bounds_and_the_longest_counts() {
 #[tokio::test(start_paused = true)]
 async fn high_usage_slows_and_very_high_usage_stops() {
     let cases = [
-        // usage, milliseconds to the next ticket
+        // usage, milliseconds to the next permit
         (0.0, 0),
         (75.0, 0),
         (80.0, 1250),
@@ -237,9 +237,9 @@ async fn high_usage_slows_and_very_high_usage_stops() {
         let start = Instant::now();
         drop(pixel.permit().await);
         pixel.on_usage(percent, None);
-        let (ticket, at) = ticket_at(&pixel, start).await;
+        let (permit, at) = permit_at(&pixel, start).await;
         assert_eq!(at, millis, "{percent} %");
-        assert!(!ticket.is_probe());
+        assert!(!permit.is_probe());
         pixel.on_usage(10.0, None);
         let before = Instant::now();
         drop(pixel.permit().await);

@@ -34,13 +34,12 @@ impl Bench {
 
     fn refused_while(&mut self, key: usize, cause: Cause, blame: Blame, is_paused: bool) -> Update {
         let refusal = LoneRefusal {
-            event: key.to_string(),
             refusal: "no",
             cause,
             blame,
         };
         self.quarantine
-            .on_refusal(refusal, is_paused, self.now, 1.0)
+            .on_refusal(key.to_string(), refusal, is_paused, self.now, 1.0)
     }
 
     /// An event that was sent now is accepted.
