@@ -31,7 +31,7 @@ pub mod request;
 
 use arena::Arena;
 use index::Index;
-use operations::{Known, Operation, Properties, Resolved};
+use operations::{KnownProperty, Operation, Properties, Resolved};
 
 /// The top-level objects of an Amplitude event that hold named properties.
 pub const SECTIONS: &[&str] = &[
@@ -251,7 +251,7 @@ impl<'a> Event<'a> {
     pub fn completed<'b>(
         &self,
         section: &'static str,
-        known: impl IntoIterator<Item = Known<'b>>,
+        known: impl IntoIterator<Item = KnownProperty<'b>>,
     ) -> Event<'b>
     where
         'a: 'b,

@@ -10,7 +10,7 @@ use crate::clock::UnixMillis;
 use crate::config::sync::SyncConfig;
 use crate::config::{Config, ConfigError, SyncName};
 use crate::event::Event;
-use crate::event::operations::{Known, USER_PROPERTIES};
+use crate::event::operations::{KnownProperty, USER_PROPERTIES};
 use crate::map::explain::Explanation;
 use crate::map::extract::Kept;
 use crate::map::record::{FieldStats, Recorder};
@@ -299,7 +299,7 @@ fn completed<'c, 'e: 'c>(event: &'c Event<'e>, kept: &'c [Kept<'_>]) -> Cow<'c, 
     if kept.is_empty() {
         return Cow::Borrowed(event);
     }
-    let known = kept.iter().map(|kept| Known {
+    let known = kept.iter().map(|kept| KnownProperty {
         name: kept.name,
         json: kept.json.as_deref(),
         is_cut: kept.is_cut,

@@ -118,7 +118,7 @@ pub(super) struct Resolved<'a> {
 
 /// What is known of a property besides what an event says.
 #[derive(Clone, Copy)]
-pub struct Known<'k> {
+pub struct KnownProperty<'k> {
     /// The property.
     pub name: &'k str,
     /// Its value, as JSON; `None` where that is not known.
@@ -167,8 +167,12 @@ impl<'a> Resolved<'a> {
 
     /// Puts what is known of properties in the place of those that depend on what they were before, and
     /// of those that are not there. Where that is cut, what the event gives stands beside it.
-    pub(super) fn complete(&mut self, known: impl IntoIterator<Item = Known<'a>>, arena: &Arena) {
-        for Known { name, json, is_cut } in known {
+    pub(super) fn complete(
+        &mut self,
+        known: impl IntoIterator<Item = KnownProperty<'a>>,
+        arena: &Arena,
+    ) {
+        for KnownProperty { name, json, is_cut } in known {
             let depends = self.depends_on_before(name);
             for properties in [Some(&mut self.properties), self.other.as_mut()] {
                 let Some(properties) = properties else {
@@ -214,10 +218,10 @@ impl<'a> Resolved<'a> {
     }
 }
 
-impl fmt::Debug for Known<'_> {
+impl fmt::Debug for KnownProperty<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What it holds may be personal data.
-        write!(f, "Known({})", self.name)
+        write!(f, "KnownProperty({})", self.name)
     }
 }
 
@@ -392,7 +396,7 @@ fn object(properties: &Properties<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Known;
+    use super::KnownProperty;
     use crate::event::arena::Arena;
     use crate::event::{Event, OperationReading};
     use crate::json::Json;
@@ -537,8 +541,8 @@ mod tests {
         assert!(!plain.has_other_reading());
     }
 
-    fn known_as<'k>(name: &'k str, json: Option<&'k str>, is_cut: bool) -> Known<'k> {
-        Known { name, json, is_cut }
+    fn known_as<'k>(name: &'k str, json: Option<&'k str>, is_cut: bool) -> KnownProperty<'k> {
+        KnownProperty { name, json, is_cut }
     }
 
     #[test]

@@ -120,14 +120,14 @@ pub(in crate::cli::backfill) fn archive(entries: &[Vec<u8>]) -> Vec<u8> {
 
 /// What was found: names with contents, and names with what is wrong.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Reading {
+struct FoundInArchive {
     contents: Vec<(String, Vec<u8>)>,
     faults: Vec<(String, String)>,
     /// Bytes that are left behind the archive.
     left: usize,
 }
 
-impl Reading {
+impl FoundInArchive {
     fn names(&self) -> Vec<&str> {
         self.contents.iter().map(|(name, _)| &**name).collect()
     }
@@ -138,8 +138,8 @@ impl Reading {
 }
 
 /// Reads an archive; of each content only the first `most` bytes.
-fn read(archive: &[u8], most: u64) -> Reading {
-    let mut found = Reading::default();
+fn read(archive: &[u8], most: u64) -> FoundInArchive {
+    let mut found = FoundInArchive::default();
     let mut input = RewindReader::new(BufReader::with_capacity(50, archive));
     let budget = Budget::new(Rc::default());
     each_entry(&mut input, &budget, &mut |name, part| {
@@ -180,7 +180,7 @@ fn every_form_of_an_entry_is_read() {
         }
     }
     let empty = archive(&[]);
-    assert_eq!(read(&empty, 0), Reading::default());
+    assert_eq!(read(&empty, 0), FoundInArchive::default());
 }
 
 #[test]
