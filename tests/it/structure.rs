@@ -1,6 +1,8 @@
 //! Keeps the structure that docs/ARCHITECTURE.md promises, by reading the sources.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 mod calls;
 mod layers;
@@ -24,6 +26,20 @@ const SCATTERED: &[&str] = &[];
 
 /// What speaks SQL although it is no engine. None may join, and what no longer does leaves the list.
 const SPEAKS_SQL: &[&str] = &["deliver/lane/tests", "queue/tests"];
+
+/// Types and files were once called so, where the field has a word that everyone knows.
+const RETIRED_TYPES: &[&str] = &[
+    "Absent", "Account", "Arrivals", "Bodies", "Charge", "Content", "Cut", "Desk", "Done", "Door",
+    "Doubts", "Draft", "Dress", "Ended", "Fate", "Gate", "Ground", "Hand", "Held", "Intake",
+    "Introduced", "Known", "Lanes", "Ledger", "Lesson", "Letter", "Line", "Loan", "Mistake", "Moment",
+    "Notebook", "Notes", "Parts", "Pixel", "Reading", "Recall", "Refused", "Rig", "Room", "Seen",
+    "Seldom", "Shelf", "Shop", "Sighting", "Slices", "Standing", "Standstill", "Streak", "Suspect",
+    "Taken", "Tally", "Ticket", "Told", "Way", "Who",
+];
+const RETIRED_FILES: &[&str] = &[
+    "amounts", "desk", "disk", "effective", "ending", "isolate", "lanes", "ledger", "lending", "letters",
+    "remembered", "seen", "slices", "stages", "standing", "standstill", "supply", "tidy",
+];
 
 #[test]
 fn modules_use_only_lower_layers() {
@@ -170,6 +186,21 @@ fn a_type_name_stands_for_one_type() {
 }
 
 #[test]
+fn no_type_or_file_bears_a_retired_name() {
+    let mut found = BTreeSet::new();
+    for source in sources() {
+        let types = declared_types(&source).into_iter();
+        let retired = types.filter(|name| RETIRED_TYPES.contains(&name.as_str()));
+        found.extend(retired.map(|name| format!("{name} in {}", source.path)));
+        let file = source.module.last().map(String::as_str);
+        if file.is_some_and(|name| RETIRED_FILES.contains(&name)) {
+            found.insert(source.path);
+        }
+    }
+    assert!(found.is_empty(), "the field has better words: {found:#?}");
+}
+
+#[test]
 fn finds_the_types_that_a_file_declares() {
     let source = SourceFile::of(
         "a.rs",
@@ -240,6 +271,24 @@ fn knows_sql_from_english() {
     ] {
         assert_eq!(SourceFile::of("a.rs", text).speaks_sql(), speaks, "{text}");
     }
+}
+
+/// In both, what looks like a path below `src` is one.
+#[test]
+fn the_pages_for_developers_name_places_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut missing = Vec::new();
+    for page in ["docs/CONTRIBUTING.md", "docs/ARCHITECTURE.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_path = name.ends_with(".rs") || name.contains('/') && !name.contains(' ');
+            let is_there = ["", "src"].iter().any(|folder| root.join(folder).join(name).exists());
+            if is_path && !name.starts_with('/') && !is_there {
+                missing.push(format!("{page}: {name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 #[test]
