@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::clock::UnixMillis;
 use crate::config::expressions::MetaActionSource;
-use crate::config::fields::{UserDataField, WebsiteField};
+use crate::config::fields::WebsiteField;
+use crate::dropped::DropReason;
 use crate::event::Event;
 use crate::event::number;
 use crate::expr::path::{Path, Scope};
@@ -14,7 +15,6 @@ use crate::hash::Hashed;
 use crate::json::{Json, write};
 use crate::map::action_source::{self, Decided};
 use crate::map::custom_data::{self, Worth};
-use crate::map::dropped::DropReason;
 use crate::map::hashed_sources::Cover;
 use crate::map::page::{self, KeptParameters};
 use crate::map::profile_view::{ProfileView, Remembered};
@@ -24,6 +24,7 @@ use crate::map::record::{
 use crate::map::rule::Rule;
 use crate::map::user_data::{self, Carried};
 use crate::map::{MappedEvent, Mapper, REVENUE_EVENTS, app_data, data_use, event_time, personal};
+use crate::normalize::field::UserDataField;
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, PURCHASE, Rejected};
 use crate::profile::clicks::Clicks;

@@ -29,16 +29,81 @@ const SPEAKS_SQL: &[&str] = &["deliver/lane/tests", "queue/tests"];
 
 /// Types and files were once called so, where the field has a word that everyone knows.
 const RETIRED_TYPES: &[&str] = &[
-    "Absent", "Account", "Arrivals", "Bodies", "Charge", "Content", "Cut", "Desk", "Done", "Door",
-    "Doubts", "Draft", "Dress", "Ended", "Fate", "Gate", "Ground", "Hand", "Held", "Intake",
-    "Introduced", "Known", "Lanes", "Ledger", "Lesson", "Letter", "Line", "Loan", "Mistake", "Moment",
-    "Notebook", "Notes", "Parts", "Pixel", "Reading", "Recall", "Refused", "Rig", "Room", "Seen",
-    "Seldom", "Shelf", "Shop", "Sighting", "Slices", "Standing", "Standstill", "Streak", "Suspect",
-    "Taken", "Tally", "Ticket", "Told", "Way", "Who",
+    "Absent",
+    "Account",
+    "Arrivals",
+    "Bodies",
+    "Charge",
+    "Content",
+    "Cut",
+    "Desk",
+    "Done",
+    "Door",
+    "Doubts",
+    "Draft",
+    "Dress",
+    "Ended",
+    "Fate",
+    "Gate",
+    "Ground",
+    "Hand",
+    "Held",
+    "Intake",
+    "Introduced",
+    "Known",
+    "Lanes",
+    "Ledger",
+    "Lesson",
+    "Letter",
+    "Line",
+    "Loan",
+    "Mistake",
+    "Moment",
+    "Notebook",
+    "Notes",
+    "Parts",
+    "Pixel",
+    "Reading",
+    "Recall",
+    "Refused",
+    "Rig",
+    "Room",
+    "Seen",
+    "Seldom",
+    "Shelf",
+    "Shop",
+    "Sighting",
+    "Slices",
+    "Standing",
+    "Standstill",
+    "Streak",
+    "Suspect",
+    "Taken",
+    "Tally",
+    "Ticket",
+    "Told",
+    "Way",
+    "Who",
 ];
 const RETIRED_FILES: &[&str] = &[
-    "amounts", "desk", "disk", "effective", "ending", "isolate", "lanes", "ledger", "lending", "letters",
-    "remembered", "seen", "slices", "stages", "standing", "standstill", "supply", "tidy",
+    "amounts",
+    "desk",
+    "disk",
+    "effective",
+    "ending",
+    "isolate",
+    "lanes",
+    "ledger",
+    "lending",
+    "letters",
+    "remembered",
+    "seen",
+    "slices",
+    "stages",
+    "standing",
+    "standstill",
+    "supply",
+    "tidy",
 ];
 
 #[test]
@@ -282,7 +347,9 @@ fn the_pages_for_developers_name_places_that_exist() {
         let text = fs::read_to_string(root.join(page)).unwrap();
         for name in text.split('`').skip(1).step_by(2) {
             let is_path = name.ends_with(".rs") || name.contains('/') && !name.contains(' ');
-            let is_there = ["", "src"].iter().any(|folder| root.join(folder).join(name).exists());
+            let is_there = ["", "src"]
+                .iter()
+                .any(|folder| root.join(folder).join(name).exists());
             if is_path && !name.starts_with('/') && !is_there {
                 missing.push(format!("{page}: {name}"));
             }
