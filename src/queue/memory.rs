@@ -35,6 +35,10 @@ pub(crate) struct Memory(Arc<Mutex<MemoryTables>>);
 pub(crate) enum StoreFault {
     /// Every commit fails, until the fault is taken back; nothing is stored.
     Unavailable,
+    /// The same, but only of commits that note a request.
+    NoAttempts,
+    /// The same, but only of commits that note an answer.
+    NoAnswers,
     /// The next commit is stored, and nobody hears of it.
     UnknownAndStored,
     /// The next commit is lost, and nobody knows.
@@ -121,9 +125,23 @@ impl Engine for Memory {
     fn commit(&mut self, transaction: &Transaction) -> EngineResult<()> {
         let mut tables = self.tables();
         let unknown = || EngineError::Unknown(Arc::new(io::Error::other("simulated")));
+        let changes = |is_meant: fn(&AttemptChange) -> bool| {
+            let mut attempts = transaction.attempts.values();
+            attempts.any(is_meant)
+        };
         match tables.fault {
             None => {}
             Some(StoreFault::Unavailable) => return Err(unavailable()),
+            Some(StoreFault::NoAttempts) => {
+                if changes(|change| matches!(change, AttemptChange::Open { .. })) {
+                    return Err(unavailable());
+                }
+            }
+            Some(StoreFault::NoAnswers) => {
+                if changes(|change| matches!(change, AttemptChange::Answer { .. })) {
+                    return Err(unavailable());
+                }
+            }
             Some(StoreFault::UnknownAndStored) => {
                 tables.fault = None;
                 tables.apply(transaction);

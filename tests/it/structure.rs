@@ -25,7 +25,7 @@ const TANGLED: &[&str] = &["queue"];
 const SCATTERED: &[&str] = &[];
 
 /// What speaks SQL although it is no engine. None may join, and what no longer does leaves the list.
-const SPEAKS_SQL: &[&str] = &["deliver/lane/tests", "queue/tests"];
+const SPEAKS_SQL: &[&str] = &[];
 
 /// Types and files were once called so, where the field has a word that everyone knows.
 const RETIRED_TYPES: &[&str] = &[

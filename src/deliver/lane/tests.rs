@@ -14,7 +14,6 @@ mod store;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -24,6 +23,7 @@ use crate::config::{Config, load};
 use crate::deliver::{self, limiter::Circuit};
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Payload, Submission};
+use crate::queue::memory::{Memory, StoreFault};
 use crate::queue::dead::{DeadFilter, DeadLetter};
 use crate::sandbox::{self, Sandbox, SandboxConfig};
 
@@ -45,7 +45,7 @@ struct LaneFixture {
     lanes: Vec<Lane>,
     clock: Arc<TestClock>,
     config: Config,
-    folder: TempDir,
+    memory: Memory,
     server: JoinSet<std::io::Result<()>>,
     _still: StillTime,
     pushed: usize,
@@ -92,25 +92,24 @@ impl LaneFixture {
         let mut server = JoinSet::new();
         let shutdown = CancellationToken::new();
         server.spawn(sandbox::serve(listener, sandbox.clone(), shutdown));
-        let folder = tempfile::tempdir().unwrap();
         let text = format!(
             r#"
             ingest.allow_unauthenticated = true
-            queue.path = "{}"
+            queue.path = "store"
             meta.url = "http://{address}"
             {syncs}
-            "#,
-            folder.path().join("store").display()
+            "#
         );
         let config = load::from_toml(&text, &[]).unwrap();
-        let (queue, lanes) = begin(&config, &clock);
+        let memory = Memory::default();
+        let (queue, lanes) = begin(&config, &clock, &memory);
         Self {
             sandbox,
             queue,
             lanes,
             clock,
             config,
-            folder,
+            memory,
             server,
             _still: still,
             pushed: 0,
@@ -121,7 +120,7 @@ impl LaneFixture {
     async fn restart(&mut self) {
         self.lanes.clear();
         self.queue.clone().close().await.unwrap();
-        (self.queue, self.lanes) = begin(&self.config, &self.clock);
+        (self.queue, self.lanes) = begin(&self.config, &self.clock, &self.memory);
     }
 
     fn faults(&self, text: &str) {
@@ -246,9 +245,9 @@ impl LaneFixture {
 }
 
 /// Opens the store, and prepares the lanes.
-fn begin(config: &Config, clock: &Arc<TestClock>) -> (Queue, Vec<Lane>) {
+fn begin(config: &Config, clock: &Arc<TestClock>, memory: &Memory) -> (Queue, Vec<Lane>) {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
-    let queue = Queue::open(&config.queue, &names, clock.clone()).unwrap();
+    let queue = Queue::open_in_memory(memory, &config.queue, &names, clock.clone()).unwrap();
     let shared: Arc<dyn Clock> = clock.clone();
     let metrics = Arc::new(Metrics::new());
     let (lanes, _) = deliver::lanes(config, &queue, &shared, &metrics).unwrap();

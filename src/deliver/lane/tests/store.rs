@@ -5,13 +5,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_while_a_settlement_cannot_be_written() {
     let mut fixture = LaneFixture::one().await;
-    let store = rusqlite::Connection::open(fixture.folder.path().join("store/queue.db")).unwrap();
-    store
-        .execute_batch(
-            "CREATE TRIGGER broken BEFORE UPDATE ON delivery
-             BEGIN SELECT RAISE(ABORT, 'broken'); END;",
-        )
-        .unwrap();
+    fixture.memory.set_fault(Some(StoreFault::NoAnswers));
     fixture.push_many(5).await;
     fixture.fill().await;
     let until = fixture.settle().await;
@@ -26,7 +20,7 @@ async fn nothing_is_sent_while_a_settlement_cannot_be_written() {
     let until = fixture.settle().await;
     assert_eq!(fixture.calls(), 1, "nothing is leased");
 
-    store.execute_batch("DROP TRIGGER broken;").unwrap();
+    fixture.memory.set_fault(None);
     fixture.pass_until(until).await;
     fixture.settle().await;
     fixture.fill().await;
@@ -41,19 +35,13 @@ async fn nothing_is_sent_while_a_settlement_cannot_be_written() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_that_could_not_be_noted() {
     let mut fixture = LaneFixture::one().await;
-    let store = rusqlite::Connection::open(fixture.folder.path().join("store/queue.db")).unwrap();
-    store
-        .execute_batch(
-            "CREATE TRIGGER broken BEFORE INSERT ON delivery
-             BEGIN SELECT RAISE(ABORT, 'broken'); END;",
-        )
-        .unwrap();
+    fixture.memory.set_fault(Some(StoreFault::NoAttempts));
     fixture.push_many(5).await;
     fixture.fill().await;
     let until = fixture.settle().await;
     assert_eq!(fixture.calls(), 0);
     assert_eq!(fixture.queued(), 5);
-    store.execute_batch("DROP TRIGGER broken;").unwrap();
+    fixture.memory.set_fault(None);
     fixture.pass_until(until).await;
     fixture.settle().await;
     assert_eq!(fixture.ended(Reason::Accepted), 5);
