@@ -1,7 +1,7 @@
 //! SHA-256 in the form Meta wants it: 64 lower-case hexadecimal digits.
 //!
 //! Only this module makes a [`Hashed`], so a value of that type is never raw text. It does not know
-//! how a value is normalised before it is hashed; `map::normalize` does.
+//! how a value is normalised before it is hashed; `normalize` does.
 
 use std::fmt;
 

@@ -18,6 +18,8 @@ pub mod expr;
 pub mod outcome;
 pub mod clock;
 pub mod hash;
+pub mod dropped;
+pub mod normalize;
 pub mod config;
 pub mod http;
 pub mod payload;

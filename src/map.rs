@@ -23,10 +23,8 @@ use crate::profile::Profile;
 use crate::profile::clicks::Clicks;
 use crate::profile::update::ProfileUpdate;
 
-pub mod dropped;
 pub mod event_time;
 pub mod explain;
-pub mod normalize;
 pub mod record;
 pub mod remember;
 

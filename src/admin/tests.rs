@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::clock::{TestClock, UnixMillis};
-use crate::config::fields::{UserDataField, WebsiteField};
+use crate::config::fields::WebsiteField;
 use crate::config::load::from_toml;
 use crate::http::serve::{ConnectionLimits, serve};
+use crate::normalize::field::UserDataField;
 use crate::outcome::Reason;
 use crate::queue::quota::StoreStats;
 use crate::queue::totals::{Removal, SyncTotals};

@@ -13,11 +13,11 @@ use crate::cli::store::{Missing, StoreClient};
 use crate::cli::{CommandFailure, Terminal, load_config};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::config::fields::UserDataField;
 use crate::config::load::{Loaded, Sources};
 use crate::config::sync::{CallingCode, SyncConfig};
 use crate::hash::Hashed;
-use crate::map::normalize::{self, Context, Normalized, Scratch};
+use crate::normalize::field::UserDataField;
+use crate::normalize::{self, Context, Normalized, Scratch};
 use crate::profile::ProfileKey;
 use crate::queue::erase::{Forgotten, Person};
 

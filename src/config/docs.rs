@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use crate::config::delivery::{DeliveryConfig, MetaConfig};
 use crate::config::expressions::{CUSTOM_VALUE, VALUE};
-use crate::config::fields::UserDataField;
 use crate::config::ingest::IngestConfig;
 use crate::config::mapping::{self, EventConfig};
 use crate::config::names::quoted;
@@ -15,6 +14,7 @@ use crate::config::rule_tests::RuleTest;
 use crate::config::schema::{Key, KeyDefault, Section, Table};
 use crate::config::server::{AdminConfig, LogConfig, ServerConfig};
 use crate::config::sync::{AppConfig, LimitedDataUse, SyncConfig, UserMemory};
+use crate::normalize::field::UserDataField;
 
 /// Widest line of a comment.
 const WIDTH: usize = 98;

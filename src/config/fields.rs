@@ -32,32 +32,6 @@ macro_rules! fields {
     };
 }
 
-fields! {
-    /// Meta's customer information parameters.
-    UserDataField {
-        ExternalId = "external_id", "external_id";
-        Email = "email", "em";
-        Phone = "phone", "ph";
-        FirstName = "first_name", "fn";
-        LastName = "last_name", "ln";
-        DateOfBirth = "date_of_birth", "db";
-        Gender = "gender", "ge";
-        City = "city", "ct";
-        State = "state", "st";
-        ZipCode = "zip_code", "zp";
-        Country = "country", "country";
-        ClientIpAddress = "client_ip_address", "client_ip_address";
-        ClientUserAgent = "client_user_agent", "client_user_agent";
-        ClickId = "click_id", "fbc";
-        BrowserId = "browser_id", "fbp";
-        SubscriptionId = "subscription_id", "subscription_id";
-        FacebookLoginId = "facebook_login_id", "fb_login_id";
-        LeadId = "lead_id", "lead_id";
-        MobileAdvertiserId = "mobile_advertiser_id", "madid";
-        AnonymousId = "anonymous_id", "anon_id";
-    }
-}
-
 /// What Meta asks for of every event of a website.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebsiteField {

@@ -9,13 +9,13 @@ use crate::config::expressions::{
     ActionSource, CUSTOM_VALUE, CustomValue, PassedProperties, VALUE, codecs, custom_value,
     event_name, print, value,
 };
-use crate::config::fields::UserDataField;
 use crate::config::node::Node;
 use crate::config::print::Page;
 use crate::config::schema::KeyDefault::{Example, Table as Below, Value};
 use crate::config::schema::{Codec, Key, KnownTable, Section, Table, samples, section};
 use crate::expr::condition::Condition;
 use crate::expr::value::ValueExpr;
+use crate::normalize::field::UserDataField;
 
 section! {
     /// What the fields of a server event are made from. An event's own table is laid over its sync's.

@@ -27,6 +27,8 @@ use crate::event::money::{is_currency, is_subunit};
 use crate::expr::condition::Condition;
 use crate::expr::path::Path;
 use crate::expr::value::ValueExpr;
+use crate::normalize::date::DateOrder;
+use crate::normalize::identifier::ExternalIdCase;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -171,26 +173,6 @@ pub enum CallingCode {
     Fixed(String),
     /// `"country"`: the calling code of the event's country.
     FromCountry,
-}
-
-/// The order of day and month in a numeric date.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum DateOrder {
-    /// `mdy`.
-    #[default]
-    MonthFirst,
-    /// `dmy`.
-    DayFirst,
-}
-
-/// What happens to the case of an external id before it is hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum ExternalIdCase {
-    /// `lower`: lower case, white space deleted.
-    #[default]
-    Lower,
-    /// `keep`: only trimmed, for sites whose ids differ by case alone.
-    Keep,
 }
 
 fn calling_code() -> Codec<CallingCode> {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::fields::UserDataField;
 use crate::config::ingest::IngestConfig;
 use crate::config::placeholders::is_placeholder;
 use crate::config::queue::QueueConfig;
@@ -11,6 +10,7 @@ use crate::config::server::AdminConfig;
 use crate::config::sync::{Consent, LimitedDataUseMode, LimitedDataUsePlace, SyncConfig};
 use crate::config::{ConfigError, SyncName};
 use crate::expr::value::ValueExpr;
+use crate::normalize::field::UserDataField;
 
 /// How long Amplitude repeats an event that was not answered with 2xx.
 const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);

@@ -3,10 +3,10 @@
 use crate::clock::UnixMillis;
 use crate::config::expressions::{ActionSource, MetaActionSource};
 use crate::config::sync::AppConfig;
+use crate::dropped::DropReason;
 use crate::event::Event;
 use crate::json::Json;
 use crate::map::app_data::Device;
-use crate::map::dropped::DropReason;
 use crate::map::record::{Recorder, ServerField, Source};
 use crate::outcome::Reason;
 

@@ -8,10 +8,10 @@ use std::borrow::Cow;
 
 use crate::config::fields::AppField;
 use crate::config::sync::AppConfig;
+use crate::dropped::DropReason;
 use crate::event::Event;
 use crate::expr::value::{FoundValue, ValueExpr};
 use crate::json::{Json, write};
-use crate::map::dropped::DropReason;
 use crate::map::personal;
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
 

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::config::expressions::{ActionSource, CustomValue, MetaActionSource, PassedProperties};
-use crate::config::fields::{UserDataField, WebsiteField};
+use crate::config::fields::WebsiteField;
 use crate::config::mapping::{EventConfig, MappingConfig};
-use crate::config::sync::{ExternalIdCase, LimitedDataUsePlace, SyncConfig, UserMemory};
+use crate::config::sync::{LimitedDataUsePlace, SyncConfig, UserMemory};
 use crate::config::{ConfigError, SyncName, key_of};
 use crate::expr::path::Path;
 use crate::expr::value::ValueExpr;
@@ -15,6 +15,8 @@ use crate::map::action_source::can_be_mapped;
 use crate::map::custom_data::{self, Fit};
 use crate::map::data_use::is_state;
 use crate::map::{REVENUE_EVENTS, check_sources, standard_event};
+use crate::normalize::field::UserDataField;
+use crate::normalize::identifier::ExternalIdCase;
 use crate::payload::PURCHASE;
 
 mod hints;

@@ -1,7 +1,6 @@
 //! Warns where the configuration sends what a hashed field is made from in another place.
 
 use crate::config::expressions::{CustomValue, PassedProperties};
-use crate::config::fields::UserDataField;
 use crate::config::mapping::EventConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::{ConfigError, key_of};
@@ -10,6 +9,7 @@ use crate::expr::value::ValueExpr;
 use crate::map::custom_data::{self, Covers};
 use crate::map::hashed_sources::{self, Cover, HashedSources};
 use crate::map::rule;
+use crate::normalize::field::UserDataField;
 
 /// The section whose members are the event's own properties.
 const SECTION: &str = "event_properties";

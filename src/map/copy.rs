@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::dropped::DropReason;
 use crate::event::decimal::is_in_range;
 use crate::json::Json;
 use crate::json::scan::Scanner;
 use crate::json::text::is_absent_text;
 use crate::json::write::{separate, text};
-use crate::map::dropped::DropReason;
 use crate::map::personal::Name;
 
 /// Most levels of what is sent. Amplitude takes 40, and readers of JSON give up at 128 or later.

@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::config::expressions::{CustomValue, PassedProperties};
 use crate::config::sync::SyncConfig;
+use crate::dropped::DropReason;
 use crate::event::Event;
 use crate::expr::path::Path;
 use crate::expr::value::{Constant, ValueExpr};
 use crate::json::write;
-use crate::map::dropped::DropReason;
 use crate::map::hashed_sources::{Cover, HashedSources};
 use crate::map::page::KeptParameters;
 use crate::map::record::{Recorder, SentValue, ServerField, Source};

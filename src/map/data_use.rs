@@ -7,8 +7,8 @@ use crate::config::sync::{LimitedDataUse, LimitedDataUsePlace};
 use crate::event::Event;
 use crate::json::{Json, write};
 use crate::map::digits;
-use crate::map::normalize;
 use crate::map::record::{Recorder, SentValue, ServerField, Source};
+use crate::normalize;
 
 /// Meta's number for the United States.
 const UNITED_STATES: u32 = 1;

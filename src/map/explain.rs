@@ -8,13 +8,14 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::config::fields::{UserDataField, WebsiteField};
+use crate::config::fields::WebsiteField;
+use crate::dropped::DropReason;
 use crate::expr::condition::Condition;
 use crate::expr::path::Scope;
 use crate::expr::value::{ValueExpr, ValueSource as Way};
 use crate::json::Json;
-use crate::map::dropped::DropReason;
 use crate::map::record::{Recorder, SentValue, ServerField, Source};
+use crate::normalize::field::UserDataField;
 
 /// Most characters of a cell in the table for people; the last one may be longer.
 const MOST_WIDE: usize = 44;

@@ -4,11 +4,11 @@
 //! of all sources once, when the configuration is loaded, and says what of the values that it finds has to
 //! stay behind: nothing, all of it, or the parts at [`PartPath`]s of it.
 
-use crate::config::fields::UserDataField;
 use crate::event::{REVENUE_FIELDS, revenue_field};
 use crate::expr::path::{Path, PathStep, alias_of};
 use crate::expr::value::ValueExpr;
-use crate::map::normalize;
+use crate::normalize;
+use crate::normalize::field::UserDataField;
 
 /// The paths that the hashed fields of a sync read.
 #[derive(Clone, Debug, Default)]

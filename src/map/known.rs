@@ -4,11 +4,11 @@
 //! the mapping's own order, then what earlier events carried.
 
 use crate::clock::UnixMillis;
-use crate::config::fields::UserDataField;
 use crate::event::Event;
 use crate::expr::path::Path;
 use crate::expr::value::ValueExpr;
-use crate::map::normalize::{self, click::with_time};
+use crate::normalize::field::UserDataField;
+use crate::normalize::{self, click::with_time};
 use crate::profile::clicks::{ClickKey, Clicks, FirstSeen, KEPT, can_carry};
 use crate::profile::property::PropertyId;
 use crate::profile::{Profile, click_id};

@@ -11,9 +11,9 @@ use std::borrow::Cow;
 
 use url::form_urlencoded;
 
+use crate::dropped::DropReason;
 use crate::json::Json;
 use crate::json::any_byte::any_byte;
-use crate::map::dropped::DropReason;
 use crate::map::personal;
 
 mod in_text;

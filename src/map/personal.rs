@@ -12,11 +12,11 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+use crate::dropped::DropReason;
 use crate::event::decimal::whole_digits;
 use crate::json::Json;
 use crate::json::any_byte::any_byte;
 use crate::map::digits;
-use crate::map::dropped::DropReason;
 
 mod number;
 mod plain;

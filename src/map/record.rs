@@ -8,12 +8,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::fields::{UserDataField, WebsiteField};
+use crate::config::fields::WebsiteField;
+use crate::dropped::DropReason;
 use crate::expr::condition::Condition;
 use crate::expr::path::{Path, Scope};
 use crate::expr::value::{FoundValue, ValueExpr};
 use crate::json::Json;
-use crate::map::dropped::DropReason;
+use crate::normalize::field::UserDataField;
 
 /// A field of the server event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

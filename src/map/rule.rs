@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::expressions::ActionSource;
-use crate::config::fields::UserDataField;
 use crate::config::mapping::EventConfig;
 use crate::config::sync::SyncConfig;
 use crate::expr::path::Path;
@@ -12,6 +11,7 @@ use crate::expr::value::{ValueExpr, ValueSource};
 use crate::map::custom_data::{Covers, CustomData};
 use crate::map::hashed_sources::HashedSources;
 use crate::map::user_data::UserData;
+use crate::normalize::field::UserDataField;
 
 /// What events of one row become.
 #[derive(Debug)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::clock::UnixMillis;
 use crate::config::expressions::MetaActionSource;
-use crate::config::fields::{UserDataField, WebsiteField};
+use crate::config::fields::WebsiteField;
+use crate::dropped::DropReason;
 use crate::event::Event;
 use crate::expr::path::{Path, Scope};
 use crate::expr::value::{FoundValue, ValueExpr};
@@ -13,7 +14,6 @@ use crate::hash::Hashed;
 use crate::json::{Json, write};
 use crate::map::action_source::{self, Decided};
 use crate::map::custom_data::{self, Worth};
-use crate::map::dropped::DropReason;
 use crate::map::hashed_sources::Cover;
 use crate::map::known::{ProfileView, Remembered};
 use crate::map::page::{self, KeptParameters};
@@ -23,6 +23,7 @@ use crate::map::user_data::{self, Carried};
 use crate::map::{
     MappedEvent, Mapper, REVENUE_EVENTS, app_data, data_use, digits, event_time, personal,
 };
+use crate::normalize::field::UserDataField;
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, PURCHASE, Rejected};
 use crate::profile::clicks::Clicks;

@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 
 use crate::clock::UnixMillis;
-use crate::config::fields::UserDataField;
-use crate::config::sync::{CallingCode, DateOrder, ExternalIdCase, SyncConfig};
+use crate::config::sync::{CallingCode, SyncConfig};
+use crate::dropped::DropReason;
 use crate::event::Event;
 use crate::event::decimal::whole_digits;
 use crate::event::operations::USER_PROPERTIES;
@@ -18,12 +18,14 @@ use crate::expr::value::{FoundValue, ValueExpr};
 use crate::hash::Hashed;
 use crate::json::text::shows_nothing;
 use crate::json::{Json, write};
-use crate::map::dropped::DropReason;
 use crate::map::event_time;
 use crate::map::known::{ProfileView, Property, Remembered};
-use crate::map::normalize::click::{can_have_led_to, moved_by};
-use crate::map::normalize::{self, Context, Normalized, Scratch};
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
+use crate::normalize::click::{can_have_led_to, moved_by};
+use crate::normalize::date::DateOrder;
+use crate::normalize::field::UserDataField;
+use crate::normalize::identifier::ExternalIdCase;
+use crate::normalize::{self, Context, Normalized, Scratch};
 
 /// Most values of one field. Nobody has more addresses, and no event may make the mapping slow.
 const MOST_VALUES: usize = 20;

@@ -1,9 +1,9 @@
 //! What becomes of events at the door of a sync.
 
 use super::*;
-use crate::config::fields::UserDataField;
 use crate::config::load::from_toml;
 use crate::event::arena::Arena;
+use crate::normalize::field::UserDataField;
 use crate::payload::{Payload, PayloadArena};
 
 const NOW: UnixMillis = UnixMillis(1_795_197_879_000);

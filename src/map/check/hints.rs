@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::config::ConfigError;
 use crate::config::expressions::{ActionSource, CustomValue, MetaActionSource, PassedProperties};
-use crate::config::fields::UserDataField;
 use crate::config::mapping::EventConfig;
 use crate::config::sync::SyncConfig;
 use crate::expr::path::{Path, PathStep};
 use crate::map::custom_data::standard::near;
 use crate::map::personal::{says_card, says_phone};
 use crate::map::standard_event;
+use crate::normalize::field::UserDataField;
 
 use super::{field_key, has_source, rows, texts};
 

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::dropped::DropReason;
 use crate::event::Event;
 use crate::expr::path::Scope;
 use crate::expr::path::reads::EventReads;
 use crate::expr::value::ValueExpr;
 use crate::json::{Json, write};
-use crate::map::dropped::DropReason;
 
 use super::number;
 use super::screen::{Screen, Screened};

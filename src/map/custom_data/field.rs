@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use crate::config::expressions::CustomValue;
+use crate::dropped::DropReason;
 use crate::event::Event;
 use crate::event::arena::Arena;
 use crate::event::money::fraction_digits;
@@ -13,7 +14,6 @@ use crate::expr::path::Scope;
 use crate::expr::path::reads::EventReads;
 use crate::expr::value::{FoundValue, ValueExpr};
 use crate::json::{Json, write};
-use crate::map::dropped::DropReason;
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
 
 use super::contents::{self, ItemShape, Items};

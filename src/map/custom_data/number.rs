@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
+use crate::dropped::DropReason;
 use crate::event::decimal::Decimal;
 use crate::event::number::{self, NoNumber};
 use crate::json::Json;
-use crate::map::dropped::DropReason;
 
 /// A number of things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

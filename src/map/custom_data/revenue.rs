@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
+use crate::dropped::DropReason;
 use crate::event::Event;
 use crate::json::Json;
-use crate::map::dropped::DropReason;
 use crate::map::record::Source;
 
 use super::number;

@@ -390,8 +390,8 @@ impl ScreenWriter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::fields::UserDataField;
     use crate::expr::value::ValueExpr;
+    use crate::normalize::field::UserDataField;
 
     #[track_caller]
     fn check(sources: &[&str], input: &str, expected: Option<&str>) {

@@ -1,11 +1,11 @@
 //! Writes one value in the type that Meta's field takes, or says why it cannot be used.
 
+use crate::dropped::DropReason;
 use crate::event::decimal::{is_in_range, whole_digits};
 use crate::event::money::{is_currency, is_subunit};
 use crate::json::{Json, write};
 use crate::map::copy::copy_value;
 use crate::map::digits;
-use crate::map::dropped::DropReason;
 use crate::map::event_time;
 use crate::map::personal::{self, Name};
 

@@ -1,8 +1,8 @@
 //! Writes the values that were found for a field, in the type that the field takes.
 
+use crate::dropped::DropReason;
 use crate::event::arena::Arena;
 use crate::json::{Json, write};
-use crate::map::dropped::DropReason;
 
 use super::contents::{self, Items};
 use super::standard::FieldKind;

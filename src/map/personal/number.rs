@@ -8,7 +8,7 @@
 use std::ops::RangeInclusive;
 
 use crate::event::decimal::whole_digits;
-use crate::map::normalize::calling_codes;
+use crate::normalize::calling_codes;
 
 /// Most digits of a phone number (E.164), and fewest of one with its calling code.
 const INTERNATIONAL: RangeInclusive<usize> = 8..=15;

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::json::any_byte::any_byte;
-use crate::map::normalize::text::digit;
+use crate::normalize::text::digit;
 
 /// A text with ASCII for digits of every script and for the signs that stand between them, without signs of
 /// no width, and decoded where it is encoded as in a URL or for a page.

@@ -14,7 +14,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use crate::config::SyncName;
-use crate::config::fields::{UserDataField, WebsiteField};
+use crate::config::fields::WebsiteField;
+use crate::normalize::field::UserDataField;
 use crate::telemetry::metrics::registered;
 
 /// The label of events that the event table does not name.

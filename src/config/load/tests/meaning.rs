@@ -9,10 +9,10 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::config::expressions::{CustomValue, PassedProperties};
-use crate::config::fields::UserDataField;
 use crate::config::names::{basic_string, quoted};
 use crate::config::sync::{CallingCode, LimitedDataUseMode, LimitedDataUsePlace, UserMemory};
 use crate::expr::value::ValueExpr;
+use crate::normalize::field::UserDataField;
 
 #[test]
 fn what_is_absent_has_its_default() {

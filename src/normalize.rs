@@ -8,14 +8,15 @@
 //! It does not know where a value comes from, and it does not hash.
 
 mod address;
-pub(super) mod calling_codes;
-pub(super) mod click;
+pub mod calling_codes;
+pub mod click;
 mod countries;
 pub mod country;
-mod date;
+pub mod date;
 mod email;
+pub mod field;
 mod gender;
-mod identifier;
+pub mod identifier;
 mod name;
 mod phone;
 mod place;
@@ -24,16 +25,17 @@ mod state;
 mod states;
 #[cfg(test)]
 mod tests;
-pub(super) mod text;
+pub mod text;
 
 use std::fmt;
 
 use crate::clock::UnixMillis;
-use crate::config::fields::UserDataField;
-use crate::config::sync::{DateOrder, ExternalIdCase};
+use crate::dropped::DropReason;
 use crate::hash::Hashed;
 use crate::json::text::shows_nothing;
-use crate::map::dropped::DropReason;
+use crate::normalize::date::DateOrder;
+use crate::normalize::field::UserDataField;
+use crate::normalize::identifier::ExternalIdCase;
 
 /// In a few words, what is made of the values of a field.
 pub const fn rule(field: UserDataField) -> &'static str {

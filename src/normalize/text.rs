@@ -9,7 +9,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 use crate::json::any_byte::any_byte;
-use crate::map::normalize::Normalized;
+use crate::normalize::Normalized;
 
 /// Cuts white space off both ends, and the invisible characters that copying leaves there.
 pub(super) fn trimmed(text: &str) -> &str {
@@ -178,7 +178,7 @@ impl TableKey {
 }
 
 /// The value of a decimal digit of any script.
-pub(in crate::map) fn digit(character: char) -> Option<u8> {
+pub fn digit(character: char) -> Option<u8> {
     if character.is_ascii() {
         return u8::try_from(character.to_digit(10)?).ok();
     }

@@ -1,6 +1,6 @@
 //! What stands where a form, a report or a spreadsheet had no value.
 
-use crate::config::fields::UserDataField;
+use crate::normalize::field::UserDataField;
 
 /// In the place of any value.
 const OF_ANYTHING: [&str; 7] = [

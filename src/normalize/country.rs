@@ -1,7 +1,7 @@
 //! Countries: from a code or an English name to the ISO 3166-1 alpha-2 code in lower case.
 
-use crate::map::normalize::countries::{COUNTRIES, NAMES};
-use crate::map::normalize::text::{TableKey, trimmed};
+use crate::normalize::countries::{COUNTRIES, NAMES};
+use crate::normalize::text::{TableKey, trimmed};
 
 /// The alpha-2 code of a country written as alpha-2, alpha-3 or English name. Nothing is guessed: a
 /// text that is no country has no code.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::map::dropped::DropReason;
+use crate::dropped::DropReason;
 
 /// Finds the client in a list as proxies write it (`X-Forwarded-For`), without port and brackets.
 pub(super) fn normalize<'a>(text: &'a str, buffer: &'a mut String) -> Result<&'a str, DropReason> {

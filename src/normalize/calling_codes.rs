@@ -2,7 +2,7 @@
 
 /// The dialling rules that belong to a calling code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::map) struct DiallingPlan {
+pub struct DiallingPlan {
     /// What is dialled before a number within the country and not from abroad; empty where there is
     /// no such prefix, so that a leading zero is part of the number.
     pub(super) trunk: &'static str,
@@ -23,7 +23,7 @@ pub(super) fn plan(calling_code: &str) -> Option<DiallingPlan> {
 }
 
 /// The rules of the calling code that an international number begins with.
-pub(in crate::map) fn plan_of_international(digits: &str) -> Option<DiallingPlan> {
+pub fn plan_of_international(digits: &str) -> Option<DiallingPlan> {
     // No calling code is the beginning of another.
     (1..=3).find_map(|length| plan(digits.get(..length)?))
 }
@@ -76,7 +76,7 @@ const PLANS: &[(&str, &str, usize)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::map::normalize::countries::COUNTRIES;
+    use crate::normalize::countries::COUNTRIES;
 
     #[test]
     fn the_table_is_in_order_and_holds_every_country() {

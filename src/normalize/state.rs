@@ -1,11 +1,9 @@
 //! States and provinces: the two-letter code in the USA and Canada, the plain name elsewhere.
 
-use crate::map::normalize::Normalized;
-use crate::map::normalize::country::look_up;
-use crate::map::normalize::states::{CANADA, UNITED_STATES};
-use crate::map::normalize::text::{
-    TableKey, as_joined_and_as_written, is_dash, is_letter, lower_kept,
-};
+use crate::normalize::Normalized;
+use crate::normalize::country::look_up;
+use crate::normalize::states::{CANADA, UNITED_STATES};
+use crate::normalize::text::{TableKey, as_joined_and_as_written, is_dash, is_letter, lower_kept};
 
 /// Normalises a state. The tables of the USA and Canada count where the event's country is one of
 /// them or is not known. A state of another country keeps its whole name.

@@ -2,11 +2,20 @@
 
 use std::borrow::Cow;
 
-use crate::config::sync::ExternalIdCase;
+use crate::dropped::DropReason;
 use crate::event::decimal::whole_digits;
-use crate::map::dropped::DropReason;
-use crate::map::normalize::Normalized;
-use crate::map::normalize::text::lower_kept;
+use crate::normalize::Normalized;
+use crate::normalize::text::lower_kept;
+
+/// What happens to the case of an external id before it is hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ExternalIdCase {
+    /// `lower`: lower case, white space deleted.
+    #[default]
+    Lower,
+    /// `keep`: only trimmed, for sites whose ids differ by case alone.
+    Keep,
+}
 
 /// Normalises the site's own id.
 ///

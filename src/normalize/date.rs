@@ -3,9 +3,18 @@
 use time::{Date, Month, OffsetDateTime};
 
 use crate::clock::UnixMillis;
-use crate::config::sync::DateOrder;
-use crate::map::dropped::DropReason;
-use crate::map::normalize::text::digit;
+use crate::dropped::DropReason;
+use crate::normalize::text::digit;
+
+/// The order of day and month in a numeric date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DateOrder {
+    /// `mdy`.
+    #[default]
+    MonthFirst,
+    /// `dmy`.
+    DayFirst,
+}
 
 /// Normalises a date in any form that holds day, month and a year of four digits.
 ///

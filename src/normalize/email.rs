@@ -3,8 +3,8 @@
 //! Dots and `+tags` are part of an address and stay; one comma behind it, as a list leaves it, goes. The form is that of Meta's parameter builder
 //! (dot-separated atoms, a domain of at least two labels), with letters beyond ASCII allowed.
 
-use crate::map::dropped::DropReason;
-use crate::map::normalize::text::{is_letter, lower_kept, trimmed};
+use crate::dropped::DropReason;
+use crate::normalize::text::{is_letter, lower_kept, trimmed};
 
 /// Normalises an address that is already trimmed.
 pub(super) fn normalize<'a>(text: &'a str, buffer: &'a mut String) -> Result<&'a str, DropReason> {

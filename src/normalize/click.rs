@@ -10,8 +10,8 @@ use std::ops::RangeInclusive;
 use url::form_urlencoded;
 
 use crate::clock::UnixMillis;
-use crate::map::dropped::DropReason;
-use crate::map::normalize::text;
+use crate::dropped::DropReason;
+use crate::normalize::text;
 
 /// How long a click can lead to events: as long as Meta's cookie lives (Meta: `ClickID` and the fbp and
 /// fbc Parameters).
@@ -74,13 +74,13 @@ pub(super) fn click_id<'a>(
 }
 
 /// Whether an `fbc` can belong to an event of the moment `happened`.
-pub(in crate::map) fn can_have_led_to(fbc: &str, happened: UnixMillis) -> bool {
+pub fn can_have_led_to(fbc: &str, happened: UnixMillis) -> bool {
     MetaCookie::of(fbc).is_some_and(|cookie| cookie.check_age(happened).is_ok())
 }
 
 /// An `fbc` whose click was dated by a wrong clock, moved by so many milliseconds; `None` where that makes
 /// it none that can belong to an event of the moment `happened`.
-pub(in crate::map) fn moved_by(text: &str, millis: i64, happened: UnixMillis) -> Option<String> {
+pub fn moved_by(text: &str, millis: i64, happened: UnixMillis) -> Option<String> {
     let text = text::trimmed(text);
     let decoded = decoded_cookie(text);
     let fbc = decoded.as_deref().unwrap_or(text);
@@ -90,7 +90,7 @@ pub(in crate::map) fn moved_by(text: &str, millis: i64, happened: UnixMillis) ->
 }
 
 /// An `fbc` with another moment.
-pub(in crate::map) fn with_time(fbc: &str, moment: UnixMillis) -> Option<String> {
+pub fn with_time(fbc: &str, moment: UnixMillis) -> Option<String> {
     let MetaCookie { index, rest, .. } = MetaCookie::of(fbc)?;
     Some(format!("fb.{index}.{}.{rest}", moment.0))
 }

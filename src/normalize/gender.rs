@@ -1,7 +1,7 @@
 //! Gender: `f` or `m`, from the words that Meta's parameter builder knows.
 
-use crate::map::dropped::DropReason;
-use crate::map::normalize::text::lower_kept;
+use crate::dropped::DropReason;
+use crate::normalize::text::lower_kept;
 
 /// Normalises a gender; a word is taken whole or not at all, with or without a dot behind it.
 pub(super) fn normalize(text: &str, buffer: &mut String) -> Result<&'static str, DropReason> {

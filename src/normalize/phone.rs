@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
+use crate::dropped::DropReason;
 use crate::event::decimal::whole_digits;
 use crate::json::any_byte::any_byte;
-use crate::map::dropped::DropReason;
-use crate::map::normalize::calling_codes;
-use crate::map::normalize::text::digit;
+use crate::normalize::calling_codes;
+use crate::normalize::text::digit;
 
 /// Fewest digits of a phone number; shorter ones are dialled nowhere from abroad.
 const FEWEST: usize = 7;

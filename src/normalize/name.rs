@@ -1,8 +1,8 @@
 //! First and last names: lower case, without white space and punctuation, in any script.
 
 use crate::json::any_byte::any_byte;
-use crate::map::normalize::Normalized;
-use crate::map::normalize::text::{is_blank, is_punctuation, lower_as_written, lower_kept};
+use crate::normalize::Normalized;
+use crate::normalize::text::{is_blank, is_punctuation, lower_as_written, lower_kept};
 
 /// What stands before a name with a dot, and is no part of it.
 #[rustfmt::skip] // a table reads better in rows

@@ -1,8 +1,8 @@
 //! Cities and postal codes.
 
-use crate::map::dropped::DropReason;
-use crate::map::normalize::Normalized;
-use crate::map::normalize::text::{
+use crate::dropped::DropReason;
+use crate::normalize::Normalized;
+use crate::normalize::text::{
     as_joined_and_as_written, digit, is_blank, is_dash, is_letter, lower_kept, trimmed,
 };
 
