@@ -8,7 +8,7 @@ use super::{EventRefusal, strict};
 
 /// What a field of `user_data` may hold.
 #[derive(Clone, Copy, Debug)]
-enum UserDataField {
+enum UserDataRule {
     /// A SHA-256 in lower-case hex, or a list of them.
     Hashed,
     /// The same; Meta takes it raw too.
@@ -29,47 +29,47 @@ enum UserDataField {
     Plain(FieldShape),
 }
 
-const FIELDS: [(&str, UserDataField); 34] = [
-    ("anon_id", UserDataField::Plain(FieldShape::Text)),
-    ("app_user_id", UserDataField::Hashed),
-    ("client_ip_address", UserDataField::Address),
-    ("client_user_agent", UserDataField::Plain(FieldShape::Text)),
-    ("country", UserDataField::Hashed),
-    ("ct", UserDataField::Hashed),
-    ("ctwa_clid", UserDataField::Plain(FieldShape::Text)),
-    ("db", UserDataField::Hashed),
-    ("dobd", UserDataField::Hashed),
-    ("dobm", UserDataField::Hashed),
-    ("doby", UserDataField::Hashed),
-    ("em", UserDataField::Hashed),
-    ("external_id", UserDataField::ExternalId),
-    ("f5first", UserDataField::Hashed),
-    ("f5last", UserDataField::Hashed),
-    ("fb_login_id", UserDataField::Digits),
-    ("fbc", UserDataField::Click),
-    ("fbp", UserDataField::Browser),
-    ("fi", UserDataField::Hashed),
-    ("fn", UserDataField::Hashed),
-    ("ge", UserDataField::Hashed),
-    ("ig_account_id", UserDataField::Plain(FieldShape::Id)),
-    ("ig_sid", UserDataField::Plain(FieldShape::Id)),
+const FIELDS: [(&str, UserDataRule); 34] = [
+    ("anon_id", UserDataRule::Plain(FieldShape::Text)),
+    ("app_user_id", UserDataRule::Hashed),
+    ("client_ip_address", UserDataRule::Address),
+    ("client_user_agent", UserDataRule::Plain(FieldShape::Text)),
+    ("country", UserDataRule::Hashed),
+    ("ct", UserDataRule::Hashed),
+    ("ctwa_clid", UserDataRule::Plain(FieldShape::Text)),
+    ("db", UserDataRule::Hashed),
+    ("dobd", UserDataRule::Hashed),
+    ("dobm", UserDataRule::Hashed),
+    ("doby", UserDataRule::Hashed),
+    ("em", UserDataRule::Hashed),
+    ("external_id", UserDataRule::ExternalId),
+    ("f5first", UserDataRule::Hashed),
+    ("f5last", UserDataRule::Hashed),
+    ("fb_login_id", UserDataRule::Digits),
+    ("fbc", UserDataRule::Click),
+    ("fbp", UserDataRule::Browser),
+    ("fi", UserDataRule::Hashed),
+    ("fn", UserDataRule::Hashed),
+    ("ge", UserDataRule::Hashed),
+    ("ig_account_id", UserDataRule::Plain(FieldShape::Id)),
+    ("ig_sid", UserDataRule::Plain(FieldShape::Id)),
     (
         "instagram_business_account_id",
-        UserDataField::Plain(FieldShape::Id),
+        UserDataRule::Plain(FieldShape::Id),
     ),
-    ("lead_id", UserDataField::Lead),
-    ("ln", UserDataField::Hashed),
-    ("madid", UserDataField::Advertiser),
-    ("page_id", UserDataField::Plain(FieldShape::Id)),
-    ("page_scoped_user_id", UserDataField::Plain(FieldShape::Id)),
-    ("ph", UserDataField::Hashed),
-    ("st", UserDataField::Hashed),
-    ("subscription_id", UserDataField::Plain(FieldShape::Text)),
+    ("lead_id", UserDataRule::Lead),
+    ("ln", UserDataRule::Hashed),
+    ("madid", UserDataRule::Advertiser),
+    ("page_id", UserDataRule::Plain(FieldShape::Id)),
+    ("page_scoped_user_id", UserDataRule::Plain(FieldShape::Id)),
+    ("ph", UserDataRule::Hashed),
+    ("st", UserDataRule::Hashed),
+    ("subscription_id", UserDataRule::Plain(FieldShape::Text)),
     (
         "whatsapp_business_account_id",
-        UserDataField::Plain(FieldShape::Id),
+        UserDataRule::Plain(FieldShape::Id),
     ),
-    ("zp", UserDataField::Hashed),
+    ("zp", UserDataRule::Hashed),
 ];
 
 /// Keys that do not suffice, even together.
@@ -92,7 +92,7 @@ pub(super) fn check(value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRef
     suffices(&user_data)
 }
 
-impl UserDataField {
+impl UserDataRule {
     fn check(&self, value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
         match self {
             Self::Hashed => hashes(value, place, &[64], &not_hashed),
