@@ -35,7 +35,6 @@ mod check_sources;
 mod copy;
 mod custom_data;
 mod data_use;
-mod digits;
 mod hashed_sources;
 mod known;
 mod page;

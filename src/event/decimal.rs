@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use crate::json::Json;
+
 /// The most digits before the point of any 64-bit float.
 const MOST_BEFORE_POINT: i64 = 309;
 
@@ -197,6 +199,16 @@ pub(crate) fn whole_digits(number: &str) -> Option<Cow<'_, str>> {
     let number = Decimal::parse(number).filter(Decimal::is_whole)?;
     let is_exact = || number.rounded_up().is_some_and(|n| n.abs() <= MOST_EXACT);
     (shows_all || is_exact()).then(|| number.plain().into())
+}
+
+/// A scalar as text. A number that is whole is its digits, whatever form it has: a column of ids that was
+/// kept as decimals arrives as `12345.0` or `1.2345e4`.
+pub(crate) fn text_of(value: Json<'_>) -> Option<Cow<'_, str>> {
+    let digits = value
+        .is_number()
+        .then(|| whole_digits(value.raw()))
+        .flatten();
+    digits.or_else(|| value.text())
 }
 
 /// Whether a number of JSON is within the range of a 64-bit float, as readers of JSON have it.

@@ -5,8 +5,8 @@
 
 use crate::config::sync::{LimitedDataUse, LimitedDataUsePlace};
 use crate::event::Event;
+use crate::event::decimal;
 use crate::json::{Json, write};
-use crate::map::digits;
 use crate::map::record::{Recorder, SentValue, ServerField, Source};
 use crate::normalize;
 
@@ -106,7 +106,7 @@ fn place(limit: &LimitedDataUse, event: &Event<'_>) -> (u32, u32) {
 
 /// One of Meta's numbers, as a number or as text.
 fn code(value: Option<Json<'_>>) -> Option<u32> {
-    digits::text_of(value?)?.trim().parse().ok()
+    decimal::text_of(value?)?.trim().parse().ok()
 }
 
 fn country_of(value: Option<Json<'_>>) -> u32 {

@@ -13,10 +13,10 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::dropped::DropReason;
+use crate::event::decimal;
 use crate::event::decimal::whole_digits;
 use crate::json::Json;
 use crate::json::any_byte::any_byte;
-use crate::map::digits;
 
 mod number;
 mod plain;
@@ -70,7 +70,7 @@ pub(super) fn is_personal(name: &Name<'_>, text: &str) -> bool {
 
 /// Reads a text that must not hold an e-mail address.
 pub(super) fn clean_text(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
-    let text = digits::text_of(value).ok_or(DropReason::NotAText)?;
+    let text = decimal::text_of(value).ok_or(DropReason::NotAText)?;
     if holds_email(&text) {
         return Err(DropReason::PersonalData);
     }

@@ -7,7 +7,7 @@ use crate::clock::UnixMillis;
 use crate::config::expressions::MetaActionSource;
 use crate::config::fields::WebsiteField;
 use crate::dropped::DropReason;
-use crate::event::Event;
+use crate::event::{Event, decimal};
 use crate::expr::path::{Path, Scope};
 use crate::expr::value::{FoundValue, ValueExpr};
 use crate::hash::Hashed;
@@ -20,9 +20,7 @@ use crate::map::page::{self, KeptParameters};
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_ignored_id, note_nothing};
 use crate::map::rule::Rule;
 use crate::map::user_data::{self, Carried};
-use crate::map::{
-    MappedEvent, Mapper, REVENUE_EVENTS, app_data, data_use, digits, event_time, personal,
-};
+use crate::map::{MappedEvent, Mapper, REVENUE_EVENTS, app_data, data_use, event_time, personal};
 use crate::normalize::field::UserDataField;
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, PURCHASE, Rejected};
@@ -338,7 +336,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             return None;
         }
         // `12345.0` is the id that a browser calls `12345`; a fraction stays as it came.
-        let text = digits::text_of(found.value).filter(|text| !user_data::is_invalid_id(text))?;
+        let text = decimal::text_of(found.value).filter(|text| !user_data::is_invalid_id(text))?;
         let root = found.path.and_then(Path::root);
         let is_insert_id = matches!(root, Some("$insert_id" | "insert_id"));
         let scope = ["device_id", "user_id"]

@@ -1,11 +1,11 @@
 //! Writes one value in the type that Meta's field takes, or says why it cannot be used.
 
 use crate::dropped::DropReason;
+use crate::event::decimal;
 use crate::event::decimal::{is_in_range, whole_digits};
 use crate::event::money::{is_currency, is_subunit};
 use crate::json::{Json, write};
 use crate::map::copy::copy_value;
-use crate::map::digits;
 use crate::map::event_time;
 use crate::map::personal::{self, Name};
 
@@ -135,7 +135,7 @@ pub(super) fn names_subunit(value: Json<'_>) -> bool {
 
 /// A text.
 pub(super) fn text(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> FieldResult {
-    let text = digits::text_of(value).ok_or(DropReason::NotAText)?;
+    let text = decimal::text_of(value).ok_or(DropReason::NotAText)?;
     guard.check(&name.into(), &text)?;
     write::text(out, text.trim());
     Ok(())
