@@ -4,7 +4,8 @@
 //! splits its body into elements; each becomes an [`event`], in which the expressions of the
 //! configuration ([`expr`]) find values. For every [`sync`],
 //! [`select`] says whether the event goes on and [`map`] makes the bytes that will travel, with
-//! personal data hashed; what earlier events said of the person is in a [`profile`]. The [`queue`]
+//! personal data in its normal form ([`normalize`]) and hashed, without what cannot be sent
+//! ([`dropped`]); what earlier events said of the person is in a [`profile`]. The [`queue`]
 //! makes them durable before the request is answered, and [`deliver`] takes them out again in batches,
 //! posts them, and settles what Meta answers. Every event ends in one [`outcome`].
 //!

@@ -34,38 +34,8 @@ use crate::dropped::DropReason;
 use crate::hash::Hashed;
 use crate::json::text::shows_nothing;
 use crate::normalize::date::DateOrder;
-use crate::normalize::field::UserDataField;
+use crate::normalize::field::{FieldClass, UserDataField};
 use crate::normalize::identifier::ExternalIdCase;
-
-/// In a few words, what is made of the values of a field.
-pub const fn rule(field: UserDataField) -> &'static str {
-    match field {
-        UserDataField::ExternalId => {
-            "trimmed, lower case without spaces unless case is kept; hashed"
-        }
-        UserDataField::Email => "trimmed, lower case; hashed",
-        UserDataField::Phone => "digits behind the calling code, no leading zeros; hashed",
-        UserDataField::FirstName | UserDataField::LastName => {
-            "lower case, no spaces or punctuation; hashed"
-        }
-        UserDataField::DateOfBirth => "YYYYMMDD; hashed",
-        UserDataField::Gender => "f or m; hashed",
-        UserDataField::City => "lower case, no spaces, punctuation or digits; hashed",
-        UserDataField::State => "code of the USA or Canada, else the name in lower case; hashed",
-        UserDataField::ZipCode => "lower case, no spaces or dashes; hashed",
-        UserDataField::Country => "two-letter code of ISO 3166-1; hashed",
-        UserDataField::ClientIpAddress => "first public address; in clear, as Meta asks",
-        UserDataField::ClickId => "fbc kept, or built from an fbclid; in clear, as Meta asks",
-        UserDataField::LeadId | UserDataField::FacebookLoginId => {
-            "whole number; in clear, as Meta asks"
-        }
-        UserDataField::ClientUserAgent
-        | UserDataField::BrowserId
-        | UserDataField::SubscriptionId
-        | UserDataField::MobileAdvertiserId
-        | UserDataField::AnonymousId => "as it came; in clear, as Meta asks",
-    }
-}
 
 /// What is known of the event besides the value, and how its sync is configured.
 #[derive(Clone, Copy)]
@@ -185,55 +155,11 @@ pub fn normalize<'a>(
     if let Some(ended) = already_hashed(field, text) {
         return ended;
     }
-    let Scratch {
-        first: buffer,
-        second,
-    } = scratch;
-    if placeholder::is_one(field, text) {
+    if placeholder::is_one(field.placeholders(), text) {
         return Err(DropReason::Empty);
     }
-    let normalized = match field {
-        UserDataField::Email => email::normalize(text, buffer).map(Normalized::to_hash),
-        UserDataField::Phone => {
-            phone::normalize(text, context.calling_code, buffer).map(Normalized::to_hash)
-        }
-        UserDataField::FirstName | UserDataField::LastName => {
-            Ok(name::normalize(text, [buffer, second]))
-        }
-        UserDataField::DateOfBirth => {
-            date::normalize(text, context.date_order, context.now, buffer).map(Normalized::to_hash)
-        }
-        UserDataField::Gender => gender::normalize(text, buffer).map(Normalized::to_hash),
-        UserDataField::City => place::city(text, [buffer, second]),
-        UserDataField::State => Ok(state::normalize(text, context.country, [buffer, second])),
-        UserDataField::ZipCode => place::zip_code(text, context.country, [buffer, second]),
-        UserDataField::Country => match context.named_country {
-            Some((named, code)) if text::trimmed(named) == text => Some(code),
-            _ => country::code(text),
-        }
-        .map(Normalized::to_hash)
-        .ok_or(DropReason::UnknownCountry),
-        UserDataField::ExternalId => Ok(identifier::external_id(
-            text,
-            context.external_id_case,
-            buffer,
-        )),
-        UserDataField::ClientIpAddress => address::normalize(text, buffer).map(Normalized::Plain),
-        UserDataField::ClickId => {
-            click::click_id(text, context.click_seen, buffer).map(Normalized::Plain)
-        }
-        UserDataField::BrowserId => click::browser_id(text, buffer).map(Normalized::Plain),
-        UserDataField::LeadId => identifier::lead_id(text).map(Normalized::Integer),
-        UserDataField::FacebookLoginId => {
-            identifier::facebook_login_id(text).map(Normalized::Integer)
-        }
-        UserDataField::MobileAdvertiserId => {
-            identifier::mobile_advertiser_id(text).map(Normalized::Plain)
-        }
-        UserDataField::ClientUserAgent
-        | UserDataField::SubscriptionId
-        | UserDataField::AnonymousId => Ok(Normalized::Plain(text)),
-    }?;
+    let Scratch { first, second } = scratch;
+    let normalized = field.normalized(text, context, [first, second])?;
     let Normalized::ToHash { first, second } = &normalized else {
         return Ok(normalized);
     };
@@ -246,24 +172,6 @@ pub fn normalize<'a>(
         .unwrap_or(Ok(normalized))
 }
 
-/// Tells whether Meta wants a field hashed.
-pub const fn is_hashed(field: UserDataField) -> bool {
-    matches!(
-        field,
-        UserDataField::Email
-            | UserDataField::Phone
-            | UserDataField::FirstName
-            | UserDataField::LastName
-            | UserDataField::DateOfBirth
-            | UserDataField::Gender
-            | UserDataField::City
-            | UserDataField::State
-            | UserDataField::ZipCode
-            | UserDataField::Country
-            | UserDataField::ExternalId
-    )
-}
-
 /// Recognises values of hashed fields that are hashes already: those that pass, and those that must
 /// not.
 fn already_hashed<'a>(
@@ -271,7 +179,7 @@ fn already_hashed<'a>(
     text: &str,
 ) -> Option<Result<Normalized<'a>, DropReason>> {
     // Most values end here: they are too short for any hash.
-    if text.len() < 32 || !is_hashed(field) {
+    if text.len() < 32 || !field.is_hashed() {
         return None;
     }
     recognised(field, text)
@@ -286,7 +194,7 @@ fn recognised<'a>(field: UserDataField, text: &str) -> Option<Result<Normalized<
         });
     }
     // A user id of 32 digits is more likely a UUID without dashes than an MD5.
-    let md5 = field != UserDataField::ExternalId && identifier::is_32_hex_digits(text);
+    let md5 = field.class() != FieldClass::PersonId && identifier::is_32_hex_digits(text);
     md5.then_some(Err(DropReason::Md5))
 }
 

@@ -15,7 +15,7 @@ use crate::config::schema::KeyDefault::{Example, Table as Below, Value};
 use crate::config::schema::{Codec, Key, KnownTable, Section, Table, samples, section};
 use crate::expr::condition::Condition;
 use crate::expr::value::ValueExpr;
-use crate::normalize::field::UserDataField;
+use crate::normalize::field::{FieldSample, UserDataField};
 
 section! {
     /// What the fields of a server event are made from. An event's own table is laid over its sync's.
@@ -230,44 +230,19 @@ fn read_event(node: &Node<'_>) -> Option<EventConfig> {
 /// What a row of the event table looks like.
 const EVENT_ROW: &str = "Meta's event name as a text, or a table ({} keeps the name)";
 
-samples! {
-    pub(super) fn user_data_section = Section::new(
+pub(super) fn user_data_section() -> Section {
+    Section::new(
         "sync.<name>.user_data",
         "Amplitude's \"Mappings\": what Meta matches people by. Meta's short keys are accepted too; an \
          empty list switches a field off.",
-    );
-
-    "external_id": VALUE, Value(r#""user_id""#), "Your id of the person. Hashed.";
-    "email": VALUE, Example(r#""user_properties.email""#), "E-mail address. Hashed.";
-    "phone": VALUE, Example(r#""user_properties.phone""#), "Phone number. Hashed.";
-    "first_name": VALUE, Example(r#""user_properties.first_name""#), "First name. Hashed.";
-    "last_name": VALUE, Example(r#""user_properties.last_name""#), "Last name. Hashed.";
-    "date_of_birth": VALUE, Example(r#""user_properties.birthday""#),
-        "Date of birth. Hashed.";
-    "gender": VALUE, Example(r#""user_properties.gender""#), "Gender. Hashed.";
-    "city": VALUE, Example(r#""city""#), "City. Hashed.";
-    "state": VALUE, Example(r#""region""#), "State or region. Hashed.";
-    "zip_code": VALUE, Example(r#""user_properties.zip""#), "Postal code. Hashed.";
-    "country": VALUE, Example(r#""country""#), "Country. Hashed.";
-    "client_ip_address": VALUE, Value(r#""ip_address""#),
-        "IP address. Not hashed, by Meta's rule.";
-    "client_user_agent": VALUE, Example(r#"["event_properties.user_agent", "user_properties.user_agent"]"#),
-        "The browser's user agent. Not hashed, by Meta's rule.";
-    "click_id": VALUE, Example(r#"["event_properties.fbc", "user_properties.fbc", "user_properties.fbclid"]"#),
-        "Meta's click id: the `_fbc` cookie, an `fbclid`, or a URL that holds one. Not \
-         hashed.";
-    "browser_id": VALUE, Example(r#"["event_properties.fbp", "user_properties.fbp"]"#),
-        "Meta's browser id: the `_fbp` cookie. Not hashed.";
-    "subscription_id": VALUE, Example(r#""user_properties.subscription_id""#),
-        "Subscription id. Not hashed.";
-    "facebook_login_id": VALUE, Example(r#""user_properties.facebook_id""#),
-        "App-scoped id of Facebook Login. Not hashed.";
-    "lead_id": VALUE, Example(r#""event_properties.lead_id""#),
-        "Id of a lead from Meta's lead ads. Not hashed.";
-    "mobile_advertiser_id": VALUE, Example(r#"["idfa", "adid"]"#),
-        "Advertising id of a phone; app events only. Not hashed.";
-    "anonymous_id": VALUE, Example(r#""device_id""#),
-        "Id of the app's installation; app events only. Not hashed.";
+    )
+    .with(UserDataField::ALL.iter().map(|field| {
+        let default = match field.sample() {
+            FieldSample::Default(path) => Value(path),
+            FieldSample::Example(path) => Example(path),
+        };
+        Key::new(field.mapping_name(), default, field.doc()).expecting(VALUE)
+    }))
 }
 
 samples! {

@@ -7,8 +7,7 @@
 use crate::event::{REVENUE_FIELDS, revenue_field};
 use crate::expr::path::{Path, PathStep, alias_of};
 use crate::expr::value::ValueExpr;
-use crate::normalize;
-use crate::normalize::field::UserDataField;
+use crate::normalize::field::{FieldClass, UserDataField};
 
 /// The paths that the hashed fields of a sync read.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +52,7 @@ impl HashedSources {
                 let places = || std::iter::once(path).chain(&twin);
                 let is_known = sources.contains(&(field, path.clone()));
                 let is_allowed = places().any(|path| allowed.iter().any(|name| names(name, path)));
-                if normalize::is_hashed(field) && !is_known && !is_allowed {
+                if field.is_hashed() && !is_known && !is_allowed {
                     sources.extend(places().map(|path| (field, path.clone())));
                 }
             }
@@ -63,7 +62,7 @@ impl HashedSources {
 
     /// The sources that are more than an id: `external_id` is hashed as other ids are not.
     pub(super) fn of_traits(&self) -> Self {
-        let is_trait = |(field, _): &&(UserDataField, Path)| *field != UserDataField::ExternalId;
+        let is_trait = |(field, _): &&(UserDataField, Path)| field.class() != FieldClass::PersonId;
         Self(self.0.iter().filter(is_trait).cloned().collect())
     }
 

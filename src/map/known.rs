@@ -7,8 +7,8 @@ use crate::clock::UnixMillis;
 use crate::event::Event;
 use crate::expr::path::Path;
 use crate::expr::value::ValueExpr;
+use crate::normalize::click::with_time;
 use crate::normalize::field::UserDataField;
-use crate::normalize::{self, click::with_time};
 use crate::profile::clicks::{ClickKey, Clicks, FirstSeen, KEPT, can_carry};
 use crate::profile::property::PropertyId;
 use crate::profile::{Profile, click_id};
@@ -154,7 +154,7 @@ impl<'k> ProfileView<'k> {
 /// The forms of a value, one by one.
 fn forms(field: UserDataField, mut element: &str) -> Vec<&str> {
     let mut forms = Vec::new();
-    while normalize::is_hashed(field)
+    while field.is_hashed()
         && let Some((form, rest)) = element.split_at_checked(DIGITS)
         && !rest.is_empty()
     {

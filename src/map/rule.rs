@@ -49,8 +49,8 @@ impl Rule {
         };
         let mut original = outer.original_event_data.clone();
         original.extend(inner.original_event_data.clone());
-        let event_id = first(&inner.event_id, &outer.event_id)
-            .unwrap_or_else(|| paths(&["$insert_id", "uuid"]));
+        // A sync's own has a default.
+        let event_id = first(&inner.event_id, &outer.event_id).unwrap_or_default();
         let traits = sources.of_traits();
         Self {
             name_covers: Covers::of(sources, row.send_as.iter().flat_map(ValueExpr::paths)),
@@ -71,12 +71,7 @@ impl Rule {
                 .cloned()
                 .unwrap_or(ActionSource::Auto),
             event_source_url: first(&inner.event_source_url, &outer.event_source_url)
-                .unwrap_or_else(|| {
-                    paths(&[
-                        "event_properties[\"[Amplitude] Page Location\"]",
-                        "event_properties[\"[Amplitude] Page URL\"]",
-                    ])
-                }),
+                .unwrap_or_default(),
             referrer_url: first(&inner.referrer_url, &outer.referrer_url),
             opt_out: first(&inner.opt_out, &outer.opt_out),
             original,
@@ -98,26 +93,19 @@ const STAND_INS: [(UserDataField, &str); 3] = [
     (UserDataField::BrowserId, "request.cookies._fbp"),
 ];
 
-/// The user data of a row, with Amplitude's default for the external id and the address that the
-/// event came from, and with what stands in. What the configuration switches off stays off.
+/// The user data of a row, with what stands in. What the configuration switches off stays off.
 pub(super) fn user_data(
     sync: &SyncConfig,
     row: &EventConfig,
 ) -> BTreeMap<UserDataField, ValueExpr> {
-    let mut fields = BTreeMap::from([
-        (UserDataField::ExternalId, paths(&["user_id"])),
-        (UserDataField::ClientIpAddress, paths(&["ip_address"])),
-    ]);
-    fields.extend(sync.mapping.user_data.clone());
+    let mut fields = sync.mapping.user_data.clone();
     fields.extend(row.mapping.user_data.clone());
     for (field, path) in STAND_INS {
-        let stand_in = paths(&[path]);
-        match fields.get_mut(&field) {
-            Some(expr) if expr.is_empty() => {}
-            Some(expr) => expr.sources.extend(stand_in.sources),
-            None => {
-                fields.insert(field, stand_in);
-            }
+        let is_switched_off = fields.get(&field).is_some_and(ValueExpr::is_empty);
+        if !is_switched_off {
+            let stand_in = Path::parse(path).expect("a stand-in is a path");
+            let expr = fields.entry(field).or_default();
+            expr.sources.push(ValueSource::Path(stand_in));
         }
     }
     fields
@@ -140,14 +128,4 @@ pub(super) fn hashed_sources(sync: &SyncConfig, allowed: &[String]) -> HashedSou
 fn constant_text(expr: &ValueExpr) -> Option<Arc<str>> {
     let text = expr.default.as_ref()?.json().as_str()?;
     Some(text.trim().into())
-}
-
-fn paths(texts: &[&str]) -> ValueExpr {
-    ValueExpr {
-        sources: texts
-            .iter()
-            .map(|text| ValueSource::Path(Path::parse(text).expect("a default is a path")))
-            .collect(),
-        default: None,
-    }
 }

@@ -23,7 +23,7 @@ use crate::map::known::{ProfileView, Property, Remembered};
 use crate::map::record::{Recorder, SentValue, ServerField, Source, note_nothing};
 use crate::normalize::click::{can_have_led_to, moved_by};
 use crate::normalize::date::DateOrder;
-use crate::normalize::field::UserDataField;
+use crate::normalize::field::{FieldClass, UserDataField};
 use crate::normalize::identifier::ExternalIdCase;
 use crate::normalize::{self, Context, Normalized, Scratch};
 
@@ -61,10 +61,7 @@ pub(super) fn is_invalid_id(text: &str) -> bool {
 /// Amplitude would refuse. A site of its own may have a customer `0`.
 pub(super) fn is_absent(field: UserDataField, path: Option<&Path>, value: Json<'_>) -> bool {
     let is_amplitudes = matches!(path.and_then(Path::root), Some("user_id" | "device_id"));
-    let is_id = matches!(
-        field,
-        UserDataField::ExternalId | UserDataField::AnonymousId | UserDataField::SubscriptionId
-    );
+    let is_id = field.class() == FieldClass::PersonId;
     value.is_absent()
         || (is_amplitudes || is_id)
             && text_of(value)
@@ -171,12 +168,9 @@ impl UserData {
             .filter(|(_, expr)| !expr.is_empty())
             .map(|(field, expr)| (field, write::encoded_key(field.meta_key()), expr))
             .collect();
-        let needs_country = fields.iter().any(|(field, _, _)| {
-            matches!(
-                field,
-                UserDataField::Phone | UserDataField::State | UserDataField::ZipCode
-            )
-        });
+        let needs_country = fields
+            .iter()
+            .any(|(field, _, _)| field.class() == FieldClass::ByCountry);
         Self {
             fields,
             needs_country,
@@ -407,8 +401,8 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
 
     /// Takes a text, and says whether it is of use.
     fn take_text(&mut self, source: Source<'_>, text: &str) -> bool {
-        let hashed = normalize::is_hashed(self.field);
-        let rule = normalize::rule(self.field);
+        let hashed = self.field.is_hashed();
+        let rule = self.field.rule();
         if self.written > 0 && !hashed {
             return true;
         }
@@ -462,7 +456,7 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
         let click = self.remembered.click(fbc, made, happened);
         let click = click.filter(|fbc| can_have_led_to(fbc, happened));
         write::text(self.out, click.as_deref().unwrap_or(fbc));
-        self.sent(source, None, normalize::rule(self.field));
+        self.sent(source, None, self.field.rule());
     }
 
     fn hash(

@@ -1,7 +1,18 @@
 //! Countries: from a code or an English name to the ISO 3166-1 alpha-2 code in lower case.
 
+use crate::dropped::DropReason;
 use crate::normalize::countries::{COUNTRIES, NAMES};
 use crate::normalize::text::{TableKey, trimmed};
+
+/// Normalises a country. `named` is a text whose code is known.
+pub(super) fn normalize(
+    text: &str,
+    named: Option<(&str, &'static str)>,
+) -> Result<&'static str, DropReason> {
+    let known = named.filter(|(named, _)| trimmed(named) == text);
+    let code = known.map_or_else(|| code(text), |(_, code)| Some(code));
+    code.ok_or(DropReason::UnknownCountry)
+}
 
 /// The alpha-2 code of a country written as alpha-2, alpha-3 or English name. Nothing is guessed: a
 /// text that is no country has no code.

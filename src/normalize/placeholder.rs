@@ -1,6 +1,14 @@
 //! What stands where a form, a report or a spreadsheet had no value.
 
-use crate::normalize::field::UserDataField;
+/// Which words in the place of a value stand for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placeholders {
+    None,
+    /// Those that are nobody's name and no place's.
+    Words,
+    /// Also those that may be a place's.
+    WordsAndNames,
+}
 
 /// In the place of any value.
 const OF_ANYTHING: [&str; 7] = [
@@ -31,12 +39,11 @@ const OF_SPREADSHEETS: [&str; 9] = [
 ];
 
 /// Whether a text stands for no value. Words that may be somebody's name, such as `Na`, are none.
-pub(super) fn is_one(field: UserDataField, text: &str) -> bool {
-    use UserDataField as F;
-    let of_names: &[&str] = match field {
-        F::FirstName | F::LastName => &OF_NAMES,
-        F::City | F::State | F::ZipCode | F::Country | F::ExternalId => &[],
-        _ => return false,
+pub(super) fn is_one(placeholders: Placeholders, text: &str) -> bool {
+    let of_names: &[&str] = match placeholders {
+        Placeholders::None => return false,
+        Placeholders::Words => &[],
+        Placeholders::WordsAndNames => &OF_NAMES,
     };
     // Most texts begin like none of them.
     let is_like_one = |byte: &u8| {

@@ -133,7 +133,7 @@ fn what_is_hashed_already_passes_once() {
         format!("{lower}.AQQCAQMC"),
     ] {
         for field in UserDataField::ALL {
-            if is_hashed(*field) {
+            if field.is_hashed() {
                 assert_eq!(outcome(*field, &input, &CONTEXT), expected, "{field:?}");
             }
         }
@@ -148,7 +148,7 @@ fn what_is_hashed_already_passes_once() {
 fn an_md5_is_no_hash_and_as_an_external_id_both() {
     const MD5: &str = "0CC175B9C0F1B6A831C399E269772661";
     for field in UserDataField::ALL {
-        if is_hashed(*field) && *field != UserDataField::ExternalId {
+        if field.is_hashed() && *field != UserDataField::ExternalId {
             assert_eq!(outcome(*field, MD5, &CONTEXT), "! md5", "{field:?}");
         }
     }

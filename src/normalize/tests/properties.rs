@@ -80,7 +80,7 @@ proptest! {
 
     #[test]
     fn a_hashed_field_is_never_sent_plain(field in field(), text in text(), context in context()) {
-        if is_hashed(field) {
+        if field.is_hashed() {
             let mut scratch = Scratch::default();
             let normalized = normalize(field, &text, &context, &mut scratch);
             prop_assert!(!matches!(normalized, Ok(Normalized::Plain(_) | Normalized::Integer(_))));
