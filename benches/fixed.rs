@@ -22,8 +22,9 @@ use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::payload::{PayloadArena, Submission};
 use pixel_relay::queue::Queue;
+use pixel_relay::queue::attempt::AttemptAnswer;
 use pixel_relay::queue::lease::Order;
-use pixel_relay::queue::settle::{AttemptAnswer, End, Settlement};
+use pixel_relay::queue::settle::{End, Settlement};
 use pixel_relay::sync::{Sync, compile_all};
 
 #[path = "sample.rs"]
@@ -133,7 +134,7 @@ async fn take_out(queue: &Queue, sync: &SyncName) {
                 .map(|slot| (slot, End::Delivered { short: false }))
                 .collect(),
             release: Vec::new(),
-            standstills: Vec::new(),
+            cooldowns: Vec::new(),
         };
         queue.settle(settlement).await.expect("the store writes");
     }

@@ -27,7 +27,7 @@ use crate::ingest::SilenceWatch;
 use crate::ingest::Upstream;
 use crate::ingest::{self, Ingest};
 use crate::queue::Queue;
-use crate::queue::profiles::{AllBounds, Bounds};
+use crate::queue::bounds::{AllBounds, Bounds};
 use crate::sandbox::Sandbox;
 use crate::sync;
 use crate::telemetry::metrics::Metrics;

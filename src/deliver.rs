@@ -60,7 +60,7 @@ pub fn lanes(
     metrics: &Arc<Metrics>,
 ) -> Result<(Vec<Lane>, LaneStatuses), LaneError> {
     let pixels = pixels(config);
-    let cooldowns = queue.standstills();
+    let cooldowns = queue.cooldowns();
     restore_cooldowns(&pixels, &cooldowns, clock.now());
     let tokens = TokenRegistry::default();
     let mut tls = None;

@@ -222,7 +222,7 @@ impl Ingest {
             } else {
                 Work::On(bytes.saturating_mul(intakes.len()))
             };
-            let mut chunk = Chunk::new(is_webhook, self.queue.recall());
+            let mut chunk = Chunk::new(is_webhook, self.queue.profiles());
             let mapped = block_in_place_if_long(work, || {
                 chunk.map(&mut elements, intakes, now, &mut summary)
             });
@@ -234,7 +234,7 @@ impl Ingest {
             let pushed = match mapped {
                 Ok(()) => {
                     let (taken, learnt) = chunk.into_parts();
-                    self.queue.push_and_learn(taken, learnt).await
+                    self.queue.push_with(taken, learnt).await
                 }
                 Err(error) => Err(error.into()),
             };

@@ -59,6 +59,7 @@ use crate::profile::update::ProfileUpdate;
 
 use attempt::DeliveryId;
 use batch::BatchId;
+use bounds::AllBounds;
 use cooldown::Cooldown;
 use core::{Core, QueueContext, Shared};
 use dead::{DeadFilter, DeadLetter, Retried};
@@ -66,7 +67,6 @@ use engine::{EngineError, EngineResult, Reader, Storage};
 use erase::{Forgotten, Person};
 use lease::{Backlog, LeaseLimits, Leased, Order, Slot};
 use profile_reader::ProfileReader;
-use profiles::AllBounds;
 use push::{PushOutcome, Repeats};
 use quota::{StoreHealth, StoreStats};
 use settle::Settlement;
@@ -84,7 +84,14 @@ pub mod dead;
 pub mod quota;
 pub mod trace;
 pub mod erase;
-pub mod profiles;
+pub mod bounds;
+mod profiles;
+mod recent_clicks;
+mod batch_builder;
+mod leasing;
+mod settling;
+mod dead_letters;
+mod recovery;
 pub mod profile_reader;
 pub mod engine;
 mod writer;
@@ -94,7 +101,7 @@ mod expire;
 mod clicks;
 mod leases;
 mod window;
-mod state;
+pub mod state;
 mod batch;
 mod bits;
 mod compress;
@@ -145,9 +152,9 @@ pub struct Pushed {
 
 /// What events say besides what they are.
 #[derive(Debug, Default)]
-pub struct Learnt {
+pub struct Observed {
     /// Of people.
-    pub lessons: Vec<(SyncName, ProfileUpdate)>,
+    pub updates: Vec<(SyncName, ProfileUpdate)>,
     /// Of clicks.
     pub clicks: Vec<FirstSeen>,
 }
@@ -274,7 +281,7 @@ impl Queue {
     /// Opens a queue in memory.
     #[cfg(test)]
     pub(crate) fn open_in_memory(
-        memory: &memory::Memory,
+        memory: &memory::MemoryEngine,
         config: &QueueConfig,
         syncs: &[SyncName],
         clock: Arc<dyn Clock>,
@@ -284,20 +291,20 @@ impl Queue {
 
     /// Takes events in; durable when this returns.
     pub async fn push(&self, taken: Vec<Submission>) -> Result<Pushed, PushError> {
-        self.push_and_learn(taken, Learnt::default()).await
+        self.push_with(taken, Observed::default()).await
     }
 
     /// Takes events in, and learns what they say; both durable when this returns.
-    pub async fn push_and_learn(
+    pub async fn push_with(
         &self,
         taken: Vec<Submission>,
-        learnt: Learnt,
+        observed: Observed,
     ) -> Result<Pushed, PushError> {
-        self.take_in(taken, Repeats::Refused, learnt).await
+        self.take_in(taken, Repeats::Refused, observed).await
     }
 
     /// What is remembered of people and of clicks, as of the last commit.
-    pub fn recall(&self) -> ProfileReader {
+    pub fn profiles(&self) -> ProfileReader {
         ProfileReader::new(Arc::clone(&self.0.context))
     }
 
@@ -308,19 +315,19 @@ impl Queue {
 
     /// Takes events in as `push` does, but an event whose earlier taking is a dead letter takes its
     /// place: so a mended mapping can be run again. `known` are events that
-    /// were taken before although the duplicate window no longer tells; see `remembered`.
+    /// were taken before although the duplicate window no longer tells; see `known_fingerprints`.
     pub async fn push_again(
         &self,
         taken: Vec<Submission>,
         known: HashSet<Fingerprint>,
     ) -> Result<Pushed, PushError> {
-        self.take_in(taken, Repeats::ReplaceDead(known), Learnt::default())
+        self.take_in(taken, Repeats::ReplaceDead(known), Observed::default())
             .await
     }
 
     /// Finds which of these events were taken in the last 8 days, which is longer than the duplicate
     /// window reaches. Reads everything that is remembered, so ask for many at once.
-    pub async fn remembered(
+    pub async fn known_fingerprints(
         &self,
         wanted: Vec<Fingerprint>,
     ) -> Result<HashSet<Fingerprint>, StoreError> {
@@ -374,18 +381,18 @@ impl Queue {
         slots: &[Slot],
     ) -> Result<DeliveryId, StoreError> {
         let (sync, slots) = (sync.clone(), slots.to_vec());
-        self.change(move |core| Ok(attempt::open(core, &sync, &slots)))
+        self.change(move |core| Ok(settling::open(core, &sync, &slots)))
             .await
     }
 
     /// Does what an answer asks for, in one transaction.
     pub async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
-        self.change(move |core| settle::settle(core, &settlement))
+        self.change(move |core| settling::settle(core, &settlement))
             .await
     }
 
     /// What stood still when the store was opened.
-    pub fn standstills(&self) -> Vec<Cooldown> {
+    pub fn cooldowns(&self) -> Vec<Cooldown> {
         self.0.context.shared.view().cooldowns.clone()
     }
 
@@ -416,7 +423,7 @@ impl Queue {
 
     /// Expires what is due and removes what is too old, to the end; the store does so by itself, a
     /// piece every second.
-    pub async fn tidy(&self) -> Result<(), StoreError> {
+    pub async fn expire(&self) -> Result<(), StoreError> {
         while self.change(expire::expire).await? {}
         Ok(())
     }
@@ -430,7 +437,7 @@ impl Queue {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
         let filter = filter.clone();
-        self.read(move |reader| dead::list(reader, &filter, after, limit))
+        self.read(move |reader| dead_letters::list(reader, &filter, after, limit))
             .await
     }
 
@@ -438,11 +445,13 @@ impl Queue {
     pub async fn retry_dead(&self, filter: &DeadFilter) -> Result<Retried, StoreError> {
         let mut retried = Retried::default();
         // What is filed from now on is left alone, or a letter could be retried for ever.
-        let end = self.read(dead::last).await?;
+        let end = self.read(dead_letters::last).await?;
         let mut after = 0;
         while let Some(ids) = self.dead_ids(filter, after, end).await? {
             after = ids.last().copied().unwrap_or(end);
-            let piece = self.change(move |core| dead::retry(core, &ids)).await?;
+            let piece = self
+                .change(move |core| dead_letters::retry(core, &ids))
+                .await?;
             retried.queued += piece.queued;
             retried.kept += piece.kept;
         }
@@ -452,11 +461,11 @@ impl Queue {
     /// Drops dead letters; gives their number.
     pub async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, StoreError> {
         let mut dropped = 0;
-        let end = self.read(dead::last).await?;
+        let end = self.read(dead_letters::last).await?;
         let mut after = 0;
         while let Some(ids) = self.dead_ids(filter, after, end).await? {
             after = ids.last().copied().unwrap_or(end);
-            let piece = self.change(move |core| dead::remove(core, &ids, Removal::Dropped));
+            let piece = self.change(move |core| dead_letters::remove(core, &ids, Removal::Dropped));
             dropped += piece.await?;
         }
         Ok(dropped)
@@ -513,10 +522,10 @@ impl Queue {
         &self,
         taken: Vec<Submission>,
         repeats: Repeats,
-        learnt: Learnt,
+        observed: Observed,
     ) -> Result<Pushed, PushError> {
         match self
-            .change(move |core| push::push(core, taken, &repeats, &learnt))
+            .change(move |core| push::push(core, taken, &repeats, &observed))
             .await?
         {
             PushOutcome::Stored(pushed) => Ok(pushed),

@@ -16,8 +16,9 @@ use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::payload::{Fingerprint, Payload, PayloadArena, Submission};
 use pixel_relay::queue::Queue;
+use pixel_relay::queue::attempt::AttemptAnswer;
 use pixel_relay::queue::lease::Order;
-use pixel_relay::queue::settle::{AttemptAnswer, End, Settlement};
+use pixel_relay::queue::settle::{End, Settlement};
 use pixel_relay::sync::Sync;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -145,7 +146,7 @@ impl Store {
                     .map(|slot| (slot, End::Delivered { short: false }))
                     .collect(),
                 release: Vec::new(),
-                standstills: Vec::new(),
+                cooldowns: Vec::new(),
             };
             queue.settle(settlement).await.expect("the store writes");
         });

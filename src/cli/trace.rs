@@ -10,7 +10,8 @@ use crate::cli::table::plain;
 use crate::cli::{CommandFailure, Terminal, load_config};
 use crate::config::load::{Loaded, Sources};
 use crate::control::command::TraceEvent;
-use crate::queue::trace::{Trace, TracedPlace, TracedRequest};
+use crate::queue::attempt::TracedRequest;
+use crate::queue::trace::{Trace, TracedPlace};
 
 /// What `pixel-relay trace` takes.
 #[derive(Debug, Args)]

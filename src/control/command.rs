@@ -210,7 +210,7 @@ impl StoreCommand for FindKnown {
     type Answer = HashSet<Fingerprint>;
 
     async fn perform(self, handler: &CommandHandler) -> Result<HashSet<Fingerprint>, Problem> {
-        Ok(handler.queue.remembered(self.fingerprints).await?)
+        Ok(handler.queue.known_fingerprints(self.fingerprints).await?)
     }
 }
 

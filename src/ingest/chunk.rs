@@ -9,7 +9,7 @@ use crate::outcome::Reason;
 use crate::payload::{MapResult, PayloadArena, Rejected, Submission};
 use crate::profile::update::ProfileUpdate;
 use crate::queue::profile_reader::ProfileReader;
-use crate::queue::{Learnt, StoreError};
+use crate::queue::{Observed, StoreError};
 use crate::sync::Sync;
 use crate::telemetry::metrics::coverage::Coverage;
 
@@ -111,12 +111,12 @@ impl Chunk {
 
     /// What is to be stored. Many requests may wait for one commit; what they read of people need not
     /// wait with them, and ends here.
-    pub(super) fn into_parts(self) -> (Vec<Submission>, Learnt) {
-        let learnt = Learnt {
-            lessons: self.updates,
-            clicks: self.profiles.into_told(),
+    pub(super) fn into_parts(self) -> (Vec<Submission>, Observed) {
+        let observed = Observed {
+            updates: self.updates,
+            clicks: self.profiles.into_clicks(),
         };
-        (self.taken, learnt)
+        (self.taken, observed)
     }
 
     fn take(

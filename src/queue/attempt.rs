@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::UnixMillis;
-use crate::config::SyncName;
 
 use super::batch::BatchId;
 use super::bits::Bits;
-use super::core::{Core, Effect};
-use super::engine::AttemptChange;
 use super::lease::Slot;
 
 /// A request to Meta, noted in the store before it is sent.
@@ -20,23 +19,6 @@ pub struct DeliveryId(pub(super) i64);
 pub(super) struct OpenAttempt {
     pub(super) sent_at: UnixMillis,
     pub(super) events: AttemptedEvents,
-}
-
-/// Puts down a request that is about to be sent.
-pub(super) fn open(core: &mut Core, sync: &SyncName, slots: &[Slot]) -> DeliveryId {
-    let index = core.index_of(sync);
-    let id = core.next_attempt_id();
-    let sent_at = core.now;
-    let events = AttemptedEvents::of(slots);
-    let change = AttemptChange::Open {
-        sync: core.counters.at(index).id,
-        sent_at,
-        events: events.clone(),
-    };
-    core.pending.attempts.insert(id, change);
-    core.effects
-        .push(Effect::Opened(id, OpenAttempt { sent_at, events }));
-    id
 }
 
 /// The events that a request carries, by batch.
@@ -57,4 +39,41 @@ impl AttemptedEvents {
             .get(&slot.batch)
             .is_some_and(|bits| bits.has(slot.position()))
     }
+}
+
+/// How a request was answered.
+#[derive(Clone, Debug)]
+pub struct AttemptAnswer {
+    /// The verdict's name.
+    pub verdict: &'static str,
+    /// The HTTP status, if there was one.
+    pub status: Option<u16>,
+    /// Meta's code.
+    pub code: Option<i64>,
+    /// Meta's sub-code.
+    pub sub_code: Option<i64>,
+    /// Meta's trace id.
+    pub trace_id: Option<String>,
+    /// Meta may have taken the events: no complete answer came after bytes were written, or they were
+    /// refused together with others. Those that do not end here expire 48 hours after the request.
+    pub lost: bool,
+}
+
+/// A request that carried a traced event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TracedRequest {
+    /// When it was sent.
+    pub sent_at: UnixMillis,
+    /// When it was answered; `None`: not yet, or never.
+    pub answered_at: Option<UnixMillis>,
+    /// The verdict's name.
+    pub verdict: Option<String>,
+    /// The HTTP status.
+    pub status: Option<u16>,
+    /// Meta's code.
+    pub code: Option<i64>,
+    /// Meta's sub-code.
+    pub sub_code: Option<i64>,
+    /// Meta's trace id.
+    pub trace_id: Option<String>,
 }

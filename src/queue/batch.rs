@@ -9,29 +9,19 @@
 //! deadline (`i64`), fingerprint (two `u64`), place of its name (`u16`); then the names, each after
 //! its length (`u32`).
 
-use std::ops::RangeInclusive;
+use std::fmt;
 use std::sync::Arc;
 
-use crate::clock::UnixMillis;
-use crate::payload::{Fingerprint, Payload};
+use crate::payload::Fingerprint;
 
-use super::bits::Bits;
+use super::bits::{Bits, MAX_EVENTS};
 use super::compress::{self, Compressor};
-use super::engine::SyncId;
-use super::lease::EventBody;
-use super::state::{BatchState, InDoubt};
 
-pub(super) const MAX_EVENTS: usize = 256;
-/// Most bytes in a body; a larger event has a batch of its own.
-pub(super) const MAX_BYTES: usize = compress::MAX_BYTES;
-/// What a batch costs besides its body and index: its other columns, its places in the indexes.
-pub(super) const OVERHEAD: usize = 160;
+/// A sync's number in the store.
+pub(super) type SyncId = i64;
+
 /// What an event takes in the index.
 const ENTRY_BYTES: usize = 30;
-
-/// Meta's window, less the hour within which it wants to have an event: what has more of it left than this
-/// is fresh.
-const FRESH_SECONDS: i64 = 7 * 24 * 3600 - 3600;
 
 /// The number of a batch, given by the writer that committed it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,35 +56,6 @@ impl BatchId {
     }
 }
 
-/// Which events may share a batch. Batches are leased as wholes, so that what is urgent must not lie among
-/// what is not: a batch is as old as its oldest event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct BatchKind {
-    /// No Purchase. Those come first, so that of batches of one moment the rest counts as the fresher.
-    rest: bool,
-    /// Older than an hour when it came: from a device that was offline, or an export.
-    late: bool,
-}
-
-impl BatchKind {
-    /// The first and the last of all kinds, as they are ordered.
-    pub(super) const ALL: RangeInclusive<Self> = Self {
-        rest: false,
-        late: false,
-    }..=Self {
-        rest: true,
-        late: true,
-    };
-
-    /// The kind of an event that comes now.
-    pub(super) fn of(payload: &Payload, now: UnixMillis) -> Self {
-        Self {
-            rest: !payload.is_purchase(),
-            late: payload.deadline - now.seconds() < FRESH_SECONDS,
-        }
-    }
-}
-
 /// One event of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BatchEntry {
@@ -107,7 +68,7 @@ pub(super) struct BatchEntry {
     /// For duplicates and for `trace`.
     pub(super) fingerprint: Fingerprint,
     /// Which of the batch's names it has.
-    name: u16,
+    pub(super) name: u16,
 }
 
 impl BatchEntry {
@@ -180,8 +141,28 @@ impl StoredBatch {
     }
 }
 
+/// The bytes of one event, shared with the batch that they lie in.
+#[derive(Clone)]
+pub struct EventBody {
+    batch: Arc<[u8]>,
+    start: u32,
+    end: u32,
+}
+
+impl AsRef<[u8]> for EventBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.batch[self.start as usize..self.end as usize]
+    }
+}
+
+impl fmt::Debug for EventBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventBody({} bytes)", self.as_ref().len())
+    }
+}
+
 /// Covers all that must not change unnoticed.
-fn checksum(id: BatchId, index: &[u8], stored: &[u8]) -> u32 {
+pub(super) fn checksum(id: BatchId, index: &[u8], stored: &[u8]) -> u32 {
     let mut hash = crc32fast::Hasher::new();
     hash.update(&id.sequence.to_le_bytes());
     hash.update(index);
@@ -189,12 +170,12 @@ fn checksum(id: BatchId, index: &[u8], stored: &[u8]) -> u32 {
     hash.finalize()
 }
 
-fn index_bytes(entries: usize, names: &[Arc<str>]) -> usize {
+pub(super) fn index_bytes(entries: usize, names: &[Arc<str>]) -> usize {
     let names: usize = names.iter().map(|name| 4 + name.len()).sum();
     4 + entries * ENTRY_BYTES + names
 }
 
-fn encode_index(entries: &[BatchEntry], names: &[Arc<str>]) -> Vec<u8> {
+pub(super) fn encode_index(entries: &[BatchEntry], names: &[Arc<str>]) -> Vec<u8> {
     let length = |length: usize| {
         u32::try_from(length)
             .expect("far smaller than 4 GiB")
@@ -273,116 +254,6 @@ impl<'a> IndexReader<'a> {
     }
 }
 
-/// A batch in the making.
-#[derive(Debug, Default)]
-pub(super) struct BatchBuilder {
-    /// The events so far.
-    body: Vec<u8>,
-    /// The earliest deadline.
-    deadline: i64,
-    is_purchase: bool,
-    entries: Vec<BatchEntry>,
-    names: Vec<Arc<str>>,
-}
-
-impl BatchBuilder {
-    /// Whether an event of this many bytes has to begin a new batch.
-    pub(super) fn is_full_for(&self, bytes: usize) -> bool {
-        let events = self.entries.len();
-        events == MAX_EVENTS || (events > 0 && self.body.len() + 1 + bytes > MAX_BYTES)
-    }
-
-    /// Adds an event.
-    pub(super) fn add(&mut self, payload: Payload) {
-        if !self.entries.is_empty() {
-            self.body.push(b'\n');
-        }
-        let offset = |body: &[u8]| u32::try_from(body.len()).expect("a body is far below 4 GiB");
-        let start = offset(&self.body);
-        self.body.extend_from_slice(&payload.json);
-        self.is_purchase = payload.is_purchase();
-        self.deadline = match self.entries.len() {
-            0 => payload.deadline,
-            _ => self.deadline.min(payload.deadline),
-        };
-        let name = self
-            .names
-            .iter()
-            .position(|name| *name == payload.event_name)
-            .unwrap_or_else(|| {
-                self.names.push(payload.event_name);
-                self.names.len() - 1
-            });
-        self.entries.push(BatchEntry {
-            start,
-            end: offset(&self.body),
-            deadline: payload.deadline,
-            fingerprint: payload.fingerprint,
-            name: u16::try_from(name).expect("a batch has at most 256 names"),
-        });
-    }
-
-    /// Bytes of the store that the batch will take at most.
-    pub(super) fn max_held_bytes(&self) -> usize {
-        self.held_bytes(self.body.len())
-    }
-
-    fn held_bytes(&self, stored: usize) -> usize {
-        OVERHEAD + stored + index_bytes(self.entries.len(), &self.names)
-    }
-
-    /// Closes the batch, which gets this number.
-    pub(super) fn build(
-        self,
-        id: BatchId,
-        sync: SyncId,
-        taken_at: UnixMillis,
-        compressor: &mut Compressor,
-    ) -> NewBatch {
-        let body = compressor.compress(&self.body).to_vec();
-        let index = encode_index(&self.entries, &self.names);
-        let mut fingerprints = Vec::with_capacity(self.entries.len() * 16);
-        for entry in &self.entries {
-            fingerprints.extend_from_slice(&entry.fingerprint.id.to_le_bytes());
-            fingerprints.extend_from_slice(&entry.fingerprint.whole.to_le_bytes());
-        }
-        let events = self.entries.len();
-        NewBatch {
-            state: BatchState {
-                id,
-                sync,
-                deadline: self.deadline,
-                taken_at,
-                events,
-                // All but the line ends.
-                bytes: (self.body.len() - events.saturating_sub(1)) as u64,
-                held: self.held_bytes(body.len()) as u64,
-                settled: Bits::default(),
-                first_try: None,
-                last_try: None,
-                in_doubt: InDoubt::default(),
-            },
-            is_purchase: self.is_purchase,
-            checksum: checksum(id, &index, &body),
-            index,
-            body,
-            fingerprints,
-        }
-    }
-}
-
-/// A batch as it is to be stored.
-#[derive(Clone, Debug)]
-pub(super) struct NewBatch {
-    pub(super) state: BatchState,
-    /// Its events are Purchases.
-    pub(super) is_purchase: bool,
-    pub(super) checksum: u32,
-    pub(super) index: Vec<u8>,
-    pub(super) body: Vec<u8>,
-    pub(super) fingerprints: Vec<u8>,
-}
-
 /// Reads fingerprints as they are stored.
 pub(super) fn fingerprints(stored: &[u8]) -> impl Iterator<Item = Fingerprint> {
     let (pairs, _) = stored.as_chunks::<16>();
@@ -394,87 +265,4 @@ pub(super) fn fingerprints(stored: &[u8]) -> impl Iterator<Item = Fingerprint> {
             whole: number(whole),
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const ID: BatchId = BatchId::embedded(5);
-
-    fn payload(json: &str, name: &str, deadline: i64) -> Payload {
-        Payload {
-            json: json.to_owned().into(),
-            event_name: name.into(),
-            fingerprint: Fingerprint::new(json, "web", name, ""),
-            deadline,
-        }
-    }
-
-    fn built(events: &[(&str, &str, i64)]) -> NewBatch {
-        let mut builder = BatchBuilder::default();
-        for (json, name, deadline) in events {
-            builder.add(payload(json, name, *deadline));
-        }
-        builder.build(ID, 1, UnixMillis(0), &mut Compressor::new())
-    }
-
-    #[test]
-    fn reads_back_what_was_built() {
-        let events = [("{}", "A", 9), (r#"{"a":1}"#, "B", 7), ("{ }", "A", 8)];
-        let batch = built(&events);
-        assert_eq!(batch.body, b"{}\n{\"a\":1}\n{ }");
-        assert_eq!((batch.state.deadline, batch.state.bytes), (7, 12));
-        let held = OVERHEAD + batch.index.len() + batch.body.len();
-        assert_eq!(batch.state.held, held as u64);
-
-        let content = StoredBatch::read(ID, &batch.index, &batch.body, batch.checksum).unwrap();
-        for (entry, (json, name, deadline)) in content.entries.iter().zip(events) {
-            assert_eq!(content.json(entry), json.as_bytes());
-            assert_eq!(&**content.name(entry), name);
-            assert_eq!(entry.deadline, deadline);
-            assert_eq!(entry.fingerprint, Fingerprint::new(json, "web", name, ""));
-        }
-        let stored: Vec<_> = fingerprints(&batch.fingerprints).collect();
-        let indexed: Vec<_> = content.entries.iter().map(|e| e.fingerprint).collect();
-        assert_eq!(stored, indexed);
-    }
-
-    #[test]
-    fn blanks_out_only_what_it_is_told() {
-        let batch = built(&[("{1}", "A", 1), ("{22}", "A", 1)]);
-        let content = StoredBatch::read(ID, &batch.index, &batch.body, batch.checksum).unwrap();
-        let mut blanked = Bits::default();
-        blanked.add(0);
-        let (checksum, body) = content.without(ID, &blanked, &mut Compressor::new());
-        assert_eq!(body, b"   \n{22}");
-        assert!(StoredBatch::read(ID, &batch.index, &body, checksum).is_some());
-    }
-
-    #[test]
-    fn a_large_event_begins_a_batch_of_its_own() {
-        let mut builder = BatchBuilder::default();
-        assert!(!builder.is_full_for(MAX_BYTES * 2));
-        builder.add(payload("{}", "A", 1));
-        assert!(builder.is_full_for(MAX_BYTES * 2));
-        assert!(builder.is_full_for(MAX_BYTES - 2));
-        assert!(!builder.is_full_for(MAX_BYTES - 3));
-    }
-
-    proptest! {
-        #[test]
-        fn notices_any_flipped_bit(byte in 0_usize..64, bit in 0..8) {
-            let batch = built(&[(r#"{"event_name":"Purchase"}"#, "Purchase", 3)]);
-            let (mut index, mut body) = (batch.index.clone(), batch.body.clone());
-            match index.get_mut(byte) {
-                Some(flipped) => *flipped ^= 1_u8 << bit,
-                None => body[byte - index.len()] ^= 1_u8 << bit,
-            }
-            prop_assert!(StoredBatch::read(ID, &index, &body, batch.checksum).is_none());
-            let read = StoredBatch::read(ID.next(), &batch.index, &batch.body, batch.checksum);
-            prop_assert!(read.is_none());
-        }
-    }
 }

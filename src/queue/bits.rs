@@ -1,6 +1,7 @@
 //! Some of a batch's events, by position.
 
-use super::batch::MAX_EVENTS;
+/// Most events of a batch.
+pub(super) const MAX_EVENTS: usize = 256;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bits([u64; MAX_EVENTS / 64]);

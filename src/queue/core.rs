@@ -18,24 +18,22 @@ use crate::outcome::Reason;
 use crate::payload::Payload;
 use crate::profile::clicks::FirstSeen;
 
-use super::OpenError;
 use super::attempt::{DeliveryId, OpenAttempt};
-use super::batch::{BatchBuilder, BatchId, BatchKind, StoredBatch};
-use super::clicks::RecentClicks;
+use super::batch::{BatchId, StoredBatch, SyncId};
+use super::batch_builder::{BatchBuilder, BatchKind};
+use super::bounds::AllBounds;
 use super::compress::Compressor;
 use super::cooldown::Cooldown;
 use super::engine::{
-    BatchChange, BatchOrder, BatchPlace, Engine, EngineResult, LastIds, Opening, Reader, Storage,
-    SyncId, Transaction,
+    BatchChange, BatchOrder, Engine, EngineResult, LastIds, Reader, Storage, Transaction,
 };
 use super::lease::Slot;
 use super::leases::{LeaseTable, SyncLeases};
-use super::profiles::AllBounds;
 use super::quota::{CapacityProblem, Quota, StoreHealth, Warned};
-use super::state::BatchState;
+use super::recent_clicks::RecentClicks;
+use super::state::{BatchPlace, BatchState};
 use super::totals::{Counter, Counters, SyncCounters};
-use super::window::{self, DuplicateWindow};
-use super::{dead, settle};
+use super::window::DuplicateWindow;
 
 /// Batches in the first page of a walk, and the most in any.
 const FIRST_PAGE: usize = 8;
@@ -163,20 +161,17 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Opens the engine and brings memory into line with it.
-    pub(super) fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Self, OpenError> {
+    /// A queue of which only the engine and what it counts is known yet.
+    pub(super) fn new(
+        context: &Arc<QueueContext>,
+        mut engine: Box<dyn Engine>,
+        window: DuplicateWindow,
+    ) -> EngineResult<Self> {
         let config = &context.config;
-        let now = context.clock.now();
-        let mut engine = context.storage.open(opening)?;
-        // What it reads may be another store by now.
-        *context.shared.reader() = None;
-        if opening == Opening::Start {
-            context.shared.view().cooldowns = engine.cooldowns()?;
-        }
-        let mut core = Self {
+        Ok(Self {
             context: Arc::clone(context),
             counters: Counters::load(&mut *engine)?,
-            window: window::load(config, now, &mut *engine)?,
+            window,
             quota: Quota::new(config, context.syncs.clone()),
             samples: HashMap::new(),
             pending: Transaction::default(),
@@ -187,20 +182,8 @@ impl Core {
             engine,
             damaged: Vec::new(),
             overdue: false,
-            now,
-        };
-        dead::load_samples(&mut core)?;
-        core.transact(|core| {
-            for sync in &context.syncs {
-                core.index_of(sync);
-            }
-            settle::resolve_open(core, opening)
-        })?;
-        for counters in core.counters.all() {
-            core.leases().of(&counters.name).reset_marks();
-        }
-        core.publish()?;
-        Ok(core)
+            now: context.clock.now(),
+        })
     }
 
     pub(super) fn leases(&self) -> MutexGuard<'_, LeaseTable> {

@@ -21,16 +21,12 @@ use crate::profile::ProfileKey;
 use crate::profile::clicks::{ClickKey, FirstSeen};
 
 use super::OpenError;
-use super::attempt::{AttemptedEvents, DeliveryId};
-use super::batch::{BatchId, NewBatch, StoredBatch};
+use super::attempt::{AttemptAnswer, AttemptedEvents, DeliveryId, TracedRequest};
+use super::batch::{BatchId, StoredBatch, SyncId};
+use super::batch_builder::NewBatch;
 use super::cooldown::{Cooldown, CooldownChange};
 use super::dead::{DeadFilter, DeadLetter};
-use super::settle::AttemptAnswer;
-use super::state::BatchState;
-use super::trace::TracedRequest;
-
-/// A sync's number in the store.
-pub(super) type SyncId = i64;
+use super::state::{BatchPlace, BatchState};
 
 pub(super) type EngineResult<T> = Result<T, EngineError>;
 
@@ -150,33 +146,6 @@ pub(super) enum BatchOrder {
     Oldest,
     /// By number, the last first.
     Newest,
-}
-
-/// A place in every order of batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct BatchPlace {
-    pub(super) deadline: i64,
-    pub(super) id: BatchId,
-}
-
-impl BatchPlace {
-    /// The place before all batches with this deadline.
-    pub(super) fn before_deadline(deadline: i64) -> Option<Self> {
-        let deadline = deadline.checked_sub(1)?;
-        let id = BatchId::LAST;
-        Some(Self { deadline, id })
-    }
-
-    /// The place before a batch, by number.
-    pub(super) const fn before_batch(id: BatchId) -> Self {
-        Self {
-            deadline: 0,
-            id: BatchId {
-                sequence: id.sequence - 1,
-                ..id
-            },
-        }
-    }
 }
 
 /// Fingerprints, which stay longer than their batches.
@@ -332,6 +301,18 @@ pub(super) struct StoredProfile {
     pub(super) body: Vec<u8>,
 }
 
+impl StoredProfile {
+    /// Bytes of the store that it takes.
+    pub(super) const fn held_bytes(&self) -> u64 {
+        profile_bytes(self.body.len() as u64)
+    }
+}
+
+/// About what the store takes for a profile with such a body.
+pub(super) const fn profile_bytes(body: u64) -> u64 {
+    body + 128
+}
+
 /// A profile, by how long it was not touched.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AgedProfile {
@@ -339,7 +320,8 @@ pub(super) struct AgedProfile {
     pub(super) touched: UnixMillis,
     /// Tells it from others that were touched at the same moment.
     pub(super) place: i64,
-    pub(super) body_bytes: u64,
+    /// Bytes of the store that it takes.
+    pub(super) held: u64,
 }
 
 /// Syncs, counters and numbers.

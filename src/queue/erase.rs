@@ -18,11 +18,11 @@ use crate::profile::ProfileKey;
 use super::batch::{BatchId, StoredBatch};
 use super::bits::Bits;
 use super::core::{Core, Effect};
-use super::dead;
-use super::engine::{
-    BatchChange, BatchOrder, BatchPlace, EngineResult, Reader, RewrittenBody, ScrubStep,
-};
+use super::dead::{DeadFilter, DeadLetter};
+use super::dead_letters;
+use super::engine::{BatchChange, BatchOrder, EngineResult, Reader, RewrittenBody, ScrubStep};
 use super::profiles;
+use super::state::BatchPlace;
 use super::totals::Removal;
 use super::writer::{Ask, WriterCommand};
 use super::{Queue, StoreError};
@@ -85,7 +85,7 @@ pub(super) async fn forget(queue: &Queue, person: Person) -> Result<Forgotten, S
             forgotten.dead += queue
                 .change(move |core| {
                     core.pending.erases = true;
-                    dead::remove(core, &found, Removal::Forgotten)
+                    dead_letters::remove(core, &found, Removal::Forgotten)
                 })
                 .await?;
         }
@@ -282,11 +282,11 @@ impl Search {
         reader: &mut dyn Reader,
         after: i64,
     ) -> EngineResult<Option<(Vec<i64>, i64)>> {
-        let letters = dead::list(reader, &dead::DeadFilter::default(), after, PIECE)?;
+        let letters = dead_letters::list(reader, &DeadFilter::default(), after, PIECE)?;
         let Some(last) = letters.last().map(|letter| letter.id) else {
             return Ok(None);
         };
-        let is_wanted = |letter: &dead::DeadLetter| {
+        let is_wanted = |letter: &DeadLetter| {
             let json = letter.json.as_deref().unwrap_or_default();
             let id = letter.event_id.as_ref();
             self.holds_hash(json) || id.is_some_and(|id| self.event_ids.contains(id))

@@ -11,7 +11,7 @@ use crate::outcome::Reason;
 use super::batch::BatchId;
 use super::bits::Bits;
 use super::core::{Core, Effect};
-use super::dead::{self, NewDeadLetter};
+use super::dead_letters::{self, NewDeadLetter};
 use super::engine::{AttemptChange, BatchOrder, EngineResult};
 use super::state::BatchState;
 use super::totals::Counter;
@@ -32,7 +32,7 @@ pub(super) fn expire(core: &mut Core) -> EngineResult<bool> {
         more |= expire_sync(core, index)?;
         more |= profiles::remove_aged(core, index)?;
     }
-    more |= dead::remove_aged(core, BATCHES_A_PASS)?;
+    more |= dead_letters::remove_aged(core, BATCHES_A_PASS)?;
     more |= remove_aged_attempts(core)?;
     more |= remove_aged_fingerprints(core)?;
     more |= clicks::remove_aged(core)?;
@@ -94,7 +94,7 @@ fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineR
             last_try: state.last_try,
             ..NewDeadLetter::of(&content, entry, reason, state.taken_at)
         };
-        dead::file(core, index, &letter)?;
+        dead_letters::file(core, index, &letter)?;
     }
     let next = state.next_expiry(&content);
     if expired.is_empty() && next == state.deadline {

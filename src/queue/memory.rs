@@ -13,22 +13,22 @@ use crate::profile::ProfileKey;
 use crate::profile::clicks::{ClickKey, FirstSeen};
 
 use super::OpenError;
-use super::attempt::DeliveryId;
-use super::batch::{BatchId, NewBatch, StoredBatch};
+use super::attempt::{DeliveryId, TracedRequest};
+use super::batch::{BatchId, StoredBatch, SyncId};
+use super::batch_builder::NewBatch;
 use super::cooldown::{Cooldown, CooldownChange};
 use super::dead::{DeadFilter, DeadLetter};
 use super::engine::{
-    AgedProfile, AttemptChange, Attempts, BatchChange, BatchFingerprints, BatchOrder, BatchPlace,
-    Batches, CounterValue, DeadHeader, DeadLetters, Disk, Engine, EngineError, EngineResult,
+    AgedProfile, AttemptChange, Attempts, BatchChange, BatchFingerprints, BatchOrder, Batches,
+    CounterValue, DeadHeader, DeadLetters, Disk, Engine, EngineError, EngineResult,
     FingerprintCount, Fingerprints, LastIds, Opening, Profiles, Reader, Records, Recount,
-    ScrubStep, Storage, StoredAttempt, StoredDeadLetter, StoredProfile, SyncId, Transaction,
+    ScrubStep, Storage, StoredAttempt, StoredDeadLetter, StoredProfile, Transaction,
 };
-use super::state::BatchState;
-use super::trace::TracedRequest;
+use super::state::{BatchPlace, BatchState};
 
 /// What is kept, and the switch that makes it fail; clones share both.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Memory(Arc<Mutex<MemoryTables>>);
+pub(crate) struct MemoryEngine(Arc<Mutex<MemoryTables>>);
 
 /// What happens instead of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ struct MemoryTables {
     last_profile: i64,
 }
 
-impl Memory {
+impl MemoryEngine {
     pub(crate) fn set_fault(&self, fault: Option<StoreFault>) {
         self.tables().fault = fault;
     }
@@ -80,7 +80,7 @@ impl Memory {
 }
 
 /// Gives the store free when it is dropped.
-struct Possession(Memory);
+struct Possession(MemoryEngine);
 
 impl Drop for Possession {
     fn drop(&mut self) {
@@ -88,7 +88,7 @@ impl Drop for Possession {
     }
 }
 
-impl Storage for Memory {
+impl Storage for MemoryEngine {
     fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError> {
         if mem::replace(&mut self.tables().is_owned, true) {
             return Err(OpenError::InUse("memory".into()));
@@ -119,9 +119,9 @@ impl Storage for Memory {
     }
 }
 
-impl Reader for Memory {}
+impl Reader for MemoryEngine {}
 
-impl Engine for Memory {
+impl Engine for MemoryEngine {
     fn commit(&mut self, transaction: &Transaction) -> EngineResult<()> {
         let mut tables = self.tables();
         let unknown = || EngineError::Unknown(Arc::new(io::Error::other("simulated")));
@@ -129,19 +129,20 @@ impl Engine for Memory {
             let mut attempts = transaction.attempts.values();
             attempts.any(is_meant)
         };
-        match tables.fault {
-            None => {}
-            Some(StoreFault::Unavailable) => return Err(unavailable()),
+        let is_down = match tables.fault {
+            Some(StoreFault::Unavailable) => true,
             Some(StoreFault::NoAttempts) => {
-                if changes(|change| matches!(change, AttemptChange::Open { .. })) {
-                    return Err(unavailable());
-                }
+                changes(|change| matches!(change, AttemptChange::Open { .. }))
             }
             Some(StoreFault::NoAnswers) => {
-                if changes(|change| matches!(change, AttemptChange::Answer { .. })) {
-                    return Err(unavailable());
-                }
+                changes(|change| matches!(change, AttemptChange::Answer { .. }))
             }
+            _ => false,
+        };
+        if is_down {
+            return Err(unavailable());
+        }
+        match tables.fault {
             Some(StoreFault::UnknownAndStored) => {
                 tables.fault = None;
                 tables.apply(transaction);
@@ -151,6 +152,7 @@ impl Engine for Memory {
                 tables.fault = None;
                 return Err(unknown());
             }
+            _ => {}
         }
         tables.apply(transaction);
         Ok(())
@@ -317,7 +319,7 @@ impl MemoryTables {
     }
 }
 
-impl Batches for Memory {
+impl Batches for MemoryEngine {
     fn batch(&mut self, id: BatchId) -> EngineResult<Option<BatchState>> {
         let tables = self.tables();
         Ok(tables.batches.get(&id).map(|batch| batch.state.clone()))
@@ -368,7 +370,7 @@ impl Batches for Memory {
     }
 }
 
-impl Fingerprints for Memory {
+impl Fingerprints for MemoryEngine {
     fn fingerprints(
         &mut self,
         after: Option<BatchId>,
@@ -402,7 +404,7 @@ impl Fingerprints for Memory {
     }
 }
 
-impl DeadLetters for Memory {
+impl DeadLetters for MemoryEngine {
     fn dead_letter(&mut self, id: i64) -> EngineResult<Option<StoredDeadLetter>> {
         Ok(self.tables().dead_letters.get(&id).cloned())
     }
@@ -450,7 +452,7 @@ impl DeadLetters for Memory {
     }
 }
 
-impl Attempts for Memory {
+impl Attempts for MemoryEngine {
     fn attempts(
         &mut self,
         after: i64,
@@ -489,7 +491,7 @@ impl Attempts for Memory {
     }
 }
 
-impl Profiles for Memory {
+impl Profiles for MemoryEngine {
     fn profile(&mut self, key: ProfileKey) -> EngineResult<Option<StoredProfile>> {
         let tables = self.tables();
         Ok(tables
@@ -514,7 +516,7 @@ impl Profiles for Memory {
                 key: *key,
                 touched: it.touched,
                 place: *place,
-                body_bytes: it.body.len() as u64,
+                held: it.held_bytes(),
             })
             .filter(|it| after.is_none_or(|after| (it.touched, it.place) > after))
             .collect();
@@ -554,7 +556,7 @@ impl Profiles for Memory {
     }
 }
 
-impl Records for Memory {
+impl Records for MemoryEngine {
     fn syncs(&mut self) -> EngineResult<Vec<(SyncId, SyncName)>> {
         let tables = self.tables();
         let syncs = tables.syncs.iter();

@@ -14,10 +14,10 @@ use crate::profile::update::ProfileStore;
 use crate::profile::{Profile, ProfileKey};
 
 use super::StoreError;
-use super::clicks::KnownClick;
 use super::core::QueueContext;
 use super::engine::{EngineError, EngineResult, Reader};
 use super::profiles;
+use super::recent_clicks::KnownClick;
 
 /// What is remembered, as a request sees it.
 pub struct ProfileReader {
@@ -38,7 +38,7 @@ impl ProfileReader {
     }
 
     /// The clicks that the request saw, to be stored with its events.
-    pub fn into_told(self) -> Vec<FirstSeen> {
+    pub fn into_clicks(self) -> Vec<FirstSeen> {
         self.clicks
     }
 

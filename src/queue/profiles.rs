@@ -5,40 +5,21 @@
 //! cannot be read counts as none. What was not touched for longest leaves first, by age and by size.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::Duration;
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::profile::update::{self, ProfileStore, ProfileUpdate};
 use crate::profile::{Profile, ProfileKey, decode, encode};
 
+use super::bounds::Bounds;
 use super::core::Core;
 use super::engine::{AgedProfile, EngineError, EngineResult, Reader, StoredProfile};
 use super::totals::Counter;
 
-/// About what the store takes for a profile besides its body.
-const ROW_BYTES: u64 = 128;
 /// Profiles that are removed in one go.
 const PIECE: usize = 256;
 /// Profiles that are read in one go.
 const FEW: usize = 16;
-
-/// How much is remembered of the people of one sync.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bounds {
-    /// How long a profile is kept that is not touched.
-    pub max_age: Duration,
-    /// Most bytes of the store.
-    pub max_bytes: u64,
-}
-
-/// The bounds of every sync that remembers; nothing is kept of any other.
-pub type AllBounds = BTreeMap<SyncName, Bounds>;
-
-/// What the store takes for a profile with such a body.
-pub(super) const fn held_bytes(body: u64) -> u64 {
-    body + ROW_BYTES
-}
 
 /// The profile that is stored, if it can be read.
 pub(super) fn read(stored: &StoredProfile) -> Option<Profile> {
@@ -60,20 +41,19 @@ impl ProfileStore for SyncProfiles<'_> {
 
     fn keep(&mut self, key: ProfileKey, profile: Profile) -> EngineResult<()> {
         if let Some(stored) = find(self.core, key)? {
-            drop_profile(self.core, self.index, key, stored.body.len() as u64);
+            drop_profile(self.core, self.index, key, stored.held_bytes());
         }
         if profile.is_empty() {
             return Ok(());
         }
-        let body = encode(&profile);
         let counters = self.core.counters.at(self.index);
-        counters.add(Counter::Profiles, 1);
-        counters.add(Counter::ProfileBytes, held_bytes(body.len() as u64));
         let stored = StoredProfile {
             sync: counters.id,
             touched: profile.touched,
-            body,
+            body: encode(&profile),
         };
+        counters.add(Counter::Profiles, 1);
+        counters.add(Counter::ProfileBytes, stored.held_bytes());
         self.core.pending.profiles.insert(key, Some(stored));
         Ok(())
     }
@@ -128,7 +108,7 @@ pub(super) fn remove(core: &mut Core, keys: &[ProfileKey]) -> EngineResult<u64> 
         if let Some(stored) = find(core, *key)?
             && let Some(index) = core.counters.find_by_id(stored.sync)
         {
-            drop_profile(core, index, *key, stored.body.len() as u64);
+            drop_profile(core, index, *key, stored.held_bytes());
             removed += 1;
         }
     }
@@ -197,7 +177,7 @@ fn remove_oldest(
             if !goes(core, &profile) {
                 return Ok(false);
             }
-            drop_profile(core, index, profile.key, profile.body_bytes);
+            drop_profile(core, index, profile.key, profile.held);
             removed += 1;
         }
         if is_last {
@@ -213,23 +193,23 @@ fn remove_oldest_pending(core: &mut Core, index: usize, mut goes: impl FnMut(&mu
     let mut oldest: Vec<(UnixMillis, ProfileKey, u64)> = pending
         .filter_map(|(key, stored)| {
             let stored = stored.as_ref().filter(|stored| stored.sync == sync)?;
-            Some((stored.touched, *key, stored.body.len() as u64))
+            Some((stored.touched, *key, stored.held_bytes()))
         })
         .collect();
     oldest.sort_unstable();
-    for (_, key, body_bytes) in oldest {
+    for (_, key, held) in oldest {
         if !goes(core) {
             return;
         }
-        drop_profile(core, index, key, body_bytes);
+        drop_profile(core, index, key, held);
     }
 }
 
-fn drop_profile(core: &mut Core, index: usize, key: ProfileKey, body_bytes: u64) {
+fn drop_profile(core: &mut Core, index: usize, key: ProfileKey, held: u64) {
     core.pending.profiles.insert(key, None);
     let counters = core.counters.at(index);
     counters.take(Counter::Profiles, 1);
-    counters.take(Counter::ProfileBytes, held_bytes(body_bytes));
+    counters.take(Counter::ProfileBytes, held);
 }
 
 fn find(core: &mut Core, key: ProfileKey) -> EngineResult<Option<StoredProfile>> {

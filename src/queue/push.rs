@@ -7,10 +7,10 @@ use crate::outcome::{Outcome, Reason};
 use crate::payload::{Fingerprint, Payload, Rejected, Submission};
 
 use super::core::Core;
-use super::dead::{self, NewDeadLetter};
+use super::dead_letters::{self, NewDeadLetter};
 use super::engine::EngineResult;
 use super::totals::Counter;
-use super::{Learnt, Pushed, clicks, profiles};
+use super::{Observed, Pushed, clicks, profiles};
 
 /// Whether a known event may be taken once more.
 #[derive(Debug)]
@@ -48,19 +48,19 @@ pub(super) enum PushOutcome {
     DiskLow,
 }
 
-/// Takes events in, and learns what they say. That is learnt where a sync is full too: its
+/// Takes events in, and learns what they say. That is observed where a sync is full too: its
 /// events come again.
 pub(super) fn push(
     core: &mut Core,
     taken: Vec<Submission>,
     repeats: &Repeats,
-    learnt: &Learnt,
+    observed: &Observed,
 ) -> EngineResult<PushOutcome> {
     if core.quota.is_disk_low() {
         return Ok(PushOutcome::DiskLow);
     }
-    profiles::learn(core, &learnt.lessons)?;
-    clicks::store(core, &learnt.clicks)?;
+    profiles::learn(core, &observed.updates)?;
+    clicks::store(core, &observed.clicks)?;
     let mut pushed = Pushed::default();
     let mut full = None;
     let mut left = BTreeMap::new();
@@ -102,15 +102,15 @@ fn push_mapped(
     if core.quota.is_full(held) {
         return Ok(false);
     }
-    let replaces =
-        repeats.known().is_some() && dead::replace_queued(core, index, payload.fingerprint)?;
+    let replaces = repeats.known().is_some()
+        && dead_letters::replace_queued(core, index, payload.fingerprint)?;
     if known && !replaces {
         count_duplicate(core, index, pushed);
         return Ok(true);
     }
     if repeats.known().is_some() {
         let name = Some(payload.event_name.as_ref());
-        dead::replace_invalid(core, index, payload.fingerprint.id, name)?;
+        dead_letters::replace_invalid(core, index, payload.fingerprint.id, name)?;
     }
     core.window.insert(payload.fingerprint, core.now);
     core.counters.at(index).add(Counter::Taken, 1);
@@ -145,7 +145,7 @@ fn push_rejected(
         && let Some(id) = &rejected.event_id
     {
         let id_half = Fingerprint::of_id(id);
-        dead::replace_invalid(core, index, id_half, rejected.event_name.as_deref())?;
+        dead_letters::replace_invalid(core, index, id_half, rejected.event_name.as_deref())?;
     }
     let letter = NewDeadLetter {
         event_name: rejected.event_name.as_deref(),
@@ -153,5 +153,5 @@ fn push_rejected(
         json: rejected.json.as_deref(),
         ..NewDeadLetter::new(rejected.reason, core.now)
     };
-    dead::file(core, index, &letter)
+    dead_letters::file(core, index, &letter)
 }

@@ -3,10 +3,38 @@
 use crate::clock::UnixMillis;
 use crate::outcome::Reason;
 
-use super::batch::{BatchEntry, BatchId, StoredBatch};
+use super::batch::{BatchEntry, BatchId, StoredBatch, SyncId};
 use super::bits::Bits;
-use super::engine::{BatchPlace, SyncId};
-use super::settle::DOUBT_SECONDS;
+
+/// How long Meta recognises a repeat: events that it may have taken are not repeated after that.
+pub const DOUBT_SECONDS: i64 = 48 * 3600;
+
+/// A place in every order of batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct BatchPlace {
+    pub(super) deadline: i64,
+    pub(super) id: BatchId,
+}
+
+impl BatchPlace {
+    /// The place before all batches with this deadline.
+    pub(super) fn before_deadline(deadline: i64) -> Option<Self> {
+        let deadline = deadline.checked_sub(1)?;
+        let id = BatchId::LAST;
+        Some(Self { deadline, id })
+    }
+
+    /// The place before a batch, by number.
+    pub(super) const fn before_batch(id: BatchId) -> Self {
+        Self {
+            deadline: 0,
+            id: BatchId {
+                sequence: id.sequence - 1,
+                ..id
+            },
+        }
+    }
+}
 
 /// What changes of a batch, and what is to be known of it without a look at its events.
 #[derive(Clone, Debug, PartialEq, Eq)]

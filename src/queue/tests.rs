@@ -11,9 +11,10 @@ use crate::clock::{TestClock, UnixMillis};
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Payload, Rejected, Submission};
 
+use attempt::AttemptAnswer;
 use erase::{Forgotten, Person};
-use memory::{Memory, StoreFault};
-use settle::{AttemptAnswer, End, Refusal};
+use memory::{MemoryEngine, StoreFault};
+use settle::{End, Refusal};
 use totals::SyncTotals;
 
 mod pushing;
@@ -69,7 +70,7 @@ pub(in crate::queue) struct QueueFixture {
     pub(in crate::queue) clock: Arc<TestClock>,
     pub(in crate::queue) queue: Queue,
     /// The store, where it is in memory.
-    pub(in crate::queue) memory: Option<Memory>,
+    pub(in crate::queue) memory: Option<MemoryEngine>,
 }
 
 impl QueueFixture {
@@ -92,7 +93,7 @@ impl QueueFixture {
             dead_letter_max_bytes: 1 << 20,
         };
         change(&mut config);
-        let memory = matches!(engine, TestEngine::Memory).then(Memory::default);
+        let memory = matches!(engine, TestEngine::Memory).then(MemoryEngine::default);
         let clock = Arc::new(TestClock::at(UnixMillis::from_seconds(START)));
         let queue = open(&config, &clock, memory.as_ref()).unwrap();
         Self {
@@ -200,7 +201,7 @@ impl QueueFixture {
 pub(in crate::queue) fn open(
     config: &QueueConfig,
     clock: &Arc<TestClock>,
-    memory: Option<&Memory>,
+    memory: Option<&MemoryEngine>,
 ) -> Result<Queue, OpenError> {
     let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
     let syncs = [web(), shop()];
@@ -241,9 +242,9 @@ pub(in crate::queue) fn payload(number: u64, event_name: &str, deadline: i64) ->
 }
 
 /// What events say of people.
-pub(in crate::queue) fn learnt(lessons: Vec<(SyncName, ProfileUpdate)>) -> Learnt {
-    Learnt {
-        lessons,
+pub(in crate::queue) fn observed(updates: Vec<(SyncName, ProfileUpdate)>) -> Observed {
+    Observed {
+        updates,
         clicks: Vec::new(),
     }
 }
@@ -307,7 +308,7 @@ pub(in crate::queue) fn accepted(delivery: DeliveryId, leased: &[Leased]) -> Set
             .map(|slot| (slot, End::Delivered { short: false }))
             .collect(),
         release: Vec::new(),
-        standstills: Vec::new(),
+        cooldowns: Vec::new(),
     }
 }
 

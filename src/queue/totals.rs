@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::config::SyncName;
 use crate::outcome::Reason;
 
-use super::engine::{BatchOrder, CounterValue, Engine, EngineResult, Reader, SyncId, Transaction};
-use super::profiles;
+use super::batch::SyncId;
+use super::engine::{BatchOrder, CounterValue, Engine, EngineResult, Reader, Transaction};
 
 /// Records that are read in one go.
 const PAGE: usize = 512;
@@ -397,9 +397,8 @@ fn count_records(engine: &mut dyn Engine, counters: &mut Counters) -> EngineResu
     loop {
         let page = engine.profiles(after, PAGE)?;
         for (place, _, stored) in &page {
-            let held = profiles::held_bytes(stored.body.len() as u64);
             count(stored.sync, Counter::Profiles, 1);
-            count(stored.sync, Counter::ProfileBytes, held);
+            count(stored.sync, Counter::ProfileBytes, stored.held_bytes());
             after = *place;
         }
         if page.len() < PAGE {

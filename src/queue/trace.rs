@@ -12,8 +12,9 @@ use crate::config::SyncName;
 use crate::outcome::{self, Reason};
 use crate::payload::Fingerprint;
 
-use super::batch::fingerprints;
-use super::engine::{DeadHeader, EngineResult, Reader, SyncId};
+use super::attempt::TracedRequest;
+use super::batch::{SyncId, fingerprints};
+use super::engine::{DeadHeader, EngineResult, Reader};
 use super::lease::Slot;
 
 /// Records read in one go.
@@ -30,25 +31,6 @@ pub struct Trace {
     pub place: TracedPlace,
     /// The requests that carried it, oldest first.
     pub requests: Vec<TracedRequest>,
-}
-
-/// A request that carried a traced event.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TracedRequest {
-    /// When it was sent.
-    pub sent_at: UnixMillis,
-    /// When it was answered; `None`: not yet, or never.
-    pub answered_at: Option<UnixMillis>,
-    /// The verdict's name.
-    pub verdict: Option<String>,
-    /// The HTTP status.
-    pub status: Option<u16>,
-    /// Meta's code.
-    pub code: Option<i64>,
-    /// Meta's sub-code.
-    pub sub_code: Option<i64>,
-    /// Meta's trace id.
-    pub trace_id: Option<String>,
 }
 
 /// Where a traced event is.

@@ -20,11 +20,9 @@ use crate::config::SyncName;
 
 use super::core::{Core, QueueContext};
 use super::engine::{EngineError, EngineResult, Opening};
-use super::expire;
-use super::lease::{self, LeaseLimits, Leased, Order};
+use super::lease::{LeaseLimits, Leased, Order};
 use super::quota::CapacityProblem;
-use super::totals;
-use super::{OpenError, StoreError};
+use super::{OpenError, StoreError, expire, leasing, recovery, totals};
 
 /// Most commands that go into one transaction.
 const BATCH: usize = 1024;
@@ -175,10 +173,10 @@ pub(super) fn start(
 
 /// Opens the store of a new process, salvaging it if need be.
 fn open(context: &Arc<QueueContext>) -> Result<Core, OpenError> {
-    match Core::open(context, Opening::Start) {
+    match recovery::open(context, Opening::Start) {
         Err(OpenError::Engine(EngineError::Damaged(_))) => {
             context.storage.salvage(totals::recount)?;
-            Core::open(context, Opening::Start)
+            recovery::open(context, Opening::Start)
         }
         opened => opened,
     }
@@ -307,7 +305,7 @@ impl Writer {
             tracing::error!(%error, "the store could not be salvaged");
             return;
         }
-        match Core::open(&self.context, Opening::AfterFailure) {
+        match recovery::open(&self.context, Opening::AfterFailure) {
             Ok(core) => self.core = Ok(core),
             Err(OpenError::Engine(error)) => self.fail(error),
             // The store has gone, or is another by now: the first error remains.
@@ -366,5 +364,5 @@ fn lease(
     order: Order,
 ) -> EngineResult<Vec<Leased>> {
     core.now = core.context.clock.now();
-    lease::lease(core, sync, limits, order)
+    leasing::lease(core, sync, limits, order)
 }

@@ -14,7 +14,7 @@ use crate::deliver::limiter::Permit;
 use crate::deliver::verdict::GraphReply;
 use crate::queue::attempt::DeliveryId;
 use crate::queue::lease::{Leased, Slot};
-use crate::queue::settle::DOUBT_SECONDS;
+use crate::queue::state::DOUBT_SECONDS;
 use crate::queue::{Queue, StoreError};
 
 /// What a request needs.

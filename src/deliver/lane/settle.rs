@@ -11,10 +11,10 @@ use crate::deliver::backoff::Backoff;
 use crate::deliver::redact::Redactor;
 use crate::deliver::verdict::{Judgement, Verdict};
 use crate::outcome::Reason;
-use crate::queue::attempt::DeliveryId;
+use crate::queue::attempt::{AttemptAnswer, DeliveryId};
 use crate::queue::cooldown::{Cooldown, CooldownChange};
 use crate::queue::lease::Leased;
-use crate::queue::settle::{AttemptAnswer, End, Refusal, Settlement};
+use crate::queue::settle::{End, Refusal, Settlement};
 
 /// Between tries of a store that failed.
 const STORE: Backoff = Backoff::new(
@@ -39,7 +39,7 @@ impl Settling {
                 answer: None,
                 ends: Vec::new(),
                 release: Vec::new(),
-                standstills: Vec::new(),
+                cooldowns: Vec::new(),
             },
             now,
         }
@@ -63,12 +63,12 @@ impl Settling {
             since: self.now,
             until: self.now.plus(wait),
         });
-        self.settlement.standstills.push(change);
+        self.settlement.cooldowns.push(change);
     }
 
     /// Records that the cooldowns of a pixel or a lane are over.
     pub(super) fn end_cooldowns(&mut self, whose: &str) {
-        self.settlement.standstills.push(CooldownChange::Over {
+        self.settlement.cooldowns.push(CooldownChange::Over {
             whose: whose.to_owned(),
             by: self.now,
         });

@@ -23,8 +23,8 @@ use crate::config::{Config, load};
 use crate::deliver::{self, limiter::Circuit};
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Payload, Submission};
-use crate::queue::memory::{Memory, StoreFault};
 use crate::queue::dead::{DeadFilter, DeadLetter};
+use crate::queue::memory::{MemoryEngine, StoreFault};
 use crate::sandbox::{self, Sandbox, SandboxConfig};
 
 use super::*;
@@ -45,7 +45,7 @@ struct LaneFixture {
     lanes: Vec<Lane>,
     clock: Arc<TestClock>,
     config: Config,
-    memory: Memory,
+    memory: MemoryEngine,
     server: JoinSet<std::io::Result<()>>,
     _still: StillTime,
     pushed: usize,
@@ -101,7 +101,7 @@ impl LaneFixture {
             "#
         );
         let config = load::from_toml(&text, &[]).unwrap();
-        let memory = Memory::default();
+        let memory = MemoryEngine::default();
         let (queue, lanes) = begin(&config, &clock, &memory);
         Self {
             sandbox,
@@ -245,7 +245,7 @@ impl LaneFixture {
 }
 
 /// Opens the store, and prepares the lanes.
-fn begin(config: &Config, clock: &Arc<TestClock>, memory: &Memory) -> (Queue, Vec<Lane>) {
+fn begin(config: &Config, clock: &Arc<TestClock>, memory: &MemoryEngine) -> (Queue, Vec<Lane>) {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let queue = Queue::open_in_memory(memory, &config.queue, &names, clock.clone()).unwrap();
     let shared: Arc<dyn Clock> = clock.clone();

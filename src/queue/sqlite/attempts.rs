@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Row, params};
 
 use crate::clock::UnixMillis;
-use crate::queue::attempt::{AttemptedEvents, DeliveryId};
+use crate::queue::attempt::{AttemptedEvents, DeliveryId, TracedRequest};
 use crate::queue::batch::BatchId;
 use crate::queue::bits::Bits;
 use crate::queue::cooldown::{Cooldown, CooldownChange};
 use crate::queue::engine::{AttemptChange, Attempts, EngineResult, StoredAttempt, Transaction};
-use crate::queue::trace::TracedRequest;
 
 use super::{SqliteEngine, limit};
 

@@ -3,13 +3,14 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::clock::UnixMillis;
-use crate::queue::batch::{BatchId, NewBatch, StoredBatch};
+use crate::queue::batch::{BatchId, StoredBatch, SyncId};
+use crate::queue::batch_builder::NewBatch;
 use crate::queue::bits::Bits;
 use crate::queue::engine::{
-    BatchChange, BatchFingerprints, BatchOrder, BatchPlace, Batches, EngineResult,
-    FingerprintCount, Fingerprints, SyncId, Transaction,
+    BatchChange, BatchFingerprints, BatchOrder, Batches, EngineResult, FingerprintCount,
+    Fingerprints, Transaction,
 };
-use crate::queue::state::{BatchState, InDoubt};
+use crate::queue::state::{BatchPlace, BatchState, InDoubt};
 
 use super::{SqliteEngine, is_damage, limit, signed, unsigned};
 

@@ -6,10 +6,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::outcome::Reason;
+use crate::queue::batch::SyncId;
 use crate::queue::dead::{DeadFilter, DeadLetter};
-use crate::queue::engine::{
-    DeadHeader, DeadLetters, EngineResult, StoredDeadLetter, SyncId, Transaction,
-};
+use crate::queue::engine::{DeadHeader, DeadLetters, EngineResult, StoredDeadLetter, Transaction};
 
 use super::{SqliteEngine, limit, signed, unsigned};
 

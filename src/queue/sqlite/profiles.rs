@@ -5,8 +5,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use crate::clock::UnixMillis;
 use crate::profile::ProfileKey;
 use crate::profile::clicks::{ClickKey, FirstSeen};
+use crate::queue::batch::SyncId;
 use crate::queue::engine::{
-    AgedProfile, EngineResult, Profiles, StoredProfile, SyncId, Transaction,
+    AgedProfile, EngineResult, Profiles, StoredProfile, Transaction, profile_bytes,
 };
 
 use super::{SqliteEngine, limit, unsigned};
@@ -45,7 +46,7 @@ impl Profiles for SqliteEngine {
                     key,
                     touched: UnixMillis(row.get(1)?),
                     place: row.get(2)?,
-                    body_bytes: row.get(3).map(unsigned)?,
+                    held: profile_bytes(row.get(3).map(unsigned)?),
                 });
             }
         }

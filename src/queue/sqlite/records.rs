@@ -3,8 +3,8 @@
 use rusqlite::{Connection, params};
 
 use crate::config::SyncName;
-use crate::queue::batch::BatchId;
-use crate::queue::engine::{CounterValue, EngineResult, LastIds, Records, SyncId, Transaction};
+use crate::queue::batch::{BatchId, SyncId};
+use crate::queue::engine::{CounterValue, EngineResult, LastIds, Records, Transaction};
 
 use super::SqliteEngine;
 

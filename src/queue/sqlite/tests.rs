@@ -107,7 +107,7 @@ async fn the_file_shrinks_after_a_backlog() {
     while pages() > 3000 {
         // Every pass gives a piece back.
         fixture.clock.advance(Duration::from_secs(1));
-        fixture.queue.tidy().await.unwrap();
+        fixture.queue.expire().await.unwrap();
     }
 }
 

@@ -80,7 +80,7 @@ async fn fingerprints_take_no_more_than_a_tenth(engine: TestEngine) {
             .await;
         fixture.deliver_all().await;
     }
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     let counts = fixture.read(|reader| reader.fingerprint_counts(None, false, 1000));
     let bytes: u64 = counts.await.iter().map(|count| count.bytes).sum();
     assert!((16_000..=20_000).contains(&bytes), "{bytes}");
@@ -93,7 +93,7 @@ async fn headroom_follows_the_rate(engine: TestEngine) {
     fixture.clock.advance(Duration::from_secs(10));
     // The writer's own pass takes the rate; wait for it by asking until it came.
     while fixture.queue.stats().headroom.is_none() {
-        fixture.queue.tidy().await.unwrap();
+        fixture.queue.expire().await.unwrap();
     }
     let headroom = fixture.queue.stats().headroom.unwrap();
     assert!(headroom > Duration::from_secs(1000), "{headroom:?}");

@@ -12,16 +12,16 @@ on_every_engine! {
 impl QueueFixture {
     /// An event carries a click; gives when that was first seen. `stores`: the event is taken.
     pub(in crate::queue) async fn click(&self, id: &str, seconds: i64, stores: bool) -> i64 {
-        let mut recall = self.queue.recall();
+        let mut recall = self.queue.profiles();
         let seen = UnixMillis::from_seconds(START + seconds);
         let click = ClickKey::of(id);
         let first = recall.first_seen(FirstSeen { click, seen });
         if stores {
-            let learnt = Learnt {
-                clicks: recall.into_told(),
-                ..Learnt::default()
+            let observed = Observed {
+                clicks: recall.into_clicks(),
+                ..Observed::default()
             };
-            let pushed = self.queue.push_and_learn(Vec::new(), learnt).await;
+            let pushed = self.queue.push_with(Vec::new(), observed).await;
             pushed.unwrap();
         }
         first.seconds() - START
@@ -59,7 +59,7 @@ async fn the_oldest_leave_by_age_and_by_number(engine: TestEngine) {
     for number in 0..220 {
         fixture.click(&number.to_string(), number, true).await;
     }
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     let fixture = fixture.reopened();
     assert_eq!(fixture.clicks().await, 209);
     for (number, expected) in [(10, 999), (12, 12), (219, 219)] {
@@ -69,6 +69,6 @@ async fn the_oldest_leave_by_age_and_by_number(engine: TestEngine) {
         );
     }
     fixture.clock.advance(KEPT + Duration::from_secs(200));
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.clicks().await, 20);
 }

@@ -33,14 +33,14 @@ async fn note(fixture: &QueueFixture, notes: impl IntoIterator<Item = CooldownCh
             answer: None,
             ends: Vec::new(),
             release: Vec::new(),
-            standstills: notes.into_iter().collect(),
+            cooldowns: notes.into_iter().collect(),
         })
         .await;
 }
 
 async fn a_standstill_outlasts_the_process_until_it_is_over(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
-    assert_eq!(fixture.queue.standstills(), []);
+    assert_eq!(fixture.queue.cooldowns(), []);
     let begun = [
         standstill("11", "throttled", 1, 9),
         standstill("11", "throttled", 2, 5),
@@ -56,11 +56,11 @@ async fn a_standstill_outlasts_the_process_until_it_is_over(engine: TestEngine) 
         standstill("22", "blocked", 5, 12),
     ];
     let fixture = fixture.reopened();
-    assert_eq!(fixture.queue.standstills(), expected);
+    assert_eq!(fixture.queue.cooldowns(), expected);
 
     note(&fixture, [over("11", 6), over("22", 12), over("33", 99)]).await;
     let fixture = fixture.reopened();
-    assert_eq!(fixture.queue.standstills(), expected[1..2]);
+    assert_eq!(fixture.queue.cooldowns(), expected[1..2]);
 }
 
 async fn a_settlement_that_fails_notes_nothing(engine: TestEngine) {
@@ -71,11 +71,11 @@ async fn a_settlement_that_fails_notes_nothing(engine: TestEngine) {
     fixture.set_failing(true);
     let begun = CooldownChange::Begun(standstill("11", "throttled", 1, 9));
     let settlement = Settlement {
-        standstills: vec![begun],
+        cooldowns: vec![begun],
         ..accepted(delivery, &leased)
     };
     assert!(fixture.queue.settle(settlement).await.is_err());
     fixture.set_failing(false);
     let fixture = fixture.reopened();
-    assert_eq!(fixture.queue.standstills(), []);
+    assert_eq!(fixture.queue.cooldowns(), []);
 }

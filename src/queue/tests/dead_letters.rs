@@ -177,7 +177,7 @@ async fn what_is_too_late_for_meta_is_not_retried(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
     fixture.push([event_until(1, START + 10)]).await;
     fixture.clock.advance(HOUR);
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     let retried = fixture
         .queue
         .retry_dead(&DeadFilter::default())
@@ -237,10 +237,10 @@ async fn the_retention_and_the_cap_make_the_oldest_leave(engine: TestEngine) {
     assert_eq!(fixture.totals().dead_removed[&Removal::Crowded], 4);
 
     fixture.clock.advance(30 * DAY);
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.totals().dead, 5);
     fixture.clock.advance(Duration::from_secs(1));
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.totals().dead, 0);
     assert_eq!(fixture.totals().dead_removed[&Removal::Aged], 5);
 }
@@ -266,7 +266,7 @@ async fn a_backfill_knows_what_the_window_has_forgotten(engine: TestEngine) {
     fixture.deliver_all().await;
     fixture.clock.advance(3 * DAY);
     let wanted = vec![id(1), id(2), id(1)];
-    let known = fixture.queue.remembered(wanted).await.unwrap();
+    let known = fixture.queue.known_fingerprints(wanted).await.unwrap();
     assert_eq!(known, HashSet::from([id(1)]));
     let again = vec![event(1), event(2)];
     let pushed = fixture.queue.push_again(again, known).await.unwrap();
@@ -314,7 +314,7 @@ async fn a_page_of_large_letters_is_short_and_the_next_goes_on(engine: TestEngin
     };
     fixture.push((0..5).map(large)).await;
     fixture.clock.advance(2 * HOUR);
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     let filter = DeadFilter::default();
     let mut pages = Vec::new();
     let mut after = 0;

@@ -9,7 +9,8 @@ use super::*;
 use crate::profile::ProfileKey;
 use crate::profile::clicks::ClickKey;
 use crate::queue::attempt::AttemptedEvents;
-use crate::queue::batch::{BatchBuilder, NewBatch, StoredBatch};
+use crate::queue::batch::StoredBatch;
+use crate::queue::batch_builder::{BatchBuilder, NewBatch};
 use crate::queue::bits::Bits;
 use crate::queue::compress::Compressor;
 use crate::queue::cooldown::CooldownChange;
@@ -38,7 +39,7 @@ impl Stores {
         let folder = tempfile::tempdir().unwrap();
         let storages: [Box<dyn Storage>; 2] = [
             Box::new(Sqlite::new(folder.path())),
-            Box::new(Memory::default()),
+            Box::new(MemoryEngine::default()),
         ];
         Self {
             _folder: folder,
@@ -300,7 +301,7 @@ fn everything(engine: &mut dyn Engine, page: usize) -> Result<Vec<String>, Engin
             let aged = engine.oldest_profiles(*sync, after, page)?;
             let Some(last) = aged.last() else { break };
             after = Some((last.touched, last.place));
-            let mut aged: Vec<_> = aged.iter().map(|it| (it.touched, it.body_bytes)).collect();
+            let mut aged: Vec<_> = aged.iter().map(|it| (it.touched, it.held)).collect();
             aged.sort_unstable();
             note(&aged.len());
         }
@@ -385,7 +386,7 @@ fn every_engine_holds_and_finds_the_same() {
 
 #[test]
 fn a_transaction_that_fails_leaves_nothing_and_what_is_unknown_can_be_asked_for() {
-    let memory = Memory::default();
+    let memory = MemoryEngine::default();
     let mut source = Source::new(1);
     let begun = Transaction {
         syncs: vec![(1, web()), (2, shop())],

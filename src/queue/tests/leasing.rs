@@ -340,16 +340,16 @@ async fn an_expired_event_is_not_handed_out_but_filed(engine: TestEngine) {
     let leased = fixture.lease(10).await;
     assert_eq!(leased.len(), 1);
     assert_eq!(leased[0].deadline, START + 20);
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.ended(Reason::WindowClosed), 1);
     assert_eq!(fixture.totals().dead, 1);
 
     // One on lease is left alone, and leaves when it comes back.
     fixture.clock.advance(Duration::from_secs(10));
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.totals().queued, 1);
     fixture.queue.release(&web(), &slots(&leased));
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.ended(Reason::WindowClosed), 2);
     assert_law(&fixture.queue);
     assert_eq!(fixture.queue.backlog(&web()), Backlog::default());

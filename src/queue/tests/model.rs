@@ -321,7 +321,7 @@ impl Run {
         }
         let now = self.now();
         self.model.pass_time(now);
-        self.fixture.queue.tidy().await.unwrap();
+        self.fixture.queue.expire().await.unwrap();
 
         let forgotten = self.fixture.queue.forget(person).await.unwrap();
         let (queued, dead) = (self.model.queued.len(), self.model.dead.len());
@@ -358,7 +358,7 @@ impl Run {
     }
 
     async fn check(&mut self) {
-        self.fixture.queue.tidy().await.unwrap();
+        self.fixture.queue.expire().await.unwrap();
         self.model.pass_time(self.now());
         assert_law(&self.fixture.queue);
         let totals = self.fixture.totals();

@@ -66,7 +66,7 @@ async fn a_damaged_batch_is_counted_as_lost_and_the_rest_goes_on(engine: TestEng
     }
     fixture.damage(1);
     assert_eq!(fixture.deliver_all().await.len(), 4);
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.ended(Reason::DamagedRow), 2);
     assert_eq!(fixture.totals().queued, 0);
     assert_law(&fixture.queue);
@@ -78,7 +78,7 @@ async fn a_damaged_batch_that_expires_is_lost_too(engine: TestEngine) {
     fixture.push([event_until(1, START + 5)]).await;
     fixture.damage(0);
     fixture.clock.advance(HOUR);
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.ended(Reason::DamagedRow), 1);
     assert_law(&fixture.queue);
 }

@@ -5,7 +5,7 @@ use crate::event::operations::Act;
 use crate::profile::property::{PropertyId, PropertyStep, Value};
 use crate::profile::update::{Identity, profile_of};
 use crate::profile::{ProfileKey, Touchpoint};
-use crate::queue::profiles::Bounds;
+use crate::queue::bounds::Bounds;
 
 on_every_engine! {
     a_lesson_is_kept_with_the_events_or_not_at_all,
@@ -29,8 +29,8 @@ impl QueueFixture {
         &self,
         lesson: ProfileUpdate,
     ) -> Result<Pushed, PushError> {
-        let lessons = vec![(web(), lesson)];
-        self.queue.push_and_learn(Vec::new(), learnt(lessons)).await
+        let updates = vec![(web(), lesson)];
+        self.queue.push_with(Vec::new(), observed(updates)).await
     }
 }
 
@@ -64,7 +64,7 @@ pub(in crate::queue) fn set(name: &str, text: &str, at: i64) -> ProfileUpdate {
 
 /// The one property of a user.
 pub(in crate::queue) fn value(queue: &Queue, name: &str) -> Vec<String> {
-    let profile = profile_of(&mut queue.recall(), user(name)).unwrap();
+    let profile = profile_of(&mut queue.profiles(), user(name)).unwrap();
     let value = profile.and_then(|profile| profile.value(SLOT).cloned());
     let elements = value.unwrap_or_default().elements.into_iter();
     elements.map(String::from).collect()
@@ -77,10 +77,10 @@ fn bounds(max_age: Duration, max_bytes: u64) -> AllBounds {
 
 async fn a_lesson_is_kept_with_the_events_or_not_at_all(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
-    let lessons = vec![(web(), set("a", "x", START)), (web(), set("b", "y", START))];
+    let updates = vec![(web(), set("a", "x", START)), (web(), set("b", "y", START))];
     let pushed = fixture
         .queue
-        .push_and_learn(vec![event(1)], learnt(lessons))
+        .push_with(vec![event(1)], observed(updates))
         .await;
     assert_eq!(pushed.unwrap().queued, 1);
     fixture.learn(set("a", "z", START)).await;
@@ -89,10 +89,10 @@ async fn a_lesson_is_kept_with_the_events_or_not_at_all(engine: TestEngine) {
     assert_eq!(value(&fixture.queue, "b"), ["y"]);
     assert_eq!(fixture.totals().profiles, 2);
     fixture.set_failing(true);
-    let lessons = vec![(web(), set("c", "x", START))];
+    let updates = vec![(web(), set("c", "x", START))];
     let failed = fixture
         .queue
-        .push_and_learn(vec![event(2)], learnt(lessons))
+        .push_with(vec![event(2)], observed(updates))
         .await;
     assert!(matches!(failed, Err(PushError::Storage(_))));
     assert!(value(&fixture.queue, "c").is_empty());
@@ -106,10 +106,10 @@ async fn who_is_not_seen_is_forgotten_after_a_time(engine: TestEngine) {
     fixture.learn(set("new", "x", START + 3 * 3600)).await;
     fixture.clock.advance(4 * HOUR);
     // Nobody has said yet how long.
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.totals().profiles, 2);
     fixture.queue.bound_profiles(bounds(2 * HOUR, 1 << 20));
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert!(value(&fixture.queue, "old").is_empty());
     assert_eq!(value(&fixture.queue, "new"), ["x"]);
     assert_eq!(fixture.totals().profiles, 1);
@@ -126,7 +126,7 @@ async fn the_oldest_leave_where_there_are_too_many(engine: TestEngine) {
     let before = fixture.totals().profile_bytes;
     let most = before / 2;
     fixture.queue.bound_profiles(bounds(DAY, most));
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     let totals = fixture.totals();
     assert_eq!(totals.profiles, 300);
     assert!(totals.profile_bytes <= most);
@@ -134,7 +134,7 @@ async fn the_oldest_leave_where_there_are_too_many(engine: TestEngine) {
     assert!(!value(&fixture.queue, "300").is_empty());
     // A sync that remembers nobody any more keeps nothing.
     fixture.queue.bound_profiles(AllBounds::new());
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(
         (fixture.totals().profiles, fixture.totals().profile_bytes),
         (0, 0)
@@ -151,11 +151,8 @@ async fn a_rush_of_people_stays_within_bounds(engine: TestEngine) {
             let long = "x".repeat(if number % 3 == 0 { 1000 } else { 1 });
             (web(), set(&number.to_string(), &long, START + number))
         };
-        let lessons = (0..1000).map(lesson).collect();
-        let pushed = fixture
-            .queue
-            .push_and_learn(Vec::new(), learnt(lessons))
-            .await;
+        let updates = (0..1000).map(lesson).collect();
+        let pushed = fixture.queue.push_with(Vec::new(), observed(updates)).await;
         pushed.unwrap();
         assert!(fixture.totals().profile_bytes <= most);
         let last = rush * 1000 + 999;

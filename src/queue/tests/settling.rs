@@ -86,7 +86,7 @@ async fn after_a_lost_answer_an_event_is_repeated_for_48_hours_and_no_longer(eng
 
     fixture.clock.advance(HOUR);
     assert_eq!(fixture.lease(3).await.len(), 1);
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.ended(Reason::MaybeDelivered), 2);
     assert_law(&fixture.queue);
     let letter = &fixture
@@ -131,7 +131,7 @@ async fn a_request_that_a_crash_cut_off_casts_doubt_one_that_was_not_sent_does_n
     // A second restart makes no second doubt.
     let fixture = fixture.reopened().reopened();
     fixture.clock.advance(48 * HOUR);
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.ended(Reason::MaybeDelivered), 1);
     let left = fixture.lease(2).await;
     assert_eq!(text(&left[0]), text(&leased[1]));

@@ -86,10 +86,10 @@ async fn forgets_after_eight_days(engine: TestEngine) {
     fixture.push([event(1)]).await;
     fixture.deliver_all().await;
     fixture.clock.advance(8 * DAY);
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(trace(&fixture, 1).await.len(), 1);
     fixture.clock.advance(Duration::from_secs(1));
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert!(trace(&fixture, 1).await.is_empty());
     let left = fixture.read(|reader| reader.oldest_attempts(1)).await;
     assert!(left.is_empty());

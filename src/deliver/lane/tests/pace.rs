@@ -139,7 +139,7 @@ async fn a_lost_answer_is_not_followed_after_two_days() {
     fixture.pass_until(until).await;
     fixture.settle().await;
     fixture.pass(Duration::from_secs(48 * 3600)).await;
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.ended(Reason::MaybeDelivered), 5);
     fixture.assert_sound();
 }
@@ -155,7 +155,7 @@ async fn an_endpoint_that_cannot_be_reached_takes_nothing() {
     // Nothing was sent, so that nothing can have been taken: the events stay for their whole
     // window.
     fixture.pass(Duration::from_secs(50 * 3600)).await;
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.queued(), 5);
     assert_eq!(fixture.ended(Reason::MaybeDelivered), 0);
     fixture.assert_sound();
@@ -172,7 +172,7 @@ async fn an_event_whose_window_closes_is_not_sent() {
     let calls = fixture.calls();
     fixture.pass(Duration::from_secs(WEEK.unsigned_abs())).await;
     fixture.settle().await;
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.calls(), calls);
     assert_eq!(fixture.ended(Reason::WindowClosed), 5);
     fixture.assert_sound();

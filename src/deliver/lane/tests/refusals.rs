@@ -54,7 +54,7 @@ async fn one_alone_expires_when_its_window_closes() {
         .await;
     let calls = fixture.calls();
     fixture.settle().await;
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.calls(), calls);
     assert_eq!(fixture.ended(Reason::WindowClosed), 1);
     assert_eq!(fixture.queued(), 0);
@@ -267,7 +267,7 @@ async fn events_that_were_refused_together_are_not_repeated_after_two_days() {
         fixture.pass(Duration::from_secs(48 * 3600)).await;
         let calls = fixture.calls();
         fixture.settle().await;
-        fixture.queue.tidy().await.unwrap();
+        fixture.queue.expire().await.unwrap();
         fixture.settle().await;
         assert_eq!(fixture.calls(), calls);
         assert_eq!(fixture.ended(Reason::MaybeDelivered), 5);

@@ -16,7 +16,7 @@ fn stop(fixture: &mut LaneFixture) -> JoinSet<()> {
 
 async fn queued(fixture: &LaneFixture) -> (u64, u64) {
     let sync = SyncName::new("web").unwrap();
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     (
         fixture.queue.totals()[&sync].queued,
         fixture.queue.backlog(&sync).events,

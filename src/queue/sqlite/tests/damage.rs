@@ -10,7 +10,7 @@ async fn a_batch_whose_content_is_missing_is_lost() {
         .execute_batch("DELETE FROM content")
         .unwrap();
     assert!(fixture.lease(1).await.is_empty());
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.ended(Reason::DamagedRow), 1);
     assert_law(&fixture.queue);
 }
@@ -37,7 +37,7 @@ async fn what_is_readable_of_a_damaged_store_is_delivered_and_the_rest_is_counte
     let people = (0..400).map(|number| (web(), set(&number.to_string(), "x", START)));
     let pushed = fixture
         .queue
-        .push_and_learn(Vec::new(), learnt(people.collect()));
+        .push_with(Vec::new(), observed(people.collect()));
     pushed.await.unwrap();
     let leased = fixture.lease(50).await;
     let delivery = fixture.open_delivery(&leased).await;
@@ -78,7 +78,7 @@ async fn what_is_readable_of_a_damaged_store_is_delivered_and_the_rest_is_counte
             }
             assert_law(&fixture.queue);
         }
-        drop(fixture.queue.tidy().await);
+        drop(fixture.queue.expire().await);
         fixture.push((1000..1010).map(event)).await;
         delivered += deliver_some(&fixture).await.unwrap();
         assert_law(&fixture.queue);

@@ -146,7 +146,7 @@ async fn what_a_scrub_left_that_was_given_up_is_let_go() {
         .change(move |core| core.engine.scrub(step, now));
     assert_eq!(filled.await.unwrap(), Some(step), "there is more");
     // Someone may still be at it.
-    fixture.queue.tidy().await.unwrap();
+    fixture.queue.expire().await.unwrap();
     let filler = |fixture: &QueueFixture| -> i64 {
         connection(fixture)
             .query_row("SELECT count(*) FROM filler", [], |row| row.get(0))

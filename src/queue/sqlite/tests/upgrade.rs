@@ -95,15 +95,15 @@ async fn everything_in_a_store_of_version_1_goes_on() {
         answer: None,
         ends: Vec::new(),
         release: Vec::new(),
-        standstills: vec![CooldownChange::Begun(standstill.clone())],
+        cooldowns: vec![CooldownChange::Begun(standstill.clone())],
     };
     fixture.settle(settlement).await;
     let fixture = fixture.reopened();
-    assert_eq!(fixture.queue.standstills(), [standstill]);
+    assert_eq!(fixture.queue.cooldowns(), [standstill]);
     assert_eq!(fixture.totals().queued, 0);
 }
 
-/// Takes back, in a store that is closed, what version 4 has over version 3. Rows, profiles and standstills
+/// Takes back, in a store that is closed, what version 4 has over version 3. Rows, profiles and cooldowns
 /// are written alike by both.
 const TO_VERSION_3: &str = "
     BEGIN IMMEDIATE;
@@ -139,7 +139,7 @@ async fn everything_in_a_store_of_version_3_goes_on() {
     };
     fixture
         .settle(Settlement {
-            standstills: vec![CooldownChange::Begun(standstill.clone())],
+            cooldowns: vec![CooldownChange::Begun(standstill.clone())],
             ..accepted(delivery, std::slice::from_ref(delivered))
         })
         .await;
@@ -162,7 +162,7 @@ async fn everything_in_a_store_of_version_3_goes_on() {
     assert_eq!(fixture.totals().queued, 13);
     assert_eq!(fixture.ended(Reason::Accepted), 1);
     assert_eq!(fixture.ended(Reason::Refused), 1);
-    assert_eq!(fixture.queue.standstills(), [standstill]);
+    assert_eq!(fixture.queue.cooldowns(), [standstill]);
     assert_eq!(value(&fixture.queue, "a"), ["x"]);
     // The rows of Purchases are found, and only those.
     let rows = "SELECT purchase, count(*) FROM row GROUP BY purchase ORDER BY purchase";

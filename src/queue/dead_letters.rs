@@ -1,0 +1,403 @@
+//! Files dead letters, replaces them, queues them anew and removes them.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::clock::UnixMillis;
+use crate::outcome::{Outcome, Reason};
+use crate::payload::{Fingerprint, Payload};
+
+use super::batch::{BatchEntry, StoredBatch, SyncId};
+use super::core::Core;
+use super::dead::{DeadFilter, DeadLetter, Retried};
+use super::engine::{DeadHeader, EngineResult, Reader, StoredDeadLetter};
+use super::settle::Refusal;
+use super::totals::{Counter, Removal};
+
+/// Letters kept for each sync of a reason of which only a sample is kept.
+const MAX_SAMPLES: u64 = 100;
+/// What a letter takes besides its texts.
+const OVERHEAD: usize = 128;
+/// Bytes of events that are read in one go; one more event may come on top.
+const LISTED_BYTES: usize = 1 << 20;
+/// Letters that are read in one go where room is made.
+const PAGE: usize = 16;
+/// Longest name or id that is kept, in bytes.
+const MAX_NAME: usize = 512;
+/// Longest text of Meta's that is kept, in bytes.
+const MAX_MESSAGE: usize = 2048;
+
+/// A dead letter about to be filed.
+#[derive(Debug)]
+pub(super) struct NewDeadLetter<'a> {
+    pub(super) reason: Reason,
+    pub(super) taken_at: UnixMillis,
+    pub(super) event_name: Option<&'a str>,
+    pub(super) event_id: Option<&'a str>,
+    /// Fingerprint and deadline of an event that was queued.
+    pub(super) queued: Option<(Fingerprint, i64)>,
+    pub(super) first_try: Option<UnixMillis>,
+    pub(super) last_try: Option<UnixMillis>,
+    pub(super) refusal: Option<&'a Refusal>,
+    pub(super) json: Option<&'a [u8]>,
+}
+
+impl<'a> NewDeadLetter<'a> {
+    /// An event of which nothing else is known yet.
+    pub(super) const fn new(reason: Reason, taken_at: UnixMillis) -> Self {
+        Self {
+            reason,
+            taken_at,
+            event_name: None,
+            event_id: None,
+            queued: None,
+            first_try: None,
+            last_try: None,
+            refusal: None,
+            json: None,
+        }
+    }
+
+    /// An event that was queued.
+    pub(super) fn of(
+        content: &'a StoredBatch,
+        entry: &BatchEntry,
+        reason: Reason,
+        taken_at: UnixMillis,
+    ) -> Self {
+        Self {
+            event_name: Some(content.name(entry)),
+            queued: Some((entry.fingerprint, entry.deadline)),
+            json: Some(content.json(entry)),
+            ..Self::new(reason, taken_at)
+        }
+    }
+}
+
+/// Files a dead letter.
+pub(super) fn file(core: &mut Core, index: usize, new: &NewDeadLetter<'_>) -> EngineResult<()> {
+    let (sync, name) = {
+        let counters = core.counters.at(index);
+        (counters.id, counters.name.clone())
+    };
+    if is_sampled(new.reason) {
+        let samples = core.samples.entry((sync, new.reason)).or_default();
+        if *samples >= MAX_SAMPLES {
+            return Ok(());
+        }
+        *samples += 1;
+    }
+    let event_id = new
+        .event_id
+        .map(Cow::Borrowed)
+        .or_else(|| new.json.and_then(event_id));
+    let id_half = match new.queued {
+        Some((fingerprint, _)) => Some(fingerprint.id),
+        None => event_id.as_deref().map(Fingerprint::of_id),
+    };
+    let kept = |text: Option<&str>, max| text.map(|text| beginning(text, max).to_owned());
+    let refusal = new.refusal;
+    let letter = DeadLetter {
+        id: core.next_dead_letter_id(),
+        sync: name,
+        reason: new.reason,
+        event_name: kept(new.event_name, MAX_NAME),
+        event_id: kept(event_id.as_deref(), MAX_NAME),
+        code: refusal.and_then(|refusal| refusal.code),
+        sub_code: refusal.and_then(|refusal| refusal.sub_code),
+        trace_id: kept(refusal.and_then(|it| it.trace_id.as_deref()), MAX_NAME),
+        message: kept(refusal.and_then(|it| it.message.as_deref()), MAX_MESSAGE),
+        taken_at: new.taken_at,
+        first_try: new.first_try,
+        last_try: new.last_try,
+        filed_at: core.now,
+        json: new.json.map(<[u8]>::to_vec),
+    };
+    let texts = [
+        &letter.event_name,
+        &letter.event_id,
+        &letter.message,
+        &letter.trace_id,
+    ];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let bytes = (OVERHEAD + texts + letter.json.as_ref().map_or(0, Vec::len)) as u64;
+    let header = DeadHeader {
+        id: letter.id,
+        sync,
+        reason: Some(letter.reason),
+        event_name: letter.event_name.clone(),
+        taken_at: letter.taken_at,
+        filed_at: letter.filed_at,
+        bytes,
+        id_half,
+        whole_half: new.queued.map(|(fingerprint, _)| fingerprint.whole),
+    };
+    let stored = StoredDeadLetter {
+        header,
+        letter,
+        deadline: new.queued.map(|(_, deadline)| deadline),
+    };
+    core.pending
+        .dead_letters
+        .insert(stored.header.id, Some(stored));
+    let counters = core.counters.at(index);
+    counters.add(Counter::Dead, 1);
+    counters.add(Counter::DeadBytes, bytes);
+    make_room(core)
+}
+
+/// Removes the dead letter of an event that was queued; false if there is none.
+pub(super) fn replace_queued(
+    core: &mut Core,
+    index: usize,
+    fingerprint: Fingerprint,
+) -> EngineResult<bool> {
+    let mut replaced = false;
+    for letter in of_event(core, index, fingerprint.id)? {
+        let outcome = letter.reason.map(Reason::outcome);
+        if letter.whole_half == Some(fingerprint.whole)
+            && matches!(outcome, Some(Outcome::Rejected | Outcome::Expired))
+        {
+            remove_header(core, &letter, Removal::Replaced);
+            replaced = true;
+        }
+    }
+    Ok(replaced)
+}
+
+/// Removes the letters of an event that was found `invalid` when it came before. Such an event has
+/// no fingerprint, so its id and name must do.
+pub(super) fn replace_invalid(
+    core: &mut Core,
+    index: usize,
+    id_half: u64,
+    event_name: Option<&str>,
+) -> EngineResult<()> {
+    if core.counters.at(index).get(Counter::Dead) == 0 {
+        return Ok(());
+    }
+    let event_name = event_name.map(|name| beginning(name, MAX_NAME));
+    for letter in of_event(core, index, id_half)? {
+        if letter.whole_half.is_none() && letter.event_name.as_deref() == event_name {
+            remove_header(core, &letter, Removal::Replaced);
+        }
+    }
+    Ok(())
+}
+
+/// Queues these dead letters anew, those that can still be delivered.
+pub(super) fn retry(core: &mut Core, ids: &[i64]) -> EngineResult<Retried> {
+    let mut retried = Retried::default();
+    for id in ids {
+        let letter = letter(core, *id)?;
+        let found = letter.and_then(|letter| {
+            let index = core.counters.find_by_id(letter.header.sync)?;
+            let payload = payload(&letter).filter(|it| it.deadline > core.now.seconds())?;
+            Some((index, letter.header, payload))
+        });
+        let Some((index, header, payload)) = found else {
+            retried.kept += 1;
+            continue;
+        };
+        remove_header(core, &header, Removal::Retried);
+        core.window.insert(payload.fingerprint, core.now);
+        core.counters.at(index).add(Counter::DeadRetried, 1);
+        core.queue(index, payload);
+        retried.queued += 1;
+    }
+    Ok(retried)
+}
+
+/// Removes dead letters; gives the number of those that were there.
+pub(super) fn remove(core: &mut Core, ids: &[i64], why: Removal) -> EngineResult<u64> {
+    let mut removed = 0;
+    for id in ids {
+        if let Some(letter) = header(core, *id)? {
+            remove_header(core, &letter, why);
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes letters that are older than the retention. True if there may be more.
+pub(super) fn remove_aged(core: &mut Core, limit: usize) -> EngineResult<bool> {
+    let retention = core.context.config.dead_letter_retention;
+    let page = core.engine.dead_headers(0, 1)?;
+    let is_aged = |letter: &DeadHeader, now: UnixMillis| now.since(letter.filed_at) > retention;
+    if !page.first().is_some_and(|first| is_aged(first, core.now)) {
+        return Ok(false);
+    }
+    let page = core.engine.dead_headers(0, limit)?;
+    let aged = page.iter().take_while(|letter| is_aged(letter, core.now));
+    let aged: Vec<DeadHeader> = aged.cloned().collect();
+    for letter in &aged {
+        if !core.pending.dead_letters.contains_key(&letter.id) {
+            remove_header(core, letter, Removal::Aged);
+        }
+    }
+    Ok(aged.len() == limit)
+}
+
+/// Counts the letters of which only samples are kept.
+pub(super) fn load_samples(core: &mut Core) -> EngineResult<()> {
+    let syncs: Vec<SyncId> = core.counters.all().iter().map(|it| it.id).collect();
+    for sync in syncs {
+        for reason in Reason::ALL.iter().filter(|reason| is_sampled(**reason)) {
+            let count = core.engine.dead_count(sync, *reason)?;
+            core.samples.insert((sync, *reason), count);
+        }
+    }
+    Ok(())
+}
+
+fn make_room(core: &mut Core) -> EngineResult<()> {
+    let config = &core.context.config;
+    // Dead letters may not take what the queue needs, whatever their own limit says.
+    let max = config.dead_letter_max_bytes.min(config.max_bytes.get() / 2);
+    let mut after = 0;
+    while core.counters.sum(Counter::DeadBytes) > max {
+        let page = core.engine.dead_headers(after, PAGE)?;
+        let Some(last) = page.last() else {
+            // All that is left came in this transaction.
+            let first = core.pending.dead_letters.values().flatten().next();
+            let Some(first) = first.map(|letter| letter.header.clone()) else {
+                return Ok(());
+            };
+            remove_header(core, &first, Removal::Crowded);
+            continue;
+        };
+        after = last.id;
+        for letter in page {
+            if core.counters.sum(Counter::DeadBytes) <= max {
+                break;
+            }
+            if !core.pending.dead_letters.contains_key(&letter.id) {
+                remove_header(core, &letter, Removal::Crowded);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remove_header(core: &mut Core, letter: &DeadHeader, why: Removal) {
+    // One that came in this transaction was never stored.
+    if core.pending.dead_letters.remove(&letter.id).is_none() {
+        core.pending.dead_letters.insert(letter.id, None);
+    }
+    if let Some(samples) = letter
+        .reason
+        .and_then(|reason| core.samples.get_mut(&(letter.sync, reason)))
+    {
+        *samples = samples.saturating_sub(1);
+    }
+    if let Some(index) = core.counters.find_by_id(letter.sync) {
+        let counters = core.counters.at(index);
+        counters.take(Counter::Dead, 1);
+        counters.take(Counter::DeadBytes, letter.bytes);
+        counters.add(Counter::DeadRemoved(why), 1);
+    }
+}
+
+/// Finds a letter, as the transaction under way leaves it.
+fn letter(core: &mut Core, id: i64) -> EngineResult<Option<StoredDeadLetter>> {
+    match core.pending.dead_letters.get(&id) {
+        Some(pending) => Ok(pending.clone()),
+        None => core.engine.dead_letter(id),
+    }
+}
+
+fn header(core: &mut Core, id: i64) -> EngineResult<Option<DeadHeader>> {
+    if let Some(pending) = core.pending.dead_letters.get(&id) {
+        return Ok(pending.as_ref().map(|letter| letter.header.clone()));
+    }
+    let next = core.engine.dead_headers(id - 1, 1)?.pop();
+    Ok(next.filter(|letter| letter.id == id))
+}
+
+/// Finds a sync's letters of an event, as the transaction under way leaves them.
+fn of_event(core: &mut Core, index: usize, id_half: u64) -> EngineResult<Vec<DeadHeader>> {
+    let mut letters = core.engine.dead_of_event(id_half)?;
+    let pending = &core.pending.dead_letters;
+    letters.retain(|letter| !pending.contains_key(&letter.id));
+    let added = pending.values().flatten().map(|letter| &letter.header);
+    letters.extend(added.filter(|it| it.id_half == Some(id_half)).cloned());
+    let sync = core.counters.at(index).id;
+    letters.retain(|letter| letter.sync == sync);
+    Ok(letters)
+}
+
+/// The event of a letter, if it was mapped.
+fn payload(letter: &StoredDeadLetter) -> Option<Payload> {
+    Some(Payload {
+        json: letter.letter.json.clone()?.into(),
+        event_name: letter.header.event_name.as_deref()?.into(),
+        fingerprint: Fingerprint {
+            id: letter.header.id_half?,
+            whole: letter.header.whole_half?,
+        },
+        deadline: letter.deadline?,
+    })
+}
+
+/// Reads at most `limit` letters with numbers above `after`, in the order in which they were filed;
+/// fewer where they are large, so that no memory is filled by them.
+pub(super) fn list(
+    reader: &mut dyn Reader,
+    filter: &DeadFilter,
+    after: i64,
+    limit: usize,
+) -> EngineResult<Vec<DeadLetter>> {
+    reader.dead_letters(filter, after, limit, LISTED_BYTES)
+}
+
+/// The number of the letter that was filed last.
+pub(super) fn last(reader: &mut dyn Reader) -> EngineResult<i64> {
+    Ok(reader.last_ids()?.dead_letter)
+}
+
+const fn is_sampled(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::TooOld | Reason::TooOldForPixel | Reason::NoIdentifier
+    )
+}
+
+/// The event id in a mapped event.
+fn event_id(json: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct WithEventId<'a> {
+        #[serde(borrow)]
+        event_id: Option<Cow<'a, str>>,
+    }
+    serde_json::from_slice::<WithEventId<'_>>(json)
+        .ok()?
+        .event_id
+}
+
+/// As much of a text as fits into `max` bytes.
+fn beginning(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_id_of_a_mapped_event() {
+        let json = br#"{"event_name":"A","event_id":"a\"b","custom_data":{"event_id":"no"}}"#;
+        assert_eq!(event_id(json).as_deref(), Some("a\"b"));
+        assert_eq!(event_id(br#"{"event_name":"A"}"#), None);
+    }
+
+    #[test]
+    fn cuts_at_a_character() {
+        assert_eq!(beginning("aé", 2), "a");
+        assert_eq!(beginning("aé", 3), "aé");
+    }
+}

@@ -1,0 +1,193 @@
+//! Leases: ready events are handed out for delivery, each once until it is settled or released.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::config::SyncName;
+
+use super::batch::StoredBatch;
+use super::bits::Bits;
+use super::core::Core;
+use super::engine::{BatchOrder, EngineResult};
+use super::lease::{LeaseLimits, Leased, Order, Slot};
+use super::leases::{SyncLeases, Turn};
+use super::state::{BatchPlace, BatchState};
+
+/// How many batches a lease by name looks at.
+const BATCHES_BY_NAME: usize = 256;
+
+/// Hands out ready events.
+pub(super) fn lease(
+    core: &mut Core,
+    sync: &SyncName,
+    limits: LeaseLimits,
+    order: Order,
+) -> EngineResult<Vec<Leased>> {
+    let Some(index) = core.counters.find(sync) else {
+        return Ok(Vec::new());
+    };
+    let mut lease = Lease {
+        limits,
+        index,
+        now: core.now.seconds(),
+        taken: Vec::new(),
+        bytes: 0,
+        full: limits.events == 0,
+    };
+    let leased = match order {
+        Order::MostUrgent => lease_in_turn(core, &mut lease),
+        Order::NewestOfEachName => lease_newest_of_each_name(core, &mut lease),
+    };
+    if let Err(error) = leased {
+        let slots: Vec<Slot> = lease.taken.iter().map(|event| event.slot).collect();
+        core.leases().of(sync).release(&slots);
+        return Err(error);
+    }
+    core.leases().of(sync).recheck_oldest();
+    core.refresh_oldest(index)?;
+    Ok(lease.taken)
+}
+
+fn lease_in_turn(core: &mut Core, lease: &mut Lease) -> EngineResult<()> {
+    let turn = core.leases_of(lease.index, |leases| leases.turn(lease.limits));
+    match turn {
+        Turn::MostUrgent => lease_most_urgent(core, lease),
+        Turn::Freshest => lease_freshest(core, BatchOrder::Freshest, lease),
+        Turn::Purchases => {
+            lease_freshest(core, BatchOrder::FreshestPurchases, lease)?;
+            lease_freshest(core, BatchOrder::Freshest, lease)
+        }
+    }
+}
+
+/// Goes from the freshest batch to less fresh ones. On the way it passes those that are on lease, of which
+/// there are no more than requests under way can carry.
+fn lease_freshest(core: &mut Core, order: BatchOrder, lease: &mut Lease) -> EngineResult<()> {
+    let mut batches = core.walk(lease.index, order, None);
+    while !lease.full
+        && let Some(state) = batches.next(core)?
+    {
+        lease_batch(core, &state, lease, |_, positions| positions)?;
+    }
+    Ok(())
+}
+
+fn lease_most_urgent(core: &mut Core, lease: &mut Lease) -> EngineResult<()> {
+    // Only this thread leases, so between two locks events can only become ready, not the
+    // other way round; what is released meanwhile lowers the mark by itself.
+    let from = core.leases_of(lease.index, SyncLeases::take_urgent);
+    let mut ready_from = i64::MAX;
+    let mut batches = core.walk(
+        lease.index,
+        BatchOrder::Deadline,
+        BatchPlace::before_deadline(from),
+    );
+    while let Some(state) = batches.next(core)? {
+        if lease.full {
+            ready_from = ready_from.min(state.deadline);
+            break;
+        }
+        if lease_batch(core, &state, lease, |_, positions| positions)? {
+            ready_from = ready_from.min(state.deadline);
+        }
+    }
+    core.leases_of(lease.index, |leases| leases.lower_urgent(ready_from));
+    Ok(())
+}
+
+fn lease_newest_of_each_name(core: &mut Core, lease: &mut Lease) -> EngineResult<()> {
+    let mut names: HashSet<Arc<str>> = HashSet::new();
+    let mut batches = core.walk(lease.index, BatchOrder::Newest, None);
+    for _ in 0..BATCHES_BY_NAME {
+        if lease.full {
+            break;
+        }
+        let Some(state) = batches.next(core)? else {
+            break;
+        };
+        lease_batch(core, &state, lease, |content, mut positions| {
+            positions.reverse();
+            positions.retain(|position| {
+                names.insert(Arc::clone(content.name(&content.entries[*position])))
+            });
+            positions
+        })?;
+    }
+    Ok(())
+}
+
+/// Takes from one batch what `choose` lets pass; true if ready events are left in it.
+fn lease_batch(
+    core: &mut Core,
+    state: &BatchState,
+    lease: &mut Lease,
+    choose: impl FnOnce(&StoredBatch, Vec<usize>) -> Vec<usize>,
+) -> EngineResult<bool> {
+    let (leased, content) = core.leases_of(lease.index, |leases| leases.on_lease(state.id));
+    let ready = state.open().without(&leased);
+    if ready.is_empty() {
+        return Ok(false);
+    }
+    let Some(content) = core.content(state, content)? else {
+        core.damaged.push(state.id);
+        return Ok(false);
+    };
+    let chosen = choose(&content, ready.positions().collect());
+    let taken = lease.take(state, &content, chosen, &mut core.overdue);
+    if !taken.is_empty() {
+        core.leases_of(lease.index, |leases| leases.lease(state, &content, &taken));
+    }
+    Ok(taken != ready)
+}
+
+/// A lease in the making.
+#[derive(Debug)]
+struct Lease {
+    limits: LeaseLimits,
+    /// Of the sync.
+    index: usize,
+    now: i64,
+    taken: Vec<Leased>,
+    bytes: usize,
+    /// The next event did not fit.
+    full: bool,
+}
+
+impl Lease {
+    /// Takes what fits and has not expired.
+    fn take(
+        &mut self,
+        state: &BatchState,
+        content: &StoredBatch,
+        chosen: Vec<usize>,
+        overdue: &mut bool,
+    ) -> Bits {
+        let mut taken = Bits::default();
+        for position in chosen {
+            let entry = &content.entries[position];
+            let (deadline, _) = state.expiry(position, entry);
+            if deadline <= self.now {
+                *overdue = true;
+                continue;
+            }
+            let body = content.body(entry);
+            let bytes = self.bytes + body.as_ref().len();
+            self.full = self.taken.len() == self.limits.events
+                || (bytes > self.limits.bytes && !self.taken.is_empty());
+            if self.full {
+                break;
+            }
+            self.bytes = bytes;
+            taken.add(position);
+            self.taken.push(Leased {
+                slot: Slot::new(state.id, position),
+                body,
+                event_name: Arc::clone(content.name(entry)),
+                deadline,
+                taken_at: state.taken_at,
+            });
+        }
+        self.full |= self.taken.len() == self.limits.events;
+        taken
+    }
+}

@@ -1,0 +1,208 @@
+//! Settlement: what the answer to a request does to the events that it carried.
+//!
+//! A request is put down before it is sent, and closed by the settlement of its answer. One that is
+//! still open when the store is opened was cut off by a crash: like one whose answer was lost, it
+//! may have been taken, so its events expire 48 hours after it was sent.
+
+use std::collections::BTreeMap;
+
+use crate::clock::UnixMillis;
+use crate::config::SyncName;
+
+use super::attempt::{AttemptAnswer, AttemptedEvents, DeliveryId, OpenAttempt};
+use super::batch::BatchId;
+use super::bits::Bits;
+use super::core::{Core, Effect};
+use super::dead_letters::{self, NewDeadLetter};
+use super::engine::{AttemptChange, EngineResult, Opening};
+use super::lease::Slot;
+use super::settle::{End, Settlement};
+use super::state::{BatchState, DOUBT_SECONDS};
+
+/// Puts down a request that is about to be sent.
+pub(super) fn open(core: &mut Core, sync: &SyncName, slots: &[Slot]) -> DeliveryId {
+    let index = core.index_of(sync);
+    let id = core.next_attempt_id();
+    let sent_at = core.now;
+    let events = AttemptedEvents::of(slots);
+    let change = AttemptChange::Open {
+        sync: core.counters.at(index).id,
+        sent_at,
+        events: events.clone(),
+    };
+    core.pending.attempts.insert(id, change);
+    core.effects
+        .push(Effect::Opened(id, OpenAttempt { sent_at, events }));
+    id
+}
+
+/// Does what an answer asks for.
+pub(super) fn settle(core: &mut Core, settlement: &Settlement) -> EngineResult<()> {
+    core.pending
+        .cooldowns
+        .extend_from_slice(&settlement.cooldowns);
+    let Some(index) = core.counters.find(&settlement.sync) else {
+        return Ok(());
+    };
+    let mut ends: BTreeMap<BatchId, Vec<(usize, &End)>> = BTreeMap::new();
+    for (slot, end) in &settlement.ends {
+        let of_batch = ends.entry(slot.batch).or_default();
+        of_batch.push((slot.position(), end));
+    }
+    let (sent_at, carried) = match settlement.delivery {
+        Some(id) if settlement.answer.is_some() => under_way(core, id).unzip(),
+        _ => (None, None),
+    };
+    let mut carried = carried.unwrap_or_default().0;
+    for batch in ends.keys() {
+        carried.entry(*batch).or_default();
+    }
+    let lost = settlement.answer.as_ref().is_some_and(|answer| answer.lost);
+    for (batch, carried) in carried {
+        let ends = ends.remove(&batch).unwrap_or_default();
+        let attempt = AttemptOfBatch {
+            sent_at,
+            carried,
+            lost,
+        };
+        settle_batch(core, index, batch, &ends, &attempt)?;
+    }
+    core.effects.push(Effect::Ended {
+        index,
+        slots: settlement.ends.iter().map(|(slot, _)| *slot).collect(),
+    });
+    core.effects.push(Effect::Released {
+        index,
+        slots: settlement.release.clone(),
+    });
+    if let Some(id) = settlement.delivery {
+        close(core, id, settlement.answer.clone());
+        core.effects.push(Effect::Answered(id));
+    }
+    Ok(())
+}
+
+/// Sees to requests that have no answer in the store though nobody waits for one.
+pub(super) fn resolve_open(core: &mut Core, opening: Opening) -> EngineResult<()> {
+    for request in core.engine.unanswered()? {
+        if under_way(core, request.id).is_some() {
+            continue;
+        }
+        if opening == Opening::AfterFailure {
+            // Its writing was reported as failed, so it was not sent.
+            close(core, request.id, None);
+            continue;
+        }
+        if let Some(index) = core.counters.find_by_id(request.sync) {
+            for (batch, carried) in request.events.0 {
+                let attempt = AttemptOfBatch {
+                    sent_at: Some(request.request.sent_at),
+                    carried,
+                    lost: true,
+                };
+                settle_batch(core, index, batch, &[], &attempt)?;
+            }
+        }
+        let cut_off = AttemptAnswer {
+            verdict: "cut_off",
+            status: None,
+            code: None,
+            sub_code: None,
+            trace_id: None,
+            lost: true,
+        };
+        close(core, request.id, Some(cut_off));
+    }
+    Ok(())
+}
+
+fn settle_batch(
+    core: &mut Core,
+    index: usize,
+    id: BatchId,
+    ends: &[(usize, &End)],
+    attempt: &AttemptOfBatch,
+) -> EngineResult<()> {
+    let Some(mut state) = core.batch(id)? else {
+        return Ok(());
+    };
+    let (leased, content) = core.leases_of(index, |leases| leases.on_lease(id));
+    let mut changed = false;
+    for (position, end) in ends {
+        let Some(content) = content.as_ref().filter(|_| leased.has(*position)) else {
+            continue;
+        };
+        if state.settled.has(*position) {
+            continue;
+        }
+        core.end_event(index, &mut state, content, *position, end.reason());
+        if let End::Rejected(refusal) = end {
+            let entry = &content.entries[*position];
+            let letter = NewDeadLetter {
+                refusal: Some(refusal),
+                first_try: state.first_try.or(attempt.sent_at),
+                last_try: attempt.sent_at.or(state.last_try),
+                ..NewDeadLetter::of(content, entry, refusal.reason, state.taken_at)
+            };
+            dead_letters::file(core, index, &letter)?;
+        }
+        changed = true;
+    }
+    changed |= note_attempt(core, index, &mut state, attempt);
+    if changed {
+        core.save_batch(index, state);
+    }
+    Ok(())
+}
+
+/// Notes on a batch that a request did not end all of its events; true if there is something to note.
+fn note_attempt(
+    core: &mut Core,
+    index: usize,
+    state: &mut BatchState,
+    attempt: &AttemptOfBatch,
+) -> bool {
+    let remaining = attempt.carried.without(&state.settled);
+    let Some(sent_at) = attempt.sent_at.filter(|_| !remaining.is_empty()) else {
+        return false;
+    };
+    state.first_try.get_or_insert(sent_at);
+    state.last_try = Some(sent_at);
+    if attempt.lost {
+        state.in_doubt.add(&remaining, sent_at);
+        let expiry = sent_at.seconds() + DOUBT_SECONDS;
+        state.deadline = state.deadline.min(expiry);
+        let deadline = state.deadline;
+        core.effects.push(Effect::Sooner { index, deadline });
+    }
+    true
+}
+
+/// When a request was sent, and the events that it carries, if it is under way.
+fn under_way(core: &Core, id: DeliveryId) -> Option<(UnixMillis, AttemptedEvents)> {
+    let requests = core.context.shared.requests();
+    let request = requests.get(&id)?;
+    Some((request.sent_at, request.events.clone()))
+}
+
+fn close(core: &mut Core, id: DeliveryId, answer: Option<AttemptAnswer>) {
+    let change = match answer {
+        Some(answer) => AttemptChange::Answer {
+            at: core.now,
+            answer,
+        },
+        None => AttemptChange::Remove,
+    };
+    core.pending.attempts.insert(id, change);
+}
+
+/// What a request means for one batch.
+#[derive(Debug)]
+struct AttemptOfBatch {
+    /// When it was sent, if it was.
+    sent_at: Option<UnixMillis>,
+    /// The events of the batch that it carried.
+    carried: Bits,
+    /// Meta may have taken the events all the same.
+    lost: bool,
+}
