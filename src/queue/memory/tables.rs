@@ -1,0 +1,170 @@
+//! What the engine in memory keeps, and how a transaction changes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::SyncName;
+use crate::profile::ProfileKey;
+use crate::profile::clicks::FirstSeen;
+use crate::queue::attempt::{DeliveryId, TracedRequest};
+use crate::queue::batch::{BatchId, SyncId};
+use crate::queue::batch_builder::NewBatch;
+use crate::queue::cooldown::{Cooldown, CooldownChange};
+use crate::queue::engine::{
+    AttemptChange, BatchChange, BatchFingerprints, LastIds, StoredAttempt, StoredDeadLetter,
+    StoredProfile, Transaction,
+};
+
+use super::StoreFault;
+
+#[derive(Debug, Default)]
+pub(super) struct MemoryTables {
+    pub(super) fault: Option<StoreFault>,
+    pub(super) is_owned: bool,
+    pub(super) syncs: BTreeMap<SyncId, SyncName>,
+    pub(super) counters: BTreeMap<(SyncId, Arc<str>), i64>,
+    pub(super) batches: BTreeMap<BatchId, NewBatch>,
+    pub(super) fingerprints: BTreeMap<BatchId, BatchFingerprints>,
+    pub(super) dead_letters: BTreeMap<i64, StoredDeadLetter>,
+    pub(super) attempts: BTreeMap<DeliveryId, StoredAttempt>,
+    pub(super) cooldowns: Vec<Cooldown>,
+    pub(super) profiles: BTreeMap<ProfileKey, (i64, StoredProfile)>,
+    pub(super) clicks: Vec<FirstSeen>,
+    pub(super) last: LastIds,
+    pub(super) last_profile: i64,
+}
+
+impl MemoryTables {
+    pub(super) fn apply(&mut self, transaction: &Transaction) {
+        for (id, name) in &transaction.syncs {
+            self.syncs.insert(*id, name.clone());
+            self.last.sync = self.last.sync.max(*id);
+        }
+        for counter in &transaction.counters {
+            let key = (counter.sync, Arc::clone(&counter.counter));
+            self.counters.insert(key, counter.value);
+        }
+        self.apply_to_batches(transaction);
+        for (id, letter) in &transaction.dead_letters {
+            match letter {
+                Some(letter) => drop(self.dead_letters.insert(*id, letter.clone())),
+                None => drop(self.dead_letters.remove(id)),
+            }
+            self.last.dead_letter = self.last.dead_letter.max(*id);
+        }
+        for (id, change) in &transaction.attempts {
+            self.apply_to_attempt(*id, change);
+        }
+        for change in &transaction.cooldowns {
+            self.apply_to_cooldowns(change);
+        }
+        for (key, profile) in &transaction.profiles {
+            match profile {
+                Some(profile) => {
+                    let known = self.profiles.get(key).map(|(place, _)| *place);
+                    self.last_profile += 1;
+                    let place = known.unwrap_or(self.last_profile);
+                    self.profiles.insert(*key, (place, profile.clone()));
+                }
+                None => drop(self.profiles.remove(key)),
+            }
+        }
+        for (click, seen) in &transaction.clicks {
+            match seen {
+                Some(seen) => self.clicks.push(FirstSeen {
+                    click: *click,
+                    seen: *seen,
+                }),
+                None => self.clicks.retain(|known| known.click != *click),
+            }
+        }
+    }
+
+    fn apply_to_batches(&mut self, transaction: &Transaction) {
+        for batch in &transaction.added {
+            let state = &batch.state;
+            self.last.batch = self.last.batch.max(state.id);
+            let fingerprints = BatchFingerprints {
+                batch: state.id,
+                sync: state.sync,
+                taken_at: state.taken_at,
+                stored: batch.fingerprints.clone(),
+            };
+            self.fingerprints.insert(state.id, fingerprints);
+            self.batches.insert(state.id, batch.clone());
+        }
+        for (id, change) in &transaction.batches {
+            let batch = self.batches.get_mut(id);
+            match (change, batch) {
+                (BatchChange::Save(state), Some(batch)) => batch.state = state.clone(),
+                (BatchChange::Rewrite(state, body), Some(batch)) => {
+                    batch.state = state.clone();
+                    batch.checksum = body.checksum;
+                    batch.body.clone_from(&body.stored);
+                }
+                (BatchChange::Remove, _) => drop(self.batches.remove(id)),
+                (_, None) => {}
+            }
+        }
+        for id in &transaction.aged_fingerprints {
+            self.fingerprints.remove(id);
+        }
+    }
+
+    fn apply_to_attempt(&mut self, id: DeliveryId, change: &AttemptChange) {
+        match change {
+            AttemptChange::Open {
+                sync,
+                sent_at,
+                events,
+            } => {
+                self.last.attempt = self.last.attempt.max(id.0);
+                let attempt = StoredAttempt {
+                    id,
+                    sync: *sync,
+                    events: events.clone(),
+                    request: TracedRequest {
+                        sent_at: *sent_at,
+                        answered_at: None,
+                        verdict: None,
+                        status: None,
+                        code: None,
+                        sub_code: None,
+                        trace_id: None,
+                    },
+                };
+                self.attempts.insert(id, attempt);
+            }
+            AttemptChange::Answer { at, answer } => {
+                if let Some(attempt) = self.attempts.get_mut(&id) {
+                    attempt.request = TracedRequest {
+                        sent_at: attempt.request.sent_at,
+                        answered_at: Some(*at),
+                        verdict: Some(answer.verdict.to_owned()),
+                        status: answer.status,
+                        code: answer.code,
+                        sub_code: answer.sub_code,
+                        trace_id: answer.trace_id.clone(),
+                    };
+                }
+            }
+            AttemptChange::Remove => drop(self.attempts.remove(&id)),
+        }
+    }
+
+    fn apply_to_cooldowns(&mut self, change: &CooldownChange) {
+        match change {
+            CooldownChange::Begun(new) => {
+                let is_same = |it: &Cooldown| it.whose == new.whose && it.kind == new.kind;
+                match self.cooldowns.iter_mut().find(|it| is_same(it)) {
+                    Some(known) if known.until < new.until => known.clone_from(new),
+                    Some(_) => {}
+                    None => self.cooldowns.push(new.clone()),
+                }
+            }
+            CooldownChange::Over { whose, by } => self
+                .cooldowns
+                .retain(|it| it.whose != *whose || it.until > *by),
+        }
+    }
+}
