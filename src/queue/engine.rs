@@ -1,11 +1,11 @@
 //! The seam: what the queue asks of an engine that keeps it.
 //!
 //! An engine stores, finds and forgets; the rules are above it. It is used by the writer's thread alone,
-//! but for [`Reader`]s, which read beside it.
+//! but for `Reader`s, which read beside it.
 //!
-//! - A transaction is one value and one call: [`Engine::commit`] makes all of a [`Transaction`] durable, or nothing.
+//! - A transaction is one value and one call: `Engine::commit` makes all of a `Transaction` durable, or nothing.
 //! - Reads come in pages. What a page shows is what was committed last.
-//! - Numbers are given by the writer, not by the engine: a [`BatchId`] names the writer's origin too.
+//! - Numbers are given by the writer, not by the engine: a `BatchId` names the writer's origin too.
 //! - An error is one of three, since the queue does something else after each: see [`EngineError`].
 
 use std::any::Any;
@@ -33,7 +33,7 @@ pub(super) type EngineResult<T> = Result<T, EngineError>;
 /// Why an engine could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EngineError {
-    /// What is stored makes no sense: [`Storage::salvage`] saves what is readable.
+    /// What is stored makes no sense: `Storage::salvage` saves what is readable.
     #[error(transparent)]
     Damaged(EngineFault),
     /// Nothing was changed; a later try may succeed.

@@ -14,6 +14,7 @@ use pixel_relay::sandbox::faults::Faults;
 use serde_json::{Value, json};
 
 use crate::process::{self, DaemonProcess};
+use crate::sqlite;
 use crate::support::{Graph, SECRET, TOKEN, client, event};
 
 const EMAIL: &str = "Zaphira.Quillfeather@Example-Mail.org";
@@ -279,32 +280,11 @@ fn assert_folder_is_clean(folder: &Path) -> usize {
         }
     }
     assert!(bytes > 50_000, "the test sees nothing");
-    let rows = bodies(folder);
+    let rows = sqlite::bodies(folder);
     for body in &rows {
         assert_clean("a row", body);
     }
     rows.len()
-}
-
-/// The bodies of a store's rows as they were before they were compressed. A copy is read: looking must
-/// change nothing.
-fn bodies(folder: &Path) -> Vec<Vec<u8>> {
-    let copy = tempfile::tempdir().unwrap();
-    for file in ["queue.db", "queue.db-wal"] {
-        // After a clean stop there is no log.
-        fs::copy(folder.join(file), copy.path().join(file)).ok();
-    }
-    let store = rusqlite::Connection::open(copy.path().join("queue.db")).unwrap();
-    let mut stored = store.prepare("SELECT body FROM content").unwrap();
-    let stored = stored.query_map([], |row| row.get(0)).unwrap();
-    stored
-        .map(|stored: rusqlite::Result<Vec<u8>>| match stored.unwrap() {
-            packed if packed.starts_with(&[1]) => {
-                lz4_flex::block::decompress(&packed[1..], 1 << 20).unwrap()
-            }
-            plain => plain,
-        })
-        .collect()
 }
 
 async fn assert_pages_are_clean(daemon: &DaemonProcess) {

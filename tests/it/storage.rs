@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pixel_relay::sandbox::faults::Faults;
-use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -430,7 +429,7 @@ async fn until_arrived(graph: &Graph, ids: &[String]) {
 }
 
 /// A folder with a configuration for a store in it.
-fn place(graph: &Graph) -> (TempDir, PathBuf) {
+pub fn place(graph: &Graph) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("pixel-relay.toml");
     let store = folder.path().join("store");
@@ -439,7 +438,7 @@ fn place(graph: &Graph) -> (TempDir, PathBuf) {
 }
 
 /// Starts the program on a store that it must refuse; gives what it said.
-async fn refused(config: &Path) -> String {
+pub async fn refused(config: &Path) -> String {
     let config = config.to_str().unwrap().to_owned();
     let output = tokio::task::spawn_blocking(move || run(&["run", "--config", &config], &[], ""));
     let output = output.await.unwrap();
@@ -463,28 +462,6 @@ async fn a_second_daemon_on_the_same_store_is_refused_and_the_first_goes_on() {
     first.signal("TERM");
     let (code, log) = tokio::task::spawn_blocking(|| first.wait()).await.unwrap();
     assert_eq!(code, Some(0), "{log}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_of_a_newer_version_is_refused_and_not_touched() {
-    let graph = Graph::start().await;
-    let (folder, config) = place(&graph);
-    DaemonProcess::start(&config).kill();
-    let store = folder.path().join("store").join("queue.db");
-    let version = |set: &str| {
-        let store = Connection::open(&store).unwrap();
-        store.execute_batch(set).unwrap();
-        store
-            .query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))
-            .unwrap()
-    };
-    let known = version("");
-    assert_eq!(version("PRAGMA user_version = 99"), 99);
-    let said = refused(&config).await;
-    assert!(said.contains("written by a newer pixel-relay"), "{said}");
-    assert_eq!(version(""), 99);
-    version(&format!("PRAGMA user_version = {known}"));
-    DaemonProcess::start(&config).kill();
 }
 
 #[tokio::test(flavor = "multi_thread")]
