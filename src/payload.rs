@@ -124,7 +124,7 @@ pub struct PayloadArena {
 }
 
 impl PayloadArena {
-    /// Makes room for about so many events, as they come.
+    /// Makes room for about this many events, as they come.
     pub fn for_events(expected: usize) -> Self {
         Self {
             expected,

@@ -347,7 +347,7 @@ impl Queue {
         wake.notified().await;
     }
 
-    /// Hands out ready events: at most so many, and so many bytes of JSON (but one event at least).
+    /// Hands out ready events, within a number of events and of bytes of JSON (but one event at least).
     pub async fn lease(
         &self,
         sync: &SyncName,

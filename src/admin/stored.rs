@@ -1,4 +1,4 @@
-//! The metrics that the store and the door give at the moment of a scrape.
+//! The metrics that the store and the ingest give at the moment of a scrape.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::queue::quota::StoreStats;
 use crate::queue::totals::Totals;
 use crate::telemetry::metrics::SyncLabel;
 
-/// A look at the store and the door.
+/// A look at the store and the ingest.
 #[derive(Debug)]
 pub struct StoredMetrics {
     /// What the store has counted.

@@ -20,7 +20,7 @@ impl Rate {
         self.0
     }
 
-    /// Things in so many seconds: at least one, and at most what fits.
+    /// Things in this many seconds: at least one, and at most what fits.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -30,7 +30,7 @@ impl Rate {
         NonZeroU32::new((self.0 * seconds) as u32).unwrap_or(NonZeroU32::MIN)
     }
 
-    /// This rate for a limiter, with so many at once after a pause; `None` where it is too high to be a limit.
+    /// This rate for a limiter, with a burst after a pause; `None` where it is too high to be a limit.
     pub fn quota(self, burst: NonZeroU32) -> Option<Quota> {
         let period = Duration::from_secs_f64(self.0.recip());
         Some(Quota::with_period(period)?.allow_burst(burst))

@@ -6,10 +6,10 @@ use std::cmp::Ordering;
 /// The most digits before the point of any 64-bit float.
 const MOST_BEFORE_POINT: i64 = 309;
 
-/// From so many zeros behind the point on, a 64-bit float is zero.
+/// With this many zeros behind the point, a 64-bit float is zero.
 const ZEROS_OF_NOTHING: i64 = 330;
 
-/// Of a number with more digits than can be multiplied exactly, so many count. A 64-bit float tells 17.
+/// How many digits count of a number that has more than can be multiplied exactly. A 64-bit float tells 17.
 const MOST_MULTIPLIED: usize = 19;
 
 /// The largest number up to which a 64-bit float tells every whole number from the next.

@@ -48,7 +48,7 @@ pub fn digest_of_parts<'t>(parts: impl IntoIterator<Item = &'t [u8]>) -> [u8; 32
     finish(state, &block[..filled], length)
 }
 
-/// Hashes what is left of a text of so many bytes behind its whole blocks.
+/// Hashes what is left of a text of this length behind its whole blocks.
 fn finish(mut state: [u32; 8], rest: &[u8], length: usize) -> [u8; 32] {
     // The end is marked with a bit, and the last eight bytes say how many bits came before it.
     let mut end = [[0; BLOCK]; 2];

@@ -10,7 +10,7 @@ const LONG: usize = 256 << 10;
 /// Work, by what makes it long.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
-    /// It grows with so many bytes.
+    /// It grows with this many bytes.
     On(usize),
     /// It may wait for a disk.
     WithDisk,

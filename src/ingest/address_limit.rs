@@ -21,7 +21,7 @@ const BURST_SECONDS: f64 = 10.0;
 type AddressLimiter<C> =
     RateLimiter<IpAddr, HashMapStateStore<IpAddr>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
-/// Lets each address call so many times per second.
+/// Limits how often each address may call.
 pub(super) struct AddressLimit<C: Clock = DefaultClock> {
     limiter: Option<AddressLimiter<C>>,
     most: usize,

@@ -127,7 +127,7 @@ const PORTS: [ApiEndpoint; 6] = [HTTPAPI, BATCH, IDENTIFY, GROUP_IDENTIFY, HTTP_
 
 /// How a request ended well.
 enum ApiOutcome {
-    /// Stored, and so many events of so many bytes.
+    /// Stored: the number of events, and their bytes.
     Here { events: u64, bytes: usize },
     /// Stored and passed on; the answer is Amplitude's.
     There(UpstreamAnswer),
@@ -348,7 +348,7 @@ enum EventSelection {
 }
 
 impl Batch<'_> {
-    /// Maps and stores some of the events, of which there are so many.
+    /// Maps and stores some of the events; `count` is their number.
     async fn store(
         &self,
         ingest: &Ingest,

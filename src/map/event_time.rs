@@ -165,7 +165,7 @@ fn times([year, month, day]: [u16; 3], mut rest: &[u8]) -> Option<UnixMillis> {
     (year >= 1970).then_some(UnixMillis(seconds * 1000 + millis))
 }
 
-/// Takes so many digits as a number.
+/// Takes this many digits as a number.
 fn digits(rest: &mut &[u8], count: usize) -> Option<u16> {
     let (digits, after) = rest.split_at_checked(count)?;
     let mut number = 0;

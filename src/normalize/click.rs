@@ -78,7 +78,7 @@ pub fn can_have_led_to(fbc: &str, happened: UnixMillis) -> bool {
     MetaCookie::of(fbc).is_some_and(|cookie| cookie.check_age(happened).is_ok())
 }
 
-/// An `fbc` whose click was dated by a wrong clock, moved by so many milliseconds; `None` where that makes
+/// An `fbc` whose click was dated by a wrong clock, moved by this many milliseconds; `None` where that makes
 /// it none that can belong to an event of the moment `happened`.
 pub fn moved_by(text: &str, millis: i64, happened: UnixMillis) -> Option<String> {
     let text = text::trimmed(text);

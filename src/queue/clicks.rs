@@ -18,14 +18,16 @@ const PIECE: usize = 512;
 /// Stores when clicks were first seen. What is stored already stays.
 pub(super) fn store(core: &mut Core, clicks: &[FirstSeen]) -> EngineResult<()> {
     for new in clicks {
-        let stored = match core.pending.clicks.get(&new.click).copied().flatten() {
-            Some(pending) => Some(pending),
+        // One that was about to go stays.
+        let pending = core.pending.clicks.remove(&new.click).flatten();
+        let stored = match pending {
+            Some(_) => None,
             None => core.engine.click(new.click)?,
         };
+        let seen = stored.or(pending).unwrap_or(new.seen);
         if stored.is_none() {
-            core.pending.clicks.insert(new.click, Some(new.seen));
+            core.pending.clicks.insert(new.click, Some(seen));
         }
-        let seen = stored.unwrap_or(new.seen);
         core.effects
             .push(Effect::Clicked(FirstSeen { seen, ..*new }));
     }
@@ -37,10 +39,6 @@ pub(super) fn remove_aged(core: &mut Core) -> EngineResult<bool> {
     let max = core.context.config.max_bytes.get() / PART / CLICK_BYTES;
     let mut excess = core.engine.click_count()?.saturating_sub(max);
     let kept_from = core.now.before(KEPT);
-    let first = core.engine.oldest_clicks(1)?;
-    if excess == 0 && first.first().is_none_or(|click| click.seen >= kept_from) {
-        return Ok(false);
-    }
     let mut removed = 0;
     for click in core.engine.oldest_clicks(PIECE)? {
         if excess > 0 || click.seen < kept_from {

@@ -135,6 +135,15 @@ pub(super) enum Effect {
     Clicked(FirstSeen),
 }
 
+/// How far the transaction under way has come with removing what is oldest: all before was removed or changed by
+/// it, and is not looked at again.
+#[derive(Debug, Default)]
+pub(super) struct PassedRecords {
+    pub(super) dead_letter: i64,
+    /// By sync.
+    pub(super) profiles: HashMap<usize, (UnixMillis, i64)>,
+}
+
 /// The open queue.
 #[derive(Debug)]
 pub(super) struct Core {
@@ -147,6 +156,7 @@ pub(super) struct Core {
     pub(super) samples: HashMap<(SyncId, Reason), u64>,
     /// The transaction under way.
     pub(super) pending: Transaction,
+    pub(super) passed: PassedRecords,
     pub(super) effects: Vec<Effect>,
     /// Batches in the making, by sync.
     builders: BTreeMap<(usize, BatchKind), BatchBuilder>,
@@ -175,6 +185,7 @@ impl Core {
             quota: Quota::new(config, context.syncs.clone()),
             samples: HashMap::new(),
             pending: Transaction::default(),
+            passed: PassedRecords::default(),
             effects: Vec::new(),
             builders: BTreeMap::new(),
             compressor: Compressor::new(),
@@ -212,8 +223,9 @@ impl Core {
         self.counters.collect_changes(&mut self.pending.counters);
         if !self.pending.is_empty() {
             self.engine.commit(&self.pending)?;
-            self.pending = Transaction::default();
         }
+        self.pending = Transaction::default();
+        self.passed = PassedRecords::default();
         Ok(value)
     }
 
@@ -337,6 +349,8 @@ impl Core {
         let change = if state.open().is_empty() {
             self.counters.at(index).take(Counter::HeldBytes, state.held);
             BatchChange::Remove
+        } else if let Some(BatchChange::Rewrite(_, body)) = self.pending.batches.remove(&id) {
+            BatchChange::Rewrite(state, body)
         } else {
             BatchChange::Save(state)
         };

@@ -256,19 +256,19 @@ fn make_room(core: &mut Core) -> EngineResult<()> {
     let config = &core.context.config;
     // Dead letters may not take what the queue needs, whatever their own limit says.
     let max = config.dead_letter_max_bytes.min(config.max_bytes.get() / 2);
-    let mut after = 0;
     while core.counters.sum(Counter::DeadBytes) > max {
-        let page = core.engine.dead_headers(after, PAGE)?;
-        let Some(last) = page.last() else {
+        let page = core.engine.dead_headers(core.passed.dead_letter, PAGE)?;
+        if page.is_empty() {
             // All that is left came in this transaction.
-            let first = core.pending.dead_letters.values().flatten().next();
+            let behind = core.passed.dead_letter + 1;
+            let mut pending = core.pending.dead_letters.range(behind..);
+            let first = pending.find_map(|(_, letter)| letter.as_ref());
             let Some(first) = first.map(|letter| letter.header.clone()) else {
                 return Ok(());
             };
             remove_header(core, &first, Removal::Crowded);
             continue;
-        };
-        after = last.id;
+        }
         for letter in page {
             if core.counters.sum(Counter::DeadBytes) <= max {
                 break;
@@ -276,6 +276,7 @@ fn make_room(core: &mut Core) -> EngineResult<()> {
             if !core.pending.dead_letters.contains_key(&letter.id) {
                 remove_header(core, &letter, Removal::Crowded);
             }
+            core.passed.dead_letter = letter.id;
         }
     }
     Ok(())

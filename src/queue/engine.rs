@@ -9,7 +9,7 @@
 //! - An error is one of three, since the queue does something else after each: see [`EngineError`].
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ pub(super) trait Batches {
     /// The events of a batch; `None` where they are missing or damaged.
     fn content(&mut self, id: BatchId) -> EngineResult<Option<StoredBatch>>;
 
-    /// Batches of a sync in this order, behind this place: at most so many.
+    /// Batches of a sync in this order, behind this place.
     fn batches(
         &mut self,
         sync: SyncId,
@@ -150,7 +150,7 @@ pub(super) enum BatchOrder {
 
 /// Fingerprints, which stay longer than their batches.
 pub(super) trait Fingerprints {
-    /// By batch: at most so many batches.
+    /// By batch: `limit` counts batches.
     fn fingerprints(
         &mut self,
         after: Option<BatchId>,
@@ -198,12 +198,30 @@ pub(super) trait DeadLetters {
         max_bytes: usize,
     ) -> EngineResult<Vec<DeadLetter>>;
 
+    /// What can be searched of letters behind a number, until it takes `max_bytes`: also of those that this version
+    /// cannot read otherwise.
+    fn dead_contents(
+        &mut self,
+        after: i64,
+        limit: usize,
+        max_bytes: usize,
+    ) -> EngineResult<Vec<DeadContent>>;
+
     fn dead_headers(&mut self, after: i64, limit: usize) -> EngineResult<Vec<DeadHeader>>;
 
     /// Those of an event, by the half of its fingerprint that its id alone makes.
     fn dead_of_event(&mut self, id_half: u64) -> EngineResult<Vec<DeadHeader>>;
 
+    /// How many there are of a reason of which only a sample is kept.
     fn dead_count(&mut self, sync: SyncId, reason: Reason) -> EngineResult<u64>;
+}
+
+/// What can be searched of a dead letter.
+#[derive(Clone, Debug)]
+pub(super) struct DeadContent {
+    pub(super) id: i64,
+    pub(super) event_id: Option<String>,
+    pub(super) json: Vec<u8>,
 }
 
 /// A dead letter, and what the store must know of it besides.
@@ -358,7 +376,7 @@ pub(super) struct Transaction {
     pub(super) added: Vec<NewBatch>,
     pub(super) batches: BTreeMap<BatchId, BatchChange>,
     /// Batches whose fingerprints go.
-    pub(super) aged_fingerprints: Vec<BatchId>,
+    pub(super) aged_fingerprints: BTreeSet<BatchId>,
     /// `None`: the letter goes.
     pub(super) dead_letters: BTreeMap<i64, Option<StoredDeadLetter>>,
     pub(super) attempts: BTreeMap<DeliveryId, AttemptChange>,

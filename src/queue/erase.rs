@@ -18,9 +18,10 @@ use crate::profile::ProfileKey;
 use super::batch::{BatchId, StoredBatch};
 use super::bits::Bits;
 use super::core::{Core, Effect};
-use super::dead::{DeadFilter, DeadLetter};
 use super::dead_letters;
-use super::engine::{BatchChange, BatchOrder, EngineResult, Reader, RewrittenBody, ScrubStep};
+use super::engine::{
+    BatchChange, BatchOrder, DeadContent, EngineResult, Reader, RewrittenBody, ScrubStep,
+};
 use super::profiles;
 use super::state::BatchPlace;
 use super::totals::Removal;
@@ -29,6 +30,8 @@ use super::{Queue, StoreError};
 
 /// Batches, letters or profiles that are searched, or removed, in one go.
 const PIECE: usize = 256;
+/// Bytes of letters that are searched in one go; one more may come on top.
+const MAX_BYTES: usize = 1 << 20;
 
 /// Whom `forget` erases. An event matches where it holds any of these.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -179,7 +182,7 @@ pub(super) fn drop_batches(
 }
 
 /// Erases events that a search found.
-fn erase(core: &mut Core, found: &MatchingBatches) -> EngineResult<Forgotten> {
+pub(super) fn erase(core: &mut Core, found: &MatchingBatches) -> EngineResult<Forgotten> {
     core.pending.erases = true;
     let mut forgotten = Forgotten::default();
     for (id, matching) in found {
@@ -214,10 +217,15 @@ fn erase_from_batch(
         core.end_event(index, &mut state, &content, position, Reason::Forgotten);
     }
     forgotten.queued += open.count();
+    // What else has ended is not needed either; it may have been erased by this transaction.
+    let blanked = matching.or(&state.settled);
     core.save_batch(index, state);
-    if let Some(BatchChange::Save(state)) = core.pending.batches.get(&id) {
-        let (checksum, stored) = content.without(id, matching, &mut core.compressor);
-        let rewritten = BatchChange::Rewrite(state.clone(), RewrittenBody { checksum, stored });
+    if let Some(BatchChange::Save(state) | BatchChange::Rewrite(state, _)) =
+        core.pending.batches.get(&id)
+    {
+        let (checksum, stored) = content.without(id, &blanked, &mut core.compressor);
+        let body = RewrittenBody { checksum, stored };
+        let rewritten = BatchChange::Rewrite(state.clone(), body);
         core.pending.batches.insert(id, rewritten);
     }
     core.effects.push(Effect::EndedUnleased { index, id });
@@ -234,7 +242,7 @@ struct Search {
 }
 
 /// Batches with a person's events.
-type MatchingBatches = Vec<(BatchId, Bits)>;
+pub(super) type MatchingBatches = Vec<(BatchId, Bits)>;
 
 impl Search {
     fn new(person: Person) -> Self {
@@ -282,14 +290,13 @@ impl Search {
         reader: &mut dyn Reader,
         after: i64,
     ) -> EngineResult<Option<(Vec<i64>, i64)>> {
-        let letters = dead_letters::list(reader, &DeadFilter::default(), after, PIECE)?;
+        let letters = reader.dead_contents(after, PIECE, MAX_BYTES)?;
         let Some(last) = letters.last().map(|letter| letter.id) else {
             return Ok(None);
         };
-        let is_wanted = |letter: &DeadLetter| {
-            let json = letter.json.as_deref().unwrap_or_default();
+        let is_wanted = |letter: &DeadContent| {
             let id = letter.event_id.as_ref();
-            self.holds_hash(json) || id.is_some_and(|id| self.event_ids.contains(id))
+            self.holds_hash(&letter.json) || id.is_some_and(|id| self.event_ids.contains(id))
         };
         let found = letters.iter().filter(|letter| is_wanted(letter));
         Ok(Some((found.map(|letter| letter.id).collect(), last)))

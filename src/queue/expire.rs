@@ -120,14 +120,10 @@ fn lose(core: &mut Core, index: usize, state: &BatchState) -> u64 {
 
 fn remove_aged_attempts(core: &mut Core) -> EngineResult<bool> {
     let kept_from = core.now.before(RETENTION);
-    let is_aged = |(_, sent_at, _): &(_, _, bool)| *sent_at < kept_from;
-    if !core.engine.oldest_attempts(1)?.first().is_some_and(is_aged) {
-        return Ok(false);
-    }
     let oldest = core.engine.oldest_attempts(BATCHES_A_PASS)?;
     let mut removed = 0;
-    for (id, _, is_answered) in oldest.into_iter().filter(is_aged) {
-        if is_answered {
+    for (id, sent_at, is_answered) in oldest {
+        if is_answered && sent_at < kept_from {
             core.pending.attempts.insert(id, AttemptChange::Remove);
             removed += 1;
         }
@@ -153,8 +149,8 @@ fn remove_aged_fingerprints(core: &mut Core) -> EngineResult<bool> {
             if count.taken_at >= kept_from && excess == 0 {
                 return Ok(false);
             }
-            core.pending.aged_fingerprints.push(count.batch);
-            if let Some(index) = core.counters.find_by_id(count.sync) {
+            let is_new = core.pending.aged_fingerprints.insert(count.batch);
+            if is_new && let Some(index) = core.counters.find_by_id(count.sync) {
                 core.counters
                     .at(index)
                     .take(Counter::SeenBytes, count.bytes);

@@ -209,7 +209,7 @@ impl SyncLeases {
         }
     }
 
-    /// Whose turn the next lease is that so many events and bytes limit. Where all that is ready fits, it
+    /// Whose turn the next lease is, within these limits. Where all that is ready fits, it
     /// goes at once, and no order makes a difference.
     pub(super) fn turn(&mut self, limits: LeaseLimits) -> Turn {
         let ready = self.backlog();

@@ -18,9 +18,9 @@ use super::cooldown::Cooldown;
 use super::dead::{DeadFilter, DeadLetter};
 use super::engine::{
     AgedProfile, AttemptChange, Attempts, BatchFingerprints, BatchOrder, Batches, CounterValue,
-    DeadHeader, DeadLetters, Disk, Engine, EngineError, EngineResult, FingerprintCount,
-    Fingerprints, LastIds, Opening, Profiles, Reader, Records, Recount, ScrubStep, Storage,
-    StoredAttempt, StoredDeadLetter, StoredProfile, Transaction,
+    DeadContent, DeadHeader, DeadLetters, Disk, Engine, EngineError, EngineResult,
+    FingerprintCount, Fingerprints, LastIds, Opening, Profiles, Reader, Records, Recount,
+    ScrubStep, Storage, StoredAttempt, StoredDeadLetter, StoredProfile, Transaction,
 };
 use super::state::{BatchPlace, BatchState};
 
@@ -276,6 +276,21 @@ impl DeadLetters for MemoryEngine {
             fits
         });
         Ok(fitting.take(limit).cloned().collect())
+    }
+
+    fn dead_contents(
+        &mut self,
+        after: i64,
+        limit: usize,
+        max_bytes: usize,
+    ) -> EngineResult<Vec<DeadContent>> {
+        let letters = self.dead_letters(&DeadFilter::default(), after, limit, max_bytes)?;
+        let content = |letter: DeadLetter| DeadContent {
+            id: letter.id,
+            event_id: letter.event_id,
+            json: letter.json.unwrap_or_default(),
+        };
+        Ok(letters.into_iter().map(content).collect())
     }
 
     fn dead_headers(&mut self, after: i64, limit: usize) -> EngineResult<Vec<DeadHeader>> {

@@ -66,7 +66,8 @@ pub(super) fn learn(core: &mut Core, updates: &[(SyncName, ProfileUpdate)]) -> E
     for (sync, said) in updates {
         let index = core.index_of(sync);
         update::apply(&mut SyncProfiles { core, index }, said)?;
-        *touched.entry(index).or_insert(PIECE) += 1;
+        // An event may add a user and a device.
+        *touched.entry(index).or_insert(PIECE) += 2;
     }
     for (index, limit) in touched {
         let Some(bounds) = bounds(core, index) else {
@@ -162,23 +163,23 @@ fn remove_oldest(
 ) -> EngineResult<bool> {
     let sync = core.counters.at(index).id;
     let mut removed = 0;
-    let mut after = None;
     loop {
+        let after = core.passed.profiles.get(&index).copied();
         let page = core.engine.oldest_profiles(sync, after, FEW)?;
         let is_last = page.len() < FEW;
         for profile in page {
-            after = Some((profile.touched, profile.place));
-            if core.pending.profiles.contains_key(&profile.key) {
-                continue;
+            if !core.pending.profiles.contains_key(&profile.key) {
+                if removed == limit {
+                    return Ok(true);
+                }
+                if !goes(core, &profile) {
+                    return Ok(false);
+                }
+                drop_profile(core, index, profile.key, profile.held);
+                removed += 1;
             }
-            if removed == limit {
-                return Ok(true);
-            }
-            if !goes(core, &profile) {
-                return Ok(false);
-            }
-            drop_profile(core, index, profile.key, profile.held);
-            removed += 1;
+            let place = (profile.touched, profile.place);
+            core.passed.profiles.insert(index, place);
         }
         if is_last {
             return Ok(false);
@@ -188,6 +189,9 @@ fn remove_oldest(
 
 /// Removes profiles of a sync that the transaction under way has touched.
 fn remove_oldest_pending(core: &mut Core, index: usize, mut goes: impl FnMut(&mut Core) -> bool) {
+    if !goes(core) {
+        return;
+    }
     let sync = core.counters.at(index).id;
     let pending = core.pending.profiles.iter();
     let mut oldest: Vec<(UnixMillis, ProfileKey, u64)> = pending

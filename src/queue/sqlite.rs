@@ -110,7 +110,10 @@ impl Engine for SqliteEngine {
         connection
             .prepare_cached("COMMIT")?
             .execute([])
-            .map_err(|error| EngineError::Unknown(Arc::new(error)))?;
+            .map_err(|error| match error.into() {
+                EngineError::Unavailable(fault) => EngineError::Unknown(fault),
+                damaged => damaged,
+            })?;
         if transaction.erases {
             connection.execute_batch("PRAGMA secure_delete = FAST")?;
         }

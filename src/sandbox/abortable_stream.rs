@@ -1,6 +1,6 @@
 //! Connections that can be torn down in the middle of an answer.
 //!
-//! A [`AbortableStream`] is a TCP connection that carries only so many more bytes of answer as its [`Abort`] allows; then
+//! A [`AbortableStream`] is a TCP connection that carries no more bytes of answer than its [`Abort`] allows; then
 //! it fails and is dropped, which resets the connection: the peer sees a reset, not a tidy end.
 
 use std::io;

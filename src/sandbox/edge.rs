@@ -42,7 +42,7 @@ struct Edge {
 /// How a call ends.
 enum Ending {
     Answer(Response),
-    /// The connection carries so many bytes of the answer and is then reset.
+    /// The connection carries this many bytes of the answer and is then reset.
     Torn(usize, Response),
     Silence,
 }

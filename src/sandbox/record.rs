@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use crate::clock::UnixMillis;
 
-/// At most so many early calls are kept, and so many of the answers that told of one throttle.
+/// Most early calls that are kept, and most of the answers that told of one throttle.
 pub(super) const MAX_EARLY: usize = 1000;
 pub(super) const MAX_TOLD: usize = 64;
 
-/// At most so many pixels are told apart in counters and throttles, since their ids come from outside.
+/// Most pixels that are told apart in counters and throttles, since their ids come from outside.
 pub(super) const MAX_PIXELS: usize = 1000;
 
 /// An event that was accepted, with the call that brought it.

@@ -271,7 +271,7 @@ impl Metrics {
             .inc();
     }
 
-    /// Notes how long an event took from the door to Meta's acceptance.
+    /// Notes how long an event took from its arrival to Meta's acceptance.
     pub fn end_to_end(&self, sync: &SyncName, seconds: f64) {
         self.end_to_end_seconds
             .get_or_create(&SyncLabel { sync: sync.clone() })

@@ -27,7 +27,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Begins at nothing of so many bytes.
+    /// Begins at nothing of a total.
     pub(super) fn new(bytes: Option<u64>, terminal: &Terminal) -> Self {
         let bar = terminal.shows_progress.then(|| {
             let template = match bytes {

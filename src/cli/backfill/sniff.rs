@@ -10,7 +10,7 @@ use crate::event::arena::Arena;
 use crate::ingest::decode::decode;
 use crate::json::Json;
 
-/// Elements that are held back, and bytes of them; where none of so many is an event, none is expected.
+/// Elements that are held back, and bytes of them; where none of them is an event, none is expected.
 const MOST: usize = 100;
 const MOST_BYTES: usize = 4 << 20;
 

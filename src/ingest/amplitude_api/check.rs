@@ -482,7 +482,7 @@ mod tests {
         );
     }
 
-    /// Judges and completes one event that was sent so many milliseconds after the right moment, by
+    /// Judges and completes one event that was sent this many milliseconds after the right moment, by
     /// its sender's clock; gives its time, relative to the moment of receipt.
     fn time_of(dialect: Dialect, upload_time: Option<i64>, fields: &str) -> Option<i64> {
         let check = check_at(dialect, upload_time);

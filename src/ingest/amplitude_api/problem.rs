@@ -41,7 +41,7 @@ pub(super) enum RequestProblem {
     /// Too many bytes or events.
     #[error("Payload too large")]
     TooLarge,
-    /// The address calls too often; so many events came with the request.
+    /// The address calls too often; holds how many events came with the request.
     #[error("Too many requests for some devices and users")]
     Throttled {
         /// The limit, in requests per second.

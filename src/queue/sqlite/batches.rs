@@ -25,7 +25,7 @@ macro_rules! states {
     };
 }
 
-/// Each order with its statement: of a sync, behind a deadline and a number, at most so many.
+/// Each order with its statement: of a sync, behind a deadline and a number, up to a limit.
 const fn in_order(order: BatchOrder) -> &'static str {
     match order {
         BatchOrder::Deadline => {

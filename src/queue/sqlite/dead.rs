@@ -8,7 +8,9 @@ use crate::config::SyncName;
 use crate::outcome::Reason;
 use crate::queue::batch::SyncId;
 use crate::queue::dead::{DeadFilter, DeadLetter};
-use crate::queue::engine::{DeadHeader, DeadLetters, EngineResult, StoredDeadLetter, Transaction};
+use crate::queue::engine::{
+    DeadContent, DeadHeader, DeadLetters, EngineResult, StoredDeadLetter, Transaction,
+};
 
 use super::{SqliteEngine, limit, signed, unsigned};
 
@@ -95,6 +97,33 @@ impl DeadLetters for SqliteEngine {
         Ok(letters)
     }
 
+    fn dead_contents(
+        &mut self,
+        after: i64,
+        max: usize,
+        max_bytes: usize,
+    ) -> EngineResult<Vec<DeadContent>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, event_id, json FROM dead WHERE id > ?1 ORDER BY id LIMIT ?2",
+        )?;
+        let mut found = statement.query([after, limit(max)])?;
+        let mut contents = Vec::new();
+        let mut bytes = 0;
+        while bytes < max_bytes
+            && let Some(row) = found.next()?
+        {
+            let json: Option<Vec<u8>> = row.get(2)?;
+            let content = DeadContent {
+                id: row.get(0)?,
+                event_id: row.get(1)?,
+                json: json.unwrap_or_default(),
+            };
+            bytes += content.json.len();
+            contents.push(content);
+        }
+        Ok(contents)
+    }
+
     fn dead_headers(&mut self, after: i64, max: usize) -> EngineResult<Vec<DeadHeader>> {
         Ok(self
             .connection
@@ -114,7 +143,10 @@ impl DeadLetters for SqliteEngine {
     fn dead_count(&mut self, sync: SyncId, reason: Reason) -> EngineResult<u64> {
         let count = self
             .connection
-            .prepare_cached("SELECT count(*) FROM dead WHERE sync = ?1 AND reason = ?2")?
+            .prepare_cached(
+                "SELECT count(*) FROM dead INDEXED BY dead_samples WHERE sync = ?1 AND reason = ?2
+                    AND reason IN ('too_old', 'too_old_for_pixel', 'no_identifier')",
+            )?
             .query_row(params![sync, reason.as_str()], |row| row.get(0))?;
         Ok(unsigned(count))
     }

@@ -46,13 +46,24 @@ impl Records for SqliteEngine {
         Ok(LastIds {
             sync: last("SELECT coalesce(max(id), 0) FROM sync")?,
             batch: BatchId::embedded(last(
-                "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'row'",
+                "SELECT max(
+                    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'row'), 0),
+                    coalesce((SELECT max(id) FROM row), 0),
+                    coalesce((SELECT max(row) FROM content), 0),
+                    coalesce((SELECT max(row) FROM seen), 0)
+                )",
             )?),
             dead_letter: last(
-                "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'dead'",
+                "SELECT max(
+                    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'dead'), 0),
+                    coalesce((SELECT max(id) FROM dead), 0)
+                )",
             )?,
             attempt: last(
-                "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'delivery'",
+                "SELECT max(
+                    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'delivery'), 0),
+                    coalesce((SELECT max(id) FROM delivery), 0)
+                )",
             )?,
         })
     }

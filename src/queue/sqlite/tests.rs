@@ -122,3 +122,33 @@ async fn nothing_names_the_click() {
         assert!(memchr::memmem::find(&bytes, b"IwAR0abcDEF").is_none());
     }
 }
+
+#[tokio::test]
+async fn numbers_go_on_behind_what_is_there_whatever_the_file_says_of_them() {
+    let fixture = QueueFixture::new(TestEngine::Sqlite);
+    fixture.push((0..300).map(event)).await;
+    let leased = fixture.lease(1).await;
+    fixture.open_delivery(&leased).await;
+    connection(&fixture)
+        .execute_batch("UPDATE sqlite_sequence SET seq = 0")
+        .unwrap();
+    let fixture = fixture.reopened();
+    fixture.push([event(300)]).await;
+    let leased = fixture.lease(1).await;
+    fixture.open_delivery(&leased).await;
+    assert_eq!(fixture.totals().queued, 301);
+}
+
+#[tokio::test]
+async fn a_person_leaves_dead_letters_too_that_this_version_cannot_read() {
+    let fixture = QueueFixture::new(TestEngine::Sqlite);
+    fixture.push([event_of(1, 'a')]).await;
+    let leased = fixture.lease(1).await;
+    let delivery = fixture.open_delivery(&leased).await;
+    fixture.settle(rejected(delivery, &leased)).await;
+    connection(&fixture)
+        .execute_batch("UPDATE dead SET reason = 'of_a_later_version'")
+        .unwrap();
+    let forgotten = fixture.queue.forget(person('a')).await.unwrap();
+    assert_eq!(forgotten.dead, 1);
+}

@@ -155,7 +155,7 @@ impl Source {
             _ => {
                 self.batches.remove(&id);
                 if self.random.bool() {
-                    transaction.aged_fingerprints.push(id);
+                    transaction.aged_fingerprints.insert(id);
                 }
                 BatchChange::Remove
             }
@@ -293,9 +293,7 @@ fn everything(engine: &mut dyn Engine, page: usize) -> Result<Vec<String>, Engin
                 after = Some(last.place());
             }
         }
-        for reason in [Reason::TooOld, Reason::Refused] {
-            note(&engine.dead_count(*sync, reason)?);
-        }
+        note(&engine.dead_count(*sync, Reason::TooOld)?);
         let mut after = None;
         loop {
             let aged = engine.oldest_profiles(*sync, after, page)?;
@@ -334,6 +332,7 @@ fn everything(engine: &mut dyn Engine, page: usize) -> Result<Vec<String>, Engin
         };
         note(&engine.dead_letters(&filter, after, page, 3)?);
         note(&engine.dead_letters(&DeadFilter::default(), after, page, 3)?);
+        note(&engine.dead_contents(after, page, 3)?);
         after = last.id;
     }
     for id_half in 0..3 {

@@ -2,8 +2,12 @@
 
 use super::*;
 use crate::payload::Submission;
+use crate::queue::bits::Bits;
+use crate::queue::erase::MatchingBatches;
 
 on_every_engine! {
+    two_people_of_one_batch_are_erased_at_once,
+    what_is_erased_stays_so_whatever_else_its_transaction_does,
     by_event_id,
     what_is_on_lease_is_left_and_said,
     a_sync_can_be_emptied,
@@ -70,4 +74,58 @@ async fn a_sync_can_be_emptied(engine: TestEngine) {
     assert_law(&fixture.queue);
     assert_eq!(fixture.queue.backlog(&web()), Backlog::default());
     assert!(fixture.lease(1).await.is_empty());
+}
+
+/// The JSON of the events in the first batch.
+async fn texts(fixture: &QueueFixture) -> Vec<String> {
+    let content = fixture.read(|reader| {
+        let ids = reader.batch_ids(None, 1)?;
+        reader.content(ids[0])
+    });
+    let content = content.await.unwrap();
+    let text = |entry| String::from_utf8(content.json(entry).to_vec()).unwrap();
+    content.entries.iter().map(text).collect()
+}
+
+fn only(position: usize) -> MatchingBatches {
+    let mut bits = Bits::default();
+    bits.add(position);
+    vec![(BatchId::embedded(1), bits)]
+}
+
+async fn two_people_of_one_batch_are_erased_at_once(engine: TestEngine) {
+    let fixture = QueueFixture::new(engine);
+    fixture
+        .push([event_of(1, 'a'), event_of(2, 'b'), event_of(3, 'c')])
+        .await;
+    let erased = fixture.queue.change(|core| {
+        let first = erase::erase(core, &only(0))?;
+        let second = erase::erase(core, &only(1))?;
+        Ok(first.queued + second.queued)
+    });
+    assert_eq!(erased.await.unwrap(), 2);
+    let texts = texts(&fixture).await;
+    assert!(texts[0].trim().is_empty() && texts[1].trim().is_empty());
+    assert!(texts[2].contains(&hash('c')));
+    assert_law(&fixture.queue);
+    assert_eq!(fixture.deliver_all().await.len(), 1);
+}
+
+async fn what_is_erased_stays_so_whatever_else_its_transaction_does(engine: TestEngine) {
+    let fixture = QueueFixture::new(engine);
+    fixture.push([event_of(1, 'a'), event_of(2, 'b')]).await;
+    let leased = fixture.lease(2).await;
+    let delivery = fixture.open_delivery(&leased).await;
+    fixture.queue.release(&web(), &slots(&leased));
+    let settlement = lost(delivery, &leased);
+    let erased = fixture.queue.change(move |core| {
+        let erased = erase::erase(core, &only(0))?;
+        crate::queue::settling::settle(core, &settlement)?;
+        Ok(erased.queued)
+    });
+    assert_eq!(erased.await.unwrap(), 1);
+    let texts = texts(&fixture).await;
+    assert!(texts[0].trim().is_empty(), "{texts:?}");
+    assert!(texts[1].contains(&hash('b')));
+    assert_law(&fixture.queue);
 }
