@@ -157,7 +157,7 @@ impl PayloadArena {
 
 impl fmt::Debug for PayloadArena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bodies")
+        f.debug_struct("PayloadArena")
             .field("expected", &self.expected)
             .finish_non_exhaustive()
     }

@@ -81,7 +81,7 @@ impl ProfileKey {
 
 impl fmt::Debug for ProfileKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(..)")
+        f.write_str("ProfileKey(..)")
     }
 }
 
@@ -298,12 +298,12 @@ impl fmt::Debug for Click {
 
 impl fmt::Debug for ClientContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Origin(..)")
+        f.write_str("ClientContext(..)")
     }
 }
 
 impl fmt::Debug for Touchpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sighting({:?})", self.happened)
+        write!(f, "Touchpoint({:?})", self.happened)
     }
 }

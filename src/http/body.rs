@@ -228,7 +228,7 @@ impl BufferedBody {
 // The bytes may be personal data.
 impl fmt::Debug for BufferedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Held({} bytes)", self.bytes.len())
+        write!(f, "BufferedBody({} bytes)", self.bytes.len())
     }
 }
 

@@ -141,13 +141,13 @@ impl From<Places> for Remainder<'_> {
 // Neither shows what it holds: it may be personal data.
 impl fmt::Debug for RawElements<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Elements({} left)", self.len())
+        write!(f, "RawElements({} left)", self.len())
     }
 }
 
 impl fmt::Debug for RawElement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Element({} bytes)", self.raw.len())
+        write!(f, "RawElement({} bytes)", self.raw.len())
     }
 }
 

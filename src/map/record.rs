@@ -148,7 +148,7 @@ impl<'a> SentValue<'a> {
 impl fmt::Debug for SentValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The values are personal data.
-        write!(f, "Sent({})", self.rule)
+        write!(f, "SentValue({})", self.rule)
     }
 }
 

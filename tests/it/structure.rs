@@ -142,7 +142,7 @@ fn reads_the_layers_from_a_table() {
     }
 }
 
-/// What a file takes from the one that its folder belongs to (`queue/schema.rs` from `queue.rs`) does
+/// What a file takes from the one that its folder belongs to (`queue/core.rs` from `queue.rs`) does
 /// not count: that is the module's face, such as its errors, and the files behind it share it.
 #[test]
 fn files_of_a_folder_use_each_other_in_one_direction() {

@@ -39,7 +39,7 @@ pub struct SharedToken {
 
 impl fmt::Debug for TokenRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tokens")
+        f.write_str("TokenRegistry")
     }
 }
 
