@@ -18,9 +18,10 @@ use axum::routing::get;
 use crate::admin::health::{HealthView, Status, SyncView, report};
 use crate::admin::stored::StoredMetrics;
 use crate::clock::Clock;
-use crate::config::{Config, SyncName};
+use crate::config::SyncName;
+use crate::config::live::LiveConfig;
 use crate::deliver::lane::status::{LaneStatus, LaneStatuses};
-use crate::http::auth::Authenticator;
+use crate::http::auth::{Access, Authenticator};
 use crate::http::reply::{HttpError, json_response};
 use crate::ingest::LastSeen;
 use crate::ingest::is_silent;
@@ -40,9 +41,7 @@ const PROMETHEUS_TEXT: HeaderValue =
 #[derive(Debug)]
 pub struct AdminState {
     authenticator: Arc<Authenticator>,
-    /// Whether each sync takes events.
-    syncs: Vec<(SyncName, bool)>,
-    silence_after: Option<Duration>,
+    config: LiveConfig,
     queue: Queue,
     lanes: LaneStatuses,
     metrics: Arc<Metrics>,
@@ -53,7 +52,7 @@ pub struct AdminState {
 impl AdminState {
     /// Gathers what the pages show.
     pub fn new(
-        config: &Config,
+        config: LiveConfig,
         queue: Queue,
         lanes: LaneStatuses,
         metrics: Arc<Metrics>,
@@ -61,13 +60,8 @@ impl AdminState {
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
-            authenticator: Arc::new(Authenticator::for_admin(&config.admin)),
-            syncs: config
-                .syncs
-                .iter()
-                .map(|(name, sync)| (name.clone(), sync.enabled))
-                .collect(),
-            silence_after: config.ingest.silence_after,
+            authenticator: Arc::new(Authenticator::new(config.clone(), Access::to_admin)),
+            config,
             queue,
             lanes,
             metrics,
@@ -83,25 +77,27 @@ impl AdminState {
 
     fn view(&self) -> HealthView {
         let now = self.clock.now();
+        let config = self.config.now();
         let mut lanes: BTreeMap<SyncName, LaneStatus> = self.lanes.statuses().into_iter().collect();
         HealthView {
             now,
-            syncs: self
+            syncs: config
                 .syncs
                 .iter()
-                .map(|(name, enabled)| {
+                .map(|(name, sync)| {
+                    let silence = self.last_seen.silence(name, now);
                     let sync = SyncView {
-                        enabled: *enabled,
+                        enabled: sync.enabled,
                         lane: lanes.remove(name),
                         ready_bytes: self.queue.backlog(name).bytes,
                         last_event: self.last_seen.last(name),
-                        silence: self.last_seen.silence(name, now),
+                        silence: silence.filter(|_| sync.enabled),
                         missed: self.last_seen.missed(name),
                     };
                     (name.clone(), sync)
                 })
                 .collect(),
-            silence_after: self.silence_after,
+            silence_after: config.ingest.silence_after,
             health: self.queue.health(),
             totals: self.queue.totals(),
             stats: self.queue.stats(),
@@ -120,9 +116,9 @@ impl AdminState {
                 (name.clone(), age.as_secs_f64())
             })
             .collect();
-        let silences: Vec<(&SyncName, Duration)> = self
-            .syncs
-            .iter()
+        let config = self.config.now();
+        let taking = config.syncs.iter().filter(|(_, sync)| sync.enabled);
+        let silences: Vec<(&SyncName, Duration)> = taking
             .filter_map(|(name, _)| Some((name, self.last_seen.silence(name, now)?)))
             .collect();
         StoredMetrics {
@@ -136,7 +132,7 @@ impl AdminState {
             silence_warning: silences
                 .iter()
                 .map(|(name, silence)| {
-                    let warning = is_silent(Some(*silence), self.silence_after);
+                    let warning = is_silent(Some(*silence), config.ingest.silence_after);
                     ((*name).clone(), f64::from(u8::from(warning)))
                 })
                 .collect(),

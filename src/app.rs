@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
 use crate::clock::Clock;
-use crate::config::secret_files::SecretFiles;
+use crate::config::live::LiveConfig;
 use crate::config::sync::UserMemory;
 use crate::config::{Config, ConfigError, SyncName};
 use crate::control::Control;
@@ -25,7 +25,7 @@ use crate::http::serve::{ConnectionLimits, serve};
 use crate::http::tls;
 use crate::ingest::SilenceWatch;
 use crate::ingest::Upstream;
-use crate::ingest::{self, Ingest};
+use crate::ingest::{self, Ingest, IngestRules};
 use crate::queue::Queue;
 use crate::queue::bounds::{AllBounds, Bounds};
 use crate::sandbox::Sandbox;
@@ -54,7 +54,7 @@ pub struct App {
     control: Option<Control>,
     command_handler: CommandHandler,
     silence: SilenceWatch,
-    secrets: [(Arc<Authenticator>, SecretFiles); 2],
+    authenticators: [Arc<Authenticator>; 2],
     ingest: Arc<Ingest>,
     queue: Queue,
 }
@@ -98,57 +98,42 @@ impl App {
     ) -> Result<Self, BuildError> {
         let syncs = sync::compile_all(&config).map_err(BuildError::Configuration)?;
         let metrics = Arc::new(Metrics::new());
+        let rules = IngestRules::new(&config, syncs, &metrics, upstream(&config)?);
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
         warn_of_removed_syncs(&config, &queue);
         queue.bound_profiles(bounds(&config));
-        let command_handler = CommandHandler::new(queue.clone(), &config);
         let (lanes, shown) = deliver::lanes(&config, &queue, &clock, &metrics)?;
-        let ingest = Ingest::new(
-            &config,
-            syncs,
+        let control = bind_control(&config);
+        let (public, admin) = (config.server.listen, config.admin.listen);
+        let config = LiveConfig::new(config);
+        let ingest = Arc::new(Ingest::new(
+            config.clone(),
+            rules,
             queue.clone(),
             Arc::clone(&metrics),
             Arc::clone(&clock),
-            upstream(&config)?,
-        )
-        .map_err(|mistake| BuildError::Configuration(vec![mistake]))?;
-        let ingest = Arc::new(ingest);
-        let last_seen = Arc::clone(ingest.last_seen());
-        let silence = SilenceWatch::new(
-            config.ingest.silence_after,
-            Arc::clone(&last_seen),
-            Arc::clone(&clock),
+        ));
+        let last_seen = ingest.last_seen();
+        let silence = SilenceWatch::new(config.clone(), Arc::clone(last_seen), Arc::clone(&clock));
+        let state = AdminState::new(
+            config.clone(),
+            queue.clone(),
+            shown,
+            metrics,
+            Arc::clone(last_seen),
+            clock,
         );
-        let state = AdminState::new(&config, queue.clone(), shown, metrics, last_seen, clock);
-        let (ingest_config, admin_config) = (&config.ingest, &config.admin);
-        let secrets = [
-            (
-                Arc::clone(ingest.authenticator()),
-                SecretFiles::new(
-                    "ingest.secret_file",
-                    ingest_config.secret_files.clone(),
-                    ingest_config.secrets.clone(),
-                ),
-            ),
-            (
-                Arc::clone(state.authenticator()),
-                SecretFiles::new(
-                    "admin.secret_file",
-                    admin_config.secret_file.iter().cloned().collect(),
-                    admin_config.secret.iter().cloned().collect(),
-                ),
-            ),
-        ];
+        let authenticators = [ingest.authenticator(), state.authenticator()].map(Arc::clone);
         Ok(Self {
-            public: listen(config.server.listen).await?,
-            admin: listen(config.admin.listen).await?,
+            public: listen(public).await?,
+            admin: listen(admin).await?,
             public_router: ingest::router(Arc::clone(&ingest)).merge(more(&ingest)),
             admin_router: admin::router(Arc::new(state)),
             lanes,
-            control: bind_control(&config),
-            command_handler,
+            control,
+            command_handler: CommandHandler::new(queue.clone(), config),
             silence,
-            secrets,
+            authenticators,
             ingest,
             queue,
         })
@@ -189,8 +174,8 @@ impl App {
         ));
         let mut watches = JoinSet::new();
         watches.spawn(self.silence.run(stop_listening.clone()));
-        for (authenticator, files) in self.secrets {
-            watches.spawn(authenticator.follow(files, stop_listening.clone()));
+        for authenticator in self.authenticators {
+            watches.spawn(authenticator.follow(stop_listening.clone()));
         }
         // The operators' listener stays open until the store is closed.
         let stop_admin = CancellationToken::new();

@@ -14,6 +14,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub mod load;
+pub mod live;
 mod layers;
 pub mod docs;
 mod warnings;

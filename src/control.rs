@@ -204,6 +204,7 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
+    use crate::config::live::LiveConfig;
     use crate::config::load;
     use crate::queue::Queue;
 
@@ -229,7 +230,7 @@ mod tests {
         );
         let config = load::from_toml(&text, &[]).unwrap();
         let queue = Queue::open(&config.queue, &[], Arc::new(SystemClock)).unwrap();
-        let router = router(CommandHandler::new(queue, &config));
+        let router = router(CommandHandler::new(queue, LiveConfig::new(config)));
         let head = "POST /v1/dead/list HTTP/1.1\r\nhost: x\r\n";
         assert_eq!(serve(router.clone(), b"").await, "");
         assert_eq!(serve(router.clone(), head.as_bytes()).await, "");

@@ -20,14 +20,16 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::config::ingest::WhenFull;
+use crate::config::live::LiveConfig;
 use crate::config::sync::SyncConfig;
-use crate::config::{Config, ConfigError, SyncName};
+use crate::config::{Config, SyncName};
 use crate::event::arena::Arena;
-use crate::http::auth::Authenticator;
+use crate::http::auth::{Access, Authenticator};
 use crate::http::blocking::{Work, block_in_place_if_long};
 use crate::http::body::{BodyReader, BufferedBody, drain};
 use crate::http::reply::{HttpError, json_response};
@@ -57,17 +59,11 @@ pub use last_seen::{LastSeen, MissedEvents};
 pub use silence::{SilenceWatch, is_silent};
 pub use upstream::Upstream;
 
-/// Everything that a request needs.
+/// Takes requests, each whole by the rules that hold when it comes.
 #[derive(Debug)]
 pub struct Ingest {
     authenticator: Arc<Authenticator>,
-    bodies: BodyReader,
-    /// The endpoints of SDKs, where they are on.
-    api: Option<AmplitudeApi>,
-    /// Every sync of the configuration.
-    intakes: Vec<SyncIntake>,
-    /// What cannot be stored goes on to Amplitude all the same.
-    passes_on: bool,
+    rules: watch::Sender<Arc<IngestRules>>,
     queue: Queue,
     metrics: Arc<Metrics>,
     last_seen: Arc<LastSeen>,
@@ -80,6 +76,18 @@ pub struct Ingest {
     draining: TaskTracker,
 }
 
+/// What a configuration says of requests.
+#[derive(Debug)]
+pub struct IngestRules {
+    bodies: BodyReader,
+    /// The endpoints of SDKs, where they are on.
+    api: Option<AmplitudeApi>,
+    /// Every sync of the configuration.
+    intakes: Vec<SyncIntake>,
+    /// What cannot be stored goes on to Amplitude all the same.
+    passes_on: bool,
+}
+
 /// What of a request could not be stored.
 #[derive(Debug)]
 struct NotStored {
@@ -89,40 +97,51 @@ struct NotStored {
     events: BTreeMap<SyncName, u64>,
 }
 
-impl Ingest {
-    /// Builds the ingest. `syncs` are those that the configuration compiled to; to `upstream` goes what
-    /// SDKs send.
+impl IngestRules {
+    /// `syncs` are those that the configuration compiled to; to `upstream` goes what SDKs send.
     pub fn new(
         config: &Config,
         syncs: Vec<Sync>,
-        queue: Queue,
-        metrics: Arc<Metrics>,
-        clock: Arc<dyn Clock>,
+        metrics: &Metrics,
         upstream: Option<Upstream>,
-    ) -> Result<Self, ConfigError> {
-        let authenticator = Authenticator::for_ingest(&config.ingest).map_err(|_| {
-            ConfigError::new("ingest.header", "found what cannot be the name of a header")
-        })?;
-        let intakes: Vec<SyncIntake> = syncs
-            .into_iter()
-            .map(|sync| {
-                let name = sync.name();
-                let names = config.syncs.get(name).into_iter().flat_map(counted_names);
-                let coverage = metrics.coverage(name, names);
-                SyncIntake { sync, coverage }
-            })
-            .collect();
-        let watched = intakes
-            .iter()
-            .map(|intake| (intake.name().clone(), intake.sync.is_enabled()));
-        let minute = Duration::from_secs(60);
-        Ok(Self {
-            authenticator: Arc::new(authenticator),
+    ) -> Self {
+        let intakes = syncs.into_iter().map(|sync| {
+            let name = sync.name();
+            let names = config.syncs.get(name).into_iter().flat_map(counted_names);
+            let coverage = metrics.coverage(name, names);
+            SyncIntake { sync, coverage }
+        });
+        Self {
+            intakes: intakes.collect(),
             passes_on: upstream.is_some() && config.ingest.upstream_when_full == WhenFull::PassOn,
             api: AmplitudeApi::new(config, upstream),
             bodies: BodyReader::new(config.server.max_body.get()),
-            last_seen: Arc::new(LastSeen::new(watched, clock.now())),
-            intakes,
+        }
+    }
+
+    /// The syncs that are wanted.
+    fn intakes(&self, wanted: impl Fn(&SyncName) -> bool) -> Vec<&SyncIntake> {
+        self.intakes
+            .iter()
+            .filter(|intake| wanted(intake.name()))
+            .collect()
+    }
+}
+
+impl Ingest {
+    /// Begins with these rules, which are those of `config`.
+    pub fn new(
+        config: LiveConfig,
+        rules: IngestRules,
+        queue: Queue,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let minute = Duration::from_secs(60);
+        let ingest = Self {
+            authenticator: Arc::new(Authenticator::new(config, Access::to_ingest)),
+            rules: watch::Sender::new(Arc::new(rules)),
+            last_seen: Arc::default(),
             queue,
             metrics,
             clock,
@@ -131,7 +150,25 @@ impl Ingest {
             missing: LogThrottle::new(minute),
             may_count_twice: LogThrottle::new(Duration::from_secs(60 * 60)),
             draining: TaskTracker::new(),
-        })
+        };
+        ingest.watch_syncs();
+        ingest
+    }
+
+    /// Takes requests that come from now on by other rules.
+    pub fn replace(&self, rules: IngestRules) {
+        self.rules.send_replace(Arc::new(rules));
+        self.watch_syncs();
+    }
+
+    fn watch_syncs(&self) {
+        let rules = self.rules();
+        let names = rules.intakes.iter().map(|intake| intake.name().clone());
+        self.last_seen.watch(names, self.clock.now());
+    }
+
+    fn rules(&self) -> Arc<IngestRules> {
+        Arc::clone(&self.rules.borrow())
     }
 
     /// Lets senders in.
@@ -147,7 +184,7 @@ impl Ingest {
     /// Logs, for each sync and event name, what share of the events mapped since the last time
     /// carried each identifier.
     pub fn log_match_key_coverage(&self) {
-        for intake in &self.intakes {
+        for intake in &self.rules().intakes {
             for summary in intake.coverage.since_last_summary() {
                 tracing::info!(
                     sync = %intake.name(),
@@ -160,28 +197,19 @@ impl Ingest {
         }
     }
 
-    /// Takes the events of a body: for every sync, or for the one that is named.
+    /// Takes the events of a body.
     async fn take(
         &self,
         endpoint: Endpoint,
-        only: Option<&SyncName>,
+        intakes: &[&SyncIntake],
         body: BufferedBody,
     ) -> Result<IngestSummary, RequestRefusal> {
         let (bytes, arena) = (body.as_bytes(), Arena::default());
         let elements = block_in_place_if_long(Work::On(bytes.len()), || decode(bytes, &arena))?;
-        let intakes = self.intakes(|name| only.is_none_or(|only| only == name));
         let count = elements.len() as u64;
-        self.arrived(endpoint, count, &intakes);
-        let stored = self.store(endpoint, count, elements, &intakes, bytes.len());
+        self.arrived(endpoint, count, intakes);
+        let stored = self.store(endpoint, count, elements, intakes, bytes.len());
         Ok(stored.await?)
-    }
-
-    /// The syncs that are wanted.
-    fn intakes(&self, wanted: impl Fn(&SyncName) -> bool) -> Vec<&SyncIntake> {
-        self.intakes
-            .iter()
-            .filter(|intake| wanted(intake.name()))
-            .collect()
     }
 
     /// Notes that events came in, whatever becomes of them.
@@ -335,7 +363,7 @@ impl Ingest {
     }
 
     fn log_refused_path(&self, refusal: HttpError, method: &Method, uri: &Uri) {
-        let is_off = self.api.is_none() && amplitude_api::answers(uri.path());
+        let is_off = self.rules().api.is_none() && amplitude_api::answers(uri.path());
         let reason = if is_off { "api_off" } else { refusal.code() };
         let Some(requests) = self.refused.due(reason, self.clock.now()) else {
             return;
@@ -367,18 +395,13 @@ impl Ingest {
         if !self.authenticator.admits(headers) {
             return Err(HttpError::Unauthorized.into());
         }
-        let only = match sync {
-            None => None,
-            Some(wanted) => Some(
-                self.intakes
-                    .iter()
-                    .map(SyncIntake::name)
-                    .find(|name| name.as_str() == wanted)
-                    .ok_or(RequestRefusal::UnknownSync)?,
-            ),
-        };
-        let body = self.bodies.read(headers, body).await?;
-        self.take(Endpoint::webhook, only, body).await
+        let rules = self.rules();
+        let intakes = rules.intakes(|name| sync.is_none_or(|sync| sync == name.as_str()));
+        if sync.is_some() && intakes.is_empty() {
+            return Err(RequestRefusal::UnknownSync);
+        }
+        let body = rules.bodies.read(headers, body).await?;
+        self.take(Endpoint::webhook, &intakes, body).await
     }
 
     /// Counts a refusal, and logs what its sender or the operator should look into.
@@ -423,7 +446,8 @@ impl Ingest {
             Some(CapacityProblem::Closed) => return Some(RequestRefusal::Stopping),
             None => {}
         }
-        let mut taking = self
+        let rules = self.rules();
+        let mut taking = rules
             .intakes
             .iter()
             .filter(|intake| intake.sync.is_enabled())
@@ -466,7 +490,7 @@ pub fn router(ingest: Arc<Ingest>) -> Router {
             post(webhook_of_sync).put(webhook_of_sync),
         )
         .route("/health", get(health))
-        .merge(amplitude_api::routes(&ingest))
+        .merge(amplitude_api::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(ingest)
@@ -511,7 +535,7 @@ async fn health(State(ingest): State<Arc<Ingest>>) -> Response {
     match ingest.closed() {
         None => json_response(StatusCode::OK, "{\"status\":\"ok\"}\n".to_owned()),
         // A balancer that turned away from here would cut the SDKs off from Amplitude.
-        Some(reason) if ingest.passes_on => {
+        Some(reason) if ingest.rules().passes_on => {
             let body = format!(
                 "{{\"status\":\"passing_on\",\"reason\":\"{}\"}}\n",
                 reason.code()

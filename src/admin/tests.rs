@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::clock::{TestClock, UnixMillis};
 use crate::config::fields::WebsiteField;
+use crate::config::live::LiveConfig;
 use crate::config::load::from_toml;
 use crate::http::serve::{ConnectionLimits, serve};
 use crate::normalize::field::UserDataField;
@@ -208,12 +209,17 @@ async fn start(config: &str) -> Running {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let queue = Queue::open(&config.queue, &names, Arc::clone(&clock)).unwrap();
     let metrics = Arc::new(Metrics::new());
-    let last_seen = Arc::new(LastSeen::new(
-        names.into_iter().map(|name| (name, true)),
-        clock.now(),
-    ));
+    let last_seen = Arc::new(LastSeen::default());
+    last_seen.watch(names, clock.now());
     let (shared, lanes) = (queue.clone(), LaneStatuses::default());
-    let state = AdminState::new(&config, shared, lanes, metrics, last_seen, clock);
+    let state = AdminState::new(
+        LiveConfig::new(config),
+        shared,
+        lanes,
+        metrics,
+        last_seen,
+        clock,
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();

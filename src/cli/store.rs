@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use tokio::runtime::Runtime;
 
 use crate::clock::SystemClock;
+use crate::config::live::LiveConfig;
 use crate::config::{Config, SyncName};
 use crate::control::client::{self, AskError};
 use crate::control::command::{CommandHandler, StoreCommand, TellVersion};
@@ -69,7 +70,7 @@ impl StoreClient {
                 Err(error) => return Err(error.into()),
             }
             if let Some(queue) = open_queue(config)? {
-                let handler = CommandHandler::new(queue.clone(), config);
+                let handler = CommandHandler::new(queue.clone(), LiveConfig::new(config.clone()));
                 let access = Access::Direct(Box::new(handler), queue);
                 return Ok(Self { runtime, access });
             }

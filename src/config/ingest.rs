@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::HeaderName;
 use config::ValueKind;
 use secrecy::SecretString;
 use url::Url;
@@ -61,6 +62,13 @@ section! {
     }
 }
 
+impl IngestConfig {
+    /// The header that carries the secret, as HTTP compares it.
+    pub fn header_name(&self) -> HeaderName {
+        HeaderName::from_bytes(self.header.as_bytes()).expect("checked when it was read")
+    }
+}
+
 /// What becomes of a request for the upstream while nothing of it can be stored here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
@@ -107,13 +115,9 @@ fn check_senders(
 fn header_name() -> Codec<String> {
     let read = |node: &Node<'_>| {
         let name = node.text()?;
-        let is_token = name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
-        if is_token {
-            Some(name.to_owned())
-        } else {
-            node.unexpected_unshown()
+        match HeaderName::from_bytes(name.as_bytes()) {
+            Ok(_) => Some(name.to_owned()),
+            Err(_) => node.unexpected_unshown(),
         }
     };
     Codec::new("the name of an HTTP header", read, |name| print::text(name))

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, HashSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, SyncName};
+use crate::config::SyncName;
+use crate::config::live::LiveConfig;
 use crate::control::problem::{Problem, ProblemCode};
 use crate::payload::{Fingerprint, Submission};
 use crate::queue::dead::{DeadFilter, DeadLetter, Retried};
@@ -25,19 +26,18 @@ const PAGE: usize = 256;
 #[derive(Debug)]
 pub struct CommandHandler {
     queue: Queue,
-    /// Every configured sync, and whether it takes events.
-    syncs: BTreeMap<SyncName, bool>,
+    config: LiveConfig,
 }
 
 impl CommandHandler {
-    pub fn new(queue: Queue, config: &Config) -> Self {
-        let syncs = config.syncs.iter();
-        Self {
-            queue,
-            syncs: syncs
-                .map(|(name, sync)| (name.clone(), sync.enabled))
-                .collect(),
-        }
+    pub const fn new(queue: Queue, config: LiveConfig) -> Self {
+        Self { queue, config }
+    }
+
+    /// Whether a configured sync takes events; `None` for any other.
+    fn takes_events(&self, sync: &SyncName) -> Option<bool> {
+        let config = self.config.now();
+        config.syncs.get(sync).map(|sync| sync.enabled)
     }
 }
 
@@ -172,7 +172,7 @@ impl StoreCommand for DropQueue {
     async fn perform(self, handler: &CommandHandler) -> Result<Dropped, Problem> {
         let sync = self.sync;
         let stored = handler.queue.totals();
-        let takes_events = handler.syncs.get(&sync);
+        let takes_events = handler.takes_events(&sync);
         if takes_events.is_none() && !stored.contains_key(&sync) {
             let names: Vec<_> = stored.keys().map(SyncName::as_str).collect();
             let names = match names.as_slice() {
@@ -184,7 +184,7 @@ impl StoreCommand for DropQueue {
                 format!("the store holds no sync `{sync}`; it holds: {names}"),
             ));
         }
-        if takes_events == Some(&true) && !self.force {
+        if takes_events == Some(true) && !self.force {
             return Err(Problem::new(
                 ProblemCode::SyncInUse,
                 format!(
@@ -230,7 +230,7 @@ impl StoreCommand for PushEvents {
     async fn perform(self, handler: &CommandHandler) -> Result<Pushed, Problem> {
         let full = handler.queue.health().full;
         for Submission { sync, .. } in &self.events {
-            if !handler.syncs.contains_key(sync) {
+            if handler.takes_events(sync).is_none() {
                 return Err(Problem::new(
                     ProblemCode::UnknownSync,
                     format!(

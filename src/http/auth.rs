@@ -6,116 +6,126 @@
 use std::fmt;
 use std::sync::{Arc, RwLock};
 
-use axum::http::header::{AUTHORIZATION, HeaderMap, HeaderName, InvalidHeaderName};
+use axum::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ingest::IngestConfig;
+use crate::config::Config;
+use crate::config::live::LiveConfig;
 use crate::config::secret_files::SecretFiles;
-use crate::config::server::AdminConfig;
 
-/// Authenticates requests by their header.
-pub enum Authenticator {
-    /// Anyone may come in; the configuration said so aloud.
-    Open,
-    /// One of the secrets must be shown.
-    Guarded {
-        /// The header that carries it.
-        header: HeaderName,
-        /// What stands before the secret in it.
-        scheme: &'static str,
-        /// SHA-256 of each, with the scheme. None: nobody comes in.
-        digests: RwLock<Vec<[u8; 32]>>,
-    },
+/// Authenticates requests by their header, by the configuration that holds and the secrets that its
+/// files hold.
+pub struct Authenticator {
+    config: LiveConfig,
+    access: fn(&Config) -> Access,
+    guard: RwLock<Option<Guard>>,
+}
+
+/// Whom a configuration lets in.
+#[derive(Debug)]
+pub struct Access {
+    /// The header that carries the secret, and what stands before it; `None`: anyone may come in.
+    header: Option<(HeaderName, &'static str)>,
+    secrets: SecretFiles,
+}
+
+/// What must be shown.
+struct Guard {
+    header: HeaderName,
+    /// SHA-256 of each secret, with what stands before it. None: nobody comes in.
+    digests: Vec<[u8; 32]>,
+}
+
+impl Access {
+    /// To the event endpoints: the header's whole value is the secret.
+    pub fn to_ingest(config: &Config) -> Self {
+        let ingest = &config.ingest;
+        let is_open = ingest.secrets.is_empty() && ingest.allow_unauthenticated;
+        Self {
+            header: (!is_open).then(|| (ingest.header_name(), "")),
+            secrets: SecretFiles::new(
+                "ingest.secret_file",
+                ingest.secret_files.clone(),
+                ingest.secrets.clone(),
+            ),
+        }
+    }
+
+    /// To the operators' listener: `Authorization: Bearer …`, where a secret is set.
+    pub fn to_admin(config: &Config) -> Self {
+        let admin = &config.admin;
+        Self {
+            header: admin.secret.is_some().then_some((AUTHORIZATION, "Bearer ")),
+            secrets: SecretFiles::new(
+                "admin.secret_file",
+                admin.secret_file.iter().cloned().collect(),
+                admin.secret.iter().cloned().collect(),
+            ),
+        }
+    }
+
+    fn guard(&self) -> Option<Guard> {
+        self.header.clone().map(|(header, scheme)| Guard {
+            header,
+            digests: digests(scheme, self.secrets.secrets()),
+        })
+    }
 }
 
 impl Authenticator {
-    /// Builds that of the event endpoints: the header's whole value is the secret.
-    pub fn for_ingest(config: &IngestConfig) -> Result<Self, InvalidHeaderName> {
-        if config.secrets.is_empty() && config.allow_unauthenticated {
-            return Ok(Self::Open);
-        }
-        Ok(Self::guarded(config.header.parse()?, "", &config.secrets))
-    }
-
-    /// Builds that of the operators' listener: `Authorization: Bearer …`, where a secret is set.
-    pub fn for_admin(config: &AdminConfig) -> Self {
-        match &config.secret {
-            None => Self::Open,
-            Some(secret) => Self::guarded(AUTHORIZATION, "Bearer ", std::slice::from_ref(secret)),
+    pub fn new(config: LiveConfig, access: fn(&Config) -> Access) -> Self {
+        let guard = RwLock::new(access(&config.now()).guard());
+        Self {
+            config,
+            access,
+            guard,
         }
     }
 
-    fn guarded(header: HeaderName, scheme: &'static str, secrets: &[SecretString]) -> Self {
-        Self::Guarded {
-            header,
-            scheme,
-            digests: RwLock::new(digests(scheme, secrets)),
-        }
-    }
-
-    /// Lets the secrets of files in, and no others, as they change until the shutdown.
-    pub async fn follow(self: Arc<Self>, mut files: SecretFiles, shutdown: CancellationToken) {
+    /// Goes by the configuration and by its files of secrets, as they change until the shutdown.
+    pub async fn follow(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut changed = self.config.watch();
+        let mut access = (self.access)(&self.config.now());
         loop {
-            let Some(next) = files.next() else {
-                return shutdown.cancelled().await;
-            };
+            let next = access.secrets.next();
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = sleep_until(next) => {}
+                Ok(()) = changed.changed() => access = (self.access)(&self.config.now()),
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    if !access.secrets.have_changed().await {
+                        continue;
+                    }
+                }
             }
-            if files.have_changed().await {
-                self.replace(files.secrets());
-            }
+            *self.guard.write().expect("no holder of this lock panics") = access.guard();
         }
-    }
-
-    fn replace(&self, secrets: &[SecretString]) {
-        let Self::Guarded {
-            scheme,
-            digests: present,
-            ..
-        } = self
-        else {
-            return;
-        };
-        *present.write().expect("no holder of this lock panics") = digests(scheme, secrets);
     }
 
     /// Whether a request with these headers may come in.
     pub fn admits(&self, headers: &HeaderMap) -> bool {
-        match self {
-            Self::Open => true,
-            Self::Guarded {
-                header, digests, ..
-            } => {
-                let Some(shown) = headers.get(header) else {
-                    return false;
-                };
-                let shown = digest(shown.as_bytes());
-                let mut matches = Choice::from(0);
-                let digests = digests.read().expect("no holder of this lock panics");
-                for digest in digests.iter() {
-                    matches |= digest.ct_eq(&shown);
-                }
-                matches.into()
-            }
+        let guard = self.guard.read().expect("no holder of this lock panics");
+        let Some(guard) = &*guard else {
+            return true;
+        };
+        let Some(shown) = headers.get(&guard.header) else {
+            return false;
+        };
+        let shown = digest(shown.as_bytes());
+        let mut matches = Choice::from(0);
+        for digest in &guard.digests {
+            matches |= digest.ct_eq(&shown);
         }
+        matches.into()
     }
 }
 
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open => f.write_str("Open"),
-            Self::Guarded { header, .. } => f
-                .debug_struct("Guarded")
-                .field("header", header)
-                .finish_non_exhaustive(),
-        }
+        f.debug_struct("Authenticator").finish_non_exhaustive()
     }
 }
 
@@ -135,21 +145,16 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ingest::WhenFull;
+    use crate::config::load::from_toml;
 
-    fn ingest(header: &str, secrets: &[&str], allow_unauthenticated: bool) -> Authenticator {
-        Authenticator::for_ingest(&IngestConfig {
-            header: header.to_owned(),
-            secrets: secrets.iter().map(|secret| (*secret).into()).collect(),
-            secret_files: Vec::new(),
-            allow_unauthenticated,
-            api_keys: Vec::new(),
-            address_requests_per_second: None,
-            upstream: None,
-            upstream_when_full: WhenFull::PassOn,
-            silence_after: None,
-        })
-        .unwrap()
+    fn config(text: &str) -> Config {
+        let sync = "[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"";
+        from_toml(&format!("{text}\n{sync}"), &[]).unwrap()
+    }
+
+    fn ingest(table: &str) -> Authenticator {
+        let config = config(&format!("[ingest]\n{table}"));
+        Authenticator::new(LiveConfig::new(config), Access::to_ingest)
     }
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
@@ -160,7 +165,7 @@ mod tests {
 
     #[test]
     fn admits_each_secret_and_nothing_like_it() {
-        let gate = ingest("Authorization", &["Bearer old", "Bearer new"], false);
+        let authenticator = ingest(r#"secret = ["Bearer old", "Bearer new"]"#);
         for (value, admitted) in [
             ("Bearer old", true),
             ("Bearer new", true),
@@ -171,40 +176,56 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(
-                gate.admits(&headers("authorization", value)),
+                authenticator.admits(&headers("authorization", value)),
                 admitted,
                 "{value}"
             );
         }
-        assert!(!gate.admits(&headers("x-secret", "Bearer new")));
-        assert!(!gate.admits(&HeaderMap::new()));
-        assert!(ingest("X-Secret", &["s"], false).admits(&headers("x-secret", "s")));
+        assert!(!authenticator.admits(&headers("x-secret", "Bearer new")));
+        assert!(!authenticator.admits(&HeaderMap::new()));
+        let other = ingest("header = \"X-Secret\"\nsecret = \"s\"");
+        assert!(other.admits(&headers("x-secret", "s")));
     }
 
     #[test]
     fn without_a_secret_is_open_only_where_that_was_said() {
-        assert!(ingest("Authorization", &[], true).admits(&HeaderMap::new()));
-        assert!(!ingest("Authorization", &[], false).admits(&headers("authorization", "")));
-        assert!(!ingest("Authorization", &["s"], true).admits(&HeaderMap::new()));
+        assert!(ingest("allow_unauthenticated = true").admits(&HeaderMap::new()));
+        let for_sdks_alone = ingest("api_keys = [\"0123456789abcdef0123456789abcdef\"]");
+        assert!(!for_sdks_alone.admits(&headers("authorization", "")));
+        assert!(!ingest("secret = \"s\"").admits(&HeaderMap::new()));
     }
 
-    #[test]
-    fn operators_show_a_bearer_token() {
-        let gate = Authenticator::for_admin(&AdminConfig {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            secret: Some("s".into()),
-            secret_file: None,
-        });
-        assert!(gate.admits(&headers("authorization", "Bearer s")));
-        assert!(!gate.admits(&headers("authorization", "s")));
-        gate.replace(&["t".into()]);
-        assert!(gate.admits(&headers("authorization", "Bearer t")));
-        assert!(!gate.admits(&headers("authorization", "Bearer s")));
+    #[tokio::test]
+    async fn goes_by_the_configuration_that_holds() {
+        let with = |secret: &str| {
+            config(&format!(
+                "[ingest]\nallow_unauthenticated = true\n[admin]\n{secret}"
+            ))
+        };
+        let live = LiveConfig::new(with("secret = \"s\""));
+        let authenticator = Arc::new(Authenticator::new(live.clone(), Access::to_admin));
+        assert!(authenticator.admits(&headers("authorization", "Bearer s")));
+        assert!(!authenticator.admits(&headers("authorization", "s")));
+        let following = tokio::spawn(Arc::clone(&authenticator).follow(CancellationToken::new()));
+        tokio::task::yield_now().await;
+        for (secret, [is_old, is_new, is_nobody]) in [
+            ("secret = \"t\"", [false, true, false]),
+            ("", [true, true, true]),
+        ] {
+            live.replace(with(secret));
+            while authenticator.admits(&headers("authorization", "Bearer s")) != is_old
+                || authenticator.admits(&headers("authorization", "Bearer t")) != is_new
+            {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(authenticator.admits(&HeaderMap::new()), is_nobody);
+        }
+        following.abort();
     }
 
     #[test]
     fn never_shows_a_secret() {
-        let shown = format!("{:?}", ingest("X-Secret", &["hunter2"], false));
-        assert_eq!(shown, r#"Guarded { header: "x-secret", .. }"#);
+        let shown = format!("{:?}", ingest("secret = \"hunter2\""));
+        assert_eq!(shown, "Authenticator { .. }");
     }
 }

@@ -23,11 +23,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::any;
 use ipnet::IpNet;
 use serde_json::json;
 
@@ -38,13 +38,13 @@ use crate::event::arena::Arena;
 use crate::event::request::BrowserRequest;
 use crate::http::blocking::{Work, block_in_place_if_long};
 use crate::http::client_address::{Peer, sender};
-use crate::http::reply::json_response;
+use crate::http::reply::{HttpError, json_response};
 use crate::ingest::address_limit::AddressLimit;
 use crate::ingest::chunk::SyncIntake;
 use crate::ingest::cors::{Cors, Denied, RequestOrigin};
 use crate::ingest::decode::{RawElement, decode, members};
 use crate::ingest::upstream::{Forwarded, Upstream, UpstreamAnswer};
-use crate::ingest::{Ingest, NotStored};
+use crate::ingest::{Ingest, IngestRules, NotStored};
 use crate::telemetry::logs::LogThrottle;
 use crate::telemetry::metrics::Endpoint;
 
@@ -163,23 +163,14 @@ impl AmplitudeApi {
     }
 }
 
-/// The routes, where the ingest has them.
-pub(super) fn routes(ingest: &Ingest) -> Router<Arc<Ingest>> {
-    if ingest.api.is_none() {
-        return Router::new();
-    }
-    let mut router = Router::new();
-    for port in PORTS {
-        let send = move |State(ingest): State<Arc<Ingest>>, request: Request| async move {
+/// The routes. They answer every method, since without a project nothing is to be found there.
+pub(super) fn routes() -> Router<Arc<Ingest>> {
+    PORTS.into_iter().fold(Router::new(), |router, port| {
+        let answer = move |State(ingest): State<Arc<Ingest>>, request: Request| async move {
             respond(&ingest, port, request).await
         };
-        let methods = match port.dialect {
-            Dialect::Identify | Dialect::GroupIdentify | Dialect::HttpV1 => post(send).get(send),
-            Dialect::Upload | Dialect::Legacy => post(send),
-        };
-        router = router.route(port.path, methods.options(preflight));
-    }
-    router
+        router.route(port.path, any(answer))
+    })
 }
 
 /// Whether a path is that of an endpoint of SDKs.
@@ -187,29 +178,39 @@ pub(super) fn answers(path: &str) -> bool {
     PORTS.iter().any(|port| port.path == path)
 }
 
-async fn preflight(State(ingest): State<Arc<Ingest>>, request: Request) -> Response {
-    let Some(api) = &ingest.api else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
+fn preflight(ingest: &Ingest, api: &AmplitudeApi, request: &Request) -> Response {
     let (response, denied) = api.cors.preflight(request.headers());
     match denied {
         None => {}
-        Some(Denied::Origin) => count_refusal(&ingest, api, &RequestProblem::Forbidden),
+        Some(Denied::Origin) => count_refusal(ingest, api, &RequestProblem::Forbidden),
         Some(Denied::Method) => ingest.metrics.refused("method_not_allowed"),
     }
     response
 }
 
 async fn respond(ingest: &Ingest, mut port: ApiEndpoint, request: Request) -> Response {
-    let Some(api) = &ingest.api else {
-        return StatusCode::NOT_FOUND.into_response();
+    let rules = ingest.rules();
+    let Some(api) = &rules.api else {
+        return ingest.refuse_path(HttpError::NotFound, request);
     };
+    let allowed = match port.dialect {
+        Dialect::Identify | Dialect::GroupIdentify | Dialect::HttpV1 => "POST,GET,HEAD,OPTIONS",
+        Dialect::Upload | Dialect::Legacy => "POST,OPTIONS",
+    };
+    let method = request.method();
+    if method == Method::OPTIONS {
+        return preflight(ingest, api, &request);
+    }
+    if !allowed.split(',').any(|allowed| method == allowed) {
+        let response = ingest.refuse_path(HttpError::MethodNotAllowed, request);
+        return ([(ALLOW, allowed)], response).into_response();
+    }
     let (head, mut body) = request.into_parts();
     let origin = api.cors.origin(&head.headers);
     let taken = match origin {
         RequestOrigin::Refused => Err(RequestProblem::Forbidden),
         RequestOrigin::Unsaid | RequestOrigin::Anyone | RequestOrigin::Listed(_) => {
-            take(ingest, api, &mut port, &head, &mut body).await
+            take(ingest, &rules, api, &mut port, &head, &mut body).await
         }
     };
     if taken.is_err() {
@@ -229,6 +230,7 @@ async fn respond(ingest: &Ingest, mut port: ApiEndpoint, request: Request) -> Re
 /// Takes a request in; `port` learns its dialect where only the body tells.
 async fn take(
     ingest: &Ingest,
+    rules: &IngestRules,
     api: &AmplitudeApi,
     port: &mut ApiEndpoint,
     head: &Parts,
@@ -238,7 +240,7 @@ async fn take(
     let peer = head.extensions.get::<Peer>();
     let address = peer.map(|peer| sender(peer.0.ip(), &head.headers, &api.trusted_proxies));
     let within_limit = address.is_none_or(|address| api.limit.admits(address));
-    let held = ingest.bodies.read(&head.headers, body).await?;
+    let held = rules.bodies.read(&head.headers, body).await?;
     port.dialect = port.dialect.of_body(held.as_bytes());
     let text = match head.method {
         Method::GET => head.uri.query().unwrap_or_default().as_bytes(),
@@ -272,7 +274,7 @@ async fn take(
     if api.upstream.is_none() && names_events && !faults.is_empty() {
         return Err(RequestProblem::Events(faults));
     }
-    let intakes = ingest.intakes(|name| syncs.as_ref().is_none_or(|syncs| syncs.contains(name)));
+    let intakes = rules.intakes(|name| syncs.as_ref().is_none_or(|syncs| syncs.contains(name)));
     ingest.arrived(port.endpoint, count as u64, &intakes);
     let batch = Batch {
         endpoint: port.endpoint,
@@ -303,13 +305,13 @@ async fn take(
     };
     let bad = faults.len();
     let missed = spared(
-        ingest,
+        rules,
         batch.store(ingest, EventSelection::Good, count - bad).await,
     )?;
     let answer = pass_on(ingest, api, upstream, request).await?;
     if answer.status.is_success() {
         // Amplitude has them all: nobody sends one of them again.
-        let also_missed = spared(ingest, batch.store(ingest, EventSelection::Bad, bad).await)?;
+        let also_missed = spared(rules, batch.store(ingest, EventSelection::Bad, bad).await)?;
         for missed in [missed, also_missed].iter().flatten() {
             ingest.note_missed(missed);
         }
@@ -319,12 +321,12 @@ async fn take(
 
 /// What could not be stored, where the request is to be passed on all the same.
 fn spared<T>(
-    ingest: &Ingest,
+    rules: &IngestRules,
     stored: Result<T, NotStored>,
 ) -> Result<Option<NotStored>, RequestProblem> {
     match stored {
         Ok(_) => Ok(None),
-        Err(missed) if ingest.passes_on => Ok(Some(missed)),
+        Err(missed) if rules.passes_on => Ok(Some(missed)),
         Err(missed) => Err(missed.into()),
     }
 }

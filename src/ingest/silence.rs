@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::SyncName;
+use crate::config::live::LiveConfig;
 use crate::ingest::last_seen::LastSeen;
 
 /// Longest pause between two looks.
@@ -20,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Watches for silence.
 #[derive(Debug)]
 pub struct SilenceWatch {
-    limit: Option<Duration>,
+    config: LiveConfig,
     last_seen: Arc<LastSeen>,
     clock: Arc<dyn Clock>,
     silent: BTreeSet<SyncName>,
@@ -42,10 +43,9 @@ pub fn is_silent(silence: Option<Duration>, limit: Option<Duration>) -> bool {
 }
 
 impl SilenceWatch {
-    /// Watches with `ingest.silence_after` as the limit; `None`: never says anything.
-    pub fn new(limit: Option<Duration>, last_seen: Arc<LastSeen>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(config: LiveConfig, last_seen: Arc<LastSeen>, clock: Arc<dyn Clock>) -> Self {
         Self {
-            limit,
+            config,
             last_seen,
             clock,
             silent: BTreeSet::new(),
@@ -55,10 +55,12 @@ impl SilenceWatch {
     /// Looks once: what has changed since the last look.
     pub fn step(&mut self) -> Vec<SilenceChange> {
         let now = self.clock.now();
+        let config = self.config.now();
+        let limit = config.ingest.silence_after;
         let mut changes = Vec::new();
-        for sync in self.last_seen.taking() {
+        for (sync, _) in config.syncs.iter().filter(|(_, sync)| sync.enabled) {
             let silence = self.last_seen.silence(sync, now);
-            if is_silent(silence, self.limit) {
+            if is_silent(silence, limit) {
                 if self.silent.insert(sync.clone()) {
                     changes.push(SilenceChange::Began(
                         sync.clone(),
@@ -74,13 +76,14 @@ impl SilenceWatch {
 
     /// Looks again and again until the shutdown.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let Some(limit) = self.limit else {
-            return shutdown.cancelled().await;
-        };
+        let mut changed = self.config.watch();
         loop {
+            let limit = self.config.now().ingest.silence_after;
+            let pause = limit.map_or(LONGEST_PAUSE, |limit| (limit / 10).min(LONGEST_PAUSE));
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = sleep((limit / 10).min(LONGEST_PAUSE)) => {}
+                Ok(()) = changed.changed() => {}
+                () = sleep(pause) => {}
             }
             for change in self.step() {
                 match change {
@@ -101,17 +104,33 @@ impl SilenceWatch {
 mod tests {
     use super::*;
     use crate::clock::{TestClock, UnixMillis};
+    use crate::config::load::from_toml;
+
+    const CONFIG: &str = r#"
+        [ingest]
+        allow_unauthenticated = true
+        silence_after = "1m"
+        [sync.web]
+        pixel_id = "1"
+        access_token = "t"
+        [sync.app]
+        pixel_id = "1"
+        access_token = "t"
+        [sync.off]
+        enabled = false
+        pixel_id = "1"
+        access_token = "t"
+    "#;
 
     #[test]
     fn tells_each_silence_once_and_its_end_once() {
         let [app, web] = ["app", "web"].map(|name| SyncName::new(name).unwrap());
         let clock = Arc::new(TestClock::at(UnixMillis::from_seconds(1000)));
-        let last_seen = Arc::new(LastSeen::new(
-            [(web.clone(), true), (app.clone(), true)],
-            clock.now(),
-        ));
+        let config = LiveConfig::new(from_toml(CONFIG, &[]).unwrap());
+        let last_seen = Arc::new(LastSeen::default());
+        last_seen.watch(config.now().syncs.keys().cloned(), clock.now());
         let limit = Duration::from_secs(60);
-        let mut watch = SilenceWatch::new(Some(limit), Arc::clone(&last_seen), clock.clone());
+        let mut watch = SilenceWatch::new(config.clone(), Arc::clone(&last_seen), clock.clone());
         assert_eq!(watch.step(), []);
         clock.advance(Duration::from_secs(30));
         last_seen.note(&app, clock.now());
@@ -120,9 +139,16 @@ mod tests {
         assert_eq!(watch.step(), []);
         clock.advance(Duration::from_secs(30));
         last_seen.note(&web, clock.now());
-        let changes = [SilenceChange::Began(app, limit), SilenceChange::Ended(web)];
+        let changes = [
+            SilenceChange::Began(app.clone(), limit),
+            SilenceChange::Ended(web),
+        ];
         assert_eq!(watch.step(), changes);
         assert_eq!(watch.step(), []);
+
+        let longer = CONFIG.replace("1m", "2m");
+        config.replace(from_toml(&longer, &[]).unwrap());
+        assert_eq!(watch.step(), [SilenceChange::Ended(app)]);
     }
 
     #[test]

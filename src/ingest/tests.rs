@@ -45,6 +45,7 @@ const CONFIG: &str = r#"
 
 struct Running {
     address: SocketAddr,
+    ingest: Arc<Ingest>,
     queue: Queue,
     _folder: TempDir,
     _tasks: JoinSet<()>,
@@ -66,11 +67,13 @@ async fn start() -> Running {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let queue = Queue::open(&config.queue, &names, Arc::clone(&clock)).unwrap();
     let metrics = Arc::new(Metrics::new());
-    let ingest = Ingest::new(&config, syncs, queue.clone(), metrics, clock, None).unwrap();
+    let rules = IngestRules::new(&config, syncs, &metrics, None);
+    let config = LiveConfig::new(config);
+    let ingest = Arc::new(Ingest::new(config, rules, queue.clone(), metrics, clock));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
-    let router = router(Arc::new(ingest));
+    let router = router(Arc::clone(&ingest));
     tasks.spawn(serve(
         listener,
         router,
@@ -79,6 +82,7 @@ async fn start() -> Running {
     ));
     Running {
         address,
+        ingest,
         queue,
         _folder: folder,
         _tasks: tasks,
@@ -390,6 +394,41 @@ async fn a_body_is_judged_by_its_bytes_and_not_by_its_type() {
     );
     let chunked = running.send(chunked.as_bytes()).await;
     assert_eq!(chunked.body["queued"], 1);
+}
+
+/// The configuration of these tests, but for a change.
+fn rules(ingest: &Ingest, from: &str, to: &str) -> IngestRules {
+    assert!(CONFIG.contains(from), "{from}");
+    let config = from_toml(&CONFIG.replacen(from, to, 1), &[]).unwrap();
+    let syncs = compile_all(&config).unwrap();
+    IngestRules::new(&config, syncs, &ingest.metrics, None)
+}
+
+#[tokio::test]
+async fn a_request_goes_by_the_rules_that_hold_when_it_comes() {
+    let running = start().await;
+    let ingest = &running.ingest;
+    let queued = async |name: &str| {
+        let event = event(1).replace("Sign Up", name);
+        let answer = running.post("/webhook/web", event).await;
+        (answer.status, answer.body["queued"].clone())
+    };
+    let upload = format!("{{\"api_key\":\"k\",\"events\":[{}]}}", event(2));
+
+    assert_eq!(queued("Sign In").await, (200, json!(0)));
+    assert_eq!(running.post("/2/httpapi", &upload).await.status, 404);
+    assert_eq!(running.call("PUT /2/httpapi", &[], b"").await.status, 404);
+
+    ingest.replace(rules(ingest, "Sign Up", "Sign In"));
+    assert_eq!(queued("Sign In").await, (200, json!(1)));
+    ingest.replace(rules(ingest, "[ingest]", "[ingest]\napi_keys = [\"k\"]"));
+    assert_eq!(running.post("/2/httpapi", &upload).await.status, 200);
+    assert_eq!(running.call("PUT /2/httpapi", &[], b"").await.status, 405);
+    ingest.replace(rules(ingest, "64KiB", "1KiB"));
+    assert_eq!(running.post("/webhook", [b' '; 1025]).await.status, 413);
+    let renamed = CONFIG.replace("[sync.web", "[sync.site");
+    ingest.replace(rules(ingest, CONFIG, &renamed));
+    assert_eq!(queued("Sign Up").await.0, 404);
 }
 
 #[tokio::test]
