@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::SyncName;
 use crate::config::live::LiveConfig;
 use crate::deliver::lane::status::{LaneStatus, LaneStatuses};
-use crate::http::auth::{Access, Authenticator};
+use crate::http::auth::{AuthRule, Authenticator};
 use crate::http::reply::{HttpError, json_response};
 use crate::ingest::LastSeen;
 use crate::ingest::is_silent;
@@ -60,7 +60,7 @@ impl AdminState {
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
-            authenticator: Arc::new(Authenticator::new(config.clone(), Access::to_admin)),
+            authenticator: Arc::new(Authenticator::new(config.clone(), AuthRule::to_admin)),
             config,
             queue,
             lanes,

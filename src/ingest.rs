@@ -29,7 +29,7 @@ use crate::config::live::LiveConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::{Config, SyncName};
 use crate::event::arena::Arena;
-use crate::http::auth::{Access, Authenticator};
+use crate::http::auth::{AuthRule, Authenticator};
 use crate::http::blocking::{Work, block_in_place_if_long};
 use crate::http::body::{BodyReader, BufferedBody, drain};
 use crate::http::reply::{HttpError, json_response};
@@ -139,7 +139,7 @@ impl Ingest {
     ) -> Self {
         let minute = Duration::from_secs(60);
         let ingest = Self {
-            authenticator: Arc::new(Authenticator::new(config, Access::to_ingest)),
+            authenticator: Arc::new(Authenticator::new(config, AuthRule::to_ingest)),
             rules: watch::Sender::new(Arc::new(rules)),
             last_seen: Arc::default(),
             queue,

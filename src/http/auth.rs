@@ -21,26 +21,26 @@ use crate::config::secret_files::SecretFiles;
 /// files hold.
 pub struct Authenticator {
     config: LiveConfig,
-    access: fn(&Config) -> Access,
-    guard: RwLock<Option<Guard>>,
+    rule: fn(&Config) -> AuthRule,
+    guard: RwLock<Option<AuthGuard>>,
 }
 
 /// Whom a configuration lets in.
 #[derive(Debug)]
-pub struct Access {
+pub struct AuthRule {
     /// The header that carries the secret, and what stands before it; `None`: anyone may come in.
     header: Option<(HeaderName, &'static str)>,
     secrets: SecretFiles,
 }
 
 /// What must be shown.
-struct Guard {
+struct AuthGuard {
     header: HeaderName,
     /// SHA-256 of each secret, with what stands before it. None: nobody comes in.
     digests: Vec<[u8; 32]>,
 }
 
-impl Access {
+impl AuthRule {
     /// To the event endpoints: the header's whole value is the secret.
     pub fn to_ingest(config: &Config) -> Self {
         let ingest = &config.ingest;
@@ -68,8 +68,8 @@ impl Access {
         }
     }
 
-    fn guard(&self) -> Option<Guard> {
-        self.header.clone().map(|(header, scheme)| Guard {
+    fn guard(&self) -> Option<AuthGuard> {
+        self.header.clone().map(|(header, scheme)| AuthGuard {
             header,
             digests: digests(scheme, self.secrets.secrets()),
         })
@@ -77,11 +77,11 @@ impl Access {
 }
 
 impl Authenticator {
-    pub fn new(config: LiveConfig, access: fn(&Config) -> Access) -> Self {
-        let guard = RwLock::new(access(&config.now()).guard());
+    pub fn new(config: LiveConfig, rule: fn(&Config) -> AuthRule) -> Self {
+        let guard = RwLock::new(rule(&config.now()).guard());
         Self {
             config,
-            access,
+            rule,
             guard,
         }
     }
@@ -89,19 +89,17 @@ impl Authenticator {
     /// Goes by the configuration and by its files of secrets, as they change until the shutdown.
     pub async fn follow(self: Arc<Self>, shutdown: CancellationToken) {
         let mut changed = self.config.watch();
-        let mut access = (self.access)(&self.config.now());
+        let mut rule = (self.rule)(&self.config.now());
         loop {
-            let next = access.secrets.next();
+            *self.guard.write().expect("no holder of this lock panics") = rule.guard();
+            let next = rule.secrets.next();
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Ok(()) = changed.changed() => access = (self.access)(&self.config.now()),
+                Ok(()) = changed.changed() => rule = (self.rule)(&self.config.now()),
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                    if !access.secrets.have_changed().await {
-                        continue;
-                    }
+                    rule.secrets.have_changed().await;
                 }
             }
-            *self.guard.write().expect("no holder of this lock panics") = access.guard();
         }
     }
 
@@ -154,7 +152,7 @@ mod tests {
 
     fn ingest(table: &str) -> Authenticator {
         let config = config(&format!("[ingest]\n{table}"));
-        Authenticator::new(LiveConfig::new(config), Access::to_ingest)
+        Authenticator::new(LiveConfig::new(config), AuthRule::to_ingest)
     }
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
@@ -203,7 +201,7 @@ mod tests {
             ))
         };
         let live = LiveConfig::new(with("secret = \"s\""));
-        let authenticator = Arc::new(Authenticator::new(live.clone(), Access::to_admin));
+        let authenticator = Arc::new(Authenticator::new(live.clone(), AuthRule::to_admin));
         assert!(authenticator.admits(&headers("authorization", "Bearer s")));
         assert!(!authenticator.admits(&headers("authorization", "s")));
         let following = tokio::spawn(Arc::clone(&authenticator).follow(CancellationToken::new()));
