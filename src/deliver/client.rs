@@ -62,9 +62,6 @@ pub enum ClientError {
     /// The token cannot stand in a header.
     #[error("the access token holds a character that no token has")]
     Token,
-    /// The URL cannot be extended.
-    #[error("the URL of the Graph API cannot have a path")]
-    Url,
     /// The HTTP client could not be made.
     #[error("the HTTP client could not be made")]
     Http(#[source] reqwest::Error),
@@ -88,7 +85,7 @@ pub enum PostError {
 struct RequestAuth {
     authorization: HeaderValue,
     /// What follows the events.
-    end: Vec<u8>,
+    end: String,
 }
 
 impl GraphClient {
@@ -116,7 +113,7 @@ impl GraphClient {
             .map_err(ClientError::Http)?;
         let mut url = meta.url.clone();
         url.path_segments_mut()
-            .map_err(|()| ClientError::Url)?
+            .expect("the URL's scheme is http or https")
             .pop_if_empty()
             .extend([&meta.api_version, &sync.pixel_id, "events"]);
         let auth = RequestAuth::new(
@@ -152,7 +149,7 @@ impl GraphClient {
     /// Posts events, each one JSON object, and reads the answer.
     pub async fn post<T: AsRef<[u8]>>(&self, events: &[T]) -> Result<GraphReply, PostError> {
         let auth = self.auth();
-        let body = join_events(events, &auth.end);
+        let body = join_events(events, auth.end.as_bytes());
         let response = self
             .http
             .post(self.url.clone())
@@ -206,14 +203,14 @@ impl RequestAuth {
         let mut authorization =
             HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
         authorization.set_sensitive(true);
-        let mut end = b"]".to_vec();
+        let mut end = "]".to_owned();
         if let Some(code) = test_event_code {
-            push_member(&mut end, "test_event_code", code);
+            end += &format!(r#","test_event_code":"{code}""#);
         }
         if let Some(secret) = app_secret {
-            push_member(&mut end, "appsecret_proof", &proof(secret, token));
+            end += &format!(r#","appsecret_proof":"{}""#, proof(secret, token));
         }
-        end.push(b'}');
+        end.push('}');
         Ok(Self { authorization, end })
     }
 }
@@ -224,13 +221,6 @@ fn proof(app_secret: &SecretString, token: &str) -> String {
         .expect("a key of any length will do");
     mac.update(token.as_bytes());
     hex::encode(mac.finalize().into_bytes())
-}
-
-fn push_member(json: &mut Vec<u8>, name: &str, text: &str) {
-    json.extend_from_slice(b",\"");
-    json.extend_from_slice(name.as_bytes());
-    json.extend_from_slice(b"\":");
-    json.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
 }
 
 /// Joins events, each one JSON object, to the body of a request; `end` is what follows them.

@@ -12,7 +12,6 @@ const LONGEST: usize = 300;
 const SECRET_WORD: usize = 24;
 /// A part of a configured secret of this many characters gives too much of it away.
 const SECRET_PART: usize = 8;
-/// What stands in place of what was taken out.
 const REDACTED: &str = "[redacted]";
 
 /// Knows the secrets that must not appear.
@@ -46,8 +45,7 @@ impl Redactor {
         shortened(&words.join(" "))
     }
 
-    /// Returns an identifier as it is where it can be nothing else: few characters, none of them
-    /// unusual, no secret.
+    /// Returns a text that can only be an identifier: few characters, none of them unusual, no secret.
     pub fn identifier(&self, text: &str) -> Option<String> {
         let plain = (1..=64).contains(&text.len())
             && text
@@ -64,18 +62,14 @@ impl Redactor {
                 (before.chars().chain(after.chars())).any(char::is_alphanumeric)
             })
         });
-        if holds_value {
-            return REDACTED.to_owned();
+        match word.split_once('?') {
+            _ if holds_value => REDACTED.to_owned(),
+            Some((address, _)) if lower.contains("://") => {
+                format!("{}?{REDACTED}", self.pieces(address))
+            }
+            _ if word.contains('@') => REDACTED.to_owned(),
+            _ => self.pieces(word),
         }
-        if lower.contains("://")
-            && let Some((address, _)) = word.split_once('?')
-        {
-            return format!("{}?{REDACTED}", self.pieces(address));
-        }
-        if word.contains('@') {
-            return REDACTED.to_owned();
-        }
-        self.pieces(word)
     }
 
     /// Replaces each piece that looks like a secret, and leaves what stands between the pieces.

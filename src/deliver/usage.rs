@@ -7,7 +7,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::clock::UnixMillis;
 
@@ -42,15 +42,18 @@ pub struct RateUsage {
 impl RateUsage {
     /// Reads the headers that `get` gives. `now` stands in for a missing `Date`.
     pub fn read<'a>(get: impl Fn(&str) -> Option<&'a str>, now: UnixMillis) -> Self {
+        let json = |name| serde_json::from_str(get(name)?).ok();
         let mut usage = Self {
-            app: get("x-app-usage")
-                .and_then(json)
-                .as_ref()
-                .and_then(highest_figure),
+            app: json("x-app-usage").as_ref().and_then(highest_figure),
             ..Self::default()
         };
-        usage.read_business(get("x-business-use-case-usage"));
-        usage.read_ad_account(get("x-ad-account-usage"));
+        if let Some(Value::Object(accounts)) = json("x-business-use-case-usage") {
+            usage.read_business(&accounts);
+        }
+        if let Some(account) = json("x-ad-account-usage") {
+            usage.ad_account = account.get("acc_id_util_pct").and_then(number);
+            usage.regain_in(account.get("reset_time_duration").and_then(number));
+        }
         let sent = get("date").and_then(moment).unwrap_or(now);
         usage.retry_after = get("retry-after")
             .and_then(|value| match value.trim().parse() {
@@ -84,10 +87,7 @@ impl RateUsage {
         self.regain.max(self.retry_after)
     }
 
-    fn read_business(&mut self, value: Option<&str>) {
-        let Some(Value::Object(accounts)) = value.and_then(json) else {
-            return;
-        };
+    fn read_business(&mut self, accounts: &Map<String, Value>) {
         for entry in accounts.values().filter_map(Value::as_array).flatten() {
             let use_case = entry.get("type").and_then(Value::as_str);
             if use_case.is_some_and(|name| OTHER_USE_CASES.contains(&name)) {
@@ -100,14 +100,6 @@ impl RateUsage {
                 .and_then(number);
             self.regain_in(minutes.map(|minutes| minutes * 60.0));
         }
-    }
-
-    fn read_ad_account(&mut self, value: Option<&str>) {
-        let Some(account) = value.and_then(json) else {
-            return;
-        };
-        self.ad_account = account.get("acc_id_util_pct").and_then(number);
-        self.regain_in(account.get("reset_time_duration").and_then(number));
     }
 
     fn regain_in(&mut self, seconds: Option<f64>) {
@@ -124,10 +116,6 @@ fn moment(text: &str) -> Option<UnixMillis> {
     let moment = httpdate::parse_http_date(text.trim()).ok()?;
     let since_epoch = moment.duration_since(UNIX_EPOCH).ok()?;
     Some(UnixMillis::default().plus(since_epoch))
-}
-
-fn json(text: &str) -> Option<Value> {
-    serde_json::from_str(text).ok()
 }
 
 /// The largest of the three figures that Meta keeps for an app or a use case.

@@ -8,15 +8,16 @@
 
 use std::time::Duration;
 
+use memchr::memmem;
 use serde_json::{Map, Value};
 
 use super::usage::RateUsage;
-use body::{GraphError, ReplyBody, integer, text_at};
+use body::{GraphError, ReplyBody, integer, plain, text_at};
 
 mod body;
 
 /// The wait after a rate limit where Meta names none.
-pub const DEFAULT_THROTTLE: Duration = Duration::from_secs(60);
+const DEFAULT_THROTTLE: Duration = Duration::from_secs(60);
 
 /// An answer, complete.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -216,9 +217,7 @@ impl Fix {
 
 /// Judges the answer to a request of `sent` events. `proves`: the request carried an app secret's proof.
 pub fn judge(reply: &GraphReply, sent: usize, proves: bool) -> Judgement {
-    let transient = Verdict::Transient {
-        wait: reply.usage.retry_after,
-    };
+    let transient = transient(reply);
     let judgement = Judgement {
         verdict: transient,
         status: Some(reply.status),
@@ -262,7 +261,7 @@ pub fn judge(reply: &GraphReply, sent: usize, proves: bool) -> Judgement {
             verdict: by_status(reply)
                 .filter(|_| body == ReplyBody::Empty || matches!(reply.status, 413 | 429))
                 .unwrap_or(transient),
-            may_be_taken: is_success && holds(&reply.body, b"\"events_received\""),
+            may_be_taken: is_success && memmem::find(&reply.body, b"\"events_received\"").is_some(),
             is_foreign: true,
             ..judgement
         },
@@ -278,9 +277,7 @@ fn counted(reply: &GraphReply, body: &Map<String, Value>, sent: usize) -> Option
         return is_graphs.then_some(Verdict::Uncounted);
     };
     Some(match received {
-        0 => Verdict::Transient {
-            wait: reply.usage.retry_after,
-        },
+        0 => transient(reply),
         received if received < sent as u64 => Verdict::ShortCount { received },
         _ => Verdict::Delivered,
     })
@@ -288,47 +285,34 @@ fn counted(reply: &GraphReply, body: &Map<String, Value>, sent: usize) -> Option
 
 /// Remarks on a success.
 fn remarks(body: &Map<String, Value>) -> Option<String> {
-    let said: Vec<String> = body
-        .get("messages")?
-        .as_array()?
-        .iter()
-        .map(|message| {
-            let text = message.get("message").unwrap_or(message);
-            text.as_str()
-                .map_or_else(|| text.to_string(), str::to_owned)
-        })
-        .collect();
-    (!said.is_empty()).then(|| said.join("; "))
+    let messages = body.get("messages")?.as_array()?.iter();
+    let texts = messages.map(|message| plain(message.get("message").unwrap_or(message)));
+    let texts: Vec<String> = texts.collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
 }
 
 /// Judges a known code, and what is said of an event; `None` for anything else.
 fn by_code(reply: &GraphReply, error: &GraphError, proves: bool) -> Option<Verdict> {
-    let wait = reply.usage.wait();
     let says = |words: &str| {
         let message = error.message.as_deref().unwrap_or_default();
         message.to_ascii_lowercase().contains(words)
     };
-    let throttled = |limit| Verdict::Throttled {
-        wait: wait.unwrap_or(DEFAULT_THROTTLE),
-        limit,
-    };
-    let transient = Verdict::Transient {
-        wait: reply.usage.retry_after,
-    };
     Some(match (error.code?, error.sub_code) {
         // Before `is_transient`, which is given inconsistently with these.
-        (4 | 17 | 341, _) => throttled(LimitOf::Token),
-        (32 | 613 | 80_000..=80_014, _) => throttled(LimitOf::Pixel),
-        (368, _) => Verdict::Blocked { wait },
+        (4 | 17 | 341, _) => throttled(reply, LimitOf::Token),
+        (32 | 613 | 80_000..=80_014, _) => throttled(reply, LimitOf::Pixel),
+        (368, _) => Verdict::Blocked {
+            wait: reply.usage.wait(),
+        },
         (101 | 102 | 190, _) => Verdict::Paused(Fix::Token),
         (104, _) => Verdict::Paused(Fix::AppSecret),
         (3 | 5 | 10 | 200..=299, _) => Verdict::Paused(Fix::Permission),
         (803, _) | (100, Some(33 | 34)) => Verdict::Paused(Fix::Pixel),
         (12 | 2500 | 2635, _) => Verdict::Paused(Fix::Version),
         (1, _) if reply.status == 413 || says("reduce the amount of data") => Verdict::TooLarge,
-        (1 | 2 | 5000 | ..=-1, _) => transient,
-        _ if error.is_transient => transient,
-        _ if error.is_of_event => Verdict::Invalid { hint: error.hint },
+        (1 | 2 | 5000 | ..=-1, _) => transient(reply),
+        _ if error.is_transient => transient(reply),
+        _ if error.is_of_event() => Verdict::Invalid { hint: error.hint },
         // Meta's type for an object that does not exist or may not be used, and for a proof that is
         // wrong or missing. Nothing that it says repeats an event's own words.
         (100, None) if error.kind.as_deref() == Some("GraphMethodException") => {
@@ -353,12 +337,19 @@ fn by_status(reply: &GraphReply) -> Option<Verdict> {
         403 => Verdict::Paused(Fix::Permission),
         404 => Verdict::Paused(Fix::Pixel),
         413 => Verdict::TooLarge,
-        429 => Verdict::Throttled {
-            wait: reply.usage.wait().unwrap_or(DEFAULT_THROTTLE),
-            limit: LimitOf::Pixel,
-        },
+        429 => throttled(reply, LimitOf::Pixel),
         _ => return None,
     })
+}
+
+fn transient(reply: &GraphReply) -> Verdict {
+    let wait = reply.usage.retry_after;
+    Verdict::Transient { wait }
+}
+
+fn throttled(reply: &GraphReply, limit: LimitOf) -> Verdict {
+    let wait = reply.usage.wait().unwrap_or(DEFAULT_THROTTLE);
+    Verdict::Throttled { wait, limit }
 }
 
 /// The whole message, so that no event whose name is repeated in it can pause a lane.
@@ -382,10 +373,6 @@ fn count(value: &Value) -> Option<u64> {
     integer(value)
         .and_then(|number| number.try_into().ok())
         .or_else(|| whole(value.as_f64()?))
-}
-
-fn holds(body: &[u8], word: &[u8]) -> bool {
-    body.windows(word.len()).any(|window| window == word)
 }
 
 #[cfg(test)]

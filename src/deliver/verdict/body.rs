@@ -1,8 +1,8 @@
 //! What the body of an answer says.
 //!
-//! Pure. Read leniently, since proxies and Graph itself wrap, cut and garble: a byte order mark, a guard such as
-//! `for (;;);` and what follows the first value are passed over, and out of JSON that is broken the members that
-//! decide are picked. What Graph cannot have written is told apart from its word.
+//! Pure. Reads leniently, since proxies and Graph itself wrap, cut and garble: it skips a byte order mark, a
+//! guard such as `for (;;);` and what follows the first value, and picks the members that decide out of JSON
+//! that is broken. It tells apart what Graph cannot have written.
 
 use serde_json::{Map, Value};
 
@@ -43,7 +43,6 @@ pub(super) enum ReplyBody {
     Error(GraphError),
     /// A JSON object that tells of no error.
     Object(Map<String, Value>),
-    /// Nothing.
     Empty,
     /// What Graph does not write, such as a page of HTML.
     Foreign,
@@ -60,8 +59,8 @@ pub(super) struct GraphError {
     pub(super) text: Option<String>,
     pub(super) is_transient: bool,
     pub(super) trace_id: Option<String>,
-    /// It tells of an event, not of the request.
-    pub(super) is_of_event: bool,
+    /// It names a part of an event as the cause.
+    blames_event: bool,
     /// The index of the event that it points at.
     pub(super) hint: Option<usize>,
 }
@@ -77,13 +76,10 @@ impl ReplyBody {
         if text.is_empty() {
             return Self::Empty;
         }
-        let Some((guard, _)) = text.split_once('{') else {
-            return Self::Foreign;
-        };
-        if guard.len() > LONGEST_GUARD || guard.contains(['<', '[', '"']) {
+        let (guard, json) = text.split_at(text.find('{').unwrap_or(text.len()));
+        if json.is_empty() || guard.len() > LONGEST_GUARD || guard.contains(['<', '[', '"']) {
             return Self::Foreign;
         }
-        let json = text.get(guard.len()..).unwrap_or_default();
         let mut values = serde_json::Deserializer::from_str(json).into_iter::<Value>();
         match values.next() {
             Some(Ok(Value::Object(body))) => Self::of(body, status),
@@ -92,26 +88,22 @@ impl ReplyBody {
     }
 
     fn of(body: Map<String, Value>, status: u16) -> Self {
-        match body.get("error") {
-            None | Some(Value::Null) => Self::Object(body),
-            Some(Value::Object(error)) => {
-                let error = GraphError::read(error, &body);
-                if error.is_graphs(status) {
-                    Self::Error(error)
-                } else {
-                    Self::Foreign
-                }
-            }
-            Some(_) => Self::Foreign,
-        }
+        let error = match body.get("error") {
+            None | Some(Value::Null) => return Self::Object(body),
+            Some(error) => error.as_object(),
+        };
+        error
+            .map(|error| GraphError::read(error, &body))
+            .filter(|error| error.is_graphs(status))
+            .map_or(Self::Foreign, Self::Error)
     }
 }
 
 impl GraphError {
     fn read(error: &Map<String, Value>, body: &Map<String, Value>) -> Self {
         let text = texts(error);
-        let data = error.get("error_data").map(unwrapped);
-        let blamed = data.as_ref().and_then(blamed);
+        let blamed = error.get("error_data").and_then(blamed_path);
+        let index = || blamed.as_ref()?.get(1)?.parse().ok();
         Self {
             code: error.get("code").and_then(integer),
             sub_code: error.get("error_subcode").and_then(integer),
@@ -119,14 +111,10 @@ impl GraphError {
             message: text_at(error, "message"),
             is_transient: error.get("is_transient").and_then(Value::as_bool) == Some(true),
             trace_id: text_at(error, "fbtrace_id").or_else(|| text_at(body, "fbtrace_id")),
-            is_of_event: false,
-            hint: text
-                .as_deref()
-                .and_then(index_hint)
-                .or(blamed.and_then(|blamed| blamed.index)),
+            blames_event: blamed.is_some(),
+            hint: text.as_deref().and_then(index_hint).or_else(index),
             text,
         }
-        .placed(blamed.is_some())
     }
 
     /// Picks what decides out of JSON that is broken; `None` where there is no error with a code in it.
@@ -144,18 +132,13 @@ impl GraphError {
             hint: index_hint(after),
             ..Self::default()
         };
-        error.code.is_some().then(|| error.placed(false))
+        error.code.is_some().then_some(error)
     }
 
-    /// Decides whether it tells of an event.
-    fn placed(self, blamed: bool) -> Self {
-        let by_sub_code = self
-            .sub_code
-            .is_some_and(|code| EVENT_SUB_CODES.contains(&code) || code == OFFLINE_EVENT);
-        Self {
-            is_of_event: by_sub_code || blamed || self.hint.is_some(),
-            ..self
-        }
+    /// Whether it tells of an event, not of the request.
+    pub(super) fn is_of_event(&self) -> bool {
+        let is_events = |code| EVENT_SUB_CODES.contains(&code) || code == OFFLINE_EVENT;
+        self.sub_code.is_some_and(is_events) || self.blames_event || self.hint.is_some()
     }
 
     /// Whether Graph can have written it. Others put the HTTP status where Graph has its code.
@@ -166,43 +149,35 @@ impl GraphError {
     }
 }
 
-/// A blamed part of an event.
-#[derive(Clone, Copy, Debug)]
-struct Blamed {
-    index: Option<usize>,
-}
-
-/// `error_data` may be an object, or JSON as text.
-fn unwrapped(data: &Value) -> Value {
-    match data {
-        Value::String(text) => serde_json::from_str(text).unwrap_or(Value::Null),
-        data => data.clone(),
-    }
-}
-
-/// What of an event `blame_field_specs` blames. Its paths are lists of names, or one text.
-fn blamed(data: &Value) -> Option<Blamed> {
+/// The steps to the part of an event that `blame_field_specs` blames. `error_data` is an object, or JSON as
+/// text; a path in it is a list of names, or one text.
+fn blamed_path(error_data: &Value) -> Option<Vec<String>> {
+    let data = match error_data {
+        Value::String(text) => &serde_json::from_str(text).ok()?,
+        data => data,
+    };
     let specs = data.get("blame_field_specs")?.as_array()?;
-    specs.iter().find_map(|spec| {
-        let steps: Vec<String> = match spec {
-            Value::Array(steps) => steps.iter().map(step).collect(),
-            Value::String(path) => vec![path.clone()],
-            _ => return None,
+    let mut paths = specs.iter().map(|spec| {
+        let path = match spec {
+            Value::Array(steps) => steps.iter().map(plain).collect::<Vec<_>>().join("."),
+            path => plain(path),
         };
-        let path = steps.join(".");
-        let mut names = path
-            .split(['.', '[', ']', '\'', '"'])
-            .filter(|name| !name.is_empty() && *name != "$");
-        let first = names.next()?;
-        EVENT_FIELDS.contains(&first).then(|| Blamed {
-            index: names.next().and_then(|name| name.parse().ok()),
-        })
-    })
+        path.split(['.', '[', ']', '\'', '"'])
+            .filter(|name| !name.is_empty() && *name != "$")
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    });
+    let is_events = |path: &Vec<String>| {
+        (path.first()).is_some_and(|field| EVENT_FIELDS.contains(&field.as_str()))
+    };
+    paths.find(is_events)
 }
 
-fn step(step: &Value) -> String {
-    step.as_str()
-        .map_or_else(|| step.to_string(), str::to_owned)
+/// A text as it is, anything else as JSON.
+pub(super) fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Joins what Meta says, for a person.
@@ -226,11 +201,11 @@ fn index_hint(text: &str) -> Option<usize> {
         .into_iter()
         .flat_map(|path| text.match_indices(path))
         .filter(|(at, path)| {
-            let before = text
-                .get(..*at)
-                .and_then(|before| before.chars().next_back());
+            let is_word = |character: char| character.is_alphanumeric() || character == '_';
             path.starts_with('[')
-                || !before.is_some_and(|before| before.is_alphanumeric() || before == '_')
+                || text
+                    .get(..*at)
+                    .is_some_and(|before| !before.ends_with(is_word))
         })
         .find_map(|(at, path)| {
             let (digits, _) = text.get(at + path.len()..)?.split_once(']')?;
