@@ -64,6 +64,14 @@ impl CooldownReason {
         }
     }
 
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Usage => "nearly all of Meta's rate limit is used up",
+            Self::Throttled => "Meta's rate limit is reached",
+            Self::Blocked => "Meta has blocked the account for a while",
+        }
+    }
+
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|why| why.as_str() == name)
     }
@@ -114,7 +122,7 @@ pub struct PixelLimiter {
 /// Permission to send one request.
 #[derive(Debug)]
 pub struct Permit {
-    limiter: Arc<PixelLimiter>,
+    pub limiter: Arc<PixelLimiter>,
     probe: Option<CooldownReason>,
 }
 
@@ -254,7 +262,7 @@ impl PixelLimiter {
                 Circuit::Open(why, until) if until <= Instant::now() => {
                     let probe = Some(why).filter(|why| *why != CooldownReason::Usage);
                     let next = probe.map_or(Circuit::Closed, Circuit::HalfOpen);
-                    if self.replace(|circuit| circuit == seen, next) {
+                    if replace_if(&self.circuit, |circuit| *circuit == seen, next) {
                         return probe;
                     }
                 }
@@ -273,26 +281,13 @@ impl PixelLimiter {
         }
     }
 
-    /// Changes the circuit if it is as expected. Tells whether it was.
-    fn replace(&self, is_expected: impl Fn(Circuit) -> bool, next: Circuit) -> bool {
-        self.circuit.send_if_modified(|circuit| {
-            let replaces = is_expected(*circuit);
-            if replaces {
-                *circuit = next;
-            }
-            replaces
-        })
-    }
-
     /// Counts a request, or tells how long to wait for one.
     fn wait_for_request(&self) -> Option<Duration> {
         let mut pacing = self.pacing();
         let now = Instant::now();
-        if let Some(last) = pacing.last {
-            let gap = (last + pacing.gap).saturating_duration_since(now);
-            if !gap.is_zero() {
-                return Some(gap);
-            }
+        let next = pacing.last.map(|last| last + pacing.gap);
+        if let Some(next) = next.filter(|next| *next > now) {
+            return Some(next - now);
         }
         if let Some(limiter) = &self.requests
             && let Err(not_until) = limiter.check()
@@ -309,10 +304,6 @@ impl PixelLimiter {
 }
 
 impl Permit {
-    pub fn limiter(&self) -> &PixelLimiter {
-        &self.limiter
-    }
-
     /// Whether the request probes if a cooldown is over, and so should be small.
     pub fn is_probe(&self) -> bool {
         self.probe.is_some()
@@ -337,8 +328,8 @@ impl Permit {
     }
 
     fn end_probe(&self, next: Circuit) -> bool {
-        self.limiter
-            .replace(|circuit| matches!(circuit, Circuit::HalfOpen(_)), next)
+        let is_probed = |circuit: &_| matches!(circuit, Circuit::HalfOpen(_));
+        replace_if(&self.limiter.circuit, is_probed, next)
     }
 }
 
@@ -363,6 +354,21 @@ impl Clock for TokioClock {
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
+}
+
+/// Replaces what a channel holds if that is as expected. Tells whether it was.
+pub fn replace_if<T>(
+    sender: &watch::Sender<T>,
+    is_expected: impl FnOnce(&T) -> bool,
+    next: T,
+) -> bool {
+    sender.send_if_modified(|present| {
+        let replaces = is_expected(present);
+        if replaces {
+            *present = next;
+        }
+        replaces
+    })
 }
 
 /// How long a block lasts that comes after this many others.

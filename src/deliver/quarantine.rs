@@ -10,53 +10,50 @@
 //! in a mapping does not turn a whole backlog into dead letters.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::mem;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::queue::lease::{Leased, Slot};
+use crate::queue::settle::Refusal;
 
 use super::backoff::Backoff;
 use super::verdict::Blame;
 
 /// This many refusals in a row, all for the same reason, pause a lane.
-pub const TOO_MANY: usize = 20;
-/// After this many others are tried one by one, although Graph blamed each event.
+const TOO_MANY: usize = 20;
+/// After this many, others are tried one by one, although Graph blamed each event.
 const PROBE_FROM: usize = 10;
-/// This many undecided events pause a lane too, however their reasons differ.
+/// This many undecided events pause a lane too, even if their reasons differ.
 const TOO_MANY_HELD: usize = 100;
 /// Most events that are held or remembered at once.
 const MOST: usize = 1000;
 
 /// Between tries of an event while no other shows whose fault it is.
-const AGAIN: Backoff = Backoff::new(
-    Duration::from_millis(500),
-    Duration::from_secs(300),
-    Duration::from_secs(300),
-);
+const AGAIN: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(300));
 
-/// A reason to refuse: code and sub-code.
+/// Why events are refused: code and sub-code.
 pub type Cause = (Option<i64>, Option<i64>);
 
-/// What can be recognised when it comes again.
-pub trait Keyed {
-    type Key: Ord;
+/// Recognises an event, even if another took its place in the store.
+type EventKey = (Slot, u32, i64);
 
-    fn key(&self) -> Self::Key;
-}
-
-/// Events `E` that were refused alone with `R`.
-#[derive(Debug)]
-pub struct Quarantine<E: Keyed, R> {
+/// Events that were refused alone, while it is not known whether that is their fault.
+#[derive(Debug, Default)]
+pub struct Quarantine {
     cause: Cause,
     /// Refusals in a row for this cause.
     streak: usize,
     streak_began: Option<Instant>,
-    events: BTreeMap<E::Key, Quarantined<E, R>>,
+    events: BTreeMap<EventKey, Quarantined>,
 }
 
 #[derive(Debug)]
-struct Quarantined<E, R> {
-    event: QuarantinePlace<E>,
-    refusal: R,
+struct Quarantined {
+    place: QuarantinePlace,
+    refusal: Refusal,
     blame: Blame,
     since: Instant,
     tries: u32,
@@ -65,9 +62,9 @@ struct Quarantined<E, R> {
 
 /// Where a refused event is.
 #[derive(Debug)]
-enum QuarantinePlace<E> {
+enum QuarantinePlace {
     /// Kept on lease.
-    Held(E),
+    Held(Leased),
     /// In flight once more.
     Retrying,
     /// Queued again, to be recognised when it is leased.
@@ -77,68 +74,45 @@ enum QuarantinePlace<E> {
 }
 
 /// What becomes of events in quarantine.
-#[derive(Debug, PartialEq, Eq)]
-pub struct QuarantineUpdate<E, R> {
+#[derive(Debug, Default)]
+pub struct QuarantineUpdate {
     /// They are bad.
-    pub rejected: Vec<(E, R)>,
+    pub rejected: Vec<(Leased, Refusal)>,
     /// They are queued again.
-    pub released: Vec<E>,
+    pub released: Vec<Leased>,
     /// Too many were refused in a row: the lane pauses.
     pub pauses: bool,
 }
 
 /// Why an event was refused alone.
-#[derive(Clone, Copy, Debug)]
-pub struct LoneRefusal<R> {
-    pub refusal: R,
-    /// Refusals with the same cause are alike.
-    pub cause: Cause,
+#[derive(Clone, Debug)]
+pub struct LoneRefusal {
+    pub refusal: Refusal,
     pub blame: Blame,
 }
 
-impl<E, R> Default for QuarantineUpdate<E, R> {
-    fn default() -> Self {
-        Self {
-            rejected: Vec::new(),
-            released: Vec::new(),
-            pauses: false,
-        }
-    }
-}
-
-impl<E: Keyed, R> Default for Quarantine<E, R> {
-    fn default() -> Self {
-        Self {
-            cause: (None, None),
-            streak: 0,
-            streak_began: None,
-            events: BTreeMap::new(),
-        }
-    }
-}
-
-impl<E: Keyed, R> Quarantine<E, R> {
-    /// An event was refused alone, by a lane that is paused for such refusals or not. `random` lies
+impl Quarantine {
+    /// An event was refused alone. `is_paused`: such refusals have paused the lane. `random` lies
     /// between 0 and 1.
     pub fn on_refusal(
         &mut self,
-        event: E,
-        refused: LoneRefusal<R>,
+        event: Leased,
+        LoneRefusal { refusal, blame }: LoneRefusal,
         is_paused: bool,
         now: Instant,
         random: f64,
-    ) -> QuarantineUpdate<E, R> {
+    ) -> QuarantineUpdate {
         let mut update = QuarantineUpdate::default();
-        let (key, blame) = (event.key(), refused.blame);
+        let key = key(&event);
+        let cause = (refusal.code, refusal.sub_code);
         let before = self.events.remove(&key);
-        if blame != Blame::Passing && before.is_none() && !is_paused {
-            self.extend_streak(refused.cause, now);
+        let counts = blame != Blame::Passing && !is_paused;
+        if counts && before.is_none() {
+            self.extend_streak(cause, now);
         }
-        update.pauses = !is_paused
-            && blame != Blame::Passing
-            && (self.streak >= TOO_MANY || self.undecided().0 >= TOO_MANY_HELD);
-        if blame == Blame::Event && !is_paused && !update.pauses {
-            update.rejected.push((event, refused.refusal));
+        update.pauses = counts && (self.streak >= TOO_MANY || self.undecided().0 >= TOO_MANY_HELD);
+        if blame == Blame::Event && counts && !update.pauses {
+            update.rejected.push((event, refusal));
             return update;
         }
         if self.events.len() >= MOST {
@@ -151,26 +125,28 @@ impl<E: Keyed, R> Quarantine<E, R> {
             return update;
         }
         let tries = before.map_or(0, |before| before.tries).saturating_add(1);
-        let mut quarantined = Quarantined {
-            event: QuarantinePlace::Queued,
-            refusal: refused.refusal,
-            blame,
-            since: now,
-            tries,
-            due: now + AGAIN.wait(tries, random, None),
-        };
-        if is_paused {
+        let place = if is_paused {
             update.released.push(event);
+            QuarantinePlace::Queued
         } else {
-            quarantined.event = QuarantinePlace::Held(event);
-        }
+            QuarantinePlace::Held(event)
+        };
         if update.pauses {
             // Those of an earlier streak are not of this one.
             self.events.retain(|_, other| other.is_held());
         }
+        let quarantined = Quarantined {
+            place,
+            refusal,
+            blame,
+            since: now,
+            tries,
+            due: now + AGAIN.wait(tries, random),
+        };
         self.events.insert(key, quarantined);
         if update.pauses {
             self.end_streak();
+            self.cause = cause;
             update.released = self.release();
         }
         update
@@ -178,7 +154,7 @@ impl<E: Keyed, R> Quarantine<E, R> {
 
     /// Meta accepted these events, in a request that was begun at `began`. If one of them was refused
     /// before, Meta has changed its mind: all that it refused deserve another try.
-    pub fn on_acceptance(&mut self, accepted: &[E], began: Instant) -> QuarantineUpdate<E, R> {
+    pub fn on_acceptance(&mut self, accepted: &[Leased], began: Instant) -> QuarantineUpdate {
         let mut update = QuarantineUpdate::default();
         if self.streak_began.is_none_or(|first| first <= began) {
             self.end_streak();
@@ -188,23 +164,25 @@ impl<E: Keyed, R> Quarantine<E, R> {
         }
         let mut reversed = false;
         for event in accepted {
-            let before = self.events.remove(&event.key());
+            let before = self.events.remove(&key(event));
             reversed |= before.is_some_and(|before| before.blame != Blame::Passing);
         }
-        for (key, mut refused) in std::mem::take(&mut self.events) {
-            if refused.blame == Blame::Passing || !reversed && refused.since > began {
-                self.events.insert(key, refused);
-                continue;
-            }
-            match refused.event {
-                QuarantinePlace::Held(event) if reversed => update.released.push(event),
-                QuarantinePlace::Held(event) => update.rejected.push((event, refused.refusal)),
-                _ if reversed => {}
-                QuarantinePlace::Queued => {
-                    refused.event = QuarantinePlace::Rejected;
-                    self.events.insert(key, refused);
+        for (key, refused) in mem::take(&mut self.events) {
+            let is_decided =
+                refused.blame != Blame::Passing && (reversed || refused.since <= began);
+            match refused.place {
+                QuarantinePlace::Held(event) if is_decided && reversed => {
+                    update.released.push(event);
                 }
-                QuarantinePlace::Retrying | QuarantinePlace::Rejected => {
+                QuarantinePlace::Held(event) if is_decided => {
+                    update.rejected.push((event, refused.refusal));
+                }
+                _ if is_decided && reversed => {}
+                QuarantinePlace::Queued if is_decided => {
+                    let place = QuarantinePlace::Rejected;
+                    self.events.insert(key, Quarantined { place, ..refused });
+                }
+                _ => {
                     self.events.insert(key, refused);
                 }
             }
@@ -212,21 +190,25 @@ impl<E: Keyed, R> Quarantine<E, R> {
         update
     }
 
-    /// Why an event that was queued again is known to be bad, if it is. It is told once.
-    pub fn take_rejected(&mut self, event: &E) -> Option<R> {
-        let key = event.key();
-        let is_rejected = matches!(self.events.get(&key)?.event, QuarantinePlace::Rejected);
-        let refused = is_rejected.then(|| self.events.remove(&key)).flatten();
-        refused.map(|refused| refused.refusal)
+    /// Why an event that was queued again is known to be bad, if it is; then it is forgotten.
+    pub fn take_rejected(&mut self, event: &Leased) -> Option<Refusal> {
+        match self.events.entry(key(event)) {
+            Entry::Occupied(refused)
+                if matches!(refused.get().place, QuarantinePlace::Rejected) =>
+            {
+                Some(refused.remove().refusal)
+            }
+            _ => None,
+        }
     }
 
     /// Whether an event was refused before, as far as that is remembered.
-    pub fn contains(&self, event: &E) -> bool {
-        self.events.contains_key(&event.key())
+    pub fn contains(&self, event: &Leased) -> bool {
+        self.events.contains_key(&key(event))
     }
 
     /// The event whose next try is due, to be sent once more.
-    pub fn take_due(&mut self, now: Instant) -> Option<E> {
+    pub fn take_due(&mut self, now: Instant) -> Option<Leased> {
         let refused = self.events.values_mut();
         let due = refused.filter(|refused| refused.due <= now && refused.is_held());
         due.min_by_key(|refused| refused.due)?
@@ -240,7 +222,7 @@ impl<E: Keyed, R> Quarantine<E, R> {
     }
 
     /// Takes out all events on lease; they are remembered.
-    pub fn release(&mut self) -> Vec<E> {
+    pub fn release(&mut self) -> Vec<Leased> {
         let refused = self.events.values_mut();
         refused
             .filter_map(|refused| refused.take(QuarantinePlace::Queued))
@@ -248,31 +230,32 @@ impl<E: Keyed, R> Quarantine<E, R> {
     }
 
     /// An event was given back to the queue, perhaps one that was to be tried again.
-    pub fn mark_queued(&mut self, event: &E) {
+    pub fn mark_queued(&mut self, event: &Leased) {
         if self.is_retry(std::slice::from_ref(event))
-            && let Some(refused) = self.events.get_mut(&event.key())
+            && let Some(refused) = self.events.get_mut(&key(event))
         {
-            refused.event = QuarantinePlace::Queued;
+            refused.place = QuarantinePlace::Queued;
         }
     }
 
-    /// Whether a request holds one event, and that is being tried again.
-    pub fn is_retry(&self, events: &[E]) -> bool {
+    /// Whether these are one event, which is being tried again.
+    pub fn is_retry(&self, events: &[Leased]) -> bool {
         let [event] = events else { return false };
-        let known = (!self.is_empty()).then(|| self.events.get(&event.key()));
-        matches!(known.flatten(), Some(refused) if matches!(refused.event, QuarantinePlace::Retrying))
+        // The key costs a checksum.
+        let known = (!self.is_empty()).then(|| self.events.get(&key(event)));
+        matches!(known.flatten(), Some(refused) if matches!(refused.place, QuarantinePlace::Retrying))
     }
 
     /// The events that are held on lease.
-    pub fn held(&self) -> impl Iterator<Item = &E> {
-        (self.events.values()).filter_map(|refused| match &refused.event {
+    pub fn held(&self) -> impl Iterator<Item = &Leased> {
+        (self.events.values()).filter_map(|refused| match &refused.place {
             QuarantinePlace::Held(event) => Some(event),
             _ => None,
         })
     }
 
-    /// How many refused events wait for what becomes of another, and what was said of one of them.
-    pub fn undecided(&self) -> (usize, Option<&R>) {
+    /// How many refused events wait for what becomes of another, and why one of them was refused.
+    pub fn undecided(&self) -> (usize, Option<&Refusal>) {
         let undecided = || {
             self.events
                 .values()
@@ -282,16 +265,16 @@ impl<E: Keyed, R> Quarantine<E, R> {
         (undecided().count(), refusal)
     }
 
-    /// What was said of the event that was refused last.
-    pub fn last_refusal(&self) -> Option<&R> {
+    /// What Meta said of the event that it refused last.
+    pub fn last_refusal(&self) -> Option<&Refusal> {
         let last = self.events.values().max_by_key(|refused| refused.since);
         last.map(|refused| &refused.refusal)
     }
 
     /// How many events fail without anything being known against them.
     pub fn failing(&self) -> usize {
-        let is_failing = |refused: &&Quarantined<E, R>| {
-            refused.blame == Blame::Passing && !matches!(refused.event, QuarantinePlace::Queued)
+        let is_failing = |refused: &&Quarantined| {
+            refused.blame == Blame::Passing && !matches!(refused.place, QuarantinePlace::Queued)
         };
         self.events.values().filter(is_failing).count()
     }
@@ -331,13 +314,13 @@ impl<E: Keyed, R> Quarantine<E, R> {
     }
 }
 
-impl<E, R> Quarantined<E, R> {
+impl Quarantined {
     fn is_held(&self) -> bool {
-        matches!(self.event, QuarantinePlace::Held(_))
+        matches!(self.place, QuarantinePlace::Held(_))
     }
 
     fn is_on_lease(&self) -> bool {
-        self.is_held() || matches!(self.event, QuarantinePlace::Retrying)
+        self.is_held() || matches!(self.place, QuarantinePlace::Retrying)
     }
 
     fn is_undecided(&self) -> bool {
@@ -345,15 +328,20 @@ impl<E, R> Quarantined<E, R> {
     }
 
     /// Takes out the event, if it is held, and notes where it goes.
-    fn take(&mut self, to: QuarantinePlace<E>) -> Option<E> {
-        let place = self
-            .is_held()
-            .then(|| std::mem::replace(&mut self.event, to));
-        match place {
-            Some(QuarantinePlace::Held(event)) => Some(event),
-            _ => None,
+    fn take(&mut self, to: QuarantinePlace) -> Option<Leased> {
+        match mem::replace(&mut self.place, to) {
+            QuarantinePlace::Held(event) => Some(event),
+            other => {
+                self.place = other;
+                None
+            }
         }
     }
+}
+
+fn key(event: &Leased) -> EventKey {
+    let checksum = crc32fast::hash(event.body.as_ref());
+    (event.slot, checksum, event.taken_at.0)
 }
 
 #[cfg(test)]

@@ -149,6 +149,17 @@ pub struct EventBody {
     end: u32,
 }
 
+#[cfg(test)]
+impl EventBody {
+    pub(super) fn of(json: &[u8]) -> Self {
+        Self {
+            batch: json.into(),
+            start: 0,
+            end: u32::try_from(json.len()).unwrap(),
+        }
+    }
+}
+
 impl AsRef<[u8]> for EventBody {
     fn as_ref(&self) -> &[u8] {
         &self.batch[self.start as usize..self.end as usize]

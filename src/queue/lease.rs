@@ -40,6 +40,24 @@ pub struct Leased {
     pub taken_at: UnixMillis,
 }
 
+#[cfg(test)]
+impl Leased {
+    /// An event that lies in no store; different numbers make different events.
+    pub(crate) fn sample(number: i64) -> Self {
+        let batch = BatchId {
+            origin: 0,
+            sequence: number,
+        };
+        Self {
+            slot: Slot::new(batch, 0),
+            body: EventBody::of(b"{}"),
+            event_name: "Lead".into(),
+            deadline: i64::MAX,
+            taken_at: UnixMillis(number),
+        }
+    }
+}
+
 /// Which events a lease takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {

@@ -8,43 +8,29 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::deliver::backoff::Backoff;
-use crate::deliver::quarantine::Cause;
 use crate::deliver::verdict::Fix;
 
 /// After this many failures in a row, what fails may be the batch.
 pub const SUSPECT_FROM: u32 = 3;
 
+/// Between requests that fail for a reason that passes.
+const FAILURES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(300));
+/// The longest wait that an answer may ask for when it tells of such a reason.
+const LONGEST_HINT: Duration = Duration::from_secs(3600);
 /// Between probes of a lane that someone must fix.
-const PROBES: Backoff = Backoff::new(
-    Duration::from_secs(60),
-    Duration::from_secs(600),
-    Duration::from_secs(600),
-);
-
+const PROBES: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(600));
 /// Between probes of a lane that refusals paused, with events that were not tried yet.
-const UNTRIED_PROBES: Backoff = Backoff::new(
-    Duration::from_secs(5),
-    Duration::from_secs(60),
-    Duration::from_secs(60),
-);
-
-/// What keeps a lane from delivering as usual.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LaneTrouble {
-    /// Requests fail for reasons that pass.
-    Failing,
-    /// No request can succeed until this is fixed.
-    Fix(Fix),
-    /// Meta refuses one event after the other for the same reason.
-    Refusing(Cause),
-}
+const UNTRIED_PROBES: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
 
 /// What is wrong with a lane, and when it tries again.
 #[derive(Debug, Default)]
 pub struct Breaker {
+    /// Requests fail for reasons that pass.
     failing: Option<(TransientFailure, RetrySchedule)>,
+    /// No request can succeed until this is fixed.
     fix: Option<(Fix, RetrySchedule)>,
-    refusing: Option<Refusing>,
+    /// Meta refuses one event after the other.
+    refusing: Option<ProbeSchedule>,
 }
 
 /// How a request failed for a reason that passes.
@@ -52,7 +38,7 @@ pub struct Breaker {
 pub enum TransientFailure {
     /// There was no connection.
     Unreachable,
-    /// There was no whole answer.
+    /// There was no complete answer.
     Lost,
     /// Graph, or what stands before it, fails with this status.
     Fault(u16),
@@ -60,10 +46,9 @@ pub enum TransientFailure {
     Foreign(u16),
 }
 
-/// A pause after refusals, and when it is probed.
+/// When a pause after refusals is probed.
 #[derive(Clone, Copy, Debug)]
-struct Refusing {
-    cause: Cause,
+struct ProbeSchedule {
     /// With events that were refused before too.
     full_round: RetrySchedule,
     /// With events that were not tried yet.
@@ -87,15 +72,30 @@ impl RetrySchedule {
             ..self
         }
     }
+
+    /// After another failure, of a request that was begun at `began`.
+    fn after(before: Option<Self>, backoff: Backoff, began: Instant, now: Instant) -> Self {
+        match before {
+            // It was in flight when the trouble was found.
+            Some(retry) if began < retry.since => retry,
+            before => {
+                let failures = before.map_or(0, |retry| retry.failures).saturating_add(1);
+                Self {
+                    failures,
+                    since: now,
+                    next: now + backoff.bound(failures),
+                }
+            }
+        }
+    }
 }
 
 impl TransientFailure {
     /// Whether there was an answer: the same request may get it again and again.
-    pub const fn is_answer(self) -> bool {
+    const fn is_answer(self) -> bool {
         matches!(self, Self::Fault(_) | Self::Foreign(_))
     }
 
-    /// What happens, in words.
     pub fn in_words(self) -> String {
         match self {
             Self::Unreachable => "Meta cannot be reached".to_owned(),
@@ -110,14 +110,9 @@ impl TransientFailure {
 }
 
 impl Breaker {
-    /// The worst trouble there is.
-    pub fn trouble(&self) -> Option<LaneTrouble> {
-        self.fix
-            .map(|(fix, _)| LaneTrouble::Fix(fix))
-            .or(self
-                .refusing
-                .map(|refusing| LaneTrouble::Refusing(refusing.cause)))
-            .or(self.failing.map(|_| LaneTrouble::Failing))
+    /// Whether nothing keeps the lane from delivering as usual.
+    pub fn is_closed(&self) -> bool {
+        self.fix.is_none() && self.refusing.is_none() && self.failing.is_none()
     }
 
     /// What someone must fix before a request can succeed.
@@ -125,7 +120,7 @@ impl Breaker {
         self.fix.map(|(fix, _)| fix)
     }
 
-    /// Whether refusals pause the lane, beside whatever else does.
+    /// Whether refusals pause the lane; something else may pause it too.
     pub fn is_refusing(&self) -> bool {
         self.refusing.is_some()
     }
@@ -136,14 +131,9 @@ impl Breaker {
             self.failing.map(|(_, retry)| retry.next),
             self.fix.map(|(_, retry)| retry.next),
             self.refusing
-                .map(|refusing| refusing.full_round.next.min(refusing.untried.next)),
+                .map(|probes| probes.full_round.next.min(probes.untried.next)),
         ];
         waits.into_iter().flatten().max().filter(|next| *next > now)
-    }
-
-    /// Failures in a row that pass.
-    pub fn failures(&self) -> u32 {
-        self.failing.map_or(0, |(_, retry)| retry.failures)
     }
 
     /// Failures in a row, if a request that was begun at `began` has failed too. Several that were in
@@ -151,13 +141,15 @@ impl Breaker {
     pub fn failures_after(&self, began: Instant) -> u32 {
         match self.failing {
             Some((_, retry)) if began < retry.since => retry.failures,
-            _ => self.failures().saturating_add(1),
+            Some((_, retry)) => retry.failures.saturating_add(1),
+            None => 1,
         }
     }
 
     /// Whether failures may be the fault of the batch that fails.
     pub fn suspects_batch(&self) -> bool {
-        self.failures() >= SUSPECT_FROM && self.failure().is_some_and(TransientFailure::is_answer)
+        self.failing
+            .is_some_and(|(failure, retry)| retry.failures >= SUSPECT_FROM && failure.is_answer())
     }
 
     /// How the last request failed, if they fail.
@@ -165,8 +157,8 @@ impl Breaker {
         self.failing.map(|(failure, _)| failure)
     }
 
-    /// A request that was begun at `began` failed for a reason that passes. Gives the wait before
-    /// the next.
+    /// A request that was begun at `began` failed for a reason that passes. `hint` is the shortest
+    /// wait that Meta asks for. Gives the wait before the next request.
     pub fn on_failure(
         &mut self,
         failure: TransientFailure,
@@ -175,15 +167,20 @@ impl Breaker {
         random: f64,
         hint: Option<Duration>,
     ) -> Duration {
-        let before = self.failing.map(|(_, retry)| retry);
-        let before = before.filter(|retry| began < retry.since);
         let failures = self.failures_after(began);
-        let wait = Backoff::TRANSIENT.wait(failures, random, hint);
+        let hint = hint.unwrap_or_default().min(LONGEST_HINT);
+        let wait = FAILURES.wait(failures, random).max(hint);
         let next = now + wait;
-        let retry = RetrySchedule {
-            failures,
-            since: before.map_or(now, |retry| retry.since),
-            next: before.map_or(next, |retry| retry.next.max(next)),
+        let retry = match self.failing {
+            Some((_, retry)) if began < retry.since => RetrySchedule {
+                next: retry.next.max(next),
+                ..retry
+            },
+            _ => RetrySchedule {
+                failures,
+                since: now,
+                next,
+            },
         };
         self.failing = Some((failure, retry));
         // A probe that learnt nothing is repeated at the pace of probes.
@@ -197,64 +194,62 @@ impl Breaker {
     pub fn pause(&mut self, fix: Fix, began: Instant, now: Instant) {
         self.failing = None;
         let before = self.fix.map(|(_, retry)| retry);
-        self.fix = Some((fix, probe_later(PROBES, before, began, now)));
+        self.fix = Some((fix, RetrySchedule::after(before, PROBES, began, now)));
     }
 
     /// Too many events were refused in a row: the first round of probes is due at once.
-    pub fn trip(&mut self, cause: Cause, now: Instant) {
+    pub fn trip(&mut self, now: Instant) {
         let retry = RetrySchedule {
             failures: 0,
             since: now,
             next: now,
         };
-        self.refusing = Some(Refusing {
-            cause,
+        self.refusing = Some(ProbeSchedule {
             full_round: retry,
             untried: retry,
         });
     }
 
-    /// A round of probes was refused; `is_full`: one that may hold events that were refused before.
-    pub fn on_round_refused(&mut self, cause: Cause, is_full: bool, now: Instant) {
-        let Some(refusing) = &mut self.refusing else {
+    /// A round of probes was refused. `is_full`: it may have held events that were refused before.
+    pub fn on_round_refused(&mut self, is_full: bool, now: Instant) {
+        let Some(probes) = &mut self.refusing else {
             return;
         };
-        refusing.cause = cause;
+        let after = |before, backoff| RetrySchedule::after(Some(before), backoff, now, now);
         if is_full {
-            refusing.full_round = probe_later(PROBES, Some(refusing.full_round), now, now);
+            probes.full_round = after(probes.full_round, PROBES);
         }
-        refusing.untried = probe_later(UNTRIED_PROBES, Some(refusing.untried), now, now);
+        probes.untried = after(probes.untried, UNTRIED_PROBES);
     }
 
     /// Whether the next round of probes is a full one.
     pub fn is_full_round_due(&self, now: Instant) -> bool {
         self.refusing
-            .is_some_and(|refusing| refusing.full_round.next <= now)
+            .is_some_and(|probes| probes.full_round.next <= now)
     }
 
     /// All events were tried.
     pub fn on_all_tried(&mut self, now: Instant) {
-        if let Some(refusing) = &mut self.refusing {
-            refusing.untried.next = now + UNTRIED_PROBES.bound(refusing.untried.failures);
+        if let Some(probes) = &mut self.refusing {
+            probes.untried.next = now + UNTRIED_PROBES.bound(probes.untried.failures);
         }
     }
 
     /// The wait for another access token, if that is what the lane waits for.
     pub fn token_retry(&self) -> Option<RetrySchedule> {
-        self.fix
-            .filter(|(fix, _)| *fix == Fix::Token)
-            .map(|(_, retry)| retry)
+        match self.fix {
+            Some((Fix::Token, retry)) => Some(retry),
+            _ => None,
+        }
     }
 
     /// Takes over what is known of the access token.
     pub fn set_token_retry(&mut self, token: Option<RetrySchedule>) {
-        match token {
-            Some(retry) => {
-                self.failing = None;
-                self.fix = Some((Fix::Token, retry));
-            }
-            None if self.token_retry().is_some() => self.fix = None,
-            None => {}
+        if let Some(retry) = token {
+            self.failing = None;
+            self.fix = Some((Fix::Token, retry));
+        } else if self.token_retry().is_some() {
+            self.fix = None;
         }
     }
 
@@ -266,8 +261,7 @@ impl Breaker {
         }
     }
 
-    /// Meta answered in a way that shows that requests get through. Tells whether there was
-    /// trouble.
+    /// An answer shows that requests get through. Tells whether there was trouble.
     pub fn on_answer(&mut self) -> bool {
         let failing = self.failing.take().is_some();
         self.fix.take().is_some() || failing
@@ -280,31 +274,10 @@ impl Breaker {
     }
 }
 
-fn probe_later(
-    backoff: Backoff,
-    before: Option<RetrySchedule>,
-    began: Instant,
-    now: Instant,
-) -> RetrySchedule {
-    match before {
-        // It was in flight when the trouble was found.
-        Some(retry) if began < retry.since => retry,
-        before => {
-            let failures = before.map_or(0, |retry| retry.failures).saturating_add(1);
-            RetrySchedule {
-                failures,
-                since: now,
-                next: now + backoff.bound(failures),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CAUSE: Cause = (Some(100), None);
     const FAULT: TransientFailure = TransientFailure::Fault(503);
 
     fn seconds(number: u64) -> Duration {
@@ -322,7 +295,7 @@ mod tests {
         );
         // Began before the failure was known.
         breaker.on_failure(FAULT, start - seconds(1), start, 1.0, None);
-        assert_eq!(breaker.failures(), 1);
+        assert_eq!(breaker.failures_after(start), 2);
         let later = start + seconds(1);
         assert_eq!(
             breaker.on_failure(FAULT, later, later, 1.0, None),
@@ -330,10 +303,20 @@ mod tests {
         );
         assert_eq!(breaker.wait_until(later), Some(later + seconds(1)));
         assert_eq!(breaker.wait_until(later + seconds(1)), None);
-        assert_eq!(breaker.trouble(), Some(LaneTrouble::Failing));
+        assert_eq!(breaker.failure(), Some(FAULT));
         assert!(breaker.on_answer());
-        assert_eq!(breaker.trouble(), None);
+        assert!(breaker.is_closed());
         assert!(!breaker.on_acceptance());
+    }
+
+    #[test]
+    fn a_wait_that_meta_asks_for_is_the_shortest_up_to_an_hour() {
+        let start = Instant::now();
+        for (hint, wait) in [(0, 0), (30, 30), (u64::MAX, 3600)] {
+            let mut breaker = Breaker::default();
+            let wait_after = breaker.on_failure(FAULT, start, start, 0.0, Some(seconds(hint)));
+            assert_eq!(wait_after, seconds(wait));
+        }
     }
 
     #[test]
@@ -349,7 +332,7 @@ mod tests {
             now = next;
         }
         assert_eq!(waits, [60, 120, 240, 480, 600, 600]);
-        assert_eq!(breaker.trouble(), Some(LaneTrouble::Fix(Fix::Token)));
+        assert_eq!(breaker.fix(), Some(Fix::Token));
         breaker.pause(Fix::Token, now, now);
         breaker.retry_now(now);
         assert_eq!(breaker.wait_until(now), None);
@@ -361,32 +344,32 @@ mod tests {
     fn refusals_end_with_an_acceptance_only() {
         let start = Instant::now();
         let mut breaker = Breaker::default();
-        breaker.trip(CAUSE, start);
+        breaker.trip(start);
         assert_eq!(breaker.wait_until(start), None);
-        breaker.on_round_refused(CAUSE, true, start);
+        breaker.on_round_refused(true, start);
         assert_eq!(breaker.wait_until(start), Some(start + seconds(5)));
         assert!(!breaker.on_answer());
-        assert_eq!(breaker.trouble(), Some(LaneTrouble::Refusing(CAUSE)));
+        assert!(breaker.is_refusing());
         breaker.pause(Fix::Pixel, start, start);
-        assert_eq!(breaker.trouble(), Some(LaneTrouble::Fix(Fix::Pixel)));
+        assert_eq!(breaker.fix(), Some(Fix::Pixel));
         assert!(breaker.on_answer());
         assert!(breaker.on_acceptance());
-        assert_eq!(breaker.trouble(), None);
+        assert!(breaker.is_closed());
     }
 
     #[test]
     fn a_pause_after_refusals_is_probed_sooner_with_what_was_not_tried() {
         let start = Instant::now();
         let mut breaker = Breaker::default();
-        breaker.trip(CAUSE, start);
-        breaker.on_round_refused(CAUSE, true, start);
+        breaker.trip(start);
+        breaker.on_round_refused(true, start);
         let mut now = start;
         let mut waits = Vec::new();
         for _ in 0..7 {
             let next = breaker.wait_until(now).unwrap();
             waits.push((next - now).as_secs());
             now = next;
-            breaker.on_round_refused(CAUSE, breaker.is_full_round_due(now), now);
+            breaker.on_round_refused(breaker.is_full_round_due(now), now);
         }
         assert_eq!(waits, [5, 10, 20, 25, 60, 60, 60], "whole after 60 s");
         breaker.on_all_tried(now);

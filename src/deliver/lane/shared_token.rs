@@ -1,4 +1,4 @@
-//! What lanes with the same access token know of it together.
+//! What lanes with the same access token know about it.
 //!
 //! A dead token concerns every lane that uses it: one finds out, all pause, one probes, and all go on
 //! when it gets through. Limits of the app or the user behind it concern every pixel that it is used for.
@@ -13,17 +13,17 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::breaker::RetrySchedule;
-use crate::deliver::limiter::PixelLimiter;
+use crate::deliver::limiter::{PixelLimiter, replace_if};
 
 /// The tokens of all lanes; clones share them.
 #[derive(Clone, Default)]
 pub struct TokenRegistry(Arc<Mutex<HashMap<[u8; 32], Weak<TokenState>>>>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct TokenState {
-    /// `None`: nothing is wrong with it as far as is known.
+    /// `None`: as far as is known, the token works.
     retry: watch::Sender<Option<RetrySchedule>>,
-    /// The pixels that the lanes use it for, one for each lane.
+    /// Of the pixels that the lanes use it for, one for each lane.
     limiters: Mutex<Vec<Arc<PixelLimiter>>>,
 }
 
@@ -32,7 +32,7 @@ struct TokenState {
 pub struct SharedToken {
     state: Arc<TokenState>,
     /// Of the pixel that the lane uses it for.
-    limiter: Arc<PixelLimiter>,
+    pub(super) limiter: Arc<PixelLimiter>,
     /// What all knew when the lane last looked.
     seen: Option<RetrySchedule>,
 }
@@ -56,10 +56,7 @@ impl TokenRegistry {
         tokens.retain(|_, state| state.strong_count() > 0);
         let known = tokens.get(&hash).and_then(Weak::upgrade);
         let state = known.unwrap_or_else(|| {
-            let state = Arc::new(TokenState {
-                retry: watch::Sender::new(None),
-                limiters: Mutex::default(),
-            });
+            let state = Arc::<TokenState>::default();
             tokens.insert(hash, Arc::downgrade(&state));
             state
         });
@@ -73,33 +70,21 @@ impl TokenRegistry {
 }
 
 impl SharedToken {
-    /// Tells the others what the lane has found out, if anything, and gives what holds. A token that gets
-    /// through is alive, whatever others say; else the first lane to say something is right.
+    /// Tells the other lanes what this one has found out, if anything, and gives what holds. A token that
+    /// gets through works, whatever the others found; else the first finding holds.
     pub fn agree(&mut self, mine: Option<RetrySchedule>) -> Option<RetrySchedule> {
         if mine != self.seen {
-            let seen = self.seen;
-            self.state.retry.send_if_modified(|shared| {
-                let is_ours = mine.is_none() || *shared == seen;
-                if is_ours {
-                    *shared = mine;
-                }
-                is_ours
-            });
+            let is_ours = |shared: &_| mine.is_none() || *shared == self.seen;
+            replace_if(&self.state.retry, is_ours, mine);
         }
         self.seen = *self.state.retry.borrow();
         self.seen
     }
 
-    /// Claims the probe that is due, unless another lane has, or has found out something.
+    /// Claims the probe that is due, unless another lane has claimed it or found out something.
     pub fn claim(&mut self, probing: RetrySchedule) -> bool {
-        let seen = self.seen;
-        let claimed = self.state.retry.send_if_modified(|shared| {
-            let is_free = *shared == seen;
-            if is_free {
-                *shared = Some(probing);
-            }
-            is_free
-        });
+        let is_free = |shared: &_| *shared == self.seen;
+        let claimed = replace_if(&self.state.retry, is_free, Some(probing));
         if claimed {
             self.seen = Some(probing);
         }
@@ -108,11 +93,6 @@ impl SharedToken {
 
     pub fn watch(&self) -> watch::Receiver<Option<RetrySchedule>> {
         self.state.retry.subscribe()
-    }
-
-    /// The limiter of the pixel that the lane uses the token for.
-    pub fn limiter(&self) -> &Arc<PixelLimiter> {
-        &self.limiter
     }
 
     /// The limiters of every pixel that the token is used for, each once.

@@ -6,12 +6,11 @@ use tokio::time::Instant;
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::deliver::limiter::{Circuit, CooldownReason};
-use crate::deliver::quarantine::Cause;
+use crate::deliver::quarantine::{Cause, Quarantine};
 use crate::queue::settle::Refusal;
 use crate::telemetry::metrics::LaneState;
 
-use super::breaker::{Breaker, LaneTrouble};
-use super::leased::RefusedEvents;
+use super::breaker::Breaker;
 use super::settle::StoreRetry;
 
 /// How a lane stands.
@@ -30,9 +29,7 @@ pub struct LaneStatus {
 
 /// How all lanes stand.
 #[derive(Clone, Debug, Default)]
-pub struct LaneStatuses {
-    lanes: Vec<(SyncName, watch::Receiver<LaneStatus>)>,
-}
+pub struct LaneStatuses(pub Vec<(SyncName, watch::Receiver<LaneStatus>)>);
 
 impl LaneStatus {
     /// A lane that has nothing to say.
@@ -66,52 +63,44 @@ impl LaneStatus {
 }
 
 impl LaneStatuses {
-    pub fn new(lanes: Vec<(SyncName, watch::Receiver<LaneStatus>)>) -> Self {
-        Self { lanes }
-    }
-
     /// How each lane stands now.
     pub fn statuses(&self) -> Vec<(SyncName, LaneStatus)> {
-        self.lanes
+        self.0
             .iter()
             .map(|(sync, status)| (sync.clone(), status.borrow().clone()))
             .collect()
     }
 }
 
-/// Says how a lane stands, but for its requests; `normal`: when there is nothing to say.
+/// Says how a lane stands, without its requests; `normal`: when there is nothing to say.
 pub(super) fn describe(
     normal: LaneState,
     breaker: &Breaker,
     circuit: Circuit,
     store: &StoreRetry,
-    quarantine: &RefusedEvents,
+    quarantine: &Quarantine,
     now: UnixMillis,
 ) -> LaneStatus {
     let retry = breaker.wait_until(Instant::now());
-    let (state, reason, next_try) = match (breaker.trouble(), circuit) {
-        (Some(LaneTrouble::Fix(fix)), _) => (LaneState::paused, fix.in_words().to_owned(), retry),
-        (Some(LaneTrouble::Refusing(cause)), _) => {
-            let reason = format!(
-                "Meta refuses one event after the other ({}); single events are tried now and then",
-                said(cause, quarantine.last_refusal())
-            );
-            (LaneState::paused, reason, retry)
-        }
-        (_, Circuit::Open(why, until)) => cooldown(why, Some(until)),
-        (_, Circuit::HalfOpen(why)) => cooldown(why, None),
-        (_, Circuit::Closed) => {
-            let (reason, next_try) = if store.is_failing() {
-                ("the store failed".to_owned(), store.next())
-            } else if let Some(failure) = breaker.failure() {
-                (failure.in_words(), retry)
-            } else if let Some(reason) = describe_quarantine(quarantine) {
-                (reason, quarantine.next_due())
-            } else {
-                return LaneStatus::idle(normal, now);
-            };
-            (LaneState::backing_off, reason, next_try)
-        }
+    let (state, reason, next_try) = if let Some(fix) = breaker.fix() {
+        (LaneState::paused, fix.in_words().to_owned(), retry)
+    } else if breaker.is_refusing() {
+        let reason = format!(
+            "Meta refuses one event after the other ({}); single events are tried now and then",
+            in_words(quarantine.cause(), quarantine.last_refusal())
+        );
+        (LaneState::paused, reason, retry)
+    } else if let Some(cooldown) = describe_cooldown(circuit) {
+        cooldown
+    } else if store.is_failing() {
+        let reason = "the store failed".to_owned();
+        (LaneState::backing_off, reason, store.next)
+    } else if let Some(failure) = breaker.failure() {
+        (LaneState::backing_off, failure.in_words(), retry)
+    } else if let Some(reason) = describe_quarantine(quarantine) {
+        (LaneState::backing_off, reason, quarantine.next_due())
+    } else {
+        return LaneStatus::idle(normal, now);
     };
     let wait = |next: Instant| next.saturating_duration_since(Instant::now());
     LaneStatus {
@@ -121,32 +110,28 @@ pub(super) fn describe(
     }
 }
 
-fn cooldown(
-    reason: CooldownReason,
-    until: Option<Instant>,
-) -> (LaneState, String, Option<Instant>) {
-    let (state, words) = match reason {
-        CooldownReason::Blocked => (
-            LaneState::blocked,
-            "Meta has blocked the account for a while",
-        ),
-        CooldownReason::Throttled => (LaneState::throttled, "Meta's rate limit is reached"),
-        CooldownReason::Usage => (
-            LaneState::throttled,
-            "nearly all of Meta's rate limit is used up",
-        ),
+/// Says which cooldown of the pixel holds the lane up, and until when.
+fn describe_cooldown(circuit: Circuit) -> Option<(LaneState, String, Option<Instant>)> {
+    let (reason, until) = match circuit {
+        Circuit::Closed => return None,
+        Circuit::Open(reason, until) => (reason, Some(until)),
+        Circuit::HalfOpen(reason) => (reason, None),
     };
-    (state, words.to_owned(), until)
+    let state = match reason {
+        CooldownReason::Blocked => LaneState::blocked,
+        CooldownReason::Throttled | CooldownReason::Usage => LaneState::throttled,
+    };
+    Some((state, reason.in_words().to_owned(), until))
 }
 
 /// Says which events are held because they were refused or failed alone.
-fn describe_quarantine(quarantine: &RefusedEvents) -> Option<String> {
+fn describe_quarantine(quarantine: &Quarantine) -> Option<String> {
     let (refused, refusal) = quarantine.undecided();
     if let Some(refusal) = refusal {
         return Some(format!(
             "Meta refused {refused} events alone ({}); others are tried, to learn whether it is the \
              events' fault",
-            said((refusal.code, refusal.sub_code), Some(refusal))
+            in_words((refusal.code, refusal.sub_code), Some(refusal))
         ));
     }
     let failing = quarantine.failing();
@@ -156,14 +141,12 @@ fn describe_quarantine(quarantine: &RefusedEvents) -> Option<String> {
 }
 
 /// Meta's codes and words; the words were redacted before they were kept.
-fn said((code, sub_code): Cause, refusal: Option<&Refusal>) -> String {
+fn in_words((code, sub_code): Cause, refusal: Option<&Refusal>) -> String {
     let number =
         |code: Option<i64>| code.map_or_else(|| "none".to_owned(), |code| code.to_string());
-    let message = refusal.and_then(|refusal| refusal.message.as_deref());
-    let message = message.map_or_else(String::new, |message| format!(": {message}"));
-    format!(
-        "code {}, sub-code {}{message}",
-        number(code),
-        number(sub_code)
-    )
+    let mut words = format!("code {}, sub-code {}", number(code), number(sub_code));
+    if let Some(message) = refusal.and_then(|refusal| refusal.message.as_deref()) {
+        words.extend([": ", message]);
+    }
+    words
 }

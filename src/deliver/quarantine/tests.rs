@@ -1,23 +1,47 @@
 //! Who is bad, and when.
 
 use super::*;
+use crate::outcome::Reason;
 
-const ONE: Cause = (Some(100), None);
-const OTHER: Cause = (Some(9999), None);
+const ONE: i64 = 100;
+const OTHER: i64 = 9999;
 
-type Update = QuarantineUpdate<String, &'static str>;
+struct Bench {
+    quarantine: Quarantine,
+    now: Instant,
+}
 
-impl Keyed for String {
-    type Key = Self;
+/// What became of events, by their numbers.
+#[derive(Debug, Default, PartialEq)]
+struct Update {
+    rejected: Vec<i64>,
+    released: Vec<i64>,
+    pauses: bool,
+}
 
-    fn key(&self) -> Self {
-        self.clone()
+impl From<QuarantineUpdate> for Update {
+    fn from(update: QuarantineUpdate) -> Self {
+        let rejected = update.rejected.iter();
+        Self {
+            rejected: rejected.map(|(event, _)| event.taken_at.0).collect(),
+            released: numbers(&update.released),
+            pauses: update.pauses,
+        }
     }
 }
 
-struct Bench {
-    quarantine: Quarantine<String, &'static str>,
-    now: Instant,
+fn numbers(events: &[Leased]) -> Vec<i64> {
+    events.iter().map(|event| event.taken_at.0).collect()
+}
+
+fn refusal(code: i64) -> Refusal {
+    Refusal {
+        reason: Reason::Refused,
+        code: Some(code),
+        sub_code: None,
+        trace_id: None,
+        message: Some("no".to_owned()),
+    }
 }
 
 impl Bench {
@@ -28,41 +52,52 @@ impl Bench {
         }
     }
 
-    fn refused(&mut self, key: usize, cause: Cause, blame: Blame) -> Update {
-        self.refused_while(key, cause, blame, false)
+    fn refused(&mut self, number: usize, code: i64, blame: Blame) -> Update {
+        self.refused_while(number, code, blame, false)
     }
 
-    fn refused_while(&mut self, key: usize, cause: Cause, blame: Blame, is_paused: bool) -> Update {
-        let refusal = LoneRefusal {
-            refusal: "no",
-            cause,
+    fn refused_while(&mut self, number: usize, code: i64, blame: Blame, is_paused: bool) -> Update {
+        let refused = LoneRefusal {
+            refusal: refusal(code),
             blame,
         };
         self.quarantine
-            .on_refusal(key.to_string(), refusal, is_paused, self.now, 1.0)
+            .on_refusal(event(number), refused, is_paused, self.now, 1.0)
+            .into()
     }
 
     /// An event that was sent now is accepted.
-    fn accepted(&mut self, key: usize) -> Update {
-        self.quarantine.on_acceptance(&[key.to_string()], self.now)
+    fn accepted(&mut self, number: usize) -> Update {
+        self.quarantine
+            .on_acceptance(&[event(number)], self.now)
+            .into()
+    }
+
+    /// Whether an event that was queued again is known to be bad.
+    fn takes_rejected(&mut self, number: usize) -> bool {
+        self.quarantine.take_rejected(&event(number)).is_some()
     }
 }
 
-/// Nothing becomes of any event but that the refused one, if there is one, is held.
+fn event(number: usize) -> Leased {
+    Leased::sample(number.try_into().unwrap())
+}
+
+/// Nothing becomes of any event; the refused one, if there is one, is held.
 fn held() -> Update {
     Update::default()
 }
 
-fn rejected(keys: &[usize]) -> Update {
+fn rejected(numbers: &[usize]) -> Update {
     Update {
-        rejected: keys.iter().map(|key| (key.to_string(), "no")).collect(),
+        rejected: numbers.iter().map(|number| *number as i64).collect(),
         ..held()
     }
 }
 
-fn released(key: usize) -> Update {
+fn released(number: usize) -> Update {
     Update {
-        released: vec![key.to_string()],
+        released: vec![number as i64],
         ..held()
     }
 }
@@ -72,7 +107,8 @@ fn another_that_is_accepted_decides() {
     let mut bench = Bench::new();
     assert_eq!(bench.refused(1, ONE, Blame::Unknown), held());
     assert!(bench.quarantine.is_isolating());
-    assert_eq!(bench.quarantine.undecided(), (1, Some(&"no")));
+    let (undecided, refusal) = bench.quarantine.undecided();
+    assert_eq!((undecided, refusal.unwrap().code), (1, Some(ONE)));
     assert_eq!(bench.accepted(7), rejected(&[1]));
     assert!(!bench.quarantine.is_isolating());
     assert!(bench.quarantine.is_empty());
@@ -84,10 +120,8 @@ fn what_was_sent_before_decides_nothing() {
     let before = bench.now;
     bench.now += Duration::from_secs(1);
     bench.refused(1, ONE, Blame::Unknown);
-    assert_eq!(
-        bench.quarantine.on_acceptance(&["7".to_owned()], before),
-        held()
-    );
+    let update = bench.quarantine.on_acceptance(&[event(7)], before);
+    assert_eq!(Update::from(update), held());
     assert_eq!(bench.quarantine.streak(), 1);
     assert_eq!(bench.accepted(8), rejected(&[1]));
 }
@@ -114,25 +148,22 @@ fn twenty_alike_in_a_row_are_too_many() {
     for key in 1..TOO_MANY {
         assert_eq!(bench.refused(key, ONE, Blame::Unknown), held());
     }
-    let mut all: Vec<String> = (1..=TOO_MANY).map(|key| key.to_string()).collect();
-    let mut last = bench.refused(TOO_MANY, ONE, Blame::Unknown);
-    all.sort();
-    last.released.sort();
+    let last = bench.refused(TOO_MANY, ONE, Blame::Unknown);
     let too_many = Update {
-        released: all,
+        released: (1..=TOO_MANY as i64).collect(),
         pauses: true,
         ..held()
     };
     assert_eq!(last, too_many);
     assert!(!bench.quarantine.is_isolating());
     // They are queued again; once another is accepted they are known to be bad.
-    assert_eq!(bench.quarantine.take_rejected(&"1".to_owned()), None);
+    assert!(!bench.takes_rejected(1));
     let again = bench.refused_while(50, ONE, Blame::Event, true);
     assert_eq!(again, released(50));
     assert_eq!(bench.accepted(99), held());
-    assert_eq!(bench.quarantine.take_rejected(&"1".to_owned()), Some("no"));
-    assert_eq!(bench.quarantine.take_rejected(&"1".to_owned()), None);
-    assert_eq!(bench.quarantine.take_rejected(&"50".to_owned()), Some("no"));
+    assert!(bench.takes_rejected(1));
+    assert!(!bench.takes_rejected(1), "it is told once");
+    assert!(bench.takes_rejected(50));
 }
 
 #[test]
@@ -165,8 +196,8 @@ fn reasons_that_change_for_ever_pause_too() {
     let mut bench = Bench::new();
     let mut pauses = None;
     for key in 1..=TOO_MANY_HELD + 1 {
-        let cause = if key % 2 == 0 { ONE } else { OTHER };
-        if bench.refused(key, cause, Blame::Unknown).pauses {
+        let code = if key % 2 == 0 { ONE } else { OTHER };
+        if bench.refused(key, code, Blame::Unknown).pauses {
             pauses = Some(key);
             break;
         }
@@ -180,12 +211,13 @@ fn the_same_event_counts_once_and_is_tried_ever_more_slowly() {
     let mut waits = Vec::new();
     for _ in 0..12 {
         assert_eq!(bench.refused(1, ONE, Blame::Unknown), held());
-        assert_eq!(bench.quarantine.take_due(bench.now), None);
+        assert!(bench.quarantine.take_due(bench.now).is_none());
         let due = bench.quarantine.next_due().unwrap();
         waits.push((due - bench.now).as_millis());
         bench.now = due;
-        assert_eq!(bench.quarantine.take_due(due).as_deref(), Some("1"));
-        assert!(bench.quarantine.is_retry(&["1".to_owned()]));
+        let again = bench.quarantine.take_due(due).unwrap();
+        assert_eq!(again.taken_at.0, 1);
+        assert!(bench.quarantine.is_retry(&[again]));
         assert_eq!(bench.quarantine.next_due(), None);
     }
     assert_eq!(bench.quarantine.streak(), 1);
