@@ -2,13 +2,13 @@
 //!
 //! One [`Lane`] per sync takes batches from the queue, posts them and settles what Meta answers. It
 //! promises that every event it leased is delivered, set aside with Meta's reason, or given back;
-//! that a bad event never costs a good one (`bisect`, `quarantine`); and that Meta's word on rates,
-//! blocks and permissions is respected (`verdict`, `limiter`). Lanes do not know each other; those
-//! with the same pixel id share a [`PixelLimiter`], since Meta's limits are per account, and those with the
-//! same access token share what is known of it.
+//! that a bad event never costs a good one (`bisect`, `quarantine`); and that it obeys Meta's limits,
+//! blocks and permissions (`verdict`, `limiter`). Lanes do not know each other; those with the same pixel
+//! id share a [`PixelLimiter`], since Meta's limits are per account, and those with the same access token
+//! share what is known of it.
 //!
-//! `verdict`, `usage`, `backoff`, `batch`, `bisect`, `quarantine`, `adaptive` and `redact` are pure:
-//! time, random values and texts are arguments.
+//! `verdict`, `usage`, `backoff`, `bisect`, `quarantine`, `adaptive` and `redact` are pure: time, random
+//! values and texts are arguments.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,6 @@ pub mod lane;
 pub mod client;
 pub mod verdict;
 pub mod usage;
-pub mod batch;
 pub mod bisect;
 pub mod quarantine;
 pub mod limiter;
@@ -51,8 +50,8 @@ pub struct LaneError {
     pub source: ClientError,
 }
 
-/// Prepares a lane for each sync, enabled or not: a disabled one still drains. Gives them, and what
-/// shows how they stand.
+/// Prepares a lane for each sync, enabled or not: a disabled one still drains. Gives the lanes and their
+/// statuses.
 pub fn lanes(
     config: &Config,
     queue: &Queue,
@@ -90,14 +89,14 @@ pub fn lanes(
         lane.restore_pause(&cooldowns);
         lanes.push(lane);
     }
-    let shown = lanes
+    let statuses = lanes
         .iter()
-        .map(|lane| (lane.sync().clone(), lane.status()))
-        .collect();
-    Ok((lanes, LaneStatuses::new(shown)))
+        .map(|lane| (lane.sync().clone(), lane.status()));
+    let statuses = LaneStatuses(statuses.collect());
+    Ok((lanes, statuses))
 }
 
-/// Goes on with the waits that Meta asked of an earlier process. The clock may have changed since: none
+/// Continues the waits that Meta asked of an earlier process. The clock may have changed since: no wait
 /// lasts longer than Meta asked for.
 fn restore_cooldowns(
     pixels: &BTreeMap<&str, Arc<PixelLimiter>>,
@@ -123,7 +122,7 @@ fn restore_cooldowns(
     }
 }
 
-/// The limits of each pixel id: the stricter where syncs differ.
+/// The limits of each pixel id; where syncs differ, the stricter one counts.
 fn pixels(config: &Config) -> BTreeMap<&str, Arc<PixelLimiter>> {
     let mut rates: BTreeMap<&str, Rates> = BTreeMap::new();
     for sync in config.syncs.values() {

@@ -1,4 +1,4 @@
-//! How much a lane sends at once.
+//! How much a lane sends at once, and when a batch is full or old enough.
 //!
 //! Pure: moments are arguments. Where Meta finds a request too large the lane sends smaller ones for a
 //! while; the size doubles again with each quiet period.
@@ -13,10 +13,39 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::batch::BatchSize;
+use crate::clock::UnixMillis;
+use crate::queue::lease::{Backlog, Leased};
 
 /// After this time without another refusal the size doubles.
 const RECOVERY: Duration = Duration::from_secs(300);
+
+/// How large a batch is, or may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchSize {
+    pub events: usize,
+    pub bytes: usize,
+}
+
+impl BatchSize {
+    pub fn of(events: &[Leased]) -> Self {
+        Self {
+            events: events.len(),
+            bytes: events.iter().map(|event| event.body.as_ref().len()).sum(),
+        }
+    }
+
+    /// When what is ready should be sent, if this is the most: now if it fills a batch, else when the oldest
+    /// event has waited for `max_delay`. `None`: nothing is ready.
+    pub fn due(self, ready: &Backlog, max_delay: Duration, now: UnixMillis) -> Option<UnixMillis> {
+        if ready.events == 0 {
+            return None;
+        }
+        let is_full = ready.events >= self.events as u64 || ready.bytes >= self.bytes as u64;
+        // Events of unknown age do not wait.
+        let oldest = ready.oldest.filter(|_| !is_full);
+        Some(oldest.map_or(now, |oldest| oldest.plus(max_delay)))
+    }
+}
 
 /// The largest batch at present.
 #[derive(Clone, Debug)]
@@ -33,20 +62,22 @@ impl AdaptiveSize {
         }
     }
 
-    pub fn at(&mut self, now: Instant) -> BatchSize {
-        while let Some((size, since)) = self.lowered
-            && now.saturating_duration_since(since) >= RECOVERY
-        {
-            let doubled = BatchSize {
-                events: (size.events * 2).min(self.configured.events),
-                bytes: (size.bytes * 2).min(self.configured.bytes),
-            };
-            self.lowered = (doubled != self.configured).then_some((doubled, since + RECOVERY));
+    pub fn at(&self, now: Instant) -> BatchSize {
+        let Some((size, since)) = self.lowered else {
+            return self.configured;
+        };
+        let periods = now.saturating_duration_since(since).as_secs() / RECOVERY.as_secs();
+        let growth = 2_usize.saturating_pow(periods.try_into().unwrap_or(u32::MAX));
+        BatchSize {
+            events: size
+                .events
+                .saturating_mul(growth)
+                .min(self.configured.events),
+            bytes: size.bytes.saturating_mul(growth).min(self.configured.bytes),
         }
-        self.lowered.map_or(self.configured, |(size, _)| size)
     }
 
-    /// A request was too large: half of it is the most from now on. A single event is no measure.
+    /// A request was too large: half of it is the most from now on. The size of a single event says nothing.
     pub fn on_too_large(&mut self, sent: BatchSize, now: Instant) {
         if sent.events < 2 {
             return;
@@ -128,6 +159,38 @@ mod tests {
         events: 1000,
         bytes: 1_000_000,
     };
+
+    #[test]
+    fn a_batch_is_due_when_full_or_old() {
+        let cases = [
+            // events, bytes, oldest, now, due
+            (0, 0, None, 5_000, None),
+            (1, 100, Some(5_000), 5_000, Some(6_000)),
+            (9, 999, Some(5_000), 5_999, Some(6_000)),
+            (1, 100, Some(5_000), 6_000, Some(6_000)),
+            (1, 100, Some(5_000), 7_000, Some(6_000)),
+            (10, 100, Some(5_000), 5_000, Some(5_000)),
+            (11, 100, Some(5_000), 5_000, Some(5_000)),
+            (2, 1000, Some(5_000), 5_000, Some(5_000)),
+            // A clock that was set back only delays by one more wait.
+            (1, 100, Some(5_000), 1_000, Some(6_000)),
+            // Events of unknown age do not wait.
+            (1, 100, None, 5_000, Some(5_000)),
+        ];
+        for (events, bytes, oldest, now, expected) in cases {
+            let ready = Backlog {
+                events,
+                bytes,
+                oldest: oldest.map(UnixMillis),
+            };
+            let size = BatchSize {
+                events: 10,
+                bytes: 1000,
+            };
+            let due = size.due(&ready, Duration::from_secs(1), UnixMillis(now));
+            assert_eq!(due, expected.map(UnixMillis), "{ready:?} at {now}");
+        }
+    }
 
     #[test]
     fn it_halves_and_recovers() {

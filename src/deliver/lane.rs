@@ -1,9 +1,8 @@
 //! A lane: delivers the events of one sync.
 //!
-//! A lane owns its state alone and is driven by [`Lane::step`], which does one thing and says what;
-//! [`Lane::run`] only loops, waits and stops. Requests, settlements and the wait for a permit are
-//! `tasks`, so that nothing in the lane waits for anything else; their results are dealt with one after
-//! the other.
+//! A lane owns its state alone. [`Lane::step`] does one thing; [`Lane::run`] only loops, waits and stops.
+//! Requests, settlements and the wait for a permit are `tasks`, so that nothing in the lane waits for
+//! anything else; the lane takes their results one after the other.
 //!
 //! The way of a batch: `leased` chooses it; `attempt` records it in the store, sends it and reads the
 //! answer; `verdict` judges the answer; `outcome` decides what follows; the lane applies that to its parts
@@ -11,8 +10,8 @@
 //! `adaptive` how much at once; `settle` tries again what the store did not take; `status` shows it all.
 //!
 //! Promises: every leased event is settled, released or, after a crash, ready again; no request during a
-//! cooldown of the pixel, none with more than one event as a probe; no lease while a settlement is not
-//! written. Knows nothing of other lanes but what `limiter` and `shared_token` share.
+//! cooldown of the pixel; a probe holds one event; no lease while a settlement is not written. Lanes share
+//! only what `limiter` and `shared_token` hold.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,22 +27,20 @@ use crate::config::sync::SyncConfig;
 use crate::queue::attempt::DeliveryId;
 use crate::queue::cooldown::Cooldown;
 use crate::queue::lease::Leased;
-use crate::queue::settle::{End, Refusal};
 use crate::queue::{Queue, StoreError};
 use crate::telemetry::metrics::{LaneState, Metrics};
 
-use super::adaptive::{AdaptiveSize, Concurrency};
-use super::batch::BatchSize;
+use super::adaptive::{AdaptiveSize, BatchSize, Concurrency};
 use super::bisect::{Bisection, Split};
 use super::client::{GraphClient, PostError};
 use super::limiter::{Permit, PixelLimiter};
 use super::quarantine::LoneRefusal;
 use super::verdict::{Fix, GraphReply, Judgement, judge};
-use attempt::{AttemptOutcome, FinishedAttempt, GraphRequest};
+use attempt::{Attempt, AttemptOutcome};
 use breaker::Breaker;
 use credentials::Credentials;
 use leased::{LeasedEvents, Leasing, release};
-use outcome::{Action, AttemptFacts, LaneView, OnEvents};
+use outcome::{Action, LaneView, OnEvents};
 use settle::{Settling, StoreRetry};
 use shared_token::TokenRegistry;
 use status::LaneStatus;
@@ -62,11 +59,9 @@ pub mod shared_token;
 pub mod status;
 mod tasks;
 
-/// A search for bad events is kept through a wait of this length, and given up for a longer one.
-const SEARCH_WAIT: Duration = Duration::from_secs(10);
 /// After this many refusals in a row, single events are sent ahead of the rest of a batch.
 const SCOUT_AFTER: usize = 1;
-/// Time for the last settlements, once no answer is waited for any more.
+/// Time for the last settlements, after the wait for answers.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(1);
 
 /// Delivers the events of one sync.
@@ -91,22 +86,22 @@ pub struct Lane {
     tasks: LaneTasks,
     store: StoreRetry,
     status: watch::Sender<LaneStatus>,
-    /// What Meta last said beside a success.
+    /// Meta's last remarks on a success.
     last_remarks: Option<String>,
 }
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaneStep {
-    /// Something that leaves more to do.
+    /// Something; there may be more to do.
     Progress,
     /// Nothing to do until this moment, or until something changes.
     Idle(Option<Instant>),
 }
 
 impl Lane {
-    /// Prepares a lane. `limiter` is shared with the other syncs of the same pixel id, and what is known
-    /// of its token with those of the same token.
+    /// Prepares a lane. It shares `limiter` with the other syncs of its pixel id, and what is known of its
+    /// token with the syncs of the same token.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is a part of its own, and there is one caller"
@@ -168,11 +163,8 @@ impl Lane {
     /// first event probes at once.
     pub fn restore_pause(&mut self, cooldowns: &[Cooldown]) {
         let now = Instant::now();
-        for cooldown in cooldowns {
-            let fix = Fix::from_name(&cooldown.kind);
-            let Some(fix) = fix.filter(|_| cooldown.whose == self.sync.as_str()) else {
-                continue;
-            };
+        let own = (cooldowns.iter()).filter(|cooldown| cooldown.whose == self.sync.as_str());
+        for fix in own.filter_map(|cooldown| Fix::from_name(&cooldown.kind)) {
             self.breaker.pause(fix, now, now);
             self.breaker.retry_now(now);
             warn!(sync = %self.sync, "the lane was paused before the daemon started: {}", fix.in_words());
@@ -183,12 +175,12 @@ impl Lane {
     /// Delivers until `stop` is cancelled; then waits for answers for as long as `grace`, and gives
     /// back to the queue what was not delivered.
     pub async fn run(mut self, stop: CancellationToken, grace: Duration) {
-        while !stop.is_cancelled() && !self.tasks.is_stopping() {
+        while !stop.is_cancelled() && !self.tasks.stop.is_cancelled() {
             // Watched from before the step, so that no change falls between the two.
             let (queue, sync) = (self.queue.clone(), self.sync.clone());
             let changed = queue.changed(&sync);
             let mut circuit = self.limiter.watch();
-            let mut token = self.credentials.token().watch();
+            let mut token = self.credentials.token.watch();
             let LaneStep::Idle(until) = self.step().await else {
                 continue;
             };
@@ -208,13 +200,11 @@ impl Lane {
 
     /// Does one thing.
     pub async fn step(&mut self) -> LaneStep {
-        let step = match self.tasks.try_next() {
-            Some(output) => {
-                self.take(output);
-                LaneStep::Progress
-            }
-            None => self.proceed().await,
-        };
+        if let Some(output) = self.tasks.try_next() {
+            self.take(output);
+            return LaneStep::Progress;
+        }
+        let step = self.proceed().await;
         self.publish();
         match step {
             // The files of the secrets are read before each request; else only to fix something.
@@ -228,15 +218,15 @@ impl Lane {
 
     /// Waits for what is under way, and gives the rest back.
     async fn finish(&mut self, grace: Duration) {
-        self.tasks.stop();
+        self.tasks.stop.cancel();
         self.drain(Instant::now() + grace).await;
-        self.tasks.abandon();
-        for settlement in self.store.take_unsettled() {
+        self.tasks.abandon.cancel();
+        for settlement in self.store.unsettled.drain(..) {
             self.tasks.settle(&self.queue, settlement);
         }
         self.drain(Instant::now() + LAST_SETTLEMENTS).await;
         release(&self.queue, &self.sync, &self.leased.take_all());
-        if !self.tasks.is_empty() || !self.store.is_empty() {
+        if !self.tasks.is_empty() || !self.store.unsettled.is_empty() {
             warn!(sync = %self.sync, "stopped before the store took the last settlements; their events may be sent again");
         }
     }
@@ -247,13 +237,21 @@ impl Lane {
         }
     }
 
-    /// Deals with what a task brought back.
     fn take(&mut self, output: TaskOutput) {
         match output {
-            TaskOutput::Permit(_) => {}
+            TaskOutput::Permit(permit) => self.tasks.set_permit(permit),
             TaskOutput::Attempt(finished) => {
+                self.tasks.attempts -= 1;
                 let (attempt, outcome) = *finished;
-                self.on_outcome(attempt, outcome);
+                match outcome {
+                    AttemptOutcome::Sent(answer) => self.on_answer(attempt, &answer),
+                    AttemptOutcome::Abandoned => self.give_up(attempt, true),
+                    AttemptOutcome::Withheld => self.give_up(attempt, false),
+                    AttemptOutcome::NotRecorded(error) => {
+                        self.on_store_failure(&error);
+                        self.give_up(attempt, false);
+                    }
+                }
                 self.agree_on_token();
             }
             TaskOutput::Settled(_, Ok(())) => {
@@ -262,7 +260,7 @@ impl Lane {
                 }
             }
             TaskOutput::Settled(settlement, Err(error)) => {
-                self.store.keep(settlement);
+                self.store.unsettled.push_back(settlement);
                 self.on_store_failure(&error);
             }
         }
@@ -271,8 +269,8 @@ impl Lane {
 
     /// Begins what can be begun.
     async fn proceed(&mut self) -> LaneStep {
-        let permit = self.tasks.take_permit();
-        if self.tasks.is_stopping() {
+        let permit = self.tasks.permit.take();
+        if self.tasks.stop.is_cancelled() {
             return LaneStep::Idle(None);
         }
         self.credentials
@@ -284,8 +282,8 @@ impl Lane {
             self.tasks.settle(&self.queue, settlement);
             return LaneStep::Progress;
         }
-        let waits = self.store.next().or_else(|| self.breaker.wait_until(now));
-        if waits.is_some() || self.tasks.attempts() >= self.max_in_flight() {
+        let waits = (self.store.next).or_else(|| self.breaker.wait_until(now));
+        if waits.is_some() || self.tasks.attempts >= self.max_in_flight() {
             return LaneStep::Idle(waits);
         }
         let leasing = Leasing {
@@ -318,32 +316,18 @@ impl Lane {
             self.settle(leasing.settling);
         }
         match batch {
-            Ok(Some(batch)) => self.tasks.send(GraphRequest {
-                sync: self.sync.clone(),
-                queue: self.queue.clone(),
-                graph: Arc::clone(&self.graph),
-                permit,
-                batch,
-            }),
+            Ok(Some(batch)) => {
+                let attempt = Attempt::new(permit, batch);
+                let (sync, queue) = (self.sync.clone(), self.queue.clone());
+                (self.tasks).send(attempt, sync, queue, Arc::clone(&self.graph));
+            }
             Ok(None) => {}
             Err(error) => self.on_store_failure(&error),
         }
     }
 
-    fn on_outcome(&mut self, attempt: FinishedAttempt, outcome: AttemptOutcome) {
-        match outcome {
-            AttemptOutcome::Sent(answer) => self.on_answer(attempt, &answer),
-            AttemptOutcome::Abandoned => self.give_up(attempt, "abandoned", true),
-            AttemptOutcome::Withheld => self.give_up(attempt, "withheld", false),
-            AttemptOutcome::NotRecorded(error) => {
-                self.on_store_failure(&error);
-                self.give_up(attempt, "not_recorded", false);
-            }
-        }
-    }
-
     /// Judges the answer to a request, or the lack of one, decides what follows and does it.
-    fn on_answer(&mut self, mut attempt: FinishedAttempt, answer: &Result<GraphReply, PostError>) {
+    fn on_answer(&mut self, mut attempt: Attempt, answer: &Result<GraphReply, PostError>) {
         let events = attempt.batch.next();
         let judgement = match answer {
             Ok(reply) => judge(reply, events.len(), self.credentials.have_app_secret()),
@@ -352,7 +336,7 @@ impl Lane {
         let (verdict, latency) = (judgement.verdict.as_str(), attempt.latency.as_secs_f64());
         self.metrics
             .delivery(&self.sync, verdict, latency, events.len());
-        let redactor = self.credentials.redactor();
+        let redactor = &self.credentials.redactor;
         let refusal = settle::refusal(&judgement, redactor);
         if let Some(remarks) = &judgement.remarks {
             log::log_remarks(&self.sync, redactor.text(remarks), &mut self.last_remarks);
@@ -360,19 +344,17 @@ impl Lane {
         let error = answer.as_ref().err();
         let fix = self.breaker.fix();
         log::log_answer(&self.sync, &judgement, &refusal, &attempt, error, fix);
-        let facts = AttemptFacts {
+        let view = LaneView {
             events: events.len(),
             is_search: attempt.batch.is_search(),
-            is_retry: self.leased.quarantine().is_retry(events),
-        };
-        let view = LaneView {
-            trouble: self.breaker.trouble(),
+            is_retry: self.leased.quarantine.is_retry(events),
+            is_well: self.breaker.is_closed(),
             suspects_batch: self.breaker.suspects_batch(),
             failures_after: self.breaker.failures_after(attempt.began),
-            is_isolating: self.leased.quarantine().is_isolating(),
+            is_isolating: self.leased.quarantine.is_isolating(),
             split_budget: self.split_budget,
         };
-        let action = outcome::decide(&judgement, facts, &view);
+        let action = outcome::decide(&judgement, &view);
         let mut settling = self.settling(attempt.delivery);
         settling.settlement.answer = Some(settle::answer(
             verdict,
@@ -386,20 +368,20 @@ impl Lane {
             apply::record_usage(&reply.usage, &self.limiter, &self.metrics, &mut settling);
         }
         let refused = LoneRefusal {
-            cause: (refusal.code, refusal.sub_code),
             blame: judgement.blame(),
             refusal,
         };
         self.apply(action, attempt, refused, settling);
     }
 
-    /// Gives the events of a request back of which nothing more is known.
-    fn give_up(&mut self, attempt: FinishedAttempt, verdict: &'static str, may_be_taken: bool) {
+    /// Gives the events of a request back to the queue when no answer came.
+    fn give_up(&mut self, attempt: Attempt, was_sent: bool) {
         let events = attempt.batch.into_all();
         let mut settling = self.settling(attempt.delivery);
         self.leased.give_back(&events, &mut settling);
         if attempt.delivery.is_some() {
-            let judgement = Judgement::unanswered(may_be_taken);
+            let verdict = if was_sent { "abandoned" } else { "withheld" };
+            let judgement = Judgement::unanswered(was_sent);
             settling.settlement.answer = Some(settle::answer(verdict, &judgement, None));
             self.settle(settling);
         } else {
@@ -410,25 +392,37 @@ impl Lane {
     fn apply(
         &mut self,
         action: Action,
-        attempt: FinishedAttempt,
-        refused: LoneRefusal<Refusal>,
+        attempt: Attempt,
+        refused: LoneRefusal,
         mut settling: Settling,
     ) {
         self.split_budget = action.split_budget;
         let (breaker, concurrency) = (&mut self.breaker, &mut self.concurrency);
         apply::to_lane(action.lane, &attempt, breaker, concurrency, &mut settling);
         let (began, batch) = (attempt.began, attempt.batch);
-        let token = self.credentials.token();
+        let token = &self.credentials.token;
         apply::to_pixel(action.pixel, attempt.permit, token, &mut settling);
         let rest = match action.events {
-            OnEvents::Accept { short } => self.accept(batch, began, short, &mut settling),
+            OnEvents::Accept { short } => {
+                for event in batch.next() {
+                    let waited = settling.now.since(event.taken_at).as_secs_f64();
+                    self.metrics.end_to_end(&self.sync, waited);
+                }
+                (self.leased).on_acceptance(batch, began, short, &mut settling)
+            }
             OnEvents::Split(hint) => self.split(batch.refused(hint), refused, &mut settling),
             OnEvents::Halve => {
                 self.size
                     .on_too_large(BatchSize::of(batch.next()), Instant::now());
                 self.split(batch.too_large(), refused, &mut settling)
             }
-            OnEvents::Retry(wait) => self.retry(batch, wait, &mut settling),
+            OnEvents::Retry(wait) => {
+                let now = Instant::now();
+                let own =
+                    || (self.breaker.wait_until(now)).map_or(Duration::ZERO, |next| next - now);
+                let wait = wait.unwrap_or_else(own);
+                self.leased.on_failure(batch, wait, &mut settling)
+            }
         };
         if let Some(rest) = rest {
             let is_paused = self.breaker.is_refusing();
@@ -437,30 +431,11 @@ impl Lane {
         self.settle(settling);
     }
 
-    /// Meta accepted the part of the batch that was sent. Gives what is left of it.
-    fn accept(
-        &mut self,
-        batch: Bisection<Leased>,
-        began: Instant,
-        short: bool,
-        settling: &mut Settling,
-    ) -> Option<Bisection<Leased>> {
-        let (accepted, rest) = batch.accepted();
-        for event in &accepted {
-            let waited = settling.now.since(event.taken_at).as_secs_f64();
-            self.metrics.end_to_end(&self.sync, waited);
-            let end = (event.slot, End::Delivered { short });
-            settling.settlement.ends.push(end);
-        }
-        self.leased.on_acceptance(&accepted, began, settling);
-        rest
-    }
-
     /// Gives the smaller parts that are sent next. An event that was refused alone ends or is set aside.
     fn split(
         &mut self,
         split: Split<Leased>,
-        refused: LoneRefusal<Refusal>,
+        refused: LoneRefusal,
         settling: &mut Settling,
     ) -> Option<Bisection<Leased>> {
         let (event, rest) = match split {
@@ -468,44 +443,23 @@ impl Lane {
             Split::Alone(event, rest) => (event, rest),
         };
         log::log_lone_refusal(&self.sync, &refused);
-        let scouts = self.leased.quarantine().streak() >= SCOUT_AFTER;
-        let cause = refused.cause;
+        let scouts = self.leased.quarantine.streak() >= SCOUT_AFTER;
+        let (code, sub_code) = (refused.refusal.code, refused.refusal.sub_code);
         let is_paused = self.breaker.is_refusing();
         let now = Instant::now();
         if (self.leased).on_lone_refusal(event, refused, is_paused, now, settling) {
-            let (code, sub_code) = cause;
             let what = "Meta refuses one after the other for the same reason";
             error!(sync = %self.sync, code, sub_code, "lane paused, its events are kept: {what}");
             self.concurrency.reset();
-            self.breaker.trip(cause, now);
+            self.breaker.trip(now);
         }
         rest.map(|rest| if scouts { rest.first_alone() } else { rest })
-    }
-
-    /// Gives a search back that is kept through a short wait; everything else goes back to the queue.
-    fn retry(
-        &mut self,
-        batch: Bisection<Leased>,
-        wait: Option<Duration>,
-        settling: &mut Settling,
-    ) -> Option<Bisection<Leased>> {
-        let now = Instant::now();
-        let own = || (self.breaker.wait_until(now)).map_or(Duration::ZERO, |next| next - now);
-        let is_long = wait.unwrap_or_else(own) > SEARCH_WAIT;
-        if is_long {
-            settling.release(&self.leased.take_waiting());
-        }
-        if batch.is_search() && !is_long {
-            return Some(batch);
-        }
-        self.leased.give_back(&batch.into_all(), settling);
-        None
     }
 
     /// Shares what this lane and those with the same token know of it.
     fn agree_on_token(&mut self) {
         let known = self.breaker.token_retry();
-        let agreed = self.credentials.agree(known);
+        let agreed = self.credentials.token.agree(known);
         self.breaker.set_token_retry(agreed);
         match (known, agreed) {
             (None, Some(_)) => {
@@ -525,7 +479,7 @@ impl Lane {
 
     fn on_store_failure(&mut self, error: &StoreError) {
         if matches!(error, StoreError::Closed) {
-            self.tasks.stop();
+            self.tasks.stop.cancel();
         } else if self.store.on_failure(Instant::now()) {
             let error: &dyn std::error::Error = error;
             error!(sync = %self.sync, error, "the store failed; nothing is sent until it works again");
@@ -534,7 +488,7 @@ impl Lane {
 
     /// Requests that may be in flight: one while it is not known whether they get through.
     fn max_in_flight(&self) -> usize {
-        if self.breaker.trouble().is_some() || self.leased.quarantine().is_isolating() {
+        if !self.breaker.is_closed() || self.leased.quarantine.is_isolating() {
             1
         } else {
             self.concurrency.allowed()
@@ -555,10 +509,10 @@ impl Lane {
             &self.breaker,
             self.limiter.circuit(),
             &self.store,
-            self.leased.quarantine(),
+            &self.leased.quarantine,
             self.clock.now(),
         );
-        status.in_flight = self.tasks.attempts();
+        status.in_flight = self.tasks.attempts;
         status.concurrency = self.max_in_flight();
         let state = status.state;
         if status.publish(&self.status) {

@@ -12,7 +12,7 @@ use crate::deliver::usage::RateUsage;
 use crate::deliver::verdict::LimitOf;
 use crate::telemetry::metrics::Metrics;
 
-use super::attempt::FinishedAttempt;
+use super::attempt::Attempt;
 use super::breaker::Breaker;
 use super::outcome::{OnLane, OnPixel};
 use super::settle::Settling;
@@ -20,7 +20,7 @@ use super::shared_token::SharedToken;
 
 pub(super) fn to_lane(
     change: OnLane,
-    attempt: &FinishedAttempt,
+    attempt: &Attempt,
     breaker: &mut Breaker,
     concurrency: &mut Concurrency,
     settling: &mut Settling,
@@ -69,12 +69,12 @@ pub(super) fn to_pixel(
         OnPixel::Keep => {}
         OnPixel::Confirm => {
             if permit.confirm() {
-                settling.end_cooldowns(token.limiter().pixel_id());
+                settling.end_cooldowns(token.limiter.pixel_id());
             }
         }
         OnPixel::CoolDown(reason, limit, wait) => {
             let limiters = match limit {
-                LimitOf::Pixel => vec![Arc::clone(token.limiter())],
+                LimitOf::Pixel => vec![Arc::clone(&token.limiter)],
                 LimitOf::Token => token.limiters(),
             };
             for limiter in limiters {

@@ -1,6 +1,5 @@
 //! One request to Meta, as a task of its lane.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,23 +16,12 @@ use crate::queue::lease::{Leased, Slot};
 use crate::queue::state::DOUBT_SECONDS;
 use crate::queue::{Queue, StoreError};
 
-/// What a request needs.
 #[derive(Debug)]
-pub(super) struct GraphRequest {
-    pub(super) sync: SyncName,
-    pub(super) queue: Queue,
-    pub(super) graph: Arc<GraphClient>,
+pub(super) struct Attempt {
     pub(super) permit: Permit,
     /// The first part of it is sent.
     pub(super) batch: Bisection<Leased>,
-}
-
-/// A request that is over, sent or not.
-#[derive(Debug)]
-pub(super) struct FinishedAttempt {
-    pub(super) permit: Permit,
-    pub(super) batch: Bisection<Leased>,
-    /// Its record in the store, if it got that far.
+    /// Its record in the store, if it gets that far.
     pub(super) delivery: Option<DeliveryId>,
     pub(super) began: Instant,
     pub(super) latency: Duration,
@@ -51,70 +39,57 @@ pub(super) enum AttemptOutcome {
     Sent(Result<GraphReply, PostError>),
 }
 
-impl FinishedAttempt {
+impl Attempt {
+    pub(super) fn new(permit: Permit, batch: Bisection<Leased>) -> Self {
+        Self {
+            permit,
+            batch,
+            delivery: None,
+            began: Instant::now(),
+            latency: Duration::ZERO,
+        }
+    }
+
+    /// Records the request in the store, sends it and reads the answer. It is not sent once `stop` is
+    /// cancelled, and the wait for the answer ends with `abandon`.
+    pub(super) async fn run(
+        &mut self,
+        sync: &SyncName,
+        queue: &Queue,
+        graph: &GraphClient,
+        stop: &CancellationToken,
+        abandon: &CancellationToken,
+    ) -> AttemptOutcome {
+        let events = self.batch.next();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return AttemptOutcome::Withheld,
+            () = self.permit.limiter.wait_for_events(events.len()) => {}
+        }
+        let slots: Vec<Slot> = events.iter().map(|event| event.slot).collect();
+        match queue.open_delivery(sync, &slots).await {
+            Ok(delivery) => self.delivery = Some(delivery),
+            Err(error) => return AttemptOutcome::NotRecorded(error),
+        }
+        if stop.is_cancelled() || !self.permit.is_valid() {
+            return AttemptOutcome::Withheld;
+        }
+        let sent = Instant::now();
+        let bodies: Vec<&[u8]> = events.iter().map(|event| event.body.as_ref()).collect();
+        let outcome = tokio::select! {
+            biased;
+            answer = graph.post(&bodies) => AttemptOutcome::Sent(answer),
+            () = abandon.cancelled() => AttemptOutcome::Abandoned,
+        };
+        self.latency = sent.elapsed();
+        outcome
+    }
+
     /// Meta may have accepted the events: they are not sent any more once it would not recognise them.
     pub(super) fn bound_deadlines(&mut self, now: UnixMillis) {
         let sent = now.seconds() - self.latency.as_secs().cast_signed();
         for event in self.batch.next_mut() {
             event.deadline = event.deadline.min(sent + DOUBT_SECONDS);
-        }
-    }
-}
-
-impl GraphRequest {
-    /// Records the request in the store, sends it and reads the answer. It is not sent once `stop` is
-    /// cancelled, and no answer is waited for once `abandon` is.
-    pub(super) async fn run(
-        self,
-        stop: CancellationToken,
-        abandon: CancellationToken,
-    ) -> (FinishedAttempt, AttemptOutcome) {
-        let began = Instant::now();
-        let mut latency = Duration::ZERO;
-        let (delivery, outcome) = match self.record(&stop).await {
-            Err(outcome) => (None, outcome),
-            Ok(delivery) if stop.is_cancelled() || !self.permit.is_valid() => {
-                (Some(delivery), AttemptOutcome::Withheld)
-            }
-            Ok(delivery) => {
-                let sent = Instant::now();
-                let outcome = self.post(&abandon).await;
-                latency = sent.elapsed();
-                (Some(delivery), outcome)
-            }
-        };
-        let attempt = FinishedAttempt {
-            permit: self.permit,
-            batch: self.batch,
-            delivery,
-            began,
-            latency,
-        };
-        (attempt, outcome)
-    }
-
-    /// Waits until the limiter allows the events, and records the request.
-    async fn record(&self, stop: &CancellationToken) -> Result<DeliveryId, AttemptOutcome> {
-        let events = self.batch.next();
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return Err(AttemptOutcome::Withheld),
-            () = self.permit.limiter().wait_for_events(events.len()) => {}
-        }
-        let slots: Vec<Slot> = events.iter().map(|event| event.slot).collect();
-        self.queue
-            .open_delivery(&self.sync, &slots)
-            .await
-            .map_err(AttemptOutcome::NotRecorded)
-    }
-
-    async fn post(&self, abandon: &CancellationToken) -> AttemptOutcome {
-        let events = self.batch.next();
-        let bodies: Vec<&[u8]> = events.iter().map(|event| event.body.as_ref()).collect();
-        tokio::select! {
-            biased;
-            answer = self.graph.post(&bodies) => AttemptOutcome::Sent(answer),
-            () = abandon.cancelled() => AttemptOutcome::Abandoned,
         }
     }
 }

@@ -13,16 +13,16 @@ use crate::deliver::client::GraphClient;
 use crate::deliver::limiter::PixelLimiter;
 use crate::deliver::redact::Redactor;
 
-use super::breaker::{Breaker, RetrySchedule};
+use super::breaker::Breaker;
 use super::shared_token::{SharedToken, TokenRegistry};
 
 #[derive(Debug)]
 pub(super) struct Credentials {
     token_file: SecretFiles,
     app_secret_file: SecretFiles,
-    redactor: Redactor,
+    pub(super) redactor: Redactor,
     registry: TokenRegistry,
-    token: SharedToken,
+    pub(super) token: SharedToken,
 }
 
 impl Credentials {
@@ -51,14 +51,6 @@ impl Credentials {
 
     pub(super) fn have_app_secret(&self) -> bool {
         !self.app_secret_file.secrets().is_empty()
-    }
-
-    pub(super) fn redactor(&self) -> &Redactor {
-        &self.redactor
-    }
-
-    pub(super) fn token(&self) -> &SharedToken {
-        &self.token
     }
 
     /// When the files are due to be read again.
@@ -90,14 +82,9 @@ impl Credentials {
         self.redactor = redactor(token, app_secret);
         breaker.retry_now(Instant::now());
         if is_new_token {
-            let limiter = Arc::clone(self.token.limiter());
-            self.token = self.registry.join(token, &limiter, breaker.token_retry());
+            let limiter = &self.token.limiter;
+            self.token = self.registry.join(token, limiter, breaker.token_retry());
         }
-    }
-
-    /// Tells those with the same token what the lane knows of it, and gives what holds.
-    pub(super) fn agree(&mut self, known: Option<RetrySchedule>) -> Option<RetrySchedule> {
-        self.token.agree(known)
     }
 
     /// Whether the lane may send: of those that wait for another token, one probes.

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::config::SyncName;
-use crate::deliver::batch::{self, BatchSize};
+use crate::deliver::adaptive::BatchSize;
 use crate::deliver::bisect::Bisection;
-use crate::deliver::quarantine::{Keyed, LoneRefusal, Quarantine};
+use crate::deliver::quarantine::{LoneRefusal, Quarantine};
 use crate::queue::lease::{Leased, Order, Slot};
-use crate::queue::settle::Refusal;
+use crate::queue::settle::End;
 use crate::queue::{Queue, StoreError};
 
 use super::breaker::Breaker;
@@ -20,17 +20,16 @@ use super::settle::Settling;
 
 /// After a lease that gave nothing although something was ready.
 const EMPTY_LEASE: Duration = Duration::from_millis(250);
+/// A search for bad events is kept through a wait of this length, and given up for a longer one.
+const SEARCH_WAIT: Duration = Duration::from_secs(10);
 /// A paused lane chooses its probes among this many events.
 const SWEEP: usize = 1000;
-
-/// Events that were refused alone, while it is not known whether that is their fault.
-pub(super) type RefusedEvents = Quarantine<Leased, Refusal>;
 
 #[derive(Debug, Default)]
 pub(super) struct LeasedEvents {
     /// Batches of which a part was sent.
     unfinished: VecDeque<Bisection<Leased>>,
-    quarantine: RefusedEvents,
+    pub(super) quarantine: Quarantine,
     probing: Probing,
     /// No lease before this moment.
     next_lease: Option<Instant>,
@@ -47,21 +46,7 @@ pub(super) struct Leasing {
     pub(super) settling: Settling,
 }
 
-impl Keyed for Leased {
-    /// Recognises an event, even if another took its place in the store.
-    type Key = (Slot, u32, i64);
-
-    fn key(&self) -> Self::Key {
-        let checksum = crc32fast::hash(self.body.as_ref());
-        (self.slot, checksum, self.taken_at.0)
-    }
-}
-
 impl LeasedEvents {
-    pub(super) fn quarantine(&self) -> &RefusedEvents {
-        &self.quarantine
-    }
-
     /// When there is something to send; `None`: once something changes.
     pub(super) fn due(
         &self,
@@ -77,9 +62,9 @@ impl LeasedEvents {
             return Some(next);
         }
         let backlog = leasing.queue.backlog(&leasing.sync);
-        let is_probing = breaker.trouble().is_some() || self.quarantine.is_isolating();
+        let is_probing = !breaker.is_closed() || self.quarantine.is_isolating();
         let time = leasing.settling.now;
-        let due = batch::due(&backlog, leasing.size, max_delay, time);
+        let due = leasing.size.due(&backlog, max_delay, time);
         let due = due.map(|due| {
             if is_probing {
                 now
@@ -109,7 +94,7 @@ impl LeasedEvents {
                 return Ok(self.single(event, leasing));
             }
             if let Some(batch) = self.unfinished.pop_front() {
-                return Ok(leasing.without_expired(batch));
+                return Ok(self.without_expired(batch, leasing));
             }
         }
         let leased = if is_suspected {
@@ -135,7 +120,7 @@ impl LeasedEvents {
         self.next_lease = Some(leasing.now + EMPTY_LEASE);
         // What is left of a batch serves as a probe too.
         let unfinished = self.unfinished.pop_front();
-        Ok(unfinished.and_then(|batch| leasing.without_expired(batch)))
+        Ok(unfinished.and_then(|batch| self.without_expired(batch, leasing)))
     }
 
     /// The next probe of a lane that has met refusals.
@@ -149,7 +134,7 @@ impl LeasedEvents {
         if self.probing.is_empty() {
             if is_paused && let Some(round) = self.probing.end_round() {
                 let is_full = round == ProbeRound::Full;
-                breaker.on_round_refused(self.quarantine.cause(), is_full, now);
+                breaker.on_round_refused(is_full, now);
                 return Ok(None);
             }
             let round = if !is_paused || breaker.is_full_round_due(now) {
@@ -198,15 +183,13 @@ impl LeasedEvents {
         leasing: &mut Leasing,
     ) -> Result<Vec<Leased>, StoreError> {
         let (events, bytes) = (ROUND / 2, leasing.bytes_of_probes());
-        let newest = self
+        let mut newest = self
             .lease(leasing, events, bytes, Order::NewestOfEachName)
             .await?;
         let held = self.quarantine.held();
         let held: Vec<_> = held.map(|event| &event.event_name).collect();
-        let (same, mut others): (Vec<Leased>, Vec<Leased>) =
-            (newest.into_iter()).partition(|event| held.contains(&&event.event_name));
-        others.extend(same);
-        Ok(others)
+        newest.sort_by_key(|event| held.contains(&&event.event_name));
+        Ok(newest)
     }
 
     /// Leases events, and rejects those that are known to be bad.
@@ -236,20 +219,39 @@ impl LeasedEvents {
 
     /// One event, unless it has expired.
     fn single(&mut self, event: Leased, leasing: &Leasing) -> Option<Bisection<Leased>> {
-        if event.deadline <= leasing.settling.now.seconds() {
-            self.quarantine.mark_queued(&event);
-        }
-        leasing.without_expired(Bisection::whole(vec![event])?)
+        self.without_expired(Bisection::whole(vec![event])?, leasing)
     }
 
-    /// An acceptance, of a request that was begun at `began`, tells what the refused events are.
+    /// Gives back what has expired since it was leased: the queue counts it.
+    fn without_expired(
+        &mut self,
+        batch: Bisection<Leased>,
+        leasing: &Leasing,
+    ) -> Option<Bisection<Leased>> {
+        let time = leasing.settling.now.seconds();
+        let (left, expired) = batch.retain(|event| event.deadline > time);
+        for event in &expired {
+            self.quarantine.mark_queued(event);
+        }
+        release(&leasing.queue, &leasing.sync, &expired);
+        left
+    }
+
+    /// Meta accepted the part of the batch that was sent, in a request that was begun at `began`. That
+    /// shows what the refused events are. Gives what is left of the batch.
     pub(super) fn on_acceptance(
         &mut self,
-        accepted: &[Leased],
+        batch: Bisection<Leased>,
         began: Instant,
+        short: bool,
         settling: &mut Settling,
-    ) {
-        let update = self.quarantine.on_acceptance(accepted, began);
+    ) -> Option<Bisection<Leased>> {
+        let (accepted, rest) = batch.accepted();
+        let ends = accepted
+            .iter()
+            .map(|event| (event.slot, End::Delivered { short }));
+        settling.settlement.ends.extend(ends);
+        let update = self.quarantine.on_acceptance(&accepted, began);
         if !update.rejected.is_empty() {
             let (sync, events) = (&settling.settlement.sync, update.rejected.len());
             warn!(sync = %sync, events, "Meta accepts other events: those that it refused are rejected");
@@ -259,6 +261,24 @@ impl LeasedEvents {
         if !self.quarantine.is_isolating() {
             settling.release(&self.probing.take());
         }
+        rest
+    }
+
+    /// The next request can go out after this wait. Gives back a search, to be kept through a short wait;
+    /// everything else goes back to the queue.
+    pub(super) fn on_failure(
+        &mut self,
+        batch: Bisection<Leased>,
+        wait: Duration,
+        settling: &mut Settling,
+    ) -> Option<Bisection<Leased>> {
+        if wait > SEARCH_WAIT {
+            settling.release(&self.take_waiting());
+        } else if batch.is_search() {
+            return Some(batch);
+        }
+        self.give_back(&batch.into_all(), settling);
+        None
     }
 
     /// An event was refused alone, by a lane that is paused for such refusals or not. Tells whether
@@ -266,7 +286,7 @@ impl LeasedEvents {
     pub(super) fn on_lone_refusal(
         &mut self,
         event: Leased,
-        refused: LoneRefusal<Refusal>,
+        refused: LoneRefusal,
         is_paused: bool,
         now: Instant,
         settling: &mut Settling,
@@ -322,14 +342,6 @@ impl LeasedEvents {
 impl Leasing {
     fn bytes_of_probes(&self) -> usize {
         self.size.bytes.saturating_mul(ROUND)
-    }
-
-    /// Gives back what has expired since it was leased: the queue counts it.
-    fn without_expired(&self, batch: Bisection<Leased>) -> Option<Bisection<Leased>> {
-        let time = self.settling.now.seconds();
-        let (left, expired) = batch.retain(|event| event.deadline > time);
-        release(&self.queue, &self.sync, &expired);
-        left
     }
 }
 

@@ -10,14 +10,14 @@ use crate::deliver::quarantine::LoneRefusal;
 use crate::deliver::verdict::{Blame, Fix, Judgement, LimitOf, Verdict};
 use crate::queue::settle::Refusal;
 
-use super::attempt::FinishedAttempt;
+use super::attempt::Attempt;
 
 /// Logs an answer, before anything is done about it.
 pub(super) fn log_answer(
     sync: &SyncName,
     judgement: &Judgement,
     refusal: &Refusal,
-    attempt: &FinishedAttempt,
+    attempt: &Attempt,
     error: Option<&PostError>,
     present_fix: Option<Fix>,
 ) {
@@ -100,7 +100,7 @@ pub(super) fn log_remarks(sync: &SyncName, meta_message: String, last: &mut Opti
 }
 
 /// Logs an event that was refused alone, or failed alone again and again.
-pub(super) fn log_lone_refusal(sync: &SyncName, refused: &LoneRefusal<Refusal>) {
+pub(super) fn log_lone_refusal(sync: &SyncName, refused: &LoneRefusal) {
     let refusal = &refused.refusal;
     warn!(
         sync = %sync,

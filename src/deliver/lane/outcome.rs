@@ -2,14 +2,14 @@
 //!
 //! Pure: the verdict, the request and how the lane stands lead to an [`Action`], which the lane
 //! applies. Its parts concern the pixel, whose limits all its lanes share, the lane, and the events that
-//! were sent; none depends on how the others are carried out.
+//! were sent; none depends on how the others are applied.
 
 use std::time::Duration;
 
 use crate::deliver::limiter::CooldownReason;
 use crate::deliver::verdict::{Fix, Judgement, LimitOf, Verdict};
 
-use super::breaker::{LaneTrouble, SUSPECT_FROM, TransientFailure};
+use super::breaker::{SUSPECT_FROM, TransientFailure};
 
 /// Failing batches that are split before the lane itself is suspected again: enough to find one event
 /// among a thousand.
@@ -17,20 +17,16 @@ pub(super) const SPLIT_BUDGET: u32 = 15;
 /// After more failures in a row than this the search for bad events is given up.
 const SEARCH_FAILURES: u32 = 4;
 
-/// The request that an outcome is about.
+/// A request, and how the lane stands when its outcome is known.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AttemptFacts {
+pub(super) struct LaneView {
     pub(super) events: usize,
     /// It was part of a batch that failed before.
     pub(super) is_search: bool,
     /// Its only event comes out of the quarantine.
     pub(super) is_retry: bool,
-}
-
-/// How the lane stands when the outcome is known.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LaneView {
-    pub(super) trouble: Option<LaneTrouble>,
+    /// Nothing keeps the lane from delivering as usual.
+    pub(super) is_well: bool,
     /// Failures so far may be the fault of what was sent.
     pub(super) suspects_batch: bool,
     /// Failures in a row, if this one counts too.
@@ -91,18 +87,17 @@ pub(super) enum OnEvents {
     Retry(Option<Duration>),
 }
 
-/// Decides what an answer leads to.
-pub(super) fn decide(judgement: &Judgement, attempt: AttemptFacts, view: &LaneView) -> Action {
+/// Decides what follows an answer, or the lack of one.
+pub(super) fn decide(judgement: &Judgement, view: &LaneView) -> Action {
     let status = judgement.status.unwrap_or_default();
-    let accept = |short| on_acceptance(short, attempt, view);
     let (pixel, lane, events) = match judgement.verdict {
-        Verdict::Delivered => return accept(false),
-        Verdict::ShortCount { .. } | Verdict::Uncounted => return accept(true),
+        Verdict::Delivered => return on_acceptance(false, view),
+        Verdict::ShortCount { .. } | Verdict::Uncounted => return on_acceptance(true, view),
         Verdict::Transient { wait } if judgement.is_foreign => {
-            return on_fault(TransientFailure::Foreign(status), wait, attempt, view);
+            return on_fault(TransientFailure::Foreign(status), wait, view);
         }
         Verdict::Transient { wait } => {
-            return on_fault(TransientFailure::Fault(status), wait, attempt, view);
+            return on_fault(TransientFailure::Fault(status), wait, view);
         }
         Verdict::Unanswered { is_lost: true } => {
             return back_off(TransientFailure::Lost, None, view);
@@ -141,7 +136,7 @@ pub(super) fn decide(judgement: &Judgement, attempt: AttemptFacts, view: &LaneVi
     }
 }
 
-/// Decides what a failure leads to that says nothing of the events.
+/// Decides what follows a failure that says nothing about the events.
 fn back_off(failure: TransientFailure, wait: Option<Duration>, view: &LaneView) -> Action {
     let gives_up = view.failures_after > SEARCH_FAILURES;
     Action {
@@ -153,9 +148,9 @@ fn back_off(failure: TransientFailure, wait: Option<Duration>, view: &LaneView) 
 }
 
 /// While events are accepted, a batch that fails is to blame, not the lane.
-fn on_acceptance(short: bool, attempt: AttemptFacts, view: &LaneView) -> Action {
-    let is_alone = attempt.events == 1;
-    let is_search = view.split_budget > 0 && (attempt.is_search || is_alone);
+fn on_acceptance(short: bool, view: &LaneView) -> Action {
+    let is_alone = view.events == 1;
+    let is_search = view.split_budget > 0 && (view.is_search || is_alone);
     let goes_on = is_search || view.suspects_batch && is_alone;
     Action {
         pixel: OnPixel::Confirm,
@@ -165,21 +160,15 @@ fn on_acceptance(short: bool, attempt: AttemptFacts, view: &LaneView) -> Action 
     }
 }
 
-/// Decides whether a fault is the lane's or that of what was sent. While other events are accepted it is
-/// the batch's, as far as the budget goes. Else the lane backs off, and if one event alone keeps failing,
-/// another is tried next.
-fn on_fault(
-    failure: TransientFailure,
-    wait: Option<Duration>,
-    attempt: AttemptFacts,
-    view: &LaneView,
-) -> Action {
-    let is_alone = attempt.events == 1;
-    let is_well = view.trouble.is_none();
+/// Decides whether a fault is the lane's or the batch's. While other events are accepted it is the batch's,
+/// as far as the budget goes. Else the lane backs off, and if one event alone keeps failing, another is tried
+/// next.
+fn on_fault(failure: TransientFailure, wait: Option<Duration>, view: &LaneView) -> Action {
+    let is_alone = view.events == 1;
     let mut action = back_off(failure, wait, view);
-    if is_well && attempt.is_retry {
+    if view.is_well && view.is_retry {
         action.lane = OnLane::Keep;
-    } else if view.split_budget > 0 && (is_well || is_alone && view.suspects_batch) {
+    } else if view.split_budget > 0 && (view.is_well || is_alone && view.suspects_batch) {
         action.lane = OnLane::Keep;
         action.split_budget -= 1;
     } else if !is_alone || view.failures_after < SUSPECT_FROM || view.is_isolating {

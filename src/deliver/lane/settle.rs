@@ -17,11 +17,7 @@ use crate::queue::lease::Leased;
 use crate::queue::settle::{End, Refusal, Settlement};
 
 /// Between tries of a store that failed.
-const STORE: Backoff = Backoff::new(
-    Duration::from_secs(1),
-    Duration::from_secs(15),
-    Duration::from_secs(15),
-);
+const STORE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
 
 /// A settlement that is being put together.
 #[derive(Debug)]
@@ -32,17 +28,15 @@ pub(super) struct Settling {
 
 impl Settling {
     pub(super) fn new(sync: &SyncName, delivery: Option<DeliveryId>, now: UnixMillis) -> Self {
-        Self {
-            settlement: Settlement {
-                sync: sync.clone(),
-                delivery,
-                answer: None,
-                ends: Vec::new(),
-                release: Vec::new(),
-                cooldowns: Vec::new(),
-            },
-            now,
-        }
+        let settlement = Settlement {
+            sync: sync.clone(),
+            delivery,
+            answer: None,
+            ends: Vec::new(),
+            release: Vec::new(),
+            cooldowns: Vec::new(),
+        };
+        Self { settlement, now }
     }
 
     pub(super) fn reject(&mut self, refused: impl IntoIterator<Item = (Leased, Refusal)>) {
@@ -78,13 +72,14 @@ impl Settling {
 /// Settlements that the store did not take, and when they are tried again.
 #[derive(Debug, Default)]
 pub(super) struct StoreRetry {
-    unsettled: VecDeque<Settlement>,
+    pub(super) unsettled: VecDeque<Settlement>,
     failures: u32,
-    next: Option<Instant>,
+    /// Nothing is sent before this moment.
+    pub(super) next: Option<Instant>,
 }
 
 impl StoreRetry {
-    /// The settlement to be tried again now.
+    /// The settlement to try again now.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<Settlement> {
         if self.next? > now {
             return None;
@@ -94,11 +89,6 @@ impl StoreRetry {
         let next = now + STORE.bound(self.failures);
         self.next = settlement.is_some().then_some(next);
         settlement
-    }
-
-    /// Nothing is sent before this moment.
-    pub(super) fn next(&self) -> Option<Instant> {
-        self.next
     }
 
     /// The store took a settlement. Tells whether it had failed before.
@@ -112,19 +102,6 @@ impl StoreRetry {
         self.failures = self.failures.saturating_add(1);
         self.next = Some(now + STORE.bound(self.failures));
         self.failures == 1
-    }
-
-    pub(super) fn keep(&mut self, settlement: Settlement) {
-        self.unsettled.push_back(settlement);
-    }
-
-    pub(super) fn take_unsettled(&mut self) -> VecDeque<Settlement> {
-        std::mem::take(&mut self.unsettled)
-    }
-
-    /// Whether everything is written.
-    pub(super) fn is_empty(&self) -> bool {
-        self.unsettled.is_empty()
     }
 
     pub(super) fn is_failing(&self) -> bool {

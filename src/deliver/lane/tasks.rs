@@ -6,55 +6,40 @@ use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::SyncName;
+use crate::deliver::client::GraphClient;
 use crate::deliver::limiter::{Permit, PixelLimiter};
 use crate::queue::settle::Settlement;
 use crate::queue::{Queue, StoreError};
 
-use super::attempt::{AttemptOutcome, FinishedAttempt, GraphRequest};
+use super::attempt::{Attempt, AttemptOutcome};
 
 #[derive(Debug, Default)]
 pub(super) struct LaneTasks {
     set: JoinSet<TaskOutput>,
-    attempts: usize,
-    permit: Option<Permit>,
+    /// Requests in flight.
+    pub(super) attempts: usize,
+    /// For the next request.
+    pub(super) permit: Option<Permit>,
     wants_permit: bool,
-    /// Nothing is sent any more.
-    stop: CancellationToken,
-    /// No answer is waited for any more.
-    abandon: CancellationToken,
+    /// Once it is cancelled, nothing is sent.
+    pub(super) stop: CancellationToken,
+    /// Once it is cancelled, nothing waits for an answer.
+    pub(super) abandon: CancellationToken,
 }
 
 /// What a task brings back to the lane.
 #[derive(Debug)]
 pub(super) enum TaskOutput {
-    /// `None`: none was given, or it is kept for the next request.
+    /// `None`: the lane stops.
     Permit(Option<Permit>),
-    Attempt(Box<(FinishedAttempt, AttemptOutcome)>),
+    Attempt(Box<(Attempt, AttemptOutcome)>),
     Settled(Settlement, Result<(), StoreError>),
 }
 
 impl LaneTasks {
-    /// Requests in flight.
-    pub(super) fn attempts(&self) -> usize {
-        self.attempts
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.set.is_empty()
-    }
-
-    /// Sends nothing any more.
-    pub(super) fn stop(&self) {
-        self.stop.cancel();
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stop.is_cancelled()
-    }
-
-    /// Waits for no answer any more.
-    pub(super) fn abandon(&self) {
-        self.abandon.cancel();
     }
 
     /// Asks for a permit, unless one is being waited for.
@@ -74,15 +59,19 @@ impl LaneTasks {
         });
     }
 
-    pub(super) fn take_permit(&mut self) -> Option<Permit> {
-        self.permit.take()
-    }
-
-    pub(super) fn send(&mut self, request: GraphRequest) {
+    pub(super) fn send(
+        &mut self,
+        mut attempt: Attempt,
+        sync: SyncName,
+        queue: Queue,
+        graph: Arc<GraphClient>,
+    ) {
         self.attempts += 1;
         let (stop, abandon) = (self.stop.clone(), self.abandon.clone());
-        self.set
-            .spawn(async move { TaskOutput::Attempt(Box::new(request.run(stop, abandon).await)) });
+        self.set.spawn(async move {
+            let outcome = attempt.run(&sync, &queue, &graph, &stop, &abandon).await;
+            TaskOutput::Attempt(Box::new((attempt, outcome)))
+        });
     }
 
     pub(super) fn settle(&mut self, queue: &Queue, settlement: Settlement) {
@@ -93,40 +82,35 @@ impl LaneTasks {
         });
     }
 
+    /// Keeps a permit that was waited for.
+    pub(super) fn set_permit(&mut self, permit: Option<Permit>) {
+        self.wants_permit = false;
+        self.permit = permit;
+    }
+
     /// What the next task brings back; `None` where there is none.
     pub(super) async fn next(&mut self) -> Option<TaskOutput> {
-        let done = self.set.join_next().await?;
-        Some(self.finish(done))
+        self.set.join_next().await.map(output)
     }
 
     /// What a task has brought back already.
     pub(super) fn try_next(&mut self) -> Option<TaskOutput> {
-        let done = self.set.try_join_next()?;
-        Some(self.finish(done))
+        self.set.try_join_next().map(output)
     }
+}
 
-    fn finish(&mut self, done: Result<TaskOutput, JoinError>) -> TaskOutput {
-        match done {
-            Ok(TaskOutput::Permit(permit)) => {
-                self.wants_permit = false;
-                self.permit = permit;
-                TaskOutput::Permit(None)
-            }
-            Ok(TaskOutput::Attempt(finished)) => {
-                self.attempts -= 1;
-                TaskOutput::Attempt(finished)
-            }
-            Ok(output) => output,
-            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-            // The runtime ends.
-            Err(_cancelled) => TaskOutput::Permit(None),
-        }
+fn output(done: Result<TaskOutput, JoinError>) -> TaskOutput {
+    match done {
+        Ok(output) => output,
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        // The runtime ends.
+        Err(_cancelled) => TaskOutput::Permit(None),
     }
 }
 
 #[cfg(test)]
 impl LaneTasks {
-    /// Whether nothing is under way but, if one is waited for, the permit.
+    /// Whether nothing is under way, apart from the wait for a permit.
     pub(super) fn are_done(&self, waits_for_permit: bool) -> bool {
         self.set.len() == usize::from(self.wants_permit && waits_for_permit)
     }

@@ -263,7 +263,7 @@ async fn settle(lane: &mut Lane) -> Option<Instant> {
         let held = match lane.limiter.circuit() {
             Circuit::Closed => false,
             Circuit::Open(_, until) => until > Instant::now(),
-            Circuit::HalfOpen(_) => lane.tasks.attempts() == 0,
+            Circuit::HalfOpen(_) => lane.tasks.attempts == 0,
         };
         if lane.tasks.are_done(held) {
             return until;

@@ -1,36 +1,35 @@
 //! Every verdict, and every way in which the lane decides by how it stands.
 
 use super::*;
-use crate::deliver::quarantine::Cause;
 
-const CAUSE: Cause = (Some(100), None);
 const MINUTE: Duration = Duration::from_secs(60);
 const GIVEN_UP: OnEvents = OnEvents::Retry(Some(Duration::MAX));
 
+type ViewOf = fn(LaneView) -> LaneView;
+
+const BATCH: ViewOf = |view| view;
+const SINGLE: ViewOf = |view| LaneView { events: 1, ..view };
+const PART: ViewOf = |view| LaneView {
+    is_search: true,
+    ..view
+};
+const RETRY: ViewOf = |view| LaneView {
+    is_retry: true,
+    ..SINGLE(view)
+};
 /// A batch of a lane that is well.
-const BATCH: AttemptFacts = AttemptFacts {
+const WELL: LaneView = LaneView {
     events: 100,
     is_search: false,
     is_retry: false,
-};
-const SINGLE: AttemptFacts = AttemptFacts { events: 1, ..BATCH };
-const PART: AttemptFacts = AttemptFacts {
-    is_search: true,
-    ..BATCH
-};
-const RETRY: AttemptFacts = AttemptFacts {
-    is_retry: true,
-    ..SINGLE
-};
-const WELL: LaneView = LaneView {
-    trouble: None,
+    is_well: true,
     suspects_batch: false,
     failures_after: 1,
     is_isolating: false,
     split_budget: 0,
 };
 const FAILING: LaneView = LaneView {
-    trouble: Some(LaneTrouble::Failing),
+    is_well: false,
     failures_after: 2,
     ..WELL
 };
@@ -143,11 +142,7 @@ fn every_verdict_leads_to_an_action() {
             events,
             split_budget: 0,
         };
-        assert_eq!(
-            decide(&judged(verdict), BATCH, &WELL),
-            expected,
-            "{verdict:?}"
-        );
+        assert_eq!(decide(&judged(verdict), &WELL), expected, "{verdict:?}");
     }
 }
 
@@ -157,7 +152,7 @@ fn what_a_proxy_refuses_says_nothing_of_the_lane() {
         is_foreign: true,
         ..judged(Verdict::TooLarge)
     };
-    let action = decide(&judgement, BATCH, &WELL);
+    let action = decide(&judgement, &WELL);
     assert_eq!(
         (action.lane, action.events),
         (OnLane::Keep, OnEvents::Halve)
@@ -169,7 +164,7 @@ fn a_fault_is_the_lanes_or_the_batchs() {
     let fault = OnLane::Failed(TransientFailure::Fault(500), None);
     let (retry, split) = (OnEvents::Retry(None), OnEvents::Split(None));
     let paused = LaneView {
-        trouble: Some(LaneTrouble::Refusing(CAUSE)),
+        is_well: false,
         failures_after: 1,
         ..WELL
     };
@@ -261,7 +256,7 @@ fn a_fault_is_the_lanes_or_the_batchs() {
             split_budget: left,
         };
         let judgement = judged(Verdict::Transient { wait: None });
-        assert_eq!(decide(&judgement, attempt, &view), expected, "{name}");
+        assert_eq!(decide(&judgement, &attempt(view)), expected, "{name}");
     }
 }
 
@@ -277,7 +272,7 @@ fn a_filter_that_stops_an_event_lets_several_be_tried() {
         events: OnEvents::Split(None),
         split_budget: SPLIT_BUDGET,
     };
-    assert_eq!(decide(&judgement, SINGLE, &SUSPICIOUS), expected);
+    assert_eq!(decide(&judgement, &SINGLE(SUSPICIOUS)), expected);
 }
 
 #[test]
@@ -291,7 +286,7 @@ fn an_acceptance_says_whether_batches_that_fail_are_to_blame() {
         ("event by event", SINGLE, budget(3, WELL), SPLIT_BUDGET),
         ("it is over", BATCH, budget(3, WELL), 0),
     ] {
-        let action = decide(&judged(Verdict::Delivered), attempt, &view);
+        let action = decide(&judged(Verdict::Delivered), &attempt(view));
         assert_eq!(action.split_budget, left, "{name}");
     }
 }
