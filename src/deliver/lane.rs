@@ -24,14 +24,12 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::config::SyncName;
 use crate::config::sync::SyncConfig;
-use crate::queue::attempt::DeliveryId;
+use crate::queue::attempt::{AttemptAnswer, DeliveryId};
 use crate::queue::cooldown::Cooldown;
-use crate::queue::lease::Leased;
 use crate::queue::{Queue, StoreError};
 use crate::telemetry::metrics::{LaneState, Metrics};
 
 use super::adaptive::{AdaptiveSize, BatchSize, Concurrency};
-use super::bisect::{Bisection, Split};
 use super::client::{GraphClient, PostError};
 use super::limiter::{Permit, PixelLimiter};
 use super::quarantine::LoneRefusal;
@@ -40,7 +38,7 @@ use attempt::{Attempt, AttemptOutcome};
 use breaker::Breaker;
 use credentials::Credentials;
 use leased::{LeasedEvents, Leasing, release};
-use outcome::{Action, LaneView, OnEvents};
+use outcome::{LaneView, OnEvents};
 use settle::{Settling, StoreRetry};
 use shared_token::TokenRegistry;
 use status::LaneStatus;
@@ -59,8 +57,6 @@ pub mod shared_token;
 pub mod status;
 mod tasks;
 
-/// After this many refusals in a row, single events are sent ahead of the rest of a batch.
-const SCOUT_AFTER: usize = 1;
 /// Time for the last settlements, after the wait for answers.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(1);
 
@@ -333,17 +329,13 @@ impl Lane {
             Ok(reply) => judge(reply, events.len(), self.credentials.have_app_secret()),
             Err(error) => Judgement::unanswered(error.is_lost()),
         };
+        let mut judgement = judgement.redacted(&self.credentials.redactor);
         let (verdict, latency) = (judgement.verdict.as_str(), attempt.latency.as_secs_f64());
-        self.metrics
-            .delivery(&self.sync, verdict, latency, events.len());
-        let redactor = &self.credentials.redactor;
-        let refusal = settle::refusal(&judgement, redactor);
-        if let Some(remarks) = &judgement.remarks {
-            log::log_remarks(&self.sync, redactor.text(remarks), &mut self.last_remarks);
-        }
+        (self.metrics).delivery(&self.sync, verdict, latency, events.len());
+        let remarks = judgement.remarks.take();
+        log::log_remarks(&self.sync, remarks, &mut self.last_remarks);
         let error = answer.as_ref().err();
-        let fix = self.breaker.fix();
-        log::log_answer(&self.sync, &judgement, &refusal, &attempt, error, fix);
+        log::log_answer(&self.sync, &judgement, &attempt, error, self.breaker.fix());
         let view = LaneView {
             events: events.len(),
             is_search: attempt.batch.is_search(),
@@ -356,22 +348,43 @@ impl Lane {
         };
         let action = outcome::decide(&judgement, &view);
         let mut settling = self.settling(attempt.delivery);
-        settling.settlement.answer = Some(settle::answer(
-            verdict,
-            &judgement,
-            refusal.trace_id.clone(),
-        ));
+        settling.settlement.answer = Some(settle::answer(&judgement));
         if judgement.may_be_taken {
             attempt.bound_deadlines(settling.now);
         }
         if let Ok(reply) = answer {
             apply::record_usage(&reply.usage, &self.limiter, &self.metrics, &mut settling);
         }
-        let refused = LoneRefusal {
-            blame: judgement.blame(),
-            refusal,
-        };
-        self.apply(action, attempt, refused, settling);
+        let (breaker, concurrency) = (&mut self.breaker, &mut self.concurrency);
+        apply::to_lane(action.lane, &attempt, breaker, concurrency, &mut settling);
+        let token = &self.credentials.token;
+        let Attempt {
+            permit,
+            batch,
+            began,
+            ..
+        } = attempt;
+        apply::to_pixel(action.pixel, permit, token, &mut settling);
+        match action.events {
+            OnEvents::Accept { .. } => {
+                for event in batch.next() {
+                    let waited = settling.now.since(event.taken_at).as_secs_f64();
+                    self.metrics.end_to_end(&self.sync, waited);
+                }
+            }
+            OnEvents::Halve => {
+                let size = BatchSize::of(batch.next());
+                self.size.on_too_large(size, Instant::now());
+            }
+            OnEvents::Split(_) | OnEvents::Retry(_) => {}
+        }
+        let (refused, breaker) = (LoneRefusal::of(&judgement), &mut self.breaker);
+        (self.leased).apply(action.events, batch, began, refused, breaker, &mut settling);
+        if self.breaker.is_refusing() {
+            self.concurrency.reset();
+        }
+        self.split_budget = action.split_budget;
+        self.settle(settling);
     }
 
     /// Gives the events of a request back to the queue when no answer came.
@@ -380,80 +393,13 @@ impl Lane {
         let mut settling = self.settling(attempt.delivery);
         self.leased.give_back(&events, &mut settling);
         if attempt.delivery.is_some() {
+            let answer = settle::answer(&Judgement::unanswered(was_sent));
             let verdict = if was_sent { "abandoned" } else { "withheld" };
-            let judgement = Judgement::unanswered(was_sent);
-            settling.settlement.answer = Some(settle::answer(verdict, &judgement, None));
+            settling.settlement.answer = Some(AttemptAnswer { verdict, ..answer });
             self.settle(settling);
         } else {
             release(&self.queue, &self.sync, &events);
         }
-    }
-
-    fn apply(
-        &mut self,
-        action: Action,
-        attempt: Attempt,
-        refused: LoneRefusal,
-        mut settling: Settling,
-    ) {
-        self.split_budget = action.split_budget;
-        let (breaker, concurrency) = (&mut self.breaker, &mut self.concurrency);
-        apply::to_lane(action.lane, &attempt, breaker, concurrency, &mut settling);
-        let (began, batch) = (attempt.began, attempt.batch);
-        let token = &self.credentials.token;
-        apply::to_pixel(action.pixel, attempt.permit, token, &mut settling);
-        let rest = match action.events {
-            OnEvents::Accept { short } => {
-                for event in batch.next() {
-                    let waited = settling.now.since(event.taken_at).as_secs_f64();
-                    self.metrics.end_to_end(&self.sync, waited);
-                }
-                (self.leased).on_acceptance(batch, began, short, &mut settling)
-            }
-            OnEvents::Split(hint) => self.split(batch.refused(hint), refused, &mut settling),
-            OnEvents::Halve => {
-                self.size
-                    .on_too_large(BatchSize::of(batch.next()), Instant::now());
-                self.split(batch.too_large(), refused, &mut settling)
-            }
-            OnEvents::Retry(wait) => {
-                let now = Instant::now();
-                let own =
-                    || (self.breaker.wait_until(now)).map_or(Duration::ZERO, |next| next - now);
-                let wait = wait.unwrap_or_else(own);
-                self.leased.on_failure(batch, wait, &mut settling)
-            }
-        };
-        if let Some(rest) = rest {
-            let is_paused = self.breaker.is_refusing();
-            self.leased.go_on(rest, is_paused, &mut settling);
-        }
-        self.settle(settling);
-    }
-
-    /// Gives the smaller parts that are sent next. An event that was refused alone ends or is set aside.
-    fn split(
-        &mut self,
-        split: Split<Leased>,
-        refused: LoneRefusal,
-        settling: &mut Settling,
-    ) -> Option<Bisection<Leased>> {
-        let (event, rest) = match split {
-            Split::Smaller(batch) => return Some(batch),
-            Split::Alone(event, rest) => (event, rest),
-        };
-        log::log_lone_refusal(&self.sync, &refused);
-        let scouts = self.leased.quarantine.streak() >= SCOUT_AFTER;
-        let (code, sub_code) = (refused.refusal.code, refused.refusal.sub_code);
-        let is_paused = self.breaker.is_refusing();
-        let now = Instant::now();
-        if (self.leased).on_lone_refusal(event, refused, is_paused, now, settling) {
-            let what = "Meta refuses one after the other for the same reason";
-            error!(sync = %self.sync, code, sub_code, "lane paused, its events are kept: {what}");
-            self.concurrency.reset();
-            self.breaker.trip(now);
-        }
-        rest.map(|rest| if scouts { rest.first_alone() } else { rest })
     }
 
     /// Shares what this lane and those with the same token know of it.

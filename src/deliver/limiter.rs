@@ -320,11 +320,11 @@ impl Permit {
 
     /// The answer is not about rates: a cooldown that was probed is over. Tells whether one is.
     pub fn confirm(mut self) -> bool {
-        let probed = self.probe.take().is_some();
-        if probed {
-            self.limiter.pacing().blocks = 0;
+        if self.probe.take().is_none() {
+            return false;
         }
-        probed && self.end_probe(Circuit::Closed)
+        self.limiter.pacing().blocks = 0;
+        self.end_probe(Circuit::Closed)
     }
 
     fn end_probe(&self, next: Circuit) -> bool {
@@ -344,15 +344,13 @@ impl Drop for Permit {
 
 /// Tells governor the time as tokio sees it.
 #[derive(Clone, Debug)]
-struct TokioClock {
-    start: Instant,
-}
+struct TokioClock(Instant);
 
 impl Clock for TokioClock {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        self.start.elapsed()
+        self.0.elapsed()
     }
 }
 
@@ -380,9 +378,7 @@ fn block_wait(before: u32) -> Duration {
 
 fn limiter(rate: Option<Rate>, burst: NonZeroU32) -> Option<DirectLimiter> {
     let quota = rate?.quota(burst)?;
-    let clock = TokioClock {
-        start: Instant::now(),
-    };
+    let clock = TokioClock(Instant::now());
     Some(RateLimiter::direct_with_clock(quota, clock))
 }
 

@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::outcome::Reason;
 use crate::queue::lease::{Leased, Slot};
 use crate::queue::settle::Refusal;
 
 use super::backoff::Backoff;
-use super::verdict::Blame;
+use super::verdict::{Blame, Judgement, Verdict};
 
 /// This many refusals in a row, all for the same reason, pause a lane.
 const TOO_MANY: usize = 20;
@@ -89,6 +90,23 @@ pub struct QuarantineUpdate {
 pub struct LoneRefusal {
     pub refusal: Refusal,
     pub blame: Blame,
+}
+
+impl LoneRefusal {
+    pub fn of(judgement: &Judgement) -> Self {
+        let refusal = Refusal {
+            reason: match judgement.verdict {
+                Verdict::TooLarge => Reason::TooLarge,
+                _ => Reason::Refused,
+            },
+            code: judgement.code,
+            sub_code: judgement.sub_code,
+            trace_id: judgement.trace_id.clone(),
+            message: judgement.text.clone(),
+        };
+        let blame = judgement.blame();
+        Self { refusal, blame }
+    }
 }
 
 impl Quarantine {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use memchr::memmem;
 use serde_json::{Map, Value};
 
+use super::redact::Redactor;
 use super::usage::RateUsage;
 use body::{GraphError, ReplyBody, integer, plain, text_at};
 
@@ -115,11 +116,11 @@ pub struct Judgement {
     pub status: Option<u16>,
     pub code: Option<i64>,
     pub sub_code: Option<i64>,
-    /// Meta's trace id, as it was given.
+    /// Meta's trace id. Like the texts, it must be `redacted` before it is stored or logged.
     pub trace_id: Option<String>,
-    /// Meta's words, as they were given: not fit to be stored or logged.
+    /// What Meta says about an error.
     pub text: Option<String>,
-    /// Remarks on a success: not fit to be stored or logged either.
+    /// What Meta remarks on a success.
     pub remarks: Option<String>,
     /// Meta may have taken some of the events all the same.
     pub may_be_taken: bool,
@@ -154,6 +155,17 @@ impl Judgement {
             verdict: Verdict::Unanswered { is_lost },
             may_be_taken: is_lost,
             ..Self::default()
+        }
+    }
+
+    /// Makes Meta's words fit to be stored and logged.
+    #[must_use]
+    pub fn redacted(self, redactor: &Redactor) -> Self {
+        Self {
+            trace_id: self.trace_id.and_then(|id| redactor.identifier(&id)),
+            text: self.text.map(|text| redactor.text(&text)),
+            remarks: self.remarks.map(|remarks| redactor.text(&remarks)),
+            ..self
         }
     }
 

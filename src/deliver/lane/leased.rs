@@ -1,27 +1,31 @@
-//! The events that a lane has on lease and that are not in flight, and which of them it sends next.
+//! The events on lease that are not in flight, and which of them the lane sends next.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::config::SyncName;
 use crate::deliver::adaptive::BatchSize;
-use crate::deliver::bisect::Bisection;
+use crate::deliver::bisect::{Bisection, Split};
 use crate::deliver::quarantine::{LoneRefusal, Quarantine};
 use crate::queue::lease::{Leased, Order, Slot};
 use crate::queue::settle::End;
 use crate::queue::{Queue, StoreError};
 
 use super::breaker::Breaker;
-use super::probing::{ProbeRound, Probing, ROUND};
+use super::log;
+use super::outcome::OnEvents;
+use super::probing::{Probing, ROUND};
 use super::settle::Settling;
 
 /// After a lease that gave nothing although something was ready.
 const EMPTY_LEASE: Duration = Duration::from_millis(250);
 /// A search for bad events is kept through a wait of this length, and given up for a longer one.
 const SEARCH_WAIT: Duration = Duration::from_secs(10);
+/// After this many refusals in a row, single events are sent ahead of the rest of a batch.
+const SCOUT_AFTER: usize = 1;
 /// A paused lane chooses its probes among this many events.
 const SWEEP: usize = 1000;
 
@@ -47,7 +51,7 @@ pub(super) struct Leasing {
 }
 
 impl LeasedEvents {
-    /// When there is something to send; `None`: once something changes.
+    /// When there is something to send; `None`: not before something changes.
     pub(super) fn due(
         &self,
         leasing: &Leasing,
@@ -109,10 +113,11 @@ impl LeasedEvents {
             }
             others
         } else {
-            let BatchSize { events, bytes } = leasing.size;
-            let events = if is_probe { 1 } else { events };
-            self.lease(leasing, events, bytes, Order::MostUrgent)
-                .await?
+            let mut size = leasing.size;
+            if is_probe {
+                size.events = 1;
+            }
+            self.lease(leasing, size, Order::MostUrgent).await?
         };
         if let Some(batch) = Bisection::whole(leased) {
             return Ok(Some(batch));
@@ -132,18 +137,13 @@ impl LeasedEvents {
         let now = leasing.now;
         let is_paused = breaker.is_refusing();
         if self.probing.is_empty() {
-            if is_paused && let Some(round) = self.probing.end_round() {
-                let is_full = round == ProbeRound::Full;
+            if is_paused && let Some(is_full) = self.probing.end_round() {
                 breaker.on_round_refused(is_full, now);
                 return Ok(None);
             }
-            let round = if !is_paused || breaker.is_full_round_due(now) {
-                ProbeRound::Full
-            } else {
-                ProbeRound::Untried
-            };
+            let is_full = !is_paused || breaker.is_full_round_due(now);
             let most = if is_paused { SWEEP } else { ROUND };
-            self.begin_round(leasing, round, most).await?;
+            self.begin_round(leasing, is_full, most).await?;
         }
         if let Some(event) = self.probing.next() {
             return Ok(self.single(event, leasing));
@@ -152,40 +152,36 @@ impl LeasedEvents {
             return Ok(self.single(event, leasing));
         }
         match self.probing.end_round() {
-            Some(ProbeRound::Untried) => breaker.on_all_tried(now),
+            Some(false) => breaker.on_all_tried(now),
             _ => self.next_lease = Some(now + EMPTY_LEASE),
         }
         Ok(None)
     }
 
-    /// Leases the events of a round. Round by round every event is tried, so that a good one is found
-    /// however many bad ones of its name a stranger sends.
+    /// Leases the events of a round. Round by round every event is tried, so that the lane finds a good one
+    /// even if a stranger sends many bad ones of its name.
     async fn begin_round(
         &mut self,
         leasing: &mut Leasing,
-        round: ProbeRound,
+        is_full: bool,
         events: usize,
     ) -> Result<(), StoreError> {
         let newest = self.lease_other_names(leasing).await?;
-        let bytes = leasing.bytes_of_probes();
-        let next = self
-            .lease(leasing, events, bytes, Order::MostUrgent)
-            .await?;
+        let size = leasing.size_of_probes(events);
+        let next = self.lease(leasing, size, Order::MostUrgent).await?;
         let is_known = |event: &Leased| self.quarantine.contains(event);
-        let left = self.probing.begin(round, newest, next, is_known);
+        let left = self.probing.begin(is_full, newest, next, is_known);
         release(&leasing.queue, &leasing.sync, &left);
         Ok(())
     }
 
-    /// Leases of each name the newest event, other names than those in quarantine first.
+    /// Leases the newest event of each name; names that are not in quarantine come first.
     async fn lease_other_names(
         &mut self,
         leasing: &mut Leasing,
     ) -> Result<Vec<Leased>, StoreError> {
-        let (events, bytes) = (ROUND / 2, leasing.bytes_of_probes());
-        let mut newest = self
-            .lease(leasing, events, bytes, Order::NewestOfEachName)
-            .await?;
+        let size = leasing.size_of_probes(ROUND / 2);
+        let mut newest = self.lease(leasing, size, Order::NewestOfEachName).await?;
         let held = self.quarantine.held();
         let held: Vec<_> = held.map(|event| &event.event_name).collect();
         newest.sort_by_key(|event| held.contains(&&event.event_name));
@@ -196,13 +192,12 @@ impl LeasedEvents {
     async fn lease(
         &mut self,
         leasing: &mut Leasing,
-        events: usize,
-        bytes: usize,
+        size: BatchSize,
         order: Order,
     ) -> Result<Vec<Leased>, StoreError> {
         let leased = leasing
             .queue
-            .lease(&leasing.sync, events, bytes, order)
+            .lease(&leasing.sync, size.events, size.bytes, order)
             .await?;
         if self.quarantine.is_empty() {
             return Ok(leased);
@@ -237,21 +232,57 @@ impl LeasedEvents {
         left
     }
 
-    /// Meta accepted the part of the batch that was sent, in a request that was begun at `began`. That
-    /// shows what the refused events are. Gives what is left of the batch.
-    pub(super) fn on_acceptance(
+    /// Does with the events of a request, begun at `began`, what follows its outcome.
+    pub(super) fn apply(
         &mut self,
+        action: OnEvents,
         batch: Bisection<Leased>,
+        began: Instant,
+        refused: LoneRefusal,
+        breaker: &mut Breaker,
+        settling: &mut Settling,
+    ) {
+        let rest = match action {
+            OnEvents::Accept { short } => {
+                let (accepted, rest) = batch.accepted();
+                self.accept(&accepted, began, short, settling);
+                rest
+            }
+            OnEvents::Split(hint) => self.split(batch.refused(hint), refused, breaker, settling),
+            OnEvents::Halve => self.split(batch.too_large(), refused, breaker, settling),
+            OnEvents::Retry(wait) => {
+                let now = Instant::now();
+                let own = breaker.wait_until(now).unwrap_or(now) - now;
+                let is_long = wait.unwrap_or(own) > SEARCH_WAIT;
+                if is_long {
+                    settling.release(&self.take_waiting());
+                }
+                if is_long || !batch.is_search() {
+                    return self.give_back(&batch.into_all(), settling);
+                }
+                Some(batch)
+            }
+        };
+        let Some(rest) = rest else { return };
+        if breaker.is_refusing() || self.quarantine.is_isolating() {
+            // Single events are sent.
+            self.give_back(&rest.into_all(), settling);
+        } else {
+            self.unfinished.push_front(rest);
+        }
+    }
+
+    /// Events that are accepted show what the refused ones are.
+    fn accept(
+        &mut self,
+        accepted: &[Leased],
         began: Instant,
         short: bool,
         settling: &mut Settling,
-    ) -> Option<Bisection<Leased>> {
-        let (accepted, rest) = batch.accepted();
-        let ends = accepted
-            .iter()
-            .map(|event| (event.slot, End::Delivered { short }));
-        settling.settlement.ends.extend(ends);
-        let update = self.quarantine.on_acceptance(&accepted, began);
+    ) {
+        let end = |event: &Leased| (event.slot, End::Delivered { short });
+        settling.settlement.ends.extend(accepted.iter().map(end));
+        let update = self.quarantine.on_acceptance(accepted, began);
         if !update.rejected.is_empty() {
             let (sync, events) = (&settling.settlement.sync, update.rejected.len());
             warn!(sync = %sync, events, "Meta accepts other events: those that it refused are rejected");
@@ -261,65 +292,42 @@ impl LeasedEvents {
         if !self.quarantine.is_isolating() {
             settling.release(&self.probing.take());
         }
-        rest
     }
 
-    /// The next request can go out after this wait. Gives back a search, to be kept through a short wait;
-    /// everything else goes back to the queue.
-    pub(super) fn on_failure(
+    /// Gives the smaller parts that are sent next. An event that was refused alone ends or is set aside.
+    fn split(
         &mut self,
-        batch: Bisection<Leased>,
-        wait: Duration,
+        split: Split<Leased>,
+        refused: LoneRefusal,
+        breaker: &mut Breaker,
         settling: &mut Settling,
     ) -> Option<Bisection<Leased>> {
-        if wait > SEARCH_WAIT {
-            settling.release(&self.take_waiting());
-        } else if batch.is_search() {
-            return Some(batch);
-        }
-        self.give_back(&batch.into_all(), settling);
-        None
-    }
-
-    /// An event was refused alone, by a lane that is paused for such refusals or not. Tells whether
-    /// there are too many for the same reason, so that the lane pauses.
-    pub(super) fn on_lone_refusal(
-        &mut self,
-        event: Leased,
-        refused: LoneRefusal,
-        is_paused: bool,
-        now: Instant,
-        settling: &mut Settling,
-    ) -> bool {
+        let (event, rest) = match split {
+            Split::Smaller(batch) => return Some(batch),
+            Split::Alone(event, rest) => (event, rest),
+        };
+        let sync = settling.settlement.sync.clone();
+        log::log_lone_refusal(&sync, &refused);
+        let scouts = self.quarantine.streak() >= SCOUT_AFTER;
         let was_isolating = self.quarantine.is_isolating();
-        let random = fastrand::f64();
-        let update = self
-            .quarantine
-            .on_refusal(event, refused, is_paused, now, random);
+        let (code, sub_code) = (refused.refusal.code, refused.refusal.sub_code);
+        let (is_paused, now) = (breaker.is_refusing(), Instant::now());
+        let update = (self.quarantine).on_refusal(event, refused, is_paused, now, fastrand::f64());
         settling.reject(update.rejected);
         settling.release(&update.released);
         if update.pauses || !was_isolating && self.quarantine.is_isolating() {
             // From now on one event at a time.
             settling.release(&self.take_waiting());
         }
-        update.pauses
-    }
-
-    /// Puts what is left of a batch in front of everything else, unless single events are sent.
-    pub(super) fn go_on(
-        &mut self,
-        rest: Bisection<Leased>,
-        is_paused: bool,
-        settling: &mut Settling,
-    ) {
-        if is_paused || self.quarantine.is_isolating() {
-            self.give_back(&rest.into_all(), settling);
-        } else {
-            self.unfinished.push_front(rest);
+        if update.pauses {
+            let what = "Meta refuses one after the other for the same reason";
+            error!(sync = %sync, code, sub_code, "lane paused, its events are kept: {what}");
+            breaker.trip(now);
         }
+        rest.map(|rest| if scouts { rest.first_alone() } else { rest })
     }
 
-    /// Gives events back to the queue that were in flight.
+    /// Gives events that were in flight back to the queue.
     pub(super) fn give_back(&mut self, events: &[Leased], settling: &mut Settling) {
         for event in events {
             self.quarantine.mark_queued(event);
@@ -327,8 +335,8 @@ impl LeasedEvents {
         settling.release(events);
     }
 
-    /// Takes out everything but the quarantine.
-    pub(super) fn take_waiting(&mut self) -> Vec<Leased> {
+    /// Takes out all events that are not in quarantine.
+    fn take_waiting(&mut self) -> Vec<Leased> {
         let unfinished = self.unfinished.drain(..).flat_map(Bisection::into_all);
         unfinished.chain(self.probing.take()).collect()
     }
@@ -340,8 +348,10 @@ impl LeasedEvents {
 }
 
 impl Leasing {
-    fn bytes_of_probes(&self) -> usize {
-        self.size.bytes.saturating_mul(ROUND)
+    /// What a lease of events takes that go out one by one.
+    fn size_of_probes(&self, events: usize) -> BatchSize {
+        let bytes = self.size.bytes.saturating_mul(ROUND);
+        BatchSize { events, bytes }
     }
 }
 

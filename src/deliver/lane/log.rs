@@ -8,15 +8,13 @@ use crate::config::SyncName;
 use crate::deliver::client::PostError;
 use crate::deliver::quarantine::LoneRefusal;
 use crate::deliver::verdict::{Blame, Fix, Judgement, LimitOf, Verdict};
-use crate::queue::settle::Refusal;
 
 use super::attempt::Attempt;
 
-/// Logs an answer, before anything is done about it.
+/// Logs an answer, before the lane acts on it.
 pub(super) fn log_answer(
     sync: &SyncName,
     judgement: &Judgement,
-    refusal: &Refusal,
     attempt: &Attempt,
     error: Option<&PostError>,
     present_fix: Option<Fix>,
@@ -24,7 +22,7 @@ pub(super) fn log_answer(
     let events = attempt.batch.next().len();
     // As a number that every reader of JSON knows.
     let milliseconds = u64::try_from(attempt.latency.as_millis()).unwrap_or(u64::MAX);
-    let trace_id = refusal.trace_id.as_deref();
+    let trace_id = judgement.trace_id.as_deref();
     macro_rules! not_accepted {
         ($level:ident, $($what:tt)+) => {
             $level!(
@@ -34,7 +32,7 @@ pub(super) fn log_answer(
                 code = judgement.code,
                 sub_code = judgement.sub_code,
                 trace_id,
-                meta_message = refusal.message,
+                meta_message = judgement.text,
                 events,
                 milliseconds,
                 $($what)+
@@ -61,14 +59,12 @@ pub(super) fn log_answer(
             not_accepted!(debug, "Meta refuses a batch");
         }
         Verdict::Paused(fix) if present_fix == Some(fix) => {
-            not_accepted!(debug, "the lane stays paused: {}", fix.in_words());
+            let what = fix.in_words();
+            not_accepted!(debug, "the lane stays paused: {what}");
         }
         Verdict::Paused(fix) => {
-            not_accepted!(
-                error,
-                "lane paused, its events are kept: {}",
-                fix.in_words()
-            );
+            let what = fix.in_words();
+            not_accepted!(error, "lane paused, its events are kept: {what}");
         }
         Verdict::Blocked { .. } => {
             not_accepted!(
@@ -91,11 +87,11 @@ pub(super) fn log_answer(
     }
 }
 
-/// Logs what Meta says beside a success, unless it is what it said last.
-pub(super) fn log_remarks(sync: &SyncName, meta_message: String, last: &mut Option<String>) {
-    if last.as_ref() != Some(&meta_message) {
-        info!(sync = %sync, meta_message, "Meta accepts events and remarks on them");
-        *last = Some(meta_message);
+/// Logs Meta's remarks on a success, unless they are the same as last time.
+pub(super) fn log_remarks(sync: &SyncName, remarks: Option<String>, last: &mut Option<String>) {
+    if remarks.is_some() && *last != remarks {
+        info!(sync = %sync, meta_message = remarks, "Meta accepts events and remarks on them");
+        *last = remarks;
     }
 }
 

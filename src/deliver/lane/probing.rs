@@ -10,16 +10,8 @@ pub(super) const ROUND: usize = 24;
 #[derive(Debug, Default)]
 pub(super) struct Probing {
     left: VecDeque<Leased>,
-    round: Option<ProbeRound>,
-}
-
-/// Which events a round holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ProbeRound {
-    /// Events that were not tried yet and, where there are too few, some that were refused before.
-    Full,
-    /// Events that were not tried yet.
-    Untried,
+    /// Whether the round is a full one: one that may hold events that were refused before.
+    is_full: Option<bool>,
 }
 
 impl Probing {
@@ -32,21 +24,22 @@ impl Probing {
         self.left.pop_front()
     }
 
-    pub(super) fn end_round(&mut self) -> Option<ProbeRound> {
-        self.round.take()
+    /// Tells whether the round that ends was a full one; `None`: there was none.
+    pub(super) fn end_round(&mut self) -> Option<bool> {
+        self.is_full.take()
     }
 
     /// Ends the round, and gives what is left of it.
     pub(super) fn take(&mut self) -> Vec<Leased> {
-        self.round = None;
+        self.is_full = None;
         std::mem::take(&mut self.left).into()
     }
 
     /// Begins a round with the newest events of each name, then some from all over those that would be
-    /// next. Gives the events that are left.
+    /// next. Only a full round may hold events that were refused before. Gives the events that are left.
     pub(super) fn begin(
         &mut self,
-        round: ProbeRound,
+        is_full: bool,
         newest: Vec<Leased>,
         next: Vec<Leased>,
         is_known: impl Fn(&Leased) -> bool,
@@ -56,13 +49,13 @@ impl Probing {
         known.extend(known_next);
         let (spread, mut left) = spread(next, ROUND - probes.len());
         probes.extend(spread);
-        if round == ProbeRound::Full {
+        if is_full {
             let most = known.len().min(ROUND - probes.len());
             probes.extend(known.drain(..most));
         }
         left.append(&mut known);
         self.left = probes.into();
-        self.round = Some(round);
+        self.is_full = Some(is_full);
         left
     }
 }
@@ -70,8 +63,7 @@ impl Probing {
 /// Chooses events from all over a list, and gives those that are left.
 fn spread(events: Vec<Leased>, most: usize) -> (Vec<Leased>, Vec<Leased>) {
     let every = events.len().div_ceil(most.max(1)).max(1);
-    let (chosen, left): (Vec<_>, Vec<_>) =
-        (events.into_iter().enumerate()).partition(|(place, _)| place % every == 0);
-    let events = |list: Vec<(usize, Leased)>| list.into_iter().map(|(_, event)| event).collect();
-    (events(chosen), events(left))
+    let mut places = 0_usize..;
+    let is_chosen = |_: &Leased| places.next().is_some_and(|place| place % every == 0);
+    events.into_iter().partition(is_chosen)
 }

@@ -8,9 +8,7 @@ use tokio::time::Instant;
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::deliver::backoff::Backoff;
-use crate::deliver::redact::Redactor;
-use crate::deliver::verdict::{Judgement, Verdict};
-use crate::outcome::Reason;
+use crate::deliver::verdict::Judgement;
 use crate::queue::attempt::{AttemptAnswer, DeliveryId};
 use crate::queue::cooldown::{Cooldown, CooldownChange};
 use crate::queue::lease::Leased;
@@ -109,33 +107,14 @@ impl StoreRetry {
     }
 }
 
-/// Makes Meta's words fit to be stored and logged.
-pub(super) fn refusal(judgement: &Judgement, redactor: &Redactor) -> Refusal {
-    let (trace_id, text) = (judgement.trace_id.as_deref(), judgement.text.as_deref());
-    Refusal {
-        reason: match judgement.verdict {
-            Verdict::TooLarge => Reason::TooLarge,
-            _ => Reason::Refused,
-        },
-        code: judgement.code,
-        sub_code: judgement.sub_code,
-        trace_id: trace_id.and_then(|id| redactor.identifier(id)),
-        message: text.map(|text| redactor.text(text)),
-    }
-}
-
 /// The record of how a request ended.
-pub(super) fn answer(
-    verdict: &'static str,
-    judgement: &Judgement,
-    trace_id: Option<String>,
-) -> AttemptAnswer {
+pub(super) fn answer(judgement: &Judgement) -> AttemptAnswer {
     AttemptAnswer {
-        verdict,
+        verdict: judgement.verdict.as_str(),
         status: judgement.status,
         code: judgement.code,
         sub_code: judgement.sub_code,
-        trace_id,
+        trace_id: judgement.trace_id.clone(),
         lost: judgement.may_be_taken,
     }
 }

@@ -1,7 +1,6 @@
 //! Who is bad, and when.
 
 use super::*;
-use crate::outcome::Reason;
 
 const ONE: i64 = 100;
 const OTHER: i64 = 9999;
