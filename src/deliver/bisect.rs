@@ -1,10 +1,10 @@
 //! Finds the bad events of a batch that was refused whole.
 //!
-//! Pure: holds the parts of a batch, and learns from what becomes of each. A batch of `n` events of
-//! which `k` are bad costs about `k·log2(n)` extra requests. While the first half of a part that
-//! holds a bad event is accepted, the bad one must be in the second half, which is split without
-//! being sent whole; while the first half is refused, the second is put back with the untried rest
-//! and goes out with it, in one request. Only what was refused alone counts as bad.
+//! Pure: holds the parts of a batch, and learns from what becomes of each. A batch of `n` events, `k` of
+//! them bad, costs about `k·log2(n)` extra requests. If the first half of a part with a bad event is
+//! accepted, the bad one must be in the second half, which is split without being sent whole. If the first
+//! half is refused, the second goes back to the untried rest and goes out with it, in one request. Only an
+//! event that was refused alone counts as bad.
 
 use std::mem;
 
@@ -23,14 +23,14 @@ pub struct Bisection<T> {
     search: bool,
     /// `next` was chosen by a hint.
     guess: bool,
-    /// A hint was wrong: no more are followed in this part.
+    /// A hint was wrong: this part follows no other.
     misled: bool,
 }
 
 /// What splitting led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Split<T> {
-    /// One event stood alone. What is left, if anything, goes on.
+    /// One event was alone. The rest, if any, goes on.
     Alone(T, Option<Bisection<T>>),
     /// There are smaller parts.
     Smaller(Bisection<T>),
@@ -71,7 +71,7 @@ impl<T> Bisection<T> {
         self.next
     }
 
-    /// Removes the events for which `keep` does not hold. Gives what is left, and them.
+    /// Removes the events for which `keep` does not hold. Gives what is left, and what it removed.
     pub fn retain(mut self, mut keep: impl FnMut(&T) -> bool) -> (Option<Self>, Vec<T>) {
         let mut removed = Vec::new();
         for part in [&mut self.next, &mut self.suspect, &mut self.untried] {
@@ -82,14 +82,14 @@ impl<T> Bisection<T> {
         (self.with_next(), removed)
     }
 
-    /// `next` was accepted: gives it, and what is left.
+    /// `next` was accepted. Gives it, and what is left.
     pub fn accepted(mut self) -> (Vec<T>, Option<Self>) {
         self.misled |= mem::take(&mut self.guess);
         let accepted = mem::take(&mut self.next);
         (accepted, self.with_next())
     }
 
-    /// `next` was refused. `hint` is the index of the event that is said to be bad.
+    /// `next` was refused. `hint` is the index of the event that Meta blames.
     pub fn refused(mut self, hint: Option<usize>) -> Split<T> {
         let mut refused = match <[T; 1]>::try_from(self.take_next()) {
             Ok([bad]) => return Split::Alone(bad, self.with_next()),
@@ -132,7 +132,7 @@ impl<T> Bisection<T> {
         self
     }
 
-    /// Takes out `next`, in which something is wrong, so that nothing is known of the suspects.
+    /// Takes out `next`, in which something is wrong: that says nothing about the suspects.
     fn take_next(&mut self) -> Vec<T> {
         self.suspect.append(&mut self.untried);
         self.untried = mem::take(&mut self.suspect);

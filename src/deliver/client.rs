@@ -1,11 +1,11 @@
 //! Posts batches to Meta's Conversions API.
 //!
-//! Knows the endpoint, its credentials and what a request looks like; not what an answer means. The
-//! bytes of the events are joined as they are. The access token travels in the `Authorization`
-//! header only, never in a URL, and appears in no error and no `Debug`.
+//! Knows the endpoint, its credentials and what a request looks like; not what an answer means. It joins
+//! the bytes of the events as they are. The access token travels in the `Authorization` header only, never
+//! in a URL, and appears in no error and no `Debug`.
 //!
 //! A connection carries one request at a time, so that a stuck one holds up no other and is closed
-//! when its time is over. Redirects and proxies of the environment are not followed: the token goes
+//! when its time is over. The client follows no redirect and no proxy of the environment: the token goes
 //! to the configured host only.
 
 use std::fmt;
@@ -35,7 +35,7 @@ use super::verdict::GraphReply;
 
 /// How a gzip stream begins.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// Longest answer that is read, in bytes, packed or unpacked.
+/// Longest answer that is read, in bytes, compressed or not.
 const LONGEST_ANSWER: usize = 256 * 1024;
 /// Longest wait for a connection; less than any wait for an answer, so that the two are told apart.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,7 +59,7 @@ pub enum ClientError {
     /// No certificates to check the endpoint's against.
     #[error(transparent)]
     Certificates(#[from] NoCertificates),
-    /// The token cannot stand in a header.
+    /// A header cannot carry the token.
     #[error("the access token holds a character that no token has")]
     Token,
     /// The HTTP client could not be made.
@@ -155,7 +155,7 @@ impl GraphClient {
             .post(self.url.clone())
             .header(AUTHORIZATION, auth.authorization.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            // Answers are short; a proxy that packs them all the same is understood.
+            // Answers are short. If a proxy compresses them anyway, `read` understands it.
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
             .body(body)
             .send()
@@ -187,7 +187,7 @@ impl PostError {
         }
     }
 
-    /// Whether Meta may have taken the events all the same.
+    /// Whether Meta may have taken the events nevertheless.
     pub const fn is_lost(&self) -> bool {
         !matches!(self, Self::NotSent(_))
     }
@@ -215,7 +215,7 @@ impl RequestAuth {
     }
 }
 
-/// Meta's `appsecret_proof`: shows that the sender of the token knows the app's secret.
+/// Meta's `appsecret_proof`: it shows that the sender of the token knows the app's secret.
 fn proof(app_secret: &SecretString, token: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(app_secret.expose_secret().as_bytes())
         .expect("a key of any length will do");
@@ -223,7 +223,7 @@ fn proof(app_secret: &SecretString, token: &str) -> String {
     hex::encode(mac.finalize().into_bytes())
 }
 
-/// Joins events, each one JSON object, to the body of a request; `end` is what follows them.
+/// Joins events, each one JSON object, to the body of a request; `end` follows them.
 pub fn join_events<T: AsRef<[u8]>>(events: &[T], end: &[u8]) -> Vec<u8> {
     let bytes: usize = events.iter().map(|event| event.as_ref().len() + 1).sum();
     let mut body = Vec::with_capacity(BEGIN.len() + bytes + end.len());
@@ -256,9 +256,9 @@ async fn read(mut response: Response, now: UnixMillis) -> Result<GraphReply, Pos
         body.extend_from_slice(&chunk);
     }
     if body.starts_with(&GZIP) {
-        body = unpacked(MultiGzDecoder::new(body.as_slice()))?;
+        body = decompressed(MultiGzDecoder::new(body.as_slice()))?;
     } else if is_deflated {
-        body = unpacked(ZlibDecoder::new(body.as_slice()))?;
+        body = decompressed(ZlibDecoder::new(body.as_slice()))?;
     }
     Ok(GraphReply {
         status,
@@ -267,8 +267,8 @@ async fn read(mut response: Response, now: UnixMillis) -> Result<GraphReply, Pos
     })
 }
 
-/// What can be unpacked: the beginning of a damaged body may tell enough.
-fn unpacked(packed: impl Read) -> Result<Vec<u8>, PostError> {
+/// Decompresses as much as possible: the beginning of a damaged body may tell enough.
+fn decompressed(packed: impl Read) -> Result<Vec<u8>, PostError> {
     let mut body = Vec::new();
     let mut bounded = packed.take(LONGEST_ANSWER as u64 + 1);
     let _damaged = bounded.read_to_end(&mut body).is_err();

@@ -64,7 +64,7 @@ const LAST_SETTLEMENTS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Lane {
     sync: SyncName,
-    /// When there is nothing to say.
+    /// The state to show without trouble.
     normal: LaneState,
     max_delay: Duration,
     queue: Queue,
@@ -322,7 +322,7 @@ impl Lane {
         }
     }
 
-    /// Judges the answer to a request, or the lack of one, decides what follows and does it.
+    /// Judges the answer to a request, or the lack of one, and does what follows.
     fn on_answer(&mut self, mut attempt: Attempt, answer: &Result<GraphReply, PostError>) {
         let events = attempt.batch.next();
         let judgement = match answer {
@@ -402,7 +402,7 @@ impl Lane {
         }
     }
 
-    /// Shares what this lane and those with the same token know of it.
+    /// Shares what this lane and the others with its token know about it.
     fn agree_on_token(&mut self) {
         let known = self.breaker.token_retry();
         let agreed = self.credentials.token.agree(known);

@@ -1,10 +1,9 @@
 //! When the next request to a pixel may go out.
 //!
 //! Meta's limits are per account, so every sync with the same pixel id shares one [`PixelLimiter`]: its
-//! requests and events per second (the stricter setting counts), its cooldowns after Meta refused
-//! or is about to refuse for reasons of rate, and the single request that probes whether a
-//! cooldown is over. Governor says how long to wait and tokio sleeps,
-//! so that tests can stop the time.
+//! requests and events per second (the stricter setting counts), its cooldowns when a rate limit is
+//! reached or nearly so, and the single request that probes whether a cooldown is over. Governor says how
+//! long to wait and tokio sleeps, so that tests can stop the time.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,10 +20,10 @@ use crate::config::units::Rate;
 
 use super::usage::LONGEST_WAIT;
 
-/// Usage of a rate limit, in percent, above which requests are spread out.
-pub const SLOW_ABOVE: f64 = 75.0;
-/// Usage of a rate limit, in percent, from which on no request goes out for a while.
-pub const STOP_FROM: f64 = 95.0;
+/// Above this usage of a rate limit, in percent, requests are spread out.
+const SLOW_ABOVE: f64 = 75.0;
+/// From this usage of a rate limit on, in percent, no request goes out for a while.
+const STOP_FROM: f64 = 95.0;
 
 /// The gap between requests at the upper end of the slow range.
 const SLOWEST_PACE: Duration = Duration::from_secs(5);
@@ -114,7 +113,7 @@ pub struct PixelLimiter {
     events: Option<DirectLimiter>,
     most_events: NonZeroU32,
     pacing: Mutex<Pacing>,
-    // Fair: the one that has waited longest is next.
+    // Fair: whoever has waited longest is next.
     turn: tokio::sync::Mutex<()>,
     events_turn: tokio::sync::Mutex<()>,
 }
@@ -183,7 +182,7 @@ impl PixelLimiter {
             let Some(wait) = self.wait_for_request() else {
                 return permit;
             };
-            // What has to wait does not probe yet: it checks the circuit again.
+            // A request that has to wait does not probe yet: it checks the circuit again.
             drop(permit);
             sleep(wait).await;
         }
@@ -197,13 +196,13 @@ impl PixelLimiter {
             return;
         };
         let _turn = self.events_turn.lock().await;
-        // No more than a burst is asked for, so that the outer result is never an error.
+        // The number fits in a burst, so the outer result is never an error.
         while let Ok(Err(not_until)) = limiter.check_n(number) {
             sleep(not_until.wait_time_from(limiter.clock().now())).await;
         }
     }
 
-    /// Lets no request out for this time, within bounds. Gives the time. A longer cooldown stays.
+    /// Begins a cooldown of this length, within bounds, and gives the length. A longer one stays.
     pub fn open(&self, why: CooldownReason, wait: Option<Duration>) -> Duration {
         let wait = match why {
             CooldownReason::Usage | CooldownReason::Throttled => wait.unwrap_or(USAGE_WAIT),
@@ -219,8 +218,8 @@ impl PixelLimiter {
         wait
     }
 
-    /// Goes on with a cooldown of an earlier process, which was to last for `asked`, and of which `left`
-    /// is left. Once it is over one request probes, as usual.
+    /// Continues a cooldown of an earlier process: Meta asked for `asked`, and `left` is left. Once it is
+    /// over, one request probes, as usual.
     pub fn restore(&self, why: CooldownReason, asked: Duration, left: Duration) {
         if why == CooldownReason::Blocked {
             // Its length tells how many came before it.
@@ -232,8 +231,8 @@ impl PixelLimiter {
         }
     }
 
-    /// Slows down by the largest usage and the wait that an answer's headers tell. Gives the cooldown, if
-    /// that leads to one.
+    /// Slows down by the usage that an answer's headers tell, and gives the cooldown that begins at a very
+    /// high one. `wait` is what they ask for.
     pub fn on_usage(&self, percent: f64, wait: Option<Duration>) -> Option<Duration> {
         let share = ((percent - SLOW_ABOVE) / (STOP_FROM - SLOW_ABOVE)).clamp(0.0, 1.0);
         self.pacing().gap = SLOWEST_PACE.mul_f64(share);
@@ -252,7 +251,7 @@ impl PixelLimiter {
         });
     }
 
-    /// Waits while the circuit is open. Gives what the request probes, if it is a probe.
+    /// Waits while the circuit is open. Gives the cooldown that the request probes, if it is a probe.
     async fn pass_circuit(&self) -> Option<CooldownReason> {
         let mut circuit = self.watch();
         loop {
@@ -304,21 +303,17 @@ impl PixelLimiter {
 }
 
 impl Permit {
-    /// Whether the request probes if a cooldown is over, and so should be small.
+    /// Whether the request probes a cooldown, and so should be small.
     pub fn is_probe(&self) -> bool {
         self.probe.is_some()
     }
 
     /// Whether the request may still go out: no cooldown began since it was given.
     pub fn is_valid(&self) -> bool {
-        let circuit = self.limiter.circuit();
-        match self.probe {
-            None => circuit == Circuit::Closed,
-            Some(why) => circuit == Circuit::HalfOpen(why),
-        }
+        self.limiter.circuit() == self.probe.map_or(Circuit::Closed, Circuit::HalfOpen)
     }
 
-    /// The answer is not about rates: a cooldown that was probed is over. Tells whether one is.
+    /// The answer is not about rates: if the request probed a cooldown, that is over. Tells whether it did.
     pub fn confirm(mut self) -> bool {
         if self.probe.take().is_none() {
             return false;
@@ -334,7 +329,7 @@ impl Permit {
 }
 
 impl Drop for Permit {
-    /// After a probe that learnt nothing the next request probes.
+    /// After a probe that learnt nothing, the next request probes.
     fn drop(&mut self) {
         if let Some(why) = self.probe {
             self.end_probe(Circuit::Open(why, Instant::now()));
@@ -354,7 +349,7 @@ impl Clock for TokioClock {
     }
 }
 
-/// Replaces what a channel holds if that is as expected. Tells whether it was.
+/// Replaces the value of a channel if it is as expected. Tells whether it was.
 pub fn replace_if<T>(
     sender: &watch::Sender<T>,
     is_expected: impl FnOnce(&T) -> bool,
@@ -369,7 +364,7 @@ pub fn replace_if<T>(
     })
 }
 
-/// How long a block lasts that comes after this many others.
+/// How long a block lasts after this many others.
 fn block_wait(before: u32) -> Duration {
     FIRST_BLOCK
         .saturating_mul(1 << before.min(DOUBLINGS))

@@ -29,7 +29,7 @@ const TOO_MANY: usize = 20;
 const PROBE_FROM: usize = 10;
 /// This many undecided events pause a lane too, even if their reasons differ.
 const TOO_MANY_HELD: usize = 100;
-/// Most events that are held or remembered at once.
+/// Most events that are known at once.
 const MOST: usize = 1000;
 
 /// Between tries of an event while no other shows whose fault it is.
@@ -134,7 +134,7 @@ impl Quarantine {
             return update;
         }
         if self.events.len() >= MOST {
-            // Those that are queued again are found once more, if they are bad.
+            // Events that are queued again are refused again, if they are bad.
             self.events.retain(|_, other| other.is_on_lease());
         }
         if self.events.len() >= MOST {
@@ -150,7 +150,7 @@ impl Quarantine {
             QuarantinePlace::Held(event)
         };
         if update.pauses {
-            // Those of an earlier streak are not of this one.
+            // Forgets those of an earlier streak.
             self.events.retain(|_, other| other.is_held());
         }
         let quarantined = Quarantined {
@@ -170,8 +170,8 @@ impl Quarantine {
         update
     }
 
-    /// Meta accepted these events, in a request that was begun at `began`. If one of them was refused
-    /// before, Meta has changed its mind: all that it refused deserve another try.
+    /// Meta accepted these events, in a request that was begun at `began`. If it had refused one of them
+    /// before, it judges differently now: all that it refused deserve another try.
     pub fn on_acceptance(&mut self, accepted: &[Leased], began: Instant) -> QuarantineUpdate {
         let mut update = QuarantineUpdate::default();
         if self.streak_began.is_none_or(|first| first <= began) {
@@ -239,7 +239,7 @@ impl Quarantine {
         held.map(|refused| refused.due).min()
     }
 
-    /// Takes out all events on lease; they are remembered.
+    /// Takes out all events that are held, and remembers them.
     pub fn release(&mut self) -> Vec<Leased> {
         let refused = self.events.values_mut();
         refused
@@ -272,7 +272,7 @@ impl Quarantine {
         })
     }
 
-    /// How many refused events wait for what becomes of another, and why one of them was refused.
+    /// How many refused events wait for the outcome of another, and why one of them was refused.
     pub fn undecided(&self) -> (usize, Option<&Refusal>) {
         let undecided = || {
             self.events
@@ -289,7 +289,7 @@ impl Quarantine {
         last.map(|refused| &refused.refusal)
     }
 
-    /// How many events fail without anything being known against them.
+    /// How many events fail although nothing shows that it is their fault.
     pub fn failing(&self) -> usize {
         let is_failing = |refused: &&Quarantined| {
             refused.blame == Blame::Passing && !matches!(refused.place, QuarantinePlace::Queued)
@@ -297,12 +297,11 @@ impl Quarantine {
         self.events.values().filter(is_failing).count()
     }
 
-    /// Whether other events are to be tried, one by one.
+    /// Whether the lane tries other events, one by one.
     pub fn is_isolating(&self) -> bool {
         self.streak >= PROBE_FROM || self.events.values().any(Quarantined::is_undecided)
     }
 
-    /// Refusals in a row so far.
     pub fn streak(&self) -> usize {
         self.streak
     }

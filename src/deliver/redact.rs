@@ -1,7 +1,7 @@
 //! Makes Meta's free text fit to be stored and logged.
 //!
 //! An error message may echo what was sent, the access token included. Promises that no configured
-//! secret, no long secret-like word, no query string of a URL and no e-mail address is left, and
+//! secret, no long word that looks like one, no query string of a URL and no e-mail address is left, and
 //! that the text is short and on one line. Pure.
 
 use secrecy::{ExposeSecret, SecretString};
@@ -10,11 +10,11 @@ use secrecy::{ExposeSecret, SecretString};
 const LONGEST: usize = 300;
 /// A word of this many characters that mixes letters and digits may be a token.
 const SECRET_WORD: usize = 24;
-/// A part of a configured secret of this many characters gives too much of it away.
+/// This many characters of a configured secret give too much of it away.
 const SECRET_PART: usize = 8;
 const REDACTED: &str = "[redacted]";
 
-/// Knows the secrets that must not appear.
+/// Removes what must not be stored or logged.
 #[derive(Clone, Debug, Default)]
 pub struct Redactor {
     secrets: Vec<SecretString>,
@@ -54,7 +54,6 @@ impl Redactor {
         (plain && !self.gives_away(text)).then(|| text.to_owned())
     }
 
-    /// Cleans a run of characters between two blanks.
     fn word(&self, word: &str) -> String {
         let lower = word.to_ascii_lowercase();
         let holds_value = ["access_token", "appsecret_proof"].iter().any(|name| {

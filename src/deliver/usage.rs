@@ -1,8 +1,8 @@
-//! What the headers of an answer say of rate limits.
+//! What the headers of an answer say about rate limits.
 //!
 //! Pure. Meta's usage headers hold JSON (Marketing API: Rate Limiting). Percentages are of a limit
 //! at which calls are refused; `estimated_time_to_regain_access` is in minutes, and
-//! `reset_time_duration` in seconds. `Retry-After` is a number of seconds or a moment, which is compared
+//! `reset_time_duration` in seconds. `Retry-After` is a number of seconds, or a moment that is compared
 //! with the answer's own `Date`: the clocks of two machines differ. What cannot be read counts as absent.
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -111,7 +111,7 @@ impl RateUsage {
     }
 }
 
-/// A moment in any of the forms that HTTP has had for one.
+/// Reads a moment in any form that HTTP has ever had.
 fn moment(text: &str) -> Option<UnixMillis> {
     let moment = httpdate::parse_http_date(text.trim()).ok()?;
     let since_epoch = moment.duration_since(UNIX_EPOCH).ok()?;

@@ -1,10 +1,9 @@
 //! What an answer means.
 //!
-//! Pure. Decided by error code and sub-code first, by the shape of the body next (`body`) and by the
-//! HTTP status last, since Meta's statuses are not reliable. Error texts are translated into the token
-//! owner's language, so they decide only where the code says "unknown" or "parameter" and Graph's words
-//! are English. Only what Graph says of an event is the event's fault. What is not
-//! clearly a success does not count as one.
+//! Pure. Error code and sub-code decide first, then the shape of the body (`body`), and the HTTP status
+//! last, since Meta's statuses are not reliable. Meta translates error texts into the language of the
+//! token's owner, so they decide only where the code says "unknown" or "parameter" and Graph's words are
+//! English. An event is at fault only if Graph says so. What is not clearly a success does not count as one.
 
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ mod body;
 /// The wait after a rate limit where Meta names none.
 const DEFAULT_THROTTLE: Duration = Duration::from_secs(60);
 
-/// An answer, complete.
+/// A complete answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GraphReply {
     pub status: u16,
@@ -35,36 +34,36 @@ pub enum Verdict {
     Delivered,
     /// Fewer events were counted than sent, but some.
     ShortCount { received: u64 },
-    /// Graph answers well, and does not say how many events it counted: repeating them would lead to
-    /// the same.
+    /// Graph accepts the events, but does not say how many it counted. It would say no more if they were
+    /// repeated.
     Uncounted,
-    /// A passing fault: try again, at the earliest after the wait that was asked for.
+    /// A passing fault: try again, not before the wait that Meta asks for.
     Transient {
         /// `Retry-After`.
         wait: Option<Duration>,
     },
-    /// There is no answer, or no whole one: try again.
+    /// There is no complete answer: try again.
     Unanswered {
         /// Meta may have taken the events.
         is_lost: bool,
     },
     /// A rate limit was reached: no request for a while.
     Throttled {
-        /// The longest wait that was asked for.
+        /// The longest wait that Meta asks for.
         wait: Duration,
         /// Whose limit it is.
         limit: LimitOf,
     },
     /// Blocked for a while, for policy reasons.
     Blocked {
-        /// The longest wait that was asked for.
+        /// The longest wait that Meta asks for.
         wait: Option<Duration>,
     },
     /// No request can succeed until someone fixes something.
     Paused(Fix),
     /// The request was too large.
     TooLarge,
-    /// Graph says of an event that it is not acceptable.
+    /// Graph does not accept an event.
     Invalid {
         /// The event that Meta's text points at: a hint, not to be trusted.
         hint: Option<usize>,
@@ -88,9 +87,9 @@ pub enum LimitOf {
 pub enum Blame {
     /// The event's: Graph says so.
     Event,
-    /// Not known: the event's only if Meta takes another one.
+    /// Unknown: it is the event's if Meta accepts another.
     Unknown,
-    /// Not the event's, as far as anything shows: what answered is not Graph, or its fault passes.
+    /// Nothing shows that it is the event's: what answered is not Graph, or its fault passes.
     Passing,
 }
 
@@ -122,7 +121,7 @@ pub struct Judgement {
     pub text: Option<String>,
     /// What Meta remarks on a success.
     pub remarks: Option<String>,
-    /// Meta may have taken some of the events all the same.
+    /// Meta may have taken some of the events nevertheless.
     pub may_be_taken: bool,
     /// What answered is not Graph.
     pub is_foreign: bool,
@@ -149,7 +148,7 @@ impl Verdict {
 }
 
 impl Judgement {
-    /// Judges a request without a whole answer. `is_lost`: Meta may have taken the events.
+    /// Judges a request without a complete answer. `is_lost`: Meta may have taken the events.
     pub fn unanswered(is_lost: bool) -> Self {
         Self {
             verdict: Verdict::Unanswered { is_lost },
@@ -173,7 +172,7 @@ impl Judgement {
     pub const fn blame(&self) -> Blame {
         match self.verdict {
             Verdict::Invalid { .. } => Blame::Event,
-            // Graph's own word on the size of the event; a proxy may have a limit of its own.
+            // Graph says that the event is too large; a proxy may have another limit.
             Verdict::TooLarge if !self.is_foreign => Blame::Event,
             Verdict::TooLarge | Verdict::Refused => Blame::Unknown,
             _ => Blame::Passing,
@@ -250,7 +249,7 @@ pub fn judge(reply: &GraphReply, sent: usize, proves: bool) -> Judgement {
                 sub_code: error.sub_code,
                 trace_id: error.trace_id,
                 text: error.text,
-                // Reports differ on what becomes of the good events of a request that is refused.
+                // Reports differ on what happens to the good events of a refused request.
                 may_be_taken: sent > 1
                     && matches!(verdict, Verdict::Invalid { .. } | Verdict::Refused),
                 ..judgement
@@ -260,7 +259,7 @@ pub fn judge(reply: &GraphReply, sent: usize, proves: bool) -> Judgement {
             let counted = counted(reply, &body, sent);
             Judgement {
                 verdict: counted.unwrap_or(transient),
-                // It looks like a success, if not like Graph's.
+                // It looks like a success, but not like Graph's.
                 may_be_taken: counted.is_none(),
                 is_foreign: counted.is_none(),
                 trace_id: text_at(&body, "fbtrace_id"),
@@ -268,7 +267,7 @@ pub fn judge(reply: &GraphReply, sent: usize, proves: bool) -> Judgement {
                 ..judgement
             }
         }
-        // What stands in between tells of size and rate alone.
+        // A proxy's status counts only if it is about size or rate.
         body => Judgement {
             verdict: by_status(reply)
                 .filter(|_| body == ReplyBody::Empty || matches!(reply.status, 413 | 429))
@@ -280,7 +279,7 @@ pub fn judge(reply: &GraphReply, sent: usize, proves: bool) -> Judgement {
     }
 }
 
-/// Judges a body that tells of no error; `None` where it is not Graph's.
+/// Judges a body without an error; `None` where it is not Graph's.
 fn counted(reply: &GraphReply, body: &Map<String, Value>, sent: usize) -> Option<Verdict> {
     let Some(received) = body.get("events_received").and_then(count) else {
         let is_graphs = body.contains_key("events_received")
@@ -303,14 +302,14 @@ fn remarks(body: &Map<String, Value>) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("; "))
 }
 
-/// Judges a known code, and what is said of an event; `None` for anything else.
+/// Judges a known code, and an error about an event; `None` for anything else.
 fn by_code(reply: &GraphReply, error: &GraphError, proves: bool) -> Option<Verdict> {
     let says = |words: &str| {
         let message = error.message.as_deref().unwrap_or_default();
         message.to_ascii_lowercase().contains(words)
     };
     Some(match (error.code?, error.sub_code) {
-        // Before `is_transient`, which is given inconsistently with these.
+        // Before `is_transient`, which Meta does not set consistently with these.
         (4 | 17 | 341, _) => throttled(reply, LimitOf::Token),
         (32 | 613 | 80_000..=80_014, _) => throttled(reply, LimitOf::Pixel),
         (368, _) => Verdict::Blocked {
@@ -326,7 +325,7 @@ fn by_code(reply: &GraphReply, error: &GraphError, proves: bool) -> Option<Verdi
         _ if error.is_transient => transient(reply),
         _ if error.is_of_event() => Verdict::Invalid { hint: error.hint },
         // Meta's type for an object that does not exist or may not be used, and for a proof that is
-        // wrong or missing. Nothing that it says repeats an event's own words.
+        // wrong or missing. Its text repeats nothing of an event.
         (100, None) if error.kind.as_deref() == Some("GraphMethodException") => {
             Verdict::Paused(match (says("appsecret_proof"), proves) {
                 (true, _) => Fix::AppSecret,
@@ -342,7 +341,7 @@ fn by_code(reply: &GraphReply, error: &GraphError, proves: bool) -> Option<Verdi
     })
 }
 
-/// Judges what only the status tells of.
+/// Judges by the status alone.
 fn by_status(reply: &GraphReply) -> Option<Verdict> {
     Some(match reply.status {
         401 => Verdict::Paused(Fix::Token),
@@ -364,7 +363,7 @@ fn throttled(reply: &GraphReply, limit: LimitOf) -> Verdict {
     Verdict::Throttled { wait, limit }
 }
 
-/// The whole message, so that no event whose name is repeated in it can pause a lane.
+/// Compares the whole message: one that repeats an event's name must not pause a lane.
 fn is_missing_permission(message: Option<&str>) -> bool {
     let message = message.unwrap_or_default().trim();
     let message = message.strip_prefix("(#100)").unwrap_or(message).trim();

@@ -1,4 +1,4 @@
-//! Applies what an outcome says of the pixel and of the lane.
+//! Applies an outcome to the pixel and to the lane.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +85,7 @@ pub(super) fn to_pixel(
     }
 }
 
-/// Takes note of how much of Meta's rate limits is used up.
+/// Records how much of Meta's rate limits is used up.
 pub(super) fn record_usage(
     usage: &RateUsage,
     limiter: &PixelLimiter,

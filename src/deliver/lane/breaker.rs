@@ -64,7 +64,7 @@ pub struct RetrySchedule {
 }
 
 impl RetrySchedule {
-    /// The same while a probe is in flight: if it brings nothing, the next is due after a while.
+    /// The schedule while a probe is in flight: if that learns nothing, the next is due after a while.
     #[must_use]
     pub fn probing(self, now: Instant) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl RetrySchedule {
     /// After another failure, of a request that was begun at `began`.
     fn after(before: Option<Self>, backoff: Backoff, began: Instant, now: Instant) -> Self {
         match before {
-            // It was in flight when the trouble was found.
+            // The request was in flight when the trouble was found.
             Some(retry) if began < retry.since => retry,
             before => {
                 let failures = before.map_or(0, |retry| retry.failures).saturating_add(1);

@@ -59,7 +59,7 @@ impl Credentials {
         files.into_iter().filter_map(SecretFiles::next).min()
     }
 
-    /// Uses what the files hold now. What was wrong may be fixed with it, so it is tried at once.
+    /// Uses what the files hold now. That may fix what was wrong, so the lane tries at once.
     pub(super) async fn reread(
         &mut self,
         sync: &SyncName,
@@ -87,7 +87,7 @@ impl Credentials {
         }
     }
 
-    /// Whether the lane may send: of those that wait for another token, one probes.
+    /// Whether the lane may send: of the lanes that wait for another token, one probes.
     pub(super) fn claim_probe(&mut self, breaker: &mut Breaker, now: Instant) -> bool {
         let Some(retry) = breaker.token_retry() else {
             return true;

@@ -1,4 +1,4 @@
-//! What a lane logs of an answer.
+//! What a lane logs about an answer.
 
 use std::error::Error;
 

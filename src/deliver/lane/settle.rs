@@ -1,4 +1,4 @@
-//! What a lane writes to the store, and when it writes again what the store did not take.
+//! What a lane writes to the store, and when it tries again after a failure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::queue::settle::{End, Refusal, Settlement};
 /// Between tries of a store that failed.
 const STORE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));
 
-/// A settlement that is being put together.
+/// A settlement under construction.
 #[derive(Debug)]
 pub(super) struct Settling {
     pub(super) settlement: Settlement,
@@ -83,7 +83,7 @@ impl StoreRetry {
             return None;
         }
         let settlement = self.unsettled.pop_front();
-        // Until it is written, or the next try is due.
+        // Nothing is sent until it is written, or the next try is due.
         let next = now + STORE.bound(self.failures);
         self.next = settlement.is_some().then_some(next);
         settlement

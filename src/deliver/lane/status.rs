@@ -1,4 +1,4 @@
-//! What a lane tells the operator of itself.
+//! What a lane tells the operator about itself.
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ pub struct LaneStatus {
 pub struct LaneStatuses(pub Vec<(SyncName, watch::Receiver<LaneStatus>)>);
 
 impl LaneStatus {
-    /// A lane that has nothing to say.
+    /// A lane with nothing to report.
     pub fn idle(state: LaneState, since: UnixMillis) -> Self {
         Self {
             state,
@@ -44,7 +44,7 @@ impl LaneStatus {
         }
     }
 
-    /// Shows it from now on. Tells whether it differs from what was shown.
+    /// Shows it from now on. Tells whether that changes what is shown.
     pub(super) fn publish(mut self, shown: &watch::Sender<Self>) -> bool {
         shown.send_if_modified(|shown| {
             if shown.state == self.state {
@@ -72,7 +72,7 @@ impl LaneStatuses {
     }
 }
 
-/// Says how a lane stands, without its requests; `normal`: when there is nothing to say.
+/// Says how a lane stands, except for its requests. `normal` is its state without trouble.
 pub(super) fn describe(
     normal: LaneState,
     breaker: &Breaker,

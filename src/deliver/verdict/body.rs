@@ -219,10 +219,11 @@ fn picked<'a>(json: &'a str, name: &str) -> Option<&'a str> {
         let (_, after) = json.split_once(&format!("{quote}{name}{quote}"))?;
         let value = after.trim_start().strip_prefix(':')?.trim_start();
         let value = value.trim_start_matches(['"', '\'']);
-        let end = value
-            .find(|mark: char| mark.is_whitespace() || ",}]\"'".contains(mark))
-            .unwrap_or(value.len());
-        value.get(..end).filter(|value| !value.is_empty())
+        let is_mark = |mark: char| mark.is_whitespace() || ",}]\"'".contains(mark);
+        value
+            .split(is_mark)
+            .next()
+            .filter(|value| !value.is_empty())
     })
 }
 
