@@ -1,7 +1,7 @@
 //! Why each field of a server event is as it is.
 //!
-//! An [`Explanation`] is a [`Recorder`], so it is told by the very code that maps. It holds personal
-//! data in clear text: it is for the eyes of the operator who typed the event in, and never logged.
+//! An [`Explanation`] is a [`Recorder`], so the code that maps is the code that explains. It holds personal
+//! data in clear text: it is for the operator who entered the event, and never logged.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ use crate::normalize::field::UserDataField;
 /// Most characters of a cell in the table for people; the last one may be longer.
 const MOST_WIDE: usize = 44;
 
-/// The field that every event has which got as far as being written.
+/// A field that every written event has.
 const WRITTEN_FIRST: &str = "event_time";
 
 /// Why each field of one server event is as it is, in the order in which they were decided.
@@ -31,7 +31,7 @@ pub struct Explanation {
 }
 
 /// One value of a field, or the lack of one.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct Explained {
     /// The field's place in the server event, as `user_data.em`.
     pub field: String,
@@ -44,7 +44,7 @@ pub struct Explained {
     /// The conditions by which the configuration chose it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub when: Vec<String>,
-    /// The configuration put it in the place of what came.
+    /// The configuration replaced the value that came.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub translated: bool,
     /// The configuration split it off from a text.
@@ -53,7 +53,7 @@ pub struct Explained {
     /// The text that was hashed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalised: Option<String>,
-    /// What stands in the server event.
+    /// The JSON in the server event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<Box<RawValue>>,
     /// The rule that made it.
@@ -102,59 +102,64 @@ impl Explanation {
         } else {
             found
         };
-        let mut explained =
-            Explained::missing(key.to_owned(), format!("not met: {condition}; {found}"));
-        explained.from = Some(condition.property.to_string());
-        explained.raw_type = value.map(Json::type_name);
-        self.fields.push(explained);
+        self.fields.push(Explained {
+            from: Some(condition.property.to_string()),
+            raw_type: value.map(Json::type_name),
+            ..Explained::missing(key.to_owned(), format!("not met: {condition}; {found}"))
+        });
     }
 
-    /// Adds the customer information fields that the configuration says nothing of. An event that was
-    /// refused before any was looked at has none.
+    /// Adds the customer information fields that the configuration does not map, unless the event was
+    /// refused before they were looked at.
     pub(crate) fn complete(&mut self) {
-        if !self
-            .fields
-            .iter()
-            .any(|explained| explained.field == WRITTEN_FIRST)
-        {
-            return;
-        }
-        for field in UserDataField::ALL {
-            let path = ServerField::UserData(*field).path();
-            if !self.fields.iter().any(|explained| explained.field == path) {
-                self.fields
-                    .push(Explained::missing(path, "not mapped".to_owned()));
+        if self.has(WRITTEN_FIRST) {
+            for field in UserDataField::ALL {
+                self.add_unmapped(&ServerField::UserData(*field).path());
             }
+        }
+    }
+
+    fn has(&self, field: &str) -> bool {
+        self.fields.iter().any(|explained| explained.field == field)
+    }
+
+    fn add_unmapped(&mut self, field: &str) {
+        if !self.has(field) {
+            let unmapped = Explained::missing(field.to_owned(), "not mapped".to_owned());
+            self.fields.push(unmapped);
         }
     }
 }
 
 impl Explained {
-    const fn missing(field: String, why: String) -> Self {
+    /// A field and where its value came from. A property that is passed on with all others has only its name.
+    fn of(field: ServerField<'_>, source: Source<'_>) -> Self {
+        Self {
+            field: field.path(),
+            from: match field {
+                ServerField::Property(name) => Some(format!("event_properties[{name:?}]")),
+                _ => source.path.map(str::to_owned),
+            },
+            raw_type: source.translated.or(source.value).map(Json::type_name),
+            ..Self::default()
+        }
+    }
+
+    fn missing(field: String, why: String) -> Self {
         Self {
             field,
-            from: None,
-            raw_type: None,
-            when: Vec::new(),
-            translated: false,
-            split: false,
-            normalised: None,
-            sent: None,
-            rule: None,
             missing: Some(why),
-            meaning: None,
+            ..Self::default()
         }
     }
 
     fn cells(&self) -> [String; 6] {
         let text = |text: &Option<String>| text.as_deref().unwrap_or("-").to_owned();
         let sent = self.sent.as_ref().map_or("-", |sent| sent.get());
-        let rule = match (&self.missing, self.rule) {
-            (Some(missing), _) => match self.meaning {
-                Some(meaning) => format!("missing: {missing}. {meaning}"),
-                None => format!("missing: {missing}"),
-            },
-            (None, rule) => rule.unwrap_or("-").to_owned(),
+        let rule = match (&self.missing, self.meaning) {
+            (Some(missing), Some(meaning)) => format!("missing: {missing}. {meaning}"),
+            (Some(missing), None) => format!("missing: {missing}"),
+            (None, _) => self.rule.unwrap_or("-").to_owned(),
         };
         let translated = if self.translated { ", translated" } else { "" };
         let split = if self.split { ", split" } else { "" };
@@ -163,7 +168,7 @@ impl Explained {
             conditions => format!(", as {}", conditions.join(" and ")),
         };
         let rule = format!("{rule}{split}{translated}{when}");
-        // What has a type and no path stands in the configuration: a constant, a default or a name.
+        // A value without a path is in the configuration: a constant, a default or a name.
         let from = match (&self.from, self.raw_type) {
             (None, Some(_)) => "configuration".to_owned(),
             (from, _) => text(from),
@@ -180,30 +185,17 @@ impl Explained {
     }
 }
 
-/// The path that gave a value. A property that is passed on with all others has only its name.
-fn path_of(field: ServerField<'_>, source: Source<'_>) -> Option<String> {
-    match field {
-        ServerField::Property(name) => Some(format!("event_properties[{name:?}]")),
-        _ => source.path.map(str::to_owned),
-    }
-}
-
-/// The JSON type of a value as it came.
-fn raw_type(source: Source<'_>) -> Option<&'static str> {
-    source.translated.or(source.value).map(Json::type_name)
-}
-
 /// Where an expression looked in vain: its paths, and the conditions of its fixed values.
 fn looked_in_vain(expr: &ValueExpr) -> String {
     let (mut paths, mut unmet) = (Vec::new(), Vec::new());
     list_ways(expr, &mut paths, &mut unmet);
-    let paths = (!paths.is_empty()).then(|| format!("nothing at {}", paths.join(", ")));
-    let unmet = (!unmet.is_empty()).then(|| format!("not met: {}", unmet.join(", nor ")));
-    paths
-        .into_iter()
-        .chain(unmet)
-        .collect::<Vec<_>>()
-        .join("; ")
+    let (paths, unmet) = (paths.join(", "), unmet.join(", nor "));
+    match (&*paths, &*unmet) {
+        ("", "") => String::new(),
+        (paths, "") => format!("nothing at {paths}"),
+        ("", unmet) => format!("not met: {unmet}"),
+        (paths, unmet) => format!("nothing at {paths}; not met: {unmet}"),
+    }
 }
 
 fn list_ways(expr: &ValueExpr, paths: &mut Vec<String>, unmet: &mut Vec<String>) {
@@ -249,26 +241,22 @@ impl Recorder for Explanation {
     fn sent(&mut self, field: ServerField<'_>, source: Source<'_>, sent: SentValue<'_>) {
         let json = String::from_utf8_lossy(sent.json).into_owned();
         self.fields.push(Explained {
-            field: field.path(),
-            from: path_of(field, source),
-            raw_type: raw_type(source),
             when: source.when.iter().map(ToString::to_string).collect(),
             translated: source.translated.is_some(),
             split: source.is_split,
             normalised: sent.normalised.map(str::to_owned),
             sent: RawValue::from_string(json).ok(),
             rule: Some(sent.rule),
-            missing: None,
-            meaning: None,
+            ..Explained::of(field, source)
         });
     }
 
     fn dropped(&mut self, field: ServerField<'_>, source: Source<'_>, reason: DropReason) {
-        let mut explained = Explained::missing(field.path(), reason.as_str().to_owned());
-        explained.meaning = Some(reason.meaning());
-        explained.from = path_of(field, source);
-        explained.raw_type = raw_type(source);
-        self.fields.push(explained);
+        self.fields.push(Explained {
+            missing: Some(reason.as_str().to_owned()),
+            meaning: Some(reason.meaning()),
+            ..Explained::of(field, source)
+        });
     }
 
     fn absent(&mut self, field: ServerField<'_>, expr: &ValueExpr) {
@@ -291,10 +279,7 @@ impl Recorder for Explanation {
             }
             WebsiteField::EventSourceUrl => ServerField::Event(lacking.meta_key()).path(),
         };
-        if self.fields.iter().all(|explained| explained.field != path) {
-            self.fields
-                .push(Explained::missing(path.clone(), "not mapped".to_owned()));
-        }
+        self.add_unmapped(&path);
         let mut of_field = self.fields.iter_mut().rev();
         if let Some(explained) = of_field.find(|explained| explained.field == path) {
             explained
