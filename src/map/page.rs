@@ -1,11 +1,10 @@
-//! Addresses of pages: the event's own, its referrer, and any that stand in properties, also within a text,
-//! of an app (`myapp://…`), or without the part before the path.
+//! Addresses of pages: the event's own, its referrer, and any in properties, also within a text, of an app
+//! (`myapp://…`), or without the part before the path.
 //!
-//! A page's query holds what the site put there for itself: session tokens, search terms, what a form
-//! asked. So of its parameters only those go out that the configuration names, by default the click ids of
-//! advertising platforms and `utm_…`; and of these none with personal data in it. What stands behind `#`
-//! is read in the same way, since single-page apps have routes and queries there. A user name and password
-//! before the host never go out.
+//! A page's query holds what the site needs: session tokens, search terms, the answers of a form. So only
+//! the parameters that the configuration names go out, by default the click ids of advertising platforms
+//! and `utm_…`, and none that holds personal data. The part behind `#` is treated in the same way, since
+//! single-page apps have routes and queries there. A user name and password before the host never go out.
 
 use std::borrow::Cow;
 
@@ -30,9 +29,9 @@ pub(super) struct KeptParameters {
 /// A name in lower case, in which `*` stands for any characters. A name's case does not count.
 #[derive(Clone, Debug)]
 struct Pattern {
-    /// What stands before the first star.
+    /// The part before the first star.
     first: String,
-    /// What stands behind it; `None` where there is no star.
+    /// The part behind it; `None` where there is no star.
     rest: Option<String>,
 }
 
@@ -76,20 +75,14 @@ impl KeptParameters {
 impl Pattern {
     fn new(text: &str) -> Self {
         let text = text.to_ascii_lowercase();
-        match text.split_once('*') {
-            Some((first, rest)) => Self {
-                first: first.to_owned(),
-                rest: Some(rest.to_owned()),
-            },
-            None => Self {
-                first: text,
-                rest: None,
-            },
+        let mut parts = text.splitn(2, '*').map(str::to_owned);
+        Self {
+            first: parts.next().unwrap_or_default(),
+            rest: parts.next(),
         }
     }
 
-    /// Whether a name is of this pattern. Each part between two stars is looked for once, so no pattern
-    /// is expensive.
+    /// Whether a name matches. Each part between two stars is searched for once, so no pattern is expensive.
     fn matches(&self, name: &str) -> bool {
         let Some(rest) = &self.rest else {
             return self.first.eq_ignore_ascii_case(name);
@@ -115,18 +108,11 @@ impl Pattern {
 
 /// Reads the address of a page, without the parameters that are not kept.
 pub(super) fn url<'v>(value: Json<'v>, kept: &KeptParameters) -> Result<Cow<'v, str>, DropReason> {
-    let text = value.as_str().ok_or(DropReason::NotAUrl)?;
-    let text = match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
-    };
+    let text = personal::trimmed(value.as_str().ok_or(DropReason::NotAUrl)?);
     if !is_address(&text) || any_byte(&text, |byte| byte.is_ascii_control()) {
         return Err(DropReason::NotAUrl);
     }
-    let clean = match cut(&text, kept) {
-        Some(cut) => Cow::Owned(cut),
-        None => text,
-    };
+    let clean = cut(&text, kept).map_or(text, Cow::Owned);
     if personal::holds_email(&clean) {
         return Err(DropReason::PersonalData);
     }
@@ -136,40 +122,33 @@ pub(super) fn url<'v>(value: Json<'v>, kept: &KeptParameters) -> Result<Cow<'v, 
 /// Whether a text is an address of the web.
 fn is_address(text: &str) -> bool {
     ["https://", "http://"].iter().any(|scheme| {
-        text.get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-            && text.len() > scheme.len()
+        text.split_at_checked(scheme.len())
+            .is_some_and(|(start, rest)| start.eq_ignore_ascii_case(scheme) && !rest.is_empty())
     })
 }
 
-/// Whether an address from which something may be cut can be in a JSON text.
+/// Whether a JSON text can hold an address from which something may be cut.
 pub(super) fn may_hold_address(json: &str) -> bool {
-    // An escape may stand for any of the signs, but only one with its code.
+    // An escape can stand for one of the signs, but only with its code point.
     any_byte(json, |byte| is_sign(byte) || byte == b'\\')
         && (any_byte(json, is_sign) || json.contains("\\u"))
 }
 
-/// What every address has from which something may be cut.
+/// Whether a byte is one of those that every address has from which something may be cut.
 const fn is_sign(byte: u8) -> bool {
     matches!(byte, b'?' | b'#' | b'@')
 }
 
-/// An address without what must not go out; `None` where it may go as it is.
+/// An address without the parts that must not go out; `None` where all may.
 fn cut(address: &str, kept: &KeptParameters) -> Option<String> {
     if !any_byte(address, is_sign) {
         return None;
     }
-    let (page, fragment) = match address.split_once('#') {
-        Some((page, fragment)) => (page, Some(fragment)),
-        None => (address, None),
-    };
-    let (page, query) = match page.split_once('?') {
-        Some((page, query)) => (page, Some(query)),
-        None => (page, None),
-    };
+    let (page, fragment) = address.split_once('#').unwrap_or((address, ""));
+    let (page, query) = page.split_once('?').unwrap_or((page, ""));
     let mut clean = without_user(page).into_owned();
-    put_parameters(&mut clean, '?', query.unwrap_or_default(), kept);
-    put_fragment(&mut clean, fragment.unwrap_or_default(), kept);
+    put_parameters(&mut clean, '?', query, kept);
+    put_fragment(&mut clean, fragment, kept);
     (clean != address).then_some(clean)
 }
 
@@ -203,8 +182,7 @@ fn put_parameters(clean: &mut String, before: char, query: &str, kept: &KeptPara
     }
 }
 
-/// What stands behind `#` is a place in the page, a route, or a list of parameters, or one before the
-/// other.
+/// The part behind `#` is a place in the page or a route, a list of parameters, or the one before the other.
 fn put_fragment(clean: &mut String, fragment: &str, kept: &KeptParameters) {
     let end = fragment.find(['?', '&', ';']).unwrap_or(fragment.len());
     let (route, parameters) = fragment.split_at(end);
@@ -224,7 +202,7 @@ fn put_fragment(clean: &mut String, fragment: &str, kept: &KeptParameters) {
     }
 }
 
-/// Whether a parameter holds personal data, as it is written or as it is meant.
+/// Whether a parameter holds personal data, encoded or decoded.
 fn is_personal(parameter: &str) -> bool {
     let (name, value) = parameter.split_once('=').unwrap_or(("", parameter));
     personal::holds_email(parameter)
@@ -385,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_counts_as_it_is_meant() {
+    fn a_name_counts_as_it_is_decoded() {
         for (text, expected) in [
             ("https://a.de/?%66bclid=Ab&t=1", "https://a.de/?%66bclid=Ab"),
             (

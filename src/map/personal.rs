@@ -1,10 +1,10 @@
 //! Recognises personal data where it does not belong.
 //!
-//! Meta's terms forbid e-mail addresses and phone numbers in clear text, and they slip in: a search
+//! Meta's terms forbid e-mail addresses and phone numbers in clear text, and they slip in: through a search
 //! box, a form's value, a page's query. An e-mail address, a phone number that is written like one (with
-//! `+`, or grouped as phones are) and the number of a payment card are recognised anywhere in a text. Plain
-//! digits are a phone number only where they are the whole text and its name says so, or that of an object
-//! that holds it; under another name they are more likely an order number. docs/CONFIG.md lists the forms.
+//! `+`, or grouped as phone numbers are) and the number of a payment card are recognised anywhere in a text.
+//! Plain digits count as a phone number only if they are the whole text, and its name or that of an object
+//! around it says so; under another name they are more likely an order number. docs/CONFIG.md lists the forms.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -21,7 +21,7 @@ use crate::json::any_byte::any_byte;
 mod number;
 mod plain;
 
-/// The name of a value, and those of the objects that hold it.
+/// The name of a value, and those of the objects around it.
 #[derive(Clone, Debug)]
 pub(super) struct Name<'n> {
     own: &'n str,
@@ -30,7 +30,7 @@ pub(super) struct Name<'n> {
 }
 
 impl<'n> Name<'n> {
-    /// The name of a member of what has this name.
+    /// The name of a member of the object that has this name.
     pub(super) const fn member(&'n self, own: &'n str) -> Self {
         Self {
             own,
@@ -44,7 +44,7 @@ impl<'n> Name<'n> {
         self.above.is_some()
     }
 
-    /// Looked at once, however many values have the name.
+    /// Evaluated once, however many values have the name.
     fn says_phone(&self) -> bool {
         *self
             .says_phone
@@ -68,16 +68,24 @@ pub(super) fn is_personal(name: &Name<'_>, text: &str) -> bool {
     holds_email(text) || holds_number(name, text)
 }
 
-/// Reads a text that must not hold an e-mail address.
+/// Reads a text that must not hold an e-mail address, without the blanks around it.
 pub(super) fn clean_text(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
     let text = text_of(value).ok_or(DropReason::NotAText)?;
     if holds_email(&text) {
         return Err(DropReason::PersonalData);
     }
-    Ok(text)
+    Ok(trimmed(text))
 }
 
-/// Whether an e-mail address stands anywhere in a text; `%40`, as in a URL, counts as `@`.
+/// A text without the blanks around it.
+pub(super) fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => text.trim().into(),
+        Cow::Owned(text) => text.trim().to_owned().into(),
+    }
+}
+
+/// Whether a text holds an e-mail address; `%40`, as in a URL, counts as `@`.
 pub(super) fn holds_email(text: &str) -> bool {
     if !any_byte(text, |byte| matches!(byte, b'@' | b'%')) {
         return false;
@@ -116,13 +124,13 @@ fn is_image_density(host: &str, top: &str) -> bool {
         && matches!(top, "png" | "jpg" | "jpeg" | "gif" | "webp" | "svg")
 }
 
-/// So many levels of JSON, also of texts in texts, are looked into.
+/// Most levels of JSON, also of JSON in texts, that are searched.
 const MOST_LEVELS: usize = 100;
 /// Fewest digits of a phone number within its country.
 const FEWEST_DIGITS: usize = 7;
 
 fn holds_number(name: &Name<'_>, text: &str) -> bool {
-    // Most texts end here: they have too few digits, of which one of another script takes two bytes or more.
+    // Most texts have too few digits. A digit of another script takes two bytes or more.
     let (digits, others) = text.bytes().fold((0, 0), |(digits, others), byte| {
         (
             digits + usize::from(byte.is_ascii_digit()),
@@ -136,7 +144,7 @@ fn holds_number(name: &Name<'_>, text: &str) -> bool {
     number::is_in(&plain) || holds_number_by_name(name, &plain, MOST_LEVELS)
 }
 
-/// Whether digits are a phone number, since a name says so; JSON in a text has names of its own.
+/// Whether digits are a phone number because a name says so; JSON in a text has names of its own.
 fn holds_number_by_name(name: &Name<'_>, text: &str, levels: usize) -> bool {
     let text = text.trim();
     if text.starts_with(['{', '[', '"']) {
@@ -152,8 +160,8 @@ fn holds_number_by_name(name: &Name<'_>, text: &str, levels: usize) -> bool {
     name.says_phone() && text.split([',', ';', '|']).any(is_phone)
 }
 
-/// Reads JSON in one pass, and fails at a number whose name says that it is a phone's. What is nested deeper
-/// than so many levels is not looked into, so it counts as one.
+/// Reads JSON in one pass, and fails at the first phone number. Deeper levels than `levels` are not searched, so
+/// the reader fails there too.
 #[derive(Clone, Copy)]
 struct PhoneSearch<'n> {
     name: &'n Name<'n>,
@@ -236,19 +244,15 @@ impl<'de> Visitor<'de> for PhoneSearch<'_> {
     }
 }
 
-/// Whether a text holds nothing but what phone numbers are written with, or is one as a computer prints a
-/// float.
+/// Whether a text holds only digits and the signs between them in phone numbers, or is a phone number that was
+/// printed as a float.
 fn is_phone(text: &str) -> bool {
     let text = text.trim();
     let text = text.strip_prefix("tel:").unwrap_or(text);
     let unsigned = text.strip_prefix('+').unwrap_or(text);
-    let printed = unsigned
-        .contains(['e', 'E'])
-        .then(|| whole_digits(unsigned));
-    let text = match printed.flatten() {
-        Some(digits) => digits,
-        None => Cow::Borrowed(text),
-    };
+    let is_float = unsigned.contains(['e', 'E']);
+    let printed = is_float.then(|| whole_digits(unsigned)).flatten();
+    let text = printed.unwrap_or(Cow::Borrowed(text));
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     (FEWEST_DIGITS..=15).contains(&digits)
         && text.bytes().all(|byte| {
@@ -260,7 +264,7 @@ fn is_phone(text: &str) -> bool {
         })
 }
 
-/// Whether a name says that what it names is the number of a phone.
+/// Whether a name is that of a phone number.
 pub(super) fn says_phone(name: &str) -> bool {
     let name = name.to_lowercase();
     [
@@ -279,7 +283,7 @@ pub(super) fn says_phone(name: &str) -> bool {
             .any(|word| word == "tel")
 }
 
-/// Whether a name says that what it names is the number of a payment card.
+/// Whether a name is that of the number of a payment card.
 pub(super) fn says_card(name: &str) -> bool {
     let letters = name.chars().filter(|character| character.is_alphanumeric());
     let name: String = letters.flat_map(char::to_lowercase).collect();

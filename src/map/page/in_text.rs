@@ -1,20 +1,17 @@
-//! Finds addresses in texts: a text may be one, in whatever form, or hold some among other words.
+//! Finds addresses in texts: a text may be one, in any form, or hold some among other words.
 
 use crate::json::any_byte::any_byte;
 
 use super::{KeptParameters, cut, is_sign};
 
-/// A text without what must not go out of the addresses in it; `None` where it may go as it is.
+/// A text whose addresses lack the parts that must not go out; `None` where all may.
 pub(in crate::map) fn cut_text(text: &str, kept: &KeptParameters) -> Option<String> {
     if !any_byte(text, is_sign) {
         return None;
     }
-    // To the end of a text that begins as an address, a parameter may hold blanks.
-    let whole = if scheme_end(text).is_some_and(|(begin, _)| begin == 0) {
-        cut(text, kept)
-    } else {
-        None
-    };
+    // In a text that begins as an address, a parameter may hold blanks.
+    let is_address = scheme_end(text).is_some_and(|(begin, _)| begin == 0);
+    let whole = is_address.then(|| cut(text, kept)).flatten();
     let text = whole.as_deref().unwrap_or(text);
     cut_words(text, kept).or(whole)
 }
@@ -28,13 +25,13 @@ fn cut_words(text: &str, kept: &KeptParameters) -> Option<String> {
     while let Some(word) = words.next() {
         let is_alone = begin == 0 && words.peek().is_none();
         let next = begin + word.len();
-        // What ends a sentence or closes a bracket is no part of an address within a text.
+        // In a sentence, its end or a closing bracket is not part of an address.
         let word = if is_alone {
             word
         } else {
             word.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}'])
         };
-        // Within a sentence a number sign begins no address: `Sofa #3=blue`.
+        // In a sentence, a number sign begins no address: `Sofa #3=blue`.
         if (is_alone || !word.starts_with('#'))
             && let Some(at) = address_in(word)
             && let Some(cut) = word.get(at..).and_then(|address| cut(address, kept))
@@ -53,7 +50,7 @@ fn cut_words(text: &str, kept: &KeptParameters) -> Option<String> {
     Some(clean)
 }
 
-/// What stands around an address in a text, and not in it.
+/// Whether a character separates an address from the text around it.
 fn is_around_address(character: char) -> bool {
     character.is_whitespace() || matches!(character, '"' | '<' | '>' | '`')
 }
