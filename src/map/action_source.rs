@@ -1,4 +1,4 @@
-//! Where a conversion took place, and how long Meta takes it.
+//! Where a conversion took place, and how long Meta accepts it.
 
 use crate::clock::UnixMillis;
 use crate::config::expressions::{ActionSource, MetaActionSource};
@@ -16,8 +16,8 @@ const DAY: i64 = 24 * 60 * 60;
 /// Deduplicate Pixel and Server Events).
 const PAIRED: i64 = 2 * DAY;
 
-/// How long after an event it may be sent, in seconds: as long as Meta takes it (Meta: Server Event
-/// Parameters), and pairs it where there is something to pair it with.
+/// How long after an event it may be sent, in seconds: as long as Meta accepts it (Meta: Server Event
+/// Parameters), and pairs it with the Pixel's where there is a Pixel.
 pub(super) const fn window(source: MetaActionSource, browser_pixel: Option<bool>) -> i64 {
     match (source, browser_pixel) {
         (MetaActionSource::PhysicalStore, _) => 62 * DAY,
@@ -26,8 +26,8 @@ pub(super) const fn window(source: MetaActionSource, browser_pixel: Option<bool>
     }
 }
 
-/// Whether Meta may count an event a second time: it is too old to be paired, and nobody said whether there
-/// is a Pixel.
+/// Whether Meta may count an event twice: it is too old to be paired, and the configuration does not say
+/// whether there is a Pixel.
 pub(super) const fn may_count_twice(
     seconds: i64,
     source: MetaActionSource,
@@ -42,19 +42,17 @@ pub(super) const fn may_count_twice(
 /// What was decided about one event.
 pub(super) struct Decided<'a> {
     pub(super) source: MetaActionSource,
-    /// What the app event says of its device; only for `app`.
+    /// The device of the app event; only for `app`.
     pub(super) device: Option<Device>,
-    /// What gave the source.
     pub(super) from: Source<'a>,
-    /// Why it is this one.
     pub(super) rule: &'static str,
 }
 
 /// Decides where an event took place.
 ///
 /// An expression that finds nothing, or nothing that Meta knows, takes its default, and without one
-/// leaves the choice to `auto`. So does `app` for an event whose device is not known well enough,
-/// rather than sink it with an incomplete `extinfo`.
+/// leaves the choice to `auto`. So does `app` for an event whose device is not known well enough: Meta
+/// would refuse it for its incomplete `extinfo`.
 pub(super) fn decide<'a>(
     wanted: &'a ActionSource,
     event: &'a Event<'_>,
@@ -95,7 +93,7 @@ pub(super) fn decide<'a>(
     }
 }
 
-/// Why a source is the one that the configuration names or finds.
+/// The rule of a source that the configuration names or finds.
 const AS_CONFIGURED: &str = "as configured";
 
 /// Reads one of Meta's words.
@@ -117,34 +115,27 @@ fn automatic(
     has_page: bool,
     wants_app: bool,
 ) -> Decided<'static> {
-    let is_web = has_page
-        || event
-            .field("platform")
-            .and_then(Json::as_str)
-            .is_some_and(|platform| platform.trim().eq_ignore_ascii_case("web"));
-    let (source, device, rule) = match device {
-        Some(device) if wants_app => (MetaActionSource::App, Some(device), AS_CONFIGURED),
-        Some(device) if !is_web => {
-            let rule = "automatic: neither platform Web nor the URL of a page, and an app's device";
-            (MetaActionSource::App, Some(device), rule)
-        }
-        _ if is_web => {
-            let rule = if has_page {
-                "automatic: the URL of a page was found"
-            } else {
-                "automatic: the platform is Web"
-            };
-            (MetaActionSource::Website, None, rule)
-        }
-        _ => {
-            let rule =
-                "automatic: neither platform Web, nor the URL of a page, nor an app's device";
-            (MetaActionSource::Other, None, rule)
-        }
+    let platform = event.field("platform").and_then(Json::as_str);
+    let is_web = platform.is_some_and(|name| name.trim().eq_ignore_ascii_case("web"));
+    let (source, rule) = match device {
+        Some(_) if wants_app => (MetaActionSource::App, AS_CONFIGURED),
+        _ if has_page => (
+            MetaActionSource::Website,
+            "automatic: the URL of a page was found",
+        ),
+        _ if is_web => (MetaActionSource::Website, "automatic: the platform is Web"),
+        Some(_) => (
+            MetaActionSource::App,
+            "automatic: neither platform Web nor the URL of a page, and an app's device",
+        ),
+        None => (
+            MetaActionSource::Other,
+            "automatic: neither platform Web, nor the URL of a page, nor an app's device",
+        ),
     };
     Decided {
         source,
-        device,
+        device: device.filter(|_| source == MetaActionSource::App),
         from: Source::made(),
         rule,
     }
@@ -153,10 +144,10 @@ fn automatic(
 /// How far an event is allowed to lie in the future: clocks differ.
 const TOLERANCE_MILLIS: i64 = 60 * 1000;
 
-/// How long an event may take to arrive that was stamped hours ahead.
+/// How long an event with a time hours ahead may take to arrive.
 const DELAY_MILLIS: i64 = 15 * 60 * 1000;
 
-/// Decides whether Meta takes an event of this moment, and gives the seconds to send.
+/// The seconds to send of an event of this time, or why Meta would not accept it.
 pub(super) fn check_time(
     happened: UnixMillis,
     source: MetaActionSource,
@@ -166,12 +157,12 @@ pub(super) fn check_time(
     const HOUR: i64 = 60 * 60 * 1000;
     let ahead = happened.0.saturating_sub(now.0);
     // A template that reads UTC as US Pacific time puts an event 8 h ahead, 7 h in summer, less the
-    // time that it took to get here.
-    let trapped = [7, 8].into_iter().any(|hours| {
+    // time that it took to arrive.
+    let is_trap = |hours| {
         let trap = hours * HOUR;
         (trap - DELAY_MILLIS..=trap + TOLERANCE_MILLIS).contains(&ahead)
-    });
-    if trapped {
+    };
+    if is_trap(7) || is_trap(8) {
         return Err(Reason::TimeZoneTrap);
     }
     if ahead > TOLERANCE_MILLIS {
