@@ -1,22 +1,22 @@
-//! Which events go on to Meta, and why the others do not.
+//! Which events are sent to Meta, and why the others are not.
 //!
 //! A [`Selector`] is one sync's "Select and filter events": the Send Events switch, the event table,
-//! and the conditions of the sync and of the event. It decides in this order, and the first objection
-//! is the reason: user payload, switch, event name, event table, consent, the sync's conditions, the
-//! event's.
+//! and the conditions of the sync and of the event. The first of these that excludes an event is the
+//! reason: user payload, switch, event name, event table, consent, the sync's conditions, the event's.
 //!
-//! It knows nothing of mapping: [`Selected`] says which row of the table applies, by its place.
+//! It knows nothing of mapping: [`Selected`] has the place of the row that applies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::config::mapping::EventConfig;
 use crate::config::sync::{LimitedDataUseMode, SyncConfig};
 use crate::event::Event;
 use crate::expr::condition::{Condition, Texts, holds, may_hold, unmet};
 use crate::expr::path::Scope;
 use crate::outcome::Reason;
 
-/// The row of the event table that stands for every event it does not name.
+/// The row of the event table for every event that it does not name.
 const ANY_EVENT: &str = "*";
 
 /// Updates of users and groups. They carry no event name, so they map to no Meta event.
@@ -30,19 +30,15 @@ const BOOKKEEPING: &[&str] = &[
     "unverified_revenue",
 ];
 
-/// How the names begin of events that Amplitude's products capture by themselves.
+/// The prefixes of events that Amplitude's products capture by themselves.
 const CAPTURED: &[&str] = &["[Amplitude] ", "[Experiment] ", "[Guides-Surveys] "];
 
-/// Whether an event is nobody's own: captured by Amplitude's products, or a sign of life.
+/// Whether nobody's code sends an event: Amplitude's products capture it, or it is a heartbeat.
 fn is_captured(event_type: &str) -> bool {
-    let mut words = event_type.rsplit(|c: char| !c.is_ascii_alphabetic());
-    let mut is_heartbeat = || {
-        let last = words.next();
-        last.is_some_and(|word| word.eq_ignore_ascii_case("heartbeat"))
-    };
+    let last_word = event_type.rsplit(|c: char| !c.is_ascii_alphabetic()).next();
     CAPTURED.iter().any(|begin| event_type.starts_with(begin))
         || event_type == "$exposure"
-        || is_heartbeat()
+        || last_word.is_some_and(|word| word.eq_ignore_ascii_case("heartbeat"))
 }
 
 /// One sync's selection, compiled.
@@ -53,9 +49,9 @@ pub struct Selector {
     conditions: Vec<Condition>,
     limited_data_use: LimitedDataUseMode,
     rows: HashMap<Arc<str>, SelectedRow>,
-    /// What applies to events that no row names; `None` leaves them out.
+    /// The row for events that no row names; `None` excludes them.
     any: Option<SelectedRow>,
-    /// There is a table, so that what Amplitude captures by itself was not overlooked.
+    /// A sync with a table selects on purpose what Amplitude captures by itself.
     has_table: bool,
 }
 
@@ -65,12 +61,12 @@ struct SelectedRow {
     conditions: Vec<Condition>,
 }
 
-/// An event that goes on, and the row of the event table that applies to it.
+/// That an event is selected, and by which row of the event table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selected<'s> {
     /// The row's place in the event table; 0 where there is no table.
     pub place: usize,
-    /// The event type that the row names; `None` where it stands for every other event.
+    /// The event type that the row names; `None` for the row for every other event.
     pub name: Option<&'s Arc<str>>,
     /// Whether Meta's Limited Data Use applies to the event.
     pub limited_data_use: bool,
@@ -79,22 +75,16 @@ pub struct Selected<'s> {
 impl Selector {
     /// Compiles the selection of a sync.
     pub fn compile(sync: &SyncConfig) -> Self {
-        let mut any = None;
-        let mut rows = HashMap::new();
-        match &sync.events {
-            None => any = Some(SelectedRow::default()),
-            Some(events) => {
-                for (place, (name, event)) in events.iter().enumerate() {
-                    let conditions = event.conditions.clone();
-                    let row = SelectedRow { place, conditions };
-                    if name == ANY_EVENT {
-                        any = Some(row);
-                    } else {
-                        rows.insert(name.as_str().into(), row);
-                    }
-                }
-            }
-        }
+        let events = sync.events.iter().flatten().enumerate();
+        let row = |(place, (name, event)): (usize, (&String, &EventConfig))| {
+            let conditions = event.conditions.clone();
+            (name.as_str().into(), SelectedRow { place, conditions })
+        };
+        let mut rows: HashMap<Arc<str>, SelectedRow> = events.map(row).collect();
+        let any = match sync.events {
+            None => Some(SelectedRow::default()),
+            Some(_) => rows.remove(ANY_EVENT),
+        };
         Self {
             send_events: sync.send_events,
             consent: sync.consent.conditions().to_vec(),
@@ -111,7 +101,7 @@ impl Selector {
         unmet(&self.consent, event, Texts::MayHideMore).is_none()
     }
 
-    /// Whether an event is one that the sync wants to know of, whatever it is called.
+    /// Whether an event meets the sync's conditions, whatever its name.
     pub fn admits(&self, event: &Event<'_>) -> bool {
         self.consents(event) && holds(&self.conditions, event)
     }
@@ -159,14 +149,14 @@ impl Selector {
             limited_data_use: match &self.limited_data_use {
                 LimitedDataUseMode::Off => false,
                 LimitedDataUseMode::Always => true,
-                // What is not sure is limited.
+                // In doubt the use is limited.
                 LimitedDataUseMode::When(conditions) => may_hold(conditions, event),
             },
         })
     }
 
-    /// The condition for which an event was left out, and where it does not hold; `None` where another
-    /// reason left it out.
+    /// The condition that excluded an event, and the reading of the event by which it does not hold; `None`
+    /// where no condition did.
     pub fn unmet<'s, 'e: 's>(
         &self,
         event: &'s Event<'e>,
