@@ -1,7 +1,7 @@
 //! Why a field was left out of an event.
 //!
-//! A value that cannot become what Meta takes costs its own field, never the event. Each such loss
-//! is counted under a name from this closed list.
+//! A value that Meta would not accept costs its own field, never the event. Each such loss is counted
+//! under a name from this closed list.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ macro_rules! drop_reasons {
                 match self { $(Self::$name => $text,)+ }
             }
 
-            /// What it means, in a sentence for people.
+            /// What it means, as a sentence.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
             }

@@ -1,7 +1,7 @@
 //! SHA-256 in the form Meta wants it: 64 lower-case hexadecimal digits.
 //!
-//! Only this module makes a [`Hashed`], so a value of that type is never raw text. It does not know
-//! how a value is normalised before it is hashed; `normalize` does.
+//! Only this module makes a [`Hashed`], so a value of that type is never raw text. How a value is normalised
+//! before it is hashed is up to `normalize`.
 
 use std::fmt;
 
@@ -43,14 +43,14 @@ impl Hashed {
     }
 }
 
-/// A hexadecimal digit: by arithmetic, which the compiler does for many at once.
+/// A hexadecimal digit, by arithmetic that the compiler can vectorise.
 const fn digit(value: u8) -> u8 {
     value + if value < 10 { b'0' } else { b'a' - 10 }
 }
 
 impl fmt::Debug for Hashed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A hash still stands for a person.
+        // A hash still identifies a person.
         f.write_str("Hashed")
     }
 }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_nothing_else_for_hashed() {
+    fn no_other_text_is_hashed() {
         let hash = Hashed::of("mary");
         let longer = format!("{}0", hash.as_str());
         let not_hexadecimal = hash.as_str().replacen('6', "g", 1);

@@ -1,7 +1,7 @@
 //! How every event ends.
 //!
-//! An event that was taken for a sync ends in exactly one [`Outcome`], always with a [`Reason`] from
-//! a closed list. The outcome follows from the reason, so the two cannot contradict each other.
+//! An event ends, for each sync, in exactly one [`Outcome`], always with a [`Reason`] from a closed list.
+//! The outcome follows from the reason, so the two cannot contradict each other.
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[must_use]
 pub enum Outcome {
-    /// Deliberately not selected.
+    /// Not selected.
     Filtered,
-    /// Could not become an event that Meta would take; found before it was queued.
+    /// Found, before it was queued, to be no event that Meta would accept.
     Invalid,
-    /// Already taken within the duplicate window.
+    /// Seen before within the duplicate window.
     Duplicate,
-    /// Taken by Meta.
+    /// Accepted by Meta.
     Delivered,
     /// Refused by Meta.
     Rejected,
@@ -74,23 +74,23 @@ reasons! {
     /// A condition of the event's `where` does not hold.
     EventCondition = "event_condition" => Filtered,
 
-    /// Not a JSON object, or one in which more is broken than values.
+    /// Not a JSON object, or one that is broken beyond its values.
     MalformedJson = "malformed_json" => Invalid,
     /// A number with locale grouping, as `FreeMarker` prints without `?c`: bare, or as the time or the
     /// value of a Purchase in quotes.
     GroupedNumber = "grouped_number" => Invalid,
-    /// Bytes that are not UTF-8. No longer given, as the five that follow: what is broken costs its own
-    /// value. Stores still hold them.
+    /// Bytes that are not UTF-8. This and the next five are no longer given, since a broken value is left out;
+    /// stores may still hold them.
     NotUtf8 = "not_utf8" => Invalid,
-    /// A `\u` escape that is half of a surrogate pair. No longer given.
+    /// A `\u` escape that is half of a surrogate pair.
     LoneSurrogate = "lone_surrogate" => Invalid,
-    /// A number too large for a 64-bit float. No longer given.
+    /// A number too large for a 64-bit float.
     NumberOutOfRange = "number_out_of_range" => Invalid,
-    /// Nested deeper than 128 levels. No longer given.
+    /// Nested deeper than 128 levels.
     TooDeep = "too_deep" => Invalid,
-    /// The same top-level key twice. No longer given.
+    /// The same top-level key twice.
     DuplicateKey = "duplicate_key" => Invalid,
-    /// An id that is not a string. No longer given.
+    /// An id that is not a string.
     IdNotAString = "id_not_a_string" => Invalid,
     /// No usable event name.
     NoEventName = "no_event_name" => Invalid,
@@ -112,10 +112,10 @@ reasons! {
     PurchaseWithoutValue = "purchase_without_value" => Invalid,
     /// A Purchase without a usable `currency`.
     PurchaseWithoutCurrency = "purchase_without_currency" => Invalid,
-    /// Larger, once mapped, than one request may be.
+    /// The mapped event is larger than one request may be.
     EventTooLarge = "event_too_large" => Invalid,
 
-    /// The same event was taken before, within the window.
+    /// The same event was seen before, within the duplicate window.
     SeenBefore = "seen_before" => Duplicate,
 
     /// Meta counted it.
@@ -123,14 +123,14 @@ reasons! {
     /// Meta answered 200 but counted fewer events than were sent.
     ShortCount = "short_count" => Delivered,
 
-    /// Meta refused it, alone.
+    /// Meta refused it when it was sent alone.
     Refused = "refused" => Rejected,
-    /// Too large for Meta, alone.
+    /// Too large for Meta, even when it was sent alone.
     TooLarge = "too_large" => Rejected,
 
-    /// The window that Meta accepts closed.
+    /// The time in which Meta accepts it is over.
     WindowClosed = "window_closed" => Expired,
-    /// An answer was lost and 48 hours have passed, so that a repeat could count twice.
+    /// An answer was lost, and after 48 hours a repeat could count twice.
     MaybeDelivered = "maybe_delivered" => Expired,
 
     /// `pixel-relay forget`.
@@ -180,8 +180,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// How a type shows its reason in JSON: with the outcome before it, as two fields of the type. For
-/// `#[serde(flatten, with = "…")]`.
+/// Writes a reason as two fields, the outcome before it. For `#[serde(flatten, with = "…")]`.
 pub mod with_outcome {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -14,21 +14,21 @@ use crate::map::personal::Name;
 /// Most levels of what is sent. Amplitude takes 40, and readers of JSON give up at 128 or later.
 const MOST_LEVELS: usize = 100;
 
-/// What became of a value that was to be copied.
+/// What became of a value that was to be copied. Unless it was written, nothing of it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Copied {
-    /// It was written.
     Written,
-    /// Nothing was in it, and nothing was written.
+    /// Nothing was in it.
     Nothing,
-    /// It cannot be sent, and nothing was written.
+    /// It cannot be sent.
     Refused(DropReason),
 }
 
-/// Copies a value, one pass, without what stands for nothing; of equal keys, the last counts. The guard is shown each
-/// name, and each scalar with its name and those of the objects that hold it; where it says true, nothing of the value
-/// is copied. Nor is anything of a value with more levels than readers follow. A number that they take for infinite is
-/// left behind like what stands for nothing; says whether one was, unless nothing is left.
+/// Copies a value in one pass, without the parts that stand for nothing; of equal keys, the last counts. The
+/// guard sees each name, and each scalar with its name and those of the objects around it; where it says true,
+/// nothing of the value is copied. Neither is a value with more levels than readers follow. A number that they
+/// read as infinite is left out like a part that stands for nothing; says whether there was one, unless nothing
+/// is left.
 pub(super) fn copy_value(
     out: &mut Vec<u8>,
     name: &str,
@@ -54,21 +54,21 @@ pub(super) fn copy_value(
     Err(refused)
 }
 
-/// A walk over a text that is known to be one JSON value. Each part of it is gone over to its end, whatever
-/// becomes of it.
+/// A walk over a text that is known to be one JSON value. It reads each part to its end, also one that it
+/// does not copy.
 struct Copier<'c, 'e> {
     scanner: Scanner<'e>,
     out: &'c mut Vec<u8>,
     guard: &'c dyn Fn(&Name<'_>, &str) -> bool,
-    /// The lists and objects that are open.
+    /// How many lists and objects are open.
     levels: usize,
     /// The members of the objects that are open.
     members: Vec<CopiedMember>,
-    /// A number was left behind.
+    /// A number was left out.
     lacks_number: bool,
 }
 
-/// A member as it stands in what is written.
+/// Where a member was written.
 struct CopiedMember {
     key: Range<usize>,
     end: usize,
@@ -157,7 +157,7 @@ impl<'e> Copier<'_, 'e> {
         copied
     }
 
-    /// Copies a member whose key was read; of one that is not written, its key stands there.
+    /// Copies a member whose key was read. Where the value is not written, the key still is.
     fn member(&mut self, object: &Name<'_>, name: &str) -> CopiedMember {
         separate(self.out);
         let begin = self.out.len();
@@ -178,18 +178,16 @@ impl<'e> Copier<'_, 'e> {
         }
     }
 
-    /// Leaves of an object's members, from the first on, those that were written and that no other has the
-    /// key of.
+    /// Removes the members of an object, from the first on, that were not written or whose key comes again.
     fn settle(&mut self, begin: usize, first: usize) -> Copied {
         let members = self.members.get(first..).unwrap_or_default();
         let all_written = members
             .iter()
             .all(|member| member.copied == Copied::Written);
         if all_written && !self.may_repeat(members) {
-            return if members.is_empty() {
-                Copied::Nothing
-            } else {
-                Copied::Written
+            return match members {
+                [] => Copied::Nothing,
+                _ => Copied::Written,
             };
         }
         let mut order: Vec<usize> = (0..members.len()).collect();
@@ -219,15 +217,13 @@ impl<'e> Copier<'_, 'e> {
         copied
     }
 
-    /// Whether members may have the same key. Says yes too often where there are many, and never no wrongly.
+    /// Whether members may have the same key. Of many members it says yes without looking.
     fn may_repeat(&self, members: &[CopiedMember]) -> bool {
         const MOST_COMPARED: usize = 16;
         members.len() > MOST_COMPARED
             || members.iter().enumerate().any(|(place, member)| {
-                let before = members.get(..place).unwrap_or_default();
-                before
-                    .iter()
-                    .any(|other| self.key(other) == self.key(member))
+                let mut before = members.iter().take(place);
+                before.any(|other| self.key(other) == self.key(member))
             })
     }
 

@@ -1,4 +1,4 @@
-//! Reads the moment of an event, in every form that Amplitude and its templates produce.
+//! Reads the time of an event, in every form that Amplitude and its templates produce.
 //!
 //! `2026-11-20 18:04:09.412000`, with a space or a `T`, none to nine digits of fraction behind a point or
 //! a comma, an optional `Z`, `UTC`, `GMT` or offset (none means UTC); `Fri, 20 Nov 2026 18:04:09 GMT`, as
@@ -11,26 +11,25 @@ use crate::clock::UnixMillis;
 use crate::event::Event;
 use crate::json::Json;
 
-/// From this number on, a time since the epoch is in milliseconds: as seconds it would lie in the
-/// year 5138, as milliseconds it lies in 1973.
+/// From this number on, a time since the epoch is in milliseconds: as seconds it would be in the
+/// year 5138, as milliseconds it is in 1973.
 const FIRST_MILLIS: f64 = 1e11;
 
-/// The last moment that is believed: the end of the year 9999. A larger number is in microseconds, and one
+/// The last time that is accepted: the end of the year 9999. A larger number is in microseconds, and one
 /// that is too large for those in nanoseconds.
 const LAST_MILLIS: f64 = 253_402_300_799_999.0;
 
-/// The names that Amplitude has for the moment of an event, the best first. By the last it is told by the
-/// device's own clock.
+/// Amplitude's names for the time of an event, the best first. The last is the time by the device's clock.
 pub const NAMES: [&str; 3] = ["event_time", "time", "client_event_time"];
 
-/// The moment of an event, under the first of the names by which it can be read.
+/// The time of an event, by the first of the names under which one can be read.
 pub fn of(event: &Event<'_>) -> Option<UnixMillis> {
     NAMES
         .into_iter()
         .find_map(|field| parse(event.field(field)?))
 }
 
-/// Reads a moment; `None` where the value is none.
+/// Reads a time; `None` where the value is none.
 pub fn parse(value: Json<'_>) -> Option<UnixMillis> {
     if value.is_number() {
         return since_epoch(value.raw());
@@ -45,16 +44,16 @@ fn parse_text(text: &str) -> Option<UnixMillis> {
         .or_else(|| named_date_and_time(text))
 }
 
-/// Reads the moment at which a device sends, by its own clock. One that was never set began to count at
-/// 1970, and a small number is its milliseconds: as seconds they would lie before 2001.
+/// Reads the time at which a device sends, by its own clock. A clock that was never set began to count at
+/// 1970, and a small number is its milliseconds: as seconds it would be before 2001.
 pub fn of_upload(text: &str) -> Option<UnixMillis> {
     let millis = millis_of(text.trim()).filter(|millis| millis.0 < 1_000_000_000);
     millis.or_else(|| parse_text(text))
 }
 
-/// Whether a moment is so early that its milliseconds would be read as seconds.
-pub fn is_near_1970(times: UnixMillis) -> bool {
-    times.seconds() < 100_000_000
+/// Whether a time is so early that its milliseconds would be read as seconds.
+pub fn is_near_1970(time: UnixMillis) -> bool {
+    time.seconds() < 100_000_000
 }
 
 /// Reads a number as milliseconds since 1970, however small.
@@ -63,11 +62,10 @@ pub fn millis(value: Json<'_>) -> Option<UnixMillis> {
 }
 
 fn millis_of(number: &str) -> Option<UnixMillis> {
-    let millis: f64 = number.parse().ok()?;
-    in_range(millis)
+    in_range(number.parse().ok()?)
 }
 
-/// Whether a text is a number with thousands separators, as a template prints it for some locale.
+/// Whether a text is a number with thousands separators, as a template prints it for some locales.
 pub(super) fn is_grouped(value: Json<'_>) -> bool {
     let Some(text) = value.as_str() else {
         return false;
@@ -78,12 +76,9 @@ pub(super) fn is_grouped(value: Json<'_>) -> bool {
     let is_number = |group: &str| group.bytes().all(|byte| byte.is_ascii_digit());
     let first = groups.next().unwrap_or_default();
     let others: Vec<&str> = groups.collect();
-    (1..=3).contains(&first.len())
-        && is_number(first)
-        && others.len() >= 2
-        && others
-            .iter()
-            .all(|group| group.len() == 3 && is_number(group))
+    let is_thousand = |group: &&str| group.len() == 3 && is_number(group);
+    let begins_well = (1..=3).contains(&first.len()) && is_number(first);
+    begins_well && others.len() >= 2 && others.iter().all(is_thousand)
 }
 
 fn since_epoch(text: &str) -> Option<UnixMillis> {
@@ -121,10 +116,10 @@ fn date_and_time(text: &str) -> Option<UnixMillis> {
     take(&mut rest, b"-")?;
     let day = digits(&mut rest, 2)?;
     take(&mut rest, b" Tt")?;
-    times([year, month, day], rest)
+    with_time_of_day([year, month, day], rest)
 }
 
-/// Reads `Fri, 20 Nov 2026 18:04:09 GMT`, the day of the week being of no account.
+/// Reads `Fri, 20 Nov 2026 18:04:09 GMT`, whatever the day of the week.
 fn named_date_and_time(text: &str) -> Option<UnixMillis> {
     const MONTHS: [&str; 12] = [
         "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
@@ -144,11 +139,11 @@ fn named_date_and_time(text: &str) -> Option<UnixMillis> {
     let is_month = |name: &&str| name.eq_ignore_ascii_case(month);
     let (place, _) = (1..).zip(&MONTHS).find(|(_, name)| is_month(name))?;
     let year = number(year, 4)?;
-    times([year, place, number(day, 2)?], time.as_bytes())
+    with_time_of_day([year, place, number(day, 2)?], time.as_bytes())
 }
 
-/// The moment of a date and the time of day behind it.
-fn times([year, month, day]: [u16; 3], mut rest: &[u8]) -> Option<UnixMillis> {
+/// The time of a date and the time of day behind it.
+fn with_time_of_day([year, month, day]: [u16; 3], mut rest: &[u8]) -> Option<UnixMillis> {
     let hour = digits(&mut rest, 2)?;
     take(&mut rest, b":")?;
     let minute = digits(&mut rest, 2)?;

@@ -1,8 +1,8 @@
 //! What hashed fields are made from: it may not go out in clear beside its hash.
 //!
-//! A source is known by its path, whatever its value. [`HashedSources::cover`] compares a path with those
-//! of all sources once, when the configuration is loaded, and says what of the values that it finds has to
-//! stay behind: nothing, all of it, or the parts at [`PartPath`]s of it.
+//! A source is a path, whatever its value. [`HashedSources::cover`] compares a path with those of all
+//! sources once, when the configuration is loaded, and says what to withhold of the values that the path
+//! finds: nothing, all of it, or the parts at some [`PartPath`]s.
 
 use crate::event::{REVENUE_FIELDS, revenue_field};
 use crate::expr::path::{Path, PathStep, alias_of};
@@ -16,30 +16,30 @@ pub(super) struct HashedSources(Vec<(UserDataField, Path)>);
 /// The way from a value to a part of it.
 pub(super) type PartPath = Box<[PathStep]>;
 
-/// What of a value has to stay behind.
+/// What of a value is withheld.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cover {
     /// Nothing.
     Free,
-    /// The parts at these places, none of which is the value itself.
+    /// These parts, none of which is the value itself.
     Parts(Vec<PartPath>),
     /// All of it.
     Whole,
 }
 
-/// How a path lies to a source.
+/// How the values at a path overlap with a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Overlap<'s> {
     Apart,
     /// It points to the source, or into it.
     Within,
-    /// The source lies in what it points to.
+    /// The source is a part of what it points to.
     Holds(&'s [PathStep]),
 }
 
 impl HashedSources {
-    /// The sources of the hashed fields among these, without those that are allowed in clear: by the name of
-    /// the property that they begin with, or by the whole path.
+    /// The sources of the hashed fields among these, without those that are allowed in clear by their
+    /// property's name or by the whole path.
     pub(super) fn of<'e>(
         fields: impl IntoIterator<Item = (UserDataField, &'e ValueExpr)>,
         allowed: &[String],
@@ -47,7 +47,7 @@ impl HashedSources {
         let mut sources: Vec<(UserDataField, Path)> = Vec::new();
         for (field, expr) in fields {
             for path in expr.paths() {
-                // What may stand in one of two places is kept back in both.
+                // A value that may be in one of two places is withheld in both.
                 let twin = twin(path);
                 let places = || std::iter::once(path).chain(&twin);
                 let is_known = sources.contains(&(field, path.clone()));
@@ -60,7 +60,7 @@ impl HashedSources {
         Self(sources)
     }
 
-    /// The sources that are more than an id: `external_id` is hashed as other ids are not.
+    /// The sources that are no ids of a person: other ids are not hashed, as `external_id` is.
     pub(super) fn of_traits(&self) -> Self {
         let is_trait = |(field, _): &&(UserDataField, Path)| field.class() != FieldClass::PersonId;
         Self(self.0.iter().filter(is_trait).cloned().collect())
@@ -71,39 +71,35 @@ impl HashedSources {
         self.0.iter()
     }
 
-    /// Whether there are none.
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What of the values that a path finds in an event has to stay behind.
+    /// What to withhold of the values that a path finds in an event.
     pub(super) fn cover(&self, path: &Path) -> Cover {
         Cover::of(self.0.iter().map(|(_, source)| overlap(path, source)))
     }
 
-    /// The fields and paths of the sources that a path points to or into, or that lie in what it points to.
+    /// The sources that a path points to or into, or that are parts of what it points to.
     pub(super) fn touched_by(&self, path: &Path) -> impl Iterator<Item = &(UserDataField, Path)> {
         self.0
             .iter()
             .filter(|(_, source)| overlap(path, source) != Overlap::Apart)
     }
 
-    /// The sources in a top-level object, by the name that they begin with.
+    /// The sources in a top-level object, with the names of the members that they begin with.
     pub(super) fn in_section(&self, section: &str) -> Vec<(&str, &(UserDataField, Path))> {
-        let of_section = self
-            .0
-            .iter()
-            .filter(|(_, path)| path.root() == Some(section));
-        of_section
-            .filter_map(|source| match source.1.steps() {
-                [PathStep::Key(name), ..] => Some((&**name, source)),
-                _ => None,
-            })
-            .collect()
+        let named = self.0.iter().filter_map(|source| match source.1.steps() {
+            [PathStep::Key(name), ..] if source.1.root() == Some(section) => {
+                Some((&**name, source))
+            }
+            _ => None,
+        });
+        named.collect()
     }
 
-    /// What of an element of a list has to stay behind, where the list is what a path finds. An object in the
-    /// place of the list counts as an element.
+    /// What to withhold of an element of the lists that a path finds. An object in place of a list counts as
+    /// an element.
     pub(super) fn cover_of_elements(&self, lists: &Path) -> Cover {
         match self.cover(lists) {
             Cover::Parts(parts) => Cover::of(parts.iter().map(|part| match &**part {
@@ -133,7 +129,7 @@ impl Cover {
         }
     }
 
-    /// What of a member of such a value has to stay behind.
+    /// What to withhold of a member of such a value.
     pub(super) fn of_member(&self, path: &Path) -> Self {
         match self {
             Self::Parts(parts) => Self::of(parts.iter().map(|part| lie(path.steps(), part))),
@@ -163,8 +159,8 @@ pub(super) fn names(entry: &str, source: &Path) -> bool {
     name == Some(entry) || source.as_str() == entry
 }
 
-/// The other path to the same value: what an event says of revenue is a top-level field of one of Amplitude's
-/// endpoints, and an event property with a `$` of the other.
+/// The other path to the same value: revenue is a top-level field in one of Amplitude's endpoints, and an
+/// event property with a `$` in the other.
 fn twin(path: &Path) -> Option<Path> {
     let root = path.root()?;
     let of_property = match path.steps() {
@@ -198,7 +194,7 @@ fn overlap<'s>(path: &Path, source: &'s Path) -> Overlap<'s> {
     }
 }
 
-/// A single value is read as a list of one, so a step to an element may lead nowhere.
+/// A single value is read as a list of one, so a step to an element may stay where it is.
 fn lie<'s>(path: &[PathStep], source: &'s [PathStep]) -> Overlap<'s> {
     match (path, source) {
         (_, []) => Overlap::Within,

@@ -1,4 +1,4 @@
-//! How a mapped event stands in other JSON: as the object that it is. For `#[serde(with = "…")]`.
+//! A mapped event as a JSON object inside other JSON. For `#[serde(with = "…")]`.
 
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -10,7 +10,7 @@ pub fn serialize<S: Serializer>(json: &[u8], serializer: S) -> Result<S::Ok, S::
     json.serialize(serializer)
 }
 
-/// Takes one object on one line: Meta takes no other, and exports are read line by line.
+/// Accepts only one object on one line: Meta accepts no other, and exports are read line by line.
 pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: From<Vec<u8>>,
@@ -29,7 +29,7 @@ pub mod optional {
     use serde::{Deserializer, Serializer};
     use serde_json::value::RawValue;
 
-    /// Whether it has to be left out: a damaged one would make JSON of nothing else.
+    /// Whether it has to be left out: a damaged one would make all of the JSON invalid.
     pub fn is_unreadable(json: &Option<Vec<u8>>) -> bool {
         let json = json.as_deref().map(serde_json::from_slice::<&RawValue>);
         !matches!(json, Some(Ok(_)))
@@ -39,10 +39,7 @@ pub mod optional {
         json: &Option<Vec<u8>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        match json {
-            Some(json) => super::serialize(json, serializer),
-            None => serializer.serialize_none(),
-        }
+        super::serialize(json.as_deref().unwrap_or_default(), serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(

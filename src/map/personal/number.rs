@@ -1,9 +1,9 @@
 //! Finds the numbers of phones and payment cards in a text.
 //!
-//! A text is cut into runs: groups of digits with little between them. A number is a stretch of groups that
-//! blanks, or the ends of its run, set apart. Where letters are joined to the run, as in `SKU-650-253-0000` or
-//! the path of a URL, it is a name of something; a card's number has its check digit to tell it from one. All
-//! is decided in one pass.
+//! A text is cut into runs: groups of digits with few characters between them. A number is some consecutive
+//! groups, with a blank or an end of the run on each side. A run that is joined to letters, as in
+//! `SKU-650-253-0000` or the path of a URL, is the name of something; a card's number is still recognised, by
+//! its check digit. All is decided in one pass.
 
 use std::ops::RangeInclusive;
 
@@ -13,26 +13,26 @@ use crate::normalize::calling_codes;
 /// Most digits of a phone number (E.164), and fewest of one with its calling code.
 const INTERNATIONAL: RangeInclusive<usize> = 8..=15;
 
-/// Most digits that are looked at together: those behind the two zeros for a plus.
+/// Most digits that are tested together: a phone number and the two zeros that stand for a plus.
 const MOST_DIGITS: usize = 17;
 
-/// Most groups that a phone number is written in within its country.
+/// Most groups of a phone number within its country.
 const MOST_GROUPS: usize = 5;
 
-/// Most letters that are joined to a card's number. More are an id, in which the digits are by chance.
+/// Most letters that may be joined to a card's number. More are an id that has the digits by chance.
 const MOST_JOINED: usize = 12;
 
-/// Fewest digits of a card's number that is printed with an exponent: what is left out are zeros.
+/// Fewest digits of a card's number that is printed with an exponent, which omits zeros.
 const FEWEST_PRINTED: usize = 12;
 
-/// Digits that nothing parts, and what stands between them and the group before.
+/// Consecutive digits, and the text between them and the group before.
 #[derive(Clone, Copy, Debug)]
 struct Group<'t> {
     before: &'t str,
     digits: &'t str,
 }
 
-/// Whether the number of a phone or card is anywhere in a plain text.
+/// Whether a plain text holds the number of a phone or card.
 pub(super) fn is_in(text: &str) -> bool {
     let mut groups = Vec::new();
     let mut at = 0;
@@ -69,7 +69,7 @@ fn read_run<'t>(text: &'t str, begin: usize, groups: &mut Vec<Group<'t>>) -> usi
         at += digits.len();
         let between = rest.find(|character| !is_between(character));
         let (between, rest) = rest.split_at(between.unwrap_or(rest.len()));
-        // More than `) (` parts numbers from each other.
+        // More than `) (` separates numbers.
         if between.is_empty()
             || between.chars().count() > 3
             || !rest.starts_with(|character: char| character.is_ascii_digit())
@@ -81,7 +81,7 @@ fn read_run<'t>(text: &'t str, begin: usize, groups: &mut Vec<Group<'t>>) -> usi
     }
 }
 
-/// What phone and card numbers are grouped with.
+/// Whether a character may be between the groups of phone and card numbers.
 const fn is_between(character: char) -> bool {
     is_space(character) || matches!(character, '-' | '.' | '/' | '_' | '(' | ')' | '[' | ']')
 }
@@ -102,7 +102,7 @@ struct Run<'t, 'g> {
 }
 
 impl Run<'_, '_> {
-    /// Whether it is a number behind a plus: no calling code begins with zero.
+    /// Whether it is a phone number behind a plus. No calling code begins with zero.
     fn is_international(&self) -> bool {
         let before = self.before.strip_suffix(is_opening).unwrap_or(self.before);
         let Some(before) = before.strip_suffix('+') else {
@@ -122,13 +122,14 @@ impl Run<'_, '_> {
         })
     }
 
-    /// Whether it may be a number with a fraction, as a coordinate or an amount with its sign.
+    /// Whether it may be a number with a fraction, such as a coordinate or an amount with a sign.
     fn is_decimal(&self) -> bool {
         let mut points = self.groups.iter().skip(1).map(|group| group.before == ".");
         points.next() == Some(true) && points.next() != Some(true)
     }
 
-    /// Whether a blank is between it and its plus, which may be a sum: all must be a number as it is dialled.
+    /// Whether it is a phone number with a blank behind the plus. Since that may be a sum, all digits must be
+    /// a number as it is dialled.
     fn is_spaced_international(&self) -> bool {
         let Some(before) = self.before.trim_end_matches(is_space).strip_suffix('+') else {
             return false;
@@ -138,7 +139,7 @@ impl Run<'_, '_> {
         !before.trim_end_matches(is_space).ends_with(is_sum) && is_dialled(&digits)
     }
 
-    /// Whether it is the number of a card as a computer prints a float: `4.111111111111111e15`.
+    /// Whether it is the number of a card printed as a float: `4.111111111111111e15`.
     fn is_printed_card(&self) -> bool {
         let [whole, fraction] = self.groups else {
             return false;
@@ -219,7 +220,7 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Whether a number may begin with a group: nothing that it could be part of stands before it.
+    /// Whether a number may begin with a group: it does not continue the text before it.
     fn may_begin(&self, group: usize) -> bool {
         let before = self.text_before(group);
         if group > 0 {
@@ -249,8 +250,8 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Whether the number of a card may begin with a group: also where letters are joined to it, unless these
-    /// are the path of a URL, or it is the fraction of a number.
+    /// Whether the number of a card may begin with a group. Letters may be joined to it, unless they are the
+    /// path of a URL or it is the fraction of a number.
     fn may_begin_card(&self, group: usize) -> bool {
         if group > 0 {
             return self.may_begin(group);
@@ -260,7 +261,7 @@ impl Run<'_, '_> {
         is_joined || self.may_begin(group) || is_short_word(self.before.chars().rev())
     }
 
-    /// The same of its end. It may have come as a decimal.
+    /// The same of its end. It may have a fraction of zeros.
     fn may_end_card(&self, group: usize) -> bool {
         let is_nothing =
             |next: &Group<'_>| next.before == "." && next.digits.bytes().all(|digit| digit == b'0');
@@ -273,15 +274,15 @@ impl Run<'_, '_> {
     }
 }
 
-/// Whether letters and digits come first, and not many.
+/// Whether a short word of letters and digits comes first.
 fn is_short_word(characters: impl Iterator<Item = char>) -> bool {
     let word = characters.take(MOST_JOINED + 1);
     let length = word.take_while(|one| one.is_alphanumeric()).count();
     (1..=MOST_JOINED).contains(&length)
 }
 
-/// Whether digits are a number as it is dialled from abroad: a calling code, and as many digits as numbers
-/// have in North America, or may have elsewhere.
+/// Whether digits are a number as it is dialled from abroad: a calling code, and as many digits as a number
+/// has in North America, or may have elsewhere.
 fn is_dialled(digits: &str) -> bool {
     let is_code = |code: &str| calling_codes::plan_of_international(code).is_some();
     let split = (1..=3).find_map(|length| {
@@ -295,7 +296,7 @@ fn is_dialled(digits: &str) -> bool {
     }
 }
 
-/// A stretch of groups that may be a number.
+/// Consecutive groups that may be a number.
 struct NumberSpan<'t, 'g> {
     groups: &'g [Group<'t>],
     /// How many digits they have.
@@ -315,8 +316,8 @@ impl NumberSpan<'_, '_> {
     }
 
     /// Whether the groups are those of a phone number: as in North America, Russia, China, India or Brazil;
-    /// behind a zero, by which numbers begin within a country, or two, which stand for a plus; or behind an area
-    /// code in brackets.
+    /// behind a zero, as numbers begin within a country, or behind two, which stand for a plus; or behind an
+    /// area code in brackets.
     fn is_phone(&self) -> bool {
         if self.is_behind_zeros() {
             return true;
@@ -328,7 +329,7 @@ impl NumberSpan<'_, '_> {
         let [area, rest @ ..] = &*lengths else {
             return false;
         };
-        // Numbers that blanks part may be a list.
+        // Numbers with blanks between them may be a list.
         if self.is_of_a_country(&lengths) && (self.is_whole_run || !self.is_all_spaced()) {
             return true;
         }
@@ -338,12 +339,8 @@ impl NumberSpan<'_, '_> {
             [one] => (6..=8).contains(one),
             several => several.iter().all(|group| (2..=4).contains(group)) && self.is_even(),
         };
-        if self.in_bracket
-            && self
-                .groups
-                .get(1)
-                .is_some_and(|group| group.before.starts_with(')'))
-        {
+        let second = self.groups.get(1);
+        if self.in_bracket && second.is_some_and(|group| group.before.starts_with(')')) {
             let is_area = (2..=3).contains(area) || begins_with_zero && *area <= 5;
             let is_rest = is_grouped || matches!(rest, [3..=5, 4]);
             return is_area && is_rest;
@@ -355,7 +352,7 @@ impl NumberSpan<'_, '_> {
         begins_with_zero && is_area && is_grouped
     }
 
-    /// Whether the groups are parted as numbers are in one of the countries that have a form of their own.
+    /// Whether the groups have the form of numbers in one of the countries that have their own.
     fn is_of_a_country(&self, lengths: &[usize]) -> bool {
         let mut digits = self.each_digit();
         let (first, second) = (digits.next(), digits.next());
@@ -386,19 +383,19 @@ impl NumberSpan<'_, '_> {
             return false;
         }
         let digits: String = self.groups.iter().map(|group| group.digits).collect();
-        // Within a country some numbers begin with a zero; here it stands alone, in brackets.
+        // Within a country some numbers begin with a zero; behind a calling code it is alone, in brackets.
         let has_zero = second.digits.len() > 1 && second.digits.starts_with('0');
         (3..=9).contains(&first.digits.len())
             && !has_zero
             && digits.get(2..).is_some_and(is_dialled)
     }
 
-    /// Whether the groups behind the first are parted alike.
+    /// Whether the groups behind the first have the same separator.
     fn is_even(&self) -> bool {
         let mut between = self.groups.iter().skip(2).map(|group| group.before);
         let first = between.next();
         between.all(|one| Some(one) == first)
-            // A date is parted alike everywhere, and has its year last.
+            // A date has one separator, and the year last.
             && !matches!(&*self.lengths(), [2, 2, 4, ..])
     }
 
@@ -407,8 +404,8 @@ impl NumberSpan<'_, '_> {
         between.all(|between| between.chars().all(is_space))
     }
 
-    /// Whether it is a number that a card can have: by its length, the digits by which its brand begins, and
-    /// its check digit.
+    /// Whether it is a number that a card can have, by its length, the first digits of its brand, and its
+    /// check digit.
     fn is_card(&self) -> bool {
         if !matches!(self.digits, 15 | 16) {
             return false;
@@ -417,7 +414,7 @@ impl NumberSpan<'_, '_> {
             let mut between = self.groups.iter().skip(1).map(|group| group.before);
             between.all(|between| between.chars().all(is))
         };
-        // Other signs part numbers of other kinds too.
+        // Other signs separate numbers of other kinds too.
         let is_parted_well = is_parted_by(|one| is_space(one) || one == '-')
             || matches!(&*self.lengths(), [4, 4, 4, 4] | [4, 6, 5])
                 && is_parted_by(|one| is_space(one) || matches!(one, '-' | '.' | '/' | '_'));
@@ -435,20 +432,15 @@ impl NumberSpan<'_, '_> {
 
     /// Luhn's sum.
     fn has_check_digit(&self) -> bool {
-        let sum: u32 = self
-            .each_digit()
-            .rev()
-            .enumerate()
-            .map(|(place, digit)| {
-                let digit = u32::from(digit - b'0');
-                match (place % 2, digit) {
-                    (0, digit) => digit,
-                    (_, digit @ 0..=4) => digit * 2,
-                    (_, digit) => digit * 2 - 9,
-                }
-            })
-            .sum();
-        sum.is_multiple_of(10)
+        let places = self.each_digit().rev().enumerate();
+        let counted = places.map(
+            |(place, digit)| match (place % 2, u32::from(digit - b'0')) {
+                (0, digit) => digit,
+                (_, digit @ 0..=4) => digit * 2,
+                (_, digit) => digit * 2 - 9,
+            },
+        );
+        counted.sum::<u32>().is_multiple_of(10)
     }
 }
 

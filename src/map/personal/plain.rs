@@ -1,21 +1,21 @@
-//! Texts in the one way of writing in which numbers are looked for.
+//! Normalises the spelling of numbers in a text before they are searched for.
 //!
-//! One number is written in many ways: with the digits of another script, with whatever a keyboard gives for
-//! a dash or a blank, with signs that nobody sees, encoded as in a URL.
+//! One number is written in many ways: with the digits of another script, with one of many dashes or blanks,
+//! with invisible characters, encoded as in a URL.
 
 use std::borrow::Cow;
 
 use crate::json::any_byte::any_byte;
 use crate::normalize::text::digit;
 
-/// A text with ASCII for digits of every script and for the signs that stand between them, without signs of
-/// no width, and decoded where it is encoded as in a URL or for a page.
+/// A text with ASCII for the digits of every script and the signs between them, without invisible characters,
+/// and decoded where it is encoded as in a URL or a page.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if !any_byte(text, |byte| !byte.is_ascii() || matches!(byte, b'%' | b'&')) {
         return Cow::Borrowed(text);
     }
     let text = percent_decoded(text).replace("&#43;", "+");
-    let characters = text.chars().filter(|character| !is_unseen(*character));
+    let characters = text.chars().filter(|character| !is_invisible(*character));
     Cow::Owned(characters.map(as_ascii).collect())
 }
 
@@ -40,8 +40,8 @@ fn percent_decoded(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
 }
 
-/// Whether nobody sees a character: of no width, a direction, the end of a line that may be broken, a frame.
-const fn is_unseen(character: char) -> bool {
+/// Whether a character is invisible: of no width, a change of direction, a possible line break, a frame.
+const fn is_invisible(character: char) -> bool {
     matches!(
         character,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
@@ -81,7 +81,7 @@ fn as_ascii(character: char) -> char {
         '\u{fe5a}' | '\u{ff09}' => ')',
         '\u{ff3b}' => '[',
         '\u{ff3d}' => ']',
-        // What ends a line parts numbers.
+        // The end of a line separates numbers.
         '\u{85}' | '\u{2028}' | '\u{2029}' => '\n',
         other if other.is_whitespace() => ' ',
         other => other,
