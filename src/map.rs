@@ -31,7 +31,6 @@ pub mod extract;
 mod action_source;
 mod app_data;
 mod check;
-mod check_sources;
 mod copy;
 mod custom_data;
 mod data_use;
@@ -41,7 +40,6 @@ mod page;
 mod personal;
 mod rule;
 mod server_event;
-mod standard_event;
 mod user_data;
 
 use crate::map::profile_view::ProfileView;
@@ -120,7 +118,7 @@ pub fn is_invalid_id(text: &str) -> bool {
 impl Mapper {
     /// Compiles the mapping of a sync, and notes what cannot be right.
     pub fn compile(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<ConfigError>) -> Self {
-        check::mistakes(name, sync, mistakes);
+        mistakes.extend(check::errors(name, sync));
         let sources = rule::hashed_sources(sync, &sync.allow_personal_data);
         let rules = match &sync.events {
             Some(events) => events

@@ -1,162 +1,162 @@
 //! What can be known to be wrong, or to look wrong, before the first event arrives.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-use crate::config::expressions::{ActionSource, CustomValue, MetaActionSource, PassedProperties};
+use crate::config::expressions::{ActionSource, MetaActionSource, PassedProperties};
 use crate::config::fields::WebsiteField;
-use crate::config::mapping::{EventConfig, MappingConfig};
-use crate::config::sync::{LimitedDataUsePlace, SyncConfig, UserMemory};
+use crate::config::mapping::MappingConfig;
+use crate::config::sync::{LimitedDataUsePlace, SyncConfig};
 use crate::config::{ConfigError, SyncName, key_of};
+use crate::expr::condition::Condition;
 use crate::expr::path::Path;
 use crate::expr::value::ValueExpr;
 use crate::json::text::is_absent_text;
+use crate::map::REVENUE_EVENTS;
 use crate::map::action_source::can_be_mapped;
 use crate::map::custom_data::{self, Fit};
 use crate::map::data_use::is_state;
-use crate::map::{REVENUE_EVENTS, check_sources, standard_event};
+use crate::map::hashed_sources::HashedSources;
+use crate::map::rule;
 use crate::normalize::field::UserDataField;
 use crate::normalize::identifier::ExternalIdCase;
 use crate::payload::PURCHASE;
 
 mod hints;
+mod sources;
+mod standard_event;
 
-/// Events that Amplitude's pages show under another name than they arrive with.
-const DISPLAY_NAMES: &[(&str, &str)] = &[
-    ("[Amplitude] Start Session", "session_start"),
-    ("[Amplitude] End Session", "session_end"),
-    ("[Amplitude] Revenue", "revenue_amount"),
-    ("[Amplitude] Revenue (Verified)", "verified_revenue"),
-    ("[Amplitude] Revenue (Unverified)", "unverified_revenue"),
-];
+/// The rules of a sync, or those of a row of its event table, while they are checked.
+struct Rules<'c> {
+    sync: &'c SyncConfig,
+    /// The row's event type; `None` for the rules of the sync.
+    event_type: Option<&'c str>,
+    /// Where they are in the configuration.
+    key: String,
+    send_as: Option<&'c ValueExpr>,
+    conditions: &'c [Condition],
+    properties: &'c PassedProperties,
+    mapping: &'c MappingConfig,
+    found: Vec<ConfigError>,
+}
 
-/// Notes what would cost every event, or every event of a row.
-pub(super) fn mistakes(name: &SyncName, sync: &SyncConfig, mistakes: &mut Vec<ConfigError>) {
-    let key = format!("sync.{name}");
-    check_mapping(&key, sync, &sync.mapping, mistakes);
+impl<'c> Rules<'c> {
+    fn of_sync(name: &SyncName, sync: &'c SyncConfig) -> Self {
+        Self {
+            sync,
+            event_type: None,
+            key: format!("sync.{name}"),
+            send_as: None,
+            conditions: &sync.conditions,
+            properties: &sync.properties,
+            mapping: &sync.mapping,
+            found: Vec::new(),
+        }
+    }
+
+    /// Those of each row of the sync's event table.
+    fn rows(&self) -> impl Iterator<Item = Self> + use<'c> {
+        let (sync, key) = (self.sync, self.key.clone());
+        let rows = sync.events.iter().flatten();
+        rows.map(move |(event_type, row)| Self {
+            sync,
+            event_type: Some(event_type),
+            key: format!("{key}.events.{}", key_of(&[event_type])),
+            send_as: row.send_as.as_ref(),
+            conditions: &row.conditions,
+            properties: &row.properties,
+            mapping: &row.mapping,
+            found: Vec::new(),
+        })
+    }
+
+    /// Notes what was found at a key below these rules.
+    fn note(&mut self, key: &str, message: impl Into<String>) {
+        let key = format!("{}.{key}", self.key);
+        self.found.push(ConfigError::new(key, message));
+    }
+
+    /// Whether a table or a property may give a field of `custom_data`. `"*"` may give any.
+    fn has_source(&self, field: &str) -> bool {
+        let passes = |properties: &PassedProperties| match properties {
+            PassedProperties::All => true,
+            PassedProperties::Named(names) => names.iter().any(|name| name == field),
+        };
+        field == "currency" && self.sync.currency.is_some()
+            || self.sync.mapping.custom_data.contains_key(field)
+            || self.mapping.custom_data.contains_key(field)
+            || passes(&self.sync.properties)
+            || passes(self.properties)
+    }
+
+    /// Whether an event of these rules may go out as a Purchase, as far as the configuration says.
+    fn may_be_purchase(&self) -> bool {
+        let keeps_name = self.send_as.is_none_or(|expr| !expr.always_gives());
+        let mut names = self.send_as.into_iter().flat_map(texts);
+        names.any(|name| name == PURCHASE) || keeps_name && self.event_type == Some(PURCHASE)
+    }
+}
+
+/// Finds what would cost every event, or every event of a row.
+pub fn errors(name: &SyncName, sync: &SyncConfig) -> Vec<ConfigError> {
+    let mut rules = Rules::of_sync(name, sync);
+    check_mapping(&mut rules);
     if let LimitedDataUsePlace::Code(state) = sync.limited_data_use.state
         && !is_state(state)
     {
         let message = format!("found {state}, expected 0 or a state of Meta's, 1000 to 1013");
-        mistakes.push(ConfigError::new(
-            format!("{key}.limited_data_use.state"),
-            message,
-        ));
+        rules.note("limited_data_use.state", message);
     }
-    for (event_type, row) in rows(sync) {
-        let key = event_key(&key, event_type);
-        check_mapping(&key, sync, &row.mapping, mistakes);
-        if let Some(expr) = &row.send_as
-            && texts(expr).any(|name| is_absent_text(&name))
-        {
-            let message = "found a name that stands for nothing, expected Meta's event name";
-            mistakes.push(ConfigError::new(format!("{key}.send_as"), message));
-        }
-        let purchase = may_be_purchase(event_type, row);
-        if !purchase || REVENUE_EVENTS.contains(&&**event_type) {
-            continue;
-        }
-        for (field, example) in [
-            ("value", "\"event_properties.total\""),
-            (
-                "currency",
-                "{ from = \"event_properties.currency\", default = \"USD\" }, or currency = \"USD\" for the whole sync",
-            ),
-        ] {
-            if !has_source(field, sync, row) {
-                let message = format!(
-                    "missing, Meta refuses a Purchase without it; expected, for example, {example}"
-                );
-                mistakes.push(ConfigError::new(
-                    format!("{key}.custom_data.{field}"),
-                    message,
-                ));
-            }
-        }
-    }
+    let rows = rules.rows().flat_map(|mut row| {
+        check_mapping(&mut row);
+        check_purchase(&mut row);
+        row.found
+    });
+    let rows: Vec<ConfigError> = rows.collect();
+    rules.found.extend(rows);
+    rules.found
 }
 
-/// Gives what looks wrong and may still be meant.
-pub(super) fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<ConfigError> {
-    let key = format!("sync.{name}");
-    let mut warnings = Vec::new();
-    check_custom_names(&key, &sync.mapping.custom_data, &mut warnings);
+/// Finds what looks wrong but may be meant.
+pub fn warnings(name: &SyncName, sync: &SyncConfig) -> Vec<ConfigError> {
+    let sources = rule::hashed_sources(sync, &sync.allow_personal_data);
+    let mut rules = Rules::of_sync(name, sync);
     if sync.external_id_case == ExternalIdCase::Keep {
-        let message = "found \"keep\": Meta's Pixel hashes ids in lower case, always, so that an id with a \
+        let message = "found \"keep\", but Meta's Pixel always hashes ids in lower case: an id with a \
                        capital letter never equals the Pixel's";
-        warnings.push(ConfigError::new(format!("{key}.external_id_case"), message));
+        rules.note("external_id_case", message);
     }
-    let whole_sync = EventConfig::default();
-    hints::near_names(&key, sync, None, &mut warnings);
-    hints::numbers_in_clear(&key, sync, &sync.mapping.custom_data, &mut warnings);
-    warn_of_incomplete_websites(&key, sync, &mut warnings);
-    if has_source("value", sync, &whole_sync) && !has_source("currency", sync, &whole_sync) {
-        let message = "missing beside value; a value without a currency is not sent";
-        warnings.push(ConfigError::new(
-            format!("{key}.custom_data.currency"),
-            message,
-        ));
-    }
-    check_sources::of_sync(&key, sync, &mut warnings);
-    if let Some(memory) = &sync.user_memory {
-        check_memory(&key, sync, memory, &mut warnings);
-    }
-    for (event_type, row) in rows(sync) {
-        let key = event_key(&key, event_type);
-        check_custom_names(&key, &row.mapping.custom_data, &mut warnings);
-        check_sources::of_row(&key, sync, row, &mut warnings);
-        hints::near_names(&key, sync, Some(row), &mut warnings);
-        hints::numbers_in_clear(&key, sync, &row.mapping.custom_data, &mut warnings);
-        if let Some((_, wire)) = DISPLAY_NAMES.iter().find(|(shown, _)| shown == event_type) {
-            let message =
-                format!("this is the name on Amplitude's pages; the event arrives as {wire:?}");
-            warnings.push(ConfigError::new(&key, message));
-        }
-        let near: Vec<(String, String, &str)> = match &row.send_as {
-            Some(expr) => texts(expr)
-                .filter_map(|name| {
-                    let near = standard_event::near(&name)?;
-                    Some((format!("{key}.send_as"), name.into_owned(), near))
-                })
-                .collect(),
-            None => standard_event::same_words(event_type)
-                .map(|near| (key.clone(), event_type.clone(), near))
-                .into_iter()
-                .collect(),
-        };
-        for (key, name, near) in near {
-            let message = format!(
-                "found {name:?}, which is a custom event; is Meta's standard event {near:?} meant?"
-            );
-            warnings.push(ConfigError::new(key, message));
-        }
-        let own_value = row.mapping.custom_data.contains_key("value");
-        if own_value && !has_source("currency", sync, row) && !may_be_purchase(event_type, row) {
-            let message = "missing beside value; a value without a currency is not sent";
-            warnings.push(ConfigError::new(
-                format!("{key}.custom_data.currency"),
-                message,
-            ));
-        }
-    }
-    hints::action_source(&key, sync, &mut warnings);
-    warnings
+    warn_of_rules(&mut rules, &sources);
+    warn_of_incomplete_websites(&mut rules);
+    sources::warn_of_sync(&mut rules, &sources);
+    let rows = rules.rows().flat_map(|mut row| {
+        warn_of_rules(&mut row, &sources);
+        hints::warn_of_event_names(&mut row);
+        row.found
+    });
+    let rows: Vec<ConfigError> = rows.collect();
+    rules.found.extend(rows);
+    hints::warn_of_action_source(&mut rules);
+    rules.found
 }
 
-fn check_mapping(
-    key: &str,
-    sync: &SyncConfig,
-    mapping: &MappingConfig,
-    mistakes: &mut Vec<ConfigError>,
-) {
-    let fixed: Vec<MetaActionSource> = match &mapping.action_source {
-        Some(ActionSource::Fixed(source)) => vec![*source],
-        Some(ActionSource::From(expr)) => texts(expr)
-            .filter_map(|text| MetaActionSource::parse(&text))
-            .collect(),
-        Some(ActionSource::Auto) | None => Vec::new(),
-    };
-    for source in fixed {
+/// Warns of what can look wrong in the rules of a sync and in those of a row.
+fn warn_of_rules(rules: &mut Rules<'_>, sources: &HashedSources) {
+    check_custom_names(rules);
+    hints::warn_of_near_names(rules);
+    hints::warn_of_numbers_in_clear(rules);
+    sources::warn_of_rules(rules, sources);
+    warn_of_forgotten_conditions(rules);
+    let has_value = rules.mapping.custom_data.contains_key("value")
+        || rules.event_type.is_none() && rules.has_source("value");
+    if has_value && !rules.has_source("currency") && !rules.may_be_purchase() {
+        let message = "missing beside value; a value without a currency is not sent";
+        rules.note("custom_data.currency", message);
+    }
+}
+
+fn check_mapping(rules: &mut Rules<'_>) {
+    let (sync, mapping) = (rules.sync, rules.mapping);
+    for source in mapping.action_source.iter().flat_map(named_sources) {
         let message = match source {
             MetaActionSource::App if sync.app.is_none() => {
                 "found \"app\", which needs the table [sync.<name>.app]".to_owned()
@@ -167,7 +167,7 @@ fn check_mapping(
             ),
             _ => continue,
         };
-        mistakes.push(ConfigError::new(format!("{key}.action_source"), message));
+        rules.note("action_source", message);
     }
     for (name, source) in &mapping.custom_data {
         let message = match custom_data::fit(name, source) {
@@ -176,51 +176,71 @@ fn check_mapping(
             Fit::NoId => "an item needs an id, expected a path as `id`".to_owned(),
             Fit::Constant(reason) => format!("the fixed value cannot be sent: {reason}"),
         };
-        mistakes.push(ConfigError::new(field_key(key, name), message));
+        rules.note(&field_key(name), message);
+    }
+}
+
+/// Notes where a row has an empty name, or lacks a field that Meta asks for in a Purchase.
+fn check_purchase(row: &mut Rules<'_>) {
+    let mut names = row.send_as.into_iter().flat_map(texts);
+    if names.any(|name| is_absent_text(&name)) {
+        let message = "found a name that stands for nothing, expected Meta's event name";
+        row.note("send_as", message);
+    }
+    let has_revenue = row
+        .event_type
+        .is_some_and(|event_type| REVENUE_EVENTS.contains(&event_type));
+    if has_revenue || !row.may_be_purchase() {
+        return;
+    }
+    for (field, example) in [
+        ("value", "\"event_properties.total\""),
+        (
+            "currency",
+            "{ from = \"event_properties.currency\", default = \"USD\" }, or currency = \"USD\" for the whole sync",
+        ),
+    ] {
+        if !row.has_source(field) {
+            let message = format!(
+                "missing, Meta refuses a Purchase without it; expected, for example, {example}"
+            );
+            row.note(&field_key(field), message);
+        }
     }
 }
 
 /// Warns of fields that Meta reads in another place.
-fn check_custom_names(
-    key: &str,
-    table: &BTreeMap<String, CustomValue>,
-    warnings: &mut Vec<ConfigError>,
-) {
-    for name in table.keys() {
+fn check_custom_names(rules: &mut Rules<'_>) {
+    for name in rules.mapping.custom_data.keys() {
         let message = if name == "event_id" {
-            "Meta looks for duplicates by the event's own event_id, not by one in custom_data"
-                .to_owned()
+            "Meta recognises duplicates by the event's own event_id, not by one in custom_data"
         } else if !custom_data::is_standard(name) && UserDataField::parse(name).is_some() {
             "this is a customer information parameter, expected under user_data, where it is hashed"
-                .to_owned()
         } else {
             continue;
         };
-        warnings.push(ConfigError::new(field_key(key, name), message));
+        rules.note(&field_key(name), message);
     }
 }
 
-/// Warns, once for each place where it can be mended, of events of a website that would go without what
-/// Meta asks for.
-fn warn_of_incomplete_websites(key: &str, sync: &SyncConfig, warnings: &mut Vec<ConfigError>) {
-    let whole_sync = EventConfig::default();
-    let rows: Vec<(String, &EventConfig)> = match &sync.events {
-        Some(events) => events
-            .iter()
-            .map(|(event_type, row)| (event_key(key, event_type), row))
-            .collect(),
-        None => vec![(key.to_owned(), &whole_sync)],
-    };
-    for (row_key, row) in rows {
-        let of_row = row.mapping.action_source.as_ref();
-        let Some(source) = of_row.or(sync.mapping.action_source.as_ref()) else {
-            continue;
-        };
-        if !may_be_website(source) {
+/// Warns of events of a website that would lack a field that Meta asks for, once for each place where the
+/// field can be added.
+fn warn_of_incomplete_websites(rules: &mut Rules<'_>) {
+    let of_sync = rules.mapping;
+    let mut rows: Vec<(String, &MappingConfig)> =
+        rules.rows().map(|row| (row.key, row.mapping)).collect();
+    if rules.sync.events.is_none() {
+        rows.push((rules.key.clone(), of_sync));
+    }
+    for (row_key, of_row) in rows {
+        let own_source = of_row.action_source.as_ref();
+        let source = own_source.or(of_sync.action_source.as_ref());
+        let mut sources = source.into_iter().flat_map(named_sources);
+        if !sources.any(|source| source == MetaActionSource::Website) {
             continue;
         }
         for field in WebsiteField::ALL {
-            // What the place gives no source for; `None` where it says nothing of the field.
+            // Whether a table gives no source of the field; `None` where it does not mention the field.
             let lacks = |mapping: &MappingConfig| match field {
                 WebsiteField::ClientUserAgent => mapping
                     .user_data
@@ -230,12 +250,11 @@ fn warn_of_incomplete_websites(key: &str, sync: &SyncConfig, warnings: &mut Vec<
                     mapping.event_source_url.as_ref().map(only_browsers_say)
                 }
             };
-            let lacking = lacks(&row.mapping).or_else(|| lacks(&sync.mapping));
-            if lacking == Some(false) {
+            if lacks(of_row).or_else(|| lacks(of_sync)) == Some(false) {
                 continue;
             }
-            let at = match (of_row, lacks(&row.mapping)) {
-                (None, None) => key,
+            let at = match (own_source, lacks(of_row)) {
+                (None, None) => &rules.key,
                 _ => &row_key,
             };
             let (place, message) = match field {
@@ -245,14 +264,14 @@ fn warn_of_incomplete_websites(key: &str, sync: &SyncConfig, warnings: &mut Vec<
                 ),
                 WebsiteField::EventSourceUrl => (
                     format!("{at}.event_source_url"),
-                    "missing, Meta asks for it with action_source = \"website\", and only browsers say \
+                    "missing, Meta asks for it with action_source = \"website\", and only browsers send \
                      it by themselves; for what a server reports, expected, for example, { from = \
                      'event_properties[\"[Amplitude] Page Location\"]', default = \
                      \"https://shop.example.com/\" }",
                 ),
             };
-            if warnings.iter().all(|warned| warned.key != place) {
-                warnings.push(ConfigError::new(place, message));
+            if rules.found.iter().all(|warned| warned.key != place) {
+                rules.found.push(ConfigError::new(place, message));
             }
         }
     }
@@ -268,21 +287,15 @@ fn only_browsers_say(page: &ValueExpr) -> bool {
     !page.always_gives() && page.paths().into_iter().all(is_browsers)
 }
 
-/// Whether the configuration itself says that events are of a website.
-fn may_be_website(source: &ActionSource) -> bool {
+/// The sources that the configuration itself names.
+fn named_sources(source: &ActionSource) -> Vec<MetaActionSource> {
     match source {
-        ActionSource::Fixed(source) => *source == MetaActionSource::Website,
+        ActionSource::Fixed(source) => vec![*source],
         ActionSource::From(expr) => texts(expr)
-            .any(|text| MetaActionSource::parse(&text) == Some(MetaActionSource::Website)),
-        ActionSource::Auto => false,
+            .filter_map(|text| MetaActionSource::parse(&text))
+            .collect(),
+        ActionSource::Auto => Vec::new(),
     }
-}
-
-/// Whether an event of a row may go out as a Purchase, as far as the configuration says.
-fn may_be_purchase(event_type: &str, row: &EventConfig) -> bool {
-    let keeps_name = row.send_as.as_ref().is_none_or(|expr| !expr.always_gives());
-    let names = row.send_as.iter().flat_map(texts);
-    names.into_iter().any(|name| name == PURCHASE) || keeps_name && event_type == PURCHASE
 }
 
 /// The constants of an expression that are texts.
@@ -291,59 +304,29 @@ fn texts(expr: &ValueExpr) -> impl Iterator<Item = Cow<'_, str>> {
     constants.filter_map(|constant| constant.json().text())
 }
 
-/// Warns of conditions on user properties that no later event carries: they would hold, or not, by the
-/// event that sets the property alone.
-fn check_memory(
-    key: &str,
-    sync: &SyncConfig,
-    memory: &UserMemory,
-    warnings: &mut Vec<ConfigError>,
-) {
-    let of_rows = rows(sync).flat_map(|(event_type, row)| {
-        let key = event_key(key, event_type);
-        row.conditions.iter().map(move |one| (key.clone(), one))
-    });
-    let of_sync = sync.conditions.iter().map(|one| (key.to_owned(), one));
-    for (key, condition) in of_sync.chain(of_rows) {
+/// Warns of conditions on user properties that are not remembered: they are judged only by the events that
+/// set the property.
+fn warn_of_forgotten_conditions(rules: &mut Rules<'_>) {
+    let Some(memory) = &rules.sync.user_memory else {
+        return;
+    };
+    for condition in rules.conditions {
         if let Some(name) = condition.property.user_property()
             && !memory.keep_as_is.iter().any(|kept| kept == name)
         {
-            warnings.push(ConfigError::new(
-                format!("{key}.where"),
-                format!(
-                    "{} is not remembered: events of SDKs carry it only where they set it; to remember \
-                     it as it came, name {name:?} in user_memory.keep_as_is",
-                    condition.property
-                ),
-            ));
+            let message = format!(
+                "{} is not remembered: events of SDKs carry it only where they set it; to remember it \
+                 as it came, name {name:?} in user_memory.keep_as_is",
+                condition.property
+            );
+            rules.note("where", message);
         }
     }
 }
 
-fn rows(sync: &SyncConfig) -> impl Iterator<Item = (&String, &EventConfig)> {
-    sync.events.iter().flatten()
-}
-
-/// Whether a table or a property may give a field. `"*"` may give any.
-fn has_source(field: &str, sync: &SyncConfig, row: &EventConfig) -> bool {
-    let in_table = |table: &BTreeMap<String, CustomValue>| table.contains_key(field);
-    let in_properties = |properties: &PassedProperties| match properties {
-        PassedProperties::All => true,
-        PassedProperties::Named(names) => names.iter().any(|name| name == field),
-    };
-    field == "currency" && sync.currency.is_some()
-        || in_table(&sync.mapping.custom_data)
-        || in_table(&row.mapping.custom_data)
-        || in_properties(&sync.properties)
-        || in_properties(&row.properties)
-}
-
-fn event_key(sync: &str, event_type: &str) -> String {
-    format!("{sync}.events.{}", key_of(&[event_type]))
-}
-
-fn field_key(at: &str, name: &str) -> String {
-    format!("{at}.custom_data.{}", key_of(&[name]))
+/// The key of a field of `custom_data`, below its rules.
+fn field_key(name: &str) -> String {
+    format!("custom_data.{}", key_of(&[name]))
 }
 
 #[cfg(test)]

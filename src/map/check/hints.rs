@@ -1,65 +1,50 @@
 //! Warnings of what is allowed, and most likely was meant otherwise.
 
-use std::collections::BTreeMap;
-
 use crate::config::ConfigError;
 use crate::config::expressions::{ActionSource, CustomValue, MetaActionSource, PassedProperties};
-use crate::config::mapping::EventConfig;
-use crate::config::sync::SyncConfig;
 use crate::expr::path::{Path, PathStep};
 use crate::map::custom_data::standard::near;
 use crate::map::personal::{says_card, says_phone};
-use crate::map::standard_event;
 use crate::normalize::field::UserDataField;
 
-use super::{field_key, has_source, rows, texts};
+use super::{Rules, field_key, standard_event, texts};
 
-/// Warns of names of a row, or of the sync itself, that are passed on and are a slip of the pen away from a field of Meta's.
-pub(super) fn near_names(
-    key: &str,
-    sync: &SyncConfig,
-    row: Option<&EventConfig>,
-    warnings: &mut Vec<ConfigError>,
-) {
-    let (properties, table) = match row {
-        None => (&sync.properties, &sync.mapping.custom_data),
-        Some(row) => (&row.properties, &row.mapping.custom_data),
-    };
-    let whole_sync = EventConfig::default();
-    let row = row.unwrap_or(&whole_sync);
-    let passed_on = match properties {
+/// Events that Amplitude's pages show under another name than they arrive with.
+const DISPLAY_NAMES: &[(&str, &str)] = &[
+    ("[Amplitude] Start Session", "session_start"),
+    ("[Amplitude] End Session", "session_end"),
+    ("[Amplitude] Revenue", "revenue_amount"),
+    ("[Amplitude] Revenue (Verified)", "verified_revenue"),
+    ("[Amplitude] Revenue (Unverified)", "unverified_revenue"),
+];
+
+/// Warns of names that are passed on and almost the same as a field of Meta's.
+pub(super) fn warn_of_near_names(rules: &mut Rules<'_>) {
+    let passed_on = match rules.properties {
         PassedProperties::All => &[][..],
         PassedProperties::Named(names) => names,
     };
-    let passed_on = passed_on
-        .iter()
-        .map(|name| (format!("{key}.properties"), name));
-    let custom = table
-        .keys()
-        .filter(|name| UserDataField::parse(name).is_none());
-    let custom = custom.map(|name| (field_key(key, name), name));
-    for (key, name) in passed_on.chain(custom) {
+    let passed_on = passed_on.iter().map(|name| ("properties".to_owned(), name));
+    let custom = rules.mapping.custom_data.keys();
+    let custom = custom.filter(|name| UserDataField::parse(name).is_none());
+    for (key, name) in passed_on.chain(custom.map(|name| (field_key(name), name))) {
         if let Some(near) = near(name)
-            && !has_source(near, sync, row)
+            && !rules.has_source(near)
         {
             let message = format!(
                 "found {name:?}, which is a custom property; is Meta's standard field {near:?} meant?"
             );
-            warnings.push(ConfigError::new(key, message));
+            rules.note(&key, message);
         }
     }
 }
 
 /// Warns of fields whose names, or those of their sources, say that they are the number of a phone or card:
-/// what a table names aloud goes out, such a number too.
-pub(super) fn numbers_in_clear(
-    key: &str,
-    sync: &SyncConfig,
-    table: &BTreeMap<String, CustomValue>,
-    warnings: &mut Vec<ConfigError>,
-) {
-    let allowed = &sync.allow_personal_data;
-    for (name, source) in table.iter().filter(|(name, _)| !allowed.contains(name)) {
+/// a field that the table names is sent even if it holds one.
+pub(super) fn warn_of_numbers_in_clear(rules: &mut Rules<'_>) {
+    let allowed = &rules.sync.allow_personal_data;
+    let fields = rules.mapping.custom_data.iter();
+    for (name, source) in fields.filter(|(name, _)| !allowed.contains(name)) {
         let (exprs, members) = match source {
             CustomValue::Value(expr) => (vec![expr], Vec::new()),
             CustomValue::Each { members, .. } => {
@@ -68,7 +53,7 @@ pub(super) fn numbers_in_clear(
         };
         let paths: Vec<&Path> = exprs.into_iter().flat_map(|expr| expr.paths()).collect();
         if paths.is_empty() {
-            // What the configuration gives is no person's.
+            // A constant of the configuration is no person's.
             continue;
         }
         let steps = paths.iter().flat_map(|path| path.steps());
@@ -89,34 +74,57 @@ pub(super) fn numbers_in_clear(
             "this may be {what}, which goes out in clear since the table names it; if that is meant, name \
              {name:?} in allow_personal_data"
         );
-        warnings.push(ConfigError::new(field_key(key, name), message));
+        rules.note(&field_key(name), message);
+    }
+}
+
+/// Warns of a row whose event type or name for Meta is almost the right one.
+pub(super) fn warn_of_event_names(row: &mut Rules<'_>) {
+    let event_type = row.event_type.unwrap_or_default();
+    let is_shown = |(shown, _): &&(&str, &str)| *shown == event_type;
+    if let Some((_, wire)) = DISPLAY_NAMES.iter().find(is_shown) {
+        let message =
+            format!("this is the name on Amplitude's pages; the event arrives as {wire:?}");
+        row.found.push(ConfigError::new(&row.key, message));
+    }
+    let custom_event = |name: &str, near: &str| {
+        format!("found {name:?}, which is a custom event; is Meta's standard event {near:?} meant?")
+    };
+    if let Some(expr) = row.send_as {
+        for name in texts(expr) {
+            if let Some(near) = standard_event::near(&name) {
+                row.note("send_as", custom_event(&name, near));
+            }
+        }
+    } else if let Some(near) = standard_event::same_words(event_type) {
+        let message = custom_event(event_type, near);
+        row.found.push(ConfigError::new(&row.key, message));
     }
 }
 
 /// Warns of standard events that may go out as `other`, by which Meta cannot tell where they happened.
-pub(super) fn action_source(key: &str, sync: &SyncConfig, warnings: &mut Vec<ConfigError>) {
-    let may_be_other = |row: &EventConfig| {
-        let source = row.mapping.action_source.as_ref();
-        let by_rule = sync.app.is_none();
-        match source.or(sync.mapping.action_source.as_ref()) {
-            Some(ActionSource::Fixed(source)) => *source == MetaActionSource::Other,
-            Some(ActionSource::From(expr)) => {
-                let default = expr.default.as_ref();
-                let default = default.and_then(|default| default.json().text());
-                let default = default.and_then(|text| MetaActionSource::parse(&text));
-                default.map_or(by_rule, |source| source == MetaActionSource::Other)
-            }
-            Some(ActionSource::Auto) | None => by_rule,
+pub(super) fn warn_of_action_source(rules: &mut Rules<'_>) {
+    let by_rule = rules.sync.app.is_none();
+    let of_sync = rules.mapping.action_source.as_ref();
+    let may_be_other = |row: &Rules<'_>| match row.mapping.action_source.as_ref().or(of_sync) {
+        Some(ActionSource::Fixed(source)) => *source == MetaActionSource::Other,
+        Some(ActionSource::From(expr)) => {
+            let default = expr.default.as_ref();
+            let default = default.and_then(|default| default.json().text());
+            let default = default.and_then(|text| MetaActionSource::parse(&text));
+            default.map_or(by_rule, |source| source == MetaActionSource::Other)
         }
+        Some(ActionSource::Auto) | None => by_rule,
     };
     let is_standard = |name: &str| standard_event::NAMES.contains(&name);
-    let goes_out_as_standard = |event_type: &str, row: &EventConfig| match &row.send_as {
+    let goes_out_as_standard = |row: &Rules<'_>| match row.send_as {
         Some(expr) => texts(expr).any(|name| is_standard(&name)),
-        None => is_standard(event_type),
+        None => row.event_type.is_some_and(is_standard),
     };
-    let events: Vec<String> = rows(sync)
-        .filter(|(event_type, row)| may_be_other(row) && goes_out_as_standard(event_type, row))
-        .map(|(event_type, _)| format!("{event_type:?}"))
+    let rows = rules.rows();
+    let events: Vec<String> = rows
+        .filter(|row| may_be_other(row) && goes_out_as_standard(row))
+        .map(|row| format!("{:?}", row.event_type.unwrap_or_default()))
         .collect();
     if events.is_empty() {
         return;
@@ -127,7 +135,7 @@ pub(super) fn action_source(key: &str, sync: &SyncConfig, warnings: &mut Vec<Con
          for the sync or the event",
         events.join(", ")
     );
-    warnings.push(ConfigError::new(format!("{key}.action_source"), message));
+    rules.note("action_source", message);
 }
 
 #[cfg(test)]

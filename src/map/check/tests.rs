@@ -4,16 +4,15 @@ use super::*;
 use crate::config::load::from_toml;
 
 #[track_caller]
-pub(super) fn check(rules: &str, expected_mistakes: &[&str], expected_warnings: &[&str]) {
+pub(super) fn check(rules: &str, expected_errors: &[&str], expected_warnings: &[&str]) {
     let text = format!(
         "[ingest]\nallow_unauthenticated = true\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"\n{rules}"
     );
     let config = from_toml(&text, &[]).unwrap();
     let (name, sync) = config.syncs.iter().next().unwrap();
-    let mut found = Vec::new();
-    mistakes(name, sync, &mut found);
+    let found = errors(name, sync);
     let keys = |found: &[ConfigError]| found.iter().map(|one| one.key.clone()).collect::<Vec<_>>();
-    assert_eq!(keys(&found), expected_mistakes, "{found:?}");
+    assert_eq!(keys(&found), expected_errors, "{found:?}");
     let warned = warnings(name, sync);
     assert_eq!(keys(&warned), expected_warnings, "{warned:?}");
 }
@@ -240,7 +239,7 @@ fn what_is_hashed_and_named_in_clear_is_pointed_out() {
 }
 
 #[test]
-fn slips_of_the_pen_are_pointed_out() {
+fn typing_errors_are_pointed_out() {
     check(
         concat!(
             "[sync.web.custom_data]\nevent_id = \"uuid\"\nemail = \"user_properties.email\"\n",

@@ -1,4 +1,4 @@
-//! Meta's standard events, by which it optimises and reports without further set-up.
+//! Meta's standard events, which it optimises for and reports without further set-up.
 
 use crate::config::names;
 
@@ -31,7 +31,7 @@ pub(super) const NAMES: &[&str] = &[
     "ViewContent",
 ];
 
-/// The standard event that a name is the same as but for case, spaces and punctuation.
+/// The standard event that differs from a name in case, spaces and punctuation alone.
 pub(super) fn same_words(name: &str) -> Option<&'static str> {
     let letters = names::letters(name);
     NAMES
@@ -40,7 +40,7 @@ pub(super) fn same_words(name: &str) -> Option<&'static str> {
         .find(|standard| *standard != name && letters == standard.to_ascii_lowercase())
 }
 
-/// The standard event that a name is a slip of the pen away from.
+/// The standard event that a name is a typing error away from.
 pub(super) fn near(name: &str) -> Option<&'static str> {
     names::slip_of(name, NAMES.iter().copied())
 }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_slips_of_the_pen() {
+    fn finds_typing_errors() {
         for (name, expected) in [
             ("Purchase", None),
             ("purchase", Some("Purchase")),
