@@ -23,7 +23,7 @@ use crate::select::{Selected, Selector};
 
 mod rule_test;
 
-pub use rule_test::{Diff, run_test};
+pub use rule_test::run_test;
 
 /// One sync, compiled.
 #[derive(Debug)]

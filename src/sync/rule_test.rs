@@ -1,6 +1,6 @@
 //! Rule tests: an event of the configuration, and what must become of it.
 
-use std::fmt;
+use std::fmt::Display;
 
 use serde_json::Value;
 
@@ -16,21 +16,12 @@ use super::Sync;
 /// The outcome of an event that goes on to the queue.
 const MAPPED: &str = "mapped";
 
-/// What differs between what a rule test expects and what became of its event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diff {
-    lines: Vec<DiffLine>,
-}
+/// How a value is shown that is not there.
+const NOTHING: &str = "nothing";
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct DiffLine {
-    place: String,
-    expected: String,
-    found: String,
-}
-
-/// Runs one rule test.
-pub fn run_test(test: &RuleTest, sync: &Sync) -> Result<(), Diff> {
+/// Runs one rule test. The error shows each difference between what the test expects and what became of its
+/// event.
+pub fn run_test(test: &RuleTest, sync: &Sync) -> Result<(), String> {
     let raw = test.event.as_bytes();
     let arena = Arena::default();
     let mut event = Event::decode(raw, &arena);
@@ -39,69 +30,41 @@ pub fn run_test(test: &RuleTest, sync: &Sync) -> Result<(), Diff> {
     }
     let element = event.as_ref().map_err(|reason| *reason);
     let (mapped, _) = sync.take(element, raw, test.now, &mut PayloadArena::default());
-    let mut lines = Vec::new();
-    let (outcome, reason, json) = match &mapped {
-        Ok(payload) => (MAPPED, None, Some(payload.json.as_ref())),
-        Err(rejected) => (
-            rejected.reason.outcome().as_str(),
-            Some(rejected.reason),
-            rejected.json.as_deref(),
-        ),
+    let (reason, json) = match &mapped {
+        Ok(payload) => (None, Some(payload.json.as_ref())),
+        Err(rejected) => (Some(rejected.reason), rejected.json.as_deref()),
     };
-    compare_text(
-        &mut lines,
-        "outcome",
-        Some(&test.outcome),
-        Some(&because(outcome, reason)),
-        outcome,
-    );
-    if let Some(expected) = &test.reason {
-        let found = reason.map(Reason::as_str);
-        compare_text(
-            &mut lines,
-            "reason",
-            Some(expected),
-            found,
-            found.unwrap_or_default(),
-        );
+    let mut differences = Vec::new();
+    let outcome = reason.map_or(MAPPED, |reason| reason.outcome().as_str());
+    if test.outcome != outcome {
+        // The reason explains a surprising outcome.
+        let because = reason.map(|reason| format!(" ({reason})"));
+        let found = format!("{outcome}{}", because.unwrap_or_default());
+        differences.push(difference("outcome", &test.outcome, found));
+    }
+    let found = reason.map_or(NOTHING, Reason::as_str);
+    if let Some(expected) = &test.reason
+        && expected != found
+    {
+        differences.push(difference("reason", expected, found));
     }
     let event: Value = json
         .and_then(|json| serde_json::from_slice(json).ok())
         .unwrap_or_default();
-    compare(&mut lines, "", &test.fields, Some(&event));
-    if lines.is_empty() {
+    compare(&mut differences, "", &test.fields, Some(&event));
+    if differences.is_empty() {
         Ok(())
     } else {
-        Err(Diff { lines })
+        Err(differences.join("\n"))
     }
 }
 
-/// The outcome, with the reason where there is one, so that a surprise explains itself.
-fn because(outcome: &str, reason: Option<Reason>) -> String {
-    match reason {
-        Some(reason) => format!("{outcome} ({reason})"),
-        None => outcome.to_owned(),
-    }
+fn difference(place: &str, expected: impl Display, found: impl Display) -> String {
+    format!("  {place}\n  - {expected}\n  + {found}")
 }
 
-fn compare_text(
-    lines: &mut Vec<DiffLine>,
-    place: &str,
-    expected: Option<&str>,
-    shown: Option<&str>,
-    found: &str,
-) {
-    if expected != Some(found) {
-        lines.push(DiffLine {
-            place: place.to_owned(),
-            expected: expected.unwrap_or("nothing").to_owned(),
-            found: shown.unwrap_or("nothing").to_owned(),
-        });
-    }
-}
-
-/// Notes where a value differs from what is expected. An object may hold more than is expected of it.
-fn compare(lines: &mut Vec<DiffLine>, place: &str, expected: &Value, found: Option<&Value>) {
+/// Notes where a value differs from the expected one. An object may hold more than is expected of it.
+fn compare(differences: &mut Vec<String>, place: &str, expected: &Value, found: Option<&Value>) {
     match (expected, found) {
         (Value::Object(members), Some(Value::Object(found))) => {
             for (name, expected) in members {
@@ -109,43 +72,31 @@ fn compare(lines: &mut Vec<DiffLine>, place: &str, expected: &Value, found: Opti
                     "" => name.clone(),
                     place => format!("{place}.{name}"),
                 };
-                compare(lines, &place, expected, found.get(name));
+                compare(differences, &place, expected, found.get(name));
             }
         }
         (Value::Object(members), None | Some(Value::Null)) if place.is_empty() => {
             for (name, expected) in members {
-                compare(lines, name, expected, None);
+                compare(differences, name, expected, None);
             }
         }
         (Value::Array(elements), Some(Value::Array(found))) if elements.len() == found.len() => {
             for (at, (expected, found)) in elements.iter().zip(found).enumerate() {
-                compare(lines, &format!("{place}[{at}]"), expected, Some(found));
+                compare(
+                    differences,
+                    &format!("{place}[{at}]"),
+                    expected,
+                    Some(found),
+                );
             }
         }
         (Value::Number(expected_number), Some(Value::Number(number)))
             if expected_number.as_f64() == number.as_f64() => {}
         (expected, Some(found)) if expected == found => {}
-        (expected, found) => lines.push(DiffLine {
-            place: place.to_owned(),
-            expected: expected.to_string(),
-            found: found.map_or_else(|| "nothing".to_owned(), ToString::to_string),
-        }),
-    }
-}
-
-impl fmt::Display for Diff {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, line) in self.lines.iter().enumerate() {
-            if at > 0 {
-                f.write_str("\n")?;
-            }
-            write!(
-                f,
-                "  {}\n  - {}\n  + {}",
-                line.place, line.expected, line.found
-            )?;
+        (expected, found) => {
+            let found = found.map_or_else(|| NOTHING.to_owned(), ToString::to_string);
+            differences.push(difference(place, expected, found));
         }
-        Ok(())
     }
 }
 
@@ -155,7 +106,7 @@ mod tests {
     use crate::config::load::from_toml;
     use crate::sync::compile_all;
 
-    /// Runs the tests of a sync, and gives the diffs of those that fail.
+    /// Runs the tests of a sync, and gives the differences of those that fail.
     fn run(tests: &str) -> Vec<String> {
         let text = format!(
             r#"
@@ -174,7 +125,6 @@ custom_data = {{ value = "event_properties.total", currency = {{ constant = "EUR
         let tests = config.syncs.values().flat_map(|sync| &sync.tests);
         tests
             .filter_map(|test| run_test(test, &syncs[0]).err())
-            .map(|diff| diff.to_string())
             .collect()
     }
 
