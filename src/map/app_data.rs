@@ -1,8 +1,8 @@
 //! `app_data` of an app event: the tracking flags, and the sixteen slots of `extinfo`.
 //!
-//! Meta refuses an `extinfo` without version tag or OS version, so only a [`Device`] that has both can
-//! be written. Slots that the configuration does not fill take what Amplitude knows of the device;
-//! what nobody knows is an empty text, as Meta asks (Meta: App Data Parameters).
+//! Meta refuses an `extinfo` without version tag or OS version, so only a [`Device`] that has both is
+//! written. A slot that the configuration does not fill takes what Amplitude knows of the device, else an
+//! empty text, as Meta asks (Meta: App Data Parameters).
 
 use std::borrow::Cow;
 
@@ -10,10 +10,12 @@ use crate::config::fields::AppField;
 use crate::config::sync::AppConfig;
 use crate::dropped::DropReason;
 use crate::event::Event;
-use crate::expr::value::{FoundValue, ValueExpr};
+use crate::expr::value::FoundValue;
 use crate::json::{Json, write};
 use crate::map::personal;
-use crate::map::record::{Recorder, SentValue, ServerField, Source, record_absent};
+use crate::map::record::{
+    Recorder, SentValue, ServerField, Source, first_found, record_absent, write_member,
+};
 
 /// The slots of `extinfo` after the version tag, and Amplitude's fields that fill them.
 const SLOTS: [(AppField, &[&str]); 15] = [
@@ -45,7 +47,7 @@ const TEXTS: [AppField; 5] = [
     AppField::WindowsAttributionId,
 ];
 
-/// A device that Meta can be told of.
+/// A device of which enough is known for an `extinfo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Device {
     /// `a2` for Android, `i2` for iOS.
@@ -55,12 +57,12 @@ pub(super) struct Device {
 impl Device {
     /// The device of an event, where its platform and OS version are known.
     pub(super) fn of(event: &Event<'_>, app: &AppConfig) -> Option<Self> {
-        let version_tag = configured_platform(event, app)
+        let configured = first(event, app, AppField::Platform);
+        let version_tag = configured
             .and_then(|found| version_tag(found.value))
             .or_else(|| {
-                ["platform", "os_name"]
-                    .into_iter()
-                    .find_map(|field| version_tag(event.field(field)?))
+                let mut fields = ["platform", "os_name"].into_iter();
+                fields.find_map(|field| version_tag(event.field(field)?))
             })?;
         find(event, app, AppField::OsVersion, OS_VERSION)?;
         Some(Self { version_tag })
@@ -74,61 +76,34 @@ impl Device {
         app: &AppConfig,
         recorder: &mut impl Recorder,
     ) {
-        write::key(out, "\"app_data\":{");
-        // Without the person's answer, iOS means no; Android asks nobody.
-        let advertiser = self.version_tag == "a2";
-        for (field, default) in [
-            (AppField::AdvertiserTrackingEnabled, advertiser),
-            (AppField::ApplicationTrackingEnabled, true),
-        ] {
-            flag(out, event, app, field, default, recorder);
-        }
-        write::key(out, "\"extinfo\":[");
-        self.write_version_tag(out, event, app, recorder);
-        for (field, fields) in SLOTS {
-            slot(out, event, app, (field, fields), recorder);
-        }
-        out.push(b']');
-        for field in TEXTS {
-            if let Some(expr) = app.fields.get(&field) {
-                text(out, event, expr, field, recorder);
-            }
-        }
-        if let Some(expr) = app.fields.get(&AppField::UrlSchemes) {
-            texts(out, event, expr, AppField::UrlSchemes, recorder);
-        }
-        out.push(b'}');
-    }
-
-    fn write_version_tag(
-        self,
-        out: &mut Vec<u8>,
-        event: &Event<'_>,
-        app: &AppConfig,
-        recorder: &mut impl Recorder,
-    ) {
-        let before = out.len();
-        write::text(out, self.version_tag);
-        let Some(found) = configured_platform(event, app) else {
-            return;
+        let mut writer = AppDataWriter {
+            out,
+            event,
+            app,
+            recorder,
         };
-        let (name, source) = (
-            ServerField::AppData(AppField::Platform.meta_key()),
-            Source::found(&found),
+        write::key(writer.out, "\"app_data\":{");
+        // Without the person's answer, iOS means no; Android asks nobody.
+        writer.flag(
+            AppField::AdvertiserTrackingEnabled,
+            self.version_tag == "a2",
         );
-        if version_tag(found.value).is_some() {
-            recorder.sent(name, source, SentValue::plain(out, before, "version tag"));
-        } else {
-            recorder.dropped(name, source, DropReason::UnknownWord);
+        writer.flag(AppField::ApplicationTrackingEnabled, true);
+        write::key(writer.out, "\"extinfo\":[");
+        writer.version_tag(self.version_tag);
+        for (field, fields) in SLOTS {
+            writer.slot(field, fields);
         }
+        writer.out.push(b']');
+        for field in TEXTS {
+            writer.text(field);
+        }
+        writer.url_schemes();
+        writer.out.push(b'}');
     }
 }
 
-fn configured_platform<'f>(event: &'f Event<'_>, app: &'f AppConfig) -> Option<FoundValue<'f>> {
-    app.fields.get(&AppField::Platform)?.first(event)
-}
-
-/// Meta's tag of a platform: that of the system, or of a device that runs nothing else.
+/// Meta's tag of a platform: of the system, or of a device that runs nothing else.
 fn version_tag(platform: Json<'_>) -> Option<&'static str> {
     let platform = platform.as_str()?;
     match &*platform.trim().to_ascii_lowercase() {
@@ -138,40 +113,10 @@ fn version_tag(platform: Json<'_>) -> Option<&'static str> {
     }
 }
 
-/// Writes a flag as 0 or 1. An answer that cannot be read counts as a no.
-fn flag(
-    out: &mut Vec<u8>,
-    event: &Event<'_>,
-    app: &AppConfig,
-    field: AppField,
-    default: bool,
-    recorder: &mut impl Recorder,
-) {
-    let name = ServerField::AppData(field.meta_key());
-    let found = app.fields.get(&field).and_then(|expr| expr.first(event));
-    let source = found.as_ref().map_or_else(Source::made, Source::found);
-    let allowed = match &found {
-        None => default,
-        Some(found) => tracking_allowed(found.value).unwrap_or_else(|| {
-            recorder.dropped(name, source, DropReason::NotABoolean);
-            false
-        }),
-    };
-    write::plain_key(out, field.meta_key());
-    let before = out.len();
-    write::integer(out, u8::from(allowed));
-    let sent = SentValue::plain(out, before, "flag");
-    recorder.sent(name, source, sent);
-}
-
 /// Reads a flag, or one of the words of Apple's App Tracking Transparency.
 fn tracking_allowed(value: Json<'_>) -> Option<bool> {
-    let text = value.text()?;
-    let text: String = text
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .collect::<String>()
-        .to_ascii_lowercase();
+    let mut text = value.text()?.to_ascii_lowercase();
+    text.retain(|character| character.is_ascii_alphanumeric());
     match &*text {
         "authorized" | "allowed" | "granted" => Some(true),
         "denied" | "restricted" | "notdetermined" => Some(false),
@@ -189,41 +134,19 @@ pub(super) fn boolean(value: Json<'_>) -> Option<bool> {
     }
 }
 
-fn slot(
-    out: &mut Vec<u8>,
-    event: &Event<'_>,
-    app: &AppConfig,
-    (field, fields): (AppField, &'static [&'static str]),
-    recorder: &mut impl Recorder,
-) {
-    write::separate(out);
-    let before = out.len();
-    let Some((source, value)) = find(event, app, field, fields) else {
-        write::text(out, "");
-        if let Some(expr) = app.fields.get(&field) {
-            record_absent(
-                recorder,
-                ServerField::AppData(field.meta_key()),
-                expr,
-                event,
-            );
-        }
-        return;
-    };
-    write::text(out, value.trim());
-    let sent = SentValue::plain(out, before, "text");
-    recorder.sent(ServerField::AppData(field.meta_key()), source, sent);
+/// What the configuration finds for a field.
+fn first<'f>(event: &'f Event<'_>, app: &'f AppConfig, field: AppField) -> Option<FoundValue<'f>> {
+    app.fields.get(&field)?.first(event)
 }
 
-/// What the configuration finds for a slot, else what Amplitude says.
+/// What the configuration finds for a slot, else what Amplitude knows.
 fn find<'f>(
     event: &'f Event<'_>,
     app: &'f AppConfig,
     field: AppField,
     fields: &'static [&'static str],
 ) -> Option<(Source<'f>, Cow<'f, str>)> {
-    let configured = app.fields.get(&field).and_then(|expr| expr.first(event));
-    if let Some(found) = configured
+    if let Some(found) = first(event, app, field)
         && let Ok(text) = personal::clean_text(found.value)
     {
         return Some((Source::found(&found), text));
@@ -235,63 +158,125 @@ fn find<'f>(
     })
 }
 
-fn text(
-    out: &mut Vec<u8>,
-    event: &Event<'_>,
-    expr: &ValueExpr,
-    field: AppField,
-    recorder: &mut impl Recorder,
-) {
-    let name = ServerField::AppData(field.meta_key());
-    let Some(found) = expr.first(event) else {
-        return record_absent(recorder, name, expr, event);
-    };
-    let source = Source::found(&found);
-    let text = match personal::clean_text(found.value) {
-        Ok(text) => text,
-        Err(reason) => return recorder.dropped(name, source, reason),
-    };
-    write::plain_key(out, field.meta_key());
-    let before = out.len();
-    write::text(out, text.trim());
-    let sent = SentValue::plain(out, before, "text");
-    recorder.sent(name, source, sent);
+const fn server_field(field: AppField) -> ServerField<'static> {
+    ServerField::AppData(field.meta_key())
 }
 
-fn texts(
-    out: &mut Vec<u8>,
-    event: &Event<'_>,
-    expr: &ValueExpr,
-    field: AppField,
-    recorder: &mut impl Recorder,
-) {
-    let name = ServerField::AppData(field.meta_key());
-    let found = expr.all(event);
-    let Some(first) = found.first() else {
-        return record_absent(recorder, name, expr, event);
-    };
-    let source = Source::found(first);
-    let start = out.len();
-    write::plain_key(out, field.meta_key());
-    let before = out.len();
-    out.push(b'[');
-    for found in &found {
-        event.arena().each_element(found.value, &mut |element| {
-            if !element.is_absent()
-                && let Ok(text) = personal::clean_text(element)
-            {
-                write::separate(out);
-                write::text(out, text.trim());
-            }
+/// The `app_data` of an event, while it is written.
+struct AppDataWriter<'w, 'e, R> {
+    out: &'w mut Vec<u8>,
+    event: &'w Event<'e>,
+    app: &'w AppConfig,
+    recorder: &'w mut R,
+}
+
+impl<'w, R: Recorder> AppDataWriter<'w, '_, R> {
+    /// Writes a flag as 0 or 1. An answer that cannot be read counts as a no.
+    fn flag(&mut self, field: AppField, default: bool) {
+        let found = first(self.event, self.app, field);
+        let source = found.as_ref().map_or_else(Source::made, Source::found);
+        let allowed = found.map_or(Some(default), |found| tracking_allowed(found.value));
+        if allowed.is_none() {
+            let reason = DropReason::NotABoolean;
+            self.recorder.dropped(server_field(field), source, reason);
+        }
+        self.member(field, source, |out| {
+            write::integer(out, u8::from(allowed.unwrap_or(false)));
+            Ok("flag")
         });
     }
-    if out.len() == before + 1 {
-        out.truncate(start);
-        return recorder.dropped(name, source, DropReason::NotAText);
+
+    fn version_tag(&mut self, tag: &str) {
+        let before = self.out.len();
+        write::text(self.out, tag);
+        let Some(found) = first(self.event, self.app, AppField::Platform) else {
+            return;
+        };
+        let (name, source) = (server_field(AppField::Platform), Source::found(&found));
+        if version_tag(found.value).is_some() {
+            let sent = SentValue::plain(self.out, before, "version tag");
+            self.recorder.sent(name, source, sent);
+        } else {
+            self.recorder.dropped(name, source, DropReason::UnknownWord);
+        }
     }
-    out.push(b']');
-    let sent = SentValue::plain(out, before, "list of texts");
-    recorder.sent(name, source, sent);
+
+    fn slot(&mut self, field: AppField, fields: &'static [&'static str]) {
+        write::separate(self.out);
+        let before = self.out.len();
+        if let Some((source, value)) = find(self.event, self.app, field, fields) {
+            write::text(self.out, &value);
+            let sent = SentValue::plain(self.out, before, "text");
+            self.recorder.sent(server_field(field), source, sent);
+            return;
+        }
+        write::text(self.out, "");
+        if let Some(expr) = self.app.fields.get(&field) {
+            record_absent(self.recorder, server_field(field), expr, self.event);
+        }
+    }
+
+    fn text(&mut self, field: AppField) {
+        let Some(found) = self.configured(field) else {
+            return;
+        };
+        self.member(field, Source::found(&found), |out| {
+            write::text(out, &personal::clean_text(found.value)?);
+            Ok("text")
+        });
+    }
+
+    fn url_schemes(&mut self) {
+        let field = AppField::UrlSchemes;
+        let event = self.event;
+        let (Some(first), Some(expr)) = (self.configured(field), self.app.fields.get(&field))
+        else {
+            return;
+        };
+        self.member(field, Source::found(&first), |out| {
+            out.push(b'[');
+            let empty = out.len();
+            for found in expr.all(event) {
+                event.arena().each_element(found.value, &mut |element| {
+                    if !element.is_absent()
+                        && let Ok(text) = personal::clean_text(element)
+                    {
+                        write::separate(out);
+                        write::text(out, &text);
+                    }
+                });
+            }
+            if out.len() == empty {
+                return Err(DropReason::NotAText);
+            }
+            out.push(b']');
+            Ok("list of texts")
+        });
+    }
+
+    /// What the configuration finds for a field; where it maps the field and finds nothing, the recorder is
+    /// told.
+    fn configured(&mut self, field: AppField) -> Option<FoundValue<'w>> {
+        let expr = self.app.fields.get(&field)?;
+        first_found(self.recorder, server_field(field), expr, self.event)
+    }
+
+    fn member(
+        &mut self,
+        field: AppField,
+        source: Source<'_>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<&'static str, DropReason>,
+    ) {
+        let name = field.meta_key();
+        write_member(
+            self.recorder,
+            self.out,
+            name,
+            server_field(field),
+            source,
+            write,
+        );
+    }
 }
 
 #[cfg(test)]
@@ -299,6 +284,7 @@ mod tests {
     use super::*;
     use crate::event::arena::Arena;
     use crate::expr::path::Path;
+    use crate::expr::value::ValueExpr;
     use crate::map::record::FieldStats;
 
     fn app(fields: &[(AppField, &str)]) -> AppConfig {

@@ -6,17 +6,18 @@
 use crate::config::sync::{LimitedDataUse, LimitedDataUsePlace};
 use crate::event::Event;
 use crate::event::number;
+use crate::expr::value::ValueExpr;
 use crate::json::{Json, write};
-use crate::map::record::{Recorder, SentValue, ServerField, Source};
+use crate::map::record::{Recorder, ServerField, Source, write_member};
 use crate::normalize;
 
 /// Meta's number for the United States.
 const UNITED_STATES: u32 = 1;
 
-/// Meta's number for a place that it finds out itself.
+/// Meta's number for a place that Meta finds itself.
 const GEOLOCATE: u32 = 0;
 
-/// Meta's number, postal code and name of each state with a law of its own.
+/// Meta's number, postal code and name of each state with its own privacy law.
 const STATES: &[(u32, &str, &str)] = &[
     (1000, "CA", "California"),
     (1001, "CO", "Colorado"),
@@ -34,7 +35,7 @@ const STATES: &[(u32, &str, &str)] = &[
     (1013, "RI", "Rhode Island"),
 ];
 
-/// Whether Meta lists this number as a state, or it is 0, which leaves the state to Meta.
+/// Whether Meta lists this number as a state, or it leaves the state to Meta.
 pub(super) fn is_state(number: u32) -> bool {
     number == GEOLOCATE || STATES.iter().any(|(known, _, _)| *known == number)
 }
@@ -48,43 +49,32 @@ pub(super) fn write(
 ) {
     let (country, state) = place(limit, event);
     write::key(out, "\"data_processing_options\":[\"LDU\"]");
-    for (key, name, number) in [
-        (
-            "\"data_processing_options_country\":",
-            "data_processing_options_country",
-            country,
-        ),
-        (
-            "\"data_processing_options_state\":",
-            "data_processing_options_state",
-            state,
-        ),
+    for (name, number) in [
+        ("data_processing_options_country", country),
+        ("data_processing_options_state", state),
     ] {
-        write::key(out, key);
-        let before = out.len();
-        write::integer(out, number);
-        let sent = SentValue::plain(out, before, "limited data use");
-        recorder.sent(ServerField::Event(name), Source::made(), sent);
+        let field = ServerField::Event(name);
+        write_member(recorder, out, name, field, Source::made(), |out| {
+            write::integer(out, number);
+            Ok("limited data use")
+        });
     }
 }
 
 fn place(limit: &LimitedDataUse, event: &Event<'_>) -> (u32, u32) {
+    let is_country = |number: u32| number <= UNITED_STATES;
+    let of_event = country_of(event.field("country"));
     let country = match &limit.country {
         LimitedDataUsePlace::Code(code) => *code,
-        LimitedDataUsePlace::FromEvent => country_of(event.field("country")),
-        LimitedDataUsePlace::From(expr) => {
-            let value = expr.first(event).map(|found| found.value);
-            code(value)
-                .filter(|code| *code <= UNITED_STATES)
-                .unwrap_or_else(|| country_of(value))
-        }
+        LimitedDataUsePlace::FromEvent => of_event,
+        LimitedDataUsePlace::From(expr) => found(expr, event, is_country, country_of),
     };
     // `Florida` is also a department of Uruguay.
     let in_the_states = match &limit.country {
         LimitedDataUsePlace::From(_) => country == UNITED_STATES,
-        _ => country_of(event.field("country")) == UNITED_STATES,
+        _ => of_event == UNITED_STATES,
     };
-    let state_of = |value| {
+    let state_of = |value: Option<Json<'_>>| {
         if in_the_states {
             state_of(value)
         } else {
@@ -94,43 +84,40 @@ fn place(limit: &LimitedDataUse, event: &Event<'_>) -> (u32, u32) {
     let state = match &limit.state {
         LimitedDataUsePlace::Code(code) => *code,
         LimitedDataUsePlace::FromEvent => state_of(event.field("region")),
-        LimitedDataUsePlace::From(expr) => {
-            let value = expr.first(event).map(|found| found.value);
-            code(value)
-                .filter(|code| is_state(*code))
-                .unwrap_or_else(|| state_of(value))
-        }
+        LimitedDataUsePlace::From(expr) => found(expr, event, is_state, state_of),
     };
     (country, state)
 }
 
-/// One of Meta's numbers, as a number or as text.
-fn code(value: Option<Json<'_>>) -> Option<u32> {
-    number::text_of(value?)?.trim().parse().ok()
+/// Reads the place that an expression finds: one of Meta's numbers, as a number or as text, else a name.
+fn found(
+    expr: &ValueExpr,
+    event: &Event<'_>,
+    is_known: fn(u32) -> bool,
+    of_name: impl Fn(Option<Json<'_>>) -> u32,
+) -> u32 {
+    let value = expr.first(event).map(|found| found.value);
+    let number = value.and_then(|value| number::text_of(value)?.trim().parse().ok());
+    number
+        .filter(|number| is_known(*number))
+        .unwrap_or_else(|| of_name(value))
 }
 
 fn country_of(value: Option<Json<'_>>) -> u32 {
-    match text(value).and_then(|text| normalize::country::code(&text)) {
+    let name = value.and_then(Json::as_str);
+    match name.and_then(|name| normalize::country::code(&name)) {
         Some("us") => UNITED_STATES,
         _ => GEOLOCATE,
     }
 }
 
 fn state_of(value: Option<Json<'_>>) -> u32 {
-    let Some(region) = text(value) else {
-        return GEOLOCATE;
-    };
-    let region = region.trim();
-    STATES
-        .iter()
-        .find(|(_, code, name)| {
-            code.eq_ignore_ascii_case(region) || name.eq_ignore_ascii_case(region)
-        })
+    let region = value.and_then(Json::as_str).unwrap_or_default();
+    let is_region = |name: &str| name.eq_ignore_ascii_case(region.trim());
+    let mut states = STATES.iter();
+    states
+        .find(|(_, code, name)| is_region(code) || is_region(name))
         .map_or(GEOLOCATE, |(number, _, _)| *number)
-}
-
-fn text(value: Option<Json<'_>>) -> Option<std::borrow::Cow<'_, str>> {
-    value?.as_str()
 }
 
 #[cfg(test)]
@@ -138,7 +125,6 @@ mod tests {
     use super::*;
     use crate::event::arena::Arena;
     use crate::expr::path::Path;
-    use crate::expr::value::ValueExpr;
 
     #[track_caller]
     fn check(country: &str, region: &str, expected: (u32, u32)) {

@@ -1,4 +1,4 @@
-//! What is noted while an event is mapped.
+//! What mapping tells of each field.
 //!
 //! Mapping has one code path and tells a [`Recorder`] of each field: what gave it and what went out,
 //! or why it is missing. [`FieldStats`] keeps what metrics need; `map::explain` keeps everything. So an
@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use crate::config::fields::WebsiteField;
 use crate::dropped::DropReason;
+use crate::event::Event;
 use crate::expr::condition::Condition;
 use crate::expr::path::{Path, Scope};
 use crate::expr::value::{FoundValue, ValueExpr};
-use crate::json::Json;
+use crate::json::{Json, write};
 use crate::normalize::field::UserDataField;
 
 /// A field of the server event.
@@ -53,8 +54,8 @@ impl ServerField<'_> {
         }
     }
 
-    /// The field as a metric label. It takes its values from the configuration and from Meta's tables
-    /// alone: properties that nobody named share one.
+    /// The field as a metric label. Labels come only from the configuration and from Meta's tables:
+    /// properties that are not named share one.
     pub fn label(self) -> Cow<'static, str> {
         match self {
             Self::UserData(field) => Cow::Borrowed(field.meta_key()),
@@ -70,9 +71,9 @@ impl ServerField<'_> {
 pub struct Source<'a> {
     /// The path, as it was written; `None` for a constant, a default or a rule of the mapping.
     pub path: Option<&'a str>,
-    /// The value as it came; `None` where the mapping made it from nothing in particular.
+    /// The value as it came; `None` where the mapping made it.
     pub value: Option<Json<'a>>,
-    /// The conditions by which the configuration chose it; none where it needed none.
+    /// The conditions by which the configuration chose it; empty where there were none.
     pub when: &'a [Condition],
     /// The value that the configuration replaced with it.
     pub translated: Option<Json<'a>>,
@@ -97,13 +98,11 @@ impl<'a> Source<'a> {
         Self {
             path: Some(path),
             value: Some(value),
-            when: &[],
-            translated: None,
-            is_split: false,
+            ..Self::made()
         }
     }
 
-    /// A value that was remembered. What it came from is not.
+    /// A value that was remembered; its original value was not.
     pub(super) const fn remembered(label: &'a str) -> Self {
         Self {
             path: Some(label),
@@ -128,14 +127,14 @@ impl<'a> Source<'a> {
 pub struct SentValue<'a> {
     /// The normalised text before it was hashed; `None` where nothing was hashed.
     pub normalised: Option<&'a str>,
-    /// The JSON that stands in the server event.
+    /// The JSON in the server event.
     pub json: &'a [u8],
     /// The rule that made it.
     pub rule: &'static str,
 }
 
 impl<'a> SentValue<'a> {
-    /// A value that was not hashed: what was written from a place on.
+    /// A value that was not hashed: all that was written from a place on.
     pub(super) fn plain(out: &'a [u8], from: usize, rule: &'static str) -> Self {
         Self {
             normalised: None,
@@ -152,7 +151,7 @@ impl fmt::Debug for SentValue<'_> {
     }
 }
 
-/// Is told of each field.
+/// Receives what mapping tells of each field.
 pub trait Recorder {
     /// A value of a field went out; called once per value of a list.
     fn sent(&mut self, field: ServerField<'_>, source: Source<'_>, sent: SentValue<'_>);
@@ -163,15 +162,51 @@ pub trait Recorder {
     /// The expression of the field found nothing.
     fn absent(&mut self, field: ServerField<'_>, expr: &ValueExpr);
 
-    /// The event is one of a website and goes without what Meta asks for then.
+    /// The event is one of a website and lacks a field that Meta asks for then.
     fn incomplete(&mut self, lacking: WebsiteField);
 
-    /// Meta counts the mapped event a second time, should its Pixel have sent it too.
+    /// Meta counts the mapped event twice if its Pixel sent it too.
     fn may_count_twice(&mut self);
 }
 
-/// Tells of a field for which an expression gave nothing: because nothing was there, or because its
-/// table does not know what was, or because it is one of Amplitude's ids and none of their forms.
+/// The first value that an expression finds; where there is none, the recorder is told why.
+pub(super) fn first_found<'o>(
+    recorder: &mut impl Recorder,
+    field: ServerField<'_>,
+    expr: &'o ValueExpr,
+    event: &'o Event<'_>,
+) -> Option<FoundValue<'o>> {
+    let found = expr.first(event);
+    if found.is_none() {
+        record_absent(recorder, field, expr, event);
+    }
+    found
+}
+
+/// Writes a member whose name needs no escape, and tells the recorder. `write` gives the rule that made the
+/// value, or why it cannot be sent; then nothing stays of the member.
+pub(super) fn write_member(
+    recorder: &mut impl Recorder,
+    out: &mut Vec<u8>,
+    name: &str,
+    field: ServerField<'_>,
+    source: Source<'_>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<&'static str, DropReason>,
+) {
+    let start = out.len();
+    write::plain_key(out, name);
+    let before = out.len();
+    match write(out) {
+        Ok(rule) => recorder.sent(field, source, SentValue::plain(out, before, rule)),
+        Err(reason) => {
+            out.truncate(start);
+            recorder.dropped(field, source, reason);
+        }
+    }
+}
+
+/// Tells why an expression gave nothing: nothing was there, or its `map` does not hold the value, or the
+/// value is not of the form of Amplitude's id that it stands for.
 pub(super) fn record_absent<'o, 'e: 'o>(
     recorder: &mut impl Recorder,
     field: ServerField<'_>,
@@ -186,7 +221,8 @@ pub(super) fn record_absent<'o, 'e: 'o>(
     }
 }
 
-/// Tells of the first of Amplitude's ids that an expression reads and that is no id, if there is one.
+/// Tells of the first value that an expression reads as one of Amplitude's ids and that is not of the form
+/// of one; says whether there is one.
 pub(super) fn record_ignored_id<'o, 'e: 'o>(
     recorder: &mut impl Recorder,
     field: ServerField<'_>,
@@ -232,14 +268,14 @@ impl FieldStats {
             .filter(|field| self.carried & 1 << (*field as u32) != 0)
     }
 
-    /// What Meta asks for of an event of a website and the mapped event goes without.
+    /// The fields that Meta asks for in an event of a website and that the mapped event lacks.
     pub fn lacking(&self) -> impl Iterator<Item = WebsiteField> {
         let lacks = |field: &WebsiteField| self.lacking[*field as usize];
         WebsiteField::ALL.into_iter().filter(lacks)
     }
 
     /// Whether it was mapped, and is a website event too old for Meta to pair with its Pixel's, while
-    /// nothing says whether there is a Pixel.
+    /// the configuration does not say whether there is a Pixel.
     pub const fn may_count_twice(&self) -> bool {
         self.may_count_twice
     }
@@ -258,14 +294,10 @@ impl Recorder for FieldStats {
     }
 
     fn dropped(&mut self, field: ServerField<'_>, _: Source<'_>, reason: DropReason) {
-        let label = field.label();
+        let lost = (field.label(), reason);
         // A list of a thousand bad values is one loss of that field.
-        if !self
-            .dropped
-            .iter()
-            .any(|noted| noted.0 == label && noted.1 == reason)
-        {
-            self.dropped.push((label, reason));
+        if !self.dropped.contains(&lost) {
+            self.dropped.push(lost);
         }
     }
 
