@@ -268,7 +268,7 @@ fn with_rules(unusable: Unusable) -> CommandFailure {
         mut warnings,
         syncs,
     } = unusable;
-    mistakes.extend(sync::mistakes(&syncs));
+    mistakes.extend(sync::errors(&syncs));
     warnings.extend(sync::warnings(&syncs));
     CommandFailure::Configuration { mistakes, warnings }
 }

@@ -1,4 +1,4 @@
-//! What mapping makes of an event: the bytes that will travel, and what the queue must know of them.
+//! What mapping makes of an event: the bytes to send, and what the queue must know of them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::config::SyncName;
 use crate::hash::sha256;
 use crate::outcome::Reason;
 
-/// The one standard event that Meta refuses without a value.
+/// The standard event that Meta refuses without a value.
 pub const PURCHASE: &str = "Purchase";
 
 pub mod raw;
@@ -18,25 +18,28 @@ pub mod raw;
 /// Room for a server event with the usual fields.
 const TYPICAL_BYTES: usize = 2048;
 
-/// Most bytes that lie in one piece of memory.
+/// Room for what a fingerprint is made from.
+const TYPICAL_ID_BYTES: usize = 256;
+
+/// Most bytes of one piece of memory.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// A mapped event.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
-    /// The server event: one JSON object on one line. From here to the socket it is only copied.
+    /// The server event: one JSON object on one line. It is sent as it is.
     #[serde(with = "raw")]
     pub json: Bytes,
-    /// Meta's event name, as it stands in the JSON.
+    /// Meta's event name, as in the JSON.
     pub event_name: Arc<str>,
-    /// Tells whether the same event was taken before.
+    /// Recognises a repeat of the event.
     pub fingerprint: Fingerprint,
-    /// The end of the window in which Meta takes the event: seconds since the epoch.
+    /// When Meta stops accepting the event: seconds since the epoch.
     pub deadline: i64,
 }
 
 impl Payload {
-    /// Whether it is the event that earns money.
+    /// Whether it is a Purchase.
     pub fn is_purchase(&self) -> bool {
         &*self.event_name == PURCHASE
     }
@@ -59,9 +62,9 @@ pub struct Rejected {
     pub reason: Reason,
     /// Meta's event name, where it was found.
     pub event_name: Option<Box<str>>,
-    /// The event id, where it was found; for what could not be decoded, a hash of its bytes.
+    /// The event id, where it was found; for bytes that are no event, their hash.
     pub event_id: Option<Box<str>>,
-    /// The mapped event, where it could be mapped and is not too large to be kept; never what came in.
+    /// The mapped event, unless it could not be mapped or is too large; never the event as it came in.
     #[serde(
         default,
         with = "raw::optional",
@@ -71,7 +74,7 @@ pub struct Rejected {
 }
 
 impl Rejected {
-    /// Of which nothing is known but why.
+    /// An event of which only the reason is known.
     pub const fn unmapped(reason: Reason) -> Self {
         Self {
             reason,
@@ -81,7 +84,7 @@ impl Rejected {
         }
     }
 
-    /// Bytes without an id are told apart by their hash.
+    /// Bytes that are no event. Their hash stands in for an id.
     pub fn undecoded(reason: Reason, raw: &[u8]) -> Self {
         let id = sha256::digest(raw);
         Self {
@@ -108,23 +111,23 @@ pub type MapResult = Result<Payload, Rejected>;
 pub struct Submission {
     /// The sync that took it.
     pub sync: SyncName,
-    /// What it made of it.
+    /// What the sync made of it.
     pub mapped: MapResult,
 }
 
-/// Where the JSON of events that are mapped together lies: in few pieces of memory, and not in one
-/// for each event, which another thread would free than took it.
+/// Stores the JSON of events that are mapped together in few pieces of memory: with one for each event,
+/// the thread that delivers would free what the thread that maps allocated.
 #[derive(Default)]
 pub struct PayloadArena {
-    /// The event that is being written.
+    /// The buffer of the last event, for the next.
     draft: Vec<u8>,
     piece: BytesMut,
-    /// How many events are still to come.
+    /// How many events are still expected.
     expected: usize,
 }
 
 impl PayloadArena {
-    /// Makes room for about this many events, as they come.
+    /// Expects about this many events.
     pub fn for_events(expected: usize) -> Self {
         Self {
             expected,
@@ -132,25 +135,27 @@ impl PayloadArena {
         }
     }
 
-    /// Where the next event is to be written.
-    pub fn draft(&mut self) -> &mut Vec<u8> {
-        self.draft.clear();
-        self.draft.reserve(TYPICAL_BYTES);
-        &mut self.draft
+    /// An empty buffer for the next event. A finished event gives it back.
+    pub fn draft(&mut self) -> Vec<u8> {
+        let mut draft = std::mem::take(&mut self.draft);
+        draft.clear();
+        draft.reserve(TYPICAL_BYTES);
+        draft
     }
 
-    /// Takes the event that was written.
-    pub fn finish(&mut self) -> Bytes {
+    /// Stores an event that was written into a draft.
+    pub fn finish(&mut self, draft: Vec<u8>) -> Bytes {
         self.expected = self.expected.saturating_sub(1);
         if self.expected == 0 {
-            // Nothing comes after it, so that there is nothing to lie beside.
-            return std::mem::take(&mut self.draft).into();
+            // No other event will share a piece with it.
+            return draft.into();
         }
-        if self.piece.capacity() < self.draft.len() {
-            let all = self.draft.len().saturating_mul(self.expected + 1);
-            self.piece = BytesMut::with_capacity(all.min(PIECE_BYTES).max(self.draft.len()));
+        if self.piece.capacity() < draft.len() {
+            let all = draft.len().saturating_mul(self.expected + 1);
+            self.piece = BytesMut::with_capacity(all.min(PIECE_BYTES).max(draft.len()));
         }
-        self.piece.extend_from_slice(&self.draft);
+        self.piece.extend_from_slice(&draft);
+        self.draft = draft;
         self.piece.split().freeze()
     }
 }
@@ -163,15 +168,15 @@ impl fmt::Debug for PayloadArena {
     }
 }
 
-/// 128 bits that stand for one event of one sync.
+/// 128 bits that identify one event of one sync.
 ///
 /// The first 64 depend on the event id alone, so that an event can be found by its id; the others
-/// on id, sync, event name and scope. Two events count as the same only where all 128 agree.
+/// on id, sync, event name and scope. Two events are the same only if all 128 agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// Of the event id alone.
+    /// A hash of the event id alone.
     pub id: u64,
-    /// Of event id, sync, event name and scope.
+    /// A hash of event id, sync, event name and scope.
     pub whole: u64,
 }
 
@@ -179,29 +184,29 @@ impl Fingerprint {
     /// Computes the fingerprint. The scope is the device (else the user) within which an insert id
     /// is unique; empty for ids that are unique by themselves.
     pub fn new(event_id: &str, sync: &str, event_name: &str, scope: &str) -> Self {
-        let parts = [event_id, sync, event_name, scope];
-        let lengths = parts.map(|part| (part.len() as u64).to_le_bytes());
-        let lengths = lengths.iter().map(<[u8; 8]>::as_slice);
-        let with_lengths = lengths
-            .zip(parts.map(str::as_bytes))
-            .flat_map(<[_; 2]>::from);
+        let mut whole = Vec::with_capacity(TYPICAL_ID_BYTES);
+        for part in [event_id, sync, event_name, scope] {
+            whole.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            whole.extend_from_slice(part.as_bytes());
+        }
         Self {
             id: Self::of_id(event_id),
-            whole: first_eight(sha256::digest_of_parts(with_lengths)),
+            whole: first_eight(&whole),
         }
     }
 
     /// The half that depends on the event id alone.
     pub fn of_id(event_id: &str) -> u64 {
-        first_eight(sha256::digest(event_id.as_bytes()))
+        first_eight(event_id.as_bytes())
     }
 }
 
-fn first_eight(digest: [u8; 32]) -> u64 {
-    let [first, ..] = digest.as_chunks().0 else {
-        return 0;
-    };
-    u64::from_be_bytes(*first)
+/// The first 64 bits of a hash.
+fn first_eight(text: &[u8]) -> u64 {
+    let digest = sha256::digest(text);
+    digest
+        .first_chunk()
+        .map_or(0, |first| u64::from_be_bytes(*first))
 }
 
 #[cfg(test)]

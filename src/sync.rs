@@ -1,7 +1,7 @@
-//! One stream of events to one pixel: what it selects, and what it makes of what it selects.
+//! One stream of events to one pixel: which events it selects, and what it makes of them.
 //!
 //! [`Sync::take`] maps an event or rejects it with a reason. It is pure; the caller counts what the
-//! [`FieldStats`] say and hands the result to the queue.
+//! [`FieldStats`] hold and hands the result to the queue.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,14 +12,15 @@ use crate::config::{Config, ConfigError, SyncName};
 use crate::event::Event;
 use crate::event::operations::{KnownProperty, USER_PROPERTIES};
 use crate::map::explain::Explanation;
-use crate::map::extract::Kept;
-use crate::map::record::{FieldStats, Recorder};
-use crate::map::{KnownData, Mapper, Selection};
+use crate::map::extract::ProfileExtractor;
+use crate::map::profile_view::KnownData;
+use crate::map::record::FieldStats;
+use crate::map::{Mapper, check};
 use crate::outcome::Reason;
-use crate::payload::{MapResult, Payload, PayloadArena, Rejected};
+use crate::payload::{MapResult, PayloadArena, Rejected};
 use crate::profile::clicks::{Clicks, NoClicks};
 use crate::profile::update::{self, ProfileStore, ProfileUpdate};
-use crate::select::{Selected, Selector};
+use crate::select::Selector;
 
 mod rule_test;
 
@@ -31,57 +32,49 @@ pub struct Sync {
     name: SyncName,
     enabled: bool,
     selector: Selector,
+    /// `None` where the sync remembers nothing of people.
+    extractor: Option<ProfileExtractor>,
     mapper: Mapper,
 }
 
-/// Compiles every sync, or gives all mistakes of all of them.
+/// Compiles every sync, or gives all errors of all of them.
 pub fn compile_all(config: &Config) -> Result<Vec<Sync>, Vec<ConfigError>> {
-    let mut syncs = Vec::new();
-    let mut mistakes = Vec::new();
-    for (name, sync) in &config.syncs {
-        match Sync::compile(name, sync) {
-            Ok(sync) => syncs.push(sync),
-            Err(found) => mistakes.extend(found),
-        }
+    let errors = errors(&config.syncs);
+    if !errors.is_empty() {
+        return Err(errors);
     }
-    if mistakes.is_empty() {
-        Ok(syncs)
-    } else {
-        Err(mistakes)
-    }
+    let syncs = config.syncs.iter();
+    Ok(syncs
+        .map(|(name, sync)| Sync::compile(name, sync))
+        .collect())
 }
 
-/// The mistakes in the rules of all syncs, where none of them is to run.
-pub fn mistakes(syncs: &BTreeMap<SyncName, SyncConfig>) -> Vec<ConfigError> {
+/// The errors in the rules of all syncs.
+pub fn errors(syncs: &BTreeMap<SyncName, SyncConfig>) -> Vec<ConfigError> {
     syncs
         .iter()
-        .filter_map(|(name, sync)| Sync::compile(name, sync).err())
-        .flatten()
+        .flat_map(|(name, sync)| check::errors(name, sync))
         .collect()
 }
 
-/// What looks wrong in the rules of all syncs and may still be meant.
+/// What looks wrong in the rules of all syncs but may be meant.
 pub fn warnings(syncs: &BTreeMap<SyncName, SyncConfig>) -> Vec<ConfigError> {
     syncs
         .iter()
-        .flat_map(|(name, sync)| Mapper::warnings(name, sync))
+        .flat_map(|(name, sync)| check::warnings(name, sync))
         .collect()
 }
 
 impl Sync {
-    /// Compiles one sync, or gives all mistakes in its rules.
-    pub fn compile(name: &SyncName, sync: &SyncConfig) -> Result<Self, Vec<ConfigError>> {
-        let mut mistakes = Vec::new();
-        let mapper = Mapper::compile(name, sync, &mut mistakes);
-        if !mistakes.is_empty() {
-            return Err(mistakes);
-        }
-        Ok(Self {
+    fn compile(name: &SyncName, sync: &SyncConfig) -> Self {
+        let memory = sync.user_memory.as_ref();
+        Self {
             name: name.clone(),
             enabled: sync.enabled,
             selector: Selector::compile(sync),
-            mapper,
-        })
+            extractor: memory.map(|memory| ProfileExtractor::compile(name, sync, memory)),
+            mapper: Mapper::compile(name, sync),
+        }
     }
 
     /// The sync's name.
@@ -94,8 +87,8 @@ impl Sync {
         self.enabled
     }
 
-    /// Decides what becomes of an event, or of bytes that could not be decoded as one. What is mapped is
-    /// written into `payloads`.
+    /// Decides what becomes of an event, or of bytes that could not be decoded as one. The mapped event is
+    /// stored in `payloads`.
     pub fn take(
         &self,
         element: Result<&Event<'_>, Reason>,
@@ -103,39 +96,36 @@ impl Sync {
         now: UnixMillis,
         payloads: &mut PayloadArena,
     ) -> (MapResult, FieldStats) {
-        let mut stats = FieldStats::default();
-        let event = match element {
-            Ok(event) => event,
-            Err(reason) => return (Err(Rejected::undecoded(reason, raw)), stats),
-        };
-        let mut clicks = NoClicks;
-        let known = KnownData::of_clicks(&mut clicks);
-        let mapped = self.decide(event, known, now, &mut stats, payloads);
-        (mapped, stats)
+        self.take_with_clicks(element, raw, now, payloads, &mut NoClicks)
     }
 
-    /// Decides what becomes of an event, by when its click was first seen.
+    /// The same, with the times at which clicks were first seen.
     pub fn take_with_clicks(
         &self,
-        event: &Event<'_>,
+        element: Result<&Event<'_>, Reason>,
+        raw: &[u8],
         now: UnixMillis,
         payloads: &mut PayloadArena,
         clicks: &mut dyn Clicks,
     ) -> (MapResult, FieldStats) {
         let mut stats = FieldStats::default();
-        let known = KnownData::of_clicks(clicks);
-        let mapped = self.decide(event, known, now, &mut stats, payloads);
+        let mapped = match element {
+            Ok(event) => self.map(event, of_clicks(clicks), now, &mut stats, payloads),
+            Err(reason) => Err(Rejected::undecoded(reason, raw)),
+        };
         (mapped, stats)
     }
 
-    /// Whether events of this sync are to be taken with what is remembered of their people: those of the
-    /// webhook, or those of the endpoints of SDKs.
+    /// Whether events of the webhook, or those of the endpoints of SDKs, are taken with the profiles of
+    /// their people.
     pub fn uses_profiles(&self, webhook: bool) -> bool {
-        self.mapper.uses_profiles(webhook)
+        self.extractor
+            .as_ref()
+            .is_some_and(|extractor| extractor.webhook || !webhook)
     }
 
-    /// Decides what becomes of an event after applying what it says of its person. Also gives that,
-    /// where it changed what is remembered.
+    /// Applies what an event says of its person, then decides what becomes of the event. Also gives the
+    /// update, where it changed what is remembered.
     pub fn take_with_profiles<S: ProfileStore + Clicks>(
         &self,
         event: &Event<'_>,
@@ -145,115 +135,94 @@ impl Sync {
     ) -> Result<(MapResult, FieldStats, Option<ProfileUpdate>), S::Error> {
         let mut stats = FieldStats::default();
         let (mapped, update) = self.with_person(event, now, store, |event, known| {
-            self.decide(event, known, now, &mut stats, payloads)
+            self.map(event, known, now, &mut stats, payloads)
         })?;
         Ok((mapped, stats, update))
     }
 
-    /// Decides what becomes of an event, and says why each field is as it is.
-    pub fn explain(&self, event: &Event<'_>, now: UnixMillis) -> (MapResult, Explanation) {
-        self.explain_to(event, KnownData::of_clicks(&mut NoClicks), now)
-    }
-
-    /// The same, by when its click was first seen.
-    pub fn explain_with_clicks(
-        &self,
-        event: &Event<'_>,
-        now: UnixMillis,
-        clicks: &mut dyn Clicks,
-    ) -> (MapResult, Explanation) {
-        self.explain_to(event, KnownData::of_clicks(clicks), now)
-    }
-
-    /// The same after applying what the event says of its person.
-    pub fn explain_with_profiles<S: ProfileStore + Clicks>(
+    /// Does as [`Sync::take_with_profiles`], and says why each field is as it is.
+    pub fn explain<S: ProfileStore + Clicks>(
         &self,
         event: &Event<'_>,
         now: UnixMillis,
         store: &mut S,
     ) -> Result<(MapResult, Explanation), S::Error> {
-        let (explained, _) = self.with_person(event, now, store, |event, known| {
-            self.explain_to(event, known, now)
+        let mut explanation = Explanation::default();
+        let (mapped, _) = self.with_person(event, now, store, |event, known| {
+            self.map_explained(event, known, now, &mut explanation)
         })?;
-        Ok(explained)
+        Ok((mapped, explanation))
     }
 
-    fn explain_to(
+    fn map_explained(
         &self,
         event: &Event<'_>,
         known: KnownData<'_>,
         now: UnixMillis,
-    ) -> (MapResult, Explanation) {
-        let mut explanation = Explanation::default();
-        let mapped = match self.selector.select(event) {
-            Ok(selected) => {
-                let mapped = self.map(
-                    event,
-                    selected,
-                    known,
-                    now,
-                    &mut explanation,
-                    &mut PayloadArena::default(),
-                );
-                explanation.complete();
-                mapped
+        explanation: &mut Explanation,
+    ) -> MapResult {
+        let selected = self.selector.select(event).map_err(|reason| {
+            if let Some((condition, scope)) = self.selector.unmet(event, reason) {
+                let key = match reason {
+                    Reason::NoConsent => "consent",
+                    _ => "where",
+                };
+                explanation.left_out(key, condition, scope);
             }
-            Err(reason) => {
-                if let Some((condition, scope)) = self.selector.unmet(event, reason) {
-                    let key = match reason {
-                        Reason::NoConsent => "consent",
-                        _ => "where",
-                    };
-                    explanation.left_out(key, condition, scope);
-                }
-                Err(Rejected::unmapped(reason))
-            }
-        };
-        (mapped, explanation)
+            Rejected::unmapped(reason)
+        })?;
+        let payloads = &mut PayloadArena::default();
+        let mapped = self
+            .mapper
+            .map(event, &selected, known, now, explanation, payloads);
+        explanation.complete();
+        mapped
     }
 
-    /// Applies what an event says of its person, and decides by the profile that results; also gives the
-    /// update, where it changed anything.
-    fn with_person<S: ProfileStore + Clicks, T>(
+    /// Applies what an event says of its person, and calls `map` with what is known afterwards. Also gives
+    /// the update, where it changed anything.
+    fn with_person<S: ProfileStore + Clicks>(
         &self,
         event: &Event<'_>,
         now: UnixMillis,
         store: &mut S,
-        decide: impl FnOnce(&Event<'_>, KnownData<'_>) -> T,
-    ) -> Result<(T, Option<ProfileUpdate>), S::Error> {
-        let Some(mut update) = self.mapper.extract(event, now) else {
-            return Ok((decide(event, KnownData::of_clicks(store)), None));
+        map: impl FnOnce(&Event<'_>, KnownData<'_>) -> MapResult,
+    ) -> Result<(MapResult, Option<ProfileUpdate>), S::Error> {
+        let extractor = self.extractor.as_ref();
+        let extracted =
+            extractor.and_then(|extractor| Some((extractor, extractor.extract(event, now)?)));
+        let Some((extractor, mut update)) = extracted else {
+            return Ok((map(event, of_clicks(store)), None));
         };
         let seen = update.take_touchpoint();
         let mut changed = false;
-        // Consent may be a property that the event itself sets, so that is applied first.
-        if let Some(first) = self.mapper.extract_consent(&update) {
+        // The event may itself set the property that decides about consent, so that is applied first.
+        if let Some(first) = extractor.extract_consent(&update) {
             changed |= update::apply(store, &first)?;
             let person = update::profile_of(store, update.identity)?.unwrap_or_default();
-            let kept = self.mapper.kept(&person);
-            let consents = self.selector.consents(&completed(event, &kept));
-            let later = self.mapper.extract_besides_consent(&mut update, consents);
+            let event = completed(event, extractor.kept(&person));
+            let consents = self.selector.consents(&event);
+            let later = extractor.extract_besides_consent(&mut update, consents);
             changed |= update::apply(store, &later)?;
         } else {
             changed |= update::apply(store, &update)?;
         }
         let mut person = update::profile_of(store, update.identity)?.unwrap_or_default();
-        let kept = self.mapper.kept(&person);
-        let event = completed(event, &kept);
-        // What a browser sends by itself is not kept of an event that the sync does not want.
+        let event = completed(event, extractor.kept(&person));
+        // Click, browser id, address and user agent are not remembered of an event that the sync does not want.
         if self.selector.admits(&event) {
             changed |= update::apply(store, &seen)?;
             person = update::profile_of(store, update.identity)?.unwrap_or_default();
             update.touchpoint = seen.touchpoint;
         }
         let known = KnownData {
-            person: Some(&person),
+            person: Some(extractor.view(&person, now)),
             clicks: store,
         };
-        Ok((decide(&event, known), changed.then_some(update)))
+        Ok((map(&event, known), changed.then_some(update)))
     }
 
-    fn decide(
+    fn map(
         &self,
         event: &Event<'_>,
         known: KnownData<'_>,
@@ -261,50 +230,26 @@ impl Sync {
         stats: &mut FieldStats,
         payloads: &mut PayloadArena,
     ) -> MapResult {
-        match self.selector.select(event) {
-            Ok(selected) => {
-                stats.label = selected.name.cloned();
-                self.map(event, selected, known, now, stats, payloads)
-            }
-            Err(reason) => Err(Rejected::unmapped(reason)),
-        }
+        let selected = self.selector.select(event).map_err(Rejected::unmapped)?;
+        stats.label = selected.name.cloned();
+        self.mapper
+            .map(event, &selected, known, now, stats, payloads)
     }
+}
 
-    fn map(
-        &self,
-        event: &Event<'_>,
-        selected: Selected<'_>,
-        known: KnownData<'_>,
-        now: UnixMillis,
-        recorder: &mut impl Recorder,
-        payloads: &mut PayloadArena,
-    ) -> MapResult {
-        let row = Selection {
-            place: selected.place,
-            limited_data_use: selected.limited_data_use,
-        };
-        let mapper = &self.mapper;
-        let mapped = mapper.map(event, row, known, now, recorder, payloads.draft())?;
-        Ok(Payload {
-            json: payloads.finish(),
-            event_name: mapped.event_name,
-            fingerprint: mapped.fingerprint,
-            deadline: mapped.deadline,
-        })
+const fn of_clicks(clicks: &mut dyn Clicks) -> KnownData<'_> {
+    KnownData {
+        person: None,
+        clicks,
     }
 }
 
 /// An event with the properties of its person that were kept as they came.
-fn completed<'c, 'e: 'c>(event: &'c Event<'e>, kept: &'c [Kept<'_>]) -> Cow<'c, Event<'c>> {
+fn completed<'c, 'e: 'c>(event: &'c Event<'e>, kept: Vec<KnownProperty<'c>>) -> Cow<'c, Event<'c>> {
     if kept.is_empty() {
         return Cow::Borrowed(event);
     }
-    let known = kept.iter().map(|kept| KnownProperty {
-        name: kept.name,
-        json: kept.json.as_deref(),
-        is_cut: kept.is_cut,
-    });
-    Cow::Owned(event.completed(USER_PROPERTIES, known))
+    Cow::Owned(event.completed(USER_PROPERTIES, kept))
 }
 
 #[cfg(test)]

@@ -301,10 +301,8 @@ impl BackfillRun {
         }
         for (place, sync) in self.syncs.iter().enumerate() {
             let bodies = &mut PayloadArena::default();
-            let (mapped, stats) = match event {
-                Ok(event) => sync.take_with_clicks(event, self.now, bodies, &mut self.clicks),
-                Err(reason) => sync.take(Err(reason), raw, self.now, bodies),
-            };
+            let (mapped, stats) =
+                sync.take_with_clicks(event, raw, self.now, bodies, &mut self.clicks);
             self.report.count(place, event.ok(), &mapped, &stats);
             if stats.may_count_twice() && !self.has_warned {
                 self.has_warned = true;

@@ -131,19 +131,14 @@ fn map_element(
     for sync in syncs {
         let bodies = &mut PayloadArena::default();
         let (mapped, explanation) = match &element.event {
-            Ok(event) if arguments.explain && sync.uses_profiles(false) => {
-                let Ok((mapped, explanation)) = sync.explain_with_profiles(event, now, people);
-                (mapped, Some(explanation))
-            }
             Ok(event) if arguments.explain => {
-                let (mapped, explanation) = sync.explain_with_clicks(event, now, people);
+                let Ok((mapped, explanation)) = sync.explain(event, now, people);
                 (mapped, Some(explanation))
             }
-            Ok(event) if sync.uses_profiles(false) => {
+            Ok(event) => {
                 let Ok((mapped, ..)) = sync.take_with_profiles(event, now, bodies, people);
                 (mapped, None)
             }
-            Ok(event) => (sync.take_with_clicks(event, now, bodies, people).0, None),
             Err(reason) => (sync.take(Err(*reason), element.raw, now, bodies).0, None),
         };
         write_line(sync.name(), &mapped, explanation.as_ref(), terminal)?;

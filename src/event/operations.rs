@@ -117,12 +117,12 @@ pub(super) struct Resolved<'a> {
 }
 
 /// What is known of a property besides what an event says.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct KnownProperty<'k> {
     /// The property.
     pub name: &'k str,
     /// Its value, as JSON; `None` where that is not known.
-    pub json: Option<&'k str>,
+    pub json: Option<String>,
     /// Whether there may be more of it than is known.
     pub is_cut: bool,
 }
@@ -186,8 +186,10 @@ impl<'a> Resolved<'a> {
                     continue;
                 }
                 let value: Option<Cow<'a, str>> = match own.filter(|_| is_cut) {
-                    Some((_, own)) => list(Act::PostInsert, json, own, arena).map(Cow::Owned),
-                    None => json.map(Cow::Borrowed),
+                    Some((_, own)) => {
+                        list(Act::PostInsert, json.as_deref(), own, arena).map(Cow::Owned)
+                    }
+                    None => json.clone().map(Cow::Owned),
                 };
                 if is_cut && !self.cut.contains(&name) {
                     self.cut.push(name);
@@ -541,7 +543,8 @@ mod tests {
         assert!(!plain.has_other_reading());
     }
 
-    fn known_as<'k>(name: &'k str, json: Option<&'k str>, is_cut: bool) -> KnownProperty<'k> {
+    fn known_as<'k>(name: &'k str, json: Option<&str>, is_cut: bool) -> KnownProperty<'k> {
+        let json = json.map(str::to_owned);
         KnownProperty { name, json, is_cut }
     }
 

@@ -139,8 +139,10 @@ impl Chunk {
                     .extend(update.map(|update| (sync.name().clone(), update)));
                 (mapped, notes)
             }
-            Ok(event) => sync.take_with_clicks(event, now, &mut self.payloads, profiles),
-            Err(reason) => sync.take(Err(*reason), element.raw, now, &mut self.payloads),
+            event => {
+                let event = event.as_ref().map_err(|reason| *reason);
+                sync.take_with_clicks(event, element.raw, now, &mut self.payloads, profiles)
+            }
         };
         if let Err(rejected) = &mut mapped
             && rejected.reason == Reason::TimeZoneTrap

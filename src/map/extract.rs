@@ -1,31 +1,27 @@
-//! What of an event is remembered of its person, and what an event takes from that.
+//! What a sync remembers of an event's person.
 //!
-//! A property is remembered once for each field and path that names it, as the field would be sent; so
-//! the same normalisation and hashing stand before the disk and before Meta. Properties that are kept as
-//! they came are remembered whole. The click, the browser id, address and user agent are taken from
-//! wherever the mapping finds them: a click outlives the property that told of it, as it does in a
-//! browser's cookie; address and user agent are taken from an event that carries both, and given to one
-//! that carries neither, so that the address of a server never becomes a person's.
+//! A property is remembered once for each field and path that names it, in the form in which the field is
+//! sent; so a value is normalised and hashed in the same way for the disk and for Meta. Properties that are
+//! kept as they came are remembered whole. The click, the browser id, address and user agent are taken from
+//! wherever the mapping finds them: a click outlives the property that held it, as it does in a browser's
+//! cookie; address and user agent are taken from an event that carries both, and given to one that carries
+//! neither, so that the address of a server never becomes a person's.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
-use crate::config::mapping::EventConfig;
 use crate::config::sync::{Consent, SyncConfig, UserMemory};
 use crate::event::Event;
 use crate::event::arena::Arena;
-use crate::event::operations::{Act, USER_PROPERTIES};
+use crate::event::operations::{Act, KnownProperty, USER_PROPERTIES};
 use crate::expr::path::Path;
 use crate::expr::value::ValueExpr;
-use crate::hash::Hashed;
+use crate::hash::{Hashed, sha256};
 use crate::json::Json;
 use crate::json::text::is_absent_text;
-use crate::map::profile_view::Property;
-use crate::map::user_data::{self, NormalizeOptions, Times, UserData};
+use crate::map::profile_view::{ProfileView, Property};
+use crate::map::user_data::{self, UserData};
 use crate::map::{event_time, rule};
 use crate::normalize::field::UserDataField;
 use crate::normalize::{self, Context, Normalized, Scratch};
@@ -41,43 +37,30 @@ const TOUCHPOINT_FIELDS: [UserDataField; 4] = [
     UserDataField::ClientUserAgent,
 ];
 
-/// What is remembered of a property as it came.
-#[derive(Debug)]
-pub struct Kept<'r> {
-    /// The property.
-    pub name: &'r str,
-    /// Its value, as JSON; `None` where nothing of it fitted.
-    pub json: Option<String>,
-    /// Whether there may be more.
-    pub is_cut: bool,
-}
-
 /// Most steps of one event. No SDK names a property twice in one.
 const MOST_STEPS: usize = 1000;
 
 /// What a sync remembers, compiled.
 #[derive(Debug)]
-pub(super) struct ProfileExtractor {
+pub struct ProfileExtractor {
     sync: SyncName,
-    /// Whether the webhook takes part.
-    pub(super) webhook: bool,
-    pub(super) properties: Vec<Property>,
+    /// Whether the events of the webhook take part.
+    pub webhook: bool,
+    properties: Vec<Property>,
     kept: Vec<(PropertyId, Box<str>)>,
     wanted: Arc<[PropertyId]>,
-    /// The kept properties that tell of consent; `None` where nobody asks.
+    /// The kept properties that decide about consent; `None` where nobody asks.
     of_consent: Option<Vec<PropertyId>>,
-    /// What is taken from wherever the mapping finds it.
+    /// Each expression of each of [`TOUCHPOINT_FIELDS`].
     touchpoint_fields: Vec<(UserDataField, ValueExpr)>,
-    /// Tells the country by which a value is read.
+    /// How values are read.
     user_data: UserData,
 }
 
 impl ProfileExtractor {
     /// Compiles what a sync remembers.
-    pub(super) fn compile(name: &SyncName, sync: &SyncConfig, memory: &UserMemory) -> Self {
-        let no_row = EventConfig::default();
-        let rows = sync.events.iter().flat_map(BTreeMap::values);
-        let tables = std::iter::once(&no_row).chain(rows);
+    pub fn compile(name: &SyncName, sync: &SyncConfig, memory: &UserMemory) -> Self {
+        let tables = rule::all_user_data(sync);
         let mut this = Self {
             sync: name.clone(),
             webhook: memory.webhook,
@@ -97,12 +80,10 @@ impl ProfileExtractor {
                 }
             },
             touchpoint_fields: Vec::new(),
-            user_data: UserData::compile(rule::user_data(sync, &no_row)),
+            user_data: UserData::compile(sync, tables.first().cloned().unwrap_or_default()),
         };
-        for table in tables {
-            for (field, expr) in rule::user_data(sync, table) {
-                this.add(field, &expr);
-            }
+        for (field, expr) in tables.iter().flatten() {
+            this.add(*field, expr);
         }
         let properties = this.properties.iter().map(|property| property.slot);
         let kept = this.kept.iter().map(|(slot, _)| *slot);
@@ -139,13 +120,8 @@ impl ProfileExtractor {
         });
     }
 
-    /// What an event says of its person; `None` where it does not say whose it is.
-    pub(super) fn extract(
-        &self,
-        event: &Event<'_>,
-        options: &NormalizeOptions,
-        now: UnixMillis,
-    ) -> Option<ProfileUpdate> {
+    /// What an event says of its person; `None` where it has no id of a person.
+    pub fn extract(&self, event: &Event<'_>, now: UnixMillis) -> Option<ProfileUpdate> {
         let identity = Identity {
             user: id(event, "user_id").map(|id| ProfileKey::user(&self.sync, &id)),
             device: id(event, "device_id").map(|id| ProfileKey::device(&self.sync, &id)),
@@ -154,8 +130,7 @@ impl ProfileExtractor {
             return None;
         }
         let happened = event_time::of(event).map_or(now, |happened| happened.min(now));
-        let times = Times { happened, now };
-        let context = self.user_data.context(event, options, times);
+        let context = self.user_data.context(event, happened, now);
         let steps = self.steps(event, &context);
         let adds_up = steps
             .iter()
@@ -170,23 +145,18 @@ impl ProfileExtractor {
         })
     }
 
-    /// Of an update, what bears on consent; `None` where nobody asks.
-    pub(super) fn extract_consent(&self, update: &ProfileUpdate) -> Option<ProfileUpdate> {
+    /// The part of an update that decides about consent; `None` where nobody asks.
+    pub fn extract_consent(&self, update: &ProfileUpdate) -> Option<ProfileUpdate> {
         let of_consent = self.of_consent.as_ref()?;
-        let steps = update.steps.iter();
-        Some(ProfileUpdate {
-            steps: steps
-                .filter(|step| tells_of(of_consent, step))
-                .cloned()
-                .collect(),
-            // Or the rest would count as a repeat of this.
-            mark: update.mark.map(|mark| !mark),
-            ..update.clone()
-        })
+        let mut part = update.clone();
+        part.steps.retain(|step| decides_by(of_consent, step));
+        // Another mark, or the rest of the update would count as a repeat of this part.
+        part.mark = update.mark.map(|mark| !mark);
+        Some(part)
     }
 
-    /// The rest of an update. Without consent only what takes something away stays in either.
-    pub(super) fn extract_besides_consent(
+    /// The rest of an update. Without consent, only what removes something stays, here and in the update.
+    pub fn extract_besides_consent(
         &self,
         update: &mut ProfileUpdate,
         consents: bool,
@@ -195,14 +165,23 @@ impl ProfileExtractor {
         let takes_away = |step: &PropertyStep| matches!(step.act, Act::Unset | Act::Remove);
         update
             .steps
-            .retain(|step| consents || takes_away(step) || tells_of(of_consent, step));
+            .retain(|step| consents || takes_away(step) || decides_by(of_consent, step));
         let mut rest = update.clone();
-        rest.steps.retain(|step| !tells_of(of_consent, step));
+        rest.steps.retain(|step| !decides_by(of_consent, step));
         rest
     }
 
+    /// A profile, for an event to take from it what it lacks.
+    pub fn view<'r>(&'r self, profile: &'r Profile, now: UnixMillis) -> ProfileView<'r> {
+        ProfileView {
+            properties: &self.properties,
+            profile,
+            now,
+        }
+    }
+
     /// The properties that are kept as they came.
-    pub(super) fn kept<'r>(&'r self, profile: &Profile) -> Vec<Kept<'r>> {
+    pub fn kept<'r>(&'r self, profile: &Profile) -> Vec<KnownProperty<'r>> {
         let json = |value: &Value| match value.elements.as_slice() {
             [] => None,
             [one] if !value.is_list => Some(one.to_string()),
@@ -210,7 +189,7 @@ impl ProfileExtractor {
         };
         let kept = self.kept.iter().filter_map(|(slot, name)| {
             let value = profile.value(*slot)?;
-            Some(Kept {
+            Some(KnownProperty {
                 name,
                 json: json(value),
                 is_cut: value.is_cut,
@@ -219,14 +198,14 @@ impl ProfileExtractor {
         kept.collect()
     }
 
-    /// What becomes of the person's properties. Those that stand without operations are set.
+    /// What becomes of the person's properties. Properties outside of operations are set.
     fn steps(&self, event: &Event<'_>, context: &Context<'_>) -> Vec<PropertyStep> {
         let mut steps = Vec::new();
         if is_apart_from_the_person(event) {
             return steps;
         }
         if event.is_unreadable(USER_PROPERTIES) {
-            // It may have said anything of any property.
+            // It may have changed any property.
             steps.extend(self.kept.iter().map(|(slot, _)| PropertyStep {
                 slot: *slot,
                 act: Act::PostInsert,
@@ -303,34 +282,23 @@ impl ProfileExtractor {
 
     fn touchpoint(&self, event: &Event<'_>, context: &Context<'_>) -> Touchpoint {
         let first = |wanted: UserDataField| {
-            let mut first = None;
-            for (_, expr) in self
-                .touchpoint_fields
-                .iter()
-                .filter(|(field, _)| *field == wanted)
-            {
-                expr.visit(event.into(), &mut |found| {
-                    // What is constant was not seen, and what is a property is remembered as such.
-                    let is_property = found.path.and_then(Path::user_property).is_some();
-                    if found.path.is_none() || (is_property && wanted == UserDataField::BrowserId) {
-                        return false;
+            let exprs = self.touchpoint_fields.iter();
+            let mut exprs = exprs.filter(|(field, _)| *field == wanted);
+            exprs.find_map(|(_, expr)| {
+                user_data::first_usable(event, expr, |path, element| {
+                    // A constant was not seen with the person, and a property is remembered as such.
+                    let is_property = path?.user_property().is_some();
+                    if is_property && wanted == UserDataField::BrowserId
+                        || user_data::is_absent(wanted, path, element)
+                    {
+                        return None;
                     }
-                    event.arena().each_element(found.value, &mut |element| {
-                        if first.is_none() && !user_data::is_absent(wanted, found.path, element) {
-                            first = touchpoint_value(wanted, element, event, context).map(|form| {
-                                let came = element.as_str().unwrap_or_default();
-                                let is_as_it_came = *form == *came.trim();
-                                (form, is_as_it_came)
-                            });
-                        }
-                    });
-                    first.is_some()
-                });
-                if first.is_some() {
-                    break;
-                }
-            }
-            first
+                    let form = touchpoint_value(wanted, element, event, context)?;
+                    let came = element.as_str().unwrap_or_default();
+                    let is_as_it_came = *form == *came.trim();
+                    Some((form, is_as_it_came))
+                })
+            })
         };
         let click = first(UserDataField::ClickId);
         let address = first(UserDataField::ClientIpAddress);
@@ -350,8 +318,8 @@ impl ProfileExtractor {
     }
 }
 
-/// Whether a step is done before consent is known: to a property that tells of it, or to all.
-fn tells_of(of_consent: &[PropertyId], step: &PropertyStep) -> bool {
+/// Whether a step is done before consent is known: to a property that decides about it, or to all.
+fn decides_by(of_consent: &[PropertyId], step: &PropertyStep) -> bool {
     step.act == Act::ClearAll || of_consent.contains(&step.slot)
 }
 
@@ -388,7 +356,7 @@ fn value_of(
     }
 }
 
-/// A value as a field sends it: the forms of a hashed one stand behind each other.
+/// A value as a field sends it: the forms of a hashed one follow each other.
 fn form(field: UserDataField, value: Json<'_>, context: &Context<'_>) -> Option<Box<str>> {
     let text = user_data::text_of(value).ok()?;
     let form: Box<str> =
@@ -406,7 +374,7 @@ fn form(field: UserDataField, value: Json<'_>, context: &Context<'_>) -> Option<
     (form.len() <= LONGEST_ELEMENT).then_some(form)
 }
 
-/// What is taken from wherever the mapping finds it, as its field sends it.
+/// The value of one of [`TOUCHPOINT_FIELDS`], as the field sends it.
 fn touchpoint_value(
     field: UserDataField,
     value: Json<'_>,
@@ -421,7 +389,8 @@ fn touchpoint_value(
     })
 }
 
-/// A property that is not hashed. What is too long or too much is left out, and the rest is told to be cut.
+/// A property that is not hashed. Elements that are too long or too many are left out, and the value is
+/// marked as cut.
 fn as_it_came(act: Act, value: Json<'_>, arena: &Arena) -> Value {
     if act == Act::Unset || value.is_absent() {
         return Value::default();
@@ -456,7 +425,7 @@ fn as_it_came(act: Act, value: Json<'_>, arena: &Arena) -> Value {
     kept
 }
 
-/// Whether an event's user properties are none of its person's: Amplitude does not keep them.
+/// Whether Amplitude does not keep an event's user properties with its person.
 fn is_apart_from_the_person(event: &Event<'_>) -> bool {
     let name = event.field("event_type").and_then(Json::as_str);
     let is_skipped = event.field("$skip_user_properties_sync");
@@ -464,16 +433,16 @@ fn is_apart_from_the_person(event: &Event<'_>) -> bool {
         || is_skipped.and_then(Json::as_bool) == Some(true)
 }
 
-/// A user or device of an event, unless it stands for nobody.
+/// The id of an event's user or device, unless it stands for nobody.
 fn id(event: &Event<'_>, field: &str) -> Option<String> {
     let id = event.field(field)?.as_str()?;
     let id = id.trim();
     let is_zero = field == "device_id" && id.bytes().all(|byte| matches!(byte, b'0' | b'-'));
-    let is_nobody = id.is_empty() || is_absent_text(id) || user_data::is_invalid_id(id) || is_zero;
+    let is_nobody = is_absent_text(id) || user_data::is_invalid_id(id) || is_zero;
     (!is_nobody).then(|| id.to_owned())
 }
 
-/// Tells a repeat of an event by the id that its sender gave it for this purpose.
+/// Recognises a repeat of an event by the id that its sender gave it for this purpose.
 fn insert_mark(event: &Event<'_>) -> Option<u64> {
     let id = ["$insert_id", "insert_id"]
         .iter()
@@ -486,14 +455,10 @@ fn slot_of(field: &str, path: &str) -> PropertyId {
     PropertyId(first_half(&[field, path]))
 }
 
-/// 64 bits of a hash of texts, none of which holds the byte that parts them.
+/// 64 bits of a hash of texts. None of them holds a zero byte, which separates them.
 fn first_half(texts: &[&str]) -> u64 {
-    let mut hash = Sha256::new();
-    for text in texts {
-        hash.update(text);
-        hash.update([0]);
-    }
-    let hash: [u8; 32] = hash.finalize().into();
-    let (half, _) = hash.split_first_chunk().expect("32 bytes hold 8");
+    let text: String = texts.iter().flat_map(|text| [*text, "\0"]).collect();
+    let hash = sha256::digest(text.as_bytes());
+    let half = hash.first_chunk().expect("32 bytes hold 8");
     u64::from_le_bytes(*half)
 }

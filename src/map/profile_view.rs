@@ -1,7 +1,7 @@
-//! What is remembered of an event's person, while the event is mapped.
+//! What is known of an event's person and click from earlier events, while the event is mapped.
 //!
-//! A field takes from it where the event gives it nothing: first what properties were, path by path in
-//! the mapping's own order, then what earlier events carried.
+//! A field takes from it where the event gives it nothing: first the person's properties, path by path in
+//! the mapping's order, then what earlier events carried.
 
 use crate::clock::UnixMillis;
 use crate::event::Event;
@@ -19,9 +19,7 @@ const DIGITS: usize = 64;
 /// A property that is remembered in the form of a field.
 #[derive(Debug)]
 pub(super) struct Property {
-    /// Where.
     pub(super) slot: PropertyId,
-    /// The field.
     pub(super) field: UserDataField,
     /// The path that names the property.
     pub(super) path: Path,
@@ -29,18 +27,19 @@ pub(super) struct Property {
     pub(super) label: Box<str>,
 }
 
-/// What an event may take from what is remembered.
+/// What an event may take from earlier ones.
 #[derive(Debug)]
-pub(super) struct Remembered<'k> {
-    /// Of its person.
-    pub(super) person: Option<ProfileView<'k>>,
-    /// Of clicks.
-    pub(super) clicks: &'k mut dyn Clicks,
+pub struct KnownData<'k> {
+    /// What is known of its person.
+    pub person: Option<ProfileView<'k>>,
+    /// When clicks were first seen.
+    pub clicks: &'k mut dyn Clicks,
 }
 
-impl Remembered<'_> {
-    /// The `fbc` that stands for one that an event gave, where it is another. `made`: its time is ours, as
-    /// where it was made of a bare click id. A browser's cookie keeps its own, and tells of it.
+impl KnownData<'_> {
+    /// The `fbc` to send in place of the event's own, where they differ. `made` means that the relay put the
+    /// time into it, as for a bare click id. A browser's cookie keeps its own time, which is noted as the
+    /// click's.
     pub(super) fn click(&mut self, fbc: &str, made: bool, happened: UnixMillis) -> Option<String> {
         let of_person = self.person.and_then(|known| known.same_click(fbc));
         let known = of_person.unwrap_or(fbc);
@@ -58,28 +57,25 @@ impl Remembered<'_> {
     }
 }
 
-/// The moment and the click id in an `fbc`.
+/// The time and the click id in an `fbc`.
 fn clicked(fbc: &str) -> Option<(UnixMillis, &str)> {
     let mut parts = fbc.split('.').skip(2);
     let seen = parts.next()?.parse().ok()?;
     Some((UnixMillis(seen), parts.next()?))
 }
 
-/// What is remembered of an event's person.
+/// The profile of an event's person, read by the properties that the sync remembers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ProfileView<'k> {
-    /// The properties that the sync remembers.
+pub struct ProfileView<'k> {
     pub(super) properties: &'k [Property],
-    /// What they were, and what else is known.
     pub(super) profile: &'k Profile,
-    /// The present moment.
     pub(super) now: UnixMillis,
 }
 
 impl<'k> ProfileView<'k> {
-    /// Calls `found` with what is remembered of a field, one text for each value, and how an explanation
-    /// names where it is from, until it says that one is of use; says whether any was. Conditions of the
-    /// expression hold or not by the event. `without_origin`: it carries neither address nor user agent.
+    /// Calls `found` with each remembered value of a field and how an explanation names its source, until
+    /// one is usable; says whether any was. The conditions of the expression are judged by the event.
+    /// `without_origin` means that the event carries neither address nor user agent.
     pub(super) fn visit(
         &self,
         field: UserDataField,
@@ -98,26 +94,24 @@ impl<'k> ProfileView<'k> {
             return given;
         }
         let origin = || self.profile.origin().filter(|_| without_origin);
-        let seen = match field {
+        let (label, seen) = match field {
             UserDataField::ClickId => {
                 let click = self.profile.click();
-                click
-                    .filter(|click| self.now.since(click.seen) < KEPT)
-                    .map(|click| ("remembered click", &*click.fbc))
+                let click = click.filter(|click| self.now.since(click.seen) < KEPT);
+                ("remembered click", click.map(|click| &*click.fbc))
             }
-            UserDataField::BrowserId => {
-                let browser = self.profile.browser();
-                browser.map(|browser| ("remembered browser id", browser))
-            }
-            UserDataField::ClientIpAddress => {
-                origin().map(|origin| ("remembered address", &*origin.address))
-            }
-            UserDataField::ClientUserAgent => {
-                origin().map(|origin| ("remembered user agent", &*origin.user_agent))
-            }
-            _ => None,
+            UserDataField::BrowserId => ("remembered browser id", self.profile.browser()),
+            UserDataField::ClientIpAddress => (
+                "remembered address",
+                origin().map(|origin| &*origin.address),
+            ),
+            UserDataField::ClientUserAgent => (
+                "remembered user agent",
+                origin().map(|origin| &*origin.user_agent),
+            ),
+            _ => return false,
         };
-        seen.is_some_and(|(label, text)| found(label, text))
+        seen.is_some_and(|text| found(label, text))
     }
 
     /// The property of a path that is remembered for a field.
@@ -126,32 +120,30 @@ impl<'k> ProfileView<'k> {
         properties.find(|property| property.field == field && property.path == *path)
     }
 
-    /// Calls `found` with what is remembered of a property; says whether any of it was of use.
+    /// Calls `found` with each remembered value of a property; says whether any was usable.
     pub(super) fn visit_property(
         &self,
         property: &'k Property,
         found: &mut dyn FnMut(&'k str, &'k str) -> bool,
     ) -> bool {
-        let Some(value) = self.profile.value(property.slot) else {
-            return false;
-        };
+        let value = self.profile.value(property.slot);
+        let elements = value.into_iter().flat_map(|value| &value.elements);
         let mut is_of_use = false;
-        let elements = value.elements.iter();
         for form in elements.flat_map(|element| forms(property.field, element)) {
             is_of_use |= found(&property.label, form);
         }
         is_of_use
     }
 
-    /// The remembered click, where it is the one that an event carries: the time at which it was first
-    /// seen is better known than from the event.
-    pub(super) fn same_click(&self, fbc: &str) -> Option<&'k str> {
+    /// The remembered `fbc`, where it is of the click that an event carries: it has the time at which the
+    /// click was first seen.
+    fn same_click(&self, fbc: &str) -> Option<&'k str> {
         let known = &self.profile.click()?.fbc;
         (click_id(known) == click_id(fbc)).then_some(known)
     }
 }
 
-/// The forms of a value, one by one.
+/// The forms in which a value is sent: those of a hashed one follow each other.
 fn forms(field: UserDataField, mut element: &str) -> Vec<&str> {
     let mut forms = Vec::new();
     while field.is_hashed()

@@ -16,9 +16,9 @@ use crate::normalize::field::UserDataField;
 /// What events of one row become.
 #[derive(Debug)]
 pub(super) struct Rule {
-    /// Meta's event name; `None`, or what finds nothing, keeps Amplitude's.
+    /// Meta's event name; `None`, or an expression that finds nothing, keeps Amplitude's.
     pub(super) send_as: Option<ValueExpr>,
-    /// Where `send_as` is a constant, the name of most events, to be shared among them.
+    /// The constant of `send_as`, to be shared among the events that it names.
     pub(super) event_name: Option<Arc<str>>,
     pub(super) event_id: ValueExpr,
     pub(super) action_source: ActionSource,
@@ -30,12 +30,12 @@ pub(super) struct Rule {
     pub(super) custom_data: CustomData,
     /// What of the values that name the event may not go out in clear.
     pub(super) name_covers: Covers,
-    /// The same of the values that identify it, or the one that it adds to.
+    /// The same of the values that identify it, or the event that it adds to.
     pub(super) id_covers: Covers,
 }
 
 impl Rule {
-    /// Compiles a row; no row stands for a sync without an event table. `sources` are those of the sync.
+    /// Compiles a row; `None` is for a sync without an event table. `sources` are those of the sync.
     pub(super) fn compile(
         sync: &SyncConfig,
         row: Option<&EventConfig>,
@@ -44,38 +44,25 @@ impl Rule {
         let default = EventConfig::default();
         let row = row.unwrap_or(&default);
         let (outer, inner) = (&sync.mapping, &row.mapping);
-        let first = |inner: &Option<ValueExpr>, outer: &Option<ValueExpr>| {
-            inner.as_ref().or(outer.as_ref()).cloned()
-        };
         let mut original = outer.original_event_data.clone();
         original.extend(inner.original_event_data.clone());
         // A sync's own has a default.
         let event_id = first(&inner.event_id, &outer.event_id).unwrap_or_default();
-        let traits = sources.of_traits();
+        let ids = original.values().chain([&event_id]);
         Self {
             name_covers: Covers::of(sources, row.send_as.iter().flat_map(ValueExpr::paths)),
-            id_covers: Covers::of(
-                &traits,
-                original
-                    .values()
-                    .chain([&event_id])
-                    .flat_map(ValueExpr::paths),
-            ),
+            id_covers: Covers::of(&sources.of_traits(), ids.flat_map(ValueExpr::paths)),
             send_as: row.send_as.clone(),
             event_name: row.send_as.as_ref().and_then(constant_text),
             event_id,
-            action_source: inner
-                .action_source
-                .as_ref()
-                .or(outer.action_source.as_ref())
-                .cloned()
+            action_source: first(&inner.action_source, &outer.action_source)
                 .unwrap_or(ActionSource::Auto),
             event_source_url: first(&inner.event_source_url, &outer.event_source_url)
                 .unwrap_or_default(),
             referrer_url: first(&inner.referrer_url, &outer.referrer_url),
             opt_out: first(&inner.opt_out, &outer.opt_out),
             original,
-            user_data: UserData::compile(user_data(sync, row)),
+            user_data: UserData::compile(sync, user_data(sync, row)),
             custom_data: CustomData::compile(
                 [&outer.custom_data, &inner.custom_data],
                 [&sync.properties, &row.properties],
@@ -86,18 +73,20 @@ impl Rule {
     }
 }
 
-/// What a browser's own request tells, which stands in where an event of it tells nothing.
+/// What gives the row's own, else the sync's.
+fn first<T: Clone>(inner: &Option<T>, outer: &Option<T>) -> Option<T> {
+    inner.as_ref().or(outer.as_ref()).cloned()
+}
+
+/// What a browser's own request says, for events that do not say it.
 const STAND_INS: [(UserDataField, &str); 3] = [
     (UserDataField::ClientUserAgent, "request.user_agent"),
     (UserDataField::ClickId, "request.cookies._fbc"),
     (UserDataField::BrowserId, "request.cookies._fbp"),
 ];
 
-/// The user data of a row, with what stands in. What the configuration switches off stays off.
-pub(super) fn user_data(
-    sync: &SyncConfig,
-    row: &EventConfig,
-) -> BTreeMap<UserDataField, ValueExpr> {
+/// The user data of a row, with the stand-ins. What the configuration switches off stays off.
+fn user_data(sync: &SyncConfig, row: &EventConfig) -> BTreeMap<UserDataField, ValueExpr> {
     let mut fields = sync.mapping.user_data.clone();
     fields.extend(row.mapping.user_data.clone());
     for (field, path) in STAND_INS {
@@ -111,20 +100,24 @@ pub(super) fn user_data(
     fields
 }
 
-/// What the hashed fields of a sync are made from, in whichever of its tables: what one event hashes does
-/// not go out in clear with another. `allowed` is left out.
-pub(super) fn hashed_sources(sync: &SyncConfig, allowed: &[String]) -> HashedSources {
-    let no_row = EventConfig::default();
+/// The user data of the sync itself, then that of each row of its event table.
+pub(super) fn all_user_data(sync: &SyncConfig) -> Vec<BTreeMap<UserDataField, ValueExpr>> {
     let rows = sync.events.iter().flat_map(BTreeMap::values);
-    let tables: Vec<_> = std::iter::once(&no_row)
-        .chain(rows)
-        .map(|row| user_data(sync, row))
-        .collect();
+    let whole_sync = user_data(sync, &EventConfig::default());
+    std::iter::once(whole_sync)
+        .chain(rows.map(|row| user_data(sync, row)))
+        .collect()
+}
+
+/// What the hashed fields of a sync are made from, in all its tables: what one event hashes does not go out
+/// in clear with another. `allowed` is left out.
+pub(super) fn hashed_sources(sync: &SyncConfig, allowed: &[String]) -> HashedSources {
+    let tables = all_user_data(sync);
     let fields = tables.iter().flatten();
     HashedSources::of(fields.map(|(field, expr)| (*field, expr)), allowed)
 }
 
-/// The text that an expression gives where nothing else gives one.
+/// The default of an expression, as a text.
 fn constant_text(expr: &ValueExpr) -> Option<Arc<str>> {
     let text = expr.default.as_ref()?.json().as_str()?;
     Some(text.trim().into())

@@ -1,4 +1,4 @@
-//! Writes one server event, member by member, and judges whether Meta would take it.
+//! Writes one server event, member by member, and judges whether Meta would accept it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,124 +17,98 @@ use crate::map::action_source::{self, Decided};
 use crate::map::custom_data::{self, Worth};
 use crate::map::hashed_sources::Cover;
 use crate::map::page::{self, KeptParameters};
-use crate::map::profile_view::{ProfileView, Remembered};
+use crate::map::profile_view::KnownData;
 use crate::map::record::{
-    Recorder, SentValue, ServerField, Source, record_absent, record_ignored_id,
+    Recorder, ServerField, Source, first_found, record_absent, record_ignored_id, write_member,
 };
 use crate::map::rule::Rule;
 use crate::map::user_data::{self, Carried};
-use crate::map::{MappedEvent, Mapper, REVENUE_EVENTS, app_data, data_use, event_time, personal};
+use crate::map::{Mapper, REVENUE_EVENTS, app_data, data_use, event_time, personal};
 use crate::normalize::field::UserDataField;
 use crate::outcome::Reason;
-use crate::payload::{Fingerprint, PURCHASE, Rejected};
-use crate::profile::clicks::Clicks;
+use crate::payload::{Fingerprint, MapResult, PURCHASE, Payload, PayloadArena, Rejected};
 
 /// Hexadecimal digits of an event id that is a hash: 128 bits.
 const HASHED_ID_DIGITS: usize = 32;
-
-/// The rule by which the address of a page is written.
-const URL: &str = "URL, with the parameters of page_url_parameters alone";
 
 /// The members of `original_event_data`, in the order in which they are written.
 const ORIGINAL: [&str; 4] = ["event_name", "event_time", "order_id", "event_id"];
 
 /// One server event, while it is written.
-pub(super) struct ServerEvent<'m, 'e, R> {
-    /// The sync's mapping.
+pub(super) struct ServerEvent<'m, 'e, 'k, R> {
     pub(super) mapper: &'m Mapper,
     /// The row of the event table that applies.
     pub(super) rule: &'m Rule,
-    /// What came in.
     pub(super) event: &'m Event<'e>,
-    /// What is remembered of its person.
-    pub(super) known: Option<ProfileView<'m>>,
-    /// What is remembered of clicks.
-    pub(super) clicks: &'m mut dyn Clicks,
-    /// What is written so far, behind what belongs to others.
-    pub(super) out: &'m mut Vec<u8>,
-    /// Where the event begins in it.
-    pub(super) start: usize,
-    /// Is told of each field.
+    pub(super) known: KnownData<'k>,
+    /// What is written so far.
+    pub(super) out: Vec<u8>,
     pub(super) recorder: &'m mut R,
 }
 
-/// What is known of an event before anything is written.
-struct Head<'a> {
-    name: Cow<'a, str>,
-    name_source: Source<'a>,
-    name_rule: &'static str,
-    /// Amplitude's revenue properties say what was paid.
-    revenue: bool,
-    happened: UnixMillis,
-    time_source: Source<'a>,
-    /// The seconds to send, or why Meta would not take an event of that moment.
-    time: Result<i64, Reason>,
-    id: EventId<'a>,
-    page: Option<(Source<'a>, Cow<'a, str>)>,
-    decided: Decided<'a>,
-}
-
-/// What identifies an event.
-struct EventId<'a> {
+/// A member whose value is a text, before it is written.
+struct TextMember<'a> {
     text: Cow<'a, str>,
-    /// The device, else the user, within which an insert id is unique; empty for any other id.
-    scope: Cow<'a, str>,
     source: Source<'a>,
     rule: &'static str,
 }
 
-impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
-    /// Writes the event, or says why Meta would not take it.
+/// What is decided about an event before anything is written.
+struct Head<'a> {
+    name: TextMember<'a>,
+    /// Amplitude's revenue properties say what was paid.
+    revenue: bool,
+    happened: UnixMillis,
+    time_source: Source<'a>,
+    /// The seconds to send, or why Meta would not accept an event of that time.
+    time: Result<i64, Reason>,
+    id: TextMember<'a>,
+    /// The device, else the user, for which an insert id is unique; empty for any other id.
+    id_scope: Cow<'a, str>,
+    page: Option<TextMember<'a>>,
+    decided: Decided<'a>,
+}
+
+impl<'m, R: Recorder> ServerEvent<'m, '_, '_, R> {
+    /// Writes the event, or says why Meta would not accept it.
     pub(super) fn write(
         mut self,
         limited_data_use: bool,
         now: UnixMillis,
-    ) -> Result<MappedEvent, Rejected> {
+        payloads: &mut PayloadArena,
+    ) -> MapResult {
         let (rule, event, mapper) = (self.rule, self.event, self.mapper);
         let head = self.head(now)?;
+        self.out = payloads.draft();
         self.out.push(b'{');
         self.put_head(&head);
+        let (out, recorder) = (&mut self.out, &mut *self.recorder);
         if limited_data_use {
-            let limit = &mapper.limited_data_use;
-            data_use::write(self.out, limit, event, self.recorder);
+            data_use::write(out, &mapper.limited_data_use, event, recorder);
         }
-        let times = user_data::Times {
-            happened: head.happened,
-            now,
-        };
-        let options = &mapper.options;
-        let remembered = Remembered {
-            person: self.known,
-            clicks: &mut *self.clicks,
-        };
-        let carried =
-            rule.user_data
-                .write(self.out, event, options, times, remembered, self.recorder);
+        let context = rule.user_data.context(event, head.happened, now);
+        let carried = rule
+            .user_data
+            .write(out, event, &context, &mut self.known, recorder);
         if head.decided.source == MetaActionSource::Website {
-            let lacking = [
-                (
-                    WebsiteField::ClientUserAgent,
-                    !carried.has(UserDataField::ClientUserAgent),
-                ),
-                (WebsiteField::EventSourceUrl, head.page.is_none()),
-            ];
-            for (field, _) in lacking.into_iter().filter(|(_, lacks)| *lacks) {
-                self.recorder.incomplete(field);
+            if !carried.has(UserDataField::ClientUserAgent) {
+                recorder.incomplete(WebsiteField::ClientUserAgent);
+            }
+            if head.page.is_none() {
+                recorder.incomplete(WebsiteField::EventSourceUrl);
             }
         }
         let setting = custom_data::Setting {
-            purchase: head.name == PURCHASE,
+            purchase: head.name.text == PURCHASE,
             revenue: head.revenue,
         };
-        let worth = rule
-            .custom_data
-            .write(self.out, event, setting, self.recorder);
+        let worth = rule.custom_data.write(out, event, setting, recorder);
         if let (Some(device), Some(app)) = (head.decided.device, &mapper.app) {
-            device.write(self.out, event, app, self.recorder);
+            device.write(out, event, app, recorder);
         }
         self.put_original();
         self.out.push(b'}');
-        self.judge(head, carried, worth, now)
+        self.judge(head, carried, worth, now, payloads)
     }
 
     fn head(&mut self, now: UnixMillis) -> Result<Head<'m>, Rejected> {
@@ -151,15 +125,13 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             // The name is not kept either.
             return Err(Rejected::unmapped(Reason::PersonalEventName));
         }
-        let (name, name_source, name_rule) = configured.unwrap_or_else(|| {
-            (
-                event_type,
-                Source::at("event_type", type_field),
-                "name as it came",
-            )
+        let name = configured.unwrap_or_else(|| TextMember {
+            text: event_type,
+            source: Source::at("event_type", type_field),
+            rule: "name as it came",
         });
         let refuse = |reason| Rejected {
-            event_name: Some((&*name).into()),
+            event_name: Some((&*name.text).into()),
             ..Rejected::unmapped(reason)
         };
         let (happened, time_source) = self.happened().map_err(refuse)?;
@@ -167,86 +139,64 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         let app = self.mapper.app.as_ref();
         let wanted = &rule.action_source;
         let decided = action_source::decide(wanted, event, app, page.is_some(), self.recorder);
+        let pixel = self.mapper.browser_pixel;
+        let (id, id_scope) = self.event_id();
         Ok(Head {
-            revenue: is_revenue_event || name == PURCHASE,
+            revenue: is_revenue_event || name.text == PURCHASE,
             name,
-            name_source,
-            name_rule,
             happened,
             time_source,
-            time: action_source::check_time(
-                happened,
-                decided.source,
-                self.mapper.browser_pixel,
-                now,
-            ),
-            id: self.event_id(),
+            time: action_source::check_time(happened, decided.source, pixel, now),
+            id,
+            id_scope,
             page,
             decided,
         })
     }
 
     /// The name that the event table gives, unless it finds none that can be sent.
-    fn configured_name(&mut self) -> Option<(Cow<'m, str>, Source<'m>, &'static str)> {
+    fn configured_name(&mut self) -> Option<TextMember<'m>> {
         let expr = self.rule.send_as.as_ref()?;
-        let name = ServerField::Event("event_name");
-        let Some(found) = expr.first(self.event) else {
-            record_absent(self.recorder, name, expr, self.event);
-            return None;
-        };
+        let field = ServerField::Event("event_name");
+        let found = first_found(self.recorder, field, expr, self.event)?;
         let source = Source::found(&found);
-        let text = match self.rule.name_covers.of_found(&found) {
+        let name = match self.rule.name_covers.of_found(&found) {
             Cover::Free => personal::clean_text(found.value),
             _ => Err(DropReason::HashedSource),
         };
-        // A fixed name is the operator's own.
-        let text = match text {
-            Ok(text) if found.path.is_some() && personal::is_personal(&"".into(), &text) => {
-                Err(DropReason::PersonalData)
+        match name {
+            // A fixed name is the operator's own.
+            Ok(text) if found.path.is_none() || !personal::is_personal(&"".into(), &text) => {
+                let rule = "name in the event table";
+                Some(TextMember { text, source, rule })
             }
-            text => text,
-        };
-        match text {
-            Ok(Cow::Borrowed(text)) => {
-                Some((text.trim().into(), source, "name in the event table"))
-            }
-            Ok(Cow::Owned(text)) => {
-                let name = text.trim().to_owned();
-                Some((name.into(), source, "name in the event table"))
-            }
-            Err(reason) => {
-                self.recorder.dropped(name, source, reason);
+            refused => {
+                let reason = refused.err().unwrap_or(DropReason::PersonalData);
+                self.recorder.dropped(field, source, reason);
                 None
             }
         }
     }
 
     fn put_head(&mut self, head: &Head<'m>) {
-        self.put_text("event_name", head.name_source, head.name_rule, &head.name);
-        let seconds = head.seconds();
-        self.put(
-            "event_time",
-            head.time_source,
-            "seconds since 1970",
-            |out| {
-                write::integer(out, seconds);
-            },
-        );
-        self.put_text("event_id", head.id.source, head.id.rule, &head.id.text);
-        let source = head.decided.source.as_str();
-        self.put_text(
-            "action_source",
-            head.decided.from,
-            head.decided.rule,
-            source,
-        );
-        if let Some((source, url)) = &head.page {
-            self.put_text("event_source_url", *source, URL, url);
+        self.put_text("event_name", &head.name);
+        self.put("event_time", head.time_source, |out| {
+            write::integer(out, head.seconds());
+            Ok("seconds since 1970")
+        });
+        self.put_text("event_id", &head.id);
+        let action_source = TextMember {
+            text: head.decided.source.as_str().into(),
+            source: head.decided.from,
+            rule: head.decided.rule,
+        };
+        self.put_text("action_source", &action_source);
+        if let Some(page) = &head.page {
+            self.put_text("event_source_url", page);
         }
-        if let Some(expr) = &self.rule.referrer_url
-            && let Some((source, url)) = self.page(expr, "referrer_url")
-        {
-            self.put_text("referrer_url", source, URL, &url);
+        let referrer = self.rule.referrer_url.as_ref();
+        if let Some(page) = referrer.and_then(|expr| self.page(expr, "referrer_url")) {
+            self.put_text("referrer_url", &page);
         }
         self.put_opt_out();
     }
@@ -257,9 +207,10 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         carried: Carried,
         worth: Worth,
         now: UnixMillis,
-    ) -> Result<MappedEvent, Rejected> {
-        let is_small = self.out.len() - self.start <= self.mapper.most_bytes;
-        let purchase = head.name == PURCHASE;
+        payloads: &mut PayloadArena,
+    ) -> MapResult {
+        let is_small = self.out.len() <= self.mapper.most_bytes;
+        let purchase = head.name.text == PURCHASE;
         let objection = match head.time {
             Err(reason) => Some(reason),
             Ok(_) if !carried.is_sufficient() => Some(Reason::NoIdentifier),
@@ -270,12 +221,11 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             Ok(_) => None,
         };
         if let Some(reason) = objection {
-            let json = self.out.split_off(self.start);
             return Err(Rejected {
                 reason,
-                event_name: Some(head.name.into()),
+                event_name: Some(head.name.text.into()),
                 event_id: Some(head.id.text.into()),
-                json: is_small.then_some(json),
+                json: is_small.then_some(self.out),
             });
         }
         let (source, pixel) = (head.decided.source, self.mapper.browser_pixel);
@@ -284,12 +234,13 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         }
         let sync = self.mapper.sync.as_str();
         let window = action_source::window(source, pixel);
-        Ok(MappedEvent {
-            fingerprint: Fingerprint::new(&head.id.text, sync, &head.name, &head.id.scope),
+        Ok(Payload {
+            json: payloads.finish(self.out),
+            fingerprint: Fingerprint::new(&head.id.text, sync, &head.name.text, &head.id_scope),
             deadline: head.seconds().saturating_add(window),
             event_name: match &self.rule.event_name {
-                Some(name) if **name == *head.name => Arc::clone(name),
-                _ => head.name.into(),
+                Some(name) if **name == *head.name.text => Arc::clone(name),
+                _ => head.name.text.into(),
             },
         })
     }
@@ -300,8 +251,8 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             let Some(value) = self.event.field(field).filter(|value| !value.is_absent()) else {
                 continue;
             };
-            if let Some(times) = event_time::parse(value) {
-                return Ok((times, Source::at(field, value)));
+            if let Some(time) = event_time::parse(value) {
+                return Ok((time, Source::at(field, value)));
             }
             if event_time::is_grouped(value) {
                 reason = Reason::GroupedNumber;
@@ -310,32 +261,31 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         Err(reason)
     }
 
-    fn event_id(&mut self) -> EventId<'m> {
+    /// The event id, and what it is unique for.
+    fn event_id(&mut self) -> (TextMember<'m>, Cow<'m, str>) {
+        let expr = &self.rule.event_id;
         let mut id = None;
-        self.rule.event_id.visit(self.event.into(), &mut |found| {
+        expr.visit(self.event.into(), &mut |found| {
             if id.is_none() {
                 id = self.id_of(found);
             }
             id.is_some()
         });
-        if id.is_none() {
-            let (name, expr) = (ServerField::Event("event_id"), &self.rule.event_id);
-            record_ignored_id(self.recorder, name, expr, self.event);
-        }
-        id.unwrap_or_else(|| EventId {
-            text: hashed_id(self.event.raw()).into(),
-            scope: Cow::Borrowed(""),
-            source: Source::made(),
-            rule: "hash of the raw event",
+        id.unwrap_or_else(|| {
+            let field = ServerField::Event("event_id");
+            record_ignored_id(self.recorder, field, expr, self.event);
+            let hash = TextMember {
+                text: hashed_id(self.event.raw()).into(),
+                source: Source::made(),
+                rule: "hash of the raw event",
+            };
+            (hash, Cow::Borrowed(""))
         })
     }
 
-    /// The id that a value stands for, if any.
-    fn id_of(&self, found: FoundValue<'m>) -> Option<EventId<'m>> {
-        if found.value.is_absent() {
-            return None;
-        }
-        if found.value.as_bool().is_some() {
+    /// Reads an id, and gives what it is unique for.
+    fn id_of(&self, found: FoundValue<'m>) -> Option<(TextMember<'m>, Cow<'m, str>)> {
+        if found.value.is_absent() || found.value.as_bool().is_some() {
             return None;
         }
         // `12345.0` is the id that a browser calls `12345`; a fraction stays as it came.
@@ -348,47 +298,41 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
             .find(|id| !id.is_absent())
             .and_then(Json::as_str)
             .filter(|_| is_insert_id);
-        let (text, rule) = if personal::holds_email(&text) {
-            (
-                hashed_id(&*text).into(),
-                "hash of an id that holds an e-mail address",
-            )
+        let rule_of_hash = if personal::holds_email(&text) {
+            Some("hash of an id that holds an e-mail address")
         } else if *self.rule.id_covers.of_found(&found) != Cover::Free {
-            (
-                hashed_id(&*text).into(),
-                "hash of an id that a hashed field is made from",
-            )
+            Some("hash of an id that a hashed field is made from")
         } else {
-            (text, "id")
+            None
         };
-        Some(EventId {
-            text,
-            scope: scope.unwrap_or_default(),
+        let id = TextMember {
+            text: match rule_of_hash {
+                Some(_) => hashed_id(&*text).into(),
+                None => text,
+            },
             source: Source::found(&found),
-            rule,
-        })
+            rule: rule_of_hash.unwrap_or("id"),
+        };
+        Some((id, scope.unwrap_or_default()))
     }
 
-    fn page(
-        &mut self,
-        expr: &'m ValueExpr,
-        name: &'static str,
-    ) -> Option<(Source<'m>, Cow<'m, str>)> {
-        let Some(found) = expr.first(self.event) else {
-            record_absent(self.recorder, ServerField::Event(name), expr, self.event);
-            return None;
-        };
+    fn page(&mut self, expr: &'m ValueExpr, name: &'static str) -> Option<TextMember<'m>> {
+        let field = ServerField::Event(name);
+        let found = first_found(self.recorder, field, expr, self.event)?;
         let source = Source::found(&found);
         let kept = match found.path {
             Some(_) => &self.mapper.page_parameters,
-            // The operator's own parameters are meant.
+            // The operator wants the parameters of a fixed address.
             None => KeptParameters::ALL,
         };
         match page::url(found.value, kept) {
-            Ok(url) => Some((source, url)),
+            Ok(text) => Some(TextMember {
+                text,
+                source,
+                rule: "URL, with the parameters of page_url_parameters alone",
+            }),
             Err(reason) => {
-                self.recorder
-                    .dropped(ServerField::Event(name), source, reason);
+                self.recorder.dropped(field, source, reason);
                 None
             }
         }
@@ -400,101 +344,77 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, R> {
         };
         let scope = Scope::from(self.event);
         let other = scope.other_reading().and_then(|other| expr.first(other));
-        // An opt-out counts by whichever reading of the event's operations there is one.
+        // Either reading of the event's operations may give the opt-out.
         let other = other.filter(|other| app_data::boolean(other.value) == Some(true));
         let Some(found) = other.or_else(|| expr.first(scope)) else {
-            return record_absent(
-                self.recorder,
-                ServerField::Event("opt_out"),
-                expr,
-                self.event,
-            );
-        };
-        let source = Source::found(&found);
-        let Some(flag) = app_data::boolean(found.value) else {
             let field = ServerField::Event("opt_out");
-            return self
-                .recorder
-                .dropped(field, source, DropReason::NotABoolean);
+            return record_absent(self.recorder, field, expr, scope);
         };
-        self.put("opt_out", source, "flag", |out| {
+        self.put("opt_out", Source::found(&found), |out| {
+            let flag = app_data::boolean(found.value).ok_or(DropReason::NotABoolean)?;
             out.extend_from_slice(if flag { b"true" } else { b"false" });
+            Ok("flag")
         });
     }
 
     /// Writes what ties a late event to its original, unless nothing of it is known.
     fn put_original(&mut self) {
-        if self.rule.original.is_empty() {
+        let (rule, out) = (self.rule, &mut self.out);
+        if rule.original.is_empty() {
             return;
         }
-        let start = self.out.len();
-        write::plain_key(self.out, "original_event_data");
-        self.out.push(b'{');
-        let empty = self.out.len();
+        let start = out.len();
+        write::plain_key(out, "original_event_data");
+        out.push(b'{');
+        let empty = out.len();
         for name in ORIGINAL {
-            let Some(expr) = self.rule.original.get(name) else {
-                continue;
-            };
             let field = ServerField::Original(name);
-            let Some(found) = expr.first(self.event) else {
-                record_absent(self.recorder, field, expr, self.event);
+            let expr = rule.original.get(name);
+            let first = |expr| first_found(self.recorder, field, expr, self.event);
+            let Some(found) = expr.and_then(first) else {
                 continue;
             };
             let source = Source::found(&found);
-            let member = self.out.len();
-            write::plain_key(self.out, name);
-            let before = self.out.len();
-            let written = if name == "event_time" {
-                event_time::parse(found.value)
-                    .map(|times| write::integer(self.out, times.seconds()))
-                    .ok_or(DropReason::NotADate)
-            } else {
-                match self.rule.id_covers.of_found(&found) {
-                    Cover::Free => personal::clean_text(found.value)
-                        .map(|text| write::text(self.out, text.trim())),
-                    _ => Err(DropReason::HashedSource),
+            write_member(self.recorder, out, name, field, source, |out| {
+                if name == "event_time" {
+                    let time = event_time::parse(found.value).ok_or(DropReason::NotADate)?;
+                    write::integer(out, time.seconds());
+                } else if *rule.id_covers.of_found(&found) == Cover::Free {
+                    write::text(out, &personal::clean_text(found.value)?);
+                } else {
+                    return Err(DropReason::HashedSource);
                 }
-            };
-            match written {
-                Ok(()) => {
-                    let sent = SentValue::plain(self.out, before, "original event");
-                    self.recorder.sent(field, source, sent);
-                }
-                Err(reason) => {
-                    self.out.truncate(member);
-                    self.recorder.dropped(field, source, reason);
-                }
-            }
+                Ok("original event")
+            });
         }
-        if self.out.len() == empty {
-            self.out.truncate(start);
+        if out.len() == empty {
+            out.truncate(start);
         } else {
-            self.out.push(b'}');
+            out.push(b'}');
         }
     }
 
-    /// Writes a member of the server event whose name needs no escape.
+    /// Writes a member of the server event.
     fn put(
         &mut self,
         name: &'static str,
         source: Source<'_>,
-        rule: &'static str,
-        write: impl FnOnce(&mut Vec<u8>),
+        write: impl FnOnce(&mut Vec<u8>) -> Result<&'static str, DropReason>,
     ) {
-        write::plain_key(self.out, name);
-        let before = self.out.len();
-        write(self.out);
-        let sent = SentValue::plain(self.out, before, rule);
-        self.recorder.sent(ServerField::Event(name), source, sent);
+        let field = ServerField::Event(name);
+        write_member(self.recorder, &mut self.out, name, field, source, write);
     }
 
-    fn put_text(&mut self, name: &'static str, source: Source<'_>, rule: &'static str, text: &str) {
-        self.put(name, source, rule, |out| write::text(out, text));
+    fn put_text(&mut self, name: &'static str, member: &TextMember<'_>) {
+        self.put(name, member.source, |out| {
+            write::text(out, &member.text);
+            Ok(member.rule)
+        });
     }
 }
 
 impl Head<'_> {
-    /// The seconds to send; for an event that is refused for its time, those that it came with.
+    /// The seconds to send; for an event that is refused for its time, the seconds of that time.
     fn seconds(&self) -> i64 {
         self.time.unwrap_or_else(|_| self.happened.seconds())
     }

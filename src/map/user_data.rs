@@ -1,9 +1,8 @@
 //! `user_data`: Meta's customer information parameters, normalised, and hashed where Meta asks for it.
 //!
-//! The first path that finds anything of use gives the values. Fields that Meta hashes may have several:
-//! one value is written as a text, more as a list, in their order and without repeats. The other fields
-//! have one. A value that cannot be normalised costs itself, never the event, and never what stands
-//! behind it.
+//! The first path that finds a usable value gives the values. Fields that Meta hashes may have several:
+//! one is written as a text, more as a list, in their order and without repeats. The other fields have
+//! one. A value that cannot be normalised is left out; the event and the values after it are not.
 
 use std::borrow::Cow;
 
@@ -19,7 +18,7 @@ use crate::hash::Hashed;
 use crate::json::text::shows_nothing;
 use crate::json::{Json, write};
 use crate::map::event_time;
-use crate::map::profile_view::{ProfileView, Property, Remembered};
+use crate::map::profile_view::{KnownData, ProfileView, Property};
 use crate::map::record::{Recorder, SentValue, ServerField, Source, record_absent};
 use crate::normalize::click::{can_have_led_to, moved_by};
 use crate::normalize::date::DateOrder;
@@ -51,14 +50,14 @@ const INVALID_IDS: &[&str] = &[
     "-1",
 ];
 
-/// Whether a text is an id that stands for nobody.
-pub(super) fn is_invalid_id(text: &str) -> bool {
+/// Whether a text is an id that stands for nobody, by Amplitude's list.
+pub fn is_invalid_id(text: &str) -> bool {
     let text = text.trim();
     shows_nothing(text) || INVALID_IDS.iter().any(|id| id.eq_ignore_ascii_case(text))
 }
 
-/// Whether a value stands for nothing: in Amplitude's own ids, and in any id of a person, also what
-/// Amplitude would refuse. A site of its own may have a customer `0`.
+/// Whether a value stands for nothing. For Amplitude's own ids and any id of a person, an id that Amplitude
+/// would refuse does too; but a site may have a customer `0`.
 pub(super) fn is_absent(field: UserDataField, path: Option<&Path>, value: Json<'_>) -> bool {
     let is_amplitudes = matches!(path.and_then(Path::root), Some("user_id" | "device_id"));
     let is_id = field.class() == FieldClass::PersonId;
@@ -68,7 +67,7 @@ pub(super) fn is_absent(field: UserDataField, path: Option<&Path>, value: Json<'
                 .is_ok_and(|text| is_invalid_id(&text) && (is_amplitudes || text.trim() != "0"))
 }
 
-/// The text that a value stands for. No field takes a number with a fraction.
+/// A value as a text. No field takes a number with a fraction.
 pub(super) fn text_of(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
     if value.is_number() {
         return whole_digits(value.raw()).ok_or(DropReason::NotWhole);
@@ -76,39 +75,15 @@ pub(super) fn text_of(value: Json<'_>) -> Result<Cow<'_, str>, DropReason> {
     value.as_str().ok_or(DropReason::NotAText)
 }
 
-/// How a sync wants values to be read.
-#[derive(Debug)]
-pub(super) struct NormalizeOptions {
-    calling_code: Option<CallingCode>,
-    date_order: DateOrder,
-    external_id_case: ExternalIdCase,
-}
-
-impl NormalizeOptions {
-    pub(super) fn of(sync: &SyncConfig) -> Self {
-        Self {
-            calling_code: sync.default_calling_code.clone(),
-            date_order: sync.date_order,
-            external_id_case: sync.external_id_case,
-        }
-    }
-}
-
-/// The moments by which values are read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    /// The event's own; it stands in for the moment at which a click id was first seen.
-    pub(super) happened: UnixMillis,
-    /// The present one.
-    pub(super) now: UnixMillis,
-}
-
-/// What one row of the event table sends as `user_data`.
+/// What one row of the event table sends as `user_data`, and how its values are read.
 #[derive(Debug)]
 pub(super) struct UserData {
     fields: Vec<(UserDataField, Box<str>, ValueExpr)>,
     /// A field reads its values by the event's country.
     needs_country: bool,
+    calling_code: Option<CallingCode>,
+    date_order: DateOrder,
+    external_id_case: ExternalIdCase,
 }
 
 /// The fields that an event carries.
@@ -161,8 +136,11 @@ impl Carried {
 }
 
 impl UserData {
-    /// Compiles the expressions of one row.
-    pub(super) fn compile(exprs: impl IntoIterator<Item = (UserDataField, ValueExpr)>) -> Self {
+    /// Compiles the expressions of one row of a sync's event table.
+    pub(super) fn compile(
+        sync: &SyncConfig,
+        exprs: impl IntoIterator<Item = (UserDataField, ValueExpr)>,
+    ) -> Self {
         let fields: Vec<_> = exprs
             .into_iter()
             .filter(|(_, expr)| !expr.is_empty())
@@ -174,6 +152,9 @@ impl UserData {
         Self {
             fields,
             needs_country,
+            calling_code: sync.default_calling_code.clone(),
+            date_order: sync.date_order,
+            external_id_case: sync.external_id_case,
         }
     }
 
@@ -182,23 +163,21 @@ impl UserData {
         &self,
         out: &mut Vec<u8>,
         event: &Event<'_>,
-        options: &NormalizeOptions,
-        times: Times,
-        mut remembered: Remembered<'_>,
+        context: &Context<'_>,
+        known: &mut KnownData<'_>,
         recorder: &mut impl Recorder,
     ) -> Carried {
-        let known = remembered.person;
-        let context = self.context(event, options, times);
+        let person = known.person;
         let mut scratch = Scratch::with_room();
         write::key(out, "\"user_data\":{");
-        let without_origin = known.is_some() && self.is_without_origin(event, &context);
+        let without_origin = person.is_some() && self.is_without_origin(event, context);
         let mut carried = Carried::default();
         for (field, key, expr) in &self.fields {
             let mut values = Values {
                 field: *field,
                 event,
-                context: &context,
-                remembered: &mut remembered,
+                context,
+                known,
                 recorder,
                 scratch: &mut scratch,
                 start: out.len(),
@@ -208,25 +187,25 @@ impl UserData {
                 met_any: false,
                 plain: Vec::new(),
             };
-            let recall = |values: &mut Values<'_, '_, '_, _>| {
+            let take_known = |values: &mut Values<'_, '_, '_, _>| {
                 values.written == 0
-                    && known.is_some_and(|known| {
-                        known.visit(*field, expr, event, without_origin, &mut |label, text| {
+                    && person.is_some_and(|person| {
+                        person.visit(*field, expr, event, without_origin, &mut |label, text| {
                             values.take_text(Source::remembered(label), text)
                         })
                     })
             };
             expr.visit(event.into(), &mut |found| {
-                // What was made of a property that the event changes is remembered.
-                if let Some((known, property)) = became(known, *field, found.path, event) {
-                    return known.visit_property(property, &mut |label, text| {
+                // The event changes this property, and the profile has what it became.
+                if let Some((person, property)) = became(person, *field, found.path, event) {
+                    return person.visit_property(property, &mut |label, text| {
                         values.take_text(Source::remembered(label), text)
                     });
                 }
-                // A constant says nothing of the person.
-                (found.path.is_none() && recall(&mut values)) || values.take_all(found)
+                // What is known of the person comes before a constant.
+                (found.path.is_none() && take_known(&mut values)) || values.take_all(found)
             });
-            recall(&mut values);
+            take_known(&mut values);
             if !values.met_any {
                 record_absent(values.recorder, ServerField::UserData(*field), expr, event);
             }
@@ -238,17 +217,18 @@ impl UserData {
         carried
     }
 
-    /// How the values of an event are read.
+    /// How the values of an event are read. The time of the event stands in for the one at which a click id
+    /// was first seen.
     pub(super) fn context<'r>(
         &'r self,
         event: &'r Event<'_>,
-        options: &'r NormalizeOptions,
-        times: Times,
+        happened: UnixMillis,
+        now: UnixMillis,
     ) -> Context<'r> {
         let named_country = self.needs_country.then(|| self.country(event)).flatten();
         let country = named_country.as_ref().map(|(_, code)| *code);
         Context {
-            calling_code: match &options.calling_code {
+            calling_code: match &self.calling_code {
                 Some(CallingCode::Fixed(code)) => Some(code),
                 Some(CallingCode::FromCountry) => {
                     country.and_then(normalize::country::calling_code)
@@ -260,82 +240,81 @@ impl UserData {
                 Cow::Borrowed(named) => Some((named, code)),
                 Cow::Owned(_) => None,
             }),
-            date_order: options.date_order,
-            external_id_case: options.external_id_case,
-            now: times.now,
-            click_seen: times.happened,
+            date_order: self.date_order,
+            external_id_case: self.external_id_case,
+            now,
+            click_seen: happened,
         }
     }
 
-    /// Whether an event carries neither an address nor a user agent that is of any use.
+    /// Whether an event carries neither a usable address nor a usable user agent.
     fn is_without_origin(&self, event: &Event<'_>, context: &Context<'_>) -> bool {
-        let is_of_origin = |field: &UserDataField| {
-            matches!(
-                field,
-                UserDataField::ClientIpAddress | UserDataField::ClientUserAgent
-            )
+        let of_origin = [
+            UserDataField::ClientIpAddress,
+            UserDataField::ClientUserAgent,
+        ];
+        let is_given = |field: UserDataField, expr| {
+            let given = first_usable(event, expr, |path, element| {
+                let text = text_of(element).ok()?;
+                let is_there = path.is_some() && !is_absent(field, path, element);
+                let scratch = &mut Scratch::default();
+                (is_there && normalize::normalize(field, &text, context, scratch).is_ok())
+                    .then_some(())
+            });
+            given.is_some()
         };
-        let mut exprs = self
-            .fields
-            .iter()
-            .filter(|(field, _, _)| is_of_origin(field));
-        exprs.all(|(field, _, expr)| {
-            !expr.visit(event.into(), &mut |found| {
-                let mut is_of_use = false;
-                event.arena().each_element(found.value, &mut |element| {
-                    is_of_use |= found.path.is_some()
-                        && !is_absent(*field, found.path, element)
-                        && text_of(element).is_ok_and(|text| {
-                            let mut scratch = Scratch::default();
-                            normalize::normalize(*field, &text, context, &mut scratch).is_ok()
-                        });
-                });
-                is_of_use
-            })
-        })
+        let mut exprs = self.fields.iter();
+        !exprs.any(|(field, _, expr)| of_origin.contains(field) && is_given(*field, expr))
     }
 
-    /// The event's country, by the mapped field, else by Amplitude's own: as it is named, and its code.
+    /// The event's country by the mapped field, else by Amplitude's: as the event writes it, and its code.
     fn country<'r>(&'r self, event: &'r Event<'_>) -> Option<(Cow<'r, str>, &'static str)> {
         let code = |value: Json<'r>| {
             let text = value.as_str()?;
             let code = normalize::country::code(&text)?;
             Some((text, code))
         };
-        let mut mapped = None;
-        if let Some((_, _, expr)) = self
-            .fields
-            .iter()
+        let mut fields = self.fields.iter();
+        fields
             .find(|(field, _, _)| *field == UserDataField::Country)
-        {
-            expr.visit(event.into(), &mut |found| {
-                event.arena().each_element(found.value, &mut |element| {
-                    mapped = mapped.take().or_else(|| code(element));
-                });
-                mapped.is_some()
-            });
-        }
-        mapped.or_else(|| event.field("country").and_then(code))
+            .and_then(|(_, _, expr)| first_usable(event, expr, |_, element| code(element)))
+            .or_else(|| event.field("country").and_then(code))
     }
 }
 
-/// The property that a path finds, where it depends on what it was before and is remembered.
+/// What `read` makes of the first value it can use, of those that an expression finds and of their elements.
+pub(super) fn first_usable<'r, T>(
+    event: &'r Event<'_>,
+    expr: &'r ValueExpr,
+    mut read: impl FnMut(Option<&'r Path>, Json<'r>) -> Option<T>,
+) -> Option<T> {
+    let mut first = None;
+    expr.visit(event.into(), &mut |found| {
+        event.arena().each_element(found.value, &mut |element| {
+            first = first.take().or_else(|| read(found.path, element));
+        });
+        first.is_some()
+    });
+    first
+}
+
+/// The property that a path finds, where its value depends on the one before the event and is remembered.
 fn became<'k>(
-    known: Option<ProfileView<'k>>,
+    person: Option<ProfileView<'k>>,
     field: UserDataField,
     path: Option<&Path>,
     event: &Event<'_>,
 ) -> Option<(ProfileView<'k>, &'k Property)> {
-    let (known, path) = known.zip(path)?;
+    let (person, path) = person.zip(path)?;
     let name = path.user_property()?;
     if !event.depends_on_before(USER_PROPERTIES, name) {
         return None;
     }
-    Some((known, known.property(field, path)?))
+    Some((person, person.property(field, path)?))
 }
 
-/// An `fbc` whose time cannot be that of a click which led to the event, moved as the event was: what a
-/// browser's wrong clock dates, it dates like its events.
+/// An `fbc` whose time cannot be that of a click which led to the event, moved as the event's time was: a
+/// browser with a wrong clock dates both by it.
 pub(super) fn by_the_events_clock(
     text: &str,
     refused: DropReason,
@@ -348,9 +327,9 @@ pub(super) fn by_the_events_clock(
     ) {
         return None;
     }
-    let extract = event_time::parse(event.field("client_event_time")?)?;
+    let of_device = event_time::parse(event.field("client_event_time")?)?;
     let happened = context.click_seen;
-    moved_by(text, happened.0.checked_sub(extract.0)?, happened)
+    moved_by(text, happened.0.checked_sub(of_device.0)?, happened)
 }
 
 /// The values of one field, while they are written.
@@ -359,47 +338,41 @@ struct Values<'v, 'c, 'k, R> {
     out: &'v mut Vec<u8>,
     event: &'v Event<'v>,
     context: &'v Context<'c>,
-    remembered: &'v mut Remembered<'k>,
+    known: &'v mut KnownData<'k>,
     recorder: &'v mut R,
     scratch: &'v mut Scratch,
     /// Where the field begins, and its first value.
     start: usize,
     first: usize,
     written: usize,
-    /// Something was there, of use or not.
+    /// A value was there, usable or not.
     met_any: bool,
-    /// Ids that stand behind all hashes, as they are.
+    /// Ids that are sent unhashed too; they are written after all hashes.
     plain: Vec<Box<str>>,
 }
 
 impl<R: Recorder> Values<'_, '_, '_, R> {
-    /// Takes what was found, and says whether any of that was of use.
+    /// Takes what was found, and says whether any of it is usable.
     fn take_all(&mut self, found: FoundValue<'_>) -> bool {
         let mut is_of_use = false;
-        self.event
-            .arena()
-            .each_element(found.value, &mut |element| {
-                if !is_absent(self.field, found.path, element) {
-                    is_of_use |= self.take(Source {
-                        value: Some(element),
-                        ..Source::found(&found)
-                    });
-                }
-            });
+        let arena = self.event.arena();
+        arena.each_element(found.value, &mut |element| {
+            if is_absent(self.field, found.path, element) {
+                return;
+            }
+            let source = Source {
+                value: Some(element),
+                ..Source::found(&found)
+            };
+            match text_of(element) {
+                Ok(text) => is_of_use |= self.take_text(source, &text),
+                Err(reason) => self.drop(source, reason),
+            }
+        });
         is_of_use
     }
 
-    fn take(&mut self, source: Source<'_>) -> bool {
-        match source.value.map_or(Err(DropReason::NotAText), text_of) {
-            Ok(text) => self.take_text(source, &text),
-            Err(reason) => {
-                self.drop(source, reason);
-                false
-            }
-        }
-    }
-
-    /// Takes a text, and says whether it is of use.
+    /// Takes a text, and says whether it is usable.
     fn take_text(&mut self, source: Source<'_>, text: &str) -> bool {
         let hashed = self.field.is_hashed();
         let rule = self.field.rule();
@@ -435,25 +408,23 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
                 write::integer(self.out, number);
                 self.sent(source, None, rule);
             }
-            Err(reason) => {
-                let moved = by_the_events_clock(text, reason, self.event, self.context);
-                if let Some(moved) = moved {
-                    self.click(source, &moved, true);
-                } else {
+            Err(reason) => match by_the_events_clock(text, reason, self.event, self.context) {
+                Some(moved) => self.click(source, &moved, true),
+                None => {
                     is_of_use = false;
                     self.drop(source, reason);
                 }
-            }
+            },
         }
         *self.scratch = scratch;
         is_of_use
     }
 
-    /// Writes an `fbc`, with the time at which its click was first seen, where `made` says that its own is
-    /// ours.
+    /// Writes an `fbc`. Where `made` says that the relay put the time into it, that becomes the time at which
+    /// the click was first seen.
     fn click(&mut self, source: Source<'_>, fbc: &str, made: bool) {
         let happened = self.context.click_seen;
-        let click = self.remembered.click(fbc, made, happened);
+        let click = self.known.click(fbc, made, happened);
         let click = click.filter(|fbc| can_have_led_to(fbc, happened));
         write::text(self.out, click.as_deref().unwrap_or(fbc));
         self.sent(source, None, self.field.rule());
@@ -495,9 +466,9 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
         let mut written = Vec::new();
         write::text(&mut written, id);
         let rule = "32 hexadecimal digits, which Meta's own code passes as they are";
+        let field = ServerField::UserData(self.field);
         let sent = SentValue::plain(&written, 0, rule);
-        self.recorder
-            .sent(ServerField::UserData(self.field), source, sent);
+        self.recorder.sent(field, source, sent);
         self.plain.push(id.into());
     }
 
@@ -514,14 +485,14 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
             json,
             rule,
         };
-        self.recorder
-            .sent(ServerField::UserData(self.field), source, sent);
+        let field = ServerField::UserData(self.field);
+        self.recorder.sent(field, source, sent);
     }
 
     fn drop(&mut self, source: Source<'_>, reason: DropReason) {
         self.met_any = true;
-        self.recorder
-            .dropped(ServerField::UserData(self.field), source, reason);
+        let field = ServerField::UserData(self.field);
+        self.recorder.dropped(field, source, reason);
     }
 
     /// Closes the field, or takes it back where no value was written.

@@ -1,10 +1,11 @@
-//! What becomes of events at the door of a sync.
+//! What a sync makes of events.
 
 use super::*;
 use crate::config::load::from_toml;
 use crate::event::arena::Arena;
 use crate::normalize::field::UserDataField;
 use crate::payload::{Payload, PayloadArena};
+use crate::profile::in_memory::InMemoryProfiles;
 
 const NOW: UnixMillis = UnixMillis(1_795_197_879_000);
 
@@ -140,7 +141,7 @@ fn beside_a_browser_pixel_old_website_events_stay_back() {
     }
     let arena = Arena::default();
     let decoded = Event::decode(old.as_bytes(), &arena).unwrap();
-    let (_, explanation) = sync("").explain(&decoded, NOW);
+    let Ok((_, explanation)) = sync("").explain(&decoded, NOW, &mut InMemoryProfiles::default());
     assert!(
         explanation
             .rows()
@@ -331,7 +332,7 @@ fn an_explanation_says_where_each_field_came_from() {
         "user_properties":{"email":" A@b.de","fbp":"broken"},"event_properties":{"total":"19.90","kind":"sku"}}"#;
     let arena = Arena::default();
     let event = Event::decode(raw, &arena).unwrap();
-    let (mapped, explanation) = sync.explain(&event, NOW);
+    let Ok((mapped, explanation)) = sync.explain(&event, NOW, &mut InMemoryProfiles::default());
     assert!(mapped.is_ok());
     let lines: Vec<String> = explanation
         .rows()

@@ -9,6 +9,7 @@ use pixel_relay::config::load::from_toml;
 use pixel_relay::event::Event;
 use pixel_relay::event::arena::Arena;
 use pixel_relay::payload::PayloadArena;
+use pixel_relay::profile::in_memory::InMemoryProfiles;
 use pixel_relay::sandbox::{Sandbox, SandboxConfig};
 use pixel_relay::sync::{Sync, compile_all};
 use proptest::collection::vec;
@@ -260,7 +261,7 @@ proptest! {
             check(&mapped, "")?;
             check_hashes(&mapped["user_data"])?;
         }
-        let (explained, _) = sync.explain(&event, NOW);
+        let Ok((explained, _)) = sync.explain(&event, NOW, &mut InMemoryProfiles::default());
         let (again, _) = sync.take(Ok(&event), raw.as_bytes(), NOW, &mut PayloadArena::default());
         prop_assert_eq!(format!("{explained:?}"), format!("{again:?}"));
     }

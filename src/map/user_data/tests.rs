@@ -1,6 +1,7 @@
 //! What is made of each identifier, and which of them suffice.
 
 use super::*;
+use crate::config::load::from_toml;
 use crate::event::arena::Arena;
 use crate::map::record::FieldStats;
 use crate::profile::clicks::NoClicks;
@@ -42,6 +43,14 @@ fn weak_fields_alone_are_not_sufficient() {
     }
 }
 
+fn compiled<const N: usize>(exprs: [(UserDataField, ValueExpr); N]) -> UserData {
+    let config = from_toml(
+        "[ingest]\nallow_unauthenticated = true\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"",
+        &[],
+    );
+    UserData::compile(config.unwrap().syncs.values().next().unwrap(), exprs)
+}
+
 #[track_caller]
 fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> FieldStats {
     let expr = ValueExpr {
@@ -53,23 +62,15 @@ fn check(field: UserDataField, paths: &[&str], event: &str, expected: &str) -> F
     };
     let arena = Arena::default();
     let event = Event::decode(event.as_bytes(), &arena).unwrap();
-    let options = NormalizeOptions {
-        calling_code: None,
-        date_order: DateOrder::MonthFirst,
-        external_id_case: ExternalIdCase::Lower,
-    };
     let (mut out, mut stats) = (Vec::new(), FieldStats::default());
     let happened = UnixMillis(1_795_197_849_412);
-    let times = Times {
-        happened,
-        now: happened,
-    };
-    let remembered = Remembered {
+    let mut known = KnownData {
         person: None,
         clicks: &mut NoClicks,
     };
-    let user_data = UserData::compile([(field, expr)]);
-    user_data.write(&mut out, &event, &options, times, remembered, &mut stats);
+    let user_data = compiled([(field, expr)]);
+    let context = user_data.context(&event, happened, happened);
+    user_data.write(&mut out, &event, &context, &mut known, &mut stats);
     let expected = expected
         .split(' ')
         .map(|part| match part.strip_prefix('#') {
@@ -330,7 +331,7 @@ fn what_is_of_no_use_does_not_end_the_search() {
             r#"{"user_properties":{"p":"none","q":123456789012345}}"#,
             "\"lead_id\":123456789012345",
         ),
-        // A source that is of use is the last one.
+        // No source behind a usable one is read.
         (
             UserDataField::Email,
             r#"{"user_properties":{"p":["nobody","c@d.fr"],"q":"a@b.de"}}"#,
@@ -358,7 +359,7 @@ fn a_code_comes_from_the_first_country_that_is_one() {
         sources: vec![path("user_properties.p"), path("user_properties.q")],
         default: None,
     };
-    let user_data = UserData::compile([
+    let user_data = compiled([
         (UserDataField::Country, expr),
         (
             UserDataField::Phone,
@@ -402,10 +403,10 @@ fn a_click_is_dated_by_the_clock_that_dates_its_event() {
         (0, T + 61_000, None),
         (0, T - 91 * DAY, None),
     ] {
-        let extract = T + ahead;
+        let of_device = T + ahead;
         for (fbc, rest) in [("Ab", "Ab"), ("Ab.AQQC", "Ab.AQQC")] {
             let event = format!(
-                r#"{{"client_event_time":{extract},"user_properties":{{"p":"fb.2.{clicked}.{fbc}"}}}}"#
+                r#"{{"client_event_time":{of_device},"user_properties":{{"p":"fb.2.{clicked}.{fbc}"}}}}"#
             );
             let expected = expected.map(|at| format!("\"fbc\":\"fb.2.{at}.{rest}\""));
             let paths = ["user_properties.p"];
