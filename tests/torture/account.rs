@@ -5,12 +5,13 @@ use std::fs;
 
 use pixel_relay::sandbox::Sandbox;
 use pixel_relay::sandbox::record::SandboxStats;
-use rusqlite::{Connection, OpenFlags};
+use serde::Deserialize;
 
 use crate::chaos::Chaos;
 use crate::daemon::{SECRET, TOKEN};
 use crate::events::{self, Fate, Kind, Sync};
 use crate::load::Load;
+use crate::sqlite;
 use crate::witness::Witness;
 
 /// Violations of one kind that are told in full.
@@ -33,16 +34,17 @@ pub struct Account<'a> {
 #[derive(Clone, Default)]
 pub struct Metrics(BTreeMap<String, u64>);
 
-/// A dead letter, as it lies in the store.
+/// A dead letter, as `pixel-relay dead list` writes it.
+#[derive(Deserialize)]
 struct Dead {
     sync: String,
     reason: String,
-    event_id: String,
+    event_id: Option<String>,
 }
 
 impl Account<'_> {
     /// Prints the account; tells whether every promise was kept.
-    pub fn settle(&self) -> bool {
+    pub async fn settle(&self) -> bool {
         self.summarise();
         let mut wrong = Vec::new();
         if !self.drained {
@@ -57,15 +59,16 @@ impl Account<'_> {
         wrong.extend(self.witness.wrong.iter().cloned());
         wrong.extend(self.chaos.wrong.iter().cloned());
         self.check_calls(&mut wrong);
-        match self.store().and_then(|store| {
-            self.check_early_calls(&store, &mut wrong)?;
-            dead_letters(&store)
-        }) {
+        match sqlite::answers_on_disk(&self.chaos.place.store()) {
+            Ok(on_disk) => self.check_early_calls(&on_disk, &mut wrong),
+            Err(error) => wrong.push(format!("the store cannot be read: {error}")),
+        }
+        match self.dead_letters().await {
             Ok(dead) => {
                 self.check_events(&dead, &mut wrong);
                 self.check_metrics(&dead, &mut wrong);
             }
-            Err(error) => wrong.push(format!("the store cannot be read: {error}")),
+            Err(error) => wrong.push(format!("the dead letters cannot be read: {error}")),
         }
         self.check_secrets(&mut wrong);
         if wrong.is_empty() {
@@ -135,19 +138,11 @@ impl Account<'_> {
 
     /// No call came while a throttle or block stood. One excuse counts: the process was killed before
     /// any answer that told of it was on its disk, so that the next could not know.
-    fn check_early_calls(
-        &self,
-        store: &Connection,
-        wrong: &mut Vec<String>,
-    ) -> rusqlite::Result<()> {
-        let mut on_disk = store.prepare("SELECT 1 FROM delivery WHERE trace_id = ?1")?;
+    fn check_early_calls(&self, on_disk: &BTreeSet<String>, wrong: &mut Vec<String>) {
         let mut excused = 0;
         let mut early = self.stats.early_calls;
         for call in self.sandbox.early_calls() {
-            let mut known = false;
-            for trace_id in &call.told {
-                known |= on_disk.exists([trace_id])?;
-            }
+            let known = call.told.iter().any(|trace_id| on_disk.contains(trace_id));
             let between = call.told_at..=call.arrived;
             if !known && self.chaos.ends.iter().any(|end| between.contains(end)) {
                 excused += 1;
@@ -162,7 +157,6 @@ impl Account<'_> {
             wrong.push(format!("{early} calls while throttled"));
         }
         println!("early     {early} calls, and {excused} of a process that could not know");
-        Ok(())
     }
 
     /// Every acknowledged event has the fate it must have, and no event has another.
@@ -170,7 +164,10 @@ impl Account<'_> {
         let rejected: BTreeSet<(&str, &str)> = dead
             .iter()
             .filter(|letter| letter.reason == "refused")
-            .map(|letter| (letter.sync.as_str(), letter.event_id.as_str()))
+            .map(|letter| {
+                let id = letter.event_id.as_deref().unwrap_or_default();
+                (letter.sync.as_str(), id)
+            })
             .collect();
         let book = self.load.book();
         let mut missing = Vec::new();
@@ -210,7 +207,8 @@ impl Account<'_> {
                 }
             };
             // A broken event has no id that could be trusted.
-            let Some(serial) = letter.event_id.strip_prefix("event-") else {
+            let id = letter.event_id.as_deref();
+            let Some(serial) = id.and_then(|id| id.strip_prefix("event-")) else {
                 continue;
             };
             let event = serial
@@ -331,27 +329,14 @@ impl Account<'_> {
         }
     }
 
-    fn store(&self) -> rusqlite::Result<Connection> {
-        let path = self.chaos.place.store().join("queue.db");
-        let store = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let sound: String = store.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
-        assert_eq!(sound, "ok", "the store is damaged");
-        Ok(store)
+    /// All dead letters.
+    async fn dead_letters(&self) -> Result<Vec<Dead>, String> {
+        let list = self.chaos.place.command(&["dead", "list"]).await?;
+        let letters = list.lines().map(serde_json::from_str);
+        letters
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())
     }
-}
-
-fn dead_letters(store: &Connection) -> rusqlite::Result<Vec<Dead>> {
-    let mut letters = store.prepare(
-        "SELECT sync.name, reason, coalesce(event_id, '') FROM dead JOIN sync ON sync.id = dead.sync",
-    )?;
-    let letters = letters.query_map([], |row| {
-        Ok(Dead {
-            sync: row.get(0)?,
-            reason: row.get(1)?,
-            event_id: row.get(2)?,
-        })
-    })?;
-    letters.collect()
 }
 
 /// What the endpoint answers where it meets poison.

@@ -18,6 +18,7 @@ use crate::daemon::{Daemon, Place};
 use crate::events::PIXELS;
 use crate::load::Load;
 use crate::options::Options;
+use crate::sqlite;
 
 /// Always there, also after everything else is healed: else poison would not be poison.
 const STANDING: &str = "poison=Poison";
@@ -222,7 +223,7 @@ impl Chaos {
             .place
             .command(&["dead", "retry", "--reason", "refused"]);
         match retried.await {
-            Ok(()) => self.did("retries of dead letters"),
+            Ok(_) => self.did("retries of dead letters"),
             Err(problem) => self.wrong.push(problem),
         }
     }
@@ -252,7 +253,7 @@ impl Chaos {
 
     /// Does what the hours do that a block lasts.
     fn let_blocks_pass(&mut self) {
-        match self.place.let_blocks_pass() {
+        match sqlite::let_blocks_pass(&self.place.store()) {
             Ok(0) => {}
             Ok(_) => {
                 self.sandbox.set_faults(self.sandbox.faults());

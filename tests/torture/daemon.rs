@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::disk::Disk;
 use crate::events::SYNCS;
+use crate::sqlite;
 
 /// The secret that senders use.
 pub const SECRET: &str = "Bearer torture-secret";
@@ -62,8 +63,8 @@ impl Place {
         self.folder.path().join("disk").join("store")
     }
 
-    /// Runs a command of the program beside the daemon; gives what it said where it failed.
-    pub async fn command(&self, arguments: &[&str]) -> Result<(), String> {
+    /// Runs a command of the program; gives its output, or what it said where it failed.
+    pub async fn command(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(env!("CARGO_BIN_EXE_pixel-relay"))
             .args(arguments)
             .arg("--config")
@@ -77,20 +78,10 @@ impl Place {
         };
         let output = output.unwrap();
         if output.status.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         Err(format!("{arguments:?} failed: {said}"))
-    }
-
-    /// Ends the blocks that the store holds, as if their hours had passed; gives their number. Only
-    /// after a clean stop, which leaves nothing for the next daemon to recover.
-    pub fn let_blocks_pass(&self) -> rusqlite::Result<usize> {
-        let store = rusqlite::Connection::open(self.store().join("queue.db"))?;
-        store.execute(
-            "UPDATE standstill SET until = since WHERE kind = 'blocked'",
-            [],
-        )
     }
 
     /// What the daemons logged so far.
@@ -104,9 +95,8 @@ impl Place {
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("torture");
         fs::create_dir_all(&kept).unwrap();
         fs::copy(self.log_file(), kept.join("log")).ok();
-        for file in ["queue.db", "queue.db-wal"] {
+        for file in sqlite::FILES {
             fs::remove_file(kept.join(file)).ok();
-            // After a clean stop there is no write-ahead log.
             fs::copy(self.store().join(file), kept.join(file)).ok();
         }
         kept

@@ -35,6 +35,7 @@ mod events;
 mod hooligan;
 mod load;
 mod options;
+mod sqlite;
 mod witness;
 
 use std::process::ExitCode;
@@ -121,7 +122,7 @@ async fn torture(options: Options) -> bool {
         chaos: &chaos,
         drained,
     };
-    let kept = account.settle();
+    let kept = account.settle().await;
     closing.cancel();
     kept
 }
