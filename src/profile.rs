@@ -55,8 +55,8 @@ impl ProfileKey {
     }
 
     /// A key as it was stored.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self)
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
     }
 
     /// The key as it is stored.

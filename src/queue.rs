@@ -12,40 +12,43 @@
 //!
 //! # How it is kept
 //!
-//! One thread (`writer`) changes the queue. What waits when the thread comes round is committed together, in
-//! batches of at most 256 events and 256 KiB per sync, Purchases and events that came late apart from the rest
-//! (`batch`), compressed (`compress`). The events of a batch are never rewritten: those that have ended are bits in a
-//! small bitmap (`state`), and the batch goes with its last event. Beside each batch its fingerprints are kept, longer
-//! than the batch, for the duplicate window (`window`) and for `trace`.
+//! One thread (`writer`) changes the queue. It commits everything that waits in one transaction, in batches of at
+//! most 256 events and 256 KiB per sync (`batch`), compressed (`compress`). Purchases and late events have batches
+//! of their own. A batch's events are never rewritten: a small bitmap (`state`) says which have ended, and the
+//! batch is removed with its last event. The batch's fingerprints stay longer, for the duplicate window
+//! (`window`) and for `trace`.
 //!
-//! The rules stand in files named after what is done: `push`, `lease`, `settle`, `dead`, `expire`, `erase`,
-//! `profiles`, `trace`, each a few functions over the `core`. Below them an `engine` stores and finds. The one that is used is
-//! `sqlite`: a file in WAL mode with `synchronous = FULL`, and a locked file that decides which process owns it.
+//! The rules stand in files named after what they do: `push`, `leasing`, `settling`, `dead_letters`, `expire`,
+//! `erase`, `profiles`, `trace`, each a few functions over the `core`. Below them an `engine` stores and finds. In
+//! use is `sqlite`: a file in WAL mode with `synchronous = FULL`, and a locked file that decides which process owns
+//! it.
 //!
 //! # What the operations promise
 //!
-//! - **push**: durable when it returns. A repeat within the window is a `duplicate`, also of an event
-//!   of the same transaction; if the transaction fails neither was taken.
+//! - **push**: durable when it returns. A repeat within the window is a `duplicate`, even within one
+//!   transaction; if the transaction fails, neither was taken.
 //! - **lease**: hands an event out once, until it is settled or released. Where more is ready than fits, as
-//!   after an outage, the fresh go first, Purchases before the rest, and every fourth lease takes the rows with
+//!   after an outage, fresh events go first, Purchases before the rest, and every fourth lease takes those with
 //!   the earliest deadline; so nothing waits for ever. Never hands out an event that has expired.
 //! - **open delivery**: the request is on record before it is sent.
 //! - **settle**: one transaction ends events, files dead letters, closes the request's record, and
-//!   notes what Meta asked to be waited for. It may be repeated after an error: an event ends once. If it is never made, the events are delivered again.
+//!   notes the waits that Meta asked for. It may be repeated after an error: an event ends once. If it never
+//!   happens, the events are delivered again.
 //! - **expiry**: an event leaves at its deadline, in paused lanes too, and 48 hours after a request
-//!   whose answer was lost, or that was refused whole: Meta could then no longer tell a repeat.
-//! - **recover**: after an error nothing is acknowledged until the store was opened anew. A restart
+//!   whose answer was lost, or that was refused whole: after that Meta no longer recognises a repeat.
+//! - **recover**: after an error nothing is acknowledged until the store has been opened again. A restart
 //!   finds every queued event ready. A request that a crash cut off counts as one with a lost answer.
 //! - **damage**: a row whose checksum does not match ends as `lost`; the rest goes on. Where a page is
 //!   damaged, what is readable is copied into a new file (`salvage`).
 //!
-//! It does not know what a lane is doing, nor what the events mean.
+//! The queue knows neither what a lane is doing nor what the events mean.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -59,7 +62,6 @@ use crate::profile::update::ProfileUpdate;
 
 use attempt::DeliveryId;
 use batch::BatchId;
-use bounds::AllBounds;
 use cooldown::Cooldown;
 use core::{Core, QueueContext, Shared};
 use dead::{DeadFilter, DeadLetter, Retried};
@@ -67,13 +69,12 @@ use engine::{EngineError, EngineResult, Reader, Storage};
 use erase::{Forgotten, Person};
 use lease::{Backlog, LeaseLimits, Leased, Order, Slot};
 use profile_reader::ProfileReader;
-use push::{PushOutcome, Repeats};
 use quota::{StoreHealth, StoreStats};
 use settle::Settlement;
 use sqlite::Sqlite;
 use totals::{Removal, Totals};
 use trace::Trace;
-use writer::{Ask, WriterCommand};
+use writer::{Reply, WriterCommand, WriterWork};
 
 pub mod attempt;
 pub mod lease;
@@ -84,14 +85,12 @@ pub mod dead;
 pub mod quota;
 pub mod trace;
 pub mod erase;
-pub mod bounds;
 mod profiles;
 mod recent_clicks;
 mod batch_builder;
 mod leasing;
 mod settling;
 mod dead_letters;
-mod recovery;
 pub mod profile_reader;
 pub mod engine;
 mod writer;
@@ -112,7 +111,7 @@ pub(crate) mod memory;
 /// Commands that may wait for the writer.
 const WAITING: usize = 4096;
 /// Dead letters that one command handles in one transaction.
-const LETTERS: usize = 256;
+const DEAD_LETTERS_AT_ONCE: usize = 256;
 
 /// A handle on the store; clones share it. The store is closed when the last one is dropped.
 #[derive(Clone, Debug)]
@@ -131,7 +130,7 @@ impl Drop for QueueInner {
         self.commands = None;
         let thread = self.thread.get_mut().map(Option::take);
         if let Ok(Some(thread)) = thread {
-            // A writer that panicked has said so on standard error.
+            // A panic of the writer is already on standard error.
             drop(thread.join());
         }
     }
@@ -150,27 +149,39 @@ pub struct Pushed {
     pub invalid: u64,
 }
 
-/// What events say besides what they are.
+/// What else events tell.
 #[derive(Debug, Default)]
 pub struct Observed {
-    /// Of people.
+    /// About people.
     pub updates: Vec<(SyncName, ProfileUpdate)>,
-    /// Of clicks.
+    /// About clicks.
     pub clicks: Vec<FirstSeen>,
 }
+
+/// How much is remembered of the people of one sync.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// How long a profile is kept that is not touched.
+    pub max_age: Duration,
+    /// Most bytes of the store.
+    pub max_bytes: u64,
+}
+
+/// The bounds of every sync that remembers; nothing is kept of any other.
+pub type AllBounds = BTreeMap<SyncName, Bounds>;
 
 /// Why events could not be stored.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PushError {
-    /// A sync has used up its part of `max_bytes`. What other syncs were to get is stored all the
-    /// same; a repeat of the whole will be their `duplicate`.
+    /// A sync has used up its part of `max_bytes`. Events of other syncs are stored anyway; if all are sent
+    /// again, those are `duplicate`s.
     #[error("the queue of sync {sync} is full")]
     Full {
         /// The first sync that was full.
         sync: SyncName,
-        /// What was stored all the same.
+        /// What was stored anyway.
         pushed: Pushed,
-        /// How many events of each sync were not.
+        /// How many events of each sync were not stored.
         left: BTreeMap<SyncName, u64>,
     },
     /// Less disk is free than `min_free_disk`.
@@ -189,7 +200,7 @@ pub enum PushError {
 pub enum StoreError {
     /// It cannot read or write.
     #[error("the store cannot be read or written")]
-    Storage(#[source] EngineError),
+    Storage(#[from] EngineError),
     /// The queue was closed.
     #[error("the queue is closed")]
     Closed,
@@ -228,12 +239,6 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
-impl From<EngineError> for StoreError {
-    fn from(error: EngineError) -> Self {
-        Self::Storage(error)
-    }
-}
-
 impl From<StoreError> for PushError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -244,8 +249,8 @@ impl From<StoreError> for PushError {
 }
 
 impl Queue {
-    /// Opens the store, making it where there is none, and takes possession of it. Blocks while the
-    /// duplicate window is loaded. `max_bytes` is shared out among `syncs`.
+    /// Opens the store, or makes one, and takes possession of it. Blocks while the duplicate window is
+    /// loaded. The `syncs` share `max_bytes`.
     pub fn open(
         config: &QueueConfig,
         syncs: &[SyncName],
@@ -253,6 +258,11 @@ impl Queue {
     ) -> Result<Self, OpenError> {
         let storage = Box::new(Sqlite::new(&config.path));
         Self::open_on(storage, config, syncs, clock)
+    }
+
+    /// Whether a store is there already.
+    pub fn exists(config: &QueueConfig) -> bool {
+        Sqlite::new(&config.path).exists()
     }
 
     fn open_on(
@@ -294,39 +304,38 @@ impl Queue {
         self.push_with(taken, Observed::default()).await
     }
 
-    /// Takes events in, and learns what they say; both durable when this returns.
+    /// Takes events in, and learns what they tell; both durable when this returns.
     pub async fn push_with(
         &self,
         taken: Vec<Submission>,
         observed: Observed,
     ) -> Result<Pushed, PushError> {
-        self.take_in(taken, Repeats::Refused, observed).await
+        self.take_in(taken, None, observed).await
     }
 
-    /// What is remembered of people and of clicks, as of the last commit.
+    /// Reads profiles and clicks as of the last commit.
     pub fn profiles(&self) -> ProfileReader {
         ProfileReader::new(Arc::clone(&self.0.context))
     }
 
-    /// Says how much is remembered of people. Before that nothing of it is removed.
+    /// Sets how much is remembered of people. Before that no profile is removed.
     pub fn bound_profiles(&self, bounds: AllBounds) {
-        *self.0.context.shared.bounds() = Some(bounds);
+        *self.0.context.shared.bounds.lock() = Some(bounds);
     }
 
-    /// Takes events in as `push` does, but an event whose earlier taking is a dead letter takes its
-    /// place: so a mended mapping can be run again. `known` are events that
-    /// were taken before although the duplicate window no longer tells; see `known_fingerprints`.
+    /// Takes events in as `push` does, but an event replaces its dead letter, so that a mended mapping can be run
+    /// again. `known` events are repeats too, even if they have left the duplicate window; see
+    /// `known_fingerprints`.
     pub async fn push_again(
         &self,
         taken: Vec<Submission>,
         known: HashSet<Fingerprint>,
     ) -> Result<Pushed, PushError> {
-        self.take_in(taken, Repeats::ReplaceDead(known), Observed::default())
-            .await
+        self.take_in(taken, Some(known), Observed::default()).await
     }
 
-    /// Finds which of these events were taken in the last 8 days, which is longer than the duplicate
-    /// window reaches. Reads everything that is remembered, so ask for many at once.
+    /// Finds which of these events were taken in the last 8 days: longer than the duplicate window reaches.
+    /// Reads all fingerprints, so ask for many at once.
     pub async fn known_fingerprints(
         &self,
         wanted: Vec<Fingerprint>,
@@ -337,17 +346,17 @@ impl Queue {
 
     /// What is ready to be leased.
     pub fn backlog(&self, sync: &SyncName) -> Backlog {
-        self.0.context.shared.leases().of(sync).backlog()
+        self.0.context.shared.leases.lock().of(sync).backlog()
     }
 
     /// Returns when events became ready since the last call: new ones, or released ones. For one
     /// caller per sync.
     pub async fn changed(&self, sync: &SyncName) {
-        let wake = self.0.context.shared.leases().of(sync).wake();
+        let wake = Arc::clone(&self.0.context.shared.leases.lock().of(sync).wake);
         wake.notified().await;
     }
 
-    /// Hands out ready events, within a number of events and of bytes of JSON (but one event at least).
+    /// Hands out ready events, at most so many and so many bytes of JSON, but at least one.
     pub async fn lease(
         &self,
         sync: &SyncName,
@@ -355,23 +364,26 @@ impl Queue {
         max_bytes: usize,
         order: Order,
     ) -> Result<Vec<Leased>, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(WriterCommand::Lease {
-            sync: sync.clone(),
-            limits: LeaseLimits {
-                events: max_events,
-                bytes: max_bytes,
-            },
-            order,
-            reply,
+        let sync = sync.clone();
+        let limits = LeaseLimits {
+            events: max_events,
+            bytes: max_bytes,
+        };
+        let (taker, leased) = oneshot::channel();
+        self.ask(WriterCommand::Outside, move |core| {
+            let leased = leasing::lease(core, &sync, limits, order)?;
+            if let Err(unwanted) = taker.send(leased) {
+                leasing::give_back(core, &sync, &unwanted);
+            }
+            Ok(())
         })
         .await?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        leased.await.map_err(|_| StoreError::Closed)
     }
 
-    /// Makes events on lease ready again, at once. Those that are not on lease are passed over.
+    /// Makes events on lease ready again, at once. Passes over those that are not on lease.
     pub fn release(&self, sync: &SyncName, slots: &[Slot]) {
-        self.0.context.shared.leases().of(sync).release(slots);
+        self.0.context.shared.leases.lock().of(sync).release(slots);
     }
 
     /// Puts a request on record, durably, before it is sent.
@@ -385,20 +397,20 @@ impl Queue {
             .await
     }
 
-    /// Does what an answer asks for, in one transaction.
+    /// Applies the answer to a request, in one transaction.
     pub async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
         self.change(move |core| settling::settle(core, &settlement))
             .await
     }
 
-    /// What stood still when the store was opened.
+    /// The cooldowns when the store was opened.
     pub fn cooldowns(&self) -> Vec<Cooldown> {
-        self.0.context.shared.view().cooldowns.clone()
+        self.0.context.shared.view.lock().cooldowns.clone()
     }
 
     /// The counts of every sync, as of the last commit.
     pub fn totals(&self) -> Totals {
-        let view = self.0.context.shared.view();
+        let view = self.0.context.shared.view.lock();
         view.counters
             .iter()
             .map(|counters| (counters.name.clone(), counters.totals()))
@@ -407,29 +419,23 @@ impl Queue {
 
     /// Sizes and ages, as of the last commit.
     pub fn stats(&self) -> StoreStats {
-        let view = self.0.context.shared.view();
-        StoreStats {
-            used_bytes: view.used_bytes,
-            headroom: view.headroom,
-            duplicate_window: view.duplicate_window,
-            oldest: view.oldest.clone(),
-        }
+        self.0.context.shared.view.lock().stats.clone()
     }
 
     /// Whether events can be stored now, and why not.
     pub fn health(&self) -> StoreHealth {
-        self.0.context.shared.view().health.clone()
+        self.0.context.shared.view.lock().health.clone()
     }
 
-    /// Expires what is due and removes what is too old, to the end; the store does so by itself, a
-    /// piece every second.
+    /// Expires all that is due and removes all that is too old. The store does so by itself, a piece every
+    /// second.
     pub async fn expire(&self) -> Result<(), StoreError> {
         while self.change(expire::expire).await? {}
         Ok(())
     }
 
     /// Reads at most `limit` dead letters with numbers above `after`, in the order of filing; fewer
-    /// where they are large. None means that there are no more.
+    /// where they are large. An empty list means that there are no more.
     pub async fn dead(
         &self,
         filter: &DeadFilter,
@@ -441,33 +447,23 @@ impl Queue {
             .await
     }
 
-    /// Queues dead letters anew: the same bytes, through the same lane.
+    /// Queues dead letters again: the same bytes, through the same lane.
     pub async fn retry_dead(&self, filter: &DeadFilter) -> Result<Retried, StoreError> {
         let mut retried = Retried::default();
-        // What is filed from now on is left alone, or a letter could be retried for ever.
-        let end = self.read(dead_letters::last).await?;
-        let mut after = 0;
-        while let Some(ids) = self.dead_ids(filter, after, end).await? {
-            after = ids.last().copied().unwrap_or(end);
-            let piece = self
-                .change(move |core| dead_letters::retry(core, &ids))
-                .await?;
+        self.with_dead(filter, dead_letters::retry, |piece| {
             retried.queued += piece.queued;
             retried.kept += piece.kept;
-        }
+        })
+        .await?;
         Ok(retried)
     }
 
     /// Drops dead letters; gives their number.
     pub async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, StoreError> {
         let mut dropped = 0;
-        let end = self.read(dead_letters::last).await?;
-        let mut after = 0;
-        while let Some(ids) = self.dead_ids(filter, after, end).await? {
-            after = ids.last().copied().unwrap_or(end);
-            let piece = self.change(move |core| dead_letters::remove(core, &ids, Removal::Dropped));
-            dropped += piece.await?;
-        }
+        let drop = |core: &mut Core, ids: &[i64]| dead_letters::remove(core, ids, Removal::Dropped);
+        self.with_dead(filter, drop, |piece| dropped += piece)
+            .await?;
         Ok(dropped)
     }
 
@@ -477,7 +473,7 @@ impl Queue {
         let context = Arc::clone(&self.0.context);
         self.read(move |reader| {
             trace::trace(reader, &event_id, |sync, slot| {
-                context.shared.leases().of(sync).is_leased(slot)
+                context.shared.leases.lock().of(sync).is_leased(slot)
             })
         })
         .await
@@ -488,19 +484,17 @@ impl Queue {
         erase::forget(self, person).await
     }
 
-    /// Removes the queued events of a sync, and what it remembers of people; gives the number of events. Rows with events on lease stay.
+    /// Removes the queued events of a sync and its profiles; gives the number of events. Batches with events on
+    /// lease stay.
     pub async fn drop_sync(&self, sync: &SyncName) -> Result<u64, StoreError> {
         let mut dropped = 0;
-        let mut after: Option<BatchId> = None;
-        loop {
+        let mut last = Some(BatchId::default());
+        while let Some(after) = last {
             let sync = sync.clone();
             let piece = self.change(move |core| erase::drop_batches(core, &sync, after));
-            let (events, last) = piece.await?;
+            let (events, next) = piece.await?;
             dropped += events;
-            after = last;
-            if last.is_none() {
-                break;
-            }
+            last = next;
         }
         loop {
             let sync = sync.clone();
@@ -511,7 +505,7 @@ impl Queue {
         }
     }
 
-    /// Brings everything into the one file and closes the store; other handles then get `Closed`.
+    /// Closes the store, with everything in one file; other handles then get `Closed`.
     pub async fn close(self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         self.send(WriterCommand::Close(reply)).await?;
@@ -521,39 +515,58 @@ impl Queue {
     async fn take_in(
         &self,
         taken: Vec<Submission>,
-        repeats: Repeats,
+        again: Option<HashSet<Fingerprint>>,
         observed: Observed,
     ) -> Result<Pushed, PushError> {
-        match self
-            .change(move |core| push::push(core, taken, &repeats, &observed))
+        self.change(move |core| push::push(core, taken, again.as_ref(), &observed))
             .await?
-        {
-            PushOutcome::Stored(pushed) => Ok(pushed),
-            PushOutcome::Full { sync, pushed, left } => Err(PushError::Full { sync, pushed, left }),
-            PushOutcome::DiskLow => Err(PushError::DiskLow),
-        }
     }
 
-    /// Numbers of letters after one and up to another; `None` when there are no more.
-    async fn dead_ids(
+    /// Works on the present dead letters, some at a time; hands each result to `done`.
+    async fn with_dead<T: Send + 'static>(
         &self,
         filter: &DeadFilter,
-        after: i64,
-        end: i64,
-    ) -> Result<Option<Vec<i64>>, StoreError> {
-        let letters = self.dead(filter, after, LETTERS).await?;
-        let ids = letters.iter().map(|letter| letter.id);
-        let ids: Vec<i64> = ids.take_while(|id| *id <= end).collect();
-        Ok((!ids.is_empty()).then_some(ids))
+        work: fn(&mut Core, &[i64]) -> EngineResult<T>,
+        mut done: impl FnMut(T),
+    ) -> Result<(), StoreError> {
+        // Later ones are left alone, or a dead letter could be retried for ever.
+        let end = self.read(dead_letters::last).await?;
+        let mut after = 0;
+        loop {
+            let letters = self.dead(filter, after, DEAD_LETTERS_AT_ONCE).await?;
+            let ids = letters.iter().map(|letter| letter.id);
+            let ids: Vec<i64> = ids.take_while(|id| *id <= end).collect();
+            let Some(last) = ids.last() else {
+                return Ok(());
+            };
+            after = *last;
+            done(self.change(move |core| work(core, &ids)).await?);
+        }
     }
 
     async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Core) -> EngineResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (change, answer) = Ask::boxed(work);
-        self.send(WriterCommand::Change(change)).await?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        self.ask(WriterCommand::Change, work).await
+    }
+
+    /// Has the writer do something, and gives what that returned.
+    async fn ask<T: Send + 'static>(
+        &self,
+        command: fn(WriterWork, Reply) -> WriterCommand,
+        work: impl FnOnce(&mut Core) -> EngineResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (value, made) = oneshot::channel();
+        let work = move |core: &mut Core| {
+            // The caller may have gone; the work stays done.
+            drop(value.send(work(core)?));
+            Ok(())
+        };
+        let (reply, done) = oneshot::channel();
+        self.send(command(Box::new(work), reply)).await?;
+        done.await.unwrap_or(Err(StoreError::Closed))?;
+        made.await.map_err(|_| StoreError::Closed)
     }
 
     /// Reads beside the writer, on a thread for blocking work.

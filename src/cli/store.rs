@@ -47,8 +47,7 @@ pub(super) enum Missing {
 impl StoreClient {
     pub(super) fn open(config: &Config, missing: Missing) -> anyhow::Result<Self> {
         let folder = &config.queue.path;
-        let store = folder.join("queue.db");
-        if missing == Missing::Refused && !store.exists() {
+        if missing == Missing::Refused && !Queue::exists(&config.queue) {
             bail!(
                 "there is no store in {}; is `queue.path` the folder that the daemon uses?",
                 folder.display()

@@ -32,8 +32,8 @@ impl ClickKey {
     }
 
     /// A key as it was stored.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self)
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 
     /// The key as it is stored.

@@ -51,7 +51,7 @@ pub fn decode(bytes: &[u8], touched: UnixMillis) -> Option<Profile> {
     if rest.byte()? != VERSION {
         return None;
     }
-    let owner = rest.option(|rest| ProfileKey::from_bytes(rest.take(ProfileKey::BYTES)?))?;
+    let owner = rest.option(|rest| rest.array().map(ProfileKey::from_bytes))?;
     let click = rest.option(|rest| {
         Some(Click {
             fbc: rest.text()?,

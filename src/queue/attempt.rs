@@ -1,4 +1,4 @@
-//! Requests to Meta: which events each carries, as memory and the store hold it.
+//! Requests to Meta: the events that each carries, and how it was answered.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ impl AttemptedEvents {
 }
 
 /// How a request was answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct AttemptAnswer {
     /// The verdict's name.
     pub verdict: &'static str,
@@ -54,13 +54,13 @@ pub struct AttemptAnswer {
     pub sub_code: Option<i64>,
     /// Meta's trace id.
     pub trace_id: Option<String>,
-    /// Meta may have taken the events: no complete answer came after bytes were written, or they were
-    /// refused together with others. Those that do not end here expire 48 hours after the request.
+    /// Meta may have taken the events: no complete answer came after bytes were written, or it refused them
+    /// together with others. Events that stay open expire 48 hours after the request.
     pub lost: bool,
 }
 
 /// A request that carried a traced event.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TracedRequest {
     /// When it was sent.
     pub sent_at: UnixMillis,

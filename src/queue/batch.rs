@@ -1,9 +1,8 @@
-//! Batches: events that were committed together, and how their bytes lie in every engine.
+//! Batches: events that were committed together, and their bytes, which are the same in every engine.
 //!
-//! The body is the events' JSON, one per line, compressed as `compress` says. Beside it lies the index: for
-//! every event its end in the body, its deadline, its fingerprint and its name. Both are covered, as they
-//! are stored, by a checksum, together with the batch's number, and are never changed, except where
-//! `forget` blanks an event out.
+//! The body is the events' JSON, one per line, compressed (see `compress`). The index tells each event's end in
+//! the body, its deadline, its fingerprint and its name. A checksum covers the batch's number, the index and the
+//! stored body. Nothing of it changes, except where `forget` blanks an event out.
 //!
 //! The index in bytes, little-endian: the number of events (`u32`); 30 bytes for each: end (`u32`),
 //! deadline (`i64`), fingerprint (two `u64`), place of its name (`u16`); then the names, each after
@@ -33,12 +32,6 @@ pub(super) struct BatchId {
 }
 
 impl BatchId {
-    /// No batch has a later number.
-    pub(super) const LAST: Self = Self {
-        origin: u32::MAX,
-        sequence: i64::MAX,
-    };
-
     /// Of a store with one writer.
     pub(super) const fn embedded(sequence: i64) -> Self {
         Self {
@@ -112,7 +105,7 @@ impl StoredBatch {
         &self.body[entry.start as usize..entry.end as usize]
     }
 
-    /// The JSON of an event, to be kept.
+    /// The JSON of an event, for keeping.
     pub(super) fn body(&self, entry: &BatchEntry) -> EventBody {
         EventBody {
             batch: Arc::clone(&self.body),
@@ -121,14 +114,13 @@ impl StoredBatch {
         }
     }
 
-    /// The body with the JSON of the given events blanked out, as it is stored, and the checksum that covers
-    /// it.
+    /// The body with the JSON of these events blanked out.
     pub(super) fn without(
         &self,
         id: BatchId,
         blanked: &Bits,
         compressor: &mut Compressor,
-    ) -> (u32, Vec<u8>) {
+    ) -> RewrittenBody {
         let mut body = self.body.to_vec();
         for (position, entry) in self.entries.iter().enumerate() {
             if blanked.has(position) {
@@ -137,8 +129,18 @@ impl StoredBatch {
         }
         let stored = compressor.compress(&body).to_vec();
         let index = encode_index(&self.entries, &self.names);
-        (checksum(id, &index, &stored), stored)
+        RewrittenBody {
+            checksum: checksum(id, &index, &stored),
+            stored,
+        }
     }
+}
+
+/// A body that takes the place of another.
+#[derive(Clone, Debug)]
+pub(super) struct RewrittenBody {
+    pub(super) checksum: u32,
+    pub(super) stored: Vec<u8>,
 }
 
 /// The bytes of one event, shared with the batch that they lie in.
@@ -172,7 +174,7 @@ impl fmt::Debug for EventBody {
     }
 }
 
-/// Covers all that must not change unnoticed.
+/// The checksum of all that must not change unnoticed.
 pub(super) fn checksum(id: BatchId, index: &[u8], stored: &[u8]) -> u32 {
     let mut hash = crc32fast::Hasher::new();
     hash.update(&id.sequence.to_le_bytes());
@@ -208,72 +210,51 @@ pub(super) fn encode_index(entries: &[BatchEntry], names: &[Arc<str>]) -> Vec<u8
     index
 }
 
-fn decode_index(index: &[u8]) -> Option<(Vec<BatchEntry>, Vec<Arc<str>>)> {
-    let mut reader = IndexReader(index);
-    let count = reader.u32()? as usize;
+fn decode_index(mut index: &[u8]) -> Option<(Vec<BatchEntry>, Vec<Arc<str>>)> {
+    let rest = &mut index;
+    let count = u32::from_le_bytes(array(rest)?) as usize;
     if count > MAX_EVENTS {
         return None;
     }
     let mut entries = Vec::with_capacity(count);
     let mut start: u32 = 0;
     for _ in 0..count {
-        let end = reader.u32()?;
-        let deadline = i64::from_le_bytes(reader.array()?);
-        let fingerprint = Fingerprint {
-            id: u64::from_le_bytes(reader.array()?),
-            whole: u64::from_le_bytes(reader.array()?),
+        let entry = BatchEntry {
+            start,
+            end: u32::from_le_bytes(array(rest)?),
+            deadline: i64::from_le_bytes(array(rest)?),
+            fingerprint: Fingerprint {
+                id: u64::from_le_bytes(array(rest)?),
+                whole: u64::from_le_bytes(array(rest)?),
+            },
+            name: u16::from_le_bytes(array(rest)?),
         };
-        let name = u16::from_le_bytes(reader.array()?);
-        if end < start {
+        if entry.end < start {
             return None;
         }
-        entries.push(BatchEntry {
-            start,
-            end,
-            deadline,
-            fingerprint,
-            name,
-        });
-        start = end.checked_add(1)?;
+        start = entry.end.checked_add(1)?;
+        entries.push(entry);
     }
     let mut names: Vec<Arc<str>> = Vec::new();
-    while !reader.0.is_empty() {
-        let length = reader.u32()? as usize;
-        names.push(std::str::from_utf8(reader.take(length)?).ok()?.into());
+    while !rest.is_empty() {
+        let length = u32::from_le_bytes(array(rest)?) as usize;
+        let name = rest.split_off(..length)?;
+        names.push(std::str::from_utf8(name).ok()?.into());
     }
     let is_named = |entry: &BatchEntry| usize::from(entry.name) < names.len();
     entries.iter().all(is_named).then_some((entries, names))
 }
 
-struct IndexReader<'a>(&'a [u8]);
-
-impl<'a> IndexReader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*taken)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
+fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    rest.split_off(..N)?.try_into().ok()
 }
 
 /// Reads fingerprints as they are stored.
 pub(super) fn fingerprints(stored: &[u8]) -> impl Iterator<Item = Fingerprint> {
-    let (pairs, _) = stored.as_chunks::<16>();
-    pairs.iter().map(|pair| {
-        let (id, whole) = pair.split_at(8);
-        let number = |half: &[u8]| u64::from_le_bytes(half.try_into().expect("half of 16 bytes"));
-        Fingerprint {
-            id: number(id),
-            whole: number(whole),
-        }
+    let (numbers, _) = stored.as_chunks::<8>();
+    let (pairs, _) = numbers.as_chunks::<2>();
+    pairs.iter().map(|[id, whole]| Fingerprint {
+        id: u64::from_le_bytes(*id),
+        whole: u64::from_le_bytes(*whole),
     })
 }

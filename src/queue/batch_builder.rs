@@ -1,6 +1,5 @@
-//! Batches in the making.
+//! Builds batches.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::clock::UnixMillis;
@@ -13,33 +12,23 @@ use super::state::{BatchState, InDoubt};
 
 /// Most bytes in a body; a larger event has a batch of its own.
 const MAX_BYTES: usize = compress::MAX_BYTES;
-/// What a batch costs besides its body and index: its other columns, its places in the indexes.
+/// What a batch takes besides its body and index: other columns, and entries of the store's indexes.
 const OVERHEAD: usize = 160;
-/// Meta's window, less the hour within which it wants to have an event: what has more of it left than this
-/// is fresh.
+/// Meta's window less one hour, within which it wants to have an event: an event with less of it left is late.
 const FRESH_SECONDS: i64 = 7 * 24 * 3600 - 3600;
 
-/// Which events may share a batch. Batches are leased as wholes, so that what is urgent must not lie among
-/// what is not: a batch is as old as its oldest event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Which events may share a batch. A batch is ordered by its most urgent event, so that urgent events must not
+/// share one with others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BatchKind {
-    /// No Purchase. Those come first, so that of batches of one moment the rest counts as the fresher.
+    /// No Purchase. Purchases are numbered first, so that of one commit the rest counts as the fresher.
     rest: bool,
-    /// Older than an hour when it came: from a device that was offline, or an export.
+    /// More than an hour old when it came: from a device that was offline, or an export.
     late: bool,
 }
 
 impl BatchKind {
-    /// The first and the last of all kinds, as they are ordered.
-    pub(super) const ALL: RangeInclusive<Self> = Self {
-        rest: false,
-        late: false,
-    }..=Self {
-        rest: true,
-        late: true,
-    };
-
-    /// The kind of an event that comes now.
+    /// The kind of an event that comes in now.
     pub(super) fn of(payload: &Payload, now: UnixMillis) -> Self {
         Self {
             rest: !payload.is_purchase(),
@@ -48,13 +37,11 @@ impl BatchKind {
     }
 }
 
-/// A batch in the making.
+/// A batch that is being built.
 #[derive(Debug, Default)]
 pub(super) struct BatchBuilder {
     /// The events so far.
     body: Vec<u8>,
-    /// The earliest deadline.
-    deadline: i64,
     is_purchase: bool,
     entries: Vec<BatchEntry>,
     names: Vec<Arc<str>>,
@@ -76,10 +63,6 @@ impl BatchBuilder {
         let start = offset(&self.body);
         self.body.extend_from_slice(&payload.json);
         self.is_purchase = payload.is_purchase();
-        self.deadline = match self.entries.len() {
-            0 => payload.deadline,
-            _ => self.deadline.min(payload.deadline),
-        };
         let name = self
             .names
             .iter()
@@ -122,11 +105,12 @@ impl BatchBuilder {
             fingerprints.extend_from_slice(&entry.fingerprint.whole.to_le_bytes());
         }
         let events = self.entries.len();
+        let deadlines = self.entries.iter().map(|entry| entry.deadline);
         NewBatch {
             state: BatchState {
                 id,
                 sync,
-                deadline: self.deadline,
+                deadline: deadlines.min().unwrap_or(i64::MAX),
                 taken_at,
                 events,
                 // All but the line ends.
@@ -146,7 +130,7 @@ impl BatchBuilder {
     }
 }
 
-/// A batch as it is to be stored.
+/// A batch that is about to be stored.
 #[derive(Clone, Debug)]
 pub(super) struct NewBatch {
     pub(super) state: BatchState,
@@ -212,9 +196,9 @@ mod tests {
         let content = StoredBatch::read(ID, &batch.index, &batch.body, batch.checksum).unwrap();
         let mut blanked = Bits::default();
         blanked.add(0);
-        let (checksum, body) = content.without(ID, &blanked, &mut Compressor::new());
-        assert_eq!(body, b"   \n{22}");
-        assert!(StoredBatch::read(ID, &batch.index, &body, checksum).is_some());
+        let body = content.without(ID, &blanked, &mut Compressor::new());
+        assert_eq!(body.stored, b"   \n{22}");
+        assert!(StoredBatch::read(ID, &batch.index, &body.stored, body.checksum).is_some());
     }
 
     #[test]

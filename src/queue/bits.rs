@@ -7,7 +7,7 @@ pub(super) const MAX_EVENTS: usize = 256;
 pub(super) struct Bits([u64; MAX_EVENTS / 64]);
 
 impl Bits {
-    /// Those at the first positions.
+    /// The first `count` positions.
     pub(super) fn first(count: usize) -> Self {
         let mut bits = Self::default();
         for (word, bits) in bits.0.iter_mut().enumerate() {

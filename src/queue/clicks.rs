@@ -1,24 +1,25 @@
 //! Clicks: when each was first seen, kept beside the events.
 //!
-//! What an event tells is stored in the transaction of its push. Until then, whoever asks for the click is
-//! given the same from memory, so that two requests at the same moment agree. The oldest leave first, by age
-//! and by number. `forget` does not look here: nobody is named, and no click can be made of its hash.
+//! A push stores the clicks of its events in its transaction. Until then all requests get the same moment from
+//! memory. The oldest clicks are removed first, by age and by number. `forget` passes them over: a hash names
+//! nobody, and no click id can be made of it.
 
 use crate::profile::clicks::{FirstSeen, KEPT};
 
 use super::core::{Core, Effect};
 use super::engine::EngineResult;
 
-/// What the store takes for a click, about, with its place in the index.
+/// About what a click takes in the store, its index entry included.
 const CLICK_BYTES: u64 = 100;
 /// The part of `max_bytes` that clicks may take.
 const PART: u64 = 50;
 /// Clicks that are removed in one go.
 const PIECE: usize = 512;
-/// Stores when clicks were first seen. What is stored already stays.
+
+/// Stores when clicks were first seen. A click that is stored already keeps its moment.
 pub(super) fn store(core: &mut Core, clicks: &[FirstSeen]) -> EngineResult<()> {
     for new in clicks {
-        // One that was about to go stays.
+        // A click that was about to be removed stays.
         let pending = core.pending.clicks.remove(&new.click).flatten();
         let stored = match pending {
             Some(_) => None,

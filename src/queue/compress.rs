@@ -1,12 +1,11 @@
 //! A batch's body as it is stored: compressed, where that makes it shorter.
 //!
-//! The events of a sync have most of their text in common, so a batch of several takes a fraction of its
-//! bytes as an LZ4 block, and what a commit costs is mostly the bytes that it writes. A compressed body
-//! begins with a byte with which no JSON begins; every other body is the events' JSON as it is, as are
-//! all that earlier versions wrote.
+//! The events of a sync have most of their text in common, so an LZ4 block takes a fraction of their bytes, and the
+//! cost of a commit is mostly the bytes that it writes. A compressed body begins with a byte that begins no JSON;
+//! any other body is the events' JSON itself, as earlier versions wrote it.
 //!
-//! Promises: what is decompressed is what was compressed. Of bytes that are not ours it makes an error, and no
-//! more memory than they could hold.
+//! Promises: a body comes back as it was. Foreign bytes are an error, and take no more memory than they could
+//! stand for.
 
 use std::sync::Arc;
 use std::{fmt, iter};
@@ -19,11 +18,11 @@ use lz4_flex::block::{
 const MARK: u8 = 1;
 /// Most bytes that one byte of a block can stand for.
 const MAX_RATIO: usize = 255;
-/// Most bytes of a body that is compressed. A longer one is one large event: it has nothing in common with
-/// another, and is no reason to keep its size in memory.
+/// Most bytes of a body that is compressed. A longer one is a single large event: it shares no text with others,
+/// and the buffer need not grow for it.
 pub(super) const MAX_BYTES: usize = 256 * 1024;
 
-/// Compresses bodies; keeps the memory that it takes.
+/// Compresses bodies, and reuses its buffers.
 pub(super) struct Compressor {
     table: CompressTable,
     packed: Vec<u8>,
@@ -62,7 +61,7 @@ impl Compressor {
     }
 }
 
-/// The body, which has this length; `None` where the bytes cannot stand for it.
+/// The body, which must have this length; `None` for bytes that do not stand for it.
 pub(super) fn decompress(stored: &[u8], length: usize) -> Option<Arc<[u8]>> {
     let Some((&MARK, packed)) = stored.split_first() else {
         return (stored.len() == length).then(|| stored.into());

@@ -1,8 +1,7 @@
-//! Cooldowns: what Meta asked to be waited for, kept so that a restart does not forget it.
+//! Cooldowns: waits that Meta asked for, kept so that a restart does not forget them.
 //!
-//! A cooldown is written in the transaction that settles the answer which told of it, so that it is
-//! known as surely as the answer is. The store does not understand it: when it begins and ends, and
-//! what it means, is the lanes' to say.
+//! The transaction that settles an answer also stores its cooldown. The store does not interpret it: the lanes
+//! decide when it begins and ends, and what it means.
 
 use crate::clock::UnixMillis;
 
@@ -19,7 +18,7 @@ pub struct Cooldown {
     pub until: UnixMillis,
 }
 
-/// A change in what stands still.
+/// A change of cooldowns.
 #[derive(Clone, Debug)]
 pub enum CooldownChange {
     /// It begins, or lasts longer.

@@ -1,14 +1,13 @@
 //! The queue as the writer's thread has it: an open engine, and what is kept in memory beside it.
 //!
-//! All changes are made inside [`Core::transact`]. They are put down as data, which reads of the same
-//! transaction see, and reach the engine in one commit. What a change does to memory is an [`Effect`], done only
-//! after the commit. After an error nothing of this is to be used any more: the engine is opened anew, and all
-//! but leases and requests under way is read from it again.
+//! All changes are made inside [`Core::transact`]. They are collected as data, which reads of the same
+//! transaction see, and reach the engine in one commit. What a change does to memory is an [`Effect`], applied
+//! after the commit. After an error the core is thrown away: the engine is opened again, and everything but leases
+//! and requests under way is read from it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 use std::vec;
 
 use crate::clock::{Clock, UnixMillis};
@@ -18,18 +17,18 @@ use crate::outcome::Reason;
 use crate::payload::Payload;
 use crate::profile::clicks::FirstSeen;
 
+use super::AllBounds;
 use super::attempt::{DeliveryId, OpenAttempt};
 use super::batch::{BatchId, StoredBatch, SyncId};
 use super::batch_builder::{BatchBuilder, BatchKind};
-use super::bounds::AllBounds;
+use super::bits::Bits;
 use super::compress::Compressor;
 use super::cooldown::Cooldown;
 use super::engine::{
     BatchChange, BatchOrder, Engine, EngineResult, LastIds, Reader, Storage, Transaction,
 };
-use super::lease::Slot;
-use super::leases::{LeaseTable, SyncLeases};
-use super::quota::{CapacityProblem, Quota, StoreHealth, Warned};
+use super::leases::{LeaseChange, LeaseTable, OldestBatch, SyncLeases};
+use super::quota::{CapacityProblem, Quota, StoreHealth, StoreStats, Warned};
 use super::recent_clicks::RecentClicks;
 use super::state::{BatchPlace, BatchState};
 use super::totals::{Counter, Counters, SyncCounters};
@@ -42,63 +41,41 @@ const LARGEST_PAGE: usize = 256;
 /// What the writer and the handles share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    leases: Mutex<LeaseTable>,
-    view: Mutex<QueueView>,
-    requests: Mutex<HashMap<DeliveryId, OpenAttempt>>,
-    reader: Mutex<Option<Box<dyn Reader>>>,
-    bounds: Mutex<Option<AllBounds>>,
-    clicks: Mutex<RecentClicks>,
+    pub(super) leases: Guarded<LeaseTable>,
+    pub(super) view: Guarded<QueueView>,
+    /// The requests under way.
+    pub(super) requests: Guarded<HashMap<DeliveryId, OpenAttempt>>,
+    /// Reads profiles; `None` until it is opened.
+    pub(super) reader: Guarded<Option<Box<dyn Reader>>>,
+    /// How much is remembered of people; `None` until that is set.
+    pub(super) bounds: Guarded<Option<AllBounds>>,
+    /// The clicks of recent requests.
+    pub(super) clicks: Guarded<RecentClicks>,
+}
+
+/// A value that several threads change.
+#[derive(Debug, Default)]
+pub(super) struct Guarded<T>(Mutex<T>);
+
+impl<T> Guarded<T> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
 }
 
 /// What the handles see of the store, as of the last commit.
 #[derive(Debug, Default)]
 pub(super) struct QueueView {
     pub(super) counters: Vec<SyncCounters>,
-    /// When the oldest queued event of a sync was taken.
-    pub(super) oldest: BTreeMap<SyncName, UnixMillis>,
-    /// Whether it can store.
+    pub(super) stats: StoreStats,
     pub(super) health: StoreHealth,
-    /// What the log has said of that.
+    /// What the log has told of that.
     pub(super) warned: Warned,
-    pub(super) used_bytes: u64,
-    /// See [`StoreStats`](super::quota::StoreStats), as the next.
-    pub(super) headroom: Option<Duration>,
-    pub(super) duplicate_window: Duration,
-    /// What stood still when the process began.
+    /// The cooldowns when the process began.
     pub(super) cooldowns: Vec<Cooldown>,
 }
 
-impl Shared {
-    pub(super) fn leases(&self) -> MutexGuard<'_, LeaseTable> {
-        self.leases.lock().expect("no holder of this lock panics")
-    }
-
-    pub(super) fn view(&self) -> MutexGuard<'_, QueueView> {
-        self.view.lock().expect("no holder of this lock panics")
-    }
-
-    /// The requests under way.
-    pub(super) fn requests(&self) -> MutexGuard<'_, HashMap<DeliveryId, OpenAttempt>> {
-        self.requests.lock().expect("no holder of this lock panics")
-    }
-
-    /// What reads profiles; none where it is yet to be opened.
-    pub(super) fn reader(&self) -> MutexGuard<'_, Option<Box<dyn Reader>>> {
-        self.reader.lock().expect("no holder of this lock panics")
-    }
-
-    /// The clicks that were asked for lately.
-    pub(super) fn clicks(&self) -> MutexGuard<'_, RecentClicks> {
-        self.clicks.lock().expect("no holder of this lock panics")
-    }
-
-    /// How much is remembered of people; none where nobody said so.
-    pub(super) fn bounds(&self) -> MutexGuard<'_, Option<AllBounds>> {
-        self.bounds.lock().expect("no holder of this lock panics")
-    }
-}
-
-/// What stays the same while the engine is closed and opened again.
+/// What outlives the engine when it is closed and opened again.
 #[derive(Debug)]
 pub(super) struct QueueContext {
     pub(super) config: QueueConfig,
@@ -112,21 +89,8 @@ pub(super) struct QueueContext {
 /// What a commit does to memory.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// A batch came.
-    Added {
-        index: usize,
-        id: BatchId,
-        deadline: i64,
-        taken_at: UnixMillis,
-    },
-    /// Events on lease ended.
-    Ended { index: usize, slots: Vec<Slot> },
-    /// Events on lease are ready again.
-    Released { index: usize, slots: Vec<Slot> },
-    /// Events of a batch ended that were not on lease.
-    EndedUnleased { index: usize, id: BatchId },
-    /// Events of a batch expire earlier than was known.
-    Sooner { index: usize, deadline: i64 },
+    /// The leases of a sync change.
+    Leases(usize, LeaseChange),
     /// A request is under way.
     Opened(DeliveryId, OpenAttempt),
     /// A request was answered.
@@ -135,8 +99,8 @@ pub(super) enum Effect {
     Clicked(FirstSeen),
 }
 
-/// How far the transaction under way has come with removing what is oldest: all before was removed or changed by
-/// it, and is not looked at again.
+/// Up to where the present transaction has looked for the oldest records: it has removed or changed all before,
+/// and does not look at them again.
 #[derive(Debug, Default)]
 pub(super) struct PassedRecords {
     pub(super) dead_letter: i64,
@@ -152,26 +116,26 @@ pub(super) struct Core {
     pub(super) counters: Counters,
     pub(super) window: DuplicateWindow,
     pub(super) quota: Quota,
-    /// Dead letters by reason, of reasons of which only a sample is kept.
+    /// How many dead letters there are, for reasons of which only a sample is kept.
     pub(super) samples: HashMap<(SyncId, Reason), u64>,
-    /// The transaction under way.
+    /// The present transaction.
     pub(super) pending: Transaction,
     pub(super) passed: PassedRecords,
     pub(super) effects: Vec<Effect>,
-    /// Batches in the making, by sync.
+    /// Batches that are being built, by sync.
     builders: BTreeMap<(usize, BatchKind), BatchBuilder>,
     pub(super) compressor: Compressor,
-    last: LastIds,
+    pub(super) last: LastIds,
     /// Batches that were found damaged and have not been counted yet.
     pub(super) damaged: Vec<BatchId>,
-    /// A lease came upon events that have expired.
+    /// A lease met events that have expired.
     pub(super) overdue: bool,
-    /// The time of the transaction under way, or of the last one.
+    /// The time of the present transaction, or of the last one.
     pub(super) now: UnixMillis,
 }
 
 impl Core {
-    /// A queue of which only the engine and what it counts is known yet.
+    /// A queue that knows nothing yet but its engine and the counters.
     pub(super) fn new(
         context: &Arc<QueueContext>,
         mut engine: Box<dyn Engine>,
@@ -198,15 +162,20 @@ impl Core {
     }
 
     pub(super) fn leases(&self) -> MutexGuard<'_, LeaseTable> {
-        self.context.shared.leases()
+        self.context.shared.leases.lock()
     }
 
-    /// Does something with the leases of a sync.
+    /// Works on the leases of a sync.
     pub(super) fn leases_of<T>(&self, index: usize, act: impl FnOnce(&mut SyncLeases) -> T) -> T {
         act(self.leases().of(&self.counters.all()[index].name))
     }
 
-    /// Makes changes in one transaction, durable when this returns.
+    /// Which events of a batch are on lease, and the batch's content if any is.
+    pub(super) fn on_lease(&self, index: usize, id: BatchId) -> (Bits, Option<Arc<StoredBatch>>) {
+        self.leases_of(index, |leases| leases.on_lease(id))
+    }
+
+    /// Makes changes in one transaction; they are durable when this returns.
     pub(super) fn transact<T>(
         &mut self,
         change: impl FnOnce(&mut Self) -> EngineResult<T>,
@@ -229,17 +198,16 @@ impl Core {
         Ok(value)
     }
 
-    /// Shows others what was committed.
+    /// Shows the handles what was committed.
     pub(super) fn publish(&mut self) -> EngineResult<()> {
-        let effects = mem::take(&mut self.effects);
-        self.apply(effects);
+        self.apply_effects();
         for index in 0..self.counters.all().len() {
             self.refresh_oldest(index)?;
         }
         self.show()
     }
 
-    /// Where the counters of a sync are; a sync that is new to the store gets its number.
+    /// The index of a sync's counters; gives a number to a sync that is new to the store.
     pub(super) fn index_of(&mut self, sync: &SyncName) -> usize {
         if let Some(index) = self.counters.find(sync) {
             return index;
@@ -249,17 +217,7 @@ impl Core {
         self.counters.add(self.last.sync, sync.clone())
     }
 
-    pub(super) const fn next_attempt_id(&mut self) -> DeliveryId {
-        self.last.attempt += 1;
-        DeliveryId(self.last.attempt)
-    }
-
-    pub(super) const fn next_dead_letter_id(&mut self) -> i64 {
-        self.last.dead_letter += 1;
-        self.last.dead_letter
-    }
-
-    /// Adds an event to the batch in the making; a batch that is full is closed first.
+    /// Adds an event to the batch that is being built; closes a full batch first.
     pub(super) fn queue(&mut self, index: usize, payload: Payload) {
         let key = (index, BatchKind::of(&payload, self.now));
         let bytes = payload.json.len();
@@ -274,10 +232,10 @@ impl Core {
         self.builders.entry(key).or_default().add(payload);
     }
 
-    /// Bytes of the store that a sync's batches take, with those in the making.
+    /// Bytes of the store that a sync's batches take, including those that are being built.
     pub(super) fn held_bytes(&mut self, index: usize) -> u64 {
-        let (first, last) = BatchKind::ALL.into_inner();
-        let builders = self.builders.range((index, first)..=(index, last));
+        let first = BatchKind::default();
+        let builders = self.builders.range((index, first)..(index + 1, first));
         let building: u64 = builders
             .map(|(_, builder)| builder.max_held_bytes() as u64)
             .sum();
@@ -292,27 +250,20 @@ impl Core {
         counters.add(Counter::HeldBytes, state.held);
         counters.add(Counter::SeenBytes, batch.fingerprints.len() as u64);
         self.quota.taken(&counters.name, state.held);
-        self.effects.push(Effect::Added {
-            index,
-            id: state.id,
-            deadline: state.deadline,
-            taken_at: state.taken_at,
-        });
+        let added = LeaseChange::Added(state.place(), state.taken_at);
+        self.effects.push(Effect::Leases(index, added));
         self.pending.added.push(batch);
     }
 
     /// Finds a batch.
     pub(super) fn batch(&mut self, id: BatchId) -> EngineResult<Option<BatchState>> {
         match self.pending.batches.get(&id) {
-            Some(BatchChange::Save(state) | BatchChange::Rewrite(state, _)) => {
-                Ok(Some(state.clone()))
-            }
-            Some(BatchChange::Remove) => Ok(None),
+            Some(pending) => Ok(pending.as_ref().map(|change| change.state.clone())),
             None => self.engine.batch(id),
         }
     }
 
-    /// The events of a batch, which are `leased` if any of them is on lease; `None` where they are damaged.
+    /// The events of a batch: `leased`, if memory has them already; `None` where they are damaged.
     pub(super) fn content(
         &mut self,
         state: &BatchState,
@@ -343,22 +294,22 @@ impl Core {
         counters.add(Counter::Ended(reason), 1);
     }
 
-    /// Saves what has changed of a batch, or removes it if all of its events have ended.
+    /// Saves the state of a batch, or removes it if all of its events have ended.
     pub(super) fn save_batch(&mut self, index: usize, state: BatchState) {
         let id = state.id;
+        let earlier = self.pending.batches.remove(&id).flatten();
         let change = if state.open().is_empty() {
             self.counters.at(index).take(Counter::HeldBytes, state.held);
-            BatchChange::Remove
-        } else if let Some(BatchChange::Rewrite(_, body)) = self.pending.batches.remove(&id) {
-            BatchChange::Rewrite(state, body)
+            None
         } else {
-            BatchChange::Save(state)
+            let body = earlier.and_then(|earlier| earlier.body);
+            Some(BatchChange { state, body })
         };
         self.pending.batches.insert(id, change);
     }
 
-    /// Removes a batch with all its open events, for a reason that needs no look at them. The batch
-    /// must have none on lease. Gives their number.
+    /// Removes a batch and ends its open events without reading them; gives their number. None may be on
+    /// lease.
     pub(super) fn end_batch(&mut self, index: usize, state: &BatchState, reason: Reason) -> u64 {
         let events = state.open().count();
         let counters = self.counters.at(index);
@@ -367,9 +318,15 @@ impl Core {
         counters.take(Counter::HeldBytes, state.held);
         counters.add(Counter::Ended(reason), events);
         let id = state.id;
-        self.pending.batches.insert(id, BatchChange::Remove);
-        self.effects.push(Effect::EndedUnleased { index, id });
+        self.pending.batches.insert(id, None);
+        self.ended_unleased(index, id);
         events
+    }
+
+    /// Notes that events of a batch ended that were not on lease.
+    pub(super) fn ended_unleased(&mut self, index: usize, id: BatchId) {
+        let change = LeaseChange::EndedUnleased(id);
+        self.effects.push(Effect::Leases(index, change));
     }
 
     /// Goes through the batches of a sync.
@@ -389,77 +346,60 @@ impl Core {
         }
     }
 
-    /// Finds out again which ready event is the oldest, after the one that was has gone.
+    /// Finds the oldest ready event again, after the last one has gone.
     pub(super) fn refresh_oldest(&mut self, index: usize) -> EngineResult<()> {
         let context = Arc::clone(&self.context);
-        // Held throughout, or an event that is released meanwhile would be missed.
-        let mut leases = context.shared.leases();
+        // Held to the end, or an event that is released meanwhile would be missed.
+        let mut leases = context.shared.leases.lock();
         let leases = leases.of(&self.counters.all()[index].name);
-        let Some(from) = leases.stale_oldest() else {
+        let Some(OldestBatch { id, taken_at: None }) = leases.oldest else {
             return Ok(());
         };
-        let from = BatchPlace::before_batch(from);
+        let from = BatchPlace::before_batch(id);
         let mut batches = self.walk(index, BatchOrder::Oldest, Some(from));
-        let mut oldest = None;
-        while let Some(state) = batches.next(self)? {
+        leases.oldest = loop {
+            let Some(state) = batches.next(self)? else {
+                break None;
+            };
             let (leased, _) = leases.on_lease(state.id);
             if !state.open().without(&leased).is_empty() {
-                oldest = Some((state.id, state.taken_at));
-                break;
+                let (id, taken_at) = (state.id, Some(state.taken_at));
+                break Some(OldestBatch { id, taken_at });
             }
-        }
-        leases.set_oldest(oldest);
+        };
         Ok(())
     }
 
-    fn apply(&mut self, effects: Vec<Effect>) {
+    fn apply_effects(&mut self) {
         let shared = &self.context.shared;
-        let mut leases = shared.leases();
         let all = self.counters.all();
+        let mut leases = shared.leases.lock();
         for counters in all {
+            let events = counters.get(Counter::Queued);
             let bytes = counters.get(Counter::QueuedBytes);
-            leases
-                .of(&counters.name)
-                .set_queued(counters.get(Counter::Queued), bytes);
+            leases.of(&counters.name).set_queued(events, bytes);
         }
-        let mut change = |index: usize, change: &dyn Fn(&mut SyncLeases)| {
-            change(leases.of(&all[index].name));
-        };
-        for effect in effects {
+        for effect in self.effects.drain(..) {
             match effect {
-                Effect::Added {
-                    index,
-                    id,
-                    deadline,
-                    taken_at,
-                } => change(index, &|leases| leases.added(id, deadline, taken_at)),
-                Effect::Ended { index, slots } => change(index, &|leases| leases.ended(&slots)),
-                Effect::Released { index, slots } => {
-                    change(index, &|leases| leases.release(&slots));
-                }
-                Effect::EndedUnleased { index, id } => {
-                    change(index, &|leases| leases.ended_unleased(id));
-                }
-                Effect::Sooner { index, deadline } => {
-                    change(index, &|leases| leases.lower_urgent(deadline));
-                }
-                Effect::Opened(id, request) => drop(shared.requests().insert(id, request)),
-                Effect::Answered(id) => drop(shared.requests().remove(&id)),
-                Effect::Clicked(click) => shared.clicks().store(click),
+                Effect::Leases(index, change) => leases.of(&all[index].name).apply(change),
+                Effect::Opened(id, request) => drop(shared.requests.lock().insert(id, request)),
+                Effect::Answered(id) => drop(shared.requests.lock().remove(&id)),
+                Effect::Clicked(click) => shared.clicks.lock().store(click),
             }
         }
     }
 
     fn show(&mut self) -> EngineResult<()> {
         let context = Arc::clone(&self.context);
-        let mut view = context.shared.view();
+        let mut view = context.shared.view.lock();
+        let view = &mut *view;
         for (index, counters) in self.counters.all().iter().enumerate() {
             let shown = view.counters.get(index);
             if shown == Some(counters) {
                 continue;
             }
-            // A batch leaves with its last event, and a new one is not the oldest but where there was none.
-            let has_oldest = view.oldest.contains_key(&counters.name)
+            // The oldest batch stays the oldest until an event ends.
+            let has_oldest = view.stats.oldest.contains_key(&counters.name)
                 && shown.is_some_and(|shown| shown.ended() == counters.ended());
             match view.counters.get_mut(index) {
                 Some(shown) => shown.clone_from(counters),
@@ -472,8 +412,11 @@ impl Core {
                 .engine
                 .batches(counters.id, BatchOrder::Oldest, None, 1)?;
             match oldest.first() {
-                Some(oldest) => view.oldest.insert(counters.name.clone(), oldest.taken_at),
-                None => view.oldest.remove(&counters.name),
+                Some(oldest) => view
+                    .stats
+                    .oldest
+                    .insert(counters.name.clone(), oldest.taken_at),
+                None => view.stats.oldest.remove(&counters.name),
             };
         }
         view.health = StoreHealth {
@@ -481,14 +424,14 @@ impl Core {
             full: self.quota.full(&self.counters),
         };
         self.quota.warn(&self.counters, &mut view.warned);
-        view.used_bytes = self.quota.used_bytes();
-        view.headroom = self.quota.headroom(&self.counters);
-        view.duplicate_window = self.window.reach(self.now);
+        view.stats.used_bytes = self.quota.used;
+        view.stats.headroom = self.quota.headroom(&self.counters);
+        view.stats.duplicate_window = self.window.reach(self.now);
         Ok(())
     }
 }
 
-/// Goes through the batches of a sync, a page at a time, as the transaction under way leaves them.
+/// Goes through the batches of a sync, a page at a time, as the present transaction leaves them.
 #[derive(Debug)]
 pub(super) struct BatchWalk {
     sync: SyncId,
@@ -505,10 +448,8 @@ impl BatchWalk {
             if let Some(stored) = self.page.next() {
                 match core.pending.batches.get(&stored.id) {
                     None => return Ok(Some(stored)),
-                    Some(BatchChange::Save(state) | BatchChange::Rewrite(state, _)) => {
-                        return Ok(Some(state.clone()));
-                    }
-                    Some(BatchChange::Remove) => continue,
+                    Some(Some(change)) => return Ok(Some(change.state.clone())),
+                    Some(None) => continue,
                 }
             }
             if self.is_last {

@@ -1,7 +1,7 @@
 //! Dead letters: events that ended as `invalid`, `rejected` or `expired`, for the operator to judge.
 //!
-//! They hold the mapped event, never raw input. Of events that came too late or named nobody, which
-//! come in floods, a sample is kept. The oldest letters leave when they are too old or room is short.
+//! They hold the mapped event, never raw input. Events that came too late or named nobody come in floods, so only a
+//! sample of them is kept. The oldest dead letters are removed when they are too old or room is short.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use crate::payload::raw;
 pub struct DeadLetter {
     /// Its number in the store.
     pub id: i64,
-    /// The sync it was taken for.
+    /// The sync that took it.
     pub sync: SyncName,
     /// Why it ended; the reason tells the outcome.
     #[serde(flatten, with = "outcome::with_outcome")]
@@ -71,8 +71,8 @@ pub struct DeadFilter {
 /// What a retry did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retried {
-    /// Dead letters that are queued anew.
+    /// Dead letters that are queued again.
     pub queued: u64,
-    /// Those that stay: never mapped, or too late for Meta by now.
+    /// Those that stay: never mapped, or too late for Meta.
     pub kept: u64,
 }

@@ -1,4 +1,4 @@
-//! Files dead letters, replaces them, queues them anew and removes them.
+//! Files dead letters, replaces them, queues them again and removes them.
 
 use std::borrow::Cow;
 
@@ -13,19 +13,20 @@ use super::core::Core;
 use super::dead::{DeadFilter, DeadLetter, Retried};
 use super::engine::{DeadHeader, EngineResult, Reader, StoredDeadLetter};
 use super::settle::Refusal;
+use super::state::BatchState;
 use super::totals::{Counter, Removal};
 
-/// Letters kept for each sync of a reason of which only a sample is kept.
+/// Dead letters that each sync keeps for a reason of which only a sample is kept.
 const MAX_SAMPLES: u64 = 100;
-/// What a letter takes besides its texts.
+/// What a dead letter takes besides its texts.
 const OVERHEAD: usize = 128;
-/// Bytes of events that are read in one go; one more event may come on top.
+/// Bytes of events that are read at once; one more event may come on top.
 const LISTED_BYTES: usize = 1 << 20;
-/// Letters that are read in one go where room is made.
+/// Dead letters that are read at once to make room.
 const PAGE: usize = 16;
 /// Longest name or id that is kept, in bytes.
 const MAX_NAME: usize = 512;
-/// Longest text of Meta's that is kept, in bytes.
+/// Longest text from Meta that is kept, in bytes.
 const MAX_MESSAGE: usize = 2048;
 
 /// A dead letter about to be filed.
@@ -44,33 +45,23 @@ pub(super) struct NewDeadLetter<'a> {
 }
 
 impl<'a> NewDeadLetter<'a> {
-    /// An event of which nothing else is known yet.
-    pub(super) const fn new(reason: Reason, taken_at: UnixMillis) -> Self {
-        Self {
-            reason,
-            taken_at,
-            event_name: None,
-            event_id: None,
-            queued: None,
-            first_try: None,
-            last_try: None,
-            refusal: None,
-            json: None,
-        }
-    }
-
     /// An event that was queued.
     pub(super) fn of(
         content: &'a StoredBatch,
         entry: &BatchEntry,
         reason: Reason,
-        taken_at: UnixMillis,
+        state: &BatchState,
     ) -> Self {
         Self {
+            reason,
+            taken_at: state.taken_at,
             event_name: Some(content.name(entry)),
+            event_id: None,
             queued: Some((entry.fingerprint, entry.deadline)),
+            first_try: state.first_try,
+            last_try: state.last_try,
+            refusal: None,
             json: Some(content.json(entry)),
-            ..Self::new(reason, taken_at)
         }
     }
 }
@@ -98,8 +89,10 @@ pub(super) fn file(core: &mut Core, index: usize, new: &NewDeadLetter<'_>) -> En
     };
     let kept = |text: Option<&str>, max| text.map(|text| beginning(text, max).to_owned());
     let refusal = new.refusal;
+    core.last.dead_letter += 1;
+    let id = core.last.dead_letter;
     let letter = DeadLetter {
-        id: core.next_dead_letter_id(),
+        id,
         sync: name,
         reason: new.reason,
         event_name: kept(new.event_name, MAX_NAME),
@@ -122,25 +115,15 @@ pub(super) fn file(core: &mut Core, index: usize, new: &NewDeadLetter<'_>) -> En
     ];
     let texts: usize = texts.into_iter().flatten().map(String::len).sum();
     let bytes = (OVERHEAD + texts + letter.json.as_ref().map_or(0, Vec::len)) as u64;
-    let header = DeadHeader {
-        id: letter.id,
+    let stored = StoredDeadLetter {
+        letter,
         sync,
-        reason: Some(letter.reason),
-        event_name: letter.event_name.clone(),
-        taken_at: letter.taken_at,
-        filed_at: letter.filed_at,
         bytes,
         id_half,
         whole_half: new.queued.map(|(fingerprint, _)| fingerprint.whole),
-    };
-    let stored = StoredDeadLetter {
-        header,
-        letter,
         deadline: new.queued.map(|(_, deadline)| deadline),
     };
-    core.pending
-        .dead_letters
-        .insert(stored.header.id, Some(stored));
+    core.pending.dead_letters.insert(id, Some(stored));
     let counters = core.counters.at(index);
     counters.add(Counter::Dead, 1);
     counters.add(Counter::DeadBytes, bytes);
@@ -166,8 +149,8 @@ pub(super) fn replace_queued(
     Ok(replaced)
 }
 
-/// Removes the letters of an event that was found `invalid` when it came before. Such an event has
-/// no fingerprint, so its id and name must do.
+/// Removes the dead letters of an event that was `invalid` when it came before. Such an event has no fingerprint,
+/// so its id and name identify it.
 pub(super) fn replace_invalid(
     core: &mut Core,
     index: usize,
@@ -186,15 +169,14 @@ pub(super) fn replace_invalid(
     Ok(())
 }
 
-/// Queues these dead letters anew, those that can still be delivered.
+/// Queues dead letters again, if they can still be delivered.
 pub(super) fn retry(core: &mut Core, ids: &[i64]) -> EngineResult<Retried> {
     let mut retried = Retried::default();
     for id in ids {
-        let letter = letter(core, *id)?;
-        let found = letter.and_then(|letter| {
-            let index = core.counters.find_by_id(letter.header.sync)?;
+        let found = letter(core, *id)?.and_then(|letter| {
+            let index = core.counters.find_by_id(letter.sync)?;
             let payload = payload(&letter).filter(|it| it.deadline > core.now.seconds())?;
-            Some((index, letter.header, payload))
+            Some((index, letter.header(), payload))
         });
         let Some((index, header, payload)) = found else {
             retried.kept += 1;
@@ -209,7 +191,7 @@ pub(super) fn retry(core: &mut Core, ids: &[i64]) -> EngineResult<Retried> {
     Ok(retried)
 }
 
-/// Removes dead letters; gives the number of those that were there.
+/// Removes dead letters; gives the number of those that it found.
 pub(super) fn remove(core: &mut Core, ids: &[i64], why: Removal) -> EngineResult<u64> {
     let mut removed = 0;
     for id in ids {
@@ -221,17 +203,16 @@ pub(super) fn remove(core: &mut Core, ids: &[i64], why: Removal) -> EngineResult
     Ok(removed)
 }
 
-/// Removes letters that are older than the retention. True if there may be more.
+/// Removes dead letters that are older than the retention. True if there may be more.
 pub(super) fn remove_aged(core: &mut Core, limit: usize) -> EngineResult<bool> {
-    let retention = core.context.config.dead_letter_retention;
-    let page = core.engine.dead_headers(0, 1)?;
-    let is_aged = |letter: &DeadHeader, now: UnixMillis| now.since(letter.filed_at) > retention;
-    if !page.first().is_some_and(|first| is_aged(first, core.now)) {
+    let kept_from = core.now.before(core.context.config.dead_letter_retention);
+    let is_aged = |letter: &DeadHeader| letter.filed_at < kept_from;
+    let mut oldest = |limit| core.engine.dead_headers(0, limit);
+    if !oldest(1)?.first().is_some_and(is_aged) {
         return Ok(false);
     }
-    let page = core.engine.dead_headers(0, limit)?;
-    let aged = page.iter().take_while(|letter| is_aged(letter, core.now));
-    let aged: Vec<DeadHeader> = aged.cloned().collect();
+    let mut aged = oldest(limit)?;
+    aged.retain(is_aged);
     for letter in &aged {
         if !core.pending.dead_letters.contains_key(&letter.id) {
             remove_header(core, letter, Removal::Aged);
@@ -240,7 +221,7 @@ pub(super) fn remove_aged(core: &mut Core, limit: usize) -> EngineResult<bool> {
     Ok(aged.len() == limit)
 }
 
-/// Counts the letters of which only samples are kept.
+/// Counts the dead letters of which only a sample is kept.
 pub(super) fn load_samples(core: &mut Core) -> EngineResult<()> {
     let syncs: Vec<SyncId> = core.counters.all().iter().map(|it| it.id).collect();
     for sync in syncs {
@@ -259,11 +240,11 @@ fn make_room(core: &mut Core) -> EngineResult<()> {
     while core.counters.sum(Counter::DeadBytes) > max {
         let page = core.engine.dead_headers(core.passed.dead_letter, PAGE)?;
         if page.is_empty() {
-            // All that is left came in this transaction.
+            // All others came in this transaction.
             let behind = core.passed.dead_letter + 1;
             let mut pending = core.pending.dead_letters.range(behind..);
             let first = pending.find_map(|(_, letter)| letter.as_ref());
-            let Some(first) = first.map(|letter| letter.header.clone()) else {
+            let Some(first) = first.map(StoredDeadLetter::header) else {
                 return Ok(());
             };
             remove_header(core, &first, Removal::Crowded);
@@ -283,7 +264,7 @@ fn make_room(core: &mut Core) -> EngineResult<()> {
 }
 
 fn remove_header(core: &mut Core, letter: &DeadHeader, why: Removal) {
-    // One that came in this transaction was never stored.
+    // One of this transaction was never stored.
     if core.pending.dead_letters.remove(&letter.id).is_none() {
         core.pending.dead_letters.insert(letter.id, None);
     }
@@ -301,7 +282,7 @@ fn remove_header(core: &mut Core, letter: &DeadHeader, why: Removal) {
     }
 }
 
-/// Finds a letter, as the transaction under way leaves it.
+/// Finds a dead letter, as the present transaction leaves it.
 fn letter(core: &mut Core, id: i64) -> EngineResult<Option<StoredDeadLetter>> {
     match core.pending.dead_letters.get(&id) {
         Some(pending) => Ok(pending.clone()),
@@ -311,39 +292,40 @@ fn letter(core: &mut Core, id: i64) -> EngineResult<Option<StoredDeadLetter>> {
 
 fn header(core: &mut Core, id: i64) -> EngineResult<Option<DeadHeader>> {
     if let Some(pending) = core.pending.dead_letters.get(&id) {
-        return Ok(pending.as_ref().map(|letter| letter.header.clone()));
+        return Ok(pending.as_ref().map(StoredDeadLetter::header));
     }
     let next = core.engine.dead_headers(id - 1, 1)?.pop();
     Ok(next.filter(|letter| letter.id == id))
 }
 
-/// Finds a sync's letters of an event, as the transaction under way leaves them.
+/// Finds a sync's dead letters of an event, as the present transaction leaves them.
 fn of_event(core: &mut Core, index: usize, id_half: u64) -> EngineResult<Vec<DeadHeader>> {
     let mut letters = core.engine.dead_of_event(id_half)?;
     let pending = &core.pending.dead_letters;
     letters.retain(|letter| !pending.contains_key(&letter.id));
-    let added = pending.values().flatten().map(|letter| &letter.header);
-    letters.extend(added.filter(|it| it.id_half == Some(id_half)).cloned());
+    let added = pending.values().flatten();
+    let added = added.filter(|letter| letter.id_half == Some(id_half));
+    letters.extend(added.map(StoredDeadLetter::header));
     let sync = core.counters.at(index).id;
     letters.retain(|letter| letter.sync == sync);
     Ok(letters)
 }
 
-/// The event of a letter, if it was mapped.
+/// The event of a dead letter, if it was mapped.
 fn payload(letter: &StoredDeadLetter) -> Option<Payload> {
     Some(Payload {
         json: letter.letter.json.clone()?.into(),
-        event_name: letter.header.event_name.as_deref()?.into(),
+        event_name: letter.letter.event_name.as_deref()?.into(),
         fingerprint: Fingerprint {
-            id: letter.header.id_half?,
-            whole: letter.header.whole_half?,
+            id: letter.id_half?,
+            whole: letter.whole_half?,
         },
         deadline: letter.deadline?,
     })
 }
 
-/// Reads at most `limit` letters with numbers above `after`, in the order in which they were filed;
-/// fewer where they are large, so that no memory is filled by them.
+/// Reads at most `limit` dead letters with numbers above `after`, in the order of filing; fewer where they are
+/// large, to bound the memory.
 pub(super) fn list(
     reader: &mut dyn Reader,
     filter: &DeadFilter,
@@ -353,7 +335,7 @@ pub(super) fn list(
     reader.dead_letters(filter, after, limit, LISTED_BYTES)
 }
 
-/// The number of the letter that was filed last.
+/// The number of the last dead letter.
 pub(super) fn last(reader: &mut dyn Reader) -> EngineResult<i64> {
     Ok(reader.last_ids()?.dead_letter)
 }
@@ -365,7 +347,7 @@ const fn is_sampled(reason: Reason) -> bool {
     )
 }
 
-/// The event id in a mapped event.
+/// The event id of a mapped event.
 fn event_id(json: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct WithEventId<'a> {
@@ -377,7 +359,7 @@ fn event_id(json: &[u8]) -> Option<Cow<'_, str>> {
         .event_id
 }
 
-/// As much of a text as fits into `max` bytes.
+/// The first `max` bytes of a text, less a character that is cut.
 fn beginning(text: &str, max: usize) -> &str {
     let end = (0..=max.min(text.len()))
         .rev()

@@ -1,12 +1,12 @@
 //! The seam: what the queue asks of an engine that keeps it.
 //!
-//! An engine stores, finds and forgets; the rules are above it. It is used by the writer's thread alone,
-//! but for `Reader`s, which read beside it.
+//! An engine stores, finds and forgets; the rules are above it. The writer's thread alone uses it; `Reader`s read
+//! beside it.
 //!
 //! - A transaction is one value and one call: `Engine::commit` makes all of a `Transaction` durable, or nothing.
-//! - Reads come in pages. What a page shows is what was committed last.
-//! - Numbers are given by the writer, not by the engine: a `BatchId` names the writer's origin too.
-//! - An error is one of three, since the queue does something else after each: see [`EngineError`].
+//! - Reads come in pages. A page shows what was committed last.
+//! - The writer gives the numbers, not the engine: a `BatchId` names the writer's origin too.
+//! - There are three errors, and the queue treats each differently: see [`EngineError`].
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +21,8 @@ use crate::profile::ProfileKey;
 use crate::profile::clicks::{ClickKey, FirstSeen};
 
 use super::OpenError;
-use super::attempt::{AttemptAnswer, AttemptedEvents, DeliveryId, TracedRequest};
-use super::batch::{BatchId, StoredBatch, SyncId};
+use super::attempt::{AttemptAnswer, AttemptedEvents, DeliveryId, OpenAttempt, TracedRequest};
+use super::batch::{BatchId, RewrittenBody, StoredBatch, SyncId};
 use super::batch_builder::NewBatch;
 use super::cooldown::{Cooldown, CooldownChange};
 use super::dead::{DeadFilter, DeadLetter};
@@ -30,7 +30,7 @@ use super::state::{BatchPlace, BatchState};
 
 pub(super) type EngineResult<T> = Result<T, EngineError>;
 
-/// Why an engine could not do what it was asked.
+/// Why an engine failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EngineError {
     /// What is stored makes no sense: `Storage::salvage` saves what is readable.
@@ -52,17 +52,17 @@ pub(super) trait Storage: Debug + Send + Sync {
     /// Takes possession, until what it returns is dropped.
     fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError>;
 
-    /// Opens the engine, making what it needs where there is nothing yet.
+    /// Opens the engine; makes what it needs where there is nothing yet.
     fn open(&self, opening: Opening) -> Result<Box<dyn Engine>, OpenError>;
 
-    /// Opens it for reading beside the writer.
+    /// Opens a reader beside the writer.
     fn reader(&self) -> EngineResult<Box<dyn Reader>>;
 
-    /// Replaces a damaged store by what is readable of it, once `recount` has brought the counters into
-    /// line with that. The engine must not be open.
+    /// Replaces a damaged store by what is readable of it; `recount` corrects the counters of the copy. The engine
+    /// must not be open.
     fn salvage(&self, recount: Recount) -> Result<(), OpenError>;
 
-    /// The volume that it fills, if it is one of this machine.
+    /// The volume that the store is on, if this machine has it.
     fn disk(&self) -> Option<Disk>;
 }
 
@@ -74,7 +74,7 @@ pub(super) type Recount = fn(&mut dyn Engine) -> EngineResult<u64>;
 pub(super) enum Opening {
     /// The process begins.
     Start,
-    /// An operation failed. The engine opens only if a write is proved to be durable.
+    /// An operation failed. The engine opens only if a write reaches the disk.
     AfterFailure,
 }
 
@@ -93,17 +93,17 @@ pub(super) trait Engine: Reader {
     /// Bytes in use.
     fn used_bytes(&mut self) -> EngineResult<u64>;
 
-    /// Gives room back, a short piece every second. True if there is more to do.
+    /// Gives free room back, a short piece every second. True if there is more to do.
     fn maintain(&mut self, clock: &dyn Clock) -> EngineResult<bool>;
 
-    /// Makes what was deleted unreadable, a piece: begins with the first step, and gives the next.
+    /// Makes a piece of what was deleted unreadable; gives the next step.
     fn scrub(&mut self, step: ScrubStep, now: UnixMillis) -> EngineResult<Option<ScrubStep>>;
 
-    /// Leaves everything in order for whoever opens it next.
+    /// Leaves everything in order for the next process.
     fn close(&mut self) -> EngineResult<()>;
 }
 
-/// How far an engine has come with scrubbing; what the numbers mean is the engine's to say.
+/// How far an engine has come with scrubbing; the numbers are the engine's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ScrubStep(pub(super) u8);
 
@@ -113,14 +113,35 @@ pub(super) trait Reader:
 {
 }
 
-/// Batches that wait.
+/// Records of a page.
+const PAGE: usize = 512;
+
+/// Visits all records behind a place: `read` gives a page, `place` tells where a record is.
+pub(super) fn visit_pages<T, P>(
+    mut after: Option<P>,
+    mut read: impl FnMut(Option<P>, usize) -> EngineResult<Vec<T>>,
+    place: impl Fn(&T) -> P,
+    mut visit: impl FnMut(T),
+) -> EngineResult<()> {
+    loop {
+        let page = read(after, PAGE)?;
+        let is_last = page.len() < PAGE;
+        after = page.last().map(&place);
+        page.into_iter().for_each(&mut visit);
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// Batches of queued events.
 pub(super) trait Batches {
     fn batch(&mut self, id: BatchId) -> EngineResult<Option<BatchState>>;
 
     /// The events of a batch; `None` where they are missing or damaged.
     fn content(&mut self, id: BatchId) -> EngineResult<Option<StoredBatch>>;
 
-    /// Batches of a sync in this order, behind this place.
+    /// A sync's batches behind a place, in an order.
     fn batches(
         &mut self,
         sync: SyncId,
@@ -136,11 +157,11 @@ pub(super) trait Batches {
 /// In which order batches are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BatchOrder {
-    /// Those whose window closes first; then by number.
+    /// The earliest deadline first; then by number.
     Deadline,
-    /// Those whose window closes last; then the newest.
+    /// The latest deadline first; then the newest.
     Freshest,
-    /// The same, of batches of Purchases alone.
+    /// The same, for batches of Purchases alone.
     FreshestPurchases,
     /// By number.
     Oldest,
@@ -157,11 +178,10 @@ pub(super) trait Fingerprints {
         limit: usize,
     ) -> EngineResult<Vec<BatchFingerprints>>;
 
-    /// How many there are, by batch; backwards, from the last batch on, if `newest_first`.
-    fn fingerprint_counts(
+    /// How many there are, by batch, the last batch first.
+    fn newest_fingerprint_counts(
         &mut self,
-        after: Option<BatchId>,
-        newest_first: bool,
+        before: Option<BatchId>,
         limit: usize,
     ) -> EngineResult<Vec<FingerprintCount>>;
 }
@@ -180,7 +200,6 @@ pub(super) struct BatchFingerprints {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FingerprintCount {
     pub(super) batch: BatchId,
-    pub(super) sync: SyncId,
     pub(super) taken_at: UnixMillis,
     pub(super) bytes: u64,
 }
@@ -189,7 +208,7 @@ pub(super) struct FingerprintCount {
 pub(super) trait DeadLetters {
     fn dead_letter(&mut self, id: i64) -> EngineResult<Option<StoredDeadLetter>>;
 
-    /// Letters behind a number, until their JSON takes `max_bytes` together.
+    /// Those behind a number, until their JSON takes `max_bytes` together.
     fn dead_letters(
         &mut self,
         filter: &DeadFilter,
@@ -198,8 +217,8 @@ pub(super) trait DeadLetters {
         max_bytes: usize,
     ) -> EngineResult<Vec<DeadLetter>>;
 
-    /// What can be searched of letters behind a number, until it takes `max_bytes`: also of those that this version
-    /// cannot read otherwise.
+    /// The searchable part of those behind a number, until it takes `max_bytes`. Includes reasons that this
+    /// version does not know.
     fn dead_contents(
         &mut self,
         after: i64,
@@ -209,14 +228,14 @@ pub(super) trait DeadLetters {
 
     fn dead_headers(&mut self, after: i64, limit: usize) -> EngineResult<Vec<DeadHeader>>;
 
-    /// Those of an event, by the half of its fingerprint that its id alone makes.
+    /// Those of an event, by the half of its fingerprint that hashes its id.
     fn dead_of_event(&mut self, id_half: u64) -> EngineResult<Vec<DeadHeader>>;
 
-    /// How many there are of a reason of which only a sample is kept.
+    /// How many there are with a reason of which only a sample is kept.
     fn dead_count(&mut self, sync: SyncId, reason: Reason) -> EngineResult<u64>;
 }
 
-/// What can be searched of a dead letter.
+/// The searchable part of a dead letter.
 #[derive(Clone, Debug)]
 pub(super) struct DeadContent {
     pub(super) id: i64,
@@ -224,35 +243,53 @@ pub(super) struct DeadContent {
     pub(super) json: Vec<u8>,
 }
 
-/// A dead letter, and what the store must know of it besides.
+/// A dead letter, and what else the store must know of it.
 #[derive(Clone, Debug)]
 pub(super) struct StoredDeadLetter {
-    pub(super) header: DeadHeader,
     pub(super) letter: DeadLetter,
-    /// The end of Meta's window, of an event that was queued.
-    pub(super) deadline: Option<i64>,
-}
-
-/// What the store must know of a dead letter.
-#[derive(Clone, Debug)]
-pub(super) struct DeadHeader {
-    pub(super) id: i64,
     pub(super) sync: SyncId,
-    /// `None`: one that this version does not know.
-    pub(super) reason: Option<Reason>,
-    pub(super) event_name: Option<String>,
-    pub(super) taken_at: UnixMillis,
-    pub(super) filed_at: UnixMillis,
     /// Bytes of the store that it takes.
     pub(super) bytes: u64,
     /// Halves of its fingerprint; that of the whole event only if it was queued.
     pub(super) id_half: Option<u64>,
     pub(super) whole_half: Option<u64>,
+    /// The end of Meta's window, if the event was queued.
+    pub(super) deadline: Option<i64>,
 }
 
-/// Requests to Meta, and what it asked to be waited for.
+impl StoredDeadLetter {
+    pub(super) fn header(&self) -> DeadHeader {
+        let letter = &self.letter;
+        DeadHeader {
+            id: letter.id,
+            sync: self.sync,
+            reason: Some(letter.reason),
+            event_name: letter.event_name.clone(),
+            taken_at: letter.taken_at,
+            filed_at: letter.filed_at,
+            bytes: self.bytes,
+            whole_half: self.whole_half,
+        }
+    }
+}
+
+/// What it takes to find, count and remove a dead letter.
+#[derive(Clone, Debug)]
+pub(super) struct DeadHeader {
+    pub(super) id: i64,
+    pub(super) sync: SyncId,
+    /// `None` for a reason that this version does not know.
+    pub(super) reason: Option<Reason>,
+    pub(super) event_name: Option<String>,
+    pub(super) taken_at: UnixMillis,
+    pub(super) filed_at: UnixMillis,
+    pub(super) bytes: u64,
+    pub(super) whole_half: Option<u64>,
+}
+
+/// Requests to Meta, and the waits that it asked for.
 pub(super) trait Attempts {
-    /// Requests that were sent since, in the order of their numbers.
+    /// Requests since a moment, in the order of their numbers.
     fn attempts(
         &mut self,
         after: i64,
@@ -263,13 +300,7 @@ pub(super) trait Attempts {
     /// Requests that have no answer.
     fn unanswered(&mut self) -> EngineResult<Vec<StoredAttempt>>;
 
-    /// The first requests: when each was sent, and whether it was answered.
-    fn oldest_attempts(
-        &mut self,
-        limit: usize,
-    ) -> EngineResult<Vec<(DeliveryId, UnixMillis, bool)>>;
-
-    /// What stands, the latest last.
+    /// Those that stand; the last ends latest.
     fn cooldowns(&mut self) -> EngineResult<Vec<Cooldown>>;
 }
 
@@ -286,7 +317,7 @@ pub(super) struct StoredAttempt {
 pub(super) trait Profiles {
     fn profile(&mut self, key: ProfileKey) -> EngineResult<Option<StoredProfile>>;
 
-    /// Profiles of a sync that were not touched for longest, behind this place.
+    /// A sync's profiles behind a place, the longest untouched first.
     fn oldest_profiles(
         &mut self,
         sync: SyncId,
@@ -294,7 +325,7 @@ pub(super) trait Profiles {
         limit: usize,
     ) -> EngineResult<Vec<AgedProfile>>;
 
-    /// Profiles of all syncs behind a place, in an order of the engine's own.
+    /// Profiles of all syncs behind a place, in the engine's order.
     fn profiles(
         &mut self,
         after: i64,
@@ -307,7 +338,7 @@ pub(super) trait Profiles {
     /// The clicks that were stored first.
     fn oldest_clicks(&mut self, limit: usize) -> EngineResult<Vec<FirstSeen>>;
 
-    /// How many clicks there are, or a little more.
+    /// How many clicks there are; may be a little too high.
     fn click_count(&mut self) -> EngineResult<u64>;
 }
 
@@ -326,17 +357,17 @@ impl StoredProfile {
     }
 }
 
-/// About what the store takes for a profile with such a body.
+/// Estimates the bytes of the store that a profile takes.
 pub(super) const fn profile_bytes(body: u64) -> u64 {
     body + 128
 }
 
-/// A profile, by how long it was not touched.
+/// A profile that may be too old.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AgedProfile {
     pub(super) key: ProfileKey,
     pub(super) touched: UnixMillis,
-    /// Tells it from others that were touched at the same moment.
+    /// Orders profiles that were touched at the same moment.
     pub(super) place: i64,
     /// Bytes of the store that it takes.
     pub(super) held: u64,
@@ -359,11 +390,11 @@ pub(super) struct CounterValue {
     pub(super) value: i64,
 }
 
-/// The last numbers that were given. None is ever given twice, since records name what is long gone.
+/// The last numbers that were given. No number is given twice: records name what is long gone.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LastIds {
     pub(super) sync: SyncId,
-    /// Its origin is that of this writer.
+    /// With the origin of this writer.
     pub(super) batch: BatchId,
     pub(super) dead_letter: i64,
     pub(super) attempt: i64,
@@ -374,10 +405,11 @@ pub(super) struct LastIds {
 pub(super) struct Transaction {
     pub(super) syncs: Vec<(SyncId, SyncName)>,
     pub(super) added: Vec<NewBatch>,
-    pub(super) batches: BTreeMap<BatchId, BatchChange>,
+    /// `None`: the batch goes, with its events.
+    pub(super) batches: BTreeMap<BatchId, Option<BatchChange>>,
     /// Batches whose fingerprints go.
     pub(super) aged_fingerprints: BTreeSet<BatchId>,
-    /// `None`: the letter goes.
+    /// `None`: the dead letter goes.
     pub(super) dead_letters: BTreeMap<i64, Option<StoredDeadLetter>>,
     pub(super) attempts: BTreeMap<DeliveryId, AttemptChange>,
     pub(super) cooldowns: Vec<CooldownChange>,
@@ -386,7 +418,7 @@ pub(super) struct Transaction {
     /// `None`: the click goes.
     pub(super) clicks: BTreeMap<ClickKey, Option<UnixMillis>>,
     pub(super) counters: Vec<CounterValue>,
-    /// What goes is overwritten, whatever that costs.
+    /// Whether removed bytes are overwritten, whatever that costs.
     pub(super) erases: bool,
 }
 
@@ -405,33 +437,19 @@ impl Transaction {
     }
 }
 
-/// What becomes of a batch.
+/// How a batch changes.
 #[derive(Clone, Debug)]
-pub(super) enum BatchChange {
-    /// Its state changes.
-    Save(BatchState),
-    /// Its state changes, and another body takes the place of its own.
-    Rewrite(BatchState, RewrittenBody),
-    /// It goes, with its events.
-    Remove,
-}
-
-/// A body that takes the place of another.
-#[derive(Clone, Debug)]
-pub(super) struct RewrittenBody {
-    pub(super) checksum: u32,
-    pub(super) stored: Vec<u8>,
+pub(super) struct BatchChange {
+    pub(super) state: BatchState,
+    /// Takes the place of its body.
+    pub(super) body: Option<RewrittenBody>,
 }
 
 /// What becomes of a request's record.
 #[derive(Clone, Debug)]
 pub(super) enum AttemptChange {
     /// It is about to be sent.
-    Open {
-        sync: SyncId,
-        sent_at: UnixMillis,
-        events: AttemptedEvents,
-    },
+    Open(SyncId, OpenAttempt),
     /// It was answered.
     Answer {
         at: UnixMillis,

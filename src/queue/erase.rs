@@ -1,9 +1,9 @@
-//! Erasure: of a person, and of a sync that is no more.
+//! Erases a person, or a sync.
 //!
-//! A person is looked for beside the writer, so that events go on being taken; what is found is
-//! handed to the writer in pieces. Erased bytes are overwritten, and so is all that was
-//! freed before (`Engine::scrub`): it may hold what had been delivered. Fingerprints stay, since they say nothing about
-//! a person and keep an erased event from being taken again.
+//! A person is searched beside the writer, so that events go on being taken; the writer erases what is found, in
+//! pieces. Erased bytes are overwritten, and so are all bytes that were freed before (`Engine::scrub`), which may
+//! hold delivered events. Fingerprints stay: they say nothing about a person, and an erased event must not be taken
+//! again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,31 +17,29 @@ use crate::profile::ProfileKey;
 
 use super::batch::{BatchId, StoredBatch};
 use super::bits::Bits;
-use super::core::{Core, Effect};
+use super::core::Core;
 use super::dead_letters;
-use super::engine::{
-    BatchChange, BatchOrder, DeadContent, EngineResult, Reader, RewrittenBody, ScrubStep,
-};
+use super::engine::{self, BatchOrder, DeadContent, EngineResult, Reader, ScrubStep};
 use super::profiles;
 use super::state::BatchPlace;
 use super::totals::Removal;
-use super::writer::{Ask, WriterCommand};
+use super::writer::WriterCommand;
 use super::{Queue, StoreError};
 
-/// Batches, letters or profiles that are searched, or removed, in one go.
+/// Batches, dead letters or profiles that are searched, or removed, at once.
 const PIECE: usize = 256;
-/// Bytes of letters that are searched in one go; one more may come on top.
+/// Bytes of dead letters that are searched at once; one more may come on top.
 const MAX_BYTES: usize = 1 << 20;
 
 /// Whom `forget` erases. An event matches where it holds any of these.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Person {
-    /// Hashed values as they stand in `user_data`: 64 lower-case hex digits each. Others match nothing.
+    /// Hashes as in `user_data`, 64 lower-case hex digits each. Others match nothing.
     pub hashes: Vec<String>,
     /// Event ids.
     pub event_ids: Vec<String>,
-    /// Users and devices of whom something may be remembered.
+    /// Users and devices that may have a profile.
     pub profiles: HashSet<ProfileKey>,
 }
 
@@ -52,9 +50,9 @@ pub struct Forgotten {
     pub queued: u64,
     /// Dead letters removed.
     pub dead: u64,
-    /// Events in batches that are on lease: a request may be carrying them. Repeat to reach what is left.
+    /// Events in batches that are on lease: a request may be carrying them. Repeat the command for the rest.
     pub in_flight: u64,
-    /// Profiles erased: of the person, and of devices that belonged to the person.
+    /// Profiles removed: of the person, and of the person's devices.
     pub profiles: u64,
 }
 
@@ -62,110 +60,83 @@ pub struct Forgotten {
 pub(super) async fn forget(queue: &Queue, person: Person) -> Result<Forgotten, StoreError> {
     let search = Arc::new(Search::new(person));
     let mut forgotten = Forgotten::default();
-    let mut after = None;
-    loop {
-        let search = Arc::clone(&search);
-        let piece = queue.read(move |reader| search.batches(reader, after));
-        let Some((found, last)) = piece.await? else {
-            break;
-        };
-        after = Some(last);
-        if !found.is_empty() {
-            let piece = queue.change(move |core| erase(core, &found)).await?;
-            forgotten.queued += piece.queued;
-            forgotten.in_flight += piece.in_flight;
-        }
-    }
-    let mut after = 0;
-    loop {
-        let search = Arc::clone(&search);
-        let piece = queue.read(move |reader| search.dead_letters(reader, after));
-        let Some((found, last)) = piece.await? else {
-            break;
-        };
-        after = last;
-        if !found.is_empty() {
-            forgotten.dead += queue
-                .change(move |core| {
-                    core.pending.erases = true;
-                    dead_letters::remove(core, &found, Removal::Forgotten)
-                })
-                .await?;
-        }
-    }
-    forgotten.profiles = forget_profiles(queue, search).await?;
+    let of_person = Arc::clone(&search);
+    let batches = move |reader: &mut dyn Reader, after| of_person.batches(reader, after);
+    erase_pieces(queue, batches, erase, &mut forgotten).await?;
+    let of_person = Arc::clone(&search);
+    let letters = move |reader: &mut dyn Reader, after| of_person.dead_letters(reader, after);
+    let erase_letters = |core: &mut Core, found: &[i64], forgotten: &mut Forgotten| {
+        forgotten.dead += dead_letters::remove(core, found, Removal::Forgotten)?;
+        Ok(())
+    };
+    erase_pieces(queue, letters, erase_letters, &mut forgotten).await?;
+    let people = Arc::new(queue.read(move |reader| search.people(reader)).await?);
+    let profiles = move |reader: &mut dyn Reader, after| profiles_of(&people, reader, after);
+    let erase_profiles = |core: &mut Core, found: &[ProfileKey], forgotten: &mut Forgotten| {
+        forgotten.profiles += profiles::remove(core, found)?;
+        Ok(())
+    };
+    erase_pieces(queue, profiles, erase_profiles, &mut forgotten).await?;
     scrub(queue).await?;
     Ok(forgotten)
 }
 
-/// Erases the profiles that a search finds, and those of the devices that belong to them; gives their
-/// number.
-async fn forget_profiles(queue: &Queue, search: Arc<Search>) -> Result<u64, StoreError> {
-    let mut people: HashSet<ProfileKey> = search.profiles.clone();
-    let mut after = 0;
+/// What a piece of a search found, and the last place that it looked at; `None` at the end.
+type Piece<F, P> = Option<(Vec<F>, P)>;
+
+/// Searches beside the writer, a piece at a time, and has the writer erase what is found.
+async fn erase_pieces<F: Send + 'static, P: Copy + Send + 'static>(
+    queue: &Queue,
+    search: impl Fn(&mut dyn Reader, Option<P>) -> EngineResult<Piece<F, P>> + Clone + Send + 'static,
+    erase: fn(&mut Core, &[F], &mut Forgotten) -> EngineResult<()>,
+    forgotten: &mut Forgotten,
+) -> Result<(), StoreError> {
+    let mut after = None;
     loop {
-        let search = Arc::clone(&search);
-        let piece = queue.read(move |reader| {
-            profiles::search(reader, after, PIECE, |_, body| search.holds_hash(body))
-        });
-        let Some((found, last)) = piece.await? else {
-            break;
+        let search = search.clone();
+        let piece = queue.read(move |reader| search(reader, after)).await?;
+        let Some((found, last)) = piece else {
+            return Ok(());
         };
-        after = last;
-        people.extend(found);
-    }
-    if people.is_empty() {
-        return Ok(0);
-    }
-    let people = Arc::new(people);
-    let mut erased = 0;
-    after = 0;
-    loop {
-        let owners = Arc::clone(&people);
-        let piece = queue.read(move |reader| {
-            profiles::search(reader, after, PIECE, |key, body| {
-                owners.contains(&key) || profiles::belongs_to(body, &owners)
-            })
-        });
-        let Some((found, last)) = piece.await? else {
-            return Ok(erased);
-        };
-        after = last;
-        if !found.is_empty() {
-            erased += queue
-                .change(move |core| {
-                    core.pending.erases = true;
-                    profiles::remove(core, &found)
-                })
-                .await?;
+        after = Some(last);
+        if found.is_empty() {
+            continue;
         }
+        let mut so_far = *forgotten;
+        let erased = queue.change(move |core| {
+            core.pending.erases = true;
+            erase(core, &found, &mut so_far)?;
+            Ok(so_far)
+        });
+        *forgotten = erased.await?;
     }
 }
 
-/// Makes everything unreadable that was deleted, a piece at a time.
+/// Makes all deleted bytes unreadable, a piece at a time.
 async fn scrub(queue: &Queue) -> Result<(), StoreError> {
     let mut step = Some(ScrubStep::default());
     while let Some(now) = step {
-        let (piece, scrubbed) =
-            Ask::boxed(move |core: &mut Core| core.engine.scrub(now, core.context.clock.now()));
-        queue.send(WriterCommand::Outside(piece)).await?;
-        step = scrubbed.await.unwrap_or(Err(StoreError::Closed))?;
+        let piece = move |core: &mut Core| core.engine.scrub(now, core.context.clock.now());
+        step = queue.ask(WriterCommand::Outside, piece).await?;
     }
     Ok(())
 }
 
-/// Removes queued events of a sync, batches with events on lease excepted; gives their number, and
-/// the last batch that was looked at, unless there are no more.
+/// Removes queued events of a sync, but not batches with events on lease; gives their number, and the last batch
+/// that it looked at, unless there are no more.
 pub(super) fn drop_batches(
     core: &mut Core,
     sync: &SyncName,
-    after: Option<BatchId>,
+    after: BatchId,
 ) -> EngineResult<(u64, Option<BatchId>)> {
     let Some(index) = core.counters.find(sync) else {
         return Ok((0, None));
     };
-    let after = after.map(|id| BatchPlace { deadline: 0, id });
-    let mut batches = core.walk(index, BatchOrder::Oldest, after);
+    let after = BatchPlace {
+        deadline: 0,
+        id: after,
+    };
+    let mut batches = core.walk(index, BatchOrder::Oldest, Some(after));
     let mut dropped = 0;
     let mut last = None;
     for _ in 0..PIECE {
@@ -173,7 +144,7 @@ pub(super) fn drop_batches(
             return Ok((dropped, None));
         };
         last = Some(state.id);
-        let (leased, _) = core.leases_of(index, |leases| leases.on_lease(state.id));
+        let (leased, _) = core.on_lease(index, state.id);
         if leased.is_empty() {
             dropped += core.end_batch(index, &state, Reason::Dropped);
         }
@@ -182,13 +153,15 @@ pub(super) fn drop_batches(
 }
 
 /// Erases events that a search found.
-pub(super) fn erase(core: &mut Core, found: &MatchingBatches) -> EngineResult<Forgotten> {
-    core.pending.erases = true;
-    let mut forgotten = Forgotten::default();
+pub(super) fn erase(
+    core: &mut Core,
+    found: &[(BatchId, Bits)],
+    forgotten: &mut Forgotten,
+) -> EngineResult<()> {
     for (id, matching) in found {
-        erase_from_batch(core, *id, matching, &mut forgotten)?;
+        erase_from_batch(core, *id, matching, forgotten)?;
     }
-    Ok(forgotten)
+    Ok(())
 }
 
 fn erase_from_batch(
@@ -203,9 +176,9 @@ fn erase_from_batch(
     let Some(index) = core.counters.find_by_id(state.sync) else {
         return Ok(());
     };
-    let (leased, _) = core.leases_of(index, |leases| leases.on_lease(id));
+    let (leased, _) = core.on_lease(index, id);
     if !leased.is_empty() {
-        // A blanked event that is on lease would be sent as blanks.
+        // An event on lease would be sent as blanks.
         forgotten.in_flight += matching.count();
         return Ok(());
     }
@@ -217,19 +190,33 @@ fn erase_from_batch(
         core.end_event(index, &mut state, &content, position, Reason::Forgotten);
     }
     forgotten.queued += open.count();
-    // What else has ended is not needed either; it may have been erased by this transaction.
+    // Nobody needs the events that have ended, and this transaction may have erased some of them.
     let blanked = matching.or(&state.settled);
     core.save_batch(index, state);
-    if let Some(BatchChange::Save(state) | BatchChange::Rewrite(state, _)) =
-        core.pending.batches.get(&id)
-    {
-        let (checksum, stored) = content.without(id, &blanked, &mut core.compressor);
-        let body = RewrittenBody { checksum, stored };
-        let rewritten = BatchChange::Rewrite(state.clone(), body);
-        core.pending.batches.insert(id, rewritten);
+    if let Some(Some(change)) = core.pending.batches.get_mut(&id) {
+        change.body = Some(content.without(id, &blanked, &mut core.compressor));
     }
-    core.effects.push(Effect::EndedUnleased { index, id });
+    core.ended_unleased(index, id);
     Ok(())
+}
+
+/// Searches a piece of the profiles for these people and their devices.
+fn profiles_of(
+    people: &HashSet<ProfileKey>,
+    reader: &mut dyn Reader,
+    after: Option<i64>,
+) -> EngineResult<Piece<ProfileKey, i64>> {
+    if people.is_empty() {
+        return Ok(None);
+    }
+    let profiles = reader.profiles(after.unwrap_or(0), PIECE)?;
+    let last = profiles.last().map(|(place, _, _)| *place);
+    let is_wanted = |key, body: &[u8]| people.contains(key) || profiles::belongs_to(body, people);
+    let found = profiles
+        .iter()
+        .filter(|(_, key, stored)| is_wanted(key, &stored.body))
+        .map(|(_, key, _)| *key);
+    Ok(last.map(|last| (found.collect(), last)))
 }
 
 /// Finds a person's events.
@@ -240,9 +227,6 @@ struct Search {
     id_halves: Vec<u64>,
     profiles: HashSet<ProfileKey>,
 }
-
-/// Batches with a person's events.
-pub(super) type MatchingBatches = Vec<(BatchId, Bits)>;
 
 impl Search {
     fn new(person: Person) -> Self {
@@ -260,19 +244,19 @@ impl Search {
         }
     }
 
-    /// Looks through batches behind this one; gives those with matches, and the last that was looked at.
+    /// Searches a piece of the batches; gives the matching events of each.
     fn batches(
         &self,
         reader: &mut dyn Reader,
         after: Option<BatchId>,
-    ) -> EngineResult<Option<(MatchingBatches, BatchId)>> {
+    ) -> EngineResult<Piece<(BatchId, Bits), BatchId>> {
         let ids = reader.batch_ids(after, PIECE)?;
         let Some(last) = ids.last().copied() else {
             return Ok(None);
         };
         let mut found = Vec::new();
         for id in ids {
-            // A damaged batch is found out, and counted, where it is to be delivered.
+            // A lease will find a damaged batch, and count it.
             let Some(content) = reader.content(id)? else {
                 continue;
             };
@@ -284,13 +268,13 @@ impl Search {
         Ok(Some((found, last)))
     }
 
-    /// Looks through dead letters behind this one; as `batches`.
+    /// Searches a piece of the dead letters.
     fn dead_letters(
         &self,
         reader: &mut dyn Reader,
-        after: i64,
-    ) -> EngineResult<Option<(Vec<i64>, i64)>> {
-        let letters = reader.dead_contents(after, PIECE, MAX_BYTES)?;
+        after: Option<i64>,
+    ) -> EngineResult<Piece<i64, i64>> {
+        let letters = reader.dead_contents(after.unwrap_or(0), PIECE, MAX_BYTES)?;
         let Some(last) = letters.last().map(|letter| letter.id) else {
             return Ok(None);
         };
@@ -300,6 +284,22 @@ impl Search {
         };
         let found = letters.iter().filter(|letter| is_wanted(letter));
         Ok(Some((found.map(|letter| letter.id).collect(), last)))
+    }
+
+    /// The profiles of the person.
+    fn people(&self, reader: &mut dyn Reader) -> EngineResult<HashSet<ProfileKey>> {
+        let mut people = self.profiles.clone();
+        engine::visit_pages(
+            None,
+            |after, limit| reader.profiles(after.unwrap_or(0), limit),
+            |(place, _, _)| *place,
+            |(_, key, stored)| {
+                if self.holds_hash(&stored.body) {
+                    people.insert(key);
+                }
+            },
+        )?;
+        Ok(people)
     }
 
     fn matching(&self, content: &StoredBatch) -> Bits {

@@ -1,25 +1,25 @@
-//! What the queue does by itself, every second: expiry, and what has become too old.
+//! What the queue does by itself every second: expires events, and removes what is too old.
 //!
-//! Each pass is bounded, so that pushes need not wait long for it; where more is to be done, the
-//! writer comes back at once.
+//! Each pass is bounded, so that pushes need not wait long for it; if there is more to do, the next pass follows
+//! at once.
 
 use std::mem;
 use std::time::Duration;
 
+use crate::clock::UnixMillis;
 use crate::outcome::Reason;
 
-use super::batch::BatchId;
 use super::bits::Bits;
-use super::core::{Core, Effect};
+use super::core::Core;
 use super::dead_letters::{self, NewDeadLetter};
-use super::engine::{AttemptChange, BatchOrder, EngineResult};
+use super::engine::{AttemptChange, BatchFingerprints, BatchOrder, EngineResult, StoredAttempt};
 use super::state::BatchState;
 use super::totals::Counter;
 use super::{clicks, profiles};
 
 /// How long requests and fingerprints are kept for `trace`: longer than Meta's window.
 const RETENTION: Duration = Duration::from_secs(8 * 24 * 3600);
-/// Batches, records and letters that one pass looks at.
+/// Batches, records and dead letters that one pass looks at.
 const BATCHES_A_PASS: usize = 512;
 /// Events that one pass expires.
 const EVENTS_A_PASS: u64 = 4096;
@@ -39,7 +39,7 @@ pub(super) fn expire(core: &mut Core) -> EngineResult<bool> {
     Ok(more)
 }
 
-/// Counts batches as lost that were found damaged.
+/// Counts damaged batches as lost.
 fn lose_damaged(core: &mut Core) -> EngineResult<()> {
     for id in mem::take(&mut core.damaged) {
         if let Some(state) = core.batch(id)?
@@ -54,29 +54,24 @@ fn lose_damaged(core: &mut Core) -> EngineResult<()> {
 /// Expires events of a sync that are due and not on lease. True if there may be more.
 fn expire_sync(core: &mut Core, index: usize) -> EngineResult<bool> {
     let now = core.now.seconds();
-    let mut due = Vec::new();
     let mut batches = core.walk(index, BatchOrder::Deadline, None);
-    while due.len() < BATCHES_A_PASS
+    let (mut due, mut ended) = (0, 0);
+    while due < BATCHES_A_PASS
+        && ended < EVENTS_A_PASS
         && let Some(state) = batches.next(core)?.filter(|state| state.deadline <= now)
     {
-        let (leased, _) = core.leases_of(index, |leases| leases.on_lease(state.id));
+        let (leased, _) = core.on_lease(index, state.id);
         if !state.open().without(&leased).is_empty() {
-            due.push(state);
+            due += 1;
+            ended += expire_batch(core, index, state)?;
         }
     }
-    let mut ended = 0;
-    let more = due.len() == BATCHES_A_PASS;
-    for state in due {
-        if ended >= EVENTS_A_PASS {
-            return Ok(true);
-        }
-        ended += expire_batch(core, index, state)?;
-    }
-    Ok(more && ended > 0)
+    let is_cut_off = due == BATCHES_A_PASS || ended >= EVENTS_A_PASS;
+    Ok(is_cut_off && ended > 0)
 }
 
 fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineResult<u64> {
-    let (leased, content) = core.leases_of(index, |leases| leases.on_lease(state.id));
+    let (leased, content) = core.on_lease(index, state.id);
     let Some(content) = core.content(&state, content)? else {
         return Ok(lose(core, index, &state));
     };
@@ -89,11 +84,7 @@ fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineR
         }
         expired.add(position);
         core.end_event(index, &mut state, &content, position, reason);
-        let letter = NewDeadLetter {
-            first_try: state.first_try,
-            last_try: state.last_try,
-            ..NewDeadLetter::of(&content, entry, reason, state.taken_at)
-        };
+        let letter = NewDeadLetter::of(&content, entry, reason, &state);
         dead_letters::file(core, index, &letter)?;
     }
     let next = state.next_expiry(&content);
@@ -103,7 +94,7 @@ fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineR
     state.deadline = next;
     let id = state.id;
     core.save_batch(index, state);
-    core.effects.push(Effect::EndedUnleased { index, id });
+    core.ended_unleased(index, id);
     Ok(expired.count())
 }
 
@@ -120,10 +111,15 @@ fn lose(core: &mut Core, index: usize, state: &BatchState) -> u64 {
 
 fn remove_aged_attempts(core: &mut Core) -> EngineResult<bool> {
     let kept_from = core.now.before(RETENTION);
-    let oldest = core.engine.oldest_attempts(BATCHES_A_PASS)?;
+    let is_aged = |attempt: &StoredAttempt| attempt.request.sent_at < kept_from;
+    let mut oldest = |limit| core.engine.attempts(0, UnixMillis(0), limit);
+    if !oldest(1)?.first().is_some_and(is_aged) {
+        return Ok(false);
+    }
     let mut removed = 0;
-    for (id, sent_at, is_answered) in oldest {
-        if is_answered && sent_at < kept_from {
+    for attempt in oldest(BATCHES_A_PASS)? {
+        if is_aged(&attempt) && attempt.request.answered_at.is_some() {
+            let id = attempt.id;
             core.pending.attempts.insert(id, AttemptChange::Remove);
             removed += 1;
         }
@@ -135,33 +131,24 @@ fn remove_aged_fingerprints(core: &mut Core) -> EngineResult<bool> {
     let config = &core.context.config;
     let kept_from = core.now.before(RETENTION.max(config.duplicate_window));
     let max_bytes = config.max_bytes.get() / 10;
-    let mut excess = core
-        .counters
-        .sum(Counter::SeenBytes)
-        .saturating_sub(max_bytes);
-    let mut limit = 1;
-    let mut removed = 0;
-    let mut after: Option<BatchId> = None;
-    loop {
-        let oldest = core.engine.fingerprint_counts(after, false, limit)?;
-        let is_last = oldest.len() < limit;
-        for count in oldest {
-            if count.taken_at >= kept_from && excess == 0 {
-                return Ok(false);
-            }
-            let is_new = core.pending.aged_fingerprints.insert(count.batch);
-            if is_new && let Some(index) = core.counters.find_by_id(count.sync) {
-                core.counters
-                    .at(index)
-                    .take(Counter::SeenBytes, count.bytes);
-            }
-            excess = excess.saturating_sub(count.bytes);
-            after = Some(count.batch);
-            removed += 1;
-        }
-        if is_last || removed >= BATCHES_A_PASS {
-            return Ok(!is_last);
-        }
-        limit = BATCHES_A_PASS - removed;
+    let held = core.counters.sum(Counter::SeenBytes);
+    let mut excess = held.saturating_sub(max_bytes);
+    let goes = |batch: &BatchFingerprints, excess| excess > 0 || batch.taken_at < kept_from;
+    let mut oldest = |limit| core.engine.fingerprints(None, limit);
+    if !oldest(1)?.first().is_some_and(|first| goes(first, excess)) {
+        return Ok(false);
     }
+    let page = oldest(BATCHES_A_PASS)?;
+    for batch in &page {
+        if !goes(batch, excess) {
+            return Ok(false);
+        }
+        let bytes = batch.stored.len() as u64;
+        let is_new = core.pending.aged_fingerprints.insert(batch.batch);
+        if is_new && let Some(index) = core.counters.find_by_id(batch.sync) {
+            core.counters.at(index).take(Counter::SeenBytes, bytes);
+        }
+        excess = excess.saturating_sub(bytes);
+    }
+    Ok(page.len() == BATCHES_A_PASS)
 }

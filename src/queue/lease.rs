@@ -24,7 +24,7 @@ impl Slot {
     }
 }
 
-/// An event that is out on lease: nobody else is handed it until it is settled or released.
+/// An event on lease: nobody else gets it until it is settled or released.
 #[derive(Clone, Debug)]
 pub struct Leased {
     /// Where it is, for the settlement.
@@ -33,8 +33,8 @@ pub struct Leased {
     pub body: EventBody,
     /// Meta's event name.
     pub event_name: Arc<str>,
-    /// When it must have been delivered: seconds since the epoch. The end of Meta's window or, if
-    /// Meta may have taken it with an earlier request, of the 48 hours after that.
+    /// When it expires, in seconds since the epoch: with Meta's window or, if an earlier request may have
+    /// delivered it, 48 hours after that request.
     pub deadline: i64,
     /// When it was taken.
     pub taken_at: UnixMillis,
@@ -65,7 +65,7 @@ pub enum Order {
     /// begin with the freshest Purchases, one in four takes the freshest events of all, and one in four
     /// those whose window closes first.
     MostUrgent,
-    /// One of each event name, the newest: for probing a paused lane. Looks at the newest 256 batches.
+    /// The newest of each event name: for probing a paused lane. Looks at the newest 256 batches.
     NewestOfEachName,
 }
 

@@ -1,7 +1,7 @@
 //! What is ready and what is on lease, by sync: in memory, shared by the writer and the handles.
 //!
 //! Nothing here grows with the backlog. A batch has an entry only while some of its events are on
-//! lease. After a restart nothing is on lease, so that every queued event is ready.
+//! lease. After a restart nothing is on lease: every queued event is ready.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,18 +13,16 @@ use crate::config::SyncName;
 
 use super::batch::{BatchId, StoredBatch};
 use super::bits::Bits;
+use super::engine::BatchOrder;
 use super::lease::{Backlog, LeaseLimits, Slot};
-use super::state::BatchState;
+use super::state::{BatchPlace, BatchState};
 
 #[derive(Debug, Default)]
 pub(super) struct LeaseTable(BTreeMap<SyncName, SyncLeases>);
 
 impl LeaseTable {
     pub(super) fn of(&mut self, sync: &SyncName) -> &mut SyncLeases {
-        if !self.0.contains_key(sync) {
-            self.0.insert(sync.clone(), SyncLeases::default());
-        }
-        self.0.get_mut(sync).expect("it was just put there")
+        self.0.entry(sync.clone()).or_default()
     }
 }
 
@@ -36,12 +34,14 @@ pub(super) struct SyncLeases {
     /// How much of that is on lease.
     leased: ReadyEvents,
     batches: HashMap<BatchId, LeasedBatch>,
-    oldest: Oldest,
+    /// `None` where there is none.
+    pub(super) oldest: Option<OldestBatch>,
     /// No ready event is in a batch with an earlier deadline.
     urgent: i64,
-    /// How many leases took a part of what was ready.
+    /// How many leases took only a part of what was ready.
     turns: usize,
-    wake: Arc<Notify>,
+    /// Is notified when events become ready.
+    pub(super) wake: Arc<Notify>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,25 +62,28 @@ impl ReadyEvents {
     }
 }
 
-/// Whose turn it is, where not all that is ready fits into a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// The freshest Purchases, then the freshest of all.
-    Purchases,
-    /// The freshest, whatever they are.
-    Freshest,
-    /// Those whose window closes first.
-    MostUrgent,
-}
+/// The batches that a lease begins with, then those that it fills up with.
+pub(super) type Turn = &'static [BatchOrder];
 
-/// A round of leases. Each kind of event has its fixed share, so that none waits for ever, whatever comes
-/// in meanwhile.
-const ROUND: [Turn; 4] = [
-    Turn::Purchases,
-    Turn::Freshest,
-    Turn::Purchases,
-    Turn::MostUrgent,
-];
+const PURCHASES: Turn = &[BatchOrder::FreshestPurchases, BatchOrder::Freshest];
+const FRESHEST: Turn = &[BatchOrder::Freshest];
+const MOST_URGENT: Turn = &[BatchOrder::Deadline];
+/// A round of leases, where not all that is ready fits into one. Each kind of event has its fixed share, so
+/// that none waits for ever.
+const ROUND: [Turn; 4] = [PURCHASES, FRESHEST, PURCHASES, MOST_URGENT];
+
+/// What a commit does to the leases of a sync.
+#[derive(Debug)]
+pub(super) enum LeaseChange {
+    /// A batch was committed, later than all before it.
+    Added(BatchPlace, UnixMillis),
+    /// Events on lease ended.
+    Ended(Vec<Slot>),
+    /// Events on lease are ready again.
+    Released(Vec<Slot>),
+    /// Events of a batch ended that were not on lease.
+    EndedUnleased(BatchId),
+}
 
 /// A batch with events on lease.
 #[derive(Debug)]
@@ -93,19 +96,10 @@ struct LeasedBatch {
 
 /// The oldest batch with ready events.
 #[derive(Clone, Copy, Debug)]
-enum Oldest {
-    /// There is none.
-    None,
-    /// This one.
-    Batch(BatchId, UnixMillis),
-    /// None older than this one.
-    NotBefore(BatchId),
-}
-
-impl Default for Oldest {
-    fn default() -> Self {
-        Self::NotBefore(BatchId::default())
-    }
+pub(super) struct OldestBatch {
+    pub(super) id: BatchId,
+    /// `None` until it is looked up: then it is this batch or a later one.
+    pub(super) taken_at: Option<UnixMillis>,
 }
 
 impl SyncLeases {
@@ -114,38 +108,39 @@ impl SyncLeases {
         Backlog {
             events: self.queued.events.saturating_sub(self.leased.events),
             bytes: self.queued.bytes.saturating_sub(self.leased.bytes),
-            oldest: match self.oldest {
-                Oldest::Batch(_, taken_at) => Some(taken_at),
-                Oldest::None | Oldest::NotBefore(_) => None,
-            },
+            oldest: self.oldest.and_then(|oldest| oldest.taken_at),
         }
     }
 
-    /// Is notified when events become ready.
-    pub(super) fn wake(&self) -> Arc<Notify> {
-        Arc::clone(&self.wake)
-    }
-
-    /// Takes over what a commit left in the queue.
+    /// Sets what a commit has left in the queue.
     pub(super) fn set_queued(&mut self, events: u64, bytes: u64) {
         self.queued = ReadyEvents { events, bytes };
     }
 
-    /// Notes a new batch, later than all before it.
-    pub(super) fn added(&mut self, id: BatchId, deadline: i64, taken_at: UnixMillis) {
-        if matches!(self.oldest, Oldest::None) {
-            self.oldest = Oldest::Batch(id, taken_at);
+    /// Applies what a commit has done.
+    pub(super) fn apply(&mut self, change: LeaseChange) {
+        match change {
+            LeaseChange::Added(place, taken_at) => {
+                self.oldest.get_or_insert(OldestBatch {
+                    id: place.id,
+                    taken_at: Some(taken_at),
+                });
+                self.lower_urgent(place.deadline);
+                self.wake.notify_one();
+            }
+            LeaseChange::Ended(slots) => {
+                for slot in slots {
+                    self.remove(slot);
+                }
+            }
+            LeaseChange::Released(slots) => self.release(&slots),
+            LeaseChange::EndedUnleased(id) => self.ended_unleased(id),
         }
-        self.lower_urgent(deadline);
-        self.wake.notify_one();
     }
 
-    /// Notes that unleased events of a batch ended.
-    pub(super) fn ended_unleased(&mut self, id: BatchId) {
-        if let Oldest::Batch(oldest, _) = self.oldest
-            && oldest == id
-        {
-            self.oldest = Oldest::NotBefore(id);
+    fn ended_unleased(&mut self, id: BatchId) {
+        if self.oldest.is_some_and(|oldest| oldest.id == id) {
+            self.recheck_oldest();
         }
     }
 
@@ -180,13 +175,6 @@ impl SyncLeases {
         self.ended_unleased(state.id);
     }
 
-    /// Takes events off lease that have ended.
-    pub(super) fn ended(&mut self, slots: &[Slot]) {
-        for slot in slots {
-            self.remove(*slot);
-        }
-    }
-
     /// Makes events on lease ready again.
     pub(super) fn release(&mut self, slots: &[Slot]) {
         let mut woken = false;
@@ -195,12 +183,11 @@ impl SyncLeases {
                 continue;
             };
             self.lower_urgent(deadline);
-            match self.oldest {
-                Oldest::Batch(row, _) if row <= slot.batch => {}
-                Oldest::NotBefore(row) => self.oldest = Oldest::NotBefore(row.min(slot.batch)),
-                Oldest::None | Oldest::Batch(..) => {
-                    self.oldest = Oldest::Batch(slot.batch, taken_at);
-                }
+            if self.oldest.is_none_or(|oldest| slot.batch < oldest.id) {
+                self.oldest = Some(OldestBatch {
+                    id: slot.batch,
+                    taken_at: Some(taken_at),
+                });
             }
             woken = true;
         }
@@ -209,19 +196,20 @@ impl SyncLeases {
         }
     }
 
-    /// Whose turn the next lease is, within these limits. Where all that is ready fits, it
-    /// goes at once, and no order makes a difference.
+    /// Whose turn the next lease is. Where all that is ready fits into the limits, the order makes no
+    /// difference.
     pub(super) fn turn(&mut self, limits: LeaseLimits) -> Turn {
         let ready = self.backlog();
         if ready.events <= limits.events as u64 && ready.bytes <= limits.bytes as u64 {
-            return Turn::MostUrgent;
+            return MOST_URGENT;
         }
         let turn = ROUND[self.turns % ROUND.len()];
         self.turns += 1;
         turn
     }
 
-    /// The mark below which no ready event is; raised to the end, for the caller to lower again.
+    /// Gives the earliest deadline that a ready event can have, and raises the mark to the end; the caller lowers
+    /// it again.
     pub(super) const fn take_urgent(&mut self) -> i64 {
         std::mem::replace(&mut self.urgent, i64::MAX)
     }
@@ -231,29 +219,19 @@ impl SyncLeases {
         self.urgent = self.urgent.min(deadline);
     }
 
-    /// Notes that the oldest batch with ready events may have been lost.
+    /// Notes that the oldest batch may have no ready events left.
     pub(super) const fn recheck_oldest(&mut self) {
-        if let Oldest::Batch(row, _) = self.oldest {
-            self.oldest = Oldest::NotBefore(row);
+        if let Some(oldest) = &mut self.oldest {
+            oldest.taken_at = None;
         }
     }
 
-    /// Where to begin looking for the oldest ready event, where it is not known.
-    pub(super) const fn stale_oldest(&self) -> Option<BatchId> {
-        match self.oldest {
-            Oldest::NotBefore(row) => Some(row),
-            Oldest::None | Oldest::Batch(..) => None,
-        }
-    }
-
-    /// Notes which batch with ready events is the oldest.
-    pub(super) fn set_oldest(&mut self, oldest: Option<(BatchId, UnixMillis)>) {
-        self.oldest = oldest.map_or(Oldest::None, |(row, taken_at)| Oldest::Batch(row, taken_at));
-    }
-
-    /// Forgets what was derived from the store, which is to be read anew.
+    /// Forgets what was derived from the store, before it is read again.
     pub(super) fn reset_marks(&mut self) {
-        self.oldest = Oldest::default();
+        self.oldest = Some(OldestBatch {
+            id: BatchId::default(),
+            taken_at: None,
+        });
         self.urgent = i64::MIN;
     }
 

@@ -1,4 +1,4 @@
-//! Leases: ready events are handed out for delivery, each once until it is settled or released.
+//! Hands out ready events for delivery, each once until it is settled or released.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::bits::Bits;
 use super::core::Core;
 use super::engine::{BatchOrder, EngineResult};
 use super::lease::{LeaseLimits, Leased, Order, Slot};
-use super::leases::{SyncLeases, Turn};
+use super::leases::SyncLeases;
 use super::state::{BatchPlace, BatchState};
 
 /// How many batches a lease by name looks at.
@@ -23,6 +23,7 @@ pub(super) fn lease(
     limits: LeaseLimits,
     order: Order,
 ) -> EngineResult<Vec<Leased>> {
+    core.now = core.context.clock.now();
     let Some(index) = core.counters.find(sync) else {
         return Ok(Vec::new());
     };
@@ -39,8 +40,7 @@ pub(super) fn lease(
         Order::NewestOfEachName => lease_newest_of_each_name(core, &mut lease),
     };
     if let Err(error) = leased {
-        let slots: Vec<Slot> = lease.taken.iter().map(|event| event.slot).collect();
-        core.leases().of(sync).release(&slots);
+        give_back(core, sync, &lease.taken);
         return Err(error);
     }
     core.leases().of(sync).recheck_oldest();
@@ -48,20 +48,24 @@ pub(super) fn lease(
     Ok(lease.taken)
 }
 
-fn lease_in_turn(core: &mut Core, lease: &mut Lease) -> EngineResult<()> {
-    let turn = core.leases_of(lease.index, |leases| leases.turn(lease.limits));
-    match turn {
-        Turn::MostUrgent => lease_most_urgent(core, lease),
-        Turn::Freshest => lease_freshest(core, BatchOrder::Freshest, lease),
-        Turn::Purchases => {
-            lease_freshest(core, BatchOrder::FreshestPurchases, lease)?;
-            lease_freshest(core, BatchOrder::Freshest, lease)
-        }
-    }
+/// Makes events ready again that were leased for nobody.
+pub(super) fn give_back(core: &Core, sync: &SyncName, leased: &[Leased]) {
+    let slots: Vec<Slot> = leased.iter().map(|event| event.slot).collect();
+    core.leases().of(sync).release(&slots);
 }
 
-/// Goes from the freshest batch to less fresh ones. On the way it passes those that are on lease, of which
-/// there are no more than requests under way can carry.
+fn lease_in_turn(core: &mut Core, lease: &mut Lease) -> EngineResult<()> {
+    for order in core.leases_of(lease.index, |leases| leases.turn(lease.limits)) {
+        match order {
+            BatchOrder::Deadline => lease_most_urgent(core, lease)?,
+            order => lease_freshest(core, *order, lease)?,
+        }
+    }
+    Ok(())
+}
+
+/// Takes the freshest batches first. On the way it passes batches on lease: no more than the requests under
+/// way carry.
 fn lease_freshest(core: &mut Core, order: BatchOrder, lease: &mut Lease) -> EngineResult<()> {
     let mut batches = core.walk(lease.index, order, None);
     while !lease.full
@@ -73,14 +77,14 @@ fn lease_freshest(core: &mut Core, order: BatchOrder, lease: &mut Lease) -> Engi
 }
 
 fn lease_most_urgent(core: &mut Core, lease: &mut Lease) -> EngineResult<()> {
-    // Only this thread leases, so between two locks events can only become ready, not the
-    // other way round; what is released meanwhile lowers the mark by itself.
+    // Only this thread leases, so events can only become ready between two locks, and a release lowers the
+    // mark by itself.
     let from = core.leases_of(lease.index, SyncLeases::take_urgent);
     let mut ready_from = i64::MAX;
     let mut batches = core.walk(
         lease.index,
         BatchOrder::Deadline,
-        BatchPlace::before_deadline(from),
+        Some(BatchPlace::before_deadline(from)),
     );
     while let Some(state) = batches.next(core)? {
         if lease.full {
@@ -98,13 +102,12 @@ fn lease_most_urgent(core: &mut Core, lease: &mut Lease) -> EngineResult<()> {
 fn lease_newest_of_each_name(core: &mut Core, lease: &mut Lease) -> EngineResult<()> {
     let mut names: HashSet<Arc<str>> = HashSet::new();
     let mut batches = core.walk(lease.index, BatchOrder::Newest, None);
-    for _ in 0..BATCHES_BY_NAME {
-        if lease.full {
-            break;
-        }
-        let Some(state) = batches.next(core)? else {
-            break;
-        };
+    let mut seen = 0;
+    while seen < BATCHES_BY_NAME
+        && !lease.full
+        && let Some(state) = batches.next(core)?
+    {
+        seen += 1;
         lease_batch(core, &state, lease, |content, mut positions| {
             positions.reverse();
             positions.retain(|position| {
@@ -116,14 +119,14 @@ fn lease_newest_of_each_name(core: &mut Core, lease: &mut Lease) -> EngineResult
     Ok(())
 }
 
-/// Takes from one batch what `choose` lets pass; true if ready events are left in it.
+/// Takes from a batch the events that `choose` picks; true if ready events are left in it.
 fn lease_batch(
     core: &mut Core,
     state: &BatchState,
     lease: &mut Lease,
     choose: impl FnOnce(&StoredBatch, Vec<usize>) -> Vec<usize>,
 ) -> EngineResult<bool> {
-    let (leased, content) = core.leases_of(lease.index, |leases| leases.on_lease(state.id));
+    let (leased, content) = core.on_lease(lease.index, state.id);
     let ready = state.open().without(&leased);
     if ready.is_empty() {
         return Ok(false);
@@ -140,11 +143,11 @@ fn lease_batch(
     Ok(taken != ready)
 }
 
-/// A lease in the making.
+/// A lease while it is filled.
 #[derive(Debug)]
 struct Lease {
     limits: LeaseLimits,
-    /// Of the sync.
+    /// Of the sync's counters.
     index: usize,
     now: i64,
     taken: Vec<Leased>,

@@ -1,4 +1,4 @@
-//! An engine in memory, for tests: it can be made to fail.
+//! An engine in memory, for tests, which can make it fail.
 
 use std::any::Any;
 use std::ops::Bound;
@@ -12,13 +12,12 @@ use crate::profile::ProfileKey;
 use crate::profile::clicks::{ClickKey, FirstSeen};
 
 use super::OpenError;
-use super::attempt::DeliveryId;
 use super::batch::{BatchId, StoredBatch, SyncId};
 use super::cooldown::Cooldown;
 use super::dead::{DeadFilter, DeadLetter};
 use super::engine::{
     AgedProfile, AttemptChange, Attempts, BatchFingerprints, BatchOrder, Batches, CounterValue,
-    DeadContent, DeadHeader, DeadLetters, Disk, Engine, EngineError, EngineResult,
+    DeadContent, DeadHeader, DeadLetters, Disk, Engine, EngineError, EngineFault, EngineResult,
     FingerprintCount, Fingerprints, LastIds, Opening, Profiles, Reader, Records, Recount,
     ScrubStep, Storage, StoredAttempt, StoredDeadLetter, StoredProfile, Transaction,
 };
@@ -28,7 +27,7 @@ mod tables;
 
 use tables::MemoryTables;
 
-/// What is kept, and the switch that makes it fail; clones share both.
+/// The data, and a switch that makes commits fail; clones share both.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemoryEngine(Arc<Mutex<MemoryTables>>);
 
@@ -41,9 +40,9 @@ pub(crate) enum StoreFault {
     NoAttempts,
     /// The same, but only of commits that note an answer.
     NoAnswers,
-    /// The next commit is stored, and nobody hears of it.
+    /// The next commit is stored, but reports an unknown outcome.
     UnknownAndStored,
-    /// The next commit is lost, and nobody knows.
+    /// The next commit is lost, and reports an unknown outcome.
     UnknownAndLost,
 }
 
@@ -109,38 +108,35 @@ impl Reader for MemoryEngine {}
 impl Engine for MemoryEngine {
     fn commit(&mut self, transaction: &Transaction) -> EngineResult<()> {
         let mut tables = self.tables();
-        let unknown = || EngineError::Unknown(Arc::new(io::Error::other("simulated")));
         let changes = |is_meant: fn(&AttemptChange) -> bool| {
             let mut attempts = transaction.attempts.values();
             attempts.any(is_meant)
         };
-        let is_down = match tables.fault {
-            Some(StoreFault::Unavailable) => true,
-            Some(StoreFault::NoAttempts) => {
-                changes(|change| matches!(change, AttemptChange::Open { .. }))
+        let fault = tables.fault;
+        match fault {
+            Some(StoreFault::Unavailable) => return Err(unavailable()),
+            Some(StoreFault::NoAttempts)
+                if changes(|change| matches!(change, AttemptChange::Open(..))) =>
+            {
+                return Err(unavailable());
             }
-            Some(StoreFault::NoAnswers) => {
-                changes(|change| matches!(change, AttemptChange::Answer { .. }))
+            Some(StoreFault::NoAnswers)
+                if changes(|change| matches!(change, AttemptChange::Answer { .. })) =>
+            {
+                return Err(unavailable());
             }
-            _ => false,
-        };
-        if is_down {
-            return Err(unavailable());
-        }
-        match tables.fault {
-            Some(StoreFault::UnknownAndStored) => {
-                tables.fault = None;
-                tables.apply(transaction);
-                return Err(unknown());
-            }
-            Some(StoreFault::UnknownAndLost) => {
-                tables.fault = None;
-                return Err(unknown());
-            }
+            Some(StoreFault::UnknownAndStored | StoreFault::UnknownAndLost) => tables.fault = None,
             _ => {}
         }
-        tables.apply(transaction);
-        Ok(())
+        if fault != Some(StoreFault::UnknownAndLost) {
+            tables.apply(transaction);
+        }
+        match fault {
+            Some(StoreFault::UnknownAndStored | StoreFault::UnknownAndLost) => {
+                Err(EngineError::Unknown(simulated()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn used_bytes(&mut self) -> EngineResult<u64> {
@@ -150,7 +146,7 @@ impl Engine for MemoryEngine {
             .fingerprints
             .values()
             .map(|it| it.stored.len() as u64);
-        let dead_letters = tables.dead_letters.values().map(|it| it.header.bytes);
+        let dead_letters = tables.dead_letters.values().map(|it| it.bytes);
         let profiles = tables.profiles.values().map(|(_, it)| it.body.len() as u64);
         let all = batches.chain(fingerprints).chain(dead_letters);
         Ok(all.chain(profiles).sum())
@@ -190,25 +186,23 @@ impl Batches for MemoryEngine {
     ) -> EngineResult<Vec<BatchState>> {
         let tables = self.tables();
         let of_sync = tables.batches.values().filter(|it| it.state.sync == sync);
-        let mut states: Vec<BatchState> = of_sync
+        let states = of_sync
             .filter(|it| order != BatchOrder::FreshestPurchases || it.is_purchase)
-            .map(|it| it.state.clone())
-            .collect();
-        match order {
-            BatchOrder::Deadline => states.sort_by_key(BatchState::place),
-            BatchOrder::Oldest => states.sort_by_key(|state| state.id),
-            BatchOrder::Newest => states.sort_by_key(|state| std::cmp::Reverse(state.id)),
-            BatchOrder::Freshest | BatchOrder::FreshestPurchases => {
-                states.sort_by_key(|state| std::cmp::Reverse(state.place()));
-            }
+            .map(|it| it.state.clone());
+        let by_number = matches!(order, BatchOrder::Oldest | BatchOrder::Newest);
+        let place = |place: BatchPlace| BatchPlace {
+            deadline: if by_number { 0 } else { place.deadline },
+            ..place
+        };
+        let mut states: Vec<BatchState> = states.collect();
+        states.sort_by_key(|state| place(state.place()));
+        let after = after.map(place);
+        if matches!(order, BatchOrder::Deadline | BatchOrder::Oldest) {
+            states.retain(|state| after.is_none_or(|after| place(state.place()) > after));
+        } else {
+            states.reverse();
+            states.retain(|state| after.is_none_or(|after| place(state.place()) < after));
         }
-        states.retain(|state| match (order, after) {
-            (_, None) => true,
-            (BatchOrder::Deadline, Some(after)) => state.place() > after,
-            (BatchOrder::Oldest, Some(after)) => state.id > after.id,
-            (BatchOrder::Newest, Some(after)) => state.id < after.id,
-            (_, Some(after)) => state.place() < after,
-        });
         states.truncate(limit);
         Ok(states)
     }
@@ -231,26 +225,20 @@ impl Fingerprints for MemoryEngine {
         Ok(behind.map(|(_, it)| it.clone()).take(limit).collect())
     }
 
-    fn fingerprint_counts(
+    fn newest_fingerprint_counts(
         &mut self,
-        after: Option<BatchId>,
-        newest_first: bool,
+        before: Option<BatchId>,
         limit: usize,
     ) -> EngineResult<Vec<FingerprintCount>> {
-        let count = |it: &BatchFingerprints| FingerprintCount {
+        let tables = self.tables();
+        let before = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let backwards = tables.fingerprints.range((Bound::Unbounded, before)).rev();
+        let counts = backwards.map(|(_, it)| FingerprintCount {
             batch: it.batch,
-            sync: it.sync,
             taken_at: it.taken_at,
             bytes: it.stored.len() as u64,
-        };
-        let fingerprints = &self.tables().fingerprints;
-        if newest_first {
-            let before = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let backwards = fingerprints.range((Bound::Unbounded, before)).rev();
-            return Ok(backwards.map(|(_, it)| count(it)).take(limit).collect());
-        }
-        let behind = fingerprints.range((behind(after), Bound::Unbounded));
-        Ok(behind.map(|(_, it)| count(it)).take(limit).collect())
+        });
+        Ok(counts.take(limit).collect())
     }
 }
 
@@ -296,23 +284,21 @@ impl DeadLetters for MemoryEngine {
     fn dead_headers(&mut self, after: i64, limit: usize) -> EngineResult<Vec<DeadHeader>> {
         let tables = self.tables();
         let behind = tables.dead_letters.range(after.saturating_add(1)..);
-        Ok(behind
-            .map(|(_, it)| it.header.clone())
-            .take(limit)
-            .collect())
+        let headers = behind.map(|(_, letter)| letter.header());
+        Ok(headers.take(limit).collect())
     }
 
     fn dead_of_event(&mut self, id_half: u64) -> EngineResult<Vec<DeadHeader>> {
         let tables = self.tables();
-        let headers = tables.dead_letters.values().map(|stored| &stored.header);
-        let of_event = headers.filter(|header| header.id_half == Some(id_half));
-        Ok(of_event.cloned().collect())
+        let letters = tables.dead_letters.values();
+        let of_event = letters.filter(|letter| letter.id_half == Some(id_half));
+        Ok(of_event.map(StoredDeadLetter::header).collect())
     }
 
     fn dead_count(&mut self, sync: SyncId, reason: Reason) -> EngineResult<u64> {
         let tables = self.tables();
-        let headers = tables.dead_letters.values().map(|stored| &stored.header);
-        let counted = headers.filter(|it| it.sync == sync && it.reason == Some(reason));
+        let letters = tables.dead_letters.values();
+        let counted = letters.filter(|it| it.sync == sync && it.letter.reason == reason);
         Ok(counted.count() as u64)
     }
 }
@@ -335,18 +321,6 @@ impl Attempts for MemoryEngine {
         let all = tables.attempts.values();
         let open = all.filter(|it| it.request.answered_at.is_none());
         Ok(open.cloned().collect())
-    }
-
-    fn oldest_attempts(
-        &mut self,
-        limit: usize,
-    ) -> EngineResult<Vec<(DeliveryId, UnixMillis, bool)>> {
-        let tables = self.tables();
-        let all = tables.attempts.values().take(limit).map(|it| {
-            let request = &it.request;
-            (it.id, request.sent_at, request.answered_at.is_some())
-        });
-        Ok(all.collect())
     }
 
     fn cooldowns(&mut self) -> EngineResult<Vec<Cooldown>> {
@@ -446,7 +420,11 @@ impl Records for MemoryEngine {
 }
 
 fn unavailable() -> EngineError {
-    EngineError::Unavailable(Arc::new(io::Error::other("simulated")))
+    EngineError::Unavailable(simulated())
+}
+
+fn simulated() -> EngineFault {
+    Arc::new(io::Error::other("simulated"))
 }
 
 fn behind(after: Option<BatchId>) -> Bound<BatchId> {

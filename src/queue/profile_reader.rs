@@ -1,8 +1,8 @@
-//! Profiles and clicks as a request sees them: those of the last commit, and what the request changed since.
+//! Profiles and clicks as a request sees them: as of the last commit, with the request's own changes.
 //!
-//! They are read beside the writer, by a reader that all requests share for a few microseconds at a
-//! time. The writer puts it away whenever it opens the file anew or closes it. What a request changes
-//! stays with it: that reaches the store with the events. The clicks that it sees, other requests see at once.
+//! All requests share one reader beside the writer, for a few microseconds each. The writer drops it when it opens
+//! the store again or closes it. A request keeps its changes to itself until the store takes them with its events;
+//! but other requests see its clicks at once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use super::engine::{EngineError, EngineResult, Reader};
 use super::profiles;
 use super::recent_clicks::KnownClick;
 
-/// What is remembered, as a request sees it.
+/// Profiles and clicks as a request sees them.
 pub struct ProfileReader {
     context: Arc<QueueContext>,
     known: HashMap<ProfileKey, Option<Profile>>,
@@ -28,7 +28,6 @@ pub struct ProfileReader {
 }
 
 impl ProfileReader {
-    /// Begins with what was committed.
     pub(super) fn new(context: Arc<QueueContext>) -> Self {
         Self {
             context,
@@ -37,24 +36,24 @@ impl ProfileReader {
         }
     }
 
-    /// The clicks that the request saw, to be stored with its events.
+    /// The clicks that are to be stored with the request's events.
     pub fn into_clicks(self) -> Vec<FirstSeen> {
         self.clicks
     }
 
-    /// Reads beside the writer; `None` where what is stored is damaged.
+    /// Reads beside the writer; `None` where the store is damaged.
     fn read<T>(
         &self,
         read: impl FnOnce(&mut dyn Reader) -> EngineResult<Option<T>>,
     ) -> EngineResult<Option<T>> {
-        let mut shared = self.context.shared.reader();
+        let mut shared = self.context.shared.reader.lock();
         let mut reader = match shared.take() {
             Some(reader) => reader,
             None => self.context.storage.reader()?,
         };
         // After an error the reader is not used again.
         let found = match read(&mut *reader) {
-            // The writer comes upon it too, and salvages what it can.
+            // The writer will meet the damage too, and salvage the store.
             Err(EngineError::Damaged(_)) => return Ok(None),
             read => read?,
         };
@@ -87,17 +86,17 @@ impl Clicks for ProfileReader {
     fn first_seen(&mut self, click: FirstSeen) -> UnixMillis {
         let context = Arc::clone(&self.context);
         let shared = &context.shared;
-        let known = shared.clicks().find(click.click);
+        let known = shared.clicks.lock().find(click.click);
         let known = known.unwrap_or_else(|| {
-            // Whoever writes comes upon an error too; the event's own time serves.
+            // The push will meet an error too; meanwhile the event's own time does.
             let stored = self.read(|reader| reader.click(click.click));
             match stored.unwrap_or_default() {
                 Some(seen) => {
-                    shared.clicks().store(FirstSeen { seen, ..click });
+                    shared.clicks.lock().store(FirstSeen { seen, ..click });
                     KnownClick::Stored(seen)
                 }
                 // Another request may have seen it meanwhile.
-                None => shared.clicks().note(click),
+                None => shared.clicks.lock().note(click),
             }
         });
         match known {

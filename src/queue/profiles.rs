@@ -1,8 +1,8 @@
 //! Profiles: what is remembered of people and devices, kept beside the events.
 //!
-//! An update is applied in the transaction of the push that brought it, to what the store holds by then,
-//! so it is as durable as the event, and two updates of one person never undo each other. A profile that
-//! cannot be read counts as none. What was not touched for longest leaves first, by age and by size.
+//! The transaction of a push applies its updates to what the store holds by then: they are as durable as the
+//! events, and two updates of one person never undo each other. A profile that cannot be read counts as missing.
+//! The longest untouched are removed first, by age and by size.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,22 +11,22 @@ use crate::config::SyncName;
 use crate::profile::update::{self, ProfileStore, ProfileUpdate};
 use crate::profile::{Profile, ProfileKey, decode, encode};
 
-use super::bounds::Bounds;
+use super::Bounds;
 use super::core::Core;
-use super::engine::{AgedProfile, EngineError, EngineResult, Reader, StoredProfile};
+use super::engine::{AgedProfile, EngineError, EngineResult, StoredProfile};
 use super::totals::Counter;
 
-/// Profiles that are removed in one go.
+/// Profiles that are removed at once.
 const PIECE: usize = 256;
-/// Profiles that are read in one go.
+/// Profiles that are read at once.
 const FEW: usize = 16;
 
-/// The profile that is stored, if it can be read.
+/// Decodes a profile, if that is possible.
 pub(super) fn read(stored: &StoredProfile) -> Option<Profile> {
     decode(&stored.body, stored.touched)
 }
 
-/// The profiles of one sync, as the transaction under way leaves them.
+/// The profiles of one sync, as the present transaction leaves them.
 struct SyncProfiles<'c> {
     core: &'c mut Core,
     index: usize,
@@ -59,8 +59,8 @@ impl ProfileStore for SyncProfiles<'_> {
     }
 }
 
-/// Applies what events say of people. Where that is more than may be kept, what was not touched for longest
-/// leaves at once: in a rush far more people come in than expiry removes meanwhile.
+/// Applies what events tell about people. If the profiles then take too many bytes, the longest untouched are
+/// removed at once: in a rush far more people come in than expiry removes.
 pub(super) fn learn(core: &mut Core, updates: &[(SyncName, ProfileUpdate)]) -> EngineResult<()> {
     let mut touched = BTreeMap::new();
     for (sync, said) in updates {
@@ -102,7 +102,7 @@ pub(super) fn drop_sync(core: &mut Core, sync: &SyncName) -> EngineResult<bool> 
     }
 }
 
-/// Removes profiles; gives the number of those that were there.
+/// Removes profiles; gives the number of those that it found.
 pub(super) fn remove(core: &mut Core, keys: &[ProfileKey]) -> EngineResult<u64> {
     let mut removed = 0;
     for key in keys {
@@ -116,45 +116,27 @@ pub(super) fn remove(core: &mut Core, keys: &[ProfileKey]) -> EngineResult<u64> 
     Ok(removed)
 }
 
-/// Looks through profiles behind this place for those that are wanted; gives them, and the last place that was
-/// looked at.
-pub(super) fn search(
-    reader: &mut dyn Reader,
-    after: i64,
-    limit: usize,
-    is_wanted: impl Fn(ProfileKey, &[u8]) -> bool,
-) -> EngineResult<Option<(Vec<ProfileKey>, i64)>> {
-    let profiles = reader.profiles(after, limit)?;
-    let last = profiles.last().map(|(place, _, _)| *place);
-    let found = profiles
-        .iter()
-        .filter(|(_, key, stored)| is_wanted(*key, &stored.body))
-        .map(|(_, key, _)| *key);
-    let found = found.collect();
-    Ok(last.map(|last| (found, last)))
-}
-
-/// Whether these are the bytes of a device that belongs to one of these users.
+/// Whether this is the profile of a device that belongs to one of these users.
 pub(super) fn belongs_to(body: &[u8], users: &HashSet<ProfileKey>) -> bool {
     decode(body, UnixMillis::default())
         .and_then(|profile| profile.owner())
         .is_some_and(|owner| users.contains(&owner))
 }
 
-/// How many profiles of a sync may be kept; none where there are none, or nobody said.
+/// How much may be kept of a sync's profiles; `None` where there are none, or no bounds are set.
 fn bounds(core: &mut Core, index: usize) -> Option<Bounds> {
     let counters = core.counters.at(index);
     if counters.get(Counter::Profiles) == 0 {
         return None;
     }
-    // A command that opened the store knows of no bounds.
-    let bounds = core.context.shared.bounds();
+    // A command that opens the store sets no bounds.
+    let bounds = core.context.shared.bounds.lock();
     let bounds = bounds.as_ref()?.get(&counters.name).copied();
     Some(bounds.unwrap_or_default())
 }
 
-/// Removes profiles of a sync, those first that were not touched for longest, as long as `goes` agrees, and no
-/// more than `limit`. True if there may be more. What the transaction under way has touched stays.
+/// Removes a sync's profiles, the longest untouched first, while `goes` agrees, and at most `limit`. True if there
+/// may be more. Profiles that the present transaction has touched stay.
 fn remove_oldest(
     core: &mut Core,
     index: usize,
@@ -187,7 +169,7 @@ fn remove_oldest(
     }
 }
 
-/// Removes profiles of a sync that the transaction under way has touched.
+/// Removes profiles of a sync that the present transaction has touched.
 fn remove_oldest_pending(core: &mut Core, index: usize, mut goes: impl FnMut(&mut Core) -> bool) {
     if !goes(core) {
         return;

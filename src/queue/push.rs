@@ -1,8 +1,7 @@
-//! How events come in: duplicates are recognised, full syncs refused, the rest joins the next commit.
+//! Takes events in: recognises duplicates, refuses events of full syncs, queues the rest.
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::config::SyncName;
 use crate::outcome::{Outcome, Reason};
 use crate::payload::{Fingerprint, Payload, Rejected, Submission};
 
@@ -10,54 +9,20 @@ use super::core::Core;
 use super::dead_letters::{self, NewDeadLetter};
 use super::engine::EngineResult;
 use super::totals::Counter;
-use super::{Observed, Pushed, clicks, profiles};
+use super::{Observed, PushError, Pushed, clicks, profiles};
 
-/// Whether a known event may be taken once more.
-#[derive(Debug)]
-pub(super) enum Repeats {
-    /// Every repeat is a duplicate.
-    Refused,
-    /// A repeat takes the place of its dead letter, unless it is queued or was delivered. These events
-    /// are repeats too, besides those in the duplicate window.
-    ReplaceDead(HashSet<Fingerprint>),
-}
-
-impl Repeats {
-    /// What is known besides the duplicate window, where dead letters are replaced.
-    const fn known(&self) -> Option<&HashSet<Fingerprint>> {
-        match self {
-            Self::Refused => None,
-            Self::ReplaceDead(known) => Some(known),
-        }
-    }
-}
-
-/// How a push ended, the store being well.
-#[derive(Debug)]
-pub(super) enum PushOutcome {
-    Stored(Pushed),
-    /// A sync was full; the rest is stored.
-    Full {
-        /// The first sync that was full.
-        sync: SyncName,
-        pushed: Pushed,
-        /// How many events of each sync were not stored.
-        left: BTreeMap<SyncName, u64>,
-    },
-    /// Nothing is stored: the disk is nearly full.
-    DiskLow,
-}
-
-/// Takes events in, and learns what they say. That is observed where a sync is full too: its
-/// events come again.
+/// Takes events in, and learns what they tell, even where a sync is full: its events will come again.
+///
+/// A repeat is a duplicate. In a push `again`, which names further repeats besides the duplicate window, it
+/// replaces its dead letter instead, if there is one.
 pub(super) fn push(
     core: &mut Core,
     taken: Vec<Submission>,
-    repeats: &Repeats,
+    again: Option<&HashSet<Fingerprint>>,
     observed: &Observed,
-) -> EngineResult<PushOutcome> {
+) -> EngineResult<Result<Pushed, PushError>> {
     if core.quota.is_disk_low() {
-        return Ok(PushOutcome::DiskLow);
+        return Ok(Err(PushError::DiskLow));
     }
     profiles::learn(core, &observed.updates)?;
     clicks::store(core, &observed.clicks)?;
@@ -67,9 +32,9 @@ pub(super) fn push(
     for Submission { sync, mapped } in taken {
         let index = core.index_of(&sync);
         match mapped {
-            Err(rejected) => push_rejected(core, index, &rejected, repeats, &mut pushed)?,
+            Err(rejected) => push_rejected(core, index, &rejected, again.is_some(), &mut pushed)?,
             Ok(payload) => {
-                if !push_mapped(core, index, payload, repeats, &mut pushed)? {
+                if !push_mapped(core, index, payload, again, &mut pushed)? {
                     *left.entry(sync.clone()).or_insert(0) += 1;
                     full.get_or_insert(sync);
                 }
@@ -77,8 +42,8 @@ pub(super) fn push(
         }
     }
     Ok(match full {
-        Some(sync) => PushOutcome::Full { sync, pushed, left },
-        None => PushOutcome::Stored(pushed),
+        Some(sync) => Err(PushError::Full { sync, pushed, left }),
+        None => Ok(pushed),
     })
 }
 
@@ -87,14 +52,13 @@ fn push_mapped(
     core: &mut Core,
     index: usize,
     payload: Payload,
-    repeats: &Repeats,
+    again: Option<&HashSet<Fingerprint>>,
     pushed: &mut Pushed,
 ) -> EngineResult<bool> {
-    let known = core.window.contains(payload.fingerprint)
-        || repeats
-            .known()
-            .is_some_and(|known| known.contains(&payload.fingerprint));
-    if known && repeats.known().is_none() {
+    let fingerprint = payload.fingerprint;
+    let is_known = core.window.contains(fingerprint)
+        || again.is_some_and(|known| known.contains(&fingerprint));
+    if is_known && again.is_none() {
         count_duplicate(core, index, pushed);
         return Ok(true);
     }
@@ -102,17 +66,16 @@ fn push_mapped(
     if core.quota.is_full(held) {
         return Ok(false);
     }
-    let replaces = repeats.known().is_some()
-        && dead_letters::replace_queued(core, index, payload.fingerprint)?;
-    if known && !replaces {
-        count_duplicate(core, index, pushed);
-        return Ok(true);
-    }
-    if repeats.known().is_some() {
+    if again.is_some() {
+        let replaces = dead_letters::replace_queued(core, index, fingerprint)?;
+        if is_known && !replaces {
+            count_duplicate(core, index, pushed);
+            return Ok(true);
+        }
         let name = Some(payload.event_name.as_ref());
-        dead_letters::replace_invalid(core, index, payload.fingerprint.id, name)?;
+        dead_letters::replace_invalid(core, index, fingerprint.id, name)?;
     }
-    core.window.insert(payload.fingerprint, core.now);
+    core.window.insert(fingerprint, core.now);
     core.counters.at(index).add(Counter::Taken, 1);
     pushed.queued += 1;
     core.queue(index, payload);
@@ -130,7 +93,7 @@ fn push_rejected(
     core: &mut Core,
     index: usize,
     rejected: &Rejected,
-    repeats: &Repeats,
+    replaces: bool,
     pushed: &mut Pushed,
 ) -> EngineResult<()> {
     let counters = core.counters.at(index);
@@ -141,17 +104,20 @@ fn push_rejected(
         return Ok(());
     }
     pushed.invalid += 1;
-    if repeats.known().is_some()
-        && let Some(id) = &rejected.event_id
-    {
+    if replaces && let Some(id) = &rejected.event_id {
         let id_half = Fingerprint::of_id(id);
         dead_letters::replace_invalid(core, index, id_half, rejected.event_name.as_deref())?;
     }
     let letter = NewDeadLetter {
+        reason: rejected.reason,
+        taken_at: core.now,
         event_name: rejected.event_name.as_deref(),
         event_id: rejected.event_id.as_deref(),
+        queued: None,
+        first_try: None,
+        last_try: None,
+        refusal: None,
         json: rejected.json.as_deref(),
-        ..NewDeadLetter::new(rejected.reason, core.now)
     };
     dead_letters::file(core, index, &letter)
 }

@@ -1,11 +1,10 @@
 //! Quota: free disk, and each sync's part of `max_bytes`.
 //!
-//! What the fingerprints, dead letters and requests take is taken from all; the rest of `max_bytes`
-//! is shared out evenly among the configured syncs, so that one pixel's outage cannot fill the
-//! others' part. A sync takes events while its batches are below its part.
+//! Fingerprints, dead letters and requests come out of `max_bytes` first. The configured syncs share the rest
+//! evenly, so that one pixel's outage cannot fill the others' parts. A sync takes events while its batches are
+//! below its part.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
@@ -15,10 +14,10 @@ use crate::config::queue::QueueConfig;
 use super::engine::{Disk, Engine, EngineResult};
 use super::totals::{Counter, Counters};
 
-/// How long what was read of the store's size is gone by, and how many bytes may come or go meanwhile.
+/// How long the store's size is not read again, and how many bytes may come or go meanwhile.
 const FRESH: Duration = Duration::from_secs(1);
 const FRESH_BYTES: u64 = 1 << 20;
-/// What is counted of what takes room.
+/// The counters of bytes.
 const COUNTED: [Counter; 4] = [
     Counter::HeldBytes,
     Counter::SeenBytes,
@@ -51,8 +50,8 @@ pub enum CapacityProblem {
 pub struct StoreStats {
     /// Bytes in use.
     pub used_bytes: u64,
-    /// How long the store can take events in, at the rate of the last minutes, if none is delivered;
-    /// of all syncs, the shortest. `None` where nothing comes in.
+    /// How long the store can take events in, at the rate of the last minutes, if none is delivered; the shortest
+    /// of all syncs. `None` if nothing comes in.
     pub headroom: Option<Duration>,
     /// How far back a repeat is recognised at the present rate.
     pub duplicate_window: Duration,
@@ -63,23 +62,20 @@ pub struct StoreStats {
 /// What may still be stored.
 #[derive(Debug)]
 pub(super) struct Quota {
-    folder: PathBuf,
-    max_bytes: u64,
-    min_free: Option<u64>,
+    config: QueueConfig,
     syncs: Vec<SyncName>,
     size: Option<StoreSize>,
-    used: u64,
+    /// Bytes in use.
+    pub(super) used: u64,
     share: u64,
-    disk: Option<DiskQuota>,
+    disk: Option<Disk>,
     rates: BTreeMap<SyncName, ByteRate>,
 }
 
 impl Quota {
     pub(super) fn new(config: &QueueConfig, syncs: Vec<SyncName>) -> Self {
         Self {
-            folder: config.path.clone(),
-            max_bytes: config.max_bytes.get(),
-            min_free: config.min_free_disk,
+            config: config.clone(),
             syncs,
             size: None,
             used: 0,
@@ -111,18 +107,21 @@ impl Quota {
         let held: u64 = self.held(totals).map(|(_, held)| held).sum();
         let others = self.used.saturating_sub(held);
         let syncs = self.syncs.len().max(1) as u64;
-        self.share = self.max_bytes.saturating_sub(others) / syncs;
-        // A disk that cannot be asked is written to until it says no.
-        self.disk = disk.map(|Disk { free, size }| DiskQuota {
-            free,
-            floor: self.min_free.unwrap_or_else(|| (size / 10).min(1 << 30)),
-        });
+        self.share = self.config.max_bytes.get().saturating_sub(others) / syncs;
+        self.disk = disk;
         Ok(())
     }
 
-    /// Whether less disk is free than there must be.
+    /// Whether the disk has too little free room.
     pub(super) fn is_disk_low(&self) -> bool {
-        self.disk.is_some_and(|disk| disk.free < disk.floor)
+        // A disk whose room is unknown is written to until that fails.
+        self.disk.is_some_and(|disk| disk.free < self.floor(disk))
+    }
+
+    /// The least that must be free.
+    fn floor(&self, disk: Disk) -> u64 {
+        let default = (disk.size / 10).min(1 << 30);
+        self.config.min_free_disk.unwrap_or(default)
     }
 
     /// Whether a sync whose batches take `held` bytes has used up its part.
@@ -138,14 +137,15 @@ impl Quota {
             .collect()
     }
 
-    /// Says what stands in the way of further events, and when that is over: once each. It is over only when
-    /// there is a tenth more room than needed, or a queue at its limit would say so with every event.
+    /// Logs once what stands in the way of further events, and once when that is over. It is over when there is
+    /// a tenth more room than needed, or a queue at its limit would log with every event.
     pub(super) fn warn(&self, totals: &Counters, warned: &mut Warned) {
-        if let Some(DiskQuota { free, floor }) = self.disk {
+        if let Some(disk) = self.disk {
+            let (free, floor) = (disk.free, self.floor(disk));
             let low = free < floor || (warned.disk_low && free < floor.saturating_add(floor / 10));
             match (std::mem::replace(&mut warned.disk_low, low), low) {
                 (false, true) => tracing::warn!(
-                    folder = %self.folder.display(),
+                    folder = %self.config.path.display(),
                     free_bytes = free,
                     min_free_disk_bytes = floor,
                     "the disk is low: no event is taken until more than queue.min_free_disk is free; \
@@ -153,7 +153,7 @@ impl Quota {
                 ),
                 (true, false) => tracing::info!(
                     free_bytes = free,
-                    "the disk is low no longer: events are taken again"
+                    "the disk is no longer low: events are taken again"
                 ),
                 _ => {}
             }
@@ -167,9 +167,9 @@ impl Quota {
                     %sync,
                     held_bytes = held,
                     share_bytes = self.share,
-                    max_bytes = self.max_bytes,
+                    max_bytes = self.config.max_bytes.get(),
                     "the queue is full: this sync has used up its part of queue.max_bytes, and its \
-                     events are refused until some were delivered. See why it does not deliver, or raise \
+                     events are refused until some are delivered. See why it does not deliver, or raise \
                      queue.max_bytes"
                 );
             } else if was_full && !full {
@@ -178,25 +178,16 @@ impl Quota {
                     %sync,
                     held_bytes = held,
                     share_bytes = self.share,
-                    "the queue is full no longer: events of this sync are taken again"
+                    "the queue is no longer full: events of this sync are taken again"
                 );
             }
         }
     }
 
-    /// Bytes in use.
-    pub(super) const fn used_bytes(&self) -> u64 {
-        self.used
-    }
-
     /// Notes bytes that a sync took in.
     pub(super) fn taken(&mut self, sync: &SyncName, bytes: u64) {
-        if !self.rates.contains_key(sync) {
-            self.rates.insert(sync.clone(), ByteRate::default());
-        }
-        if let Some(rate) = self.rates.get_mut(sync) {
-            rate.since_tick += bytes;
-        }
+        let rate = self.rates.entry(sync.clone()).or_default();
+        rate.since_tick += bytes;
     }
 
     /// Brings the rates up to date.
@@ -221,35 +212,25 @@ impl Quota {
     fn held<'a>(&'a self, totals: &'a Counters) -> impl Iterator<Item = (&'a SyncName, u64)> {
         self.syncs.iter().map(|sync| {
             let counters = totals.find(sync).map(|index| &totals.all()[index]);
-            (
-                sync,
-                counters.map_or(0, |counters| counters.get(Counter::HeldBytes)),
-            )
+            let held = counters.map_or(0, |counters| counters.get(Counter::HeldBytes));
+            (sync, held)
         })
     }
 }
 
-/// The volume that the store is on.
-#[derive(Clone, Copy, Debug)]
-struct DiskQuota {
-    free: u64,
-    /// Less must not be free.
-    floor: u64,
-}
-
-/// What the log has said of room, and not yet that it is over.
+/// Shortages that the log tells of, and not yet that they are over.
 #[derive(Debug, Default)]
 pub(super) struct Warned {
     disk_low: bool,
     full: BTreeSet<SyncName>,
 }
 
-/// What was read of the store's size. To read it costs more than a small transaction, so that small
-/// changes are followed by what is counted.
+/// The store's size when it was last read. Reading costs more than a small transaction, so the counters tell the
+/// small changes since.
 #[derive(Clone, Copy, Debug)]
 struct StoreSize {
     bytes: u64,
-    /// Of these, what was counted.
+    /// How much of that the counters told.
     counted: u64,
     read_at: UnixMillis,
 }

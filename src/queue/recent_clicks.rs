@@ -1,4 +1,4 @@
-//! Clicks that were asked for lately.
+//! The clicks of recent requests, in memory.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,12 @@ use crate::profile::clicks::{ClickKey, FirstSeen};
 /// Most clicks in memory.
 const MAX_RECENT: usize = 1 << 16;
 
-/// Clicks that were asked for lately, in memory: most events of a visit carry the same click, so that few of
-/// them ask the store; and what one request sees of a click, the next one sees before it is stored.
+/// The clicks of recent requests. Most events of a visit carry the same click, so few need the store; and two
+/// requests agree on a click before it is stored.
 #[derive(Debug, Default)]
 pub(super) struct RecentClicks {
     stored: HashMap<ClickKey, UnixMillis>,
-    /// As requests saw them, and are about to be stored.
+    /// Those that are about to be stored, as requests saw them.
     pending: HashMap<ClickKey, UnixMillis>,
 }
 
@@ -36,7 +36,7 @@ impl RecentClicks {
     pub(super) fn note(&mut self, click: FirstSeen) -> KnownClick {
         let known = self.find(click.click);
         known.unwrap_or_else(|| {
-            // Those that were never stored: their pushes failed.
+            // A failed push leaves its clicks here.
             make_room(&mut self.pending);
             self.pending.insert(click.click, click.seen);
             KnownClick::Pending(click.seen)

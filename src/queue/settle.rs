@@ -1,4 +1,4 @@
-//! What is said of a request: how it was answered, and how its events end.
+//! The outcome of a request: how it was answered, and how its events end.
 
 use crate::config::SyncName;
 use crate::outcome::Reason;
@@ -7,7 +7,7 @@ use super::attempt::{AttemptAnswer, DeliveryId};
 use super::cooldown::CooldownChange;
 use super::lease::Slot;
 
-/// What an answered request does, in one transaction. If that fails, it may be tried again as it is.
+/// What the answer to a request changes, in one transaction. If that fails, it may be repeated as it is.
 #[derive(Clone, Debug)]
 pub struct Settlement {
     /// The sync.
@@ -16,11 +16,11 @@ pub struct Settlement {
     pub delivery: Option<DeliveryId>,
     /// How it was answered. `None`: it was not sent, and its record is removed.
     pub answer: Option<AttemptAnswer>,
-    /// Events that end here. One that is not on lease is passed over.
+    /// Events that end. One that is not on lease is passed over.
     pub ends: Vec<(Slot, End)>,
     /// Events that become ready again. Those in neither list stay leased.
     pub release: Vec<Slot>,
-    /// What the answer says of waiting.
+    /// Cooldowns that the answer begins or ends.
     pub cooldowns: Vec<CooldownChange>,
 }
 
@@ -47,7 +47,7 @@ impl End {
     }
 }
 
-/// What Meta said of an event that it refused.
+/// Why Meta refused an event.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// Why it ends as `rejected`.

@@ -1,8 +1,7 @@
 //! Settlement: what the answer to a request does to the events that it carried.
 //!
-//! A request is put down before it is sent, and closed by the settlement of its answer. One that is
-//! still open when the store is opened was cut off by a crash: like one whose answer was lost, it
-//! may have been taken, so its events expire 48 hours after it was sent.
+//! A request is recorded before it is sent, and the settlement of its answer closes the record. A crash leaves the
+//! record open: as with a lost answer, Meta may have taken the events, so they expire 48 hours after the request.
 
 use std::collections::BTreeMap;
 
@@ -16,27 +15,26 @@ use super::core::{Core, Effect};
 use super::dead_letters::{self, NewDeadLetter};
 use super::engine::{AttemptChange, EngineResult, Opening};
 use super::lease::Slot;
+use super::leases::LeaseChange;
 use super::settle::{End, Settlement};
 use super::state::{BatchState, DOUBT_SECONDS};
 
-/// Puts down a request that is about to be sent.
+/// Records a request that is about to be sent.
 pub(super) fn open(core: &mut Core, sync: &SyncName, slots: &[Slot]) -> DeliveryId {
     let index = core.index_of(sync);
-    let id = core.next_attempt_id();
-    let sent_at = core.now;
-    let events = AttemptedEvents::of(slots);
-    let change = AttemptChange::Open {
-        sync: core.counters.at(index).id,
-        sent_at,
-        events: events.clone(),
+    core.last.attempt += 1;
+    let id = DeliveryId(core.last.attempt);
+    let request = OpenAttempt {
+        sent_at: core.now,
+        events: AttemptedEvents::of(slots),
     };
+    let change = AttemptChange::Open(core.counters.at(index).id, request.clone());
     core.pending.attempts.insert(id, change);
-    core.effects
-        .push(Effect::Opened(id, OpenAttempt { sent_at, events }));
+    core.effects.push(Effect::Opened(id, request));
     id
 }
 
-/// Does what an answer asks for.
+/// Applies the answer to a request.
 pub(super) fn settle(core: &mut Core, settlement: &Settlement) -> EngineResult<()> {
     core.pending
         .cooldowns
@@ -49,11 +47,12 @@ pub(super) fn settle(core: &mut Core, settlement: &Settlement) -> EngineResult<(
         let of_batch = ends.entry(slot.batch).or_default();
         of_batch.push((slot.position(), end));
     }
-    let (sent_at, carried) = match settlement.delivery {
-        Some(id) if settlement.answer.is_some() => under_way(core, id).unzip(),
-        _ => (None, None),
+    let request = match settlement.delivery {
+        Some(id) if settlement.answer.is_some() => under_way(core, id),
+        _ => None,
     };
-    let mut carried = carried.unwrap_or_default().0;
+    let sent_at = request.as_ref().map(|request| request.sent_at);
+    let mut carried = request.map(|request| request.events.0).unwrap_or_default();
     for batch in ends.keys() {
         carried.entry(*batch).or_default();
     }
@@ -67,14 +66,11 @@ pub(super) fn settle(core: &mut Core, settlement: &Settlement) -> EngineResult<(
         };
         settle_batch(core, index, batch, &ends, &attempt)?;
     }
-    core.effects.push(Effect::Ended {
-        index,
-        slots: settlement.ends.iter().map(|(slot, _)| *slot).collect(),
-    });
-    core.effects.push(Effect::Released {
-        index,
-        slots: settlement.release.clone(),
-    });
+    let ended = settlement.ends.iter().map(|(slot, _)| *slot).collect();
+    core.effects
+        .push(Effect::Leases(index, LeaseChange::Ended(ended)));
+    let released = LeaseChange::Released(settlement.release.clone());
+    core.effects.push(Effect::Leases(index, released));
     if let Some(id) = settlement.delivery {
         close(core, id, settlement.answer.clone());
         core.effects.push(Effect::Answered(id));
@@ -82,14 +78,14 @@ pub(super) fn settle(core: &mut Core, settlement: &Settlement) -> EngineResult<(
     Ok(())
 }
 
-/// Sees to requests that have no answer in the store though nobody waits for one.
+/// Closes the records of requests without an answer for which nobody waits.
 pub(super) fn resolve_open(core: &mut Core, opening: Opening) -> EngineResult<()> {
     for request in core.engine.unanswered()? {
         if under_way(core, request.id).is_some() {
             continue;
         }
         if opening == Opening::AfterFailure {
-            // Its writing was reported as failed, so it was not sent.
+            // The commit of its record failed, so it was not sent.
             close(core, request.id, None);
             continue;
         }
@@ -105,11 +101,8 @@ pub(super) fn resolve_open(core: &mut Core, opening: Opening) -> EngineResult<()
         }
         let cut_off = AttemptAnswer {
             verdict: "cut_off",
-            status: None,
-            code: None,
-            sub_code: None,
-            trace_id: None,
             lost: true,
+            ..AttemptAnswer::default()
         };
         close(core, request.id, Some(cut_off));
     }
@@ -126,7 +119,7 @@ fn settle_batch(
     let Some(mut state) = core.batch(id)? else {
         return Ok(());
     };
-    let (leased, content) = core.leases_of(index, |leases| leases.on_lease(id));
+    let (leased, content) = core.on_lease(index, id);
     let mut changed = false;
     for (position, end) in ends {
         let Some(content) = content.as_ref().filter(|_| leased.has(*position)) else {
@@ -142,7 +135,7 @@ fn settle_batch(
                 refusal: Some(refusal),
                 first_try: state.first_try.or(attempt.sent_at),
                 last_try: attempt.sent_at.or(state.last_try),
-                ..NewDeadLetter::of(content, entry, refusal.reason, state.taken_at)
+                ..NewDeadLetter::of(content, entry, refusal.reason, &state)
             };
             dead_letters::file(core, index, &letter)?;
         }
@@ -155,9 +148,9 @@ fn settle_batch(
     Ok(())
 }
 
-/// Notes on a batch that a request did not end all of its events; true if there is something to note.
+/// Notes in a batch's state that a request left some of its events open; true if it did.
 fn note_attempt(
-    core: &mut Core,
+    core: &Core,
     index: usize,
     state: &mut BatchState,
     attempt: &AttemptOfBatch,
@@ -172,17 +165,15 @@ fn note_attempt(
         state.in_doubt.add(&remaining, sent_at);
         let expiry = sent_at.seconds() + DOUBT_SECONDS;
         state.deadline = state.deadline.min(expiry);
-        let deadline = state.deadline;
-        core.effects.push(Effect::Sooner { index, deadline });
+        // Need not wait for the commit: a mark that is too low does no harm.
+        core.leases_of(index, |leases| leases.lower_urgent(state.deadline));
     }
     true
 }
 
-/// When a request was sent, and the events that it carries, if it is under way.
-fn under_way(core: &Core, id: DeliveryId) -> Option<(UnixMillis, AttemptedEvents)> {
-    let requests = core.context.shared.requests();
-    let request = requests.get(&id)?;
-    Some((request.sent_at, request.events.clone()))
+/// A request, if it is under way.
+fn under_way(core: &Core, id: DeliveryId) -> Option<OpenAttempt> {
+    core.context.shared.requests.lock().get(&id).cloned()
 }
 
 fn close(core: &mut Core, id: DeliveryId, answer: Option<AttemptAnswer>) {
@@ -203,6 +194,6 @@ struct AttemptOfBatch {
     sent_at: Option<UnixMillis>,
     /// The events of the batch that it carried.
     carried: Bits,
-    /// Meta may have taken the events all the same.
+    /// Meta may have taken the events, for all we know.
     lost: bool,
 }

@@ -1,13 +1,12 @@
 //! The embedded engine: a `SQLite` file in WAL mode, changed by one connection.
 //!
-//! All of SQL is here, and what only `SQLite` knows of: the log, free pages, damaged ones.
+//! All SQL is here, and what only `SQLite` has: the log, free pages, damaged pages.
 
 use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::types::FromSqlError;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Row};
 
 use crate::clock::{Clock, UnixMillis};
 
@@ -38,6 +37,10 @@ impl Sqlite {
         Self {
             folder: folder.to_owned(),
         }
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        schema::file(&self.folder).exists()
     }
 }
 
@@ -90,6 +93,29 @@ impl SqliteEngine {
         let filler = Filler::load(&connection)?;
         Ok(Self { connection, filler })
     }
+
+    /// Reads every row that a statement finds.
+    fn read_rows<T>(
+        &self,
+        statement: &str,
+        parameters: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> EngineResult<Vec<T>> {
+        let mut statement = self.connection.prepare_cached(statement)?;
+        let rows = statement.query_map(parameters, read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Reads the row that a statement finds, if there is one.
+    fn read_row<T>(
+        &self,
+        statement: &str,
+        parameters: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> EngineResult<Option<T>> {
+        let mut statement = self.connection.prepare_cached(statement)?;
+        Ok(statement.query_row(parameters, read).optional()?)
+    }
 }
 
 impl Reader for SqliteEngine {}
@@ -106,14 +132,12 @@ impl Engine for SqliteEngine {
         attempts::write(connection, transaction)?;
         dead::write(connection, transaction)?;
         profiles::write(connection, transaction)?;
-        // Whether the log was synced is not known after an error; who opens the file again finds out.
-        connection
-            .prepare_cached("COMMIT")?
-            .execute([])
-            .map_err(|error| match error.into() {
-                EngineError::Unavailable(fault) => EngineError::Unknown(fault),
-                damaged => damaged,
-            })?;
+        // After an error nobody knows whether the log was synced; opening the file again tells.
+        let committed = connection.prepare_cached("COMMIT")?.execute([]);
+        committed.map_err(|error| match error.into() {
+            EngineError::Unavailable(fault) => EngineError::Unknown(fault),
+            damaged => damaged,
+        })?;
         if transaction.erases {
             connection.execute_batch("PRAGMA secure_delete = FAST")?;
         }
@@ -160,20 +184,13 @@ impl From<rusqlite::Error> for EngineError {
     }
 }
 
-impl From<FromSqlError> for EngineError {
-    fn from(error: FromSqlError) -> Self {
-        Self::Damaged(Arc::new(error))
-    }
-}
-
 impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Engine(error.into())
     }
 }
 
-/// Whether an error says that what was read makes no sense, or is beyond the end of the file, rather than
-/// that it cannot be read now.
+/// Whether an error means that the file is damaged or cut off, rather than that it cannot be read now.
 fn is_damage(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::FromSqlConversionFailure(..)

@@ -6,7 +6,7 @@ use crate::outcome::Reason;
 use super::batch::{BatchEntry, BatchId, StoredBatch, SyncId};
 use super::bits::Bits;
 
-/// How long Meta recognises a repeat: events that it may have taken are not repeated after that.
+/// How long Meta recognises a repeat. Events that it may have taken are not repeated after that.
 pub const DOUBT_SECONDS: i64 = 48 * 3600;
 
 /// A place in every order of batches.
@@ -17,11 +17,10 @@ pub(super) struct BatchPlace {
 }
 
 impl BatchPlace {
-    /// The place before all batches with this deadline.
-    pub(super) fn before_deadline(deadline: i64) -> Option<Self> {
-        let deadline = deadline.checked_sub(1)?;
-        let id = BatchId::LAST;
-        Some(Self { deadline, id })
+    /// The place before all batches with a deadline.
+    pub(super) fn before_deadline(deadline: i64) -> Self {
+        let id = BatchId::default();
+        Self { deadline, id }
     }
 
     /// The place before a batch, by number.
@@ -36,7 +35,7 @@ impl BatchPlace {
     }
 }
 
-/// What changes of a batch, and what is to be known of it without a look at its events.
+/// What changes of a batch, and what is known of it without reading its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BatchState {
     pub(super) id: BatchId,
@@ -80,7 +79,7 @@ impl BatchState {
         self.bytes = self.bytes.saturating_sub(entry.bytes());
     }
 
-    /// When an event expires, and as what.
+    /// When an event expires, and for which reason.
     pub(super) fn expiry(&self, position: usize, entry: &BatchEntry) -> (i64, Reason) {
         match self.in_doubt.since(position) {
             Some(since) if since.seconds() + DOUBT_SECONDS < entry.deadline => {
@@ -119,28 +118,24 @@ impl InDoubt {
 
     /// Notes that these events are in doubt, unless they were before.
     pub(super) fn add(&mut self, events: &Bits, since: UnixMillis) {
-        for position in events.positions() {
-            if self.since(position).is_some() {
-                continue;
-            }
-            let at = u16::try_from(position).expect("a batch has at most 256 events");
-            match self.0.last_mut() {
-                Some((_, to, same)) if *to == at && *same == since => *to += 1,
-                _ => self.0.push((at, at + 1, since)),
-            }
+        let mut known = Bits::default();
+        for (from, to, _) in &self.0 {
+            known.add_run(*from, *to);
         }
+        let new = events.without(&known).runs().into_iter();
+        self.0.extend(new.map(|(from, to)| (from, to, since)));
     }
 
     pub(super) fn stored(&self) -> Option<Vec<u8>> {
-        (!self.0.is_empty()).then(|| {
-            let mut stored = Vec::with_capacity(self.0.len() * 12);
-            for (from, to, since) in &self.0 {
-                stored.extend_from_slice(&from.to_le_bytes());
-                stored.extend_from_slice(&to.to_le_bytes());
-                stored.extend_from_slice(&since.0.to_le_bytes());
-            }
-            stored
-        })
+        let run = |(from, to, since): &(u16, u16, UnixMillis)| {
+            [
+                &from.to_le_bytes()[..],
+                &to.to_le_bytes(),
+                &since.0.to_le_bytes(),
+            ]
+            .concat()
+        };
+        (!self.0.is_empty()).then(|| self.0.iter().flat_map(run).collect())
     }
 
     pub(super) fn from_stored(stored: &[u8]) -> Self {

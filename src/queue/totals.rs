@@ -1,28 +1,14 @@
 //! Counts that survive a restart, because they change in the transaction that moves the event.
 
 use std::collections::{BTreeMap, HashMap};
-
 use std::sync::Arc;
 
 use crate::config::SyncName;
 use crate::outcome::Reason;
 
 use super::batch::SyncId;
-use super::engine::{BatchOrder, CounterValue, Engine, EngineResult, Reader, Transaction};
-
-/// Records that are read in one go.
-const PAGE: usize = 512;
-/// What is counted anew after a salvage.
-const COUNTED_ANEW: [Counter; 8] = [
-    Counter::Queued,
-    Counter::QueuedBytes,
-    Counter::HeldBytes,
-    Counter::SeenBytes,
-    Counter::Dead,
-    Counter::DeadBytes,
-    Counter::Profiles,
-    Counter::ProfileBytes,
-];
+use super::engine::{self, BatchOrder, CounterValue, Engine, EngineResult, Reader, Transaction};
+use super::state::BatchState;
 
 /// The counts of every sync that the store has ever held.
 pub type Totals = BTreeMap<SyncName, SyncTotals>;
@@ -32,15 +18,15 @@ pub type Totals = BTreeMap<SyncName, SyncTotals>;
 pub struct SyncTotals {
     /// Events taken.
     pub taken: u64,
-    /// Dead letters queued anew.
+    /// Dead letters queued again.
     pub dead_retried: u64,
     /// Events that ended, by reason; the reason tells the outcome. Only reasons that occurred.
     pub ended: BTreeMap<Reason, u64>,
-    /// Dead letters that left, by cause. Only causes that occurred.
+    /// Dead letters that were removed, by cause. Only causes that occurred.
     pub dead_removed: BTreeMap<Removal, u64>,
     /// Events in the queue, ready or on lease.
     pub queued: u64,
-    /// Dead letters at hand.
+    /// Dead letters in the store.
     pub dead: u64,
     /// People and devices that are remembered.
     pub profiles: u64,
@@ -50,7 +36,7 @@ pub struct SyncTotals {
 
 macro_rules! removals {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
-        /// Why a dead letter left.
+        /// Why a dead letter was removed.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Removal { $($(#[$doc])* $name,)+ }
 
@@ -67,7 +53,7 @@ macro_rules! removals {
 }
 
 removals! {
-    /// Queued anew by command.
+    /// Queued again by command.
     Retried = "retried",
     /// Dropped by command.
     Dropped = "dropped",
@@ -81,90 +67,83 @@ removals! {
     Crowded = "crowded",
 }
 
-/// What is counted for a sync.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Counter {
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
+        /// What is counted for a sync.
+        #[derive(Clone, Copy, Debug)]
+        pub(super) enum Counter {
+            $($(#[$doc])* $name,)+
+            /// Events that ended so.
+            Ended(Reason),
+            /// Dead letters that were removed so.
+            DeadRemoved(Removal),
+        }
+
+        #[derive(Debug)]
+        enum PlainCounter { $($name,)+ }
+
+        impl Counter {
+            const PLAIN: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Where it is among all counters.
+            const fn place(self) -> usize {
+                match self {
+                    $(Self::$name => PlainCounter::$name as usize,)+
+                    Self::Ended(reason) => Self::PLAIN.len() + reason as usize,
+                    Self::DeadRemoved(why) => Self::PLAIN.len() + Reason::ALL.len() + why as usize,
+                }
+            }
+
+            /// Its name in the store.
+            fn name(self) -> String {
+                match self {
+                    $(Self::$name => $text.to_owned(),)+
+                    Self::Ended(reason) => format!("ended:{reason}"),
+                    Self::DeadRemoved(why) => format!("dead_removed:{}", why.as_str()),
+                }
+            }
+        }
+    };
+}
+
+counters! {
     /// Events taken.
-    Taken,
-    /// Dead letters queued anew.
-    DeadRetried,
+    Taken = "taken",
+    /// Dead letters queued again.
+    DeadRetried = "dead_retried",
     /// Events in the queue.
-    Queued,
+    Queued = "queued",
     /// Their bytes.
-    QueuedBytes,
-    /// Bytes of the store that their rows take.
-    HeldBytes,
+    QueuedBytes = "queued_bytes",
+    /// Bytes of the store that their batches take.
+    HeldBytes = "held_bytes",
     /// Bytes of the store that fingerprints take.
-    SeenBytes,
+    SeenBytes = "seen_bytes",
     /// Dead letters.
-    Dead,
+    Dead = "dead",
     /// Bytes of the store that they take.
-    DeadBytes,
+    DeadBytes = "dead_bytes",
     /// Profiles of people and devices.
-    Profiles,
+    Profiles = "profiles",
     /// Bytes of the store that they take.
-    ProfileBytes,
-    /// Events that ended so.
-    Ended(Reason),
-    /// Dead letters that left so.
-    DeadRemoved(Removal),
+    ProfileBytes = "profile_bytes",
 }
 
 impl Counter {
-    const PLAIN: [Self; 10] = [
-        Self::Taken,
-        Self::DeadRetried,
-        Self::Queued,
-        Self::QueuedBytes,
-        Self::HeldBytes,
-        Self::SeenBytes,
-        Self::Dead,
-        Self::DeadBytes,
-        Self::Profiles,
-        Self::ProfileBytes,
-    ];
     const COUNT: usize = Self::PLAIN.len() + Reason::ALL.len() + Removal::ALL.len();
 
     fn all() -> impl Iterator<Item = Self> {
         let reasons = Reason::ALL.iter().map(|reason| Self::Ended(*reason));
         let removals = Removal::ALL.iter().map(|why| Self::DeadRemoved(*why));
-        Self::PLAIN.into_iter().chain(reasons).chain(removals)
+        Self::PLAIN.iter().copied().chain(reasons).chain(removals)
     }
 
-    /// Where it is among all counters.
-    const fn place(self) -> usize {
-        match self {
-            Self::Taken => 0,
-            Self::DeadRetried => 1,
-            Self::Queued => 2,
-            Self::QueuedBytes => 3,
-            Self::HeldBytes => 4,
-            Self::SeenBytes => 5,
-            Self::Dead => 6,
-            Self::DeadBytes => 7,
-            Self::Profiles => 8,
-            Self::ProfileBytes => 9,
-            Self::Ended(reason) => Self::PLAIN.len() + reason as usize,
-            Self::DeadRemoved(why) => Self::PLAIN.len() + Reason::ALL.len() + why as usize,
-        }
-    }
-
-    /// Its name in the store.
-    fn name(self) -> String {
-        match self {
-            Self::Taken => "taken".to_owned(),
-            Self::DeadRetried => "dead_retried".to_owned(),
-            Self::Queued => "queued".to_owned(),
-            Self::QueuedBytes => "queued_bytes".to_owned(),
-            Self::HeldBytes => "held_bytes".to_owned(),
-            Self::SeenBytes => "seen_bytes".to_owned(),
-            Self::Dead => "dead".to_owned(),
-            Self::DeadBytes => "dead_bytes".to_owned(),
-            Self::Profiles => "profiles".to_owned(),
-            Self::ProfileBytes => "profile_bytes".to_owned(),
-            Self::Ended(reason) => format!("ended:{reason}"),
-            Self::DeadRemoved(why) => format!("dead_removed:{}", why.as_str()),
-        }
+    /// Whether it counts what has happened, which the store's records do not tell.
+    const fn is_history(self) -> bool {
+        matches!(
+            self,
+            Self::Taken | Self::DeadRetried | Self::Ended(_) | Self::DeadRemoved(_)
+        )
     }
 }
 
@@ -195,19 +174,14 @@ impl SyncCounters {
         self.values[counter.place()] -= i64::try_from(amount).expect("far below 2^63");
     }
 
-    /// Sets a counter to what was counted anew.
-    pub(super) fn set(&mut self, counter: Counter, value: u64) {
-        self.values[counter.place()] = i64::try_from(value).expect("far below 2^63");
-    }
-
-    /// Counts as lost what came, has not ended and is not there; gives its number.
+    /// Counts events as lost that came, have not ended and are not there; gives their number.
     fn balance(&mut self) -> u64 {
         let came = self.get(Counter::Taken) + self.get(Counter::DeadRetried);
         let ended = Reason::ALL.iter().map(|it| self.get(Counter::Ended(*it)));
         let there = ended.sum::<u64>() + self.get(Counter::Queued);
         let lost = came.saturating_sub(there);
         self.add(Counter::Ended(Reason::DamagedRow), lost);
-        // Where the counters themselves were lost, what is there must have come.
+        // If the counters themselves were lost, the events that are there must have come.
         self.add(Counter::Taken, there.saturating_sub(came));
         lost
     }
@@ -218,30 +192,20 @@ impl SyncCounters {
         came.saturating_sub(self.get(Counter::Queued))
     }
 
-    /// The counts as others see them.
     pub(super) fn totals(&self) -> SyncTotals {
-        let mut totals = SyncTotals {
+        let occurred = |counter| Some(self.get(counter)).filter(|count| *count > 0);
+        let ended = |reason: &Reason| Some((*reason, occurred(Counter::Ended(*reason))?));
+        let removed = |why: &Removal| Some((*why, occurred(Counter::DeadRemoved(*why))?));
+        SyncTotals {
             taken: self.get(Counter::Taken),
             dead_retried: self.get(Counter::DeadRetried),
+            ended: Reason::ALL.iter().filter_map(ended).collect(),
+            dead_removed: Removal::ALL.iter().filter_map(removed).collect(),
             queued: self.get(Counter::Queued),
             dead: self.get(Counter::Dead),
             profiles: self.get(Counter::Profiles),
             profile_bytes: self.get(Counter::ProfileBytes),
-            ..SyncTotals::default()
-        };
-        for counter in Counter::all() {
-            let value = self.get(counter);
-            match counter {
-                Counter::Ended(reason) if value > 0 => {
-                    totals.ended.insert(reason, value);
-                }
-                Counter::DeadRemoved(why) if value > 0 => {
-                    totals.dead_removed.insert(why, value);
-                }
-                _ => {}
-            }
         }
-        totals
     }
 }
 
@@ -310,7 +274,7 @@ impl Counters {
         self.all.iter().map(|counters| counters.get(counter)).sum()
     }
 
-    /// Gives what has changed since it was asked before.
+    /// Collects what has changed since the last call.
     pub(super) fn collect_changes(&mut self, changes: &mut Vec<CounterValue>) {
         for counters in &mut self.all {
             if counters.values == counters.stored {
@@ -331,14 +295,24 @@ impl Counters {
     }
 }
 
-/// Brings the counters of a salvaged store into line with what is there; gives the number of events lost.
+/// Corrects the counters of a salvaged store; gives the number of events lost.
 pub(super) fn recount(engine: &mut dyn Engine) -> EngineResult<u64> {
     let mut counters = Counters::load(engine)?;
     for counters in &mut counters.all {
-        for counter in COUNTED_ANEW {
-            counters.set(counter, 0);
+        for counter in Counter::all().filter(|counter| !counter.is_history()) {
+            counters.values[counter.place()] = 0;
         }
-        count_batches(engine, counters)?;
+        let sync = counters.id;
+        engine::visit_pages(
+            None,
+            |after, limit| engine.batches(sync, BatchOrder::Oldest, after, limit),
+            BatchState::place,
+            |state| {
+                counters.add(Counter::Queued, state.open().count());
+                counters.add(Counter::QueuedBytes, state.bytes);
+                counters.add(Counter::HeldBytes, state.held);
+            },
+        )?;
     }
     count_records(engine, &mut counters)?;
     let lost = counters.all.iter_mut().map(SyncCounters::balance).sum();
@@ -348,63 +322,36 @@ pub(super) fn recount(engine: &mut dyn Engine) -> EngineResult<u64> {
     Ok(lost)
 }
 
-fn count_batches(engine: &mut dyn Engine, counters: &mut SyncCounters) -> EngineResult<()> {
-    let mut after = None;
-    loop {
-        let page = engine.batches(counters.id, BatchOrder::Oldest, after, PAGE)?;
-        for state in &page {
-            counters.add(Counter::Queued, state.open().count());
-            counters.add(Counter::QueuedBytes, state.bytes);
-            counters.add(Counter::HeldBytes, state.held);
-            after = Some(state.place());
-        }
-        if page.len() < PAGE {
-            return Ok(());
-        }
-    }
-}
-
 fn count_records(engine: &mut dyn Engine, counters: &mut Counters) -> EngineResult<()> {
     let mut count = |sync, counter, amount| {
         if let Some(index) = counters.find_by_id(sync) {
             counters.at(index).add(counter, amount);
         }
     };
-    let mut after = None;
-    loop {
-        let page = engine.fingerprint_counts(after, false, PAGE)?;
-        for batch in &page {
-            count(batch.sync, Counter::SeenBytes, batch.bytes);
-            after = Some(batch.batch);
-        }
-        if page.len() < PAGE {
-            break;
-        }
-    }
-    let mut after = 0;
-    loop {
-        let page = engine.dead_headers(after, PAGE)?;
-        for letter in &page {
+    engine::visit_pages(
+        None,
+        |after, limit| engine.fingerprints(after, limit),
+        |batch| batch.batch,
+        |batch| count(batch.sync, Counter::SeenBytes, batch.stored.len() as u64),
+    )?;
+    engine::visit_pages(
+        None,
+        |after, limit| engine.dead_headers(after.unwrap_or(0), limit),
+        |letter| letter.id,
+        |letter| {
             count(letter.sync, Counter::Dead, 1);
             count(letter.sync, Counter::DeadBytes, letter.bytes);
-            after = letter.id;
-        }
-        if page.len() < PAGE {
-            break;
-        }
-    }
-    let mut after = 0;
-    loop {
-        let page = engine.profiles(after, PAGE)?;
-        for (place, _, stored) in &page {
+        },
+    )?;
+    engine::visit_pages(
+        None,
+        |after, limit| engine.profiles(after.unwrap_or(0), limit),
+        |(place, _, _)| *place,
+        |(_, _, stored)| {
             count(stored.sync, Counter::Profiles, 1);
             count(stored.sync, Counter::ProfileBytes, stored.held_bytes());
-            after = *place;
-        }
-        if page.len() < PAGE {
-            return Ok(());
-        }
-    }
+        },
+    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What became of one event, from the fingerprints and the records of requests.
 //!
-//! This reads through everything that the store remembers, beside the writer: it costs the hot path
-//! nothing, and takes seconds where much is remembered.
+//! A trace reads all fingerprints beside the writer: it costs the hot path nothing, and takes seconds where there
+//! are many.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,15 @@ use crate::payload::Fingerprint;
 
 use super::attempt::TracedRequest;
 use super::batch::{SyncId, fingerprints};
-use super::engine::{DeadHeader, EngineResult, Reader};
+use super::engine::{self, DeadHeader, EngineResult, Reader};
 use super::lease::Slot;
-
-/// Records read in one go.
-const PAGE: usize = 512;
 
 /// One taking of an event, for one sync.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trace {
     /// The sync.
     pub sync: SyncName,
-    /// When it was taken, or queued anew.
+    /// When it was taken, or queued again.
     pub taken_at: UnixMillis,
     /// Where it is now.
     pub place: TracedPlace,
@@ -49,7 +46,7 @@ pub enum TracedPlace {
         #[serde(flatten, with = "outcome::with_outcome")]
         reason: Reason,
     },
-    /// No longer in the store, and not delivered: erased, dropped, or a dead letter that has left.
+    /// No longer in the store, and not delivered: erased, dropped, or a dead letter that was removed.
     Gone,
 }
 
@@ -63,25 +60,25 @@ pub(super) fn trace(
     let syncs: BTreeMap<SyncId, SyncName> = reader.syncs()?.into_iter().collect();
     let takings = takings(reader, id_half)?;
     let mut requests = requests(reader, &takings)?;
-    let mut dead = reader.dead_of_event(id_half)?;
-    dead.retain(|letter| letter.reason.is_some());
+    let dead = reader.dead_of_event(id_half)?.into_iter();
+    let mut dead: Vec<(DeadHeader, TracedPlace)> = dead
+        .filter_map(|letter| {
+            let (id, reason) = (letter.id, letter.reason?);
+            Some((letter, TracedPlace::Dead { id, reason }))
+        })
+        .collect();
     let mut traces = Vec::new();
     for taking in takings {
         let Some(sync) = syncs.get(&taking.sync) else {
             continue;
         };
         let requests = requests.remove(&taking.slot).unwrap_or_default();
-        let letter = dead.iter().position(|letter| taking.is_of(letter));
-        let place = if let Some(until) = queued(reader, &taking)? {
-            if is_leased(sync, taking.slot) {
-                TracedPlace::InFlight { until }
-            } else {
-                TracedPlace::Waiting { until }
-            }
-        } else if let Some(place) = letter.and_then(|at| dead_place(&dead.remove(at))) {
-            place
-        } else {
-            place_after(&requests)
+        let letter = dead.iter().position(|(letter, _)| taking.is_of(letter));
+        let place = match (queued(reader, &taking)?, letter) {
+            (Some(until), _) if is_leased(sync, taking.slot) => TracedPlace::InFlight { until },
+            (Some(until), _) => TracedPlace::Waiting { until },
+            (None, Some(letter)) => dead.remove(letter).1,
+            (None, None) => place_after(&requests),
         };
         traces.push(Trace {
             sync: sync.clone(),
@@ -90,11 +87,9 @@ pub(super) fn trace(
             requests,
         });
     }
-    // What never was queued has no fingerprint, only its letter.
-    for letter in dead {
-        if let Some(sync) = syncs.get(&letter.sync)
-            && let Some(place) = dead_place(&letter)
-        {
+    // An event that was never queued has no fingerprint, only its dead letter.
+    for (letter, place) in dead {
+        if let Some(sync) = syncs.get(&letter.sync) {
             traces.push(Trace {
                 sync: sync.clone(),
                 taken_at: letter.taken_at,
@@ -106,7 +101,7 @@ pub(super) fn trace(
     Ok(traces)
 }
 
-/// Where an event is that is no longer in the store: its last request tells.
+/// Where an event is that has left the store: its last request tells.
 fn place_after(requests: &[TracedRequest]) -> TracedPlace {
     match requests.last() {
         Some(sent) if matches!(sent.verdict.as_deref(), Some("delivered" | "short_count")) => {
@@ -135,17 +130,13 @@ impl Taking {
     }
 }
 
-fn dead_place(letter: &DeadHeader) -> Option<TracedPlace> {
-    let (id, reason) = (letter.id, letter.reason?);
-    Some(TracedPlace::Dead { id, reason })
-}
-
 fn takings(reader: &mut dyn Reader, id_half: u64) -> EngineResult<Vec<Taking>> {
     let mut takings = Vec::new();
-    let mut after = None;
-    loop {
-        let page = reader.fingerprints(after, PAGE)?;
-        for batch in &page {
+    engine::visit_pages(
+        None,
+        |after, limit| reader.fingerprints(after, limit),
+        |batch| batch.batch,
+        |batch| {
             for (position, fingerprint) in fingerprints(&batch.stored).enumerate() {
                 if fingerprint.id == id_half {
                     takings.push(Taking {
@@ -156,12 +147,9 @@ fn takings(reader: &mut dyn Reader, id_half: u64) -> EngineResult<Vec<Taking>> {
                     });
                 }
             }
-        }
-        after = page.last().map(|batch| batch.batch);
-        if page.len() < PAGE {
-            return Ok(takings);
-        }
-    }
+        },
+    )?;
+    Ok(takings)
 }
 
 fn requests(
@@ -172,23 +160,20 @@ fn requests(
     let Some(since) = takings.iter().map(|taking| taking.taken_at).min() else {
         return Ok(requests);
     };
-    let mut after = 0;
-    loop {
-        let page = reader.attempts(after, since, PAGE)?;
-        let is_last = page.len() < PAGE;
-        for attempt in page {
-            after = attempt.id.0;
+    engine::visit_pages(
+        None,
+        |after, limit| reader.attempts(after.unwrap_or(0), since, limit),
+        |attempt| attempt.id.0,
+        |attempt| {
             for taking in takings {
                 if attempt.events.contain(taking.slot) {
                     let of_event = requests.entry(taking.slot).or_default();
                     of_event.push(attempt.request.clone());
                 }
             }
-        }
-        if is_last {
-            return Ok(requests);
-        }
-    }
+        },
+    )?;
+    Ok(requests)
 }
 
 /// When the event expires, if it is in the queue.

@@ -1,4 +1,4 @@
-//! The duplicate window: the fingerprints of what was taken lately, in memory.
+//! The duplicate window: the fingerprints of recent events, in memory.
 //!
 //! Fingerprints lie in a ring in the order in which they came; a hash table of places in the ring
 //! finds them again. That is 16 + 4 bytes per id and one byte of the table's own, twice that at worst
@@ -15,7 +15,7 @@ use crate::config::queue::QueueConfig;
 use crate::payload::Fingerprint;
 
 use super::batch::{BatchId, fingerprints};
-use super::engine::{EngineResult, Reader};
+use super::engine::{self, EngineResult, Reader};
 
 /// Batches whose fingerprints are read in one go.
 const PAGE: usize = 512;
@@ -47,7 +47,7 @@ impl DuplicateWindow {
         }
     }
 
-    /// Remembers an id from this moment on. One that was remembered before takes a second place.
+    /// Remembers an id from this moment on. A known id takes a second place.
     pub(super) fn insert(&mut self, id: Fingerprint, taken_at: UnixMillis) {
         if self.places.len() == self.capacity {
             self.forget_oldest(1);
@@ -131,13 +131,13 @@ pub(super) fn load(
     reader: &mut dyn Reader,
 ) -> EngineResult<DuplicateWindow> {
     let mut window = DuplicateWindow::new(config.duplicate_ids.get(), config.duplicate_window);
-    // An id is forgotten with the last of its second, and a restart must not forget it sooner.
+    // An id leaves with the last of its second, and must not leave sooner after a restart.
     let from = now.before(config.duplicate_window + Duration::from_secs(1));
     let mut known = 0;
     let mut before = None;
-    // The last batch that is too old or too much, if there is one.
+    // The last batch that is too old or does not fit, if there is one.
     let after = 'found: loop {
-        let page = reader.fingerprint_counts(before, true, PAGE)?;
+        let page = reader.newest_fingerprint_counts(before, PAGE)?;
         for batch in &page {
             if known >= window.capacity || batch.taken_at <= from {
                 break 'found Some(batch.batch);
@@ -153,8 +153,8 @@ pub(super) fn load(
     Ok(window)
 }
 
-/// Finds those of the wanted events that were taken, as far back as the store remembers: that is further than the
-/// window in memory. Reads all fingerprints, so that what it costs hardly depends on how many are wanted.
+/// Finds which of the wanted events were taken, by all fingerprints in the store: these reach further back than
+/// the window in memory. The cost hardly depends on how many are wanted.
 pub(super) fn known_fingerprints(
     reader: &mut dyn Reader,
     wanted: &[Fingerprint],
@@ -175,19 +175,15 @@ pub(super) fn known_fingerprints(
 
 fn for_each(
     reader: &mut dyn Reader,
-    mut after: Option<BatchId>,
+    after: Option<BatchId>,
     mut visit: impl FnMut(UnixMillis, Fingerprint),
 ) -> EngineResult<()> {
-    loop {
-        let page = reader.fingerprints(after, PAGE)?;
-        for batch in &page {
-            fingerprints(&batch.stored).for_each(|id| visit(batch.taken_at, id));
-            after = Some(batch.batch);
-        }
-        if page.len() < PAGE {
-            return Ok(());
-        }
-    }
+    engine::visit_pages(
+        after,
+        |after, limit| reader.fingerprints(after, limit),
+        |batch| batch.batch,
+        |batch| fingerprints(&batch.stored).for_each(|id| visit(batch.taken_at, id)),
+    )
 }
 
 #[cfg(test)]

@@ -213,7 +213,7 @@ async fn a_full_queue_is_told_once_and_so_is_its_end() {
     }
     graph.sandbox.set_faults(Faults::default());
     let daemon = tokio::task::spawn_blocking(move || {
-        let before = daemon.wait_for_line("the queue is full no longer");
+        let before = daemon.wait_for_line("the queue is no longer full");
         assert_eq!(before.matches("the queue is full: ").count(), 1, "{before}");
         daemon
     })
@@ -271,7 +271,7 @@ async fn the_end_of_a_low_disk_is_told_once_and_events_are_taken_again() {
     assert!(daemon.admin_health().await.contains("less disk is free"));
     disk.empty();
     let daemon = tokio::task::spawn_blocking(move || {
-        let before = daemon.0.wait_for_line("the disk is low no longer");
+        let before = daemon.0.wait_for_line("the disk is no longer low");
         assert!(!before.contains("the disk is low: "), "{before}");
         daemon
     })

@@ -1,4 +1,4 @@
-//! What the engine in memory keeps, and how a transaction changes it.
+//! The data of the engine in memory, and how a transaction changes it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 use crate::config::SyncName;
 use crate::profile::ProfileKey;
 use crate::profile::clicks::FirstSeen;
-use crate::queue::attempt::{DeliveryId, TracedRequest};
+use crate::queue::attempt::{DeliveryId, OpenAttempt, TracedRequest};
 use crate::queue::batch::{BatchId, SyncId};
 use crate::queue::batch_builder::NewBatch;
 use crate::queue::cooldown::{Cooldown, CooldownChange};
 use crate::queue::engine::{
-    AttemptChange, BatchChange, BatchFingerprints, LastIds, StoredAttempt, StoredDeadLetter,
-    StoredProfile, Transaction,
+    AttemptChange, BatchFingerprints, LastIds, StoredAttempt, StoredDeadLetter, StoredProfile,
+    Transaction,
 };
 
 use super::StoreFault;
@@ -94,16 +94,16 @@ impl MemoryTables {
             self.batches.insert(state.id, batch.clone());
         }
         for (id, change) in &transaction.batches {
-            let batch = self.batches.get_mut(id);
-            match (change, batch) {
-                (BatchChange::Save(state), Some(batch)) => batch.state = state.clone(),
-                (BatchChange::Rewrite(state, body), Some(batch)) => {
-                    batch.state = state.clone();
+            let Some(change) = change else {
+                self.batches.remove(id);
+                continue;
+            };
+            if let Some(batch) = self.batches.get_mut(id) {
+                batch.state = change.state.clone();
+                if let Some(body) = &change.body {
                     batch.checksum = body.checksum;
                     batch.body.clone_from(&body.stored);
                 }
-                (BatchChange::Remove, _) => drop(self.batches.remove(id)),
-                (_, None) => {}
             }
         }
         for id in &transaction.aged_fingerprints {
@@ -113,11 +113,7 @@ impl MemoryTables {
 
     fn apply_to_attempt(&mut self, id: DeliveryId, change: &AttemptChange) {
         match change {
-            AttemptChange::Open {
-                sync,
-                sent_at,
-                events,
-            } => {
+            AttemptChange::Open(sync, OpenAttempt { sent_at, events }) => {
                 self.last.attempt = self.last.attempt.max(id.0);
                 let attempt = StoredAttempt {
                     id,
@@ -125,27 +121,20 @@ impl MemoryTables {
                     events: events.clone(),
                     request: TracedRequest {
                         sent_at: *sent_at,
-                        answered_at: None,
-                        verdict: None,
-                        status: None,
-                        code: None,
-                        sub_code: None,
-                        trace_id: None,
+                        ..TracedRequest::default()
                     },
                 };
                 self.attempts.insert(id, attempt);
             }
             AttemptChange::Answer { at, answer } => {
                 if let Some(attempt) = self.attempts.get_mut(&id) {
-                    attempt.request = TracedRequest {
-                        sent_at: attempt.request.sent_at,
-                        answered_at: Some(*at),
-                        verdict: Some(answer.verdict.to_owned()),
-                        status: answer.status,
-                        code: answer.code,
-                        sub_code: answer.sub_code,
-                        trace_id: answer.trace_id.clone(),
-                    };
+                    let request = &mut attempt.request;
+                    request.answered_at = Some(*at);
+                    request.verdict = Some(answer.verdict.to_owned());
+                    request.status = answer.status;
+                    request.code = answer.code;
+                    request.sub_code = answer.sub_code;
+                    request.trace_id.clone_from(&answer.trace_id);
                 }
             }
             AttemptChange::Remove => drop(self.attempts.remove(&id)),

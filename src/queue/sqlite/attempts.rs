@@ -1,11 +1,11 @@
-//! Requests to Meta, and what it asked to be waited for.
+//! Requests to Meta, and cooldowns.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row, params};
 
 use crate::clock::UnixMillis;
-use crate::queue::attempt::{AttemptedEvents, DeliveryId, TracedRequest};
+use crate::queue::attempt::{AttemptedEvents, DeliveryId, OpenAttempt, TracedRequest};
 use crate::queue::batch::BatchId;
 use crate::queue::bits::Bits;
 use crate::queue::cooldown::{Cooldown, CooldownChange};
@@ -31,49 +31,24 @@ impl Attempts for SqliteEngine {
         since: UnixMillis,
         max: usize,
     ) -> EngineResult<Vec<StoredAttempt>> {
-        Ok(self
-            .connection
-            .prepare_cached(attempts!(
-                "WHERE id > ?1 AND sent_at >= ?2 ORDER BY id LIMIT ?3"
-            ))?
-            .query_map([after, since.0, limit(max)], attempt)?
-            .collect::<rusqlite::Result<_>>()?)
+        let select = attempts!("WHERE id > ?1 AND sent_at >= ?2 ORDER BY id LIMIT ?3");
+        self.read_rows(select, [after, since.0, limit(max)], attempt)
     }
 
     fn unanswered(&mut self) -> EngineResult<Vec<StoredAttempt>> {
-        Ok(self
-            .connection
-            .prepare_cached(attempts!("WHERE answered_at IS NULL"))?
-            .query_map([], attempt)?
-            .collect::<rusqlite::Result<_>>()?)
-    }
-
-    fn oldest_attempts(&mut self, max: usize) -> EngineResult<Vec<(DeliveryId, UnixMillis, bool)>> {
-        Ok(self
-            .connection
-            .prepare_cached(
-                "SELECT id, sent_at, answered_at IS NOT NULL FROM delivery ORDER BY id LIMIT ?1",
-            )?
-            .query_map([limit(max)], |row| {
-                let (id, sent_at) = (DeliveryId(row.get(0)?), UnixMillis(row.get(1)?));
-                Ok((id, sent_at, row.get(2)?))
-            })?
-            .collect::<rusqlite::Result<_>>()?)
+        self.read_rows(attempts!("WHERE answered_at IS NULL"), [], attempt)
     }
 
     fn cooldowns(&mut self) -> EngineResult<Vec<Cooldown>> {
-        Ok(self
-            .connection
-            .prepare("SELECT whose, kind, since, until FROM standstill ORDER BY until, id")?
-            .query_map([], |row| {
-                Ok(Cooldown {
-                    whose: row.get(0)?,
-                    kind: row.get(1)?,
-                    since: UnixMillis(row.get(2)?),
-                    until: UnixMillis(row.get(3)?),
-                })
-            })?
-            .collect::<rusqlite::Result<_>>()?)
+        let select = "SELECT whose, kind, since, until FROM standstill ORDER BY until, id";
+        self.read_rows(select, [], |row| {
+            Ok(Cooldown {
+                whose: row.get(0)?,
+                kind: row.get(1)?,
+                since: UnixMillis(row.get(2)?),
+                until: UnixMillis(row.get(3)?),
+            })
+        })
     }
 }
 
@@ -81,11 +56,7 @@ impl Attempts for SqliteEngine {
 pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusqlite::Result<()> {
     for (id, change) in &transaction.attempts {
         match change {
-            AttemptChange::Open {
-                sync,
-                sent_at,
-                events,
-            } => connection
+            AttemptChange::Open(sync, OpenAttempt { sent_at, events }) => connection
                 .prepare_cached(
                     "INSERT INTO delivery (id, sync, sent_at, slices) VALUES (?1, ?2, ?3, ?4)",
                 )?

@@ -1,6 +1,6 @@
 //! Batches and their fingerprints.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::clock::UnixMillis;
 use crate::queue::batch::{BatchId, StoredBatch, SyncId};
@@ -14,7 +14,7 @@ use crate::queue::state::{BatchPlace, BatchState, InDoubt};
 
 use super::{SqliteEngine, is_damage, limit, signed, unsigned};
 
-/// Selects what [`state`] reads, from the batches that the rest of the statement names.
+/// Selects what [`state`] reads.
 macro_rules! states {
     ($rest:literal) => {
         concat!(
@@ -25,7 +25,7 @@ macro_rules! states {
     };
 }
 
-/// Each order with its statement: of a sync, behind a deadline and a number, up to a limit.
+/// The statement for each order; it takes a sync, a deadline, a number and a limit.
 const fn in_order(order: BatchOrder) -> &'static str {
     match order {
         BatchOrder::Deadline => {
@@ -49,11 +49,7 @@ const fn in_order(order: BatchOrder) -> &'static str {
 
 impl Batches for SqliteEngine {
     fn batch(&mut self, id: BatchId) -> EngineResult<Option<BatchState>> {
-        Ok(self
-            .connection
-            .prepare_cached(states!("WHERE id = ?1"))?
-            .query_row([id.sequence], state)
-            .optional()?)
+        self.read_row(states!("WHERE id = ?1"), [id.sequence], state)
     }
 
     fn content(&mut self, id: BatchId) -> EngineResult<Option<StoredBatch>> {
@@ -72,23 +68,14 @@ impl Batches for SqliteEngine {
             _ => i64::MAX,
         };
         let (deadline, id) = after.map_or((begin, begin), |it| (it.deadline, it.id.sequence));
-        let mut statement = self.connection.prepare_cached(in_order(order))?;
-        let mut rows = statement.query([sync, deadline, id, limit(max)])?;
-        let mut states = Vec::new();
-        while let Some(row) = rows.next()? {
-            states.push(state(row)?);
-        }
-        Ok(states)
+        self.read_rows(in_order(order), [sync, deadline, id, limit(max)], state)
     }
 
     fn batch_ids(&mut self, after: Option<BatchId>, max: usize) -> EngineResult<Vec<BatchId>> {
-        Ok(self
-            .connection
-            .prepare_cached("SELECT id FROM row WHERE id > ?1 ORDER BY id LIMIT ?2")?
-            .query_map([behind(after), limit(max)], |row| {
-                row.get(0).map(BatchId::embedded)
-            })?
-            .collect::<rusqlite::Result<_>>()?)
+        let select = "SELECT id FROM row WHERE id > ?1 ORDER BY id LIMIT ?2";
+        self.read_rows(select, [behind(after), limit(max)], |row| {
+            row.get(0).map(BatchId::embedded)
+        })
     }
 }
 
@@ -98,50 +85,33 @@ impl Fingerprints for SqliteEngine {
         after: Option<BatchId>,
         max: usize,
     ) -> EngineResult<Vec<BatchFingerprints>> {
-        Ok(self
-            .connection
-            .prepare_cached(
-                "SELECT row, sync, taken_at, fingerprints FROM seen
-                 WHERE row > ?1 ORDER BY row LIMIT ?2",
-            )?
-            .query_map([behind(after), limit(max)], |row| {
-                Ok(BatchFingerprints {
-                    batch: BatchId::embedded(row.get(0)?),
-                    sync: row.get(1)?,
-                    taken_at: UnixMillis(row.get(2)?),
-                    stored: row.get(3)?,
-                })
-            })?
-            .collect::<rusqlite::Result<_>>()?)
+        let select = "SELECT row, sync, taken_at, fingerprints FROM seen
+                      WHERE row > ?1 ORDER BY row LIMIT ?2";
+        self.read_rows(select, [behind(after), limit(max)], |row| {
+            Ok(BatchFingerprints {
+                batch: BatchId::embedded(row.get(0)?),
+                sync: row.get(1)?,
+                taken_at: UnixMillis(row.get(2)?),
+                stored: row.get(3)?,
+            })
+        })
     }
 
-    fn fingerprint_counts(
+    fn newest_fingerprint_counts(
         &mut self,
-        after: Option<BatchId>,
-        newest_first: bool,
+        before: Option<BatchId>,
         max: usize,
     ) -> EngineResult<Vec<FingerprintCount>> {
-        let (statement, after) = if newest_first {
-            let select = "SELECT row, sync, taken_at, length(fingerprints) FROM seen
-                          WHERE row < ?1 ORDER BY row DESC LIMIT ?2";
-            (select, after.map_or(i64::MAX, |id| id.sequence))
-        } else {
-            let select = "SELECT row, sync, taken_at, length(fingerprints) FROM seen
-                          WHERE row > ?1 ORDER BY row LIMIT ?2";
-            (select, behind(after))
-        };
-        Ok(self
-            .connection
-            .prepare_cached(statement)?
-            .query_map([after, limit(max)], |row| {
-                Ok(FingerprintCount {
-                    batch: BatchId::embedded(row.get(0)?),
-                    sync: row.get(1)?,
-                    taken_at: UnixMillis(row.get(2)?),
-                    bytes: row.get(3).map(unsigned)?,
-                })
-            })?
-            .collect::<rusqlite::Result<_>>()?)
+        let select = "SELECT row, taken_at, length(fingerprints) FROM seen
+                      WHERE row < ?1 ORDER BY row DESC LIMIT ?2";
+        let before = before.map_or(i64::MAX, |id| id.sequence);
+        self.read_rows(select, [before, limit(max)], |row| {
+            Ok(FingerprintCount {
+                batch: BatchId::embedded(row.get(0)?),
+                taken_at: UnixMillis(row.get(1)?),
+                bytes: row.get(2).map(unsigned)?,
+            })
+        })
     }
 }
 
@@ -170,15 +140,15 @@ pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusql
         insert(connection, batch)?;
     }
     for (id, change) in &transaction.batches {
-        match change {
-            BatchChange::Save(state) => save(connection, state)?,
-            BatchChange::Rewrite(state, body) => {
-                save(connection, state)?;
-                connection
-                    .prepare_cached("UPDATE content SET checksum = ?2, body = ?3 WHERE row = ?1")?
-                    .execute(params![id.sequence, body.checksum, body.stored])?;
-            }
-            BatchChange::Remove => remove(connection, *id)?,
+        let Some(BatchChange { state, body }) = change else {
+            remove(connection, *id)?;
+            continue;
+        };
+        save(connection, state)?;
+        if let Some(body) = body {
+            connection
+                .prepare_cached("UPDATE content SET checksum = ?2, body = ?3 WHERE row = ?1")?
+                .execute(params![id.sequence, body.checksum, body.stored])?;
         }
     }
     for id in &transaction.aged_fingerprints {
@@ -251,7 +221,7 @@ fn remove(connection: &Connection, id: BatchId) -> rusqlite::Result<()> {
         .prepare_cached("DELETE FROM content WHERE row = ?1")?
         .execute([id.sequence]);
     match removed {
-        // A damaged page cannot be freed; it is left where it is, and nothing refers to it.
+        // A damaged page cannot be freed; it stays, and nothing refers to it.
         Err(error) if !is_damage(&error) => Err(error),
         _ => Ok(()),
     }

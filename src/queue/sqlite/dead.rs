@@ -1,7 +1,7 @@
 //! Dead letters.
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
+use rusqlite::{Connection, Row, named_params, params};
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
@@ -18,8 +18,7 @@ use super::{SqliteEngine, limit, signed, unsigned};
 macro_rules! headers {
     ($rest:literal) => {
         concat!(
-            "SELECT id, sync, reason, event_name, taken_at, filed_at, bytes, id_half, whole_half ",
-            "FROM dead ",
+            "SELECT id, sync, reason, event_name, taken_at, filed_at, bytes, whole_half FROM dead ",
             $rest
         )
     };
@@ -30,7 +29,8 @@ macro_rules! letters {
     ($rest:literal) => {
         concat!(
             "SELECT dead.id, sync.name, reason, event_name, event_id, code, sub_code, trace_id,
-                message, taken_at, first_try, last_try, filed_at, json, deadline
+                message, taken_at, first_try, last_try, filed_at, json, dead.sync, bytes, id_half,
+                whole_half, deadline
              FROM dead JOIN sync ON sync.id = dead.sync ",
             $rest
         )
@@ -39,23 +39,16 @@ macro_rules! letters {
 
 impl DeadLetters for SqliteEngine {
     fn dead_letter(&mut self, id: i64) -> EngineResult<Option<StoredDeadLetter>> {
-        let header = self
-            .connection
-            .prepare_cached(headers!("WHERE id = ?1"))?
-            .query_row([id], header)
-            .optional()?;
-        let letter = self
-            .connection
-            .prepare_cached(letters!("WHERE dead.id = ?1"))?
-            .query_row([id], |row| Ok((letter(row)?, row.get(14)?)))
-            .optional()?;
-        Ok(header
-            .zip(letter)
-            .map(|(header, (letter, deadline))| StoredDeadLetter {
-                header,
-                letter,
-                deadline,
-            }))
+        self.read_row(letters!("WHERE dead.id = ?1"), [id], |row| {
+            Ok(StoredDeadLetter {
+                letter: letter(row)?,
+                sync: row.get(14)?,
+                bytes: row.get(15).map(unsigned)?,
+                id_half: half(row, 16)?,
+                whole_half: half(row, 17)?,
+                deadline: row.get(18)?,
+            })
+        })
     }
 
     fn dead_letters(
@@ -125,30 +118,21 @@ impl DeadLetters for SqliteEngine {
     }
 
     fn dead_headers(&mut self, after: i64, max: usize) -> EngineResult<Vec<DeadHeader>> {
-        Ok(self
-            .connection
-            .prepare_cached(headers!("WHERE id > ?1 ORDER BY id LIMIT ?2"))?
-            .query_map([after, limit(max)], header)?
-            .collect::<rusqlite::Result<_>>()?)
+        let select = headers!("WHERE id > ?1 ORDER BY id LIMIT ?2");
+        self.read_rows(select, [after, limit(max)], header)
     }
 
     fn dead_of_event(&mut self, id_half: u64) -> EngineResult<Vec<DeadHeader>> {
-        Ok(self
-            .connection
-            .prepare_cached(headers!("WHERE id_half = ?1"))?
-            .query_map([id_half.cast_signed()], header)?
-            .collect::<rusqlite::Result<_>>()?)
+        let select = headers!("WHERE id_half = ?1");
+        self.read_rows(select, [id_half.cast_signed()], header)
     }
 
     fn dead_count(&mut self, sync: SyncId, reason: Reason) -> EngineResult<u64> {
-        let count = self
-            .connection
-            .prepare_cached(
-                "SELECT count(*) FROM dead INDEXED BY dead_samples WHERE sync = ?1 AND reason = ?2
-                    AND reason IN ('too_old', 'too_old_for_pixel', 'no_identifier')",
-            )?
-            .query_row(params![sync, reason.as_str()], |row| row.get(0))?;
-        Ok(unsigned(count))
+        let select = "SELECT count(*) FROM dead INDEXED BY dead_samples
+                      WHERE sync = ?1 AND reason = ?2
+                        AND reason IN ('too_old', 'too_old_for_pixel', 'no_identifier')";
+        let count = self.read_row(select, params![sync, reason.as_str()], |row| row.get(0))?;
+        Ok(count.map_or(0, unsigned))
     }
 }
 
@@ -168,7 +152,7 @@ pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusql
 }
 
 fn insert(connection: &Connection, stored: &StoredDeadLetter) -> rusqlite::Result<()> {
-    let (header, letter) = (&stored.header, &stored.letter);
+    let letter = &stored.letter;
     connection
         .prepare_cached(
             "INSERT INTO dead (id, sync, reason, filed_at, taken_at, bytes, event_name, event_id,
@@ -179,16 +163,16 @@ fn insert(connection: &Connection, stored: &StoredDeadLetter) -> rusqlite::Resul
                     :trace_id, :message, :json)",
         )?
         .execute(named_params! {
-            ":id": header.id,
-            ":sync": header.sync,
+            ":id": letter.id,
+            ":sync": stored.sync,
             ":reason": letter.reason.as_str(),
             ":filed_at": letter.filed_at.0,
             ":taken_at": letter.taken_at.0,
-            ":bytes": signed(header.bytes),
+            ":bytes": signed(stored.bytes),
             ":event_name": letter.event_name,
             ":event_id": letter.event_id,
-            ":id_half": header.id_half.map(u64::cast_signed),
-            ":whole_half": header.whole_half.map(u64::cast_signed),
+            ":id_half": stored.id_half.map(u64::cast_signed),
+            ":whole_half": stored.whole_half.map(u64::cast_signed),
             ":deadline": stored.deadline,
             ":first_try": letter.first_try.map(|at| at.0),
             ":last_try": letter.last_try.map(|at| at.0),
@@ -210,9 +194,13 @@ fn header(row: &Row<'_>) -> rusqlite::Result<DeadHeader> {
         taken_at: UnixMillis(row.get(4)?),
         filed_at: UnixMillis(row.get(5)?),
         bytes: row.get(6).map(unsigned)?,
-        id_half: row.get::<_, Option<i64>>(7)?.map(i64::cast_unsigned),
-        whole_half: row.get::<_, Option<i64>>(8)?.map(i64::cast_unsigned),
+        whole_half: half(row, 7)?,
     })
+}
+
+/// Half of a fingerprint.
+fn half(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(i64::cast_unsigned))
 }
 
 fn letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {

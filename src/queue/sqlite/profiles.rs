@@ -1,6 +1,6 @@
 //! What is remembered of people and of clicks.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::clock::UnixMillis;
 use crate::profile::ProfileKey;
@@ -14,17 +14,8 @@ use super::{SqliteEngine, limit, unsigned};
 
 impl Profiles for SqliteEngine {
     fn profile(&mut self, key: ProfileKey) -> EngineResult<Option<StoredProfile>> {
-        Ok(self
-            .connection
-            .prepare_cached("SELECT sync, touched, body FROM profile WHERE key = ?1")?
-            .query_row([key.as_bytes()], |row| {
-                Ok(StoredProfile {
-                    sync: row.get(0)?,
-                    touched: UnixMillis(row.get(1)?),
-                    body: row.get(2)?,
-                })
-            })
-            .optional()?)
+        let select = "SELECT sync, touched, body FROM profile WHERE key = ?1";
+        self.read_row(select, [key.as_bytes()], |row| stored(row, 0))
     }
 
     fn oldest_profiles(
@@ -33,24 +24,18 @@ impl Profiles for SqliteEngine {
         after: Option<(UnixMillis, i64)>,
         max: usize,
     ) -> EngineResult<Vec<AgedProfile>> {
+        let select = "SELECT key, touched, id, length(body) FROM profile
+             WHERE sync = ?1 AND length(key) = 16 AND (touched, id) > (?2, ?3)
+             ORDER BY touched, id LIMIT ?4";
         let (touched, place) = after.map_or((i64::MIN, i64::MIN), |(at, place)| (at.0, place));
-        let mut statement = self.connection.prepare_cached(
-            "SELECT key, touched, id, length(body) FROM profile
-             WHERE sync = ?1 AND length(key) = 16 AND (touched, id) > (?2, ?3) ORDER BY touched, id LIMIT ?4",
-        )?;
-        let mut rows = statement.query([sync, touched, place, limit(max)])?;
-        let mut oldest = Vec::new();
-        while let Some(row) = rows.next()? {
-            if let Some(key) = ProfileKey::from_bytes(row.get_ref(0)?.as_blob()?) {
-                oldest.push(AgedProfile {
-                    key,
-                    touched: UnixMillis(row.get(1)?),
-                    place: row.get(2)?,
-                    held: profile_bytes(row.get(3).map(unsigned)?),
-                });
-            }
-        }
-        Ok(oldest)
+        self.read_rows(select, [sync, touched, place, limit(max)], |row| {
+            Ok(AgedProfile {
+                key: ProfileKey::from_bytes(row.get(0)?),
+                touched: UnixMillis(row.get(1)?),
+                place: row.get(2)?,
+                held: profile_bytes(row.get(3).map(unsigned)?),
+            })
+        })
     }
 
     fn profiles(
@@ -58,56 +43,44 @@ impl Profiles for SqliteEngine {
         after: i64,
         max: usize,
     ) -> EngineResult<Vec<(i64, ProfileKey, StoredProfile)>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT id, key, sync, touched, body FROM profile
-             WHERE id > ?1 AND length(key) = 16 ORDER BY id LIMIT ?2",
-        )?;
-        let mut rows = statement.query([after, limit(max)])?;
-        let mut profiles = Vec::new();
-        while let Some(row) = rows.next()? {
-            if let Some(key) = ProfileKey::from_bytes(row.get_ref(1)?.as_blob()?) {
-                let stored = StoredProfile {
-                    sync: row.get(2)?,
-                    touched: UnixMillis(row.get(3)?),
-                    body: row.get(4)?,
-                };
-                profiles.push((row.get(0)?, key, stored));
-            }
-        }
-        Ok(profiles)
+        let select = "SELECT id, key, sync, touched, body FROM profile
+                      WHERE id > ?1 AND length(key) = 16 ORDER BY id LIMIT ?2";
+        self.read_rows(select, [after, limit(max)], |row| {
+            let key = ProfileKey::from_bytes(row.get(1)?);
+            Ok((row.get(0)?, key, stored(row, 2)?))
+        })
     }
 
     fn click(&mut self, key: ClickKey) -> EngineResult<Option<UnixMillis>> {
-        Ok(self
-            .connection
-            .prepare_cached("SELECT seen FROM click WHERE key = ?1")?
-            .query_row([key.as_bytes()], |row| row.get(0).map(UnixMillis))
-            .optional()?)
+        let select = "SELECT seen FROM click WHERE key = ?1";
+        self.read_row(select, [key.as_bytes()], |row| row.get(0).map(UnixMillis))
     }
 
     fn oldest_clicks(&mut self, max: usize) -> EngineResult<Vec<FirstSeen>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT key, seen FROM click WHERE length(key) = 16 ORDER BY id LIMIT ?1",
-        )?;
-        let mut rows = statement.query([limit(max)])?;
-        let mut clicks = Vec::new();
-        while let Some(row) = rows.next()? {
-            if let Some(click) = ClickKey::from_bytes(row.get_ref(0)?.as_blob()?) {
-                let seen = UnixMillis(row.get(1)?);
-                clicks.push(FirstSeen { click, seen });
-            }
-        }
-        Ok(clicks)
+        let select = "SELECT key, seen FROM click WHERE length(key) = 16 ORDER BY id LIMIT ?1";
+        self.read_rows(select, [limit(max)], |row| {
+            Ok(FirstSeen {
+                click: ClickKey::from_bytes(row.get(0)?),
+                seen: UnixMillis(row.get(1)?),
+            })
+        })
     }
 
     fn click_count(&mut self) -> EngineResult<u64> {
-        // To count them would be to go through them; those that are gone were the first.
-        let span = self
-            .connection
-            .prepare_cached("SELECT (SELECT max(id) FROM click) - (SELECT min(id) FROM click) + 1")?
-            .query_row([], |row| row.get::<_, Option<i64>>(0))?;
-        Ok(span.map_or(0, unsigned))
+        // Counting would read them all; the oldest are always removed first, so the numbers tell.
+        let select = "SELECT (SELECT max(id) FROM click) - (SELECT min(id) FROM click) + 1";
+        let span = self.read_row(select, [], |row| row.get(0))?;
+        Ok(span.flatten().map_or(0, unsigned))
     }
+}
+
+/// Reads a profile from three columns.
+fn stored(row: &Row<'_>, column: usize) -> rusqlite::Result<StoredProfile> {
+    Ok(StoredProfile {
+        sync: row.get(column)?,
+        touched: UnixMillis(row.get(column + 1)?),
+        body: row.get(column + 2)?,
+    })
 }
 
 /// Writes what a transaction changes of profiles and clicks.

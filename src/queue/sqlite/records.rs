@@ -10,61 +10,47 @@ use super::SqliteEngine;
 
 impl Records for SqliteEngine {
     fn syncs(&mut self) -> EngineResult<Vec<(SyncId, SyncName)>> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT id, name FROM sync ORDER BY id")?;
-        let mut rows = statement.query([])?;
-        let mut syncs = Vec::new();
-        while let Some(row) = rows.next()? {
-            // A name that breaks the rule can only come from elsewhere; it can hold nothing of ours.
-            if let Some(name) = SyncName::new(row.get_ref(1)?.as_str()?) {
-                syncs.push((row.get(0)?, name));
-            }
-        }
-        Ok(syncs)
+        let select = "SELECT id, name FROM sync ORDER BY id";
+        let syncs = self.read_rows(select, [], |row| {
+            Ok((row.get(0)?, SyncName::new(row.get_ref(1)?.as_str()?)))
+        })?;
+        // A name that breaks the rule comes from elsewhere; nothing of ours belongs to it.
+        let valid = |(id, name): (SyncId, Option<SyncName>)| Some((id, name?));
+        Ok(syncs.into_iter().filter_map(valid).collect())
     }
 
     fn counters(&mut self) -> EngineResult<Vec<CounterValue>> {
-        Ok(self
-            .connection
-            .prepare("SELECT sync, counter, value FROM total")?
-            .query_map([], |row| {
-                Ok(CounterValue {
-                    sync: row.get(0)?,
-                    counter: row.get_ref(1)?.as_str()?.into(),
-                    value: row.get(2)?,
-                })
-            })?
-            .collect::<rusqlite::Result<_>>()?)
+        self.read_rows("SELECT sync, counter, value FROM total", [], |row| {
+            Ok(CounterValue {
+                sync: row.get(0)?,
+                counter: row.get_ref(1)?.as_str()?.into(),
+                value: row.get(2)?,
+            })
+        })
     }
 
     fn last_ids(&mut self) -> EngineResult<LastIds> {
-        let last = |statement: &str| {
-            let mut statement = self.connection.prepare_cached(statement)?;
-            statement.query_row([], |row| row.get::<_, i64>(0))
+        let number = |select: String| {
+            let connection = &self.connection;
+            connection.query_row(&select, [], |row| row.get::<_, i64>(0))
         };
+        let given = |table| {
+            number(format!(
+                "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = '{table}'"
+            ))
+        };
+        let highest = |table, key| number(format!("SELECT coalesce(max({key}), 0) FROM {table}"));
+        let batches = [
+            given("row")?,
+            highest("row", "id")?,
+            highest("content", "row")?,
+            highest("seen", "row")?,
+        ];
         Ok(LastIds {
-            sync: last("SELECT coalesce(max(id), 0) FROM sync")?,
-            batch: BatchId::embedded(last(
-                "SELECT max(
-                    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'row'), 0),
-                    coalesce((SELECT max(id) FROM row), 0),
-                    coalesce((SELECT max(row) FROM content), 0),
-                    coalesce((SELECT max(row) FROM seen), 0)
-                )",
-            )?),
-            dead_letter: last(
-                "SELECT max(
-                    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'dead'), 0),
-                    coalesce((SELECT max(id) FROM dead), 0)
-                )",
-            )?,
-            attempt: last(
-                "SELECT max(
-                    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'delivery'), 0),
-                    coalesce((SELECT max(id) FROM delivery), 0)
-                )",
-            )?,
+            sync: highest("sync", "id")?,
+            batch: BatchId::embedded(batches.into_iter().fold(0, i64::max)),
+            dead_letter: given("dead")?.max(highest("dead", "id")?),
+            attempt: given("delivery")?.max(highest("delivery", "id")?),
         })
     }
 }

@@ -1,30 +1,28 @@
 //! Saves what is readable of a store with damaged pages.
 //!
-//! A checksum finds out a damaged batch, but a damaged page of a table or an index makes `SQLite` refuse
-//! the page, and with it perhaps every further write. Then all that can still be read is copied into
-//! a new file, which takes the old one's place; what is missing is counted as `lost`, so that the law
-//! of conservation holds. This takes as long as copying the store, and as much free disk.
+//! A checksum reveals a damaged batch, but a damaged page of a table or an index makes `SQLite` refuse the page, and
+//! perhaps every further write. Then all that can still be read is copied into a new file, which replaces the old
+//! one. Missing events are counted as `lost`, so that the counts still add up. This takes as long as copying the
+//! store, and as much free disk.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, Row, params_from_iter};
 
 use crate::queue::OpenError;
 use crate::queue::batch::BatchId;
 use crate::queue::engine::Recount;
 
-use super::batches;
-use super::schema;
-use super::{SqliteEngine, is_damage};
+use super::{SqliteEngine, batches, is_damage, schema};
 
-/// The copy while it is made, and once it is whole.
+/// The copy until it is whole, and after that.
 const DRAFT: &str = "salvage-draft.db";
 const COPY: &str = "salvage.db";
 
-/// How many numbers are tried one by one behind an unreadable place, before the steps grow.
+/// How many numbers after an unreadable place are tried one by one, before the steps grow.
 const SMALL_STEPS: i64 = 4096;
 
 /// Replaces the store by a copy of what is readable. The store must not be open.
@@ -36,7 +34,7 @@ pub(super) fn salvage(folder: &Path, recount: Recount) -> Result<(), OpenError> 
     let lost = {
         let old = schema::open_damaged(folder)?;
         let new = schema::create(&draft)?;
-        // The copy counts only once it is whole, and is made durable then.
+        // The copy is made durable when it is whole; until then it does not count.
         new.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;
         copy(&old, &new)?;
         new.execute_batch("COMMIT")?;
@@ -54,8 +52,8 @@ pub(super) fn salvage(folder: &Path, recount: Recount) -> Result<(), OpenError> 
     Ok(())
 }
 
-/// Puts a whole copy in the store's place, also if a crash came between. The damaged file is not
-/// kept: it would hold what `forget` could not reach.
+/// Puts a whole copy in the store's place, even after a crash in between. The damaged file is not kept: `forget`
+/// could not reach what it holds.
 pub(super) fn finish(folder: &Path) -> io::Result<()> {
     let copy = folder.join(COPY);
     if !copy.exists() {
@@ -76,19 +74,16 @@ fn remove(file: &Path) -> io::Result<()> {
 }
 
 fn copy(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
-    // The unique index on the names holds the whole of this table once more.
+    // The unique index on the names holds all of this table too.
     copy_table(old, new, "sync", "id", |_| Ok(true))?;
-    let names = old
-        .prepare("SELECT id, name FROM sync ORDER BY name")
-        .and_then(|mut names| {
-            names
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<rusqlite::Result<Vec<(i64, String)>>>()
-        });
-    for (id, name) in names.unwrap_or_default() {
-        new.execute("INSERT OR IGNORE INTO sync VALUES (?1, ?2)", (id, name))?;
+    let names = readable::<(i64, String)>(old, "SELECT id, name FROM sync ORDER BY name");
+    for name in names.unwrap_or_default() {
+        new.execute("INSERT OR IGNORE INTO sync VALUES (?1, ?2)", name)?;
     }
-    copy_totals(old, new)?;
+    let totals: Vec<(i64, String, i64)> = readable(old, "SELECT sync, counter, value FROM total")?;
+    for total in totals {
+        new.execute("INSERT OR IGNORE INTO total VALUES (?1, ?2, ?3)", total)?;
+    }
     copy_table(old, new, "row", "id", |row| copy_content(old, new, row))?;
     for (table, key) in [
         ("seen", "row"),
@@ -98,19 +93,10 @@ fn copy(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
         ("profile", "id"),
         ("click", "id"),
     ] {
-        // An older store was perhaps too damaged to be brought up to date.
-        if has_table(old, table)? {
-            copy_table(old, new, table, key, |_| Ok(true))?;
-        }
+        copy_table(old, new, table, key, |_| Ok(true))?;
     }
     // Numbers are never given twice, whatever was lost.
-    let given = old
-        .prepare("SELECT name, seq FROM sqlite_sequence")
-        .and_then(|mut given| {
-            given
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<rusqlite::Result<Vec<(String, i64)>>>()
-        });
+    let given = readable::<(String, i64)>(old, "SELECT name, seq FROM sqlite_sequence");
     for (table, last) in given.unwrap_or_default() {
         new.execute("DELETE FROM sqlite_sequence WHERE name = ?1", [&table])?;
         new.execute(
@@ -121,12 +107,23 @@ fn copy(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn has_table(old: &Connection, table: &str) -> rusqlite::Result<bool> {
-    old.query_row(
-        "SELECT count(*) > 0 FROM sqlite_schema WHERE type = 'table' AND name = ?1",
-        [table],
-        |row| row.get(0),
-    )
+/// The rows that a statement finds, until one is damaged.
+fn readable<T>(old: &Connection, select: &str) -> rusqlite::Result<Vec<T>>
+where
+    T: for<'r> TryFrom<&'r Row<'r>, Error = rusqlite::Error>,
+{
+    let mut read = Vec::new();
+    let end = old.prepare(select).and_then(|mut found| {
+        let mut rows = found.query([])?;
+        while let Some(row) = rows.next()? {
+            read.push(T::try_from(row)?);
+        }
+        Ok(())
+    });
+    match end {
+        Err(error) if !is_damage(&error) => Err(error),
+        _ => Ok(read),
+    }
 }
 
 /// Copies what can be read of a table with numbered rows, where `wanted` agrees.
@@ -137,7 +134,7 @@ fn copy_table(
     key: &str,
     wanted: impl Fn(i64) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<()> {
-    // A store that was damaged before it could be brought up to date lacks the later tables.
+    // A store that was damaged before it was brought up to date lacks the later tables.
     let is_there = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = ?1";
     if !old.query_row(is_there, [table], |row| row.get::<_, bool>(0))? {
         return Ok(());
@@ -159,7 +156,7 @@ fn copy_table(
     }
 }
 
-/// Copies rows until one cannot be read; gives the last that was copied, and whether it ended there.
+/// Copies rows until one cannot be read; gives the last number, and whether the next row is damaged.
 fn copy_run(
     old: &Connection,
     new: &Connection,
@@ -207,32 +204,10 @@ fn copy_content(old: &Connection, new: &Connection, row: i64) -> rusqlite::Resul
     if batches::content(old, BatchId::embedded(row))?.is_none() {
         return Ok(false);
     }
-    let content: (i64, Vec<u8>, Vec<u8>) = old
-        .prepare_cached("SELECT checksum, slots, body FROM content WHERE row = ?1")?
-        .query_row([row], |found| {
-            Ok((found.get(0)?, found.get(1)?, found.get(2)?))
-        })?;
-    new.prepare_cached("INSERT INTO content (row, checksum, slots, body) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((row, content.0, content.1, content.2))?;
+    let content: (i64, i64, Vec<u8>, Vec<u8>) = old
+        .prepare_cached("SELECT row, checksum, slots, body FROM content WHERE row = ?1")?
+        .query_row([row], |found| found.try_into())?;
+    let insert = "INSERT INTO content (row, checksum, slots, body) VALUES (?1, ?2, ?3, ?4)";
+    new.prepare_cached(insert)?.execute(content)?;
     Ok(true)
-}
-
-fn copy_totals(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
-    let mut statement = match old.prepare("SELECT sync, counter, value FROM total") {
-        Ok(statement) => statement,
-        Err(error) if is_damage(&error) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let mut totals = statement.query([])?;
-    loop {
-        match totals.next() {
-            Ok(Some(total)) => {
-                let total: (i64, String, i64) = (total.get(0)?, total.get(1)?, total.get(2)?);
-                new.execute("INSERT OR IGNORE INTO total VALUES (?1, ?2, ?3)", total)?;
-            }
-            Ok(None) => return Ok(()),
-            Err(error) if is_damage(&error) => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
 }

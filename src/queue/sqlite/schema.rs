@@ -17,20 +17,19 @@ use crate::queue::OpenError;
 /// The version of the tables below.
 pub(super) const VERSION: i64 = 4;
 
-/// What makes each version out of the one before it; the first, out of an empty file. What was
-/// released is never changed.
+/// The step to each version from the one before; the first begins with an empty file. A released step never
+/// changes.
 const STEPS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
-/// The mode of the store's files: what Meta is to receive is nobody else's business on this machine.
+/// The mode of the store's files: other users of this machine must not read the events.
 const MODE: u32 = 0o600;
 
 /// `PxRl`: tells our files from other `SQLite` files.
 const APPLICATION_ID: i64 = 0x5078_526c;
 
-/// A batch is a `row` and a `content`, which are apart so that a settlement rewrites a few bytes, not the events; see
-/// `batch` for what `content` holds. Numbers are never given twice (AUTOINCREMENT), since
-/// fingerprints and requests name batches that are long gone. Times in `…_at` and `…_try` are milliseconds,
-/// deadlines are seconds.
+/// A batch is a `row` and a `content`: a settlement rewrites the few bytes of the first, not the events; see
+/// `batch` for what `content` holds. No number is given twice (AUTOINCREMENT), since fingerprints and requests name
+/// batches that are long gone. Times in `…_at` and `…_try` are milliseconds, deadlines are seconds.
 const VERSION_1: &str = "
 CREATE TABLE sync (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 
@@ -86,8 +85,8 @@ CREATE INDEX dead_by_event ON dead (id_half) WHERE id_half IS NOT NULL;
 CREATE INDEX dead_samples ON dead (sync, reason) WHERE reason IN ('too_old', 'no_identifier');
 ";
 
-/// `whose` is a pixel id, or a sync's name for what only its token concerns; see `cooldown`.
-/// `filler` is empty but while free pages are zeroed; see `space`.
+/// `whose` is a pixel id, or a sync's name if only its token is concerned; see `cooldown`.
+/// `filler` has rows only while free pages are overwritten; see `space`.
 /// A `body` is what `profile::codec` writes.
 const VERSION_2: &str = "
 CREATE TABLE standstill (
@@ -106,11 +105,11 @@ CREATE TABLE profile (
 CREATE INDEX profile_by_age ON profile (sync, touched);
 ";
 
-/// The tables stay, but a row's body may be compressed, which an earlier pixel-relay would take for damage.
+/// The tables stay, but a body may be compressed, which would look like damage to an earlier pixel-relay.
 const VERSION_3: &str = "";
 
-/// A row of before, which may hold events of any name, counts as one of Purchases where one of the names in
-/// its index is that: the name, behind its length. `click` says when a click was first seen; see `clicks`.
+/// An earlier row may mix event names. It counts as Purchases if its index has that name, which stands behind its
+/// length. `click` says when a click was first seen; see `clicks`.
 const VERSION_4: &str = "
 ALTER TABLE row ADD COLUMN purchase INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX row_of_purchases ON row (sync, deadline) WHERE purchase = 1;
@@ -146,7 +145,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Opens a file for writing, making it where there is none, for its owner alone.
+/// Opens a file for writing, or makes one, for its owner alone.
 fn open_private(path: &Path) -> io::Result<File> {
     let file = File::options()
         .create(true)
@@ -158,8 +157,8 @@ fn open_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Takes a file's permissions away from everyone but its owner. It may have been made by an earlier
-/// version, or copied by hand.
+/// Takes a file's permissions away from everyone but its owner: an earlier version may have made it, or a copy
+/// by hand.
 fn close_to_others(path: &Path) {
     let Ok(found) = fs::metadata(path) else {
         return;
@@ -178,7 +177,7 @@ fn close_to_others(path: &Path) {
     }
 }
 
-/// Opens the store for writing, making it where there is none.
+/// Opens the store for writing, or makes one.
 pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
     let path = file(folder);
     for file in files(folder) {
@@ -214,9 +213,9 @@ pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Opens a file, making the tables where there is none yet.
+/// Opens a file, and makes the tables in a new one.
 pub(super) fn create(path: &Path) -> Result<Connection, OpenError> {
-    // `SQLite` would make it readable for all, and gives the files beside it the same mode.
+    // `SQLite` would make it readable for all, and it gives the files beside it the same mode.
     open_private(path).map_err(|error| OpenError::Folder(path.to_owned(), error))?;
     let connection = Connection::open(path)?;
     let is_new: bool = connection
@@ -229,7 +228,7 @@ pub(super) fn create(path: &Path) -> Result<Connection, OpenError> {
         })?;
     tune(&connection)?;
     if is_new {
-        // The vacuum can only be chosen while the file is empty.
+        // The vacuum mode can only be set while the file is empty.
         connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
         bring_up_to_date(&connection, 0)?;
     }
@@ -254,16 +253,16 @@ pub(super) fn open_reader(folder: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Opens a damaged store for reading what is left of it, also where the file was cut off.
+/// Opens a damaged store for reading, even if the file was cut off.
 pub(super) fn open_damaged(folder: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(file(folder), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    // Else a file that is shorter than it says is refused as a whole. Nothing is written to it.
+    // Else `SQLite` refuses a file that is shorter than its header says. Nothing is written to it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
     tune(&connection)?;
     Ok(connection)
 }
 
-/// Brings everything that the write-ahead log holds into the file, and empties the log.
+/// Copies the write-ahead log into the file, and empties it.
 pub(super) fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
     let busy: bool =
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
@@ -279,7 +278,7 @@ pub(super) fn file(folder: &Path) -> PathBuf {
     folder.join("queue.db")
 }
 
-/// The store's file and those that `SQLite` keeps beside it, which belong to it alone.
+/// The store's file, and those that `SQLite` keeps beside it.
 pub(super) fn files(folder: &Path) -> [PathBuf; 3] {
     ["queue.db-wal", "queue.db-shm", "queue.db"].map(|name| folder.join(name))
 }
@@ -287,7 +286,7 @@ pub(super) fn files(folder: &Path) -> [PathBuf; 3] {
 fn tune(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
-    // Else a prepared statement is planned anew whenever its parameters change.
+    // Else a prepared statement is planned again whenever its parameters change.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch("PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY")
 }

@@ -1,11 +1,11 @@
-//! The pages of the file: how many hold something, and what becomes of those that do not.
+//! The pages of the file: how many are in use, and what becomes of free ones.
 //!
-//! A page that is freed keeps its bytes until it is used again. So `forget` uses every free page once, for
-//! zeros: a piece at a time, so that events are taken and settled in between, however large the file
-//! is. Then the zeros are let go, and the file shrinks by them, also a piece at a time.
+//! A freed page keeps its bytes until it is used again. So `forget` fills every free page with zeros, a piece at a
+//! time: events are taken and settled in between, however large the file is. Then it deletes the zeros, also a
+//! piece at a time, and the file shrinks.
 //!
-//! Promises: what was free when the filling began holds zeros, or what has been written since, when
-//! it ends; zeros count as free room.
+//! Promises: when the filling ends, each page that was free at its beginning holds zeros or newer data. Zeros count
+//! as free room.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use crate::clock::{Clock, UnixMillis};
 
 use super::{signed, unsigned};
 
-/// Pages that are filled, or let go, in one go.
+/// Pages that are filled, or freed, at once.
 const PAGES_A_PIECE: u64 = 256;
-/// Filler to which nothing was added for this long was left by someone who gave up.
+/// Filler that has not grown for this long was left by a command that gave up.
 const ABANDONED: Duration = Duration::from_secs(60);
 /// Free pages that are not worth giving back.
 const SPARE_PAGES: u64 = 2048;
 /// Pages that one pass gives back at most.
 const PAGES_A_PASS: u64 = 1024;
-/// How long it may take for that: to give one page back, `SQLite` goes through its list of free pages,
-/// and whoever pushes waits meanwhile.
+/// How long a pass may take: for each page `SQLite` goes through its list of free pages, and pushes wait
+/// meanwhile.
 const VACUUM_TIME: Duration = Duration::from_millis(10);
 
-/// Bytes in the file that are free, and hold zeros for a while.
+/// Rows of zeros that fill free pages for a while.
 #[derive(Debug, Default)]
 pub(super) struct Filler {
     pub(super) bytes: u64,
@@ -35,7 +35,7 @@ pub(super) struct Filler {
 }
 
 impl Filler {
-    /// Knows of the filler that an earlier process left.
+    /// Finds the filler that an earlier process left.
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let select = "SELECT coalesce(sum(length(zeros)), 0) FROM filler";
         Ok(Self {
@@ -54,7 +54,7 @@ impl Filler {
         if free == 0 {
             return Ok(false);
         }
-        // The last piece is larger than what is free, so that no page is left over.
+        // The last piece is larger than the free room, so that no page is left over.
         let pages = if free > PAGES_A_PIECE {
             PAGES_A_PIECE
         } else {
@@ -69,7 +69,7 @@ impl Filler {
         Ok(free > PAGES_A_PIECE)
     }
 
-    /// Lets a piece go. True if there is more.
+    /// Deletes a piece. True if there is more.
     pub(super) fn release(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         let piece = "DELETE FROM filler WHERE id = (SELECT max(id) FROM filler)
                      RETURNING length(zeros)";
@@ -81,12 +81,12 @@ impl Filler {
             return Ok(false);
         };
         self.bytes = self.bytes.saturating_sub(*bytes);
-        // The list of free pages is short now, so that each is found at once.
+        // The list of free pages is short now, so each is found at once.
         vacuum(connection, PAGES_A_PIECE, || true)?;
         Ok(true)
     }
 
-    /// Lets a piece go that nobody else will. True if there is more.
+    /// Deletes a piece that its command has abandoned. True if there is more.
     pub(super) fn release_abandoned(
         &mut self,
         connection: &Connection,
@@ -97,11 +97,11 @@ impl Filler {
     }
 }
 
-/// Gives free pages at the end of the file back, a piece.
+/// Gives some free pages at the end of the file back.
 pub(super) fn give_back_pages(connection: &Connection, clock: &dyn Clock) -> rusqlite::Result<()> {
     let (free, used) = free_and_used_pages(connection)?;
-    // Pages in use move into free ones. While a backlog is delivered that is work for nothing:
-    // what they hold is about to leave.
+    // Pages in use move into free ones. While a backlog is delivered that is wasted work: their events are about to
+    // leave.
     if free <= SPARE_PAGES + 3 * used {
         return Ok(());
     }
@@ -111,7 +111,7 @@ pub(super) fn give_back_pages(connection: &Connection, clock: &dyn Clock) -> rus
     })
 }
 
-/// Bytes of pages that hold something.
+/// Bytes of the pages in use.
 pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     let (_, used) = free_and_used_pages(connection)?;
     Ok(used * page_size(connection)?)
@@ -123,7 +123,7 @@ fn vacuum(
     pages: u64,
     has_time: impl Fn() -> bool,
 ) -> rusqlite::Result<()> {
-    // The pragma works while it is stepped, a page at a time.
+    // Each step of the pragma frees a page.
     let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
     let mut steps = statement.query([])?;
     while steps.next()?.is_some() && has_time() {}

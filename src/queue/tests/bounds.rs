@@ -81,7 +81,7 @@ async fn fingerprints_take_no_more_than_a_tenth(engine: TestEngine) {
         fixture.deliver_all().await;
     }
     fixture.queue.expire().await.unwrap();
-    let counts = fixture.read(|reader| reader.fingerprint_counts(None, false, 1000));
+    let counts = fixture.read(|reader| reader.newest_fingerprint_counts(None, 1000));
     let bytes: u64 = counts.await.iter().map(|count| count.bytes).sum();
     assert!((16_000..=20_000).contains(&bytes), "{bytes}");
 }

@@ -8,15 +8,15 @@ use fastrand::Rng;
 use super::*;
 use crate::profile::ProfileKey;
 use crate::profile::clicks::ClickKey;
-use crate::queue::attempt::AttemptedEvents;
+use crate::queue::attempt::{AttemptedEvents, OpenAttempt};
 use crate::queue::batch::StoredBatch;
 use crate::queue::batch_builder::{BatchBuilder, NewBatch};
 use crate::queue::bits::Bits;
 use crate::queue::compress::Compressor;
 use crate::queue::cooldown::CooldownChange;
 use crate::queue::engine::{
-    AttemptChange, BatchChange, BatchOrder, CounterValue, DeadHeader, Engine, EngineError, Opening,
-    RewrittenBody, ScrubStep, StoredDeadLetter, StoredProfile, Transaction,
+    AttemptChange, BatchChange, BatchOrder, CounterValue, Engine, EngineError, Opening, ScrubStep,
+    StoredDeadLetter, StoredProfile, Transaction,
 };
 use crate::queue::state::BatchState;
 
@@ -144,20 +144,21 @@ impl Source {
         state.deadline = self.random.i64(0..9);
         batch.state = state.clone();
         let change = match self.random.u8(0..3) {
-            0 => BatchChange::Save(state),
+            0 => Some(BatchChange { state, body: None }),
             1 => {
                 let blanked = state.settled;
-                let (checksum, stored) = content.without(id, &blanked, &mut self.compressor);
-                batch.checksum = checksum;
-                batch.body.clone_from(&stored);
-                BatchChange::Rewrite(state, RewrittenBody { checksum, stored })
+                let body = content.without(id, &blanked, &mut self.compressor);
+                batch.checksum = body.checksum;
+                batch.body.clone_from(&body.stored);
+                let body = Some(body);
+                Some(BatchChange { state, body })
             }
             _ => {
                 self.batches.remove(&id);
                 if self.random.bool() {
                     transaction.aged_fingerprints.insert(id);
                 }
-                BatchChange::Remove
+                None
             }
         };
         transaction.batches.insert(id, change);
@@ -188,21 +189,14 @@ impl Source {
             filed_at: self.moment(),
             json: self.random.bool().then(|| b"{}".to_vec()),
         };
-        let header = DeadHeader {
-            id: letter.id,
+        let whole_half = self.random.bool().then(|| self.random.u64(..));
+        let stored = StoredDeadLetter {
+            letter,
             sync: 1,
-            reason: Some(letter.reason),
-            event_name: letter.event_name.clone(),
-            taken_at: letter.taken_at,
-            filed_at: letter.filed_at,
             bytes: self.random.u64(0..99),
             id_half: Some(self.random.u64(0..3)),
-            whole_half: self.random.bool().then(|| self.random.u64(..)),
-        };
-        let stored = StoredDeadLetter {
-            deadline: header.whole_half.map(|_| 9),
-            header,
-            letter,
+            whole_half,
+            deadline: whole_half.map(|_| 9),
         };
         self.dead_letters.push(self.next);
         transaction.dead_letters.insert(self.next, Some(stored));
@@ -226,12 +220,11 @@ impl Source {
                 let slots = [2, 3, 9].map(|position| Slot::new(batch, position));
                 let id = DeliveryId(self.next);
                 self.open.push(id);
-                let change = AttemptChange::Open {
-                    sync: 1,
+                let request = OpenAttempt {
                     sent_at: self.moment(),
                     events: AttemptedEvents::of(&slots),
                 };
-                (id, change)
+                (id, AttemptChange::Open(1, request))
             }
         };
         transaction.attempts.insert(id, change);
@@ -317,8 +310,7 @@ fn everything(engine: &mut dyn Engine, page: usize) -> Result<Vec<String>, Engin
     let mut after = None;
     while let Some(last) = engine.fingerprints(after, page)?.last() {
         note(&engine.fingerprints(after, page)?);
-        note(&engine.fingerprint_counts(after, false, page)?);
-        note(&engine.fingerprint_counts(after, true, page)?);
+        note(&engine.newest_fingerprint_counts(after, page)?);
         after = Some(last.batch);
     }
     let mut after = 0;
@@ -341,7 +333,6 @@ fn everything(engine: &mut dyn Engine, page: usize) -> Result<Vec<String>, Engin
         note(&letters);
     }
     note(&engine.unanswered()?);
-    note(&engine.oldest_attempts(page)?);
     note(&engine.attempts(0, UnixMillis(20), page)?);
     note(&engine.attempts(5, UnixMillis(0), page)?);
     note(&engine.cooldowns()?);

@@ -3,7 +3,6 @@
 use super::*;
 use crate::payload::Submission;
 use crate::queue::bits::Bits;
-use crate::queue::erase::MatchingBatches;
 
 on_every_engine! {
     two_people_of_one_batch_are_erased_at_once,
@@ -87,7 +86,7 @@ async fn texts(fixture: &QueueFixture) -> Vec<String> {
     content.entries.iter().map(text).collect()
 }
 
-fn only(position: usize) -> MatchingBatches {
+fn only(position: usize) -> Vec<(BatchId, Bits)> {
     let mut bits = Bits::default();
     bits.add(position);
     vec![(BatchId::embedded(1), bits)]
@@ -99,9 +98,10 @@ async fn two_people_of_one_batch_are_erased_at_once(engine: TestEngine) {
         .push([event_of(1, 'a'), event_of(2, 'b'), event_of(3, 'c')])
         .await;
     let erased = fixture.queue.change(|core| {
-        let first = erase::erase(core, &only(0))?;
-        let second = erase::erase(core, &only(1))?;
-        Ok(first.queued + second.queued)
+        let mut forgotten = Forgotten::default();
+        erase::erase(core, &only(0), &mut forgotten)?;
+        erase::erase(core, &only(1), &mut forgotten)?;
+        Ok(forgotten.queued)
     });
     assert_eq!(erased.await.unwrap(), 2);
     let texts = texts(&fixture).await;
@@ -119,9 +119,10 @@ async fn what_is_erased_stays_so_whatever_else_its_transaction_does(engine: Test
     fixture.queue.release(&web(), &slots(&leased));
     let settlement = lost(delivery, &leased);
     let erased = fixture.queue.change(move |core| {
-        let erased = erase::erase(core, &only(0))?;
+        let mut forgotten = Forgotten::default();
+        erase::erase(core, &only(0), &mut forgotten)?;
         crate::queue::settling::settle(core, &settlement)?;
-        Ok(erased.queued)
+        Ok(forgotten.queued)
     });
     assert_eq!(erased.await.unwrap(), 1);
     let texts = texts(&fixture).await;

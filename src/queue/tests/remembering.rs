@@ -5,7 +5,6 @@ use crate::event::operations::Act;
 use crate::profile::property::{PropertyId, PropertyStep, Value};
 use crate::profile::update::{Identity, profile_of};
 use crate::profile::{ProfileKey, Touchpoint};
-use crate::queue::bounds::Bounds;
 
 on_every_engine! {
     a_lesson_is_kept_with_the_events_or_not_at_all,
