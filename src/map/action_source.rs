@@ -64,20 +64,20 @@ pub(super) fn decide<'a>(
     let (source, from) = match wanted {
         ActionSource::Auto => (None, Source::made()),
         ActionSource::Fixed(source) => (Some(*source), Source::made()),
-        ActionSource::From(expr) => match expr.first(event) {
-            None => (None, Source::made()),
-            Some(found) => {
-                if let Some(source) = known(found.value) {
-                    (Some(source), Source::found(&found))
-                } else {
-                    let name = ServerField::Event("action_source");
-                    recorder.dropped(name, Source::found(&found), DropReason::UnknownWord);
+        ActionSource::From(expr) => {
+            let found = expr.first(event);
+            match found.map(|found| (known(found.value), Source::found(&found))) {
+                None => (None, Source::made()),
+                Some((Some(source), from)) => (Some(source), from),
+                Some((None, from)) => {
+                    let field = ServerField::Event("action_source");
+                    recorder.dropped(field, from, DropReason::UnknownWord);
                     let default = expr.default.as_ref();
                     let source = default.and_then(|default| known(default.json()));
                     (source, Source::made())
                 }
             }
-        },
+        }
     };
     match source {
         Some(MetaActionSource::App) | None => Decided {
@@ -115,15 +115,17 @@ fn automatic(
     has_page: bool,
     wants_app: bool,
 ) -> Decided<'static> {
-    let platform = event.field("platform").and_then(Json::as_str);
-    let is_web = platform.is_some_and(|name| name.trim().eq_ignore_ascii_case("web"));
+    let is_web = || {
+        let platform = event.field("platform").and_then(Json::as_str);
+        platform.is_some_and(|name| name.trim().eq_ignore_ascii_case("web"))
+    };
     let (source, rule) = match device {
         Some(_) if wants_app => (MetaActionSource::App, AS_CONFIGURED),
         _ if has_page => (
             MetaActionSource::Website,
             "automatic: the URL of a page was found",
         ),
-        _ if is_web => (MetaActionSource::Website, "automatic: the platform is Web"),
+        _ if is_web() => (MetaActionSource::Website, "automatic: the platform is Web"),
         Some(_) => (
             MetaActionSource::App,
             "automatic: neither platform Web nor the URL of a page, and an app's device",
