@@ -186,24 +186,16 @@ fn fraction(rest: &mut &[u8]) -> Option<i64> {
     let Some(after) = rest.strip_prefix(b".").or_else(|| rest.strip_prefix(b",")) else {
         return Some(0);
     };
-    let count = after
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    if count > 9 {
-        return None;
-    }
-    let mut millis = 0;
-    for at in 0..3 {
-        let digit = after.get(at).filter(|byte| byte.is_ascii_digit());
-        millis = millis * 10 + digit.map_or(0, |byte| i64::from(byte - b'0'));
-    }
-    *rest = after.get(count..)?;
-    Some(millis)
+    let is_digit = |byte: &&u8| byte.is_ascii_digit();
+    let count = after.iter().take_while(is_digit).count();
+    let (digits, after) = after.split_at_checked(count).filter(|_| count <= 9)?;
+    *rest = after;
+    let millis = digits.iter().chain(b"000").take(3);
+    Some(millis.fold(0, |number, digit| number * 10 + i64::from(digit - b'0')))
 }
 
-/// Reads what is left as an offset from UTC: nothing, `Z`, `UTC`, `GMT`, `+02`, `+0200` or `+02:00`, after
-/// a space or none.
+/// Reads the rest as an offset from UTC: nothing, `Z`, `UTC`, `GMT`, `+02`, `+0200` or `+02:00`, with or
+/// without a space before it.
 fn offset_minutes(rest: &[u8]) -> Option<i64> {
     let rest = rest.strip_prefix(b" ").unwrap_or(rest);
     if rest.eq_ignore_ascii_case(b"UTC") || rest.eq_ignore_ascii_case(b"GMT") {
@@ -216,13 +208,10 @@ fn offset_minutes(rest: &[u8]) -> Option<i64> {
         Some(_) => return None,
     };
     let hours = digits(&mut rest, 2)?;
-    if rest.first() == Some(&b':') {
-        take(&mut rest, b":")?;
-    }
-    let minutes = if rest.is_empty() {
-        0
-    } else {
-        digits(&mut rest, 2)?
+    rest = rest.strip_prefix(b":").unwrap_or(rest);
+    let minutes = match rest {
+        [] => 0,
+        _ => digits(&mut rest, 2)?,
     };
     (rest.is_empty() && hours < 24 && minutes < 60)
         .then_some(sign * i64::from(hours * 60 + minutes))
