@@ -13,6 +13,7 @@
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
+use crate::config::mapping::EventConfig;
 use crate::config::sync::{AppConfig, LimitedDataUse, SyncConfig};
 use crate::event::Event;
 use crate::outcome::Reason;
@@ -69,12 +70,10 @@ impl Mapper {
     /// Compiles the mapping of a sync.
     pub fn compile(name: &SyncName, sync: &SyncConfig) -> Self {
         let sources = rule::hashed_sources(sync, &sync.allow_personal_data);
+        let compile = |row| Rule::compile(sync, row, &sources);
         let rules = match &sync.events {
-            Some(events) => events
-                .values()
-                .map(|row| Rule::compile(sync, Some(row), &sources))
-                .collect(),
-            None => vec![Rule::compile(sync, None, &sources)],
+            Some(events) => events.values().map(compile).collect(),
+            None => vec![compile(&EventConfig::default())],
         };
         Self {
             sync: name.clone(),

@@ -35,14 +35,8 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// Compiles a row; `None` is for a sync without an event table. `sources` are those of the sync.
-    pub(super) fn compile(
-        sync: &SyncConfig,
-        row: Option<&EventConfig>,
-        sources: &HashedSources,
-    ) -> Self {
-        let default = EventConfig::default();
-        let row = row.unwrap_or(&default);
+    /// Compiles a row. `sources` are those of the sync.
+    pub(super) fn compile(sync: &SyncConfig, row: &EventConfig, sources: &HashedSources) -> Self {
         let (outer, inner) = (&sync.mapping, &row.mapping);
         let mut original = outer.original_event_data.clone();
         original.extend(inner.original_event_data.clone());
