@@ -129,14 +129,13 @@ impl<'e> Copier<'_, 'e> {
         while self.scanner.has_element() {
             let mark = self.out.len();
             separate(self.out);
-            match self.value(name) {
-                Copied::Written if copied == Copied::Nothing => copied = Copied::Written,
-                Copied::Written => {}
-                Copied::Nothing => self.out.truncate(mark),
-                refused @ Copied::Refused(_) => {
-                    self.out.truncate(mark);
-                    copied = refused;
-                }
+            let element = self.value(name);
+            if element != Copied::Written {
+                self.out.truncate(mark);
+            }
+            match (copied, element) {
+                (_, Copied::Nothing) | (Copied::Refused(_), Copied::Written) => {}
+                (_, element) => copied = element,
             }
         }
         self.close(b']');

@@ -93,12 +93,9 @@ impl ProfileExtractor {
 
     fn add(&mut self, field: UserDataField, expr: &ValueExpr) {
         if TOUCHPOINT_FIELDS.contains(&field) {
-            if !self
-                .touchpoint_fields
-                .iter()
-                .any(|known| (known.0, &known.1) == (field, expr))
-            {
-                self.touchpoint_fields.push((field, expr.clone()));
+            let source = (field, expr.clone());
+            if !self.touchpoint_fields.contains(&source) {
+                self.touchpoint_fields.push(source);
             }
             // A browser id that is a property is treated as one.
             if field != UserDataField::BrowserId {
@@ -218,10 +215,8 @@ impl ProfileExtractor {
         }
         let (operations, arena) = (event.operations(USER_PROPERTIES), event.arena());
         if operations.is_empty() {
-            for (name, value) in event.section(USER_PROPERTIES) {
-                if steps.len() <= MOST_STEPS {
-                    self.add_steps(Act::Set, (name, value), arena, context, &mut steps);
-                }
+            for property in event.section(USER_PROPERTIES) {
+                self.add_steps(Act::Set, property, arena, context, &mut steps);
             }
         }
         for operation in operations {
@@ -234,10 +229,8 @@ impl ProfileExtractor {
                 });
             }
             for (name, value) in &operation.properties {
-                if steps.len() <= MOST_STEPS {
-                    let property = (&**name, Json::of_valid_text(value));
-                    self.add_steps(operation.act, property, arena, context, &mut steps);
-                }
+                let property = (&**name, Json::of_valid_text(value));
+                self.add_steps(operation.act, property, arena, context, &mut steps);
             }
         }
         steps
@@ -251,7 +244,7 @@ impl ProfileExtractor {
         context: &Context<'_>,
         steps: &mut Vec<PropertyStep>,
     ) {
-        if act == Act::SetOnce && value.is_null() {
+        if steps.len() > MOST_STEPS || act == Act::SetOnce && value.is_null() {
             return;
         }
         let named = |property: &&Property| property.path.user_property() == Some(name);

@@ -174,10 +174,6 @@ impl PhoneSearch<'_> {
         Some(Self { levels, ..self })
     }
 
-    fn number<E: serde::de::Error>(self, number: impl fmt::Display) -> Result<(), E> {
-        self.text(&number.to_string())
-    }
-
     fn text<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
         match self.below() {
             Some(below) if !holds_number_by_name(self.name, text, below.levels) => Ok(()),
@@ -210,15 +206,15 @@ impl<'de> Visitor<'de> for PhoneSearch<'_> {
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<(), E> {
-        self.number(number)
+        self.text(&number.to_string())
     }
 
     fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<(), E> {
-        self.number(number)
+        self.text(&number.to_string())
     }
 
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<(), E> {
-        self.number(number)
+        self.text(&number.to_string())
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {

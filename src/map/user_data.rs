@@ -408,13 +408,15 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
                 write::integer(self.out, number);
                 self.sent(source, None, rule);
             }
-            Err(reason) => match by_the_events_clock(text, reason, self.event, self.context) {
-                Some(moved) => self.click(source, &moved, true),
-                None => {
+            Err(reason) => {
+                let moved = by_the_events_clock(text, reason, self.event, self.context);
+                if let Some(moved) = moved {
+                    self.click(source, &moved, true);
+                } else {
                     is_of_use = false;
                     self.drop(source, reason);
                 }
-            },
+            }
         }
         *self.scratch = scratch;
         is_of_use

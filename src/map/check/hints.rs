@@ -1,4 +1,4 @@
-//! Warnings of what is allowed, and most likely was meant otherwise.
+//! Warnings of what is allowed, but most likely not meant.
 
 use crate::config::ConfigError;
 use crate::config::expressions::{ActionSource, CustomValue, MetaActionSource, PassedProperties};
@@ -130,9 +130,9 @@ pub(super) fn warn_of_action_source(rules: &mut Rules<'_>) {
         return;
     }
     let message = format!(
-        "these go out as \"other\" unless the event says platform Web or the URL of a page, as those \
-         of a server do not: {}; expected \"website\" for what happens on a site, whoever reports it, \
-         for the sync or the event",
+        "these go out as \"other\" unless the event has platform Web or the URL of a page, and events of a \
+         server have neither: {}; expected \"website\", for the sync or the event, for what happens on a \
+         site, also where a server reports it",
         events.join(", ")
     );
     rules.note("action_source", message);
