@@ -1,14 +1,14 @@
 //! `custom_data`: Meta's standard fields, typed and checked, and the properties that are passed on.
 //!
 //! A field of the configuration's table goes before a property of the same name. Absent values are
-//! left out. What a hashed field is made from does not go out in clear as well, whatever way leads to it.
-//! An e-mail address, or the number of a phone or card, withholds the field that holds it; what the table
-//! names aloud may be such a number.
+//! left out. The source of a hashed field is not sent in clear as well, whichever path leads to it. A field
+//! that holds an e-mail address, or the number of a phone or card, is withheld; a value that the table names
+//! explicitly may be such a number.
 //!
 //! `value` and `currency` of a Purchase, and of Amplitude's own revenue events, fall back to the
 //! revenue properties that Amplitude's SDKs send where no path of the mapping finds anything usable: `$price`
 //! times `$quantity`, else `$revenue`, and `$currency`. A `value` without a currency is withheld, since Meta
-//! refuses the event that carries one.
+//! refuses an event that carries one.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -36,7 +36,7 @@ use field::{CustomField, FieldWriter, note_lost};
 use screen::Screen;
 use standard::{FieldKind, kind_of};
 use typed::Guard;
-use values::{Listing, rule_of, write_values};
+use values::{FieldFormat, Listing, rule_of};
 
 pub(super) use field::{Fit, fit, is_standard};
 pub(super) use screen::{Covers, covers_of};
@@ -50,24 +50,24 @@ const COUNT: &str = "num_items";
 /// What one row of the event table sends as `custom_data`.
 #[derive(Debug)]
 pub(super) struct CustomData {
-    /// `currency` stands first and `value` second: the one decides about the other.
+    /// `currency` comes first and `value` second, since `value` depends on the currency.
     fields: Vec<CustomField>,
     names: HashSet<Box<str>>,
     all_properties: bool,
-    allow_personal: HashSet<Box<str>>,
-    /// What of the event's own properties may not go out in clear.
+    allow_personal: HashSet<String>,
+    /// What of the event's own properties may not be sent in clear.
     covered: BTreeMap<Box<str>, Cover>,
     page_parameters: KeptParameters,
 }
 
-/// What was written that decides about the whole event.
+/// The parts of what was written that decide about the whole event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Worth {
     /// A usable `value`.
     pub(super) value: bool,
     /// A usable `currency`.
     pub(super) currency: bool,
-    /// No usable `value`, for what was found is a number with grouped thousands.
+    /// No usable `value`: the number that was found has grouped thousands.
     pub(super) grouped: bool,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Worth {
 pub(super) struct Setting {
     /// The event goes out as Purchase.
     pub(super) purchase: bool,
-    /// Amplitude's revenue properties stand in where the mapping finds nothing.
+    /// Amplitude's revenue properties are used where the mapping finds nothing.
     pub(super) revenue: bool,
 }
 
@@ -100,15 +100,15 @@ impl CustomData {
                 }
             }
         }
-        // Where a table is silent about these two, they still have a property or a fallback.
+        // These two still have a property or a fallback where no table names them.
         for name in ["currency", "value"] {
-            if all_properties {
-                sources.insert(name, property(name));
-            } else {
-                sources
-                    .entry(name)
-                    .or_insert_with(|| CustomValue::Value(ValueExpr::default()));
-            }
+            sources.entry(name).or_insert_with(|| {
+                if all_properties {
+                    property(name)
+                } else {
+                    CustomValue::Value(ValueExpr::default())
+                }
+            });
         }
         for table in tables {
             for (name, source) in table {
@@ -118,30 +118,24 @@ impl CustomData {
         if let Some(code) = &sync.currency {
             set_default_currency(&mut sources, code);
         }
-        let named: HashSet<&str> = tables
-            .iter()
-            .flat_map(|table| table.keys())
-            .map(String::as_str)
-            .collect();
         let page_parameters = KeptParameters::new(&sync.page_url_parameters);
-        let allow_personal: HashSet<Box<str>> = sync
-            .allow_personal_data
-            .iter()
-            .map(|name| name.as_str().into())
-            .collect();
+        let allow_personal: HashSet<String> = sync.allow_personal_data.iter().cloned().collect();
         let mut fields: Vec<CustomField> = sources
             .into_iter()
             .map(|(name, source)| {
-                let guard = guard_of(name, &source, named.contains(name), &allow_personal);
+                let is_named = tables.iter().any(|table| table.contains_key(name));
+                let guard = guard_of(name, &source, is_named, &allow_personal);
+                let covers = if allow_personal.contains(name) {
+                    Covers::default()
+                } else {
+                    covers_of(name, &source, sources_of_hashes, is_named)
+                };
                 CustomField {
                     name: name.into(),
                     key: write::encoded_key(name),
                     kind: kind_of(name),
                     screen: Screen {
-                        covers: match guard {
-                            _ if allow_personal.contains(name) => Covers::default(),
-                            _ => covers_of(name, &source, sources_of_hashes, named.contains(name)),
-                        },
+                        covers,
                         pages: (guard != Guard::Nothing).then(|| page_parameters.clone()),
                     },
                     guard,
@@ -220,8 +214,7 @@ impl CustomData {
         worth
     }
 
-    /// Passes on every property that is not a field already, and says whether the count of items was
-    /// among them.
+    /// Passes on every property that is not a field already; true where the count of items was one of them.
     fn write_properties(
         &self,
         out: &mut Vec<u8>,
@@ -237,47 +230,38 @@ impl CustomData {
             write::member(out, name);
             let before = out.len();
             let is_allowed = self.allow_personal.contains(name);
-            let guard = Guard::of(name, false, is_allowed);
+            let format = FieldFormat {
+                name,
+                kind: kind_of(name),
+                guard: Guard::of(name, false, is_allowed),
+            };
             let screened = screen::screened(
                 event.arena(),
                 value,
                 self.covered.get(name).unwrap_or(&Cover::Free),
                 (!is_allowed).then_some(&self.page_parameters),
             );
-            let source = Source::at(name, value);
-            let sent = screened.json();
-            let written = sent.ok_or(DropReason::HashedSource).and_then(|value| {
-                guard.check(&"".into(), name)?;
-                let (kind, values) = (kind_of(name), [value]);
-                write_values(
-                    out,
-                    event.arena(),
-                    name,
-                    kind,
-                    guard,
-                    &values,
-                    Listing::Single,
-                )
+            let (field, source) = (ServerField::Property(name), Source::at(name, value));
+            let sent = screened.json().ok_or(DropReason::HashedSource);
+            let written = sent.and_then(|value| {
+                format.guard.check(&"".into(), name)?;
+                format.write(out, event.arena(), &[value], Listing::Single)
             });
-            if sent.is_some() && screened.is_part() {
-                recorder.dropped(
-                    ServerField::Property(name),
-                    source,
-                    DropReason::HashedSource,
-                );
+            if screened.is_part() {
+                recorder.dropped(field, source, DropReason::HashedSource);
             }
             match written {
                 Ok(items) => {
                     has_count |= name == COUNT;
-                    let sent = SentValue::plain(out, before, rule_of(kind_of(name), items.rounded));
-                    recorder.sent(ServerField::Property(name), source, sent);
-                    note_lost(ServerField::Property(name), name, source, &items, recorder);
+                    let rule = rule_of(format.kind, items.rounded);
+                    recorder.sent(field, source, SentValue::plain(out, before, rule));
+                    note_lost(field, name, source, &items, recorder);
                 }
-                // Nothing else was in it.
+                // The hashed source was all of it.
                 Err(DropReason::Empty) if screened.is_part() => out.truncate(start),
                 Err(reason) => {
                     out.truncate(start);
-                    recorder.dropped(ServerField::Property(name), source, reason);
+                    recorder.dropped(field, source, reason);
                 }
             }
         }
@@ -285,7 +269,7 @@ impl CustomData {
     }
 }
 
-/// Puts the sync's currency behind whatever else may name one, Amplitude's own property included.
+/// Adds the sync's currency as the default, after any path and after Amplitude's own property.
 fn set_default_currency(sources: &mut BTreeMap<&str, CustomValue>, code: &str) {
     let Some(CustomValue::Value(expr)) = sources.get_mut("currency") else {
         return;
@@ -313,7 +297,7 @@ fn property(name: &str) -> CustomValue {
     CustomValue::Value(ValueExpr::path(property_path(name)))
 }
 
-/// The path of an event property, whatever its name holds.
+/// The path of an event property; its name may hold any character.
 fn property_path(name: &str) -> Path {
     let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
     Path::parse(&format!("{SECTION}[\"{quoted}\"]")).expect("a quoted name is a path")
@@ -324,17 +308,17 @@ fn guard_of(
     name: &str,
     source: &CustomValue,
     is_named: bool,
-    allow_personal: &HashSet<Box<str>>,
+    allow_personal: &HashSet<String>,
 ) -> Guard {
-    let allowed = |name: &str| allow_personal.contains(name);
-    let from_allowed = match source {
-        CustomValue::Value(expr) => expr.paths().into_iter().any(|path| {
-            path.property()
-                .is_some_and(|(_, property)| allowed(property))
-        }),
+    let is_allowed = |name: &str| allow_personal.contains(name);
+    let is_from_allowed = match source {
+        CustomValue::Value(expr) => {
+            let mut properties = expr.paths().into_iter().filter_map(Path::property);
+            properties.any(|(_, name)| is_allowed(name))
+        }
         CustomValue::Each { .. } => false,
     };
-    Guard::of(name, is_named, allowed(name) || from_allowed)
+    Guard::of(name, is_named, is_allowed(name) || is_from_allowed)
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub fn parse(value: Json<'_>) -> Option<UnixMillis> {
     parse_text(&value.as_str()?)
 }
 
-fn parse_text(text: &str) -> Option<UnixMillis> {
+pub(super) fn parse_text(text: &str) -> Option<UnixMillis> {
     let text = text.trim();
     since_epoch(text)
         .or_else(|| date_and_time(text))

@@ -10,8 +10,8 @@ use crate::expr::path::reads::EventReads;
 use crate::expr::value::ValueExpr;
 use crate::json::{Json, write};
 
-use super::number;
-use super::screen::{Screen, Screened};
+use super::number::{self, Count};
+use super::screen::Screen;
 use super::standard::DELIVERY_CATEGORIES;
 use super::typed::{self, Guard};
 
@@ -155,15 +155,11 @@ impl<'v, 's, 'e> ContentsElement<'v, 's, 'e> {
         for (name, expr) in members.filter(|(name, _)| !done.contains(&name.as_str())) {
             let scope = self.scope(shape);
             if let Some(found) = expr.first(scope) {
-                match shape.screen.screened(scope.arena(), &found) {
-                    Screened::Withheld => each(name, Err(DropReason::HashedSource)),
-                    screened => {
-                        if screened.is_part() {
-                            each(name, Err(DropReason::HashedSource));
-                        }
-                        each(name, screened.json().ok_or(DropReason::HashedSource));
-                    }
+                let screened = shape.screen.screened(scope.arena(), &found);
+                if screened.is_part() {
+                    each(name, Err(DropReason::HashedSource));
                 }
+                each(name, screened.json().ok_or(DropReason::HashedSource));
             } else if expr.untranslated(scope).is_some() {
                 each(name, Err(DropReason::NotInMap));
             }
@@ -192,7 +188,7 @@ fn content(
     typed::id(out, "id", id, guard.of_id()).ok()?;
     let quantity = match element.get("quantity") {
         Some(quantity) => match number::count(quantity) {
-            Ok(count) if count.whole < 1 || count.is_negative => return None,
+            Ok(Count { whole: 0, .. }) | Err(DropReason::Negative) => return None,
             Ok(count) => {
                 items.rounded |= count.is_rounded;
                 count.whole

@@ -17,12 +17,13 @@ use crate::json::{Json, write};
 use crate::map::record::{Recorder, SentValue, ServerField, Source, record_absent};
 
 use super::contents::{self, ItemShape, Items};
+use super::number::{self, Count};
 use super::revenue::SourceResult;
 use super::screen::{Screen, Screened};
 use super::standard::{FieldKind, kind_of};
 use super::typed::{self, CurrencyCode, Guard};
-use super::values::{Listing, rule_of, write_id, write_values};
-use super::{Setting, number, revenue};
+use super::values::{FieldFormat, Listing, rule_of, write_id};
+use super::{Setting, revenue};
 
 /// A field, compiled.
 #[derive(Debug)]
@@ -39,6 +40,16 @@ pub(super) struct CustomField {
     pub(super) guard: Guard,
     /// What of the values may go out.
     pub(super) screen: Screen,
+}
+
+impl CustomField {
+    fn format(&self) -> FieldFormat<'_> {
+        FieldFormat {
+            name: &self.name,
+            kind: self.kind,
+            guard: self.guard,
+        }
+    }
 }
 
 /// Whether a field is one of Meta's.
@@ -72,18 +83,15 @@ pub(in crate::map) fn fit(name: &str, source: &CustomValue) -> Fit {
         (Some(_), CustomValue::Each { .. }) => Fit::NoList,
         (None, CustomValue::Each { .. }) => Fit::Well,
         (kind, CustomValue::Value(expr)) => {
+            let format = FieldFormat {
+                name,
+                kind,
+                guard: Guard::Nothing,
+            };
             let refused = expr.constants().into_iter().find_map(|constant| {
-                let (mut out, value) = (Vec::new(), constant.json());
-                write_values(
-                    &mut out,
-                    &Arena::default(),
-                    name,
-                    kind,
-                    Guard::Nothing,
-                    &[value],
-                    Listing::Single,
-                )
-                .err()
+                let (mut out, arena) = (Vec::new(), Arena::default());
+                let written = format.write(&mut out, &arena, &[constant.json()], Listing::Single);
+                written.err()
             });
             refused.map_or(Fit::Well, Fit::Constant)
         }
@@ -109,7 +117,7 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
         field: &CustomField,
         expr: &ValueExpr,
     ) -> Option<CurrencyCode> {
-        // Another currency would make an amount in hundredths a hundredfold of it.
+        // A subunit, such as pence, ends the search: in another currency the amount would count a hundredfold.
         let read = |value| match typed::code(value) {
             None if typed::names_subunit(value) => Some(None),
             code => code.map(Some),
@@ -129,8 +137,8 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
         code.ok()
     }
 
-    /// Writes `value`, and says whether it did, or else found a number with grouped thousands. What cannot
-    /// be read is as absent wherever something else can.
+    /// Writes `value`. Says whether it did, and whether what it refused is a number with grouped thousands. A
+    /// value that cannot be read counts as absent where another one can.
     pub(super) fn value(
         &mut self,
         field: &CustomField,
@@ -150,7 +158,7 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
             return (false, false);
         };
         let is_grouped = matches!(amount, Err(DropReason::AmbiguousNumber));
-        // A Purchase without a currency is refused as a whole, and its dead letter shows the value.
+        // A Purchase without a currency is refused as a whole, and then its dead letter shows the value.
         let withheld = currency.is_none() && !self.setting.purchase;
         let written = self.put(field, source, |out| {
             let amount = amount?;
@@ -166,9 +174,9 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
         (written, is_grouped)
     }
 
-    /// The first value that can be read, of what the expression finds, of what Amplitude's revenue properties
-    /// say where they may stand in, and of the default, which knows nothing of the event. Where one stands in
-    /// for others that cannot be read, that is told; where none does, the first is given with the reason.
+    /// The first value that can be read: of what the expression finds, then of Amplitude's revenue properties
+    /// where the setting allows them, then the default. Values that cannot be read are recorded where a later one
+    /// replaces them; where none does, the first is returned with the reason.
     fn usable<'o, T>(
         &mut self,
         field: &CustomField,
@@ -218,8 +226,7 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
             self.note_absent(field, expr);
         }
         for (source, reason) in refused {
-            let name = ServerField::CustomData(&field.name);
-            self.recorder.dropped(name, source, reason);
+            self.note_dropped(field, source, reason);
         }
         given
     }
@@ -235,25 +242,15 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
                 self.total(field, expr);
                 return Items::default();
             }
-            let (source, arena) = (Source::found(&found), self.event.arena());
-            let screened = field.screen.screened(arena, &found);
-            self.put(field, source, |out| {
-                let value = screened.json().ok_or(DropReason::HashedSource)?;
-                write_values(
-                    out,
-                    arena,
-                    &field.name,
-                    field.kind,
-                    field.guard,
-                    &[value],
-                    Listing::Single,
-                )
-                .map(|items| rule_of(field.kind, items.rounded))
-            });
-            if screened.is_part() {
-                self.note_hashed_source(field, source);
-            }
-            return Items::default();
+            let screened = field.screen.screened(self.event.arena(), &found);
+            let (source, value) = (Source::found(&found), screened.json());
+            return self.put_values(
+                field,
+                source,
+                value.as_slice(),
+                Listing::Single,
+                screened.lacks_source,
+            );
         }
         let found = expr.all(self.event);
         let Some(first) = found.first() else {
@@ -274,24 +271,31 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
             .map(|found| field.screen.screened(arena, found))
             .collect();
         let values: Vec<Json<'_>> = screened.iter().filter_map(Screened::json).collect();
+        let lacks_source = screened.iter().any(|screened| screened.lacks_source);
+        self.put_values(field, source, &values, listing, lacks_source)
+    }
+
+    /// Writes what may go out of the values that were found. `lacks_source`: a source of a hashed field was
+    /// left out.
+    fn put_values(
+        &mut self,
+        field: &CustomField,
+        source: Source<'_>,
+        values: &[Json<'_>],
+        listing: Listing,
+        lacks_source: bool,
+    ) -> Items {
+        let arena = self.event.arena();
         let mut items = Items::default();
         self.put(field, source, |out| {
             if values.is_empty() {
                 return Err(DropReason::HashedSource);
             }
-            items = write_values(
-                out,
-                arena,
-                &field.name,
-                field.kind,
-                field.guard,
-                &values,
-                listing,
-            )?;
+            items = field.format().write(out, arena, values, listing)?;
             Ok(rule_of(field.kind, items.rounded))
         });
-        if !values.is_empty() && screened.iter().any(Screened::lacks_source) {
-            self.note_hashed_source(field, source);
+        if lacks_source && !values.is_empty() {
+            self.note_dropped(field, source, DropReason::HashedSource);
         }
         self.note_refused(field, source, &items);
         items
@@ -300,26 +304,20 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
     /// Writes the sum of the counts that an expression finds.
     fn total(&mut self, field: &CustomField, expr: &ValueExpr) {
         let event = self.event;
-        let (mut total, mut is_rounded) = (None, false);
+        let mut total: Option<Count> = None;
         let mut refused = None;
         let mut first = None;
         for found in expr.all(event) {
             let source = Source::found(&found);
             first.get_or_insert(source);
             let screened = field.screen.screened(event.arena(), &found);
-            let count = screened
-                .json()
-                .ok_or(DropReason::HashedSource)
-                .and_then(typed::whole)
-                .and_then(|count| {
-                    let sum = total.unwrap_or(0_i64).checked_add(count.whole);
-                    Ok((sum.ok_or(DropReason::NotANumber)?, count.is_rounded))
-                });
-            match count {
-                Ok((sum, rounded)) => {
-                    total = Some(sum);
-                    is_rounded |= rounded;
-                }
+            let value = screened.json().ok_or(DropReason::HashedSource);
+            let sum = value.and_then(number::count).and_then(|count| match total {
+                Some(total) => total.plus(count).ok_or(DropReason::NotANumber),
+                None => Ok(count),
+            });
+            match sum {
+                Ok(sum) => total = Some(sum),
                 Err(reason) => {
                     refused.get_or_insert((source, reason));
                 }
@@ -327,8 +325,8 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
         }
         if let (Some(total), Some(source)) = (total, first) {
             self.put(field, source, |out| {
-                write::integer(out, total);
-                Ok(if is_rounded {
+                write::integer(out, total.whole);
+                Ok(if total.is_rounded {
                     "sum of whole numbers, rounded up"
                 } else {
                     "sum of whole numbers"
@@ -336,8 +334,7 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
             });
         }
         if let Some((source, reason)) = refused {
-            self.recorder
-                .dropped(ServerField::CustomData(&field.name), source, reason);
+            self.note_dropped(field, source, reason);
         }
     }
 
@@ -370,28 +367,21 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
                 reads,
                 screen,
             };
-            arena.each_element(found.value, &mut |element| match field.kind {
-                Some(FieldKind::Contents) => {
-                    let shape = Some(shape);
-                    contents::write_content(
-                        self.out,
-                        arena.opened(element),
-                        shape,
-                        field.guard,
-                        &mut items,
-                    );
-                }
-                Some(FieldKind::Ids) => {
-                    let element = arena.opened(element);
-                    let own = element.all_members();
-                    let scope = Scope::element(event, element, &own, reads);
-                    let id = members.get("id").and_then(|expr| expr.first(scope));
-                    let id = id.filter(|id| screen.is_free(id)).map(|id| id.value);
-                    write_id(self.out, &field.name, id, field.guard, &mut items);
-                }
-                _ => {
-                    let element = arena.opened(element);
-                    contents::write_object(self.out, element, shape, field.guard, &mut items);
+            arena.each_element(found.value, &mut |element| {
+                let element = arena.opened(element);
+                let (out, guard) = (&mut *self.out, field.guard);
+                match field.kind {
+                    Some(FieldKind::Contents) => {
+                        contents::write_content(out, element, Some(shape), guard, &mut items);
+                    }
+                    Some(FieldKind::Ids) => {
+                        let own = element.all_members();
+                        let scope = Scope::element(event, element, &own, reads);
+                        let id = members.get("id").and_then(|expr| expr.first(scope));
+                        let id = id.filter(|id| screen.is_free(id)).map(|id| id.value);
+                        write_id(out, &field.name, id, guard, &mut items);
+                    }
+                    _ => contents::write_object(out, element, shape, guard, &mut items),
                 }
             });
             true
@@ -425,8 +415,8 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
         written.is_ok()
     }
 
-    /// Tells what became of a member, and takes back one that could not be written. It begins at the one
-    /// place, and its value at the other.
+    /// Records what became of a member, and takes back one that could not be written. `start` is where the
+    /// member begins, `value` where its value does.
     fn note(
         &mut self,
         field: &CustomField,
@@ -434,15 +424,15 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
         [start, value]: [usize; 2],
         written: Result<&'static str, DropReason>,
     ) {
-        let name = ServerField::CustomData(&field.name);
         match written {
             Ok(rule) => {
                 let sent = SentValue::plain(self.out, value, rule);
-                self.recorder.sent(name, source, sent);
+                self.recorder
+                    .sent(ServerField::CustomData(&field.name), source, sent);
             }
             Err(reason) => {
                 self.out.truncate(start);
-                self.recorder.dropped(name, source, reason);
+                self.note_dropped(field, source, reason);
             }
         }
     }
@@ -450,21 +440,15 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
     /// Counts what a list was sent without: items, and members of items.
     fn note_refused(&mut self, field: &CustomField, source: Source<'_>, items: &Items) {
         if items.refused > 0 && items.written > 0 {
-            self.recorder.dropped(
-                ServerField::CustomData(&field.name),
-                source,
-                DropReason::BadItem,
-            );
+            self.note_dropped(field, source, DropReason::BadItem);
         }
         let name = ServerField::CustomData(&field.name);
         note_lost(name, &field.name, source, items, self.recorder);
     }
 
-    /// Tells that something was left out of what was found, because a hashed field is made from it.
-    fn note_hashed_source(&mut self, field: &CustomField, source: Source<'_>) {
+    fn note_dropped(&mut self, field: &CustomField, source: Source<'_>, reason: DropReason) {
         let name = ServerField::CustomData(&field.name);
-        self.recorder
-            .dropped(name, source, DropReason::HashedSource);
+        self.recorder.dropped(name, source, reason);
     }
 
     fn note_absent(&mut self, field: &CustomField, expr: &ValueExpr) {
@@ -480,7 +464,7 @@ fn gives_several(expr: &ValueExpr, found: &FoundValue<'_>) -> bool {
     expr.gathers() || found.path.is_some_and(|path| path.as_str().contains("[*]"))
 }
 
-/// Tells of what a field was sent without: members of the items of a list, and numbers.
+/// Records what a field was sent without: members of the items of a list, and numbers.
 pub(super) fn note_lost(
     field: ServerField<'_>,
     list: &str,

@@ -1,21 +1,22 @@
 //! What of a value may go out: not what a hashed field is made from, and of the address of a page only the
 //! parameters that are kept.
 //!
-//! Most values pass as they are, after a look at their first bytes. Any other is written anew without what
-//! has to stay behind, wherever it is in it, also where a list or an object came as JSON text. A text that
-//! should hold JSON and cannot be read is withheld, for nobody knows what is in it.
+//! Most values pass as they are, after a look at their first bytes. Any other is rewritten without what
+//! has to stay behind, however deep it is, even in a list or an object that came as JSON text. A text that
+//! should hold JSON and cannot be read is withheld, since it may hold anything.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::config::expressions::CustomValue;
 use crate::event::arena::Arena;
 use crate::expr::path::{Path, PathStep};
-use crate::expr::value::FoundValue;
+use crate::expr::value::{FoundValue, ValueExpr};
 use crate::json::Json;
 use crate::map::hashed_sources::{Cover, HashedSources};
 use crate::map::page::{self, KeptParameters};
 
-/// Fields that hold a number and a code, whatever they are made from.
+/// Fields that hold only a number or a code, whatever they are made from.
 const TELL_NOTHING: [&str; 2] = ["value", "currency"];
 
 /// Most levels that are looked into. What has more is not sent.
@@ -34,20 +35,13 @@ pub(super) struct Screen {
 #[derive(Clone, Debug, Default)]
 pub(in crate::map) struct Covers(Vec<(Path, Cover)>);
 
-/// A value, or what of it may go out.
+/// What of a value may go out.
 #[derive(Debug)]
-pub(super) enum Screened<'v> {
-    /// All of it.
-    AsItIs(Json<'v>),
-    /// A part of it, as JSON.
-    Part {
-        /// The JSON.
-        json: String,
-        /// A source of a hashed field was left out.
-        lacks_source: bool,
-    },
-    /// Nothing.
-    Withheld,
+pub(super) struct Screened<'v> {
+    /// The JSON text; `None` where nothing may go out.
+    json: Option<Cow<'v, str>>,
+    /// A source of a hashed field was left out, or was all of it.
+    pub(super) lacks_source: bool,
 }
 
 impl Covers {
@@ -69,7 +63,7 @@ impl Covers {
         }
     }
 
-    /// What of a value that was found has to stay behind. What the configuration gives, it may send.
+    /// What of a value that was found has to stay behind. A value that the configuration gives may go out.
     pub(in crate::map) fn of_found(&self, found: &FoundValue<'_>) -> &Cover {
         const FREE: &Cover = &Cover::Free;
         let Some(path) = found.path.filter(|_| found.translated.is_none()) else {
@@ -87,8 +81,8 @@ impl Covers {
     }
 }
 
-/// The covers of the paths that a field of `custom_data` is made from. An id that the table names aloud
-/// goes out, though `external_id` is hashed from it: it is no trait of a person.
+/// The covers of the paths that a field of `custom_data` is made from. An id that the table names explicitly
+/// goes out although `external_id` is hashed from it: an id says nothing about a person.
 pub(in crate::map) fn covers_of(
     name: &str,
     source: &CustomValue,
@@ -99,30 +93,28 @@ pub(in crate::map) fn covers_of(
     if sources.is_empty() || TELL_NOTHING.contains(&name) {
         return covers;
     }
-    let traits = sources.of_traits();
-    let aloud = |cover: &dyn Fn(&HashedSources) -> Cover| match cover(sources) {
-        Cover::Whole if is_in_table => cover(&traits),
-        cover => cover,
-    };
-    match source {
-        CustomValue::Value(expr) => {
-            for path in expr.paths() {
-                covers.add(path, aloud(&|sources| sources.cover(path)));
-            }
-        }
+    let (paths, lists) = match source {
+        CustomValue::Value(expr) => (expr.paths(), None),
         CustomValue::Each { lists, members } => {
-            let lists = lists.paths();
-            for path in members.values().flat_map(|member| member.paths()) {
-                let cover = aloud(&|sources| {
-                    let in_event = path
-                        .in_event()
-                        .map_or(Cover::Free, |path| sources.cover(path));
-                    lists.iter().fold(in_event, |cover, list| {
-                        cover.or(sources.cover_of_elements(list).of_member(path))
-                    })
-                });
-                covers.add(path, cover);
-            }
+            let paths = members.values().flat_map(ValueExpr::paths).collect();
+            (paths, Some(lists.paths()))
+        }
+    };
+    let cover = |sources: &HashedSources, path: &Path| {
+        let Some(lists) = &lists else {
+            return sources.cover(path);
+        };
+        let in_event = path.in_event();
+        let in_event = in_event.map_or(Cover::Free, |path| sources.cover(path));
+        lists.iter().fold(in_event, |cover, list| {
+            cover.or(sources.cover_of_elements(list).of_member(path))
+        })
+    };
+    let traits = sources.of_traits();
+    for path in paths {
+        match cover(sources, path) {
+            Cover::Whole if is_in_table => covers.add(path, cover(&traits, path)),
+            found => covers.add(path, found),
         }
     }
     covers
@@ -148,7 +140,7 @@ impl Screen {
         screened(arena, found.value, self.covers.of_found(found), pages)
     }
 
-    /// Whether all of a value may go out, which is no page's address.
+    /// Whether all of a value may go out, where that value is not a page's address.
     pub(super) fn is_free(&self, found: &FoundValue<'_>) -> bool {
         *self.covers.of_found(found) == Cover::Free
     }
@@ -157,27 +149,12 @@ impl Screen {
 impl Screened<'_> {
     /// What may go out, if anything may.
     pub(super) fn json(&self) -> Option<Json<'_>> {
-        match self {
-            Self::AsItIs(value) => Some(*value),
-            Self::Part { json, .. } => Some(Json::of_valid_text(json)),
-            Self::Withheld => None,
-        }
+        self.json.as_deref().map(Json::of_valid_text)
     }
 
-    /// Whether a source of a hashed field was left out of it.
+    /// Whether a source of a hashed field was left out of it, and a part may go out.
     pub(super) const fn is_part(&self) -> bool {
-        matches!(
-            self,
-            Self::Part {
-                lacks_source: true,
-                ..
-            }
-        )
-    }
-
-    /// Whether it was withheld, or a source of a hashed field was left out of it.
-    pub(super) const fn lacks_source(&self) -> bool {
-        self.is_part() || matches!(self, Self::Withheld)
+        self.lacks_source && self.json.is_some()
     }
 }
 
@@ -188,44 +165,45 @@ pub(super) fn screened<'v>(
     cover: &Cover,
     pages: Option<&KeptParameters>,
 ) -> Screened<'v> {
+    let withheld = Screened {
+        json: None,
+        lacks_source: true,
+    };
+    let whole = Screened {
+        json: Some(Cow::Borrowed(value.raw())),
+        lacks_source: false,
+    };
     let parts: Vec<&[PathStep]> = match cover {
-        Cover::Whole => return Screened::Withheld,
+        Cover::Whole => return withheld,
         Cover::Parts(parts) => parts.iter().map(|part| &**part).collect(),
         Cover::Free => Vec::new(),
     };
     if is_source(value, &parts) {
-        return Screened::Withheld;
+        return withheld;
     }
     let pages = pages.filter(|_| page::may_hold_address(value.raw()));
     if parts.is_empty() && pages.is_none() {
-        return Screened::AsItIs(value);
+        return whole;
     }
-    let mut writer = ScreenWriter {
-        arena,
-        out: String::with_capacity(value.raw().len()),
-        pages,
-        has_cut: false,
-        lacks_source: false,
-    };
-    match writer.value(value, &parts, 0) {
-        Err(Unreadable) => Screened::Withheld,
-        Ok(()) if writer.lacks_source || writer.has_cut => Screened::Part {
-            json: writer.out,
+    match ScreenWriter::write(arena, pages, value, &parts, 0) {
+        Err(Unreadable) => withheld,
+        Ok(writer) if writer.has_changed() => Screened {
+            json: Some(Cow::Owned(writer.out)),
             lacks_source: writer.lacks_source,
         },
-        Ok(()) => Screened::AsItIs(value),
+        Ok(_) => whole,
     }
 }
 
 /// Whether a value is a source itself: a single value is read as a list of one.
-fn is_source(value: Json<'_>, parts: &[&[PathStep]]) -> bool {
+fn is_source(value: Json<'_>, parts: Parts<'_>) -> bool {
     let is_element = |step: &PathStep| matches!(step, PathStep::Each | PathStep::Index(0));
     parts.iter().any(|part| part.iter().all(is_element))
         && (parts.iter().any(|part| part.is_empty())
             || !(value.is_array() || value.begins_as_json()))
 }
 
-/// What of a part is behind the steps that a single value is not asked for.
+/// The part behind the steps into a list: a single value is read as a list of one.
 fn without_elements(mut part: &[PathStep]) -> &[PathStep] {
     while let [PathStep::Each | PathStep::Index(0), rest @ ..] = part {
         part = rest;
@@ -236,6 +214,9 @@ fn without_elements(mut part: &[PathStep]) -> &[PathStep] {
 /// JSON in a text that cannot be read.
 struct Unreadable;
 
+/// The paths, from the value at hand, to what has to stay behind.
+type Parts<'p> = &'p [&'p [PathStep]];
+
 /// Writes a value without what has to stay behind.
 struct ScreenWriter<'k> {
     arena: &'k Arena,
@@ -245,13 +226,30 @@ struct ScreenWriter<'k> {
     lacks_source: bool,
 }
 
-impl ScreenWriter<'_> {
-    fn value(
-        &mut self,
+impl<'k> ScreenWriter<'k> {
+    fn write(
+        arena: &'k Arena,
+        pages: Option<&'k KeptParameters>,
         value: Json<'_>,
-        parts: &[&[PathStep]],
+        parts: Parts<'_>,
         level: usize,
-    ) -> Result<(), Unreadable> {
+    ) -> Result<Self, Unreadable> {
+        let mut writer = Self {
+            arena,
+            out: String::with_capacity(value.raw().len()),
+            pages,
+            has_cut: false,
+            lacks_source: false,
+        };
+        writer.value(value, parts, level)?;
+        Ok(writer)
+    }
+
+    const fn has_changed(&self) -> bool {
+        self.has_cut || self.lacks_source
+    }
+
+    fn value(&mut self, value: Json<'_>, parts: Parts<'_>, level: usize) -> Result<(), Unreadable> {
         if (parts.is_empty() && self.pages.is_none()) || level == MOST_LEVELS {
             self.out.push_str(value.raw());
             return Ok(());
@@ -271,7 +269,7 @@ impl ScreenWriter<'_> {
     fn object(
         &mut self,
         object: Json<'_>,
-        parts: &[&[PathStep]],
+        parts: Parts<'_>,
         level: usize,
     ) -> Result<(), Unreadable> {
         self.out.push('{');
@@ -300,7 +298,7 @@ impl ScreenWriter<'_> {
     fn list<'e>(
         &mut self,
         elements: impl Iterator<Item = Json<'e>>,
-        parts: &[&[PathStep]],
+        parts: Parts<'_>,
         level: usize,
     ) -> Result<(), Unreadable> {
         self.out.push('[');
@@ -326,12 +324,7 @@ impl ScreenWriter<'_> {
         Ok(())
     }
 
-    fn text(
-        &mut self,
-        value: Json<'_>,
-        parts: &[&[PathStep]],
-        level: usize,
-    ) -> Result<(), Unreadable> {
+    fn text(&mut self, value: Json<'_>, parts: Parts<'_>, level: usize) -> Result<(), Unreadable> {
         let content = value.as_str().unwrap_or_default();
         let text = content.trim_matches(|one: char| one.is_whitespace() || one == '\u{feff}');
         let may_be_json = value.begins_as_json();
@@ -356,18 +349,10 @@ impl ScreenWriter<'_> {
         if is_source(opened, parts) {
             return Err(Unreadable);
         }
-        let mut inner = ScreenWriter {
-            arena: self.arena,
-            out: String::with_capacity(text.len()),
-            pages: self.pages,
-            has_cut: false,
-            lacks_source: false,
-        };
-        inner.value(opened, parts, level + 1)?;
+        let inner = Self::write(self.arena, self.pages, opened, parts, level + 1)?;
         self.has_cut |= inner.has_cut;
         self.lacks_source |= inner.lacks_source;
-        let is_changed = inner.has_cut || inner.lacks_source;
-        if is_changed {
+        if inner.has_changed() {
             self.put_text(&inner.out);
         } else {
             self.out.push_str(value.raw());
@@ -390,7 +375,6 @@ impl ScreenWriter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expr::value::ValueExpr;
     use crate::normalize::field::UserDataField;
 
     #[track_caller]

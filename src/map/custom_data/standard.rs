@@ -5,8 +5,9 @@ use crate::config::names;
 /// What a field takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FieldKind {
-    /// A number; where it must not be negative, `true`.
-    Number { negative_refused: bool },
+    /// A number from zero on.
+    Amount,
+    Number,
     /// A whole number from zero on.
     Count,
     /// A currency of ISO 4217.
@@ -36,13 +37,6 @@ impl FieldKind {
     }
 }
 
-const AMOUNT: FieldKind = FieldKind::Number {
-    negative_refused: true,
-};
-const NUMBER: FieldKind = FieldKind::Number {
-    negative_refused: false,
-};
-
 /// Fields that take a text, which is an id.
 pub(super) const TEXTS_THAT_ARE_IDS: &[&str] = &["order_id", "item_number", "product_catalog_id"];
 
@@ -64,7 +58,7 @@ pub(super) const DELIVERY_CATEGORIES: &[&str] = &["in_store", "curbside", "home_
 /// Meta: Custom Data Parameters; Meta Pixel: Reference, Object properties. The fields of the travel,
 /// real estate and automotive verticals come after the common ones.
 const FIELDS: &[(&str, FieldKind)] = &[
-    ("value", AMOUNT),
+    ("value", FieldKind::Amount),
     ("currency", FieldKind::Currency),
     ("content_ids", FieldKind::Ids),
     (
@@ -83,8 +77,8 @@ const FIELDS: &[(&str, FieldKind)] = &[
     ("content_name", FieldKind::Text),
     ("content_category", FieldKind::Text),
     ("order_id", FieldKind::Text),
-    ("predicted_ltv", NUMBER),
-    ("net_revenue", NUMBER),
+    ("predicted_ltv", FieldKind::Number),
+    ("net_revenue", FieldKind::Number),
     ("num_items", FieldKind::Count),
     ("search_string", FieldKind::Text),
     ("status", FieldKind::TextOrBoolean),
@@ -94,7 +88,7 @@ const FIELDS: &[(&str, FieldKind)] = &[
     ("event_source", FieldKind::Text),
     ("description", FieldKind::Text),
     ("level", FieldKind::Scalar),
-    ("max_rating_value", NUMBER),
+    ("max_rating_value", FieldKind::Number),
     ("success", FieldKind::Scalar),
     ("payment_info_available", FieldKind::Scalar),
     ("registration_method", FieldKind::Text),
@@ -241,7 +235,7 @@ mod tests {
     fn every_field_is_listed_once() {
         let names: BTreeSet<_> = FIELDS.iter().map(|(name, _)| name).collect();
         assert_eq!(names.len(), FIELDS.len());
-        assert_eq!(kind_of("value"), Some(AMOUNT));
+        assert_eq!(kind_of("value"), Some(FieldKind::Amount));
         assert_eq!(kind_of("coupon"), None);
     }
 

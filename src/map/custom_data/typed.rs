@@ -9,7 +9,7 @@ use crate::map::copy::copy_value;
 use crate::map::event_time;
 use crate::map::personal::{self, Name};
 
-use super::number::{self as plain, Count};
+use super::number as plain;
 use super::standard::{FieldKind, TEXTS_THAT_ARE_IDS, kind_of};
 
 /// Whether personal data in clear text is looked for.
@@ -17,8 +17,8 @@ use super::standard::{FieldKind, TEXTS_THAT_ARE_IDS, kind_of};
 pub(super) enum Guard {
     /// It is withheld.
     Personal,
-    /// The table names the value aloud: addresses alone are withheld from it, and all from members of it
-    /// that it does not name.
+    /// The table names the value explicitly: addresses alone are withheld from it, and all personal data from
+    /// those of its members that the table does not name.
     Named,
     /// Addresses alone are withheld: the field takes ids, which may look like any number.
     Addresses,
@@ -84,20 +84,11 @@ pub(super) fn number(out: &mut Vec<u8>, value: Json<'_>, negative_refused: bool)
     Ok(())
 }
 
-/// A whole number from zero on; a fraction is rounded up. Says whether it was.
+/// A whole number from zero on; true where it was a fraction that is rounded up.
 pub(super) fn count(out: &mut Vec<u8>, value: Json<'_>) -> Result<bool, DropReason> {
-    let count = whole(value)?;
+    let count = plain::count(value)?;
     write::integer(out, count.whole);
     Ok(count.is_rounded)
-}
-
-/// A number of things from zero on.
-pub(super) fn whole(value: Json<'_>) -> Result<Count, DropReason> {
-    let count = plain::count(value)?;
-    if count.is_negative {
-        return Err(DropReason::Negative);
-    }
-    Ok(count)
 }
 
 /// The currencies that most is paid in, and that need no search.
@@ -167,20 +158,6 @@ pub(super) fn scalar(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guar
     Ok(())
 }
 
-/// A boolean as it is, anything else as a text.
-pub(super) fn text_or_boolean(
-    out: &mut Vec<u8>,
-    name: &str,
-    value: Json<'_>,
-    guard: Guard,
-) -> FieldResult {
-    if value.as_bool().is_some() {
-        out.extend_from_slice(value.raw().as_bytes());
-        return Ok(());
-    }
-    text(out, name, value, guard)
-}
-
 /// An id: a text, or a whole number.
 pub(super) fn id(out: &mut Vec<u8>, name: &str, value: Json<'_>, guard: Guard) -> FieldResult {
     if value.is_number() {
@@ -212,8 +189,7 @@ pub(super) fn date(out: &mut Vec<u8>, value: Json<'_>) -> FieldResult {
         _ => None,
     };
     let times = day.map_or_else(|| text.to_owned(), |day| format!("{day}T00:00:00"));
-    let times = serde_json::Value::from(times).to_string();
-    if event_time::parse(Json::of_valid_text(&times)).is_none() {
+    if event_time::parse_text(&times).is_none() {
         return Err(DropReason::NotADate);
     }
     write::text(out, text);

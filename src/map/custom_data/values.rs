@@ -19,105 +19,113 @@ pub(super) enum Listing {
     Flat,
 }
 
-/// Writes the values that were found for a field.
-pub(super) fn write_values(
-    out: &mut Vec<u8>,
-    arena: &Arena,
-    name: &str,
-    kind: Option<FieldKind>,
-    guard: Guard,
-    values: &[Json<'_>],
-    listing: Listing,
-) -> Result<Items, DropReason> {
-    let mut items = Items::default();
-    let Some(&value) = values.first() else {
-        return Err(DropReason::Empty);
-    };
-    match kind {
-        Some(FieldKind::Number { negative_refused }) => {
-            typed::number(out, value, negative_refused)?;
-        }
-        Some(FieldKind::Count) => items.rounded = typed::count(out, value)?,
-        Some(FieldKind::Currency) => typed::currency(out, value)?,
-        Some(FieldKind::Text) => typed::text(out, name, value, guard)?,
-        Some(FieldKind::Word(words)) => typed::word(out, value, words)?,
-        Some(FieldKind::Scalar) => typed::scalar(out, name, value, guard)?,
-        Some(FieldKind::TextOrBoolean) => typed::text_or_boolean(out, name, value, guard)?,
-        Some(FieldKind::Date) => typed::date(out, value)?,
-        Some(FieldKind::IdsByName(known)) => {
-            typed::ids_by_name(out, arena.opened(value), known, guard)?;
-        }
-        Some(FieldKind::Ids | FieldKind::Contents) => {
-            out.push(b'[');
-            for value in values {
-                arena.each_element(*value, &mut |element| {
-                    if kind == Some(FieldKind::Ids) {
-                        write_id(out, name, Some(element), guard, &mut items);
-                    } else {
-                        contents::write_content(
-                            out,
-                            arena.opened(element),
-                            None,
-                            guard,
-                            &mut items,
-                        );
-                    }
-                });
-            }
-            out.push(b']');
-            if items.written == 0 {
-                return Err(DropReason::NoItems);
-            }
-        }
-        None if listing == Listing::Single => {
-            items.lacks_number = typed::any(out, name, value, guard)?;
-        }
-        None => items.lacks_number = write_list(out, arena, name, values, guard, listing)?,
-    }
-    Ok(items)
+/// How a field or a property is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FieldFormat<'n> {
+    pub(super) name: &'n str,
+    /// What Meta takes; `None` for the operator's own field.
+    pub(super) kind: Option<FieldKind>,
+    /// Whether personal data is looked for.
+    pub(super) guard: Guard,
 }
 
-/// Writes several values, or the elements of several lists, as one list. Says whether numbers that are out
-/// of range were left out of it.
-fn write_list(
-    out: &mut Vec<u8>,
-    arena: &Arena,
-    name: &str,
-    values: &[Json<'_>],
-    guard: Guard,
-    listing: Listing,
-) -> Result<bool, DropReason> {
-    out.push(b'[');
-    let empty = out.len();
-    let (mut refused, mut lacks_number) = (None, false);
-    let mut write = |element| {
-        let before = out.len();
-        write::separate(out);
-        match typed::any(out, name, element, guard) {
-            Ok(lacks) => lacks_number |= lacks,
-            Err(reason @ (DropReason::Empty | DropReason::NotANumber)) => {
-                out.truncate(before);
-                lacks_number |= reason == DropReason::NotANumber;
+impl FieldFormat<'_> {
+    /// Writes the values that were found.
+    pub(super) fn write(
+        self,
+        out: &mut Vec<u8>,
+        arena: &Arena,
+        values: &[Json<'_>],
+        listing: Listing,
+    ) -> Result<Items, DropReason> {
+        let Self { name, kind, guard } = self;
+        let mut items = Items::default();
+        let Some(&value) = values.first() else {
+            return Err(DropReason::Empty);
+        };
+        match kind {
+            Some(FieldKind::Amount) => typed::number(out, value, true)?,
+            Some(FieldKind::Number) => typed::number(out, value, false)?,
+            Some(FieldKind::Count) => items.rounded = typed::count(out, value)?,
+            Some(FieldKind::Currency) => typed::currency(out, value)?,
+            Some(FieldKind::TextOrBoolean) if value.as_bool().is_some() => {
+                typed::scalar(out, name, value, guard)?;
             }
-            Err(reason) => refused = Some(reason),
+            Some(FieldKind::Text | FieldKind::TextOrBoolean) => {
+                typed::text(out, name, value, guard)?;
+            }
+            Some(FieldKind::Word(words)) => typed::word(out, value, words)?,
+            Some(FieldKind::Scalar) => typed::scalar(out, name, value, guard)?,
+            Some(FieldKind::Date) => typed::date(out, value)?,
+            Some(FieldKind::IdsByName(known)) => {
+                typed::ids_by_name(out, arena.opened(value), known, guard)?;
+            }
+            Some(FieldKind::Ids | FieldKind::Contents) => {
+                out.push(b'[');
+                for value in values {
+                    arena.each_element(*value, &mut |element| {
+                        if kind == Some(FieldKind::Ids) {
+                            write_id(out, name, Some(element), guard, &mut items);
+                        } else {
+                            let element = arena.opened(element);
+                            contents::write_content(out, element, None, guard, &mut items);
+                        }
+                    });
+                }
+                out.push(b']');
+                if items.written == 0 {
+                    return Err(DropReason::NoItems);
+                }
+            }
+            None if listing == Listing::Single => {
+                items.lacks_number = typed::any(out, name, value, guard)?;
+            }
+            None => items.lacks_number = self.write_list(out, arena, values, listing)?,
         }
-    };
-    for value in values {
-        if listing == Listing::Flat {
-            arena.each_element(*value, &mut write);
-        } else {
-            write(*value);
+        Ok(items)
+    }
+
+    /// Writes several values, or the elements of several lists, as one list; true where numbers that are
+    /// out of range were left out of it.
+    fn write_list(
+        self,
+        out: &mut Vec<u8>,
+        arena: &Arena,
+        values: &[Json<'_>],
+        listing: Listing,
+    ) -> Result<bool, DropReason> {
+        out.push(b'[');
+        let empty = out.len();
+        let (mut refused, mut lacks_number) = (None, false);
+        let mut write = |element| {
+            let before = out.len();
+            write::separate(out);
+            match typed::any(out, self.name, element, self.guard) {
+                Ok(lacks) => lacks_number |= lacks,
+                Err(reason @ (DropReason::Empty | DropReason::NotANumber)) => {
+                    out.truncate(before);
+                    lacks_number |= reason == DropReason::NotANumber;
+                }
+                Err(reason) => refused = Some(reason),
+            }
+        };
+        for value in values {
+            if listing == Listing::Flat {
+                arena.each_element(*value, &mut write);
+            } else {
+                write(*value);
+            }
         }
+        if let Some(reason) = refused {
+            return Err(reason);
+        }
+        match (out.len() == empty, lacks_number) {
+            (true, true) => return Err(DropReason::NotANumber),
+            (true, false) => return Err(DropReason::Empty),
+            _ => out.push(b']'),
+        }
+        Ok(lacks_number)
     }
-    if let Some(reason) = refused {
-        return Err(reason);
-    }
-    match (out.len() == empty, lacks_number) {
-        (true, true) => return Err(DropReason::NotANumber),
-        (true, false) => return Err(DropReason::Empty),
-        _ => out.push(b']'),
-    }
-    Ok(lacks_number)
 }
 
 /// Writes an id of a list, or counts it as refused.
@@ -147,7 +155,7 @@ pub(super) const fn rule_of(kind: Option<FieldKind>, rounded: bool) -> &'static 
         Some(FieldKind::Contents) if rounded => {
             "list of items with id and quantity, which is rounded up"
         }
-        Some(FieldKind::Number { .. }) => "number",
+        Some(FieldKind::Amount | FieldKind::Number) => "number",
         Some(FieldKind::Count) => "whole number",
         Some(FieldKind::Currency) => "currency of ISO 4217",
         Some(FieldKind::Text) => "text",
