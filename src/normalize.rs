@@ -1,9 +1,9 @@
 //! What Meta wants each customer information field to look like before it is hashed.
 //!
-//! [`normalize`] takes the text of one value and gives back what is to be hashed or sent, or the
-//! reason why the field is left out. It is pure, never panics, never yields an empty text, and the form
-//! of Meta's page comes out of it unchanged. Where Meta's page and Meta's own libraries disagree, each
-//! decision is written down in `docs/NORMALISATION.md`.
+//! [`normalize`] takes the text of one value and returns what to hash or send, or the reason why the field
+//! is left out. It is pure, never panics, never returns an empty text, and leaves a value that already has
+//! the form of Meta's page unchanged. `docs/NORMALISATION.md` records each decision where Meta's page and
+//! Meta's own libraries disagree.
 //!
 //! It does not know where a value comes from, and it does not hash.
 
@@ -50,9 +50,9 @@ pub struct Context<'a> {
     pub date_order: DateOrder,
     /// What happens to the case of an external id.
     pub external_id_case: ExternalIdCase,
-    /// The present moment: nobody is born after it.
+    /// Nobody is born after it.
     pub now: UnixMillis,
-    /// When the click was first seen: the event's own time, unless something better is known.
+    /// When the click was first seen; the event's own time where nothing better is known.
     pub click_seen: UnixMillis,
 }
 
@@ -63,18 +63,18 @@ impl fmt::Debug for Context<'_> {
     }
 }
 
-/// Where the forms of a value are written that differ from its text. It may be used for many values.
+/// Buffers for the forms of a value that differ from its text; they can be reused.
 #[derive(Default)]
 pub struct Scratch {
     first: String,
     second: String,
 }
 
-/// Room for most values.
+/// Enough for most values.
 const TYPICAL_BYTES: usize = 64;
 
 impl Scratch {
-    /// Makes room for the values of one event.
+    /// Reserves memory for the values of one event.
     pub fn with_room() -> Self {
         Self {
             first: String::with_capacity(TYPICAL_BYTES),
@@ -101,9 +101,9 @@ pub enum Normalized<'a> {
         /// matches. Never equal to the first.
         second: Option<&'a str>,
     },
-    /// An id to hash that goes out as it is beside its hash.
+    /// An id that is sent both hashed and as it is.
     HashAndPlain(&'a str),
-    /// A value that was hashed before it came here; in a box, so that the usual ones stay small.
+    /// A value that was hashed before it came here; boxed, so that the usual variants stay small.
     AlreadyHashed(Box<Hashed>),
     /// A text that is sent as it is.
     Plain(&'a str),
@@ -166,14 +166,14 @@ pub fn normalize<'a>(
     if is_nothing(first) {
         return Err(DropReason::Empty);
     }
-    // A hash may show only now, as one that was printed in groups.
+    // Some hashes show only now, such as one that was printed in groups.
     already_hashed(field, first)
         .or_else(|| already_hashed(field, (*second)?))
         .unwrap_or(Ok(normalized))
 }
 
-/// Recognises values of hashed fields that are hashes already: those that pass, and those that must
-/// not.
+/// Recognises values of hashed fields that are hashes already: those that are sent, and those that are
+/// refused.
 fn already_hashed<'a>(
     field: UserDataField,
     text: &str,
@@ -182,10 +182,6 @@ fn already_hashed<'a>(
     if text.len() < 32 || !field.is_hashed() {
         return None;
     }
-    recognised(field, text)
-}
-
-fn recognised<'a>(field: UserDataField, text: &str) -> Option<Result<Normalized<'a>, DropReason>> {
     if let Some(hashed) = Hashed::already(without_appendix(text)) {
         return Some(if HASHES_OF_NOTHING.contains(&hashed.as_str()) {
             Err(DropReason::HashOfNothing)
@@ -198,17 +194,17 @@ fn recognised<'a>(field: UserDataField, text: &str) -> Option<Result<Normalized<
     md5.then_some(Err(DropReason::Md5))
 }
 
-/// What hashing `null` and `undefined` yields, as careless code does, and the hash of `redacted`, which
-/// the browser's Pixel sends in the place of every address of Apple's private relay. Nothing here makes
-/// the hash of an empty text; one that arrives already hashed passes, as through every library of Meta.
+/// The hashes of `null` and `undefined`, which careless code sends, and of `redacted`, which the browser's
+/// Pixel sends for every address of Apple's private relay. The hash of an empty text is never made here; one
+/// that arrives passes, as in every library of Meta.
 const HASHES_OF_NOTHING: [&str; 3] = [
     "b68919aff001d8366249403a2544fba2d833084f1ad22839b6310aadacb6a138",
     "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b",
     "eb045d78d273107348b0300c01d29b7552d622abbc6faf81b3ec55359aa9950c",
 ];
 
-/// Cuts off what Meta's parameter builder writes behind a hash to say that it made it: two or eight
-/// characters after a full stop. The hash itself is what counts.
+/// Cuts off the two or eight characters that Meta's parameter builder writes behind a hash and a full stop
+/// to mark it as its own.
 fn without_appendix(text: &str) -> &str {
     match text.split_once('.') {
         Some((hash, appendix))
@@ -223,7 +219,7 @@ fn without_appendix(text: &str) -> &str {
     }
 }
 
-/// Whether a text stands for nothing, or nothing is left of it, so that its hash would say nothing.
+/// Whether a text stands for nothing, or is empty, so that its hash would mean nothing.
 fn is_nothing(text: &str) -> bool {
     shows_nothing(text) || matches!(text, "null" | "undefined" | "redacted" | "NaN")
 }

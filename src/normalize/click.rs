@@ -1,8 +1,8 @@
 //! Click and browser ids: Meta's `fbc` and `fbp`.
 //!
 //! Both have the form `fb.<index>.<milliseconds>.<id>`, and a fifth part where Meta's parameter
-//! builder wrote them. The `fbclid` inside is never altered: one in a URL is decoded as URLs are, once, and
-//! nothing here trims inside or changes case.
+//! builder wrote them. The `fbclid` inside is never altered: its case and its white space stay, and one in a
+//! URL is decoded once, as URLs are.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -21,7 +21,7 @@ const TOLERANCE_MILLIS: i64 = 60 * 1000;
 /// Digits of a moment in seconds.
 const SECONDS_DIGITS: usize = 10;
 
-/// What programs write where they have no id. A real one is no word.
+/// What programs write where they have no id. A real id is not a word.
 const NOTHING: [&str; 14] = [
     "null",
     "undefined",
@@ -48,13 +48,16 @@ pub(super) fn click_id<'a>(
     buffer: &'a mut String,
 ) -> Result<&'a str, DropReason> {
     if let Some(cookie) = MetaCookie::of(text) {
-        return cookie.click(text, happened, buffer);
+        let Some(fbc) = cookie.click_in_millis(happened)? else {
+            return Ok(text);
+        };
+        *buffer = fbc;
+        return Ok(buffer);
     }
     if let Some(decoded) = decoded_cookie(text) {
         let cookie = MetaCookie::of(&decoded).ok_or(DropReason::MalformedClickId)?;
-        let mut own = String::new();
-        let click = cookie.click(&decoded, happened, &mut own)?;
-        click.clone_into(buffer);
+        let fbc = cookie.click_in_millis(happened)?;
+        *buffer = fbc.unwrap_or(decoded);
         return Ok(buffer);
     }
     let click = if let Some(value) = in_query(text) {
@@ -78,8 +81,8 @@ pub fn can_have_led_to(fbc: &str, happened: UnixMillis) -> bool {
     MetaCookie::of(fbc).is_some_and(|cookie| cookie.check_age(happened).is_ok())
 }
 
-/// An `fbc` whose click was dated by a wrong clock, moved by this many milliseconds; `None` where that makes
-/// it none that can belong to an event of the moment `happened`.
+/// An `fbc` that a wrong clock dated, moved by this many milliseconds; `None` where the result cannot belong
+/// to an event of the moment `happened`.
 pub fn moved_by(text: &str, millis: i64, happened: UnixMillis) -> Option<String> {
     let text = text::trimmed(text);
     let decoded = decoded_cookie(text);
@@ -91,11 +94,10 @@ pub fn moved_by(text: &str, millis: i64, happened: UnixMillis) -> Option<String>
 
 /// An `fbc` with another moment.
 pub fn with_time(fbc: &str, times: UnixMillis) -> Option<String> {
-    let MetaCookie { index, rest, .. } = MetaCookie::of(fbc)?;
-    Some(format!("fb.{index}.{}.{rest}", times.0))
+    Some(MetaCookie::of(fbc)?.with_millis(times.0))
 }
 
-/// Takes an `fbp` as it is. One is never made up: it stands for a browser.
+/// Takes an `fbp` as it is. None is ever made up, since it stands for a browser.
 pub(super) fn browser_id<'a>(text: &'a str, buffer: &'a mut String) -> Result<&'a str, DropReason> {
     let is_one = |text: &str| MetaCookie::of(text).is_some_and(|cookie| !is_nothing(cookie.id()));
     if is_one(text) {
@@ -110,7 +112,7 @@ pub(super) fn browser_id<'a>(text: &'a str, buffer: &'a mut String) -> Result<&'
     }
 }
 
-/// A cookie whose dots were percent-encoded, decoded once. It is none where it was encoded more often.
+/// A cookie whose dots were percent-encoded, decoded once; one that was encoded twice stays unreadable.
 fn decoded_cookie(text: &str) -> Option<String> {
     const BEGINNING: &str = "fb%2";
     let beginning = text.get(..BEGINNING.len())?;
@@ -173,25 +175,22 @@ impl<'t> MetaCookie<'t> {
         }
     }
 
-    fn click(
-        &self,
-        text: &'t str,
-        happened: UnixMillis,
-        buffer: &'t mut String,
-    ) -> Result<&'t str, DropReason> {
+    /// Checks an `fbc`, and rewrites one whose time is in seconds.
+    fn click_in_millis(&self, happened: UnixMillis) -> Result<Option<String>, DropReason> {
         if is_nothing(self.id()) {
             return Err(DropReason::MalformedClickId);
         }
         self.check_age(happened)?;
-        if !self.is_in_seconds() {
-            return Ok(text);
-        }
-        *buffer = format!("fb.{}.{}.{}", self.index, self.millis(), self.rest);
-        Ok(buffer)
+        let is_in_seconds = self.is_in_seconds();
+        Ok(is_in_seconds.then(|| self.with_millis(self.millis())))
+    }
+
+    fn with_millis(&self, millis: i64) -> String {
+        format!("fb.{}.{millis}.{}", self.index, self.rest)
     }
 }
 
-/// Whether an id stands for none: a word, a template that nobody filled in, nothing but zeros and signs.
+/// Whether an id stands for none: a word, an unfilled template, or only zeros and signs.
 fn is_nothing(id: &str) -> bool {
     let is_template = || url_decoded(id).contains(['{', '}', '[', ']', '<', '>', '$', '(']);
     NOTHING.iter().any(|word| word.eq_ignore_ascii_case(id))

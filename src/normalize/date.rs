@@ -42,19 +42,22 @@ fn eight_digits(date: Date) -> i32 {
 }
 
 fn read(text: &str, order: DateOrder) -> Option<Date> {
-    let numbers = Numbers::of(text);
-    match (numbers.found(), month_word(text)) {
-        ([DateNumber { value, digits: 8 }, ..], _) => {
-            let (high, middle, low) = (value / 10_000, value / 100 % 100, value % 100);
-            date(high, middle, low)
-                .or_else(|| in_order(high / 100, high % 100, value % 10_000, order))
-        }
-        ([day, year, ..], Some(month)) if day.value <= 31 && year.value > 31 => {
-            date(year.value, month, day.value)
-        }
-        ([year, day, ..], Some(month)) if year.value > 31 => date(year.value, month, day.value),
-        ([first, second, third], _) => in_order(first.value, second.value, third.value, order),
-        _ => None,
+    let mut numbers = text
+        .split(|character| digit(character).is_none())
+        .filter(|digits| !digits.is_empty())
+        .map(DateNumber::of);
+    let first = numbers.next()?;
+    if first.digits == 8 {
+        let value = first.value;
+        let (high, middle, low) = (value / 10_000, value / 100 % 100, value % 100);
+        return date(high, middle, low)
+            .or_else(|| in_order(high / 100, high % 100, value % 10_000, order));
+    }
+    let (first, second) = (first.value, numbers.next()?.value);
+    match month_word(text) {
+        Some(month) if first <= 31 && second > 31 => date(second, month, first),
+        Some(month) if first > 31 => date(first, month, second),
+        _ => in_order(first, second, numbers.next()?.value, order),
     }
 }
 
@@ -120,47 +123,20 @@ fn month_word(text: &str) -> Option<u32> {
         })
 }
 
-/// The first three numbers of a text.
-#[derive(Default)]
-struct Numbers {
-    numbers: [DateNumber; 3],
-    count: usize,
-}
-
-#[derive(Clone, Copy, Default)]
 struct DateNumber {
     value: u32,
-    digits: u32,
+    digits: usize,
 }
 
-impl Numbers {
+impl DateNumber {
+    /// Reads digits of any script.
     fn of(text: &str) -> Self {
-        let mut numbers = Self::default();
-        let mut inside = false;
-        for character in text.chars() {
-            let Some(digit) = digit(character) else {
-                inside = false;
-                continue;
-            };
-            if !inside {
-                if numbers.count == numbers.numbers.len() {
-                    break;
-                }
-                numbers.count += 1;
-                inside = true;
-            }
-            if let Some(number) = numbers.numbers.get_mut(numbers.count - 1) {
-                number.value = number
-                    .value
-                    .saturating_mul(10)
-                    .saturating_add(u32::from(digit));
-                number.digits = number.digits.saturating_add(1);
-            }
+        let digits = text.chars().filter_map(digit);
+        Self {
+            value: digits.fold(0_u32, |value, digit| {
+                value.saturating_mul(10).saturating_add(digit.into())
+            }),
+            digits: text.chars().count(),
         }
-        numbers
-    }
-
-    fn found(&self) -> &[DateNumber] {
-        self.numbers.get(..self.count).unwrap_or_default()
     }
 }

@@ -4,7 +4,7 @@ use crate::json::any_byte::any_byte;
 use crate::normalize::Normalized;
 use crate::normalize::text::{is_blank, is_punctuation, lower_as_written, lower_kept};
 
-/// What stands before a name with a dot, and is no part of it.
+/// Abbreviated titles before a name.
 #[rustfmt::skip] // a table reads better in rows
 const HONORIFICS: &[&str] = &[
     // English
@@ -24,27 +24,19 @@ const HONORIFICS: &[&str] = &[
     "shri", "smt", "kum",
 ];
 
-/// What ends an honorific behind its dot.
+/// Endings that follow the dot of an honorific, as in `Dott.ssa` and `Sig.ra`.
 const ENDINGS: [&str; 4] = ["ssa", "ra", "na", "a"];
 
 /// Normalises a name.
 ///
 /// Meta's page allows no punctuation; Meta's libraries and the browser's Pixel delete only that of ASCII,
-/// so that the curly apostrophe of `O’Brien` stays, and join no accents. Where the two differ both forms
-/// are sent. Of a name behind honorifics, `Prof. Dr. Pat`, both the whole and the name alone are.
+/// so that the curly apostrophe of `O’Brien` stays, and they do not compose accents. Where the two differ both
+/// forms are sent. A name behind honorifics, `Prof. Dr. Pat`, is sent both whole and alone.
 pub(super) fn normalize<'a>(text: &'a str, [first, second]: [&'a mut String; 2]) -> Normalized<'a> {
-    let first = lower_kept(
-        text,
-        |character| !is_blank(character) && !is_punctuation(character),
-        first,
-    );
+    let is_kept = |character| !is_blank(character) && !is_punctuation(character);
+    let first = lower_kept(text, is_kept, first);
     if let Some(name) = without_honorifics(text) {
-        let second = lower_kept(
-            name,
-            |character| !is_blank(character) && !is_punctuation(character),
-            second,
-        );
-        return Normalized::both(first, second);
+        return Normalized::both(first, lower_kept(name, is_kept, second));
     }
     if text.is_ascii() {
         return Normalized::to_hash(first);
@@ -69,7 +61,6 @@ fn without_honorifics(text: &str) -> Option<&str> {
         if !HONORIFICS.iter().any(is_known) {
             break;
         }
-        // As in `Dott.ssa` and `Sig.ra`.
         let behind = ENDINGS
             .iter()
             .find_map(|ending| behind.strip_prefix(ending))

@@ -1,7 +1,7 @@
 //! The steps that several fields share: trimming, composing (NFC), lower case, digits of any script.
 //!
-//! ASCII text takes a fast path, and is given back where nothing changes; what does is written into a
-//! buffer of the caller's.
+//! ASCII text takes a fast path. Where nothing changes, the text itself is returned; else the result is
+//! written into the caller's buffer.
 
 use std::borrow::Cow;
 
@@ -32,8 +32,7 @@ pub(super) fn is_blank(character: char) -> bool {
         )
 }
 
-/// Letters of any script, with the marks that belong to them. A variation selector is the mark of a
-/// picture.
+/// Letters of any script, with the marks that belong to them. A variation selector belongs to an emoji.
 pub(super) fn is_letter(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_alphabetic();
@@ -44,8 +43,8 @@ pub(super) fn is_letter(character: char) -> bool {
     character.is_alphabetic() || character.general_category_group() == GeneralCategoryGroup::Mark
 }
 
-/// What a keyboard or a program writes for a dash, other than ASCII's: hyphens, minus signs, the mark that
-/// makes a vowel long in Japan.
+/// What a keyboard or a program writes for a dash, other than the ASCII one: hyphens, minus signs, the mark
+/// of a long vowel in Japanese.
 pub(super) const fn is_dash(character: char) -> bool {
     matches!(
         character,
@@ -91,11 +90,7 @@ pub(super) fn lower_kept<'a>(
             .filter(|character| keep(*character))
             .collect();
         // What was deleted may have stood between a letter and its accent.
-        let lower = kept.to_lowercase();
-        *buffer = match composed(&lower) {
-            Cow::Borrowed(_) => lower,
-            Cow::Owned(composed) => composed,
-        };
+        *buffer = composed(&kept.to_lowercase()).into_owned();
         return buffer;
     }
     let changes = |byte: u8| byte.is_ascii_uppercase() || !keep(char::from(byte));
@@ -104,13 +99,8 @@ pub(super) fn lower_kept<'a>(
     }
     buffer.clear();
     buffer.reserve(text.len());
-    for character in text
-        .bytes()
-        .map(char::from)
-        .filter(|character| keep(*character))
-    {
-        buffer.push(character.to_ascii_lowercase());
-    }
+    let kept = text.chars().filter(|character| keep(*character));
+    buffer.extend(kept.map(|character| character.to_ascii_lowercase()));
     buffer
 }
 
@@ -126,7 +116,7 @@ pub(super) fn lower_as_written<'a>(
 }
 
 /// The letters of a word with its accents joined, and as it was written: where the two differ, Meta's page
-/// asks for the former, and its libraries hash the latter.
+/// asks for the first, and its libraries hash the second.
 pub(super) fn as_joined_and_as_written<'a>(
     joined: &'a str,
     text: &str,
@@ -148,7 +138,7 @@ pub(super) struct TableKey {
 }
 
 impl TableKey {
-    /// The key of a text. Of one that is too long for any table, the first letters stand for it.
+    /// The key of a text; of a long one, the first letters, which are more than any table has.
     pub(super) fn of(text: &str) -> Self {
         let mut key = Self {
             letters: [0; LONGEST_KEY],
