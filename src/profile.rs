@@ -1,16 +1,17 @@
 //! What is remembered of a person between events.
 //!
-//! Events of SDKs say little of the person: traits come apart from them, as operations on user
-//! properties. A [`Profile`] holds what these made of the properties that a mapping names, each value
-//! in the form in which Meta would get it: of one user, or of a device that belongs to nobody.
+//! Events of SDKs say little of the person: traits come separately, as operations on user properties. A
+//! [`Profile`] belongs to one user, or to a device that belongs to nobody. It holds the properties that a
+//! mapping names, each value in the form in which Meta would get it.
 //!
 //! Besides properties it holds what events carried: the click, the browser id, and address and user
-//! agent together, since either alone could be those of two machines. Its texts never take more than
+//! agent together, since separately they could come from two machines. Its texts never take more than
 //! [`MOST_BYTES`].
 //!
 //! It is pure, knows nothing of events, hashing or Meta, and does not know where profiles are kept: that
-//! is a [`ProfileStore`](update::ProfileStore). What it is handed must be hashed already where it is to be.
+//! is a [`ProfileStore`](update::ProfileStore). The caller hashes what must be hashed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
-use crate::profile::property::{PropertyId, PropertySlot, Value};
+use crate::profile::property::{PropertyId, Value};
 use crate::profile::update::ProfileUpdate;
 
 pub mod clicks;
@@ -29,11 +30,11 @@ pub mod update;
 
 pub use codec::{decode, encode};
 
-/// The most bytes of a profile. Of the longest properties, what is over that is not remembered, but that
-/// there was more is: a few bytes for each property of the configuration may stand beyond it.
+/// The most bytes of a profile. Above that the longest properties are emptied and marked as cut; the few
+/// bytes that each still takes may exceed the limit.
 pub const MOST_BYTES: usize = 8 << 10;
 
-/// Repeats that are recognised.
+/// The last so many updates are recognised when they come again.
 const MARKS: usize = 8;
 
 /// Whose profile it is: 128 bits of a hash of the sync, the kind of id, and the id.
@@ -73,9 +74,8 @@ impl ProfileKey {
         }
         hash.update(id);
         let hash: [u8; 32] = hash.finalize().into();
-        let mut key = [0; Self::BYTES];
-        key.copy_from_slice(hash.split_at(Self::BYTES).0);
-        Self(key)
+        let (key, _) = hash.split_first_chunk().expect("32 bytes hold 16");
+        Self(*key)
     }
 }
 
@@ -88,14 +88,16 @@ impl fmt::Debug for ProfileKey {
 /// What is remembered of one person.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// When it was last written: it need not be so exactly.
+    /// About when it was last written.
     pub touched: UnixMillis,
     /// The user to whom the device belongs. Then nothing else is remembered of the device itself.
-    pub(super) owner: Option<ProfileKey>,
-    pub(super) slots: Vec<PropertySlot>,
-    click: Option<Click>,
-    browser: Option<Box<str>>,
-    origin: Option<ClientContext>,
+    pub owner: Option<ProfileKey>,
+    properties: BTreeMap<PropertyId, Value>,
+    pub click: Option<Click>,
+    /// Meta's `fbp`.
+    pub browser: Option<Box<str>>,
+    pub origin: Option<ClientContext>,
+    /// The last updates, by their marks.
     marks: Vec<u64>,
 }
 
@@ -124,7 +126,7 @@ pub struct Touchpoint {
     pub happened: UnixMillis,
     /// The click, as an `fbc`.
     pub click: Option<Box<str>>,
-    /// Whether that is the browser's own cookie, and not made of a bare click id.
+    /// Whether that is the browser's own cookie, not made of a bare click id.
     pub is_cookie: bool,
     /// The browser id, as an `fbp`.
     pub browser: Option<Box<str>>,
@@ -145,44 +147,22 @@ impl Profile {
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
         self.owner.is_none()
-            && self.slots.is_empty()
+            && self.properties.is_empty()
             && self.click.is_none()
             && self.browser.is_none()
             && self.origin.is_none()
     }
 
-    /// The user to whom the device belongs.
-    pub const fn owner(&self) -> Option<ProfileKey> {
-        self.owner
-    }
-
     /// What is remembered of a property.
     pub fn value(&self, id: PropertyId) -> Option<&Value> {
-        let slot = self.slots.iter().find(|slot| slot.id == id)?;
-        Some(&slot.value).filter(|value| !value.is_empty())
-    }
-
-    /// The click.
-    pub const fn click(&self) -> Option<&Click> {
-        self.click.as_ref()
-    }
-
-    /// The browser id.
-    pub fn browser(&self) -> Option<&str> {
-        self.browser.as_deref()
-    }
-
-    /// Address and user agent.
-    pub const fn origin(&self) -> Option<&ClientContext> {
-        self.origin.as_ref()
+        self.properties.get(&id).filter(|value| !value.is_empty())
     }
 
     /// Takes what it lacks from the profile of a device.
     pub(super) fn add_lacking(&mut self, device: &Self) {
-        for slot in &device.slots {
-            if !self.slots.iter().any(|own| own.id == slot.id) {
-                self.slots.push(slot.clone());
-            }
+        for (id, value) in &device.properties {
+            let own = self.properties.entry(*id);
+            own.or_insert_with(|| value.clone());
         }
         self.click = self.click.take().or_else(|| device.click.clone());
         self.browser = self.browser.take().or_else(|| device.browser.clone());
@@ -197,35 +177,27 @@ impl Profile {
         let is_repeat = update.mark.is_some_and(|mark| self.marks.contains(&mark));
         for step in &update.steps {
             if !(is_repeat && step.may_repeat && step.act.adds_up()) {
-                step.apply(&mut self.slots);
+                step.apply(&mut self.properties);
             }
         }
         if let Some(mark) = update.mark {
             self.add_mark(mark);
         }
-        self.slots.retain(|slot| update.wanted.contains(&slot.id));
+        self.properties.retain(|id, _| update.wanted.contains(id));
         self.add_touchpoint(&update.touchpoint);
         while encode(self).len() > MOST_BYTES && self.cut_longest() {}
     }
 
-    /// Forgets what the longest property holds, and remembers that it held something.
+    /// Empties the longest property, and marks it as cut.
     fn cut_longest(&mut self) -> bool {
-        let bytes = |slot: &PropertySlot| {
-            slot.value
-                .elements
-                .iter()
-                .map(|element| element.len())
-                .sum()
-        };
-        let longest = self
-            .slots
-            .iter_mut()
-            .max_by_key(|slot| -> usize { bytes(slot) });
-        let Some(slot) = longest.filter(|slot| !slot.value.elements.is_empty()) else {
+        let bytes =
+            |value: &&mut Value| -> usize { value.elements.iter().map(|text| text.len()).sum() };
+        let longest = self.properties.values_mut().max_by_key(bytes);
+        let Some(value) = longest.filter(|value| !value.elements.is_empty()) else {
             return false;
         };
-        slot.value.elements.clear();
-        slot.value.is_cut = true;
+        value.elements.clear();
+        value.is_cut = true;
         true
     }
 
@@ -243,14 +215,10 @@ impl Profile {
         if let Some(fbc) = &touchpoint.click {
             self.add_click(fbc, touchpoint);
         }
-        if let Some(browser) = &touchpoint.browser
-            && self.browser.as_ref() != Some(browser)
-        {
+        if let Some(browser) = &touchpoint.browser {
             self.browser = Some(browser.clone());
         }
-        if let Some(origin) = &touchpoint.origin
-            && self.origin.as_ref() != Some(origin)
-        {
+        if let Some(origin) = &touchpoint.origin {
             self.origin = Some(origin.clone());
         }
     }
@@ -285,7 +253,7 @@ impl fmt::Debug for Profile {
         // What it holds may be personal data.
         f.debug_struct("Profile")
             .field("touched", &self.touched)
-            .field("slots", &self.slots.len())
+            .field("properties", &self.properties.len())
             .finish_non_exhaustive()
     }
 }

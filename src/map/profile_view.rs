@@ -93,14 +93,14 @@ impl<'k> ProfileView<'k> {
         if given || !may_give {
             return given;
         }
-        let origin = || self.profile.origin().filter(|_| without_origin);
+        let origin = || self.profile.origin.as_ref().filter(|_| without_origin);
         let (label, seen) = match field {
             UserDataField::ClickId => {
-                let click = self.profile.click();
+                let click = self.profile.click.as_ref();
                 let click = click.filter(|click| self.now.since(click.seen) < KEPT);
                 ("remembered click", click.map(|click| &*click.fbc))
             }
-            UserDataField::BrowserId => ("remembered browser id", self.profile.browser()),
+            UserDataField::BrowserId => ("remembered browser id", self.profile.browser.as_deref()),
             UserDataField::ClientIpAddress => (
                 "remembered address",
                 origin().map(|origin| &*origin.address),
@@ -138,7 +138,7 @@ impl<'k> ProfileView<'k> {
     /// The remembered `fbc`, where it is of the click that an event carries: it has the time at which the
     /// click was first seen.
     fn same_click(&self, fbc: &str) -> Option<&'k str> {
-        let known = &self.profile.click()?.fbc;
+        let known = &self.profile.click.as_ref()?.fbc;
         (click_id(known) == click_id(fbc)).then_some(known)
     }
 }

@@ -1,9 +1,8 @@
 //! When clicks on ads were first seen.
 //!
-//! A bare click id does not say when the click was. The first event that carries it says so best, and
-//! whoever made something of it then has to make the same of it later: so the first answer stays, also
-//! where an event that is older comes late. It is kept by a hash of the click id alone, for every sync, and
-//! says nothing of a person.
+//! A bare click id does not say when the click was; the time of the first event that carries it is the best
+//! guess. That answer stays, even where an older event comes late, so that the same click id always gives the
+//! same `fbc`. It is kept by a hash of the click id alone, for all syncs, and says nothing of a person.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use crate::clock::UnixMillis;
 /// Parameters).
 pub const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// How much later than its event a click may have been first seen: events of one page overtake each other.
+/// How much later than its event a click may be first seen: events of one page overtake each other.
 const OVERTAKEN: Duration = Duration::from_secs(60);
 
 /// Which click: 128 bits of a hash of its id.
@@ -57,10 +56,9 @@ pub struct FirstSeen {
     pub seen: UnixMillis,
 }
 
-/// Where it is remembered when clicks were first seen.
+/// Knows when clicks were first seen.
 pub trait Clicks: fmt::Debug {
-    /// Gives the moment at which a click was first seen. Where that is not known, it is the one that is
-    /// handed in, which is remembered from now on.
+    /// The moment at which a click was first seen. Where none is known, `click.seen` is remembered and returned.
     fn first_seen(&mut self, click: FirstSeen) -> UnixMillis;
 }
 
@@ -74,8 +72,8 @@ impl Clicks for NoClicks {
     }
 }
 
-/// Whether an event can carry a click that was first seen then: not one of the future, nor one that would
-/// have been forgotten.
+/// Whether an event can carry a click that was first seen then: not one of the future, nor one that is
+/// forgotten by then.
 pub fn can_carry(happened: UnixMillis, seen: UnixMillis) -> bool {
     seen.since(happened) <= OVERTAKEN && happened.since(seen) <= KEPT
 }

@@ -5,7 +5,7 @@
 
 use crate::clock::UnixMillis;
 use crate::profile::ProfileKey;
-use crate::profile::property::{PropertyId, PropertySlot, Value};
+use crate::profile::property::{PropertyId, Value};
 
 use super::{Click, ClientContext, Profile};
 
@@ -33,19 +33,19 @@ pub fn encode(profile: &Profile) -> Vec<u8> {
     for mark in &profile.marks {
         out.extend_from_slice(&mark.to_le_bytes());
     }
-    count(&mut out, profile.slots.len());
-    for slot in &profile.slots {
-        out.extend_from_slice(&slot.id.0.to_le_bytes());
-        out.push(u8::from(slot.value.is_list) | u8::from(slot.value.is_cut) << 1);
-        count(&mut out, slot.value.elements.len());
-        for element in &slot.value.elements {
+    count(&mut out, profile.properties.len());
+    for (id, value) in &profile.properties {
+        out.extend_from_slice(&id.0.to_le_bytes());
+        out.push(u8::from(value.is_list) | u8::from(value.is_cut) << 1);
+        count(&mut out, value.elements.len());
+        for element in &value.elements {
             text(&mut out, element);
         }
     }
     out
 }
 
-/// Reads a profile; `None` for bytes that are none.
+/// Reads a profile; `None` where the bytes are not one.
 pub fn decode(bytes: &[u8], touched: UnixMillis) -> Option<Profile> {
     let mut rest = ByteReader(bytes);
     if rest.byte()? != VERSION {
@@ -66,20 +66,20 @@ pub fn decode(bytes: &[u8], touched: UnixMillis) -> Option<Profile> {
         })
     })?;
     let marks = rest.list(|rest| rest.array().map(u64::from_le_bytes))?;
-    let slots = rest.list(|rest| {
+    let properties = rest.list(|rest| {
         let id = PropertyId(u64::from_le_bytes(rest.array()?));
-        let marks = rest.byte().filter(|marks| *marks < 4)?;
+        let flags = rest.byte().filter(|flags| *flags < 4)?;
         let value = Value {
             elements: rest.list(ByteReader::text)?,
-            is_list: marks & 1 != 0,
-            is_cut: marks & 2 != 0,
+            is_list: flags & 1 != 0,
+            is_cut: flags & 2 != 0,
         };
-        Some(PropertySlot { id, value })
+        Some((id, value))
     })?;
     rest.0.is_empty().then_some(Profile {
         touched,
         owner,
-        slots,
+        properties,
         click,
         browser,
         origin,
@@ -122,14 +122,6 @@ impl<'b> ByteReader<'b> {
         self.array().map(|[byte]| byte)
     }
 
-    fn flag(&mut self) -> Option<bool> {
-        match self.byte()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
-    }
-
     fn count(&mut self) -> Option<usize> {
         self.array().map(u16::from_le_bytes).map(usize::from)
     }
@@ -145,19 +137,17 @@ impl<'b> ByteReader<'b> {
         reason = "the outer is whether it could be read, the inner is the value itself"
     )]
     fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        if self.flag()? {
-            read(self).map(Some)
-        } else {
-            Some(None)
+        match self.byte()? {
+            0 => Some(None),
+            1 => read(self).map(Some),
+            _ => None,
         }
     }
 
-    fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = self.count()?;
-        let mut list = Vec::new();
-        for _ in 0..count {
-            list.push(read(self)?);
-        }
-        Some(list)
+    fn list<T, L: FromIterator<T>>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<L> {
+        (0..self.count()?).map(|_| read(self)).collect()
     }
 }

@@ -8,8 +8,8 @@ use crate::profile::clicks::{ClickKey, Clicks, FirstSeen};
 use crate::profile::update::ProfileStore;
 use crate::profile::{Profile, ProfileKey};
 
-/// Most clicks that are remembered in memory alone.
-const MOST_NOTED: usize = 1 << 20;
+/// At this many clicks all of them are forgotten, which bounds the memory.
+const MOST_CLICKS: usize = 1 << 20;
 
 /// Profiles and clicks in memory alone.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl ProfileStore for InMemoryProfiles {
 
 impl Clicks for InMemoryProfiles {
     fn first_seen(&mut self, click: FirstSeen) -> UnixMillis {
-        if self.clicks.len() >= MOST_NOTED {
+        if self.clicks.len() >= MOST_CLICKS {
             self.clicks.clear();
         }
         *self.clicks.entry(click.click).or_insert(click.seen)

@@ -1,9 +1,10 @@
 //! Operations on user properties, as Amplitude defines them, on values that may be hashes.
 //!
 //! An operation works on whole elements and compares them as they are, so it does the same to hashes as
-//! to what was hashed. Two texts with the same hash are one element, which is all that it can tell.
+//! to what was hashed. Two texts with the same hash count as one element.
 
-use std::fmt;
+use std::collections::{BTreeMap, HashSet};
+use std::{fmt, mem};
 
 use crate::event::operations::Act;
 
@@ -13,19 +14,17 @@ pub const MOST_ELEMENTS: usize = 20;
 /// The longest element, in bytes, where it is not hashed: as long as a text may be at Amplitude.
 pub const LONGEST_ELEMENT: usize = 1024;
 
-/// A place for what is remembered of one property: a hash of what the configuration calls it.
+/// Which property: a hash of its name in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PropertyId(pub u64);
 
-/// The value of a property. An empty one stands for a value that is of no use: the property is set, and
-/// nothing is sent.
+/// The value of a property. An empty one means that the property is set to something that cannot be sent.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Value {
-    /// Its elements; one, where it is no list.
+    /// Its elements; one, where it is not a list.
     pub elements: Vec<Box<str>>,
-    /// Whether it is a list.
     pub is_list: bool,
-    /// Whether there may be more than its elements: what did not fit. Of that nothing is known.
+    /// There may be more elements that did not fit.
     pub is_cut: bool,
 }
 
@@ -46,40 +45,24 @@ impl fmt::Debug for Value {
 /// One operation on one property.
 #[derive(Clone, Debug)]
 pub struct PropertyStep {
-    /// The property.
     pub slot: PropertyId,
-    /// What is done.
     pub act: Act,
-    /// With what.
     pub value: Value,
     /// Whether an element may be in the list more than once.
     pub may_repeat: bool,
 }
 
-/// What is remembered of one property.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PropertySlot {
-    /// Which.
-    pub id: PropertyId,
-    /// Its value.
-    pub value: Value,
-}
-
 impl PropertyStep {
-    /// Does it to the properties.
-    pub(super) fn apply(&self, slots: &mut Vec<PropertySlot>) {
-        let place = slots.iter().position(|slot| slot.id == self.slot);
-        let present = place.and_then(|place| slots.get_mut(place));
-        match (self.act, present) {
-            (Act::ClearAll, _) => slots.clear(),
-            (Act::Unset, _) => slots.retain(|slot| slot.id != self.slot),
+    pub(super) fn apply(&self, properties: &mut BTreeMap<PropertyId, Value>) {
+        match (self.act, properties.get_mut(&self.slot)) {
+            (Act::ClearAll, _) => properties.clear(),
+            (Act::Unset, _) => drop(properties.remove(&self.slot)),
             (Act::SetOnce, Some(_)) | (Act::Remove, None) => {}
-            (Act::Set, Some(slot)) => slot.value = self.changed(Value::default()),
-            (_, Some(slot)) => slot.value = self.changed(std::mem::take(&mut slot.value)),
-            (_, None) => slots.push(PropertySlot {
-                id: self.slot,
-                value: self.changed(Value::default()),
-            }),
+            (Act::Set, Some(value)) => *value = self.changed(Value::default()),
+            (_, Some(value)) => *value = self.changed(mem::take(value)),
+            (_, None) => {
+                properties.insert(self.slot, self.changed(Value::default()));
+            }
         }
     }
 
@@ -99,7 +82,7 @@ impl PropertyStep {
             Act::Prepend => given().chain(elements).collect(),
             Act::PreInsert => new().chain(elements.iter().cloned()).collect(),
             Act::PostInsert => elements.iter().cloned().chain(new()).collect(),
-            // What else is taken out did not fit: any element may be gone.
+            // The elements to remove did not all fit: any element may be one of them.
             Act::Remove if self.value.is_cut => Vec::new(),
             Act::Remove => elements
                 .into_iter()
@@ -107,7 +90,8 @@ impl PropertyStep {
                 .collect(),
         };
         if !self.may_repeat || matches!(self.act, Act::PreInsert | Act::PostInsert) {
-            keep_first_of_each(&mut after);
+            let mut seen = HashSet::new();
+            after.retain(|element| seen.insert(element.clone()));
         }
         let fits = after.len() <= MOST_ELEMENTS;
         after.truncate(MOST_ELEMENTS);
@@ -122,7 +106,7 @@ impl PropertyStep {
         }
     }
 
-    /// A number that is not there counts as zero; what is no number stays as it is.
+    /// An absent number counts as zero; a value that is not a number stays as it is.
     fn sum(&self, before: Value) -> Value {
         let number = |value: &Value| match value.elements.as_slice() {
             _ if value.is_cut => None,
@@ -145,15 +129,4 @@ impl PropertyStep {
             None => before,
         }
     }
-}
-
-/// Leaves each element in its first place only.
-fn keep_first_of_each(elements: &mut Vec<Box<str>>) {
-    let mut kept: Vec<Box<str>> = Vec::with_capacity(elements.len());
-    for element in elements.drain(..) {
-        if !kept.contains(&element) {
-            kept.push(element);
-        }
-    }
-    *elements = kept;
 }

@@ -15,8 +15,8 @@ use crate::clock::UnixMillis;
 use crate::profile::property::{PropertyId, PropertyStep};
 use crate::profile::{Profile, ProfileKey, Touchpoint};
 
-/// A profile that changes in nothing else is written anew only after so long, so that an event of a
-/// known person costs no write.
+/// A profile of which only the time changes is rewritten only after so long, so that most events of a
+/// known person cost no write.
 const TOUCH_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// The person of an event: a user, a device, or both; neither for nobody.
@@ -33,20 +33,20 @@ pub struct Identity {
 pub struct ProfileUpdate {
     /// The person.
     pub identity: Identity,
-    /// The properties that are remembered. What else is in a profile is no longer wanted.
+    /// The properties that are remembered. Any other property of a profile is dropped.
     pub wanted: Arc<[PropertyId]>,
-    /// What becomes of them, in order.
+    /// The operations on them, in order.
     pub steps: Vec<PropertyStep>,
-    /// What the event carried besides.
+    /// What else the event carried.
     pub touchpoint: Touchpoint,
-    /// Tells a repeat of the event, where a step would change something once more.
+    /// Identifies the event, where a step would change something again if it came twice.
     pub mark: Option<u64>,
     /// When it was read.
     pub at: UnixMillis,
 }
 
 impl ProfileUpdate {
-    /// Takes out what the event carried besides properties, as an update of its own.
+    /// Moves what the event carried besides properties into a separate update.
     #[must_use]
     pub fn take_touchpoint(&mut self) -> Self {
         Self {
@@ -74,32 +74,44 @@ pub trait ProfileStore {
 
 /// Applies what an event says; true where that changed anything that is kept.
 pub fn apply<S: ProfileStore>(store: &mut S, update: &ProfileUpdate) -> Result<bool, S::Error> {
-    match update.identity {
-        Identity {
-            user: Some(user),
-            device: None,
-        } => {
-            let before = store.profile(user)?;
-            let after = before.clone().unwrap_or_default();
-            keep_changed(store, user, before.as_ref(), after, update)
+    let Identity { user, device } = update.identity;
+    let own = match device {
+        Some(device) => store.profile(device)?,
+        None => None,
+    };
+    let owner = own.as_ref().and_then(|own| own.owner);
+    let mut known = None;
+    if let Some(person) = user.or(owner) {
+        let before = store.profile(person)?;
+        // A user who is forgotten no longer owns the device; one whom the event names begins anew.
+        if user.is_some() || before.is_some() {
+            known = Some((person, before));
         }
-        Identity {
-            user: Some(user),
-            device: Some(device),
-        } => apply_to_both(store, user, device, update),
-        Identity {
-            user: None,
-            device: Some(device),
-        } => apply_to_device(store, device, update),
-        Identity {
-            user: None,
-            device: None,
-        } => Ok(false),
     }
+    let Some((user, before)) = known else {
+        let Some(device) = device else {
+            return Ok(false);
+        };
+        let mut after = own.clone().unwrap_or_default();
+        after.owner = None;
+        return keep_changed(store, device, own.as_ref(), after, update);
+    };
+    let mut after = before.clone().unwrap_or_default();
+    if let (Some(own), None) = (&own, owner) {
+        after.add_lacking(own);
+    }
+    let mut changed = keep_changed(store, user, before.as_ref(), after, update)?;
+    if let Some(device) = device {
+        let moves = owner != Some(user) && (changed || before.is_some() || own.is_some());
+        if moves || own.is_some_and(|own| !is_fresh(&own, update.at)) {
+            store.keep(device, Profile::of_device_of(user, update.at))?;
+            changed = true;
+        }
+    }
+    Ok(changed)
 }
 
-/// The profile that an event takes from: its user's, and without a user that of the device's user, else
-/// the device's own.
+/// The profile that an event takes from: that of its user, else of the device's user, else of the device.
 pub fn profile_of<S: ProfileStore>(
     store: &mut S,
     identity: Identity,
@@ -115,52 +127,6 @@ pub fn profile_of<S: ProfileStore>(
         Some(user) => store.profile(user),
         None => Ok(own),
     }
-}
-
-fn apply_to_both<S: ProfileStore>(
-    store: &mut S,
-    user: ProfileKey,
-    device: ProfileKey,
-    update: &ProfileUpdate,
-) -> Result<bool, S::Error> {
-    let own = store.profile(device)?;
-    let before = store.profile(user)?;
-    let mut after = before.clone().unwrap_or_default();
-    let owner = own.as_ref().and_then(|own| own.owner);
-    if let (Some(own), None) = (&own, owner) {
-        after.add_lacking(own);
-    }
-    let mut changed = keep_changed(store, user, before.as_ref(), after, update)?;
-    let is_known = changed || before.is_some();
-    let is_fresh = own.as_ref().is_some_and(|own| is_fresh(own, update.at));
-    let moves = owner != Some(user) && (is_known || own.is_some());
-    if moves || (own.is_some() && !is_fresh) {
-        store.keep(device, Profile::of_device_of(user, update.at))?;
-        changed = true;
-    }
-    Ok(changed)
-}
-
-fn apply_to_device<S: ProfileStore>(
-    store: &mut S,
-    device: ProfileKey,
-    update: &ProfileUpdate,
-) -> Result<bool, S::Error> {
-    let own = store.profile(device)?;
-    if let Some(user) = own.as_ref().and_then(|own| own.owner)
-        && let Some(before) = store.profile(user)?
-    {
-        let mut changed = keep_changed(store, user, Some(&before), before.clone(), update)?;
-        if own.is_some_and(|own| !is_fresh(&own, update.at)) {
-            store.keep(device, Profile::of_device_of(user, update.at))?;
-            changed = true;
-        }
-        return Ok(changed);
-    }
-    // A user of whom nothing is remembered any more has nothing to be kept from the device.
-    let mut after = own.clone().unwrap_or_default();
-    after.owner = None;
-    keep_changed(store, device, own.as_ref(), after, update)
 }
 
 fn keep_changed<S: ProfileStore>(

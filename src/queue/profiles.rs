@@ -119,7 +119,7 @@ pub(super) fn remove(core: &mut Core, keys: &[ProfileKey]) -> EngineResult<u64> 
 /// Whether this is the profile of a device that belongs to one of these users.
 pub(super) fn belongs_to(body: &[u8], users: &HashSet<ProfileKey>) -> bool {
     decode(body, UnixMillis::default())
-        .and_then(|profile| profile.owner())
+        .and_then(|profile| profile.owner)
         .is_some_and(|owner| users.contains(&owner))
 }
 
