@@ -1,11 +1,11 @@
 //! HTTP in: from a request to events that are durable in the queue.
 //!
 //! A sender is answered 2xx only after every event of the request, for every sync that takes events,
-//! is on disk or was deliberately filtered or set aside. The order is: who it is (before anything of
-//! the body is read), the body within its bounds, its elements, and then chunk by chunk mapping and
-//! storing. Mapping hashes personal data; nothing raw goes further than this module.
+//! is on disk or was deliberately filtered or set aside. In order: the secret is checked before any of
+//! the body is read, then the body is read within its bounds and split into elements, and these are mapped
+//! and stored chunk by chunk. Mapping hashes personal data; nothing raw goes further than this module.
 //!
-//! It knows nothing of delivery: whether a lane stands still is no sender's concern.
+//! It knows nothing of delivery: a sender need not know whether a lane stands still.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ pub struct Ingest {
     time_zone: LogThrottle,
     missing: LogThrottle,
     may_count_twice: LogThrottle,
-    /// Rests of refused bodies that are read to be thrown away: each for seconds only.
+    /// What is left of refused bodies: read and thrown away, for seconds only.
     draining: TaskTracker,
 }
 
@@ -223,9 +223,8 @@ impl Ingest {
         }
     }
 
-    /// Maps and stores so many events, chunk by chunk; `bytes` is the size of the body that they came
-    /// in. What is not stored is named: the other syncs still get what is left, so that only that is
-    /// repeated.
+    /// Maps and stores `count` events, chunk by chunk; `bytes` is the size of their body. Where a sync is
+    /// full the others still get the rest, so that the sender repeats only what is missing.
     async fn store<'a>(
         &self,
         endpoint: Endpoint,
@@ -299,13 +298,10 @@ impl Ingest {
                  them twice; set the sync's browser_pixel to true, and they are kept back, or to false"
             );
         }
-        match missed {
-            None => Ok(summary),
-            Some(missed) => Err(missed),
-        }
+        missed.map_or(Ok(summary), Err)
     }
 
-    /// Counts what Amplitude has and Meta misses, and says so.
+    /// Counts and logs events that Amplitude has and Meta misses.
     fn note_missed(&self, missed: &NotStored) {
         let now = self.clock.now();
         for (sync, events) in &missed.events {
@@ -322,7 +318,7 @@ impl Ingest {
         }
     }
 
-    /// Names the one mistake of a template that spoils every event and shows nowhere else.
+    /// Warns of a mistake in a template that spoils every event and shows nowhere else.
     fn warn_of_templates(&self, summary: &IngestSummary, now: UnixMillis) {
         if summary.count(Reason::TimeZoneTrap) > 0
             && let Some(requests) = self.time_zone.due(now)
@@ -346,7 +342,7 @@ impl Ingest {
         }
     }
 
-    /// Reads what a sender that is refused goes on to send. One that asked before it sends has sent
+    /// Reads what a refused sender goes on to send. One that asks before it sends (`Expect`) has sent
     /// nothing yet.
     fn drain_rest(&self, headers: &HeaderMap, body: Body) {
         if !body.is_end_stream() && !headers.contains_key(EXPECT) {
@@ -369,7 +365,7 @@ impl Ingest {
             return;
         };
         let path = logged_path::safe_form(uri.path());
-        // A method of one's own could hold anything.
+        // An unknown method could hold anything.
         let method = match method.as_str() {
             known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
             _ => "another method",
@@ -407,32 +403,29 @@ impl Ingest {
     /// Counts a refusal, and logs what its sender or the operator should look into.
     fn refuse(&self, refusal: RequestRefusal) -> Response {
         self.metrics.refused(refusal.code());
-        let due = || self.refused.due(refusal.code(), self.clock.now());
-        match &refusal {
+        let (line, last) = match &refusal {
             RequestRefusal::Http(HttpError::Unauthorized) => {
-                if let Some(requests) = due() {
-                    tracing::warn!(requests, "refused requests with a missing or wrong secret");
-                }
+                ("refused requests with a missing or wrong secret", None)
             }
-            RequestRefusal::NotJson(_) | RequestRefusal::Http(HttpError::Body(_)) => {
-                if let Some(requests) = due() {
-                    tracing::warn!(requests, last = %refusal, "refused requests with unusable bodies");
-                }
-            }
-            RequestRefusal::UnknownSync => {
-                if let Some(requests) = due() {
-                    tracing::warn!(
-                        requests,
-                        "refused requests to /webhook/… for a sync that the configuration does not name"
-                    );
-                }
-            }
-            // The queue says what keeps it from storing; of paths and methods more is known elsewhere.
+            RequestRefusal::NotJson(_) | RequestRefusal::Http(HttpError::Body(_)) => (
+                "refused requests with unusable bodies",
+                Some(tracing::field::display(&refusal)),
+            ),
+            RequestRefusal::UnknownSync => (
+                "refused requests to /webhook/… for a sync that the configuration does not name",
+                None,
+            ),
+            // The queue logs what keeps it from storing, `log_refused_path` the paths and methods.
             RequestRefusal::QueueFull(_)
             | RequestRefusal::DiskLow
             | RequestRefusal::StorageFailed
             | RequestRefusal::Stopping
-            | RequestRefusal::Http(HttpError::NotFound | HttpError::MethodNotAllowed) => {}
+            | RequestRefusal::Http(HttpError::NotFound | HttpError::MethodNotAllowed) => {
+                return refusal.into_response();
+            }
+        };
+        if let Some(requests) = self.refused.due(refusal.code(), self.clock.now()) {
+            tracing::warn!(requests, last, "{line}");
         }
         refusal.into_response()
     }
@@ -518,7 +511,7 @@ async fn webhook_of_sync(
     sync: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    // What cannot be read as a name is the name of no sync.
+    // A path that cannot be decoded names no sync.
     let sync = sync.map_or_else(|_| String::new(), |Path(sync)| sync);
     ingest.webhook(Some(&sync), request).await
 }
@@ -534,7 +527,7 @@ async fn method_not_allowed(State(ingest): State<Arc<Ingest>>, request: Request)
 async fn health(State(ingest): State<Arc<Ingest>>) -> Response {
     match ingest.closed() {
         None => json_response(StatusCode::OK, "{\"status\":\"ok\"}\n".to_owned()),
-        // A balancer that turned away from here would cut the SDKs off from Amplitude.
+        // A load balancer that took this instance out would cut the SDKs off from Amplitude.
         Some(reason) if ingest.rules().passes_on => {
             let body = format!(
                 "{{\"status\":\"passing_on\",\"reason\":\"{}\"}}\n",

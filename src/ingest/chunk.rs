@@ -109,8 +109,8 @@ impl Chunk {
         Ok(())
     }
 
-    /// What is to be stored. Many requests may wait for one commit; what they read of people need not
-    /// wait with them, and ends here.
+    /// What is to be stored. The rest is dropped here: many requests may wait for one commit, and the
+    /// profiles that they read need not stay in memory so long.
     pub(super) fn into_parts(self) -> (Vec<Submission>, Observed) {
         let observed = Observed {
             updates: self.updates,
@@ -148,7 +148,7 @@ impl Chunk {
             && rejected.reason == Reason::TimeZoneTrap
             && !self.is_webhook
         {
-            // Only the webhook has templates that could have read the time wrongly.
+            // Only the webhook has templates, and only a template falls into that trap.
             rejected.reason = Reason::InFuture;
         }
         Ok((mapped, notes))

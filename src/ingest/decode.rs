@@ -1,11 +1,11 @@
 //! From the bytes of a body to its events, each decoded alone.
 //!
-//! A body is one object, an array, or `{"events":[…]}`. Where each element of an array ends, a parser
-//! tells, and so finds it well formed on the way; from the first that is not on, they are split on
-//! bytes. What is wrong inside one element is that element's own, and its neighbours are taken; what is
-//! wrong in one of its values is that value's own (see [`Event::decode`]).
+//! A body is one object, an array, or `{"events":[…]}`. A parser finds the end of each element of an
+//! array, and with that shows that it is well formed; from the first one that is not, elements are split
+//! by their bytes. A mistake in an element costs that element alone, and a mistake in a value that value
+//! alone (see [`Event::decode`]).
 //!
-//! Only what makes the split itself uncertain refuses the whole body: brackets that do not match, a
+//! The whole body is refused only where the split itself is uncertain: brackets that do not match, a
 //! string that begins or ends where none can, anything after the end. A split that guessed there
 //! could swallow good events into a bad one. A body of one object that is not JSON is refused too,
 //! since its sender can be told.
@@ -160,17 +160,16 @@ fn split<'a>(body: &'a [u8], arena: &'a Arena) -> Result<Remainder<'a>, NotJson>
             cursor.end()?;
             Ok(places.into())
         }
-        // Hardly any event says the word, and looking for it is much faster than a walk.
-        Some(b'{') if EVENTS.find(body).is_none() => {
+        Some(b'{') => {
+            // Hardly any event holds the word, and to look for it is much faster than a walk.
+            if EVENTS.find(body).is_some()
+                && let Some(places) = cursor.envelope()?
+            {
+                cursor.end()?;
+                return Ok(places.into());
+            }
             single(body, arena).map(|event| Remainder::One(Some(event)))
         }
-        Some(b'{') => match cursor.envelope()? {
-            Some(places) => {
-                cursor.end()?;
-                Ok(places.into())
-            }
-            None => single(body, arena).map(|event| Remainder::One(Some(event))),
-        },
         Some(_) => Err(NotJson::NeitherObjectNorArray),
     }
 }
@@ -194,7 +193,7 @@ fn where_it_breaks(body: &[u8]) -> NotJson {
     }
 }
 
-/// Names the one mistake of a template that can be told from the bytes of a broken element.
+/// Recognises the mistake of a template that shows in the bytes of a broken element.
 fn refine_reason(reason: Reason, raw: &[u8]) -> Reason {
     if reason == Reason::MalformedJson && holds_grouped_number(raw) {
         Reason::GroupedNumber
