@@ -7,12 +7,12 @@
 //! A form is answered with one word, so that its sender could not tell which: a bad event costs itself.
 //!
 //! With an upstream the good events are stored, the whole request is passed on, and Amplitude's answer
-//! is the answer. An event that comes again because of it is a duplicate here. Where Amplitude takes
-//! what seemed bad here it is taken here too: nobody will send it again. What cannot be stored is passed
-//! on all the same, and counted as missed, unless the configuration says otherwise.
+//! is the answer. An event that comes again because of it is a duplicate here. Bad events that Amplitude
+//! takes are taken here too: nobody will send them again. What cannot be stored is passed on all the same,
+//! and counted as missed, unless the configuration says otherwise.
 //!
-//! An API key only says which project an event is for; it is public. What bounds an abuse is the limit
-//! on each address.
+//! An API key only says which project an event is for; it is public. The limit on each address is what
+//! bounds abuse.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -35,7 +35,6 @@ use crate::clock::UnixMillis;
 use crate::config::units::Rate;
 use crate::config::{Config, SyncName};
 use crate::event::arena::Arena;
-use crate::event::request::BrowserRequest;
 use crate::http::blocking::{Work, block_in_place_if_long};
 use crate::http::client_address::{Peer, sender};
 use crate::http::reply::{HttpError, json_response};
@@ -43,13 +42,13 @@ use crate::ingest::address_limit::AddressLimit;
 use crate::ingest::chunk::SyncIntake;
 use crate::ingest::cors::{Cors, Denied, RequestOrigin};
 use crate::ingest::decode::{RawElement, decode, members};
-use crate::ingest::upstream::{Forwarded, Upstream, UpstreamAnswer};
+use crate::ingest::upstream::{Upstream, UpstreamFailure};
 use crate::ingest::{Ingest, IngestRules, NotStored};
 use crate::telemetry::logs::LogThrottle;
 use crate::telemetry::metrics::Endpoint;
 
 use check::{Check, is_remote};
-use problem::{EventFaults, RequestProblem};
+use problem::RequestProblem;
 use request::{ApiCall, Dialect};
 
 mod browser;
@@ -83,7 +82,7 @@ struct ApiLogLines {
     unknown_origins: LogThrottle,
 }
 
-/// One of the endpoints.
+/// The endpoint that a request came to.
 #[derive(Clone, Copy, Debug)]
 struct ApiEndpoint {
     path: &'static str,
@@ -91,47 +90,19 @@ struct ApiEndpoint {
     dialect: Dialect,
 }
 
-const HTTPAPI: ApiEndpoint = ApiEndpoint {
-    path: "/2/httpapi",
-    endpoint: Endpoint::httpapi,
-    dialect: Dialect::Upload,
-};
-const BATCH: ApiEndpoint = ApiEndpoint {
-    path: "/batch",
-    endpoint: Endpoint::batch,
-    dialect: Dialect::Upload,
-};
-const IDENTIFY: ApiEndpoint = ApiEndpoint {
-    path: "/identify",
-    endpoint: Endpoint::identify,
-    dialect: Dialect::Identify,
-};
-const GROUP_IDENTIFY: ApiEndpoint = ApiEndpoint {
-    path: "/groupidentify",
-    endpoint: Endpoint::groupidentify,
-    dialect: Dialect::GroupIdentify,
-};
-const HTTP_V1: ApiEndpoint = ApiEndpoint {
-    path: "/httpapi",
-    endpoint: Endpoint::httpapi_v1,
-    dialect: Dialect::HttpV1,
-};
-const LEGACY: ApiEndpoint = ApiEndpoint {
-    path: "/",
-    endpoint: Endpoint::legacy,
-    dialect: Dialect::Legacy,
-};
-
-/// The endpoints of one's own paths, where SDKs send.
-const PORTS: [ApiEndpoint; 6] = [HTTPAPI, BATCH, IDENTIFY, GROUP_IDENTIFY, HTTP_V1, LEGACY];
-
-/// How a request ended well.
-enum ApiOutcome {
-    /// Stored: the number of events, and their bytes.
-    Here { events: u64, bytes: usize },
-    /// Stored and passed on; the answer is Amplitude's.
-    There(UpstreamAnswer),
-}
+/// The paths that SDKs send to, how each is counted, and what it takes.
+const ENDPOINTS: [(&str, Endpoint, Dialect); 6] = [
+    ("/2/httpapi", Endpoint::httpapi, Dialect::Upload),
+    ("/batch", Endpoint::batch, Dialect::Upload),
+    ("/identify", Endpoint::identify, Dialect::Identify),
+    (
+        "/groupidentify",
+        Endpoint::groupidentify,
+        Dialect::GroupIdentify,
+    ),
+    ("/httpapi", Endpoint::httpapi_v1, Dialect::HttpV1),
+    ("/", Endpoint::legacy, Dialect::Legacy),
+];
 
 impl AmplitudeApi {
     /// Sets the endpoints up; `None` where no project is listed.
@@ -165,17 +136,24 @@ impl AmplitudeApi {
 
 /// The routes. They answer every method, since without a project nothing is to be found there.
 pub(super) fn routes() -> Router<Arc<Ingest>> {
-    PORTS.into_iter().fold(Router::new(), |router, port| {
+    let mut router = Router::new();
+    for (path, endpoint, dialect) in ENDPOINTS {
+        let port = ApiEndpoint {
+            path,
+            endpoint,
+            dialect,
+        };
         let answer = move |State(ingest): State<Arc<Ingest>>, request: Request| async move {
             respond(&ingest, port, request).await
         };
-        router.route(port.path, any(answer))
-    })
+        router = router.route(path, any(answer));
+    }
+    router
 }
 
 /// Whether a path is that of an endpoint of SDKs.
 pub(super) fn answers(path: &str) -> bool {
-    PORTS.iter().any(|port| port.path == path)
+    ENDPOINTS.iter().any(|(known, ..)| *known == path)
 }
 
 fn preflight(ingest: &Ingest, api: &AmplitudeApi, request: &Request) -> Response {
@@ -209,25 +187,19 @@ async fn respond(ingest: &Ingest, mut port: ApiEndpoint, request: Request) -> Re
     let origin = api.cors.origin(&head.headers);
     let taken = match origin {
         RequestOrigin::Refused => Err(RequestProblem::Forbidden),
-        RequestOrigin::Unsaid | RequestOrigin::Anyone | RequestOrigin::Listed(_) => {
+        RequestOrigin::Absent | RequestOrigin::Allowed(_) => {
             take(ingest, &rules, api, &mut port, &head, &mut body).await
         }
     };
-    if taken.is_err() {
+    let mut response = taken.unwrap_or_else(|problem| {
         ingest.drain_rest(&head.headers, body);
-    }
-    let mut response = match taken {
-        Ok(ApiOutcome::Here { events, bytes }) => {
-            success(port.dialect, events, bytes, ingest.clock.now())
-        }
-        Ok(ApiOutcome::There(answer)) => answer.into_response(),
-        Err(problem) => refuse(ingest, api, port.dialect, &problem),
-    };
+        refuse(ingest, api, port.dialect, &problem)
+    });
     origin.tell(&mut response);
     response
 }
 
-/// Takes a request in; `port` learns its dialect where only the body tells.
+/// Takes a request in and answers; `port` gets another dialect where the body shows it.
 async fn take(
     ingest: &Ingest,
     rules: &IngestRules,
@@ -235,7 +207,7 @@ async fn take(
     port: &mut ApiEndpoint,
     head: &Parts,
     body: &mut Body,
-) -> Result<ApiOutcome, RequestProblem> {
+) -> Result<Response, RequestProblem> {
     let received = ingest.clock.now();
     let peer = head.extensions.get::<Peer>();
     let address = peer.map(|peer| sender(peer.0.ip(), &head.headers, &api.trusted_proxies));
@@ -266,10 +238,12 @@ async fn take(
         .keys
         .get(&*call.api_key)
         .ok_or(RequestProblem::InvalidKey)?;
-    let browser = api.browser(head);
+    // Only browsers name an origin.
+    let is_page = api.cors.origin(&head.headers).is_allowed();
+    let browser = is_page.then(|| browser::request(&head.headers));
     let check = Check::new(port.dialect, &call, address, browser.as_ref(), received);
     let faults = block_in_place_if_long(Work::On(bytes), || check.faults(elements));
-    // The sender of a form could not drop bad events and send the rest: it would repeat all for ever.
+    // The sender of a form cannot drop bad events and send the rest: it would repeat all of them for ever.
     let names_events = port.dialect == Dialect::Upload;
     if api.upstream.is_none() && names_events && !faults.is_empty() {
         return Err(RequestProblem::Events(faults));
@@ -280,43 +254,36 @@ async fn take(
         endpoint: port.endpoint,
         call: &call,
         check: &check,
-        faults: &faults,
         intakes: &intakes,
         bytes,
     };
     let Some(upstream) = &api.upstream else {
-        batch.store(ingest, EventSelection::All, count).await?;
-        return Ok(ApiOutcome::Here {
-            events: count as u64,
-            bytes: text.len(),
-        });
+        batch.store(ingest, count, |_| true).await?;
+        return Ok(success(port.dialect, count, text.len(), ingest.clock.now()));
     };
+    let is_bad = |place: usize| faults.contains_key(&place);
+    let good = count - faults.len();
+    let stored = batch.store(ingest, good, |place| !is_bad(place)).await;
+    let missed = spared(rules, stored)?;
     let content_type = match head.method {
         Method::GET => Some(HeaderValue::from_static(
             "application/x-www-form-urlencoded",
         )),
         _ => content_type.cloned(),
     };
-    let request = Forwarded {
-        path: port.path,
-        content_type,
-        address,
-        body: with_address(text, &call, address),
-    };
-    let bad = faults.len();
-    let missed = spared(
-        rules,
-        batch.store(ingest, EventSelection::Good, count - bad).await,
-    )?;
-    let answer = pass_on(ingest, api, upstream, request).await?;
-    if answer.status.is_success() {
+    let body = with_address(text, &call, address);
+    let answer = upstream
+        .forward(port.path, content_type, address, body)
+        .await
+        .map_err(|failure| not_passed_on(ingest, api, &failure))?;
+    if answer.status().is_success() {
         // Amplitude has them all: nobody sends one of them again.
-        let also_missed = spared(rules, batch.store(ingest, EventSelection::Bad, bad).await)?;
+        let also_missed = spared(rules, batch.store(ingest, faults.len(), is_bad).await)?;
         for missed in [missed, also_missed].iter().flatten() {
             ingest.note_missed(missed);
         }
     }
-    Ok(ApiOutcome::There(answer))
+    Ok(answer)
 }
 
 /// What could not be stored, where the request is to be passed on all the same.
@@ -336,37 +303,23 @@ struct Batch<'r> {
     endpoint: Endpoint,
     call: &'r ApiCall<'r>,
     check: &'r Check,
-    faults: &'r EventFaults,
     intakes: &'r [&'r SyncIntake],
     bytes: usize,
 }
 
-/// Some events of a request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum EventSelection {
-    All,
-    Good,
-    Bad,
-}
-
 impl Batch<'_> {
-    /// Maps and stores some of the events; `count` is their number.
+    /// Maps and stores the events whose places are wanted; `count` is their number.
     async fn store(
         &self,
         ingest: &Ingest,
-        which: EventSelection,
         count: usize,
+        is_wanted: impl Fn(usize) -> bool,
     ) -> Result<(), NotStored> {
         if count == 0 {
             return Ok(());
         }
-        let Self {
-            check,
-            faults,
-            bytes,
-            ..
-        } = *self;
-        // That it can be taken apart is known.
+        let Self { check, bytes, .. } = *self;
+        // The same decoding has succeeded before.
         let arena = Arena::default();
         let elements =
             block_in_place_if_long(Work::On(bytes), || decode(&self.call.events, &arena));
@@ -374,24 +327,12 @@ impl Batch<'_> {
             .into_iter()
             .flatten()
             .enumerate()
-            .filter(|(place, _)| match which {
-                EventSelection::All => true,
-                EventSelection::Good => !faults.holds(*place),
-                EventSelection::Bad => faults.holds(*place),
-            })
+            .filter(|(place, _)| is_wanted(*place))
             .map(|(_, element)| check.complete(element));
         ingest
             .store(self.endpoint, count as u64, elements, self.intakes, bytes)
             .await?;
         Ok(())
-    }
-}
-
-impl AmplitudeApi {
-    /// What a browser's own request tells: only browsers say an origin.
-    fn browser(&self, head: &Parts) -> Option<BrowserRequest> {
-        let is_page = self.cors.origin(&head.headers).is_allowed();
-        is_page.then(|| browser::request(&head.headers))
     }
 }
 
@@ -436,24 +377,14 @@ fn remote_place(body: &[u8], element: &RawElement<'_>) -> Option<std::ops::Range
     Some(start..start + value.len())
 }
 
-async fn pass_on(
-    ingest: &Ingest,
-    api: &AmplitudeApi,
-    upstream: &Upstream,
-    request: Forwarded,
-) -> Result<UpstreamAnswer, RequestProblem> {
-    match upstream.forward(request).await {
-        Ok(answer) => Ok(answer),
-        Err(failure) => {
-            if let Some(requests) = api.throttles.not_passed_on.due(ingest.clock.now()) {
-                tracing::warn!(requests, last = %failure, "could not pass requests of SDKs on to ingest.upstream");
-            }
-            Err(RequestProblem::NotPassedOn)
-        }
+fn not_passed_on(ingest: &Ingest, api: &AmplitudeApi, failure: &UpstreamFailure) -> RequestProblem {
+    if let Some(requests) = api.throttles.not_passed_on.due(ingest.clock.now()) {
+        tracing::warn!(requests, last = %failure, "could not pass requests of SDKs on to ingest.upstream");
     }
+    RequestProblem::NotPassedOn
 }
 
-fn success(dialect: Dialect, events: u64, bytes: usize, now: UnixMillis) -> Response {
+fn success(dialect: Dialect, events: usize, bytes: usize, now: UnixMillis) -> Response {
     match dialect {
         Dialect::Upload => {
             let body = json!({
@@ -470,35 +401,26 @@ fn success(dialect: Dialect, events: u64, bytes: usize, now: UnixMillis) -> Resp
 
 /// Counts a refusal, and logs what the operator should know.
 fn count_refusal(ingest: &Ingest, api: &AmplitudeApi, problem: &RequestProblem) {
-    ingest.metrics.refused(problem.code());
-    let now = ingest.clock.now();
-    match problem {
-        RequestProblem::InvalidKey => {
-            if let Some(requests) = api.throttles.unknown_keys.due(now) {
-                tracing::warn!(
-                    requests,
-                    "refused requests with a key that ingest.api_keys does not list"
-                );
-            }
-        }
-        RequestProblem::Throttled { .. } => {
-            if let Some(requests) = api.throttles.throttled.due(now) {
-                tracing::warn!(
-                    requests,
-                    "refused requests of addresses that send more than ingest.address_requests_per_second; \
-                     a proxy in front must be named in server.trusted_proxies"
-                );
-            }
-        }
-        RequestProblem::Forbidden => {
-            if let Some(requests) = api.throttles.unknown_origins.due(now) {
-                tracing::warn!(
-                    requests,
-                    "refused requests of pages whose origin server.cors_origins does not list"
-                );
-            }
-        }
-        _ => {}
+    let (_, code) = problem.status_and_code();
+    ingest.metrics.refused(code);
+    let (throttle, line) = match problem {
+        RequestProblem::InvalidKey => (
+            &api.throttles.unknown_keys,
+            "refused requests with a key that ingest.api_keys does not list",
+        ),
+        RequestProblem::Throttled { .. } => (
+            &api.throttles.throttled,
+            "refused requests of addresses that send more than ingest.address_requests_per_second; \
+             a proxy in front must be named in server.trusted_proxies",
+        ),
+        RequestProblem::Forbidden => (
+            &api.throttles.unknown_origins,
+            "refused requests of pages whose origin server.cors_origins does not list",
+        ),
+        _ => return,
+    };
+    if let Some(requests) = throttle.due(ingest.clock.now()) {
+        tracing::warn!(requests, "{line}");
     }
 }
 
@@ -510,11 +432,12 @@ fn refuse(
     problem: &RequestProblem,
 ) -> Response {
     count_refusal(ingest, api, problem);
+    let (status, _) = problem.status_and_code();
     let mut response = match dialect {
-        Dialect::Upload => json_response(problem.status(), problem.to_json().to_string()),
-        _ => (problem.status(), problem.word()).into_response(),
+        Dialect::Upload => json_response(status, problem.to_json().to_string()),
+        _ => (status, problem.word()).into_response(),
     };
-    let extra = match problem.status() {
+    let extra = match status {
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             Some((RETRY_AFTER, "30"))
         }

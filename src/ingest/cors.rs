@@ -1,9 +1,9 @@
-//! Cross-origin requests: which pages' browsers may send, and how a browser is told.
+//! Cross-origin requests: which pages may send, and how their browsers are told.
 //!
 //! A browser asks first (`OPTIONS`), unless the request is as plain as a beacon's. SDKs, and the
-//! programs that wrap them, put headers of their own on requests, so a welcome page is granted whatever
-//! header it asks for: none of them is read here but those that say what the body is. A request from an
-//! origin that is not listed is refused, not merely left unreadable for the page.
+//! programs that wrap them, put headers of their own on requests, so an allowed page is granted every
+//! header that it asks for: only those that describe the body are read here. A request from an
+//! origin that is not listed is refused; it is not enough that the page cannot read the answer.
 
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -23,7 +23,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 const MOST_HEADERS: usize = 100;
 const LONGEST_NAME: usize = 128;
 
-/// Asked by a browser for a page of the public network, where this address is of a private one.
+/// A browser asks this for a page of the public network, where the address here is of a private one.
 const REQUEST_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-request-private-network");
 const ALLOW_PRIVATE_NETWORK: HeaderName =
@@ -32,31 +32,19 @@ const ALLOW_PRIVATE_NETWORK: HeaderName =
 /// The origins that may send.
 #[derive(Debug)]
 pub(super) enum Cors {
-    /// Any.
     Any,
-    /// These.
-    Listed(Vec<Listed>),
+    /// These; a star in one stands for one label of a domain.
+    Listed(Vec<String>),
 }
 
-/// An origin of the configuration.
-#[derive(Debug)]
-pub(super) struct Listed {
-    /// The whole of it, or what stands before a star.
-    begin: Box<str>,
-    /// What stands behind a star, which stands for one label of a domain.
-    end: Option<Box<str>>,
-}
-
-/// Where a request comes from, as its browser says.
+/// The origin of a request, as its browser names it.
 #[derive(Debug)]
 pub(super) enum RequestOrigin {
-    /// No browser says.
-    Unsaid,
-    /// A page that may send, as any may.
-    Anyone,
-    /// A page that may send, since it is listed.
-    Listed(HeaderValue),
-    /// A page that may not.
+    /// The request names none.
+    Absent,
+    /// A page that may send; holds the origin that its browser is told.
+    Allowed(HeaderValue),
+    /// A page that may not send.
     Refused,
 }
 
@@ -75,19 +63,19 @@ impl Cors {
         if origins.is_empty() || origins.iter().any(|origin| origin == "*") {
             return Self::Any;
         }
-        Self::Listed(origins.iter().map(|origin| Listed::new(origin)).collect())
+        Self::Listed(origins.to_vec())
     }
 
     /// Judges where a request comes from.
     pub(super) fn origin(&self, headers: &HeaderMap) -> RequestOrigin {
         let Some(origin) = headers.get(ORIGIN) else {
-            return RequestOrigin::Unsaid;
+            return RequestOrigin::Absent;
         };
         match self {
-            Self::Any => RequestOrigin::Anyone,
+            Self::Any => RequestOrigin::Allowed(HeaderValue::from_static("*")),
             Self::Listed(listed) => match origin.to_str() {
-                Ok(text) if listed.iter().any(|listed| listed.is(text)) => {
-                    RequestOrigin::Listed(origin.clone())
+                Ok(text) if listed.iter().any(|listed| matches_origin(listed, text)) => {
+                    RequestOrigin::Allowed(origin.clone())
                 }
                 _ => RequestOrigin::Refused,
             },
@@ -124,58 +112,40 @@ impl Cors {
     }
 }
 
-impl Listed {
-    fn new(origin: &str) -> Self {
-        let (begin, end) = match origin.split_once('*') {
-            Some((begin, end)) => (begin, Some(end.into())),
-            None => (origin, None),
-        };
-        Self {
-            begin: begin.into(),
-            end,
-        }
-    }
-
-    fn is(&self, origin: &str) -> bool {
-        let Some(end) = &self.end else {
-            return *self.begin == *origin;
-        };
-        let behind = origin.strip_prefix(&*self.begin);
-        let label = behind.and_then(|behind| behind.strip_suffix(&**end));
-        label.is_some_and(|label| {
-            let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            !label.is_empty() && label.bytes().all(is_part)
-        })
-    }
+fn matches_origin(listed: &str, origin: &str) -> bool {
+    let Some((begin, end)) = listed.split_once('*') else {
+        return listed == origin;
+    };
+    let behind = origin.strip_prefix(begin);
+    let label = behind.and_then(|behind| behind.strip_suffix(end));
+    label.is_some_and(|label| {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        !label.is_empty() && label.bytes().all(is_part)
+    })
 }
 
 impl RequestOrigin {
     /// Whether a page sends, and may.
     pub(super) const fn is_allowed(&self) -> bool {
-        matches!(self, Self::Anyone | Self::Listed(_))
+        matches!(self, Self::Allowed(_))
     }
 
     /// Lets the page read the answer, if it may. A listed page may send its cookies along.
     pub(super) fn tell(&self, response: &mut Response) {
         let headers = response.headers_mut();
         headers.insert(VARY, HeaderValue::from_static("Origin"));
-        match self {
-            Self::Unsaid | Self::Refused => {}
-            Self::Anyone => {
-                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-            }
-            Self::Listed(origin) => {
-                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-                headers.insert(
-                    ACCESS_CONTROL_ALLOW_CREDENTIALS,
-                    HeaderValue::from_static("true"),
-                );
-            }
+        let Self::Allowed(origin) = self else {
+            return;
+        };
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        if origin != "*" {
+            let yes = HeaderValue::from_static("true");
+            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
         }
     }
 }
 
-/// The headers that a browser asks to send, but for what cannot be the name of one.
+/// The headers that a browser asks to send; text that cannot name a header is left out.
 fn granted(asked: &HeaderMap) -> HeaderValue {
     let names: Vec<HeaderName> = asked
         .get_all(ACCESS_CONTROL_REQUEST_HEADERS)
@@ -288,7 +258,7 @@ mod tests {
             let found = cors.origin(&asked(&[("origin", origin)]));
             assert_eq!(found.is_allowed(), expected, "{origin}");
             assert_eq!(
-                matches!(found, RequestOrigin::Listed(told) if told == origin),
+                matches!(found, RequestOrigin::Allowed(told) if told == origin),
                 expected
             );
         }

@@ -1,14 +1,13 @@
 //! Passes what SDKs send on to Amplitude.
 //!
-//! The body travels as it came, but for the sender's address in the place of `$remote`, since
-//! Amplitude would locate this server. Of the headers only the content type goes along, and the
-//! sender's address. Nothing is kept: where Amplitude does not answer in time, or not as a service
-//! that works, the SDK is told to send again.
+//! The body is passed on as it came, except that the sender's address replaces `$remote`: Amplitude
+//! would put this server's address there. Of the headers only the content type goes along, and the
+//! sender's address. Nothing is kept: where Amplitude does not answer in time, or answers with a status
+//! that judges nothing, the SDK is told to send again.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use reqwest::Client;
@@ -34,32 +33,10 @@ pub struct Upstream {
     base: Url,
 }
 
-/// A request that is passed on.
-#[derive(Debug)]
-pub(super) struct Forwarded {
-    /// The path that it came to, which is Amplitude's too.
-    pub(super) path: &'static str,
-    /// What its body is.
-    pub(super) content_type: Option<HeaderValue>,
-    /// Whom it came from.
-    pub(super) address: Option<IpAddr>,
-    /// Its body.
-    pub(super) body: Vec<u8>,
-}
-
-/// Amplitude's answer, to be passed back.
-#[derive(Debug)]
-pub(super) struct UpstreamAnswer {
-    /// Its status.
-    pub(super) status: StatusCode,
-    content_type: Option<HeaderValue>,
-    body: Bytes,
-}
-
-/// Why there is no answer to be passed back.
+/// Why there is no answer to pass back.
 #[derive(Debug, Error)]
 pub(super) enum UpstreamFailure {
-    /// There was none, or it was broken.
+    /// None came, or it broke off.
     #[error("no answer: {0}")]
     Unanswered(&'static str),
     /// Its status says that Amplitude did not judge the request.
@@ -88,64 +65,55 @@ impl Upstream {
         Ok(Self { http, base })
     }
 
-    /// Passes a request on and waits for the answer.
+    /// Passes the request of this sender on to the path that it came to, and waits for the answer.
     pub(super) async fn forward(
         &self,
-        request: Forwarded,
-    ) -> Result<UpstreamAnswer, UpstreamFailure> {
+        path: &str,
+        content_type: Option<HeaderValue>,
+        sender: Option<IpAddr>,
+        body: Vec<u8>,
+    ) -> Result<Response, UpstreamFailure> {
         let mut url = self.base.clone();
         let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{base}{}", request.path));
-        let mut call = self.http.post(url).body(request.body);
-        if let Some(content_type) = request.content_type {
+        url.set_path(&format!("{base}{path}"));
+        let mut call = self.http.post(url).body(body);
+        if let Some(content_type) = content_type {
             call = call.header(CONTENT_TYPE, content_type);
         }
-        if let Some(address) = request.address {
-            call = call.header("x-forwarded-for", address.to_string());
+        if let Some(sender) = sender {
+            call = call.header("x-forwarded-for", sender.to_string());
         }
-        let mut response = call.send().await.map_err(|error| logged_path(&error))?;
+        let mut response = call.send().await?;
         let status = response.status();
         if status.is_server_error() || status.is_redirection() || status.is_informational() {
             return Err(UpstreamFailure::Status(status));
         }
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
         let mut body = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| logged_path(&error))?
-        {
+        while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > LONGEST_ANSWER {
                 return Err(UpstreamFailure::TooLong);
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(UpstreamAnswer {
-            status,
-            content_type,
-            body: body.into(),
+        let mut answer = (status, body).into_response();
+        match content_type {
+            Some(content_type) => answer.headers_mut().insert(CONTENT_TYPE, content_type),
+            None => answer.headers_mut().remove(CONTENT_TYPE),
+        };
+        Ok(answer)
+    }
+}
+
+impl From<reqwest::Error> for UpstreamFailure {
+    /// Names the kind of failure alone, since the error's text may hold the URL.
+    fn from(error: reqwest::Error) -> Self {
+        Self::Unanswered(if error.is_timeout() {
+            "timed out"
+        } else if error.is_connect() {
+            "no connection"
+        } else {
+            "the connection broke"
         })
     }
-}
-
-impl IntoResponse for UpstreamAnswer {
-    fn into_response(self) -> Response {
-        let mut response = (self.status, self.body).into_response();
-        match self.content_type {
-            Some(content_type) => response.headers_mut().insert(CONTENT_TYPE, content_type),
-            None => response.headers_mut().remove(CONTENT_TYPE),
-        };
-        response
-    }
-}
-
-/// Names the kind of failure; the error's own text may hold the URL.
-fn logged_path(error: &reqwest::Error) -> UpstreamFailure {
-    UpstreamFailure::Unanswered(if error.is_timeout() {
-        "timed out"
-    } else if error.is_connect() {
-        "no connection"
-    } else {
-        "the connection broke"
-    })
 }

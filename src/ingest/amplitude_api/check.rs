@@ -1,14 +1,15 @@
 //! Judges the events of an SDK as Amplitude does, and completes them as Amplitude would.
 //!
-//! Nothing is written: an event that is completed keeps its own text, and what is put in it lives as
-//! long as the request. In its place `$remote` gets the address that the request came from; a browser
-//! that says no user agent in the event says it in its header; ids that stand for nobody are taken out.
+//! The text of an event is not rewritten: what is put in it lives as long as the request. The sender's
+//! address replaces `$remote`; the browser's header gives the user agent that an event lacks; ids that
+//! stand for nobody are removed.
 //!
-//! A time is that of the sender's clock, and so is the moment of upload that a request names. Where
-//! that is 60 seconds or more from the moment of receipt the clock is wrong, and the event's time is
-//! moved by the difference, as at Amplitude, and what it was told is kept as `client_event_time`. An event without a time happened now.
+//! The time of an event comes from the sender's clock, and so does the moment of upload that a request
+//! names. Where the upload differs from the moment of receipt by 60 seconds or more, the clock is wrong:
+//! the event's time is moved by the difference, as at Amplitude, and the sender's own is kept as
+//! `client_event_time`. An event without a time happened now.
 //!
-//! A fault is what Amplitude refuses. What is wrong in a value that no rule reads is none.
+//! A fault is what Amplitude refuses. A bad value that no rule reads is not a fault.
 
 use std::net::IpAddr;
 
@@ -89,21 +90,18 @@ impl Check {
 
     /// Judges all events of a request.
     pub(super) fn faults(&self, elements: RawElements<'_>) -> EventFaults {
-        let mut faults = EventFaults::default();
-        for (place, element) in elements.enumerate() {
-            let fault = match &element.event {
-                Ok(event) => self.fault(event),
-                Err(_) => Some(EventFault::Invalid("event")),
-            };
-            if let Some(fault) = fault {
-                faults.push(place, fault);
-            }
-        }
-        faults
+        let fault = |element: RawElement<'_>| match &element.event {
+            Ok(event) => self.fault(event),
+            Err(_) => Some(EventFault::Invalid("event")),
+        };
+        let judged = elements.map(fault).enumerate();
+        judged
+            .filter_map(|(place, fault)| Some((place, fault?)))
+            .collect()
     }
 
-    /// Completes an event that is to be mapped. One that names no event is none, nor is a user's update that
-    /// names nobody.
+    /// Completes an event before it is mapped. An event without a name cannot be mapped, nor can a user's
+    /// update without a user.
     pub(super) fn complete<'a>(&'a self, mut element: RawElement<'a>) -> RawElement<'a> {
         if let Ok(event) = &mut element.event {
             if self.name_fault(event).is_some() {
@@ -119,13 +117,12 @@ impl Check {
 
     /// What Amplitude would refuse an event for, if for anything.
     fn fault(&self, event: &Event<'_>) -> Option<EventFault> {
-        let name = self.name_fault(event);
         let time = || {
-            let time = event.field("time").filter(|time| !time.is_null());
-            let is_odd =
-                self.dialect == Dialect::Upload && time.is_some_and(|time| !time.is_number());
-            is_odd.then_some(EventFault::Invalid("time"))
+            let is_bad = |time: Json<'_>| !time.is_null() && !time.is_number();
+            let is_bad = self.dialect == Dialect::Upload && event.field("time").is_some_and(is_bad);
+            is_bad.then_some(EventFault::Invalid("time"))
         };
+        let name = self.name_fault(event);
         name.or_else(time).or_else(|| self.id_fault(event))
     }
 
@@ -133,13 +130,11 @@ impl Check {
         if !self.names_events() {
             return None;
         }
-        match event.field("event_type").filter(|name| !name.is_null()) {
-            None => Some(EventFault::Missing("event_type")),
-            Some(name) => match name.as_str() {
-                None => Some(EventFault::Invalid("event_type")),
-                Some(name) if name.trim().is_empty() => Some(EventFault::Missing("event_type")),
-                Some(_) => None,
-            },
+        let name = event.field("event_type").filter(|name| !name.is_null());
+        match name.map(Json::as_str) {
+            Some(Some(name)) if !name.trim().is_empty() => None,
+            Some(None) => Some(EventFault::Invalid("event_type")),
+            _ => Some(EventFault::Missing("event_type")),
         }
     }
 
@@ -199,7 +194,8 @@ impl Check {
         present("time").or_else(stamp)
     }
 
-    /// The milliseconds of a time as it was told, and by the right clock; `None` where that is what it says.
+    /// The milliseconds of a time as the sender gave it, and as the right clock gives it; `None` where the
+    /// sender's clock is right.
     fn corrected(&self, time: Json<'_>) -> Option<(i64, i64)> {
         if self.behind == 0 {
             return None;
@@ -209,7 +205,7 @@ impl Check {
             None => event_time::parse(time)?,
         };
         let corrected = told.0.saturating_add(self.behind);
-        // An upload that lies behind no event of its own, or before all time, says nothing of the clock.
+        // Where the result is in the future or before 1970, the moment of upload does not tell the clock.
         let latest = self.received.0.saturating_add(TOLERANCE_MILLIS);
         let is_absurd = corrected <= 0 || (corrected > latest && told.0 <= latest);
         (!is_absurd).then_some((told.0, corrected))
@@ -217,33 +213,26 @@ impl Check {
 
     /// The oldest SDKs leave the address to the connection, unless they were told not to.
     fn shows_its_address(&self, event: &Event<'_>) -> bool {
-        let forbidden = event
-            .member("api_properties", "tracking_options")
-            .and_then(|options| {
-                event
-                    .arena()
-                    .opened(options)
-                    .member("ip_address")?
-                    .as_bool()
-            })
-            .is_some_and(|is_allowed| !is_allowed);
-        self.dialect == Dialect::Legacy && !forbidden
+        let is_allowed = || {
+            let options = event.member("api_properties", "tracking_options")?;
+            let options = event.arena().opened(options);
+            options.member("ip_address")?.as_bool()
+        };
+        self.dialect == Dialect::Legacy && is_allowed() != Some(false)
     }
 
     fn id_fault(&self, event: &Event<'_>) -> Option<EventFault> {
         if self.dialect == Dialect::GroupIdentify {
             return None;
         }
-        let judged = IDS.map(|field| (field, self.judge_id(event, field)));
-        if judged.iter().any(|(_, id)| *id == Id::Usable) {
-            return None;
+        let judged = IDS.map(|field| (self.judge_id(event, field), field));
+        // Of equals the first counts, so the last is asked first.
+        match judged.into_iter().rev().max_by_key(|(id, _)| *id)? {
+            (Id::Usable, _) => None,
+            (Id::Nobody, field) => Some(EventFault::Invalid(field)),
+            (Id::Short, field) => Some(EventFault::ShortId(field)),
+            (Id::Absent, _) => Some(EventFault::Missing("user_id")),
         }
-        let found = |wanted| judged.iter().find(|(_, id)| *id == wanted);
-        Some(match (found(Id::Nobody), found(Id::Short)) {
-            (Some((field, _)), _) => EventFault::Invalid(field),
-            (None, Some((field, _))) => EventFault::ShortId(field),
-            (None, None) => EventFault::Missing("user_id"),
-        })
     }
 
     fn judge_id(&self, event: &Event<'_>, field: &str) -> Id {
@@ -264,12 +253,13 @@ impl Check {
     }
 }
 
-/// How much an id is worth.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What an id is; the later ones decide about an event that has two.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Id {
     Absent,
-    Nobody,
     Short,
+    /// It stands for nobody.
+    Nobody,
     Usable,
 }
 

@@ -1,9 +1,9 @@
 //! Why a request of an SDK is not taken, in the words and shapes that SDKs act on.
 //!
 //! By Amplitude's pages (HTTP V2 API, Batch Event Upload API) and by what its SDKs read: a 400 names
-//! the events that are no good by their place in the request, and an SDK drops those and sends the rest
-//! again; a 413 makes it halve its batches; with a 429 it rests the events that are named; a 503 makes it
-//! send all again. `code` stands in every answer: without it an SDK takes none.
+//! the bad events by their place in the request, and an SDK drops those and sends the rest again; a 413
+//! makes it halve its batches; on a 429 it holds the named events back for a while; a 503 makes it send all
+//! again. Every answer has a `code`: an SDK ignores one without it.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::http::body::BodyError;
-use crate::http::reply::HttpError;
+use crate::http::reply::{ErrorReply, HttpError};
 use crate::ingest::NotStored;
 use crate::ingest::reply::RequestRefusal;
 use crate::json::split::NotJson;
@@ -25,15 +25,15 @@ pub(super) enum RequestProblem {
     NoBody,
     /// Not JSON.
     #[error("Invalid JSON request body")]
-    NotJson(NotJson),
+    NotJson(#[from] NotJson),
     /// The request lacks a field.
     #[error("Request missing required field")]
     MissingField(&'static str),
     /// A project that the configuration does not list.
     #[error("Invalid API key: this project is not listed here")]
     InvalidKey,
-    /// Some events are no good.
-    #[error("{}", .0.summary())]
+    /// Some events are bad.
+    #[error("{}", summary(.0))]
     Events(EventFaults),
     /// A page that may not send.
     #[error("Forbidden")]
@@ -52,7 +52,7 @@ pub(super) enum RequestProblem {
     /// The body could not be read.
     #[error("{0}")]
     Body(BodyError),
-    /// It cannot be stored at present.
+    /// The store does not take it at present.
     #[error("{0}")]
     NotStored(RequestRefusal),
     /// It is stored, and could not be passed on.
@@ -72,53 +72,28 @@ pub(super) enum EventFault {
 }
 
 /// What is wrong with the events of a request, by their places.
-#[derive(Debug, Default)]
-pub(super) struct EventFaults(Vec<(usize, EventFault)>);
+pub(super) type EventFaults = BTreeMap<usize, EventFault>;
 
-impl EventFaults {
-    /// Notes a fault; places must come in order.
-    pub(super) fn push(&mut self, place: usize, fault: EventFault) {
-        self.0.push((place, fault));
+fn summary(faults: &EventFaults) -> &'static str {
+    let is_missing = |fault: &EventFault| matches!(fault, EventFault::Missing(_));
+    if faults.values().all(is_missing) {
+        "Request missing required field"
+    } else {
+        "Invalid field values on some events"
     }
+}
 
-    /// Whether every event is good.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// How many events are no good.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether the event at a place is no good.
-    pub(super) fn holds(&self, place: usize) -> bool {
-        self.0
-            .binary_search_by_key(&place, |(place, _)| *place)
-            .is_ok()
-    }
-
-    fn summary(&self) -> &'static str {
-        let all_missing = self
-            .0
-            .iter()
-            .all(|(_, fault)| matches!(fault, EventFault::Missing(_)));
-        if all_missing {
-            "Request missing required field"
-        } else {
-            "Invalid field values on some events"
+/// The places of the faults of one kind, by field.
+fn by_field(faults: &EventFaults, kind: fn(&'static str) -> EventFault) -> Value {
+    let mut fields: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (place, fault) in faults {
+        let (EventFault::Missing(field) | EventFault::Invalid(field) | EventFault::ShortId(field)) =
+            *fault;
+        if *fault == kind(field) {
+            fields.entry(field).or_default().push(*place);
         }
     }
-
-    fn by_field(&self, field_of: impl Fn(&EventFault) -> Option<&'static str>) -> Value {
-        let mut fields: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (place, fault) in &self.0 {
-            if let Some(field) = field_of(fault) {
-                fields.entry(field).or_default().push(*place);
-            }
-        }
-        json!(fields)
-    }
+    json!(fields)
 }
 
 impl From<BodyError> for RequestProblem {
@@ -130,12 +105,6 @@ impl From<BodyError> for RequestProblem {
     }
 }
 
-impl From<NotJson> for RequestProblem {
-    fn from(problem: NotJson) -> Self {
-        Self::NotJson(problem)
-    }
-}
-
 impl From<NotStored> for RequestProblem {
     fn from(missed: NotStored) -> Self {
         Self::NotStored(missed.why)
@@ -143,63 +112,44 @@ impl From<NotStored> for RequestProblem {
 }
 
 impl RequestProblem {
-    /// The status of the answer.
-    pub(super) const fn status(&self) -> StatusCode {
+    /// The status of the answer, and the stable code for metrics.
+    pub(super) fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::NoBody
-            | Self::NotJson(_)
-            | Self::MissingField(_)
-            | Self::InvalidKey
-            | Self::Events(_)
-            | Self::Body(
-                BodyError::BrokenGzip | BodyError::UnknownEncoding | BodyError::Incomplete,
-            ) => StatusCode::BAD_REQUEST,
-            Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::Body(BodyError::TooSlow) => StatusCode::REQUEST_TIMEOUT,
-            Self::TooLarge | Self::Body(BodyError::TooLarge { .. }) => {
-                StatusCode::PAYLOAD_TOO_LARGE
+            Self::NoBody | Self::NotJson(_) => (StatusCode::BAD_REQUEST, "not_json"),
+            Self::MissingField(_) => (StatusCode::BAD_REQUEST, "missing_field"),
+            Self::InvalidKey => (StatusCode::BAD_REQUEST, "invalid_api_key"),
+            Self::Events(_) => (StatusCode::BAD_REQUEST, "invalid_events"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden_origin"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::Throttled { .. } => (StatusCode::TOO_MANY_REQUESTS, "throttled"),
+            Self::Body(error) => {
+                let ErrorReply { status, code, .. } = HttpError::Body(*error).reply();
+                // Amplitude's API has no 415.
+                let is_unknown = *error == BodyError::UnknownEncoding;
+                (
+                    if is_unknown {
+                        StatusCode::BAD_REQUEST
+                    } else {
+                        status
+                    },
+                    code,
+                )
             }
-            Self::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Body(BodyError::Busy) | Self::NotStored(_) | Self::NotPassedOn => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-        }
-    }
-
-    /// The stable code, for metrics.
-    pub(super) fn code(&self) -> &'static str {
-        match self {
-            Self::NoBody | Self::NotJson(_) => "not_json",
-            Self::MissingField(_) => "missing_field",
-            Self::InvalidKey => "invalid_api_key",
-            Self::Events(_) => "invalid_events",
-            Self::Forbidden => "forbidden_origin",
-            Self::TooLarge => "body_too_large",
-            Self::Throttled { .. } => "throttled",
-            Self::Body(error) => HttpError::Body(*error).code(),
-            Self::NotStored(refusal) => refusal.code(),
-            Self::NotPassedOn => "not_passed_on",
+            Self::NotStored(refusal) => (StatusCode::SERVICE_UNAVAILABLE, refusal.code()),
+            Self::NotPassedOn => (StatusCode::SERVICE_UNAVAILABLE, "not_passed_on"),
         }
     }
 
     /// The answer as Amplitude's HTTP V2 API writes it.
     pub(super) fn to_json(&self) -> Value {
-        let mut body = json!({ "code": self.status().as_u16(), "error": self.to_string() });
+        let (status, _) = self.status_and_code();
+        let mut body = json!({ "code": status.as_u16(), "error": self.to_string() });
         match self {
             Self::MissingField(field) => body["missing_field"] = json!(field),
             Self::Events(faults) => {
-                body["events_with_missing_fields"] = faults.by_field(|fault| match fault {
-                    EventFault::Missing(field) => Some(field),
-                    EventFault::Invalid(_) | EventFault::ShortId(_) => None,
-                });
-                body["events_with_invalid_fields"] = faults.by_field(|fault| match fault {
-                    EventFault::Invalid(field) => Some(field),
-                    EventFault::Missing(_) | EventFault::ShortId(_) => None,
-                });
-                body["events_with_invalid_id_lengths"] = faults.by_field(|fault| match fault {
-                    EventFault::ShortId(field) => Some(field),
-                    EventFault::Missing(_) | EventFault::Invalid(_) => None,
-                });
+                body["events_with_missing_fields"] = by_field(faults, EventFault::Missing);
+                body["events_with_invalid_fields"] = by_field(faults, EventFault::Invalid);
+                body["events_with_invalid_id_lengths"] = by_field(faults, EventFault::ShortId);
             }
             Self::Throttled { per_second, events } => {
                 body["eps_threshold"] = json!(per_second);
@@ -215,12 +165,12 @@ impl RequestProblem {
     }
 
     /// The answer as the form endpoints write it: a word.
-    pub(super) fn word(&self) -> String {
+    pub(super) fn word(&self) -> &'static str {
         match self {
             Self::MissingField("event") | Self::Events(_) | Self::NotJson(_) | Self::NoBody => {
-                "missing_event".to_owned()
+                "missing_event"
             }
-            other => other.code().to_owned(),
+            other => other.status_and_code().1,
         }
     }
 }
