@@ -30,32 +30,33 @@ impl Rate {
         NonZeroU32::new((self.0 * seconds) as u32).unwrap_or(NonZeroU32::MIN)
     }
 
-    /// This rate for a limiter, with a burst after a pause; `None` where it is too high to be a limit.
+    /// This rate for a limiter, with a burst after a pause; `None` if it is too high to limit anything.
     pub fn quota(self, burst: NonZeroU32) -> Option<Quota> {
         let period = Duration::from_secs_f64(self.0.recip());
         Some(Quota::with_period(period)?.allow_burst(burst))
     }
 }
 
-/// Units of size, in lower case; a longer one stands before the one that it ends with.
-const UNITS: &[(&str, u64)] = &[
-    ("tib", 1 << 40),
-    ("gib", 1 << 30),
-    ("mib", 1 << 20),
-    ("kib", 1 << 10),
-    ("tb", 1_000_000_000_000),
-    ("gb", 1_000_000_000),
-    ("mb", 1_000_000),
-    ("kb", 1_000),
-    ("b", 1),
+/// Units of size, the four that sizes are written in first. A name comes before those that it ends
+/// with.
+const UNITS: [(&str, u64); 9] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
+    ("B", 1),
 ];
 
 /// Parses `2MiB`, `500 kB` or `1024`.
 pub(super) fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     for (unit, bytes) in UNITS {
-        if let Some(number) = text.strip_suffix(unit) {
-            return digits(number.trim_end())?.checked_mul(*bytes);
+        if let Some(number) = text.strip_suffix(&unit.to_ascii_lowercase()) {
+            return digits(number.trim_end())?.checked_mul(bytes);
         }
     }
     digits(&text)
@@ -63,18 +64,9 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 
 /// Formats a number of bytes with the largest unit that divides it.
 pub(super) fn format_size(bytes: u64) -> String {
-    let binary = [
-        (1_u64 << 40, "TiB"),
-        (1 << 30, "GiB"),
-        (1 << 20, "MiB"),
-        (1 << 10, "KiB"),
-    ];
-    for (unit, name) in binary {
-        if bytes >= unit && bytes.is_multiple_of(unit) {
-            return format!("{}{name}", bytes / unit);
-        }
-    }
-    format!("{bytes}B")
+    let divides = |(_, unit): &(&str, u64)| bytes >= *unit && bytes.is_multiple_of(*unit);
+    let (name, unit) = UNITS.into_iter().take(4).find(divides).unwrap_or(("B", 1));
+    format!("{}{name}", bytes / unit)
 }
 
 /// Formats a duration in its largest whole unit.
