@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
-use crate::config::ConfigError;
 use crate::config::load::{self, Loaded, Sources, Unusable};
+use crate::config::{ConfigError, graph_versions, placeholders};
 use crate::sync::{self, Sync};
 
 mod backfill;
@@ -243,7 +243,10 @@ fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandFailure> 
         mut warnings,
     } = load::load(sources).map_err(with_rules)?;
     warnings.extend(sync::warnings(&config.syncs));
-    warnings.extend(load::outdated(&config, SystemClock.now()));
+    warnings.extend(graph_versions::warning(
+        &config.meta.api_version,
+        SystemClock.now(),
+    ));
     match sync::compile_all(&config) {
         Ok(syncs) => Ok((Loaded { config, warnings }, syncs)),
         Err(mistakes) => Err(CommandFailure::Configuration { mistakes, warnings }),
@@ -253,7 +256,7 @@ fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandFailure> 
 /// Loads the configuration of a command that sends, or is to say whether one could.
 fn load_config_to_send(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandFailure> {
     let (loaded, syncs) = load_config(sources)?;
-    let mistakes = load::unfit_to_send(&loaded.config);
+    let mistakes = placeholders::all(&loaded.config);
     if mistakes.is_empty() {
         return Ok((loaded, syncs));
     }
@@ -264,7 +267,7 @@ fn load_config_to_send(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandF
 /// Adds what is wrong with the rules to what is wrong with the way they are written.
 fn with_rules(unusable: Unusable) -> CommandFailure {
     let Unusable {
-        mut mistakes,
+        errors: mut mistakes,
         mut warnings,
         syncs,
     } = unusable;

@@ -2,7 +2,7 @@
 //!
 //! A [`Config`] is what was *meant*: paths compiled, sizes in bytes, secrets read from their files.
 //! `config::load` makes it from what was *written* and reports every [`ConfigError`] at once; nothing
-//! here is checked again later. Each table is declared in one place, one row per key (`schema`), and
+//! checks it again later. Each table is declared in one place, one row per key (`schema`), and
 //! `docs/CONFIG.md` lists the keys.
 
 use std::borrow::Cow;
@@ -16,8 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub mod load;
 pub mod live;
 mod layers;
-pub mod docs;
-mod warnings;
+mod sections;
 pub mod server;
 pub mod ingest;
 pub mod queue;
@@ -29,8 +28,8 @@ pub mod expressions;
 pub mod fields;
 pub mod secrets;
 pub mod secret_files;
-mod placeholders;
-mod graph_versions;
+pub mod placeholders;
+pub mod graph_versions;
 mod codecs;
 mod schema;
 mod node;
@@ -41,8 +40,9 @@ pub(crate) mod names;
 use codecs::table;
 use delivery::MetaConfig;
 use ingest::IngestConfig;
+use node::Node;
 use queue::QueueConfig;
-use schema::KeyDefault::{Required, Table as Below};
+use schema::KeyDefault::Table as Below;
 use schema::{KnownTable, section};
 use server::{AdminConfig, LogConfig, ServerConfig};
 use sync::{SyncConfig, syncs};
@@ -59,19 +59,23 @@ section! {
     ingest: IngestConfig = table(), Below, "Who may send events.";
     queue: QueueConfig = table(), Below, "The store.";
     meta: MetaConfig = table(), Below, "Where events go.";
-    syncs as "sync": BTreeMap<SyncName, SyncConfig> = syncs(), Required(""),
-        "The streams of events, by name." after "meta";
+    syncs as "sync": BTreeMap<SyncName, SyncConfig> = syncs(), Below,
+        "The streams of events, by name.";
 
     => then(table) {
         if let (Some(queue), Some(syncs)) = (&queue, &syncs) {
             check_memories(table, queue, syncs);
         }
-        let warnings = warnings::of(admin.as_ref(), ingest.as_ref(), queue.as_ref(), syncs.as_ref());
-        table.context().warnings.borrow_mut().extend(warnings);
+        if syncs.as_ref().is_some_and(|syncs| syncs.values().all(|sync| !sync.enabled)) {
+            table.node.warn(&["sync"], "no sync is enabled: no event is taken");
+        }
+        if let (Some(ingest), Some(syncs)) = (&ingest, &syncs) {
+            check_consent(&table.node, ingest, syncs);
+        }
     }
 }
 
-/// The name of a sync: `[a-z][a-z0-9]*(_[a-z0-9]+)*`, so that an environment variable can say it.
+/// The name of a sync: `[a-z][a-z0-9]*(_[a-z0-9]+)*`, which an environment variable can hold.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct SyncName(Arc<str>);
 
@@ -98,7 +102,8 @@ impl SyncName {
 impl<'de> Deserialize<'de> for SyncName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = Cow::<str>::deserialize(deserializer)?;
-        Self::new(&name).ok_or_else(|| D::Error::custom(format!("`{name}` is no name of a sync")))
+        Self::new(&name)
+            .ok_or_else(|| D::Error::custom(format!("`{name}` is not the name of a sync")))
     }
 }
 
@@ -110,9 +115,7 @@ impl fmt::Display for SyncName {
 
 /// The key that these names lead to, each quoted where TOML wants it.
 pub fn key_of(names: &[&str]) -> String {
-    names
-        .iter()
-        .fold(String::new(), |at, name| names::join(&at, name))
+    names::join_all("", names)
 }
 
 /// Whether a text can be a code of Meta's Test Events tool.
@@ -120,14 +123,15 @@ pub fn is_test_event_code(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Whether a text can be a secret that Meta gave out: printable ASCII, and no white space within, which
-/// shows that it was pasted wrongly.
+/// Whether a text can be a secret of Meta's: printable ASCII without white space, which only a faulty
+/// paste brings in.
 pub fn is_metas_secret(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Something wrong in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
 pub struct ConfigError {
     /// The key, as in `sync.web.events."Order Completed".send_as`.
     pub key: String,
@@ -136,7 +140,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Notes a mistake at a key.
+    /// Notes an error at a key.
     pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             key: key.into(),
@@ -145,13 +149,7 @@ impl ConfigError {
     }
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.message)
-    }
-}
-
-/// Notes where what is remembered of people leaves too little of the store to events.
+/// Refuses memories of people that together leave too little of the store to events.
 fn check_memories(
     table: &KnownTable<'_>,
     queue: &QueueConfig,
@@ -161,22 +159,46 @@ fn check_memories(
     let memories = syncs
         .iter()
         .filter_map(|(name, sync)| Some((name, sync.user_memory.as_ref()?.max_bytes)));
-    let sum = memories
-        .clone()
-        .fold(0_u64, |sum, (_, bytes)| sum.saturating_add(bytes));
+    let bytes = memories.clone().map(|(_, bytes)| bytes);
+    let sum = bytes.fold(0, u64::saturating_add);
     if sum <= most {
         return;
     }
     for (name, bytes) in memories {
-        table.context().note(ConfigError::new(
-            format!("sync.{name}.user_memory.max_bytes"),
-            format!(
-                "found {}, {} with those of all syncs, expected at most a quarter of \
-                 queue.max_bytes together: {}",
-                format_size(bytes),
-                format_size(sum),
-                format_size(most)
-            ),
-        ));
+        let key = format!("sync.{name}.user_memory.max_bytes");
+        let message = format!(
+            "found {}, {} with those of all syncs, expected at most a quarter of queue.max_bytes together: {}",
+            format_size(bytes),
+            format_size(sum),
+            format_size(most)
+        );
+        table.node.context.note(ConfigError::new(key, message));
+    }
+}
+
+/// Warns of a condition for consent that events of SDKs cannot meet: they hold only the user properties
+/// that they change.
+fn check_consent(root: &Node<'_>, ingest: &IngestConfig, syncs: &BTreeMap<SyncName, SyncConfig>) {
+    for (name, sync) in syncs {
+        let takes_events_of_sdks = ingest.api_keys.iter().any(|key| {
+            let syncs = key.syncs.as_ref();
+            syncs.is_none_or(|syncs| syncs.contains(name))
+        });
+        let is_kept = |property: &str| {
+            let memory = sync.user_memory.as_ref();
+            memory.is_some_and(|memory| memory.keep_as_is.iter().any(|kept| kept == property))
+        };
+        let conditions = sync.consent.conditions().iter();
+        let mut asked = conditions.filter_map(|condition| condition.property.user_property());
+        if takes_events_of_sdks && let Some(property) = asked.find(|property| !is_kept(property)) {
+            root.warn(
+                &["sync", name.as_str(), "consent"],
+                format!(
+                    "asks for the user property {property:?}, which events of SDKs carry only where they \
+                     set it themselves: name it in user_memory.keep_as_is, so that what an identify \
+                     call told counts for later events"
+                ),
+            );
+        }
     }
 }

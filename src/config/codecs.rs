@@ -1,4 +1,4 @@
-//! Codecs of what several tables hold: how it is read, and written back.
+//! Codecs that several tables use.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -16,13 +16,13 @@ use crate::config::units::{Rate, format_duration, format_size};
 
 pub(super) const SIZE: &str = "a size such as \"2MiB\" or a number of bytes";
 
-/// Longest duration that makes sense anywhere: a slip beyond it cannot overflow a later sum.
+/// The longest duration that a key takes, so that later sums cannot overflow.
 pub(super) const LONG: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// Most bytes that a size can say.
+/// The largest size that a key takes.
 pub(super) const MOST_BYTES: u64 = u64::MAX >> 1;
 
-/// A table below this one; one that is absent is read as an empty one.
+/// A table below this one. An absent table is read like an empty one.
 pub(super) fn table<T: Table + 'static>() -> Codec<T> {
     Codec::on_page("a table", T::read_node, |value: &T, name, page| {
         page.table(&[name], |page| value.print(page));
@@ -34,41 +34,46 @@ pub(super) fn parsed<T: ToString + 'static>(
     expects: &'static str,
     parse: fn(&str) -> Option<T>,
 ) -> Codec<T> {
-    Codec::new(
-        expects,
-        move |node| node.parsed(parse),
-        |value| print::text(&value.to_string()),
-    )
+    Codec::new(expects, move |node| node.parsed(parse), print::text)
 }
 
-/// A text of which a test says whether it will do.
+/// A text that passes a check.
 pub(super) fn text(expects: &'static str, is_right: fn(&str) -> bool) -> Codec<String> {
-    Codec::new(
-        expects,
-        move |node| node.parsed(|text| is_right(text).then(|| text.to_owned())),
-        |text| print::text(text),
-    )
+    let read = move |text: &str| is_right(text).then(|| text.to_owned());
+    Codec::new(expects, move |node| node.parsed(read), print::text)
 }
 
 /// One of a few words.
-pub(super) fn choice<T: Copy + PartialEq + 'static>(
+pub(super) fn choice<T: Clone + PartialEq + 'static>(
     expects: &'static str,
     words: &'static [(&'static str, T)],
 ) -> Codec<T> {
+    let value_of = |text: &str| {
+        let mut words = words.iter();
+        words
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| value.clone())
+    };
     let word_of = |value: &T| words.iter().find(|(_, known)| known == value);
     Codec::new(
         expects,
-        |node| node.choice(words),
-        move |value| word_of(value).map_or_else(String::new, |(word, _)| print::text(word)),
+        move |node| node.parsed(value_of),
+        move |value| word_of(value).map_or_else(String::new, |(word, _)| print::text(*word)),
     )
 }
 
-#[expect(
-    clippy::redundant_closure_for_method_calls,
-    reason = "the method alone is for one lifetime of nodes"
-)]
 pub(super) fn boolean() -> Codec<bool> {
-    Codec::new("true or false", |node| node.boolean(), bool::to_string)
+    let read = |node: &Node<'_>| {
+        match node.kind() {
+            ValueKind::Boolean(value) => Some(*value),
+            ValueKind::String(text) if node.is_from_environment() => {
+                text.to_ascii_lowercase().parse().ok()
+            }
+            _ => None,
+        }
+        .or_else(|| node.unexpected())
+    };
+    Codec::new("true or false", read, bool::to_string)
 }
 
 pub(super) fn list<T: ToString + 'static>(
@@ -82,7 +87,7 @@ pub(super) fn list<T: ToString + 'static>(
     )
 }
 
-/// A table whose keys may be any; printed unless it is empty.
+/// A table of any keys; printed unless it is empty.
 pub(super) fn map<K: Ord + 'static, V: 'static>(
     read: fn(&Node<'_>) -> Option<BTreeMap<K, V>>,
     name_of: fn(&K) -> &str,
@@ -102,7 +107,7 @@ pub(super) fn path(expects: &'static str) -> Codec<PathBuf> {
     Codec::new(
         expects,
         |node| node.text().map(PathBuf::from),
-        |path| print::text(&path.display().to_string()),
+        |path| print::text(&path.display()),
     )
 }
 
@@ -122,16 +127,11 @@ pub(super) fn size(bounds: RangeInclusive<u64>) -> Codec<u64> {
     )
 }
 
-/// A size that memory has to hold.
+/// A size of something held in memory.
 pub(super) fn memory(most: u64) -> Codec<NonZeroUsize> {
     Codec::new(
         SIZE,
-        move |node| {
-            usize::try_from(node.size(1024..=most)?)
-                .ok()?
-                .try_into()
-                .ok()
-        },
+        move |node| NonZeroUsize::new(node.size(1024..=most)?.try_into().ok()?),
         |bytes: &NonZeroUsize| print::text(&format_size(bytes.get() as u64)),
     )
 }
@@ -139,17 +139,12 @@ pub(super) fn memory(most: u64) -> Codec<NonZeroUsize> {
 pub(super) fn count(most: u64) -> Codec<NonZeroUsize> {
     Codec::new(
         "a whole number",
-        move |node| {
-            usize::try_from(node.integer(1..=most)?)
-                .ok()?
-                .try_into()
-                .ok()
-        },
+        move |node| NonZeroUsize::new(node.integer(1..=most)?.try_into().ok()?),
         NonZeroUsize::to_string,
     )
 }
 
-/// A rate; `None` where it is said aloud that there is none.
+/// A rate; `None` stands for "unlimited".
 pub(super) fn rate() -> Codec<Option<Rate>> {
     let read = |node: &Node<'_>| {
         if matches!(node.kind(), ValueKind::String(text) if text == "unlimited") {
@@ -163,18 +158,16 @@ pub(super) fn rate() -> Codec<Option<Rate>> {
     Codec::new(
         "a number such as 10 or 0.5, from 0.001 to 1000000, or \"unlimited\"",
         read,
-        |rate| {
-            rate.map_or_else(
-                || print::text("unlimited"),
-                |rate| rate.per_second().to_string(),
-            )
+        |rate| match rate {
+            Some(rate) => rate.per_second().to_string(),
+            None => print::text("unlimited"),
         },
     )
 }
 
-/// The URL of a service that is sent personal data or secrets.
+/// The URL of a service that gets personal data or secrets.
 pub(super) fn https_url(expects: &'static str) -> Codec<Url> {
-    Codec::new(expects, read_https_url, |url| print::text(url.as_str()))
+    Codec::new(expects, read_https_url, print::text)
 }
 
 fn read_https_url(node: &Node<'_>) -> Option<Url> {

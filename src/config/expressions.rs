@@ -1,17 +1,16 @@
 //! Reads what mappings and filters are made of: value expressions, conditions, lists of properties.
 //!
-//! Paths are compiled here, once. What an expression is good for (whether a Purchase has a value,
-//! say) is not known here: `map` checks that.
+//! Paths are compiled here, once. `map` checks what only the rules know, such as whether a Purchase has
+//! a value.
 
 use std::collections::BTreeMap;
 
 use config::ValueKind;
 
 use crate::config::node::Node;
-use crate::config::schema::KeyDefault::Example;
-use crate::config::schema::{Key, KnownTable, keys};
+use crate::config::schema::{Key, KnownTable};
 use crate::expr::condition::{Condition, Op, Operand};
-use crate::expr::path::{Path, PathError};
+use crate::expr::path::Path;
 use crate::expr::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
 
 pub(super) mod codecs;
@@ -103,31 +102,27 @@ action_sources! {
     Other = "other",
 }
 
-const EXPRESSION: [Key; 7] = keys! {
-    "from": VALUE, Example(""), "Where it comes from; the first present value wins.";
-    "all": VALUE, Example(""), "Several, all of whose values are taken.";
-    "constant": "a value", Example(""), "A fixed value.";
-    "split": r#"a text such as ",""#, Example(""),
-        "What stands between the parts of a text; each part is a value.";
-    "map": "a table of values and what replaces them", Example(""),
-        "What replaces a value; one that is not in it counts as not found.";
-    "default": "a value", Example(""), "Taken where nothing is found.";
-    "when": CONDITIONS, Example(""), "Conditions under which it applies at all.";
-};
+/// The keys of a value that is a table; the reference explains them in prose.
+const EXPRESSION: [Key; 7] = [
+    Key::part("from", VALUE),
+    Key::part("all", VALUE),
+    Key::part("constant", "a value"),
+    Key::part("split", "a text such as \",\""),
+    Key::part("map", "a table of values and what replaces them"),
+    Key::part("default", "a value"),
+    Key::part("when", CONDITIONS),
+];
 
-const CONDITION: [Key; 4] = keys! {
-    "property": PATH, Example(""), "What is looked at.";
-    "op": r#"an operator such as "is""#, Example(""), "How it is compared.";
-    "value": "a text, a number, true or false", Example(""), "What it is compared with.";
-    "values": "a list of texts, numbers or booleans", Example(""), "Several, as alternatives.";
-};
-
-/// How a path is compiled: into an event, or into an element of a list.
-type Compile = fn(&str) -> Result<Path, PathError>;
+const CONDITION: [Key; 4] = [
+    Key::part("property", PATH),
+    Key::part("op", "an operator such as \"is\""),
+    Key::part("value", "a text, a number, true or false"),
+    Key::part("values", "a list of texts, numbers or booleans"),
+];
 
 /// Reads a value expression.
 pub(super) fn value(node: &Node<'_>) -> Option<ValueExpr> {
-    value_with(&node.expecting(VALUE), Path::parse)
+    value_of(&node.expecting(VALUE))
 }
 
 /// Reads what a field of `custom_data` is made from.
@@ -138,19 +133,24 @@ pub(super) fn custom_value(node: &Node<'_>) -> Option<CustomValue> {
     {
         return each(&node);
     }
-    value_with(&node, Path::parse).map(CustomValue::Value)
+    value_of(&node).map(CustomValue::Value)
 }
 
 /// Reads conditions, all of which must hold.
 pub(super) fn conditions(node: &Node<'_>) -> Option<Vec<Condition>> {
-    conditions_with(node, Path::parse)
-}
-
-fn conditions_with(node: &Node<'_>, compile: Compile) -> Option<Vec<Condition>> {
     if node.is_from_environment() {
         return node.refuse("conditions cannot come from the environment, write them in the file");
     }
-    node.each(|node| condition(node, compile))
+    node.each(condition)
+}
+
+/// Reads at least one condition; all of them must hold.
+pub(super) fn some_conditions(node: &Node<'_>) -> Option<Vec<Condition>> {
+    let conditions = conditions(node)?;
+    if conditions.is_empty() {
+        return node.refuse("found an empty list, expected conditions");
+    }
+    Some(conditions)
 }
 
 /// Reads the names of the properties to send.
@@ -188,17 +188,16 @@ pub(super) fn action_source(node: &Node<'_>) -> Option<ActionSource> {
         }
         return meta_action_source(node, text).map(ActionSource::Fixed);
     }
-    let value = value_with(node, Path::parse)?;
+    let value = value_of(node)?;
+    let mut fixed = None;
     for constant in value.constants() {
-        meta_action_source(node, &constant.json().text().unwrap_or_default())?;
-    }
-    if value.sources.is_empty()
-        && let Some(constant) = &value.default
-    {
         let text = constant.json().text().unwrap_or_default();
-        return MetaActionSource::parse(&text).map(ActionSource::Fixed);
+        fixed = Some(meta_action_source(node, &text)?);
     }
-    Some(ActionSource::From(value))
+    match fixed {
+        Some(fixed) if value.sources.is_empty() => Some(ActionSource::Fixed(fixed)),
+        _ => Some(ActionSource::From(value)),
+    }
 }
 
 /// What becomes the event's name: a text is the name itself, anything else a value.
@@ -212,46 +211,33 @@ pub(super) fn event_name(node: &Node<'_>) -> Option<ValueExpr> {
 
 fn meta_action_source(node: &Node<'_>, text: &str) -> Option<MetaActionSource> {
     MetaActionSource::parse(text).or_else(|| {
-        let known: Vec<&str> = MetaActionSource::ALL
-            .iter()
-            .map(|source| source.as_str())
-            .collect();
+        let known = MetaActionSource::ALL.iter().map(|source| source.as_str());
+        let known = known.collect::<Vec<_>>().join(", ");
         node.refuse(format!(
-            "found {text:?}, expected auto, one of {}, or {{ from = …, default = … }}",
-            known.join(", ")
+            "found {text:?}, expected auto, one of {known}, or {{ from = …, default = … }}"
         ))
     })
 }
 
-fn value_with(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
+fn value_of(node: &Node<'_>) -> Option<ValueExpr> {
     match node.kind() {
-        ValueKind::String(_) => path(node, compile).map(ValueExpr::path),
-        ValueKind::Array(_) => alternatives(node, compile),
-        ValueKind::Table(_) => expression(node, compile),
+        ValueKind::String(_) => path(node).map(ValueExpr::path),
+        ValueKind::Array(_) => alternatives(node),
+        ValueKind::Table(_) => expression(node),
         fixed => node.refuse(format!(
             "found {fixed}, expected a path; a fixed value is written {{ constant = {fixed} }}"
         )),
     }
 }
 
-/// Reads a list, of which the first that gives anything wins.
-fn alternatives(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
-    let items = node.items();
-    if items.is_empty() {
-        return node.refuse("found an empty list, expected at least one path");
-    }
-    let read: Vec<Option<ValueExpr>> = items
-        .iter()
-        .map(|item| match item.kind() {
-            ValueKind::Array(_) => {
-                item.refuse("found a list in a list, expected a path or a table")
-            }
-            _ => value_with(item, compile),
-        })
-        .collect();
-    let values = read.into_iter().collect::<Option<Vec<_>>>()?;
+/// Reads a list of which the first present value wins.
+fn alternatives(node: &Node<'_>) -> Option<ValueExpr> {
+    let values = at_least_one(node, |item| match item.kind() {
+        ValueKind::Array(_) => item.refuse("found a list in a list, expected a path or a table"),
+        _ => value_of(item),
+    })?;
     let mut whole = ValueExpr::default();
-    for (item, value) in items.iter().zip(values) {
+    for (item, value) in node.items().iter().zip(values) {
         if whole.always_gives() {
             return item.refuse("never comes into play: the one before it always gives a value");
         }
@@ -269,48 +255,45 @@ fn alternatives(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
     Some(whole)
 }
 
-fn expression(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
+fn expression(node: &Node<'_>) -> Option<ValueExpr> {
     let table = KnownTable::open(node, EXPRESSION)?;
-    let when = table.get("when").map(|node| {
-        let conditions = conditions_with(&node, compile)?;
-        if conditions.is_empty() {
-            return node.refuse("found an empty list, expected conditions");
-        }
-        Some(conditions)
-    });
-    let value = if let Some(fixed) = table.get("constant") {
-        fixed_value(node, &table, &fixed)
-    } else {
-        found_value(node, &table, compile)
+    let when = table.get("when");
+    let when = when.map(|node| some_conditions(&node));
+    let value = match table.get("constant") {
+        Some(fixed) => fixed_value(&table, &fixed),
+        None => found_value(&table),
     };
-    Some(match when {
-        Some(conditions) => ValueExpr {
-            sources: vec![ValueSource::When(conditions?, value?)],
-            default: None,
-        },
-        None => value?,
-    })
+    match when {
+        Some(conditions) => Some(only(ValueSource::When(conditions?, value?))),
+        None => value,
+    }
 }
 
-fn fixed_value(node: &Node<'_>, table: &KnownTable<'_>, fixed: &Node<'_>) -> Option<ValueExpr> {
-    let beside = ["from", "all", "split", "map", "default"]
-        .into_iter()
-        .find(|key| table.get(key).is_some());
-    if let Some(key) = beside {
-        return node.refuse(format!(
+fn only(source: ValueSource) -> ValueExpr {
+    ValueExpr {
+        sources: vec![source],
+        default: None,
+    }
+}
+
+fn fixed_value(table: &KnownTable<'_>, fixed: &Node<'_>) -> Option<ValueExpr> {
+    let beside = ["from", "all", "split", "map", "default"];
+    if let Some(key) = beside.into_iter().find(|key| table.get(key).is_some()) {
+        return table.node.refuse(format!(
             "a constant stands alone, expected no `{key}` beside it"
         ));
     }
     constant(fixed).map(ValueExpr::constant)
 }
 
-fn found_value(node: &Node<'_>, table: &KnownTable<'_>, compile: Compile) -> Option<ValueExpr> {
+fn found_value(table: &KnownTable<'_>) -> Option<ValueExpr> {
+    let node = &table.node;
     let separator = table.get("split").map(|node| separator(&node));
     let translation = table.get("map").map(|node| translation(&node));
     let default = table.get("default").map(|node| constant(&node));
     let found = match (table.get("from"), table.get("all")) {
-        (Some(from), None) => value_with(&from, compile),
-        (None, Some(all)) => gathered(&all, compile),
+        (Some(from), None) => value_of(&from),
+        (None, Some(all)) => gathered(&all),
         (Some(_), Some(_)) => node.refuse("found both `from` and `all`, expected one of them"),
         (None, None) => node.refuse(
             "found neither `from`, `all` nor `constant`, expected { from = …, default = … }, \
@@ -319,16 +302,10 @@ fn found_value(node: &Node<'_>, table: &KnownTable<'_>, compile: Compile) -> Opt
     };
     let mut value = found?;
     if let Some(separator) = separator {
-        value = ValueExpr {
-            sources: vec![ValueSource::Split(value, separator?)],
-            default: None,
-        };
+        value = only(ValueSource::Split(value, separator?));
     }
     if let Some(translation) = translation {
-        value = ValueExpr {
-            sources: vec![ValueSource::Translated(value, translation?)],
-            default: None,
-        };
+        value = only(ValueSource::Translated(value, translation?));
     }
     let Some(default) = default else {
         return Some(value);
@@ -340,7 +317,7 @@ fn found_value(node: &Node<'_>, table: &KnownTable<'_>, compile: Compile) -> Opt
     Some(value)
 }
 
-/// Reads `split`: what stands between the parts of a text.
+/// Reads `split`: the separator of a text's parts.
 fn separator(node: &Node<'_>) -> Option<Box<str>> {
     match node.kind() {
         ValueKind::String(text) if !text.is_empty() => Some(text.as_str().into()),
@@ -349,38 +326,41 @@ fn separator(node: &Node<'_>) -> Option<Box<str>> {
 }
 
 /// Reads `all`: the values of each expression, as one list.
-fn gathered(node: &Node<'_>, compile: Compile) -> Option<ValueExpr> {
-    let ValueKind::Array(items) = node.kind() else {
+fn gathered(node: &Node<'_>) -> Option<ValueExpr> {
+    if !matches!(node.kind(), ValueKind::Array(_)) {
         return node.refuse("expected a list of paths or values, all of which are taken");
-    };
-    if items.is_empty() {
+    }
+    at_least_one(node, value_of).map(|values| only(ValueSource::All(values)))
+}
+
+fn at_least_one(
+    node: &Node<'_>,
+    read: fn(&Node<'_>) -> Option<ValueExpr>,
+) -> Option<Vec<ValueExpr>> {
+    let values = node.each(read)?;
+    if values.is_empty() {
         return node.refuse("found an empty list, expected at least one path");
     }
-    let values = node.each(|item| value_with(item, compile))?;
-    Some(ValueExpr {
-        sources: vec![ValueSource::All(values)],
-        default: None,
-    })
+    Some(values)
 }
 
-/// Reads `map`: what stands in the place of which value.
+/// Reads `map`: values and what replaces them.
 fn translation(node: &Node<'_>) -> Option<ReplacementTable> {
-    let members = node.members()?;
-    if members.is_empty() {
+    let replacements = node.each_member(|_, node| constant(node))?;
+    if replacements.is_empty() {
         return node.refuse("found an empty table, expected values and what replaces them");
     }
-    let read: Vec<_> = members
-        .iter()
-        .map(|member| Some((member.name.to_owned(), constant(&member.node)?)))
-        .collect();
-    read.into_iter()
-        .collect::<Option<_>>()
-        .map(ReplacementTable)
+    Some(ReplacementTable(replacements))
 }
 
-fn path(node: &Node<'_>, compile: Compile) -> Option<Path> {
+fn path(node: &Node<'_>) -> Option<Path> {
     let text = node.text()?;
-    compile(text).map_or_else(
+    let path = if node.in_element {
+        Path::parse_in_element(text)
+    } else {
+        Path::parse(text)
+    };
+    path.map_or_else(
         |error| node.refuse(format!("found {text:?}: {error}")),
         Some,
     )
@@ -401,50 +381,34 @@ pub(super) fn json(node: &Node<'_>) -> Option<serde_json::Value> {
         ValueKind::String(value) => Some(value.clone().into()),
         ValueKind::Array(_) => node.each(json).map(serde_json::Value::Array),
         ValueKind::Table(_) => {
-            let members = node.members()?;
-            let read: Vec<Option<(String, serde_json::Value)>> = members
-                .iter()
-                .map(|member| Some((member.name.to_owned(), json(&member.node)?)))
-                .collect();
-            let members: Option<serde_json::Map<_, _>> = read.into_iter().collect();
-            members.map(serde_json::Value::Object)
+            let members = node.each_member(|_, node| json(node))?;
+            Some(serde_json::Value::Object(members.into_iter().collect()))
         }
         _ => node.unexpected(),
     }
 }
 
-/// Reads `{ each = "…", id = "…" }`: every other key is a member of the objects that are made.
+/// Reads `{ each = "…", id = "…" }`: every key but `each` is a member of the objects.
 fn each(node: &Node<'_>) -> Option<CustomValue> {
-    let mut lists = None;
-    let mut members = BTreeMap::new();
-    let mut whole = true;
-    for member in node.members()? {
-        if member.name == "each" {
-            lists = value_with(&member.node.expecting(PATHS), Path::parse);
-        } else if let Some(value) =
-            value_with(&member.node.expecting(VALUE), Path::parse_in_element)
-        {
-            members.insert(member.name.to_owned(), value);
-        } else {
-            whole = false;
-        }
-    }
-    if whole && members.is_empty() {
+    let mut members = node.each_member(|name, node| match name {
+        "each" => value_of(&node.expecting(PATHS)),
+        _ => value(&Node {
+            in_element: true,
+            ..node.clone()
+        }),
+    })?;
+    let lists = members.remove("each")?;
+    if members.is_empty() {
         return node.refuse(
             "expected, beside `each`, the members to make, as in { each = \"event_properties.products\", id = \"sku\" }",
         );
     }
-    Some(CustomValue::Each {
-        lists: lists?,
-        members,
-    })
+    Some(CustomValue::Each { lists, members })
 }
 
-fn condition(node: &Node<'_>, compile: Compile) -> Option<Condition> {
+fn condition(node: &Node<'_>) -> Option<Condition> {
     let table = KnownTable::open(node, CONDITION)?;
-    let property = table
-        .require("property")
-        .and_then(|node| path(&node, compile));
+    let property = table.require("property").and_then(|node| path(&node));
     let op = table.require("op").and_then(|node| op(&node));
     let values = match (table.get("value"), table.get("values")) {
         (Some(_), Some(_)) => node.refuse("found both `value` and `values`, expected one of them"),
@@ -459,19 +423,13 @@ fn condition(node: &Node<'_>, compile: Compile) -> Option<Condition> {
     };
     let (property, op, values) = (property?, op?, values?);
     let takes_values = !matches!(op, Op::IsSet | Op::IsNotSet);
+    let name = op.as_str();
     if takes_values && values.is_empty() {
-        table.refuse(
-            "value",
-            format!("missing, expected what \"{}\" compares with", op.as_str()),
-        );
+        let message = format!("missing, expected what \"{name}\" compares with");
+        table.refuse("value", message);
     } else if !takes_values && !values.is_empty() {
-        table.refuse(
-            "value",
-            format!(
-                "\"{}\" compares with nothing, expected no value",
-                op.as_str()
-            ),
-        );
+        let message = format!("\"{name}\" compares with nothing, expected no value");
+        table.refuse("value", message);
     }
     Some(Condition {
         property,
@@ -482,13 +440,8 @@ fn condition(node: &Node<'_>, compile: Compile) -> Option<Condition> {
 
 fn op(node: &Node<'_>) -> Option<Op> {
     let text = node.text()?;
-    Op::parse(text).or_else(|| {
-        let known: Vec<&str> = Op::ALL.iter().map(|op| op.as_str()).collect();
-        node.refuse(format!(
-            "found {text:?}, expected one of {}",
-            known.join(", ")
-        ))
-    })
+    let known = Op::ALL.iter().map(|op| op.as_str());
+    Op::parse(text).or_else(|| node.unknown_word(text, known))
 }
 
 fn condition_value(node: &Node<'_>) -> Option<Operand> {

@@ -8,10 +8,10 @@ use crate::config::ConfigError;
 /// How long before its end a version is warned of.
 const NOTICE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// The oldest of them, before which none is served.
+/// The oldest version that Meta serves.
 const OLDEST: u32 = 19;
 
-/// Each version, and the day from which it is no longer served, once Meta has named one.
+/// Each version, and the day on which Meta stops serving it, if Meta has named one.
 const VERSIONS: [(u32, Option<&str>); 9] = [
     (OLDEST, Some("2026-05-21")),
     (20, Some("2026-09-24")),
@@ -25,7 +25,7 @@ const VERSIONS: [(u32, Option<&str>); 9] = [
 ];
 
 /// Warns of a version that is not known, is no longer served, or soon will not be.
-pub(super) fn warning(version: &str, now: UnixMillis) -> Option<ConfigError> {
+pub fn warning(version: &str, now: UnixMillis) -> Option<ConfigError> {
     let number = version.strip_prefix('v')?.strip_suffix(".0");
     let number = number.and_then(|number| number.parse::<u32>().ok());
     let known = VERSIONS.iter().find(|(known, _)| Some(*known) == number);

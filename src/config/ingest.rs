@@ -9,8 +9,9 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::config::SyncName;
-use crate::config::codecs::{LONG, boolean, choice, duration, https_url, rate};
+use crate::config::codecs::{LONG, boolean, choice, duration, https_url, rate, text};
 use crate::config::node::Node;
+use crate::config::placeholders::is_placeholder;
 use crate::config::print::{self, Page};
 use crate::config::schema::KeyDefault::{Example, Required, Value};
 use crate::config::schema::{Codec, KnownTable, Table, section};
@@ -22,7 +23,7 @@ section! {
     #[derive(Clone, Debug)]
     pub struct IngestConfig = Section::new("ingest", "Who may send events.");
 
-    header: String = header_name(), Value(r#""Authorization""#),
+    header: String = text("the name of an HTTP header", is_header_name).hidden(), Value(r#""Authorization""#),
         "The header that carries the secret: one of those set in Amplitude's webhook.";
     secrets as "secret": Vec<SecretString> = secrets("secret_file"), Required(r#""Bearer REPLACE_ME""#),
         "The header's whole value. A list accepts each of its entries, so that secrets can be \
@@ -50,7 +51,7 @@ section! {
          Meta misses is counted, logged and warned about. `refuse`: its sender is told 503 and \
          sends it again.";
     silence_after: Option<Duration> = duration(Duration::from_secs(1)..=LONG).optional(),
-        Example(r#""30m""#), "Warns when nothing came for so long.";
+        Example(r#""30m""#), "Warns when nothing comes for this long.";
 
     => then(table) {
         if let (Some(secrets), Some(anyone), Some(keys)) = (&secrets, allow_unauthenticated, &api_keys) {
@@ -69,10 +70,10 @@ impl IngestConfig {
     }
 }
 
-/// What becomes of a request for the upstream while nothing of it can be stored here.
+/// What becomes of a request for the upstream that cannot be stored here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// Amplitude gets it all the same; what Meta misses is counted.
+    /// Amplitude gets it anyway; what Meta misses is counted.
     PassOn,
     /// Its sender is told to send it again.
     Refuse,
@@ -83,7 +84,7 @@ section! {
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct ApiKey = Section::new("", "");
 
-    key: String = Codec::new("an Amplitude API key", api_key_text, |key| print::text(key)), Required(""),
+    key: String = Codec::new("an Amplitude API key", api_key_text, print::text).hidden(), Required(""),
         "The project's API key. Browsers show it to anyone, so it is no secret.";
     syncs: Option<Vec<SyncName>> = syncs(), Example(""),
         "The syncs that its events are for. Absent: every sync.";
@@ -108,19 +109,20 @@ fn check_senders(
         ),
         _ => {}
     }
+    if takes_anyone {
+        table.node.warn(
+            &["allow_unauthenticated"],
+            "events are taken from anyone who reaches the listener",
+        );
+    }
+    if secrets.iter().any(is_placeholder) {
+        let message = "still holds a placeholder, which anyone can guess";
+        table.node.warn(&["secret"], message);
+    }
 }
 
-/// The name of a header: what HTTP calls a token. No message repeats it: a secret may stand there
-/// by mistake.
-fn header_name() -> Codec<String> {
-    let read = |node: &Node<'_>| {
-        let name = node.text()?;
-        match HeaderName::from_bytes(name.as_bytes()) {
-            Ok(_) => Some(name.to_owned()),
-            Err(_) => node.unexpected_unshown(),
-        }
-    };
-    Codec::new("the name of an HTTP header", read, |name| print::text(name))
+fn is_header_name(text: &str) -> bool {
+    HeaderName::from_bytes(text.as_bytes()).is_ok()
 }
 
 fn api_keys() -> Codec<Vec<ApiKey>> {
@@ -134,7 +136,7 @@ fn api_keys() -> Codec<Vec<ApiKey>> {
         Some(keys)
     };
     let print = |keys: &Vec<ApiKey>| print::list(keys.iter().map(print_api_key));
-    Codec::new("a list of Amplitude API keys, each a text or a table such as { key = \"…\", syncs = [\"web\"] }", read, print).or_default()
+    Codec::new("a list of Amplitude API keys, each a text or a table such as { key = \"…\", syncs = [\"web\"] }", read, print).hidden().or_default()
 }
 
 fn api_key(node: &Node<'_>) -> Option<ApiKey> {
@@ -154,14 +156,12 @@ fn print_api_key(key: &ApiKey) -> String {
     }
 }
 
-/// The text of an API key; what is none may be a secret that slipped in, and is not repeated.
 fn api_key_text(node: &Node<'_>) -> Option<String> {
-    let key = node.text()?.trim();
-    if key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Some(key.to_owned())
-    } else {
-        node.unexpected_unshown()
-    }
+    node.parsed(|text| {
+        let key = text.trim();
+        let is_key = key.bytes().all(|byte| byte.is_ascii_graphic());
+        is_key.then(|| key.to_owned())
+    })
 }
 
 fn syncs() -> Codec<Option<Vec<SyncName>>> {
@@ -170,12 +170,9 @@ fn syncs() -> Codec<Option<Vec<SyncName>>> {
             return node
                 .refuse("found an empty list, expected a list of names of configured syncs");
         }
-        let configured = &node.context().syncs;
         let find = |text: &str| {
-            configured
-                .iter()
-                .find(|sync| sync.as_str() == text)
-                .cloned()
+            let mut configured = node.context.syncs.iter();
+            configured.find(|sync| sync.as_str() == text).cloned()
         };
         node.each(|node| node.parsed(find)).map(Some)
     };

@@ -4,19 +4,18 @@
 //! process for it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use config::{Value, ValueKind};
 
-use crate::clock::UnixMillis;
 use crate::config::node::{LoadContext, Node};
 use crate::config::print::Page;
 use crate::config::schema::{KnownTable, Table};
 use crate::config::server::{self, ServerConfig};
 use crate::config::sync::{SyncConfig, syncs};
-use crate::config::{Config, ConfigError, SyncName, docs, graph_versions, layers, placeholders};
+use crate::config::{Config, ConfigError, SyncName, layers, sections};
 
 /// The variable that names the configuration file.
 const FILE_VARIABLE: &str = "PIXEL_RELAY_CONFIG";
@@ -34,16 +33,6 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
 }
 
-impl Sources {
-    /// The named file, and the environment of this process.
-    pub fn of_process(file: Option<PathBuf>) -> Self {
-        Self {
-            file,
-            environment: process_environment(),
-        }
-    }
-}
-
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The environment may hold secrets.
@@ -53,7 +42,7 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// A configuration that holds no mistake.
+/// A configuration without errors.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// What is in force.
@@ -62,11 +51,11 @@ pub struct Loaded {
     pub warnings: Vec<ConfigError>,
 }
 
-/// A configuration that holds mistakes, and what could be read of it nevertheless.
+/// A configuration that holds errors, and what could be read of it nevertheless.
 #[derive(Debug, Default)]
 pub struct Unusable {
-    /// Every mistake in what was written.
-    pub mistakes: Vec<ConfigError>,
+    /// Every error in what was written.
+    pub errors: Vec<ConfigError>,
     /// What is allowed, and may still not be meant.
     pub warnings: Vec<ConfigError>,
     /// The syncs, so that their rules can be looked through too. What could not be read in them is
@@ -75,15 +64,15 @@ pub struct Unusable {
 }
 
 impl From<Vec<ConfigError>> for Unusable {
-    fn from(mistakes: Vec<ConfigError>) -> Self {
+    fn from(errors: Vec<ConfigError>) -> Self {
         Self {
-            mistakes,
+            errors,
             ..Self::default()
         }
     }
 }
 
-/// Loads the configuration, or reports every mistake in it.
+/// Loads the configuration, or reports every error in it.
 pub fn load(sources: Sources) -> Result<Loaded, Unusable> {
     RawConfig::find(sources)?.load()
 }
@@ -97,18 +86,8 @@ pub fn from_toml(text: &str, environment: &[(String, String)]) -> Result<Config,
     };
     match written.load() {
         Ok(loaded) => Ok(loaded.config),
-        Err(unusable) => Err(unusable.mistakes),
+        Err(unusable) => Err(unusable.errors),
     }
-}
-
-/// What speaks against sending by a configuration, though it can be loaded and tried.
-pub fn unfit_to_send(config: &Config) -> Vec<ConfigError> {
-    placeholders::mistakes(config)
-}
-
-/// What will speak, or speaks already, against a configuration at this moment.
-pub fn outdated(config: &Config, now: UnixMillis) -> Option<ConfigError> {
-    graph_versions::warning(&config.meta.api_version, now)
 }
 
 /// Finds the address of the public listener, whatever else may be wrong: for a command that only
@@ -116,7 +95,7 @@ pub fn outdated(config: &Config, now: UnixMillis) -> Option<ConfigError> {
 pub fn listen_address(sources: &Sources) -> Result<SocketAddr, Vec<ConfigError>> {
     let listen = |server: &Node<'_>| {
         let table = KnownTable::open(server, ServerConfig::section().keys)?;
-        server::address().read(&table, "listen")
+        (server::address().read)(&table, "listen")
     };
     let (address, context) = RawConfig::find(sources.clone())?.read(|root| {
         let table = KnownTable::open(root, Config::section().keys)?;
@@ -125,7 +104,7 @@ pub fn listen_address(sources: &Sources) -> Result<SocketAddr, Vec<ConfigError>>
             None => table.read_default("server", listen),
         }
     });
-    address.ok_or_else(|| context.mistakes.into_inner())
+    address.ok_or_else(|| context.errors.into_inner())
 }
 
 /// Writes all that is in force as TOML, with secrets redacted. Rule tests are left out.
@@ -153,19 +132,11 @@ pub fn process_environment() -> Vec<(String, String)> {
 }
 
 fn choose_file(sources: &Sources, default_is_there: bool) -> Option<PathBuf> {
-    let named_by_variable = || {
-        sources
-            .environment
-            .iter()
-            .find(|(name, value)| name == FILE_VARIABLE && !value.is_empty())
-            .map(|(_, value)| PathBuf::from(value))
-    };
-    let default = || default_is_there.then(|| PathBuf::from(DEFAULT_FILE));
-    sources
-        .file
-        .clone()
-        .or_else(named_by_variable)
-        .or_else(default)
+    let mut variables = sources.environment.iter();
+    let variable = variables.find(|(name, value)| name == FILE_VARIABLE && !value.is_empty());
+    let named_by_variable = variable.map(|(_, file)| PathBuf::from(file));
+    let default = default_is_there.then(|| PathBuf::from(DEFAULT_FILE));
+    sources.file.clone().or(named_by_variable).or(default)
 }
 
 /// What was written, before it is understood. It holds secrets, so it cannot be shown.
@@ -177,35 +148,32 @@ struct RawConfig {
 
 impl RawConfig {
     fn find(sources: Sources) -> Result<Self, Vec<ConfigError>> {
-        let default_is_there = Path::new(DEFAULT_FILE).is_file();
-        let (file, text) = match choose_file(&sources, default_is_there) {
-            Some(file) => {
-                let text = std::fs::read_to_string(&file);
-                (file, text)
-            }
-            None => (PathBuf::from(DEFAULT_FILE), Ok(String::new())),
-        };
+        let file = choose_file(&sources, Path::new(DEFAULT_FILE).is_file());
+        let text = file
+            .as_ref()
+            .map_or_else(|| Ok(String::new()), fs::read_to_string);
+        let file = file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
         match text {
             Ok(text) => Ok(Self {
                 text,
                 file,
                 environment: sources.environment,
             }),
-            Err(error) => Err(vec![ConfigError::new(
-                file.display().to_string(),
-                format!("the file cannot be read: {error}"),
-            )]),
+            Err(error) => {
+                let message = format!("the file cannot be read: {error}");
+                Err(vec![ConfigError::new(file.display().to_string(), message)])
+            }
         }
     }
 
     fn load(&self) -> Result<Loaded, Unusable> {
         let (config, context) = self.read(Config::read_node);
-        let mistakes = context.mistakes.into_inner();
+        let errors = context.errors.into_inner();
         let warnings = context.warnings.into_inner();
         match config {
-            Some(config) if mistakes.is_empty() => Ok(Loaded { config, warnings }),
+            Some(config) if errors.is_empty() => Ok(Loaded { config, warnings }),
             _ => Err(Unusable {
-                mistakes,
+                errors,
                 warnings,
                 syncs: self.syncs().unwrap_or_default(),
             }),
@@ -216,7 +184,7 @@ impl RawConfig {
     fn syncs(&self) -> Option<BTreeMap<SyncName, SyncConfig>> {
         let (syncs, _) = self.read(|root| {
             let table = KnownTable::open(root, Config::section().keys)?;
-            syncs().read(&table, "sync")
+            (syncs().read)(&table, "sync")
         });
         syncs
     }
@@ -226,7 +194,7 @@ impl RawConfig {
         let folder = self.file.parent().unwrap_or(Path::new(""));
         let mut context = LoadContext {
             folder: folder.to_owned(),
-            homes: docs::homes(),
+            homes: sections::homes(),
             ..LoadContext::default()
         };
         let found = match layers::merged(&self.text, &self.environment, &context) {

@@ -6,16 +6,19 @@ use config::ValueKind;
 
 use crate::config::codecs::map;
 use crate::config::expressions::{
-    ActionSource, CUSTOM_VALUE, CustomValue, PassedProperties, VALUE, codecs, custom_value,
-    event_name, print, value,
+    ActionSource, CUSTOM_VALUE, CustomValue, PassedProperties, VALUE, action_source, codecs,
+    custom_value, event_name, print, value,
 };
-use crate::config::node::Node;
+use crate::config::node::{LoadContext, Node};
 use crate::config::print::Page;
 use crate::config::schema::KeyDefault::{Example, Table as Below, Value};
-use crate::config::schema::{Codec, Key, KnownTable, Section, Table, samples, section};
+use crate::config::schema::{Codec, Key, KnownTable, Section, Table, keys, section};
 use crate::expr::condition::Condition;
 use crate::expr::value::ValueExpr;
 use crate::normalize::field::{FieldSample, UserDataField};
+
+const ACTION_SOURCE: &str =
+    r#""auto", one of Meta's values such as "website", or { from = …, default = … }"#;
 
 section! {
     /// What the fields of a server event are made from. An event's own table is laid over its sync's.
@@ -28,7 +31,7 @@ section! {
         "Meta's standard fields, and custom ones, by Meta's name.";
     original_event_data: BTreeMap<String, ValueExpr> = map(read_original_event_data, String::as_str, print::expression), Below,
         "The event that this one adds to, by Meta's names.";
-    action_source: Option<ActionSource> = codecs::action_source().optional(), Value(r#""auto""#),
+    action_source: Option<ActionSource> = Codec::new(ACTION_SOURCE, action_source, print::action_source).optional(), Value(r#""auto""#),
         "Where conversions took place. `auto`: `website` for platform Web or where a page URL \
          was found, `app` where `[sync.<name>.app]` is there and the system's version is \
          known, else `other`."
@@ -58,7 +61,8 @@ section! {
          stands for every other. What is mapped here is laid over the sync's mapping.",
     );
 
-    send_as: Option<ValueExpr> = codecs::event_name().optional(), Example(r#""Purchase""#),
+    send_as: Option<ValueExpr> = Codec::new("Meta's event name as a text, or a value in a list or table", event_name, print::event_name).optional(),
+        Example(r#""Purchase""#),
         "Meta's event name. Absent, or a value that finds nothing: Amplitude's.";
     conditions as "where": Vec<Condition> = codecs::conditions().or_default(),
         Example(r#"[{ property = "event_properties.total", op = "greater", value = 0 }]"#),
@@ -70,77 +74,71 @@ section! {
 
 /// The keys of a sync that its events share.
 pub(super) fn mapping_of_sync() -> Codec<MappingConfig> {
-    let read = |table: &KnownTable<'_>, _: &'static str| {
+    mapping_of(MappingConfig::section().keys, |table| {
         let mut mapping = MappingConfig::read(table)?;
-        add_default_user_data(table, &mut mapping.user_data);
+        add_default_user_data(&mut mapping.user_data, table.node.context);
         Some(mapping)
-    };
-    Codec::of_table(|_| MappingConfig::section().keys, read, print_mapping)
+    })
 }
 
 /// The keys of an event that its sync shares, without their defaults.
 fn mapping_of_event() -> Codec<MappingConfig> {
-    let keys = |_| {
-        let mut keys = MappingConfig::section().keys;
-        for key in &mut keys {
-            key.default = key.in_event.map_or(key.default, Example);
-            key.doc = "In place of the sync's.";
-        }
-        keys
-    };
-    Codec::of_table(keys, |table, _| MappingConfig::read(table), print_mapping)
+    let mut keys = MappingConfig::section().keys;
+    for key in &mut keys {
+        key.default = key.in_event.map_or(key.default, Example);
+        key.doc = "In place of the sync's.";
+    }
+    mapping_of(keys, MappingConfig::read)
 }
 
-fn print_mapping(mapping: &MappingConfig, _: &'static str, page: &mut Page) {
-    page.part(|page| mapping.print(page));
+fn mapping_of(
+    keys: Vec<Key>,
+    read: fn(&KnownTable<'_>) -> Option<MappingConfig>,
+) -> Codec<MappingConfig> {
+    let read = move |table: &KnownTable<'_>, _| read(table);
+    Codec::of_table(None, keys, read, |mapping, _, page| mapping.print(page))
 }
 
 fn read_user_data(node: &Node<'_>) -> Option<BTreeMap<UserDataField, ValueExpr>> {
-    let mut fields: BTreeMap<UserDataField, (&str, ValueExpr)> = BTreeMap::new();
-    for member in node.members()? {
-        let Some(field) = UserDataField::parse(member.name) else {
-            let names = UserDataField::ALL.iter().map(|field| field.mapping_name());
-            member.node.unknown_key(member.name, names, None);
+    let mut fields = BTreeMap::new();
+    let mut names = BTreeMap::new();
+    for (name, node) in node.members()? {
+        let Some(field) = UserDataField::parse(name) else {
+            let known = UserDataField::ALL.iter().map(|field| field.mapping_name());
+            node.unknown_key(name, known);
             continue;
         };
-        let value = match member.node.kind() {
+        let value = match node.kind() {
             // Switches off a default, or what the sync maps.
             ValueKind::Array(paths) if paths.is_empty() => Some(ValueExpr::default()),
-            _ => value(&member.node),
+            _ => value(&node),
         };
-        let Some(value) = value else {
-            continue;
-        };
-        if let Some((other, _)) = fields.insert(field, (member.name, value)) {
-            member.node.note(format!(
+        fields.extend(value.map(|value| (field, value)));
+        if let Some(other) = names.insert(field, name) {
+            node.note(format!(
                 "found beside `{other}`, which is the same field; expected one of the two"
             ));
         }
     }
-    let fields = fields.into_iter().map(|(field, (_, value))| (field, value));
-    Some(fields.collect())
+    Some(fields)
 }
 
 /// Adds the defaults of what the sync does not map.
-fn add_default_user_data(table: &KnownTable<'_>, fields: &mut BTreeMap<UserDataField, ValueExpr>) {
-    let defaults = KnownTable::empty(user_data_section().keys, table.context());
+fn add_default_user_data(fields: &mut BTreeMap<UserDataField, ValueExpr>, context: &LoadContext) {
     for field in UserDataField::ALL {
-        let name = field.mapping_name();
-        if !fields.contains_key(field) && !defaults.is_absent(name) {
-            fields.extend(Some(*field).zip(defaults.read_default(name, value)));
+        if let Some(default) = user_data_key(field).default_value()
+            && !fields.contains_key(field)
+        {
+            let value = value(&Node::new(String::new(), &default, context));
+            fields.extend(value.map(|value| (*field, value)));
         }
     }
 }
 
 fn read_custom_data(node: &Node<'_>) -> Option<BTreeMap<String, CustomValue>> {
-    let mut fields = BTreeMap::new();
-    for member in node.members()? {
-        // What could not be read is there all the same: the rules must not miss it too.
-        let value =
-            custom_value(&member.node).unwrap_or_else(|| CustomValue::Value(ValueExpr::default()));
-        fields.insert(member.name.to_owned(), value);
-    }
-    Some(fields)
+    // What could not be read is there all the same: the rules must not miss it too.
+    let unreadable = || CustomValue::Value(ValueExpr::default());
+    node.each_member(|_, node| Some(custom_value(node).unwrap_or_else(unreadable)))
 }
 
 fn read_original_event_data(node: &Node<'_>) -> Option<BTreeMap<String, ValueExpr>> {
@@ -153,11 +151,8 @@ fn read_original_event_data(node: &Node<'_>) -> Option<BTreeMap<String, ValueExp
 /// What becomes the `event_id`: something that differs between events and stays with each.
 fn read_event_id(node: &Node<'_>) -> Option<ValueExpr> {
     let value = value(node)?;
-    if value
-        .paths()
-        .iter()
-        .any(|path| path.root() == Some("event_id"))
-    {
+    let paths = value.paths();
+    if paths.iter().any(|path| path.root() == Some("event_id")) {
         return node.refuse(
             "found event_id, which is Amplitude's counter per device and repeats; expected an id \
              of the event, such as \"$insert_id\"",
@@ -196,13 +191,12 @@ fn read_events(node: &Node<'_>) -> Option<BTreeMap<String, EventConfig>> {
         );
     }
     let mut events = BTreeMap::new();
-    for member in members {
-        if member.name.trim().is_empty() {
-            member.node.note("found a blank event type");
+    for (name, node) in members {
+        if name.trim().is_empty() {
+            node.note("found a blank event type");
         }
-        if let Some(event) = read_event(&member.node.expecting(EVENT_ROW)) {
-            events.insert(member.name.to_owned(), event);
-        }
+        let event = read_event(&node.expecting(EVENT_ROW));
+        events.extend(event.map(|event| (name.to_owned(), event)));
     }
     Some(events)
 }
@@ -226,118 +220,126 @@ pub(super) fn user_data_section() -> Section {
         "Amplitude's \"Mappings\": what Meta matches people by. Meta's short keys are accepted too; an \
          empty list switches a field off.",
     )
-    .with(UserDataField::ALL.iter().map(|field| {
-        let default = match field.sample() {
-            FieldSample::Default(path) => Value(path),
-            FieldSample::Example(path) => Example(path),
-        };
-        Key::new(field.mapping_name(), default, field.doc()).expecting(VALUE)
-    }))
+    .with(UserDataField::ALL.iter().map(user_data_key))
 }
 
-samples! {
-    pub(super) fn custom_data_section = Section::new(
+fn user_data_key(field: &UserDataField) -> Key {
+    let default = match field.sample() {
+        FieldSample::Default(path) => Value(path),
+        FieldSample::Example(path) => Example(path),
+    };
+    Key::new(field.mapping_name(), default, field.doc()).expecting(VALUE)
+}
+
+pub(super) fn custom_data_section() -> Section {
+    Section::new(
         "sync.<name>.custom_data",
         "What happened, for every event of the sync. These are the commonest of Meta's standard \
          fields, typed and checked (docs/CONFIG.md lists all of them); any other name becomes a \
          custom property.",
-    );
-
-    "value": CUSTOM_VALUE, Example(r#""event_properties.total""#),
-        "The amount of money. Purchase needs it.";
-    "currency": CUSTOM_VALUE,
-        Example(r#"{ from = "event_properties.currency", default = "USD" }"#),
-        "Its currency, by ISO 4217. Purchase needs it.";
-    "content_ids": CUSTOM_VALUE, Example(r#""event_properties.products[*].sku""#),
-        "Ids of the products.";
-    "content_type": CUSTOM_VALUE, Example(r#"{ constant = "product" }"#),
-        "`product` or `product_group`.";
-    "contents": CUSTOM_VALUE,
-        Example(r#"{ each = "event_properties.products", id = "sku", quantity = "qty", item_price = "price" }"#),
-        "The products, one object each: the other paths begin at the product, and read the event \
-         where they are absent there and begin like `event_properties.…`. `each` may be a list \
-         of paths, of which the first present one counts.";
-    "content_name": CUSTOM_VALUE, Example(r#""event_properties.product""#),
-        "Name of the page or product.";
-    "content_category": CUSTOM_VALUE, Example(r#""event_properties.category""#),
-        "Category of the page or product.";
-    "order_id": CUSTOM_VALUE, Example(r#""event_properties.order_id""#),
-        "Id of the order.";
-    "num_items": CUSTOM_VALUE, Example(r#""event_properties.items""#),
-        "How many items.";
-    "search_string": CUSTOM_VALUE, Example(r#""event_properties.query""#),
-        "What was searched for.";
-    "status": CUSTOM_VALUE, Example(r#""event_properties.status""#),
-        "Status of a registration.";
-    "predicted_ltv": CUSTOM_VALUE, Example(r#""user_properties.predicted_ltv""#),
-        "Predicted lifetime value.";
-    "net_revenue": CUSTOM_VALUE, Example(r#""event_properties.margin""#),
-        "The margin on the value.";
-    "delivery_category": CUSTOM_VALUE, Example(r#"{ constant = "home_delivery" }"#),
-        "`in_store`, `curbside` or `home_delivery`.";
+    )
+    .with(keys! {
+        "value": CUSTOM_VALUE, Example(r#""event_properties.total""#),
+            "The amount of money. Purchase needs it.";
+        "currency": CUSTOM_VALUE,
+            Example(r#"{ from = "event_properties.currency", default = "USD" }"#),
+            "Its currency, by ISO 4217. Purchase needs it.";
+        "content_ids": CUSTOM_VALUE, Example(r#""event_properties.products[*].sku""#),
+            "Ids of the products.";
+        "content_type": CUSTOM_VALUE, Example(r#"{ constant = "product" }"#),
+            "`product` or `product_group`.";
+        "contents": CUSTOM_VALUE,
+            Example(r#"{ each = "event_properties.products", id = "sku", quantity = "qty", item_price = "price" }"#),
+            "The products, one object each: the other paths begin at the product, and read the event \
+             where they are absent there and begin like `event_properties.…`. `each` may be a list \
+             of paths, of which the first present one counts.";
+        "content_name": CUSTOM_VALUE, Example(r#""event_properties.product""#),
+            "Name of the page or product.";
+        "content_category": CUSTOM_VALUE, Example(r#""event_properties.category""#),
+            "Category of the page or product.";
+        "order_id": CUSTOM_VALUE, Example(r#""event_properties.order_id""#),
+            "Id of the order.";
+        "num_items": CUSTOM_VALUE, Example(r#""event_properties.items""#),
+            "How many items.";
+        "search_string": CUSTOM_VALUE, Example(r#""event_properties.query""#),
+            "What was searched for.";
+        "status": CUSTOM_VALUE, Example(r#""event_properties.status""#),
+            "Status of a registration.";
+        "predicted_ltv": CUSTOM_VALUE, Example(r#""user_properties.predicted_ltv""#),
+            "Predicted lifetime value.";
+        "net_revenue": CUSTOM_VALUE, Example(r#""event_properties.margin""#),
+            "The margin on the value.";
+        "delivery_category": CUSTOM_VALUE, Example(r#"{ constant = "home_delivery" }"#),
+            "`in_store`, `curbside` or `home_delivery`.";
+    })
 }
 
-samples! {
-    pub(super) fn original_event_data_section = Section::by_presence(
+pub(super) fn original_event_data_section() -> Section {
+    Section::by_presence(
         "sync.<name>.original_event_data",
         "Ties a late or enriched event to the one it adds to.",
-    );
-
-    "event_name": VALUE, Example(r#"{ constant = "Purchase" }"#), "Its event name.";
-    "event_time": VALUE, Example(r#""event_properties.ordered_at""#), "Its time.";
-    "order_id": VALUE, Example(r#""event_properties.order_id""#), "Its order id.";
-    "event_id": VALUE, Example(r#""event_properties.first_event_id""#), "Its event id.";
+    )
+    .with(keys! {
+        "event_name": VALUE, Example(r#"{ constant = "Purchase" }"#), "Its event name.";
+        "event_time": VALUE, Example(r#""event_properties.ordered_at""#), "Its time.";
+        "order_id": VALUE, Example(r#""event_properties.order_id""#), "Its order id.";
+        "event_id": VALUE, Example(r#""event_properties.first_event_id""#), "Its event id.";
+    })
 }
 
-samples! {
-    pub(super) fn events_section = Section::by_presence(
+pub(super) fn events_section() -> Section {
+    Section::by_presence(
         "sync.<name>.events",
         "Amplitude's \"Select and filter events\", by Amplitude's event type. Table absent: all \
          events, under their own names, without Amplitude's bookkeeping (sessions, identifies) and \
          what it captures by itself (`[Amplitude] …`, `[Experiment] …`, heartbeats).",
-    );
-
-    "Sign Up": EVENT_ROW, Example(r#""CompleteRegistration""#),
-        "Selected, and sent as another event.";
-    "Trial Started": EVENT_ROW, Example("{}"), "Selected, keeps its name.";
-    "*": EVENT_ROW, Example("{}"), "Everything else too.";
+    )
+    .with(keys! {
+        "Sign Up": EVENT_ROW, Example(r#""CompleteRegistration""#),
+            "Selected, and sent as another event.";
+        "Trial Started": EVENT_ROW, Example("{}"), "Selected, keeps its name.";
+        "*": EVENT_ROW, Example("{}"), "Everything else too.";
+    })
 }
 
-samples! {
-    pub(super) fn event_user_data_section = Section::by_presence(
+pub(super) fn event_user_data_section() -> Section {
+    Section::by_presence(
         "sync.<name>.events.\"<event>\".user_data",
         "What differs for this event from `[sync.<name>.user_data]`: any of its keys, such as these. \
          An empty list switches a field off.",
-    );
-
-    "external_id": VALUE, Example(r#""event_properties.customer_id""#),
-        "In place of the sync's.";
-    "lead_id": VALUE, Example(r#""event_properties.lead_id""#), "For this event alone.";
-    "phone": VALUE, Example("[]"), "Not sent with this event.";
+    )
+    .with(keys! {
+        "external_id": VALUE, Example(r#""event_properties.customer_id""#),
+            "In place of the sync's.";
+        "lead_id": VALUE, Example(r#""event_properties.lead_id""#), "For this event alone.";
+        "phone": VALUE, Example("[]"), "Not sent with this event.";
+    })
 }
 
-samples! {
-    pub(super) fn event_custom_data_section = Section::by_presence(
+pub(super) fn event_custom_data_section() -> Section {
+    Section::by_presence(
         "sync.<name>.events.\"<event>\".custom_data",
         "What this event holds beside, or in place of, `[sync.<name>.custom_data]`: any of its keys, \
          such as these, and custom ones.",
-    );
-
-    "value": CUSTOM_VALUE, Example(r#""event_properties.total""#),
-        "The amount of money. Purchase needs it.";
-    "contents": CUSTOM_VALUE,
-        Example(r#"{ each = "event_properties.products", id = "sku", quantity = "quantity", item_price = "price" }"#),
-        "The products, one object each.";
+    )
+    .with(keys! {
+        "value": CUSTOM_VALUE, Example(r#""event_properties.total""#),
+            "The amount of money. Purchase needs it.";
+        "contents": CUSTOM_VALUE,
+            Example(r#"{ each = "event_properties.products", id = "sku", quantity = "quantity", item_price = "price" }"#),
+            "The products, one object each.";
+    })
 }
 
-samples! {
-    pub(super) fn event_original_event_data_section = Section::by_presence(
+pub(super) fn event_original_event_data_section() -> Section {
+    Section::by_presence(
         "sync.<name>.events.\"<event>\".original_event_data",
         "Ties this event to the one it adds to, by the keys of `[sync.<name>.original_event_data]`.",
-    );
-
-    "event_name": VALUE, Example(r#"{ constant = "Purchase" }"#),
-        "The event name of the other.";
-    "order_id": VALUE, Example(r#""event_properties.order_id""#),
-        "The order id of the other.";
+    )
+    .with(keys! {
+        "event_name": VALUE, Example(r#"{ constant = "Purchase" }"#),
+            "The event name of the other.";
+        "order_id": VALUE, Example(r#""event_properties.order_id""#),
+            "The order id of the other.";
+    })
 }

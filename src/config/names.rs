@@ -12,6 +12,11 @@ pub(super) fn join(at: &str, name: &str) -> String {
     }
 }
 
+/// Appends several names to a key.
+pub(super) fn join_all(at: &str, names: &[&str]) -> String {
+    names.iter().fold(at.to_owned(), |at, name| join(&at, name))
+}
+
 /// A key as TOML writes it.
 pub(super) fn quoted(name: &str) -> String {
     let bare = !name.is_empty()

@@ -1,12 +1,12 @@
-//! Reads the merged tree of values, and collects every mistake on the way.
+//! Reads the merged tree of values, and collects every error on the way.
 //!
-//! A [`Node`] is one value under its full key; its methods give what was meant, or note what was
-//! found and what is expected, and give `None`. Reading goes on after a mistake, so that one run
-//! reports them all. A message never shows a secret, nor the value of an unknown key, and so
-//! nothing here has a `Debug` form.
+//! A [`Node`] is one value under its full key. Its methods return what was meant; or they note what
+//! was found and what is expected, and return `None`. Reading goes on after an error, so that one run
+//! reports them all. A message never shows a secret, nor the value of an unknown key; for the same
+//! reason a node has no `Debug` form.
 //!
-//! The environment holds only text: numbers and booleans are read from it there, and one text is a
-//! list of one.
+//! The environment holds only text, so numbers and booleans are parsed from it, and one text is a list
+//! of one.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -16,32 +16,32 @@ use std::time::Duration;
 
 use config::{File, FileFormat, Source, Value, ValueKind};
 
-use crate::config::names::{join, nearest};
+use crate::config::names::{join, join_all, nearest};
 use crate::config::units::{digits, format_duration, format_size, parse_size};
 use crate::config::{ConfigError, SyncName};
 
 /// The origin of a value from the environment, as the `config` crate names it.
 pub(super) const ENVIRONMENT: &str = "the environment";
 
-/// Longest text of a value that a message repeats.
+/// The longest text that a message repeats.
 const SHOWN: usize = 80;
 
-/// What is the same for all values of one configuration, and the mistakes found so far.
+/// What all values of one configuration share, and the errors found so far.
 #[derive(Debug, Default)]
 pub(super) struct LoadContext {
     /// The folder of the configuration file.
     pub(super) folder: PathBuf,
-    /// The names of all syncs, whatever may be wrong in them.
+    /// The names of all syncs, even of faulty ones.
     pub(super) syncs: Vec<SyncName>,
     /// The one section that has a key, by the key's name: a hint for a key in the wrong table.
     pub(super) homes: BTreeMap<&'static str, &'static str>,
-    pub(super) mistakes: RefCell<Vec<ConfigError>>,
+    pub(super) errors: RefCell<Vec<ConfigError>>,
     pub(super) warnings: RefCell<Vec<ConfigError>>,
 }
 
 impl LoadContext {
-    pub(super) fn note(&self, mistake: ConfigError) {
-        self.mistakes.borrow_mut().push(mistake);
+    pub(super) fn note(&self, error: ConfigError) {
+        self.errors.borrow_mut().push(error);
     }
 }
 
@@ -53,11 +53,16 @@ pub(super) fn toml_values(text: &str) -> Result<HashMap<String, Value>, config::
 /// One value.
 #[derive(Clone)]
 pub(super) struct Node<'v> {
-    at: String,
-    value: &'v Value,
-    expects: &'static str,
-    secret: bool,
-    context: &'v LoadContext,
+    /// Its full key.
+    pub(super) at: String,
+    pub(super) value: &'v Value,
+    /// What it should be, to follow "expected".
+    pub(super) expects: &'static str,
+    /// Whether no message may show it.
+    pub(super) secret: bool,
+    /// Whether its paths begin in the element of a list.
+    pub(super) in_element: bool,
+    pub(super) context: &'v LoadContext,
 }
 
 impl<'v> Node<'v> {
@@ -67,21 +72,9 @@ impl<'v> Node<'v> {
             value,
             expects: "a table",
             secret: false,
+            in_element: false,
             context,
         }
-    }
-
-    /// Its full key.
-    pub(super) fn at(&self) -> &str {
-        &self.at
-    }
-
-    pub(super) const fn value(&self) -> &'v Value {
-        self.value
-    }
-
-    pub(super) const fn context(&self) -> &'v LoadContext {
-        self.context
     }
 
     /// The value as it came from its layer.
@@ -97,24 +90,22 @@ impl<'v> Node<'v> {
         }
     }
 
-    /// The same value, which no message may show.
-    pub(super) fn hidden(self) -> Self {
-        Self {
-            secret: true,
-            ..self
-        }
-    }
-
-    /// Notes a mistake here.
+    /// Notes an error here.
     pub(super) fn note(&self, message: impl Into<String>) {
         self.context
             .note(ConfigError::new(self.at.clone(), message));
     }
 
-    /// Notes a mistake here, so that there is no value.
+    /// Notes an error here, and returns no value.
     pub(super) fn refuse<T>(&self, message: impl Into<String>) -> Option<T> {
         self.note(message);
         None
+    }
+
+    /// Warns of the key that these names lead to from here.
+    pub(super) fn warn(&self, names: &[&str], message: impl Into<String>) {
+        let warning = ConfigError::new(join_all(&self.at, names), message);
+        self.context.warnings.borrow_mut().push(warning);
     }
 
     /// Notes that the value is not what is expected.
@@ -122,9 +113,14 @@ impl<'v> Node<'v> {
         self.refuse(format!("found {}, expected {}", self.found(), self.expects))
     }
 
-    /// Notes that the value is not what is expected, without repeating it.
-    pub(super) fn unexpected_unshown<T>(&self) -> Option<T> {
-        self.clone().hidden().unexpected()
+    /// Notes that a word is not among those that are known.
+    pub(super) fn unknown_word<T>(
+        &self,
+        word: &str,
+        known: impl Iterator<Item = &'static str>,
+    ) -> Option<T> {
+        let known = known.collect::<Vec<_>>().join(", ");
+        self.refuse(format!("found {word:?}, expected one of {known}"))
     }
 
     /// A text; blank ones are refused.
@@ -142,31 +138,6 @@ impl<'v> Node<'v> {
     pub(super) fn parsed<T>(&self, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let text = self.text()?;
         parse(text).or_else(|| self.unexpected())
-    }
-
-    /// One of a few words.
-    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
-        self.parsed(|text| {
-            choices
-                .iter()
-                .find(|(word, _)| *word == text)
-                .map(|(_, choice)| *choice)
-        })
-    }
-
-    /// True or false.
-    pub(super) fn boolean(&self) -> Option<bool> {
-        match &self.value.kind {
-            ValueKind::Boolean(value) => Some(*value),
-            ValueKind::String(text) if self.is_from_environment() => {
-                match text.to_ascii_lowercase().as_str() {
-                    "true" => Some(true),
-                    "false" => Some(false),
-                    _ => self.unexpected(),
-                }
-            }
-            _ => self.unexpected(),
-        }
     }
 
     /// A whole number within bounds.
@@ -193,12 +164,11 @@ impl<'v> Node<'v> {
 
     /// A duration such as `30s`, within bounds.
     pub(super) fn duration(&self, bounds: RangeInclusive<Duration>) -> Option<Duration> {
-        let ValueKind::String(text) = &self.value.kind else {
-            return self.unexpected();
+        let duration = match &self.value.kind {
+            ValueKind::String(text) => humantime::parse_duration(text).ok(),
+            _ => None,
         };
-        let Ok(duration) = humantime::parse_duration(text) else {
-            return self.unexpected();
-        };
+        let duration = duration.or_else(|| self.unexpected())?;
         self.bounded(duration, bounds, format_duration)
     }
 
@@ -230,13 +200,12 @@ impl<'v> Node<'v> {
     }
 
     /// The items of a list, each read; `None` where one of them could not be.
-    pub(super) fn each<T>(&self, mut read: impl FnMut(&Self) -> Option<T>) -> Option<Vec<T>> {
-        let read: Vec<Option<T>> = self.items().iter().map(&mut read).collect();
+    pub(super) fn each<T>(&self, read: impl FnMut(&Self) -> Option<T>) -> Option<Vec<T>> {
+        let read: Vec<Option<T>> = self.items().iter().map(read).collect();
         read.into_iter().collect()
     }
 
-    /// The items of a list of texts, as `each` reads them; several that the environment holds as one
-    /// text are refused.
+    /// The items of a list of texts, each read; a text of the environment with commas is refused.
     pub(super) fn list<T>(&self, read: impl FnMut(&Self) -> Option<T>) -> Option<Vec<T>> {
         match &self.value.kind {
             ValueKind::String(text) if self.is_from_environment() && text.contains(',') => self
@@ -248,22 +217,40 @@ impl<'v> Node<'v> {
         }
     }
 
-    /// The members of a table, in alphabetical order.
-    pub(super) fn members(&self) -> Option<Vec<TableMember<'v>>> {
+    /// The members of a table, by name.
+    pub(super) fn members(&self) -> Option<BTreeMap<&'v str, Self>> {
         let ValueKind::Table(values) = &self.value.kind else {
             // A text may be a secret that slipped one level up.
-            return self.unexpected_unshown();
-        };
-        let sorted: BTreeMap<&String, &Value> = values.iter().collect();
-        let member = |(name, value): (&'v String, &'v Value)| TableMember {
-            name,
-            node: Self {
-                at: join(&self.at, name),
-                value,
+            let hidden = Self {
+                secret: true,
                 ..self.clone()
-            },
+            };
+            return hidden.unexpected();
         };
-        Some(sorted.into_iter().map(member).collect())
+        let member = |(name, value): (&'v String, &'v Value)| {
+            let at = join(&self.at, name);
+            (
+                &**name,
+                Self {
+                    at,
+                    value,
+                    ..self.clone()
+                },
+            )
+        };
+        Some(values.iter().map(member).collect())
+    }
+
+    /// The members of a table, each read; `None` where one of them could not be.
+    pub(super) fn each_member<T>(
+        &self,
+        read: impl Fn(&str, &Self) -> Option<T>,
+    ) -> Option<BTreeMap<String, T>> {
+        let members = self.members()?.into_iter();
+        let read: Vec<_> = members
+            .map(|(name, member)| Some((name.to_owned(), read(name, &member)?)))
+            .collect();
+        read.into_iter().collect()
     }
 
     /// Notes an unknown key, and which one may have been meant.
@@ -271,12 +258,11 @@ impl<'v> Node<'v> {
         &self,
         name: &str,
         known: impl Iterator<Item = &'static str> + Clone,
-        elsewhere: Option<&&str>,
     ) {
         if let Some(near) = nearest(name, known.clone()) {
             return self.note(format!("unknown key, did you mean `{near}`?"));
         }
-        if let Some(section) = elsewhere {
+        if let Some(section) = self.context.homes.get(name) {
             return self.note(format!("unknown key here, it belongs in [{section}]"));
         }
         let known: Vec<&str> = known.collect();
@@ -329,12 +315,4 @@ impl<'v> Node<'v> {
         };
         format!("{what}{whence}")
     }
-}
-
-/// A member of a table.
-pub(super) struct TableMember<'v> {
-    /// Its name, as it was written.
-    pub(super) name: &'v str,
-    /// Its value.
-    pub(super) node: Node<'v>,
 }

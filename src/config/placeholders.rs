@@ -1,38 +1,36 @@
-//! Tells a token from what documentation and sample files hold in its place.
+//! Finds what documentation and sample files hold in the place of a token.
 
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{Config, ConfigError};
 
-/// Notes every token of a sync that takes events which cannot be one. A configuration with such a token can be
-/// loaded and tried; it cannot send.
-pub(super) fn mistakes(config: &Config) -> Vec<ConfigError> {
-    let enabled = config.syncs.iter().filter(|(_, sync)| sync.enabled);
-    enabled
-        .flat_map(|(name, sync)| {
-            let secrets = [
-                ("access_token", Some(&sync.access_token)),
-                ("app_secret", sync.app_secret.as_ref()),
-            ];
-            let placeholders = secrets
-                .into_iter()
-                .filter(|(_, secret)| secret.is_some_and(is_placeholder));
-            placeholders.map(move |(key, _)| {
-                ConfigError::new(
+/// Notes the placeholders of enabled syncs. A configuration that holds one can be loaded and tried; it
+/// cannot send.
+pub fn all(config: &Config) -> Vec<ConfigError> {
+    let mut found = Vec::new();
+    for (name, sync) in config.syncs.iter().filter(|(_, sync)| sync.enabled) {
+        let secrets = [
+            ("access_token", Some(&sync.access_token)),
+            ("app_secret", sync.app_secret.as_ref()),
+        ];
+        for (key, secret) in secrets {
+            if secret.is_some_and(is_placeholder) {
+                found.push(ConfigError::new(
                     format!("sync.{name}.{key}"),
                     "found a placeholder, expected what Meta gave out, or a file that holds it",
-                )
-            })
-        })
-        .collect()
+                ));
+            }
+        }
+    }
+    found
 }
 
-/// Whether a text asks to be replaced by a secret. A plain word does not: a stand-in for Meta may take it.
+/// Whether a text asks to be replaced with a secret. A plain word does not: a test server may take it.
 pub(super) fn is_placeholder(secret: &SecretString) -> bool {
     let text = secret.expose_secret().trim().to_ascii_lowercase();
     let words: String = text.replace([' ', '-'], "_");
     let is_cut = text.ends_with("...") || text.ends_with('…');
-    // `EAABxxxxxxxx`: what a token begins with, and signs for the rest.
+    // `EAABxxxxxxxx`: the start of a token, and signs for the rest.
     let is_masked = text.len() >= 8
         && ["xxxx", "****", "....", "____"]
             .iter()
@@ -62,7 +60,7 @@ pub(super) fn is_placeholder(secret: &SecretString) -> bool {
     let begins = [
         "your_", "insert_", "put_your", "paste_", "enter_", "todo_", "todo:", "fixme",
     ];
-    // What it asks for, in the place of it.
+    // It names what belongs in its place.
     let ends = ["_here", "access_token", "app_secret", "api_token"];
     is_cut
         || is_masked

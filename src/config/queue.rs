@@ -10,8 +10,11 @@ use crate::config::schema::KeyDefault::{Example, Value};
 use crate::config::schema::{Codec, section};
 use crate::config::units::format_size;
 
-/// Fingerprints are kept for as long, so the store can honour no longer window.
+/// The store keeps fingerprints this long, so it can honour no longer window.
 const LONGEST_WINDOW: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+/// How long Amplitude repeats an event without a 2xx answer.
+const AMPLITUDE_REPEATS_FOR: Duration = Duration::from_secs(4 * 60 * 60);
 
 section! {
     /// `[queue]`.
@@ -35,7 +38,13 @@ section! {
         "Most bytes of dead letters; they count within `max_bytes`, so it is never more than \
          that.";
 
-    => then(_table) {
+    => then(table) {
+        if duplicate_window.is_some_and(|window| window < AMPLITUDE_REPEATS_FOR) {
+            table.node.warn(
+                &["duplicate_window"],
+                "shorter than the 4 hours for which Amplitude repeats an event: a late repeat is sent twice",
+            );
+        }
         let dead_letter_max_bytes = dead_letter_max_bytes
             .zip(max_bytes)
             .map(|(dead, all)| dead.min(all.get()));

@@ -6,7 +6,7 @@ use crate::clock::UnixMillis;
 use crate::config::expressions::json;
 use crate::config::node::Node;
 use crate::config::schema::KeyDefault::Example;
-use crate::config::schema::{Codec, Key, KnownTable, Table, keys, section};
+use crate::config::schema::{Codec, KnownTable, Table, keys, section};
 use crate::event::request::{BrowserRequest, PATHS};
 use crate::outcome::{Outcome, Reason};
 
@@ -31,9 +31,9 @@ section! {
          no browser does.";
     now: UnixMillis = Codec::unprinted(r#"a time in UTC such as "2026-11-20T18:05:00Z""#, |node| node.parsed(UnixMillis::parse)),
         Example(r#""2026-11-20T18:05:00Z""#), "The present moment, as the test sees it.";
-    outcome: String = outcome(), Example(r#""mapped""#),
+    outcome: String = Codec::of_table(Some(r#""mapped", "filtered" or "invalid""#), [], read_outcome, |_, _, _| {}), Example(r#""mapped""#),
         "What becomes of the event. Absent: what `reason` says, else `mapped`.";
-    reason: Option<String> = reason().optional(), Example(r#""not_selected""#),
+    reason: Option<String> = Codec::unprinted(r#"a reason such as "not_selected""#, read_reason).optional(), Example(r#""not_selected""#),
         "Why, where it is not mapped.";
     fields: serde_json::Value = Codec::unprinted("a table", read_fields).or(|| serde_json::json!({})),
         Example(r#"{ event_name = "Purchase", custom_data.value = 59.9 }"#),
@@ -57,15 +57,13 @@ pub(super) fn rule_tests() -> Codec<Vec<RuleTest>> {
 
 /// `event`, or the file that `event_file` names.
 fn event() -> Codec<String> {
-    let keys = |own: Key| {
-        let [file] = keys! {
-            "event_file": "the path of a file", Example(r#""events/order.json""#),
-                "A file that holds the event as JSON, in place of `event`; a relative path starts \
-                 from the folder of the configuration file.";
-        };
-        vec![own.expecting("an event, as a table or as JSON text"), file]
+    let file = keys! {
+        "event_file": "the path of a file", Example(r#""events/order.json""#),
+            "A file that holds the event as JSON, in place of `event`; a relative path starts from \
+             the folder of the configuration file.";
     };
-    Codec::of_table(keys, read_event, |_, _, _| {})
+    let expects = Some("an event, as a table or as JSON text");
+    Codec::of_table(expects, file, read_event, |_, _, _| {})
 }
 
 fn read_event(table: &KnownTable<'_>, name: &'static str) -> Option<String> {
@@ -76,7 +74,7 @@ fn read_event(table: &KnownTable<'_>, name: &'static str) -> Option<String> {
             _ => node.text().map(str::to_owned),
         },
         (None, Some(file)) => {
-            let path = table.context().folder.join(file.text()?);
+            let path = table.node.context.folder.join(file.text()?);
             std::fs::read_to_string(path).map_or_else(
                 |error| file.refuse(format!("the file cannot be read: {error}")),
                 Some,
@@ -90,32 +88,21 @@ fn read_event(table: &KnownTable<'_>, name: &'static str) -> Option<String> {
 }
 
 /// `mapped`, or the outcome of a reason; where it is absent, `reason` says it.
-fn outcome() -> Codec<String> {
-    Codec::of_table(
-        |own| vec![own.expecting(r#""mapped", "filtered" or "invalid""#)],
-        read_outcome,
-        |_, _, _| {},
-    )
-}
-
 fn read_outcome(table: &KnownTable<'_>, name: &'static str) -> Option<String> {
+    const OUTCOMES: [&str; 3] = [
+        MAPPED,
+        Outcome::Filtered.as_str(),
+        Outcome::Invalid.as_str(),
+    ];
     if let Some(node) = table.get(name) {
-        let outcomes = [
-            MAPPED,
-            Outcome::Filtered.as_str(),
-            Outcome::Invalid.as_str(),
-        ];
-        return node.parsed(|text| outcomes.contains(&text).then(|| text.to_owned()));
+        return node.parsed(|text| OUTCOMES.contains(&text).then(|| text.to_owned()));
     }
     let reason = table.get("reason").and_then(|node| match node.kind() {
         ValueKind::String(text) => expected_reason(text),
         _ => None,
     });
-    Some(
-        reason
-            .map_or(MAPPED, |reason| reason.outcome().as_str())
-            .to_owned(),
-    )
+    let outcome = reason.map_or(MAPPED, |reason| reason.outcome().as_str());
+    Some(outcome.to_owned())
 }
 
 fn check_expectations(
@@ -127,20 +114,14 @@ fn check_expectations(
     if let Some(reason) = reason.and_then(Reason::parse)
         && reason.outcome().as_str() != outcome
     {
-        table.refuse(
-            "reason",
-            format!(
-                "found {:?}, which is no reason for {outcome:?}",
-                reason.as_str()
-            ),
-        );
+        let reason = reason.as_str();
+        let message = format!("found {reason:?}, which is no reason for {outcome:?}");
+        table.refuse("reason", message);
     }
     let expects_fields = fields.as_object().is_some_and(|fields| !fields.is_empty());
     if expects_fields && outcome != MAPPED {
-        table.refuse(
-            "fields",
-            format!("found beside outcome = {outcome:?}, expected with \"mapped\" only"),
-        );
+        let message = format!("found beside outcome = {outcome:?}, expected with \"mapped\" only");
+        table.refuse("fields", message);
     }
 }
 
@@ -154,23 +135,14 @@ fn read_request(node: &Node<'_>) -> Option<String> {
     }
 }
 
-fn reason() -> Codec<String> {
-    Codec::unprinted(r#"a reason such as "not_selected""#, |node| {
-        let text = node.text()?;
-        let reason = expected_reason(text).or_else(|| {
-            let known: Vec<&str> = Reason::ALL
-                .iter()
-                .copied()
-                .filter(|reason| can_be_expected(*reason))
-                .map(Reason::as_str)
-                .collect();
-            node.refuse(format!(
-                "found {text:?}, expected one of {}",
-                known.join(", ")
-            ))
-        });
-        reason.map(|reason| reason.as_str().to_owned())
-    })
+fn read_reason(node: &Node<'_>) -> Option<String> {
+    let text = node.text()?;
+    let reason = expected_reason(text).or_else(|| {
+        let known = Reason::ALL.iter().copied();
+        let known = known.filter(|reason| can_be_expected(*reason));
+        node.unknown_word(text, known.map(Reason::as_str))
+    });
+    reason.map(|reason| reason.as_str().to_owned())
 }
 
 fn expected_reason(text: &str) -> Option<Reason> {

@@ -1,24 +1,26 @@
 //! How a table of the configuration is declared: one row per key.
 //!
-//! [`section!`] makes of each row the field of a struct, the key with its default in the reference,
-//! the reader and the printer. Without any one of them the row does not compile.
-
-use std::collections::BTreeMap;
+//! [`section!`] turns each row into the field of a struct, the key with its default in the reference,
+//! the reader and the printer. A row that lacks one of them does not compile.
 
 use config::{Value, ValueKind};
 
 use crate::config::ConfigError;
 use crate::config::names::join;
-use crate::config::node::{LoadContext, Node, toml_values};
+use crate::config::node::{Node, toml_values};
 use crate::config::print::Page;
 
 /// A table, as the reference shows it.
 #[derive(Debug)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "only tests write the reference")
+)]
 pub(super) struct Section {
-    /// `<name>` and `<event>` stand for what the operator chooses.
+    /// `<name>` and `<event>` stand for names that the operator chooses.
     pub(super) name: &'static str,
     pub(super) doc: &'static str,
-    /// Whether something is meant by its mere presence.
+    /// Whether its mere presence means something.
     pub(super) by_presence: bool,
     /// In the order of the reference.
     pub(super) keys: Vec<Key>,
@@ -31,11 +33,9 @@ pub(super) struct Key {
     pub(super) expects: &'static str,
     pub(super) default: KeyDefault,
     pub(super) doc: &'static str,
-    /// Whether its value must never be shown.
+    /// Whether no message may show its value.
     pub(super) secret: bool,
-    /// The key behind which the reference lists it, where it is not the one before.
-    pub(super) after: Option<&'static str>,
-    /// An example for the table of one event, where it may stand too.
+    /// An example for the table of one event, if it may stand there too.
     pub(super) in_event: Option<&'static str>,
 }
 
@@ -46,7 +46,7 @@ pub(super) enum KeyDefault {
     Value(&'static str),
     /// Nothing; the text is an example.
     Example(&'static str),
-    /// Nothing, which is warned about; the text is an example, and what the sample file says.
+    /// Nothing, and a warning; the text is an example, and stands in the sample file.
     Warned(&'static str),
     /// The key cannot be absent; the text is an example.
     Required(&'static str),
@@ -75,12 +75,6 @@ impl Section {
     pub(super) fn with(self, keys: impl IntoIterator<Item = Key>) -> Self {
         let mut keys: Vec<Key> = keys.into_iter().collect();
         keys.sort_by_key(|key| key.default == KeyDefault::Table);
-        for key in keys.clone() {
-            let Some(before) = key.after else { continue };
-            keys.retain(|other| other.name != key.name);
-            let position = keys.iter().position(|other| other.name == before);
-            keys.insert(position.map_or(keys.len(), |position| position + 1), key);
-        }
         Self { keys, ..self }
     }
 }
@@ -93,19 +87,27 @@ impl Key {
             default,
             doc,
             secret: false,
-            after: None,
             in_event: None,
         }
+    }
+
+    /// A key of a table that has no section.
+    pub(super) const fn part(name: &'static str, expects: &'static str) -> Self {
+        Self::new(name, KeyDefault::Example(""), "").expecting(expects)
     }
 
     pub(super) const fn expecting(self, expects: &'static str) -> Self {
         Self { expects, ..self }
     }
 
-    pub(super) const fn hidden(self) -> Self {
-        Self {
-            secret: true,
-            ..self
+    /// What is read where the key is absent: its default, or an empty table.
+    pub(super) fn default_value(&self) -> Option<Value> {
+        match self.default {
+            KeyDefault::Value(text) => toml_values(&format!("default = {text}"))
+                .ok()?
+                .remove("default"),
+            KeyDefault::Table => Some(Value::new(None, ValueKind::Table(config::Map::new()))),
+            KeyDefault::Example(_) | KeyDefault::Warned(_) | KeyDefault::Required(_) => None,
         }
     }
 }
@@ -129,9 +131,13 @@ type Print<T> = dyn Fn(&T, &'static str, &mut Page);
 
 /// How the field of a row is read and printed.
 pub(super) struct Codec<T> {
-    keys: Box<dyn Fn(Key) -> Vec<Key>>,
-    read: Box<Read<T>>,
-    print: Box<Print<T>>,
+    /// What the row's own key takes; `None` where the row stands for other keys alone.
+    expects: Option<&'static str>,
+    secret: bool,
+    /// Further keys that the field is read from.
+    beside: Vec<Key>,
+    pub(super) read: Box<Read<T>>,
+    pub(super) print: Box<Print<T>>,
 }
 
 impl<T: 'static> Codec<T> {
@@ -152,17 +158,14 @@ impl<T: 'static> Codec<T> {
         read: impl Fn(&Node<'_>) -> Option<T> + 'static,
         print: impl Fn(&T, &'static str, &mut Page) + 'static,
     ) -> Self {
-        Self::of_table(
-            move |key| vec![key.expecting(expects)],
-            move |table, name| match table.get(name) {
-                Some(node) => read(&node),
-                None => table.read_default(name, &read),
-            },
-            print,
-        )
+        let read = move |table: &KnownTable<'_>, name| match table.get(name) {
+            Some(node) => read(&node),
+            None => table.read_default(name, &read),
+        };
+        Self::of_table(Some(expects), [], read, print)
     }
 
-    /// The value of one key of a rule test: those are not printed.
+    /// The value of one key of a rule test, which is not printed.
     pub(super) fn unprinted(
         expects: &'static str,
         read: impl Fn(&Node<'_>) -> Option<T> + 'static,
@@ -170,16 +173,27 @@ impl<T: 'static> Codec<T> {
         Self::on_page(expects, read, |_, _, _| {})
     }
 
-    /// What takes other keys than the row's own, which its first argument gives.
+    /// What is read from several keys of the table.
     pub(super) fn of_table(
-        keys: impl Fn(Key) -> Vec<Key> + 'static,
+        expects: Option<&'static str>,
+        beside: impl Into<Vec<Key>>,
         read: impl Fn(&KnownTable<'_>, &'static str) -> Option<T> + 'static,
         print: impl Fn(&T, &'static str, &mut Page) + 'static,
     ) -> Self {
         Self {
-            keys: Box::new(keys),
+            expects,
+            secret: false,
+            beside: beside.into(),
             read: Box::new(read),
             print: Box::new(print),
+        }
+    }
+
+    /// No message shows the value.
+    pub(super) fn hidden(self) -> Self {
+        Self {
+            secret: true,
+            ..self
         }
     }
 
@@ -197,45 +211,48 @@ impl<T: 'static> Codec<T> {
         }
     }
 
-    /// The key may be absent. It is not printed while it says what its absence would.
+    /// The key may be absent. It is not printed if its value is the default.
     pub(super) fn or_default(self) -> Self
     where
         T: Default + PartialEq,
     {
-        let Self { keys, read, print } = self.or(T::default);
-        Self::of_table(keys, read, move |value, name, page| {
-            if *value != T::default() {
-                print(value, name, page);
-            }
-        })
+        let codec = self.or(T::default);
+        let print = codec.print;
+        Self {
+            print: Box::new(move |value, name, page| {
+                if *value != T::default() {
+                    print(value, name, page);
+                }
+            }),
+            ..codec
+        }
     }
 
-    /// The key may be absent. A value that cannot be read counts as absent once it is noted.
+    /// The key may be absent. A value that cannot be read is noted, and then counts as absent.
     pub(super) fn optional(self) -> Codec<Option<T>> {
-        let Self { keys, read, print } = self;
-        let codec = Codec::of_table(
-            keys,
-            move |table, name| Some(read(table, name)),
-            move |value: &Option<T>, name, page| {
+        let Self { read, print, .. } = self;
+        let codec = Codec {
+            expects: self.expects,
+            secret: self.secret,
+            beside: self.beside,
+            read: Box::new(move |table, name| Some(read(table, name))),
+            print: Box::new(move |value: &Option<T>, name, page| {
                 if let Some(value) = value {
                     print(value, name, page);
                 }
-            },
-        );
+            }),
+        };
         codec.or(|| None)
     }
 
+    /// The keys that the field is read from, of which the row declares the first.
     pub(super) fn keys(&self, own: Key) -> Vec<Key> {
-        (self.keys)(own)
-    }
-
-    /// `None` where there is no value, which is noted.
-    pub(super) fn read(&self, table: &KnownTable<'_>, name: &'static str) -> Option<T> {
-        (self.read)(table, name)
-    }
-
-    pub(super) fn print(&self, value: &T, name: &'static str, page: &mut Page) {
-        (self.print)(value, name, page);
+        let own = self.expects.map(|expects| Key {
+            expects,
+            secret: self.secret,
+            ..own
+        });
+        own.into_iter().chain(self.beside.iter().copied()).collect()
     }
 }
 
@@ -250,7 +267,7 @@ macro_rules! section {
         $visibility:vis struct $config:ident = $section:expr;
         $(
             $field:ident $(as $name:literal)?: $type:ty = $codec:expr, $default:expr, $doc:literal
-                $(after $after:literal)? $(in_event $in_event:literal)? $(else $stand_in:expr)?;
+                $(in_event $in_event:literal)? $(else $stand_in:expr)?;
         )+
         $(=> then($table:ident) { $($then:tt)* })?
     ) => {
@@ -268,7 +285,6 @@ macro_rules! section {
                     let mut keys = Vec::new();
                     $({
                         let key = Key {
-                            $(after: Some($after),)?
                             $(in_event: Some($in_event),)?
                             ..Key::new(section!(@name $field $($name)?), $default, $doc)
                         };
@@ -279,13 +295,13 @@ macro_rules! section {
                 }
 
                 fn read(table: &KnownTable<'_>) -> Option<Self> {
-                    $(let $field: Option<$type> = $codec.read(table, section!(@name $field $($name)?));)+
+                    $(let $field: Option<$type> = ($codec.read)(table, section!(@name $field $($name)?));)+
                     $(let $table = table; $($then)*)?
                     Some(Self { $($field: $field$(.or_else(|| Some($stand_in)))??,)+ })
                 }
 
                 fn print(&self, page: &mut Page) {
-                    $($codec.print(&self.$field, section!(@name $field $($name)?), page);)+
+                    $(($codec.print)(&self.$field, section!(@name $field $($name)?), page);)+
                 }
             }
         };
@@ -295,7 +311,7 @@ macro_rules! section {
 }
 pub(super) use section;
 
-/// Lists keys that no field of their own stands for.
+/// Lists keys that have no field of their own.
 macro_rules! keys {
     ($($name:literal: $expects:expr, $default:expr, $doc:literal;)+) => {
         [$($crate::config::schema::Key::new($name, $default, $doc).expecting($expects),)+]
@@ -303,115 +319,84 @@ macro_rules! keys {
 }
 pub(super) use keys;
 
-/// Declares a section that shows keys of a table which takes any, or which has its own reader.
-macro_rules! samples {
-    ($visibility:vis fn $function:ident = $section:expr; $($keys:tt)+) => {
-        $visibility fn $function() -> $crate::config::schema::Section {
-            $section.with($crate::config::schema::keys! { $($keys)+ })
-        }
-    };
-}
-pub(super) use samples;
-
 /// A table in the file, of which the keys are known.
 pub(super) struct KnownTable<'v> {
-    at: String,
-    values: BTreeMap<&'v str, &'v Value>,
+    pub(super) node: Node<'v>,
     keys: Vec<Key>,
-    context: &'v LoadContext,
 }
 
 impl<'v> KnownTable<'v> {
-    /// Takes a value for a table, and notes the keys that it does not have.
+    /// Reads a value as a table, and notes unknown keys.
     pub(super) fn open(node: &Node<'v>, keys: impl Into<Vec<Key>>) -> Option<Self> {
         let keys = keys.into();
-        let mut values = BTreeMap::new();
-        for member in node.members()? {
-            if let Some(key) = keys.iter().find(|key| key.name == member.name) {
-                values.insert(key.name, member.node.value());
-            } else {
-                let known = keys.iter().map(|key| key.name);
-                let elsewhere = node.context().homes.get(member.name);
-                member.node.unknown_key(member.name, known, elsewhere);
+        for (name, member) in node.members()? {
+            if keys.iter().all(|key| key.name != name) {
+                member.unknown_key(name, keys.iter().map(|key| key.name));
             }
         }
-        Some(Self {
-            at: node.at().to_owned(),
-            values,
-            keys,
-            context: node.context(),
-        })
-    }
-
-    /// A table in which every key is absent.
-    pub(super) const fn empty(keys: Vec<Key>, context: &'v LoadContext) -> Self {
-        Self {
-            at: String::new(),
-            values: BTreeMap::new(),
-            keys,
-            context,
-        }
+        let node = node.clone();
+        Some(Self { node, keys })
     }
 
     /// The value of a key, `None` where it is absent.
-    pub(super) fn get(&self, name: &'static str) -> Option<Node<'v>> {
-        Some(self.node(self.key(name), self.values.get(name)?))
+    pub(super) fn get(&self, name: &str) -> Option<Node<'v>> {
+        Some(self.member(self.key(name), self.value(name)?))
     }
 
     /// The value of a key that must be there.
-    pub(super) fn require(&self, name: &'static str) -> Option<Node<'v>> {
+    pub(super) fn require(&self, name: &str) -> Option<Node<'v>> {
         let found = self.get(name);
         if found.is_none() {
-            self.refuse(
-                name,
-                format!("missing, expected {}", self.key(name).expects),
-            );
+            let expects = self.key(name).expects;
+            self.refuse(name, format!("missing, expected {expects}"));
         }
         found
     }
 
-    /// Notes a mistake at a key.
+    /// Notes an error at a key.
     pub(super) fn refuse(&self, name: &str, message: impl Into<String>) {
-        self.context
-            .note(ConfigError::new(join(&self.at, name), message));
-    }
-
-    pub(super) const fn context(&self) -> &'v LoadContext {
-        self.context
+        let error = ConfigError::new(join(&self.node.at, name), message);
+        self.node.context.note(error);
     }
 
     /// Whether nothing says what a key means: neither a value nor a default.
     pub(super) fn is_absent(&self, name: &str) -> bool {
         let has_default = matches!(self.key(name).default, KeyDefault::Value(_));
-        !has_default && !self.values.contains_key(name)
+        !has_default && self.value(name).is_none()
     }
 
     /// Reads a key that is absent: its default, or an empty table.
     pub(super) fn read_default<T>(
         &self,
-        name: &'static str,
+        name: &str,
         read: impl FnOnce(&Node<'_>) -> Option<T>,
     ) -> Option<T> {
         let key = self.key(name);
-        let value = match key.default {
-            KeyDefault::Value(text) => toml_values(&format!("default = {text}"))
-                .ok()?
-                .remove("default")?,
-            KeyDefault::Table => Value::new(None, ValueKind::Table(config::Map::new())),
-            KeyDefault::Example(_) | KeyDefault::Warned(_) | KeyDefault::Required(_) => {
-                self.require(name);
-                return None;
-            }
+        let Some(default) = key.default_value() else {
+            self.require(name);
+            return None;
         };
-        read(&self.node(key, &value))
+        read(&self.member(key, &default))
     }
 
-    fn node<'n>(&self, key: &Key, value: &'n Value) -> Node<'n>
+    fn value(&self, name: &str) -> Option<&'v Value> {
+        match self.node.kind() {
+            ValueKind::Table(values) => values.get(name),
+            _ => None,
+        }
+    }
+
+    fn member<'n>(&self, key: &Key, value: &'n Value) -> Node<'n>
     where
         'v: 'n,
     {
-        let node = Node::new(join(&self.at, key.name), value, self.context).expecting(key.expects);
-        if key.secret { node.hidden() } else { node }
+        Node {
+            at: join(&self.node.at, key.name),
+            value,
+            expects: key.expects,
+            secret: key.secret,
+            ..self.node.clone()
+        }
     }
 
     fn key(&self, name: &str) -> &Key {

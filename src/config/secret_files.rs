@@ -1,51 +1,39 @@
 //! Files of secrets, read again while the daemon runs.
 //!
-//! They are read anew every few seconds rather than watched for notifications, since secrets are often
-//! mounted through links that are swapped, and network file systems that give none. Where one cannot be read,
-//! or could not have been loaded at the start, all stay as they are.
+//! They are read every few seconds: notifications miss the links that mounted secrets are swapped through,
+//! and network file systems give none. If one of a key's files is unusable, all its secrets stay as they are.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::config::secrets;
+use crate::config::{is_metas_secret, secrets};
 
 /// How often the files are read.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// The files of one key of the configuration, and the secrets that they last gave.
+/// The files of one key of the configuration, and the secrets last read from them.
 #[derive(Debug)]
 pub struct SecretFiles {
     key: String,
     files: Vec<PathBuf>,
-    read: fn(&Path) -> Result<SecretString, String>,
+    check: fn(&str) -> bool,
     secrets: Vec<SecretString>,
-    /// The log has said that a file is of no use, and for which reason.
+    /// The problem that the log has already warned of.
     warned: Option<String>,
     next: Instant,
 }
 
-/// What a look at the files found.
-#[derive(Debug)]
-enum Found {
-    /// Nothing new.
-    Same,
-    /// Other secrets.
-    New,
-    /// A file that is of no use, as it was not at the last look.
-    Useless(String),
-}
-
 impl SecretFiles {
-    /// Watches files that gave these secrets when the configuration was loaded; there may be none.
+    /// Watches files, if any, that held these secrets when the configuration was loaded.
     pub fn new(key: impl Into<String>, files: Vec<PathBuf>, secrets: Vec<SecretString>) -> Self {
         Self {
             key: key.into(),
             files,
-            read: secrets::read,
+            check: secrets::is_printable,
             secrets,
             warned: None,
             next: Instant::now(),
@@ -55,7 +43,7 @@ impl SecretFiles {
     /// Watches the file, if any, of a secret that Meta gave out.
     pub fn of_meta(key: String, file: Option<&PathBuf>, secret: Option<&SecretString>) -> Self {
         Self {
-            read: secrets::read_unbroken,
+            check: is_metas_secret,
             ..Self::new(
                 key,
                 file.into_iter().cloned().collect(),
@@ -64,17 +52,17 @@ impl SecretFiles {
         }
     }
 
-    /// When the files are due to be read again; `None` where there are none.
+    /// When the files are next due; `None` if there are none.
     pub fn next(&self) -> Option<Instant> {
         (!self.files.is_empty()).then_some(self.next)
     }
 
-    /// The secrets that the files last gave.
+    /// The secrets that were last read.
     pub fn secrets(&self) -> &[SecretString] {
         &self.secrets
     }
 
-    /// Reads the files if they are due. Whether they give other secrets than before.
+    /// Reads the files if they are due. Says whether the secrets have changed.
     pub async fn have_changed(&mut self) -> bool {
         let now = Instant::now();
         if self.next().is_none_or(|next| now < next) {
@@ -82,15 +70,16 @@ impl SecretFiles {
         }
         self.next = now + EVERY;
         match self.look().await {
-            Found::Same => false,
-            Found::New => {
-                tracing::info!(
-                    key = self.key,
-                    "a secret in a file has changed; the new one is used from now on"
-                );
-                true
+            Ok(have_changed) => {
+                if have_changed {
+                    tracing::info!(
+                        key = self.key,
+                        "a secret in a file has changed; the new one is used from now on"
+                    );
+                }
+                have_changed
             }
-            Found::Useless(problem) => {
+            Err(problem) => {
                 tracing::warn!(
                     key = self.key,
                     problem,
@@ -101,11 +90,13 @@ impl SecretFiles {
         }
     }
 
-    async fn look(&mut self) -> Found {
-        let (files, read) = (self.files.clone(), self.read);
+    /// Reads the files. Says whether the secrets have changed; an error tells of a problem once.
+    async fn look(&mut self) -> Result<bool, String> {
+        let (files, check) = (self.files.clone(), self.check);
         let read = move || -> Result<Vec<_>, String> {
             let read = |file: &PathBuf| {
-                read(file).map_err(|problem| format!("{}: {problem}", file.display()))
+                secrets::read(file, check)
+                    .map_err(|problem| format!("{}: {problem}", file.display()))
             };
             files.iter().map(read).collect()
         };
@@ -113,21 +104,19 @@ impl SecretFiles {
             Ok(Ok(secrets)) => secrets,
             Ok(Err(problem)) if self.warned.as_ref() != Some(&problem) => {
                 self.warned = Some(problem.clone());
-                return Found::Useless(problem);
+                return Err(problem);
             }
-            // Said already; or the runtime is about to end.
-            Ok(Err(_)) | Err(_) => return Found::Same,
+            // The log has warned already; or the runtime is about to end.
+            Ok(Err(_)) | Err(_) => return Ok(false),
         };
         self.warned = None;
         let exposed = |secrets: &[SecretString]| -> Vec<String> {
             let exposed = secrets.iter().map(ExposeSecret::expose_secret);
             exposed.map(str::to_owned).collect()
         };
-        if exposed(&self.secrets) == exposed(&secrets) {
-            return Found::Same;
-        }
+        let have_changed = exposed(&self.secrets) != exposed(&secrets);
         self.secrets = secrets;
-        Found::New
+        Ok(have_changed)
     }
 }
 
@@ -135,7 +124,9 @@ impl SecretFiles {
 mod tests {
     use super::*;
 
-    /// Points a link at a file of its own, in one step, as the volumes of Kubernetes do.
+    use std::path::Path;
+
+    /// Points a link at another file in one step, as Kubernetes volumes do.
     fn swap(folder: &Path, name: &str, content: Option<&str>) {
         let target = folder.join(name);
         if let Some(content) = content {
@@ -163,7 +154,7 @@ mod tests {
         let mut open = SecretFiles::new("admin.secret_file", vec![file.clone()], vec!["1".into()]);
         let key = "sync.web.access_token_file".to_owned();
         let mut metas = SecretFiles::of_meta(key, Some(&file), Some(&"1".into()));
-        // The last is what a secret of Meta's would be.
+        // The last column is the secret of Meta's.
         let steps = [
             ("a", Some("1\n"), "same", "1", "1"),
             ("b", Some(" two \n"), "new", "two", "two"),
@@ -181,9 +172,9 @@ mod tests {
         for (name, content, expected, secret, metas_secret) in steps {
             swap(folder.path(), name, content);
             let found = match open.look().await {
-                Found::Same => "same",
-                Found::New => "new",
-                Found::Useless(_) => "useless",
+                Ok(false) => "same",
+                Ok(true) => "new",
+                Err(_) => "useless",
             };
             assert_eq!(found, expected, "{name}");
             assert_secret(&open, secret);

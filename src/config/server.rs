@@ -12,7 +12,7 @@ use crate::config::codecs::{choice, list, memory, parsed, text};
 use crate::config::node::Node;
 use crate::config::schema::KeyDefault::{Example, Value};
 use crate::config::schema::{Codec, section};
-use crate::config::secrets::{file_of, secret};
+use crate::config::secrets::{file_of, is_printable, secret};
 
 /// The levels of a log line.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -60,11 +60,20 @@ section! {
 
     listen: SocketAddr = address(), Value(r#""127.0.0.1:9090""#),
         "Address of `/metrics` and of the detailed `/health`.";
-    secret: Option<SecretString> = secret("secret_file"), Example(r#""REPLACE_ME""#),
+    secret: Option<SecretString> = secret("secret_file", is_printable), Example(r#""REPLACE_ME""#),
         "Asked for as `Authorization: Bearer …`; for when it must listen wider, as for \
          Prometheus beside a container.";
     secret_file: Option<PathBuf> = file_of("secret"), Example(r#""/run/secrets/admin_secret""#),
         "A file that holds the secret, in place of `secret`; a new secret in it is picked up.";
+
+    => then(table) {
+        if let (Some(listen), Some(None)) = (listen, &secret) && !listen.ip().is_loopback() {
+            table.node.warn(&["listen"], format!(
+                "{listen} can be reached from outside and there is no admin.secret: anyone who reaches it \
+                 reads the metrics"
+            ));
+        }
+    }
 }
 
 pub(super) fn address() -> Codec<SocketAddr> {
@@ -112,7 +121,7 @@ fn is_origin_of_any_label(text: &str) -> bool {
     text.split_once("://*.").is_some_and(|(scheme, domain)| {
         let is_web = matches!(scheme, "https" | "http");
         let name = domain.split(':').next().unwrap_or_default();
-        // An address has no labels, and nobody owns what stands behind the last point.
+        // An address has no labels, and a top-level domain has no single owner.
         let has_point = name.contains('.') || name == "localhost";
         is_web && has_point && is_origin(&format!("{scheme}://a.{domain}"))
     })

@@ -12,7 +12,7 @@ use crate::config::codecs::{
 };
 use crate::config::delivery::DeliveryConfig;
 use crate::config::expressions::{
-    CONDITIONS, PassedProperties, VALUE, codecs, conditions, print, value,
+    CONDITIONS, PassedProperties, codecs, conditions, print, some_conditions, value,
 };
 use crate::config::fields::AppField;
 use crate::config::mapping::{EventConfig, MappingConfig, events, mapping_of_sync};
@@ -20,21 +20,24 @@ use crate::config::node::Node;
 use crate::config::print::{Page, text as toml_text};
 use crate::config::rule_tests::{RuleTest, rule_tests};
 use crate::config::schema::KeyDefault::{Example, Required, Table as Below, Value, Warned};
-use crate::config::schema::{Codec, Key, KnownTable, Section, Table, keys, samples, section};
-use crate::config::secrets::{access_token, printed_file_of, secret_of_meta};
-use crate::config::{SyncName, is_test_event_code};
+use crate::config::schema::{Codec, Key, KnownTable, Table, keys, section};
+use crate::config::secrets::{access_token, printed_file_of, secret};
+use crate::config::{SyncName, is_metas_secret, is_test_event_code};
 use crate::event::money::{is_currency, is_subunit};
 use crate::expr::condition::Condition;
 use crate::expr::path::Path;
 use crate::expr::value::ValueExpr;
 use crate::normalize::date::DateOrder;
+use crate::normalize::field::UserDataField;
 use crate::normalize::identifier::ExternalIdCase;
+
+const CONSENT: &str = r#""not_required", or a list of conditions such as { property = "user_properties.ads_consent", op = "is", value = "granted" }"#;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 section! {
-    /// `[sync.<name>]`. Beside a mistake stand-ins keep the rules readable, so that mistakes in them
-    /// are found in the same go; nothing runs by them.
+    /// `[sync.<name>]`. A stand-in replaces a value that cannot be read, so that one run finds the errors
+    /// in the rules too; nothing is sent by it.
     #[derive(Clone, Debug)]
     pub struct SyncConfig = Section::new(
         "sync.<name>",
@@ -45,7 +48,7 @@ section! {
     enabled: bool = boolean(), Value("true"),
         "Amplitude's \"Status\". A disabled sync takes nothing in (its events are filtered, reason \
          `sync_disabled`) and still drains." else true;
-    pixel_id: String = Codec::new("digits", read_pixel_id, |id| toml_text(id)), Required(r#""123456789012345""#),
+    pixel_id: String = Codec::new("digits", read_pixel_id, toml_text).hidden(), Required(r#""123456789012345""#),
         "The Pixel (dataset) ID." else String::new();
     access_token: SecretString = access_token("access_token_file"), Required(r#""REPLACE_ME""#),
         "The Conversions API access token. Required, unless there is `access_token_file`."
@@ -57,24 +60,22 @@ section! {
         Example(r#""TEST12345""#),
         "Shows the events in Meta's Test Events tool, where they still count. Warned about at \
          start.";
-    app_secret: Option<SecretString> = secret_of_meta("app_secret_file"), Example(r#""REPLACE_ME""#),
+    app_secret: Option<SecretString> = secret("app_secret_file", is_metas_secret), Example(r#""REPLACE_ME""#),
         "Adds `appsecret_proof` to each request.";
     app_secret_file: Option<PathBuf> = printed_file_of("app_secret"), Example(r#""/run/secrets/web_app_secret""#),
         "A file that holds the app secret, in place of `app_secret`; a new secret in it is picked up.";
     send_events: bool = boolean(), Value("true"), "Amplitude's \"Send Events\"." else true;
-    consent: Consent = consent(), Warned(r#""not_required""#),
+    consent: Consent = Codec::new(CONSENT, read_consent, print_consent).or_default(), Warned(r#""not_required""#),
         "Conditions that must hold before anything of a person is used, sent or remembered; an \
          event without consent is filtered, reason `no_consent`. `is` asks for a yes; `is not` \
-         also holds where the property is absent, for whoever was never asked." else Consent::Unsaid;
+         also holds where the property is absent, for people who were never asked." else Consent::Unsaid;
     conditions as "where": Vec<Condition> = codecs::conditions(), Value("[]"),
         "Further conditions that every event must meet." else Vec::new();
     properties: PassedProperties = codecs::properties(), Value("[]"),
         "Amplitude's \"Specify event properties to send\". Nothing is sent unless named; \
          `[\"*\"]` sends all." else PassedProperties::All;
-    events: Option<BTreeMap<String, EventConfig>> = events(), Below,
-        "Which events are sent, and as what." after "original_event_data";
-    mapping: MappingConfig = mapping_of_sync(), Below, "What every event's fields are made from.";
-    default_calling_code: Option<CallingCode> = calling_code().optional(), Example(r#""1""#),
+    default_calling_code: Option<CallingCode> = Codec::new(r#"a calling code such as "1", or "country""#, read_calling_code, print_calling_code).optional(),
+        Example(r#""1""#),
         "For phone numbers written without one. `country`: the one of the event's country.";
     date_order: DateOrder = choice(r#""mdy" or "dmy""#, &[("mdy", DateOrder::MonthFirst), ("dmy", DateOrder::DayFirst)]),
         Value(r#""mdy""#), "How a date of birth such as 05/03/1995 is read." else DateOrder::default();
@@ -83,13 +84,12 @@ section! {
         "What happens to an external id before it is hashed. `keep` is for sites whose ids \
          differ by case alone and that have no Pixel: it hashes ids in lower case, always. Warned \
          about by `check`." else ExternalIdCase::default();
-    limited_data_use: LimitedDataUse = table(), Below, "Meta's Limited Data Use." else LimitedDataUse::default();
     page_url_parameters: Vec<String> = list("a list of names of parameters, in which * stands for any characters", parameter_name),
         Value(r#"["fbclid", "utm_*", "gclid", "gclsrc", "gbraid", "wbraid", "dclid", "gad_source", "gad_campaignid", "msclkid", "ttclid", "twclid", "li_fat_id", "rdt_cid", "sccid", "epik", "yclid", "ko_click_id", "irclickid"]"#),
         "What stays of the query of a page's address, in `event_source_url`, `referrer_url` and \
          properties; a site's own parameters tell of people and sessions. `[\"*\"]` keeps all."
-        after "referrer_url" else Vec::new();
-    currency: Option<String> = currency().optional(), Example(r#""USD""#),
+        else Vec::new();
+    currency: Option<String> = parsed(r#"a currency of ISO 4217 such as "USD""#, currency).optional(), Example(r#""USD""#),
         "The currency of every value of the sync that names none, neither by a mapping nor by \
          Amplitude's revenue properties.";
     browser_pixel: Option<bool> = boolean().optional(), Example("true"),
@@ -100,6 +100,10 @@ section! {
         Value("[]"),
         "Names of properties that may go out in clear though a hashed field reads them, or though \
          they hold an e-mail address or the number of a phone or card." else Vec::new();
+    mapping: MappingConfig = mapping_of_sync(), Below, "What every event's fields are made from.";
+    events: Option<BTreeMap<String, EventConfig>> = events(), Below,
+        "Which events are sent, and as what.";
+    limited_data_use: LimitedDataUse = table(), Below, "Meta's Limited Data Use." else LimitedDataUse::default();
     app: Option<AppConfig> = table().optional(), Below, "App events.";
     user_memory: Option<UserMemory> = table().optional(), Below, "What is remembered of people.";
     delivery: DeliveryConfig = table(), Below, "How requests are made.";
@@ -109,7 +113,7 @@ section! {
 /// What a sync asks of people's consent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Consent {
-    /// Nothing, and it was not said aloud: warned about.
+    /// The key is absent: nothing is asked, and a warning says so.
     #[default]
     Unsaid,
     /// Nothing.
@@ -128,42 +132,33 @@ impl Consent {
     }
 }
 
-fn consent() -> Codec<Consent> {
-    let expects = "\"not_required\", or a list of conditions such as { property = \"user_properties.ads_consent\", op = \"is\", value = \"granted\" }";
-    let print = |consent: &Consent| match consent.conditions() {
-        [] => toml_text("not_required"),
-        asked => print::conditions(asked),
-    };
-    Codec::new(expects, read_consent, print).or_default()
-}
-
 fn read_consent(node: &Node<'_>) -> Option<Consent> {
     if matches!(node.kind(), ValueKind::String(_)) {
-        return node
-            .choice(&[("not_required", ())])
-            .map(|()| Consent::NotRequired);
+        return node.parsed(|text| (text == "not_required").then_some(Consent::NotRequired));
     }
-    let conditions = conditions(node)?;
-    if conditions.is_empty() {
-        return node.unexpected();
+    match conditions(node)? {
+        none if none.is_empty() => node.unexpected(),
+        conditions => Some(Consent::Conditions(conditions)),
     }
-    Some(Consent::Conditions(conditions))
 }
 
-/// Digits, written as a text or as a number. The value is not repeated: a token may stand there by
+fn print_consent(consent: &Consent) -> String {
+    match consent.conditions() {
+        [] => toml_text("not_required"),
+        asked => print::conditions(asked),
+    }
+}
+
+/// Digits, written as a text or as a number. No message shows the value: a token may stand there by
 /// mistake.
 fn read_pixel_id(node: &Node<'_>) -> Option<String> {
     let id = match node.kind() {
         ValueKind::I64(number) => number.to_string(),
         ValueKind::String(text) => text.trim().to_owned(),
-        _ => return node.unexpected_unshown(),
+        _ => return node.unexpected(),
     };
     let is_id = !id.is_empty() && id.len() <= 20 && id.bytes().all(|byte| byte.is_ascii_digit());
-    if is_id {
-        Some(id)
-    } else {
-        node.unexpected_unshown()
-    }
+    if is_id { Some(id) } else { node.unexpected() }
 }
 
 /// An international calling code.
@@ -175,42 +170,35 @@ pub enum CallingCode {
     FromCountry,
 }
 
-fn calling_code() -> Codec<CallingCode> {
-    let print = |code: &CallingCode| match code {
+fn print_calling_code(code: &CallingCode) -> String {
+    match code {
         CallingCode::Fixed(digits) => toml_text(digits),
         CallingCode::FromCountry => toml_text("country"),
-    };
-    Codec::new(
-        "a calling code such as \"1\", or \"country\"",
-        read_calling_code,
-        print,
-    )
+    }
 }
 
 fn read_calling_code(node: &Node<'_>) -> Option<CallingCode> {
-    if let ValueKind::I64(number) = node.kind() {
-        return match number {
-            1..=9999 => Some(CallingCode::Fixed(number.to_string())),
-            _ => node.unexpected(),
-        };
+    let text = match node.kind() {
+        ValueKind::I64(number) => &number.to_string(),
+        _ => node.text()?,
+    };
+    if text == "country" {
+        return Some(CallingCode::FromCountry);
     }
-    node.parsed(|text| {
-        if text == "country" {
-            return Some(CallingCode::FromCountry);
-        }
-        let digits = text.strip_prefix('+').unwrap_or(text);
-        let is_code = (1..=4).contains(&digits.len())
-            && digits.bytes().all(|byte| byte.is_ascii_digit())
-            && !digits.starts_with('0');
-        is_code.then(|| CallingCode::Fixed(digits.to_owned()))
-    })
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let is_code = (1..=4).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !digits.starts_with('0');
+    if is_code {
+        Some(CallingCode::Fixed(digits.to_owned()))
+    } else {
+        node.unexpected()
+    }
 }
 
-fn currency() -> Codec<String> {
-    parsed("a currency of ISO 4217 such as \"USD\"", |text| {
-        let code = text.to_ascii_uppercase();
-        (is_currency(&code) && !is_subunit(text)).then_some(code)
-    })
+fn currency(text: &str) -> Option<String> {
+    let code = text.to_ascii_uppercase();
+    (is_currency(&code) && !is_subunit(text)).then_some(code)
 }
 
 /// The name of a parameter in a page's address, or a pattern of names.
@@ -236,7 +224,7 @@ section! {
         Value("0"),
         "Meta's code: 1 for the USA, 0 lets Meta locate the person; `event`: from the event's \
          country; a value: Meta's code or a country, from the event.";
-    // Which numbers are states, `map` knows.
+    // `map` checks which numbers are states.
     state: LimitedDataUsePlace = place(r#"0, a state code of Meta's such as 1000, "event", or a value such as "event_properties.ldu_state""#, |_| true),
         Value("0"),
         "Meta's code, 0 lets Meta locate the person; `event`: from the event's region; a value: \
@@ -274,14 +262,12 @@ impl Default for LimitedDataUsePlace {
 
 /// `mode`, with the conditions of `when`.
 fn mode() -> Codec<LimitedDataUseMode> {
-    let keys = |own: Key| {
-        let [when] = keys! {
-            "when": CONDITIONS, Example(r#"[{ property = "region", op = "is", value = "California" }]"#),
-                r#"The conditions of `mode = "when"`."#;
-        };
-        vec![own.expecting(r#""off", "always" or "when""#), when]
+    let when = keys! {
+        "when": CONDITIONS, Example(r#"[{ property = "region", op = "is", value = "California" }]"#),
+            r#"The conditions of `mode = "when"`."#;
     };
-    Codec::of_table(keys, read_mode, |mode, name, page| match mode {
+    let expects = Some(r#""off", "always" or "when""#);
+    Codec::of_table(expects, when, read_mode, |mode, name, page| match mode {
         LimitedDataUseMode::Off => page.key(name, toml_text("off")),
         LimitedDataUseMode::Always => page.key(name, toml_text("always")),
         LimitedDataUseMode::When(held) => {
@@ -292,31 +278,27 @@ fn mode() -> Codec<LimitedDataUseMode> {
 }
 
 fn read_mode(table: &KnownTable<'_>, name: &'static str) -> Option<LimitedDataUseMode> {
-    let words = &[("off", "off"), ("always", "always"), ("when", "when")];
-    let mode = choice("", words).read(table, name);
+    const WORDS: &[(&str, LimitedDataUseMode)] = &[
+        ("off", LimitedDataUseMode::Off),
+        ("always", LimitedDataUseMode::Always),
+        ("when", LimitedDataUseMode::When(Vec::new())),
+    ];
+    let mode = (choice("", WORDS).read)(table, name);
     let when = table.get("when");
-    let held = when.as_ref().and_then(conditions);
+    let held = when.as_ref().map(some_conditions);
     match (mode?, when) {
-        ("when", Some(node)) => match held? {
-            conditions if conditions.is_empty() => {
-                node.refuse("found an empty list, expected conditions")
-            }
-            conditions => Some(LimitedDataUseMode::When(conditions)),
-        },
-        ("when", None) => {
-            table.refuse(
-                "when",
-                "missing, expected the conditions of mode = \"when\"",
-            );
+        (LimitedDataUseMode::When(_), Some(_)) => held?.map(LimitedDataUseMode::When),
+        (LimitedDataUseMode::When(_), None) => {
+            let message = "missing, expected the conditions of mode = \"when\"";
+            table.refuse("when", message);
             None
         }
         (_, Some(node)) => node.refuse("found conditions, expected them with mode = \"when\" only"),
-        ("always", None) => Some(LimitedDataUseMode::Always),
-        (_, None) => Some(LimitedDataUseMode::Off),
+        (mode, None) => Some(mode),
     }
 }
 
-/// Where a person is: Meta's number, if it is one of those that are known, or a value.
+/// Where a person is: a known number of Meta's, or a value.
 fn place(expects: &'static str, is_known: fn(u32) -> bool) -> Codec<LimitedDataUsePlace> {
     let print = |place: &LimitedDataUsePlace| match place {
         LimitedDataUsePlace::From(value) => print::expression(value),
@@ -345,80 +327,34 @@ fn read_place(node: &Node<'_>, is_known: fn(u32) -> bool) -> Option<LimitedDataU
     }
 }
 
-/// `[sync.<name>.app]`: what app events need and Amplitude does not send.
-#[derive(Clone, Debug, Default)]
-pub struct AppConfig {
-    /// `extinfo` and `app_data` fields, by name.
-    pub fields: BTreeMap<AppField, ValueExpr>,
+section! {
+    /// `[sync.<name>.app]`: what app events need and Amplitude does not send.
+    #[derive(Clone, Debug, Default)]
+    pub struct AppConfig = Section::by_presence(
+        "sync.<name>.app",
+        "App events: what Amplitude does not send, or sends elsewhere. Table absent: no event has \
+         `action_source = \"app\"`.",
+    );
+
+    fields: BTreeMap<AppField, ValueExpr> = app_fields(), Below,
+        "`extinfo` and `app_data` fields, by name.";
 }
 
-impl Table for AppConfig {
-    fn section() -> Section {
-        app_section()
-    }
-
-    fn read(table: &KnownTable<'_>) -> Option<Self> {
+fn app_fields() -> Codec<BTreeMap<AppField, ValueExpr>> {
+    let keys: Vec<Key> = AppField::ALL.iter().map(|field| field.key()).collect();
+    let read = |table: &KnownTable<'_>, _| {
         let read = |field: &AppField| {
             let node = table.get(field.mapping_name())?;
             Some((*field, value(&node)?))
         };
-        let fields = AppField::ALL.iter().filter_map(read).collect();
-        Some(Self { fields })
-    }
-
-    fn print(&self, page: &mut Page) {
-        for (field, value) in &self.fields {
+        Some(AppField::ALL.iter().filter_map(read).collect())
+    };
+    let print = |fields: &BTreeMap<AppField, ValueExpr>, _: &str, page: &mut Page| {
+        for (field, value) in fields {
             page.key(field.mapping_name(), print::expression(value));
         }
-    }
-}
-
-samples! {
-    fn app_section = Section::by_presence(
-        "sync.<name>.app",
-        "App events: what Amplitude does not send, or sends elsewhere. Table absent: no event has \
-     `action_source = \"app\"`.",
-    );
-
-    "advertiser_tracking_enabled": VALUE, Example(r#""user_properties.att_authorized""#),
-        "Whether the person allowed tracking (ATT on iOS). Absent: no on iOS, yes on Android.";
-    "application_tracking_enabled": VALUE, Example("{ constant = true }"),
-        "Whether the app itself allows tracking. Absent: yes.";
-    "platform": VALUE, Example(r#""event_properties.platform""#),
-        "`ios` or `android`, on which Meta insists. Absent, or another word: Amplitude's \
-         `platform`, else `os_name`.";
-    "bundle_id": VALUE, Example(r#"{ constant = "com.example.shop" }"#),
-        "The app's package or bundle id.";
-    "short_version": VALUE, Example(r#""version_name""#),
-        "The app's version. Absent: Amplitude's `version_name`.";
-    "long_version": VALUE, Example(r#""user_properties.build""#),
-        "The app's version and build. Absent: Amplitude's `version_name`.";
-    "os_version": VALUE, Example(r#""os_version""#),
-        "The system's version; Meta insists on it. Absent: Amplitude's `os_version`.";
-    "device_model": VALUE, Example(r#""device_model""#),
-        "The device's model. Absent: Amplitude's `device_model`, else `device_type`.";
-    "locale": VALUE, Example(r#""user_properties.locale""#), "Such as `en_US`.";
-    "time_zone": VALUE, Example(r#""user_properties.time_zone""#), "Such as `PST`.";
-    "carrier": VALUE, Example(r#""device_carrier""#),
-        "The mobile network. Absent: Amplitude's `device_carrier`.";
-    "screen_width": VALUE, Example(r#""user_properties.screen_width""#), "In pixels.";
-    "screen_height": VALUE, Example(r#""user_properties.screen_height""#), "In pixels.";
-    "screen_density": VALUE, Example(r#""user_properties.screen_density""#),
-        "Such as `2.00`.";
-    "cpu_cores": VALUE, Example(r#""user_properties.cpu_cores""#), "How many.";
-    "storage_size": VALUE, Example(r#""user_properties.storage_gb""#), "In GB.";
-    "free_storage": VALUE, Example(r#""user_properties.free_gb""#), "In GB.";
-    "device_time_zone": VALUE, Example(r#""user_properties.time_zone_name""#),
-        "Such as `USA/New York`.";
-    "vendor_id": VALUE, Example(r#""idfv""#), "Apple's identifier for vendors.";
-    "campaign_ids": VALUE, Example(r#""user_properties.campaign_ids""#), "Of the install.";
-    "install_referrer": VALUE, Example(r#""user_properties.install_referrer""#),
-        "Google Play's install referrer.";
-    "installer_package": VALUE, Example(r#""user_properties.installer""#),
-        "What installed the app.";
-    "url_schemes": VALUE, Example(r#""user_properties.url_schemes""#), "Of the app.";
-    "windows_attribution_id": VALUE, Example(r#""user_properties.windows_attribution_id""#),
-        "Of a Windows app.";
+    };
+    Codec::of_table(None, keys, read, print)
 }
 
 section! {
@@ -439,13 +375,13 @@ section! {
         "User properties that are remembered as they came, for conditions and `custom_data` that \
          name them. What they hold is then on disk in clear text.";
     max_age: Duration = duration(HOUR..=LONG), Value(r#""90d""#),
-        "How long a person is remembered who is not seen.";
+        "How long a person who is not seen is remembered.";
     max_bytes: u64 = size(1 << 16..=MOST_BYTES), Value(r#""256MiB""#),
-        "Most bytes of the store for it; who was not seen for longest is forgotten first. The \
+        "Most bytes of the store for it; people who were not seen for longest are forgotten first. The \
          memories of all syncs together take at most a quarter of `queue.max_bytes`.";
 }
 
-/// The name of a user property, which may hold anything; but a path would name none.
+/// The name of a user property: any text that is not a path.
 fn property_name(node: &Node<'_>) -> Option<String> {
     let name = node.text()?;
     match name.strip_prefix("user_properties.") {
@@ -473,18 +409,66 @@ fn read_syncs(node: &Node<'_>) -> Option<BTreeMap<SyncName, SyncConfig>> {
             .refuse("no sync is configured, expected one table per sync, such as [sync.web]");
     }
     let mut syncs = BTreeMap::new();
-    for member in members {
-        let name = SyncName::new(member.name);
+    for (name, node) in members {
+        let name = SyncName::new(name);
         if name.is_none() {
-            member.node.note(
+            node.note(
                 "not the name of a sync, expected lower-case letters and digits, in parts joined \
                  by single underscores, beginning with a letter",
             );
         }
-        let table = member.node.expecting("a table, as in [sync.web]");
-        if let (Some(sync), Some(name)) = (SyncConfig::read_node(&table), name) {
-            syncs.insert(name, sync);
-        }
+        let table = node.expecting("a table, as in [sync.web]");
+        let Some(sync) = SyncConfig::read_node(&table) else {
+            continue;
+        };
+        warn(&node, &sync);
+        syncs.extend(name.map(|name| (name, sync)));
     }
     Some(syncs)
+}
+
+/// Warns of what a sync may do and its operator may not have meant.
+fn warn(table: &Node<'_>, sync: &SyncConfig) {
+    if sync.test_event_code.is_some() {
+        table.warn(
+            &["test_event_code"],
+            "every event is sent as a test event: remove it when you go live",
+        );
+    }
+    if sync.consent == Consent::Unsaid {
+        table.warn(
+            &["consent"],
+            "missing: events are sent whatever a person said to ads; write conditions, such as \
+             consent = [{ property = \"user_properties.ads_consent\", op = \"is\", value = \"granted\" }], or \
+             consent = \"not_required\"",
+        );
+    }
+    warn_of_limited_data_use(table, sync);
+    let original_name = sync.mapping.original_event_data.get("event_name");
+    if original_name.is_some_and(ValueExpr::always_gives) {
+        table.warn(
+            &["original_event_data", "event_name"],
+            "a fixed value marks every event as adding to another; expected in the table of the \
+             event that does",
+        );
+    }
+}
+
+fn warn_of_limited_data_use(table: &Node<'_>, sync: &SyncConfig) {
+    const BY_META: LimitedDataUsePlace = LimitedDataUsePlace::Code(0);
+    let limit = &sync.limited_data_use;
+    if limit.mode == LimitedDataUseMode::Off || limit.country != BY_META {
+        return;
+    }
+    let address = sync.mapping.user_data.get(&UserDataField::ClientIpAddress);
+    let is_switched_off = address.is_some_and(ValueExpr::is_empty);
+    let message = if limit.state != BY_META {
+        "found 0 beside a state: Meta takes a state together with country = 1"
+    } else if limit.mode == LimitedDataUseMode::Always && is_switched_off {
+        "found 0, by which Meta locates the person by IP address, and user_data.client_ip_address is \
+         switched off"
+    } else {
+        return;
+    };
+    table.warn(&["limited_data_use", "country"], message);
 }

@@ -1,4 +1,4 @@
-//! Writes expressions, conditions and what is made of them, as they can be read again.
+//! Writes expressions, conditions and what is made of them, as the configuration reads them.
 
 use serde_json::Value;
 
@@ -10,16 +10,15 @@ use crate::expr::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
 pub(in crate::config) fn expression(value: &ValueExpr) -> String {
     match (&*value.sources, &value.default) {
         ([ValueSource::Path(path)], None) => text(path.as_str()),
-        ([ValueSource::All(_) | ValueSource::Translated(..) | ValueSource::Split(..)], None)
-        | (_, Some(_)) => table(members(value)),
-        ([ValueSource::When(conditions, _)], None) if !conditions.is_empty() => {
-            table(members(value))
+        ([ValueSource::When(conditions, _)], None) if conditions.is_empty() => {
+            list(value.sources.iter().map(source))
         }
+        ([_], None) | (_, Some(_)) => table(members(value)),
         (several, None) => list(several.iter().map(source)),
     }
 }
 
-/// Writes a value that must not be taken for a text.
+/// Writes a value where a text has a meaning of its own.
 fn apart_from_text(value: &ValueExpr) -> String {
     match &*value.sources {
         [ValueSource::Path(_)] if value.default.is_none() => table([("from", expression(value))]),
@@ -37,7 +36,6 @@ pub(in crate::config) fn event_name(value: &ValueExpr) -> String {
 
 fn source(source: &ValueSource) -> String {
     match source {
-        ValueSource::Path(path) => text(path.as_str()),
         ValueSource::When(conditions, value) if conditions.is_empty() => expression(value),
         other => expression(&ValueExpr {
             sources: vec![other.clone()],
@@ -46,27 +44,21 @@ fn source(source: &ValueSource) -> String {
     }
 }
 
-/// The members of the table that stands for a value, as they can be read again.
+/// The members of a value that is written as a table.
 fn members(value: &ValueExpr) -> Vec<(&'static str, String)> {
     let mut members = match (&*value.sources, &value.default) {
         ([], Some(constant)) => return vec![("constant", fixed(constant))],
         ([ValueSource::All(values)], _) => vec![("all", list(values.iter().map(expression)))],
         ([ValueSource::Translated(value, table)], _) => {
-            let mut members = match &*value.sources {
-                [ValueSource::All(_) | ValueSource::Split(..)] if value.default.is_none() => {
-                    self::members(value)
-                }
-                _ => vec![("from", expression(value))],
-            };
+            let is_beside =
+                |source: &_| matches!(source, ValueSource::All(_) | ValueSource::Split(..));
+            let mut members = members_within(value, is_beside);
             members.push(("map", translation(table)));
             members
         }
         ([ValueSource::Split(value, separator)], _) => {
-            let mut members = match &*value.sources {
-                [ValueSource::All(_)] if value.default.is_none() => self::members(value),
-                _ => vec![("from", expression(value))],
-            };
-            members.push(("split", text(separator)));
+            let mut members = members_within(value, |source| matches!(source, ValueSource::All(_)));
+            members.push(("split", text(&**separator)));
             members
         }
         ([ValueSource::When(conditions, inner)], None) if !conditions.is_empty() => {
@@ -84,6 +76,18 @@ fn members(value: &ValueExpr) -> Vec<(&'static str, String)> {
         members.push(("default", fixed(default)));
     }
     members
+}
+
+/// The members of a value beside `split` or `map`: its own where they may stand in the same table, else
+/// `from`.
+fn members_within(
+    value: &ValueExpr,
+    may_stand: fn(&ValueSource) -> bool,
+) -> Vec<(&'static str, String)> {
+    match &*value.sources {
+        [one] if value.default.is_none() && may_stand(one) => members(value),
+        _ => vec![("from", expression(value))],
+    }
 }
 
 fn translation(translation: &ReplacementTable) -> String {
@@ -112,7 +116,7 @@ pub(in crate::config) fn action_source(source: &ActionSource) -> String {
     match source {
         ActionSource::Auto => text("auto"),
         ActionSource::Fixed(fixed) => text(fixed.as_str()),
-        // A text alone would be taken for one of Meta's values.
+        // A text alone is one of Meta's values.
         ActionSource::From(value) => apart_from_text(value),
     }
 }

@@ -1,11 +1,11 @@
-//! What is written, and what it comes to mean: layers, traps, and every kind of mistake.
+//! What is written, and what it comes to mean: layers, traps, and every kind of error.
 
 use super::*;
 
 mod consent;
 mod layers;
 mod meaning;
-mod mistakes;
+mod errors;
 mod values;
 
 /// The least that loads.
@@ -22,7 +22,7 @@ fn variables_of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 /// Loads what follows the least that loads; its first lines stand in `[sync.web]`.
 #[track_caller]
 fn loaded(more: &str) -> Config {
-    from_toml(&format!("{LEAST}{more}"), &[]).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+    from_toml(&format!("{LEAST}{more}"), &[]).unwrap_or_else(|errors| panic!("{errors:#?}"))
 }
 
 #[track_caller]
@@ -31,16 +31,16 @@ fn sync(more: &str) -> SyncConfig {
     config.syncs.remove(&SyncName::new("web").unwrap()).unwrap()
 }
 
-/// The mistakes in what follows the least that loads, a line each.
+/// The errors in what follows the least that loads, a line each.
 #[track_caller]
-fn mistakes(more: &str) -> String {
-    mistakes_in(&format!("{LEAST}{more}"), &[])
+fn errors(more: &str) -> String {
+    errors_in(&format!("{LEAST}{more}"), &[])
 }
 
 #[track_caller]
-fn mistakes_in(text: &str, environment: &[(&str, &str)]) -> String {
-    let mistakes = from_toml(text, &variables_of(environment)).unwrap_err();
-    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+fn errors_in(text: &str, environment: &[(&str, &str)]) -> String {
+    let errors = from_toml(text, &variables_of(environment)).unwrap_err();
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }
 

@@ -28,13 +28,13 @@ fn consent_is_said_aloud() {
     }
     for wrong in ["true", "'yes'", "[]", "'user_properties.ads'", "{}"] {
         assert!(
-            mistakes_in(&said(wrong), &[]).contains("sync.web.consent"),
+            errors_in(&said(wrong), &[]).contains("sync.web.consent"),
             "{wrong}"
         );
     }
     let variable = [("PIXEL_RELAY__SYNC__WEB__CONSENT", "granted")];
     assert_snapshot!(
-        mistakes_in(unsaid, &variable),
+        errors_in(unsaid, &variable),
         @r#"sync.web.consent: found "granted" in the environment, expected "not_required", or a list of conditions such as { property = "user_properties.ads_consent", op = "is", value = "granted" }"#
     );
 }

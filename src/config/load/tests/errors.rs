@@ -1,4 +1,4 @@
-//! Every kind of mistake, as the operator reads it.
+//! Every kind of error, as the operator reads it.
 
 use std::fs;
 
@@ -8,29 +8,29 @@ use super::*;
 
 #[test]
 fn nothing_at_all() {
-    assert_snapshot!(mistakes_in("", &[]), @r#"
+    assert_snapshot!(errors_in("", &[]), @r#"
     ingest.secret: missing, expected the secret that Amplitude's webhook sends (or secret_file); allow_unauthenticated = true takes events from anyone
-    sync: missing, expected one table per sync, such as [sync.web]
+    sync: no sync is configured, expected one table per sync, such as [sync.web]
     "#);
 }
 
 #[test]
 fn not_toml() {
     // The line that is wrong holds a secret.
-    assert_snapshot!(mistakes_in("[ingest]\n\nsecret = \"hunter2\n", &[]), @r#"pixel-relay.toml: not TOML, line 3: invalid basic string, expected `"`"#);
-    assert_snapshot!(mistakes_in(
+    assert_snapshot!(errors_in("[ingest]\n\nsecret = \"hunter2\n", &[]), @r#"pixel-relay.toml: not TOML, line 3: invalid basic string, expected `"`"#);
+    assert_snapshot!(errors_in(
         "[ingest]\nsecret = 'hunter2'\nsecret = 'hunter2'\n",
         &[]
     ), @r#"pixel-relay.toml: not TOML, line 3: duplicate key"#);
     assert_snapshot!(
-        mistakes("[queue]\nduplicate_ids = 99999999999999999999\n"),
+        errors("[queue]\nduplicate_ids = 99999999999999999999\n"),
         @"pixel-relay.toml: not TOML, line 8: a number out of range"
     );
 }
 
 #[test]
 fn unknown_keys() {
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         "acess_token = 'hunter2'\nmax_in_flight = 3\nzzz = 1\n\
          [sync.web.user_data]\ne_mail = 'user_properties.email'\nnonsense = 'user_id'\n\
          [sync.web.app]\nbundle = 'x'\n[sync.web.events.A]\nsendas = 'B'\n\
@@ -42,19 +42,19 @@ fn unknown_keys() {
     server.LISTEN: unknown key, did you mean `listen`?
     sync.web.acess_token: unknown key, did you mean `access_token`?
     sync.web.max_in_flight: unknown key here, it belongs in [sync.<name>.delivery]
-    sync.web.zzz: unknown key, expected one of enabled, pixel_id, access_token, access_token_file, test_event_code, app_secret, app_secret_file, send_events, consent, where, properties, action_source, event_id, event_source_url, referrer_url, page_url_parameters, opt_out, default_calling_code, date_order, external_id_case, currency, browser_pixel, allow_personal_data, user_data, custom_data, original_event_data, events, limited_data_use, app, user_memory, delivery, test
-    sync.web.events.A.sendas: unknown key, did you mean `send_as`?
+    sync.web.zzz: unknown key, expected one of enabled, pixel_id, access_token, access_token_file, test_event_code, app_secret, app_secret_file, send_events, consent, where, properties, default_calling_code, date_order, external_id_case, page_url_parameters, currency, browser_pixel, allow_personal_data, action_source, event_id, event_source_url, referrer_url, opt_out, user_data, custom_data, original_event_data, events, limited_data_use, app, user_memory, delivery, test
     sync.web.user_data.e_mail: unknown key, did you mean `email`?
     sync.web.user_data.nonsense: unknown key, expected one of external_id, email, phone, first_name, last_name, date_of_birth, gender, city, state, zip_code, country, client_ip_address, client_user_agent, click_id, browser_id, subscription_id, facebook_login_id, lead_id, mobile_advertiser_id, anonymous_id
     sync.web.custom_data.value.form: unknown key, expected one of from, all, constant, split, map, default, when
     sync.web.custom_data.value: found neither `from`, `all` nor `constant`, expected { from = …, default = … }, { all = […] } or { constant = … }
+    sync.web.events.A.sendas: unknown key, did you mean `send_as`?
     sync.web.app.bundle: unknown key, expected one of advertiser_tracking_enabled, application_tracking_enabled, platform, bundle_id, short_version, long_version, os_version, device_model, locale, time_zone, carrier, screen_width, screen_height, screen_density, cpu_cores, storage_size, free_storage, device_time_zone, vendor_id, campaign_ids, install_referrer, installer_package, url_schemes, windows_attribution_id
     "#);
 }
 
 #[test]
 fn wrong_kinds() {
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         "enabled = 'yes'\nsend_events = 1\nwhere = 'x'\nproperties = [1]\nevents = 'Purchase'\n\
          user_data = []\ncustom_data = 3\ndelivery = true\ntest = 'x'\n\
          [sync]\nother = 'EAABhunter2'\n[server]\nlisten = 8080\nmax_body = true\n[log]\nformat = {}\n\
@@ -71,9 +71,9 @@ fn wrong_kinds() {
     sync.web.send_events: found 1, expected true or false
     sync.web.where: found a text that is not shown, expected a list of conditions such as { property = "user_properties.plan", op = "is", value = "pro" }
     sync.web.properties[0]: found 1, expected a list of names of event properties, or ["*"]
-    sync.web.events: found a text that is not shown, expected a table
     sync.web.user_data: found a list, expected a table
     sync.web.custom_data: found a number, expected a table
+    sync.web.events: found a text that is not shown, expected a table
     sync.web.delivery: found true, expected a table
     sync.web.test: found a text that is not shown, expected tables, each written [[sync.<name>.test]]
     "#);
@@ -81,7 +81,7 @@ fn wrong_kinds() {
 
 #[test]
 fn the_listeners_and_logs() {
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         "[server]\nlisten = 'localhost:8080'\nmax_body = '2 megs'\ntrusted_proxies = ['10.0.0.0/8', '10/8']\n\
          cors_origins = ['https://shop.example.com/']\n[log]\nformat = 'xml'\nlevel = 'infos'\n\
          [admin]\nlisten = ''\nsecret = \"a\\nb\"\n"
@@ -99,7 +99,7 @@ fn the_listeners_and_logs() {
 
 #[test]
 fn the_door() {
-    assert_snapshot!(mistakes_in(
+    assert_snapshot!(errors_in(
         "[ingest]\nheader = 'Bearer hunter2'\nallow_unauthenticated = true\nsecret = ['s', '']\nsilence_after = '0s'\n\
          [sync.web]\npixel_id = '1'\naccess_token = 't'\n",
         &[]
@@ -108,11 +108,11 @@ fn the_door() {
     ingest.secret[1]: found a blank text, expected a text of printable ASCII characters, or a list of them
     ingest.silence_after: found "0s", expected a duration such as "30s", "15m" or "48h", at least 1s
     "#);
-    assert_snapshot!(mistakes_in(
+    assert_snapshot!(errors_in(
         "[ingest]\nallow_unauthenticated = true\nsecret = 's'\n[sync.web]\npixel_id = '1'\naccess_token = 't'\n",
         &[]
     ), @r#"ingest.allow_unauthenticated: found true beside a secret, expected one or the other"#);
-    assert_snapshot!(mistakes_in(
+    assert_snapshot!(errors_in(
         "[ingest]\nsecret = []\n[sync.web]\npixel_id = '1'\naccess_token = 't'\n",
         &[]
     ), @r#"ingest.secret: missing, expected the secret that Amplitude's webhook sends (or secret_file); allow_unauthenticated = true takes events from anyone"#);
@@ -120,7 +120,7 @@ fn the_door() {
 
 #[test]
 fn the_endpoints_of_sdks() {
-    assert_snapshot!(mistakes_in(
+    assert_snapshot!(errors_in(
         "[ingest]\napi_keys = ['k', { key = 'a b', syncs = ['web', 'wbe'] }, { syncs = [] }, '']\n\
          address_requests_per_second = 0\nupstream = 'http://api2.amplitude.com'\nsecret = 's'\n\
          [sync.web]\npixel_id = '1'\naccess_token = 't'\n",
@@ -134,11 +134,11 @@ fn the_endpoints_of_sdks() {
     ingest.address_requests_per_second: found 0, expected a number such as 10 or 0.5, from 0.001 to 1000000, or "unlimited"
     ingest.upstream: found "http://api2.amplitude.com", expected an https URL such as "https://api2.amplitude.com" (http only for a loopback address)
     "#);
-    assert_snapshot!(mistakes_in(
+    assert_snapshot!(errors_in(
         "[ingest]\napi_keys = ['k', { key = 'k' }]\n[sync.web]\npixel_id = '1'\naccess_token = 't'\n",
         &[]
     ), @"ingest.api_keys: found a key twice, expected each once, with all its syncs");
-    assert_snapshot!(mistakes_in(
+    assert_snapshot!(errors_in(
         "[ingest]\nupstream = 'https://api2.amplitude.com'\nsecret = 's'\n\
          [sync.web]\npixel_id = '1'\naccess_token = 't'\n",
         &[]
@@ -147,7 +147,7 @@ fn the_endpoints_of_sdks() {
 
 #[test]
 fn the_store_and_meta() {
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         "[queue]\npath = ''\nmax_bytes = 0\nmin_free_disk = -1\nduplicate_window = '9d'\nduplicate_ids = 0\n\
          dead_letter_retention = '30'\ndead_letter_max_bytes = '99999999999TiB'\n\
          [meta]\nurl = 'http://graph.facebook.com'\napi_version = '26'\n"
@@ -162,17 +162,17 @@ fn the_store_and_meta() {
     meta.url: found "http://graph.facebook.com", expected an https URL such as "https://graph.facebook.com" (http only for a loopback address)
     meta.api_version: found "26", expected a version such as "v26.0"
     "#);
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         "[meta]\nurl = 'https://me:hunter2@graph.facebook.com'\n"
     ), @r#"meta.url: found a URL with a user name or password, expected none"#);
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         "[meta]\nurl = 'https://graph.facebook.com/?access_token=hunter2'\n"
     ), @r#"meta.url: found a URL with a query or fragment, expected none"#);
 }
 
 #[test]
 fn the_pixel() {
-    assert_snapshot!(mistakes_in(
+    assert_snapshot!(errors_in(
         "[ingest]\nsecret = 's'\n[sync.web]\n[sync.'Web Shop']\npixel_id = '1'\naccess_token = 't'\n\
          [sync.a]\npixel_id = 'EAABhunter2'\naccess_token = ' '\n[sync.b]\npixel_id = 1.5e14\naccess_token = 'a\u{e9}'\n\
          [sync.c]\npixel_id = -5\naccess_token = 't'\naccess_token_file = '/no/such/file'\n\
@@ -192,12 +192,12 @@ fn the_pixel() {
     sync.web.pixel_id: missing, expected digits
     sync.web.access_token: missing, expected the Conversions API access token (or access_token_file)
     "#);
-    assert_snapshot!(mistakes_in("[ingest]\nsecret = 's'\n[sync]\n", &[]), @r#"sync: no sync is configured, expected one table per sync, such as [sync.web]"#);
+    assert_snapshot!(errors_in("[ingest]\nsecret = 's'\n[sync]\n", &[]), @r#"sync: no sync is configured, expected one table per sync, such as [sync.web]"#);
 }
 
 #[test]
 fn a_token_holds_no_white_space() {
-    assert_snapshot!(mistakes_in(
+    assert_snapshot!(errors_in(
         "[ingest]\nsecret = 'Bearer s'\n[sync.web]\npixel_id = '1'\naccess_token = 'EAAB hunter2'\n\
          app_secret = 'hunter 2'\n",
         &[]
@@ -221,7 +221,7 @@ fn secret_files() {
          [sync.b]\npixel_id = '1'\naccess_token_file = {two_lines:?}\n\
          [sync.c]\npixel_id = '1'\naccess_token_file = {binary:?}\n"
     );
-    assert_snapshot!(mistakes_in(&text, &[]), @r#"
+    assert_snapshot!(errors_in(&text, &[]), @r#"
     sync.a.access_token_file: the file is empty
     sync.b.access_token_file: the file holds something else than one line of printable ASCII
     sync.c.access_token_file: the file cannot be read: stream did not contain valid UTF-8
@@ -230,7 +230,7 @@ fn secret_files() {
 
 #[test]
 fn values_and_paths() {
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         r#"
         event_id = ["$insert_id", "event_id"]
         event_source_url = { from = "user_id", constant = "x" }
@@ -255,6 +255,7 @@ fn values_and_paths() {
     ), @r#"
     sync.web.user_data.city.from: found an empty list, expected at least one path
     sync.web.user_data.email: found "Email": `Email` is no part of an Amplitude event; a path begins with a field such as `user_id`, or with `event_properties`, `user_properties`, `groups` or `group_properties`; a fixed value is written { constant = "Email" }, another top-level key ["Email"]
+    sync.web.user_data.email: found beside `em`, which is the same field; expected one of the two
     sync.web.user_data.first_name.from: found an empty list, expected at least one path
     sync.web.user_data.last_name: found "user_properties.Last Name": `Last Name` must stand in brackets and quotes, as in ["Order Value"]
     sync.web.user_data.phone[1]: found "user_properties.": a name is missing after a dot
@@ -271,7 +272,7 @@ fn values_and_paths() {
     sync.web.referrer_url: found neither `from`, `all` nor `constant`, expected { from = …, default = … }, { all = […] } or { constant = … }
     sync.web.opt_out: found true, expected a path; a fixed value is written { constant = true }
     "#);
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         "event_id = { constant = 'x' }\naction_source = { from = 'user_id', default = 'web' }\n"
     ), @r#"
     sync.web.action_source: found "web", expected auto, one of email, website, app, phone_call, chat, physical_store, system_generated, business_messaging, other, or { from = …, default = … }
@@ -281,7 +282,7 @@ fn values_and_paths() {
 
 #[test]
 fn conditions_and_events() {
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         r#"
         where = [
             { property = "Email", op = "is", value = "x" },
@@ -324,38 +325,38 @@ fn conditions_and_events() {
     sync.web.events."Order Completed".properties: "*" stands for all event properties, expected no other name beside it
     sync.web.events."Order Completed".event_id: found event_id, which is Amplitude's counter per device and repeats; expected an id of the event, such as "$insert_id"
     "#);
-    assert_snapshot!(mistakes("[sync.web.events]\n"), @r#"sync.web.events: the table is empty, so no event would be sent; expected event types, or no table for all events"#);
+    assert_snapshot!(errors("[sync.web.events]\n"), @r#"sync.web.events: the table is empty, so no event would be sent; expected event types, or no table for all events"#);
 }
 
 #[test]
 fn choices_of_a_sync() {
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         "default_calling_code = '0049'\ndate_order = 'ymd'\nexternal_id_case = 'upper'\nallow_personal_data = [true]\npage_url_parameters = ['?fbclid']\n\
          [sync.web.limited_data_use]\nmode = 'sometimes'\ncountry = 2\nstate = 'CA'\n\
          [sync.web.original_event_data]\norder = 'user_id'\n"
     ), @r#"
-    sync.web.original_event_data.order: unknown key, expected one of event_name, event_time, order_id, event_id
     sync.web.default_calling_code: found "0049", expected a calling code such as "1", or "country"
     sync.web.date_order: found "ymd", expected "mdy" or "dmy"
     sync.web.external_id_case: found "upper", expected "lower" or "keep"
+    sync.web.page_url_parameters[0]: found "?fbclid", expected the name of a parameter alone, such as "fbclid" or "utm_*"
+    sync.web.allow_personal_data[0]: found true, expected a list of texts
+    sync.web.original_event_data.order: unknown key, expected one of event_name, event_time, order_id, event_id
     sync.web.limited_data_use.mode: found "sometimes", expected "off", "always" or "when"
     sync.web.limited_data_use.country: found 2, expected 0, 1, "event", or a value such as "event_properties.ldu_country"
     sync.web.limited_data_use.state: found "CA", expected 0, a state code of Meta's such as 1000, "event", or a value such as "event_properties.ldu_state"
-    sync.web.page_url_parameters[0]: found "?fbclid", expected the name of a parameter alone, such as "fbclid" or "utm_*"
-    sync.web.allow_personal_data[0]: found true, expected a list of texts
     "#);
-    assert_snapshot!(mistakes("[sync.web.limited_data_use]\nmode = 'when'\n"), @r#"sync.web.limited_data_use.when: missing, expected the conditions of mode = "when""#);
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors("[sync.web.limited_data_use]\nmode = 'when'\n"), @r#"sync.web.limited_data_use.when: missing, expected the conditions of mode = "when""#);
+    assert_snapshot!(errors(
         "[sync.web.limited_data_use]\nmode = 'when'\nwhen = []\n"
     ), @r#"sync.web.limited_data_use.when: found an empty list, expected conditions"#);
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         "[sync.web.limited_data_use]\nmode = 'always'\nwhen = [{ property = 'user_id', op = 'is set' }]\n"
     ), @r#"sync.web.limited_data_use.when: found conditions, expected them with mode = "when" only"#);
 }
 
 #[test]
 fn delivery() {
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         "[sync.web.delivery]\nmax_batch_events = 1001\nmax_batch_bytes = '1B'\nmax_batch_delay = '2h'\nmax_in_flight = 0\n\
          requests_per_second = 0\nevents_per_second = 'none'\ntimeout = '1ms'\n"
     ), @r#"
@@ -367,7 +368,7 @@ fn delivery() {
     sync.web.delivery.events_per_second: found "none", expected a number such as 10 or 0.5, from 0.001 to 1000000, or "unlimited"
     sync.web.delivery.timeout: found "1ms", expected a duration such as "30s", "15m" or "48h", at least 100ms
     "#);
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         "[sync.web.delivery]\nmax_in_flight = 4.7\nmax_batch_events = '10'\nrequests_per_second = inf\n"
     ), @r#"
     sync.web.delivery.max_batch_events: found "10", expected a whole number
@@ -378,7 +379,7 @@ fn delivery() {
 
 #[test]
 fn rule_tests() {
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         r#"
         [[sync.web.test]]
         [[sync.web.test]]
@@ -420,7 +421,7 @@ fn rule_tests() {
 #[test]
 fn a_comma_makes_no_list() {
     let list = "10.0.0.0/8, ::1";
-    assert_snapshot!(mistakes_in(
+    assert_snapshot!(errors_in(
         LEAST,
         &[
             ("PIXEL_RELAY__SERVER__TRUSTED_PROXIES", list),
@@ -440,7 +441,7 @@ fn a_comma_makes_no_list() {
 
 #[test]
 fn the_environment() {
-    assert_snapshot!(mistakes_in(
+    assert_snapshot!(errors_in(
         LEAST,
         &[
             ("PIXEL_RELAY__SERVER__LISTEN", "here"),
@@ -485,7 +486,7 @@ fn the_environment() {
 
 #[test]
 fn values_of_every_form() {
-    assert_snapshot!(mistakes(
+    assert_snapshot!(errors(
         r#"
         action_source = [{ constant = "web", when = [{ property = "user_id", op = "is set" }] }]
         event_id = { from = "user_id", map = { a = "b" } }
@@ -511,7 +512,6 @@ fn values_of_every_form() {
         send_as = ["Purchase"]
         "#
     ), @r#"
-    sync.web.events.A.send_as[0]: found "Purchase": `Purchase` is no part of an Amplitude event; a path begins with a field such as `user_id`, or with `event_properties`, `user_properties`, `groups` or `group_properties`; a fixed value is written { constant = "Purchase" }, another top-level key ["Purchase"]
     sync.web.user_data.city.all: found an empty list, expected at least one path
     sync.web.user_data.email: found both `from` and `all`, expected one of them
     sync.web.user_data.phone.all: expected a list of paths or values, all of which are taken
@@ -529,6 +529,7 @@ fn values_of_every_form() {
     sync.web.custom_data.h.id.when[0].op: found "is sett", expected one of is, is not, contains, does not contain, starts with, does not start with, less, less or equal, greater, greater or equal, is set, is not set, set is, set is not, set contains, set does not contain, glob match, glob does not match
     sync.web.action_source: found "web", expected auto, one of email, website, app, phone_call, chat, physical_store, system_generated, business_messaging, other, or { from = …, default = … }
     sync.web.event_id: found a fixed value, which all events would share; expected paths alone
+    sync.web.events.A.send_as[0]: found "Purchase": `Purchase` is no part of an Amplitude event; a path begins with a field such as `user_id`, or with `event_properties`, `user_properties`, `groups` or `group_properties`; a fixed value is written { constant = "Purchase" }, another top-level key ["Purchase"]
     sync.web.limited_data_use.country: found "US", expected 0, 1, "event", or a value such as "event_properties.ldu_country"
     sync.web.limited_data_use.state: found 1.5, expected 0, a state code of Meta's such as 1000, "event", or a value such as "event_properties.ldu_state"
     "#);
@@ -544,10 +545,10 @@ fn memories_leave_room_for_events() {
         )
     };
     assert!(from_toml(&format!("{LEAST}{}", memories("128MiB", "128MiB")), &[]).is_ok());
-    assert_snapshot!(mistakes(&memories("128MiB", "129MiB")), @r"
+    assert_snapshot!(errors(&memories("128MiB", "129MiB")), @r"
     sync.app.user_memory.max_bytes: found 129MiB, 257MiB with those of all syncs, expected at most a quarter of queue.max_bytes together: 256MiB
     sync.web.user_memory.max_bytes: found 128MiB, 257MiB with those of all syncs, expected at most a quarter of queue.max_bytes together: 256MiB
     ");
-    let path = mistakes("[sync.web.user_memory]\nkeep_as_is = ['user_properties.plan']\n");
+    let path = errors("[sync.web.user_memory]\nkeep_as_is = ['user_properties.plan']\n");
     assert_snapshot!(path, @r#"sync.web.user_memory.keep_as_is[0]: found a path, expected the name of a user property alone, such as "plan""#);
 }

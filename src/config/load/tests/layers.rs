@@ -189,7 +189,7 @@ fn keys_are_taken_as_they_were_written() {
 
 #[test]
 fn a_quoted_key_is_not_a_path() {
-    assert_snapshot!(mistakes_in(
+    assert_snapshot!(errors_in(
         &format!("'server.listen' = '127.0.0.1:1'\n{LEAST}"),
         &[]
     ), @r#""server.listen": unknown key, expected one of server, log, admin, ingest, queue, meta, sync"#);
@@ -209,14 +209,14 @@ fn the_file_is_the_named_one_else_the_variables_else_the_default() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_a_mistake() {
+fn a_file_that_is_not_there_is_a_error() {
     let sources = Sources {
         file: Some(PathBuf::from("/no/such/file.toml")),
         environment: Vec::new(),
     };
-    let mistakes = load(sources).unwrap_err().mistakes;
-    assert_eq!(mistakes[0].key, "/no/such/file.toml");
-    assert!(mistakes[0].message.starts_with("the file cannot be read"));
+    let errors = load(sources).unwrap_err().errors;
+    assert_eq!(errors[0].key, "/no/such/file.toml");
+    assert!(errors[0].message.starts_with("the file cannot be read"));
 }
 
 #[test]

@@ -429,14 +429,14 @@ fn warnings_name_what_may_not_be_meant() {
 }
 
 #[test]
-fn a_mistake_hides_no_warning_and_no_sync() {
+fn an_error_hides_no_warning_and_no_sync() {
     let written = RawConfig {
         text: "[sync.web]\ntest_event_code = 'TEST1'\n[sync.web.events]\nA = 'B'\n".to_owned(),
         file: PathBuf::from(DEFAULT_FILE),
         environment: Vec::new(),
     };
     let unusable = written.load().unwrap_err();
-    assert_eq!(unusable.mistakes.len(), 3, "{:?}", unusable.mistakes);
+    assert_eq!(unusable.errors.len(), 3, "{:?}", unusable.errors);
     assert_eq!(
         unusable.warnings[0].key, "sync.web.test_event_code",
         "{:?}",
@@ -544,10 +544,10 @@ fn an_origin_is_what_a_browser_can_send() {
         "shop.example.com",
         "null",
     ] {
-        let mistakes = from_toml(&text(origin), &[]).unwrap_err();
-        let is_told = mistakes
+        let errors = from_toml(&text(origin), &[]).unwrap_err();
+        let is_told = errors
             .iter()
-            .any(|mistake| mistake.key == "server.cors_origins[0]");
-        assert!(is_told, "{origin}: {mistakes:?}");
+            .any(|error| error.key == "server.cors_origins[0]");
+        assert!(is_told, "{origin}: {errors:?}");
     }
 }
