@@ -25,10 +25,10 @@ section! {
         Example(r#""an order becomes a Purchase""#), "What the test shows.";
     event: String = event(), Example(r#"'{"event_type": "Order Completed"}'"#),
         "The event, as a table or as JSON text.";
-    request: Option<String> = Codec::unprinted("a table of what a browser's own request tells", read_request).optional(),
+    request: Option<String> = Codec::unprinted("a table of what a browser's request holds", read_request).optional(),
         Example(r#"{ user_agent = "Mozilla/5.0", cookies._fbp = "fb.1.1790000000000.1234567890", gpc = true }"#),
-        "What the request tells where a browser brings the event in, as the paths `request.…` find it. Absent: \
-         no browser does.";
+        "What the browser's request holds, as the paths `request.…` find it. Absent: no browser brings \
+         the event in.";
     now: UnixMillis = Codec::unprinted(r#"a time in UTC such as "2026-11-20T18:05:00Z""#, |node| node.parsed(UnixMillis::parse)),
         Example(r#""2026-11-20T18:05:00Z""#), "The present moment, as the test sees it.";
     outcome: String = Codec::of_table(Some(r#""mapped", "filtered" or "invalid""#), [], read_outcome, |_, _, _| {}), Example(r#""mapped""#),
@@ -129,7 +129,7 @@ fn read_request(node: &Node<'_>) -> Option<String> {
     match serde_json::from_value::<BrowserRequest>(json(node)?) {
         Ok(told) => Some(told.to_json()),
         Err(_) => node.refuse(format!(
-            "found what no request tells, expected a table of what the paths {} find",
+            "found something that no request holds, expected a table of what the paths {} find",
             PATHS.join(", ")
         )),
     }
