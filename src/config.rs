@@ -43,7 +43,7 @@ use ingest::IngestConfig;
 use node::Node;
 use queue::QueueConfig;
 use schema::KeyDefault::Table as Below;
-use schema::{KnownTable, section};
+use schema::section;
 use server::{AdminConfig, LogConfig, ServerConfig};
 use sync::{SyncConfig, syncs};
 use units::format_size;
@@ -64,7 +64,7 @@ section! {
 
     => then(table) {
         if let (Some(queue), Some(syncs)) = (&queue, &syncs) {
-            check_memories(table, queue, syncs);
+            check_memories(&table.node, queue, syncs);
         }
         if syncs.as_ref().is_some_and(|syncs| syncs.values().all(|sync| !sync.enabled)) {
             table.node.warn(&["sync"], "no sync is enabled: no event is taken");
@@ -82,15 +82,11 @@ pub struct SyncName(Arc<str>);
 impl SyncName {
     /// Takes a name that follows the rule; `None` for any other.
     pub fn new(name: &str) -> Option<Self> {
-        let mut parts = name.split('_');
         let starts_with_letter = name.starts_with(|first: char| first.is_ascii_lowercase());
-        let valid = parts.all(|part| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        });
-        (starts_with_letter && valid).then(|| Self(name.into()))
+        let may_stand = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let mut parts = name.split('_');
+        let are_parts = parts.all(|part| !part.is_empty() && part.bytes().all(may_stand));
+        (starts_with_letter && are_parts).then(|| Self(name.into()))
     }
 
     /// The name.
@@ -150,11 +146,7 @@ impl ConfigError {
 }
 
 /// Refuses memories of people that together leave too little of the store to events.
-fn check_memories(
-    table: &KnownTable<'_>,
-    queue: &QueueConfig,
-    syncs: &BTreeMap<SyncName, SyncConfig>,
-) {
+fn check_memories(root: &Node<'_>, queue: &QueueConfig, syncs: &BTreeMap<SyncName, SyncConfig>) {
     let most = queue.max_bytes.get() / 4;
     let memories = syncs
         .iter()
@@ -172,7 +164,7 @@ fn check_memories(
             format_size(sum),
             format_size(most)
         );
-        table.node.context.note(ConfigError::new(key, message));
+        root.context.note(ConfigError::new(key, message));
     }
 }
 

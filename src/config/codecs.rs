@@ -9,10 +9,13 @@ use std::time::Duration;
 use config::ValueKind;
 use url::{Host, Url};
 
+use crate::config::expressions::{self, CONDITIONS, PassedProperties, VALUE};
 use crate::config::node::Node;
 use crate::config::print::{self, Page};
 use crate::config::schema::{Codec, Table};
 use crate::config::units::{Rate, format_duration, format_size};
+use crate::expr::condition::Condition;
+use crate::expr::value::ValueExpr;
 
 pub(super) const SIZE: &str = "a size such as \"2MiB\" or a number of bytes";
 
@@ -192,4 +195,24 @@ fn read_https_url(node: &Node<'_>) -> Option<Url> {
     } else {
         node.unexpected()
     }
+}
+
+pub(super) fn value() -> Codec<ValueExpr> {
+    Codec::new(VALUE, expressions::value, expressions::print::expression)
+}
+
+/// Conditions, all of which must hold.
+pub(super) fn conditions() -> Codec<Vec<Condition>> {
+    Codec::new(CONDITIONS, expressions::conditions, |conditions| {
+        expressions::print::conditions(conditions)
+    })
+}
+
+/// The names of the properties to send.
+pub(super) fn properties() -> Codec<PassedProperties> {
+    Codec::new(
+        "a list of names of event properties, or [\"*\"]",
+        expressions::properties,
+        expressions::print::properties,
+    )
 }

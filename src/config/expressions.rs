@@ -13,7 +13,6 @@ use crate::expr::condition::{Condition, Op, Operand};
 use crate::expr::path::Path;
 use crate::expr::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
 
-pub(super) mod codecs;
 pub(super) mod print;
 
 const PATH: &str =

@@ -86,7 +86,8 @@ section! {
 
     key: String = Codec::new("an Amplitude API key", api_key_text, print::text).hidden(), Required(""),
         "The project's API key. Browsers show it to anyone, so it is no secret.";
-    syncs: Option<Vec<SyncName>> = syncs(), Example(""),
+    syncs: Option<Vec<SyncName>> = Codec::new("a list of names of configured syncs", read_syncs, |syncs| print::texts(syncs)).optional(),
+        Example(""),
         "The syncs that its events are for. Absent: every sync.";
 }
 
@@ -164,18 +165,13 @@ fn api_key_text(node: &Node<'_>) -> Option<String> {
     })
 }
 
-fn syncs() -> Codec<Option<Vec<SyncName>>> {
-    let read = |node: &Node<'_>| {
-        if node.items().is_empty() {
-            return node
-                .refuse("found an empty list, expected a list of names of configured syncs");
-        }
-        let find = |text: &str| {
-            let mut configured = node.context.syncs.iter();
-            configured.find(|sync| sync.as_str() == text).cloned()
-        };
-        node.each(|node| node.parsed(find)).map(Some)
+fn read_syncs(node: &Node<'_>) -> Option<Vec<SyncName>> {
+    if node.items().is_empty() {
+        return node.refuse("found an empty list, expected a list of names of configured syncs");
+    }
+    let find = |text: &str| {
+        let mut configured = node.context.syncs.iter();
+        configured.find(|sync| sync.as_str() == text).cloned()
     };
-    let print = |syncs: &Option<Vec<SyncName>>| print::texts(syncs.as_deref().unwrap_or_default());
-    Codec::new("a list of names of configured syncs", read, print).or_default()
+    node.each(|node| node.parsed(find))
 }

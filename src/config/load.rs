@@ -4,6 +4,7 @@
 //! process for it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
@@ -12,7 +13,7 @@ use config::{Value, ValueKind};
 
 use crate::config::node::{LoadContext, Node};
 use crate::config::print::Page;
-use crate::config::schema::{KnownTable, Table};
+use crate::config::schema::{Codec, KnownTable, Table};
 use crate::config::server::{self, ServerConfig};
 use crate::config::sync::{SyncConfig, syncs};
 use crate::config::{Config, ConfigError, SyncName, layers, sections};
@@ -93,16 +94,13 @@ pub fn from_toml(text: &str, environment: &[(String, String)]) -> Result<Config,
 /// Finds the address of the public listener, whatever else may be wrong: for a command that only
 /// has to reach it.
 pub fn listen_address(sources: &Sources) -> Result<SocketAddr, Vec<ConfigError>> {
-    let listen = |server: &Node<'_>| {
+    let listen = Codec::unprinted("a table", |server| {
         let table = KnownTable::open(server, ServerConfig::section().keys)?;
         (server::address().read)(&table, "listen")
-    };
+    });
     let (address, context) = RawConfig::find(sources.clone())?.read(|root| {
         let table = KnownTable::open(root, Config::section().keys)?;
-        match table.get("server") {
-            Some(server) => listen(&server),
-            None => table.read_default("server", listen),
-        }
+        (listen.read)(&table, "server")
     });
     address.ok_or_else(|| context.errors.into_inner())
 }
@@ -121,13 +119,9 @@ pub fn effective(config: &Config) -> String {
     reason = "the one place that asks the process for its environment"
 )]
 pub fn process_environment() -> Vec<(String, String)> {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
     std::env::vars_os()
-        .map(|(name, value)| {
-            (
-                name.to_string_lossy().into_owned(),
-                value.to_string_lossy().into_owned(),
-            )
-        })
+        .map(|(name, value)| (text(name), text(value)))
         .collect()
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use config::ValueKind;
 
-use crate::config::codecs::map;
+use crate::config::codecs::{self, map};
 use crate::config::expressions::{
-    ActionSource, CUSTOM_VALUE, CustomValue, PassedProperties, VALUE, action_source, codecs,
-    custom_value, event_name, print, value,
+    ActionSource, CUSTOM_VALUE, CustomValue, PassedProperties, VALUE, action_source, custom_value,
+    event_name, print, value,
 };
 use crate::config::node::{LoadContext, Node};
 use crate::config::print::Page;

@@ -147,7 +147,6 @@ impl<'v> Node<'v> {
             ValueKind::String(text) if self.is_from_environment() => digits(text),
             _ => None,
         };
-        let number = number.or_else(|| self.unexpected())?;
         self.bounded(number, bounds, |number| number.to_string())
     }
 
@@ -168,7 +167,6 @@ impl<'v> Node<'v> {
             ValueKind::String(text) => humantime::parse_duration(text).ok(),
             _ => None,
         };
-        let duration = duration.or_else(|| self.unexpected())?;
         self.bounded(duration, bounds, format_duration)
     }
 
@@ -179,7 +177,6 @@ impl<'v> Node<'v> {
             ValueKind::String(text) => parse_size(text),
             _ => None,
         };
-        let size = size.or_else(|| self.unexpected())?;
         self.bounded(size, bounds, format_size)
     }
 
@@ -276,10 +273,11 @@ impl<'v> Node<'v> {
 
     fn bounded<T: PartialOrd + Copy>(
         &self,
-        value: T,
+        value: Option<T>,
         bounds: RangeInclusive<T>,
         format: impl Fn(T) -> String,
     ) -> Option<T> {
+        let value = value.or_else(|| self.unexpected())?;
         let (least, most) = bounds.into_inner();
         let bound = if value < least {
             format!("at least {}", format(least))

@@ -69,25 +69,20 @@ impl SecretFiles {
             return false;
         }
         self.next = now + EVERY;
-        match self.look().await {
-            Ok(have_changed) => {
-                if have_changed {
-                    tracing::info!(
-                        key = self.key,
-                        "a secret in a file has changed; the new one is used from now on"
-                    );
-                }
-                have_changed
-            }
-            Err(problem) => {
-                tracing::warn!(
-                    key = self.key,
-                    problem,
-                    "a file of a secret is of no use; the old secret stays in use"
-                );
-                false
-            }
+        let found = self.look().await;
+        match &found {
+            Ok(true) => tracing::info!(
+                key = self.key,
+                "a secret in a file has changed; the new one is used from now on"
+            ),
+            Ok(false) => {}
+            Err(problem) => tracing::warn!(
+                key = self.key,
+                problem,
+                "a file of a secret is of no use; the old secret stays in use"
+            ),
         }
+        found.unwrap_or(false)
     }
 
     /// Reads the files. Says whether the secrets have changed; an error tells of a problem once.
@@ -178,7 +173,7 @@ mod tests {
             };
             assert_eq!(found, expected, "{name}");
             assert_secret(&open, secret);
-            metas.look().await;
+            let _ = metas.look().await;
             assert_secret(&metas, metas_secret);
         }
     }

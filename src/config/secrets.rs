@@ -61,10 +61,7 @@ pub(super) fn secrets(file: &'static str) -> Codec<Vec<SecretString>> {
         |secrets: &Vec<SecretString>, name: &'static str, page: &mut Page| match secrets.len() {
             0 => {}
             1 => page.key(name, REDACTED),
-            several => page.key(
-                name,
-                print::list(vec![REDACTED.to_owned(); several].into_iter()),
-            ),
+            several => page.key(name, format!("[{}]", vec![REDACTED; several].join(", "))),
         };
     Codec::of_table(Some(expects), [], read, print).hidden()
 }

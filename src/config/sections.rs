@@ -44,17 +44,16 @@ fn sections() -> [Section; 20] {
 /// of one event do not count: they repeat keys of the sync.
 pub(super) fn homes() -> BTreeMap<&'static str, &'static str> {
     let event = EventConfig::section().name;
-    let mut homes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut homes = BTreeMap::new();
     for section in sections() {
         let is_override = section.name != event && section.name.starts_with(event);
         for key in section.keys.iter().filter(|_| !is_override) {
-            homes.entry(key.name).or_default().push(section.name);
+            let home = homes.entry(key.name);
+            home.and_modify(|home| *home = None)
+                .or_insert(Some(section.name));
         }
     }
-    let only = |(key, sections): (_, Vec<_>)| match *sections {
-        [section] => Some((key, section)),
-        _ => None,
-    };
+    let only = |(key, home): (_, Option<_>)| Some((key, home?));
     homes.into_iter().filter_map(only).collect()
 }
 

@@ -30,9 +30,9 @@ section! {
         Value("[]"), "Networks whose `X-Forwarded-For` is believed.";
     cors_origins: Vec<String> = list(r#"a list of origins such as "https://shop.example.com" or "https://*.example.com", or "*""#, origin),
         Value("[]"),
-        "Origins whose browsers may send to the SDK endpoints. Empty: any, as Amplitude itself \
-         allows, since a browser's restraint keeps nobody else from sending. `*.` stands for one \
-         label before a domain; an app's own origin is listed as it is, such as `capacitor://localhost`.";
+        "Origins from which browsers may send to the SDK endpoints. Empty: any, as Amplitude itself \
+         allows, since only browsers obey the list. `*.` stands for one label before a domain; an \
+         app's own origin is listed as it is, such as `capacitor://localhost`.";
 }
 
 section! {
@@ -61,8 +61,8 @@ section! {
     listen: SocketAddr = address(), Value(r#""127.0.0.1:9090""#),
         "Address of `/metrics` and of the detailed `/health`.";
     secret: Option<SecretString> = secret("secret_file", is_printable), Example(r#""REPLACE_ME""#),
-        "Asked for as `Authorization: Bearer …`; for when it must listen wider, as for \
-         Prometheus beside a container.";
+        "Asked for as `Authorization: Bearer …`. Set it where others must reach the listener, such as \
+         Prometheus in another container.";
     secret_file: Option<PathBuf> = file_of("secret"), Example(r#""/run/secrets/admin_secret""#),
         "A file that holds the secret, in place of `secret`; a new secret in it is picked up.";
 
@@ -102,12 +102,9 @@ fn origin(node: &Node<'_>) -> Option<String> {
 
 fn is_origin(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| {
-        let is_opaque = url.origin().ascii_serialization() == "null";
-        if text.contains('*') {
-            return false;
-        }
-        if !is_opaque {
-            return url.origin().ascii_serialization() == text;
+        let origin = url.origin().ascii_serialization();
+        if origin != "null" || text.contains('*') {
+            return origin == text && !text.contains('*');
         }
         // An app's own scheme, such as `capacitor://localhost`.
         let host = url.host_str().unwrap_or_default();

@@ -8,11 +8,11 @@ use config::ValueKind;
 use secrecy::SecretString;
 
 use crate::config::codecs::{
-    LONG, MOST_BYTES, boolean, choice, duration, list, parsed, size, table, text,
+    self, LONG, MOST_BYTES, boolean, choice, duration, list, parsed, size, table, text,
 };
 use crate::config::delivery::DeliveryConfig;
 use crate::config::expressions::{
-    CONDITIONS, PassedProperties, codecs, conditions, print, some_conditions, value,
+    CONDITIONS, PassedProperties, conditions, print, some_conditions, value,
 };
 use crate::config::fields::AppField;
 use crate::config::mapping::{EventConfig, MappingConfig, events, mapping_of_sync};
@@ -309,21 +309,16 @@ fn place(expects: &'static str, is_known: fn(u32) -> bool) -> Codec<LimitedDataU
 }
 
 fn read_place(node: &Node<'_>, is_known: fn(u32) -> bool) -> Option<LimitedDataUsePlace> {
-    if let ValueKind::String(text) = node.kind()
-        && text == "event"
-    {
-        return Some(LimitedDataUsePlace::FromEvent);
-    }
-    let is_value = match node.kind() {
-        ValueKind::String(text) => Path::parse(text).is_ok(),
-        kind => matches!(kind, ValueKind::Array(_) | ValueKind::Table(_)),
-    };
-    if is_value {
-        return value(node).map(LimitedDataUsePlace::From);
-    }
-    match u32::try_from(node.integer(0..=u64::MAX)?) {
-        Ok(code) if is_known(code) => Some(LimitedDataUsePlace::Code(code)),
-        _ => node.unexpected(),
+    match node.kind() {
+        ValueKind::String(text) if text == "event" => Some(LimitedDataUsePlace::FromEvent),
+        ValueKind::Array(_) | ValueKind::Table(_) => value(node).map(LimitedDataUsePlace::From),
+        ValueKind::String(text) if Path::parse(text).is_ok() => {
+            value(node).map(LimitedDataUsePlace::From)
+        }
+        _ => match u32::try_from(node.integer(0..=u64::MAX)?) {
+            Ok(code) if is_known(code) => Some(LimitedDataUsePlace::Code(code)),
+            _ => node.unexpected(),
+        },
     }
 }
 
@@ -370,7 +365,7 @@ section! {
 
     webhook: bool = boolean(), Value("false"),
         "Whether events and user payloads of the webhook feed the memory and take from it too. \
-         Amplitude has merged there already, so that it rarely helps.";
+         Amplitude has merged those already, so it rarely helps.";
     keep_as_is: Vec<String> = list("a list of names of user properties", property_name), Value("[]"),
         "User properties that are remembered as they came, for conditions and `custom_data` that \
          name them. What they hold is then on disk in clear text.";

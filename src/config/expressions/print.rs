@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::config::expressions::{ActionSource, CustomValue, PassedProperties};
+use crate::config::expressions::{ActionSource, CustomValue, PassedProperties, only};
 use crate::config::print::{list, table, text, texts};
 use crate::expr::condition::{Condition, Operand};
 use crate::expr::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
@@ -37,10 +37,7 @@ pub(in crate::config) fn event_name(value: &ValueExpr) -> String {
 fn source(source: &ValueSource) -> String {
     match source {
         ValueSource::When(conditions, value) if conditions.is_empty() => expression(value),
-        other => expression(&ValueExpr {
-            sources: vec![other.clone()],
-            default: None,
-        }),
+        other => expression(&only(other.clone())),
     }
 }
 
