@@ -245,11 +245,7 @@ async fn read(mut response: Response, now: UnixMillis) -> Result<GraphReply, Pos
     let encoding = response.headers().get(CONTENT_ENCODING);
     let is_deflated = encoding.is_some_and(|encoding| encoding == "deflate");
     let mut body = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| PostError::Lost(error.without_url()))?
-    {
+    while let Some(chunk) = response.chunk().await.map_err(PostError::from_request)? {
         if body.len() + chunk.len() > LONGEST_ANSWER {
             return Err(PostError::TooLong);
         }

@@ -77,8 +77,6 @@ pub struct Lane {
     size: AdaptiveSize,
     concurrency: Concurrency,
     leased: LeasedEvents,
-    /// What is left of the budget for splitting batches that fail.
-    split_budget: u32,
     tasks: LaneTasks,
     store: StoreRetry,
     status: watch::Sender<LaneStatus>,
@@ -133,7 +131,6 @@ impl Lane {
             size: AdaptiveSize::new(size),
             concurrency: Concurrency::new(delivery.max_in_flight),
             leased: LeasedEvents::default(),
-            split_budget: 0,
             tasks: LaneTasks::default(),
             store: StoreRetry::default(),
             status: watch::Sender::new(LaneStatus::idle(normal, clock.now())),
@@ -344,7 +341,7 @@ impl Lane {
             suspects_batch: self.breaker.suspects_batch(),
             failures_after: self.breaker.failures_after(attempt.began),
             is_isolating: self.leased.quarantine.is_isolating(),
-            split_budget: self.split_budget,
+            split_budget: self.leased.split_budget,
         };
         let action = outcome::decide(&judgement, &view);
         let mut settling = self.settling(attempt.delivery);
@@ -358,13 +355,8 @@ impl Lane {
         let (breaker, concurrency) = (&mut self.breaker, &mut self.concurrency);
         apply::to_lane(action.lane, &attempt, breaker, concurrency, &mut settling);
         let token = &self.credentials.token;
-        let Attempt {
-            permit,
-            batch,
-            began,
-            ..
-        } = attempt;
-        apply::to_pixel(action.pixel, permit, token, &mut settling);
+        apply::to_pixel(action.pixel, attempt.permit, token, &mut settling);
+        let (batch, began) = (attempt.batch, attempt.began);
         match action.events {
             OnEvents::Accept { .. } => {
                 for event in batch.next() {
@@ -383,7 +375,7 @@ impl Lane {
         if self.breaker.is_refusing() {
             self.concurrency.reset();
         }
-        self.split_budget = action.split_budget;
+        self.leased.split_budget = action.split_budget;
         self.settle(settling);
     }
 

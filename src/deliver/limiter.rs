@@ -113,7 +113,7 @@ pub struct PixelLimiter {
     events: Option<DirectLimiter>,
     most_events: NonZeroU32,
     pacing: Mutex<Pacing>,
-    // Fair: whoever has waited longest is next.
+    // Fair: the lane that has waited longest is next.
     turn: tokio::sync::Mutex<()>,
     events_turn: tokio::sync::Mutex<()>,
 }

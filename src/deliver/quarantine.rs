@@ -249,8 +249,8 @@ impl Quarantine {
 
     /// An event was given back to the queue, perhaps one that was to be tried again.
     pub fn mark_queued(&mut self, event: &Leased) {
-        if self.is_retry(std::slice::from_ref(event))
-            && let Some(refused) = self.events.get_mut(&key(event))
+        if let Some(refused) = self.events.get_mut(&key(event))
+            && refused.is_retrying()
         {
             refused.place = QuarantinePlace::Queued;
         }
@@ -259,9 +259,7 @@ impl Quarantine {
     /// Whether these are one event, which is being tried again.
     pub fn is_retry(&self, events: &[Leased]) -> bool {
         let [event] = events else { return false };
-        // The key costs a checksum.
-        let known = (!self.is_empty()).then(|| self.events.get(&key(event)));
-        matches!(known.flatten(), Some(refused) if matches!(refused.place, QuarantinePlace::Retrying))
+        (self.events.get(&key(event))).is_some_and(Quarantined::is_retrying)
     }
 
     /// The events that are held on lease.
@@ -283,7 +281,7 @@ impl Quarantine {
         (undecided().count(), refusal)
     }
 
-    /// What Meta said of the event that it refused last.
+    /// Why the last event was refused.
     pub fn last_refusal(&self) -> Option<&Refusal> {
         let last = self.events.values().max_by_key(|refused| refused.since);
         last.map(|refused| &refused.refusal)
@@ -337,7 +335,11 @@ impl Quarantined {
     }
 
     fn is_on_lease(&self) -> bool {
-        self.is_held() || matches!(self.place, QuarantinePlace::Retrying)
+        self.is_held() || self.is_retrying()
+    }
+
+    fn is_retrying(&self) -> bool {
+        matches!(self.place, QuarantinePlace::Retrying)
     }
 
     fn is_undecided(&self) -> bool {

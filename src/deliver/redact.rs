@@ -23,11 +23,9 @@ pub struct Redactor {
 impl Redactor {
     /// Takes the secrets that must not appear.
     pub fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
+        let is_set = |secret: &SecretString| !secret.expose_secret().is_empty();
         Self {
-            secrets: secrets
-                .into_iter()
-                .filter(|secret| !secret.expose_secret().is_empty())
-                .collect(),
+            secrets: secrets.into_iter().filter(is_set).collect(),
         }
     }
 

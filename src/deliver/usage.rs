@@ -126,7 +126,8 @@ fn highest_figure(figures: &Value) -> Option<f64> {
         .reduce(f64::max)
 }
 
-fn number(value: &Value) -> Option<f64> {
+/// A number that is not negative, or one in a text.
+pub fn number(value: &Value) -> Option<f64> {
     value
         .as_f64()
         .or_else(|| value.as_str()?.trim().parse().ok())

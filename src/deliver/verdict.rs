@@ -11,8 +11,8 @@ use memchr::memmem;
 use serde_json::{Map, Value};
 
 use super::redact::Redactor;
-use super::usage::RateUsage;
-use body::{GraphError, ReplyBody, integer, plain, text_at};
+use super::usage::{RateUsage, number};
+use body::{GraphError, ReplyBody, plain, text_at};
 
 mod body;
 
@@ -372,18 +372,14 @@ fn is_missing_permission(message: Option<&str>) -> bool {
 }
 
 /// A count of events: a whole number, or one in a text.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the number is whole, positive and small enough to be exact"
+)]
 fn count(value: &Value) -> Option<u64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the number is whole and small"
-    )]
-    let whole = |number: f64| {
-        (number.fract() == 0.0 && (0.0..1e9).contains(&number)).then_some(number as u64)
-    };
-    integer(value)
-        .and_then(|number| number.try_into().ok())
-        .or_else(|| whole(value.as_f64()?))
+    let is_count = |number: &f64| number.fract() == 0.0 && *number < 1e15;
+    number(value).filter(is_count).map(|number| number as u64)
 }
 
 #[cfg(test)]

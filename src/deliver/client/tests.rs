@@ -1,4 +1,4 @@
-//! What goes over the wire, and what each way to fail is taken for.
+//! What goes over the wire, and how each failure counts.
 
 use std::net::SocketAddr;
 

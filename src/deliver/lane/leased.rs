@@ -35,6 +35,8 @@ pub(super) struct LeasedEvents {
     unfinished: VecDeque<Bisection<Leased>>,
     pub(super) quarantine: Quarantine,
     probing: Probing,
+    /// What is left of the budget for splitting batches that fail.
+    pub(super) split_budget: u32,
     /// No lease before this moment.
     next_lease: Option<Instant>,
 }

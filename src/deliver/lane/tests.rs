@@ -38,7 +38,7 @@ struct StillTime {
     _release: mpsc::SyncSender<()>,
 }
 
-/// Lanes, their queue and their Meta.
+/// Lanes, their queue and a simulated Meta.
 struct LaneFixture {
     sandbox: Sandbox,
     queue: Queue,
@@ -168,7 +168,7 @@ impl LaneFixture {
         settle(&mut self.lanes[0]).await
     }
 
-    /// Lets the first lane go on until the endpoint has so many calls in hand.
+    /// Lets the first lane go on until this many calls are in flight.
     async fn settle_until_in_flight(&mut self, calls: u64) {
         let lane = &mut self.lanes[0];
         loop {

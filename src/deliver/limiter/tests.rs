@@ -1,4 +1,4 @@
-//! Time stands still but for the waits themselves, so that each is exact.
+//! Only the waits themselves move the time, so that each is exact.
 
 use tokio::time::timeout;
 

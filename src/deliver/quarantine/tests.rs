@@ -1,4 +1,4 @@
-//! Who is bad, and when.
+//! Which events are bad, and when that is known.
 
 use super::*;
 
@@ -82,7 +82,7 @@ fn event(number: usize) -> Leased {
     Leased::sample(number.try_into().unwrap())
 }
 
-/// Nothing becomes of any event; the refused one, if there is one, is held.
+/// The refused event, if there is one, is held, and nothing else happens.
 fn held() -> Update {
     Update::default()
 }
@@ -161,7 +161,7 @@ fn twenty_alike_in_a_row_are_too_many() {
     assert_eq!(again, released(50));
     assert_eq!(bench.accepted(99), held());
     assert!(bench.takes_rejected(1));
-    assert!(!bench.takes_rejected(1), "it is told once");
+    assert!(!bench.takes_rejected(1), "only once");
     assert!(bench.takes_rejected(50));
 }
 

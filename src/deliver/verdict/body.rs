@@ -228,7 +228,7 @@ fn picked<'a>(json: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// An integer, or one in a text.
-pub(super) fn integer(value: &Value) -> Option<i64> {
+fn integer(value: &Value) -> Option<i64> {
     value
         .as_i64()
         .or_else(|| value.as_str()?.trim().parse().ok())

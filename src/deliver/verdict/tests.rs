@@ -128,7 +128,7 @@ fn every_code_decides_whatever_the_status() {
         check(status, &error(1, Some(99)), TRANSIENT);
     }
     check(413, &error(1, None), Verdict::TooLarge);
-    // Not of an event: whose fault it is, others show.
+    // Not about an event: other events show whose fault it is.
     for status in [200, 400, 402, 405, 409, 422, 500] {
         check(status, &error(100, None), REFUSED);
         check(status, &error(100, Some(7)), REFUSED);
@@ -403,7 +403,7 @@ fn shapes_that_were_seen() {
             r#"{"error":{"code":1,"message":"Please reduce the amount of data you're asking for, then retry your request"}}"#,
             Verdict::TooLarge,
         ),
-        // The same words with a code of their own decide nothing.
+        // The same words decide nothing with another code.
         (
             400,
             r#"{"error":{"code":2,"message":"reduce the amount of data"}}"#,

@@ -19,12 +19,12 @@ async fn bad_events_are_found_and_good_ones_go_out_in_the_same_pass() {
     assert_eq!(fixture.ended(Reason::Accepted), 995);
     assert_eq!(fixture.ended(Reason::Refused), 5);
     assert_eq!(fixture.queued(), 0);
-    for letter in fixture.dead().await {
-        assert_eq!(letter.event_name.as_deref(), Some("Bad"));
-        assert_eq!(letter.code, Some(100));
-        assert!(letter.sub_code.is_some());
-        assert!(letter.trace_id.is_some());
-        assert!(letter.message.is_some());
+    for dead in fixture.dead().await {
+        assert_eq!(dead.event_name.as_deref(), Some("Bad"));
+        assert_eq!(dead.code, Some(100));
+        assert!(dead.sub_code.is_some());
+        assert!(dead.trace_id.is_some());
+        assert!(dead.message.is_some());
     }
     fixture.assert_sound();
 }
@@ -55,7 +55,7 @@ async fn twenty_refusals_in_a_row_pause_the_lane_and_keep_the_rest() {
     // A search for the first, then one after the other, then some as probes.
     assert!(fixture.calls() <= 40 + 24, "{} calls", fixture.calls());
 
-    // Those that were not tried yet are, some at a time.
+    // Then it tries the others, some at a time.
     let before = fixture.calls();
     fixture.pass_until(until).await;
     let until = fixture.settle().await;
@@ -63,7 +63,7 @@ async fn twenty_refusals_in_a_row_pause_the_lane_and_keep_the_rest() {
     assert_eq!(fixture.state(), LaneState::paused);
     assert_eq!(fixture.queued(), 281);
 
-    // A good event comes: it is probed first, accepted, and speaks for the lane.
+    // A good event comes: it is probed first, and its acceptance ends the pause.
     fixture.push(&["Lead"]).await;
     fixture.pass_until(until).await;
     fixture.settle().await;
@@ -119,7 +119,7 @@ async fn what_is_too_large_is_halved_and_smaller_batches_follow() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_is_too_large_alone_is_set_aside() {
-    // By Graph's own word.
+    // Graph says so.
     let mut fixture = LaneFixture::one().await;
     fixture.faults("reduce=0");
     fixture.push_many(3).await;
@@ -128,7 +128,7 @@ async fn an_event_that_is_too_large_alone_is_set_aside() {
     assert_eq!(fixture.ended(Reason::TooLarge), 3);
     fixture.assert_sound();
 
-    // By that of a proxy, which alone says nothing.
+    // A proxy says so, which alone decides nothing.
     let mut fixture = LaneFixture::one().await;
     fixture.faults("page=413:Big");
     fixture.push(&["Big"]).await;

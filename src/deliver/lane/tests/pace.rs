@@ -152,8 +152,7 @@ async fn an_endpoint_that_cannot_be_reached_takes_nothing() {
     fixture.fill().await;
     fixture.settle().await;
     assert_eq!(fixture.state(), LaneState::backing_off);
-    // Nothing was sent, so that nothing can have been taken: the events stay for their whole
-    // window.
+    // Nothing was sent, so Meta cannot have taken anything: the events stay for their whole window.
     fixture.pass(Duration::from_secs(50 * 3600)).await;
     fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.queued(), 5);

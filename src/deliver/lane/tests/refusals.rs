@@ -1,4 +1,4 @@
-//! A refusal that does not tell of an event is not laid to its charge, unless others show that it is.
+//! A refusal that does not name an event counts against it only if others show that it is bad.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn reason(fixture: &LaneFixture) -> String {
     status.reason.unwrap_or_default()
 }
 
-/// Lets the lane go on until everything that it began is over, and the moments that it waits for.
+/// Lets the lane go on, through so many of the moments that it waits for.
 async fn go_on(fixture: &mut LaneFixture, moments: usize) {
     for _ in 0..moments {
         let until = fixture.settle().await;
@@ -72,7 +72,7 @@ async fn another_that_is_taken_shows_whose_fault_it_is() {
         fixture.fill().await;
         fixture.settle().await;
         assert_eq!(fixture.queued(), 1);
-        // However soon it comes: it does not wait for a batch to fill, nor for the next try.
+        // At once: it waits neither for a batch to fill nor for the next try.
         fixture.push(&[other]).await;
         fixture.settle().await;
         assert_eq!(fixture.calls(), 2, "{other}");
@@ -115,7 +115,7 @@ async fn bad_ones_among_many_are_found_and_the_others_go_out() {
         fixture.push(&names).await;
         go_on(&mut fixture, 1).await;
         assert_eq!(fixture.ended(Reason::Accepted), 995, "{faults}");
-        // Nothing was left that could speak against the last.
+        // Nothing is left whose acceptance could decide about the last.
         assert!(fixture.queued() <= 1, "{faults}");
         fixture.push(&["Lead"]).await;
         fixture.settle().await;

@@ -89,7 +89,7 @@ async fn a_block_after_a_block_lasts_longer_across_a_restart_too() {
         fixture.restart().await;
         fixture.settle().await;
         let Circuit::Open(_, until) = fixture.lanes[0].limiter.circuit() else {
-            panic!("the gate is not held");
+            panic!("the circuit is not open");
         };
         assert_eq!(until - Instant::now(), hour(hours));
         fixture.pass(hour(hours)).await;
@@ -108,7 +108,7 @@ async fn a_clock_that_was_set_back_holds_no_lane_longer_than_it_was_to_be_held()
     fixture.restart().await;
     fixture.settle().await;
     let Circuit::Open(_, until) = fixture.lanes[0].limiter.circuit() else {
-        panic!("the gate is not held");
+        panic!("the circuit is not open");
     };
     assert_eq!(until - Instant::now(), Duration::from_secs(300));
 }
