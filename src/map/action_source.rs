@@ -143,7 +143,7 @@ fn automatic(
     }
 }
 
-/// How far an event is allowed to lie in the future: clocks differ.
+/// How far an event may be in the future, since clocks differ.
 const TOLERANCE_MILLIS: i64 = 60 * 1000;
 
 /// How long an event with a time hours ahead may take to arrive.

@@ -1,4 +1,4 @@
-//! What can be known to be wrong, or to look wrong, before the first event arrives.
+//! Finds what is wrong, or looks wrong, in the rules of a sync before the first event arrives.
 
 use std::borrow::Cow;
 
@@ -53,7 +53,7 @@ impl<'c> Rules<'c> {
         }
     }
 
-    /// Those of each row of the sync's event table.
+    /// The rules of each row of the sync's event table.
     fn rows(&self) -> impl Iterator<Item = Self> + use<'c> {
         let (sync, key) = (self.sync, self.key.clone());
         let rows = sync.events.iter().flatten();

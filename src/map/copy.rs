@@ -1,4 +1,4 @@
-//! Copies a value of the event into what is sent.
+//! Copies a value of the event into the server event.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -73,7 +73,7 @@ impl Explanation {
         &self.fields
     }
 
-    /// The rows of a table for people, the head among them; none where nothing is explained.
+    /// The rows of a table for people, with its head; none where nothing is explained.
     pub fn rows(&self) -> Vec<Vec<String>> {
         if self.fields.is_empty() {
             return Vec::new();
@@ -96,7 +96,7 @@ impl Explanation {
             }
             None => "it is not set".to_owned(),
         };
-        // By the first reading the condition may hold.
+        // The condition may hold by the first reading.
         let found = if scope.is_other_reading() {
             format!("but for what $setOnce and $set give, {found}")
         } else {
@@ -185,8 +185,8 @@ impl Explained {
     }
 }
 
-/// Where an expression looked in vain: its paths, and the conditions of its fixed values.
-fn looked_in_vain(expr: &ValueExpr) -> String {
+/// Where an expression found nothing: its paths, and the conditions of its fixed values.
+fn searched(expr: &ValueExpr) -> String {
     let (mut paths, mut unmet) = (Vec::new(), Vec::new());
     list_ways(expr, &mut paths, &mut unmet);
     let (paths, unmet) = (paths.join(", "), unmet.join(", nor "));
@@ -267,7 +267,7 @@ impl Recorder for Explanation {
         let why = if expr.is_empty() {
             "switched off".to_owned()
         } else {
-            looked_in_vain(expr)
+            searched(expr)
         };
         self.fields.push(Explained::missing(field.path(), why));
     }

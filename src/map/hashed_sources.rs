@@ -60,7 +60,7 @@ impl HashedSources {
         Self(sources)
     }
 
-    /// The sources that are no ids of a person: other ids are not hashed, as `external_id` is.
+    /// The sources that are traits of a person, without those of an id: an event may be identified by one.
     pub(super) fn of_traits(&self) -> Self {
         let is_trait = |(field, _): &&(UserDataField, Path)| field.class() != FieldClass::PersonId;
         Self(self.0.iter().filter(is_trait).cloned().collect())

@@ -152,7 +152,7 @@ fn cut(address: &str, kept: &KeptParameters) -> Option<String> {
     (clean != address).then_some(clean)
 }
 
-/// Takes the user's name and password out from before the host.
+/// Removes the user's name and password before the host.
 fn without_user(page: &str) -> Cow<'_, str> {
     if !any_byte(page, |byte| byte == b'@') {
         return Cow::Borrowed(page);

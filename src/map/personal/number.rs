@@ -179,7 +179,7 @@ impl Run<'_, '_> {
         first.is_some_and(|group| group.digits.starts_with(digit))
     }
 
-    /// Whether a stretch of groups is the number of a card, or grouped as phones are.
+    /// Whether consecutive groups are the number of a card, or grouped as phone numbers are.
     fn holds_number(&self) -> bool {
         (0..self.groups.len()).any(|first| {
             let may_be_phone = self.may_begin(first);
