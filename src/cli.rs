@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
+use tokio::runtime::{self, Runtime};
 
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::load::{self, Loaded, Sources, Unusable};
@@ -150,10 +152,16 @@ impl Terminal {
         }
     }
 
+    /// Writes a value as a line of JSON.
+    fn write_json(&mut self, value: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.output, value)?;
+        self.output.write_all(b"\n")
+    }
+
     /// Says what a command did: words for people, and a line of JSON for a program that reads on.
     fn tell(&mut self, counts: &serde_json::Value, words: &str) -> io::Result<()> {
         if !self.is_interactive {
-            writeln!(self.output, "{counts}")?;
+            self.write_json(counts)?;
         }
         writeln!(self.errors, "{words}")
     }
@@ -227,6 +235,11 @@ fn describe(mistakes: &[ConfigError], warnings: &[ConfigError]) -> String {
 fn parse_time(text: &str) -> Result<UnixMillis, String> {
     UnixMillis::parse(text)
         .ok_or_else(|| format!("`{text}` is no moment such as 2026-11-20T18:05:00Z"))
+}
+
+/// Runs the tasks of a command that serves.
+fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 /// Whether the reader of our output has left, as `head` does.

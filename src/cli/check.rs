@@ -14,23 +14,18 @@ pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), Com
     let mut passed = 0;
     let mut failed = 0;
     for sync in &syncs {
-        for test in config
-            .syncs
-            .get(sync.name())
-            .map_or(&[][..], |sync| &sync.tests)
-        {
-            match run_test(test, sync) {
-                Ok(()) => passed += 1,
-                Err(difference) => {
-                    failed += 1;
-                    let name = sync.name();
-                    writeln!(
-                        terminal.errors,
-                        "failed: sync.{name}, test \"{}\"\n{difference}",
-                        test.name
-                    )?;
-                }
-            }
+        let name = sync.name();
+        for test in config.syncs.get(name).iter().flat_map(|sync| &sync.tests) {
+            let Err(difference) = run_test(test, sync) else {
+                passed += 1;
+                continue;
+            };
+            failed += 1;
+            let test = &test.name;
+            writeln!(
+                terminal.errors,
+                "failed: sync.{name}, test \"{test}\"\n{difference}"
+            )?;
         }
     }
     write!(terminal.output, "{}", load::effective(&config))?;

@@ -2,27 +2,22 @@
 //!
 //! Lists are read page by page, so that a box of any size is shown in constant memory.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use serde::Serialize as _;
 use serde_json::json;
 
-use crate::cli::store::{Missing, StoreClient};
+use crate::cli::store::{StoreClient, with_store};
 use crate::cli::table::TextTable;
-use crate::cli::{CommandFailure, Terminal, load_config};
+use crate::cli::{CommandFailure, Terminal};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::SyncName;
-use crate::config::load::{Loaded, Sources};
+use crate::config::load::Sources;
 use crate::control::command::{DropDead, ListDead, RetryDead};
 use crate::outcome::{Outcome, Reason};
 use crate::queue::dead::{DeadFilter, DeadLetter};
-
-/// Why a piece can always be added to a text.
-const MEMORY: &str = "writing to memory does not fail";
 
 /// What `pixel-relay dead` can do.
 #[derive(Debug, Subcommand)]
@@ -53,7 +48,7 @@ pub(super) enum DeadCommand {
 }
 
 /// Which dead letters are meant.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(super) struct DeadSelection {
     /// Of this sync
     #[arg(long, value_name = "NAME")]
@@ -92,23 +87,19 @@ pub(super) fn dead(
 ) -> Result<(), CommandFailure> {
     let now = SystemClock.now();
     let chosen = match &command {
-        DeadCommand::Retry(chosen) | DeadCommand::Drop(chosen) => Some(chosen.filters(now)?),
-        _ => None,
+        DeadCommand::Retry(chosen) | DeadCommand::Drop(chosen) => chosen.filters(now)?,
+        _ => Vec::new(),
     };
-    let (Loaded { config, .. }, _) = load_config(sources)?;
-    let store = StoreClient::open(&config, Missing::Refused)?;
-    let done = match command {
+    with_store(sources, |store| match command {
         DeadCommand::List { which, json } if terminal.is_interactive && !json => {
-            table(&store, &which.filter(now)?, terminal)
+            table(store, &which.filter(now)?, terminal)
         }
-        DeadCommand::List { which, .. } => lines(&store, &which.filter(now)?, false, terminal),
-        DeadCommand::Export { which } => lines(&store, &which.filter(now)?, true, terminal),
-        DeadCommand::Show { ids } => show(&store, &ids, terminal),
-        DeadCommand::Retry(_) => retry(&store, &chosen.unwrap_or_default(), terminal),
-        DeadCommand::Drop(_) => drop_dead(&store, &chosen.unwrap_or_default(), terminal),
-    };
-    store.close()?;
-    done
+        DeadCommand::List { which, .. } => lines(store, &which.filter(now)?, false, terminal),
+        DeadCommand::Export { which } => lines(store, &which.filter(now)?, true, terminal),
+        DeadCommand::Show { ids } => show(store, &ids, terminal),
+        DeadCommand::Retry(_) => retry(store, chosen, terminal),
+        DeadCommand::Drop(_) => drop_dead(store, chosen, terminal),
+    })
 }
 
 impl DeadSelection {
@@ -129,20 +120,12 @@ impl DeadSelection {
             id: None,
         })
     }
-
-    const fn is_everything(&self) -> bool {
-        self.sync.is_none()
-            && self.reason.is_none()
-            && self.event.is_none()
-            && self.older_than.is_none()
-            && self.newer_than.is_none()
-    }
 }
 
 impl Chosen {
     /// One filter, or one for each number.
     fn filters(&self, now: UnixMillis) -> Result<Vec<DeadFilter>, CommandFailure> {
-        if self.ids.is_empty() && self.which.is_everything() && !self.all {
+        if self.ids.is_empty() && self.which == DeadSelection::default() && !self.all {
             return Err(CommandFailure::Usage(
                 "say which dead letters are meant: their numbers, a filter such as --reason, or --all"
                     .to_owned(),
@@ -197,17 +180,10 @@ fn row(letter: DeadLetter) -> Vec<String> {
         (None, _) => "-".to_owned(),
     };
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    // Whole seconds will do for people.
-    let filed = letter
-        .filed_at
-        .to_string()
-        .get(..19)
-        .unwrap_or_default()
-        .to_owned()
-        + "Z";
     vec![
         letter.id.to_string(),
-        filed,
+        // Whole seconds will do for people.
+        format!("{:.19}Z", letter.filed_at.to_string()),
         letter.sync.to_string(),
         letter.reason.outcome().to_string(),
         letter.reason.to_string(),
@@ -225,8 +201,7 @@ fn lines(
 ) -> Result<(), CommandFailure> {
     each_page(store, filter, with_events, |page| {
         for letter in page {
-            serde_json::to_writer(&mut terminal.output, &letter)?;
-            terminal.output.write_all(b"\n")?;
+            terminal.write_json(&letter)?;
         }
         Ok(())
     })
@@ -245,13 +220,11 @@ fn show(store: &StoreClient, ids: &[i64], terminal: &mut Terminal) -> Result<(),
         }
         for letter in letters {
             if terminal.is_interactive {
-                let mut out = serde_json::Serializer::pretty(&mut terminal.output);
                 // Through a value, or the event would stay on one line.
-                serde_json::to_value(&letter)?.serialize(&mut out)?;
+                writeln!(terminal.output, "{:#}", serde_json::to_value(&letter)?)?;
             } else {
-                serde_json::to_writer(&mut terminal.output, &letter)?;
+                terminal.write_json(&letter)?;
             }
-            terminal.output.write_all(b"\n")?;
         }
     }
     if missing.is_empty() {
@@ -263,26 +236,24 @@ fn show(store: &StoreClient, ids: &[i64], terminal: &mut Terminal) -> Result<(),
 
 fn retry(
     store: &StoreClient,
-    filters: &[DeadFilter],
+    filters: Vec<DeadFilter>,
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
     let (mut queued, mut kept) = (0, 0);
     for filter in filters {
-        let retried = store.perform(RetryDead(filter.clone()))?;
+        let retried = store.perform(RetryDead(filter))?;
         queued += retried.queued;
         kept += retried.kept;
     }
     let mut words = format!("{queued} queued anew");
     if kept > 0 {
-        write!(
-            words,
+        words += &format!(
             "; {kept} kept: they were never mapped, or are too old for Meta by now (mend the mapping \
              and backfill, or drop them)"
-        )
-        .expect(MEMORY);
+        );
     }
     if queued > 0 && !store.has_daemon() {
-        words.push_str("; they are delivered once the daemon runs");
+        words += "; they are delivered once the daemon runs";
     }
     terminal.tell(&json!({"queued": queued, "kept": kept}), &words)?;
     Ok(())
@@ -290,12 +261,12 @@ fn retry(
 
 fn drop_dead(
     store: &StoreClient,
-    filters: &[DeadFilter],
+    filters: Vec<DeadFilter>,
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
     let mut dropped = 0;
     for filter in filters {
-        dropped += store.perform(DropDead(filter.clone()))?.dropped;
+        dropped += store.perform(DropDead(filter))?.dropped;
     }
     terminal.tell(&json!({"dropped": dropped}), &format!("{dropped} dropped"))?;
     Ok(())

@@ -50,7 +50,7 @@ pub(super) struct ForgetArguments {
 impl std::fmt::Debug for ForgetArguments {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // All of it is personal data.
-        f.debug_struct("Arguments").finish_non_exhaustive()
+        f.debug_struct("ForgetArguments").finish_non_exhaustive()
     }
 }
 
@@ -160,6 +160,7 @@ fn forms(
     sync: &SyncConfig,
     country: Option<&str>,
 ) -> Result<Vec<String>, &'static str> {
+    let hash = |form: &str| Hashed::of(form).as_str().to_owned();
     let hashed = |calling_code| {
         let context = Context {
             calling_code,
@@ -173,12 +174,10 @@ fn forms(
         match normalize::normalize(field, value, &context, &mut Scratch::default()) {
             Ok(Normalized::ToHash { first, second }) => {
                 let forms = [Some(first), second].into_iter().flatten();
-                Ok(forms
-                    .map(|form| Hashed::of(form).as_str().to_owned())
-                    .collect())
+                Ok(forms.map(hash).collect())
             }
             // What is stored as it is has its hash beside it.
-            Ok(Normalized::HashAndPlain(id)) => Ok(vec![Hashed::of(id).as_str().to_owned()]),
+            Ok(Normalized::HashAndPlain(id)) => Ok(vec![hash(id)]),
             Ok(Normalized::AlreadyHashed(hash)) => Ok(vec![hash.as_str().to_owned()]),
             Ok(Normalized::Plain(_) | Normalized::Integer(_)) => Ok(Vec::new()),
             Err(why) => Err(why.as_str()),

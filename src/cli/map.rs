@@ -180,10 +180,7 @@ fn write_line(
             TextTable::default().write(&mut terminal.output, &explanation.rows())?;
             writeln!(terminal.output)?;
         }
-        _ => {
-            serde_json::to_writer(&mut terminal.output, &line)?;
-            terminal.output.write_all(b"\n")?;
-        }
+        _ => terminal.write_json(&line)?,
     }
     Ok(())
 }

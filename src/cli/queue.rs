@@ -3,10 +3,10 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::cli::store::{Missing, StoreClient};
-use crate::cli::{CommandFailure, Terminal, load_config};
+use crate::cli::store::with_store;
+use crate::cli::{CommandFailure, Terminal};
 use crate::config::SyncName;
-use crate::config::load::{Loaded, Sources};
+use crate::config::load::Sources;
 use crate::control::command::{DropQueue, Dropped};
 
 /// What `pixel-relay queue` can do.
@@ -29,14 +29,11 @@ pub(super) fn queue(
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
     let QueueCommand::Drop { sync, force } = command;
-    let (Loaded { config, .. }, _) = load_config(sources)?;
-    let store = StoreClient::open(&config, Missing::Refused)?;
-    let dropped = store.perform(DropQueue {
+    let command = DropQueue {
         sync: sync.clone(),
         force,
-    });
-    store.close()?;
-    let Dropped { dropped } = dropped?;
+    };
+    let Dropped { dropped } = with_store(sources, |store| Ok(store.perform(command)?))?;
     let words = format!(
         "{dropped} events of sync {sync} dropped, counted as erased; those that a request is carrying \
          at this moment are not among them"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::app::{self, App, BuildError};
-use crate::cli::{CommandFailure, Terminal, load_config_to_send};
+use crate::cli::{CommandFailure, Terminal, load_config_to_send, runtime};
 use crate::clock::SystemClock;
 use crate::config::load::{Loaded, Sources};
 use crate::telemetry::logs;
@@ -42,12 +42,6 @@ pub(super) fn run(
         app.run(shutdown).await?;
         Ok(())
     })
-}
-
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
 }
 
 fn build_failure(error: BuildError) -> CommandFailure {

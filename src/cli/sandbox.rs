@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use crate::app;
-use crate::cli::{CommandFailure, Terminal};
+use crate::cli::{CommandFailure, Terminal, runtime};
 use crate::sandbox::faults::Faults;
 use crate::sandbox::{Sandbox, SandboxConfig};
 
@@ -40,10 +40,7 @@ pub(super) fn sandbox(
         .faults
         .parse::<Faults>()
         .map_err(|error| CommandFailure::Usage(format!("--faults: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let listener = TcpListener::bind(arguments.listen)
             .await
             .with_context(|| format!("cannot listen on {}", arguments.listen))?;

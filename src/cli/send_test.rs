@@ -1,7 +1,6 @@
 //! `pixel-relay send-test`: one real request to Meta, and its answer in plain words.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -18,9 +17,6 @@ use crate::deliver::redact::Redactor;
 use crate::deliver::verdict::{self, Fix, Judgement, Verdict};
 use crate::hash::Hashed;
 use crate::http::tls;
-
-/// Why a line can always be added to a text.
-const MEMORY: &str = "writing to memory does not fail";
 
 /// What `pixel-relay send-test` takes.
 #[derive(Debug, Args)]
@@ -79,11 +75,7 @@ pub(super) fn send_test(
         .block_on(graph.post(&[event]))
         .with_context(|| format!("no answer from {}", config.meta.url))?;
     let judged = verdict::judge(&reply, 1, sync.app_secret.is_some());
-    write!(
-        terminal.output,
-        "{}",
-        in_plain_words(&judged, reply.status, &redactor)
-    )?;
+    explain(&judged, reply.status, &redactor, &mut terminal.output)?;
     match judged.verdict {
         Verdict::Delivered | Verdict::Uncounted => Ok(()),
         _ => Err(anyhow::anyhow!("the test event was not accepted").into()),
@@ -97,8 +89,13 @@ fn parse_code(text: &str) -> Result<String, String> {
         .ok_or_else(|| "expected letters and digits, such as TEST12345".to_owned())
 }
 
-/// What Meta's answer means, and what to do about it.
-fn in_plain_words(judged: &Judgement, status: u16, redactor: &Redactor) -> String {
+/// Writes what Meta's answer means, and what to do about it.
+fn explain(
+    judged: &Judgement,
+    status: u16,
+    redactor: &Redactor,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let meaning = match judged.verdict {
         Verdict::Delivered => {
             "accepted: token, permission and pixel id are right; the event shows in Events Manager \
@@ -143,55 +140,36 @@ fn in_plain_words(judged: &Judgement, status: u16, redactor: &Redactor) -> Strin
         Verdict::Invalid { .. } => "the event was refused",
         Verdict::Refused => "the request was refused, for a reason that is not known",
     };
-    let mut words = format!("HTTP {status}: {meaning}\n");
+    writeln!(out, "HTTP {status}: {meaning}")?;
     for (what, number) in [("code", judged.code), ("sub-code", judged.sub_code)] {
         if let Some(number) = number {
-            writeln!(words, "{what}: {number}").expect(MEMORY);
+            writeln!(out, "{what}: {number}")?;
         }
     }
     if let Some(text) = judged.text.as_ref().or(judged.remarks.as_ref()) {
-        writeln!(words, "Meta says: {}", redactor.text(text)).expect(MEMORY);
+        writeln!(out, "Meta says: {}", redactor.text(text))?;
     }
-    if let Some(trace) = judged
-        .trace_id
-        .as_deref()
-        .and_then(|id| redactor.identifier(id))
-    {
-        writeln!(words, "trace id, for Meta's support: {trace}").expect(MEMORY);
+    let trace_id = judged.trace_id.as_deref();
+    if let Some(trace_id) = trace_id.and_then(|id| redactor.identifier(id)) {
+        writeln!(out, "trace id, for Meta's support: {trace_id}")?;
     }
-    words
+    Ok(())
 }
 
 fn choose(
     config: &Config,
     arguments: &SendTestArguments,
 ) -> Result<(SyncName, SyncConfig), CommandFailure> {
-    let names = || {
-        config
-            .syncs
-            .keys()
-            .map(SyncName::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let chosen = match &arguments.sync {
-        Some(wanted) => config
-            .syncs
-            .iter()
-            .find(|(name, _)| name.as_str() == wanted)
-            .ok_or_else(|| {
-                CommandFailure::Usage(format!(
-                    "no sync is called `{wanted}`; there is {}",
-                    names()
-                ))
-            })?,
-        None if config.syncs.len() == 1 => config.syncs.iter().next().expect("there is one"),
-        None => {
-            return Err(CommandFailure::Usage(format!(
-                "there are several syncs; name one of {} with --sync",
-                names()
-            )));
-        }
-    };
-    Ok((chosen.0.clone(), chosen.1.clone()))
+    let wanted = arguments.sync.as_ref();
+    let is_wanted = |name: &SyncName| wanted.is_none_or(|wanted| name.as_str() == wanted);
+    let mut fitting = config.syncs.iter().filter(|(name, _)| is_wanted(name));
+    if let (Some((name, sync)), None) = (fitting.next(), fitting.next()) {
+        return Ok((name.clone(), sync.clone()));
+    }
+    let names: Vec<_> = config.syncs.keys().map(SyncName::as_str).collect();
+    let names = names.join(", ");
+    Err(CommandFailure::Usage(match wanted {
+        Some(wanted) => format!("no sync is called `{wanted}`; there is {names}"),
+        None => format!("there are several syncs; name one of {names} with --sync"),
+    }))
 }

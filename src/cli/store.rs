@@ -11,8 +11,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::runtime::Runtime;
 
+use crate::cli::{CommandFailure, load_config};
 use crate::clock::SystemClock;
 use crate::config::live::LiveConfig;
+use crate::config::load::{Loaded, Sources};
 use crate::config::{Config, SyncName};
 use crate::control::client::{self, AskError};
 use crate::control::command::{CommandHandler, StoreCommand, TellVersion};
@@ -107,6 +109,18 @@ impl StoreClient {
             }
         }
     }
+}
+
+/// Works on the store of a configuration, and leaves the store.
+pub(super) fn with_store<T>(
+    sources: Sources,
+    work: impl FnOnce(&StoreClient) -> Result<T, CommandFailure>,
+) -> Result<T, CommandFailure> {
+    let (Loaded { config, .. }, _) = load_config(sources)?;
+    let store = StoreClient::open(&config, Missing::Refused)?;
+    let done = work(&store);
+    store.close()?;
+    done
 }
 
 /// Takes possession of the store; `None` where another process has it.

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use anyhow::anyhow;
 use clap::Args;
 
-use crate::cli::store::{Missing, StoreClient};
+use crate::cli::store::with_store;
 use crate::cli::table::plain;
-use crate::cli::{CommandFailure, Terminal, load_config};
-use crate::config::load::{Loaded, Sources};
+use crate::cli::{CommandFailure, Terminal};
+use crate::config::load::Sources;
 use crate::control::command::TraceEvent;
 use crate::queue::attempt::TracedRequest;
 use crate::queue::trace::{Trace, TracedPlace};
@@ -29,13 +29,8 @@ pub(super) fn trace(
     sources: Sources,
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
-    let (Loaded { config, .. }, _) = load_config(sources)?;
-    let store = StoreClient::open(&config, Missing::Refused)?;
-    let traces = store.perform(TraceEvent {
-        event_id: arguments.id.clone(),
-    });
-    store.close()?;
-    let traces = traces?;
+    let event_id = arguments.id.clone();
+    let traces = with_store(sources, |store| Ok(store.perform(TraceEvent { event_id })?))?;
     if traces.is_empty() {
         return Err(anyhow!(
             "nothing is known of event {}: it never came, or it was filtered, or it was taken more \
@@ -46,8 +41,7 @@ pub(super) fn trace(
     }
     for trace in &traces {
         if arguments.json {
-            serde_json::to_writer(&mut terminal.output, trace)?;
-            terminal.output.write_all(b"\n")?;
+            terminal.write_json(trace)?;
         } else {
             tell(trace, &mut terminal.output)?;
         }
@@ -60,31 +54,26 @@ fn tell(trace: &Trace, out: &mut dyn Write) -> io::Result<()> {
     for sent in &trace.requests {
         writeln!(out, "  sent {}: {}", sent.sent_at, answer(sent))?;
     }
-    match &trace.place {
+    let place = match &trace.place {
         TracedPlace::Waiting { until } if trace.requests.is_empty() => {
-            writeln!(out, "  queued, not sent yet; expires {until}")
+            format!("queued, not sent yet; expires {until}")
         }
-        TracedPlace::Waiting { until } => {
-            writeln!(out, "  queued, to be sent again; expires {until}")
-        }
+        TracedPlace::Waiting { until } => format!("queued, to be sent again; expires {until}"),
         TracedPlace::InFlight { until } => {
-            writeln!(
-                out,
-                "  queued, about to be sent or being sent; expires {until}"
-            )
+            format!("queued, about to be sent or being sent; expires {until}")
         }
-        TracedPlace::Delivered { at } => writeln!(out, "  delivered {at}"),
-        TracedPlace::Dead { id, reason } => writeln!(
-            out,
-            "  {}, reason {reason}: dead letter {id} (pixel-relay dead show {id})",
+        TracedPlace::Delivered { at } => format!("delivered {at}"),
+        TracedPlace::Dead { id, reason } => format!(
+            "{}, reason {reason}: dead letter {id} (pixel-relay dead show {id})",
             reason.outcome()
         ),
-        TracedPlace::Gone => writeln!(
-            out,
-            "  gone without being delivered: erased or dropped by command, or a dead letter that \
-             was dropped, retried, replaced or became too old"
-        ),
-    }
+        TracedPlace::Gone => {
+            "gone without being delivered: erased or dropped by command, or a dead \
+                              letter that was dropped, retried, replaced or became too old"
+                .to_owned()
+        }
+    };
+    writeln!(out, "  {place}")
 }
 
 /// What was answered to a request, on one line.
@@ -92,19 +81,12 @@ fn answer(sent: &TracedRequest) -> String {
     let Some(answered_at) = &sent.answered_at else {
         return "no answer yet, or it was lost".to_owned();
     };
-    let mut parts = vec![format!(
-        "answered {answered_at}: {}",
-        sent.verdict
-            .as_deref()
-            .map_or_else(|| "unknown".to_owned(), plain)
-    )];
+    let verdict = plain(sent.verdict.as_deref().unwrap_or("unknown"));
+    let mut parts = vec![format!("answered {answered_at}: {verdict}")];
     parts.extend(sent.status.map(|status| format!("HTTP {status}")));
     parts.extend(sent.code.map(|code| format!("code {code}")));
     parts.extend(sent.sub_code.map(|code| format!("sub-code {code}")));
-    parts.extend(
-        sent.trace_id
-            .as_deref()
-            .map(|id| format!("trace id {}", plain(id))),
-    );
+    let trace_id = sent.trace_id.as_deref();
+    parts.extend(trace_id.map(|id| format!("trace id {}", plain(id))));
     parts.join(", ")
 }

@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::app::{self, App};
-use crate::cli::run::{build_failure, runtime};
-use crate::cli::{CommandFailure, Terminal};
+use crate::cli::run::build_failure;
+use crate::cli::{CommandFailure, Terminal, runtime};
 use crate::clock::{Clock, SystemClock};
 use crate::config::load::{self, Sources};
 use crate::config::{Config, ConfigError};
