@@ -9,7 +9,7 @@
 //! replaced: after a mapping was mended, these events get another chance.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
@@ -20,7 +20,7 @@ use crate::cli::backfill::file_summary::FileSummary;
 use crate::cli::backfill::lines::{Elements, Form, TextElement};
 use crate::cli::backfill::progress::Progress;
 use crate::cli::backfill::report::{BackfillReport, COUNTED_TWICE};
-use crate::cli::backfill::rewind::Input;
+use crate::cli::backfill::rewind::RewindReader;
 use crate::cli::backfill::sniff::Sniffer;
 use crate::cli::backfill::source::{Expectation, InputPart};
 use crate::cli::backfill::uploader::Uploader;
@@ -86,7 +86,7 @@ pub(super) fn backfill(
     }
     let bytes = sizes(&arguments.files)?;
     let uploader = (!arguments.dry_run).then(|| StoreClient::open(&config, Missing::Made));
-    let mut intake = BackfillRun {
+    let mut run = BackfillRun {
         report: BackfillReport::new(syncs.iter().map(|sync| sync.name().clone()).collect()),
         syncs,
         since: arguments.since,
@@ -99,9 +99,9 @@ pub(super) fn backfill(
     };
     let mut failed = 0;
     for file in &arguments.files {
-        failed += usize::from(!intake.take_file(file, terminal)?);
+        failed += usize::from(!run.take_file(file)?);
     }
-    intake.end(arguments, terminal)?;
+    run.end(arguments)?;
     match (failed, arguments.files.len()) {
         (0, _) => Ok(()),
         (1, 1) => Err(anyhow!(
@@ -116,91 +116,93 @@ pub(super) fn backfill(
 }
 
 /// The work on all files.
-struct BackfillRun {
+struct BackfillRun<'t> {
     syncs: Vec<Sync>,
     since: Option<UnixMillis>,
     /// `None`: a dry run.
     uploader: Option<Uploader>,
     report: BackfillReport,
-    progress: Progress,
+    progress: Progress<'t>,
     now: UnixMillis,
     /// When clicks were first seen, in the files of this run.
     clicks: InMemoryProfiles,
     /// Events from before `since`.
     before: u64,
-    /// Whether events that Meta may count twice were warned about.
+    /// Whether it has warned of events that Meta may count twice.
     has_warned: bool,
 }
 
-impl BackfillRun {
-    /// Takes a file; gives whether all of it could be read, and held events.
-    fn take_file(&mut self, file: &str, terminal: &mut Terminal) -> Result<bool, CommandFailure> {
-        if file == STANDARD_INPUT {
-            let input = std::mem::replace(&mut terminal.input, Box::new(io::empty()));
-            return self.take_input(file, input, terminal);
-        }
-        match File::open(file) {
-            Ok(input) => {
-                let input = BufReader::with_capacity(BUFFER, input);
-                self.take_input(file, input, terminal)
-            }
-            Err(error) => {
-                self.progress.say(&format!("{file}: {error}"), terminal)?;
-                Ok(false)
-            }
-        }
-    }
+/// How a part of a file ended.
+#[derive(Debug, Default)]
+struct PartEnd {
+    /// What is wrong with it.
+    fault: Option<String>,
+    has_events: bool,
+    /// Whether it holds no events and need not: this is no fault.
+    is_unrelated: bool,
+    /// Whether something packed is joined to it.
+    is_joined: bool,
+}
 
-    fn take_input(
-        &mut self,
-        file: &str,
-        input: impl BufRead,
-        terminal: &mut Terminal,
-    ) -> Result<bool, CommandFailure> {
+impl BackfillRun<'_> {
+    /// Takes a file; returns whether all of it could be read, and held events.
+    fn take_file(&mut self, file: &str) -> Result<bool, CommandFailure> {
+        let input: Box<dyn BufRead> = if file == STANDARD_INPUT {
+            self.progress.take_standard_input()
+        } else {
+            match File::open(file) {
+                Ok(input) => Box::new(BufReader::with_capacity(BUFFER, input)),
+                Err(error) => {
+                    self.progress.say(&format!("{file}: {error}"))?;
+                    return Ok(false);
+                }
+            }
+        };
         let mut summary = FileSummary::default();
         let budget = Budget::new(self.progress.bytes_read());
         let mut input = self.progress.counting(input);
         source::each_part(&mut input, &budget, &mut |name, part| {
-            let (damage, is_joined) = match part {
-                InputPart::Unrelated => {
-                    summary.add_unrelated(name);
-                    return Ok(false);
-                }
-                InputPart::Damaged(what) => (Some(what), false),
-                InputPart::Text {
-                    text,
-                    form,
-                    expected,
-                } => {
-                    let end = self.take_text(text, form, &mut summary, terminal)?;
-                    if end.eventless.is_some_and(|text| text.may_be(expected)) {
-                        summary.add_unrelated(name);
-                        return Ok(false);
-                    }
-                    (end.fault, end.is_joined)
-                }
-            };
-            let damage = damage.and_then(|what| summary.add_damaged(name, &what));
-            if let Some(damage) = damage {
-                self.progress.say(&format!("{file}: {damage}"), terminal)?;
+            let end = self.take_part(part)?;
+            summary.has_events |= end.has_events;
+            if end.is_unrelated {
+                summary.add_unrelated(name);
+                return Ok(false);
             }
-            Ok(is_joined)
+            if let Some(fault) = end.fault
+                && let Some(words) = summary.add_damaged(name, &fault)
+            {
+                self.progress.say(&format!("{file}: {words}"))?;
+            }
+            Ok(end.is_joined)
         })?;
         for words in summary.in_words() {
-            self.progress.say(&format!("{file}: {words}"), terminal)?;
+            self.progress.say(&format!("{file}: {words}"))?;
         }
         Ok(summary.is_complete())
     }
 
+    fn take_part(&mut self, part: InputPart<'_, '_>) -> Result<PartEnd, CommandFailure> {
+        let mut end = PartEnd::default();
+        match part {
+            InputPart::Unrelated => end.is_unrelated = true,
+            InputPart::Damaged(what) => end.fault = Some(what),
+            InputPart::Text {
+                text,
+                form,
+                expected,
+            } => self.take_text(text, form, expected, &mut end)?,
+        }
+        Ok(end)
+    }
+
     fn take_text(
         &mut self,
-        text: &mut Input<'_>,
+        text: &mut RewindReader<'_>,
         form: Form,
-        summary: &mut FileSummary,
-        terminal: &mut Terminal,
-    ) -> Result<TextEnd, CommandFailure> {
-        let mut end = TextEnd::default();
-        let mut sniffer = Some(Sniffer::default());
+        expected: Expectation,
+        end: &mut PartEnd,
+    ) -> Result<(), CommandFailure> {
+        let mut sniffer = Sniffer::default();
         let mut element = Vec::new();
         let mut elements = Elements::new(form);
         self.now = SystemClock.now();
@@ -211,88 +213,75 @@ impl BackfillRun {
                     end.is_joined = true;
                     break;
                 }
-                Ok(TextElement::TooLong) if sniffer.is_some() => {}
-                Ok(TextElement::TooLong) => {
-                    self.take_event(Err(Reason::EventTooLarge), &[], terminal)?;
+                Ok(TextElement::TooLong) if end.has_events => {
+                    self.take_event(&Err(Reason::EventTooLarge), &[])?;
                 }
+                Ok(TextElement::TooLong) => {}
                 Ok(TextElement::Whole) => {
                     let raw = element.trim_ascii();
-                    if let Some(held) = &mut sniffer {
+                    if !end.has_events {
                         if !sniff::names_event(raw) {
-                            if held.hold(raw) {
+                            if sniffer.hold(raw) {
                                 continue;
                             }
                             break;
                         }
-                        for raw in held.take_held() {
-                            self.take_element(&raw, &mut end, terminal)?;
+                        end.has_events = true;
+                        for raw in sniffer.take_held() {
+                            self.take_element(&raw, end)?;
                         }
-                        sniffer = None;
-                        summary.has_events = true;
                     }
-                    self.take_element(raw, &mut end, terminal)?;
+                    self.take_element(raw, end)?;
                 }
                 Err(error) => {
                     end.fault = Some(archive::in_words(&error));
-                    return Ok(end);
+                    return Ok(());
                 }
             }
         }
-        let cut_off = elements.is_cut_off().then(|| archive::CUT_OFF.to_owned());
-        if let Some(sniffer) = sniffer
+        let is_cut_off = elements.is_cut_off();
+        if !end.has_events
             && let Some(words) = sniffer.in_words()
         {
-            end.eventless = Some(if cut_off.is_none() && sniffer.is_other_json() {
-                EventlessText::Json
-            } else {
-                EventlessText::Anything
-            });
+            let is_other_json = !is_cut_off && sniffer.is_other_json();
+            end.is_unrelated = expected.allows_no_event(is_other_json);
             end.fault = Some(words);
         }
-        end.fault = cut_off.or(end.fault);
-        Ok(end)
+        if is_cut_off {
+            end.fault = Some(archive::CUT_OFF.to_owned());
+        }
+        Ok(())
     }
 
-    /// Takes an event, or the events of the body of a request. An answer that says why there are no more is
-    /// no event.
-    fn take_element(
-        &mut self,
-        raw: &[u8],
-        end: &mut TextEnd,
-        terminal: &mut Terminal,
-    ) -> Result<(), CommandFailure> {
+    /// Takes an event, or the events of the body of a request. An answer that says why there are no more
+    /// events is not one of them.
+    fn take_element(&mut self, raw: &[u8], end: &mut PartEnd) -> Result<(), CommandFailure> {
         let arena = Arena::default();
         let event = Event::decode(raw, &arena);
-        if event
-            .as_ref()
-            .is_ok_and(|event| event.field("error").is_some())
+        let holds = |has: fn(&Event<'_>) -> bool| event.as_ref().is_ok_and(has);
+        if holds(|event| event.field("error").is_some())
             && let Some(answer) = sniff::answer(raw)
         {
             end.fault = Some(format!("among its events is {answer}"));
             return Ok(());
         }
-        if !event.as_ref().is_ok_and(sniff::is_envelope) {
-            return self.take_event(event.as_ref().map_err(|reason| *reason), raw, terminal);
+        if !holds(sniff::is_envelope) {
+            return self.take_event(&event, raw);
         }
         match decode(raw, &arena) {
-            Ok(elements) => {
-                for element in elements {
-                    let event = element.event.as_ref().map_err(|reason| *reason);
-                    self.take_event(event, element.raw, terminal)?;
-                }
-                Ok(())
+            Ok(mut elements) => {
+                elements.try_for_each(|element| self.take_event(&element.event, element.raw))
             }
-            Err(_) => self.take_event(Err(Reason::MalformedJson), raw, terminal),
+            Err(_) => self.take_event(&Err(Reason::MalformedJson), raw),
         }
     }
 
     fn take_event(
         &mut self,
-        event: Result<&Event<'_>, Reason>,
+        event: &Result<Event<'_>, Reason>,
         raw: &[u8],
-        terminal: &mut Terminal,
     ) -> Result<(), CommandFailure> {
-        self.progress.event(terminal)?;
+        self.progress.event()?;
         if let (Ok(event), Some(since)) = (event, self.since)
             && event_time::of(event).is_some_and(|happened| happened < since)
         {
@@ -301,38 +290,34 @@ impl BackfillRun {
         }
         for (place, sync) in self.syncs.iter().enumerate() {
             let bodies = &mut PayloadArena::default();
+            let event = event.as_ref().map_err(|reason| *reason);
             let (mapped, stats) =
                 sync.take_with_clicks(event, raw, self.now, bodies, &mut self.clicks);
             self.report.count(place, event.ok(), &mapped, &stats);
             if stats.may_count_twice() && !self.has_warned {
                 self.has_warned = true;
-                let text = format!(
+                self.progress.say(&format!(
                     "warning: {}: there are website events older than 48 hours: {COUNTED_TWICE}",
                     sync.name()
-                );
-                self.progress.say(&text, terminal)?;
+                ))?;
             }
             if let Some(uploader) = &mut self.uploader {
-                uploader.take(sync.name(), mapped, &self.progress, terminal)?;
+                uploader.take(sync.name(), mapped, &mut self.progress)?;
             }
         }
         Ok(())
     }
 
     /// Uploads the rest and says what was done.
-    fn end(
-        mut self,
-        arguments: &BackfillArguments,
-        terminal: &mut Terminal,
-    ) -> Result<(), CommandFailure> {
-        let pushed = match self.uploader.take() {
+    fn end(mut self, arguments: &BackfillArguments) -> Result<(), CommandFailure> {
+        let uploaded = match self.uploader {
             None => None,
             Some(mut uploader) => {
-                uploader.flush(&self.progress, terminal)?;
+                uploader.flush(&mut self.progress)?;
                 Some(uploader.end()?)
             }
         };
-        let events = self.progress.end();
+        let (events, terminal) = self.progress.end();
         let before = match self.before {
             0 => String::new(),
             before => format!(", {before} from before --since"),
@@ -342,55 +327,21 @@ impl BackfillRun {
         if let Some(words) = self.report.on_old_website_events() {
             writeln!(terminal.errors, "{words}")?;
         }
-        match pushed {
-            None => {
-                writeln!(terminal.errors, "nothing was stored: this was a dry run")?;
-                self.report.write(arguments.json, terminal)
-            }
-            Some((pushed, has_daemon)) => {
-                let Pushed {
-                    queued, duplicates, ..
-                } = pushed;
-                let then = if has_daemon || queued == 0 {
-                    ""
-                } else {
-                    "; they are delivered once the daemon runs"
-                };
-                let words = format!("{queued} queued, {duplicates} taken before{then}");
-                terminal.tell(&json!({"queued": queued, "duplicates": duplicates}), &words)?;
-                Ok(())
-            }
-        }
-    }
-}
-
-/// How a text ended.
-#[derive(Debug, Default)]
-struct TextEnd {
-    /// What is wrong with it.
-    fault: Option<String>,
-    /// That is no damage: it holds something, and no event.
-    eventless: Option<EventlessText>,
-    /// Whether something packed is joined to it.
-    is_joined: bool,
-}
-
-/// What a text without an event holds.
-#[derive(Clone, Copy, Debug)]
-enum EventlessText {
-    /// JSON about something else.
-    Json,
-    Anything,
-}
-
-impl EventlessText {
-    /// Whether a file of such a name may hold it.
-    const fn may_be(self, expected: Expectation) -> bool {
-        match expected {
-            Expectation::Events => false,
-            Expectation::Json => matches!(self, Self::Json),
-            Expectation::Unrelated | Expectation::None => true,
-        }
+        let Some((pushed, has_daemon)) = uploaded else {
+            writeln!(terminal.errors, "nothing was stored: this was a dry run")?;
+            return self.report.write(arguments.json, terminal);
+        };
+        let Pushed {
+            queued, duplicates, ..
+        } = pushed;
+        let then = if has_daemon || queued == 0 {
+            ""
+        } else {
+            "; they are delivered once the daemon runs"
+        };
+        let words = format!("{queued} queued, {duplicates} taken before{then}");
+        terminal.tell(&json!({"queued": queued, "duplicates": duplicates}), &words)?;
+        Ok(())
     }
 }
 

@@ -10,14 +10,10 @@
 //! which not the signature alone must fit; the directory is passed over, and whatever follows it is the
 //! caller's, since archives are joined by putting one behind the other.
 
-use std::io::{self, BufRead, Read};
-
-use flate2::bufread::DeflateDecoder;
+use std::io::{self, BufRead, BufReader, Read};
 
 use crate::cli::CommandFailure;
-use crate::cli::backfill::archive::content::{
-    ContentEnd, StoredContent, read_content, sizes_behind,
-};
+use crate::cli::backfill::archive::content::EntryContent;
 use crate::cli::backfill::budget::Budget;
 use crate::cli::backfill::rewind::RewindReader;
 
@@ -91,46 +87,49 @@ fn begins_entry(bytes: &[u8]) -> bool {
         && half_at(bytes, 26).is_some_and(|name| name > 0)
 }
 
-/// Visits every entry, by its name, up to the end of the archive or of the input. A fault that concerns no
-/// entry comes without a name.
-pub(super) fn each_entry<R: BufRead>(
-    input: &mut RewindReader<R>,
+/// Visits the items of an archive, by the names of their entries. A fault that concerns no entry comes
+/// without a name.
+type VisitItem<'v> = dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure> + 'v;
+
+/// Visits every entry up to the end of the archive or of the input.
+pub(super) fn each_entry(
+    input: &mut RewindReader<'_>,
     budget: &Budget,
-    visit: &mut dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure>,
+    visit: &mut VisitItem<'_>,
 ) -> Result<(), CommandFailure> {
     if matches!(signature(input), Ok(Some(SIZES | NOT_SPLIT))) {
         input.consume(4);
     }
     let mut entries = 0_u64;
     while !budget.is_spent() {
-        match signature(input) {
+        let fault = match signature(input) {
             Ok(Some(ENTRY)) => {
                 entries += 1;
                 visit_entry(input, budget, visit)?;
+                continue;
             }
             Ok(Some(DIRECTORY | LARGE_END | END | EXTRA_DATA)) => {
                 // Every entry was read: a directory that is cut off costs nothing.
-                let listed = pass_directory(input);
-                return match listed.filter(|listed| *listed < entries) {
-                    Some(_) => visit("", ArchiveItem::Fault(UNLISTED.to_owned())),
-                    None => Ok(()),
-                };
-            }
-            Ok(None) => {
-                pass(input, u64::MAX);
-                return visit("", ArchiveItem::Fault(CUT_OFF.to_owned()));
-            }
-            Ok(Some(_)) => {
-                visit(
-                    "",
-                    ArchiveItem::Fault("no entry begins where one should".to_owned()),
-                )?;
-                if !find_next(input) {
-                    return Ok(());
+                match pass_directory(input) {
+                    Some(listed) if listed < entries => UNLISTED.to_owned(),
+                    _ => return Ok(()),
                 }
             }
-            Err(error) => return visit("", ArchiveItem::Fault(in_words(&error))),
-        }
+            Ok(None) => {
+                input.skip(u64::MAX);
+                CUT_OFF.to_owned()
+            }
+            Ok(Some(_)) => {
+                let what = "no entry begins where one should".to_owned();
+                visit("", ArchiveItem::Fault(what))?;
+                if find_next(input) {
+                    continue;
+                }
+                return Ok(());
+            }
+            Err(error) => in_words(&error),
+        };
+        return visit("", ArchiveItem::Fault(fault));
     }
     Ok(())
 }
@@ -150,10 +149,10 @@ pub(super) fn in_words(error: &io::Error) -> String {
     }
 }
 
-fn visit_entry<R: BufRead>(
-    input: &mut RewindReader<R>,
+fn visit_entry(
+    input: &mut RewindReader<'_>,
     budget: &Budget,
-    visit: &mut dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure>,
+    visit: &mut VisitItem<'_>,
 ) -> Result<(), CommandFailure> {
     input.mark();
     let entry = match EntryHeader::read(input) {
@@ -165,82 +164,71 @@ fn visit_entry<R: BufRead>(
             return Ok(());
         }
     };
-    let fault = match (entry.unreadable(), entry.sizes) {
-        (None, Some(sizes)) => read_sized(input, budget, &entry, sizes, visit)?,
-        (None, None) => read_unsized(input, budget, &entry, visit)?,
-        (Some(what), sizes) => {
-            if let Some(Sizes { packed, .. }) = sizes {
-                pass(input, packed);
-            }
+    let fault = match entry.unreadable() {
+        Some(what) => {
+            input.skip(entry.told.map_or(0, |told| told.packed));
             find_again(input);
             Some(what.to_owned())
         }
+        None => visit_content(input, budget, &entry, visit)?,
     };
     fault.map_or(Ok(()), |what| visit(&entry.name, ArchiveItem::Fault(what)))
 }
 
-/// Reads an entry whose sizes stand before it; gives what is wrong with it.
-fn read_sized<R: BufRead>(
-    input: &mut RewindReader<R>,
+/// Has the content of an entry visited; returns what is wrong with it.
+fn visit_content(
+    input: &mut RewindReader<'_>,
     budget: &Budget,
     entry: &EntryHeader,
-    sizes: Sizes,
-    visit: &mut dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure>,
+    visit: &mut VisitItem<'_>,
 ) -> Result<Option<String>, CommandFailure> {
-    let (content, rest) = if entry.method == STORED {
-        let end = ContentEnd::Told {
-            checksum: entry.checksum,
-            length: sizes.packed,
+    let content = EntryContent::new(input, budget, entry);
+    let mut content = BufReader::with_capacity(BUFFER, content);
+    visit(&entry.name, ArchiveItem::Content(&mut content))?;
+    if content.get_ref().error.is_none() {
+        // The reader notes a fault as it meets it.
+        io::copy(&mut content, &mut io::sink()).ok();
+    }
+    let content = content.into_inner();
+    let rest = content.rest();
+    let EntryContent {
+        checksum,
+        bytes,
+        error,
+        ..
+    } = content;
+    let checksum = checksum.finalize();
+    let is_damaged = error.is_some();
+    let is_right = match entry.told {
+        _ if is_damaged => false,
+        Some(told) => (checksum, bytes, rest) == (told.checksum, told.unpacked, 0),
+        None => {
+            let behind = input.peek(LONGEST_SIZES).unwrap_or_default();
+            let length = sizes_behind(behind, checksum, u64::MAX - rest, bytes);
+            input.consume(length.unwrap_or(0));
+            length.is_some()
+        }
+    };
+    if is_right {
+        return Ok(None);
+    }
+    let fault = error.unwrap_or_else(|| {
+        let is_at_end = input.peek(1).is_ok_and(<[u8]>::is_empty);
+        let what = if is_at_end {
+            CUT_OFF
+        } else {
+            "it is not what its checksum or size says"
         };
-        let mut stored = StoredContent::new(input, end);
-        let content = read_content(&mut stored, budget, &entry.name, visit)?;
-        (content, sizes.packed - stored.given)
-    } else {
-        let mut packed = (&mut *input).take(sizes.packed);
-        let mut inflated = DeflateDecoder::new(&mut packed);
-        let content = read_content(&mut inflated, budget, &entry.name, visit)?;
-        (content, packed.limit())
-    };
-    if content.is(entry.checksum, sizes.unpacked) && rest == 0 {
-        return Ok(None);
-    }
-    let fault = content.fault(input);
-    // Content that ends early may mean that the size is wrong.
-    if !stands_at_next(input) {
-        pass(input, rest);
+        what.to_owned()
+    });
+    if entry.told.is_some() {
+        // Content that ends early may mean that the size is wrong.
+        if !stands_at_next(input) {
+            input.skip(rest);
+        }
         find_again(input);
-    }
-    Ok(Some(fault))
-}
-
-/// Reads an entry whose sizes stand behind it; gives what is wrong with it.
-fn read_unsized<R: BufRead>(
-    input: &mut RewindReader<R>,
-    budget: &Budget,
-    entry: &EntryHeader,
-    visit: &mut dyn FnMut(&str, ArchiveItem<'_>) -> Result<(), CommandFailure>,
-) -> Result<Option<String>, CommandFailure> {
-    let (content, packed) = if entry.method == STORED {
-        let mut stored = StoredContent::new(input, ContentEnd::Behind);
-        let content = read_content(&mut stored, budget, &entry.name, visit)?;
-        (content, stored.given)
-    } else {
-        let mut inflated = DeflateDecoder::new(&mut *input);
-        let content = read_content(&mut inflated, budget, &entry.name, visit)?;
-        (content, inflated.total_in())
-    };
-    let checksum = content.checksum.clone().finalize();
-    let behind = input.peek(LONGEST_SIZES).unwrap_or_default();
-    if let Some(length) = sizes_behind(behind, checksum, packed, content.bytes)
-        && content.error.is_none()
-    {
-        input.consume(length);
-        return Ok(None);
-    }
-    // What is damaged may end anywhere, and so at a later entry than the next.
-    let is_damaged = content.error.is_some();
-    let fault = content.fault(input);
-    if is_damaged {
+    } else if is_damaged {
+        // What is damaged may end anywhere, and so at a later entry than the next.
         search(input);
     } else {
         find_again(input);
@@ -249,7 +237,7 @@ fn read_unsized<R: BufRead>(
 }
 
 /// Goes on to the next entry where none stands here.
-fn find_again<R: BufRead>(input: &mut RewindReader<R>) {
+fn find_again(input: &mut RewindReader<'_>) {
     if !stands_at_next(input) {
         search(input);
     }
@@ -257,18 +245,18 @@ fn find_again<R: BufRead>(input: &mut RewindReader<R>) {
 
 /// Searches for the next entry behind the beginning of this one, since what was read of it may have gone on
 /// over the next.
-fn search<R: BufRead>(input: &mut RewindReader<R>) {
+fn search(input: &mut RewindReader<'_>) {
     input.rewind();
-    pass(input, 1);
+    input.skip(1);
     find_next(input);
 }
 
 /// Goes on to the next entry, or to the directory; gives whether there is one.
-fn find_next<R: BufRead>(input: &mut RewindReader<R>) -> bool {
+fn find_next(input: &mut RewindReader<'_>) -> bool {
     input.find(HEADER, is_next, *b"PP").unwrap_or(false)
 }
 
-fn stands_at_next<R: BufRead>(input: &mut RewindReader<R>) -> bool {
+fn stands_at_next(input: &mut RewindReader<'_>) -> bool {
     input.peek(HEADER).is_ok_and(is_next)
 }
 
@@ -282,7 +270,7 @@ fn is_next(bytes: &[u8]) -> bool {
 
 /// Passes the directory over, to its end or to the next archive: where it is damaged, that may begin anywhere.
 /// Gives how many entries it lists, where it is whole.
-fn pass_directory<R: BufRead>(input: &mut RewindReader<R>) -> Option<u64> {
+fn pass_directory(input: &mut RewindReader<'_>) -> Option<u64> {
     let mut listed = Some(0);
     loop {
         input.mark();
@@ -291,10 +279,10 @@ fn pass_directory<R: BufRead>(input: &mut RewindReader<R>) -> Option<u64> {
         if let Some(length) = length_in_directory(record) {
             let record = input.peek(length + HEADER).unwrap_or_default();
             if let Some(place) = entry_within(record) {
-                pass(input, place as u64);
+                input.skip(place as u64);
                 return listed.filter(|_| signature == Some(END) && place >= length);
             }
-            pass(input, length as u64);
+            input.skip(length as u64);
             if signature == Some(END) {
                 return listed;
             }
@@ -316,7 +304,7 @@ fn entry_within(record: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'P', record).find(|place| record.get(*place..).is_some_and(begins_entry))
 }
 
-fn stands_in_directory<R: BufRead>(input: &mut RewindReader<R>) -> bool {
+fn stands_in_directory(input: &mut RewindReader<'_>) -> bool {
     matches!(
         signature(input),
         Ok(Some(
@@ -346,20 +334,20 @@ struct EntryHeader {
     name: String,
     flags: u16,
     method: u16,
-    checksum: u32,
     /// `None` where they follow the entry.
-    sizes: Option<Sizes>,
+    told: Option<ToldSizes>,
 }
 
-/// The sizes of an entry.
+/// What a header says of its content.
 #[derive(Clone, Copy, Debug)]
-struct Sizes {
+struct ToldSizes {
+    checksum: u32,
     packed: u64,
     unpacked: u64,
 }
 
 impl EntryHeader {
-    fn read<R: BufRead>(input: &mut RewindReader<R>) -> io::Result<Self> {
+    fn read(input: &mut RewindReader<'_>) -> io::Result<Self> {
         let head = input.peek(HEADER)?;
         if !begins_entry(head) {
             return Err(if head.len() < HEADER {
@@ -376,14 +364,28 @@ impl EntryHeader {
         input.consume(HEADER);
         let name = bytes(input, name)?;
         let extra = bytes(input, extra)?;
+        let mut told = None;
+        if flags & SIZES_BEHIND == 0 {
+            let mut large_sizes = field(&extra, LARGE).as_chunks().0.iter();
+            let mut size = |short: u32| match short {
+                ELSEWHERE => large_sizes.next().map(|long| u64::from_le_bytes(*long)),
+                short => Some(short.into()),
+            };
+            let (unpacked, packed) = (size(unpacked), size(packed));
+            let (unpacked, packed) = unpacked
+                .zip(packed)
+                .ok_or_else(|| damaged("it has no size"))?;
+            told = Some(ToldSizes {
+                checksum,
+                packed,
+                unpacked,
+            });
+        }
         Ok(Self {
             name: String::from_utf8_lossy(&name).into_owned(),
             flags,
             method,
-            checksum,
-            sizes: (flags & SIZES_BEHIND == 0)
-                .then(|| large(packed, unpacked, &extra))
-                .transpose()?,
+            told,
         })
     }
 
@@ -401,24 +403,6 @@ impl EntryHeader {
     }
 }
 
-/// The sizes, from the extra fields where they do not fit into the header.
-fn large(packed: u32, unpacked: u32, extra: &[u8]) -> io::Result<Sizes> {
-    let mut rest = field(extra, LARGE);
-    let mut size = |short: u32| {
-        if short != ELSEWHERE {
-            return Ok::<_, io::Error>(u64::from(short));
-        }
-        let (long, after) = rest
-            .split_first_chunk()
-            .ok_or_else(|| damaged("it has no size"))?;
-        rest = after;
-        Ok(u64::from_le_bytes(*long))
-    };
-    let unpacked = size(unpacked)?;
-    let packed = size(packed)?;
-    Ok(Sizes { packed, unpacked })
-}
-
 /// One of the extra fields; empty where it is missing.
 fn field(mut extra: &[u8], wanted: u16) -> &[u8] {
     while let Some(([k0, k1, s0, s1], rest)) = extra.split_first_chunk() {
@@ -432,12 +416,7 @@ fn field(mut extra: &[u8], wanted: u16) -> &[u8] {
     &[]
 }
 
-/// Passes bytes over, as many as there are.
-fn pass<R: BufRead>(input: &mut RewindReader<R>, count: u64) {
-    io::copy(&mut input.take(count), &mut io::sink()).ok();
-}
-
-fn signature<R: BufRead>(input: &mut RewindReader<R>) -> io::Result<Option<u32>> {
+fn signature(input: &mut RewindReader<'_>) -> io::Result<Option<u32>> {
     Ok(number_at(input.peek(4)?, 0))
 }
 
@@ -455,6 +434,34 @@ fn bytes(input: &mut impl Read, count: u16) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; count.into()];
     input.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Whether what follows an entry are its checksum and sizes: how many bytes they take. Nothing says
+/// whether they have a signature, nor whether the sizes have four bytes each or eight; but they are
+/// known by now.
+fn sizes_behind(bytes: &[u8], checksum: u32, packed: u64, unpacked: u64) -> Option<usize> {
+    [4, 0].into_iter().find_map(|start| {
+        let is_signed = start == 0 || number_at(bytes, 0) == Some(SIZES);
+        if !is_signed || number_at(bytes, start)? != checksum {
+            return None;
+        }
+        [8, 4].into_iter().find_map(|size| {
+            let at = |place| match size {
+                4 => number_at(bytes, place).map(u64::from),
+                _ => bytes
+                    .get(place..)?
+                    .first_chunk()
+                    .map(|long| u64::from_le_bytes(*long)),
+            };
+            // A large one is cut to its lower half in the short form.
+            let tells = |place, known: u64| {
+                at(place)
+                    .is_some_and(|told| told == known || size == 4 && told == known & 0xffff_ffff)
+            };
+            let first = start + 4;
+            (tells(first, packed) && tells(first + size, unpacked)).then_some(first + 2 * size)
+        })
+    })
 }
 
 fn cut_off() -> io::Error {

@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead};
 
-use crate::cli::backfill::rewind::Input;
+use crate::cli::backfill::rewind::RewindReader;
 
 /// The longest element that is held. What is longer is no event that Meta would take.
 const LONGEST: usize = 2 << 20;
@@ -78,7 +78,7 @@ impl Elements {
     /// Reads the next element into `element`.
     pub(super) fn next(
         &mut self,
-        input: &mut Input<'_>,
+        input: &mut RewindReader<'_>,
         element: &mut Vec<u8>,
     ) -> io::Result<TextElement> {
         element.clear();
@@ -98,7 +98,7 @@ impl Elements {
     /// holds what stands between objects nowhere.
     fn next_object(
         &mut self,
-        input: &mut Input<'_>,
+        input: &mut RewindReader<'_>,
         object: &mut Vec<u8>,
     ) -> io::Result<TextElement> {
         let mut place = ObjectPosition::Between;
@@ -208,7 +208,7 @@ pub(super) fn without_marks(mut text: &[u8]) -> &[u8] {
 }
 
 /// Whether something packed begins here: files are joined by putting one behind the other.
-fn is_joined(input: &mut Input<'_>) -> io::Result<bool> {
+fn is_joined(input: &mut RewindReader<'_>) -> io::Result<bool> {
     Ok(matches!(input.fill_buf()?, [b'P' | 0x1f, ..])
         && matches!(input.peek(4)?, [0x1f, 0x8b, 8, ..] | b"PK\x03\x04"))
 }
@@ -249,14 +249,13 @@ mod tests {
     use std::io::BufReader;
 
     use super::*;
-    use crate::cli::backfill::rewind::RewindReader;
 
     /// The elements of a text, whatever size its pieces have.
     #[track_caller]
     fn check(text: &[u8], expected: &[&str]) {
         for size in [1, 2, 3, 7, 1000] {
             let mut input = BufReader::with_capacity(size, text);
-            let mut input: Input<'_> = RewindReader::new(&mut input);
+            let mut input = RewindReader::new(&mut input);
             let mut element = Vec::new();
             let mut found = Vec::new();
             let mut elements = Elements::new(Form::of(text));
@@ -323,7 +322,7 @@ mod tests {
         check(b"{}PK\x03\x04rest}\n", &["{}", "joined"]);
         let long = "{\"a\":1}".repeat(LONGEST / 4);
         let mut input = long.as_bytes();
-        let mut input: Input<'_> = RewindReader::new(&mut input);
+        let mut input = RewindReader::new(&mut input);
         let mut elements = Elements::new(Form::of(long.as_bytes()));
         let mut count = 0;
         while elements.next(&mut input, &mut Vec::new()).unwrap() == TextElement::Whole {

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read, Write as _};
+use std::mem;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ const EVENTS_A_LOOK: u64 = 1000;
 
 /// The progress of all files together.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct Progress<'t> {
+    terminal: &'t mut Terminal,
     bar: Option<ProgressBar>,
     /// Bytes of all files; `None` where one comes through a pipe.
     bytes: Option<u64>,
@@ -26,9 +28,9 @@ pub(super) struct Progress {
     last_line: UnixMillis,
 }
 
-impl Progress {
+impl<'t> Progress<'t> {
     /// Begins at nothing of a total.
-    pub(super) fn new(bytes: Option<u64>, terminal: &Terminal) -> Self {
+    pub(super) fn new(bytes: Option<u64>, terminal: &'t mut Terminal) -> Self {
         let bar = terminal.shows_progress.then(|| {
             let template = match bytes {
                 Some(_) => "{bar:30} {percent:>3} %  {bytes} of {total_bytes}  {msg}  {eta} left",
@@ -39,6 +41,7 @@ impl Progress {
             ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr()).with_style(style)
         });
         Self {
+            terminal,
             bar,
             bytes,
             read: Rc::default(),
@@ -47,8 +50,13 @@ impl Progress {
         }
     }
 
+    /// Takes standard input out of the terminal.
+    pub(super) fn take_standard_input(&mut self) -> Box<dyn BufRead + Send> {
+        mem::replace(&mut self.terminal.input, Box::new(io::empty()))
+    }
+
     /// An input whose bytes are counted as they are read.
-    pub(super) fn counting<R: BufRead>(&self, input: R) -> Counting<R> {
+    pub(super) fn counting(&self, input: Box<dyn BufRead>) -> Counting {
         Counting {
             input,
             read: Rc::clone(&self.read),
@@ -61,7 +69,7 @@ impl Progress {
     }
 
     /// Counts an event, and shows how far it is where that is due.
-    pub(super) fn event(&mut self, terminal: &mut Terminal) -> io::Result<()> {
+    pub(super) fn event(&mut self) -> io::Result<()> {
         self.events += 1;
         if !self.events.is_multiple_of(EVENTS_A_LOOK) {
             return Ok(());
@@ -80,42 +88,41 @@ impl Progress {
         let share = share.map_or_else(String::new, |bytes| {
             format!(" ({} %)", self.read.get().saturating_mul(100) / bytes)
         });
-        writeln!(terminal.errors, "{} events read{share}", self.events)
+        writeln!(self.terminal.errors, "{} events read{share}", self.events)
     }
 
     /// Says something, above the bar if there is one.
-    pub(super) fn say(&self, text: &str, terminal: &mut Terminal) -> io::Result<()> {
+    pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
         match &self.bar {
-            Some(bar) => bar.suspend(|| writeln!(terminal.errors, "{text}")),
-            None => writeln!(terminal.errors, "{text}"),
+            Some(bar) => bar.suspend(|| writeln!(self.terminal.errors, "{text}")),
+            None => writeln!(self.terminal.errors, "{text}"),
         }
     }
 
-    /// Takes the bar away; gives the number of events.
-    pub(super) fn end(&self) -> u64 {
-        if let Some(bar) = &self.bar {
+    /// Takes the bar away; returns the number of events, and the terminal.
+    pub(super) fn end(self) -> (u64, &'t mut Terminal) {
+        if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
-        self.events
+        (self.events, self.terminal)
     }
 }
 
 /// Counts what is read.
-#[derive(Debug)]
-pub(super) struct Counting<R> {
-    input: R,
+pub(super) struct Counting {
+    input: Box<dyn BufRead>,
     read: Rc<Cell<u64>>,
 }
 
-impl<R: BufRead> Read for Counting<R> {
+impl Read for Counting {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.input.read(out)?;
-        self.read.set(self.read.get() + count as u64);
+        let count = self.fill_buf()?.read(out)?;
+        self.consume(count);
         Ok(count)
     }
 }
 
-impl<R: BufRead> BufRead for Counting<R> {
+impl BufRead for Counting {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.input.fill_buf()
     }

@@ -26,7 +26,7 @@ pub(super) const COUNTED_TWICE: &str = "where Meta's Pixel sent them too, Meta c
      the sync's browser_pixel to true, and they are kept back, or to false";
 
 /// Counts of one name in one sync.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct NameCounts {
     mapped: u64,
     filtered: u64,
@@ -35,7 +35,7 @@ struct NameCounts {
     /// Those of the mapped ones that Meta may count a second time.
     may_count_twice: u64,
     /// Those that are filtered or invalid, by reason.
-    reasons: BTreeMap<Reason, u64>,
+    reasons: BTreeMap<&'static str, u64>,
     /// Those of the mapped ones that carry each field of `user_data`, by Meta's key.
     carried: BTreeMap<&'static str, u64>,
 }
@@ -50,15 +50,10 @@ pub(super) struct BackfillReport {
 
 #[derive(Serialize)]
 struct ReportLine<'a> {
-    sync: &'a str,
+    sync: &'a SyncName,
     event: &'a str,
-    mapped: u64,
-    filtered: u64,
-    too_old: u64,
-    invalid: u64,
-    may_count_twice: u64,
-    reasons: BTreeMap<&'static str, u64>,
-    carried: &'a BTreeMap<&'static str, u64>,
+    #[serde(flatten)]
+    counts: &'a NameCounts,
 }
 
 impl BackfillReport {
@@ -87,14 +82,9 @@ impl BackfillReport {
         } else {
             OTHERS
         };
-        if !self.names.contains_key(name) {
-            self.names
-                .insert(name.into(), vec![NameCounts::default(); self.syncs.len()]);
-        }
-        let counts = self.names.get_mut(name);
-        if let Some(counts) = counts.and_then(|counts| counts.get_mut(place)) {
-            counts.count(mapped, stats);
-        }
+        let counts = self.names.entry(name.into());
+        let counts = counts.or_insert_with(|| vec![NameCounts::default(); self.syncs.len()]);
+        counts[place].count(mapped, stats);
     }
 
     /// The sums over all names and syncs.
@@ -106,8 +96,9 @@ impl BackfillReport {
             sum.too_old += counts.too_old;
             sum.invalid += counts.invalid;
             sum.may_count_twice += counts.may_count_twice;
-            let unpaired = counts.reasons.get(&Reason::TooOldForPixel);
-            *sum.reasons.entry(Reason::TooOldForPixel).or_default() += unpaired.unwrap_or(&0);
+            for (reason, count) in &counts.reasons {
+                *sum.reasons.entry(reason).or_default() += count;
+            }
             for (field, count) in &counts.carried {
                 *sum.carried.entry(field).or_default() += count;
             }
@@ -131,8 +122,8 @@ impl BackfillReport {
     /// What became, or would become, of website events that Meta no longer pairs with its Pixel's.
     pub(super) fn on_old_website_events(&self) -> Option<String> {
         let sum = self.sum();
-        let kept = sum.reasons.get(&Reason::TooOldForPixel).copied();
-        let kept = kept.filter(|kept| *kept > 0).map(|kept| {
+        let kept = sum.reasons.get(Reason::TooOldForPixel.as_str());
+        let kept = kept.map(|kept| {
             format!(
                 "{kept} website events older than 48 hours are kept back (browser_pixel = true), since \
                  Meta no longer pairs them with those of its Pixel"
@@ -153,25 +144,8 @@ impl BackfillReport {
         if terminal.is_interactive && !json {
             return Ok(self.write_table(&mut terminal.output)?);
         }
-        for (place, sync) in self.syncs.iter().enumerate() {
-            for (name, counts) in self.of(place) {
-                let reasons = counts.reasons.iter();
-                let line = ReportLine {
-                    sync: sync.as_str(),
-                    event: name,
-                    mapped: counts.mapped,
-                    filtered: counts.filtered,
-                    too_old: counts.too_old,
-                    invalid: counts.invalid,
-                    may_count_twice: counts.may_count_twice,
-                    reasons: reasons
-                        .map(|(reason, count)| (reason.as_str(), *count))
-                        .collect(),
-                    carried: &counts.carried,
-                };
-                serde_json::to_writer(&mut terminal.output, &line)?;
-                terminal.output.write_all(b"\n")?;
-            }
+        for line in self.lines() {
+            terminal.write_json(&line)?;
         }
         Ok(())
     }
@@ -181,31 +155,39 @@ impl BackfillReport {
             "SYNC", "EVENT", "MAPPED", "FILTERED", "TOO OLD", "INVALID", "REASONS", "CARRIED",
         ];
         let mut rows = vec![heads.map(str::to_owned).to_vec()];
-        for (place, sync) in self.syncs.iter().enumerate() {
-            for (name, counts) in self.of(place) {
-                let reasons = counts.reasons.iter();
-                let reasons: Vec<_> = reasons
-                    .map(|(reason, count)| format!("{reason} {count}"))
-                    .collect();
-                rows.push(vec![
-                    sync.as_str().to_owned(),
-                    plain(name),
-                    counts.mapped.to_string(),
-                    counts.filtered.to_string(),
-                    counts.too_old.to_string(),
-                    counts.invalid.to_string(),
-                    reasons.join(", "),
-                    counts.coverage(),
-                ]);
-            }
+        for ReportLine {
+            sync,
+            event,
+            counts,
+        } in self.lines()
+        {
+            let reasons = counts.reasons.iter();
+            let reasons: Vec<_> = reasons
+                .map(|(reason, count)| format!("{reason} {count}"))
+                .collect();
+            rows.push(vec![
+                sync.to_string(),
+                plain(event),
+                counts.mapped.to_string(),
+                counts.filtered.to_string(),
+                counts.too_old.to_string(),
+                counts.invalid.to_string(),
+                reasons.join(", "),
+                counts.coverage(),
+            ]);
         }
         TextTable::default().write(out, &rows)
     }
 
-    fn of(&self, place: usize) -> impl Iterator<Item = (&str, &NameCounts)> {
-        self.names
-            .iter()
-            .filter_map(move |(name, counts)| Some((&**name, counts.get(place)?)))
+    /// The counts of each name, sync by sync.
+    fn lines(&self) -> impl Iterator<Item = ReportLine<'_>> {
+        self.syncs.iter().enumerate().flat_map(|(place, sync)| {
+            self.names.iter().map(move |(event, counts)| ReportLine {
+                sync,
+                event,
+                counts: &counts[place],
+            })
+        })
     }
 }
 
@@ -228,7 +210,7 @@ impl NameCounts {
             }
             return;
         };
-        *self.reasons.entry(rejected.reason).or_default() += 1;
+        *self.reasons.entry(rejected.reason.as_str()).or_default() += 1;
         match rejected.reason {
             Reason::TooOld | Reason::TooOldForPixel => self.too_old += 1,
             reason if reason.outcome() == Outcome::Filtered => self.filtered += 1,

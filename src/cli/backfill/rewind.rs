@@ -1,128 +1,123 @@
 //! An input that can be peeked into, and rewound a little way.
 //!
 //! A reader that meets damage does not know where the damage began: unpacking runs on for some time over
-//! bytes that are no longer its own. So the bytes since a mark are kept, as many as that could be, and
-//! searched again for the place where the next part begins.
+//! bytes of the next part. So the bytes since a mark are kept, as many as that could be, and searched
+//! again for the place where the next part begins.
 
 use std::io::{self, BufRead, Read};
 
-/// Bytes behind the mark that are kept at least; no more than twice as many ever are.
+/// The bytes before the present place that are always kept back to the mark. About twice as many are the
+/// most that are ever kept.
 const KEPT: usize = 1 << 20;
 
-/// Whatever is read, at any depth.
-pub(super) type Input<'i> = RewindReader<&'i mut dyn BufRead>;
-
-/// The input.
-#[derive(Debug)]
-pub(super) struct RewindReader<R> {
-    input: R,
-    /// Bytes that were read from the input, and from where on they are still to be given.
-    ahead: Vec<u8>,
-    given: usize,
-    /// What was given since the mark, or the end of it.
-    kept: Vec<u8>,
+/// A view of an input, at any depth, that can go back to a mark.
+pub(super) struct RewindReader<'i> {
+    input: &'i mut dyn BufRead,
+    /// What was read from the input: first what was given, then what is still to be given.
+    buffer: Vec<u8>,
+    /// Where in the buffer the mark is, and where what is still to be given begins.
+    mark: usize,
+    at: usize,
 }
 
-impl<R: BufRead> RewindReader<R> {
+impl<'i> RewindReader<'i> {
     /// Looks at an input from here on.
-    pub(super) const fn new(input: R) -> Self {
+    pub(super) const fn new(input: &'i mut dyn BufRead) -> Self {
         Self {
             input,
-            ahead: Vec::new(),
-            given: 0,
-            kept: Vec::new(),
+            buffer: Vec::new(),
+            mark: 0,
+            at: 0,
         }
     }
 
     /// The next bytes, as many as asked for unless the input ends.
     pub(super) fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
-        let waiting = self.ahead.len() - self.given;
-        if waiting < count {
-            self.ahead.drain(..self.given);
-            self.given = 0;
-            let missing = (count - waiting) as u64;
+        let missing = (self.at + count).saturating_sub(self.buffer.len());
+        if missing > 0 {
+            self.trim();
             (&mut self.input)
-                .take(missing)
-                .read_to_end(&mut self.ahead)?;
+                .take(missing as u64)
+                .read_to_end(&mut self.buffer)?;
         }
-        let waiting = self.ahead.get(self.given..).unwrap_or_default();
+        let waiting = &self.buffer[self.at..];
         Ok(waiting.get(..count).unwrap_or(waiting))
     }
 
     /// Sets the mark here.
-    pub(super) fn mark(&mut self) {
-        self.kept.clear();
+    pub(super) const fn mark(&mut self) {
+        self.mark = self.at;
     }
 
     /// Goes back to the mark, or as far towards it as bytes are kept.
-    pub(super) fn rewind(&mut self) {
-        let mut ahead = std::mem::take(&mut self.kept);
-        ahead.extend_from_slice(self.ahead.get(self.given..).unwrap_or_default());
-        self.ahead = ahead;
-        self.given = 0;
+    pub(super) const fn rewind(&mut self) {
+        self.at = self.mark;
+    }
+
+    /// Skips bytes, as many as there are.
+    pub(super) fn skip(&mut self, count: u64) {
+        io::copy(&mut self.take(count), &mut io::sink()).ok();
     }
 
     /// Goes on to the next place where `is_it` holds of the bytes that follow, of which it is shown
-    /// `count`; gives whether there is one.
+    /// `count`; returns whether there is one.
     pub(super) fn find(
         &mut self,
         count: usize,
         is_it: impl Fn(&[u8]) -> bool,
         firsts: [u8; 2],
     ) -> io::Result<bool> {
+        let [one, other] = firsts;
         loop {
             let buffer = self.fill_buf()?;
             if buffer.is_empty() {
                 return Ok(false);
             }
-            let [one, other] = firsts;
-            let Some(place) = memchr::memchr2(one, other, buffer) else {
-                let passed = buffer.len();
-                self.consume(passed);
-                continue;
-            };
-            self.consume(place);
-            if is_it(self.peek(count)?) {
-                return Ok(true);
+            let place = memchr::memchr2(one, other, buffer);
+            let passed = place.unwrap_or(buffer.len());
+            self.consume(passed);
+            if place.is_some() {
+                if is_it(self.peek(count)?) {
+                    return Ok(true);
+                }
+                self.consume(1);
             }
-            self.consume(1);
         }
+    }
+
+    /// Forgets what lies before the mark, or too far back.
+    fn trim(&mut self) {
+        if self.at - self.mark > 2 * KEPT {
+            self.mark = self.at - KEPT;
+        }
+        self.buffer.drain(..self.mark);
+        self.at -= self.mark;
+        self.mark = 0;
     }
 }
 
-impl<R: BufRead> Read for RewindReader<R> {
+impl Read for RewindReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = self.fill_buf()?;
-        let count = buffer.read(out)?;
+        let count = self.fill_buf()?.read(out)?;
         self.consume(count);
         Ok(count)
     }
 }
 
-impl<R: BufRead> BufRead for RewindReader<R> {
+impl BufRead for RewindReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.given < self.ahead.len() {
-            return Ok(self.ahead.get(self.given..).unwrap_or_default());
+        if self.at == self.buffer.len() {
+            self.trim();
+            let read = self.input.fill_buf()?;
+            self.buffer.extend_from_slice(read);
+            let count = read.len();
+            self.input.consume(count);
         }
-        self.input.fill_buf()
+        Ok(&self.buffer[self.at..])
     }
 
     fn consume(&mut self, count: usize) {
-        if self.kept.len() + count > 2 * KEPT {
-            let surplus = self.kept.len().saturating_sub(KEPT);
-            self.kept.drain(..surplus);
-        }
-        if self.given < self.ahead.len() {
-            let given = self.ahead.get(self.given..self.given + count);
-            self.kept.extend_from_slice(given.unwrap_or_default());
-            self.given += count;
-            return;
-        }
-        // What is consumed was filled before, so this reads nothing.
-        let given = self.input.fill_buf().ok();
-        let given = given.and_then(|buffer| buffer.get(..count));
-        self.kept.extend_from_slice(given.unwrap_or_default());
-        self.input.consume(count);
+        self.at += count;
     }
 }
 
@@ -140,8 +135,8 @@ mod tests {
     fn it_is_looked_into_gone_back_in_and_searched() {
         // Whatever size its pieces have.
         for size in 1..12 {
-            let input = BufReader::with_capacity(size, &b"one two three four"[..]);
-            let mut input = RewindReader::new(input);
+            let mut input = BufReader::with_capacity(size, &b"one two three four"[..]);
+            let mut input = RewindReader::new(&mut input);
             assert_eq!(text(input.peek(7).unwrap()), "one two");
             let mut four = [0; 4];
             input.read_exact(&mut four).unwrap();
@@ -167,11 +162,14 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_and_is_the_end_of_what_was_given() {
         let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(5 * KEPT).collect();
-        let mut input = RewindReader::new(BufReader::new(&bytes[..]));
+        let piece = 8 << 10;
+        let mut bytes_read = BufReader::with_capacity(piece, &bytes[..]);
+        let mut input = RewindReader::new(&mut bytes_read);
         input.mark();
-        io::copy(&mut (&mut input).take(4 * KEPT as u64), &mut io::sink()).unwrap();
-        assert!((KEPT..=2 * KEPT).contains(&input.kept.len()));
-        let kept = input.kept.len();
+        input.skip(4 * KEPT as u64);
+        let kept = input.at - input.mark;
+        assert!((KEPT..=2 * KEPT + piece).contains(&kept));
+        assert!(input.buffer.len() <= 2 * KEPT + 2 * piece);
         input.rewind();
         let mut rest = Vec::new();
         input.read_to_end(&mut rest).unwrap();

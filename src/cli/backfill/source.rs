@@ -12,7 +12,7 @@ use crate::cli::CommandFailure;
 use crate::cli::backfill::archive::{self, ArchiveItem};
 use crate::cli::backfill::budget::Budget;
 use crate::cli::backfill::lines::{Form, without_marks};
-use crate::cli::backfill::rewind::{Input, RewindReader};
+use crate::cli::backfill::rewind::RewindReader;
 use crate::cli::backfill::utf16::{ByteOrder, Utf16};
 
 /// Begins a gzip file, with the only method there is.
@@ -38,12 +38,10 @@ const UNREAD: [(&[u8], &str); 13] = [
 /// Stands in the first header of a tar archive, and where.
 const TAR: &[u8] = b"ustar";
 const TAR_PLACE: usize = 257;
-/// What files end with that hold events in a form that is read here.
-const READ_ENDINGS: [&str; 3] = ["ndjson", "jsonl", "zip"];
-/// What files end with that may well hold events in a form that is not read here.
-const UNREAD_ENDINGS: [&str; 15] = [
-    "tar", "tgz", "bz2", "xz", "zst", "lz4", "br", "7z", "rar", "parquet", "orc", "avro", "gpg",
-    "pgp", "enc",
+/// What files end with that may well hold events, in a form that is read here or not.
+const EVENT_ENDINGS: [&str; 19] = [
+    "json", "ndjson", "jsonl", "zip", "tar", "tgz", "bz2", "xz", "zst", "lz4", "br", "7z", "rar",
+    "parquet", "orc", "avro", "gpg", "pgp", "enc",
 ];
 /// Bytes that are looked at to tell what begins.
 const BEGINNING: usize = 512;
@@ -55,9 +53,9 @@ const BUFFER: usize = 64 << 10;
 const DEEPEST: usize = 6;
 /// A part of what is read.
 pub(super) enum InputPart<'c, 'i> {
-    /// A text; whoever takes it says whether something else is joined to it.
+    /// A text.
     Text {
-        text: &'c mut Input<'i>,
+        text: &'c mut RewindReader<'i>,
         form: Form,
         /// What its name lets expect.
         expected: Expectation,
@@ -68,8 +66,8 @@ pub(super) enum InputPart<'c, 'i> {
     Damaged(String),
 }
 
-/// Takes parts, by their names; the name of a file itself is empty. Says whether something else is joined
-/// to a text.
+/// Takes parts, by their names; the name of a file itself is empty. Returns whether something packed is
+/// joined to a text.
 pub(super) type Visit<'v> = dyn FnMut(&str, InputPart<'_, '_>) -> Result<bool, CommandFailure> + 'v;
 
 /// Visits every part of a file.
@@ -83,31 +81,7 @@ pub(super) fn each_part(
         expected: Expectation::Events,
         depth: 0,
     };
-    content(RewindReader::new(input), place, budget, visit)
-}
-
-/// Whether a file holds events, by its name. Exports to S3 hold besides markers, and files of ids that
-/// were merged, which begin with a dash (Amplitude: Amazon S3 export); archives made on a Mac hold a
-/// twin of each file.
-fn expectation(path: &str) -> Expectation {
-    let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
-    let is_twin = name.starts_with("._") || path.split(['/', '\\']).any(|part| part == "__MACOSX");
-    if is_twin || name.starts_with('-') {
-        return Expectation::Unrelated;
-    }
-    let name = name.to_ascii_lowercase();
-    let (bare, is_packed) = match name.strip_suffix(".gz") {
-        Some(bare) => (bare, true),
-        None => (&*name, false),
-    };
-    match bare.rsplit_once('.').map(|(_, ending)| ending) {
-        Some("json") if !is_packed => Expectation::Json,
-        Some("json") => Expectation::Events,
-        Some(ending) if READ_ENDINGS.contains(&ending) || UNREAD_ENDINGS.contains(&ending) => {
-            Expectation::Events
-        }
-        _ => Expectation::None,
-    }
+    PartVisitor { budget, visit }.content(RewindReader::new(input), place)
 }
 
 /// What the name of a file lets expect.
@@ -119,6 +93,35 @@ pub(super) enum Expectation {
     Unrelated,
     /// Its content tells.
     None,
+}
+
+impl Expectation {
+    /// Exports to S3 also hold markers, and files of ids that were merged, which begin with a dash
+    /// (Amplitude: Amazon S3 export); archives made on a Mac hold a twin of each file.
+    fn of(path: &str) -> Self {
+        let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
+        let is_twin =
+            name.starts_with("._") || path.split(['/', '\\']).any(|part| part == "__MACOSX");
+        if is_twin || name.starts_with('-') {
+            return Self::Unrelated;
+        }
+        let name = name.to_ascii_lowercase();
+        let bare = name.strip_suffix(".gz").unwrap_or(&name);
+        match bare.rsplit_once('.') {
+            Some((_, "json")) if bare == name => Self::Json,
+            Some((_, ending)) if EVENT_ENDINGS.contains(&ending) => Self::Events,
+            _ => Self::None,
+        }
+    }
+
+    /// Whether a text without an event is no damage where this is expected.
+    pub(super) const fn allows_no_event(self, is_other_json: bool) -> bool {
+        match self {
+            Self::Events => false,
+            Self::Json => is_other_json,
+            Self::Unrelated | Self::None => true,
+        }
+    }
 }
 
 /// What begins.
@@ -198,92 +201,151 @@ impl PartPosition<'_> {
             ..self
         }
     }
-
-    /// Whether it is told that this could not be read, since events were to be expected.
-    fn is_told(self, kind: PartKind, is_first: bool) -> bool {
-        let is_expected = matches!(self.expected, Expectation::Events | Expectation::Json);
-        matches!(kind, PartKind::Unread(_)) || is_expected || !is_first
-    }
 }
 
-/// Visits all that is joined in a content.
-fn content(
-    mut window: Input<'_>,
-    place: PartPosition<'_>,
-    budget: &Budget,
-    visit: &mut Visit<'_>,
-) -> Result<(), CommandFailure> {
-    let mut is_first = true;
-    while !budget.is_spent() {
-        if !is_first {
-            pass_padding(&mut window);
+/// Visits the parts of a file.
+struct PartVisitor<'v, 'f> {
+    budget: &'v Budget,
+    visit: &'v mut Visit<'f>,
+}
+
+impl PartVisitor<'_, '_> {
+    /// Visits all that is joined in a content.
+    fn content(
+        &mut self,
+        mut input: RewindReader<'_>,
+        place: PartPosition<'_>,
+    ) -> Result<(), CommandFailure> {
+        let mut is_first = true;
+        while !self.budget.is_spent() {
+            if !is_first {
+                skip_padding(&mut input);
+            }
+            let beginning = match input.peek(BEGINNING) {
+                Ok(beginning) => beginning,
+                Err(error) => return self.damaged(place, archive::in_words(&error)),
+            };
+            let kind = PartKind::of(beginning);
+            match kind {
+                PartKind::End => return Ok(()),
+                PartKind::Archive | PartKind::Gzip | PartKind::Utf16(_)
+                    if place.depth == DEEPEST =>
+                {
+                    let what = "too many archives lie within each other";
+                    return self.damaged(place, what.to_owned());
+                }
+                PartKind::Archive => {
+                    let budget = self.budget;
+                    archive::each_entry(&mut input, budget, &mut |name, item| {
+                        self.entry(name, item, place)
+                    })?;
+                }
+                PartKind::Gzip => input = self.gzip(input, place)?,
+                PartKind::Utf16(order) => {
+                    let mut text = BufReader::with_capacity(BUFFER, Utf16::new(&mut input, order));
+                    return self.content(RewindReader::new(&mut text), place.within());
+                }
+                PartKind::Text => {
+                    let part = InputPart::Text {
+                        form: Form::of(beginning),
+                        text: &mut input,
+                        expected: place.expected,
+                    };
+                    if !(self.visit)(place.name, part)? {
+                        return Ok(());
+                    }
+                }
+                PartKind::Unrelated => return self.unrelated(place.name),
+                PartKind::Unknown
+                    if is_first
+                        && matches!(place.expected, Expectation::Unrelated | Expectation::None) =>
+                {
+                    return self.unrelated(place.name);
+                }
+                PartKind::Unread(_) | PartKind::Unknown => {
+                    self.damaged(place, unread_in_words(kind))?;
+                    let begins = |bytes: &[u8]| archive::begins(bytes) || begins_gzip(bytes);
+                    let found = input.find(archive::BEGINNING, begins, [b'P', GZIP[0]]);
+                    if place.depth > 0 || !found.is_ok_and(|found| found) {
+                        return Ok(());
+                    }
+                }
+            }
+            is_first = false;
         }
-        let beginning = match window.peek(BEGINNING) {
-            Ok(beginning) => beginning,
-            Err(error) => return damaged(visit, place, archive::in_words(&error)),
+        self.damaged(place, "the rest of it is left unread".to_owned())
+    }
+
+    /// Visits an item of an archive.
+    fn entry(
+        &mut self,
+        name: &str,
+        item: ArchiveItem<'_>,
+        archive: PartPosition<'_>,
+    ) -> Result<(), CommandFailure> {
+        let path = match (archive.name, name) {
+            ("", name) | (name, "") => name.to_owned(),
+            (archive, name) => format!("{archive}/{name}"),
         };
-        match PartKind::of(beginning) {
-            PartKind::End => return Ok(()),
-            PartKind::Archive | PartKind::Gzip | PartKind::Utf16(_) if place.depth == DEEPEST => {
-                return damaged(
-                    visit,
-                    place,
-                    "too many archives lie within each other".to_owned(),
-                );
+        let place = PartPosition {
+            name: &path,
+            expected: Expectation::of(name),
+            depth: archive.depth + 1,
+        };
+        match item {
+            ArchiveItem::Fault(what) => self.damaged(place, what),
+            // A folder is no part.
+            ArchiveItem::Content(_) if name.ends_with('/') => Ok(()),
+            ArchiveItem::Content(_) if place.expected == Expectation::Unrelated => {
+                self.unrelated(&path)
             }
-            PartKind::Archive => archive::each_entry(&mut window, budget, &mut |name, found| {
-                entry(name, found, place, budget, visit)
-            })?,
-            PartKind::Gzip => window = gzip(window, place, budget, visit)?,
-            PartKind::Utf16(order) => {
-                let mut text = BufReader::with_capacity(BUFFER, Utf16::new(&mut window, order));
-                return content(RewindReader::new(&mut text), place.within(), budget, visit);
-            }
-            PartKind::Text => {
-                let part = InputPart::Text {
-                    form: Form::of(beginning),
-                    text: &mut window,
-                    expected: place.expected,
-                };
-                if !visit(place.name, part)? {
-                    return Ok(());
-                }
-            }
-            kind @ (PartKind::Unread(_) | PartKind::Unknown) if place.is_told(kind, is_first) => {
-                damaged(visit, place, unread_in_words(kind))?;
-                let begins = |bytes: &[u8]| archive::begins(bytes) || begins_gzip(bytes);
-                let found = window.find(archive::BEGINNING, begins, [b'P', GZIP[0]]);
-                if place.depth > 0 || !found.is_ok_and(|found| found) {
-                    return Ok(());
-                }
-            }
-            PartKind::Unrelated | PartKind::Unread(_) | PartKind::Unknown => {
-                visit(place.name, InputPart::Unrelated)?;
-                return Ok(());
-            }
+            ArchiveItem::Content(input) => self.content(RewindReader::new(input), place),
         }
-        is_first = false;
     }
-    damaged(visit, place, "the rest of it is left unread".to_owned())
-}
 
-fn damaged(
-    visit: &mut Visit<'_>,
-    place: PartPosition<'_>,
-    what: String,
-) -> Result<(), CommandFailure> {
-    visit(place.name, InputPart::Damaged(what)).map(|_| ())
+    /// Visits what is packed, by members that follow each other; returns the input behind the last.
+    fn gzip<'i>(
+        &mut self,
+        input: RewindReader<'i>,
+        place: PartPosition<'_>,
+    ) -> Result<RewindReader<'i>, CommandFailure> {
+        let mut members = JoinedMembers::new(input, self.budget);
+        let mut unpacked = BufReader::with_capacity(BUFFER, &mut members);
+        self.content(RewindReader::new(&mut unpacked), place.within())?;
+        // What was skipped may be damaged too; the reader notes a fault as it meets it.
+        if unpacked.get_ref().error.is_none() {
+            io::copy(&mut unpacked, &mut io::sink()).ok();
+        }
+        let error = members.error.take();
+        let mut input = members.into_input();
+        if let Some(what) = error {
+            self.damaged(place, what)?;
+            // The damage may be anywhere in the member, and what was read may have run on over the next.
+            input.rewind();
+            input.skip(1);
+            input.find(GZIP_HEADER, begins_gzip, [GZIP[0]; 2]).ok();
+        }
+        Ok(input)
+    }
+
+    fn damaged(&mut self, place: PartPosition<'_>, what: String) -> Result<(), CommandFailure> {
+        (self.visit)(place.name, InputPart::Damaged(what)).map(drop)
+    }
+
+    fn unrelated(&mut self, name: &str) -> Result<(), CommandFailure> {
+        (self.visit)(name, InputPart::Unrelated).map(drop)
+    }
 }
 
 /// Some programs fill the last block of a file.
-fn pass_padding(window: &mut Input<'_>) {
-    while let Ok(buffer) = window.fill_buf() {
+fn skip_padding(input: &mut RewindReader<'_>) {
+    while let Ok(buffer) = input.fill_buf() {
         let is_padding = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
         let padding = buffer.iter().take_while(|byte| is_padding(byte)).count();
         if padding == 0 {
             return;
         }
-        window.consume(padding);
+        input.consume(padding);
     }
 }
 
@@ -295,66 +357,6 @@ fn unread_in_words(kind: PartKind) -> String {
     } else {
         "it is no export: neither a zip archive, nor packed with gzip, nor text".to_owned()
     }
-}
-
-/// Visits an entry of an archive.
-fn entry(
-    name: &str,
-    found: ArchiveItem<'_>,
-    archive: PartPosition<'_>,
-    budget: &Budget,
-    visit: &mut Visit<'_>,
-) -> Result<(), CommandFailure> {
-    let path = match (archive.name, name) {
-        ("", name) | (name, "") => name.to_owned(),
-        (archive, name) => format!("{archive}/{name}"),
-    };
-    let expectation = expectation(name);
-    let place = PartPosition {
-        name: &path,
-        expected: expectation,
-        depth: archive.depth + 1,
-    };
-    match found {
-        ArchiveItem::Fault(what) => damaged(visit, place, what),
-        // A folder is no part.
-        ArchiveItem::Content(_) if name.ends_with('/') => Ok(()),
-        ArchiveItem::Content(_) if expectation == Expectation::Unrelated => {
-            visit(&path, InputPart::Unrelated).map(|_| ())
-        }
-        ArchiveItem::Content(input) => content(RewindReader::new(input), place, budget, visit),
-    }
-}
-
-/// Visits what is packed, by members that follow each other; gives the input behind the last.
-fn gzip<'i>(
-    window: Input<'i>,
-    place: PartPosition<'_>,
-    budget: &Budget,
-    visit: &mut Visit<'_>,
-) -> Result<Input<'i>, CommandFailure> {
-    let mut members = JoinedMembers::new(window, budget);
-    let mut unpacked = BufReader::with_capacity(BUFFER, &mut members);
-    content(
-        RewindReader::new(&mut unpacked),
-        place.within(),
-        budget,
-        visit,
-    )?;
-    // What was passed over may be damaged too; a fault is noted as it is met.
-    if unpacked.get_ref().error.is_none() {
-        io::copy(&mut unpacked, &mut io::sink()).ok();
-    }
-    let error = members.error.take();
-    let mut window = members.into_input();
-    if let Some(what) = error {
-        damaged(visit, place, what)?;
-        // The damage may be anywhere in the member, and what was read may have run on over the next.
-        window.rewind();
-        io::copy(&mut (&mut window).take(1), &mut io::sink()).ok();
-        window.find(GZIP_HEADER, begins_gzip, [GZIP[0]; 2]).ok();
-    }
-    Ok(window)
 }
 
 /// Whether a member begins with these bytes: with three alone, damaged content could be taken for one.
@@ -369,15 +371,15 @@ fn begins_gzip(bytes: &[u8]) -> bool {
 /// The content of members that follow each other. A line may begin in one and end in the next.
 struct JoinedMembers<'i, 'b> {
     /// The member that is read.
-    member: Option<GzDecoder<Input<'i>>>,
+    member: Option<GzDecoder<RewindReader<'i>>>,
     /// The input behind the last.
-    behind: Option<Input<'i>>,
+    behind: Option<RewindReader<'i>>,
     budget: &'b Budget,
     error: Option<String>,
 }
 
 impl<'i, 'b> JoinedMembers<'i, 'b> {
-    fn new(input: Input<'i>, budget: &'b Budget) -> Self {
+    fn new(input: RewindReader<'i>, budget: &'b Budget) -> Self {
         Self {
             member: Some(begin_member(input)),
             behind: None,
@@ -386,7 +388,7 @@ impl<'i, 'b> JoinedMembers<'i, 'b> {
         }
     }
 
-    fn into_input(self) -> Input<'i> {
+    fn into_input(self) -> RewindReader<'i> {
         let within = self.member.map(GzDecoder::into_inner);
         within
             .or(self.behind)
@@ -422,7 +424,7 @@ impl Read for JoinedMembers<'_, '_> {
     }
 }
 
-fn begin_member(mut input: Input<'_>) -> GzDecoder<Input<'_>> {
+fn begin_member(mut input: RewindReader<'_>) -> GzDecoder<RewindReader<'_>> {
     input.mark();
     GzDecoder::new(input)
 }

@@ -8,7 +8,6 @@ use std::mem;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::cli::Terminal;
 use crate::cli::backfill::progress::Progress;
 use crate::cli::store::StoreClient;
 use crate::config::SyncName;
@@ -50,8 +49,7 @@ impl Uploader {
         &mut self,
         sync: &SyncName,
         mapped: MapResult,
-        progress: &Progress,
-        terminal: &mut Terminal,
+        progress: &mut Progress<'_>,
     ) -> anyhow::Result<()> {
         let event = Submission {
             sync: sync.clone(),
@@ -60,17 +58,13 @@ impl Uploader {
         self.held_bytes += size(&event);
         self.held.push(event);
         if self.held.len() >= HELD_EVENTS || self.held_bytes >= HELD_BYTES {
-            self.flush(progress, terminal)?;
+            self.flush(progress)?;
         }
         Ok(())
     }
 
     /// Uploads what is held.
-    pub(super) fn flush(
-        &mut self,
-        progress: &Progress,
-        terminal: &mut Terminal,
-    ) -> anyhow::Result<()> {
+    pub(super) fn flush(&mut self, progress: &mut Progress<'_>) -> anyhow::Result<()> {
         self.held_bytes = 0;
         let held = mem::take(&mut self.held);
         let known = self.known(&held)?;
@@ -80,14 +74,14 @@ impl Uploader {
             bytes += size(&event);
             piece.push(event);
             if piece.len() >= PIECE_EVENTS || bytes >= PIECE_BYTES {
-                self.push(mem::take(&mut piece), &known, progress, terminal)?;
+                self.push(mem::take(&mut piece), &known, progress)?;
                 bytes = 0;
             }
         }
         if piece.is_empty() {
             return Ok(());
         }
-        self.push(piece, &known, progress, terminal)
+        self.push(piece, &known, progress)
     }
 
     /// Leaves the store; gives what was stored, and whether a daemon delivers it.
@@ -111,8 +105,7 @@ impl Uploader {
         &mut self,
         events: Vec<Submission>,
         known: &HashSet<Fingerprint>,
-        progress: &Progress,
-        terminal: &mut Terminal,
+        progress: &mut Progress<'_>,
     ) -> anyhow::Result<()> {
         let fingerprints = events.iter().filter_map(fingerprint);
         let known = fingerprints.filter(|of| known.contains(of)).collect();
@@ -123,8 +116,6 @@ impl Uploader {
                 Ok(pushed) => {
                     self.pushed.queued += pushed.queued;
                     self.pushed.duplicates += pushed.duplicates;
-                    self.pushed.filtered += pushed.filtered;
-                    self.pushed.invalid += pushed.invalid;
                     return Ok(());
                 }
                 Err(error) if !self.store.has_daemon() => {
@@ -141,7 +132,7 @@ impl Uploader {
                         );
                     }
                     if !has_said {
-                        progress.say(&format!("{error}: waiting for room"), terminal)?;
+                        progress.say(&format!("{error}: waiting for room"))?;
                         has_said = true;
                     }
                     sleep(BETWEEN_TRIES);

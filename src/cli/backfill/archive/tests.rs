@@ -1,6 +1,6 @@
 //! Archives in every form that is known, and in forms that are damaged.
 
-use std::io::{BufReader, Write as _};
+use std::io::Write as _;
 use std::rc::Rc;
 
 use flate2::Compression;
@@ -140,7 +140,8 @@ impl FoundInArchive {
 /// Reads an archive; of each content only the first `most` bytes.
 fn read(archive: &[u8], most: u64) -> FoundInArchive {
     let mut found = FoundInArchive::default();
-    let mut input = RewindReader::new(BufReader::with_capacity(50, archive));
+    let mut input = BufReader::with_capacity(50, archive);
+    let mut input = RewindReader::new(&mut input);
     let budget = Budget::new(Rc::default());
     each_entry(&mut input, &budget, &mut |name, part| {
         match part {
