@@ -1,20 +1,20 @@
 //! A simulated Graph endpoint: a strict stand-in for `POST /{version}/{pixel}/events`.
 //!
-//! It is written from Meta's public pages alone (Conversions API: Using the API, Server Event Parameters,
-//! Customer Information Parameters, Custom Data, App Data; Marketing API: Error Reference, Rate Limiting)
-//! and knows nothing of how this program maps, batches or delivers: an independent witness, not a mirror.
+//! Its only source is Meta's public documentation (Conversions API: Using the API, Server Event Parameters,
+//! Customer Information Parameters, Custom Data, App Data; Marketing API: Error Reference, Rate Limiting).
+//! It shares no code with mapping, batching or delivery, so that it can check them independently.
 //!
-//! - `rules.rs`: what makes an event acceptable, and the documented refusal where it is not. One bad event
-//!   refuses its whole batch, as at Meta. Where Meta would silently take rubbish, it refuses too
-//!   (`rules/strict.rs` lists those places).
-//! - [`faults`]: how it misbehaves on request: late, broken, throttled, cut off.
-//! - [`record`]: what it took, newest first, in bounded memory.
-//! - `edge.rs`: one call to the edge, from bytes to answer; `body.rs` reads it, `reply.rs` words the answer.
-//! - `line.rs`: connections that can be torn down in the middle of an answer.
-//! - `pages.rs`: `/sandbox/…`, where people and test scripts look and switch faults.
+//! - `rules.rs`: the rules for events, and the documented refusal of each. One bad event refuses its whole
+//!   batch, as at Meta. The sandbox also refuses rubbish that Meta would take in silence (`rules/strict.rs`
+//!   lists those rules).
+//! - [`faults`]: the faults that it simulates on request: late, broken, throttled, cut off.
+//! - [`record`]: the accepted events, in bounded memory.
+//! - `edge.rs`: answers one call; `body.rs` reads it, `reply.rs` writes the answer.
+//! - `abortable_stream.rs`: connections that can be reset in the middle of an answer.
+//! - `pages.rs`: `/sandbox/…`, where people and test scripts read the record and set faults.
 //!
-//! The pages are open to whoever reaches the listener, and can be told to misbehave: listen on loopback.
-//! Tokens, bodies and personal data are never logged; the record holds what was accepted until it is pushed out.
+//! The pages are open to everyone who reaches the listener, so listen on loopback. Tokens, bodies and
+//! personal data are never logged; the record holds accepted events until newer ones replace them.
 
 pub mod faults;
 pub mod record;
@@ -48,20 +48,19 @@ use crate::sandbox::abortable_stream::{Abort, AbortableListener};
 #[derive(Clone)]
 pub struct Sandbox(Arc<SandboxState>);
 
-/// How a sandbox behaves for its whole life; what may change while it runs is in [`Faults`].
+/// The fixed settings of a sandbox; what may change while it runs is in [`Faults`].
 #[derive(Clone)]
 pub struct SandboxConfig {
-    /// The access tokens that are accepted; empty: any token, but one there must be.
+    /// The access tokens that are accepted; empty: any token. A call without a token is always refused.
     pub tokens: Vec<String>,
-    /// Where set, every call needs a valid `appsecret_proof` made with it.
+    /// If set, every call needs a valid `appsecret_proof` made with it.
     pub app_secret: Option<String>,
     /// The pixels that exist; `None`: every numeric id.
     pub pixels: Option<Vec<String>>,
-    /// Tells the age of events and when a throttle ends.
+    /// Decides the age of events and when a throttle ends.
     pub clock: Arc<dyn Clock>,
     /// Seeds every random choice, so that a run can be repeated.
     pub seed: u64,
-    /// Whether calls are judged at all.
     pub mode: Mode,
     /// The largest body that is read; a larger one is answered with 413.
     pub max_body_bytes: usize,
@@ -69,16 +68,16 @@ pub struct SandboxConfig {
     pub keep_events: usize,
     /// How many bytes of accepted events are kept for reading back.
     pub keep_bytes: usize,
-    /// How many (pixel, event name, event id) are remembered, to recognise repeats.
+    /// For how many (pixel, event name, event id) repeats are recognised.
     pub keep_ids: usize,
 }
 
-/// Whether calls are judged.
+/// Whether calls are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Every rule applies, and so do the faults.
     Strict,
-    /// Every call to the edge succeeds at once; events are counted, not looked at and not kept.
+    /// Every call to the edge succeeds at once; events are counted, not checked and not kept.
     Sink,
 }
 
@@ -96,19 +95,19 @@ struct State {
     early: Vec<EarlyCall>,
 }
 
-/// A throttle or block that stands against one pixel.
+/// A throttle or block in force for one pixel.
 #[derive(Clone)]
 struct Throttled {
     code: u32,
     hint: Hint,
     told_at: UnixMillis,
     until: UnixMillis,
-    /// The trace ids of the answers that told of it, as many as are kept.
+    /// The trace ids of the first answers that told of it.
     told: Vec<String>,
 }
 
 impl Default for SandboxConfig {
-    /// Any token, any pixel, the machine's clock, every rule.
+    /// Any token, any pixel, the system clock, every rule.
     fn default() -> Self {
         Self {
             tokens: Vec::new(),
@@ -148,7 +147,7 @@ impl fmt::Debug for Sandbox {
 }
 
 impl Sandbox {
-    /// Makes a sandbox that behaves well until told otherwise.
+    /// Makes a sandbox without faults.
     pub fn new(config: SandboxConfig) -> Self {
         let state = State {
             faults: Faults::default(),
@@ -166,7 +165,7 @@ impl Sandbox {
 
     /// The edge and the pages under `/sandbox`.
     ///
-    /// A fault that tears down the connection needs [`serve`]; behind another server it never answers.
+    /// A fault that resets the connection needs [`serve`]; behind another server it never answers.
     pub fn router(&self) -> Router {
         self.router_until(CancellationToken::new())
     }
@@ -176,25 +175,25 @@ impl Sandbox {
         pages::reading(self.clone())
     }
 
-    /// Replaces the faults, and ends every throttle that stands.
+    /// Replaces the faults, and ends every throttle in force.
     pub fn set_faults(&self, faults: Faults) {
         let mut state = self.state();
         state.faults = faults;
         state.throttled.clear();
     }
 
-    /// Replaces the faults; throttles that stand go on.
+    /// Replaces the faults; throttles in force go on.
     pub fn vary_faults(&self, faults: Faults) {
         self.state().faults = faults;
     }
 
-    /// The first thousand calls that came while a throttle or block stood, oldest first; see
+    /// The first thousand calls that came while a throttle or block was in force, oldest first; see
     /// [`SandboxStats::early_calls`].
     pub fn early_calls(&self) -> Vec<EarlyCall> {
         self.state().early.clone()
     }
 
-    /// The faults as they now are: without what the script has already used up.
+    /// The present faults, without the part of the script that is used up.
     pub fn faults(&self) -> Faults {
         self.state().faults.clone()
     }
@@ -205,13 +204,13 @@ impl Sandbox {
         kept.into_iter().map(|accepted| accepted.event).collect()
     }
 
-    /// The accepted events that are still kept with the call that brought them, newest first.
+    /// The accepted events that are still kept, with their calls, newest first.
     pub fn records(&self, limit: usize, pixel_id: Option<&str>) -> Vec<Accepted> {
         self.state().record.newest(limit, pixel_id)
     }
 
-    /// Takes the accepted events that are still kept out of the record, oldest first, so that a long
-    /// run can be followed in bounded memory.
+    /// Removes the kept events from the record and returns them, oldest first, so that a long run needs
+    /// bounded memory.
     pub fn take_records(&self) -> Vec<Accepted> {
         self.state().record.take_out()
     }
@@ -223,7 +222,7 @@ impl Sandbox {
             .times_accepted(pixel_id, event_name, event_id)
     }
 
-    /// What happened so far.
+    /// The counts so far.
     pub fn stats(&self) -> SandboxStats {
         self.0.stats.borrow().clone()
     }
@@ -233,7 +232,7 @@ impl Sandbox {
         self.wait_until(|stats| stats.accepted >= events).await;
     }
 
-    /// Waits until what happened so far satisfies `holds`, which must not ask the sandbox itself.
+    /// Waits until `holds` is true of the counts; it must not call the sandbox itself.
     pub async fn wait_until(&self, mut holds: impl FnMut(&SandboxStats) -> bool) {
         let mut stats = self.0.stats.subscribe();
         stats
@@ -259,7 +258,11 @@ impl Sandbox {
     }
 }
 
-/// Serves the sandbox until `shutdown`: then calls that still wait for an answer are cut off.
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Serves the sandbox until `shutdown`, then cuts off calls that still wait for an answer.
 pub async fn serve(
     listener: TcpListener,
     sandbox: Sandbox,
@@ -268,7 +271,7 @@ pub async fn serve(
     let service = sandbox
         .router_until(shutdown.clone())
         .into_make_service_with_connect_info::<Abort>();
-    axum::serve(AbortableListener::new(listener), service)
+    axum::serve(AbortableListener(listener), service)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
 }

@@ -1,7 +1,7 @@
-//! Connections that can be torn down in the middle of an answer.
+//! Connections that can be reset in the middle of an answer.
 //!
-//! A [`AbortableStream`] is a TCP connection that carries no more bytes of answer than its [`Abort`] allows; then
-//! it fails and is dropped, which resets the connection: the peer sees a reset, not a tidy end.
+//! An [`AbortableStream`] is a TCP connection that carries no more bytes of an answer than its [`Abort`]
+//! allows. Then it fails and is dropped, and the peer sees a reset, not an orderly end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,13 +40,7 @@ impl Connected<IncomingStream<'_, AbortableListener>> for Abort {
 
 /// Accepts connections as [`AbortableStream`]s.
 #[derive(Debug)]
-pub(super) struct AbortableListener(TcpListener);
-
-impl AbortableListener {
-    pub(super) const fn new(listener: TcpListener) -> Self {
-        Self(listener)
-    }
-}
+pub(super) struct AbortableListener(pub(super) TcpListener);
 
 impl Listener for AbortableListener {
     type Io = AbortableStream;
@@ -54,7 +48,7 @@ impl Listener for AbortableListener {
 
     async fn accept(&mut self) -> (AbortableStream, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
-        // Without this an answer may wait for the peer's acknowledgement; a failure only costs that time.
+        // Without this, an answer may wait for the peer's acknowledgement. A failure costs only that time.
         stream.set_nodelay(true).ok();
         let abort = Abort(Arc::new(AtomicUsize::new(UNLIMITED)));
         (AbortableStream { stream, abort }, address)
@@ -117,7 +111,7 @@ impl AsyncWrite for AbortableStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.abort.allowed() == 0 {
-            // A tidy end would be sent before the drop could reset the connection.
+            // An orderly end would be sent before the drop could reset the connection.
             return Poll::Ready(Err(self.reset()));
         }
         Pin::new(&mut self.stream).poll_shutdown(context)

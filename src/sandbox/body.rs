@@ -1,4 +1,4 @@
-//! The body of a call, and who sends it.
+//! Reads the body of a call, and the caller's credentials.
 //!
 //! JSON, with the events as objects or as strings of JSON, or a form with the same fields. Parameters of the
 //! call are checked here; the events are judged by [`super::rules`].
@@ -18,29 +18,13 @@ use super::reply::SimulatedError;
 /// The most events that one call may hold.
 const MAX_EVENTS: usize = 1000;
 
-/// The parameters that the edge documents.
-const PARAMETERS: [&str; 12] = [
-    "access_token",
-    "appsecret_proof",
-    "appsecret_time",
-    "data",
-    "namespace_id",
-    "partner_agent",
-    "platforms",
-    "progress",
-    "test_event_code",
-    "upload_id",
-    "upload_source",
-    "upload_tag",
-];
-
-/// One event: as it came and as it was understood.
+/// One event, as it arrived and parsed.
 pub(super) struct ReadElement {
     pub(super) json: Box<str>,
     pub(super) event: Value,
 }
 
-/// Who calls. It holds a token: not for printing.
+/// The caller's credentials: not for printing.
 #[derive(Default)]
 pub(super) struct Caller {
     pub(super) token: Option<String>,
@@ -48,7 +32,7 @@ pub(super) struct Caller {
     pub(super) proof_time: Option<String>,
 }
 
-/// A call, read.
+/// A call that was read.
 pub(super) struct ReadCall {
     pub(super) caller: Caller,
     pub(super) test_event_code: Option<String>,
@@ -58,7 +42,7 @@ pub(super) struct ReadCall {
 }
 
 impl ReadCall {
-    /// Reads a call; what is wrong with its body is kept as the reason why there are no elements.
+    /// Reads a call. An error in its body stands in place of the elements.
     pub(super) fn read(head: &Parts, body: &[u8]) -> Self {
         let mut call = Self {
             caller: Caller::default(),
@@ -90,28 +74,28 @@ impl ReadCall {
         let content_type = header(head, &CONTENT_TYPE).unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("application/json") {
-            let Ok(parameters) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(body) else {
+            let parameters = serde_json::from_slice::<BTreeMap<String, &RawValue>>(body);
+            let Ok(mut parameters) = parameters else {
                 return Err(SimulatedError::parameter("The body is not a JSON object"));
             };
-            let data = parameters.get("data").map(|data| data.get());
-            let others = parameters.iter().filter(|(key, _)| *key != "data");
-            for (key, value) in others {
-                let value: Value = parse(value.get(), key)?;
-                self.read_parameter(key, &value)?;
+            let data = parameters.remove("data");
+            for (key, value) in parameters {
+                self.read_parameter(&key, &parse(value.get(), &key)?)?;
             }
-            self.read_data(data)
+            self.read_data(data.map(RawValue::get))
         } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            let fields: BTreeMap<_, _> = form_urlencoded::parse(body).into_owned().collect();
-            for (key, text) in fields.iter().filter(|(key, _)| *key != "data") {
+            let mut fields: BTreeMap<_, _> = form_urlencoded::parse(body).into_owned().collect();
+            let data = fields.remove("data");
+            for (key, text) in fields {
                 let value = match key.as_str() {
-                    "platforms" | "progress" => parse(text, key)?,
-                    _ => Value::from(text.as_str()),
+                    "platforms" | "progress" => parse(&text, &key)?,
+                    _ => Value::from(text),
                 };
-                self.read_parameter(key, &value)?;
+                self.read_parameter(&key, &value)?;
             }
-            self.read_data(fields.get("data").map(String::as_str))
+            self.read_data(data.as_deref())
         } else {
-            // Without a type that it knows, the edge sees no parameters at all.
+            // Without a known content type, the edge sees no parameters.
             self.read_data(None)
         }
     }
@@ -120,7 +104,7 @@ impl ReadCall {
         let Some(data) = data else {
             return Err(SimulatedError::parameter("The parameter data is required"));
         };
-        // Counted first, so that millions of tiny elements take no memory.
+        // They are counted first, so that millions of tiny elements take no memory.
         let Ok(counted) = serde_json::from_str::<Vec<IgnoredAny>>(data) else {
             return Err(SimulatedError::parameter("param data must be an array."));
         };
@@ -148,32 +132,31 @@ impl ReadCall {
     }
 
     fn read_parameter(&mut self, key: &str, value: &Value) -> Result<(), SimulatedError> {
-        if !PARAMETERS.contains(&key) {
-            // Meta may ignore it; but no caller means to send what has no meaning.
-            return Err(SimulatedError::parameter(
-                "Unexpected parameter in the body",
-            ));
-        }
-        let wrong = || SimulatedError::parameter(&format!("param {key} has a wrong type or form."));
-        match key {
-            "platforms" if value.is_array() => return Ok(()),
-            "progress" if value.is_object() => return Ok(()),
-            _ => {}
-        }
         let text = value.as_str().map(str::trim).unwrap_or_default();
-        if text.is_empty() {
-            return Err(wrong());
-        }
-        match key {
-            "test_event_code" => self.test_event_code = Some(text.to_owned()),
+        let is_fit = match key {
+            "platforms" if value.is_array() => true,
+            "progress" if value.is_object() => true,
             "partner_agent" => {
                 let letters = text.chars().filter(char::is_ascii_alphabetic).count();
-                if text.chars().count() >= 23 || letters < 2 {
-                    return Err(wrong());
-                }
+                text.chars().count() < 23 && letters >= 2
             }
-            _ => self.read_credential(key, text),
+            "access_token" | "appsecret_proof" | "appsecret_time" | "namespace_id"
+            | "platforms" | "progress" | "test_event_code" | "upload_id" | "upload_source"
+            | "upload_tag" => !text.is_empty(),
+            _ => {
+                // Meta may ignore it, but a caller that sends it has a defect.
+                let problem = "Unexpected parameter in the body";
+                return Err(SimulatedError::parameter(problem));
+            }
+        };
+        if !is_fit {
+            let problem = format!("param {key} has a wrong type or form.");
+            return Err(SimulatedError::parameter(&problem));
         }
+        if key == "test_event_code" {
+            self.test_event_code = Some(text.to_owned());
+        }
+        self.read_credential(key, text);
         Ok(())
     }
 
@@ -188,7 +171,7 @@ impl ReadCall {
     }
 }
 
-/// Counts the elements of `data` without looking at them; zero where there are none.
+/// Counts the elements of `data` without parsing them.
 pub(super) fn count(body: &[u8]) -> usize {
     #[derive(Deserialize)]
     struct Counted {

@@ -1,8 +1,9 @@
-//! How the sandbox misbehaves, on request.
+//! The faults that the sandbox simulates on request.
 //!
-//! [`Faults`] hold a [`FaultPlan`] for every pixel and plans for single ones. A plan has a script, used up first, one
-//! fault a call, and faults that strike each call with a probability. `faults/text.rs` reads and writes
-//! them as text. Random choices come from one seeded generator, so that a run of calls can be repeated.
+//! [`Faults`] hold one [`FaultPlan`] for all pixels and plans for single ones. A plan has a script, which
+//! gives each of the next calls one fault, and faults that afterwards strike each call with a probability.
+//! `faults/text.rs` reads and writes faults as text. Random choices come from one seeded generator, so that
+//! a run of calls can be repeated.
 
 mod text;
 
@@ -11,14 +12,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub use self::text::FaultMistake;
+pub use self::text::InvalidFault;
 
-/// Everything that may go wrong, and how often.
+/// Every fault, and how often it strikes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Faults {
     /// For every pixel.
     pub everywhere: FaultPlan,
-    /// For single pixels, beside what happens everywhere; their script and faults come first.
+    /// For single pixels, in addition; their script and faults come first.
     pub pixels: BTreeMap<String, FaultPlan>,
 }
 
@@ -29,25 +30,24 @@ pub struct FaultPlan {
     pub latency: Option<Latency>,
     /// The percentages in the usage headers.
     pub usage: UsageHeaders,
-    /// Events that are refused although they follow every rule. The text of the refusal blames an event
-    /// of the batch at random, so that who trusts it is found out.
+    /// Events that are refused although they follow every rule. The text of the refusal blames a random
+    /// event of the batch, to expose a caller that trusts it.
     pub poison: Vec<Mark>,
-    /// Events that sink their batch in a way that does not tell of an event.
+    /// Events that make their batch fail with an answer that names no event.
     pub sinkers: Vec<Sinker>,
-    /// Of a batch that is refused for one of its events, those are taken that are right and have an id. Reports
-    /// on Meta differ.
+    /// Whether a refused batch has its good events with an id taken. Reports on Meta differ.
     pub takes_good: bool,
-    /// What happens to the next calls, in this order; afterwards chance decides.
+    /// The script: one fault for each of the next calls, in this order.
     pub next: VecDeque<Fault>,
-    /// What may happen to any call; the first that strikes does.
+    /// Faults that may strike any call; the first one that does decides.
     pub chances: Vec<Chance>,
 }
 
-/// Tells events: their name or their id, with a `*` at the end the beginning of it.
+/// Matches events by their name or id; a `*` at the end matches any rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark(pub String);
 
-/// Events, and how a batch with one of them is answered.
+/// Events, and the answer to a batch with one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sinker {
     /// Which events.
@@ -56,7 +56,7 @@ pub struct Sinker {
     pub answer: Sinking,
 }
 
-/// An answer that does not tell of an event, though one is its cause.
+/// An answer that names no event, although an event is its cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sinking {
     /// An error of this code, without a sub-code.
@@ -65,7 +65,7 @@ pub enum Sinking {
     Page(u16),
 }
 
-/// A delay between two bounds, each call's own.
+/// A delay between two bounds, drawn for each call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latency {
     /// The shortest.
@@ -97,9 +97,9 @@ pub struct Chance {
 /// One thing that goes wrong with one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing: the call is judged as usual. A pause in a script.
+    /// No fault: the call is checked as usual. A pause in a script.
     Pass,
-    /// An answer of this status that says nothing of the batch, which is not taken.
+    /// An answer with this status that says nothing of the batch; the batch is not taken.
     Status(u16, BodyShape),
     /// An error in Meta's form; the batch is not taken.
     Error {
@@ -112,21 +112,21 @@ pub enum Fault {
         /// `is_transient`.
         transient: bool,
     },
-    /// Never an answer; the batch is not taken.
+    /// No answer; the batch is not taken.
     Hang,
-    /// Never an answer, although the batch was taken.
+    /// No answer, although the batch is taken.
     HangAfter,
-    /// The connection is reset once the call was read; the batch is not taken.
+    /// The connection is reset once the call is read; the batch is not taken.
     ResetBefore,
-    /// The connection is reset once the batch was taken.
+    /// The connection is reset once the batch is taken.
     ResetAfter,
     /// The batch is taken, and the connection is reset in the middle of the answer's body.
     Partial,
-    /// From this call on every call of its pixel is refused, for a while. Code 368 is a block.
+    /// From this call on, calls for the pixel are refused for a while. Code 368 is a block.
     Throttle {
         /// Meta's code.
         code: u32,
-        /// How long; told to the caller by the hint, rounded up to its unit.
+        /// How long; the hint tells the caller, rounded up to its unit.
         regain: Duration,
         /// How the caller is told.
         hint: Hint,
@@ -137,11 +137,11 @@ pub enum Fault {
     NoPermission,
     /// The pixel does not exist, or not for this token: code 100, sub-code 33.
     PixelGone,
-    /// More events than this are refused with "reduce the amount of data": code 1.
+    /// More events than this are refused with code 1, "reduce the amount of data".
     Reduce(usize),
     /// More bytes than this are refused with 413.
     TooLarge(usize),
-    /// The batch is taken, but the answer counts one event fewer. A batch of one is counted right.
+    /// The batch is taken, but the answer counts one event too few. A batch of one is counted right.
     ShortCount,
     /// The answer is a 200 that counts no event; the batch is not taken.
     ZeroCount,
@@ -154,11 +154,11 @@ pub enum Fault {
 /// The body of an answer that says nothing of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyShape {
-    /// An error object of code 2, as Meta sends when it is out of order.
+    /// An error object of code 2, as Meta sends when it has a fault.
     Graph,
     /// `{"error":{"code":2}}`.
     Bare,
-    /// A page of HTML, as from something in between.
+    /// A page of HTML, as a proxy sends.
     Html,
     /// Nothing.
     Empty,
@@ -178,24 +178,7 @@ pub enum Hint {
 }
 
 impl Faults {
-    /// Lets the next calls meet these faults, one each.
-    pub fn script(faults: impl IntoIterator<Item = Fault>) -> Self {
-        let mut plans = Self::default();
-        plans.everywhere.next.extend(faults);
-        plans
-    }
-
-    /// Lets every call meet this fault.
-    pub fn always(fault: Fault) -> Self {
-        let mut plans = Self::default();
-        plans.everywhere.chances.push(Chance {
-            fault,
-            probability: 1.0,
-        });
-        plans
-    }
-
-    /// Decides what happens to a call, and uses up the script.
+    /// Decides on the fault of a call, and uses up the script.
     pub(super) fn choose(
         &mut self,
         pixel_id: &str,
@@ -241,13 +224,13 @@ impl Faults {
         }
     }
 
-    /// Whether an event is refused out of hand.
+    /// Whether an event is refused although it follows every rule.
     pub(super) fn poisons(&self, pixel_id: &str, event: &Value) -> bool {
         self.plans(pixel_id)
             .any(|plan| plan.poison.iter().any(|mark| mark.is_on(event)))
     }
 
-    /// How a batch with this event is sunk, if it is.
+    /// The answer to a batch with this event, if it makes the batch fail.
     pub(super) fn sinks(&self, pixel_id: &str, event: &Value) -> Option<Sinking> {
         let mut sinkers = self.plans(pixel_id).flat_map(|plan| &plan.sinkers);
         let sinker = sinkers.find(|sinker| sinker.mark.is_on(event))?;
@@ -303,7 +286,7 @@ impl Fault {
         }
     }
 
-    /// Whether it would strike a call of this size at all.
+    /// Whether it can strike a call of this size.
     const fn concerns(self, events: usize, bytes: usize) -> bool {
         match self {
             Self::Reduce(most) => events > most,
@@ -315,7 +298,7 @@ impl Fault {
 }
 
 impl Hint {
-    /// How Meta tells of this code.
+    /// How Meta tells the caller with this code.
     pub(super) const fn usual_for(code: u32) -> Self {
         match code {
             80_000..=80_014 => Self::Minutes,
@@ -331,9 +314,13 @@ impl Hint {
             Self::Reset | Self::RetryAfter => 1,
             Self::None => return regain,
         };
-        let whole = regain.as_secs() + u64::from(regain.subsec_nanos() > 0);
-        Duration::from_secs(whole.next_multiple_of(unit))
+        Duration::from_secs(whole_seconds(regain).next_multiple_of(unit))
     }
+}
+
+/// Seconds, rounded up.
+pub(super) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 #[cfg(test)]
@@ -347,11 +334,8 @@ mod tests {
 
     #[test]
     fn a_script_is_used_up_before_chance_decides() {
-        let mut faults = Faults::script([Fault::Hang, Fault::Pass]);
-        faults.everywhere.chances.push(Chance {
-            fault: Fault::NoPermission,
-            probability: 1.0,
-        });
+        let text = "next:hang, next:ok, no_permission";
+        let mut faults = text.parse::<Faults>().unwrap();
         assert_eq!(choose(&mut faults, "1", 1), Some(Fault::Hang));
         assert_eq!(choose(&mut faults, "1", 1), None);
         assert_eq!(choose(&mut faults, "1", 1), Some(Fault::NoPermission));

@@ -1,6 +1,6 @@
-//! The sandbox's own pages: what it took, what it counted, and how it misbehaves.
+//! The sandbox's own pages: what it accepted, what it counted, and its faults.
 //!
-//! - `GET /sandbox/events?limit=&pixel=`: what was accepted, newest first, 100 unless told
+//! - `GET /sandbox/events?limit=&pixel=`: what was accepted, newest first, by default 100
 //! - `GET /sandbox/stats`: counts since the start
 //! - `GET /sandbox/faults`, `PUT /sandbox/faults`: the faults, as text (see [`super::faults`])
 
@@ -17,7 +17,7 @@ use super::Sandbox;
 
 const DEFAULT_LIMIT: usize = 100;
 
-/// The pages that only show.
+/// The pages that change nothing.
 pub(super) fn reading(sandbox: Sandbox) -> Router {
     Router::new()
         .route("/sandbox/events", get(events))
@@ -25,7 +25,6 @@ pub(super) fn reading(sandbox: Sandbox) -> Router {
         .with_state(sandbox)
 }
 
-/// All pages.
 pub(super) fn all(sandbox: Sandbox) -> Router {
     Router::new()
         .route("/sandbox/faults", get(faults).put(set_faults))

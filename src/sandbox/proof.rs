@@ -1,17 +1,17 @@
 //! The proof that the caller of an endpoint knows the app's secret (Graph API: Securing Requests).
 //!
-//! Lower-case hex of HMAC-SHA256 keyed with the app secret over the access token, or, where a time goes with it,
-//! over `token|seconds`, good for five minutes.
+//! It is the lower-case hex of an HMAC-SHA256, keyed with the app secret, over the access token; or, with a
+//! time, over `token|seconds`, valid for five minutes.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::clock::UnixMillis;
 
-/// How long a proof with a time in it is good, in either direction.
+/// How long a proof with a time is valid, in either direction.
 const GOOD_FOR_SECONDS: u64 = 300;
 
-/// Whether `proof` was made from this secret and token, and not too long ago.
+/// Whether `proof` was made from this secret and token, and is not too old.
 pub(super) fn holds(
     secret: &str,
     token: &str,

@@ -1,7 +1,7 @@
-//! What the sandbox took and saw, in bounded memory.
+//! What the sandbox accepted and counted, in bounded memory.
 //!
-//! The newest events are kept as the bytes that arrived; of older ones only a 64-bit fingerprint of (pixel,
-//! event name, event id) remains, so that repeats are still recognised. Counters never forget.
+//! The newest events are kept as the bytes that arrived. Of older ones only a 64-bit fingerprint of (pixel,
+//! event name, event id) remains, so that repeats are still recognised.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,19 +12,19 @@ use serde_json::Value;
 
 use crate::clock::UnixMillis;
 
-/// Most early calls that are kept, and most of the answers that told of one throttle.
+/// How many early calls are kept, and how many answers that told of one throttle.
 pub(super) const MAX_EARLY: usize = 1000;
 pub(super) const MAX_TOLD: usize = 64;
 
-/// Most pixels that are told apart in counters and throttles, since their ids come from outside.
+/// How many pixels have counters and throttles of their own, since their ids come from outside.
 pub(super) const MAX_PIXELS: usize = 1000;
 
-/// An event that was accepted, with the call that brought it.
+/// An accepted event, with its call.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Accepted {
     /// The pixel of the call's path.
     pub pixel_id: String,
-    /// The number of the call, counted from 1 over all calls.
+    /// The number of the call, from 1.
     pub request: u64,
     /// When it was accepted, in milliseconds since 1970.
     pub received_at_ms: i64,
@@ -35,23 +35,23 @@ pub struct Accepted {
     pub event: Value,
 }
 
-/// A call that came while a throttle or block stood against its pixel.
+/// A call that came while a throttle or block was in force for its pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EarlyCall {
     /// The pixel.
     pub pixel_id: String,
     /// When it came.
     pub arrived: UnixMillis,
-    /// When a caller was first told of the throttle.
+    /// When an answer first told of the throttle.
     pub told_at: UnixMillis,
-    /// The trace ids of the answers that had told of it by then; of many, the first.
+    /// The trace ids of the first answers that had told of it by then.
     pub told: Vec<String>,
 }
 
 /// Counts since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SandboxStats {
-    /// Calls to the edge that were read to their end.
+    /// Calls to the edge that were read completely.
     pub requests: u64,
     /// Calls whose batch was taken, whatever was answered.
     pub batches: u64,
@@ -63,11 +63,11 @@ pub struct SandboxStats {
     pub refused: BTreeMap<String, u64>,
     /// Faults produced, by name.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Calls that came while a throttle or block stood, more than a second after a call had been told of it.
+    /// Calls that came while a throttle or block was in force, more than a second after an answer told of it.
     pub early_calls: u64,
-    /// Calls that are being answered now; a call that hangs is, until its caller leaves.
+    /// Calls that are being answered now; a call that hangs counts until its caller leaves.
     pub in_flight: u64,
-    /// The most calls that were being answered at once.
+    /// The most calls at once.
     pub most_in_flight: u64,
     /// The most events that one call held, taken or not.
     pub largest_batch: usize,
@@ -101,11 +101,6 @@ struct KeptEvent {
 }
 
 impl SandboxStats {
-    /// Counts a call that was answered with an error.
-    pub(super) fn count_refusal(&mut self, label: String) {
-        *self.refused.entry(label).or_default() += 1;
-    }
-
     /// Counts a batch that was taken.
     pub(super) fn count_batch(&mut self, pixel_id: &str, events: u64, repeats: u64) {
         self.batches += 1;
@@ -131,7 +126,7 @@ impl Record {
         }
     }
 
-    /// Takes one event and says whether its like was taken before.
+    /// Takes one event; returns whether it is a repeat.
     pub(super) fn take(&mut self, call: &Arc<AcceptedCall>, json: Box<str>, event: &Value) -> bool {
         self.kept_bytes += json.len();
         self.kept.push_back(KeptEvent {
@@ -169,7 +164,7 @@ impl Record {
             .collect()
     }
 
-    /// Takes everything that is kept out, oldest first. Repeats are still recognised afterwards.
+    /// Removes and returns the kept events, oldest first. Repeats are still recognised afterwards.
     pub(super) fn take_out(&mut self) -> Vec<Accepted> {
         self.kept_bytes = 0;
         self.kept.drain(..).map(|kept| kept.shown()).collect()

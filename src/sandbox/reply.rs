@@ -1,15 +1,15 @@
-//! What the sandbox answers, in the words and forms that Meta documents (Graph API: Handle Errors; Marketing API:
-//! Error Reference, Rate Limiting).
+//! The sandbox's answers, in the wording and form that Meta documents (Graph API: Handle Errors; Marketing
+//! API: Error Reference, Rate Limiting).
 
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::faults::{BodyShape, Hint, UsageHeaders};
+use super::faults::{BodyShape, Hint, UsageHeaders, whole_seconds};
 use super::rules::EventRefusal;
 
 const JSON: &str = "application/json; charset=UTF-8";
@@ -17,7 +17,7 @@ const HTML: &str = "text/html; charset=utf-8";
 pub(super) const PAGE: &str = "<!DOCTYPE html><html><head><title>Error</title></head>\
                     <body><h1>Sorry, something went wrong.</h1></body></html>";
 
-/// What a torn answer carries before the connection breaks: its head and a part of these blanks.
+/// How many blanks precede the body of an answer that is cut off: the cut falls among them.
 pub(super) const PADDING: usize = 16 << 10;
 
 /// An error as Meta words it.
@@ -51,13 +51,13 @@ impl SimulatedError {
         Self::plain(400, 100, format!("(#100) {problem}"))
     }
 
-    /// The token is not one.
+    /// The token was never valid.
     pub(super) fn bad_token() -> Self {
         let message = "Invalid OAuth access token - Cannot parse access token";
         Self::plain(401, 190, message)
     }
 
-    /// The token was one.
+    /// The token was valid once.
     pub(super) fn expired_token(status: u16) -> Self {
         let message = "Error validating access token: Session has expired.";
         Self {
@@ -148,33 +148,31 @@ impl SimulatedError {
     }
 
     fn body(&self, trace_id: &str) -> Value {
+        let (title, detail) = self.user.clone().unzip();
         let mut error = json!({
             "message": self.message,
             "type": self.kind,
             "code": self.code,
+            "error_subcode": self.sub_code,
+            "is_transient": self.transient,
+            "error_user_title": title,
+            "error_user_msg": detail,
             "fbtrace_id": trace_id,
         });
-        if let Some(sub_code) = self.sub_code {
-            error["error_subcode"] = sub_code.into();
-        }
-        if let Some(transient) = self.transient {
-            error["is_transient"] = transient.into();
-        }
-        if let Some((title, detail)) = &self.user {
-            error["error_user_title"] = (*title).into();
-            error["error_user_msg"] = detail.as_str().into();
+        if let Some(fields) = error.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
         }
         json!({ "error": error })
     }
 }
 
-/// How the answer to one call is dressed.
+/// What the answers to one call have in common.
 #[derive(Clone, Debug)]
 pub(super) struct ResponseContext {
     pub(super) trace_id: String,
     pub(super) usage: UsageHeaders,
     pub(super) pixel_id: String,
-    /// A throttle's hint and what remains of its time.
+    /// The hint of a throttle, and its remaining time.
     pub(super) regain: Option<(Hint, Duration)>,
 }
 
@@ -197,11 +195,6 @@ impl ResponseContext {
         let mut body = self.success_body(events_received);
         body["messages"] = json!(["Simulated remark"]);
         self.answer(200, JSON, body.to_string())
-    }
-
-    /// A page, as from something in between.
-    pub(super) fn page(&self, status: u16) -> Response {
-        self.meaningless(status, BodyShape::Html)
     }
 
     fn success_body(&self, events_received: usize) -> Value {
@@ -246,7 +239,7 @@ impl ResponseContext {
     }
 
     /// The rate-limit headers that apply.
-    fn limits(&self) -> Vec<(HeaderName, String)> {
+    fn limits(&self) -> Vec<(&'static str, String)> {
         let UsageHeaders {
             mut app,
             mut business,
@@ -264,14 +257,14 @@ impl ResponseContext {
                 seconds = whole_seconds(time);
             }
             Some((Hint::RetryAfter, time)) => {
-                headers.push((RETRY_AFTER, whole_seconds(time).to_string()));
+                headers.push(("retry-after", whole_seconds(time).to_string()));
             }
             Some((Hint::None, _)) => app = Some(100.0),
             None => {}
         }
         if let Some(percent) = app {
             let value = json!({"call_count": percent, "total_cputime": 1, "total_time": 1});
-            headers.push((HeaderName::from_static("x-app-usage"), value.to_string()));
+            headers.push(("x-app-usage", value.to_string()));
         }
         if let Some(percent) = business {
             let value = json!({ self.pixel_id.as_str(): [{
@@ -282,8 +275,7 @@ impl ResponseContext {
                 "estimated_time_to_regain_access": minutes,
                 "ads_api_access_tier": "standard_access",
             }]});
-            let name = HeaderName::from_static("x-business-use-case-usage");
-            headers.push((name, value.to_string()));
+            headers.push(("x-business-use-case-usage", value.to_string()));
         }
         if let Some(percent) = account {
             let value = json!({
@@ -291,14 +283,8 @@ impl ResponseContext {
                 "reset_time_duration": seconds,
                 "ads_api_access_tier": "standard_access",
             });
-            let name = HeaderName::from_static("x-ad-account-usage");
-            headers.push((name, value.to_string()));
+            headers.push(("x-ad-account-usage", value.to_string()));
         }
         headers
     }
-}
-
-/// Seconds, rounded up.
-fn whole_seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

@@ -1,24 +1,26 @@
-//! What makes an event acceptable (Conversions API: Server Event Parameters; Using the API).
+//! The rules for events (Conversions API: Server Event Parameters; Using the API).
 //!
-//! [`check`] goes through one event and returns the first thing wrong with it, under the sub-code that is
-//! documented or known for it, else as a violation of the schema (2804019), whose text names the place.
-//! Texts never repeat a value. Types and places are in `shape.rs`; where the sandbox asks for more than Meta,
-//! `strict.rs` says so.
+//! [`check`] returns the first fault of an event, under its documented or known sub-code, else as a violation
+//! of the schema (2804019). The text names the place and never repeats a value. Types are in `shape.rs`;
+//! `strict.rs` holds the rules that are stricter than Meta's.
 
 mod app_data;
 mod custom_data;
 mod messaging;
-mod place;
 mod shape;
 mod strict;
 mod user_data;
+
+use std::fmt::{self, Display};
 
 use serde_json::Value;
 
 use crate::clock::UnixMillis;
 
-use self::place::JsonPlace;
-use self::shape::{FieldShape, Fields, Object, object, text};
+use self::shape::FieldShape::{
+    self, Any, Boolean, Id, Integer, ListOf, Number, ObjectOf, OneOf, Text,
+};
+use self::shape::{Fields, Object, object, text};
 
 const DAY_SECONDS: i64 = 86_400;
 
@@ -40,7 +42,7 @@ const ACTION_SOURCES: &[&str] = &[
     "website",
 ];
 
-const CUSTOMER_SEGMENTATION: FieldShape = FieldShape::OneOf(&[
+const CUSTOMER_SEGMENTATION: FieldShape = OneOf(&[
     "new_customer_to_business",
     "new_customer_to_business_line",
     "new_customer_to_product_area",
@@ -52,54 +54,51 @@ const CUSTOMER_SEGMENTATION: FieldShape = FieldShape::OneOf(&[
     "customer_in_loyalty_program",
 ]);
 
-/// The fields of an event; where the shape is `Any`, a rule of its own looks at it.
+/// The fields of an event; where the shape is `Any`, a separate rule checks the field.
 const FIELDS: &Fields = &[
-    ("action_source", FieldShape::OneOf(ACTION_SOURCES)),
-    ("advanced_measurement_table", FieldShape::Text),
-    ("app_data", FieldShape::Any),
-    ("attribution_data", FieldShape::Object(ATTRIBUTION_FIELDS)),
-    ("custom_data", FieldShape::Any),
+    ("action_source", OneOf(ACTION_SOURCES)),
+    ("advanced_measurement_table", Text),
+    ("app_data", Any),
+    ("attribution_data", ObjectOf(ATTRIBUTION_FIELDS)),
+    ("custom_data", Any),
     ("customer_segmentation", CUSTOMER_SEGMENTATION),
-    (
-        "data_processing_options",
-        FieldShape::List(&FieldShape::OneOf(&["LDU"])),
-    ),
-    ("data_processing_options_country", FieldShape::Integer),
-    ("data_processing_options_state", FieldShape::Integer),
-    ("event_id", FieldShape::Text),
-    ("event_name", FieldShape::Any),
-    ("event_source_url", FieldShape::Text),
-    ("event_time", FieldShape::Integer),
-    ("extinfo", FieldShape::Any),
+    ("data_processing_options", ListOf(&OneOf(&["LDU"]))),
+    ("data_processing_options_country", Integer),
+    ("data_processing_options_state", Integer),
+    ("event_id", Text),
+    ("event_name", Any),
+    ("event_source_url", Text),
+    ("event_time", Integer),
+    ("extinfo", Any),
     (
         "messaging_channel",
-        FieldShape::OneOf(&["whatsapp", "messenger", "instagram"]),
+        OneOf(&["whatsapp", "messenger", "instagram"]),
     ),
-    ("opt_out", FieldShape::Boolean),
+    ("opt_out", Boolean),
     (
         "original_event_data",
-        FieldShape::Object(&[
-            ("event_id", FieldShape::Text),
-            ("event_name", FieldShape::Text),
-            ("event_time", FieldShape::Integer),
-            ("order_id", FieldShape::Text),
+        ObjectOf(&[
+            ("event_id", Text),
+            ("event_name", Text),
+            ("event_time", Integer),
+            ("order_id", Text),
         ]),
     ),
-    ("referrer_url", FieldShape::Text),
-    ("user_data", FieldShape::Any),
+    ("referrer_url", Text),
+    ("user_data", Any),
 ];
 
 const ATTRIBUTION_FIELDS: &Fields = &[
-    ("ad_id", FieldShape::Id),
-    ("adset_id", FieldShape::Id),
-    ("attr_window", FieldShape::Integer),
+    ("ad_id", Id),
+    ("adset_id", Id),
+    ("attr_window", Integer),
     (
         "attribution_method",
-        FieldShape::OneOf(&["ard", "deeplink", "gpir", "invalid_response", "mir", "srn"]),
+        OneOf(&["ard", "deeplink", "gpir", "invalid_response", "mir", "srn"]),
     ),
     (
         "attribution_model",
-        FieldShape::OneOf(&[
+        OneOf(&[
             "customized_multi_touch",
             "first_touch",
             "last_click",
@@ -112,25 +111,25 @@ const ATTRIBUTION_FIELDS: &Fields = &[
     ),
     (
         "attribution_setting",
-        FieldShape::Object(&[
-            ("inactivity_window_hours", FieldShape::Integer),
-            ("reattribution_window_hours", FieldShape::Integer),
+        ObjectOf(&[
+            ("inactivity_window_hours", Integer),
+            ("reattribution_window_hours", Integer),
         ]),
     ),
-    ("attribution_share", FieldShape::Number),
-    ("attribution_source", FieldShape::Text),
-    ("attribution_value", FieldShape::Number),
-    ("auditing_token", FieldShape::Text),
-    ("campaign_id", FieldShape::Id),
-    ("decline_reason", FieldShape::Text),
-    ("linkage_key", FieldShape::Text),
-    ("partner_client_id", FieldShape::Text),
-    ("scope", FieldShape::Text),
-    ("total_credit", FieldShape::Number),
-    ("touchpoint_id", FieldShape::Text),
-    ("touchpoint_ts", FieldShape::Integer),
-    ("touchpoint_type", FieldShape::Text),
-    ("visit_time", FieldShape::Integer),
+    ("attribution_share", Number),
+    ("attribution_source", Text),
+    ("attribution_value", Number),
+    ("auditing_token", Text),
+    ("campaign_id", Id),
+    ("decline_reason", Text),
+    ("linkage_key", Text),
+    ("partner_client_id", Text),
+    ("scope", Text),
+    ("total_credit", Number),
+    ("touchpoint_id", Text),
+    ("touchpoint_ts", Integer),
+    ("touchpoint_type", Text),
+    ("visit_time", Integer),
 ];
 
 /// Why an event, and with it its batch, is refused.
@@ -145,20 +144,54 @@ pub(super) struct EventRefusal {
 }
 
 impl EventRefusal {
-    /// An event that was marked to be refused, with a text that blames the event at `index`.
-    pub(super) fn poison(index: usize) -> Self {
+    fn new(sub_code: u32, title: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            sub_code: 2_804_007,
-            title: "Invalid Event",
-            detail: format!("Param \"{}\" is not a valid event", JsonPlace::Event(index)),
+            sub_code,
+            title,
+            detail: detail.into(),
         }
     }
 
+    /// An event that was marked to be refused, with a text that blames the event at `index`.
+    pub(super) fn poison(index: usize) -> Self {
+        let place = JsonPlace::Event(index);
+        let detail = format!("Param \"{place}\" is not a valid event");
+        Self::new(2_804_007, "Invalid Event", detail)
+    }
+
     fn schema(detail: String) -> Self {
-        Self {
-            sub_code: 2_804_019,
-            title: "Invalid Parameter",
-            detail,
+        Self::new(2_804_019, "Invalid Parameter", detail)
+    }
+
+    /// The value at this place violates the schema.
+    fn value(place: &JsonPlace<'_>, problem: &str) -> Self {
+        Self::schema(format!("Param \"{place}\" {problem}"))
+    }
+}
+
+/// A place in a call, shown as a JSON path, as in the endpoint's texts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum JsonPlace<'a> {
+    /// An event, by its index in the batch.
+    Event(usize),
+    /// A field of an object.
+    Key(&'a Self, &'a str),
+    /// An element of a list.
+    Item(&'a Self, usize),
+}
+
+impl<'a> JsonPlace<'a> {
+    pub(super) const fn key(&'a self, key: &'a str) -> Self {
+        Self::Key(self, key)
+    }
+}
+
+impl Display for JsonPlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(index) => write!(f, "$['data'][{index}]"),
+            Self::Key(parent, key) => write!(f, "{parent}['{key}']"),
+            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
         }
     }
 }
@@ -193,33 +226,35 @@ pub(super) fn check(event: &Value, index: usize, now: UnixMillis) -> Result<(), 
 
 fn event_name<'a>(event: &Object<'a>, place: &JsonPlace<'_>) -> Result<&'a str, EventRefusal> {
     let value = event.require("event_name")?;
+    let place = place.key("event_name");
     if value.as_str().is_some_and(|name| name.trim().is_empty()) {
-        let detail = format!("Param \"{}\" is blank", place.key("event_name"));
-        return Err(EventRefusal::schema(detail));
+        return Err(EventRefusal::value(&place, "is blank"));
     }
-    text(value, &place.key("event_name"))
+    text(value, &place)
 }
 
 fn event_time(value: &Value, source: &str, now: UnixMillis) -> Result<(), EventRefusal> {
-    // An integer beyond 64 bits with sign lies in the future too.
+    // An integer beyond a signed 64-bit one lies in the future too.
     let seconds = value.as_i64().unwrap_or(i64::MAX);
     let days = match source {
         "physical_store" => STORE_WINDOW_DAYS,
         _ => WINDOW_DAYS,
     };
     if seconds < now.seconds() - days * DAY_SECONDS {
-        return Err(EventRefusal {
-            sub_code: 2_804_003,
-            title: "Event Timestamp Too Old",
-            detail: format!("The event lies more than {days} days in the past"),
-        });
+        let detail = format!("The event lies more than {days} days in the past");
+        return Err(EventRefusal::new(
+            2_804_003,
+            "Event Timestamp Too Old",
+            detail,
+        ));
     }
     if seconds > now.seconds() {
-        return Err(EventRefusal {
-            sub_code: 2_804_004,
-            title: "Event Timestamp In The Future",
-            detail: "The event lies in the future".to_owned(),
-        });
+        let detail = "The event lies in the future";
+        return Err(EventRefusal::new(
+            2_804_004,
+            "Event Timestamp In The Future",
+            detail,
+        ));
     }
     Ok(())
 }
@@ -235,27 +270,17 @@ fn data_processing(event: &Object<'_>, place: &JsonPlace<'_>) -> Result<(), Even
         event.require("data_processing_options_state")?;
     }
     let number = |key: &str| event.get(key).map(|value| value.as_i64().unwrap_or(-1));
-    let (country, state) = (
-        number("data_processing_options_country"),
-        number("data_processing_options_state"),
-    );
     let wrong = |key| {
-        let place = place.key(key);
-        let detail = format!("Param \"{place}\" must be one of the documented values");
-        Err(EventRefusal::schema(detail))
+        let problem = "must be one of the documented values";
+        Err(EventRefusal::value(&place.key(key), problem))
     };
+    let country = number("data_processing_options_country");
     if country.is_some_and(|country| !matches!(country, 0 | 1)) {
         return wrong("data_processing_options_country");
     }
-    let known = match (country, state) {
-        (_, None | Some(0)) => true,
-        (Some(1), Some(state)) => (1000..=1013).contains(&state),
-        _ => false,
-    };
-    if known {
-        Ok(())
-    } else {
-        wrong("data_processing_options_state")
+    match (country, number("data_processing_options_state")) {
+        (_, None | Some(0)) | (Some(1), Some(1000..=1013)) => Ok(()),
+        _ => wrong("data_processing_options_state"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Faults as text, for the command line and `PUT /sandbox/faults`.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,18 +9,33 @@ use thiserror::Error;
 use super::{
     BodyShape, Chance, Fault, FaultPlan, Faults, Hint, Latency, Mark, Sinker, Sinking, UsageHeaders,
 };
+use crate::sandbox::is_digits;
 
-/// An item that is no fault.
+const SHAPES: [(&str, BodyShape); 4] = [
+    ("graph", BodyShape::Graph),
+    ("bare", BodyShape::Bare),
+    ("html", BodyShape::Html),
+    ("empty", BodyShape::Empty),
+];
+
+const HINTS: [(&str, Hint); 4] = [
+    ("minutes", Hint::Minutes),
+    ("reset", Hint::Reset),
+    ("retry_after", Hint::RetryAfter),
+    ("none", Hint::None),
+];
+
+/// An item that cannot be read as a fault.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("fault `{item}`: {problem}")]
-pub struct FaultMistake {
+pub struct InvalidFault {
     item: String,
     problem: String,
 }
 
 /// Reads the text form; an empty text is no faults.
 ///
-/// Items stand between commas or on lines of their own:
+/// Items are separated by commas or line breaks:
 ///
 /// ```text
 /// latency=200ms               every answer takes that long; latency=50ms..2s draws it
@@ -46,13 +61,13 @@ pub struct FaultMistake {
 /// 123456789012345/hang        any of these, for one pixel
 /// ```
 impl FromStr for Faults {
-    type Err = FaultMistake;
+    type Err = InvalidFault;
 
-    fn from_str(text: &str) -> Result<Self, FaultMistake> {
+    fn from_str(text: &str) -> Result<Self, InvalidFault> {
         let mut faults = Self::default();
         for item in text.split([',', '\n']).map(str::trim) {
             if !item.is_empty() {
-                add(&mut faults, item).map_err(|problem| FaultMistake {
+                add(&mut faults, item).map_err(|problem| InvalidFault {
                     item: item.to_owned(),
                     problem,
                 })?;
@@ -78,7 +93,7 @@ fn add(faults: &mut Faults, item: &str) -> Result<(), String> {
         None => (item, None),
     };
     let (plan, key) = match key.split_once('/') {
-        Some((pixel_id, key)) if digits(pixel_id) => {
+        Some((pixel_id, key)) if is_digits(pixel_id) => {
             (faults.pixels.entry(pixel_id.to_owned()).or_default(), key)
         }
         Some(_) => return Err("a pixel id is a number".to_owned()),
@@ -89,22 +104,20 @@ fn add(faults: &mut Faults, item: &str) -> Result<(), String> {
         plan.next.push_back(fault(name, parts)?);
         return Ok(());
     }
-    match (key, value) {
-        ("latency", Some(value)) => plan.latency = Some(latency(value)?),
-        ("poison", Some(name)) if !name.is_empty() => plan.poison.push(Mark(name.to_owned())),
-        ("usage_app", Some(value)) => plan.usage.app = Some(percentage(value)?),
-        ("usage_business", Some(value)) => plan.usage.business = Some(percentage(value)?),
-        ("usage_account", Some(value)) => plan.usage.account = Some(percentage(value)?),
-        ("take_good", None) => plan.takes_good = true,
-        ("refuse", Some(value)) => plan.sinkers.push(sinker(value, Sinking::Error)?),
-        ("page", Some(value)) => plan.sinkers.push(sinker(value, Sinking::Page)?),
-        (
-            "refuse" | "page" | "latency" | "poison" | "usage_app" | "usage_business"
-            | "usage_account",
-            _,
-        ) => {
-            return Err("needs a value".to_owned());
-        }
+    let needed = || {
+        value
+            .filter(|value| !value.is_empty())
+            .ok_or("needs a value")
+    };
+    match key {
+        "latency" => plan.latency = Some(latency(needed()?)?),
+        "poison" => plan.poison.push(Mark(needed()?.to_owned())),
+        "usage_app" => plan.usage.app = Some(percentage(needed()?)?),
+        "usage_business" => plan.usage.business = Some(percentage(needed()?)?),
+        "usage_account" => plan.usage.account = Some(percentage(needed()?)?),
+        "take_good" if value.is_none() => plan.takes_good = true,
+        "refuse" => plan.sinkers.push(sinker(needed()?, Sinking::Error)?),
+        "page" => plan.sinkers.push(sinker(needed()?, Sinking::Page)?),
         _ => {
             let mut parts = FaultParts::new(value);
             let probability = parts.probability()?;
@@ -118,7 +131,7 @@ fn add(faults: &mut Faults, item: &str) -> Result<(), String> {
 fn fault(name: &str, mut parts: FaultParts<'_>) -> Result<Fault, String> {
     let fault = match name {
         "ok" => Fault::Pass,
-        "status" => Fault::Status(parts.status()?, parts.shape()?),
+        "status" => Fault::Status(parts.status()?, parts.one_of(&SHAPES, BodyShape::Graph)?),
         "html" => Fault::Status(200, BodyShape::Html),
         "empty" => Fault::Status(200, BodyShape::Empty),
         "error" => parts.error()?,
@@ -130,7 +143,7 @@ fn fault(name: &str, mut parts: FaultParts<'_>) -> Result<Fault, String> {
         "throttle" => {
             let code = parts.number("a code, as in 80004:5m")?;
             let regain = parts.duration()?;
-            let hint = parts.hint(code)?;
+            let hint = parts.one_of(&HINTS, Hint::usual_for(code))?;
             Fault::Throttle { code, regain, hint }
         }
         "block" => Fault::Throttle {
@@ -180,7 +193,7 @@ fn sinker<T: FromStr>(value: &str, answer: impl Fn(T) -> Sinking) -> Result<Sink
     Ok(Sinker { mark, answer })
 }
 
-/// The parts of a value that are still to be read.
+/// The unread parts of a value.
 struct FaultParts<'a>(Vec<&'a str>);
 
 impl<'a> FaultParts<'a> {
@@ -188,7 +201,7 @@ impl<'a> FaultParts<'a> {
         Self(value.map_or_else(Vec::new, |value| value.split(':').collect()))
     }
 
-    /// The last part where it has the form of a probability, else certainty.
+    /// The last part if it has the form of a probability, else 1.
     fn probability(&mut self) -> Result<f64, String> {
         let Some(last) = self.0.last().filter(|part| part.contains('.')) else {
             return Ok(1.0);
@@ -220,14 +233,16 @@ impl<'a> FaultParts<'a> {
         }
     }
 
-    fn shape(&mut self) -> Result<BodyShape, String> {
-        match self.next() {
-            None | Some("graph") => Ok(BodyShape::Graph),
-            Some("bare") => Ok(BodyShape::Bare),
-            Some("html") => Ok(BodyShape::Html),
-            Some("empty") => Ok(BodyShape::Empty),
-            Some(part) => Err(format!("`{part}` is not one of graph, bare, html, empty")),
-        }
+    /// One of the named values, or this one where no part is left.
+    fn one_of<T: Copy>(&mut self, names: &[(&str, T)], otherwise: T) -> Result<T, String> {
+        let Some(part) = self.next() else {
+            return Ok(otherwise);
+        };
+        let known = names.iter().find(|(name, _)| *name == part);
+        known.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+            format!("`{part}` is not one of {}", names.join(", "))
+        })
     }
 
     fn error(&mut self) -> Result<Fault, String> {
@@ -254,19 +269,6 @@ impl<'a> FaultParts<'a> {
         let part = self.next();
         duration(part.ok_or("needs a duration, as in 5m")?)
     }
-
-    fn hint(&mut self, code: u32) -> Result<Hint, String> {
-        match self.next() {
-            None => Ok(Hint::usual_for(code)),
-            Some("minutes") => Ok(Hint::Minutes),
-            Some("reset") => Ok(Hint::Reset),
-            Some("retry_after") => Ok(Hint::RetryAfter),
-            Some("none") => Ok(Hint::None),
-            Some(part) => Err(format!(
-                "`{part}` is not one of minutes, reset, retry_after, none"
-            )),
-        }
-    }
 }
 
 fn latency(text: &str) -> Result<Latency, String> {
@@ -280,7 +282,7 @@ fn latency(text: &str) -> Result<Latency, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).ok();
-    // Longer ones serve nobody and would overflow sums.
+    // Longer ones are of no use and could overflow sums.
     duration
         .filter(|duration| *duration <= Duration::from_secs(30 * 86_400))
         .ok_or_else(|| format!("`{text}` is not a duration up to 30d, as in 200ms, 5m, 1h"))
@@ -291,10 +293,6 @@ fn percentage(text: &str) -> Result<f64, String> {
     number
         .filter(|number| (0.0..=100.0).contains(number))
         .ok_or_else(|| "a percentage is between 0 and 100".to_owned())
-}
-
-fn digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn write_plan(f: &mut fmt::Formatter<'_>, pixel: &str, plan: &FaultPlan) -> fmt::Result {
@@ -348,7 +346,7 @@ fn written(fault: Fault, probability: &str) -> String {
     match fault {
         Fault::Status(status, shape) => {
             parts.push(status.to_string());
-            parts.push(shape_name(shape).to_owned());
+            parts.extend(name_of(&SHAPES, shape));
         }
         Fault::Error {
             status,
@@ -363,7 +361,7 @@ fn written(fault: Fault, probability: &str) -> String {
         Fault::Throttle { code, regain, hint } => {
             parts.push(code.to_string());
             parts.push(humantime::format_duration(regain).to_string());
-            parts.push(hint_name(hint).to_owned());
+            parts.extend(name_of(&HINTS, hint));
         }
         Fault::TokenDead(status) => parts.push(status.to_string()),
         Fault::Reduce(most) | Fault::TooLarge(most) => parts.push(most.to_string()),
@@ -373,27 +371,15 @@ fn written(fault: Fault, probability: &str) -> String {
         parts.push(probability.to_owned());
     }
     if !parts.is_empty() {
-        write!(text, "={}", parts.join(":")).expect("a String takes everything");
+        text += "=";
+        text += &parts.join(":");
     }
     text
 }
 
-const fn shape_name(shape: BodyShape) -> &'static str {
-    match shape {
-        BodyShape::Graph => "graph",
-        BodyShape::Bare => "bare",
-        BodyShape::Html => "html",
-        BodyShape::Empty => "empty",
-    }
-}
-
-const fn hint_name(hint: Hint) -> &'static str {
-    match hint {
-        Hint::Minutes => "minutes",
-        Hint::Reset => "reset",
-        Hint::RetryAfter => "retry_after",
-        Hint::None => "none",
-    }
+fn name_of<T: PartialEq>(names: &[(&str, T)], wanted: T) -> Option<String> {
+    let (name, _) = names.iter().find(|(_, value)| *value == wanted)?;
+    Some((*name).to_owned())
 }
 
 #[cfg(test)]

@@ -2,38 +2,35 @@
 
 use serde_json::Value;
 
-use super::EventRefusal;
-use super::place::JsonPlace;
-use super::shape::{FieldShape, Fields, object};
+use super::shape::FieldShape::{Any, Boolean, Flag, ListOf, Text};
+use super::shape::{Fields, object};
+use super::{EventRefusal, JsonPlace};
 
 const FIELDS: &Fields = &[
-    (
-        "add_to_messaging_customer_base_for_whatsapp",
-        FieldShape::Boolean,
-    ),
-    ("advertiser_tracking_enabled", FieldShape::Flag),
-    ("application_tracking_enabled", FieldShape::Flag),
-    ("campaign_ids", FieldShape::Text),
-    ("consider_views", FieldShape::Boolean),
-    ("device_token", FieldShape::Text),
-    // Its slots have a rule, and a sub-code, of their own.
-    ("extinfo", FieldShape::Any),
-    ("include_dwell_data", FieldShape::Boolean),
-    ("include_video_data", FieldShape::Boolean),
-    ("install_referrer", FieldShape::Text),
-    ("installer_package", FieldShape::Text),
-    ("receipt_data", FieldShape::Text),
-    ("url_schemes", FieldShape::List(&FieldShape::Text)),
-    ("vendor_id", FieldShape::Text),
-    ("windows_attribution_id", FieldShape::Text),
+    ("add_to_messaging_customer_base_for_whatsapp", Boolean),
+    ("advertiser_tracking_enabled", Flag),
+    ("application_tracking_enabled", Flag),
+    ("campaign_ids", Text),
+    ("consider_views", Boolean),
+    ("device_token", Text),
+    // Its slots have their own rule and sub-code.
+    ("extinfo", Any),
+    ("include_dwell_data", Boolean),
+    ("include_video_data", Boolean),
+    ("install_referrer", Text),
+    ("installer_package", Text),
+    ("receipt_data", Text),
+    ("url_schemes", ListOf(&Text)),
+    ("vendor_id", Text),
+    ("windows_attribution_id", Text),
 ];
 
-/// How many slots `extinfo` has, and two that must be filled.
+/// The number of slots in `extinfo`, and two that must be filled.
 const EXTINFO_SLOTS: usize = 16;
 const VERSION_SLOT: usize = 0;
 const OS_VERSION_SLOT: usize = 4;
 
-/// Checks the fields, and that those are there which every app event needs.
+/// Checks the fields, and that the required ones are there.
 pub(super) fn check(value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     let app_data = object(value, place)?;
     app_data.check_fields(FIELDS)?;
@@ -44,11 +41,12 @@ pub(super) fn check(value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRef
 /// Checks the device's description.
 pub(super) fn extinfo(value: &Value) -> Result<(), EventRefusal> {
     let wrong = |problem: &str| {
-        Err(EventRefusal {
-            sub_code: 2_804_043,
-            title: "Invalid Extended Device Info",
-            detail: format!("The extinfo parameter {problem}"),
-        })
+        let detail = format!("The extinfo parameter {problem}");
+        Err(EventRefusal::new(
+            2_804_043,
+            "Invalid Extended Device Info",
+            detail,
+        ))
     };
     let slots: Option<Vec<&str>> =
         (value.as_array()).and_then(|slots| slots.iter().map(Value::as_str).collect());

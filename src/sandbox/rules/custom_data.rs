@@ -4,15 +4,17 @@
 
 use serde_json::Value;
 
-use super::place::JsonPlace;
-use super::shape::{FieldShape, Fields, Object, object, text};
-use super::{EventRefusal, strict};
+use super::shape::FieldShape::{
+    self, Id, Integer, ListOf, Number, ObjectOf, OneOf, Text, TextOrBoolean,
+};
+use super::shape::{Fields, Object, object, text};
+use super::{EventRefusal, JsonPlace, strict};
 
-/// The standard fields but `value`, `currency` and `contents`, which have rules of their own.
+/// The standard fields except `value`, `currency` and `contents`, which have their own rules.
 const FIELDS: &Fields = &[
     (
         "availability",
-        FieldShape::OneOf(&[
+        OneOf(&[
             "available_soon",
             "for_rent",
             "for_sale",
@@ -23,7 +25,7 @@ const FIELDS: &Fields = &[
     ),
     (
         "body_style",
-        FieldShape::OneOf(&[
+        OneOf(&[
             "CONVERTIBLE",
             "COUPE",
             "HATCHBACK",
@@ -37,23 +39,20 @@ const FIELDS: &Fields = &[
             "OTHER",
         ]),
     ),
-    ("content_category", FieldShape::Text),
-    ("content_ids", FieldShape::List(&FieldShape::Id)),
-    ("content_name", FieldShape::Text),
-    (
-        "content_type",
-        FieldShape::OneOf(&["product", "product_group"]),
-    ),
+    ("content_category", Text),
+    ("content_ids", ListOf(&Id)),
+    ("content_name", Text),
+    ("content_type", OneOf(&["product", "product_group"])),
     ("customer_segmentation", super::CUSTOMER_SEGMENTATION),
     ("delivery_category", DELIVERY_CATEGORY),
     (
         "drivetrain",
-        FieldShape::OneOf(&["4X2", "4X4", "AWD", "FWD", "RWD", "OTHER", "NONE"]),
+        OneOf(&["4X2", "4X4", "AWD", "FWD", "RWD", "OTHER", "NONE"]),
     ),
-    ("event_source", FieldShape::Text),
+    ("event_source", Text),
     (
         "fuel_type",
-        FieldShape::OneOf(&[
+        OneOf(&[
             "DIESEL",
             "ELECTRIC",
             "FLEX",
@@ -65,11 +64,11 @@ const FIELDS: &Fields = &[
             "NONE",
         ]),
     ),
-    ("item_number", FieldShape::Text),
-    ("lead_event_source", FieldShape::Text),
+    ("item_number", Text),
+    ("lead_event_source", Text),
     (
         "listing_type",
-        FieldShape::OneOf(&[
+        OneOf(&[
             "for_rent_by_agent",
             "for_rent_by_owner",
             "for_sale_by_agent",
@@ -79,13 +78,13 @@ const FIELDS: &Fields = &[
             "new_listing",
         ]),
     ),
-    ("net_revenue", FieldShape::Number),
-    ("num_items", FieldShape::Integer),
-    ("order_id", FieldShape::Text),
-    ("predicted_ltv", FieldShape::Number),
+    ("net_revenue", Number),
+    ("num_items", Integer),
+    ("order_id", Text),
+    ("predicted_ltv", Number),
     (
         "property_type",
-        FieldShape::OneOf(&[
+        OneOf(&[
             "apartment",
             "condo",
             "house",
@@ -95,41 +94,41 @@ const FIELDS: &Fields = &[
             "townhouse",
         ]),
     ),
-    ("search_string", FieldShape::Text),
-    ("status", FieldShape::TextOrBoolean),
+    ("search_string", Text),
+    ("status", TextOrBoolean),
     (
         "store_data",
-        FieldShape::Object(&[
-            ("brand_page_id", FieldShape::Id),
-            ("store_code", FieldShape::Id),
-            ("store_page_id", FieldShape::Id),
+        ObjectOf(&[
+            ("brand_page_id", Id),
+            ("store_code", Id),
+            ("store_page_id", Id),
         ]),
     ),
     (
         "transmission",
-        FieldShape::OneOf(&["AUTOMATIC", "MANUAL", "OTHER", "NONE"]),
+        OneOf(&["AUTOMATIC", "MANUAL", "OTHER", "NONE"]),
     ),
     (
         "travel_class",
-        FieldShape::OneOf(&["economy", "premium", "business", "first"]),
+        OneOf(&["economy", "premium", "business", "first"]),
     ),
 ];
 
-const DELIVERY_CATEGORY: FieldShape = FieldShape::OneOf(&["in_store", "curbside", "home_delivery"]);
+const DELIVERY_CATEGORY: FieldShape = OneOf(&["in_store", "curbside", "home_delivery"]);
 
 /// The fields of an item of `contents` that have a type.
 const ITEM_FIELDS: &Fields = &[
-    ("brand", FieldShape::Text),
-    ("category", FieldShape::Text),
+    ("brand", Text),
+    ("category", Text),
     ("delivery_category", DELIVERY_CATEGORY),
-    ("description", FieldShape::Text),
-    ("id", FieldShape::Id),
-    ("item_price", FieldShape::Number),
-    ("quantity", FieldShape::Number),
-    ("title", FieldShape::Text),
+    ("description", Text),
+    ("id", Id),
+    ("item_price", Number),
+    ("quantity", Number),
+    ("title", Text),
 ];
 
-/// `value` and `currency`, and what app events call them.
+/// `value` and `currency`, and their names in app events.
 const VALUES: [&str; 2] = ["value", "_valueToSum"];
 const CURRENCIES: [&str; 2] = ["currency", "fb_currency"];
 
@@ -144,7 +143,7 @@ pub(super) fn check(
     for (key, value) in custom_data.iter() {
         let place = &place.key(key);
         if VALUES.contains(&key) {
-            FieldShape::Number.check(value, place)?;
+            Number.check(value, place)?;
             strict::value(value, place)?;
         } else if CURRENCIES.contains(&key) {
             currency(value, place)?;
@@ -162,11 +161,7 @@ fn requirements(event_name: &str, custom_data: &Object<'_>) -> Result<(), EventR
     let (has_value, has_currency) = (has(VALUES), has(CURRENCIES));
     let missing = |sub_code, title, what: &str| {
         let detail = format!("The event needs a {what}");
-        Err(EventRefusal {
-            sub_code,
-            title,
-            detail,
-        })
+        Err(EventRefusal::new(sub_code, title, detail))
     };
     match event_name {
         "Purchase" if !has_value => missing(2_804_009, "Missing Purchase Value", "value"),
@@ -179,18 +174,18 @@ fn requirements(event_name: &str, custom_data: &Object<'_>) -> Result<(), EventR
 fn currency(value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     let code = text(value, place)?;
     if code.len() != 3 || !code.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-        return Err(EventRefusal::schema(format!(
-            "Param \"{place}\" must be a currency of three letters"
-        )));
+        return Err(EventRefusal::value(
+            place,
+            "must be a currency of three letters",
+        ));
     }
     strict::currency(code, place)
 }
 
 fn contents(value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
-    let wrong = |problem: &str| EventRefusal {
-        sub_code: 2_804_008,
-        title: "Invalid Contents",
-        detail: format!("The contents parameter {problem}"),
+    let wrong = |problem: &str| {
+        let detail = format!("The contents parameter {problem}");
+        EventRefusal::new(2_804_008, "Invalid Contents", detail)
     };
     let Value::Array(items) = value else {
         return Err(wrong("must be a list of objects"));

@@ -22,44 +22,46 @@ const EVENT_NAMES: [&str; 14] = [
     "ViewContent",
 ];
 
-/// Checks what events of `action_source` `business_messaging` need beyond the others.
+/// Checks the additional rules for events of `action_source` `business_messaging`.
 pub(super) fn check(
     event_name: &str,
     event: &Object<'_>,
     user_data: &Value,
 ) -> Result<(), EventRefusal> {
-    let wrong = |sub_code, title, detail: &str| {
-        Err(EventRefusal {
-            sub_code,
-            title,
-            detail: detail.to_owned(),
-        })
-    };
     let lacks = |key: &str| user_data.get(key).is_none();
     let Some(channel) = event.get("messaging_channel").and_then(Value::as_str) else {
         let detail = "Events from conversations need a messaging_channel";
-        return wrong(2_804_063, "Missing Messaging Channel", detail);
+        return Err(EventRefusal::new(
+            2_804_063,
+            "Missing Messaging Channel",
+            detail,
+        ));
     };
     if !EVENT_NAMES.contains(&event_name) {
         let detail = "Conversations have no event of this name";
-        return wrong(2_804_066, "Event Name Not Allowed", detail);
+        return Err(EventRefusal::new(
+            2_804_066,
+            "Event Name Not Allowed",
+            detail,
+        ));
     }
-    match channel {
+    let (sub_code, title, detail) = match channel {
         "messenger" if lacks("page_id") || lacks("page_scoped_user_id") => {
             let detail = "Messenger needs page_id and page_scoped_user_id";
-            wrong(2_804_069, "Missing Page ID", detail)
+            (2_804_069, "Missing Page ID", detail)
         }
         "instagram" if lacks("ig_account_id") || lacks("ig_sid") => {
             let detail = "Instagram needs ig_account_id and ig_sid";
-            wrong(2_804_079, "Missing Instagram Account ID", detail)
+            (2_804_079, "Missing Instagram Account ID", detail)
         }
         "whatsapp" if lacks("whatsapp_business_account_id") => {
             let detail = "WhatsApp needs whatsapp_business_account_id";
-            wrong(2_804_116, "Missing WhatsApp Business Account", detail)
+            (2_804_116, "Missing WhatsApp Business Account", detail)
         }
         "whatsapp" if lacks("ctwa_clid") => {
-            wrong(2_804_087, "Invalid Click ID", "WhatsApp needs ctwa_clid")
+            (2_804_087, "Invalid Click ID", "WhatsApp needs ctwa_clid")
         }
-        _ => Ok(()),
-    }
+        _ => return Ok(()),
+    };
+    Err(EventRefusal::new(sub_code, title, detail))
 }

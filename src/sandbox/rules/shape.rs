@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::place::JsonPlace;
-use super::{EventRefusal, strict};
+use super::{EventRefusal, JsonPlace, strict};
 
 /// The names and types of an object's fields.
 pub(super) type Fields = [(&'static str, FieldShape)];
@@ -11,11 +10,11 @@ pub(super) type Fields = [(&'static str, FieldShape)];
 /// What a field may hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum FieldShape {
-    /// Whatever is JSON.
+    /// Any JSON.
     Any,
     /// A string that is not blank.
     Text,
-    /// A number that is whole and written so.
+    /// A number without fraction or exponent.
     Integer,
     /// A number.
     Number,
@@ -29,10 +28,10 @@ pub(super) enum FieldShape {
     TextOrBoolean,
     /// One of these strings.
     OneOf(&'static [&'static str]),
-    /// An array.
-    List(&'static Self),
+    /// An array of these.
+    ListOf(&'static Self),
     /// An object with these fields and no others, none of them required.
-    Object(&'static Fields),
+    ObjectOf(&'static Fields),
 }
 
 impl FieldShape {
@@ -53,19 +52,17 @@ impl FieldShape {
                 let known = value.as_str().is_some_and(|text| allowed.contains(&text));
                 (known, "one of the documented values")
             }
-            Self::List(shape) => return list(value, place, shape),
-            Self::Object(fields) => return object(value, place)?.check_fields(fields),
+            Self::ListOf(shape) => return list(value, place, shape),
+            Self::ObjectOf(fields) => return object(value, place)?.check_fields(fields),
         };
         if holds {
             return Ok(());
         }
-        Err(EventRefusal::schema(format!(
-            "Param \"{place}\" must be {wanted}"
-        )))
+        Err(EventRefusal::value(place, &format!("must be {wanted}")))
     }
 }
 
-/// An object and where it stands.
+/// An object and its place.
 pub(super) struct Object<'a> {
     map: &'a Map<String, Value>,
     place: &'a JsonPlace<'a>,
@@ -111,28 +108,22 @@ pub(super) fn object<'a>(
 ) -> Result<Object<'a>, EventRefusal> {
     match value {
         Value::Object(map) => Ok(Object { map, place }),
-        _ => Err(EventRefusal::schema(format!(
-            "Param \"{place}\" must be an object"
-        ))),
+        _ => Err(EventRefusal::value(place, "must be an object")),
     }
 }
 
 /// The value as a string that is not blank.
 pub(super) fn text<'a>(value: &'a Value, place: &JsonPlace<'_>) -> Result<&'a str, EventRefusal> {
     match value {
-        Value::String(text) if text.trim().is_empty() => Err(strict::blank(place)),
+        Value::String(text) if text.trim().is_empty() => Err(strict::refusal(place, "is blank")),
         Value::String(text) => Ok(text),
-        _ => Err(EventRefusal::schema(format!(
-            "Param \"{place}\" must be a string"
-        ))),
+        _ => Err(EventRefusal::value(place, "must be a string")),
     }
 }
 
 fn list(value: &Value, place: &JsonPlace<'_>, shape: &FieldShape) -> Result<(), EventRefusal> {
     let Value::Array(items) = value else {
-        return Err(EventRefusal::schema(format!(
-            "Param \"{place}\" must be an array"
-        )));
+        return Err(EventRefusal::value(place, "must be an array"));
     };
     for (index, item) in items.iter().enumerate() {
         shape.check(item, &JsonPlace::Item(place, index))?;

@@ -1,28 +1,27 @@
 //! Where the sandbox is stricter than Meta.
 //!
-//! Meta is known or believed to take the following in silence, and to make nothing of it. A caller that
-//! sends it has a defect, so the sandbox refuses it, under a sub-code that is not Meta's:
+//! Meta is known or believed to take the following in silence and to ignore it. A caller that sends it has
+//! a defect, so the sandbox refuses it, under a sub-code that is not Meta's:
 //!
 //! - the hash of nothing: of the empty string, `null` or `undefined`
 //! - an `external_id` that is not hashed (Meta recommends the hash), nor the 32 digits of an MD5
 //! - an empty list, or a list with a repeated member, in `user_data`
 //! - blank text in any known field
-//! - an address that is none, or that no customer on the internet can have
-//! - an advertiser id of zeros, or one with other signs than letters, digits, `-` and `_`
-//! - an `fbp` that has not the documented form
+//! - an invalid IP address, or one that no customer on the internet can have
+//! - an advertiser id of zeros, or one with characters other than letters, digits, `-` and `_`
+//! - an `fbp` that does not have the documented form
 //! - a currency that is not in ISO 4217, and a negative `value`
 //!
-//! Beyond these, three rules of the other files are firmer than what is published: unknown keys of
-//! `user_data` and `app_data` are refused like unknown keys of the event; an event may not lie in the future at
-//! all, since no tolerance is published; `event_time` must be an integer, though dates are said to be converted.
+//! Three rules in the other files are also stricter than Meta's documentation: unknown keys of `user_data`
+//! and `app_data` are refused like unknown keys of the event; an event may not lie in the future at all,
+//! since no tolerance is documented; `event_time` must be an integer, although Meta is said to convert dates.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use iso_currency::Currency;
 use serde_json::Value;
 
-use super::EventRefusal;
-use super::place::JsonPlace;
+use super::{EventRefusal, JsonPlace};
 
 /// A sub-code that Meta does not use.
 pub(super) const SUB_CODE: u32 = 2_804_999;
@@ -34,62 +33,41 @@ const HASHES_OF_NOTHING: [&str; 3] = [
     "eb045d78d273107348b0300c01d29b7552d622abbc6faf81b3ec55359aa9950c",
 ];
 
-/// Blank text.
-pub(super) fn blank(place: &JsonPlace<'_>) -> EventRefusal {
-    refusal(place, "is blank")
-}
-
-/// A known field that is no hash, though Meta would take it.
-pub(super) fn unhashed(place: &JsonPlace<'_>) -> EventRefusal {
-    refusal(place, "is not hashed")
-}
-
-/// A browser id of another form.
-pub(super) fn browser_id(place: &JsonPlace<'_>) -> EventRefusal {
-    refusal(place, "is not fb.<index>.<milliseconds>.<random>")
+/// Refuses a value that Meta would take.
+pub(super) fn refusal(place: &JsonPlace<'_>, problem: &str) -> EventRefusal {
+    let detail = format!("Param \"{place}\" {problem}. Meta would take it; the sandbox does not");
+    EventRefusal::new(SUB_CODE, "Stricter Than Meta", detail)
 }
 
 /// Refuses the hash of nothing.
 pub(super) fn hash(hash: &str, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
-    if HASHES_OF_NOTHING.contains(&hash) {
-        return Err(refusal(place, "is the hash of nothing"));
-    }
-    Ok(())
+    let is_of_nothing = HASHES_OF_NOTHING.contains(&hash);
+    refuse_if(is_of_nothing, place, "is the hash of nothing")
 }
 
 /// Refuses empty lists and repeated members.
 pub(super) fn list(items: &[Value], place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
-    if items.is_empty() {
-        return Err(refusal(place, "is an empty list"));
-    }
+    refuse_if(items.is_empty(), place, "is an empty list")?;
     let repeats = (items.iter().enumerate()).any(|(index, item)| items[..index].contains(item));
-    if repeats {
-        return Err(refusal(place, "has the same member twice"));
-    }
-    Ok(())
+    refuse_if(repeats, place, "has the same member twice")
 }
 
-/// Refuses what is no address of a customer on the internet. Addresses for documentation pass.
+/// Refuses an address that no customer on the internet can have. Addresses for documentation pass.
 pub(super) fn address(text: &str, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
-    let reachable = match text.parse::<IpAddr>() {
+    let is_reachable = match text.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => is_reachable_v4(address),
         Ok(IpAddr::V6(address)) => is_reachable_v6(address),
         Err(_) => false,
     };
-    if reachable {
-        return Ok(());
-    }
-    Err(refusal(place, "is not a public address"))
+    refuse_if(!is_reachable, place, "is not a public address")
 }
 
-/// Refuses what is no mobile advertiser id.
+/// Refuses what is not a mobile advertiser id.
 pub(super) fn advertiser_id(text: &str, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     let is_id_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_zero = text.bytes().all(|byte| matches!(byte, b'0' | b'-'));
-    if text.bytes().all(is_id_byte) && !is_zero {
-        return Ok(());
-    }
-    Err(refusal(place, "is not an advertiser id"))
+    let is_id = text.bytes().all(is_id_byte) && !is_zero;
+    refuse_if(!is_id, place, "is not an advertiser id")
 }
 
 /// Refuses a currency that does not exist.
@@ -97,26 +75,21 @@ pub(super) fn currency(code: &str, place: &JsonPlace<'_>) -> Result<(), EventRef
     let code = code.to_ascii_uppercase();
     // Both guilders are in use since 2025, and lists of currencies hold one or the other.
     let is_guilder = matches!(&*code, "ANG" | "XCG");
-    if Currency::from_code(&code).is_none() && !is_guilder {
-        return Err(refusal(place, "is not a currency"));
-    }
-    Ok(())
+    let is_unknown = Currency::from_code(&code).is_none() && !is_guilder;
+    refuse_if(is_unknown, place, "is not a currency")
 }
 
 /// Refuses a negative value.
 pub(super) fn value(number: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
-    if number.as_f64().is_some_and(|number| number < 0.0) {
-        return Err(refusal(place, "is negative"));
-    }
-    Ok(())
+    let is_negative = number.as_f64().is_some_and(|number| number < 0.0);
+    refuse_if(is_negative, place, "is negative")
 }
 
-fn refusal(place: &JsonPlace<'_>, problem: &str) -> EventRefusal {
-    EventRefusal {
-        sub_code: SUB_CODE,
-        title: "Stricter Than Meta",
-        detail: format!("Param \"{place}\" {problem}. Meta would take it; the sandbox does not"),
+fn refuse_if(is_wrong: bool, place: &JsonPlace<'_>, problem: &str) -> Result<(), EventRefusal> {
+    if is_wrong {
+        return Err(refusal(place, problem));
     }
+    Ok(())
 }
 
 fn is_reachable_v4(address: Ipv4Addr) -> bool {

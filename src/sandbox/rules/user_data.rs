@@ -2,77 +2,12 @@
 
 use serde_json::Value;
 
-use super::place::JsonPlace;
-use super::shape::{FieldShape, Object, is_integer, object, text};
-use super::{EventRefusal, strict};
+use super::shape::FieldShape::{Id, Text};
+use super::shape::{Object, is_integer, object, text};
+use super::{EventRefusal, JsonPlace, strict};
+use crate::sandbox::is_digits;
 
-/// What a field of `user_data` may hold.
-#[derive(Clone, Copy, Debug)]
-enum UserDataRule {
-    /// A SHA-256 in lower-case hex, or a list of them.
-    Hashed,
-    /// The same; Meta takes it raw too.
-    ExternalId,
-    /// An IP address.
-    Address,
-    /// A click id.
-    Click,
-    /// A browser id.
-    Browser,
-    /// A lead id of 15 to 17 digits.
-    Lead,
-    /// An integer, or a string of digits.
-    Digits,
-    /// A mobile advertiser id.
-    Advertiser,
-    /// A value of this shape.
-    Plain(FieldShape),
-}
-
-const FIELDS: [(&str, UserDataRule); 34] = [
-    ("anon_id", UserDataRule::Plain(FieldShape::Text)),
-    ("app_user_id", UserDataRule::Hashed),
-    ("client_ip_address", UserDataRule::Address),
-    ("client_user_agent", UserDataRule::Plain(FieldShape::Text)),
-    ("country", UserDataRule::Hashed),
-    ("ct", UserDataRule::Hashed),
-    ("ctwa_clid", UserDataRule::Plain(FieldShape::Text)),
-    ("db", UserDataRule::Hashed),
-    ("dobd", UserDataRule::Hashed),
-    ("dobm", UserDataRule::Hashed),
-    ("doby", UserDataRule::Hashed),
-    ("em", UserDataRule::Hashed),
-    ("external_id", UserDataRule::ExternalId),
-    ("f5first", UserDataRule::Hashed),
-    ("f5last", UserDataRule::Hashed),
-    ("fb_login_id", UserDataRule::Digits),
-    ("fbc", UserDataRule::Click),
-    ("fbp", UserDataRule::Browser),
-    ("fi", UserDataRule::Hashed),
-    ("fn", UserDataRule::Hashed),
-    ("ge", UserDataRule::Hashed),
-    ("ig_account_id", UserDataRule::Plain(FieldShape::Id)),
-    ("ig_sid", UserDataRule::Plain(FieldShape::Id)),
-    (
-        "instagram_business_account_id",
-        UserDataRule::Plain(FieldShape::Id),
-    ),
-    ("lead_id", UserDataRule::Lead),
-    ("ln", UserDataRule::Hashed),
-    ("madid", UserDataRule::Advertiser),
-    ("page_id", UserDataRule::Plain(FieldShape::Id)),
-    ("page_scoped_user_id", UserDataRule::Plain(FieldShape::Id)),
-    ("ph", UserDataRule::Hashed),
-    ("st", UserDataRule::Hashed),
-    ("subscription_id", UserDataRule::Plain(FieldShape::Text)),
-    (
-        "whatsapp_business_account_id",
-        UserDataRule::Plain(FieldShape::Id),
-    ),
-    ("zp", UserDataRule::Hashed),
-];
-
-/// Keys that do not suffice, even together.
+/// Keys that do not suffice to find a person, even together.
 const WEAK: [&[&str]; 4] = [
     &["ct", "country", "st", "zp", "ge", "client_user_agent"],
     &["db", "client_user_agent"],
@@ -84,46 +19,60 @@ const WEAK: [&[&str]; 4] = [
 pub(super) fn check(value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
     let user_data = object(value, place)?;
     for (key, value) in user_data.iter() {
-        let Some((_, field)) = FIELDS.iter().find(|(name, _)| *name == key) else {
-            return Err(user_data.unexpected(key));
-        };
-        field.check(value, &place.key(key))?;
+        check_field(key, value, &place.key(key), &user_data)?;
     }
     suffices(&user_data)
 }
 
-impl UserDataRule {
-    fn check(&self, value: &Value, place: &JsonPlace<'_>) -> Result<(), EventRefusal> {
-        match self {
-            Self::Hashed => hashes(value, place, &[64], &not_hashed),
-            Self::ExternalId => {
-                // Meta's own code takes 32 digits for a hash as well.
-                hashes(value, place, &[64, 32], &|| strict::unhashed(place))
-            }
-            Self::Address => strict::address(text(value, place)?, place),
-            Self::Click if is_click_id(text(value, place)?) => Ok(()),
-            Self::Click => Err(EventRefusal {
-                sub_code: 2_804_001,
-                title: "Invalid Click ID",
-                detail: "The fbc parameter is not fb.<index>.<milliseconds>.<fbclid>".to_owned(),
-            }),
-            Self::Browser if is_browser_id(text(value, place)?) => Ok(()),
-            Self::Browser => Err(strict::browser_id(place)),
-            Self::Lead if digits(value).is_some_and(|digits| matches!(digits.len(), 15..=17)) => {
-                Ok(())
-            }
-            Self::Lead => Err(EventRefusal {
-                sub_code: 2_804_036,
-                title: "Invalid Lead ID",
-                detail: "A lead ID has 15 to 17 digits".to_owned(),
-            }),
-            Self::Digits if digits(value).is_some() => Ok(()),
-            Self::Digits => Err(EventRefusal::schema(format!(
-                "Param \"{place}\" must be an integer"
-            ))),
-            Self::Advertiser => strict::advertiser_id(text(value, place)?, place),
-            Self::Plain(shape) => shape.check(value, place),
+fn check_field(
+    key: &str,
+    value: &Value,
+    place: &JsonPlace<'_>,
+    user_data: &Object<'_>,
+) -> Result<(), EventRefusal> {
+    let refusal = |sub_code, title, detail| Err(EventRefusal::new(sub_code, title, detail));
+    match key {
+        "app_user_id" | "country" | "ct" | "db" | "dobd" | "dobm" | "doby" | "em" | "f5first"
+        | "f5last" | "fi" | "fn" | "ge" | "ln" | "ph" | "st" | "zp" => {
+            let detail = "Customer information must be hashed with SHA-256";
+            hashes(value, place, &[64], &|| {
+                EventRefusal::new(2_804_016, "Unhashed User Parameter", detail)
+            })
         }
+        // Meta's own code accepts an MD5 as a hash too.
+        "external_id" => hashes(value, place, &[64, 32], &|| {
+            strict::refusal(place, "is not hashed")
+        }),
+        "client_ip_address" => strict::address(text(value, place)?, place),
+        "fbc" if browser_cookie(text(value, place)?).is_some() => Ok(()),
+        "fbc" => {
+            let detail = "The fbc parameter is not fb.<index>.<milliseconds>.<fbclid>";
+            refusal(2_804_001, "Invalid Click ID", detail)
+        }
+        "fbp" if is_browser_id(text(value, place)?) => Ok(()),
+        "fbp" => {
+            let problem = "is not fb.<index>.<milliseconds>.<random>";
+            Err(strict::refusal(place, problem))
+        }
+        "lead_id" if digits(value).is_some_and(|digits| matches!(digits.len(), 15..=17)) => Ok(()),
+        "lead_id" => refusal(
+            2_804_036,
+            "Invalid Lead ID",
+            "A lead ID has 15 to 17 digits",
+        ),
+        "fb_login_id" if digits(value).is_some() => Ok(()),
+        "fb_login_id" => Err(EventRefusal::value(place, "must be an integer")),
+        "madid" => strict::advertiser_id(text(value, place)?, place),
+        "anon_id" | "client_user_agent" | "ctwa_clid" | "subscription_id" => {
+            Text.check(value, place)
+        }
+        "ig_account_id"
+        | "ig_sid"
+        | "instagram_business_account_id"
+        | "page_id"
+        | "page_scoped_user_id"
+        | "whatsapp_business_account_id" => Id.check(value, place),
+        _ => Err(user_data.unexpected(key)),
     }
 }
 
@@ -160,30 +109,14 @@ fn hash(
     strict::hash(text, place)
 }
 
-fn not_hashed() -> EventRefusal {
-    EventRefusal {
-        sub_code: 2_804_016,
-        title: "Unhashed User Parameter",
-        detail: "Customer information must be hashed with SHA-256".to_owned(),
-    }
-}
-
 fn suffices(user_data: &Object<'_>) -> Result<(), EventRefusal> {
     let weak = |keys: &&[&str]| user_data.iter().all(|(key, _)| keys.contains(&key));
     if WEAK.iter().any(weak) {
-        return Err(EventRefusal {
-            sub_code: 2_804_050,
-            title: "Not Enough Customer Information",
-            detail: "The customer information is insufficient to match the event to a person"
-                .to_owned(),
-        });
+        let title = "Not Enough Customer Information";
+        let detail = "The customer information is insufficient to match the event to a person";
+        return Err(EventRefusal::new(2_804_050, title, detail));
     }
     Ok(())
-}
-
-/// `fb.<index>.<milliseconds>.<fbclid>`; the builder of Meta may add a segment.
-fn is_click_id(text: &str) -> bool {
-    browser_cookie(text).is_some()
 }
 
 /// `fb.<index>.<milliseconds>.<digits>`, with the builder's segment too.
@@ -192,7 +125,7 @@ fn is_browser_id(text: &str) -> bool {
     random.is_some_and(|random| !random.is_empty() && is_digits(random))
 }
 
-/// What follows the first three segments of `fbc` and `fbp`.
+/// What follows the first three segments of `fbc` and `fbp`; the builder of Meta may add a segment.
 fn browser_cookie(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("fb.")?;
     let (index, rest) = rest.split_once('.')?;
@@ -213,8 +146,4 @@ fn digits(value: &Value) -> Option<String> {
         _ => return None,
     };
     is_digits(&digits).then_some(digits)
-}
-
-fn is_digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

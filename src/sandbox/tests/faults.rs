@@ -87,12 +87,12 @@ async fn torn_connections_are_resets() {
     let post = || served.post("11", &json!({"data": [event("a")]})).send();
     for (fault, taken) in [(Fault::ResetBefore, 0), (Fault::ResetAfter, 1)] {
         // Always, since a client may repeat by itself what failed on a used connection.
-        served.sandbox.set_faults(Faults::always(fault));
+        served.faults(fault.name());
         let error = post().await.unwrap_err();
         assert!(is_reset(&error), "{fault:?}: {error:?}");
         assert_eq!(served.sandbox.stats().accepted, taken, "{fault:?}");
     }
-    served.sandbox.set_faults(Faults::always(Fault::Partial));
+    served.faults("partial");
     let response = post().await.unwrap();
     assert_eq!(response.status(), 200);
     let error = response.bytes().await.unwrap_err();
@@ -104,7 +104,7 @@ async fn torn_connections_are_resets() {
 async fn a_call_that_hangs_is_never_answered() {
     for (fault, taken) in [(Fault::Hang, 0), (Fault::HangAfter, 1)] {
         let served = Served::start().await;
-        served.sandbox.set_faults(Faults::script([fault]));
+        served.faults(&format!("next:{}", fault.name()));
         let request = served.post("11", &json!({"data": [event("a")]}));
         let (answered, ()) = tokio::join!(request.send(), async {
             served
@@ -124,7 +124,7 @@ async fn a_call_that_hangs_is_never_answered() {
 #[tokio::test]
 async fn a_caller_that_leaves_ends_its_call() {
     let served = Served::start().await;
-    served.sandbox.set_faults(Faults::always(Fault::Hang));
+    served.faults("hang");
     let body = json!({"data": [event("a")]});
     {
         let call = served.post("11", &body).send();
