@@ -1,8 +1,8 @@
-//! The command line: what can be asked of pixel-relay, a file per command.
+//! The command line, a file per command.
 //!
-//! Data goes to standard output, words for people to standard error. Exit codes: 0 well; 1 failed,
-//! as where a port is taken or another process holds the store; 2 bad usage or configuration, which
-//! starting again will not mend.
+//! Data goes to standard output, messages for people to standard error. Exit codes: 0, success; 1,
+//! failure, such as a port that is taken or a store that another process holds; 2, bad usage or
+//! configuration, which a restart does not fix.
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 use std::path::PathBuf;
@@ -71,34 +71,13 @@ enum Command {
     Healthcheck,
 }
 
-/// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// Well: 0.
-    Success,
-    /// It was understood, and failed: 1.
-    Failed,
-    /// The usage or the configuration is wrong: 2.
-    Usage,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        match exit {
-            Exit::Success => Self::SUCCESS,
-            Exit::Failed => Self::FAILURE,
-            Exit::Usage => Self::from(2),
-        }
-    }
-}
-
-/// Why a command did not end well.
+/// Why a command failed.
 #[derive(Debug)]
 enum CommandFailure {
     /// The configuration holds mistakes.
     Configuration {
         mistakes: Vec<ConfigError>,
-        /// What else deserves a word, and is no reason to fail.
+        /// What is allowed, and probably not meant.
         warnings: Vec<ConfigError>,
     },
     /// The usage is wrong in a way that the parser cannot see.
@@ -108,7 +87,6 @@ enum CommandFailure {
 }
 
 impl CommandFailure {
-    /// Mistakes of the configuration alone.
     const fn configuration(mistakes: Vec<ConfigError>) -> Self {
         Self::Configuration {
             mistakes,
@@ -129,18 +107,18 @@ pub struct Terminal {
     pub input: Box<dyn BufRead + Send>,
     /// Standard output: data.
     pub output: Box<dyn Write + Send>,
-    /// Standard error: words for people.
+    /// Standard error: messages for people.
     pub errors: Box<dyn Write + Send>,
-    /// Whether standard output is read by a person.
+    /// Whether a person reads standard output.
     pub is_interactive: bool,
-    /// Whether standard error is read by a person as it is written.
+    /// Whether a person watches standard error.
     pub shows_progress: bool,
     /// The environment.
     pub environment: Vec<(String, String)>,
 }
 
 impl Terminal {
-    /// The process's own.
+    /// The terminal of this process.
     pub fn of_process() -> Self {
         Self {
             input: Box::new(io::BufReader::new(io::stdin())),
@@ -158,7 +136,7 @@ impl Terminal {
         self.output.write_all(b"\n")
     }
 
-    /// Says what a command did: words for people, and a line of JSON for a program that reads on.
+    /// Reports what a command did: a message for people, and a line of JSON where a program reads the output.
     fn tell(&mut self, counts: &serde_json::Value, words: &str) -> io::Result<()> {
         if !self.is_interactive {
             self.write_json(counts)?;
@@ -176,8 +154,7 @@ impl std::fmt::Debug for Terminal {
     }
 }
 
-/// Runs the command.
-pub fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
+pub fn run(cli: Cli, terminal: &mut Terminal) -> ExitCode {
     let sources = Sources {
         file: cli.config,
         environment: terminal.environment.clone(),
@@ -197,24 +174,22 @@ pub fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
     };
     let result = result.and_then(|()| Ok(terminal.output.flush()?));
     match result {
-        Ok(()) => Exit::Success,
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(failure, terminal),
     }
 }
 
-/// Says what went wrong. That standard error cannot be written to is no failure of its own.
-fn report(failure: CommandFailure, terminal: &mut Terminal) -> Exit {
-    let (text, exit) = match failure {
-        CommandFailure::Configuration { mistakes, warnings } => {
-            (describe(&mistakes, &warnings), Exit::Usage)
-        }
-        CommandFailure::Usage(text) => (format!("error: {text}\n"), Exit::Usage),
-        CommandFailure::Other(error) if is_closed_pipe(&error) => return Exit::Success,
-        CommandFailure::Other(error) => (format!("error: {error:#}\n"), Exit::Failed),
+/// Writes what went wrong. Where standard error fails too, there is nobody left to tell.
+fn report(failure: CommandFailure, terminal: &mut Terminal) -> ExitCode {
+    let (text, code) = match failure {
+        CommandFailure::Configuration { mistakes, warnings } => (describe(&mistakes, &warnings), 2),
+        CommandFailure::Usage(text) => (format!("error: {text}\n"), 2),
+        CommandFailure::Other(error) if is_closed_pipe(&error) => return ExitCode::SUCCESS,
+        CommandFailure::Other(error) => (format!("error: {error:#}\n"), 1),
     };
     terminal.output.flush().ok();
     terminal.errors.write_all(text.as_bytes()).ok();
-    exit
+    ExitCode::from(code)
 }
 
 fn describe(mistakes: &[ConfigError], warnings: &[ConfigError]) -> String {
@@ -231,10 +206,9 @@ fn describe(mistakes: &[ConfigError], warnings: &[ConfigError]) -> String {
     lines.join("\n")
 }
 
-/// Reads a moment given as an argument.
 fn parse_time(text: &str) -> Result<UnixMillis, String> {
     UnixMillis::parse(text)
-        .ok_or_else(|| format!("`{text}` is no moment such as 2026-11-20T18:05:00Z"))
+        .ok_or_else(|| format!("`{text}` is not a time such as 2026-11-20T18:05:00Z"))
 }
 
 /// Runs the tasks of a command that serves.
@@ -242,14 +216,14 @@ fn runtime() -> io::Result<Runtime> {
     runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-/// Whether the reader of our output has left, as `head` does.
+/// Whether the reader of the output has closed it, as `head` does.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Loads the configuration and compiles its rules, or gives all that is wrong with either.
+/// Loads the configuration and compiles its rules, or returns every mistake in both.
 fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandFailure> {
     let Loaded {
         config,
@@ -266,7 +240,7 @@ fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandFailure> 
     }
 }
 
-/// Loads the configuration of a command that sends, or is to say whether one could.
+/// Loads the configuration for a command that sends, or that checks whether one could.
 fn load_config_to_send(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandFailure> {
     let (loaded, syncs) = load_config(sources)?;
     let mistakes = placeholders::all(&loaded.config);
@@ -277,7 +251,7 @@ fn load_config_to_send(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandF
     Err(CommandFailure::Configuration { mistakes, warnings })
 }
 
-/// Adds what is wrong with the rules to what is wrong with the way they are written.
+/// Adds the mistakes in the rules to those in how the configuration is written.
 fn with_rules(unusable: Unusable) -> CommandFailure {
     let Unusable {
         errors: mut mistakes,

@@ -1,17 +1,17 @@
 //! pixel-relay streams Amplitude events to Meta Pixel through the Conversions API.
 //!
-//! The modules stand in the order in which an event meets them. [`ingest`] accepts a request and
-//! splits its body into elements; each becomes an [`event`], in which the expressions of the
-//! configuration ([`expr`]) find values. For every [`sync`],
-//! [`select`] says whether the event goes on and [`map`] makes the bytes that will travel, with
-//! personal data in its normal form ([`normalize`]) and hashed, without what cannot be sent
-//! ([`dropped`]); what earlier events said of the person is in a [`profile`]. The [`queue`]
-//! makes them durable before the request is answered, and [`deliver`] takes them out again in batches,
-//! posts them, and settles what Meta answers. Every event ends in one [`outcome`].
+//! An event takes this path. [`ingest`] accepts a request and splits its body into elements; each
+//! becomes an [`event`], in which the expressions of the configuration ([`expr`]) find values. For every
+//! [`sync`], [`select`] decides whether the event goes on, and [`map`] makes the bytes to send: with
+//! personal data normalised ([`normalize`]) and hashed, and without what Meta cannot take ([`dropped`]).
+//! A [`profile`] holds what earlier events told of the person. The [`queue`] stores the bytes before the
+//! request is answered, and [`deliver`] leases them in batches, posts them, and settles what Meta
+//! answers. Every event ends in one [`outcome`].
 //!
-//! Around that path: [`http`] is what all listeners share, [`config`] says what the operator wants, [`clock`] tells the time,
-//! [`telemetry`] and [`admin`] show how things stand, [`sandbox`] stands in for Meta, [`app`] wires
-//! everything together, and [`cli`] is what can be asked on the command line.
+//! Around that path: [`http`] is what all listeners share, [`config`] holds what the operator wants,
+//! [`clock`] tells the time, [`telemetry`] and [`admin`] show the state of the daemon, [`control`] takes
+//! commands on its socket, [`sandbox`] simulates Meta, [`app`] wires everything together, and [`cli`] is
+//! the command line.
 
 pub mod json;
 pub mod event;

@@ -6,5 +6,5 @@ use clap::Parser as _;
 use pixel_relay::cli::{self, Cli};
 
 fn main() -> ExitCode {
-    cli::run(Cli::parse(), &mut cli::Terminal::of_process()).into()
+    cli::run(Cli::parse(), &mut cli::Terminal::of_process())
 }

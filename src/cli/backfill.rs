@@ -1,12 +1,12 @@
 //! `pixel-relay backfill`: brings history in from Amplitude's exports.
 //!
-//! The events are mapped by this process, by the same rules as those that the daemon takes, and handed
-//! over to the same queue; nothing raw leaves this process. Everything is read once, front to back,
-//! and memory does not grow with it. What is damaged is named, and costs no more than itself.
+//! This process maps the events by the daemon's rules and hands them over to the same queue; nothing raw
+//! leaves this process. It reads everything once, front to back, in constant memory. It names what is
+//! damaged, and reads on behind it.
 //!
-//! What was taken in the last 8 days is not sent twice. So a backfill that was cut off is simply run
-//! again, and one that overlaps with what was streamed does no harm. Dead letters of the same events are
-//! replaced: after a mapping was mended, these events get another chance.
+//! An event that was taken in the last 8 days is not sent twice. So an interrupted backfill can simply run
+//! again, and a backfill that overlaps with streamed events does no harm. It replaces dead letters of the
+//! same events: once a mapping is fixed, these events get another chance.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write as _};
@@ -50,24 +50,23 @@ mod source;
 mod uploader;
 mod utf16;
 
-/// Space for what is read from a file.
+/// Bytes to read from a file at once.
 const BUFFER: usize = 128 << 10;
-/// The name of standard input among files.
+/// The file name that stands for standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// What `pixel-relay backfill` takes.
 #[derive(Debug, Args)]
 pub(super) struct BackfillArguments {
     /// Export archives (zip), single `.json.gz` files, or NDJSON; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
-    /// Stores nothing, and counts by event name what would be mapped, filtered, too old, or invalid
+    /// Stores nothing; counts by event name what would be mapped, filtered, too old or invalid
     #[arg(long)]
     dry_run: bool,
-    /// Passes over what happened before this moment, as in `2026-11-20T18:05:00Z` or `2026-11-20`
+    /// Skips events from before this time, such as `2026-11-20T18:05:00Z` or `2026-11-20`
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     since: Option<UnixMillis>,
-    /// The counts of a dry run as JSON lines, on a terminal too
+    /// Prints the counts of a dry run as JSON lines, on a terminal too
     #[arg(long, requires = "dry_run")]
     json: bool,
 }
@@ -81,7 +80,7 @@ pub(super) fn backfill(
     syncs.retain(Sync::is_enabled);
     if syncs.is_empty() {
         return Err(CommandFailure::Usage(
-            "no sync is enabled, so there is nobody to take the events".to_owned(),
+            "no sync is enabled, so nothing would take the events".to_owned(),
         ));
     }
     let bytes = sizes(&arguments.files)?;
@@ -239,15 +238,14 @@ impl BackfillRun<'_> {
                 }
             }
         }
-        let is_cut_off = elements.is_cut_off();
         if !end.has_events
             && let Some(words) = sniffer.in_words()
         {
-            let is_other_json = !is_cut_off && sniffer.is_other_json();
+            let is_other_json = !elements.is_cut_off && sniffer.is_other_json();
             end.is_unrelated = expected.allows_no_event(is_other_json);
             end.fault = Some(words);
         }
-        if is_cut_off {
+        if elements.is_cut_off {
             end.fault = Some(archive::CUT_OFF.to_owned());
         }
         Ok(())
@@ -308,7 +306,7 @@ impl BackfillRun<'_> {
         Ok(())
     }
 
-    /// Uploads the rest and says what was done.
+    /// Uploads the rest and reports what was done.
     fn end(mut self, arguments: &BackfillArguments) -> Result<(), CommandFailure> {
         let uploaded = match self.uploader {
             None => None,
@@ -345,7 +343,7 @@ impl BackfillRun<'_> {
     }
 }
 
-/// Bytes of all files, so that the progress is a share; `None` with standard input.
+/// The size of all files, so that progress can be a percentage; `None` with standard input.
 fn sizes(files: &[String]) -> Result<Option<u64>, CommandFailure> {
     let mut bytes = Some(0);
     for file in files {
@@ -353,7 +351,7 @@ fn sizes(files: &[String]) -> Result<Option<u64>, CommandFailure> {
             bytes = None;
             continue;
         }
-        // A file that is missing is told before anything is done.
+        // A missing file fails the command before anything is done.
         let size = std::fs::metadata(file).with_context(|| format!("cannot read {file}"))?;
         if size.is_dir() {
             return Err(CommandFailure::Usage(format!(

@@ -37,9 +37,7 @@ pub(super) fn check(sources: Sources, terminal: &mut Terminal) -> Result<(), Com
         )?;
     }
     if failed > 0 {
-        return Err(CommandFailure::Usage(
-            "a rule does not do what its test says".to_owned(),
-        ));
+        return Err(CommandFailure::Usage("a rule test failed".to_owned()));
     }
     writeln!(terminal.errors, "the configuration is valid")?;
     Ok(())

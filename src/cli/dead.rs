@@ -1,6 +1,6 @@
-//! `pixel-relay dead`: events that ended badly, for the operator to judge.
+//! `pixel-relay dead`: handles dead letters, the events that could not be delivered.
 //!
-//! Lists are read page by page, so that a box of any size is shown in constant memory.
+//! Lists are read page by page, so that any number of dead letters is shown in constant memory.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -19,7 +19,6 @@ use crate::control::command::{DropDead, ListDead, RetryDead};
 use crate::outcome::{Outcome, Reason};
 use crate::queue::dead::{DeadFilter, DeadLetter};
 
-/// What `pixel-relay dead` can do.
 #[derive(Debug, Subcommand)]
 pub(super) enum DeadCommand {
     /// Lists dead letters: a table on a terminal, else one JSON line each
@@ -47,7 +46,7 @@ pub(super) enum DeadCommand {
     },
 }
 
-/// Which dead letters are meant.
+/// A filter of dead letters.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(super) struct DeadSelection {
     /// Of this sync
@@ -67,7 +66,7 @@ pub(super) struct DeadSelection {
     newer_than: Option<Duration>,
 }
 
-/// Dead letters that are to be changed; they must be chosen by something.
+/// The dead letters to change; at least one option must choose them.
 #[derive(Debug, Args)]
 pub(super) struct Chosen {
     /// Numbers, as `list` shows them
@@ -109,7 +108,7 @@ impl DeadSelection {
             UnixMillis(now.0.saturating_sub(millis))
         };
         let sync = self.sync.as_ref().map(|name| {
-            SyncName::new(name).with_context(|| format!("`{name}` is no name of a sync"))
+            SyncName::new(name).with_context(|| format!("`{name}` is not a sync name"))
         });
         Ok(DeadFilter {
             sync: sync.transpose()?,
@@ -272,7 +271,7 @@ fn drop_dead(
     Ok(())
 }
 
-/// Reads all that match, page by page.
+/// Reads all dead letters that match, page by page.
 fn each_page(
     store: &StoreClient,
     filter: &DeadFilter,
@@ -287,7 +286,7 @@ fn each_page(
             with_events,
         })?;
         let Some(last) = page.last() else {
-            // An empty list has its head and its words all the same.
+            // An empty list is shown too.
             return if after == 0 { show(page) } else { Ok(()) };
         };
         after = last.id;

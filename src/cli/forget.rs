@@ -1,8 +1,7 @@
 //! `pixel-relay forget`: erases a person.
 //!
-//! What is stored of a person is hashed, so the person is looked for by the hashes that every
-//! configured sync would have made of what is given: by the same rules as when events are mapped. The
-//! given values themselves are neither stored nor logged.
+//! Personal data is stored hashed. So this makes the hashes that each configured sync would make of the
+//! given values, by the rules of mapping, and looks for them. It neither stores nor logs the values.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -21,11 +20,10 @@ use crate::normalize::{self, Context, Normalized, Scratch};
 use crate::profile::ProfileKey;
 use crate::queue::erase::{Forgotten, Person};
 
-/// Rounds in which events that were being sent are looked for again.
+/// How often to look again for events that are being sent.
 const ROUNDS: usize = 20;
 const BETWEEN_ROUNDS: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// What `pixel-relay forget` takes.
 #[derive(Args)]
 #[command(group = ArgGroup::new("person").required(true).multiple(true).args(["external_ids", "emails", "phones", "event_ids"]))]
 pub(super) struct ForgetArguments {
@@ -49,7 +47,7 @@ pub(super) struct ForgetArguments {
 
 impl std::fmt::Debug for ForgetArguments {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // All of it is personal data.
+        // Every argument is personal data.
         f.debug_struct("ForgetArguments").finish_non_exhaustive()
     }
 }
@@ -86,14 +84,14 @@ pub(super) fn forget(
     )?;
     if in_flight > 0 {
         return Err(anyhow::anyhow!(
-            "{in_flight} events are being sent at this moment and are left; run the command again"
+            "{in_flight} events are being sent right now and were not erased; run the command again"
         )
         .into());
     }
     Ok(())
 }
 
-/// Erases, again while requests that may carry the person's events are under way.
+/// Erases the person, and again while requests may carry events of the person.
 fn erase(store: &StoreClient, person: &Person) -> anyhow::Result<Forgotten> {
     let mut all = Forgotten::default();
     for round in 0..ROUNDS {
@@ -112,7 +110,7 @@ fn erase(store: &StoreClient, person: &Person) -> anyhow::Result<Forgotten> {
     Ok(all)
 }
 
-/// The keys under which a sync may remember a user or device.
+/// The keys of the profiles that a sync may hold of a user or device.
 fn profiles(ids: &[String], config: &Config) -> HashSet<ProfileKey> {
     let keys = config.syncs.keys().flat_map(|sync| {
         ids.iter().flat_map(move |id| {
@@ -123,7 +121,7 @@ fn profiles(ids: &[String], config: &Config) -> HashSet<ProfileKey> {
     keys.collect()
 }
 
-/// Every hash that a sync may have stored for what is given.
+/// Every hash that a sync may have stored of the given values.
 fn hashes(arguments: &ForgetArguments, config: &Config) -> Result<Vec<String>, CommandFailure> {
     let given = [
         (
@@ -137,7 +135,7 @@ fn hashes(arguments: &ForgetArguments, config: &Config) -> Result<Vec<String>, C
     let mut hashes = BTreeSet::new();
     for (field, option, values) in given {
         for (place, value) in values.iter().enumerate() {
-            // The value itself is not repeated: this may end in a log.
+            // The message may end in a log, so it does not repeat the value.
             let wrong = |why: &str| {
                 CommandFailure::Usage(format!(
                     "value {} of {option} cannot be looked for: {why}",
@@ -176,7 +174,7 @@ fn forms(
                 let forms = [Some(first), second].into_iter().flatten();
                 Ok(forms.map(hash).collect())
             }
-            // What is stored as it is has its hash beside it.
+            // The plain value is stored beside its hash.
             Ok(Normalized::HashAndPlain(id)) => Ok(vec![hash(id)]),
             Ok(Normalized::AlreadyHashed(hash)) => Ok(vec![hash.as_str().to_owned()]),
             Ok(Normalized::Plain(_) | Normalized::Integer(_)) => Ok(Vec::new()),
@@ -188,19 +186,20 @@ fn forms(
         None => hashed(None),
         Some(CallingCode::FromCountry) => {
             let bare: Vec<String> = hashed(None)?;
-            // Where two calling codes make no difference, the number has its own.
+            // If the calling code makes no difference, the number has its own.
             if hashed(Some("1"))? == hashed(Some("49"))? {
                 return Ok(bare);
             }
             let code = country
                 .and_then(normalize::country::calling_code)
                 .ok_or("a sync reads such numbers by the event's country; give --country, or write + and the calling code")?;
-            // An event that told no country had its number taken as it was.
+            // Of an event without a country, the number was hashed without a calling code.
             Ok([bare, hashed(Some(code))?].concat())
         }
     }
 }
 
 fn parse_country(text: &str) -> Result<&'static str, String> {
-    normalize::country::code(text).ok_or_else(|| format!("`{text}` is no country, such as DE"))
+    normalize::country::code(text)
+        .ok_or_else(|| format!("`{text}` is not a country code such as DE"))
 }

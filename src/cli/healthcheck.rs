@@ -1,6 +1,6 @@
-//! `pixel-relay healthcheck`: any HTTP answer is a sign of life.
+//! `pixel-relay healthcheck`: succeeds if the daemon gives any HTTP answer.
 //!
-//! A daemon that answers 503 (no room to store) is alive: restarting it would free no disk.
+//! A daemon that answers 503 (no room to store) is alive: a restart would free no disk.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -30,7 +30,7 @@ pub(super) fn healthcheck(sources: &Sources) -> Result<(), CommandFailure> {
     Ok(())
 }
 
-/// An address to connect to, for one to listen on.
+/// The address to connect to, for the address that the daemon listens on.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,11 +1,11 @@
-//! `pixel-relay map`: what would become of these events, without sending anything.
+//! `pixel-relay map`: shows what would become of these events, without sending anything.
 //!
 //! Reads one event per line, and writes one JSON line per event and sync, in input order:
 //! `{"sync","outcome","reason"?,"event"?}` with outcome `mapped`, `filtered` or `invalid`. An event may
-//! also be spread over lines, and stand in an array or in `{"events":[…]}`, as in a request. A line
-//! that begins nothing of the kind is one invalid event. With `--explain` each line also says, per
-//! field, where it came from or why it is missing; a person at a terminal gets a table instead. A sync that
-//! remembers people knows what the events before said of them, and nothing of what a daemon has stored.
+//! also span lines, and stand in an array or in `{"events":[…]}`, as in a request. Any other line is one
+//! invalid event. With `--explain` each line also says, per field, where it came from or why it is missing;
+//! a person at a terminal gets a table instead. A sync with user memory learns from the events before, and
+//! knows nothing that a daemon has stored.
 
 use std::io::Write as _;
 
@@ -38,7 +38,6 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 const UNREADABLE: &str = "cannot read the events";
 
-/// What `pixel-relay map` takes.
 #[derive(Debug, Args)]
 pub(super) struct MapArguments {
     /// Says for each field where it came from, how it was normalised, or why it is missing
@@ -119,7 +118,7 @@ pub(super) fn map(
     }
 }
 
-/// What a sync remembers of people it remembers here from the events before, as the endpoints of SDKs do.
+/// Maps an element for each sync. Profiles are those of the events before, as at the endpoints for SDKs.
 fn map_element(
     element: &RawElement<'_>,
     syncs: &[Sync],
@@ -146,7 +145,7 @@ fn map_element(
     Ok(())
 }
 
-/// Why a line that cannot be taken apart is no event.
+/// Why a line that cannot be decoded is invalid.
 const fn reason_of(problem: NotJson) -> Reason {
     match problem {
         NotJson::GroupedNumber => Reason::GroupedNumber,

@@ -1,4 +1,4 @@
-//! `pixel-relay queue`: what is queued for a sync that is no more.
+//! `pixel-relay queue`: drops what is queued for a sync.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -9,15 +9,14 @@ use crate::config::SyncName;
 use crate::config::load::Sources;
 use crate::control::command::{DropQueue, Dropped};
 
-/// What `pixel-relay queue` can do.
 #[derive(Debug, Subcommand)]
 pub(super) enum QueueCommand {
-    /// Drops what is queued for a sync, as one that was removed from the configuration
+    /// Drops what is queued for a sync, for example one that was removed from the configuration
     Drop {
         /// The sync
         #[arg(long, value_name = "NAME", value_parser = parse_name)]
         sync: SyncName,
-        /// Although the sync is configured and takes events, as after it took the wrong ones
+        /// Drops even if the sync is configured and takes events, for example after it took the wrong ones
         #[arg(long)]
         force: bool,
     },
@@ -35,14 +34,13 @@ pub(super) fn queue(
     };
     let Dropped { dropped } = with_store(sources, |store| Ok(store.perform(command)?))?;
     let words = format!(
-        "{dropped} events of sync {sync} dropped, counted as erased; those that a request is carrying \
-         at this moment are not among them"
+        "{dropped} events of sync {sync} dropped, counted as erased; events that a request carries right \
+         now are not dropped"
     );
     terminal.tell(&json!({"dropped": dropped}), &words)?;
     Ok(())
 }
 
 fn parse_name(text: &str) -> Result<SyncName, String> {
-    SyncName::new(text)
-        .ok_or_else(|| format!("`{text}` is no name of a sync, such as web or eu_app"))
+    SyncName::new(text).ok_or_else(|| format!("`{text}` is not a sync name such as web or eu_app"))
 }

@@ -12,7 +12,6 @@ use crate::telemetry::logs;
 
 mod trial;
 
-/// What `pixel-relay run` takes.
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
     /// Tries it out with no account: a built-in sync, a throw-away store, and a simulated Graph

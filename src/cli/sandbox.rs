@@ -1,4 +1,4 @@
-//! `pixel-relay sandbox`: the simulated Graph endpoint alone, to point a daemon or a test at.
+//! `pixel-relay sandbox`: the simulated Graph endpoint alone, as the target of a daemon or a test.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -12,7 +12,6 @@ use crate::cli::{CommandFailure, Terminal, runtime};
 use crate::sandbox::faults::Faults;
 use crate::sandbox::{Sandbox, SandboxConfig};
 
-/// What `pixel-relay sandbox` takes.
 #[derive(Debug, Args)]
 pub(super) struct SandboxArguments {
     /// Address to listen on

@@ -1,4 +1,4 @@
-//! `pixel-relay send-test`: one real request to Meta, and its answer in plain words.
+//! `pixel-relay send-test`: sends one real request to Meta, and explains its answer.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -18,7 +18,6 @@ use crate::deliver::verdict::{self, Fix, Judgement, Verdict};
 use crate::hash::Hashed;
 use crate::http::tls;
 
-/// What `pixel-relay send-test` takes.
 #[derive(Debug, Args)]
 pub(super) struct SendTestArguments {
     /// The sync whose pixel is tried; needed where there are several
@@ -82,7 +81,7 @@ pub(super) fn send_test(
     }
 }
 
-/// Reads a code by the rule that holds for the configuration's.
+/// Reads a code by the rule of `test_event_code`.
 fn parse_code(text: &str) -> Result<String, String> {
     is_test_event_code(text)
         .then(|| text.to_owned())

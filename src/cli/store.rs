@@ -1,7 +1,7 @@
 //! How a command reaches the store: through the running daemon, or by opening it itself.
 //!
-//! A daemon that has the store answers on its control socket. Where none runs, the command takes
-//! possession of the store for as long as it works, and a daemon cannot start meanwhile.
+//! A daemon that has the store answers on its control socket. Where none runs, the command itself opens the
+//! store while it works, and a daemon cannot start meanwhile.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::control::client::{self, AskError};
 use crate::control::command::{CommandHandler, StoreCommand, TellVersion};
 use crate::queue::{OpenError, Queue};
 
-/// How often, and how long apart, a store is asked for that a starting or stopping daemon may have.
+/// How often, and how long apart, to try for a store that a starting or stopping daemon may hold.
 const TRIES: u32 = 20;
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
@@ -37,10 +37,10 @@ enum Access {
     Direct(Box<CommandHandler>, Queue),
 }
 
-/// Whether a command may make a store where there is none.
+/// Whether a command may create a store where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// There is nothing to work on: most likely the wrong folder.
+    /// It has nothing to work on; most likely the folder is wrong.
     Refused,
     /// The command brings the first events.
     Made,
@@ -98,7 +98,7 @@ impl StoreClient {
         Ok(done?)
     }
 
-    /// Leaves the store; one of our own is closed.
+    /// Leaves the store, and closes it if this command opened it.
     pub(super) fn close(self) -> anyhow::Result<()> {
         match self.access {
             Access::Daemon(_) => Ok(()),
@@ -123,7 +123,7 @@ pub(super) fn with_store<T>(
     done
 }
 
-/// Takes possession of the store; `None` where another process has it.
+/// Opens the store; `None` where another process has it.
 fn open_queue(config: &Config) -> anyhow::Result<Option<Queue>> {
     let syncs: Vec<SyncName> = config.syncs.keys().cloned().collect();
     match Queue::open(&config.queue, &syncs, Arc::new(SystemClock)) {

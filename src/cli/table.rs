@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-/// Writes rows as they come. Columns widen as they must and never narrow again, so that a list of any
-/// length is aligned nearly everywhere and held nowhere.
+/// Writes rows as they come. Columns only ever widen, so a list of any length is aligned nearly everywhere
+/// and never held in memory.
 #[derive(Debug, Default)]
 pub(super) struct TextTable {
     widths: Vec<usize>,
@@ -32,8 +32,8 @@ impl TextTable {
     }
 }
 
-/// A text from outside, safe to show on a terminal: it could hold what moves the cursor, or turns the
-/// direction of what follows.
+/// An untrusted text, safe to show on a terminal: without characters that move the cursor or change the
+/// direction of the text.
 pub(super) fn plain(text: &str) -> String {
     let is_unsafe = |c: char| {
         let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

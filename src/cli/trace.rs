@@ -1,4 +1,4 @@
-//! `pixel-relay trace`: what became of one event, in words.
+//! `pixel-relay trace`: tells what became of one event.
 
 use std::io::{self, Write};
 
@@ -13,7 +13,6 @@ use crate::control::command::TraceEvent;
 use crate::queue::attempt::TracedRequest;
 use crate::queue::trace::{Trace, TracedPlace};
 
-/// What `pixel-relay trace` takes.
 #[derive(Debug, Args)]
 pub(super) struct TraceArguments {
     /// The event id, as Meta has it: the insert id or what `event_id` maps
@@ -76,7 +75,7 @@ fn tell(trace: &Trace, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  {place}")
 }
 
-/// What was answered to a request, on one line.
+/// The answer to a request, on one line.
 fn answer(sent: &TracedRequest) -> String {
     let Some(answered_at) = &sent.answered_at else {
         return "no answer yet, or it was lost".to_owned();

@@ -307,7 +307,10 @@ async fn a_wrong_or_damaged_file_is_told_and_the_others_are_taken() {
     let cut = scene.file("cut.zip", &whole[..whole.len() * 9 / 10]);
     let ran = scene.backfill(&[&table, &cut, &good]);
     assert_eq!(ran.code, 1);
-    assert!(ran.words.contains("table.csv: it is no export"), "{ran:?}");
+    assert!(
+        ran.words.contains("table.csv: it is not an export"),
+        "{ran:?}"
+    );
     let part = "cut.zip: m/m_2026-11-20_7#0.json.gz: it is cut off";
     assert!(ran.words.contains(part), "{ran:?}");
     assert!(
@@ -486,13 +489,13 @@ fn what_is_cut_off_or_fails_among_events_is_named() {
             named("2.json", b"{\"error\":1}".to_vec()),
             3,
             0,
-            "-: 2.json: it is no export",
+            "-: 2.json: it is not an export",
         ),
         (
             named("2.json.gz", gzip(b"{\"a\":1}")),
             3,
             0,
-            "-: 2.json.gz: it is no export",
+            "-: 2.json.gz: it is not an export",
         ),
     ] {
         let (code, taken, others, words) = dry_run(&config, &input);
@@ -553,12 +556,12 @@ fn what_holds_no_event_is_an_error_and_no_filtered_event() {
     for (input, expected) in [
         (
             answer.to_vec(),
-            "-: it is no export, but the answer to a request that failed (403, invalid_api_key)",
+            "-: it is not an export, but the answer to a request that failed (403, invalid_api_key)",
         ),
         (gzip(answer), "answer to a request that failed"),
         (
             b"<!DOCTYPE html>\n<html>".to_vec(),
-            "-: it is no export: a page",
+            "-: it is not an export: a page",
         ),
         (Vec::new(), "-: it holds no event"),
         (b"\n\n".to_vec(), "-: it holds no event"),

@@ -1,10 +1,11 @@
 //! Dead letters, as an operator handles them.
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use clap::Parser as _;
-use pixel_relay::cli::{self, Cli, Exit, Terminal};
+use pixel_relay::cli::{self, Cli, Terminal};
 use pixel_relay::sandbox::faults::Faults;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
@@ -306,7 +307,7 @@ async fn people_get_a_table() {
     ];
     // The command has a runtime of its own.
     let exit = block_in_place(|| cli::run(Cli::parse_from(arguments), &mut terminal));
-    assert_eq!(exit, Exit::Success);
+    assert_eq!(exit, ExitCode::SUCCESS);
     let text = |written: &Written| String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
     let table = text(&output);
     let lines: Vec<&str> = table.lines().collect();

@@ -1,14 +1,13 @@
 //! Reads zip archives from front to back.
 //!
-//! An archive of 4 GB may come through a pipe, straight from the download, or be cut off at its end.
-//! So this reads the entries in their order, each behind its own header, and never needs to seek as
-//! readers of the directory at the end do; what can be read before a fault is read. It knows entries
-//! that are stored or deflated, with sizes before or behind them, and the large forms of both. Each
-//! entry's checksum is verified.
+//! An archive of 4 GB may come through a pipe, straight from the download, or be cut off at its end. So
+//! this reads the entries in order, each behind its own header, and never seeks to the directory at the
+//! end. It reads stored and deflated entries, with sizes before or behind them, in the 32-bit and the
+//! 64-bit form, and verifies each checksum.
 //!
-//! A fault of one entry costs what is behind it in that entry. The next one is found by its header, of
-//! which not the signature alone must fit; the directory is passed over, and whatever follows it is the
-//! caller's, since archives are joined by putting one behind the other.
+//! A fault in an entry costs the rest of that entry. The reader then searches for the next header, by
+//! more than its signature. It skips the directory and leaves what follows to the caller, since archives
+//! are joined by concatenation.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -19,21 +18,21 @@ use crate::cli::backfill::rewind::RewindReader;
 
 mod content;
 
-/// Begins an entry.
+/// Begins an entry's header.
 const ENTRY: u32 = 0x0403_4b50;
-/// Begins the description of an entry in the directory.
+/// Begins an entry's record in the directory.
 const DIRECTORY: u32 = 0x0201_4b50;
 /// Begins a signature of the directory.
 const DIRECTORY_SIGNED: u32 = 0x0505_4b50;
-/// Begins the directory's end, its large form, and what tells where that is.
+/// Begins the end of the directory, its 64-bit form, and the record that locates that form.
 const END: u32 = 0x0605_4b50;
 const LARGE_END: u32 = 0x0606_4b50;
 const LARGE_END_PLACE: u32 = 0x0706_4b50;
-/// Begins what an encrypted directory is preceded by.
+/// Begins the record before an encrypted directory.
 const EXTRA_DATA: u32 = 0x0806_4b50;
-/// May begin sizes behind an entry, and begins archives that were meant to be split.
+/// Optionally begins the sizes behind an entry; also begins an archive that was meant to be split.
 const SIZES: u32 = 0x0807_4b50;
-/// Begins archives that were meant to be split, and were not.
+/// Begins an archive that was meant to be split and was not.
 const NOT_SPLIT: u32 = 0x3030_4b50;
 
 /// The sizes follow the entry.
@@ -41,34 +40,34 @@ const SIZES_BEHIND: u16 = 1 << 3;
 const ENCRYPTED: u16 = 1;
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
-/// The methods that were ever given a number.
+/// The methods that have a number.
 const METHODS: [std::ops::RangeInclusive<u16>; 2] = [0..=20, 93..=99];
 /// The latest version of the format that a header can ask for.
 const LATEST: u8 = 63;
-/// A size that stands in the large form's place instead.
+/// Says that a size stands in the extra fields.
 const ELSEWHERE: u32 = u32::MAX;
-/// The large form of sizes, among an entry's extra fields.
+/// The extra field that holds 64-bit sizes.
 const LARGE: u16 = 1;
-/// The fixed part of an entry's header, and of its description in the directory.
+/// The length of the fixed part of an entry's header, and of its record in the directory.
 const HEADER: usize = 30;
 const DESCRIPTION: usize = 46;
 /// The longest form of the sizes behind an entry.
 const LONGEST_SIZES: usize = 24;
-/// Space for an entry's content.
+/// Bytes to unpack of an entry at once.
 const BUFFER: usize = 64 << 10;
 
-/// How many bytes tell whether an archive, or an entry, begins.
+/// How many bytes show whether an archive or an entry begins.
 pub(super) const BEGINNING: usize = HEADER;
 
 /// What is found in an archive.
 pub(super) enum ArchiveItem<'c> {
-    /// The content of an entry. What a visitor leaves of it is passed over.
+    /// The content of an entry. The reader skips what a visitor leaves of it.
     Content(&'c mut dyn BufRead),
     /// What is wrong with an entry; it follows the content, where that could be read in part.
     Fault(String),
 }
 
-/// Whether an archive begins with these bytes.
+/// Whether these bytes begin an archive.
 pub(super) fn begins(bytes: &[u8]) -> bool {
     match number_at(bytes, 0) {
         Some(SIZES | NOT_SPLIT) => number_at(bytes, 4) == Some(ENTRY),
@@ -77,8 +76,7 @@ pub(super) fn begins(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether an entry begins with these bytes: with a signature alone, damaged content could be taken for
-/// one.
+/// Whether these bytes begin an entry. The signature alone would also match damaged content.
 fn begins_entry(bytes: &[u8]) -> bool {
     number_at(bytes, 0) == Some(ENTRY)
         && bytes.get(4).is_some_and(|version| *version <= LATEST)
@@ -109,7 +107,7 @@ pub(super) fn each_entry(
                 continue;
             }
             Ok(Some(DIRECTORY | LARGE_END | END | EXTRA_DATA)) => {
-                // Every entry was read: a directory that is cut off costs nothing.
+                // The entries are read, so a directory that is cut off costs nothing.
                 match pass_directory(input) {
                     Some(listed) if listed < entries => UNLISTED.to_owned(),
                     _ => return Ok(()),
@@ -135,8 +133,9 @@ pub(super) fn each_entry(
 }
 
 pub(super) const CUT_OFF: &str = "it is cut off";
-/// An archive that ends between two entries leaves them to the directory of the one joined to it.
-const UNLISTED: &str = "its directory does not list every file in it: an archive that was joined to another is cut off";
+/// Where an archive ends between two entries, the next directory is that of the archive joined to it.
+const UNLISTED: &str =
+    "its directory does not list every file in it: an archive before it is cut off";
 
 /// What an error of reading means.
 pub(super) fn in_words(error: &io::Error) -> String {
@@ -222,13 +221,13 @@ fn visit_content(
         what.to_owned()
     });
     if entry.told.is_some() {
-        // Content that ends early may mean that the size is wrong.
+        // Content that ends early may also mean that the size is wrong.
         if !stands_at_next(input) {
             input.skip(rest);
         }
         find_again(input);
     } else if is_damaged {
-        // What is damaged may end anywhere, and so at a later entry than the next.
+        // Unpacking may have run on over the next entry.
         search(input);
     } else {
         find_again(input);
@@ -236,22 +235,22 @@ fn visit_content(
     Ok(Some(fault))
 }
 
-/// Goes on to the next entry where none stands here.
+/// Goes on to the next entry, unless one begins here.
 fn find_again(input: &mut RewindReader<'_>) {
     if !stands_at_next(input) {
         search(input);
     }
 }
 
-/// Searches for the next entry behind the beginning of this one, since what was read of it may have gone on
-/// over the next.
+/// Searches for the next entry from the beginning of this one, since reading it may have run on over the
+/// next.
 fn search(input: &mut RewindReader<'_>) {
     input.rewind();
     input.skip(1);
     find_next(input);
 }
 
-/// Goes on to the next entry, or to the directory; gives whether there is one.
+/// Goes on to the next entry or to the directory; returns whether there is one.
 fn find_next(input: &mut RewindReader<'_>) -> bool {
     input.find(HEADER, is_next, *b"PP").unwrap_or(false)
 }
@@ -268,8 +267,8 @@ fn is_next(bytes: &[u8]) -> bool {
     }
 }
 
-/// Passes the directory over, to its end or to the next archive: where it is damaged, that may begin anywhere.
-/// Gives how many entries it lists, where it is whole.
+/// Skips the directory, up to its end or, where it is damaged, to the next archive, which may begin
+/// anywhere. Returns how many entries it lists, where it is whole.
 fn pass_directory(input: &mut RewindReader<'_>) -> Option<u64> {
     let mut listed = Some(0);
     loop {
@@ -299,7 +298,7 @@ fn pass_directory(input: &mut RewindReader<'_>) -> Option<u64> {
     }
 }
 
-/// Where an entry begins in a record that was cut off.
+/// Where an entry begins in a record that is cut off.
 fn entry_within(record: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'P', record).find(|place| record.get(*place..).is_some_and(begins_entry))
 }
@@ -313,13 +312,13 @@ fn stands_in_directory(input: &mut RewindReader<'_>) -> bool {
     )
 }
 
-/// How long a record of the directory is, by its beginning.
+/// The length of a record of the directory, by its beginning.
 fn length_in_directory(record: &[u8]) -> Option<usize> {
     let half = |place| half_at(record, place).map(usize::from);
     Some(match number_at(record, 0)? {
         DIRECTORY => DESCRIPTION + half(28)? + half(30)? + half(32)?,
         DIRECTORY_SIGNED => 6 + half(4)?,
-        // These may be far longer only where they are damaged.
+        // The upper half of these lengths is zero, except by damage.
         EXTRA_DATA => 8 + half(4)?,
         LARGE_END => 12 + half(4)?,
         LARGE_END_PLACE => 20,
@@ -334,7 +333,7 @@ struct EntryHeader {
     name: String,
     flags: u16,
     method: u16,
-    /// `None` where they follow the entry.
+    /// `None` where the sizes follow the entry.
     told: Option<ToldSizes>,
 }
 
@@ -403,7 +402,7 @@ impl EntryHeader {
     }
 }
 
-/// One of the extra fields; empty where it is missing.
+/// The content of an extra field; empty where it is missing.
 fn field(mut extra: &[u8], wanted: u16) -> &[u8] {
     while let Some(([k0, k1, s0, s1], rest)) = extra.split_first_chunk() {
         let size = usize::from(u16::from_le_bytes([*s0, *s1])).min(rest.len());
@@ -436,9 +435,8 @@ fn bytes(input: &mut impl Read, count: u16) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether what follows an entry are its checksum and sizes: how many bytes they take. Nothing says
-/// whether they have a signature, nor whether the sizes have four bytes each or eight; but they are
-/// known by now.
+/// The length of the checksum and sizes that follow an entry, if these bytes are them. Nothing says whether
+/// they have a signature, nor whether each size has four bytes or eight; but their values are known by now.
 fn sizes_behind(bytes: &[u8], checksum: u32, packed: u64, unpacked: u64) -> Option<usize> {
     [4, 0].into_iter().find_map(|start| {
         let is_signed = start == 0 || number_at(bytes, 0) == Some(SIZES);
@@ -453,7 +451,7 @@ fn sizes_behind(bytes: &[u8], checksum: u32, packed: u64, unpacked: u64) -> Opti
                     .first_chunk()
                     .map(|long| u64::from_le_bytes(*long)),
             };
-            // A large one is cut to its lower half in the short form.
+            // The short form holds the lower half of a large size.
             let tells = |place, known: u64| {
                 at(place)
                     .is_some_and(|told| told == known || size == 4 && told == known & 0xffff_ffff)

@@ -1,25 +1,23 @@
-//! Bounds what is unpacked of a file.
+//! Limits how much is unpacked of a file.
 
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-/// What may be unpacked, from a start on by the bytes read: what deflate can give at most, and all
-/// levels together.
+/// How many bytes may be unpacked of any file, and for each byte that is read: about the most that deflate
+/// can yield. All levels of nesting count together.
 const FREE: u64 = 1 << 30;
 const MOST_FOLD: u64 = 1100;
 
-/// What may be unpacked of a file, so that a small one does not keep this busy for ever.
+/// Limits what is unpacked of a file, so that a zip bomb ends.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// The bytes that were read.
     read: Rc<Cell<u64>>,
     start: u64,
     unpacked: Cell<u64>,
 }
 
 impl Budget {
-    /// Begins with a file.
     pub(super) fn new(read: Rc<Cell<u64>>) -> Self {
         Self {
             start: read.get(),
@@ -28,13 +26,13 @@ impl Budget {
         }
     }
 
-    /// Counts what was unpacked, unless it is too much.
+    /// Counts unpacked bytes; fails if they are too many.
     pub(super) fn spend(&self, count: usize) -> io::Result<usize> {
         self.unpacked
             .set(self.unpacked.get().saturating_add(count as u64));
         if self.is_spent() {
             return Err(io::Error::other(
-                "it unpacks to more than a thousand times its size, and is left",
+                "it unpacks to more than a thousand times its size; the rest is not read",
             ));
         }
         Ok(count)

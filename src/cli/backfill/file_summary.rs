@@ -1,11 +1,11 @@
-//! What was found in one file, besides events.
+//! What one file holds besides events.
 
 use crate::cli::table::plain;
 
-/// Parts of each kind that are named; the rest is counted, since an archive may hold a million.
+/// How many parts of each kind are named; the rest is counted, since an archive may hold a million.
 const NAMED: usize = 20;
 const NAMED_UNRELATED: usize = 3;
-/// Most of a name that is shown.
+/// How many characters of a name are shown.
 const LONGEST_NAME: usize = 150;
 
 /// The summary of one file.
@@ -20,7 +20,7 @@ pub(super) struct FileSummary {
 }
 
 impl FileSummary {
-    /// Notes what is wrong with a part; gives what is to be said of it, once for each part.
+    /// Notes what is wrong with a part; returns the message, once for each part.
     pub(super) fn add_damaged(&mut self, part: &str, what: &str) -> Option<String> {
         if self.last_damaged.as_deref() == Some(part) {
             return None;
@@ -45,7 +45,7 @@ impl FileSummary {
         self.damaged == 0 && self.has_events
     }
 
-    /// What is left to be said of the file.
+    /// The messages at the end of the file.
     pub(super) fn in_words(&self) -> Vec<String> {
         let mut words = Vec::new();
         if self.damaged > NAMED {
@@ -75,7 +75,7 @@ impl FileSummary {
     }
 }
 
-/// A name from outside, safe to show and not too long.
+/// An untrusted name, safe to show and not too long.
 fn shown(name: &str) -> String {
     let mut shown = plain(name);
     if let Some((end, _)) = shown.char_indices().nth(LONGEST_NAME) {

@@ -1,33 +1,33 @@
-//! The elements of a text: objects, each on a line of its own, several on one, or spread over lines, in an
-//! array or not. Each is of bounded length: one that is longer is passed over, not held.
+//! The elements of a text: objects, one per line, several on a line, or spread over lines, in an array or
+//! not. An element beyond the length limit is skipped, not held in memory.
 
 use std::io::{self, BufRead};
 
 use crate::cli::backfill::rewind::RewindReader;
 
-/// The longest element that is held. What is longer is no event that Meta would take.
+/// The longest element that is held. Meta would not take a longer event.
 const LONGEST: usize = 2 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What may stand between objects. Files that were put one behind the other may each begin with a mark, and
-/// end with padding.
+/// What may stand between objects. Concatenated files may each begin with a byte order mark and end with
+/// padding.
 const BETWEEN: &[u8] = b" \t\r\n,[]\0\xef\xbb\xbf";
 
-/// What begins a line in which an object of the line before goes on.
+/// What begins a line that continues an object of the line before.
 const GOES_ON: &[u8] = b" \t\"}]";
 
-/// How objects and lines go together.
+/// How objects relate to lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// An object ends with its line, closed or not, unless the next line can only be a part of it.
+    /// An object ends with its line, closed or not, unless the next line can only continue it.
     Lines,
     /// Objects, wherever they begin and end: in an array, or spread over lines.
     Objects,
 }
 
 impl Form {
-    /// The form of a text that begins so.
+    /// The form of a text, by its beginning.
     pub(super) fn of(beginning: &[u8]) -> Self {
         let text = without_marks(beginning).trim_ascii_start();
         let line = text.split(|byte| *byte == b'\n').next().unwrap_or(text);
@@ -38,16 +38,16 @@ impl Form {
     }
 }
 
-/// What was read.
+/// What the next element of a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TextElement {
     /// An element, without the end of its line.
     Whole,
-    /// An element that was passed over.
+    /// An element that was skipped.
     TooLong,
-    /// Something packed begins here.
+    /// An archive or a gzip file begins here.
     Joined,
-    /// Nothing more.
+    /// The end of the text.
     End,
 }
 
@@ -55,24 +55,19 @@ pub(super) enum TextElement {
 #[derive(Debug)]
 pub(super) struct Elements {
     form: Form,
-    /// Arrays that are open around the objects.
+    /// How many arrays are open around the objects.
     arrays: u32,
-    is_cut_off: bool,
+    /// Whether the text ended within an object or an array.
+    pub(super) is_cut_off: bool,
 }
 
 impl Elements {
-    /// Begins with a text of this form.
     pub(super) const fn new(form: Form) -> Self {
         Self {
             form,
             arrays: 0,
             is_cut_off: false,
         }
-    }
-
-    /// Whether the text ended within an object or an array.
-    pub(super) const fn is_cut_off(&self) -> bool {
-        self.is_cut_off
     }
 
     /// Reads the next element into `element`.
@@ -93,31 +88,30 @@ impl Elements {
         self.next_object(input, element)
     }
 
-    /// Reads an object up to the bracket that closes it. A line that ends within a string is broken there,
-    /// since none may hold a line's end: so the next begins anew, and is not swallowed. So does one that
-    /// holds what stands between objects nowhere.
+    /// Reads an object up to the bracket that closes it. No string may hold a line's end, so a line that
+    /// ends within a string is broken, and the next line begins a new element. The same holds for a line
+    /// with anything else between objects.
     fn next_object(
         &mut self,
         input: &mut RewindReader<'_>,
         object: &mut Vec<u8>,
     ) -> io::Result<TextElement> {
-        let mut place = ObjectPosition::Between;
+        use ObjectPosition::{Between, Broken, Escape, LineEnd, Object, Text};
+
+        let mut place = Between;
         let mut open = 0_u32;
         let mut too_long = false;
         loop {
-            if place == ObjectPosition::Between && is_joined(input)? {
+            if place == Between && is_joined(input)? {
                 self.is_cut_off = self.arrays > 0;
                 return Ok(TextElement::Joined);
             }
             let available = input.fill_buf()?;
             if available.is_empty() {
-                let is_within = matches!(
-                    place,
-                    ObjectPosition::Object | ObjectPosition::Text | ObjectPosition::Escape
-                );
+                let is_within = matches!(place, Object | Text | Escape);
                 self.is_cut_off |= self.arrays > 0 || is_within;
                 return Ok(match (place, too_long) {
-                    (ObjectPosition::Between, _) => TextElement::End,
+                    (Between, _) => TextElement::End,
                     (_, true) => TextElement::TooLong,
                     (_, false) => TextElement::Whole,
                 });
@@ -125,57 +119,50 @@ impl Elements {
             let mut used = 0;
             let mut is_end = false;
             for byte in available {
-                if place == ObjectPosition::LineEnd {
+                if place == LineEnd {
                     is_end = !GOES_ON.contains(byte);
                     if is_end {
                         break;
                     }
-                    place = ObjectPosition::Object;
+                    place = Object;
                 }
                 used += 1;
                 place = match (place, byte) {
-                    (ObjectPosition::Between, b'{') => {
+                    (Between, b'{') => {
                         open = 1;
-                        ObjectPosition::Object
+                        Object
                     }
-                    (ObjectPosition::Between, byte) if BETWEEN.contains(byte) => {
+                    (Between, byte) if BETWEEN.contains(byte) => {
                         match byte {
                             b'[' => self.arrays = self.arrays.saturating_add(1),
                             b']' => self.arrays = self.arrays.saturating_sub(1),
-                            // What is packed may begin behind it.
+                            // An archive or a gzip file may begin behind it.
                             b'\n' => break,
                             _ => {}
                         }
                         continue;
                     }
-                    (ObjectPosition::Between, _) => {
+                    (Between, _) => {
                         self.arrays = 0;
-                        ObjectPosition::Broken
+                        Broken
                     }
-                    (
-                        ObjectPosition::Text | ObjectPosition::Escape | ObjectPosition::Broken,
-                        b'\n',
-                    ) => {
+                    (Text | Escape | Broken, b'\n') => {
                         is_end = true;
                         place
                     }
-                    (ObjectPosition::Object, b'\n') if self.form == Form::Lines => {
-                        ObjectPosition::LineEnd
-                    }
-                    (ObjectPosition::Object, b'"') | (ObjectPosition::Escape, _) => {
-                        ObjectPosition::Text
-                    }
-                    (ObjectPosition::Object, b'{' | b'[') => {
+                    (Object, b'\n') if self.form == Form::Lines => LineEnd,
+                    (Object, b'"') | (Escape, _) => Text,
+                    (Object, b'{' | b'[') => {
                         open = open.saturating_add(1);
-                        ObjectPosition::Object
+                        Object
                     }
-                    (ObjectPosition::Object, b'}' | b']') => {
+                    (Object, b'}' | b']') => {
                         open -= 1;
                         is_end = open == 0;
-                        ObjectPosition::Object
+                        Object
                     }
-                    (ObjectPosition::Text, b'"') => ObjectPosition::Object,
-                    (ObjectPosition::Text, b'\\') => ObjectPosition::Escape,
+                    (Text, b'"') => Object,
+                    (Text, b'\\') => Escape,
                     (place, _) => place,
                 };
                 too_long = too_long || object.len() == LONGEST;
@@ -199,7 +186,7 @@ impl Elements {
     }
 }
 
-/// A text without the byte order marks before it: files that were put one behind the other may have several.
+/// A text without the byte order marks before it; concatenated files may have several.
 pub(super) fn without_marks(mut text: &[u8]) -> &[u8] {
     while let Some(rest) = text.strip_prefix(BYTE_ORDER_MARK) {
         text = rest;
@@ -207,14 +194,15 @@ pub(super) fn without_marks(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Whether something packed begins here: files are joined by putting one behind the other.
+/// Whether an archive or a gzip file begins here.
 fn is_joined(input: &mut RewindReader<'_>) -> io::Result<bool> {
     Ok(matches!(input.fill_buf()?, [b'P' | 0x1f, ..])
         && matches!(input.peek(4)?, [0x1f, 0x8b, 8, ..] | b"PK\x03\x04"))
 }
 
-/// Where the line ends that begins here, if it is surely one object. Nearly every line is, and is told without
-/// a look at each of its bytes: no bracket within it is followed by what an object cannot hold there.
+/// The end of the line that begins here, if the line is certainly one object. Nearly every line is, and this
+/// finds it without a look at each byte: behind no bracket within the line stands anything that could begin
+/// another object.
 fn end_of_plain_line(available: &[u8]) -> Option<usize> {
     if available.first() != Some(&b'{') {
         return None;
@@ -231,14 +219,14 @@ fn end_of_plain_line(available: &[u8]) -> Option<usize> {
     is_plain.then_some(end)
 }
 
-/// Where in a text of objects.
+/// A position in a text of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ObjectPosition {
     Between,
     Object,
     Text,
     Escape,
-    /// Behind a line that ended within an object.
+    /// Behind the end of a line within an object.
     LineEnd,
     /// In a line that holds no object.
     Broken,
@@ -273,7 +261,7 @@ mod tests {
                     }
                 }
             }
-            if elements.is_cut_off() {
+            if elements.is_cut_off {
                 found.push("cut off".to_owned());
             }
             assert_eq!(found, expected, "pieces of {size}");

@@ -1,4 +1,4 @@
-//! How far a backfill is: a bar for people who watch it, else a line now and then.
+//! The progress of a backfill: a bar for people who watch it, else a line every ten seconds.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read, Write as _};
@@ -11,7 +11,6 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::cli::Terminal;
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 
-/// How often a line is written.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 /// Events between two looks at the clock.
 const EVENTS_A_LOOK: u64 = 1000;
@@ -29,7 +28,6 @@ pub(super) struct Progress<'t> {
 }
 
 impl<'t> Progress<'t> {
-    /// Begins at nothing of a total.
     pub(super) fn new(bytes: Option<u64>, terminal: &'t mut Terminal) -> Self {
         let bar = terminal.shows_progress.then(|| {
             let template = match bytes {
@@ -55,7 +53,7 @@ impl<'t> Progress<'t> {
         mem::replace(&mut self.terminal.input, Box::new(io::empty()))
     }
 
-    /// An input whose bytes are counted as they are read.
+    /// Counts the bytes of an input as they are read.
     pub(super) fn counting(&self, input: Box<dyn BufRead>) -> Counting {
         Counting {
             input,
@@ -63,12 +61,12 @@ impl<'t> Progress<'t> {
         }
     }
 
-    /// The bytes that were read so far, of all inputs that are counted.
+    /// The bytes that were read so far of all counted inputs.
     pub(super) fn bytes_read(&self) -> Rc<Cell<u64>> {
         Rc::clone(&self.read)
     }
 
-    /// Counts an event, and shows how far it is where that is due.
+    /// Counts an event, and shows the progress when that is due.
     pub(super) fn event(&mut self) -> io::Result<()> {
         self.events += 1;
         if !self.events.is_multiple_of(EVENTS_A_LOOK) {
@@ -91,7 +89,7 @@ impl<'t> Progress<'t> {
         writeln!(self.terminal.errors, "{} events read{share}", self.events)
     }
 
-    /// Says something, above the bar if there is one.
+    /// Writes a message, above the bar if there is one.
     pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
         match &self.bar {
             Some(bar) => bar.suspend(|| writeln!(self.terminal.errors, "{text}")),

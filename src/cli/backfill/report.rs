@@ -1,4 +1,4 @@
-//! What became, or would become, of the events that were read: by sync and event name.
+//! Counts what became, or would become, of the events that were read, by sync and event name.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -14,14 +14,14 @@ use crate::map::record::FieldStats;
 use crate::outcome::{Outcome, Reason};
 use crate::payload::MapResult;
 
-/// Names that are told apart; the rest is counted together, so that memory stays bounded.
+/// How many names are counted apart; the rest is counted together, so that memory stays bounded.
 const NAMES: usize = 2000;
-/// Where names beyond that are counted.
+/// Stands for the names beyond that.
 const OTHERS: &str = "(other names)";
-/// Where what has no name is counted.
+/// Stands for events without a name.
 const NAMELESS: &str = "(no name)";
 
-/// What is to be known of website events that are too old to be paired.
+/// Explains website events that are too old to be paired.
 pub(super) const COUNTED_TWICE: &str = "where Meta's Pixel sent them too, Meta counts them twice; set \
      the sync's browser_pixel to true, and they are kept back, or to false";
 
@@ -32,20 +32,22 @@ struct NameCounts {
     filtered: u64,
     too_old: u64,
     invalid: u64,
-    /// Those of the mapped ones that Meta may count a second time.
+    /// Mapped events that Meta may count a second time.
     may_count_twice: u64,
-    /// Those that are filtered or invalid, by reason.
+    /// Filtered and invalid events, by reason.
     reasons: BTreeMap<&'static str, u64>,
-    /// Those of the mapped ones that carry each field of `user_data`, by Meta's key.
+    /// Mapped events that carry each field of `user_data`, by Meta's key.
     carried: BTreeMap<&'static str, u64>,
 }
 
-/// The report.
+/// The counts of a backfill.
 #[derive(Debug)]
 pub(super) struct BackfillReport {
     syncs: Vec<SyncName>,
     /// By name, for each sync.
     names: BTreeMap<Box<str>, Vec<NameCounts>>,
+    /// The sum over all names and syncs.
+    sum: NameCounts,
 }
 
 #[derive(Serialize)]
@@ -57,11 +59,11 @@ struct ReportLine<'a> {
 }
 
 impl BackfillReport {
-    /// Begins a report on these syncs.
-    pub(super) const fn new(syncs: Vec<SyncName>) -> Self {
+    pub(super) fn new(syncs: Vec<SyncName>) -> Self {
         Self {
             syncs,
             names: BTreeMap::new(),
+            sum: NameCounts::default(),
         }
     }
 
@@ -85,30 +87,12 @@ impl BackfillReport {
         let counts = self.names.entry(name.into());
         let counts = counts.or_insert_with(|| vec![NameCounts::default(); self.syncs.len()]);
         counts[place].count(mapped, stats);
-    }
-
-    /// The sums over all names and syncs.
-    fn sum(&self) -> NameCounts {
-        let mut sum = NameCounts::default();
-        for counts in self.names.values().flatten() {
-            sum.mapped += counts.mapped;
-            sum.filtered += counts.filtered;
-            sum.too_old += counts.too_old;
-            sum.invalid += counts.invalid;
-            sum.may_count_twice += counts.may_count_twice;
-            for (reason, count) in &counts.reasons {
-                *sum.reasons.entry(reason).or_default() += count;
-            }
-            for (field, count) in &counts.carried {
-                *sum.carried.entry(field).or_default() += count;
-            }
-        }
-        sum
+        self.sum.count(mapped, stats);
     }
 
     /// The sums in words.
     pub(super) fn in_words(&self) -> String {
-        let sum = self.sum();
+        let sum = &self.sum;
         let carried = match sum.coverage() {
             coverage if coverage.is_empty() => String::new(),
             coverage => format!(" (of those mapped: {coverage})"),
@@ -119,9 +103,9 @@ impl BackfillReport {
         )
     }
 
-    /// What became, or would become, of website events that Meta no longer pairs with its Pixel's.
+    /// A message about website events that Meta no longer pairs with those of its Pixel.
     pub(super) fn on_old_website_events(&self) -> Option<String> {
-        let sum = self.sum();
+        let sum = &self.sum;
         let kept = sum.reasons.get(Reason::TooOldForPixel.as_str());
         let kept = kept.map(|kept| {
             format!(
@@ -139,7 +123,7 @@ impl BackfillReport {
         (!parts.is_empty()).then(|| parts.join("\n"))
     }
 
-    /// Writes everything: a table for people, else a JSON line for each sync and name.
+    /// Writes a table for people, else a JSON line for each sync and name.
     pub(super) fn write(&self, json: bool, terminal: &mut Terminal) -> Result<(), CommandFailure> {
         if terminal.is_interactive && !json {
             return Ok(self.write_table(&mut terminal.output)?);

@@ -1,7 +1,7 @@
 //! Finds out whether a text holds events.
 //!
-//! What a download left behind may be an answer that says why there is no export, or a page. Its elements
-//! are held back until one is an event, so that none of them ends as a filtered or broken event.
+//! A failed download may leave an error answer or a page in place of the export. So the elements are held
+//! back until one is an event; otherwise they would count as filtered or broken events.
 
 use serde::Deserialize;
 
@@ -10,7 +10,7 @@ use crate::event::arena::Arena;
 use crate::ingest::decode::decode;
 use crate::json::Json;
 
-/// Elements that are held back, and bytes of them; where none of them is an event, none is expected.
+/// How many elements are held back, and bytes of them. If none of them is an event, the text has none.
 const MOST: usize = 100;
 const MOST_BYTES: usize = 4 << 20;
 
@@ -22,39 +22,40 @@ pub(super) struct Sniffer {
 }
 
 impl Sniffer {
-    /// Holds an element back; gives whether more can be.
+    /// Holds an element back; returns whether there is room for more.
     pub(super) fn hold(&mut self, element: &[u8]) -> bool {
         self.elements.push(element.to_owned());
         self.bytes += element.len();
         self.elements.len() < MOST && self.bytes < MOST_BYTES
     }
 
-    /// What was held back, now that there is an event.
+    /// Releases what was held back.
     pub(super) fn take_held(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.elements)
     }
 
-    /// What a text without an event is; `None` where it holds nothing at all.
+    /// Describes a text without an event; `None` where it is empty.
     pub(super) fn in_words(&self) -> Option<String> {
         let first = self.elements.first()?;
         if let Some(answer) = self.elements.iter().find_map(|element| answer(element)) {
             return Some(format!(
-                "it is no export, but {answer}; `curl -f` keeps none"
+                "it is not an export, but {answer}; `curl -f` saves no such answer"
             ));
         }
         Some(match self.objects() {
             0 if first.starts_with(b"<") => {
-                "it is no export: a page of HTML or XML, as a server answers instead".to_owned()
+                "it is not an export: a page of HTML or XML, as servers send with an error"
+                    .to_owned()
             }
-            0 => "it is no export: its first line is no JSON object".to_owned(),
-            1 => "it is no export: its JSON object names no event (event_type)".to_owned(),
+            0 => "it is not an export: its first line is not a JSON object".to_owned(),
+            1 => "it is not an export: its JSON object names no event (event_type)".to_owned(),
             count => format!(
-                "it is no export: none of its {count} JSON objects names an event (event_type)"
+                "it is not an export: none of its {count} JSON objects names an event (event_type)"
             ),
         })
     }
 
-    /// Whether a text without an event is JSON about something else, and no answer in place of an export.
+    /// Whether a text without an event is JSON about something else, not an error answer.
     pub(super) fn is_other_json(&self) -> bool {
         self.objects() == self.elements.len()
             && !self
@@ -69,7 +70,7 @@ impl Sniffer {
     }
 }
 
-/// Whether an element is an event, or holds one, as the body of a request does.
+/// Whether an element is an event, or the body of a request that holds one.
 pub(super) fn names_event(element: &[u8]) -> bool {
     let has_name = |event: &Event<'_>| {
         event
@@ -88,12 +89,12 @@ pub(super) fn names_event(element: &[u8]) -> bool {
     })
 }
 
-/// Whether an element is no event, but holds several, as the body of a request does.
+/// Whether an element is the body of a request, with a list of events.
 pub(super) fn is_envelope(event: &Event<'_>) -> bool {
     event.field("event_type").is_none() && event.field("events").is_some_and(Json::is_array)
 }
 
-/// Amplitude's answer in place of an export, or that of another program.
+/// An error answer of Amplitude or of another program.
 #[derive(Deserialize)]
 struct ErrorAnswer {
     error: serde_json::Value,
@@ -101,7 +102,7 @@ struct ErrorAnswer {
     code: Option<u64>,
 }
 
-/// What an element is that is the answer to a request that failed.
+/// Describes an element that is an error answer.
 pub(super) fn answer(element: &[u8]) -> Option<String> {
     let answer: ErrorAnswer = serde_json::from_slice(element).ok()?;
     if answer.event_type.is_some() {
@@ -111,7 +112,7 @@ pub(super) fn answer(element: &[u8]) -> Option<String> {
     let code = number("http_code")
         .or_else(|| number("code"))
         .or(answer.code);
-    // Anything else in it may repeat what was asked, and with it a key.
+    // Anything else in it may repeat the request, and with it a key.
     let kind = answer.error.get("type").and_then(serde_json::Value::as_str);
     let kind = kind.filter(|kind| {
         kind.len() < 40
@@ -119,14 +120,13 @@ pub(super) fn answer(element: &[u8]) -> Option<String> {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
     });
-    let parts = [code.map(|code| code.to_string()), kind.map(str::to_owned)];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    let parts = if parts.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", parts.join(", "))
-    };
-    Some(format!("the answer to a request that failed{parts}"))
+    let code = code.map(|code| code.to_string());
+    let parts: Vec<String> = code.into_iter().chain(kind.map(str::to_owned)).collect();
+    let mut words = "the answer to a request that failed".to_owned();
+    if !parts.is_empty() {
+        words += &format!(" ({})", parts.join(", "));
+    }
+    Some(words)
 }
 
 #[cfg(test)]
@@ -158,7 +158,7 @@ mod tests {
         );
         check(&[r#"{"error":null}"#], "failed;");
         check(&["<!DOCTYPE html>", "<p>"], "HTML");
-        check(&["user_id,event_type"], "no JSON object");
+        check(&["user_id,event_type"], "not a JSON object");
         check(&[r#"{"amplitude_id":1}"#], "its JSON object names no event");
         check(
             &[r#"{"amplitude_id":1}"#, r#"{"event_type":null}"#],

@@ -1,8 +1,8 @@
-//! What a backfill can be fed with, told by its first bytes: zip archives, files packed with gzip, text,
-//! each behind another and within another. Everything is read from front to back, in constant memory.
+//! Finds the texts in a file: its first bytes tell a zip archive, a gzip file and a text apart, each behind
+//! another and within another. Everything is read from front to back, in constant memory.
 //!
-//! What is damaged costs what is behind the damage in that part; the next part is found and read. What
-//! holds no events is passed over, by name or by content.
+//! Damage costs the rest of its part; the next part is found and read. Parts without events are skipped, by
+//! name or by content.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -15,11 +15,11 @@ use crate::cli::backfill::lines::{Form, without_marks};
 use crate::cli::backfill::rewind::RewindReader;
 use crate::cli::backfill::utf16::{ByteOrder, Utf16};
 
-/// Begins a gzip file, with the only method there is.
+/// Begins a gzip file, with the only method that exists.
 const GZIP: &[u8] = &[0x1f, 0x8b, 8];
-/// Begins what macOS keeps of a file beside its content (`AppleDouble`, `AppleSingle`).
+/// Begins a file of metadata that macOS keeps (`AppleDouble`, `AppleSingle`).
 const APPLE: [&[u8]; 2] = [&[0, 5, 0x16, 7], &[0, 5, 0x16, 0]];
-/// Begins what may well hold events, and is not read here.
+/// Beginnings of formats that may hold events, and are not supported.
 const UNREAD: [(&[u8], &str); 13] = [
     (b"BZh", "packed with bzip2"),
     (b"\xfd7zXZ\0", "packed with xz"),
@@ -35,29 +35,30 @@ const UNREAD: [(&[u8], &str); 13] = [
     (b"Obj\x01", "an Avro file"),
     (b"ARROW1", "an Arrow file"),
 ];
-/// Stands in the first header of a tar archive, and where.
+/// A text in the first header of a tar archive, and its place.
 const TAR: &[u8] = b"ustar";
 const TAR_PLACE: usize = 257;
-/// What files end with that may well hold events, in a form that is read here or not.
+/// File name extensions of formats that may hold events, supported or not.
 const EVENT_ENDINGS: [&str; 19] = [
     "json", "ndjson", "jsonl", "zip", "tar", "tgz", "bz2", "xz", "zst", "lz4", "br", "7z", "rar",
     "parquet", "orc", "avro", "gpg", "pgp", "enc",
 ];
-/// Bytes that are looked at to tell what begins.
+/// How many bytes show what begins.
 const BEGINNING: usize = 512;
-/// The fixed part of a gzip header.
+/// The length of the fixed part of a gzip header.
 const GZIP_HEADER: usize = 10;
-/// Space for what is unpacked.
+/// Bytes to unpack at once.
 const BUFFER: usize = 64 << 10;
-/// Archives and files within each other: an export has two.
+/// How deep archives may be nested; an export has two levels.
 const DEEPEST: usize = 6;
+
 /// A part of what is read.
 pub(super) enum InputPart<'c, 'i> {
     /// A text.
     Text {
         text: &'c mut RewindReader<'i>,
         form: Form,
-        /// What its name lets expect.
+        /// What to expect of it by its name.
         expected: Expectation,
     },
     /// Nothing that could hold events.
@@ -84,14 +85,14 @@ pub(super) fn each_part(
     PartVisitor { budget, visit }.content(RewindReader::new(input), place)
 }
 
-/// What the name of a file lets expect.
+/// What to expect of a file by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expectation {
     Events,
     /// Events, or a description of the files beside it.
     Json,
     Unrelated,
-    /// Its content tells.
+    /// The name says nothing.
     None,
 }
 
@@ -132,7 +133,7 @@ enum PartKind {
     Text,
     Utf16(ByteOrder),
     Unrelated,
-    /// What may hold events, in a form that is not read here.
+    /// A format that may hold events and is not supported.
     Unread(&'static str),
     Unknown,
     /// Nothing.
@@ -162,14 +163,14 @@ impl PartKind {
     }
 }
 
-/// Whether these bytes hold nothing that texts do not hold.
+/// Whether no control character is among these bytes but white space.
 fn is_text(bytes: &[u8]) -> bool {
     bytes
         .iter()
         .all(|byte| *byte >= b' ' || byte.is_ascii_whitespace())
 }
 
-/// What begins so, if it may hold events in a form that is not read here.
+/// The name of an unsupported format that begins so.
 fn unread(beginning: &[u8]) -> Option<&'static str> {
     let known = UNREAD
         .iter()
@@ -183,18 +184,18 @@ fn unread(beginning: &[u8]) -> Option<&'static str> {
     known.map(|(_, what)| *what).or_else(is_tar)
 }
 
-/// Where a content stands.
+/// The place of a content.
 #[derive(Clone, Copy)]
 struct PartPosition<'n> {
     name: &'n str,
-    /// What its name lets expect.
+    /// What to expect of it by its name.
     expected: Expectation,
-    /// In how many others.
+    /// How many archives and files are around it.
     depth: usize,
 }
 
 impl PartPosition<'_> {
-    /// What is unpacked of it.
+    /// The place of what is unpacked of it.
     const fn within(self) -> Self {
         Self {
             depth: self.depth + 1,
@@ -210,7 +211,7 @@ struct PartVisitor<'v, 'f> {
 }
 
 impl PartVisitor<'_, '_> {
-    /// Visits all that is joined in a content.
+    /// Visits the parts that are joined in a content.
     fn content(
         &mut self,
         mut input: RewindReader<'_>,
@@ -231,7 +232,7 @@ impl PartVisitor<'_, '_> {
                 PartKind::Archive | PartKind::Gzip | PartKind::Utf16(_)
                     if place.depth == DEEPEST =>
                 {
-                    let what = "too many archives lie within each other";
+                    let what = "too many archives are nested in each other";
                     return self.damaged(place, what.to_owned());
                 }
                 PartKind::Archive => {
@@ -273,7 +274,7 @@ impl PartVisitor<'_, '_> {
             }
             is_first = false;
         }
-        self.damaged(place, "the rest of it is left unread".to_owned())
+        self.damaged(place, "the rest of it is not read".to_owned())
     }
 
     /// Visits an item of an archive.
@@ -294,7 +295,7 @@ impl PartVisitor<'_, '_> {
         };
         match item {
             ArchiveItem::Fault(what) => self.damaged(place, what),
-            // A folder is no part.
+            // A folder has no content.
             ArchiveItem::Content(_) if name.ends_with('/') => Ok(()),
             ArchiveItem::Content(_) if place.expected == Expectation::Unrelated => {
                 self.unrelated(&path)
@@ -303,7 +304,7 @@ impl PartVisitor<'_, '_> {
         }
     }
 
-    /// Visits what is packed, by members that follow each other; returns the input behind the last.
+    /// Visits the content of consecutive gzip members; returns the input behind the last.
     fn gzip<'i>(
         &mut self,
         input: RewindReader<'i>,
@@ -320,7 +321,7 @@ impl PartVisitor<'_, '_> {
         let mut input = members.into_input();
         if let Some(what) = error {
             self.damaged(place, what)?;
-            // The damage may be anywhere in the member, and what was read may have run on over the next.
+            // The damage may be anywhere in the member, and reading may have run on over the next.
             input.rewind();
             input.skip(1);
             input.find(GZIP_HEADER, begins_gzip, [GZIP[0]; 2]).ok();
@@ -337,7 +338,7 @@ impl PartVisitor<'_, '_> {
     }
 }
 
-/// Some programs fill the last block of a file.
+/// Skips what some programs fill the last block of a file with.
 fn skip_padding(input: &mut RewindReader<'_>) {
     while let Ok(buffer) = input.fill_buf() {
         let is_padding = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
@@ -352,14 +353,14 @@ fn skip_padding(input: &mut RewindReader<'_>) {
 fn unread_in_words(kind: PartKind) -> String {
     if let PartKind::Unread(what) = kind {
         format!(
-            "it is {what}, which is not read here: give its lines as they are, or packed with gzip or zip"
+            "it is {what}, which is not supported: pass its lines as plain text, or packed with gzip or zip"
         )
     } else {
-        "it is no export: neither a zip archive, nor packed with gzip, nor text".to_owned()
+        "it is not an export: neither a zip archive, nor a gzip file, nor text".to_owned()
     }
 }
 
-/// Whether a member begins with these bytes: with three alone, damaged content could be taken for one.
+/// Whether these bytes begin a member. The first three alone would also match damaged content.
 fn begins_gzip(bytes: &[u8]) -> bool {
     let is_known = |system: u8| system <= 13 || system == 255;
     matches!(
@@ -368,12 +369,10 @@ fn begins_gzip(bytes: &[u8]) -> bool {
     )
 }
 
-/// The content of members that follow each other. A line may begin in one and end in the next.
+/// The content of consecutive members. A line may begin in one and end in the next.
 struct JoinedMembers<'i, 'b> {
-    /// The member that is read.
+    /// The member that is read; `None` only while the next takes its place.
     member: Option<GzDecoder<RewindReader<'i>>>,
-    /// The input behind the last.
-    behind: Option<RewindReader<'i>>,
     budget: &'b Budget,
     error: Option<String>,
 }
@@ -382,32 +381,27 @@ impl<'i, 'b> JoinedMembers<'i, 'b> {
     fn new(input: RewindReader<'i>, budget: &'b Budget) -> Self {
         Self {
             member: Some(begin_member(input)),
-            behind: None,
             budget,
             error: None,
         }
     }
 
     fn into_input(self) -> RewindReader<'i> {
-        let within = self.member.map(GzDecoder::into_inner);
-        within
-            .or(self.behind)
-            .expect("it is within a member, or behind the last")
+        let member = self
+            .member
+            .expect("a member is only gone while another takes its place");
+        member.into_inner()
     }
 
     fn read_on(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while let Some(mut member) = self.member.take() {
             let read = member.read(out);
-            if !matches!(read, Ok(0)) || out.is_empty() {
+            let is_end = matches!(read, Ok(0)) && !out.is_empty();
+            if !is_end || !member.get_mut().peek(GZIP_HEADER).is_ok_and(begins_gzip) {
                 self.member = Some(member);
                 return read;
             }
-            let mut input = member.into_inner();
-            if input.peek(GZIP_HEADER).is_ok_and(begins_gzip) {
-                self.member = Some(begin_member(input));
-            } else {
-                self.behind = Some(input);
-            }
+            self.member = Some(begin_member(member.into_inner()));
         }
         Ok(0)
     }

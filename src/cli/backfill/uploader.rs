@@ -1,7 +1,7 @@
 //! Uploads mapped events to the store, in pieces.
 //!
-//! Which of them were taken before is asked for many at once, since the store then reads everything
-//! that it remembers; they are uploaded in small pieces, since each is one transaction and one request.
+//! It asks for many events at once which of them were taken before, since the store reads all its
+//! fingerprints for that. It uploads them in small pieces, since each is one transaction and one request.
 
 use std::collections::HashSet;
 use std::mem;
@@ -16,13 +16,12 @@ use crate::control::problem::{Problem, ProblemCode};
 use crate::payload::{Fingerprint, MapResult, Submission};
 use crate::queue::Pushed;
 
-/// Events, and bytes of them, that are held until they are asked for together.
+/// How many events, and bytes of them, are held before an upload.
 const HELD_EVENTS: usize = 32 << 10;
 const HELD_BYTES: usize = 16 << 20;
-/// Events, and bytes of them, in one transaction.
+/// How many events, and bytes of them, go into one transaction.
 const PIECE_EVENTS: usize = 1000;
 const PIECE_BYTES: usize = 1 << 20;
-/// How long to wait for room.
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
 /// Events on their way into a store.
@@ -44,7 +43,7 @@ impl Uploader {
         }
     }
 
-    /// Takes an event; uploads everything when there is enough of it.
+    /// Takes an event; uploads all when enough are held.
     pub(super) fn take(
         &mut self,
         sync: &SyncName,
@@ -84,7 +83,7 @@ impl Uploader {
         self.push(piece, &known, progress)
     }
 
-    /// Leaves the store; gives what was stored, and whether a daemon delivers it.
+    /// Leaves the store; returns what was stored, and whether a daemon delivers it.
     pub(super) fn end(self) -> anyhow::Result<(Pushed, bool)> {
         let has_daemon = self.store.has_daemon();
         self.store.close()?;
@@ -100,7 +99,7 @@ impl Uploader {
         self.store.perform(FindKnown { fingerprints })
     }
 
-    /// Stores a piece; waits for room where there is none.
+    /// Stores a piece; while the daemon has no room, waits.
     fn push(
         &mut self,
         events: Vec<Submission>,
@@ -143,14 +142,10 @@ impl Uploader {
 }
 
 fn fingerprint(event: &Submission) -> Option<Fingerprint> {
-    event
-        .mapped
-        .as_ref()
-        .ok()
-        .map(|payload| payload.fingerprint)
+    Some(event.mapped.as_ref().ok()?.fingerprint)
 }
 
-/// About what the event takes.
+/// About how much memory the event takes.
 fn size(event: &Submission) -> usize {
     let json = match &event.mapped {
         Ok(payload) => payload.json.len(),

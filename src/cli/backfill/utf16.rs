@@ -1,11 +1,11 @@
 //! Text in UTF-16, as PowerShell's `>` writes it, read as UTF-8.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, Cursor, Read};
 
-/// Space for what is read at once, in bytes.
+/// Bytes to read at once.
 const PIECE: usize = 8 << 10;
 
-/// Which byte of a unit comes first.
+/// Which byte of a code unit comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ByteOrder {
     Little,
@@ -13,11 +13,10 @@ pub(super) enum ByteOrder {
 }
 
 impl ByteOrder {
-    /// The order of a text that begins so, if it is in UTF-16: by its mark, or by the bracket that it begins
-    /// with.
+    /// The order of a text in UTF-16, by its byte order mark or its opening bracket.
     pub(super) fn of(beginning: &[u8]) -> Option<Self> {
         match beginning {
-            // So begins UTF-32.
+            // UTF-32.
             [0xff, 0xfe, 0, 0, ..] => None,
             [0xff, 0xfe, ..] | [b'{' | b'[', 0, 1..=255, 0, ..] => Some(Self::Little),
             [0xfe, 0xff, ..] | [0, b'{' | b'[', 0, 1..=255, ..] => Some(Self::Big),
@@ -26,29 +25,26 @@ impl ByteOrder {
     }
 }
 
-/// The text.
+/// Reads the text as UTF-8.
 pub(super) struct Utf16<R> {
     input: R,
     order: ByteOrder,
-    /// The first half of a character.
+    /// The first half of a surrogate pair.
     half: Option<u16>,
-    text: Vec<u8>,
-    given: usize,
+    text: Cursor<Vec<u8>>,
 }
 
-impl<R: BufRead> Utf16<R> {
-    /// Reads a text of this order.
+impl<R: Read> Utf16<R> {
     pub(super) const fn new(input: R, order: ByteOrder) -> Self {
         Self {
             input,
             order,
             half: None,
-            text: Vec::new(),
-            given: 0,
+            text: Cursor::new(Vec::new()),
         }
     }
 
-    /// Reads on; what is no character becomes U+FFFD.
+    /// Reads the next piece; what is not a character becomes U+FFFD.
     fn fill(&mut self) -> io::Result<()> {
         let mut piece = Vec::with_capacity(PIECE);
         (&mut self.input)
@@ -69,21 +65,19 @@ impl<R: BufRead> Utf16<R> {
         if !odd.is_empty() {
             text.push(char::REPLACEMENT_CHARACTER);
         }
-        self.text = text.into_bytes();
-        self.given = 0;
+        self.text = Cursor::new(text.into_bytes());
         Ok(())
     }
 }
 
-impl<R: BufRead> Read for Utf16<R> {
+impl<R: Read> Read for Utf16<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.given == self.text.len() {
-            self.fill()?;
+        let count = self.text.read(out)?;
+        if count > 0 || out.is_empty() {
+            return Ok(count);
         }
-        let mut waiting = self.text.get(self.given..).unwrap_or_default();
-        let count = waiting.read(out)?;
-        self.given += count;
-        Ok(count)
+        self.fill()?;
+        self.text.read(out)
     }
 }
 

@@ -1,17 +1,17 @@
-//! Lines of input, and values that are spread over several of them.
+//! Lines of input, and values that span several lines.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 
 use serde::de::IgnoredAny;
 
-/// Most bytes of a value that is spread over lines.
+/// The longest value that may span lines.
 const MOST_BYTES: usize = 16 << 20;
 
 /// The lines of an input, in their order.
 #[derive(Default)]
 pub(super) struct InputLines {
-    /// Lines that were read too far.
+    /// Lines that were read ahead.
     pending: VecDeque<Vec<u8>>,
 }
 
@@ -26,8 +26,8 @@ impl InputLines {
         Ok((read > 0).then_some(line))
     }
 
-    /// Gives the whole value that a line begins; `None` where what follows does not continue it.
-    /// Nothing is lost: what does not belong to the value is the next line.
+    /// Returns the whole value that a line begins; `None` where what follows does not continue it. What
+    /// does not belong to the value becomes the next line.
     pub(super) fn value(
         &mut self,
         input: &mut dyn BufRead,

@@ -1,7 +1,7 @@
 //! `pixel-relay run --sandbox`: the daemon with nothing to set up.
 //!
-//! The same daemon, on loopback, with a built-in sync and a store of its own that goes when it
-//! stops; it delivers to the simulated Graph endpoint in the same process, through a real socket.
+//! The real daemon on loopback, with a built-in sync and a temporary store. It delivers to the simulated
+//! Graph endpoint in the same process, through a real socket.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -52,7 +52,7 @@ pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Comma
             "run the line above in another terminal; then see what the simulated endpoint accepted:\n  \
              curl -sS -H 'Authorization: Bearer sandbox' http://{address}/sandbox/events"
         )?;
-        // The endpoint outlives the daemon, so that the last batches are answered.
+        // The endpoint stops after the daemon, so that it answers the last batches.
         let stop_endpoint = tokio_util::sync::CancellationToken::new();
         let endpoint = sandbox::serve(graph, sandbox, stop_endpoint.clone());
         let daemon = async {
@@ -67,8 +67,7 @@ pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Comma
     })
 }
 
-/// The built-in configuration. Its secret is printed in every copy of this program, so nobody but
-/// this machine may reach it.
+/// The built-in configuration. Its secret is public, so the listeners must be on loopback.
 fn config(sources: Sources) -> Result<Config, Vec<ConfigError>> {
     let config = load::from_toml(CONFIG, &trial_environment(sources))?;
     let listeners = [
@@ -95,7 +94,7 @@ fn config(sources: Sources) -> Result<Config, Vec<ConfigError>> {
     }
 }
 
-/// What may be set from the environment in a trial: the listeners and the logs.
+/// The variables that a trial reads: for the listeners and the logs.
 fn trial_environment(sources: Sources) -> Vec<(String, String)> {
     const ALLOWED: [&str; 3] = [
         "PIXEL_RELAY__SERVER__LISTEN",
@@ -109,7 +108,7 @@ fn trial_environment(sources: Sources) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A line to copy: one Amplitude event, as the webhook sends it.
+/// A command to copy: it sends one event as Amplitude's webhook does.
 fn curl_line(address: SocketAddr, clock: &dyn Clock) -> String {
     let now = clock.now();
     let event = json!({

@@ -273,11 +273,11 @@ fn a_damaged_part_costs_no_other_part() {
 fn what_is_no_export_is_told() {
     check(
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
-        &["! it is no export: neither a zip archive, nor packed with gzip, nor text"],
+        &["! it is not an export: neither a zip archive, nor a gzip file, nor text"],
     );
     for (start, what) in UNREAD {
         let file = [start, &[0; 20]].concat();
-        let expected = format!("! it is {what}, which is not read here");
+        let expected = format!("! it is {what}, which is not supported");
         let found = read(&file);
         assert!(
             found.len() == 1 && found[0].starts_with(&expected),
@@ -305,7 +305,7 @@ fn archives_within_archives_and_bombs_end() {
     let found = read(&file);
     assert_eq!(found.len(), 1);
     assert!(
-        found[0].ends_with("too many archives lie within each other"),
+        found[0].ends_with("too many archives are nested in each other"),
         "{found:?}"
     );
 
