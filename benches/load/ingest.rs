@@ -59,7 +59,7 @@ fn of_shape(table: &mut Table, name: &str, shape: Shape, requests: usize) {
     let bare = Server::start_bare();
     let daemon = Server::start_daemon(folder.path(), NOWHERE, 1, &[]);
     let events = (requests * shape.events()) as f64;
-    let (mut floor, mut door, mut writer) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut floor, mut ingest, mut writer) = (Vec::new(), Vec::new(), Vec::new());
     let mut written = 0;
     let mut rate = Vec::new();
     for round in 0..=ROUNDS {
@@ -79,17 +79,17 @@ fn of_shape(table: &mut Table, name: &str, shape: Shape, requests: usize) {
         let of_daemon = daemon.measure().since(&before);
         if round > 0 {
             floor.push(of_bare.cpu() / events);
-            door.push((of_daemon.cpu() - of_daemon.writer()) / events);
+            ingest.push((of_daemon.cpu() - of_daemon.writer()) / events);
             writer.push(of_daemon.writer() / events);
             rate.push(events / took.as_secs_f64());
             written += of_daemon.written;
         }
     }
-    let (floor, door, writer) = (median(floor), median(door), median(writer));
-    let all = door + writer;
+    let (floor, ingest, writer) = (median(floor), median(ingest), median(writer));
+    let all = ingest + writer;
     table.micros(format!("{name}: bare server"), floor);
     table.micros(format!("{name}: pixel-relay"), all);
-    table.micros(format!("{name}: of that the door, which maps"), door);
+    table.micros(format!("{name}: of that ingest, which maps"), ingest);
     table.micros(format!("{name}: of that the writer"), writer);
     table.figure(format!("{name}: ratio to the bare server"), floor / all, "");
     table.count(format!("{name}: events per second and core"), 1.0 / all);

@@ -1,5 +1,5 @@
-//! Consent, and every other condition on a person's properties: whatever the form in which an event
-//! tells of them, the door by which it comes, and whether the sync remembers people.
+//! Consent, and every other condition on a person's properties: for every form of a property, at every
+//! endpoint, with and without user memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -54,7 +54,7 @@ fn syncs() -> String {
     syncs
 }
 
-const DOORS: [&str; 5] = ["webhook", "httpapi", "batch", "legacy", "old json"];
+const ENDPOINTS: [&str; 5] = ["webhook", "httpapi", "batch", "legacy", "old json"];
 
 /// Whether a sync sends an event, by the tables.
 fn expected((.., alone, remembered): &Form, place: usize, remembers: bool) -> bool {
@@ -68,7 +68,7 @@ fn expected((.., alone, remembered): &Form, place: usize, remembers: bool) -> bo
     })
 }
 
-/// Half of the operators stand in `consent`, half in `where`: both read alike what can be read.
+/// Half of the operators stand in `consent`, half in `where`; both read readable properties alike.
 const fn is_consent(place: usize) -> bool {
     place.is_multiple_of(2)
 }
@@ -81,15 +81,15 @@ fn event(name: &str, user: &str, properties: &Value) -> Value {
     json!({ "event_type": name, "user_id": user, "insert_id": name, "user_properties": properties })
 }
 
-/// Sends events by a door; each request must be taken.
-async fn send(daemon: &Daemon, door: &str, events: &[Value]) {
+/// Sends events to an endpoint, which must accept each request.
+async fn send(daemon: &Daemon, endpoint: &str, events: &[Value]) {
     let upload = json!({ "api_key": KEY, "events": events }).to_string();
     let form = |fields: [(&str, &str); 2]| {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(fields).finish()
     };
     let events = Value::from(events);
-    let (path, content_type, body) = match door {
+    let (path, content_type, body) = match endpoint {
         "webhook" => {
             let mut events = events;
             for event in events.as_array_mut().unwrap() {
@@ -115,19 +115,24 @@ async fn send(daemon: &Daemon, door: &str, events: &[Value]) {
     let request = client().post(format!("{}{path}", daemon.url));
     let request = request.header("content-type", content_type).body(body);
     let answer = request.send().await.unwrap();
-    assert_eq!(answer.status(), 200, "{door}: {:?}", answer.text().await);
+    assert_eq!(
+        answer.status(),
+        200,
+        "{endpoint}: {:?}",
+        answer.text().await
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_operator_reads_every_form_at_every_door_with_memory_and_without() {
+async fn every_operator_reads_every_form_at_every_endpoint_with_memory_and_without() {
     let graph = Graph::start().await;
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let keys = format!("api_keys = ['{KEY}']\naddress_requests_per_second = 'unlimited'\n[queue]");
     let config = config_text(graph.address, folder.path(), &syncs()).replace("[queue]", &keys);
     let daemon = Daemon::start_on(folder, config).await;
     let mut sent = BTreeSet::new();
-    for door in DOORS {
-        let user = |name: &str| format!("user of {name} at {door}");
+    for endpoint in ENDPOINTS {
+        let user = |name: &str| format!("user of {name} at {endpoint}");
         let told_before = FORMS.iter().filter(|(_, before, ..)| !before.is_empty());
         let identifies: Vec<Value> = told_before
             .map(|(name, before, ..)| {
@@ -139,18 +144,21 @@ async fn every_operator_reads_every_form_at_every_door_with_memory_and_without()
             .iter()
             .map(|(name, _, properties, ..)| {
                 event(
-                    &format!("{name} at {door}"),
+                    &format!("{name} at {endpoint}"),
                     &user(name),
                     &parsed(properties),
                 )
             })
             .collect();
-        send(&daemon, door, &events).await;
+        send(&daemon, endpoint, &events).await;
         for form in FORMS {
             for place in 0..OPERATORS.len() {
                 for (sync, remembers) in [("alone", false), ("memory", true)] {
                     if expected(form, place, remembers) {
-                        sent.insert((format!("{} at {door}", form.0), format!("{sync}{place}")));
+                        sent.insert((
+                            format!("{} at {endpoint}", form.0),
+                            format!("{sync}{place}"),
+                        ));
                     }
                 }
             }
@@ -239,7 +247,7 @@ fn the_commands_read_every_form_alike() {
         );
     }
 
-    // Backfill never remembers.
+    // Backfill has no user memory.
     let export = folder.path().join("export.json");
     std::fs::write(&export, &input).unwrap();
     let export = export.to_str().unwrap();

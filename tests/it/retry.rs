@@ -55,7 +55,7 @@ async fn one_bad_event_costs_only_itself() {
          [sync.web.delivery]\nmax_batch_delay = \"100ms\"\nrequests_per_second = \"unlimited\"\n",
     )
     .await;
-    // Two of a hundred break a rule that nobody can foresee.
+    // Two of a hundred break an unknown rule.
     graph
         .sandbox
         .set_faults("poison=Poison".parse::<Faults>().unwrap());
@@ -79,7 +79,7 @@ async fn one_bad_event_costs_only_itself() {
     daemon.stop().await;
 }
 
-/// The page of the admin listener, once its lane's reason holds these words.
+/// The health page, once its lane's reason contains these words.
 async fn health_that_says(daemon: &Daemon, words: &str) -> serde_json::Value {
     loop {
         let health: serde_json::Value =
@@ -168,7 +168,7 @@ async fn what_meta_remarks_and_how_long_it_holds_a_lane_is_logged_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_token_keeps_every_event_and_the_public_door_open() {
+async fn a_dead_token_keeps_every_event_and_the_public_listener_open() {
     let graph = Graph::start().await;
     let daemon = Daemon::start(
         &graph,

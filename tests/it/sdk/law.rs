@@ -1,5 +1,5 @@
-//! The law at every endpoint: of the requests that are answered 2xx, each element is taken for every sync
-//! that it was for, whatever is wrong with it.
+//! The law at every endpoint: each element of a request that is answered 2xx is taken for every sync that it
+//! was sent to, whatever is wrong with it.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -38,28 +38,28 @@ const ALL: &[&str] = &["web", "app", "off"];
 
 /// How a request is sent, and the syncs that it is for.
 #[derive(Clone, Copy, Debug)]
-enum Door {
+enum Target {
     Webhook(&'static str, &'static [&'static str]),
     Json(&'static str, &'static str, &'static [&'static str]),
     Form(&'static str, [&'static str; 2]),
 }
 
-const DOORS: &[Door] = &[
-    Door::Webhook("/webhook", ALL),
-    Door::Webhook("/webhook/app", &["app"]),
-    Door::Webhook("/webhook/off/", &["off"]),
-    Door::Json("/2/httpapi", KEY, ALL),
-    Door::Json("/2/httpapi/", "of-two", &["app", "off"]),
-    Door::Json("/batch", KEY, ALL),
-    Door::Json("/", KEY, ALL),
-    Door::Json("/httpapi", KEY, ALL),
-    Door::Form("/", ["client", "e"]),
-    Door::Form("/httpapi", ["api_key", "event"]),
-    Door::Form("/identify", ["api_key", "identification"]),
-    Door::Form("/groupidentify", ["api_key", "identification"]),
+const TARGETS: &[Target] = &[
+    Target::Webhook("/webhook", ALL),
+    Target::Webhook("/webhook/app", &["app"]),
+    Target::Webhook("/webhook/off/", &["off"]),
+    Target::Json("/2/httpapi", KEY, ALL),
+    Target::Json("/2/httpapi/", "of-two", &["app", "off"]),
+    Target::Json("/batch", KEY, ALL),
+    Target::Json("/", KEY, ALL),
+    Target::Json("/httpapi", KEY, ALL),
+    Target::Form("/", ["client", "e"]),
+    Target::Form("/httpapi", ["api_key", "event"]),
+    Target::Form("/identify", ["api_key", "identification"]),
+    Target::Form("/groupidentify", ["api_key", "identification"]),
 ];
 
-/// What stands where an event is due.
+/// Elements in place of an event.
 fn element() -> impl Strategy<Value = Vec<u8>> {
     let id = select(vec![
         r#""user_id":"user-1""#,
@@ -103,11 +103,11 @@ fn element() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![4 => object, 1 => other.prop_map(|text| text.as_bytes().to_vec())]
 }
 
-async fn ask(daemon: &Daemon, door: Door, elements: &[Vec<u8>]) -> u16 {
+async fn ask(daemon: &Daemon, target: Target, elements: &[Vec<u8>]) -> u16 {
     let array = [&b"["[..], &elements.join(&b','), b"]"].concat();
-    let (path, kind, body) = match door {
-        Door::Webhook(path, _) => (path, "application/json", array),
-        Door::Json(path, key, _) => {
+    let (path, kind, body) = match target {
+        Target::Webhook(path, _) => (path, "application/json", array),
+        Target::Json(path, key, _) => {
             let head = format!(r#"{{"api_key":"{key}","client_upload_time":7,"events":"#);
             (
                 path,
@@ -115,7 +115,7 @@ async fn ask(daemon: &Daemon, door: Door, elements: &[Vec<u8>]) -> u16 {
                 [head.as_bytes(), &array, b"}"].concat(),
             )
         }
-        Door::Form(path, [key, events]) => {
+        Target::Form(path, [key, events]) => {
             let coded = url::form_urlencoded::byte_serialize(&array).collect::<String>();
             let form = format!("{key}={KEY}&{events}={coded}");
             (path, "application/x-www-form-urlencoded", form.into_bytes())
@@ -154,15 +154,15 @@ fn drive(ingest: &str, refused_takes_nothing: bool, runtime: &Runtime) {
         failure_persistence: None,
         ..Config::with_cases(96)
     });
-    let requests = (select(DOORS), proptest::collection::vec(element(), 0..5));
-    let outcome = runner.run(&requests, |(door, elements)| {
+    let requests = (select(TARGETS), proptest::collection::vec(element(), 0..5));
+    let outcome = runner.run(&requests, |(target, elements)| {
         runtime.block_on(async {
             let before = taken(&daemon).await;
-            let status = ask(&daemon, door, &elements).await;
+            let status = ask(&daemon, target, &elements).await;
             let after = taken(&daemon).await;
-            let syncs = match door {
-                Door::Webhook(_, syncs) | Door::Json(_, _, syncs) => syncs,
-                Door::Form(..) => ALL,
+            let syncs = match target {
+                Target::Webhook(_, syncs) | Target::Json(_, _, syncs) => syncs,
+                Target::Form(..) => ALL,
             };
             prop_assert!(status < 500, "{}", status);
             for ((sync, before), after) in ALL.iter().zip(before).zip(after) {
@@ -172,15 +172,15 @@ fn drive(ingest: &str, refused_takes_nothing: bool, runtime: &Runtime) {
                     0.0
                 };
                 if (200..300).contains(&status) {
-                    prop_assert_eq!(after - before, due, "{} at {:?}", sync, door);
+                    prop_assert_eq!(after - before, due, "{} at {:?}", sync, target);
                 } else if refused_takes_nothing {
-                    prop_assert_eq!(after - before, 0.0, "{} at {:?}", sync, door);
+                    prop_assert_eq!(after - before, 0.0, "{} at {:?}", sync, target);
                 } else {
-                    prop_assert!(after - before <= due, "{} at {:?}", sync, door);
+                    prop_assert!(after - before <= due, "{} at {:?}", sync, target);
                 }
             }
-            let oldest = matches!(door, Door::Webhook(..) | Door::Form("/", _));
-            prop_assert!(!oldest || status == 200, "{:?} answered {}", door, status);
+            let oldest = matches!(target, Target::Webhook(..) | Target::Form("/", _));
+            prop_assert!(!oldest || status == 200, "{:?} answered {}", target, status);
             Ok(())
         })
     });
@@ -220,9 +220,9 @@ fn what_amplitude_refuses_is_taken_at_most_once_a_request() {
     runtime.block_on(async {
         let good = br#"{"event_type":"Sign Up","user_id":"user-1","insert_id":"i1"}"#.to_vec();
         for _ in 0..2 {
-            let door = Door::Json("/batch", KEY, ALL);
+            let target = Target::Json("/batch", KEY, ALL);
             assert_eq!(
-                ask(&daemon, door, &[good.clone(), b"7".to_vec()]).await,
+                ask(&daemon, target, &[good.clone(), b"7".to_vec()]).await,
                 400
             );
         }

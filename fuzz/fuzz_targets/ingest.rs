@@ -1,5 +1,5 @@
-//! Any bytes at the door: decode and map. Run it with
-//! `RUSTC_BOOTSTRAP=1 cargo fuzz run door -- -max_total_time=600`.
+//! Decodes and maps any bytes, as ingest does. Run it with
+//! `RUSTC_BOOTSTRAP=1 cargo fuzz run ingest -- -max_total_time=600`.
 
 #![no_main]
 
