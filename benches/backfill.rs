@@ -1,10 +1,10 @@
 //! A backfill of a million events, beside plain unpacking and parsing of the same archive.
 //!
 //! `cargo bench --bench backfill` writes an export archive as Amplitude does (a zip of gzipped NDJSON
-//! files), and reads it three times, each time in a process of its own: one that unpacks it and parses
-//! every line, and nothing else; `backfill --dry-run`; and `backfill` into a store of its own. Figures
-//! are CPU time as the kernel accounts it, and the most memory that was resident: with ten times the
-//! events it must stay as it is, so the dry run is made on a tenth too. Quote the ratios.
+//! files) and reads it three times, each time in a new process: one that only unpacks it and parses every
+//! line; `backfill --dry-run`; and `backfill` into a new store. Figures are CPU time as the kernel accounts
+//! it, and peak resident memory. Memory must not grow with the number of events, so the dry run also runs on
+//! a tenth of them. Quote the ratios.
 
 #![allow(
     clippy::print_stdout,
@@ -90,7 +90,7 @@ fn backfill(folder: &Path, archive: &Path) -> Command {
     command
 }
 
-/// What a process took.
+/// The cost of a process.
 struct Run {
     seconds: f64,
     cpu: f64,
@@ -106,7 +106,7 @@ impl Run {
             .spawn()
             .expect("the program is there");
         let mut peak_memory = 0;
-        // A process that has ended keeps its times until it is waited for, and its memory no longer.
+        // After its end a process keeps its times until it is waited for, but not its memory.
         while !stat(&child).starts_with('Z') {
             peak_memory = memory(&child).unwrap_or(peak_memory);
             sleep(Duration::from_millis(10));
@@ -190,7 +190,7 @@ fn write_archive(path: &Path, events: usize) -> io::Result<()> {
         let file = file.finish()?;
         write_entry(&mut archive, first / EVENTS_A_FILE, &file)?;
     }
-    // Nobody reads the directory, and the parser above reads a header's length.
+    // The directory is not read, but the parser above reads a header's length.
     archive.write_all(b"PK\x01\x02")?;
     archive.write_all(&[0; 42])?;
     archive.flush()

@@ -1,4 +1,4 @@
-//! Fixed work, to have its instructions counted: `fixed map 1000`, `fixed append 1000`, `fixed take 1000`.
+//! Fixed work whose instructions are counted: `fixed map 1000`, `fixed append 1000`, `fixed take 1000`.
 //! `fixed events 1000` prints the events, one per line, for others to work on.
 //!
 //! `.ci/instructions` builds it by benches/fixed/Cargo.toml, runs it under callgrind and compares the
@@ -30,7 +30,7 @@ use pixel_relay::sync::{Sync, compile_all};
 #[path = "sample.rs"]
 mod sample;
 
-/// When all of it happens.
+/// The time at which everything happens.
 const NOW: UnixMillis = UnixMillis(1_795_197_879_000);
 /// Events of one push.
 const PUSH: usize = 64;

@@ -30,8 +30,9 @@ const SYSTEMS: [&str; 4] = [
 ];
 const SOURCES: [&str; 4] = ["facebook", "google", "newsletter", "instagram"];
 
-/// A purchase in a browser, in Amplitude's export format: 1.6 kB. `id` makes it and its person unique: whatever
-/// differs between people and orders differs here, since a store that compresses gains from all that does not.
+/// A purchase in a browser, in Amplitude's export format: 1.6 kB. `id` makes the event and its person unique.
+/// Whatever differs between real people and orders differs here too, since the store compresses what events
+/// have in common.
 pub fn event(id: &str, millis: u128) -> String {
     let mut draw = Draw::of(id);
     let (city, region) = draw.one_of(&PLACES);

@@ -19,7 +19,7 @@ const SECRET: &str = "Bearer load";
 pub enum Shape {
     /// One, as Amplitude sends them.
     Single,
-    /// An array of so many.
+    /// An array of this many events.
     Array(usize),
 }
 
@@ -66,7 +66,7 @@ pub fn run(address: SocketAddr, load: &Load) {
     });
 }
 
-/// Sends single events at a steady pace; gives the seconds that each answer took, shortest first.
+/// Sends single events at a steady pace; returns the seconds that each answer took, shortest first.
 pub fn run_paced(address: SocketAddr, name: &str, per_second: u32, length: Duration) -> Vec<f64> {
     const CONNECTIONS: u32 = 64;
     runtime().block_on(async {
@@ -99,7 +99,7 @@ pub fn run_paced(address: SocketAddr, name: &str, per_second: u32, length: Durat
     })
 }
 
-/// Waits until so many events in all are delivered; gives how many are by then.
+/// Waits until this many events in all are delivered; returns the number by then.
 pub fn wait_until_delivered(admin: SocketAddr, events: usize) -> usize {
     runtime().block_on(async {
         loop {
@@ -205,7 +205,7 @@ impl Connection {
     }
 }
 
-/// Whether an answer has come to its end.
+/// Whether an answer is complete.
 fn is_whole(answer: &[u8]) -> bool {
     let Some(head) = memchr::memmem::find(answer, b"\r\n\r\n") else {
         return false;
@@ -236,7 +236,7 @@ async fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// A body of so many events, each with an id of its own.
+/// A body of this many events, each with its own id.
 fn body(shape: Shape, prefix: &str, number: usize) -> Vec<u8> {
     let events = shape.events();
     let millis = SystemTime::now()

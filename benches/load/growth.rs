@@ -35,8 +35,8 @@ pub fn with_syncs(table: &mut Table) {
     }
 }
 
-/// The same events where nobody is remembered, and where everyone is; each event is of another person,
-/// so that each makes a new profile of a user and one of a device.
+/// The same events without and with user memory; each event is of another person, so that each makes a new
+/// profile of a user and one of a device.
 pub fn with_memory(table: &mut Table) {
     let remembering = ("PIXEL_RELAY__SYNC__WEB1__USER_MEMORY__WEBHOOK", "true");
     for (name, settings) in [("nobody", &[][..]), ("everyone", &[remembering])] {
@@ -49,7 +49,7 @@ pub fn with_memory(table: &mut Table) {
     }
 }
 
-/// A backlog grows while the endpoint is away; then it answers at once.
+/// A backlog grows while the endpoint is down; then the endpoint answers at once.
 pub fn with_backlog(table: &mut Table) {
     let folder = tempfile::tempdir().expect("a folder for the store");
     let daemon = Server::start_daemon(folder.path(), NOWHERE, 1, &NO_WINDOW);

@@ -1,4 +1,4 @@
-//! Server processes: started on one core, measured by what the kernel accounts to them.
+//! Server processes: started on one core, measured by the kernel's accounting.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::sample;
 
-/// A server in a process of its own, on the first core.
+/// A server in its own process, on the first core.
 pub struct Server {
     child: Child,
     /// Where it takes events.
@@ -42,7 +42,7 @@ impl Measured {
         self.cpu.get("queue").copied().unwrap_or(0.0)
     }
 
-    /// What came on top since an earlier measurement.
+    /// The difference from an earlier measurement.
     pub fn since(mut self, before: &Self) -> Self {
         for (name, seconds) in &mut self.cpu {
             *seconds -= before.cpu.get(name).copied().unwrap_or(0.0);
@@ -63,8 +63,8 @@ impl Server {
         Self::start_own("serve-sink")
     }
 
-    /// Starts the daemon on a store, with its endpoint at the given URL and so many syncs, which all
-    /// take every event.
+    /// Starts the daemon on a store, with its endpoint at the given URL and this many syncs, each of which
+    /// takes every event.
     pub fn start_daemon(store: &Path, meta: &str, syncs: usize, more: &[(&str, &str)]) -> Self {
         let config = store.join("pixel-relay.toml");
         fs::write(&config, rules(syncs)).expect("the folder can be written");
@@ -143,7 +143,7 @@ impl Server {
         }
     }
 
-    /// What the kernel accounts to it by now.
+    /// What the kernel accounts to it so far.
     pub fn measure(&self) -> Measured {
         let process = PathBuf::from(format!("/proc/{}", self.child.id()));
         let read = |file: PathBuf| fs::read_to_string(file).expect("it still runs");

@@ -1,7 +1,7 @@
-//! Every stage of an event's way, beside the floor under it, in one run: `cargo bench --bench stages`.
+//! Every stage of an event's path, beside its floor, in one run: `cargo bench --bench stages`.
 //!
-//! A floor is the least that such a stage could do: read the JSON, hash the values, write the bytes and
-//! sync them. Times shift with the machine; the table at the end gives what does not, the ratios.
+//! A floor is the least work for a stage: read the JSON, hash the values, write the bytes and sync them. Times
+//! depend on the machine; the ratios in the table at the end do not.
 
 #![allow(
     unreachable_pub,

@@ -25,7 +25,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::mapping::{NOW, queue_config, sync, text};
 
-/// Events of one push: as many as wait together on a busy door.
+/// Events of one push: about as many as wait together in a busy daemon.
 pub const PUSH: u32 = 64;
 /// Events of one request.
 pub const BATCH: u32 = 1000;
@@ -69,7 +69,7 @@ pub fn measure(criterion: &mut Criterion) {
     });
 }
 
-/// A store of its own, with events that differ in nothing but their fingerprints.
+/// A new store, and events that differ only in their fingerprints.
 struct Store {
     queue: Queue,
     sync: SyncName,
@@ -98,7 +98,7 @@ impl Store {
         }
     }
 
-    /// Appends so many events by one push.
+    /// Appends this many events by one push.
     fn append(&self, runtime: &Runtime, count: u32) -> Duration {
         let taken: Vec<Submission> = (0..count).map(|_| self.event()).collect();
         let begun = Instant::now();
@@ -111,7 +111,7 @@ impl Store {
         took
     }
 
-    /// Takes out a batch, as for a request that is answered at once.
+    /// Leases and settles a batch, as for a request that is answered at once.
     fn take(&self, runtime: &Runtime) -> Duration {
         let begun = Instant::now();
         runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! What must hold for any bytes at the door. The fuzz target runs the same function.
+//! What must hold for any bytes that ingest reads. The fuzz target runs the same function.
 
 use pixel_relay::clock::UnixMillis;
 use pixel_relay::config::load::from_toml;
@@ -41,8 +41,8 @@ keep_as_is = ["plan", "phone"]
 [sync.all.app]
 "#;
 
-/// Decodes and maps, without and with what is remembered, and checks that what comes out is whole: no panic, one line of JSON, a
-/// deadline, and an outcome of the door for everything else.
+/// Decodes and maps, without and with user memory, and checks each result: no panic, and either one line of
+/// JSON with a deadline, or an outcome that ingest may give.
 pub fn check(bytes: &[u8]) {
     thread_local! {
         static SYNC: Sync =

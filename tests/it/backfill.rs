@@ -1,4 +1,4 @@
-//! History is brought in from export archives, and nothing of it twice.
+//! Backfill takes history from export archives, and nothing twice.
 
 use std::fs;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use crate::support::{Daemon, Graph, PLAIN_SYNC, config_text, event};
 
 const HOUR_MILLIS: i64 = 3_600_000;
 
-/// An event of so many hours ago, as an export has it.
+/// An event of this many hours ago, in the form of an export.
 fn past(id: &str, hours: i64) -> Value {
     let mut event = event(id);
     event["event_time"] = json!(moment(hours).replace('T', " ").trim_end_matches('Z'));
@@ -64,7 +64,7 @@ fn zip(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
             archive.extend(u32::try_from(number).unwrap().to_le_bytes());
         }
     }
-    // Nobody reads the directory.
+    // The directory is not read.
     archive.extend(b"PK\x01\x02");
     archive
 }
@@ -223,7 +223,7 @@ async fn what_meta_refused_gets_another_chance() {
             .await,
         1.0
     );
-    // It is delivered, so there is no third.
+    // It is delivered, so it is not queued a third time.
     assert_eq!(
         scene.backfill(&[&file]).row(),
         json!({"queued": 0, "duplicates": 1})
@@ -321,7 +321,7 @@ async fn a_wrong_or_damaged_file_is_told_and_the_others_are_taken() {
     let before = ran.rows()[0]["queued"].as_u64().unwrap();
     assert!(before > 1, "what was read counts: {ran:?}");
 
-    // The whole file goes on where the other was cut off.
+    // The whole file continues where the other was cut off.
     let whole = scene.file("whole.zip", &whole);
     let row = scene.backfill(&[&whole]).row();
     assert_eq!(row["queued"].as_u64().unwrap() + before, 501);
@@ -601,7 +601,7 @@ async fn invalid_history_becomes_dead_letters_as_if_it_had_been_streamed() {
         reasons,
         ["purchase_without_value", "too_old", "malformed_json"]
     );
-    // The same once more, with one event mended: no letter twice, and one less.
+    // Once more, with one event fixed: no dead letter twice, and one fewer.
     let mended = String::from_utf8(whole).unwrap();
     let mended = mended.replace(
         "\"event_properties\":{}",

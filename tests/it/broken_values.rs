@@ -1,5 +1,5 @@
-//! A fault in a value costs that value: damage where no rule reads changes nothing, and damage where one
-//! reads changes that field alone.
+//! A fault in a value costs only that value: damage where no rule reads changes nothing, and damage where a
+//! rule reads changes only that field.
 
 use pixel_relay::clock::UnixMillis;
 use pixel_relay::config::load::from_toml;
@@ -32,7 +32,7 @@ content_ids = "event_properties.products[*].sku"
 content_name = "event_properties.title"
 "#;
 
-/// Places of an event: what stands there, and the field that is made of it, where any is.
+/// Places of an event: the value there, and the field that is made of it, if any.
 const PLACES: [(&str, &str, Option<&str>); 10] = [
     ("UNREAD", "\"x\"", None),
     ("PERSON", "7", None),

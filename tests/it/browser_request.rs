@@ -67,7 +67,7 @@ async fn it_stands_in_where_what_an_event_tells_is_of_no_use() {
     daemon.stop().await;
 }
 
-/// An event of that id. It claims to know a request, as anyone may write it.
+/// An event with this id. It holds a forged request, as any sender could write one.
 fn claiming(id: &str) -> Value {
     json!({
         "event_type": "Sign Up", "user_id": "user-1", "insert_id": id,
@@ -103,7 +103,7 @@ async fn it_stands_in_where_an_event_of_the_browser_tells_nothing() {
         send(&own, Some("https://evil.example.net"), claiming("evil")).await,
         403
     );
-    // The webhook is no browser, whatever its request looks like.
+    // The webhook is not a browser, whatever its request looks like.
     let mut of_webhook = event("webhook");
     of_webhook["request"] = claiming("")["request"].clone();
     let answer = client()

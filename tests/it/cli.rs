@@ -314,7 +314,7 @@ fn every_example_passes_its_own_check() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/");
     for entry in fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
-        // Nothing can be sent by it before a token stands in it.
+        // It cannot send before it has a token.
         let folder = tempfile::tempdir().unwrap();
         let filled = folder.path().join("pixel-relay.toml");
         let example = fs::read_to_string(&path).unwrap();
@@ -363,7 +363,7 @@ fn a_placeholder_is_a_mistake_where_it_would_be_sent() {
     }
 }
 
-/// The README's command, as it stands there.
+/// The command in the README.
 #[test]
 fn map_explains_the_order_of_the_readme() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -400,7 +400,7 @@ fn text(output: &std::process::Output) -> (String, String) {
     )
 }
 
-/// The line that a trial prints must work as it stands.
+/// The command that a trial prints must work unchanged.
 #[test]
 fn the_trial_prints_a_line_that_works() {
     use std::io::{BufRead as _, BufReader};

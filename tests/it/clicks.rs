@@ -27,7 +27,7 @@ const SYNCS: &str = r#"
     requests_per_second = "unlimited"
 "#;
 
-/// An event of so many hours ago.
+/// An event of this many hours ago.
 fn at(id: &str, hours: i64, properties: &Value) -> (Value, i64) {
     let happened = UnixMillis(SystemClock.now().0 - hours * 3_600_000);
     let mut event = event(id);
@@ -36,7 +36,7 @@ fn at(id: &str, hours: i64, properties: &Value) -> (Value, i64) {
     (event, happened.0)
 }
 
-/// The `fbc` of an event as Meta got it for a pixel.
+/// The `fbc` of an event that Meta received for a pixel.
 fn fbc(graph: &Graph, pixel: &str, id: &str) -> Option<String> {
     let records = graph.sandbox.records(1000, Some(pixel));
     let mut events = records.iter().map(|record| &record.event);
@@ -107,7 +107,7 @@ async fn a_click_keeps_its_first_time_although_the_program_is_killed() {
             .header("authorization", SECRET);
         let answer = request.body(event.to_string()).send().await.unwrap();
         assert_eq!(answer.status(), 200);
-        // Acknowledged is on disk; the second is waited for, so that it can be looked at.
+        // The first is acknowledged, and so on disk. The second must arrive, so that it can be checked.
         if place > 0 {
             graph.sandbox.wait_for(2).await;
         }

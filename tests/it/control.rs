@@ -1,4 +1,4 @@
-//! The control socket: who may use it, what it says to other versions, and what it puts up with.
+//! The control socket: who may use it, how it answers other versions, and which bad requests it survives.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
@@ -20,7 +20,7 @@ fn connect(folder: &Path) -> UnixStream {
     UnixStream::connect(folder.join("control.sock")).unwrap()
 }
 
-/// Says one thing and hears all of the answer.
+/// Sends a request and reads the whole answer.
 fn say(folder: &Path, request: &[u8]) -> String {
     let mut stream = connect(folder);
     stream.write_all(request).unwrap();
@@ -29,7 +29,7 @@ fn say(folder: &Path, request: &[u8]) -> String {
     answer
 }
 
-/// Posts a body; gives the status and the JSON of the answer.
+/// Posts a body; returns the status and the JSON of the answer.
 fn post(folder: &Path, path: &str, body: &[u8]) -> (u16, Value) {
     let length = body.len();
     let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
@@ -45,7 +45,7 @@ async fn the_socket_is_the_owners_alone_and_goes_with_the_daemon() {
     let graph = Graph::start().await;
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let socket = folder.path().join("control.sock");
-    // A daemon that was killed left its socket.
+    // A killed daemon left its socket.
     drop(UnixListener::bind(&socket).unwrap());
     let config = config_text(graph.address, folder.path(), HOLDING_SYNC);
     let daemon = Daemon::start_on(Arc::clone(&folder), config).await;
@@ -76,7 +76,7 @@ async fn a_folder_with_a_long_path_has_a_socket_too() {
 async fn without_a_socket_the_daemon_runs_on_and_commands_say_why_they_cannot() {
     let graph = Graph::start().await;
     let folder = Arc::new(tempfile::tempdir().unwrap());
-    // Something of somebody else's has the name; it is left alone.
+    // A file of another owner has the name; the daemon leaves it alone.
     let there = folder.path().join("control.sock");
     fs::write(&there, "mine").unwrap();
     let config = config_text(graph.address, folder.path(), HOLDING_SYNC);
@@ -157,7 +157,7 @@ async fn the_command_line_of_another_version_is_told_so() {
     daemon.stop().await;
 }
 
-/// Stands for a daemon that answers whatever it is asked with this, as soon as the first line is there.
+/// Simulates a daemon that gives this answer to any request, after the first line.
 fn fake_daemon(folder: &Path, answer: &'static str) {
     let listener = UnixListener::bind(folder.join("control.sock")).unwrap();
     thread::spawn(move || {
@@ -173,7 +173,7 @@ fn fake_daemon(folder: &Path, answer: &'static str) {
 
 #[test]
 fn a_daemon_of_another_version_is_found_out_before_anything_is_sent() {
-    // From before HTTP, and one that knows a later version alone.
+    // A daemon from before HTTP, and one that knows only a later version.
     for answer in [
         "{\"failed\":{\"code\":\"bad_request\",\"message\":\"the request is none\"}}\n",
         "HTTP/1.1 404 Not Found\r\ncontent-length: 64\r\n\r\n\
@@ -289,7 +289,7 @@ async fn events_that_are_none_or_for_a_sync_that_the_daemon_does_not_run_are_ref
             "{answer}"
         );
     }
-    // On several lines it would break the lines of an export.
+    // An event on several lines would break the export.
     let lines = json!({"events": [good], "known": []}).to_string();
     let lines = lines.replace("{\"event_name\":\"A\"}", "{\"event_name\":\n\"A\"}");
     assert_eq!(post(folder, "/v1/queue/push", lines.as_bytes()).0, 400);

@@ -59,7 +59,7 @@ async fn every_acknowledged_event_reaches_meta_although_the_daemon_is_killed() {
         .await
         .expect("every acknowledged event arrives");
     assert!(acknowledged.len() >= ROUNDS * 40);
-    // What was under way when the daemon died may have arrived too, and nothing else.
+    // Requests under way at the kill may have arrived too, and nothing else.
     assert!(arrived.len() <= acknowledged.len() + ROUNDS * CONNECTIONS);
 
     daemon.signal("TERM");

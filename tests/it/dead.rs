@@ -1,4 +1,4 @@
-//! Dead letters, as an operator handles them.
+//! The commands for dead letters.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 use crate::process::command;
 use crate::support::{Daemon, Graph, PLAIN_SYNC, event};
 
-/// A daemon with one letter that Meta refused ("bad"), and two without a name ("nameless-…").
+/// A daemon with one dead letter that Meta refused ("bad"), and two without a name ("nameless-…").
 async fn with_letters(graph: &Graph) -> Daemon {
     graph
         .sandbox
@@ -118,7 +118,7 @@ async fn a_retry_sends_the_same_bytes_through_the_same_lane() {
             .await,
         1.0
     );
-    // What was never mapped cannot be sent.
+    // An event that was never mapped cannot be sent.
     let ran = command(&config, &["dead", "retry", "--all"], b"");
     assert_eq!(ran.row(), json!({"queued": 0, "kept": 2}));
     daemon.stop().await;
@@ -270,7 +270,7 @@ fn a_folder_without_a_store_is_told_and_none_is_made() {
     assert!(!store.exists());
 }
 
-/// What is written, for a look at it afterwards.
+/// Keeps what is written.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::process::command;
 use crate::support::{Daemon, Graph, event};
 
-/// Holds what it takes; knows addresses and numbers, the latter without calling codes.
+/// Keeps its events queued; maps e-mail addresses, and phone numbers without a calling code.
 const SYNC: &str = "[sync.web]\npixel_id = \"1001\"\naccess_token = \"test-token\"\n\
     default_calling_code = \"49\"\n\
     [sync.web.user_data]\nexternal_id = \"user_id\"\nemail = \"user_properties.email\"\n\
@@ -29,7 +29,7 @@ fn of_mary(id: &str) -> Value {
     event
 }
 
-/// A purchase without a value: refused at the door, a dead letter with all that was mapped.
+/// A purchase without a value: invalid, and so a dead letter with all that was mapped.
 fn invalid_of_mary(id: &str) -> Value {
     let mut event = of_mary(id);
     event["event_type"] = json!("Purchase");
@@ -133,7 +133,7 @@ async fn what_can_never_be_stored_is_refused_without_repeating_it() {
     assert!(ran.words.contains("not_an_email"), "{ran:?}");
     assert!(!ran.words.contains("not-an-address"), "{ran:?}");
     assert_eq!(command(&config, &["forget"], b"").code, 2);
-    // Nobody with this address: that is no failure.
+    // Nobody has this address: that is not a failure.
     let ran = command(&config, &["forget", "--email", "john@example.com"], b"");
     assert_eq!(
         ran.row(),

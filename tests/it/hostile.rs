@@ -1,4 +1,4 @@
-//! Bad input at the real door: each is answered as it deserves, nothing panics, and no neighbour is lost.
+//! Bad input over real HTTP: each gets the right answer, nothing panics, and no event beside it is lost.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ const EVERYTHING: &str = "[sync.web]\npixel_id = \"1001\"\naccess_token = \"test
     properties = [\"*\"]\n[sync.web.delivery]\nmax_batch_delay = \"10ms\"\n\
     requests_per_second = \"unlimited\"\n";
 
-/// A count as the metrics have it.
+/// A count in the metrics.
 fn count(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap())
 }
@@ -34,8 +34,8 @@ enum Then {
     Close,
 }
 
-/// Writes bytes to a new connection and gives the status of the answer with its JSON, or nothing where the
-/// connection was closed without one.
+/// Writes bytes to a new connection; returns the status of the answer and its JSON, or nothing if the
+/// connection was closed without an answer.
 async fn raw(daemon: &Daemon, request: &[u8], then: Then) -> Option<(u16, Value)> {
     let address: SocketAddr = daemon.url.strip_prefix("http://").unwrap().parse().unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -77,7 +77,7 @@ fn utf16(text: &str) -> Vec<u8> {
     [0xff, 0xfe].into_iter().chain(units).collect()
 }
 
-/// Requests that cannot be taken: what they are, status and error code of the answer.
+/// Requests that are refused: their name, and the status and error code of the answer.
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn unusable() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
     let good = event("never").to_string();
@@ -345,7 +345,7 @@ async fn a_body_of_a_hundred_megabytes_is_not_waited_for() {
         reading.read_exact(&mut begin).await.unwrap();
         assert_eq!(&begin, b"HTTP/1.1 413", "{framing}");
         drop(reading);
-        // It was cut off, or everything was thrown away; either way it ends.
+        // The request was cut off or discarded; either way the connection ends.
         sender.await.unwrap().ok();
         assert_eq!(daemon.post(event(framing).to_string()).await.0, 200);
     }
@@ -356,7 +356,7 @@ async fn a_body_of_a_hundred_megabytes_is_not_waited_for() {
     daemon.stop().await;
 }
 
-/// Events that are strange in themselves, and the reason where they are not delivered.
+/// Strange events, and the reason if they are not delivered.
 fn strange_events() -> Vec<(&'static str, String, Option<&'static str>)> {
     let with = |key: &str, raw: &str| {
         let event = event(&format!("strange {key}"));

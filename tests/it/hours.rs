@@ -1,7 +1,7 @@
-//! The whole daemon on clocks that the test moves: what takes hours, or must not.
+//! The whole daemon on clocks that the test moves, for behaviour that takes hours.
 //!
-//! The clock of tokio stands still: a blocking task that does not end keeps tokio from moving it by
-//! itself. So nothing here may wait for time to pass; what is waited for is asked for again and again.
+//! A blocking task keeps tokio from moving its clock by itself. So nothing here may wait for time to pass;
+//! the tests poll instead.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{Daemon, Graph, PLAIN_SYNC, SECRET, client, config_text, event};
 
-/// Both clocks, which stand still but where they are moved.
+/// Both clocks, which move only when the test moves them.
 struct Clocks {
     clock: Arc<TestClock>,
     _release: mpsc::SyncSender<()>,
@@ -43,7 +43,7 @@ impl Clocks {
     }
 }
 
-/// The admin listener's health, once it holds.
+/// The health report, once the condition holds.
 async fn health_where(daemon: &Daemon, holds: impl Fn(&Value) -> bool) -> Value {
     loop {
         let page = daemon.admin_text("/health").await;
@@ -212,7 +212,7 @@ async fn a_sender_that_asks_first_is_told_to_go_on_or_not_to_send_at_all() {
         .write_all(head("Bearer wrong").as_bytes())
         .await
         .unwrap();
-    // Whoever was not told to go on sends nothing.
+    // A sender without `100 Continue` sends nothing.
     stream.shutdown().await.unwrap();
     let said = answer(&mut stream).await;
     assert!(said.starts_with("HTTP/1.1 401"), "{said}");

@@ -1,4 +1,4 @@
-//! What is remembered of people: from one event to a later one, over restarts, and to nobody else.
+//! User memory: from one event to a later one, over restarts, and to no other person.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -101,7 +101,7 @@ fn now() -> i64 {
     SystemClock.now().0
 }
 
-/// The events of a name as Meta got them, once there are so many in all.
+/// The events of a name that Meta received, once this many have arrived in all.
 async fn delivered(graph: &Graph, daemon: &Daemon, all: u32, name: &str) -> Vec<Value> {
     daemon
         .until("pixel_relay_outcomes_total", &["delivered"], all.into())
@@ -236,7 +236,7 @@ async fn a_device_that_becomes_a_user_keeps_its_click_and_another_user_gets_noth
     let known = both("user-1", "device-1");
     let traits = json!({ "$set": { "email": "pat@example.com" } });
     upload(&daemon, json!([identify(&known, &traits)])).await;
-    // A server knows the user alone, and its own address would not be the person's.
+    // A server knows only the user; its own address is not the person's.
     upload(&daemon, json!([track("Paid", &user("user-1"))])).await;
     upload(&daemon, json!([track("Anonymous", &device("device-1"))])).await;
     let mut from_server = track("Own address", &user("user-1"));
@@ -370,7 +370,7 @@ async fn what_was_answered_is_remembered_although_the_daemon_is_killed() {
         daemon.kill();
     }
     let daemon = DaemonProcess::start(&file);
-    // What was under way at a kill may come twice.
+    // An event under way at a kill may arrive twice.
     let arrived = |round: usize| {
         let mut events = graph.accepted().into_iter();
         events.find(|event| event["event_name"] == format!("E{round}"))

@@ -1,7 +1,7 @@
 //! No raw personal data, token or secret is left anywhere: not in the data folder, not in a log, not on
 //! a page.
 //!
-//! A person whose every value is known goes through the whole daemon, by both doors, in mapped fields and
+//! A person whose every value is known goes through the whole daemon, through both kinds of endpoint, in mapped fields and
 //! in all the wrong places, into batches, dead letters and a crash. Then every byte that is left is
 //! searched for each value in each disguise. What Meta takes in clear text alone (IP address and user
 //! agent) is not looked for.
@@ -88,7 +88,7 @@ fn strange() -> Vec<Value> {
     };
     vec![
         changed("poison", &|event| event["event_type"] = json!("Poison")),
-        // Set aside at the door with all that was mapped.
+        // Invalid, and so a dead letter with all that was mapped.
         changed("invalid", &|event| event["event_type"] = json!("Purchase")),
         changed("old", &|event| {
             event["event_time"] = json!("2020-01-01 00:00:00.000000");
@@ -146,7 +146,7 @@ fn broken() -> Vec<String> {
     ]
 }
 
-/// Sends everything to every door, in good ways and bad ones. The answers do not matter here.
+/// Sends everything to every endpoint, in good and bad ways. The answers do not matter here.
 async fn send_everything(daemon: &DaemonProcess) {
     let base = &daemon.public;
     let post = async |url: String, secret: &str, body: String| {
@@ -235,8 +235,7 @@ fn disguises(value: &str) -> Vec<Vec<u8>> {
     all
 }
 
-/// What a text looks like in base64 so many bytes behind the begin of another, without the digits that
-/// depend on its neighbours.
+/// A text in base64, at this offset in another text, without the digits that depend on its neighbours.
 fn base64_within(text: &[u8], offset: usize) -> Vec<u8> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bytes: Vec<u8> = std::iter::repeat_n(0, offset)
@@ -268,7 +267,7 @@ fn assert_clean(place: &str, bytes: &[u8]) {
     }
 }
 
-/// Gives the number of rows that it saw.
+/// Returns the number of rows.
 fn assert_folder_is_clean(folder: &Path) -> usize {
     let mut bytes = 0;
     for file in fs::read_dir(folder).unwrap() {
@@ -340,7 +339,7 @@ async fn nothing_raw_is_left_on_the_disk_in_the_log_or_on_a_page() {
     );
     fs::write(&config, text).unwrap();
 
-    // Nothing is delivered, so that all of it lies in the store, and in its log after a crash.
+    // Nothing is delivered, so everything is in the store, and in its log after a crash.
     let daemon = DaemonProcess::start(&config);
     send_everything(&daemon).await;
     assert_pages_are_clean(&daemon).await;
@@ -377,7 +376,7 @@ async fn nothing_raw_is_left_on_the_disk_in_the_log_or_on_a_page() {
     assert_folder_is_clean(&store);
     stopped(daemon).await;
     assert_folder_is_clean(&store);
-    // What arrived is hers all the same.
+    // Everything that arrived is hers.
     let arrived = graph.accepted();
     assert!(arrived.len() >= 14, "{}", arrived.len());
     assert_clean("what arrived", Value::from(arrived).to_string().as_bytes());

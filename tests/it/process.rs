@@ -36,7 +36,7 @@ pub fn run(arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Out
     output
 }
 
-/// What a command left.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -52,7 +52,7 @@ impl Ran {
             .collect()
     }
 
-    /// The one line of its data, where it ended well.
+    /// The one line of its data, if it succeeded.
     pub fn row(&self) -> Value {
         assert_eq!(self.code, 0, "{self:?}");
         let rows = self.rows();
@@ -82,8 +82,8 @@ pub fn command(config: &Path, arguments: &[&str], input: &[u8]) -> Ran {
     }
 }
 
-/// Reads a line of the log: one object, no key of which stands there twice, and with no number in quotes
-/// but in ids.
+/// Reads a line of the log: one object without a repeated key, and without a number in quotes except in
+/// ids.
 fn log_entry(line: &str) -> BTreeMap<String, Value> {
     let Entry(entry) = serde_json::from_str(line)
         .unwrap_or_else(|error| panic!("a log line that is no JSON object ({error}): {line}"));
@@ -127,12 +127,12 @@ impl<'de> Deserialize<'de> for Entry {
     }
 }
 
-/// A daemon in a process of its own.
+/// A daemon in its own process.
 pub struct DaemonProcess {
     pub child: Child,
     pub public: String,
     pub admin: String,
-    /// What it said before it was ready.
+    /// What it wrote before it was ready.
     pub beginning: String,
     log: BufReader<ChildStderr>,
 }
@@ -145,7 +145,7 @@ impl DaemonProcess {
         Self::start_as(command)
     }
 
-    /// Starts it by a command of one's own, and waits until it listens.
+    /// Starts it by a given command, and waits until it listens.
     #[expect(clippy::zombie_processes, reason = "`wait` and `kill` wait for it")]
     pub fn start_as(mut command: Command) -> Self {
         let mut child = command
@@ -176,7 +176,7 @@ impl DaemonProcess {
         }
     }
 
-    /// Waits until it logs a line that holds the text; gives the lines up to that one.
+    /// Waits until it logs a line with the text; returns the lines up to that one.
     pub fn wait_for_line(&mut self, text: &str) -> String {
         let mut lines = String::new();
         loop {
@@ -210,7 +210,7 @@ impl DaemonProcess {
         (self.child.wait().unwrap().code(), log)
     }
 
-    /// Kills it with no chance to do anything.
+    /// Kills it at once.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::process::DaemonProcess;
 use crate::support::{Graph, PLAIN_SYNC, SECRET, client, config_text, event};
 
-/// What the log says once a new secret is in use.
+/// The log line for a new secret.
 const TAKEN: &str = "a secret in a file has changed";
 
 /// Starts the program on a configuration, kept in a folder.
@@ -67,7 +67,7 @@ async fn a_new_secret_lets_in_and_the_old_one_no_longer() {
     std::fs::write(&admin, "new\n").unwrap();
     let (daemon, line) = wait_for_line(daemon, TAKEN).await;
     assert!(line.contains("admin.secret_file"), "{line}");
-    // The line is written just before the secret counts.
+    // The line is written just before the secret takes effect.
     let post = || {
         client()
             .post(format!("{}/webhook", urls.0))

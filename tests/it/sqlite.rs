@@ -1,4 +1,4 @@
-//! What the file of the embedded engine shows to whoever opens it.
+//! What the file of the SQLite engine holds.
 
 use std::fs;
 use std::path::Path;
@@ -33,8 +33,7 @@ async fn a_store_of_a_newer_version_is_refused_and_not_touched() {
     DaemonProcess::start(&config).kill();
 }
 
-/// The bodies of a store's batches as they were before they were compressed. A copy is read: looking must
-/// change nothing.
+/// The uncompressed bodies of a store's batches. It reads a copy, since opening the store may change it.
 pub fn bodies(folder: &Path) -> Vec<Vec<u8>> {
     let copy = tempfile::tempdir().unwrap();
     for file in ["queue.db", "queue.db-wal"] {

@@ -1,4 +1,4 @@
-//! No call while Meta says wait: not before, in the middle of, or after a `kill -9`.
+//! No call while Meta says wait, not even after a `kill -9`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +30,7 @@ async fn send(daemon: &DaemonProcess, id: &str) {
     assert_eq!(answer.unwrap().status(), 200);
 }
 
-/// Waits until the lane says of itself that it is in this state; gives what it says.
+/// Waits until the lane reports this state; returns the report.
 async fn lane_in(daemon: &DaemonProcess, state: &str) -> Value {
     let url = format!("{}/health", daemon.admin);
     let reached = async {
@@ -110,7 +110,7 @@ async fn a_block_is_kept_to_by_the_next_process() {
 
     let daemon = DaemonProcess::start(&config);
     send(&daemon, "second").await;
-    // A lane that had to ask would be blocked too, by a second call.
+    // A lane that had to ask would meet the block by a second call.
     let lane = lane_in(&daemon, "blocked").await;
     assert!(
         lane["next_try_in_seconds"].as_u64() > Some(50 * 60),

@@ -1,7 +1,7 @@
-//! A store that cannot be written, is taken, or comes from the future.
+//! A store that cannot be written, is in use, or has a newer version.
 //!
-//! What takes root (a small disk of its own) says so and is passed over elsewhere; the same fault as a
-//! limit on the size of files needs no root.
+//! Tests that need root, for a small disk, say so and are skipped without it. The same faults, simulated by
+//! a limit on the size of files, need no root.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::process::{DaemonProcess, run};
 use crate::support::{Daemon, Graph, PLAIN_SYNC, SECRET, client, config_text, event};
 
-/// A tmpfs of eight MiB in a folder of its own; unmounted when dropped.
+/// A tmpfs of eight MiB; unmounted when dropped.
 struct SmallDisk {
     folder: Arc<TempDir>,
 }
@@ -38,7 +38,7 @@ impl SmallDisk {
         None
     }
 
-    /// Leaves so many bytes free.
+    /// Leaves this many bytes free.
     fn fill_but(&self, free: u64) {
         let disk = rustix::fs::statvfs(self.folder.path()).unwrap();
         let ballast = (disk.f_bavail * disk.f_frsize).saturating_sub(free);
@@ -90,7 +90,7 @@ async fn until_well(daemon: &Daemon) {
         .expect("it recovers by itself");
 }
 
-/// An event that takes some room, also compressed.
+/// An event that needs much room even when it is compressed.
 fn heavy(id: &str) -> String {
     let mut event = event(id);
     let padding: String = iter::repeat_with(fastrand::alphanumeric)
@@ -437,7 +437,7 @@ pub fn place(graph: &Graph) -> (TempDir, PathBuf) {
     (folder, config)
 }
 
-/// Starts the program on a store that it must refuse; gives what it said.
+/// Starts the program on a store that it must refuse; returns its message.
 pub async fn refused(config: &Path) -> String {
     let config = config.to_str().unwrap().to_owned();
     let output = tokio::task::spawn_blocking(move || run(&["run", "--config", &config], &[], ""));
@@ -469,7 +469,7 @@ async fn a_folder_that_cannot_be_written_is_refused() {
     let graph = Graph::start().await;
     let (folder, config) = place(&graph);
     let store = folder.path().join("store");
-    // A file where the folder should be: a fault that root meets too.
+    // A file in place of the folder: this fails for root too.
     fs::write(&store, "").unwrap();
     let said = refused(&config).await;
     assert!(said.contains("cannot use the folder"), "{said}");

@@ -16,7 +16,7 @@ use source::{SourceFile, product_sources, sources};
 use types::{declared_types, strangers};
 use uses::{circles, paths_of, uses_between};
 
-/// Types and files were once called so, where the field has a word that everyone knows.
+/// Former names of types and files, for which the field has a common word.
 const RETIRED_TYPES: &[&str] = &[
     "Absent",
     "Account",
@@ -142,8 +142,8 @@ fn reads_the_layers_from_a_table() {
     }
 }
 
-/// What a file takes from the one that its folder belongs to (`queue/core.rs` from `queue.rs`) does
-/// not count: that is the module's face, such as its errors, and the files behind it share it.
+/// What a file uses of its parent (`queue/core.rs` of `queue.rs`) does not count: the parent holds what the
+/// module's files share, such as its errors.
 #[test]
 fn files_of_a_folder_use_each_other_in_one_direction() {
     let sources = product_sources();

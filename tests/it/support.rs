@@ -1,5 +1,5 @@
-//! Starts the whole daemon in this process, with a simulated Graph endpoint as its Meta, and reads
-//! what it says of itself.
+//! Starts the whole daemon in this process, with a simulated Graph endpoint in Meta's place, and reads its
+//! metrics and pages.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ impl Graph {
         Self::start_at(Arc::new(SystemClock)).await
     }
 
-    /// Starts it on a clock of one's own.
+    /// Starts it with a given clock.
     pub async fn start_at(clock: Arc<dyn Clock>) -> Self {
         Self::start_with(SandboxConfig {
             clock,
@@ -123,7 +123,7 @@ impl Daemon {
         Self::start_at(folder, config, Arc::new(SystemClock)).await
     }
 
-    /// Starts it on a clock of one's own, too.
+    /// Starts it with a given clock, too.
     pub async fn start_at(folder: Arc<TempDir>, config: String, clock: Arc<dyn Clock>) -> Self {
         let loaded = load::from_toml(&config, &[]).unwrap_or_else(|mistakes| {
             panic!("mistakes in the test's configuration: {mistakes:#?}")
@@ -262,7 +262,7 @@ fn sum(metrics: &BTreeMap<String, f64>, name: &str, labels: &[&str]) -> f64 {
         .sum()
 }
 
-/// A client that follows nothing and reuses nothing between tests.
+/// A client that follows no redirect and shares no connection between tests.
 pub fn client() -> reqwest::Client {
     // Another test may have installed the provider first.
     rustls::crypto::ring::default_provider()

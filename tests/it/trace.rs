@@ -1,4 +1,4 @@
-//! What an operator learns of one event.
+//! What `trace` tells of one event.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The account at the end: every promise, checked against what was seen.
+//! The account at the end: checks every promise against what was seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,12 +9,12 @@ use serde::Deserialize;
 
 use crate::chaos::Chaos;
 use crate::daemon::{SECRET, TOKEN};
-use crate::events::{self, Fate, Kind, Sync};
+use crate::events::{self, ExpectedOutcome, Kind, Sync};
 use crate::load::Load;
 use crate::sqlite;
 use crate::witness::Witness;
 
-/// Violations of one kind that are told in full.
+/// How many violations of one kind are shown in full.
 const TOLD: usize = 20;
 /// Most events of a request: Meta's rule.
 const MOST_EVENTS: usize = 1000;
@@ -43,7 +43,7 @@ struct Dead {
 }
 
 impl Account<'_> {
-    /// Prints the account; tells whether every promise was kept.
+    /// Prints the account; returns whether every promise was kept.
     pub async fn settle(&self) -> bool {
         self.summarise();
         let mut wrong = Vec::new();
@@ -55,7 +55,7 @@ impl Account<'_> {
             });
             wrong.push(format!("the queue did not drain in time: {queued:?}"));
         }
-        wrong.extend(self.load.book().wrong.iter().take(TOLD).cloned());
+        wrong.extend(self.load.record().wrong.iter().take(TOLD).cloned());
         wrong.extend(self.witness.wrong.iter().cloned());
         wrong.extend(self.chaos.wrong.iter().cloned());
         self.check_calls(&mut wrong);
@@ -87,16 +87,16 @@ impl Account<'_> {
     }
 
     fn summarise(&self) {
-        let book = self.load.book();
-        let acknowledged = book.events.iter().filter(|event| event.acknowledged);
+        let record = self.load.record();
+        let acknowledged = record.events.iter().filter(|event| event.acknowledged);
         println!(
             "sent      {} events, {} acknowledged",
-            book.events.len(),
+            record.events.len(),
             acknowledged.count()
         );
         println!(
             "answers   {:?}, none: {}, given up: {}",
-            book.answers, book.unanswered, book.given_up
+            record.answers, record.unanswered, record.given_up
         );
         println!("deeds     {:?}", self.chaos.deeds);
         if self.chaos.place.disk.is_none() {
@@ -128,7 +128,7 @@ impl Account<'_> {
                 self.witness.accepted, self.stats.accepted
             ));
         }
-        // The endpoint refuses nothing of its own accord but poison.
+        // The endpoint refuses only poison.
         for label in self.stats.refused.keys() {
             if label.starts_with("100/") && label != "100/33" && label != POISON_LABEL {
                 wrong.push(format!("the endpoint refused a batch with {label}"));
@@ -136,8 +136,8 @@ impl Account<'_> {
         }
     }
 
-    /// No call came while a throttle or block stood. One excuse counts: the process was killed before
-    /// any answer that told of it was on its disk, so that the next could not know.
+    /// No call came while a throttle or block was in force. There is one exception: the process was killed
+    /// before any answer that told of it was on its disk, so the next process could not know.
     fn check_early_calls(&self, on_disk: &BTreeSet<String>, wrong: &mut Vec<String>) {
         let mut excused = 0;
         let mut early = self.stats.early_calls;
@@ -159,7 +159,7 @@ impl Account<'_> {
         println!("early     {early} calls, and {excused} of a process that could not know");
     }
 
-    /// Every acknowledged event has the fate it must have, and no event has another.
+    /// Every acknowledged event has the expected outcome, and no event has another.
     fn check_events(&self, dead: &[Dead], wrong: &mut Vec<String>) {
         let rejected: BTreeSet<(&str, &str)> = dead
             .iter()
@@ -169,21 +169,25 @@ impl Account<'_> {
                 (letter.sync.as_str(), id)
             })
             .collect();
-        let book = self.load.book();
+        let record = self.load.record();
         let mut missing = Vec::new();
-        for (serial, event) in book.events.iter().enumerate() {
+        for (serial, event) in record.events.iter().enumerate() {
             let serial = serial as u64;
-            for (sync, fate) in event.fates() {
+            for (sync, outcome) in event.outcomes() {
                 let arrived = self.witness.arrived.contains_key(&(sync, serial));
                 let id = events::id(event.kind, serial).unwrap_or_default();
                 let is_rejected = rejected.contains(&(sync.name(), id.as_str()));
                 let name = || format!("{} {serial} ({:?})", sync.name(), event.kind);
-                match fate {
-                    Fate::Delivered(_) if is_rejected => {
+                match outcome {
+                    ExpectedOutcome::Delivered(_) if is_rejected => {
                         wrong.push(format!("a good event was rejected: {}", name()));
                     }
-                    Fate::Delivered(_) if event.acknowledged && !arrived => missing.push(name()),
-                    Fate::Rejected if event.acknowledged && !is_rejected => missing.push(name()),
+                    ExpectedOutcome::Delivered(_) if event.acknowledged && !arrived => {
+                        missing.push(name())
+                    }
+                    ExpectedOutcome::Rejected if event.acknowledged && !is_rejected => {
+                        missing.push(name())
+                    }
                     _ => {}
                 }
             }
@@ -196,11 +200,11 @@ impl Account<'_> {
             wrong.extend(missing.into_iter().take(TOLD));
         }
         for letter in dead {
-            let fate = match letter.reason.as_str() {
-                "refused" => Fate::Rejected,
-                "malformed_json" => Fate::Invalid("malformed_json"),
-                "too_old" => Fate::Invalid("too_old"),
-                "no_identifier" => Fate::Invalid("no_identifier"),
+            let outcome = match letter.reason.as_str() {
+                "refused" => ExpectedOutcome::Rejected,
+                "malformed_json" => ExpectedOutcome::Invalid("malformed_json"),
+                "too_old" => ExpectedOutcome::Invalid("too_old"),
+                "no_identifier" => ExpectedOutcome::Invalid("no_identifier"),
                 other => {
                     wrong.push(format!("a dead letter for {}: {other}", letter.sync));
                     continue;
@@ -214,11 +218,11 @@ impl Account<'_> {
             let event = serial
                 .parse()
                 .ok()
-                .and_then(|serial: usize| book.events.get(serial));
+                .and_then(|serial: usize| record.events.get(serial));
             let true_reason = event.is_some_and(|event| {
                 event
-                    .fates()
-                    .any(|(sync, other)| sync.name() == letter.sync && other == fate)
+                    .outcomes()
+                    .any(|(sync, other)| sync.name() == letter.sync && other == outcome)
             });
             if !true_reason {
                 wrong.push(format!(
@@ -280,7 +284,7 @@ impl Account<'_> {
             }
             for reason in ["malformed_json", "too_old", "no_identifier"] {
                 let counted = of("outcomes_total", &format!("reason=\"{reason}\""));
-                let (tries, acknowledged) = self.tries(sync, Fate::Invalid(reason));
+                let (tries, acknowledged) = self.tries(sync, ExpectedOutcome::Invalid(reason));
                 if !(acknowledged..=tries).contains(&counted) {
                     wrong.push(format!(
                         "{}: {counted} {reason}, of {tries} sent and {acknowledged} acknowledged",
@@ -291,13 +295,14 @@ impl Account<'_> {
         }
     }
 
-    /// How often events with this fate were sent to a sync, and acknowledged.
-    fn tries(&self, sync: Sync, fate: Fate) -> (u64, u64) {
-        let book = self.load.book();
-        let of_fate = |kind: Kind| kind.fate(sync) == fate;
-        book.tries
+    /// How often events with this expected outcome were sent to a sync, and how often acknowledged.
+    fn tries(&self, sync: Sync, outcome: ExpectedOutcome) -> (u64, u64) {
+        let record = self.load.record();
+        let is_expected = |kind: Kind| kind.outcome(sync) == outcome;
+        record
+            .tries
             .iter()
-            .filter(|((kind, only_web), _)| of_fate(*kind) && (!only_web || sync == Sync::Web))
+            .filter(|((kind, only_web), _)| is_expected(*kind) && (!only_web || sync == Sync::Web))
             .fold((0, 0), |sum, (_, counts)| {
                 (sum.0 + counts.0, sum.1 + counts.1)
             })

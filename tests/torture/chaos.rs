@@ -1,8 +1,8 @@
 //! What goes wrong, and when: drawn from the seed.
 //!
-//! Time is cut into phases. Each has faults of its own and ends with nothing, a SIGKILL or a SIGTERM.
-//! Throttles and blocks stand through all of it, so that no call may come early, whichever process
-//! makes it. A block would outlast the run: at a SIGTERM its hours pass, for both sides.
+//! Time is divided into phases. Each has its own faults, and ends with a SIGKILL, a SIGTERM or neither.
+//! Throttles and blocks last across phases, so that no process may call early. A block would outlast the
+//! run, so at a SIGTERM its time passes for both sides.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::load::Load;
 use crate::options::Options;
 use crate::sqlite;
 
-/// Always there, also after everything else is healed: else poison would not be poison.
+/// Faults that stay, even after everything else is healed, so that poison is always refused.
 const STANDING: &str = "poison=Poison";
 
-/// Faults that strike one call or the other.
+/// Faults that strike single calls.
 const LIGHT: [&str; 20] = [
     "status=503:0.3",
     "status=502:html:0.3",
@@ -60,11 +60,11 @@ const HEAVY: [&str; 9] = [
     "block=3h",
 ];
 
-/// How often good events are sent while the queue drains, so that a lane that met nothing but poison
-/// finds out that its events are well.
+/// How often good events are sent while the queue drains, so that a lane that met only poison finds out
+/// that not every event is refused.
 const ENCOURAGE_EVERY: Duration = Duration::from_secs(3);
 
-/// The hand that makes things go wrong.
+/// Causes the faults.
 pub struct Chaos {
     random: fastrand::Rng,
     seed: u64,
@@ -98,7 +98,7 @@ impl Chaos {
         }
     }
 
-    /// Lets everything go wrong for so long.
+    /// Causes faults for this long.
     pub async fn rage(&mut self, length: Duration) {
         let end = Instant::now() + length;
         while Instant::now() < end {
@@ -122,9 +122,9 @@ impl Chaos {
         }
     }
 
-    /// Heals everything and waits until the queue is empty; tells whether it was in time.
+    /// Heals everything and waits until the queue is empty; returns whether that was in time.
     pub async fn heal_and_drain(&mut self, patience: Duration) -> bool {
-        // So that no block stands.
+        // Ends every block.
         self.ensure_daemon().await;
         self.terminate().await;
         self.sandbox
@@ -202,7 +202,7 @@ impl Chaos {
         let Some(disk) = &self.place.disk else { return };
         disk.fill();
         sleep(time).await;
-        // Sometimes it dies of it, so to speak.
+        // Sometimes it is killed while the disk is full.
         if self.random.bool() {
             self.kill().await;
             self.new_faults();
@@ -214,7 +214,7 @@ impl Chaos {
         self.ensure_daemon().await;
     }
 
-    /// An operator's hope: poison is refused again.
+    /// Retries dead letters, as an operator may: poison is refused again.
     async fn retry_dead_letters(&mut self) {
         if self.daemon.is_none() {
             return;
@@ -251,7 +251,7 @@ impl Chaos {
         }
     }
 
-    /// Does what the hours do that a block lasts.
+    /// Ends blocks, as if their time had passed.
     fn let_blocks_pass(&mut self) {
         match sqlite::let_blocks_pass(&self.place.store()) {
             Ok(0) => {}

@@ -1,4 +1,4 @@
-//! The daemon under test: the real program, on a store of its own.
+//! The daemon under test: the real program, on its own store.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -20,9 +20,9 @@ pub const SECRET: &str = "Bearer torture-secret";
 /// The access token that the endpoint accepts.
 pub const TOKEN: &str = "torture-token";
 
-/// A start, or another command, that takes longer has failed.
+/// The longest time for a start or another command.
 const START: Duration = Duration::from_secs(30);
-/// A stop that takes longer has failed; container platforms kill after this time.
+/// The longest time for a stop; container platforms kill after this time.
 const STOP: Duration = Duration::from_secs(30);
 
 /// Where the daemon lives: configuration, log, store.
@@ -63,7 +63,7 @@ impl Place {
         self.folder.path().join("disk").join("store")
     }
 
-    /// Runs a command of the program; gives its output, or what it said where it failed.
+    /// Runs a command of the program; returns its output, or its message where it fails.
     pub async fn command(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(env!("CARGO_BIN_EXE_pixel-relay"))
             .args(arguments)
@@ -89,8 +89,8 @@ impl Place {
         fs::read_to_string(self.log_file()).unwrap()
     }
 
-    /// Copies the log and the store to a folder that stays, for whoever has to find out what went
-    /// wrong; gives that folder.
+    /// Copies the log and the store to a permanent folder, to find out later what went wrong; returns
+    /// that folder.
     pub fn keep(&self) -> PathBuf {
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("torture");
         fs::create_dir_all(&kept).unwrap();
@@ -116,7 +116,7 @@ impl Place {
 }
 
 impl Daemon {
-    /// Starts it, and kills it before it may have come far.
+    /// Starts it, and kills it during the start.
     pub async fn start_in_vain(place: &Place, time: Duration) {
         let (mut child, _) = spawn(place);
         sleep(time).await;
@@ -146,12 +146,12 @@ impl Daemon {
         }
     }
 
-    /// Kills it with no chance to do anything.
+    /// Kills it at once.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// Stops it gracefully; gives how it ended.
+    /// Stops it gracefully; returns how it ended.
     pub async fn stop(mut self) -> Result<ExitStatus, String> {
         let id = self.child.id().expect("it was not waited for");
         let sent = Command::new("kill").arg(id.to_string()).status().await;
@@ -168,7 +168,7 @@ impl Daemon {
     }
 }
 
-/// Spawns the program; gives it with the length of the log so far.
+/// Spawns the program; returns it with the length of the log so far.
 fn spawn(place: &Place) -> (Child, u64) {
     let log = File::options()
         .create(true)

@@ -85,21 +85,21 @@ impl Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     Page,
-    /// Without any id: one is made of its bytes.
+    /// Without an id: the daemon makes one from its bytes.
     PageWithoutId,
     SignUp,
     Order,
     FreeOrder,
-    /// Meta refuses it, and nobody can tell why.
+    /// Meta refuses it, although it follows every rule.
     Poison,
     TooOld,
     Nobody,
     Malformed,
 }
 
-/// What must become of an event for a sync.
+/// What must become of an event in a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ExpectedOutcome {
     /// Delivered under this name.
     Delivered(&'static str),
     Rejected,
@@ -123,18 +123,20 @@ impl Kind {
         }
     }
 
-    pub const fn fate(self, sync: Sync) -> Fate {
+    pub const fn outcome(self, sync: Sync) -> ExpectedOutcome {
         match (self, sync) {
-            (Self::Malformed, _) => Fate::Invalid("malformed_json"),
-            (Self::Page | Self::PageWithoutId, Sync::Web) => Fate::Delivered("Page Viewed"),
-            (Self::SignUp, Sync::Web) => Fate::Delivered("Sign Up"),
-            (Self::SignUp, Sync::Twin) => Fate::Delivered("Lead"),
-            (Self::Order | Self::FreeOrder, Sync::Web) => Fate::Delivered("Order"),
-            (Self::Order, Sync::Shop) => Fate::Delivered("Purchase"),
-            (Self::Poison, Sync::Web | Sync::Shop) => Fate::Rejected,
-            (Self::TooOld, Sync::Web) => Fate::Invalid("too_old"),
-            (Self::Nobody, Sync::Web) => Fate::Invalid("no_identifier"),
-            _ => Fate::Filtered,
+            (Self::Malformed, _) => ExpectedOutcome::Invalid("malformed_json"),
+            (Self::Page | Self::PageWithoutId, Sync::Web) => {
+                ExpectedOutcome::Delivered("Page Viewed")
+            }
+            (Self::SignUp, Sync::Web) => ExpectedOutcome::Delivered("Sign Up"),
+            (Self::SignUp, Sync::Twin) => ExpectedOutcome::Delivered("Lead"),
+            (Self::Order | Self::FreeOrder, Sync::Web) => ExpectedOutcome::Delivered("Order"),
+            (Self::Order, Sync::Shop) => ExpectedOutcome::Delivered("Purchase"),
+            (Self::Poison, Sync::Web | Sync::Shop) => ExpectedOutcome::Rejected,
+            (Self::TooOld, Sync::Web) => ExpectedOutcome::Invalid("too_old"),
+            (Self::Nobody, Sync::Web) => ExpectedOutcome::Invalid("no_identifier"),
+            _ => ExpectedOutcome::Filtered,
         }
     }
 

@@ -1,7 +1,7 @@
-//! The senders: many connections that behave as Amplitude does, and keep book.
+//! The senders: many connections that behave as Amplitude does and record what they send.
 //!
-//! What is not acknowledged is sent again, unchanged, now and then given up instead; what was
-//! acknowledged is now and then sent again all the same.
+//! They send again, unchanged, what was not acknowledged, or sometimes give up; and they sometimes repeat
+//! what was acknowledged.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -20,29 +20,29 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::daemon::SECRET;
-use crate::events::{self, Fate, Kind, Sync};
-use crate::hooligan::misbehave;
+use crate::events::{self, ExpectedOutcome, Kind, Sync};
+use crate::rubbish::misbehave;
 
 const CONNECTIONS: u64 = 12;
-/// Acknowledged bodies that a connection remembers, to send one again.
+/// How many acknowledged bodies a connection keeps, to send one again.
 const REMEMBERED: usize = 50;
-/// Senders rest while more than this is on its way.
+/// Senders pause while more events than this are on their way.
 const MOST_UNDER_WAY: u64 = 20_000;
-/// No answer takes longer.
+/// The longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What is sent, and what was said to it.
+/// What was sent, and how it was answered.
 pub struct Load {
     stopped: AtomicBool,
     address: watch::Sender<Option<String>>,
-    book: Mutex<Book>,
+    record: Mutex<SendRecord>,
     expected: AtomicU64,
     arrived: AtomicU64,
 }
 
 /// What happened so far.
 #[derive(Default)]
-pub struct Book {
+pub struct SendRecord {
     /// By serial number.
     pub events: Vec<Sent>,
     /// How often an event of this kind was sent, repeats included; and how often it was acknowledged. The
@@ -69,11 +69,11 @@ pub struct Sent {
 
 impl Sent {
     /// What must become of it, for each sync that it was sent to.
-    pub fn fates(self) -> impl Iterator<Item = (Sync, Fate)> {
+    pub fn outcomes(self) -> impl Iterator<Item = (Sync, ExpectedOutcome)> {
         Sync::ALL
             .into_iter()
             .filter(move |sync| !self.only_web || *sync == Sync::Web)
-            .map(move |sync| (sync, self.kind.fate(sync)))
+            .map(move |sync| (sync, self.kind.outcome(sync)))
     }
 }
 
@@ -92,7 +92,7 @@ impl Load {
         Self {
             stopped: AtomicBool::new(false),
             address: watch::Sender::new(None),
-            book: Mutex::default(),
+            record: Mutex::default(),
             expected: AtomicU64::new(0),
             arrived: AtomicU64::new(0),
         }
@@ -115,12 +115,12 @@ impl Load {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Tells where the daemon is; `None` while it is down.
+    /// Sets the address of the daemon; `None` while it is down.
     pub fn point_at(&self, address: Option<String>) {
         self.address.send_replace(address);
     }
 
-    /// Where the daemon is, if it is up.
+    /// The address of the daemon, if it is up.
     pub fn address(&self) -> Option<String> {
         self.address.borrow().clone()
     }
@@ -130,12 +130,12 @@ impl Load {
         self.arrived.store(arrived, Ordering::Relaxed);
     }
 
-    /// The book, for a moment.
-    pub fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap()
+    /// Locks the record.
+    pub fn record(&self) -> MutexGuard<'_, SendRecord> {
+        self.record.lock().unwrap()
     }
 
-    /// Sends good events, so that a lane that doubts its events can find out that they are well.
+    /// Sends good events, so that a lane can find out that not every event is refused.
     pub async fn send_good_ones(&self, seed: u64) {
         let mut random = fastrand::Rng::with_seed(seed);
         let kinds = [Kind::Page, Kind::SignUp, Kind::Order];
@@ -178,9 +178,9 @@ impl Load {
 
     fn write(&self, kinds: &[Kind], only_web: bool, random: &mut fastrand::Rng) -> Body {
         let first = {
-            let mut book = self.book();
-            let first = book.events.len();
-            book.events.extend(kinds.iter().map(|kind| Sent {
+            let mut record = self.record();
+            let first = record.events.len();
+            record.events.extend(kinds.iter().map(|kind| Sent {
                 kind: *kind,
                 only_web,
                 acknowledged: false,
@@ -218,7 +218,7 @@ impl Load {
         }
     }
 
-    /// Sends a body until it is acknowledged; tells whether it was.
+    /// Sends a body until it is acknowledged; returns whether it was.
     async fn send(
         &self,
         client: &reqwest::Client,
@@ -249,14 +249,14 @@ impl Load {
                 return false;
             }
             if !to_the_end && random.u8(0..30) == 0 {
-                self.book().given_up += 1;
+                self.record().given_up += 1;
                 return false;
             }
             sleep(Duration::from_millis(random.u64(20..250))).await;
         }
     }
 
-    /// Sends a body once; tells whether it was acknowledged.
+    /// Sends a body once; returns whether it was acknowledged.
     async fn try_once(&self, client: &reqwest::Client, address: &str, body: &Body) -> bool {
         let path = if body.only_web { "/web" } else { "" };
         let url = format!("{address}/webhook{path}");
@@ -270,18 +270,18 @@ impl Load {
             request = request.header("content-encoding", "gzip");
         }
         let Ok(answer) = request.body(body.bytes.clone()).send().await else {
-            self.book().unanswered += 1;
+            self.record().unanswered += 1;
             return false;
         };
         let status = answer.status().as_u16();
         let Ok(text) = answer.text().await else {
-            self.book().unanswered += 1;
+            self.record().unanswered += 1;
             return false;
         };
         let said: Value = serde_json::from_str(&text).unwrap_or_default();
-        let mut book = self.book();
+        let mut record = self.record();
         let code = said["error"].as_str().unwrap_or_default();
-        *book
+        *record
             .answers
             .entry(format!("{status} {code}").trim_end().to_owned())
             .or_default() += 1;
@@ -295,13 +295,14 @@ impl Load {
                     .sum();
                 if said["events"].as_u64() != Some(events) || ends != events * syncs {
                     let wrong = format!("{events} events for {syncs} syncs were answered {text}");
-                    book.wrong.push(wrong);
+                    record.wrong.push(wrong);
                 }
                 true
             }
             503 => false,
             _ => {
-                book.wrong
+                record
+                    .wrong
                     .push(format!("a good request was answered {status} {text}"));
                 false
             }
@@ -309,17 +310,20 @@ impl Load {
     }
 
     fn count_tries(&self, body: &Body, acknowledged: bool) {
-        let mut book = self.book();
+        let mut record = self.record();
         let mut expected = 0;
         for serial in body.serials.clone() {
-            let event = &mut book.events[serial];
+            let event = &mut record.events[serial];
             let kind = event.kind;
             if acknowledged && !event.acknowledged {
                 event.acknowledged = true;
-                let delivered = |(_, fate)| matches!(fate, Fate::Delivered(_));
-                expected += event.fates().filter(|fate| delivered(*fate)).count() as u64;
+                let delivered = |(_, outcome)| matches!(outcome, ExpectedOutcome::Delivered(_));
+                expected += event
+                    .outcomes()
+                    .filter(|outcome| delivered(*outcome))
+                    .count() as u64;
             }
-            let (tries, acknowledgements) = book.tries.entry((kind, body.only_web)).or_default();
+            let (tries, acknowledgements) = record.tries.entry((kind, body.only_web)).or_default();
             if acknowledged {
                 *acknowledgements += 1;
             } else {

@@ -1,5 +1,4 @@
-//! The torture test: the real program under load, everything going wrong at once, and an account at
-//! the end.
+//! The torture test: the real program under load and under every fault at once, and an account at the end.
 //!
 //! ```sh
 //! cargo test --test torture                                # half a minute
@@ -7,12 +6,12 @@
 //! cargo test --test torture -- --minutes 10 --seed 7       # the same choices again
 //! ```
 //!
-//! Many connections send events (`load`), among them poison and repeats, and one sends rubbish (`hooligan`). The endpoint is the
+//! Many connections send events (`load`), among them poison and repeats, and one sends rubbish (`rubbish`). The endpoint is the
 //! simulated Graph edge, in this process, with every fault that it knows (`chaos`). Meanwhile the
 //! daemon is killed with SIGKILL, stopped with SIGTERM, and its disk fills up. Then everything is healed,
 //! the queue drains, and `account` compares what was acknowledged with what arrived (`witness`), with
-//! the metrics and with the dead letters: to the event. The seed settles every choice; the moments at
-//! which things happen are the machine's.
+//! the metrics and with the dead letters, event by event. The seed decides every choice; the timing depends
+//! on the machine.
 
 #![allow(
     unreachable_pub,
@@ -32,7 +31,7 @@ mod chaos;
 mod daemon;
 mod disk;
 mod events;
-mod hooligan;
+mod rubbish;
 mod load;
 mod options;
 mod sqlite;
@@ -53,7 +52,7 @@ use load::Load;
 use options::Options;
 use witness::Witness;
 
-/// How often what arrived is looked at.
+/// How often to check what arrived.
 const LOOK: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
@@ -65,7 +64,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // Whoever is first installs it; there is nobody else in this process.
+    // Nothing else in this process installs one.
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
@@ -80,7 +79,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs it all; tells whether every promise was kept.
+/// Runs everything; returns whether every promise was kept.
 async fn torture(options: Options) -> bool {
     println!(
         "torture: {} seconds of trouble, seed {}",

@@ -1,16 +1,16 @@
-//! What the command line asks for.
+//! The options on the command line.
 //!
 //! This program is also started as one test binary among others, so it understands the test
 //! harness's arguments well enough to stay out of the way: a filter that does not name it, `--list`.
 
 use std::time::Duration;
 
-/// How the run is to be.
+/// The options of a run.
 #[derive(Clone, Copy)]
 pub struct Options {
-    /// How long things go wrong.
+    /// How long faults are caused.
     pub length: Duration,
-    /// Settles every choice.
+    /// Decides every choice.
     pub seed: u64,
 }
 
@@ -34,7 +34,7 @@ impl Options {
     }
 }
 
-/// Reads the arguments; `None` where something else is to be run.
+/// Reads the arguments; `None` if they ask for other tests only.
 pub fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
     let mut options = Options {
         length: SHORT,

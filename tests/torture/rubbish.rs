@@ -1,4 +1,5 @@
-//! A sender of rubbish, beside the others: it must be refused in the right words, and cost nobody anything.
+//! Sends rubbish beside the other senders. The daemon must refuse it with the right error, and no other sender
+//! may suffer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub async fn misbehave(load: Arc<Load>, mut random: fastrand::Rng) {
         let status = answer.status().as_u16();
         if status != expected && status != 503 {
             let wrong = format!("rubbish for {path} was answered {status}, not {expected}");
-            load.book().wrong.push(wrong);
+            load.record().wrong.push(wrong);
         }
     }
 }

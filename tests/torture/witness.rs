@@ -9,10 +9,10 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::LOOK;
-use crate::events::{self, Fate, Sync};
+use crate::events::{self, ExpectedOutcome, Sync};
 use crate::load::{Load, Sent};
 
-/// Violations that are told in full.
+/// How many violations are shown in full.
 const TOLD: usize = 20;
 
 /// Everything that was accepted.
@@ -24,7 +24,7 @@ pub struct Witness {
     pub accepted: u64,
     /// Requests some of whose events arrived once more in a later one.
     pub repeated_requests: BTreeSet<u64>,
-    /// What should not have arrived, or not so.
+    /// Violations: what should not have arrived, or not in this form.
     pub wrong: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ pub struct Arrived {
 }
 
 impl Witness {
-    /// Looks at what arrives until it is told to stop; gives everything it saw.
+    /// Checks what arrives until it is stopped; returns everything that arrived.
     pub async fn watch(
         mut self,
         sandbox: Sandbox,
@@ -73,13 +73,13 @@ impl Witness {
         };
         let sent: Option<Sent> = usize::try_from(serial)
             .ok()
-            .and_then(|place| load.book().events.get(place).copied());
+            .and_then(|place| load.record().events.get(place).copied());
         let Some(sent) = sent else {
             return self.tell(format!("{sync:?} {serial}: was never sent"));
         };
-        let fate = sent.fates().find(|(other, _)| *other == sync);
-        let as_expected = |(_, fate)| matches!(fate, Fate::Delivered(expected) if expected == name);
-        if !fate.is_some_and(as_expected) {
+        let outcome = sent.outcomes().find(|(other, _)| *other == sync);
+        let as_expected = |(_, outcome)| matches!(outcome, ExpectedOutcome::Delivered(expected) if expected == name);
+        if !outcome.is_some_and(as_expected) {
             self.tell(format!(
                 "{sync:?} {serial}: arrived as {name}, but is {:?}",
                 sent.kind

@@ -1,4 +1,4 @@
-//! What an SDK is answered, to the letter.
+//! The exact answers to SDKs.
 
 use super::*;
 

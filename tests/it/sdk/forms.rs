@@ -230,7 +230,7 @@ async fn identify_calls_are_taken_in_every_documented_form() {
     daemon.stop().await;
 }
 
-/// What may stand in an array of events and is none that could be delivered.
+/// Elements of an array of events that cannot be delivered.
 const BAD: [&str; 7] = [
     "null",
     "7",
@@ -241,7 +241,7 @@ const BAD: [&str; 7] = [
     r#"{"event_type":" ","user_id":"user-1"}"#,
 ];
 
-/// What is broken in some value, and an event all the same.
+/// Events with a broken value.
 const ODD: [&str; 6] = [
     r#""event_properties":{"note":"cut \ud83d","n":1e400}"#,
     r#""device_id":7"#,
@@ -302,7 +302,7 @@ async fn a_bad_event_of_a_form_costs_itself() {
     assert_eq!(outcome("invalid").await, bad);
     assert_eq!(outcome("no_event_name").await, 8.0);
     assert_eq!(outcome("no_identifier").await, 1.0);
-    // Two are the same bytes, and so one letter.
+    // Two have the same bytes, and so make one dead letter.
     let letters = daemon.metric("pixel_relay_dead_letters", &[]).await;
     assert_eq!(letters, bad);
     daemon.stop().await;

@@ -1,4 +1,4 @@
-//! What a browser asks before a page may send, and what it is told.
+//! A browser's preflight requests, and the answers.
 
 use reqwest::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN,

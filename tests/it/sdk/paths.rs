@@ -1,4 +1,4 @@
-//! Paths that nearly are right, and requests that nothing answers.
+//! Paths that are nearly right, and requests to no endpoint.
 
 use std::path::Path;
 

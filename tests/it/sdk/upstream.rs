@@ -1,4 +1,4 @@
-//! What is passed on to Amplitude, and what is taken here meanwhile.
+//! What the daemon passes on to Amplitude, and what it takes meanwhile.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -11,10 +11,10 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// What the simulated Amplitude was sent: path, forwarded address, body.
+/// The requests to the simulated Amplitude: path, forwarded address, body.
 pub type Seen = Arc<Mutex<Vec<(String, String, String)>>>;
 
-/// An Amplitude that gives these answers, one after the other; the last one stays.
+/// A simulated Amplitude that gives these answers, one after the other, and then repeats the last one.
 pub async fn amplitude(answers: Vec<(u16, &'static str)>) -> (String, Seen) {
     let seen = Seen::default();
     let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
@@ -140,7 +140,7 @@ async fn forms_are_passed_on_as_they_came_and_a_dead_upstream_is_503() {
 /// Amplitude's answer for three events.
 const TAKEN: &str = r#"{"code":200,"events_ingested":3}"#;
 
-/// A request with a good event, one that Amplitude may refuse, and what is no event.
+/// A request with a good event, one that Amplitude may refuse, and an element that is not an event.
 fn good_and_bad(number: usize) -> String {
     format!(
         r#"{{"api_key":"{KEY}","events":[{{"event_type":"Sign Up","user_id":"user-1","insert_id":"g{number}"}},{{"event_type":"","user_id":"user-{number}"}},7]}}"#
@@ -279,7 +279,7 @@ async fn a_full_sync_misses_and_the_others_take() {
             "the sync never fills up: {:#?}",
             daemon.metrics().await
         );
-        // What does not shrink when it is compressed.
+        // Bytes that do not compress.
         let text = || -> String {
             std::iter::repeat_with(fastrand::alphabetic)
                 .take(30_000)

@@ -1,5 +1,5 @@
-//! A store that is damaged: what is readable is delivered and the rest is counted, or the refusal is
-//! clear and nothing is overwritten.
+//! A damaged store: the daemon delivers what is readable and counts the rest, or refuses with a clear
+//! message and overwrites nothing.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -20,7 +20,7 @@ const NOTED_SYNC: &str = "[sync.web]\npixel_id = \"1001\"\naccess_token = \"test
     properties = [\"note\"]\n[sync.web.delivery]\nmax_batch_delay = \"10ms\"\n\
     requests_per_second = \"unlimited\"\n";
 
-/// What distinguishes an event, and takes as much room when it is compressed.
+/// A text that differs between events, and does not compress.
 fn note(row: usize, place: usize) -> String {
     let mut random = fastrand::Rng::with_seed((row * 1000 + place) as u64);
     iter::repeat_with(|| random.alphanumeric())
@@ -37,7 +37,7 @@ fn place_of(bytes: &[u8], row: usize, place: usize) -> usize {
         .expect("what events have not in common is plain text in the store")
 }
 
-/// Queues events in rows of their own, while nothing is delivered, and stops the daemon.
+/// Queues events in one row each, while nothing is delivered, and stops the daemon.
 async fn with_queued(graph: &Graph, rows: usize, per_row: usize) -> (Arc<TempDir>, String) {
     graph
         .sandbox
@@ -65,7 +65,7 @@ async fn with_queued(graph: &Graph, rows: usize, per_row: usize) -> (Arc<TempDir
     (folder, config)
 }
 
-/// A store that a killed process left, with twenty events in it; Meta is well again.
+/// A store with twenty events that a killed process left; Meta answers again.
 async fn left_by_a_kill(graph: &Graph) -> (Arc<TempDir>, PathBuf, String) {
     graph
         .sandbox
@@ -90,7 +90,7 @@ async fn left_by_a_kill(graph: &Graph) -> (Arc<TempDir>, PathBuf, String) {
     (Arc::new(folder), store, config)
 }
 
-/// Starts on a store with damage, and expects so many events to be lost and the others to arrive.
+/// Starts on a damaged store, and expects this many events to be lost and the others to arrive.
 async fn expect_lost(graph: &Graph, folder: Arc<TempDir>, config: String, lost: u32, rest: u32) {
     let daemon = Daemon::start_on(folder, config).await;
     daemon
@@ -173,7 +173,7 @@ async fn whichever_page_is_wiped_the_daemon_starts_and_no_event_goes_uncounted()
         fs::write(folder.path().join("queue.db"), bytes).unwrap();
         let config = config_text(graph.address, folder.path(), PLAIN_SYNC);
         let daemon = Daemon::start_on(folder, config).await;
-        // The damage may show only when it is met, and that request is refused.
+        // The damage may show only later, and then a request is refused.
         let taken = async { while daemon.post(event("next").to_string()).await.0 != 200 {} };
         let limit = Duration::from_secs(30);
         tokio::time::timeout(limit, taken)
@@ -198,7 +198,7 @@ async fn whichever_page_is_wiped_the_daemon_starts_and_no_event_goes_uncounted()
 async fn without_its_log_the_store_opens_and_keeps_its_books() {
     let graph = Graph::start().await;
     let (folder, store, config) = left_by_a_kill(&graph).await;
-    // Someone tidied up what looked like a left-over. What was only there is gone, as with any file.
+    // Someone deleted the write-ahead log. What only the log held is lost.
     fs::remove_file(store.join("queue.db-wal")).unwrap();
     let daemon = Daemon::start_on(folder, config).await;
     assert_eq!(daemon.post(event("next").to_string()).await.0, 200);
@@ -208,7 +208,7 @@ async fn without_its_log_the_store_opens_and_keeps_its_books() {
     daemon.stop().await;
 }
 
-/// Puts back what a clean stop left, in a folder of its own.
+/// Restores what a clean stop left, in another folder.
 fn copy_of(whole: &[u8]) -> (Arc<TempDir>, PathBuf) {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let store = folder.path().join("queue.db");
@@ -264,7 +264,7 @@ async fn of_a_file_that_was_cut_off_the_readable_part_is_delivered() {
                 break;
             }
         }
-        // Where the counters were cut off too, nobody can say how many there were.
+        // If the counters were cut off too, the number of lost events is unknown.
         let total = ended(&["delivered"]).await + ended(&["lost"]).await;
         assert!(total <= 801.0, "{eighths}/8: {total}");
         delivered += ended(&["delivered"]).await;
@@ -328,7 +328,7 @@ async fn rubbish_behind_the_log_and_a_lost_index_of_it_cost_nothing_after_a_kill
     let graph = Graph::start().await;
     let (folder, store, config) = left_by_a_kill(&graph).await;
     fs::remove_file(store.join("queue.db-shm")).unwrap();
-    // A commit that a power cut left half written.
+    // A power cut left a commit half written.
     let log = File::options()
         .append(true)
         .open(store.join("queue.db-wal"));

@@ -1,4 +1,4 @@
-//! Which file calls a method of which, as far as the method's name tells.
+//! Which file calls a method of which, judged by the method's name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,9 @@ use super::source::SourceFile;
 use super::types::{is_of_tests, type_name};
 use super::uses::{Edges, between_neighbours};
 
-/// Every call by one file or folder of a method of another beside it. A name tells the method where one
-/// type of the folder alone has one of that name, and it cannot be a method of something else: neither of
-/// another type that the calling file may know, nor of the standard library, whose methods are called too
-/// where nobody knows the folder.
+/// Every call from one file or folder to a method of another beside it. A name identifies a method if exactly
+/// one type of the folder has a method of that name, and no other type that the calling file may use has one.
+/// A name that is also called outside the folder's users may belong to the standard library, and is ignored.
 pub fn calls_between(sources: &[SourceFile]) -> Edges {
     let mut methods: BTreeMap<String, BTreeSet<(String, &[String])>> = BTreeMap::new();
     for source in sources {

@@ -1,4 +1,4 @@
-//! The layers, as docs/ARCHITECTURE.md tells them.
+//! The layers, read from docs/ARCHITECTURE.md.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,14 +25,14 @@ impl Layers {
             .lines()
             .filter(|line| line.starts_with("`sandbox` "));
         Self {
-            // Two rows are the table's head.
+            // The table's head takes two rows.
             from_the_bottom: rows.skip(2).map(code_names).collect(),
             of_sandbox: code_names(aside.next().unwrap().split(", and only").next().unwrap())
                 .split_off(1),
         }
     }
 
-    /// Every module that stands somewhere.
+    /// Every module in the table.
     pub fn modules(&self) -> BTreeSet<String> {
         let mut modules: BTreeSet<String> = self.from_the_bottom.concat().into_iter().collect();
         modules.insert("sandbox".to_owned());

@@ -1,4 +1,4 @@
-//! The files of src, and the tokens of which they are made.
+//! The files of src, and their tokens.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -63,12 +63,12 @@ impl SourceFile {
             .get_or_init(|| syn::parse_file(&self.text).unwrap())
     }
 
-    /// Its tokens without attributes, comments and tests. A group's delimiters are tokens of their own.
+    /// Its tokens without attributes, comments and tests. The delimiters of a group are separate tokens.
     pub fn tokens(&self) -> &[String] {
         self.tokens.get_or_init(|| self.flat_tokens(false))
     }
 
-    /// Whether it has to do with SQL, its tests included.
+    /// Whether it, or its tests, contain SQL.
     pub fn speaks_sql(&self) -> bool {
         self.flat_tokens(true).iter().any(|token| {
             let is_text = token.contains('"');
@@ -94,7 +94,7 @@ fn flatten(tokens: TokenStream, with_tests: bool, flat: &mut Vec<String>) {
                 let attribute = tokens.next_if(|token| matches!(token, TokenTree::Group(_)));
                 let attribute = attribute.map(|group| group.to_string().replace(' ', ""));
                 if attribute.as_deref() == Some("[cfg(test)]") && !with_tests {
-                    // An item ends with the first of these.
+                    // An item ends at the first of these.
                     tokens
                         .by_ref()
                         .find(|token| is_block(token) || token.to_string() == ";");
@@ -120,7 +120,7 @@ fn is_block(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
 }
 
-/// What a module's tests use is no part of the structure.
+/// What tests use does not count as structure.
 pub fn product_sources() -> Vec<SourceFile> {
     let mut files = sources();
     files.retain(|file| file.module.iter().all(|part| part != "tests"));

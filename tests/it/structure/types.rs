@@ -11,7 +11,7 @@ use syn::{
 
 use super::source::SourceFile;
 
-/// The names of the types that a file declares; an associated type is none of the crate's.
+/// The names of the types that a file declares, without associated types.
 pub fn declared_types(source: &SourceFile) -> Vec<String> {
     let mut declared = Declared::default();
     declared.visit_file(source.syntax());
@@ -31,7 +31,7 @@ pub fn strangers(sources: &[SourceFile]) -> BTreeMap<String, Vec<&str>> {
         let mut implemented = Implemented::default();
         implemented.visit_file(source.syntax());
         for name in implemented.0 {
-            // Of what a macro names there is no more to be seen here.
+            // A macro's type is not visible here.
             let home = homes.get(&name);
             if home.is_some_and(|home| !home.contains(&*source.path)) {
                 strangers.entry(name).or_default().push(&source.path);

@@ -1,4 +1,4 @@
-//! Which file names which.
+//! Which file uses which.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::source::SourceFile;
 /// One module and another that it uses, and how.
 pub type Edges = BTreeMap<(String, String), String>;
 
-/// Every use of one file or folder by another that stands beside it.
+/// Every use of one file or folder by another beside it.
 pub fn uses_between(sources: &[SourceFile]) -> Edges {
     let modules: BTreeSet<&[String]> = sources.iter().map(|source| &*source.module).collect();
     let mut uses = Edges::new();
@@ -25,7 +25,7 @@ pub fn uses_between(sources: &[SourceFile]) -> Edges {
                     _ => used.push(name),
                 }
             }
-            // The path leads to an item; the file is the part of it that is one.
+            // The path leads to an item; part of it is the path of the file.
             while !used.is_empty() && !modules.contains(&*used) {
                 used.pop();
             }
@@ -74,7 +74,7 @@ pub fn paths_of(source: &SourceFile) -> Vec<Vec<String>> {
     paths
 }
 
-/// Reads a path with all its branches, which `before` leads to; gives what follows it.
+/// Reads a path behind `before`, with all its branches; returns the tokens behind it.
 fn branches<'t>(
     tokens: &'t [String],
     before: &[String],
@@ -93,7 +93,7 @@ fn branches<'t>(
                     && (open == "{" || open == ",")
                 {
                     rest = branches(list, &path, paths);
-                    // What stands between is a new name for what was read.
+                    // An alias.
                     let end = rest.iter().position(|token| token == "," || token == "}");
                     rest = &rest[end.unwrap_or(rest.len())..];
                 }
