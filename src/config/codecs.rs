@@ -91,19 +91,19 @@ pub(super) fn list<T: ToString + 'static>(
 }
 
 /// A table of any keys; printed unless it is empty.
-pub(super) fn map<K: Ord + 'static, V: 'static>(
+pub(super) fn map<K: Ord + 'static, V: PartialEq + 'static>(
     read: fn(&Node<'_>) -> Option<BTreeMap<K, V>>,
     name_of: fn(&K) -> &str,
     print: fn(&V) -> String,
 ) -> Codec<BTreeMap<K, V>> {
     let print = move |members: &BTreeMap<K, V>, name: &'static str, page: &mut Page| {
-        let members = members.iter();
-        page.map(
-            name,
-            members.map(|(key, value)| (name_of(key), print(value))),
-        );
+        page.table(&[name], |page| {
+            for (key, value) in members {
+                page.key(name_of(key), print(value));
+            }
+        });
     };
-    Codec::on_page("a table", read, print).or(BTreeMap::new)
+    Codec::on_page("a table", read, print).or_default()
 }
 
 pub(super) fn path(expects: &'static str) -> Codec<PathBuf> {

@@ -60,9 +60,10 @@ fn variables<'e>(environment: &'e [(String, String)], context: &LoadContext) -> 
             continue;
         }
         let levels: Vec<String> = key.split(SEPARATOR).map(str::to_owned).collect();
-        match refuse_variable(&levels, &kept) {
-            Some(message) => context.note(ConfigError::new(name, message)),
-            None => drop(kept.insert(levels, (name, value))),
+        if let Some(message) = refuse_variable(&levels, &kept) {
+            context.note(ConfigError::new(name, message));
+        } else {
+            kept.insert(levels, (name, value));
         }
     }
     kept

@@ -125,12 +125,12 @@ fn read_user_data(node: &Node<'_>) -> Option<BTreeMap<UserDataField, ValueExpr>>
 
 /// Adds the defaults of what the sync does not map.
 fn add_default_user_data(fields: &mut BTreeMap<UserDataField, ValueExpr>, context: &LoadContext) {
-    for field in UserDataField::ALL {
+    for field in UserDataField::ALL.iter().copied() {
         if let Some(default) = user_data_key(field).default_value()
-            && !fields.contains_key(field)
+            && !fields.contains_key(&field)
         {
             let value = value(&Node::new(String::new(), &default, context));
-            fields.extend(value.map(|value| (*field, value)));
+            fields.extend(value.map(|value| (field, value)));
         }
     }
 }
@@ -220,10 +220,10 @@ pub(super) fn user_data_section() -> Section {
         "Amplitude's \"Mappings\": what Meta matches people by. Meta's short keys are accepted too; an \
          empty list switches a field off.",
     )
-    .with(UserDataField::ALL.iter().map(user_data_key))
+    .with(UserDataField::ALL.iter().copied().map(user_data_key))
 }
 
-fn user_data_key(field: &UserDataField) -> Key {
+fn user_data_key(field: UserDataField) -> Key {
     let default = match field.sample() {
         FieldSample::Default(path) => Value(path),
         FieldSample::Example(path) => Example(path),

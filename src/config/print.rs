@@ -38,20 +38,6 @@ impl Page {
         self.tables.push(format!("\n[{}]\n{text}", page.at));
     }
 
-    /// Writes a table of any keys, unless it is empty.
-    pub(super) fn map<'n>(
-        &mut self,
-        name: &str,
-        members: impl IntoIterator<Item = (&'n str, String)>,
-    ) {
-        let mut members = members.into_iter().peekable();
-        if members.peek().is_some() {
-            self.table(&[name], |page| {
-                members.for_each(|(name, value)| page.key(name, value));
-            });
-        }
-    }
-
     /// Says what the absence of a table means.
     pub(super) fn no_table(&mut self, name: &str, meaning: &str) {
         let at = join(&self.at, name);

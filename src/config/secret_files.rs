@@ -173,7 +173,7 @@ mod tests {
             };
             assert_eq!(found, expected, "{name}");
             assert_secret(&open, secret);
-            let _ = metas.look().await;
+            drop(metas.look().await);
             assert_secret(&metas, metas_secret);
         }
     }
