@@ -246,7 +246,9 @@ fn decode_index(mut index: &[u8]) -> Option<(Vec<BatchEntry>, Vec<Arc<str>>)> {
 }
 
 fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    rest.split_off(..N)?.try_into().ok()
+    let (taken, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(*taken)
 }
 
 /// Reads fingerprints as they are stored.

@@ -227,10 +227,9 @@ impl Counters {
             counters.add(id, sync);
         }
         for stored in reader.counters()? {
-            let index = counters.find_by_id(stored.sync);
             let mut names = counters.names.iter();
             if let Some(place) = names.position(|name| *name == stored.counter)
-                && let Some(index) = index
+                && let Some(index) = counters.find_by_id(stored.sync)
             {
                 counters.all[index].values[place] = stored.value;
             }

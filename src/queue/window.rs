@@ -50,7 +50,7 @@ impl DuplicateWindow {
     /// Remembers an id from this moment on. A known id takes a second place.
     pub(super) fn insert(&mut self, id: Fingerprint, taken_at: UnixMillis) {
         if self.places.len() == self.capacity {
-            self.forget_oldest(1);
+            self.forget_oldest();
         }
         // The ring grows until it is full; from then on, the newest id takes the oldest's place.
         let place = (self.oldest + self.places.len()) % self.capacity;
@@ -83,7 +83,9 @@ impl DuplicateWindow {
             if now.since(UnixMillis::from_seconds(second + 1)) < self.window {
                 break;
             }
-            self.forget_oldest(count);
+            for _ in 0..count {
+                self.forget_oldest();
+            }
         }
     }
 
@@ -97,30 +99,23 @@ impl DuplicateWindow {
         }
     }
 
-    fn forget_oldest(&mut self, count: u32) {
-        let mut left = count;
-        while left > 0
-            && let Some((_, of_second)) = self.seconds.front_mut()
-        {
-            let leaving = left.min(*of_second);
-            *of_second -= leaving;
-            if *of_second == 0 {
+    fn forget_oldest(&mut self) {
+        if let Some((_, count)) = self.seconds.front_mut() {
+            *count -= 1;
+            if *count == 0 {
                 self.seconds.pop_front();
             }
-            left -= leaving;
         }
-        for _ in 0..count {
-            let (ring, oldest) = (&self.ring, self.oldest);
-            let found = self.places.entry(
-                ring[oldest].whole,
-                |place| *place as usize == oldest,
-                |place| ring[*place as usize].whole,
-            );
-            if let Entry::Occupied(found) = found {
-                found.remove();
-            }
-            self.oldest = (oldest + 1) % self.capacity;
+        let (ring, oldest) = (&self.ring, self.oldest);
+        let found = self.places.entry(
+            ring[oldest].whole,
+            |place| *place as usize == oldest,
+            |place| ring[*place as usize].whole,
+        );
+        if let Entry::Occupied(found) = found {
+            found.remove();
         }
+        self.oldest = (oldest + 1) % self.capacity;
     }
 }
 

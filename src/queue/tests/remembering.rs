@@ -7,7 +7,7 @@ use crate::profile::update::{Identity, profile_of};
 use crate::profile::{ProfileKey, Touchpoint};
 
 on_every_engine! {
-    a_lesson_is_kept_with_the_events_or_not_at_all,
+    an_update_is_kept_with_the_events_or_not_at_all,
     who_is_not_seen_is_forgotten_after_a_time,
     the_oldest_leave_where_there_are_too_many,
     a_rush_of_people_stays_within_bounds,
@@ -19,16 +19,16 @@ on_every_engine! {
 const SLOT: PropertyId = PropertyId(1);
 
 impl QueueFixture {
-    pub(in crate::queue) async fn learn(&self, lesson: ProfileUpdate) {
-        self.try_to_learn(lesson).await.unwrap();
+    pub(in crate::queue) async fn learn(&self, update: ProfileUpdate) {
+        self.try_to_learn(update).await.unwrap();
         assert_law(&self.queue);
     }
 
     pub(in crate::queue) async fn try_to_learn(
         &self,
-        lesson: ProfileUpdate,
+        update: ProfileUpdate,
     ) -> Result<Pushed, PushError> {
-        let updates = vec![(web(), lesson)];
+        let updates = vec![(web(), update)];
         self.queue.push_with(Vec::new(), observed(updates)).await
     }
 }
@@ -74,7 +74,7 @@ fn bounds(max_age: Duration, max_bytes: u64) -> AllBounds {
     [(web(), bounds)].into()
 }
 
-async fn a_lesson_is_kept_with_the_events_or_not_at_all(engine: TestEngine) {
+async fn an_update_is_kept_with_the_events_or_not_at_all(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
     let updates = vec![(web(), set("a", "x", START)), (web(), set("b", "y", START))];
     let pushed = fixture
@@ -145,12 +145,12 @@ async fn a_rush_of_people_stays_within_bounds(engine: TestEngine) {
     let most = 100_000;
     fixture.queue.bound_profiles(bounds(DAY, most));
     for rush in 0..4 {
-        let lesson = |number: i64| {
+        let update = |number: i64| {
             let number = rush * 1000 + number;
             let long = "x".repeat(if number % 3 == 0 { 1000 } else { 1 });
             (web(), set(&number.to_string(), &long, START + number))
         };
-        let updates = (0..1000).map(lesson).collect();
+        let updates = (0..1000).map(update).collect();
         let pushed = fixture.queue.push_with(Vec::new(), observed(updates)).await;
         pushed.unwrap();
         assert!(fixture.totals().profile_bytes <= most);

@@ -89,9 +89,9 @@ async fn what_is_readable_of_a_damaged_store_is_delivered_and_the_rest_is_counte
         // Most people are still known, and who is not can be again.
         let lost = |number: &i32| value(&fixture.queue, &number.to_string()).is_empty();
         if let Some(number) = (0..=400).find(lost) {
-            let lesson = set(&number.to_string(), "y", START);
-            if fixture.try_to_learn(lesson.clone()).await.is_err() {
-                fixture.learn(lesson).await;
+            let update = set(&number.to_string(), "y", START);
+            if fixture.try_to_learn(update.clone()).await.is_err() {
+                fixture.learn(update).await;
             }
             assert_eq!(value(&fixture.queue, &number.to_string()), ["y"]);
         }
