@@ -18,7 +18,7 @@
 //! batch is removed with its last event. The batch's fingerprints stay longer, for the duplicate window
 //! (`window`) and for `trace`.
 //!
-//! The rules stand in files named after what they do: `push`, `leasing`, `settling`, `dead_letters`, `expire`,
+//! The rules stand in files named after what they do: `push`, `leasing`, `settle`, `dead_letters`, `expire`,
 //! `erase`, `profiles`, `trace`, each a few functions over the `core`. Below them an `engine` stores and finds. In
 //! use is `sqlite`: a file in WAL mode with `synchronous = FULL`, and a locked file that decides which process owns
 //! it.
@@ -67,7 +67,7 @@ use core::{Core, QueueContext, Shared};
 use dead::{DeadFilter, DeadLetter, Retried};
 use engine::{EngineError, EngineResult, Reader, Storage};
 use erase::{Forgotten, Person};
-use lease::{Backlog, LeaseLimits, Leased, Order, Slot};
+use lease::{Backlog, Leased, Order, Slot};
 use profile_reader::ProfileReader;
 use quota::{StoreHealth, StoreStats};
 use settle::Settlement;
@@ -89,7 +89,6 @@ mod profiles;
 mod recent_clicks;
 mod batch_builder;
 mod leasing;
-mod settling;
 mod dead_letters;
 pub mod profile_reader;
 pub mod engine;
@@ -110,6 +109,8 @@ pub(crate) mod memory;
 
 /// Commands that may wait for the writer.
 const WAITING: usize = 4096;
+/// Bytes of dead letters that are read at once; one more may come on top.
+const LISTED_BYTES: usize = 1 << 20;
 /// Dead letters that one command handles in one transaction.
 const DEAD_LETTERS_AT_ONCE: usize = 256;
 
@@ -365,13 +366,9 @@ impl Queue {
         order: Order,
     ) -> Result<Vec<Leased>, StoreError> {
         let sync = sync.clone();
-        let limits = LeaseLimits {
-            events: max_events,
-            bytes: max_bytes,
-        };
         let (taker, leased) = oneshot::channel();
         self.ask(WriterCommand::Outside, move |core| {
-            let leased = leasing::lease(core, &sync, limits, order)?;
+            let leased = leasing::lease(core, &sync, max_events, max_bytes, order)?;
             if let Err(unwanted) = taker.send(leased) {
                 leasing::give_back(core, &sync, &unwanted);
             }
@@ -393,13 +390,13 @@ impl Queue {
         slots: &[Slot],
     ) -> Result<DeliveryId, StoreError> {
         let (sync, slots) = (sync.clone(), slots.to_vec());
-        self.change(move |core| Ok(settling::open(core, &sync, &slots)))
+        self.change(move |core| Ok(settle::open(core, &sync, &slots)))
             .await
     }
 
     /// Applies the answer to a request, in one transaction.
     pub async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
-        self.change(move |core| settling::settle(core, &settlement))
+        self.change(move |core| settle::settle(core, &settlement))
             .await
     }
 
@@ -443,7 +440,7 @@ impl Queue {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
         let filter = filter.clone();
-        self.read(move |reader| dead_letters::list(reader, &filter, after, limit))
+        self.read(move |reader| reader.dead_letters(&filter, after, limit, LISTED_BYTES))
             .await
     }
 
@@ -530,7 +527,8 @@ impl Queue {
         mut done: impl FnMut(T),
     ) -> Result<(), StoreError> {
         // Later ones are left alone, or a dead letter could be retried for ever.
-        let end = self.read(dead_letters::last).await?;
+        let end = self.read(|reader| Ok(reader.last_ids()?.dead_letter));
+        let end = end.await?;
         let mut after = 0;
         loop {
             let letters = self.dead(filter, after, DEAD_LETTERS_AT_ONCE).await?;

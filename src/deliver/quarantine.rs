@@ -17,8 +17,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::outcome::Reason;
+use crate::queue::dead::Refusal;
 use crate::queue::lease::{Leased, Slot};
-use crate::queue::settle::Refusal;
 
 use super::backoff::Backoff;
 use super::verdict::{Blame, Judgement, Verdict};

@@ -50,6 +50,21 @@ pub struct DeadLetter {
     pub json: Option<Vec<u8>>,
 }
 
+/// Why Meta refused an event.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Why it ends as `rejected`.
+    pub reason: Reason,
+    /// Meta's code.
+    pub code: Option<i64>,
+    /// Meta's sub-code.
+    pub sub_code: Option<i64>,
+    /// Meta's trace id.
+    pub trace_id: Option<String>,
+    /// Meta's text, redacted.
+    pub message: Option<String>,
+}
+
 /// Which dead letters are meant; an empty filter means all.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

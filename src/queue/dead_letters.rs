@@ -10,9 +10,8 @@ use crate::payload::{Fingerprint, Payload};
 
 use super::batch::{BatchEntry, StoredBatch, SyncId};
 use super::core::Core;
-use super::dead::{DeadFilter, DeadLetter, Retried};
-use super::engine::{DeadHeader, EngineResult, Reader, StoredDeadLetter};
-use super::settle::Refusal;
+use super::dead::{DeadLetter, Refusal, Retried};
+use super::engine::{DeadHeader, EngineResult, StoredDeadLetter};
 use super::state::BatchState;
 use super::totals::{Counter, Removal};
 
@@ -20,8 +19,6 @@ use super::totals::{Counter, Removal};
 const MAX_SAMPLES: u64 = 100;
 /// What a dead letter takes besides its texts.
 const OVERHEAD: usize = 128;
-/// Bytes of events that are read at once; one more event may come on top.
-const LISTED_BYTES: usize = 1 << 20;
 /// Dead letters that are read at once to make room.
 const PAGE: usize = 16;
 /// Longest name or id that is kept, in bytes.
@@ -322,22 +319,6 @@ fn payload(letter: &StoredDeadLetter) -> Option<Payload> {
         },
         deadline: letter.deadline?,
     })
-}
-
-/// Reads at most `limit` dead letters with numbers above `after`, in the order of filing; fewer where they are
-/// large, to bound the memory.
-pub(super) fn list(
-    reader: &mut dyn Reader,
-    filter: &DeadFilter,
-    after: i64,
-    limit: usize,
-) -> EngineResult<Vec<DeadLetter>> {
-    reader.dead_letters(filter, after, limit, LISTED_BYTES)
-}
-
-/// The number of the last dead letter.
-pub(super) fn last(reader: &mut dyn Reader) -> EngineResult<i64> {
-    Ok(reader.last_ids()?.dead_letter)
 }
 
 const fn is_sampled(reason: Reason) -> bool {

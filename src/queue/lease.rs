@@ -79,12 +79,3 @@ pub struct Backlog {
     /// When the oldest was taken.
     pub oldest: Option<UnixMillis>,
 }
-
-/// How much a lease may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LeaseLimits {
-    /// Most events.
-    pub(super) events: usize,
-    /// Most bytes of JSON; the first event may be larger.
-    pub(super) bytes: usize,
-}

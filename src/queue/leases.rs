@@ -14,7 +14,7 @@ use crate::config::SyncName;
 use super::batch::{BatchId, StoredBatch};
 use super::bits::Bits;
 use super::engine::BatchOrder;
-use super::lease::{Backlog, LeaseLimits, Slot};
+use super::lease::{Backlog, Slot};
 use super::state::{BatchPlace, BatchState};
 
 #[derive(Debug, Default)]
@@ -198,9 +198,9 @@ impl SyncLeases {
 
     /// Whose turn the next lease is. Where all that is ready fits into the limits, the order makes no
     /// difference.
-    pub(super) fn turn(&mut self, limits: LeaseLimits) -> Turn {
+    pub(super) fn turn(&mut self, max_events: usize, max_bytes: usize) -> Turn {
         let ready = self.backlog();
-        if ready.events <= limits.events as u64 && ready.bytes <= limits.bytes as u64 {
+        if ready.events <= max_events as u64 && ready.bytes <= max_bytes as u64 {
             return MOST_URGENT;
         }
         let turn = ROUND[self.turns % ROUND.len()];

@@ -9,7 +9,7 @@ use super::batch::StoredBatch;
 use super::bits::Bits;
 use super::core::Core;
 use super::engine::{BatchOrder, EngineResult};
-use super::lease::{LeaseLimits, Leased, Order, Slot};
+use super::lease::{Leased, Order, Slot};
 use super::leases::SyncLeases;
 use super::state::{BatchPlace, BatchState};
 
@@ -20,7 +20,8 @@ const BATCHES_BY_NAME: usize = 256;
 pub(super) fn lease(
     core: &mut Core,
     sync: &SyncName,
-    limits: LeaseLimits,
+    max_events: usize,
+    max_bytes: usize,
     order: Order,
 ) -> EngineResult<Vec<Leased>> {
     core.now = core.context.clock.now();
@@ -28,12 +29,13 @@ pub(super) fn lease(
         return Ok(Vec::new());
     };
     let mut lease = Lease {
-        limits,
+        max_events,
+        max_bytes,
         index,
         now: core.now.seconds(),
         taken: Vec::new(),
         bytes: 0,
-        full: limits.events == 0,
+        full: max_events == 0,
     };
     let leased = match order {
         Order::MostUrgent => lease_in_turn(core, &mut lease),
@@ -55,7 +57,9 @@ pub(super) fn give_back(core: &Core, sync: &SyncName, leased: &[Leased]) {
 }
 
 fn lease_in_turn(core: &mut Core, lease: &mut Lease) -> EngineResult<()> {
-    for order in core.leases_of(lease.index, |leases| leases.turn(lease.limits)) {
+    for order in core.leases_of(lease.index, |leases| {
+        leases.turn(lease.max_events, lease.max_bytes)
+    }) {
         match order {
             BatchOrder::Deadline => lease_most_urgent(core, lease)?,
             order => lease_freshest(core, *order, lease)?,
@@ -146,7 +150,9 @@ fn lease_batch(
 /// A lease while it is filled.
 #[derive(Debug)]
 struct Lease {
-    limits: LeaseLimits,
+    max_events: usize,
+    /// Of JSON; the first event may be larger.
+    max_bytes: usize,
     /// Of the sync's counters.
     index: usize,
     now: i64,
@@ -175,8 +181,8 @@ impl Lease {
             }
             let body = content.body(entry);
             let bytes = self.bytes + body.as_ref().len();
-            self.full = self.taken.len() == self.limits.events
-                || (bytes > self.limits.bytes && !self.taken.is_empty());
+            self.full = self.taken.len() == self.max_events
+                || (bytes > self.max_bytes && !self.taken.is_empty());
             if self.full {
                 break;
             }
@@ -190,7 +196,7 @@ impl Lease {
                 taken_at: state.taken_at,
             });
         }
-        self.full |= self.taken.len() == self.limits.events;
+        self.full |= self.taken.len() == self.max_events;
         taken
     }
 }

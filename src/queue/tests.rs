@@ -12,9 +12,10 @@ use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Payload, Rejected, Submission};
 
 use attempt::AttemptAnswer;
+use dead::Refusal;
 use erase::{Forgotten, Person};
 use memory::{MemoryEngine, StoreFault};
-use settle::{End, Refusal};
+use settle::End;
 use totals::SyncTotals;
 
 mod pushing;

@@ -154,14 +154,10 @@ pub(super) fn known_fingerprints(
     reader: &mut dyn Reader,
     wanted: &[Fingerprint],
 ) -> EngineResult<HashSet<Fingerprint>> {
-    // A fingerprint is a hash already.
-    let mut table = HashTable::with_capacity(wanted.len());
-    for id in wanted {
-        table.insert_unique(id.whole, *id, |id| id.whole);
-    }
+    let wanted: HashSet<Fingerprint> = wanted.iter().copied().collect();
     let mut found = HashSet::new();
     for_each(reader, None, |_, id| {
-        if table.find(id.whole, |wanted| *wanted == id).is_some() {
+        if wanted.contains(&id) {
             found.insert(id);
         }
     })?;

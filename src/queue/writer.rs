@@ -19,7 +19,7 @@ use crate::clock::UnixMillis;
 use super::core::{Core, QueueContext};
 use super::engine::{EngineError, EngineResult, Opening};
 use super::quota::CapacityProblem;
-use super::{OpenError, StoreError, dead_letters, expire, settling, totals, window};
+use super::{OpenError, StoreError, dead_letters, expire, settle, totals, window};
 
 /// Most commands that go into one transaction.
 const BATCH: usize = 1024;
@@ -104,7 +104,7 @@ fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError
         for sync in &context.syncs {
             core.index_of(sync);
         }
-        settling::resolve_open(core, opening)
+        settle::resolve_open(core, opening)
     })?;
     for counters in core.counters.all() {
         core.leases().of(&counters.name).reset_marks();

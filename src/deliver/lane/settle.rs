@@ -11,8 +11,9 @@ use crate::deliver::backoff::Backoff;
 use crate::deliver::verdict::Judgement;
 use crate::queue::attempt::{AttemptAnswer, DeliveryId};
 use crate::queue::cooldown::{Cooldown, CooldownChange};
+use crate::queue::dead::Refusal;
 use crate::queue::lease::Leased;
-use crate::queue::settle::{End, Refusal, Settlement};
+use crate::queue::settle::{End, Settlement};
 
 /// Between tries of a store that failed.
 const STORE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(15));

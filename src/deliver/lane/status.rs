@@ -7,7 +7,7 @@ use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::deliver::limiter::{Circuit, CooldownReason};
 use crate::deliver::quarantine::{Cause, Quarantine};
-use crate::queue::settle::Refusal;
+use crate::queue::dead::Refusal;
 use crate::telemetry::metrics::LaneState;
 
 use super::breaker::Breaker;

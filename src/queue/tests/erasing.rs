@@ -121,7 +121,7 @@ async fn what_is_erased_stays_so_whatever_else_its_transaction_does(engine: Test
     let erased = fixture.queue.change(move |core| {
         let mut forgotten = Forgotten::default();
         erase::erase(core, &only(0), &mut forgotten)?;
-        crate::queue::settling::settle(core, &settlement)?;
+        crate::queue::settle::settle(core, &settlement)?;
         Ok(forgotten.queued)
     });
     assert_eq!(erased.await.unwrap(), 1);
