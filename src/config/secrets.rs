@@ -21,10 +21,10 @@ const SECRET: &str = "a text of printable ASCII characters";
 const BROKEN: &str = "found white space within a secret that is not shown, expected none";
 
 /// Whether a printable text can be the secret.
-type Check = fn(&str) -> bool;
+type SecretCheck = fn(&str) -> bool;
 
 /// A secret that stands under its own key, or in the file that another key names.
-pub(super) fn secret(file: &'static str, check: Check) -> Codec<Option<SecretString>> {
+pub(super) fn secret(file: &'static str, check: SecretCheck) -> Codec<Option<SecretString>> {
     let read = move |table: &KnownTable<'_>, name| Some(one(table, name, file, check));
     Codec::of_table(Some(SECRET), [], read, |secret, name, page| {
         if secret.is_some() {
@@ -106,7 +106,7 @@ fn paths(table: &KnownTable<'_>, secret: &str, name: &str) -> Vec<PathBuf> {
     node.items().iter().filter_map(path).collect()
 }
 
-fn one(table: &KnownTable<'_>, name: &str, file: &str, check: Check) -> Option<SecretString> {
+fn one(table: &KnownTable<'_>, name: &str, file: &str, check: SecretCheck) -> Option<SecretString> {
     let (node, read) = find(table, name, file)?;
     let secret = read(&node)?;
     if check(secret.expose_secret()) || is_placeholder(&secret) {
@@ -163,7 +163,7 @@ fn from_file(node: &Node<'_>) -> Option<SecretString> {
 }
 
 /// Reads the secret that a file holds, or says why it holds none.
-pub(super) fn read(path: &Path, check: Check) -> Result<SecretString, String> {
+pub(super) fn read(path: &Path, check: SecretCheck) -> Result<SecretString, String> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(MOST).read_to_string(&mut text))
