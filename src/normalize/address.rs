@@ -7,7 +7,7 @@ use crate::dropped::DropReason;
 /// Finds the client in a list as proxies write it (`X-Forwarded-For`), without port and brackets.
 pub(super) fn normalize<'a>(text: &'a str, buffer: &'a mut String) -> Result<&'a str, DropReason> {
     let mut found = DropReason::NotAnAddress;
-    // Character by character, which is faster for lists as short as these than to search for one.
+    // `[',']` splits character by character, which is faster than a search in lists as short as these.
     for entry in text.split([',']) {
         let entry = entry.trim().trim_matches('"');
         let Some((written, address)) = parse(entry) else {

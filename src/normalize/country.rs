@@ -14,8 +14,7 @@ pub(super) fn normalize(
     code.ok_or(DropReason::UnknownCountry)
 }
 
-/// The alpha-2 code of a country written as alpha-2, alpha-3 or English name. Nothing is guessed: a
-/// text that is no country has no code.
+/// The alpha-2 code of a country written as alpha-2, alpha-3 or English name. Nothing is guessed.
 pub fn code(text: &str) -> Option<&'static str> {
     of_written(text).or_else(|| {
         // As in `United States (US)`.
@@ -27,7 +26,7 @@ pub fn code(text: &str) -> Option<&'static str> {
 /// The code of a text that is written as one or as a name.
 fn of_written(text: &str) -> Option<&'static str> {
     let key = TableKey::of(text);
-    // With signs in it, as in `N/A`, it says that there is no country: only the bare one is Namibia's.
+    // `NA` is Namibia; with signs in it, as in `N/A`, it means that there is no country.
     if key.as_str() == "na" && trimmed(text).len() != 2 {
         return None;
     }
@@ -41,7 +40,7 @@ pub fn calling_code(country: &str) -> Option<&'static str> {
 
 fn of_key(key: &str) -> Option<&'static str> {
     if key.len() == 2 {
-        // The United Kingdom's own short form is reserved for it, yet is not its code.
+        // `uk` is reserved for the United Kingdom, but is not its code.
         let code = if key == "uk" { "gb" } else { key };
         return row(code).map(|(code, _)| *code);
     }
@@ -57,7 +56,7 @@ fn row(code: &str) -> Option<&'static (&'static str, &'static str)> {
 
 /// Finds a name in a table that is in order.
 pub(super) fn look_up(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
-    // Most rows differ in what is compared first.
+    // Most rows differ in the first letter.
     let first = |name: &str| name.as_bytes().first().copied();
     let compare = |row: &(&str, _)| first(row.0).cmp(&first(name)).then_with(|| row.0.cmp(name));
     let found = table.binary_search_by(compare).ok()?;

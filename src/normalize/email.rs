@@ -1,7 +1,8 @@
 //! E-mail addresses: trimmed, lower case, and of the form of an address.
 //!
-//! Dots and `+tags` are part of an address and stay; one comma behind it, as a list leaves it, goes. The form is that of Meta's parameter builder
-//! (dot-separated atoms, a domain of at least two labels), with letters beyond ASCII allowed.
+//! Dots and `+tags` are part of an address and stay; one comma behind it, which a list may leave, is cut off.
+//! The form is that of Meta's parameter builder (dot-separated atoms, a domain of at least two labels), and
+//! letters beyond ASCII are allowed.
 
 use crate::dropped::DropReason;
 use crate::normalize::text::{is_letter, lower_kept, trimmed};
@@ -24,7 +25,7 @@ pub(super) fn normalize<'a>(text: &'a str, buffer: &'a mut String) -> Result<&'a
     }
 }
 
-/// Whether a part of an address is well, but for what is not ASCII.
+/// Whether the ASCII characters of a part of an address are allowed.
 fn is_atom(atom: &[u8]) -> bool {
     let is_part = |byte: &u8| {
         byte.is_ascii_alphanumeric()
@@ -37,7 +38,7 @@ fn is_atom(atom: &[u8]) -> bool {
     !atom.is_empty() && atom.iter().all(is_part)
 }
 
-/// Whether a label of a domain is well, but for what is not ASCII.
+/// Whether the ASCII characters of a label of a domain are allowed.
 fn is_label(label: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || *byte == b'-';
     let (first, last) = (label.first(), label.last());

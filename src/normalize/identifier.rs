@@ -1,4 +1,4 @@
-//! Ids that others gave: the site's own, Meta's lead and login ids, a device's advertising id.
+//! Ids: the site's own, Meta's lead and login ids, a device's advertising id.
 
 use std::borrow::Cow;
 
@@ -19,9 +19,8 @@ pub enum ExternalIdCase {
 
 /// Normalises the site's own id.
 ///
-/// Of 32 hexadecimal digits, as a UUID without dashes has them, all of Meta's code takes an id to be
-/// hashed already and passes it in lower case. Only equality counts here, so such an id goes out both
-/// as it is and hashed.
+/// Meta's code treats 32 hexadecimal digits, which may be a UUID without dashes, as a hash and sends them in
+/// lower case. Only equality counts here, so such an id is sent both as it is and hashed.
 pub(super) fn external_id<'a>(
     text: &'a str,
     case: ExternalIdCase,
@@ -33,12 +32,12 @@ pub(super) fn external_id<'a>(
     Normalized::to_hash(cased(text, case, buffer))
 }
 
-/// Whether a text is what Meta's code takes for an MD5.
+/// Whether Meta's code would treat a text as an MD5.
 pub(super) fn is_32_hex_digits(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// An id is not composed as names are: it is its bytes.
+/// Unlike a name, an id is not composed: its bytes count.
 fn cased<'a>(text: &'a str, case: ExternalIdCase, buffer: &'a mut String) -> &'a str {
     if case == ExternalIdCase::Keep {
         return text;
@@ -78,11 +77,11 @@ fn as_printed_number(text: &str) -> Cow<'_, str> {
     digits.unwrap_or(Cow::Borrowed(text))
 }
 
-/// Takes a device's advertising id as it is given. Apple's and Google's are UUIDs, but Meta asks for
-/// no form, and other stores have ids of their own.
+/// Takes a device's advertising id as it is. Apple's and Google's are UUIDs, but other stores have other
+/// forms, and Meta asks for none.
 pub(super) fn mobile_advertiser_id(text: &str) -> Result<&str, DropReason> {
     let is_id_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    // A word without a digit is something else that was mapped by mistake, as the platform's name.
+    // A word without a digit was mapped by mistake, such as the platform's name.
     if !text.bytes().all(is_id_byte) || !text.bytes().any(|byte| byte.is_ascii_digit()) {
         return Err(DropReason::NotAnId);
     }

@@ -19,8 +19,8 @@ const MOST_IN_A_CELL: usize = 6;
 /// Most bytes of an extension with its word.
 const LONGEST_EXTENSION: usize = 32;
 
-/// Normalises a number. One that is not international gets the default calling code, if there is
-/// one; without it the number is taken as it is, for nothing tells its country.
+/// Normalises a number. One that is not international gets the default calling code; where there is none,
+/// the number is taken as it is, since nothing tells its country.
 pub(super) fn normalize<'a>(
     text: &'a str,
     calling_code: Option<&str>,
@@ -37,8 +37,8 @@ pub(super) fn normalize<'a>(
         put_calling_code(digits, code);
     }
     let digits = digits.trim_start_matches('0');
-    // Meta's libraries take a number of any length. A text with letters that holds so many digits
-    // is an id or a broken hash.
+    // Meta's libraries take a number of any length. But a text with letters and more digits than a phone
+    // number has is an id or a broken hash.
     let is_text =
         digits.len() > MOST && number.contains(|character: char| character.is_ascii_alphabetic());
     if digits.len() < FEWEST || is_text {
@@ -47,9 +47,8 @@ pub(super) fn normalize<'a>(
     Ok(digits)
 }
 
-/// Reads a text that is a number as a computer prints it, such as `16505551212.0` or
-/// `1.6505551212e10`: what stands behind the point there is not dialled. A spreadsheet cuts the digits that
-/// its column has no room for: of `1.65055E+10` nobody knows the last five.
+/// Reads a number that a computer printed, such as `16505551212.0` or `1.6505551212e10`. A spreadsheet cuts
+/// the digits that its column has no room for: the last five of `1.65055E+10` are lost, and so is the number.
 fn as_printed_number(text: &str) -> Result<Option<Cow<'_, str>>, DropReason> {
     if !any_byte(text, |byte| matches!(byte, b'.' | b'e' | b'E')) {
         return Ok(None);
@@ -101,8 +100,8 @@ fn read(number: &str, digits: &mut String) -> bool {
     plus || digits.starts_with("00")
 }
 
-/// Whether the zero in `+49 (0) 30` is not dialled from abroad, as everywhere but where it is part
-/// of the number.
+/// Whether the zero in `+49 (0) 30` is left out from abroad: yes, except where a leading zero is part of the
+/// number.
 fn drops_zero(international: &str) -> bool {
     calling_codes::plan_of_international(international).is_none_or(|plan| !plan.trunk.is_empty())
 }
@@ -155,10 +154,8 @@ fn is_extension(text: &str) -> bool {
     if text.len() > LONGEST_EXTENSION {
         return false;
     }
-    let word_end = text
-        .find(|character: char| !character.is_alphabetic())
-        .unwrap_or(text.len());
-    let (word, rest) = text.split_at(word_end);
+    let rest = text.trim_start_matches(char::is_alphabetic);
+    let word = text.strip_suffix(rest).unwrap_or_default();
     let is_sign = text.starts_with('#')
         || matches!(word, "内線" | "доб")
         || ["ext", "extn", "extension", "x"]

@@ -35,8 +35,8 @@ pub(super) fn city<'a>(
     Ok(as_joined_and_as_written(first, text, second))
 }
 
-/// As in `42ndStreet`: without its digits a text like that would become a word that means nothing. A
-/// postal code with a space behind it does no harm.
+/// As in `42ndStreet`, which without its digits would become a word that means nothing. A postal code with
+/// a space behind it does no harm.
 fn begins_with_glued_number(text: &str) -> bool {
     let rest = text.trim_start_matches(|character| digit(character).is_some());
     rest.len() < text.len() && rest.starts_with(is_letter)
@@ -54,17 +54,16 @@ pub(super) fn zip_code<'a>(
 ) -> Result<Normalized<'a>, DropReason> {
     if let Some(dashed) = with_plain_dashes(text) {
         let mut own = <[String; 2]>::default();
-        return Ok(match zip_code(&dashed, country, own.each_mut())? {
-            Normalized::ToHash {
-                first: page,
-                second: area,
-            } => {
-                page.clone_into(first);
-                area.unwrap_or_default().clone_into(second);
-                Normalized::both(first, second)
-            }
-            _ => return Err(DropReason::TooShort),
-        });
+        let Normalized::ToHash {
+            first: page,
+            second: area,
+        } = zip_code(&dashed, country, own.each_mut())?
+        else {
+            return Err(DropReason::TooShort);
+        };
+        page.clone_into(first);
+        area.unwrap_or_default().clone_into(second);
+        return Ok(Normalized::both(first, second));
     }
     if let Some(ascii) = as_on_any_keyboard(text) {
         // The form of another keyboard goes second, as Meta's libraries hash it.
@@ -112,7 +111,7 @@ pub(super) fn zip_code<'a>(
     long_enough(normalized)
 }
 
-/// What stands before a code in Japan to say that it is one.
+/// The signs that mark a postal code in Japan.
 const POSTAL_MARKS: [char; 3] = ['〒', '〠', '〶'];
 
 /// A code without what Meta's page does not want.
@@ -126,8 +125,8 @@ fn without_signs<'a>(code: &'a str, buffer: &'a mut String) -> &'a str {
     buffer
 }
 
-/// A code with its dashes as ASCII has them; `None` where they are so, or its digits are those of another
-/// keyboard as well.
+/// A code with ASCII dashes in place of others; `None` where it has no others, or also has digits of another
+/// script.
 fn with_plain_dashes(text: &str) -> Option<String> {
     let is_foreign = |character: char| !character.is_ascii() && digit(character).is_some();
     if text.is_ascii() || !text.contains(is_dash) || text.contains(is_foreign) {
@@ -140,8 +139,8 @@ fn with_plain_dashes(text: &str) -> Option<String> {
     Some(text.chars().map(plain).collect())
 }
 
-/// A code without a postal mark, and with digits of another script or of full width in those of ASCII;
-/// `None` where it has neither.
+/// A code without its postal mark, and with ASCII digits in place of those of another script or of full
+/// width; `None` where it has neither.
 fn as_on_any_keyboard(text: &str) -> Option<String> {
     let is_foreign = |character: char| {
         !character.is_ascii() && (digit(character).is_some() || POSTAL_MARKS.contains(&character))
@@ -158,7 +157,7 @@ fn as_on_any_keyboard(text: &str) -> Option<String> {
     })
 }
 
-/// A code that a column of decimals gave a point, such as `94025.0`: no country's codes have one.
+/// Without the decimals that a column of numbers adds, as in `94025.0`: no country's codes have a point.
 fn without_decimals(text: &str) -> &str {
     match text.strip_suffix(".0").or_else(|| text.strip_suffix(".00")) {
         Some(code) if code.bytes().all(|byte| byte.is_ascii_digit()) => code,

@@ -1,16 +1,16 @@
-//! What stands where a form, a report or a spreadsheet had no value.
+//! Words that a form, a report or a spreadsheet writes where it has no value.
 
-/// Which words in the place of a value stand for none.
+/// Which words of a field mean that it has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placeholders {
     None,
-    /// Those that are nobody's name and no place's.
+    /// Those that cannot name a person or a place.
     Words,
-    /// Also those that may be a place's.
+    /// Also those that may name a place.
     WordsAndNames,
 }
 
-/// In the place of any value.
+/// Of any field.
 const OF_ANYTHING: [&str; 7] = [
     "n/a",
     "n.a.",
@@ -20,9 +20,9 @@ const OF_ANYTHING: [&str; 7] = [
     "not available",
     "redacted",
 ];
-/// In the place of a name, where a city may be called so.
+/// Of the name of a person; a city may be called so.
 const OF_NAMES: [&str; 3] = ["none", "unknown", "anonymous"];
-/// In brackets no name is meant, whoever may be called so.
+/// In brackets, where even a possible name is not meant as one.
 const IN_BRACKETS: [&str; 8] = [
     "none",
     "unknown",
@@ -33,19 +33,19 @@ const IN_BRACKETS: [&str; 8] = [
     "undefined",
     "empty",
 ];
-/// What a spreadsheet writes where it could not work out a value.
+/// What a spreadsheet writes where it cannot calculate a value.
 const OF_SPREADSHEETS: [&str; 9] = [
     "#n/a", "#na", "#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!", "#error!",
 ];
 
-/// Whether a text stands for no value. Words that may be somebody's name, such as `Na`, are none.
+/// Whether a text stands for no value. A word that may be a name, such as `Na`, counts as a value.
 pub(super) fn is_one(placeholders: Placeholders, text: &str) -> bool {
     let of_names: &[&str] = match placeholders {
         Placeholders::None => return false,
         Placeholders::Words => &[],
         Placeholders::WordsAndNames => &OF_NAMES,
     };
-    // Most texts begin like none of them.
+    // Few texts begin like one of these words.
     let is_like_one = |byte: &u8| {
         matches!(byte, b'(' | b'[' | b'{' | b'<' | b'#')
             || matches!(byte.to_ascii_lowercase(), b'a' | b'n' | b'r' | b'u')

@@ -5,8 +5,8 @@ use crate::normalize::country::look_up;
 use crate::normalize::states::{CANADA, UNITED_STATES};
 use crate::normalize::text::{TableKey, as_joined_and_as_written, is_dash, is_letter, lower_kept};
 
-/// Normalises a state. The tables of the USA and Canada count where the event's country is one of
-/// them or is not known. A state of another country keeps its whole name.
+/// Normalises a state. The tables of the USA and Canada are used where the event's country is one of them
+/// or is unknown. A state of another country keeps its whole name.
 pub(super) fn normalize<'a>(
     text: &'a str,
     country: Option<&str>,
@@ -36,7 +36,7 @@ fn whole<'a>(text: &'a str, [first, second]: [&'a mut String; 2]) -> Normalized<
     as_joined_and_as_written(lower_kept(text, is_letter, first), text, second)
 }
 
-/// How the countries whose states have codes are written behind a state. `CA` is California as well.
+/// The names of the USA and Canada that may follow a state. `CA` is not one: it may mean California.
 const COUNTRIES: [&str; 5] = [
     "us",
     "usa",
