@@ -1,7 +1,7 @@
 //! How often one address may call, in bounded memory.
 //!
-//! An IPv6 sender has a whole /64 to itself, so that counts as one. When more addresses were seen
-//! lately than can be remembered, new ones share one allowance.
+//! An IPv6 sender has a whole /64, so that counts as one address. While more addresses call than can be
+//! remembered, new ones share one allowance.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -24,23 +24,22 @@ type AddressLimiter<C> =
 /// Limits how often each address may call.
 pub(super) struct AddressLimit<C: Clock = DefaultClock> {
     limiter: Option<AddressLimiter<C>>,
-    most: usize,
 }
 
 impl AddressLimit {
     /// Sets the limit; `None`: unlimited.
     pub(super) fn new(rate: Option<Rate>) -> Self {
-        Self::with_clock(rate, DefaultClock::default(), MOST)
+        Self::with_clock(rate, DefaultClock::default())
     }
 }
 
 impl<C: Clock> AddressLimit<C> {
-    fn with_clock(rate: Option<Rate>, clock: C, most: usize) -> Self {
+    fn with_clock(rate: Option<Rate>, clock: C) -> Self {
         let limiter = rate.and_then(|rate| {
             let quota = rate.quota(rate.within(BURST_SECONDS))?;
             Some(RateLimiter::hashmap_with_clock(quota, clock))
         });
-        Self { limiter, most }
+        Self { limiter }
     }
 
     /// Counts a call, and says whether it is within the limit.
@@ -49,9 +48,9 @@ impl<C: Clock> AddressLimit<C> {
             return true;
         };
         let mut key = network_of(address);
-        if limiter.len() >= self.most {
+        if limiter.len() >= MOST {
             limiter.retain_recent();
-            if limiter.len() >= self.most {
+            if limiter.len() >= MOST {
                 key = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
             }
         }
@@ -85,7 +84,7 @@ mod tests {
     #[test]
     fn each_address_has_its_own_allowance() {
         let clock = FakeRelativeClock::default();
-        let limit = AddressLimit::with_clock(Rate::new(0.2), clock.clone(), MOST);
+        let limit = AddressLimit::with_clock(Rate::new(0.2), clock.clone());
         let [one, other, neighbour, far] =
             ["198.51.100.9", "198.51.100.8", "2001:db8::7", "2001:db8::8"]
                 .map(|text| text.parse().unwrap());
@@ -101,14 +100,15 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_given_back() {
         let clock = FakeRelativeClock::default();
-        let limit = AddressLimit::with_clock(Rate::new(0.1), clock.clone(), 2);
-        let address = |last| IpAddr::from([198, 51, 100, last]);
-        assert!(limit.admits(address(1)) && limit.admits(address(2)));
+        let limit = AddressLimit::with_clock(Rate::new(0.1), clock.clone());
+        let most = u32::try_from(MOST).unwrap();
+        let address = |number: u32| IpAddr::from(number.to_be_bytes());
+        assert!((0..most).all(|number| limit.admits(address(number))));
         // All others share one.
-        assert!(limit.admits(address(3)));
-        assert!(!limit.admits(address(4)));
+        assert!(limit.admits(address(most)));
+        assert!(!limit.admits(address(most + 1)));
         clock.advance(Duration::from_secs(60));
-        assert!(limit.admits(address(4)) && limit.admits(address(5)));
+        assert!(limit.admits(address(most + 1)) && limit.admits(address(most + 2)));
     }
 
     #[test]
