@@ -31,10 +31,10 @@ use crate::config::{Config, SyncName};
 use crate::event::arena::Arena;
 use crate::http::auth::{AuthRule, Authenticator};
 use crate::http::blocking::{Work, block_in_place_if_long};
-use crate::http::body::{BodyReader, BufferedBody, drain};
+use crate::http::body::{BodyReader, drain};
 use crate::http::reply::{HttpError, json_response};
 use crate::ingest::amplitude_api::AmplitudeApi;
-use crate::ingest::chunk::{Chunk, SyncIntake};
+use crate::ingest::chunk::{Chunk, CountedSync};
 use crate::ingest::decode::{RawElement, decode};
 use crate::ingest::reply::{IngestSummary, RequestRefusal};
 use crate::outcome::Reason;
@@ -83,7 +83,7 @@ pub struct IngestRules {
     /// The endpoints of SDKs, where they are on.
     api: Option<AmplitudeApi>,
     /// Every sync of the configuration.
-    intakes: Vec<SyncIntake>,
+    syncs: Vec<CountedSync>,
     /// What cannot be stored goes on to Amplitude all the same.
     passes_on: bool,
 }
@@ -105,14 +105,14 @@ impl IngestRules {
         metrics: &Metrics,
         upstream: Option<Upstream>,
     ) -> Self {
-        let intakes = syncs.into_iter().map(|sync| {
+        let syncs = syncs.into_iter().map(|sync| {
             let name = sync.name();
             let names = config.syncs.get(name).into_iter().flat_map(counted_names);
             let coverage = metrics.coverage(name, names);
-            SyncIntake { sync, coverage }
+            CountedSync { sync, coverage }
         });
         Self {
-            intakes: intakes.collect(),
+            syncs: syncs.collect(),
             passes_on: upstream.is_some() && config.ingest.upstream_when_full == WhenFull::PassOn,
             api: AmplitudeApi::new(config, upstream),
             bodies: BodyReader::new(config.server.max_body.get()),
@@ -120,10 +120,10 @@ impl IngestRules {
     }
 
     /// The syncs that are wanted.
-    fn intakes(&self, wanted: impl Fn(&SyncName) -> bool) -> Vec<&SyncIntake> {
-        self.intakes
+    fn syncs(&self, wanted: impl Fn(&SyncName) -> bool) -> Vec<&CountedSync> {
+        self.syncs
             .iter()
-            .filter(|intake| wanted(intake.name()))
+            .filter(|counted| wanted(counted.name()))
             .collect()
     }
 }
@@ -163,7 +163,7 @@ impl Ingest {
 
     fn watch_syncs(&self) {
         let rules = self.rules();
-        let names = rules.intakes.iter().map(|intake| intake.name().clone());
+        let names = rules.syncs.iter().map(|counted| counted.name().clone());
         self.last_seen.watch(names, self.clock.now());
     }
 
@@ -184,10 +184,10 @@ impl Ingest {
     /// Logs, for each sync and event name, what share of the events mapped since the last time
     /// carried each identifier.
     pub fn log_match_key_coverage(&self) {
-        for intake in &self.rules().intakes {
-            for summary in intake.coverage.since_last_summary() {
+        for counted in &self.rules().syncs {
+            for summary in counted.coverage.since_last_summary() {
                 tracing::info!(
-                    sync = %intake.name(),
+                    sync = %counted.name(),
                     event = %summary.event,
                     events = summary.mapped,
                     carried = %summary,
@@ -197,28 +197,13 @@ impl Ingest {
         }
     }
 
-    /// Takes the events of a body.
-    async fn take(
-        &self,
-        endpoint: Endpoint,
-        intakes: &[&SyncIntake],
-        body: BufferedBody,
-    ) -> Result<IngestSummary, RequestRefusal> {
-        let (bytes, arena) = (body.as_bytes(), Arena::default());
-        let elements = block_in_place_if_long(Work::On(bytes.len()), || decode(bytes, &arena))?;
-        let count = elements.len() as u64;
-        self.arrived(endpoint, count, intakes);
-        let stored = self.store(endpoint, count, elements, intakes, bytes.len());
-        Ok(stored.await?)
-    }
-
     /// Notes that events came in, whatever becomes of them.
-    fn arrived(&self, endpoint: Endpoint, count: u64, intakes: &[&SyncIntake]) {
+    fn arrived(&self, endpoint: Endpoint, count: u64, syncs: &[&CountedSync]) {
         self.metrics.received(endpoint, count);
         let now = self.clock.now();
         if count > 0 {
-            for intake in intakes {
-                self.last_seen.note(intake.name(), now);
+            for counted in syncs {
+                self.last_seen.note(counted.name(), now);
             }
         }
     }
@@ -230,7 +215,7 @@ impl Ingest {
         endpoint: Endpoint,
         count: u64,
         mut elements: impl Iterator<Item = RawElement<'a>>,
-        intakes: &[&SyncIntake],
+        syncs: &[&CountedSync],
         bytes: usize,
     ) -> Result<IngestSummary, NotStored> {
         let mut summary = IngestSummary::default();
@@ -241,18 +226,17 @@ impl Ingest {
         let mut missed: Option<NotStored> = None;
         let mut may_count_twice = None;
         loop {
-            let work = if intakes
+            let work = if syncs
                 .iter()
-                .any(|intake| intake.uses_profiles(is_webhook))
+                .any(|counted| counted.uses_profiles(is_webhook))
             {
                 Work::WithDisk
             } else {
-                Work::On(bytes.saturating_mul(intakes.len()))
+                Work::On(bytes.saturating_mul(syncs.len()))
             };
             let mut chunk = Chunk::new(is_webhook, self.queue.profiles());
-            let mapped = block_in_place_if_long(work, || {
-                chunk.map(&mut elements, intakes, now, &mut summary)
-            });
+            let mapped =
+                block_in_place_if_long(work, || chunk.map(&mut elements, syncs, now, &mut summary));
             if mapped.is_ok() && chunk.taken.is_empty() {
                 break;
             }
@@ -279,7 +263,7 @@ impl Ingest {
                 }
                 Err(error) => {
                     let mut all = missed.unwrap_or_else(|| NotStored::nothing(error.into()));
-                    all.add(intakes.iter().map(|intake| (intake.name().clone(), left)));
+                    all.add(syncs.iter().map(|counted| (counted.name().clone(), left)));
                     return Err(all);
                 }
             }
@@ -370,16 +354,12 @@ impl Ingest {
             known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
             _ => "another method",
         };
-        if is_off {
-            tracing::warn!(
-                requests,
-                method,
-                path,
-                "refused requests of SDKs: their endpoints are off until ingest.api_keys lists a project"
-            );
+        let why = if is_off {
+            " of SDKs: their endpoints are off until ingest.api_keys lists a project".to_owned()
         } else {
-            tracing::warn!(requests, method, path, "refused requests: {refusal}");
-        }
+            format!(": {refusal}")
+        };
+        tracing::warn!(requests, method, path, "refused requests{why}");
     }
 
     async fn take_webhook(
@@ -392,12 +372,17 @@ impl Ingest {
             return Err(HttpError::Unauthorized.into());
         }
         let rules = self.rules();
-        let intakes = rules.intakes(|name| sync.is_none_or(|sync| sync == name.as_str()));
-        if sync.is_some() && intakes.is_empty() {
+        let syncs = rules.syncs(|name| sync.is_none_or(|sync| sync == name.as_str()));
+        if sync.is_some() && syncs.is_empty() {
             return Err(RequestRefusal::UnknownSync);
         }
         let body = rules.bodies.read(headers, body).await?;
-        self.take(Endpoint::webhook, &intakes, body).await
+        let (bytes, arena) = (body.as_bytes(), Arena::default());
+        let elements = block_in_place_if_long(Work::On(bytes.len()), || decode(bytes, &arena))?;
+        let (endpoint, count) = (Endpoint::webhook, elements.len() as u64);
+        self.arrived(endpoint, count, &syncs);
+        let stored = self.store(endpoint, count, elements, &syncs, bytes.len());
+        Ok(stored.await?)
     }
 
     /// Counts a refusal, and logs what its sender or the operator should look into.
@@ -440,16 +425,13 @@ impl Ingest {
             None => {}
         }
         let rules = self.rules();
-        let mut taking = rules
-            .intakes
-            .iter()
-            .filter(|intake| intake.sync.is_enabled())
-            .map(SyncIntake::name)
-            .peekable();
-        let first = (*taking.peek()?).clone();
-        taking
-            .all(|name| health.full.contains(name))
-            .then_some(RequestRefusal::QueueFull(first))
+        let enabled: Vec<&SyncName> = (rules.syncs.iter())
+            .filter(|counted| counted.sync.is_enabled())
+            .map(CountedSync::name)
+            .collect();
+        let all_full = enabled.iter().all(|name| health.full.contains(*name));
+        let first = enabled.first().filter(|_| all_full)?;
+        Some(RequestRefusal::QueueFull((*first).clone()))
     }
 }
 

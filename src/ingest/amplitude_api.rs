@@ -18,7 +18,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -39,12 +38,11 @@ use crate::http::blocking::{Work, block_in_place_if_long};
 use crate::http::client_address::{Peer, sender};
 use crate::http::reply::{HttpError, json_response};
 use crate::ingest::address_limit::AddressLimit;
-use crate::ingest::chunk::SyncIntake;
+use crate::ingest::chunk::CountedSync;
 use crate::ingest::cors::{Cors, Denied, RequestOrigin};
 use crate::ingest::decode::{RawElement, decode, members};
-use crate::ingest::upstream::{Upstream, UpstreamFailure};
+use crate::ingest::upstream::Upstream;
 use crate::ingest::{Ingest, IngestRules, NotStored};
-use crate::telemetry::logs::LogThrottle;
 use crate::telemetry::metrics::Endpoint;
 
 use check::{Check, is_remote};
@@ -70,16 +68,6 @@ pub(super) struct AmplitudeApi {
     per_second: f64,
     limit: AddressLimit,
     upstream: Option<Upstream>,
-    throttles: ApiLogLines,
-}
-
-/// Log lines that a sender can cause.
-#[derive(Debug)]
-struct ApiLogLines {
-    unknown_keys: LogThrottle,
-    throttled: LogThrottle,
-    not_passed_on: LogThrottle,
-    unknown_origins: LogThrottle,
 }
 
 /// The endpoint that a request came to.
@@ -111,7 +99,6 @@ impl AmplitudeApi {
         if ingest.api_keys.is_empty() {
             return None;
         }
-        let minute = Duration::from_secs(60);
         let keys = ingest.api_keys.iter();
         Some(Self {
             keys: keys
@@ -124,12 +111,6 @@ impl AmplitudeApi {
                 .map_or(0.0, Rate::per_second),
             limit: AddressLimit::new(ingest.address_requests_per_second),
             upstream,
-            throttles: ApiLogLines {
-                unknown_keys: LogThrottle::new(minute),
-                throttled: LogThrottle::new(minute),
-                not_passed_on: LogThrottle::new(minute),
-                unknown_origins: LogThrottle::new(minute),
-            },
         })
     }
 }
@@ -160,7 +141,7 @@ fn preflight(ingest: &Ingest, api: &AmplitudeApi, request: &Request) -> Response
     let (response, denied) = api.cors.preflight(request.headers());
     match denied {
         None => {}
-        Some(Denied::Origin) => count_refusal(ingest, api, &RequestProblem::Forbidden),
+        Some(Denied::Origin) => count_refusal(ingest, &RequestProblem::Forbidden),
         Some(Denied::Method) => ingest.metrics.refused("method_not_allowed"),
     }
     response
@@ -193,7 +174,7 @@ async fn respond(ingest: &Ingest, mut port: ApiEndpoint, request: Request) -> Re
     };
     let mut response = taken.unwrap_or_else(|problem| {
         ingest.drain_rest(&head.headers, body);
-        refuse(ingest, api, port.dialect, &problem)
+        refuse(ingest, port.dialect, &problem)
     });
     origin.tell(&mut response);
     response
@@ -234,7 +215,7 @@ async fn take(
     if count > MOST_EVENTS {
         return Err(RequestProblem::TooLarge);
     }
-    let syncs = api
+    let allowed = api
         .keys
         .get(&*call.api_key)
         .ok_or(RequestProblem::InvalidKey)?;
@@ -248,13 +229,17 @@ async fn take(
     if api.upstream.is_none() && names_events && !faults.is_empty() {
         return Err(RequestProblem::Events(faults));
     }
-    let intakes = rules.intakes(|name| syncs.as_ref().is_none_or(|syncs| syncs.contains(name)));
-    ingest.arrived(port.endpoint, count as u64, &intakes);
+    let syncs = rules.syncs(|name| {
+        allowed
+            .as_ref()
+            .is_none_or(|allowed| allowed.contains(name))
+    });
+    ingest.arrived(port.endpoint, count as u64, &syncs);
     let batch = Batch {
         endpoint: port.endpoint,
         call: &call,
         check: &check,
-        intakes: &intakes,
+        syncs: &syncs,
         bytes,
     };
     let Some(upstream) = &api.upstream else {
@@ -274,8 +259,7 @@ async fn take(
     let body = with_address(text, &call, address);
     let answer = upstream
         .forward(port.path, content_type, address, body)
-        .await
-        .map_err(|failure| not_passed_on(ingest, api, &failure))?;
+        .await?;
     if answer.status().is_success() {
         // Amplitude has them all: nobody sends one of them again.
         let also_missed = spared(rules, batch.store(ingest, faults.len(), is_bad).await)?;
@@ -303,7 +287,7 @@ struct Batch<'r> {
     endpoint: Endpoint,
     call: &'r ApiCall<'r>,
     check: &'r Check,
-    intakes: &'r [&'r SyncIntake],
+    syncs: &'r [&'r CountedSync],
     bytes: usize,
 }
 
@@ -330,7 +314,7 @@ impl Batch<'_> {
             .filter(|(place, _)| is_wanted(*place))
             .map(|(_, element)| check.complete(element));
         ingest
-            .store(self.endpoint, count as u64, elements, self.intakes, bytes)
+            .store(self.endpoint, count as u64, elements, self.syncs, bytes)
             .await?;
         Ok(())
     }
@@ -377,13 +361,6 @@ fn remote_place(body: &[u8], element: &RawElement<'_>) -> Option<std::ops::Range
     Some(start..start + value.len())
 }
 
-fn not_passed_on(ingest: &Ingest, api: &AmplitudeApi, failure: &UpstreamFailure) -> RequestProblem {
-    if let Some(requests) = api.throttles.not_passed_on.due(ingest.clock.now()) {
-        tracing::warn!(requests, last = %failure, "could not pass requests of SDKs on to ingest.upstream");
-    }
-    RequestProblem::NotPassedOn
-}
-
 fn success(dialect: Dialect, events: usize, bytes: usize, now: UnixMillis) -> Response {
     match dialect {
         Dialect::Upload => {
@@ -400,38 +377,37 @@ fn success(dialect: Dialect, events: usize, bytes: usize, now: UnixMillis) -> Re
 }
 
 /// Counts a refusal, and logs what the operator should know.
-fn count_refusal(ingest: &Ingest, api: &AmplitudeApi, problem: &RequestProblem) {
+fn count_refusal(ingest: &Ingest, problem: &RequestProblem) {
     let (_, code) = problem.status_and_code();
     ingest.metrics.refused(code);
-    let (throttle, line) = match problem {
+    let (line, last) = match problem {
         RequestProblem::InvalidKey => (
-            &api.throttles.unknown_keys,
             "refused requests with a key that ingest.api_keys does not list",
+            None,
         ),
         RequestProblem::Throttled { .. } => (
-            &api.throttles.throttled,
             "refused requests of addresses that send more than ingest.address_requests_per_second; \
              a proxy in front must be named in server.trusted_proxies",
+            None,
         ),
         RequestProblem::Forbidden => (
-            &api.throttles.unknown_origins,
             "refused requests of pages whose origin server.cors_origins does not list",
+            None,
+        ),
+        RequestProblem::NotPassedOn(failure) => (
+            "could not pass requests of SDKs on to ingest.upstream",
+            Some(tracing::field::display(failure)),
         ),
         _ => return,
     };
-    if let Some(requests) = throttle.due(ingest.clock.now()) {
-        tracing::warn!(requests, "{line}");
+    if let Some(requests) = ingest.refused.due(code, ingest.clock.now()) {
+        tracing::warn!(requests, last, "{line}");
     }
 }
 
 /// Counts and logs a refusal, and answers.
-fn refuse(
-    ingest: &Ingest,
-    api: &AmplitudeApi,
-    dialect: Dialect,
-    problem: &RequestProblem,
-) -> Response {
-    count_refusal(ingest, api, problem);
+fn refuse(ingest: &Ingest, dialect: Dialect, problem: &RequestProblem) -> Response {
+    count_refusal(ingest, problem);
     let (status, _) = problem.status_and_code();
     let mut response = match dialect {
         Dialect::Upload => json_response(status, problem.to_json().to_string()),

@@ -18,7 +18,7 @@ pub(super) const CHUNK: usize = 1000;
 
 /// A sync and its counters.
 #[derive(Debug)]
-pub(super) struct SyncIntake {
+pub(super) struct CountedSync {
     /// The sync. A disabled one filters all that comes.
     pub(super) sync: Sync,
     /// What its mapped events carried.
@@ -42,7 +42,7 @@ pub(super) struct Chunk {
     pub(super) may_count_twice: Option<SyncName>,
 }
 
-impl SyncIntake {
+impl CountedSync {
     /// The sync's name.
     pub(super) const fn name(&self) -> &SyncName {
         self.sync.name()
@@ -72,36 +72,36 @@ impl Chunk {
     pub(super) fn map<'a>(
         &mut self,
         elements: &mut impl Iterator<Item = RawElement<'a>>,
-        intakes: &[&SyncIntake],
+        syncs: &[&CountedSync],
         now: UnixMillis,
         summary: &mut IngestSummary,
     ) -> Result<(), StoreError> {
-        if intakes.is_empty() {
+        if syncs.is_empty() {
             return Ok(());
         }
         let left = elements.size_hint().1.unwrap_or(CHUNK);
-        let expected = left.min(CHUNK) * intakes.len();
+        let expected = left.min(CHUNK) * syncs.len();
         self.taken.reserve(expected);
         self.payloads = PayloadArena::for_events(expected);
         for element in elements.by_ref().take(CHUNK) {
             self.elements += 1;
-            for intake in intakes {
-                let (mapped, notes) = self.take(&element, intake, now)?;
+            for counted in syncs {
+                let (mapped, notes) = self.take(&element, counted, now)?;
                 for (field, why) in notes.dropped() {
-                    intake.coverage.dropped(field, why.as_str());
+                    counted.coverage.dropped(field, why.as_str());
                 }
                 if notes.may_count_twice() {
-                    self.may_count_twice = Some(intake.name().clone());
+                    self.may_count_twice = Some(counted.name().clone());
                 }
                 match &mapped {
                     Ok(_) => {
                         let (carried, lacking) = (notes.carried(), notes.lacking());
-                        intake.coverage.mapped(notes.label(), carried, lacking);
+                        counted.coverage.mapped(notes.label(), carried, lacking);
                     }
                     Err(rejected) => summary.ended(rejected.reason),
                 }
                 self.taken.push(Submission {
-                    sync: intake.name().clone(),
+                    sync: counted.name().clone(),
                     mapped,
                 });
             }
@@ -122,10 +122,10 @@ impl Chunk {
     fn take(
         &mut self,
         element: &RawElement<'_>,
-        intake: &SyncIntake,
+        counted: &CountedSync,
         now: UnixMillis,
     ) -> Result<(MapResult, FieldStats), StoreError> {
-        let sync = &intake.sync;
+        let sync = &counted.sync;
         if !sync.is_enabled() {
             let rejected = Rejected::unmapped(Reason::SyncDisabled);
             return Ok((Err(rejected), FieldStats::default()));

@@ -1,7 +1,7 @@
 //! How a path that nothing answers is shown in the log.
 //!
 //! A path may hold a secret or an address, so a part of it is shown only where it is a word that SDKs,
-//! probes and this program use; of the first part, which says what was meant, also any short word.
+//! probes and this program use. The first part tells what was meant, so any short word is shown there.
 
 /// Parts of paths that are shown as they are.
 const WORDS: &[&str] = &[
@@ -34,7 +34,7 @@ const WORDS: &[&str] = &[
     "webhooks",
 ];
 
-/// Longest first part that is shown although it is none of these words, in characters.
+/// Longest first part that is shown although it is not one of these words, in characters.
 const SHORT: usize = 16;
 
 /// Parts that are shown.

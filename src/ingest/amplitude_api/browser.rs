@@ -1,7 +1,7 @@
-//! What a browser's own request tells, besides the events in it.
+//! What the headers of a browser's request tell, besides the events in its body.
 //!
-//! Cookies come along where the endpoint is on the page's own site and the request carries credentials: by a beacon
-//! always, by Amplitude's SDK on the page's own origin.
+//! Cookies come along where the endpoint is on the page's own site and the request carries credentials: a
+//! beacon always does, Amplitude's SDK does on the page's own origin.
 
 use axum::http::HeaderMap;
 use axum::http::header::{COOKIE, USER_AGENT};
@@ -11,7 +11,7 @@ use crate::event::request::{BrowserRequest, Cookie, Cookies};
 /// `1`: the person asks not to be sold or shared (Global Privacy Control).
 const GPC: &str = "sec-gpc";
 
-/// Reads what paths may ask for, and nothing else.
+/// Reads only what paths may ask for.
 pub(super) fn request(headers: &HeaderMap) -> BrowserRequest {
     let user_agent = headers.get(USER_AGENT);
     BrowserRequest {
@@ -30,8 +30,8 @@ pub(super) fn request(headers: &HeaderMap) -> BrowserRequest {
 /// Most values of one cookie.
 const MOST_OF_A_NAME: usize = 4;
 
-/// The cookies of a name that hold anything. Of several, browsers send the one with the longest path first; it
-/// need not be of use.
+/// The cookies of a name that are not empty. Of several, browsers send the one with the longest path first,
+/// which may be the wrong one.
 fn cookie(headers: &HeaderMap, name: &str) -> Option<Cookie> {
     let mut values: Vec<String> = Vec::new();
     for line in headers.get_all(COOKIE) {

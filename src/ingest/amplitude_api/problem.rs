@@ -15,6 +15,7 @@ use crate::http::body::BodyError;
 use crate::http::reply::{ErrorReply, HttpError};
 use crate::ingest::NotStored;
 use crate::ingest::reply::RequestRefusal;
+use crate::ingest::upstream::UpstreamFailure;
 use crate::json::split::NotJson;
 
 /// Why a request is not taken.
@@ -57,7 +58,7 @@ pub(super) enum RequestProblem {
     NotStored(RequestRefusal),
     /// It is stored, and could not be passed on.
     #[error("the events could not be passed on; send this again")]
-    NotPassedOn,
+    NotPassedOn(#[from] UpstreamFailure),
 }
 
 /// What is wrong with one event.
@@ -136,7 +137,7 @@ impl RequestProblem {
                 )
             }
             Self::NotStored(refusal) => (StatusCode::SERVICE_UNAVAILABLE, refusal.code()),
-            Self::NotPassedOn => (StatusCode::SERVICE_UNAVAILABLE, "not_passed_on"),
+            Self::NotPassedOn(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_passed_on"),
         }
     }
 

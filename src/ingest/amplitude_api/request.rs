@@ -21,7 +21,7 @@ use crate::map::event_time;
 /// Shortest id, where the sender does not say.
 const MIN_ID_LENGTH: usize = 5;
 
-/// How events are called and completed, and how the answer is written.
+/// How the fields of a request are named, its events completed, and its answer written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// HTTP V2 and Batch.
@@ -50,15 +50,15 @@ pub(super) struct ApiCall<'a> {
 }
 
 impl Dialect {
-    /// How a request to an endpoint of this dialect is read and answered: as one to `/2/httpapi`, where its
-    /// body is that of a newer SDK.
+    /// The dialect of a request that came to an endpoint of this one: that of `/2/httpapi`, where a newer SDK
+    /// wrote its body.
     pub(super) fn of_body(self, body: &[u8]) -> Self {
         if !matches!(self, Self::Legacy | Self::HttpV1) || !is_object(body) {
             return self;
         }
         let [_, events] = self.fields();
         let mut has_own = false;
-        // What is wrong in it is told when it is read.
+        // A mistake in the body is reported when it is read.
         let whole = members(body, &mut |key, _| has_own |= key == events.as_bytes());
         if whole.is_ok() && has_own {
             self
@@ -150,7 +150,7 @@ impl Dialect {
     /// The shortest id that counts, where the sender does not say.
     const fn min_id_length(self) -> usize {
         match self {
-            // Ids had no shortest length then.
+            // Ids had no minimum length then.
             Self::Legacy | Self::HttpV1 => 1,
             Self::Upload | Self::Identify | Self::GroupIdentify => MIN_ID_LENGTH,
         }
@@ -175,8 +175,8 @@ fn text_of(value: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::from_slice::<String>(value).ok().map(Cow::Owned)
 }
 
-/// What the options say of the shortest id: a whole number, in whatever form. The other options, and what is
-/// wrong in them, are their own.
+/// The shortest id by the options: a whole number, in any form. The other options, and mistakes in them, are
+/// ignored.
 fn min_id_length(options: &[u8]) -> Option<usize> {
     let text = text_of(options);
     let options = text.as_deref().map_or(options, str::as_bytes);
@@ -191,8 +191,7 @@ fn min_id_length(options: &[u8]) -> Option<usize> {
     length
 }
 
-/// The first value of each of some fields of a form. What an editor or a shell puts around the form is no
-/// part of it.
+/// The first value of each of some fields of a form, without what an editor or a shell puts around the form.
 fn form<'a, const FIELDS: usize>(
     text: &'a [u8],
     names: [&str; FIELDS],
