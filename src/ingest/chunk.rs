@@ -29,33 +29,29 @@ pub(super) struct CountedSync {
 #[derive(Debug)]
 pub(super) struct Chunk {
     is_webhook: bool,
-    /// What is remembered of people and of clicks.
     profiles: ProfileReader,
     payloads: PayloadArena,
     /// How many elements it was made of.
     pub(super) elements: u64,
     /// What became of each, for every sync.
     pub(super) taken: Vec<Submission>,
-    /// What changes in what is remembered of people.
     updates: Vec<(SyncName, ProfileUpdate)>,
     /// A sync with an event that Meta may count twice.
     pub(super) may_count_twice: Option<SyncName>,
 }
 
 impl CountedSync {
-    /// The sync's name.
     pub(super) const fn name(&self) -> &SyncName {
         self.sync.name()
     }
 
-    /// Whether it takes from what is remembered of people.
+    /// Whether its events take values from profiles.
     pub(super) fn uses_profiles(&self, is_webhook: bool) -> bool {
         self.sync.is_enabled() && self.sync.uses_profiles(is_webhook)
     }
 }
 
 impl Chunk {
-    /// Begins an empty one.
     pub(super) fn new(is_webhook: bool, profiles: ProfileReader) -> Self {
         Self {
             is_webhook,

@@ -58,7 +58,7 @@ pub(super) enum Denied {
 }
 
 impl Cors {
-    /// Takes the origins of the configuration: none, or `*` among them, is any.
+    /// Takes the origins of the configuration; an empty list, or `*` in it, allows any.
     pub(super) fn new(origins: &[String]) -> Self {
         if origins.is_empty() || origins.iter().any(|origin| origin == "*") {
             return Self::Any;
@@ -82,7 +82,7 @@ impl Cors {
         }
     }
 
-    /// Answers the browser that asks before it sends; also says what it is not granted.
+    /// Answers the browser that asks before it sends, and returns what it is not granted.
     pub(super) fn preflight(&self, asked: &HeaderMap) -> (Response, Option<Denied>) {
         let origin = self.origin(asked);
         let mut response = StatusCode::NO_CONTENT.into_response();

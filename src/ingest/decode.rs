@@ -52,7 +52,7 @@ enum Remainder<'a> {
 pub struct RawElement<'a> {
     /// Its bytes, as they came.
     pub raw: &'a [u8],
-    /// The event, or why it is none.
+    /// The event, or why it cannot be decoded.
     pub event: Result<Event<'a>, Reason>,
 }
 

@@ -1,4 +1,4 @@
-//! Finds parts of a `multipart/form-data` body: short texts, no files.
+//! Finds parts of a `multipart/form-data` body: short texts, not files.
 
 use std::borrow::Cow;
 

@@ -36,21 +36,21 @@ const MOST_MEMBERS: usize = 50;
 pub(super) struct Items {
     /// Items written.
     pub(super) written: usize,
-    /// Items left out, for want of an `id`, or of a `quantity` above zero.
+    /// Items left out: they have no `id`, or a `quantity` of zero or less.
     pub(super) refused: usize,
     /// The sum of the quantities of `contents`; `None` where it is beyond 64 bits.
     pub(super) quantity: Option<i64>,
     /// A fraction was rounded up.
     pub(super) rounded: bool,
-    /// Members that an item was sent without, or without a part of them, and why.
+    /// Members that were left out of an item, wholly or in part, and why.
     pub(super) lost: Vec<(Box<str>, DropReason)>,
     /// Numbers out of range were left out of a field of the operator's own.
     pub(super) lacks_number: bool,
 }
 
 impl Items {
-    /// Notes a member that an item was sent without; each once, and so many that no event can make it
-    /// slow.
+    /// Notes a member that was left out of an item; each once, and at most [`MOST_MEMBERS`], so that no event
+    /// can make it slow.
     fn lose(&mut self, member: &str, reason: DropReason) {
         let noted = |(own, why): &(Box<str>, DropReason)| **own == *member && *why == reason;
         if self.lost.len() < MOST_MEMBERS && !self.lost.iter().any(noted) {
@@ -59,8 +59,8 @@ impl Items {
     }
 }
 
-/// Writes one item of `contents`: an object with an `id` and a `quantity`, 1 where there is none or it
-/// cannot be read. Without a shape, its members go under their own names.
+/// Writes one item of `contents`: an object with an `id` and a `quantity`, which is 1 where it is absent or
+/// cannot be read. Without a shape, its members keep their own names.
 pub(super) fn write_content(
     out: &mut Vec<u8>,
     element: Json<'_>,
@@ -109,7 +109,7 @@ pub(super) fn write_object(
     }
 }
 
-/// An element of a list, and how its members are called.
+/// An element of a list, and the names of its members.
 struct ContentsElement<'v, 's, 'e> {
     value: Json<'v>,
     members: Vec<(Cow<'v, str>, Json<'v>)>,
@@ -141,7 +141,7 @@ impl<'v, 's, 'e> ContentsElement<'v, 's, 'e> {
     }
 
     /// Calls `each` with Meta's name and the value of every other member that is present, or with the
-    /// reason why nothing can be made of what was there.
+    /// reason why its value cannot be used.
     fn each(&self, done: &[&str], mut each: impl FnMut(&str, Result<Json<'_>, DropReason>)) {
         let Some(shape) = self.shape else {
             for (name, value) in self.members.iter().take(MOST_MEMBERS) {

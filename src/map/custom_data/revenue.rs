@@ -10,11 +10,12 @@ use crate::map::record::Source;
 
 use super::number;
 
-/// A value that was found, as it is read, or why it cannot be.
+/// A value that was found: what it says, or why it cannot be read.
 pub(super) type SourceResult<'e, T> = (Source<'e>, Result<T, DropReason>);
 
 /// What was paid: `$price` times `$quantity` (by default one) where there is a price, else
-/// `$revenue`. Negative for a refund. What cannot be read is as absent, and stands before what can.
+/// `$revenue`. Negative for a refund. A value that cannot be read counts as absent, and comes before the one
+/// that can.
 pub(super) fn amount<'e>(event: &'e Event<'_>) -> Vec<SourceResult<'e, Cow<'e, str>>> {
     let mut found = Vec::new();
     if let Some((value, price)) = read(&mut found, event, "$price", "price") {
@@ -41,7 +42,7 @@ pub(super) fn currency<'e>(event: &'e Event<'_>) -> Option<Source<'e>> {
     places.next().map(|value| Source::at("$currency", value))
 }
 
-/// The first number in the two places of a property; what is none is noted.
+/// The first number in the two places of a property; a value that is not a number goes to `found`.
 fn read<'e>(
     found: &mut Vec<SourceResult<'e, Cow<'e, str>>>,
     event: &'e Event<'_>,
