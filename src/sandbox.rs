@@ -100,10 +100,10 @@ struct State {
 struct Throttled {
     code: u32,
     hint: Hint,
-    told_at: UnixMillis,
+    announced_at: UnixMillis,
     until: UnixMillis,
-    /// The trace ids of the first answers that told of it.
-    told: Vec<String>,
+    /// The trace ids of the first answers that announced it.
+    announced_by: Vec<String>,
 }
 
 impl Default for SandboxConfig {

@@ -154,41 +154,41 @@ fn table(
         "ID", "FILED", "SYNC", "OUTCOME", "REASON", "CODE", "EVENT", "EVENT ID",
     ];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
-    let mut letters = 0;
+    let mut count = 0;
     each_page(store, filter, false, |page| {
-        letters += page.len();
+        count += page.len();
         rows.extend(page.into_iter().map(row));
         table.write(&mut terminal.output, &rows)?;
         terminal.output.flush()?;
         rows.clear();
         Ok(())
     })?;
-    let count = match letters {
+    let words = match count {
         0 => "no dead letters match".to_owned(),
         1 => "1 dead letter".to_owned(),
-        letters => format!("{letters} dead letters"),
+        count => format!("{count} dead letters"),
     };
-    writeln!(terminal.errors, "{count}")?;
+    writeln!(terminal.errors, "{words}")?;
     Ok(())
 }
 
-fn row(letter: DeadLetter) -> Vec<String> {
-    let code = match (letter.code, letter.sub_code) {
+fn row(dead_letter: DeadLetter) -> Vec<String> {
+    let code = match (dead_letter.code, dead_letter.sub_code) {
         (Some(code), Some(sub_code)) => format!("{code}/{sub_code}"),
         (Some(code), None) => code.to_string(),
         (None, _) => "-".to_owned(),
     };
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     vec![
-        letter.id.to_string(),
+        dead_letter.id.to_string(),
         // Whole seconds will do for people.
-        format!("{:.19}Z", letter.filed_at.to_string()),
-        letter.sync.to_string(),
-        letter.reason.outcome().to_string(),
-        letter.reason.to_string(),
+        format!("{:.19}Z", dead_letter.filed_at.to_string()),
+        dead_letter.sync.to_string(),
+        dead_letter.reason.outcome().to_string(),
+        dead_letter.reason.to_string(),
         code,
-        or_dash(letter.event_name),
-        or_dash(letter.event_id),
+        or_dash(dead_letter.event_name),
+        or_dash(dead_letter.event_id),
     ]
 }
 
@@ -199,8 +199,8 @@ fn lines(
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
     each_page(store, filter, with_events, |page| {
-        for letter in page {
-            terminal.write_json(&letter)?;
+        for dead_letter in page {
+            terminal.write_json(&dead_letter)?;
         }
         Ok(())
     })
@@ -209,20 +209,20 @@ fn lines(
 fn show(store: &StoreClient, ids: &[i64], terminal: &mut Terminal) -> Result<(), CommandFailure> {
     let mut missing = Vec::new();
     for id in ids {
-        let letters = store.perform(ListDead {
+        let found = store.perform(ListDead {
             filter: by_number(*id),
             after: 0,
             with_events: true,
         })?;
-        if letters.is_empty() {
+        if found.is_empty() {
             missing.push(id.to_string());
         }
-        for letter in letters {
+        for dead_letter in found {
             if terminal.is_interactive {
                 // Through a value, or the event would stay on one line.
-                writeln!(terminal.output, "{:#}", serde_json::to_value(&letter)?)?;
+                writeln!(terminal.output, "{:#}", serde_json::to_value(&dead_letter)?)?;
             } else {
-                terminal.write_json(&letter)?;
+                terminal.write_json(&dead_letter)?;
             }
         }
     }
@@ -247,7 +247,7 @@ fn retry(
     let mut words = format!("{queued} queued anew");
     if kept > 0 {
         words += &format!(
-            "; {kept} kept: they were never mapped, or are too old for Meta by now (mend the mapping \
+            "; {kept} kept: they were never mapped, or are too old for Meta by now (fix the mapping \
              and backfill, or drop them)"
         );
     }

@@ -119,7 +119,7 @@ fn explain(
              Conversions API"
         }
         Verdict::Paused(Fix::AppSecret) => {
-            "the app secret does not belong to the access token, or the app asks for one; mend \
+            "the app secret does not belong to the access token, or the app asks for one; correct \
              app_secret"
         }
         Verdict::Paused(Fix::Permission) => {
@@ -133,7 +133,7 @@ fn explain(
              dataset is not assigned to the owner of the token; leave app_secret out to see which"
         }
         Verdict::Paused(Fix::Version) => {
-            "there is no such Graph API version, or it is gone; mend meta.api_version"
+            "there is no such Graph API version, or it no longer exists; correct meta.api_version"
         }
         Verdict::TooLarge => "the request was too large",
         Verdict::Invalid { .. } => "the event was refused",

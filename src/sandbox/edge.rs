@@ -17,13 +17,13 @@ use crate::clock::UnixMillis;
 
 use super::body::{self, Caller, ReadCall, ReadElement};
 use super::faults::{BodyShape, Fault, Sinking};
-use super::record::{self, EarlyCall, MAX_EARLY, MAX_PIXELS, MAX_TOLD};
+use super::record::{self, EarlyCall, MAX_ANNOUNCED, MAX_EARLY, MAX_PIXELS};
 use super::reply::{PADDING, ResponseContext, SimulatedError};
 use super::rules::{self, EventRefusal};
 use super::{Mode, Sandbox, SandboxConfig, Throttled, is_digits, proof};
 use crate::sandbox::abortable_stream::Abort;
 
-/// A call that arrives this soon after an answer told of a throttle may have been sent before the answer.
+/// A call that arrives this soon after the announcement of a throttle may have been sent before it.
 const GRACE_MILLIS: i64 = 1000;
 
 /// No id of the Graph API is longer.
@@ -249,7 +249,7 @@ impl Call<'_> {
         Ending::Answer(self.response.error(error))
     }
 
-    /// The throttle in force for the pixel, which the answer to this call will tell of. Counts the call as
+    /// The throttle in force for the pixel, which the answer to this call announces. Counts the call as
     /// early where its sender knew of the throttle.
     fn throttled(&self) -> Option<Throttled> {
         let now = self.sandbox.config().clock.now();
@@ -257,19 +257,19 @@ impl Call<'_> {
         let state = &mut *state;
         state.throttled.retain(|_, throttled| throttled.until > now);
         let standing = state.throttled.get_mut(&self.response.pixel_id)?;
-        if self.arrived.0 > standing.told_at.0 + GRACE_MILLIS {
+        if self.arrived.0 > standing.announced_at.0 + GRACE_MILLIS {
             self.sandbox.count(|stats| stats.early_calls += 1);
             if state.early.len() < MAX_EARLY {
                 state.early.push(EarlyCall {
                     pixel_id: self.response.pixel_id.clone(),
                     arrived: self.arrived,
-                    told_at: standing.told_at,
-                    told: standing.told.clone(),
+                    announced_at: standing.announced_at,
+                    announced_by: standing.announced_by.clone(),
                 });
             }
         }
-        if standing.told.len() < MAX_TOLD {
-            standing.told.push(self.response.trace_id.clone());
+        if standing.announced_by.len() < MAX_ANNOUNCED {
+            standing.announced_by.push(self.response.trace_id.clone());
         }
         Some(standing.clone())
     }
@@ -351,9 +351,9 @@ impl Call<'_> {
                 let standing = Throttled {
                     code,
                     hint,
-                    told_at: now,
-                    until: now.plus(hint.told(regain)),
-                    told: vec![response.trace_id.clone()],
+                    announced_at: now,
+                    until: now.plus(hint.announced(regain)),
+                    announced_by: vec![response.trace_id.clone()],
                 };
                 let throttled = &mut self.sandbox.state().throttled;
                 if throttled.len() < MAX_PIXELS {

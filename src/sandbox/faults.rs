@@ -307,8 +307,8 @@ impl Hint {
         }
     }
 
-    /// The time that the caller is told of: `regain` rounded up to the hint's unit.
-    pub(super) fn told(self, regain: Duration) -> Duration {
+    /// The time that the caller learns: `regain` rounded up to the hint's unit.
+    pub(super) fn announced(self, regain: Duration) -> Duration {
         let unit = match self {
             Self::Minutes => 60,
             Self::Reset | Self::RetryAfter => 1,
@@ -369,11 +369,12 @@ mod tests {
     }
 
     #[test]
-    fn regain_times_are_rounded_up_to_what_can_be_told() {
-        let told = |hint: Hint, millis| hint.told(Duration::from_millis(millis)).as_millis();
-        assert_eq!(told(Hint::Minutes, 61_000), 120_000);
-        assert_eq!(told(Hint::Minutes, 60_000), 60_000);
-        assert_eq!(told(Hint::RetryAfter, 1_001), 2_000);
-        assert_eq!(told(Hint::None, 1_001), 1_001);
+    fn regain_times_are_rounded_up_to_what_can_be_announced() {
+        let announced =
+            |hint: Hint, millis| hint.announced(Duration::from_millis(millis)).as_millis();
+        assert_eq!(announced(Hint::Minutes, 61_000), 120_000);
+        assert_eq!(announced(Hint::Minutes, 60_000), 60_000);
+        assert_eq!(announced(Hint::RetryAfter, 1_001), 2_000);
+        assert_eq!(announced(Hint::None, 1_001), 1_001);
     }
 }

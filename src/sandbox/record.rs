@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use crate::clock::UnixMillis;
 
-/// How many early calls are kept, and how many answers that told of one throttle.
+/// How many early calls are kept, and how many answers that announced one throttle.
 pub(super) const MAX_EARLY: usize = 1000;
-pub(super) const MAX_TOLD: usize = 64;
+pub(super) const MAX_ANNOUNCED: usize = 64;
 
 /// How many pixels have counters and throttles of their own, since their ids come from outside.
 pub(super) const MAX_PIXELS: usize = 1000;
@@ -42,10 +42,10 @@ pub struct EarlyCall {
     pub pixel_id: String,
     /// When it came.
     pub arrived: UnixMillis,
-    /// When an answer first told of the throttle.
-    pub told_at: UnixMillis,
-    /// The trace ids of the first answers that had told of it by then.
-    pub told: Vec<String>,
+    /// When an answer first announced the throttle.
+    pub announced_at: UnixMillis,
+    /// The trace ids of the first answers that had announced it by then.
+    pub announced_by: Vec<String>,
 }
 
 /// Counts since the start.
@@ -63,7 +63,7 @@ pub struct SandboxStats {
     pub refused: BTreeMap<String, u64>,
     /// Faults produced, by name.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Calls that came while a throttle or block was in force, more than a second after an answer told of it.
+    /// Calls that came while a throttle or block was in force, more than a second after an answer announced it.
     pub early_calls: u64,
     /// Calls that are being answered now; a call that hangs counts until its caller leaves.
     pub in_flight: u64,

@@ -142,8 +142,11 @@ impl Account<'_> {
         let mut excused = 0;
         let mut early = self.stats.early_calls;
         for call in self.sandbox.early_calls() {
-            let known = call.told.iter().any(|trace_id| on_disk.contains(trace_id));
-            let between = call.told_at..=call.arrived;
+            let known = call
+                .announced_by
+                .iter()
+                .any(|trace_id| on_disk.contains(trace_id));
+            let between = call.announced_at..=call.arrived;
             if !known && self.chaos.ends.iter().any(|end| between.contains(end)) {
                 excused += 1;
                 continue;

@@ -165,7 +165,7 @@ fn visit_entry(
     };
     let fault = match entry.unreadable() {
         Some(what) => {
-            input.skip(entry.told.map_or(0, |told| told.packed));
+            input.skip(entry.sizes.map_or(0, |sizes| sizes.packed));
             find_again(input);
             Some(what.to_owned())
         }
@@ -198,9 +198,9 @@ fn visit_content(
     } = content;
     let checksum = checksum.finalize();
     let is_damaged = error.is_some();
-    let is_right = match entry.told {
+    let is_right = match entry.sizes {
         _ if is_damaged => false,
-        Some(told) => (checksum, bytes, rest) == (told.checksum, told.unpacked, 0),
+        Some(sizes) => (checksum, bytes, rest) == (sizes.checksum, sizes.unpacked, 0),
         None => {
             let behind = input.peek(LONGEST_SIZES).unwrap_or_default();
             let length = sizes_behind(behind, checksum, u64::MAX - rest, bytes);
@@ -220,7 +220,7 @@ fn visit_content(
         };
         what.to_owned()
     });
-    if entry.told.is_some() {
+    if entry.sizes.is_some() {
         // Content that ends early may also mean that the size is wrong.
         if !stands_at_next(input) {
             input.skip(rest);
@@ -334,12 +334,12 @@ struct EntryHeader {
     flags: u16,
     method: u16,
     /// `None` where the sizes follow the entry.
-    told: Option<ToldSizes>,
+    sizes: Option<HeaderSizes>,
 }
 
-/// What a header says of its content.
+/// The checksum and sizes of an entry, from its header.
 #[derive(Clone, Copy, Debug)]
-struct ToldSizes {
+struct HeaderSizes {
     checksum: u32,
     packed: u64,
     unpacked: u64,
@@ -363,7 +363,7 @@ impl EntryHeader {
         input.consume(HEADER);
         let name = bytes(input, name)?;
         let extra = bytes(input, extra)?;
-        let mut told = None;
+        let mut sizes = None;
         if flags & SIZES_BEHIND == 0 {
             let mut large_sizes = field(&extra, LARGE).as_chunks().0.iter();
             let mut size = |short: u32| match short {
@@ -374,7 +374,7 @@ impl EntryHeader {
             let (unpacked, packed) = unpacked
                 .zip(packed)
                 .ok_or_else(|| damaged("it has no size"))?;
-            told = Some(ToldSizes {
+            sizes = Some(HeaderSizes {
                 checksum,
                 packed,
                 unpacked,
@@ -384,7 +384,7 @@ impl EntryHeader {
             name: String::from_utf8_lossy(&name).into_owned(),
             flags,
             method,
-            told,
+            sizes,
         })
     }
 

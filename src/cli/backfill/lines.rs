@@ -51,6 +51,12 @@ pub(super) enum TextElement {
     End,
 }
 
+impl TextElement {
+    const fn read(too_long: bool) -> Self {
+        if too_long { Self::TooLong } else { Self::Whole }
+    }
+}
+
 /// The elements of one text.
 #[derive(Debug)]
 pub(super) struct Elements {
@@ -110,10 +116,9 @@ impl Elements {
             if available.is_empty() {
                 let is_within = matches!(place, Object | Text | Escape);
                 self.is_cut_off |= self.arrays > 0 || is_within;
-                return Ok(match (place, too_long) {
-                    (Between, _) => TextElement::End,
-                    (_, true) => TextElement::TooLong,
-                    (_, false) => TextElement::Whole,
+                return Ok(match place {
+                    Between => TextElement::End,
+                    _ => TextElement::read(too_long),
                 });
             }
             let mut used = 0;
@@ -175,12 +180,7 @@ impl Elements {
             }
             input.consume(used);
             if is_end {
-                let whole = if too_long {
-                    TextElement::TooLong
-                } else {
-                    TextElement::Whole
-                };
-                return Ok(whole);
+                return Ok(TextElement::read(too_long));
             }
         }
     }

@@ -257,10 +257,7 @@ impl PartVisitor<'_, '_> {
                     }
                 }
                 PartKind::Unrelated => return self.unrelated(place.name),
-                PartKind::Unknown
-                    if is_first
-                        && matches!(place.expected, Expectation::Unrelated | Expectation::None) =>
-                {
+                PartKind::Unknown if is_first && place.expected.allows_no_event(false) => {
                     return self.unrelated(place.name);
                 }
                 PartKind::Unread(_) | PartKind::Unknown => {

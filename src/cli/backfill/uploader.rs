@@ -66,7 +66,12 @@ impl Uploader {
     pub(super) fn flush(&mut self, progress: &mut Progress<'_>) -> anyhow::Result<()> {
         self.held_bytes = 0;
         let held = mem::take(&mut self.held);
-        let known = self.known(&held)?;
+        let fingerprints: Vec<_> = held.iter().filter_map(fingerprint).collect();
+        let known = if fingerprints.is_empty() {
+            HashSet::new()
+        } else {
+            self.store.perform(FindKnown { fingerprints })?
+        };
         let mut piece = Vec::new();
         let mut bytes = 0;
         for event in held {
@@ -88,15 +93,6 @@ impl Uploader {
         let has_daemon = self.store.has_daemon();
         self.store.close()?;
         Ok((self.pushed, has_daemon))
-    }
-
-    /// Which of the held events were taken before.
-    fn known(&self, held: &[Submission]) -> anyhow::Result<HashSet<Fingerprint>> {
-        let fingerprints: Vec<_> = held.iter().filter_map(fingerprint).collect();
-        if fingerprints.is_empty() {
-            return Ok(HashSet::new());
-        }
-        self.store.perform(FindKnown { fingerprints })
     }
 
     /// Stores a piece; while the daemon has no room, waits.

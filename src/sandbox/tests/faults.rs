@@ -165,8 +165,14 @@ async fn a_throttle_lasts_until_its_time_and_counts_early_calls() {
     assert_eq!(usage(&response), 1);
     assert_eq!(served.sandbox.stats().early_calls, 1);
     let early = served.sandbox.early_calls().remove(0);
-    assert_eq!(early.arrived.since(early.told_at), Duration::from_secs(61));
-    assert_eq!((early.pixel_id.as_str(), early.told.len()), ("11", 2));
+    assert_eq!(
+        early.arrived.since(early.announced_at),
+        Duration::from_secs(61)
+    );
+    assert_eq!(
+        (early.pixel_id.as_str(), early.announced_by.len()),
+        ("11", 2)
+    );
     // Other faults leave it standing.
     served.sandbox.vary_faults(Faults::default());
     served.clock.advance(Duration::from_secs(59));

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read, Take};
 use flate2::bufread::DeflateDecoder;
 
 use super::{
-    EntryHeader, HEADER, LONGEST_SIZES, SIZES, STORED, ToldSizes, in_words, is_next, number_at,
+    EntryHeader, HEADER, HeaderSizes, LONGEST_SIZES, SIZES, STORED, in_words, is_next, number_at,
     sizes_behind,
 };
 use crate::cli::backfill::budget::Budget;
@@ -14,7 +14,7 @@ use crate::cli::backfill::rewind::RewindReader;
 /// Reads the content of an entry, and notes its checksum, its length and a fault.
 pub(super) struct EntryContent<'c, 'i> {
     packed: Packed<'c, 'i>,
-    told: Option<ToldSizes>,
+    sizes: Option<HeaderSizes>,
     budget: &'c Budget,
     pub(super) checksum: crc32fast::Hasher,
     pub(super) bytes: u64,
@@ -32,14 +32,14 @@ impl<'c, 'i> EntryContent<'c, 'i> {
         budget: &'c Budget,
         entry: &EntryHeader,
     ) -> Self {
-        let input = input.take(entry.told.map_or(u64::MAX, |told| told.packed));
+        let input = input.take(entry.sizes.map_or(u64::MAX, |sizes| sizes.packed));
         Self {
             packed: if entry.method == STORED {
                 Packed::Stored(input)
             } else {
                 Packed::Deflated(DeflateDecoder::new(input))
             },
-            told: entry.told,
+            sizes: entry.sizes,
             budget,
             checksum: crc32fast::Hasher::new(),
             bytes: 0,
@@ -59,7 +59,7 @@ impl<'c, 'i> EntryContent<'c, 'i> {
         match &mut self.packed {
             Packed::Deflated(decoder) => decoder.read(out),
             Packed::Stored(input) => {
-                let count = stored_bytes(input, self.told, &self.checksum)?;
+                let count = stored_bytes(input, self.sizes, &self.checksum)?;
                 input.by_ref().take(count as u64).read(out)
             }
         }
@@ -85,7 +85,7 @@ impl Read for EntryContent<'_, '_> {
 /// says nothing, it ends before sizes that have a signature and are right.
 fn stored_bytes(
     input: &mut Take<&mut RewindReader<'_>>,
-    told: Option<ToldSizes>,
+    sizes: Option<HeaderSizes>,
     checksum: &crc32fast::Hasher,
 ) -> io::Result<usize> {
     let waiting = input.fill_buf()?;
@@ -97,8 +97,8 @@ fn stored_bytes(
     let given = u64::MAX - input.limit();
     let input = input.get_mut();
     let checksum = || checksum.clone().finalize();
-    let is_end = match told {
-        Some(told) => is_next(input.peek(HEADER)?) && checksum() == told.checksum,
+    let is_end = match sizes {
+        Some(sizes) => is_next(input.peek(HEADER)?) && checksum() == sizes.checksum,
         None => {
             let next = input.peek(LONGEST_SIZES)?;
             number_at(next, 0) == Some(SIZES)
