@@ -1,13 +1,12 @@
-//! One Amplitude event as it came in, before any decision.
+//! One Amplitude event as it arrives, before any decision.
 //!
-//! An [`Event`] borrows the bytes of the request. Its top-level members are found in one pass; a
-//! section such as `user_properties` is looked into at most once, when the first path asks for it.
-//! A value that nobody asks for is never unescaped or copied, and a number keeps its digits.
+//! An [`Event`] borrows the bytes of the request. One pass finds its top-level fields and their members.
+//! A value that no path asks for is never unescaped or copied, and a number keeps its digits.
 //!
-//! Decoding is tolerant: what is broken costs its own value. [`Event::decode`] refuses only what is no
-//! JSON object, though its values may be anything. U+FFFD stands in the place of a broken character, the
-//! last of equal keys counts, an id that is a number is its digits, and one that is neither number nor
-//! text is none. A list or object that came as JSON text is read as what it is ([`Arena::opened`]).
+//! Decoding is tolerant: a broken value loses only itself. [`Event::decode`] refuses what is not a JSON
+//! object, whatever its values are. U+FFFD replaces a broken character, the last of equal keys counts, an
+//! id may be a number, and an id that is neither number nor text counts as missing. A list or object that
+//! arrives as JSON text is read as a list or object ([`Arena::opened`]).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +15,7 @@ use std::ops::Range;
 use serde::de::IgnoredAny;
 
 use crate::json::Json;
-use crate::json::keys::{are_same, keep_last, member};
+use crate::json::keys::{Member, are_same, keep_last, member};
 use crate::json::scan::Scanner;
 use crate::outcome::Reason;
 
@@ -31,7 +30,7 @@ pub mod request;
 
 use arena::Arena;
 use index::Index;
-use operations::{KnownProperty, Operation, Properties, Resolved};
+use operations::{KnownProperty, Operation, Resolved};
 
 /// The top-level objects of an Amplitude event that hold named properties.
 pub const SECTIONS: &[&str] = &[
@@ -47,14 +46,14 @@ pub const SECTIONS: &[&str] = &[
     "global_user_properties",
 ];
 
-/// The ids that are texts: Amplitude's own, and those that take part in deduplication.
+/// The ids that are texts: Amplitude's ids of people and devices, and those that deduplication uses.
 const ID_KEYS: [&str; 5] = ["user_id", "device_id", "$insert_id", "insert_id", "uuid"];
 
-/// Fields of an event, and members of all its objects, for which there is room from the start.
+/// Fields of an event, and members of all its objects, that there is room for from the start.
 const FIELDS: usize = 64;
 const MEMBERS: usize = 64;
 
-/// What an event says of revenue: the webhook has it among the event properties, with a `$` before it.
+/// The fields of revenue. In the webhook they are event properties, with a `$` before the name.
 pub(crate) const REVENUE_FIELDS: [&str; 8] = [
     "price",
     "quantity",
@@ -74,22 +73,22 @@ pub struct Event<'a> {
     fields: Vec<EventField<'a>>,
     index: Index,
     /// The members of all top-level objects.
-    members: Vec<(Cow<'a, str>, Json<'a>)>,
-    /// The sections whose properties are given by operations. These stand in their place.
+    members: Vec<Member<'a>>,
+    /// The sections whose properties are the result of operations.
     resolved: Vec<Resolved<'a>>,
-    /// The ids that are neither number nor text, under their keys.
+    /// The ids that are neither number nor text, by key.
     ignored_ids: Vec<(&'static str, Json<'a>)>,
-    /// What the request tells that a browser brought the event in.
+    /// What a browser's request says of itself, as JSON.
     request: Option<Json<'a>>,
 }
 
-/// Which of the readings of properties that are given by operations.
+/// How the operations of an event are read, whose result depends on what was before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OperationReading {
-    /// `$setOnce` gives where nothing is set.
+    /// `$setOnce` counts.
     #[default]
     First,
-    /// What is not sure is otherwise: `$setOnce` gives nothing.
+    /// `$setOnce` does not count, and a property beside the operations wins over `$set`.
     Other,
 }
 
@@ -97,12 +96,11 @@ pub enum OperationReading {
 struct EventField<'a> {
     key: Cow<'a, str>,
     value: Json<'a>,
-    /// Where its own are among the members.
+    /// Where its members are among those of the event.
     members: Range<usize>,
 }
 
 impl<'a> Event<'a> {
-    /// Decodes one event from its bytes, or says why it is not one.
     pub fn decode(bytes: &'a [u8], arena: &'a Arena) -> Result<Self, Reason> {
         let text = text(bytes, arena);
         if serde_json::from_str::<IgnoredAny>(text).is_ok() {
@@ -112,12 +110,12 @@ impl<'a> Event<'a> {
         Self::of(bytes, arena.keep(repaired), arena)
     }
 
-    /// Decodes one event from bytes that a parser has gone over and found to be one JSON value.
+    /// Decodes one event from bytes that a parser has found to be one JSON value.
     pub(crate) fn decode_well_formed(bytes: &'a [u8], arena: &'a Arena) -> Result<Self, Reason> {
         Self::of(bytes, text(bytes, arena), arena)
     }
 
-    /// `text` is JSON, and `bytes` are what it was read from.
+    /// `text` is JSON that was read from `bytes`.
     fn of(bytes: &'a [u8], text: &'a str, arena: &'a Arena) -> Result<Self, Reason> {
         if !Json::of_valid_text(text).is_object() {
             return Err(Reason::MalformedJson);
@@ -136,28 +134,26 @@ impl<'a> Event<'a> {
         event.index.fill(&event.fields);
         event.read_ids();
         event.resolve_operations();
-        for (field, value) in api_properties::fields(&event) {
-            event.put(field, value);
-        }
+        api_properties::put_fields(&mut event);
         Ok(event)
     }
 
-    /// The event's own bytes, as they came.
+    /// The event's bytes as they arrived.
     pub const fn raw(&self) -> &'a [u8] {
         self.raw
     }
 
-    /// Where what its bytes do not hold is kept.
+    /// Owns the texts that the event's bytes do not hold.
     pub const fn arena(&self) -> &'a Arena {
         self.arena
     }
 
-    /// A top-level field as it came, `None` where the key is missing.
+    /// A top-level field as it arrived.
     pub fn field(&self, key: &str) -> Option<Json<'a>> {
         self.find(key).map(|field| field.value)
     }
 
-    /// A top-level field; of a section whose properties are given by operations, what these give.
+    /// A top-level field; for a section with operations, their result.
     pub fn field_or_result(&self, key: &str) -> Option<Json<'_>> {
         match self.resolved(key) {
             Some(resolved) => Some(Json::of_valid_text(&resolved.whole)),
@@ -170,7 +166,7 @@ impl<'a> Event<'a> {
         self.member_by(OperationReading::First, section, key)
     }
 
-    /// The same by one of the readings of properties that are given by operations.
+    /// The same, by one reading of operations.
     pub fn member_by(
         &self,
         reading: OperationReading,
@@ -183,20 +179,17 @@ impl<'a> Event<'a> {
                 self.arena.opened(text).member(key)
             }),
             Some(resolved) => {
-                let properties = match reading {
-                    OperationReading::First => &resolved.properties,
-                    OperationReading::Other => {
-                        resolved.other.as_ref().unwrap_or(&resolved.properties)
-                    }
-                };
-                let mut named = properties.iter().filter(|(name, _)| are_same(name, key));
-                named.next().map(|(_, value)| Json::of_valid_text(value))
+                let other = resolved.other.as_ref();
+                let other = other.filter(|_| reading == OperationReading::Other);
+                let properties = other.unwrap_or(&resolved.properties);
+                let named = properties.iter().find(|(name, _)| are_same(name, key));
+                named.map(|(_, value)| Json::of_valid_text(value))
             }
         };
         own.or_else(|| self.field(revenue_field(section, key)?))
     }
 
-    /// All members of a top-level object; none where it is missing or not an object.
+    /// All members of a top-level object; none if it is missing or not an object.
     pub fn section(&self, section: &str) -> impl Iterator<Item = (&str, Json<'_>)> {
         let resolved = self.resolved(section);
         let members = match resolved {
@@ -212,41 +205,41 @@ impl<'a> Event<'a> {
             .chain(given.map(|(name, value)| (&**name, Json::of_valid_text(value))))
     }
 
-    /// The operations by which the properties of a section are given; none where they stand plainly.
+    /// The operations in a section.
     pub fn operations(&self, section: &str) -> &[Operation<'a>] {
         self.resolved(section)
             .map_or(&[], |resolved| &resolved.operations)
     }
 
-    /// Whether what becomes of a property depends on what it was before the event.
+    /// Whether the value of a property depends on what it was before the event.
     pub fn depends_on_before(&self, section: &str, property: &str) -> bool {
         self.resolved(section)
             .is_some_and(|resolved| resolved.depends_on_before(property))
     }
 
-    /// Whether there may be more of a property than the event has, after it was completed.
+    /// Whether a property may have more elements than the completed event shows.
     pub fn is_cut(&self, section: &str, property: &str) -> bool {
         self.resolved(section)
             .is_some_and(|resolved| resolved.cut.contains(&property))
     }
 
-    /// Whether a section, or what an operation in it carries, cannot be read: it is no object.
+    /// Whether a section, or an operand in it, is not the object that it should be.
     pub fn is_unreadable(&self, section: &str) -> bool {
         let whole = self.field(section).map(|whole| self.arena.opened(whole));
+        let resolved = self.resolved(section);
         whole.is_some_and(Json::hides_members)
-            || self
-                .resolved(section)
-                .is_some_and(|resolved| resolved.is_unreadable)
+            || resolved.is_some_and(|resolved| resolved.is_unreadable)
     }
 
-    /// Whether properties that are given by operations can be read in more than one way.
+    /// Whether the two readings of operations differ.
     pub fn has_other_reading(&self) -> bool {
-        let mut resolved = self.resolved.iter();
-        resolved.any(|resolved| resolved.other.is_some())
+        self.resolved
+            .iter()
+            .any(|resolved| resolved.other.is_some())
     }
 
-    /// The same event with what is known of properties of a section, in the place of those that depend
-    /// on what they were before, and of those that it lacks. The event's own text stays as it came.
+    /// The same event with known properties of a section, in the place of those that it lacks and of those
+    /// that depend on what they were before. [`Event::raw`] stays the same.
     #[must_use]
     pub fn completed<'b>(
         &self,
@@ -257,26 +250,18 @@ impl<'a> Event<'a> {
         'a: 'b,
     {
         let mut event: Event<'b> = self.clone();
-        let plain = || -> Properties<'b> {
-            let members = self.members_of(section).iter();
-            members
-                .map(|(name, value)| (name.clone(), Cow::Borrowed(value.raw())))
-                .collect()
-        };
-        let place = event
-            .resolved
-            .iter()
-            .position(|resolved| resolved.section == section);
+        let mut others = event.resolved.iter();
+        let place = others.position(|resolved| resolved.section == section);
         let mut resolved = match place {
             Some(place) => event.resolved.swap_remove(place),
-            None => Resolved::plain(section, plain()),
+            None => Resolved::plain(section, self.members_of(section)),
         };
         resolved.complete(known, self.arena);
         event.resolved.push(resolved);
         event
     }
 
-    /// Puts a value in the place of a top-level field. The event's own text stays as it came.
+    /// Sets a top-level field. [`Event::raw`] stays the same.
     pub fn put(&mut self, key: &'a str, value: Json<'a>) {
         self.remove(key);
         let first = self.members.len();
@@ -289,25 +274,22 @@ impl<'a> Event<'a> {
         self.index.fill(&self.fields);
     }
 
-    /// Puts beside the event what a browser's own request tells, as JSON.
+    /// Sets what a browser's request says of itself, as JSON.
     pub fn put_request(&mut self, request: Json<'a>) {
         self.request = Some(request);
     }
 
-    /// What came as an id and is none: neither a number nor a text.
+    /// The value of an id that is neither number nor text.
     pub fn ignored_id(&self, key: &str) -> Option<Json<'a>> {
         let mut ignored = self.ignored_ids.iter();
-        ignored
-            .find(|(own, _)| *own == key)
-            .map(|(_, value)| *value)
+        ignored.find_map(|(own, value)| (*own == key).then_some(*value))
     }
 
-    /// What a browser's own request tells; never a part of the event's own text.
+    /// What a browser's request says of itself; never a part of the event's text.
     pub const fn request(&self) -> Option<Json<'a>> {
         self.request
     }
 
-    /// Takes a top-level field out.
     pub fn remove(&mut self, key: &str) {
         self.fields.retain(|field| field.key != key);
         self.index.fill(&self.fields);
@@ -346,14 +328,14 @@ impl<'a> Event<'a> {
         resolved.find(|resolved| resolved.section == section)
     }
 
-    /// The members of a top-level object as they came.
-    fn members_of(&self, section: &str) -> &[(Cow<'a, str>, Json<'a>)] {
+    /// The members of a top-level object as they arrived.
+    fn members_of(&self, section: &str) -> &[Member<'a>] {
         self.find(section)
             .and_then(|field| self.members.get(field.members.clone()))
             .unwrap_or_default()
     }
 
-    /// Makes texts of ids that are numbers, and takes out what is no id.
+    /// Makes texts of ids that are numbers, and removes what cannot be an id.
     fn read_ids(&mut self) {
         for key in ID_KEYS {
             let place = self.index.place(&self.fields, key);
@@ -378,22 +360,22 @@ impl<'a> Event<'a> {
 
 /// The text of an event's bytes.
 fn text<'a>(bytes: &'a [u8], arena: &'a Arena) -> &'a str {
-    // Looking for what is broken goes byte by byte; nearly every event is whole.
+    // Nearly every event is whole, and a search for broken bytes is slow.
     let text = std::str::from_utf8(bytes)
         .unwrap_or_else(|_| arena.keep(String::from_utf8_lossy(bytes).into_owned()));
     text.trim_ascii()
 }
 
-/// The top-level field that holds what a property of revenue says, in events of SDKs.
+/// The top-level field of SDKs that means the same as a property of revenue.
 pub(crate) fn revenue_field(section: &str, property: &str) -> Option<&'static str> {
     let name = property.strip_prefix('$')?;
-    let mut fields = REVENUE_FIELDS.iter().copied();
+    let mut fields = REVENUE_FIELDS.into_iter();
     fields.find(|field| *field == name && section == "event_properties")
 }
 
 impl fmt::Debug for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What it holds may be personal data.
+        // The values may be personal data.
         f.debug_struct("Event")
             .field("bytes", &self.raw.len())
             .finish_non_exhaustive()

@@ -1,52 +1,47 @@
-//! What the oldest SDKs keep beside an event's own fields, in `api_properties`: the amounts of
-//! `logRevenue`, ids for advertising, the place. Newer SDKs have top-level fields for the same, and
-//! under those it is found.
+//! What the oldest SDKs keep in `api_properties`: the amounts of `logRevenue`, ids for advertising, the
+//! place. Newer SDKs have top-level fields for these, and paths find them under those names.
 
-use super::Event;
+use super::{Event, REVENUE_FIELDS};
 use crate::json::Json;
+use crate::json::keys::member;
 
-/// Names there, and the fields that they are.
+/// Other names in `api_properties`, and the fields that they stand for.
 const FIELDS: &[(&str, &str)] = &[
-    ("price", "price"),
-    ("quantity", "quantity"),
-    ("revenue", "revenue"),
-    ("currency", "currency"),
-    ("productId", "productId"),
     ("product_id", "productId"),
-    ("revenueType", "revenueType"),
     ("revenue_type", "revenueType"),
-    ("receipt", "receipt"),
-    ("receiptSig", "receiptSig"),
     ("ios_idfa", "idfa"),
     ("ios_idfv", "idfv"),
     ("androidADID", "adid"),
     ("android_app_set_id", "android_app_set_id"),
 ];
 
-/// Names in its `location`, and the fields that they are.
+/// Names in its `location`, and the fields that they stand for.
 const PLACE: &[(&str, &str)] = &[("lat", "location_lat"), ("lng", "location_lng")];
 
-/// The fields that an event has only there.
-pub(super) fn fields<'a>(event: &Event<'a>) -> Vec<(&'static str, Json<'a>)> {
-    let properties = event.members_of("api_properties");
+/// Gives an event the fields that it has only there.
+pub(super) fn put_fields(event: &mut Event<'_>) {
+    let properties = event.members_of("api_properties").to_vec();
     if properties.is_empty() {
-        return Vec::new();
+        return;
     }
-    let place = crate::json::keys::member(properties, "location");
-    let place = place.map(|place| event.arena().opened(place).all_members());
-    let place = place.unwrap_or_default();
-    let mut found: Vec<(&'static str, Json<'a>)> = Vec::new();
-    for (members, names) in [(properties, FIELDS), (&place, PLACE)] {
-        for (name, field) in names {
-            let value = crate::json::keys::member(members, name).filter(|value| !value.is_absent());
-            let has_own = event.field(field).is_some_and(|own| !own.is_absent());
-            let is_found = found.iter().any(|(known, _)| known == field);
-            if let Some(value) = value.filter(|_| !has_own && !is_found) {
-                found.push((field, value));
-            }
+    let place = member(&properties, "location").map(|place| event.arena().opened(place));
+    let place = place.map(Json::all_members).unwrap_or_default();
+    let revenue = REVENUE_FIELDS.iter().map(|name| (name, name));
+    let renamed = FIELDS.iter().map(|(name, field)| (name, field));
+    let values = revenue
+        .chain(renamed)
+        .map(|(name, field)| (*field, member(&properties, name)))
+        .chain(
+            PLACE
+                .iter()
+                .map(|(name, field)| (*field, member(&place, name))),
+        );
+    for (field, value) in values {
+        let has_own = event.field(field).is_some_and(|own| !own.is_absent());
+        if let Some(value) = value.filter(|value| !has_own && !value.is_absent()) {
+            event.put(field, value);
         }
     }
-    found
 }
 
 #[cfg(test)]
@@ -58,8 +53,6 @@ mod tests {
     fn check(event: &str, expected: &[(&str, &str)]) {
         let arena = Arena::default();
         let event = Event::decode(event.as_bytes(), &arena).unwrap();
-        let found = fields(&event);
-        assert!(found.is_empty(), "decoding has read them: {found:?}");
         for (field, value) in expected {
             let found = match field.strip_prefix("event_properties.") {
                 Some(property) => event.member("event_properties", property),

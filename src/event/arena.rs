@@ -1,9 +1,8 @@
-//! Owns the texts that an event is read from where its bytes do not hold them as they are: a repaired
-//! event, an id that came as a number, a list that came as JSON text.
+//! Owns the texts of an event that its bytes do not hold: a repaired event, an id that arrived as a
+//! number, a list that arrived as JSON text.
 //!
-//! An event and its values borrow from bytes and from an arena alike, so whoever has the bytes has an
-//! arena beside them. One in which nothing is kept costs nothing. No text is kept twice, however often
-//! it is read.
+//! An event and its values borrow from the bytes and from an arena. An empty arena costs nothing, and no
+//! text is kept twice, however often it is read.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -28,35 +27,33 @@ pub struct Arena {
 struct KnownText {
     /// How many texts are kept.
     count: usize,
-    /// The place of what a text was read as, by the text; `None` where it is nothing but itself.
+    /// The place of the JSON that a text holds, by the text; `None` where it holds none.
     places: HashMap<Box<str>, Option<usize>>,
 }
 
 impl Arena {
-    /// Keeps a text.
     pub fn keep(&self, text: String) -> &str {
         let place = self.known().next_place();
         self.put(place, text)
     }
 
-    /// A list or an object that came as JSON text, as what it is; any other value as it came. In a text
-    /// too, a broken value costs itself, and one that was encoded again is read to its end.
+    /// The list or object that a JSON text holds; any other value as it arrived. In a text too, a broken
+    /// value loses only itself. A text that was encoded several times is decoded as often.
     pub fn opened<'a>(&'a self, value: Json<'a>) -> Json<'a> {
         let read = self.read(value);
         if read.is_string() { value } else { read }
     }
 
-    /// What a text that is JSON says, also where that is a text again; any other value as it came.
+    /// The value that a JSON text holds, even if that is a text again; any other value as it arrived.
     pub fn read<'a>(&'a self, value: Json<'a>) -> Json<'a> {
         if !value.may_hold_json() {
             return value;
         }
-        let read = || said(&value.as_str()?);
+        let read = || decoded(&value.as_str()?);
         self.made_of(value.raw(), read).unwrap_or(value)
     }
 
-    /// Calls `each` with every element of a list, also of one that came as JSON text, or with the value
-    /// itself where it is no list.
+    /// Calls `each` with every element of a list, even one in a JSON text, or else with the value itself.
     pub fn each_element<'a>(&'a self, value: Json<'a>, each: &mut dyn FnMut(Json<'a>)) {
         match self.opened(value).elements() {
             Some(elements) => elements.for_each(each),
@@ -64,8 +61,8 @@ impl Arena {
         }
     }
 
-    /// Calls `each` with what stands between the separators of a text, trimmed and without blanks; of a list,
-    /// of each element. What holds no separator is one piece.
+    /// Calls `each` with the trimmed pieces between the separators of a text, or of each element of a list,
+    /// without blank ones. A value without a separator is one piece.
     pub fn each_piece<'a>(
         &'a self,
         value: Json<'a>,
@@ -81,7 +78,7 @@ impl Arena {
                 let pieces: Vec<&str> = pieces.filter(|piece| !piece.is_empty()).collect();
                 Some(serde_json::Value::from(pieces).to_string())
             };
-            // No JSON text goes on behind its last quote, so this is the key of nothing else.
+            // No JSON text goes on behind its last quote, so that nothing else has this key.
             let key = format!("{}{separator}", element.raw());
             let list = self.made_of(&key, pieces);
             list.and_then(Json::elements)
@@ -91,7 +88,7 @@ impl Arena {
         });
     }
 
-    /// The value that was made of a text before, or else is made now.
+    /// The value that was made of a text before, or is made now.
     fn made_of(&self, from: &str, make: impl FnOnce() -> Option<String>) -> Option<Json<'_>> {
         let place = self.known().places.get(from).copied();
         if let Some(place) = place {
@@ -106,7 +103,7 @@ impl Arena {
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, KnownText> {
-        // Nothing in here can be left half done.
+        // A panic leaves nothing half done.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,16 +126,14 @@ impl KnownText {
     }
 }
 
-/// The JSON that a text holds; `None` where it holds none. Each time that a text is encoded it gets longer,
-/// so that reading it to its end costs little more than reading it once.
-fn said(text: &str) -> Option<String> {
+/// The JSON that a text holds, if any. Each encoding makes a text longer, so that decoding it to the end
+/// costs little more than decoding it once.
+fn decoded(text: &str) -> Option<String> {
     let mut text = Cow::Borrowed(text);
     loop {
         let json = text.trim_matches(|one: char| one.is_ascii_whitespace() || one == '\u{feff}');
-        if !json.starts_with(['[', '{', '"']) {
-            break;
-        }
-        let Some(json) = repair::in_text(json) else {
+        let may_be_json = json.starts_with(['[', '{', '"']);
+        let Some(json) = Some(json).filter(|_| may_be_json).and_then(repair::in_text) else {
             break;
         };
         match Json::of_valid_text(&json).as_str() {
@@ -152,7 +147,7 @@ fn said(text: &str) -> Option<String> {
     }
 }
 
-/// Where a text is, by its number from one on.
+/// Where a text is, by its number, which counts from one.
 const fn row_and_column(place: usize) -> (usize, usize) {
     let row = place.ilog2() as usize;
     (row, place - (1 << row))

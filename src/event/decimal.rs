@@ -1,4 +1,4 @@
-//! Decimal numbers, exact whatever form they are written in: `12500000`, `1.25E7`, `1e-05`.
+//! Decimal numbers, exact in whatever form they are written: `12500000`, `1.25E7`, `1e-05`.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -9,15 +9,15 @@ const MOST_BEFORE_POINT: i64 = 309;
 /// With this many zeros behind the point, a 64-bit float is zero.
 const ZEROS_OF_NOTHING: i64 = 330;
 
-/// How many digits count of a number that has more than can be multiplied exactly. A 64-bit float tells 17.
+/// How many digits of a number are multiplied where all of them are too many. A 64-bit float has 17.
 const MOST_MULTIPLIED: usize = 19;
 
-/// The largest number up to which a 64-bit float tells every whole number from the next.
+/// Up to this number a 64-bit float tells every whole number from the next.
 const MOST_EXACT: i64 = 1 << 53;
 
 /// A number no larger than a 64-bit float can be: its digits, times a power of ten. One that is too small
-/// for a float is still none other than itself, so that more than nothing is not nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// for a float keeps its digits, so that it is never taken for zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Decimal {
     is_negative: bool,
     /// Begins and ends with a digit other than zero; empty for zero.
@@ -27,7 +27,7 @@ pub(crate) struct Decimal {
 
 impl Decimal {
     /// Reads a number as JSON, Java or a person writes it: a sign, digits with at most one point, an
-    /// exponent.
+    /// exponent. Refuses one that is too large for a 64-bit float.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (is_negative, unsigned) = without_sign(text);
         let (mantissa, power) = match unsigned.split_once(['e', 'E']) {
@@ -41,46 +41,38 @@ impl Decimal {
         let all = format!("{whole}{fraction}");
         let significant = all.trim_start_matches('0');
         let digits = significant.trim_end_matches('0');
-        let exponent = power - length(fraction) + length(significant) - length(digits);
-        let before_point = length(digits) + exponent;
         if digits.is_empty() {
-            return Some(Self {
-                is_negative: false,
-                digits: String::new(),
-                exponent: 0,
-            });
+            return Some(Self::default());
         }
-        let leading = digits.get(..20).unwrap_or(digits);
-        let is_in_range = before_point < MOST_BEFORE_POINT
-            || before_point == MOST_BEFORE_POINT
-                && format!("0.{leading}e{before_point}")
-                    .parse()
-                    .is_ok_and(f64::is_finite);
-        is_in_range.then(|| Self {
+        let number = Self {
             is_negative,
             digits: digits.to_owned(),
-            exponent,
-        })
+            exponent: power - length(fraction) + length(significant) - length(digits),
+        };
+        let before_point = number.before_point();
+        let leading = digits.get(..20).unwrap_or(digits);
+        let is_finite =
+            before_point < MOST_BEFORE_POINT || is_in_range(&format!("0.{leading}e{before_point}"));
+        is_finite.then_some(number)
     }
 
     /// The number without an exponent; zero where a 64-bit float would be.
     pub(crate) fn plain(&self) -> String {
         let sign = if self.is_negative { "-" } else { "" };
-        if self.digits.is_empty() || length(&self.digits) + self.exponent < -ZEROS_OF_NOTHING {
+        if self.digits.is_empty() || self.before_point() < -ZEROS_OF_NOTHING {
             return "0".to_owned();
         }
         let digits = &self.digits;
-        let Ok(decimals) = usize::try_from(-self.exponent) else {
-            return format!("{sign}{digits}{}", self.trailing_zeros());
-        };
+        if let Ok(zeros) = usize::try_from(self.exponent) {
+            return format!("{sign}{digits}{}", "0".repeat(zeros));
+        }
+        let decimals = usize::try_from(-self.exponent).unwrap_or_default();
         let padded = format!("{digits:0>width$}", width = decimals + 1);
         let (whole, fraction) = padded.split_at(padded.len() - decimals);
-        let point = if fraction.is_empty() { "" } else { "." };
-        format!("{sign}{whole}{point}{fraction}")
+        format!("{sign}{whole}.{fraction}")
     }
 
-    /// The product, rounded where it has more digits than are worth counting; `None` where it is out of
-    /// range.
+    /// The product, rounded where the digits are too many to multiply; `None` where it is out of range.
     pub(crate) fn times(&self, other: &Self) -> Option<Self> {
         let exact = || self.coefficient()?.checked_mul(other.coefficient()?);
         let (product, exponent) = if let Some(product) = exact() {
@@ -97,17 +89,15 @@ impl Decimal {
         Self::parse(&format!("{sign}{product}e{exponent}"))
     }
 
-    /// Whether it is below zero.
     pub(crate) const fn is_negative(&self) -> bool {
         self.is_negative
     }
 
-    /// Whether there is no fraction.
     pub(crate) const fn is_whole(&self) -> bool {
         self.exponent >= 0
     }
 
-    /// The next whole number from this one up; `None` beyond 64 bits.
+    /// The smallest whole number that is not below this one; `None` beyond 64 bits.
     pub(crate) fn rounded_up(&self) -> Option<i64> {
         if self.is_whole() {
             return self.plain().parse().ok();
@@ -121,7 +111,7 @@ impl Decimal {
         }
     }
 
-    /// How many digits stand before the point; less than zero for zeros behind it.
+    /// How many digits stand before the point; a negative count is of zeros behind it.
     fn before_point(&self) -> i64 {
         length(&self.digits) + self.exponent
     }
@@ -144,29 +134,18 @@ impl Decimal {
         let rounding = i128::from(rest.as_bytes().first() >= Some(&b'5'));
         (leading + rounding, self.exponent + length(rest))
     }
-
-    fn trailing_zeros(&self) -> String {
-        "0".repeat(usize::try_from(self.exponent).unwrap_or_default())
-    }
 }
 
 impl Ord for Decimal {
     fn cmp(&self, other: &Self) -> Ordering {
-        let by_size = match (self.digits.is_empty(), other.digits.is_empty()) {
-            (true, true) => return Ordering::Equal,
-            (true, false) => Ordering::Less,
-            (false, true) => Ordering::Greater,
-            (false, false) => self
-                .before_point()
-                .cmp(&other.before_point())
-                // Both begin with their first digit other than zero.
-                .then_with(|| self.digits.cmp(&other.digits)),
-        };
+        // The digits of all but zero begin with another digit, so that they compare as text.
+        let size = |number: &'_ Self| (!number.digits.is_empty()).then(|| number.before_point());
+        let by_size = size(self).cmp(&size(other));
+        let by_size = by_size.then_with(|| self.digits.cmp(&other.digits));
         match (self.is_negative, other.is_negative) {
             (false, false) => by_size,
             (true, true) => by_size.reverse(),
-            (true, false) => Ordering::Less,
-            (false, true) => Ordering::Greater,
+            (own, other) => other.cmp(&own),
         }
     }
 }
@@ -177,9 +156,9 @@ impl PartialOrd for Decimal {
     }
 }
 
-/// The digits of a number of JSON that is whole, such as `12345.0` or `1.2345e4`; `None` where it is not,
-/// or where its exponent hides digits: nobody knows the last ones of `1.2e17`, while
-/// `1.2345678901234567e16` shows all of its own.
+/// The digits of a whole number of JSON, such as `12345.0` or `1.2345e4`; `None` where there is a
+/// fraction, or where the exponent hides digits: nobody knows the last ones of `1.2e17`, while
+/// `1.2345678901234567e16` shows all of them.
 pub(crate) fn whole_digits(number: &str) -> Option<Cow<'_, str>> {
     if number == "-0" {
         return Some("0".into());
@@ -199,14 +178,25 @@ pub(crate) fn whole_digits(number: &str) -> Option<Cow<'_, str>> {
     (shows_all || is_exact()).then(|| number.plain().into())
 }
 
-/// Whether a number of JSON is within the range of a 64-bit float, as readers of JSON have it.
+/// Whether a number of JSON is within the range of a 64-bit float, in which readers of JSON keep it.
 pub(crate) fn is_in_range(number: &str) -> bool {
     const SHORT: usize = 300;
     let is_short = number.len() < SHORT && !number.contains(['e', 'E']);
     is_short || number.parse().is_ok_and(f64::is_finite)
 }
 
-fn without_sign(text: &str) -> (bool, &str) {
+/// Writes digits in the form of a JSON number.
+pub(super) fn joined(whole: &str, fraction: &str) -> String {
+    let whole = match whole.trim_start_matches('0') {
+        "" => "0",
+        digits => digits,
+    };
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{whole}{point}{fraction}")
+}
+
+/// Whether a text begins with a minus, and what follows its sign.
+pub(super) fn without_sign(text: &str) -> (bool, &str) {
     match text.strip_prefix('-') {
         Some(unsigned) => (true, unsigned),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -214,7 +204,7 @@ fn without_sign(text: &str) -> (bool, &str) {
 }
 
 fn exponent(text: &str) -> Option<i64> {
-    // More than this is out of any range, and can still be counted with.
+    // A larger one is out of range too, and sums of this one do not overflow.
     const MOST: i64 = 1 << 60;
     let (is_negative, digits) = without_sign(text);
     if digits.is_empty() || !are_digits(digits) {
@@ -224,7 +214,7 @@ fn exponent(text: &str) -> Option<i64> {
     Some(if is_negative { -exponent } else { exponent })
 }
 
-fn are_digits(text: &str) -> bool {
+pub(super) fn are_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 

@@ -1,19 +1,18 @@
-//! Finds the fields of an event by their keys, and keys that come twice.
+//! Finds the fields of an event by their keys, the last of equal ones.
 //!
-//! A hostile event may hold a hundred thousand keys, all alike to the index. So it is kept for as many
-//! as honest events have; beyond that, fields are found by going through all of them, and equal keys by
-//! sorting.
+//! A hostile event may hold a hundred thousand keys that all share one place of the index. So only as many
+//! are indexed as honest events have; in larger events a search goes through all fields.
 
 use super::EventField;
 use crate::json::keys::{are_same, first_entry};
 
-/// Most fields that are indexed: few enough to leave most places free.
+/// Most fields that are indexed. They leave most places free.
 const MOST_FIELDS: usize = 96;
 
-/// Where fields are: each in the place that its key leads to, or the next free one after it.
+/// Fields by key: each in the place that its key leads to, or the next free one after it.
 #[derive(Clone)]
 pub(super) struct Index {
-    /// The number of a field, counted from one; zero where the place is free.
+    /// The number of a field, counted from one; zero in a free place.
     places: Box<[u8; 256]>,
 }
 
@@ -26,7 +25,6 @@ impl Default for Index {
 }
 
 impl Index {
-    /// Indexes fields. The last of equal keys counts.
     pub(super) fn fill(&mut self, fields: &[EventField<'_>]) {
         self.places.fill(0);
         if fields.len() > MOST_FIELDS {

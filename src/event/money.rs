@@ -1,69 +1,38 @@
 //! Amounts as people write them: `59,90`, `$1,234.50`, `1.234,50 EUR`, in the digits of any script.
 //!
-//! A text is read where it can mean but one thing. `1,234` is a thousand and more to one reader and a little
-//! over one to another, so it is not read, unless the currency beside it has no fraction. What stands beside the
+//! A text that can mean two amounts is told apart: `1,234` is a thousand and more to one reader and a
+//! little over one to another, unless the currency beside it has no fraction. What stands beside the
 //! digits must be the sign or the code of a currency; which one plays no other part.
 
 use std::borrow::Cow;
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
-use super::decimal::Decimal;
+use super::decimal::{Decimal, joined};
 
-/// What a text says.
+/// The amount that a text says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum MoneyAmount {
-    /// This number, in plain form.
-    One(String),
-    /// This number, or one with a fraction.
-    Ambiguous(String),
-    /// No amount.
-    None,
+pub(super) struct MoneyAmount {
+    /// In plain form.
+    pub(super) number: String,
+    /// Whether a number with a fraction may be meant instead.
+    pub(super) is_ambiguous: bool,
 }
 
-/// Signs of currencies that are words, or parts of words.
-const WORDS: [&str; 48] = [
-    "zł",
-    "kr",
-    "kč",
-    "ft",
-    "lei",
-    "лв",
-    "руб",
-    "р",
-    "грн",
-    "rs",
-    "rp",
-    "rm",
-    "fr",
-    "sfr",
-    "tl",
-    "r",
-    "s/",
-    "b/",
-    "bs",
-    "gs",
-    "ksh",
-    "kn",
-    "din",
-    "дин",
-    "ден",
-    "тг",
-    "сом",
+/// Abbreviations that stand for a currency.
+const ABBREVIATIONS: [&str; 36] = [
+    "zł", "kr", "kč", "ft", "lei", "лв", "руб", "р", "грн", "rs", "rp", "rm", "fr", "sfr", "tl",
+    "r", "s/", "b/", "bs", "gs", "ksh", "kn", "din", "дин", "ден", "тг", "сом", "元", "د.إ", "ر.س",
+    "ر.ق", "د.ك", "د.ب", "ر.ع", "ج.م", "د.م",
+];
+
+/// Words and HTML entities that stand for a currency.
+const WORDS: [&str; 12] = [
     "euro",
     "euros",
     "dollar",
     "dollars",
-    "元",
     "บาท",
-    "د.إ",
-    "ر.س",
-    "ر.ق",
-    "د.ك",
-    "د.ب",
-    "ر.ع",
-    "ج.م",
-    "د.م",
     "درهم",
     "ريال",
     "دينار",
@@ -82,16 +51,15 @@ const ZEROS: [char; 13] = [
     '\u{c66}', '\u{ce6}', '\u{d66}', '\u{e50}', '\u{1040}',
 ];
 
-/// What stands for the missing fraction of a price in whole units: `5,-`.
+/// What people write in place of the fraction of a whole price: `5,-`.
 const NO_FRACTION: [&str; 6] = [",-", ",–", ",—", ".-", ".–", ".—"];
 
-/// The digits, and the longest sign of a currency, that are worth looking at: some programs print all the
-/// digits of a 64-bit float, such as 55 of 0.1.
+/// Room for the digits and for the longest sign of a currency: some programs print all the digits of a
+/// 64-bit float, 55 of them for 0.1.
 const LONGEST: usize = 120;
 
-/// Whether a text is a code of ISO 4217, in upper case, that something can be paid in: no metal, no test and no
-/// `XXX`, which means none. The guilder of the Antilles gave way to that of the Caribbean in 2025; both
-/// are in use.
+/// Whether a text is an ISO 4217 code, in upper case, of a currency that people pay in: no metal, no test
+/// code and no `XXX`.
 pub(crate) fn is_currency(text: &str) -> bool {
     fraction_digits(text).is_some()
 }
@@ -99,33 +67,32 @@ pub(crate) fn is_currency(text: &str) -> bool {
 /// How many digits the fraction of an amount has in this currency.
 pub(crate) fn fraction_digits(code: &str) -> Option<u16> {
     match code {
+        // The guilder of the Caribbean replaced that of the Antilles in 2025; both are in use.
         "ANG" | "XCG" => Some(2),
         code => iso_currency::Currency::from_code(code)?.exponent(),
     }
 }
 
-/// Whether a text names the hundredth of a currency, as `GBp` and `GBX` do pence: an amount in it is none
-/// of that currency.
+/// Whether a text names the hundredth of a currency, as `GBp` and `GBX` name pence: an amount in it is not
+/// one in the currency.
 pub(crate) fn is_subunit(text: &str) -> bool {
     let spelt = matches!(text.as_bytes(), [b'A'..=b'Z', b'A'..=b'Z', b'a'..=b'z']);
     spelt || text.eq_ignore_ascii_case("GBX")
 }
 
-/// Reads a text that is no plain number.
-pub(super) fn read(text: &str) -> MoneyAmount {
+/// Reads a text that is no plain number; `None` where it is no amount.
+pub(super) fn read(text: &str) -> Option<MoneyAmount> {
     let text = text.trim();
     if text.len() > 3 * LONGEST {
-        return MoneyAmount::None;
+        return None;
     }
     let text = in_ascii(text);
     let text = text.trim();
     if text.len() > LONGEST {
-        return MoneyAmount::None;
+        return None;
     }
     let is_digit = |c: char| c.is_ascii_digit();
-    let (Some(first), Some(end)) = (text.find(is_digit), text.rfind(is_digit)) else {
-        return MoneyAmount::None;
-    };
+    let (first, end) = (text.find(is_digit)?, text.rfind(is_digit)?);
     let before = text.get(..first).unwrap_or_default();
     // A point belongs to the digits, as in `.5`, or to a word, as in `Rs.`.
     let without_point = before.strip_suffix(['.', ',']);
@@ -139,38 +106,27 @@ pub(super) fn read(text: &str) -> MoneyAmount {
         text.get(start..=end).unwrap_or_default(),
         text.get(end + 1..).unwrap_or_default(),
     );
-    let Some((before, is_negative)) = without_minus(before) else {
-        return MoneyAmount::None;
-    };
+    let (before, is_negative) = without_minus(before)?;
     let behind = NO_FRACTION
         .iter()
         .find_map(|sign| behind.strip_prefix(sign))
         .unwrap_or(behind);
     if !is_currency_sign(&before) || !is_currency_sign(behind) {
-        return MoneyAmount::None;
+        return None;
     }
-    let amount = match number.split_once(['e', 'E']) {
-        Some((mantissa, power)) => match digits(mantissa) {
-            MoneyAmount::One(mantissa) => Decimal::parse(&format!("{mantissa}e{power}"))
-                .map_or(MoneyAmount::None, |number| MoneyAmount::One(number.plain())),
-            amount => amount,
-        },
-        None => digits(number),
+    let (mantissa, power) = match number.split_once(['e', 'E']) {
+        Some((mantissa, power)) => (mantissa, Some(power)),
+        None => (number, None),
     };
-    let has_no_fraction = [&before, behind].into_iter().any(is_whole_currency);
-    let signed = |number: String| {
-        if is_negative {
-            format!("-{number}")
-        } else {
-            number
-        }
-    };
-    match amount {
-        MoneyAmount::Ambiguous(number) if has_no_fraction => MoneyAmount::One(signed(number)),
-        MoneyAmount::Ambiguous(number) => MoneyAmount::Ambiguous(signed(number)),
-        MoneyAmount::One(number) => MoneyAmount::One(signed(number)),
-        MoneyAmount::None => MoneyAmount::None,
+    let mut amount = digits(mantissa)?;
+    if let Some(power) = power.filter(|_| !amount.is_ambiguous) {
+        amount.number = Decimal::parse(&format!("{}e{power}", amount.number))?.plain();
     }
+    amount.is_ambiguous &= ![&before, behind].into_iter().any(is_whole_currency);
+    if is_negative {
+        amount.number.insert(0, '-');
+    }
+    Some(amount)
 }
 
 /// A text with the digits and signs of ASCII in place of those of other scripts, and without marks of
@@ -194,11 +150,7 @@ fn in_ascii(text: &str) -> Cow<'_, str> {
             _ => {
                 let digit = |zero: &char| code.checked_sub(u32::from(*zero)).filter(|n| *n < 10);
                 let digit = ZEROS.iter().find_map(digit);
-                Some(
-                    digit
-                        .and_then(|digit| char::from_digit(digit, 10))
-                        .unwrap_or(c),
-                )
+                digit.map_or(Some(c), |digit| char::from_digit(digit, 10))
             }
         }
     };
@@ -241,6 +193,7 @@ fn is_currency_sign(text: &str) -> bool {
     letters.is_empty()
         || is_marked && letters.bytes().all(|byte| byte.is_ascii_alphabetic())
         || WHOLE.contains(&text)
+        || ABBREVIATIONS.contains(&&*text.to_lowercase())
         || WORDS.contains(&&*text.to_lowercase())
         || is_currency(&text.to_ascii_uppercase())
         || text.split_once(' ').is_some_and(|(one, other)| {
@@ -261,37 +214,45 @@ const fn is_group_separator(c: char) -> bool {
 }
 
 /// Reads digits with separators, which end with a digit.
-fn digits(text: &str) -> MoneyAmount {
+fn digits(text: &str) -> Option<MoneyAmount> {
     if !text.chars().all(|c| c.is_ascii_digit() || is_separator(c)) {
-        return MoneyAmount::None;
+        return None;
     }
     let separators: Vec<char> = text.chars().filter(|c| is_separator(*c)).collect();
-    let Some(last) = separators.last().copied() else {
-        return MoneyAmount::One(plain(text, ""));
+    let (as_decimal, as_groups) = match &*separators {
+        [] => (None, true),
+        [others @ .., last] => {
+            let is_decimal = |whole: &str| {
+                !is_group_separator(*last)
+                    && !others.contains(last)
+                    && are_alike(others)
+                    && (others.is_empty() || is_grouped(whole))
+            };
+            let parts = text.rsplit_once(*last);
+            let as_decimal = parts.filter(|(whole, _)| is_decimal(whole));
+            (as_decimal, are_alike(&separators) && is_grouped(text))
+        }
     };
-    let others = separators
-        .split_last()
-        .map_or(&[][..], |(_, others)| others);
-    let (whole, fraction) = text.rsplit_once(last).unwrap_or((text, ""));
-    let groups_alike = |separators: &[char]| {
-        separators
-            .first()
-            .is_none_or(|first| separators.iter().all(|one| one == first))
+    let plain = |whole: &str, fraction| {
+        let whole: String = whole.chars().filter(char::is_ascii_digit).collect();
+        joined(&whole, fraction)
     };
-    let as_decimal = !is_group_separator(last)
-        && !others.contains(&last)
-        && groups_alike(others)
-        && (others.is_empty() || is_grouped(whole));
-    let as_groups = groups_alike(&separators) && is_grouped(text);
-    match (as_decimal, as_groups) {
-        (true, true) => MoneyAmount::Ambiguous(plain(text, "")),
-        (true, false) => MoneyAmount::One(plain(whole, fraction)),
-        (false, true) => MoneyAmount::One(plain(text, "")),
-        (false, false) => MoneyAmount::None,
-    }
+    let number = match as_decimal {
+        Some((whole, fraction)) if !as_groups => plain(whole, fraction),
+        _ if as_groups => plain(text, ""),
+        _ => return None,
+    };
+    Some(MoneyAmount {
+        number,
+        is_ambiguous: as_decimal.is_some() && as_groups,
+    })
 }
 
-/// Whether digits are grouped as thousands are: by three, or as in India by two but for the last three.
+fn are_alike(separators: &[char]) -> bool {
+    separators.windows(2).all(|pair| pair[0] == pair[1])
+}
+
+/// Whether digits are grouped as thousands are: by three or, as in India, the last three and then by two.
 fn is_grouped(text: &str) -> bool {
     let groups: Vec<&str> = text.split(is_separator).collect();
     let [first, between @ .., last] = &*groups else {
@@ -303,23 +264,20 @@ fn is_grouped(text: &str) -> bool {
     begins && last.len() == 3 && (most(3) || is_indian && most(2))
 }
 
-/// A number in plain form.
-fn plain(whole: &str, fraction: &str) -> String {
-    let whole: String = whole.chars().filter(char::is_ascii_digit).collect();
-    let whole = match whole.trim_start_matches('0') {
-        "" => "0",
-        digits => digits,
-    };
-    let point = if fraction.is_empty() { "" } else { "." };
-    format!("{whole}{point}{fraction}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn amount(number: &str, is_ambiguous: bool) -> Option<MoneyAmount> {
+        let number = number.to_owned();
+        Some(MoneyAmount {
+            number,
+            is_ambiguous,
+        })
+    }
+
     #[test]
-    fn what_can_mean_but_one_thing_is_read() {
+    fn what_can_mean_only_one_amount_is_read() {
         for (text, expected) in [
             ("59,90", "59.90"),
             ("0,5", "0.5"),
@@ -392,7 +350,7 @@ mod tests {
                 "0.1000000000000000055511151231257827021181583404541015625",
             ),
         ] {
-            assert_eq!(read(text), MoneyAmount::One(expected.to_owned()), "{text}");
+            assert_eq!(read(text), amount(expected, false), "{text}");
         }
     }
 
@@ -409,11 +367,7 @@ mod tests {
             ("¥5,900", "5900"),
             ("1,234 KWD", "1234"),
         ] {
-            assert_eq!(
-                read(text),
-                MoneyAmount::Ambiguous(grouped.to_owned()),
-                "{text}"
-            );
+            assert_eq!(read(text), amount(grouped, true), "{text}");
         }
     }
 
@@ -449,8 +403,8 @@ mod tests {
             "a5",
             "$5$x",
         ] {
-            assert_eq!(read(text), MoneyAmount::None, "{text}");
+            assert_eq!(read(text), None, "{text}");
         }
-        assert_eq!(read(&"9".repeat(400)), MoneyAmount::None);
+        assert_eq!(read(&"9".repeat(400)), None);
     }
 }

@@ -1,13 +1,13 @@
-//! Numbers that can mean but one thing, whatever form they came in.
+//! Numbers in whatever form they come, as long as only one number can be meant.
 //!
 //! A number of the event keeps its digits, and so does a text of digits with at most one decimal point;
-//! an exponent is written out, exactly. Any other text is read as an amount of money where it can mean but one
-//! thing: guessing wrong would report a thousand times the revenue.
+//! an exponent is written out, exactly. Any other text is read as an amount of money if it can mean only
+//! one: a wrong guess would report a thousand times the revenue.
 
 use std::borrow::Cow;
 
-use super::decimal::{Decimal, is_in_range, whole_digits};
-use super::money::{self, MoneyAmount};
+use super::decimal::{Decimal, are_digits, is_in_range, joined, whole_digits, without_sign};
+use super::money;
 use crate::json::Json;
 
 /// Why a value is no number.
@@ -19,7 +19,7 @@ pub(crate) enum NoNumber {
     Other,
 }
 
-/// Gives the JSON text of a number.
+/// The JSON text of a number.
 pub(crate) fn number(value: Json<'_>) -> Result<Cow<'_, str>, NoNumber> {
     let text = value.text().filter(|_| value.as_bool().is_none());
     let text = text.ok_or(NoNumber::Other)?;
@@ -29,17 +29,14 @@ pub(crate) fn number(value: Json<'_>) -> Result<Cow<'_, str>, NoNumber> {
     in_text(&text).map(Cow::Owned)
 }
 
-/// Gives a scalar as text: a number that is whole as its digits, anything else as it came. Ids, phone
-/// numbers and postal codes that were kept as decimals arrive as `12345.0` or `1.2345e4`.
+/// A scalar as text: a whole number as its digits, anything else as it came. Ids, phone numbers and
+/// postal codes that a sender stores as decimals arrive as `12345.0` or `1.2345e4`.
 pub(crate) fn text_of(value: Json<'_>) -> Option<Cow<'_, str>> {
-    let digits = value
-        .is_number()
-        .then(|| whole_digits(value.raw()))
-        .flatten();
-    digits.or_else(|| value.text())
+    let number = Some(value.raw()).filter(|_| value.is_number());
+    number.and_then(whole_digits).or_else(|| value.text())
 }
 
-/// Gives the JSON text of the number that a text holds.
+/// The JSON text of the number that a text holds.
 pub(crate) fn in_text(text: &str) -> Result<String, NoNumber> {
     if let Some(plain) = plain(text.trim()) {
         return in_range(plain.into()).map(Cow::into_owned);
@@ -47,20 +44,18 @@ pub(crate) fn in_text(text: &str) -> Result<String, NoNumber> {
     if let Some(number) = Decimal::parse(text.trim()) {
         return Ok(number.plain());
     }
-    match money::read(text) {
-        MoneyAmount::One(plain) => in_range(plain.into()).map(Cow::into_owned),
-        MoneyAmount::Ambiguous(_) => Err(NoNumber::Ambiguous),
-        MoneyAmount::None => Err(NoNumber::Other),
+    let amount = money::read(text).ok_or(NoNumber::Other)?;
+    if amount.is_ambiguous {
+        return Err(NoNumber::Ambiguous);
     }
+    in_range(amount.number.into()).map(Cow::into_owned)
 }
 
-/// Reads an amount with a separator that groups thousands, if it is no point: in a currency without a
-/// fraction it can mean nothing else.
+/// Reads an ambiguous amount as if its separator groups thousands. A currency without a fraction leaves
+/// no other meaning.
 pub(crate) fn grouped(value: Json<'_>) -> Option<String> {
-    match money::read(&value.text()?) {
-        MoneyAmount::Ambiguous(grouped) => Some(grouped),
-        _ => None,
-    }
+    let amount = money::read(&value.text()?)?;
+    amount.is_ambiguous.then_some(amount.number)
 }
 
 fn in_range(text: Cow<'_, str>) -> Result<Cow<'_, str>, NoNumber> {
@@ -71,23 +66,18 @@ fn in_range(text: Cow<'_, str>) -> Result<Cow<'_, str>, NoNumber> {
     }
 }
 
-/// Brings a plain text into the form of a JSON number.
+/// A text of digits as a JSON number.
 fn plain(text: &str) -> Option<String> {
-    let (sign, unsigned) = match text.strip_prefix('-') {
-        Some(unsigned) => ("-", unsigned),
-        None => ("", text.strip_prefix('+').unwrap_or(text)),
-    };
+    let (is_negative, unsigned) = without_sign(text);
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() && fraction.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+    if whole.is_empty() && fraction.is_empty() || !are_digits(whole) || !are_digits(fraction) {
         return None;
     }
-    let whole = match whole.trim_start_matches('0') {
-        "" => "0",
-        digits => digits,
-    };
-    let point = if fraction.is_empty() { "" } else { "." };
-    Some(format!("{sign}{whole}{point}{fraction}"))
+    let mut plain = joined(whole, fraction);
+    if is_negative {
+        plain.insert(0, '-');
+    }
+    Some(plain)
 }
 
 /// `-0` is zero, and not negative.

@@ -1,12 +1,12 @@
-//! What an event's own operations make of properties.
+//! The properties that an event's operations result in.
 //!
-//! SDKs say what becomes of a property: `{"$set": {"email": …}}`. `Resolved` is what these say of
-//! the properties when nothing is known of what was there before: what is set stands; `$setOnce` gives
-//! where nothing is set; operations on lists give the elements that they carry; `$add` gives nothing.
+//! SDKs send changes of properties: `{"$set": {"email": …}}`. `Resolved` holds the result for a person or
+//! group without earlier properties: `$set` gives its value, `$setOnce` does so if nothing else is set,
+//! operations on lists give the elements that they carry, and `$add` gives nothing.
 //!
-//! Some of it is not sure. What `$setOnce` gives counts only where the person had nothing, and of a
-//! property that stands plainly beside the operations and in `$set` too, one value is wrong. So there is
-//! a second reading, without `$setOnce` and with the plain value; a condition looks at both.
+//! Part of this is a guess. `$setOnce` counts only if the person had no value, and of a property that
+//! stands both in `$set` and plainly beside it, one value is wrong. So there is a second reading, without
+//! `$setOnce` and with the plain value; a condition looks at both.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -15,41 +15,40 @@ use std::fmt;
 use super::OperationReading;
 use super::arena::Arena;
 use crate::json::Json;
+use crate::json::keys::Member;
 
 /// The section of a person's properties.
 pub const USER_PROPERTIES: &str = "user_properties";
 
-/// The sections that operations may stand in.
+/// The sections that may hold operations.
 pub(super) const SECTIONS: [&str; 2] = [USER_PROPERTIES, "group_properties"];
 
-/// What is done to a property (Amplitude: Identify API).
+/// A change of a property (Amplitude: Identify API).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// All properties are taken away.
+    /// Removes all properties.
     ClearAll,
-    /// The property is taken away.
+    /// Removes the property.
     Unset,
-    /// It gets this value.
     Set,
-    /// It gets this value, unless it has one.
+    /// Sets the property, unless it has a value.
     SetOnce,
-    /// A number is added to it.
+    /// Adds a number to it.
     Add,
-    /// Elements are put at the end of the list.
+    /// Puts elements at the end of the list.
     Append,
-    /// Elements are put at the beginning of the list.
+    /// Puts elements at the beginning of the list.
     Prepend,
-    /// Elements that are not in the list are put at its beginning.
+    /// Puts elements at the beginning of the list, unless they are in it.
     PreInsert,
-    /// Elements that are not in the list are put at its end.
+    /// Puts elements at the end of the list, unless they are in it.
     PostInsert,
-    /// Elements are taken out of the list.
+    /// Takes elements out of the list.
     Remove,
 }
 
 impl Act {
-    /// Every operation, by the name that it has in an event, in the order in which Amplitude executes
-    /// those of one event.
+    /// Every operation with its name in an event, in the order in which Amplitude executes them.
     pub const ALL: [(&'static str, Self); 10] = [
         ("$clearAll", Self::ClearAll),
         ("$unset", Self::Unset),
@@ -76,30 +75,28 @@ impl Act {
         matches!(self, Self::Add | Self::Append | Self::Prepend)
     }
 
-    /// The operation of a name. No case of its letters makes another property of it.
+    /// The operation of a name in any case: a misspelt operation is not a property.
     fn named(name: &str) -> Option<Self> {
         if !name.starts_with('$') {
             return None;
         }
-        let is_it = |(known, _): &&(&str, Self)| known.eq_ignore_ascii_case(name);
-        Self::ALL.iter().find(is_it).map(|(_, act)| *act)
+        let mut all = Self::ALL.into_iter();
+        all.find_map(|(known, act)| known.eq_ignore_ascii_case(name).then_some(act))
     }
 }
 
 /// Properties by name, each with its value as JSON text.
 pub type Properties<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
-/// One operation, and the properties to which it is done.
+/// One operation, with its operand for each property.
 #[derive(Clone)]
 pub struct Operation<'a> {
-    /// What is done.
     pub act: Act,
-    /// To which properties, and with what.
     pub properties: Properties<'a>,
 }
 
-/// A section whose properties are given by operations.
-#[derive(Clone)]
+/// A section whose properties are the result of operations.
+#[derive(Clone, Default)]
 pub(super) struct Resolved<'a> {
     pub(super) section: &'static str,
     /// The properties, as far as the event alone tells.
@@ -108,37 +105,35 @@ pub(super) struct Resolved<'a> {
     pub(super) other: Option<Properties<'a>>,
     /// All properties as one JSON object.
     pub(super) whole: String,
-    /// In the order in which Amplitude executes them. Properties that stand beside operations are set.
+    /// In the order in which Amplitude executes them. A property that stands beside operations is set.
     pub(super) operations: Vec<Operation<'a>>,
-    /// The properties of which more may be known elsewhere than is known here.
+    /// The properties that may have more elements than are known here.
     pub(super) cut: Vec<&'a str>,
-    /// What an operation carries cannot be read: it may be any property.
+    /// An operand cannot be read, so that it may change any property.
     pub(super) is_unreadable: bool,
 }
 
 /// What is known of a property besides what an event says.
 #[derive(Clone)]
 pub struct KnownProperty<'k> {
-    /// The property.
     pub name: &'k str,
-    /// Its value, as JSON; `None` where that is not known.
+    /// Its value as JSON, if known.
     pub json: Option<String>,
-    /// Whether there may be more of it than is known.
+    /// Whether it may have more elements than are known.
     pub is_cut: bool,
 }
 
 impl<'a> Resolved<'a> {
-    /// What the operations among the members of a section give; `None` where there are none.
+    /// The result of the operations among the members of a section; `None` where there are none.
     pub(super) fn of(
         section: &'static str,
-        members: &[(Cow<'a, str>, Json<'a>)],
+        members: &[Member<'a>],
         arena: &'a Arena,
     ) -> Option<Self> {
         if members.iter().all(|(name, _)| Act::named(name).is_none()) {
             return None;
         }
         let operations = operations(members, arena);
-        let is_unreadable = is_unreadable(members, arena);
         let properties = result(&operations, OperationReading::First, arena);
         let other = result(&operations, OperationReading::Other, arena);
         Some(Self {
@@ -148,25 +143,21 @@ impl<'a> Resolved<'a> {
             properties,
             operations,
             cut: Vec::new(),
-            is_unreadable,
+            is_unreadable: is_unreadable(members, arena),
         })
     }
 
-    /// A section whose properties stand plainly.
-    pub(super) const fn plain(section: &'static str, properties: Properties<'a>) -> Self {
+    /// A section without operations.
+    pub(super) fn plain(section: &'static str, members: &[Member<'a>]) -> Self {
         Self {
             section,
-            properties,
-            other: None,
-            whole: String::new(),
-            operations: Vec::new(),
-            cut: Vec::new(),
-            is_unreadable: false,
+            properties: members.iter().cloned().map(as_text).collect(),
+            ..Self::default()
         }
     }
 
-    /// Puts what is known of properties in the place of those that depend on what they were before, and
-    /// of those that are not there. Where that is cut, what the event gives stands beside it.
+    /// Puts known values in the place of properties that depend on what they were before, and of missing
+    /// ones. If a known value is cut, the event's elements stand beside it.
     pub(super) fn complete(
         &mut self,
         known: impl IntoIterator<Item = KnownProperty<'a>>,
@@ -174,10 +165,7 @@ impl<'a> Resolved<'a> {
     ) {
         for KnownProperty { name, json, is_cut } in known {
             let depends = self.depends_on_before(name);
-            for properties in [Some(&mut self.properties), self.other.as_mut()] {
-                let Some(properties) = properties else {
-                    continue;
-                };
+            for properties in [&mut self.properties].into_iter().chain(&mut self.other) {
                 let is_own = |(own, value): &(Cow<'_, str>, Cow<'_, str>)| {
                     own == name && !Json::of_valid_text(value).is_absent()
                 };
@@ -204,38 +192,36 @@ impl<'a> Resolved<'a> {
         self.whole = object(&self.properties);
     }
 
-    /// Whether what becomes of a property depends on what it was before the event.
+    /// Whether the result for a property depends on what it was before the event.
     pub(super) fn depends_on_before(&self, name: &str) -> bool {
-        let mut is_named = false;
-        for operation in &self.operations {
-            let mut names = operation.properties.iter().map(|(name, _)| name);
-            if names.any(|own| own == name) {
-                if operation.act == Act::Set {
-                    return false;
-                }
-                is_named = true;
-            }
-        }
-        is_named
+        let names =
+            |operation: &&Operation<'_>| operation.properties.iter().any(|(own, _)| own == name);
+        let mut acts = self
+            .operations
+            .iter()
+            .filter(names)
+            .map(|own| own.act)
+            .peekable();
+        acts.peek().is_some() && acts.all(|act| act != Act::Set)
     }
 }
 
 impl fmt::Debug for KnownProperty<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What it holds may be personal data.
+        // The value may be personal data.
         write!(f, "KnownProperty({})", self.name)
     }
 }
 
 impl fmt::Debug for Operation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What it holds may be personal data.
+        // The values may be personal data.
         write!(f, "{:?}({} properties)", self.act, self.properties.len())
     }
 }
 
-/// The operations among the members of a section, in the order in which they are executed.
-fn operations<'a>(members: &[(Cow<'a, str>, Json<'a>)], arena: &'a Arena) -> Vec<Operation<'a>> {
+/// The operations among the members of a section, in the order in which Amplitude executes them.
+fn operations<'a>(members: &[Member<'a>], arena: &'a Arena) -> Vec<Operation<'a>> {
     let mut operations = Vec::new();
     let mut add = |act, properties| operations.push(Operation { act, properties });
     for (_, act) in Act::ALL {
@@ -257,19 +243,19 @@ fn operations<'a>(members: &[(Cow<'a, str>, Json<'a>)], arena: &'a Arena) -> Vec
     operations
 }
 
-/// Whether an operation is done to what are no properties. All are what `$clearAll` is done to.
-fn is_unreadable<'a>(members: &[(Cow<'a, str>, Json<'a>)], arena: &'a Arena) -> bool {
+/// Whether an operation that needs properties as its operand has none that can be read.
+fn is_unreadable<'a>(members: &[Member<'a>], arena: &'a Arena) -> bool {
     members.iter().any(|(name, operand)| {
         let act = Act::named(name).filter(|act| *act != Act::ClearAll);
         act.is_some() && arena.opened(*operand).hides_members()
     })
 }
 
-fn as_text<'a>((name, value): (Cow<'a, str>, Json<'a>)) -> (Cow<'a, str>, Cow<'a, str>) {
+fn as_text<'a>((name, value): Member<'a>) -> (Cow<'a, str>, Cow<'a, str>) {
     (name, Cow::Borrowed(value.raw()))
 }
 
-/// What operations give when nothing is known of what was there before.
+/// The result of operations where there were no properties before.
 fn result<'a>(
     operations: &[Operation<'a>],
     reading: OperationReading,
@@ -279,17 +265,12 @@ fn result<'a>(
     let mut result: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)> = Vec::new();
     let is_set = |operation: &&Operation<'_>| operation.act == Act::Set;
     let (sets, others): (Vec<_>, Vec<_>) = operations.iter().partition(is_set);
-    let mut ordered = sets;
-    match reading {
-        OperationReading::First => ordered.extend(others),
-        OperationReading::Other => {
-            ordered.reverse();
-            ordered.extend(
-                others
-                    .into_iter()
-                    .filter(|operation| operation.act != Act::SetOnce),
-            );
-        }
+    let mut ordered = [sets, others].concat();
+    if reading == OperationReading::Other {
+        ordered.retain(|operation| operation.act != Act::SetOnce);
+        // Plain properties are the first set, and have the last word.
+        let sets = ordered.partition_point(|operation| operation.act == Act::Set);
+        ordered[..sets].reverse();
     }
     for operation in ordered {
         for (name, value) in &operation.properties {
@@ -302,8 +283,8 @@ fn result<'a>(
             }
         }
     }
-    let given = result.into_iter();
-    given
+    let result = result.into_iter();
+    result
         .filter_map(|(name, value)| Some((name, value?)))
         .collect()
 }
@@ -315,17 +296,13 @@ fn changed<'a>(
     operand: &Cow<'a, str>,
     arena: &Arena,
 ) -> Option<Cow<'a, str>> {
-    let is_there = before
-        .as_deref()
-        .is_some_and(|before| !Json::of_valid_text(before).is_absent());
+    let is_present = |value: &Cow<'_, str>| !Json::of_valid_text(value).is_absent();
     match act {
-        // They come first: there was nothing to take away.
+        // They come first: there is nothing to remove.
         Act::ClearAll | Act::Unset => before,
         Act::Set => Some(operand.clone()),
-        Act::SetOnce if is_there => before,
-        Act::SetOnce => {
-            Some(operand.clone()).filter(|operand| !Json::of_valid_text(operand).is_absent())
-        }
+        Act::SetOnce if before.as_ref().is_some_and(is_present) => before,
+        Act::SetOnce => Some(operand.clone()).filter(is_present),
         Act::Add => before.map(|before| match sum(&before, operand) {
             Some(sum) => Cow::Owned(sum),
             None => before,
@@ -342,25 +319,21 @@ fn sum(before: &str, operand: &str) -> Option<String> {
     Some(sum.strip_suffix(".0").map(str::to_owned).unwrap_or(sum))
 }
 
-/// A list after an operation on it, as JSON; `None` where nothing is in it.
+/// A list after an operation on it, as JSON; `None` where it is empty.
 fn list(act: Act, before: Option<&str>, operand: &str, arena: &Arena) -> Option<String> {
     let own = before.map_or_else(Vec::new, |before| elements(before, arena));
     let given = elements(operand, arena);
     let new = || {
         let mut known: HashSet<&str> = own.iter().copied().collect();
-        let given = given.iter().copied();
-        given
-            .filter(|element| known.insert(element))
-            .collect::<Vec<_>>()
+        let mut new = given.clone();
+        new.retain(|element| known.insert(element));
+        new
     };
     let after = match act {
         Act::Append => [own, given].concat(),
         Act::Prepend => [given, own].concat(),
-        Act::PreInsert => [new(), own].concat(),
-        Act::PostInsert => {
-            let new = new();
-            [own, new].concat()
-        }
+        Act::PreInsert => [&new()[..], &own].concat(),
+        Act::PostInsert => [&own[..], &new()].concat(),
         _ => {
             let taken: HashSet<&str> = given.into_iter().collect();
             let left = own.into_iter().filter(|element| !taken.contains(element));
@@ -370,7 +343,7 @@ fn list(act: Act, before: Option<&str>, operand: &str, arena: &Arena) -> Option<
     (!after.is_empty()).then(|| format!("[{}]", after.join(",")))
 }
 
-/// The elements of a list, or the one value, that are present, as JSON texts.
+/// The present elements of a list, or of a list of this one value, as JSON texts.
 fn elements<'v>(value: &'v str, arena: &'v Arena) -> Vec<&'v str> {
     let mut elements = Vec::new();
     arena.each_element(Json::of_valid_text(value), &mut |element| {

@@ -1,18 +1,16 @@
-//! What the request tells that a browser brought events in: its user agent, Meta's cookies, its wish for
-//! privacy. It is no part of an event's text, so that no sender of events can write it.
+//! What a browser's request says of itself: the user agent, Meta's cookies, the wish for privacy. It is not
+//! part of an event's text, so that no sender of events can write it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a browser's own request tells, besides the events in it.
+/// What a browser's request says of itself, beside the events in it.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct BrowserRequest {
-    /// The user agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// The cookies that Meta's Pixel sets.
     #[serde(default)]
     pub cookies: Cookies,
     /// Whether the person asks not to be sold or shared (Global Privacy Control).
@@ -21,28 +19,27 @@ pub struct BrowserRequest {
 }
 
 /// The cookies that Meta's Pixel sets.
-#[derive(Clone, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cookies {
-    /// Of the browser.
+    /// Identifies the browser.
     #[serde(rename = "_fbp", default, skip_serializing_if = "Option::is_none")]
     pub browser: Option<Cookie>,
-    /// Of the click on an ad.
+    /// Identifies a click on an ad.
     #[serde(rename = "_fbc", default, skip_serializing_if = "Option::is_none")]
     pub click: Option<Cookie>,
 }
 
-/// The values of one cookie: a browser has several of a name where they are of several paths or domains.
+/// The values of one cookie: a browser has several of a name if they belong to several paths or domains.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Cookie {
-    /// The usual one.
     One(String),
-    /// Several, in the browser's own order.
+    /// In the browser's order.
     Several(Vec<String>),
 }
 
-/// The paths to it.
+/// The paths into the JSON of a request.
 pub const PATHS: [&str; 4] = [
     "request.user_agent",
     "request.cookies._fbp",
@@ -54,7 +51,7 @@ pub const PATHS: [&str; 4] = [
 pub const ROOT: &str = "request";
 
 impl BrowserRequest {
-    /// The JSON that the paths are read in.
+    /// The JSON that paths are read in.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
@@ -69,12 +66,7 @@ impl fmt::Debug for BrowserRequest {
 
 impl fmt::Debug for Cookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Its value identifies a person.
         f.write_str("Cookie(..)")
-    }
-}
-
-impl fmt::Debug for Cookies {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Cookies(..)")
     }
 }
