@@ -1,17 +1,17 @@
 //! Conditions on an event, with Amplitude's operators.
 //!
-//! A property's *candidates* are the texts found where its path points: a scalar as it is, each
-//! element of an array at any depth, and, since Amplitude forwards lists as strings, what a text that
-//! holds JSON says beside the text itself. A property without candidates is not set, and the value
-//! `(none)` stands for just that.
+//! A property's *candidates* are the texts that its path leads to: a scalar, each element of an array at
+//! any depth, and, since Amplitude forwards lists as strings, the text and the value of a string that holds
+//! JSON. A property without candidates is not set; the value `(none)` matches such a property.
 //!
-//! Of a property there may be more than can be seen: what is remembered of it did not fit, or, where a
-//! person's will is at stake ([`Texts::MayHideMore`]), a text begins as a list or an object and cannot be
-//! read, or no object, or no list, stands on the way where there should be one. Then a condition holds only for what is seen: no negated operator does.
+//! A property may have values that are not seen: a profile had no room for all of them, or, in a question
+//! of consent ([`Texts::MayHideMore`]), a text begins as a list or an object and cannot be read, or there is
+//! something else where the path needs an object or a list. Then an operator that speaks of all values,
+//! such as a negated one, does not hold.
 //!
-//! The values of a condition are alternatives; for the set operators they are one set. A negated
-//! operator holds where its counterpart does not, except `set does not contain`, which asks that
-//! *none* of its values is in the array (Amplitude: Segment operators).
+//! The values of a condition are alternatives; for the set operators they are one set. A negated operator
+//! holds where its counterpart does not, except `set does not contain`, which asks that *none* of its
+//! values is in the array (Amplitude: Segment operators).
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -24,35 +24,29 @@ use crate::expr::glob;
 use crate::expr::path::{Path, Scope};
 use crate::json::Json;
 
-/// One condition: values are alternatives, except for the set operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// What is looked at.
     pub property: Path,
-    /// How it is compared.
     pub op: Op,
-    /// What it is compared with; empty only for `is set` and `is not set`.
+    /// Empty only for `is set` and `is not set`.
     pub values: Vec<Operand>,
 }
 
-/// What a property is compared with.
+/// A value that a property is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operand {
-    /// The value, as text.
     pub text: String,
-    /// Whether it was written as a number, so that `5.5` is meant to equal `5.50`.
+    /// Whether the configuration has a number, so that `5.5` equals `5.50`.
     pub is_number: bool,
 }
 
 macro_rules! operators {
-    ($($name:ident = $text:literal,)+) => {
+    ($($name:ident = $text:literal of $extent:ident,)+) => {
         /// Amplitude's operators.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(missing_docs, reason = "Amplitude's own names")]
         pub enum Op { $($name,)+ }
 
         impl Op {
-            /// Every operator.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
             /// Amplitude's spelling.
@@ -64,29 +58,42 @@ macro_rules! operators {
             pub fn parse(text: &str) -> Option<Self> {
                 match text { $($text => Some(Self::$name),)+ _ => None }
             }
+
+            const fn extent(self) -> Extent {
+                match self { $(Self::$name => Extent::$extent,)+ }
+            }
         }
     };
 }
 
+/// The values that an operator speaks of.
+#[derive(PartialEq)]
+enum Extent {
+    /// One is enough for the operator to hold.
+    Any,
+    /// One more could make it false.
+    All,
+}
+
 operators! {
-    Is = "is",
-    IsNot = "is not",
-    Contains = "contains",
-    DoesNotContain = "does not contain",
-    StartsWith = "starts with",
-    DoesNotStartWith = "does not start with",
-    Less = "less",
-    LessOrEqual = "less or equal",
-    Greater = "greater",
-    GreaterOrEqual = "greater or equal",
-    IsSet = "is set",
-    IsNotSet = "is not set",
-    SetIs = "set is",
-    SetIsNot = "set is not",
-    SetContains = "set contains",
-    SetDoesNotContain = "set does not contain",
-    GlobMatch = "glob match",
-    GlobDoesNotMatch = "glob does not match",
+    Is = "is" of Any,
+    IsNot = "is not" of All,
+    Contains = "contains" of Any,
+    DoesNotContain = "does not contain" of All,
+    StartsWith = "starts with" of Any,
+    DoesNotStartWith = "does not start with" of All,
+    Less = "less" of Any,
+    LessOrEqual = "less or equal" of Any,
+    Greater = "greater" of Any,
+    GreaterOrEqual = "greater or equal" of Any,
+    IsSet = "is set" of Any,
+    IsNotSet = "is not set" of All,
+    SetIs = "set is" of All,
+    SetIsNot = "set is not" of All,
+    SetContains = "set contains" of Any,
+    SetDoesNotContain = "set does not contain" of All,
+    GlobMatch = "glob match" of Any,
+    GlobDoesNotMatch = "glob does not match" of All,
 }
 
 impl fmt::Display for Condition {
@@ -104,25 +111,25 @@ impl fmt::Display for Condition {
     }
 }
 
-/// The value that stands for a property that is not set.
+/// The value that matches a property that is not set.
 const NONE: &str = "(none)";
 
-/// What a text is that begins as a list or an object and cannot be read.
+/// How to take a text that begins as a list or an object and cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Texts {
-    /// A text, as a title in brackets.
+    /// As a text, such as a title in brackets.
     Plain,
-    /// What is left of JSON that was cut off.
+    /// As the rest of JSON that was cut off.
     MayHideMore,
 }
 
-/// Whether all conditions hold, however the event's own operations are read.
+/// Whether all conditions hold by every reading of the event's operations.
 pub fn holds<'s, 'e: 's>(conditions: &[Condition], scope: impl Into<Scope<'s, 'e>>) -> bool {
     unmet(conditions, scope, Texts::Plain).is_none()
 }
 
-/// Whether all conditions hold by one reading of the event's own operations or the other, or could by what
-/// is not seen.
+/// Whether all conditions hold by some reading of the event's operations, or could by values that are not
+/// seen.
 pub fn may_hold<'s, 'e: 's>(conditions: &[Condition], scope: impl Into<Scope<'s, 'e>>) -> bool {
     let scope = scope.into();
     conditions.iter().all(|condition| {
@@ -133,7 +140,7 @@ pub fn may_hold<'s, 'e: 's>(conditions: &[Condition], scope: impl Into<Scope<'s,
     })
 }
 
-/// The first condition that does not hold, and where it does not.
+/// The first condition that does not hold, and the scope in which it does not.
 pub fn unmet<'c, 's, 'e: 's>(
     conditions: &'c [Condition],
     scope: impl Into<Scope<'s, 'e>>,
@@ -150,89 +157,59 @@ pub fn unmet<'c, 's, 'e: 's>(
 
 impl Condition {
     fn holds_for(&self, candidates: &Candidates<'_>) -> bool {
-        if candidates.may_be_more && self.op.is_of_all() {
+        if candidates.may_be_more && self.op.extent() == Extent::All {
             return false;
         }
-        judge(self.op, &self.values, candidates)
-    }
-}
-
-impl Op {
-    /// Whether the operator says something of all values, so that one more could make it false.
-    const fn is_of_all(self) -> bool {
-        match self {
-            Self::IsNot
-            | Self::DoesNotContain
-            | Self::DoesNotStartWith
-            | Self::IsNotSet
-            | Self::SetIs
-            | Self::SetIsNot
-            | Self::SetDoesNotContain
-            | Self::GlobDoesNotMatch => true,
-            Self::Is
-            | Self::Contains
-            | Self::StartsWith
-            | Self::Less
-            | Self::LessOrEqual
-            | Self::Greater
-            | Self::GreaterOrEqual
-            | Self::IsSet
-            | Self::SetContains
-            | Self::GlobMatch => false,
+        let any = |matches: Matches| {
+            let mut values = self.values.iter();
+            values.any(|value| candidates.any(value, matches))
+        };
+        let contains_all = || self.values.iter().all(|value| candidates.any(value, is));
+        let is_set_of_values = || contains_all() && candidates.all_among(&self.values);
+        match self.op {
+            Op::Is => any(is),
+            Op::IsNot | Op::SetDoesNotContain => !any(is),
+            Op::Contains => any(contains),
+            Op::DoesNotContain => !any(contains),
+            Op::StartsWith => any(starts_with),
+            Op::DoesNotStartWith => !any(starts_with),
+            Op::Less => any(|own, value| compare(own, value).is_some_and(Ordering::is_lt)),
+            Op::LessOrEqual => any(|own, value| compare(own, value).is_some_and(Ordering::is_le)),
+            Op::Greater => any(|own, value| compare(own, value).is_some_and(Ordering::is_gt)),
+            Op::GreaterOrEqual => {
+                any(|own, value| compare(own, value).is_some_and(Ordering::is_ge))
+            }
+            Op::IsSet => candidates.is_set(),
+            Op::IsNotSet => !candidates.is_set(),
+            Op::SetIs => is_set_of_values(),
+            Op::SetIsNot => !is_set_of_values(),
+            Op::SetContains => contains_all(),
+            Op::GlobMatch => any(matches_glob),
+            Op::GlobDoesNotMatch => !any(matches_glob),
         }
     }
 }
 
-fn judge(op: Op, values: &[Operand], candidates: &Candidates<'_>) -> bool {
-    let any = |matches: fn(&Candidate<'_>, &Operand) -> bool| {
-        values.iter().any(|value| candidates.any(value, matches))
-    };
-    let contains = |value: &Operand| candidates.any(value, is);
-    match op {
-        Op::Is => any(is),
-        Op::IsNot => !any(is),
-        Op::Contains => any(text_contains),
-        Op::DoesNotContain => !any(text_contains),
-        Op::StartsWith => any(text_starts_with),
-        Op::DoesNotStartWith => !any(text_starts_with),
-        Op::Less => any(|candidate, value| compare(candidate, value) == Some(Ordering::Less)),
-        Op::LessOrEqual => {
-            any(|candidate, value| compare(candidate, value).is_some_and(Ordering::is_le))
-        }
-        Op::Greater => any(|candidate, value| compare(candidate, value) == Some(Ordering::Greater)),
-        Op::GreaterOrEqual => {
-            any(|candidate, value| compare(candidate, value).is_some_and(Ordering::is_ge))
-        }
-        Op::IsSet => candidates.is_set(),
-        Op::IsNotSet => !candidates.is_set(),
-        Op::SetIs => values.iter().all(contains) && candidates.all_among(values),
-        Op::SetIsNot => !(values.iter().all(contains) && candidates.all_among(values)),
-        Op::SetContains => values.iter().all(contains),
-        Op::SetDoesNotContain => !values.iter().any(contains),
-        Op::GlobMatch => any(|candidate, value| glob::matches(&value.text, &candidate.text)),
-        Op::GlobDoesNotMatch => {
-            !any(|candidate, value| glob::matches(&value.text, &candidate.text))
-        }
-    }
-}
+/// Whether a text of a property matches a value.
+type Matches = fn(&Candidate<'_>, &Operand) -> bool;
 
 /// The texts of a property.
 struct Candidates<'a> {
     texts: Vec<Candidate<'a>>,
-    /// An object, which has no text, was found.
+    /// Whether there is an object, which has no text.
     object: bool,
-    /// There may be values that are not seen.
+    /// Whether there may be values that are not seen.
     may_be_more: bool,
 }
 
 struct Candidate<'a> {
     text: Cow<'a, str>,
     is_number: bool,
-    /// A text that holds a list stands beside its elements, and is no element of the set.
+    /// The text of a list stands beside the elements, and does not belong to the set.
     is_list: bool,
 }
 
-/// Lists in lists are looked into so far. What is deeper counts as not seen.
+/// The depth of lists in lists. Deeper values count as not seen.
 const DEEPEST: usize = 8;
 
 impl<'a> Candidates<'a> {
@@ -245,50 +222,39 @@ impl<'a> Candidates<'a> {
         let arena = scope.arena();
         let unreadable = condition
             .property
-            .visit_in(scope, &mut |value| candidates.add(arena, value, texts));
+            .visit_in(scope, &mut |value| candidates.find(arena, value, texts));
         candidates.may_be_more |= unreadable && texts == Texts::MayHideMore;
         candidates
     }
 
-    fn add(&mut self, arena: &'a Arena, value: Json<'a>, texts: Texts) {
+    fn find(&mut self, arena: &'a Arena, value: Json<'a>, texts: Texts) {
         let mut due = vec![(value, 0)];
         while let Some((value, depth)) = due.pop() {
             let read = arena.read(value);
             match read.elements() {
                 Some(_) if depth == DEEPEST => self.may_be_more = true,
                 Some(elements) => {
-                    let before = due.len();
-                    due.extend(elements.map(|element| (element, depth + 1)));
-                    let is_filled = due
-                        .iter()
-                        .skip(before)
-                        .any(|(element, _)| !element.is_absent() && !element.is_object());
+                    let mut is_filled = false;
+                    due.extend(elements.map(|element| {
+                        is_filled |= !element.is_absent() && !element.is_object();
+                        (element, depth + 1)
+                    }));
                     if value.is_string() && is_filled {
-                        self.add_text_of_list(value);
+                        self.add(value, true);
                     }
                 }
                 None => {
                     self.may_be_more |= texts == Texts::MayHideMore && read.begins_as_json();
-                    self.add_scalar(value);
+                    self.add(value, false);
                     if value.is_string() && read.is_string() && read != value {
-                        self.add_scalar(read);
+                        self.add(read, false);
                     }
                 }
             }
         }
     }
 
-    fn add_text_of_list(&mut self, value: Json<'a>) {
-        if let Some(text) = value.as_str() {
-            self.texts.push(Candidate {
-                text,
-                is_number: false,
-                is_list: true,
-            });
-        }
-    }
-
-    fn add_scalar(&mut self, value: Json<'a>) {
+    fn add(&mut self, value: Json<'a>, is_list: bool) {
         if value.is_absent() {
             return;
         }
@@ -296,7 +262,7 @@ impl<'a> Candidates<'a> {
             Some(text) => self.texts.push(Candidate {
                 text,
                 is_number: value.is_number(),
-                is_list: false,
+                is_list,
             }),
             None => self.object = true,
         }
@@ -306,7 +272,7 @@ impl<'a> Candidates<'a> {
         self.object || !self.texts.is_empty()
     }
 
-    fn any(&self, value: &Operand, matches: fn(&Candidate<'_>, &Operand) -> bool) -> bool {
+    fn any(&self, value: &Operand, matches: Matches) -> bool {
         if value.text == NONE {
             return !self.is_set() && !self.may_be_more;
         }
@@ -322,23 +288,27 @@ impl<'a> Candidates<'a> {
 }
 
 fn is(candidate: &Candidate<'_>, value: &Operand) -> bool {
-    // `10` and `10.0` are one number where the event or the configuration has a number.
+    // `10` and `10.0` are one number if the event or the configuration has a number.
     candidate.text == value.text
         || (candidate.is_number || value.is_number)
             && number(&candidate.text).is_some_and(|own| number(&value.text) == Some(own))
 }
 
-fn text_contains(candidate: &Candidate<'_>, value: &Operand) -> bool {
+fn contains(candidate: &Candidate<'_>, value: &Operand) -> bool {
     let text = candidate.text.to_lowercase();
     text.contains(&value.text.to_lowercase())
 }
 
-fn text_starts_with(candidate: &Candidate<'_>, value: &Operand) -> bool {
+fn starts_with(candidate: &Candidate<'_>, value: &Operand) -> bool {
     let text = candidate.text.to_lowercase();
     text.starts_with(&value.text.to_lowercase())
 }
 
-/// Numbers by size, other texts (dates) by their characters; a number and a text not at all.
+fn matches_glob(candidate: &Candidate<'_>, value: &Operand) -> bool {
+    glob::matches(&value.text, &candidate.text)
+}
+
+/// Compares numbers by size, other texts, such as dates, by their characters; a number and a text not at all.
 fn compare(candidate: &Candidate<'_>, value: &Operand) -> Option<Ordering> {
     match (number(&candidate.text), number(&value.text)) {
         (Some(own), Some(value)) => Some(own.cmp(&value)),
@@ -347,8 +317,8 @@ fn compare(candidate: &Candidate<'_>, value: &Operand) -> Option<Ordering> {
     }
 }
 
-/// The number that a text is, also as an amount of money, such as `59,90` or `$59.90`, that can mean but one
-/// thing: to its last digit, since ids are longer than what a float tells apart.
+/// The number that a text is, or the amount of money, such as `59,90` or `$59.90`, if it can mean only one. It
+/// has all its digits, since ids are longer than what a float tells apart.
 fn number(text: &str) -> Option<Decimal> {
     let text = text.trim();
     let amount = || {

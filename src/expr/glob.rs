@@ -1,8 +1,10 @@
 //! Shell-like patterns, matched in time proportional to pattern times text.
 //!
-//! `*` stands for any characters but `/`, `**` for any at all, `?` for one that is not `/`, `[0-9]`
-//! and `[!a-z]` for one inside or outside a class. Everything else stands for itself; so does a `[`
-//! that is never closed. There is no backtracking, so no pattern or text is expensive.
+//! `*` matches any characters except `/`, `**` any characters, `?` one that is not `/`, `[0-9]` and
+//! `[!a-z]` one inside or outside a class. Everything else matches itself, even a `[` that is never
+//! closed. There is no backtracking, so no pattern or text is expensive.
+
+use std::str::Chars;
 
 /// Whether the whole text matches the pattern.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
@@ -74,14 +76,13 @@ fn parse(pattern: &str) -> Vec<Token> {
     while let Some(c) = rest.next() {
         tokens.push(match c {
             '*' => {
-                let stars = 1 + rest.clone().take_while(|c| *c == '*').count();
-                for _ in 1..stars {
-                    rest.next();
-                }
-                if stars > 1 {
-                    Token::DoubleStar
-                } else {
+                let others = rest.as_str().trim_start_matches('*');
+                let is_alone = others.len() == rest.as_str().len();
+                rest = others.chars();
+                if is_alone {
                     Token::Star
+                } else {
+                    Token::DoubleStar
                 }
             }
             '?' => Token::One,
@@ -98,8 +99,8 @@ fn parse(pattern: &str) -> Vec<Token> {
     tokens
 }
 
-fn parse_class(mut rest: std::str::Chars<'_>) -> Option<(Token, std::str::Chars<'_>)> {
-    let negated = rest.clone().next() == Some('!');
+fn parse_class(mut rest: Chars<'_>) -> Option<(Token, Chars<'_>)> {
+    let negated = rest.as_str().starts_with('!');
     if negated {
         rest.next();
     }

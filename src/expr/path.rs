@@ -1,15 +1,15 @@
-//! Compiled ways into an event.
+//! Compiled paths into an event.
 //!
 //! A path is dotted, with brackets for other names, indexes and `[*]`:
 //! `event_properties["Order Value"]`, `event_properties.products[*].sku`, `groups.company[0]`; a single
-//! value where a list is asked for is a list of one. It
-//! begins with a known part of an Amplitude event; any other top-level key is written `["key"]`.
-//! Relative to the element of a list, a path that is absent there and begins so is read in the event.
-//! Amplitude's webhook and its upload APIs name some fields differently (`ip_address` and `ip`):
-//! either name finds the value. `request.…` is what a browser's own request tells; it is read there
-//! alone, never in the event or an element.
+//! value counts as a list of one. A path begins with a known part of an Amplitude event; any other
+//! top-level key is written `["key"]`. In the element of a list, a path is relative to the element; if it
+//! finds nothing there and begins with a part of an event, it is read in the event.
+//!
+//! Amplitude's webhook and its upload APIs name some fields differently (`ip_address` and `ip`): either
+//! name finds the value. `request.…` is what a browser's request says of itself; it is never read in the
+//! event or an element.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use thiserror::Error;
@@ -17,9 +17,9 @@ use thiserror::Error;
 use crate::event::arena::Arena;
 use crate::event::operations::USER_PROPERTIES;
 use crate::event::request::{PATHS, ROOT};
-use crate::event::{Event, OperationReading, SECTIONS};
+use crate::event::{Event, OperationReading, REVENUE_FIELDS, SECTIONS};
 use crate::json::Json;
-use crate::json::keys::member;
+use crate::json::keys::{Member, member};
 
 use reads::EventReads;
 use steps::parse_steps;
@@ -27,22 +27,18 @@ use steps::parse_steps;
 pub mod reads;
 mod steps;
 
-/// The top-level fields of an Amplitude event, in the webhook's and in the upload APIs' spelling.
-pub const FIELDS: &[&str] = &[
+/// The top-level fields of an Amplitude event, beside those of revenue and those in [`ALIASES`].
+const FIELDS: &[&str] = &[
     "event_type",
     "amplitude_event_type",
     "event_id",
     "uuid",
-    "$insert_id",
-    "insert_id",
     "$insert_key",
     "$schema",
     "user_id",
     "device_id",
     "amplitude_id",
     "app",
-    "event_time",
-    "time",
     "client_event_time",
     "client_upload_time",
     "server_received_time",
@@ -62,10 +58,6 @@ pub const FIELDS: &[&str] = &[
     "device_model",
     "device_brand",
     "device_manufacturer",
-    "device_carrier",
-    "carrier",
-    "version_name",
-    "app_version",
     "start_version",
     "language",
     "country",
@@ -74,8 +66,6 @@ pub const FIELDS: &[&str] = &[
     "dma",
     "location_lat",
     "location_lng",
-    "ip_address",
-    "ip",
     "idfa",
     "idfv",
     "adid",
@@ -86,19 +76,9 @@ pub const FIELDS: &[&str] = &[
     "amplitude_attribution_ids",
     "sample_rate",
     "user_agent",
-    "price",
-    "quantity",
-    "revenue",
-    "productId",
-    "product_id",
-    "revenueType",
-    "revenue_type",
-    "currency",
-    "receipt",
-    "receiptSig",
 ];
 
-/// Those of them that a product has as well: in a list of products, they are the product's.
+/// Fields that a product has too: in a list of products they are those of the product.
 const FIELDS_OF_ITEMS: &[&str] = &[
     "price",
     "quantity",
@@ -121,17 +101,18 @@ const ALIASES: &[(&str, &str)] = &[
     ("revenueType", "revenue_type"),
 ];
 
-/// The name under which the other of Amplitude's doors sends a top-level field.
+/// The other name of a top-level field.
 pub fn alias_of(field: &str) -> Option<&'static str> {
-    ALIASES.iter().find_map(|(left, right)| {
-        if *left == field {
-            Some(*right)
-        } else if *right == field {
-            Some(*left)
-        } else {
-            None
-        }
+    ALIASES.iter().find_map(|(left, right)| match field {
+        _ if field == *left => Some(*right),
+        _ if field == *right => Some(*left),
+        _ => None,
     })
+}
+
+/// Whether a name is that of a top-level field that is not a section.
+pub fn is_field(name: &str) -> bool {
+    FIELDS.contains(&name) || REVENUE_FIELDS.contains(&name) || alias_of(name).is_some()
 }
 
 /// A compiled path.
@@ -147,10 +128,10 @@ pub struct Path {
 enum Root {
     /// A top-level field, with its other name.
     Field(Box<str>, Option<&'static str>),
-    /// The element of a list that the path is relative to; and the path in the event, where it begins
-    /// with a part of one.
+    /// The element of a list that the path is relative to; and the path in the event, if it begins with a
+    /// part of one.
     Element(Option<Box<Path>>),
-    /// What a browser's own request tells.
+    /// What a browser's request says of itself.
     Request,
 }
 
@@ -165,7 +146,7 @@ pub enum PathStep {
     Each,
 }
 
-/// Where paths are read: in an event, or in an element of a list and then in its event.
+/// What paths are read in: an event, or an element of a list and then its event.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'s, 'e> {
     event: &'s Event<'e>,
@@ -173,18 +154,17 @@ pub struct Scope<'s, 'e> {
     element: Option<ListElement<'s>>,
 }
 
-/// An element of a list, with its members, so that they are not parsed for each path.
+/// An element of a list with its members, so that no path parses them again.
 #[derive(Clone, Copy, Debug)]
 struct ListElement<'s> {
     value: Json<'s>,
-    members: &'s [(Cow<'s, str>, Json<'s>)],
+    members: &'s [Member<'s>],
     reads: &'s EventReads<'s>,
 }
 
 /// Why a text is not a path.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PathError {
-    /// Nothing was written.
     #[error("a path cannot be empty")]
     Empty,
     /// The first name is no part of an Amplitude event.
@@ -203,9 +183,10 @@ pub enum PathError {
     /// A dot at the end, or two in a row.
     #[error("a name is missing after a dot")]
     MissingName,
-    /// What of a request is no path.
+    /// A path into the request that does not exist.
     #[error(
-        "`{0}` is not told of a request; there are {paths}; a key of the event is written [\"request\"]",
+        "`{0}` is not a path into the request; there are {paths}; a key of the event is written \
+         [\"request\"]",
         paths = PATHS.join(", ")
     )]
     UnknownOfRequest(String),
@@ -222,43 +203,42 @@ impl<'s, 'e> From<&'s Event<'e>> for Scope<'s, 'e> {
 }
 
 impl<'s, 'e> Scope<'s, 'e> {
-    /// Where what the event's bytes do not hold is kept.
     pub const fn arena(&self) -> &'e Arena {
         self.event.arena()
     }
 
-    /// An element of a list in an event. `members` are those of the element, none where it is not an
-    /// object; `reads` holds what was read in the event for all elements.
+    /// An element of a list in an event. `members` are those of the element, if it is an object; `reads`
+    /// holds what paths find in the event, for all elements.
     pub const fn element(
         event: &'s Event<'e>,
         value: Json<'s>,
-        members: &'s [(Cow<'s, str>, Json<'s>)],
+        members: &'s [Member<'s>],
         reads: &'s EventReads<'s>,
     ) -> Self {
+        let element = ListElement {
+            value,
+            members,
+            reads,
+        };
         Self {
             event,
             reading: OperationReading::First,
-            element: Some(ListElement {
-                value,
-                members,
-                reads,
-            }),
+            element: Some(element),
         }
     }
 
-    /// What was read in the event before; none where it would be read by the other reading.
+    /// What paths find in the event by the first reading.
     fn reads(self) -> Option<&'s EventReads<'s>> {
         let element = self.element?;
         (self.reading == OperationReading::First).then_some(element.reads)
     }
 
-    /// Whether it is read by the other reading of properties that are given by operations.
+    /// Whether operations are read by the other reading.
     pub fn is_other_reading(self) -> bool {
         self.reading == OperationReading::Other
     }
 
-    /// The same place by the other reading of properties that are given by operations; `None` where there
-    /// is only one.
+    /// The same scope by the other reading of operations, if it differs.
     pub fn other_reading(self) -> Option<Self> {
         let other = Self {
             reading: OperationReading::Other,
@@ -281,46 +261,40 @@ impl<'s> ListElement<'s> {
 }
 
 impl Path {
-    /// Compiles a path into an event.
+    /// Compiles a path into an event or a request.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         let (steps, quoted) = parse_steps(text)?;
         let mut steps = steps.into_iter();
         let Some(PathStep::Key(root)) = steps.next() else {
             return Err(PathError::BadBracket);
         };
-        if !quoted && *root == *ROOT {
-            if !PATHS.contains(&text) {
-                return Err(PathError::UnknownOfRequest(text.to_owned()));
-            }
-            return Ok(Self {
-                text: text.into(),
-                root: Root::Request,
-                steps: steps.collect(),
-            });
-        }
-        if !quoted && !SECTIONS.contains(&root.as_ref()) && !FIELDS.contains(&root.as_ref()) {
+        let root = if quoted || SECTIONS.contains(&&*root) || is_field(&root) {
+            let alias = alias_of(&root);
+            Root::Field(root, alias)
+        } else if PATHS.contains(&text) {
+            Root::Request
+        } else if *root == *ROOT {
+            return Err(PathError::UnknownOfRequest(text.to_owned()));
+        } else {
             return Err(PathError::UnknownRoot(root.into_string()));
-        }
-        let alias = alias_of(&root);
+        };
         Ok(Self {
             text: text.into(),
-            root: Root::Field(root, alias),
+            root,
             steps: steps.collect(),
         })
     }
 
-    /// Compiles a path that is relative to the element of a list. Where it finds nothing there and
-    /// begins with a field of the event, or with a section and a name in it, it is read in the event.
+    /// Compiles a path that is relative to the element of a list. If it finds nothing there and begins with
+    /// a field of the event, or with a section and a name in it, it is read in the event.
     pub fn parse_in_element(text: &str) -> Result<Self, PathError> {
         if PATHS.contains(&text) {
             return Self::parse(text);
         }
         let (steps, quoted) = parse_steps(text)?;
         let is_part = match &*steps {
-            [PathStep::Key(section), _, ..] if SECTIONS.contains(&section.as_ref()) => true,
-            [PathStep::Key(field), ..] => {
-                FIELDS.contains(&field.as_ref()) && !FIELDS_OF_ITEMS.contains(&field.as_ref())
-            }
+            [PathStep::Key(section), _, ..] if SECTIONS.contains(&&**section) => true,
+            [PathStep::Key(field), ..] => is_field(field) && !FIELDS_OF_ITEMS.contains(&&**field),
             _ => false,
         };
         let in_event = (is_part && !quoted).then(|| Self::parse(text).map(Box::new));
@@ -331,13 +305,13 @@ impl Path {
         })
     }
 
-    /// The path as it was written.
+    /// The path as the configuration has it.
     pub const fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The top-level field that the path begins with; `None` where it is relative to an element or read
-    /// in the request.
+    /// The top-level field that the path begins with; `None` if it is relative to an element or read in the
+    /// request.
     pub fn root(&self) -> Option<&str> {
         match &self.root {
             Root::Field(field, _) => Some(field),
@@ -345,12 +319,12 @@ impl Path {
         }
     }
 
-    /// The steps from the field that the path begins with, or from the element that it is relative to.
+    /// The steps from the top-level field, the element or the request.
     pub const fn steps(&self) -> &[PathStep] {
         &self.steps
     }
 
-    /// Whether the path begins with the same field of an event as another, by any of its names.
+    /// Whether both paths begin with the same field of an event, by any of its names.
     pub fn begins_like(&self, other: &Self) -> bool {
         match (&self.root, &other.root) {
             (Root::Field(own, alias), Root::Field(other, _)) => {
@@ -360,12 +334,11 @@ impl Path {
         }
     }
 
-    /// Whether the path is read in what a browser's own request tells.
     pub fn is_of_request(&self) -> bool {
         self.root == Root::Request
     }
 
-    /// The section and the property, where the path names just these two.
+    /// The section and the property, if the path names only these two.
     pub fn property(&self) -> Option<(&str, &str)> {
         match (&self.root, &*self.steps) {
             (Root::Field(section, _), [PathStep::Key(name)]) => Some((section, name)),
@@ -375,12 +348,8 @@ impl Path {
 
     /// The user property that the path begins with.
     pub fn user_property(&self) -> Option<&str> {
-        match (&self.root, self.steps.first()) {
-            (Root::Field(section, _), Some(PathStep::Key(name)))
-                if **section == *"user_properties" =>
-            {
-                Some(name)
-            }
+        match &*self.steps {
+            [PathStep::Key(name), ..] if self.root() == Some(USER_PROPERTIES) => Some(name),
             _ => None,
         }
     }
@@ -393,8 +362,7 @@ impl Path {
         )
     }
 
-    /// Calls `found` with every value that the path points to, where this is the property that it begins
-    /// with.
+    /// Calls `found` with every value that the path points to in the property that it begins with.
     pub fn visit_property<'e>(
         &self,
         arena: &'e Arena,
@@ -440,9 +408,9 @@ impl Path {
         found
     }
 
-    /// Calls `found` with every value that the path points to in a scope, absent ones too. What is in
-    /// the event counts only where the element has nothing. Says whether something on the way cannot be
-    /// read as the object or the list that it should be, so that there may be more.
+    /// Calls `found` with every value that the path points to in a scope, absent ones too. The event counts
+    /// only if the element has nothing. Says whether something on the way is not the object or the list
+    /// that it should be, so that there may be more values.
     pub fn visit_in<'s>(&self, scope: Scope<'s, '_>, found: &mut dyn FnMut(Json<'s>)) -> bool {
         let Some(element) = scope.element.filter(|_| !self.is_of_request()) else {
             return self.visit_event(scope.event, scope.reading, found);
@@ -463,14 +431,14 @@ impl Path {
         }
     }
 
-    /// Whether there may be more of the property that the path begins with than the event has.
+    /// Whether the property that the path begins with may have more elements than the event shows.
     pub fn is_cut_in(&self, scope: Scope<'_, '_>) -> bool {
         let path = self.in_event().unwrap_or(self);
         path.user_property()
             .is_some_and(|name| scope.event.is_cut(USER_PROPERTIES, name))
     }
 
-    /// What stands in the event where the path names one of Amplitude's ids, and is no id.
+    /// The value in the event that cannot be an id, if the path names an id.
     pub fn ignored_id<'e>(&self, scope: Scope<'_, 'e>) -> Option<Json<'e>> {
         let path = self.in_event().unwrap_or(self);
         match &path.root {
@@ -479,7 +447,7 @@ impl Path {
         }
     }
 
-    /// The path in the event, where one that is relative to an element is read there too.
+    /// The path in the event of one that is relative to an element and is read there too.
     pub fn in_event(&self) -> Option<&Self> {
         match &self.root {
             Root::Element(path) => path.as_deref(),
@@ -503,7 +471,7 @@ impl Path {
             Root::Element(_) => return false,
         };
         if let [PathStep::Key(key), rest @ ..] = &*self.steps {
-            // The event remembers the members of its top-level objects.
+            // An event finds the members of its top-level objects only once.
             let value = event.member_by(reading, field, key);
             let unreadable = value.is_some_and(|value| walk(event.arena(), value, rest, found));
             return unreadable || event.is_unreadable(field);
@@ -528,7 +496,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// Calls `found` with what the steps lead to. Says whether JSON text on the way cannot be read.
+/// Calls `found` with the values that the steps lead to. Says whether something on the way cannot be read.
 fn walk<'e>(
     arena: &'e Arena,
     value: Json<'e>,
@@ -550,7 +518,7 @@ fn walk<'e>(
                 unreadable |= walk(arena, value, rest, found);
             }
         }
-        // What is no list is a list of one.
+        // Any other value is a list of one.
         PathStep::Index(_) | PathStep::Each if value.is_absent() => {}
         PathStep::Index(index) => {
             let element = match value.elements() {

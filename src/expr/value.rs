@@ -1,33 +1,32 @@
 //! Value expressions: where a mapping takes a value from.
 //!
-//! An expression is a list of sources, of which the first that gives anything present wins, and a
-//! constant for where none does. A source is a path, or one of the things a path cannot say: the values
-//! of several expressions at once, a value by a table, the parts of a text, or an expression under conditions.
-//! Each may hold expressions again.
+//! An expression is a list of sources, of which the first with a present value wins, and a constant in case
+//! none has one. A source is a path, or something that a path cannot express: the values of several
+//! expressions, a value by a table, the parts of a text, or an expression under conditions. Each of these
+//! holds expressions again.
 //!
-//! What a source finds and its table does not know counts as nothing found, so that the next source
-//! or the constant stands in; [`ValueExpr::untranslated`] tells of it where none does.
+//! A value that a source's table does not know counts as absent, so that the next source or the constant
+//! applies; [`ValueExpr::untranslated`] finds it.
 
 use std::collections::BTreeMap;
+use std::slice;
 
 use crate::event::Event;
 use crate::event::arena::Arena;
-use crate::event::decimal::whole_digits;
+use crate::event::number::text_of;
 use crate::expr::condition::{Condition, holds};
 use crate::expr::path::{Path, Scope};
 use crate::json::Json;
 
-/// A constant, kept as JSON text so that it is read like any value of an event.
+/// A constant, as JSON text so that it is read like a value of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Constant(Box<str>);
 
 impl Constant {
-    /// Keeps a value.
     pub fn new(value: &serde_json::Value) -> Self {
         Self(value.to_string().into())
     }
 
-    /// The value.
     pub fn json(&self) -> Json<'_> {
         Json::of_valid_text(&self.0)
     }
@@ -36,28 +35,27 @@ impl Constant {
 /// Where a value comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ValueExpr {
-    /// Tried in this order.
+    /// In the order in which they are tried.
     pub sources: Vec<ValueSource>,
-    /// Taken where no source gives anything; alone, a constant.
+    /// The value if no source has one; the only one of a constant.
     pub default: Option<Constant>,
 }
 
-/// One way to a value.
+/// A source of values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueSource {
-    /// What a path points to.
     Path(Path),
-    /// What each of several expressions gives, together.
+    /// The values of several expressions, together.
     All(Vec<ValueExpr>),
-    /// What stands in a table beside the value that is found.
+    /// The table's replacements of the values of an expression.
     Translated(ValueExpr, ReplacementTable),
-    /// What stands between the separators of the texts that are found.
+    /// The parts of texts between separators.
     Split(ValueExpr, Box<str>),
-    /// What an expression gives, where all conditions hold.
+    /// The values of an expression, if all conditions hold.
     When(Vec<Condition>, ValueExpr),
 }
 
-/// What values are replaced with.
+/// The replacements of values, by their texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplacementTable(pub BTreeMap<String, Constant>);
 
@@ -66,18 +64,17 @@ pub struct ReplacementTable(pub BTreeMap<String, Constant>);
 pub struct FoundValue<'o> {
     /// The value; what [`ValueExpr::first`] and [`ValueExpr::all`] give is never absent.
     pub value: Json<'o>,
-    /// The path that gave it; `None` for a constant or a default.
+    /// The path that led to it; `None` for a constant or a default.
     pub path: Option<&'o Path>,
-    /// The conditions that chose it; none where it was not chosen by any.
+    /// The conditions under which it was chosen.
     pub when: &'o [Condition],
     /// The value that a table replaced.
     pub translated: Option<Json<'o>>,
-    /// It was split off from a text.
+    /// Whether it is a part of a text that was split.
     pub is_split: bool,
 }
 
 impl ValueExpr {
-    /// An expression of one path.
     pub fn path(path: Path) -> Self {
         Self {
             sources: vec![ValueSource::Path(path)],
@@ -85,7 +82,6 @@ impl ValueExpr {
         }
     }
 
-    /// A constant alone.
     pub const fn constant(constant: Constant) -> Self {
         Self {
             sources: Vec::new(),
@@ -93,7 +89,7 @@ impl ValueExpr {
         }
     }
 
-    /// Whether there is nothing that could give a value: what is switched off.
+    /// Whether it can never have a value, because the configuration switches the field off.
     pub const fn is_empty(&self) -> bool {
         self.sources.is_empty() && self.default.is_none()
     }
@@ -102,15 +98,16 @@ impl ValueExpr {
     pub fn first<'o, 'e: 'o>(&'o self, scope: impl Into<Scope<'o, 'e>>) -> Option<FoundValue<'o>> {
         let scope = scope.into();
         let found = self.sources.iter().find_map(|source| match source {
-            ValueSource::Path(path) => path
-                .first_in(scope)
-                .map(|value| FoundValue::at(path, value)),
+            ValueSource::Path(path) => {
+                let value = path.first_in(scope)?;
+                Some(FoundValue::new(value, Some(path)))
+            }
             source => {
                 let mut first = None;
                 source.visit(scope, &mut |found| {
                     let present = !found.value.is_absent();
-                    if present && first.is_none() {
-                        first = Some(found);
+                    if present {
+                        first.get_or_insert(found);
                     }
                     present
                 });
@@ -120,7 +117,7 @@ impl ValueExpr {
         found.or_else(|| self.default.as_ref().map(FoundValue::constant))
     }
 
-    /// All present values of the first source that has any; a path with `[*]` may give several.
+    /// All present values of the first source that has any.
     pub fn all<'o>(&'o self, event: &'o Event<'_>) -> Vec<FoundValue<'o>> {
         let mut all = Vec::new();
         self.visit(event.into(), &mut |found| {
@@ -133,8 +130,8 @@ impl ValueExpr {
         all
     }
 
-    /// Calls `take` with the values of one source after the other, absent ones too, until it took one
-    /// of them as present; then those of that source are the last. Says whether any was present.
+    /// Calls `take` with the values of one source after the other, absent ones too, up to the last one of
+    /// the first source of which it says that one is present. Says whether any is.
     pub fn visit<'o, 'e: 'o, F>(&'o self, scope: Scope<'o, 'e>, take: &mut F) -> bool
     where
         F: FnMut(FoundValue<'o>) -> bool,
@@ -148,7 +145,7 @@ impl ValueExpr {
             .is_some_and(|constant| take(FoundValue::constant(constant)))
     }
 
-    /// A present value that a table does not know, so that it gave nothing.
+    /// A present value that a table does not know.
     pub fn untranslated<'o, 'e: 'o>(
         &'o self,
         scope: impl Into<Scope<'o, 'e>>,
@@ -159,44 +156,42 @@ impl ValueExpr {
             .find_map(|source| source.untranslated(scope))
     }
 
-    /// Whether it gives several values as one list.
+    /// Whether it gathers several values in one list.
     pub fn gathers(&self) -> bool {
-        self.sources.iter().any(|source| match source {
-            ValueSource::Path(_) => false,
-            ValueSource::All(_) | ValueSource::Split(..) => true,
-            ValueSource::Translated(value, _) | ValueSource::When(_, value) => value.gathers(),
+        self.sources.iter().any(|source| {
+            matches!(source, ValueSource::All(_) | ValueSource::Split(..))
+                || source.inner().iter().any(Self::gathers)
         })
     }
 
-    /// The paths that may give a value.
+    /// The paths to its values.
     pub fn paths(&self) -> Vec<&Path> {
         let paths = self.sources.iter().flat_map(|source| match source {
             ValueSource::Path(path) => vec![path],
-            ValueSource::All(values) => values.iter().flat_map(Self::paths).collect(),
-            ValueSource::Translated(value, _)
-            | ValueSource::Split(value, _)
-            | ValueSource::When(_, value) => value.paths(),
+            source => source.inner().iter().flat_map(Self::paths).collect(),
         });
         paths.collect()
     }
 
     /// Every path that it may read, those of its conditions too.
     pub fn all_paths(&self) -> Vec<&Path> {
-        let paths = self.sources.iter().flat_map(|source| match source {
-            ValueSource::Path(path) => vec![path],
-            ValueSource::All(values) => values.iter().flat_map(Self::all_paths).collect(),
-            ValueSource::Translated(value, _) | ValueSource::Split(value, _) => value.all_paths(),
-            ValueSource::When(conditions, value) => {
-                let conditions = conditions.iter().map(|condition| &condition.property);
-                conditions.chain(value.all_paths()).collect()
+        let paths = self.sources.iter().flat_map(|source| {
+            let inner = source.inner().iter().flat_map(Self::all_paths);
+            match source {
+                ValueSource::Path(path) => vec![path],
+                ValueSource::When(conditions, _) => {
+                    let conditions = conditions.iter().map(|condition| &condition.property);
+                    conditions.chain(inner).collect()
+                }
+                _ => inner.collect(),
             }
         });
         paths.collect()
     }
 
-    /// Calls `take` with the paths that may give a value as it stands, source by source, until it took
-    /// those of one. A path whose values a table replaces or that are split is none, nor is one whose conditions do not hold
-    /// in the scope; without a scope they count as met.
+    /// Calls `take` with the paths whose values stay as they are, source by source, up to the first source
+    /// of which it takes a path. It skips paths whose values a table replaces, or that are split, or whose
+    /// conditions do not hold in the scope; without a scope all conditions count as met.
     pub fn visit_paths<'o, 'e: 'o>(
         &'o self,
         scope: Option<Scope<'o, 'e>>,
@@ -218,18 +213,20 @@ impl ValueExpr {
         })
     }
 
-    /// The constants that may be given; what a table translates on the way is not among them.
+    /// The constants among its values; those that a table replaces are not.
     pub fn constants(&self) -> Vec<&Constant> {
-        let within = self.sources.iter().flat_map(|source| match source {
-            ValueSource::Path(_) => Vec::new(),
-            ValueSource::All(values) => values.iter().flat_map(Self::constants).collect(),
+        let constants = self.sources.iter().flat_map(|source| match source {
             ValueSource::Translated(_, table) => table.0.values().collect(),
-            ValueSource::Split(value, _) | ValueSource::When(_, value) => value.constants(),
+            source => source
+                .inner()
+                .iter()
+                .flat_map(Self::constants)
+                .collect::<Vec<_>>(),
         });
-        within.chain(&self.default).collect()
+        constants.chain(&self.default).collect()
     }
 
-    /// Whether it gives a constant, if nothing else, whatever the event.
+    /// Whether it has a value for every event, if only a constant.
     pub fn always_gives(&self) -> bool {
         self.default.is_some()
             || self.sources.iter().any(|source| match source {
@@ -245,6 +242,17 @@ impl ValueExpr {
 }
 
 impl ValueSource {
+    /// The expressions that it holds.
+    fn inner(&self) -> &[ValueExpr] {
+        match self {
+            Self::Path(_) => &[],
+            Self::All(values) => values,
+            Self::Translated(value, _) | Self::Split(value, _) | Self::When(_, value) => {
+                slice::from_ref(value)
+            }
+        }
+    }
+
     fn visit<'o, 'e: 'o>(
         &'o self,
         scope: Scope<'o, 'e>,
@@ -263,38 +271,35 @@ impl ValueSource {
                 table.translate(scope.arena(), found, take)
             }),
             Self::Split(value, separator) => value.visit(scope, &mut |found| {
+                let is_split = true;
                 let mut present = false;
-                let mut each = |value| {
-                    present |= take(FoundValue {
-                        value,
-                        is_split: true,
-                        ..found
+                scope
+                    .arena()
+                    .each_piece(found.value, separator, &mut |value| {
+                        present |= take(FoundValue {
+                            value,
+                            is_split,
+                            ..found
+                        });
                     });
-                };
-                let arena = scope.arena();
-                arena.each_piece(found.value, separator, &mut each);
                 present
             }),
             Self::When(conditions, value) => {
                 holds(conditions, scope)
-                    && value.visit(scope, &mut |found| {
-                        let when = if found.when.is_empty() {
-                            conditions
-                        } else {
-                            found.when
-                        };
-                        take(FoundValue { when, ..found })
+                    && value.visit(scope, &mut |mut found| {
+                        if found.when.is_empty() {
+                            found.when = conditions;
+                        }
+                        take(found)
                     })
             }
         }
     }
 
     fn untranslated<'o, 'e: 'o>(&'o self, scope: Scope<'o, 'e>) -> Option<FoundValue<'o>> {
+        let mut unknown = None;
         match self {
-            Self::Path(_) => None,
-            Self::All(values) => values.iter().find_map(|value| value.untranslated(scope)),
             Self::Translated(value, table) => {
-                let mut unknown = None;
                 value.visit(scope, &mut |found| {
                     let present = !found.value.is_absent();
                     if present
@@ -305,18 +310,20 @@ impl ValueSource {
                     }
                     present
                 });
-                unknown.or_else(|| value.untranslated(scope))
             }
-            Self::Split(value, _) => value.untranslated(scope),
-            Self::When(conditions, value) => holds(conditions, scope)
-                .then(|| value.untranslated(scope))
-                .flatten(),
+            Self::When(conditions, _) if !holds(conditions, scope) => return None,
+            _ => {}
         }
+        unknown.or_else(|| {
+            self.inner()
+                .iter()
+                .find_map(|value| value.untranslated(scope))
+        })
     }
 }
 
 impl ReplacementTable {
-    /// Calls `take` with what stands beside a value, or beside each element of a list.
+    /// Calls `take` with the replacement of a value, or of each element of a list.
     fn translate<'o>(
         &'o self,
         arena: &'o Arena,
@@ -336,25 +343,21 @@ impl ReplacementTable {
         present
     }
 
-    /// What stands beside a value: by its text, and for a number `1.0` also by `1`.
+    /// The replacement of a value: by its text, and of a number `1.0` also by `1`.
     fn get(&self, value: Json<'_>) -> Option<&Constant> {
-        if value.is_absent() {
-            return None;
-        }
-        let text = value.text()?;
+        let text = value.text().filter(|_| !value.is_absent())?;
         let known = |text: &str| self.0.get(text);
-        known(&text).or_else(|| known(text.trim())).or_else(|| {
-            let digits = value.is_number().then(|| whole_digits(value.raw()))??;
-            known(&digits)
-        })
+        known(&text)
+            .or_else(|| known(text.trim()))
+            .or_else(|| known(&text_of(value)?))
     }
 }
 
 impl<'o> FoundValue<'o> {
-    const fn at(path: &'o Path, value: Json<'o>) -> Self {
+    const fn new(value: Json<'o>, path: Option<&'o Path>) -> Self {
         Self {
             value,
-            path: Some(path),
+            path,
             when: &[],
             translated: None,
             is_split: false,
@@ -362,16 +365,10 @@ impl<'o> FoundValue<'o> {
     }
 
     fn constant(constant: &'o Constant) -> Self {
-        Self {
-            value: constant.json(),
-            path: None,
-            when: &[],
-            translated: None,
-            is_split: false,
-        }
+        Self::new(constant.json(), None)
     }
 
-    /// Whether it is a constant that nothing in the event chose.
+    /// Whether it is a constant that does not depend on the event.
     pub const fn is_fixed(&self) -> bool {
         self.path.is_none() && self.when.is_empty()
     }
@@ -383,7 +380,7 @@ where
 {
     let mut present = false;
     path.visit_in(scope, &mut |value| {
-        present |= take(FoundValue::at(path, value));
+        present |= take(FoundValue::new(value, Some(path)));
     });
     present
 }

@@ -1,14 +1,14 @@
-//! What paths find in an event, read once for all elements of a list.
+//! Reads paths in an event once for all elements of a list.
 //!
-//! A path that finds nothing in an element is read in its event. To do so for each element anew would
-//! cost the square of a list that lies in the very part of the event that the path leads through.
+//! A path that finds nothing in an element is read in its event. To do so for each element would cost the
+//! square of the list's length, if the path leads through that list.
 
 use crate::event::{Event, OperationReading};
 use crate::json::Json;
 
 use super::Path;
 
-/// What each of some paths finds in an event.
+/// What paths find in an event.
 #[derive(Debug)]
 pub struct EventReads<'s>(Vec<EventRead<'s>>);
 
@@ -22,14 +22,14 @@ pub(super) struct EventRead<'s> {
 }
 
 impl<'s> EventReads<'s> {
-    /// Reads what is in the event of the paths that are relative to an element.
+    /// Reads paths that are relative to an element in its event.
     pub fn of(event: &'s Event<'_>, paths: impl IntoIterator<Item = &'s Path>) -> Self {
         let in_event = paths.into_iter().filter_map(Path::in_event);
         Self(in_event.map(|path| EventRead::of(event, path)).collect())
     }
 
-    /// Calls `found` with every value of a path that was read, and says whether something on the way cannot
-    /// be read; `None` where the path was not.
+    /// Calls `found` with every value of a path, and says whether something on the way cannot be read; `None`
+    /// if the path is not among those that were read.
     pub(super) fn visit(&self, path: &Path, found: &mut dyn FnMut(Json<'s>)) -> Option<bool> {
         let read = self.find(path)?;
         read.values.iter().copied().for_each(found);
