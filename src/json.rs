@@ -1,7 +1,7 @@
-//! One JSON value, read as it is asked for.
+//! One JSON value, read on demand.
 //!
-//! All that goes over JSON byte by byte stands in this folder: values that are known to be valid are
-//! scanned ([`scan`]), what came in is split and repaired, and what goes out is written ([`write`]).
+//! All code that goes over JSON byte by byte is in this folder: it scans valid values ([`scan`]), splits and
+//! repairs what arrives, and writes what goes out ([`write`]).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,10 +16,11 @@ pub(crate) mod text;
 pub(crate) mod write;
 
 use any_byte::any_byte;
-use keys::{are_same, keep_last};
-use scan::{ScanElements, ScanMembers};
+use keys::{Member, are_same, keep_last};
+use scan::Scanner;
+use text::{is_absent_text, unescaped};
 
-/// Members of an object for which there is room from the start.
+/// Members of an object that there is room for from the start.
 const MEMBERS: usize = 16;
 
 /// One JSON value, known to be valid, not yet looked into.
@@ -27,37 +28,32 @@ const MEMBERS: usize = 16;
 pub struct Json<'a>(&'a str);
 
 impl<'a> Json<'a> {
-    /// Takes a text that is known to be one JSON value.
+    /// The text must be one JSON value.
     pub(crate) const fn of_valid_text(text: &'a str) -> Self {
         Self(text)
     }
 
-    /// The value's JSON text, as it came.
+    /// The value's JSON text as it arrived.
     pub const fn raw(self) -> &'a str {
         self.0
     }
 
-    /// Whether the value is `null`.
     pub fn is_null(self) -> bool {
         self.first() == Some(b'n')
     }
 
-    /// Whether the value is a string.
     pub fn is_string(self) -> bool {
         self.first() == Some(b'"')
     }
 
-    /// Whether the value is an array.
     pub fn is_array(self) -> bool {
         self.first() == Some(b'[')
     }
 
-    /// Whether the value is an object.
     pub fn is_object(self) -> bool {
         self.first() == Some(b'{')
     }
 
-    /// Whether the value is a number.
     pub fn is_number(self) -> bool {
         matches!(self.first(), Some(b'-' | b'0'..=b'9'))
     }
@@ -76,11 +72,7 @@ impl<'a> Json<'a> {
 
     /// The value of a boolean.
     pub fn as_bool(self) -> Option<bool> {
-        match self.0 {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => None,
-        }
+        self.0.parse().ok()
     }
 
     /// The content of a string, unescaped.
@@ -90,7 +82,7 @@ impl<'a> Json<'a> {
         };
         let inner = self.0.get(1..self.0.len() - 1)?;
         Some(if any_byte(inner, |byte| byte == b'\\') {
-            Cow::Owned(crate::json::text::unescaped(inner))
+            Cow::Owned(unescaped(inner))
         } else {
             Cow::Borrowed(inner)
         })
@@ -106,18 +98,19 @@ impl<'a> Json<'a> {
     }
 
     /// The elements of an array.
-    pub fn elements(self) -> Option<ScanElements<'a>> {
-        self.is_array().then(|| ScanElements::of(self.0))
+    pub fn elements(self) -> Option<impl Iterator<Item = Self>> {
+        let scanner = Scanner::behind_bracket(self.0);
+        self.is_array().then(|| scanner.elements())
     }
 
-    /// The member of an object; the last, where several have the key.
+    /// The member of an object; the last one, if several have the key.
     pub fn member(self, key: &str) -> Option<Self> {
         let members = self.members()?.filter(|(name, _)| are_same(name, key));
         members.last().map(|(_, value)| value)
     }
 
-    /// All members of an object, for one who looks for several; none where it is not an object.
-    pub fn all_members(self) -> Vec<(Cow<'a, str>, Self)> {
+    /// All members of an object, for a caller that needs several; none if it is not an object.
+    pub fn all_members(self) -> Vec<Member<'a>> {
         let Some(members) = self.members() else {
             return Vec::new();
         };
@@ -127,18 +120,19 @@ impl<'a> Json<'a> {
         all
     }
 
-    pub(crate) fn members(self) -> Option<ScanMembers<'a>> {
-        self.is_object().then(|| ScanMembers::of(self.0))
+    pub(crate) fn members(self) -> Option<impl Iterator<Item = Member<'a>>> {
+        let scanner = Scanner::behind_bracket(self.0);
+        self.is_object().then(|| scanner.members())
     }
 
-    /// Whether an object was meant, and none can be read. What is empty hides nothing: some languages write an
-    /// object without members as a list.
+    /// Whether the value should be an object and cannot be read as one. An empty list can: some languages
+    /// write an object without members so.
     pub(crate) fn hides_members(self) -> bool {
         let is_empty = || self.elements().is_some_and(|mut all| all.next().is_none());
         !self.is_object() && !self.is_absent() && !is_empty()
     }
 
-    /// Whether the value is a text that may be JSON of a list or an object. Most texts begin like none.
+    /// Whether the value is a text that may hold a list or an object as JSON. The first byte rules out most.
     pub(crate) fn may_hold_json(self) -> bool {
         /// The first byte of a byte order mark.
         const BOM: u8 = 0xEF;
@@ -152,7 +146,7 @@ impl<'a> Json<'a> {
         )
     }
 
-    /// Whether the value is a text that begins as JSON of a list or an object, however often it was encoded.
+    /// Whether the value is a text that begins as a list or an object in JSON, however often it was encoded.
     pub fn begins_as_json(self) -> bool {
         let begins = |text: &str| {
             let is_around =
@@ -167,19 +161,17 @@ impl<'a> Json<'a> {
         self.0.as_bytes().first().copied()
     }
 
-    /// Whether the value counts as absent: null, blank, or one of the words that stand for nothing
-    /// (`EMPTY`, `(none)`, `null`, `undefined`).
+    /// Whether the value counts as absent: null, blank, or a word for no value (`EMPTY`, `(none)`, `null`,
+    /// `undefined`).
     pub fn is_absent(self) -> bool {
         match self.0.as_bytes() {
             [b'n', ..] => true,
-            // What stands for nothing begins in few ways: most values need no second look.
+            // Few values begin like one of these words: most need no second look.
             [b'"', first, ..] => {
                 matches!(
                     first,
                     b'"' | b'\\' | b' ' | b'E' | b'(' | b'n' | b'u' | 0x80..
-                ) && self
-                    .as_str()
-                    .is_some_and(|text| crate::json::text::is_absent_text(&text))
+                ) && self.as_str().is_some_and(|text| is_absent_text(&text))
             }
             _ => false,
         }

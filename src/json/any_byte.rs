@@ -1,13 +1,13 @@
-//! Looks for bytes of a kind in texts as short as values are.
+//! Looks for bytes of a kind in texts as short as most values are.
 //!
-//! Whatever is found, several bytes are looked at, which is done for all of them at once; a search that
-//! stops at the first costs more to begin than most values are long.
+//! It looks at many bytes at once, even if the first one is of the kind. In a short text that is cheaper
+//! than a search that stops at the first.
 
 /// Whether any byte of a text is of a kind.
 pub(crate) fn any_byte(text: &str, is: impl Fn(u8) -> bool) -> bool {
     let text = text.as_bytes();
     let among = |bytes: &[u8]| bytes.iter().fold(false, |any, byte| any | is(*byte));
-    // The last ones may be looked at twice, so that none is left to be looked at alone.
+    // The last part overlaps the one before, so that no byte is left over.
     if let Some(end) = text.last_chunk::<16>() {
         return text.as_chunks::<16>().0.iter().any(|part| among(part)) || among(end);
     }

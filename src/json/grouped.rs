@@ -2,7 +2,7 @@
 
 use crate::json::split::Cursor;
 
-/// Whether a member's value is a number such as `1,396,381`, outside strings.
+/// Whether the value of a member is a number such as `1,396,381`.
 pub(crate) fn holds_grouped_number(bytes: &[u8]) -> bool {
     let mut cursor = Cursor::new(bytes);
     while cursor.next_colon() {

@@ -1,13 +1,12 @@
-//! Compares the keys of members, and finds those that come twice.
+//! Compares the keys of members, and removes repeated ones.
 
 use std::borrow::Cow;
 
 use crate::json::Json;
 
-/// A member: its key and its value.
 pub(crate) type Member<'a> = (Cow<'a, str>, Json<'a>);
 
-/// Keeps the last of the members that have the same key, from a place on.
+/// Keeps the last of equal keys among the members from a place on.
 pub(crate) fn keep_last(members: &mut Vec<Member<'_>>, first: usize) {
     let own = members.get(first..).unwrap_or_default();
     if own.len() > 1 && may_repeat(own) {
@@ -16,21 +15,19 @@ pub(crate) fn keep_last(members: &mut Vec<Member<'_>>, first: usize) {
 }
 
 fn drop_repeated(members: &mut Vec<Member<'_>>, first: usize) {
-    let own = members.get(first..).unwrap_or_default();
+    // Members before that place are not looked at: an event may hold many objects with equal keys.
+    let own = members.split_off(first);
     let mut order: Vec<usize> = (0..own.len()).collect();
-    order.sort_unstable_by_key(|place| (own.get(*place).map(|(key, _)| key), *place));
+    order.sort_unstable_by_key(|place| (&own[*place].0, *place));
     let mut is_last = vec![true; own.len()];
     for pair in order.windows(2) {
-        let key = |place: usize| own.get(place).map(|(key, _)| key);
-        is_last[pair[0]] = key(pair[0]) != key(pair[1]);
+        is_last[pair[0]] = own[pair[0]].0 != own[pair[1]].0;
     }
-    // Those before are not gone through again: an event may hold many objects with equal keys.
-    let own = members.split_off(first);
     let kept = own.into_iter().zip(is_last);
     members.extend(kept.filter_map(|(member, is_last)| is_last.then_some(member)));
 }
 
-/// Whether members may have the same key. Says yes too often where there are many, and never no wrongly.
+/// Whether members may have equal keys. With many members the answer is always yes.
 fn may_repeat(members: &[Member<'_>]) -> bool {
     const MOST_COMPARED: usize = 64;
     if members.len() > MOST_COMPARED {
@@ -44,7 +41,7 @@ fn may_repeat(members: &[Member<'_>]) -> bool {
     })
 }
 
-/// A few bits that differ for most pairs of keys, found without reading whole keys.
+/// A few bits that differ for most pairs of keys, and do not depend on all bytes of a key.
 pub(crate) fn first_entry(key: &str) -> u8 {
     let key = key.as_bytes();
     let length = key.len();
@@ -57,14 +54,12 @@ pub(crate) fn first_entry(key: &str) -> u8 {
 }
 
 /// The member of a key.
-pub(crate) fn member<'a>(members: &[(Cow<'_, str>, Json<'a>)], key: &str) -> Option<Json<'a>> {
-    members
-        .iter()
-        .find(|(name, _)| are_same(name, key))
-        .map(|(_, value)| *value)
+pub(crate) fn member<'a>(members: &[Member<'a>], key: &str) -> Option<Json<'a>> {
+    let mut members = members.iter();
+    members.find_map(|(name, value)| are_same(name, key).then_some(*value))
 }
 
-/// Whether two keys are the same. Most keys differ in what is compared first.
+/// Whether two keys are the same. Most differ in length or in the first byte.
 pub(crate) fn are_same(left: &str, right: &str) -> bool {
     left.len() == right.len()
         && left.as_bytes().first() == right.as_bytes().first()

@@ -1,9 +1,8 @@
-//! Makes JSON of a text that is none, where only values are broken.
+//! Makes JSON of a text in which only values are broken.
 //!
-//! Brackets, commas and the strings of keys have to be in order: they tell which value is whose. What
-//! stands in the place of a value may be anything that holds none of them. A broken string keeps its
-//! characters; what is neither a number nor a word of JSON (`NaN`, `1.`, `None`) is a text, and nothing
-//! at all is null. No recursion.
+//! Brackets, commas and the strings of keys have to be in order: they tell which value belongs to which
+//! key. A value may be anything without these. A broken string keeps its characters; a word that JSON does
+//! not know (`NaN`, `1.`, `None`) becomes a text, and a missing value null. There is no recursion.
 
 use std::borrow::Cow;
 
@@ -12,13 +11,13 @@ use serde::de::IgnoredAny;
 use super::scan::string_end;
 use super::text::unescaped;
 
-/// The same text with its broken values mended; `None` where more is broken than values.
+/// The same text with repaired values; `None` if more than values is broken.
 pub(crate) fn repaired(text: &str) -> Option<String> {
     Some(Repair::of(text)?.out)
 }
 
-/// The JSON that a text inside an event holds, mended too; `None` where all of it would have to be, as of
-/// a word in brackets, which is no JSON.
+/// The JSON that a text inside an event holds, with repaired values; `None` if no value is whole, as in a
+/// word in brackets, which is not JSON.
 pub(crate) fn in_text(text: &str) -> Option<Cow<'_, str>> {
     if is_json(text) {
         return Some(Cow::Borrowed(text));
@@ -30,9 +29,9 @@ pub(crate) fn in_text(text: &str) -> Option<Cow<'_, str>> {
 struct Repair<'t> {
     rest: &'t str,
     out: String,
-    /// The brackets that are due.
+    /// The closing brackets that have to follow.
     open: Vec<char>,
-    /// A string, a number or a word of JSON was found.
+    /// Whether there is a whole string, number or word of JSON.
     has_whole: bool,
 }
 
@@ -59,7 +58,7 @@ impl<'t> Repair<'t> {
         }
     }
 
-    /// Takes a value; of lists and objects, what stands before the first value in them that is neither.
+    /// Reads a value; of lists and objects, only up to the first value in them that is neither.
     fn value(&mut self) -> Option<()> {
         while let Some(bracket @ ('{' | '[')) = self.next() {
             self.take(bracket);
@@ -79,7 +78,7 @@ impl<'t> Repair<'t> {
         Some(())
     }
 
-    /// Goes on behind a value, and says whether one has to follow.
+    /// Reads what follows a value, and says whether another one has to follow.
     fn is_value_due(&mut self) -> Option<bool> {
         let (next, due) = (self.next(), self.open.last().copied());
         match (next, due) {
@@ -101,13 +100,9 @@ impl<'t> Repair<'t> {
     }
 
     fn key(&mut self) -> Option<()> {
-        if self.next() != Some('"') {
-            return None;
-        }
+        self.next().filter(|next| *next == '"')?;
         self.string()?;
-        if self.next() != Some(':') {
-            return None;
-        }
+        self.next().filter(|next| *next == ':')?;
         self.take(':');
         Some(())
     }
@@ -152,7 +147,7 @@ impl<'t> Repair<'t> {
         self.rest.chars().next()
     }
 
-    /// Takes a character over.
+    /// Copies a character.
     fn take(&mut self, character: char) {
         self.out.push(character);
         self.rest = self.rest.get(character.len_utf8()..).unwrap_or_default();

@@ -1,52 +1,15 @@
 //! Finds the parts of a text that a parser has found to be one JSON value.
 //!
-//! Nothing is checked a second time, so a part is found by its first byte and passed over without a
-//! look at what it means. A text that is no JSON after all yields some parts or none; no text makes
-//! it panic or go on for ever.
+//! Nothing is checked a second time: the first byte of a part tells its kind, and only its end is looked
+//! for. A text that is not JSON after all yields some parts or none; no text makes it panic or go on for
+//! ever.
 
 use std::borrow::Cow;
+use std::iter;
 
 use super::Json;
+use super::keys::Member;
 use super::text::unescaped;
-
-/// The members of an object, in their order, read as they are asked for.
-#[derive(Clone, Debug)]
-pub struct ScanMembers<'a>(Scanner<'a>);
-
-/// The elements of an array, in their order, read as they are asked for.
-#[derive(Clone, Debug)]
-pub struct ScanElements<'a>(Scanner<'a>);
-
-impl<'a> ScanMembers<'a> {
-    /// Those of an object.
-    pub const fn of(object: &'a str) -> Self {
-        Self(Scanner::behind_bracket(object))
-    }
-}
-
-impl<'a> Iterator for ScanMembers<'a> {
-    type Item = (Cow<'a, str>, Json<'a>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.member()
-    }
-}
-
-impl<'a> ScanElements<'a> {
-    /// Those of an array.
-    pub const fn of(array: &'a str) -> Self {
-        Self(Scanner::behind_bracket(array))
-    }
-}
-
-impl<'a> Iterator for ScanElements<'a> {
-    type Item = Json<'a>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.begin_next();
-        self.0.value()
-    }
-}
 
 /// A place in a text.
 #[derive(Clone)]
@@ -56,18 +19,31 @@ pub struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// The first byte.
+    /// Begins at the first byte.
     pub const fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
-    /// The first member or element.
+    /// Begins at the first member or element.
     pub const fn behind_bracket(text: &'a str) -> Self {
         Self { text, at: 1 }
     }
 
+    /// The members from here on, read on demand.
+    pub fn members(mut self) -> impl Iterator<Item = Member<'a>> {
+        iter::from_fn(move || self.member())
+    }
+
+    /// The elements from here on, read on demand.
+    pub fn elements(mut self) -> impl Iterator<Item = Json<'a>> {
+        iter::from_fn(move || {
+            self.begin_next();
+            self.value()
+        })
+    }
+
     /// Reads a member; `None` at the end of the object.
-    pub fn member(&mut self) -> Option<(Cow<'a, str>, Json<'a>)> {
+    pub fn member(&mut self) -> Option<Member<'a>> {
         let key = self.key()?;
         Some((key, self.value()?))
     }
@@ -91,7 +67,7 @@ impl<'a> Scanner<'a> {
         Some(key)
     }
 
-    /// Reads the value that begins here; `None` where none does.
+    /// Reads the value that begins here, if any.
     pub fn value(&mut self) -> Option<Json<'a>> {
         let bytes = self.text.as_bytes();
         let end = match bytes.get(self.at)? {
@@ -101,7 +77,7 @@ impl<'a> Scanner<'a> {
         };
         let value = self.text.get(self.at..end);
         let Some(value) = value.filter(|text| !text.is_empty()) else {
-            // No JSON after all: nothing is found in the rest of it.
+            // Not JSON after all: nothing is found in the rest.
             self.at = self.text.len();
             return None;
         };
@@ -109,8 +85,8 @@ impl<'a> Scanner<'a> {
         Some(Json(value))
     }
 
-    /// Reads the object that begins here, and calls `each` with its members; `None` where none does.
-    pub fn object(&mut self, mut each: impl FnMut((Cow<'a, str>, Json<'a>))) -> Option<Json<'a>> {
+    /// Reads the object that begins here, if any, and calls `each` with its members.
+    pub fn object(&mut self, mut each: impl FnMut(Member<'a>)) -> Option<Json<'a>> {
         let begin = self.at;
         if self.text.as_bytes().get(begin) != Some(&b'{') {
             return None;
@@ -133,7 +109,7 @@ impl<'a> Scanner<'a> {
         self.at += 1;
     }
 
-    /// Goes to the next element of an array, and says whether there is one.
+    /// Goes to the next element of an array, if there is one.
     pub fn has_element(&mut self) -> bool {
         self.begin_next();
         self.next_byte().is_some_and(|byte| byte != b']')
@@ -144,10 +120,10 @@ impl<'a> Scanner<'a> {
         self.skip_past(b',');
     }
 
-    /// Goes behind a byte, if it comes next, and behind white space on both sides of it.
+    /// Goes behind white space, and behind a byte that comes next with the white space that follows it.
     fn skip_past(&mut self, byte: u8) {
         let bytes = self.text.as_bytes();
-        // Most often there is no white space.
+        // Most JSON has no white space here.
         if let Some([next, behind, ..]) = bytes.get(self.at..)
             && *next == byte
             && *behind > b' '
@@ -163,7 +139,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// How much white space there is from a place on.
+/// How many bytes of white space there are from a place on.
 pub fn skipped_space(bytes: &[u8], from: usize) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
     rest.iter().take_while(|byte| is_space(**byte)).count()
@@ -181,13 +157,13 @@ impl std::fmt::Debug for Scanner<'_> {
     }
 }
 
-/// Where the string that begins at a place ends, and whether it holds an escape; the end of the text where
+/// Where the string that begins at a place ends, and whether it holds an escape; the end of the text if
 /// nothing closes it.
 pub fn string_end(bytes: &[u8], opening: usize) -> (usize, bool) {
     closed_string_end(bytes, opening).unwrap_or((bytes.len(), true))
 }
 
-/// The same; `None` where nothing closes it.
+/// The same; `None` if nothing closes it.
 pub fn closed_string_end(bytes: &[u8], opening: usize) -> Option<(usize, bool)> {
     let mut at = opening + 1;
     let mut escaped = false;
@@ -204,8 +180,8 @@ pub fn closed_string_end(bytes: &[u8], opening: usize) -> Option<(usize, bool)> 
 
 /// The place of the first quote or backslash.
 fn first_special(text: &[u8]) -> Option<usize> {
-    // Eight bytes at a time, since most of them end nothing. A branch, and no sum, leads over those
-    // that do not: a processor foresees it, and need not wait for one eight to look at the next.
+    // Goes eight bytes at a time, since few bytes are special. A processor predicts the branch, so that it
+    // need not finish eight bytes before it looks at the next.
     let (eights, rest) = text.as_chunks();
     let mut at = 0;
     for eight in eights {
@@ -279,17 +255,18 @@ mod tests {
 
     use super::*;
 
-    /// Puts a value together again from the parts that are found in it.
+    /// A value made of the parts that the scanner finds.
     fn rebuilt(value: Json<'_>) -> Value {
         if value.is_object() {
-            let members = ScanMembers::of(value.raw());
-            return members
+            return Scanner::behind_bracket(value.raw())
+                .members()
                 .map(|(key, value)| (key.into_owned(), rebuilt(value)))
                 .collect::<serde_json::Map<_, _>>()
                 .into();
         }
         if value.is_array() {
-            return ScanElements::of(value.raw()).map(rebuilt).collect();
+            let scanner = Scanner::behind_bracket(value.raw());
+            return scanner.elements().map(rebuilt).collect();
         }
         serde_json::from_str(value.raw()).unwrap()
     }
@@ -338,8 +315,9 @@ mod tests {
         #[test]
         fn comes_to_an_end_in_any_text(text in "[\\[\\]{}\",:\\\\ a1é]{0,40}") {
             let bound = text.len() + 1;
-            proptest::prop_assert!(ScanMembers::of(&text).take(bound).count() < bound);
-            proptest::prop_assert!(ScanElements::of(&text).take(bound).count() < bound);
+            let scanner = Scanner::behind_bracket(&text);
+            proptest::prop_assert!(scanner.clone().members().take(bound).count() < bound);
+            proptest::prop_assert!(scanner.elements().take(bound).count() < bound);
         }
     }
 }

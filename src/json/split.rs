@@ -1,9 +1,9 @@
-//! Finds where values end: as a parser says, and from the first value that is not well formed on by
-//! strings, brackets and delimiters alone.
+//! Finds where values end: with a parser, and from the first value that is not well formed on by strings,
+//! brackets and delimiters alone.
 //!
-//! What lies between those is not looked at then: telling where one element ends and the next begins
-//! must not depend on what is wrong inside. Both ways lead to the same places in what is well formed; no
-//! value is gone over more than twice, and without recursion.
+//! A broken value must not change where the next one begins, so that what lies between brackets and
+//! delimiters does not count then. Both ways agree on well-formed values. No value is read more than twice,
+//! and there is no recursion.
 
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
@@ -14,36 +14,31 @@ use crate::json::scan::{closed_string_end, is_space, skipped_space};
 /// What some editors and programs put in front of a text.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Why a body could not be taken apart. Positions are bytes, counted from 0.
+/// Why a body cannot be split. Positions are bytes, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NotJson {
-    /// Nothing but white space.
     #[error("the body is empty")]
     Empty,
     /// A number, a string, a word, or no JSON at all.
     #[error("the body is neither a JSON object nor an array")]
     NeitherObjectNorArray,
-    /// No object, where one is due.
+    /// Something else where only an object may be.
     #[error("the body is not a JSON object")]
     NotAnObject,
     /// It ends inside a string or with brackets open.
     #[error("the body ends before its last string or bracket is closed")]
     Unclosed,
-    /// A byte where none like it can be.
     #[error("the body is not JSON: it breaks at byte {0}")]
     UnexpectedByte(usize),
-    /// More after the end.
     #[error("the body goes on after its JSON ends, at byte {0}")]
     Trailing(usize),
-    /// One object, all strings and brackets in place, and yet not JSON. Both count from 1.
+    /// One object whose strings and brackets are in order, and yet not JSON. Both count from 1.
     #[error("the body is not JSON: it breaks in line {line} at column {column}")]
     Malformed {
-        /// The line.
         line: usize,
-        /// The byte in it.
+        /// The byte in the line.
         column: usize,
     },
-    /// As `FreeMarker` prints numbers.
     #[error(
         "a number is written with thousands separators, as FreeMarker prints it: write ${{x?c}} \
          in the template"
@@ -51,7 +46,7 @@ pub enum NotJson {
     GroupedNumber,
 }
 
-/// A place in the body, and the closing brackets that are due.
+/// A place in the body, with the closing brackets that have to follow.
 pub(crate) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -60,14 +55,14 @@ pub(crate) struct Cursor<'a> {
     is_well_formed: bool,
 }
 
-/// Where the elements of an array lie: each begins behind the delimiter of the one before.
+/// Where the elements of an array are: each begins behind the delimiter of the one before.
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) struct Places {
     /// Where the first begins.
     pub(crate) first: usize,
     /// Where each ends.
     pub(crate) ends: Vec<u32>,
-    /// How many of them, from the first on, are known to be well formed.
+    /// How many of the first ones are known to be well formed.
     pub(crate) well_formed: usize,
 }
 
@@ -81,7 +76,6 @@ pub(crate) enum Until {
 }
 
 impl<'a> Cursor<'a> {
-    /// Begins at the first byte.
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
@@ -96,7 +90,7 @@ impl<'a> Cursor<'a> {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
-    /// Goes behind the next colon outside strings; false where there is none.
+    /// Goes behind the next colon outside strings, if there is one.
     pub(crate) fn next_colon(&mut self) -> bool {
         while let Some(&byte) = self.bytes.get(self.at) {
             if byte == b'"' {
@@ -140,26 +134,22 @@ impl<'a> Cursor<'a> {
             return Ok(places);
         }
         loop {
-            // What is no object is no event, and a sender may fill a body with a million of them: setting a
-            // parser up costs more than they do.
+            // Only an object can be an event. A body may hold a million other values, each of which is
+            // cheaper than a new parser.
             self.is_well_formed &= self.skip_space() == Some(b'{');
             let delimiter = self.value()?;
             places.well_formed += usize::from(self.is_well_formed);
             // A body longer than 4 GiB is never held in memory.
             let end = u32::try_from(self.at).map_err(|_| NotJson::Unclosed)?;
             places.ends.push(end);
-            self.at += 1;
-            match delimiter {
-                Some(b',') => {}
-                Some(b']') => return Ok(places),
-                Some(_) => return Err(NotJson::UnexpectedByte(self.at - 1)),
-                None => return Err(NotJson::Unclosed),
+            if self.pass(delimiter, b']')? {
+                return Ok(places);
             }
         }
     }
 
-    /// Walks the object that begins here: the elements of its `events`, where that is an array and
-    /// the object is not itself an event. It is left as soon as it is known to be one.
+    /// Walks the object that begins here, and returns the elements of its `events`, if that is an array and
+    /// the object is not an event. Stops as soon as it proves to be an event.
     pub(crate) fn envelope(&mut self) -> Result<Option<Places>, NotJson> {
         let mut events = None;
         self.at += 1;
@@ -180,20 +170,14 @@ impl<'a> Cursor<'a> {
             } else {
                 self.value()?
             };
-            match delimiter {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    return Ok(events);
-                }
-                Some(_) => return Err(NotJson::UnexpectedByte(self.at)),
-                None => return Err(NotJson::Unclosed),
+            if self.pass(delimiter, b'}')? {
+                return Ok(events);
             }
         }
     }
 
-    /// Walks the object that begins here, and shows each member: its key as it is spelt, its value
-    /// unread.
+    /// Walks the object that begins here, and calls `show` with each member: its key as it is spelt, and
+    /// the bytes of its value.
     pub(crate) fn members(
         &mut self,
         show: &mut dyn FnMut(&'a [u8], &'a [u8]),
@@ -209,35 +193,43 @@ impl<'a> Cursor<'a> {
             let delimiter = self.value()?;
             let value = self.bytes.get(start..self.at).unwrap_or_default();
             show(key, value.trim_ascii());
-            self.at += 1;
-            match delimiter {
-                Some(b',') => {}
-                Some(b'}') => return Ok(()),
-                Some(_) => return Err(NotJson::UnexpectedByte(self.at - 1)),
-                None => return Err(NotJson::Unclosed),
+            if self.pass(delimiter, b'}')? {
+                return Ok(());
             }
         }
     }
 
     /// Reads a member's key, as it is spelt, and its colon.
     fn key(&mut self) -> Result<&'a [u8], NotJson> {
-        match self.skip_space() {
-            Some(b'"') => {}
-            Some(_) => return Err(NotJson::UnexpectedByte(self.at)),
-            None => return Err(NotJson::Unclosed),
-        }
+        self.expect(b'"')?;
         let start = self.at + 1;
         self.string()?;
         let key = self.bytes.get(start..self.at - 1).unwrap_or_default();
-        match self.skip_space() {
-            Some(b':') => self.at += 1,
-            Some(_) => return Err(NotJson::UnexpectedByte(self.at)),
-            None => return Err(NotJson::Unclosed),
-        }
+        self.expect(b':')?;
+        self.at += 1;
         Ok(key)
     }
 
-    /// Goes to the delimiter behind the value that begins here and returns it, as a walk does.
+    /// Goes to a byte that has to come next.
+    fn expect(&mut self, byte: u8) -> Result<(), NotJson> {
+        match self.skip_space() {
+            Some(next) if next == byte => Ok(()),
+            Some(_) => Err(NotJson::UnexpectedByte(self.at)),
+            None => Err(NotJson::Unclosed),
+        }
+    }
+
+    /// Goes behind the delimiter that follows a value, and says whether it is the closing bracket.
+    fn pass(&mut self, delimiter: Option<u8>, closing: u8) -> Result<bool, NotJson> {
+        let delimiter = delimiter.ok_or(NotJson::Unclosed)?;
+        if delimiter != b',' && delimiter != closing {
+            return Err(NotJson::UnexpectedByte(self.at));
+        }
+        self.at += 1;
+        Ok(delimiter == closing)
+    }
+
+    /// Goes to the delimiter behind the value that begins here, and returns it, as `walk` does.
     fn value(&mut self) -> Result<Option<u8>, NotJson> {
         if self.is_well_formed
             && let Some(delimiter) = self.well_formed_value()
@@ -248,8 +240,8 @@ impl<'a> Cursor<'a> {
         self.walk(Until::Delimiter)
     }
 
-    /// Goes to the delimiter behind the value that begins here, where that is well formed and followed
-    /// by one; stays here where it is not.
+    /// Goes to the delimiter behind the value that begins here, if the value is well formed and a delimiter
+    /// follows; otherwise stays here.
     fn well_formed_value(&mut self) -> Option<u8> {
         let mut values = Deserializer::from_slice(self.rest()).into_iter::<IgnoredAny>();
         values.next()?.ok()?;
@@ -264,8 +256,8 @@ impl<'a> Cursor<'a> {
         delimiter
     }
 
-    /// Walks the value that begins here and returns the byte it stops at, `None` at the end of the
-    /// bytes. The value itself may be any rubbish whose strings and brackets are in order.
+    /// Walks the value that begins here and returns the byte that it stops at, `None` at the end of the
+    /// bytes. Of the value only the strings and brackets have to be in order.
     pub(crate) fn walk(&mut self, until: Until) -> Result<Option<u8>, NotJson> {
         let mut before = b':';
         while let Some(&byte) = self.bytes.get(self.at) {

@@ -1,11 +1,10 @@
-//! Reads the texts of JSON strings, whatever stands in them.
+//! Reads the texts of JSON strings, whatever they hold.
 //!
-//! What no escape can stand for, such as half a surrogate pair, costs one character: U+FFFD stands in
-//! its place.
+//! U+FFFD replaces an escape without a meaning, such as half a surrogate pair.
 
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
-/// Whether a text stands for nothing.
+/// Whether a text is blank or a word for no value.
 pub(crate) fn is_absent_text(text: &str) -> bool {
     // Most texts begin like none of these words.
     if let Some(first) = text.bytes().next()
@@ -17,9 +16,9 @@ pub(crate) fn is_absent_text(text: &str) -> bool {
     matches!(text.trim(), "" | "EMPTY" | "(none)" | "null" | "undefined")
 }
 
-/// Whether nothing in a text can be seen: broken, control and invisible characters alone.
+/// Whether a text has only broken, control and invisible characters.
 pub(crate) fn shows_nothing(text: &str) -> bool {
-    // Most texts begin with what can be seen.
+    // Most texts begin with a visible character.
     !text.starts_with(|first: char| first.is_ascii_graphic())
         && text.chars().all(|character| {
             character.is_whitespace()
@@ -31,7 +30,7 @@ pub(crate) fn shows_nothing(text: &str) -> bool {
         })
 }
 
-/// The text that stands between two quotes.
+/// The text that a string between two quotes means.
 pub(crate) fn unescaped(inner: &str) -> String {
     let mut text = String::with_capacity(inner.len());
     let mut rest = inner;
@@ -62,7 +61,7 @@ fn character(escape: &str) -> (char, &str) {
     (character, chars.as_str())
 }
 
-/// The character of which the four digits are, or the first half.
+/// The character that four digits mean, or that two escapes of four digits mean together.
 fn code_point(digits: &str) -> (char, &str) {
     let Some((first, behind)) = unit(digits) else {
         let count = digits.bytes().take(3).take_while(u8::is_ascii_hexdigit);

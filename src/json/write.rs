@@ -1,4 +1,4 @@
-//! Writes JSON on one line, straight into the bytes that will travel.
+//! Writes JSON on one line, straight into the bytes of the request to Meta.
 
 use crate::json::any_byte::any_byte;
 
@@ -9,8 +9,7 @@ pub(crate) fn encoded_key(name: &str) -> Box<str> {
     key.into()
 }
 
-/// Begins a member: a comma where one is due, and the name in its encoded form. Gives the place of its
-/// value.
+/// Begins a member with an encoded name, after a comma if one is needed. Returns the place of its value.
 pub(crate) fn key(out: &mut Vec<u8>, encoded: &str) -> usize {
     separate(out);
     out.extend_from_slice(encoded.as_bytes());
@@ -34,7 +33,7 @@ pub(crate) fn plain_key(out: &mut Vec<u8>, name: &str) {
 
 /// Writes the comma before an element or a member, unless it is the first.
 pub(crate) fn separate(out: &mut Vec<u8>) {
-    // A string ends with a quote, so these two bytes can only have opened a list or an object.
+    // A string ends with a quote, so that one of these two bytes opens a list or an object.
     if !matches!(out.last(), Some(b'{' | b'[') | None) {
         out.push(b',');
     }
@@ -42,7 +41,7 @@ pub(crate) fn separate(out: &mut Vec<u8>) {
 
 /// Writes a string.
 pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
-    // This moves the quote beside the control characters: of two comparisons, many are done at once.
+    // This moves the quote beside the control characters, so that two comparisons are enough.
     let needs_escape = |byte: u8| byte ^ 0x02 <= 0x20 || byte == b'\\';
     if !any_byte(text, needs_escape) {
         out.push(b'"');
