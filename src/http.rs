@@ -1,6 +1,4 @@
-//! HTTP as all listeners serve it: connections, credentials, bodies, and the address behind proxies.
-//!
-//! What a request means is the listener's own concern.
+//! What all HTTP listeners share: connections, credentials, bodies, and the address behind proxies.
 
 pub mod auth;
 pub mod blocking;
@@ -10,3 +8,9 @@ pub mod reply;
 pub mod serve;
 mod normal_path;
 pub mod tls;
+
+pub use auth::Authenticator;
+pub use blocking::{Work, block_in_place_if_long};
+pub use reply::{HttpError, json_response};
+pub use serve::{ConnectionLimits, serve};
+pub use tls::client_config;

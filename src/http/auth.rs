@@ -1,7 +1,7 @@
 //! Authentication: a secret in a header, compared in constant time.
 //!
-//! Only SHA-256 digests of the secrets are kept, and only digests are compared, each with every
-//! secret: neither a secret's bytes nor its length nor which one of them matched shows in the time taken.
+//! The relay keeps and compares only SHA-256 digests, and compares with that of every secret: the time
+//! tells neither a secret's bytes nor its length nor which secret matches.
 
 use std::fmt;
 use std::sync::{Arc, RwLock};
@@ -17,31 +17,31 @@ use crate::config::Config;
 use crate::config::live::LiveConfig;
 use crate::config::secret_files::SecretFiles;
 
-/// Authenticates requests by their header, by the configuration that holds and the secrets that its
-/// files hold.
+/// Authenticates requests by their header, with the current configuration and the current secrets of its
+/// files.
 pub struct Authenticator {
     config: LiveConfig,
     rule: fn(&Config) -> AuthRule,
     guard: RwLock<Option<AuthGuard>>,
 }
 
-/// Whom a configuration lets in.
+/// The requests that a configuration accepts.
 #[derive(Debug)]
 pub struct AuthRule {
-    /// The header that carries the secret, and what stands before it; `None`: anyone may come in.
+    /// The header of the secret, and the text before the secret in it; `None` accepts every request.
     header: Option<(HeaderName, &'static str)>,
     secrets: SecretFiles,
 }
 
-/// What must be shown.
+/// The secrets that a request must have one of.
 struct AuthGuard {
     header: HeaderName,
-    /// SHA-256 of each secret, with what stands before it. None: nobody comes in.
+    /// SHA-256 of each secret with the text before it. Without any, no request is accepted.
     digests: Vec<[u8; 32]>,
 }
 
 impl AuthRule {
-    /// To the event endpoints: the header's whole value is the secret.
+    /// For the event endpoints: the header's whole value is the secret.
     pub fn to_ingest(config: &Config) -> Self {
         let ingest = &config.ingest;
         let is_open = ingest.secrets.is_empty() && ingest.allow_unauthenticated;
@@ -55,7 +55,7 @@ impl AuthRule {
         }
     }
 
-    /// To the operators' listener: `Authorization: Bearer …`, where a secret is set.
+    /// For the operators' listener: `Authorization: Bearer …`, if a secret is set.
     pub fn to_admin(config: &Config) -> Self {
         let admin = &config.admin;
         Self {
@@ -86,7 +86,7 @@ impl Authenticator {
         }
     }
 
-    /// Goes by the configuration and by its files of secrets, as they change until the shutdown.
+    /// Follows changes of the configuration and of its files of secrets until the shutdown.
     pub async fn follow(self: Arc<Self>, shutdown: CancellationToken) {
         let mut changed = self.config.watch();
         let mut rule = (self.rule)(&self.config.now());
@@ -112,11 +112,9 @@ impl Authenticator {
         let Some(shown) = headers.get(&guard.header) else {
             return false;
         };
-        let shown = digest(shown.as_bytes());
-        let mut matches = Choice::from(0);
-        for digest in &guard.digests {
-            matches |= digest.ct_eq(&shown);
-        }
+        let shown: [u8; 32] = Sha256::digest(shown).into();
+        let digests = guard.digests.iter();
+        let matches = digests.fold(Choice::from(0), |any, digest| any | digest.ct_eq(&shown));
         matches.into()
     }
 }
@@ -134,10 +132,6 @@ fn digests(scheme: &str, secrets: &[SecretString]) -> Vec<[u8; 32]> {
         hash.finalize().into()
     };
     secrets.iter().map(with_scheme).collect()
-}
-
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
 }
 
 #[cfg(test)]

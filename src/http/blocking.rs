@@ -3,21 +3,21 @@
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
-/// Work on more bytes than this takes about two milliseconds or more. Handing the thread's other tasks over
-/// costs a tenth of that, and a thread with memory of its own for every request that does so at once.
+/// Work on more bytes takes about two milliseconds or more. To hand over the thread's other tasks costs a
+/// tenth of that, and another thread for each request that does so at the same time.
 const LONG: usize = 256 << 10;
 
-/// Work, by what makes it long.
+/// What makes work long.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
-    /// It grows with this many bytes.
+    /// The number of bytes.
     On(usize),
-    /// It may wait for a disk.
+    /// A disk that it waits for.
     WithDisk,
 }
 
-/// Does work. Where it is long, the thread's other tasks are first handed to another one; a runtime
-/// of one thread has none, and they wait.
+/// Does work. If it is long, another thread first takes over the tasks of this one; in a runtime of one
+/// thread they wait.
 pub fn block_in_place_if_long<T>(work: Work, perform: impl FnOnce() -> T) -> T {
     let is_long = match work {
         Work::On(bytes) => bytes > LONG,

@@ -1,13 +1,12 @@
 //! Reads the body of a request within bounds of size, time and memory.
 //!
-//! A body larger than the limit is refused as soon as that is known, at the latest when the limit is
-//! passed; a compressed one is counted twice, as it came and decompressed, and decompression stops at
-//! the limit. All bodies together share a budget of memory, charged as bytes arrive, so that a
-//! request that only announces a large body takes nothing from the others. A charge lasts as long
-//! as the [`BufferedBody`] bytes.
+//! A body that is larger than the limit is refused as soon as its size is known, at the latest when it
+//! exceeds the limit. A compressed body counts twice, as it arrives and decompressed, and decompression
+//! stops at the limit. All bodies share a memory budget, which is charged as bytes arrive, so that a request
+//! that only announces a large body takes nothing from the others. A [`BufferedBody`] holds its charge.
 //!
-//! A sender that is refused early may go on sending; were its connection closed meanwhile, it would
-//! see a broken connection in place of the answer. [`drain`] reads on for a while.
+//! A refused sender may go on sending; if its connection closed meanwhile, it would see a broken connection
+//! in place of the answer. [`drain`] reads on for a while.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -29,16 +28,16 @@ use crate::http::blocking::{Work, block_in_place_if_long};
 
 /// Most bytes of bodies in memory at once, over all requests.
 const BUDGET: usize = 64 << 20;
-/// A body that stops coming for so long is given up.
+/// The longest wait for the next part of a body.
 const IDLE: Duration = Duration::from_secs(10);
-/// A body that takes so long in all is given up.
+/// The longest wait for a whole body.
 const TOTAL: Duration = Duration::from_secs(60);
-/// Most bytes that are read only to be thrown away, and for how long.
+/// Most bytes that are read only to be thrown away, and the longest time for it.
 const DISCARD: usize = 16 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
-/// How many times as long JSON is, decompressed.
+/// The usual ratio by which JSON grows when it is decompressed.
 const UNFOLDING: usize = 8;
-/// What is decompressed, and charged, at a time.
+/// Bytes that are decompressed, and charged, at a time.
 const STEP: usize = 64 << 10;
 
 /// Reads bodies.
@@ -48,43 +47,35 @@ pub struct BodyReader {
     budget: Arc<Semaphore>,
 }
 
-/// The bytes of a body, and the memory they were granted.
+/// The bytes of a body, with the charge for their memory.
 pub struct BufferedBody {
-    bytes: Bytes,
+    bytes: Vec<u8>,
     charge: MemoryPermit,
 }
 
 /// Why a body was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum BodyError {
-    /// Larger than the limit, as it came or decompressed.
+    /// As it arrives or decompressed.
     #[error("the body is larger than {max_body} bytes")]
-    TooLarge {
-        /// The limit.
-        max_body: usize,
-    },
-    /// It did not come in time.
+    TooLarge { max_body: usize },
     #[error("the body did not arrive in time")]
     TooSlow,
     /// The connection broke, or its framing is wrong.
     #[error("the body ended early")]
     Incomplete,
-    /// Too many bodies are in memory.
+    /// The bodies in memory use up the budget.
     #[error("too many requests are under way")]
     Busy,
-    /// An encoding that is not known here.
     #[error("the content encoding is neither gzip, deflate nor identity")]
     UnknownEncoding,
-    /// Not what its encoding says, cut off, or something follows it.
+    /// The encoding is broken or cut off, or more bytes follow.
     #[error("the body is not valid gzip or deflate")]
     BrokenGzip,
 }
 
-enum Encoding {
-    Identity,
-    Gzip,
-    Deflate,
-}
+/// Undoes the encoding of a body.
+type Decoder = fn(&BodyReader, BufferedBody) -> Result<BufferedBody, BodyError>;
 
 impl BodyReader {
     /// Reads bodies of at most `max_body` bytes.
@@ -106,58 +97,40 @@ impl BodyReader {
         headers: &HeaderMap,
         body: &mut Body,
     ) -> Result<BufferedBody, BodyError> {
-        let encoding = encoding(headers)?;
+        let decoder = decoder(headers)?;
         if body.size_hint().lower() > self.max_body as u64 {
             return Err(self.too_large());
         }
         let held = timeout(TOTAL, self.collect(body))
             .await
             .map_err(|_| BodyError::TooSlow)??;
+        let Some(decode) = decoder else {
+            return Ok(held);
+        };
         let decompressed = held.bytes.len().saturating_mul(UNFOLDING);
-        match encoding {
-            Encoding::Identity => Ok(held),
-            Encoding::Gzip => {
-                block_in_place_if_long(Work::On(decompressed), || self.decompress(held))
-            }
-            Encoding::Deflate => {
-                block_in_place_if_long(Work::On(decompressed), || self.inflate(held))
-            }
-        }
+        block_in_place_if_long(Work::On(decompressed), || decode(self, held))
     }
 
     async fn collect(&self, body: &mut Body) -> Result<BufferedBody, BodyError> {
         let mut charge = MemoryPermit::nothing(&self.budget);
-        let mut first = Bytes::new();
-        let mut joined = Vec::new();
+        let mut bytes = Vec::new();
         while let Some(data) = next_data(body).await? {
-            let so_far = first.len().max(joined.len());
-            if data.len() > self.max_body - so_far {
+            if data.len() > self.max_body - bytes.len() {
                 return Err(self.too_large());
             }
             charge.add(data.len())?;
-            if so_far == 0 {
-                first = data;
-            } else {
-                if joined.is_empty() {
-                    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-                    joined.reserve(so_far + data.len() + expected.min(self.max_body));
-                    joined.extend_from_slice(&first);
-                    first = Bytes::new();
-                }
-                joined.extend_from_slice(&data);
+            if bytes.is_empty() {
+                let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+                bytes.reserve_exact(data.len() + expected.min(self.max_body));
             }
+            bytes.extend_from_slice(&data);
         }
-        let bytes = if joined.is_empty() {
-            first
-        } else {
-            joined.into()
-        };
         Ok(BufferedBody { bytes, charge })
     }
 
-    fn decompress(&self, held: BufferedBody) -> Result<BufferedBody, BodyError> {
+    fn gunzip(&self, held: BufferedBody) -> Result<BufferedBody, BodyError> {
         let BufferedBody { bytes, mut charge } = held;
-        let mut decoder = MultiGzDecoder::new(bytes.as_ref());
+        let mut decoder = MultiGzDecoder::new(&*bytes);
         let mut decompressed = Vec::new();
         loop {
             charge.add(STEP)?;
@@ -170,21 +143,20 @@ impl BodyReader {
                 return Err(self.too_large());
             }
             if read < STEP {
-                break;
+                return Ok(BufferedBody {
+                    bytes: decompressed,
+                    charge,
+                });
             }
         }
-        Ok(BufferedBody {
-            bytes: decompressed.into(),
-            charge,
-        })
     }
 
-    /// Decompresses `deflate`: the standard means zlib's form, and some senders leave its frame away.
+    /// Decompresses `deflate`: the standard means the zlib format, and some senders omit its frame.
     fn inflate(&self, held: BufferedBody) -> Result<BufferedBody, BodyError> {
         let BufferedBody { bytes, mut charge } = held;
         let mut decoder = Decompress::new(is_zlib(&bytes));
         let mut decompressed = Vec::new();
-        let mut rest = bytes.as_ref();
+        let mut rest = &*bytes;
         loop {
             let room = decompressed.capacity();
             decompressed.reserve(STEP);
@@ -199,16 +171,17 @@ impl BodyReader {
             let read = usize::try_from(decoder.total_in() - before).unwrap_or(usize::MAX);
             rest = rest.get(read..).unwrap_or_default();
             match status {
-                Status::StreamEnd if rest.is_empty() => break,
-                // What ends in mid-air leaves room.
+                Status::StreamEnd if rest.is_empty() => {
+                    return Ok(BufferedBody {
+                        bytes: decompressed,
+                        charge,
+                    });
+                }
+                // A body that is cut off leaves room.
                 Status::Ok | Status::BufError if decompressed.len() == decompressed.capacity() => {}
                 _ => return Err(BodyError::BrokenGzip),
             }
         }
-        Ok(BufferedBody {
-            bytes: decompressed.into(),
-            charge,
-        })
     }
 
     fn too_large(&self) -> BodyError {
@@ -219,7 +192,6 @@ impl BodyReader {
 }
 
 impl BufferedBody {
-    /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -232,7 +204,7 @@ impl fmt::Debug for BufferedBody {
     }
 }
 
-/// A part of the budget, given back when dropped.
+/// A part of the budget, returned on drop.
 #[derive(Debug)]
 struct MemoryPermit {
     budget: Arc<Semaphore>,
@@ -260,36 +232,29 @@ impl MemoryPermit {
     }
 }
 
-/// Whether bytes begin as those of zlib do: deflate in a window of at most 32 KiB, and a check.
+/// Whether bytes begin with the header of zlib: deflate in a window of at most 32 KiB, and a checksum.
 fn is_zlib(bytes: &[u8]) -> bool {
-    match bytes {
-        [method, flags, ..] => {
-            method & 0x8f == 8 && u16::from_be_bytes([*method, *flags]).is_multiple_of(31)
-        }
-        _ => false,
+    bytes.first_chunk().is_some_and(|header| {
+        header[0] & 0x8f == 8 && u16::from_be_bytes(*header).is_multiple_of(31)
+    })
+}
+
+/// The decoder of a body with these headers; `None` if it is not encoded.
+fn decoder(headers: &HeaderMap) -> Result<Option<Decoder>, BodyError> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    let encoding = encodings.next().map(|value| value.as_bytes().trim_ascii());
+    if encodings.next().is_some() {
+        return Err(BodyError::UnknownEncoding);
+    }
+    match &*encoding.unwrap_or_default().to_ascii_lowercase() {
+        b"" | b"identity" => Ok(None),
+        b"gzip" | b"x-gzip" => Ok(Some(BodyReader::gunzip)),
+        b"deflate" => Ok(Some(BodyReader::inflate)),
+        _ => Err(BodyError::UnknownEncoding),
     }
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
-    let mut found = Encoding::Identity;
-    for (position, value) in headers.get_all(CONTENT_ENCODING).iter().enumerate() {
-        let value = value.as_bytes().trim_ascii();
-        found = if position > 0 {
-            return Err(BodyError::UnknownEncoding);
-        } else if value.eq_ignore_ascii_case(b"gzip") || value.eq_ignore_ascii_case(b"x-gzip") {
-            Encoding::Gzip
-        } else if value.eq_ignore_ascii_case(b"deflate") {
-            Encoding::Deflate
-        } else if value.is_empty() || value.eq_ignore_ascii_case(b"identity") {
-            Encoding::Identity
-        } else {
-            return Err(BodyError::UnknownEncoding);
-        };
-    }
-    Ok(found)
-}
-
-/// Reads what is left of a body and throws it away, within bounds.
+/// Reads the rest of a body and throws it away, within bounds.
 pub async fn drain(mut body: Body) {
     let all = async {
         let mut read = 0;
@@ -299,11 +264,11 @@ pub async fn drain(mut body: Body) {
             read += data.len();
         }
     };
-    // Where the time is up the connection is closed, and the sender has had its chance.
+    // After that time the connection closes, whatever the sender does.
     timeout(DISCARD_TIME, all).await.unwrap_or_default();
 }
 
-/// Waits for the next bytes; `None` at the end. Trailers are passed over.
+/// Waits for the next bytes; `None` at the end. Skips trailers.
 async fn next_data(body: &mut Body) -> Result<Option<Bytes>, BodyError> {
     loop {
         let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context));

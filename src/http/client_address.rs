@@ -1,7 +1,7 @@
-//! Who sent a request: the address behind trusted proxies.
+//! The address of a request's sender, behind trusted proxies.
 //!
-//! Anyone can write an `X-Forwarded-For`. It is believed only as far as trusted proxies wrote it: from
-//! the right, the first address that is not theirs is the sender's.
+//! Anyone can write an `X-Forwarded-For`. Only the part that trusted proxies write counts: from the right,
+//! the first address that is not one of theirs is the sender's.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,22 +12,15 @@ use ipnet::IpNet;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// The address that a request came from. What cannot be read ends the search.
+/// The address of a request's sender. An entry that cannot be read ends the search.
 pub fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut sender = peer.to_canonical();
-    let lines: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .map(|line| line.to_str().unwrap_or_default())
-        .collect();
-    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        if !is_trusted(sender) {
-            break;
-        }
-        let Some(before) = address(hop.trim()) else {
-            break;
-        };
+    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    let mut hops = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+    while is_trusted(sender)
+        && let Some(before) = hops.next().and_then(|hop| address(hop.trim()))
+    {
         sender = before.to_canonical();
     }
     sender
@@ -36,9 +29,8 @@ pub fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
 /// Reads an address, with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
-    bare.parse()
-        .ok()
-        .or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
+    let with_port = || text.parse::<SocketAddr>().ok();
+    bare.parse().ok().or_else(|| Some(with_port()?.ip()))
 }
 
 #[cfg(test)]

@@ -1,25 +1,19 @@
-//! Paths as they are meant: one slash between the parts, and none behind the last.
+//! Removes surplus slashes from paths.
 //!
-//! Rewrites of web frameworks add a slash at the end, and a base URL joined to a path doubles one.
-//! Amplitude answers there, so its SDKs never had to care.
+//! Rewrites of web frameworks add a slash at the end, and a base URL that is joined to a path doubles one.
+//! Amplitude's servers accept both.
 
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
 
-/// Gives the address with a tidy path; `None` where it has one.
+/// The address without surplus slashes; `None` if it has none.
 pub(super) fn normalized(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     if path == "/" || !(path.ends_with('/') || path.contains("//")) {
         return None;
     }
-    let mut normal = String::with_capacity(uri.path().len());
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        normal.push('/');
-        normal.push_str(part);
-    }
-    if normal.is_empty() {
-        normal.push('/');
-    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let mut normal = format!("/{}", parts.join("/"));
     if let Some(query) = uri.query() {
         normal.push('?');
         normal.push_str(query);

@@ -1,11 +1,10 @@
-//! The accept loop: connections in, requests to a router, and an end that loses none.
+//! The accept loop of a listener, with a graceful shutdown.
 //!
-//! A connection that does not send a whole request head in time is closed, idle ones with it, so
-//! that slow senders cannot hold them all. Past the limit on connections new ones wait in the
-//! kernel's queue. On shutdown nothing new is accepted, requests under way are answered, and what is
-//! not answered by the end of the grace is cut off.
+//! A connection on which no whole request head arrives in time is closed, even an idle one, so that slow
+//! senders cannot hold all connections. Connections beyond the limit wait in the kernel's queue. A shutdown
+//! accepts nothing new, answers the requests under way, and cuts off what is not answered by the end of the
+//! grace.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -13,11 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::Service;
-use hyper::{Request, Response};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,19 +27,17 @@ use tokio_util::sync::CancellationToken;
 use crate::http::client_address::Peer;
 use crate::http::normal_path::normalized;
 
-/// Users filter the log by the part that they see: what is served is the ingest's to them.
+/// Users filter the log by what they know: to them a listener belongs to the ingest.
 const TARGET: &str = "pixel_relay::ingest";
 
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// Most connections at once.
     pub connections: usize,
-    /// Longest wait for the whole head of a request, counted from the end of the one before.
+    /// The longest wait for the whole head of a request, from the end of the request before.
     pub head_timeout: Duration,
-    /// Most bytes of a request's head.
     pub head_bytes: usize,
-    /// How long requests under way may take once the shutdown has begun.
+    /// How long requests under way may take after the shutdown begins.
     pub grace: Duration,
 }
 
@@ -56,7 +52,7 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// Serves requests until the shutdown, and then to the end of those under way.
+/// Serves requests until the shutdown, and finishes those under way.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -66,7 +62,7 @@ pub async fn serve(
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     loop {
-        // In this order, so that every connection that ended is cleared away before the next.
+        // In this order, so that every ended connection is removed before the next one comes in.
         let slot = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
@@ -105,7 +101,7 @@ pub async fn serve(
     }
 }
 
-/// Speaks HTTP on one connection to its end.
+/// Answers the requests of one connection. Each learns its sender, and its path is normalised.
 async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
@@ -117,11 +113,19 @@ async fn serve_connection(
         tracing::debug!(target: TARGET, %error, "a connection closed before it began");
         return;
     }
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        if let Some(uri) = normalized(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(stream), WithPeer::new(router, peer));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -135,37 +139,7 @@ async fn serve_connection(
     }
 }
 
-/// Answers the requests of a connection, each of which is told whom it comes from, and is taken for the
-/// path that it means.
-struct WithPeer {
-    router: TowerToHyperService<Router>,
-    peer: Peer,
-}
-
-impl WithPeer {
-    fn new(router: Router, peer: SocketAddr) -> Self {
-        Self {
-            router: TowerToHyperService::new(router),
-            peer: Peer(peer),
-        }
-    }
-}
-
-impl Service<Request<Incoming>> for WithPeer {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
-        if let Some(uri) = normalized(request.uri()) {
-            *request.uri_mut() = uri;
-        }
-        self.router.call(request)
-    }
-}
-
-/// Waits where accepting would only fail again: no file descriptor is left, as a rule.
+/// Waits before the next attempt if that would fail too, usually for want of file descriptors.
 async fn after_failed_accept(error: &io::Error) {
     if matches!(
         error.kind(),

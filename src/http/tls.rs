@@ -1,4 +1,4 @@
-//! Encryption of the requests that the relay makes.
+//! TLS for the requests that the relay sends.
 
 use std::sync::Arc;
 
@@ -7,12 +7,11 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use thiserror::Error;
 use url::Url;
 
-/// No certificates to check the other end's against.
 #[derive(Debug, Error)]
 #[error("no usable CA certificates were found on this system")]
 pub struct NoCertificates(#[source] rustls::Error);
 
-/// Prepares encryption with the system's CA certificates; with none where the URL needs none.
+/// Uses the system's CA certificates, or none if the URL is plain HTTP.
 pub fn client_config(url: &Url) -> Result<ClientConfig, NoCertificates> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
