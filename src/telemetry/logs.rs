@@ -1,7 +1,6 @@
 //! Log lines on standard error, for people or for machines.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -37,11 +36,9 @@ pub fn levels(text: &str) -> Result<Targets, ConfigError> {
             Some((target, level)) => (Some(target.trim()), level.trim()),
             None => (None, part),
         };
-        let level: LevelFilter = match level {
-            "" => Err(()),
-            level => level.parse().map_err(|_| ()),
-        }
-        .map_err(|()| {
+        let level = Some(level).filter(|level| !level.is_empty());
+        let level: Option<LevelFilter> = level.and_then(|level| level.parse().ok());
+        let level = level.ok_or_else(|| {
             ConfigError::new(
                 "log.level",
                 format!(
@@ -75,10 +72,12 @@ where
 }
 
 /// Keeps a line that anyone can cause from flooding the log.
+#[derive(Debug)]
 pub struct LogThrottle {
     pause: Duration,
     last: AtomicI64,
-    unsaid: AtomicU64,
+    /// Occurrences since the last line.
+    count: AtomicU64,
 }
 
 impl LogThrottle {
@@ -87,25 +86,26 @@ impl LogThrottle {
         Self {
             pause,
             last: AtomicI64::new(i64::MIN),
-            unsaid: AtomicU64::new(0),
+            count: AtomicU64::new(0),
         }
     }
 
-    /// Counts one occurrence. Where a line is due, gives the number of occurrences that it stands for.
+    /// Counts one occurrence. If a line is due, returns the number of occurrences since the last one.
     pub fn due(&self, now: UnixMillis) -> Option<u64> {
-        self.unsaid.fetch_add(1, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
         let last = self.last.load(Ordering::Relaxed);
-        let due = last == i64::MIN || now.since(UnixMillis(last)) >= self.pause;
-        let mine = due
+        let is_due = last == i64::MIN || now.since(UnixMillis(last)) >= self.pause;
+        let is_mine = is_due
             && self
                 .last
                 .compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
-        mine.then(|| self.unsaid.swap(0, Ordering::Relaxed))
+        is_mine.then(|| self.count.swap(0, Ordering::Relaxed))
     }
 }
 
 /// The same for each of several reasons, so that a frequent one hides no other.
+#[derive(Debug)]
 pub struct KeyedLogThrottle {
     pause: Duration,
     lines: Mutex<BTreeMap<&'static str, LogThrottle>>,
@@ -120,30 +120,14 @@ impl KeyedLogThrottle {
         }
     }
 
-    /// Counts one occurrence of a reason. Where a line is due, gives the number of occurrences that it stands
-    /// for.
+    /// Counts one occurrence of a reason. If a line is due, returns the number of occurrences since the last
+    /// one.
     pub fn due(&self, reason: &'static str, now: UnixMillis) -> Option<u64> {
-        // Nothing in here can be left half done.
+        // A panic leaves nothing half done.
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines.entry(reason);
         line.or_insert_with(|| LogThrottle::new(self.pause))
             .due(now)
-    }
-}
-
-impl fmt::Debug for KeyedLogThrottle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedLogThrottle")
-            .field("pause", &self.pause)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for LogThrottle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogThrottle")
-            .field("pause", &self.pause)
-            .finish_non_exhaustive()
     }
 }
 

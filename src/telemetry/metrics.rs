@@ -1,8 +1,8 @@
 //! Metrics in the text format of `OpenMetrics`, which Prometheus reads.
 //!
-//! Counters of events and outcomes live in the store, where they change in the transaction that
-//! moves the event; [`Metrics::render`] is handed them. What is measured here is lost with the
-//! process. `docs/METRICS.md` lists every metric.
+//! The store keeps the counters of events and outcomes, and changes them in the transaction that moves the
+//! event; [`Metrics::render`] receives them. All other values end with the process. `docs/METRICS.md` lists
+//! every metric.
 
 use std::fmt::{self, Write as _};
 use std::sync::atomic::AtomicU64;
@@ -15,6 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
+use serde::Serialize;
 
 use crate::config::SyncName;
 use coverage::{Coverage, CoverageFamilies};
@@ -40,7 +41,7 @@ pub struct Metrics {
     coverage: CoverageFamilies,
 }
 
-/// The HTTP doors, as labels of `events_received_total`.
+/// The ways in for events, as labels of `events_received_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(
     non_camel_case_types,
@@ -57,7 +58,7 @@ pub enum Endpoint {
     identify,
     /// `/groupidentify`.
     groupidentify,
-    /// `/httpapi`, the form of the first HTTP API.
+    /// `/httpapi`, the endpoint of the first HTTP API.
     httpapi_v1,
     /// The legacy form endpoint.
     legacy,
@@ -65,8 +66,8 @@ pub enum Endpoint {
     backfill,
 }
 
-/// How a lane stands, as labels of `lane_state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+/// The state of a lane, as labels of `lane_state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue, Serialize)]
 #[allow(
     non_camel_case_types,
     reason = "label values are written as they are named"
@@ -74,20 +75,19 @@ pub enum Endpoint {
 pub enum LaneState {
     /// Delivering, or nothing to deliver.
     running,
-    /// Waiting after a passing fault.
+    /// Waiting after a temporary fault.
     backing_off,
-    /// Waiting because Meta's rate limit was reached.
+    /// Waiting because Meta's rate limit is used up.
     throttled,
-    /// Waiting because Meta blocked the account for a while.
+    /// Waiting because Meta blocks the account for a while.
     blocked,
-    /// Waiting for a token, a permission or a pixel id to be put right.
+    /// Waiting until a token, a permission or a pixel id is corrected.
     paused,
-    /// The sync is disabled; what it holds still drains.
+    /// The sync is disabled, and its queued events are delivered.
     draining,
 }
 
 impl LaneState {
-    /// Every state.
     pub const ALL: [Self; 6] = [
         Self::running,
         Self::backing_off,
@@ -96,18 +96,6 @@ impl LaneState {
         Self::paused,
         Self::draining,
     ];
-
-    /// The label's value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::running => "running",
-            Self::backing_off => "backing_off",
-            Self::throttled => "throttled",
-            Self::blocked => "blocked",
-            Self::paused => "paused",
-            Self::draining => "draining",
-        }
-    }
 }
 
 impl EncodeLabelValue for SyncName {
@@ -116,10 +104,8 @@ impl EncodeLabelValue for SyncName {
     }
 }
 
-/// The label of what is counted by sync alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SyncLabel {
-    /// The sync.
     pub sync: SyncName,
 }
 
@@ -230,15 +216,13 @@ impl Metrics {
         }
     }
 
-    /// Counts events that arrived.
     pub fn received(&self, endpoint: Endpoint, events: u64) {
         self.events_received
             .get_or_create(&EndpointLabel { endpoint })
             .inc_by(events);
     }
 
-    /// Counts events of a sync that were passed on and could not be stored here, by the code of what
-    /// kept them out.
+    /// Counts events of a sync that were passed on and could not be stored here, by the code of the cause.
     pub fn missed(&self, sync: &SyncName, reason: &'static str, events: u64) {
         self.events_missed
             .get_or_create(&MissedLabels {
@@ -248,7 +232,7 @@ impl Metrics {
             .inc_by(events);
     }
 
-    /// Counts a request that was not taken, by the code of its reply.
+    /// Counts a refused request, by the code of its reply.
     pub fn refused(&self, error: &'static str) {
         self.requests_refused
             .get_or_create(&ErrorLabel { error })
@@ -271,14 +255,14 @@ impl Metrics {
             .inc();
     }
 
-    /// Notes how long an event took from its arrival to Meta's acceptance.
+    /// Records the time from an event's arrival to Meta's acceptance.
     pub fn end_to_end(&self, sync: &SyncName, seconds: f64) {
         self.end_to_end_seconds
             .get_or_create(&SyncLabel { sync: sync.clone() })
             .observe(seconds);
     }
 
-    /// Notes what a usage header said.
+    /// Records the value of a usage header.
     pub fn meta_usage(&self, sync: &SyncName, kind: &'static str, percent: f64) {
         self.meta_usage_percent
             .get_or_create(&UsageLabels {
@@ -288,7 +272,7 @@ impl Metrics {
             .set(percent);
     }
 
-    /// Notes the state that a lane is in.
+    /// Records the state of a lane.
     pub fn lane_state(&self, sync: &SyncName, current: LaneState) {
         for state in LaneState::ALL {
             self.lane_state
@@ -300,7 +284,7 @@ impl Metrics {
         }
     }
 
-    /// Gives the counters of one sync's mapping. `events` are the names of its event table.
+    /// The counters of one sync's mapping. `events` are the names of its event table.
     pub fn coverage<'a>(
         &self,
         sync: &SyncName,
@@ -309,7 +293,7 @@ impl Metrics {
         self.coverage.of_sync(sync, events)
     }
 
-    /// Writes the page: what the store counts, then what is measured here.
+    /// Writes the page: the metrics of the store, then those of this process.
     pub fn render(&self, stored: impl Collector) -> String {
         let mut first = Registry::with_prefix(PREFIX);
         first.register_collector(Box::new(stored));
@@ -322,7 +306,7 @@ impl Metrics {
     }
 }
 
-/// Registers a metric and gives it back; clones share their values.
+/// Registers a metric and returns it; clones share their values.
 fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
     registry.register(name, help, metric.clone());
     metric

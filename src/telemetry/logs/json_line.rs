@@ -1,9 +1,9 @@
-//! A log line as one flat JSON object, no key of which stands there twice.
+//! Writes a log line as one flat JSON object without repeated keys.
 //!
-//! The formatter of `tracing-subscriber` writes a field beside the line's own key of the same name, and
-//! the widest integers as texts. Readers of logs refuse the one and cannot count with the other.
+//! The formatter of `tracing-subscriber` repeats a key if a field has the name of one of the line's own
+//! keys, and writes the widest integers as texts. Log readers refuse the former and cannot count with the
+//! latter.
 
-use std::error::Error;
 use std::fmt::{self, Debug};
 
 use serde_json::Value;
@@ -14,7 +14,6 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Writes an event as one line of JSON.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JsonLine;
 
@@ -46,7 +45,7 @@ where
 struct LineMembers(Vec<(String, Value)>);
 
 impl LineMembers {
-    /// Adds a member. One whose name is taken gets another.
+    /// Adds a member, under another name if its own is taken.
     fn add(&mut self, name: &str, value: impl Into<Value>) {
         let mut name = name.to_owned();
         while self.0.iter().any(|(taken, _)| *taken == name) {
@@ -63,7 +62,7 @@ impl LineMembers {
         writeln!(writer, "}}")
     }
 
-    /// A number that may be wider than JSON's readers expect.
+    /// Adds a number that may be wider than readers of JSON expect.
     fn add_wide(&mut self, field: &Field, number: Option<Value>, text: String) {
         self.add(field.name(), number.unwrap_or_else(|| text.into()));
     }
@@ -102,9 +101,5 @@ impl Visit for LineMembers {
     fn record_u128(&mut self, field: &Field, value: u128) {
         let number = u64::try_from(value).ok().map(Value::from);
         self.add_wide(field, number, value.to_string());
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.add(field.name(), value.to_string());
     }
 }

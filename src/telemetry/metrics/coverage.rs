@@ -1,12 +1,12 @@
-//! Match-key coverage: which customer information mapped events carry, which fields were lost, and which
-//! events of a website go without what Meta asks for.
+//! Match-key coverage: the customer information that mapped events carry, the fields that are dropped, and
+//! the website events without a field that Meta asks for.
 //!
-//! The counters of a sync are found once, by name, and then counted by position, so that an event
-//! costs one look-up however many fields it carries.
+//! Each field of an event name has its counter at a fixed position, so that an event costs one look-up
+//! however many fields it carries.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::{array, fmt, mem};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -18,7 +18,7 @@ use crate::config::fields::WebsiteField;
 use crate::normalize::field::UserDataField;
 use crate::telemetry::metrics::registered;
 
-/// The label of events that the event table does not name.
+/// The label of events that are not in the event table.
 const OTHER: &str = "other";
 
 /// The counters of one sync's mapping.
@@ -32,15 +32,15 @@ pub struct Coverage {
 struct EventCoverage {
     event: Arc<str>,
     mapped: Counter,
-    /// By position in [`UserDataField::ALL`]; there once the field was first carried, so that no
-    /// metric stands at zero for a field that is never mapped.
+    /// By position in [`UserDataField::ALL`]. A counter exists after its first event, so that the page has
+    /// none for a field that is never mapped.
     carried: [OnceLock<Counter>; UserDataField::ALL.len()],
     /// By position in [`WebsiteField::ALL`].
     lacking: [OnceLock<Counter>; WebsiteField::ALL.len()],
     summed_up: Mutex<EventCounts>,
 }
 
-/// Mapped events, and those among them that carried each field or lacked what a website's event should have.
+/// Mapped events, and those that carried each field or lacked a field that a website event should have.
 #[derive(Clone, Copy, Default)]
 struct EventCounts {
     mapped: u64,
@@ -48,16 +48,15 @@ struct EventCounts {
     lacking: [u64; WebsiteField::ALL.len()],
 }
 
-/// What the mapped events of one name carried in a while.
+/// What the mapped events of one name carried since the last summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The name in the event table, or `other`.
     pub event: Arc<str>,
-    /// How many there were.
     pub mapped: u64,
-    /// Meta's key of each field that any of them carried, and how many did.
+    /// Events by Meta's key of each field that any of them carried.
     pub carried: Vec<(&'static str, u64)>,
-    /// The same of what events of a website lacked.
+    /// Events by Meta's key of each field that any website event lacked.
     pub lacking: Vec<(&'static str, u64)>,
 }
 
@@ -65,7 +64,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (field, count)) in self.carried.iter().enumerate() {
             let comma = if at == 0 { "" } else { ", " };
-            // Rounded down, so that only a field that never lacked has 100 %.
+            // Rounded down, so that only a field that every event carried has 100 %.
             write!(f, "{comma}{field} {} %", count * 100 / self.mapped)?;
         }
         for (at, (field, count)) in self.lacking.iter().enumerate() {
@@ -82,28 +81,16 @@ impl fmt::Display for Summary {
 
 impl EventCoverage {
     fn since_last_summary(&self) -> Option<Summary> {
-        let read = |counter: &OnceLock<Counter>| counter.get().map_or(0, Counter::get);
-        let now = EventCounts {
-            mapped: self.mapped.get(),
-            carried: std::array::from_fn(|at| read(&self.carried[at])),
-            lacking: std::array::from_fn(|at| read(&self.lacking[at])),
-        };
         let mut last = self
             .summed_up
             .lock()
             .expect("no holder of this lock panics");
-        let before = std::mem::replace(&mut *last, now);
-        let mapped = now.mapped - before.mapped;
-        // Another event may have come in between the two readings.
-        let grown = |now: u64, before: u64| (now - before).min(mapped);
-        let carried = UserDataField::ALL.iter().map(|field| {
-            let at = *field as usize;
-            (field.meta_key(), grown(now.carried[at], before.carried[at]))
-        });
-        let lacking = WebsiteField::ALL.iter().map(|field| {
-            let at = *field as usize;
-            (field.meta_key(), grown(now.lacking[at], before.lacking[at]))
-        });
+        let now = self.mapped.get();
+        let mapped = now - mem::replace(&mut last.mapped, now);
+        let carried = UserDataField::ALL.iter().map(|field| field.meta_key());
+        let carried = carried.zip(grown(&self.carried, &mut last.carried, mapped));
+        let lacking = WebsiteField::ALL.iter().map(|field| field.meta_key());
+        let lacking = lacking.zip(grown(&self.lacking, &mut last.lacking, mapped));
         (mapped > 0).then(|| Summary {
             event: Arc::clone(&self.event),
             mapped,
@@ -113,9 +100,21 @@ impl EventCoverage {
     }
 }
 
+/// How much counters have grown, at most by `most`: an event may come in between two readings.
+fn grown<const N: usize>(
+    counters: &[OnceLock<Counter>; N],
+    last: &mut [u64; N],
+    most: u64,
+) -> [u64; N] {
+    array::from_fn(|at| {
+        let now = counters[at].get().map_or(0, Counter::get);
+        (now - mem::replace(&mut last[at], now)).min(most)
+    })
+}
+
 impl Coverage {
-    /// Counts a mapped event, the fields of `user_data` that it carries, and what it lacks as one of a
-    /// website. `event` is a name of the event table; any other counts as `other`.
+    /// Counts a mapped event, the fields of `user_data` that it carries, and the fields that it lacks as a
+    /// website event. An `event` that is not in the event table counts as `other`.
     pub fn mapped(
         &self,
         event: &str,
@@ -144,8 +143,7 @@ impl Coverage {
         }
     }
 
-    /// What mapped events carried since this was last asked: an entry for each event name that
-    /// came in.
+    /// The summaries since the last call: one for each event name that came in.
     pub fn since_last_summary(&self) -> Vec<Summary> {
         let mut events: Vec<&EventCoverage> = self.named.values().collect();
         events.sort_by(|left, right| left.event.cmp(&right.event));
@@ -156,8 +154,8 @@ impl Coverage {
             .collect()
     }
 
-    /// Counts a field that was left out of an event. `field` is a name of the configuration or of
-    /// Meta's, never one that an event brought.
+    /// Counts a field that was left out of an event. `field` is a name of the configuration or of Meta,
+    /// never one that an event contains.
     pub fn dropped(&self, field: &str, reason: &'static str) {
         self.families
             .dropped
