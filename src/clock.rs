@@ -1,6 +1,6 @@
 //! The time of day, as an argument.
 //!
-//! Everything that needs the wall clock is handed a [`Clock`]. Waiting is done with `tokio::time`.
+//! Code that needs the wall clock takes a [`Clock`]. Waiting is for `tokio::time`.
 
 use std::borrow::Cow;
 use std::fmt::{self, Debug};
@@ -15,7 +15,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct UnixMillis(pub i64);
 
 impl UnixMillis {
-    /// The first moment of the given second.
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1000))
     }
@@ -25,48 +24,42 @@ impl UnixMillis {
         self.0.div_euclid(1000)
     }
 
-    /// The time from `earlier` to this moment; zero where `earlier` is later.
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The moment this long before; the first of all where there is none.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {
-        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_sub(millis))
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
     }
 
     /// Reads `2026-11-20T18:05:00Z`, with or without a fraction; a space may stand for the `T`, and the
     /// `Z` may be missing.
     pub fn parse(text: &str) -> Option<Self> {
         let time = humantime::parse_rfc3339_weak(text).ok()?;
-        let since_epoch = time.duration_since(UNIX_EPOCH).ok()?;
-        i64::try_from(since_epoch.as_millis()).ok().map(Self)
-    }
-
-    /// The moment that lies `duration` after this one.
-    #[must_use]
-    pub fn plus(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Some(Self(millis(time.duration_since(UNIX_EPOCH).ok()?)))
     }
 }
 
 impl fmt::Display for UnixMillis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let since_epoch = Duration::from_millis(u64::try_from(self.0).unwrap_or(0));
-        write!(
-            f,
-            "{}",
-            humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch)
-        )
+        let moment = humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch);
+        write!(f, "{moment}")
     }
 }
 
-/// JSON shows a moment as people read it.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// JSON has the same text as messages for people.
 impl Serialize for UnixMillis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -80,9 +73,7 @@ impl<'de> Deserialize<'de> for UnixMillis {
     }
 }
 
-/// Tells the time of day.
 pub trait Clock: Debug + Send + Sync {
-    /// The present moment.
     fn now(&self) -> UnixMillis;
 }
 
@@ -96,27 +87,22 @@ impl Clock for SystemClock {
         reason = "the one place that asks for the time"
     )]
     fn now(&self) -> UnixMillis {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        UnixMillis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        UnixMillis(millis(since_epoch.unwrap_or_default()))
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that stands still until a test moves it.
 #[derive(Debug)]
 pub struct TestClock(AtomicI64);
 
 impl TestClock {
-    /// Starts at the given moment.
     pub const fn at(now: UnixMillis) -> Self {
         Self(AtomicI64::new(now.0))
     }
 
-    /// Moves the clock forward.
     pub fn advance(&self, duration: Duration) {
-        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        self.0.fetch_add(millis, Ordering::SeqCst);
+        self.0.fetch_add(millis(duration), Ordering::SeqCst);
     }
 }
 
