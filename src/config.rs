@@ -35,6 +35,9 @@ mod schema;
 mod node;
 mod print;
 pub mod units;
+
+pub use secret_files::SecretFiles;
+pub use sync::UserMemory;
 pub(crate) mod names;
 
 use codecs::table;

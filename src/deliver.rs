@@ -23,9 +23,7 @@ use crate::queue::cooldown::Cooldown;
 use crate::telemetry::metrics::Metrics;
 
 use client::{ClientError, GraphClient};
-use lane::Lane;
 use lane::shared_token::TokenRegistry;
-use lane::status::LaneStatuses;
 use limiter::{PixelLimiter, Rates};
 
 pub mod lane;
@@ -38,6 +36,9 @@ pub mod limiter;
 pub mod backoff;
 pub mod adaptive;
 pub mod redact;
+
+pub use lane::Lane;
+pub use lane::status::{LaneStatus, LaneStatuses};
 
 /// A lane that could not be prepared.
 #[derive(Debug, thiserror::Error)]

@@ -64,16 +64,12 @@ use attempt::DeliveryId;
 use batch::BatchId;
 use cooldown::Cooldown;
 use core::{Core, QueueContext, Shared};
-use dead::{DeadFilter, DeadLetter, Retried};
 use engine::{EngineError, EngineResult, Reader, Storage};
-use erase::{Forgotten, Person};
 use lease::{Backlog, Leased, Order, Slot};
 use profile_reader::ProfileReader;
-use quota::{StoreHealth, StoreStats};
 use settle::Settlement;
 use sqlite::Sqlite;
-use totals::{Removal, Totals};
-use trace::Trace;
+use totals::Removal;
 use writer::{Reply, WriterCommand, WriterWork};
 
 pub mod attempt;
@@ -106,6 +102,12 @@ mod compress;
 mod sqlite;
 #[cfg(test)]
 pub(crate) mod memory;
+
+pub use dead::{DeadFilter, DeadLetter, Retried};
+pub use erase::{Forgotten, Person};
+pub use quota::{CapacityProblem, StoreHealth, StoreStats};
+pub use totals::{SyncTotals, Totals};
+pub use trace::Trace;
 
 /// Commands that may wait for the writer.
 const WAITING: usize = 4096;
