@@ -1,7 +1,7 @@
 //! The operators' listener: `/health` in detail and `/metrics`. Read-only.
 //!
-//! `/health` answers 503 only where no event can be stored. A lane in trouble shows as a warning: a
-//! restart mends no token.
+//! `/health` answers 503 only if no event can be stored. A lane in trouble is only a warning, because a
+//! restart repairs no token.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -18,24 +18,18 @@ use axum::routing::get;
 use crate::admin::health::{HealthView, Status, SyncView, report};
 use crate::admin::stored::StoredMetrics;
 use crate::clock::Clock;
-use crate::config::SyncName;
-use crate::config::live::LiveConfig;
-use crate::deliver::lane::status::{LaneStatus, LaneStatuses};
-use crate::http::auth::{AuthRule, Authenticator};
-use crate::http::reply::{HttpError, json_response};
+use crate::config::{LiveConfig, SyncName};
+use crate::deliver::{LaneStatus, LaneStatuses};
+use crate::http::{AuthRule, Authenticator, HttpError, json_response};
 use crate::ingest::LastSeen;
-use crate::ingest::is_silent;
 use crate::queue::Queue;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::Metrics;
 
 pub mod health;
 pub mod stored;
 
-const OPEN_METRICS: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-
-const PROMETHEUS_TEXT: HeaderValue =
-    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Everything that the pages show.
 #[derive(Debug)]
@@ -50,7 +44,6 @@ pub struct AdminState {
 }
 
 impl AdminState {
-    /// Gathers what the pages show.
     pub fn new(
         config: LiveConfig,
         queue: Queue,
@@ -70,7 +63,6 @@ impl AdminState {
         }
     }
 
-    /// Lets operators in.
     pub const fn authenticator(&self) -> &Arc<Authenticator> {
         &self.authenticator
     }
@@ -103,44 +95,9 @@ impl AdminState {
             stats: self.queue.stats(),
         }
     }
-
-    fn stored(&self) -> StoredMetrics {
-        let now = self.clock.now();
-        let totals = self.queue.totals();
-        let stats = self.queue.stats();
-        let oldest_age_seconds = totals
-            .keys()
-            .map(|name| {
-                let oldest = stats.oldest.get(name);
-                let age = oldest.map_or(Duration::ZERO, |oldest| now.since(*oldest));
-                (name.clone(), age.as_secs_f64())
-            })
-            .collect();
-        let config = self.config.now();
-        let taking = config.syncs.iter().filter(|(_, sync)| sync.enabled);
-        let silences: Vec<(&SyncName, Duration)> = taking
-            .filter_map(|(name, _)| Some((name, self.last_seen.silence(name, now)?)))
-            .collect();
-        StoredMetrics {
-            totals,
-            stats,
-            oldest_age_seconds,
-            silent_seconds: silences
-                .iter()
-                .map(|(name, silence)| ((*name).clone(), silence.as_secs_f64()))
-                .collect(),
-            silence_warning: silences
-                .iter()
-                .map(|(name, silence)| {
-                    let warning = is_silent(Some(*silence), config.ingest.silence_after);
-                    ((*name).clone(), f64::from(u8::from(warning)))
-                })
-                .collect(),
-        }
-    }
 }
 
-/// Gives the routes of the operators' listener.
+/// The routes of the operators' listener.
 pub fn router(state: Arc<AdminState>) -> Router {
     Router::new()
         .route("/health", get(health_page))
@@ -170,7 +127,7 @@ async fn health_page(State(state): State<Arc<AdminState>>) -> Response {
 }
 
 async fn metrics_page(State(state): State<Arc<AdminState>>, request: Request) -> Response {
-    let page = state.metrics.render(state.stored());
+    let page = state.metrics.render(StoredMetrics(state.view()));
     let wants_open_metrics = request.headers().get_all(ACCEPT).iter().any(|value| {
         value
             .as_bytes()
@@ -183,9 +140,9 @@ async fn metrics_page(State(state): State<Arc<AdminState>>, request: Request) ->
     }
 }
 
-/// Writes an `OpenMetrics` page as Prometheus' older text format has it: there the name of a
-/// counter's family ends in `_total`, as those of its values do. The library's own writer would rename
-/// buckets, `le="1"` for `le="1.0"`, and so break the series of whoever reads this format.
+/// Turns an `OpenMetrics` page into Prometheus' older text format: there the name of a counter's family ends
+/// in `_total`, as the names of its values do. The library's own writer would rename buckets, `le="1"` for
+/// `le="1.0"`, and break the series of those who read this format.
 fn prometheus_text(page: &str) -> String {
     let mut text = String::with_capacity(page.len() + 1024);
     let mut help = None;
@@ -194,15 +151,9 @@ fn prometheus_text(page: &str) -> String {
             help = Some(line);
             continue;
         }
-        let suffix = if line.ends_with(" counter") {
-            "_total"
-        } else {
-            ""
-        };
-        if let Some((name, rest)) = line
-            .strip_prefix("# TYPE ")
-            .and_then(|line| line.split_once(' '))
-        {
+        let family = line.strip_prefix("# TYPE ");
+        if let Some((name, rest)) = family.and_then(|family| family.split_once(' ')) {
+            let suffix = if rest == "counter" { "_total" } else { "" };
             if let Some(help) = help.take().and_then(|line| line.splitn(4, ' ').nth(3)) {
                 text.extend(["# HELP ", name, suffix, " ", help, "\n"]);
             }

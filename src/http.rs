@@ -9,7 +9,7 @@ pub mod serve;
 mod normal_path;
 pub mod tls;
 
-pub use auth::Authenticator;
+pub use auth::{AuthRule, Authenticator};
 pub use blocking::{Work, block_in_place_if_long};
 pub use reply::{HttpError, json_response};
 pub use serve::{ConnectionLimits, serve};

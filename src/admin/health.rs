@@ -1,6 +1,6 @@
-//! `/health` in detail: what stands in the way, of which sync, since when.
+//! `/health` in detail: each problem, its sync, and how long it lasts.
 //!
-//! Pure: [`report`] is handed what is known at one moment.
+//! [`report`] is pure: its argument is what is known at one moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,33 +9,28 @@ use serde::Serialize;
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
-use crate::deliver::lane::status::LaneStatus;
-use crate::ingest::MissedEvents;
-use crate::ingest::is_silent;
-use crate::queue::quota::{CapacityProblem, StoreHealth, StoreStats};
-use crate::queue::totals::{SyncTotals, Totals};
-use crate::telemetry::metrics::LaneState;
+use crate::deliver::LaneStatus;
+use crate::ingest::{MissedEvents, is_silent};
+use crate::queue::{CapacityProblem, StoreHealth, StoreStats, SyncTotals, Totals};
+use crate::telemetry::LaneState;
 
-/// For so long after the last event for a disabled sync it is warned about.
+/// How long a warning lasts after the last event for a disabled sync.
 const LATELY: Duration = Duration::from_secs(60 * 60);
 
-/// For so long after a loss that nothing repairs it is warned about.
+/// How long a warning lasts after a loss that nothing repairs.
 const FOR_A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is known at one moment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct HealthView {
-    /// The moment.
     pub now: UnixMillis,
     /// The syncs of the configuration.
     pub syncs: BTreeMap<SyncName, SyncView>,
     /// `ingest.silence_after`.
     pub silence_after: Option<Duration>,
-    /// Whether the store can store.
     pub health: StoreHealth,
-    /// What it has counted; syncs that were removed from the configuration among them.
+    /// Syncs that are no longer configured among them.
     pub totals: Totals,
-    /// Its sizes and ages.
     pub stats: StoreStats,
 }
 
@@ -44,36 +39,34 @@ pub struct HealthView {
 pub struct SyncView {
     /// Whether it takes events.
     pub enabled: bool,
-    /// How its lane stands, once it has begun.
+    /// `None` before its lane begins.
     pub lane: Option<LaneStatus>,
     /// Bytes that are ready to be sent.
     pub ready_bytes: u64,
-    /// When an event last came in.
     pub last_event: Option<UnixMillis>,
-    /// How long none has; `None` where it takes no events.
+    /// How long no event has come in; `None` if the sync takes no events.
     pub silence: Option<Duration>,
     /// Events that went on to Amplitude and could not be stored here.
     pub missed: Option<MissedEvents>,
 }
 
-/// How the whole, or one sync, stands.
+/// The state of the relay, or of one sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Nothing to do.
     Ok,
-    /// Someone should look; events are taken and kept.
+    /// An operator should look; events are taken and kept.
     Warning,
     /// Events cannot be stored.
     Failing,
 }
 
-/// The answer.
+/// The body of `/health`.
 #[derive(Debug, Serialize)]
 pub struct HealthReport {
     /// The worst of all below.
     pub status: Status,
-    /// A sentence for each thing that is not well.
+    /// One sentence for each.
     pub problems: Vec<String>,
     store: StoreReport,
     syncs: BTreeMap<String, SyncReport>,
@@ -101,14 +94,13 @@ struct SyncReport {
 
 #[derive(Debug, Serialize)]
 struct LaneReport {
-    state: &'static str,
+    state: LaneState,
     for_seconds: u64,
     reason: Option<String>,
     next_try_in_seconds: Option<u64>,
     requests_in_flight: usize,
 }
 
-/// Sums up what is known.
 pub fn report(view: &HealthView) -> HealthReport {
     let mut problems = Vec::new();
     let store = report_store(view, &mut problems);
@@ -130,21 +122,18 @@ pub fn report(view: &HealthView) -> HealthReport {
 }
 
 fn report_store(view: &HealthView, problems: &mut Vec<String>) -> StoreReport {
-    let trouble = match &view.health.trouble {
-        None => None,
-        Some(CapacityProblem::DiskLow) => {
-            Some("less disk is free than queue.min_free_disk: no event is taken".to_owned())
+    let trouble = view.health.trouble.as_ref().map(|problem| match problem {
+        CapacityProblem::DiskLow => {
+            "less disk is free than queue.min_free_disk: no event is taken".to_owned()
         }
-        Some(CapacityProblem::Failing(reason)) => Some(format!("the store cannot write: {reason}")),
-        Some(CapacityProblem::Closed) => Some("the store is closed".to_owned()),
-    };
-    let mut taking = view
-        .syncs
-        .iter()
-        .filter(|(_, sync)| sync.enabled)
+        CapacityProblem::Failing(reason) => format!("the store cannot write: {reason}"),
+        CapacityProblem::Closed => "the store is closed".to_owned(),
+    });
+    let taking = view.syncs.iter().filter(|(_, sync)| sync.enabled);
+    let mut full = taking
+        .map(|(name, _)| view.health.full.contains(name))
         .peekable();
-    let all_full =
-        taking.peek().is_some() && taking.all(|(name, _)| view.health.full.contains(name));
+    let all_full = full.peek().is_some() && full.all(|is_full| is_full);
     let status = if trouble.is_some() || all_full {
         Status::Failing
     } else {
@@ -158,7 +147,7 @@ fn report_store(view: &HealthView, problems: &mut Vec<String>) -> StoreReport {
     }
 }
 
-/// Reports on one sync; `None` for one that was removed and holds nothing.
+/// Reports on one sync; `None` if it is no longer configured and holds nothing.
 fn report_sync(
     view: &HealthView,
     name: &SyncName,
@@ -201,18 +190,17 @@ fn report_sync(
         Status::Ok
     };
     let ago = |moment: UnixMillis| view.now.since(moment).as_secs();
+    let lane = sync.and_then(|sync| sync.lane.as_ref());
     Some(SyncReport {
         status,
         enabled: sync.is_some_and(|sync| sync.enabled),
-        lane: sync
-            .and_then(|sync| sync.lane.as_ref())
-            .map(|lane| LaneReport {
-                state: lane.state.as_str(),
-                for_seconds: ago(lane.since),
-                reason: lane.reason.clone(),
-                next_try_in_seconds: lane.next_try.map(|at| at.since(view.now).as_secs()),
-                requests_in_flight: lane.in_flight,
-            }),
+        lane: lane.map(|lane| LaneReport {
+            state: lane.state,
+            for_seconds: ago(lane.since),
+            reason: lane.reason.clone(),
+            next_try_in_seconds: lane.next_try.map(|at| at.since(view.now).as_secs()),
+            requests_in_flight: lane.in_flight,
+        }),
         queued_events: totals.queued,
         ready_bytes: sync.map_or(0, |sync| sync.ready_bytes),
         oldest_age_seconds: view.stats.oldest.get(name).copied().map(ago),
@@ -222,7 +210,7 @@ fn report_sync(
     })
 }
 
-/// What to say of events that come in for a disabled sync.
+/// Warns of events that come in for a disabled sync.
 fn stray_events(name: &SyncName, sync: &SyncView, now: UnixMillis) -> Option<String> {
     let ago = now.since(sync.last_event.filter(|_| !sync.enabled)?);
     (ago < LATELY).then(|| {
@@ -234,7 +222,7 @@ fn stray_events(name: &SyncName, sync: &SyncView, now: UnixMillis) -> Option<Str
     })
 }
 
-/// What to say of events that Amplitude has and Meta misses.
+/// Warns of events that Amplitude has and Meta misses.
 fn missed_events(name: &SyncName, sync: &SyncView, now: UnixMillis) -> Option<String> {
     let missed = sync.missed?;
     let ago = now.since(missed.last);
@@ -274,7 +262,7 @@ mod tests {
 
     const NOW: UnixMillis = UnixMillis::from_seconds(10_000);
 
-    /// What is changed of what is healthy, and what is said then.
+    /// A change of a healthy relay, and the resulting status and problems.
     type Case = (fn(&mut HealthView), Status, &'static [&'static str]);
 
     fn name(text: &str) -> SyncName {

@@ -1,37 +1,30 @@
-//! The metrics that the store and the ingest give at the moment of a scrape.
+//! The metrics that the store and the ingest have at the moment of a scrape.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::admin::health::HealthView;
 use crate::config::SyncName;
-use crate::queue::quota::StoreStats;
-use crate::queue::totals::Totals;
-use crate::telemetry::metrics::SyncLabel;
+use crate::ingest::is_silent;
+use crate::queue::SyncTotals;
+use crate::telemetry::SyncLabel;
 
-/// A look at the store and the ingest.
+const NO_LABELS: [(&str, &str); 0] = [];
+
+/// Shows the same facts as `/health`.
 #[derive(Debug)]
-pub struct StoredMetrics {
-    /// What the store has counted.
-    pub totals: Totals,
-    /// Its sizes and ages.
-    pub stats: StoreStats,
-    /// By sync: seconds since its oldest queued event was taken; 0 where none is queued.
-    pub oldest_age_seconds: Vec<(SyncName, f64)>,
-    /// By sync that takes events: seconds since one last came in, or since the start.
-    pub silent_seconds: Vec<(SyncName, f64)>,
-    /// By sync that takes events: whether that is longer than `ingest.silence_after`.
-    pub silence_warning: Vec<(SyncName, f64)>,
-}
+pub struct StoredMetrics(pub HealthView);
 
 impl Collector for StoredMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = FamilyWriter(encoder);
         self.encode_events(&mut page)?;
+        self.encode_silence(&mut page)?;
         self.encode_dead_letters(&mut page)?;
         self.encode_profiles(&mut page)?;
         self.encode_store(&mut page)
@@ -40,117 +33,137 @@ impl Collector for StoredMetrics {
 
 impl StoredMetrics {
     fn encode_events(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
-        page.counter(
+        let Self(view) = self;
+        page.write(
             "events_taken",
             "Events taken, counted once for each sync",
-            self.totals
-                .iter()
-                .map(|(sync, totals)| (of(sync), totals.taken)),
+            self.counters(|totals| totals.taken),
         )?;
-        page.counter(
+        page.write(
             "outcomes",
             "Events that ended, by outcome and reason",
-            self.totals.iter().flat_map(|(sync, totals)| {
+            view.totals.iter().flat_map(|(sync, totals)| {
                 totals.ended.iter().map(|(reason, count)| {
                     let labels = OutcomeLabels {
                         sync: sync.clone(),
                         outcome: reason.outcome().as_str(),
                         reason: reason.as_str(),
                     };
-                    (labels, *count)
+                    (labels, ConstCounter::new(*count))
                 })
             }),
         )?;
-        page.gauge(
+        page.write(
             "queue_events",
             "Events in the queue",
-            self.totals
-                .iter()
-                .map(|(sync, totals)| (of(sync), exact(totals.queued))),
+            self.gauges(|totals| totals.queued),
         )?;
-        page.gauge(
+        page.write(
             "queue_oldest_age_seconds",
             "Time since the oldest queued event was taken; 0 where none is queued",
-            by_sync(&self.oldest_age_seconds),
-        )?;
-        page.gauge(
+            view.totals.keys().map(|sync| {
+                let oldest = view.stats.oldest.get(sync);
+                let age = oldest.map_or(Duration::ZERO, |oldest| view.now.since(*oldest));
+                (of(sync), ConstGauge::new(age.as_secs_f64()))
+            }),
+        )
+    }
+
+    fn encode_silence(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
+        let Self(view) = self;
+        let silences = || {
+            let syncs = view.syncs.iter();
+            syncs.filter_map(|(name, sync)| Some((of(name), sync.silence?)))
+        };
+        page.write(
             "silent_seconds",
             "Time since an event last came in for the sync, or since the start",
-            by_sync(&self.silent_seconds),
+            silences().map(|(sync, silence)| (sync, ConstGauge::new(silence.as_secs_f64()))),
         )?;
-        page.gauge(
+        page.write(
             "silence_warning",
             "1 where nothing has come in for longer than ingest.silence_after",
-            by_sync(&self.silence_warning),
+            silences().map(|(sync, silence)| {
+                let warning = is_silent(Some(silence), view.silence_after);
+                (sync, ConstGauge::new(f64::from(u8::from(warning))))
+            }),
         )
     }
 
     fn encode_dead_letters(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
-        page.gauge(
+        page.write(
             "dead_letters",
             "Dead letters at hand",
-            self.totals
-                .iter()
-                .map(|(sync, totals)| (of(sync), exact(totals.dead))),
+            self.gauges(|totals| totals.dead),
         )?;
-        page.counter(
+        page.write(
             "dead_retried",
             "Dead letters that were queued anew",
-            self.totals
-                .iter()
-                .map(|(sync, totals)| (of(sync), totals.dead_retried)),
+            self.counters(|totals| totals.dead_retried),
         )?;
-        page.counter(
+        page.write(
             "dead_removed",
             "Dead letters that left, by cause",
-            self.totals.iter().flat_map(|(sync, totals)| {
+            self.0.totals.iter().flat_map(|(sync, totals)| {
                 totals.dead_removed.iter().map(|(why, count)| {
                     let labels = RemovalLabels {
                         sync: sync.clone(),
                         why: why.as_str(),
                     };
-                    (labels, *count)
+                    (labels, ConstCounter::new(*count))
                 })
             }),
         )
     }
 
     fn encode_profiles(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
-        page.gauge(
+        page.write(
             "user_memory_profiles",
             "Users and devices that are remembered",
-            self.totals
-                .iter()
-                .map(|(sync, totals)| (of(sync), exact(totals.profiles))),
+            self.gauges(|totals| totals.profiles),
         )?;
-        page.gauge(
+        page.write(
             "user_memory_bytes",
             "Bytes of the store that they take, bounded by user_memory.max_bytes",
-            self.totals
-                .iter()
-                .map(|(sync, totals)| (of(sync), exact(totals.profile_bytes))),
+            self.gauges(|totals| totals.profile_bytes),
         )
     }
 
     fn encode_store(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
-        page.single(
+        let stats = &self.0.stats;
+        let in_seconds = |duration: Duration| (NO_LABELS, ConstGauge::new(duration.as_secs_f64()));
+        page.write(
             "queue_bytes",
             "Bytes of the store in use, bounded by queue.max_bytes",
-            exact(self.stats.used_bytes),
+            [(NO_LABELS, gauge(stats.used_bytes))],
         )?;
-        if let Some(headroom) = self.stats.headroom {
-            page.single(
-                "queue_headroom_seconds",
-                "How long the store can take events at the present rate if none is delivered; \
-                 absent while nothing comes in",
-                headroom.as_secs_f64(),
-            )?;
-        }
-        page.single(
+        page.write(
+            "queue_headroom_seconds",
+            "How long the store can take events at the present rate if none is delivered; \
+             absent while nothing comes in",
+            stats.headroom.map(in_seconds),
+        )?;
+        page.write(
             "duplicate_window_seconds",
             "How far back a repeat is recognised",
-            self.stats.duplicate_window.as_secs_f64(),
+            [in_seconds(stats.duplicate_window)],
         )
+    }
+
+    fn counters(
+        &self,
+        count: fn(&SyncTotals) -> u64,
+    ) -> impl Iterator<Item = (SyncLabel, ConstCounter<u64>)> {
+        let totals = self.0.totals.iter();
+        totals.map(move |(sync, totals)| (of(sync), ConstCounter::new(count(totals))))
+    }
+
+    fn gauges(
+        &self,
+        count: fn(&SyncTotals) -> u64,
+    ) -> impl Iterator<Item = (SyncLabel, ConstGauge<f64>)> {
+        let totals = self.0.totals.iter();
+        totals.map(move |(sync, totals)| (of(sync), gauge(count(totals))))
     }
 }
 
@@ -158,73 +171,25 @@ impl StoredMetrics {
 struct FamilyWriter<'a>(DescriptorEncoder<'a>);
 
 impl FamilyWriter<'_> {
-    fn counter<L: EncodeLabelSet>(
+    /// Writes one family, or nothing if it has no values.
+    fn write<L: EncodeLabelSet, M: EncodeMetric>(
         &mut self,
         name: &str,
         help: &str,
-        values: impl IntoIterator<Item = (L, u64)>,
+        values: impl IntoIterator<Item = (L, M)>,
     ) -> fmt::Result {
-        self.family(
-            name,
-            help,
-            MetricType::Counter,
-            values
-                .into_iter()
-                .map(|(labels, value)| (labels, ConstCounter::new(value))),
-        )
-    }
-
-    fn gauge<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl IntoIterator<Item = (L, f64)>,
-    ) -> fmt::Result {
-        self.family(
-            name,
-            help,
-            MetricType::Gauge,
-            values
-                .into_iter()
-                .map(|(labels, value)| (labels, ConstGauge::new(value))),
-        )
-    }
-
-    /// Writes a gauge that has no labels.
-    fn single(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        let value = ConstGauge::new(value);
-        value.encode(self.describe(name, help, MetricType::Gauge)?)
-    }
-
-    /// Writes one family, or nothing where it has no values.
-    fn family<L: EncodeLabelSet, M: EncodeMetric>(
-        &mut self,
-        name: &str,
-        help: &str,
-        kind: MetricType,
-        values: impl Iterator<Item = (L, M)>,
-    ) -> fmt::Result {
-        let mut values = values.peekable();
-        if values.peek().is_none() {
+        let mut values = values.into_iter().peekable();
+        let Some((_, first)) = values.peek() else {
             return Ok(());
-        }
-        let mut family = self.describe(name, help, kind)?;
+        };
+        // The registry ends its own help texts with a full stop too.
+        let help = format!("{help}.");
+        let kind = first.metric_type();
+        let mut family = self.0.encode_descriptor(name, &help, None, kind)?;
         for (labels, value) in values {
             value.encode(family.encode_family(&labels)?)?;
         }
         Ok(())
-    }
-
-    /// Writes the lines that come before the values. The registry ends its own help texts with a
-    /// full stop too.
-    fn describe<'page>(
-        &'page mut self,
-        name: &'page str,
-        help: &str,
-        kind: MetricType,
-    ) -> Result<MetricEncoder<'page>, fmt::Error> {
-        self.0
-            .encode_descriptor(name, &format!("{help}."), None, kind)
     }
 }
 
@@ -245,14 +210,10 @@ fn of(sync: &SyncName) -> SyncLabel {
     SyncLabel { sync: sync.clone() }
 }
 
-fn by_sync(values: &[(SyncName, f64)]) -> impl Iterator<Item = (SyncLabel, f64)> {
-    values.iter().map(|(sync, value)| (of(sync), *value))
-}
-
 #[expect(
     clippy::cast_precision_loss,
     reason = "neither events nor bytes reach 2^53"
 )]
-fn exact(count: u64) -> f64 {
-    count as f64
+fn gauge(count: u64) -> ConstGauge<f64> {
+    ConstGauge::new(count as f64)
 }

@@ -103,18 +103,25 @@ fn full_page() -> String {
         profiles: 3,
         profile_bytes: 900,
     };
-    metrics.render(StoredMetrics {
+    let sync = SyncView {
+        enabled: true,
+        lane: None,
+        ready_bytes: 0,
+        last_event: None,
+        silence: Some(Duration::from_secs(1)),
+        missed: None,
+    };
+    metrics.render(StoredMetrics(HealthView {
+        syncs: [(web.clone(), sync)].into(),
         totals: [(web.clone(), totals)].into(),
         stats: StoreStats {
             used_bytes: 4096,
             headroom: Some(Duration::from_secs(60)),
             duplicate_window: Duration::from_secs(60),
-            oldest: [(web.clone(), UnixMillis(0))].into(),
+            oldest: [(web, UnixMillis(0))].into(),
         },
-        oldest_age_seconds: vec![(web.clone(), 1.0)],
-        silent_seconds: vec![(web.clone(), 1.0)],
-        silence_warning: vec![(web, 0.0)],
-    })
+        ..HealthView::default()
+    }))
 }
 
 #[test]
@@ -147,13 +154,7 @@ fn the_page_is_whole_in_both_formats() {
 
 #[test]
 fn what_has_no_value_is_not_on_the_page() {
-    let page = Metrics::new().render(StoredMetrics {
-        totals: BTreeMap::new(),
-        stats: StoreStats::default(),
-        oldest_age_seconds: Vec::new(),
-        silent_seconds: Vec::new(),
-        silence_warning: Vec::new(),
-    });
+    let page = Metrics::new().render(StoredMetrics(HealthView::default()));
     let names: Vec<String> = parse(&page, true).into_keys().collect();
     assert_eq!(
         names,
