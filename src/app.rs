@@ -13,23 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
 use crate::clock::Clock;
-use crate::config::live::LiveConfig;
-use crate::config::sync::UserMemory;
-use crate::config::{Config, ConfigError, SyncName};
-use crate::control::Control;
-use crate::control::command::CommandHandler;
-use crate::deliver::lane::Lane;
-use crate::deliver::{self};
-use crate::http::auth::Authenticator;
-use crate::http::serve::{ConnectionLimits, serve};
-use crate::http::tls;
-use crate::ingest::SilenceWatch;
-use crate::ingest::Upstream;
-use crate::ingest::{self, Ingest, IngestRules};
+use crate::config::{Config, ConfigError, LiveConfig, SyncName, UserMemory};
+use crate::control::{CommandHandler, Control};
+use crate::deliver::{self, Lane};
+use crate::http::{self, Authenticator, ConnectionLimits, serve};
+use crate::ingest::{self, Ingest, IngestRules, SilenceWatch, Upstream};
 use crate::queue::{AllBounds, Bounds, Queue};
 use crate::sandbox::Sandbox;
 use crate::sync;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::Metrics;
 
 /// How long requests that are under way may take to finish, once the stop has begun.
 const FINISH_REQUESTS: Duration = Duration::from_secs(5);
@@ -300,7 +292,7 @@ fn upstream(config: &Config) -> anyhow::Result<Option<Upstream>> {
     let Some(url) = &config.ingest.upstream else {
         return Ok(None);
     };
-    let upstream = Upstream::new(tls::client_config(url)?, url.clone());
+    let upstream = Upstream::new(http::client_config(url)?, url.clone());
     Ok(Some(upstream.context(
         "the HTTP client for ingest.upstream could not be made",
     )?))

@@ -37,7 +37,6 @@ mod print;
 pub mod units;
 
 pub use live::LiveConfig;
-pub use secret_files::SecretFiles;
 pub use sync::UserMemory;
 pub(crate) mod names;
 

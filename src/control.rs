@@ -1,13 +1,11 @@
 //! The socket through which commands reach a running daemon: HTTP with JSON bodies.
 //!
-//! A command connects to `control.sock` in the queue folder and posts one [`StoreCommand`]; what it
-//! means is done by the [`CommandHandler`], the same for a daemon and for a command that has opened the
-//! store itself. Long lists are asked for page by page, so neither side holds more than a page.
+//! A command connects to `control.sock` in the queue folder and posts one [`StoreCommand`]. The
+//! [`CommandHandler`] performs it, in a daemon as in a command that has opened the store itself. Long lists
+//! are read page by page, so that neither side holds more than a page.
 //!
-//! Only the daemon's own user can connect. A peer that is broken or hostile still cannot hold the daemon
-//! up: few connections at a time, one request on each, bounded bodies, and time-outs.
-//!
-//! It does not know what the command line looks like, nor what the lanes are doing.
+//! Only the daemon's own user can connect. Even a broken or hostile peer cannot hold the daemon up: there
+//! are few connections at a time, one request on each, bounded bodies, and time-outs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,29 +28,30 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::control::command::{
-    CommandHandler, DropDead, DropQueue, FindKnown, ListDead, PushEvents, RetryDead, StoreCommand,
-    TellVersion, TraceEvent,
+use crate::http::{Work, block_in_place_if_long, json_response};
+use crate::queue::Person;
+use command::{
+    DropDead, DropQueue, FindKnown, ListDead, PushEvents, RetryDead, StoreCommand, TellVersion,
+    TraceEvent,
 };
-use crate::control::problem::{Problem, ProblemCode};
-use crate::control::socket::Socket;
-use crate::http::blocking::{Work, block_in_place_if_long};
-use crate::http::reply::json_response;
-use crate::queue::erase::Person;
+use problem::{Problem, ProblemCode};
+use socket::Socket;
 
 pub mod client;
 pub mod command;
 pub mod problem;
 pub mod socket;
 
-/// Connections at a time; others wait to be accepted.
+pub use command::CommandHandler;
+
+/// Connections at a time; others wait.
 const CONNECTIONS: usize = 4;
 /// How long a peer may take to write the head of its request, the body of it, and to read the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the daemon waits after a connection could not be accepted, as without file descriptors.
+/// The pause after a connection that cannot be accepted, such as for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The longest body, in bytes: a piece of a backfill, the last event of which may be as large as the
-/// largest batch.
+/// The longest body, in bytes: a piece of a backfill, whose last event may be as large as the largest
+/// batch.
 const LONGEST_BODY: usize = (16 + 2) << 20;
 
 /// The daemon's end of the socket.
@@ -63,15 +62,15 @@ pub struct Control {
 }
 
 impl Control {
-    /// Makes the socket in the queue folder, in place of one that a dead daemon left. The caller has
-    /// the store, so no other daemon can be listening.
+    /// Makes the socket in the queue folder, in place of one that a dead daemon left. The caller has the
+    /// store, so that no other daemon can listen.
     pub fn bind(folder: &Path) -> std::io::Result<Self> {
         let (socket, listener) = Socket::bind(folder)?;
         Ok(Self { socket, listener })
     }
 
-    /// Answers requests until it is told to stop. A request under way is cut off then: what it has
-    /// changed so far is done, in whole transactions.
+    /// Answers requests until the stop, which cuts off a request under way. Its changes so far are whole
+    /// transactions and remain.
     pub async fn run(self, handler: CommandHandler, stop: CancellationToken) {
         let router = router(handler);
         let mut connections = JoinSet::new();
@@ -96,7 +95,7 @@ impl Control {
                 }
             }
         }
-        // Whoever comes now is told at once that nobody listens.
+        // The next command learns at once that no daemon listens.
         drop(self.socket);
         drop(self.listener);
         connections.shutdown().await;
@@ -119,7 +118,7 @@ fn router(handler: CommandHandler) -> Router {
         .with_state(Arc::new(handler))
 }
 
-/// Answers one request. A peer that leaves or dawdles is let go; that is its own affair.
+/// Answers one request. Drops a peer that leaves or is slow.
 async fn serve_connection(stream: UnixStream, router: Router) {
     let router = TowerToHyperService::new(router);
     let answered = Notify::new();
@@ -188,7 +187,7 @@ async fn unknown(method: Method, uri: Uri) -> Response {
 fn json(status: StatusCode, content: &impl Serialize) -> Response {
     match serde_json::to_string(content) {
         Ok(json) => json_response(status, json),
-        // A moment of a damaged record may lie beyond any calendar.
+        // A damaged record may hold a time that no calendar has.
         Err(error) => {
             tracing::error!(%error, "an answer could not be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -1,4 +1,4 @@
-//! A command's end of the socket.
+//! The client of the socket.
 
 use std::io;
 use std::path::Path;
@@ -11,9 +11,9 @@ use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use crate::control::command::StoreCommand;
-use crate::control::problem::Problem;
-use crate::control::socket;
+use super::command::StoreCommand;
+use super::problem::Problem;
+use super::socket;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +28,12 @@ pub enum AskError {
     Denied(#[source] io::Error),
     #[error("the daemon left before it answered; run the command again")]
     Left(#[source] BoxError),
-    /// It comes from a daemon of another version.
+    /// A daemon of another version answers.
     #[error("the daemon's answer cannot be understood; use the daemon's own program")]
     Garbled(#[source] BoxError),
 }
 
-/// Lets the daemon that has this queue folder perform a command. Waits as long as that takes.
+/// Sends a command to the daemon that has this queue folder, and waits for the answer without a limit.
 pub async fn ask<C: StoreCommand>(
     folder: &Path,
     command: &C,
@@ -58,7 +58,7 @@ pub async fn ask<C: StoreCommand>(
         let body = to_bytes(Body::new(answer.into_body()), usize::MAX).await;
         Ok((is_done, body.map_err(|error| AskError::Left(error.into()))?))
     };
-    // What goes wrong with the connection goes wrong with the exchange, too.
+    // An error of the connection is one of the exchange too.
     let (_, exchanged) = tokio::join!(connection, exchange);
     let (is_done, body) = exchanged?;
     let answer = if is_done {

@@ -1,28 +1,25 @@
-//! What commands do with a store: one type for each, which says where it is posted, what it does and
-//! what it answers.
+//! The commands on a store: one type for each, with its path, its action and its answer.
 //!
-//! A running daemon performs them as they come through the socket; a command that has opened the store
-//! itself performs them directly. What a command names is checked against the configuration of the
-//! process that has the store: a daemon goes by what it runs, whatever the file says by now.
+//! A running daemon performs them as they arrive on the socket; a command that has opened the store itself
+//! performs them directly. Names in a command are checked against the configuration of the process that has
+//! the store: that of a daemon is the one it runs with, even if the file has changed.
 
 use std::collections::{BTreeMap, HashSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::SyncName;
-use crate::config::live::LiveConfig;
+use crate::config::{LiveConfig, SyncName};
 use crate::control::problem::{Problem, ProblemCode};
 use crate::payload::{Fingerprint, Submission};
-use crate::queue::dead::{DeadFilter, DeadLetter, Retried};
-use crate::queue::erase::{Forgotten, Person};
-use crate::queue::trace::Trace;
-use crate::queue::{PushError, Pushed, Queue};
+use crate::queue::{
+    DeadFilter, DeadLetter, Forgotten, Person, PushError, Pushed, Queue, Retried, Trace,
+};
 
 /// Dead letters on a page.
 const PAGE: usize = 256;
 
-/// A store, and what is configured of its syncs.
+/// A store, and its configured syncs.
 #[derive(Debug)]
 pub struct CommandHandler {
     queue: Queue,
@@ -41,10 +38,9 @@ impl CommandHandler {
     }
 }
 
-/// Something to do with a store.
+/// A command on a store.
 pub trait StoreCommand: Serialize + DeserializeOwned + Send + 'static {
-    /// Where it is posted. A change that older programs would take for something else needs a new
-    /// version here.
+    /// Where it is posted. A change that older programs would misunderstand needs a new version here.
     const PATH: &'static str;
 
     type Answer: Serialize + DeserializeOwned;
@@ -55,8 +51,8 @@ pub trait StoreCommand: Serialize + DeserializeOwned + Send + 'static {
     ) -> impl Future<Output = Result<Self::Answer, Problem>> + Send;
 }
 
-/// Tells the version of the program that has the store. Asked first, so that a daemon of another
-/// version is found out by a short request, before anything is done.
+/// Tells the version of the program that has the store. It goes first, so that a short request finds a
+/// daemon of another version before anything is done.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TellVersion {}
 
@@ -69,15 +65,14 @@ impl StoreCommand for TellVersion {
     }
 }
 
-/// Gives a page of dead letters, in the order in which they were filed; an empty page is behind the
-/// last.
+/// Lists a page of dead letters, in the order in which they were filed. An empty page ends the list.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListDead {
     pub filter: DeadFilter,
     /// The number after which the page begins.
     pub after: i64,
-    /// Whether the mapped events are wanted too.
+    /// Whether to list the mapped events too.
     pub with_events: bool,
 }
 
@@ -129,7 +124,7 @@ pub struct Dropped {
     pub dropped: u64,
 }
 
-/// Tells what became of an event, once for each time that it was taken.
+/// Tells what became of an event, for each time that it was taken.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceEvent {
@@ -160,7 +155,7 @@ impl StoreCommand for Person {
 #[serde(deny_unknown_fields)]
 pub struct DropQueue {
     pub sync: SyncName,
-    /// Although the sync takes events.
+    /// Even if the sync takes events.
     #[serde(default)]
     pub force: bool,
 }
@@ -219,7 +214,7 @@ impl StoreCommand for FindKnown {
 #[serde(deny_unknown_fields)]
 pub struct PushEvents {
     pub events: Vec<Submission>,
-    /// Those of them that were taken before, as [`FindKnown`] tells.
+    /// The fingerprints that [`FindKnown`] has found.
     pub known: HashSet<Fingerprint>,
 }
 
@@ -239,7 +234,7 @@ impl StoreCommand for PushEvents {
                     ),
                 ));
             }
-            // Nothing of the piece is stored yet, so that its repeat counts no duplicates.
+            // Refuses before anything is stored, so that a repeat counts no duplicates.
             if full.contains(sync) {
                 return Err(PushError::Full {
                     sync: sync.clone(),

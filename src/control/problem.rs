@@ -1,4 +1,4 @@
-//! Why a command was not done.
+//! Why a command failed.
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct Problem {
 pub enum ProblemCode {
     /// The request cannot be understood.
     BadRequest,
-    /// The daemon knows no such request; that of another version may.
+    /// The daemon does not know the request; one of another version may.
     OtherVersion,
     UnknownSync,
     /// The sync takes events, and force was not used.

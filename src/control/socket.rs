@@ -1,7 +1,7 @@
-//! Where the socket lies, who may use it, and what to do about paths that are too long for one.
+//! The socket's file: its place, its permissions, and a way around paths that are too long.
 //!
-//! A path in a socket address holds about a hundred bytes. Where the folder's path is longer, the
-//! folder is opened and named by its descriptor, as Linux allows.
+//! A path in a socket address has room for about a hundred bytes. If the folder's path is longer, its open
+//! descriptor names the folder, as Linux allows.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -14,19 +14,19 @@ use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 /// The name of the socket in the queue folder.
 const NAME: &str = "control.sock";
-/// The longest path that every system takes in a socket address, in bytes.
+/// The longest path in a socket address that every system accepts, in bytes.
 const LONGEST_PATH: usize = 100;
-/// Connections that may wait to be accepted.
+/// Connections that wait to be accepted.
 const WAITING: u32 = 64;
 /// Only the owner may connect.
 const OWNER_ONLY: u32 = 0o600;
 
-/// The socket's file; removed when this is dropped.
+/// The socket's file, removed on drop.
 #[derive(Debug)]
 pub struct Socket(PathBuf);
 
 impl Socket {
-    /// Makes the socket, in place of a stale one. Anything else under its name is left alone.
+    /// Makes the socket, in place of a stale one. Leaves any other file of that name alone.
     pub(super) fn bind(folder: &Path) -> io::Result<(Self, UnixListener)> {
         let path = folder.join(NAME);
         match fs::symlink_metadata(&path) {
@@ -37,8 +37,8 @@ impl Socket {
         }
         let address = Address::of(folder)?;
         let socket = UnixSocket::new_stream()?;
-        // Linux gives the file the mode of the socket, so nobody else can ever connect. Elsewhere
-        // this may not be possible, and the mode follows at once.
+        // Linux gives the file the mode of the socket, so that nobody else can ever connect. On other
+        // systems this may fail, and the mode follows at once.
         fchmod(&socket, Mode::RUSR | Mode::WUSR).ok();
         socket.bind(&address.path)?;
         let file = Self(path);
@@ -62,7 +62,7 @@ pub(super) async fn connect(folder: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(&address.path).await
 }
 
-/// A path that a socket address can hold. It holds good as long as this is kept.
+/// A path that a socket address has room for. It is valid until this is dropped.
 struct Address {
     path: PathBuf,
     /// The folder that the path names by its descriptor.

@@ -14,7 +14,7 @@ use calls::{calls_between, calls_of};
 use layers::Layers;
 use source::{SourceFile, product_sources, sources};
 use types::{declared_types, strangers};
-use uses::{circles, paths_of, uses_between};
+use uses::{circles, insides_used, paths_of, uses_between};
 
 /// Former names of types and files, for which the field has a common word.
 const RETIRED_TYPES: &[&str] = &[
@@ -151,6 +151,48 @@ fn files_of_a_folder_use_each_other_in_one_direction() {
     edges.extend(calls_between(&sources));
     let found = circles(edges);
     assert!(found.is_empty(), "circles of files: {found:#?}");
+}
+
+/// What wires the parts together, or shows them, knows only their fronts.
+#[test]
+fn app_admin_and_control_take_nothing_from_the_insides_of_a_module() {
+    let sources = product_sources();
+    let mut found = Vec::new();
+    for source in &sources {
+        if ["app", "admin", "control"].contains(&source.top_level_module()) {
+            let insides = insides_used(source, &sources);
+            found.extend(
+                insides
+                    .into_iter()
+                    .map(|inside| format!("{}: {inside}", source.path)),
+            );
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn sees_the_insides_of_a_module_behind_any_path() {
+    let sources = [
+        ("queue.rs", "pub use dead::Letters;"),
+        ("queue/dead.rs", "pub struct Letters;"),
+        (
+            "control.rs",
+            "use crate::{config::Config, queue::{self, dead::Letters}};\nuse crate::control::command;",
+        ),
+        ("control/command.rs", "use crate::queue::Letters;"),
+        (
+            "app.rs",
+            "use crate::queue;\nfn f() { queue::dead::open(queue::open()) }",
+        ),
+        ("admin.rs", "fn f(list: crate::queue::dead::Letters) {}"),
+    ];
+    let sources = sources.map(|(path, text)| SourceFile::of(path, text));
+    let found: Vec<_> = sources
+        .iter()
+        .map(|source| insides_used(source, &sources).len())
+        .collect();
+    assert_eq!(found, [0, 0, 1, 0, 1, 1]);
 }
 
 #[test]

@@ -37,6 +37,29 @@ pub fn uses_between(sources: &[SourceFile]) -> Edges {
     uses
 }
 
+/// The paths in a file into a folder of another top-level module, such as `crate::queue::dead`, also behind
+/// a name that a `use` gives to the module.
+pub fn insides_used(source: &SourceFile, sources: &[SourceFile]) -> BTreeSet<String> {
+    let modules: BTreeSet<&[String]> = sources.iter().map(|source| &*source.module).collect();
+    let from_root = paths_of(source).into_iter();
+    let from_root = from_root
+        .filter(|path| path[0] == "crate")
+        .map(|mut path| path.split_off(1));
+    let in_code = source
+        .tokens()
+        .windows(4)
+        .filter_map(|tokens| match tokens {
+            [module, one, two, inner] if one == ":" && two == ":" => Some([module, inner]),
+            _ => None,
+        });
+    from_root
+        .chain(in_code.map(|path| path.map(String::clone).to_vec()))
+        .filter_map(|path| path.get(..2).map(<[String]>::to_vec))
+        .filter(|path| path[0] != source.module[0] && modules.contains(&**path))
+        .map(|path| path.join("::"))
+        .collect()
+}
+
 /// The two files or folders of one folder through which one module uses another; `None` where one lies
 /// within the other.
 pub fn between_neighbours(module: &[String], used: &[String]) -> Option<(String, String)> {
