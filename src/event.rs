@@ -369,7 +369,7 @@ fn text<'a>(bytes: &'a [u8], arena: &'a Arena) -> &'a str {
 /// The top-level field of SDKs that means the same as a property of revenue.
 pub(crate) fn revenue_field(section: &str, property: &str) -> Option<&'static str> {
     let name = property.strip_prefix('$')?;
-    let mut fields = REVENUE_FIELDS.into_iter();
+    let mut fields = REVENUE_FIELDS.iter().copied();
     fields.find(|field| *field == name && section == "event_properties")
 }
 

@@ -26,20 +26,19 @@ pub(super) fn put_fields(event: &mut Event<'_>) {
     }
     let place = member(&properties, "location").map(|place| event.arena().opened(place));
     let place = place.map(Json::all_members).unwrap_or_default();
-    let revenue = REVENUE_FIELDS.iter().map(|name| (name, name));
-    let renamed = FIELDS.iter().map(|(name, field)| (name, field));
-    let values = revenue
-        .chain(renamed)
-        .map(|(name, field)| (*field, member(&properties, name)))
-        .chain(
-            PLACE
-                .iter()
-                .map(|(name, field)| (*field, member(&place, name))),
-        );
-    for (field, value) in values {
-        let has_own = event.field(field).is_some_and(|own| !own.is_absent());
-        if let Some(value) = value.filter(|value| !has_own && !value.is_absent()) {
-            event.put(field, value);
+    let revenue = REVENUE_FIELDS.map(|field| (field, field));
+    let tables = [
+        (&properties, &revenue[..]),
+        (&properties, FIELDS),
+        (&place, PLACE),
+    ];
+    for (members, names) in tables {
+        for (name, field) in names {
+            let has_own = event.field(field).is_some_and(|own| !own.is_absent());
+            let value = member(members, name).filter(|value| !value.is_absent());
+            if let Some(value) = value.filter(|_| !has_own) {
+                event.put(field, value);
+            }
         }
     }
 }

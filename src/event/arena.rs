@@ -132,8 +132,10 @@ fn decoded(text: &str) -> Option<String> {
     let mut text = Cow::Borrowed(text);
     loop {
         let json = text.trim_matches(|one: char| one.is_ascii_whitespace() || one == '\u{feff}');
-        let may_be_json = json.starts_with(['[', '{', '"']);
-        let Some(json) = Some(json).filter(|_| may_be_json).and_then(repair::in_text) else {
+        if !json.starts_with(['[', '{', '"']) {
+            break;
+        }
+        let Some(json) = repair::in_text(json) else {
             break;
         };
         match Json::of_valid_text(&json).as_str() {

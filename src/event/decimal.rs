@@ -111,7 +111,7 @@ impl Decimal {
         }
     }
 
-    /// How many digits stand before the point; a negative count is of zeros behind it.
+    /// How many digits are before the point; a negative count is of zeros behind it.
     fn before_point(&self) -> i64 {
         length(&self.digits) + self.exponent
     }

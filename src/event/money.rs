@@ -1,8 +1,8 @@
 //! Amounts as people write them: `59,90`, `$1,234.50`, `1.234,50 EUR`, in the digits of any script.
 //!
-//! A text that can mean two amounts is told apart: `1,234` is a thousand and more to one reader and a
-//! little over one to another, unless the currency beside it has no fraction. What stands beside the
-//! digits must be the sign or the code of a currency; which one plays no other part.
+//! Some texts are ambiguous: `1,234` is a thousand and more to one reader and a little over one to another,
+//! unless the currency beside it has no fraction. Only the sign or the code of a currency may be beside the
+//! digits; which one it is does not matter otherwise.
 
 use std::borrow::Cow;
 
@@ -80,7 +80,7 @@ pub(crate) fn is_subunit(text: &str) -> bool {
     spelt || text.eq_ignore_ascii_case("GBX")
 }
 
-/// Reads a text that is no plain number; `None` where it is no amount.
+/// Reads a text that is not a plain number; `None` if it is not an amount.
 pub(super) fn read(text: &str) -> Option<MoneyAmount> {
     let text = text.trim();
     if text.len() > 3 * LONGEST {
@@ -165,13 +165,13 @@ fn is_symbol(c: char) -> bool {
     c.general_category() == GeneralCategory::CurrencySymbol
 }
 
-/// Whether the sign or code of a currency without a fraction stands here.
+/// Whether a text holds the sign or code of a currency without a fraction.
 fn is_whole_currency(text: &str) -> bool {
     text.split_whitespace()
         .any(|sign| WHOLE.contains(&sign) || fraction_digits(&sign.to_ascii_uppercase()) == Some(0))
 }
 
-/// What stands before the digits without its minus, and whether there is one.
+/// The text before the digits without its sign, and whether the sign is a minus.
 fn without_minus(text: &str) -> Option<(String, bool)> {
     let rest: String = text
         .chars()
@@ -184,7 +184,7 @@ fn without_minus(text: &str) -> Option<(String, bool)> {
     }
 }
 
-/// Whether a text is nothing, or the sign or code of a currency.
+/// Whether a text is empty, or the sign or code of a currency.
 fn is_currency_sign(text: &str) -> bool {
     let text = text.trim().trim_end_matches('.');
     let letters = text.trim_end_matches(is_symbol);

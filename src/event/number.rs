@@ -10,7 +10,7 @@ use super::decimal::{Decimal, are_digits, is_in_range, joined, whole_digits, wit
 use super::money;
 use crate::json::Json;
 
-/// Why a value is no number.
+/// Why a value is not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoNumber {
     /// It is one of two numbers.

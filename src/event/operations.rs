@@ -80,8 +80,8 @@ impl Act {
         if !name.starts_with('$') {
             return None;
         }
-        let mut all = Self::ALL.into_iter();
-        all.find_map(|(known, act)| known.eq_ignore_ascii_case(name).then_some(act))
+        let is_it = |(known, _): &&(&str, Self)| known.eq_ignore_ascii_case(name);
+        Self::ALL.iter().find(is_it).map(|(_, act)| *act)
     }
 }
 

@@ -61,7 +61,7 @@ impl Token {
     }
 }
 
-/// A star may stand for nothing.
+/// A star may match nothing.
 fn skip_stars(tokens: &[Token], alive: &mut [bool]) {
     for (at, token) in tokens.iter().enumerate() {
         if alive[at] && token.is_star() {

@@ -167,7 +167,7 @@ struct ListElement<'s> {
 pub enum PathError {
     #[error("a path cannot be empty")]
     Empty,
-    /// The first name is no part of an Amplitude event.
+    /// The first name is not a part of an Amplitude event.
     #[error(
         "`{0}` is no part of an Amplitude event; a path begins with a field such as `user_id`, or with \
          `event_properties`, `user_properties`, `groups` or `group_properties`; a fixed value is \
@@ -372,22 +372,6 @@ impl Path {
         if let [PathStep::Key(_), rest @ ..] = &*self.steps {
             walk(arena, property, rest, found);
         }
-    }
-
-    /// The first value in the event that is not absent.
-    pub fn first<'s>(&self, event: &'s Event<'_>) -> Option<Json<'s>> {
-        self.first_in(event.into())
-    }
-
-    /// All values in the event that are not absent; several where the path holds `[*]`.
-    pub fn all<'s>(&self, event: &'s Event<'_>) -> Vec<Json<'s>> {
-        let mut found = Vec::new();
-        self.visit_in(event.into(), &mut |value| {
-            if !value.is_absent() {
-                found.push(value);
-            }
-        });
-        found
     }
 
     /// The first value in a scope that is not absent.

@@ -141,7 +141,7 @@ impl<'t> Repair<'t> {
             .push_str(&serde_json::Value::from(text).to_string());
     }
 
-    /// The next character that is no white space.
+    /// The next character that is not white space.
     fn next(&mut self) -> Option<char> {
         self.rest = self.rest.trim_ascii_start();
         self.rest.chars().next()

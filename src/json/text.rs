@@ -44,7 +44,7 @@ pub(crate) fn unescaped(inner: &str) -> String {
     text
 }
 
-/// The character that an escape stands for, and what follows the escape.
+/// The character that an escape means, and the text behind it.
 fn character(escape: &str) -> (char, &str) {
     let mut chars = escape.chars();
     let first = chars.next();
@@ -80,7 +80,7 @@ fn code_point(digits: &str) -> (char, &str) {
     }
 }
 
-/// Four hexadecimal digits, and what follows them.
+/// The number of four hexadecimal digits, and the text behind them.
 fn unit(digits: &str) -> Option<(u32, &str)> {
     let (digits, behind) = digits.split_at_checked(4)?;
     let all = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
