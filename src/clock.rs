@@ -69,7 +69,7 @@ impl Serialize for UnixMillis {
 impl<'de> Deserialize<'de> for UnixMillis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is no moment")))
+        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is not a time")))
     }
 }
 

@@ -244,10 +244,10 @@ fn lane_problem(name: &SyncName, lane: &LaneStatus, now: UnixMillis) -> Option<S
         LaneState::blocked => "is blocked by Meta",
         LaneState::paused => "is paused and keeps its events",
     };
-    let since = in_words(now.since(lane.since));
+    let duration = in_words(now.since(lane.since));
     let reason = lane.reason.as_deref().unwrap_or("no reason was given");
     Some(format!(
-        "sync {name}: delivery {what} since {since}: {reason}"
+        "sync {name}: delivery {what}, for {duration} now: {reason}"
     ))
 }
 
@@ -325,7 +325,7 @@ mod tests {
                 },
                 Status::Warning,
                 &[
-                    "sync web: delivery is paused and keeps its events since 16m 40s: Meta refused the access token (190)",
+                    "sync web: delivery is paused and keeps its events, for 16m 40s now: Meta refused the access token (190)",
                 ],
             ),
             (

@@ -60,7 +60,7 @@ impl StoredMetrics {
         )?;
         page.write(
             "queue_oldest_age_seconds",
-            "Time since the oldest queued event was taken; 0 where none is queued",
+            "Time since the oldest queued event was taken; 0 if none is queued",
             view.totals.keys().map(|sync| {
                 let oldest = view.stats.oldest.get(sync);
                 let age = oldest.map_or(Duration::ZERO, |oldest| view.now.since(*oldest));
@@ -82,7 +82,7 @@ impl StoredMetrics {
         )?;
         page.write(
             "silence_warning",
-            "1 where nothing has come in for longer than ingest.silence_after",
+            "1 if no event has come in for longer than ingest.silence_after",
             silences().map(|(sync, silence)| {
                 let warning = is_silent(Some(silence), view.silence_after);
                 (sync, ConstGauge::new(f64::from(u8::from(warning))))
@@ -93,17 +93,17 @@ impl StoredMetrics {
     fn encode_dead_letters(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
         page.write(
             "dead_letters",
-            "Dead letters at hand",
+            "Dead letters in the store",
             self.gauges(|totals| totals.dead),
         )?;
         page.write(
             "dead_retried",
-            "Dead letters that were queued anew",
+            "Dead letters that were queued again",
             self.counters(|totals| totals.dead_retried),
         )?;
         page.write(
             "dead_removed",
-            "Dead letters that left, by cause",
+            "Dead letters that were removed, by cause",
             self.0.totals.iter().flat_map(|(sync, totals)| {
                 totals.dead_removed.iter().map(|(why, count)| {
                     let labels = RemovalLabels {
@@ -119,12 +119,12 @@ impl StoredMetrics {
     fn encode_profiles(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
         page.write(
             "user_memory_profiles",
-            "Users and devices that are remembered",
+            "Users and devices with a profile",
             self.gauges(|totals| totals.profiles),
         )?;
         page.write(
             "user_memory_bytes",
-            "Bytes of the store that they take, bounded by user_memory.max_bytes",
+            "Bytes of the store that profiles take, bounded by user_memory.max_bytes",
             self.gauges(|totals| totals.profile_bytes),
         )
     }
@@ -140,7 +140,7 @@ impl StoredMetrics {
         page.write(
             "queue_headroom_seconds",
             "How long the store can take events at the present rate if none is delivered; \
-             absent while nothing comes in",
+             absent while no event comes in",
             stats.headroom.map(in_seconds),
         )?;
         page.write(

@@ -91,7 +91,7 @@ impl StoreCommand for ListDead {
     }
 }
 
-/// Queues dead letters anew.
+/// Queues dead letters again.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RetryDead(pub DeadFilter);
 
@@ -230,7 +230,7 @@ impl StoreCommand for PushEvents {
                     ProblemCode::UnknownSync,
                     format!(
                         "the daemon runs no sync `{sync}`; restart it, so that it reads its \
-                         configuration anew"
+                         configuration again"
                     ),
                 ));
             }

@@ -159,20 +159,20 @@ impl Metrics {
             events_received: registered(
                 &mut registry,
                 "events_received",
-                "Events that arrived, by door",
+                "Events that arrived, by endpoint",
                 Family::default(),
             ),
             events_missed: registered(
                 &mut registry,
                 "events_missed",
                 "Events of SDKs that were passed on to ingest.upstream and could not be stored here, \
-                 by what kept them out; they are not taken, and Meta misses them",
+                 by cause; they are not taken, and Meta misses them",
                 Family::default(),
             ),
             requests_refused: registered(
                 &mut registry,
                 "requests_refused",
-                "Requests of senders that were not taken, by the error they were told",
+                "Refused requests of senders, by the error in the reply",
                 Family::default(),
             ),
             deliveries: registered(
@@ -202,7 +202,7 @@ impl Metrics {
             meta_usage_percent: registered(
                 &mut registry,
                 "meta_usage_percent",
-                "Share of a rate limit that is used up, as Meta's headers say",
+                "Used share of a rate limit, from Meta's headers",
                 Family::default(),
             ),
             lane_state: registered(

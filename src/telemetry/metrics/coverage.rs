@@ -203,7 +203,7 @@ impl CoverageFamilies {
             lacking: registered(
                 registry,
                 "website_events_incomplete",
-                "Mapped events of a website without a field that Meta asks for then: client_user_agent or event_source_url",
+                "Mapped events of a website that lack a field that Meta asks for: client_user_agent or event_source_url",
                 Family::default(),
             ),
             dropped: registered(
