@@ -3,7 +3,6 @@
 //! `/health` answers 503 only if no event can be stored. A lane in trouble is only a warning, because a
 //! restart repairs no token.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -17,8 +16,8 @@ use axum::routing::get;
 use crate::admin::health::{HealthView, Status, SyncView, report};
 use crate::admin::stored::StoredMetrics;
 use crate::clock::Clock;
-use crate::config::{LiveConfig, SyncName};
-use crate::deliver::{LaneStatus, LaneStatuses};
+use crate::config::LiveConfig;
+use crate::deliver::{LaneHandle, LaneHandles};
 use crate::http::{AuthRule, Authenticator, HttpError, json_response};
 use crate::ingest::LastSeen;
 use crate::queue::Queue;
@@ -36,7 +35,7 @@ pub struct AdminState {
     authenticator: Arc<Authenticator>,
     config: LiveConfig,
     queue: Queue,
-    lanes: LaneStatuses,
+    lanes: LaneHandles,
     metrics: Arc<Metrics>,
     last_seen: Arc<LastSeen>,
     clock: Arc<dyn Clock>,
@@ -46,7 +45,7 @@ impl AdminState {
     pub fn new(
         config: LiveConfig,
         queue: Queue,
-        lanes: LaneStatuses,
+        lanes: LaneHandles,
         metrics: Arc<Metrics>,
         last_seen: Arc<LastSeen>,
         clock: Arc<dyn Clock>,
@@ -69,7 +68,6 @@ impl AdminState {
     fn view(&self) -> HealthView {
         let now = self.clock.now();
         let config = self.config.now();
-        let mut lanes: BTreeMap<SyncName, LaneStatus> = self.lanes.statuses().into_iter().collect();
         HealthView {
             now,
             syncs: config
@@ -79,7 +77,7 @@ impl AdminState {
                     let silence = self.last_seen.silence(name, now);
                     let sync = SyncView {
                         enabled: sync.enabled,
-                        lane: lanes.remove(name),
+                        lane: self.lanes.0.get(name).map(LaneHandle::status),
                         ready_bytes: self.queue.backlog(name).bytes,
                         last_event: self.last_seen.last(name),
                         silence: silence.filter(|_| sync.enabled),

@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, LiveConfig, SyncName, UserMemory};
+use crate::config::{Config, ConfigError, LiveConfig, SyncName};
 use crate::control::{CommandHandler, Control};
-use crate::deliver::{self, Lane};
+use crate::deliver::{self, Lane, SharedLimits};
 use crate::http::{self, Authenticator, ConnectionLimits, serve};
 use crate::ingest::{self, Ingest, IngestRules, SilenceWatch, Upstream};
-use crate::queue::{AllBounds, Bounds, Queue};
+use crate::queue::{Queue, QueueSettings};
 use crate::sandbox::Sandbox;
 use crate::sync;
 use crate::telemetry::Metrics;
@@ -92,8 +92,9 @@ impl App {
         let rules = IngestRules::new(&config, syncs, &metrics, upstream(&config)?);
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
         warn_of_removed_syncs(&config, &queue);
-        queue.bound_profiles(bounds(&config));
-        let (lanes, shown) = deliver::lanes(&config, &queue, &clock, &metrics)?;
+        queue.configure(queue_settings(&config));
+        let mut limits = SharedLimits::default();
+        let (lanes, shown) = deliver::lanes(&mut limits, &config, &queue, &clock, &metrics)?;
         let control = bind_control(&config);
         let (public, admin) = (config.server.listen, config.admin.listen);
         let config = LiveConfig::new(config);
@@ -308,16 +309,15 @@ async fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Qu
         .with_context(|| format!("cannot open the store in {}", folder.display()))
 }
 
-/// How much each sync remembers of people.
-fn bounds(config: &Config) -> AllBounds {
-    let bounds = |memory: &UserMemory| Bounds {
-        max_age: memory.max_age,
-        max_bytes: memory.max_bytes,
-    };
+/// What the configuration says of the store.
+fn queue_settings(config: &Config) -> QueueSettings {
     let syncs = config.syncs.iter();
-    syncs
-        .filter_map(|(name, sync)| Some((name.clone(), bounds(sync.user_memory.as_ref()?))))
-        .collect()
+    let memories = syncs.filter_map(|(name, sync)| Some((name.clone(), sync.user_memory.clone()?)));
+    QueueSettings {
+        config: config.queue.clone(),
+        syncs: config.syncs.keys().cloned().collect(),
+        memories: Some(memories.collect()),
+    }
 }
 
 /// Says what waits for a sync that nobody delivers for any more.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use tracing::info;
 
 use crate::clock::{Clock, UnixMillis};
+use crate::config::sync::SyncConfig;
 use crate::config::{Config, SyncName};
 use crate::http::tls;
 use crate::queue::Queue;
@@ -23,6 +24,7 @@ use crate::queue::cooldown::Cooldown;
 use crate::telemetry::metrics::Metrics;
 
 use client::{ClientError, GraphClient};
+use lane::setup::LaneSetup;
 use lane::shared_token::TokenRegistry;
 use limiter::{PixelLimiter, Rates};
 
@@ -38,7 +40,7 @@ pub mod adaptive;
 pub mod redact;
 
 pub use lane::Lane;
-pub use lane::status::{LaneStatus, LaneStatuses};
+pub use lane::status::{LaneHandle, LaneHandles, LaneStatus};
 
 /// A lane that could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -51,62 +53,94 @@ pub struct LaneError {
     pub source: ClientError,
 }
 
-/// Prepares a lane for each sync, enabled or not: a disabled one still drains. Gives the lanes and their
-/// statuses.
+/// What lanes share, and what outlives a configuration: the limits of each pixel id, and what is known of
+/// each access token.
+#[derive(Debug, Default)]
+pub struct SharedLimits {
+    pixels: BTreeMap<String, Arc<PixelLimiter>>,
+    tokens: TokenRegistry,
+}
+
+impl SharedLimits {
+    /// Gives what the lane of each sync goes by, enabled or not: a disabled one still drains.
+    pub fn setups(
+        &mut self,
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Vec<(SyncName, LaneSetup)>, LaneError> {
+        self.set_rates(config);
+        let tls = tls::client_config(&config.meta.url);
+        let setup = |(name, sync): (&SyncName, &SyncConfig)| {
+            let failed = |source| LaneError {
+                sync: name.clone(),
+                source,
+            };
+            let tls = (tls.as_ref()).map_err(|error| failed(error.clone().into()))?;
+            let graph = GraphClient::new(tls, &config.meta, sync, Arc::clone(clock));
+            let graph = graph.map_err(failed)?;
+            let limiter = &self.pixels[&sync.pixel_id];
+            let setup = LaneSetup::new(name, sync, graph, limiter, &self.tokens);
+            Ok((name.clone(), setup))
+        };
+        config.syncs.iter().map(setup).collect()
+    }
+
+    /// Sets the rates of each pixel id; where syncs differ, the stricter one counts.
+    fn set_rates(&mut self, config: &Config) {
+        let mut rates: BTreeMap<&str, Rates> = BTreeMap::new();
+        for sync in config.syncs.values() {
+            let own = Rates {
+                requests: sync.delivery.requests_per_second,
+                events: sync.delivery.events_per_second,
+            };
+            let strictest = rates.entry(&sync.pixel_id).or_default();
+            *strictest = strictest.stricter(own);
+        }
+        for (pixel_id, rates) in rates {
+            match self.pixels.get(pixel_id) {
+                Some(pixel) => pixel.set_rates(rates),
+                None => {
+                    let pixel = PixelLimiter::new(pixel_id, rates);
+                    self.pixels.insert(pixel_id.to_owned(), pixel);
+                }
+            }
+        }
+    }
+}
+
+/// Prepares a lane for each sync, and the handles on them.
 pub fn lanes(
+    limits: &mut SharedLimits,
     config: &Config,
     queue: &Queue,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
-) -> Result<(Vec<Lane>, LaneStatuses), LaneError> {
-    let pixels = pixels(config);
+) -> Result<(Vec<Lane>, LaneHandles), LaneError> {
+    let setups = limits.setups(config, clock)?;
     let cooldowns = queue.cooldowns();
-    restore_cooldowns(&pixels, &cooldowns, clock.now());
-    let tokens = TokenRegistry::default();
-    let mut tls = None;
-    let mut lanes = Vec::with_capacity(config.syncs.len());
-    for (name, sync) in &config.syncs {
-        let failed = |source| LaneError {
-            sync: name.clone(),
-            source,
-        };
-        let tls = match &tls {
-            Some(tls) => tls,
-            None => tls.insert(
-                tls::client_config(&config.meta.url).map_err(|error| failed(error.into()))?,
-            ),
-        };
-        let graph = GraphClient::new(tls, &config.meta, sync, Arc::clone(clock)).map_err(failed)?;
-        let mut lane = Lane::new(
-            name.clone(),
-            sync,
-            graph,
-            Arc::clone(&pixels[sync.pixel_id.as_str()]),
-            &tokens,
-            queue.clone(),
-            Arc::clone(clock),
-            Arc::clone(metrics),
-        );
+    restore_cooldowns(&limits.pixels, &cooldowns, clock.now());
+    let mut lanes = Vec::with_capacity(setups.len());
+    let mut handles = LaneHandles::default();
+    for (name, setup) in setups {
+        let (clock, metrics) = (Arc::clone(clock), Arc::clone(metrics));
+        let (mut lane, handle) = Lane::new(name.clone(), setup, queue.clone(), clock, metrics);
         lane.restore_pause(&cooldowns);
         lanes.push(lane);
+        handles.0.insert(name, handle);
     }
-    let statuses = lanes
-        .iter()
-        .map(|lane| (lane.sync().clone(), lane.status()));
-    let statuses = LaneStatuses(statuses.collect());
-    Ok((lanes, statuses))
+    Ok((lanes, handles))
 }
 
 /// Continues the waits that Meta asked of an earlier process. The clock may have changed since: no wait
 /// lasts longer than Meta asked for.
 fn restore_cooldowns(
-    pixels: &BTreeMap<&str, Arc<PixelLimiter>>,
+    pixels: &BTreeMap<String, Arc<PixelLimiter>>,
     cooldowns: &[Cooldown],
     now: UnixMillis,
 ) {
     for cooldown in cooldowns {
         let why = limiter::CooldownReason::from_name(&cooldown.kind);
-        let (Some(pixel), Some(why)) = (pixels.get(cooldown.whose.as_str()), why) else {
+        let (Some(pixel), Some(why)) = (pixels.get(&cooldown.whose), why) else {
             continue;
         };
         let asked = cooldown.until.since(cooldown.since);
@@ -121,21 +155,4 @@ fn restore_cooldowns(
             );
         }
     }
-}
-
-/// The limits of each pixel id; where syncs differ, the stricter one counts.
-fn pixels(config: &Config) -> BTreeMap<&str, Arc<PixelLimiter>> {
-    let mut rates: BTreeMap<&str, Rates> = BTreeMap::new();
-    for sync in config.syncs.values() {
-        let own = Rates {
-            requests: sync.delivery.requests_per_second,
-            events: sync.delivery.events_per_second,
-        };
-        let strictest = rates.entry(&sync.pixel_id).or_default();
-        *strictest = strictest.stricter(own);
-    }
-    rates
-        .into_iter()
-        .map(|(pixel_id, rates)| (pixel_id, PixelLimiter::new(pixel_id, rates)))
-        .collect()
 }

@@ -48,7 +48,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -56,6 +55,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Clock;
 use crate::config::SyncName;
 use crate::config::queue::QueueConfig;
+use crate::config::sync::UserMemory;
 use crate::payload::{Fingerprint, Submission};
 use crate::profile::clicks::FirstSeen;
 use crate::profile::update::ProfileUpdate;
@@ -63,7 +63,7 @@ use crate::profile::update::ProfileUpdate;
 use attempt::DeliveryId;
 use batch::BatchId;
 use cooldown::Cooldown;
-use core::{Core, QueueContext, Shared};
+use core::{Core, Guarded, QueueContext, Shared};
 use engine::{EngineError, EngineResult, Reader, Storage};
 use lease::{Backlog, Leased, Order, Slot};
 use profile_reader::ProfileReader;
@@ -161,17 +161,15 @@ pub struct Observed {
     pub clicks: Vec<FirstSeen>,
 }
 
-/// How much is remembered of the people of one sync.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bounds {
-    /// How long a profile is kept that is not touched.
-    pub max_age: Duration,
-    /// Most bytes of the store.
-    pub max_bytes: u64,
+/// What the configuration says of the store.
+#[derive(Debug)]
+pub struct QueueSettings {
+    pub config: QueueConfig,
+    /// The syncs that take events in; `max_bytes` is shared out among them.
+    pub syncs: Vec<SyncName>,
+    /// The syncs that remember people; no other sync's profiles are kept. `None`: none is removed.
+    pub memories: Option<BTreeMap<SyncName, UserMemory>>,
 }
-
-/// The bounds of every sync that remembers; nothing is kept of any other.
-pub type AllBounds = BTreeMap<SyncName, Bounds>;
 
 /// Why events could not be stored.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -275,9 +273,13 @@ impl Queue {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         let possession = storage.acquire()?;
-        let context = Arc::new(QueueContext {
+        let settings = QueueSettings {
             config: config.clone(),
             syncs: syncs.to_vec(),
+            memories: None,
+        };
+        let context = Arc::new(QueueContext {
+            settings: Guarded::new(Arc::new(settings)),
             clock,
             storage,
             shared: Shared::default(),
@@ -321,9 +323,9 @@ impl Queue {
         ProfileReader::new(Arc::clone(&self.0.context))
     }
 
-    /// Sets how much is remembered of people. Before that no profile is removed.
-    pub fn bound_profiles(&self, bounds: AllBounds) {
-        *self.0.context.shared.bounds.lock() = Some(bounds);
+    /// Goes by other settings from the next transaction on. The path stays.
+    pub fn configure(&self, settings: QueueSettings) {
+        *self.0.context.settings.lock() = Arc::new(settings);
     }
 
     /// Takes events in as `push` does, but an event replaces its dead letter, so that a mended mapping can be run

@@ -213,7 +213,7 @@ async fn start(config: &str) -> Running {
     let metrics = Arc::new(Metrics::new());
     let last_seen = Arc::new(LastSeen::default());
     last_seen.watch(names, clock.now());
-    let (shared, lanes) = (queue.clone(), LaneStatuses::default());
+    let (shared, lanes) = (queue.clone(), LaneHandles::default());
     let state = AdminState::new(
         LiveConfig::new(config),
         shared,

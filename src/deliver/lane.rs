@@ -16,32 +16,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::SyncName;
-use crate::config::sync::SyncConfig;
 use crate::queue::attempt::{AttemptAnswer, DeliveryId};
 use crate::queue::cooldown::Cooldown;
 use crate::queue::{Queue, StoreError};
-use crate::telemetry::metrics::{LaneState, Metrics};
+use crate::telemetry::metrics::Metrics;
 
-use super::adaptive::{AdaptiveSize, BatchSize, Concurrency};
-use super::client::{GraphClient, PostError};
-use super::limiter::{Permit, PixelLimiter};
+use super::adaptive::BatchSize;
+use super::client::PostError;
+use super::limiter::Permit;
 use super::quarantine::LoneRefusal;
 use super::verdict::{Fix, GraphReply, Judgement, judge};
 use attempt::{Attempt, AttemptOutcome};
 use breaker::Breaker;
-use credentials::Credentials;
 use leased::{LeasedEvents, Leasing, release};
 use outcome::{LaneView, OnEvents};
 use settle::{Settling, StoreRetry};
-use shared_token::TokenRegistry;
-use status::LaneStatus;
+use setup::LaneSetup;
+use status::{LaneHandle, LaneStatus};
 use tasks::{LaneTasks, TaskOutput};
 
 mod apply;
@@ -53,6 +51,7 @@ mod log;
 mod outcome;
 mod probing;
 mod settle;
+pub mod setup;
 pub mod shared_token;
 pub mod status;
 mod tasks;
@@ -64,18 +63,13 @@ const LAST_SETTLEMENTS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Lane {
     sync: SyncName,
-    /// The state to show without trouble.
-    normal: LaneState,
-    max_delay: Duration,
+    setup: LaneSetup,
+    /// Other setups, as the configuration changes.
+    setups: mpsc::Receiver<LaneSetup>,
     queue: Queue,
-    graph: Arc<GraphClient>,
-    limiter: Arc<PixelLimiter>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    credentials: Credentials,
     breaker: Breaker,
-    size: AdaptiveSize,
-    concurrency: Concurrency,
     leased: LeasedEvents,
     tasks: LaneTasks,
     store: StoreRetry,
@@ -94,62 +88,49 @@ pub enum LaneStep {
 }
 
 impl Lane {
-    /// Prepares a lane. It shares `limiter` with the other syncs of its pixel id, and what is known of its
-    /// token with the syncs of the same token.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is a part of its own, and there is one caller"
-    )]
+    /// Prepares a lane, and a handle on it for others.
     pub fn new(
         sync: SyncName,
-        config: &SyncConfig,
-        graph: GraphClient,
-        limiter: Arc<PixelLimiter>,
-        tokens: &TokenRegistry,
+        setup: LaneSetup,
         queue: Queue,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-    ) -> Self {
-        let delivery = &config.delivery;
-        let events = delivery.max_batch_events.get().min(limiter.most_events());
-        let frame = graph.frame_bytes(events);
-        let size = BatchSize {
-            events,
-            bytes: delivery.max_batch_bytes.get().saturating_sub(frame).max(1),
+    ) -> (Self, LaneHandle) {
+        metrics.lane_state(&sync, setup.normal);
+        let status = watch::Sender::new(LaneStatus::idle(setup.normal, clock.now()));
+        let (sender, setups) = mpsc::channel(1);
+        let handle = LaneHandle {
+            status: status.subscribe(),
+            setups: sender,
         };
-        let normal = if config.enabled {
-            LaneState::running
-        } else {
-            LaneState::draining
-        };
-        metrics.lane_state(&sync, normal);
-        Self {
-            normal,
-            max_delay: delivery.max_batch_delay,
-            credentials: Credentials::new(&sync, config, tokens, &limiter),
+        let lane = Self {
+            sync,
+            setup,
+            setups,
+            queue,
+            clock,
+            metrics,
             breaker: Breaker::default(),
-            size: AdaptiveSize::new(size),
-            concurrency: Concurrency::new(delivery.max_in_flight),
             leased: LeasedEvents::default(),
             tasks: LaneTasks::default(),
             store: StoreRetry::default(),
-            status: watch::Sender::new(LaneStatus::idle(normal, clock.now())),
+            status,
             last_remarks: None,
-            sync,
-            queue,
-            graph: Arc::new(graph),
-            limiter,
-            clock,
-            metrics,
-        }
+        };
+        (lane, handle)
     }
 
     pub fn sync(&self) -> &SyncName {
         &self.sync
     }
 
-    pub fn status(&self) -> watch::Receiver<LaneStatus> {
-        self.status.subscribe()
+    /// Goes by another setup from the next request on; requests in flight are settled as they were sent.
+    /// The change may fix what was wrong, so the lane tries at once.
+    fn configure(&mut self, mut setup: LaneSetup) {
+        self.breaker.retry_now(Instant::now());
+        setup.credentials.token.keep(self.breaker.token_retry());
+        self.setup = setup;
+        self.publish();
     }
 
     /// Goes on where an earlier process was paused. A restart is often how a fault is fixed, so the
@@ -172,8 +153,8 @@ impl Lane {
             // Watched from before the step, so that no change falls between the two.
             let (queue, sync) = (self.queue.clone(), self.sync.clone());
             let changed = queue.changed(&sync);
-            let mut circuit = self.limiter.watch();
-            let mut token = self.credentials.token.watch();
+            let mut circuit = self.setup.limiter().watch();
+            let mut token = self.setup.credentials.token.watch();
             let LaneStep::Idle(until) = self.step().await else {
                 continue;
             };
@@ -181,6 +162,7 @@ impl Lane {
                 biased;
                 () = stop.cancelled() => {}
                 Some(output) = self.tasks.next() => self.take(output),
+                Some(setup) = self.setups.recv() => self.configure(setup),
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
                 () = changed => {}
                 // The senders live as long as the lane.
@@ -197,12 +179,15 @@ impl Lane {
             self.take(output);
             return LaneStep::Progress;
         }
+        if let Ok(setup) = self.setups.try_recv() {
+            self.configure(setup);
+        }
         let step = self.proceed().await;
         self.publish();
         match step {
             // The files of the secrets are read before each request; else only to fix something.
             LaneStep::Idle(until) if self.breaker.fix().is_some() => {
-                let files = self.credentials.next_read();
+                let files = self.setup.credentials.next_read();
                 LaneStep::Idle(until.into_iter().chain(files).min())
             }
             step => step,
@@ -266,8 +251,9 @@ impl Lane {
         if self.tasks.stop.is_cancelled() {
             return LaneStep::Idle(None);
         }
-        self.credentials
-            .reread(&self.sync, &self.graph, &mut self.breaker)
+        let (credentials, graph) = (&mut self.setup.credentials, &self.setup.graph);
+        credentials
+            .reread(&self.sync, graph, &mut self.breaker)
             .await;
         self.agree_on_token();
         let now = Instant::now();
@@ -282,19 +268,23 @@ impl Lane {
         let leasing = Leasing {
             sync: self.sync.clone(),
             queue: self.queue.clone(),
-            size: self.size.at(now),
+            size: self.setup.size.at(now),
             now,
             settling: self.settling(None),
         };
-        match self.leased.due(&leasing, &self.breaker, self.max_delay) {
+        match self
+            .leased
+            .due(&leasing, &self.breaker, self.setup.max_delay)
+        {
             Some(due) if due <= now => {}
             later => return LaneStep::Idle(later),
         }
-        let Some(permit) = permit.filter(Permit::is_valid) else {
-            self.tasks.request_permit(&self.limiter);
+        let limiter = self.setup.limiter();
+        let Some(permit) = permit.filter(|permit| permit.is_valid_for(limiter)) else {
+            self.tasks.request_permit(limiter);
             return LaneStep::Idle(None);
         };
-        if self.credentials.claim_probe(&mut self.breaker, now) {
+        if (self.setup.credentials).claim_probe(&mut self.breaker, now) {
             self.send(permit, leasing).await;
         }
         LaneStep::Progress
@@ -310,9 +300,10 @@ impl Lane {
         }
         match batch {
             Ok(Some(batch)) => {
-                let attempt = Attempt::new(permit, batch);
+                let redactor = Arc::clone(&self.setup.credentials.redactor);
+                let attempt = Attempt::new(permit, batch, redactor);
                 let (sync, queue) = (self.sync.clone(), self.queue.clone());
-                (self.tasks).send(attempt, sync, queue, Arc::clone(&self.graph));
+                (self.tasks).send(attempt, sync, queue, Arc::clone(&self.setup.graph));
             }
             Ok(None) => {}
             Err(error) => self.on_store_failure(&error),
@@ -323,10 +314,14 @@ impl Lane {
     fn on_answer(&mut self, mut attempt: Attempt, answer: &Result<GraphReply, PostError>) {
         let events = attempt.batch.next();
         let judgement = match answer {
-            Ok(reply) => judge(reply, events.len(), self.credentials.have_app_secret()),
+            Ok(reply) => judge(
+                reply,
+                events.len(),
+                self.setup.credentials.have_app_secret(),
+            ),
             Err(error) => Judgement::unanswered(error.is_lost()),
         };
-        let mut judgement = judgement.redacted(&self.credentials.redactor);
+        let mut judgement = judgement.redacted(&attempt.redactor);
         let (verdict, latency) = (judgement.verdict.as_str(), attempt.latency.as_secs_f64());
         (self.metrics).delivery(&self.sync, verdict, latency, events.len());
         let remarks = judgement.remarks.take();
@@ -350,11 +345,12 @@ impl Lane {
             attempt.bound_deadlines(settling.now);
         }
         if let Ok(reply) = answer {
-            apply::record_usage(&reply.usage, &self.limiter, &self.metrics, &mut settling);
+            let limiter = &attempt.permit.limiter;
+            apply::record_usage(&reply.usage, limiter, &self.metrics, &mut settling);
         }
-        let (breaker, concurrency) = (&mut self.breaker, &mut self.concurrency);
+        let (breaker, concurrency) = (&mut self.breaker, &mut self.setup.concurrency);
         apply::to_lane(action.lane, &attempt, breaker, concurrency, &mut settling);
-        let token = &self.credentials.token;
+        let token = &self.setup.credentials.token;
         apply::to_pixel(action.pixel, attempt.permit, token, &mut settling);
         let (batch, began) = (attempt.batch, attempt.began);
         match action.events {
@@ -366,14 +362,14 @@ impl Lane {
             }
             OnEvents::Halve => {
                 let size = BatchSize::of(batch.next());
-                self.size.on_too_large(size, Instant::now());
+                self.setup.size.on_too_large(size, Instant::now());
             }
             OnEvents::Split(_) | OnEvents::Retry(_) => {}
         }
         let (refused, breaker) = (LoneRefusal::of(&judgement), &mut self.breaker);
         (self.leased).apply(action.events, batch, began, refused, breaker, &mut settling);
         if self.breaker.is_refusing() {
-            self.concurrency.reset();
+            self.setup.concurrency.reset();
         }
         self.leased.split_budget = action.split_budget;
         self.settle(settling);
@@ -397,13 +393,13 @@ impl Lane {
     /// Shares what this lane and the others with its token know about it.
     fn agree_on_token(&mut self) {
         let known = self.breaker.token_retry();
-        let agreed = self.credentials.token.agree(known);
+        let agreed = self.setup.credentials.token.agree(known);
         self.breaker.set_token_retry(agreed);
         match (known, agreed) {
             (None, Some(_)) => {
                 let what = Fix::Token.in_words();
                 warn!(sync = %self.sync, "lane paused, its events are kept: another sync found that {what}");
-                self.concurrency.reset();
+                self.setup.concurrency.reset();
             }
             (Some(_), None) => {
                 info!(sync = %self.sync, "the access token works again; the lane goes on");
@@ -429,7 +425,7 @@ impl Lane {
         if !self.breaker.is_closed() || self.leased.quarantine.is_isolating() {
             1
         } else {
-            self.concurrency.allowed()
+            self.setup.concurrency.allowed()
         }
     }
 
@@ -443,9 +439,9 @@ impl Lane {
 
     fn publish(&self) {
         let mut status = status::describe(
-            self.normal,
+            self.setup.normal,
             &self.breaker,
-            self.limiter.circuit(),
+            self.setup.limiter().circuit(),
             &self.store,
             &self.leased.quarantine,
             self.clock.now(),

@@ -109,13 +109,20 @@ impl Rates {
 pub struct PixelLimiter {
     pixel_id: String,
     circuit: watch::Sender<Circuit>,
-    requests: Option<DirectLimiter>,
-    events: Option<DirectLimiter>,
-    most_events: NonZeroU32,
+    limits: watch::Sender<Arc<RateLimits>>,
     pacing: Mutex<Pacing>,
     // Fair: the lane that has waited longest is next.
     turn: tokio::sync::Mutex<()>,
     events_turn: tokio::sync::Mutex<()>,
+}
+
+/// The limits that the configuration sets.
+#[derive(Debug)]
+struct RateLimits {
+    rates: Rates,
+    requests: Option<DirectLimiter>,
+    events: Option<DirectLimiter>,
+    most_events: NonZeroU32,
 }
 
 /// Permission to send one request.
@@ -137,25 +144,34 @@ type DirectLimiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddle
 impl PixelLimiter {
     /// Begins with a closed circuit and unused limits.
     pub fn new(pixel_id: &str, rates: Rates) -> Arc<Self> {
-        let most_events = rates
-            .events
-            .map_or(MOST_EVENTS, |rate| rate.within(1.0).min(MOST_EVENTS));
         Arc::new(Self {
             pixel_id: pixel_id.to_owned(),
             circuit: watch::Sender::new(Circuit::Closed),
-            // Requests are spread evenly: no burst.
-            requests: limiter(rates.requests, NonZeroU32::MIN),
-            events: limiter(rates.events, most_events),
-            most_events,
+            limits: watch::Sender::new(Arc::new(RateLimits::new(rates))),
             pacing: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             events_turn: tokio::sync::Mutex::default(),
         })
     }
 
+    /// Limits requests and events by other rates. A cooldown goes on.
+    pub fn set_rates(&self, rates: Rates) {
+        self.limits.send_if_modified(|limits| {
+            let differs = limits.rates != rates;
+            if differs {
+                *limits = Arc::new(RateLimits::new(rates));
+            }
+            differs
+        });
+    }
+
+    fn limits(&self) -> Arc<RateLimits> {
+        Arc::clone(&self.limits.borrow())
+    }
+
     /// Most events that one request may carry: those of a second, at least one.
     pub fn most_events(&self) -> usize {
-        self.most_events.get() as usize
+        self.limits().most_events.get() as usize
     }
 
     pub fn pixel_id(&self) -> &str {
@@ -190,9 +206,12 @@ impl PixelLimiter {
 
     /// Waits until this many events may go out.
     pub async fn wait_for_events(&self, number: usize) {
-        let Some(limiter) = &self.events else { return };
+        let limits = self.limits();
+        let Some(limiter) = &limits.events else {
+            return;
+        };
         let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let Some(number) = NonZeroU32::new(number.min(self.most_events.get())) else {
+        let Some(number) = NonZeroU32::new(number.min(limits.most_events.get())) else {
             return;
         };
         let _turn = self.events_turn.lock().await;
@@ -288,7 +307,7 @@ impl PixelLimiter {
         if let Some(next) = next.filter(|next| *next > now) {
             return Some(next - now);
         }
-        if let Some(limiter) = &self.requests
+        if let Some(limiter) = &self.limits().requests
             && let Err(not_until) = limiter.check()
         {
             return Some(not_until.wait_time_from(limiter.clock().now()));
@@ -302,10 +321,30 @@ impl PixelLimiter {
     }
 }
 
+impl RateLimits {
+    fn new(rates: Rates) -> Self {
+        let most_events = rates
+            .events
+            .map_or(MOST_EVENTS, |rate| rate.within(1.0).min(MOST_EVENTS));
+        Self {
+            rates,
+            // Requests are spread evenly: no burst.
+            requests: limiter(rates.requests, NonZeroU32::MIN),
+            events: limiter(rates.events, most_events),
+            most_events,
+        }
+    }
+}
+
 impl Permit {
     /// Whether the request probes a cooldown, and so should be small.
     pub fn is_probe(&self) -> bool {
         self.probe.is_some()
+    }
+
+    /// Whether it is for this pixel, and a request may still go out with it.
+    pub fn is_valid_for(&self, limiter: &Arc<PixelLimiter>) -> bool {
+        Arc::ptr_eq(&self.limiter, limiter) && self.is_valid()
     }
 
     /// Whether the request may still go out: no cooldown began since it was given.

@@ -7,7 +7,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use thiserror::Error;
 use url::Url;
 
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 #[error("no usable CA certificates were found on this system")]
 pub struct NoCertificates(#[source] rustls::Error);
 

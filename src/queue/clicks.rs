@@ -37,7 +37,7 @@ pub(super) fn store(core: &mut Core, clicks: &[FirstSeen]) -> EngineResult<()> {
 
 /// Removes clicks that are too old or too many. True if there may be more.
 pub(super) fn remove_aged(core: &mut Core) -> EngineResult<bool> {
-    let max = core.context.config.max_bytes.get() / PART / CLICK_BYTES;
+    let max = core.settings.config.max_bytes.get() / PART / CLICK_BYTES;
     let mut excess = core.engine.click_count()?.saturating_sub(max);
     let kept_from = core.now.before(KEPT);
     let mut removed = 0;

@@ -17,7 +17,7 @@ use crate::outcome::Reason;
 use crate::payload::Payload;
 use crate::profile::clicks::FirstSeen;
 
-use super::AllBounds;
+use super::QueueSettings;
 use super::attempt::{DeliveryId, OpenAttempt};
 use super::batch::{BatchId, StoredBatch, SyncId};
 use super::batch_builder::{BatchBuilder, BatchKind};
@@ -32,7 +32,7 @@ use super::quota::{CapacityProblem, Quota, StoreHealth, StoreStats, Warned};
 use super::recent_clicks::RecentClicks;
 use super::state::{BatchPlace, BatchState};
 use super::totals::{Counter, Counters, SyncCounters};
-use super::window::DuplicateWindow;
+use super::window::{self, DuplicateWindow};
 
 /// Batches in the first page of a walk, and the most in any.
 const FIRST_PAGE: usize = 8;
@@ -47,8 +47,6 @@ pub(super) struct Shared {
     pub(super) requests: Guarded<HashMap<DeliveryId, OpenAttempt>>,
     /// Reads profiles; `None` until it is opened.
     pub(super) reader: Guarded<Option<Box<dyn Reader>>>,
-    /// How much is remembered of people; `None` until that is set.
-    pub(super) bounds: Guarded<Option<AllBounds>>,
     /// The clicks of recent requests.
     pub(super) clicks: Guarded<RecentClicks>,
 }
@@ -58,6 +56,10 @@ pub(super) struct Shared {
 pub(super) struct Guarded<T>(Mutex<T>);
 
 impl<T> Guarded<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().expect("no holder of this lock panics")
     }
@@ -78,9 +80,7 @@ pub(super) struct QueueView {
 /// What outlives the engine when it is closed and opened again.
 #[derive(Debug)]
 pub(super) struct QueueContext {
-    pub(super) config: QueueConfig,
-    /// The syncs that take events in.
-    pub(super) syncs: Vec<SyncName>,
+    pub(super) settings: Guarded<Arc<QueueSettings>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) storage: Box<dyn Storage>,
     pub(super) shared: Shared,
@@ -112,6 +112,7 @@ pub(super) struct PassedRecords {
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) context: Arc<QueueContext>,
+    pub(super) settings: Arc<QueueSettings>,
     pub(super) engine: Box<dyn Engine>,
     pub(super) counters: Counters,
     pub(super) window: DuplicateWindow,
@@ -135,18 +136,19 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// A queue that knows nothing yet but its engine and the counters.
+    /// A queue that knows nothing yet but its engine, the counters and the duplicate window.
     pub(super) fn new(
         context: &Arc<QueueContext>,
         mut engine: Box<dyn Engine>,
-        window: DuplicateWindow,
     ) -> EngineResult<Self> {
-        let config = &context.config;
+        let settings = Arc::clone(&context.settings.lock());
+        let now = context.clock.now();
         Ok(Self {
             context: Arc::clone(context),
             counters: Counters::load(&mut *engine)?,
-            window,
-            quota: Quota::new(config, context.syncs.clone()),
+            window: window::load(&settings.config, now, &mut *engine)?,
+            quota: Quota::new(Arc::clone(&settings)),
+            settings,
             samples: HashMap::new(),
             pending: Transaction::default(),
             passed: PassedRecords::default(),
@@ -157,7 +159,7 @@ impl Core {
             engine,
             damaged: Vec::new(),
             overdue: false,
-            now: context.clock.now(),
+            now,
         })
     }
 
@@ -181,6 +183,7 @@ impl Core {
         change: impl FnOnce(&mut Self) -> EngineResult<T>,
     ) -> EngineResult<T> {
         self.now = self.context.clock.now();
+        self.adopt_settings()?;
         self.window.expire(self.now);
         let disk = self.context.storage.disk();
         self.quota
@@ -196,6 +199,24 @@ impl Core {
         self.pending = Transaction::default();
         self.passed = PassedRecords::default();
         Ok(value)
+    }
+
+    /// Goes by the settings that hold now.
+    fn adopt_settings(&mut self) -> EngineResult<()> {
+        let settings = Arc::clone(&self.context.settings.lock());
+        if Arc::ptr_eq(&settings, &self.settings) {
+            return Ok(());
+        }
+        let window = |config: &QueueConfig| (config.duplicate_window, config.duplicate_ids);
+        if window(&settings.config) != window(&self.settings.config) {
+            self.window = window::load(&settings.config, self.now, &mut *self.engine)?;
+        }
+        for sync in &settings.syncs {
+            self.index_of(sync);
+        }
+        self.quota.settings = Arc::clone(&settings);
+        self.settings = settings;
+        Ok(())
     }
 
     /// Shows the handles what was committed.

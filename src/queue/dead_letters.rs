@@ -202,7 +202,7 @@ pub(super) fn remove(core: &mut Core, ids: &[i64], why: Removal) -> EngineResult
 
 /// Removes dead letters that are older than the retention. True if there may be more.
 pub(super) fn remove_aged(core: &mut Core, limit: usize) -> EngineResult<bool> {
-    let kept_from = core.now.before(core.context.config.dead_letter_retention);
+    let kept_from = core.now.before(core.settings.config.dead_letter_retention);
     let is_aged = |letter: &DeadHeader| letter.filed_at < kept_from;
     let mut oldest = |limit| core.engine.dead_headers(0, limit);
     if !oldest(1)?.first().is_some_and(is_aged) {
@@ -231,7 +231,7 @@ pub(super) fn load_samples(core: &mut Core) -> EngineResult<()> {
 }
 
 fn make_room(core: &mut Core) -> EngineResult<()> {
-    let config = &core.context.config;
+    let config = &core.settings.config;
     // Dead letters may not take what the queue needs, whatever their own limit says.
     let max = config.dead_letter_max_bytes.min(config.max_bytes.get() / 2);
     while core.counters.sum(Counter::DeadBytes) > max {

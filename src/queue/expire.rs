@@ -128,7 +128,7 @@ fn remove_aged_attempts(core: &mut Core) -> EngineResult<bool> {
 }
 
 fn remove_aged_fingerprints(core: &mut Core) -> EngineResult<bool> {
-    let config = &core.context.config;
+    let config = &core.settings.config;
     let kept_from = core.now.before(RETENTION.max(config.duplicate_window));
     let max_bytes = config.max_bytes.get() / 10;
     let held = core.counters.sum(Counter::SeenBytes);

@@ -5,13 +5,13 @@
 //! The longest untouched are removed first, by age and by size.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::profile::update::{self, ProfileStore, ProfileUpdate};
 use crate::profile::{Profile, ProfileKey, decode, encode};
 
-use super::Bounds;
 use super::core::Core;
 use super::engine::{AgedProfile, EngineError, EngineResult, StoredProfile};
 use super::totals::Counter;
@@ -70,11 +70,11 @@ pub(super) fn learn(core: &mut Core, updates: &[(SyncName, ProfileUpdate)]) -> E
         *touched.entry(index).or_insert(PIECE) += 2;
     }
     for (index, limit) in touched {
-        let Some(bounds) = bounds(core, index) else {
+        let Some((_, max_bytes)) = bounds(core, index) else {
             continue;
         };
         let is_over =
-            |core: &mut Core| core.counters.at(index).get(Counter::ProfileBytes) > bounds.max_bytes;
+            |core: &mut Core| core.counters.at(index).get(Counter::ProfileBytes) > max_bytes;
         if is_over(core) && !remove_oldest(core, index, limit, |core, _| is_over(core))? {
             remove_oldest_pending(core, index, is_over);
         }
@@ -84,13 +84,13 @@ pub(super) fn learn(core: &mut Core, updates: &[(SyncName, ProfileUpdate)]) -> E
 
 /// Removes profiles of a sync that are too old or too many. True if there may be more.
 pub(super) fn remove_aged(core: &mut Core, index: usize) -> EngineResult<bool> {
-    let Some(bounds) = bounds(core, index) else {
+    let Some((max_age, max_bytes)) = bounds(core, index) else {
         return Ok(false);
     };
-    let kept_from = core.now.before(bounds.max_age);
+    let kept_from = core.now.before(max_age);
     remove_oldest(core, index, PIECE, |core, profile| {
         let held = core.counters.at(index).get(Counter::ProfileBytes);
-        profile.touched <= kept_from || held > bounds.max_bytes
+        profile.touched <= kept_from || held > max_bytes
     })
 }
 
@@ -123,16 +123,16 @@ pub(super) fn belongs_to(body: &[u8], users: &HashSet<ProfileKey>) -> bool {
         .is_some_and(|owner| users.contains(&owner))
 }
 
-/// How much may be kept of a sync's profiles; `None` where there are none, or no bounds are set.
-fn bounds(core: &mut Core, index: usize) -> Option<Bounds> {
+/// How long a sync's profiles may be kept, and how many bytes of them; `None` where there are none, or all are kept.
+fn bounds(core: &mut Core, index: usize) -> Option<(Duration, u64)> {
     let counters = core.counters.at(index);
     if counters.get(Counter::Profiles) == 0 {
         return None;
     }
-    // A command that opens the store sets no bounds.
-    let bounds = core.context.shared.bounds.lock();
-    let bounds = bounds.as_ref()?.get(&counters.name).copied();
-    Some(bounds.unwrap_or_default())
+    let memory = core.settings.memories.as_ref()?.get(&counters.name);
+    Some(memory.map_or_else(Default::default, |memory| {
+        (memory.max_age, memory.max_bytes)
+    }))
 }
 
 /// Removes a sync's profiles, the longest untouched first, while `goes` agrees, and at most `limit`. True if there

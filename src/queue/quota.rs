@@ -5,12 +5,13 @@
 //! below its part.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
 use crate::config::SyncName;
-use crate::config::queue::QueueConfig;
 
+use super::QueueSettings;
 use super::engine::{Disk, Engine, EngineResult};
 use super::totals::{Counter, Counters};
 
@@ -62,8 +63,7 @@ pub struct StoreStats {
 /// What may still be stored.
 #[derive(Debug)]
 pub(super) struct Quota {
-    config: QueueConfig,
-    syncs: Vec<SyncName>,
+    pub(super) settings: Arc<QueueSettings>,
     size: Option<StoreSize>,
     /// Bytes in use.
     pub(super) used: u64,
@@ -73,10 +73,9 @@ pub(super) struct Quota {
 }
 
 impl Quota {
-    pub(super) fn new(config: &QueueConfig, syncs: Vec<SyncName>) -> Self {
+    pub(super) const fn new(settings: Arc<QueueSettings>) -> Self {
         Self {
-            config: config.clone(),
-            syncs,
+            settings,
             size: None,
             used: 0,
             share: u64::MAX,
@@ -106,8 +105,8 @@ impl Quota {
         self.size = Some(size);
         let held: u64 = self.held(totals).map(|(_, held)| held).sum();
         let others = self.used.saturating_sub(held);
-        let syncs = self.syncs.len().max(1) as u64;
-        self.share = self.config.max_bytes.get().saturating_sub(others) / syncs;
+        let syncs = self.settings.syncs.len().max(1) as u64;
+        self.share = self.settings.config.max_bytes.get().saturating_sub(others) / syncs;
         self.disk = disk;
         Ok(())
     }
@@ -121,7 +120,7 @@ impl Quota {
     /// The least that must be free.
     fn floor(&self, disk: Disk) -> u64 {
         let default = (disk.size / 10).min(1 << 30);
-        self.config.min_free_disk.unwrap_or(default)
+        self.settings.config.min_free_disk.unwrap_or(default)
     }
 
     /// Whether a sync whose batches take `held` bytes has used up its part.
@@ -145,7 +144,7 @@ impl Quota {
             let low = free < floor || (warned.disk_low && free < floor.saturating_add(floor / 10));
             match (std::mem::replace(&mut warned.disk_low, low), low) {
                 (false, true) => tracing::warn!(
-                    folder = %self.config.path.display(),
+                    folder = %self.settings.config.path.display(),
                     free_bytes = free,
                     min_free_disk_bytes = floor,
                     "the disk is low: no event is taken until more than queue.min_free_disk is free; \
@@ -167,7 +166,7 @@ impl Quota {
                     %sync,
                     held_bytes = held,
                     share_bytes = self.share,
-                    max_bytes = self.config.max_bytes.get(),
+                    max_bytes = self.settings.config.max_bytes.get(),
                     "the queue is full: this sync has used up its part of queue.max_bytes, and its \
                      events are refused until some are delivered. See why it does not deliver, or raise \
                      queue.max_bytes"
@@ -210,7 +209,7 @@ impl Quota {
     }
 
     fn held<'a>(&'a self, totals: &'a Counters) -> impl Iterator<Item = (&'a SyncName, u64)> {
-        self.syncs.iter().map(|sync| {
+        self.settings.syncs.iter().map(|sync| {
             let counters = totals.find(sync).map(|index| &totals.all()[index]);
             let held = counters.map_or(0, |counters| counters.get(Counter::HeldBytes));
             (sync, held)

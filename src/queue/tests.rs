@@ -28,6 +28,7 @@ pub(in crate::queue) mod erasing;
 pub(in crate::queue) mod remembering;
 mod clicks;
 pub(in crate::queue) mod bounds;
+mod settings;
 mod recovery;
 mod model;
 mod engines;
@@ -104,6 +105,17 @@ impl QueueFixture {
             queue,
             memory,
         }
+    }
+
+    /// Changes the settings while the queue is open.
+    fn configure(&self, change: impl FnOnce(&mut QueueSettings)) {
+        let mut settings = QueueSettings {
+            config: self.config.clone(),
+            syncs: vec![shop(), web()],
+            memories: None,
+        };
+        change(&mut settings);
+        self.queue.configure(settings);
     }
 
     /// Drops the queue without closing it, and opens the store again.

@@ -19,7 +19,7 @@ use crate::clock::UnixMillis;
 use super::core::{Core, QueueContext};
 use super::engine::{EngineError, EngineResult, Opening};
 use super::quota::CapacityProblem;
-use super::{OpenError, StoreError, dead_letters, expire, settle, totals, window};
+use super::{OpenError, StoreError, dead_letters, expire, settle, totals};
 
 /// Most commands that go into one transaction.
 const BATCH: usize = 1024;
@@ -97,11 +97,10 @@ fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError
     if opening == Opening::Start {
         context.shared.view.lock().cooldowns = engine.cooldowns()?;
     }
-    let window = window::load(&context.config, context.clock.now(), &mut *engine)?;
-    let mut core = Core::new(context, engine, window)?;
+    let mut core = Core::new(context, engine)?;
     dead_letters::load_samples(&mut core)?;
     core.transact(|core| {
-        for sync in &context.syncs {
+        for sync in &Arc::clone(&core.settings).syncs {
             core.index_of(sync);
         }
         settle::resolve_open(core, opening)

@@ -65,16 +65,17 @@ pub(super) fn to_pixel(
     token: &SharedToken,
     settling: &mut Settling,
 ) {
+    let limiter = Arc::clone(&permit.limiter);
     match change {
         OnPixel::Keep => {}
         OnPixel::Confirm => {
             if permit.confirm() {
-                settling.end_cooldowns(token.limiter.pixel_id());
+                settling.end_cooldowns(limiter.pixel_id());
             }
         }
         OnPixel::CoolDown(reason, limit, wait) => {
             let limiters = match limit {
-                LimitOf::Pixel => vec![Arc::clone(&token.limiter)],
+                LimitOf::Pixel => vec![limiter],
                 LimitOf::Token => token.limiters(),
             };
             for limiter in limiters {

@@ -1,5 +1,6 @@
 //! One request to Meta, as a task of its lane.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +11,7 @@ use crate::config::SyncName;
 use crate::deliver::bisect::Bisection;
 use crate::deliver::client::{GraphClient, PostError};
 use crate::deliver::limiter::Permit;
+use crate::deliver::redact::Redactor;
 use crate::deliver::verdict::GraphReply;
 use crate::queue::attempt::DeliveryId;
 use crate::queue::lease::{Leased, Slot};
@@ -25,6 +27,8 @@ pub(super) struct Attempt {
     pub(super) delivery: Option<DeliveryId>,
     pub(super) began: Instant,
     pub(super) latency: Duration,
+    /// For what the answer says: it may hold the secrets of this request.
+    pub(super) redactor: Arc<Redactor>,
 }
 
 #[derive(Debug)]
@@ -40,13 +44,14 @@ pub(super) enum AttemptOutcome {
 }
 
 impl Attempt {
-    pub(super) fn new(permit: Permit, batch: Bisection<Leased>) -> Self {
+    pub(super) fn new(permit: Permit, batch: Bisection<Leased>, redactor: Arc<Redactor>) -> Self {
         Self {
             permit,
             batch,
             delivery: None,
             began: Instant::now(),
             latency: Duration::ZERO,
+            redactor,
         }
     }
 

@@ -20,7 +20,7 @@ use super::shared_token::{SharedToken, TokenRegistry};
 pub(super) struct Credentials {
     token_file: SecretFiles,
     app_secret_file: SecretFiles,
-    pub(super) redactor: Redactor,
+    pub(super) redactor: Arc<Redactor>,
     registry: TokenRegistry,
     pub(super) token: SharedToken,
 }
@@ -101,6 +101,7 @@ impl Credentials {
     }
 }
 
-fn redactor(token: &SecretString, app_secret: Option<&SecretString>) -> Redactor {
-    Redactor::new([token.clone()].into_iter().chain(app_secret.cloned()))
+fn redactor(token: &SecretString, app_secret: Option<&SecretString>) -> Arc<Redactor> {
+    let secrets = [token.clone()].into_iter().chain(app_secret.cloned());
+    Arc::new(Redactor::new(secrets))
 }

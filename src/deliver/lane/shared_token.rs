@@ -91,6 +91,11 @@ impl SharedToken {
         claimed
     }
 
+    /// Goes on with what the lane knows of the token it had before, which tells nothing of this one.
+    pub fn keep(&mut self, retry: Option<RetrySchedule>) {
+        self.seen = retry;
+    }
+
     pub fn watch(&self) -> watch::Receiver<Option<RetrySchedule>> {
         self.state.retry.subscribe()
     }

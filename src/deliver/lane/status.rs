@@ -1,6 +1,8 @@
 //! What a lane tells the operator about itself.
 
-use tokio::sync::watch;
+use std::collections::BTreeMap;
+
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::clock::UnixMillis;
@@ -12,6 +14,7 @@ use crate::telemetry::metrics::LaneState;
 
 use super::breaker::Breaker;
 use super::settle::StoreRetry;
+use super::setup::LaneSetup;
 
 /// How a lane stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +30,16 @@ pub struct LaneStatus {
     pub concurrency: usize,
 }
 
-/// How all lanes stand.
+/// A lane as others see it.
+#[derive(Clone, Debug)]
+pub struct LaneHandle {
+    pub(super) status: watch::Receiver<LaneStatus>,
+    pub(super) setups: mpsc::Sender<LaneSetup>,
+}
+
+/// All lanes as others see them.
 #[derive(Clone, Debug, Default)]
-pub struct LaneStatuses(pub Vec<(SyncName, watch::Receiver<LaneStatus>)>);
+pub struct LaneHandles(pub BTreeMap<SyncName, LaneHandle>);
 
 impl LaneStatus {
     /// A lane with nothing to report.
@@ -62,13 +72,15 @@ impl LaneStatus {
     }
 }
 
-impl LaneStatuses {
-    /// How each lane stands now.
-    pub fn statuses(&self) -> Vec<(SyncName, LaneStatus)> {
-        self.0
-            .iter()
-            .map(|(sync, status)| (sync.clone(), status.borrow().clone()))
-            .collect()
+impl LaneHandle {
+    /// How the lane stands now.
+    pub fn status(&self) -> LaneStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Lets the lane go by another setup, from its next request on. A lane that stops takes none.
+    pub async fn configure(&self, setup: LaneSetup) {
+        drop(self.setups.send(setup).await);
     }
 }
 

@@ -7,10 +7,12 @@ mod isolation;
 mod pace;
 mod refusals;
 mod restart;
+mod setup;
 mod cooldown;
 mod stop;
 mod store;
 
+use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -20,12 +22,14 @@ use tokio::time::Instant;
 
 use crate::clock::{TestClock, UnixMillis};
 use crate::config::{Config, load};
-use crate::deliver::{self, limiter::Circuit};
+use crate::deliver::lane::status::LaneHandles;
+use crate::deliver::{self, SharedLimits, limiter::Circuit};
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Payload, Submission};
 use crate::queue::dead::{DeadFilter, DeadLetter};
 use crate::queue::memory::{MemoryEngine, StoreFault};
 use crate::sandbox::{self, Sandbox, SandboxConfig};
+use crate::telemetry::metrics::LaneState;
 
 use super::*;
 
@@ -41,8 +45,11 @@ struct StillTime {
 /// Lanes, their queue and a simulated Meta.
 struct LaneFixture {
     sandbox: Sandbox,
+    address: SocketAddr,
     queue: Queue,
     lanes: Vec<Lane>,
+    limits: SharedLimits,
+    handles: LaneHandles,
     clock: Arc<TestClock>,
     config: Config,
     memory: MemoryEngine,
@@ -92,21 +99,17 @@ impl LaneFixture {
         let mut server = JoinSet::new();
         let shutdown = CancellationToken::new();
         server.spawn(sandbox::serve(listener, sandbox.clone(), shutdown));
-        let text = format!(
-            r#"
-            ingest.allow_unauthenticated = true
-            queue.path = "store"
-            meta.url = "http://{address}"
-            {syncs}
-            "#
-        );
-        let config = load::from_toml(&text, &[]).unwrap();
+        let config = load::from_toml(&text(address, syncs), &[]).unwrap();
         let memory = MemoryEngine::default();
-        let (queue, lanes) = begin(&config, &clock, &memory);
+        let mut limits = SharedLimits::default();
+        let (queue, lanes, handles) = begin(&mut limits, &config, &clock, &memory);
         Self {
             sandbox,
+            address,
             queue,
             lanes,
+            limits,
+            handles,
             clock,
             config,
             memory,
@@ -120,7 +123,9 @@ impl LaneFixture {
     async fn restart(&mut self) {
         self.lanes.clear();
         self.queue.clone().close().await.unwrap();
-        (self.queue, self.lanes) = begin(&self.config, &self.clock, &self.memory);
+        self.limits = SharedLimits::default();
+        (self.queue, self.lanes, self.handles) =
+            begin(&mut self.limits, &self.config, &self.clock, &self.memory);
     }
 
     fn faults(&self, text: &str) {
@@ -207,7 +212,7 @@ impl LaneFixture {
     }
 
     fn state(&self) -> LaneState {
-        self.lanes[0].status().borrow().state
+        self.lanes[0].status.borrow().state
     }
 
     fn calls(&self) -> u64 {
@@ -244,14 +249,31 @@ impl LaneFixture {
     }
 }
 
+/// A configuration with these syncs, for a Graph endpoint at this address.
+fn text(graph: SocketAddr, syncs: &str) -> String {
+    format!(
+        r#"
+        ingest.allow_unauthenticated = true
+        queue.path = "store"
+        meta.url = "http://{graph}"
+        {syncs}
+        "#
+    )
+}
+
 /// Opens the store, and prepares the lanes.
-fn begin(config: &Config, clock: &Arc<TestClock>, memory: &MemoryEngine) -> (Queue, Vec<Lane>) {
+fn begin(
+    limits: &mut SharedLimits,
+    config: &Config,
+    clock: &Arc<TestClock>,
+    memory: &MemoryEngine,
+) -> (Queue, Vec<Lane>, LaneHandles) {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let queue = Queue::open_in_memory(memory, &config.queue, &names, clock.clone()).unwrap();
     let shared: Arc<dyn Clock> = clock.clone();
     let metrics = Arc::new(Metrics::new());
-    let (lanes, _) = deliver::lanes(config, &queue, &shared, &metrics).unwrap();
-    (queue, lanes)
+    let (lanes, handles) = deliver::lanes(limits, config, &queue, &shared, &metrics).unwrap();
+    (queue, lanes, handles)
 }
 
 /// Lets a lane do what can be done at this moment.
@@ -260,7 +282,7 @@ async fn settle(lane: &mut Lane) -> Option<Instant> {
         let LaneStep::Idle(until) = lane.step().await else {
             continue;
         };
-        let held = match lane.limiter.circuit() {
+        let held = match lane.setup.limiter().circuit() {
             Circuit::Closed => false,
             Circuit::Open(_, until) => until > Instant::now(),
             Circuit::HalfOpen(_) => lane.tasks.attempts == 0,

@@ -1,6 +1,7 @@
 //! What is remembered of people: durable with the push, bounded, and gone when it is to be.
 
 use super::*;
+use crate::config::sync::UserMemory;
 use crate::event::operations::Act;
 use crate::profile::property::{PropertyId, PropertyStep, Value};
 use crate::profile::update::{Identity, profile_of};
@@ -69,9 +70,20 @@ pub(in crate::queue) fn value(queue: &Queue, name: &str) -> Vec<String> {
     elements.map(String::from).collect()
 }
 
-fn bounds(max_age: Duration, max_bytes: u64) -> AllBounds {
-    let bounds = Bounds { max_age, max_bytes };
-    [(web(), bounds)].into()
+fn memory(max_age: Duration, max_bytes: u64) -> BTreeMap<SyncName, UserMemory> {
+    let memory = UserMemory {
+        webhook: false,
+        keep_as_is: Vec::new(),
+        max_age,
+        max_bytes,
+    };
+    [(web(), memory)].into()
+}
+
+impl QueueFixture {
+    fn remember(&self, memories: BTreeMap<SyncName, UserMemory>) {
+        self.configure(|settings| settings.memories = Some(memories));
+    }
 }
 
 async fn an_update_is_kept_with_the_events_or_not_at_all(engine: TestEngine) {
@@ -107,7 +119,7 @@ async fn who_is_not_seen_is_forgotten_after_a_time(engine: TestEngine) {
     // Nobody has said yet how long.
     fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.totals().profiles, 2);
-    fixture.queue.bound_profiles(bounds(2 * HOUR, 1 << 20));
+    fixture.remember(memory(2 * HOUR, 1 << 20));
     fixture.queue.expire().await.unwrap();
     assert!(value(&fixture.queue, "old").is_empty());
     assert_eq!(value(&fixture.queue, "new"), ["x"]);
@@ -124,7 +136,7 @@ async fn the_oldest_leave_where_there_are_too_many(engine: TestEngine) {
     }
     let before = fixture.totals().profile_bytes;
     let most = before / 2;
-    fixture.queue.bound_profiles(bounds(DAY, most));
+    fixture.remember(memory(DAY, most));
     fixture.queue.expire().await.unwrap();
     let totals = fixture.totals();
     assert_eq!(totals.profiles, 300);
@@ -132,7 +144,7 @@ async fn the_oldest_leave_where_there_are_too_many(engine: TestEngine) {
     assert!(value(&fixture.queue, "299").is_empty());
     assert!(!value(&fixture.queue, "300").is_empty());
     // A sync that remembers nobody any more keeps nothing.
-    fixture.queue.bound_profiles(AllBounds::new());
+    fixture.remember(BTreeMap::new());
     fixture.queue.expire().await.unwrap();
     assert_eq!(
         (fixture.totals().profiles, fixture.totals().profile_bytes),
@@ -143,7 +155,7 @@ async fn the_oldest_leave_where_there_are_too_many(engine: TestEngine) {
 async fn a_rush_of_people_stays_within_bounds(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
     let most = 100_000;
-    fixture.queue.bound_profiles(bounds(DAY, most));
+    fixture.remember(memory(DAY, most));
     for rush in 0..4 {
         let update = |number: i64| {
             let number = rush * 1000 + number;

@@ -21,7 +21,7 @@ fn seconds_to(moment: Option<Instant>) -> u64 {
 
 /// When the cooldown of the first lane's pixel ends.
 fn end_of_cooldown(fixture: &LaneFixture) -> Option<Instant> {
-    match fixture.lanes[0].limiter.circuit() {
+    match fixture.lanes[0].setup.limiter().circuit() {
         Circuit::Open(_, until) => Some(until),
         Circuit::Closed | Circuit::HalfOpen(_) => None,
     }
@@ -43,7 +43,7 @@ async fn a_throttle_is_waited_for_as_long_as_meta_says_and_then_probed() {
         assert_eq!(fixture.state(), LaneState::throttled, "{fault}");
         let end = end_of_cooldown(&fixture);
         assert_eq!(seconds_to(end), wait, "{fault}");
-        let shown = fixture.lanes[0].status().borrow().next_try;
+        let shown = fixture.lanes[0].status.borrow().next_try;
         assert_eq!(
             shown,
             Some(fixture.clock.now().plus(Duration::from_secs(wait)))
@@ -125,7 +125,7 @@ async fn what_must_be_put_right_pauses_and_keeps_everything() {
             fixture.pass_until(until).await;
         }
         assert_eq!(waits, [60, 120, 240, 480, 600], "{fault}");
-        let shown = fixture.lanes[0].status().borrow().reason.clone().unwrap();
+        let shown = fixture.lanes[0].status.borrow().reason.clone().unwrap();
         assert!(shown.contains(reason), "{shown}");
         fixture.faults("");
         fixture.settle().await;
@@ -182,7 +182,7 @@ async fn other_lanes_do_not_notice() {
             fixture.settle().await;
         }
         settle(&mut fixture.lanes[1]).await;
-        assert_eq!(fixture.lanes[1].status().borrow().state, LaneState::running);
+        assert_eq!(fixture.lanes[1].status.borrow().state, LaneState::running);
         assert_eq!(fixture.queue.totals()[&web].queued, 0, "{fault}");
         assert_eq!(fixture.queue.totals()[&app].queued, 5, "{fault}");
         fixture.assert_sound();
@@ -204,10 +204,7 @@ async fn lanes_of_one_pixel_share_a_throttle_but_not_a_dead_token() {
     fixture.settle().await;
     settle(&mut fixture.lanes[1]).await;
     assert_eq!(fixture.calls(), 1);
-    assert_eq!(
-        fixture.lanes[1].status().borrow().state,
-        LaneState::throttled
-    );
+    assert_eq!(fixture.lanes[1].status.borrow().state, LaneState::throttled);
     fixture.pass(Duration::from_secs(60)).await;
     fixture.settle().await;
     settle(&mut fixture.lanes[1]).await;
@@ -221,7 +218,7 @@ async fn lanes_of_one_pixel_share_a_throttle_but_not_a_dead_token() {
     fixture.fill().await;
     fixture.settle().await;
     settle(&mut fixture.lanes[1]).await;
-    assert_eq!(fixture.lanes[0].status().borrow().state, LaneState::paused);
+    assert_eq!(fixture.lanes[0].status.borrow().state, LaneState::paused);
     assert_eq!(fixture.queue.totals()[&web].queued, 0);
     fixture.assert_sound();
 }
@@ -242,7 +239,7 @@ async fn a_limit_of_the_app_holds_every_pixel_of_the_token() {
             fixture.fill().await;
             fixture.settle().await;
             settle(&mut fixture.lanes[1]).await;
-            let held = fixture.lanes[1].status().borrow().state == LaneState::throttled;
+            let held = fixture.lanes[1].status.borrow().state == LaneState::throttled;
             assert_eq!(held, of_token, "{code}");
             assert_eq!(
                 fixture.queue.totals()[&web].queued,
@@ -295,7 +292,7 @@ async fn lanes_of_one_token_find_out_and_probe_together() {
     fixture.settle().await;
     for minutes in [1, 2, 4] {
         let until = settle(&mut fixture.lanes[1]).await;
-        assert_eq!(fixture.lanes[1].status().borrow().state, LaneState::paused);
+        assert_eq!(fixture.lanes[1].status.borrow().state, LaneState::paused);
         let calls = fixture.calls();
         // Each probe is one call, whichever lane makes it.
         let first = usize::from(minutes == 2);
@@ -316,7 +313,7 @@ async fn lanes_of_one_token_find_out_and_probe_together() {
     fixture.settle().await;
     assert_eq!(fixture.queue.totals()[&app].queued, 0);
     for lane in &fixture.lanes {
-        assert_eq!(lane.status().borrow().state, LaneState::running);
+        assert_eq!(lane.status.borrow().state, LaneState::running);
     }
     fixture.assert_sound();
 }

@@ -46,7 +46,7 @@ async fn several_requests_are_under_way_but_not_more_than_allowed() {
     fixture.push_many(10).await;
     fixture.settle_until_in_flight(3).await;
     assert_eq!(fixture.sandbox.stats().in_flight, 3);
-    assert_eq!(fixture.lanes[0].status().borrow().in_flight, 3);
+    assert_eq!(fixture.lanes[0].status.borrow().in_flight, 3);
     fixture.assert_sound();
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 fn reason(fixture: &LaneFixture) -> String {
-    let status = fixture.lanes[0].status().borrow().clone();
+    let status = fixture.lanes[0].status.borrow().clone();
     status.reason.unwrap_or_default()
 }
 

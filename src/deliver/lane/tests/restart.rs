@@ -88,7 +88,7 @@ async fn a_block_after_a_block_lasts_longer_across_a_restart_too() {
         fixture.settle().await;
         fixture.restart().await;
         fixture.settle().await;
-        let Circuit::Open(_, until) = fixture.lanes[0].limiter.circuit() else {
+        let Circuit::Open(_, until) = fixture.lanes[0].setup.limiter().circuit() else {
             panic!("the circuit is not open");
         };
         assert_eq!(until - Instant::now(), hour(hours));
@@ -107,7 +107,7 @@ async fn a_clock_that_was_set_back_holds_no_lane_longer_than_it_was_to_be_held()
     fixture.clock = Arc::new(TestClock::at(UnixMillis::from_seconds(NOW - 24 * 3600)));
     fixture.restart().await;
     fixture.settle().await;
-    let Circuit::Open(_, until) = fixture.lanes[0].limiter.circuit() else {
+    let Circuit::Open(_, until) = fixture.lanes[0].setup.limiter().circuit() else {
         panic!("the circuit is not open");
     };
     assert_eq!(until - Instant::now(), Duration::from_secs(300));

@@ -12,7 +12,7 @@ async fn nothing_is_sent_while_a_settlement_cannot_be_written() {
     assert_eq!(fixture.calls(), 1);
     assert_eq!(fixture.queued(), 5);
     assert_eq!(fixture.state(), LaneState::backing_off);
-    let shown = fixture.lanes[0].status().borrow().reason.clone();
+    let shown = fixture.lanes[0].status.borrow().reason.clone();
     assert_eq!(shown.as_deref(), Some("the store failed"));
 
     fixture.push_many(5).await;
