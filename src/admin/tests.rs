@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::clock::{TestClock, UnixMillis};
+use crate::config::SyncName;
 use crate::config::fields::WebsiteField;
-use crate::config::live::LiveConfig;
 use crate::config::load::from_toml;
 use crate::http::serve::{ConnectionLimits, serve};
 use crate::normalize::field::UserDataField;

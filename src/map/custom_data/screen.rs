@@ -196,7 +196,7 @@ pub(super) fn screened<'v>(
 }
 
 /// Whether a value is a source itself: a single value is read as a list of one.
-fn is_source(value: Json<'_>, parts: Parts<'_>) -> bool {
+fn is_source(value: Json<'_>, parts: ScreenedParts<'_>) -> bool {
     let is_element = |step: &PathStep| matches!(step, PathStep::Each | PathStep::Index(0));
     parts.iter().any(|part| part.iter().all(is_element))
         && (parts.iter().any(|part| part.is_empty())
@@ -215,7 +215,7 @@ fn without_elements(mut part: &[PathStep]) -> &[PathStep] {
 struct Unreadable;
 
 /// The paths, from the value at hand, to what has to stay behind.
-type Parts<'p> = &'p [&'p [PathStep]];
+type ScreenedParts<'p> = &'p [&'p [PathStep]];
 
 /// Writes a value without what has to stay behind.
 struct ScreenWriter<'k> {
@@ -231,7 +231,7 @@ impl<'k> ScreenWriter<'k> {
         arena: &'k Arena,
         pages: Option<&'k KeptParameters>,
         value: Json<'_>,
-        parts: Parts<'_>,
+        parts: ScreenedParts<'_>,
         level: usize,
     ) -> Result<Self, Unreadable> {
         let mut writer = Self {
@@ -249,7 +249,12 @@ impl<'k> ScreenWriter<'k> {
         self.has_cut || self.lacks_source
     }
 
-    fn value(&mut self, value: Json<'_>, parts: Parts<'_>, level: usize) -> Result<(), Unreadable> {
+    fn value(
+        &mut self,
+        value: Json<'_>,
+        parts: ScreenedParts<'_>,
+        level: usize,
+    ) -> Result<(), Unreadable> {
         if (parts.is_empty() && self.pages.is_none()) || level == MOST_LEVELS {
             self.out.push_str(value.raw());
             return Ok(());
@@ -269,7 +274,7 @@ impl<'k> ScreenWriter<'k> {
     fn object(
         &mut self,
         object: Json<'_>,
-        parts: Parts<'_>,
+        parts: ScreenedParts<'_>,
         level: usize,
     ) -> Result<(), Unreadable> {
         self.out.push('{');
@@ -298,7 +303,7 @@ impl<'k> ScreenWriter<'k> {
     fn list<'e>(
         &mut self,
         elements: impl Iterator<Item = Json<'e>>,
-        parts: Parts<'_>,
+        parts: ScreenedParts<'_>,
         level: usize,
     ) -> Result<(), Unreadable> {
         self.out.push('[');
@@ -324,7 +329,12 @@ impl<'k> ScreenWriter<'k> {
         Ok(())
     }
 
-    fn text(&mut self, value: Json<'_>, parts: Parts<'_>, level: usize) -> Result<(), Unreadable> {
+    fn text(
+        &mut self,
+        value: Json<'_>,
+        parts: ScreenedParts<'_>,
+        level: usize,
+    ) -> Result<(), Unreadable> {
         let content = value.as_str().unwrap_or_default();
         let text = content.trim_matches(|one: char| one.is_whitespace() || one == '\u{feff}');
         let may_be_json = value.begins_as_json();
