@@ -5,12 +5,12 @@ pub mod blocking;
 pub mod body;
 pub mod client_address;
 pub mod reply;
-pub mod serve;
+pub mod server;
 mod normal_path;
 pub mod tls;
 
 pub use auth::{AuthRule, Authenticator};
 pub use blocking::{Work, block_in_place_if_long};
 pub use reply::{HttpError, json_response};
-pub use serve::{ConnectionLimits, serve};
+pub use server::{ConnectionLimits, serve};
 pub use tls::client_config;

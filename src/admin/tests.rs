@@ -18,7 +18,7 @@ use crate::clock::{TestClock, UnixMillis};
 use crate::config::SyncName;
 use crate::config::fields::WebsiteField;
 use crate::config::load::from_toml;
-use crate::http::serve::{ConnectionLimits, serve};
+use crate::http::server::{ConnectionLimits, serve};
 use crate::normalize::field::UserDataField;
 use crate::outcome::Reason;
 use crate::queue::quota::StoreStats;

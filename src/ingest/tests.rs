@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::clock::TestClock;
 use crate::config::load::from_toml;
-use crate::http::serve::{ConnectionLimits, serve};
+use crate::http::server::{ConnectionLimits, serve};
 use crate::ingest::chunk::CHUNK;
 use crate::sync::compile_all;
 
