@@ -97,13 +97,9 @@ impl SharedLimits {
             *strictest = strictest.stricter(own);
         }
         for (pixel_id, rates) in rates {
-            match self.pixels.get(pixel_id) {
-                Some(pixel) => pixel.set_rates(rates),
-                None => {
-                    let pixel = PixelLimiter::new(pixel_id, rates);
-                    self.pixels.insert(pixel_id.to_owned(), pixel);
-                }
-            }
+            let pixel = self.pixels.entry(pixel_id.to_owned());
+            let pixel = pixel.or_insert_with(|| PixelLimiter::new(pixel_id, rates));
+            pixel.set_rates(rates);
         }
     }
 }

@@ -246,10 +246,9 @@ fn retry(
     }
     let mut words = format!("{queued} queued anew");
     if kept > 0 {
-        words += &format!(
-            "; {kept} kept: they were never mapped, or are too old for Meta by now (fix the mapping \
-             and backfill, or drop them)"
-        );
+        let why = "they were never mapped, or are too old for Meta by now (fix the mapping and \
+                   backfill, or drop them)";
+        words = format!("{words}; {kept} kept: {why}");
     }
     if queued > 0 && !store.has_daemon() {
         words += "; they are delivered once the daemon runs";

@@ -116,12 +116,15 @@ fn one(table: &KnownTable<'_>, name: &str, file: &str, check: SecretCheck) -> Op
     }
 }
 
+/// Reads a secret from its value.
+type ReadSecret = fn(&Node<'_>) -> Option<SecretString>;
+
 /// Finds the secret's value, and how to read it.
 fn find<'v>(
     table: &KnownTable<'v>,
     name: &str,
     file: &str,
-) -> Option<(Node<'v>, fn(&Node<'_>) -> Option<SecretString>)> {
+) -> Option<(Node<'v>, ReadSecret)> {
     match either(table, name, file) {
         (Some(_), Some(file)) => {
             file.refuse(format!("found beside `{name}`, expected one of the two"))

@@ -203,14 +203,10 @@ impl RequestAuth {
         let mut authorization =
             HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
         authorization.set_sensitive(true);
-        let mut end = "]".to_owned();
-        if let Some(code) = test_event_code {
-            end += &format!(r#","test_event_code":"{code}""#);
-        }
-        if let Some(secret) = app_secret {
-            end += &format!(r#","appsecret_proof":"{}""#, proof(secret, token));
-        }
-        end.push('}');
+        let code = test_event_code.map(|code| format!(r#","test_event_code":"{code}""#));
+        let proof = app_secret
+            .map(|secret| format!(r#","appsecret_proof":"{}""#, proof(secret, token)));
+        let end = ["]", &code.unwrap_or_default(), &proof.unwrap_or_default(), "}"].concat();
         Ok(Self { authorization, end })
     }
 }

@@ -251,7 +251,7 @@ fn is_unreadable<'a>(members: &[Member<'a>], arena: &'a Arena) -> bool {
     })
 }
 
-fn as_text<'a>((name, value): Member<'a>) -> (Cow<'a, str>, Cow<'a, str>) {
+fn as_text((name, value): Member<'_>) -> (Cow<'_, str>, Cow<'_, str>) {
     (name, Cow::Borrowed(value.raw()))
 }
 

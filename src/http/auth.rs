@@ -137,6 +137,8 @@ fn digests(scheme: &str, secrets: &[SecretString]) -> Vec<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::task::JoinSet;
+
     use crate::config::load::from_toml;
 
     fn config(text: &str) -> Config {
@@ -198,7 +200,8 @@ mod tests {
         let authenticator = Arc::new(Authenticator::new(live.clone(), AuthRule::to_admin));
         assert!(authenticator.admits(&headers("authorization", "Bearer s")));
         assert!(!authenticator.admits(&headers("authorization", "s")));
-        let following = tokio::spawn(Arc::clone(&authenticator).follow(CancellationToken::new()));
+        let mut following = JoinSet::new();
+        following.spawn(Arc::clone(&authenticator).follow(CancellationToken::new()));
         tokio::task::yield_now().await;
         for (secret, [is_old, is_new, is_nobody]) in [
             ("secret = \"t\"", [false, true, false]),
@@ -212,7 +215,7 @@ mod tests {
             }
             assert_eq!(authenticator.admits(&HeaderMap::new()), is_nobody);
         }
-        following.abort();
+        following.abort_all();
     }
 
     #[test]

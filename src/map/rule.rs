@@ -41,7 +41,7 @@ impl Rule {
         let mut original = outer.original_event_data.clone();
         original.extend(inner.original_event_data.clone());
         // A sync's own has a default.
-        let event_id = first(&inner.event_id, &outer.event_id).unwrap_or_default();
+        let event_id = first(inner.event_id.as_ref(), outer.event_id.as_ref()).unwrap_or_default();
         let ids = original.values().chain([&event_id]);
         Self {
             name_covers: Covers::of(sources, row.send_as.iter().flat_map(ValueExpr::paths)),
@@ -49,12 +49,12 @@ impl Rule {
             send_as: row.send_as.clone(),
             event_name: row.send_as.as_ref().and_then(constant_text),
             event_id,
-            action_source: first(&inner.action_source, &outer.action_source)
+            action_source: first(inner.action_source.as_ref(), outer.action_source.as_ref())
                 .unwrap_or(ActionSource::Auto),
-            event_source_url: first(&inner.event_source_url, &outer.event_source_url)
+            event_source_url: first(inner.event_source_url.as_ref(), outer.event_source_url.as_ref())
                 .unwrap_or_default(),
-            referrer_url: first(&inner.referrer_url, &outer.referrer_url),
-            opt_out: first(&inner.opt_out, &outer.opt_out),
+            referrer_url: first(inner.referrer_url.as_ref(), outer.referrer_url.as_ref()),
+            opt_out: first(inner.opt_out.as_ref(), outer.opt_out.as_ref()),
             original,
             user_data: UserData::compile(sync, user_data(sync, row)),
             custom_data: CustomData::compile(
@@ -68,8 +68,8 @@ impl Rule {
 }
 
 /// What gives the row's own, else the sync's.
-fn first<T: Clone>(inner: &Option<T>, outer: &Option<T>) -> Option<T> {
-    inner.as_ref().or(outer.as_ref()).cloned()
+fn first<T: Clone>(inner: Option<&T>, outer: Option<&T>) -> Option<T> {
+    inner.or(outer).cloned()
 }
 
 /// What a browser's own request says, for events that do not say it.

@@ -122,11 +122,11 @@ pub(super) fn answer(element: &[u8]) -> Option<String> {
     });
     let code = code.map(|code| code.to_string());
     let parts: Vec<String> = code.into_iter().chain(kind.map(str::to_owned)).collect();
-    let mut words = "the answer to a request that failed".to_owned();
-    if !parts.is_empty() {
-        words += &format!(" ({})", parts.join(", "));
-    }
-    Some(words)
+    let words = "the answer to a request that failed";
+    Some(match parts.as_slice() {
+        [] => words.to_owned(),
+        parts => format!("{words} ({})", parts.join(", ")),
+    })
 }
 
 #[cfg(test)]

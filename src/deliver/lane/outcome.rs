@@ -19,6 +19,10 @@ const SEARCH_FAILURES: u32 = 4;
 
 /// A request, and how the lane stands when its outcome is known.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own that the decision looks at"
+)]
 pub(super) struct LaneView {
     pub(super) events: usize,
     /// It was part of a batch that failed before.

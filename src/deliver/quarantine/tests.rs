@@ -78,8 +78,12 @@ impl Bench {
     }
 }
 
+fn id(number: usize) -> i64 {
+    number.try_into().unwrap()
+}
+
 fn event(number: usize) -> Leased {
-    Leased::sample(number.try_into().unwrap())
+    Leased::sample(id(number))
 }
 
 /// The refused event, if there is one, is held, and nothing else happens.
@@ -89,14 +93,14 @@ fn held() -> Update {
 
 fn rejected(numbers: &[usize]) -> Update {
     Update {
-        rejected: numbers.iter().map(|number| *number as i64).collect(),
+        rejected: numbers.iter().map(|number| id(*number)).collect(),
         ..held()
     }
 }
 
 fn released(number: usize) -> Update {
     Update {
-        released: vec![number as i64],
+        released: vec![id(number)],
         ..held()
     }
 }
@@ -149,7 +153,7 @@ fn twenty_alike_in_a_row_are_too_many() {
     }
     let last = bench.refused(TOO_MANY, ONE, Blame::Unknown);
     let too_many = Update {
-        released: (1..=TOO_MANY as i64).collect(),
+        released: (1..=id(TOO_MANY)).collect(),
         pauses: true,
         ..held()
     };

@@ -346,7 +346,7 @@ fn written(fault: Fault, probability: &str) -> String {
     match fault {
         Fault::Status(status, shape) => {
             parts.push(status.to_string());
-            parts.extend(name_of(&SHAPES, shape));
+            parts.extend(name_of(&SHAPES, &shape));
         }
         Fault::Error {
             status,
@@ -361,7 +361,7 @@ fn written(fault: Fault, probability: &str) -> String {
         Fault::Throttle { code, regain, hint } => {
             parts.push(code.to_string());
             parts.push(humantime::format_duration(regain).to_string());
-            parts.extend(name_of(&HINTS, hint));
+            parts.extend(name_of(&HINTS, &hint));
         }
         Fault::TokenDead(status) => parts.push(status.to_string()),
         Fault::Reduce(most) | Fault::TooLarge(most) => parts.push(most.to_string()),
@@ -377,8 +377,8 @@ fn written(fault: Fault, probability: &str) -> String {
     text
 }
 
-fn name_of<T: PartialEq>(names: &[(&str, T)], wanted: T) -> Option<String> {
-    let (name, _) = names.iter().find(|(_, value)| *value == wanted)?;
+fn name_of<T: PartialEq>(names: &[(&str, T)], wanted: &T) -> Option<String> {
+    let (name, _) = names.iter().find(|(_, value)| value == wanted)?;
     Some((*name).to_owned())
 }
 

@@ -97,13 +97,11 @@ fn stored_bytes(
     let given = u64::MAX - input.limit();
     let input = input.get_mut();
     let checksum = || checksum.clone().finalize();
-    let is_end = match sizes {
-        Some(sizes) => is_next(input.peek(HEADER)?) && checksum() == sizes.checksum,
-        None => {
-            let next = input.peek(LONGEST_SIZES)?;
-            number_at(next, 0) == Some(SIZES)
-                && sizes_behind(next, checksum(), given, given).is_some()
-        }
+    let is_end = if let Some(sizes) = sizes {
+        is_next(input.peek(HEADER)?) && checksum() == sizes.checksum
+    } else {
+        let next = input.peek(LONGEST_SIZES)?;
+        number_at(next, 0) == Some(SIZES) && sizes_behind(next, checksum(), given, given).is_some()
     };
     Ok(usize::from(!is_end))
 }
