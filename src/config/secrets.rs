@@ -120,11 +120,7 @@ fn one(table: &KnownTable<'_>, name: &str, file: &str, check: SecretCheck) -> Op
 type ReadSecret = fn(&Node<'_>) -> Option<SecretString>;
 
 /// Finds the secret's value, and how to read it.
-fn find<'v>(
-    table: &KnownTable<'v>,
-    name: &str,
-    file: &str,
-) -> Option<(Node<'v>, ReadSecret)> {
+fn find<'v>(table: &KnownTable<'v>, name: &str, file: &str) -> Option<(Node<'v>, ReadSecret)> {
     match either(table, name, file) {
         (Some(_), Some(file)) => {
             file.refuse(format!("found beside `{name}`, expected one of the two"))

@@ -204,9 +204,15 @@ impl RequestAuth {
             HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
         authorization.set_sensitive(true);
         let code = test_event_code.map(|code| format!(r#","test_event_code":"{code}""#));
-        let proof = app_secret
-            .map(|secret| format!(r#","appsecret_proof":"{}""#, proof(secret, token)));
-        let end = ["]", &code.unwrap_or_default(), &proof.unwrap_or_default(), "}"].concat();
+        let proof =
+            app_secret.map(|secret| format!(r#","appsecret_proof":"{}""#, proof(secret, token)));
+        let end = [
+            "]",
+            &code.unwrap_or_default(),
+            &proof.unwrap_or_default(),
+            "}",
+        ]
+        .concat();
         Ok(Self { authorization, end })
     }
 }

@@ -51,8 +51,11 @@ impl Rule {
             event_id,
             action_source: first(inner.action_source.as_ref(), outer.action_source.as_ref())
                 .unwrap_or(ActionSource::Auto),
-            event_source_url: first(inner.event_source_url.as_ref(), outer.event_source_url.as_ref())
-                .unwrap_or_default(),
+            event_source_url: first(
+                inner.event_source_url.as_ref(),
+                outer.event_source_url.as_ref(),
+            )
+            .unwrap_or_default(),
             referrer_url: first(inner.referrer_url.as_ref(), outer.referrer_url.as_ref()),
             opt_out: first(inner.opt_out.as_ref(), outer.opt_out.as_ref()),
             original,

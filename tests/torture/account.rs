@@ -186,10 +186,10 @@ impl Account<'_> {
                         wrong.push(format!("a good event was rejected: {}", name()));
                     }
                     ExpectedOutcome::Delivered(_) if event.acknowledged && !arrived => {
-                        missing.push(name())
+                        missing.push(name());
                     }
                     ExpectedOutcome::Rejected if event.acknowledged && !is_rejected => {
-                        missing.push(name())
+                        missing.push(name());
                     }
                     _ => {}
                 }
