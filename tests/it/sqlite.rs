@@ -1,4 +1,4 @@
-//! What the file of the SQLite engine holds.
+//! What is in the file of `SQLite`.
 
 use std::fs;
 use std::path::Path;
