@@ -135,7 +135,7 @@ fn restore_cooldowns(
     now: UnixMillis,
 ) {
     for cooldown in cooldowns {
-        let why = limiter::CooldownReason::from_name(&cooldown.kind);
+        let why = limiter::CooldownReason::parse(&cooldown.kind);
         let (Some(pixel), Some(why)) = (pixels.get(&cooldown.whose), why) else {
             continue;
         };

@@ -3,26 +3,14 @@
 //! A value that Meta would not accept costs its own field, never the event. Each such loss is counted
 //! under a name from this closed list.
 
-use std::fmt;
+use crate::words::words;
 
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
-        /// Why a field was left out.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum DropReason { $($(#[doc = $doc])+ $name,)+ }
-
-        impl DropReason {
-            /// Every reason, in the order of the documentation.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-
-            /// The stable name used in metrics and explanations.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)+ }
-            }
-
-            /// What it means, as a sentence.
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
+        words! {
+            /// Why a field was left out. `meaning` says it as a sentence.
+            pub enum DropReason with pub meaning: &'static str {
+                $($(#[doc = $doc])+ $name = $text => concat!($($doc),+).trim_ascii(),)+
             }
         }
     };
@@ -105,12 +93,6 @@ drop_reasons! {
     TooDeep = "too_deep",
     /// An e-mail address or phone number in clear text.
     PersonalData = "personal_data",
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 #[cfg(test)]

@@ -221,7 +221,7 @@ impl Ingest {
         let mut summary = IngestSummary::default();
         summary.received(count);
         let now = self.clock.now();
-        let is_webhook = endpoint == Endpoint::webhook;
+        let is_webhook = endpoint == Endpoint::Webhook;
         let mut left = count;
         let mut missed: Option<NotStored> = None;
         let mut may_count_twice = None;
@@ -379,7 +379,7 @@ impl Ingest {
         let body = rules.bodies.read(headers, body).await?;
         let (bytes, arena) = (body.as_bytes(), Arena::default());
         let elements = block_in_place_if_long(Work::On(bytes.len()), || decode(bytes, &arena))?;
-        let (endpoint, count) = (Endpoint::webhook, elements.len() as u64);
+        let (endpoint, count) = (Endpoint::Webhook, elements.len() as u64);
         self.arrived(endpoint, count, &syncs);
         let stored = self.store(endpoint, count, elements, &syncs, bytes.len());
         Ok(stored.await?)

@@ -238,11 +238,11 @@ fn missed_events(name: &SyncName, sync: &SyncView, now: UnixMillis) -> Option<St
 
 fn lane_problem(name: &SyncName, lane: &LaneStatus, now: UnixMillis) -> Option<String> {
     let what = match lane.state {
-        LaneState::running | LaneState::draining => return None,
-        LaneState::backing_off => "is backing off",
-        LaneState::throttled => "waits for Meta's rate limit",
-        LaneState::blocked => "is blocked by Meta",
-        LaneState::paused => "is paused and keeps its events",
+        LaneState::Running | LaneState::Draining => return None,
+        LaneState::BackingOff => "is backing off",
+        LaneState::Throttled => "waits for Meta's rate limit",
+        LaneState::Blocked => "is blocked by Meta",
+        LaneState::Paused => "is paused and keeps its events",
     };
     let duration = in_words(now.since(lane.since));
     let reason = lane.reason.as_deref().unwrap_or("no reason was given");
@@ -273,7 +273,7 @@ mod tests {
         let sync = SyncView {
             enabled: true,
             lane: Some(LaneStatus::idle(
-                LaneState::running,
+                LaneState::Running,
                 UnixMillis::from_seconds(9_000),
             )),
             ready_bytes: 900,
@@ -320,7 +320,7 @@ mod tests {
             (
                 |view| {
                     let lane = lane_of_web(view);
-                    lane.state = LaneState::paused;
+                    lane.state = LaneState::Paused;
                     lane.reason = Some("Meta refused the access token (190)".to_owned());
                 },
                 Status::Warning,
@@ -329,7 +329,7 @@ mod tests {
                 ],
             ),
             (
-                |view| lane_of_web(view).state = LaneState::draining,
+                |view| lane_of_web(view).state = LaneState::Draining,
                 Status::Ok,
                 &[],
             ),

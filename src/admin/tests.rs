@@ -83,16 +83,16 @@ fn parse(page: &str, counters_end_in_total: bool) -> BTreeMap<String, Family> {
 fn full_page() -> String {
     let web = SyncName::new("web").unwrap();
     let metrics = Metrics::new();
-    metrics.received(Endpoint::webhook, 3);
+    metrics.received(Endpoint::Webhook, 3);
     metrics.missed(&web, "disk_low", 2);
     metrics.refused("unauthorized");
     metrics.delivery(&web, "delivered", 0.2, 5);
     metrics.end_to_end(&web, 1.5);
     metrics.meta_usage(&web, "call_count", 28.0);
-    metrics.lane_state(&web, LaneState::running);
+    metrics.lane_state(&web, LaneState::Running);
     let coverage = metrics.coverage(&web, ["Order \"Completed\""]);
     coverage.mapped("Order \"Completed\"", [UserDataField::Email], []);
-    coverage.mapped("else", [], WebsiteField::ALL);
+    coverage.mapped("else", [], WebsiteField::ALL.iter().copied());
     coverage.dropped("ph", "not_a_phone_number");
     let totals = SyncTotals {
         taken: 9,

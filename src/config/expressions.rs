@@ -12,6 +12,7 @@ use crate::config::schema::{Key, KnownTable};
 use crate::expr::condition::{Condition, Op, Operand};
 use crate::expr::path::Path;
 use crate::expr::value::{Constant, ReplacementTable, ValueExpr, ValueSource};
+use crate::words::words;
 
 pub(super) mod print;
 
@@ -65,40 +66,19 @@ pub enum ActionSource {
     From(ValueExpr),
 }
 
-macro_rules! action_sources {
-    ($($name:ident = $text:literal,)+) => {
-        /// Meta's values of `action_source`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(missing_docs, reason = "Meta's own names")]
-        pub enum MetaActionSource { $($name,)+ }
-
-        impl MetaActionSource {
-            /// Every value.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-
-            /// Meta's spelling.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)+ }
-            }
-
-            /// Finds a value by Meta's spelling.
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some(Self::$name),)+ _ => None }
-            }
-        }
-    };
-}
-
-action_sources! {
-    Email = "email",
-    Website = "website",
-    App = "app",
-    PhoneCall = "phone_call",
-    Chat = "chat",
-    PhysicalStore = "physical_store",
-    SystemGenerated = "system_generated",
-    BusinessMessaging = "business_messaging",
-    Other = "other",
+words! {
+    /// Meta's values of `action_source`.
+    pub enum MetaActionSource {
+        Email = "email",
+        Website = "website",
+        App = "app",
+        PhoneCall = "phone_call",
+        Chat = "chat",
+        PhysicalStore = "physical_store",
+        SystemGenerated = "system_generated",
+        BusinessMessaging = "business_messaging",
+        Other = "other",
+    }
 }
 
 /// The keys of a value that is a table; the reference explains them in prose.

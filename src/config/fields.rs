@@ -3,26 +3,15 @@
 use crate::config::expressions::VALUE;
 use crate::config::schema::Key;
 use crate::config::schema::KeyDefault::Example;
+use crate::words::words;
 
-/// What Meta asks for of every event of a website.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WebsiteField {
-    /// The user agent of the browser.
-    ClientUserAgent,
-    /// The URL of the page.
-    EventSourceUrl,
-}
-
-impl WebsiteField {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::ClientUserAgent, Self::EventSourceUrl];
-
-    /// Meta's key.
-    pub const fn meta_key(self) -> &'static str {
-        match self {
-            Self::ClientUserAgent => "client_user_agent",
-            Self::EventSourceUrl => "event_source_url",
-        }
+words! {
+    /// What Meta asks for of every event of a website, by Meta's keys.
+    pub enum WebsiteField {
+        /// The user agent of the browser.
+        ClientUserAgent = "client_user_agent",
+        /// The URL of the page.
+        EventSourceUrl = "event_source_url",
     }
 }
 

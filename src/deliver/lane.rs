@@ -138,7 +138,7 @@ impl Lane {
     pub fn restore_pause(&mut self, cooldowns: &[Cooldown]) {
         let now = Instant::now();
         let own = (cooldowns.iter()).filter(|cooldown| cooldown.whose == self.sync.as_str());
-        for fix in own.filter_map(|cooldown| Fix::from_name(&cooldown.kind)) {
+        for fix in own.filter_map(|cooldown| Fix::parse(&cooldown.kind)) {
             self.breaker.pause(fix, now, now);
             self.breaker.retry_now(now);
             warn!(sync = %self.sync, "the lane was paused before the daemon started: {}", fix.in_words());

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::units::Rate;
+use crate::words::words;
 
 use super::usage::LONGEST_WAIT;
 
@@ -40,39 +41,15 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// Most events in one request.
 const MOST_EVENTS: NonZeroU32 = NonZeroU32::new(1000).expect("not zero");
 
-/// Why no request may go out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CooldownReason {
-    /// Nearly all of a rate limit is used up.
-    Usage,
-    /// A rate limit was reached.
-    Throttled,
-    /// The account is blocked for a while.
-    Blocked,
-}
-
-impl CooldownReason {
-    const ALL: [Self; 3] = [Self::Usage, Self::Throttled, Self::Blocked];
-
-    /// The name in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Usage => "usage",
-            Self::Throttled => "throttled",
-            Self::Blocked => "blocked",
-        }
-    }
-
-    pub const fn in_words(self) -> &'static str {
-        match self {
-            Self::Usage => "nearly all of Meta's rate limit is used up",
-            Self::Throttled => "Meta's rate limit is reached",
-            Self::Blocked => "Meta has blocked the account for a while",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|why| why.as_str() == name)
+words! {
+    /// Why no request may go out, with its name in the store.
+    pub enum CooldownReason with pub in_words: &'static str {
+        /// Nearly all of a rate limit is used up.
+        Usage = "usage" => "nearly all of Meta's rate limit is used up",
+        /// A rate limit was reached.
+        Throttled = "throttled" => "Meta's rate limit is reached",
+        /// The account is blocked for a while.
+        Blocked = "blocked" => "Meta has blocked the account for a while",
     }
 }
 

@@ -10,6 +10,8 @@ use std::time::Duration;
 use memchr::memmem;
 use serde_json::{Map, Value};
 
+use crate::words::words;
+
 use super::redact::Redactor;
 use super::usage::{RateUsage, number};
 use body::{GraphError, ReplyBody, plain, text_at};
@@ -93,18 +95,23 @@ pub enum Blame {
     Passing,
 }
 
-/// What someone must fix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fix {
-    Token,
-    AppSecret,
-    /// The permissions of the token.
-    Permission,
-    /// The pixel id, or its assignment to the token's owner.
-    Pixel,
-    /// The app secret, or the pixel id: Meta's code is the same for both.
-    AppSecretOrPixel,
-    Version,
+words! {
+    /// What someone must fix, with its name in the store.
+    pub enum Fix with pub in_words: &'static str {
+        Token = "token" => "Meta does not accept the access token",
+        AppSecret = "app_secret" =>
+            "Meta does not accept the app secret's proof, or asks for one (app_secret)",
+        /// The permissions of the token.
+        Permission = "permission" => "the access token lacks a permission",
+        /// The pixel id, or its assignment to the token's owner.
+        Pixel = "pixel" => "Meta knows no such pixel id, or the access token may not use it",
+        /// The app secret, or the pixel id: Meta's code is the same for both.
+        AppSecretOrPixel = "app_secret_or_pixel" =>
+            "Meta does not accept the app secret's proof (app_secret), or knows no such pixel id, \
+             or the access token may not use it",
+        Version = "version" =>
+            "Meta does not know, or no longer serves, this Graph API version (meta.api_version)",
+    }
 }
 
 /// A verdict, and what supports it.
@@ -176,52 +183,6 @@ impl Judgement {
             Verdict::TooLarge if !self.is_foreign => Blame::Event,
             Verdict::TooLarge | Verdict::Refused => Blame::Unknown,
             _ => Blame::Passing,
-        }
-    }
-}
-
-impl Fix {
-    const ALL: [Self; 6] = [
-        Self::Token,
-        Self::AppSecret,
-        Self::Permission,
-        Self::Pixel,
-        Self::AppSecretOrPixel,
-        Self::Version,
-    ];
-
-    /// Its name in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::AppSecret => "app_secret",
-            Self::Permission => "permission",
-            Self::Pixel => "pixel",
-            Self::AppSecretOrPixel => "app_secret_or_pixel",
-            Self::Version => "version",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|fix| fix.as_str() == name)
-    }
-
-    /// What is wrong.
-    pub const fn in_words(self) -> &'static str {
-        match self {
-            Self::Token => "Meta does not accept the access token",
-            Self::AppSecret => {
-                "Meta does not accept the app secret's proof, or asks for one (app_secret)"
-            }
-            Self::Permission => "the access token lacks a permission",
-            Self::Pixel => "Meta knows no such pixel id, or the access token may not use it",
-            Self::AppSecretOrPixel => {
-                "Meta does not accept the app secret's proof (app_secret), or knows no such pixel id, \
-                 or the access token may not use it"
-            }
-            Self::Version => {
-                "Meta does not know, or no longer serves, this Graph API version (meta.api_version)"
-            }
         }
     }
 }

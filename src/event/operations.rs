@@ -16,6 +16,7 @@ use super::OperationReading;
 use super::arena::Arena;
 use crate::json::Json;
 use crate::json::keys::Member;
+use crate::words::words;
 
 /// The section of a person's properties.
 pub const USER_PROPERTIES: &str = "user_properties";
@@ -23,45 +24,32 @@ pub const USER_PROPERTIES: &str = "user_properties";
 /// The sections that may hold operations.
 pub(super) const SECTIONS: [&str; 2] = [USER_PROPERTIES, "group_properties"];
 
-/// A change of a property (Amplitude: Identify API).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Removes all properties.
-    ClearAll,
-    /// Removes the property.
-    Unset,
-    Set,
-    /// Sets the property, unless it has a value.
-    SetOnce,
-    /// Adds a number to it.
-    Add,
-    /// Puts elements at the end of the list.
-    Append,
-    /// Puts elements at the beginning of the list.
-    Prepend,
-    /// Puts elements at the beginning of the list, unless they are in it.
-    PreInsert,
-    /// Puts elements at the end of the list, unless they are in it.
-    PostInsert,
-    /// Takes elements out of the list.
-    Remove,
+words! {
+    /// A change of a property (Amplitude: Identify API), in the order in which Amplitude executes them.
+    pub enum Act {
+        /// Removes all properties.
+        ClearAll = "$clearAll",
+        /// Removes the property.
+        Unset = "$unset",
+        Set = "$set",
+        /// Sets the property, unless it has a value.
+        SetOnce = "$setOnce",
+        /// Adds a number to it.
+        Add = "$add",
+        /// Puts elements at the end of the list.
+        Append = "$append",
+        /// Puts elements at the beginning of the list.
+        Prepend = "$prepend",
+        /// Puts elements at the beginning of the list, unless they are in it.
+        PreInsert = "$preInsert",
+        /// Puts elements at the end of the list, unless they are in it.
+        PostInsert = "$postInsert",
+        /// Takes elements out of the list.
+        Remove = "$remove",
+    }
 }
 
 impl Act {
-    /// Every operation with its name in an event, in the order in which Amplitude executes them.
-    pub const ALL: [(&'static str, Self); 10] = [
-        ("$clearAll", Self::ClearAll),
-        ("$unset", Self::Unset),
-        ("$set", Self::Set),
-        ("$setOnce", Self::SetOnce),
-        ("$add", Self::Add),
-        ("$append", Self::Append),
-        ("$prepend", Self::Prepend),
-        ("$preInsert", Self::PreInsert),
-        ("$postInsert", Self::PostInsert),
-        ("$remove", Self::Remove),
-    ];
-
     /// Whether the operation works on the elements of a list.
     pub const fn is_on_lists(self) -> bool {
         matches!(
@@ -80,8 +68,8 @@ impl Act {
         if !name.starts_with('$') {
             return None;
         }
-        let is_it = |(known, _): &&(&str, Self)| known.eq_ignore_ascii_case(name);
-        Self::ALL.iter().find(is_it).map(|(_, act)| *act)
+        let is_it = |act: &Self| act.as_str().eq_ignore_ascii_case(name);
+        Self::ALL.iter().copied().find(is_it)
     }
 }
 
@@ -224,7 +212,7 @@ impl fmt::Debug for Operation<'_> {
 fn operations<'a>(members: &[Member<'a>], arena: &'a Arena) -> Vec<Operation<'a>> {
     let mut operations = Vec::new();
     let mut add = |act, properties| operations.push(Operation { act, properties });
-    for (_, act) in Act::ALL {
+    for &act in Act::ALL {
         if act == Act::Set {
             let plain = members
                 .iter()

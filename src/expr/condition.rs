@@ -23,6 +23,7 @@ use crate::event::number as amount;
 use crate::expr::glob;
 use crate::expr::path::{Path, Scope};
 use crate::json::Json;
+use crate::words::words;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
@@ -40,32 +41,6 @@ pub struct Operand {
     pub is_number: bool,
 }
 
-macro_rules! operators {
-    ($($name:ident = $text:literal of $extent:ident,)+) => {
-        /// Amplitude's operators.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Op { $($name,)+ }
-
-        impl Op {
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-
-            /// Amplitude's spelling.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)+ }
-            }
-
-            /// Finds an operator by Amplitude's spelling.
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some(Self::$name),)+ _ => None }
-            }
-
-            const fn extent(self) -> Extent {
-                match self { $(Self::$name => Extent::$extent,)+ }
-            }
-        }
-    };
-}
-
 /// The values that an operator speaks of.
 #[derive(PartialEq)]
 enum Extent {
@@ -75,30 +50,33 @@ enum Extent {
     All,
 }
 
-operators! {
-    Is = "is" of Any,
-    IsNot = "is not" of All,
-    Contains = "contains" of Any,
-    DoesNotContain = "does not contain" of All,
-    StartsWith = "starts with" of Any,
-    DoesNotStartWith = "does not start with" of All,
-    Less = "less" of Any,
-    LessOrEqual = "less or equal" of Any,
-    Greater = "greater" of Any,
-    GreaterOrEqual = "greater or equal" of Any,
-    IsSet = "is set" of Any,
-    IsNotSet = "is not set" of All,
-    SetIs = "set is" of All,
-    SetIsNot = "set is not" of All,
-    SetContains = "set contains" of Any,
-    SetDoesNotContain = "set does not contain" of All,
-    GlobMatch = "glob match" of Any,
-    GlobDoesNotMatch = "glob does not match" of All,
+words! {
+    /// Amplitude's operators, in its spelling.
+    pub enum Op with extent: Extent {
+        Is = "is" => Extent::Any,
+        IsNot = "is not" => Extent::All,
+        Contains = "contains" => Extent::Any,
+        DoesNotContain = "does not contain" => Extent::All,
+        StartsWith = "starts with" => Extent::Any,
+        DoesNotStartWith = "does not start with" => Extent::All,
+        Less = "less" => Extent::Any,
+        LessOrEqual = "less or equal" => Extent::Any,
+        Greater = "greater" => Extent::Any,
+        GreaterOrEqual = "greater or equal" => Extent::Any,
+        IsSet = "is set" => Extent::Any,
+        IsNotSet = "is not set" => Extent::All,
+        SetIs = "set is" => Extent::All,
+        SetIsNot = "set is not" => Extent::All,
+        SetContains = "set contains" => Extent::Any,
+        SetDoesNotContain = "set does not contain" => Extent::All,
+        GlobMatch = "glob match" => Extent::Any,
+        GlobDoesNotMatch = "glob does not match" => Extent::All,
+    }
 }
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.property, self.op.as_str())?;
+        write!(f, "{} {}", self.property, self.op)?;
         for (at, value) in self.values.iter().enumerate() {
             let before = if at == 0 { " " } else { " or " };
             if value.is_number {

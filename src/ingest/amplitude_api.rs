@@ -80,16 +80,16 @@ struct ApiEndpoint {
 
 /// The paths that SDKs send to, how each is counted, and what it takes.
 const ENDPOINTS: [(&str, Endpoint, Dialect); 6] = [
-    ("/2/httpapi", Endpoint::httpapi, Dialect::Upload),
-    ("/batch", Endpoint::batch, Dialect::Upload),
-    ("/identify", Endpoint::identify, Dialect::Identify),
+    ("/2/httpapi", Endpoint::HttpApi, Dialect::Upload),
+    ("/batch", Endpoint::Batch, Dialect::Upload),
+    ("/identify", Endpoint::Identify, Dialect::Identify),
     (
         "/groupidentify",
-        Endpoint::groupidentify,
+        Endpoint::GroupIdentify,
         Dialect::GroupIdentify,
     ),
-    ("/httpapi", Endpoint::httpapi_v1, Dialect::HttpV1),
-    ("/", Endpoint::legacy, Dialect::Legacy),
+    ("/httpapi", Endpoint::HttpApiV1, Dialect::HttpV1),
+    ("/", Endpoint::Legacy, Dialect::Legacy),
 ];
 
 impl AmplitudeApi {

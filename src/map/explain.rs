@@ -277,7 +277,7 @@ impl Recorder for Explanation {
             WebsiteField::ClientUserAgent => {
                 ServerField::UserData(UserDataField::ClientUserAgent).path()
             }
-            WebsiteField::EventSourceUrl => ServerField::Event(lacking.meta_key()).path(),
+            WebsiteField::EventSourceUrl => ServerField::Event(lacking.as_str()).path(),
         };
         self.add_unmapped(&path);
         let mut of_field = self.fields.iter_mut().rev();

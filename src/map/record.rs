@@ -271,7 +271,7 @@ impl FieldStats {
     /// The fields that Meta asks for in an event of a website and that the mapped event lacks.
     pub fn lacking(&self) -> impl Iterator<Item = WebsiteField> {
         let lacks = |field: &WebsiteField| self.lacking[*field as usize];
-        WebsiteField::ALL.into_iter().filter(lacks)
+        WebsiteField::ALL.iter().copied().filter(lacks)
     }
 
     /// Whether it was mapped, and is a website event too old for Meta to pair with its Pixel's, while

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::SyncName;
 use crate::outcome::Reason;
+use crate::words::words;
 
 use super::batch::SyncId;
 use super::engine::{self, BatchOrder, CounterValue, Engine, EngineResult, Reader, Transaction};
@@ -34,37 +35,22 @@ pub struct SyncTotals {
     pub profile_bytes: u64,
 }
 
-macro_rules! removals {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
-        /// Why a dead letter was removed.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Removal { $($(#[$doc])* $name,)+ }
-
-        impl Removal {
-            /// Every cause.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-
-            /// The stable name used in metrics and the store.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)+ }
-            }
-        }
-    };
-}
-
-removals! {
-    /// Queued again by command.
-    Retried = "retried",
-    /// Dropped by command.
-    Dropped = "dropped",
-    /// Replaced by a backfill of the same event.
-    Replaced = "replaced",
-    /// Erased with its user.
-    Forgotten = "forgotten",
-    /// Older than the retention.
-    Aged = "aged",
-    /// Room was needed for newer ones.
-    Crowded = "crowded",
+words! {
+    /// Why a dead letter was removed.
+    pub enum Removal {
+        /// Queued again by command.
+        Retried = "retried",
+        /// Dropped by command.
+        Dropped = "dropped",
+        /// Replaced by a backfill of the same event.
+        Replaced = "replaced",
+        /// Erased with its user.
+        Forgotten = "forgotten",
+        /// Older than the retention.
+        Aged = "aged",
+        /// Room was needed for newer ones.
+        Crowded = "crowded",
+    }
 }
 
 macro_rules! counters {
@@ -99,7 +85,7 @@ macro_rules! counters {
                 match self {
                     $(Self::$name => $text.to_owned(),)+
                     Self::Ended(reason) => format!("ended:{reason}"),
-                    Self::DeadRemoved(why) => format!("dead_removed:{}", why.as_str()),
+                    Self::DeadRemoved(why) => format!("dead_removed:{why}"),
                 }
             }
         }

@@ -18,6 +18,7 @@ use prometheus_client::registry::{Metric, Registry};
 use serde::Serialize;
 
 use crate::config::SyncName;
+use crate::words::words;
 use coverage::{Coverage, CoverageFamilies};
 
 pub mod coverage;
@@ -41,61 +42,46 @@ pub struct Metrics {
     coverage: CoverageFamilies,
 }
 
-/// The ways in for events, as labels of `events_received_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(
-    non_camel_case_types,
-    reason = "label values are written as they are named"
-)]
-pub enum Endpoint {
-    /// `/webhook`.
-    webhook,
-    /// `/2/httpapi`.
-    httpapi,
-    /// `/batch`.
-    batch,
-    /// `/identify`.
-    identify,
-    /// `/groupidentify`.
-    groupidentify,
-    /// `/httpapi`, the endpoint of the first HTTP API.
-    httpapi_v1,
-    /// The legacy form endpoint.
-    legacy,
-    /// `pixel-relay backfill`.
-    backfill,
+words! {
+    /// The ways in for events, as labels of `events_received_total`.
+    pub enum Endpoint {
+        /// `/webhook`.
+        Webhook = "webhook",
+        /// `/2/httpapi`.
+        HttpApi = "httpapi",
+        /// `/batch`.
+        Batch = "batch",
+        /// `/identify`.
+        Identify = "identify",
+        /// `/groupidentify`.
+        GroupIdentify = "groupidentify",
+        /// `/httpapi`, the endpoint of the first HTTP API.
+        HttpApiV1 = "httpapi_v1",
+        /// The legacy form endpoint.
+        Legacy = "legacy",
+        /// `pixel-relay backfill`.
+        Backfill = "backfill",
+    }
 }
 
-/// The state of a lane, as labels of `lane_state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue, Serialize)]
-#[allow(
-    non_camel_case_types,
-    reason = "label values are written as they are named"
-)]
-pub enum LaneState {
-    /// Delivering, or nothing to deliver.
-    running,
-    /// Waiting after a temporary fault.
-    backing_off,
-    /// Waiting because Meta's rate limit is used up.
-    throttled,
-    /// Waiting because Meta blocks the account for a while.
-    blocked,
-    /// Waiting until a token, a permission or a pixel id is corrected.
-    paused,
-    /// The sync is disabled, and its queued events are delivered.
-    draining,
-}
-
-impl LaneState {
-    pub const ALL: [Self; 6] = [
-        Self::running,
-        Self::backing_off,
-        Self::throttled,
-        Self::blocked,
-        Self::paused,
-        Self::draining,
-    ];
+words! {
+    /// The state of a lane, as labels of `lane_state`.
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum LaneState {
+        /// Delivering, or nothing to deliver.
+        Running = "running",
+        /// Waiting after a temporary fault.
+        BackingOff = "backing_off",
+        /// Waiting because Meta's rate limit is used up.
+        Throttled = "throttled",
+        /// Waiting because Meta blocks the account for a while.
+        Blocked = "blocked",
+        /// Waiting until a token, a permission or a pixel id is corrected.
+        Paused = "paused",
+        /// The sync is disabled, and its queued events are delivered.
+        Draining = "draining",
+    }
 }
 
 impl EncodeLabelValue for SyncName {
@@ -111,7 +97,7 @@ pub struct SyncLabel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EndpointLabel {
-    endpoint: Endpoint,
+    endpoint: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -140,7 +126,7 @@ struct UsageLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
     sync: SyncName,
-    state: LaneState,
+    state: &'static str,
 }
 
 type Histograms = Family<SyncLabel, Histogram, fn() -> Histogram>;
@@ -217,6 +203,7 @@ impl Metrics {
     }
 
     pub fn received(&self, endpoint: Endpoint, events: u64) {
+        let endpoint = endpoint.as_str();
         self.events_received
             .get_or_create(&EndpointLabel { endpoint })
             .inc_by(events);
@@ -278,9 +265,9 @@ impl Metrics {
             self.lane_state
                 .get_or_create(&StateLabels {
                     sync: sync.clone(),
-                    state,
+                    state: state.as_str(),
                 })
-                .set(i64::from(state == current));
+                .set(i64::from(*state == current));
         }
     }
 

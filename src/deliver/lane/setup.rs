@@ -44,9 +44,9 @@ impl LaneSetup {
         };
         Self {
             normal: if config.enabled {
-                LaneState::running
+                LaneState::Running
             } else {
-                LaneState::draining
+                LaneState::Draining
             },
             max_delay: delivery.max_batch_delay,
             graph: Arc::new(graph),

@@ -68,7 +68,7 @@ impl LaneStatus {
 
     /// Whether someone should look at it.
     pub fn is_in_trouble(&self) -> bool {
-        !matches!(self.state, LaneState::running | LaneState::draining)
+        !matches!(self.state, LaneState::Running | LaneState::Draining)
     }
 }
 
@@ -95,22 +95,22 @@ pub(super) fn describe(
 ) -> LaneStatus {
     let retry = breaker.wait_until(Instant::now());
     let (state, reason, next_try) = if let Some(fix) = breaker.fix() {
-        (LaneState::paused, fix.in_words().to_owned(), retry)
+        (LaneState::Paused, fix.in_words().to_owned(), retry)
     } else if breaker.is_refusing() {
         let reason = format!(
             "Meta refuses one event after the other ({}); single events are tried now and then",
             in_words(quarantine.cause(), quarantine.last_refusal())
         );
-        (LaneState::paused, reason, retry)
+        (LaneState::Paused, reason, retry)
     } else if let Some(cooldown) = describe_cooldown(circuit) {
         cooldown
     } else if store.is_failing() {
         let reason = "the store failed".to_owned();
-        (LaneState::backing_off, reason, store.next)
+        (LaneState::BackingOff, reason, store.next)
     } else if let Some(failure) = breaker.failure() {
-        (LaneState::backing_off, failure.in_words(), retry)
+        (LaneState::BackingOff, failure.in_words(), retry)
     } else if let Some(reason) = describe_quarantine(quarantine) {
-        (LaneState::backing_off, reason, quarantine.next_due())
+        (LaneState::BackingOff, reason, quarantine.next_due())
     } else {
         return LaneStatus::idle(normal, now);
     };
@@ -130,8 +130,8 @@ fn describe_cooldown(circuit: Circuit) -> Option<(LaneState, String, Option<Inst
         Circuit::HalfOpen(reason) => (reason, None),
     };
     let state = match reason {
-        CooldownReason::Blocked => LaneState::blocked,
-        CooldownReason::Throttled | CooldownReason::Usage => LaneState::throttled,
+        CooldownReason::Blocked => LaneState::Blocked,
+        CooldownReason::Throttled | CooldownReason::Usage => LaneState::Throttled,
     };
     Some((state, reason.in_words().to_owned(), until))
 }

@@ -256,7 +256,7 @@ fn a_proof_and_a_permission_are_told_by_form_first() {
         );
     }
     for fix in Fix::ALL {
-        assert_eq!(Fix::from_name(fix.as_str()), Some(fix));
+        assert_eq!(Fix::parse(fix.as_str()), Some(*fix));
     }
     assert!(Fix::AppSecretOrPixel.in_words().contains("pixel"));
 }

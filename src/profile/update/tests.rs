@@ -298,7 +298,7 @@ fn act() -> impl Strategy<Value = Act> {
     select(
         Act::ALL
             .iter()
-            .map(|(_, act)| *act)
+            .copied()
             .filter(|act| *act != Act::Add)
             .collect::<Vec<_>>(),
     )

@@ -89,7 +89,7 @@ impl EventCoverage {
         let mapped = now - mem::replace(&mut last.mapped, now);
         let carried = UserDataField::ALL.iter().map(|field| field.meta_key());
         let carried = carried.zip(grown(&self.carried, &mut last.carried, mapped));
-        let lacking = WebsiteField::ALL.iter().map(|field| field.meta_key());
+        let lacking = WebsiteField::ALL.iter().map(|field| field.as_str());
         let lacking = lacking.zip(grown(&self.lacking, &mut last.lacking, mapped));
         (mapped > 0).then(|| Summary {
             event: Arc::clone(&self.event),
@@ -139,7 +139,7 @@ impl Coverage {
         }
         for field in lacking {
             let counter = &coverage.lacking[field as usize];
-            count(counter, &self.families.lacking, field.meta_key());
+            count(counter, &self.families.lacking, field.as_str());
         }
     }
 
@@ -281,7 +281,7 @@ mod tests {
         let both = [UserDataField::Email, UserDataField::ExternalId];
         coverage.mapped("Sign Up", [UserDataField::Email], []);
         coverage.mapped("Sign Up", [], [WebsiteField::EventSourceUrl]);
-        coverage.mapped("Sign Up", both, WebsiteField::ALL);
+        coverage.mapped("Sign Up", both, WebsiteField::ALL.iter().copied());
         coverage.mapped("Song Played", [UserDataField::ExternalId], []);
         let said = |summaries: Vec<Summary>| -> Vec<String> {
             let line = |one: &Summary| format!("{} {}: {one}", one.event, one.mapped);

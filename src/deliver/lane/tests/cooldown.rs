@@ -40,7 +40,7 @@ async fn a_throttle_is_waited_for_as_long_as_meta_says_and_then_probed() {
         fixture.fill().await;
         fixture.faults(&format!("next:{fault}"));
         fixture.settle().await;
-        assert_eq!(fixture.state(), LaneState::throttled, "{fault}");
+        assert_eq!(fixture.state(), LaneState::Throttled, "{fault}");
         let end = end_of_cooldown(&fixture);
         assert_eq!(seconds_to(end), wait, "{fault}");
         let shown = fixture.lanes[0].status.borrow().next_try;
@@ -62,7 +62,7 @@ async fn a_throttle_is_waited_for_as_long_as_meta_says_and_then_probed() {
         let probe = records.last().unwrap().request;
         let probed = records.iter().filter(|record| record.request == probe);
         assert_eq!(probed.count(), 1, "{fault}: one event probes");
-        assert_eq!(fixture.state(), LaneState::running);
+        assert_eq!(fixture.state(), LaneState::Running);
         fixture.assert_sound();
     }
 }
@@ -74,7 +74,7 @@ async fn a_block_is_waited_out_for_long() {
     fixture.push_many(2).await;
     fixture.fill().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::blocked);
+    assert_eq!(fixture.state(), LaneState::Blocked);
     assert_eq!(seconds_to(end_of_cooldown(&fixture)), 3600);
     fixture.pass(Duration::from_secs(3600)).await;
     fixture.settle().await;
@@ -90,13 +90,13 @@ async fn high_usage_holds_the_next_request_back() {
     fixture.push_many(2).await;
     fixture.settle().await;
     assert_eq!(fixture.calls(), 1);
-    assert_eq!(fixture.state(), LaneState::throttled);
+    assert_eq!(fixture.state(), LaneState::Throttled);
     fixture.faults("usage_business=20");
     fixture.pass_until(end_of_cooldown(&fixture)).await;
     fixture.settle().await;
     fixture.settle().await;
     assert_eq!(fixture.calls(), 2);
-    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.state(), LaneState::Running);
     fixture.assert_sound();
 }
 
@@ -119,7 +119,7 @@ async fn what_must_be_put_right_pauses_and_keeps_everything() {
         for calls in 1..=5 {
             let until = fixture.settle().await;
             assert_eq!(fixture.calls(), calls, "{fault}");
-            assert_eq!(fixture.state(), LaneState::paused, "{fault}");
+            assert_eq!(fixture.state(), LaneState::Paused, "{fault}");
             assert_eq!(fixture.queued(), 10, "{fault}");
             waits.push(seconds_to(until));
             fixture.pass_until(until).await;
@@ -129,7 +129,7 @@ async fn what_must_be_put_right_pauses_and_keeps_everything() {
         assert!(shown.contains(reason), "{shown}");
         fixture.faults("");
         fixture.settle().await;
-        assert_eq!(fixture.state(), LaneState::running, "{fault}");
+        assert_eq!(fixture.state(), LaneState::Running, "{fault}");
         assert_eq!(fixture.ended(Reason::Accepted), 10, "{fault}");
         assert!(fixture.dead().await.is_empty());
         fixture.assert_sound();
@@ -154,12 +154,12 @@ async fn a_new_token_in_its_file_resumes_a_paused_lane() {
     fixture.push_many(10).await;
     fixture.fill().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::paused);
+    assert_eq!(fixture.state(), LaneState::Paused);
     assert_eq!(fixture.calls(), 1);
     std::fs::write(&file, "token-2\n").unwrap();
     fixture.pass(Duration::from_secs(5)).await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.state(), LaneState::Running);
     assert_eq!(fixture.ended(Reason::Accepted), 10);
     fixture.assert_sound();
 }
@@ -182,7 +182,7 @@ async fn other_lanes_do_not_notice() {
             fixture.settle().await;
         }
         settle(&mut fixture.lanes[1]).await;
-        assert_eq!(fixture.lanes[1].status.borrow().state, LaneState::running);
+        assert_eq!(fixture.lanes[1].status.borrow().state, LaneState::Running);
         assert_eq!(fixture.queue.totals()[&web].queued, 0, "{fault}");
         assert_eq!(fixture.queue.totals()[&app].queued, 5, "{fault}");
         fixture.assert_sound();
@@ -204,7 +204,7 @@ async fn lanes_of_one_pixel_share_a_throttle_but_not_a_dead_token() {
     fixture.settle().await;
     settle(&mut fixture.lanes[1]).await;
     assert_eq!(fixture.calls(), 1);
-    assert_eq!(fixture.lanes[1].status.borrow().state, LaneState::throttled);
+    assert_eq!(fixture.lanes[1].status.borrow().state, LaneState::Throttled);
     fixture.pass(Duration::from_secs(60)).await;
     fixture.settle().await;
     settle(&mut fixture.lanes[1]).await;
@@ -218,7 +218,7 @@ async fn lanes_of_one_pixel_share_a_throttle_but_not_a_dead_token() {
     fixture.fill().await;
     fixture.settle().await;
     settle(&mut fixture.lanes[1]).await;
-    assert_eq!(fixture.lanes[0].status.borrow().state, LaneState::paused);
+    assert_eq!(fixture.lanes[0].status.borrow().state, LaneState::Paused);
     assert_eq!(fixture.queue.totals()[&web].queued, 0);
     fixture.assert_sound();
 }
@@ -239,7 +239,7 @@ async fn a_limit_of_the_app_holds_every_pixel_of_the_token() {
             fixture.fill().await;
             fixture.settle().await;
             settle(&mut fixture.lanes[1]).await;
-            let held = fixture.lanes[1].status.borrow().state == LaneState::throttled;
+            let held = fixture.lanes[1].status.borrow().state == LaneState::Throttled;
             assert_eq!(held, of_token, "{code}");
             assert_eq!(
                 fixture.queue.totals()[&web].queued,
@@ -292,7 +292,7 @@ async fn lanes_of_one_token_find_out_and_probe_together() {
     fixture.settle().await;
     for minutes in [1, 2, 4] {
         let until = settle(&mut fixture.lanes[1]).await;
-        assert_eq!(fixture.lanes[1].status.borrow().state, LaneState::paused);
+        assert_eq!(fixture.lanes[1].status.borrow().state, LaneState::Paused);
         let calls = fixture.calls();
         // Each probe is one call, whichever lane makes it.
         let first = usize::from(minutes == 2);
@@ -313,7 +313,7 @@ async fn lanes_of_one_token_find_out_and_probe_together() {
     fixture.settle().await;
     assert_eq!(fixture.queue.totals()[&app].queued, 0);
     for lane in &fixture.lanes {
-        assert_eq!(lane.status.borrow().state, LaneState::running);
+        assert_eq!(lane.status.borrow().state, LaneState::Running);
     }
     fixture.assert_sound();
 }
@@ -328,7 +328,7 @@ async fn a_permission_that_one_pixel_lacks_does_not_pause_the_other() {
     fixture.push_for(&web, &["Lead"; 5]).await;
     fixture.fill().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::paused);
+    assert_eq!(fixture.state(), LaneState::Paused);
     settle(&mut fixture.lanes[1]).await;
     assert_eq!(fixture.queue.totals()[&web].queued, 0);
     fixture.assert_sound();

@@ -38,7 +38,7 @@ async fn a_lone_event_that_meta_blames_is_rejected_at_once() {
     fixture.settle().await;
     assert_eq!(fixture.ended(Reason::Refused), 1);
     assert_eq!((fixture.calls(), fixture.queued()), (1, 0));
-    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.state(), LaneState::Running);
     fixture.assert_sound();
 }
 
@@ -49,7 +49,7 @@ async fn twenty_refusals_in_a_row_pause_the_lane_and_keep_the_rest() {
     fixture.push(&["Bad"; 300]).await;
     fixture.fill().await;
     let until = fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::paused);
+    assert_eq!(fixture.state(), LaneState::Paused);
     assert_eq!(fixture.ended(Reason::Refused), 19);
     assert_eq!(fixture.queued(), 281);
     // A search for the first, then one after the other, then some as probes.
@@ -60,7 +60,7 @@ async fn twenty_refusals_in_a_row_pause_the_lane_and_keep_the_rest() {
     fixture.pass_until(until).await;
     let until = fixture.settle().await;
     assert_eq!(fixture.calls(), before + 24);
-    assert_eq!(fixture.state(), LaneState::paused);
+    assert_eq!(fixture.state(), LaneState::Paused);
     assert_eq!(fixture.queued(), 281);
 
     // A good event comes: it is probed first, and its acceptance ends the pause.
@@ -84,14 +84,14 @@ async fn a_lane_that_was_refused_goes_on_once_meta_accepts() {
     fixture.push_many(50).await;
     fixture.fill().await;
     let until = fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::paused);
+    assert_eq!(fixture.state(), LaneState::Paused);
     assert_eq!(fixture.queued(), 50);
     fixture.pass_until(until).await;
     fixture.faults("");
     fixture.pass(Duration::from_secs(60)).await;
     fixture.settle().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.state(), LaneState::Running);
     assert_eq!(fixture.queued(), 0);
     assert_eq!(
         fixture.ended(Reason::Accepted) + fixture.ended(Reason::Refused),

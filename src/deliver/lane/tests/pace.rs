@@ -89,7 +89,7 @@ async fn a_passing_fault_is_tried_again_with_the_same_ids_and_ever_later() {
         for tries in 1..=4 {
             let until = fixture.settle().await;
             assert_eq!(fixture.calls(), tries, "{fault}");
-            assert_eq!(fixture.state(), LaneState::backing_off, "{fault}");
+            assert_eq!(fixture.state(), LaneState::BackingOff, "{fault}");
             assert_eq!(fixture.queued(), 5, "{fault}");
             fixture.pass_until(until).await;
         }
@@ -101,7 +101,7 @@ async fn a_passing_fault_is_tried_again_with_the_same_ids_and_ever_later() {
             }
         }
         assert_eq!(fixture.ended(Reason::Accepted), 5, "{fault}");
-        assert_eq!(fixture.state(), LaneState::running, "{fault}");
+        assert_eq!(fixture.state(), LaneState::Running, "{fault}");
         assert_eq!(fixture.sandbox.stats().repeats, 0, "{fault}");
         fixture.assert_sound();
     }
@@ -151,7 +151,7 @@ async fn an_endpoint_that_cannot_be_reached_takes_nothing() {
     fixture.push_many(5).await;
     fixture.fill().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::backing_off);
+    assert_eq!(fixture.state(), LaneState::BackingOff);
     // Nothing was sent, so Meta cannot have taken anything: the events stay for their whole window.
     fixture.pass(Duration::from_secs(50 * 3600)).await;
     fixture.queue.expire().await.unwrap();
@@ -191,7 +191,7 @@ async fn a_disabled_sync_drains() {
     fixture.push_many(5).await;
     fixture.fill().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::draining);
+    assert_eq!(fixture.state(), LaneState::Draining);
     assert_eq!(fixture.ended(Reason::Accepted), 5);
     fixture.assert_sound();
 }

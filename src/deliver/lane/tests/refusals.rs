@@ -29,7 +29,7 @@ async fn one_alone_is_tried_again_and_never_rejected() {
         let until = fixture.settle().await;
         assert_eq!(fixture.calls(), tries);
         assert_eq!((fixture.queued(), fixture.ended(Reason::Refused)), (1, 0));
-        assert_eq!(fixture.state(), LaneState::backing_off);
+        assert_eq!(fixture.state(), LaneState::BackingOff);
         let shown = reason(&fixture);
         assert!(shown.contains("code 123456, sub-code none"), "{shown}");
         assert!(shown.contains("others are tried"), "{shown}");
@@ -38,7 +38,7 @@ async fn one_alone_is_tried_again_and_never_rejected() {
     fixture.faults("");
     fixture.settle().await;
     assert_eq!(fixture.ended(Reason::Accepted), 1);
-    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.state(), LaneState::Running);
     fixture.assert_sound();
 }
 
@@ -59,7 +59,7 @@ async fn one_alone_expires_when_its_window_closes() {
     assert_eq!(fixture.ended(Reason::WindowClosed), 1);
     assert_eq!(fixture.queued(), 0);
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.state(), LaneState::Running);
     fixture.assert_sound();
 }
 
@@ -79,7 +79,7 @@ async fn another_that_is_taken_shows_whose_fault_it_is() {
         assert_eq!(fixture.ended(Reason::Accepted), 1, "{other}");
         assert_eq!(fixture.ended(Reason::Refused), 1, "{other}");
         assert_eq!(fixture.dead().await[0].code, Some(123_456));
-        assert_eq!(fixture.state(), LaneState::running);
+        assert_eq!(fixture.state(), LaneState::Running);
         fixture.assert_sound();
     }
 }
@@ -138,7 +138,7 @@ async fn twenty_alike_pause_the_lane_and_cost_nothing() {
     fixture.push(&names).await;
     fixture.fill().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::paused);
+    assert_eq!(fixture.state(), LaneState::Paused);
     assert_eq!(fixture.queued(), 300);
     // A search for the first, a row, a round of probes.
     assert!(fixture.calls() <= 40 + 24, "{} calls", fixture.calls());
@@ -158,7 +158,7 @@ async fn a_paused_lane_tries_what_comes_in_within_seconds() {
     fixture.push(&["Bad"; 25]).await;
     fixture.fill().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::paused);
+    assert_eq!(fixture.state(), LaneState::Paused);
     let calls = fixture.calls();
     fixture.push(&["Lead"]).await;
     fixture.pass(Duration::from_secs(5)).await;
@@ -304,7 +304,7 @@ async fn an_error_page_is_waited_out() {
         fixture.push(&["Lead", "Contact"]).await;
         fixture.fill().await;
         let until = fixture.settle().await;
-        assert_eq!(fixture.state(), LaneState::backing_off, "{status}");
+        assert_eq!(fixture.state(), LaneState::BackingOff, "{status}");
         let shown = reason(&fixture);
         assert!(
             shown.contains(&format!("not Meta's Graph API (status {status})")),
@@ -330,10 +330,10 @@ async fn an_event_that_a_proxy_stops_costs_no_other_and_is_never_rejected() {
     assert_eq!((fixture.queued(), fixture.ended(Reason::Refused)), (1, 0));
     let shown = reason(&fixture);
     assert!(shown.contains("1 events fail again and again"), "{shown}");
-    assert_eq!(fixture.state(), LaneState::backing_off);
+    assert_eq!(fixture.state(), LaneState::BackingOff);
     fixture.faults("");
     go_on(&mut fixture, 3).await;
     assert_eq!(fixture.ended(Reason::Accepted), 200);
-    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.state(), LaneState::Running);
     fixture.assert_sound();
 }

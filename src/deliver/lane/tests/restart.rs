@@ -11,14 +11,14 @@ async fn a_cooldown_goes_on_after_a_restart_to_its_last_moment() {
     for (fault, state, wait) in [
         (
             "next:throttle=80004:19m:minutes",
-            LaneState::throttled,
+            LaneState::Throttled,
             19 * 60,
         ),
-        ("next:throttle=613:60s:none", LaneState::throttled, 60),
-        ("next:block=50m", LaneState::blocked, 3600),
+        ("next:throttle=613:60s:none", LaneState::Throttled, 60),
+        ("next:block=50m", LaneState::Blocked, 3600),
         (
             "usage_business=96,next:status=503",
-            LaneState::throttled,
+            LaneState::Throttled,
             60,
         ),
     ] {
@@ -41,7 +41,7 @@ async fn a_cooldown_goes_on_after_a_restart_to_its_last_moment() {
         fixture.pass(Duration::from_secs(1)).await;
         fixture.settle().await;
         fixture.settle().await;
-        assert_eq!(fixture.state(), LaneState::running, "{fault}");
+        assert_eq!(fixture.state(), LaneState::Running, "{fault}");
         assert_eq!(fixture.ended(Reason::Accepted), 10, "{fault}");
 
         // It is over for good.
@@ -122,7 +122,7 @@ async fn a_paused_lane_is_paused_after_a_restart_and_probes_once() {
     fixture.settle().await;
     fixture.restart().await;
     let until = fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::paused);
+    assert_eq!(fixture.state(), LaneState::Paused);
     assert_eq!((fixture.calls(), fixture.queued()), (2, 10));
     fixture.settle().await;
     assert_eq!(fixture.calls(), 2);
@@ -133,7 +133,7 @@ async fn a_paused_lane_is_paused_after_a_restart_and_probes_once() {
     assert_eq!(fixture.ended(Reason::Accepted), 10);
     fixture.restart().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::running, "it is mended for good");
+    assert_eq!(fixture.state(), LaneState::Running, "it is mended for good");
     fixture.assert_sound();
 }
 
@@ -147,7 +147,7 @@ async fn a_restart_may_be_what_mends_a_pause() {
     fixture.faults("");
     fixture.restart().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.state(), LaneState::Running);
     assert_eq!(fixture.ended(Reason::Accepted), 10);
     let first = fixture.sandbox.records(10, None)[9].request;
     assert_eq!(first, 2);

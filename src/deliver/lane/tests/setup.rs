@@ -44,12 +44,12 @@ async fn another_token_ends_a_pause_at_once() {
     fixture.push_many(5).await;
     fixture.fill().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::paused);
+    assert_eq!(fixture.state(), LaneState::Paused);
     configure(&mut fixture, "token-1", "token-2").await;
     fixture.settle().await;
     fixture.settle().await;
     assert_eq!(fixture.ended(Reason::Accepted), 5);
-    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.state(), LaneState::Running);
     fixture.assert_sound();
 }
 
@@ -65,7 +65,7 @@ async fn a_cooldown_outlasts_other_rates_of_its_pixel() {
     fixture.settle().await;
     assert_eq!(
         (fixture.state(), fixture.calls()),
-        (LaneState::throttled, 1)
+        (LaneState::Throttled, 1)
     );
     fixture.pass(Duration::from_secs(300)).await;
     fixture.settle().await;
@@ -81,6 +81,6 @@ async fn a_disabled_sync_drains_what_is_queued() {
     configure(&mut fixture, "pixel_id", "enabled = false\npixel_id").await;
     fixture.fill().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::draining);
+    assert_eq!(fixture.state(), LaneState::Draining);
     assert_eq!(fixture.ended(Reason::Accepted), 2);
 }

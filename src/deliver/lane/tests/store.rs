@@ -11,7 +11,7 @@ async fn nothing_is_sent_while_a_settlement_cannot_be_written() {
     let until = fixture.settle().await;
     assert_eq!(fixture.calls(), 1);
     assert_eq!(fixture.queued(), 5);
-    assert_eq!(fixture.state(), LaneState::backing_off);
+    assert_eq!(fixture.state(), LaneState::BackingOff);
     let shown = fixture.lanes[0].status.borrow().reason.clone();
     assert_eq!(shown.as_deref(), Some("the store failed"));
 
@@ -26,7 +26,7 @@ async fn nothing_is_sent_while_a_settlement_cannot_be_written() {
     fixture.fill().await;
     fixture.settle().await;
     assert_eq!(fixture.ended(Reason::Accepted), 10);
-    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.state(), LaneState::Running);
     let stats = fixture.sandbox.stats();
     assert_eq!((stats.requests, stats.repeats), (2, 0));
     fixture.assert_sound();
