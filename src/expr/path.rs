@@ -468,6 +468,20 @@ impl Path {
     }
 }
 
+/// A step as a path spells it; a key is quoted, for it may hold any character.
+impl fmt::Display for PathStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => {
+                let escaped = key.replace('\\', "\\\\").replace('"', "\\\"");
+                write!(f, "[\"{escaped}\"]")
+            }
+            Self::Index(index) => write!(f, "[{index}]"),
+            Self::Each => f.write_str("[*]"),
+        }
+    }
+}
+
 impl fmt::Debug for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Path({})", self.text)

@@ -16,7 +16,7 @@ use crate::config::expressions::{CustomValue, PassedProperties};
 use crate::config::sync::SyncConfig;
 use crate::dropped::DropReason;
 use crate::event::Event;
-use crate::expr::path::Path;
+use crate::expr::path::{Path, PathStep};
 use crate::expr::value::{Constant, ValueExpr};
 use crate::json::write;
 use crate::map::hashed_sources::{Cover, HashedSources};
@@ -297,10 +297,10 @@ fn property(name: &str) -> CustomValue {
     CustomValue::Value(ValueExpr::path(property_path(name)))
 }
 
-/// The path of an event property; its name may hold any character.
+/// The path of an event property.
 fn property_path(name: &str) -> Path {
-    let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
-    Path::parse(&format!("{SECTION}[\"{quoted}\"]")).expect("a quoted name is a path")
+    let step = PathStep::Key(name.into());
+    Path::parse(&format!("{SECTION}{step}")).expect("a quoted name is a path")
 }
 
 /// Personal data is allowed in a field of an allowed name, and in one made from such a property.

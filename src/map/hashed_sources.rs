@@ -174,16 +174,8 @@ fn twin(path: &Path) -> Option<Path> {
         let field = names.find(|name| REVENUE_FIELDS.contains(name))?;
         (format!("event_properties.${field}"), path.steps())
     };
-    let rest = rest.iter().map(|step| match step {
-        PathStep::Key(key) => {
-            let quoted = key.replace('\\', "\\\\").replace('"', "\\\"");
-            format!("[\"{quoted}\"]")
-        }
-        PathStep::Index(index) => format!("[{index}]"),
-        PathStep::Each => "[*]".to_owned(),
-    });
-    let text: String = std::iter::once(begin).chain(rest).collect();
-    Path::parse(&text).ok()
+    let rest: String = rest.iter().map(PathStep::to_string).collect();
+    Path::parse(&format!("{begin}{rest}")).ok()
 }
 
 fn overlap<'s>(path: &Path, source: &'s Path) -> Overlap<'s> {
