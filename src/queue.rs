@@ -188,12 +188,9 @@ pub enum PushError {
     /// Less disk is free than `min_free_disk`.
     #[error("the disk is nearly full")]
     DiskLow,
-    /// The store cannot write.
-    #[error("the store cannot write")]
-    Storage(#[source] EngineError),
-    /// The queue was closed.
-    #[error("the queue is closed")]
-    Closed,
+    /// The store failed, or was closed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why the store could not do what it was asked.
@@ -238,15 +235,6 @@ pub enum OpenError {
     /// The writer's thread could not be started.
     #[error("cannot start the writer")]
     Thread(#[source] io::Error),
-}
-
-impl From<StoreError> for PushError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Storage(error) => Self::Storage(error),
-            StoreError::Closed => Self::Closed,
-        }
-    }
 }
 
 impl Queue {

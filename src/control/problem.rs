@@ -58,19 +58,46 @@ impl ProblemCode {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        PushError::from(error).into()
+        match &error {
+            StoreError::Storage(cause) => {
+                Self::new(ProblemCode::Storage, format!("{error}: {cause}"))
+            }
+            StoreError::Closed => Self::new(ProblemCode::Closed, "the store is being closed"),
+        }
     }
 }
 
 impl From<PushError> for Problem {
     fn from(error: PushError) -> Self {
-        match &error {
+        match error {
             PushError::Full { .. } => Self::new(ProblemCode::Full, error.to_string()),
             PushError::DiskLow => Self::new(ProblemCode::DiskLow, error.to_string()),
-            PushError::Storage(cause) => {
-                Self::new(ProblemCode::Storage, format!("{error}: {cause}"))
-            }
-            PushError::Closed => Self::new(ProblemCode::Closed, "the store is being closed"),
+            PushError::Store(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::queue::engine::EngineError;
+
+    #[test]
+    fn a_store_that_fails_is_not_said_to_fail_at_writing_alone() {
+        let error = || {
+            let cause = io::Error::other("disk I/O error");
+            StoreError::Storage(EngineError::Unavailable(Arc::new(cause)))
+        };
+        // A trace, for example, only reads.
+        for problem in [Problem::from(error()), PushError::from(error()).into()] {
+            assert_eq!(problem.code, ProblemCode::Storage);
+            assert_eq!(
+                problem.message,
+                "the store cannot be read or written: disk I/O error"
+            );
         }
     }
 }

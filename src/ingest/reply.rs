@@ -23,7 +23,7 @@ use crate::http::body::BodyError;
 use crate::http::reply::{ErrorReply, HttpError, json_response};
 use crate::json::split::NotJson;
 use crate::outcome::Reason;
-use crate::queue::{PushError, Pushed};
+use crate::queue::{PushError, Pushed, StoreError};
 
 /// What became of the events of one request.
 #[derive(Debug, Default)]
@@ -142,8 +142,8 @@ impl From<PushError> for RequestRefusal {
         match error {
             PushError::Full { sync, .. } => Self::QueueFull(sync),
             PushError::DiskLow => Self::DiskLow,
-            PushError::Storage(_) => Self::StorageFailed,
-            PushError::Closed => Self::Stopping,
+            PushError::Store(StoreError::Storage(_)) => Self::StorageFailed,
+            PushError::Store(StoreError::Closed) => Self::Stopping,
         }
     }
 }
@@ -227,11 +227,11 @@ mod tests {
             }
             .into(),
             PushError::DiskLow.into(),
-            PushError::Storage(EngineError::Unavailable(Arc::new(std::io::Error::other(
-                "full",
+            PushError::Store(StoreError::Storage(EngineError::Unavailable(Arc::new(
+                std::io::Error::other("full"),
             ))))
             .into(),
-            PushError::Closed.into(),
+            PushError::Store(StoreError::Closed).into(),
         ] {
             let refusal: RequestRefusal = refusal;
             table.push_str(&shown(refusal.into_response()).await);

@@ -55,7 +55,7 @@ async fn one_process_at_a_time_and_free_after_a_close() {
     fixture.queue.close().await.unwrap();
     assert!(matches!(
         other.push(vec![event(2)]).await,
-        Err(PushError::Closed)
+        Err(PushError::Store(StoreError::Closed))
     ));
     assert_eq!(other.health().trouble, Some(CapacityProblem::Closed));
     let log = fixture.folder.path().join("queue.db-wal");

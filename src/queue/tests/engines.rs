@@ -461,7 +461,7 @@ async fn what_may_have_been_stored_is_not_acknowledged() {
         let failed = fixture.queue.push(events()).await.unwrap_err();
         assert!(matches!(
             failed,
-            PushError::Storage(EngineError::Unknown(_))
+            PushError::Store(StoreError::Storage(EngineError::Unknown(_)))
         ));
         let pushed = fixture.push(events()).await;
         assert_eq!((pushed.queued, pushed.duplicates), repeat, "{fault:?}");

@@ -21,7 +21,7 @@ async fn a_failed_commit_acknowledges_nothing_and_takes_its_ids_back(engine: Tes
             .push(vec![event(1), event(2)])
             .await
             .unwrap_err();
-        assert!(matches!(failed, PushError::Storage(_)));
+        assert!(matches!(failed, PushError::Store(StoreError::Storage(_))));
         let trouble = fixture.queue.health().trouble;
         assert!(
             matches!(trouble, Some(CapacityProblem::Failing(_))),

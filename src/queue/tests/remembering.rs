@@ -105,7 +105,10 @@ async fn an_update_is_kept_with_the_events_or_not_at_all(engine: TestEngine) {
         .queue
         .push_with(vec![event(2)], observed(updates))
         .await;
-    assert!(matches!(failed, Err(PushError::Storage(_))));
+    assert!(matches!(
+        failed,
+        Err(PushError::Store(StoreError::Storage(_)))
+    ));
     assert!(value(&fixture.queue, "c").is_empty());
     assert_eq!(fixture.totals().profiles, 2);
     assert_law(&fixture.queue);
