@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::words::words;
+
 pub use self::text::InvalidFault;
 
 /// Every fault, and how often it strikes.
@@ -151,30 +153,32 @@ pub enum Fault {
     Remark,
 }
 
-/// The body of an answer that says nothing of the batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyShape {
-    /// An error object of code 2, as Meta sends when it has a fault.
-    Graph,
-    /// `{"error":{"code":2}}`.
-    Bare,
-    /// A page of HTML, as a proxy sends.
-    Html,
-    /// Nothing.
-    Empty,
+words! {
+    /// The body of an answer that says nothing of the batch.
+    pub enum BodyShape {
+        /// An error object of code 2, as Meta sends when it has a fault.
+        Graph = "graph",
+        /// `{"error":{"code":2}}`.
+        Bare = "bare",
+        /// A page of HTML, as a proxy sends.
+        Html = "html",
+        /// Nothing.
+        Empty = "empty",
+    }
 }
 
-/// How a throttled caller is told when to come back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hint {
-    /// `estimated_time_to_regain_access` of `X-Business-Use-Case-UsageHeaders`, in minutes.
-    Minutes,
-    /// `reset_time_duration` of `X-Ad-Account-UsageHeaders`, in seconds.
-    Reset,
-    /// `Retry-After`, in seconds.
-    RetryAfter,
-    /// Not at all.
-    None,
+words! {
+    /// How a throttled caller is told when to come back.
+    pub enum Hint {
+        /// `estimated_time_to_regain_access` of `X-Business-Use-Case-UsageHeaders`, in minutes.
+        Minutes = "minutes",
+        /// `reset_time_duration` of `X-Ad-Account-UsageHeaders`, in seconds.
+        Reset = "reset",
+        /// `Retry-After`, in seconds.
+        RetryAfter = "retry_after",
+        /// Not at all.
+        None = "none",
+    }
 }
 
 impl Faults {

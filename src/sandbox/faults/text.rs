@@ -11,20 +11,6 @@ use super::{
 };
 use crate::sandbox::is_digits;
 
-const SHAPES: [(&str, BodyShape); 4] = [
-    ("graph", BodyShape::Graph),
-    ("bare", BodyShape::Bare),
-    ("html", BodyShape::Html),
-    ("empty", BodyShape::Empty),
-];
-
-const HINTS: [(&str, Hint); 4] = [
-    ("minutes", Hint::Minutes),
-    ("reset", Hint::Reset),
-    ("retry_after", Hint::RetryAfter),
-    ("none", Hint::None),
-];
-
 /// An item that cannot be read as a fault.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("fault `{item}`: {problem}")]
@@ -131,7 +117,10 @@ fn add(faults: &mut Faults, item: &str) -> Result<(), String> {
 fn fault(name: &str, mut parts: FaultParts<'_>) -> Result<Fault, String> {
     let fault = match name {
         "ok" => Fault::Pass,
-        "status" => Fault::Status(parts.status()?, parts.one_of(&SHAPES, BodyShape::Graph)?),
+        "status" => Fault::Status(
+            parts.status()?,
+            parts.one_of(BodyShape::ALL, BodyShape::Graph)?,
+        ),
         "html" => Fault::Status(200, BodyShape::Html),
         "empty" => Fault::Status(200, BodyShape::Empty),
         "error" => parts.error()?,
@@ -143,7 +132,7 @@ fn fault(name: &str, mut parts: FaultParts<'_>) -> Result<Fault, String> {
         "throttle" => {
             let code = parts.number("a code, as in 80004:5m")?;
             let regain = parts.duration()?;
-            let hint = parts.one_of(&HINTS, Hint::usual_for(code))?;
+            let hint = parts.one_of(Hint::ALL, Hint::usual_for(code))?;
             Fault::Throttle { code, regain, hint }
         }
         "block" => Fault::Throttle {
@@ -233,14 +222,14 @@ impl<'a> FaultParts<'a> {
         }
     }
 
-    /// One of the named values, or this one where no part is left.
-    fn one_of<T: Copy>(&mut self, names: &[(&str, T)], otherwise: T) -> Result<T, String> {
+    /// One of these values, or `otherwise` where no part is left.
+    fn one_of<T: Copy + Display>(&mut self, all: &[T], otherwise: T) -> Result<T, String> {
         let Some(part) = self.next() else {
             return Ok(otherwise);
         };
-        let known = names.iter().find(|(name, _)| *name == part);
-        known.map(|(_, value)| *value).ok_or_else(|| {
-            let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+        let known = all.iter().find(|value| value.to_string() == part);
+        known.copied().ok_or_else(|| {
+            let names: Vec<_> = all.iter().map(T::to_string).collect();
             format!("`{part}` is not one of {}", names.join(", "))
         })
     }
@@ -346,7 +335,7 @@ fn written(fault: Fault, probability: &str) -> String {
     match fault {
         Fault::Status(status, shape) => {
             parts.push(status.to_string());
-            parts.extend(name_of(&SHAPES, &shape));
+            parts.push(shape.to_string());
         }
         Fault::Error {
             status,
@@ -361,7 +350,7 @@ fn written(fault: Fault, probability: &str) -> String {
         Fault::Throttle { code, regain, hint } => {
             parts.push(code.to_string());
             parts.push(humantime::format_duration(regain).to_string());
-            parts.extend(name_of(&HINTS, &hint));
+            parts.push(hint.to_string());
         }
         Fault::TokenDead(status) => parts.push(status.to_string()),
         Fault::Reduce(most) | Fault::TooLarge(most) => parts.push(most.to_string()),
@@ -375,11 +364,6 @@ fn written(fault: Fault, probability: &str) -> String {
         text += &parts.join(":");
     }
     text
-}
-
-fn name_of<T: PartialEq>(names: &[(&str, T)], wanted: &T) -> Option<String> {
-    let (name, _) = names.iter().find(|(_, value)| value == wanted)?;
-    Some((*name).to_owned())
 }
 
 #[cfg(test)]
