@@ -53,7 +53,7 @@ pub struct App {
 /// Why a daemon could not be built.
 #[derive(Debug)]
 pub enum BuildError {
-    /// The configuration holds mistakes.
+    /// The configuration holds errors.
     Configuration(Vec<ConfigError>),
     /// Anything else, as an address that is taken or a store that cannot be opened.
     Failed(anyhow::Error),

@@ -74,9 +74,9 @@ enum Command {
 /// Why a command failed.
 #[derive(Debug)]
 enum CommandFailure {
-    /// The configuration holds mistakes.
+    /// The configuration holds errors.
     Configuration {
-        mistakes: Vec<ConfigError>,
+        errors: Vec<ConfigError>,
         /// What is allowed, and probably not meant.
         warnings: Vec<ConfigError>,
     },
@@ -87,9 +87,9 @@ enum CommandFailure {
 }
 
 impl CommandFailure {
-    const fn configuration(mistakes: Vec<ConfigError>) -> Self {
+    const fn configuration(errors: Vec<ConfigError>) -> Self {
         Self::Configuration {
-            mistakes,
+            errors,
             warnings: Vec::new(),
         }
     }
@@ -182,7 +182,7 @@ pub fn run(cli: Cli, terminal: &mut Terminal) -> ExitCode {
 /// Writes what went wrong. Where standard error fails too, there is nobody left to tell.
 fn report(failure: CommandFailure, terminal: &mut Terminal) -> ExitCode {
     let (text, code) = match failure {
-        CommandFailure::Configuration { mistakes, warnings } => (describe(&mistakes, &warnings), 2),
+        CommandFailure::Configuration { errors, warnings } => (describe(&errors, &warnings), 2),
         CommandFailure::Usage(text) => (format!("error: {text}\n"), 2),
         CommandFailure::Other(error) if is_closed_pipe(&error) => return ExitCode::SUCCESS,
         CommandFailure::Other(error) => (format!("error: {error:#}\n"), 1),
@@ -192,16 +192,16 @@ fn report(failure: CommandFailure, terminal: &mut Terminal) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn describe(mistakes: &[ConfigError], warnings: &[ConfigError]) -> String {
+fn describe(errors: &[ConfigError], warnings: &[ConfigError]) -> String {
     let mut lines: Vec<String> = warnings
         .iter()
         .map(|warning| format!("warning: {warning}"))
         .collect();
-    lines.push(match mistakes.len() {
+    lines.push(match errors.len() {
         1 => "error: the configuration holds a mistake".to_owned(),
         count => format!("error: the configuration holds {count} mistakes"),
     });
-    lines.extend(mistakes.iter().map(|mistake| format!("  {mistake}")));
+    lines.extend(errors.iter().map(|error| format!("  {error}")));
     lines.push(String::new());
     lines.join("\n")
 }
@@ -223,7 +223,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Loads the configuration and compiles its rules, or returns every mistake in both.
+/// Loads the configuration and compiles its rules, or returns every error in both.
 fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandFailure> {
     let Loaded {
         config,
@@ -236,31 +236,31 @@ fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandFailure> 
     ));
     match sync::compile_all(&config) {
         Ok(syncs) => Ok((Loaded { config, warnings }, syncs)),
-        Err(mistakes) => Err(CommandFailure::Configuration { mistakes, warnings }),
+        Err(errors) => Err(CommandFailure::Configuration { errors, warnings }),
     }
 }
 
 /// Loads the configuration for a command that sends, or that checks whether one could.
 fn load_config_to_send(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandFailure> {
     let (loaded, syncs) = load_config(sources)?;
-    let mistakes = placeholders::all(&loaded.config);
-    if mistakes.is_empty() {
+    let errors = placeholders::all(&loaded.config);
+    if errors.is_empty() {
         return Ok((loaded, syncs));
     }
     let warnings = loaded.warnings;
-    Err(CommandFailure::Configuration { mistakes, warnings })
+    Err(CommandFailure::Configuration { errors, warnings })
 }
 
-/// Adds the mistakes in the rules to those in how the configuration is written.
+/// Adds the errors in the rules to those in how the configuration is written.
 fn with_rules(unusable: Unusable) -> CommandFailure {
     let Unusable {
-        errors: mut mistakes,
+        mut errors,
         mut warnings,
         syncs,
     } = unusable;
-    mistakes.extend(sync::errors(&syncs));
+    errors.extend(sync::errors(&syncs));
     warnings.extend(sync::warnings(&syncs));
-    CommandFailure::Configuration { mistakes, warnings }
+    CommandFailure::Configuration { errors, warnings }
 }
 
 #[cfg(test)]

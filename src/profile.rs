@@ -34,7 +34,7 @@ pub use codec::{decode, encode};
 /// bytes that each still takes may exceed the limit.
 pub const MOST_BYTES: usize = 8 << 10;
 
-/// The last so many updates are recognised when they come again.
+/// How many of the last updates are recognised when they come again.
 const MARKS: usize = 8;
 
 /// Whose profile it is: 128 bits of a hash of the sync, the kind of id, and the id.

@@ -77,7 +77,7 @@ pub fn median(mut samples: Vec<f64>) -> f64 {
     samples[samples.len() / 2]
 }
 
-/// The value below which so many of a hundred samples lie; the samples are in order.
+/// The value below which this share of the samples lies, in per cent; the samples are in order.
 pub fn percentile(sorted: &[f64], percent: usize) -> f64 {
     sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
 }

@@ -29,7 +29,7 @@ pub(super) fn run(
         return trial::run(sources, terminal);
     }
     let (Loaded { config, warnings }, _) = load_config_to_send(sources)?;
-    logs::init(&config.log).map_err(|mistake| CommandFailure::configuration(vec![mistake]))?;
+    logs::init(&config.log).map_err(|error| CommandFailure::configuration(vec![error]))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -45,7 +45,7 @@ pub(super) fn run(
 
 fn build_failure(error: BuildError) -> CommandFailure {
     match error {
-        BuildError::Configuration(mistakes) => CommandFailure::configuration(mistakes),
+        BuildError::Configuration(errors) => CommandFailure::configuration(errors),
         BuildError::Failed(error) => CommandFailure::Other(error),
     }
 }

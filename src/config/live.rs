@@ -15,7 +15,7 @@ impl LiveConfig {
         Self(watch::Sender::new(Arc::new(config)))
     }
 
-    /// Gives the present configuration. Whoever needs several keys of one configuration keeps it.
+    /// Returns the present configuration. Keep it where several keys must come from one configuration.
     pub fn now(&self) -> Arc<Config> {
         Arc::clone(&self.0.borrow())
     }

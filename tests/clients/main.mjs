@@ -182,7 +182,7 @@ async function track(client, daemon, page) {
   return output;
 }
 
-// Waits until so many events were delivered; the clients have been told by then that they were taken.
+// Waits until this many events were delivered; the clients have been told by then that they were taken.
 async function delivered(admin, count) {
   for (;;) {
     const text = await (await fetch(`${admin}/metrics`)).text();

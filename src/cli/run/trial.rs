@@ -26,7 +26,7 @@ const PIXEL: &str = "123456789012345";
 
 pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), CommandFailure> {
     let mut config = config(sources).map_err(CommandFailure::configuration)?;
-    logs::init(&config.log).map_err(|mistake| CommandFailure::configuration(vec![mistake]))?;
+    logs::init(&config.log).map_err(|error| CommandFailure::configuration(vec![error]))?;
     let store = tempfile::tempdir().context("cannot make a folder for the throw-away store")?;
     store.path().clone_into(&mut config.queue.path);
 
@@ -74,7 +74,7 @@ fn config(sources: Sources) -> Result<Config, Vec<ConfigError>> {
         ("server.listen", config.server.listen),
         ("admin.listen", config.admin.listen),
     ];
-    let mistakes: Vec<ConfigError> = listeners
+    let errors: Vec<ConfigError> = listeners
         .into_iter()
         .filter(|(_, address)| !address.ip().is_loopback())
         .map(|(key, address)| {
@@ -87,10 +87,10 @@ fn config(sources: Sources) -> Result<Config, Vec<ConfigError>> {
             )
         })
         .collect();
-    if mistakes.is_empty() {
+    if errors.is_empty() {
         Ok(config)
     } else {
-        Err(mistakes)
+        Err(errors)
     }
 }
 
@@ -159,8 +159,8 @@ mod tests {
             file: None,
             environment: vec![(name.to_owned(), address.to_owned())],
         };
-        let mistakes = config(sources).err().unwrap_or_default();
-        mistakes.into_iter().map(|mistake| mistake.key).collect()
+        let errors = config(sources).err().unwrap_or_default();
+        errors.into_iter().map(|error| error.key).collect()
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn fresh(fixture: &QueueFixture, number: u64, name: &str) -> Submission {
     }
 }
 
-/// Leases so many events, one by one, and gives their numbers.
+/// Leases this many events, one by one, and returns their numbers.
 async fn one_by_one(fixture: &QueueFixture, count: usize) -> Vec<u64> {
     let mut numbers = Vec::new();
     for _ in 0..count {

@@ -17,9 +17,9 @@ enum Step {
     Filter(u64),
     Lease(usize),
     LeaseNewestOfEachName,
-    /// So many events on lease that are not being sent.
+    /// Up to this many events on lease that are not being sent.
     Release(usize),
-    /// Opens a request for so many events on lease, unless one is under way.
+    /// Opens a request for up to this many events on lease, unless one is under way.
     Send(usize),
     /// Answers the request: some are delivered, some rejected, the rest is released.
     Settle {

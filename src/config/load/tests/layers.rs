@@ -209,7 +209,7 @@ fn the_file_is_the_named_one_else_the_variables_else_the_default() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_a_error() {
+fn a_file_that_is_not_there_is_an_error() {
     let sources = Sources {
         file: Some(PathBuf::from("/no/such/file.toml")),
         environment: Vec::new(),

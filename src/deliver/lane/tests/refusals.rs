@@ -7,7 +7,7 @@ fn reason(fixture: &LaneFixture) -> String {
     status.reason.unwrap_or_default()
 }
 
-/// Lets the lane go on, through so many of the moments that it waits for.
+/// Lets the lane go on, through this many of the moments that it waits for.
 async fn go_on(fixture: &mut LaneFixture, moments: usize) {
     for _ in 0..moments {
         let until = fixture.settle().await;
