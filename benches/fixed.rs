@@ -124,7 +124,7 @@ async fn take_out(queue: &Queue, sync: &SyncName) {
             return;
         }
         let slots: Vec<_> = leased.iter().map(|event| event.slot).collect();
-        let delivery = queue.open_delivery(sync, &slots).await;
+        let delivery = queue.open_attempt(sync, &slots).await;
         let settlement = Settlement {
             sync: sync.clone(),
             delivery: Some(delivery.expect("the store writes")),

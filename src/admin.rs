@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::admin::health::{HealthView, Status, SyncView, report};
-use crate::admin::stored::StoredMetrics;
+use crate::admin::stored::HealthMetrics;
 use crate::clock::Clock;
 use crate::config::LiveConfig;
 use crate::deliver::{LaneHandle, LaneHandles};
@@ -124,7 +124,7 @@ async fn health_page(State(state): State<Arc<AdminState>>) -> Response {
 }
 
 async fn metrics_page(State(state): State<Arc<AdminState>>, request: Request) -> Response {
-    let page = state.metrics.render(StoredMetrics(state.view()));
+    let page = state.metrics.render(HealthMetrics(state.view()));
     let wants_open_metrics = request.headers().get_all(ACCEPT).iter().any(|value| {
         value
             .as_bytes()

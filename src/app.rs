@@ -93,10 +93,11 @@ impl App {
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
         warn_of_removed_syncs(&config, &queue);
         queue.configure(queue_settings(&config));
-        let mut limits = SharedLimits::default();
+        let mut limits = SharedLimits::new(&queue);
         let (lanes, shown) = deliver::lanes(&mut limits, &config, &queue, &clock, &metrics)?;
+        let public = listen(config.server.listen).await?;
+        let admin = listen(config.admin.listen).await?;
         let control = bind_control(&config);
-        let (public, admin) = (config.server.listen, config.admin.listen);
         let config = LiveConfig::new(config);
         let ingest = Arc::new(Ingest::new(
             config.clone(),
@@ -117,8 +118,8 @@ impl App {
         );
         let authenticators = [ingest.authenticator(), state.authenticator()].map(Arc::clone);
         Ok(Self {
-            public: listen(public).await?,
-            admin: listen(admin).await?,
+            public,
+            admin,
             public_router: ingest::router(Arc::clone(&ingest)).merge(more(&ingest)),
             admin_router: admin::router(Arc::new(state)),
             lanes,

@@ -55,38 +55,51 @@ pub struct LaneError {
 
 /// What lanes share, and what outlives a configuration: the limits of each pixel id, and what is known of
 /// each access token.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SharedLimits {
     pixels: BTreeMap<String, Arc<PixelLimiter>>,
     tokens: TokenRegistry,
+    /// Those of an earlier process.
+    cooldowns: Vec<Cooldown>,
 }
 
 impl SharedLimits {
-    /// Gives what the lane of each sync goes by, enabled or not: a disabled one still drains.
+    pub fn new(queue: &Queue) -> Self {
+        Self {
+            pixels: BTreeMap::new(),
+            tokens: TokenRegistry::default(),
+            cooldowns: queue.cooldowns(),
+        }
+    }
+
+    /// Makes the setup of each sync's lane, enabled or not: a disabled one still drains. After an error
+    /// everything is as before.
     pub fn setups(
         &mut self,
         config: &Config,
         clock: &Arc<dyn Clock>,
     ) -> Result<Vec<(SyncName, LaneSetup)>, LaneError> {
-        self.set_rates(config);
         let tls = tls::client_config(&config.meta.url);
-        let setup = |(name, sync): (&SyncName, &SyncConfig)| {
+        let client = |(name, sync): (&SyncName, &SyncConfig)| {
             let failed = |source| LaneError {
                 sync: name.clone(),
                 source,
             };
             let tls = (tls.as_ref()).map_err(|error| failed(error.clone().into()))?;
-            let graph = GraphClient::new(tls, &config.meta, sync, Arc::clone(clock));
-            let graph = graph.map_err(failed)?;
-            let limiter = &self.pixels[&sync.pixel_id];
-            let setup = LaneSetup::new(name, sync, graph, limiter, &self.tokens);
-            Ok((name.clone(), setup))
+            GraphClient::new(tls, &config.meta, sync, Arc::clone(clock)).map_err(failed)
         };
-        config.syncs.iter().map(setup).collect()
+        let clients = (config.syncs.iter().map(client)).collect::<Result<Vec<_>, _>>()?;
+        self.set_rates(config, clock.now());
+        let setup = |((name, sync), client): ((&SyncName, &SyncConfig), GraphClient)| {
+            let limiter = &self.pixels[&sync.pixel_id];
+            let setup = LaneSetup::new(name, sync, client, limiter, &self.tokens);
+            (name.clone(), setup)
+        };
+        Ok(config.syncs.iter().zip(clients).map(setup).collect())
     }
 
     /// Sets the rates of each pixel id; where syncs differ, the stricter one counts.
-    fn set_rates(&mut self, config: &Config) {
+    fn set_rates(&mut self, config: &Config, now: UnixMillis) {
         let mut rates: BTreeMap<&str, Rates> = BTreeMap::new();
         for sync in config.syncs.values() {
             let own = Rates {
@@ -97,9 +110,13 @@ impl SharedLimits {
             *strictest = strictest.stricter(own);
         }
         for (pixel_id, rates) in rates {
-            let pixel = self.pixels.entry(pixel_id.to_owned());
-            let pixel = pixel.or_insert_with(|| PixelLimiter::new(pixel_id, rates));
-            pixel.set_rates(rates);
+            if let Some(pixel) = self.pixels.get(pixel_id) {
+                pixel.set_rates(rates);
+                continue;
+            }
+            let pixel = PixelLimiter::new(pixel_id, rates);
+            restore_cooldowns(&pixel, &self.cooldowns, now);
+            self.pixels.insert(pixel_id.to_owned(), pixel);
         }
     }
 }
@@ -113,14 +130,12 @@ pub fn lanes(
     metrics: &Arc<Metrics>,
 ) -> Result<(Vec<Lane>, LaneHandles), LaneError> {
     let setups = limits.setups(config, clock)?;
-    let cooldowns = queue.cooldowns();
-    restore_cooldowns(&limits.pixels, &cooldowns, clock.now());
     let mut lanes = Vec::with_capacity(setups.len());
     let mut handles = LaneHandles::default();
     for (name, setup) in setups {
         let (clock, metrics) = (Arc::clone(clock), Arc::clone(metrics));
         let (mut lane, handle) = Lane::new(name.clone(), setup, queue.clone(), clock, metrics);
-        lane.restore_pause(&cooldowns);
+        lane.restore_pause(&limits.cooldowns);
         lanes.push(lane);
         handles.0.insert(name, handle);
     }
@@ -129,14 +144,10 @@ pub fn lanes(
 
 /// Continues the waits that Meta asked of an earlier process. The clock may have changed since: no wait
 /// lasts longer than Meta asked for.
-fn restore_cooldowns(
-    pixels: &BTreeMap<String, Arc<PixelLimiter>>,
-    cooldowns: &[Cooldown],
-    now: UnixMillis,
-) {
+fn restore_cooldowns(pixel: &PixelLimiter, cooldowns: &[Cooldown], now: UnixMillis) {
     for cooldown in cooldowns {
         let why = limiter::CooldownReason::parse(&cooldown.kind);
-        let (Some(pixel), Some(why)) = (pixels.get(&cooldown.whose), why) else {
+        let Some(why) = why.filter(|_| cooldown.whose == pixel.pixel_id()) else {
             continue;
         };
         let asked = cooldown.until.since(cooldown.since);

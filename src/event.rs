@@ -82,7 +82,7 @@ pub struct Event<'a> {
     request: Option<Json<'a>>,
 }
 
-/// How the operations of an event are read, whose result depends on what was before.
+/// One of the two readings of an event's operations, whose result can depend on earlier values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OperationReading {
     /// `$setOnce` counts.

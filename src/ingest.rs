@@ -84,7 +84,7 @@ pub struct IngestRules {
     api: Option<AmplitudeApi>,
     /// Every sync of the configuration.
     syncs: Vec<CountedSync>,
-    /// What cannot be stored goes on to Amplitude all the same.
+    /// Requests that cannot be stored are still passed on to Amplitude.
     passes_on: bool,
 }
 

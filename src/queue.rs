@@ -60,7 +60,7 @@ use crate::payload::{Fingerprint, Submission};
 use crate::profile::clicks::FirstSeen;
 use crate::profile::update::ProfileUpdate;
 
-use attempt::DeliveryId;
+use attempt::AttemptId;
 use batch::BatchId;
 use cooldown::Cooldown;
 use core::{Core, Guarded, QueueContext, Shared};
@@ -349,7 +349,7 @@ impl Queue {
         wake.notified().await;
     }
 
-    /// Hands out ready events, at most so many and so many bytes of JSON, but at least one.
+    /// Hands out ready events: at most `max_events` and `max_bytes` of JSON, but at least one event.
     pub async fn lease(
         &self,
         sync: &SyncName,
@@ -376,11 +376,11 @@ impl Queue {
     }
 
     /// Puts a request on record, durably, before it is sent.
-    pub async fn open_delivery(
+    pub async fn open_attempt(
         &self,
         sync: &SyncName,
         slots: &[Slot],
-    ) -> Result<DeliveryId, StoreError> {
+    ) -> Result<AttemptId, StoreError> {
         let (sync, slots) = (sync.clone(), slots.to_vec());
         self.change(move |core| Ok(settle::open(core, &sync, &slots)))
             .await

@@ -33,7 +33,7 @@ const BOOKKEEPING: &[&str] = &[
 /// The prefixes of events that Amplitude's products capture by themselves.
 const CAPTURED: &[&str] = &["[Amplitude] ", "[Experiment] ", "[Guides-Surveys] "];
 
-/// Whether nobody's code sends an event: Amplitude's products capture it, or it is a heartbeat.
+/// Whether an event is automatic: Amplitude's products capture it, or it is a heartbeat.
 fn is_captured(event_type: &str) -> bool {
     let last_word = event_type.rsplit(|c: char| !c.is_ascii_alphabetic()).next();
     CAPTURED.iter().any(|begin| event_type.starts_with(begin))
@@ -61,7 +61,7 @@ struct SelectedRow {
     conditions: Vec<Condition>,
 }
 
-/// That an event is selected, and by which row of the event table.
+/// The row of the event table that selects an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selected<'s> {
     /// The row's place in the event table; 0 where there is no table.

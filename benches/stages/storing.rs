@@ -129,7 +129,7 @@ impl Store {
                     .expect("the store reads");
                 slots.extend(leased.iter().map(|event| event.slot));
             }
-            let delivery = queue.open_delivery(sync, &slots).await;
+            let delivery = queue.open_attempt(sync, &slots).await;
             let settlement = Settlement {
                 sync: sync.clone(),
                 delivery: Some(delivery.expect("the store writes")),

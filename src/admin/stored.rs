@@ -18,9 +18,9 @@ const NO_LABELS: [(&str, &str); 0] = [];
 
 /// Shows the same facts as `/health`.
 #[derive(Debug)]
-pub struct StoredMetrics(pub HealthView);
+pub struct HealthMetrics(pub HealthView);
 
-impl Collector for StoredMetrics {
+impl Collector for HealthMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = FamilyWriter(encoder);
         self.encode_events(&mut page)?;
@@ -31,7 +31,7 @@ impl Collector for StoredMetrics {
     }
 }
 
-impl StoredMetrics {
+impl HealthMetrics {
     fn encode_events(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
         let Self(view) = self;
         page.write(

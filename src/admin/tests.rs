@@ -112,7 +112,7 @@ fn full_page() -> String {
         silence: Some(Duration::from_secs(1)),
         missed: None,
     };
-    metrics.render(StoredMetrics(HealthView {
+    metrics.render(HealthMetrics(HealthView {
         syncs: [(web.clone(), sync)].into(),
         totals: [(web.clone(), totals)].into(),
         stats: StoreStats {
@@ -155,7 +155,7 @@ fn the_page_is_whole_in_both_formats() {
 
 #[test]
 fn what_has_no_value_is_not_on_the_page() {
-    let page = Metrics::new().render(StoredMetrics(HealthView::default()));
+    let page = Metrics::new().render(HealthMetrics(HealthView::default()));
     let names: Vec<String> = parse(&page, true).into_keys().collect();
     assert_eq!(
         names,

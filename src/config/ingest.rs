@@ -86,9 +86,16 @@ section! {
 
     key: String = Codec::new("an Amplitude API key", api_key_text, print::text).hidden(), Required(""),
         "The project's API key. Browsers show it to anyone, so it is no secret.";
-    syncs: Option<Vec<SyncName>> = Codec::new("a list of names of configured syncs", read_syncs, |syncs| print::texts(syncs)).optional(),
+    syncs: Option<Vec<SyncName>> = bound_syncs(),
         Example(""),
         "The syncs that its events are for. Absent: every sync.";
+}
+
+/// A key whose syncs cannot be read is bound to none: it must not count as bound to all.
+fn bound_syncs() -> Codec<Option<Vec<SyncName>>> {
+    let print = |syncs: &Option<Vec<SyncName>>| print::texts(syncs.as_deref().unwrap_or_default());
+    let read = |node: &Node<'_>| read_syncs(node).map(Some);
+    Codec::new("a list of names of configured syncs", read, print).or_default()
 }
 
 fn check_senders(

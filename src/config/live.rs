@@ -1,4 +1,4 @@
-//! The configuration that holds now, for the parts of the daemon that go by it while they run.
+//! The present configuration, for the parts of the daemon that use it while they run.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ impl LiveConfig {
         Self(watch::Sender::new(Arc::new(config)))
     }
 
-    /// Returns the present configuration. Keep it where several keys must come from one configuration.
+    /// Returns the present configuration. Keep it to read several keys of the same configuration.
     pub fn now(&self) -> Arc<Config> {
         Arc::clone(&self.0.borrow())
     }
@@ -25,7 +25,7 @@ impl LiveConfig {
         self.0.send_replace(Arc::new(config));
     }
 
-    /// Tells of each configuration that comes after this call.
+    /// Notifies about every later configuration.
     pub fn watch(&self) -> watch::Receiver<Arc<Config>> {
         self.0.subscribe()
     }

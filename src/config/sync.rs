@@ -284,10 +284,10 @@ fn read_mode(table: &KnownTable<'_>, name: &'static str) -> Option<LimitedDataUs
         ("when", LimitedDataUseMode::When(Vec::new())),
     ];
     let mode = (choice("", WORDS).read)(table, name);
-    let when = table.get("when");
-    let held = when.as_ref().map(some_conditions);
-    match (mode?, when) {
-        (LimitedDataUseMode::When(_), Some(_)) => held?.map(LimitedDataUseMode::When),
+    match (mode?, table.get("when")) {
+        (LimitedDataUseMode::When(_), Some(when)) => {
+            some_conditions(&when).map(LimitedDataUseMode::When)
+        }
         (LimitedDataUseMode::When(_), None) => {
             let message = "missing, expected the conditions of mode = \"when\"";
             table.refuse("when", message);
@@ -416,8 +416,10 @@ fn read_syncs(node: &Node<'_>) -> Option<BTreeMap<SyncName, SyncConfig>> {
         let Some(sync) = SyncConfig::read_node(&table) else {
             continue;
         };
-        warn(&node, &sync);
-        syncs.extend(name.map(|name| (name, sync)));
+        if let Some(name) = name {
+            warn(&node, &sync);
+            syncs.insert(name, sync);
+        }
     }
     Some(syncs)
 }

@@ -23,7 +23,7 @@ pub struct Bisection<T> {
     search: bool,
     /// `next` was chosen by a hint.
     guess: bool,
-    /// A hint was wrong: this part follows no other.
+    /// A hint was wrong: hints are ignored until the rest is begun.
     misled: bool,
 }
 

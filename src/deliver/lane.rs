@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::SyncName;
-use crate::queue::attempt::{AttemptAnswer, DeliveryId};
+use crate::queue::attempt::{AttemptAnswer, AttemptId};
 use crate::queue::cooldown::Cooldown;
 use crate::queue::{Queue, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -36,7 +36,7 @@ use super::verdict::{Fix, GraphReply, Judgement, judge};
 use attempt::{Attempt, AttemptOutcome};
 use breaker::Breaker;
 use leased::{LeasedEvents, Leasing, release};
-use outcome::{LaneView, OnEvents};
+use outcome::{OnEvents, OutcomeFacts};
 use settle::{Settling, StoreRetry};
 use setup::LaneSetup;
 use status::{LaneHandle, LaneStatus};
@@ -128,7 +128,8 @@ impl Lane {
     /// The change may fix what was wrong, so the lane tries at once.
     fn configure(&mut self, mut setup: LaneSetup) {
         self.breaker.retry_now(Instant::now());
-        setup.credentials.token.keep(self.breaker.token_retry());
+        let (token, before) = (&mut setup.credentials.token, &self.setup.credentials.token);
+        token.replaces(before, self.breaker.token_retry());
         self.setup = setup;
         self.publish();
     }
@@ -181,6 +182,7 @@ impl Lane {
         }
         if let Ok(setup) = self.setups.try_recv() {
             self.configure(setup);
+            return LaneStep::Progress;
         }
         let step = self.proceed().await;
         self.publish();
@@ -321,14 +323,17 @@ impl Lane {
             ),
             Err(error) => Judgement::unanswered(error.is_lost()),
         };
-        let mut judgement = judgement.redacted(&attempt.redactor);
+        // The request may hold the secrets of either, where they changed while it waited.
+        let present = &self.setup.credentials.redactor;
+        let mut judgement = judgement.redacted(&attempt.redactor).redacted(present);
+        let is_outdated = !Arc::ptr_eq(&attempt.redactor, present);
         let (verdict, latency) = (judgement.verdict.as_str(), attempt.latency.as_secs_f64());
         (self.metrics).delivery(&self.sync, verdict, latency, events.len());
         let remarks = judgement.remarks.take();
         log::log_remarks(&self.sync, remarks, &mut self.last_remarks);
         let error = answer.as_ref().err();
         log::log_answer(&self.sync, &judgement, &attempt, error, self.breaker.fix());
-        let view = LaneView {
+        let view = OutcomeFacts {
             events: events.len(),
             is_search: attempt.batch.is_search(),
             is_retry: self.leased.quarantine.is_retry(events),
@@ -338,7 +343,10 @@ impl Lane {
             is_isolating: self.leased.quarantine.is_isolating(),
             split_budget: self.leased.split_budget,
         };
-        let action = outcome::decide(&judgement, &view);
+        let mut action = outcome::decide(&judgement, &view);
+        if is_outdated {
+            action.forget_credentials();
+        }
         let mut settling = self.settling(attempt.delivery);
         settling.settlement.answer = Some(settle::answer(&judgement));
         if judgement.may_be_taken {
@@ -429,7 +437,7 @@ impl Lane {
         }
     }
 
-    fn settling(&self, delivery: Option<DeliveryId>) -> Settling {
+    fn settling(&self, delivery: Option<AttemptId>) -> Settling {
         Settling::new(&self.sync, delivery, self.clock.now())
     }
 

@@ -14,7 +14,7 @@ use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::config::units::Rate;
 use crate::words::words;
@@ -177,24 +177,26 @@ impl PixelLimiter {
             };
             // A request that has to wait does not probe yet: it checks the circuit again.
             drop(permit);
-            sleep(wait).await;
+            self.sleep(wait).await;
         }
     }
 
     /// Waits until this many events may go out.
     pub async fn wait_for_events(&self, number: usize) {
-        let limits = self.limits();
-        let Some(limiter) = &limits.events else {
-            return;
-        };
         let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let Some(number) = NonZeroU32::new(number.min(limits.most_events.get())) else {
-            return;
-        };
         let _turn = self.events_turn.lock().await;
-        // The number fits in a burst, so the outer result is never an error.
-        while let Ok(Err(not_until)) = limiter.check_n(number) {
-            sleep(not_until.wait_time_from(limiter.clock().now())).await;
+        loop {
+            let limits = self.limits();
+            let number = NonZeroU32::new(number.min(limits.most_events.get()));
+            let (Some(limiter), Some(number)) = (&limits.events, number) else {
+                return;
+            };
+            // The number fits in a burst, so the outer result is never an error.
+            let Ok(Err(not_until)) = limiter.check_n(number) else {
+                return;
+            };
+            let wait = not_until.wait_time_from(limiter.clock().now());
+            self.sleep(wait).await;
         }
     }
 
@@ -274,6 +276,13 @@ impl PixelLimiter {
                 }
             }
         }
+    }
+
+    /// Sleeps, or wakes early where the limits change.
+    async fn sleep(&self, wait: Duration) {
+        let mut limits = self.limits.subscribe();
+        // The sender lives as long as `self`: only a change ends the wait.
+        let _timed_out = timeout(wait, limits.changed()).await;
     }
 
     /// Counts a request, or tells how long to wait for one.

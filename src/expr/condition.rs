@@ -4,10 +4,13 @@
 //! any depth, and, since Amplitude forwards lists as strings, the text and the value of a string that holds
 //! JSON. A property without candidates is not set; the value `(none)` matches such a property.
 //!
-//! A property may have values that are not seen: a profile had no room for all of them, or, in a question
-//! of consent ([`Texts::MayHideMore`]), a text begins as a list or an object and cannot be read, or there is
-//! something else where the path needs an object or a list. Then an operator that speaks of all values,
-//! such as a negated one, does not hold.
+//! Some values of a property may be hidden:
+//!
+//! - a profile had no room for all of them;
+//! - in a question of consent ([`Texts::MayHideMore`]), a text begins as a list or an object and cannot be
+//!   read, or something else stands where the path needs an object or a list.
+//!
+//! Then an operator that speaks of all values, such as a negated one, does not hold.
 //!
 //! The values of a condition are alternatives; for the set operators they are one set. A negated operator
 //! holds where its counterpart does not, except `set does not contain`, which asks that *none* of its

@@ -130,8 +130,8 @@ impl ValueExpr {
         all
     }
 
-    /// Calls `take` with the values of one source after the other, absent ones too, up to the last one of
-    /// the first source of which it says that one is present. Says whether any is.
+    /// Offers the values of each source, absent ones too, to `take`, and stops after the first source of which
+    /// `take` accepts a value. Returns whether it accepted any.
     pub fn visit<'o, 'e: 'o, F>(&'o self, scope: Scope<'o, 'e>, take: &mut F) -> bool
     where
         F: FnMut(FoundValue<'o>) -> bool,

@@ -119,10 +119,7 @@ impl BodyReader {
                 return Err(self.too_large());
             }
             charge.add(data.len())?;
-            if bytes.is_empty() {
-                let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-                bytes.reserve_exact(data.len() + expected.min(self.max_body));
-            }
+            // An announced length reserves nothing: memory grows with what arrives.
             bytes.extend_from_slice(&data);
         }
         Ok(BufferedBody { bytes, charge })

@@ -15,7 +15,7 @@ use crate::config::units::Rate;
 
 /// Most addresses that are remembered: some megabytes.
 const MOST: usize = 65_536;
-/// Seconds' worth of calls that may come at once.
+/// An address may use the calls of this many seconds at once.
 const BURST_SECONDS: f64 = 10.0;
 
 type AddressLimiter<C> =

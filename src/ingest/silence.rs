@@ -3,7 +3,7 @@
 //! Amplitude pauses every stream when the volume of the contract is used up, and tells nobody here.
 //! `/health` and `/metrics` show the same by [`is_silent`].
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ pub struct SilenceWatch {
     config: LiveConfig,
     last_seen: Arc<LastSeen>,
     clock: Arc<dyn Clock>,
-    silent: BTreeSet<SyncName>,
+    /// The syncs that are silent, and how long each had been when that was noticed.
+    silent: BTreeMap<SyncName, Duration>,
 }
 
 /// What changed for a sync.
@@ -48,7 +49,7 @@ impl SilenceWatch {
             config,
             last_seen,
             clock,
-            silent: BTreeSet::new(),
+            silent: BTreeMap::new(),
         }
     }
 
@@ -58,17 +59,22 @@ impl SilenceWatch {
         let config = self.config.now();
         let limit = config.ingest.silence_after;
         let mut changes = Vec::new();
+        let mut before = std::mem::take(&mut self.silent);
         for (sync, _) in config.syncs.iter().filter(|(_, sync)| sync.enabled) {
-            let silence = self.last_seen.silence(sync, now);
-            if is_silent(silence, limit) {
-                if self.silent.insert(sync.clone()) {
-                    changes.push(SilenceChange::Began(
-                        sync.clone(),
-                        silence.unwrap_or_default(),
-                    ));
+            let silence = self.last_seen.silence(sync, now).unwrap_or_default();
+            match before.remove(sync) {
+                None if is_silent(Some(silence), limit) => {
+                    changes.push(SilenceChange::Began(sync.clone(), silence));
+                    self.silent.insert(sync.clone(), silence);
                 }
-            } else if self.silent.remove(sync) {
-                changes.push(SilenceChange::Ended(sync.clone()));
+                Some(noticed) if silence < noticed => {
+                    changes.push(SilenceChange::Ended(sync.clone()));
+                }
+                // A limit that was raised ends no silence.
+                Some(noticed) if limit.is_some() => {
+                    self.silent.insert(sync.clone(), noticed);
+                }
+                _ => {}
             }
         }
         changes
@@ -146,9 +152,15 @@ mod tests {
         assert_eq!(watch.step(), changes);
         assert_eq!(watch.step(), []);
 
-        let longer = CONFIG.replace("1m", "2m");
-        config.replace(from_toml(&longer, &[]).unwrap());
+        let with =
+            |limit| from_toml(&CONFIG.replace("silence_after = \"1m\"", limit), &[]).unwrap();
+        config.replace(with("silence_after = \"1h\""));
+        assert_eq!(watch.step(), [], "nothing came in");
+        last_seen.note(&app, clock.now());
         assert_eq!(watch.step(), [SilenceChange::Ended(app)]);
+        clock.advance(Duration::from_secs(3600));
+        config.replace(with(""));
+        assert_eq!(watch.step(), []);
     }
 
     #[test]

@@ -229,14 +229,17 @@ impl<'w, R: Recorder> AppDataWriter<'w, '_, R> {
     fn url_schemes(&mut self) {
         let field = AppField::UrlSchemes;
         let event = self.event;
-        let (Some(first), Some(expr)) = (self.configured(field), self.app.fields.get(&field))
-        else {
+        let Some(expr) = self.app.fields.get(&field) else {
             return;
         };
-        self.member(field, Source::found(&first), |out| {
+        let all = expr.all(event);
+        let Some(first) = all.first() else {
+            return record_absent(self.recorder, server_field(field), expr, event);
+        };
+        self.member(field, Source::found(first), |out| {
             out.push(b'[');
             let empty = out.len();
-            for found in expr.all(event) {
+            for found in &all {
                 event.arena().each_element(found.value, &mut |element| {
                     if !element.is_absent()
                         && let Ok(text) = personal::clean_text(element)

@@ -25,10 +25,9 @@ enum Copied {
 }
 
 /// Copies a value in one pass, without the parts that stand for nothing; of equal keys, the last counts. The
-/// guard sees each name, and each scalar with its name and those of the objects around it; where it says true,
-/// nothing of the value is copied. Neither is a value with more levels than readers follow. A number that they
-/// read as infinite is left out like a part that stands for nothing; says whether there was one, unless nothing
-/// is left.
+/// guard sees each name, and each scalar with its name and those of the objects around it. If it returns true,
+/// nothing of the value is copied. A value with more levels than readers follow is not copied either. A number
+/// that readers take for infinite is left out. Returns whether that happened, unless nothing is left.
 pub(super) fn copy_value(
     out: &mut Vec<u8>,
     name: &str,

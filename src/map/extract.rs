@@ -152,7 +152,8 @@ impl ProfileExtractor {
         Some(part)
     }
 
-    /// The rest of an update. Without consent, only what removes something stays, here and in the update.
+    /// Splits off the steps that do not decide consent. Without consent, only removals are left of them, here
+    /// and in the update.
     pub fn extract_besides_consent(
         &self,
         update: &mut ProfileUpdate,

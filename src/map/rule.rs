@@ -107,7 +107,7 @@ pub(super) fn all_user_data(sync: &SyncConfig) -> Vec<BTreeMap<UserDataField, Va
 }
 
 /// What the hashed fields of a sync are made from, in all its tables: what one event hashes does not go out
-/// in clear with another. `allowed` is left out.
+/// in clear with another. Sources named in `allowed` are not included.
 pub(super) fn hashed_sources(sync: &SyncConfig, allowed: &[String]) -> HashedSources {
     let tables = all_user_data(sync);
     let fields = tables.iter().flatten();

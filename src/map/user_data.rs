@@ -56,8 +56,8 @@ pub fn is_invalid_id(text: &str) -> bool {
     shows_nothing(text) || INVALID_IDS.iter().any(|id| id.eq_ignore_ascii_case(text))
 }
 
-/// Whether a value stands for nothing. For Amplitude's own ids and any id of a person, an id that Amplitude
-/// would refuse does too; but a site may have a customer `0`.
+/// Whether a value counts as absent. An id that Amplitude would refuse counts as absent too, except a customer
+/// id `0`, which a site may have.
 pub(super) fn is_absent(field: UserDataField, path: Option<&Path>, value: Json<'_>) -> bool {
     let is_amplitudes = matches!(path.and_then(Path::root), Some("user_id" | "device_id"));
     let is_id = field.class() == FieldClass::PersonId;

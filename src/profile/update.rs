@@ -19,7 +19,7 @@ use crate::profile::{Profile, ProfileKey, Touchpoint};
 /// known person cost no write.
 const TOUCH_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// The person of an event: a user, a device, or both; neither for nobody.
+/// The person of an event: a user, a device, or both; neither if the event names no one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The user.

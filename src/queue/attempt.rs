@@ -12,7 +12,7 @@ use super::lease::Slot;
 
 /// A request to Meta, noted in the store before it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DeliveryId(pub(super) i64);
+pub struct AttemptId(pub(super) i64);
 
 /// A request under way.
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ const FRESH_SECONDS: i64 = 7 * 24 * 3600 - 3600;
 /// share one with others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BatchKind {
-    /// No Purchase. Purchases are numbered first, so that of one commit the rest counts as the fresher.
+    /// Not a Purchase. `false` sorts first: Purchases get the lower numbers, which count as older.
     rest: bool,
     /// More than an hour old when it came: from a device that was offline, or an export.
     late: bool,

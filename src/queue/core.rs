@@ -18,7 +18,7 @@ use crate::payload::Payload;
 use crate::profile::clicks::FirstSeen;
 
 use super::QueueSettings;
-use super::attempt::{DeliveryId, OpenAttempt};
+use super::attempt::{AttemptId, OpenAttempt};
 use super::batch::{BatchId, StoredBatch, SyncId};
 use super::batch_builder::{BatchBuilder, BatchKind};
 use super::bits::Bits;
@@ -44,7 +44,7 @@ pub(super) struct Shared {
     pub(super) leases: Guarded<LeaseTable>,
     pub(super) view: Guarded<QueueView>,
     /// The requests under way.
-    pub(super) requests: Guarded<HashMap<DeliveryId, OpenAttempt>>,
+    pub(super) requests: Guarded<HashMap<AttemptId, OpenAttempt>>,
     /// Reads profiles; `None` until it is opened.
     pub(super) reader: Guarded<Option<Box<dyn Reader>>>,
     /// The clicks of recent requests.
@@ -92,15 +92,14 @@ pub(super) enum Effect {
     /// The leases of a sync change.
     Leases(usize, LeaseChange),
     /// A request is under way.
-    Opened(DeliveryId, OpenAttempt),
+    Opened(AttemptId, OpenAttempt),
     /// A request was answered.
-    Answered(DeliveryId),
+    Answered(AttemptId),
     /// A click is stored.
     Clicked(FirstSeen),
 }
 
-/// Up to where the present transaction has looked for the oldest records: it has removed or changed all before,
-/// and does not look at them again.
+/// Where the present transaction's search for the oldest records goes on: it has dealt with all before.
 #[derive(Debug, Default)]
 pub(super) struct PassedRecords {
     pub(super) dead_letter: i64,

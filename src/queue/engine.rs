@@ -21,7 +21,7 @@ use crate::profile::ProfileKey;
 use crate::profile::clicks::{ClickKey, FirstSeen};
 
 use super::OpenError;
-use super::attempt::{AttemptAnswer, AttemptedEvents, DeliveryId, OpenAttempt, TracedRequest};
+use super::attempt::{AttemptAnswer, AttemptId, AttemptedEvents, OpenAttempt, TracedRequest};
 use super::batch::{BatchId, RewrittenBody, StoredBatch, SyncId};
 use super::batch_builder::NewBatch;
 use super::cooldown::{Cooldown, CooldownChange};
@@ -307,7 +307,7 @@ pub(super) trait Attempts {
 /// A request as it is stored.
 #[derive(Clone, Debug)]
 pub(super) struct StoredAttempt {
-    pub(super) id: DeliveryId,
+    pub(super) id: AttemptId,
     pub(super) sync: SyncId,
     pub(super) events: AttemptedEvents,
     pub(super) request: TracedRequest,
@@ -411,7 +411,7 @@ pub(super) struct Transaction {
     pub(super) aged_fingerprints: BTreeSet<BatchId>,
     /// `None`: the dead letter goes.
     pub(super) dead_letters: BTreeMap<i64, Option<StoredDeadLetter>>,
-    pub(super) attempts: BTreeMap<DeliveryId, AttemptChange>,
+    pub(super) attempts: BTreeMap<AttemptId, AttemptChange>,
     pub(super) cooldowns: Vec<CooldownChange>,
     /// `None`: the profile goes.
     pub(super) profiles: BTreeMap<ProfileKey, Option<StoredProfile>>,

@@ -36,7 +36,7 @@ pub(super) struct SyncLeases {
     batches: HashMap<BatchId, LeasedBatch>,
     /// `None` where there is none.
     pub(super) oldest: Option<OldestBatch>,
-    /// No ready event is in a batch with an earlier deadline.
+    /// A lower bound of the deadlines of the batches that have ready events.
     urgent: i64,
     /// How many leases took only a part of what was ready.
     turns: usize,

@@ -217,7 +217,7 @@ impl Quota {
     }
 }
 
-/// Shortages that the log tells of, and not yet that they are over.
+/// Shortages that were logged and have not ended.
 #[derive(Debug, Default)]
 pub(super) struct Warned {
     disk_low: bool,

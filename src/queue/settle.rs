@@ -9,7 +9,7 @@ use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::outcome::Reason;
 
-use super::attempt::{AttemptAnswer, AttemptedEvents, DeliveryId, OpenAttempt};
+use super::attempt::{AttemptAnswer, AttemptId, AttemptedEvents, OpenAttempt};
 use super::batch::BatchId;
 use super::bits::Bits;
 use super::cooldown::CooldownChange;
@@ -27,7 +27,7 @@ pub struct Settlement {
     /// The sync.
     pub sync: SyncName,
     /// The request that was answered; its record is closed.
-    pub delivery: Option<DeliveryId>,
+    pub delivery: Option<AttemptId>,
     /// How it was answered. `None`: it was not sent, and its record is removed.
     pub answer: Option<AttemptAnswer>,
     /// Events that end. One that is not on lease is passed over.
@@ -62,10 +62,10 @@ impl End {
 }
 
 /// Records a request that is about to be sent.
-pub(super) fn open(core: &mut Core, sync: &SyncName, slots: &[Slot]) -> DeliveryId {
+pub(super) fn open(core: &mut Core, sync: &SyncName, slots: &[Slot]) -> AttemptId {
     let index = core.index_of(sync);
     core.last.attempt += 1;
-    let id = DeliveryId(core.last.attempt);
+    let id = AttemptId(core.last.attempt);
     let request = OpenAttempt {
         sent_at: core.now,
         events: AttemptedEvents::of(slots),
@@ -214,11 +214,11 @@ fn note_attempt(
 }
 
 /// A request, if it is under way.
-fn under_way(core: &Core, id: DeliveryId) -> Option<OpenAttempt> {
+fn under_way(core: &Core, id: AttemptId) -> Option<OpenAttempt> {
     core.context.shared.requests.lock().get(&id).cloned()
 }
 
-fn close(core: &mut Core, id: DeliveryId, answer: Option<AttemptAnswer>) {
+fn close(core: &mut Core, id: AttemptId, answer: Option<AttemptAnswer>) {
     let change = match answer {
         Some(answer) => AttemptChange::Answer {
             at: core.now,

@@ -45,20 +45,24 @@ pub(in crate::queue) enum TestEngine {
     Memory,
 }
 
+/// A store of one of the engines.
+#[derive(Clone, Debug)]
+pub(in crate::queue) enum TestStore {
+    Sqlite,
+    Memory(MemoryEngine),
+}
+
 /// Runs each of these tests against every engine.
 macro_rules! on_every_engine {
     ($($test:ident,)+) => {
-        mod on_sqlite {$(
+        on_every_engine!(@on_sqlite Sqlite $($test)+);
+        on_every_engine!(@on_memory Memory $($test)+);
+    };
+    (@$module:ident $engine:ident $($test:ident)+) => {
+        mod $module {$(
             #[tokio::test]
             async fn $test() {
-                super::$test(super::TestEngine::Sqlite).await;
-            }
-        )+}
-
-        mod on_memory {$(
-            #[tokio::test]
-            async fn $test() {
-                super::$test(super::TestEngine::Memory).await;
+                super::$test(super::TestEngine::$engine).await;
             }
         )+}
     };
@@ -71,8 +75,7 @@ pub(in crate::queue) struct QueueFixture {
     pub(in crate::queue) config: QueueConfig,
     pub(in crate::queue) clock: Arc<TestClock>,
     pub(in crate::queue) queue: Queue,
-    /// The store, where it is in memory.
-    pub(in crate::queue) memory: Option<MemoryEngine>,
+    pub(in crate::queue) store: TestStore,
 }
 
 impl QueueFixture {
@@ -95,15 +98,18 @@ impl QueueFixture {
             dead_letter_max_bytes: 1 << 20,
         };
         change(&mut config);
-        let memory = matches!(engine, TestEngine::Memory).then(MemoryEngine::default);
+        let store = match engine {
+            TestEngine::Sqlite => TestStore::Sqlite,
+            TestEngine::Memory => TestStore::Memory(MemoryEngine::default()),
+        };
         let clock = Arc::new(TestClock::at(UnixMillis::from_seconds(START)));
-        let queue = open(&config, &clock, memory.as_ref()).unwrap();
+        let queue = open(&config, &clock, &store).unwrap();
         Self {
             folder,
             config,
             clock,
             queue,
-            memory,
+            store,
         }
     }
 
@@ -125,32 +131,34 @@ impl QueueFixture {
             config,
             clock,
             queue,
-            memory,
+            store,
         } = self;
         drop(queue);
-        let queue = open(&config, &clock, memory.as_ref()).unwrap();
+        let queue = open(&config, &clock, &store).unwrap();
         Self {
             folder,
             config,
             clock,
             queue,
-            memory,
+            store,
         }
     }
 
     /// Makes commits fail that add or remove batches, as a full disk does, until it is taken back.
     fn set_failing(&self, fails: bool) {
-        match &self.memory {
-            Some(memory) => memory.set_fault(fails.then_some(StoreFault::Unavailable)),
-            None => sqlite::tests::set_failing(self, fails),
+        match &self.store {
+            TestStore::Memory(memory) => {
+                memory.set_fault(fails.then_some(StoreFault::Unavailable));
+            }
+            TestStore::Sqlite => sqlite::tests::set_failing(self, fails),
         }
     }
 
     /// Damages the events of a batch, by its place among all.
     fn damage(&self, place: usize) {
-        match &self.memory {
-            Some(memory) => memory.damage(place),
-            None => sqlite::tests::damage(self, place),
+        match &self.store {
+            TestStore::Memory(memory) => memory.damage(place),
+            TestStore::Sqlite => sqlite::tests::damage(self, place),
         }
     }
 
@@ -177,8 +185,8 @@ impl QueueFixture {
         leased.unwrap()
     }
 
-    pub(in crate::queue) async fn open_delivery(&self, leased: &[Leased]) -> DeliveryId {
-        let opened = self.queue.open_delivery(&web(), &slots(leased)).await;
+    pub(in crate::queue) async fn open_attempt(&self, leased: &[Leased]) -> AttemptId {
+        let opened = self.queue.open_attempt(&web(), &slots(leased)).await;
         opened.unwrap()
     }
 
@@ -196,7 +204,7 @@ impl QueueFixture {
                 return bodies;
             }
             bodies.extend(leased.iter().map(text));
-            let delivery = self.open_delivery(&leased).await;
+            let delivery = self.open_attempt(&leased).await;
             self.settle(accepted(delivery, &leased)).await;
         }
     }
@@ -214,13 +222,13 @@ impl QueueFixture {
 pub(in crate::queue) fn open(
     config: &QueueConfig,
     clock: &Arc<TestClock>,
-    memory: Option<&MemoryEngine>,
+    store: &TestStore,
 ) -> Result<Queue, OpenError> {
     let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
     let syncs = [web(), shop()];
-    match memory {
-        Some(memory) => Queue::open_in_memory(memory, config, &syncs, clock),
-        None => Queue::open(config, &syncs, clock),
+    match store {
+        TestStore::Memory(memory) => Queue::open_in_memory(memory, config, &syncs, clock),
+        TestStore::Sqlite => Queue::open(config, &syncs, clock),
     }
 }
 
@@ -311,7 +319,7 @@ pub(in crate::queue) fn refusal() -> Refusal {
     }
 }
 
-pub(in crate::queue) fn accepted(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
+pub(in crate::queue) fn accepted(delivery: AttemptId, leased: &[Leased]) -> Settlement {
     Settlement {
         sync: web(),
         delivery: Some(delivery),
@@ -325,7 +333,7 @@ pub(in crate::queue) fn accepted(delivery: DeliveryId, leased: &[Leased]) -> Set
     }
 }
 
-pub(in crate::queue) fn rejected(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
+pub(in crate::queue) fn rejected(delivery: AttemptId, leased: &[Leased]) -> Settlement {
     Settlement {
         ends: slots(leased)
             .into_iter()
@@ -340,7 +348,7 @@ pub(in crate::queue) fn rejected(delivery: DeliveryId, leased: &[Leased]) -> Set
 }
 
 /// A request whose answer was lost; its events wait for another try.
-pub(in crate::queue) fn lost(delivery: DeliveryId, leased: &[Leased]) -> Settlement {
+pub(in crate::queue) fn lost(delivery: AttemptId, leased: &[Leased]) -> Settlement {
     Settlement {
         answer: Some(answer(true)),
         release: slots(leased),

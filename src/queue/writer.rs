@@ -63,7 +63,7 @@ struct Writer {
     maintained_at: UnixMillis,
     /// The last pass left something to do.
     has_more: bool,
-    /// The log tells of a failure, and not yet that it is over.
+    /// A failure was logged, and its end was not yet.
     failure_logged: bool,
 }
 

@@ -13,7 +13,7 @@ use crate::deliver::client::{GraphClient, PostError};
 use crate::deliver::limiter::Permit;
 use crate::deliver::redact::Redactor;
 use crate::deliver::verdict::GraphReply;
-use crate::queue::attempt::DeliveryId;
+use crate::queue::attempt::AttemptId;
 use crate::queue::lease::{Leased, Slot};
 use crate::queue::state::DOUBT_SECONDS;
 use crate::queue::{Queue, StoreError};
@@ -24,7 +24,7 @@ pub(super) struct Attempt {
     /// The first part of it is sent.
     pub(super) batch: Bisection<Leased>,
     /// Its record in the store, if it gets that far.
-    pub(super) delivery: Option<DeliveryId>,
+    pub(super) delivery: Option<AttemptId>,
     pub(super) began: Instant,
     pub(super) latency: Duration,
     /// For what the answer says: it may hold the secrets of this request.
@@ -72,7 +72,7 @@ impl Attempt {
             () = self.permit.limiter.wait_for_events(events.len()) => {}
         }
         let slots: Vec<Slot> = events.iter().map(|event| event.slot).collect();
-        match queue.open_delivery(sync, &slots).await {
+        match queue.open_attempt(sync, &slots).await {
             Ok(delivery) => self.delivery = Some(delivery),
             Err(error) => return AttemptOutcome::NotRecorded(error),
         }

@@ -259,6 +259,7 @@ impl Breaker {
             retry.next = now;
             retry.failures = 0;
         }
+        self.failing = None;
     }
 
     /// An answer shows that requests get through. Tells whether there was trouble.

@@ -23,7 +23,7 @@ const SEARCH_FAILURES: u32 = 4;
     clippy::struct_excessive_bools,
     reason = "each is a fact of its own that the decision looks at"
 )]
-pub(super) struct LaneView {
+pub(super) struct OutcomeFacts {
     pub(super) events: usize,
     /// It was part of a batch that failed before.
     pub(super) is_search: bool,
@@ -47,6 +47,21 @@ pub(super) struct Action {
     pub(super) lane: OnLane,
     pub(super) events: OnEvents,
     pub(super) split_budget: u32,
+}
+
+impl Action {
+    /// The request was sent with other credentials: what it says of them says nothing of the present ones.
+    pub(super) fn forget_credentials(&mut self) {
+        if let OnPixel::CoolDown(_, limit, _) = &mut self.pixel {
+            *limit = LimitOf::Pixel;
+        }
+        if matches!(
+            self.lane,
+            OnLane::Accepted | OnLane::Answered | OnLane::Pause(_)
+        ) {
+            self.lane = OnLane::Keep;
+        }
+    }
 }
 
 /// What an outcome says of the pixel's rate limits.
@@ -83,16 +98,16 @@ pub(super) enum OnEvents {
         /// Meta did not count them all.
         short: bool,
     },
-    /// They are sent in smaller parts, the event of this index first; a single one is refused.
+    /// They are sent in smaller parts, first the event at this index; an event that was sent alone is refused.
     Split(Option<usize>),
-    /// They are sent in halves, since they are too large together; a single one is refused.
+    /// They are too large together and are sent in halves; an event that was sent alone is refused.
     Halve,
     /// They are sent again after this wait; `None`: after the lane's own.
     Retry(Option<Duration>),
 }
 
 /// Decides what follows an answer, or the lack of one.
-pub(super) fn decide(judgement: &Judgement, view: &LaneView) -> Action {
+pub(super) fn decide(judgement: &Judgement, view: &OutcomeFacts) -> Action {
     let status = judgement.status.unwrap_or_default();
     let (pixel, lane, events) = match judgement.verdict {
         Verdict::Delivered => return on_acceptance(false, view),
@@ -141,7 +156,7 @@ pub(super) fn decide(judgement: &Judgement, view: &LaneView) -> Action {
 }
 
 /// Decides what follows a failure that says nothing about the events.
-fn back_off(failure: TransientFailure, wait: Option<Duration>, view: &LaneView) -> Action {
+fn back_off(failure: TransientFailure, wait: Option<Duration>, view: &OutcomeFacts) -> Action {
     let gives_up = view.failures_after > SEARCH_FAILURES;
     Action {
         pixel: OnPixel::Keep,
@@ -152,7 +167,7 @@ fn back_off(failure: TransientFailure, wait: Option<Duration>, view: &LaneView) 
 }
 
 /// While events are accepted, a batch that fails is to blame, not the lane.
-fn on_acceptance(short: bool, view: &LaneView) -> Action {
+fn on_acceptance(short: bool, view: &OutcomeFacts) -> Action {
     let is_alone = view.events == 1;
     let is_search = view.split_budget > 0 && (view.is_search || is_alone);
     let goes_on = is_search || view.suspects_batch && is_alone;
@@ -167,7 +182,7 @@ fn on_acceptance(short: bool, view: &LaneView) -> Action {
 /// Decides whether a fault is the lane's or the batch's. While other events are accepted it is the batch's,
 /// as far as the budget goes. Else the lane backs off, and if one event alone keeps failing, another is tried
 /// next.
-fn on_fault(failure: TransientFailure, wait: Option<Duration>, view: &LaneView) -> Action {
+fn on_fault(failure: TransientFailure, wait: Option<Duration>, view: &OutcomeFacts) -> Action {
     let is_alone = view.events == 1;
     let mut action = back_off(failure, wait, view);
     if view.is_well && view.is_retry {

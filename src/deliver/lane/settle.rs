@@ -9,7 +9,7 @@ use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::deliver::backoff::Backoff;
 use crate::deliver::verdict::Judgement;
-use crate::queue::attempt::{AttemptAnswer, DeliveryId};
+use crate::queue::attempt::{AttemptAnswer, AttemptId};
 use crate::queue::cooldown::{Cooldown, CooldownChange};
 use crate::queue::dead::Refusal;
 use crate::queue::lease::Leased;
@@ -26,7 +26,7 @@ pub(super) struct Settling {
 }
 
 impl Settling {
-    pub(super) fn new(sync: &SyncName, delivery: Option<DeliveryId>, now: UnixMillis) -> Self {
+    pub(super) fn new(sync: &SyncName, delivery: Option<AttemptId>, now: UnixMillis) -> Self {
         let settlement = Settlement {
             sync: sync.clone(),
             delivery,

@@ -91,9 +91,11 @@ impl SharedToken {
         claimed
     }
 
-    /// Goes on with what the lane knows of the token it had before, which tells nothing of this one.
-    pub fn keep(&mut self, retry: Option<RetrySchedule>) {
-        self.seen = retry;
+    /// Takes the place of another token of the lane, which waits for this retry, if for any. What the lane
+    /// found out about another token is not published for this one.
+    pub fn replaces(&mut self, before: &Self, retry: Option<RetrySchedule>) {
+        let is_same = Arc::ptr_eq(&self.state, &before.state);
+        self.seen = if is_same { before.seen } else { retry };
     }
 
     pub fn watch(&self) -> watch::Receiver<Option<RetrySchedule>> {

@@ -21,7 +21,8 @@ pub(super) struct LaneTasks {
     pub(super) attempts: usize,
     /// For the next request.
     pub(super) permit: Option<Permit>,
-    wants_permit: bool,
+    /// The pixel whose permit is waited for, and what ends the wait.
+    waits_for: Option<(Arc<PixelLimiter>, CancellationToken)>,
     /// Once it is cancelled, nothing is sent.
     pub(super) stop: CancellationToken,
     /// Once it is cancelled, nothing waits for an answer.
@@ -31,7 +32,7 @@ pub(super) struct LaneTasks {
 /// What a task brings back to the lane.
 #[derive(Debug)]
 pub(super) enum TaskOutput {
-    /// `None`: the lane stops.
+    /// `None`: the wait was ended.
     Permit(Option<Permit>),
     Attempt(Box<(Attempt, AttemptOutcome)>),
     Settled(Settlement, Result<(), StoreError>),
@@ -42,18 +43,21 @@ impl LaneTasks {
         self.set.is_empty()
     }
 
-    /// Asks for a permit, unless one is being waited for.
+    /// Asks for a permit, unless one of this pixel is being waited for.
     pub(super) fn request_permit(&mut self, limiter: &Arc<PixelLimiter>) {
-        if self.wants_permit {
-            return;
+        if let Some((present, wait)) = &self.waits_for {
+            if Arc::ptr_eq(present, limiter) {
+                return;
+            }
+            // The lane has left that pixel.
+            wait.cancel();
         }
-        self.wants_permit = true;
-        let limiter = Arc::clone(limiter);
-        let stop = self.stop.clone();
+        let (limiter, wait) = (Arc::clone(limiter), self.stop.child_token());
+        self.waits_for = Some((Arc::clone(&limiter), wait.clone()));
         self.set.spawn(async move {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => TaskOutput::Permit(None),
+                () = wait.cancelled() => TaskOutput::Permit(None),
                 permit = limiter.permit() => TaskOutput::Permit(Some(permit)),
             }
         });
@@ -82,10 +86,17 @@ impl LaneTasks {
         });
     }
 
-    /// Keeps a permit that was waited for.
+    /// Keeps a permit that is waited for. One of a pixel that the lane has left goes back.
     pub(super) fn set_permit(&mut self, permit: Option<Permit>) {
-        self.wants_permit = false;
-        self.permit = permit;
+        let limiter = permit.as_ref().map(|permit| Arc::as_ptr(&permit.limiter));
+        let wanted = self
+            .waits_for
+            .as_ref()
+            .map(|(wanted, _)| Arc::as_ptr(wanted));
+        if limiter.is_some() && limiter == wanted {
+            self.waits_for = None;
+            self.permit = permit;
+        }
     }
 
     /// What the next task brings back; `None` where there is none.
@@ -112,7 +123,7 @@ fn output(done: Result<TaskOutput, JoinError>) -> TaskOutput {
 impl LaneTasks {
     /// Whether nothing is under way, apart from the wait for a permit.
     pub(super) fn are_done(&self, waits_for_permit: bool) -> bool {
-        self.set.len() == usize::from(self.wants_permit && waits_for_permit)
+        self.set.len() == usize::from(self.waits_for.is_some() && waits_for_permit)
     }
 
     /// Whether requests are all that is under way.

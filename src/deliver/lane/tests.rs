@@ -101,8 +101,7 @@ impl LaneFixture {
         server.spawn(sandbox::serve(listener, sandbox.clone(), shutdown));
         let config = load::from_toml(&text(address, syncs), &[]).unwrap();
         let memory = MemoryEngine::default();
-        let mut limits = SharedLimits::default();
-        let (queue, lanes, handles) = begin(&mut limits, &config, &clock, &memory);
+        let (queue, limits, lanes, handles) = begin(&config, &clock, &memory);
         Self {
             sandbox,
             address,
@@ -123,9 +122,8 @@ impl LaneFixture {
     async fn restart(&mut self) {
         self.lanes.clear();
         self.queue.clone().close().await.unwrap();
-        self.limits = SharedLimits::default();
-        (self.queue, self.lanes, self.handles) =
-            begin(&mut self.limits, &self.config, &self.clock, &self.memory);
+        (self.queue, self.limits, self.lanes, self.handles) =
+            begin(&self.config, &self.clock, &self.memory);
     }
 
     fn faults(&self, text: &str) {
@@ -263,17 +261,17 @@ fn text(graph: SocketAddr, syncs: &str) -> String {
 
 /// Opens the store, and prepares the lanes.
 fn begin(
-    limits: &mut SharedLimits,
     config: &Config,
     clock: &Arc<TestClock>,
     memory: &MemoryEngine,
-) -> (Queue, Vec<Lane>, LaneHandles) {
+) -> (Queue, SharedLimits, Vec<Lane>, LaneHandles) {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let queue = Queue::open_in_memory(memory, &config.queue, &names, clock.clone()).unwrap();
     let shared: Arc<dyn Clock> = clock.clone();
     let metrics = Arc::new(Metrics::new());
-    let (lanes, handles) = deliver::lanes(limits, config, &queue, &shared, &metrics).unwrap();
-    (queue, lanes, handles)
+    let mut limits = SharedLimits::new(&queue);
+    let (lanes, handles) = deliver::lanes(&mut limits, config, &queue, &shared, &metrics).unwrap();
+    (queue, limits, lanes, handles)
 }
 
 /// Lets a lane do what can be done at this moment.

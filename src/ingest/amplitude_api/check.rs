@@ -57,7 +57,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// Prepares for one request; `browser` is what that of a browser tells.
+    /// Prepares for one request. `browser` is what a browser's headers say; `None` for other senders.
     pub(super) fn new(
         dialect: Dialect,
         call: &ApiCall<'_>,

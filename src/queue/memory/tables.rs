@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::SyncName;
 use crate::profile::ProfileKey;
 use crate::profile::clicks::FirstSeen;
-use crate::queue::attempt::{DeliveryId, OpenAttempt, TracedRequest};
+use crate::queue::attempt::{AttemptId, OpenAttempt, TracedRequest};
 use crate::queue::batch::{BatchId, SyncId};
 use crate::queue::batch_builder::NewBatch;
 use crate::queue::cooldown::{Cooldown, CooldownChange};
@@ -26,7 +26,7 @@ pub(super) struct MemoryTables {
     pub(super) batches: BTreeMap<BatchId, NewBatch>,
     pub(super) fingerprints: BTreeMap<BatchId, BatchFingerprints>,
     pub(super) dead_letters: BTreeMap<i64, StoredDeadLetter>,
-    pub(super) attempts: BTreeMap<DeliveryId, StoredAttempt>,
+    pub(super) attempts: BTreeMap<AttemptId, StoredAttempt>,
     pub(super) cooldowns: Vec<Cooldown>,
     pub(super) profiles: BTreeMap<ProfileKey, (i64, StoredProfile)>,
     pub(super) clicks: Vec<FirstSeen>,
@@ -111,7 +111,7 @@ impl MemoryTables {
         }
     }
 
-    fn apply_to_attempt(&mut self, id: DeliveryId, change: &AttemptChange) {
+    fn apply_to_attempt(&mut self, id: AttemptId, change: &AttemptChange) {
         match change {
             AttemptChange::Open(sync, OpenAttempt { sent_at, events }) => {
                 self.last.attempt = self.last.attempt.max(id.0);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Row, params};
 
 use crate::clock::UnixMillis;
-use crate::queue::attempt::{AttemptedEvents, DeliveryId, OpenAttempt, TracedRequest};
+use crate::queue::attempt::{AttemptId, AttemptedEvents, OpenAttempt, TracedRequest};
 use crate::queue::batch::BatchId;
 use crate::queue::bits::Bits;
 use crate::queue::cooldown::{Cooldown, CooldownChange};
@@ -107,7 +107,7 @@ pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusql
 
 fn attempt(row: &Row<'_>) -> rusqlite::Result<StoredAttempt> {
     Ok(StoredAttempt {
-        id: DeliveryId(row.get(0)?),
+        id: AttemptId(row.get(0)?),
         sync: row.get(1)?,
         events: decode(row.get_ref(3)?.as_blob()?),
         request: TracedRequest {

@@ -48,7 +48,7 @@ pub(in crate::queue) fn damage(fixture: &QueueFixture, place: usize) {
 #[tokio::test]
 async fn one_process_at_a_time_and_free_after_a_close() {
     let fixture = QueueFixture::new(TestEngine::Sqlite);
-    let taken = open(&fixture.config, &fixture.clock, None).unwrap_err();
+    let taken = open(&fixture.config, &fixture.clock, &TestStore::Sqlite).unwrap_err();
     assert!(matches!(taken, OpenError::InUse(_)));
     let other = fixture.queue.clone();
     fixture.push([event(1)]).await;
@@ -60,7 +60,7 @@ async fn one_process_at_a_time_and_free_after_a_close() {
     assert_eq!(other.health().trouble, Some(CapacityProblem::Closed));
     let log = fixture.folder.path().join("queue.db-wal");
     assert!(!log.exists(), "everything is in the one file");
-    let again = open(&fixture.config, &fixture.clock, None).unwrap();
+    let again = open(&fixture.config, &fixture.clock, &TestStore::Sqlite).unwrap();
     assert_eq!(again.totals()[&web()].queued, 1);
 }
 
@@ -70,7 +70,7 @@ async fn a_copy_taken_at_any_moment_is_a_store() {
     let fixture = QueueFixture::new(TestEngine::Sqlite);
     fixture.push((0..300).map(event)).await;
     let leased = fixture.lease(200).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.settle(accepted(delivery, &leased[..50])).await;
     let copy = tempfile::tempdir().unwrap();
     for file in ["queue.db", "queue.db-wal"] {
@@ -80,7 +80,7 @@ async fn a_copy_taken_at_any_moment_is_a_store() {
         path: copy.path().to_owned(),
         ..fixture.config.clone()
     };
-    let queue = open(&config, &fixture.clock, None).unwrap();
+    let queue = open(&config, &fixture.clock, &TestStore::Sqlite).unwrap();
     assert_law(&queue);
     assert_eq!(queue.totals(), fixture.queue.totals());
     assert_eq!(queue.backlog(&web()).events, 250);
@@ -128,14 +128,14 @@ async fn numbers_go_on_behind_what_is_there_whatever_the_file_says_of_them() {
     let fixture = QueueFixture::new(TestEngine::Sqlite);
     fixture.push((0..300).map(event)).await;
     let leased = fixture.lease(1).await;
-    fixture.open_delivery(&leased).await;
+    fixture.open_attempt(&leased).await;
     connection(&fixture)
         .execute_batch("UPDATE sqlite_sequence SET seq = 0")
         .unwrap();
     let fixture = fixture.reopened();
     fixture.push([event(300)]).await;
     let leased = fixture.lease(1).await;
-    fixture.open_delivery(&leased).await;
+    fixture.open_attempt(&leased).await;
     assert_eq!(fixture.totals().queued, 301);
 }
 
@@ -144,7 +144,7 @@ async fn a_person_leaves_dead_letters_too_that_this_version_cannot_read() {
     let fixture = QueueFixture::new(TestEngine::Sqlite);
     fixture.push([event_of(1, 'a')]).await;
     let leased = fixture.lease(1).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.settle(rejected(delivery, &leased)).await;
     connection(&fixture)
         .execute_batch("UPDATE dead SET reason = 'of_a_later_version'")

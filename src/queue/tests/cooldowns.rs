@@ -67,7 +67,7 @@ async fn a_settlement_that_fails_notes_nothing(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
     fixture.push([event(1)]).await;
     let leased = fixture.lease(1).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.set_failing(true);
     let begun = CooldownChange::Begun(standstill("11", "throttled", 1, 9));
     let settlement = Settlement {

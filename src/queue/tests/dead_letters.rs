@@ -25,7 +25,7 @@ async fn letters(fixture: &QueueFixture) -> Vec<DeadLetter> {
 
 async fn reject(fixture: &QueueFixture, most: usize) {
     let leased = fixture.lease(most).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.settle(rejected(delivery, &leased)).await;
 }
 
@@ -192,7 +192,7 @@ async fn a_backfill_replaces_what_was_refused_and_nothing_else(engine: TestEngin
     fixture.push([event(1), event(2), event(3)]).await;
     reject(&fixture, 1).await;
     let leased = fixture.lease(1).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.settle(accepted(delivery, &leased)).await;
     let again = (1..=3).map(event).collect();
     let pushed = fixture

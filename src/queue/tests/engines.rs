@@ -62,7 +62,7 @@ struct Source {
     next: i64,
     batches: BTreeMap<BatchId, NewBatch>,
     dead_letters: Vec<i64>,
-    open: Vec<DeliveryId>,
+    open: Vec<AttemptId>,
 }
 
 impl Source {
@@ -203,7 +203,7 @@ impl Source {
     }
 
     fn change_attempts(&mut self, transaction: &mut Transaction) {
-        let is_stored = |id: &DeliveryId| !transaction.attempts.contains_key(id);
+        let is_stored = |id: &AttemptId| !transaction.attempts.contains_key(id);
         let open = self.open.iter().position(is_stored);
         let (id, change) = match open.filter(|_| self.random.bool()) {
             Some(place) if self.random.bool() => (self.open.remove(place), AttemptChange::Remove),
@@ -218,7 +218,7 @@ impl Source {
             None => {
                 let batch = BatchId::embedded(self.random.i64(1..9));
                 let slots = [2, 3, 9].map(|position| Slot::new(batch, position));
-                let id = DeliveryId(self.next);
+                let id = AttemptId(self.next);
                 self.open.push(id);
                 let request = OpenAttempt {
                     sent_at: self.moment(),
@@ -456,7 +456,10 @@ async fn what_may_have_been_stored_is_not_acknowledged() {
         (StoreFault::UnknownAndLost, (2, 0)),
     ] {
         let fixture = QueueFixture::new(TestEngine::Memory);
-        fixture.memory.as_ref().unwrap().set_fault(Some(fault));
+        let TestStore::Memory(memory) = &fixture.store else {
+            panic!("the store is in memory");
+        };
+        memory.set_fault(Some(fault));
         let events = || vec![event(1), event(2)];
         let failed = fixture.queue.push(events()).await.unwrap_err();
         assert!(matches!(

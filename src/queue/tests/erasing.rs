@@ -115,7 +115,7 @@ async fn what_is_erased_stays_so_whatever_else_its_transaction_does(engine: Test
     let fixture = QueueFixture::new(engine);
     fixture.push([event_of(1, 'a'), event_of(2, 'b')]).await;
     let leased = fixture.lease(2).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.queue.release(&web(), &slots(&leased));
     let settlement = lost(delivery, &leased);
     let erased = fixture.queue.change(move |core| {

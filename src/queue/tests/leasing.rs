@@ -125,7 +125,7 @@ async fn what_comes_back_has_its_place_again(engine: TestEngine) {
     fixture.queue.release(&web(), &slots(&first));
     assert_eq!(one_by_one(&fixture, 1).await, [105]);
     // Meta may have taken it: what it lacks goes before.
-    let delivery = fixture.open_delivery(&first).await;
+    let delivery = fixture.open_attempt(&first).await;
     fixture.settle(lost(delivery, &first)).await;
     assert_eq!(one_by_one(&fixture, 3).await, [105, 104, 4]);
 }
@@ -160,7 +160,7 @@ async fn overload(
         for _ in 0..4 {
             let leased = fixture.lease(2).await;
             delivered.extend(leased.iter().map(number));
-            let delivery = fixture.open_delivery(&leased).await;
+            let delivery = fixture.open_attempt(&leased).await;
             fixture.settle(accepted(delivery, &leased)).await;
         }
     }
@@ -292,7 +292,7 @@ async fn the_backlog_tells_bytes_and_the_oldest_of_what_is_ready(engine: TestEng
     fixture.queue.release(&web(), &slots(&second));
     assert_eq!(fixture.queue.backlog(&web()), backlog(1, Some(times[1])));
 
-    let delivery = fixture.open_delivery(&first).await;
+    let delivery = fixture.open_attempt(&first).await;
     fixture.settle(accepted(delivery, &first)).await;
     assert_eq!(fixture.queue.stats().oldest[&web()], times[1]);
     fixture.queue.release(&web(), &slots(&third));

@@ -125,7 +125,7 @@ struct Run {
     /// What is on lease, with its serial number, in the order of the leases.
     held: Vec<(u64, Slot)>,
     /// The request under way, when it was sent, and how much of `held` it carries.
-    sent: Option<(DeliveryId, i64, usize)>,
+    sent: Option<(AttemptId, i64, usize)>,
 }
 
 impl Run {
@@ -236,7 +236,7 @@ impl Run {
             return;
         }
         let slots: Vec<Slot> = self.held[..count].iter().map(|(_, slot)| *slot).collect();
-        let opened = self.fixture.queue.open_delivery(&web(), &slots).await;
+        let opened = self.fixture.queue.open_attempt(&web(), &slots).await;
         self.sent = Some((opened.unwrap(), self.now(), count));
     }
 

@@ -40,7 +40,7 @@ async fn a_settlement_that_failed_can_be_repeated(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
     fixture.push((0..5).map(event)).await;
     let leased = fixture.lease(5).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.set_failing(true);
     let settlement = accepted(delivery, &leased);
     for _ in 0..2 {

@@ -16,7 +16,7 @@ async fn a_settlement_ends_releases_and_keeps(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
     fixture.push((0..6).map(event)).await;
     let leased = fixture.lease(6).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture
         .settle(Settlement {
             ends: vec![
@@ -49,7 +49,7 @@ async fn settling_twice_counts_once(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
     fixture.push((0..3).map(event)).await;
     let leased = fixture.lease(2).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.settle(accepted(delivery, &leased)).await;
     fixture.settle(rejected(delivery, &leased)).await;
     assert_eq!(fixture.ended(Reason::Accepted), 2);
@@ -61,7 +61,7 @@ async fn an_event_that_is_not_on_lease_does_not_end(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
     fixture.push((0..2).map(event)).await;
     let leased = fixture.lease(2).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.queue.release(&web(), &slots(&leased)[..1]);
     fixture.settle(accepted(delivery, &leased)).await;
     assert_eq!(fixture.ended(Reason::Accepted), 1);
@@ -72,7 +72,7 @@ async fn after_a_lost_answer_an_event_is_repeated_for_48_hours_and_no_longer(eng
     let fixture = QueueFixture::new(engine);
     fixture.push((0..3).map(event)).await;
     let leased = fixture.lease(2).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.settle(lost(delivery, &leased)).await;
 
     fixture.clock.advance(47 * HOUR);
@@ -81,7 +81,7 @@ async fn after_a_lost_answer_an_event_is_repeated_for_48_hours_and_no_longer(eng
     let deadlines: Vec<i64> = again.iter().map(|event| event.deadline - START).collect();
     assert_eq!(deadlines, [48 * 3600, 48 * 3600, 7 * 24 * 3600]);
     // The first doubt counts, not the last.
-    let delivery = fixture.open_delivery(&again).await;
+    let delivery = fixture.open_attempt(&again).await;
     fixture.settle(lost(delivery, &again)).await;
 
     fixture.clock.advance(HOUR);
@@ -103,7 +103,7 @@ async fn a_complete_answer_leaves_no_doubt(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
     fixture.push([event(1)]).await;
     let leased = fixture.lease(1).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture
         .settle(Settlement {
             release: slots(&leased),
@@ -120,8 +120,8 @@ async fn a_request_that_a_crash_cut_off_casts_doubt_one_that_was_not_sent_does_n
     let fixture = QueueFixture::new(engine);
     fixture.push((0..2).map(event)).await;
     let leased = fixture.lease(2).await;
-    fixture.open_delivery(&leased[..1]).await;
-    let unsent = fixture.open_delivery(&leased[1..]).await;
+    fixture.open_attempt(&leased[..1]).await;
+    let unsent = fixture.open_attempt(&leased[1..]).await;
     fixture
         .settle(Settlement {
             answer: None,
@@ -147,7 +147,7 @@ async fn a_batch_leaves_the_store_with_its_last_event(engine: TestEngine) {
     };
     assert_eq!(batches().await, 2);
     let leased = fixture.lease(299).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.settle(accepted(delivery, &leased[1..])).await;
     assert_eq!(batches().await, 2);
     fixture.settle(accepted(delivery, &leased)).await;

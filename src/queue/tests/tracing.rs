@@ -23,7 +23,7 @@ async fn follows_an_event_from_the_door_to_its_end(engine: TestEngine) {
     assert_eq!(traced.place, TracedPlace::Waiting { until });
 
     let held = fixture.lease(3).await;
-    let delivery = fixture.open_delivery(&held[1..]).await;
+    let delivery = fixture.open_attempt(&held[1..]).await;
     let traced = trace(&fixture, 1).await.remove(0);
     assert_eq!(traced.place, TracedPlace::InFlight { until });
     assert_eq!(traced.requests[0].answered_at, None);
@@ -53,7 +53,7 @@ async fn finds_dead_letters_also_of_events_that_were_never_queued(engine: TestEn
     let fixture = QueueFixture::new(engine);
     fixture.push([event(1), ended(Reason::InFuture)]).await;
     let leased = fixture.lease(1).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.settle(rejected(delivery, &leased)).await;
     let reason = Reason::Refused;
     assert_eq!(

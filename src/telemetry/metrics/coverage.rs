@@ -25,10 +25,11 @@ const OTHER: &str = "other";
 pub struct Coverage {
     sync: SyncName,
     families: CoverageFamilies,
-    named: HashMap<Arc<str>, EventCoverage>,
-    other: EventCoverage,
+    named: HashMap<Arc<str>, Arc<EventCoverage>>,
+    other: Arc<EventCoverage>,
 }
 
+#[derive(Debug)]
 struct EventCoverage {
     event: Arc<str>,
     mapped: Counter,
@@ -41,7 +42,7 @@ struct EventCoverage {
 }
 
 /// Mapped events, and those that carried each field or lacked a field that a website event should have.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct EventCounts {
     mapped: u64,
     carried: [u64; UserDataField::ALL.len()],
@@ -145,12 +146,12 @@ impl Coverage {
 
     /// The summaries since the last call: one for each event name that came in.
     pub fn since_last_summary(&self) -> Vec<Summary> {
-        let mut events: Vec<&EventCoverage> = self.named.values().collect();
+        let mut events: Vec<&Arc<EventCoverage>> = self.named.values().collect();
         events.sort_by(|left, right| left.event.cmp(&right.event));
         events.push(&self.other);
         events
             .into_iter()
-            .filter_map(EventCoverage::since_last_summary)
+            .filter_map(|event| event.since_last_summary())
             .collect()
     }
 
@@ -183,6 +184,8 @@ pub(super) struct CoverageFamilies {
     fields: Family<FieldLabels, Counter>,
     lacking: Family<FieldLabels, Counter>,
     dropped: Family<DroppedLabels, Counter>,
+    /// The counters of every event name so far: they outlast a configuration.
+    known: Arc<Mutex<HashMap<EventLabels, Arc<EventCoverage>>>>,
 }
 
 impl CoverageFamilies {
@@ -212,6 +215,7 @@ impl CoverageFamilies {
                 "Fields left out of an event, by reason",
                 Family::default(),
             ),
+            known: Arc::default(),
         }
     }
 
@@ -234,18 +238,22 @@ impl CoverageFamilies {
         }
     }
 
-    fn of_event(&self, sync: &SyncName, event: &str) -> EventCoverage {
-        let event: Arc<str> = event.into();
-        EventCoverage {
-            mapped: self.events.get_or_create_owned(&EventLabels {
-                sync: sync.clone(),
-                event: Arc::clone(&event),
-            }),
-            carried: [const { OnceLock::new() }; UserDataField::ALL.len()],
-            lacking: [const { OnceLock::new() }; WebsiteField::ALL.len()],
-            summed_up: Mutex::default(),
-            event,
-        }
+    fn of_event(&self, sync: &SyncName, event: &str) -> Arc<EventCoverage> {
+        let labels = EventLabels {
+            sync: sync.clone(),
+            event: event.into(),
+        };
+        let mut known = self.known.lock().expect("no holder of this lock panics");
+        let coverage = known.entry(labels).or_insert_with_key(|labels| {
+            Arc::new(EventCoverage {
+                event: Arc::clone(&labels.event),
+                mapped: self.events.get_or_create_owned(labels),
+                carried: [const { OnceLock::new() }; UserDataField::ALL.len()],
+                lacking: [const { OnceLock::new() }; WebsiteField::ALL.len()],
+                summed_up: Mutex::default(),
+            })
+        });
+        Arc::clone(coverage)
     }
 }
 

@@ -98,7 +98,8 @@ fn stored_bytes(
     let input = input.get_mut();
     let checksum = || checksum.clone().finalize();
     let is_end = if let Some(sizes) = sizes {
-        is_next(input.peek(HEADER)?) && checksum() == sizes.checksum
+        // What cannot be read ends nothing: the bytes before it are given first.
+        input.peek(HEADER).is_ok_and(is_next) && checksum() == sizes.checksum
     } else {
         let next = input.peek(LONGEST_SIZES)?;
         number_at(next, 0) == Some(SIZES) && sizes_behind(next, checksum(), given, given).is_some()

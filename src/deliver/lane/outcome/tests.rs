@@ -5,20 +5,20 @@ use super::*;
 const MINUTE: Duration = Duration::from_secs(60);
 const GIVEN_UP: OnEvents = OnEvents::Retry(Some(Duration::MAX));
 
-type ViewOf = fn(LaneView) -> LaneView;
+type ViewOf = fn(OutcomeFacts) -> OutcomeFacts;
 
 const BATCH: ViewOf = |view| view;
-const SINGLE: ViewOf = |view| LaneView { events: 1, ..view };
-const PART: ViewOf = |view| LaneView {
+const SINGLE: ViewOf = |view| OutcomeFacts { events: 1, ..view };
+const PART: ViewOf = |view| OutcomeFacts {
     is_search: true,
     ..view
 };
-const RETRY: ViewOf = |view| LaneView {
+const RETRY: ViewOf = |view| OutcomeFacts {
     is_retry: true,
     ..SINGLE(view)
 };
 /// A batch of a lane that is well.
-const WELL: LaneView = LaneView {
+const WELL: OutcomeFacts = OutcomeFacts {
     events: 100,
     is_search: false,
     is_retry: false,
@@ -28,13 +28,13 @@ const WELL: LaneView = LaneView {
     is_isolating: false,
     split_budget: 0,
 };
-const FAILING: LaneView = LaneView {
+const FAILING: OutcomeFacts = OutcomeFacts {
     is_well: false,
     failures_after: 2,
     ..WELL
 };
 /// It has failed so often that the batch may be the cause.
-const SUSPICIOUS: LaneView = LaneView {
+const SUSPICIOUS: OutcomeFacts = OutcomeFacts {
     suspects_batch: true,
     failures_after: 4,
     ..FAILING
@@ -48,8 +48,8 @@ fn judged(verdict: Verdict) -> Judgement {
     }
 }
 
-fn budget(split_budget: u32, view: LaneView) -> LaneView {
-    LaneView {
+fn budget(split_budget: u32, view: OutcomeFacts) -> OutcomeFacts {
+    OutcomeFacts {
         split_budget,
         ..view
     }
@@ -163,16 +163,16 @@ fn what_a_proxy_refuses_says_nothing_of_the_lane() {
 fn a_fault_is_the_lanes_or_the_batchs() {
     let fault = OnLane::Failed(TransientFailure::Fault(500), None);
     let (retry, split) = (OnEvents::Retry(None), OnEvents::Split(None));
-    let paused = LaneView {
+    let paused = OutcomeFacts {
         is_well: false,
         failures_after: 1,
         ..WELL
     };
-    let isolating = LaneView {
+    let isolating = OutcomeFacts {
         is_isolating: true,
         ..SUSPICIOUS
     };
-    let many = LaneView {
+    let many = OutcomeFacts {
         failures_after: 5,
         ..SUSPICIOUS
     };

@@ -84,3 +84,43 @@ async fn a_disabled_sync_drains_what_is_queued() {
     assert_eq!(fixture.state(), LaneState::Draining);
     assert_eq!(fixture.ended(Reason::Accepted), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_cooldown_of_a_pixel_that_was_left_holds_nothing_up() {
+    let mut fixture = LaneFixture::syncs(SYNC).await;
+    fixture.push_many(5).await;
+    fixture.fill().await;
+    fixture.faults("next:block=50m");
+    fixture.settle().await;
+    assert_eq!(fixture.state(), LaneState::blocked);
+    configure(&mut fixture, "\"11\"", "\"12\"").await;
+    fixture.settle().await;
+    assert_eq!(fixture.sandbox.stats().accepted_by_pixel["12"], 5);
+    assert_eq!(fixture.state(), LaneState::running);
+    configure(&mut fixture, "\"11\"", "\"11\"").await;
+    fixture.settle().await;
+    assert_eq!(
+        fixture.state(),
+        LaneState::blocked,
+        "the pixel is still blocked"
+    );
+    fixture.assert_sound();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_answer_says_of_the_token_before_says_nothing_of_this_one() {
+    let mut fixture = LaneFixture::syncs(&SYNC.replace("token-1", "token-dead")).await;
+    fixture.faults("latency=5s");
+    fixture.push_many(5).await;
+    fixture.fill().await;
+    fixture.settle_until_in_flight(1).await;
+    fixture.faults("");
+    configure(&mut fixture, "token-1", "token-2").await;
+    fixture.pass(Duration::from_secs(6)).await;
+    fixture.settle().await;
+    fixture.fill().await;
+    fixture.settle().await;
+    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.ended(Reason::Accepted), 5);
+    fixture.assert_sound();
+}

@@ -41,7 +41,7 @@ struct Run {
     next: u64,
     queued: Vec<String>,
     leased: Vec<Leased>,
-    sent: Option<DeliveryId>,
+    sent: Option<AttemptId>,
 }
 
 impl Files {
@@ -123,7 +123,7 @@ impl Run {
             }
             _ if self.leased.is_empty() => self.push().await,
             _ if self.sent.is_none() => {
-                self.sent = Some(self.fixture.open_delivery(&self.leased).await);
+                self.sent = Some(self.fixture.open_attempt(&self.leased).await);
             }
             _ => self.settle().await,
         }
@@ -173,13 +173,14 @@ impl Run {
             path: folder.path().to_owned(),
             ..self.fixture.config.clone()
         };
-        let queue = open(&config, &self.fixture.clock, None).expect("what is left is a store");
+        let queue = open(&config, &self.fixture.clock, &TestStore::Sqlite)
+            .expect("what is left is a store");
         let fixture = QueueFixture {
             folder,
             config,
             clock: Arc::clone(&self.fixture.clock),
             queue,
-            memory: None,
+            store: TestStore::Sqlite,
         };
         assert_law(&fixture.queue);
         let totals = fixture.totals();

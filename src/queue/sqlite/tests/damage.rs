@@ -40,7 +40,7 @@ async fn what_is_readable_of_a_damaged_store_is_delivered_and_the_rest_is_counte
         .push_with(Vec::new(), observed(people.collect()));
     pushed.await.unwrap();
     let leased = fixture.lease(50).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.settle(rejected(delivery, &leased)).await;
     fixture.queue.clone().close().await.unwrap();
     let whole = std::fs::read(fixture.folder.path().join("queue.db")).unwrap();
@@ -107,7 +107,7 @@ async fn what_is_readable_of_a_damaged_store_is_delivered_and_the_rest_is_counte
 async fn deliver_some(fixture: &QueueFixture) -> Result<usize, StoreError> {
     let order = Order::MostUrgent;
     let leased = fixture.queue.lease(&web(), 1000, 1 << 20, order).await?;
-    let delivery = fixture.queue.open_delivery(&web(), &slots(&leased)).await;
+    let delivery = fixture.queue.open_attempt(&web(), &slots(&leased)).await;
     let settled = match delivery {
         Ok(delivery) => fixture.queue.settle(accepted(delivery, &leased)).await,
         Err(error) => Err(error),

@@ -21,13 +21,13 @@ async fn a_person_leaves_the_queue_the_letters_and_the_bytes_on_disk() {
         .push((0..40).map(|n| event_of(n, if n % 4 == 0 { 'a' } else { 'b' })))
         .await;
     let leased = fixture.lease(10).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.settle(accepted(delivery, &leased)).await;
     // Delivered alone: the row is gone, its page is free.
     fixture.push((100..120).map(|n| event_of(n, 'a'))).await;
     // Refused.
     let leased = fixture.lease(6).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     fixture.settle(rejected(delivery, &leased)).await;
     assert!(is_on_disk(&fixture, &hash('a')));
 

@@ -19,13 +19,13 @@ fn first_version() -> QueueFixture {
         ..fixture.config.clone()
     };
     let clock = Arc::clone(&fixture.clock);
-    let queue = open(&config, &clock, None).unwrap();
+    let queue = open(&config, &clock, &TestStore::Sqlite).unwrap();
     QueueFixture {
         folder,
         config,
         clock,
         queue,
-        memory: None,
+        store: TestStore::Sqlite,
     }
 }
 
@@ -133,7 +133,7 @@ async fn everything_in_a_store_of_version_3_goes_on() {
         until: UnixMillis(2),
     };
     let leased = fixture.lease(3).await;
-    let delivery = fixture.open_delivery(&leased).await;
+    let delivery = fixture.open_attempt(&leased).await;
     let [delivered, refused, _] = leased.as_slice() else {
         panic!("{} were leased", leased.len());
     };
@@ -143,7 +143,7 @@ async fn everything_in_a_store_of_version_3_goes_on() {
             ..accepted(delivery, std::slice::from_ref(delivered))
         })
         .await;
-    let delivery = fixture.open_delivery(std::slice::from_ref(refused)).await;
+    let delivery = fixture.open_attempt(std::slice::from_ref(refused)).await;
     fixture
         .settle(rejected(delivery, std::slice::from_ref(refused)))
         .await;
