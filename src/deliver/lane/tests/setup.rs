@@ -92,16 +92,16 @@ async fn the_cooldown_of_a_pixel_that_was_left_holds_nothing_up() {
     fixture.fill().await;
     fixture.faults("next:block=50m");
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::blocked);
+    assert_eq!(fixture.state(), LaneState::Blocked);
     configure(&mut fixture, "\"11\"", "\"12\"").await;
     fixture.settle().await;
     assert_eq!(fixture.sandbox.stats().accepted_by_pixel["12"], 5);
-    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.state(), LaneState::Running);
     configure(&mut fixture, "\"11\"", "\"11\"").await;
     fixture.settle().await;
     assert_eq!(
         fixture.state(),
-        LaneState::blocked,
+        LaneState::Blocked,
         "the pixel is still blocked"
     );
     fixture.assert_sound();
@@ -120,7 +120,7 @@ async fn what_an_answer_says_of_the_token_before_says_nothing_of_this_one() {
     fixture.settle().await;
     fixture.fill().await;
     fixture.settle().await;
-    assert_eq!(fixture.state(), LaneState::running);
+    assert_eq!(fixture.state(), LaneState::Running);
     assert_eq!(fixture.ended(Reason::Accepted), 5);
     fixture.assert_sound();
 }
