@@ -361,6 +361,7 @@ impl Queue {
         let (taker, leased) = oneshot::channel();
         self.ask(WriterCommand::Outside, move |core| {
             let leased = leasing::lease(core, &sync, max_events, max_bytes, order)?;
+            // If the caller no longer waits, the events are ready again.
             if let Err(unwanted) = taker.send(leased) {
                 leasing::give_back(core, &sync, &unwanted);
             }

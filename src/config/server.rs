@@ -101,10 +101,13 @@ fn origin(node: &Node<'_>) -> Option<String> {
 }
 
 fn is_origin(text: &str) -> bool {
+    if text.contains('*') {
+        return false;
+    }
     Url::parse(text).is_ok_and(|url| {
         let origin = url.origin().ascii_serialization();
-        if origin != "null" || text.contains('*') {
-            return origin == text && !text.contains('*');
+        if origin != "null" {
+            return origin == text;
         }
         // An app's own scheme, such as `capacitor://localhost`.
         let host = url.host_str().unwrap_or_default();

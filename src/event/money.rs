@@ -238,9 +238,9 @@ fn digits(text: &str) -> Option<MoneyAmount> {
         joined(&whole, fraction)
     };
     let number = match as_decimal {
-        Some((whole, fraction)) if !as_groups => plain(whole, fraction),
         _ if as_groups => plain(text, ""),
-        _ => return None,
+        Some((whole, fraction)) => plain(whole, fraction),
+        None => return None,
     };
     Some(MoneyAmount {
         number,

@@ -154,7 +154,7 @@ impl Writer {
                     self.gather(&mut batch);
                     if let Some(reply) = self.serve(&mut batch) {
                         let outcome = self.close();
-                        // Whoever hears the answer may open the store.
+                        // The caller may open the store as soon as it has the answer.
                         drop((self, possession));
                         drop(reply.send(outcome));
                         return;

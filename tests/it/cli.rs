@@ -1,6 +1,8 @@
 //! The commands, run as an operator runs them.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use pixel_relay::sandbox::faults::Faults;
 use serde_json::{Value, json};
@@ -34,6 +36,32 @@ fn the_environment_alone_is_enough_for_one_pixel() {
         effective["sync"]["web"]["access_token"].as_str(),
         Some("[redacted]")
     );
+}
+
+/// As `pixel-relay map | head -1` does.
+#[test]
+fn a_reader_that_closes_the_output_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events.ndjson");
+    let line = event("one").to_string() + "\n";
+    // More than a pipe holds.
+    fs::write(&file, line.repeat(10_000)).unwrap();
+    let mut child = program()
+        .arg("map")
+        .envs(ONE_PIXEL.iter().copied())
+        .stdin(fs::File::open(&file).unwrap())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut first)
+        .unwrap();
+    assert!(first.contains("user_data"), "{first}");
+    let output = child.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*words), (Some(0), ""));
 }
 
 #[test]

@@ -186,6 +186,7 @@ impl LeasedEvents {
         let mut newest = self.lease(leasing, size, Order::NewestOfEachName).await?;
         let held = self.quarantine.held();
         let held: Vec<_> = held.map(|event| &event.event_name).collect();
+        // `false` sorts first, and events of equal keys keep their order.
         newest.sort_by_key(|event| held.contains(&&event.event_name));
         Ok(newest)
     }

@@ -10,7 +10,8 @@ pub(super) const ROUND: usize = 24;
 #[derive(Debug, Default)]
 pub(super) struct Probing {
     left: VecDeque<Leased>,
-    /// Whether the round is a full one: one that may hold events that were refused before.
+    /// Whether the present round is a full one, which may hold events that were refused before; `None`
+    /// between rounds.
     is_full: Option<bool>,
 }
 
