@@ -237,6 +237,11 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
+/// The engine that the configuration asks for.
+fn storage(config: &QueueConfig) -> Box<dyn Storage> {
+    Box::new(Sqlite::new(&config.path))
+}
+
 impl Queue {
     /// Opens the store, or makes one, and takes possession of it. Blocks while the duplicate window is
     /// loaded. The `syncs` share `max_bytes`.
@@ -245,13 +250,12 @@ impl Queue {
         syncs: &[SyncName],
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let storage = Box::new(Sqlite::new(&config.path));
-        Self::open_on(storage, config, syncs, clock)
+        Self::open_on(storage(config), config, syncs, clock)
     }
 
     /// Whether a store is there already.
     pub fn exists(config: &QueueConfig) -> bool {
-        Sqlite::new(&config.path).exists()
+        storage(config).exists()
     }
 
     fn open_on(

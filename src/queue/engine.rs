@@ -49,6 +49,9 @@ pub type EngineFault = Arc<dyn Error + Send + Sync>;
 
 /// Where an engine keeps a queue.
 pub(super) trait Storage: Debug + Send + Sync {
+    /// Whether a store is there already.
+    fn exists(&self) -> bool;
+
     /// Takes possession, until what it returns is dropped.
     fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError>;
 

@@ -73,6 +73,10 @@ impl Drop for Possession {
 }
 
 impl Storage for MemoryEngine {
+    fn exists(&self) -> bool {
+        !self.tables().syncs.is_empty()
+    }
+
     fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError> {
         if mem::replace(&mut self.tables().is_owned, true) {
             return Err(OpenError::InUse("memory".into()));

@@ -38,13 +38,13 @@ impl Sqlite {
             folder: folder.to_owned(),
         }
     }
-
-    pub(super) fn exists(&self) -> bool {
-        schema::file(&self.folder).exists()
-    }
 }
 
 impl Storage for Sqlite {
+    fn exists(&self) -> bool {
+        schema::file(&self.folder).exists()
+    }
+
     fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError> {
         Ok(Box::new(schema::lock(&self.folder)?))
     }

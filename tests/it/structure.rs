@@ -16,6 +16,9 @@ use source::{SourceFile, product_sources, sources};
 use types::{declared_types, strangers};
 use uses::{circles, insides_used, paths_of, uses_between};
 
+/// The engine of the queue that speaks SQL.
+const SQL_ENGINE: &str = "sqlite";
+
 /// Former names of types and files, for which the field has a common word.
 const RETIRED_TYPES: &[&str] = &[
     "Absent",
@@ -328,7 +331,7 @@ fn finds_an_impl_away_from_its_type() {
 
 #[test]
 fn only_an_engine_speaks_sql() {
-    let engine = ["queue", "sqlite"].map(str::to_owned);
+    let engine = ["queue", SQL_ENGINE].map(str::to_owned);
     let found: Vec<String> = sources()
         .into_iter()
         .filter(|source| !source.module.starts_with(&engine) && source.speaks_sql())
