@@ -166,7 +166,7 @@ impl Lane {
                 Some(setup) = self.setups.recv() => self.configure(setup),
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
                 () = changed => {}
-                // The senders live as long as the lane.
+                // If one goes with its setup, the lane looks once more and watches the present one.
                 _ = circuit.changed() => {}
                 _ = token.changed() => {}
             }
