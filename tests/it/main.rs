@@ -28,6 +28,7 @@ mod control;
 mod crash;
 mod dead;
 mod delivery;
+mod false_clock;
 mod forget;
 mod hostile;
 mod hours;
@@ -35,6 +36,8 @@ mod mapping;
 mod mapping_properties;
 mod memory;
 mod privacy;
+#[path = "../shim/preload.rs"]
+mod preload;
 mod process;
 mod retry;
 mod secrets;
