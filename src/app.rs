@@ -15,7 +15,7 @@ use crate::admin::{self, AdminState};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, LiveConfig, SyncName};
 use crate::control::{CommandHandler, Control};
-use crate::deliver::{self, Lane, SharedLimits};
+use crate::deliver::{self, Internet, Lane, SharedLimits};
 use crate::http::{self, Authenticator, ConnectionLimits, serve};
 use crate::ingest::{self, Ingest, IngestRules, SilenceWatch, Upstream};
 use crate::queue::{Queue, QueueSettings};
@@ -93,7 +93,7 @@ impl App {
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
         warn_of_removed_syncs(&config, &queue);
         queue.configure(queue_settings(&config));
-        let mut limits = SharedLimits::new(&queue);
+        let mut limits = SharedLimits::new(&queue, Box::new(Internet));
         let (lanes, shown) = deliver::lanes(&mut limits, &config, &queue, &clock, &metrics)?;
         let public = listen(config.server.listen).await?;
         let admin = listen(config.admin.listen).await?;

@@ -18,7 +18,6 @@ use tracing::info;
 use crate::clock::{Clock, UnixMillis};
 use crate::config::sync::SyncConfig;
 use crate::config::{Config, SyncName};
-use crate::http::tls;
 use crate::queue::Queue;
 use crate::queue::cooldown::Cooldown;
 use crate::telemetry::metrics::Metrics;
@@ -27,8 +26,11 @@ use client::{ClientError, GraphClient};
 use lane::setup::LaneSetup;
 use lane::shared_token::TokenRegistry;
 use limiter::{PixelLimiter, Rates};
+use transport::Network;
 
 pub mod lane;
+mod shared_value;
+pub mod transport;
 pub mod client;
 pub mod verdict;
 pub mod usage;
@@ -41,6 +43,7 @@ pub mod redact;
 
 pub use lane::Lane;
 pub use lane::status::{LaneHandle, LaneHandles, LaneStatus};
+pub use transport::Internet;
 
 /// A lane that could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,7 @@ pub struct LaneError {
 /// each access token.
 #[derive(Debug)]
 pub struct SharedLimits {
+    network: Box<dyn Network>,
     pixels: BTreeMap<String, Arc<PixelLimiter>>,
     tokens: TokenRegistry,
     /// Those of an earlier process.
@@ -64,8 +68,9 @@ pub struct SharedLimits {
 }
 
 impl SharedLimits {
-    pub fn new(queue: &Queue) -> Self {
+    pub fn new(queue: &Queue, network: Box<dyn Network>) -> Self {
         Self {
+            network,
             pixels: BTreeMap::new(),
             tokens: TokenRegistry::default(),
             cooldowns: queue.cooldowns(),
@@ -79,16 +84,15 @@ impl SharedLimits {
         config: &Config,
         clock: &Arc<dyn Clock>,
     ) -> Result<Vec<(SyncName, LaneSetup)>, LaneError> {
-        let tls = tls::client_config(&config.meta.url);
-        let client = |(name, sync): (&SyncName, &SyncConfig)| {
-            let failed = |source| LaneError {
-                sync: name.clone(),
-                source,
-            };
-            let tls = (tls.as_ref()).map_err(|error| failed(error.clone().into()))?;
-            GraphClient::new(tls, &config.meta, sync, Arc::clone(clock)).map_err(failed)
+        let failed = |sync, source| LaneError { sync, source };
+        let transports = self.network.transports(config);
+        let transports = transports.map_err(|(sync, error)| failed(sync, error.into()))?;
+        let client = |(name, transport)| {
+            let sync = &config.syncs[&name];
+            let client = GraphClient::new(transport, &config.meta, sync, Arc::clone(clock));
+            client.map_err(|error| failed(name, error))
         };
-        let clients = (config.syncs.iter().map(client)).collect::<Result<Vec<_>, _>>()?;
+        let clients = (transports.into_iter().map(client)).collect::<Result<Vec<_>, _>>()?;
         self.set_rates(config, clock.now());
         let setup = |((name, sync), client): ((&SyncName, &SyncConfig), GraphClient)| {
             let limiter = &self.pixels[&sync.pixel_id];

@@ -50,6 +50,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
@@ -66,6 +67,7 @@ use cooldown::Cooldown;
 use core::{Core, Guarded, QueueContext, Shared};
 use engine::{EngineError, EngineResult, Reader, Storage};
 use lease::{Backlog, Leased, Order, Slot};
+use memory::MemoryEngine;
 use profile_reader::ProfileReader;
 use settle::Settlement;
 use sqlite::Sqlite;
@@ -100,14 +102,15 @@ mod batch;
 mod bits;
 mod compress;
 mod sqlite;
-#[cfg(test)]
-pub(crate) mod memory;
+#[doc(hidden)]
+pub mod memory;
 
 pub use dead::{DeadFilter, DeadLetter, Retried};
 pub use erase::{Forgotten, Person};
 pub use quota::{CapacityProblem, StoreHealth, StoreStats};
 pub use totals::{SyncTotals, Totals};
 pub use trace::Trace;
+pub use writer::Writer;
 
 /// Commands that may wait for the writer.
 const WAITING: usize = 4096;
@@ -124,6 +127,7 @@ pub struct Queue(Arc<QueueInner>);
 struct QueueInner {
     context: Arc<QueueContext>,
     commands: Option<mpsc::Sender<WriterCommand>>,
+    /// Drives the writer, unless whoever opened the store does.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -250,7 +254,19 @@ impl Queue {
         syncs: &[SyncName],
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        Self::open_on(storage(config), config, syncs, clock)
+        Self::open_on(storage(config), config, syncs, clock).and_then(Self::on_thread)
+    }
+
+    /// Opens a queue on the reference engine. Whoever opens it drives the writer: the queue works while
+    /// [`Writer::run`] does.
+    #[doc(hidden)]
+    pub fn open_in_memory(
+        memory: &MemoryEngine,
+        config: &QueueConfig,
+        syncs: &[SyncName],
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Writer), OpenError> {
+        Self::open_on(Box::new(memory.clone()), config, syncs, clock)
     }
 
     /// Whether a store is there already.
@@ -263,7 +279,7 @@ impl Queue {
         config: &QueueConfig,
         syncs: &[SyncName],
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<(Self, Writer), OpenError> {
         let possession = storage.acquire()?;
         let settings = QueueSettings {
             config: config.clone(),
@@ -277,23 +293,26 @@ impl Queue {
             shared: Shared::default(),
         });
         let (commands, waiting) = mpsc::channel(WAITING);
-        let thread = writer::start(Arc::clone(&context), possession, waiting)?;
-        Ok(Self(Arc::new(QueueInner {
+        let writer = Writer::open(Arc::clone(&context), possession, waiting)?;
+        let queue = Self(Arc::new(QueueInner {
             context,
             commands: Some(commands),
-            thread: Mutex::new(Some(thread)),
-        })))
+            thread: Mutex::default(),
+        }));
+        Ok((queue, writer))
     }
 
-    /// Opens a queue in memory.
-    #[cfg(test)]
-    pub(crate) fn open_in_memory(
-        memory: &memory::MemoryEngine,
-        config: &QueueConfig,
-        syncs: &[SyncName],
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, OpenError> {
-        Self::open_on(Box::new(memory.clone()), config, syncs, clock)
+    /// Gives the writer a thread of its own.
+    pub(crate) fn on_thread((queue, writer): (Self, Writer)) -> Result<Self, OpenError> {
+        let thread = writer::start(writer).map_err(OpenError::Thread)?;
+        let mut driver = queue
+            .0
+            .thread
+            .lock()
+            .expect("no holder of this lock panics");
+        *driver = Some(thread);
+        drop(driver);
+        Ok(queue)
     }
 
     /// Takes events in; durable when this returns.
@@ -564,14 +583,18 @@ impl Queue {
         made.await.map_err(|_| StoreError::Closed)
     }
 
-    /// Reads beside the writer, on a thread for blocking work.
+    /// Reads beside the writer: on a thread for blocking work, unless the runtime has one thread only, as that of a
+    /// command. There nothing else waits, and a run in virtual time can be repeated.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut dyn Reader) -> EngineResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let context = Arc::clone(&self.0.context);
-        let reading = tokio::task::spawn_blocking(move || work(&mut *context.storage.reader()?));
-        match reading.await {
+        let read = move || work(&mut *context.storage.reader()?);
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return Ok(read()?);
+        }
+        match tokio::task::spawn_blocking(read).await {
             Ok(read) => Ok(read?),
             Err(_) => Err(StoreError::Closed),
         }

@@ -12,6 +12,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::load::{Loaded, Sources};
 use crate::config::sync::SyncConfig;
 use crate::config::{Config, SyncName, is_test_event_code};
+use crate::deliver::Internet;
 use crate::deliver::client::GraphClient;
 use crate::deliver::redact::Redactor;
 use crate::deliver::verdict::{self, Fix, Judgement, Verdict};
@@ -54,7 +55,8 @@ pub(super) fn send_test(
     })
     .to_string();
     let tls = tls::client_config(&config.meta.url).context("cannot prepare encryption")?;
-    let graph = GraphClient::new(&tls, &config.meta, &sync, Arc::new(SystemClock))
+    let transport = Internet::transport(&tls, &sync.delivery).context("cannot build the client")?;
+    let graph = GraphClient::new(transport, &config.meta, &sync, Arc::new(SystemClock))
         .context("cannot build the client")?;
     let redactor = Redactor::new(
         [Some(sync.access_token.clone()), sync.app_secret.clone()]

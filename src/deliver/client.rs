@@ -2,25 +2,17 @@
 //!
 //! Knows the endpoint, its credentials and what a request looks like; not what an answer means. It joins
 //! the bytes of the events as they are. The access token travels in the `Authorization` header only, never
-//! in a URL, and appears in no error and no `Debug`.
-//!
-//! A connection carries one request at a time, so that a stuck one holds up no other and is closed
-//! when its time is over. The client follows no redirect and no proxy of the environment: the token goes
-//! to the configured host only.
+//! in a URL, and appears in no error and no `Debug`. A [`Transport`] carries the requests.
 
 use std::fmt;
 use std::io::Read;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
 };
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
-use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use url::Url;
@@ -28,25 +20,20 @@ use url::Url;
 use crate::clock::{Clock, UnixMillis};
 use crate::config::delivery::MetaConfig;
 use crate::config::sync::SyncConfig;
-use crate::http::tls::NoCertificates;
 
+use super::transport::{
+    LONGEST_ANSWER, PostAnswer, PostError, PostRequest, Transport, TransportError,
+};
 use super::usage::RateUsage;
 use super::verdict::GraphReply;
 
 /// How a gzip stream begins.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// Longest answer that is read, in bytes, compressed or not.
-const LONGEST_ANSWER: usize = 256 * 1024;
-/// Longest wait for a connection; less than any wait for an answer, so that the two are told apart.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Unused connections are closed after this time, before the other end closes them.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
 const BEGIN: &[u8] = br#"{"data":["#;
 
 /// Posts to one pixel, with one access token.
 pub struct GraphClient {
-    http: Client,
+    transport: Box<dyn Transport>,
     clock: Arc<dyn Clock>,
     url: Url,
     test_event_code: Option<String>,
@@ -56,29 +43,12 @@ pub struct GraphClient {
 /// Why a client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No certificates to check the endpoint's against.
+    /// Nothing could be made that carries its requests.
     #[error(transparent)]
-    Certificates(#[from] NoCertificates),
+    Transport(#[from] TransportError),
     /// A header cannot carry the token.
     #[error("the access token holds a character that no token has")]
     Token,
-    /// The HTTP client could not be made.
-    #[error("the HTTP client could not be made")]
-    Http(#[source] reqwest::Error),
-}
-
-/// Why a request was not answered.
-#[derive(Debug, thiserror::Error)]
-pub enum PostError {
-    /// Nothing was written: there was no connection.
-    #[error("no connection to the Graph API")]
-    NotSent(#[source] reqwest::Error),
-    /// Bytes may have been written, and no complete answer came: Meta may have taken the events.
-    #[error("the answer was lost")]
-    Lost(#[source] reqwest::Error),
-    /// The answer was too long to be read.
-    #[error("the answer was longer than {LONGEST_ANSWER} bytes")]
-    TooLong,
 }
 
 /// What depends on the access token.
@@ -89,28 +59,13 @@ struct RequestAuth {
 }
 
 impl GraphClient {
-    /// Prepares requests for a sync. `tls` must be fit for the URL.
+    /// Prepares requests for a sync.
     pub fn new(
-        tls: &ClientConfig,
+        transport: Box<dyn Transport>,
         meta: &MetaConfig,
         sync: &SyncConfig,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
-        let timeout = sync.delivery.timeout;
-        let http = Client::builder()
-            .tls_backend_preconfigured(tls.clone())
-            .user_agent(concat!("pixel-relay/", env!("CARGO_PKG_VERSION")))
-            .http1_only()
-            .no_proxy()
-            .redirect(Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT.min(timeout.mul_f64(0.5)))
-            .timeout(timeout)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(sync.delivery.max_in_flight.get())
-            .build()
-            .map_err(ClientError::Http)?;
         let mut url = meta.url.clone();
         url.path_segments_mut()
             .expect("the URL's scheme is http or https")
@@ -122,7 +77,7 @@ impl GraphClient {
             sync.test_event_code.as_deref(),
         )?;
         Ok(Self {
-            http,
+            transport,
             clock,
             url,
             test_event_code: sync.test_event_code.clone(),
@@ -149,19 +104,19 @@ impl GraphClient {
     /// Posts events, each one JSON object, and reads the answer.
     pub async fn post<T: AsRef<[u8]>>(&self, events: &[T]) -> Result<GraphReply, PostError> {
         let auth = self.auth();
-        let body = join_events(events, auth.end.as_bytes());
-        let response = self
-            .http
-            .post(self.url.clone())
-            .header(AUTHORIZATION, auth.authorization.clone())
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        let headers = [
+            (AUTHORIZATION, auth.authorization.clone()),
+            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             // Answers are short. If a proxy compresses them anyway, `read` understands it.
-            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
-            .body(body)
-            .send()
-            .await
-            .map_err(PostError::from_request)?;
-        read(response, self.clock.now()).await
+            (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+        ];
+        let request = PostRequest {
+            url: self.url.clone(),
+            headers: HeaderMap::from_iter(headers),
+            body: join_events(events, auth.end.as_bytes()),
+        };
+        let answer = self.transport.post(request).await?;
+        read(answer, self.clock.now())
     }
 
     fn auth(&self) -> Arc<RequestAuth> {
@@ -174,22 +129,6 @@ impl fmt::Debug for GraphClient {
         f.debug_struct("GraphClient")
             .field("url", &self.url.as_str())
             .finish_non_exhaustive()
-    }
-}
-
-impl PostError {
-    fn from_request(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        if error.is_connect() || error.is_builder() {
-            Self::NotSent(error)
-        } else {
-            Self::Lost(error)
-        }
-    }
-
-    /// Whether Meta may have taken the events nevertheless.
-    pub const fn is_lost(&self) -> bool {
-        !matches!(self, Self::NotSent(_))
     }
 }
 
@@ -240,19 +179,16 @@ pub fn join_events<T: AsRef<[u8]>>(events: &[T], end: &[u8]) -> Vec<u8> {
     body
 }
 
-async fn read(mut response: Response, now: UnixMillis) -> Result<GraphReply, PostError> {
-    let status = response.status().as_u16();
-    let header = |name: &str| response.headers().get(name)?.to_str().ok();
+fn read(answer: PostAnswer, now: UnixMillis) -> Result<GraphReply, PostError> {
+    let PostAnswer {
+        status,
+        headers,
+        mut body,
+    } = answer;
+    let header = |name: &str| headers.get(name)?.to_str().ok();
     let usage = RateUsage::read(header, now);
-    let encoding = response.headers().get(CONTENT_ENCODING);
+    let encoding = headers.get(CONTENT_ENCODING);
     let is_deflated = encoding.is_some_and(|encoding| encoding == "deflate");
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(PostError::from_request)? {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
-            return Err(PostError::TooLong);
-        }
-        body.extend_from_slice(&chunk);
-    }
     if body.starts_with(&GZIP) {
         body = decompressed(MultiGzDecoder::new(body.as_slice()))?;
     } else if is_deflated {

@@ -29,9 +29,9 @@ use crate::queue::{Queue, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 use super::adaptive::BatchSize;
-use super::client::PostError;
 use super::limiter::Permit;
 use super::quarantine::LoneRefusal;
+use super::transport::PostError;
 use super::verdict::{Fix, GraphReply, Judgement, judge};
 use attempt::{Attempt, AttemptOutcome};
 use breaker::Breaker;
@@ -166,9 +166,8 @@ impl Lane {
                 Some(setup) = self.setups.recv() => self.configure(setup),
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
                 () = changed => {}
-                // If one goes with its setup, the lane looks once more and watches the present one.
-                _ = circuit.changed() => {}
-                _ = token.changed() => {}
+                () = circuit.changed() => {}
+                () = token.changed() => {}
             }
         }
         self.finish(grace).await;

@@ -13,12 +13,12 @@ use governor::RateLimiter;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::units::Rate;
 use crate::words::words;
 
+use super::shared_value::{SharedValue, ValueWatch};
 use super::usage::LONGEST_WAIT;
 
 /// Above this usage of a rate limit, in percent, requests are spread out.
@@ -85,8 +85,8 @@ impl Rates {
 #[derive(Debug)]
 pub struct PixelLimiter {
     pixel_id: String,
-    circuit: watch::Sender<Circuit>,
-    limits: watch::Sender<Arc<RateLimits>>,
+    circuit: SharedValue<Circuit>,
+    limits: SharedValue<Arc<RateLimits>>,
     pacing: Mutex<Pacing>,
     // Fair: the lane that has waited longest is next.
     turn: tokio::sync::Mutex<()>,
@@ -123,8 +123,8 @@ impl PixelLimiter {
     pub fn new(pixel_id: &str, rates: Rates) -> Arc<Self> {
         Arc::new(Self {
             pixel_id: pixel_id.to_owned(),
-            circuit: watch::Sender::new(Circuit::Closed),
-            limits: watch::Sender::new(Arc::new(RateLimits::new(rates))),
+            circuit: SharedValue::new(Circuit::Closed),
+            limits: SharedValue::new(Arc::new(RateLimits::new(rates))),
             pacing: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             events_turn: tokio::sync::Mutex::default(),
@@ -133,7 +133,7 @@ impl PixelLimiter {
 
     /// Limits requests and events by other rates. A cooldown goes on.
     pub fn set_rates(&self, rates: Rates) {
-        self.limits.send_if_modified(|limits| {
+        self.limits.change(|limits| {
             let differs = limits.rates != rates;
             if differs {
                 *limits = Arc::new(RateLimits::new(rates));
@@ -143,7 +143,7 @@ impl PixelLimiter {
     }
 
     fn limits(&self) -> Arc<RateLimits> {
-        Arc::clone(&self.limits.borrow())
+        self.limits.get()
     }
 
     /// Most events that one request may carry: those of a second, at least one.
@@ -156,12 +156,12 @@ impl PixelLimiter {
     }
 
     pub fn circuit(&self) -> Circuit {
-        *self.circuit.borrow()
+        self.circuit.get()
     }
 
     /// Shows changes of the circuit.
-    pub fn watch(&self) -> watch::Receiver<Circuit> {
-        self.circuit.subscribe()
+    pub fn watch(&self) -> ValueWatch<Circuit> {
+        self.circuit.watch()
     }
 
     /// Waits until a request may go out.
@@ -239,13 +239,14 @@ impl PixelLimiter {
 
     fn open_for(&self, why: CooldownReason, wait: Duration) {
         let mut until = Instant::now() + wait;
-        self.circuit.send_modify(|circuit| {
+        self.circuit.change(|circuit| {
             let mut worst = why;
             if let Circuit::Open(present, end) = *circuit {
                 worst = worst.max(present);
                 until = until.max(end);
             }
             *circuit = Circuit::Open(worst, until);
+            true
         });
     }
 
@@ -253,26 +254,22 @@ impl PixelLimiter {
     async fn pass_circuit(&self) -> Option<CooldownReason> {
         let mut circuit = self.watch();
         loop {
-            let seen = *circuit.borrow_and_update();
+            let seen = circuit.see();
             match seen {
                 Circuit::Closed => return None,
                 Circuit::Open(why, until) if until <= Instant::now() => {
                     let probe = Some(why).filter(|why| *why != CooldownReason::Usage);
                     let next = probe.map_or(Circuit::Closed, Circuit::HalfOpen);
-                    if replace_if(&self.circuit, |circuit| *circuit == seen, next) {
+                    if self.circuit.replace_if(|circuit| *circuit == seen, next) {
                         return probe;
                     }
                 }
                 Circuit::Open(_, until) => {
                     // The loop looks again, whatever comes first.
-                    tokio::select! {
-                        () = sleep_until(until) => {}
-                        _ = circuit.changed() => {}
-                    }
+                    let _ended = timeout_at(until, circuit.changed()).await;
                 }
                 Circuit::HalfOpen(_) => {
-                    // The sender lives as long as `self`, so that this only ends with a change.
-                    let _closed = circuit.changed().await.is_err();
+                    circuit.changed().await;
                 }
             }
         }
@@ -280,8 +277,7 @@ impl PixelLimiter {
 
     /// Sleeps, or wakes early where the limits change.
     async fn sleep(&self, wait: Duration) {
-        let mut limits = self.limits.subscribe();
-        // The sender lives as long as `self`: only a change ends the wait.
+        let mut limits = self.limits.watch();
         let _timed_out = timeout(wait, limits.changed()).await;
     }
 
@@ -349,7 +345,7 @@ impl Permit {
 
     fn end_probe(&self, next: Circuit) -> bool {
         let is_probed = |circuit: &_| matches!(circuit, Circuit::HalfOpen(_));
-        replace_if(&self.limiter.circuit, is_probed, next)
+        self.limiter.circuit.replace_if(is_probed, next)
     }
 }
 
@@ -372,21 +368,6 @@ impl Clock for TokioClock {
     fn now(&self) -> Duration {
         self.0.elapsed()
     }
-}
-
-/// Replaces the value of a channel if it is as expected. Tells whether it was.
-pub fn replace_if<T>(
-    sender: &watch::Sender<T>,
-    is_expected: impl FnOnce(&T) -> bool,
-    next: T,
-) -> bool {
-    sender.send_if_modified(|present| {
-        let replaces = is_expected(present);
-        if replaces {
-            *present = next;
-        }
-        replaces
-    })
 }
 
 /// How long a block lasts after this many others.

@@ -1,4 +1,4 @@
-//! An engine in memory, for tests, which can make it fail.
+//! The reference engine: in memory, for tests and the simulation, which can make it fail.
 
 use std::any::Any;
 use std::ops::Bound;
@@ -29,11 +29,11 @@ use tables::MemoryTables;
 
 /// The data, and a switch that makes commits fail; clones share both.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct MemoryEngine(Arc<Mutex<MemoryTables>>);
+pub struct MemoryEngine(Arc<Mutex<MemoryTables>>);
 
 /// What happens instead of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StoreFault {
+pub enum StoreFault {
     /// Every commit fails, until the fault is taken back; nothing is stored.
     Unavailable,
     /// The same, but only of commits that note a request.
@@ -47,12 +47,12 @@ pub(crate) enum StoreFault {
 }
 
 impl MemoryEngine {
-    pub(crate) fn set_fault(&self, fault: Option<StoreFault>) {
+    pub fn set_fault(&self, fault: Option<StoreFault>) {
         self.tables().fault = fault;
     }
 
     /// Damages the events of a batch, by its place among all.
-    pub(crate) fn damage(&self, place: usize) {
+    pub fn damage(&self, place: usize) {
         let mut tables = self.tables();
         let batch = tables.batches.values_mut().nth(place);
         batch.expect("there is such a batch").checksum ^= 1;

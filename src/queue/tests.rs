@@ -227,7 +227,9 @@ pub(in crate::queue) fn open(
     let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
     let syncs = [web(), shop()];
     match store {
-        TestStore::Memory(memory) => Queue::open_in_memory(memory, config, &syncs, clock),
+        TestStore::Memory(memory) => {
+            Queue::open_in_memory(memory, config, &syncs, clock).and_then(Queue::on_thread)
+        }
         TestStore::Sqlite => Queue::open(config, &syncs, clock),
     }
 }

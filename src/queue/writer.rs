@@ -4,6 +4,9 @@
 //! before the commit. If anything fails, every change of the transaction gets the error, the engine is closed, and
 //! nothing is acknowledged until it is open again, a write has reached the disk, and memory has been read from it
 //! again. The writer tries that every second and whenever a command comes, so it outlasts a full disk.
+//!
+//! [`Writer`] is what it does; whoever opens the store drives it. The daemon gives it a thread of its own
+//! ([`start`]), the simulation a task.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,8 +14,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fmt, io, mem};
 
-use tokio::runtime::{self, Runtime};
+use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::clock::UnixMillis;
 
@@ -51,11 +55,8 @@ impl fmt::Debug for WriterCommand {
     }
 }
 
-/// The thread's state.
-#[derive(Debug)]
-struct Writer {
-    /// For waiting with a time-out.
-    runtime: Runtime,
+/// Changes the store while [`Writer::run`] runs, and owns it until then.
+pub struct Writer {
     context: Arc<QueueContext>,
     /// The open queue, or the error after which it was closed.
     core: Result<Core, EngineError>,
@@ -65,28 +66,19 @@ struct Writer {
     has_more: bool,
     /// A failure was logged, and its end was not yet.
     failure_logged: bool,
+    /// Keeps other processes from the store: the last field, so that it goes when the engine is closed.
+    _possession: Box<dyn Any + Send>,
 }
 
-/// Starts the thread; returns when the store is open. The thread keeps possession of the store until it ends.
-pub(super) fn start(
-    context: Arc<QueueContext>,
-    possession: Box<dyn Any + Send>,
-    commands: mpsc::Receiver<WriterCommand>,
-) -> Result<JoinHandle<()>, OpenError> {
-    let (opened, wait) = std::sync::mpsc::sync_channel(1);
-    let thread = thread::Builder::new()
+/// Starts a thread that drives a writer.
+pub(super) fn start(writer: Writer) -> io::Result<JoinHandle<()>> {
+    // For waiting with a time-out.
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    thread::Builder::new()
         .name("queue".to_owned())
-        .spawn(move || match Writer::open(context, commands) {
-            Ok(writer) => {
-                drop(opened.send(Ok(())));
-                writer.run(possession);
-            }
-            Err(error) => drop(opened.send(Err(error))),
-        })
-        .map_err(OpenError::Thread)?;
-    let gone = |error| OpenError::Thread(io::Error::other(error));
-    wait.recv().map_err(gone)??;
-    Ok(thread)
+        .spawn(move || runtime.block_on(writer.run()))
 }
 
 /// Opens the engine and reads what is kept in memory.
@@ -114,14 +106,11 @@ fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError
 
 impl Writer {
     /// Opens the store when the process begins; salvages a damaged one.
-    fn open(
+    pub(super) fn open(
         context: Arc<QueueContext>,
+        possession: Box<dyn Any + Send>,
         commands: mpsc::Receiver<WriterCommand>,
     ) -> Result<Self, OpenError> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(OpenError::Thread)?;
         let core = match open(&context, Opening::Start) {
             Err(OpenError::Engine(EngineError::Damaged(_))) => {
                 context.storage.salvage(totals::recount)?;
@@ -130,32 +119,29 @@ impl Writer {
             opened => opened,
         }?;
         Ok(Self {
-            runtime,
             maintained_at: core.now,
             context,
             core: Ok(core),
             commands,
             has_more: true,
             failure_logged: false,
+            _possession: possession,
         })
     }
 
     /// Serves until a handle closes the store or every handle is gone.
-    fn run(mut self, possession: Box<dyn Any + Send>) {
+    pub async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let wait = if self.has_more { Duration::ZERO } else { TICK };
-            let received = self.runtime.block_on(async {
-                tokio::time::timeout(wait, self.commands.recv_many(&mut batch, BATCH)).await
-            });
-            match received {
+            match timeout(wait, self.commands.recv_many(&mut batch, BATCH)).await {
                 Ok(0) => return,
                 Ok(_) => {
                     self.gather(&mut batch);
                     if let Some(reply) = self.serve(&mut batch) {
                         let outcome = self.close();
                         // The caller may open the store as soon as it has the answer.
-                        drop((self, possession));
+                        drop(self);
                         drop(reply.send(outcome));
                         return;
                     }
@@ -297,5 +283,13 @@ impl Writer {
         let outcome = self.attempt(|core| core.engine.close());
         self.context.shared.view.lock().health.trouble = Some(CapacityProblem::Closed);
         outcome
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("core", &self.core)
+            .finish_non_exhaustive()
     }
 }

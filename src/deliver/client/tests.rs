@@ -1,6 +1,7 @@
 //! What goes over the wire, and how each failure counts.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -8,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::TestClock;
 use crate::config::load;
+use crate::deliver::transport::Internet;
 use crate::http::tls;
 
 use super::*;
@@ -85,7 +87,10 @@ fn client(url: &str, more: &str) -> Result<GraphClient, ClientError> {
     let sync = config.syncs.values().next().unwrap();
     let clock = Arc::new(TestClock::at(UnixMillis::default()));
     GraphClient::new(
-        &tls::client_config(&config.meta.url).unwrap(),
+        Internet::transport(
+            &tls::client_config(&config.meta.url).unwrap(),
+            &sync.delivery,
+        )?,
         &config.meta,
         sync,
         clock,

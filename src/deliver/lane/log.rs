@@ -5,8 +5,8 @@ use std::error::Error;
 use tracing::{debug, error, info, warn};
 
 use crate::config::SyncName;
-use crate::deliver::client::PostError;
 use crate::deliver::quarantine::LoneRefusal;
+use crate::deliver::transport::PostError;
 use crate::deliver::verdict::{Blame, Fix, Judgement, LimitOf, Verdict};
 
 use super::attempt::Attempt;

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
 
 use super::breaker::RetrySchedule;
-use crate::deliver::limiter::{PixelLimiter, replace_if};
+use crate::deliver::limiter::PixelLimiter;
+use crate::deliver::shared_value::{SharedValue, ValueWatch};
 
 /// The tokens of all lanes; clones share them.
 #[derive(Clone, Default)]
@@ -22,7 +22,7 @@ pub struct TokenRegistry(Arc<Mutex<HashMap<[u8; 32], Weak<TokenState>>>>);
 #[derive(Debug, Default)]
 struct TokenState {
     /// `None`: as far as is known, the token works.
-    retry: watch::Sender<Option<RetrySchedule>>,
+    retry: SharedValue<Option<RetrySchedule>>,
     /// Of the pixels that the lanes use it for, one for each lane.
     limiters: Mutex<Vec<Arc<PixelLimiter>>>,
 }
@@ -75,16 +75,16 @@ impl SharedToken {
     pub fn agree(&mut self, mine: Option<RetrySchedule>) -> Option<RetrySchedule> {
         if mine != self.seen {
             let is_ours = |shared: &_| mine.is_none() || *shared == self.seen;
-            replace_if(&self.state.retry, is_ours, mine);
+            self.state.retry.replace_if(is_ours, mine);
         }
-        self.seen = *self.state.retry.borrow();
+        self.seen = self.state.retry.get();
         self.seen
     }
 
     /// Claims the probe that is due, unless another lane has claimed it or found out something.
     pub fn claim(&mut self, probing: RetrySchedule) -> bool {
         let is_free = |shared: &_| *shared == self.seen;
-        let claimed = replace_if(&self.state.retry, is_free, Some(probing));
+        let claimed = self.state.retry.replace_if(is_free, Some(probing));
         if claimed {
             self.seen = Some(probing);
         }
@@ -98,8 +98,8 @@ impl SharedToken {
         self.seen = if is_same { before.seen } else { retry };
     }
 
-    pub fn watch(&self) -> watch::Receiver<Option<RetrySchedule>> {
-        self.state.retry.subscribe()
+    pub fn watch(&self) -> ValueWatch<Option<RetrySchedule>> {
+        self.state.retry.watch()
     }
 
     /// The limiters of every pixel that the token is used for, each once.

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::clock::{TestClock, UnixMillis};
 use crate::config::{Config, load};
 use crate::deliver::lane::status::LaneHandles;
-use crate::deliver::{self, SharedLimits, limiter::Circuit};
+use crate::deliver::{self, Internet, SharedLimits, limiter::Circuit};
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Payload, Submission};
 use crate::queue::dead::{DeadFilter, DeadLetter};
@@ -266,10 +266,11 @@ fn begin(
     memory: &MemoryEngine,
 ) -> (Queue, SharedLimits, Vec<Lane>, LaneHandles) {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
-    let queue = Queue::open_in_memory(memory, &config.queue, &names, clock.clone()).unwrap();
+    let opened = Queue::open_in_memory(memory, &config.queue, &names, clock.clone());
+    let queue = opened.and_then(Queue::on_thread).unwrap();
     let shared: Arc<dyn Clock> = clock.clone();
     let metrics = Arc::new(Metrics::new());
-    let mut limits = SharedLimits::new(&queue);
+    let mut limits = SharedLimits::new(&queue, Box::new(Internet));
     let (lanes, handles) = deliver::lanes(&mut limits, config, &queue, &shared, &metrics).unwrap();
     (queue, limits, lanes, handles)
 }
