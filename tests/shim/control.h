@@ -9,7 +9,30 @@
 enum word {
     CLOCK_SECONDS, // added to the time of day
     NO_THREADS,    // other than 0: no thread can be made
+    FAULT,         // what happens to the operation that is struck: see `enum fault`
+    OPERATIONS,    // which operations count: a sum of `enum operation`
+    FILES,         // on which files: a sum of `enum kind`
+    COUNTDOWN,     // the operation that brings it to 0 is struck
+    TIMES,         // so many operations are struck from there on
+    STRUCK,        // how many were struck
+    BIT,           // which bit of what was read is flipped
+    SEEN,          // how many operations counted
+    NEXT_FILE,     // the number of the next file that is opened
     WORDS = 512,   // 4 kB
+};
+
+enum operation { WRITE = 1, SYNC = 2, TRUNCATE = 4, OPEN = 8, UNLINK = 16, READ = 32, RENAME = 64 };
+
+enum kind { STORE = 1, LOG = 2, OTHER = 4 };
+
+enum fault {
+    NONE,
+    FAILS,       // with EIO
+    NO_SPACE,    // ENOSPC
+    HALVED,      // half of it is done, and said to be
+    LAST,        // it is done, and the process dies
+    HALVED_LAST, // half of it is done, and the process dies
+    FLIPPED,     // a bit of what was read is wrong
 };
 
 // The words; a page of zeros where no test asks for anything.

@@ -1,5 +1,5 @@
 //! A library of C that is loaded before all others into the program under test, and stands between it and the
-//! system: it falsifies the time of day, and refuses threads.
+//! system: it falsifies the time of day, refuses threads, lets operations on files fail, and writes them down.
 //!
 //! `cc` makes it once, under a name that follows from its text. A file of whole numbers, which both sides map or
 //! write, tells it at any moment what to do, so that a test moves the clock of a daemon that runs.
@@ -15,11 +15,12 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The sources, by name.
-const SOURCES: [(&str, &str); 4] = [
+const SOURCES: [(&str, &str); 5] = [
     ("control.h", include_str!("control.h")),
     ("control.c", include_str!("control.c")),
     ("clock.c", include_str!("clock.c")),
     ("threads.c", include_str!("threads.c")),
+    ("files.c", include_str!("files.c")),
 ];
 const WORDS: u64 = 512;
 
@@ -28,12 +29,73 @@ const WORDS: u64 = 512;
 enum Word {
     ClockSeconds,
     NoThreads,
+    Fault,
+    Operations,
+    Files,
+    Countdown,
+    Times,
+    Struck,
+    Bit,
+    Seen,
+}
+
+/// What happens to an operation that is struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails with an I/O error.
+    Fails = 1,
+    /// It fails, since the disk is full.
+    NoSpace,
+    /// Half of it is done, and said to be.
+    Halved,
+    /// It is done, and the process dies.
+    Last,
+    /// Half of it is done, and the process dies.
+    HalvedLast,
+    /// A bit of what was read is wrong.
+    Flipped,
+}
+
+/// An operation on a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileOperation {
+    Write = 1,
+    Sync = 2,
+    Truncate = 4,
+    Open = 8,
+    Unlink = 16,
+    Read = 32,
+    Rename = 64,
+}
+
+/// Which file of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreFile {
+    Store = 1,
+    Log = 2,
+    Any = 7,
+}
+
+/// Which operation is struck, and by what.
+#[derive(Clone, Copy, Debug)]
+pub struct Strike {
+    pub fault: Fault,
+    pub operation: FileOperation,
+    pub file: StoreFile,
+    /// 1: the next one.
+    pub nth: u32,
+    /// How many in a row.
+    pub times: u32,
+    /// Which bit is flipped, modulo the length.
+    pub bit: u32,
 }
 
 /// What one program, or several, are made to see.
 pub struct Shim {
     path: PathBuf,
     control: File,
+    folder: Option<PathBuf>,
+    trace: Option<PathBuf>,
 }
 
 impl Shim {
@@ -47,15 +109,36 @@ impl Shim {
             .open(&path)
             .unwrap();
         control.set_len(WORDS * 8).unwrap();
-        Self { path, control }
+        Self {
+            path,
+            control,
+            folder: None,
+            trace: None,
+        }
+    }
+
+    /// Watches the files below a folder, which the program knows by this absolute path.
+    pub fn watching(mut self, folder: &Path) -> Self {
+        self.folder = Some(folder.to_owned());
+        self
+    }
+
+    /// Writes down, in a file, what is done to the files below the folder.
+    pub fn tracing(mut self, trace: &Path) -> Self {
+        self.trace = Some(trace.to_owned());
+        self
     }
 
     /// What must stand in the environment of a program that is to see it.
-    pub fn environment(&self) -> [(&'static str, OsString); 2] {
-        [
-            ("LD_PRELOAD", library().into()),
-            ("SHIM_CONTROL", self.path.clone().into()),
-        ]
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let path = |path: &Path| path.as_os_str().to_owned();
+        let mut variables = vec![
+            ("LD_PRELOAD", path(library())),
+            ("SHIM_CONTROL", path(&self.path)),
+        ];
+        variables.extend(self.folder.as_deref().map(|at| ("SHIM_FOLDER", path(at))));
+        variables.extend(self.trace.as_deref().map(|at| ("SHIM_TRACE", path(at))));
+        variables
     }
 
     /// Sets how many seconds the time of day is ahead of the true one; negative: behind.
@@ -68,12 +151,46 @@ impl Shim {
         self.set(Word::NoThreads, refuse.into());
     }
 
+    /// Strikes an operation that is yet to come.
+    pub fn strike(&self, strike: &Strike) {
+        self.heal();
+        self.set(Word::Operations, strike.operation as i64);
+        self.set(Word::Files, strike.file as i64);
+        self.set(Word::Countdown, strike.nth.into());
+        self.set(Word::Times, strike.times.into());
+        self.set(Word::Bit, strike.bit.into());
+        self.set(Word::Fault, strike.fault as i64);
+    }
+
+    /// Ends every fault of files.
+    pub fn heal(&self) {
+        self.set(Word::Fault, 0);
+    }
+
+    /// How many operations were struck so far.
+    pub fn struck(&self) -> i64 {
+        self.get(Word::Struck)
+    }
+
     fn set(&self, word: Word, value: i64) {
         let place = word as u64 * 8;
-        self.control
-            .write_all_at(&value.to_ne_bytes(), place)
-            .unwrap();
+        let bytes = value.to_ne_bytes();
+        self.control.write_all_at(&bytes, place).unwrap();
     }
+
+    fn get(&self, word: Word) -> i64 {
+        let mut bytes = [0; 8];
+        self.control
+            .read_exact_at(&mut bytes, word as u64 * 8)
+            .unwrap();
+        i64::from_ne_bytes(bytes)
+    }
+}
+
+/// The program under test: the one that was built with the test, or what `PROGRAM_UNDER_TEST` names.
+pub fn program() -> PathBuf {
+    let named = std::env::var_os("PROGRAM_UNDER_TEST");
+    named.map_or_else(|| env!("CARGO_BIN_EXE_pixel-relay").into(), PathBuf::from)
 }
 
 /// The library, which is made by the first test that asks for it.

@@ -13,10 +13,10 @@ use pixel_relay::sandbox::Sandbox;
 use pixel_relay::sandbox::faults::Faults;
 use tokio::time::{Instant, sleep};
 
-use crate::account::Metrics;
 use crate::daemon::{Daemon, Place};
 use crate::events::PIXELS;
 use crate::load::Load;
+use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::sqlite;
 

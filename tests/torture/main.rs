@@ -33,6 +33,7 @@ mod disk;
 mod events;
 mod rubbish;
 mod load;
+mod metrics;
 mod options;
 mod sqlite;
 mod witness;
