@@ -65,6 +65,7 @@ use attempt::AttemptId;
 use batch::BatchId;
 use cooldown::Cooldown;
 use core::{Core, Guarded, QueueContext, Shared};
+use damaged::DamagedBatch;
 use engine::{EngineError, EngineResult, Reader, Storage};
 use lease::{Backlog, Leased, Order, Slot};
 use memory::MemoryEngine;
@@ -88,6 +89,9 @@ mod recent_clicks;
 mod batch_builder;
 mod leasing;
 mod dead_letters;
+pub mod damaged;
+mod room;
+mod set_aside;
 pub mod profile_reader;
 pub mod engine;
 mod writer;
@@ -480,6 +484,12 @@ impl Queue {
         Ok(dropped)
     }
 
+    /// Reads at most `limit` damaged batches with numbers above `after`, in the order in which they were found.
+    pub async fn damaged(&self, after: i64, limit: usize) -> Result<Vec<DamagedBatch>, StoreError> {
+        self.read(move |reader| reader.damaged_batches(after, limit))
+            .await
+    }
+
     /// Tells what became of an event, once for each time that it was taken.
     pub async fn trace(&self, event_id: &str) -> Result<Vec<Trace>, StoreError> {
         let event_id = event_id.to_owned();
@@ -509,6 +519,7 @@ impl Queue {
             dropped += events;
             last = next;
         }
+        erase::remove_damaged(self, Some(sync), false).await?;
         loop {
             let sync = sync.clone();
             let piece = self.change(move |core| profiles::drop_sync(core, &sync));

@@ -72,16 +72,22 @@ pub(super) fn forget(
         dead,
         in_flight,
         profiles,
+        damaged,
     } = forgotten?;
-    terminal.tell(
-        &json!({
-            "queued": queued, "dead_letters": dead, "profiles": profiles, "in_flight": in_flight,
-        }),
-        &format!(
-            "{queued} queued events erased, {dead} dead letters removed, {profiles} profiles forgotten; \
-             their bytes on disk are overwritten"
-        ),
-    )?;
+    let mut data = json!({
+        "queued": queued, "dead_letters": dead, "profiles": profiles, "in_flight": in_flight,
+    });
+    let mut text = format!(
+        "{queued} queued events erased, {dead} dead letters removed, {profiles} profiles forgotten; \
+         their bytes on disk are overwritten"
+    );
+    if damaged > 0 {
+        data["damaged_rows"] = damaged.into();
+        text.push_str(&format!(
+            "; so are {damaged} damaged rows that were kept, since nobody can say whom they hold"
+        ));
+    }
+    terminal.tell(&data, &text)?;
     if in_flight > 0 {
         return Err(anyhow::anyhow!(
             "{in_flight} events are being sent right now and were not erased; run the command again"
@@ -102,6 +108,7 @@ fn erase(store: &StoreClient, person: &Person) -> anyhow::Result<Forgotten> {
         all.queued += found.queued;
         all.dead += found.dead;
         all.profiles += found.profiles;
+        all.damaged += found.damaged;
         all.in_flight = found.in_flight;
         if found.in_flight == 0 {
             break;

@@ -103,6 +103,7 @@ pub(super) enum Effect {
 #[derive(Debug, Default)]
 pub(super) struct PassedRecords {
     pub(super) dead_letter: i64,
+    pub(super) damaged: i64,
     /// By sync.
     pub(super) profiles: HashMap<usize, (UnixMillis, i64)>,
 }

@@ -12,6 +12,7 @@ use super::batch::{BatchEntry, StoredBatch, SyncId};
 use super::core::Core;
 use super::dead::{DeadLetter, Refusal, Retried};
 use super::engine::{DeadHeader, EngineResult, StoredDeadLetter};
+use super::room;
 use super::state::BatchState;
 use super::totals::{Counter, Removal};
 
@@ -19,8 +20,6 @@ use super::totals::{Counter, Removal};
 const MAX_SAMPLES: u64 = 100;
 /// What a dead letter takes besides its texts.
 const OVERHEAD: usize = 128;
-/// Dead letters that are read at once to make room.
-const PAGE: usize = 16;
 /// Longest name or id that is kept, in bytes.
 const MAX_NAME: usize = 512;
 /// Longest text from Meta that is kept, in bytes.
@@ -124,7 +123,7 @@ pub(super) fn file(core: &mut Core, index: usize, new: &NewDeadLetter<'_>) -> En
     let counters = core.counters.at(index);
     counters.add(Counter::Dead, 1);
     counters.add(Counter::DeadBytes, bytes);
-    make_room(core)
+    room::make_room(core)
 }
 
 /// Removes the dead letter of an event that was queued; false if there is none.
@@ -139,7 +138,7 @@ pub(super) fn replace_queued(
         if letter.whole_half == Some(fingerprint.whole)
             && matches!(outcome, Some(Outcome::Rejected | Outcome::Expired))
         {
-            remove_header(core, &letter, Removal::Replaced);
+            room::remove_letter(core, &letter, Removal::Replaced);
             replaced = true;
         }
     }
@@ -160,7 +159,7 @@ pub(super) fn replace_invalid(
     let event_name = event_name.map(|name| beginning(name, MAX_NAME));
     for letter in of_event(core, index, id_half)? {
         if letter.whole_half.is_none() && letter.event_name.as_deref() == event_name {
-            remove_header(core, &letter, Removal::Replaced);
+            room::remove_letter(core, &letter, Removal::Replaced);
         }
     }
     Ok(())
@@ -179,7 +178,7 @@ pub(super) fn retry(core: &mut Core, ids: &[i64]) -> EngineResult<Retried> {
             retried.kept += 1;
             continue;
         };
-        remove_header(core, &header, Removal::Retried);
+        room::remove_letter(core, &header, Removal::Retried);
         core.window.insert(payload.fingerprint, core.now);
         core.counters.at(index).add(Counter::DeadRetried, 1);
         core.queue(index, payload);
@@ -193,7 +192,7 @@ pub(super) fn remove(core: &mut Core, ids: &[i64], why: Removal) -> EngineResult
     let mut removed = 0;
     for id in ids {
         if let Some(letter) = header(core, *id)? {
-            remove_header(core, &letter, why);
+            room::remove_letter(core, &letter, why);
             removed += 1;
         }
     }
@@ -212,7 +211,7 @@ pub(super) fn remove_aged(core: &mut Core, limit: usize) -> EngineResult<bool> {
     aged.retain(is_aged);
     for letter in &aged {
         if !core.pending.dead_letters.contains_key(&letter.id) {
-            remove_header(core, letter, Removal::Aged);
+            room::remove_letter(core, letter, Removal::Aged);
         }
     }
     Ok(aged.len() == limit)
@@ -228,55 +227,6 @@ pub(super) fn load_samples(core: &mut Core) -> EngineResult<()> {
         }
     }
     Ok(())
-}
-
-fn make_room(core: &mut Core) -> EngineResult<()> {
-    let config = &core.settings.config;
-    // Dead letters may not take what the queue needs, whatever their own limit says.
-    let max = config.dead_letter_max_bytes.min(config.max_bytes.get() / 2);
-    while core.counters.sum(Counter::DeadBytes) > max {
-        let page = core.engine.dead_headers(core.passed.dead_letter, PAGE)?;
-        if page.is_empty() {
-            // All others came in this transaction.
-            let behind = core.passed.dead_letter + 1;
-            let mut pending = core.pending.dead_letters.range(behind..);
-            let first = pending.find_map(|(_, letter)| letter.as_ref());
-            let Some(first) = first.map(StoredDeadLetter::header) else {
-                return Ok(());
-            };
-            remove_header(core, &first, Removal::Crowded);
-            continue;
-        }
-        for letter in page {
-            if core.counters.sum(Counter::DeadBytes) <= max {
-                break;
-            }
-            if !core.pending.dead_letters.contains_key(&letter.id) {
-                remove_header(core, &letter, Removal::Crowded);
-            }
-            core.passed.dead_letter = letter.id;
-        }
-    }
-    Ok(())
-}
-
-fn remove_header(core: &mut Core, letter: &DeadHeader, why: Removal) {
-    // One of this transaction was never stored.
-    if core.pending.dead_letters.remove(&letter.id).is_none() {
-        core.pending.dead_letters.insert(letter.id, None);
-    }
-    if let Some(samples) = letter
-        .reason
-        .and_then(|reason| core.samples.get_mut(&(letter.sync, reason)))
-    {
-        *samples = samples.saturating_sub(1);
-    }
-    if let Some(index) = core.counters.find_by_id(letter.sync) {
-        let counters = core.counters.at(index);
-        counters.take(Counter::Dead, 1);
-        counters.take(Counter::DeadBytes, letter.bytes);
-        counters.add(Counter::DeadRemoved(why), 1);
-    }
 }
 
 /// Finds a dead letter, as the present transaction leaves it.

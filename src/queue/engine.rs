@@ -25,6 +25,7 @@ use super::attempt::{AttemptAnswer, AttemptId, AttemptedEvents, OpenAttempt, Tra
 use super::batch::{BatchId, RewrittenBody, StoredBatch, SyncId};
 use super::batch_builder::NewBatch;
 use super::cooldown::{Cooldown, CooldownChange};
+use super::damaged::{DamagedBatch, DamagedHeader, RawContent};
 use super::dead::{DeadFilter, DeadLetter};
 use super::state::{BatchPlace, BatchState};
 
@@ -61,9 +62,9 @@ pub(super) trait Storage: Debug + Send + Sync {
     /// Opens a reader beside the writer.
     fn reader(&self) -> EngineResult<Box<dyn Reader>>;
 
-    /// Replaces a damaged store by what is readable of it; `recount` corrects the counters of the copy. The engine
-    /// must not be open.
-    fn salvage(&self, recount: Recount) -> Result<(), OpenError>;
+    /// Replaces a damaged store by what is readable of it, and sets aside what is damaged; `recount` corrects the
+    /// counters of the copy. The engine must not be open.
+    fn salvage(&self, now: UnixMillis, recount: Recount) -> Result<(), OpenError>;
 
     /// The volume that the store is on, if this machine has it.
     fn disk(&self) -> Option<Disk>;
@@ -112,7 +113,7 @@ pub(super) struct ScrubStep(pub(super) u8);
 
 /// What can be read of an engine.
 pub(super) trait Reader:
-    Batches + Fingerprints + DeadLetters + Attempts + Profiles + Records + Debug + Send
+    Batches + Fingerprints + DeadLetters + DamagedBatches + Attempts + Profiles + Records + Debug + Send
 {
 }
 
@@ -143,6 +144,9 @@ pub(super) trait Batches {
 
     /// The events of a batch; `None` where they are missing or damaged.
     fn content(&mut self, id: BatchId) -> EngineResult<Option<StoredBatch>>;
+
+    /// What is stored of the events of a batch; what cannot be read is empty. `None` where there is nothing.
+    fn raw_content(&mut self, id: BatchId) -> EngineResult<Option<RawContent>>;
 
     /// A sync's batches behind a place, in an order.
     fn batches(
@@ -234,7 +238,7 @@ pub(super) trait DeadLetters {
     /// Those of an event, by the half of its fingerprint that hashes its id.
     fn dead_of_event(&mut self, id_half: u64) -> EngineResult<Vec<DeadHeader>>;
 
-    /// How many there are with a reason of which only a sample is kept.
+    /// How many samples there are with a reason of which only samples are kept.
     fn dead_count(&mut self, sync: SyncId, reason: Reason) -> EngineResult<u64>;
 }
 
@@ -288,6 +292,13 @@ pub(super) struct DeadHeader {
     pub(super) filed_at: UnixMillis,
     pub(super) bytes: u64,
     pub(super) whole_half: Option<u64>,
+}
+
+/// Batches that were found damaged, in the order in which they were found, which is that of their numbers here.
+pub(super) trait DamagedBatches {
+    fn damaged_batches(&mut self, after: i64, limit: usize) -> EngineResult<Vec<DamagedBatch>>;
+
+    fn damaged_headers(&mut self, after: i64, limit: usize) -> EngineResult<Vec<DamagedHeader>>;
 }
 
 /// Requests to Meta, and the waits that it asked for.
@@ -400,6 +411,7 @@ pub(super) struct LastIds {
     /// With the origin of this writer.
     pub(super) batch: BatchId,
     pub(super) dead_letter: i64,
+    pub(super) damaged: i64,
     pub(super) attempt: i64,
 }
 
@@ -414,6 +426,8 @@ pub(super) struct Transaction {
     pub(super) aged_fingerprints: BTreeSet<BatchId>,
     /// `None`: the dead letter goes.
     pub(super) dead_letters: BTreeMap<i64, Option<StoredDeadLetter>>,
+    /// `None`: the damaged batch goes.
+    pub(super) damaged: BTreeMap<i64, Option<DamagedBatch>>,
     pub(super) attempts: BTreeMap<AttemptId, AttemptChange>,
     pub(super) cooldowns: Vec<CooldownChange>,
     /// `None`: the profile goes.
@@ -432,6 +446,7 @@ impl Transaction {
             && self.batches.is_empty()
             && self.aged_fingerprints.is_empty()
             && self.dead_letters.is_empty()
+            && self.damaged.is_empty()
             && self.attempts.is_empty()
             && self.cooldowns.is_empty()
             && self.profiles.is_empty()

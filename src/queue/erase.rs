@@ -20,11 +20,11 @@ use super::bits::Bits;
 use super::core::Core;
 use super::dead_letters;
 use super::engine::{self, BatchOrder, DeadContent, EngineResult, Reader, ScrubStep};
-use super::profiles;
 use super::state::BatchPlace;
 use super::totals::Removal;
 use super::writer::WriterCommand;
 use super::{Queue, StoreError};
+use super::{profiles, set_aside};
 
 /// Batches, dead letters or profiles that are searched, or removed, at once.
 const PIECE: usize = 256;
@@ -54,6 +54,9 @@ pub struct Forgotten {
     pub in_flight: u64,
     /// Profiles removed: of the person, and of the person's devices.
     pub profiles: u64,
+    /// Damaged batches removed, all of them: nobody can say whom they hold.
+    #[serde(default)]
+    pub damaged: u64,
 }
 
 /// Erases a person's events from the queue, the dead letters and the bytes on disk.
@@ -63,6 +66,8 @@ pub(super) async fn forget(queue: &Queue, person: Person) -> Result<Forgotten, S
     let of_person = Arc::clone(&search);
     let batches = move |reader: &mut dyn Reader, after| of_person.batches(reader, after);
     erase_pieces(queue, batches, erase, &mut forgotten).await?;
+    while queue.change(set_aside::lose_damaged).await? {}
+    forgotten.damaged = remove_damaged(queue, None, true).await?;
     let of_person = Arc::clone(&search);
     let letters = move |reader: &mut dyn Reader, after| of_person.dead_letters(reader, after);
     let erase_letters = |core: &mut Core, found: &[i64], forgotten: &mut Forgotten| {
@@ -120,6 +125,30 @@ async fn scrub(queue: &Queue) -> Result<(), StoreError> {
         step = queue.ask(WriterCommand::Outside, piece).await?;
     }
     Ok(())
+}
+
+/// Removes the damaged batches of a sync, or all; gives their number.
+pub(super) async fn remove_damaged(
+    queue: &Queue,
+    sync: Option<&SyncName>,
+    erases: bool,
+) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    let mut last = Some(0);
+    while let Some(after) = last {
+        let sync = sync.cloned();
+        let piece = queue.change(move |core| {
+            core.pending.erases |= erases;
+            match sync.map(|sync| core.counters.find(&sync)) {
+                Some(None) => Ok((0, None)),
+                index => set_aside::remove_piece(core, index.flatten(), after),
+            }
+        });
+        let (batches, next) = piece.await?;
+        removed += batches;
+        last = next;
+    }
+    Ok(removed)
 }
 
 /// Removes queued events of a sync, but not batches with events on lease; gives their number, and the last batch
@@ -182,7 +211,8 @@ fn erase_from_batch(
         forgotten.in_flight += matching.count();
         return Ok(());
     }
-    let Some(content) = core.engine.content(id)? else {
+    let Some(content) = core.content(&state, None)? else {
+        core.damaged.push(id);
         return Ok(());
     };
     let open = matching.without(&state.settled);
@@ -256,13 +286,15 @@ impl Search {
         };
         let mut found = Vec::new();
         for id in ids {
-            // A lease will find a damaged batch, and count it.
-            let Some(content) = reader.content(id)? else {
-                continue;
-            };
-            let matching = self.matching(&content);
-            if !matching.is_empty() {
-                found.push((id, matching));
+            match reader.content(id)? {
+                Some(content) => {
+                    let matching = self.matching(&content);
+                    if !matching.is_empty() {
+                        found.push((id, matching));
+                    }
+                }
+                // Nobody can say whom it holds.
+                None => found.push((id, Bits::default())),
             }
         }
         Ok(Some((found, last)))

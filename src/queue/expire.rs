@@ -3,11 +3,9 @@
 //! Each pass is bounded, so that pushes need not wait long for it; if there is more to do, the next pass follows
 //! at once.
 
-use std::mem;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
-use crate::outcome::Reason;
 
 use super::bits::Bits;
 use super::core::Core;
@@ -15,7 +13,7 @@ use super::dead_letters::{self, NewDeadLetter};
 use super::engine::{AttemptChange, BatchFingerprints, BatchOrder, EngineResult, StoredAttempt};
 use super::state::BatchState;
 use super::totals::Counter;
-use super::{clicks, profiles};
+use super::{clicks, profiles, set_aside};
 
 /// How long requests and fingerprints are kept for `trace`: longer than Meta's window.
 const RETENTION: Duration = Duration::from_secs(8 * 24 * 3600);
@@ -26,8 +24,7 @@ const EVENTS_A_PASS: u64 = 4096;
 
 /// Expires what is due and removes what is too old. True if there is more to do.
 pub(super) fn expire(core: &mut Core) -> EngineResult<bool> {
-    lose_damaged(core)?;
-    let mut more = false;
+    let mut more = set_aside::lose_damaged(core)?;
     for index in 0..core.counters.all().len() {
         more |= expire_sync(core, index)?;
         more |= profiles::remove_aged(core, index)?;
@@ -36,19 +33,8 @@ pub(super) fn expire(core: &mut Core) -> EngineResult<bool> {
     more |= remove_aged_attempts(core)?;
     more |= remove_aged_fingerprints(core)?;
     more |= clicks::remove_aged(core)?;
-    Ok(more)
-}
-
-/// Counts damaged batches as lost.
-fn lose_damaged(core: &mut Core) -> EngineResult<()> {
-    for id in mem::take(&mut core.damaged) {
-        if let Some(state) = core.batch(id)?
-            && let Some(index) = core.counters.find_by_id(state.sync)
-        {
-            lose(core, index, &state);
-        }
-    }
-    Ok(())
+    more |= set_aside::remove_aged(core)?;
+    Ok(more || !core.damaged.is_empty())
 }
 
 /// Expires events of a sync that are due and not on lease. True if there may be more.
@@ -73,7 +59,9 @@ fn expire_sync(core: &mut Core, index: usize) -> EngineResult<bool> {
 fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineResult<u64> {
     let (leased, content) = core.on_lease(index, state.id);
     let Some(content) = core.content(&state, content)? else {
-        return Ok(lose(core, index, &state));
+        // The next pass gives it up.
+        core.damaged.push(state.id);
+        return Ok(0);
     };
     let mut expired = Bits::default();
     for position in state.open().without(&leased).positions() {
@@ -96,17 +84,6 @@ fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineR
     core.save_batch(index, state);
     core.ended_unleased(index, id);
     Ok(expired.count())
-}
-
-fn lose(core: &mut Core, index: usize, state: &BatchState) -> u64 {
-    let lost = core.end_batch(index, state, Reason::DamagedRow);
-    tracing::error!(
-        sync = %core.counters.at(index).name,
-        row = state.id.sequence,
-        events = lost,
-        "a row of the store is damaged; its events are lost. Check the disk"
-    );
-    lost
 }
 
 fn remove_aged_attempts(core: &mut Core) -> EngineResult<bool> {

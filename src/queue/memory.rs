@@ -14,12 +14,13 @@ use crate::profile::clicks::{ClickKey, FirstSeen};
 use super::OpenError;
 use super::batch::{BatchId, StoredBatch, SyncId};
 use super::cooldown::Cooldown;
+use super::damaged::{DamagedBatch, DamagedHeader, RawContent};
 use super::dead::{DeadFilter, DeadLetter};
 use super::engine::{
     AgedProfile, AttemptChange, Attempts, BatchFingerprints, BatchOrder, Batches, CounterValue,
-    DeadContent, DeadHeader, DeadLetters, Disk, Engine, EngineError, EngineFault, EngineResult,
-    FingerprintCount, Fingerprints, LastIds, Opening, Profiles, Reader, Records, Recount,
-    ScrubStep, Storage, StoredAttempt, StoredDeadLetter, StoredProfile, Transaction,
+    DamagedBatches, DeadContent, DeadHeader, DeadLetters, Disk, Engine, EngineError, EngineFault,
+    EngineResult, FingerprintCount, Fingerprints, LastIds, Opening, Profiles, Reader, Records,
+    Recount, ScrubStep, Storage, StoredAttempt, StoredDeadLetter, StoredProfile, Transaction,
 };
 use super::state::{BatchPlace, BatchState};
 
@@ -96,7 +97,7 @@ impl Storage for MemoryEngine {
         Ok(Box::new(self.clone()))
     }
 
-    fn salvage(&self, recount: Recount) -> Result<(), OpenError> {
+    fn salvage(&self, _now: UnixMillis, recount: Recount) -> Result<(), OpenError> {
         recount(&mut self.clone())?;
         Ok(())
     }
@@ -179,6 +180,16 @@ impl Batches for MemoryEngine {
         let tables = self.tables();
         let batch = tables.batches.get(&id);
         Ok(batch.and_then(|it| StoredBatch::read(id, &it.index, &it.body, it.checksum)))
+    }
+
+    fn raw_content(&mut self, id: BatchId) -> EngineResult<Option<RawContent>> {
+        let tables = self.tables();
+        let batch = tables.batches.get(&id);
+        Ok(batch.map(|it| RawContent {
+            checksum: Some(it.checksum.into()),
+            index: it.index.clone(),
+            body: it.body.clone(),
+        }))
     }
 
     fn batches(
@@ -302,8 +313,22 @@ impl DeadLetters for MemoryEngine {
     fn dead_count(&mut self, sync: SyncId, reason: Reason) -> EngineResult<u64> {
         let tables = self.tables();
         let letters = tables.dead_letters.values();
-        let counted = letters.filter(|it| it.sync == sync && it.letter.reason == reason);
+        let samples = letters.filter(|it| it.whole_half.is_none());
+        let counted = samples.filter(|it| it.sync == sync && it.letter.reason == reason);
         Ok(counted.count() as u64)
+    }
+}
+
+impl DamagedBatches for MemoryEngine {
+    fn damaged_batches(&mut self, after: i64, limit: usize) -> EngineResult<Vec<DamagedBatch>> {
+        let tables = self.tables();
+        let behind = tables.damaged.range(after.saturating_add(1)..);
+        Ok(behind.map(|(_, it)| it.clone()).take(limit).collect())
+    }
+
+    fn damaged_headers(&mut self, after: i64, limit: usize) -> EngineResult<Vec<DamagedHeader>> {
+        let batches = self.damaged_batches(after, limit)?;
+        Ok(batches.into_iter().map(|it| it.header).collect())
     }
 }
 

@@ -19,6 +19,7 @@ use space::Filler;
 
 mod attempts;
 mod batches;
+mod damaged;
 mod dead;
 mod profiles;
 mod records;
@@ -68,8 +69,8 @@ impl Storage for Sqlite {
         }))
     }
 
-    fn salvage(&self, recount: Recount) -> Result<(), OpenError> {
-        salvage::salvage(&self.folder, recount)
+    fn salvage(&self, now: UnixMillis, recount: Recount) -> Result<(), OpenError> {
+        salvage::salvage(&self.folder, now, recount)
     }
 
     fn disk(&self) -> Option<Disk> {
@@ -131,6 +132,7 @@ impl Engine for SqliteEngine {
         batches::write(connection, transaction)?;
         attempts::write(connection, transaction)?;
         dead::write(connection, transaction)?;
+        damaged::write(connection, transaction)?;
         profiles::write(connection, transaction)?;
         // After an error nobody knows whether the log was synced; opening the file again tells.
         let committed = connection.prepare_cached("COMMIT")?.execute([]);

@@ -30,6 +30,7 @@ mod clicks;
 pub(in crate::queue) mod bounds;
 mod settings;
 mod recovery;
+mod damage;
 mod model;
 mod engines;
 

@@ -107,7 +107,7 @@ counters! {
     SeenBytes = "seen_bytes",
     /// Dead letters.
     Dead = "dead",
-    /// Bytes of the store that they take.
+    /// Bytes of the store that they and damaged batches take.
     DeadBytes = "dead_bytes",
     /// Profiles of people and devices.
     Profiles = "profiles",
@@ -327,6 +327,12 @@ fn count_records(engine: &mut dyn Engine, counters: &mut Counters) -> EngineResu
             count(letter.sync, Counter::Dead, 1);
             count(letter.sync, Counter::DeadBytes, letter.bytes);
         },
+    )?;
+    engine::visit_pages(
+        None,
+        |after, limit| engine.damaged_headers(after.unwrap_or(0), limit),
+        |batch| batch.id,
+        |batch| count(batch.sync, Counter::DeadBytes, batch.bytes),
     )?;
     engine::visit_pages(
         None,

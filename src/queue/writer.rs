@@ -23,7 +23,7 @@ use crate::clock::UnixMillis;
 use super::core::{Core, QueueContext};
 use super::engine::{EngineError, EngineResult, Opening};
 use super::quota::CapacityProblem;
-use super::{OpenError, StoreError, dead_letters, expire, settle, totals};
+use super::{OpenError, StoreError, dead_letters, expire, room, settle, totals};
 
 /// Most commands that go into one transaction.
 const BATCH: usize = 1024;
@@ -95,6 +95,8 @@ fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError
         for sync in &Arc::clone(&core.settings).syncs {
             core.index_of(sync);
         }
+        // A salvage sets aside all that it finds.
+        room::make_room(core)?;
         settle::resolve_open(core, opening)
     })?;
     for counters in core.counters.all() {
@@ -113,7 +115,9 @@ impl Writer {
     ) -> Result<Self, OpenError> {
         let core = match open(&context, Opening::Start) {
             Err(OpenError::Engine(EngineError::Damaged(_))) => {
-                context.storage.salvage(totals::recount)?;
+                context
+                    .storage
+                    .salvage(context.clock.now(), totals::recount)?;
                 open(&context, Opening::Start)
             }
             opened => opened,
@@ -228,8 +232,9 @@ impl Writer {
         if self.core.is_ok() {
             return;
         }
+        let now = self.context.clock.now();
         if let Err(EngineError::Damaged(_)) = &self.core
-            && let Err(error) = self.context.storage.salvage(totals::recount)
+            && let Err(error) = self.context.storage.salvage(now, totals::recount)
         {
             tracing::error!(%error, "the store could not be salvaged");
             return;

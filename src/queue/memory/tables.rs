@@ -10,6 +10,7 @@ use crate::queue::attempt::{AttemptId, OpenAttempt, TracedRequest};
 use crate::queue::batch::{BatchId, SyncId};
 use crate::queue::batch_builder::NewBatch;
 use crate::queue::cooldown::{Cooldown, CooldownChange};
+use crate::queue::damaged::DamagedBatch;
 use crate::queue::engine::{
     AttemptChange, BatchFingerprints, LastIds, StoredAttempt, StoredDeadLetter, StoredProfile,
     Transaction,
@@ -26,6 +27,7 @@ pub(super) struct MemoryTables {
     pub(super) batches: BTreeMap<BatchId, NewBatch>,
     pub(super) fingerprints: BTreeMap<BatchId, BatchFingerprints>,
     pub(super) dead_letters: BTreeMap<i64, StoredDeadLetter>,
+    pub(super) damaged: BTreeMap<i64, DamagedBatch>,
     pub(super) attempts: BTreeMap<AttemptId, StoredAttempt>,
     pub(super) cooldowns: Vec<Cooldown>,
     pub(super) profiles: BTreeMap<ProfileKey, (i64, StoredProfile)>,
@@ -51,6 +53,13 @@ impl MemoryTables {
                 None => drop(self.dead_letters.remove(id)),
             }
             self.last.dead_letter = self.last.dead_letter.max(*id);
+        }
+        for (id, batch) in &transaction.damaged {
+            match batch {
+                Some(batch) => drop(self.damaged.insert(*id, batch.clone())),
+                None => drop(self.damaged.remove(id)),
+            }
+            self.last.damaged = self.last.damaged.max(*id);
         }
         for (id, change) in &transaction.attempts {
             self.apply_to_attempt(*id, change);

@@ -6,6 +6,7 @@ use crate::clock::UnixMillis;
 use crate::queue::batch::{BatchId, StoredBatch, SyncId};
 use crate::queue::batch_builder::NewBatch;
 use crate::queue::bits::Bits;
+use crate::queue::damaged::RawContent;
 use crate::queue::engine::{
     BatchChange, BatchFingerprints, BatchOrder, Batches, EngineResult, FingerprintCount,
     Fingerprints, Transaction,
@@ -54,6 +55,10 @@ impl Batches for SqliteEngine {
 
     fn content(&mut self, id: BatchId) -> EngineResult<Option<StoredBatch>> {
         Ok(content(&self.connection, id)?)
+    }
+
+    fn raw_content(&mut self, id: BatchId) -> EngineResult<Option<RawContent>> {
+        Ok(raw_content(&self.connection, id)?)
     }
 
     fn batches(
@@ -120,14 +125,44 @@ pub(super) fn content(
     connection: &Connection,
     id: BatchId,
 ) -> rusqlite::Result<Option<StoredBatch>> {
-    let mut statement =
-        connection.prepare_cached("SELECT checksum, slots, body FROM content WHERE row = ?1")?;
-    let read = statement.query_row([id.sequence], |row| {
+    let select = "SELECT checksum, slots, body FROM content WHERE row = ?1";
+    let read = readable(connection, select, id, |row| {
         let (index, body) = (row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?);
         Ok(StoredBatch::read(id, index, body, row.get(0)?))
     });
-    match read {
-        Ok(content) => Ok(content),
+    Ok(read?.flatten())
+}
+
+/// Reads what is stored of a batch's events, as far as it can be read.
+pub(super) fn raw_content(
+    connection: &Connection,
+    id: BatchId,
+) -> rusqlite::Result<Option<RawContent>> {
+    let is_there = "SELECT 1 FROM content WHERE row = ?1";
+    let found = readable(connection, is_there, id, |row| row.get::<_, i64>(0))?;
+    if found.is_none() {
+        return Ok(None);
+    }
+    // One after the other, since the last pages of a body may be unreadable alone.
+    let blob = |select| readable(connection, select, id, |row| row.get::<_, Vec<u8>>(0));
+    let checksum = "SELECT checksum FROM content WHERE row = ?1";
+    Ok(Some(RawContent {
+        checksum: readable(connection, checksum, id, |row| row.get(0))?,
+        index: blob("SELECT slots FROM content WHERE row = ?1")?.unwrap_or_default(),
+        body: blob("SELECT body FROM content WHERE row = ?1")?.unwrap_or_default(),
+    }))
+}
+
+/// Reads a value of a batch; `None` where it is missing or damaged.
+fn readable<T>(
+    connection: &Connection,
+    select: &str,
+    id: BatchId,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Option<T>> {
+    let mut statement = connection.prepare_cached(select)?;
+    match statement.query_row([id.sequence], read) {
+        Ok(value) => Ok(Some(value)),
         Err(rusqlite::Error::QueryReturnedNoRows) => Ok(None),
         Err(error) if is_damage(&error) => Ok(None),
         Err(error) => Err(error),

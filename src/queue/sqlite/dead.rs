@@ -130,6 +130,7 @@ impl DeadLetters for SqliteEngine {
     fn dead_count(&mut self, sync: SyncId, reason: Reason) -> EngineResult<u64> {
         let select = "SELECT count(*) FROM dead INDEXED BY dead_samples
                       WHERE sync = ?1 AND reason = ?2
+                        AND whole_half IS NULL
                         AND reason IN ('too_old', 'too_old_for_pixel', 'no_identifier')";
         let count = self.read_row(select, params![sync, reason.as_str()], |row| row.get(0))?;
         Ok(count.map_or(0, unsigned))

@@ -50,6 +50,7 @@ impl Records for SqliteEngine {
             sync: highest("sync", "id")?,
             batch: BatchId::embedded(batches.into_iter().fold(0, i64::max)),
             dead_letter: given("dead")?.max(highest("dead", "id")?),
+            damaged: given("damaged")?.max(highest("damaged", "id")?),
             attempt: given("delivery")?.max(highest("delivery", "id")?),
         })
     }

@@ -10,13 +10,16 @@ use std::io;
 use std::path::Path;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 
+use crate::clock::UnixMillis;
 use crate::queue::OpenError;
-use crate::queue::batch::BatchId;
+use crate::queue::batch::{BatchId, StoredBatch};
+use crate::queue::bits::Bits;
+use crate::queue::damaged::{Damage, DamagedBatch, DamagedHeader};
 use crate::queue::engine::Recount;
 
-use super::{SqliteEngine, batches, is_damage, schema};
+use super::{SqliteEngine, batches, damaged, is_damage, schema, unsigned};
 
 /// The copy until it is whole, and after that.
 const DRAFT: &str = "salvage-draft.db";
@@ -26,7 +29,7 @@ const COPY: &str = "salvage.db";
 const SMALL_STEPS: i64 = 4096;
 
 /// Replaces the store by a copy of what is readable. The store must not be open.
-pub(super) fn salvage(folder: &Path, recount: Recount) -> Result<(), OpenError> {
+pub(super) fn salvage(folder: &Path, now: UnixMillis, recount: Recount) -> Result<(), OpenError> {
     tracing::error!("the store is damaged; what is readable of it is being copied. Check the disk");
     let unusable = |error| OpenError::Folder(folder.to_owned(), error);
     let draft = folder.join(DRAFT);
@@ -36,7 +39,7 @@ pub(super) fn salvage(folder: &Path, recount: Recount) -> Result<(), OpenError> 
         let new = schema::create(&draft)?;
         // The copy is made durable when it is whole; until then it does not count.
         new.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;
-        copy(&old, &new)?;
+        copy(&old, &new, now)?;
         new.execute_batch("COMMIT")?;
         recount(&mut SqliteEngine::new(new)?)?
     };
@@ -73,9 +76,9 @@ fn remove(file: &Path) -> io::Result<()> {
     }
 }
 
-fn copy(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
+fn copy(old: &Connection, new: &Connection, now: UnixMillis) -> rusqlite::Result<()> {
     // The unique index on the names holds all of this table too.
-    copy_table(old, new, "sync", "id", |_| Ok(true))?;
+    copy_table(old, new, "sync", "id", "*", |_| Ok(true))?;
     let names = readable::<(i64, String)>(old, "SELECT id, name FROM sync ORDER BY name");
     for name in names.unwrap_or_default() {
         new.execute("INSERT OR IGNORE INTO sync VALUES (?1, ?2)", name)?;
@@ -84,16 +87,28 @@ fn copy(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
     for total in totals {
         new.execute("INSERT OR IGNORE INTO total VALUES (?1, ?2, ?3)", total)?;
     }
-    copy_table(old, new, "row", "id", |row| copy_content(old, new, row))?;
+    copy_table(old, new, "damaged", "id", "*", |_| Ok(true))?;
+    copy_table(old, new, "row", "id", "*", |row| {
+        let is_whole = copy_content(old, new, row)?;
+        if !is_whole {
+            set_aside(old, new, row, now)?;
+        }
+        Ok(is_whole)
+    })?;
+    copy_table(old, new, "seen", "row", "*", |_| Ok(true))?;
+    // What is left belongs to rows that cannot be read.
+    copy_table(old, new, "content", "row", "row", |row| {
+        set_aside_without_state(old, new, row, now)?;
+        Ok(false)
+    })?;
     for (table, key) in [
-        ("seen", "row"),
         ("delivery", "id"),
         ("dead", "id"),
         ("standstill", "id"),
         ("profile", "id"),
         ("click", "id"),
     ] {
-        copy_table(old, new, table, key, |_| Ok(true))?;
+        copy_table(old, new, table, key, "*", |_| Ok(true))?;
     }
     // Numbers are never given twice, whatever was lost.
     let given = readable::<(String, i64)>(old, "SELECT name, seq FROM sqlite_sequence");
@@ -126,12 +141,14 @@ where
     }
 }
 
-/// Copies what can be read of a table with numbered rows, where `wanted` agrees.
+/// Copies what can be read of a table with numbered rows, where `wanted` agrees. The first of the columns is the
+/// number.
 fn copy_table(
     old: &Connection,
     new: &Connection,
     table: &str,
     key: &str,
+    columns: &str,
     wanted: impl Fn(i64) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<()> {
     // A store that was damaged before it was brought up to date lacks the later tables.
@@ -142,7 +159,9 @@ fn copy_table(
     let mut after = i64::MIN;
     let mut skipped = 0_i64;
     loop {
-        let (last, damaged) = copy_run(old, new, table, key, after, &wanted)?;
+        let select =
+            format!("SELECT {columns} FROM {table} NOT INDEXED WHERE {key} > ?1 ORDER BY {key}");
+        let (last, damaged) = copy_run(old, new, table, &select, after, &wanted)?;
         if !damaged {
             return Ok(());
         }
@@ -161,16 +180,19 @@ fn copy_run(
     old: &Connection,
     new: &Connection,
     table: &str,
-    key: &str,
+    select: &str,
     after: i64,
     wanted: &impl Fn(i64) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<(i64, bool)> {
     let mut last = after;
-    let select = format!("SELECT * FROM {table} NOT INDEXED WHERE {key} > ?1 ORDER BY {key}");
-    let mut statement = old.prepare_cached(&select)?;
+    let mut statement = old.prepare_cached(select)?;
     let columns = statement.column_count();
+    // An earlier version's table may have fewer columns.
+    let names: Vec<&str> = statement.column_names().collect();
+    let names = names.join(", ");
     let places = vec!["?"; columns].join(", ");
-    let mut insert = new.prepare_cached(&format!("INSERT INTO {table} VALUES ({places})"))?;
+    let mut insert =
+        new.prepare_cached(&format!("INSERT INTO {table} ({names}) VALUES ({places})"))?;
     let mut rows = statement.query([after])?;
     loop {
         let row = match rows.next() {
@@ -210,4 +232,90 @@ fn copy_content(old: &Connection, new: &Connection, row: i64) -> rusqlite::Resul
     let insert = "INSERT INTO content (row, checksum, slots, body) VALUES (?1, ?2, ?3, ?4)";
     new.prepare_cached(insert)?.execute(content)?;
     Ok(true)
+}
+
+/// Keeps what is stored of a batch whose events are damaged.
+fn set_aside(
+    old: &Connection,
+    new: &Connection,
+    row: i64,
+    now: UnixMillis,
+) -> rusqlite::Result<()> {
+    let select = "SELECT sync, taken_at, events, settled FROM row WHERE id = ?1";
+    let state = old
+        .prepare_cached(select)?
+        .query_row([row], |found| found.try_into());
+    let (sync, taken_at, events, settled): (i64, i64, i64, Option<Vec<u8>>) = match state {
+        Ok(state) => state,
+        Err(error) if is_damage(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let content = batches::raw_content(old, BatchId::embedded(row))?.unwrap_or_default();
+    let ended = settled
+        .as_deref()
+        .map_or(0, |it| Bits::from_stored(it).count());
+    let batch = DamagedBatch {
+        header: DamagedHeader {
+            id: next_damaged(new)?,
+            batch: BatchId::embedded(row),
+            sync,
+            taken_at: UnixMillis(taken_at),
+            events: unsigned(events).saturating_sub(ended),
+            why: content.damage(),
+            found_at: now,
+            bytes: content.held_bytes(),
+        },
+        settled,
+        content,
+    };
+    damaged::insert(new, &batch)
+}
+
+/// Keeps the events of a batch of which nothing else is known, if its fingerprints tell whose it is.
+fn set_aside_without_state(
+    old: &Connection,
+    new: &Connection,
+    row: i64,
+    now: UnixMillis,
+) -> rusqlite::Result<()> {
+    let is_known = "SELECT EXISTS (SELECT 1 FROM row WHERE id = ?1)
+                        OR EXISTS (SELECT 1 FROM damaged WHERE row = ?1)";
+    let is_known = new
+        .prepare_cached(is_known)?
+        .query_row([row], |found| found.get::<_, bool>(0))?;
+    let seen: Option<(i64, i64)> = new
+        .prepare_cached("SELECT sync, taken_at FROM seen WHERE row = ?1")?
+        .query_row([row], |found| found.try_into())
+        .optional()?;
+    let Some((sync, taken_at)) = seen.filter(|_| !is_known) else {
+        return Ok(());
+    };
+    let id = BatchId::embedded(row);
+    let Some(content) = batches::raw_content(old, id)? else {
+        return Ok(());
+    };
+    let read = content.checksum.and_then(|checksum| {
+        let checksum = u32::try_from(checksum).ok()?;
+        StoredBatch::read(id, &content.index, &content.body, checksum)
+    });
+    let batch = DamagedBatch {
+        header: DamagedHeader {
+            id: next_damaged(new)?,
+            batch: id,
+            sync,
+            taken_at: UnixMillis(taken_at),
+            events: read.map_or(0, |read| read.entries.len() as u64),
+            why: Damage::NoState,
+            found_at: now,
+            bytes: content.held_bytes(),
+        },
+        settled: None,
+        content,
+    };
+    damaged::insert(new, &batch)
+}
+
+fn next_damaged(new: &Connection) -> rusqlite::Result<i64> {
+    let select = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'damaged'";
+    new.prepare_cached(select)?.query_row([], |row| row.get(0))
 }

@@ -15,11 +15,11 @@ use rusqlite::{Connection, OpenFlags};
 use crate::queue::OpenError;
 
 /// The version of the tables below.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// The step to each version from the one before; the first begins with an empty file. A released step never
 /// changes.
-const STEPS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const STEPS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 /// The mode of the store's files: other users of this machine must not read the events.
 const MODE: u32 = 0o600;
@@ -127,6 +127,24 @@ CREATE TABLE click (
 DROP INDEX dead_samples;
 CREATE INDEX dead_samples ON dead (sync, reason)
     WHERE reason IN ('too_old', 'too_old_for_pixel', 'no_identifier');
+";
+
+/// `damaged` holds what is stored of a batch whose events were lost, as it was found.
+const VERSION_5: &str = "
+CREATE TABLE damaged (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    row INTEGER NOT NULL,          -- the number that the batch had
+    sync INTEGER NOT NULL, taken_at INTEGER NOT NULL,
+    events INTEGER NOT NULL,       -- that were lost with it
+    why TEXT NOT NULL, found_at INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,        -- of the store that it takes
+    settled BLOB, checksum INTEGER, slots BLOB NOT NULL, body BLOB NOT NULL
+) STRICT;
+
+-- Only those are samples that were refused for good.
+DROP INDEX dead_samples;
+CREATE INDEX dead_samples ON dead (sync, reason)
+    WHERE whole_half IS NULL AND reason IN ('too_old', 'too_old_for_pixel', 'no_identifier');
 ";
 
 /// Makes the folder and takes possession of it, until the file is dropped.

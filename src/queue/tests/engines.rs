@@ -14,6 +14,7 @@ use crate::queue::batch_builder::{BatchBuilder, NewBatch};
 use crate::queue::bits::Bits;
 use crate::queue::compress::Compressor;
 use crate::queue::cooldown::CooldownChange;
+use crate::queue::damaged::{DamagedBatch, DamagedHeader, RawContent};
 use crate::queue::engine::{
     AttemptChange, BatchChange, BatchOrder, CounterValue, Engine, EngineError, Opening, ScrubStep,
     StoredDeadLetter, StoredProfile, Transaction,
@@ -62,6 +63,7 @@ struct Source {
     next: i64,
     batches: BTreeMap<BatchId, NewBatch>,
     dead_letters: Vec<i64>,
+    damaged: Vec<i64>,
     open: Vec<AttemptId>,
 }
 
@@ -74,6 +76,7 @@ impl Source {
             next: 0,
             batches: BTreeMap::new(),
             dead_letters: Vec::new(),
+            damaged: Vec::new(),
             open: Vec::new(),
         }
     }
@@ -85,7 +88,7 @@ impl Source {
         }
         for _ in 0..self.random.u8(1..6) {
             self.next += 1;
-            match self.random.u8(0..10) {
+            match self.random.u8(0..11) {
                 0..3 => transaction.added.push(self.batch()),
                 3 => self.change_batch(&mut transaction),
                 4 => self.change_dead_letters(&mut transaction),
@@ -93,6 +96,7 @@ impl Source {
                 6 => self.change_cooldowns(&mut transaction),
                 7 => self.change_profiles(&mut transaction),
                 8 => self.change_clicks(&mut transaction),
+                9 => self.change_damaged(&mut transaction),
                 _ => transaction.counters.push(CounterValue {
                     sync: self.random.i64(1..3),
                     counter: ["taken", "queued"][self.random.usize(0..2)].into(),
@@ -202,6 +206,37 @@ impl Source {
         transaction.dead_letters.insert(self.next, Some(stored));
     }
 
+    fn change_damaged(&mut self, transaction: &mut Transaction) {
+        if self.random.bool()
+            && let Some(id) = self.damaged.pop()
+            && !transaction.damaged.contains_key(&id)
+        {
+            transaction.damaged.insert(id, None);
+            return;
+        }
+        let content = RawContent {
+            checksum: self.random.bool().then_some(7),
+            index: vec![1; self.random.usize(0..9)],
+            body: vec![2; self.random.usize(0..9)],
+        };
+        let batch = DamagedBatch {
+            header: DamagedHeader {
+                id: self.next,
+                batch: BatchId::embedded(self.random.i64(1..9)),
+                sync: self.random.i64(1..3),
+                taken_at: self.moment(),
+                events: self.random.u64(0..9),
+                why: content.damage(),
+                found_at: self.moment(),
+                bytes: content.held_bytes(),
+            },
+            settled: self.random.bool().then(|| vec![3]),
+            content,
+        };
+        self.damaged.push(self.next);
+        transaction.damaged.insert(self.next, Some(batch));
+    }
+
     fn change_attempts(&mut self, transaction: &mut Transaction) {
         let is_stored = |id: &AttemptId| !transaction.attempts.contains_key(id);
         let open = self.open.iter().position(is_stored);
@@ -305,6 +340,7 @@ fn everything(engine: &mut dyn Engine, page: usize) -> Result<Vec<String>, Engin
         for id in ids {
             note(&engine.batch(id)?);
             note(&engine.content(id)?.map(|content| content.entries));
+            note(&engine.raw_content(id)?);
         }
     }
     let mut after = None;
@@ -325,6 +361,13 @@ fn everything(engine: &mut dyn Engine, page: usize) -> Result<Vec<String>, Engin
         note(&engine.dead_letters(&filter, after, page, 3)?);
         note(&engine.dead_letters(&DeadFilter::default(), after, page, 3)?);
         note(&engine.dead_contents(after, page, 3)?);
+        after = last.id;
+    }
+    note(&engine.raw_content(BatchId::embedded(1 << 40))?);
+    let mut after = 0;
+    while let Some(last) = engine.damaged_headers(after, page)?.last() {
+        note(&engine.damaged_headers(after, page)?);
+        note(&engine.damaged_batches(after, page)?);
         after = last.id;
     }
     for id_half in 0..3 {

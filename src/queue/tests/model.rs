@@ -334,6 +334,7 @@ impl Run {
             dead: (dead - self.model.dead.len()) as u64,
             in_flight: 0,
             profiles: 0,
+            damaged: 0,
         };
         assert_eq!(forgotten, expected);
     }

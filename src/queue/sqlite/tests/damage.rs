@@ -1,6 +1,7 @@
 //! Damaged pages, and what is missing.
 
 use super::*;
+use crate::queue::damaged::Damage;
 
 #[tokio::test]
 async fn a_batch_whose_content_is_missing_is_lost() {
@@ -13,6 +14,31 @@ async fn a_batch_whose_content_is_missing_is_lost() {
     fixture.queue.expire().await.unwrap();
     assert_eq!(fixture.ended(Reason::DamagedRow), 1);
     assert_law(&fixture.queue);
+}
+
+/// A salvage copies the rows that are whole, and sets the others aside.
+#[tokio::test]
+async fn a_salvage_sets_aside_what_it_does_not_copy() {
+    let fixture = QueueFixture::new(TestEngine::Sqlite);
+    for number in 0..400 {
+        fixture.queue.push(vec![event(number)]).await.unwrap();
+    }
+    damage(&fixture, 0);
+    fixture.queue.clone().close().await.unwrap();
+    damage_page(&fixture, "row", "leaf");
+    let fixture = fixture.reopened();
+    drop(fixture.queue.expire().await);
+    fixture.queue.expire().await.unwrap();
+    assert_law(&fixture.queue);
+    let lost = fixture.ended(Reason::DamagedRow);
+    let kept = fixture.queue.damaged(0, 1000).await.unwrap();
+    let of = |why| kept.iter().filter(move |it| it.header.why == why);
+    assert_eq!(of(Damage::Checksum).count(), 1);
+    assert_eq!(of(Damage::NoState).count() as u64, lost - 1);
+    for batch in of(Damage::NoState) {
+        assert_eq!(batch.header.events, 1);
+        assert!(!batch.content.body.is_empty());
+    }
 }
 
 /// Overwrites the beginning of one page of a table or index, as a failing disk does.

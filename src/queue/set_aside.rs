@@ -1,0 +1,109 @@
+//! Gives up batches that are damaged: their events count as lost, and what is stored of them is set aside.
+
+use crate::outcome::Reason;
+
+use super::core::Core;
+use super::damaged::{DamagedBatch, DamagedHeader, RawContent};
+use super::engine::EngineResult;
+use super::room;
+use super::state::BatchState;
+use super::totals::Counter;
+
+/// Damaged batches that one pass looks at: their bytes are in memory until the commit.
+const PIECE: usize = 64;
+
+/// Counts damaged batches as lost. True if there are more.
+pub(super) fn lose_damaged(core: &mut Core) -> EngineResult<bool> {
+    let left = core.damaged.len().saturating_sub(PIECE);
+    for id in core.damaged.split_off(left) {
+        // One that was found twice is gone.
+        let Some(state) = core.batch(id)? else {
+            continue;
+        };
+        let Some(index) = core.counters.find_by_id(state.sync) else {
+            continue;
+        };
+        // The last look decides.
+        let (_, leased) = core.on_lease(index, id);
+        if core.content(&state, leased)?.is_none() {
+            lose(core, index, &state)?;
+        }
+    }
+    Ok(left > 0)
+}
+
+/// Removes damaged batches behind a number, of one sync or of all; gives their number, and the last one that it
+/// looked at, unless there are no more.
+pub(super) fn remove_piece(
+    core: &mut Core,
+    index: Option<usize>,
+    after: i64,
+) -> EngineResult<(u64, Option<i64>)> {
+    let sync = index.map(|index| core.counters.at(index).id);
+    let page = core.engine.damaged_headers(after, PIECE)?;
+    let mut removed = 0;
+    for batch in &page {
+        let is_meant = sync.is_none_or(|sync| sync == batch.sync);
+        if is_meant && !core.pending.damaged.contains_key(&batch.id) {
+            room::remove_damaged(core, batch);
+            removed += 1;
+        }
+    }
+    let last = page.last().filter(|_| page.len() == PIECE);
+    Ok((removed, last.map(|batch| batch.id)))
+}
+
+/// Removes damaged batches that are older than the retention of dead letters. True if there may be more.
+pub(super) fn remove_aged(core: &mut Core) -> EngineResult<bool> {
+    let kept_from = core.now.before(core.settings.config.dead_letter_retention);
+    let is_aged = |batch: &DamagedHeader| batch.found_at < kept_from;
+    let mut oldest = |limit| core.engine.damaged_headers(0, limit);
+    if !oldest(1)?.first().is_some_and(is_aged) {
+        return Ok(false);
+    }
+    let mut aged = oldest(PIECE)?;
+    aged.retain(is_aged);
+    for batch in &aged {
+        if !core.pending.damaged.contains_key(&batch.id) {
+            room::remove_damaged(core, batch);
+        }
+    }
+    Ok(aged.len() == PIECE)
+}
+
+fn lose(core: &mut Core, index: usize, state: &BatchState) -> EngineResult<()> {
+    let content = core.engine.raw_content(state.id)?.unwrap_or_default();
+    let lost = core.end_batch(index, state, Reason::DamagedRow);
+    tracing::error!(
+        sync = %core.counters.at(index).name,
+        row = state.id.sequence,
+        events = lost,
+        "a row of the store is damaged; its events are lost, and what is left of it is set aside. Check the disk"
+    );
+    set_aside(core, index, state, lost, content);
+    room::make_room(core)
+}
+
+fn set_aside(core: &mut Core, index: usize, state: &BatchState, lost: u64, content: RawContent) {
+    core.last.damaged += 1;
+    let id = core.last.damaged;
+    let header = DamagedHeader {
+        id,
+        batch: state.id,
+        sync: state.sync,
+        taken_at: state.taken_at,
+        events: lost,
+        why: content.damage(),
+        found_at: core.now,
+        bytes: content.held_bytes(),
+    };
+    let counters = core.counters.at(index);
+    counters.add(Counter::DeadBytes, header.bytes);
+    let settled = (!state.settled.is_empty()).then(|| state.settled.stored(state.events));
+    let batch = DamagedBatch {
+        header,
+        settled,
+        content,
+    };
+    core.pending.damaged.insert(id, Some(batch));
+}
