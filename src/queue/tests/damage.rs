@@ -24,7 +24,8 @@ async fn push_damaged(fixture: &QueueFixture, events: impl IntoIterator<Item = S
 }
 
 async fn find_damage(fixture: &QueueFixture) {
-    fixture.lease(1000).await;
+    let leased = fixture.lease(1000).await;
+    fixture.queue.release(&web(), &slots(&leased));
     fixture.queue.expire().await.unwrap();
     assert_law(&fixture.queue);
 }
@@ -88,8 +89,7 @@ async fn damaged_batches_leave_with_the_oldest_dead_letters(engine: TestEngine) 
     }
     assert_eq!(set_aside(&fixture).await.len(), 0);
     // Nothing that has left is counted.
-    let letters = fixture.totals().dead;
-    assert_eq!(letters, 5);
+    assert_eq!(fixture.totals().dead, 4);
 }
 
 async fn damaged_batches_leave_after_the_retention_of_dead_letters(engine: TestEngine) {
@@ -108,13 +108,11 @@ async fn forgetting_anyone_removes_all_damaged_batches(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
     push_damaged(&fixture, [event(1), event(2)]).await;
     find_damage(&fixture).await;
-    let leased = fixture.lease(10).await;
-    fixture.queue.release(&web(), &slots(&leased));
     // Nobody has found this one yet.
     push_damaged(&fixture, [event(3)]).await;
     let nobody = Person::default();
-    let leased_again = fixture.queue.forget(nobody).await.unwrap();
-    assert_eq!(leased_again.damaged, 2);
+    let forgotten = fixture.queue.forget(nobody).await.unwrap();
+    assert_eq!(forgotten.damaged, 2);
     assert_eq!(set_aside(&fixture).await.len(), 0);
     assert_eq!(fixture.ended(Reason::DamagedRow), 2);
     assert_law(&fixture.queue);
