@@ -35,6 +35,7 @@ mod hours;
 mod mapping;
 mod mapping_properties;
 mod memory;
+mod old_stores;
 mod privacy;
 #[path = "../shim/preload.rs"]
 mod preload;
