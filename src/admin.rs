@@ -15,7 +15,7 @@ use axum::routing::get;
 
 use crate::admin::health::{HealthView, Status, SyncView, report};
 use crate::admin::stored::HealthMetrics;
-use crate::clock::Clock;
+use crate::clock::{Clock as _, CorrectedClock};
 use crate::config::LiveConfig;
 use crate::deliver::{LaneHandle, LaneHandles};
 use crate::http::{AuthRule, Authenticator, HttpError, json_response};
@@ -38,7 +38,7 @@ pub struct AdminState {
     lanes: LaneHandles,
     metrics: Arc<Metrics>,
     last_seen: Arc<LastSeen>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<CorrectedClock>,
 }
 
 impl AdminState {
@@ -48,7 +48,7 @@ impl AdminState {
         lanes: LaneHandles,
         metrics: Arc<Metrics>,
         last_seen: Arc<LastSeen>,
-        clock: Arc<dyn Clock>,
+        clock: Arc<CorrectedClock>,
     ) -> Self {
         Self {
             authenticator: Arc::new(Authenticator::new(config.clone(), AuthRule::to_admin)),
@@ -66,15 +66,17 @@ impl AdminState {
     }
 
     fn view(&self) -> HealthView {
-        let now = self.clock.now();
+        let uptime = self.clock.uptime();
         let config = self.config.now();
         HealthView {
-            now,
+            now: self.clock.now(),
+            uptime,
+            skew: self.clock.skew(),
             syncs: config
                 .syncs
                 .iter()
                 .map(|(name, sync)| {
-                    let silence = self.last_seen.silence(name, now);
+                    let silence = self.last_seen.silence(name, uptime);
                     let sync = SyncView {
                         enabled: sync.enabled,
                         lane: self.lanes.0.get(name).map(LaneHandle::status),

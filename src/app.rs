@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
-use crate::clock::Clock;
+use crate::clock::{Clock, CorrectedClock};
 use crate::config::{Config, ConfigError, LiveConfig, SyncName};
 use crate::control::{CommandHandler, Control};
-use crate::deliver::{self, Internet, Lane, SharedLimits};
+use crate::deliver::{self, Internet, Lane, SharedLimits, SkewWatch};
 use crate::http::{self, Authenticator, ConnectionLimits, serve};
 use crate::ingest::{self, Ingest, IngestRules, SilenceWatch, Upstream};
 use crate::queue::{Queue, QueueSettings};
@@ -45,6 +45,7 @@ pub struct App {
     control: Option<Control>,
     command_handler: CommandHandler,
     silence: SilenceWatch,
+    skew: Option<SkewWatch>,
     authenticators: [Arc<Authenticator>; 2],
     ingest: Arc<Ingest>,
     queue: Queue,
@@ -66,7 +67,8 @@ impl<E: Into<anyhow::Error>> From<E> for BuildError {
 }
 
 impl App {
-    /// Builds everything that can fail: rules, store, lanes, listeners.
+    /// Builds everything that can fail: rules, store, lanes, listeners. The time of day of `clock` is corrected by
+    /// what Meta's answers say of it.
     pub async fn build(config: Config, clock: Arc<dyn Clock>) -> Result<Self, BuildError> {
         Self::build_with_routes(config, clock, |_| Router::new()).await
     }
@@ -87,14 +89,18 @@ impl App {
         clock: Arc<dyn Clock>,
         more: impl FnOnce(&Arc<Ingest>) -> Router,
     ) -> Result<Self, BuildError> {
+        let corrected = Arc::new(CorrectedClock::new(clock));
+        let clock: Arc<dyn Clock> = corrected.clone();
         let syncs = sync::compile_all(&config).map_err(BuildError::Configuration)?;
         let metrics = Arc::new(Metrics::new());
-        let rules = IngestRules::new(&config, syncs, &metrics, upstream(&config)?);
+        let rules = IngestRules::new(&config, syncs, &metrics, upstream(&config, &clock)?);
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
         warn_of_removed_syncs(&config, &queue);
         queue.configure(queue_settings(&config));
-        let mut limits = SharedLimits::new(&queue, Box::new(Internet));
-        let (lanes, shown) = deliver::lanes(&mut limits, &config, &queue, &clock, &metrics)?;
+        let network = Internet(Arc::clone(&clock));
+        let mut limits = SharedLimits::new(&queue, Box::new(network));
+        let (lanes, shown) = deliver::lanes(&mut limits, &config, &queue, &corrected, &metrics)?;
+        let skew = limits.skew_watch(&lanes, &corrected);
         let public = listen(config.server.listen).await?;
         let admin = listen(config.admin.listen).await?;
         let control = bind_control(&config);
@@ -114,7 +120,7 @@ impl App {
             shown,
             metrics,
             Arc::clone(last_seen),
-            clock,
+            corrected,
         );
         let authenticators = [ingest.authenticator(), state.authenticator()].map(Arc::clone);
         Ok(Self {
@@ -126,6 +132,7 @@ impl App {
             control,
             command_handler: CommandHandler::new(queue.clone(), config),
             silence,
+            skew,
             authenticators,
             ingest,
             queue,
@@ -167,6 +174,9 @@ impl App {
         ));
         let mut watches = JoinSet::new();
         watches.spawn(self.silence.run(stop_listening.clone()));
+        if let Some(skew) = self.skew {
+            watches.spawn(skew.run(stop_listening.clone()));
+        }
         for authenticator in self.authenticators {
             watches.spawn(authenticator.follow(stop_listening.clone()));
         }
@@ -290,11 +300,11 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-fn upstream(config: &Config) -> anyhow::Result<Option<Upstream>> {
+fn upstream(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<Upstream>> {
     let Some(url) = &config.ingest.upstream else {
         return Ok(None);
     };
-    let upstream = Upstream::new(http::client_config(url)?, url.clone());
+    let upstream = Upstream::new(http::client_config(url, Arc::clone(clock))?, url.clone());
     Ok(Some(upstream.context(
         "the HTTP client for ingest.upstream could not be made",
     )?))

@@ -1,14 +1,25 @@
-//! The time of day, as an argument.
+//! The time, as an argument.
 //!
-//! Code that needs the wall clock takes a [`Clock`]. Waiting is for `tokio::time`.
+//! A [`Clock`] tells two times. [`Clock::now`] is the time of day. Anyone may set it, back and forth, while the
+//! process runs and while it does not: it dates what is kept, and measures nothing. [`Clock::uptime`] only ever
+//! goes on: it measures how long something has lasted. Waiting is for `tokio::time`.
+//!
+//! A date that lies ahead of the time of day counts as now. [`CorrectedClock`] corrects the time of day of another
+//! clock; the daemon wraps the [`SystemClock`] in one, and hands it to all of its parts.
 
 use std::borrow::Cow;
 use std::fmt::{self, Debug};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use corrected::{ClockSkew, CorrectedClock};
+
+mod corrected;
+mod dates;
 
 /// A moment: milliseconds since 1970-01-01 00:00:00 UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,11 +84,21 @@ impl<'de> Deserialize<'de> for UnixMillis {
     }
 }
 
+/// What tells the time.
 pub trait Clock: Debug + Send + Sync {
+    /// The time of day: for dates.
     fn now(&self) -> UnixMillis;
+
+    /// The time since a fixed moment before the process began, sleep of the machine included. It never goes
+    /// back, however the time of day is set: for durations.
+    fn uptime(&self) -> Duration;
+
+    /// Whether another machine has confirmed the time of day, or none will. Before that nothing ends because of
+    /// a date.
+    fn is_confirmed(&self) -> bool;
 }
 
-/// The clock of the machine.
+/// The clocks of the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -90,25 +111,63 @@ impl Clock for SystemClock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         UnixMillis(millis(since_epoch.unwrap_or_default()))
     }
+
+    fn uptime(&self) -> Duration {
+        #[cfg(target_os = "linux")]
+        const UPTIME: ClockId = ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        const UPTIME: ClockId = ClockId::Monotonic;
+        clock_gettime(UPTIME)
+            .try_into()
+            .expect("the machine did not boot in the future")
+    }
+
+    fn is_confirmed(&self) -> bool {
+        false
+    }
 }
 
 /// A clock that stands still until a test moves it.
 #[derive(Debug)]
-pub struct TestClock(AtomicI64);
+pub struct TestClock {
+    now: AtomicI64,
+    /// In nanoseconds.
+    uptime: AtomicU64,
+}
 
 impl TestClock {
+    /// The uptime is an hour.
     pub const fn at(now: UnixMillis) -> Self {
-        Self(AtomicI64::new(now.0))
+        Self {
+            now: AtomicI64::new(now.0),
+            uptime: AtomicU64::new(3_600_000_000_000),
+        }
     }
 
+    /// Lets time pass: the time of day and the uptime.
     pub fn advance(&self, duration: Duration) {
-        self.0.fetch_add(millis(duration), Ordering::SeqCst);
+        self.now.fetch_add(millis(duration), Ordering::SeqCst);
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.uptime.fetch_add(nanos, Ordering::SeqCst);
+    }
+
+    /// Sets the time of day, as a person or a time server does.
+    pub fn set(&self, now: UnixMillis) {
+        self.now.store(now.0, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> UnixMillis {
-        UnixMillis(self.0.load(Ordering::SeqCst))
+        UnixMillis(self.now.load(Ordering::SeqCst))
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_nanos(self.uptime.load(Ordering::SeqCst))
+    }
+
+    fn is_confirmed(&self) -> bool {
+        true
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use crate::clock::{Clock, UnixMillis};
+use crate::clock::{Clock as _, CorrectedClock, UnixMillis};
 use crate::config::sync::SyncConfig;
 use crate::config::{Config, SyncName};
 use crate::queue::Queue;
@@ -32,6 +32,7 @@ pub mod lane;
 mod shared_value;
 pub mod transport;
 pub mod client;
+pub mod skew_watch;
 pub mod verdict;
 pub mod usage;
 pub mod bisect;
@@ -43,6 +44,7 @@ pub mod redact;
 
 pub use lane::Lane;
 pub use lane::status::{LaneHandle, LaneHandles, LaneStatus};
+pub use skew_watch::SkewWatch;
 pub use transport::Internet;
 
 /// A lane that could not be prepared.
@@ -82,7 +84,7 @@ impl SharedLimits {
     pub fn setups(
         &mut self,
         config: &Config,
-        clock: &Arc<dyn Clock>,
+        clock: &Arc<CorrectedClock>,
     ) -> Result<Vec<(SyncName, LaneSetup)>, LaneError> {
         let failed = |sync, source| LaneError { sync, source };
         let transports = self.network.transports(config);
@@ -100,6 +102,14 @@ impl SharedLimits {
             (name.clone(), setup)
         };
         Ok(config.syncs.iter().zip(clients).map(setup).collect())
+    }
+
+    /// Watches how far the system's clock is off, by the answers of the endpoint that lanes deliver to; `None`
+    /// where there is no lane.
+    pub fn skew_watch(&self, lanes: &[Lane], clock: &Arc<CorrectedClock>) -> Option<SkewWatch> {
+        let graph = lanes.first()?.graph();
+        let limiters = self.pixels.values().cloned().collect();
+        Some(SkewWatch::new(Arc::clone(clock), graph, limiters))
     }
 
     /// Sets the rates of each pixel id; where syncs differ, the stricter one counts.
@@ -130,7 +140,7 @@ pub fn lanes(
     limits: &mut SharedLimits,
     config: &Config,
     queue: &Queue,
-    clock: &Arc<dyn Clock>,
+    clock: &Arc<CorrectedClock>,
     metrics: &Arc<Metrics>,
 ) -> Result<(Vec<Lane>, LaneHandles), LaneError> {
     let setups = limits.setups(config, clock)?;

@@ -23,7 +23,7 @@ use axum::routing::{get, post};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::{Clock, UnixMillis};
+use crate::clock::Clock;
 use crate::config::ingest::WhenFull;
 use crate::config::live::LiveConfig;
 use crate::config::sync::SyncConfig;
@@ -164,7 +164,7 @@ impl Ingest {
     fn watch_syncs(&self) {
         let rules = self.rules();
         let names = rules.syncs.iter().map(|counted| counted.name().clone());
-        self.last_seen.watch(names, self.clock.now());
+        self.last_seen.watch(names, self.clock.uptime());
     }
 
     fn rules(&self) -> Arc<IngestRules> {
@@ -200,10 +200,10 @@ impl Ingest {
     /// Notes that events came in, whatever becomes of them.
     fn arrived(&self, endpoint: Endpoint, count: u64, syncs: &[&CountedSync]) {
         self.metrics.received(endpoint, count);
-        let now = self.clock.now();
         if count > 0 {
+            let uptime = self.clock.uptime();
             for counted in syncs {
-                self.last_seen.note(counted.name(), now);
+                self.last_seen.note(counted.name(), uptime);
             }
         }
     }
@@ -270,10 +270,10 @@ impl Ingest {
             left = left.saturating_sub(elements);
         }
         if is_webhook {
-            self.warn_of_templates(&summary, now);
+            self.warn_of_templates(&summary);
         }
         if let Some(sync) = may_count_twice
-            && let Some(requests) = self.may_count_twice.due(now)
+            && let Some(requests) = self.may_count_twice.due(self.clock.uptime())
         {
             tracing::warn!(
                 requests,
@@ -287,12 +287,12 @@ impl Ingest {
 
     /// Counts and logs events that Amplitude has and Meta misses.
     fn note_missed(&self, missed: &NotStored) {
-        let now = self.clock.now();
+        let uptime = self.clock.uptime();
         for (sync, events) in &missed.events {
             self.metrics.missed(sync, missed.why.code(), *events);
-            self.last_seen.note_missed(sync, *events, now);
+            self.last_seen.note_missed(sync, *events, uptime);
         }
-        if let Some(requests) = self.missing.due(now) {
+        if let Some(requests) = self.missing.due(uptime) {
             tracing::warn!(
                 requests,
                 reason = missed.why.code(),
@@ -303,9 +303,9 @@ impl Ingest {
     }
 
     /// Warns of a mistake in a template that spoils every event and shows nowhere else.
-    fn warn_of_templates(&self, summary: &IngestSummary, now: UnixMillis) {
+    fn warn_of_templates(&self, summary: &IngestSummary) {
         if summary.count(Reason::TimeZoneTrap) > 0
-            && let Some(requests) = self.time_zone.due(now)
+            && let Some(requests) = self.time_zone.due(self.clock.uptime())
         {
             tracing::warn!(
                 requests,
@@ -345,7 +345,7 @@ impl Ingest {
     fn log_refused_path(&self, refusal: HttpError, method: &Method, uri: &Uri) {
         let is_off = self.rules().api.is_none() && amplitude_api::answers(uri.path());
         let reason = if is_off { "api_off" } else { refusal.code() };
-        let Some(requests) = self.refused.due(reason, self.clock.now()) else {
+        let Some(requests) = self.refused.due(reason, self.clock.uptime()) else {
             return;
         };
         let path = logged_path::safe_form(uri.path());
@@ -409,7 +409,7 @@ impl Ingest {
                 return refusal.into_response();
             }
         };
-        if let Some(requests) = self.refused.due(refusal.code(), self.clock.now()) {
+        if let Some(requests) = self.refused.due(refusal.code(), self.clock.uptime()) {
             tracing::warn!(requests, last, "{line}");
         }
         refusal.into_response()

@@ -100,6 +100,7 @@ mod push;
 mod expire;
 mod clicks;
 mod leases;
+mod ready_times;
 mod window;
 pub mod state;
 mod batch;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::clock::UnixMillis;
+use crate::clock::{ClockSkew, UnixMillis};
 use crate::config::SyncName;
 use crate::deliver::LaneStatus;
 use crate::ingest::{MissedEvents, is_silent};
@@ -20,10 +20,16 @@ const LATELY: Duration = Duration::from_secs(60 * 60);
 /// How long a warning lasts after a loss that nothing repairs.
 const FOR_A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// A clock that says less, 2020, was not set since the machine booted.
+const NEVER_SET: UnixMillis = UnixMillis::from_seconds(1_577_836_800);
+
 /// What is known at one moment.
 #[derive(Debug, Default)]
 pub struct HealthView {
     pub now: UnixMillis,
+    pub uptime: Duration,
+    /// How far the system's clock is off, where that is known.
+    pub skew: Option<ClockSkew>,
     /// The syncs of the configuration.
     pub syncs: BTreeMap<SyncName, SyncView>,
     /// `ingest.silence_after`.
@@ -43,7 +49,8 @@ pub struct SyncView {
     pub lane: Option<LaneStatus>,
     /// Bytes that are ready to be sent.
     pub ready_bytes: u64,
-    pub last_event: Option<UnixMillis>,
+    /// At which uptime.
+    pub last_event: Option<Duration>,
     /// How long no event has come in; `None` if the sync takes no events.
     pub silence: Option<Duration>,
     /// Events that went on to Amplitude and could not be stored here.
@@ -68,8 +75,16 @@ pub struct HealthReport {
     pub status: Status,
     /// One sentence for each.
     pub problems: Vec<String>,
+    clock: ClockReport,
     store: StoreReport,
     syncs: BTreeMap<String, SyncReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct ClockReport {
+    status: Status,
+    /// How far the system's clock is ahead.
+    skew_seconds: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,6 +118,7 @@ struct LaneReport {
 
 pub fn report(view: &HealthView) -> HealthReport {
     let mut problems = Vec::new();
+    let clock = report_clock(view, &mut problems);
     let store = report_store(view, &mut problems);
     let names: BTreeSet<&SyncName> = view.syncs.keys().chain(view.totals.keys()).collect();
     let syncs: BTreeMap<String, SyncReport> = names
@@ -114,10 +130,36 @@ pub fn report(view: &HealthView) -> HealthReport {
         .collect();
     let worst = syncs.values().map(|sync| sync.status).max();
     HealthReport {
-        status: store.status.max(worst.unwrap_or(Status::Ok)),
+        status: (store.status.max(clock.status)).max(worst.unwrap_or(Status::Ok)),
         problems,
+        clock,
         store,
         syncs,
+    }
+}
+
+fn report_clock(view: &HealthView, problems: &mut Vec<String>) -> ClockReport {
+    let known = problems.len();
+    match view.skew {
+        Some(skew) if skew.is_large() => problems.push(format!(
+            "the system's clock is {skew} the time that Meta's answers tell; events are dated and judged by that \
+             time meanwhile. Set the clock: see that the machine's time service runs"
+        )),
+        None if view.now < NEVER_SET => problems.push(format!(
+            "the system's clock was never set: it says {}. By such a time no certificate is valid, so Meta \
+             cannot be reached. Set it: see that the machine's time service runs",
+            view.now
+        )),
+        _ => {}
+    }
+    let is_wrong = problems.len() > known;
+    ClockReport {
+        status: if is_wrong {
+            Status::Warning
+        } else {
+            Status::Ok
+        },
+        skew_seconds: view.skew.map(|skew| skew.0 / 1000),
     }
 }
 
@@ -161,7 +203,7 @@ fn report_sync(
     match sync {
         Some(sync) => {
             let lane = sync.lane.as_ref();
-            problems.extend(lane.and_then(|lane| lane_problem(name, lane, view.now)));
+            problems.extend(lane.and_then(|lane| lane_problem(name, lane, view.uptime)));
             if let (true, Some(silence)) = (silent, sync.silence) {
                 problems.push(format!(
                     "sync {name}: no event has come in for {}; Amplitude pauses streams when their \
@@ -169,8 +211,8 @@ fn report_sync(
                     in_words(silence)
                 ));
             }
-            problems.extend(stray_events(name, sync, view.now));
-            problems.extend(missed_events(name, sync, view.now));
+            problems.extend(stray_events(name, sync, view.uptime));
+            problems.extend(missed_events(name, sync, view.uptime));
         }
         None if totals.queued == 0 => return None,
         None => problems.push(format!(
@@ -189,7 +231,8 @@ fn report_sync(
     } else {
         Status::Ok
     };
-    let ago = |moment: UnixMillis| view.now.since(moment).as_secs();
+    let ago = |uptime: Duration| view.uptime.saturating_sub(uptime).as_secs();
+    let age = |taken_at: &UnixMillis| view.now.since(*taken_at).as_secs();
     let lane = sync.and_then(|sync| sync.lane.as_ref());
     Some(SyncReport {
         status,
@@ -198,12 +241,12 @@ fn report_sync(
             state: lane.state,
             for_seconds: ago(lane.since),
             reason: lane.reason.clone(),
-            next_try_in_seconds: lane.next_try.map(|at| at.since(view.now).as_secs()),
+            next_try_in_seconds: (lane.next_try).map(|at| at.saturating_sub(view.uptime).as_secs()),
             requests_in_flight: lane.in_flight,
         }),
         queued_events: totals.queued,
         ready_bytes: sync.map_or(0, |sync| sync.ready_bytes),
-        oldest_age_seconds: view.stats.oldest.get(name).copied().map(ago),
+        oldest_age_seconds: view.stats.oldest.get(name).map(age),
         last_event_seconds_ago: sync.and_then(|sync| sync.last_event).map(ago),
         silence_warning: silent,
         dead_letters: totals.dead,
@@ -211,8 +254,8 @@ fn report_sync(
 }
 
 /// Warns of events that come in for a disabled sync.
-fn stray_events(name: &SyncName, sync: &SyncView, now: UnixMillis) -> Option<String> {
-    let ago = now.since(sync.last_event.filter(|_| !sync.enabled)?);
+fn stray_events(name: &SyncName, sync: &SyncView, uptime: Duration) -> Option<String> {
+    let ago = uptime.saturating_sub(sync.last_event.filter(|_| !sync.enabled)?);
     (ago < LATELY).then(|| {
         format!(
             "sync {name} is disabled, and events come in for it, the last {} ago: they are filtered, \
@@ -223,9 +266,9 @@ fn stray_events(name: &SyncName, sync: &SyncView, now: UnixMillis) -> Option<Str
 }
 
 /// Warns of events that Amplitude has and Meta misses.
-fn missed_events(name: &SyncName, sync: &SyncView, now: UnixMillis) -> Option<String> {
+fn missed_events(name: &SyncName, sync: &SyncView, uptime: Duration) -> Option<String> {
     let missed = sync.missed?;
-    let ago = now.since(missed.last);
+    let ago = uptime.saturating_sub(missed.last);
     (ago < FOR_A_DAY).then(|| {
         format!(
             "sync {name}: {} events of SDKs went on to ingest.upstream without being stored here, the \
@@ -236,7 +279,7 @@ fn missed_events(name: &SyncName, sync: &SyncView, now: UnixMillis) -> Option<St
     })
 }
 
-fn lane_problem(name: &SyncName, lane: &LaneStatus, now: UnixMillis) -> Option<String> {
+fn lane_problem(name: &SyncName, lane: &LaneStatus, uptime: Duration) -> Option<String> {
     let what = match lane.state {
         LaneState::Running | LaneState::Draining => return None,
         LaneState::BackingOff => "is backing off",
@@ -244,7 +287,7 @@ fn lane_problem(name: &SyncName, lane: &LaneStatus, now: UnixMillis) -> Option<S
         LaneState::Blocked => "is blocked by Meta",
         LaneState::Paused => "is paused and keeps its events",
     };
-    let duration = in_words(now.since(lane.since));
+    let duration = in_words(uptime.saturating_sub(lane.since));
     let reason = lane.reason.as_deref().unwrap_or("no reason was given");
     Some(format!(
         "sync {name}: delivery {what}, for {duration} now: {reason}"
@@ -274,10 +317,10 @@ mod tests {
             enabled: true,
             lane: Some(LaneStatus::idle(
                 LaneState::Running,
-                UnixMillis::from_seconds(9_000),
+                Duration::from_secs(9_000),
             )),
             ready_bytes: 900,
-            last_event: Some(UnixMillis::from_seconds(9_990)),
+            last_event: Some(Duration::from_secs(9_990)),
             silence: Some(Duration::from_secs(10)),
             missed: None,
         };
@@ -289,6 +332,8 @@ mod tests {
         };
         HealthView {
             now: NOW,
+            uptime: Duration::from_secs(10_000),
+            skew: Some(ClockSkew(400)),
             syncs: [(name("app"), sync.clone()), (name("web"), sync)].into(),
             silence_after: Some(Duration::from_secs(1800)),
             health: StoreHealth::default(),
@@ -386,6 +431,27 @@ mod tests {
     }
 
     #[test]
+    fn warns_of_a_wrong_clock() {
+        check(&[
+            (
+                |view| view.skew = Some(ClockSkew(-7_200_000)),
+                Status::Warning,
+                &[
+                    "the system's clock is 2h behind the time that Meta's answers tell; events are dated and judged by that time meanwhile. Set the clock: see that the machine's time service runs",
+                ],
+            ),
+            (|view| view.skew = Some(ClockSkew(60_000)), Status::Ok, &[]),
+            (
+                |view| view.skew = None,
+                Status::Warning,
+                &[
+                    "the system's clock was never set: it says 1970-01-01T02:46:40.000Z. By such a time no certificate is valid, so Meta cannot be reached. Set it: see that the machine's time service runs",
+                ],
+            ),
+        ]);
+    }
+
+    #[test]
     fn warns_of_events_that_nobody_delivers() {
         check(&[
             (
@@ -399,7 +465,7 @@ mod tests {
                 |view| {
                     let app = view.syncs.get_mut(&name("app")).unwrap();
                     app.enabled = false;
-                    app.last_event = Some(UnixMillis::from_seconds(10_000 - 3600));
+                    app.last_event = Some(Duration::from_secs(10_000 - 3600));
                 },
                 Status::Ok,
                 &[],
@@ -408,7 +474,7 @@ mod tests {
                 |view| {
                     view.syncs.get_mut(&name("app")).unwrap().missed = Some(MissedEvents {
                         events: 12,
-                        last: UnixMillis::from_seconds(9_820),
+                        last: Duration::from_secs(9_820),
                     });
                 },
                 Status::Warning,

@@ -131,6 +131,12 @@ impl HealthMetrics {
 
     fn encode_store(&self, page: &mut FamilyWriter<'_>) -> fmt::Result {
         let stats = &self.0.stats;
+        page.write(
+            "clock_skew_seconds",
+            "How far the system's clock is ahead of the time that Meta's answers tell; absent until three \
+             answers agree",
+            (self.0.skew).map(|skew| (NO_LABELS, ConstGauge::new(skew.seconds()))),
+        )?;
         let in_seconds = |duration: Duration| (NO_LABELS, ConstGauge::new(duration.as_secs_f64()));
         page.write(
             "queue_bytes",

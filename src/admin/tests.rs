@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::clock::{TestClock, UnixMillis};
+use crate::clock::{ClockSkew, CorrectedClock, TestClock, UnixMillis};
 use crate::config::SyncName;
 use crate::config::fields::WebsiteField;
 use crate::config::load::from_toml;
@@ -113,6 +113,7 @@ fn full_page() -> String {
         missed: None,
     };
     metrics.render(HealthMetrics(HealthView {
+        skew: Some(ClockSkew(1500)),
         syncs: [(web.clone(), sync)].into(),
         totals: [(web.clone(), totals)].into(),
         stats: StoreStats {
@@ -207,12 +208,12 @@ async fn start(config: &str) -> Running {
     let mut config = from_toml(config, &[]).unwrap();
     config.queue.path = folder.path().join("data");
     config.queue.min_free_disk = Some(0);
-    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(UnixMillis::from_seconds(1000)));
+    let clock = Arc::new(TestClock::at(UnixMillis::from_seconds(1_790_000_000)));
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
-    let queue = Queue::open(&config.queue, &names, Arc::clone(&clock)).unwrap();
+    let queue = Queue::open(&config.queue, &names, clock.clone()).unwrap();
     let metrics = Arc::new(Metrics::new());
     let last_seen = Arc::new(LastSeen::default());
-    last_seen.watch(names, clock.now());
+    last_seen.watch(names, clock.uptime());
     let (shared, lanes) = (queue.clone(), LaneHandles::default());
     let state = AdminState::new(
         LiveConfig::new(config),
@@ -220,7 +221,7 @@ async fn start(config: &str) -> Running {
         lanes,
         metrics,
         last_seen,
-        clock,
+        Arc::new(CorrectedClock::new(clock)),
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

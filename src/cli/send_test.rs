@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::{CommandFailure, Terminal, load_config_to_send};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, CorrectedClock, SystemClock};
 use crate::config::load::{Loaded, Sources};
 use crate::config::sync::SyncConfig;
 use crate::config::{Config, SyncName, is_test_event_code};
@@ -54,9 +54,11 @@ pub(super) fn send_test(
         "user_data": { "external_id": Hashed::of("pixel-relay-test").as_str() },
     })
     .to_string();
-    let tls = tls::client_config(&config.meta.url).context("cannot prepare encryption")?;
+    let clock = Arc::new(CorrectedClock::new(Arc::new(SystemClock)));
+    let tls = tls::client_config(&config.meta.url, clock.clone());
+    let tls = tls.context("cannot prepare encryption")?;
     let transport = Internet::transport(&tls, &sync.delivery).context("cannot build the client")?;
-    let graph = GraphClient::new(transport, &config.meta, &sync, Arc::new(SystemClock))
+    let graph = GraphClient::new(transport, &config.meta, &sync, clock)
         .context("cannot build the client")?;
     let redactor = Redactor::new(
         [Some(sync.access_token.clone()), sync.app_secret.clone()]

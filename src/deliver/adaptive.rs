@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::UnixMillis;
 use crate::queue::lease::{Backlog, Leased};
 
 /// After this time without another refusal the size doubles.
@@ -34,16 +33,22 @@ impl BatchSize {
         }
     }
 
-    /// When what is ready should be sent, if this is the most: now if it fills a batch, else when the oldest
-    /// event has waited for `max_delay`. `None`: nothing is ready.
-    pub fn due(self, ready: &Backlog, max_delay: Duration, now: UnixMillis) -> Option<UnixMillis> {
+    /// How long what is ready may still wait, if this is the most: not at all if it fills a batch, else until
+    /// the oldest event has waited for `max_delay`. `None`: nothing is ready. `uptime` is the present one.
+    pub fn due_in(
+        self,
+        ready: &Backlog,
+        max_delay: Duration,
+        uptime: Duration,
+    ) -> Option<Duration> {
         if ready.events == 0 {
             return None;
         }
         let is_full = ready.events >= self.events as u64 || ready.bytes >= self.bytes as u64;
-        // Events of unknown age do not wait.
-        let oldest = ready.oldest.filter(|_| !is_full);
-        Some(oldest.map_or(now, |oldest| oldest.plus(max_delay)))
+        // Events that have been ready for an unknown time do not wait.
+        let since = ready.since.filter(|_| !is_full);
+        let waited = since.map_or(max_delay, |since| uptime.saturating_sub(since));
+        Some(max_delay.saturating_sub(waited))
     }
 }
 
@@ -163,32 +168,33 @@ mod tests {
     #[test]
     fn a_batch_is_due_when_full_or_old() {
         let cases = [
-            // events, bytes, oldest, now, due
+            // events, bytes, ready since, now, due in
             (0, 0, None, 5_000, None),
-            (1, 100, Some(5_000), 5_000, Some(6_000)),
-            (9, 999, Some(5_000), 5_999, Some(6_000)),
-            (1, 100, Some(5_000), 6_000, Some(6_000)),
-            (1, 100, Some(5_000), 7_000, Some(6_000)),
-            (10, 100, Some(5_000), 5_000, Some(5_000)),
-            (11, 100, Some(5_000), 5_000, Some(5_000)),
-            (2, 1000, Some(5_000), 5_000, Some(5_000)),
-            // A clock that was set back only delays by one more wait.
-            (1, 100, Some(5_000), 1_000, Some(6_000)),
-            // Events of unknown age do not wait.
-            (1, 100, None, 5_000, Some(5_000)),
+            (1, 100, Some(5_000), 5_000, Some(1_000)),
+            (9, 999, Some(5_000), 5_999, Some(1)),
+            (1, 100, Some(5_000), 6_000, Some(0)),
+            (1, 100, Some(5_000), 7_000, Some(0)),
+            (10, 100, Some(5_000), 5_000, Some(0)),
+            (11, 100, Some(5_000), 5_000, Some(0)),
+            (2, 1000, Some(5_000), 5_000, Some(0)),
+            // Another thread may have looked at the clock a little later.
+            (1, 100, Some(5_000), 4_999, Some(1_000)),
+            // Events that have been ready for an unknown time do not wait.
+            (1, 100, None, 5_000, Some(0)),
         ];
-        for (events, bytes, oldest, now, expected) in cases {
+        let millis = Duration::from_millis;
+        for (events, bytes, since, uptime, expected) in cases {
             let ready = Backlog {
                 events,
                 bytes,
-                oldest: oldest.map(UnixMillis),
+                since: since.map(millis),
             };
             let size = BatchSize {
                 events: 10,
                 bytes: 1000,
             };
-            let due = size.due(&ready, Duration::from_secs(1), UnixMillis(now));
-            assert_eq!(due, expected.map(UnixMillis), "{ready:?} at {now}");
+            let due = size.due_in(&ready, Duration::from_secs(1), millis(uptime));
+            assert_eq!(due, expected.map(millis), "{ready:?} at {uptime}");
         }
     }
 

@@ -7,24 +7,25 @@
 use std::fmt;
 use std::io::Read;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue,
 };
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use url::Url;
 
-use crate::clock::{Clock, UnixMillis};
+use crate::clock::{Clock as _, CorrectedClock, UnixMillis};
 use crate::config::delivery::MetaConfig;
 use crate::config::sync::SyncConfig;
 
 use super::transport::{
-    LONGEST_ANSWER, PostAnswer, PostError, PostRequest, Transport, TransportError,
+    GraphAnswer, LONGEST_ANSWER, PostError, PostRequest, Transport, TransportError,
 };
-use super::usage::RateUsage;
+use super::usage::{self, RateUsage};
 use super::verdict::GraphReply;
 
 /// How a gzip stream begins.
@@ -34,7 +35,9 @@ const BEGIN: &[u8] = br#"{"data":["#;
 /// Posts to one pixel, with one access token.
 pub struct GraphClient {
     transport: Box<dyn Transport>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<CorrectedClock>,
+    /// Where the endpoint begins.
+    root: Url,
     url: Url,
     test_event_code: Option<String>,
     auth: RwLock<Arc<RequestAuth>>,
@@ -64,7 +67,7 @@ impl GraphClient {
         transport: Box<dyn Transport>,
         meta: &MetaConfig,
         sync: &SyncConfig,
-        clock: Arc<dyn Clock>,
+        clock: Arc<CorrectedClock>,
     ) -> Result<Self, ClientError> {
         let mut url = meta.url.clone();
         url.path_segments_mut()
@@ -79,6 +82,7 @@ impl GraphClient {
         Ok(Self {
             transport,
             clock,
+            root: meta.url.clone(),
             url,
             test_event_code: sync.test_event_code.clone(),
             auth: RwLock::new(Arc::new(auth)),
@@ -115,8 +119,24 @@ impl GraphClient {
             headers: HeaderMap::from_iter(headers),
             body: join_events(events, auth.end.as_bytes()),
         };
+        let sent = self.clock.uptime();
         let answer = self.transport.post(request).await?;
+        self.learn_date(&answer, sent);
         read(answer, self.clock.now())
+    }
+
+    /// Asks the endpoint for nothing but the time, without the token. True if it told it.
+    pub async fn ask_for_date(&self) -> Result<bool, PostError> {
+        let sent = self.clock.uptime();
+        let answer = self.transport.head(self.root.clone()).await?;
+        Ok(self.learn_date(&answer, sent))
+    }
+
+    /// Lets the clock learn from the date of an answer to a request that was sent at this uptime. True if it can.
+    fn learn_date(&self, answer: &GraphAnswer, sent: Duration) -> bool {
+        let date = answer.headers.get(DATE);
+        let date = date.and_then(|date| usage::moment(date.to_str().ok()?));
+        date.is_some_and(|date| self.clock.on_date(date, sent, self.clock.uptime()))
     }
 
     fn auth(&self) -> Arc<RequestAuth> {
@@ -179,8 +199,8 @@ pub fn join_events<T: AsRef<[u8]>>(events: &[T], end: &[u8]) -> Vec<u8> {
     body
 }
 
-fn read(answer: PostAnswer, now: UnixMillis) -> Result<GraphReply, PostError> {
-    let PostAnswer {
+fn read(answer: GraphAnswer, now: UnixMillis) -> Result<GraphReply, PostError> {
+    let GraphAnswer {
         status,
         headers,
         mut body,

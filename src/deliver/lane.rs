@@ -29,6 +29,7 @@ use crate::queue::{Queue, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 use super::adaptive::BatchSize;
+use super::client::GraphClient;
 use super::limiter::Permit;
 use super::quarantine::LoneRefusal;
 use super::transport::PostError;
@@ -97,7 +98,7 @@ impl Lane {
         metrics: Arc<Metrics>,
     ) -> (Self, LaneHandle) {
         metrics.lane_state(&sync, setup.normal);
-        let status = watch::Sender::new(LaneStatus::idle(setup.normal, clock.now()));
+        let status = watch::Sender::new(LaneStatus::idle(setup.normal, clock.uptime()));
         let (sender, setups) = mpsc::channel(1);
         let handle = LaneHandle {
             status: status.subscribe(),
@@ -122,6 +123,10 @@ impl Lane {
 
     pub fn sync(&self) -> &SyncName {
         &self.sync
+    }
+
+    pub(super) fn graph(&self) -> Arc<GraphClient> {
+        Arc::clone(&self.setup.graph)
     }
 
     /// Goes by another setup from the next request on; requests in flight are settled as they were sent.
@@ -271,6 +276,7 @@ impl Lane {
             queue: self.queue.clone(),
             size: self.setup.size.at(now),
             now,
+            uptime: self.clock.uptime(),
             settling: self.settling(None),
         };
         match self
@@ -451,7 +457,7 @@ impl Lane {
             self.setup.limiter().circuit(),
             &self.store,
             &self.leased.quarantine,
-            self.clock.now(),
+            self.clock.uptime(),
         );
         status.in_flight = self.tasks.attempts;
         status.concurrency = self.max_in_flight();

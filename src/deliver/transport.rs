@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Client;
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder};
 use rustls::ClientConfig;
 use url::Url;
 
+use crate::clock::Clock;
 use crate::config::delivery::DeliveryConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::{Config, SyncName};
@@ -41,10 +43,13 @@ pub type Transports = BTreeMap<SyncName, Box<dyn Transport>>;
 pub trait Transport: Debug + Send + Sync {
     /// Sends a `POST`, and reads the whole answer.
     fn post(&self, request: PostRequest) -> Answering<'_>;
+
+    /// Sends a `HEAD` without anything that tells who asks.
+    fn head(&self, url: Url) -> Answering<'_>;
 }
 
 /// An answer that is waited for.
-pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<PostAnswer, PostError>> + Send + 'a>>;
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<GraphAnswer, PostError>> + Send + 'a>>;
 
 /// A request.
 #[derive(Debug)]
@@ -56,7 +61,7 @@ pub struct PostRequest {
 
 /// An answer, its body as it came.
 #[derive(Debug)]
-pub struct PostAnswer {
+pub struct GraphAnswer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
@@ -87,9 +92,9 @@ pub enum TransportError {
     Http(#[source] reqwest::Error),
 }
 
-/// The real network.
-#[derive(Clone, Copy, Debug)]
-pub struct Internet;
+/// The real network. Certificates are checked by this clock.
+#[derive(Clone, Debug)]
+pub struct Internet(pub Arc<dyn Clock>);
 
 /// An HTTP client of its own for each sync.
 #[derive(Debug)]
@@ -138,7 +143,7 @@ impl Internet {
 
 impl Network for Internet {
     fn transports(&self, config: &Config) -> Result<Transports, (SyncName, TransportError)> {
-        let tls = tls::client_config(&config.meta.url);
+        let tls = tls::client_config(&config.meta.url, Arc::clone(&self.0));
         let transport = |(name, sync): (&SyncName, &SyncConfig)| {
             let tls = tls.as_ref().map_err(|error| error.clone().into());
             let made = tls.and_then(|tls| Self::transport(tls, &sync.delivery));
@@ -154,22 +159,28 @@ impl Network for Internet {
 impl Transport for HttpTransport {
     fn post(&self, request: PostRequest) -> Answering<'_> {
         let PostRequest { url, headers, body } = request;
-        let sending = self.0.post(url).headers(headers).body(body).send();
-        Box::pin(async move {
-            let mut response = sending.await.map_err(PostError::from_request)?;
-            let (status, headers) = (response.status().as_u16(), response.headers().clone());
-            let mut body = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(PostError::from_request)? {
-                if body.len() + chunk.len() > LONGEST_ANSWER {
-                    return Err(PostError::TooLong);
-                }
-                body.extend_from_slice(&chunk);
-            }
-            Ok(PostAnswer {
-                status,
-                headers,
-                body,
-            })
-        })
+        Box::pin(answer(self.0.post(url).headers(headers).body(body)))
     }
+
+    fn head(&self, url: Url) -> Answering<'_> {
+        Box::pin(answer(self.0.head(url)))
+    }
+}
+
+/// Sends a request, and reads the whole answer.
+async fn answer(request: RequestBuilder) -> Result<GraphAnswer, PostError> {
+    let mut response = request.send().await.map_err(PostError::from_request)?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(PostError::from_request)? {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return Err(PostError::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(GraphAnswer {
+        status,
+        headers,
+        body,
+    })
 }

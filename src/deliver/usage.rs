@@ -112,7 +112,7 @@ impl RateUsage {
 }
 
 /// Reads a moment in any form that HTTP has ever had.
-fn moment(text: &str) -> Option<UnixMillis> {
+pub fn moment(text: &str) -> Option<UnixMillis> {
     let moment = httpdate::parse_http_date(text.trim()).ok()?;
     let since_epoch = moment.duration_since(UNIX_EPOCH).ok()?;
     Some(UnixMillis::default().plus(since_epoch))

@@ -400,7 +400,7 @@ fn count_refusal(ingest: &Ingest, problem: &RequestProblem) {
         ),
         _ => return,
     };
-    if let Some(requests) = ingest.refused.due(code, ingest.clock.now()) {
+    if let Some(requests) = ingest.refused.due(code, ingest.clock.uptime()) {
         tracing::warn!(requests, last, "{line}");
     }
 }

@@ -6,13 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::clock::UnixMillis;
 use crate::config::SyncName;
 
-const NEVER: i64 = i64::MIN;
+const NEVER: u64 = u64::MAX;
 
 /// When events last came in. Forgotten with the process: silence is counted from when a sync began.
 #[derive(Debug, Default)]
@@ -20,13 +19,13 @@ pub struct LastSeen {
     syncs: RwLock<BTreeMap<SyncName, Watched>>,
 }
 
-/// What is known of one sync.
+/// What is known of one sync. Times are uptimes, in milliseconds where they are atomic.
 #[derive(Debug)]
 struct Watched {
-    began: UnixMillis,
-    last: AtomicI64,
+    began: Duration,
+    last: AtomicU64,
     missed: AtomicU64,
-    last_missed: AtomicI64,
+    last_missed: AtomicU64,
 }
 
 /// Events that were passed on and not stored here.
@@ -34,38 +33,40 @@ struct Watched {
 pub struct MissedEvents {
     /// How many, since the start.
     pub events: u64,
-    /// When the last ones came.
-    pub last: UnixMillis,
+    /// At which uptime the last ones came.
+    pub last: Duration,
 }
 
 impl LastSeen {
     /// Watches these syncs and no others. What is known of those that were watched before stays.
-    pub fn watch(&self, syncs: impl IntoIterator<Item = SyncName>, now: UnixMillis) {
+    pub fn watch(&self, syncs: impl IntoIterator<Item = SyncName>, uptime: Duration) {
         let mut watched = self.syncs.write().expect("no holder of this lock panics");
         let mut before = std::mem::take(&mut *watched);
         watched.extend(syncs.into_iter().map(|sync| {
-            let known = before.remove(&sync).unwrap_or_else(|| Watched::from(now));
+            let known = before
+                .remove(&sync)
+                .unwrap_or_else(|| Watched::from(uptime));
             (sync, known)
         }));
     }
 
     /// Notes that events came in for a sync, whatever becomes of them.
-    pub fn note(&self, sync: &SyncName, now: UnixMillis) {
+    pub fn note(&self, sync: &SyncName, uptime: Duration) {
         self.of(sync, |watched| {
-            watched.last.fetch_max(now.0, Ordering::Relaxed);
+            note(&watched.last, uptime);
         });
     }
 
     /// Notes events that were passed on and not stored here.
-    pub fn note_missed(&self, sync: &SyncName, events: u64, now: UnixMillis) {
+    pub fn note_missed(&self, sync: &SyncName, events: u64, uptime: Duration) {
         self.of(sync, |watched| {
             watched.missed.fetch_add(events, Ordering::Relaxed);
-            watched.last_missed.fetch_max(now.0, Ordering::Relaxed);
+            note(&watched.last_missed, uptime);
         });
     }
 
-    /// When events last came in for a sync; `None` where none has yet.
-    pub fn last(&self, sync: &SyncName) -> Option<UnixMillis> {
+    /// At which uptime events last came in for a sync; `None` where none has yet.
+    pub fn last(&self, sync: &SyncName) -> Option<Duration> {
         self.of(sync, |watched| moment(&watched.last)).flatten()
     }
 
@@ -81,9 +82,9 @@ impl LastSeen {
     }
 
     /// How long nothing has come in for a sync; `None` for one that is not watched.
-    pub fn silence(&self, sync: &SyncName, now: UnixMillis) -> Option<Duration> {
+    pub fn silence(&self, sync: &SyncName, uptime: Duration) -> Option<Duration> {
         self.of(sync, |watched| {
-            now.since(moment(&watched.last).unwrap_or(watched.began))
+            uptime.saturating_sub(moment(&watched.last).unwrap_or(watched.began))
         })
     }
 
@@ -94,19 +95,29 @@ impl LastSeen {
 }
 
 impl Watched {
-    const fn from(now: UnixMillis) -> Self {
+    const fn from(uptime: Duration) -> Self {
         Self {
-            began: now,
-            last: AtomicI64::new(NEVER),
+            began: uptime,
+            last: AtomicU64::new(NEVER),
             missed: AtomicU64::new(0),
-            last_missed: AtomicI64::new(NEVER),
+            last_missed: AtomicU64::new(NEVER),
         }
     }
 }
 
-fn moment(stored: &AtomicI64) -> Option<UnixMillis> {
+fn moment(stored: &AtomicU64) -> Option<Duration> {
     let millis = stored.load(Ordering::Relaxed);
-    (millis != NEVER).then_some(UnixMillis(millis))
+    (millis != NEVER).then_some(Duration::from_millis(millis))
+}
+
+/// Notes the latest moment. Requests on several threads may come out of order.
+fn note(stored: &AtomicU64, uptime: Duration) {
+    let millis = u64::try_from(uptime.as_millis()).unwrap_or(NEVER - 1);
+    // The condition always holds, so the result is no error.
+    let _noted = stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
+        let is_later = before == NEVER || before < millis;
+        Some(if is_later { millis } else { before })
+    });
 }
 
 #[cfg(test)]
@@ -116,7 +127,7 @@ mod tests {
     #[test]
     fn counts_silence_from_the_last_event_or_from_the_beginning() {
         let [web, app, gone] = ["web", "app", "gone"].map(|name| SyncName::new(name).unwrap());
-        let at = UnixMillis::from_seconds;
+        let at = Duration::from_secs;
         let last_seen = LastSeen::default();
         last_seen.watch([web.clone(), app.clone()], at(100));
         for (sync, seconds) in [(&web, 150), (&web, 140), (&gone, 150)] {
@@ -136,7 +147,7 @@ mod tests {
     #[test]
     fn keeps_what_is_known_when_the_syncs_change() {
         let [web, app, new] = ["web", "app", "new"].map(|name| SyncName::new(name).unwrap());
-        let at = UnixMillis::from_seconds;
+        let at = Duration::from_secs;
         let last_seen = LastSeen::default();
         last_seen.watch([web.clone(), app.clone()], at(100));
         last_seen.note(&web, at(150));
@@ -149,7 +160,7 @@ mod tests {
     #[test]
     fn counts_what_was_missed() {
         let web = SyncName::new("web").unwrap();
-        let at = UnixMillis::from_seconds;
+        let at = Duration::from_secs;
         let last_seen = LastSeen::default();
         last_seen.watch([web.clone()], at(100));
         assert_eq!(last_seen.missed(&web), None);

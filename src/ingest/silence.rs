@@ -55,13 +55,13 @@ impl SilenceWatch {
 
     /// Looks once: what has changed since the last look.
     pub fn step(&mut self) -> Vec<SilenceChange> {
-        let now = self.clock.now();
+        let uptime = self.clock.uptime();
         let config = self.config.now();
         let limit = config.ingest.silence_after;
         let mut changes = Vec::new();
         let mut before = std::mem::take(&mut self.silent);
         for (sync, _) in config.syncs.iter().filter(|(_, sync)| sync.enabled) {
-            let silence = self.last_seen.silence(sync, now).unwrap_or_default();
+            let silence = self.last_seen.silence(sync, uptime).unwrap_or_default();
             match before.remove(sync) {
                 None if is_silent(Some(silence), limit) => {
                     changes.push(SilenceChange::Began(sync.clone(), silence));
@@ -134,17 +134,17 @@ mod tests {
         let clock = Arc::new(TestClock::at(UnixMillis::from_seconds(1000)));
         let config = LiveConfig::new(from_toml(CONFIG, &[]).unwrap());
         let last_seen = Arc::new(LastSeen::default());
-        last_seen.watch(config.now().syncs.keys().cloned(), clock.now());
+        last_seen.watch(config.now().syncs.keys().cloned(), clock.uptime());
         let limit = Duration::from_secs(60);
         let mut watch = SilenceWatch::new(config.clone(), Arc::clone(&last_seen), clock.clone());
         assert_eq!(watch.step(), []);
         clock.advance(Duration::from_secs(30));
-        last_seen.note(&app, clock.now());
+        last_seen.note(&app, clock.uptime());
         clock.advance(Duration::from_secs(30));
         assert_eq!(watch.step(), [SilenceChange::Began(web.clone(), limit)]);
         assert_eq!(watch.step(), []);
         clock.advance(Duration::from_secs(30));
-        last_seen.note(&web, clock.now());
+        last_seen.note(&web, clock.uptime());
         let changes = [
             SilenceChange::Began(app.clone(), limit),
             SilenceChange::Ended(web),
@@ -156,7 +156,7 @@ mod tests {
             |limit| from_toml(&CONFIG.replace("silence_after = \"1m\"", limit), &[]).unwrap();
         config.replace(with("silence_after = \"1h\""));
         assert_eq!(watch.step(), [], "nothing came in");
-        last_seen.note(&app, clock.now());
+        last_seen.note(&app, clock.uptime());
         assert_eq!(watch.step(), [SilenceChange::Ended(app)]);
         clock.advance(Duration::from_secs(3600));
         config.replace(with(""));

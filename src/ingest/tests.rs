@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::clock::TestClock;
+use crate::clock::{TestClock, UnixMillis};
 use crate::config::load::from_toml;
 use crate::http::server::{ConnectionLimits, serve};
 use crate::ingest::chunk::CHUNK;

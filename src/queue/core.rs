@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use std::vec;
 
 use crate::clock::{Clock, UnixMillis};
@@ -133,6 +134,8 @@ pub(super) struct Core {
     pub(super) overdue: bool,
     /// The time of the present transaction, or of the last one.
     pub(super) now: UnixMillis,
+    /// And its uptime.
+    pub(super) uptime: Duration,
 }
 
 impl Core {
@@ -146,7 +149,7 @@ impl Core {
         Ok(Self {
             context: Arc::clone(context),
             counters: Counters::load(&mut *engine)?,
-            window: window::load(&settings.config, now, &mut *engine)?,
+            window: window::load(&settings.config, &*context.clock, &mut *engine)?,
             quota: Quota::new(Arc::clone(&settings)),
             settings,
             samples: HashMap::new(),
@@ -160,7 +163,17 @@ impl Core {
             damaged: Vec::new(),
             overdue: false,
             now,
+            uptime: context.clock.uptime(),
         })
+    }
+
+    /// What is dated before this has been kept for so long. Nothing has while the time is not confirmed.
+    pub(super) fn kept_from(&self, retention: Duration) -> UnixMillis {
+        if self.context.clock.is_confirmed() {
+            self.now.before(retention)
+        } else {
+            UnixMillis(i64::MIN)
+        }
     }
 
     pub(super) fn leases(&self) -> MutexGuard<'_, LeaseTable> {
@@ -183,11 +196,12 @@ impl Core {
         change: impl FnOnce(&mut Self) -> EngineResult<T>,
     ) -> EngineResult<T> {
         self.now = self.context.clock.now();
+        self.uptime = self.context.clock.uptime();
         self.adopt_settings()?;
-        self.window.expire(self.now);
+        self.window.expire(self.uptime);
         let disk = self.context.storage.disk();
         self.quota
-            .measure(&mut *self.engine, disk, &self.counters, self.now)?;
+            .measure(&mut *self.engine, disk, &self.counters, self.uptime)?;
         let value = change(self)?;
         while let Some(((index, _), builder)) = self.builders.pop_first() {
             self.add_batch(index, builder);
@@ -209,7 +223,7 @@ impl Core {
         }
         let window = |config: &QueueConfig| (config.duplicate_window, config.duplicate_ids);
         if window(&settings.config) != window(&self.settings.config) {
-            self.window = window::load(&settings.config, self.now, &mut *self.engine)?;
+            self.window = window::load(&settings.config, &*self.context.clock, &mut *self.engine)?;
         }
         for sync in &settings.syncs {
             self.index_of(sync);
@@ -271,7 +285,7 @@ impl Core {
         counters.add(Counter::HeldBytes, state.held);
         counters.add(Counter::SeenBytes, batch.fingerprints.len() as u64);
         self.quota.taken(&counters.name, state.held);
-        let added = LeaseChange::Added(state.place(), state.taken_at);
+        let added = LeaseChange::Added(state.place(), self.uptime);
         self.effects.push(Effect::Leases(index, added));
         self.pending.added.push(batch);
     }
@@ -373,7 +387,8 @@ impl Core {
         // Held to the end, or an event that is released meanwhile would be missed.
         let mut leases = context.shared.leases.lock();
         let leases = leases.of(&self.counters.all()[index].name);
-        let Some(OldestBatch { id, taken_at: None }) = leases.oldest else {
+        let uncertain = leases.oldest.filter(|oldest| !oldest.is_certain);
+        let Some(OldestBatch { id, .. }) = uncertain else {
             return Ok(());
         };
         let from = BatchPlace::before_batch(id);
@@ -384,8 +399,10 @@ impl Core {
             };
             let (leased, _) = leases.on_lease(state.id);
             if !state.open().without(&leased).is_empty() {
-                let (id, taken_at) = (state.id, Some(state.taken_at));
-                break Some(OldestBatch { id, taken_at });
+                break Some(OldestBatch {
+                    id: state.id,
+                    is_certain: true,
+                });
             }
         };
         Ok(())
@@ -447,7 +464,7 @@ impl Core {
         self.quota.warn(&self.counters, &mut view.warned);
         view.stats.used_bytes = self.quota.used;
         view.stats.headroom = self.quota.headroom(&self.counters);
-        view.stats.duplicate_window = self.window.reach(self.now);
+        view.stats.duplicate_window = self.window.reach(self.uptime);
         Ok(())
     }
 }

@@ -179,7 +179,7 @@ pub(super) fn retry(core: &mut Core, ids: &[i64]) -> EngineResult<Retried> {
             continue;
         };
         room::remove_letter(core, &header, Removal::Retried);
-        core.window.insert(payload.fingerprint, core.now);
+        core.window.insert(payload.fingerprint, core.uptime);
         core.counters.at(index).add(Counter::DeadRetried, 1);
         core.queue(index, payload);
         retried.queued += 1;
@@ -201,7 +201,7 @@ pub(super) fn remove(core: &mut Core, ids: &[i64], why: Removal) -> EngineResult
 
 /// Removes dead letters that are older than the retention. True if there may be more.
 pub(super) fn remove_aged(core: &mut Core, limit: usize) -> EngineResult<bool> {
-    let kept_from = core.now.before(core.settings.config.dead_letter_retention);
+    let kept_from = core.kept_from(core.settings.config.dead_letter_retention);
     let is_aged = |letter: &DeadHeader| letter.filed_at < kept_from;
     let mut oldest = |limit| core.engine.dead_headers(0, limit);
     if !oldest(1)?.first().is_some_and(is_aged) {

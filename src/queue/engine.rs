@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::config::SyncName;
@@ -101,7 +102,7 @@ pub(super) trait Engine: Reader {
     fn maintain(&mut self, clock: &dyn Clock) -> EngineResult<bool>;
 
     /// Makes a piece of what was deleted unreadable; gives the next step.
-    fn scrub(&mut self, step: ScrubStep, now: UnixMillis) -> EngineResult<Option<ScrubStep>>;
+    fn scrub(&mut self, step: ScrubStep, uptime: Duration) -> EngineResult<Option<ScrubStep>>;
 
     /// Leaves everything in order for the next process.
     fn close(&mut self) -> EngineResult<()>;

@@ -121,7 +121,7 @@ async fn erase_pieces<F: Send + 'static, P: Copy + Send + 'static>(
 async fn scrub(queue: &Queue) -> Result<(), StoreError> {
     let mut step = Some(ScrubStep::default());
     while let Some(now) = step {
-        let piece = move |core: &mut Core| core.engine.scrub(now, core.context.clock.now());
+        let piece = move |core: &mut Core| core.engine.scrub(now, core.context.clock.uptime());
         step = queue.ask(WriterCommand::Outside, piece).await?;
     }
     Ok(())

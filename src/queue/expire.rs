@@ -37,8 +37,12 @@ pub(super) fn expire(core: &mut Core) -> EngineResult<bool> {
     Ok(more || !core.damaged.is_empty())
 }
 
-/// Expires events of a sync that are due and not on lease. True if there may be more.
+/// Expires events of a sync that are due and not on lease. True if there may be more. While the time is not
+/// confirmed the clock may be far ahead, and nothing expires.
 fn expire_sync(core: &mut Core, index: usize) -> EngineResult<bool> {
+    if !core.context.clock.is_confirmed() {
+        return Ok(false);
+    }
     let now = core.now.seconds();
     let mut batches = core.walk(index, BatchOrder::Deadline, None);
     let (mut due, mut ended) = (0, 0);
@@ -87,7 +91,7 @@ fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineR
 }
 
 fn remove_aged_attempts(core: &mut Core) -> EngineResult<bool> {
-    let kept_from = core.now.before(RETENTION);
+    let kept_from = core.kept_from(RETENTION);
     let is_aged = |attempt: &StoredAttempt| attempt.request.sent_at < kept_from;
     let mut oldest = |limit| core.engine.attempts(0, UnixMillis(0), limit);
     if !oldest(1)?.first().is_some_and(is_aged) {
@@ -106,7 +110,7 @@ fn remove_aged_attempts(core: &mut Core) -> EngineResult<bool> {
 
 fn remove_aged_fingerprints(core: &mut Core) -> EngineResult<bool> {
     let config = &core.settings.config;
-    let kept_from = core.now.before(RETENTION.max(config.duplicate_window));
+    let kept_from = core.kept_from(RETENTION.max(config.duplicate_window));
     let max_bytes = config.max_bytes.get() / 10;
     let held = core.counters.sum(Counter::SeenBytes);
     let mut excess = held.saturating_sub(max_bytes);

@@ -1,6 +1,7 @@
 //! What is handed out for delivery.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::UnixMillis;
 
@@ -76,6 +77,6 @@ pub struct Backlog {
     pub events: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// When the oldest was taken.
-    pub oldest: Option<UnixMillis>,
+    /// Since which uptime the oldest is ready; `None` where that is unknown.
+    pub since: Option<Duration>,
 }

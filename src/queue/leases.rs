@@ -5,16 +5,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::clock::UnixMillis;
 use crate::config::SyncName;
 
 use super::batch::{BatchId, StoredBatch};
 use super::bits::Bits;
 use super::engine::BatchOrder;
 use super::lease::{Backlog, Slot};
+use super::ready_times::ReadyTimes;
 use super::state::{BatchPlace, BatchState};
 
 #[derive(Debug, Default)]
@@ -36,6 +37,7 @@ pub(super) struct SyncLeases {
     batches: HashMap<BatchId, LeasedBatch>,
     /// `None` where there is none.
     pub(super) oldest: Option<OldestBatch>,
+    ready_times: ReadyTimes,
     /// A lower bound of the deadlines of the batches that have ready events.
     urgent: i64,
     /// How many leases took only a part of what was ready.
@@ -75,8 +77,8 @@ const ROUND: [Turn; 4] = [PURCHASES, FRESHEST, PURCHASES, MOST_URGENT];
 /// What a commit does to the leases of a sync.
 #[derive(Debug)]
 pub(super) enum LeaseChange {
-    /// A batch was committed, later than all before it.
-    Added(BatchPlace, UnixMillis),
+    /// A batch was committed, later than all before it, and is ready since this uptime.
+    Added(BatchPlace, Duration),
     /// Events on lease ended.
     Ended(Vec<Slot>),
     /// Events on lease are ready again.
@@ -89,7 +91,6 @@ pub(super) enum LeaseChange {
 #[derive(Debug)]
 struct LeasedBatch {
     content: Arc<StoredBatch>,
-    taken_at: UnixMillis,
     deadline: i64,
     leased: Bits,
 }
@@ -98,8 +99,8 @@ struct LeasedBatch {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OldestBatch {
     pub(super) id: BatchId,
-    /// `None` until it is looked up: then it is this batch or a later one.
-    pub(super) taken_at: Option<UnixMillis>,
+    /// Not until it is looked up: till then it is this batch or a later one.
+    pub(super) is_certain: bool,
 }
 
 impl SyncLeases {
@@ -108,7 +109,8 @@ impl SyncLeases {
         Backlog {
             events: self.queued.events.saturating_sub(self.leased.events),
             bytes: self.queued.bytes.saturating_sub(self.leased.bytes),
-            oldest: self.oldest.and_then(|oldest| oldest.taken_at),
+            since: (self.oldest.filter(|oldest| oldest.is_certain))
+                .and_then(|oldest| self.ready_times.since(oldest.id)),
         }
     }
 
@@ -120,10 +122,11 @@ impl SyncLeases {
     /// Applies what a commit has done.
     pub(super) fn apply(&mut self, change: LeaseChange) {
         match change {
-            LeaseChange::Added(place, taken_at) => {
+            LeaseChange::Added(place, since) => {
+                self.ready_times.add(place.id, since);
                 self.oldest.get_or_insert(OldestBatch {
                     id: place.id,
-                    taken_at: Some(taken_at),
+                    is_certain: true,
                 });
                 self.lower_urgent(place.deadline);
                 self.wake.notify_one();
@@ -167,7 +170,6 @@ impl SyncLeases {
         }
         let batch = self.batches.entry(state.id).or_insert_with(|| LeasedBatch {
             content: Arc::clone(content),
-            taken_at: state.taken_at,
             deadline: state.deadline,
             leased: Bits::default(),
         });
@@ -179,14 +181,14 @@ impl SyncLeases {
     pub(super) fn release(&mut self, slots: &[Slot]) {
         let mut woken = false;
         for slot in slots {
-            let Some((deadline, taken_at)) = self.remove(*slot) else {
+            let Some(deadline) = self.remove(*slot) else {
                 continue;
             };
             self.lower_urgent(deadline);
             if self.oldest.is_none_or(|oldest| slot.batch < oldest.id) {
                 self.oldest = Some(OldestBatch {
                     id: slot.batch,
-                    taken_at: Some(taken_at),
+                    is_certain: true,
                 });
             }
             woken = true;
@@ -222,20 +224,21 @@ impl SyncLeases {
     /// Notes that the oldest batch may have no ready events left.
     pub(super) const fn recheck_oldest(&mut self) {
         if let Some(oldest) = &mut self.oldest {
-            oldest.taken_at = None;
+            oldest.is_certain = false;
         }
     }
 
-    /// Forgets what was derived from the store, before it is read again.
-    pub(super) fn reset_marks(&mut self) {
+    /// Forgets what was derived from the store, before it is read again. What it holds is ready since then.
+    pub(super) fn reset_marks(&mut self, uptime: Duration) {
         self.oldest = Some(OldestBatch {
             id: BatchId::default(),
-            taken_at: None,
+            is_certain: false,
         });
+        self.ready_times = ReadyTimes::from(uptime);
         self.urgent = i64::MIN;
     }
 
-    fn remove(&mut self, slot: Slot) -> Option<(i64, UnixMillis)> {
+    fn remove(&mut self, slot: Slot) -> Option<i64> {
         let batch = self.batches.get_mut(&slot.batch)?;
         if !batch.leased.has(slot.position()) {
             return None;
@@ -243,10 +246,10 @@ impl SyncLeases {
         batch.leased.remove(slot.position());
         self.leased
             .take(batch.content.entries[slot.position()].bytes());
-        let place = (batch.deadline, batch.taken_at);
+        let deadline = batch.deadline;
         if batch.leased.is_empty() {
             self.batches.remove(&slot.batch);
         }
-        Some(place)
+        Some(deadline)
     }
 }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use std::{io, mem};
 
 use crate::clock::{Clock, UnixMillis};
@@ -161,7 +162,7 @@ impl Engine for MemoryEngine {
         Ok(false)
     }
 
-    fn scrub(&mut self, _: ScrubStep, _: UnixMillis) -> EngineResult<Option<ScrubStep>> {
+    fn scrub(&mut self, _: ScrubStep, _: Duration) -> EngineResult<Option<ScrubStep>> {
         Ok(None)
     }
 

@@ -87,7 +87,7 @@ pub(super) fn remove_aged(core: &mut Core, index: usize) -> EngineResult<bool> {
     let Some((max_age, max_bytes)) = bounds(core, index) else {
         return Ok(false);
     };
-    let kept_from = core.now.before(max_age);
+    let kept_from = core.kept_from(max_age);
     remove_oldest(core, index, PIECE, |core, profile| {
         let held = core.counters.at(index).get(Counter::ProfileBytes);
         profile.touched <= kept_from || held > max_bytes

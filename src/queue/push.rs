@@ -75,7 +75,7 @@ fn push_mapped(
         let name = Some(payload.event_name.as_ref());
         dead_letters::replace_invalid(core, index, fingerprint.id, name)?;
     }
-    core.window.insert(fingerprint, core.now);
+    core.window.insert(fingerprint, core.uptime);
     core.counters.at(index).add(Counter::Taken, 1);
     pushed.queued += 1;
     core.queue(index, payload);

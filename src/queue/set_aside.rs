@@ -55,7 +55,7 @@ pub(super) fn remove_piece(
 
 /// Removes damaged batches that are older than the retention of dead letters. True if there may be more.
 pub(super) fn remove_aged(core: &mut Core) -> EngineResult<bool> {
-    let kept_from = core.now.before(core.settings.config.dead_letter_retention);
+    let kept_from = core.kept_from(core.settings.config.dead_letter_retention);
     let is_aged = |batch: &DamagedHeader| batch.found_at < kept_from;
     let mut oldest = |limit| core.engine.damaged_headers(0, limit);
     if !oldest(1)?.first().is_some_and(is_aged) {

@@ -5,10 +5,11 @@
 use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Row};
 
-use crate::clock::{Clock, UnixMillis};
+use crate::clock::Clock;
 
 use super::OpenError;
 use super::engine::{
@@ -153,15 +154,15 @@ impl Engine for SqliteEngine {
     fn maintain(&mut self, clock: &dyn Clock) -> EngineResult<bool> {
         let more = self
             .filler
-            .release_abandoned(&self.connection, clock.now())?;
+            .release_abandoned(&self.connection, clock.uptime())?;
         space::give_back_pages(&self.connection, clock)?;
         Ok(more)
     }
 
-    fn scrub(&mut self, step: ScrubStep, now: UnixMillis) -> EngineResult<Option<ScrubStep>> {
+    fn scrub(&mut self, step: ScrubStep, uptime: Duration) -> EngineResult<Option<ScrubStep>> {
         let ScrubStep(step) = step;
         let is_done = match step {
-            0 => !self.filler.fill_free_pages(&self.connection, now)?,
+            0 => !self.filler.fill_free_pages(&self.connection, uptime)?,
             1 => !self.filler.release(&self.connection)?,
             _ => {
                 schema::truncate_log(&self.connection)?;

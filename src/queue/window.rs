@@ -1,5 +1,8 @@
 //! The duplicate window: the fingerprints of recent events, in memory.
 //!
+//! How long ago they came is measured by the uptime, so that no setting of the clock empties the window or keeps an
+//! id for ever. Only the age of those that are loaded is told by dates.
+//!
 //! Fingerprints lie in a ring in the order in which they came; a hash table of places in the ring
 //! finds them again. That is 16 + 4 bytes per id and one byte of the table's own, twice that at worst
 //! for the table. The store holds the same fingerprints, by batch, and for longer.
@@ -10,7 +13,7 @@ use std::time::Duration;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::clock::UnixMillis;
+use crate::clock::{Clock, UnixMillis};
 use crate::config::queue::QueueConfig;
 use crate::payload::Fingerprint;
 
@@ -27,7 +30,8 @@ pub(super) struct DuplicateWindow {
     ring: Vec<Fingerprint>,
     /// The place of the oldest id.
     oldest: usize,
-    /// How many ids came in each second, so that they can leave in time.
+    /// How many ids came in each second of the uptime, so that they can leave in time. Seconds below zero came
+    /// before the machine booted.
     seconds: VecDeque<(i64, u32)>,
     capacity: usize,
     window: Duration,
@@ -48,7 +52,11 @@ impl DuplicateWindow {
     }
 
     /// Remembers an id from this moment on. A known id takes a second place.
-    pub(super) fn insert(&mut self, id: Fingerprint, taken_at: UnixMillis) {
+    pub(super) fn insert(&mut self, id: Fingerprint, uptime: Duration) {
+        self.insert_at(id, seconds(uptime));
+    }
+
+    fn insert_at(&mut self, id: Fingerprint, second: i64) {
         if self.places.len() == self.capacity {
             self.forget_oldest();
         }
@@ -63,7 +71,6 @@ impl DuplicateWindow {
         let ring = &self.ring;
         self.places
             .insert_unique(id.whole, place, |place| ring[*place as usize].whole);
-        let second = taken_at.seconds();
         match self.seconds.back_mut() {
             Some((latest, count)) if *latest >= second => *count += 1,
             _ => self.seconds.push_back((second, 1)),
@@ -78,9 +85,9 @@ impl DuplicateWindow {
     }
 
     /// Forgets what has left the window.
-    pub(super) fn expire(&mut self, now: UnixMillis) {
+    pub(super) fn expire(&mut self, uptime: Duration) {
         while let Some(&(second, count)) = self.seconds.front() {
-            if now.since(UnixMillis::from_seconds(second + 1)) < self.window {
+            if since(second + 1, uptime) < self.window {
                 break;
             }
             for _ in 0..count {
@@ -90,11 +97,11 @@ impl DuplicateWindow {
     }
 
     /// How far back a repeat is recognised.
-    pub(super) fn reach(&self, now: UnixMillis) -> Duration {
+    pub(super) fn reach(&self, uptime: Duration) -> Duration {
         match self.seconds.front() {
-            Some((second, _)) if self.places.len() == self.capacity => now
-                .since(UnixMillis::from_seconds(*second))
-                .min(self.window),
+            Some((second, _)) if self.places.len() == self.capacity => {
+                since(*second, uptime).min(self.window)
+            }
             _ => self.window,
         }
     }
@@ -119,32 +126,63 @@ impl DuplicateWindow {
     }
 }
 
+/// Whole seconds, rounded down.
+fn seconds(uptime: Duration) -> i64 {
+    i64::try_from(uptime.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The time from the beginning of a second of the uptime; zero if that is yet to come.
+fn since(second: i64, uptime: Duration) -> Duration {
+    let before = Duration::from_secs(second.saturating_neg().try_into().unwrap_or(0));
+    let after = Duration::from_secs(second.try_into().unwrap_or(0));
+    (uptime + before).saturating_sub(after)
+}
+
 /// Loads the newest fingerprints, as many as the window holds.
 pub(super) fn load(
     config: &QueueConfig,
-    now: UnixMillis,
+    clock: &dyn Clock,
     reader: &mut dyn Reader,
 ) -> EngineResult<DuplicateWindow> {
     let mut window = DuplicateWindow::new(config.duplicate_ids.get(), config.duplicate_window);
+    let (mut now, uptime) = (clock.now(), clock.uptime());
+    if !clock.is_confirmed()
+        && let Some(newest) = reader.newest_fingerprint_counts(None, 1)?.first()
+    {
+        // The clock may be far ahead: what it calls old may be recent.
+        now = now.min(newest.taken_at);
+    }
     // An id leaves with the last of its second, and must not leave sooner after a restart.
     let from = now.before(config.duplicate_window + Duration::from_secs(1));
     let mut known = 0;
     let mut before = None;
     // The last batch that is too old or does not fit, if there is one.
-    let after = 'found: loop {
+    let mut after = None;
+    while after.is_none() {
         let page = reader.newest_fingerprint_counts(before, PAGE)?;
         for batch in &page {
-            if known >= window.capacity || batch.taken_at <= from {
-                break 'found Some(batch.batch);
+            if known >= window.capacity {
+                after = Some(batch.batch);
+                break;
+            }
+            if batch.taken_at <= from {
+                after.get_or_insert(batch.batch);
+            } else {
+                // If younger ones look too old, the clock was wrong when they came.
+                after = None;
             }
             known += usize::try_from(batch.bytes / 16).unwrap_or(0);
             before = Some(batch.batch);
         }
         if page.len() < PAGE {
-            break None;
+            break;
         }
-    };
-    for_each(reader, after, |taken_at, id| window.insert(id, taken_at))?;
+    }
+    for_each(reader, after, |taken_at, id| {
+        // Rounded so that no id leaves too soon.
+        let age = seconds(now.since(taken_at));
+        window.insert_at(id, seconds(uptime) - age);
+    })?;
     Ok(window)
 }
 
@@ -197,33 +235,51 @@ mod tests {
     #[test]
     fn a_repeat_is_recognised_until_the_window_has_passed() {
         let mut seen = DuplicateWindow::new(10, WINDOW);
-        seen.insert(id(1), UnixMillis(500));
-        seen.expire(UnixMillis(10_500));
+        seen.insert(id(1), Duration::from_millis(500));
+        seen.expire(Duration::from_millis(10_500));
         assert!(seen.contains(id(1)));
-        seen.expire(UnixMillis(11_000));
+        seen.expire(Duration::from_millis(11_000));
         assert!(!seen.contains(id(1)));
     }
 
     #[test]
     fn an_id_that_is_taken_again_is_remembered_from_then_on() {
         let mut seen = DuplicateWindow::new(10, WINDOW);
-        seen.insert(id(1), UnixMillis(0));
-        seen.insert(id(1), UnixMillis(5000));
-        seen.expire(UnixMillis(12_000));
+        seen.insert(id(1), Duration::from_millis(0));
+        seen.insert(id(1), Duration::from_millis(5000));
+        seen.expire(Duration::from_millis(12_000));
         assert!(seen.contains(id(1)));
-        seen.expire(UnixMillis(16_000));
+        seen.expire(Duration::from_millis(16_000));
         assert!(!seen.contains(id(1)));
     }
 
     #[test]
     fn the_oldest_leaves_when_there_is_no_room_and_the_reach_shrinks() {
         let mut seen = DuplicateWindow::new(2, WINDOW);
-        seen.insert(id(1), UnixMillis(1000));
-        assert_eq!(seen.reach(UnixMillis(5000)), WINDOW);
-        seen.insert(id(2), UnixMillis(2000));
-        seen.insert(id(3), UnixMillis(3000));
+        seen.insert(id(1), Duration::from_millis(1000));
+        assert_eq!(seen.reach(Duration::from_millis(5000)), WINDOW);
+        seen.insert(id(2), Duration::from_millis(2000));
+        seen.insert(id(3), Duration::from_millis(3000));
         assert!(!seen.contains(id(1)) && seen.contains(id(2)) && seen.contains(id(3)));
-        assert_eq!(seen.reach(UnixMillis(5000)), Duration::from_secs(3));
+        assert_eq!(
+            seen.reach(Duration::from_millis(5000)),
+            Duration::from_secs(3)
+        );
+    }
+
+    #[test]
+    fn an_id_from_before_the_machine_booted_leaves_in_time() {
+        let mut seen = DuplicateWindow::new(2, WINDOW);
+        seen.insert_at(id(1), -7);
+        seen.insert_at(id(2), 1);
+        assert_eq!(
+            seen.reach(Duration::from_millis(500)),
+            Duration::from_millis(7500)
+        );
+        seen.expire(Duration::from_millis(3999));
+        assert!(seen.contains(id(1)));
+        seen.expire(Duration::from_secs(4));
+        assert!(!seen.contains(id(1)) && seen.contains(id(2)));
     }
 
     #[test]
@@ -231,7 +287,7 @@ mod tests {
         let mut seen = DuplicateWindow::new(4, WINDOW);
         let one = Fingerprint { id: 1, whole: 7 };
         let other = Fingerprint { id: 2, whole: 7 };
-        seen.insert(one, UnixMillis(0));
+        seen.insert(one, Duration::from_millis(0));
         assert!(seen.contains(one) && !seen.contains(other));
     }
 
@@ -239,16 +295,16 @@ mod tests {
         #[test]
         fn behaves_as_a_plain_list(
             capacity in 1_usize..6,
-            steps in prop::collection::vec((0_u64..12, 0_i64..4), 1..80),
+            steps in prop::collection::vec((0_u64..12, 0_u64..4), 1..80),
         ) {
             let mut seen = DuplicateWindow::new(capacity, WINDOW);
-            let mut plain: VecDeque<(u64, i64)> = VecDeque::new();
+            let mut plain: VecDeque<(u64, u64)> = VecDeque::new();
             let mut second = 0;
             for (number, passes) in steps {
                 second += passes;
-                let now = UnixMillis::from_seconds(second);
+                let now = Duration::from_secs(second);
                 seen.expire(now);
-                plain.retain(|(_, at)| second - at - 1 < 10);
+                plain.retain(|(_, at)| second - at < 11);
                 seen.insert(id(number), now);
                 plain.push_back((number, second));
                 if plain.len() > capacity {

@@ -18,8 +18,6 @@ use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::clock::UnixMillis;
-
 use super::core::{Core, QueueContext};
 use super::engine::{EngineError, EngineResult, Opening};
 use super::quota::CapacityProblem;
@@ -61,7 +59,8 @@ pub struct Writer {
     /// The open queue, or the error after which it was closed.
     core: Result<Core, EngineError>,
     commands: mpsc::Receiver<WriterCommand>,
-    maintained_at: UnixMillis,
+    /// At which uptime.
+    maintained_at: Duration,
     /// The last pass left something to do.
     has_more: bool,
     /// A failure was logged, and its end was not yet.
@@ -100,7 +99,7 @@ fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError
         settle::resolve_open(core, opening)
     })?;
     for counters in core.counters.all() {
-        core.leases().of(&counters.name).reset_marks();
+        core.leases().of(&counters.name).reset_marks(core.uptime);
     }
     core.publish()?;
     Ok(core)
@@ -123,7 +122,7 @@ impl Writer {
             opened => opened,
         }?;
         Ok(Self {
-            maintained_at: core.now,
+            maintained_at: core.uptime,
             context,
             core: Ok(core),
             commands,
@@ -265,8 +264,8 @@ impl Writer {
             self.has_more = false;
             return;
         };
-        let now = self.context.clock.now();
-        let passed = now.since(self.maintained_at);
+        let now = self.context.clock.uptime();
+        let passed = now.saturating_sub(self.maintained_at);
         if !self.has_more && passed < TICK && core.damaged.is_empty() && !core.overdue {
             return;
         }

@@ -5,11 +5,13 @@
 //! bad event is taken.
 
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::DATE;
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +58,33 @@ pub(super) fn service(sandbox: Sandbox, shutdown: CancellationToken) -> Router {
 }
 
 async fn call(State(edge): State<Edge>, request: Request) -> Response {
+    let mut response = if request.method() == Method::HEAD {
+        head(&edge.sandbox)
+    } else {
+        carry(&edge, request).await
+    };
+    let now = edge.sandbox.config().clock.now();
+    if let Ok(date) = HeaderValue::try_from(http_date(now)) {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
+}
+
+/// The Graph API answers no such call, but its answer has a date.
+fn head(sandbox: &Sandbox) -> Response {
+    sandbox.count(|stats| stats.head_requests += 1);
+    let error = SimulatedError::plain(400, 100, "Unsupported head request.");
+    response_context(sandbox, "").error(&error)
+}
+
+/// As in a `Date` header.
+fn http_date(now: UnixMillis) -> String {
+    let since_epoch = u64::try_from(now.seconds()).unwrap_or_default();
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(since_epoch))
+}
+
+/// Carries a call to its end.
+async fn carry(edge: &Edge, request: Request) -> Response {
     let _in_flight = InFlight::enter(&edge.sandbox);
     let abort = request.extensions().get::<ConnectInfo<Abort>>().cloned();
     let ending = tokio::select! {

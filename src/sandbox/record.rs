@@ -53,6 +53,8 @@ pub struct EarlyCall {
 pub struct SandboxStats {
     /// Calls to the edge that were read completely.
     pub requests: u64,
+    /// Calls without a body, which ask for nothing but the time. They count nowhere else.
+    pub head_requests: u64,
     /// Calls whose batch was taken, whatever was answered.
     pub batches: u64,
     /// Events taken, repeats included.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::{Registry, fmt as lines};
 
-use crate::clock::UnixMillis;
 use crate::config::ConfigError;
 use crate::config::server::{LogConfig, LogFormat};
 
@@ -71,11 +70,14 @@ where
     Ok(Registry::default().with(lines.with_filter(levels(&config.level)?)))
 }
 
+const NEVER: u64 = u64::MAX;
+
 /// Keeps a line that anyone can cause from flooding the log.
 #[derive(Debug)]
 pub struct LogThrottle {
     pause: Duration,
-    last: AtomicI64,
+    /// At which uptime the last line was written, in milliseconds; `NEVER` before the first.
+    last: AtomicU64,
     /// Occurrences since the last line.
     count: AtomicU64,
 }
@@ -85,20 +87,22 @@ impl LogThrottle {
     pub const fn new(pause: Duration) -> Self {
         Self {
             pause,
-            last: AtomicI64::new(i64::MIN),
+            last: AtomicU64::new(NEVER),
             count: AtomicU64::new(0),
         }
     }
 
     /// Counts one occurrence. If a line is due, returns the number of occurrences since the last one.
-    pub fn due(&self, now: UnixMillis) -> Option<u64> {
+    pub fn due(&self, uptime: Duration) -> Option<u64> {
         self.count.fetch_add(1, Ordering::Relaxed);
         let last = self.last.load(Ordering::Relaxed);
-        let is_due = last == i64::MIN || now.since(UnixMillis(last)) >= self.pause;
+        let passed = uptime.saturating_sub(Duration::from_millis(last));
+        let is_due = last == NEVER || passed >= self.pause;
+        let now = u64::try_from(uptime.as_millis()).unwrap_or(NEVER);
         let is_mine = is_due
             && self
                 .last
-                .compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         is_mine.then(|| self.count.swap(0, Ordering::Relaxed))
     }
@@ -122,12 +126,12 @@ impl KeyedLogThrottle {
 
     /// Counts one occurrence of a reason. If a line is due, returns the number of occurrences since the last
     /// one.
-    pub fn due(&self, reason: &'static str, now: UnixMillis) -> Option<u64> {
+    pub fn due(&self, reason: &'static str, uptime: Duration) -> Option<u64> {
         // A panic leaves nothing half done.
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines.entry(reason);
         line.or_insert_with(|| LogThrottle::new(self.pause))
-            .due(now)
+            .due(uptime)
     }
 }
 
@@ -234,7 +238,7 @@ mod tests {
     #[test]
     fn one_line_stands_for_those_that_were_not_written() {
         let seldom = LogThrottle::new(Duration::from_secs(60));
-        let at = |seconds| seldom.due(UnixMillis::from_seconds(seconds));
+        let at = |seconds| seldom.due(Duration::from_secs(seconds));
         assert_eq!(at(100), Some(1));
         assert_eq!(at(101), None);
         assert_eq!(at(159), None);
@@ -245,7 +249,7 @@ mod tests {
     #[test]
     fn no_reason_hides_another() {
         let seldom = KeyedLogThrottle::new(Duration::from_secs(60));
-        let at = |reason, seconds| seldom.due(reason, UnixMillis::from_seconds(seconds));
+        let at = |reason, seconds| seldom.due(reason, Duration::from_secs(seconds));
         assert_eq!(at("method_not_allowed", 100), Some(1));
         assert_eq!(at("not_found", 101), Some(1));
         assert_eq!(at("method_not_allowed", 102), None);

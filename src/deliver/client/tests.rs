@@ -86,9 +86,10 @@ fn client(url: &str, more: &str) -> Result<GraphClient, ClientError> {
     let config = load::from_toml(&text, &[]).unwrap();
     let sync = config.syncs.values().next().unwrap();
     let clock = Arc::new(TestClock::at(UnixMillis::default()));
+    let clock = Arc::new(CorrectedClock::new(clock));
     GraphClient::new(
         Internet::transport(
-            &tls::client_config(&config.meta.url).unwrap(),
+            &tls::client_config(&config.meta.url, clock.clone()).unwrap(),
             &sync.delivery,
         )?,
         &config.meta,

@@ -48,6 +48,8 @@ pub(super) struct Leasing {
     pub(super) queue: Queue,
     pub(super) size: BatchSize,
     pub(super) now: Instant,
+    /// At that moment.
+    pub(super) uptime: Duration,
     /// Takes the events that are known to be bad.
     pub(super) settling: Settling,
 }
@@ -69,15 +71,8 @@ impl LeasedEvents {
         }
         let backlog = leasing.queue.backlog(&leasing.sync);
         let is_probing = !breaker.is_closed() || self.quarantine.is_isolating();
-        let time = leasing.settling.now;
-        let due = leasing.size.due(&backlog, max_delay, time);
-        let due = due.map(|due| {
-            if is_probing {
-                now
-            } else {
-                now + due.since(time)
-            }
-        });
+        let due = leasing.size.due_in(&backlog, max_delay, leasing.uptime);
+        let due = due.map(|wait| if is_probing { now } else { now + wait });
         due.into_iter().chain(self.quarantine.next_due()).min()
     }
 

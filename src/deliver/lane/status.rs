@@ -1,11 +1,11 @@
 //! What a lane tells the operator about itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::deliver::limiter::{Circuit, CooldownReason};
 use crate::deliver::quarantine::{Cause, Quarantine};
@@ -20,11 +20,12 @@ use super::setup::LaneSetup;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneStatus {
     pub state: LaneState,
-    pub since: UnixMillis,
+    /// Since which uptime.
+    pub since: Duration,
     /// Why, where it is not running: one sentence, without any secret.
     pub reason: Option<String>,
-    /// When the next request may go out, where it waits.
-    pub next_try: Option<UnixMillis>,
+    /// At which uptime the next request may go out, where it waits.
+    pub next_try: Option<Duration>,
     pub in_flight: usize,
     /// Requests that may be in flight at present.
     pub concurrency: usize,
@@ -43,7 +44,7 @@ pub struct LaneHandles(pub BTreeMap<SyncName, LaneHandle>);
 
 impl LaneStatus {
     /// A lane with nothing to report.
-    pub fn idle(state: LaneState, since: UnixMillis) -> Self {
+    pub fn idle(state: LaneState, since: Duration) -> Self {
         Self {
             state,
             since,
@@ -91,7 +92,7 @@ pub(super) fn describe(
     circuit: Circuit,
     store: &StoreRetry,
     quarantine: &Quarantine,
-    now: UnixMillis,
+    uptime: Duration,
 ) -> LaneStatus {
     let retry = breaker.wait_until(Instant::now());
     let (state, reason, next_try) = if let Some(fix) = breaker.fix() {
@@ -112,13 +113,13 @@ pub(super) fn describe(
     } else if let Some(reason) = describe_quarantine(quarantine) {
         (LaneState::BackingOff, reason, quarantine.next_due())
     } else {
-        return LaneStatus::idle(normal, now);
+        return LaneStatus::idle(normal, uptime);
     };
     let wait = |next: Instant| next.saturating_duration_since(Instant::now());
     LaneStatus {
         reason: Some(reason),
-        next_try: next_try.map(|next| now.plus(wait(next))),
-        ..LaneStatus::idle(state, now)
+        next_try: next_try.map(|next| uptime + wait(next)),
+        ..LaneStatus::idle(state, uptime)
     }
 }
 

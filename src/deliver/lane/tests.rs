@@ -3,6 +3,7 @@
 //! The clock of tokio stands still and moves only when a test says so: a blocking task that never
 //! ends keeps tokio from moving it by itself while the queue's thread works.
 
+mod clocks;
 mod isolation;
 mod pace;
 mod refusals;
@@ -20,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::clock::{TestClock, UnixMillis};
+use crate::clock::{CorrectedClock, TestClock, UnixMillis};
 use crate::config::{Config, load};
 use crate::deliver::lane::status::LaneHandles;
 use crate::deliver::{self, Internet, SharedLimits, limiter::Circuit};
@@ -50,7 +51,13 @@ struct LaneFixture {
     lanes: Vec<Lane>,
     limits: SharedLimits,
     handles: LaneHandles,
+    /// The machine's.
     clock: Arc<TestClock>,
+    corrected: Arc<CorrectedClock>,
+    /// Meta's: it is right.
+    meta: Arc<TestClock>,
+    /// At which uptime.
+    started: Duration,
     config: Config,
     memory: MemoryEngine,
     server: JoinSet<std::io::Result<()>>,
@@ -89,9 +96,10 @@ impl LaneFixture {
     async fn syncs(syncs: &str) -> Self {
         let still = StillTime::hold();
         let clock = Arc::new(TestClock::at(UnixMillis::from_seconds(NOW)));
+        let meta = Arc::new(TestClock::at(clock.now()));
         let sandbox = Sandbox::new(SandboxConfig {
             tokens: vec!["token-1".to_owned(), "token-2".to_owned()],
-            clock: clock.clone(),
+            clock: meta.clone(),
             ..SandboxConfig::default()
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -101,7 +109,8 @@ impl LaneFixture {
         server.spawn(sandbox::serve(listener, sandbox.clone(), shutdown));
         let config = load::from_toml(&text(address, syncs), &[]).unwrap();
         let memory = MemoryEngine::default();
-        let (queue, limits, lanes, handles) = begin(&config, &clock, &memory);
+        let corrected = Arc::new(CorrectedClock::new(clock.clone()));
+        let (queue, limits, lanes, handles) = begin(&config, &corrected, &memory);
         Self {
             sandbox,
             address,
@@ -109,7 +118,10 @@ impl LaneFixture {
             lanes,
             limits,
             handles,
+            started: clock.uptime(),
             clock,
+            corrected,
+            meta,
             config,
             memory,
             server,
@@ -122,8 +134,9 @@ impl LaneFixture {
     async fn restart(&mut self) {
         self.lanes.clear();
         self.queue.clone().close().await.unwrap();
+        self.corrected = Arc::new(CorrectedClock::new(self.clock.clone()));
         (self.queue, self.limits, self.lanes, self.handles) =
-            begin(&self.config, &self.clock, &self.memory);
+            begin(&self.config, &self.corrected, &self.memory);
     }
 
     fn faults(&self, text: &str) {
@@ -190,13 +203,14 @@ impl LaneFixture {
             .await;
     }
 
-    /// Moves both clocks.
+    /// Moves all clocks.
     async fn pass(&self, duration: Duration) {
         self.clock.advance(duration);
+        self.meta.advance(duration);
         tokio::time::advance(duration).await;
     }
 
-    /// Moves both clocks to the moment that the lane waits for.
+    /// Moves all clocks to the moment that the lane waits for.
     async fn pass_until(&self, moment: Option<Instant>) {
         let moment = moment.expect("the lane waits for a moment");
         // Timers of tokio are exact to the millisecond.
@@ -262,16 +276,15 @@ fn text(graph: SocketAddr, syncs: &str) -> String {
 /// Opens the store, and prepares the lanes.
 fn begin(
     config: &Config,
-    clock: &Arc<TestClock>,
+    clock: &Arc<CorrectedClock>,
     memory: &MemoryEngine,
 ) -> (Queue, SharedLimits, Vec<Lane>, LaneHandles) {
     let names: Vec<SyncName> = config.syncs.keys().cloned().collect();
     let opened = Queue::open_in_memory(memory, &config.queue, &names, clock.clone());
     let queue = opened.and_then(Queue::on_thread).unwrap();
-    let shared: Arc<dyn Clock> = clock.clone();
     let metrics = Arc::new(Metrics::new());
-    let mut limits = SharedLimits::new(&queue, Box::new(Internet));
-    let (lanes, handles) = deliver::lanes(&mut limits, config, &queue, &shared, &metrics).unwrap();
+    let mut limits = SharedLimits::new(&queue, Box::new(Internet(clock.clone())));
+    let (lanes, handles) = deliver::lanes(&mut limits, config, &queue, &clock, &metrics).unwrap();
     (queue, limits, lanes, handles)
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::clock::{Clock, UnixMillis};
+use crate::clock::Clock;
 
 use super::{signed, unsigned};
 
@@ -31,7 +31,8 @@ const VACUUM_TIME: Duration = Duration::from_millis(10);
 #[derive(Debug, Default)]
 pub(super) struct Filler {
     pub(super) bytes: u64,
-    filled_at: UnixMillis,
+    /// At which uptime.
+    filled_at: Duration,
 }
 
 impl Filler {
@@ -40,7 +41,7 @@ impl Filler {
         let select = "SELECT coalesce(sum(length(zeros)), 0) FROM filler";
         Ok(Self {
             bytes: connection.query_row(select, [], |row| row.get(0).map(unsigned))?,
-            filled_at: UnixMillis(0),
+            filled_at: Duration::ZERO,
         })
     }
 
@@ -48,7 +49,7 @@ impl Filler {
     pub(super) fn fill_free_pages(
         &mut self,
         connection: &Connection,
-        now: UnixMillis,
+        uptime: Duration,
     ) -> rusqlite::Result<bool> {
         let (free, _) = free_and_used_pages(connection)?;
         if free == 0 {
@@ -65,7 +66,7 @@ impl Filler {
             .prepare_cached("INSERT INTO filler (zeros) VALUES (zeroblob(?1))")?
             .execute([signed(bytes)])?;
         self.bytes += bytes;
-        self.filled_at = now;
+        self.filled_at = uptime;
         Ok(free > PAGES_A_PIECE)
     }
 
@@ -90,9 +91,9 @@ impl Filler {
     pub(super) fn release_abandoned(
         &mut self,
         connection: &Connection,
-        now: UnixMillis,
+        uptime: Duration,
     ) -> rusqlite::Result<bool> {
-        let is_abandoned = self.bytes > 0 && now.since(self.filled_at) > ABANDONED;
+        let is_abandoned = self.bytes > 0 && uptime.saturating_sub(self.filled_at) > ABANDONED;
         Ok(is_abandoned && self.release(connection)?)
     }
 }
@@ -105,9 +106,9 @@ pub(super) fn give_back_pages(connection: &Connection, clock: &dyn Clock) -> rus
     if free <= SPARE_PAGES + 3 * used {
         return Ok(());
     }
-    let began = clock.now();
+    let began = clock.uptime();
     vacuum(connection, PAGES_A_PASS, || {
-        clock.now().since(began) < VACUUM_TIME
+        clock.uptime().saturating_sub(began) < VACUUM_TIME
     })
 }
 

@@ -371,7 +371,7 @@ impl Run {
         let ready = self.model.queued.values().filter(|event| !event.leased);
         let backlog = self.fixture.queue.backlog(&web());
         assert_eq!(backlog.events, ready.count() as u64);
-        assert_eq!(backlog.oldest.is_some(), backlog.events > 0);
+        assert_eq!(backlog.since.is_some(), backlog.events > 0);
     }
 }
 

@@ -68,6 +68,7 @@ async fn a_cooldown_that_ended_meanwhile_is_probed_with_one_event() {
     fixture.settle().await;
     fixture.pass(hour(3)).await;
     fixture.restart().await;
+    fixture.fill().await;
     fixture.settle().await;
     fixture.settle().await;
     assert_eq!(fixture.ended(Reason::Accepted), 10);
@@ -146,6 +147,7 @@ async fn a_restart_may_be_what_mends_a_pause() {
     fixture.settle().await;
     fixture.faults("");
     fixture.restart().await;
+    fixture.fill().await;
     fixture.settle().await;
     assert_eq!(fixture.state(), LaneState::Running);
     assert_eq!(fixture.ended(Reason::Accepted), 10);

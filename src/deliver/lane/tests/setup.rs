@@ -13,7 +13,7 @@ const SYNC: &str = r#"
 async fn configure(fixture: &mut LaneFixture, from: &str, to: &str) {
     let text = text(fixture.address, &SYNC.replace(from, to));
     fixture.config = load::from_toml(&text, &[]).unwrap();
-    let clock: Arc<dyn Clock> = fixture.clock.clone();
+    let clock = Arc::clone(&fixture.corrected);
     let setups = fixture.limits.setups(&fixture.config, &clock).unwrap();
     for (sync, setup) in setups {
         fixture.handles.0[&sync].configure(setup).await;

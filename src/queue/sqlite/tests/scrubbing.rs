@@ -139,7 +139,7 @@ async fn events_are_taken_while_a_large_store_is_scrubbed() {
 async fn what_a_scrub_left_that_was_given_up_is_let_go() {
     let fixture = drained().await;
     let used = fixture.queue.stats().used_bytes;
-    let now = fixture.clock.now();
+    let now = fixture.clock.uptime();
     let step = ScrubStep::default();
     let filled = fixture
         .queue

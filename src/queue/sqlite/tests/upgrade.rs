@@ -4,6 +4,7 @@
 //! were delivered, two were refused, one request was under way, and the rest wait.
 
 use super::*;
+use crate::clock::UnixMillis;
 use crate::queue::cooldown::{Cooldown, CooldownChange};
 
 const VERSION_1: &str = include_str!("../../../../tests/fixtures/store_version_1.sql");

@@ -1,0 +1,122 @@
+//! Watches how far the system's clock is off, and asks the endpoint for the time while that is not known or much.
+//!
+//! Every answer that a lane gets tells the time, so a daemon whose clock is right asks three times at its start, and
+//! never again. It asks without a token and without a body, and never while Meta has asked to wait. The requests
+//! count in no limit and no metric.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::clock::{ClockSkew, CorrectedClock};
+
+use super::client::GraphClient;
+use super::limiter::{Circuit, PixelLimiter};
+
+/// Between two looks at the clock.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two requests.
+const PAUSE: Duration = Duration::from_secs(60);
+/// So many requests are the first ones: they come with the first looks, as long as they are answered.
+const FIRST: u32 = 3;
+
+/// Watches the system's clock.
+#[derive(Debug)]
+pub struct SkewWatch {
+    clock: Arc<CorrectedClock>,
+    graph: Arc<GraphClient>,
+    /// Of all pixels that the endpoint is asked for.
+    limiters: Vec<Arc<PixelLimiter>>,
+    answered: u32,
+    /// No request before this moment.
+    next: Instant,
+    /// It was logged that the clock is wrong.
+    is_wrong: bool,
+}
+
+impl SkewWatch {
+    pub fn new(
+        clock: Arc<CorrectedClock>,
+        graph: Arc<GraphClient>,
+        limiters: Vec<Arc<PixelLimiter>>,
+    ) -> Self {
+        Self {
+            clock,
+            graph,
+            limiters,
+            answered: 0,
+            next: Instant::now(),
+            is_wrong: false,
+        }
+    }
+
+    /// Looks again and again until the shutdown.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let look = async {
+                self.step().await;
+                sleep(LOOK).await;
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = look => {}
+            }
+        }
+    }
+
+    /// Looks once, and asks for the time if that is due.
+    pub async fn step(&mut self) {
+        self.log_change();
+        let now = Instant::now();
+        if self.clock.skew().is_some_and(|skew| !skew.is_large())
+            || now < self.next
+            || !self.may_ask()
+        {
+            return;
+        }
+        self.next = now + PAUSE;
+        match self.graph.ask_for_date().await {
+            Ok(true) => {
+                self.answered = self.answered.saturating_add(1);
+                if self.answered < FIRST {
+                    self.next = now;
+                }
+            }
+            Ok(false) => debug!("Meta's answer does not tell the time"),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                debug!(error, "Meta could not be asked for the time");
+            }
+        }
+        self.log_change();
+    }
+
+    /// Whether Meta has not asked to wait.
+    fn may_ask(&self) -> bool {
+        let mut limiters = self.limiters.iter();
+        limiters.all(|limiter| limiter.circuit() == Circuit::Closed)
+    }
+
+    fn log_change(&mut self) {
+        let Some(skew) = self.clock.skew() else {
+            return;
+        };
+        match (self.is_wrong, skew.is_large()) {
+            (false, true) => log_wrong(skew),
+            (true, false) => info!("the system's clock is right again"),
+            _ => {}
+        }
+        self.is_wrong = skew.is_large();
+    }
+}
+
+fn log_wrong(skew: ClockSkew) {
+    warn!(
+        skew_seconds = skew.seconds(),
+        "the system's clock is {skew} the time that Meta's answers tell; events are dated and judged by that \
+         time until the clock is set. See that the machine's time service runs"
+    );
+}
