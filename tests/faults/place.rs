@@ -16,6 +16,8 @@ use crate::preload::{Shim, program};
 
 /// The secret that senders use.
 pub const SECRET: &str = "Bearer faults-secret";
+/// A project's key opens the endpoints of SDKs.
+const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// The access token that the endpoint accepts.
 pub const TOKEN: &str = "faults-token";
 
@@ -55,7 +57,7 @@ impl Place {
     pub fn configure(&self, graph: SocketAddr, delay: &str) {
         let text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-             [ingest]\nsecret = \"{SECRET}\"\n\
+             [ingest]\nsecret = \"{SECRET}\"\napi_keys = [\"{KEY}\"]\n\
              [queue]\npath = \"{}\"\nmin_free_disk = \"0B\"\nduplicate_ids = 100_000\n\
              [meta]\nurl = \"http://{graph}\"\n{}",
             self.store().display(),

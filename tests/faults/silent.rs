@@ -19,7 +19,7 @@ use crate::place::{Place, SECRET};
 /// More than the daemon takes.
 const SILENT: usize = 1100;
 /// How much each asks: the answers fill the buffers between it and the daemon many times over.
-const REQUESTS: usize = 4000;
+const REQUESTS: usize = 100;
 /// The silent and the others come from two addresses.
 const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
@@ -93,7 +93,13 @@ async fn fall_silent(address: SocketAddr) -> Option<TcpStream> {
         .await
         .ok()?
         .ok()?;
-    let requests = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n".repeat(REQUESTS);
+    // The answer repeats the headers that a browser's page would like to send: 4 kB.
+    let headers = ["x"; 40].map(|letter| letter.repeat(100)).join(",");
+    let request = format!(
+        "OPTIONS /2/httpapi HTTP/1.1\r\nhost: x\r\norigin: https://shop.example.com\r\n\
+         access-control-request-method: POST\r\naccess-control-request-headers: {headers}\r\n\r\n"
+    );
+    let requests = request.repeat(REQUESTS);
     // The daemon stops reading when it cannot answer.
     timeout(
         Duration::from_secs(1),

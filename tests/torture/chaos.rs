@@ -13,12 +13,14 @@ use pixel_relay::sandbox::Sandbox;
 use pixel_relay::sandbox::faults::Faults;
 use tokio::time::{Instant, sleep};
 
+use crate::clock::FalseClock;
 use crate::daemon::{Daemon, Place};
 use crate::events::PIXELS;
 use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::sqlite;
+use crate::watch::Watch;
 
 /// Faults that stay, even after everything else is healed, so that poison is always refused.
 const STANDING: &str = "poison=Poison";
@@ -64,6 +66,13 @@ const HEAVY: [&str; 9] = [
 /// that not every event is refused.
 const ENCOURAGE_EVERY: Duration = Duration::from_secs(3);
 
+/// The endpoint is down.
+const DOWN: &str = "poison=Poison,status=503";
+/// How soon something must arrive once the endpoint is well: the delay of a batch and five seconds, on a machine that is slow.
+const LIVELY: Duration = Duration::from_secs(20);
+/// The reasons that a wrong clock gives; once it is right again, they are given back.
+const BY_WRONG_CLOCK: [&str; 3] = ["in_future", "too_old", "window_closed"];
+
 /// Causes the faults.
 pub struct Chaos {
     random: fastrand::Rng,
@@ -72,6 +81,10 @@ pub struct Chaos {
     pub place: Place,
     load: Arc<Load>,
     daemon: Option<Daemon>,
+    pub clock: FalseClock,
+    /// Whether the clock is wrong at times.
+    pub moves_clock: bool,
+    pub watch: Watch,
     /// When a daemon ended, one way or the other.
     pub ends: Vec<UnixMillis>,
     /// What was done, by name, and how often.
@@ -88,6 +101,9 @@ impl Chaos {
             random: fastrand::Rng::with_seed(options.seed),
             seed: options.seed,
             sandbox,
+            clock: FalseClock::new(place.path()),
+            moves_clock: options.clock,
+            watch: Watch::default(),
             place,
             load,
             daemon: None,
@@ -111,8 +127,26 @@ impl Chaos {
             }
             sleep(phase / if disk_fills { 2 } else { 1 }).await;
             self.note_early_end();
-            if self.random.u8(0..3) == 0 {
-                self.retry_dead_letters().await;
+            if let Some(process) = self.daemon.as_ref().and_then(Daemon::process) {
+                self.watch.look_at(process);
+            }
+            match self.random.u8(0..6) {
+                0 | 1 => self.retry_dead_letters().await,
+                2 => self.ask(&["dead", "list"]).await,
+                3 => self.ask(&["trace", "event-17"]).await,
+                4 => self.ask(&["forget", "--event-id", "nobody-knows"]).await,
+                _ => {}
+            }
+            if self.moves_clock {
+                match self.random.u8(0..4) {
+                    0 => {
+                        self.clock.step(&mut self.random);
+                        self.did("steps of the clock");
+                    }
+                    1 => self.clock.set_right(),
+                    2 => self.move_clock_over_a_queue().await,
+                    _ => {}
+                }
             }
             match self.random.u8(0..10) {
                 0..6 => self.kill().await,
@@ -122,14 +156,62 @@ impl Chaos {
         }
     }
 
+    /// While events wait, the clock is moved. Once the endpoint is well they must arrive.
+    async fn move_clock_over_a_queue(&mut self) {
+        // Ends every block, and forgets every wait.
+        self.ensure_daemon().await;
+        self.terminate().await;
+        self.clock.set_right();
+        self.sandbox.vary_faults(DOWN.parse::<Faults>().unwrap());
+        self.ensure_daemon().await;
+        self.load.send_good_ones(self.seed).await;
+        self.clock.step(&mut self.random);
+        self.sandbox
+            .vary_faults(STANDING.parse::<Faults>().unwrap());
+        let before = self.sandbox.stats().accepted;
+        let end = Instant::now() + LIVELY;
+        while self.sandbox.stats().accepted == before {
+            if Instant::now() > end {
+                self.wrong.push(format!(
+                    "nothing arrived within {LIVELY:?} of a step of the clock"
+                ));
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        self.did("steps of the clock over a queue");
+    }
+
+    /// Gives back what a wrong clock has put aside.
+    async fn take_back(&mut self) {
+        for reason in BY_WRONG_CLOCK {
+            self.ask(&["dead", "retry", "--reason", reason]).await;
+        }
+    }
+
+    /// Runs a command beside the daemon, if there is one.
+    async fn ask(&mut self, arguments: &[&str]) {
+        if self.daemon.is_none() {
+            return;
+        }
+        match self.place.command(arguments).await {
+            Ok(_) => self.did("commands"),
+            Err(problem) => self.wrong.push(problem),
+        }
+    }
+
     /// Heals everything and waits until the queue is empty; returns whether that was in time.
     pub async fn heal_and_drain(&mut self, patience: Duration) -> bool {
         // Ends every block.
+        self.clock.set_right();
         self.ensure_daemon().await;
         self.terminate().await;
         self.sandbox
             .vary_faults(STANDING.parse::<Faults>().unwrap());
         self.ensure_daemon().await;
+        if self.moves_clock {
+            self.take_back().await;
+        }
         let end = Instant::now() + patience;
         let mut encouraged: Option<Instant> = None;
         while let Some(daemon) = &self.daemon {
@@ -179,12 +261,12 @@ impl Chaos {
         while self.daemon.is_none() {
             if self.random.u8(0..4) == 0 {
                 let time = Duration::from_millis(self.random.u64(0..200));
-                Daemon::start_in_vain(&self.place, time).await;
+                Daemon::start_in_vain(&self.place, &self.clock.shim, time).await;
                 self.ends.push(SystemClock.now());
                 self.did("kills while starting");
                 continue;
             }
-            match Daemon::start(&self.place).await {
+            match Daemon::start(&self.place, &self.clock.shim).await {
                 Ok(daemon) => {
                     self.load.point_at(Some(daemon.public.clone()));
                     self.daemon = Some(daemon);
@@ -216,16 +298,7 @@ impl Chaos {
 
     /// Retries dead letters, as an operator may: poison is refused again.
     async fn retry_dead_letters(&mut self) {
-        if self.daemon.is_none() {
-            return;
-        }
-        let retried = self
-            .place
-            .command(&["dead", "retry", "--reason", "refused"]);
-        match retried.await {
-            Ok(_) => self.did("retries of dead letters"),
-            Err(problem) => self.wrong.push(problem),
-        }
+        self.ask(&["dead", "retry", "--reason", "refused"]).await;
     }
 
     async fn kill(&mut self) {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::disk::Disk;
 use crate::events::SYNCS;
+use crate::preload::{Shim, program};
 use crate::sqlite;
 
 /// The secret that senders use.
@@ -58,6 +59,11 @@ impl Place {
         place
     }
 
+    /// The folder of everything.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The folder of the store.
     pub fn store(&self) -> PathBuf {
         self.folder.path().join("disk").join("store")
@@ -65,7 +71,7 @@ impl Place {
 
     /// Runs a command of the program; returns its output, or its message where it fails.
     pub async fn command(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = Command::new(env!("CARGO_BIN_EXE_pixel-relay"))
+        let output = Command::new(program())
             .args(arguments)
             .arg("--config")
             .arg(self.config())
@@ -117,15 +123,15 @@ impl Place {
 
 impl Daemon {
     /// Starts it, and kills it during the start.
-    pub async fn start_in_vain(place: &Place, time: Duration) {
-        let (mut child, _) = spawn(place);
+    pub async fn start_in_vain(place: &Place, shim: &Shim, time: Duration) {
+        let (mut child, _) = spawn(place, shim);
         sleep(time).await;
         child.kill().await.unwrap();
     }
 
     /// Starts it, and waits until it listens.
-    pub async fn start(place: &Place) -> Result<Self, String> {
-        let (mut child, from) = spawn(place);
+    pub async fn start(place: &Place, shim: &Shim) -> Result<Self, String> {
+        let (mut child, from) = spawn(place, shim);
         let given_up = Instant::now() + START;
         loop {
             let ended = child.try_wait().unwrap();
@@ -162,6 +168,11 @@ impl Daemon {
         }
     }
 
+    /// Its number; `None` once it has ended.
+    pub fn process(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Whether it ended by itself.
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
@@ -169,18 +180,19 @@ impl Daemon {
 }
 
 /// Spawns the program; returns it with the length of the log so far.
-fn spawn(place: &Place) -> (Child, u64) {
+fn spawn(place: &Place, shim: &Shim) -> (Child, u64) {
     let log = File::options()
         .create(true)
         .append(true)
         .open(place.log_file())
         .unwrap();
     let from = log.metadata().unwrap().len();
-    let child = Command::new(env!("CARGO_BIN_EXE_pixel-relay"))
+    let child = Command::new(program())
         .args(["run", "--config"])
         .arg(place.config())
         .env_clear()
         .env("PIXEL_RELAY__LOG__FORMAT", "json")
+        .envs(shim.environment())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -4,11 +4,13 @@
 //! cargo test --test torture                                # half a minute
 //! cargo test --test torture -- --minutes 10                # as long as you like
 //! cargo test --test torture -- --minutes 10 --seed 7       # the same choices again
+//! cargo test --test torture -- --minutes 10 --clock        # and the clock is wrong at times
 //! ```
 //!
 //! Many connections send events (`load`), among them poison and repeats, and one sends rubbish (`rubbish`). The endpoint is the
 //! simulated Graph edge, in this process, with every fault that it knows (`chaos`). Meanwhile the
-//! daemon is killed with SIGKILL, stopped with SIGTERM, and its disk fills up. Then everything is healed,
+//! daemon is killed with SIGKILL, stopped with SIGTERM, its disk fills up, and its clock is moved (`clock`), while commands
+//! run beside it and what it takes of the host is watched (`watch`). Then everything is healed,
 //! the queue drains, and `account` compares what was acknowledged with what arrived (`witness`), with
 //! the metrics and with the dead letters, event by event. The seed decides every choice; the timing depends
 //! on the machine.
@@ -28,6 +30,7 @@
 
 mod account;
 mod chaos;
+mod clock;
 mod daemon;
 mod disk;
 mod events;
@@ -35,7 +38,10 @@ mod rubbish;
 mod load;
 mod metrics;
 mod options;
+#[path = "../shim/preload.rs"]
+mod preload;
 mod sqlite;
+mod watch;
 mod witness;
 
 use std::process::ExitCode;

@@ -12,6 +12,8 @@ pub struct Options {
     pub length: Duration,
     /// Decides every choice.
     pub seed: u64,
+    /// Whether the clock is wrong at times.
+    pub clock: bool,
 }
 
 const NAME: &str = "torture";
@@ -39,6 +41,7 @@ pub fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Option
     let mut options = Options {
         length: SHORT,
         seed: 1,
+        clock: false,
     };
     let mut filters = Vec::new();
     let mut listing = false;
@@ -53,6 +56,7 @@ pub fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Option
                 options.length = Duration::from_secs(minutes * 60);
             }
             "--seed" => options.seed = number(&argument, arguments.next())?,
+            "--clock" => options.clock = true,
             "--list" => listing = true,
             "--skip" => skipped |= arguments.next().is_some_and(|name| NAME.contains(&name)),
             value if WITH_VALUE.contains(&value) => drop(arguments.next()),
