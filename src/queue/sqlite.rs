@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Row};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
 
 use super::OpenError;
 use super::engine::{

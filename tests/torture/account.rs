@@ -1,6 +1,6 @@
 //! The account at the end: checks every promise against what was seen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use pixel_relay::sandbox::Sandbox;
@@ -16,6 +16,8 @@ use crate::witness::Witness;
 
 /// How many violations of one kind are shown in full.
 const TOLD: usize = 20;
+/// How many violations are shown in all.
+const SHOWN: usize = 60;
 /// Most events of a request: Meta's rule.
 const MOST_EVENTS: usize = 1000;
 
@@ -73,7 +75,7 @@ impl Account<'_> {
             return true;
         }
         println!("torture: {} violations", wrong.len());
-        for line in &wrong {
+        for line in wrong.iter().take(SHOWN) {
             println!("  - {line}");
         }
         println!(
@@ -203,6 +205,7 @@ impl Account<'_> {
             ));
             wrong.extend(missing.into_iter().take(TOLD));
         }
+        let mut others: BTreeMap<String, u64> = BTreeMap::new();
         for letter in dead {
             let outcome = match letter.reason.as_str() {
                 "refused" => ExpectedOutcome::Rejected,
@@ -210,7 +213,8 @@ impl Account<'_> {
                 "too_old" => ExpectedOutcome::Invalid("too_old"),
                 "no_identifier" => ExpectedOutcome::Invalid("no_identifier"),
                 other => {
-                    wrong.push(format!("a dead letter for {}: {other}", letter.sync));
+                    let what = format!("{} dead letters: {other}", letter.sync);
+                    *others.entry(what).or_default() += 1;
                     continue;
                 }
             };
@@ -235,6 +239,7 @@ impl Account<'_> {
                 ));
             }
         }
+        wrong.extend(others.iter().map(|(what, count)| format!("{count} {what}")));
     }
 
     /// The law, and the counts to the event.
