@@ -26,6 +26,9 @@ mod dates;
 pub struct UnixMillis(pub i64);
 
 impl UnixMillis {
+    /// The year 2020. A clock that says less was never set.
+    pub const EARLIEST: Self = Self::from_seconds(1_577_836_800);
+
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1000))
     }

@@ -99,6 +99,7 @@ mod core;
 mod push;
 mod expire;
 mod clicks;
+mod age_limit;
 mod leases;
 mod ready_times;
 mod window;

@@ -20,9 +20,6 @@ const LATELY: Duration = Duration::from_secs(60 * 60);
 /// How long a warning lasts after a loss that nothing repairs.
 const FOR_A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A clock that says less, 2020, was not set since the machine booted.
-const NEVER_SET: UnixMillis = UnixMillis::from_seconds(1_577_836_800);
-
 /// What is known at one moment.
 #[derive(Debug, Default)]
 pub struct HealthView {
@@ -145,7 +142,7 @@ fn report_clock(view: &HealthView, problems: &mut Vec<String>) -> ClockReport {
             "the system's clock is {skew} the time that Meta's answers tell; events are dated and judged by that \
              time meanwhile. Set the clock: see that the machine's time service runs"
         )),
-        None if view.now < NEVER_SET => problems.push(format!(
+        None if view.now < UnixMillis::EARLIEST => problems.push(format!(
             "the system's clock was never set: it says {}. By such a time no certificate is valid, so Meta \
              cannot be reached. Set it: see that the machine's time service runs",
             view.now

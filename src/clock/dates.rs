@@ -11,7 +11,7 @@ use super::{UnixMillis, millis};
 /// So many answers must agree.
 const AGREEING: usize = 3;
 /// Dates before 2020 or after 2099 tell nothing.
-const PLAUSIBLE: std::ops::Range<i64> = 1_577_836_800_000..4_102_444_800_000;
+const PLAUSIBLE: std::ops::Range<i64> = UnixMillis::EARLIEST.0..4_102_444_800_000;
 /// An answer that took longer tells the time too roughly.
 const MAX_DURATION: Duration = Duration::from_secs(30);
 /// How far the middle of a second is from its ends, and how old a date may be when it is sent, in milliseconds.

@@ -39,10 +39,11 @@ pub(super) fn store(core: &mut Core, clicks: &[FirstSeen]) -> EngineResult<()> {
 pub(super) fn remove_aged(core: &mut Core) -> EngineResult<bool> {
     let max = core.settings.config.max_bytes.get() / PART / CLICK_BYTES;
     let mut excess = core.engine.click_count()?.saturating_sub(max);
-    let kept_from = core.kept_from(KEPT);
+    let oldest = core.engine.oldest_clicks(PIECE)?;
+    let aged = (core.age_limit(KEPT)).count(oldest.iter().map(|click| click.seen));
     let mut removed = 0;
-    for click in core.engine.oldest_clicks(PIECE)? {
-        if excess > 0 || click.seen < kept_from {
+    for (index, click) in oldest.iter().enumerate() {
+        if excess > 0 || index < aged {
             core.pending.clicks.insert(click.click, None);
             removed += 1;
         }

@@ -19,6 +19,7 @@ use crate::payload::Payload;
 use crate::profile::clicks::FirstSeen;
 
 use super::QueueSettings;
+use super::age_limit::AgeLimit;
 use super::attempt::{AttemptId, OpenAttempt};
 use super::batch::{BatchId, StoredBatch, SyncId};
 use super::batch_builder::{BatchBuilder, BatchKind};
@@ -167,13 +168,9 @@ impl Core {
         })
     }
 
-    /// What is dated before this has been kept for so long. Nothing has while the time is not confirmed.
-    pub(super) fn kept_from(&self, retention: Duration) -> UnixMillis {
-        if self.context.clock.is_confirmed() {
-            self.now.before(retention)
-        } else {
-            UnixMillis(i64::MIN)
-        }
+    /// Which records have been kept for so long.
+    pub(super) fn age_limit(&self, retention: Duration) -> AgeLimit {
+        AgeLimit::new(&*self.context.clock, self.now, retention)
     }
 
     pub(super) fn leases(&self) -> MutexGuard<'_, LeaseTable> {
@@ -453,7 +450,7 @@ impl Core {
                 Some(oldest) => view
                     .stats
                     .oldest
-                    .insert(counters.name.clone(), oldest.taken_at),
+                    .insert(counters.name.clone(), oldest.taken_at.min(self.now)),
                 None => view.stats.oldest.remove(&counters.name),
             };
         }

@@ -201,14 +201,14 @@ pub(super) fn remove(core: &mut Core, ids: &[i64], why: Removal) -> EngineResult
 
 /// Removes dead letters that are older than the retention. True if there may be more.
 pub(super) fn remove_aged(core: &mut Core, limit: usize) -> EngineResult<bool> {
-    let kept_from = core.kept_from(core.settings.config.dead_letter_retention);
-    let is_aged = |letter: &DeadHeader| letter.filed_at < kept_from;
+    let ages = core.age_limit(core.settings.config.dead_letter_retention);
+    let may_have_aged = |letter: &DeadHeader| ages.may_have_passed(letter.filed_at);
     let mut oldest = |limit| core.engine.dead_headers(0, limit);
-    if !oldest(1)?.first().is_some_and(is_aged) {
+    if !oldest(1)?.first().is_some_and(may_have_aged) {
         return Ok(false);
     }
     let mut aged = oldest(limit)?;
-    aged.retain(is_aged);
+    aged.truncate(ages.count(aged.iter().map(|letter| letter.filed_at)));
     for letter in &aged {
         if !core.pending.dead_letters.contains_key(&letter.id) {
             room::remove_letter(core, letter, Removal::Aged);

@@ -91,15 +91,17 @@ fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineR
 }
 
 fn remove_aged_attempts(core: &mut Core) -> EngineResult<bool> {
-    let kept_from = core.kept_from(RETENTION);
-    let is_aged = |attempt: &StoredAttempt| attempt.request.sent_at < kept_from;
+    let ages = core.age_limit(RETENTION);
+    let may_have_aged = |attempt: &StoredAttempt| ages.may_have_passed(attempt.request.sent_at);
     let mut oldest = |limit| core.engine.attempts(0, UnixMillis(0), limit);
-    if !oldest(1)?.first().is_some_and(is_aged) {
+    if !oldest(1)?.first().is_some_and(may_have_aged) {
         return Ok(false);
     }
     let mut removed = 0;
-    for attempt in oldest(BATCHES_A_PASS)? {
-        if is_aged(&attempt) && attempt.request.answered_at.is_some() {
+    let page = oldest(BATCHES_A_PASS)?;
+    let aged = ages.count(page.iter().map(|attempt| attempt.request.sent_at));
+    for attempt in &page[..aged] {
+        if attempt.request.answered_at.is_some() {
             let id = attempt.id;
             core.pending.attempts.insert(id, AttemptChange::Remove);
             removed += 1;
@@ -110,18 +112,19 @@ fn remove_aged_attempts(core: &mut Core) -> EngineResult<bool> {
 
 fn remove_aged_fingerprints(core: &mut Core) -> EngineResult<bool> {
     let config = &core.settings.config;
-    let kept_from = core.kept_from(RETENTION.max(config.duplicate_window));
+    let ages = core.age_limit(RETENTION.max(config.duplicate_window));
     let max_bytes = config.max_bytes.get() / 10;
     let held = core.counters.sum(Counter::SeenBytes);
     let mut excess = held.saturating_sub(max_bytes);
-    let goes = |batch: &BatchFingerprints, excess| excess > 0 || batch.taken_at < kept_from;
+    let may_go = |batch: &BatchFingerprints| excess > 0 || ages.may_have_passed(batch.taken_at);
     let mut oldest = |limit| core.engine.fingerprints(None, limit);
-    if !oldest(1)?.first().is_some_and(|first| goes(first, excess)) {
+    if !oldest(1)?.first().is_some_and(may_go) {
         return Ok(false);
     }
     let page = oldest(BATCHES_A_PASS)?;
-    for batch in &page {
-        if !goes(batch, excess) {
+    let aged = ages.count(page.iter().map(|batch| batch.taken_at));
+    for (index, batch) in page.iter().enumerate() {
+        if excess == 0 && index >= aged {
             return Ok(false);
         }
         let bytes = batch.stored.len() as u64;

@@ -36,7 +36,14 @@ impl ProfileStore for SyncProfiles<'_> {
     type Error = EngineError;
 
     fn profile(&mut self, key: ProfileKey) -> EngineResult<Option<Profile>> {
-        Ok(find(self.core, key)?.as_ref().and_then(read))
+        let found = find(self.core, key)?;
+        let mut profile = found.as_ref().and_then(read);
+        // Where the clock was ahead, the next event dates the profile anew.
+        let is_ahead = |profile: &&mut Profile| profile.touched > self.core.now;
+        if let Some(profile) = profile.as_mut().filter(is_ahead) {
+            profile.touched = UnixMillis::default();
+        }
+        Ok(profile)
     }
 
     fn keep(&mut self, key: ProfileKey, profile: Profile) -> EngineResult<()> {
@@ -87,7 +94,7 @@ pub(super) fn remove_aged(core: &mut Core, index: usize) -> EngineResult<bool> {
     let Some((max_age, max_bytes)) = bounds(core, index) else {
         return Ok(false);
     };
-    let kept_from = core.kept_from(max_age);
+    let kept_from = core.age_limit(max_age).kept_from;
     remove_oldest(core, index, PIECE, |core, profile| {
         let held = core.counters.at(index).get(Counter::ProfileBytes);
         profile.touched <= kept_from || held > max_bytes

@@ -56,7 +56,8 @@ pub struct StoreStats {
     pub headroom: Option<Duration>,
     /// How far back a repeat is recognised at the present rate.
     pub duplicate_window: Duration,
-    /// By sync: when the oldest queued event was taken, leased or not.
+    /// By sync: when the oldest queued event was taken, leased or not. A date that lay ahead when this was looked up
+    /// counts as that moment.
     pub oldest: BTreeMap<SyncName, UnixMillis>,
 }
 

@@ -55,14 +55,14 @@ pub(super) fn remove_piece(
 
 /// Removes damaged batches that are older than the retention of dead letters. True if there may be more.
 pub(super) fn remove_aged(core: &mut Core) -> EngineResult<bool> {
-    let kept_from = core.kept_from(core.settings.config.dead_letter_retention);
-    let is_aged = |batch: &DamagedHeader| batch.found_at < kept_from;
+    let ages = core.age_limit(core.settings.config.dead_letter_retention);
+    let may_have_aged = |batch: &DamagedHeader| ages.may_have_passed(batch.found_at);
     let mut oldest = |limit| core.engine.damaged_headers(0, limit);
-    if !oldest(1)?.first().is_some_and(is_aged) {
+    if !oldest(1)?.first().is_some_and(may_have_aged) {
         return Ok(false);
     }
     let mut aged = oldest(PIECE)?;
-    aged.retain(is_aged);
+    aged.truncate(ages.count(aged.iter().map(|batch| batch.found_at)));
     for batch in &aged {
         if !core.pending.damaged.contains_key(&batch.id) {
             room::remove_damaged(core, batch);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::Terminal;
-use crate::clock::{Clock as _, SystemClock, UnixMillis};
+use crate::clock::{Clock as _, SystemClock};
 
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 /// Events between two looks at the clock.
@@ -24,7 +24,8 @@ pub(super) struct Progress<'t> {
     bytes: Option<u64>,
     read: Rc<Cell<u64>>,
     events: u64,
-    last_line: UnixMillis,
+    /// At which uptime.
+    last_line: Duration,
 }
 
 impl<'t> Progress<'t> {
@@ -44,7 +45,7 @@ impl<'t> Progress<'t> {
             bytes,
             read: Rc::default(),
             events: 0,
-            last_line: SystemClock.now(),
+            last_line: SystemClock.uptime(),
         }
     }
 
@@ -77,8 +78,8 @@ impl<'t> Progress<'t> {
             bar.set_message(format!("{} events", HumanCount(self.events)));
             return Ok(());
         }
-        let now = SystemClock.now();
-        if now.since(self.last_line) < BETWEEN_LINES {
+        let now = SystemClock.uptime();
+        if now.saturating_sub(self.last_line) < BETWEEN_LINES {
             return Ok(());
         }
         self.last_line = now;
