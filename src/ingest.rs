@@ -36,8 +36,8 @@ use crate::http::reply::{HttpError, json_response};
 use crate::ingest::amplitude_api::AmplitudeApi;
 use crate::ingest::chunk::{Chunk, CountedSync};
 use crate::ingest::decode::{RawElement, decode};
+use crate::ingest::mistimed::TimeWarnings;
 use crate::ingest::reply::{IngestSummary, RequestRefusal};
-use crate::outcome::Reason;
 use crate::queue::quota::CapacityProblem;
 use crate::queue::{PushError, Queue};
 use crate::sync::Sync;
@@ -47,6 +47,7 @@ use crate::telemetry::metrics::{Endpoint, Metrics};
 mod address_limit;
 mod amplitude_api;
 mod last_seen;
+mod mistimed;
 mod cors;
 pub mod decode;
 mod chunk;
@@ -69,7 +70,7 @@ pub struct Ingest {
     last_seen: Arc<LastSeen>,
     clock: Arc<dyn Clock>,
     refused: KeyedLogThrottle,
-    time_zone: LogThrottle,
+    times: TimeWarnings,
     missing: LogThrottle,
     may_count_twice: LogThrottle,
     /// What is left of refused bodies: read and thrown away, for seconds only.
@@ -146,7 +147,7 @@ impl Ingest {
             metrics,
             clock,
             refused: KeyedLogThrottle::new(minute),
-            time_zone: LogThrottle::new(minute),
+            times: TimeWarnings::new(),
             missing: LogThrottle::new(minute),
             may_count_twice: LogThrottle::new(Duration::from_secs(60 * 60)),
             draining: TaskTracker::new(),
@@ -269,9 +270,7 @@ impl Ingest {
             }
             left = left.saturating_sub(elements);
         }
-        if is_webhook {
-            self.warn_of_templates(&summary);
-        }
+        self.times.note(&summary, self.clock.uptime());
         if let Some(sync) = may_count_twice
             && let Some(requests) = self.may_count_twice.due(self.clock.uptime())
         {
@@ -298,19 +297,6 @@ impl Ingest {
                 reason = missed.why.code(),
                 "events of SDKs went on to ingest.upstream without being stored here: Meta misses them \
                  (ingest.upstream_when_full)"
-            );
-        }
-    }
-
-    /// Warns of a mistake in a template that spoils every event and shows nowhere else.
-    fn warn_of_templates(&self, summary: &IngestSummary) {
-        if summary.count(Reason::TimeZoneTrap) > 0
-            && let Some(requests) = self.time_zone.due(self.clock.uptime())
-        {
-            tracing::warn!(
-                requests,
-                "events are 7 or 8 hours in the future: a FreeMarker template read UTC as US Pacific \
-                 time; write ${{input.event_time}} as it is, or set time_zone=\"UTC\" in the template"
             );
         }
     }

@@ -1,7 +1,7 @@
 //! What mapping makes of an event: the bytes to send, and what the queue must know of them.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, ops};
 
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,21 @@ pub struct Rejected {
         skip_serializing_if = "raw::optional::is_unreadable"
     )]
     pub json: Option<Vec<u8>>,
+    /// How to queue the mapped event all the same, where nothing but its time is wrong: that may be our clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mistimed: Option<Box<Mistimed>>,
+    /// Its request has ended so many events for this reason that it leaves no dead letter.
+    #[serde(default, skip_serializing_if = "ops::Not::not")]
+    pub counted_alone: bool,
+}
+
+/// What the queue must know of an event that was refused for its time alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mistimed {
+    /// Recognises a repeat of the event.
+    pub fingerprint: Fingerprint,
+    /// When Meta stops accepting the event, if its own time is right: seconds since the epoch.
+    pub deadline: i64,
 }
 
 impl Rejected {
@@ -81,6 +96,16 @@ impl Rejected {
             event_name: None,
             event_id: None,
             json: None,
+            mistimed: None,
+            counted_alone: false,
+        }
+    }
+
+    /// An event that leaves no dead letter.
+    pub fn counted_alone(reason: Reason) -> Self {
+        Self {
+            counted_alone: true,
+            ..Self::unmapped(reason)
         }
     }
 

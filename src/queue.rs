@@ -469,9 +469,12 @@ impl Queue {
     /// Queues dead letters again: the same bytes, through the same lane.
     pub async fn retry_dead(&self, filter: &DeadFilter) -> Result<Retried, StoreError> {
         let mut retried = Retried::default();
-        self.with_dead(filter, dead_letters::retry, |piece| {
+        let taken = Arc::new(self.read(dead_letters::taken_later).await?);
+        let retry = move |core: &mut Core, ids: &[i64]| dead_letters::retry(core, ids, &taken);
+        self.with_dead(filter, retry, |piece| {
             retried.queued += piece.queued;
             retried.kept += piece.kept;
+            retried.replaced += piece.replaced;
         })
         .await?;
         Ok(retried)
@@ -552,7 +555,7 @@ impl Queue {
     async fn with_dead<T: Send + 'static>(
         &self,
         filter: &DeadFilter,
-        work: fn(&mut Core, &[i64]) -> EngineResult<T>,
+        work: impl Fn(&mut Core, &[i64]) -> EngineResult<T> + Clone + Send + 'static,
         mut done: impl FnMut(T),
     ) -> Result<(), StoreError> {
         // Later ones are left alone, or a dead letter could be retried for ever.
@@ -567,6 +570,7 @@ impl Queue {
                 return Ok(());
             };
             after = *last;
+            let work = work.clone();
             done(self.change(move |core| work(core, &ids)).await?);
         }
     }

@@ -238,22 +238,28 @@ fn retry(
     filters: Vec<DeadFilter>,
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
-    let (mut queued, mut kept) = (0, 0);
+    let (mut queued, mut kept, mut replaced) = (0, 0, 0);
     for filter in filters {
         let retried = store.perform(RetryDead(filter))?;
         queued += retried.queued;
         kept += retried.kept;
+        replaced += retried.replaced;
     }
     let mut words = format!("{queued} queued anew");
     if kept > 0 {
-        let why = "they were never mapped, or are too old for Meta by now (fix the mapping and \
-                   backfill, or drop them)";
+        let why = "they were never mapped, are too old for Meta by now, or are in the future yet \
+                   (fix the mapping or the clock and backfill, or drop them)";
         words = format!("{words}; {kept} kept: {why}");
     }
     if queued > 0 && !store.has_daemon() {
         words += "; they are delivered once the daemon runs";
     }
-    terminal.tell(&json!({"queued": queued, "kept": kept}), &words)?;
+    let mut data = json!({"queued": queued, "kept": kept});
+    if replaced > 0 {
+        data["replaced"] = replaced.into();
+        words = format!("{words}; {replaced} removed: their events were taken after all");
+    }
+    terminal.tell(&data, &words)?;
     Ok(())
 }
 

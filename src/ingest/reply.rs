@@ -65,12 +65,19 @@ impl IngestSummary {
         self.events += events;
     }
 
-    /// Counts events that ended for a sync before they were queued.
-    pub(super) fn ended(&mut self, reason: Reason) {
-        match self.reasons.iter_mut().find(|(seen, _)| *seen == reason) {
-            Some((_, count)) => *count += 1,
-            None => self.reasons.push((reason, 1)),
+    /// Counts an event that ended for a sync before it was queued; gives how many have ended for this reason.
+    pub(super) fn ended(&mut self, reason: Reason) -> u64 {
+        if let Some((_, count)) = self.reasons.iter_mut().find(|(seen, _)| *seen == reason) {
+            *count += 1;
+            return *count;
         }
+        self.reasons.push((reason, 1));
+        1
+    }
+
+    /// How many were queued, or had been before.
+    pub(super) const fn taken(&self) -> u64 {
+        self.pushed.queued + self.pushed.duplicates
     }
 
     /// How many ended for this reason.

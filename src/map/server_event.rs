@@ -26,7 +26,7 @@ use crate::map::user_data::{self, Carried};
 use crate::map::{Mapper, REVENUE_EVENTS, app_data, data_use, event_time, personal};
 use crate::normalize::field::UserDataField;
 use crate::outcome::Reason;
-use crate::payload::{Fingerprint, MapResult, PURCHASE, Payload, PayloadArena, Rejected};
+use crate::payload::{Fingerprint, MapResult, Mistimed, PURCHASE, Payload, PayloadArena, Rejected};
 
 /// Hexadecimal digits of an event id that is a hash: 128 bits.
 const HASHED_ID_DIGITS: usize = 32;
@@ -211,33 +211,47 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, '_, R> {
     ) -> MapResult {
         let is_small = self.out.len() <= self.mapper.most_bytes;
         let purchase = head.name.text == PURCHASE;
-        let objection = match head.time {
-            Err(reason) => Some(reason),
-            Ok(_) if !carried.is_sufficient() => Some(Reason::NoIdentifier),
-            Ok(_) if purchase && worth.grouped => Some(Reason::GroupedNumber),
-            Ok(_) if purchase && !worth.value => Some(Reason::PurchaseWithoutValue),
-            Ok(_) if purchase && !worth.currency => Some(Reason::PurchaseWithoutCurrency),
-            Ok(_) if !is_small => Some(Reason::EventTooLarge),
-            Ok(_) => None,
+        let objection = match () {
+            () if !carried.is_sufficient() => Some(Reason::NoIdentifier),
+            () if purchase && worth.grouped => Some(Reason::GroupedNumber),
+            () if purchase && !worth.value => Some(Reason::PurchaseWithoutValue),
+            () if purchase && !worth.currency => Some(Reason::PurchaseWithoutCurrency),
+            () if !is_small => Some(Reason::EventTooLarge),
+            () => None,
         };
-        if let Some(reason) = objection {
+        let (source, pixel) = (head.decided.source, self.mapper.browser_pixel);
+        let queueing = || Mistimed {
+            fingerprint: Fingerprint::new(
+                &head.id.text,
+                self.mapper.sync.as_str(),
+                &head.name.text,
+                &head.id_scope,
+            ),
+            deadline: (head.seconds()).saturating_add(action_source::window(source, pixel)),
+        };
+        if let Some(reason) = head.time.err().or(objection) {
+            // Where only the time is wrong, it may be our clock that is.
+            let mistimed = objection.is_none().then(|| Box::new(queueing()));
             return Err(Rejected {
                 reason,
                 event_name: Some(head.name.text.into()),
                 event_id: Some(head.id.text.into()),
                 json: is_small.then_some(self.out),
+                mistimed,
+                counted_alone: false,
             });
         }
-        let (source, pixel) = (head.decided.source, self.mapper.browser_pixel);
         if action_source::may_count_twice(head.seconds(), source, pixel, now) {
             self.recorder.may_count_twice();
         }
-        let sync = self.mapper.sync.as_str();
-        let window = action_source::window(source, pixel);
+        let Mistimed {
+            fingerprint,
+            deadline,
+        } = queueing();
         Ok(Payload {
             json: payloads.finish(self.out),
-            fingerprint: Fingerprint::new(&head.id.text, sync, &head.name.text, &head.id_scope),
-            deadline: head.seconds().saturating_add(window),
+            fingerprint,
+            deadline,
             event_name: match &self.rule.event_name {
                 Some(name) if **name == *head.name.text => Arc::clone(name),
                 _ => head.name.text.into(),

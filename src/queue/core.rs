@@ -101,12 +101,12 @@ pub(super) enum Effect {
     Clicked(FirstSeen),
 }
 
-/// Where the present transaction's search for the oldest records goes on: it has dealt with all before.
+/// Where the search for the oldest records goes on: it has dealt with all before.
 #[derive(Debug, Default)]
 pub(super) struct PassedRecords {
     pub(super) dead_letter: i64,
     pub(super) damaged: i64,
-    /// By sync.
+    /// By sync; in the present transaction.
     pub(super) profiles: HashMap<usize, (UnixMillis, i64)>,
 }
 
@@ -208,7 +208,7 @@ impl Core {
             self.engine.commit(&self.pending)?;
         }
         self.pending = Transaction::default();
-        self.passed = PassedRecords::default();
+        self.passed.profiles.clear();
         Ok(value)
     }
 
@@ -225,6 +225,8 @@ impl Core {
         for sync in &settings.syncs {
             self.index_of(sync);
         }
+        // Other records may have to leave by these settings.
+        self.passed = PassedRecords::default();
         self.quota.settings = Arc::clone(&settings);
         self.settings = settings;
         Ok(())

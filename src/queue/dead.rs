@@ -1,7 +1,9 @@
 //! Dead letters: events that ended as `invalid`, `rejected` or `expired`, for the operator to judge.
 //!
 //! They hold the mapped event, never raw input. Events that came too late or named nobody come in floods, so only a
-//! sample of them is kept. The oldest dead letters are removed when they are too old or room is short.
+//! sample of them is kept; but where only the time is wrong, and no backfill brought the event, it may be the clock
+//! that is wrong, and the event is kept whole for a retry. The oldest dead letters are removed when they are too old
+//! or room is short.
 
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +90,9 @@ pub struct DeadFilter {
 pub struct Retried {
     /// Dead letters that are queued again.
     pub queued: u64,
-    /// Those that stay: never mapped, or too late for Meta.
+    /// Those that stay: never mapped, too late for Meta, or still in the future.
     pub kept: u64,
+    /// Those that were removed, since their events were taken after all.
+    #[serde(default)]
+    pub replaced: u64,
 }

@@ -1,6 +1,7 @@
 //! Files dead letters, replaces them, queues them again and removes them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::Deserialize;
 
@@ -11,13 +12,16 @@ use crate::payload::{Fingerprint, Payload};
 use super::batch::{BatchEntry, StoredBatch, SyncId};
 use super::core::Core;
 use super::dead::{DeadLetter, Refusal, Retried};
-use super::engine::{DeadHeader, EngineResult, StoredDeadLetter};
+use super::engine::{self, DeadHeader, EngineResult, Reader, StoredDeadLetter};
 use super::room;
 use super::state::BatchState;
 use super::totals::{Counter, Removal};
+use super::window;
 
 /// Dead letters that each sync keeps for a reason of which only a sample is kept.
 const MAX_SAMPLES: u64 = 100;
+/// How many seconds an event may lie ahead, as in mapping.
+const TOLERANCE: i64 = 60;
 /// What a dead letter takes besides its texts.
 const OVERHEAD: usize = 128;
 /// Longest name or id that is kept, in bytes.
@@ -32,8 +36,8 @@ pub(super) struct NewDeadLetter<'a> {
     pub(super) taken_at: UnixMillis,
     pub(super) event_name: Option<&'a str>,
     pub(super) event_id: Option<&'a str>,
-    /// Fingerprint and deadline of an event that was queued.
-    pub(super) queued: Option<(Fingerprint, i64)>,
+    /// Fingerprint and deadline of an event that was queued, or that could be if its time were right.
+    pub(super) queueing: Option<(Fingerprint, i64)>,
     pub(super) first_try: Option<UnixMillis>,
     pub(super) last_try: Option<UnixMillis>,
     pub(super) refusal: Option<&'a Refusal>,
@@ -53,7 +57,7 @@ impl<'a> NewDeadLetter<'a> {
             taken_at: state.taken_at,
             event_name: Some(content.name(entry)),
             event_id: None,
-            queued: Some((entry.fingerprint, entry.deadline)),
+            queueing: Some((entry.fingerprint, entry.deadline)),
             first_try: state.first_try,
             last_try: state.last_try,
             refusal: None,
@@ -68,7 +72,8 @@ pub(super) fn file(core: &mut Core, index: usize, new: &NewDeadLetter<'_>) -> En
         let counters = core.counters.at(index);
         (counters.id, counters.name.clone())
     };
-    if is_sampled(new.reason) {
+    let is_mistimed = new.reason.outcome() == Outcome::Invalid && new.queueing.is_some();
+    if is_sampled(new.reason) && !is_mistimed {
         let samples = core.samples.entry((sync, new.reason)).or_default();
         if *samples >= MAX_SAMPLES {
             return Ok(());
@@ -79,16 +84,14 @@ pub(super) fn file(core: &mut Core, index: usize, new: &NewDeadLetter<'_>) -> En
         .event_id
         .map(Cow::Borrowed)
         .or_else(|| new.json.and_then(event_id));
-    let id_half = match new.queued {
+    let id_half = match new.queueing {
         Some((fingerprint, _)) => Some(fingerprint.id),
         None => event_id.as_deref().map(Fingerprint::of_id),
     };
     let kept = |text: Option<&str>, max| text.map(|text| beginning(text, max).to_owned());
     let refusal = new.refusal;
-    core.last.dead_letter += 1;
-    let id = core.last.dead_letter;
     let letter = DeadLetter {
-        id,
+        id: core.last.dead_letter + 1,
         sync: name,
         reason: new.reason,
         event_name: kept(new.event_name, MAX_NAME),
@@ -111,18 +114,25 @@ pub(super) fn file(core: &mut Core, index: usize, new: &NewDeadLetter<'_>) -> En
     ];
     let texts: usize = texts.into_iter().flatten().map(String::len).sum();
     let bytes = (OVERHEAD + texts + letter.json.as_ref().map_or(0, Vec::len)) as u64;
+    if is_mistimed && !room::takes_mistimed(core, bytes) {
+        return Ok(());
+    }
     let stored = StoredDeadLetter {
         letter,
         sync,
         bytes,
         id_half,
-        whole_half: new.queued.map(|(fingerprint, _)| fingerprint.whole),
-        deadline: new.queued.map(|(_, deadline)| deadline),
+        whole_half: new.queueing.map(|(fingerprint, _)| fingerprint.whole),
+        deadline: new.queueing.map(|(_, deadline)| deadline),
     };
-    core.pending.dead_letters.insert(id, Some(stored));
+    core.last.dead_letter = stored.letter.id;
+    (core.pending.dead_letters).insert(stored.letter.id, Some(stored));
     let counters = core.counters.at(index);
     counters.add(Counter::Dead, 1);
     counters.add(Counter::DeadBytes, bytes);
+    if is_mistimed {
+        counters.add(Counter::MistimedBytes, bytes);
+    }
     room::make_room(core)
 }
 
@@ -145,12 +155,13 @@ pub(super) fn replace_queued(
     Ok(replaced)
 }
 
-/// Removes the dead letters of an event that was `invalid` when it came before. Such an event has no fingerprint,
-/// so its id and name identify it.
+/// Removes the dead letters of an event that was `invalid` when it came before. Unless only its time was wrong, it
+/// has no fingerprint, so its id and name identify it.
 pub(super) fn replace_invalid(
     core: &mut Core,
     index: usize,
     id_half: u64,
+    whole_half: Option<u64>,
     event_name: Option<&str>,
 ) -> EngineResult<()> {
     if core.counters.at(index).get(Counter::Dead) == 0 {
@@ -158,33 +169,69 @@ pub(super) fn replace_invalid(
     }
     let event_name = event_name.map(|name| beginning(name, MAX_NAME));
     for letter in of_event(core, index, id_half)? {
-        if letter.whole_half.is_none() && letter.event_name.as_deref() == event_name {
+        let is_same = match letter.whole_half {
+            Some(_) => letter.is_mistimed() && letter.whole_half == whole_half,
+            None => letter.event_name.as_deref() == event_name,
+        };
+        if is_same {
             room::remove_letter(core, &letter, Removal::Replaced);
         }
     }
     Ok(())
 }
 
-/// Queues dead letters again, if they can still be delivered.
-pub(super) fn retry(core: &mut Core, ids: &[i64]) -> EngineResult<Retried> {
+/// Queues dead letters again, if they can still be delivered. Those whose event was refused for its time and
+/// taken later are removed: `taken` names such events, besides the duplicate window.
+pub(super) fn retry(
+    core: &mut Core,
+    ids: &[i64],
+    taken: &HashSet<Fingerprint>,
+) -> EngineResult<Retried> {
     let mut retried = Retried::default();
     for id in ids {
         let found = letter(core, *id)?.and_then(|letter| {
             let index = core.counters.find_by_id(letter.sync)?;
-            let payload = payload(&letter).filter(|it| it.deadline > core.now.seconds())?;
+            let payload = payload(&letter, core.now)?;
             Some((index, letter.header(), payload))
         });
         let Some((index, header, payload)) = found else {
             retried.kept += 1;
             continue;
         };
+        let fingerprint = payload.fingerprint;
+        if header.is_mistimed()
+            && (core.window.contains(fingerprint) || taken.contains(&fingerprint))
+        {
+            room::remove_letter(core, &header, Removal::Replaced);
+            retried.replaced += 1;
+            continue;
+        }
+        if payload.deadline <= core.now.seconds() {
+            retried.kept += 1;
+            continue;
+        }
         room::remove_letter(core, &header, Removal::Retried);
-        core.window.insert(payload.fingerprint, core.uptime);
+        core.window.insert(fingerprint, core.uptime);
         core.counters.at(index).add(Counter::DeadRetried, 1);
         core.queue(index, payload);
         retried.queued += 1;
     }
     Ok(retried)
+}
+
+/// Finds the events that were refused for their time and taken later, in the last 8 days.
+pub(super) fn taken_later(reader: &mut dyn Reader) -> EngineResult<HashSet<Fingerprint>> {
+    let mut mistimed = Vec::new();
+    engine::visit_pages(
+        None,
+        |after, limit| reader.dead_headers(after.unwrap_or(0), limit),
+        |letter| letter.id,
+        |letter| mistimed.extend(letter.fingerprint().filter(|_| letter.is_mistimed())),
+    )?;
+    if mistimed.is_empty() {
+        return Ok(HashSet::new());
+    }
+    window::known_fingerprints(reader, &mistimed)
 }
 
 /// Removes dead letters; gives the number of those that it found.
@@ -258,17 +305,41 @@ fn of_event(core: &mut Core, index: usize, id_half: u64) -> EngineResult<Vec<Dea
     Ok(letters)
 }
 
-/// The event of a dead letter, if it was mapped.
-fn payload(letter: &StoredDeadLetter) -> Option<Payload> {
+/// The event of a dead letter, if it was mapped and its time has come.
+fn payload(letter: &StoredDeadLetter, now: UnixMillis) -> Option<Payload> {
+    let mut json = letter.letter.json.clone()?;
+    let mut deadline = letter.deadline?;
+    if letter.header().is_mistimed() {
+        let ahead = come_to_now(&mut json, now)?;
+        deadline = deadline.saturating_sub(ahead);
+    }
     Some(Payload {
-        json: letter.letter.json.clone()?.into(),
+        json: json.into(),
         event_name: letter.letter.event_name.as_deref()?.into(),
-        fingerprint: Fingerprint {
-            id: letter.id_half?,
-            whole: letter.whole_half?,
-        },
-        deadline: letter.deadline?,
+        fingerprint: letter.header().fingerprint()?,
+        deadline,
     })
+}
+
+/// Makes an event happen now that lies as little ahead as mapping would accept; gives the seconds that it was ahead.
+fn come_to_now(json: &mut Vec<u8>, now: UnixMillis) -> Option<i64> {
+    const KEY: &[u8] = br#""event_time":"#;
+    // Only the event's name stands before it, and a quote in a text follows a backslash.
+    let start = memchr::memmem::find(json, KEY)? + KEY.len();
+    let digits = json.get(start..)?.iter();
+    let end = start + digits.take_while(|byte| byte.is_ascii_digit()).count();
+    let time: i64 = std::str::from_utf8(json.get(start..end)?)
+        .ok()?
+        .parse()
+        .ok()?;
+    let ahead = time.saturating_sub(now.seconds()).max(0);
+    if ahead > TOLERANCE {
+        return None;
+    }
+    if ahead > 0 {
+        json.splice(start..end, now.seconds().to_string().into_bytes());
+    }
+    Some(ahead)
 }
 
 const fn is_sampled(reason: Reason) -> bool {
@@ -307,6 +378,28 @@ mod tests {
         let json = br#"{"event_name":"A","event_id":"a\"b","custom_data":{"event_id":"no"}}"#;
         assert_eq!(event_id(json).as_deref(), Some("a\"b"));
         assert_eq!(event_id(br#"{"event_name":"A"}"#), None);
+    }
+
+    #[test]
+    fn an_event_a_little_ahead_happens_now_and_one_far_ahead_does_not() {
+        let now = UnixMillis::from_seconds(1_000);
+        for (time, expected, ahead) in [
+            ("900", "900", Some(0)),
+            ("1000", "1000", Some(0)),
+            ("1060", "1000", Some(60)),
+            ("1061", "1061", None),
+            ("-5", "-5", None),
+            ("", "", None),
+        ] {
+            let event = |time: &str| {
+                let name = r#"{"event_name":"\"event_time\":7","event_time":"#;
+                let rest = r#","original_event_data":{"event_time":2000}}"#;
+                [name, time, rest].concat().into_bytes()
+            };
+            let mut json = event(time);
+            assert_eq!(come_to_now(&mut json, now), ahead, "{time}");
+            assert_eq!(json, event(expected), "{time}");
+        }
     }
 
     #[test]

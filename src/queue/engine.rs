@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::config::SyncName;
-use crate::outcome::Reason;
+use crate::outcome::{Outcome, Reason};
+use crate::payload::Fingerprint;
 use crate::profile::ProfileKey;
 use crate::profile::clicks::{ClickKey, FirstSeen};
 
@@ -258,10 +259,11 @@ pub(super) struct StoredDeadLetter {
     pub(super) sync: SyncId,
     /// Bytes of the store that it takes.
     pub(super) bytes: u64,
-    /// Halves of its fingerprint; that of the whole event only if it was queued.
+    /// Halves of its fingerprint; that of the whole event only if it was queued, or could be if its time were
+    /// right.
     pub(super) id_half: Option<u64>,
     pub(super) whole_half: Option<u64>,
-    /// The end of Meta's window, if the event was queued.
+    /// The end of Meta's window; `None` as for the whole fingerprint.
     pub(super) deadline: Option<i64>,
 }
 
@@ -276,6 +278,7 @@ impl StoredDeadLetter {
             taken_at: letter.taken_at,
             filed_at: letter.filed_at,
             bytes: self.bytes,
+            id_half: self.id_half,
             whole_half: self.whole_half,
         }
     }
@@ -292,7 +295,24 @@ pub(super) struct DeadHeader {
     pub(super) taken_at: UnixMillis,
     pub(super) filed_at: UnixMillis,
     pub(super) bytes: u64,
+    pub(super) id_half: Option<u64>,
     pub(super) whole_half: Option<u64>,
+}
+
+impl DeadHeader {
+    /// Whether the event was refused for its time alone, and can be queued yet.
+    pub(super) fn is_mistimed(&self) -> bool {
+        let outcome = self.reason.map(Reason::outcome);
+        outcome == Some(Outcome::Invalid) && self.whole_half.is_some()
+    }
+
+    /// The fingerprint of the whole event, if it has one.
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        Some(Fingerprint {
+            id: self.id_half?,
+            whole: self.whole_half?,
+        })
+    }
 }
 
 /// Batches that were found damaged, in the order in which they were found, which is that of their numbers here.

@@ -42,6 +42,10 @@ pub(super) struct SyncLeases {
     urgent: i64,
     /// How many leases took only a part of what was ready.
     turns: usize,
+    /// How many leases in a row have found less than what is ready.
+    short: u32,
+    /// How often so many had that it was an error.
+    errors: u32,
     /// Is notified when events become ready.
     pub(super) wake: Arc<Notify>,
 }
@@ -73,6 +77,9 @@ const MOST_URGENT: Turn = &[BatchOrder::Deadline];
 /// A round of leases, where not all that is ready fits into one. Each kind of event has its fixed share, so
 /// that none waits for ever.
 const ROUND: [Turn; 4] = [PURCHASES, FRESHEST, PURCHASES, MOST_URGENT];
+
+/// So many leases in a row that find less than what is ready are an error.
+const SHORT_LEASES: u32 = 12;
 
 /// What a commit does to the leases of a sync.
 #[derive(Debug)]
@@ -208,6 +215,19 @@ impl SyncLeases {
         let turn = ROUND[self.turns % ROUND.len()];
         self.turns += 1;
         turn
+    }
+
+    /// Notes that a lease has taken all that it found. Gives how many events are ready all the same, once so many
+    /// leases have left some that no release between can explain it; each time it takes more of them.
+    pub(super) fn took_all(&mut self) -> Option<u64> {
+        let left = self.backlog().events;
+        self.short = if left == 0 { 0 } else { self.short + 1 };
+        if self.short < SHORT_LEASES << self.errors.min(16) {
+            return None;
+        }
+        self.short = 0;
+        self.errors += 2;
+        Some(left)
     }
 
     /// Gives the earliest deadline that a ready event can have, and raises the mark to the end; the caller lowers

@@ -8,13 +8,20 @@ use crate::config::SyncName;
 use super::batch::StoredBatch;
 use super::bits::Bits;
 use super::core::Core;
-use super::engine::{BatchOrder, EngineResult};
+use super::engine::{BatchOrder, EngineError, EngineResult};
 use super::lease::{Leased, Order, Slot};
 use super::leases::SyncLeases;
 use super::state::{BatchPlace, BatchState};
 
 /// How many batches a lease by name looks at.
 const BATCHES_BY_NAME: usize = 256;
+
+/// Events that no lease finds.
+#[derive(Debug, thiserror::Error)]
+#[error("{events} events are ready by the counts, but are not found")]
+struct NotFound {
+    events: u64,
+}
 
 /// Hands out ready events.
 pub(super) fn lease(
@@ -41,7 +48,7 @@ pub(super) fn lease(
         Order::MostUrgent => lease_in_turn(core, &mut lease),
         Order::NewestOfEachName => lease_newest_of_each_name(core, &mut lease),
     };
-    if let Err(error) = leased {
+    if let Err(error) = leased.and_then(|()| check_rest(core, &lease, order)) {
         give_back(core, sync, &lease.taken);
         return Err(error);
     }
@@ -54,6 +61,19 @@ pub(super) fn lease(
 pub(super) fn give_back(core: &Core, sync: &SyncName, leased: &[Leased]) {
     let slots: Vec<Slot> = leased.iter().map(|event| event.slot).collect();
     core.leases().of(sync).release(&slots);
+}
+
+/// Fails where events are ready by the counts, and time after time no lease finds them: the store is damaged where no
+/// checksum tells, as in an index.
+fn check_rest(core: &Core, lease: &Lease, order: Order) -> EngineResult<()> {
+    // What is overdue or damaged leaves with the next pass.
+    if lease.full || order != Order::MostUrgent || core.overdue || !core.damaged.is_empty() {
+        return Ok(());
+    }
+    match core.leases_of(lease.index, SyncLeases::took_all) {
+        Some(events) => Err(EngineError::Damaged(Arc::new(NotFound { events }))),
+        None => Ok(()),
+    }
 }
 
 fn lease_in_turn(core: &mut Core, lease: &mut Lease) -> EngineResult<()> {

@@ -73,7 +73,8 @@ fn push_mapped(
             return Ok(true);
         }
         let name = Some(payload.event_name.as_ref());
-        dead_letters::replace_invalid(core, index, fingerprint.id, name)?;
+        let (id, whole) = (fingerprint.id, Some(fingerprint.whole));
+        dead_letters::replace_invalid(core, index, id, whole, name)?;
     }
     core.window.insert(fingerprint, core.uptime);
     core.counters.at(index).add(Counter::Taken, 1);
@@ -104,16 +105,25 @@ fn push_rejected(
         return Ok(());
     }
     pushed.invalid += 1;
+    if rejected.counted_alone {
+        return Ok(());
+    }
+    let mistimed = rejected.mistimed.as_deref();
     if replaces && let Some(id) = &rejected.event_id {
         let id_half = Fingerprint::of_id(id);
-        dead_letters::replace_invalid(core, index, id_half, rejected.event_name.as_deref())?;
+        let whole_half = mistimed.map(|it| it.fingerprint.whole);
+        let name = rejected.event_name.as_deref();
+        dead_letters::replace_invalid(core, index, id_half, whole_half, name)?;
     }
+    // A backfill is full of events that are truly too old.
+    let is_old = matches!(rejected.reason, Reason::TooOld | Reason::TooOldForPixel);
+    let mistimed = mistimed.filter(|_| !(replaces && is_old));
     let letter = NewDeadLetter {
         reason: rejected.reason,
         taken_at: core.now,
         event_name: rejected.event_name.as_deref(),
         event_id: rejected.event_id.as_deref(),
-        queued: None,
+        queueing: mistimed.map(|it| (it.fingerprint, it.deadline)),
         first_try: None,
         last_try: None,
         refusal: None,

@@ -1,10 +1,13 @@
 //! Keeps dead letters and damaged batches within their bytes: the oldest leave.
+//!
+//! Events that were refused for their time alone have a quarter of their own: others do not crowd them out, and
+//! beyond it they leave no dead letter.
 
 use crate::clock::UnixMillis;
 
 use super::core::Core;
 use super::damaged::{DamagedBatch, DamagedHeader};
-use super::engine::{DeadHeader, EngineResult, StoredDeadLetter};
+use super::engine::{DeadHeader, EngineResult};
 use super::totals::{Counter, Removal};
 
 /// Dead letters that are read at once.
@@ -18,8 +21,10 @@ pub(super) fn make_room(core: &mut Core) -> EngineResult<()> {
             // All others came in this transaction.
             let behind = core.passed.dead_letter + 1;
             let mut pending = core.pending.dead_letters.range(behind..);
-            let first = pending.find_map(|(_, letter)| letter.as_ref());
-            let first = first.map(StoredDeadLetter::header);
+            let first = pending.find_map(|(_, letter)| {
+                let header = letter.as_ref()?.header();
+                (!is_exempt(core, &header)).then_some(header)
+            });
             let filed_at = first
                 .as_ref()
                 .map_or(UnixMillis(i64::MAX), |it| it.filed_at);
@@ -35,7 +40,7 @@ pub(super) fn make_room(core: &mut Core) -> EngineResult<()> {
             if !excess(core) {
                 break;
             }
-            if !core.pending.dead_letters.contains_key(&letter.id) {
+            if !core.pending.dead_letters.contains_key(&letter.id) && !is_exempt(core, &letter) {
                 remove_letter(core, &letter, Removal::Crowded);
             }
             core.passed.dead_letter = letter.id;
@@ -50,9 +55,10 @@ pub(super) fn remove_letter(core: &mut Core, letter: &DeadHeader, why: Removal) 
     if core.pending.dead_letters.remove(&letter.id).is_none() {
         core.pending.dead_letters.insert(letter.id, None);
     }
-    if let Some(samples) = letter
-        .reason
-        .and_then(|reason| core.samples.get_mut(&(letter.sync, reason)))
+    let is_mistimed = letter.is_mistimed();
+    if !is_mistimed
+        && let Some(reason) = letter.reason
+        && let Some(samples) = core.samples.get_mut(&(letter.sync, reason))
     {
         *samples = samples.saturating_sub(1);
     }
@@ -60,6 +66,9 @@ pub(super) fn remove_letter(core: &mut Core, letter: &DeadHeader, why: Removal) 
         let counters = core.counters.at(index);
         counters.take(Counter::Dead, 1);
         counters.take(Counter::DeadBytes, letter.bytes);
+        if is_mistimed {
+            counters.take(Counter::MistimedBytes, letter.bytes);
+        }
         counters.add(Counter::DeadRemoved(why), 1);
     }
 }
@@ -76,11 +85,24 @@ pub(super) fn remove_damaged(core: &mut Core, batch: &DamagedHeader) {
     }
 }
 
+/// Whether a dead letter of this size fits into the quarter of those that were refused for their time alone.
+pub(super) fn takes_mistimed(core: &Core, bytes: u64) -> bool {
+    core.counters.sum(Counter::MistimedBytes) + bytes <= max_bytes(core) / 4
+}
+
+/// Whether a dead letter stays where others leave.
+fn is_exempt(core: &Core, letter: &DeadHeader) -> bool {
+    letter.is_mistimed() && takes_mistimed(core, 0)
+}
+
 fn excess(core: &Core) -> bool {
+    core.counters.sum(Counter::DeadBytes) > max_bytes(core)
+}
+
+fn max_bytes(core: &Core) -> u64 {
     let config = &core.settings.config;
     // Dead letters may not take what the queue needs, whatever their own limit says.
-    let max = config.dead_letter_max_bytes.min(config.max_bytes.get() / 2);
-    core.counters.sum(Counter::DeadBytes) > max
+    config.dead_letter_max_bytes.min(config.max_bytes.get() / 2)
 }
 
 /// Removes the damaged batches that were found before a moment, while there is too little room.

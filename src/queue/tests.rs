@@ -23,6 +23,7 @@ mod leasing;
 mod settling;
 mod cooldowns;
 mod dead_letters;
+mod mistimed;
 mod tracing;
 pub(in crate::queue) mod erasing;
 pub(in crate::queue) mod remembering;
@@ -288,7 +289,7 @@ pub(in crate::queue) fn ended(reason: Reason) -> Submission {
             reason,
             event_name: Some("Sign Up".into()),
             event_id: Some("ended-1".into()),
-            json: None,
+            ..Rejected::unmapped(reason)
         }),
     }
 }

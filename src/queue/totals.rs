@@ -42,7 +42,7 @@ words! {
         Retried = "retried",
         /// Dropped by command.
         Dropped = "dropped",
-        /// Replaced by a backfill of the same event.
+        /// Replaced by a backfill of the same event, or the event was taken after all.
         Replaced = "replaced",
         /// Erased with its user.
         Forgotten = "forgotten",
@@ -109,6 +109,8 @@ counters! {
     Dead = "dead",
     /// Bytes of the store that they and damaged batches take.
     DeadBytes = "dead_bytes",
+    /// What of that dead letters take whose events were refused for their time alone.
+    MistimedBytes = "mistimed_bytes",
     /// Profiles of people and devices.
     Profiles = "profiles",
     /// Bytes of the store that they take.
@@ -326,6 +328,9 @@ fn count_records(engine: &mut dyn Engine, counters: &mut Counters) -> EngineResu
         |letter| {
             count(letter.sync, Counter::Dead, 1);
             count(letter.sync, Counter::DeadBytes, letter.bytes);
+            if letter.is_mistimed() {
+                count(letter.sync, Counter::MistimedBytes, letter.bytes);
+            }
         },
     )?;
     engine::visit_pages(

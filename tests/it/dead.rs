@@ -1,17 +1,19 @@
 //! The commands for dead letters.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use clap::Parser as _;
 use pixel_relay::cli::{self, Cli, Terminal};
+use pixel_relay::clock::{Clock as _, SystemClock, TestClock, UnixMillis};
 use pixel_relay::sandbox::faults::Faults;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::process::command;
-use crate::support::{Daemon, Graph, PLAIN_SYNC, event};
+use crate::support::{Daemon, Graph, PLAIN_SYNC, config_text, event};
 
 /// A daemon with one dead letter that Meta refused ("bad"), and two without a name ("nameless-…").
 async fn with_letters(graph: &Graph) -> Daemon {
@@ -320,5 +322,86 @@ async fn people_get_a_table() {
         .collect();
     assert_eq!(ids, ["EVENT ID", "-", "-", "bad"]);
     assert_eq!(text(&errors), "3 dead letters\n");
+    daemon.stop().await;
+}
+
+/// The clock is slow, fast, or as slow as a template that reads UTC as Pacific time would have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_wrong_clock_refuses_is_delivered_once_it_is_right() {
+    const HOUR: i64 = 3600;
+    for (seconds, reason) in [
+        (-2 * HOUR, "in_future"),
+        (9 * 24 * HOUR, "too_old"),
+        (-8 * HOUR, "time_zone_trap"),
+    ] {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        let text = config_text(nowhere, folder.path(), PLAIN_SYNC);
+        let wrong = TestClock::at(UnixMillis(SystemClock.now().0 + seconds * 1000));
+        let daemon = Daemon::start_at(Arc::clone(&folder), text, Arc::new(wrong)).await;
+        let events: Vec<Value> = (0..5).map(|number| event(&number.to_string())).collect();
+        let (status, answer) = daemon.post(serde_json::to_vec(&events).unwrap()).await;
+        assert_eq!(status, 200);
+        assert_eq!(answer["reasons"], json!({ reason: 5 }));
+        daemon.assert_law().await;
+        // By this clock their time has not come, or is over.
+        let config = daemon.config_file();
+        let ran = command(&config, &["dead", "retry", "--all"], b"");
+        assert_eq!(ran.row(), json!({"queued": 0, "kept": 5}));
+        daemon.stop().await;
+
+        let graph = Graph::start().await;
+        let text = config_text(graph.address, folder.path(), PLAIN_SYNC);
+        let daemon = Daemon::start_on(folder, text).await;
+        let config = daemon.config_file();
+        // A sender has repeated one of them meanwhile.
+        let (_, answer) = daemon.post(serde_json::to_vec(&events[2]).unwrap()).await;
+        assert_eq!(answer["queued"], 1);
+        let ran = command(&config, &["dead", "retry", "--reason", reason], b"");
+        assert_eq!(ran.row(), json!({"queued": 4, "kept": 0, "replaced": 1}));
+        daemon
+            .until("pixel_relay_outcomes_total", &["delivered"], 5.0)
+            .await;
+        daemon.assert_law().await;
+        let accepted = graph.accepted();
+        let mut ids: Vec<&str> = (accepted.iter())
+            .filter_map(|event| event["event_id"].as_str())
+            .collect();
+        ids.sort_unstable();
+        assert_eq!(ids, ["0", "1", "2", "3", "4"]);
+        daemon.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_files_a_hundred_letters_of_a_reason() {
+    let graph = Graph::start().await;
+    let daemon = Daemon::start(&graph, PLAIN_SYNC).await;
+    let nameless = |number: usize| {
+        let mut event = event(&number.to_string());
+        event["event_type"] = json!("");
+        event
+    };
+    // More than are stored at once, and of another reason fewer.
+    let mut events: Vec<Value> = (0..2500).map(nameless).collect();
+    events.extend((0..30).map(|_| json!(7)));
+    let (status, answer) = daemon.post(serde_json::to_vec(&events).unwrap()).await;
+    assert_eq!(status, 200);
+    let reasons = json!({"no_event_name": 2500, "malformed_json": 30});
+    assert_eq!(answer["reasons"], reasons);
+    assert_eq!(answer["invalid"], 2530);
+    daemon.assert_law().await;
+    let config = daemon.config_file();
+    let all = || command(&config, &["dead", "list"], b"").rows();
+    let of = |letters: &[Value], reason: &str| {
+        letters.iter().filter(|it| it["reason"] == reason).count()
+    };
+    let letters = all();
+    assert_eq!(of(&letters, "no_event_name"), 100);
+    assert_eq!(of(&letters, "malformed_json"), 30);
+    // The next request files its own.
+    let more: Vec<Value> = (3000..3010).map(nameless).collect();
+    daemon.post(serde_json::to_vec(&more).unwrap()).await;
+    assert_eq!(of(&all(), "no_event_name"), 110);
     daemon.stop().await;
 }

@@ -18,7 +18,8 @@ use super::{SqliteEngine, limit, signed, unsigned};
 macro_rules! headers {
     ($rest:literal) => {
         concat!(
-            "SELECT id, sync, reason, event_name, taken_at, filed_at, bytes, whole_half FROM dead ",
+            "SELECT id, sync, reason, event_name, taken_at, filed_at, bytes, id_half, whole_half ",
+            "FROM dead ",
             $rest
         )
     };
@@ -195,7 +196,8 @@ fn header(row: &Row<'_>) -> rusqlite::Result<DeadHeader> {
         taken_at: UnixMillis(row.get(4)?),
         filed_at: UnixMillis(row.get(5)?),
         bytes: row.get(6).map(unsigned)?,
-        whole_half: half(row, 7)?,
+        id_half: half(row, 7)?,
+        whole_half: half(row, 8)?,
     })
 }
 

@@ -130,6 +130,71 @@ async fn what_is_readable_of_a_damaged_store_is_delivered_and_the_rest_is_counte
     }
 }
 
+/// Takes the first batches out of two indexes, but not out of the table. The store must be closed.
+fn take_out_of_indexes(fixture: &QueueFixture, batches: usize) {
+    let store = connection(fixture);
+    let indexes = "name IN ('row_by_deadline', 'row_of_purchases')";
+    store
+        .execute_batch(&format!(
+            "CREATE TABLE saved AS SELECT * FROM row ORDER BY id LIMIT {batches};
+             DELETE FROM row WHERE id IN (SELECT id FROM saved);
+             CREATE TABLE described AS SELECT * FROM sqlite_schema WHERE {indexes};
+             PRAGMA writable_schema = ON;
+             DELETE FROM sqlite_schema WHERE {indexes};"
+        ))
+        .unwrap();
+    drop(store);
+    // This connection does not know the indexes.
+    connection(fixture)
+        .execute_batch(
+            "INSERT INTO row SELECT * FROM saved;
+             DROP TABLE saved;
+             PRAGMA writable_schema = ON;
+             INSERT INTO sqlite_schema SELECT * FROM described;
+             PRAGMA writable_schema = RESET;
+             DROP TABLE described;",
+        )
+        .unwrap();
+}
+
+#[tokio::test]
+async fn events_that_no_lease_finds_are_found_out() {
+    let fixture = QueueFixture::new(TestEngine::Sqlite);
+    for number in 0..30 {
+        fixture.push([event(number)]).await;
+    }
+    fixture.queue.clone().close().await.unwrap();
+    take_out_of_indexes(&fixture, 10);
+    let fixture = fixture.reopened();
+    let mut delivered = 0;
+    for _ in 0..40 {
+        // The lease that finds it out fails.
+        delivered += deliver_some(&fixture).await.unwrap_or(0);
+    }
+    assert_law(&fixture.queue);
+    assert_eq!(delivered, 30);
+    assert_eq!(fixture.totals().queued, 0);
+}
+
+#[tokio::test]
+async fn a_count_that_is_too_high_is_found_out() {
+    let fixture = QueueFixture::new(TestEngine::Sqlite);
+    fixture.push((0..3).map(event)).await;
+    fixture.queue.clone().close().await.unwrap();
+    connection(&fixture)
+        .execute_batch("UPDATE total SET value = value + 7 WHERE counter IN ('queued', 'taken')")
+        .unwrap();
+    let fixture = fixture.reopened();
+    let mut delivered = 0;
+    for _ in 0..40 {
+        delivered += deliver_some(&fixture).await.unwrap_or(0);
+    }
+    assert_law(&fixture.queue);
+    assert_eq!(delivered, 3);
+    assert_eq!(fixture.totals().queued, 0);
+    assert_eq!(fixture.queue.backlog(&web()).events, 0);
+}
+
 async fn deliver_some(fixture: &QueueFixture) -> Result<usize, StoreError> {
     let order = Order::MostUrgent;
     let leased = fixture.queue.lease(&web(), 1000, 1 << 20, order).await?;
