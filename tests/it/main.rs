@@ -22,6 +22,7 @@ mod apart;
 mod backfill;
 mod browser_request;
 mod cli;
+mod clocks;
 mod clicks;
 mod consent;
 mod control;
