@@ -17,6 +17,7 @@ enum word {
     STRUCK,        // how many were struck
     BIT,           // which bit of what was read is flipped
     SEEN,          // how many operations counted
+    SEND_BUFFER,   // bytes for what is sent on a connection that is accepted; 0: as the system likes
     NEXT_FILE,     // the number of the next file that is opened
     WORDS = 512,   // 4 kB
 };

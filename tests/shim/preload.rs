@@ -15,11 +15,12 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The sources, by name.
-const SOURCES: [(&str, &str); 5] = [
+const SOURCES: [(&str, &str); 6] = [
     ("control.h", include_str!("control.h")),
     ("control.c", include_str!("control.c")),
     ("clock.c", include_str!("clock.c")),
     ("threads.c", include_str!("threads.c")),
+    ("sockets.c", include_str!("sockets.c")),
     ("files.c", include_str!("files.c")),
 ];
 const WORDS: u64 = 512;
@@ -37,6 +38,7 @@ enum Word {
     Struck,
     Bit,
     Seen,
+    SendBuffer,
 }
 
 /// What happens to an operation that is struck.
@@ -149,6 +151,11 @@ impl Shim {
     /// Sets whether no thread can be made.
     pub fn refuse_threads(&self, refuse: bool) {
         self.set(Word::NoThreads, refuse.into());
+    }
+
+    /// Sets how many bytes of answers the system keeps for a connection that is accepted from now on.
+    pub fn set_send_buffer(&self, bytes: u16) {
+        self.set(Word::SendBuffer, bytes.into());
     }
 
     /// Strikes an operation that is yet to come.
