@@ -65,7 +65,6 @@ pub async fn run() -> CaseReport {
             break;
         }
         next += 1;
-        println!(begun.elapsed(), daemon.descriptors(), silent.len());
         gone = daemon.descriptors() < FEW;
         sleep(Duration::from_millis(500)).await;
     }

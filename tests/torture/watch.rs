@@ -2,8 +2,8 @@
 
 use std::fs;
 
-/// How much more than in the first quarter of a run the last may take: the window of duplicates fills.
-const GROWTH: f64 = 1.6;
+/// How many per cent of the first quarter of a run the last may take: the window of duplicates fills.
+const GROWTH: u64 = 160;
 /// Less than this is no growth.
 const SMALL: [u64; 3] = [128 * 1024, 200, 40];
 /// Fewer samples say nothing of a trend.
@@ -53,7 +53,7 @@ impl Watch {
         (0..NAMES.len())
             .filter(|place| {
                 let (first, last) = (first[*place], last[*place]);
-                last > SMALL[*place] && last as f64 > first as f64 * GROWTH
+                last > SMALL[*place] && last * 100 > first * GROWTH
             })
             .map(|place| {
                 let (name, first, last) = (NAMES[place], first[place], last[place]);
