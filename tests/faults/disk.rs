@@ -50,14 +50,13 @@ impl Disk {
                 path,
                 empties,
             } => {
-                let place = match self.names.get(path) {
-                    Some(place) => *place,
-                    None => {
-                        self.files.push(FileState::default());
-                        let place = self.files.len() - 1;
-                        self.name(Naming::Made(path.clone(), place));
-                        place
-                    }
+                let place = if let Some(place) = self.names.get(path) {
+                    *place
+                } else {
+                    self.files.push(FileState::default());
+                    let place = self.files.len() - 1;
+                    self.name(Naming::Made(path.clone(), place));
+                    place
                 };
                 self.open.insert(*file, place);
                 if *empties {
