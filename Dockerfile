@@ -9,7 +9,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin pixel-relay \
     && install -D target/release/pixel-relay /image/usr/local/bin/pixel-relay \
-    && install -d -o 65532 -g 65532 /image/var/lib/pixel-relay /image/etc/pixel-relay
+    && install -d -o 65532 -g 65532 /image/etc/pixel-relay \
+    && install -d -o 65532 -g 65532 -m 700 /image/var/lib/pixel-relay
 
 # glibc, libgcc, a CA bundle and a user without privileges; no shell, no package manager.
 FROM gcr.io/distroless/cc-debian12:nonroot

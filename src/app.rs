@@ -1,5 +1,6 @@
 //! The daemon: build everything that can fail, run it, stop it in order.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use anyhow::{Context as _, anyhow};
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
@@ -16,12 +18,13 @@ use crate::clock::{Clock, CorrectedClock};
 use crate::config::{Config, ConfigError, LiveConfig, SyncName};
 use crate::control::{CommandHandler, Control};
 use crate::deliver::{self, Internet, Lane, SharedLimits, SkewWatch};
-use crate::http::{self, Authenticator, ConnectionLimits, serve};
+use crate::http::{self, Authenticator, ConnectionLimits, Resolver, serve};
 use crate::ingest::{self, Ingest, IngestRules, SilenceWatch, Upstream};
-use crate::queue::{Queue, QueueSettings};
+use crate::panics::{Strikes, caught};
+use crate::queue::{OpenError, Queue, QueueSettings};
 use crate::sandbox::Sandbox;
 use crate::sync;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, PanickedPart};
 
 /// How long requests that are under way may take to finish, once the stop has begun.
 const FINISH_REQUESTS: Duration = Duration::from_secs(5);
@@ -29,6 +32,10 @@ const FINISH_REQUESTS: Duration = Duration::from_secs(5);
 /// How long batches in flight may take to be answered, after that. With the above it stays below
 /// the 30 seconds that container platforms allow between SIGTERM and SIGKILL.
 const FINISH_DELIVERIES: Duration = Duration::from_secs(18);
+
+/// How long a start waits for a store that another process has, and how often it looks.
+const STORE_IN_USE: Duration = Duration::from_secs(10);
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// How often the log says what share of the events carried each identifier.
 const COVERAGE_SUMMARY: Duration = Duration::from_secs(3600);
@@ -49,6 +56,7 @@ pub struct App {
     authenticators: [Arc<Authenticator>; 2],
     ingest: Arc<Ingest>,
     queue: Queue,
+    metrics: Arc<Metrics>,
 }
 
 /// Why a daemon could not be built.
@@ -97,7 +105,7 @@ impl App {
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
         warn_of_removed_syncs(&config, &queue);
         queue.configure(queue_settings(&config));
-        let network = Internet(Arc::clone(&clock));
+        let network = Internet::new(Arc::clone(&clock), resolver()?);
         let mut limits = SharedLimits::new(&queue, Box::new(network));
         let (lanes, shown) = deliver::lanes(&mut limits, &config, &queue, &corrected, &metrics)?;
         let skew = limits.skew_watch(&lanes, &corrected);
@@ -118,7 +126,7 @@ impl App {
             config.clone(),
             queue.clone(),
             shown,
-            metrics,
+            Arc::clone(&metrics),
             Arc::clone(last_seen),
             corrected,
         );
@@ -136,6 +144,7 @@ impl App {
             authenticators,
             ingest,
             queue,
+            metrics,
         })
     }
 
@@ -166,82 +175,134 @@ impl App {
         };
 
         let mut listeners = JoinSet::new();
-        listeners.spawn(serve(
+        listeners.spawn(lasting(serve(
             self.public,
             self.public_router,
             limits,
+            self.metrics.panics_of(PanickedPart::Request),
             stop_listening.clone(),
-        ));
+        )));
         let mut watches = JoinSet::new();
-        watches.spawn(self.silence.run(stop_listening.clone()));
-        if let Some(skew) = self.skew {
-            watches.spawn(skew.run(stop_listening.clone()));
+        let (mut silence, stop) = (self.silence, stop_listening.clone());
+        let silent = watched(Arc::clone(&self.metrics), async move || {
+            silence.run(&stop).await
+        });
+        watches.spawn(silent);
+        if let Some(mut skew) = self.skew {
+            let stop = stop_listening.clone();
+            let watch = async move || skew.run(&stop).await;
+            watches.spawn(watched(Arc::clone(&self.metrics), watch));
         }
         for authenticator in self.authenticators {
-            watches.spawn(authenticator.follow(stop_listening.clone()));
+            let stop = stop_listening.clone();
+            let follow = async move || authenticator.follow(&stop).await;
+            watches.spawn(watched(Arc::clone(&self.metrics), follow));
         }
+        let (ingest, stop) = (self.ingest, stop_listening.clone());
+        let summarise = async move || summarise(&ingest, &stop).await;
+        watches.spawn(watched(Arc::clone(&self.metrics), summarise));
         // The operators' listener stays open until the store is closed.
         let stop_admin = CancellationToken::new();
         let mut admin = JoinSet::new();
-        admin.spawn(serve(
+        admin.spawn(lasting(serve(
             self.admin,
             self.admin_router,
             limits,
+            self.metrics.panics_of(PanickedPart::Admin),
             stop_admin.clone(),
-        ));
+        )));
         let mut lanes = JoinSet::new();
         for lane in self.lanes {
-            lanes.spawn(Box::pin(lane.run(stop_lanes.clone(), FINISH_DELIVERIES)));
+            let stop = stop_lanes.clone();
+            lanes.spawn(Box::pin(async move {
+                let sync = lane.sync().clone();
+                let ended = lane.run(stop, FINISH_DELIVERIES).await;
+                ended.with_context(|| format!("the lane of sync {sync} failed again and again"))
+            }));
         }
 
         // Without a socket this part only waits for its end.
         let stop_control = CancellationToken::new();
         let mut control = JoinSet::new();
         let answering = (self.control, self.command_handler, stop_control.clone());
-        control.spawn(async move {
+        let panics = self.metrics.panics_of(PanickedPart::Command);
+        control.spawn(lasting(async move {
             let (control, handler, stop) = answering;
             match control {
-                Some(control) => control.run(handler, stop).await,
+                Some(control) => control.run(handler, panics, stop).await,
                 None => stop.cancelled().await,
             }
-        });
-        let mut summaries = JoinSet::new();
-        summaries.spawn(summarise(self.ingest));
+        }));
 
         let ended = tokio::select! {
+            biased;
             () = shutdown.cancelled() => Ok(()),
+            // The lanes end with it.
+            () = self.queue.ended() => Err(anyhow!("what writes the store failed")),
             ended = listeners.join_next() => Err(unexpected("the public listener", ended)),
             ended = watches.join_next() => Err(unexpected("a watch", ended)),
             ended = admin.join_next() => Err(unexpected("the admin listener", ended)),
             ended = lanes.join_next() => Err(unexpected("a lane", ended)),
             ended = control.join_next() => Err(unexpected("the control socket", ended)),
         };
+        if let Err(error) = &ended {
+            tracing::error!(error = format!("{error:#}"), "the daemon cannot go on");
+        }
         tracing::info!("stopping: nothing new is accepted, what is under way is finished");
         stop_listening.cancel();
-        listeners.join_all().await;
-        watches.join_all().await;
+        finish(listeners).await;
+        finish(watches).await;
         stop_lanes.cancel();
-        lanes.join_all().await;
+        finish(lanes).await;
         stop_control.cancel();
-        control.join_all().await;
-        self.queue
-            .close()
-            .await
-            .context("the store was not closed well")?;
+        finish(control).await;
+        let closed = self.queue.close().await;
         stop_admin.cancel();
         admin.abort_all();
+        ended?;
+        closed.context("the store was not closed well")?;
         tracing::info!("stopped");
-        ended
+        Ok(())
     }
 }
 
-/// Says every hour how well events can be matched.
-async fn summarise(ingest: Arc<Ingest>) {
+/// Waits for parts of the daemon to end. One that fails meanwhile holds up no other.
+async fn finish(mut parts: JoinSet<anyhow::Result<()>>) {
+    while let Some(ended) = parts.join_next().await {
+        if !matches!(ended, Ok(Ok(()))) {
+            let error = unexpected("a part", Some(ended));
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the daemon does not stop well"
+            );
+        }
+    }
+}
+
+/// A part that does not fail.
+async fn lasting(part: impl Future<Output = ()>) -> anyhow::Result<()> {
+    part.await;
+    Ok(())
+}
+
+/// Runs a watch until it ends by itself. It begins anew after a panic, unless there are too many.
+async fn watched(metrics: Arc<Metrics>, mut watch: impl AsyncFnMut()) -> anyhow::Result<()> {
+    let mut strikes = Strikes::default();
+    while let Err(panicked) = caught(watch()).await {
+        metrics.panicked(PanickedPart::Watch);
+        if strikes.add(Instant::now()) {
+            return Err(panicked.into());
+        }
+    }
+    Ok(())
+}
+
+/// Says every hour how well events can be matched, until the stop.
+async fn summarise(ingest: &Ingest, stop: &CancellationToken) {
     let mut hours = tokio::time::interval(COVERAGE_SUMMARY);
     // The first tick comes at once, when there is nothing to say.
     hours.tick().await;
-    loop {
-        hours.tick().await;
+    while stop.run_until_cancelled(hours.tick()).await.is_some() {
         ingest.log_match_key_coverage();
     }
 }
@@ -304,20 +365,41 @@ fn upstream(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<Up
     let Some(url) = &config.ingest.upstream else {
         return Ok(None);
     };
-    let upstream = Upstream::new(http::client_config(url, Arc::clone(clock))?, url.clone());
+    // Its host and Meta's do not wait for each other.
+    let resolver = resolver()?;
+    let tls = http::client_config(url, Arc::clone(clock))?;
+    let upstream = Upstream::new(tls, url.clone(), resolver);
     Ok(Some(upstream.context(
         "the HTTP client for ingest.upstream could not be made",
     )?))
 }
 
+fn resolver() -> anyhow::Result<Arc<Resolver>> {
+    Resolver::start().context("cannot start the thread that finds the addresses of hosts")
+}
+
+/// Opens the store. Waits a while for another process that has it: a daemon that is about to stop, or a command.
 async fn open_queue(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Queue> {
-    let queue = config.queue.clone();
-    let folder = queue.path.clone();
+    let folder = config.queue.path.display();
     let syncs: Vec<SyncName> = config.syncs.keys().cloned().collect();
-    tokio::task::spawn_blocking(move || Queue::open(&queue, &syncs, clock))
-        .await
-        .context("opening the store did not end")?
-        .with_context(|| format!("cannot open the store in {}", folder.display()))
+    let give_up = Instant::now() + STORE_IN_USE;
+    let mut has_told = false;
+    loop {
+        let (queue, syncs, clock) = (config.queue.clone(), syncs.clone(), Arc::clone(&clock));
+        let opened = tokio::task::spawn_blocking(move || Queue::open(&queue, &syncs, clock));
+        match opened.await.context("opening the store did not end")? {
+            Err(OpenError::InUse(_)) if Instant::now() < give_up => {}
+            opened => return opened.with_context(|| format!("cannot open the store in {folder}")),
+        }
+        if !mem::replace(&mut has_told, true) {
+            tracing::info!(
+                %folder,
+                seconds = STORE_IN_USE.as_secs(),
+                "another process has the store; waiting for it"
+            );
+        }
+        sleep(BETWEEN_TRIES).await;
+    }
 }
 
 /// What the configuration says of the store.
@@ -367,9 +449,11 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// A part of the daemon that should have run until it was told to stop.
-fn unexpected(part: &str, ended: Option<Result<(), tokio::task::JoinError>>) -> anyhow::Error {
+fn unexpected(part: &str, ended: Option<Result<anyhow::Result<()>, JoinError>>) -> anyhow::Error {
     match ended {
-        Some(Err(error)) => anyhow!(error).context(format!("{part} failed")),
-        Some(Ok(())) | None => anyhow!("{part} ended by itself"),
+        // The log has told of the panic, without what its text may hold.
+        Some(Err(_panicked)) => anyhow!("{part} failed"),
+        Some(Ok(Err(error))) => error.context(format!("{part} failed")),
+        Some(Ok(Ok(()))) | None => anyhow!("{part} ended by itself"),
     }
 }

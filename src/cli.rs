@@ -4,13 +4,14 @@
 //! failure, such as a port that is taken or a store that another process holds; 2, bad usage or
 //! configuration, which a restart does not fix.
 
+use std::fs;
 use std::io::{self, BufRead, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use tokio::runtime::{self, Runtime};
 
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::load::{self, Loaded, Sources, Unusable};
@@ -25,6 +26,7 @@ mod healthcheck;
 mod map;
 mod queue;
 mod run;
+mod runtime;
 mod sandbox;
 mod send_test;
 mod store;
@@ -211,11 +213,6 @@ fn parse_time(text: &str) -> Result<UnixMillis, String> {
         .ok_or_else(|| format!("`{text}` is not a time such as 2026-11-20T18:05:00Z"))
 }
 
-/// Runs the tasks of a command that serves.
-fn runtime() -> io::Result<Runtime> {
-    runtime::Builder::new_multi_thread().enable_all().build()
-}
-
 /// Whether the reader of the output has closed it, as `head` does.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
@@ -234,10 +231,26 @@ fn load_config(sources: Sources) -> Result<(Loaded, Vec<Sync>), CommandFailure> 
         &config.meta.api_version,
         SystemClock.now(),
     ));
+    warnings.extend(open_folder_warning(&config.queue.path));
     match sync::compile_all(&config) {
         Ok(syncs) => Ok((Loaded { config, warnings }, syncs)),
         Err(errors) => Err(CommandFailure::Configuration { errors, warnings }),
     }
+}
+
+/// Warns of a queue folder that other users may enter. Its files are closed to them all the same.
+fn open_folder_warning(folder: &Path) -> Option<ConfigError> {
+    let mode = fs::metadata(folder).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then(|| {
+        let folder = folder.display();
+        ConfigError::new(
+            "queue.path",
+            format!(
+                "the folder {folder} has mode {mode:03o}, so that other users of this machine may see or replace \
+                 the store's files; give it to the daemon's user alone, as with `chmod 700 {folder}`"
+            ),
+        )
+    })
 }
 
 /// Loads the configuration for a command that sends, or that checks whether one could.

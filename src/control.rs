@@ -7,13 +7,15 @@
 //! Only the daemon's own user can connect. Even a broken or hostile peer cannot hold the daemon up: there
 //! are few connections at a time, one request on each, bounded bodies, and time-outs.
 
+use std::convert::Infallible;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -21,6 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
@@ -29,7 +32,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{Work, block_in_place_if_long, json_response};
+use crate::panics::caught;
 use crate::queue::Person;
+use answering::{AnswerLine, BEAT, LongAnswer, line};
 use command::{
     DropDead, DropQueue, FindKnown, ListDead, PushEvents, RetryDead, StoreCommand, TellVersion,
     TraceEvent,
@@ -37,6 +42,7 @@ use command::{
 use problem::{Problem, ProblemCode};
 use socket::Socket;
 
+mod answering;
 pub mod client;
 pub mod command;
 pub mod problem;
@@ -44,6 +50,8 @@ pub mod socket;
 
 pub use command::CommandHandler;
 
+/// The type of an answer in lines.
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 /// Connections at a time; others wait.
 const CONNECTIONS: usize = 4;
 /// How long a peer may take to write the head of its request, the body of it, and to read the answer.
@@ -71,21 +79,23 @@ impl Control {
 
     /// Answers requests until the stop, which cuts off a request under way. Its changes so far are whole
     /// transactions and remain.
-    pub async fn run(self, handler: CommandHandler, stop: CancellationToken) {
+    pub async fn run(self, handler: CommandHandler, panics: Counter, stop: CancellationToken) {
         let router = router(handler);
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(ended) = connections.join_next() => {
-                    if let Err(error) = ended {
-                        tracing::error!(%error, "a command's request failed");
+                    if ended.is_err() {
+                        panics.inc();
                     }
                 }
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS => {
                     match accepted {
                         Ok((stream, _)) => {
-                            connections.spawn(Box::pin(serve_connection(stream, router.clone())));
+                            let (router, panics) = (router.clone(), panics.clone());
+                            let connection = serve_connection(stream, router, panics);
+                            connections.spawn(Box::pin(connection));
                         }
                         Err(error) => {
                             tracing::warn!(%error, "a command could not be let in");
@@ -119,11 +129,22 @@ fn router(handler: CommandHandler) -> Router {
 }
 
 /// Answers one request. Drops a peer that leaves or is slow.
-async fn serve_connection(stream: UnixStream, router: Router) {
+async fn serve_connection(stream: UnixStream, router: Router, panics: Counter) {
     let router = TowerToHyperService::new(router);
-    let answered = Notify::new();
+    // What is notified when the answer has been made.
+    let (answered, made) = (Notify::new(), Mutex::new(None));
     let service = service_fn(async |request| {
-        let answer = router.call(request).await;
+        let answer = caught(async { router.call(request).await }).await;
+        let mut answer: Result<Response, Infallible> = answer.unwrap_or_else(|_logged| {
+            panics.inc();
+            let message = "the daemon failed on this command; its log says where";
+            let problem = Problem::new(ProblemCode::Internal, message);
+            Ok(json(problem.code.status(), &problem))
+        });
+        if let Ok(answer) = &mut answer {
+            let over = answer.extensions_mut().remove::<AnswerOver>();
+            *made.lock().expect("no holder of this lock panics") = over;
+        }
         answered.notify_one();
         answer
     });
@@ -140,25 +161,51 @@ async fn serve_connection(stream: UnixStream, router: Router) {
         }
         () = async {
             answered.notified().await;
+            let over = made.lock().expect("no holder of this lock panics").take();
+            if let Some(AnswerOver(over)) = over {
+                over.notified().await;
+            }
             sleep(PATIENCE).await;
         } => tracing::debug!("a command does not read its answer"),
     }
 }
 
+/// Is notified when all of a long answer has been made.
+#[derive(Clone, Debug)]
+struct AnswerOver(Arc<Notify>);
+
+/// Performs a command. If that takes long, the answer begins before its end.
 async fn answer<C: StoreCommand>(
     State(handler): State<Arc<CommandHandler>>,
     body: Body,
 ) -> Response {
-    match perform::<C>(&handler, body).await {
-        Ok(answer) => json(StatusCode::OK, &answer),
-        Err(problem) => json(problem.code.status(), &problem),
+    let command = match read::<C>(body).await {
+        Ok(command) => command,
+        Err(problem) => return json(problem.code.status(), &problem),
+    };
+    let before = handler.dealt_with::<C>();
+    let performing = Arc::clone(&handler);
+    let mut work = Box::pin(async move { command.perform(&performing).await });
+    match timeout(BEAT, &mut work).await {
+        Ok(Ok(answer)) => return json(StatusCode::OK, &answer),
+        Ok(Err(problem)) => return json(problem.code.status(), &problem),
+        Err(_takes_long) => {}
     }
+    let last_line = async move {
+        match work.await {
+            Ok(answer) => line(&AnswerLine::Answer(answer)),
+            Err(problem) => line(&AnswerLine::<()>::Problem(problem)),
+        }
+    };
+    let done = move || handler.dealt_with::<C>().saturating_sub(before);
+    let long = LongAnswer::new(Box::pin(last_line), done);
+    let over = AnswerOver(long.over());
+    let mut answer = ([(CONTENT_TYPE, NDJSON)], Body::new(long)).into_response();
+    answer.extensions_mut().insert(over);
+    answer
 }
 
-async fn perform<C: StoreCommand>(
-    handler: &CommandHandler,
-    body: Body,
-) -> Result<C::Answer, Problem> {
+async fn read<C: StoreCommand>(body: Body) -> Result<C, Problem> {
     let bad = |message: String| Problem::new(ProblemCode::BadRequest, message);
     let body = timeout(PATIENCE, to_bytes(body, LONGEST_BODY)).await;
     let body = body
@@ -166,10 +213,7 @@ async fn perform<C: StoreCommand>(
         .map_err(|_| bad(format!("the request is longer than {LONGEST_BODY} bytes")))?;
     let command =
         block_in_place_if_long(Work::On(body.len()), || serde_json::from_slice::<C>(&body));
-    let command =
-        command.map_err(|error| bad(format!("the request is not understood: {error}")))?;
-    drop(body);
-    Box::pin(command.perform(handler)).await
+    command.map_err(|error| bad(format!("the request is not understood: {error}")))
 }
 
 async fn unknown(method: Method, uri: Uri) -> Response {
@@ -197,10 +241,15 @@ fn json(status: StatusCode, content: &impl Serialize) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
     use std::sync::Arc;
 
+    use serde::Deserialize;
+    use tempfile::TempDir;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::Instant;
 
+    use super::client::AskError;
     use super::*;
     use crate::clock::SystemClock;
     use crate::config::live::LiveConfig;
@@ -212,15 +261,15 @@ mod tests {
     async fn serve(router: Router, written: &[u8]) -> String {
         let (mut peer, stream) = UnixStream::pair().unwrap();
         peer.write_all(written).await.unwrap();
-        let served = timeout(10 * PATIENCE, serve_connection(stream, router));
+        let connection = serve_connection(stream, router, Counter::default());
+        let served = timeout(10 * PATIENCE, connection);
         served.await.expect("the peer is let go");
         let mut answer = Vec::new();
         peer.read_to_end(&mut answer).await.ok();
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_stops_writing_is_let_go() {
+    fn handler() -> (TempDir, CommandHandler) {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "[queue]\npath = {:?}\n[ingest]\nsecret = \"0123456789abcdef\"\n\
@@ -229,7 +278,14 @@ mod tests {
         );
         let config = load::from_toml(&text, &[]).unwrap();
         let queue = Queue::open(&config.queue, &[], Arc::new(SystemClock)).unwrap();
-        let router = router(CommandHandler::new(queue, LiveConfig::new(config)));
+        let handler = CommandHandler::new(queue, LiveConfig::new(config));
+        (folder, handler)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_stops_writing_is_let_go() {
+        let (_folder, handler) = handler();
+        let router = router(handler);
         let head = "POST /v1/dead/list HTTP/1.1\r\nhost: x\r\n";
         assert_eq!(serve(router.clone(), b"").await, "");
         assert_eq!(serve(router.clone(), head.as_bytes()).await, "");
@@ -248,5 +304,94 @@ mod tests {
             answer.len() < 8 << 20,
             "it had begun to answer, and gave up"
         );
+    }
+
+    /// A command that takes a step a minute, and then no more.
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Slow {
+        steps: usize,
+        ends: bool,
+    }
+
+    impl StoreCommand for Slow {
+        const PATH: &'static str = "/v1/slow";
+        type Answer = usize;
+
+        async fn perform(self, _handler: &CommandHandler) -> Result<usize, Problem> {
+            for _ in 0..self.steps {
+                sleep(Duration::from_secs(60)).await;
+            }
+            if self.ends {
+                return Ok(self.steps);
+            }
+            pending().await
+        }
+    }
+
+    /// A store, and a daemon's socket beside it that answers slow commands.
+    async fn serve_slow(commands: usize) -> (TempDir, JoinSet<()>) {
+        let (folder, handler) = handler();
+        let (socket, listener) = Socket::bind(folder.path()).unwrap();
+        let slow = Router::new()
+            .route(Slow::PATH, post(answer::<Slow>))
+            .with_state(Arc::new(handler));
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let _socket = socket;
+            for _ in 0..commands {
+                let (stream, _) = listener.accept().await.unwrap();
+                serve_connection(stream, slow.clone(), Counter::default()).await;
+            }
+        });
+        (folder, serving)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_may_take_as_long_as_it_gets_on() {
+        let (folder, mut serving) = serve_slow(3).await;
+        for steps in [0, 1, 100] {
+            let ends = true;
+            let answer = client::ask(folder.path(), &Slow { steps, ends }).await;
+            assert_eq!(answer.unwrap(), Ok(steps));
+        }
+        serving.join_next().await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_gets_no_further_is_given_up() {
+        let (folder, mut serving) = serve_slow(1).await;
+        let (steps, ends) = (20, false);
+        let begun = Instant::now();
+        let answer = client::ask(folder.path(), &Slow { steps, ends }).await;
+        let problem = answer.unwrap().unwrap_err();
+        assert_eq!(problem.code, ProblemCode::Stuck);
+        let minutes = begun.elapsed().as_secs() / 60;
+        assert!((25..27).contains(&minutes), "after {minutes} minutes");
+        serving.join_next().await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_gives_no_sign_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_socket, listener) = Socket::bind(folder.path()).unwrap();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\n\r\n";
+        let begun = format!("{head}{{\"done\":5}}\n{{\"done\":7}}\n{{\"do");
+        for (said, expected) in [("", None), (head, None), (&begun, Some(7))] {
+            let answering = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                // What is said before the request is no answer.
+                stream.read_u8().await.unwrap();
+                stream.write_all(said.as_bytes()).await.unwrap();
+                stream
+            };
+            let command = TellVersion {};
+            let asking = client::ask(folder.path(), &command);
+            let (_stream, answer) = tokio::join!(answering, asking);
+            let error = answer.unwrap_err();
+            let AskError::Silent { done } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(done, expected);
+        }
     }
 }

@@ -43,7 +43,7 @@ pub mod adaptive;
 pub mod redact;
 
 pub use lane::Lane;
-pub use lane::status::{LaneHandle, LaneHandles, LaneStatus};
+pub use lane::status::{LaneHandle, LaneHandles, LaneRestarts, LaneStatus};
 pub use skew_watch::SkewWatch;
 pub use transport::Internet;
 

@@ -391,7 +391,9 @@ impl Ingest {
             | RequestRefusal::DiskLow
             | RequestRefusal::StorageFailed
             | RequestRefusal::Stopping
-            | RequestRefusal::Http(HttpError::NotFound | HttpError::MethodNotAllowed) => {
+            | RequestRefusal::Http(
+                HttpError::NotFound | HttpError::MethodNotAllowed | HttpError::Internal,
+            ) => {
                 return refusal.into_response();
             }
         };

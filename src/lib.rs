@@ -11,10 +11,12 @@
 //! Around that path: [`http`] is what all listeners share, [`config`] holds what the operator wants,
 //! [`clock`] tells the time, [`telemetry`] and [`admin`] show the state of the daemon, [`control`] takes
 //! commands on its socket, [`sandbox`] simulates Meta, [`app`] wires everything together, and [`cli`] is
-//! the command line. The macro in `words` declares the enums whose variants have stable names.
+//! the command line. [`panics`] says what a fault of the program
+//! costs. The macro in `words` declares the enums whose variants have stable names.
 
 mod words;
 
+pub mod panics;
 pub mod json;
 pub mod event;
 pub mod expr;

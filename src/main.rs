@@ -4,7 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use pixel_relay::cli::{self, Cli};
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 fn main() -> ExitCode {
+    // Whatever this program makes, in whichever folder, is for its own user alone.
+    umask(Mode::RWXG | Mode::RWXO);
     cli::run(Cli::parse(), &mut cli::Terminal::of_process())
 }

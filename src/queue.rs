@@ -72,7 +72,6 @@ use memory::MemoryEngine;
 use profile_reader::ProfileReader;
 use settle::Settlement;
 use sqlite::Sqlite;
-use totals::Removal;
 use writer::{Reply, WriterCommand, WriterWork};
 
 pub mod attempt;
@@ -114,7 +113,7 @@ pub mod memory;
 pub use dead::{DeadFilter, DeadLetter, Retried};
 pub use erase::{Forgotten, Person};
 pub use quota::{CapacityProblem, StoreHealth, StoreStats};
-pub use totals::{SyncTotals, Totals};
+pub use totals::{Removal, SyncTotals, Totals};
 pub use trace::Trace;
 pub use writer::Writer;
 
@@ -405,6 +404,18 @@ impl Queue {
         self.0.context.shared.leases.lock().of(sync).release(slots);
     }
 
+    /// Gives up what a lane left behind when it failed: all its events on lease are ready again, and its requests
+    /// under way count as some with a lost answer.
+    pub async fn abandon(&self, sync: &SyncName) -> Result<(), StoreError> {
+        let sync = sync.clone();
+        // After the transaction with the requests that the lane recorded last.
+        self.ask(WriterCommand::Outside, move |core| {
+            core.transact(|core| settle::abandon(core, &sync))?;
+            core.publish()
+        })
+        .await
+    }
+
     /// Puts a request on record, durably, before it is sent.
     pub async fn open_attempt(
         &self,
@@ -531,6 +542,13 @@ impl Queue {
             if !piece.await? {
                 return Ok(dropped);
             }
+        }
+    }
+
+    /// Returns when nothing changes the store any more: it was closed, or its writer failed.
+    pub async fn ended(&self) {
+        if let Some(commands) = &self.0.commands {
+            commands.closed().await;
         }
     }
 

@@ -3,4 +3,4 @@
 pub mod logs;
 pub mod metrics;
 
-pub use metrics::{LaneState, Metrics, SyncLabel};
+pub use metrics::{LaneState, Metrics, PanickedPart, SyncLabel};

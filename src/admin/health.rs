@@ -201,6 +201,7 @@ fn report_sync(
         Some(sync) => {
             let lane = sync.lane.as_ref();
             problems.extend(lane.and_then(|lane| lane_problem(name, lane, view.uptime)));
+            problems.extend(lane.and_then(|lane| restarted_lane(name, lane, view.uptime)));
             if let (true, Some(silence)) = (silent, sync.silence) {
                 problems.push(format!(
                     "sync {name}: no event has come in for {}; Amplitude pauses streams when their \
@@ -291,6 +292,23 @@ fn lane_problem(name: &SyncName, lane: &LaneStatus, uptime: Duration) -> Option<
     ))
 }
 
+/// Warns of a lane that has failed and goes on.
+fn restarted_lane(name: &SyncName, lane: &LaneStatus, uptime: Duration) -> Option<String> {
+    let restarts = lane.restarts.as_ref()?;
+    let ago = uptime.saturating_sub(restarts.last);
+    (ago < FOR_A_DAY).then(|| {
+        let times = match restarts.count {
+            1 => "once".to_owned(),
+            count => format!("{count} times"),
+        };
+        format!(
+            "sync {name}: delivery was begun anew {times}, the last time {} ago, and its events are kept: {}",
+            in_words(ago),
+            restarts.cause
+        )
+    })
+}
+
 /// A duration, without parts of a second.
 fn in_words(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(duration.as_secs()))
@@ -299,6 +317,7 @@ fn in_words(duration: Duration) -> humantime::FormattedDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::LaneRestarts;
 
     const NOW: UnixMillis = UnixMillis::from_seconds(10_000);
 
@@ -368,6 +387,19 @@ mod tests {
                 Status::Warning,
                 &[
                     "sync web: delivery is paused and keeps its events, for 16m 40s now: Meta refused the access token (190)",
+                ],
+            ),
+            (
+                |view| {
+                    lane_of_web(view).restarts = Some(LaneRestarts {
+                        count: 2,
+                        last: Duration::from_secs(9_940),
+                        cause: "a fault of this program at src/x.rs:1".to_owned(),
+                    });
+                },
+                Status::Warning,
+                &[
+                    "sync web: delivery was begun anew 2 times, the last time 1m ago, and its events are kept: a fault of this program at src/x.rs:1",
                 ],
             ),
             (

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +24,7 @@ use crate::normalize::field::UserDataField;
 use crate::outcome::Reason;
 use crate::queue::quota::StoreStats;
 use crate::queue::totals::{Removal, SyncTotals};
-use crate::telemetry::metrics::{Endpoint, LaneState};
+use crate::telemetry::metrics::{Endpoint, LaneState, PanickedPart};
 
 /// A family of metrics, as a page shows it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -90,6 +91,7 @@ fn full_page() -> String {
     metrics.end_to_end(&web, 1.5);
     metrics.meta_usage(&web, "call_count", 28.0);
     metrics.lane_state(&web, LaneState::Running);
+    metrics.panicked(PanickedPart::Lane);
     let coverage = metrics.coverage(&web, ["Order \"Completed\""]);
     coverage.mapped("Order \"Completed\"", [UserDataField::Email], []);
     coverage.mapped("else", [], WebsiteField::ALL.iter().copied());
@@ -231,6 +233,7 @@ async fn start(config: &str) -> Running {
         listener,
         router(Arc::new(state)),
         ConnectionLimits::default(),
+        Counter::default(),
         stop,
     ));
     Running {

@@ -240,7 +240,8 @@ fn retry(
 ) -> Result<(), CommandFailure> {
     let (mut queued, mut kept, mut replaced) = (0, 0, 0);
     for filter in filters {
-        let retried = store.perform(RetryDead(filter))?;
+        let retried = store.perform(RetryDead(filter));
+        let retried = retried.with_context(|| format!("{queued} were queued anew before"))?;
         queued += retried.queued;
         kept += retried.kept;
         replaced += retried.replaced;
@@ -270,7 +271,10 @@ fn drop_dead(
 ) -> Result<(), CommandFailure> {
     let mut dropped = 0;
     for filter in filters {
-        dropped += store.perform(DropDead(filter))?.dropped;
+        let more = store.perform(DropDead(filter));
+        dropped += more
+            .with_context(|| format!("{dropped} were dropped before"))?
+            .dropped;
     }
     terminal.tell(&json!({"dropped": dropped}), &format!("{dropped} dropped"))?;
     Ok(())
@@ -283,18 +287,22 @@ fn each_page(
     with_events: bool,
     mut show: impl FnMut(Vec<DeadLetter>) -> Result<(), CommandFailure>,
 ) -> Result<(), CommandFailure> {
-    let mut after = 0;
+    let (mut after, mut shown) = (0, 0);
     loop {
         let page = store.perform(ListDead {
             filter: filter.clone(),
             after,
             with_events,
+        });
+        let page = page.with_context(|| match after {
+            0 => "no dead letter was shown".to_owned(),
+            last => format!("{shown} dead letters were shown, up to number {last}"),
         })?;
         let Some(last) = page.last() else {
             // An empty list is shown too.
             return if after == 0 { show(page) } else { Ok(()) };
         };
-        after = last.id;
+        (after, shown) = (last.id, shown + page.len());
         show(page)?;
     }
 }

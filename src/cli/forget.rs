@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use anyhow::Context as _;
 use clap::{ArgGroup, Args};
 use serde_json::json;
 
@@ -104,7 +105,10 @@ fn erase(store: &StoreClient, person: &Person) -> anyhow::Result<Forgotten> {
         if round > 0 {
             std::thread::sleep(BETWEEN_ROUNDS);
         }
-        let found = store.perform(person.clone())?;
+        let found = store.perform(person.clone()).with_context(|| {
+            let Forgotten { queued, dead, .. } = all;
+            format!("{queued} queued events and {dead} dead letters were erased in earlier rounds")
+        })?;
         all.queued += found.queued;
         all.dead += found.dead;
         all.profiles += found.profiles;

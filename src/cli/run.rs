@@ -8,6 +8,7 @@ use crate::app::{self, App, BuildError};
 use crate::cli::{CommandFailure, Terminal, load_config_to_send, runtime};
 use crate::clock::SystemClock;
 use crate::config::load::{Loaded, Sources};
+use crate::panics;
 use crate::telemetry::logs;
 
 mod trial;
@@ -30,14 +31,17 @@ pub(super) fn run(
     }
     let (Loaded { config, warnings }, _) = load_config_to_send(sources)?;
     logs::init(&config.log).map_err(|error| CommandFailure::configuration(vec![error]))?;
+    panics::log_panics();
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    runtime()?.block_on(async {
+    runtime::of_server()?.block_on(async {
         let shutdown = app::stop_on_signals()?;
-        let app = App::build(config, Arc::new(SystemClock))
-            .await
-            .map_err(build_failure)?;
+        let app = tokio::select! {
+            app = App::build(config, Arc::new(SystemClock)) => app.map_err(build_failure)?,
+            // It may wait for the store.
+            () = shutdown.cancelled() => return Ok(()),
+        };
         app.run(shutdown).await?;
         Ok(())
     })

@@ -17,7 +17,7 @@ use crate::deliver::client::GraphClient;
 use crate::deliver::redact::Redactor;
 use crate::deliver::verdict::{self, Fix, Judgement, Verdict};
 use crate::hash::Hashed;
-use crate::http::tls;
+use crate::http::{Resolver, tls};
 
 #[derive(Debug, Args)]
 pub(super) struct SendTestArguments {
@@ -57,7 +57,10 @@ pub(super) fn send_test(
     let clock = Arc::new(CorrectedClock::new(Arc::new(SystemClock)));
     let tls = tls::client_config(&config.meta.url, clock.clone());
     let tls = tls.context("cannot prepare encryption")?;
-    let transport = Internet::transport(&tls, &sync.delivery).context("cannot build the client")?;
+    let resolver = Resolver::start().context("cannot start a thread")?;
+    let network = Internet::new(clock.clone(), resolver);
+    let transport = network.transport(&tls, &sync.delivery);
+    let transport = transport.context("cannot build the client")?;
     let graph = GraphClient::new(transport, &config.meta, &sync, clock)
         .context("cannot build the client")?;
     let redactor = Redactor::new(

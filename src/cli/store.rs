@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::runtime::Runtime;
 
-use crate::cli::{CommandFailure, load_config};
+use crate::cli::{CommandFailure, load_config, runtime};
 use crate::clock::SystemClock;
 use crate::config::live::LiveConfig;
 use crate::config::load::{Loaded, Sources};
@@ -21,7 +21,7 @@ use crate::control::command::{CommandHandler, StoreCommand, TellVersion};
 use crate::queue::{OpenError, Queue};
 
 /// How often, and how long apart, to try for a store that a starting or stopping daemon may hold.
-const TRIES: u32 = 20;
+const TRIES: u32 = 50;
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
@@ -55,10 +55,7 @@ impl StoreClient {
                 folder.display()
             );
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot prepare to work on the store")?;
+        let runtime = runtime::of_command().context("cannot prepare to work on the store")?;
         for _ in 0..TRIES {
             match runtime.block_on(client::ask(folder, &TellVersion {})) {
                 Ok(version) => {

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{LiveConfig, SyncName};
 use crate::control::problem::{Problem, ProblemCode};
+use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Submission};
 use crate::queue::{
-    DeadFilter, DeadLetter, Forgotten, Person, PushError, Pushed, Queue, Retried, Trace,
+    DeadFilter, DeadLetter, Forgotten, Person, PushError, Pushed, Queue, Removal, Retried,
+    SyncTotals, Trace,
 };
 
 /// Dead letters on a page.
@@ -31,6 +33,11 @@ impl CommandHandler {
         Self { queue, config }
     }
 
+    /// How much commands of a kind have dealt with, ever.
+    pub(super) fn dealt_with<C: StoreCommand>(&self) -> u64 {
+        self.queue.totals().values().map(C::dealt_with).sum()
+    }
+
     /// Whether a configured sync takes events; `None` for any other.
     fn takes_events(&self, sync: &SyncName) -> Option<bool> {
         let config = self.config.now();
@@ -43,12 +50,17 @@ pub trait StoreCommand: Serialize + DeserializeOwned + Send + 'static {
     /// Where it is posted. A change that older programs would misunderstand needs a new version here.
     const PATH: &'static str;
 
-    type Answer: Serialize + DeserializeOwned;
+    type Answer: Serialize + DeserializeOwned + Send;
 
     fn perform(
         self,
         handler: &CommandHandler,
     ) -> impl Future<Output = Result<Self::Answer, Problem>> + Send;
+
+    /// What a sync's totals count of the work of such commands, to tell how far one has come.
+    fn dealt_with(_totals: &SyncTotals) -> u64 {
+        0
+    }
 }
 
 /// Tells the version of the program that has the store. It goes first, so that a short request finds a
@@ -102,6 +114,10 @@ impl StoreCommand for RetryDead {
     async fn perform(self, handler: &CommandHandler) -> Result<Retried, Problem> {
         Ok(handler.queue.retry_dead(&self.0).await?)
     }
+
+    fn dealt_with(totals: &SyncTotals) -> u64 {
+        totals.dead_retried
+    }
 }
 
 /// Drops dead letters for good.
@@ -115,6 +131,10 @@ impl StoreCommand for DropDead {
     async fn perform(self, handler: &CommandHandler) -> Result<Dropped, Problem> {
         let dropped = handler.queue.drop_dead(&self.0).await?;
         Ok(Dropped { dropped })
+    }
+
+    fn dealt_with(totals: &SyncTotals) -> u64 {
+        removed(totals, Removal::Dropped)
     }
 }
 
@@ -147,6 +167,10 @@ impl StoreCommand for Person {
 
     async fn perform(self, handler: &CommandHandler) -> Result<Forgotten, Problem> {
         Ok(handler.queue.forget(self).await?)
+    }
+
+    fn dealt_with(totals: &SyncTotals) -> u64 {
+        ended(totals, Reason::Forgotten) + removed(totals, Removal::Forgotten)
     }
 }
 
@@ -191,6 +215,18 @@ impl StoreCommand for DropQueue {
         let dropped = handler.queue.drop_sync(&sync).await?;
         Ok(Dropped { dropped })
     }
+
+    fn dealt_with(totals: &SyncTotals) -> u64 {
+        ended(totals, Reason::Dropped)
+    }
+}
+
+fn ended(totals: &SyncTotals, reason: Reason) -> u64 {
+    totals.ended.get(&reason).copied().unwrap_or(0)
+}
+
+fn removed(totals: &SyncTotals, why: Removal) -> u64 {
+    totals.dead_removed.get(&why).copied().unwrap_or(0)
 }
 
 /// Finds the events that were taken in the last 8 days.

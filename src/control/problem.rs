@@ -30,6 +30,10 @@ pub enum ProblemCode {
     DiskLow,
     /// The store cannot be read or written.
     Storage,
+    /// The command got no further.
+    Stuck,
+    /// A fault of the program ended the command.
+    Internal,
     /// The daemon is stopping.
     Closed,
 }
@@ -50,8 +54,8 @@ impl ProblemCode {
             Self::OtherVersion | Self::UnknownSync => StatusCode::NOT_FOUND,
             Self::SyncInUse => StatusCode::CONFLICT,
             Self::Full | Self::DiskLow => StatusCode::INSUFFICIENT_STORAGE,
-            Self::Storage => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Closed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Storage | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Closed | Self::Stuck => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

@@ -9,6 +9,8 @@
 //! and settles. The parts: `breaker` says whether requests may go out, `credentials` with which token,
 //! `adaptive` how much at once; `settle` tries again what the store did not take; `status` shows it all.
 //!
+//! A panic costs the lane its state: it begins anew, and what was on lease or in flight is as after a crash.
+//!
 //! Promises: every leased event is settled, released or, after a crash, ready again; no request during a
 //! cooldown of the pixel; a probe holds one event; no lease while a settlement is not written. Lanes share
 //! only what `limiter` and `shared_token` hold.
@@ -23,10 +25,11 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::SyncName;
+use crate::panics::{Panicked, Strikes, caught};
 use crate::queue::attempt::{AttemptAnswer, AttemptId};
 use crate::queue::cooldown::Cooldown;
 use crate::queue::{Queue, StoreError};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, PanickedPart};
 
 use super::adaptive::BatchSize;
 use super::client::GraphClient;
@@ -40,7 +43,7 @@ use leased::{LeasedEvents, Leasing, release};
 use outcome::{OnEvents, OutcomeFacts};
 use settle::{Settling, StoreRetry};
 use setup::LaneSetup;
-use status::{LaneHandle, LaneStatus};
+use status::{LaneHandle, LaneRestarts, LaneStatus};
 use tasks::{LaneTasks, TaskOutput};
 
 mod apply;
@@ -77,6 +80,10 @@ pub struct Lane {
     status: watch::Sender<LaneStatus>,
     /// Meta's last remarks on a success.
     last_remarks: Option<String>,
+    strikes: Strikes,
+    /// The fault after which the lane has not begun anew yet.
+    fault: Option<Panicked>,
+    restarts: Option<LaneRestarts>,
 }
 
 /// What a step did.
@@ -117,6 +124,9 @@ impl Lane {
             store: StoreRetry::default(),
             status,
             last_remarks: None,
+            strikes: Strikes::default(),
+            fault: None,
+            restarts: None,
         };
         (lane, handle)
     }
@@ -153,29 +163,76 @@ impl Lane {
     }
 
     /// Delivers until `stop` is cancelled; then waits for answers for as long as `grace`, and gives
-    /// back to the queue what was not delivered.
-    pub async fn run(mut self, stop: CancellationToken, grace: Duration) {
+    /// back to the queue what was not delivered. Begins anew after a panic; one too many is the error.
+    pub async fn run(mut self, stop: CancellationToken, grace: Duration) -> Result<(), Panicked> {
         while !stop.is_cancelled() && !self.tasks.stop.is_cancelled() {
-            // Watched from before the step, so that no change falls between the two.
-            let (queue, sync) = (self.queue.clone(), self.sync.clone());
-            let changed = queue.changed(&sync);
-            let mut circuit = self.setup.limiter().watch();
-            let mut token = self.setup.credentials.token.watch();
-            let LaneStep::Idle(until) = self.step().await else {
+            let Err(panicked) = caught(self.turn(&stop)).await else {
                 continue;
             };
+            self.metrics.panicked(PanickedPart::Lane);
+            if self.strikes.add(Instant::now()) {
+                return Err(panicked);
+            }
+            error!(sync = %self.sync, cause = %panicked, "the lane failed and begins anew; its events are kept");
+            self.fault = Some(panicked);
+        }
+        caught(self.finish(grace)).await
+    }
+
+    /// Takes a step, and waits until there is another to take.
+    async fn turn(&mut self, stop: &CancellationToken) {
+        if let Some(fault) = self.fault.clone() {
+            self.begin_anew(&fault, stop).await;
+            self.fault = None;
+            return;
+        }
+        // Watched from before the step, so that no change falls between the two.
+        let (queue, sync) = (self.queue.clone(), self.sync.clone());
+        let changed = queue.changed(&sync);
+        let mut circuit = self.setup.limiter().watch();
+        let mut token = self.setup.credentials.token.watch();
+        let LaneStep::Idle(until) = self.step().await else {
+            return;
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            Some(output) = self.tasks.next() => self.take(output),
+            Some(setup) = self.setups.recv() => self.configure(setup),
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
+            () = changed => {}
+            () = circuit.changed() => {}
+            () = token.changed() => {}
+        }
+    }
+
+    /// Starts over after a fault, with the same setup. What keeps it from sending until someone fixes it stays.
+    async fn begin_anew(&mut self, fault: &Panicked, stop: &CancellationToken) {
+        std::mem::take(&mut self.tasks).end().await;
+        self.leased = LeasedEvents::default();
+        self.store = StoreRetry::default();
+        let fix = std::mem::take(&mut self.breaker).fix();
+        if let Some(fix) = fix {
+            self.breaker.pause(fix, Instant::now(), Instant::now());
+        }
+        self.setup.concurrency.reset();
+        while let Err(error) = self.queue.abandon(&self.sync).await {
+            self.on_store_failure(&error);
+            let next = self.store.next.unwrap_or_else(Instant::now);
             tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                Some(output) = self.tasks.next() => self.take(output),
-                Some(setup) = self.setups.recv() => self.configure(setup),
-                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
-                () = changed => {}
-                () = circuit.changed() => {}
-                () = token.changed() => {}
+                () = stop.cancelled() => return,
+                () = self.tasks.stop.cancelled() => return,
+                () = sleep_until(next) => {}
             }
         }
-        self.finish(grace).await;
+        self.store = StoreRetry::default();
+        let count = self.restarts.as_ref().map_or(0, |restarts| restarts.count);
+        self.restarts = Some(LaneRestarts {
+            count: count.saturating_add(1),
+            last: self.clock.uptime(),
+            cause: fault.to_string(),
+        });
+        self.publish();
     }
 
     /// Does one thing.
@@ -337,6 +394,12 @@ impl Lane {
         let remarks = judgement.remarks.take();
         log::log_remarks(&self.sync, remarks, &mut self.last_remarks);
         let error = answer.as_ref().err();
+        let mut settling = self.settling(attempt.delivery);
+        // Before the log tells of a wait: this may begin a longer one.
+        if let Ok(reply) = answer {
+            let limiter = &attempt.permit.limiter;
+            apply::record_usage(&reply.usage, limiter, &self.metrics, &mut settling);
+        }
         log::log_answer(&self.sync, &judgement, &attempt, error, self.breaker.fix());
         let view = OutcomeFacts {
             events: events.len(),
@@ -352,14 +415,9 @@ impl Lane {
         if is_outdated {
             action.forget_credentials();
         }
-        let mut settling = self.settling(attempt.delivery);
         settling.settlement.answer = Some(settle::answer(&judgement));
         if judgement.may_be_taken {
             attempt.bound_deadlines(settling.now);
-        }
-        if let Ok(reply) = answer {
-            let limiter = &attempt.permit.limiter;
-            apply::record_usage(&reply.usage, limiter, &self.metrics, &mut settling);
         }
         let (breaker, concurrency) = (&mut self.breaker, &mut self.setup.concurrency);
         apply::to_lane(action.lane, &attempt, breaker, concurrency, &mut settling);
@@ -461,6 +519,7 @@ impl Lane {
         );
         status.in_flight = self.tasks.attempts;
         status.concurrency = self.max_in_flight();
+        status.restarts.clone_from(&self.restarts);
         let state = status.state;
         if status.publish(&self.status) {
             self.metrics.lane_state(&self.sync, state);

@@ -216,6 +216,14 @@ impl PixelLimiter {
         wait
     }
 
+    /// How long a cooldown of this length would last, beside a longer one that stands.
+    pub fn at_least(&self, wait: Duration) -> Duration {
+        match self.circuit() {
+            Circuit::Open(_, until) => wait.max(until.saturating_duration_since(Instant::now())),
+            Circuit::Closed | Circuit::HalfOpen(_) => wait,
+        }
+    }
+
     /// Continues a cooldown of an earlier process: Meta asked for `asked`, and `left` is left. Once it is
     /// over, one request probes, as usual.
     pub fn restore(&self, why: CooldownReason, asked: Duration, left: Duration) {

@@ -54,7 +54,7 @@ impl SkewWatch {
     }
 
     /// Looks again and again until the shutdown.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub async fn run(&mut self, shutdown: &CancellationToken) {
         loop {
             let look = async {
                 self.step().await;

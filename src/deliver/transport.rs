@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::delivery::DeliveryConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::{Config, SyncName};
+use crate::http::resolver::Resolver;
 use crate::http::tls::{self, NoCertificates};
 
 /// Longest answer that is read, in bytes, compressed or not.
@@ -92,9 +93,13 @@ pub enum TransportError {
     Http(#[source] reqwest::Error),
 }
 
-/// The real network. Certificates are checked by this clock.
+/// The real network.
 #[derive(Clone, Debug)]
-pub struct Internet(pub Arc<dyn Clock>);
+pub struct Internet {
+    /// Checks certificates.
+    clock: Arc<dyn Clock>,
+    resolver: Arc<Resolver>,
+}
 
 /// An HTTP client of its own for each sync.
 #[derive(Debug)]
@@ -117,8 +122,13 @@ impl PostError {
 }
 
 impl Internet {
+    pub const fn new(clock: Arc<dyn Clock>, resolver: Arc<Resolver>) -> Self {
+        Self { clock, resolver }
+    }
+
     /// Prepares one sync. `tls` must be fit for the URL.
     pub fn transport(
+        &self,
         tls: &ClientConfig,
         delivery: &DeliveryConfig,
     ) -> Result<Box<dyn Transport>, TransportError> {
@@ -130,6 +140,7 @@ impl Internet {
             .no_proxy()
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
+            .dns_resolver(Arc::clone(&self.resolver))
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT.min(timeout.mul_f64(0.5)))
             .timeout(timeout)
@@ -143,10 +154,10 @@ impl Internet {
 
 impl Network for Internet {
     fn transports(&self, config: &Config) -> Result<Transports, (SyncName, TransportError)> {
-        let tls = tls::client_config(&config.meta.url, Arc::clone(&self.0));
+        let tls = tls::client_config(&config.meta.url, Arc::clone(&self.clock));
         let transport = |(name, sync): (&SyncName, &SyncConfig)| {
             let tls = tls.as_ref().map_err(|error| error.clone().into());
-            let made = tls.and_then(|tls| Self::transport(tls, &sync.delivery));
+            let made = tls.and_then(|tls| self.transport(tls, &sync.delivery));
             match made {
                 Ok(transport) => Ok((name.clone(), transport)),
                 Err(error) => Err((name.clone(), error)),

@@ -4,7 +4,7 @@
 //! tells neither a secret's bytes nor its length nor which secret matches.
 
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::RwLock;
 
 use axum::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
@@ -87,7 +87,7 @@ impl Authenticator {
     }
 
     /// Follows changes of the configuration and of its files of secrets until the shutdown.
-    pub async fn follow(self: Arc<Self>, shutdown: CancellationToken) {
+    pub async fn follow(&self, shutdown: &CancellationToken) {
         let mut changed = self.config.watch();
         let mut rule = (self.rule)(&self.config.now());
         loop {
@@ -136,6 +136,8 @@ fn digests(scheme: &str, secrets: &[SecretString]) -> Vec<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use tokio::task::JoinSet;
 
@@ -201,7 +203,8 @@ mod tests {
         assert!(authenticator.admits(&headers("authorization", "Bearer s")));
         assert!(!authenticator.admits(&headers("authorization", "s")));
         let mut following = JoinSet::new();
-        following.spawn(Arc::clone(&authenticator).follow(CancellationToken::new()));
+        let follower = Arc::clone(&authenticator);
+        following.spawn(async move { follower.follow(&CancellationToken::new()).await });
         tokio::task::yield_now().await;
         for (secret, [is_old, is_new, is_nobody]) in [
             ("secret = \"t\"", [false, true, false]),

@@ -21,6 +21,9 @@ pub enum HttpError {
     Unauthorized,
     #[error("there is nothing at this path")]
     NotFound,
+    /// A fault of this program ended the request.
+    #[error("the service failed on this request; its log says where")]
+    Internal,
     /// The methods of the path are in `Allow`.
     #[error("this path does not answer this method")]
     MethodNotAllowed,
@@ -56,6 +59,7 @@ impl HttpError {
             Self::Body(BodyError::BrokenGzip) => (StatusCode::BAD_REQUEST, "broken_gzip"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
         };
         let header = match self {

@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::IntoResponse as _;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -26,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::client_address::Peer;
 use crate::http::normal_path::normalized;
+use crate::http::reply::HttpError;
+use crate::panics::caught;
 
 /// Users filter the log by what they know: to them a listener belongs to the ingest.
 const TARGET: &str = "pixel_relay::ingest";
@@ -52,11 +56,13 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// Serves requests until the shutdown, and finishes those under way.
+/// Serves requests until the shutdown, and finishes those under way. A request that ends in a panic is counted and
+/// answered 500.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ConnectionLimits,
+    panics: Counter,
     shutdown: CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -66,7 +72,12 @@ pub async fn serve(
         let slot = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
+            Some(ended) = connections.join_next() => {
+                if ended.is_err() {
+                    panics.inc();
+                }
+                continue;
+            }
             slot = Arc::clone(&slots).acquire_owned() => {
                 slot.expect("the semaphore is never closed")
             }
@@ -81,7 +92,8 @@ pub async fn serve(
                 }
             },
         };
-        let connection = serve_connection(stream, peer, router.clone(), limits, shutdown.clone());
+        let (router, panics) = (router.clone(), panics.clone());
+        let connection = serve_connection(stream, peer, router, limits, panics, shutdown.clone());
         connections.spawn(async move {
             connection.await;
             drop(slot);
@@ -107,6 +119,7 @@ async fn serve_connection(
     peer: SocketAddr,
     router: Router,
     limits: ConnectionLimits,
+    panics: Counter,
     shutdown: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
@@ -114,12 +127,18 @@ async fn serve_connection(
         return;
     }
     let router = TowerToHyperService::new(router);
-    let service = service_fn(|mut request: Request<Incoming>| {
+    let service = service_fn(async |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         if let Some(uri) = normalized(request.uri()) {
             *request.uri_mut() = uri;
         }
-        router.call(request)
+        match caught(async { router.call(request).await }).await {
+            Ok(answer) => answer,
+            Err(_logged) => {
+                panics.inc();
+                Ok(HttpError::Internal.into_response())
+            }
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -168,6 +187,7 @@ mod tests {
     struct Running {
         address: SocketAddr,
         shutdown: CancellationToken,
+        panics: Counter,
         task: JoinSet<()>,
     }
 
@@ -176,10 +196,18 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let mut task = JoinSet::new();
-        task.spawn(serve(listener, router, limits, shutdown.clone()));
+        let panics = Counter::default();
+        task.spawn(serve(
+            listener,
+            router,
+            limits,
+            panics.clone(),
+            shutdown.clone(),
+        ));
         Running {
             address,
             shutdown,
+            panics,
             task,
         }
     }
@@ -240,6 +268,28 @@ mod tests {
         running.shutdown.cancel();
         running.task.join_next().await.unwrap().unwrap();
         assert_eq!(all_from(&mut stream).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_its_request_alone() {
+        async fn fails() -> &'static str {
+            panic!("as the test wants it")
+        }
+        let router = Router::new()
+            .route("/", get(fails))
+            .route("/well", get(async || "well"));
+        let running = start(router, ConnectionLimits::default()).await;
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(REQUEST).await.unwrap();
+        // On the same connection.
+        let next = b"GET /well HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(next).await.unwrap();
+        let answers = all_from(&mut stream).await;
+        assert!(answers.starts_with("HTTP/1.1 500"), "{answers}");
+        assert!(answers.contains(r#""error":"internal""#), "{answers}");
+        assert!(!answers.contains("as the test"), "{answers}");
+        assert!(answers.ends_with("well"), "{answers}");
+        assert_eq!(running.panics.get(), 1);
     }
 
     #[tokio::test]

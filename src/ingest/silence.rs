@@ -81,7 +81,7 @@ impl SilenceWatch {
     }
 
     /// Looks again and again until the shutdown.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub async fn run(&mut self, shutdown: &CancellationToken) {
         let mut changed = self.config.watch();
         loop {
             let limit = self.config.now().ingest.silence_after;

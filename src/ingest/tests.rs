@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,6 +79,7 @@ async fn start() -> Running {
         listener,
         router,
         ConnectionLimits::default(),
+        Counter::default(),
         CancellationToken::new(),
     ));
     Running {

@@ -6,6 +6,7 @@
 //! that judges nothing, the SDK is told to send again.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode};
@@ -16,6 +17,8 @@ use reqwest::redirect::Policy;
 use rustls::ClientConfig;
 use thiserror::Error;
 use url::Url;
+
+use crate::http::resolver::Resolver;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -49,7 +52,11 @@ pub(super) enum UpstreamFailure {
 
 impl Upstream {
     /// Prepares to pass requests on. `tls` must be fit for the URL.
-    pub fn new(tls: ClientConfig, base: Url) -> Result<Self, reqwest::Error> {
+    pub fn new(
+        tls: ClientConfig,
+        base: Url,
+        resolver: Arc<Resolver>,
+    ) -> Result<Self, reqwest::Error> {
         let http = Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("pixel-relay/", env!("CARGO_PKG_VERSION")))
@@ -57,6 +64,7 @@ impl Upstream {
             .no_proxy()
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
+            .dns_resolver(resolver)
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::vec;
 
@@ -64,6 +64,11 @@ impl<T> Guarded<T> {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().expect("no holder of this lock panics")
+    }
+
+    /// As `lock`, for a value that is whole whenever its holder panics.
+    pub(super) fn lock_whole(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,6 +12,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Debug;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,8 +69,79 @@ pub(super) trait Storage: Debug + Send + Sync {
     /// counters of the copy. The engine must not be open.
     fn salvage(&self, now: UnixMillis, recount: Recount) -> Result<(), OpenError>;
 
+    /// Whether the open engine's files are where they were opened. It is asked before each commit.
+    fn check_place(&self) -> Result<(), Displaced> {
+        Ok(())
+    }
+
+    /// Whether `Engine::rescue` has made a copy, which the next opening takes over.
+    fn has_rescued(&self) -> bool {
+        false
+    }
+
     /// The volume that the store is on, if this machine has it.
     fn disk(&self) -> Option<Disk>;
+}
+
+/// What became of a file that is open.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file} {}", .fate.in_words())]
+pub(super) struct Displaced {
+    pub(super) file: String,
+    pub(super) fate: FileFate,
+}
+
+/// What became of an open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileFate {
+    /// It has no name any more.
+    Removed,
+    /// It has another name, for all that can be known.
+    Moved,
+    /// Another has its name.
+    Replaced,
+    /// The lock is not this process's own any more.
+    Unlocked,
+}
+
+impl FileFate {
+    const fn in_words(self) -> &'static str {
+        match self {
+            Self::Removed => "was removed while the daemon runs",
+            Self::Moved => "was moved away while the daemon runs, or cannot be found; move it back",
+            Self::Replaced => {
+                "was replaced while the daemon runs; put the old one back, or restart to use the new one"
+            }
+            Self::Unlocked => {
+                "was removed or replaced while the daemon runs, and another process has the store"
+            }
+        }
+    }
+}
+
+impl Displaced {
+    pub(super) fn removed(file: &Path) -> Self {
+        Self::new(file, FileFate::Removed)
+    }
+
+    pub(super) fn moved(file: &Path) -> Self {
+        Self::new(file, FileFate::Moved)
+    }
+
+    pub(super) fn replaced(file: &Path) -> Self {
+        Self::new(file, FileFate::Replaced)
+    }
+
+    pub(super) fn unlocked(file: &Path) -> Self {
+        Self::new(file, FileFate::Unlocked)
+    }
+
+    fn new(file: &Path, fate: FileFate) -> Self {
+        Self {
+            file: file.display().to_string(),
+            fate,
+        }
+    }
 }
 
 /// Corrects the counters of a salvaged store, in one transaction; gives the number of events lost.
@@ -104,6 +176,12 @@ pub(super) trait Engine: Reader {
 
     /// Makes a piece of what was deleted unreadable; gives the next step.
     fn scrub(&mut self, step: ScrubStep, uptime: Duration) -> EngineResult<Option<ScrubStep>>;
+
+    /// Saves what a removed file holds, as long as it is open: in a copy for the next opening, or in the files that are
+    /// left.
+    fn rescue(&mut self) -> EngineResult<()> {
+        Ok(())
+    }
 
     /// Leaves everything in order for the next process.
     fn close(&mut self) -> EngineResult<()>;

@@ -90,6 +90,8 @@ pub(super) enum LeaseChange {
     Ended(Vec<Slot>),
     /// Events on lease are ready again.
     Released(Vec<Slot>),
+    /// All events on lease are ready again.
+    ReleasedAll,
     /// Events of a batch ended that were not on lease.
     EndedUnleased(BatchId),
 }
@@ -144,6 +146,14 @@ impl SyncLeases {
                 }
             }
             LeaseChange::Released(slots) => self.release(&slots),
+            LeaseChange::ReleasedAll => {
+                let leased = self.batches.iter().flat_map(|(id, batch)| {
+                    let positions = batch.leased.positions();
+                    positions.map(|position| Slot::new(*id, position))
+                });
+                let leased: Vec<Slot> = leased.collect();
+                self.release(&leased);
+            }
             LeaseChange::EndedUnleased(id) => self.ended_unleased(id),
         }
     }

@@ -46,7 +46,8 @@ impl ProfileReader {
         &self,
         read: impl FnOnce(&mut dyn Reader) -> EngineResult<Option<T>>,
     ) -> EngineResult<Option<T>> {
-        let mut shared = self.context.shared.reader.lock();
+        // What a panic leaves behind is no reader.
+        let mut shared = self.context.shared.reader.lock_whole();
         let mut reader = match shared.take() {
             Some(reader) => reader,
             None => self.context.storage.reader()?,

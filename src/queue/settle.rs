@@ -16,7 +16,7 @@ use super::cooldown::CooldownChange;
 use super::core::{Core, Effect};
 use super::dead::Refusal;
 use super::dead_letters::{self, NewDeadLetter};
-use super::engine::{AttemptChange, EngineResult, Opening};
+use super::engine::{AttemptChange, EngineResult, Opening, StoredAttempt};
 use super::lease::Slot;
 use super::leases::LeaseChange;
 use super::state::{BatchState, DOUBT_SECONDS};
@@ -131,23 +131,47 @@ pub(super) fn resolve_open(core: &mut Core, opening: Opening) -> EngineResult<()
             close(core, request.id, None);
             continue;
         }
-        if let Some(index) = core.counters.find_by_id(request.sync) {
-            for (batch, carried) in request.events.0 {
-                let attempt = AttemptOfBatch {
-                    sent_at: Some(request.request.sent_at),
-                    carried,
-                    lost: true,
-                };
-                settle_batch(core, index, batch, &[], &attempt)?;
-            }
-        }
-        let cut_off = AttemptAnswer {
-            verdict: "cut_off",
-            lost: true,
-            ..AttemptAnswer::default()
-        };
-        close(core, request.id, Some(cut_off));
+        cut_off(core, request)?;
     }
+    Ok(())
+}
+
+/// Gives up what a lane left behind when it failed. As after a crash, its requests under way count as some with a
+/// lost answer, and its events on lease are ready again.
+pub(super) fn abandon(core: &mut Core, sync: &SyncName) -> EngineResult<()> {
+    let Some(index) = core.counters.find(sync) else {
+        return Ok(());
+    };
+    let id = core.counters.all()[index].id;
+    for request in core.engine.unanswered()? {
+        if request.sync == id {
+            core.effects.push(Effect::Answered(request.id));
+            cut_off(core, request)?;
+        }
+    }
+    let released = LeaseChange::ReleasedAll;
+    core.effects.push(Effect::Leases(index, released));
+    Ok(())
+}
+
+/// Closes the record of a request whose answer nobody will read.
+fn cut_off(core: &mut Core, request: StoredAttempt) -> EngineResult<()> {
+    if let Some(index) = core.counters.find_by_id(request.sync) {
+        for (batch, carried) in request.events.0 {
+            let attempt = AttemptOfBatch {
+                sent_at: Some(request.request.sent_at),
+                carried,
+                lost: true,
+            };
+            settle_batch(core, index, batch, &[], &attempt)?;
+        }
+    }
+    let answer = AttemptAnswer {
+        verdict: "cut_off",
+        lost: true,
+        ..AttemptAnswer::default()
+    };
+    close(core, request.id, Some(answer));
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 
 use std::any::Any;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Row};
@@ -13,15 +13,17 @@ use crate::clock::{Clock, UnixMillis};
 
 use super::OpenError;
 use super::engine::{
-    Disk, Engine, EngineError, EngineResult, Opening, Reader, Recount, ScrubStep, Storage,
-    Transaction,
+    Disk, Displaced, Engine, EngineError, EngineResult, FileFate, Opening, Reader, Recount,
+    ScrubStep, Storage, Transaction,
 };
+use place::{FileId, Place};
 use space::Filler;
 
 mod attempts;
 mod batches;
 mod damaged;
 mod dead;
+mod place;
 mod profiles;
 mod records;
 mod salvage;
@@ -32,12 +34,18 @@ mod space;
 #[derive(Debug)]
 pub(super) struct Sqlite {
     folder: PathBuf,
+    /// Where the files of the open engine lie; `None` until it is open, and while a copy takes their place.
+    place: Mutex<Option<Place>>,
+    /// The lock that this process holds.
+    lock: Mutex<Option<FileId>>,
 }
 
 impl Sqlite {
     pub(super) fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
+            place: Mutex::default(),
+            lock: Mutex::default(),
         }
     }
 }
@@ -48,18 +56,30 @@ impl Storage for Sqlite {
     }
 
     fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError> {
-        Ok(Box::new(schema::lock(&self.folder)?))
+        let lock = schema::lock(&self.folder)?;
+        let unusable = |error| OpenError::Folder(self.folder.clone(), error);
+        let found = lock.metadata().map_err(unusable)?;
+        *locked(&self.lock) = Some(FileId::of(&found));
+        Ok(Box::new(lock))
     }
 
     fn open(&self, opening: Opening) -> Result<Box<dyn Engine>, OpenError> {
         let unusable = |error| OpenError::Folder(self.folder.clone(), error);
+        if salvage::is_pending(&self.folder) {
+            *locked(&self.place) = None;
+        }
         salvage::finish(&self.folder).map_err(unusable)?;
+        if opening == Opening::AfterFailure {
+            self.check_database()?;
+        }
         let connection = schema::open(&self.folder)?;
         if opening == Opening::AfterFailure {
             schema::truncate_log(&connection)?;
             records::prove_writable(&connection)?;
         }
-        Ok(Box::new(SqliteEngine::new(connection)?))
+        let engine = SqliteEngine::new(connection)?;
+        *locked(&self.place) = Some(Place::note(&self.folder).map_err(unusable)?);
+        Ok(Box::new(engine))
     }
 
     fn reader(&self) -> EngineResult<Box<dyn Reader>> {
@@ -71,7 +91,28 @@ impl Storage for Sqlite {
     }
 
     fn salvage(&self, now: UnixMillis, recount: Recount) -> Result<(), OpenError> {
+        *locked(&self.place) = None;
         salvage::salvage(&self.folder, now, recount)
+    }
+
+    fn check_place(&self) -> Result<(), Displaced> {
+        let Some(place) = &*locked(&self.place) else {
+            return Ok(());
+        };
+        let checked = place.check(&self.folder);
+        let is_elsewhere = |displaced: &Displaced| displaced.fate != FileFate::Removed;
+        if checked.as_ref().is_err_and(is_elsewhere) {
+            return checked;
+        }
+        let lock = schema::lock_file(&self.folder);
+        match FileId::at(&lock) {
+            Ok(found) if found != *locked(&self.lock) => Err(Displaced::unlocked(&lock)),
+            _ => checked,
+        }
+    }
+
+    fn has_rescued(&self) -> bool {
+        salvage::is_pending(&self.folder)
     }
 
     fn disk(&self) -> Option<Disk> {
@@ -81,6 +122,28 @@ impl Storage for Sqlite {
             size: disk.f_blocks * disk.f_frsize,
         })
     }
+}
+
+impl Sqlite {
+    /// Refuses to go on with another file than the one that failed: its events would be lost without a word.
+    fn check_database(&self) -> Result<(), OpenError> {
+        let database = schema::file(&self.folder);
+        let found = FileId::at(&database).ok().flatten();
+        let expected = locked(&self.place).as_ref().map(Place::database);
+        if expected.is_none() || found == expected {
+            return Ok(());
+        }
+        let displaced = match found {
+            None => Displaced::moved(&database),
+            Some(_) => Displaced::replaced(&database),
+        };
+        let unavailable = EngineError::Unavailable(Arc::new(displaced));
+        Err(OpenError::Engine(unavailable))
+    }
+}
+
+fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().expect("no holder of this lock panics")
 }
 
 /// An open file.
@@ -170,6 +233,18 @@ impl Engine for SqliteEngine {
             }
         };
         Ok(Some(ScrubStep(step + u8::from(is_done))))
+    }
+
+    fn rescue(&mut self) -> EngineResult<()> {
+        let Some(database) = self.connection.path().map(PathBuf::from) else {
+            return Ok(());
+        };
+        if database.exists() {
+            // The log is gone, not what it holds.
+            return Ok(schema::truncate_log(&self.connection)?);
+        }
+        let unavailable = |error| EngineError::Unavailable(Arc::new(error));
+        salvage::copy_open(&self.connection, &database).map_err(unavailable)
     }
 
     fn close(&mut self) -> EngineResult<()> {

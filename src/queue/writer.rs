@@ -16,10 +16,10 @@ use std::{fmt, io, mem};
 
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::core::{Core, QueueContext};
-use super::engine::{EngineError, EngineResult, Opening};
+use super::engine::{EngineError, EngineResult, FileFate, Opening};
 use super::quota::CapacityProblem;
 use super::{OpenError, StoreError, dead_letters, expire, room, settle, totals};
 
@@ -27,6 +27,8 @@ use super::{OpenError, StoreError, dead_letters, expire, room, settle, totals};
 const BATCH: usize = 1024;
 /// How often expiry and maintenance come round.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a removed file must have been gone before what was saved of it takes its place.
+const BEFORE_RESCUE: Duration = Duration::from_secs(10);
 
 /// What a handle asks of the writer.
 pub(super) enum WriterCommand {
@@ -65,8 +67,10 @@ pub struct Writer {
     has_more: bool,
     /// A failure was logged, and its end was not yet.
     failure_logged: bool,
+    /// Since when a file of the store is not where it was opened.
+    displaced: Option<Instant>,
     /// Keeps other processes from the store: the last field, so that it goes when the engine is closed.
-    _possession: Box<dyn Any + Send>,
+    possession: Box<dyn Any + Send>,
 }
 
 /// Starts a thread that drives a writer.
@@ -84,7 +88,7 @@ pub(super) fn start(writer: Writer) -> io::Result<JoinHandle<()>> {
 fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError> {
     let mut engine = context.storage.open(opening)?;
     // It may have another file open than the engine.
-    *context.shared.reader.lock() = None;
+    *context.shared.reader.lock_whole() = None;
     if opening == Opening::Start {
         context.shared.view.lock().cooldowns = engine.cooldowns()?;
     }
@@ -128,7 +132,8 @@ impl Writer {
             commands,
             has_more: true,
             failure_logged: false,
-            _possession: possession,
+            displaced: None,
+            possession,
         })
     }
 
@@ -186,6 +191,14 @@ impl Writer {
                 WriterCommand::Close(reply) => close = Some(reply),
             }
         }
+        let in_place = self.check_place();
+        if let Err(error) = in_place {
+            let outside = outside.into_iter().map(|(_, reply)| reply);
+            for reply in replies.into_iter().chain(outside) {
+                drop(reply.send(Err(error.clone().into())));
+            }
+            return close;
+        }
         if !changes.is_empty() {
             let outcome = self.attempt(|core| {
                 core.transact(|core| changes.into_iter().try_for_each(|work| work(core)))?;
@@ -202,6 +215,63 @@ impl Writer {
             drop(reply.send(self.attempt(work)));
         }
         close
+    }
+
+    /// Whether the store's files are where they were opened: what goes into a file that nobody finds again must not be
+    /// acknowledged. What can be mended is mended.
+    fn check_place(&mut self) -> EngineResult<()> {
+        if self.core.is_err() {
+            return Ok(());
+        }
+        let Err(displaced) = self.context.storage.check_place() else {
+            if self.displaced.take().is_some() {
+                self.context.shared.view.lock().health.trouble = None;
+            }
+            return Ok(());
+        };
+        if displaced.fate == FileFate::Unlocked
+            && let Ok(possession) = self.context.storage.acquire()
+        {
+            self.possession = possession;
+            tracing::warn!(
+                file = displaced.file,
+                "a removed lock of the store was made anew"
+            );
+            return self.check_place();
+        }
+        let since = *self.displaced.get_or_insert_with(Instant::now);
+        let error = EngineError::Unavailable(Arc::new(displaced.clone()));
+        self.context.shared.view.lock().health.trouble =
+            Some(CapacityProblem::Failing(error.to_string()));
+        if !mem::replace(&mut self.failure_logged, true) {
+            tracing::error!(
+                %error,
+                "nothing is acknowledged; what the file holds is open in this process as long as it runs, among \
+                 /proc/{}/fd", std::process::id()
+            );
+        }
+        if displaced.fate == FileFate::Removed {
+            self.rescue(since);
+        }
+        Err(error)
+    }
+
+    /// Saves what a removed file holds. The copy takes its place after a while: whoever removed the file may not have
+    /// finished, as with a whole folder.
+    fn rescue(&mut self, since: Instant) {
+        let Ok(core) = &mut self.core else { return };
+        if !self.context.storage.has_rescued()
+            && let Err(error) = core.engine.rescue()
+        {
+            tracing::warn!(%error, "what a removed file of the store holds cannot be saved yet");
+        } else if since.elapsed() >= BEFORE_RESCUE {
+            tracing::warn!(
+                "what a removed file of the store held was saved, and is used from now on"
+            );
+            let error = io::Error::other("a removed file of the store is being replaced");
+            self.fail(EngineError::Unavailable(Arc::new(error)));
+            self.displaced = None;
+        }
     }
 
     /// Works on the store; after an error the store counts as failed.
@@ -248,7 +318,8 @@ impl Writer {
 
     /// Logs that a failure is over, if it is.
     fn log_recovery(&mut self) {
-        if self.core.is_ok() && mem::replace(&mut self.failure_logged, false) {
+        let works = self.core.is_ok() && self.displaced.is_none();
+        if works && mem::replace(&mut self.failure_logged, false) {
             tracing::info!("the store can be written again");
         }
     }
@@ -260,7 +331,8 @@ impl Writer {
     }
 
     fn maintain(&mut self) {
-        let Ok(core) = &self.core else {
+        let in_place = self.check_place().is_ok();
+        let Some(core) = self.core.as_ref().ok().filter(|_| in_place) else {
             self.has_more = false;
             return;
         };
@@ -283,8 +355,11 @@ impl Writer {
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
-        *self.context.shared.reader.lock() = None;
+        *self.context.shared.reader.lock_whole() = None;
+        // The next process takes over what this can save of a removed file.
+        let in_place = self.check_place();
         let outcome = self.attempt(|core| core.engine.close());
+        let outcome = outcome.and(in_place.map_err(StoreError::from));
         self.context.shared.view.lock().health.trouble = Some(CapacityProblem::Closed);
         outcome
     }

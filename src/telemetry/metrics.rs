@@ -39,6 +39,7 @@ pub struct Metrics {
     batch_events: Histograms,
     meta_usage_percent: Family<UsageLabels, Gauge<f64, AtomicU64>>,
     lane_state: Family<StateLabels, Gauge>,
+    panics: Family<PartLabel, Counter>,
     coverage: CoverageFamilies,
 }
 
@@ -81,6 +82,22 @@ words! {
         Paused = "paused",
         /// The sync is disabled, and its queued events are delivered.
         Draining = "draining",
+    }
+}
+
+words! {
+    /// The parts of the program that outlive a panic, as labels of `panics_total`.
+    pub enum PanickedPart {
+        /// A lane, which begins anew.
+        Lane = "lane",
+        /// A request on the public listener, which is answered 500.
+        Request = "request",
+        /// A request on the operators' listener.
+        Admin = "admin",
+        /// A command of the control socket.
+        Command = "command",
+        /// A watch, such as that of files of secrets, which begins anew.
+        Watch = "watch",
     }
 }
 
@@ -127,6 +144,11 @@ struct UsageLabels {
 struct StateLabels {
     sync: SyncName,
     state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartLabel {
+    part: &'static str,
 }
 
 type Histograms = Family<SyncLabel, Histogram, fn() -> Histogram>;
@@ -195,6 +217,12 @@ impl Metrics {
                 &mut registry,
                 "lane_state",
                 "1 for the state that the lane is in",
+                Family::default(),
+            ),
+            panics: registered(
+                &mut registry,
+                "panics",
+                "Faults of this program that cost a part of it what it was doing; the log tells where",
                 Family::default(),
             ),
             coverage: CoverageFamilies::registered(&mut registry),
@@ -269,6 +297,17 @@ impl Metrics {
                 })
                 .set(i64::from(*state == current));
         }
+    }
+
+    /// Counts a panic.
+    pub fn panicked(&self, part: PanickedPart) {
+        self.panics_of(part).inc();
+    }
+
+    /// The counter of a part's panics; clones share it.
+    pub fn panics_of(&self, part: PanickedPart) -> Counter {
+        let part = part.as_str();
+        (self.panics.get_or_create(&PartLabel { part })).clone()
     }
 
     /// The counters of one sync's mapping. `events` are the names of its event table.

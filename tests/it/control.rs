@@ -11,7 +11,8 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::process::command;
+use crate::process::{DaemonProcess, command};
+use crate::storage::place;
 use crate::support::{Daemon, Graph, HOLDING_SYNC, config_text, event};
 
 const LIST: &[&str] = &["dead", "list"];
@@ -155,6 +156,23 @@ async fn the_command_line_of_another_version_is_told_so() {
         "{message}"
     );
     daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_hangs_is_given_up_and_answers_when_it_goes_on() {
+    let graph = Graph::start().await;
+    let (_folder, config) = place(&graph);
+    let daemon = DaemonProcess::start(&config);
+    daemon.signal("STOP");
+    let hanging = config.clone();
+    let ran = tokio::task::spawn_blocking(move || command(&hanging, LIST, b""));
+    let limit = std::time::Duration::from_secs(100);
+    let ran = tokio::time::timeout(limit, ran).await.unwrap().unwrap();
+    assert_eq!(ran.code, 1);
+    assert!(ran.words.contains("has given no sign"), "{ran:?}");
+    daemon.signal("CONT");
+    assert_eq!(command(&config, LIST, b"").code, 0);
+    daemon.kill();
 }
 
 /// Simulates a daemon that gives this answer to any request, after the first line.

@@ -3,7 +3,9 @@
 use pixel_relay::sandbox::faults::Faults;
 use serde_json::json;
 
-use crate::support::{Daemon, Graph, PLAIN_SYNC, event};
+use crate::process::DaemonProcess;
+use crate::storage::place;
+use crate::support::{Daemon, Graph, PLAIN_SYNC, SECRET, client, event};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_becomes_a_batch_that_meta_accepts() {
@@ -156,4 +158,28 @@ async fn the_same_event_is_delivered_once_also_across_a_restart() {
     );
     daemon.stop().await;
     assert_eq!(graph.accepted().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_tells_the_wait_that_holds() {
+    let graph = Graph::start().await;
+    let faults = "throttle=80004:3s:retry_after,usage_app=100";
+    graph.sandbox.set_faults(faults.parse::<Faults>().unwrap());
+    let (_folder, config) = place(&graph);
+    let mut daemon = DaemonProcess::start(&config);
+    let url = format!("{}/webhook", daemon.public);
+    let request = client().post(url).header("authorization", SECRET);
+    let answer = request.body(event("one").to_string()).send().await;
+    assert_eq!(answer.unwrap().status(), 200);
+    let line = tokio::task::spawn_blocking(move || {
+        let line = daemon.wait_for_line("rate limit is reached, nothing is sent");
+        daemon.kill();
+        line
+    });
+    let line = line.await.unwrap();
+    assert!(
+        line.contains("nothing is sent to the pixel for 60 s"),
+        "{line}"
+    );
+    assert!(!line.contains("for 3 s"), "{line}");
 }

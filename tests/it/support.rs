@@ -245,6 +245,13 @@ impl Daemon {
         self.task.await.unwrap().expect("the daemon stops well");
     }
 
+    /// Waits until the daemon ends by itself; tells how.
+    pub async fn ended(self) -> anyhow::Result<()> {
+        let limit = std::time::Duration::from_secs(60);
+        let ended = tokio::time::timeout(limit, self.task);
+        ended.await.expect("it ends by itself").unwrap()
+    }
+
     /// Stops the daemon and starts it again on the same store.
     pub async fn restart(self) -> Self {
         let (folder, config) = (Arc::clone(&self.folder), self.config.clone());

@@ -122,9 +122,13 @@ impl Uploader {
                 Err(error) => {
                     let code = error.downcast_ref().map(|problem: &Problem| problem.code);
                     if !matches!(code, Some(ProblemCode::Full | ProblemCode::DiskLow)) {
-                        return Err(
-                            error.context("run the command again: it goes on where it stopped")
-                        );
+                        let Pushed {
+                            queued, duplicates, ..
+                        } = self.pushed;
+                        return Err(error.context(format!(
+                            "{queued} events were queued, and {duplicates} were there before; run the command \
+                             again: it goes on where it stopped"
+                        )));
                     }
                     if !has_said {
                         progress.say(&format!("{error}: waiting for room"))?;

@@ -17,6 +17,7 @@ use crate::cli::{CommandFailure, Terminal, runtime};
 use crate::clock::{Clock, SystemClock};
 use crate::config::load::{self, Sources};
 use crate::config::{Config, ConfigError};
+use crate::panics;
 use crate::sandbox::{self, Sandbox, SandboxConfig};
 use crate::telemetry::logs;
 
@@ -27,10 +28,11 @@ const PIXEL: &str = "123456789012345";
 pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), CommandFailure> {
     let mut config = config(sources).map_err(CommandFailure::configuration)?;
     logs::init(&config.log).map_err(|error| CommandFailure::configuration(vec![error]))?;
+    panics::log_panics();
     let store = tempfile::tempdir().context("cannot make a folder for the throw-away store")?;
     store.path().clone_into(&mut config.queue.path);
 
-    runtime()?.block_on(async {
+    runtime::of_server()?.block_on(async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let graph = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         config.meta.url = format!("http://{}", graph.local_addr()?).parse()?;

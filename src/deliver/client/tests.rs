@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::clock::TestClock;
 use crate::config::load;
 use crate::deliver::transport::Internet;
+use crate::http::resolver::Resolver;
 use crate::http::tls;
 
 use super::*;
@@ -88,7 +89,7 @@ fn client(url: &str, more: &str) -> Result<GraphClient, ClientError> {
     let clock = Arc::new(TestClock::at(UnixMillis::default()));
     let clock = Arc::new(CorrectedClock::new(clock));
     GraphClient::new(
-        Internet::transport(
+        Internet::new(clock.clone(), Resolver::start().unwrap()).transport(
             &tls::client_config(&config.meta.url, clock.clone()).unwrap(),
             &sync.delivery,
         )?,

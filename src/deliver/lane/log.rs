@@ -1,6 +1,7 @@
 //! What a lane logs about an answer.
 
 use std::error::Error;
+use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
@@ -72,15 +73,23 @@ pub(super) fn log_answer(
                 "Meta has blocked the account for a while, its events are kept"
             );
         }
-        Verdict::Throttled { wait, limit } => not_accepted!(
-            warn,
-            "Meta's rate limit is reached, nothing is sent {} for {} s",
-            match limit {
-                LimitOf::Pixel => "to the pixel",
-                LimitOf::Token => "with the access token",
-            },
-            wait.as_secs()
-        ),
+        Verdict::Throttled { wait, limit } => {
+            let seconds = |wait: Duration| wait.as_secs_f64().round();
+            let pixel = seconds(attempt.permit.limiter.at_least(wait));
+            let others = match limit {
+                LimitOf::Pixel => String::new(),
+                LimitOf::Token => {
+                    format!(
+                        ", nor to others with its access token for {} s",
+                        seconds(wait)
+                    )
+                }
+            };
+            not_accepted!(
+                warn,
+                "Meta's rate limit is reached, nothing is sent to the pixel for {pixel} s{others}"
+            );
+        }
         Verdict::Transient { .. } | Verdict::TooLarge => {
             not_accepted!(warn, "Meta did not accept a batch");
         }

@@ -29,6 +29,18 @@ pub struct LaneStatus {
     pub in_flight: usize,
     /// Requests that may be in flight at present.
     pub concurrency: usize,
+    /// How often it was begun anew, if it was.
+    pub restarts: Option<LaneRestarts>,
+}
+
+/// How often a fault of this program made a lane begin anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneRestarts {
+    pub count: u32,
+    /// At which uptime.
+    pub last: Duration,
+    /// What is known of the last fault, without any value.
+    pub cause: String,
 }
 
 /// A lane as others see it.
@@ -52,6 +64,7 @@ impl LaneStatus {
             next_try: None,
             in_flight: 0,
             concurrency: 1,
+            restarts: None,
         }
     }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::SyncName;
 use crate::deliver::client::GraphClient;
 use crate::deliver::limiter::{Permit, PixelLimiter};
+use crate::panics::{Panicked, caught};
 use crate::queue::settle::Settlement;
 use crate::queue::{Queue, StoreError};
 
@@ -16,7 +17,7 @@ use super::attempt::{Attempt, AttemptOutcome};
 
 #[derive(Debug, Default)]
 pub(super) struct LaneTasks {
-    set: JoinSet<TaskOutput>,
+    set: JoinSet<Result<TaskOutput, Panicked>>,
     /// Requests in flight.
     pub(super) attempts: usize,
     /// For the next request.
@@ -54,7 +55,7 @@ impl LaneTasks {
         }
         let (limiter, wait) = (Arc::clone(limiter), self.stop.child_token());
         self.waits_for = Some((Arc::clone(&limiter), wait.clone()));
-        self.set.spawn(async move {
+        self.spawn(async move {
             tokio::select! {
                 biased;
                 () = wait.cancelled() => TaskOutput::Permit(None),
@@ -72,7 +73,7 @@ impl LaneTasks {
     ) {
         self.attempts += 1;
         let (stop, abandon) = (self.stop.clone(), self.abandon.clone());
-        self.set.spawn(async move {
+        self.spawn(async move {
             let outcome = attempt.run(&sync, &queue, &graph, &stop, &abandon).await;
             TaskOutput::Attempt(Box::new((attempt, outcome)))
         });
@@ -80,10 +81,19 @@ impl LaneTasks {
 
     pub(super) fn settle(&mut self, queue: &Queue, settlement: Settlement) {
         let queue = queue.clone();
-        self.set.spawn(async move {
+        self.spawn(async move {
             let result = queue.settle(settlement.clone()).await;
             TaskOutput::Settled(settlement, result)
         });
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = TaskOutput> + Send + 'static) {
+        self.set.spawn(caught(task));
+    }
+
+    /// Ends all of them, wherever they are.
+    pub(super) async fn end(mut self) {
+        self.set.shutdown().await;
     }
 
     /// Keeps a permit that is waited for. One of a pixel that the lane has left goes back.
@@ -110,9 +120,11 @@ impl LaneTasks {
     }
 }
 
-fn output(done: Result<TaskOutput, JoinError>) -> TaskOutput {
+/// What a task has brought back. Its panic is one of the lane.
+fn output(done: Result<Result<TaskOutput, Panicked>, JoinError>) -> TaskOutput {
     match done {
-        Ok(output) => output,
+        Ok(Ok(output)) => output,
+        Ok(Err(panicked)) => resume_unwind(Box::new(panicked)),
         Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
         // The runtime ends.
         Err(_cancelled) => TaskOutput::Permit(None),

@@ -25,6 +25,7 @@ use crate::clock::{CorrectedClock, TestClock, UnixMillis};
 use crate::config::{Config, load};
 use crate::deliver::lane::status::LaneHandles;
 use crate::deliver::{self, Internet, SharedLimits, limiter::Circuit};
+use crate::http::Resolver;
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Payload, Submission};
 use crate::queue::dead::{DeadFilter, DeadLetter};
@@ -283,7 +284,8 @@ fn begin(
     let opened = Queue::open_in_memory(memory, &config.queue, &names, clock.clone());
     let queue = opened.and_then(Queue::on_thread).unwrap();
     let metrics = Arc::new(Metrics::new());
-    let mut limits = SharedLimits::new(&queue, Box::new(Internet(clock.clone())));
+    let network = Internet::new(clock.clone(), Resolver::start().unwrap());
+    let mut limits = SharedLimits::new(&queue, Box::new(network));
     let (lanes, handles) = deliver::lanes(&mut limits, config, &queue, &clock, &metrics).unwrap();
     (queue, limits, lanes, handles)
 }

@@ -55,6 +55,33 @@ pub(super) fn salvage(folder: &Path, now: UnixMillis, recount: Recount) -> Resul
     Ok(())
 }
 
+/// Whether a whole copy waits to take the store's place.
+pub(super) fn is_pending(folder: &Path) -> bool {
+    folder.join(COPY).exists()
+}
+
+/// Copies a store whose file has no name any more, from the connection that has it open.
+pub(super) fn copy_open(connection: &Connection, database: &Path) -> Result<(), CopyError> {
+    let folder = database.parent().unwrap_or(database);
+    let draft = folder.join(DRAFT);
+    remove(&draft)?;
+    schema::open_private(&draft)?;
+    let name = draft.to_string_lossy();
+    connection.execute("VACUUM INTO ?1", [name])?;
+    File::open(&draft)?.sync_all()?;
+    fs::rename(&draft, folder.join(COPY))?;
+    Ok(File::open(folder)?.sync_all()?)
+}
+
+/// Why an open store could not be copied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CopyError {
+    #[error("the copy cannot be written")]
+    File(#[from] io::Error),
+    #[error("the store cannot be copied")]
+    Store(#[from] rusqlite::Error),
+}
+
 /// Puts a whole copy in the store's place, even after a crash in between. The damaged file is not kept: `forget`
 /// could not reach what it holds.
 pub(super) fn finish(folder: &Path) -> io::Result<()> {

@@ -155,16 +155,24 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
         .mode(0o700)
         .create(folder)
         .map_err(unusable)?;
-    let file = open_private(&folder.join("lock")).map_err(unusable)?;
+    let file = open_private(&lock_file(folder)).map_err(unusable)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            close_folder_to_others(folder);
+            Ok(file)
+        }
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
         Err(TryLockError::Error(error)) => Err(unusable(error)),
     }
 }
 
+/// The file whose lock decides which process owns the store.
+pub(super) fn lock_file(folder: &Path) -> PathBuf {
+    folder.join("lock")
+}
+
 /// Opens a file for writing, or makes one, for its owner alone.
-fn open_private(path: &Path) -> io::Result<File> {
+pub(super) fn open_private(path: &Path) -> io::Result<File> {
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -173,6 +181,24 @@ fn open_private(path: &Path) -> io::Result<File> {
         .open(path)?;
     close_to_others(path);
     Ok(file)
+}
+
+/// Takes the permissions of all of the store's files in a folder away from everyone but their owner, also of those
+/// that only a salvage or a checkpoint will use again.
+fn close_folder_to_others(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        let name = entry.file_name();
+        let is_ours = |name: &str| {
+            ["lock", "queue.db", "salvage"]
+                .iter()
+                .any(|ours| name.starts_with(ours))
+        };
+        if is_file && name.to_str().is_some_and(is_ours) {
+            close_to_others(&entry.path());
+        }
+    }
 }
 
 /// Takes a file's permissions away from everyone but its owner: an earlier version may have made it, or a copy

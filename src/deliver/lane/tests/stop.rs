@@ -1,11 +1,12 @@
 //! Stopping.
 
 use super::*;
+use crate::panics::Panicked;
 
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Takes the first lane out of the fixture and stops it, as a task.
-fn stop(fixture: &mut LaneFixture) -> JoinSet<()> {
+fn stop(fixture: &mut LaneFixture) -> JoinSet<Result<(), Panicked>> {
     let lane = fixture.lanes.remove(0);
     let stop = CancellationToken::new();
     stop.cancel();
@@ -36,7 +37,7 @@ async fn a_lane_runs_until_it_is_stopped() {
     }
     fixture.sandbox.wait_for(20).await;
     token.cancel();
-    task.join_next().await.unwrap().unwrap();
+    task.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(queued(&fixture).await, (0, 0));
     assert_eq!(fixture.sandbox.stats().repeats, 0);
 }
@@ -50,7 +51,7 @@ async fn an_answer_that_comes_in_time_is_settled() {
     fixture.settle_until_in_flight(1).await;
     let mut task = stop(&mut fixture);
     fixture.pass(Duration::from_secs(5)).await;
-    task.join_next().await.unwrap().unwrap();
+    task.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(fixture.sandbox.stats().accepted, 5);
     assert_eq!(queued(&fixture).await, (0, 0));
 }
@@ -75,7 +76,7 @@ async fn nothing_is_begun_once_it_stops() {
     fixture.push_many(5).await;
     fixture.fill().await;
     let mut task = stop(&mut fixture);
-    task.join_next().await.unwrap().unwrap();
+    task.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(fixture.sandbox.stats().requests, 0);
     assert_eq!(queued(&fixture).await, (5, 5));
 }
@@ -88,6 +89,6 @@ async fn a_cooldown_does_not_delay_the_stop() {
     fixture.fill().await;
     fixture.settle().await;
     let mut task = stop(&mut fixture);
-    task.join_next().await.unwrap().unwrap();
+    task.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(queued(&fixture).await, (5, 5));
 }

@@ -56,6 +56,7 @@ async fn a_store_that_closes_ends_the_lane() {
     fixture.queue.clone().close().await.unwrap();
     let lane = fixture.lanes.remove(0);
     lane.run(CancellationToken::new(), Duration::from_secs(10))
-        .await;
+        .await
+        .unwrap();
     assert_eq!(fixture.sandbox.stats().requests, 0);
 }
