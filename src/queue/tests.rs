@@ -31,6 +31,7 @@ mod clicks;
 pub(in crate::queue) mod bounds;
 mod settings;
 mod recovery;
+mod unknown_outcome;
 mod damage;
 mod model;
 mod engines;

@@ -106,6 +106,10 @@ fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError
         core.leases().of(&counters.name).reset_marks(core.uptime);
     }
     core.publish()?;
+    // A commit of unknown outcome may have added events, and nothing else says so.
+    for counters in core.counters.all() {
+        core.leases().of(&counters.name).wake.notify_one();
+    }
     Ok(core)
 }
 
