@@ -100,6 +100,11 @@ impl StoredBatch {
         &self.names[usize::from(entry.name)]
     }
 
+    /// The JSON of all events.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+
     /// The JSON of an event.
     pub(super) fn json(&self, entry: &BatchEntry) -> &[u8] {
         &self.body[entry.start as usize..entry.end as usize]

@@ -25,7 +25,10 @@ use super::engine::{
 };
 use super::state::{BatchPlace, BatchState};
 
+mod faults;
 mod tables;
+
+pub use faults::{EngineCall, StoreFault};
 
 use tables::MemoryTables;
 
@@ -33,31 +36,68 @@ use tables::MemoryTables;
 #[derive(Clone, Debug, Default)]
 pub struct MemoryEngine(Arc<Mutex<MemoryTables>>);
 
-/// What happens instead of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreFault {
-    /// Every commit fails, until the fault is taken back; nothing is stored.
-    Unavailable,
-    /// The same, but only of commits that note a request.
-    NoAttempts,
-    /// The same, but only of commits that note an answer.
-    NoAnswers,
-    /// The next commit is stored, but reports an unknown outcome.
-    UnknownAndStored,
-    /// The next commit is lost, and reports an unknown outcome.
-    UnknownAndLost,
-}
-
 impl MemoryEngine {
     pub fn set_fault(&self, fault: Option<StoreFault>) {
         self.tables().fault = fault;
     }
 
-    /// Damages the events of a batch, by its place among all.
-    pub fn damage(&self, place: usize) {
+    /// Asks `decide` at each call what goes wrong.
+    pub fn decide_faults(
+        &self,
+        decide: impl FnMut(EngineCall) -> Option<StoreFault> + Send + 'static,
+    ) {
+        self.tables().decide.0 = Some(Box::new(decide));
+    }
+
+    /// Damages the events of a batch, by its place among all, if there is one. Tells whether there is.
+    pub fn damage_one(&self, place: usize) -> bool {
         let mut tables = self.tables();
         let batch = tables.batches.values_mut().nth(place);
-        batch.expect("there is such a batch").checksum ^= 1;
+        batch.map(|batch| batch.checksum ^= 1).is_some()
+    }
+
+    /// Loses the entry of a batch in the index of deadlines, by its place among all. Tells whether there is such a
+    /// batch.
+    pub fn lose_index_entry(&self, place: usize) -> bool {
+        let mut tables = self.tables();
+        let lost = tables.batches.keys().nth(place).copied();
+        tables.not_indexed.extend(lost);
+        lost.is_some()
+    }
+
+    /// All texts of people that are stored, readable.
+    pub fn texts(&self) -> Vec<Vec<u8>> {
+        let tables = self.tables();
+        let batches = tables.batches.iter().filter_map(|(id, it)| {
+            let content = StoredBatch::read(*id, &it.index, &it.body, it.checksum)?;
+            Some(content.bytes().to_vec())
+        });
+        let letters = tables.dead_letters.values();
+        let letters = letters.filter_map(|it| it.letter.json.clone());
+        let profiles = tables.profiles.values().map(|(_, it)| it.body.clone());
+        batches.chain(letters).chain(profiles).collect()
+    }
+
+    fn fault_of(&self, call: EngineCall) -> Option<StoreFault> {
+        let mut tables = self.tables();
+        let decided = tables.decide.0.as_mut().and_then(|decide| decide(call));
+        decided.or(tables.fault)
+    }
+
+    /// The tables, unless reads fail.
+    fn read(&self) -> EngineResult<MutexGuard<'_, MemoryTables>> {
+        let mut tables = self.tables();
+        let decide = tables.decide.0.as_mut();
+        match decide.and_then(|decide| decide(EngineCall::Read)) {
+            Some(StoreFault::Damaged) => Err(EngineError::Damaged(simulated())),
+            Some(_) => Err(unavailable()),
+            None => Ok(tables),
+        }
+    }
+
+    /// Damages the events of a batch, by its place among all.
+    pub fn damage(&self, place: usize) {
+        assert!(self.damage_one(place), "there is such a batch");
     }
 
     fn tables(&self) -> MutexGuard<'_, MemoryTables> {
@@ -87,9 +127,14 @@ impl Storage for MemoryEngine {
     }
 
     fn open(&self, opening: Opening) -> Result<Box<dyn Engine>, OpenError> {
-        let is_down = self.tables().fault == Some(StoreFault::Unavailable);
-        if is_down && opening == Opening::AfterFailure {
-            return Err(OpenError::Engine(unavailable()));
+        match self.fault_of(EngineCall::Open) {
+            Some(StoreFault::Unavailable) if opening == Opening::AfterFailure => {
+                return Err(OpenError::Engine(unavailable()));
+            }
+            Some(StoreFault::Damaged) => {
+                return Err(OpenError::Engine(EngineError::Damaged(simulated())));
+            }
+            _ => {}
         }
         Ok(Box::new(self.clone()))
     }
@@ -99,6 +144,7 @@ impl Storage for MemoryEngine {
     }
 
     fn salvage(&self, _now: UnixMillis, recount: Recount) -> Result<(), OpenError> {
+        self.tables().not_indexed.clear();
         recount(&mut self.clone())?;
         Ok(())
     }
@@ -113,13 +159,14 @@ impl Reader for MemoryEngine {}
 
 impl Engine for MemoryEngine {
     fn commit(&mut self, transaction: &Transaction) -> EngineResult<()> {
+        let fault = self.fault_of(EngineCall::Commit);
         let mut tables = self.tables();
         let changes = |is_meant: fn(&AttemptChange) -> bool| {
             let mut attempts = transaction.attempts.values();
             attempts.any(is_meant)
         };
-        let fault = tables.fault;
         match fault {
+            Some(StoreFault::Damaged) => return Err(EngineError::Damaged(simulated())),
             Some(StoreFault::Unavailable) => return Err(unavailable()),
             Some(StoreFault::NoAttempts)
                 if changes(|change| matches!(change, AttemptChange::Open(..))) =>
@@ -173,12 +220,12 @@ impl Engine for MemoryEngine {
 
 impl Batches for MemoryEngine {
     fn batch(&mut self, id: BatchId) -> EngineResult<Option<BatchState>> {
-        let tables = self.tables();
+        let tables = self.read()?;
         Ok(tables.batches.get(&id).map(|batch| batch.state.clone()))
     }
 
     fn content(&mut self, id: BatchId) -> EngineResult<Option<StoredBatch>> {
-        let tables = self.tables();
+        let tables = self.read()?;
         let batch = tables.batches.get(&id);
         Ok(batch.and_then(|it| StoredBatch::read(id, &it.index, &it.body, it.checksum)))
     }
@@ -200,12 +247,13 @@ impl Batches for MemoryEngine {
         after: Option<BatchPlace>,
         limit: usize,
     ) -> EngineResult<Vec<BatchState>> {
-        let tables = self.tables();
+        let tables = self.read()?;
         let of_sync = tables.batches.values().filter(|it| it.state.sync == sync);
+        let by_number = matches!(order, BatchOrder::Oldest | BatchOrder::Newest);
         let states = of_sync
+            .filter(|it| by_number || !tables.not_indexed.contains(&it.state.id))
             .filter(|it| order != BatchOrder::FreshestPurchases || it.is_purchase)
             .map(|it| it.state.clone());
-        let by_number = matches!(order, BatchOrder::Oldest | BatchOrder::Newest);
         let place = |place: BatchPlace| BatchPlace {
             deadline: if by_number { 0 } else { place.deadline },
             ..place

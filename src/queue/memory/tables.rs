@@ -1,6 +1,6 @@
 //! The data of the engine in memory, and how a transaction changes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::SyncName;
@@ -16,11 +16,14 @@ use crate::queue::engine::{
     Transaction,
 };
 
-use super::StoreFault;
+use super::faults::{FaultSource, StoreFault};
 
 #[derive(Debug, Default)]
 pub(super) struct MemoryTables {
     pub(super) fault: Option<StoreFault>,
+    pub(super) decide: FaultSource,
+    /// Batches whose entry in the index of deadlines is lost.
+    pub(super) not_indexed: BTreeSet<BatchId>,
     pub(super) is_owned: bool,
     pub(super) syncs: BTreeMap<SyncId, SyncName>,
     pub(super) counters: BTreeMap<(SyncId, Arc<str>), i64>,
