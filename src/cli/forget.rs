@@ -84,9 +84,8 @@ pub(super) fn forget(
     );
     if damaged > 0 {
         data["damaged_rows"] = damaged.into();
-        text.push_str(&format!(
-            "; so are {damaged} damaged rows that were kept, since nobody can say whom they hold"
-        ));
+        let kept = "damaged rows that were kept, since nobody can say whom they hold";
+        text = format!("{text}; so are {damaged} {kept}");
     }
     terminal.tell(&data, &text)?;
     if in_flight > 0 {
