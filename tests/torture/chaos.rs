@@ -71,7 +71,7 @@ const DOWN: &str = "poison=Poison,status=503";
 /// How soon something must arrive once the endpoint is well: the delay of a batch and five seconds, on a machine that is slow.
 const LIVELY: Duration = Duration::from_secs(20);
 /// The reasons that a wrong clock gives; once it is right again, they are given back.
-const BY_WRONG_CLOCK: [&str; 3] = ["in_future", "too_old", "window_closed"];
+const BY_WRONG_CLOCK: [&str; 4] = ["in_future", "too_old", "window_closed", "maybe_delivered"];
 
 /// Causes the faults.
 pub struct Chaos {

@@ -32,7 +32,12 @@ const WITH_VALUE: [&str; 6] = [
 impl Options {
     /// How long the queue may take to drain once everything is healed.
     pub fn patience(&self) -> Duration {
-        Duration::from_secs(if self.length > SHORT { 300 } else { 60 })
+        // A wait that a wrong clock has stored begins anew.
+        Duration::from_secs(if self.length > SHORT || self.clock {
+            300
+        } else {
+            60
+        })
     }
 }
 
