@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::chaos::Chaos;
 use crate::daemon::{SECRET, TOKEN};
 use crate::events::{self, ExpectedOutcome, Kind, Sync};
-use crate::load::Load;
+use crate::load::{Load, SendRecord};
 use crate::sqlite;
 use crate::witness::Witness;
 
@@ -212,7 +212,7 @@ impl Account<'_> {
                 "malformed_json" => ExpectedOutcome::Invalid("malformed_json"),
                 "too_old" => ExpectedOutcome::Invalid("too_old"),
                 "no_identifier" => ExpectedOutcome::Invalid("no_identifier"),
-                "in_future" if self.chaos.moves_clock && self.is_never_good(letter) => continue,
+                "in_future" if self.chaos.moves_clock && is_never_good(&record, letter) => continue,
                 other => {
                     let what = format!("{} dead letters: {other}", letter.sync);
                     *others.entry(what).or_default() += 1;
@@ -241,21 +241,6 @@ impl Account<'_> {
             }
         }
         wrong.extend(others.iter().map(|(what, count)| format!("{count} {what}")));
-    }
-
-    /// Whether a dead letter's event cannot be delivered, whatever the time.
-    fn is_never_good(&self, letter: &Dead) -> bool {
-        let id = letter.event_id.as_deref().unwrap_or_default();
-        let serial = id.strip_prefix("event-");
-        let serial = serial.and_then(|serial| serial.parse::<usize>().ok());
-        let record = self.load.record();
-        let event = serial.and_then(|serial| record.events.get(serial));
-        // A broken event, or one without an id of its own, has no number that could be trusted.
-        event.is_none_or(|event| {
-            event.outcomes().any(|(sync, outcome)| {
-                sync.name() == letter.sync && !matches!(outcome, ExpectedOutcome::Delivered(_))
-            })
-        })
     }
 
     /// The law, and the counts to the event.
@@ -376,6 +361,20 @@ impl Account<'_> {
             .collect::<Result<_, _>>()
             .map_err(|error| error.to_string())
     }
+}
+
+/// Whether a dead letter's event cannot be delivered, whatever the time.
+fn is_never_good(record: &SendRecord, letter: &Dead) -> bool {
+    let id = letter.event_id.as_deref().unwrap_or_default();
+    let serial = id.strip_prefix("event-");
+    let serial = serial.and_then(|serial| serial.parse::<usize>().ok());
+    let event = serial.and_then(|serial| record.events.get(serial));
+    // A broken event, or one without an id of its own, has no number that could be trusted.
+    event.is_none_or(|event| {
+        event.outcomes().any(|(sync, outcome)| {
+            sync.name() == letter.sync && !matches!(outcome, ExpectedOutcome::Delivered(_))
+        })
+    })
 }
 
 /// What the endpoint answers where it meets poison.
