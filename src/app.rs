@@ -185,7 +185,7 @@ impl App {
         let mut watches = JoinSet::new();
         let (mut silence, stop) = (self.silence, stop_listening.clone());
         let silent = watched(Arc::clone(&self.metrics), async move || {
-            silence.run(&stop).await
+            silence.run(&stop).await;
         });
         watches.spawn(silent);
         if let Some(mut skew) = self.skew {
