@@ -49,7 +49,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use serde::{Deserialize, Serialize};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
 
@@ -58,8 +57,6 @@ use crate::config::SyncName;
 use crate::config::queue::QueueConfig;
 use crate::config::sync::UserMemory;
 use crate::payload::{Fingerprint, Submission};
-use crate::profile::clicks::FirstSeen;
-use crate::profile::update::ProfileUpdate;
 
 use attempt::AttemptId;
 use batch::BatchId;
@@ -112,6 +109,7 @@ pub mod memory;
 
 pub use dead::{DeadFilter, DeadLetter, Retried};
 pub use erase::{Forgotten, Person};
+pub use push::{Observed, PushError, Pushed};
 pub use quota::{CapacityProblem, StoreHealth, StoreStats};
 pub use totals::{Removal, SyncTotals, Totals};
 pub use trace::Trace;
@@ -148,28 +146,6 @@ impl Drop for QueueInner {
     }
 }
 
-/// What a push did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pushed {
-    /// Events that are queued, durably.
-    pub queued: u64,
-    /// Events that had been taken before.
-    pub duplicates: u64,
-    /// Events that were not selected.
-    pub filtered: u64,
-    /// Events that could not be mapped, set aside as dead letters.
-    pub invalid: u64,
-}
-
-/// What else events tell.
-#[derive(Debug, Default)]
-pub struct Observed {
-    /// About people.
-    pub updates: Vec<(SyncName, ProfileUpdate)>,
-    /// About clicks.
-    pub clicks: Vec<FirstSeen>,
-}
-
 /// What the configuration says of the store.
 #[derive(Debug)]
 pub struct QueueSettings {
@@ -178,28 +154,6 @@ pub struct QueueSettings {
     pub syncs: Vec<SyncName>,
     /// The syncs that remember people; no other sync's profiles are kept. `None`: none is removed.
     pub memories: Option<BTreeMap<SyncName, UserMemory>>,
-}
-
-/// Why events could not be stored.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum PushError {
-    /// A sync has used up its part of `max_bytes`. Events of other syncs are stored anyway; if all are sent
-    /// again, those are `duplicate`s.
-    #[error("the queue of sync {sync} is full")]
-    Full {
-        /// The first sync that was full.
-        sync: SyncName,
-        /// What was stored anyway.
-        pushed: Pushed,
-        /// How many events of each sync were not stored.
-        left: BTreeMap<SyncName, u64>,
-    },
-    /// Less disk is free than `min_free_disk`.
-    #[error("the disk is nearly full")]
-    DiskLow,
-    /// The store failed, or was closed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// Why the store could not do what it was asked.

@@ -2,14 +2,63 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use serde::{Deserialize, Serialize};
+
+use crate::config::SyncName;
 use crate::outcome::{Outcome, Reason};
 use crate::payload::{Fingerprint, Payload, Rejected, Submission};
+use crate::profile::clicks::FirstSeen;
+use crate::profile::update::ProfileUpdate;
 
 use super::core::Core;
 use super::dead_letters::{self, NewDeadLetter};
 use super::engine::EngineResult;
 use super::totals::Counter;
-use super::{Observed, PushError, Pushed, clicks, profiles};
+use super::{StoreError, clicks, profiles};
+
+/// What a push did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pushed {
+    /// Events that are queued, durably.
+    pub queued: u64,
+    /// Events that had been taken before.
+    pub duplicates: u64,
+    /// Events that were not selected.
+    pub filtered: u64,
+    /// Events that could not be mapped, set aside as dead letters.
+    pub invalid: u64,
+}
+
+/// What else events tell.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// About people.
+    pub updates: Vec<(SyncName, ProfileUpdate)>,
+    /// About clicks.
+    pub clicks: Vec<FirstSeen>,
+}
+
+/// Why events could not be stored.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PushError {
+    /// A sync has used up its part of `max_bytes`. Events of other syncs are stored anyway; if all are sent
+    /// again, those are `duplicate`s.
+    #[error("the queue of sync {sync} is full")]
+    Full {
+        /// The first sync that was full.
+        sync: SyncName,
+        /// What was stored anyway.
+        pushed: Pushed,
+        /// How many events of each sync were not stored.
+        left: BTreeMap<SyncName, u64>,
+    },
+    /// Less disk is free than `min_free_disk`.
+    #[error("the disk is nearly full")]
+    DiskLow,
+    /// The store failed, or was closed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// Takes events in, and learns what they tell, even where a sync is full: its events will come again.
 ///

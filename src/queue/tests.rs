@@ -10,6 +10,7 @@ use super::*;
 use crate::clock::{TestClock, UnixMillis};
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Payload, Rejected, Submission};
+use crate::profile::update::ProfileUpdate;
 
 use attempt::AttemptAnswer;
 use dead::Refusal;
