@@ -18,13 +18,17 @@ use crate::clock::{Clock, CorrectedClock};
 use crate::config::{Config, ConfigError, LiveConfig, SyncName};
 use crate::control::{CommandHandler, Control};
 use crate::deliver::{self, Internet, Lane, SharedLimits, SkewWatch};
-use crate::http::{self, Authenticator, ConnectionLimits, Resolver, serve};
+use crate::http::{self, Authenticator, ConnectionLimits, HttpServer, Resolver};
 use crate::ingest::{self, Ingest, IngestRules, SilenceWatch, Upstream};
 use crate::panics::{Strikes, caught};
 use crate::queue::{OpenError, Queue, QueueSettings};
 use crate::sandbox::Sandbox;
 use crate::sync;
 use crate::telemetry::{Metrics, PanickedPart};
+
+use descriptors::ListenerLimits;
+
+mod descriptors;
 
 /// How long requests that are under way may take to finish, once the stop has begun.
 const FINISH_REQUESTS: Duration = Duration::from_secs(5);
@@ -45,8 +49,8 @@ const COVERAGE_SUMMARY: Duration = Duration::from_secs(3600);
 pub struct App {
     public: TcpListener,
     admin: TcpListener,
-    public_router: Router,
-    admin_router: Router,
+    public_server: HttpServer,
+    admin_server: HttpServer,
     lanes: Vec<Lane>,
     /// Where the volume can hold a socket.
     control: Option<Control>,
@@ -100,6 +104,7 @@ impl App {
         let corrected = Arc::new(CorrectedClock::new(clock));
         let clock: Arc<dyn Clock> = corrected.clone();
         let syncs = sync::compile_all(&config).map_err(BuildError::Configuration)?;
+        let listener_limits = ListenerLimits::of_process(&config);
         let metrics = Arc::new(Metrics::new());
         let rules = IngestRules::new(&config, syncs, &metrics, upstream(&config, &clock)?);
         let queue = open_queue(&config, Arc::clone(&clock)).await?;
@@ -131,11 +136,40 @@ impl App {
             corrected,
         );
         let authenticators = [ingest.authenticator(), state.authenticator()].map(Arc::clone);
+        let server =
+            |listener, router, limits, authenticator: &Arc<Authenticator>, part| HttpServer {
+                router,
+                limits: ConnectionLimits {
+                    grace: FINISH_REQUESTS,
+                    ..limits
+                },
+                config: config.clone(),
+                authenticator: Arc::clone(authenticator),
+                metrics: metrics.connections(listener),
+                panics: metrics.panics_of(part),
+            };
+        let public_router = ingest::router(Arc::clone(&ingest)).merge(more(&ingest));
+        let [for_senders, for_operators] = &authenticators;
+        let public_server = server(
+            "public",
+            public_router,
+            listener_limits.public,
+            for_senders,
+            PanickedPart::Request,
+        );
+        let admin_router = admin::router(Arc::new(state));
+        let admin_server = server(
+            "admin",
+            admin_router,
+            listener_limits.admin,
+            for_operators,
+            PanickedPart::Admin,
+        );
         Ok(Self {
             public,
             admin,
-            public_router: ingest::router(Arc::clone(&ingest)).merge(more(&ingest)),
-            admin_router: admin::router(Arc::new(state)),
+            public_server,
+            admin_server,
             lanes,
             control,
             command_handler: CommandHandler::new(queue.clone(), config),
@@ -169,19 +203,10 @@ impl App {
         );
         let stop_listening = CancellationToken::new();
         let stop_lanes = CancellationToken::new();
-        let limits = ConnectionLimits {
-            grace: FINISH_REQUESTS,
-            ..ConnectionLimits::default()
-        };
 
         let mut listeners = JoinSet::new();
-        listeners.spawn(lasting(serve(
-            self.public,
-            self.public_router,
-            limits,
-            self.metrics.panics_of(PanickedPart::Request),
-            stop_listening.clone(),
-        )));
+        let public = self.public_server;
+        listeners.spawn(lasting(public.serve(self.public, stop_listening.clone())));
         let mut watches = JoinSet::new();
         let (mut silence, stop) = (self.silence, stop_listening.clone());
         let silent = watched(Arc::clone(&self.metrics), async move || {
@@ -204,13 +229,8 @@ impl App {
         // The operators' listener stays open until the store is closed.
         let stop_admin = CancellationToken::new();
         let mut admin = JoinSet::new();
-        admin.spawn(lasting(serve(
-            self.admin,
-            self.admin_router,
-            limits,
-            self.metrics.panics_of(PanickedPart::Admin),
-            stop_admin.clone(),
-        )));
+        let operators = self.admin_server;
+        admin.spawn(lasting(operators.serve(self.admin, stop_admin.clone())));
         let mut lanes = JoinSet::new();
         for lane in self.lanes {
             let stop = stop_lanes.clone();

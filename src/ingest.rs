@@ -8,6 +8,7 @@
 //! It knows nothing of delivery: a sender need not know whether a lane stands still.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +17,12 @@ use axum::body::{Body, HttpBody};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::EXPECT;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -29,9 +32,11 @@ use crate::config::live::LiveConfig;
 use crate::config::sync::SyncConfig;
 use crate::config::{Config, SyncName};
 use crate::event::arena::Arena;
-use crate::http::auth::{AuthRule, Authenticator};
+use crate::http::auth::{Admission, AuthRule, Authenticator};
 use crate::http::blocking::{Work, block_in_place_if_long};
 use crate::http::body::{BodyReader, drain};
+use crate::http::body_budget::BodySender;
+use crate::http::client_address::{Peer, sender};
 use crate::http::reply::{HttpError, json_response};
 use crate::ingest::amplitude_api::AmplitudeApi;
 use crate::ingest::chunk::{Chunk, CountedSync};
@@ -60,6 +65,10 @@ pub use last_seen::{LastSeen, MissedEvents};
 pub use silence::{SilenceWatch, is_silent};
 pub use upstream::Upstream;
 
+/// Most refused strangers whose bodies are read on at a time, so that they can read why. Beyond that the
+/// connection closes at once.
+const MOST_DRAINED: usize = 32;
+
 /// Takes requests, each whole by the rules that hold when it comes.
 #[derive(Debug)]
 pub struct Ingest {
@@ -81,6 +90,7 @@ pub struct Ingest {
 #[derive(Debug)]
 pub struct IngestRules {
     bodies: BodyReader,
+    trusted_proxies: Vec<IpNet>,
     /// The endpoints of SDKs, where they are on.
     api: Option<AmplitudeApi>,
     /// Every sync of the configuration.
@@ -117,7 +127,14 @@ impl IngestRules {
             passes_on: upstream.is_some() && config.ingest.upstream_when_full == WhenFull::PassOn,
             api: AmplitudeApi::new(config, upstream),
             bodies: BodyReader::new(config.server.max_body.get()),
+            trusted_proxies: config.server.trusted_proxies.clone(),
         }
+    }
+
+    /// The address of a request's sender, behind trusted proxies.
+    fn address(&self, head: &Parts) -> Option<IpAddr> {
+        let peer = head.extensions.get::<Peer>()?;
+        Some(sender(peer.0.ip(), &head.headers, &self.trusted_proxies))
     }
 
     /// The syncs that are wanted.
@@ -303,10 +320,11 @@ impl Ingest {
 
     async fn webhook(&self, sync: Option<&str>, request: Request) -> Response {
         let (head, mut body) = request.into_parts();
-        match self.take_webhook(sync, &head.headers, &mut body).await {
+        let admission = self.authenticator.admission(&head.headers);
+        match self.take_webhook(sync, admission, &head, &mut body).await {
             Ok(summary) => summary.into_response(),
             Err(refusal) => {
-                self.drain_rest(&head.headers, body);
+                self.drain_rest(&head.headers, body, admission);
                 self.refuse(refusal)
             }
         }
@@ -314,8 +332,9 @@ impl Ingest {
 
     /// Reads what a refused sender goes on to send. One that asks before it sends (`Expect`) has sent
     /// nothing yet.
-    fn drain_rest(&self, headers: &HeaderMap, body: Body) {
-        if !body.is_end_stream() && !headers.contains_key(EXPECT) {
+    fn drain_rest(&self, headers: &HeaderMap, body: Body, admission: Admission) {
+        let is_due = admission == Admission::WithSecret || self.draining.len() < MOST_DRAINED;
+        if is_due && !body.is_end_stream() && !headers.contains_key(EXPECT) {
             self.draining.spawn(drain(body));
         }
     }
@@ -323,7 +342,7 @@ impl Ingest {
     /// Refuses a request for a path, or a method of one, that nothing answers.
     fn refuse_path(&self, refusal: HttpError, request: Request) -> Response {
         let (head, body) = request.into_parts();
-        self.drain_rest(&head.headers, body);
+        self.drain_rest(&head.headers, body, Admission::Refused);
         self.log_refused_path(refusal, &head.method, &head.uri);
         self.refuse(refusal.into())
     }
@@ -351,18 +370,21 @@ impl Ingest {
     async fn take_webhook(
         &self,
         sync: Option<&str>,
-        headers: &HeaderMap,
+        admission: Admission,
+        head: &Parts,
         body: &mut Body,
     ) -> Result<IngestSummary, RequestRefusal> {
-        if !self.authenticator.admits(headers) {
-            return Err(HttpError::Unauthorized.into());
-        }
         let rules = self.rules();
+        let sender = match admission {
+            Admission::Refused => return Err(HttpError::Unauthorized.into()),
+            Admission::WithSecret => BodySender::WithSecret,
+            Admission::ForAnyone => BodySender::Stranger(rules.address(head)),
+        };
         let syncs = rules.syncs(|name| sync.is_none_or(|sync| sync == name.as_str()));
         if sync.is_some() && syncs.is_empty() {
             return Err(RequestRefusal::UnknownSync);
         }
-        let body = rules.bodies.read(headers, body).await?;
+        let body = rules.bodies.read(&head.headers, body, sender).await?;
         let (bytes, arena) = (body.as_bytes(), Arena::default());
         let elements = block_in_place_if_long(Work::On(bytes.len()), || decode(bytes, &arena))?;
         let (endpoint, count) = (Endpoint::Webhook, elements.len() as u64);

@@ -19,7 +19,7 @@ use crate::clock::{ClockSkew, CorrectedClock, TestClock, UnixMillis};
 use crate::config::SyncName;
 use crate::config::fields::WebsiteField;
 use crate::config::load::from_toml;
-use crate::http::server::{ConnectionLimits, serve};
+use crate::http::{ConnectionLimits, HttpServer};
 use crate::normalize::field::UserDataField;
 use crate::outcome::Reason;
 use crate::queue::quota::StoreStats;
@@ -87,6 +87,7 @@ fn full_page() -> String {
     metrics.received(Endpoint::Webhook, 3);
     metrics.missed(&web, "disk_low", 2);
     metrics.refused("unauthorized");
+    metrics.connections("public");
     metrics.delivery(&web, "delivered", 0.2, 5);
     metrics.end_to_end(&web, 1.5);
     metrics.meta_usage(&web, "call_count", 28.0);
@@ -217,8 +218,10 @@ async fn start(config: &str) -> Running {
     let last_seen = Arc::new(LastSeen::default());
     last_seen.watch(names, clock.uptime());
     let (shared, lanes) = (queue.clone(), LaneHandles::default());
+    let config = LiveConfig::new(config);
+    let connections = metrics.connections("admin");
     let state = AdminState::new(
-        LiveConfig::new(config),
+        config.clone(),
         shared,
         lanes,
         metrics,
@@ -229,13 +232,15 @@ async fn start(config: &str) -> Running {
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
     let stop = CancellationToken::new();
-    tasks.spawn(serve(
-        listener,
-        router(Arc::new(state)),
-        ConnectionLimits::default(),
-        Counter::default(),
-        stop,
-    ));
+    let server = HttpServer {
+        limits: ConnectionLimits::default(),
+        config,
+        authenticator: Arc::clone(state.authenticator()),
+        metrics: connections,
+        panics: Counter::default(),
+        router: router(Arc::new(state)),
+    };
+    tasks.spawn(server.serve(listener, stop));
     Running {
         address,
         queue,

@@ -40,6 +40,11 @@ section! {
         "Most requests that one address may send to the SDK endpoints, with ten seconds' worth \
          at once; more are answered with 429. Behind a proxy, name it in `trusted_proxies`, or \
          all senders count as one.";
+    address_events_per_second: Option<Rate> = rate(), Value("1000"),
+        "Most events that one address may send to the SDK endpoints, with ten seconds' worth at \
+         once; a request with more is answered with 429, and so is every request until the \
+         allowance has filled up. One with more events than ten seconds' worth is taken when the \
+         whole allowance is there, and uses it up.";
     upstream: Option<Url> = https_url(r#"an https URL such as "https://api2.amplitude.com" (http only for a loopback address)"#).optional(),
         Example(r#""https://api2.amplitude.com""#),
         "Passes what SDKs send on to Amplitude, once it is stored here, and answers with \

@@ -25,6 +25,17 @@ pub struct Authenticator {
     guard: RwLock<Option<AuthGuard>>,
 }
 
+/// How a request stands to the secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It has one of them.
+    WithSecret,
+    /// None is asked for.
+    ForAnyone,
+    /// It has none, or a wrong one.
+    Refused,
+}
+
 /// The requests that a configuration accepts.
 #[derive(Debug)]
 pub struct AuthRule {
@@ -105,17 +116,26 @@ impl Authenticator {
 
     /// Whether a request with these headers may come in.
     pub fn admits(&self, headers: &HeaderMap) -> bool {
+        self.admission(headers) != Admission::Refused
+    }
+
+    /// Judges a request with these headers.
+    pub fn admission(&self, headers: &HeaderMap) -> Admission {
         let guard = self.guard.read().expect("no holder of this lock panics");
         let Some(guard) = &*guard else {
-            return true;
+            return Admission::ForAnyone;
         };
         let Some(shown) = headers.get(&guard.header) else {
-            return false;
+            return Admission::Refused;
         };
         let shown: [u8; 32] = Sha256::digest(shown).into();
         let digests = guard.digests.iter();
         let matches = digests.fold(Choice::from(0), |any, digest| any | digest.ct_eq(&shown));
-        matches.into()
+        if matches.into() {
+            Admission::WithSecret
+        } else {
+            Admission::Refused
+        }
     }
 }
 
@@ -181,6 +201,13 @@ mod tests {
         assert!(!authenticator.admits(&HeaderMap::new()));
         let other = ingest("header = \"X-Secret\"\nsecret = \"s\"");
         assert!(other.admits(&headers("x-secret", "s")));
+        assert_eq!(
+            other.admission(&headers("x-secret", "s")),
+            Admission::WithSecret
+        );
+        let open = ingest("allow_unauthenticated = true");
+        let admission = open.admission(&headers("x-secret", "s"));
+        assert_eq!(admission, Admission::ForAnyone);
     }
 
     #[test]

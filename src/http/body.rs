@@ -2,8 +2,9 @@
 //!
 //! A body that is larger than the limit is refused as soon as its size is known, at the latest when it
 //! exceeds the limit. A compressed body counts twice, as it arrives and decompressed, and decompression
-//! stops at the limit. All bodies share a memory budget, which is charged as bytes arrive, so that a request
-//! that only announces a large body takes nothing from the others. A [`BufferedBody`] holds its charge.
+//! stops at the limit. All bodies share a memory budget, which is charged as memory for arriving bytes is
+//! taken, so that a request that only announces a large body takes nothing from the others. A
+//! [`BufferedBody`] holds its charge. A body that stalls or trickles is given up.
 //!
 //! A refused sender may go on sending; if its connection closed meanwhile, it would see a broken connection
 //! in place of the answer. [`drain`] reads on for a while.
@@ -11,8 +12,9 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io::Read;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -20,18 +22,23 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_ENCODING;
 use flate2::bufread::MultiGzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
+use hyper::body::Frame;
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::http::blocking::{Work, block_in_place_if_long};
+use crate::http::body_budget::{BodyBudget, BodyCharge, BodySender, BudgetExceeded, BudgetLimits};
 
-/// Most bytes of bodies in memory at once, over all requests.
-const BUDGET: usize = 64 << 20;
+/// Most bytes of bodies in memory at once, over all requests of strangers, and what those with the secret
+/// have on top of that.
+const STRANGERS: usize = 48 << 20;
+const RESERVE: usize = 16 << 20;
 /// The longest wait for the next part of a body.
 const IDLE: Duration = Duration::from_secs(10);
 /// The longest wait for a whole body.
 const TOTAL: Duration = Duration::from_secs(60);
+/// Bytes that must arrive in each second after the first [`IDLE`].
+const LEAST_PER_SECOND: u32 = 1 << 10;
 /// Most bytes that are read only to be thrown away, and the longest time for it.
 const DISCARD: usize = 16 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
@@ -44,13 +51,13 @@ const STEP: usize = 64 << 10;
 #[derive(Debug)]
 pub struct BodyReader {
     max_body: usize,
-    budget: Arc<Semaphore>,
+    budget: Arc<BodyBudget>,
 }
 
 /// The bytes of a body, with the charge for their memory.
 pub struct BufferedBody {
     bytes: Vec<u8>,
-    charge: MemoryPermit,
+    charge: BodyCharge,
 }
 
 /// Why a body was not taken.
@@ -80,15 +87,19 @@ type Decoder = fn(&BodyReader, BufferedBody) -> Result<BufferedBody, BodyError>;
 impl BodyReader {
     /// Reads bodies of at most `max_body` bytes.
     pub fn new(max_body: usize) -> Self {
-        // One body must always fit, both as it came and decompressed.
-        Self::with_budget(max_body, BUDGET.max(max_body.saturating_mul(4)))
+        // One body must always fit in half of it, both as it came and decompressed, in buffers that may be
+        // half empty.
+        let one = max_body.saturating_add(STEP).saturating_mul(4);
+        let limits = BudgetLimits {
+            strangers: STRANGERS.max(one.saturating_mul(2)),
+            reserve: RESERVE.max(one),
+        };
+        Self::with_budget(max_body, limits)
     }
 
-    fn with_budget(max_body: usize, budget: usize) -> Self {
-        Self {
-            max_body,
-            budget: Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS))),
-        }
+    fn with_budget(max_body: usize, limits: BudgetLimits) -> Self {
+        let budget = BodyBudget::new(limits);
+        Self { max_body, budget }
     }
 
     /// Reads a body to its end and decompresses it.
@@ -96,14 +107,13 @@ impl BodyReader {
         &self,
         headers: &HeaderMap,
         body: &mut Body,
+        sender: BodySender,
     ) -> Result<BufferedBody, BodyError> {
         let decoder = decoder(headers)?;
         if body.size_hint().lower() > self.max_body as u64 {
             return Err(self.too_large());
         }
-        let held = timeout(TOTAL, self.collect(body))
-            .await
-            .map_err(|_| BodyError::TooSlow)??;
+        let held = self.collect(body, sender).await?;
         let Some(decode) = decoder else {
             return Ok(held);
         };
@@ -111,15 +121,23 @@ impl BodyReader {
         block_in_place_if_long(Work::On(decompressed), || decode(self, held))
     }
 
-    async fn collect(&self, body: &mut Body) -> Result<BufferedBody, BodyError> {
-        let mut charge = MemoryPermit::nothing(&self.budget);
+    async fn collect(
+        &self,
+        body: &mut Body,
+        sender: BodySender,
+    ) -> Result<BufferedBody, BodyError> {
+        let mut charge = BodyCharge::nothing(&self.budget, sender);
         let mut bytes = Vec::new();
-        while let Some(data) = next_data(body).await? {
+        let timer = pin!(sleep(IDLE));
+        let mut parts = BodyParts::new(body, timer);
+        while let Some(data) = parts.next().await? {
             if data.len() > self.max_body - bytes.len() {
                 return Err(self.too_large());
             }
-            charge.add(data.len())?;
             // An announced length reserves nothing: memory grows with what arrives.
+            let held = bytes.capacity();
+            bytes.reserve(data.len());
+            charge.add(bytes.capacity() - held)?;
             bytes.extend_from_slice(&data);
         }
         Ok(BufferedBody { bytes, charge })
@@ -201,31 +219,9 @@ impl fmt::Debug for BufferedBody {
     }
 }
 
-/// A part of the budget, returned on drop.
-#[derive(Debug)]
-struct MemoryPermit {
-    budget: Arc<Semaphore>,
-    granted: Option<OwnedSemaphorePermit>,
-}
-
-impl MemoryPermit {
-    fn nothing(budget: &Arc<Semaphore>) -> Self {
-        Self {
-            budget: Arc::clone(budget),
-            granted: None,
-        }
-    }
-
-    fn add(&mut self, bytes: usize) -> Result<(), BodyError> {
-        let bytes = u32::try_from(bytes).map_err(|_| BodyError::Busy)?;
-        let more = Arc::clone(&self.budget)
-            .try_acquire_many_owned(bytes)
-            .map_err(|_| BodyError::Busy)?;
-        match &mut self.granted {
-            Some(granted) => granted.merge(more),
-            None => self.granted = Some(more),
-        }
-        Ok(())
+impl From<BudgetExceeded> for BodyError {
+    fn from(BudgetExceeded: BudgetExceeded) -> Self {
+        Self::Busy
     }
 }
 
@@ -253,10 +249,12 @@ fn decoder(headers: &HeaderMap) -> Result<Option<Decoder>, BodyError> {
 
 /// Reads the rest of a body and throws it away, within bounds.
 pub async fn drain(mut body: Body) {
+    let timer = pin!(sleep(IDLE));
+    let mut parts = BodyParts::new(&mut body, timer);
     let all = async {
         let mut read = 0;
         while read < DISCARD
-            && let Ok(Some(data)) = next_data(&mut body).await
+            && let Ok(Some(data)) = parts.next().await
         {
             read += data.len();
         }
@@ -265,216 +263,70 @@ pub async fn drain(mut body: Body) {
     timeout(DISCARD_TIME, all).await.unwrap_or_default();
 }
 
-/// Waits for the next bytes; `None` at the end. Skips trailers.
-async fn next_data(body: &mut Body) -> Result<Option<Bytes>, BodyError> {
-    loop {
-        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
-        match timeout(IDLE, frame).await {
-            Err(_) => return Err(BodyError::TooSlow),
-            Ok(None) => return Ok(None),
-            Ok(Some(Err(_))) => return Err(BodyError::Incomplete),
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    return Ok(Some(data));
-                }
+/// The parts of a body as they arrive. However small and many they are, one timer serves all.
+struct BodyParts<'b> {
+    body: &'b mut Body,
+    began: Instant,
+    /// When the last part came.
+    last: Instant,
+    received: usize,
+    /// Fires when the next part could be due, at the earliest.
+    timer: Pin<&'b mut Sleep>,
+}
+
+impl<'b> BodyParts<'b> {
+    /// `timer` fires after [`IDLE`].
+    fn new(body: &'b mut Body, timer: Pin<&'b mut Sleep>) -> Self {
+        let began = Instant::now();
+        Self {
+            body,
+            began,
+            last: began,
+            received: 0,
+            timer,
+        }
+    }
+
+    /// Waits for the next bytes; `None` at the end. Skips trailers.
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        loop {
+            let frame = poll_fn(|context| self.poll_frame(context)).await?;
+            let Some(frame) = frame else {
+                return Ok(None);
+            };
+            self.last = Instant::now();
+            let frame = frame.map_err(|_| BodyError::Incomplete)?;
+            if let Ok(data) = frame.into_data() {
+                self.received += data.len();
+                return Ok(Some(data));
             }
         }
+    }
+
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Result<Frame<Bytes>, axum::Error>>, BodyError>> {
+        if let Poll::Ready(frame) = Pin::new(&mut *self.body).poll_frame(context) {
+            return Poll::Ready(Ok(frame));
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            let due = self.due();
+            if due <= Instant::now() {
+                return Poll::Ready(Err(BodyError::TooSlow));
+            }
+            self.timer.as_mut().reset(due);
+        }
+    }
+
+    /// When the next part must be there.
+    fn due(&self) -> Instant {
+        let received = u32::try_from(self.received).unwrap_or(u32::MAX);
+        let earned = IDLE + Duration::from_secs(received.into()) / LEAST_PER_SECOND;
+        (self.last + IDLE).min(self.began + earned.min(TOTAL))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::io::Write;
-    use std::task::{Context, Poll};
-
-    use flate2::Compression;
-    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-    use hyper::body::{Frame, SizeHint};
-
-    use super::*;
-
-    /// Sends what is in its queue, and then ends, breaks or hangs.
-    struct Frames {
-        queue: VecDeque<Bytes>,
-        announced: Option<u64>,
-        then: Then,
-    }
-
-    #[derive(Clone, Copy)]
-    enum Then {
-        End,
-        Break,
-        Hang,
-    }
-
-    impl HttpBody for Frames {
-        type Data = Bytes;
-        type Error = std::io::Error;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-            match (self.queue.pop_front(), self.then) {
-                (Some(data), _) => Poll::Ready(Some(Ok(Frame::data(data)))),
-                (None, Then::End) => Poll::Ready(None),
-                (None, Then::Break) => Poll::Ready(Some(Err(std::io::ErrorKind::NotFound.into()))),
-                (None, Then::Hang) => Poll::Pending,
-            }
-        }
-
-        fn size_hint(&self) -> SizeHint {
-            self.announced
-                .map_or_else(SizeHint::default, SizeHint::with_exact)
-        }
-    }
-
-    fn frames(frames: &[&[u8]], then: Then) -> Body {
-        Body::new(Frames {
-            queue: frames
-                .iter()
-                .map(|data| Bytes::copy_from_slice(data))
-                .collect(),
-            announced: None,
-            then,
-        })
-    }
-
-    fn encoded(value: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_ENCODING, value.parse().unwrap());
-        headers
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    fn zlib(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    fn deflate(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, BodyError> {
-        let held = BodyReader::new(100).read(headers, &mut body).await?;
-        Ok(held.as_bytes().to_vec())
-    }
-
-    const TOO_LARGE: BodyError = BodyError::TooLarge { max_body: 100 };
-
-    #[tokio::test(start_paused = true)]
-    async fn a_plain_body_is_read_within_its_bounds() {
-        let none = HeaderMap::new();
-        let long = [b'x'; 100];
-        for (body, expected) in [
-            (frames(&[], Then::End), Ok(&b""[..])),
-            (frames(&[b"ab"], Then::End), Ok(b"ab")),
-            (frames(&[b"ab", b"", b"cd", b"e"], Then::End), Ok(b"abcde")),
-            (frames(&[&long], Then::End), Ok(&long)),
-            (frames(&[&long, b"x"], Then::Hang), Err(TOO_LARGE)),
-            (frames(&[b"ab"], Then::Break), Err(BodyError::Incomplete)),
-            (frames(&[b"ab"], Then::Hang), Err(BodyError::TooSlow)),
-            (frames(&[], Then::Hang), Err(BodyError::TooSlow)),
-        ] {
-            assert_eq!(read(&none, body).await, expected.map(<[u8]>::to_vec));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_body_that_is_announced_too_large_is_not_waited_for() {
-        let body = Body::new(Frames {
-            queue: VecDeque::new(),
-            announced: Some(101),
-            then: Then::Hang,
-        });
-        assert_eq!(read(&HeaderMap::new(), body).await, Err(TOO_LARGE));
-    }
-
-    #[tokio::test]
-    async fn gzip_is_decompressed_up_to_the_limit() {
-        let text = b"some text that is folded";
-        let two_members = [gzip(b"one "), gzip(b"two")].concat();
-        let folded = gzip(text);
-        let garbled = folded.iter().map(|byte| byte ^ 0x55).collect::<Vec<_>>();
-        for (header, body, expected) in [
-            ("gzip", folded.clone(), Ok(&text[..])),
-            ("GZIP", folded.clone(), Ok(text)),
-            ("x-gzip", folded.clone(), Ok(text)),
-            ("identity", text.to_vec(), Ok(text)),
-            ("gzip", two_members, Ok(b"one two")),
-            ("gzip", gzip(&[0; 100]), Ok(&[0; 100])),
-            ("gzip", gzip(&[0; 101]), Err(TOO_LARGE)),
-            ("gzip", text.to_vec(), Err(BodyError::BrokenGzip)),
-            ("gzip", garbled, Err(BodyError::BrokenGzip)),
-            ("gzip", folded[..20].to_vec(), Err(BodyError::BrokenGzip)),
-            (
-                "gzip",
-                [&folded[..], b"more"].concat(),
-                Err(BodyError::BrokenGzip),
-            ),
-            ("gzip", Vec::new(), Err(BodyError::BrokenGzip)),
-            ("deflate", zlib(text), Ok(text)),
-            ("Deflate", deflate(text), Ok(text)),
-            ("deflate", zlib(&[0; 101]), Err(TOO_LARGE)),
-            ("deflate", deflate(&[0; 101]), Err(TOO_LARGE)),
-            (
-                "deflate",
-                zlib(text)[..20].to_vec(),
-                Err(BodyError::BrokenGzip),
-            ),
-            (
-                "deflate",
-                deflate(text)[..20].to_vec(),
-                Err(BodyError::BrokenGzip),
-            ),
-            (
-                "deflate",
-                [&zlib(text)[..], b"more"].concat(),
-                Err(BodyError::BrokenGzip),
-            ),
-            ("deflate", vec![0xff; 20], Err(BodyError::BrokenGzip)),
-            ("deflate", Vec::new(), Err(BodyError::BrokenGzip)),
-            ("br", folded.clone(), Err(BodyError::UnknownEncoding)),
-            ("gzip, gzip", folded, Err(BodyError::UnknownEncoding)),
-        ] {
-            let found = read(&encoded(header), Body::from(body)).await;
-            assert_eq!(found, expected.map(<[u8]>::to_vec), "{header}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_bomb_is_not_decompressed_past_the_limit() {
-        let max_body = 1 << 20;
-        // Little more than the limit: to decompress further would be `Busy`.
-        let reader = BodyReader::with_budget(max_body, 2 * max_body);
-        let bomb = gzip(&vec![0; 50 << 20]);
-        let refused = reader.read(&encoded("gzip"), &mut Body::from(bomb)).await;
-        assert_eq!(refused.unwrap_err(), BodyError::TooLarge { max_body });
-    }
-
-    #[tokio::test]
-    async fn all_bodies_share_one_budget_and_give_it_back() {
-        let reader = BodyReader::with_budget(100, 150);
-        let none = HeaderMap::new();
-        let body = || frames(&[&[b'x'; 60], &[b'x'; 40]], Then::End);
-        let held = reader.read(&none, &mut body()).await.unwrap();
-        assert_eq!(
-            reader.read(&none, &mut body()).await.unwrap_err(),
-            BodyError::Busy
-        );
-        let small = reader.read(&none, &mut Body::from("x")).await.unwrap();
-        drop((held, small));
-        assert_eq!(reader.budget.available_permits(), 150);
-        assert!(reader.read(&none, &mut body()).await.is_ok());
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 //! Anyone can write an `X-Forwarded-For`. Only the part that trusted proxies write counts: from the right,
 //! the first address that is not one of theirs is the sender's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
@@ -24,6 +24,14 @@ pub fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
         sender = before.to_canonical();
     }
     sender
+}
+
+/// What counts as one address where addresses have shares: an IPv6 sender has a whole /64.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
 }
 
 /// Reads an address, with or without a port.
@@ -66,6 +74,19 @@ mod tests {
         check("10.1.1.1", &["10.0.0.3,10.0.0.2"], "10.0.0.3");
         check("::ffff:10.1.1.1", &["::ffff:198.51.100.9"], "198.51.100.9");
         check("fd00::1", &["2001:db8::7"], "2001:db8::7");
+    }
+
+    #[test]
+    fn a_whole_network_is_one_address() {
+        for (address, expected) in [
+            ("198.51.100.9", "198.51.100.9"),
+            ("::ffff:198.51.100.9", "198.51.100.9"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:3::", "2001:db8:1:3::"),
+        ] {
+            let found = network_of(address.parse().unwrap());
+            assert_eq!(found, expected.parse::<IpAddr>().unwrap());
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The accept loop of a listener, with a graceful shutdown.
 //!
-//! A connection on which no whole request head arrives in time is closed, even an idle one, so that slow
-//! senders cannot hold all connections. Connections beyond the limit wait in the kernel's queue. A shutdown
-//! accepts nothing new, answers the requests under way, and cuts off what is not answered by the end of the
-//! grace.
+//! A connection on which no whole request head arrives in time is closed, even an idle one, and so is one whose
+//! other end does not read. `slots` says who is let in, and who makes room. A shutdown accepts nothing new,
+//! answers the requests under way, and cuts off what is not answered by the end of the grace.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::IntoResponse as _;
+use axum::http::Method;
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::response::{IntoResponse as _, Response};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -26,136 +28,273 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::client_address::Peer;
+use crate::config::LiveConfig;
+use crate::http::LOG_TARGET;
+use crate::http::auth::{Admission, Authenticator};
+use crate::http::client_address::{Peer, network_of};
+use crate::http::connection_metrics::{ConnectionEnd, ConnectionMetrics};
 use crate::http::normal_path::normalized;
-use crate::http::reply::HttpError;
+use crate::http::reply::{ErrorReply, HttpError};
+use crate::http::slots::{ConnectionSlot, SlotLimits, Slots};
+use crate::http::write_limit::{LimitedWrites, NotReading};
 use crate::panics::caught;
-
-/// Users filter the log by what they know: to them a listener belongs to the ingest.
-const TARGET: &str = "pixel_relay::ingest";
 
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
+    /// For everyone; one address holds at most half of them.
     pub connections: usize,
+    /// On top of them: for those who show the secret, and for `/health`.
+    pub reserve: usize,
+    /// On top of them: those that were ended for others and are about to close.
+    pub closing: usize,
     /// The longest wait for the whole head of a request, from the end of the request before.
     pub head_timeout: Duration,
+    /// The same for the first request of a connection in the reserve.
+    pub reserve_head_timeout: Duration,
+    /// How long writes may wait while the other end does not read.
+    pub write_timeout: Duration,
     pub head_bytes: usize,
     /// How long requests under way may take after the shutdown begins.
     pub grace: Duration,
+}
+
+impl ConnectionLimits {
+    /// For so many open connections in all; a few at least, whatever is asked for.
+    pub fn of(open: usize) -> Self {
+        let usual = Self::default();
+        let reserve = (open / 4).clamp(1, usual.reserve);
+        let closing = (open / 16).clamp(1, usual.closing);
+        let connections = open.saturating_sub(reserve + closing);
+        Self {
+            connections: connections.clamp(2, usual.connections),
+            reserve,
+            closing,
+            ..usual
+        }
+    }
+
+    /// Most connections that are open at a time.
+    pub const fn most_open(&self) -> usize {
+        self.connections + self.reserve + self.closing
+    }
 }
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             connections: 1024,
+            reserve: 64,
+            closing: 16,
             head_timeout: Duration::from_secs(30),
+            reserve_head_timeout: Duration::from_secs(3),
+            write_timeout: Duration::from_secs(30),
             head_bytes: 16 << 10,
             grace: Duration::from_secs(10),
         }
     }
 }
 
-/// Serves requests until the shutdown, and finishes those under way. A request that ends in a panic is counted and
-/// answered 500.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: ConnectionLimits,
-    panics: Counter,
-    shutdown: CancellationToken,
-) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
-    let mut connections = JoinSet::new();
-    loop {
-        // In this order, so that every ended connection is removed before the next one comes in.
-        let slot = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(ended) = connections.join_next() => {
-                if ended.is_err() {
-                    panics.inc();
-                }
-                continue;
-            }
-            slot = Arc::clone(&slots).acquire_owned() => {
-                slot.expect("the semaphore is never closed")
-            }
-        };
-        let (stream, peer) = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    after_failed_accept(&error).await;
+/// A listener's server.
+#[derive(Debug)]
+pub struct HttpServer {
+    pub router: Router,
+    pub limits: ConnectionLimits,
+    /// Holds the trusted proxies.
+    pub config: LiveConfig,
+    /// Tells who shows the secret of this listener.
+    pub authenticator: Arc<Authenticator>,
+    pub metrics: ConnectionMetrics,
+    /// Counts the requests that end in a panic.
+    pub panics: Counter,
+}
+
+impl HttpServer {
+    /// Serves requests until the shutdown, and finishes those under way. A request that ends in a panic is
+    /// counted and answered 500.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        let Self {
+            router,
+            limits,
+            config,
+            authenticator,
+            metrics,
+            panics,
+        } = self;
+        let slots = Slots::new(
+            SlotLimits {
+                common: limits.connections,
+                reserve: limits.reserve,
+            },
+            metrics,
+        );
+        let sockets = Arc::new(Semaphore::new(limits.most_open()));
+        let mut connections = JoinSet::new();
+        loop {
+            // In this order, so that every ended connection is removed before the next one comes in.
+            let socket = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(ended) = connections.join_next() => {
+                    if ended.is_err() {
+                        panics.inc();
+                    }
                     continue;
                 }
-            },
-        };
-        let (router, panics) = (router.clone(), panics.clone());
-        let connection = serve_connection(stream, peer, router, limits, panics, shutdown.clone());
-        connections.spawn(async move {
-            connection.await;
-            drop(slot);
+                socket = Arc::clone(&sockets).acquire_owned() => {
+                    socket.expect("the semaphore is never closed")
+                }
+            };
+            let (stream, peer) = tokio::select! {
+                () = shutdown.cancelled() => break,
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        after_failed_accept(&error).await;
+                        continue;
+                    }
+                },
+            };
+            let address = network_of(peer.ip());
+            let config = config.now();
+            let mut proxies = config.server.trusted_proxies.iter();
+            let is_proxy = proxies.any(|network| network.contains(&peer.ip().to_canonical()));
+            let Some(slot) = slots.admit((!is_proxy).then_some(address)) else {
+                continue;
+            };
+            let connection = AcceptedConnection {
+                stream,
+                peer,
+                slot,
+                router: router.clone(),
+                authenticator: Arc::clone(&authenticator),
+                limits,
+                panics: panics.clone(),
+            };
+            let shutdown = shutdown.clone();
+            connections.spawn(async move {
+                connection.serve(shutdown).await;
+                drop(socket);
+            });
+        }
+        drop(listener);
+        let finished = timeout(limits.grace, async {
+            while connections.join_next().await.is_some() {}
         });
-    }
-    drop(listener);
-    let finished = timeout(limits.grace, async {
-        while connections.join_next().await.is_some() {}
-    });
-    if finished.await.is_err() {
-        tracing::warn!(
-            target: TARGET,
-            connections = connections.len(),
-            "cutting off requests that did not finish within the grace"
-        );
-        connections.shutdown().await;
+        if finished.await.is_err() {
+            tracing::warn!(
+                target: LOG_TARGET,
+                connections = connections.len(),
+                "cutting off requests that did not finish within the grace"
+            );
+            connections.shutdown().await;
+        }
     }
 }
 
-/// Answers the requests of one connection. Each learns its sender, and its path is normalised.
-async fn serve_connection(
+/// A connection that was let in.
+struct AcceptedConnection {
     stream: TcpStream,
     peer: SocketAddr,
+    slot: ConnectionSlot,
     router: Router,
+    authenticator: Arc<Authenticator>,
     limits: ConnectionLimits,
     panics: Counter,
-    shutdown: CancellationToken,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(target: TARGET, %error, "a connection closed before it began");
-        return;
-    }
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(async |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        if let Some(uri) = normalized(request.uri()) {
-            *request.uri_mut() = uri;
+}
+
+impl AcceptedConnection {
+    /// Answers the requests of the connection. Each learns its sender, and its path is normalised.
+    async fn serve(self, shutdown: CancellationToken) {
+        let Self {
+            stream,
+            peer,
+            slot,
+            router,
+            authenticator,
+            limits,
+            panics,
+        } = self;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(target: LOG_TARGET, %error, "a connection closed before it began");
+            return;
         }
-        match caught(async { router.call(request).await }).await {
-            Ok(answer) => answer,
-            Err(_logged) => {
-                panics.inc();
-                Ok(HttpError::Internal.into_response())
+        let router = TowerToHyperService::new(router);
+        let (slot, authenticator, panics) = (&slot, &*authenticator, &panics);
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            if let Some(uri) = normalized(request.uri()) {
+                *request.uri_mut() = uri;
             }
+            let begun = begin(slot, authenticator, &request);
+            let answer = begun.map(|()| router.call(request));
+            async move {
+                let mut response = match answer {
+                    Ok(answer) => match caught(answer).await {
+                        Ok(answer) => answer?,
+                        Err(_logged) => {
+                            panics.inc();
+                            HttpError::Internal.into_response()
+                        }
+                    },
+                    Err(_) => ErrorReply::retry_after("1", "busy")
+                        .with_message(&"too many connections are open"),
+                };
+                if begun.is_err() || slot.is_for_one_request() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                slot.finish();
+                Ok::<Response, Infallible>(response)
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_timeout)
+            .max_buf_size(limits.head_bytes)
+            .serve_connection(
+                TokioIo::new(LimitedWrites::new(stream, limits.write_timeout)),
+                service,
+            );
+        let mut connection = pin!(connection);
+        let is_unused = async {
+            sleep(limits.reserve_head_timeout).await;
+            if !slot.end_if_unused() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = slot.ended() => return,
+            () = is_unused, if slot.is_reserve() => return,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            if NotReading::caused(&error) {
+                slot.note_not_reading();
+            }
+            tracing::debug!(target: LOG_TARGET, %error, "a connection ended early");
         }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
-        .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(target: TARGET, %error, "a connection ended early");
     }
+}
+
+/// Says whether a request is to be answered. The reserve is for `/health`, for senders with the secret, and
+/// for anyone where no secret is asked for.
+fn begin<B>(
+    slot: &ConnectionSlot,
+    authenticator: &Authenticator,
+    request: &Request<B>,
+) -> Result<(), ConnectionEnd> {
+    let admission = || authenticator.admission(request.headers());
+    let is_due = || {
+        let asks_for_health = request.uri().path() == "/health"
+            && matches!(*request.method(), Method::GET | Method::HEAD);
+        asks_for_health || admission() == Admission::ForAnyone
+    };
+    slot.begin(|| admission() == Admission::WithSecret, is_due)
 }
 
 /// Waits before the next attempt if that would fail too, usually for want of file descriptors.
@@ -168,157 +307,9 @@ async fn after_failed_accept(error: &io::Error) {
     ) {
         return;
     }
-    tracing::error!(target: TARGET, %error, "cannot accept connections");
+    tracing::error!(target: LOG_TARGET, %error, "cannot accept connections");
     sleep(Duration::from_secs(1)).await;
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use axum::routing::get;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::mpsc;
-
-    use super::*;
-
-    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
-
-    struct Running {
-        address: SocketAddr,
-        shutdown: CancellationToken,
-        panics: Counter,
-        task: JoinSet<()>,
-    }
-
-    async fn start(router: Router, limits: ConnectionLimits) -> Running {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
-        let mut task = JoinSet::new();
-        let panics = Counter::default();
-        task.spawn(serve(
-            listener,
-            router,
-            limits,
-            panics.clone(),
-            shutdown.clone(),
-        ));
-        Running {
-            address,
-            shutdown,
-            panics,
-            task,
-        }
-    }
-
-    async fn all_from(stream: &mut TcpStream) -> String {
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        text
-    }
-
-    #[tokio::test]
-    async fn a_request_under_way_is_answered_before_the_end() {
-        let (begun, mut begins) = mpsc::channel(1);
-        let (finish, finishes) = mpsc::channel::<()>(1);
-        let finishes = Arc::new(tokio::sync::Mutex::new(finishes));
-        let router = Router::new().route(
-            "/",
-            get(async move || {
-                begun.send(()).await.unwrap();
-                finishes.lock().await.recv().await.unwrap();
-                "done"
-            }),
-        );
-        let mut running = start(router, ConnectionLimits::default()).await;
-        let mut idle = TcpStream::connect(running.address).await.unwrap();
-        let mut stream = TcpStream::connect(running.address).await.unwrap();
-        stream.write_all(REQUEST).await.unwrap();
-        begins.recv().await.unwrap();
-        running.shutdown.cancel();
-        // An idle connection is closed at once.
-        assert_eq!(all_from(&mut idle).await, "");
-        finish.send(()).await.unwrap();
-        let answer = all_from(&mut stream).await;
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert!(answer.ends_with("done"), "{answer}");
-        running.task.join_next().await.unwrap().unwrap();
-        assert!(TcpStream::connect(running.address).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_request_that_outlasts_the_grace_is_cut_off() {
-        let (begun, mut begins) = mpsc::channel(1);
-        let router = Router::new().route(
-            "/",
-            get(async move || {
-                begun.send(()).await.unwrap();
-                pending::<()>().await;
-            }),
-        );
-        let limits = ConnectionLimits {
-            grace: Duration::ZERO,
-            ..ConnectionLimits::default()
-        };
-        let mut running = start(router, limits).await;
-        let mut stream = TcpStream::connect(running.address).await.unwrap();
-        stream.write_all(REQUEST).await.unwrap();
-        begins.recv().await.unwrap();
-        running.shutdown.cancel();
-        running.task.join_next().await.unwrap().unwrap();
-        assert_eq!(all_from(&mut stream).await, "");
-    }
-
-    #[tokio::test]
-    async fn a_panic_costs_its_request_alone() {
-        async fn fails() -> &'static str {
-            panic!("as the test wants it")
-        }
-        let router = Router::new()
-            .route("/", get(fails))
-            .route("/well", get(async || "well"));
-        let running = start(router, ConnectionLimits::default()).await;
-        let mut stream = TcpStream::connect(running.address).await.unwrap();
-        stream.write_all(REQUEST).await.unwrap();
-        // On the same connection.
-        let next = b"GET /well HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        stream.write_all(next).await.unwrap();
-        let answers = all_from(&mut stream).await;
-        assert!(answers.starts_with("HTTP/1.1 500"), "{answers}");
-        assert!(answers.contains(r#""error":"internal""#), "{answers}");
-        assert!(!answers.contains("as the test"), "{answers}");
-        assert!(answers.ends_with("well"), "{answers}");
-        assert_eq!(running.panics.get(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_head_that_does_not_come_to_an_end_is_given_up() {
-        let limits = ConnectionLimits {
-            head_timeout: Duration::from_millis(20),
-            ..ConnectionLimits::default()
-        };
-        let running = start(Router::new(), limits).await;
-        for sent in [&b""[..], b"GET / HTTP/1.1\r\nhost: x\r\n"] {
-            let mut stream = TcpStream::connect(running.address).await.unwrap();
-            stream.write_all(sent).await.unwrap();
-            assert_eq!(all_from(&mut stream).await, "");
-        }
-    }
-
-    #[tokio::test]
-    async fn connections_past_the_limit_wait_for_their_turn() {
-        let limits = ConnectionLimits {
-            connections: 1,
-            ..ConnectionLimits::default()
-        };
-        let running = start(Router::new(), limits).await;
-        let first = TcpStream::connect(running.address).await.unwrap();
-        let mut second = TcpStream::connect(running.address).await.unwrap();
-        second.write_all(REQUEST).await.unwrap();
-        drop(first);
-        let mut begin = [0; 12];
-        second.read_exact(&mut begin).await.unwrap();
-        assert_eq!(&begin, b"HTTP/1.1 404");
-    }
-}
+mod tests;

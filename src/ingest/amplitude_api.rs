@@ -11,31 +11,33 @@
 //! takes are taken here too: nobody will send them again. What cannot be stored is passed on all the same,
 //! and counted as missed, unless the configuration says otherwise.
 //!
-//! An API key only says which project an event is for; it is public. The limit on each address is what
-//! bounds abuse.
+//! An API key only says which project an event is for; it is public. The limits on each address are what
+//! bounds abuse: that on requests is applied before any of the body is read, that on events before any is
+//! mapped.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
-use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use ipnet::IpNet;
 use serde_json::json;
 
 use crate::clock::UnixMillis;
 use crate::config::units::Rate;
 use crate::config::{Config, SyncName};
 use crate::event::arena::Arena;
+use crate::http::auth::Admission;
 use crate::http::blocking::{Work, block_in_place_if_long};
-use crate::http::client_address::{Peer, sender};
+use crate::http::body_budget::BodySender;
 use crate::http::reply::{HttpError, json_response};
 use crate::ingest::address_limit::AddressLimit;
 use crate::ingest::chunk::CountedSync;
@@ -58,16 +60,25 @@ mod request;
 /// Most events of one request, as at Amplitude: an SDK that hears 413 sends fewer.
 const MOST_EVENTS: usize = 2000;
 
+/// Bytes that the smallest event of an SDK takes: `{"event_type":"a","user_id":"b"}`.
+const LEAST_EVENT: usize = 30;
+
 /// What the endpoints need besides the ingest itself.
 #[derive(Debug)]
 pub(super) struct AmplitudeApi {
     /// Which syncs each project's events are for; `None`: every sync.
     keys: HashMap<String, Option<Vec<SyncName>>>,
-    trusted_proxies: Vec<IpNet>,
     cors: Cors,
+    requests: LimitedRate,
+    events: LimitedRate,
+    upstream: Option<Upstream>,
+}
+
+/// A limit on each address, and the rate that throttled senders are told.
+#[derive(Debug)]
+struct LimitedRate {
     per_second: f64,
     limit: AddressLimit,
-    upstream: Option<Upstream>,
 }
 
 /// The endpoint that a request came to.
@@ -104,14 +115,29 @@ impl AmplitudeApi {
             keys: keys
                 .map(|key| (key.key.clone(), key.syncs.clone()))
                 .collect(),
-            trusted_proxies: config.server.trusted_proxies.clone(),
             cors: Cors::new(&config.server.cors_origins),
-            per_second: ingest
-                .address_requests_per_second
-                .map_or(0.0, Rate::per_second),
-            limit: AddressLimit::new(ingest.address_requests_per_second),
+            requests: LimitedRate::new(ingest.address_requests_per_second),
+            events: LimitedRate::new(ingest.address_events_per_second),
             upstream,
         })
+    }
+}
+
+impl LimitedRate {
+    fn new(rate: Option<Rate>) -> Self {
+        Self {
+            per_second: rate.map_or(0.0, Rate::per_second),
+            limit: AddressLimit::new(rate),
+        }
+    }
+
+    /// Charges an address, if there is anything to charge.
+    fn admits(&self, address: Option<IpAddr>, count: usize) -> bool {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        match (address, NonZeroU32::new(count)) {
+            (Some(address), Some(count)) => self.limit.admits(address, count),
+            _ => true,
+        }
     }
 }
 
@@ -173,7 +199,7 @@ async fn respond(ingest: &Ingest, mut port: ApiEndpoint, request: Request) -> Re
         }
     };
     let mut response = taken.unwrap_or_else(|problem| {
-        ingest.drain_rest(&head.headers, body);
+        ingest.drain_rest(&head.headers, body, Admission::Refused);
         refuse(ingest, port.dialect, &problem)
     });
     origin.tell(&mut response);
@@ -190,10 +216,15 @@ async fn take(
     body: &mut Body,
 ) -> Result<Response, RequestProblem> {
     let received = ingest.clock.now();
-    let peer = head.extensions.get::<Peer>();
-    let address = peer.map(|peer| sender(peer.0.ip(), &head.headers, &api.trusted_proxies));
-    let within_limit = address.is_none_or(|address| api.limit.admits(address));
-    let held = rules.bodies.read(&head.headers, body).await?;
+    let address = rules.address(head);
+    if !api.requests.admits(address, 1) {
+        return Err(RequestProblem::TooManyRequests {
+            per_second: api.requests.per_second,
+            events: most_events(head, body),
+        });
+    }
+    let sender = BodySender::Stranger(address);
+    let held = rules.bodies.read(&head.headers, body, sender).await?;
     port.dialect = port.dialect.of_body(held.as_bytes());
     let text = match head.method {
         Method::GET => head.uri.query().unwrap_or_default().as_bytes(),
@@ -206,12 +237,6 @@ async fn take(
     let (bytes, arena) = (held.as_bytes().len(), Arena::default());
     let elements = block_in_place_if_long(Work::On(bytes), || decode(&call.events, &arena))?;
     let count = elements.len();
-    if !within_limit {
-        return Err(RequestProblem::Throttled {
-            per_second: api.per_second,
-            events: count.min(MOST_EVENTS),
-        });
-    }
     if count > MOST_EVENTS {
         return Err(RequestProblem::TooLarge);
     }
@@ -219,6 +244,12 @@ async fn take(
         .keys
         .get(&*call.api_key)
         .ok_or(RequestProblem::InvalidKey)?;
+    if !api.events.admits(address, count) {
+        return Err(RequestProblem::TooManyEvents {
+            per_second: api.events.per_second,
+            events: count,
+        });
+    }
     // Only browsers name an origin.
     let is_page = api.cors.origin(&head.headers).is_allowed();
     let browser = is_page.then(|| browser::request(&head.headers));
@@ -268,6 +299,14 @@ async fn take(
         }
     }
     Ok(answer)
+}
+
+/// The number of events that a body which is not read can hold, so that its sender holds all of them back.
+fn most_events(head: &Parts, body: &Body) -> usize {
+    let is_encoded = head.headers.contains_key(CONTENT_ENCODING);
+    let announced = body.size_hint().exact().filter(|_| !is_encoded);
+    let bytes = announced.and_then(|bytes| usize::try_from(bytes).ok());
+    bytes.map_or(MOST_EVENTS, |bytes| (bytes / LEAST_EVENT).min(MOST_EVENTS))
 }
 
 /// What could not be stored, where the request is to be passed on all the same.
@@ -385,8 +424,13 @@ fn count_refusal(ingest: &Ingest, problem: &RequestProblem) {
             "refused requests with a key that ingest.api_keys does not list",
             None,
         ),
-        RequestProblem::Throttled { .. } => (
+        RequestProblem::TooManyRequests { .. } => (
             "refused requests of addresses that send more than ingest.address_requests_per_second; \
+             a proxy in front must be named in server.trusted_proxies",
+            None,
+        ),
+        RequestProblem::TooManyEvents { .. } => (
+            "refused requests of addresses that send more than ingest.address_events_per_second; \
              a proxy in front must be named in server.trusted_proxies",
             None,
         ),

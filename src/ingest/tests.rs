@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::clock::{TestClock, UnixMillis};
 use crate::config::load::from_toml;
-use crate::http::server::{ConnectionLimits, serve};
+use crate::http::{ConnectionLimits, HttpServer};
 use crate::ingest::chunk::CHUNK;
 use crate::sync::compile_all;
 
@@ -70,18 +70,21 @@ async fn start() -> Running {
     let metrics = Arc::new(Metrics::new());
     let rules = IngestRules::new(&config, syncs, &metrics, None);
     let config = LiveConfig::new(config);
-    let ingest = Arc::new(Ingest::new(config, rules, queue.clone(), metrics, clock));
+    let connections = metrics.connections("public");
+    let ingest = Ingest::new(config.clone(), rules, queue.clone(), metrics, clock);
+    let ingest = Arc::new(ingest);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
-    let router = router(Arc::clone(&ingest));
-    tasks.spawn(serve(
-        listener,
-        router,
-        ConnectionLimits::default(),
-        Counter::default(),
-        CancellationToken::new(),
-    ));
+    let server = HttpServer {
+        router: router(Arc::clone(&ingest)),
+        limits: ConnectionLimits::default(),
+        config,
+        authenticator: Arc::clone(ingest.authenticator()),
+        metrics: connections,
+        panics: Counter::default(),
+    };
+    tasks.spawn(server.serve(listener, CancellationToken::new()));
     Running {
         address,
         ingest,

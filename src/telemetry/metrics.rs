@@ -18,6 +18,7 @@ use prometheus_client::registry::{Metric, Registry};
 use serde::Serialize;
 
 use crate::config::SyncName;
+use crate::http::ConnectionMetrics;
 use crate::words::words;
 use coverage::{Coverage, CoverageFamilies};
 
@@ -33,6 +34,8 @@ pub struct Metrics {
     events_received: Family<EndpointLabel, Counter>,
     events_missed: Family<MissedLabels, Counter>,
     requests_refused: Family<ErrorLabel, Counter>,
+    connections: Family<ListenerLabel, Gauge>,
+    connections_ended: Family<ConnectionLabels, Counter>,
     deliveries: Family<VerdictLabels, Counter>,
     delivery_seconds: Histograms,
     end_to_end_seconds: Histograms,
@@ -129,6 +132,17 @@ struct ErrorLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabel {
+    listener: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionLabels {
+    listener: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VerdictLabels {
     sync: SyncName,
     verdict: &'static str,
@@ -181,6 +195,20 @@ impl Metrics {
                 &mut registry,
                 "requests_refused",
                 "Refused requests of senders, by the error in the reply",
+                Family::default(),
+            ),
+            connections: registered(
+                &mut registry,
+                "connections",
+                "Open connections, by listener: public or admin",
+                Family::default(),
+            ),
+            connections_ended: registered(
+                &mut registry,
+                "connections_ended",
+                "Connections that a listener refused or ended: address_share (one address holds half of \
+                 all), limit (all are taken), made_room (idle, for a new one), not_reading (the other end \
+                 did not read for 30 s)",
                 Family::default(),
             ),
             deliveries: registered(
@@ -252,6 +280,16 @@ impl Metrics {
         self.requests_refused
             .get_or_create(&ErrorLabel { error })
             .inc();
+    }
+
+    /// The counters of one listener's connections. All begin at zero.
+    pub fn connections(&self, listener: &'static str) -> ConnectionMetrics {
+        let open = self.connections.get_or_create(&ListenerLabel { listener });
+        ConnectionMetrics::new(listener, open.clone(), |end| {
+            let reason = end.as_str();
+            let labels = ConnectionLabels { listener, reason };
+            self.connections_ended.get_or_create(&labels).clone()
+        })
     }
 
     /// Counts a request to Meta, by verdict, with its duration and the number of its events.

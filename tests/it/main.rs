@@ -27,6 +27,7 @@ mod clicks;
 mod consent;
 mod control;
 mod crash;
+mod crowd;
 mod dead;
 mod delivery;
 mod false_clock;

@@ -14,6 +14,7 @@ mod answers;
 mod clock;
 mod forms;
 mod law;
+mod limits;
 mod pages;
 mod paths;
 mod upstream;

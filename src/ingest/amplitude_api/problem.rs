@@ -42,12 +42,20 @@ pub(super) enum RequestProblem {
     /// Too many bytes or events.
     #[error("Payload too large")]
     TooLarge,
-    /// The address calls too often; holds how many events came with the request.
+    /// The address calls too often.
     #[error("Too many requests for some devices and users")]
-    Throttled {
+    TooManyRequests {
         /// The limit, in requests per second.
         per_second: f64,
-        /// How many events.
+        /// At least as many events as came with the request, of which nothing was read.
+        events: usize,
+    },
+    /// The address sends too many events.
+    #[error("Too many requests for some devices and users")]
+    TooManyEvents {
+        /// The limit, in events per second.
+        per_second: f64,
+        /// How many came with the request.
         events: usize,
     },
     /// The body could not be read.
@@ -122,7 +130,8 @@ impl RequestProblem {
             Self::Events(_) => (StatusCode::BAD_REQUEST, "invalid_events"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden_origin"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-            Self::Throttled { .. } => (StatusCode::TOO_MANY_REQUESTS, "throttled"),
+            Self::TooManyRequests { .. } => (StatusCode::TOO_MANY_REQUESTS, "throttled"),
+            Self::TooManyEvents { .. } => (StatusCode::TOO_MANY_REQUESTS, "throttled_events"),
             Self::Body(error) => {
                 let ErrorReply { status, code, .. } = HttpError::Body(*error).reply();
                 // Amplitude's API has no 415.
@@ -152,7 +161,8 @@ impl RequestProblem {
                 body["events_with_invalid_fields"] = by_field(faults, EventFault::Invalid);
                 body["events_with_invalid_id_lengths"] = by_field(faults, EventFault::ShortId);
             }
-            Self::Throttled { per_second, events } => {
+            Self::TooManyRequests { per_second, events }
+            | Self::TooManyEvents { per_second, events } => {
                 body["eps_threshold"] = json!(per_second);
                 body["throttled_devices"] = json!({});
                 body["throttled_users"] = json!({});

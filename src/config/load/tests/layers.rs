@@ -85,6 +85,7 @@ fn the_environment_is_laid_over_the_file_and_the_file_over_the_defaults() {
     secret = "[redacted]"
     allow_unauthenticated = false
     address_requests_per_second = 100
+    address_events_per_second = 1000
     upstream_when_full = "pass_on"
 
     [queue]

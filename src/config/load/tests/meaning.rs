@@ -35,6 +35,7 @@ fn what_is_absent_has_its_default() {
     secret = "[redacted]"
     allow_unauthenticated = false
     address_requests_per_second = 100
+    address_events_per_second = 1000
     upstream_when_full = "pass_on"
 
     [queue]
