@@ -38,8 +38,10 @@
 //!   whose answer was lost, or that was refused whole: after that Meta no longer recognises a repeat.
 //! - **recover**: after an error nothing is acknowledged until the store has been opened again. A restart
 //!   finds every queued event ready. A request that a crash cut off counts as one with a lost answer.
-//! - **damage**: a row whose checksum does not match ends as `lost`; the rest goes on. Where a page is
-//!   damaged, what is readable is copied into a new file (`salvage`).
+//! - **damage**: what looks damaged is read again through a new connection. A row whose checksum does not match then
+//!   ends as `lost`, and what is stored of it is set aside; the rest goes on. Where a page is damaged, what is
+//!   readable is copied into a new file (`salvage`). Events that are ready by the counts, but that no lease finds, are
+//!   damage too.
 //!
 //! The queue knows neither what a lane is doing nor what the events mean.
 
@@ -59,7 +61,6 @@ use crate::config::sync::UserMemory;
 use crate::payload::{Fingerprint, Submission};
 
 use attempt::AttemptId;
-use batch::BatchId;
 use cooldown::Cooldown;
 use core::{Core, Guarded, QueueContext, Shared};
 use damaged::DamagedBatch;
@@ -119,8 +120,6 @@ pub use writer::Writer;
 const WAITING: usize = 4096;
 /// Bytes of dead letters that are read at once; one more may come on top.
 const LISTED_BYTES: usize = 1 << 20;
-/// Dead letters that one command handles in one transaction.
-const DEAD_LETTERS_AT_ONCE: usize = 256;
 
 /// A handle on the store; clones share it. The store is closed when the last one is dropped.
 #[derive(Clone, Debug)]
@@ -433,24 +432,14 @@ impl Queue {
 
     /// Queues dead letters again: the same bytes, through the same lane.
     pub async fn retry_dead(&self, filter: &DeadFilter) -> Result<Retried, StoreError> {
-        let mut retried = Retried::default();
-        let taken = Arc::new(self.read(dead_letters::taken_later).await?);
-        let retry = move |core: &mut Core, ids: &[i64]| dead_letters::retry(core, ids, &taken);
-        self.with_dead(filter, retry, |piece| {
-            retried.queued += piece.queued;
-            retried.kept += piece.kept;
-            retried.replaced += piece.replaced;
-        })
-        .await?;
-        Ok(retried)
+        dead_letters::retry_all(self, filter).await
     }
 
     /// Drops dead letters; gives their number.
     pub async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, StoreError> {
         let mut dropped = 0;
         let drop = |core: &mut Core, ids: &[i64]| dead_letters::remove(core, ids, Removal::Dropped);
-        self.with_dead(filter, drop, |piece| dropped += piece)
-            .await?;
+        dead_letters::in_pieces(self, filter, drop, |piece| dropped += piece).await?;
         Ok(dropped)
     }
 
@@ -480,23 +469,7 @@ impl Queue {
     /// Removes the queued events of a sync and its profiles; gives the number of events. Batches with events on
     /// lease stay.
     pub async fn drop_sync(&self, sync: &SyncName) -> Result<u64, StoreError> {
-        let mut dropped = 0;
-        let mut last = Some(BatchId::default());
-        while let Some(after) = last {
-            let sync = sync.clone();
-            let piece = self.change(move |core| erase::drop_batches(core, &sync, after));
-            let (events, next) = piece.await?;
-            dropped += events;
-            last = next;
-        }
-        erase::remove_damaged(self, Some(sync), false).await?;
-        loop {
-            let sync = sync.clone();
-            let piece = self.change(move |core| profiles::drop_sync(core, &sync));
-            if !piece.await? {
-                return Ok(dropped);
-            }
-        }
+        erase::drop_sync(self, sync).await
     }
 
     /// Returns when nothing changes the store any more: it was closed, or its writer failed.
@@ -521,30 +494,6 @@ impl Queue {
     ) -> Result<Pushed, PushError> {
         self.change(move |core| push::push(core, taken, again.as_ref(), &observed))
             .await?
-    }
-
-    /// Works on the present dead letters, some at a time; hands each result to `done`.
-    async fn with_dead<T: Send + 'static>(
-        &self,
-        filter: &DeadFilter,
-        work: impl Fn(&mut Core, &[i64]) -> EngineResult<T> + Clone + Send + 'static,
-        mut done: impl FnMut(T),
-    ) -> Result<(), StoreError> {
-        // Later ones are left alone, or a dead letter could be retried for ever.
-        let end = self.read(|reader| Ok(reader.last_ids()?.dead_letter));
-        let end = end.await?;
-        let mut after = 0;
-        loop {
-            let letters = self.dead(filter, after, DEAD_LETTERS_AT_ONCE).await?;
-            let ids = letters.iter().map(|letter| letter.id);
-            let ids: Vec<i64> = ids.take_while(|id| *id <= end).collect();
-            let Some(last) = ids.last() else {
-                return Ok(());
-            };
-            after = *last;
-            let work = work.clone();
-            done(self.change(move |core| work(core, &ids)).await?);
-        }
     }
 
     async fn change<T: Send + 'static>(

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -11,17 +12,19 @@ use crate::payload::{Fingerprint, Payload};
 
 use super::batch::{BatchEntry, StoredBatch, SyncId};
 use super::core::Core;
-use super::dead::{DeadLetter, Refusal, Retried};
+use super::dead::{DeadFilter, DeadLetter, Refusal, Retried};
 use super::engine::{self, DeadHeader, EngineResult, Reader, StoredDeadLetter};
 use super::room;
 use super::state::BatchState;
 use super::totals::{Counter, Removal};
-use super::window;
+use super::{Queue, StoreError, window};
 
 /// Dead letters that each sync keeps for a reason of which only a sample is kept.
 const MAX_SAMPLES: u64 = 100;
 /// How many seconds an event may lie ahead, as in mapping.
 const TOLERANCE: i64 = 60;
+/// Dead letters that one command handles in one transaction.
+const AT_ONCE: usize = 256;
 /// What a dead letter takes besides its texts.
 const OVERHEAD: usize = 128;
 /// Longest name or id that is kept, in bytes.
@@ -232,6 +235,44 @@ pub(super) fn taken_later(reader: &mut dyn Reader) -> EngineResult<HashSet<Finge
         return Ok(HashSet::new());
     }
     window::known_fingerprints(reader, &mistimed)
+}
+
+/// Queues dead letters again, some at a time.
+pub(super) async fn retry_all(queue: &Queue, filter: &DeadFilter) -> Result<Retried, StoreError> {
+    let mut retried = Retried::default();
+    let taken = Arc::new(queue.read(taken_later).await?);
+    let retry = move |core: &mut Core, ids: &[i64]| retry(core, ids, &taken);
+    in_pieces(queue, filter, retry, |piece| {
+        retried.queued += piece.queued;
+        retried.kept += piece.kept;
+        retried.replaced += piece.replaced;
+    })
+    .await?;
+    Ok(retried)
+}
+
+/// Works on the present dead letters, some at a time; hands each result to `done`.
+pub(super) async fn in_pieces<T: Send + 'static>(
+    queue: &Queue,
+    filter: &DeadFilter,
+    work: impl Fn(&mut Core, &[i64]) -> EngineResult<T> + Clone + Send + 'static,
+    mut done: impl FnMut(T),
+) -> Result<(), StoreError> {
+    // Later ones are left alone, or a dead letter could be retried for ever.
+    let end = queue.read(|reader| Ok(reader.last_ids()?.dead_letter));
+    let end = end.await?;
+    let mut after = 0;
+    loop {
+        let letters = queue.dead(filter, after, AT_ONCE).await?;
+        let ids = letters.iter().map(|letter| letter.id);
+        let ids: Vec<i64> = ids.take_while(|id| *id <= end).collect();
+        let Some(last) = ids.last() else {
+            return Ok(());
+        };
+        after = *last;
+        let work = work.clone();
+        done(queue.change(move |core| work(core, &ids)).await?);
+    }
 }
 
 /// Removes dead letters; gives the number of those that it found.

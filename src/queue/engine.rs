@@ -7,6 +7,7 @@
 //! - Reads come in pages. A page shows what was committed last.
 //! - The writer gives the numbers, not the engine: a `BatchId` names the writer's origin too.
 //! - There are three errors, and the queue treats each differently: see [`EngineError`].
+//! - One wrong read is no damage: an engine gives up only what it has read twice, the second time afresh.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -222,7 +223,7 @@ pub(super) fn visit_pages<T, P>(
 pub(super) trait Batches {
     fn batch(&mut self, id: BatchId) -> EngineResult<Option<BatchState>>;
 
-    /// The events of a batch; `None` where they are missing or damaged.
+    /// The events of a batch; `None` where they are missing or damaged, also when they are read again afresh.
     fn content(&mut self, id: BatchId) -> EngineResult<Option<StoredBatch>>;
 
     /// What is stored of the events of a batch; what cannot be read is empty. `None` where there is nothing.

@@ -127,8 +127,29 @@ async fn scrub(queue: &Queue) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Removes the queued events of a sync, its damaged batches and its profiles; gives the number of events.
+pub(super) async fn drop_sync(queue: &Queue, sync: &SyncName) -> Result<u64, StoreError> {
+    let mut dropped = 0;
+    let mut last = Some(BatchId::default());
+    while let Some(after) = last {
+        let sync = sync.clone();
+        let piece = queue.change(move |core| drop_batches(core, &sync, after));
+        let (events, next) = piece.await?;
+        dropped += events;
+        last = next;
+    }
+    remove_damaged(queue, Some(sync), false).await?;
+    loop {
+        let sync = sync.clone();
+        let piece = queue.change(move |core| profiles::drop_sync(core, &sync));
+        if !piece.await? {
+            return Ok(dropped);
+        }
+    }
+}
+
 /// Removes the damaged batches of a sync, or all; gives their number.
-pub(super) async fn remove_damaged(
+async fn remove_damaged(
     queue: &Queue,
     sync: Option<&SyncName>,
     erases: bool,
@@ -153,7 +174,7 @@ pub(super) async fn remove_damaged(
 
 /// Removes queued events of a sync, but not batches with events on lease; gives their number, and the last batch
 /// that it looked at, unless there are no more.
-pub(super) fn drop_batches(
+fn drop_batches(
     core: &mut Core,
     sync: &SyncName,
     after: BatchId,

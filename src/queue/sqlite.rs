@@ -77,7 +77,8 @@ impl Storage for Sqlite {
             schema::truncate_log(&connection)?;
             records::prove_writable(&connection)?;
         }
-        let engine = SqliteEngine::new(connection)?;
+        let access = FileAccess::Writing(self.folder.clone());
+        let engine = SqliteEngine::new(connection, access)?;
         *locked(&self.place) = Some(Place::note(&self.folder).map_err(unusable)?);
         Ok(Box::new(engine))
     }
@@ -87,6 +88,7 @@ impl Storage for Sqlite {
         Ok(Box::new(SqliteEngine {
             connection,
             filler: Filler::default(),
+            access: FileAccess::Reading(self.folder.clone()),
         }))
     }
 
@@ -151,35 +153,89 @@ fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 struct SqliteEngine {
     connection: Connection,
     filler: Filler,
+    access: FileAccess,
+}
+
+/// How the file was opened.
+#[derive(Debug)]
+enum FileAccess {
+    Writing(PathBuf),
+    Reading(PathBuf),
+    /// A copy that is being made is not opened again.
+    Copying,
 }
 
 impl SqliteEngine {
-    fn new(connection: Connection) -> EngineResult<Self> {
+    fn new(connection: Connection, access: FileAccess) -> EngineResult<Self> {
         let filler = Filler::load(&connection)?;
-        Ok(Self { connection, filler })
+        Ok(Self {
+            connection,
+            filler,
+            access,
+        })
+    }
+
+    /// Opens the file again, for what looks damaged: one wrong read stays in a connection's cache, and the file may
+    /// be well. False if it cannot be opened again.
+    fn connect_again(&mut self) -> EngineResult<bool> {
+        let connection = match &self.access {
+            // Else a new file would take the place of one that was removed.
+            FileAccess::Writing(folder) if !schema::file(folder).exists() => return Ok(false),
+            FileAccess::Writing(folder) => schema::open(folder),
+            FileAccess::Reading(folder) => schema::open_reader(folder).map_err(OpenError::from),
+            FileAccess::Copying => return Ok(false),
+        };
+        self.connection = connection.map_err(|error| match error {
+            OpenError::Engine(error) => error,
+            error => EngineError::Unavailable(Arc::new(error)),
+        })?;
+        Ok(true)
+    }
+
+    /// Reads, and what looks damaged again through a new connection.
+    fn read_twice<T>(
+        &mut self,
+        mut read: impl FnMut(&Connection) -> rusqlite::Result<T>,
+    ) -> EngineResult<T> {
+        let error = match read(&self.connection) {
+            Err(error) if is_damage(&error) => error,
+            done => return Ok(done?),
+        };
+        if !self.connect_again()? {
+            return Err(error.into());
+        }
+        let value = read(&self.connection)?;
+        log_wrong_read();
+        Ok(value)
     }
 
     /// Reads every row that a statement finds.
     fn read_rows<T>(
-        &self,
+        &mut self,
         statement: &str,
-        parameters: impl Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+        parameters: impl Params + Clone,
+        mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> EngineResult<Vec<T>> {
-        let mut statement = self.connection.prepare_cached(statement)?;
-        let rows = statement.query_map(parameters, read)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        self.read_twice(|connection| {
+            let mut statement = connection.prepare_cached(statement)?;
+            let rows = statement.query_map(parameters.clone(), &mut read)?;
+            rows.collect()
+        })
     }
 
     /// Reads the row that a statement finds, if there is one.
     fn read_row<T>(
-        &self,
+        &mut self,
         statement: &str,
-        parameters: impl Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+        parameters: impl Params + Clone,
+        mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> EngineResult<Option<T>> {
-        let mut statement = self.connection.prepare_cached(statement)?;
-        Ok(statement.query_row(parameters, read).optional()?)
+        self.read_twice(|connection| {
+            let mut statement = connection.prepare_cached(statement)?;
+            statement
+                .query_row(parameters.clone(), &mut read)
+                .optional()
+        })
     }
 }
 
@@ -187,27 +243,18 @@ impl Reader for SqliteEngine {}
 
 impl Engine for SqliteEngine {
     fn commit(&mut self, transaction: &Transaction) -> EngineResult<()> {
-        let connection = &self.connection;
-        if transaction.erases {
-            connection.execute_batch("PRAGMA secure_delete = ON")?;
+        match write(&self.connection, transaction) {
+            Err(EngineError::Damaged(fault)) => {
+                // What was written so far goes with the connection.
+                if !self.connect_again()? {
+                    return Err(EngineError::Damaged(fault));
+                }
+                write(&self.connection, transaction)?;
+                log_wrong_read();
+                Ok(())
+            }
+            done => done,
         }
-        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        records::write(connection, transaction)?;
-        batches::write(connection, transaction)?;
-        attempts::write(connection, transaction)?;
-        dead::write(connection, transaction)?;
-        damaged::write(connection, transaction)?;
-        profiles::write(connection, transaction)?;
-        // After an error nobody knows whether the log was synced; opening the file again tells.
-        let committed = connection.prepare_cached("COMMIT")?.execute([]);
-        committed.map_err(|error| match error.into() {
-            EngineError::Unavailable(fault) => EngineError::Unknown(fault),
-            damaged => damaged,
-        })?;
-        if transaction.erases {
-            connection.execute_batch("PRAGMA secure_delete = FAST")?;
-        }
-        Ok(())
     }
 
     fn used_bytes(&mut self) -> EngineResult<u64> {
@@ -250,6 +297,34 @@ impl Engine for SqliteEngine {
     fn close(&mut self) -> EngineResult<()> {
         Ok(schema::truncate_log(&self.connection)?)
     }
+}
+
+/// Makes all of a transaction durable, or nothing.
+fn write(connection: &Connection, transaction: &Transaction) -> EngineResult<()> {
+    if transaction.erases {
+        connection.execute_batch("PRAGMA secure_delete = ON")?;
+    }
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    records::write(connection, transaction)?;
+    batches::write(connection, transaction)?;
+    attempts::write(connection, transaction)?;
+    dead::write(connection, transaction)?;
+    damaged::write(connection, transaction)?;
+    profiles::write(connection, transaction)?;
+    // After an error nobody knows whether the log was synced; opening the file again tells.
+    let committed = connection.prepare_cached("COMMIT")?.execute([]);
+    committed.map_err(|error| EngineError::Unknown(Arc::new(error)))?;
+    if transaction.erases {
+        connection.execute_batch("PRAGMA secure_delete = FAST")?;
+    }
+    Ok(())
+}
+
+fn log_wrong_read() {
+    tracing::error!(
+        "damaged data was read from the store, and sound data when it was read again through a new \
+         connection. Check memory and disk"
+    );
 }
 
 impl From<rusqlite::Error> for EngineError {

@@ -188,8 +188,11 @@ async fn a_full_box_is_read_page_by_page() {
     let nameless: Vec<Value> = (0..2000)
         .map(|number| json!({"$insert_id": format!("n{number}"), "event_type": "", "user_id": "u"}))
         .collect();
-    let (status, _) = daemon.post(serde_json::to_vec(&nameless).unwrap()).await;
-    assert_eq!(status, 200);
+    // One request files no more of a reason.
+    for hundred in nameless.chunks(100) {
+        let (status, _) = daemon.post(serde_json::to_vec(hundred).unwrap()).await;
+        assert_eq!(status, 200);
+    }
     let config = daemon.config_file();
     let listed = list(&config, &[]);
     let ids: Vec<i64> = listed
@@ -339,7 +342,9 @@ async fn what_a_wrong_clock_refuses_is_delivered_once_it_is_right() {
         let text = config_text(nowhere, folder.path(), PLAIN_SYNC);
         let wrong = TestClock::at(UnixMillis(SystemClock.now().0 + seconds * 1000));
         let daemon = Daemon::start_at(Arc::clone(&folder), text, Arc::new(wrong)).await;
-        let events: Vec<Value> = (0..5).map(|number| event(&number.to_string())).collect();
+        let events: Vec<Value> = (0..5)
+            .map(|number| event(&format!("id-{number}")))
+            .collect();
         let (status, answer) = daemon.post(serde_json::to_vec(&events).unwrap()).await;
         assert_eq!(status, 200);
         assert_eq!(answer["reasons"], json!({ reason: 5 }));
@@ -368,7 +373,7 @@ async fn what_a_wrong_clock_refuses_is_delivered_once_it_is_right() {
             .filter_map(|event| event["event_id"].as_str())
             .collect();
         ids.sort_unstable();
-        assert_eq!(ids, ["0", "1", "2", "3", "4"]);
+        assert_eq!(ids, ["id-0", "id-1", "id-2", "id-3", "id-4"]);
         daemon.stop().await;
     }
 }

@@ -13,7 +13,7 @@ use crate::queue::engine::{
 };
 use crate::queue::state::{BatchPlace, BatchState, InDoubt};
 
-use super::{SqliteEngine, is_damage, limit, signed, unsigned};
+use super::{SqliteEngine, is_damage, limit, log_wrong_read, signed, unsigned};
 
 /// Selects what [`state`] reads.
 macro_rules! states {
@@ -54,7 +54,17 @@ impl Batches for SqliteEngine {
     }
 
     fn content(&mut self, id: BatchId) -> EngineResult<Option<StoredBatch>> {
-        Ok(content(&self.connection, id)?)
+        if let Some(content) = content(&self.connection, id)? {
+            return Ok(Some(content));
+        }
+        if !self.connect_again()? {
+            return Ok(None);
+        }
+        let again = content(&self.connection, id)?;
+        if again.is_some() {
+            log_wrong_read();
+        }
+        Ok(again)
     }
 
     fn raw_content(&mut self, id: BatchId) -> EngineResult<Option<RawContent>> {

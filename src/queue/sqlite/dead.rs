@@ -59,8 +59,9 @@ impl DeadLetters for SqliteEngine {
         max: usize,
         max_bytes: usize,
     ) -> EngineResult<Vec<DeadLetter>> {
-        let mut statement = self.connection.prepare_cached(letters!(
-            "WHERE dead.id > :after
+        self.read_twice(|connection| {
+            let mut statement = connection.prepare_cached(letters!(
+                "WHERE dead.id > :after
                 AND (:id IS NULL OR dead.id = :id)
                 AND (:sync IS NULL OR sync.name = :sync)
                 AND (:reason IS NULL OR reason = :reason)
@@ -68,27 +69,28 @@ impl DeadLetters for SqliteEngine {
                 AND (:filed_from IS NULL OR filed_at >= :filed_from)
                 AND (:filed_before IS NULL OR filed_at < :filed_before)
              ORDER BY dead.id LIMIT :limit"
-        ))?;
-        let mut found = statement.query(named_params! {
-            ":after": after,
-            ":id": filter.id,
-            ":sync": filter.sync.as_ref().map(SyncName::as_str),
-            ":reason": filter.reason.map(Reason::as_str),
-            ":event_name": filter.event_name,
-            ":filed_from": filter.filed_from.map(|at| at.0),
-            ":filed_before": filter.filed_before.map(|at| at.0),
-            ":limit": limit(max),
-        })?;
-        let mut letters = Vec::new();
-        let mut bytes = 0;
-        while bytes < max_bytes
-            && let Some(row) = found.next()?
-        {
-            let letter = letter(row)?;
-            bytes += letter.json.as_ref().map_or(0, Vec::len);
-            letters.push(letter);
-        }
-        Ok(letters)
+            ))?;
+            let mut found = statement.query(named_params! {
+                ":after": after,
+                ":id": filter.id,
+                ":sync": filter.sync.as_ref().map(SyncName::as_str),
+                ":reason": filter.reason.map(Reason::as_str),
+                ":event_name": filter.event_name,
+                ":filed_from": filter.filed_from.map(|at| at.0),
+                ":filed_before": filter.filed_before.map(|at| at.0),
+                ":limit": limit(max),
+            })?;
+            let mut letters = Vec::new();
+            let mut bytes = 0;
+            while bytes < max_bytes
+                && let Some(row) = found.next()?
+            {
+                let letter = letter(row)?;
+                bytes += letter.json.as_ref().map_or(0, Vec::len);
+                letters.push(letter);
+            }
+            Ok(letters)
+        })
     }
 
     fn dead_contents(
@@ -97,25 +99,27 @@ impl DeadLetters for SqliteEngine {
         max: usize,
         max_bytes: usize,
     ) -> EngineResult<Vec<DeadContent>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT id, event_id, json FROM dead WHERE id > ?1 ORDER BY id LIMIT ?2",
-        )?;
-        let mut found = statement.query([after, limit(max)])?;
-        let mut contents = Vec::new();
-        let mut bytes = 0;
-        while bytes < max_bytes
-            && let Some(row) = found.next()?
-        {
-            let json: Option<Vec<u8>> = row.get(2)?;
-            let content = DeadContent {
-                id: row.get(0)?,
-                event_id: row.get(1)?,
-                json: json.unwrap_or_default(),
-            };
-            bytes += content.json.len();
-            contents.push(content);
-        }
-        Ok(contents)
+        self.read_twice(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, event_id, json FROM dead WHERE id > ?1 ORDER BY id LIMIT ?2",
+            )?;
+            let mut found = statement.query([after, limit(max)])?;
+            let mut contents = Vec::new();
+            let mut bytes = 0;
+            while bytes < max_bytes
+                && let Some(row) = found.next()?
+            {
+                let json: Option<Vec<u8>> = row.get(2)?;
+                let content = DeadContent {
+                    id: row.get(0)?,
+                    event_id: row.get(1)?,
+                    json: json.unwrap_or_default(),
+                };
+                bytes += content.json.len();
+                contents.push(content);
+            }
+            Ok(contents)
+        })
     }
 
     fn dead_headers(&mut self, after: i64, max: usize) -> EngineResult<Vec<DeadHeader>> {

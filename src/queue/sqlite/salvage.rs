@@ -19,7 +19,7 @@ use crate::queue::bits::Bits;
 use crate::queue::damaged::{Damage, DamagedBatch, DamagedHeader};
 use crate::queue::engine::Recount;
 
-use super::{SqliteEngine, batches, damaged, is_damage, schema, unsigned};
+use super::{FileAccess, SqliteEngine, batches, damaged, is_damage, schema, unsigned};
 
 /// The copy until it is whole, and after that.
 const DRAFT: &str = "salvage-draft.db";
@@ -41,7 +41,7 @@ pub(super) fn salvage(folder: &Path, now: UnixMillis, recount: Recount) -> Resul
         new.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;
         copy(&old, &new, now)?;
         new.execute_batch("COMMIT")?;
-        recount(&mut SqliteEngine::new(new)?)?
+        recount(&mut SqliteEngine::new(new, FileAccess::Copying)?)?
     };
     File::open(&draft)
         .and_then(|file| file.sync_all())

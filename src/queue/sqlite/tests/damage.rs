@@ -16,6 +16,36 @@ async fn a_batch_whose_content_is_missing_is_lost() {
     assert_law(&fixture.queue);
 }
 
+/// One bit was read wrongly, and stays in the connection's cache.
+#[tokio::test]
+async fn what_was_read_wrongly_once_is_read_again() {
+    let fixture = QueueFixture::new(TestEngine::Sqlite);
+    for number in 0..3 {
+        fixture.push([event(number)]).await;
+    }
+    fixture.queue.clone().close().await.unwrap();
+    let path = fixture.folder.path().join("queue.db");
+    let whole = std::fs::read(&path).unwrap();
+    let body = "SELECT body FROM content ORDER BY row LIMIT 1 OFFSET 1";
+    let body: Vec<u8> = connection(&fixture)
+        .query_row(body, [], |row| row.get(0))
+        .unwrap();
+    let place = memchr::memmem::find(&whole, &body).unwrap() + body.len() / 2;
+    let set = |byte: u8| {
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[byte], place as u64).unwrap();
+    };
+    let fixture = fixture.reopened();
+    set(whole[place] ^ 4);
+    // It is on the same page.
+    assert_eq!(fixture.lease(1).await.len(), 1);
+    set(whole[place]);
+    assert_eq!(fixture.lease(10).await.len(), 2);
+    fixture.queue.expire().await.unwrap();
+    assert_eq!(fixture.ended(Reason::DamagedRow), 0);
+    assert_law(&fixture.queue);
+}
+
 /// A salvage copies the rows that are whole, and sets the others aside.
 #[tokio::test]
 async fn a_salvage_sets_aside_what_it_does_not_copy() {
