@@ -27,6 +27,8 @@ use pixel_relay::queue::lease::Order;
 use pixel_relay::queue::settle::{End, Settlement};
 use pixel_relay::sync::{Sync, compile_all};
 
+#[path = "cost.rs"]
+mod cost;
 #[path = "sample.rs"]
 mod sample;
 
@@ -37,6 +39,15 @@ const PUSH: usize = 64;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    match *words {
+        ["search", rules, length] => {
+            return cost::search(rules, length.parse().expect("a number of bytes"));
+        }
+        ["cases"] => return cost::print_cases(),
+        ["case", rules, endpoint, name] => return cost::send(rules, endpoint, name),
+        _ => {}
+    }
     let [_, work, count] = arguments.as_slice() else {
         return;
     };

@@ -91,6 +91,8 @@ drop_reasons! {
     NotAUrl = "not_a_url",
     /// More levels of lists and objects than readers of JSON follow.
     TooDeep = "too_deep",
+    /// More than 10,000 members of objects and items of lists in one event: those beyond are absent.
+    TooManyMembers = "too_many_members",
     /// An e-mail address or phone number in clear text.
     PersonalData = "personal_data",
 }

@@ -6,7 +6,8 @@
 //! Decoding is tolerant: a broken value loses only itself. [`Event::decode`] refuses what is not a JSON
 //! object, whatever its values are. U+FFFD replaces a broken character, the last of equal keys counts, an
 //! id may be a number, and an id that is neither number nor text counts as missing. A list or object that
-//! arrives as JSON text is read as a list or object ([`Arena::opened`]).
+//! arrives as JSON text is read as a list or object ([`Arena::opened`]). What has more members than
+//! [`members::MOST`] is read without those beyond.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,6 +24,7 @@ mod api_properties;
 pub mod arena;
 pub(crate) mod decimal;
 mod index;
+pub mod members;
 pub(crate) mod money;
 pub(crate) mod number;
 pub mod operations;
@@ -53,6 +55,9 @@ const ID_KEYS: [&str; 5] = ["user_id", "device_id", "$insert_id", "insert_id", "
 const FIELDS: usize = 64;
 const MEMBERS: usize = 64;
 
+/// About the shortest field: an event of few bytes takes little room.
+const SHORTEST: usize = 8;
+
 /// The fields of revenue. In the webhook they are event properties, with a `$` before the name.
 pub(crate) const REVENUE_FIELDS: [&str; 8] = [
     "price",
@@ -80,6 +85,8 @@ pub struct Event<'a> {
     ignored_ids: Vec<(&'static str, Json<'a>)>,
     /// What a browser's request says of itself, as JSON.
     request: Option<Json<'a>>,
+    /// It came with more members than are read.
+    lacks_members: bool,
 }
 
 /// One of the two readings of an event's operations, whose result can depend on earlier values.
@@ -120,15 +127,19 @@ impl<'a> Event<'a> {
         if !Json::of_valid_text(text).is_object() {
             return Err(Reason::MalformedJson);
         }
+        let bounded = members::bounded(text);
+        let lacks_members = bounded.is_some();
+        let text = bounded.map_or(text, |text| arena.keep(text));
         let mut event = Self {
             raw: bytes.trim_ascii(),
             arena,
-            fields: Vec::with_capacity(FIELDS),
+            fields: Vec::with_capacity(FIELDS.min(text.len() / SHORTEST)),
             index: Index::default(),
-            members: Vec::with_capacity(MEMBERS),
+            members: Vec::with_capacity(MEMBERS.min(text.len() / SHORTEST)),
             resolved: Vec::new(),
             ignored_ids: Vec::new(),
             request: None,
+            lacks_members,
         };
         event.find_fields(text);
         event.index.fill(&event.fields);
@@ -141,6 +152,11 @@ impl<'a> Event<'a> {
     /// The event's bytes as they arrived.
     pub const fn raw(&self) -> &'a [u8] {
         self.raw
+    }
+
+    /// Whether it came with more than [`members::MOST`] members: those beyond are absent.
+    pub const fn lacks_members(&self) -> bool {
+        self.lacks_members
     }
 
     /// Owns the texts that the event's bytes do not hold.

@@ -14,7 +14,7 @@ use crate::event::operations::{KnownProperty, USER_PROPERTIES};
 use crate::map::explain::Explanation;
 use crate::map::extract::ProfileExtractor;
 use crate::map::profile_view::KnownData;
-use crate::map::record::FieldStats;
+use crate::map::record::{FieldStats, record_bound};
 use crate::map::{Mapper, check};
 use crate::outcome::Reason;
 use crate::payload::{MapResult, PayloadArena, Rejected};
@@ -161,6 +161,7 @@ impl Sync {
         now: UnixMillis,
         explanation: &mut Explanation,
     ) -> MapResult {
+        record_bound(explanation, event);
         let selected = self.selector.select(event).map_err(|reason| {
             if let Some((condition, scope)) = self.selector.unmet(event, reason) {
                 let key = match reason {
@@ -230,6 +231,7 @@ impl Sync {
         stats: &mut FieldStats,
         payloads: &mut PayloadArena,
     ) -> MapResult {
+        record_bound(stats, event);
         let selected = self.selector.select(event).map_err(Rejected::unmapped)?;
         stats.label = selected.name.cloned();
         self.mapper

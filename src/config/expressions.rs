@@ -410,11 +410,7 @@ fn condition(node: &Node<'_>) -> Option<Condition> {
         let message = format!("\"{name}\" compares with nothing, expected no value");
         table.refuse("value", message);
     }
-    Some(Condition {
-        property,
-        op,
-        values,
-    })
+    Some(Condition::new(property, op, values))
 }
 
 fn op(node: &Node<'_>) -> Option<Op> {
@@ -431,8 +427,6 @@ fn condition_value(node: &Node<'_>) -> Option<Operand> {
         }
         _ => node.unexpected(),
     }?;
-    Some(Operand {
-        text,
-        is_number: matches!(node.kind(), ValueKind::I64(_) | ValueKind::Float(_)),
-    })
+    let is_number = matches!(node.kind(), ValueKind::I64(_) | ValueKind::Float(_));
+    Some(Operand::new(text, is_number))
 }

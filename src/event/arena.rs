@@ -128,11 +128,15 @@ impl KnownText {
 
 /// The JSON that a text holds, if any. Each encoding makes a text longer, so that decoding it to the end
 /// costs little more than decoding it once.
-fn decoded(text: &str) -> Option<String> {
+pub(super) fn decoded(text: &str) -> Option<String> {
     let mut text = Cow::Borrowed(text);
     loop {
         let json = text.trim_matches(|one: char| one.is_ascii_whitespace() || one == '\u{feff}');
-        if !json.starts_with(['[', '{', '"']) {
+        // Most texts that begin as JSON, such as a title in brackets, do not end so.
+        if !matches!(
+            json.as_bytes(),
+            [b'[', .., b']'] | [b'{', .., b'}'] | [b'"', .., b'"']
+        ) {
             break;
         }
         let Some(json) = repair::in_text(json) else {

@@ -8,7 +8,8 @@
 //!
 //! - a profile had no room for all of them;
 //! - in a question of consent ([`Texts::MayHideMore`]), a text begins as a list or an object and cannot be
-//!   read, or something else stands where the path needs an object or a list.
+//!   read, or something else stands where the path needs an object or a list;
+//! - in such a question, the event came with more members than are read.
 //!
 //! Then an operator that speaks of all values, such as a negated one, does not hold.
 //!
@@ -17,13 +18,17 @@
 //! values is in the array (Amplitude: Segment operators).
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::fmt;
+use std::slice;
 
+use crate::event::Event;
 use crate::event::arena::Arena;
 use crate::event::decimal::Decimal;
 use crate::event::number as amount;
-use crate::expr::glob;
+use crate::expr::glob::Pattern;
+use crate::expr::path::reads::EventReads;
 use crate::expr::path::{Path, Scope};
 use crate::json::Json;
 use crate::words::words;
@@ -42,6 +47,10 @@ pub struct Operand {
     pub text: String,
     /// Whether the configuration has a number, so that `5.5` equals `5.50`.
     pub is_number: bool,
+    lower: String,
+    number: Option<Decimal>,
+    /// The text as a pattern, where it is compared as one.
+    pattern: Option<Pattern>,
 }
 
 /// The values that an operator speaks of.
@@ -106,7 +115,27 @@ pub enum Texts {
 
 /// Whether all conditions hold by every reading of the event's operations.
 pub fn holds<'s, 'e: 's>(conditions: &[Condition], scope: impl Into<Scope<'s, 'e>>) -> bool {
-    unmet(conditions, scope, Texts::Plain).is_none()
+    let scope = scope.into();
+    conditions.iter().all(|condition| {
+        let known = scope.known(condition, &condition.property);
+        known.unwrap_or_else(|| unmet(slice::from_ref(condition), scope, Texts::Plain).is_none())
+    })
+}
+
+/// Notes which conditions hold for the items of a list that lack their properties.
+pub(super) fn note_in_event(
+    conditions: &[Condition],
+    event: &Event<'_>,
+    reads: &mut EventReads<'_>,
+) {
+    let nothing = EventReads::default();
+    let item = Scope::element(event, Json::of_valid_text("null"), &[], &nothing);
+    for condition in conditions {
+        if condition.property.path_in_event().is_some() {
+            let holds = unmet(slice::from_ref(condition), item, Texts::Plain).is_none();
+            reads.note_condition(condition, holds);
+        }
+    }
 }
 
 /// Whether all conditions hold by some reading of the event's operations, or could by values that are not
@@ -136,49 +165,82 @@ pub fn unmet<'c, 's, 'e: 's>(
     })
 }
 
-impl Condition {
-    fn holds_for(&self, candidates: &Candidates<'_>) -> bool {
-        if candidates.may_be_more && self.op.extent() == Extent::All {
-            return false;
-        }
-        let any = |matches: Matches| {
-            let mut values = self.values.iter();
-            values.any(|value| candidates.any(value, matches))
-        };
-        let contains_all = || self.values.iter().all(|value| candidates.any(value, is));
-        let is_set_of_values = || contains_all() && candidates.all_among(&self.values);
-        match self.op {
-            Op::Is => any(is),
-            Op::IsNot | Op::SetDoesNotContain => !any(is),
-            Op::Contains => any(contains),
-            Op::DoesNotContain => !any(contains),
-            Op::StartsWith => any(starts_with),
-            Op::DoesNotStartWith => !any(starts_with),
-            Op::Less => any(|own, value| compare(own, value).is_some_and(Ordering::is_lt)),
-            Op::LessOrEqual => any(|own, value| compare(own, value).is_some_and(Ordering::is_le)),
-            Op::Greater => any(|own, value| compare(own, value).is_some_and(Ordering::is_gt)),
-            Op::GreaterOrEqual => {
-                any(|own, value| compare(own, value).is_some_and(Ordering::is_ge))
-            }
-            Op::IsSet => candidates.is_set(),
-            Op::IsNotSet => !candidates.is_set(),
-            Op::SetIs => is_set_of_values(),
-            Op::SetIsNot => !is_set_of_values(),
-            Op::SetContains => contains_all(),
-            Op::GlobMatch => any(matches_glob),
-            Op::GlobDoesNotMatch => !any(matches_glob),
+impl Operand {
+    pub fn new(text: String, is_number: bool) -> Self {
+        Self {
+            lower: text.to_lowercase(),
+            number: number(&text),
+            pattern: None,
+            text,
+            is_number,
         }
     }
 }
 
-/// Whether a text of a property matches a value.
-type Matches = fn(&Candidate<'_>, &Operand) -> bool;
+impl Condition {
+    pub fn new(property: Path, op: Op, mut values: Vec<Operand>) -> Self {
+        if matches!(op, Op::GlobMatch | Op::GlobDoesNotMatch) {
+            for value in &mut values {
+                value.pattern = Some(Pattern::new(&value.text));
+            }
+        }
+        Self {
+            property,
+            op,
+            values,
+        }
+    }
 
-/// The texts of a property.
-struct Candidates<'a> {
-    texts: Vec<Candidate<'a>>,
-    /// Whether there is an object, which has no text.
-    object: bool,
+    fn holds_for(&self, candidates: &Candidates<'_>) -> bool {
+        if candidates.may_be_more && self.op.extent() == Extent::All {
+            return false;
+        }
+        let is_none = !candidates.is_set && !candidates.may_be_more;
+        let matches_none = |value: &Operand| value.text == NONE && is_none;
+        let any = candidates.any_matches || self.values.iter().any(matches_none);
+        let contains_all = || {
+            let mut values = self.values.iter().zip(&candidates.matching);
+            values.all(|(value, is_matching)| *is_matching || matches_none(value))
+        };
+        let is_set_of_values = || contains_all() && !candidates.has_others;
+        match self.op {
+            Op::Is
+            | Op::Contains
+            | Op::StartsWith
+            | Op::Less
+            | Op::LessOrEqual
+            | Op::Greater
+            | Op::GreaterOrEqual
+            | Op::GlobMatch => any,
+            Op::IsNot
+            | Op::SetDoesNotContain
+            | Op::DoesNotContain
+            | Op::DoesNotStartWith
+            | Op::GlobDoesNotMatch => !any,
+            Op::IsSet => candidates.is_set,
+            Op::IsNotSet => !candidates.is_set,
+            Op::SetIs => is_set_of_values(),
+            Op::SetIsNot => !is_set_of_values(),
+            Op::SetContains => contains_all(),
+        }
+    }
+}
+
+/// What the values of a property are, beside those of a condition. No value is kept: a property may have as
+/// many as an event has members.
+struct Candidates<'c> {
+    condition: &'c Condition,
+    texts: Texts,
+    /// Whether there is any.
+    is_set: bool,
+    /// Whether any matches one of the condition's.
+    any_matches: bool,
+    /// Whether any is equal to each of the condition's, where they are a set.
+    matching: Vec<bool>,
+    /// Whether any is none of the condition's, where they are a set.
+    has_others: bool,
+    /// Whether there is a list.
+    has_list: bool,
     /// Whether there may be values that are not seen.
     may_be_more: bool,
 }
@@ -186,115 +248,135 @@ struct Candidates<'a> {
 struct Candidate<'a> {
     text: Cow<'a, str>,
     is_number: bool,
-    /// The text of a list stands beside the elements, and does not belong to the set.
-    is_list: bool,
+    lower: OnceCell<String>,
+    number: OnceCell<Option<Decimal>>,
 }
 
 /// The depth of lists in lists. Deeper values count as not seen.
 const DEEPEST: usize = 8;
 
-impl<'a> Candidates<'a> {
-    fn of(condition: &Condition, scope: Scope<'a, '_>, texts: Texts) -> Self {
+impl<'c> Candidates<'c> {
+    fn of(condition: &'c Condition, scope: Scope<'_, '_>, texts: Texts) -> Self {
+        let is_set = matches!(condition.op, Op::SetIs | Op::SetIsNot | Op::SetContains);
         let mut candidates = Self {
-            texts: Vec::new(),
-            object: false,
+            condition,
+            texts,
+            is_set: false,
+            any_matches: false,
+            matching: vec![false; if is_set { condition.values.len() } else { 0 }],
+            has_others: false,
+            has_list: false,
             may_be_more: condition.property.is_cut_in(scope),
         };
         let arena = scope.arena();
         let unreadable = condition
             .property
-            .visit_in(scope, &mut |value| candidates.find(arena, value, texts));
-        candidates.may_be_more |= unreadable && texts == Texts::MayHideMore;
+            .visit_in(scope, &mut |value| candidates.find(arena, value, 0));
+        let is_short = scope.lacks_members() && (candidates.has_list || !candidates.is_set);
+        candidates.may_be_more |= (unreadable || is_short) && texts == Texts::MayHideMore;
         candidates
     }
 
-    fn find(&mut self, arena: &'a Arena, value: Json<'a>, texts: Texts) {
-        let mut due = vec![(value, 0)];
-        while let Some((value, depth)) = due.pop() {
-            let read = arena.read(value);
-            match read.elements() {
-                Some(_) if depth == DEEPEST => self.may_be_more = true,
-                Some(elements) => {
-                    let mut is_filled = false;
-                    due.extend(elements.map(|element| {
-                        is_filled |= !element.is_absent() && !element.is_object();
-                        (element, depth + 1)
-                    }));
-                    if value.is_string() && is_filled {
-                        self.add(value, true);
-                    }
+    fn find<'a>(&mut self, arena: &'a Arena, value: Json<'a>, depth: usize) {
+        let read = arena.read(value);
+        match read.elements() {
+            Some(_) if depth == DEEPEST => self.may_be_more = true,
+            Some(elements) => {
+                self.has_list = true;
+                let mut is_filled = false;
+                for element in elements {
+                    is_filled |= !element.is_absent() && !element.is_object();
+                    self.find(arena, element, depth + 1);
                 }
-                None => {
-                    self.may_be_more |= texts == Texts::MayHideMore && read.begins_as_json();
-                    self.add(value, false);
-                    if value.is_string() && read.is_string() && read != value {
-                        self.add(read, false);
-                    }
+                if value.is_string() && is_filled {
+                    // The text of a list stands beside the elements, and does not belong to the set.
+                    self.add(value, true);
+                }
+            }
+            None => {
+                self.may_be_more |= self.texts == Texts::MayHideMore && read.begins_as_json();
+                self.add(value, false);
+                if value.is_string() && read.is_string() && read != value {
+                    self.add(read, false);
                 }
             }
         }
     }
 
-    fn add(&mut self, value: Json<'a>, is_list: bool) {
+    fn add(&mut self, value: Json<'_>, is_list: bool) {
         if value.is_absent() {
             return;
         }
-        match value.text() {
-            Some(text) => self.texts.push(Candidate {
-                text,
-                is_number: value.is_number(),
-                is_list,
-            }),
-            None => self.object = true,
+        self.is_set = true;
+        let Some(text) = value.text() else {
+            return;
+        };
+        let candidate = Candidate {
+            text,
+            is_number: value.is_number(),
+            lower: OnceCell::new(),
+            number: OnceCell::new(),
+        };
+        let Condition { op, values, .. } = self.condition;
+        if !self.matching.is_empty() {
+            let mut is_known = false;
+            for (value, is_matching) in values.iter().zip(&mut self.matching) {
+                let is_equal = value.text != NONE && candidate.is(value);
+                *is_matching |= is_equal;
+                is_known |= is_equal;
+            }
+            self.has_others |= !is_known && !is_list;
+        } else if !self.any_matches {
+            let mut values = values.iter().filter(|value| value.text != NONE);
+            self.any_matches = values.any(|value| candidate.matches(*op, value));
+        }
+    }
+}
+
+impl Candidate<'_> {
+    fn matches(&self, op: Op, value: &Operand) -> bool {
+        let compared = || self.compare(value);
+        match op {
+            Op::Is | Op::IsNot | Op::SetDoesNotContain => self.is(value),
+            Op::Contains | Op::DoesNotContain => self.lower().contains(&value.lower),
+            Op::StartsWith | Op::DoesNotStartWith => self.lower().starts_with(&value.lower),
+            Op::Less => compared().is_some_and(Ordering::is_lt),
+            Op::LessOrEqual => compared().is_some_and(Ordering::is_le),
+            Op::Greater => compared().is_some_and(Ordering::is_gt),
+            Op::GreaterOrEqual => compared().is_some_and(Ordering::is_ge),
+            Op::GlobMatch | Op::GlobDoesNotMatch => {
+                let pattern = value.pattern.as_ref();
+                pattern.is_some_and(|pattern| pattern.matches(&self.text))
+            }
+            // They ask for no value, or for a set.
+            Op::IsSet | Op::IsNotSet | Op::SetIs | Op::SetIsNot | Op::SetContains => false,
         }
     }
 
-    const fn is_set(&self) -> bool {
-        self.object || !self.texts.is_empty()
+    fn is(&self, value: &Operand) -> bool {
+        // `10` and `10.0` are one number if the event or the configuration has a number.
+        self.text == value.text
+            || (self.is_number || value.is_number)
+                && value.number.is_some()
+                && *self.number() == value.number
     }
 
-    fn any(&self, value: &Operand, matches: Matches) -> bool {
-        if value.text == NONE {
-            return !self.is_set() && !self.may_be_more;
+    /// Compares numbers by size, other texts, such as dates, by their characters; a number and a text not at
+    /// all.
+    fn compare(&self, value: &Operand) -> Option<Ordering> {
+        match (self.number(), &value.number) {
+            (Some(own), Some(value)) => Some(own.cmp(value)),
+            (None, None) => Some((*self.text).cmp(value.text.as_str())),
+            _ => None,
         }
-        self.texts.iter().any(|candidate| matches(candidate, value))
     }
 
-    fn all_among(&self, values: &[Operand]) -> bool {
-        self.texts
-            .iter()
-            .filter(|candidate| !candidate.is_list)
-            .all(|candidate| values.iter().any(|value| is(candidate, value)))
+    fn lower(&self) -> &str {
+        self.lower.get_or_init(|| self.text.to_lowercase())
     }
-}
 
-fn is(candidate: &Candidate<'_>, value: &Operand) -> bool {
-    // `10` and `10.0` are one number if the event or the configuration has a number.
-    candidate.text == value.text
-        || (candidate.is_number || value.is_number)
-            && number(&candidate.text).is_some_and(|own| number(&value.text) == Some(own))
-}
-
-fn contains(candidate: &Candidate<'_>, value: &Operand) -> bool {
-    let text = candidate.text.to_lowercase();
-    text.contains(&value.text.to_lowercase())
-}
-
-fn starts_with(candidate: &Candidate<'_>, value: &Operand) -> bool {
-    let text = candidate.text.to_lowercase();
-    text.starts_with(&value.text.to_lowercase())
-}
-
-fn matches_glob(candidate: &Candidate<'_>, value: &Operand) -> bool {
-    glob::matches(&value.text, &candidate.text)
-}
-
-/// Compares numbers by size, other texts, such as dates, by their characters; a number and a text not at all.
-fn compare(candidate: &Candidate<'_>, value: &Operand) -> Option<Ordering> {
-    match (number(&candidate.text), number(&value.text)) {
-        (Some(own), Some(value)) => Some(own.cmp(&value)),
-        (None, None) => Some((*candidate.text).cmp(value.text.as_str())),
-        _ => None,
+    fn number(&self) -> &Option<Decimal> {
+        self.number.get_or_init(|| number(&self.text))
     }
 }
 

@@ -6,15 +6,81 @@
 
 use std::str::Chars;
 
-/// Whether the whole text matches the pattern.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    let tokens = parse(pattern);
+/// A pattern, compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern {
+    tokens: Vec<Token>,
+    /// The tokens that take each character of ASCII, as bits, where one word has room for all tokens.
+    takers: Option<Box<[u64; 128]>>,
+    /// The tokens that are stars, as bits.
+    stars: u64,
+}
+
+impl Pattern {
+    pub(super) fn new(text: &str) -> Self {
+        let tokens = parse(text);
+        let fits = tokens.len() < u64::BITS as usize;
+        let takers = fits.then(|| {
+            let mut takers = Box::new([0; 128]);
+            for (code, takers) in (0_u8..).zip(&mut *takers) {
+                *takers = bits(&tokens, |token| token.takes(code.into()));
+            }
+            takers
+        });
+        Self {
+            stars: if fits {
+                bits(&tokens, Token::is_star)
+            } else {
+                0
+            },
+            takers,
+            tokens,
+        }
+    }
+
+    /// Whether the whole text matches.
+    pub(super) fn matches(&self, text: &str) -> bool {
+        match &self.takers {
+            Some(takers) => self.matches_by_bits(takers, text),
+            None => matches_by_list(&self.tokens, text),
+        }
+    }
+
+    fn matches_by_bits(&self, takers: &[u64; 128], text: &str) -> bool {
+        let stars = self.stars;
+        // A star may match nothing, and no two follow each other.
+        let with_behind_stars = |alive: u64| alive | (alive & stars) << 1;
+        // Bit `i`: the text so far matches the first `i` tokens.
+        let mut alive = with_behind_stars(1);
+        for c in text.chars() {
+            let takers = match takers.get(c as usize) {
+                Some(takers) => *takers,
+                None => bits(&self.tokens, |token| token.takes(c)),
+            };
+            let taking = alive & takers;
+            if taking == 0 {
+                return false;
+            }
+            alive = with_behind_stars((taking & !stars) << 1 | taking & stars);
+        }
+        alive >> self.tokens.len() & 1 == 1
+    }
+}
+
+/// The tokens for which something is true, as bits.
+fn bits(tokens: &[Token], is_true: impl Fn(&Token) -> bool) -> u64 {
+    let bit = |(at, token)| u64::from(is_true(token)) << at;
+    tokens.iter().enumerate().map(bit).sum()
+}
+
+fn matches_by_list(tokens: &[Token], text: &str) -> bool {
     // `alive[i]`: the text so far matches the first `i` tokens.
     let mut alive = vec![false; tokens.len() + 1];
+    let mut next = alive.clone();
     alive[0] = true;
-    skip_stars(&tokens, &mut alive);
+    skip_stars(tokens, &mut alive);
     for c in text.chars() {
-        let mut next = vec![false; tokens.len() + 1];
+        next.fill(false);
         let mut any = false;
         for (at, token) in tokens.iter().enumerate() {
             if alive[at] && token.takes(c) {
@@ -25,13 +91,13 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
         if !any {
             return false;
         }
-        skip_stars(&tokens, &mut next);
-        alive = next;
+        skip_stars(tokens, &mut next);
+        std::mem::swap(&mut alive, &mut next);
     }
     alive[tokens.len()]
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
     Char(char),
     One,
@@ -156,15 +222,20 @@ mod tests {
             ("a*b*c", "aXbXbXc", true),
             ("A", "a", false),
         ] {
-            assert_eq!(matches(pattern, text), expected, "{pattern} on {text}");
+            let compiled = Pattern::new(pattern);
+            assert_eq!(compiled.matches(text), expected, "{pattern} on {text}");
+            let by_list = matches_by_list(&compiled.tokens, text);
+            assert_eq!(by_list, expected, "{pattern} on {text}");
         }
     }
 
     #[test]
     fn a_hostile_pattern_is_not_expensive() {
         // With backtracking this pair would take longer than the universe is old.
-        let pattern = format!("{}b", "*a".repeat(60));
         let text = "a".repeat(5_000);
-        assert!(!matches(&pattern, &text));
+        for times in [20, 60] {
+            let pattern = Pattern::new(&format!("{}b", "*a".repeat(times)));
+            assert!(!pattern.matches(&text));
+        }
     }
 }

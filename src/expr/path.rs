@@ -21,7 +21,7 @@ use crate::event::{Event, OperationReading, REVENUE_FIELDS, SECTIONS};
 use crate::json::Json;
 use crate::json::keys::{Member, member};
 
-use reads::EventReads;
+use reads::{EventRead, EventReads};
 use steps::parse_steps;
 
 pub mod reads;
@@ -207,6 +207,11 @@ impl<'s, 'e> Scope<'s, 'e> {
         self.event.arena()
     }
 
+    /// Whether the event came with more members than are read.
+    pub(super) const fn lacks_members(&self) -> bool {
+        self.event.lacks_members()
+    }
+
     /// An element of a list in an event. `members` are those of the element, if it is an object; `reads`
     /// holds what paths find in the event, for all elements.
     pub const fn element(
@@ -227,10 +232,17 @@ impl<'s, 'e> Scope<'s, 'e> {
         }
     }
 
-    /// What paths find in the event by the first reading.
-    fn reads(self) -> Option<&'s EventReads<'s>> {
+    /// What a path finds in the event, where the scope is an element that lacks it.
+    fn read_of(self, path: &Path) -> Option<&'s EventRead<'s>> {
         let element = self.element?;
-        (self.reading == OperationReading::First).then_some(element.reads)
+        let is_first = self.reading == OperationReading::First;
+        element.reads.find(path).filter(|_| is_first)
+    }
+
+    /// Whether a condition holds, where that was found out for all elements that lack its property.
+    pub(super) fn known<C>(self, condition: &C, property: &Path) -> Option<bool> {
+        let known = self.element?.reads.condition(condition)?;
+        (!property.is_in_element(self)).then_some(known)
     }
 
     /// Whether operations are read by the other reading.
@@ -376,20 +388,57 @@ impl Path {
 
     /// The first value in a scope that is not absent.
     pub fn first_in<'s>(&self, scope: Scope<'s, '_>) -> Option<Json<'s>> {
+        self.first_by_origin(scope).map(|(value, _)| value)
+    }
+
+    /// The same, and whether all elements that lack it find it in the event.
+    pub(super) fn first_by_origin<'s>(&self, scope: Scope<'s, '_>) -> Option<(Json<'s>, bool)> {
         let mut found = None;
         let mut keep = |value: Json<'s>| {
             if found.is_none() && !value.is_absent() {
                 found = Some(value);
             }
         };
-        if let (Some(element), Some(path)) = (scope.element, self.in_event())
-            && let Some(read) = scope.reads().and_then(|reads| reads.find(path))
-        {
-            element.walk(scope.arena(), &self.steps, &mut keep);
-            return found.or(read.first);
+        match self.visit_or_read(scope, &mut keep) {
+            Some(read) => read.first.map(|value| (value, true)),
+            None => found.map(|value| (value, false)),
         }
-        self.visit_in(scope, &mut keep);
-        found
+    }
+
+    /// Calls `found` with every value in a scope, absent ones too. For an element that lacks it, gives what was
+    /// read in the event for all of them.
+    pub(super) fn visit_or_read<'s>(
+        &self,
+        scope: Scope<'s, '_>,
+        found: &mut dyn FnMut(Json<'s>),
+    ) -> Option<&'s EventRead<'s>> {
+        let read = match scope.element {
+            Some(_) if self.path_in_event().is_some() => scope.read_of(self),
+            _ => None,
+        };
+        if let (Some(element), Some(read)) = (scope.element, read) {
+            let mut present = false;
+            if !self.is_of_request() {
+                element.walk(scope.arena(), &self.steps, &mut |value| {
+                    present |= !value.is_absent();
+                    found(value);
+                });
+            }
+            return (!present).then_some(read);
+        }
+        self.visit_in(scope, found);
+        None
+    }
+
+    /// Whether an element has a present value of its own.
+    fn is_in_element(&self, scope: Scope<'_, '_>) -> bool {
+        let mut present = false;
+        if let Some(element) = scope.element.filter(|_| !self.is_of_request()) {
+            element.walk(scope.arena(), &self.steps, &mut |value| {
+                present |= !value.is_absent();
+            });
+        }
+        present
     }
 
     /// Calls `found` with every value that the path points to in a scope, absent ones too. The event counts
@@ -405,12 +454,7 @@ impl Path {
             found(value);
         });
         match self.in_event().filter(|_| !present) {
-            Some(path) => {
-                let read = scope.reads().and_then(|reads| reads.visit(path, found));
-                let read =
-                    read.unwrap_or_else(|| path.visit_event(scope.event, scope.reading, found));
-                unreadable | read
-            }
+            Some(path) => unreadable | path.visit_event(scope.event, scope.reading, found),
             None => unreadable,
         }
     }
@@ -436,6 +480,19 @@ impl Path {
         match &self.root {
             Root::Element(path) => path.as_deref(),
             Root::Field(..) | Root::Request => None,
+        }
+    }
+
+    /// The path outside of an element, of one that is read there.
+    pub(super) fn path_in_event(&self) -> Option<&Self> {
+        self.in_event()
+            .or_else(|| self.is_of_request().then_some(self))
+    }
+
+    /// Calls `found` with every value outside of an element, absent ones too.
+    pub(super) fn visit_outside<'s>(&self, event: &'s Event<'_>, found: &mut dyn FnMut(Json<'s>)) {
+        if let Some(path) = self.path_in_event() {
+            path.visit_event(event, OperationReading::First, found);
         }
     }
 

@@ -8,13 +8,15 @@
 //! A value that a source's table does not know counts as absent, so that the next source or the constant
 //! applies; [`ValueExpr::untranslated`] finds it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::slice;
 
 use crate::event::Event;
 use crate::event::arena::Arena;
 use crate::event::number::text_of;
-use crate::expr::condition::{Condition, holds};
+use crate::expr::condition::{self, Condition, holds};
+use crate::expr::path::reads::{AcceptedValue, EventRead, EventReads};
 use crate::expr::path::{Path, Scope};
 use crate::json::Json;
 
@@ -72,7 +74,12 @@ pub struct FoundValue<'o> {
     pub translated: Option<Json<'o>>,
     /// Whether it is a part of a text that was split.
     pub is_split: bool,
+    /// Whether it was found in the event for all items of a list that lack it.
+    pub is_of_event: bool,
 }
+
+/// What becomes of a value that is found; `None` where it does not count.
+type Accept<'a, 'o> = &'a dyn Fn(FoundValue<'o>) -> Option<FoundValue<'o>>;
 
 impl ValueExpr {
     pub fn path(path: Path) -> Self {
@@ -96,25 +103,67 @@ impl ValueExpr {
 
     /// The first present value.
     pub fn first<'o, 'e: 'o>(&'o self, scope: impl Into<Scope<'o, 'e>>) -> Option<FoundValue<'o>> {
+        self.first_noting(scope, &Cell::default())
+    }
+
+    /// The same. `unknown` becomes true where a table does not know a present value.
+    pub fn first_noting<'o, 'e: 'o>(
+        &'o self,
+        scope: impl Into<Scope<'o, 'e>>,
+        unknown: &Cell<bool>,
+    ) -> Option<FoundValue<'o>> {
         let scope = scope.into();
         let found = self.sources.iter().find_map(|source| match source {
             ValueSource::Path(path) => {
-                let value = path.first_in(scope)?;
-                Some(FoundValue::new(value, Some(path)))
+                let (value, is_of_event) = path.first_by_origin(scope)?;
+                let found = FoundValue::new(value, Some(path));
+                Some(FoundValue {
+                    is_of_event,
+                    ..found
+                })
             }
-            source => {
-                let mut first = None;
-                source.visit(scope, &mut |found| {
-                    let present = !found.value.is_absent();
-                    if present {
-                        first.get_or_insert(found);
-                    }
-                    present
-                });
-                first
-            }
+            source => source.first(scope, unknown, &present),
         });
         found.or_else(|| self.default.as_ref().map(FoundValue::constant))
+    }
+
+    /// The first value that `accept` makes something of.
+    fn first_accepted<'o, 'e: 'o>(
+        &'o self,
+        scope: Scope<'o, 'e>,
+        unknown: &Cell<bool>,
+        accept: Accept<'_, 'o>,
+    ) -> Option<FoundValue<'o>> {
+        let mut sources = self.sources.iter();
+        let found = sources.find_map(|source| source.first(scope, unknown, accept));
+        found.or_else(|| accept(FoundValue::constant(self.default.as_ref()?)))
+    }
+
+    /// Looks up what the items of a list find in their event.
+    pub fn note_in_event<'o>(&'o self, event: &'o Event<'_>, reads: &mut EventReads<'o>) {
+        self.note_accepted(event, reads, &Cell::default(), &present);
+    }
+
+    fn note_accepted<'o>(
+        &'o self,
+        event: &'o Event<'_>,
+        reads: &mut EventReads<'o>,
+        unknown: &Cell<bool>,
+        accept: Accept<'_, 'o>,
+    ) {
+        for source in &self.sources {
+            if let ValueSource::Path(path) = source {
+                note_path(path, event, reads, unknown, accept);
+            }
+            if let ValueSource::When(conditions, _) = source {
+                condition::note_in_event(conditions, event, reads);
+            }
+            for value in source.inner() {
+                value.note_accepted(event, reads, unknown, &|found| {
+                    source.accepted(event.arena(), found, unknown, accept)
+                });
+            }
+        }
     }
 
     /// All present values of the first source that has any.
@@ -296,6 +345,73 @@ impl ValueSource {
         }
     }
 
+    /// The first value that `accept` makes something of.
+    fn first<'o, 'e: 'o>(
+        &'o self,
+        scope: Scope<'o, 'e>,
+        unknown: &Cell<bool>,
+        accept: Accept<'_, 'o>,
+    ) -> Option<FoundValue<'o>> {
+        match self {
+            Self::Path(path) => first_of_path(path, scope, unknown, accept),
+            Self::All(values) => {
+                let mut values = values.iter();
+                values.find_map(|value| value.first_accepted(scope, unknown, accept))
+            }
+            Self::Translated(value, _) | Self::Split(value, _) => {
+                value.first_accepted(scope, unknown, &|found| {
+                    self.accepted(scope.arena(), found, unknown, accept)
+                })
+            }
+            Self::When(conditions, value) => {
+                if !holds(conditions, scope) {
+                    return None;
+                }
+                let mut found = value.first_accepted(scope, unknown, accept)?;
+                if found.when.is_empty() {
+                    found.when = conditions;
+                }
+                Some(found)
+            }
+        }
+    }
+
+    /// What `accept` makes of a value, replaced by the table or split.
+    fn accepted<'o>(
+        &'o self,
+        arena: &'o Arena,
+        found: FoundValue<'o>,
+        unknown: &Cell<bool>,
+        accept: Accept<'_, 'o>,
+    ) -> Option<FoundValue<'o>> {
+        let mut first = None;
+        match self {
+            Self::Translated(_, table) => {
+                let is_known = table.translate(arena, found, &mut |found| {
+                    first = first.or_else(|| accept(found));
+                    true
+                });
+                if !is_known && !found.value.is_absent() {
+                    unknown.set(true);
+                }
+            }
+            Self::Split(_, separator) => {
+                arena.each_piece(found.value, separator, &mut |value| {
+                    let is_split = true;
+                    first = first.or_else(|| {
+                        accept(FoundValue {
+                            value,
+                            is_split,
+                            ..found
+                        })
+                    });
+                });
+            }
+            Self::Path(_) | Self::All(_) | Self::When(..) => return accept(found),
+        }
+        first
+    }
+
     fn untranslated<'o, 'e: 'o>(&'o self, scope: Scope<'o, 'e>) -> Option<FoundValue<'o>> {
         let mut unknown = None;
         match self {
@@ -361,6 +477,7 @@ impl<'o> FoundValue<'o> {
             when: &[],
             translated: None,
             is_split: false,
+            is_of_event: false,
         }
     }
 
@@ -372,6 +489,63 @@ impl<'o> FoundValue<'o> {
     pub const fn is_fixed(&self) -> bool {
         self.path.is_none() && self.when.is_empty()
     }
+}
+
+/// A value that is present.
+fn present(found: FoundValue<'_>) -> Option<FoundValue<'_>> {
+    (!found.value.is_absent()).then_some(found)
+}
+
+fn first_of_path<'o>(
+    path: &'o Path,
+    scope: Scope<'o, '_>,
+    unknown: &Cell<bool>,
+    accept: Accept<'_, 'o>,
+) -> Option<FoundValue<'o>> {
+    let mut first = None;
+    let read = path.visit_or_read(scope, &mut |value| {
+        first = first.or_else(|| accept(FoundValue::new(value, Some(path))));
+    });
+    let Some(read) = read else {
+        return first;
+    };
+    unknown.set(unknown.get() | read.is_unknown);
+    let accepted = read.accepted?;
+    Some(FoundValue {
+        translated: accepted.translated,
+        is_split: accepted.is_split,
+        is_of_event: true,
+        ..FoundValue::new(accepted.value, Some(path))
+    })
+}
+
+fn note_path<'o>(
+    path: &'o Path,
+    event: &'o Event<'_>,
+    reads: &mut EventReads<'o>,
+    unknown: &Cell<bool>,
+    accept: Accept<'_, 'o>,
+) {
+    if path.path_in_event().is_none() {
+        return;
+    }
+    let mut read = EventRead::default();
+    unknown.set(false);
+    path.visit_outside(event, &mut |value| {
+        if read.first.is_none() && !value.is_absent() {
+            read.first = Some(value);
+        }
+        if read.accepted.is_none() {
+            let accepted = accept(FoundValue::new(value, Some(path)));
+            read.accepted = accepted.map(|found| AcceptedValue {
+                value: found.value,
+                translated: found.translated,
+                is_split: found.is_split,
+            });
+        }
+    });
+    read.is_unknown = unknown.get();
+    reads.note(path, read);
 }
 
 fn visit_path<'o, F>(path: &'o Path, scope: Scope<'o, '_>, take: &mut F) -> bool

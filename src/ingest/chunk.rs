@@ -48,6 +48,15 @@ impl CountedSync {
         self.sync.name()
     }
 
+    /// An element that no event can be read from, or whatever comes to a disabled sync.
+    const fn rejected(&self, reason: Reason) -> Rejected {
+        Rejected::unmapped(if self.sync.is_enabled() {
+            reason
+        } else {
+            Reason::SyncDisabled
+        })
+    }
+
     /// Whether its events take values from profiles.
     pub(super) fn uses_profiles(&self, is_webhook: bool) -> bool {
         self.sync.is_enabled() && self.sync.uses_profiles(is_webhook)
@@ -85,7 +94,14 @@ impl Chunk {
         for element in elements.by_ref().take(CHUNK) {
             self.elements += 1;
             for counted in syncs {
-                let (mut mapped, notes) = self.take(&element, counted, now)?;
+                let (mut mapped, notes) = match &element.event {
+                    // Without a dead letter it needs no id, a hash of its bytes: a body may hold a million such.
+                    Err(reason) if summary.count(*reason) >= DEAD_LETTERS => {
+                        let rejected = counted.rejected(*reason);
+                        (Err(rejected), FieldStats::default())
+                    }
+                    _ => self.take(&element, counted, now)?,
+                };
                 for (field, why) in notes.dropped() {
                     counted.coverage.dropped(field, why.as_str());
                 }
@@ -133,7 +149,7 @@ impl Chunk {
     ) -> Result<(MapResult, FieldStats), StoreError> {
         let sync = &counted.sync;
         if !sync.is_enabled() {
-            let rejected = Rejected::unmapped(Reason::SyncDisabled);
+            let rejected = counted.rejected(Reason::SyncDisabled);
             return Ok((Err(rejected), FieldStats::default()));
         }
         let profiles = &mut self.profiles;

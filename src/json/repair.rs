@@ -8,12 +8,14 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
+use super::any_byte::any_byte;
 use super::scan::string_end;
 use super::text::unescaped;
+use super::write;
 
 /// The same text with repaired values; `None` if more than values is broken.
 pub(crate) fn repaired(text: &str) -> Option<String> {
-    Some(Repair::of(text)?.out)
+    Some(Repair::of(text)?.into_text())
 }
 
 /// The JSON that a text inside an event holds, with repaired values; `None` if no value is whole, as in a
@@ -23,12 +25,12 @@ pub(crate) fn in_text(text: &str) -> Option<Cow<'_, str>> {
         return Some(Cow::Borrowed(text));
     }
     let repair = Repair::of(text)?;
-    repair.has_whole.then_some(Cow::Owned(repair.out))
+    repair.has_whole.then(|| Cow::Owned(repair.into_text()))
 }
 
 struct Repair<'t> {
     rest: &'t str,
-    out: String,
+    out: Vec<u8>,
     /// The closing brackets that have to follow.
     open: Vec<char>,
     /// Whether there is a whole string, number or word of JSON.
@@ -39,12 +41,17 @@ impl<'t> Repair<'t> {
     fn of(text: &'t str) -> Option<Self> {
         let mut repair = Self {
             rest: text,
-            out: String::with_capacity(text.len() + 16),
+            out: Vec::with_capacity(text.len() + 16),
             open: Vec::new(),
             has_whole: false,
         };
         repair.run()?;
         Some(repair)
+    }
+
+    fn into_text(self) -> String {
+        // Only characters were written.
+        String::from_utf8(self.out).unwrap_or_default()
     }
 
     fn run(&mut self) -> Option<()> {
@@ -113,32 +120,29 @@ impl<'t> Repair<'t> {
         let inner = string.strip_prefix('"')?.strip_suffix('"')?;
         self.rest = rest;
         self.has_whole = true;
-        if is_json(string) {
-            self.out.push_str(string);
+        // Most strings need no second look.
+        let is_special = |byte: u8| byte < b' ' || byte == b'\\';
+        if !any_byte(inner, is_special) || is_json(string) {
+            self.out.extend_from_slice(string.as_bytes());
         } else {
-            self.push_text(&unescaped(inner));
+            write::text(&mut self.out, &unescaped(inner));
         }
         Some(())
     }
 
     fn word(&mut self) {
-        let is_mark = |c| matches!(c, '"' | '[' | ']' | '{' | '}' | ',');
-        let end = self.rest.find(is_mark).unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(end);
+        let is_mark = |byte: &u8| matches!(byte, b'"' | b'[' | b']' | b'{' | b'}' | b',');
+        let end = self.rest.bytes().position(|byte| is_mark(&byte));
+        let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
         self.rest = rest;
         match word.trim() {
-            "" => self.out.push_str("null"),
-            word if is_json(word) => {
+            "" => self.out.extend_from_slice(b"null"),
+            word if is_word(word) => {
                 self.has_whole = true;
-                self.out.push_str(word);
+                self.out.extend_from_slice(word.as_bytes());
             }
-            word => self.push_text(word),
+            word => write::text(&mut self.out, word),
         }
-    }
-
-    fn push_text(&mut self, text: &str) {
-        self.out
-            .push_str(&serde_json::Value::from(text).to_string());
     }
 
     /// The next character that is not white space.
@@ -149,9 +153,24 @@ impl<'t> Repair<'t> {
 
     /// Copies a character.
     fn take(&mut self, character: char) {
-        self.out.push(character);
+        self.out
+            .extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         self.rest = self.rest.get(character.len_utf8()..).unwrap_or_default();
     }
+}
+
+/// Whether a text is a number or a word of JSON. A parser would make an error of each that is not.
+fn is_word(text: &str) -> bool {
+    let may_be = match text.as_bytes().first() {
+        Some(b't' | b'f' | b'n') => matches!(text, "true" | "false" | "null"),
+        Some(b'-' | b'0'..=b'9') => {
+            let is_last = |byte: &u8| byte.is_ascii_digit();
+            let is_part = |byte: u8| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E');
+            text.as_bytes().last().is_some_and(is_last) && text.bytes().all(is_part)
+        }
+        _ => false,
+    };
+    may_be && is_json(text)
 }
 
 fn is_json(text: &str) -> bool {

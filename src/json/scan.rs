@@ -48,6 +48,15 @@ impl<'a> Scanner<'a> {
         Some((key, self.value()?))
     }
 
+    /// Reads a member, and gives all of it as it is spelt, and its value.
+    pub(crate) fn spelt_member(&mut self) -> Option<(&'a str, Json<'a>)> {
+        self.begin_next();
+        let begin = self.at;
+        self.key()?;
+        let value = self.value()?;
+        Some((self.text.get(begin..self.at)?, value))
+    }
+
     /// Reads a key up to its value; `None` at the end of the object.
     pub fn key(&mut self) -> Option<Cow<'a, str>> {
         self.begin_next();

@@ -32,33 +32,43 @@ pub(crate) fn shows_nothing(text: &str) -> bool {
 
 /// The text that a string between two quotes means.
 pub(crate) fn unescaped(inner: &str) -> String {
+    let bytes = inner.as_bytes();
     let mut text = String::with_capacity(inner.len());
-    let mut rest = inner;
-    while let Some((plain, escape)) = rest.split_once('\\') {
-        text.push_str(plain);
+    let mut begin = 0;
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        if *byte != b'\\' {
+            at += 1;
+            continue;
+        }
+        text.push_str(inner.get(begin..at).unwrap_or_default());
+        let escape = inner.get(at + 1..).unwrap_or_default();
         let (character, behind) = character(escape);
         text.push(character);
-        rest = behind;
+        at = inner.len() - behind.len();
+        begin = at;
     }
-    text.push_str(rest);
+    text.push_str(inner.get(begin..).unwrap_or_default());
     text
 }
 
 /// The character that an escape means, and the text behind it.
 fn character(escape: &str) -> (char, &str) {
-    let mut chars = escape.chars();
-    let first = chars.next();
-    let character = match first {
-        Some(same @ ('"' | '\\' | '/')) => same,
-        Some('b') => '\u{8}',
-        Some('f') => '\u{c}',
-        Some('n') => '\n',
-        Some('r') => '\r',
-        Some('t') => '\t',
-        Some('u') => return code_point(chars.as_str()),
-        _ => REPLACEMENT,
+    let character = match escape.as_bytes().first() {
+        Some(same @ (b'"' | b'\\' | b'/')) => char::from(*same),
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(b'u') => return code_point(escape.get(1..).unwrap_or_default()),
+        _ => {
+            let mut chars = escape.chars();
+            chars.next();
+            return (REPLACEMENT, chars.as_str());
+        }
     };
-    (character, chars.as_str())
+    (character, escape.get(1..).unwrap_or_default())
 }
 
 /// The character that four digits mean, or that two escapes of four digits mean together.
@@ -82,10 +92,11 @@ fn code_point(digits: &str) -> (char, &str) {
 
 /// The number of four hexadecimal digits, and the text behind them.
 fn unit(digits: &str) -> Option<(u32, &str)> {
-    let (digits, behind) = digits.split_at_checked(4)?;
-    let all = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let unit = u32::from_str_radix(digits, 16).ok()?;
-    all.then_some((unit, behind))
+    let mut unit = 0;
+    for digit in digits.as_bytes().first_chunk::<4>()? {
+        unit = unit << 4 | char::from(*digit).to_digit(16)?;
+    }
+    Some((unit, digits.get(4..)?))
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ use crate::normalize::field::UserDataField;
 /// A field of the server event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerField<'a> {
+    /// All that the Amplitude event holds, whatever it becomes.
+    Whole,
     /// A member of the server event itself.
     Event(&'static str),
     /// A customer information parameter.
@@ -45,6 +47,7 @@ impl ServerField<'_> {
     /// The field's place in the server event.
     pub fn path(self) -> String {
         match self {
+            Self::Whole => "event".to_owned(),
             Self::Event(name) => name.to_owned(),
             Self::UserData(field) => format!("user_data.{}", field.meta_key()),
             Self::CustomData(name) | Self::Property(name) => format!("custom_data.{name}"),
@@ -167,6 +170,17 @@ pub trait Recorder {
 
     /// Meta counts the mapped event twice if its Pixel sent it too.
     fn may_count_twice(&mut self);
+}
+
+/// Tells that an event came with more members than are read.
+pub fn record_bound(recorder: &mut impl Recorder, event: &Event<'_>) {
+    if event.lacks_members() {
+        recorder.dropped(
+            ServerField::Whole,
+            Source::made(),
+            DropReason::TooManyMembers,
+        );
+    }
 }
 
 /// The first value that an expression finds; where there is none, the recorder is told why.

@@ -5,6 +5,7 @@
 //! one. A value that cannot be normalised is left out; the event and the values after it are not.
 
 use std::borrow::Cow;
+use std::ptr;
 
 use crate::clock::UnixMillis;
 use crate::config::sync::{CallingCode, SyncConfig};
@@ -195,9 +196,17 @@ impl UserData {
                         })
                     })
             };
+            let mut last = None;
             expr.visit(event.into(), &mut |found| {
+                // One path may find many values.
+                let path = found.path.map(ptr::from_ref);
+                let changed = match last {
+                    Some((known, changed)) if known == path => changed,
+                    _ => became(person, *field, found.path, event),
+                };
+                last = Some((path, changed));
                 // The event changes this property, and the profile has what it became.
-                if let Some((person, property)) = became(person, *field, found.path, event) {
+                if let Some((person, property)) = changed {
                     return person.visit_property(property, &mut |label, text| {
                         values.take_text(Source::remembered(label), text)
                     });

@@ -26,6 +26,7 @@ mod clocks;
 mod clicks;
 mod consent;
 mod control;
+mod cost;
 mod crash;
 mod crowd;
 mod dead;

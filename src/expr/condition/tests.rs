@@ -17,17 +17,14 @@ fn check(property: &str, op: &str, values: &[&str], expected: bool) {
 
 #[track_caller]
 fn check_with(is_number: bool, property: &str, op: &str, values: &[&str], expected: bool) {
-    let operand = |text: &&str| Operand {
-        text: (*text).to_owned(),
-        is_number,
-    };
+    let operand = |text: &&str| Operand::new((*text).to_owned(), is_number);
     let arena = Arena::default();
     let event = Event::decode(EVENT, &arena).unwrap();
-    let condition = Condition {
-        property: Path::parse(property).unwrap(),
-        op: Op::parse(op).unwrap(),
-        values: values.iter().map(operand).collect(),
-    };
+    let condition = Condition::new(
+        Path::parse(property).unwrap(),
+        Op::parse(op).unwrap(),
+        values.iter().map(operand).collect(),
+    );
     assert_eq!(
         holds(&[condition], &event),
         expected,
@@ -198,14 +195,11 @@ fn surely_at(path: &str, properties: &str, op: &str) -> [bool; 2] {
     let text = format!("{{\"user_properties\":{properties}}}");
     let arena = Arena::default();
     let event = Event::decode(text.as_bytes(), &arena).unwrap();
-    let condition = Condition {
-        property: Path::parse(path).unwrap(),
-        op: Op::parse(op).unwrap(),
-        values: vec![Operand {
-            text: "denied".to_owned(),
-            is_number: false,
-        }],
-    };
+    let condition = Condition::new(
+        Path::parse(path).unwrap(),
+        Op::parse(op).unwrap(),
+        vec![Operand::new("denied".to_owned(), false)],
+    );
     [Texts::Plain, Texts::MayHideMore]
         .map(|texts| unmet(std::slice::from_ref(&condition), &event, texts).is_none())
 }
@@ -246,14 +240,11 @@ fn what_operations_make_of_a_groups_properties_is_compared() {
         // The group may have had one.
         ("group_properties.since", "2020", false),
     ] {
-        let condition = Condition {
-            property: Path::parse(property).unwrap(),
-            op: Op::Is,
-            values: vec![Operand {
-                text: value.to_owned(),
-                is_number: false,
-            }],
-        };
+        let condition = Condition::new(
+            Path::parse(property).unwrap(),
+            Op::Is,
+            vec![Operand::new(value.to_owned(), false)],
+        );
         assert_eq!(holds(&[condition], &event), expected, "{property}");
     }
 }

@@ -1,57 +1,63 @@
-//! Reads paths in an event once for all elements of a list.
+//! What the items of a list find in their event, looked up once for all of them.
 //!
-//! A path that finds nothing in an element is read in its event. To do so for each element would cost the
-//! square of the list's length, if the path leads through that list.
+//! A path that finds nothing in an item is read in the event, and what is found there may be replaced, split or
+//! judged. To do so for each item would multiply the size of the list by that of the event.
 
-use crate::event::{Event, OperationReading};
+use std::collections::BTreeMap;
+use std::ptr;
+
 use crate::json::Json;
 
 use super::Path;
 
-/// What paths find in an event.
-#[derive(Debug)]
-pub struct EventReads<'s>(Vec<EventRead<'s>>);
+/// What the paths and conditions of a list's items find in the event, by where they are in the configuration.
+#[derive(Debug, Default)]
+pub struct EventReads<'s> {
+    paths: BTreeMap<usize, EventRead<'s>>,
+    conditions: BTreeMap<usize, bool>,
+}
 
-#[derive(Debug)]
-pub(super) struct EventRead<'s> {
-    path: &'s Path,
-    values: Vec<Json<'s>>,
+/// What one path finds in an event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventRead<'s> {
     /// The first present value.
-    pub(super) first: Option<Json<'s>>,
-    is_unreadable: bool,
+    pub first: Option<Json<'s>>,
+    /// What the first one becomes that the expression around the path accepts.
+    pub accepted: Option<AcceptedValue<'s>>,
+    /// Whether a table around the path does not know one.
+    pub is_unknown: bool,
+}
+
+/// A value that an expression makes of one that a path finds.
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptedValue<'s> {
+    pub value: Json<'s>,
+    /// The value that a table replaced.
+    pub translated: Option<Json<'s>>,
+    /// Whether it is a part of a text that was split.
+    pub is_split: bool,
 }
 
 impl<'s> EventReads<'s> {
-    /// Reads paths that are relative to an element in its event.
-    pub fn of(event: &'s Event<'_>, paths: impl IntoIterator<Item = &'s Path>) -> Self {
-        let in_event = paths.into_iter().filter_map(Path::in_event);
-        Self(in_event.map(|path| EventRead::of(event, path)).collect())
+    pub(in crate::expr) fn note(&mut self, path: &Path, read: EventRead<'s>) {
+        self.paths.insert(place(path), read);
     }
 
-    /// Calls `found` with every value of a path, and says whether something on the way cannot be read; `None`
-    /// if the path is not among those that were read.
-    pub(super) fn visit(&self, path: &Path, found: &mut dyn FnMut(Json<'s>)) -> Option<bool> {
-        let read = self.find(path)?;
-        read.values.iter().copied().for_each(found);
-        Some(read.is_unreadable)
+    /// Notes whether a condition holds where an item has nothing of its property.
+    pub(in crate::expr) fn note_condition<C>(&mut self, condition: &C, holds: bool) {
+        self.conditions.insert(place(condition), holds);
     }
 
     pub(super) fn find(&self, path: &Path) -> Option<&EventRead<'s>> {
-        self.0.iter().find(|read| std::ptr::eq(read.path, path))
+        self.paths.get(&place(path))
+    }
+
+    pub(super) fn condition<C>(&self, condition: &C) -> Option<bool> {
+        self.conditions.get(&place(condition)).copied()
     }
 }
 
-impl<'s> EventRead<'s> {
-    fn of(event: &'s Event<'_>, path: &'s Path) -> Self {
-        let mut values = Vec::new();
-        let mut keep = |value| values.push(value);
-        let is_unreadable = path.visit_event(event, OperationReading::First, &mut keep);
-        let first = values.iter().copied().find(|value| !value.is_absent());
-        Self {
-            path,
-            values,
-            first,
-            is_unreadable,
-        }
-    }
+/// The configuration stays where it is while an event is mapped.
+fn place<T>(of: &T) -> usize {
+    ptr::from_ref(of).addr()
 }

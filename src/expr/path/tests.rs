@@ -63,7 +63,7 @@ fn an_element_is_read_before_its_event() {
     let event = Event::decode(EVENT, &arena).unwrap();
     let element = Json::of_valid_text(r#"{"a":{"b":"EMPTY"},"c":7,"user_id":"own","d":[1,2]}"#);
     let members = element.all_members();
-    let none = EventReads::of(&event, []);
+    let none = EventReads::default();
     let scope = Scope::element(&event, element, &members, &none);
     for (path, expected) in [
         ("a.b", None),
@@ -94,34 +94,6 @@ fn an_element_is_read_before_its_event() {
 }
 
 #[test]
-fn what_was_read_in_the_event_is_not_read_again_for_each_element() {
-    let arena = Arena::default();
-    let event = Event::decode(
-        br#"{"event_properties":{"cart":{"skus":[null,"A","B"]}},"city":"Bonn"}"#,
-        &arena,
-    )
-    .unwrap();
-    // Whatever is found can only have been read before: this event has nothing of it.
-    let bare = Event::decode(b"{}", &arena).unwrap();
-    let skus = Path::parse_in_element("event_properties.cart.skus[*]").unwrap();
-    let city = Path::parse_in_element("city").unwrap();
-    let unread = Path::parse_in_element("city").unwrap();
-    let reads = EventReads::of(&event, [&skus, &city]);
-    for (element, expected) in [("{}", "\"Bonn\""), (r#"{"city":"Ulm"}"#, "\"Ulm\"")] {
-        let element = Json::of_valid_text(element);
-        let members = element.all_members();
-        let scope = Scope::element(&bare, element, &members, &reads);
-        assert_eq!(city.first_in(scope).map(Json::raw), Some(expected));
-        assert_eq!(skus.first_in(scope).map(Json::raw), Some("\"A\""));
-        let mut all = Vec::new();
-        skus.visit_in(scope, &mut |value| all.push(value.raw()));
-        assert_eq!(all, ["null", "\"A\"", "\"B\""]);
-        let own = unread.first_in(scope).map(Json::raw);
-        assert_eq!(own, Some(expected).filter(|city| *city == "\"Ulm\""));
-    }
-}
-
-#[test]
 fn a_request_is_read_by_its_own_paths_alone() {
     let raw = r#"{"event_type":"A","request":{"gpc":"claimed","cookies":{"_fbp":"claimed"}},
         "event_properties":{"products":[{"request":{"gpc":"claimed"}}]}}"#;
@@ -145,7 +117,7 @@ fn a_request_is_read_by_its_own_paths_alone() {
     // Nor does an element of a list pose as it.
     let product = products.first_in((&event).into()).unwrap();
     let members = product.all_members();
-    let none = EventReads::of(&event, []);
+    let none = EventReads::default();
     let scope = Scope::element(&event, product, &members, &none);
     let in_element = Path::parse_in_element("request.gpc").unwrap();
     assert_eq!(in_element.first_in(scope).map(Json::raw), Some("true"));

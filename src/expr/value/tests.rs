@@ -29,11 +29,11 @@ fn or(text: &str, value: ValueExpr) -> ValueExpr {
 }
 
 fn when(property: &str, value: ValueExpr) -> ValueSource {
-    let condition = Condition {
-        property: Path::parse(&format!("event_properties.{property}")).unwrap(),
-        op: Op::IsSet,
-        values: Vec::new(),
-    };
+    let condition = Condition::new(
+        Path::parse(&format!("event_properties.{property}")).unwrap(),
+        Op::IsSet,
+        Vec::new(),
+    );
     ValueSource::When(vec![condition], value)
 }
 
@@ -159,15 +159,12 @@ fn knows_what_it_is_made_of() {
 
 #[test]
 fn a_condition_reads_as_it_is_written() {
-    let operand = |text: &str, is_number| Operand {
-        text: text.to_owned(),
-        is_number,
-    };
-    let condition = Condition {
-        property: Path::parse("country").unwrap(),
-        op: Op::Is,
-        values: vec![operand("Spain", false), operand("5", true)],
-    };
+    let operand = |text: &str, is_number| Operand::new(text.to_owned(), is_number);
+    let condition = Condition::new(
+        Path::parse("country").unwrap(),
+        Op::Is,
+        vec![operand("Spain", false), operand("5", true)],
+    );
     assert_eq!(condition.to_string(), "country is \"Spain\" or 5");
 }
 
@@ -184,4 +181,106 @@ fn every_path_that_may_be_read_is_known() {
         paths,
         expected.map(|name| format!("event_properties.{name}"))
     );
+}
+
+/// An expression as it stands beside `each`.
+fn beside_each(rules: &str) -> ValueExpr {
+    let text = format!(
+        "[ingest]\nallow_unauthenticated = true\n[sync.web]\npixel_id = \"1\"\naccess_token = \"t\"\n\
+         [sync.web.custom_data]\nlist = {{ each = \"event_properties.list\", x = {rules} }}"
+    );
+    let config = crate::config::load::from_toml(&text, &[]).unwrap();
+    let sync = config.syncs.into_values().next().unwrap();
+    match sync.mapping.custom_data.into_values().next().unwrap() {
+        crate::config::expressions::CustomValue::Each { mut members, .. } => {
+            members.remove("x").unwrap()
+        }
+        crate::config::expressions::CustomValue::Value(expr) => expr,
+    }
+}
+
+#[test]
+fn what_was_read_in_the_event_is_not_read_again_for_each_item() {
+    let arena = Arena::default();
+    let raw =
+        br#"{"user_id":"u","event_properties":{"skus":[null,"A","B"],"text":"p, q","null":null},
+        "user_properties":{"$setOnce":{"plan":"pro"}}}"#;
+    let event = Event::decode(raw, &arena).unwrap();
+    // Whatever is found can only have been read before: this event has nothing of it.
+    let bare = Event::decode(b"{}", &arena).unwrap();
+    for (rules, in_empty, in_own) in [
+        ("\"event_properties.skus[*]\"", Some("\"A\""), Some("\"A\"")),
+        ("[\"own\", \"user_id\"]", Some("\"u\""), Some("\"o\"")),
+        ("\"user_id\"", Some("\"u\""), Some("\"mine\"")),
+        ("\"event_properties.null\"", None, None),
+        (
+            "{ from = \"event_properties.null\", default = 7 }",
+            Some("7"),
+            Some("7"),
+        ),
+        (
+            "{ from = \"event_properties.skus[*]\", map = { B = \"b\" } }",
+            Some("\"b\""),
+            Some("\"b\""),
+        ),
+        (
+            "{ from = \"event_properties.skus\", map = { B = \"b\" } }",
+            Some("\"b\""),
+            Some("\"b\""),
+        ),
+        (
+            "{ from = \"event_properties.skus\", map = { C = \"b\" } }",
+            None,
+            None,
+        ),
+        (
+            "{ from = \"event_properties.text\", split = \",\", map = { q = 3 } }",
+            Some("3"),
+            Some("3"),
+        ),
+        (
+            "{ all = [\"own\", \"event_properties.text\"] }",
+            Some("\"p, q\""),
+            Some("\"o\""),
+        ),
+        (
+            "[{ from = \"user_id\", when = [{ property = \"own\", op = \"is set\" }] }, { constant = 1 }]",
+            Some("1"),
+            Some("\"mine\""),
+        ),
+        (
+            "{ from = \"user_id\", when = [{ property = \"event_properties.skus\", op = \"is\", value = \"B\" }] }",
+            Some("\"u\""),
+            Some("\"mine\""),
+        ),
+        // The other reading has no plan.
+        (
+            "{ from = \"user_id\", when = [{ property = \"user_properties.plan\", op = \"is\", value = \"pro\" }] }",
+            None,
+            None,
+        ),
+    ] {
+        let expr = beside_each(rules);
+        let mut reads = EventReads::default();
+        expr.note_in_event(&event, &mut reads);
+        for (item, expected) in [
+            ("{}", in_empty),
+            (r#"{"own":"o","user_id":"mine"}"#, in_own),
+        ] {
+            let item = Json::of_valid_text(item);
+            let members = item.all_members();
+            let unknown = Cell::default();
+            let scope = Scope::element(&bare, item, &members, &reads);
+            let found = expr.first_noting(scope, &unknown);
+            assert_eq!(found.map(|found| found.value.raw()), expected, "{rules}");
+            if found.is_none() {
+                assert_eq!(unknown.get(), rules.contains("C = "), "{rules}");
+            }
+            // The same is found where it is looked up each time.
+            let none = EventReads::default();
+            let scope = Scope::element(&event, item, &members, &none);
+            let found = expr.first(scope).map(|found| found.value.raw());
+            assert_eq!(found, expected, "{rules}");
+        }
+    }
 }

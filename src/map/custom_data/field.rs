@@ -10,20 +10,24 @@ use crate::event::Event;
 use crate::event::arena::Arena;
 use crate::event::money::fraction_digits;
 use crate::event::number::grouped;
-use crate::expr::path::Scope;
 use crate::expr::path::reads::EventReads;
 use crate::expr::value::{FoundValue, ValueExpr};
 use crate::json::{Json, write};
 use crate::map::record::{Recorder, SentValue, ServerField, Source, record_absent};
 
-use super::contents::{self, ItemShape, Items};
+use super::contents::{self, ItemShape, Items, WrittenMembers};
 use super::number::{self, Count};
 use super::revenue::SourceResult;
 use super::screen::{Screen, Screened};
 use super::standard::{FieldKind, kind_of};
 use super::typed::{self, CurrencyCode, Guard};
-use super::values::{FieldFormat, Listing, rule_of, write_id};
+use super::values::{FieldFormat, Listing, rule_of};
 use super::{Setting, revenue};
+
+/// Most bytes of a list of objects, and how many times those of the event they may be: items that take a text
+/// from the event multiply it.
+const MOST_LIST_BYTES: usize = 32 << 10;
+const MOST_GROWTH: usize = 8;
 
 /// A field, compiled.
 #[derive(Debug)]
@@ -348,7 +352,16 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
         let event = self.event;
         let screen = &field.screen;
         let reads = OnceCell::new();
-        let read = || EventReads::of(event, members.values().flat_map(ValueExpr::all_paths));
+        let written = WrittenMembers::default();
+        let read = || {
+            let mut reads = EventReads::default();
+            for expr in members.values() {
+                expr.note_in_event(event, &mut reads);
+            }
+            reads
+        };
+        // Each item may take as much as it likes from the event, but not all together.
+        let most = MOST_LIST_BYTES.max(event.raw().len().saturating_mul(MOST_GROWTH));
         let start = self.out.len();
         let before = write::key(self.out, &field.key);
         self.out.push(b'[');
@@ -366,20 +379,22 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
                 event,
                 reads,
                 screen,
+                written: &written,
             };
             arena.each_element(found.value, &mut |element| {
-                let element = arena.opened(element);
                 let (out, guard) = (&mut *self.out, field.guard);
+                if out.len() - before > most {
+                    items.are_too_many = true;
+                    return;
+                }
+                let element = arena.opened(element);
                 match field.kind {
                     Some(FieldKind::Contents) => {
                         contents::write_content(out, element, Some(shape), guard, &mut items);
                     }
                     Some(FieldKind::Ids) => {
-                        let own = element.all_members();
-                        let scope = Scope::element(event, element, &own, reads);
-                        let id = members.get("id").and_then(|expr| expr.first(scope));
-                        let id = id.filter(|id| screen.is_free(id)).map(|id| id.value);
-                        write_id(out, &field.name, id, guard, &mut items);
+                        let name = &field.name;
+                        contents::write_shaped_id(out, name, element, shape, guard, &mut items);
                     }
                     _ => contents::write_object(out, element, shape, guard, &mut items),
                 }
@@ -441,6 +456,9 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
     fn note_refused(&mut self, field: &CustomField, source: Source<'_>, items: &Items) {
         if items.refused > 0 && items.written > 0 {
             self.note_dropped(field, source, DropReason::BadItem);
+        }
+        if items.are_too_many {
+            self.note_dropped(field, source, DropReason::TooMany);
         }
         let name = ServerField::CustomData(&field.name);
         note_lost(name, &field.name, source, items, self.recorder);

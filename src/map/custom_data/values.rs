@@ -129,7 +129,7 @@ impl FieldFormat<'_> {
 }
 
 /// Writes an id of a list, or counts it as refused.
-pub(super) fn write_id(
+fn write_id(
     out: &mut Vec<u8>,
     name: &str,
     value: Option<Json<'_>>,
