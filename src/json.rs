@@ -23,6 +23,9 @@ use text::{is_absent_text, unescaped};
 /// Members of an object that there is room for from the start.
 const MEMBERS: usize = 16;
 
+/// The bytes of the shortest member.
+const SHORTEST: usize = 5;
+
 /// One JSON value, known to be valid, not yet looked into.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Json<'a>(&'a str);
@@ -114,7 +117,8 @@ impl<'a> Json<'a> {
         let Some(members) = self.members() else {
             return Vec::new();
         };
-        let mut all = Vec::with_capacity(MEMBERS);
+        // An item of a list may have none, and there may be thousands of them.
+        let mut all = Vec::with_capacity(MEMBERS.min(self.0.len() / SHORTEST));
         all.extend(members);
         keep_last(&mut all, 0);
         all

@@ -168,6 +168,13 @@ impl PayloadArena {
         draft
     }
 
+    /// Copies an event that was written into a draft and will not be sent.
+    pub fn rejected(&mut self, draft: Vec<u8>) -> Vec<u8> {
+        let json = draft.as_slice().to_vec();
+        self.draft = draft;
+        json
+    }
+
     /// Stores an event that was written into a draft.
     pub fn finish(&mut self, draft: Vec<u8>) -> Bytes {
         self.expected = self.expected.saturating_sub(1);

@@ -236,7 +236,7 @@ impl<'m, R: Recorder> ServerEvent<'m, '_, '_, R> {
                 reason,
                 event_name: Some(head.name.text.into()),
                 event_id: Some(head.id.text.into()),
-                json: is_small.then_some(self.out),
+                json: is_small.then(|| payloads.rejected(self.out)),
                 mistimed,
                 counted_alone: false,
             });
