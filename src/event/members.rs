@@ -25,7 +25,7 @@ pub(super) fn bounded(text: &str) -> Option<String> {
     }
     let mut scanner = Scanner::behind_bracket(text);
     let mut spelt = std::iter::from_fn(|| scanner.spelt_member());
-    let fields: Vec<Field<'_>> = spelt.by_ref().take(MOST).map(Field::new).collect();
+    let fields: Vec<SpeltField<'_>> = spelt.by_ref().take(MOST).map(SpeltField::new).collect();
     let lacks_field = spelt.next().is_some();
     let weights: Vec<usize> = fields.iter().map(|field| field.weight).collect();
     let heaviest = largest(&weights, MOST - fields.len());
@@ -62,8 +62,8 @@ fn may_have_more(text: &str) -> bool {
 }
 
 /// A field of an event.
-struct Field<'t> {
-    part: Part<'t>,
+struct SpeltField<'t> {
+    part: SpeltPart<'t>,
     /// Its value, without the quotes of a JSON text.
     value: Cow<'t, str>,
     /// How many members each of its parts is and holds; empty where there are more parts than [`MOST`].
@@ -73,17 +73,17 @@ struct Field<'t> {
 }
 
 /// A member of an object or an item of a list.
-struct Part<'t> {
+struct SpeltPart<'t> {
     /// All of it, as it is spelt.
     spelt: &'t str,
     value: Json<'t>,
 }
 
-impl<'t> Field<'t> {
+impl<'t> SpeltField<'t> {
     fn new((spelt, value): (&'t str, Json<'t>)) -> Self {
         let text = opened(value).map_or(Cow::Borrowed(value.raw()), Cow::Owned);
         let mut field = Self {
-            part: Part { spelt, value },
+            part: SpeltPart { spelt, value },
             value: text,
             weights: Vec::new(),
             weight: 0,
@@ -100,20 +100,20 @@ impl<'t> Field<'t> {
     }
 
     /// The members or items of its value; none where it can have none.
-    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+    fn parts(&self) -> impl Iterator<Item = SpeltPart<'_>> {
         let value = Json::of_valid_text(&self.value);
         let mut scanner = Scanner::behind_bracket(&self.value);
         std::iter::from_fn(move || {
             if value.is_object() {
                 let (spelt, value) = scanner.spelt_member()?;
-                return Some(Part { spelt, value });
+                return Some(SpeltPart { spelt, value });
             }
             if !value.is_array() || !scanner.has_element() {
                 return None;
             }
             let value = scanner.value()?;
             let spelt = value.raw();
-            Some(Part { spelt, value })
+            Some(SpeltPart { spelt, value })
         })
     }
 
@@ -143,7 +143,7 @@ impl<'t> Field<'t> {
     }
 }
 
-impl<'t> Part<'t> {
+impl<'t> SpeltPart<'t> {
     /// The key with its colon, as it is spelt; empty for an item.
     fn key(&self) -> &'t str {
         let length = self.spelt.len() - self.value.raw().len();
@@ -183,21 +183,21 @@ fn largest(counts: &[usize], left: usize) -> usize {
 /// How many members and items a value holds, at any depth.
 fn weight(value: &str) -> usize {
     match cut(value, usize::MAX) {
-        Cut::Whole(weight) => weight,
-        Cut::Shortened(_) => usize::MAX,
+        Shortening::Whole(weight) => weight,
+        Shortening::Shortened(_) => usize::MAX,
     }
 }
 
 /// The first members of a value.
 fn shortened(value: &str, most: usize) -> String {
     match cut(value, most) {
-        Cut::Whole(_) => value.to_owned(),
-        Cut::Shortened(left) => left,
+        Shortening::Whole(_) => value.to_owned(),
+        Shortening::Shortened(left) => left,
     }
 }
 
 /// A value with at most so many members and items.
-enum Cut {
+enum Shortening {
     /// It has no more, but this many.
     Whole(usize),
     /// What is left of it.
@@ -206,7 +206,7 @@ enum Cut {
 
 /// Counts the members and items of a value, up to the first of more than `most`, and closes what is open
 /// there.
-fn cut(text: &str, most: usize) -> Cut {
+fn cut(text: &str, most: usize) -> Shortening {
     let bytes = text.as_bytes();
     let mut open: Vec<char> = Vec::new();
     let mut count = 0;
@@ -215,7 +215,7 @@ fn cut(text: &str, most: usize) -> Cut {
         let mut kept = text.get(..end).unwrap_or_default().to_owned();
         kept.push_str(more);
         kept.extend(open.iter().rev());
-        Cut::Shortened(kept)
+        Shortening::Shortened(kept)
     };
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -252,8 +252,8 @@ fn cut(text: &str, most: usize) -> Cut {
                 let value = Json::of_valid_text(text.get(at..end).unwrap_or_default());
                 if let Some(inner) = opened(value) {
                     match cut(&inner, most - count) {
-                        Cut::Whole(inner) => count += inner,
-                        Cut::Shortened(inner) => {
+                        Shortening::Whole(inner) => count += inner,
+                        Shortening::Shortened(inner) => {
                             let encoded = serde_json::Value::from(inner).to_string();
                             return closed(at, &encoded, &open);
                         }
@@ -264,7 +264,7 @@ fn cut(text: &str, most: usize) -> Cut {
             _ => at += 1,
         }
     }
-    Cut::Whole(count)
+    Shortening::Whole(count)
 }
 
 /// Writes the comma before a member or item, unless it is the first.

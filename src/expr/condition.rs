@@ -27,7 +27,7 @@ use crate::event::Event;
 use crate::event::arena::Arena;
 use crate::event::decimal::Decimal;
 use crate::event::number as amount;
-use crate::expr::glob::Pattern;
+use crate::expr::glob::GlobPattern;
 use crate::expr::path::reads::EventReads;
 use crate::expr::path::{Path, Scope};
 use crate::json::Json;
@@ -50,7 +50,7 @@ pub struct Operand {
     lower: String,
     number: Option<Decimal>,
     /// The text as a pattern, where it is compared as one.
-    pattern: Option<Pattern>,
+    pattern: Option<GlobPattern>,
 }
 
 /// The values that an operator speaks of.
@@ -181,7 +181,7 @@ impl Condition {
     pub fn new(property: Path, op: Op, mut values: Vec<Operand>) -> Self {
         if matches!(op, Op::GlobMatch | Op::GlobDoesNotMatch) {
             for value in &mut values {
-                value.pattern = Some(Pattern::new(&value.text));
+                value.pattern = Some(GlobPattern::new(&value.text));
             }
         }
         Self {

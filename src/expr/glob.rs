@@ -8,7 +8,7 @@ use std::str::Chars;
 
 /// A pattern, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub(super) struct GlobPattern {
     tokens: Vec<Token>,
     /// The tokens that take each character of ASCII, as bits, where one word has room for all tokens.
     takers: Option<Box<[u64; 128]>>,
@@ -16,7 +16,7 @@ pub(super) struct Pattern {
     stars: u64,
 }
 
-impl Pattern {
+impl GlobPattern {
     pub(super) fn new(text: &str) -> Self {
         let tokens = parse(text);
         let fits = tokens.len() < u64::BITS as usize;
@@ -222,7 +222,7 @@ mod tests {
             ("a*b*c", "aXbXbXc", true),
             ("A", "a", false),
         ] {
-            let compiled = Pattern::new(pattern);
+            let compiled = GlobPattern::new(pattern);
             assert_eq!(compiled.matches(text), expected, "{pattern} on {text}");
             let by_list = matches_by_list(&compiled.tokens, text);
             assert_eq!(by_list, expected, "{pattern} on {text}");
@@ -234,7 +234,7 @@ mod tests {
         // With backtracking this pair would take longer than the universe is old.
         let text = "a".repeat(5_000);
         for times in [20, 60] {
-            let pattern = Pattern::new(&format!("{}b", "*a".repeat(times)));
+            let pattern = GlobPattern::new(&format!("{}b", "*a".repeat(times)));
             assert!(!pattern.matches(&text));
         }
     }

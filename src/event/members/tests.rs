@@ -1,3 +1,5 @@
+//! Events with more members than are read.
+
 use super::*;
 use crate::event::arena::Arena;
 use crate::event::{Event, OperationReading};
@@ -160,8 +162,8 @@ proptest::proptest! {
             return Ok(());
         }
         match cut(&text, most) {
-            Cut::Whole(all) => proptest::prop_assert!(all <= most && all == all_of(&text)),
-            Cut::Shortened(left) => {
+            Shortening::Whole(all) => proptest::prop_assert!(all <= most && all == all_of(&text)),
+            Shortening::Shortened(left) => {
                 proptest::prop_assert!(all_of(&text) > most);
                 proptest::prop_assert_eq!(all_of(&left), most);
                 let left: serde_json::Value = serde_json::from_str(&left).unwrap();

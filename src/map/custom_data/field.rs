@@ -311,7 +311,11 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
         let mut total: Option<Count> = None;
         let mut refused = None;
         let mut first = None;
-        for found in expr.all(event) {
+        // There may be as many as an event has members: none is kept.
+        expr.visit(event.into(), &mut |found| {
+            if found.value.is_absent() {
+                return false;
+            }
             let source = Source::found(&found);
             first.get_or_insert(source);
             let screened = field.screen.screened(event.arena(), &found);
@@ -326,7 +330,8 @@ impl<'w, 'e, R: Recorder> FieldWriter<'w, 'e, R> {
                     refused.get_or_insert((source, reason));
                 }
             }
-        }
+            true
+        });
         if let (Some(total), Some(source)) = (total, first) {
             self.put(field, source, |out| {
                 write::integer(out, total.whole);
