@@ -21,7 +21,7 @@ use crate::deliver::{self, Internet, Lane, SharedLimits, SkewWatch};
 use crate::http::{self, Authenticator, ConnectionLimits, HttpServer, Resolver};
 use crate::ingest::{self, Ingest, IngestRules, SilenceWatch, Upstream};
 use crate::panics::{Strikes, caught};
-use crate::queue::{OpenError, Queue, QueueSettings};
+use crate::queue::{OpenError, Queue, QueueSettings, StoreError};
 use crate::sandbox::Sandbox;
 use crate::sync;
 use crate::telemetry::{Metrics, PanickedPart};
@@ -226,6 +226,9 @@ impl App {
         let (ingest, stop) = (self.ingest, stop_listening.clone());
         let summarise = async move || summarise(&ingest, &stop).await;
         watches.spawn(watched(Arc::clone(&self.metrics), summarise));
+        let (queue, stop) = (self.queue.clone(), stop_listening.clone());
+        let search = async move || search_for_damage(&queue, &stop).await;
+        watches.spawn(watched(Arc::clone(&self.metrics), search));
         // The operators' listener stays open until the store is closed.
         let stop_admin = CancellationToken::new();
         let mut admin = JoinSet::new();
@@ -325,6 +328,16 @@ async fn summarise(ingest: &Ingest, stop: &CancellationToken) {
     while stop.run_until_cancelled(hours.tick()).await.is_some() {
         ingest.log_match_key_coverage();
     }
+}
+
+/// Looks through the whole store, once, for what went wrong on the disk while the daemon was away.
+async fn search_for_damage(queue: &Queue, stop: &CancellationToken) {
+    match stop.run_until_cancelled(queue.search_and_mend()).await {
+        // It is being stopped.
+        None | Some(Ok(()) | Err(StoreError::Closed)) => {}
+        Some(Err(error)) => tracing::warn!(%error, "the store could not be searched for damage"),
+    }
+    stop.cancelled().await;
 }
 
 /// A token that is cancelled by SIGTERM or SIGINT; a second signal ends the process at once, which

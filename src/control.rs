@@ -36,8 +36,8 @@ use crate::panics::caught;
 use crate::queue::Person;
 use answering::{AnswerLine, BEAT, LongAnswer, line};
 use command::{
-    DropDead, DropQueue, FindKnown, ListDead, PushEvents, RetryDead, StoreCommand, TellVersion,
-    TraceEvent,
+    DropDead, DropQueue, FindKnown, ListDead, ListSetAside, MendStore, PushEvents, RetryDead,
+    StoreCommand, TellDamage, TellVersion, TraceEvent, VerifyStore,
 };
 use problem::{Problem, ProblemCode};
 use socket::Socket;
@@ -121,6 +121,10 @@ fn router(handler: CommandHandler) -> Router {
         .route(TraceEvent::PATH, post(answer::<TraceEvent>))
         .route(Person::PATH, post(answer::<Person>))
         .route(DropQueue::PATH, post(answer::<DropQueue>))
+        .route(VerifyStore::PATH, post(answer::<VerifyStore>))
+        .route(ListSetAside::PATH, post(answer::<ListSetAside>))
+        .route(TellDamage::PATH, post(answer::<TellDamage>))
+        .route(MendStore::PATH, post(answer::<MendStore>))
         .route(FindKnown::PATH, post(answer::<FindKnown>))
         .route(PushEvents::PATH, post(answer::<PushEvents>))
         .fallback(unknown)

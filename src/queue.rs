@@ -46,8 +46,6 @@
 //! The queue knows neither what a lane is doing nor what the events mean.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -64,7 +62,7 @@ use attempt::AttemptId;
 use cooldown::Cooldown;
 use core::{Core, Guarded, QueueContext, Shared};
 use damaged::DamagedBatch;
-use engine::{EngineError, EngineResult, Reader, Storage};
+use engine::{EngineResult, Reader, Storage};
 use lease::{Backlog, Leased, Order, Slot};
 use memory::MemoryEngine;
 use profile_reader::ProfileReader;
@@ -93,6 +91,9 @@ pub mod profile_reader;
 pub mod engine;
 mod writer;
 mod core;
+pub mod damage;
+mod mend;
+pub mod verify;
 mod push;
 mod expire;
 mod clicks;
@@ -103,17 +104,23 @@ mod window;
 pub mod state;
 mod batch;
 mod bits;
+mod checksum;
+mod error;
 mod compress;
 mod sqlite;
 #[doc(hidden)]
 pub mod memory;
 
+pub use damage::{DamageKind, DamageLog, Finding, Verified, VerifyStep};
+pub use damaged::ExportedBatch;
 pub use dead::{DeadFilter, DeadLetter, Retried};
 pub use erase::{Forgotten, Person};
+pub use error::{OpenError, StoreError};
 pub use push::{Observed, PushError, Pushed};
 pub use quota::{CapacityProblem, StoreHealth, StoreStats};
 pub use totals::{Removal, SyncTotals, Totals};
 pub use trace::Trace;
+pub use verify::StoppedStore;
 pub use writer::Writer;
 
 /// Commands that may wait for the writer.
@@ -153,50 +160,6 @@ pub struct QueueSettings {
     pub syncs: Vec<SyncName>,
     /// The syncs that remember people; no other sync's profiles are kept. `None`: none is removed.
     pub memories: Option<BTreeMap<SyncName, UserMemory>>,
-}
-
-/// Why the store could not do what it was asked.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// It cannot read or write.
-    #[error("the store cannot be read or written")]
-    Storage(#[from] EngineError),
-    /// The queue was closed.
-    #[error("the queue is closed")]
-    Closed,
-}
-
-/// Why the store could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error("{} is in use by another process", .0.display())]
-    InUse(PathBuf),
-    /// The folder or the lock file could not be made.
-    #[error("cannot use the folder {}", .0.display())]
-    Folder(PathBuf, #[source] io::Error),
-    /// A newer pixel-relay wrote it.
-    #[error(
-        "the store has format {found}, written by a newer pixel-relay; this one knows formats up to {known}"
-    )]
-    Newer {
-        /// The format found.
-        found: i64,
-        /// The newest format known here.
-        known: i64,
-    },
-    /// The file is something else.
-    #[error(
-        "{} is not a store of pixel-relay, or its first page is damaged; it was left as it is",
-        .0.display()
-    )]
-    Foreign(PathBuf),
-    /// The engine could not open or read it.
-    #[error("cannot open the store")]
-    Engine(#[from] EngineError),
-    /// The writer's thread could not be started.
-    #[error("cannot start the writer")]
-    Thread(#[source] io::Error),
 }
 
 /// The engine that the configuration asks for.
@@ -477,6 +440,21 @@ impl Queue {
         if let Some(commands) = &self.0.commands {
             commands.closed().await;
         }
+    }
+
+    /// Does one step of the search for damage, beside the writer.
+    pub async fn verify(&self, step: VerifyStep) -> Result<Verified, StoreError> {
+        verify::verify(self, step).await
+    }
+
+    /// Searches the whole store for damage in small steps, and has it mended.
+    pub async fn search_and_mend(&self) -> Result<(), StoreError> {
+        verify::search_and_mend(self).await
+    }
+
+    /// Rebuilds indexes, mends batches and counts anew.
+    pub async fn mend(&self) -> Result<(), StoreError> {
+        verify::mend(self).await
     }
 
     /// Closes the store, with everything in one file; other handles then get `Closed`.

@@ -173,12 +173,26 @@ fn report_store(view: &HealthView, problems: &mut Vec<String>) -> StoreReport {
         .map(|(name, _)| view.health.full.contains(name))
         .peekable();
     let all_full = full.peek().is_some() && full.all(|is_full| is_full);
+    let recent = view.stats.damage.recent.iter();
+    let mut recent = recent
+        .filter(|(at, _)| view.now.since(*at) < FOR_A_DAY)
+        .peekable();
     let status = if trouble.is_some() || all_full {
         Status::Failing
+    } else if recent.peek().is_some() {
+        Status::Warning
     } else {
         Status::Ok
     };
     problems.extend(trouble);
+    problems.extend(recent.map(|(at, finding)| {
+        let ago = in_words(view.now.since(*at));
+        format!(
+            "the store was found damaged {ago} ago: {}. Check the disk; `pixel-relay queue verify` \
+             looks for more",
+            finding.what
+        )
+    }));
     StoreReport {
         status,
         used_bytes: view.stats.used_bytes,
@@ -318,6 +332,7 @@ fn in_words(duration: Duration) -> humantime::FormattedDuration {
 mod tests {
     use super::*;
     use crate::deliver::LaneRestarts;
+    use crate::queue::{DamageKind, DamageLog, Finding};
 
     const NOW: UnixMillis = UnixMillis::from_seconds(10_000);
 
@@ -359,6 +374,7 @@ mod tests {
                 headroom: Some(Duration::from_secs(7200)),
                 duplicate_window: Duration::from_secs(48 * 3600),
                 oldest: [(name("web"), UnixMillis::from_seconds(9_700))].into(),
+                damage: DamageLog::default(),
             },
         }
     }
@@ -478,6 +494,30 @@ mod tests {
                 ],
             ),
         ]);
+    }
+
+    #[test]
+    fn warns_of_damage_for_a_day() {
+        let damaged = |seconds: i64| {
+            let finding = Finding {
+                kind: DamageKind::Index,
+                what: "index row_by_age disagrees with table row".to_owned(),
+            };
+            let mut view = healthy();
+            view.now = UnixMillis::from_seconds(1_000_000);
+            let at = UnixMillis::from_seconds(1_000_000 - seconds);
+            view.stats.damage.recent.push((at, finding));
+            report(&view)
+        };
+        let report = damaged(60);
+        assert_eq!(report.store.status, Status::Warning);
+        assert_eq!(
+            report.problems,
+            [
+                "the store was found damaged 1m ago: index row_by_age disagrees with table row. Check the disk; `pixel-relay queue verify` looks for more"
+            ]
+        );
+        assert_eq!(damaged(24 * 3600).store.status, Status::Ok);
     }
 
     #[test]

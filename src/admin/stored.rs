@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::admin::health::HealthView;
 use crate::config::SyncName;
 use crate::ingest::is_silent;
-use crate::queue::SyncTotals;
+use crate::queue::{DamageKind, SyncTotals};
 use crate::telemetry::SyncLabel;
 
 const NO_LABELS: [(&str, &str); 0] = [];
@@ -142,6 +142,14 @@ impl HealthMetrics {
             "queue_bytes",
             "Bytes of the store in use, bounded by queue.max_bytes",
             [(NO_LABELS, gauge(stats.used_bytes))],
+        )?;
+        page.write(
+            "store_damage",
+            "Damage that was met in the store since the start, by what is damaged",
+            DamageKind::ALL.iter().map(|kind| {
+                let met = stats.damage.count(*kind);
+                ([("kind", kind.as_str())], ConstCounter::new(met))
+            }),
         )?;
         page.write(
             "queue_headroom_seconds",

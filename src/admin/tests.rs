@@ -22,6 +22,7 @@ use crate::config::load::from_toml;
 use crate::http::{ConnectionLimits, HttpServer};
 use crate::normalize::field::UserDataField;
 use crate::outcome::Reason;
+use crate::queue::DamageLog;
 use crate::queue::quota::StoreStats;
 use crate::queue::totals::{Removal, SyncTotals};
 use crate::telemetry::metrics::{Endpoint, LaneState, PanickedPart};
@@ -123,6 +124,7 @@ fn full_page() -> String {
             used_bytes: 4096,
             headroom: Some(Duration::from_secs(60)),
             duplicate_window: Duration::from_secs(60),
+            damage: DamageLog::default(),
             oldest: [(web, UnixMillis(0))].into(),
         },
         ..HealthView::default()
@@ -165,7 +167,8 @@ fn what_has_no_value_is_not_on_the_page() {
         names,
         [
             "pixel_relay_duplicate_window_seconds",
-            "pixel_relay_queue_bytes"
+            "pixel_relay_queue_bytes",
+            "pixel_relay_store_damage"
         ]
     );
 }

@@ -1,4 +1,6 @@
-//! `pixel-relay queue`: drops what is queued for a sync.
+//! `pixel-relay queue`: checks and mends the store, and drops what is queued for a sync.
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde_json::json;
@@ -8,6 +10,9 @@ use crate::cli::{CommandFailure, Terminal};
 use crate::config::SyncName;
 use crate::config::load::Sources;
 use crate::control::command::{DropQueue, Dropped};
+
+mod repair;
+mod verify;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum QueueCommand {
@@ -20,6 +25,21 @@ pub(super) enum QueueCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Looks for damage in the store, beside a running daemon or without one, and changes nothing
+    Verify {
+        /// Prints a line of JSON for each finding
+        #[arg(long)]
+        json: bool,
+        /// Writes what is left of damaged batches to this file, a line of JSON for each
+        #[arg(long, value_name = "FILE")]
+        export: Option<PathBuf>,
+    },
+    /// Mends a store that `verify` finds damaged; of one that a daemon has open, only what needs no other file
+    Repair {
+        /// Keeps no copy of the files as they were
+        #[arg(long)]
+        no_copy: bool,
+    },
 }
 
 pub(super) fn queue(
@@ -27,7 +47,21 @@ pub(super) fn queue(
     sources: Sources,
     terminal: &mut Terminal,
 ) -> Result<(), CommandFailure> {
-    let QueueCommand::Drop { sync, force } = command;
+    match command {
+        QueueCommand::Drop { sync, force } => drop_queue(&sync, force, sources, terminal),
+        QueueCommand::Verify { json, export } => {
+            verify::verify(json, export.as_deref(), sources, terminal)
+        }
+        QueueCommand::Repair { no_copy } => repair::repair(no_copy, sources, terminal),
+    }
+}
+
+fn drop_queue(
+    sync: &SyncName,
+    force: bool,
+    sources: Sources,
+    terminal: &mut Terminal,
+) -> Result<(), CommandFailure> {
     let command = DropQueue {
         sync: sync.clone(),
         force,

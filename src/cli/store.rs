@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::runtime::Runtime;
 
 use crate::cli::{CommandFailure, load_config, runtime};
@@ -50,12 +50,9 @@ impl StoreClient {
     pub(super) fn open(config: &Config, missing: Missing) -> anyhow::Result<Self> {
         let folder = &config.queue.path;
         if missing == Missing::Refused && !Queue::exists(&config.queue) {
-            bail!(
-                "there is no store in {}; is `queue.path` the folder that the daemon uses?",
-                folder.display()
-            );
+            return Err(no_store(config));
         }
-        let runtime = runtime::of_command().context("cannot prepare to work on the store")?;
+        let runtime = store_runtime()?;
         for _ in 0..TRIES {
             match runtime.block_on(client::ask(folder, &TellVersion {})) {
                 Ok(version) => {
@@ -79,6 +76,21 @@ impl StoreClient {
              the daemon could not make the socket, as its log then says, stop it for this command",
             folder.display()
         )
+    }
+
+    /// Reaches the daemon that has the store; `None` if none runs.
+    pub(super) fn of_daemon(config: &Config) -> anyhow::Result<Option<Self>> {
+        let folder = &config.queue.path;
+        let runtime = store_runtime()?;
+        match runtime.block_on(client::ask(folder, &TellVersion {})) {
+            Ok(version) => {
+                version?;
+                let access = Access::Daemon(folder.clone());
+                Ok(Some(Self { runtime, access }))
+            }
+            Err(AskError::NoDaemon(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether a daemon runs, which delivers what is queued.
@@ -106,6 +118,18 @@ impl StoreClient {
             }
         }
     }
+}
+
+/// Says that there is no store.
+pub(super) fn no_store(config: &Config) -> anyhow::Error {
+    anyhow!(
+        "there is no store in {}; is `queue.path` the folder that the daemon uses?",
+        config.queue.path.display()
+    )
+}
+
+pub(super) fn store_runtime() -> anyhow::Result<Runtime> {
+    runtime::of_command().context("cannot prepare to work on the store")
 }
 
 /// Works on the store of a configuration, and leaves the store.

@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, HashSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::UnixMillis;
 use crate::config::{LiveConfig, SyncName};
 use crate::control::problem::{Problem, ProblemCode};
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Submission};
 use crate::queue::{
-    DeadFilter, DeadLetter, Forgotten, Person, PushError, Pushed, Queue, Removal, Retried,
-    SyncTotals, Trace,
+    DeadFilter, DeadLetter, ExportedBatch, Finding, Forgotten, Person, PushError, Pushed, Queue,
+    Removal, Retried, SyncTotals, Trace, Verified, VerifyStep,
 };
 
 /// Dead letters on a page.
@@ -227,6 +228,68 @@ fn ended(totals: &SyncTotals, reason: Reason) -> u64 {
 
 fn removed(totals: &SyncTotals, why: Removal) -> u64 {
     totals.dead_removed.get(&why).copied().unwrap_or(0)
+}
+
+/// Does one step of the search for damage.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct VerifyStore(pub VerifyStep);
+
+impl StoreCommand for VerifyStore {
+    const PATH: &'static str = "/v1/queue/verify";
+    type Answer = Verified;
+
+    async fn perform(self, handler: &CommandHandler) -> Result<Verified, Problem> {
+        Ok(handler.queue.verify(self.0).await?)
+    }
+}
+
+/// Lists a page of damaged batches that were set aside. An empty page ends the list.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListSetAside {
+    /// The number after which the page begins.
+    pub after: i64,
+}
+
+impl ListSetAside {
+    /// Batches on a page: each may be large.
+    pub const PAGE: usize = 16;
+}
+
+impl StoreCommand for ListSetAside {
+    const PATH: &'static str = "/v1/queue/set_aside";
+    type Answer = Vec<ExportedBatch>;
+
+    async fn perform(self, handler: &CommandHandler) -> Result<Vec<ExportedBatch>, Problem> {
+        let page = handler.queue.damaged(self.after, Self::PAGE).await?;
+        Ok(page.into_iter().map(ExportedBatch::from).collect())
+    }
+}
+
+/// Tells what damage the daemon has met, and when.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TellDamage {}
+
+impl StoreCommand for TellDamage {
+    const PATH: &'static str = "/v1/queue/damage";
+    type Answer = Vec<(UnixMillis, Finding)>;
+
+    async fn perform(self, handler: &CommandHandler) -> Result<Self::Answer, Problem> {
+        Ok(handler.queue.stats().damage.recent)
+    }
+}
+
+/// Mends what can be mended while the store is open.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MendStore {}
+
+impl StoreCommand for MendStore {
+    const PATH: &'static str = "/v1/queue/mend";
+    type Answer = ();
+
+    async fn perform(self, handler: &CommandHandler) -> Result<(), Problem> {
+        Ok(handler.queue.search_and_mend().await?)
+    }
 }
 
 /// Finds the events that were taken in the last 8 days.

@@ -95,6 +95,11 @@ impl StoredBatch {
         })
     }
 
+    /// About how many bytes of the store it takes.
+    pub(super) fn held_bytes(&self) -> u64 {
+        (index_bytes(self.entries.len(), &self.names) + self.body.len()) as u64
+    }
+
     /// The name of an event.
     pub(super) fn name(&self, entry: &BatchEntry) -> &Arc<str> {
         &self.names[usize::from(entry.name)]

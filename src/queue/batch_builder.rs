@@ -8,7 +8,7 @@ use crate::payload::Payload;
 use super::batch::{BatchEntry, BatchId, SyncId, checksum, encode_index, index_bytes};
 use super::bits::{Bits, MAX_EVENTS};
 use super::compress::{self, Compressor};
-use super::state::{BatchState, InDoubt};
+use super::state::{BatchState, InDoubt, Soundness};
 
 /// Most bytes in a body; a larger event has a batch of its own.
 const MAX_BYTES: usize = compress::MAX_BYTES;
@@ -120,6 +120,7 @@ impl BatchBuilder {
                 first_try: None,
                 last_try: None,
                 in_doubt: InDoubt::default(),
+                soundness: Soundness::Sound,
             },
             is_purchase: self.is_purchase,
             checksum: checksum(id, &index, &body),

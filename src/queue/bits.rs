@@ -36,6 +36,10 @@ impl Bits {
         self.0.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
+    pub(super) fn words(&self) -> impl Iterator<Item = u64> {
+        self.0.into_iter()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0 == [0; MAX_EVENTS / 64]
     }

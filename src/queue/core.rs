@@ -5,7 +5,7 @@
 //! after the commit. After an error the core is thrown away: the engine is opened again, and everything but leases
 //! and requests under way is read from it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,13 +26,15 @@ use super::batch_builder::{BatchBuilder, BatchKind};
 use super::bits::Bits;
 use super::compress::Compressor;
 use super::cooldown::Cooldown;
+use super::damage::StopSign;
 use super::engine::{
     BatchChange, BatchOrder, Engine, EngineResult, LastIds, Reader, Storage, Transaction,
 };
 use super::leases::{LeaseChange, LeaseTable, OldestBatch, SyncLeases};
+use super::mend;
 use super::quota::{CapacityProblem, Quota, StoreHealth, StoreStats, Warned};
 use super::recent_clicks::RecentClicks;
-use super::state::{BatchPlace, BatchState};
+use super::state::{BatchPlace, BatchState, Soundness};
 use super::totals::{Counter, Counters, SyncCounters};
 use super::window::{self, DuplicateWindow};
 
@@ -51,6 +53,8 @@ pub(super) struct Shared {
     pub(super) reader: Guarded<Option<Box<dyn Reader>>>,
     /// The clicks of recent requests.
     pub(super) clicks: Guarded<RecentClicks>,
+    /// Is set when the store is closed.
+    pub(super) stops_searches: StopSign,
 }
 
 /// A value that several threads change.
@@ -136,6 +140,14 @@ pub(super) struct Core {
     pub(super) last: LastIds,
     /// Batches that were found damaged and have not been counted yet.
     pub(super) damaged: Vec<BatchId>,
+    /// Batches whose states were not read as they were written.
+    pub(super) unsound: BTreeSet<BatchId>,
+    /// An index of the engine's may disagree with its table, or the counters with what is there.
+    pub(super) suspects_indexes: bool,
+    /// The counters may be wrong.
+    pub(super) needs_recount: bool,
+    /// When old copies of damaged files were last removed.
+    pub(super) copies_removed_at: Option<UnixMillis>,
     /// A lease met events that have expired.
     pub(super) overdue: bool,
     /// The time of the present transaction, or of the last one.
@@ -167,6 +179,10 @@ impl Core {
             last: engine.last_ids()?,
             engine,
             damaged: Vec::new(),
+            unsound: BTreeSet::new(),
+            suspects_indexes: false,
+            copies_removed_at: None,
+            needs_recount: false,
             overdue: false,
             now,
             uptime: context.clock.uptime(),
@@ -302,6 +318,20 @@ impl Core {
         }
     }
 
+    /// Finds out what a batch's state should be, if it was not read as it was written; `None` where only its loss is
+    /// left. The store is put right soon.
+    fn sound_state(&mut self, found: BatchState) -> EngineResult<Option<BatchState>> {
+        if found.soundness == Soundness::Sound {
+            return Ok(Some(found));
+        }
+        self.unsound.insert(found.id);
+        // An index may have told a wrong place of it.
+        match self.engine.batch(found.id)? {
+            Some(stored) => mend::mended(&mut *self.engine, stored),
+            None => Ok(None),
+        }
+    }
+
     /// The events of a batch: `leased`, if memory has them already; `None` where they are damaged.
     pub(super) fn content(
         &mut self,
@@ -342,24 +372,45 @@ impl Core {
             None
         } else {
             let body = earlier.and_then(|earlier| earlier.body);
-            Some(BatchChange { state, body })
+            Some(BatchChange {
+                state,
+                body,
+                restores: false,
+            })
         };
         self.pending.batches.insert(id, change);
+    }
+
+    /// Stores a state that was mended.
+    pub(super) fn restore_batch(&mut self, state: BatchState) {
+        let change = BatchChange {
+            state,
+            body: None,
+            restores: true,
+        };
+        self.pending.batches.insert(change.state.id, Some(change));
     }
 
     /// Removes a batch and ends its open events without reading them; gives their number. None may be on
     /// lease.
     pub(super) fn end_batch(&mut self, index: usize, state: &BatchState, reason: Reason) -> u64 {
         let events = state.open().count();
-        let counters = self.counters.at(index);
-        counters.take(Counter::Queued, events);
-        counters.take(Counter::QueuedBytes, state.bytes);
-        counters.take(Counter::HeldBytes, state.held);
-        counters.add(Counter::Ended(reason), events);
-        let id = state.id;
-        self.pending.batches.insert(id, None);
-        self.ended_unleased(index, id);
+        if state.soundness == Soundness::Sound {
+            let counters = self.counters.at(index);
+            counters.take(Counter::Queued, events);
+            counters.take(Counter::QueuedBytes, state.bytes);
+            counters.take(Counter::HeldBytes, state.held);
+            counters.add(Counter::Ended(reason), events);
+        }
+        self.remove_batch(state);
+        self.ended_unleased(index, state.id);
         events
+    }
+
+    /// Removes a batch. What a damaged state says does not count: everything is counted anew after it.
+    pub(super) fn remove_batch(&mut self, state: &BatchState) {
+        self.needs_recount |= state.soundness != Soundness::Sound;
+        self.pending.batches.insert(state.id, None);
     }
 
     /// Notes that events of a batch ended that were not on lease.
@@ -489,7 +540,10 @@ impl BatchWalk {
         loop {
             if let Some(stored) = self.page.next() {
                 match core.pending.batches.get(&stored.id) {
-                    None => return Ok(Some(stored)),
+                    None => match core.sound_state(stored)? {
+                        Some(state) if state.sync == self.sync => return Ok(Some(state)),
+                        _ => continue,
+                    },
                     Some(Some(change)) => return Ok(Some(change.state.clone())),
                     Some(None) => continue,
                 }

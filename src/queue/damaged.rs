@@ -1,5 +1,7 @@
 //! Batches that were found damaged: what is stored of them is kept for an operator to look at.
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::UnixMillis;
 use crate::words::words;
 
@@ -57,6 +59,45 @@ pub struct RawContent {
     pub index: Vec<u8>,
     /// Their JSON, compressed.
     pub body: Vec<u8>,
+}
+
+/// A damaged batch as it is exported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedBatch {
+    /// Its number among the damaged ones.
+    pub id: i64,
+    /// The number that it had.
+    pub row: i64,
+    pub taken_at: UnixMillis,
+    pub found_at: UnixMillis,
+    /// Events that were lost with it.
+    pub events: u64,
+    pub why: String,
+    /// What is left of it, in hexadecimal digits: which events had ended, their index, their JSON.
+    pub settled: Option<String>,
+    pub slots: String,
+    pub body: String,
+}
+
+impl From<DamagedBatch> for ExportedBatch {
+    fn from(batch: DamagedBatch) -> Self {
+        let DamagedBatch {
+            header,
+            settled,
+            content,
+        } = batch;
+        Self {
+            id: header.id,
+            row: header.batch.sequence,
+            taken_at: header.taken_at,
+            found_at: header.found_at,
+            events: header.events,
+            why: header.why.to_string(),
+            settled: settled.map(hex::encode),
+            slots: hex::encode(content.index),
+            body: hex::encode(content.body),
+        }
+    }
 }
 
 impl RawContent {

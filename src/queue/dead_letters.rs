@@ -127,6 +127,7 @@ pub(super) fn file(core: &mut Core, index: usize, new: &NewDeadLetter<'_>) -> En
         id_half,
         whole_half: new.queueing.map(|(fingerprint, _)| fingerprint.whole),
         deadline: new.queueing.map(|(_, deadline)| deadline),
+        is_sound: true,
     };
     core.last.dead_letter = stored.letter.id;
     (core.pending.dead_letters).insert(stored.letter.id, Some(stored));
@@ -346,8 +347,11 @@ fn of_event(core: &mut Core, index: usize, id_half: u64) -> EngineResult<Vec<Dea
     Ok(letters)
 }
 
-/// The event of a dead letter, if it was mapped and its time has come.
+/// The event of a dead letter, if it was mapped, is not damaged, and its time has come.
 fn payload(letter: &StoredDeadLetter, now: UnixMillis) -> Option<Payload> {
+    if !letter.is_sound {
+        return None;
+    }
     let mut json = letter.letter.json.clone()?;
     let mut deadline = letter.deadline?;
     if letter.header().is_mistimed() {

@@ -13,7 +13,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Debug;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use super::attempt::{AttemptAnswer, AttemptId, AttemptedEvents, OpenAttempt, Tra
 use super::batch::{BatchId, RewrittenBody, StoredBatch, SyncId};
 use super::batch_builder::NewBatch;
 use super::cooldown::{Cooldown, CooldownChange};
+use super::damage::{Finding, StopSign, Verified, VerifyStep};
 use super::damaged::{DamagedBatch, DamagedHeader, RawContent};
 use super::dead::{DeadFilter, DeadLetter};
 use super::state::{BatchPlace, BatchState};
@@ -78,6 +79,31 @@ pub(super) trait Storage: Debug + Send + Sync {
     /// Whether `Engine::rescue` has made a copy, which the next opening takes over.
     fn has_rescued(&self) -> bool {
         false
+    }
+
+    /// Tells what damage was met since the last call.
+    fn take_findings(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    /// Does one step of the search for damage, beside the writer or without one. Changes nothing.
+    fn verify(&self, _step: VerifyStep, _stop: &StopSign) -> EngineResult<Verified> {
+        Ok(Verified::default())
+    }
+
+    /// Looks for what keeps the store from being opened, or is lost by that. Nobody may have it open.
+    fn inspect(&self) -> EngineResult<Vec<Finding>> {
+        Ok(Vec::new())
+    }
+
+    /// Removes the copies of damaged files that were kept for as long as this.
+    fn remove_copies(&self, _now: UnixMillis, _retention: Duration) -> EngineResult<()> {
+        Ok(())
+    }
+
+    /// Copies the store into a folder beside it; gives that, if there is something to copy. Nobody may have it open.
+    fn copy(&self) -> Result<Option<PathBuf>, OpenError> {
+        Ok(None)
     }
 
     /// The volume that the store is on, if this machine has it.
@@ -184,6 +210,11 @@ pub(super) trait Engine: Reader {
         Ok(())
     }
 
+    /// Builds again what is derived of other records, so that they are found.
+    fn rebuild_indexes(&mut self) -> EngineResult<()> {
+        Ok(())
+    }
+
     /// Leaves everything in order for the next process.
     fn close(&mut self) -> EngineResult<()>;
 }
@@ -237,6 +268,17 @@ pub(super) trait Batches {
         after: Option<BatchPlace>,
         limit: usize,
     ) -> EngineResult<Vec<BatchState>>;
+
+    /// The states of all batches, by number.
+    fn all_batches(
+        &mut self,
+        after: Option<BatchId>,
+        limit: usize,
+    ) -> EngineResult<Vec<BatchState>> {
+        let ids = self.batch_ids(after, limit)?;
+        let states = ids.into_iter().map(|id| self.batch(id));
+        states.filter_map(Result::transpose).collect()
+    }
 
     /// Batches of all syncs, by number.
     fn batch_ids(&mut self, after: Option<BatchId>, limit: usize) -> EngineResult<Vec<BatchId>>;
@@ -344,6 +386,8 @@ pub(super) struct StoredDeadLetter {
     pub(super) whole_half: Option<u64>,
     /// The end of Meta's window; `None` as for the whole fingerprint.
     pub(super) deadline: Option<i64>,
+    /// Whether it was read as it was written.
+    pub(super) is_sound: bool,
 }
 
 impl StoredDeadLetter {
@@ -535,6 +579,8 @@ pub(super) struct Transaction {
     /// `None`: the click goes.
     pub(super) clicks: BTreeMap<ClickKey, Option<UnixMillis>>,
     pub(super) counters: Vec<CounterValue>,
+    /// Whether there are no other counters than these.
+    pub(super) replaces_counters: bool,
     /// Whether removed bytes are overwritten, whatever that costs.
     pub(super) erases: bool,
 }
@@ -552,6 +598,7 @@ impl Transaction {
             && self.profiles.is_empty()
             && self.clicks.is_empty()
             && self.counters.is_empty()
+            && !self.replaces_counters
     }
 }
 
@@ -561,6 +608,8 @@ pub(super) struct BatchChange {
     pub(super) state: BatchState,
     /// Takes the place of its body.
     pub(super) body: Option<RewrittenBody>,
+    /// Whether what never changes of its state is stored too, since that was damaged.
+    pub(super) restores: bool,
 }
 
 /// What becomes of a request's record.

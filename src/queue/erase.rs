@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +83,12 @@ pub(super) async fn forget(queue: &Queue, person: Person) -> Result<Forgotten, S
         Ok(())
     };
     erase_pieces(queue, profiles, erase_profiles, &mut forgotten).await?;
+    // Copies of damaged files cannot be searched.
+    let remove = |core: &mut Core| {
+        let storage = &core.context.storage;
+        storage.remove_copies(core.now, Duration::ZERO)
+    };
+    queue.ask(WriterCommand::Outside, remove).await?;
     scrub(queue).await?;
     Ok(forgotten)
 }

@@ -19,6 +19,8 @@ use super::{clicks, profiles, set_aside};
 const RETENTION: Duration = Duration::from_secs(8 * 24 * 3600);
 /// Batches, records and dead letters that one pass looks at.
 const BATCHES_A_PASS: usize = 512;
+/// How often old copies of damaged files are looked for.
+const BETWEEN_LOOKS_AT_COPIES: Duration = Duration::from_secs(3600);
 /// Events that one pass expires.
 const EVENTS_A_PASS: u64 = 4096;
 
@@ -34,6 +36,7 @@ pub(super) fn expire(core: &mut Core) -> EngineResult<bool> {
     more |= remove_aged_fingerprints(core)?;
     more |= clicks::remove_aged(core)?;
     more |= set_aside::remove_aged(core)?;
+    remove_aged_copies(core);
     Ok(more || !core.damaged.is_empty())
 }
 
@@ -88,6 +91,20 @@ fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineR
     core.save_batch(index, state);
     core.ended_unleased(index, id);
     Ok(expired.count())
+}
+
+/// Removes copies of damaged files that are as old as dead letters become: they hold events too.
+fn remove_aged_copies(core: &mut Core) {
+    let now = core.now;
+    let is_due = |last: UnixMillis| now.since(last) >= BETWEEN_LOOKS_AT_COPIES;
+    if core.copies_removed_at.is_some_and(|last| !is_due(last)) {
+        return;
+    }
+    core.copies_removed_at = Some(now);
+    let retention = core.settings.config.dead_letter_retention;
+    if let Err(error) = core.context.storage.remove_copies(now, retention) {
+        tracing::warn!(%error, "old copies of damaged files could not be removed");
+    }
 }
 
 fn remove_aged_attempts(core: &mut Core) -> EngineResult<bool> {

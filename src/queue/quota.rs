@@ -12,6 +12,7 @@ use crate::clock::UnixMillis;
 use crate::config::SyncName;
 
 use super::QueueSettings;
+use super::damage::DamageLog;
 use super::engine::{Disk, Engine, EngineResult};
 use super::totals::{Counter, Counters};
 
@@ -59,6 +60,8 @@ pub struct StoreStats {
     /// By sync: when the oldest queued event was taken, leased or not. A date that lay ahead when this was looked up
     /// counts as that moment.
     pub oldest: BTreeMap<SyncName, UnixMillis>,
+    /// Damage that was met.
+    pub damage: DamageLog,
 }
 
 /// What may still be stored.

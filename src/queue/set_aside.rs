@@ -1,13 +1,16 @@
 //! Gives up batches that are damaged: their events count as lost, and what is stored of them is set aside.
 
+use std::mem;
+
 use crate::outcome::Reason;
 
 use super::core::Core;
+use super::damage::{DamageKind, Finding};
 use super::damaged::{DamagedBatch, DamagedHeader, RawContent};
 use super::engine::EngineResult;
-use super::room;
-use super::state::BatchState;
+use super::state::{BatchState, Soundness};
 use super::totals::Counter;
+use super::{mend, room};
 
 /// Damaged batches that one pass looks at: their bytes are in memory until the commit.
 const PIECE: usize = 64;
@@ -20,12 +23,16 @@ pub(super) fn lose_damaged(core: &mut Core) -> EngineResult<bool> {
         let Some(state) = core.batch(id)? else {
             continue;
         };
+        let is_unsound = state.soundness != Soundness::Sound;
         let Some(index) = core.counters.find_by_id(state.sync) else {
+            if is_unsound {
+                core.remove_batch(&state);
+            }
             continue;
         };
         // The last look decides.
         let (_, leased) = core.on_lease(index, id);
-        if core.content(&state, leased)?.is_none() {
+        if is_unsound || core.content(&state, leased)?.is_none() {
             lose(core, index, &state)?;
         }
     }
@@ -106,4 +113,27 @@ fn set_aside(core: &mut Core, index: usize, state: &BatchState, lost: u64, conte
         content,
     };
     core.pending.damaged.insert(id, Some(batch));
+}
+
+/// Stores states of batches as they should be, and loses what is beyond that; gives what was damaged.
+pub(super) fn mend_states(core: &mut Core) -> EngineResult<Vec<Finding>> {
+    let mut restored = 0;
+    for id in mem::take(&mut core.unsound) {
+        let Some(stored) = core.engine.batch(id)? else {
+            continue;
+        };
+        if stored.soundness == Soundness::Sound {
+            continue;
+        }
+        match mend::mended(&mut *core.engine, stored)? {
+            Some(state) if core.counters.find_by_id(state.sync).is_some() => {
+                restored += 1;
+                core.restore_batch(state);
+            }
+            _ => core.damaged.push(id),
+        }
+    }
+    let what = format!("the states of {restored} batches were damaged, and are mended");
+    let finding = (restored > 0).then(|| Finding::new(DamageKind::Batch, what));
+    Ok(finding.into_iter().collect())
 }

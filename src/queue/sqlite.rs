@@ -3,6 +3,9 @@
 //! All SQL is here, and what only `SQLite` has: the log, free pages, damaged pages.
 
 use std::any::Any;
+use std::fs;
+use std::io;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -12,11 +15,13 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Row};
 use crate::clock::{Clock, UnixMillis};
 
 use super::OpenError;
+use super::damage::{DamageKind, Finding, StopSign, Verified, VerifyStep};
 use super::engine::{
     Disk, Displaced, Engine, EngineError, EngineResult, FileFate, Opening, Reader, Recount,
     ScrubStep, Storage, Transaction,
 };
 use place::{FileId, Place};
+use salvage::Salvaged;
 use space::Filler;
 
 mod attempts;
@@ -24,11 +29,14 @@ mod batches;
 mod damaged;
 mod dead;
 mod place;
+mod description;
+mod log;
 mod profiles;
 mod records;
 mod salvage;
 mod schema;
 mod space;
+mod verify;
 
 /// The folder that holds the file.
 #[derive(Debug)]
@@ -38,6 +46,8 @@ pub(super) struct Sqlite {
     place: Mutex<Option<Place>>,
     /// The lock that this process holds.
     lock: Mutex<Option<FileId>>,
+    /// Damage that was met.
+    findings: Mutex<Vec<Finding>>,
 }
 
 impl Sqlite {
@@ -46,7 +56,46 @@ impl Sqlite {
             folder: folder.to_owned(),
             place: Mutex::default(),
             lock: Mutex::default(),
+            findings: Mutex::default(),
         }
+    }
+
+    /// Says what a damaged log has lost, before `SQLite` passes over it.
+    fn look_into_log(&self) -> io::Result<()> {
+        let [log, shared, _] = schema::files(&self.folder);
+        let Some(lost) = log::lost_frames(&log, &shared)? else {
+            return Ok(());
+        };
+        let copy = log::keep(&self.folder, &log)?;
+        if lost.is_stale {
+            // What was readable of it is in the file, and so is more.
+            fs::remove_file(&log)?;
+        }
+        let copy = copy.map_or_else(
+            || "it is too long to be kept".to_owned(),
+            |copy| format!("a copy is kept as {}", copy.display()),
+        );
+        tracing::error!(
+            transactions = lost.commits,
+            frames = lost.frames,
+            "the store's log is damaged in the middle: these transactions were acknowledged and are \
+             lost; {copy}. Check the disk"
+        );
+        self.found(
+            DamageKind::Log,
+            format!(
+                "the log was damaged in the middle: {} transactions that were acknowledged are lost \
+                 ({} frames); {copy}",
+                lost.commits, lost.frames
+            ),
+        );
+        Ok(())
+    }
+
+    fn found(&self, kind: DamageKind, what: impl Into<String>) {
+        let finding = Finding::new(kind, what);
+        let mut findings = self.findings.lock().expect("no holder of this lock panics");
+        findings.push(finding);
     }
 }
 
@@ -72,7 +121,23 @@ impl Storage for Sqlite {
         if opening == Opening::AfterFailure {
             self.check_database()?;
         }
+        if opening == Opening::Start {
+            self.look_into_log().map_err(unusable)?;
+        }
         let connection = schema::open(&self.folder)?;
+        let faults = description::faults(&connection)?;
+        if !faults.is_empty() {
+            return Err(schema::damaged(&faults.join(", ")));
+        }
+        let names = records::mend_names(&connection)?;
+        if !names.is_empty() {
+            let names = names.join(", ");
+            tracing::error!(syncs = names, "names of syncs were damaged, and are mended");
+            self.found(
+                DamageKind::Counters,
+                format!("the names of syncs were damaged, and are mended: {names}"),
+            );
+        }
         if opening == Opening::AfterFailure {
             schema::truncate_log(&connection)?;
             records::prove_writable(&connection)?;
@@ -94,7 +159,43 @@ impl Storage for Sqlite {
 
     fn salvage(&self, now: UnixMillis, recount: Recount) -> Result<(), OpenError> {
         *locked(&self.place) = None;
-        salvage::salvage(&self.folder, now, recount)
+        let Salvaged { lost, described } = salvage::salvage(&self.folder, now, recount)?;
+        let (kind, what) = if described {
+            (DamageKind::Pages, "pages of the store were damaged")
+        } else {
+            (
+                DamageKind::Schema,
+                "the description of the tables was damaged",
+            )
+        };
+        self.found(
+            kind,
+            format!("{what}; what was readable was saved, and {lost} events are lost"),
+        );
+        Ok(())
+    }
+
+    fn take_findings(&self) -> Vec<Finding> {
+        let mut findings = self.findings.lock().expect("no holder of this lock panics");
+        mem::take(&mut *findings)
+    }
+
+    fn verify(&self, step: VerifyStep, stop: &StopSign) -> EngineResult<Verified> {
+        verify::step(&self.folder, step, stop)
+    }
+
+    fn inspect(&self) -> EngineResult<Vec<Finding>> {
+        verify::inspect(&self.folder)
+    }
+
+    fn remove_copies(&self, now: UnixMillis, retention: Duration) -> EngineResult<()> {
+        log::remove_kept(&self.folder, now, retention)
+            .map_err(|error| EngineError::Unavailable(Arc::new(error)))
+    }
+
+    fn copy(&self) -> Result<Option<PathBuf>, OpenError> {
+        let unusable = |error| OpenError::Folder(self.folder.clone(), error);
+        salvage::copy_files(&self.folder).map_err(unusable)
     }
 
     fn check_place(&self) -> Result<(), Displaced> {
@@ -294,6 +395,10 @@ impl Engine for SqliteEngine {
         salvage::copy_open(&self.connection, &database).map_err(unavailable)
     }
 
+    fn rebuild_indexes(&mut self) -> EngineResult<()> {
+        Ok(self.connection.execute_batch("REINDEX")?)
+    }
+
     fn close(&mut self) -> EngineResult<()> {
         Ok(schema::truncate_log(&self.connection)?)
     }
@@ -348,13 +453,35 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::InvalidColumnType(..) => true,
-        rusqlite::Error::SqliteFailure(failure, _) => {
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::Utf8Error(..) => true,
+        rusqlite::Error::SqliteFailure(failure, message) => {
             failure.code == ErrorCode::DatabaseCorrupt
                 || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
+                || message.as_deref().is_some_and(is_of_description)
+        }
+        rusqlite::Error::SqlInputError { error, msg, .. } => {
+            error.code == ErrorCode::DatabaseCorrupt || is_of_description(msg)
         }
         _ => false,
     }
+}
+
+/// Whether an error's message says that the tables are not as described: our statements fit our tables.
+fn is_of_description(message: &str) -> bool {
+    [
+        "malformed database schema",
+        "no such table",
+        "no such column",
+        "no such index",
+        "has no column named",
+        "duplicate column name",
+        "already exists",
+        "unsupported file format",
+        "ON CONFLICT clause does not match",
+    ]
+    .iter()
+    .any(|part| message.contains(part))
 }
 
 /// A count as `SQLite` stores it.

@@ -5,6 +5,7 @@ use crate::outcome::Reason;
 
 use super::batch::{BatchEntry, BatchId, StoredBatch, SyncId};
 use super::bits::Bits;
+use super::checksum::Checksum;
 
 /// How long Meta recognises a repeat. Events that it may have taken are not repeated after that.
 pub const DOUBT_SECONDS: i64 = 48 * 3600;
@@ -58,6 +59,17 @@ pub(super) struct BatchState {
     pub(super) last_try: Option<UnixMillis>,
     /// Events that Meta may have taken.
     pub(super) in_doubt: InDoubt,
+    /// Whether it was read as it was written.
+    pub(super) soundness: Soundness,
+}
+
+/// Whether a state was read as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Soundness {
+    Sound,
+    /// What is wrong can be found out from the events.
+    Mendable,
+    Lost,
 }
 
 impl BatchState {
@@ -66,6 +78,41 @@ impl BatchState {
             deadline: self.deadline,
             id: self.id,
         }
+    }
+
+    /// Its checksum. One half covers what only the state tells; see [`Self::history_is_sound`].
+    pub(super) fn checksum(&self) -> i64 {
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let history = self.history();
+        let all = history
+            .number(self.sync)
+            .number(self.deadline)
+            .number(self.taken_at.0)
+            .number(count(self.events as u64))
+            .number(count(self.bytes))
+            .number(count(self.held));
+        history.stored_with(all)
+    }
+
+    /// Whether what cannot be found out from the events is undamaged: which have ended, and when the rest was
+    /// tried.
+    pub(super) fn history_is_sound(&self, checksum: i64) -> bool {
+        self.checksum() >> 16 == checksum >> 16
+    }
+
+    fn history(&self) -> Checksum {
+        let moment = |at: Option<UnixMillis>| at.map(|at| at.0);
+        let sum = Checksum::default()
+            .number(self.id.sequence)
+            .optional(moment(self.first_try))
+            .optional(moment(self.last_try));
+        let words = self.settled.words();
+        let sum = words.fold(sum, |sum, word| sum.number(word.cast_signed()));
+        let runs = self.in_doubt.0.iter();
+        runs.fold(sum, |sum, (from, to, since)| {
+            sum.number(i64::from(*from) << 16 | i64::from(*to))
+                .number(since.0)
+        })
     }
 
     /// The events that have not ended.

@@ -1,6 +1,10 @@
 //! Counts that survive a restart, because they change in the transaction that moves the event.
+//!
+//! A checksum of a sync's counters is stored among them. Where it does not match, what the records tell is counted
+//! anew, and what they do not tell is corrected as far as the checksum and the law allow.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::sync::Arc;
 
 use crate::config::SyncName;
@@ -8,8 +12,10 @@ use crate::outcome::Reason;
 use crate::words::words;
 
 use super::batch::SyncId;
-use super::engine::{self, BatchOrder, CounterValue, Engine, EngineResult, Reader, Transaction};
-use super::state::BatchState;
+use super::checksum::mix;
+use super::engine::{self, CounterValue, Engine, EngineResult, Reader, Transaction};
+use super::mend;
+use super::state::{BatchState, Soundness};
 
 /// The counts of every sync that the store has ever held.
 pub type Totals = BTreeMap<SyncName, SyncTotals>;
@@ -52,6 +58,13 @@ words! {
         Crowded = "crowded",
     }
 }
+
+/// The name under which the checksum of a sync's counters is stored.
+const CHECKSUM: &str = "checksum";
+/// Is 1 for a sync whose counters were stored before there were checksums.
+const UNCHECKED: &str = "unchecked";
+/// A stored count above this is damage.
+const PLAUSIBLE: i64 = 1 << 53;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
@@ -133,6 +146,25 @@ impl Counter {
             Self::Taken | Self::DeadRetried | Self::Ended(_) | Self::DeadRemoved(_)
         )
     }
+
+    /// Whether it is a part of the law, and is not known from the store's records.
+    const fn is_in_law(self) -> bool {
+        matches!(self, Self::Taken | Self::DeadRetried | Self::Ended(_))
+    }
+}
+
+/// What a counter adds to the checksum of its sync. A counter that never counted need not be stored, and adds
+/// nothing.
+const fn term(sync: SyncId, name: u64, value: i64) -> u64 {
+    if value == 0 {
+        return 0;
+    }
+    mix(name ^ mix(sync.cast_unsigned() ^ mix(value.cast_unsigned())))
+}
+
+fn hash_of_name(name: &str) -> u64 {
+    let add = |hash, byte| mix(hash ^ u64::from(byte));
+    name.bytes().fold(0, add)
 }
 
 /// The counters of one sync.
@@ -144,9 +176,31 @@ pub(super) struct SyncCounters {
     pub(super) name: SyncName,
     values: [i64; Counter::COUNT],
     stored: [i64; Counter::COUNT],
+    /// The checksum of what is stored.
+    sum: u64,
+    /// The checksum that is stored.
+    stored_sum: Option<u64>,
+    is_unchecked: bool,
 }
 
 impl SyncCounters {
+    const fn new(id: SyncId, name: SyncName) -> Self {
+        Self {
+            id,
+            name,
+            values: [0; Counter::COUNT],
+            stored: [0; Counter::COUNT],
+            sum: 0,
+            stored_sum: None,
+            is_unchecked: false,
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.stored_sum
+            .map_or(self.is_unchecked, |stored| stored == self.sum)
+    }
+
     /// The value of a counter.
     pub(super) fn get(&self, counter: Counter) -> u64 {
         u64::try_from(self.values[counter.place()]).unwrap_or(0)
@@ -160,6 +214,47 @@ impl SyncCounters {
     /// Counts down.
     pub(super) fn take(&mut self, counter: Counter, amount: u64) {
         self.values[counter.place()] -= i64::try_from(amount).expect("far below 2^63");
+    }
+
+    /// Makes the law hold again after the records were counted; gives the number of events that are lost. If a
+    /// single counter is wrong, the law and the checksum tell what it was.
+    fn correct(&mut self, hashes: &[u64]) -> u64 {
+        for value in &mut self.values {
+            if !(0..=PLAUSIBLE).contains(value) {
+                *value = 0;
+            }
+        }
+        let sum = self.values.iter().zip(hashes);
+        let sum = sum.fold(0_u64, |sum, (value, name)| {
+            sum.wrapping_add(term(self.id, *name, *value))
+        });
+        let Some(wanted) = self.stored_sum.filter(|wanted| *wanted != sum) else {
+            return self.balance();
+        };
+        let surplus = self.surplus();
+        for counter in Counter::all().filter(|counter| counter.is_in_law()) {
+            let place = counter.place();
+            let value = match counter {
+                Counter::Ended(_) => self.values[place] + surplus,
+                _ => self.values[place] - surplus,
+            };
+            let was = term(self.id, hashes[place], self.values[place]);
+            let is = term(self.id, hashes[place], value);
+            if sum.wrapping_sub(was).wrapping_add(is) == wanted {
+                self.values[place] = value;
+                return 0;
+            }
+        }
+        self.balance()
+    }
+
+    /// Events that came, less those that have ended or are queued.
+    fn surplus(&self) -> i64 {
+        let value = |counter: Counter| self.values[counter.place()];
+        let ended = Reason::ALL.iter().map(|it| value(Counter::Ended(*it)));
+        value(Counter::Taken) + value(Counter::DeadRetried)
+            - ended.sum::<i64>()
+            - value(Counter::Queued)
     }
 
     /// Counts events as lost that came, have not ended and are not there; gives their number.
@@ -203,23 +298,40 @@ pub(super) struct Counters {
     all: Vec<SyncCounters>,
     indexes: HashMap<SyncName, usize>,
     names: Vec<Arc<str>>,
+    /// Of the names.
+    hashes: Vec<u64>,
+    checksum: Arc<str>,
 }
 
 impl Counters {
     pub(super) fn load(reader: &mut dyn Reader) -> EngineResult<Self> {
+        let names: Vec<Arc<str>> = Counter::all().map(|it| it.name().into()).collect();
         let mut counters = Self {
-            names: Counter::all().map(|it| it.name().into()).collect(),
+            hashes: names.iter().map(|name| hash_of_name(name)).collect(),
+            names,
+            checksum: CHECKSUM.into(),
             ..Self::default()
         };
         for (id, sync) in reader.syncs()? {
             counters.add(id, sync);
         }
         for stored in reader.counters()? {
-            let mut names = counters.names.iter();
-            if let Some(place) = names.position(|name| *name == stored.counter)
-                && let Some(index) = counters.find_by_id(stored.sync)
-            {
-                counters.all[index].values[place] = stored.value;
+            let Some(index) = counters.find_by_id(stored.sync) else {
+                continue;
+            };
+            let sync = &mut counters.all[index];
+            match &*stored.counter {
+                CHECKSUM => sync.stored_sum = Some(stored.value.cast_unsigned()),
+                UNCHECKED => sync.is_unchecked = stored.value == 1,
+                // A later version may count more.
+                name => {
+                    let added = term(sync.id, hash_of_name(name), stored.value);
+                    sync.sum = sync.sum.wrapping_add(added);
+                    let mut names = counters.names.iter();
+                    if let Some(place) = names.position(|known| **known == *name) {
+                        sync.values[place] = stored.value;
+                    }
+                }
             }
         }
         for counters in &mut counters.all {
@@ -231,12 +343,7 @@ impl Counters {
     /// Adds a sync that has no counters yet; gives their index.
     pub(super) fn add(&mut self, id: SyncId, name: SyncName) -> usize {
         self.indexes.insert(name.clone(), self.all.len());
-        self.all.push(SyncCounters {
-            id,
-            name,
-            values: [0; Counter::COUNT],
-            stored: [0; Counter::COUNT],
-        });
+        self.all.push(SyncCounters::new(id, name));
         self.all.len() - 1
     }
 
@@ -264,52 +371,129 @@ impl Counters {
     /// Collects what has changed since the last call.
     pub(super) fn collect_changes(&mut self, changes: &mut Vec<CounterValue>) {
         for counters in &mut self.all {
-            if counters.values == counters.stored {
+            if counters.values == counters.stored && counters.stored_sum == Some(counters.sum) {
                 continue;
             }
+            let mut change = |counter, value| {
+                changes.push(CounterValue {
+                    sync: counters.id,
+                    counter,
+                    value,
+                });
+            };
             for (place, name) in self.names.iter().enumerate() {
-                let value = counters.values[place];
-                if value != counters.stored[place] {
-                    changes.push(CounterValue {
-                        sync: counters.id,
-                        counter: Arc::clone(name),
-                        value,
-                    });
+                let (was, is) = (counters.stored[place], counters.values[place]);
+                if is != was {
+                    let hash = self.hashes[place];
+                    counters.sum = counters
+                        .sum
+                        .wrapping_sub(term(counters.id, hash, was))
+                        .wrapping_add(term(counters.id, hash, is));
+                    change(Arc::clone(name), is);
                 }
             }
+            change(Arc::clone(&self.checksum), counters.sum.cast_signed());
+            if mem::take(&mut counters.is_unchecked) {
+                change(UNCHECKED.into(), 0);
+            }
             counters.stored = counters.values;
+            counters.stored_sum = Some(counters.sum);
         }
     }
 }
 
-/// Corrects the counters of a salvaged store; gives the number of events lost.
+/// Whether all counters are as they were written.
+pub(super) fn are_sound(reader: &mut dyn Reader) -> EngineResult<bool> {
+    let counters = Counters::load(reader)?;
+    Ok(counters.all.iter().all(SyncCounters::is_sound))
+}
+
+/// What is wrong with the counters, for people.
+pub(super) fn differences(reader: &mut dyn Reader) -> EngineResult<Vec<String>> {
+    let stored = Counters::load(reader)?;
+    let mut counted = Counters::load(reader)?;
+    count_anew(reader, &mut counted)?;
+    let mut differences = Vec::new();
+    for (stored, counted) in stored.all.iter().zip(&counted.all) {
+        let name = &stored.name;
+        if !stored.is_sound() {
+            differences.push(format!(
+                "the counters of sync {name} do not match their checksum"
+            ));
+        }
+        for counter in Counter::all() {
+            let (told, found) = (stored.get(counter), counted.get(counter));
+            if told != found {
+                let counter = counter.name();
+                differences.push(format!(
+                    "sync {name} counts {told} {counter} and holds {found}"
+                ));
+            }
+        }
+    }
+    Ok(differences)
+}
+
+/// Corrects the counters by what is in the store; gives the number of events lost.
 pub(super) fn recount(engine: &mut dyn Engine) -> EngineResult<u64> {
     let mut counters = Counters::load(engine)?;
-    for counters in &mut counters.all {
-        for counter in Counter::all().filter(|counter| !counter.is_history()) {
-            counters.values[counter.place()] = 0;
-        }
-        let sync = counters.id;
-        engine::visit_pages(
-            None,
-            |after, limit| engine.batches(sync, BatchOrder::Oldest, after, limit),
-            BatchState::place,
-            |state| {
-                counters.add(Counter::Queued, state.open().count());
-                counters.add(Counter::QueuedBytes, state.bytes);
-                counters.add(Counter::HeldBytes, state.held);
-            },
-        )?;
+    count_anew(engine, &mut counters)?;
+    let mut lost = 0;
+    for sync in &mut counters.all {
+        lost += sync.correct(&counters.hashes);
+        // All of them are written.
+        sync.stored = [0; Counter::COUNT];
+        sync.sum = 0;
+        sync.stored_sum = None;
     }
-    count_records(engine, &mut counters)?;
-    let lost = counters.all.iter_mut().map(SyncCounters::balance).sum();
-    let mut transaction = Transaction::default();
+    let mut transaction = Transaction {
+        replaces_counters: true,
+        ..Transaction::default()
+    };
     counters.collect_changes(&mut transaction.counters);
     engine.commit(&transaction)?;
     Ok(lost)
 }
 
-fn count_records(engine: &mut dyn Engine, counters: &mut Counters) -> EngineResult<()> {
+/// Counts what the store's records tell.
+fn count_anew(reader: &mut dyn Reader, counters: &mut Counters) -> EngineResult<()> {
+    for counters in &mut counters.all {
+        for counter in Counter::all().filter(|counter| !counter.is_history()) {
+            counters.values[counter.place()] = 0;
+        }
+    }
+    count_batches(reader, counters)?;
+    count_records(reader, counters)
+}
+
+fn count_batches(engine: &mut dyn Reader, counters: &mut Counters) -> EngineResult<()> {
+    let mut count = |state: &BatchState| {
+        if let Some(index) = counters.find_by_id(state.sync) {
+            let counters = counters.at(index);
+            counters.add(Counter::Queued, state.open().count());
+            counters.add(Counter::QueuedBytes, state.bytes);
+            counters.add(Counter::HeldBytes, state.held);
+        }
+    };
+    let mut unsound = Vec::new();
+    engine::visit_pages(
+        None,
+        |after, limit| engine.all_batches(after, limit),
+        |state| state.id,
+        |state| match state.soundness {
+            Soundness::Sound => count(&state),
+            _ => unsound.push(state),
+        },
+    )?;
+    for state in unsound {
+        if let Some(state) = mend::mended(engine, state)? {
+            count(&state);
+        }
+    }
+    Ok(())
+}
+
+fn count_records(engine: &mut dyn Reader, counters: &mut Counters) -> EngineResult<()> {
     let mut count = |sync, counter, amount| {
         if let Some(index) = counters.find_by_id(sync) {
             counters.at(index).add(counter, amount);

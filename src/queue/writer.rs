@@ -19,9 +19,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::core::{Core, QueueContext};
-use super::engine::{EngineError, EngineResult, FileFate, Opening};
+use super::damage::{DamageKind, Finding};
+use super::engine::{self, EngineError, EngineResult, FileFate, Opening};
 use super::quota::CapacityProblem;
-use super::{OpenError, StoreError, dead_letters, expire, room, settle, totals};
+use super::state::Soundness;
+use super::totals::Counters;
+use super::{OpenError, StoreError, dead_letters, expire, room, set_aside, settle, totals};
 
 /// Most commands that go into one transaction.
 const BATCH: usize = 1024;
@@ -92,7 +95,19 @@ fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError
     if opening == Opening::Start {
         context.shared.view.lock().cooldowns = engine.cooldowns()?;
     }
+    let found = context.storage.take_findings();
+    // Behind a damaged log, the file may be of several moments.
+    let is_mixed = found.iter().any(|it| it.kind == DamageKind::Log);
+    note(context, found);
+    let is_recounted = is_mixed || !totals::are_sound(&mut *engine)?;
+    if is_recounted {
+        let lost = totals::recount(&mut *engine)?;
+        let what = format!("counters were damaged, and were counted anew; {lost} events are lost");
+        tracing::error!("{what}. Check the disk");
+        note(context, vec![Finding::new(DamageKind::Counters, what)]);
+    }
     let mut core = Core::new(context, engine)?;
+    core.suspects_indexes = is_recounted;
     dead_letters::load_samples(&mut core)?;
     core.transact(|core| {
         for sync in &Arc::clone(&core.settings).syncs {
@@ -111,6 +126,43 @@ fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError
         core.leases().of(&counters.name).wake.notify_one();
     }
     Ok(core)
+}
+
+/// Mends indexes and batches. Counters are to be counted anew when what cannot be mended has left.
+fn mend(core: &mut Core) -> EngineResult<()> {
+    tracing::error!("records of the store are damaged; they are being mended. Check the disk");
+    core.suspects_indexes = false;
+    core.needs_recount = true;
+    core.engine.rebuild_indexes()?;
+    let engine = &mut *core.engine;
+    engine::visit_pages(
+        None,
+        |after, limit| engine.all_batches(after, limit),
+        |state| state.id,
+        |state| {
+            if state.soundness != Soundness::Sound {
+                core.unsound.insert(state.id);
+            }
+        },
+    )?;
+    let findings = core.transact(set_aside::mend_states)?;
+    note(&core.context, findings);
+    note(&core.context, core.context.storage.take_findings());
+    for counters in core.counters.all() {
+        core.leases()
+            .of(&counters.name)
+            .reset_marks(core.context.clock.uptime());
+    }
+    Ok(())
+}
+
+/// Shows damage that was met on `/health`.
+pub(super) fn note(context: &QueueContext, findings: Vec<Finding>) {
+    let now = context.clock.now();
+    let mut view = context.shared.view.lock();
+    for finding in findings {
+        view.stats.damage.add(now, finding);
+    }
 }
 
 impl Writer {
@@ -342,14 +394,27 @@ impl Writer {
         };
         let now = self.context.clock.uptime();
         let passed = now.saturating_sub(self.maintained_at);
-        if !self.has_more && passed < TICK && core.damaged.is_empty() && !core.overdue {
+        let is_damaged = core.suspects_indexes || !core.unsound.is_empty();
+        if !self.has_more
+            && passed < TICK
+            && core.damaged.is_empty()
+            && !core.overdue
+            && !is_damaged
+        {
             return;
         }
         self.maintained_at = now;
         let more = self.attempt(|core| {
             core.quota.tick(passed);
             core.overdue = false;
+            if is_damaged {
+                mend(core)?;
+            }
             let more = core.transact(expire::expire)?;
+            if mem::take(&mut core.needs_recount) {
+                totals::recount(&mut *core.engine)?;
+                core.counters = Counters::load(&mut *core.engine)?;
+            }
             core.publish()?;
             let clock = Arc::clone(&core.context.clock);
             Ok(core.engine.maintain(&*clock)? || more)
@@ -359,6 +424,7 @@ impl Writer {
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
+        self.context.shared.stops_searches.set();
         *self.context.shared.reader.lock_whole() = None;
         // The next process takes over what this can save of a removed file.
         let in_place = self.check_place();

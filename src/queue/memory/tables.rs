@@ -45,6 +45,9 @@ impl MemoryTables {
             self.syncs.insert(*id, name.clone());
             self.last.sync = self.last.sync.max(*id);
         }
+        if transaction.replaces_counters {
+            self.counters.clear();
+        }
         for counter in &transaction.counters {
             let key = (counter.sync, Arc::clone(&counter.counter));
             self.counters.insert(key, counter.value);

@@ -8,6 +8,7 @@ use crate::clock::UnixMillis;
 use crate::queue::attempt::{AttemptId, AttemptedEvents, OpenAttempt, TracedRequest};
 use crate::queue::batch::BatchId;
 use crate::queue::bits::Bits;
+use crate::queue::checksum::Checksum;
 use crate::queue::cooldown::{Cooldown, CooldownChange};
 use crate::queue::engine::{AttemptChange, Attempts, EngineResult, StoredAttempt, Transaction};
 
@@ -40,16 +41,32 @@ impl Attempts for SqliteEngine {
     }
 
     fn cooldowns(&mut self) -> EngineResult<Vec<Cooldown>> {
-        let select = "SELECT whose, kind, since, until FROM standstill ORDER BY until, id";
-        self.read_rows(select, [], |row| {
-            Ok(Cooldown {
-                whose: row.get(0)?,
-                kind: row.get(1)?,
-                since: UnixMillis(row.get(2)?),
-                until: UnixMillis(row.get(3)?),
-            })
-        })
+        let select = "SELECT whose, kind, since, until, checksum FROM standstill
+                      ORDER BY until, id";
+        let stored = self.read_rows(select, [], |row| Ok(cooldown(row).ok().flatten()))?;
+        Ok(stored.into_iter().flatten().collect())
     }
+}
+
+/// Reads a cooldown; `None` if it is damaged. Meta tells again what that one said.
+fn cooldown(row: &Row<'_>) -> rusqlite::Result<Option<Cooldown>> {
+    let cooldown = Cooldown {
+        whose: row.get(0)?,
+        kind: row.get(1)?,
+        since: UnixMillis(row.get(2)?),
+        until: UnixMillis(row.get(3)?),
+    };
+    let sum: Option<i64> = row.get(4)?;
+    Ok(Some(cooldown).filter(|it| sum.is_none_or(|sum| sum == checksum(it))))
+}
+
+fn checksum(cooldown: &Cooldown) -> i64 {
+    Checksum::default()
+        .text(Some(&cooldown.whose))
+        .text(Some(&cooldown.kind))
+        .number(cooldown.since.0)
+        .number(cooldown.until.0)
+        .stored()
 }
 
 /// Writes what a transaction changes of requests and cooldowns.
@@ -86,16 +103,19 @@ pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusql
             // Changes of lanes that share a pixel may come in any order.
             CooldownChange::Begun(cooldown) => connection
                 .prepare_cached(
-                    "INSERT INTO standstill (whose, kind, since, until) VALUES (?1, ?2, ?3, ?4)
+                    "INSERT INTO standstill (whose, kind, since, until, checksum)
+                     VALUES (?1, ?2, ?3, ?4, ?5)
                      ON CONFLICT (whose, kind) DO UPDATE
-                     SET since = excluded.since, until = excluded.until
+                     SET since = excluded.since, until = excluded.until,
+                         checksum = excluded.checksum
                      WHERE excluded.until > until",
                 )?
                 .execute(params![
                     cooldown.whose,
                     cooldown.kind,
                     cooldown.since.0,
-                    cooldown.until.0
+                    cooldown.until.0,
+                    checksum(cooldown),
                 ])?,
             CooldownChange::Over { whose, by } => connection
                 .prepare_cached("DELETE FROM standstill WHERE whose = ?1 AND until <= ?2")?

@@ -11,7 +11,7 @@ use crate::queue::engine::{
     BatchChange, BatchFingerprints, BatchOrder, Batches, EngineResult, FingerprintCount,
     Fingerprints, Transaction,
 };
-use crate::queue::state::{BatchPlace, BatchState, InDoubt};
+use crate::queue::state::{BatchPlace, BatchState, InDoubt, Soundness};
 
 use super::{SqliteEngine, is_damage, limit, log_wrong_read, signed, unsigned};
 
@@ -20,7 +20,7 @@ macro_rules! states {
     ($rest:literal) => {
         concat!(
             "SELECT id, sync, deadline, taken_at, events, bytes, held, settled, first_try, ",
-            "last_try, doubts FROM row ",
+            "last_try, doubts, checksum FROM row ",
             $rest
         )
     };
@@ -84,6 +84,11 @@ impl Batches for SqliteEngine {
         };
         let (deadline, id) = after.map_or((begin, begin), |it| (it.deadline, it.id.sequence));
         self.read_rows(in_order(order), [sync, deadline, id, limit(max)], state)
+    }
+
+    fn all_batches(&mut self, after: Option<BatchId>, max: usize) -> EngineResult<Vec<BatchState>> {
+        let select = states!("NOT INDEXED WHERE id > ?1 ORDER BY id LIMIT ?2");
+        self.read_rows(select, [behind(after), limit(max)], state)
     }
 
     fn batch_ids(&mut self, after: Option<BatchId>, max: usize) -> EngineResult<Vec<BatchId>> {
@@ -185,10 +190,18 @@ pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusql
         insert(connection, batch)?;
     }
     for (id, change) in &transaction.batches {
-        let Some(BatchChange { state, body }) = change else {
+        let Some(BatchChange {
+            state,
+            body,
+            restores,
+        }) = change
+        else {
             remove(connection, *id)?;
             continue;
         };
+        if *restores {
+            restore(connection, state)?;
+        }
         save(connection, state)?;
         if let Some(body) = body {
             connection
@@ -209,8 +222,8 @@ fn insert(connection: &Connection, batch: &NewBatch) -> rusqlite::Result<()> {
     let id = state.id.sequence;
     connection
         .prepare_cached(
-            "INSERT INTO row (id, sync, deadline, taken_at, events, bytes, held, purchase)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO row (id, sync, deadline, taken_at, events, bytes, held, purchase, checksum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             id,
@@ -221,6 +234,7 @@ fn insert(connection: &Connection, batch: &NewBatch) -> rusqlite::Result<()> {
             signed(state.bytes),
             signed(state.held),
             batch.is_purchase,
+            state.checksum(),
         ])?;
     connection
         .prepare_cached("INSERT INTO content (row, checksum, slots, body) VALUES (?1, ?2, ?3, ?4)")?
@@ -238,12 +252,27 @@ fn insert(connection: &Connection, batch: &NewBatch) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Stores what never changes of a state.
+fn restore(connection: &Connection, state: &BatchState) -> rusqlite::Result<()> {
+    connection.execute(
+        "UPDATE row SET sync = ?2, taken_at = ?3, events = ?4, held = ?5 WHERE id = ?1",
+        params![
+            state.id.sequence,
+            state.sync,
+            state.taken_at.0,
+            limit(state.events),
+            signed(state.held),
+        ],
+    )?;
+    Ok(())
+}
+
 fn save(connection: &Connection, state: &BatchState) -> rusqlite::Result<()> {
     let settled = (!state.settled.is_empty()).then(|| state.settled.stored(state.events));
     connection
         .prepare_cached(
             "UPDATE row SET deadline = ?2, bytes = ?3, settled = ?4, first_try = ?5,
-                    last_try = ?6, doubts = ?7
+                    last_try = ?6, doubts = ?7, checksum = ?8
              WHERE id = ?1",
         )?
         .execute(params![
@@ -254,6 +283,7 @@ fn save(connection: &Connection, state: &BatchState) -> rusqlite::Result<()> {
             state.first_try.map(|at| at.0),
             state.last_try.map(|at| at.0),
             state.in_doubt.stored(),
+            state.checksum(),
         ])?;
     Ok(())
 }
@@ -275,7 +305,7 @@ fn remove(connection: &Connection, id: BatchId) -> rusqlite::Result<()> {
 fn state(row: &Row<'_>) -> rusqlite::Result<BatchState> {
     let settled = row.get_ref(7)?.as_blob_or_null()?;
     let in_doubt = row.get_ref(10)?.as_blob_or_null()?;
-    Ok(BatchState {
+    let mut state = BatchState {
         id: BatchId::embedded(row.get(0)?),
         sync: row.get(1)?,
         deadline: row.get(2)?,
@@ -287,7 +317,21 @@ fn state(row: &Row<'_>) -> rusqlite::Result<BatchState> {
         first_try: row.get::<_, Option<i64>>(8)?.map(UnixMillis),
         last_try: row.get::<_, Option<i64>>(9)?.map(UnixMillis),
         in_doubt: in_doubt.map(InDoubt::from_stored).unwrap_or_default(),
-    })
+        soundness: Soundness::Sound,
+    };
+    if let Some(checksum) = row.get::<_, Option<i64>>(11)?
+        && checksum != state.checksum()
+    {
+        // So that sums of them cannot overflow.
+        state.bytes = state.bytes.min(u64::from(u32::MAX));
+        state.held = state.held.min(u64::from(u32::MAX));
+        state.soundness = if state.history_is_sound(checksum) {
+            Soundness::Mendable
+        } else {
+            Soundness::Lost
+        };
+    }
+    Ok(state)
 }
 
 fn behind(after: Option<BatchId>) -> i64 {

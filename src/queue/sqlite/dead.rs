@@ -7,6 +7,7 @@ use crate::clock::UnixMillis;
 use crate::config::SyncName;
 use crate::outcome::Reason;
 use crate::queue::batch::SyncId;
+use crate::queue::checksum::Checksum;
 use crate::queue::dead::{DeadFilter, DeadLetter};
 use crate::queue::engine::{
     DeadContent, DeadHeader, DeadLetters, EngineResult, StoredDeadLetter, Transaction,
@@ -31,7 +32,7 @@ macro_rules! letters {
         concat!(
             "SELECT dead.id, sync.name, reason, event_name, event_id, code, sub_code, trace_id,
                 message, taken_at, first_try, last_try, filed_at, json, dead.sync, bytes, id_half,
-                whole_half, deadline
+                whole_half, deadline, dead.checksum
              FROM dead JOIN sync ON sync.id = dead.sync ",
             $rest
         )
@@ -41,14 +42,18 @@ macro_rules! letters {
 impl DeadLetters for SqliteEngine {
     fn dead_letter(&mut self, id: i64) -> EngineResult<Option<StoredDeadLetter>> {
         self.read_row(letters!("WHERE dead.id = ?1"), [id], |row| {
-            Ok(StoredDeadLetter {
+            let mut stored = StoredDeadLetter {
                 letter: letter(row)?,
                 sync: row.get(14)?,
                 bytes: row.get(15).map(unsigned)?,
                 id_half: half(row, 16)?,
                 whole_half: half(row, 17)?,
                 deadline: row.get(18)?,
-            })
+                is_sound: true,
+            };
+            let sum: Option<i64> = row.get(19)?;
+            stored.is_sound = sum.is_none_or(|sum| sum == checksum(&stored));
+            Ok(stored)
         })
     }
 
@@ -163,10 +168,10 @@ fn insert(connection: &Connection, stored: &StoredDeadLetter) -> rusqlite::Resul
         .prepare_cached(
             "INSERT INTO dead (id, sync, reason, filed_at, taken_at, bytes, event_name, event_id,
                     id_half, whole_half, deadline, first_try, last_try, code, sub_code,
-                    trace_id, message, json)
+                    trace_id, message, json, checksum)
              VALUES (:id, :sync, :reason, :filed_at, :taken_at, :bytes, :event_name, :event_id,
                     :id_half, :whole_half, :deadline, :first_try, :last_try, :code, :sub_code,
-                    :trace_id, :message, :json)",
+                    :trace_id, :message, :json, :checksum)",
         )?
         .execute(named_params! {
             ":id": letter.id,
@@ -187,8 +192,34 @@ fn insert(connection: &Connection, stored: &StoredDeadLetter) -> rusqlite::Resul
             ":trace_id": letter.trace_id,
             ":message": letter.message,
             ":json": letter.json,
+            ":checksum": checksum(stored),
         })?;
     Ok(())
+}
+
+fn checksum(stored: &StoredDeadLetter) -> i64 {
+    let letter = &stored.letter;
+    let half = |half: Option<u64>| half.map(u64::cast_signed);
+    Checksum::default()
+        .number(letter.id)
+        .number(stored.sync)
+        .text(Some(letter.reason.as_str()))
+        .number(letter.filed_at.0)
+        .number(letter.taken_at.0)
+        .number(signed(stored.bytes))
+        .text(letter.event_name.as_deref())
+        .text(letter.event_id.as_deref())
+        .optional(half(stored.id_half))
+        .optional(half(stored.whole_half))
+        .optional(stored.deadline)
+        .optional(letter.first_try.map(|at| at.0))
+        .optional(letter.last_try.map(|at| at.0))
+        .optional(letter.code)
+        .optional(letter.sub_code)
+        .text(letter.trace_id.as_deref())
+        .text(letter.message.as_deref())
+        .bytes(letter.json.as_deref().unwrap_or_default())
+        .stored()
 }
 
 fn header(row: &Row<'_>) -> rusqlite::Result<DeadHeader> {

@@ -5,21 +5,25 @@
 //! one. Missing events are counted as `lost`, so that the counts still add up. This takes as long as copying the
 //! store, and as much free disk.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params_from_iter};
 
-use crate::clock::UnixMillis;
+use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::queue::OpenError;
 use crate::queue::batch::{BatchId, StoredBatch};
 use crate::queue::bits::Bits;
 use crate::queue::damaged::{Damage, DamagedBatch, DamagedHeader};
 use crate::queue::engine::Recount;
 
-use super::{FileAccess, SqliteEngine, batches, damaged, is_damage, schema, unsigned};
+use super::{
+    FileAccess, SqliteEngine, batches, damaged, description, is_damage, log, records, schema,
+    unsigned,
+};
 
 /// The copy until it is whole, and after that.
 const DRAFT: &str = "salvage-draft.db";
@@ -28,12 +32,29 @@ const COPY: &str = "salvage.db";
 /// How many numbers after an unreadable place are tried one by one, before the steps grow.
 const SMALL_STEPS: i64 = 4096;
 
+/// What a salvage has done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Salvaged {
+    /// Events.
+    pub(super) lost: u64,
+    /// The file itself told where its tables are.
+    pub(super) described: bool,
+}
+
 /// Replaces the store by a copy of what is readable. The store must not be open.
-pub(super) fn salvage(folder: &Path, now: UnixMillis, recount: Recount) -> Result<(), OpenError> {
+pub(super) fn salvage(
+    folder: &Path,
+    now: UnixMillis,
+    recount: Recount,
+) -> Result<Salvaged, OpenError> {
     tracing::error!("the store is damaged; what is readable of it is being copied. Check the disk");
     let unusable = |error| OpenError::Folder(folder.to_owned(), error);
     let draft = folder.join(DRAFT);
     remove(&draft).map_err(unusable)?;
+    let described = is_described(folder)?;
+    if !described {
+        description::replace(folder)?;
+    }
     let lost = {
         let old = schema::open_damaged(folder)?;
         let new = schema::create(&draft)?;
@@ -41,6 +62,7 @@ pub(super) fn salvage(folder: &Path, now: UnixMillis, recount: Recount) -> Resul
         new.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;
         copy(&old, &new, now)?;
         new.execute_batch("COMMIT")?;
+        records::mend_names(&new)?;
         recount(&mut SqliteEngine::new(new, FileAccess::Copying)?)?
     };
     File::open(&draft)
@@ -52,7 +74,19 @@ pub(super) fn salvage(folder: &Path, now: UnixMillis, recount: Recount) -> Resul
         events = lost,
         "the store was salvaged; these events were lost"
     );
-    Ok(())
+    Ok(Salvaged { lost, described })
+}
+
+/// Whether the file describes our tables.
+fn is_described(folder: &Path) -> Result<bool, OpenError> {
+    let faults = schema::open_damaged(folder).and_then(|old| description::faults(&old));
+    match faults {
+        Ok(faults) => Ok(faults.is_empty()),
+        Err(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Err(error.into()),
+            _ => Ok(false),
+        },
+    }
 }
 
 /// Whether a whole copy waits to take the store's place.
@@ -96,6 +130,33 @@ pub(super) fn finish(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Copies the store's files into a folder of their own, for their owner alone; `None` if there is no room.
+pub(super) fn copy_files(folder: &Path) -> io::Result<Option<PathBuf>> {
+    let files =
+        schema::files(folder).map(|file| (fs::metadata(&file).map_or(0, |it| it.len()), file));
+    let bytes: u64 = files.iter().map(|(length, _)| length).sum();
+    let disk = rustix::fs::statvfs(folder)?;
+    if disk.f_bavail * disk.f_frsize < 3 * bytes {
+        return Ok(None);
+    }
+    let copy = folder.join(format!(
+        "{}{}",
+        log::BEFORE_REPAIR,
+        SystemClock.now().seconds()
+    ));
+    DirBuilder::new().mode(0o700).create(&copy)?;
+    for (_, file) in files {
+        let Some(name) = file.file_name().filter(|_| file.exists()) else {
+            continue;
+        };
+        let mut options = File::options();
+        let options = options.create(true).truncate(true).write(true).mode(0o600);
+        let mut target = options.open(copy.join(name))?;
+        io::copy(&mut File::open(&file)?, &mut target)?;
+    }
+    Ok(Some(copy))
+}
+
 fn remove(file: &Path) -> io::Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -108,7 +169,10 @@ fn copy(old: &Connection, new: &Connection, now: UnixMillis) -> rusqlite::Result
     copy_table(old, new, "sync", "id", "*", |_| Ok(true))?;
     let names = readable::<(i64, String)>(old, "SELECT id, name FROM sync ORDER BY name");
     for name in names.unwrap_or_default() {
-        new.execute("INSERT OR IGNORE INTO sync VALUES (?1, ?2)", name)?;
+        new.execute(
+            "INSERT OR IGNORE INTO sync (id, name) VALUES (?1, ?2)",
+            name,
+        )?;
     }
     let totals: Vec<(i64, String, i64)> = readable(old, "SELECT sync, counter, value FROM total")?;
     for total in totals {
@@ -149,7 +213,7 @@ fn copy(old: &Connection, new: &Connection, now: UnixMillis) -> rusqlite::Result
     Ok(())
 }
 
-/// The rows that a statement finds, until one is damaged.
+/// The rows that a statement finds, until a page is damaged.
 fn readable<T>(old: &Connection, select: &str) -> rusqlite::Result<Vec<T>>
 where
     T: for<'r> TryFrom<&'r Row<'r>, Error = rusqlite::Error>,
@@ -158,7 +222,7 @@ where
     let end = old.prepare(select).and_then(|mut found| {
         let mut rows = found.query([])?;
         while let Some(row) = rows.next()? {
-            read.push(T::try_from(row)?);
+            read.extend(T::try_from(row).ok());
         }
         Ok(())
     });

@@ -5,17 +5,27 @@
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt as _, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::queue::OpenError;
+use crate::queue::engine::EngineError;
+
+use super::records;
 
 /// The version of the tables below.
 pub(super) const VERSION: i64 = 5;
+
+/// What every file of `SQLite` begins with, and where the number of its program stands.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const ID_PLACE: usize = 68;
+/// A greater version is damage.
+const PLAUSIBLE_VERSION: i64 = 1000;
 
 /// The step to each version from the one before; the first begins with an empty file. A released step never
 /// changes.
@@ -25,7 +35,7 @@ const STEPS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5]
 const MODE: u32 = 0o600;
 
 /// `PxRl`: tells our files from other `SQLite` files.
-const APPLICATION_ID: i64 = 0x5078_526c;
+pub(super) const APPLICATION_ID: i64 = 0x5078_526c;
 
 /// A batch is a `row` and a `content`: a settlement rewrites the few bytes of the first, not the events; see
 /// `batch` for what `content` holds. No number is given twice (AUTOINCREMENT), since fingerprints and requests name
@@ -129,6 +139,7 @@ CREATE INDEX dead_samples ON dead (sync, reason)
     WHERE reason IN ('too_old', 'too_old_for_pixel', 'no_identifier');
 ";
 
+/// Each `checksum` but that of `damaged` covers the other columns; NULL in records that an earlier version wrote.
 /// `damaged` holds what is stored of a batch whose events were lost, as it was found.
 const VERSION_5: &str = "
 CREATE TABLE damaged (
@@ -145,6 +156,13 @@ CREATE TABLE damaged (
 DROP INDEX dead_samples;
 CREATE INDEX dead_samples ON dead (sync, reason)
     WHERE whole_half IS NULL AND reason IN ('too_old', 'too_old_for_pixel', 'no_identifier');
+
+ALTER TABLE sync ADD COLUMN checksum INTEGER;
+ALTER TABLE row ADD COLUMN checksum INTEGER;
+ALTER TABLE dead ADD COLUMN checksum INTEGER;
+ALTER TABLE standstill ADD COLUMN checksum INTEGER;
+-- The counters of these syncs have no checksum yet.
+INSERT INTO total SELECT id, 'unchecked', 1 FROM sync;
 ";
 
 /// Makes the folder and takes possession of it, until the file is dropped.
@@ -229,10 +247,19 @@ pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
     }
     let connection = create(&path)?;
     let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
-    if number("PRAGMA application_id")? != APPLICATION_ID {
-        return Err(OpenError::Foreign(path));
+    let id = number("PRAGMA application_id")?;
+    if id != APPLICATION_ID {
+        let (id, ours) = (id.to_be_bytes(), APPLICATION_ID.to_be_bytes());
+        let other_bytes = id.iter().zip(ours).filter(|(a, b)| **a != *b).count();
+        return Err(match other_bytes {
+            1 => damaged("the first page"),
+            _ => OpenError::Foreign(path),
+        });
     }
     let found = number("PRAGMA user_version")?;
+    if !(0..PLAUSIBLE_VERSION).contains(&found) {
+        return Err(damaged("the number of the format"));
+    }
     if found > VERSION {
         return Err(OpenError::Newer {
             found,
@@ -241,6 +268,7 @@ pub(super) fn open(folder: &Path) -> Result<Connection, OpenError> {
     }
     if found < VERSION {
         bring_up_to_date(&connection, found)?;
+        records::add_checksums(&connection)?;
         tracing::info!(
             from = found,
             to = VERSION,
@@ -262,21 +290,59 @@ pub(super) fn create(path: &Path) -> Result<Connection, OpenError> {
     // `SQLite` would make it readable for all, and it gives the files beside it the same mode.
     open_private(path).map_err(|error| OpenError::Folder(path.to_owned(), error))?;
     let connection = Connection::open(path)?;
-    let is_new: bool = connection
-        .query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
-            row.get(0)
-        })
+    let tables_and_pages = "SELECT (SELECT count(*) FROM sqlite_schema), page_count
+                            FROM pragma_page_count";
+    let (tables, pages): (i64, i64) = connection
+        .query_row(tables_and_pages, [], |row| row.try_into())
         .map_err(|error| match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign(path.to_owned()),
+            Some(rusqlite::ErrorCode::NotADatabase) => unknown(path),
             _ => error.into(),
         })?;
     tune(&connection)?;
-    if is_new {
+    if tables == 0 && pages > 1 {
+        return Err(unknown(path));
+    }
+    if tables == 0 {
         // The vacuum mode can only be set while the file is empty.
         connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
-        bring_up_to_date(&connection, 0)?;
+        make(&connection)?;
     }
     Ok(connection)
+}
+
+/// A file that may be ours.
+fn unknown(path: &Path) -> OpenError {
+    if is_damaged_store(path) {
+        damaged("the first page")
+    } else {
+        OpenError::Foreign(path.to_owned())
+    }
+}
+
+pub(super) fn damaged(what: &str) -> OpenError {
+    let error = io::Error::other(format!("{what} is damaged"));
+    OpenError::Engine(EngineError::Damaged(Arc::new(error)))
+}
+
+/// Whether a file that `SQLite` does not take for its own, or for ours, is a damaged store all the same.
+fn is_damaged_store(file: &Path) -> bool {
+    let mut page = [0; 100];
+    let read = File::open(file).and_then(|file| file.read_exact_at(&mut page, 0));
+    if read.is_err() {
+        return false;
+    }
+    let alike = |place: usize, wanted: &[u8]| {
+        let found = &page[place..place + wanted.len()];
+        found.iter().zip(wanted).filter(|(a, b)| a == b).count()
+    };
+    let ours = APPLICATION_ID.to_be_bytes();
+    let (magic, id) = (alike(0, MAGIC), alike(ID_PLACE, &ours[4..]));
+    (magic == MAGIC.len() && id >= 3) || (magic >= 12 && id == 4)
+}
+
+/// Makes the tables in an empty file.
+pub(super) fn make(connection: &Connection) -> rusqlite::Result<()> {
+    bring_up_to_date(connection, 0)
 }
 
 /// Takes the steps that lead from one version to the present one.

@@ -14,7 +14,9 @@ use crate::queue::totals::SyncTotals;
 use crate::queue::*;
 
 mod crashes;
+mod bytes;
 mod damage;
+mod logs;
 mod scrubbing;
 mod upgrade;
 

@@ -148,14 +148,22 @@ impl Source {
         state.deadline = self.random.i64(0..9);
         batch.state = state.clone();
         let change = match self.random.u8(0..3) {
-            0 => Some(BatchChange { state, body: None }),
+            0 => Some(BatchChange {
+                state,
+                body: None,
+                restores: false,
+            }),
             1 => {
                 let blanked = state.settled;
                 let body = content.without(id, &blanked, &mut self.compressor);
                 batch.checksum = body.checksum;
                 batch.body.clone_from(&body.stored);
                 let body = Some(body);
-                Some(BatchChange { state, body })
+                Some(BatchChange {
+                    state,
+                    body,
+                    restores: false,
+                })
             }
             _ => {
                 self.batches.remove(&id);
@@ -201,6 +209,7 @@ impl Source {
             id_half: Some(self.random.u64(0..3)),
             whole_half,
             deadline: whole_half.map(|_| 9),
+            is_sound: true,
         };
         self.dead_letters.push(self.next);
         transaction.dead_letters.insert(self.next, Some(stored));

@@ -225,7 +225,7 @@ async fn a_count_that_is_too_high_is_found_out() {
     assert_eq!(fixture.queue.backlog(&web()).events, 0);
 }
 
-async fn deliver_some(fixture: &QueueFixture) -> Result<usize, StoreError> {
+pub(super) async fn deliver_some(fixture: &QueueFixture) -> Result<usize, StoreError> {
     let order = Order::MostUrgent;
     let leased = fixture.queue.lease(&web(), 1000, 1 << 20, order).await?;
     let delivery = fixture.queue.open_attempt(&web(), &slots(&leased)).await;

@@ -109,6 +109,11 @@ async fn everything_in_a_store_of_version_1_goes_on() {
 const TO_VERSION_3: &str = "
     BEGIN IMMEDIATE;
     DROP TABLE damaged;
+    ALTER TABLE sync DROP COLUMN checksum;
+    ALTER TABLE row DROP COLUMN checksum;
+    ALTER TABLE dead DROP COLUMN checksum;
+    ALTER TABLE standstill DROP COLUMN checksum;
+    DELETE FROM total WHERE counter = 'checksum';
     DROP TABLE click;
     DROP INDEX row_of_purchases;
     ALTER TABLE row DROP COLUMN purchase;

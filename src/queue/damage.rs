@@ -1,0 +1,108 @@
+//! What is found to be damaged in the store, and what can be done about it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixMillis;
+use crate::words::words;
+
+/// Most findings that are kept for `/health`.
+const MAX_KEPT: usize = 32;
+
+words! {
+    /// What is damaged.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum DamageKind with pub remedy: &'static str {
+        /// Counters, or the names of syncs.
+        Counters = "counters" => "the daemon counts anew when it starts, and `queue repair` does it at once",
+        /// An index that disagrees with its table.
+        Index = "index" => "the daemon rebuilds it when it starts, and `queue repair` does it at once",
+        /// Batches of queued events.
+        Batch = "batch" => "what cannot be read ends as lost when its turn comes, and is kept aside",
+        /// A dead letter.
+        DeadLetter = "dead_letter" => "it stays listed and cannot be retried; drop it with `dead drop`",
+        /// Pages of the file.
+        Pages = "pages" => "the daemon saves what is readable when it meets them, and `queue repair` does it at once",
+        /// The description of the tables.
+        Schema = "schema" => "the daemon saves what is readable when it starts, and `queue repair` does it at once",
+        /// The log of the last transactions.
+        Log = "log" => "what it held is lost; a copy of the log is kept beside the store",
+    }
+}
+
+/// One thing that is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    pub kind: DamageKind,
+    /// For people: what is damaged, or was.
+    pub what: String,
+}
+
+impl Finding {
+    pub(super) fn new(kind: DamageKind, what: impl Into<String>) -> Self {
+        Self {
+            kind,
+            what: what.into(),
+        }
+    }
+}
+
+/// The damage that this process has met.
+#[derive(Clone, Debug, Default)]
+pub struct DamageLog {
+    /// The last findings, and when each was made.
+    pub recent: Vec<(UnixMillis, Finding)>,
+    counts: [u64; DamageKind::ALL.len()],
+}
+
+impl DamageLog {
+    /// How often something of this kind was found.
+    pub const fn count(&self, kind: DamageKind) -> u64 {
+        self.counts[kind as usize]
+    }
+
+    pub(super) fn add(&mut self, now: UnixMillis, finding: Finding) {
+        self.counts[finding.kind as usize] += 1;
+        self.recent.retain(|(_, known)| *known != finding);
+        if self.recent.len() == MAX_KEPT {
+            self.recent.remove(0);
+        }
+        self.recent.push((now, finding));
+    }
+}
+
+/// Where the search goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyStep {
+    pub(super) stage: u32,
+    /// The number of the record after which a piece begins.
+    pub(super) after: i64,
+}
+
+/// What a step has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    pub findings: Vec<Finding>,
+    /// Batches that were looked at.
+    pub batches: u64,
+    /// `None` at the end.
+    pub next: Option<VerifyStep>,
+}
+
+/// Says when a search is to end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StopSign(Arc<AtomicBool>);
+
+impl StopSign {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

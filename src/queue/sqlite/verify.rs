@@ -1,0 +1,266 @@
+//! Looks for damage in the file, a step at a time: each is a short transaction, so that the log can shrink.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::queue::batch::BatchId;
+use crate::queue::damage::{DamageKind, Finding, StopSign, Verified, VerifyStep};
+use crate::queue::engine::{
+    Batches as _, DeadLetters as _, EngineError, EngineResult, Fingerprints as _,
+};
+use crate::queue::state::Soundness;
+use crate::queue::totals;
+
+use super::space::Filler;
+use super::{SqliteEngine, description, log, schema};
+
+/// Batches or dead letters that one step looks at.
+const PIECE: usize = 1024;
+/// Faults that one look at a table reports.
+const MAX_FAULTS: usize = 20;
+/// `SQLite` calls the stop sign after so many of its steps.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+
+/// What the stages behind the first look at. `content` and `seen` are read with the batches.
+const TABLES: [&str; 9] = [
+    "sync",
+    "total",
+    "row",
+    "delivery",
+    "dead",
+    "standstill",
+    "filler",
+    "profile",
+    "click",
+];
+const BATCHES: u32 = 1 + TABLES.len() as u32;
+const DEAD_LETTERS: u32 = BATCHES + 1;
+
+/// Looks at what is read before the store is open, which nobody may have.
+pub(super) fn inspect(folder: &Path) -> EngineResult<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let [log, shared, file] = schema::files(folder);
+    match log::lost_frames(&log, &shared) {
+        Ok(Some(lost)) => findings.push(Finding::new(
+            DamageKind::Log,
+            format!(
+                "the log is damaged in the middle: {} transactions that were acknowledged are lost \
+                 ({} frames) when the store is opened",
+                lost.commits, lost.frames
+            ),
+        )),
+        Ok(None) => {}
+        Err(error) => findings.push(Finding::new(
+            DamageKind::Log,
+            format!("the log cannot be read: {error}"),
+        )),
+    }
+    for (path, at) in log::kept(folder) {
+        findings.push(Finding::new(
+            DamageKind::Log,
+            format!("a damaged log is kept since {at}: {}", path.display()),
+        ));
+    }
+    let opened =
+        schema::open_reader(folder).and_then(|connection| description::faults(&connection));
+    match opened {
+        Ok(faults) => findings.extend(
+            faults
+                .into_iter()
+                .map(|fault| Finding::new(DamageKind::Schema, format!("{fault} is damaged"))),
+        ),
+        Err(error) => findings.push(Finding::new(
+            DamageKind::Schema,
+            format!("{} cannot be opened: {error}", file.display()),
+        )),
+    }
+    Ok(findings)
+}
+
+/// Does one step.
+pub(super) fn step(folder: &Path, step: VerifyStep, stop: &StopSign) -> EngineResult<Verified> {
+    let mut connection = schema::open_reader(folder)?;
+    let sign = stop.clone();
+    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || sign.is_set()))?;
+    let mut engine = SqliteEngine {
+        connection,
+        filler: Filler::default(),
+    };
+    let VerifyStep { stage, after } = step;
+    let found = match stage {
+        0 => records(&mut engine),
+        BATCHES => batches(&mut engine, after),
+        DEAD_LETTERS => dead_letters(&mut engine, after),
+        _ => match TABLES.get(stage as usize - 1) {
+            Some(table) => self::table(&engine.connection, table),
+            None => return Ok(Verified::default()),
+        },
+    };
+    let next_stage = (stage < DEAD_LETTERS).then(|| VerifyStep {
+        stage: stage + 1,
+        after: 0,
+    });
+    match found {
+        Ok(StageResult {
+            findings,
+            batches,
+            last,
+        }) => Ok(Verified {
+            findings,
+            batches,
+            next: last.map(|after| VerifyStep { stage, after }).or(next_stage),
+        }),
+        Err(EngineError::Damaged(error)) => Ok(Verified {
+            findings: vec![Finding::new(DamageKind::Pages, error.to_string())],
+            batches: 0,
+            next: next_stage,
+        }),
+        Err(_) if stop.is_set() => Ok(Verified::default()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What was found in a piece, and the last record of it, if more may follow.
+#[derive(Debug, Default)]
+struct StageResult {
+    findings: Vec<Finding>,
+    batches: u64,
+    last: Option<i64>,
+}
+
+/// Compares counters with their checksum, and with what they count.
+fn records(engine: &mut SqliteEngine) -> EngineResult<StageResult> {
+    let mut piece = StageResult::default();
+    // One transaction, so that both are of the same moment.
+    engine.connection.execute_batch("BEGIN")?;
+    let differences = totals::differences(engine)?;
+    engine.connection.execute_batch("COMMIT")?;
+    piece.findings.extend(
+        differences
+            .into_iter()
+            .map(|what| Finding::new(DamageKind::Counters, what)),
+    );
+    Ok(piece)
+}
+
+/// Has `SQLite` compare a table with its indexes.
+fn table(connection: &Connection, table: &str) -> EngineResult<StageResult> {
+    let select = format!("PRAGMA integrity_check({table})");
+    let messages: Vec<String> = connection
+        .prepare(&select)?
+        .query_map([], |row| row.get(0))?
+        .take(MAX_FAULTS)
+        .collect::<rusqlite::Result<_>>()?;
+    let mut findings = BTreeMap::new();
+    for message in messages.into_iter().filter(|message| message != "ok") {
+        let index = [
+            " missing from index ",
+            "wrong # of entries in index ",
+            "non-unique entry in index ",
+        ]
+        .iter()
+        .find_map(|words| Some(message.split_once(words)?.1.to_owned()));
+        let finding = match index {
+            Some(index) => Finding::new(
+                DamageKind::Index,
+                format!("index {index} disagrees with table {table}"),
+            ),
+            None => Finding::new(
+                DamageKind::Pages,
+                format!("table {table}: {}", message.replace('\n', "; ")),
+            ),
+        };
+        findings.insert(finding.what.clone(), finding);
+    }
+    Ok(StageResult {
+        findings: findings.into_values().collect(),
+        ..StageResult::default()
+    })
+}
+
+/// Reads batches with their events and their fingerprints.
+fn batches(engine: &mut SqliteEngine, after: i64) -> EngineResult<StageResult> {
+    engine.connection.execute_batch("BEGIN")?;
+    let after = Some(BatchId::embedded(after));
+    let states = engine.all_batches(after, PIECE)?;
+    let mut unreadable = BTreeSet::new();
+    let mut unsound = BTreeSet::new();
+    for state in &states {
+        if engine.content(state.id)?.is_none() {
+            unreadable.insert(state.id.sequence);
+        }
+        if state.soundness != Soundness::Sound {
+            unsound.insert(state.id.sequence);
+        }
+    }
+    engine.fingerprints(after, PIECE)?;
+    engine.connection.execute_batch("COMMIT")?;
+    let mut findings = Vec::new();
+    if !unreadable.is_empty() {
+        let numbers = listed(&unreadable);
+        findings.push(Finding::new(
+            DamageKind::Batch,
+            format!("the events of these batches cannot be read: {numbers}"),
+        ));
+    }
+    if !unsound.is_empty() {
+        let numbers = listed(&unsound);
+        findings.push(Finding::new(
+            DamageKind::Batch,
+            format!("the states of these batches are damaged: {numbers}"),
+        ));
+    }
+    Ok(StageResult {
+        findings,
+        batches: states.len() as u64,
+        last: states
+            .last()
+            .filter(|_| states.len() == PIECE)
+            .map(|state| state.id.sequence),
+    })
+}
+
+fn dead_letters(engine: &mut SqliteEngine, after: i64) -> EngineResult<StageResult> {
+    engine.connection.execute_batch("BEGIN")?;
+    let headers = engine.dead_headers(after, PIECE)?;
+    let mut unsound = BTreeSet::new();
+    for header in &headers {
+        // A later version may know the reason of one that cannot be read here.
+        if header.reason.is_some()
+            && let Some(letter) = engine.dead_letter(header.id)?
+            && !letter.is_sound
+        {
+            unsound.insert(header.id);
+        }
+    }
+    engine.connection.execute_batch("COMMIT")?;
+    let mut findings = Vec::new();
+    if !unsound.is_empty() {
+        let numbers = listed(&unsound);
+        findings.push(Finding::new(
+            DamageKind::DeadLetter,
+            format!("these dead letters are damaged: {numbers}"),
+        ));
+    }
+    Ok(StageResult {
+        findings,
+        batches: 0,
+        last: headers
+            .last()
+            .filter(|_| headers.len() == PIECE)
+            .map(|header| header.id),
+    })
+}
+
+/// Some numbers, for people.
+fn listed(numbers: &BTreeSet<i64>) -> String {
+    const SHOWN: usize = 10;
+    let shown = numbers.iter().take(SHOWN).map(i64::to_string);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match numbers.len() {
+        0..=SHOWN => shown,
+        all => format!("{shown} and {} more", all - SHOWN),
+    }
+}

@@ -1,0 +1,131 @@
+//! Looks for damage, a step at a time, beside the writer or where none runs.
+
+use std::any::Any;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::SyncName;
+use crate::config::queue::QueueConfig;
+
+use super::core::Core;
+use super::damage::{DamageKind, Finding, StopSign, Verified, VerifyStep};
+use super::damaged::DamagedBatch;
+use super::engine::{EngineError, Storage};
+use super::writer::{self, WriterCommand};
+use super::{OpenError, Queue, StoreError, storage, totals};
+
+/// How long the search rests after each step beside a daemon, which has other work.
+const REST: Duration = Duration::from_millis(20);
+
+/// A store that nobody has open.
+#[derive(Debug)]
+pub struct StoppedStore {
+    storage: Box<dyn Storage>,
+    /// Keeps others away.
+    _possession: Box<dyn Any + Send>,
+}
+
+impl StoppedStore {
+    /// Takes possession of a store without opening it.
+    pub fn take(config: &QueueConfig) -> Result<Self, OpenError> {
+        let storage = storage(config);
+        let possession = storage.acquire()?;
+        Ok(Self {
+            storage,
+            _possession: possession,
+        })
+    }
+
+    /// Looks for what keeps the store from being opened, or would be lost by that. Changes nothing.
+    pub fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
+        Ok(self.storage.inspect()?)
+    }
+
+    /// Does one step of the search. Changes nothing.
+    pub fn verify(&self, step: VerifyStep) -> Result<Verified, StoreError> {
+        Ok(self.storage.verify(step, &StopSign::default())?)
+    }
+
+    /// Reads damaged batches that were set aside, as `Queue::damaged` does.
+    pub fn damaged(&self, after: i64, limit: usize) -> Result<Vec<DamagedBatch>, StoreError> {
+        let mut reader = self.storage.reader()?;
+        Ok(reader.damaged_batches(after, limit)?)
+    }
+
+    /// Copies the store's files into a folder beside them.
+    pub fn copy(&self) -> Result<Option<PathBuf>, OpenError> {
+        self.storage.copy()
+    }
+
+    /// Opens the store.
+    pub fn open(
+        self,
+        config: &QueueConfig,
+        syncs: &[SyncName],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Queue, OpenError> {
+        drop(self);
+        Queue::open(config, syncs, clock)
+    }
+
+    /// Saves what is readable, even if the first page is lost.
+    pub fn salvage(&self) -> Result<(), OpenError> {
+        self.storage.salvage(SystemClock.now(), totals::recount)
+    }
+}
+
+/// Does one step of the search for damage, beside the writer.
+pub(super) async fn verify(queue: &Queue, step: VerifyStep) -> Result<Verified, StoreError> {
+    let context = Arc::clone(&queue.0.context);
+    let stop = context.shared.stops_searches.clone();
+    let search = move || context.storage.verify(step, &stop);
+    let found = tokio::task::spawn_blocking(search).await;
+    Ok(found.map_err(|_| StoreError::Closed)??)
+}
+
+/// Searches the whole store for damage in small steps, and has it mended.
+pub(super) async fn search_and_mend(queue: &Queue) -> Result<(), StoreError> {
+    let mut found = Vec::new();
+    let mut next = Some(VerifyStep::default());
+    while let Some(step) = next {
+        let verified = verify(queue, step).await?;
+        found.extend(verified.findings);
+        next = verified.next;
+        tokio::time::sleep(REST).await;
+    }
+    for Finding { kind, what } in &found {
+        tracing::error!(%kind, "the store is damaged: {what}. Check the disk");
+    }
+    let kinds: Vec<DamageKind> = found.iter().map(|finding| finding.kind).collect();
+    let is = |kind| kinds.contains(&kind);
+    if is(DamageKind::Pages) || is(DamageKind::Schema) {
+        // As if the writer had met it.
+        let cause = found.iter().map(|finding| finding.what.as_str());
+        let cause = std::io::Error::other(cause.collect::<Vec<_>>().join("; "));
+        let meet = move |_: &mut Core| Err(EngineError::Damaged(Arc::new(cause)));
+        let met: Result<(), _> = queue.ask(WriterCommand::Outside, meet).await;
+        // The next command opens the store again.
+        drop(met);
+        return queue.ask(WriterCommand::Outside, |_| Ok(())).await;
+    }
+    let needs_mending = is(DamageKind::Index) || is(DamageKind::Counters) || is(DamageKind::Batch);
+    writer::note(&queue.0.context, found);
+    if needs_mending {
+        mend(queue).await?;
+    }
+    Ok(())
+}
+
+/// Rebuilds indexes, mends batches and counts anew.
+pub(super) async fn mend(queue: &Queue) -> Result<(), StoreError> {
+    queue
+        .ask(WriterCommand::Outside, |core| {
+            core.suspects_indexes = true;
+            Ok(())
+        })
+        .await?;
+    // The writer mends between two commands.
+    queue.ask(WriterCommand::Outside, |_| Ok(())).await
+}
