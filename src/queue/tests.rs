@@ -13,6 +13,7 @@ use crate::payload::{Fingerprint, Payload, Rejected, Submission};
 use crate::profile::update::ProfileUpdate;
 
 use attempt::AttemptAnswer;
+use batch::BatchId;
 use dead::Refusal;
 use erase::{Forgotten, Person};
 use memory::{MemoryEngine, StoreFault};

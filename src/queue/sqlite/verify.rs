@@ -14,7 +14,7 @@ use crate::queue::state::Soundness;
 use crate::queue::totals;
 
 use super::space::Filler;
-use super::{SqliteEngine, description, log, schema};
+use super::{FileAccess, SqliteEngine, description, log, schema};
 
 /// Batches or dead letters that one step looks at.
 const PIECE: usize = 1024;
@@ -87,6 +87,7 @@ pub(super) fn step(folder: &Path, step: VerifyStep, stop: &StopSign) -> EngineRe
     let mut engine = SqliteEngine {
         connection,
         filler: Filler::default(),
+        access: FileAccess::Reading(folder.to_owned()),
     };
     let VerifyStep { stage, after } = step;
     let found = match stage {
