@@ -5,6 +5,7 @@
 //! endpoint and the name of a costly body. `fixed case <rules> <endpoint> <name>` sends one such request, where
 //! the name may also be `honest`, or `nothing` for no request at all.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,7 +216,7 @@ fn encoded(bytes: &[u8]) -> String {
         if byte.is_ascii_alphanumeric() {
             text.push(char::from(*byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            write!(text, "%{byte:02X}").expect("a text takes all");
         }
     }
     text

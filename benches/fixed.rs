@@ -29,8 +29,8 @@ use pixel_relay::sync::{Sync, compile_all};
 
 #[path = "cost.rs"]
 mod cost;
-#[path = "sample.rs"]
-mod sample;
+
+use cost::corpus::sample;
 
 /// The time at which everything happens.
 const NOW: UnixMillis = UnixMillis(1_795_197_879_000);

@@ -333,7 +333,7 @@ mod tests {
     }
 
     /// A store, and a daemon's socket beside it that answers slow commands.
-    async fn serve_slow(commands: usize) -> (TempDir, JoinSet<()>) {
+    fn serve_slow(commands: usize) -> (TempDir, JoinSet<()>) {
         let (folder, handler) = handler();
         let (socket, listener) = Socket::bind(folder.path()).unwrap();
         let slow = Router::new()
@@ -352,7 +352,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_command_may_take_as_long_as_it_gets_on() {
-        let (folder, mut serving) = serve_slow(3).await;
+        let (folder, mut serving) = serve_slow(3);
         for steps in [0, 1, 100] {
             let ends = true;
             let answer = client::ask(folder.path(), &Slow { steps, ends }).await;
@@ -363,7 +363,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_command_that_gets_no_further_is_given_up() {
-        let (folder, mut serving) = serve_slow(1).await;
+        let (folder, mut serving) = serve_slow(1);
         let (steps, ends) = (20, false);
         let begun = Instant::now();
         let answer = client::ask(folder.path(), &Slow { steps, ends }).await;

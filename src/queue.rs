@@ -89,6 +89,7 @@ mod room;
 mod set_aside;
 pub mod profile_reader;
 pub mod engine;
+mod displaced;
 mod writer;
 mod core;
 pub mod damage;

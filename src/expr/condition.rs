@@ -228,6 +228,10 @@ impl Condition {
 
 /// What the values of a property are, beside those of a condition. No value is kept: a property may have as
 /// many as an event has members.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says another thing of the values"
+)]
 struct Candidates<'c> {
     condition: &'c Condition,
     texts: Texts,
@@ -358,7 +362,7 @@ impl Candidate<'_> {
         self.text == value.text
             || (self.is_number || value.is_number)
                 && value.number.is_some()
-                && *self.number() == value.number
+                && self.number() == value.number.as_ref()
     }
 
     /// Compares numbers by size, other texts, such as dates, by their characters; a number and a text not at
@@ -375,8 +379,8 @@ impl Candidate<'_> {
         self.lower.get_or_init(|| self.text.to_lowercase())
     }
 
-    fn number(&self) -> &Option<Decimal> {
-        self.number.get_or_init(|| number(&self.text))
+    fn number(&self) -> Option<&Decimal> {
+        self.number.get_or_init(|| number(&self.text)).as_ref()
     }
 }
 

@@ -81,6 +81,9 @@ pub enum BodyError {
     BrokenGzip,
 }
 
+/// What a body yields; `None` at its end.
+type NextFrame = Option<Result<Frame<Bytes>, axum::Error>>;
+
 /// Undoes the encoding of a body.
 type Decoder = fn(&BodyReader, BufferedBody) -> Result<BufferedBody, BodyError>;
 
@@ -303,10 +306,7 @@ impl<'b> BodyParts<'b> {
         }
     }
 
-    fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Option<Result<Frame<Bytes>, axum::Error>>, BodyError>> {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<NextFrame, BodyError>> {
         if let Poll::Ready(frame) = Pin::new(&mut *self.body).poll_frame(context) {
             return Poll::Ready(Ok(frame));
         }

@@ -371,6 +371,7 @@ mod tests {
         Slots::new(limits, metrics)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "a slot may have no address")]
     fn address(number: u8) -> Option<IpAddr> {
         Some(IpAddr::from([198, 51, 100, number]))
     }

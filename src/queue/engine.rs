@@ -13,7 +13,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Debug;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use super::cooldown::{Cooldown, CooldownChange};
 use super::damage::{Finding, StopSign, Verified, VerifyStep};
 use super::damaged::{DamagedBatch, DamagedHeader, RawContent};
 use super::dead::{DeadFilter, DeadLetter};
+use super::displaced::Displaced;
 use super::state::{BatchPlace, BatchState};
 
 pub(super) type EngineResult<T> = Result<T, EngineError>;
@@ -108,67 +109,6 @@ pub(super) trait Storage: Debug + Send + Sync {
 
     /// The volume that the store is on, if this machine has it.
     fn disk(&self) -> Option<Disk>;
-}
-
-/// What became of a file that is open.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file} {}", .fate.in_words())]
-pub(super) struct Displaced {
-    pub(super) file: String,
-    pub(super) fate: FileFate,
-}
-
-/// What became of an open file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FileFate {
-    /// It has no name any more.
-    Removed,
-    /// It has another name, for all that can be known.
-    Moved,
-    /// Another has its name.
-    Replaced,
-    /// The lock is not this process's own any more.
-    Unlocked,
-}
-
-impl FileFate {
-    const fn in_words(self) -> &'static str {
-        match self {
-            Self::Removed => "was removed while the daemon runs",
-            Self::Moved => "was moved away while the daemon runs, or cannot be found; move it back",
-            Self::Replaced => {
-                "was replaced while the daemon runs; put the old one back, or restart to use the new one"
-            }
-            Self::Unlocked => {
-                "was removed or replaced while the daemon runs, and another process has the store"
-            }
-        }
-    }
-}
-
-impl Displaced {
-    pub(super) fn removed(file: &Path) -> Self {
-        Self::new(file, FileFate::Removed)
-    }
-
-    pub(super) fn moved(file: &Path) -> Self {
-        Self::new(file, FileFate::Moved)
-    }
-
-    pub(super) fn replaced(file: &Path) -> Self {
-        Self::new(file, FileFate::Replaced)
-    }
-
-    pub(super) fn unlocked(file: &Path) -> Self {
-        Self::new(file, FileFate::Unlocked)
-    }
-
-    fn new(file: &Path, fate: FileFate) -> Self {
-        Self {
-            file: file.display().to_string(),
-            fate,
-        }
-    }
 }
 
 /// Corrects the counters of a salvaged store, in one transaction; gives the number of events lost.

@@ -3,7 +3,7 @@
 //! A batch's index tells its events and their deadlines, its fingerprints tell its sync and its age. A table's
 //! index can be built again from the table.
 
-use super::batch::BatchId;
+use super::batch::{BatchEntry, BatchId};
 use super::engine::{EngineResult, Reader};
 use super::state::{BatchState, Soundness};
 
@@ -33,7 +33,7 @@ pub(super) fn mended(
     state.events = content.entries.len();
     let open = state.open();
     let entries = open.positions().map(|position| &content.entries[position]);
-    state.bytes = entries.map(|entry| entry.bytes()).sum();
+    state.bytes = entries.map(BatchEntry::bytes).sum();
     state.held = content.held_bytes();
     state.deadline = state.next_expiry(&content);
     state.soundness = Soundness::Sound;

@@ -16,9 +16,10 @@ use crate::clock::{Clock, UnixMillis};
 
 use super::OpenError;
 use super::damage::{DamageKind, Finding, StopSign, Verified, VerifyStep};
+use super::displaced::{Displaced, FileFate};
 use super::engine::{
-    Disk, Displaced, Engine, EngineError, EngineResult, FileFate, Opening, Reader, Recount,
-    ScrubStep, Storage, Transaction,
+    Disk, Engine, EngineError, EngineResult, Opening, Reader, Recount, ScrubStep, Storage,
+    Transaction,
 };
 use place::{FileId, Place};
 use salvage::Salvaged;
@@ -185,7 +186,7 @@ impl Storage for Sqlite {
     }
 
     fn inspect(&self) -> EngineResult<Vec<Finding>> {
-        verify::inspect(&self.folder)
+        Ok(verify::inspect(&self.folder))
     }
 
     fn remove_copies(&self, now: UnixMillis, retention: Duration) -> EngineResult<()> {
@@ -311,6 +312,10 @@ impl SqliteEngine {
     }
 
     /// Reads every row that a statement finds.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers write the parameters in place"
+    )]
     fn read_rows<T>(
         &mut self,
         statement: &str,
@@ -325,6 +330,10 @@ impl SqliteEngine {
     }
 
     /// Reads the row that a statement finds, if there is one.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers write the parameters in place"
+    )]
     fn read_row<T>(
         &mut self,
         statement: &str,

@@ -238,33 +238,30 @@ mod tests {
         seen.insert(id(1), Duration::from_millis(500));
         seen.expire(Duration::from_millis(10_500));
         assert!(seen.contains(id(1)));
-        seen.expire(Duration::from_millis(11_000));
+        seen.expire(Duration::from_secs(11));
         assert!(!seen.contains(id(1)));
     }
 
     #[test]
     fn an_id_that_is_taken_again_is_remembered_from_then_on() {
         let mut seen = DuplicateWindow::new(10, WINDOW);
-        seen.insert(id(1), Duration::from_millis(0));
-        seen.insert(id(1), Duration::from_millis(5000));
-        seen.expire(Duration::from_millis(12_000));
+        seen.insert(id(1), Duration::ZERO);
+        seen.insert(id(1), Duration::from_secs(5));
+        seen.expire(Duration::from_secs(12));
         assert!(seen.contains(id(1)));
-        seen.expire(Duration::from_millis(16_000));
+        seen.expire(Duration::from_secs(16));
         assert!(!seen.contains(id(1)));
     }
 
     #[test]
     fn the_oldest_leaves_when_there_is_no_room_and_the_reach_shrinks() {
         let mut seen = DuplicateWindow::new(2, WINDOW);
-        seen.insert(id(1), Duration::from_millis(1000));
-        assert_eq!(seen.reach(Duration::from_millis(5000)), WINDOW);
-        seen.insert(id(2), Duration::from_millis(2000));
-        seen.insert(id(3), Duration::from_millis(3000));
+        seen.insert(id(1), Duration::from_secs(1));
+        assert_eq!(seen.reach(Duration::from_secs(5)), WINDOW);
+        seen.insert(id(2), Duration::from_secs(2));
+        seen.insert(id(3), Duration::from_secs(3));
         assert!(!seen.contains(id(1)) && seen.contains(id(2)) && seen.contains(id(3)));
-        assert_eq!(
-            seen.reach(Duration::from_millis(5000)),
-            Duration::from_secs(3)
-        );
+        assert_eq!(seen.reach(Duration::from_secs(5)), Duration::from_secs(3));
     }
 
     #[test]
@@ -287,7 +284,7 @@ mod tests {
         let mut seen = DuplicateWindow::new(4, WINDOW);
         let one = Fingerprint { id: 1, whole: 7 };
         let other = Fingerprint { id: 2, whole: 7 };
-        seen.insert(one, Duration::from_millis(0));
+        seen.insert(one, Duration::ZERO);
         assert!(seen.contains(one) && !seen.contains(other));
     }
 

@@ -20,7 +20,8 @@ use tokio::time::{Instant, timeout};
 
 use super::core::{Core, QueueContext};
 use super::damage::{DamageKind, Finding};
-use super::engine::{self, EngineError, EngineResult, FileFate, Opening};
+use super::displaced::FileFate;
+use super::engine::{self, EngineError, EngineResult, Opening};
 use super::quota::CapacityProblem;
 use super::state::Soundness;
 use super::totals::Counters;
@@ -121,9 +122,11 @@ fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError
         core.leases().of(&counters.name).reset_marks(core.uptime);
     }
     core.publish()?;
-    // A commit of unknown outcome may have added events, and nothing else says so.
-    for counters in core.counters.all() {
-        core.leases().of(&counters.name).wake.notify_one();
+    if opening == Opening::AfterFailure {
+        // A commit of unknown outcome may have added events, and nothing else says so.
+        for counters in core.counters.all() {
+            core.leases().of(&counters.name).wake.notify_one();
+        }
     }
     Ok(core)
 }

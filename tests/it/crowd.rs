@@ -52,9 +52,10 @@ const MANNERS: [Manner; 6] = [
 /// Raises the number of files that this process may open; returns it.
 fn raise_own_limit() -> usize {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let current = Some(maximum.map_or(16_384, |maximum| maximum.min(16_384)));
+    let files = maximum.map_or(16_384, |maximum| maximum.min(16_384));
+    let current = Some(files);
     setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
-    usize::try_from(current.unwrap()).unwrap()
+    usize::try_from(files).unwrap()
 }
 
 /// Opens a connection from one of some addresses, and behaves. Holds on to it until the daemon ends it.

@@ -286,7 +286,7 @@ fn begin(
     let metrics = Arc::new(Metrics::new());
     let network = Internet::new(clock.clone(), Resolver::start().unwrap());
     let mut limits = SharedLimits::new(&queue, Box::new(network));
-    let (lanes, handles) = deliver::lanes(&mut limits, config, &queue, &clock, &metrics).unwrap();
+    let (lanes, handles) = deliver::lanes(&mut limits, config, &queue, clock, &metrics).unwrap();
     (queue, limits, lanes, handles)
 }
 

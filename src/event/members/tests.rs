@@ -51,7 +51,7 @@ fn an_event_within_the_bound_stays_as_it_is() {
 #[test]
 fn what_lies_beyond_is_absent_and_the_rest_is_right() {
     let flood = members(0, 3 * MOST);
-    let list = vec!["[{\"sku\":\"s\",\"qty\":2}]"; 1].join(",");
+    let list = "[{\"sku\":\"s\",\"qty\":2}]".to_owned();
     let items = vec!["{\"sku\":\"s\",\"qty\":2}"; MOST].join(",");
     let deep = format!("{}7{}", "[".repeat(50_000), "]".repeat(50_000));
     let text = |json: &str| serde_json::Value::from(json).to_string();

@@ -33,7 +33,10 @@ pub(super) struct ItemShape<'s, 'e> {
 
 /// Members of items whose value is the event's: each is checked and written once for all items.
 #[derive(Debug, Default)]
-pub(super) struct WrittenMembers(RefCell<BTreeMap<(usize, usize), (Vec<u8>, MemberFate)>>);
+pub(super) struct WrittenMembers(RefCell<BTreeMap<MemberKey, (Vec<u8>, MemberFate)>>);
+
+/// Where a member's name and its value lie in memory.
+type MemberKey = (usize, usize);
 
 /// What became of a member of an item.
 #[derive(Clone, Copy, Debug, Default)]

@@ -87,7 +87,7 @@ pub(super) fn lost_frames(log: &Path, shared: &Path) -> io::Result<Option<LostFr
         size @ 512..=65536 if size.is_power_of_two() && sound_header => size,
         _ => 4096,
     };
-    let index = log_index(shared, &salts);
+    let index = log_index(shared, salts);
     let mut sum = RunningSum(number(&header, 24), number(&header, 28));
     let mut frame = vec![0; FRAME_HEADER + page];
     let mut log = LogScan {
@@ -157,7 +157,7 @@ impl LogScan {
 }
 
 /// The index of a log in shared memory, if it has survived and belongs to this log.
-fn log_index(shared: &Path, salts: &[u8; 8]) -> Option<LogIndex> {
+fn log_index(shared: &Path, salts: [u8; 8]) -> Option<LogIndex> {
     let mut bytes = [0; 100];
     let mut file = File::open(shared).ok()?;
     read_whole(&mut file, &mut bytes).ok()?.then_some(())?;
@@ -171,7 +171,7 @@ fn log_index(shared: &Path, salts: &[u8; 8]) -> Option<LogIndex> {
     let is_whole = bytes[..48] == bytes[48..96]
         && RunningSum(0, 0).add(&bytes[..40], u32::from_ne_bytes)
             == RunningSum(number(40), number(44));
-    (is_whole && bytes[32..40] == *salts).then(|| LogIndex {
+    (is_whole && bytes[32..40] == salts).then(|| LogIndex {
         committed: number(16).into(),
         copied: number(96).into(),
     })

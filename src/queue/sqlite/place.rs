@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::queue::engine::Displaced;
+use crate::queue::displaced::Displaced;
 
 use super::schema;
 

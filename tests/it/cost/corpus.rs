@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 #[path = "../../../benches/sample.rs"]
 #[allow(dead_code, reason = "a bench uses more of it")]
-mod sample;
+pub mod sample;
 
 /// The time at which everything happens.
 pub const NOW: i64 = 1_795_197_879_000;
@@ -412,12 +412,13 @@ pub type Place = fn(usize, &str) -> String;
 
 fn event(number: usize, properties: &str, user_properties: &str, more: &str) -> String {
     let mut event = String::new();
-    let _ = write!(
+    write!(
         event,
         "{{\"event_type\":\"Order Completed\",\"event_time\":{NOW},\"$insert_id\":\"i{number}\",\"user_id\":\"user-{}\",\
          \"event_properties\":{{{properties}}},\"user_properties\":{user_properties}{more}}}",
         number % 100,
-    );
+    )
+    .expect("a text takes all");
     event
 }
 
@@ -438,7 +439,7 @@ pub const PLACES: &[(&str, Place)] = &[
         let items = vec!["{\"sku\":1}"; (v.len() / 20).min(1000)].join(",");
         let half = v
             .get(..v.len() / 2)
-            .filter(|_| v.starts_with("\""))
+            .filter(|_| v.starts_with('"'))
             .map_or(v.to_owned(), |half| {
                 format!("{}\"", half.trim_end_matches('\\'))
             });
@@ -453,7 +454,7 @@ pub const PLACES: &[(&str, Place)] = &[
         let items = vec!["{\"sku\":1}"; (v.len() / 20).min(1000)].join(",");
         let half = v
             .get(..v.len() / 2)
-            .filter(|_| v.starts_with("\""))
+            .filter(|_| v.starts_with('"'))
             .map_or(v.to_owned(), |half| {
                 format!("{}\"", half.trim_end_matches('\\'))
             });
@@ -584,8 +585,19 @@ pub fn body(place: Place, value: Value, each: usize, length: usize) -> Vec<u8> {
     body.into_bytes()
 }
 
+/// A text whose tildes are bytes that no text holds.
+fn broken(text: String) -> Vec<u8> {
+    let bytes = text.into_bytes().into_iter();
+    bytes
+        .map(|byte| if byte == b'~' { 0xff } else { byte })
+        .collect()
+}
+
+/// A body of about so many bytes.
+pub type Body = fn(usize) -> Vec<u8>;
+
 /// Bodies that are costly as a whole.
-pub const BODIES: &[(&str, fn(usize) -> Vec<u8>)] = &[
+pub const BODIES: &[(&str, Body)] = &[
     ("elements that are numbers", |n| {
         listed(n, "[", "1", "]").into()
     }),
@@ -664,22 +676,10 @@ pub const BODIES: &[(&str, fn(usize) -> Vec<u8>)] = &[
     ("broken values", |n| listed(n, "[", "{\"a\":x}", "]").into()),
     ("broken words", |n| listed(n, "[", "x", "]").into()),
     ("broken characters", |n| {
-        let mut body = listed(n, "[", "{\"a\":\"~\"}", "]").into_bytes();
-        body.iter_mut().for_each(|byte| {
-            if *byte == b'~' {
-                *byte = 0xff
-            }
-        });
-        body
+        broken(listed(n, "[", "{\"a\":\"~\"}", "]"))
     }),
     ("one broken text", |n| {
-        let mut body = event(0, &format!("\"p\":\"{}\"", "~".repeat(n)), "{}", "").into_bytes();
-        body.iter_mut().for_each(|byte| {
-            if *byte == b'~' {
-                *byte = 0xff
-            }
-        });
-        body
+        broken(event(0, &format!("\"p\":\"{}\"", "~".repeat(n)), "{}", ""))
     }),
     ("grouped numbers", |n| {
         listed(n, "[", "{\"a\":1,396}", "]").into()

@@ -25,12 +25,15 @@ fn the_environment_is_enough_for_one_pixel() {
     assert_eq!(sync.delivery.max_batch_events.get(), 1000);
 }
 
+/// Laid over the defaults.
+const FILE: &str = "[server]\nmax_body = '1MiB'\nlisten = '127.0.0.1:1'\n[ingest]\nsecret = 's'\n\
+     [sync.web]\npixel_id = '1'\naccess_token = 't'\nproperties = ['a', 'b']\n\
+     [sync.web.custom_data]\ncurrency = { from = 'event_properties.c', default = 'USD' }\n";
+
 #[test]
 fn the_environment_is_laid_over_the_file_and_the_file_over_the_defaults() {
     let config = from_toml(
-        "[server]\nmax_body = '1MiB'\nlisten = '127.0.0.1:1'\n[ingest]\nsecret = 's'\n\
-         [sync.web]\npixel_id = '1'\naccess_token = 't'\nproperties = ['a', 'b']\n\
-         [sync.web.custom_data]\ncurrency = { from = 'event_properties.c', default = 'USD' }\n",
+        FILE,
         &variables_of(&[
             ("PIXEL_RELAY__SERVER__LISTEN", "127.0.0.1:2"),
             (
