@@ -231,7 +231,12 @@ impl SyncLeases {
     /// leases have left some that no release between can explain it; each time it takes more of them.
     pub(super) fn took_all(&mut self) -> Option<u64> {
         let left = self.backlog().events;
-        self.short = if left == 0 { 0 } else { self.short + 1 };
+        if left == 0 {
+            // All that was counted was found.
+            (self.short, self.errors) = (0, 0);
+            return None;
+        }
+        self.short += 1;
         if self.short < SHORT_LEASES << self.errors.min(16) {
             return None;
         }
@@ -249,6 +254,14 @@ impl SyncLeases {
     /// Notes that a ready event may be in a batch with this deadline.
     pub(super) fn lower_urgent(&mut self, deadline: i64) {
         self.urgent = self.urgent.min(deadline);
+    }
+
+    /// Notes that a batch has an earlier deadline: what is on lease of it comes back to that place.
+    pub(super) fn lower_deadline(&mut self, id: BatchId, deadline: i64) {
+        self.lower_urgent(deadline);
+        if let Some(batch) = self.batches.get_mut(&id) {
+            batch.deadline = batch.deadline.min(deadline);
+        }
     }
 
     /// Notes that the oldest batch may have no ready events left.

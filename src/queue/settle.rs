@@ -232,7 +232,9 @@ fn note_attempt(
         let expiry = sent_at.seconds() + DOUBT_SECONDS;
         state.deadline = state.deadline.min(expiry);
         // Need not wait for the commit: a mark that is too low does no harm.
-        core.leases_of(index, |leases| leases.lower_urgent(state.deadline));
+        core.leases_of(index, |leases| {
+            leases.lower_deadline(state.id, state.deadline);
+        });
     }
     true
 }

@@ -7,6 +7,7 @@ on_every_engine! {
     settling_twice_counts_once,
     an_event_that_is_not_on_lease_does_not_end,
     after_a_lost_answer_an_event_is_repeated_for_48_hours_and_no_longer,
+    what_comes_back_after_a_lost_answer_is_found_again,
     a_complete_answer_leaves_no_doubt,
     a_request_that_a_crash_cut_off_casts_doubt_one_that_was_not_sent_does_not,
     a_batch_leaves_the_store_with_its_last_event,
@@ -97,6 +98,25 @@ async fn after_a_lost_answer_an_event_is_repeated_for_48_hours_and_no_longer(eng
     assert_eq!(letter.first_try, Some(UnixMillis::from_seconds(START)));
     let last = UnixMillis::from_seconds(START).plus(47 * HOUR);
     assert_eq!(letter.last_try, Some(last));
+}
+
+async fn what_comes_back_after_a_lost_answer_is_found_again(engine: TestEngine) {
+    let fixture = QueueFixture::new(engine);
+    fixture.push((0..2).map(event)).await;
+    let leased = fixture.lease(2).await;
+    let delivery = fixture.open_attempt(&leased).await;
+    let lost = Settlement {
+        answer: Some(AttemptAnswer {
+            lost: true,
+            ..AttemptAnswer::default()
+        }),
+        ..accepted(delivery, &[])
+    };
+    fixture.settle(lost).await;
+    // A lease that finds nothing ready comes between.
+    assert!(fixture.lease(2).await.is_empty());
+    fixture.queue.release(&web(), &slots(&leased));
+    assert_eq!(fixture.lease(2).await.len(), 2);
 }
 
 async fn a_complete_answer_leaves_no_doubt(engine: TestEngine) {
