@@ -312,6 +312,14 @@ impl Core {
 
     /// Finds a batch.
     pub(super) fn batch(&mut self, id: BatchId) -> EngineResult<Option<BatchState>> {
+        match self.batch_as_stored(id)? {
+            Some(found) => self.sound_state(found),
+            None => Ok(None),
+        }
+    }
+
+    /// Finds a batch, its state as it was read, sound or not.
+    pub(super) fn batch_as_stored(&mut self, id: BatchId) -> EngineResult<Option<BatchState>> {
         match self.pending.batches.get(&id) {
             Some(pending) => Ok(pending.as_ref().map(|change| change.state.clone())),
             None => self.engine.batch(id),

@@ -20,7 +20,7 @@ pub(super) fn lose_damaged(core: &mut Core) -> EngineResult<bool> {
     let left = core.damaged.len().saturating_sub(PIECE);
     for id in core.damaged.split_off(left) {
         // One that was found twice is gone.
-        let Some(state) = core.batch(id)? else {
+        let Some(state) = core.batch_as_stored(id)? else {
             continue;
         };
         let is_unsound = state.soundness != Soundness::Sound;

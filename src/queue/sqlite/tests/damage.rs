@@ -238,3 +238,26 @@ pub(super) async fn deliver_some(fixture: &QueueFixture) -> Result<usize, StoreE
     }
     settled.map(|()| leased.len())
 }
+
+/// A crash cut a request off, and what the store says of its batch is damaged.
+#[tokio::test]
+async fn the_state_of_a_batch_under_way_is_mended_before_it_is_used() {
+    for damage in [
+        "UPDATE row SET events = 94",
+        "UPDATE row SET bytes = bytes + 7, held = held + 7",
+        "UPDATE row SET deadline = 0",
+        "UPDATE row SET sync = 77",
+    ] {
+        let fixture = QueueFixture::new(TestEngine::Sqlite);
+        fixture.push((0..3).map(event)).await;
+        let leased = fixture.lease(1).await;
+        fixture.open_attempt(&leased).await;
+        connection(&fixture).execute_batch(damage).unwrap();
+        let fixture = fixture.reopened();
+        fixture.queue.expire().await.unwrap();
+        assert_eq!(fixture.ended(Reason::DamagedRow), 0, "{damage}");
+        assert_eq!(fixture.totals().queued, 3, "{damage}");
+        assert_eq!(fixture.lease(10).await.len(), 3, "{damage}");
+        assert_law(&fixture.queue);
+    }
+}
