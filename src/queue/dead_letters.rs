@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -298,6 +299,18 @@ pub(super) fn remove_aged(core: &mut Core, limit: usize) -> EngineResult<bool> {
     }
     let mut aged = oldest(limit)?;
     aged.truncate(ages.count(aged.iter().map(|letter| letter.filed_at)));
+    // Where the clock was behind when a letter was filed, its event tells a later time.
+    let recent = ages.kept_from.seconds()..=core.now.seconds();
+    for (place, header) in aged.iter().enumerate() {
+        if header.whole_half.is_some()
+            && let Some(letter) = letter(core, header.id)?
+            && let Some((_, time)) = letter.letter.json.as_deref().and_then(event_time)
+            && recent.contains(&time)
+        {
+            aged.truncate(place);
+            break;
+        }
+    }
     for letter in &aged {
         if !core.pending.dead_letters.contains_key(&letter.id) {
             room::remove_letter(core, letter, Removal::Aged);
@@ -366,23 +379,29 @@ fn payload(letter: &StoredDeadLetter, now: UnixMillis) -> Option<Payload> {
     })
 }
 
-/// Makes an event happen now that lies as little ahead as mapping would accept; gives the seconds that it was ahead.
-fn come_to_now(json: &mut Vec<u8>, now: UnixMillis) -> Option<i64> {
+/// The time of a mapped event, in seconds, and where it stands.
+fn event_time(json: &[u8]) -> Option<(Range<usize>, i64)> {
     const KEY: &[u8] = br#""event_time":"#;
     // Only the event's name stands before it, and a quote in a text follows a backslash.
     let start = memchr::memmem::find(json, KEY)? + KEY.len();
     let digits = json.get(start..)?.iter();
     let end = start + digits.take_while(|byte| byte.is_ascii_digit()).count();
-    let time: i64 = std::str::from_utf8(json.get(start..end)?)
+    let time = std::str::from_utf8(json.get(start..end)?)
         .ok()?
         .parse()
         .ok()?;
+    Some((start..end, time))
+}
+
+/// Makes an event happen now that lies as little ahead as mapping would accept; gives the seconds that it was ahead.
+fn come_to_now(json: &mut Vec<u8>, now: UnixMillis) -> Option<i64> {
+    let (place, time) = event_time(json)?;
     let ahead = time.saturating_sub(now.seconds()).max(0);
     if ahead > TOLERANCE {
         return None;
     }
     if ahead > 0 {
-        json.splice(start..end, now.seconds().to_string().into_bytes());
+        json.splice(place, now.seconds().to_string().into_bytes());
     }
     Some(ahead)
 }

@@ -95,6 +95,9 @@ fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineR
 
 /// Removes copies of damaged files that are as old as dead letters become: they hold events too.
 fn remove_aged_copies(core: &mut Core) {
+    if !core.context.clock.is_confirmed() {
+        return;
+    }
     let now = core.now;
     let is_due = |last: UnixMillis| now.since(last) >= BETWEEN_LOOKS_AT_COPIES;
     if core.copies_removed_at.is_some_and(|last| !is_due(last)) {

@@ -7,6 +7,7 @@ on_every_engine! {
     an_event_of_the_future_is_queued_when_its_time_has_come,
     an_event_that_was_too_old_by_a_fast_clock_is_queued_when_the_clock_is_right,
     what_was_taken_meanwhile_is_not_queued_again,
+    what_was_filed_while_the_clock_was_far_behind_is_kept_when_it_is_set,
     two_dead_letters_of_one_event_are_one_event,
     they_have_a_quarter_of_the_room_and_nothing_crowds_them_out,
     a_backfill_leaves_samples_of_what_is_too_old,
@@ -110,6 +111,25 @@ async fn what_was_taken_meanwhile_is_not_queued_again(engine: TestEngine) {
     let totals = fixture.totals();
     assert_eq!(totals.dead, 0);
     assert_eq!(totals.dead_removed[&Removal::Replaced], 1);
+}
+
+async fn what_was_filed_while_the_clock_was_far_behind_is_kept_when_it_is_set(engine: TestEngine) {
+    let fixture = QueueFixture::new(engine);
+    let now = fixture.clock.now();
+    for behind in [31 * DAY, 366 * DAY] {
+        fixture.clock.set(now.before(behind));
+        fixture.push([refused(1, START, Reason::InFuture)]).await;
+        fixture.clock.set(now);
+        fixture.queue.expire().await.unwrap();
+        assert_eq!(retry(&fixture).await, (1, 0, 0));
+        assert_eq!(fixture.deliver_all().await.len(), 1);
+        fixture.clock.advance(9 * DAY);
+        fixture.queue.expire().await.unwrap();
+    }
+    fixture.push([refused(2, START, Reason::InFuture)]).await;
+    fixture.clock.advance(31 * DAY);
+    fixture.queue.expire().await.unwrap();
+    assert_eq!(fixture.totals().dead, 0);
 }
 
 async fn two_dead_letters_of_one_event_are_one_event(engine: TestEngine) {
