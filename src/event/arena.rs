@@ -126,11 +126,14 @@ impl KnownText {
     }
 }
 
-/// The JSON that a text holds, if any. Each encoding makes a text longer, so that decoding it to the end
-/// costs little more than decoding it once.
+/// So many times a text may have been encoded; what was encoded more often stays a text. An escape such as `\u0022`
+/// makes a text little longer, so that the times alone bound the cost.
+pub(super) const DEEPEST: usize = 8;
+
+/// The JSON that a text holds, if any.
 pub(super) fn decoded(text: &str) -> Option<String> {
     let mut text = Cow::Borrowed(text);
-    loop {
+    for _ in 0..DEEPEST {
         let json = text.trim_matches(|one: char| one.is_ascii_whitespace() || one == '\u{feff}');
         // Most texts that begin as JSON, such as a title in brackets, do not end so.
         if !matches!(

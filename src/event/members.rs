@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 
-use super::arena::decoded;
+use super::arena::{DEEPEST, decoded};
 use crate::json::Json;
 use crate::json::scan::{Scanner, skipped_space, string_end};
 
@@ -182,7 +182,7 @@ fn largest(counts: &[usize], left: usize) -> usize {
 
 /// How many members and items a value holds, at any depth.
 fn weight(value: &str) -> usize {
-    match cut(value, usize::MAX) {
+    match cut(value, usize::MAX, 0) {
         Shortening::Whole(weight) => weight,
         Shortening::Shortened(_) => usize::MAX,
     }
@@ -190,7 +190,7 @@ fn weight(value: &str) -> usize {
 
 /// The first members of a value.
 fn shortened(value: &str, most: usize) -> String {
-    match cut(value, most) {
+    match cut(value, most, 0) {
         Shortening::Whole(_) => value.to_owned(),
         Shortening::Shortened(left) => left,
     }
@@ -205,8 +205,8 @@ enum Shortening {
 }
 
 /// Counts the members and items of a value, up to the first of more than `most`, and closes what is open
-/// there.
-fn cut(text: &str, most: usize) -> Shortening {
+/// there. JSON in a text counts with it, as long as no more than [`DEEPEST`] such texts lie in each other.
+fn cut(text: &str, most: usize, depth: usize) -> Shortening {
     let bytes = text.as_bytes();
     let mut open: Vec<char> = Vec::new();
     let mut count = 0;
@@ -250,8 +250,10 @@ fn cut(text: &str, most: usize) -> Shortening {
                     continue;
                 }
                 let value = Json::of_valid_text(text.get(at..end).unwrap_or_default());
-                if let Some(inner) = opened(value) {
-                    match cut(&inner, most - count) {
+                if depth < DEEPEST
+                    && let Some(inner) = opened(value)
+                {
+                    match cut(&inner, most - count, depth + 1) {
                         Shortening::Whole(inner) => count += inner,
                         Shortening::Shortened(inner) => {
                             let encoded = serde_json::Value::from(inner).to_string();

@@ -161,7 +161,7 @@ proptest::proptest! {
         if text.matches("\"k\"").count() > 1 {
             return Ok(());
         }
-        match cut(&text, most) {
+        match cut(&text, most, 0) {
             Shortening::Whole(all) => proptest::prop_assert!(all <= most && all == all_of(&text)),
             Shortening::Shortened(left) => {
                 proptest::prop_assert!(all_of(&text) > most);
