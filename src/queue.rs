@@ -46,13 +46,14 @@
 //! The queue knows neither what a lane is doing nor what the events mean.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
 use crate::config::SyncName;
 use crate::config::queue::QueueConfig;
 use crate::config::sync::UserMemory;
@@ -194,6 +195,11 @@ impl Queue {
     /// Whether a store is there already.
     pub fn exists(config: &QueueConfig) -> bool {
         storage(config).exists()
+    }
+
+    /// Copies of damaged files that are kept beside the store, and when each was made.
+    pub fn kept_copies(config: &QueueConfig) -> Vec<(PathBuf, UnixMillis)> {
+        storage(config).kept_copies()
     }
 
     fn open_on(

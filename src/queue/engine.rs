@@ -59,6 +59,11 @@ pub(super) trait Storage: Debug + Send + Sync {
     /// Whether a store is there already.
     fn exists(&self) -> bool;
 
+    /// Copies of damaged files that are kept beside the store, and when each was made.
+    fn kept_copies(&self) -> Vec<(PathBuf, UnixMillis)> {
+        Vec::new()
+    }
+
     /// Takes possession, until what it returns is dropped.
     fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError>;
 

@@ -105,6 +105,10 @@ impl Storage for Sqlite {
         schema::file(&self.folder).exists()
     }
 
+    fn kept_copies(&self) -> Vec<(PathBuf, UnixMillis)> {
+        log::kept(&self.folder)
+    }
+
     fn acquire(&self) -> Result<Box<dyn Any + Send>, OpenError> {
         let lock = schema::lock(&self.folder)?;
         let unusable = |error| OpenError::Folder(self.folder.clone(), error);
@@ -263,8 +267,8 @@ struct SqliteEngine {
 enum FileAccess {
     Writing(PathBuf),
     Reading(PathBuf),
-    /// A copy that is being made is not opened again.
-    Copying,
+    /// For a copy that is being made, or one look at the file: not opened again.
+    Once,
 }
 
 impl SqliteEngine {
@@ -285,7 +289,7 @@ impl SqliteEngine {
             FileAccess::Writing(folder) if !schema::file(folder).exists() => return Ok(false),
             FileAccess::Writing(folder) => schema::open(folder),
             FileAccess::Reading(folder) => schema::open_reader(folder).map_err(OpenError::from),
-            FileAccess::Copying => return Ok(false),
+            FileAccess::Once => return Ok(false),
         };
         self.connection = connection.map_err(|error| match error {
             OpenError::Engine(error) => error,

@@ -89,5 +89,12 @@ fn repair_stopped(
         queue.close().await?;
         Ok::<_, anyhow::Error>(done)
     })?;
-    Ok(done.into_iter().map(|(_, finding)| finding).collect())
+    let mut mended = found;
+    let met = done.into_iter().map(|(_, finding)| finding);
+    for finding in met {
+        if !mended.contains(&finding) {
+            mended.push(finding);
+        }
+    }
+    Ok(mended)
 }

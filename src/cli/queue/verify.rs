@@ -47,13 +47,20 @@ pub(super) fn verify(
             let page = stopped.damaged(after, ListSetAside::PAGE)?;
             Ok(page.into_iter().map(ExportedBatch::from).collect())
         };
-        // Where the table cannot be read, the findings say so.
+        // Where the table cannot be read, the findings say so; that there is no export does not show in them.
         match list_set_aside(page, export, terminal) {
-            Err(error) if found.0.is_empty() => return Err(error.into()),
+            Err(error) if found.0.is_empty() || export.is_some() => return Err(error.into()),
             _ => {}
         }
         found
     };
+    for (copy, at) in Queue::kept_copies(&config.queue) {
+        writeln!(
+            terminal.errors,
+            "a copy of damaged files is kept since {at}: {}",
+            copy.display()
+        )?;
+    }
     for Finding { kind, what } in &findings {
         if as_json {
             let line = json!({"kind": kind, "what": what, "remedy": kind.remedy()});

@@ -63,7 +63,7 @@ pub(super) fn salvage(
         copy(&old, &new, now)?;
         new.execute_batch("COMMIT")?;
         records::mend_names(&new)?;
-        recount(&mut SqliteEngine::new(new, FileAccess::Copying)?)?
+        recount(&mut SqliteEngine::new(new, FileAccess::Once)?)?
     };
     File::open(&draft)
         .and_then(|file| file.sync_all())

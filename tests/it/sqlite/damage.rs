@@ -340,3 +340,32 @@ async fn rubbish_behind_the_log_and_a_lost_index_of_it_cost_nothing_after_a_kill
     assert_eq!(graph.sandbox.stats().repeats, 0);
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_found_and_mended_by_command() {
+    let graph = Graph::start().await;
+    let (folder, store, _) = left_by_a_kill(&graph).await;
+    let config = folder.path().join("pixel-relay.toml");
+    let verify = || {
+        let ran = command(&config, &["queue", "verify", "--json"], b"");
+        let rows = ran.rows();
+        let mut kinds: Vec<_> = rows.iter().map(|row| row["kind"].clone()).collect();
+        kinds.dedup();
+        (ran.code, kinds)
+    };
+    let change = |statement: &str| {
+        let store = Connection::open(store.join("queue.db")).unwrap();
+        store.execute_batch(statement).unwrap();
+    };
+    assert_eq!(verify(), (0, vec![]));
+    change("UPDATE total SET value = value + 7 WHERE counter = 'queued'");
+    assert_eq!(verify(), (1, vec![json!("counters")]));
+    let repaired = command(&config, &["queue", "repair"], b"");
+    assert_eq!(repaired.code, 0, "{repaired:?}");
+    // The copy of the files as they were is no damage.
+    assert_eq!(verify(), (0, vec![]));
+    // A batch that cannot be read hides nothing that comes before it.
+    change("UPDATE content SET checksum = checksum + 1 WHERE row = (SELECT min(row) FROM content)");
+    change("UPDATE total SET value = value + 7 WHERE counter = 'queued'");
+    assert_eq!(verify(), (1, vec![json!("counters"), json!("batch")]));
+}
