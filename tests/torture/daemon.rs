@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::disk::Disk;
 use crate::events::SYNCS;
+use crate::harness;
 use crate::preload::{Shim, program};
 use crate::sqlite;
 
@@ -71,23 +72,8 @@ impl Place {
 
     /// Runs a command of the program; returns its output, or its message where it fails.
     pub async fn command(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = Command::new(program())
-            .args(arguments)
-            .arg("--config")
-            .arg(self.config())
-            .env_clear()
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let Ok(output) = timeout(START, output).await else {
-            return Err(format!("{arguments:?} did not end within {START:?}"));
-        };
-        let output = output.unwrap();
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(format!("{arguments:?} failed: {said}"))
+        let program = Command::new(program());
+        harness::command(program, &self.config(), arguments, START).await
     }
 
     /// What the daemons logged so far.

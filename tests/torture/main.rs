@@ -28,6 +28,8 @@
     reason = "a test may panic, spawn, ask for the time, and talk to whoever runs it"
 )]
 
+#[path = "../harness/program.rs"]
+mod harness;
 mod account;
 mod chaos;
 mod clock;
@@ -63,27 +65,8 @@ use witness::Witness;
 const LOOK: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
-    let options = match options::read(std::env::args().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("torture: {problem}");
-            return ExitCode::from(2);
-        }
-    };
-    // Nothing else in this process installs one.
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .ok();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    if runtime.block_on(torture(options)) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    let options = options::read(std::env::args().skip(1));
+    harness::main("torture", options, torture)
 }
 
 /// Runs everything; returns whether every promise was kept.

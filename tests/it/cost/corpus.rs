@@ -220,7 +220,32 @@ fn encoded(mut json: String, times: usize) -> String {
     json
 }
 
+/// The same, with escapes by number: each encoding adds as much, and does not double what the last one added.
+fn encoded_by_number(length: usize) -> String {
+    let mut json = "[1]".to_owned();
+    loop {
+        let next = json.replace('\\', "\\u005c").replace('"', "\\u0022");
+        if next.len() + 4 > length {
+            return format!("\"{next}\"");
+        }
+        json = format!("[\"{next}\"]");
+    }
+}
+
+/// Items beside which the first half of a value, if it is a text, stands in an event.
+fn items_and_half(value: &str) -> (String, String) {
+    let items = vec!["{\"sku\":1}"; (value.len() / 20).min(1000)].join(",");
+    let half = value
+        .get(..value.len() / 2)
+        .filter(|_| value.starts_with('"'))
+        .map_or(value.to_owned(), |half| {
+            format!("{}\"", half.trim_end_matches('\\'))
+        });
+    (items, half)
+}
+
 pub const VALUES: &[(&str, Value)] = &[
+    ("texts in texts by number", encoded_by_number),
     ("equal keys", |n| listed(n, "{", "\"\":0", "}")),
     ("keys", |n| {
         numbered(n, "{", |k| format!("\"k{k}\":{k}"), "}")
@@ -436,13 +461,7 @@ pub const PLACES: &[(&str, Place)] = &[
         )
     }),
     ("p beside products", |n, v| {
-        let items = vec!["{\"sku\":1}"; (v.len() / 20).min(1000)].join(",");
-        let half = v
-            .get(..v.len() / 2)
-            .filter(|_| v.starts_with('"'))
-            .map_or(v.to_owned(), |half| {
-                format!("{}\"", half.trim_end_matches('\\'))
-            });
+        let (items, half) = items_and_half(v);
         event(
             n,
             &format!("\"products\":[{items}],\"p\":{half},\"coupon\":\"0\""),
@@ -451,13 +470,7 @@ pub const PLACES: &[(&str, Place)] = &[
         )
     }),
     ("coupon beside products", |n, v| {
-        let items = vec!["{\"sku\":1}"; (v.len() / 20).min(1000)].join(",");
-        let half = v
-            .get(..v.len() / 2)
-            .filter(|_| v.starts_with('"'))
-            .map_or(v.to_owned(), |half| {
-                format!("{}\"", half.trim_end_matches('\\'))
-            });
+        let (items, half) = items_and_half(v);
         event(
             n,
             &format!("\"products\":[{items}],\"coupon\":{half}"),
