@@ -86,6 +86,7 @@ fn search(options: &Options) -> ExitCode {
     let next = AtomicU64::new(options.from);
     let stop = AtomicBool::new(false);
     let failed = Mutex::new(None);
+    let broken = AtomicU64::new(0);
     thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| {
@@ -98,9 +99,13 @@ fn search(options: &Options) -> ExitCode {
                     let first = run_safely(&plan);
                     let differs =
                         seed.is_multiple_of(REPEATED) && run_safely(&plan).trace != first.trace;
+                    if first.failure.is_none() && !differs {
+                        continue;
+                    }
+                    broken.fetch_add(1, Ordering::Relaxed);
                     if options.goes_on {
                         name_failure(&first, seed, differs);
-                    } else if first.failure.is_some() || differs {
+                    } else {
                         stop.store(true, Ordering::Relaxed);
                         failed.lock().unwrap().get_or_insert((plan, first, differs));
                     }
@@ -109,12 +114,17 @@ fn search(options: &Options) -> ExitCode {
         }
     });
     let Some((plan, outcomes, differs)) = failed.into_inner().unwrap() else {
-        println!(
-            "simulation: {} seeds, all promises kept, {:.0?}",
-            options.seeds,
-            began.elapsed()
-        );
-        return ExitCode::SUCCESS;
+        let (seeds, took) = (options.seeds, began.elapsed());
+        return match broken.into_inner() {
+            0 => {
+                println!("simulation: {seeds} seeds, all promises kept, {took:.0?}");
+                ExitCode::SUCCESS
+            }
+            broken => {
+                println!("simulation: {broken} of {seeds} seeds break a promise, {took:.0?}");
+                ExitCode::FAILURE
+            }
+        };
     };
     let seed = plan.seed;
     if differs {

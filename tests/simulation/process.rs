@@ -139,10 +139,12 @@ impl Process {
         let (mut running, mut driver) = (JoinSet::new(), JoinSet::new());
         driver.spawn(drive(writer, world.clone()));
         for lane in lanes {
-            running.spawn(Box::pin(lane.run(stop.clone(), GRACE)));
+            let run = Box::pin(lane.run(stop.clone(), GRACE));
+            running.spawn(async { run.await.unwrap() });
         }
-        if let Some(skew) = skew {
-            running.spawn(skew.run(stop.clone()));
+        if let Some(mut skew) = skew {
+            let stop = stop.clone();
+            running.spawn(async move { skew.run(&stop).await });
         }
         Ok(Self {
             queue,

@@ -190,15 +190,15 @@ impl<'a> Run<'a> {
             }
             Happening::StoreDown(time) => {
                 let mut disk = self.world.disk();
-                disk.down_until = disk.wrong_until(now + *time);
+                disk.down_until = Some(disk.wrong_until(now + *time));
             }
             Happening::NoAttempts(time) => {
                 let mut disk = self.world.disk();
-                disk.no_attempts_until = disk.wrong_until(now + *time);
+                disk.no_attempts_until = Some(disk.wrong_until(now + *time));
             }
             Happening::NoAnswers(time) => {
                 let mut disk = self.world.disk();
-                disk.no_answers_until = disk.wrong_until(now + *time);
+                disk.no_answers_until = Some(disk.wrong_until(now + *time));
             }
             Happening::UnknownAndStored => {
                 self.world.disk().next_commit = Some(StoreFault::UnknownAndStored);
@@ -209,7 +209,7 @@ impl<'a> Run<'a> {
             Happening::ReportsDamage => self.world.disk().reports_damage = true,
             Happening::Stall(time) => {
                 let mut disk = self.world.disk();
-                disk.stalled_until = disk.wrong_until(now + *time);
+                disk.stalled_until = Some(disk.wrong_until(now + *time));
             }
             Happening::LoseIndexEntry => {
                 let lost = self.world.memory.lose_index_entry(random.usize(..3));

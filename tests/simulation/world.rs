@@ -153,9 +153,9 @@ impl WorldParts {
 
 impl DiskState {
     /// Notes that something is wrong from now until then.
-    pub fn wrong_until(&mut self, until: Instant) -> Option<Instant> {
+    pub fn wrong_until(&mut self, until: Instant) -> Instant {
         self.wrong_at = self.wrong_at.max(Some(until));
-        Some(until)
+        until
     }
 
     /// Lets nothing be wrong any more.
