@@ -263,7 +263,9 @@ impl AcceptedConnection {
                 std::future::pending::<()>().await;
             }
         };
+        // The connection first: a request that has come decides whether it is ended for another.
         let ended = tokio::select! {
+            biased;
             ended = connection.as_mut() => ended,
             () = slot.ended() => return,
             () = is_unused, if slot.is_reserve() => return,
@@ -294,7 +296,13 @@ fn begin<B>(
             && matches!(*request.method(), Method::GET | Method::HEAD);
         asks_for_health || admission() == Admission::ForAnyone
     };
-    slot.begin(|| admission() == Admission::WithSecret, is_due)
+    match slot.begin(|| admission() == Admission::WithSecret, is_due) {
+        Err(ConnectionEnd::MadeRoom) if admission() == Admission::WithSecret => {
+            slot.answer_last();
+            Ok(())
+        }
+        begun => begun,
+    }
 }
 
 /// Waits before the next attempt if that would fail too, usually for want of file descriptors.

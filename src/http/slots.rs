@@ -10,6 +10,7 @@
 //! Whatever has shown a secret is never ended for another, and leaves the reserve as soon as there is room.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -303,6 +304,11 @@ impl ConnectionSlot {
         }
     }
 
+    /// Lets a request be answered that showed a secret in the moment in which its connection was ended.
+    pub(super) fn answer_last(&self) {
+        self.state.has_shown_secret.store(true, Ordering::Relaxed);
+    }
+
     /// Notes that the request has its answer.
     pub(super) fn finish(&self) {
         let now = self.slots.moment();
@@ -312,14 +318,18 @@ impl ConnectionSlot {
         was_busy.ok();
     }
 
-    /// Whether the connection must close after the present answer, because it is in the reserve.
+    /// Whether the connection must close after the present answer: it is in the reserve, or was ended for another.
     pub(super) fn is_for_one_request(&self) -> bool {
-        self.shortage.is_some() && !self.state.is_trusted()
+        let is_ended = self.state.state.load(Ordering::Relaxed) == ENDED;
+        is_ended || (self.shortage.is_some() && !self.state.is_trusted())
     }
 
-    /// Waits until the connection is to end for another.
+    /// Waits until the connection is to end for another. One that has shown a secret goes on to its answer.
     pub(super) async fn ended(&self) {
         self.state.ended.notified().await;
+        if self.state.is_trusted() {
+            pending::<()>().await;
+        }
     }
 
     /// Ends a connection of the reserve on which no request has come since it was let in.
@@ -453,6 +463,8 @@ mod tests {
             many[1].begin(|| true, || true),
             Err(ConnectionEnd::MadeRoom)
         );
+        many[1].answer_last();
+        assert!(many[1].is_for_one_request());
         assert!(!is_ended(&lone) && !few.iter().any(is_ended));
     }
 
