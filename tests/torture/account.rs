@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::Duration;
 
+use pixel_relay::clock::UnixMillis;
 use pixel_relay::sandbox::Sandbox;
 use pixel_relay::sandbox::record::SandboxStats;
 use serde::Deserialize;
@@ -58,6 +60,7 @@ impl Account<'_> {
         wrong.extend(self.chaos.wrong.iter().cloned());
         wrong.extend(self.chaos.watch.grown());
         self.check_calls(&mut wrong);
+        self.check_repeats(&mut wrong);
         match sqlite::answers_on_disk(&self.chaos.place.store()) {
             Ok(on_disk) => self.check_early_calls(&on_disk, &mut wrong),
             Err(error) => wrong.push(format!("the store cannot be read: {error}")),
@@ -98,7 +101,9 @@ impl Account<'_> {
             record.answers, record.unanswered, record.given_up
         );
         println!("deeds     {:?}", self.chaos.deeds);
-        println!("most      {}", self.chaos.watch.most());
+        for line in self.chaos.watch.summary() {
+            println!("host      {line}");
+        }
         if self.chaos.place.disk.is_none() {
             println!("          no disk was filled: mounting one takes root");
         }
@@ -133,6 +138,28 @@ impl Account<'_> {
             if label.starts_with("100/") && label != "100/33" && label != POISON_LABEL {
                 wrong.push(format!("the endpoint refused a batch with {label}"));
             }
+        }
+    }
+
+    /// What came again had been in a request whose answer or settlement was lost.
+    fn check_repeats(&self, wrong: &mut Vec<String>) {
+        let is_excused = |at: &UnixMillis| {
+            let known_by = at.plus(SETTLES_WITHIN);
+            self.chaos
+                .ends
+                .iter()
+                .any(|end| (*at..=known_by).contains(end))
+        };
+        let repeated = self.witness.repeated_requests.values();
+        let without_kill = repeated.filter(|at| !is_excused(at)).count() as u64;
+        let lost = LOSE_ANSWERS
+            .iter()
+            .filter_map(|name| self.stats.faults.get(name));
+        let lost: u64 = lost.sum();
+        if without_kill > lost + LATE_ANSWERS {
+            wrong.push(format!(
+                "{without_kill} requests came again, of which only {lost} answers were lost"
+            ));
         }
     }
 
@@ -185,10 +212,14 @@ impl Account<'_> {
                 let is_rejected = rejected.contains(&(sync.name(), id.as_str()));
                 let name = || format!("{} {serial} ({:?})", sync.name(), event.kind);
                 match outcome {
-                    ExpectedOutcome::Delivered(_) if is_rejected => {
+                    ExpectedOutcome::Delivered(_) | ExpectedOutcome::DeliveredOrDropped(_)
+                        if is_rejected =>
+                    {
                         wrong.push(format!("a good event was rejected: {}", name()));
                     }
-                    ExpectedOutcome::Delivered(_) if event.acknowledged && !arrived => {
+                    ExpectedOutcome::Delivered(_)
+                        if event.acknowledged && !arrived && !event.forgotten =>
+                    {
                         missing.push(name());
                     }
                     ExpectedOutcome::Rejected if event.acknowledged && !is_rejected => {
@@ -296,9 +327,24 @@ impl Account<'_> {
                     0,
                 );
             }
-            for outcome in ["erased", "lost"] {
-                let ended = of("outcomes_total", &format!("outcome=\"{outcome}\""));
-                equal(&format!("{outcome}, none"), ended, 0);
+            equal("lost, none", of("outcomes_total", "outcome=\"lost\""), 0);
+            if sync != Sync::Scrap {
+                equal(
+                    "dropped, none",
+                    of("outcomes_total", "reason=\"dropped\""),
+                    0,
+                );
+            }
+            let forgotten = of("outcomes_total", "reason=\"forgotten\"");
+            let record = self.load.record();
+            let asked = record.events.iter().filter(|event| event.forgotten);
+            let asked = asked.count() as u64;
+            drop(record);
+            if forgotten > asked {
+                wrong.push(format!(
+                    "{}: {forgotten} events were forgotten, and {asked} were asked for",
+                    sync.name()
+                ));
             }
             for reason in ["malformed_json", "too_old", "no_identifier"] {
                 let counted = of("outcomes_total", &format!("reason=\"{reason}\""));
@@ -372,10 +418,21 @@ fn is_never_good(record: &SendRecord, letter: &Dead) -> bool {
     // A broken event, or one without an id of its own, has no number that could be trusted.
     event.is_none_or(|event| {
         event.outcomes().any(|(sync, outcome)| {
-            sync.name() == letter.sync && !matches!(outcome, ExpectedOutcome::Delivered(_))
+            sync.name() == letter.sync
+                && !matches!(
+                    outcome,
+                    ExpectedOutcome::Delivered(_) | ExpectedOutcome::DeliveredOrDropped(_)
+                )
         })
     })
 }
+
+/// Faults that lose an answer, or part of it, to a batch that was taken.
+const LOSE_ANSWERS: [&str; 4] = ["hang_after", "reset_after", "partial", "short_count"];
+/// So many answers may come after the time limit of a request on a slow machine.
+const LATE_ANSWERS: u64 = 20;
+/// An answer is given, and settled, within this.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the endpoint answers where it meets poison.
 const POISON_LABEL: &str = "100/2804007";

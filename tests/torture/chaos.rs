@@ -1,10 +1,12 @@
 //! What goes wrong, and when: drawn from the seed.
 //!
-//! Time is divided into phases. Each has its own faults, and ends with a SIGKILL, a SIGTERM or neither.
+//! Time is divided into phases. Each has its own faults and commands, and ends with a SIGKILL, a SIGTERM or neither. In a
+//! long run, some daemons are left running for minutes, to see whether they grow.
 //! Throttles and blocks last across phases, so that no process may call early. A block would outlast the
 //! run, so at a SIGTERM its time passes for both sides.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::FalseClock;
 use crate::daemon::{Daemon, Place};
-use crate::events::PIXELS;
+use crate::events::{PIXELS, Sync};
 use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -50,15 +52,19 @@ const LIGHT: [&str; 20] = [
 ];
 
 /// Faults that stop a lane for a while.
-const HEAVY: [&str; 9] = [
+const HEAVY: [&str; 4] = [
     "throttle=80004:3s:retry_after:0.3",
     "throttle=17:3s:reset:0.3",
     "throttle=613:2s:retry_after:0.5",
+    "hang",
+];
+
+/// Faults that stop a lane until its process ends, or for minutes.
+const LASTING: [&str; 5] = [
     "token_dead",
     "token_dead=500",
     "no_permission",
     "pixel_gone",
-    "hang",
     "block=3h",
 ];
 
@@ -68,8 +74,16 @@ const ENCOURAGE_EVERY: Duration = Duration::from_secs(3);
 
 /// The endpoint is down.
 const DOWN: &str = "poison=Poison,status=503";
-/// How soon something must arrive once the endpoint is well: the delay of a batch and five seconds, on a machine that is slow.
+/// How soon each sync must deliver something once the endpoint is well: the delay of a batch and five seconds, on a machine
+/// that is slow.
 const LIVELY: Duration = Duration::from_secs(20);
+/// The same for a process that has met faults before, and so may wait before its next try.
+const LIVELY_AFTER_FAULTS: Duration = Duration::from_secs(60);
+/// How long a daemon is left running, and how long they come and go in between.
+const LONG_LIFE: Duration = Duration::from_secs(300);
+const SHORT_LIVES: Duration = Duration::from_secs(300);
+/// A command may fail with these words.
+const IN_FLIGHT: &str = "are being sent right now";
 /// The reasons that a wrong clock gives; once it is right again, they are given back.
 const BY_WRONG_CLOCK: [&str; 4] = ["in_future", "too_old", "window_closed", "maybe_delivered"];
 
@@ -84,6 +98,10 @@ pub struct Chaos {
     pub clock: FalseClock,
     /// Whether the clock is wrong at times.
     pub moves_clock: bool,
+    /// Whether some daemons are left running for long.
+    is_soak: bool,
+    /// Whether the present one is.
+    lives_long: bool,
     pub watch: Watch,
     /// When a daemon ended, one way or the other.
     pub ends: Vec<UnixMillis>,
@@ -103,6 +121,8 @@ impl Chaos {
             sandbox,
             clock: FalseClock::new(place.path()),
             moves_clock: options.clock,
+            is_soak: options.is_soak(),
+            lives_long: false,
             watch: Watch::default(),
             place,
             load,
@@ -117,37 +137,13 @@ impl Chaos {
     /// Causes faults for this long.
     pub async fn rage(&mut self, length: Duration) {
         let end = Instant::now() + length;
+        let mut long_life = Instant::now() + SHORT_LIVES;
         while Instant::now() < end {
-            self.new_faults();
-            self.ensure_daemon().await;
-            let phase = Duration::from_millis(self.random.u64(1000..4000));
-            let disk_fills = self.place.disk.is_some() && self.random.u8(0..4) == 0;
-            if disk_fills {
-                self.fill_disk_for(phase / 2).await;
+            if self.is_soak && Instant::now() >= long_life {
+                self.live_long(end.min(Instant::now() + LONG_LIFE)).await;
+                long_life = Instant::now() + SHORT_LIVES;
             }
-            sleep(phase / if disk_fills { 2 } else { 1 }).await;
-            self.note_early_end();
-            if let Some(process) = self.daemon.as_ref().and_then(Daemon::process) {
-                self.watch.look_at(process);
-            }
-            match self.random.u8(0..6) {
-                0 | 1 => self.retry_dead_letters().await,
-                2 => self.ask(&["dead", "list"]).await,
-                3 => self.ask(&["trace", "event-17"]).await,
-                4 => self.ask(&["forget", "--event-id", "nobody-knows"]).await,
-                _ => {}
-            }
-            if self.moves_clock {
-                match self.random.u8(0..4) {
-                    0 => {
-                        self.clock.step(&mut self.random);
-                        self.did("steps of the clock");
-                    }
-                    1 => self.clock.set_right(),
-                    2 => self.move_clock_over_a_queue().await,
-                    _ => {}
-                }
-            }
+            self.phase().await;
             match self.random.u8(0..10) {
                 0..6 => self.kill().await,
                 6..8 => self.terminate().await,
@@ -156,30 +152,153 @@ impl Chaos {
         }
     }
 
-    /// While events wait, the clock is moved. Once the endpoint is well they must arrive.
-    async fn move_clock_over_a_queue(&mut self) {
+    /// Leaves one daemon running, with faults and commands, until this moment.
+    async fn live_long(&mut self, end: Instant) {
         // Ends every block, and forgets every wait.
         self.ensure_daemon().await;
         self.terminate().await;
-        self.clock.set_right();
-        self.sandbox.vary_faults(DOWN.parse::<Faults>().unwrap());
+        self.lives_long = true;
+        self.watch.begin_long_life();
+        while Instant::now() < end {
+            self.phase().await;
+        }
+        self.lives_long = false;
+        self.did("long lives");
+    }
+
+    /// A few seconds of faults, with a command and a step of the clock.
+    async fn phase(&mut self) {
+        self.new_faults();
         self.ensure_daemon().await;
+        let phase = Duration::from_millis(self.random.u64(1000..4000));
+        let disk_fills = self.place.disk.is_some() && self.random.u8(0..4) == 0;
+        if disk_fills {
+            self.fill_disk_for(phase / 2).await;
+        }
+        sleep(phase / if disk_fills { 2 } else { 1 }).await;
+        self.note_early_end();
+        if let Some(process) = self.daemon.as_ref().and_then(Daemon::process) {
+            self.watch.look_at(process, self.lives_long);
+        }
+        self.command().await;
+        if self.moves_clock {
+            match self.random.u8(0..4) {
+                0 => {
+                    self.clock.step(&mut self.random);
+                    self.did("steps of the clock");
+                }
+                1 => self.clock.set_right(),
+                2 => self.move_clock_over_a_queue().await,
+                _ => {}
+            }
+        }
+    }
+
+    /// What an operator may ask at any moment.
+    async fn command(&mut self) {
+        match self.random.u8(0..12) {
+            // Poison is refused again.
+            0 | 1 => self.ask(&["dead", "retry", "--reason", "refused"]).await,
+            2 => self.ask(&["dead", "list"]).await,
+            3 => self.ask(&["trace", "event-17"]).await,
+            4 => self.ask(&["queue", "verify"]).await,
+            5 => {
+                let name = Sync::Scrap.name();
+                self.ask(&["queue", "drop", "--sync", name, "--force"])
+                    .await;
+            }
+            6 | 7 => {
+                if let Some(id) = self.load.forget_one(&mut self.random) {
+                    self.ask(&["forget", "--event-id", &id]).await;
+                }
+            }
+            8 => self.backfill().await,
+            _ => {}
+        }
+    }
+
+    /// Brings in some history.
+    async fn backfill(&mut self) {
+        if self.daemon.is_none() {
+            return;
+        }
+        let count = self.random.usize(1..1500);
+        let (lines, serials) = self.load.write_history(count, &mut self.random);
+        let file = self.place.path().join("history.ndjson");
+        fs::write(&file, lines).unwrap();
+        match self
+            .place
+            .command(&["backfill", file.to_str().unwrap()])
+            .await
+        {
+            Ok(_) => {
+                self.load.acknowledge(serials);
+                self.did("backfills");
+            }
+            Err(problem) => self.wrong.push(problem),
+        }
+    }
+
+    /// While events wait, the clock is moved. Once the endpoint is well, every sync must deliver.
+    async fn move_clock_over_a_queue(&mut self) {
+        let well = STANDING.parse::<Faults>().unwrap();
+        self.ensure_daemon().await;
+        if !self.lives_long {
+            // Ends every block, and forgets every wait.
+            self.terminate().await;
+            self.clock.set_right();
+        }
+        self.sandbox.vary_faults(well.clone());
+        self.ensure_daemon().await;
+        // A token that was dead before is tried again.
+        self.all_deliver("once the endpoint is well").await;
+        self.sandbox.vary_faults(DOWN.parse::<Faults>().unwrap());
         self.load.send_good_ones(self.seed).await;
         self.clock.step(&mut self.random);
-        self.sandbox
-            .vary_faults(STANDING.parse::<Faults>().unwrap());
-        let before = self.sandbox.stats().accepted;
-        let end = Instant::now() + LIVELY;
-        while self.sandbox.stats().accepted == before {
+        self.sandbox.vary_faults(well);
+        self.all_deliver("after a step of the clock").await;
+        self.did("steps of the clock over a queue");
+    }
+
+    /// Waits until every sync has delivered something from now on, as it must within a time.
+    async fn all_deliver(&mut self, when: &str) {
+        let patience = if self.lives_long {
+            LIVELY_AFTER_FAULTS
+        } else {
+            LIVELY
+        };
+        let before = self.delivered().await;
+        self.load.send_good_ones(self.seed).await;
+        let end = Instant::now() + patience;
+        loop {
+            let now = self.delivered().await;
+            let syncs = Sync::ALL.into_iter().zip(before.iter().zip(now));
+            let still = syncs.filter(|(_, (before, now))| now <= *before);
+            let still: Vec<Sync> = still.map(|(sync, _)| sync).collect();
+            if still.is_empty() {
+                return;
+            }
             if Instant::now() > end {
                 self.wrong.push(format!(
-                    "nothing arrived within {LIVELY:?} of a step of the clock"
+                    "{when} {still:?} delivered nothing within {patience:?}"
                 ));
-                break;
+                return;
             }
             sleep(Duration::from_millis(50)).await;
         }
-        self.did("steps of the clock over a queue");
+    }
+
+    /// How many events of each sync are delivered.
+    async fn delivered(&self) -> Vec<u64> {
+        let Some(daemon) = &self.daemon else {
+            return Vec::new();
+        };
+        let metrics = Metrics::read(&daemon.admin).await;
+        let syncs = Sync::ALL.iter().map(|sync| {
+            let label = format!("sync=\"{}\"", sync.name());
+            metrics.sum("outcomes_total", &[&label, "outcome=\"delivered\""])
+        });
+        syncs.collect()
     }
 
     /// Gives back what a wrong clock has put aside.
@@ -196,6 +315,7 @@ impl Chaos {
         }
         match self.place.command(arguments).await {
             Ok(_) => self.did("commands"),
+            Err(problem) if problem.contains(IN_FLIGHT) => self.did("commands that were too early"),
             Err(problem) => self.wrong.push(problem),
         }
     }
@@ -238,8 +358,10 @@ impl Chaos {
     fn new_faults(&mut self) {
         let mut items = vec![STANDING.to_owned(), "latency=1ms..80ms".to_owned()];
         for pixel in PIXELS {
-            if self.random.u8(0..4) == 0 {
-                items.push(format!("{pixel}/{}", self.one_of(&HEAVY)));
+            match self.random.u8(0..8) {
+                0 if !self.lives_long => items.push(format!("{pixel}/{}", self.one_of(&LASTING))),
+                0 | 1 => items.push(format!("{pixel}/{}", self.one_of(&HEAVY))),
+                _ => {}
             }
             for _ in 0..self.random.u8(1..5) {
                 items.push(format!("{pixel}/{}", self.one_of(&LIGHT)));
@@ -285,7 +407,7 @@ impl Chaos {
         disk.fill();
         sleep(time).await;
         // Sometimes it is killed while the disk is full.
-        if self.random.bool() {
+        if !self.lives_long && self.random.bool() {
             self.kill().await;
             self.new_faults();
         }
@@ -294,11 +416,6 @@ impl Chaos {
         }
         self.did("full disks");
         self.ensure_daemon().await;
-    }
-
-    /// Retries dead letters, as an operator may: poison is refused again.
-    async fn retry_dead_letters(&mut self) {
-        self.ask(&["dead", "retry", "--reason", "refused"]).await;
     }
 
     async fn kill(&mut self) {

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 /// The pixels that the endpoint knows.
-pub const PIXELS: [&str; 2] = ["1001", "2002"];
+pub const PIXELS: [&str; 3] = ["1001", "2002", "3003"];
 
-/// The syncs of the daemon under test: two share a pixel, one filters.
+/// The syncs of the daemon under test: two share a pixel, one filters, and what is queued for one is dropped at times.
 pub const SYNCS: &str = r#"
 [sync.web]
 pixel_id = "1001"
@@ -50,6 +50,18 @@ currency = { constant = "EUR" }
 max_batch_delay = "50ms"
 timeout = "1s"
 requests_per_second = "unlimited"
+
+[sync.scrap]
+pixel_id = "3003"
+access_token_file = "TOKEN_FILE"
+properties = ["serial"]
+[sync.scrap.user_data]
+email = "user_properties.email"
+[sync.scrap.events."Sign Up"]
+[sync.scrap.delivery]
+max_batch_delay = "50ms"
+timeout = "1s"
+requests_per_second = "unlimited"
 "#;
 
 /// The names and pixels of the syncs.
@@ -58,16 +70,19 @@ pub enum Sync {
     Web,
     Twin,
     Shop,
+    /// What is queued for it is dropped at times.
+    Scrap,
 }
 
 impl Sync {
-    pub const ALL: [Self; 3] = [Self::Web, Self::Twin, Self::Shop];
+    pub const ALL: [Self; 4] = [Self::Web, Self::Twin, Self::Shop, Self::Scrap];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Web => "web",
             Self::Twin => "twin",
             Self::Shop => "shop",
+            Self::Scrap => "scrap",
         }
     }
 
@@ -76,6 +91,7 @@ impl Sync {
         match (pixel_id, event_name) {
             ("1001", "Lead") => Self::Twin,
             ("1001", _) => Self::Web,
+            ("3003", _) => Self::Scrap,
             _ => Self::Shop,
         }
     }
@@ -102,6 +118,8 @@ pub enum Kind {
 pub enum ExpectedOutcome {
     /// Delivered under this name.
     Delivered(&'static str),
+    /// The same, or dropped by an operator.
+    DeliveredOrDropped(&'static str),
     Rejected,
     Invalid(&'static str),
     Filtered,
@@ -123,6 +141,16 @@ impl Kind {
         }
     }
 
+    /// Draws one that has an id and is delivered.
+    pub fn draw_good(random: &mut fastrand::Rng) -> Self {
+        [Self::Page, Self::SignUp, Self::Order][random.usize(0..3)]
+    }
+
+    /// Whether it has an id and is delivered.
+    pub const fn is_good(self) -> bool {
+        matches!(self, Self::Page | Self::SignUp | Self::Order)
+    }
+
     pub const fn outcome(self, sync: Sync) -> ExpectedOutcome {
         match (self, sync) {
             (Self::Malformed, _) => ExpectedOutcome::Invalid("malformed_json"),
@@ -131,6 +159,7 @@ impl Kind {
             }
             (Self::SignUp, Sync::Web) => ExpectedOutcome::Delivered("Sign Up"),
             (Self::SignUp, Sync::Twin) => ExpectedOutcome::Delivered("Lead"),
+            (Self::SignUp, Sync::Scrap) => ExpectedOutcome::DeliveredOrDropped("Sign Up"),
             (Self::Order | Self::FreeOrder, Sync::Web) => ExpectedOutcome::Delivered("Order"),
             (Self::Order, Sync::Shop) => ExpectedOutcome::Delivered("Purchase"),
             (Self::Poison, Sync::Web | Sync::Shop) => ExpectedOutcome::Rejected,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use pixel_relay::clock::{Clock as _, SystemClock};
+use pixel_relay::clock::{Clock as _, SystemClock, UnixMillis};
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -65,6 +65,8 @@ pub struct Sent {
     /// To the sync `web` alone, not to all.
     pub only_web: bool,
     pub acknowledged: bool,
+    /// Whether an operator erased it, if it was still there.
+    pub forgotten: bool,
 }
 
 impl Sent {
@@ -176,17 +178,65 @@ impl Load {
         }
     }
 
-    fn write(&self, kinds: &[Kind], only_web: bool, random: &mut fastrand::Rng) -> Body {
-        let first = {
-            let mut record = self.record();
-            let first = record.events.len();
-            record.events.extend(kinds.iter().map(|kind| Sent {
-                kind: *kind,
-                only_web,
-                acknowledged: false,
-            }));
-            first
+    /// Writes lines of an export, as history that the stream has not brought; returns them with their serial numbers.
+    pub fn write_history(
+        &self,
+        count: usize,
+        random: &mut fastrand::Rng,
+    ) -> (String, Range<usize>) {
+        let kinds: Vec<Kind> = (0..count).map(|_| Kind::draw_good(random)).collect();
+        let first = self.begin(&kinds, false);
+        let hour_ago = UnixMillis(SystemClock.now().0 - 3_600_000).to_string();
+        let then = hour_ago.replace('T', " ");
+        let mut text = String::new();
+        for (place, kind) in kinds.iter().enumerate() {
+            let serial = (first + place) as u64;
+            events::write(&mut text, *kind, serial, then.trim_end_matches('Z'), random);
+            text.push('\n');
+        }
+        (text, first..first + count)
+    }
+
+    /// Notes that events were taken.
+    pub fn acknowledge(&self, serials: Range<usize>) {
+        let body = Body {
+            bytes: Vec::new(),
+            gzip: false,
+            put: false,
+            only_web: false,
+            serials,
         };
+        self.count_tries(&body, true);
+    }
+
+    /// Chooses one of the last events that were taken, which an operator is to erase; gives its id.
+    pub fn forget_one(&self, random: &mut fastrand::Rng) -> Option<String> {
+        let mut record = self.record();
+        let last = record.events.len();
+        let mut serials = (0..50).map(|_| last.saturating_sub(random.usize(1..3000)));
+        let serial = serials.find(|serial| {
+            let event = record.events.get(*serial);
+            event.is_some_and(|event| event.acknowledged && event.kind.is_good())
+        })?;
+        record.events[serial].forgotten = true;
+        events::id(record.events[serial].kind, serial as u64)
+    }
+
+    /// Gives events their serial numbers; returns the first.
+    fn begin(&self, kinds: &[Kind], only_web: bool) -> usize {
+        let mut record = self.record();
+        let first = record.events.len();
+        record.events.extend(kinds.iter().map(|kind| Sent {
+            kind: *kind,
+            only_web,
+            acknowledged: false,
+            forgotten: false,
+        }));
+        first
+    }
+
+    fn write(&self, kinds: &[Kind], only_web: bool, random: &mut fastrand::Rng) -> Body {
+        let first = self.begin(kinds, only_web);
         let now = SystemClock.now().to_string();
         let mut text = String::new();
         // A body that is nothing but a broken event is refused, so one stands in a list.

@@ -18,6 +18,8 @@ pub struct Options {
 
 const NAME: &str = "torture";
 const SHORT: Duration = Duration::from_secs(20);
+/// A run of this length has time for daemons that live for minutes.
+const SOAK: Duration = Duration::from_secs(600);
 const LONGEST_MINUTES: u64 = 24 * 60;
 /// Arguments of the test harness that are followed by a value.
 const WITH_VALUE: [&str; 6] = [
@@ -30,6 +32,11 @@ const WITH_VALUE: [&str; 6] = [
 ];
 
 impl Options {
+    /// Whether some daemons are left running for long, to see whether they grow.
+    pub fn is_soak(&self) -> bool {
+        self.length >= SOAK
+    }
+
     /// How long the queue may take to drain once everything is healed.
     pub fn patience(&self) -> Duration {
         // A wait that a wrong clock has stored begins anew.

@@ -1,74 +1,131 @@
 //! What the daemon takes of its host: memory, descriptors, threads.
 
 use std::fs;
+use std::time::Duration;
 
-/// How many per cent of the first quarter of a run the last may take: the window of duplicates fills.
-const GROWTH: u64 = 160;
-/// Less than this is no growth.
-const SMALL: [u64; 3] = [128 * 1024, 200, 40];
+use tokio::time::Instant;
+
+/// How many per cent of the second quarter the last may take.
+const GROWTH: u64 = 125;
+/// More by this much is no growth, whatever the share: the window of duplicates fills, and connections come and go.
+const SMALL: [u64; 3] = [16 * 1024, 20, 4];
 /// Fewer samples say nothing of a trend.
 const ENOUGH: usize = 40;
+/// The least time between two samples.
+const EVERY: Duration = Duration::from_secs(1);
 const NAMES: [&str; 3] = ["resident kB", "descriptors", "threads"];
+
+/// A look at a process.
+type Sample = [u64; 3];
 
 /// Samples, in order.
 #[derive(Default)]
-pub struct Watch(Vec<[u64; 3]>);
+pub struct Watch {
+    samples: Vec<Sample>,
+    last: Option<Instant>,
+    /// Where the lives of daemons begin that were left running for long.
+    lives: Vec<Vec<Sample>>,
+}
 
 impl Watch {
-    /// Looks at a process, if it is there.
-    pub fn look_at(&mut self, process: u32) {
-        let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) else {
+    /// Looks at a process, if it is there and the last look is not just past. `in_long_life`: it is left running.
+    pub fn look_at(&mut self, process: u32, in_long_life: bool) {
+        if self.last.is_some_and(|last| last.elapsed() < EVERY) {
+            return;
+        }
+        self.last = Some(Instant::now());
+        let Some(sample) = sample(process) else {
             return;
         };
-        let number = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name))?;
-            line.split_whitespace().nth(1)?.parse().ok()
-        };
-        let files = fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count);
-        if let (Some(resident), Some(threads)) = (number("VmRSS:"), number("Threads:")) {
-            self.0.push([resident, files as u64, threads]);
+        self.samples.push(sample);
+        if in_long_life && let Some(life) = self.lives.last_mut() {
+            life.push(sample);
         }
     }
 
-    /// The most of each, for people.
-    pub fn most(&self) -> String {
-        let most = most(&self.0);
-        let parts = NAMES
-            .iter()
-            .zip(most)
-            .map(|(name, most)| format!("{name} {most}"));
-        parts.collect::<Vec<_>>().join(", ")
+    /// Notes that a daemon is now left running.
+    pub fn begin_long_life(&mut self) {
+        self.lives.push(Vec::new());
+    }
+
+    /// The most of each, and how each went on, for people.
+    pub fn summary(&self) -> Vec<String> {
+        let mut lines = vec![format!(
+            "most {}",
+            in_words(&(0..3).map(|place| self.most(place)).collect::<Vec<_>>())
+        )];
+        let whole = [("the whole run".to_owned(), &self.samples)];
+        let lives = self.lives.iter().enumerate();
+        let lives = lives.map(|(number, life)| (format!("long life {}", number + 1), life));
+        for (name, samples) in whole.into_iter().chain(lives) {
+            if samples.len() >= ENOUGH {
+                let medians = [1, 2, 3].map(|quarter| {
+                    in_words(
+                        &(0..3)
+                            .map(|place| median(samples, quarter, place))
+                            .collect::<Vec<_>>(),
+                    )
+                });
+                lines.push(format!(
+                    "{name}, medians of the second, third and last quarter: {}",
+                    medians.join(" | ")
+                ));
+            }
+        }
+        lines
     }
 
     /// What grew.
     pub fn grown(&self) -> Vec<String> {
-        let quarter = self.0.len() / 4;
-        if self.0.len() < ENOUGH {
-            return Vec::new();
+        let mut grown = Vec::new();
+        for samples in [&self.samples].into_iter().chain(&self.lives) {
+            if samples.len() < ENOUGH {
+                continue;
+            }
+            for (place, name) in NAMES.iter().enumerate() {
+                let (before, last) = (median(samples, 1, place), median(samples, 3, place));
+                if last > before + SMALL[place] && last * 100 > before * GROWTH {
+                    let count = samples.len();
+                    grown.push(format!(
+                        "{name} grew from {before} to {last} in {count} samples"
+                    ));
+                }
+            }
         }
-        let (first, last) = (
-            most(&self.0[..quarter]),
-            most(&self.0[self.0.len() - quarter..]),
-        );
-        (0..NAMES.len())
-            .filter(|place| {
-                let (first, last) = (first[*place], last[*place]);
-                last > SMALL[*place] && last * 100 > first * GROWTH
-            })
-            .map(|place| {
-                let (name, first, last) = (NAMES[place], first[place], last[place]);
-                format!("{name} grew from {first} to {last}")
-            })
-            .collect()
+        grown
+    }
+
+    fn most(&self, place: usize) -> u64 {
+        let values = self.samples.iter().map(|sample| sample[place]);
+        values.max().unwrap_or_default()
     }
 }
 
-fn most(samples: &[[u64; 3]]) -> [u64; 3] {
-    let mut most = [0; 3];
-    for sample in samples {
-        for (most, value) in most.iter_mut().zip(sample) {
-            *most = (*most).max(*value);
-        }
-    }
-    most
+fn in_words(values: &[u64]) -> String {
+    let parts = NAMES
+        .iter()
+        .zip(values)
+        .map(|(name, value)| format!("{name} {value}"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// The median of a quarter of the samples, from 0.
+fn median(samples: &[Sample], quarter: usize, place: usize) -> u64 {
+    let length = samples.len() / 4;
+    let from = quarter * length;
+    let mut values: Vec<u64> = (samples[from..from + length].iter())
+        .map(|sample| sample[place])
+        .collect();
+    values.sort_unstable();
+    values[values.len() / 2]
+}
+
+fn sample(process: u32) -> Option<Sample> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let number = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    let files = fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count);
+    Some([number("VmRSS:")?, files as u64, number("Threads:")?])
 }

@@ -1,8 +1,11 @@
 //! What arrived at the endpoint, event by event.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use pixel_relay::clock::UnixMillis;
 use pixel_relay::sandbox::Sandbox;
 use pixel_relay::sandbox::record::Accepted;
 use sha2::{Digest as _, Sha256};
@@ -20,21 +23,23 @@ const TOLD: usize = 20;
 pub struct Witness {
     /// By sync and serial number.
     pub arrived: HashMap<(Sync, u64), Arrived>,
+    /// How many of them must arrive.
+    due: u64,
     /// All events, repeats included.
     pub accepted: u64,
-    /// Requests some of whose events arrived once more in a later one.
-    pub repeated_requests: BTreeSet<u64>,
+    /// Requests some of whose events arrived once more in a later one, and when they were taken.
+    pub repeated_requests: BTreeMap<u64, UnixMillis>,
     /// Violations: what should not have arrived, or not in this form.
     pub wrong: Vec<String>,
 }
 
 /// An event that arrived.
 pub struct Arrived {
-    pub id: String,
-    pub name: String,
-    /// The request that brought it last.
-    pub request: u64,
-    pub times: u32,
+    /// Of its id and its name.
+    fingerprint: u64,
+    /// The request that brought it last, and when.
+    request: u64,
+    at: UnixMillis,
 }
 
 impl Witness {
@@ -52,7 +57,7 @@ impl Witness {
             for record in records {
                 self.look_at(&record, &load);
             }
-            load.set_arrived(self.arrived.len() as u64);
+            load.set_arrived(self.due);
             if last {
                 return self;
             }
@@ -78,7 +83,11 @@ impl Witness {
             return self.tell(format!("{sync:?} {serial}: was never sent"));
         };
         let outcome = sent.outcomes().find(|(other, _)| *other == sync);
-        let as_expected = |(_, outcome)| matches!(outcome, ExpectedOutcome::Delivered(expected) if expected == name);
+        let as_expected = |(_, outcome)| match outcome {
+            ExpectedOutcome::Delivered(expected)
+            | ExpectedOutcome::DeliveredOrDropped(expected) => expected == name,
+            _ => false,
+        };
         if !outcome.is_some_and(as_expected) {
             self.tell(format!(
                 "{sync:?} {serial}: arrived as {name}, but is {:?}",
@@ -95,31 +104,30 @@ impl Witness {
                 "{sync:?} {serial}: arrived with another person's data: {data}"
             ));
         }
+        let mut hasher = DefaultHasher::new();
+        (&id, &name).hash(&mut hasher);
+        let arrived = Arrived {
+            fingerprint: hasher.finish(),
+            request: accepted.request,
+            at: UnixMillis(accepted.received_at_ms),
+        };
         match self.arrived.entry((sync, serial)) {
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(Arrived {
-                    id,
-                    name,
-                    request: accepted.request,
-                    times: 1,
-                });
+            Entry::Vacant(place) => {
+                place.insert(arrived);
+                self.due += u64::from(sync != Sync::Scrap);
             }
-            std::collections::hash_map::Entry::Occupied(mut place) => {
-                let arrived = place.get_mut();
-                arrived.times += 1;
-                let before = std::mem::replace(&mut arrived.request, accepted.request);
-                let same = arrived.id == id && arrived.name == name;
-                let wrong = format!(
-                    "{sync:?} {serial}: delivered as {} {}, and again as {name} {id}",
-                    arrived.name, arrived.id
-                );
-                if before == accepted.request {
+            Entry::Occupied(mut place) => {
+                let before = place.insert(arrived);
+                let same = before.fingerprint == place.get().fingerprint;
+                if before.request == accepted.request {
                     self.tell(format!("{sync:?} {serial}: twice in one request"));
                 } else {
-                    self.repeated_requests.insert(before);
+                    self.repeated_requests.insert(before.request, before.at);
                 }
                 if !same {
-                    self.tell(wrong);
+                    self.tell(format!(
+                        "{sync:?} {serial}: delivered before, and again as {name} {id}"
+                    ));
                 }
             }
         }
