@@ -13,6 +13,7 @@ use std::time::Duration;
 use pixel_relay::clock::{Clock as _, SystemClock, UnixMillis};
 use pixel_relay::sandbox::Sandbox;
 use pixel_relay::sandbox::faults::Faults;
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::FalseClock;
@@ -82,6 +83,8 @@ const LIVELY_AFTER_FAULTS: Duration = Duration::from_secs(60);
 /// How long a daemon is left running, and how long they come and go in between.
 const LONG_LIFE: Duration = Duration::from_secs(300);
 const SHORT_LIVES: Duration = Duration::from_secs(300);
+/// No wait of a lane is longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// A command may fail with these words.
 const IN_FLIGHT: &str = "are being sent right now";
 /// The reasons that a wrong clock gives; once it is right again, they are given back.
@@ -200,7 +203,11 @@ impl Chaos {
             // Poison is refused again.
             0 | 1 => self.ask(&["dead", "retry", "--reason", "refused"]).await,
             2 => self.ask(&["dead", "list"]).await,
-            3 => self.ask(&["trace", "event-17"]).await,
+            3 => {
+                if let Some((_, id)) = self.load.any_taken(&mut self.random) {
+                    self.ask(&["trace", &id]).await;
+                }
+            }
             4 => self.ask(&["queue", "verify"]).await,
             5 => {
                 let name = Sync::Scrap.name();
@@ -208,7 +215,8 @@ impl Chaos {
                     .await;
             }
             6 | 7 => {
-                if let Some(id) = self.load.forget_one(&mut self.random) {
+                if let Some((serial, id)) = self.load.any_taken(&mut self.random) {
+                    self.load.record().events[serial].forgotten = true;
                     self.ask(&["forget", "--event-id", &id]).await;
                 }
             }
@@ -279,12 +287,31 @@ impl Chaos {
                 return;
             }
             if Instant::now() > end {
-                self.wrong.push(format!(
-                    "{when} {still:?} delivered nothing within {patience:?}"
-                ));
+                self.tell_of_standstill(when, &still).await;
                 return;
             }
             sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Says that syncs deliver nothing, but for those that say when they try again: Meta may have asked to wait.
+    async fn tell_of_standstill(&mut self, when: &str, still: &[Sync]) {
+        let Some(daemon) = &self.daemon else {
+            return;
+        };
+        let health = match reqwest::get(format!("{}/health", daemon.admin)).await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        let health: Value = serde_json::from_str(&health).unwrap_or_default();
+        for sync in still {
+            let lane = &health["syncs"][sync.name()]["lane"];
+            let next = lane["next_try_in_seconds"].as_u64();
+            if next.is_none_or(|next| next == 0 || next > LONGEST_WAIT.as_secs()) {
+                let name = sync.name();
+                self.wrong
+                    .push(format!("{when} {name} delivered nothing in time: {lane}"));
+            }
         }
     }
 

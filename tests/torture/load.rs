@@ -209,17 +209,17 @@ impl Load {
         self.count_tries(&body, true);
     }
 
-    /// Chooses one of the last events that were taken, which an operator is to erase; gives its id.
-    pub fn forget_one(&self, random: &mut fastrand::Rng) -> Option<String> {
-        let mut record = self.record();
+    /// Chooses one of the last events that were taken; gives its serial number and its id.
+    pub fn any_taken(&self, random: &mut fastrand::Rng) -> Option<(usize, String)> {
+        let record = self.record();
         let last = record.events.len();
         let mut serials = (0..50).map(|_| last.saturating_sub(random.usize(1..3000)));
         let serial = serials.find(|serial| {
             let event = record.events.get(*serial);
             event.is_some_and(|event| event.acknowledged && event.kind.is_good())
         })?;
-        record.events[serial].forgotten = true;
-        events::id(record.events[serial].kind, serial as u64)
+        let id = events::id(record.events[serial].kind, serial as u64)?;
+        Some((serial, id))
     }
 
     /// Gives events their serial numbers; returns the first.
