@@ -43,6 +43,8 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// How often the log says what share of the events carried each identifier.
 const COVERAGE_SUMMARY: Duration = Duration::from_secs(3600);
+/// How often the search for damage is begun anew after a panic, the first time included.
+const SEARCHES: usize = 3;
 
 /// A daemon that is ready to run.
 #[derive(Debug)]
@@ -227,8 +229,11 @@ impl App {
         let summarise = async move || summarise(&ingest, &stop).await;
         watches.spawn(watched(Arc::clone(&self.metrics), summarise));
         let (queue, stop) = (self.queue.clone(), stop_listening.clone());
-        let search = async move || search_for_damage(&queue, &stop).await;
-        watches.spawn(watched(Arc::clone(&self.metrics), search));
+        let metrics = Arc::clone(&self.metrics);
+        watches.spawn(async move {
+            search_for_damage(&queue, &stop, &metrics).await;
+            Ok(())
+        });
         // The operators' listener stays open until the store is closed.
         let stop_admin = CancellationToken::new();
         let mut admin = JoinSet::new();
@@ -330,12 +335,22 @@ async fn summarise(ingest: &Ingest, stop: &CancellationToken) {
     }
 }
 
-/// Looks through the whole store, once, for what went wrong on the disk while the daemon was away.
-async fn search_for_damage(queue: &Queue, stop: &CancellationToken) {
-    match stop.run_until_cancelled(queue.search_and_mend()).await {
-        // It is being stopped.
-        None | Some(Ok(()) | Err(StoreError::Closed)) => {}
-        Some(Err(error)) => tracing::warn!(%error, "the store could not be searched for damage"),
+/// Looks through the whole store, once, for what went wrong on the disk while the daemon was away. What makes the
+/// search panic must not end the daemon.
+async fn search_for_damage(queue: &Queue, stop: &CancellationToken, metrics: &Metrics) {
+    for _ in 0..SEARCHES {
+        match caught(stop.run_until_cancelled(queue.search_and_mend())).await {
+            // It is being stopped.
+            Ok(None | Some(Ok(()) | Err(StoreError::Closed))) => break,
+            Ok(Some(Err(error))) => {
+                tracing::warn!(%error, "the store could not be searched for damage");
+                break;
+            }
+            Err(panicked) => {
+                metrics.panicked(PanickedPart::Watch);
+                tracing::error!(%panicked, "the search for damage in the store failed");
+            }
+        }
     }
     stop.cancelled().await;
 }
