@@ -430,7 +430,9 @@ impl Ingest {
         let health = self.queue.health();
         match health.trouble {
             Some(CapacityProblem::DiskLow) => return Some(RequestRefusal::DiskLow),
-            Some(CapacityProblem::Failing(_)) => return Some(RequestRefusal::StorageFailed),
+            Some(CapacityProblem::Failing(_) | CapacityProblem::Mending) => {
+                return Some(RequestRefusal::StorageFailed);
+            }
             Some(CapacityProblem::Closed) => return Some(RequestRefusal::Stopping),
             None => {}
         }

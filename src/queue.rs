@@ -464,6 +464,11 @@ impl Queue {
         verify::mend(self).await
     }
 
+    /// Waits until no damage is being mended.
+    async fn mended(&self) -> Result<(), StoreError> {
+        verify::mended(self).await
+    }
+
     /// Closes the store, with everything in one file; other handles then get `Closed`.
     pub async fn close(self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();

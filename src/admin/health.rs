@@ -166,6 +166,10 @@ fn report_store(view: &HealthView, problems: &mut Vec<String>) -> StoreReport {
             "less disk is free than queue.min_free_disk: no event is taken".to_owned()
         }
         CapacityProblem::Failing(reason) => format!("the store cannot write: {reason}"),
+        CapacityProblem::Mending => {
+            "the store is damaged and is being mended: no event is taken until that is done"
+                .to_owned()
+        }
         CapacityProblem::Closed => "the store is closed".to_owned(),
     });
     let taking = view.syncs.iter().filter(|(_, sync)| sync.enabled);

@@ -261,6 +261,16 @@ fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
+/// The fingerprints of events, as they are stored.
+pub(super) fn encode_fingerprints(entries: &[BatchEntry]) -> Vec<u8> {
+    let mut fingerprints = Vec::with_capacity(entries.len() * 16);
+    for entry in entries {
+        fingerprints.extend_from_slice(&entry.fingerprint.id.to_le_bytes());
+        fingerprints.extend_from_slice(&entry.fingerprint.whole.to_le_bytes());
+    }
+    fingerprints
+}
+
 /// Reads fingerprints as they are stored.
 pub(super) fn fingerprints(stored: &[u8]) -> impl Iterator<Item = Fingerprint> {
     let (numbers, _) = stored.as_chunks::<8>();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::clock::UnixMillis;
 use crate::payload::Payload;
 
-use super::batch::{BatchEntry, BatchId, SyncId, checksum, encode_index, index_bytes};
+use super::batch::{
+    BatchEntry, BatchId, SyncId, checksum, encode_fingerprints, encode_index, index_bytes,
+};
 use super::bits::{Bits, MAX_EVENTS};
 use super::compress::{self, Compressor};
 use super::state::{BatchState, InDoubt, Soundness};
@@ -99,11 +101,7 @@ impl BatchBuilder {
     ) -> NewBatch {
         let body = compressor.compress(&self.body).to_vec();
         let index = encode_index(&self.entries, &self.names);
-        let mut fingerprints = Vec::with_capacity(self.entries.len() * 16);
-        for entry in &self.entries {
-            fingerprints.extend_from_slice(&entry.fingerprint.id.to_le_bytes());
-            fingerprints.extend_from_slice(&entry.fingerprint.whole.to_le_bytes());
-        }
+        let fingerprints = encode_fingerprints(&self.entries);
         let events = self.entries.len();
         let deadlines = self.entries.iter().map(|entry| entry.deadline);
         NewBatch {

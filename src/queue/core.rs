@@ -26,7 +26,7 @@ use super::batch_builder::{BatchBuilder, BatchKind};
 use super::bits::Bits;
 use super::compress::Compressor;
 use super::cooldown::Cooldown;
-use super::damage::StopSign;
+use super::damage::{Finding, StopSign};
 use super::engine::{
     BatchChange, BatchOrder, Engine, EngineResult, LastIds, Reader, Storage, Transaction,
 };
@@ -142,6 +142,8 @@ pub(super) struct Core {
     pub(super) damaged: Vec<BatchId>,
     /// Batches whose states were not read as they were written.
     pub(super) unsound: BTreeSet<BatchId>,
+    /// Damage that was met and is dealt with, but not told yet.
+    pub(super) findings: Vec<Finding>,
     /// An index of the engine's may disagree with its table, or the counters with what is there.
     pub(super) suspects_indexes: bool,
     /// The counters may be wrong.
@@ -180,6 +182,7 @@ impl Core {
             engine,
             damaged: Vec::new(),
             unsound: BTreeSet::new(),
+            findings: Vec::new(),
             suspects_indexes: false,
             copies_removed_at: None,
             needs_recount: false,

@@ -24,6 +24,10 @@ words! {
         Batch = "batch" => "what cannot be read ends as lost when its turn comes, and is kept aside",
         /// A dead letter.
         DeadLetter = "dead_letter" => "it stays listed and cannot be retried; drop it with `dead drop`",
+        /// What is remembered of a person.
+        Profile = "profile" => "it is dropped when it is met; what later events tell is remembered anew",
+        /// Fingerprints of events, by which repeats are known.
+        Fingerprints = "fingerprints" => "the daemon restores those of queued events when it starts, and `queue repair` does it at once; a repeat of others may be delivered again",
         /// Pages of the file.
         Pages = "pages" => "the daemon saves what is readable when it meets them, and `queue repair` does it at once",
         /// The description of the tables.

@@ -140,6 +140,11 @@ pub(super) trait Engine: Reader {
     /// Makes all of a transaction durable, or nothing.
     fn commit(&mut self, transaction: &Transaction) -> EngineResult<()>;
 
+    /// Forgets all that was read before, which may have been read wrongly.
+    fn read_afresh(&mut self) -> EngineResult<()> {
+        Ok(())
+    }
+
     /// Bytes in use.
     fn used_bytes(&mut self) -> EngineResult<u64>;
 
@@ -269,6 +274,8 @@ pub(super) struct BatchFingerprints {
     pub(super) taken_at: UnixMillis,
     /// As [`super::batch::fingerprints`] reads them.
     pub(super) stored: Vec<u8>,
+    /// Whether they were read as they were written.
+    pub(super) is_sound: bool,
 }
 
 /// How many fingerprints there are of a batch.
@@ -451,6 +458,8 @@ pub(super) struct StoredProfile {
     pub(super) sync: SyncId,
     pub(super) touched: UnixMillis,
     pub(super) body: Vec<u8>,
+    /// Whether it was read as it was written, for this person.
+    pub(super) is_sound: bool,
 }
 
 impl StoredProfile {
@@ -513,6 +522,8 @@ pub(super) struct Transaction {
     pub(super) batches: BTreeMap<BatchId, Option<BatchChange>>,
     /// Batches whose fingerprints go.
     pub(super) aged_fingerprints: BTreeSet<BatchId>,
+    /// Take the place of those that are stored.
+    pub(super) mended_fingerprints: Vec<BatchFingerprints>,
     /// `None`: the dead letter goes.
     pub(super) dead_letters: BTreeMap<i64, Option<StoredDeadLetter>>,
     /// `None`: the damaged batch goes.
@@ -536,6 +547,7 @@ impl Transaction {
             && self.added.is_empty()
             && self.batches.is_empty()
             && self.aged_fingerprints.is_empty()
+            && self.mended_fingerprints.is_empty()
             && self.dead_letters.is_empty()
             && self.damaged.is_empty()
             && self.attempts.is_empty()

@@ -44,7 +44,7 @@ pub(super) struct SyncLeases {
     turns: usize,
     /// How many leases in a row have found less than what is ready.
     short: u32,
-    /// How often so many had that it was an error.
+    /// How often so many had that something was done about it.
     errors: u32,
     /// Is notified when events become ready.
     pub(super) wake: Arc<Notify>,
@@ -78,8 +78,16 @@ const MOST_URGENT: Turn = &[BatchOrder::Deadline];
 /// that none waits for ever.
 const ROUND: [Turn; 4] = [PURCHASES, FRESHEST, PURCHASES, MOST_URGENT];
 
-/// So many leases in a row that find less than what is ready are an error.
+/// So many leases in a row that find less than what is ready are damage.
 const SHORT_LEASES: u32 = 12;
+
+/// Events that are ready by the counts, and that no lease finds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shortage {
+    pub(super) events: u64,
+    /// There was one before, and what may be mended was.
+    pub(super) is_mended: bool,
+}
 
 /// What a commit does to the leases of a sync.
 #[derive(Debug)]
@@ -227,9 +235,9 @@ impl SyncLeases {
         turn
     }
 
-    /// Notes that a lease has taken all that it found. Gives how many events are ready all the same, once so many
+    /// Notes that a lease has taken all that it found. Tells how many events are ready all the same, once so many
     /// leases have left some that no release between can explain it; each time it takes more of them.
-    pub(super) fn took_all(&mut self) -> Option<u64> {
+    pub(super) fn took_all(&mut self) -> Option<Shortage> {
         let left = self.backlog().events;
         if left == 0 {
             // All that was counted was found.
@@ -241,8 +249,12 @@ impl SyncLeases {
             return None;
         }
         self.short = 0;
+        let is_mended = self.errors > 0;
         self.errors += 2;
-        Some(left)
+        Some(Shortage {
+            events: left,
+            is_mended,
+        })
     }
 
     /// Gives the earliest deadline that a ready event can have, and raises the mark to the end; the caller lowers

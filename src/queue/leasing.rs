@@ -44,17 +44,21 @@ pub(super) fn lease(
         bytes: 0,
         full: max_events == 0,
     };
-    let leased = match order {
-        Order::MostUrgent => lease_in_turn(core, &mut lease),
-        Order::NewestOfEachName => lease_newest_of_each_name(core, &mut lease),
-    };
-    if let Err(error) = leased.and_then(|()| check_rest(core, &lease, order)) {
+    if let Err(error) = fill(core, &mut lease, order) {
         give_back(core, sync, &lease.taken);
         return Err(error);
     }
-    core.leases().of(sync).recheck_oldest();
-    core.refresh_oldest(index)?;
     Ok(lease.taken)
+}
+
+fn fill(core: &mut Core, lease: &mut Lease, order: Order) -> EngineResult<()> {
+    match order {
+        Order::MostUrgent => lease_in_turn(core, lease)?,
+        Order::NewestOfEachName => lease_newest_of_each_name(core, lease)?,
+    }
+    check_rest(core, lease, order)?;
+    core.leases_of(lease.index, SyncLeases::recheck_oldest);
+    core.refresh_oldest(lease.index)
 }
 
 /// Makes events ready again that were leased for nobody.
@@ -63,17 +67,27 @@ pub(super) fn give_back(core: &Core, sync: &SyncName, leased: &[Leased]) {
     core.leases().of(sync).release(&slots);
 }
 
-/// Fails where events are ready by the counts, and time after time no lease finds them: the store is damaged where no
-/// checksum tells, as in an index.
-fn check_rest(core: &Core, lease: &Lease, order: Order) -> EngineResult<()> {
+/// Where events are ready by the counts, and time after time no lease finds them, the store is damaged where no
+/// checksum tells, as in an index: has it mended. Fails if that was of no use.
+fn check_rest(core: &mut Core, lease: &mut Lease, order: Order) -> EngineResult<()> {
     // What is overdue or damaged leaves with the next pass.
     if lease.full || order != Order::MostUrgent || core.overdue || !core.damaged.is_empty() {
         return Ok(());
     }
-    match core.leases_of(lease.index, SyncLeases::took_all) {
-        Some(events) => Err(EngineError::Damaged(Arc::new(NotFound { events }))),
-        None => Ok(()),
+    let Some(shortage) = core.leases_of(lease.index, SyncLeases::took_all) else {
+        return Ok(());
+    };
+    if shortage.is_mended {
+        let events = shortage.events;
+        return Err(EngineError::Damaged(Arc::new(NotFound { events })));
     }
+    // It may be one wrong read.
+    core.engine.read_afresh()?;
+    core.leases_of(lease.index, |leases| leases.lower_urgent(i64::MIN));
+    lease_most_urgent(core, lease)?;
+    let is_found = core.leases_of(lease.index, |leases| leases.backlog().events == 0);
+    core.suspects_indexes |= !lease.full && !is_found;
+    Ok(())
 }
 
 fn lease_in_turn(core: &mut Core, lease: &mut Lease) -> EngineResult<()> {

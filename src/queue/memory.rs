@@ -213,6 +213,11 @@ impl Engine for MemoryEngine {
         Ok(None)
     }
 
+    fn rebuild_indexes(&mut self) -> EngineResult<()> {
+        self.tables().not_indexed.clear();
+        Ok(())
+    }
+
     fn close(&mut self) -> EngineResult<()> {
         Ok(())
     }

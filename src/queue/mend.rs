@@ -25,7 +25,7 @@ pub(super) fn mended(
         ..state.id
     };
     let next = reader.fingerprints(Some(before), 1)?.pop();
-    let Some(seen) = next.filter(|seen| seen.batch == state.id) else {
+    let Some(seen) = next.filter(|seen| seen.batch == state.id && seen.is_sound) else {
         return Ok(None);
     };
     state.sync = seen.sync;

@@ -13,7 +13,8 @@ use crate::profile::update::{self, ProfileStore, ProfileUpdate};
 use crate::profile::{Profile, ProfileKey, decode, encode};
 
 use super::core::Core;
-use super::engine::{AgedProfile, EngineError, EngineResult, StoredProfile};
+use super::damage::{DamageKind, Finding};
+use super::engine::{self, AgedProfile, EngineError, EngineResult, StoredProfile};
 use super::totals::Counter;
 
 /// Profiles that are removed at once.
@@ -21,9 +22,10 @@ const PIECE: usize = 256;
 /// Profiles that are read at once.
 const FEW: usize = 16;
 
-/// Decodes a profile, if that is possible.
+/// Decodes a profile, if that is possible. A damaged one may be another person's.
 pub(super) fn read(stored: &StoredProfile) -> Option<Profile> {
-    decode(&stored.body, stored.touched)
+    let is_sound = stored.is_sound;
+    is_sound.then(|| decode(&stored.body, stored.touched))?
 }
 
 /// The profiles of one sync, as the present transaction leaves them.
@@ -36,7 +38,10 @@ impl ProfileStore for SyncProfiles<'_> {
     type Error = EngineError;
 
     fn profile(&mut self, key: ProfileKey) -> EngineResult<Option<Profile>> {
-        let found = find(self.core, key)?;
+        let mut found = find(self.core, key)?;
+        if let Some(damaged) = found.take_if(|stored| !stored.is_sound) {
+            lose(self.core, key, &damaged);
+        }
         let mut profile = found.as_ref().and_then(read);
         // Where the clock was ahead, the next event dates the profile anew.
         let is_ahead = |profile: &&mut Profile| profile.touched > self.core.now;
@@ -58,6 +63,7 @@ impl ProfileStore for SyncProfiles<'_> {
             sync: counters.id,
             touched: profile.touched,
             body: encode(&profile),
+            is_sound: true,
         };
         counters.add(Counter::Profiles, 1);
         counters.add(Counter::ProfileBytes, stored.held_bytes());
@@ -196,6 +202,34 @@ fn remove_oldest_pending(core: &mut Core, index: usize, mut goes: impl FnMut(&mu
         }
         drop_profile(core, index, key, held);
     }
+}
+
+/// Drops all damaged profiles.
+pub(super) fn lose_damaged(core: &mut Core) -> EngineResult<()> {
+    let mut damaged = Vec::new();
+    let engine = &mut *core.engine;
+    engine::visit_pages(
+        None,
+        |after, limit| engine.profiles(after.unwrap_or(0), limit),
+        |(place, _, _)| *place,
+        |(_, key, stored)| damaged.extend((!stored.is_sound).then_some((key, stored))),
+    )?;
+    for (key, stored) in &damaged {
+        lose(core, *key, stored);
+    }
+    Ok(())
+}
+
+/// Drops a damaged profile.
+fn lose(core: &mut Core, key: ProfileKey, damaged: &StoredProfile) {
+    match core.counters.find_by_id(damaged.sync) {
+        Some(index) => drop_profile(core, index, key, damaged.held_bytes()),
+        None => drop(core.pending.profiles.insert(key, None)),
+    }
+    // Whose it was, and how long, is not known for sure.
+    core.needs_recount = true;
+    let what = "the profile of a person was damaged, and was dropped";
+    core.findings.push(Finding::new(DamageKind::Profile, what));
 }
 
 fn drop_profile(core: &mut Core, index: usize, key: ProfileKey, held: u64) {

@@ -43,6 +43,8 @@ pub enum CapacityProblem {
     DiskLow,
     /// The last write failed, for this reason; it is tried again.
     Failing(String),
+    /// Damage is being mended, which takes long.
+    Mending,
     /// The queue was closed.
     Closed,
 }

@@ -4,10 +4,11 @@ use std::mem;
 
 use crate::outcome::Reason;
 
+use super::batch::encode_fingerprints;
 use super::core::Core;
 use super::damage::{DamageKind, Finding};
 use super::damaged::{DamagedBatch, DamagedHeader, RawContent};
-use super::engine::EngineResult;
+use super::engine::{self, EngineResult};
 use super::state::{BatchState, Soundness};
 use super::totals::Counter;
 use super::{mend, room};
@@ -136,4 +137,28 @@ pub(super) fn mend_states(core: &mut Core) -> EngineResult<Vec<Finding>> {
     let what = format!("the states of {restored} batches were damaged, and are mended");
     let finding = (restored > 0).then(|| Finding::new(DamageKind::Batch, what));
     Ok(finding.into_iter().collect())
+}
+
+/// Restores the fingerprints of batches whose events are there. What can not be restored stays as it is: most of it is
+/// right.
+pub(super) fn mend_fingerprints(core: &mut Core) -> EngineResult<()> {
+    let mut damaged = Vec::new();
+    let engine = &mut *core.engine;
+    engine::visit_pages(
+        None,
+        |after, limit| engine.fingerprints(after, limit),
+        |seen| seen.batch,
+        |seen| damaged.extend((!seen.is_sound).then_some(seen)),
+    )?;
+    for seen in &mut damaged {
+        if let Some(content) = engine.content(seen.batch)? {
+            seen.stored = encode_fingerprints(&content.entries);
+        }
+        let state = engine.batch(seen.batch)?;
+        if let Some(state) = state.filter(|state| state.soundness == Soundness::Sound) {
+            (seen.sync, seen.taken_at) = (state.sync, state.taken_at);
+        }
+    }
+    core.pending.mended_fingerprints = damaged;
+    Ok(())
 }

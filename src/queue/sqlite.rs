@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Row};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 
 use crate::clock::{Clock, UnixMillis};
 
@@ -21,6 +21,8 @@ use super::engine::{
     Disk, Engine, EngineError, EngineResult, Opening, Reader, Recount, ScrubStep, Storage,
     Transaction,
 };
+use fault::is_damage;
+use log::LookAtLog;
 use place::{FileId, Place};
 use salvage::Salvaged;
 use space::Filler;
@@ -33,11 +35,15 @@ mod place;
 mod description;
 mod log;
 mod profiles;
+mod fault;
 mod records;
 mod salvage;
 mod schema;
 mod space;
 mod verify;
+
+/// How often a log is read until all that is sound in it is found.
+const MAX_RECOVERIES: usize = 3;
 
 /// The folder that holds the file.
 #[derive(Debug)]
@@ -61,11 +67,15 @@ impl Sqlite {
         }
     }
 
-    /// Says what a damaged log has lost, before `SQLite` passes over it.
-    fn look_into_log(&self) -> io::Result<()> {
+    /// Looks through the log, and says what a damaged one has lost, before `SQLite` passes over it.
+    fn look_into_log(&self) -> io::Result<Option<LookAtLog>> {
         let [log, shared, _] = schema::files(&self.folder);
-        let Some(lost) = log::lost_frames(&log, &shared)? else {
-            return Ok(());
+        let mut found = log::look(&log, &shared)?;
+        if found.is_some_and(|found| found.lost.is_some()) {
+            found = log::look(&log, &shared)?;
+        }
+        let Some(lost) = found.and_then(|found| found.lost) else {
+            return Ok(found);
         };
         let copy = log::keep(&self.folder, &log)?;
         if lost.is_stale {
@@ -90,7 +100,28 @@ impl Sqlite {
                 lost.commits, lost.frames
             ),
         );
-        Ok(())
+        Ok(found.filter(|_| !lost.is_stale))
+    }
+
+    /// Has `SQLite` read the log, and makes sure that it has found all that is sound there: a wrong read would look to it
+    /// like the end of the log. What was found holds as long as the connection is open.
+    fn recover_log(&self, found: LookAtLog) -> rusqlite::Result<Connection> {
+        let mut tries = 0;
+        loop {
+            let connection = schema::open_reader(&self.folder)?;
+            let frames = schema::frames_in_log(&connection)?;
+            if frames >= found.committed {
+                return Ok(connection);
+            }
+            log_wrong_read();
+            tries += 1;
+            if tries == MAX_RECOVERIES {
+                let lost = found.committed - frames;
+                let what = format!("the log cannot be read to its end: {lost} frames are lost");
+                self.found(DamageKind::Log, what);
+                return Ok(connection);
+            }
+        }
     }
 
     fn found(&self, kind: DamageKind, what: impl Into<String>) {
@@ -126,29 +157,30 @@ impl Storage for Sqlite {
         if opening == Opening::AfterFailure {
             self.check_database()?;
         }
-        if opening == Opening::Start {
-            self.look_into_log().map_err(unusable)?;
+        let log = match opening {
+            Opening::Start => self.look_into_log().map_err(unusable)?,
+            Opening::AfterFailure => None,
+        };
+        let is_log_damaged = log.is_some_and(|log| log.lost.is_some());
+        // What keeps it from being read is met by the next opening too.
+        let reader = log.map(|log| self.recover_log(log).ok());
+        let engine = match self.open_file(opening) {
+            // One wrong read is no damage.
+            Err(
+                OpenError::Engine(EngineError::Damaged(_))
+                | OpenError::Foreign(_)
+                | OpenError::Newer { .. },
+            ) => {
+                let engine = self.open_file(opening)?;
+                log_wrong_read();
+                engine
+            }
+            opened => opened?,
+        };
+        drop(reader);
+        if is_log_damaged && let Err(error) = schema::truncate_log(&engine.connection) {
+            tracing::warn!(%error, "the next start may find the damaged log again");
         }
-        let connection = schema::open(&self.folder)?;
-        let faults = description::faults(&connection)?;
-        if !faults.is_empty() {
-            return Err(schema::damaged(&faults.join(", ")));
-        }
-        let names = records::mend_names(&connection)?;
-        if !names.is_empty() {
-            let names = names.join(", ");
-            tracing::error!(syncs = names, "names of syncs were damaged, and are mended");
-            self.found(
-                DamageKind::Counters,
-                format!("the names of syncs were damaged, and are mended: {names}"),
-            );
-        }
-        if opening == Opening::AfterFailure {
-            schema::truncate_log(&connection)?;
-            records::prove_writable(&connection)?;
-        }
-        let access = FileAccess::Writing(self.folder.clone());
-        let engine = SqliteEngine::new(connection, access)?;
         *locked(&self.place) = Some(Place::note(&self.folder).map_err(unusable)?);
         Ok(Box::new(engine))
     }
@@ -233,6 +265,41 @@ impl Storage for Sqlite {
 }
 
 impl Sqlite {
+    /// Opens the file, and puts the names of syncs right.
+    fn open_file(&self, opening: Opening) -> Result<SqliteEngine, OpenError> {
+        let mut connection = self.connect()?;
+        let names = if records::are_named(&connection)? {
+            Vec::new()
+        } else {
+            connection = self.connect()?;
+            records::mend_names(&connection)?
+        };
+        if !names.is_empty() {
+            let names = names.join(", ");
+            tracing::error!(syncs = names, "names of syncs were damaged, and are mended");
+            self.found(
+                DamageKind::Counters,
+                format!("the names of syncs were damaged, and are mended: {names}"),
+            );
+        }
+        if opening == Opening::AfterFailure {
+            schema::truncate_log(&connection)?;
+            records::prove_writable(&connection)?;
+        }
+        let access = FileAccess::Writing(self.folder.clone());
+        Ok(SqliteEngine::new(connection, access)?)
+    }
+
+    /// Opens the file, and makes sure that its tables are ours.
+    fn connect(&self) -> Result<Connection, OpenError> {
+        let connection = schema::open(&self.folder)?;
+        let faults = description::faults(&connection)?;
+        if !faults.is_empty() {
+            return Err(schema::damaged(&faults.join(", ")));
+        }
+        Ok(connection)
+    }
+
     /// Refuses to go on with another file than the one that failed: its events would be lost without a word.
     fn check_database(&self) -> Result<(), OpenError> {
         let database = schema::file(&self.folder);
@@ -298,21 +365,44 @@ impl SqliteEngine {
         Ok(true)
     }
 
+    /// Does something, and what meets damage again through a new connection. What the first try has not committed goes
+    /// with its connection.
+    fn twice<T>(&mut self, mut work: impl FnMut(&mut Self) -> EngineResult<T>) -> EngineResult<T> {
+        let fault = match work(self) {
+            Err(EngineError::Damaged(fault)) => fault,
+            done => return done,
+        };
+        if !self.connect_again()? {
+            return Err(EngineError::Damaged(fault));
+        }
+        let value = work(self)?;
+        log_wrong_read();
+        Ok(value)
+    }
+
     /// Reads, and what looks damaged again through a new connection.
     fn read_twice<T>(
         &mut self,
         mut read: impl FnMut(&Connection) -> rusqlite::Result<T>,
     ) -> EngineResult<T> {
-        let error = match read(&self.connection) {
-            Err(error) if is_damage(&error) => error,
-            done => return Ok(done?),
-        };
-        if !self.connect_again()? {
-            return Err(error.into());
+        self.twice(|engine| Ok(read(&engine.connection)?))
+    }
+
+    /// Reads records, and once more through a new connection if one of them is not as it was written.
+    fn read_sound<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> EngineResult<Vec<T>>,
+        is_sound: impl Fn(&T) -> bool,
+    ) -> EngineResult<Vec<T>> {
+        let found = read(self)?;
+        if found.iter().all(&is_sound) || !self.connect_again()? {
+            return Ok(found);
         }
-        let value = read(&self.connection)?;
-        log_wrong_read();
-        Ok(value)
+        let found = read(self)?;
+        if found.iter().all(is_sound) {
+            log_wrong_read();
+        }
+        Ok(found)
     }
 
     /// Reads every row that a statement finds.
@@ -357,43 +447,46 @@ impl Reader for SqliteEngine {}
 
 impl Engine for SqliteEngine {
     fn commit(&mut self, transaction: &Transaction) -> EngineResult<()> {
-        match write(&self.connection, transaction) {
-            Err(EngineError::Damaged(fault)) => {
-                // What was written so far goes with the connection.
-                if !self.connect_again()? {
-                    return Err(EngineError::Damaged(fault));
-                }
-                write(&self.connection, transaction)?;
-                log_wrong_read();
-                Ok(())
-            }
-            done => done,
-        }
+        self.twice(|engine| write(&engine.connection, transaction))
+    }
+
+    fn read_afresh(&mut self) -> EngineResult<()> {
+        self.connect_again()?;
+        Ok(())
     }
 
     fn used_bytes(&mut self) -> EngineResult<u64> {
-        Ok(space::used_bytes(&self.connection)?.saturating_sub(self.filler.bytes))
+        let used = self.read_twice(space::used_bytes)?;
+        Ok(used.saturating_sub(self.filler.bytes))
     }
 
     fn maintain(&mut self, clock: &dyn Clock) -> EngineResult<bool> {
-        let more = self
-            .filler
-            .release_abandoned(&self.connection, clock.uptime())?;
-        space::give_back_pages(&self.connection, clock)?;
-        Ok(more)
+        self.twice(|engine| {
+            let Self {
+                connection, filler, ..
+            } = engine;
+            let more = filler.release_abandoned(connection, clock.uptime())?;
+            space::give_back_pages(connection, clock)?;
+            Ok(more)
+        })
     }
 
     fn scrub(&mut self, step: ScrubStep, uptime: Duration) -> EngineResult<Option<ScrubStep>> {
         let ScrubStep(step) = step;
-        let is_done = match step {
-            0 => !self.filler.fill_free_pages(&self.connection, uptime)?,
-            1 => !self.filler.release(&self.connection)?,
-            _ => {
-                schema::truncate_log(&self.connection)?;
-                return Ok(None);
-            }
-        };
-        Ok(Some(ScrubStep(step + u8::from(is_done))))
+        self.twice(|engine| {
+            let Self {
+                connection, filler, ..
+            } = engine;
+            let is_done = match step {
+                0 => !filler.fill_free_pages(connection, uptime)?,
+                1 => !filler.release(connection)?,
+                _ => {
+                    schema::truncate_log(connection)?;
+                    return Ok(None);
+                }
+            };
+            Ok(Some(ScrubStep(step + u8::from(is_done))))
+        })
     }
 
     fn rescue(&mut self) -> EngineResult<()> {
@@ -409,11 +502,11 @@ impl Engine for SqliteEngine {
     }
 
     fn rebuild_indexes(&mut self) -> EngineResult<()> {
-        Ok(self.connection.execute_batch("REINDEX")?)
+        self.read_twice(|connection| connection.execute_batch("REINDEX"))
     }
 
     fn close(&mut self) -> EngineResult<()> {
-        Ok(schema::truncate_log(&self.connection)?)
+        self.read_twice(schema::truncate_log)
     }
 }
 
@@ -443,58 +536,6 @@ fn log_wrong_read() {
         "damaged data was read from the store, and sound data when it was read again through a new \
          connection. Check memory and disk"
     );
-}
-
-impl From<rusqlite::Error> for EngineError {
-    fn from(error: rusqlite::Error) -> Self {
-        if is_damage(&error) {
-            Self::Damaged(Arc::new(error))
-        } else {
-            Self::Unavailable(Arc::new(error))
-        }
-    }
-}
-
-impl From<rusqlite::Error> for OpenError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Engine(error.into())
-    }
-}
-
-/// Whether an error means that the file is damaged or cut off, rather than that it cannot be read now.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    match error {
-        rusqlite::Error::FromSqlConversionFailure(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::InvalidColumnType(..)
-        | rusqlite::Error::Utf8Error(..) => true,
-        rusqlite::Error::SqliteFailure(failure, message) => {
-            failure.code == ErrorCode::DatabaseCorrupt
-                || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
-                || message.as_deref().is_some_and(is_of_description)
-        }
-        rusqlite::Error::SqlInputError { error, msg, .. } => {
-            error.code == ErrorCode::DatabaseCorrupt || is_of_description(msg)
-        }
-        _ => false,
-    }
-}
-
-/// Whether an error's message says that the tables are not as described: our statements fit our tables.
-fn is_of_description(message: &str) -> bool {
-    [
-        "malformed database schema",
-        "no such table",
-        "no such column",
-        "no such index",
-        "has no column named",
-        "duplicate column name",
-        "already exists",
-        "unsupported file format",
-        "ON CONFLICT clause does not match",
-    ]
-    .iter()
-    .any(|part| message.contains(part))
 }
 
 /// A count as `SQLite` stores it.

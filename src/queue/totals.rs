@@ -63,6 +63,8 @@ words! {
 const CHECKSUM: &str = "checksum";
 /// Is 1 for a sync whose counters were stored before there were checksums.
 const UNCHECKED: &str = "unchecked";
+/// Records are counted until two counts agree, but not more often.
+const MAX_COUNTS: usize = 4;
 /// A stored count above this is damage.
 const PLAUSIBLE: i64 = 1 << 53;
 
@@ -363,6 +365,10 @@ impl Counters {
         &mut self.all[index]
     }
 
+    fn are_sound(&self) -> bool {
+        self.all.iter().all(SyncCounters::is_sound)
+    }
+
     /// Sums a counter over all syncs.
     pub(super) fn sum(&self, counter: Counter) -> u64 {
         self.all.iter().map(|counters| counters.get(counter)).sum()
@@ -403,16 +409,19 @@ impl Counters {
 }
 
 /// Whether all counters are as they were written.
-pub(super) fn are_sound(reader: &mut dyn Reader) -> EngineResult<bool> {
-    let counters = Counters::load(reader)?;
-    Ok(counters.all.iter().all(SyncCounters::is_sound))
+pub(super) fn are_sound(engine: &mut dyn Engine) -> EngineResult<bool> {
+    if Counters::load(engine)?.are_sound() {
+        return Ok(true);
+    }
+    // It may be one wrong read.
+    engine.read_afresh()?;
+    Ok(Counters::load(engine)?.are_sound())
 }
 
 /// What is wrong with the counters, for people.
 pub(super) fn differences(reader: &mut dyn Reader) -> EngineResult<Vec<String>> {
     let stored = Counters::load(reader)?;
-    let mut counted = Counters::load(reader)?;
-    count_anew(reader, &mut counted)?;
+    let counted = counted(reader)?;
     let mut differences = Vec::new();
     for (stored, counted) in stored.all.iter().zip(&counted.all) {
         let name = &stored.name;
@@ -436,8 +445,16 @@ pub(super) fn differences(reader: &mut dyn Reader) -> EngineResult<Vec<String>> 
 
 /// Corrects the counters by what is in the store; gives the number of events lost.
 pub(super) fn recount(engine: &mut dyn Engine) -> EngineResult<u64> {
-    let mut counters = Counters::load(engine)?;
-    count_anew(engine, &mut counters)?;
+    let mut counters = counted(engine)?;
+    // What one wrong read hides must not count as lost.
+    for _ in 0..MAX_COUNTS {
+        engine.read_afresh()?;
+        let again = counted(engine)?;
+        if again.all == counters.all {
+            break;
+        }
+        counters = again;
+    }
     let mut lost = 0;
     for sync in &mut counters.all {
         lost += sync.correct(&counters.hashes);
@@ -453,6 +470,13 @@ pub(super) fn recount(engine: &mut dyn Engine) -> EngineResult<u64> {
     counters.collect_changes(&mut transaction.counters);
     engine.commit(&transaction)?;
     Ok(lost)
+}
+
+/// The counters, as the store's records tell them.
+fn counted(reader: &mut dyn Reader) -> EngineResult<Counters> {
+    let mut counters = Counters::load(reader)?;
+    count_anew(reader, &mut counters)?;
+    Ok(counters)
 }
 
 /// Counts what the store's records tell.

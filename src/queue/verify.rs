@@ -1,6 +1,7 @@
 //! Looks for damage, a step at a time, beside the writer or where none runs.
 
 use std::any::Any;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,12 @@ use super::damage::{DamageKind, Finding, StopSign, Verified, VerifyStep};
 use super::damaged::DamagedBatch;
 use super::engine::{EngineError, Storage};
 use super::writer::{self, WriterCommand};
-use super::{OpenError, Queue, StoreError, storage, totals};
+use super::{CapacityProblem, OpenError, Queue, StoreError, storage, totals};
 
 /// How long the search rests after each step beside a daemon, which has other work.
 const REST: Duration = Duration::from_millis(20);
+/// How often a writer that mends is asked whether it is done.
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(100);
 
 /// A store that nobody has open.
 #[derive(Debug)]
@@ -81,8 +84,13 @@ pub(super) async fn verify(queue: &Queue, step: VerifyStep) -> Result<Verified, 
     let context = Arc::clone(&queue.0.context);
     let stop = context.shared.stops_searches.clone();
     let search = move || context.storage.verify(step, &stop);
-    let found = tokio::task::spawn_blocking(search).await;
-    Ok(found.map_err(|_| StoreError::Closed)??)
+    match tokio::task::spawn_blocking(search).await {
+        Ok(found) => Ok(found?),
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => Err(StoreError::Closed),
+        },
+    }
 }
 
 /// Searches the whole store for damage in small steps, and has it mended.
@@ -108,9 +116,19 @@ pub(super) async fn search_and_mend(queue: &Queue) -> Result<(), StoreError> {
         let met: Result<(), _> = queue.ask(WriterCommand::Outside, meet).await;
         // The next command opens the store again.
         drop(met);
-        return queue.ask(WriterCommand::Outside, |_| Ok(())).await;
+        return queue.mended().await;
     }
-    let needs_mending = is(DamageKind::Index) || is(DamageKind::Counters) || is(DamageKind::Batch);
+    let is_mendable = |kind: &DamageKind| {
+        matches!(
+            kind,
+            DamageKind::Index
+                | DamageKind::Counters
+                | DamageKind::Batch
+                | DamageKind::Fingerprints
+                | DamageKind::Profile
+        )
+    };
+    let needs_mending = kinds.iter().any(is_mendable);
     writer::note(&queue.0.context, found);
     if needs_mending {
         mend(queue).await?;
@@ -126,6 +144,16 @@ pub(super) async fn mend(queue: &Queue) -> Result<(), StoreError> {
             Ok(())
         })
         .await?;
-    // The writer mends between two commands.
-    queue.ask(WriterCommand::Outside, |_| Ok(())).await
+    queue.mended().await
+}
+
+/// Waits for the writer, which mends between two commands.
+pub(super) async fn mended(queue: &Queue) -> Result<(), StoreError> {
+    loop {
+        let done = queue.ask(WriterCommand::Outside, |_| Ok(())).await;
+        if done.is_ok() || queue.health().trouble != Some(CapacityProblem::Mending) {
+            return done;
+        }
+        tokio::time::sleep(BETWEEN_QUESTIONS).await;
+    }
 }

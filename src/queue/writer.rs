@@ -9,7 +9,9 @@
 //! ([`start`]), the simulation a task.
 
 use std::any::Any;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::mpsc::SendError;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fmt, io, mem};
@@ -25,8 +27,12 @@ use super::engine::{self, EngineError, EngineResult, Opening};
 use super::quota::CapacityProblem;
 use super::state::Soundness;
 use super::totals::Counters;
-use super::{OpenError, StoreError, dead_letters, expire, room, set_aside, settle, totals};
+use super::{
+    OpenError, StoreError, dead_letters, expire, profiles, room, set_aside, settle, totals,
+};
 
+/// How long commands wait for what is being mended. After that they fail until it is done.
+const SHORT_MENDING: Duration = Duration::from_millis(100);
 /// Most commands that go into one transaction.
 const BATCH: usize = 1024;
 /// How often expiry and maintenance come round.
@@ -65,6 +71,10 @@ pub struct Writer {
     /// The open queue, or the error after which it was closed.
     core: Result<Core, EngineError>,
     commands: mpsc::Receiver<WriterCommand>,
+    /// The thread that has the core, or will have one, while damage is mended.
+    mending: Option<JoinHandle<EngineResult<Core>>>,
+    /// Whether a thread of its own drives it, so that it may start another.
+    has_thread: bool,
     /// At which uptime.
     maintained_at: Duration,
     /// The last pass left something to do.
@@ -77,8 +87,14 @@ pub struct Writer {
     possession: Box<dyn Any + Send>,
 }
 
+/// Why nothing can be done while the store is mended.
+#[derive(Debug, thiserror::Error)]
+#[error("the store is being mended")]
+struct BeingMended;
+
 /// Starts a thread that drives a writer.
-pub(super) fn start(writer: Writer) -> io::Result<JoinHandle<()>> {
+pub(super) fn start(mut writer: Writer) -> io::Result<JoinHandle<()>> {
+    writer.has_thread = true;
     // For waiting with a time-out.
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
@@ -86,6 +102,27 @@ pub(super) fn start(writer: Writer) -> io::Result<JoinHandle<()>> {
     thread::Builder::new()
         .name("queue".to_owned())
         .spawn(move || runtime.block_on(writer.run()))
+}
+
+/// Does something on a thread of its own. Where the machine refuses one, it is given back.
+fn on_thread<T, W>(work: W) -> Result<JoinHandle<T>, W>
+where
+    T: Send + 'static,
+    W: FnOnce() -> T + Send + 'static,
+{
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    let run = move || {
+        let work: W = receiver.recv().expect("it is sent at once");
+        work()
+    };
+    let name = "queue-mend".to_owned();
+    match thread::Builder::new().name(name).spawn(run) {
+        Ok(thread) => match sender.send(work) {
+            Ok(()) => Ok(thread),
+            Err(SendError(work)) => Err(work),
+        },
+        Err(_) => Err(work),
+    }
 }
 
 /// Opens the engine and reads what is kept in memory.
@@ -131,11 +168,10 @@ fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError
     Ok(core)
 }
 
-/// Mends indexes and batches. Counters are to be counted anew when what cannot be mended has left.
+/// Mends indexes and batches, and counts anew when what cannot be mended has left.
 fn mend(core: &mut Core) -> EngineResult<()> {
     tracing::error!("records of the store are damaged; they are being mended. Check the disk");
     core.suspects_indexes = false;
-    core.needs_recount = true;
     core.engine.rebuild_indexes()?;
     let engine = &mut *core.engine;
     engine::visit_pages(
@@ -150,17 +186,46 @@ fn mend(core: &mut Core) -> EngineResult<()> {
     )?;
     let findings = core.transact(set_aside::mend_states)?;
     note(&core.context, findings);
+    core.transact(set_aside::mend_fingerprints)?;
+    core.transact(profiles::lose_damaged)?;
     note(&core.context, core.context.storage.take_findings());
     for counters in core.counters.all() {
         core.leases()
             .of(&counters.name)
             .reset_marks(core.context.clock.uptime());
     }
-    Ok(())
+    while core.transact(set_aside::lose_damaged)? {}
+    recount(core)
+}
+
+fn recount(core: &mut Core) -> EngineResult<()> {
+    core.needs_recount = false;
+    totals::recount(&mut *core.engine)?;
+    core.counters = Counters::load(&mut *core.engine)?;
+    core.publish()
+}
+
+/// Saves what is readable, and opens the copy.
+fn salvage(context: &Arc<QueueContext>) -> EngineResult<Core> {
+    let opened = context
+        .storage
+        .salvage(context.clock.now(), totals::recount)
+        .and_then(|()| open(context, Opening::AfterFailure));
+    opened.map_err(|error| match error {
+        OpenError::Engine(error) => error,
+        error => {
+            tracing::error!(%error, "the store could not be salvaged");
+            // Another try may do.
+            EngineError::Damaged(Arc::new(error))
+        }
+    })
 }
 
 /// Shows damage that was met on `/health`.
 pub(super) fn note(context: &QueueContext, findings: Vec<Finding>) {
+    if findings.is_empty() {
+        return;
+    }
     let now = context.clock.now();
     let mut view = context.shared.view.lock();
     for finding in findings {
@@ -189,6 +254,8 @@ impl Writer {
             context,
             core: Ok(core),
             commands,
+            mending: None,
+            has_thread: false,
             has_more: true,
             failure_logged: false,
             displaced: None,
@@ -202,7 +269,7 @@ impl Writer {
         loop {
             let wait = if self.has_more { Duration::ZERO } else { TICK };
             match timeout(wait, self.commands.recv_many(&mut batch, BATCH)).await {
-                Ok(0) => return,
+                Ok(0) => return self.finish_mending(),
                 Ok(_) => {
                     self.gather(&mut batch);
                     if let Some(reply) = self.serve(&mut batch) {
@@ -260,10 +327,10 @@ impl Writer {
         }
         if !changes.is_empty() {
             let outcome = self.attempt(|core| {
-                core.transact(|core| changes.into_iter().try_for_each(|work| work(core)))?;
-                core.publish()
+                core.transact(|core| changes.into_iter().try_for_each(|work| work(core)))
             });
-            if outcome.is_ok() {
+            // What was committed is done, whatever becomes of showing it.
+            if outcome.is_ok() && self.attempt(Core::publish).is_ok() {
                 self.log_recovery();
             }
             for reply in replies {
@@ -357,14 +424,12 @@ impl Writer {
 
     /// Tries to open a store that failed.
     fn reopen(&mut self) {
-        if self.core.is_ok() {
+        if self.is_mending() || self.core.is_ok() {
             return;
         }
-        let now = self.context.clock.now();
-        if let Err(EngineError::Damaged(_)) = &self.core
-            && let Err(error) = self.context.storage.salvage(now, totals::recount)
-        {
-            tracing::error!(%error, "the store could not be salvaged");
+        if let Err(EngineError::Damaged(_)) = &self.core {
+            let context = Arc::clone(&self.context);
+            self.mend_aside(move || salvage(&context));
             return;
         }
         match open(&self.context, Opening::AfterFailure) {
@@ -372,6 +437,61 @@ impl Writer {
             Err(OpenError::Engine(error)) => self.fail(error),
             // The file is gone or replaced: the first error remains.
             Err(_) => {}
+        }
+    }
+
+    /// Does what may take long on a thread of its own. Commands wait a little for it, and fail after that until it is
+    /// done.
+    fn mend_aside(&mut self, work: impl FnOnce() -> EngineResult<Core> + Send + 'static) {
+        self.context.shared.view.lock().health.trouble = Some(CapacityProblem::Mending);
+        self.core = Err(EngineError::Unavailable(Arc::new(BeingMended)));
+        let begun = if self.has_thread {
+            on_thread(work)
+        } else {
+            Err(work)
+        };
+        match begun {
+            Ok(thread) => {
+                let begun = Instant::now();
+                while !thread.is_finished() && begun.elapsed() < SHORT_MENDING {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                self.mending = Some(thread);
+                self.is_mending();
+            }
+            Err(work) => self.set_core(work()),
+        }
+    }
+
+    /// Whether a thread still mends the store. Takes the core from one that has ended.
+    fn is_mending(&mut self) -> bool {
+        match self.mending.take_if(|thread| thread.is_finished()) {
+            Some(thread) => {
+                self.finish(thread);
+                false
+            }
+            None => self.mending.is_some(),
+        }
+    }
+
+    fn finish_mending(&mut self) {
+        if let Some(thread) = self.mending.take() {
+            self.finish(thread);
+        }
+    }
+
+    /// Waits for a thread that mends. Its panic is one of the writer.
+    fn finish(&mut self, thread: JoinHandle<EngineResult<Core>>) {
+        match thread.join() {
+            Ok(core) => self.set_core(core),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    fn set_core(&mut self, core: EngineResult<Core>) {
+        match core {
+            Ok(core) => self.core = Ok(core),
+            Err(error) => self.fail(error),
         }
     }
 
@@ -391,10 +511,11 @@ impl Writer {
 
     fn maintain(&mut self) {
         let in_place = self.check_place().is_ok();
-        let Some(core) = self.core.as_ref().ok().filter(|_| in_place) else {
+        let Some(core) = self.core.as_mut().ok().filter(|_| in_place) else {
             self.has_more = false;
             return;
         };
+        note(&self.context, mem::take(&mut core.findings));
         let now = self.context.clock.uptime();
         let passed = now.saturating_sub(self.maintained_at);
         let is_damaged = core.suspects_indexes || !core.unsound.is_empty();
@@ -402,22 +523,21 @@ impl Writer {
             && passed < TICK
             && core.damaged.is_empty()
             && !core.overdue
+            && !core.needs_recount
             && !is_damaged
         {
+            return;
+        }
+        if is_damaged || core.needs_recount {
+            self.has_more = true;
+            self.mend(is_damaged);
             return;
         }
         self.maintained_at = now;
         let more = self.attempt(|core| {
             core.quota.tick(passed);
             core.overdue = false;
-            if is_damaged {
-                mend(core)?;
-            }
             let more = core.transact(expire::expire)?;
-            if mem::take(&mut core.needs_recount) {
-                totals::recount(&mut *core.engine)?;
-                core.counters = Counters::load(&mut *core.engine)?;
-            }
             core.publish()?;
             let clock = Arc::clone(&core.context.clock);
             Ok(core.engine.maintain(&*clock)? || more)
@@ -426,8 +546,19 @@ impl Writer {
         self.has_more = more.unwrap_or(false);
     }
 
+    /// Mends what is damaged, or only counts anew.
+    fn mend(&mut self, is_damaged: bool) {
+        let being_mended = Err(EngineError::Unavailable(Arc::new(BeingMended)));
+        let Ok(mut core) = mem::replace(&mut self.core, being_mended) else {
+            return;
+        };
+        let work = if is_damaged { mend } else { recount };
+        self.mend_aside(move || work(&mut core).map(|()| core));
+    }
+
     fn close(&mut self) -> Result<(), StoreError> {
         self.context.shared.stops_searches.set();
+        self.finish_mending();
         *self.context.shared.reader.lock_whole() = None;
         // The next process takes over what this can save of a removed file.
         let in_place = self.check_place();

@@ -104,6 +104,7 @@ impl MemoryTables {
                 sync: state.sync,
                 taken_at: state.taken_at,
                 stored: batch.fingerprints.clone(),
+                is_sound: true,
             };
             self.fingerprints.insert(state.id, fingerprints);
             self.batches.insert(state.id, batch.clone());
@@ -120,6 +121,9 @@ impl MemoryTables {
                     batch.body.clone_from(&body.stored);
                 }
             }
+        }
+        for mended in &transaction.mended_fingerprints {
+            self.fingerprints.insert(mended.batch, mended.clone());
         }
         for id in &transaction.aged_fingerprints {
             self.fingerprints.remove(id);

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use crate::clock::UnixMillis;
-use crate::queue::attempt::{AttemptId, AttemptedEvents, OpenAttempt, TracedRequest};
-use crate::queue::batch::BatchId;
+use crate::queue::attempt::{
+    AttemptAnswer, AttemptId, AttemptedEvents, OpenAttempt, TracedRequest,
+};
+use crate::queue::batch::{BatchId, SyncId};
 use crate::queue::bits::Bits;
 use crate::queue::checksum::Checksum;
 use crate::queue::cooldown::{Cooldown, CooldownChange};
@@ -19,7 +21,7 @@ macro_rules! attempts {
     ($rest:literal) => {
         concat!(
             "SELECT id, sync, sent_at, slices, answered_at, verdict, status, code, sub_code, ",
-            "trace_id FROM delivery ",
+            "trace_id, checksum, answer_checksum FROM delivery ",
             $rest
         )
     };
@@ -33,19 +35,43 @@ impl Attempts for SqliteEngine {
         max: usize,
     ) -> EngineResult<Vec<StoredAttempt>> {
         let select = attempts!("WHERE id > ?1 AND sent_at >= ?2 ORDER BY id LIMIT ?3");
-        self.read_rows(select, [after, since.0, limit(max)], attempt)
+        read_attempts(self, select, &[after, since.0, limit(max)])
     }
 
     fn unanswered(&mut self) -> EngineResult<Vec<StoredAttempt>> {
-        self.read_rows(attempts!("WHERE answered_at IS NULL"), [], attempt)
+        read_attempts(self, attempts!("WHERE answered_at IS NULL"), &[])
     }
 
     fn cooldowns(&mut self) -> EngineResult<Vec<Cooldown>> {
         let select = "SELECT whose, kind, since, until, checksum FROM standstill
                       ORDER BY until, id";
-        let stored = self.read_rows(select, [], |row| Ok(cooldown(row).ok().flatten()))?;
+        let read = |row: &Row<'_>| Ok(cooldown(row).ok().flatten());
+        let stored =
+            self.read_sound(|engine| engine.read_rows(select, [], read), Option::is_some)?;
         Ok(stored.into_iter().flatten().collect())
     }
+}
+
+/// Reads requests. A damaged one tells of no event, and leaves with the next that is too old.
+fn read_attempts(
+    engine: &mut SqliteEngine,
+    select: &str,
+    parameters: &(impl Params + Clone),
+) -> EngineResult<Vec<StoredAttempt>> {
+    let mut attempts = engine.read_sound(
+        |engine| engine.read_rows(select, parameters.clone(), attempt),
+        |(_, is_sound)| *is_sound,
+    )?;
+    for (attempt, is_sound) in &mut attempts {
+        if !*is_sound {
+            attempt.events = AttemptedEvents::default();
+            attempt.request = TracedRequest {
+                answered_at: attempt.request.answered_at,
+                ..TracedRequest::default()
+            };
+        }
+    }
+    Ok(attempts.into_iter().map(|(attempt, _)| attempt).collect())
 }
 
 /// Reads a cooldown; `None` if it is damaged. Meta tells again what that one said.
@@ -75,13 +101,20 @@ pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusql
         match change {
             AttemptChange::Open(sync, OpenAttempt { sent_at, events }) => connection
                 .prepare_cached(
-                    "INSERT INTO delivery (id, sync, sent_at, slices) VALUES (?1, ?2, ?3, ?4)",
+                    "INSERT INTO delivery (id, sync, sent_at, slices, checksum)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?
-                .execute(params![id.0, sync, sent_at.0, encode(events)])?,
+                .execute(params![
+                    id.0,
+                    sync,
+                    sent_at.0,
+                    encode(events),
+                    checksum_of_request(*id, *sync, *sent_at, &encode(events)),
+                ])?,
             AttemptChange::Answer { at, answer } => connection
                 .prepare_cached(
                     "UPDATE delivery SET answered_at = ?2, verdict = ?3, status = ?4, code = ?5,
-                            sub_code = ?6, trace_id = ?7
+                            sub_code = ?6, trace_id = ?7, answer_checksum = ?8
                      WHERE id = ?1",
                 )?
                 .execute(params![
@@ -92,6 +125,7 @@ pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusql
                     answer.code,
                     answer.sub_code,
                     answer.trace_id,
+                    checksum_of_answer(*id, &answered(*at, answer)),
                 ])?,
             AttemptChange::Remove => connection
                 .prepare_cached("DELETE FROM delivery WHERE id = ?1")?
@@ -125,11 +159,13 @@ pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusql
     Ok(())
 }
 
-fn attempt(row: &Row<'_>) -> rusqlite::Result<StoredAttempt> {
-    Ok(StoredAttempt {
+/// Reads a request, and tells whether it is as it was written.
+fn attempt(row: &Row<'_>) -> rusqlite::Result<(StoredAttempt, bool)> {
+    let slices = row.get_ref(3)?.as_blob()?;
+    let attempt = StoredAttempt {
         id: AttemptId(row.get(0)?),
         sync: row.get(1)?,
-        events: decode(row.get_ref(3)?.as_blob()?),
+        events: decode(slices),
         request: TracedRequest {
             sent_at: UnixMillis(row.get(2)?),
             answered_at: row.get::<_, Option<i64>>(4)?.map(UnixMillis),
@@ -139,7 +175,49 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<StoredAttempt> {
             sub_code: row.get(8)?,
             trace_id: row.get(9)?,
         },
-    })
+    };
+    let StoredAttempt {
+        id, sync, request, ..
+    } = &attempt;
+    let sums: (Option<i64>, Option<i64>) = (row.get(10)?, row.get(11)?);
+    let sent = checksum_of_request(*id, *sync, request.sent_at, slices);
+    let is_sound = sums.0.is_none_or(|sum| sum == sent)
+        && (sums.1).is_none_or(|sum| sum == checksum_of_answer(*id, request));
+    Ok((attempt, is_sound))
+}
+
+/// What is stored of an answer.
+fn answered(at: UnixMillis, answer: &AttemptAnswer) -> TracedRequest {
+    TracedRequest {
+        answered_at: Some(at),
+        verdict: Some(answer.verdict.to_owned()),
+        status: answer.status,
+        code: answer.code,
+        sub_code: answer.sub_code,
+        trace_id: answer.trace_id.clone(),
+        ..TracedRequest::default()
+    }
+}
+
+fn checksum_of_request(id: AttemptId, sync: SyncId, sent_at: UnixMillis, slices: &[u8]) -> i64 {
+    Checksum::default()
+        .number(id.0)
+        .number(sync)
+        .number(sent_at.0)
+        .bytes(slices)
+        .stored()
+}
+
+fn checksum_of_answer(id: AttemptId, answered: &TracedRequest) -> i64 {
+    Checksum::default()
+        .number(id.0)
+        .optional(answered.answered_at.map(|at| at.0))
+        .text(answered.verdict.as_deref())
+        .optional(answered.status.map(i64::from))
+        .optional(answered.code)
+        .optional(answered.sub_code)
+        .text(answered.trace_id.as_deref())
+        .stored()
 }
 
 /// 12 bytes for each run of events, little-endian: the batch (`i64`), the first position

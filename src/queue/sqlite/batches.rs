@@ -1,11 +1,12 @@
 //! Batches and their fingerprints.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use crate::clock::UnixMillis;
 use crate::queue::batch::{BatchId, StoredBatch, SyncId};
 use crate::queue::batch_builder::NewBatch;
 use crate::queue::bits::Bits;
+use crate::queue::checksum::Checksum;
 use crate::queue::damaged::RawContent;
 use crate::queue::engine::{
     BatchChange, BatchFingerprints, BatchOrder, Batches, EngineResult, FingerprintCount,
@@ -13,7 +14,7 @@ use crate::queue::engine::{
 };
 use crate::queue::state::{BatchPlace, BatchState, InDoubt, Soundness};
 
-use super::{SqliteEngine, is_damage, limit, log_wrong_read, signed, unsigned};
+use super::{SqliteEngine, is_damage, limit, signed, unsigned};
 
 /// Selects what [`state`] reads.
 macro_rules! states {
@@ -50,21 +51,15 @@ const fn in_order(order: BatchOrder) -> &'static str {
 
 impl Batches for SqliteEngine {
     fn batch(&mut self, id: BatchId) -> EngineResult<Option<BatchState>> {
-        self.read_row(states!("WHERE id = ?1"), [id.sequence], state)
+        let select = states!("WHERE id = ?1");
+        let mut found = read_states(self, select, &[id.sequence])?;
+        Ok(found.pop())
     }
 
     fn content(&mut self, id: BatchId) -> EngineResult<Option<StoredBatch>> {
-        if let Some(content) = content(&self.connection, id)? {
-            return Ok(Some(content));
-        }
-        if !self.connect_again()? {
-            return Ok(None);
-        }
-        let again = content(&self.connection, id)?;
-        if again.is_some() {
-            log_wrong_read();
-        }
-        Ok(again)
+        let read = |engine: &mut Self| Ok(vec![content(&engine.connection, id)?]);
+        let mut found = self.read_sound(read, Option::is_some)?;
+        Ok(found.pop().flatten())
     }
 
     fn raw_content(&mut self, id: BatchId) -> EngineResult<Option<RawContent>> {
@@ -83,12 +78,12 @@ impl Batches for SqliteEngine {
             _ => i64::MAX,
         };
         let (deadline, id) = after.map_or((begin, begin), |it| (it.deadline, it.id.sequence));
-        self.read_rows(in_order(order), [sync, deadline, id, limit(max)], state)
+        read_states(self, in_order(order), &[sync, deadline, id, limit(max)])
     }
 
     fn all_batches(&mut self, after: Option<BatchId>, max: usize) -> EngineResult<Vec<BatchState>> {
         let select = states!("NOT INDEXED WHERE id > ?1 ORDER BY id LIMIT ?2");
-        self.read_rows(select, [behind(after), limit(max)], state)
+        read_states(self, select, &[behind(after), limit(max)])
     }
 
     fn batch_ids(&mut self, after: Option<BatchId>, max: usize) -> EngineResult<Vec<BatchId>> {
@@ -99,22 +94,42 @@ impl Batches for SqliteEngine {
     }
 }
 
+/// Reads states; those that are not as they were written twice.
+fn read_states(
+    engine: &mut SqliteEngine,
+    select: &str,
+    parameters: &(impl Params + Clone),
+) -> EngineResult<Vec<BatchState>> {
+    engine.read_sound(
+        |engine| engine.read_rows(select, parameters.clone(), state),
+        |state| state.soundness == Soundness::Sound,
+    )
+}
+
 impl Fingerprints for SqliteEngine {
     fn fingerprints(
         &mut self,
         after: Option<BatchId>,
         max: usize,
     ) -> EngineResult<Vec<BatchFingerprints>> {
-        let select = "SELECT row, sync, taken_at, fingerprints FROM seen
+        let select = "SELECT row, sync, taken_at, fingerprints, checksum FROM seen
                       WHERE row > ?1 ORDER BY row LIMIT ?2";
-        self.read_rows(select, [behind(after), limit(max)], |row| {
-            Ok(BatchFingerprints {
+        let read = |row: &Row<'_>| {
+            let mut seen = BatchFingerprints {
                 batch: BatchId::embedded(row.get(0)?),
                 sync: row.get(1)?,
                 taken_at: UnixMillis(row.get(2)?),
                 stored: row.get(3)?,
-            })
-        })
+                is_sound: true,
+            };
+            let sum: Option<i64> = row.get(4)?;
+            seen.is_sound = sum.is_none_or(|sum| sum == checksum_of_seen(&seen));
+            Ok(seen)
+        };
+        self.read_sound(
+            |engine| engine.read_rows(select, [behind(after), limit(max)], read),
+            |seen| seen.is_sound,
+        )
     }
 
     fn newest_fingerprint_counts(
@@ -209,6 +224,20 @@ pub(super) fn write(connection: &Connection, transaction: &Transaction) -> rusql
                 .execute(params![id.sequence, body.checksum, body.stored])?;
         }
     }
+    for seen in &transaction.mended_fingerprints {
+        connection
+            .prepare_cached(
+                "UPDATE seen SET sync = ?2, taken_at = ?3, fingerprints = ?4, checksum = ?5
+                 WHERE row = ?1",
+            )?
+            .execute(params![
+                seen.batch.sequence,
+                seen.sync,
+                seen.taken_at.0,
+                seen.stored,
+                checksum_of_seen(seen),
+            ])?;
+    }
     for id in &transaction.aged_fingerprints {
         connection
             .prepare_cached("DELETE FROM seen WHERE row = ?1")?
@@ -239,17 +268,33 @@ fn insert(connection: &Connection, batch: &NewBatch) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT INTO content (row, checksum, slots, body) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![id, batch.checksum, batch.index, batch.body])?;
+    let sum = sum_of_seen(state.id, state.sync, state.taken_at, &batch.fingerprints);
     connection
         .prepare_cached(
-            "INSERT INTO seen (row, sync, taken_at, fingerprints) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO seen (row, sync, taken_at, fingerprints, checksum)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![
             id,
             state.sync,
             state.taken_at.0,
-            batch.fingerprints
+            batch.fingerprints,
+            sum
         ])?;
     Ok(())
+}
+
+fn checksum_of_seen(seen: &BatchFingerprints) -> i64 {
+    sum_of_seen(seen.batch, seen.sync, seen.taken_at, &seen.stored)
+}
+
+fn sum_of_seen(batch: BatchId, sync: SyncId, taken_at: UnixMillis, fingerprints: &[u8]) -> i64 {
+    Checksum::default()
+        .number(batch.sequence)
+        .number(sync)
+        .number(taken_at.0)
+        .bytes(fingerprints)
+        .stored()
 }
 
 /// Stores what never changes of a state.

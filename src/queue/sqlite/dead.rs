@@ -41,7 +41,7 @@ macro_rules! letters {
 
 impl DeadLetters for SqliteEngine {
     fn dead_letter(&mut self, id: i64) -> EngineResult<Option<StoredDeadLetter>> {
-        self.read_row(letters!("WHERE dead.id = ?1"), [id], |row| {
+        let read = |row: &Row<'_>| {
             let mut stored = StoredDeadLetter {
                 letter: letter(row)?,
                 sync: row.get(14)?,
@@ -54,7 +54,13 @@ impl DeadLetters for SqliteEngine {
             let sum: Option<i64> = row.get(19)?;
             stored.is_sound = sum.is_none_or(|sum| sum == checksum(&stored));
             Ok(stored)
-        })
+        };
+        let select = letters!("WHERE dead.id = ?1");
+        let mut found = self.read_sound(
+            |engine| engine.read_rows(select, [id], read),
+            |letter| letter.is_sound,
+        )?;
+        Ok(found.pop())
     }
 
     fn dead_letters(

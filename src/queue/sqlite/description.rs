@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::queue::OpenError;
 
-use super::schema;
+use super::{is_damage, schema};
 
 /// The size of the pages of every store.
 const PAGE: usize = 4096;
@@ -127,9 +128,15 @@ fn first_page(folder: &Path, file: &Path) -> Result<Vec<u8>, OpenError> {
     let source = File::open(file).map_err(unusable)?;
     let length = source.metadata().map_err(unusable)?.len();
     let mut map = vec![0; PAGE];
-    // A file that is cut off here has nothing to be read.
-    source.read_exact_at(&mut map, PAGE as u64).ok();
-    let found = readable(file).unwrap_or_default();
+    match source.read_exact_at(&mut map, PAGE as u64) {
+        // A file that is cut off here has nothing to be read.
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(unusable(error)),
+        _ => {}
+    }
+    let found = match readable(file) {
+        Err(error) if !is_damage(&error) => return Err(error.into()),
+        found => found.unwrap_or_default(),
+    };
     let tables = expected.iter().filter(|(_, table)| table.kind == "table");
     let agrees = |name: &String, root: i64| found.get(name).is_some_and(|it| it.root == root);
     let agreeing = tables

@@ -60,8 +60,22 @@ impl RunningSum {
     }
 }
 
+/// What a log holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LookAtLog {
+    /// What `SQLite` is going to pass over though it had been synced.
+    pub(super) lost: Option<LostFrames>,
+    /// The last frame that `SQLite` must find committed.
+    pub(super) committed: u64,
+}
+
 /// Finds what `SQLite` is going to pass over in a log though it had been synced.
 pub(super) fn lost_frames(log: &Path, shared: &Path) -> io::Result<Option<LostFrames>> {
+    Ok(look(log, shared)?.and_then(|log| log.lost))
+}
+
+/// Looks through a log; `None` where nothing is in it.
+pub(super) fn look(log: &Path, shared: &Path) -> io::Result<Option<LookAtLog>> {
     let file = match File::open(log) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
@@ -105,7 +119,12 @@ pub(super) fn lost_frames(log: &Path, shared: &Path) -> io::Result<Option<LostFr
         sum = stored;
         log.add(is_ours, is_ours && is_next, number(&frame, 4) != 0);
     }
-    Ok(log.lost(index))
+    let found = LookAtLog {
+        lost: log.lost(index),
+        committed: log.recovered,
+    };
+    let has_any = found.committed > 0 || found.lost.is_some();
+    Ok(has_any.then_some(found))
 }
 
 /// What was seen of a log so far.

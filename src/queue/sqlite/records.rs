@@ -36,35 +36,41 @@ impl Records for SqliteEngine {
     }
 
     fn last_ids(&mut self) -> EngineResult<LastIds> {
-        let number = |select: String| {
-            let connection = &self.connection;
-            connection.query_row(&select, [], |row| row.get::<_, i64>(0))
+        let mut number = |select: &str| {
+            self.read_twice(|connection| {
+                connection.query_row(select, [], |row| row.get::<_, i64>(0))
+            })
         };
         // No writer has come that far: a greater number is damaged.
         let plausible = i64::MAX >> 8;
         let given = |table| {
-            number(format!(
+            format!(
                 "SELECT coalesce(max(seq), 0) FROM sqlite_sequence
                  WHERE name = '{table}' AND typeof(seq) = 'integer' AND seq < {plausible}"
-            ))
+            )
         };
         let highest = |table, key| {
-            number(format!(
-                "SELECT coalesce(max({key}), 0) FROM {table} WHERE {key} < {plausible}"
-            ))
+            format!("SELECT coalesce(max({key}), 0) FROM {table} WHERE {key} < {plausible}")
+        };
+        let mut last = |selects: &[String]| -> EngineResult<i64> {
+            let mut last = 0;
+            for select in selects {
+                last = last.max(number(select)?);
+            }
+            Ok(last)
         };
         let batches = [
-            given("row")?,
-            highest("row", "id")?,
-            highest("content", "row")?,
-            highest("seen", "row")?,
+            given("row"),
+            highest("row", "id"),
+            highest("content", "row"),
+            highest("seen", "row"),
         ];
         Ok(LastIds {
-            sync: highest("sync", "id")?,
-            batch: BatchId::embedded(batches.into_iter().fold(0, i64::max)),
-            dead_letter: given("dead")?.max(highest("dead", "id")?),
-            damaged: given("damaged")?.max(highest("damaged", "id")?),
-            attempt: given("delivery")?.max(highest("delivery", "id")?),
+            sync: last(&[highest("sync", "id")])?,
+            batch: BatchId::embedded(last(&batches)?),
+            dead_letter: last(&[given("dead"), highest("dead", "id")])?,
+            damaged: last(&[given("damaged"), highest("damaged", "id")])?,
+            attempt: last(&[given("delivery"), highest("delivery", "id")])?,
         })
     }
 }
@@ -121,9 +127,42 @@ pub(super) fn add_checksums(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Puts the names of syncs right, which the table holds and its index holds once more, and names the syncs whose
-/// records have no name left. Gives what it did.
+/// Whether every sync has its name.
+pub(super) fn are_named(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(names(connection)?.iter().all(|name| name.is_stored))
+}
+
+/// Puts the names of syncs right. Gives those that were not.
 pub(super) fn mend_names(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let names = names(connection)?;
+    let mended = names.iter().filter(|name| !name.is_stored);
+    let mended: Vec<String> = mended.map(|name| name.wanted.to_string()).collect();
+    if mended.is_empty() {
+        return Ok(mended);
+    }
+    connection.execute_batch("BEGIN IMMEDIATE; DELETE FROM sync")?;
+    for name in names {
+        let wanted = name.wanted.as_str();
+        connection.execute(
+            "INSERT OR IGNORE INTO sync (id, name, checksum) VALUES (?1, ?2, ?3)",
+            params![name.id, wanted, checksum_of_sync(name.id, wanted)],
+        )?;
+    }
+    connection.execute_batch("COMMIT")?;
+    Ok(mended)
+}
+
+/// The name that a sync should have.
+struct NameOfSync {
+    id: SyncId,
+    wanted: SyncName,
+    /// It has it.
+    is_stored: bool,
+}
+
+/// Finds the names of syncs, which the table holds and its index holds once more, and names the syncs whose records
+/// have no name left.
+fn names(connection: &Connection) -> rusqlite::Result<Vec<NameOfSync>> {
     type Named = BTreeMap<SyncId, (Option<SyncName>, Option<i64>)>;
     let read = |select: &str| -> rusqlite::Result<Named> {
         connection
@@ -156,20 +195,12 @@ pub(super) fn mend_names(connection: &Connection) -> rusqlite::Result<Vec<String
                 .get(id)
                 .is_some_and(|(found, _)| found.as_ref() == Some(name))
     };
-    if wanted.iter().all(|(id, name)| is_as_wanted(id, name)) {
-        return Ok(Vec::new());
-    }
-    let mended = wanted.iter().filter(|(id, name)| !is_as_wanted(id, name));
-    let mended = mended.map(|(_, name)| name.to_string()).collect();
-    connection.execute_batch("BEGIN IMMEDIATE; DELETE FROM sync")?;
-    for (id, name) in &wanted {
-        connection.execute(
-            "INSERT OR IGNORE INTO sync (id, name, checksum) VALUES (?1, ?2, ?3)",
-            params![id, name.as_str(), checksum_of_sync(*id, name.as_str())],
-        )?;
-    }
-    connection.execute_batch("COMMIT")?;
-    Ok(mended)
+    let names = wanted.into_iter().map(|(id, wanted)| NameOfSync {
+        is_stored: is_as_wanted(&id, &wanted),
+        id,
+        wanted,
+    });
+    Ok(names.collect())
 }
 
 /// The syncs that batches name.

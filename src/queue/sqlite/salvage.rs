@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::queue::OpenError;
@@ -60,7 +60,7 @@ pub(super) fn salvage(
         let new = schema::create(&draft)?;
         // The copy is made durable when it is whole; until then it does not count.
         new.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;
-        copy(&old, &new, now)?;
+        copy(folder, &old, &new, now)?;
         new.execute_batch("COMMIT")?;
         records::mend_names(&new)?;
         recount(&mut SqliteEngine::new(new, FileAccess::Once)?)?
@@ -77,15 +77,17 @@ pub(super) fn salvage(
     Ok(Salvaged { lost, described })
 }
 
-/// Whether the file describes our tables.
+/// Whether the file describes our tables. It does not on the word of two looks.
 fn is_described(folder: &Path) -> Result<bool, OpenError> {
+    Ok(looks_described(folder)? || looks_described(folder)?)
+}
+
+fn looks_described(folder: &Path) -> Result<bool, OpenError> {
     let faults = schema::open_damaged(folder).and_then(|old| description::faults(&old));
     match faults {
         Ok(faults) => Ok(faults.is_empty()),
-        Err(error) => match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Err(error.into()),
-            _ => Ok(false),
-        },
+        Err(error) if is_damage(&error) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -164,7 +166,12 @@ fn remove(file: &Path) -> io::Result<()> {
     }
 }
 
-fn copy(old: &Connection, new: &Connection, now: UnixMillis) -> rusqlite::Result<()> {
+fn copy(
+    folder: &Path,
+    old: &Connection,
+    new: &Connection,
+    now: UnixMillis,
+) -> rusqlite::Result<()> {
     // The unique index on the names holds all of this table too.
     copy_table(old, new, "sync", "id", "*", |_| Ok(true))?;
     let names = readable::<(i64, String)>(old, "SELECT id, name FROM sync ORDER BY name");
@@ -180,7 +187,7 @@ fn copy(old: &Connection, new: &Connection, now: UnixMillis) -> rusqlite::Result
     }
     copy_table(old, new, "damaged", "id", "*", |_| Ok(true))?;
     copy_table(old, new, "row", "id", "*", |row| {
-        let is_whole = copy_content(old, new, row)?;
+        let is_whole = copy_content(folder, old, new, row)?;
         if !is_whole {
             set_aside(old, new, row, now)?;
         }
@@ -313,10 +320,24 @@ fn copy_run(
 }
 
 /// Copies a batch's events, if they are undamaged.
-fn copy_content(old: &Connection, new: &Connection, row: i64) -> rusqlite::Result<bool> {
-    if batches::content(old, BatchId::embedded(row))?.is_none() {
-        return Ok(false);
-    }
+fn copy_content(
+    folder: &Path,
+    old: &Connection,
+    new: &Connection,
+    row: i64,
+) -> rusqlite::Result<bool> {
+    let id = BatchId::embedded(row);
+    let again;
+    let old = if batches::content(old, id)?.is_some() {
+        old
+    } else {
+        // It may be one wrong read.
+        again = schema::open_damaged(folder)?;
+        if batches::content(&again, id)?.is_none() {
+            return Ok(false);
+        }
+        &again
+    };
     let content: (i64, i64, Vec<u8>, Vec<u8>) = old
         .prepare_cached("SELECT row, checksum, slots, body FROM content WHERE row = ?1")?
         .query_row([row], |found| found.try_into())?;

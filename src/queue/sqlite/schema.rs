@@ -139,7 +139,8 @@ CREATE INDEX dead_samples ON dead (sync, reason)
     WHERE reason IN ('too_old', 'too_old_for_pixel', 'no_identifier');
 ";
 
-/// Each `checksum` but that of `damaged` covers the other columns; NULL in records that an earlier version wrote.
+/// Each `checksum` but that of `damaged` covers the other columns; NULL in records that an earlier version wrote. That
+/// of a `delivery` covers what was sent, `answer_checksum` the answer.
 /// `damaged` holds what is stored of a batch whose events were lost, as it was found.
 const VERSION_5: &str = "
 CREATE TABLE damaged (
@@ -161,6 +162,11 @@ ALTER TABLE sync ADD COLUMN checksum INTEGER;
 ALTER TABLE row ADD COLUMN checksum INTEGER;
 ALTER TABLE dead ADD COLUMN checksum INTEGER;
 ALTER TABLE standstill ADD COLUMN checksum INTEGER;
+ALTER TABLE seen ADD COLUMN checksum INTEGER;
+ALTER TABLE profile ADD COLUMN checksum INTEGER;
+ALTER TABLE click ADD COLUMN checksum INTEGER;
+ALTER TABLE delivery ADD COLUMN checksum INTEGER;
+ALTER TABLE delivery ADD COLUMN answer_checksum INTEGER;
 -- The counters of these syncs have no checksum yet.
 INSERT INTO total SELECT id, 'unchecked', 1 FROM sync;
 ";
@@ -370,6 +376,14 @@ pub(super) fn open_damaged(folder: &Path) -> rusqlite::Result<Connection> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
     tune(&connection)?;
     Ok(connection)
+}
+
+/// Has `SQLite` read the log anew, if no other connection is open; gives the last frame that it found committed.
+pub(super) fn frames_in_log(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    let frames = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1))?;
+    Ok(super::unsigned(frames))
 }
 
 /// Copies the write-ahead log into the file, and empties it.

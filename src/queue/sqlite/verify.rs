@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::queue::batch::BatchId;
 use crate::queue::damage::{DamageKind, Finding, StopSign, Verified, VerifyStep};
 use crate::queue::engine::{
-    Batches as _, DeadLetters as _, EngineError, EngineResult, Fingerprints as _,
+    Batches as _, DeadLetters as _, EngineError, EngineResult, Fingerprints as _, Profiles as _,
 };
 use crate::queue::state::Soundness;
 use crate::queue::totals;
@@ -38,6 +38,8 @@ const TABLES: [&str; 9] = [
 #[expect(clippy::cast_possible_truncation, reason = "a dozen tables")]
 const BATCHES: u32 = 1 + TABLES.len() as u32;
 const DEAD_LETTERS: u32 = BATCHES + 1;
+const FINGERPRINTS: u32 = DEAD_LETTERS + 1;
+const PROFILES: u32 = FINGERPRINTS + 1;
 
 /// Looks at what is read before the store is open, which nobody may have.
 pub(super) fn inspect(folder: &Path) -> Vec<Finding> {
@@ -97,12 +99,14 @@ fn look(folder: &Path, step: VerifyStep, stop: &StopSign) -> EngineResult<Verifi
         0 => records(&mut engine),
         BATCHES => batches(&mut engine, after),
         DEAD_LETTERS => dead_letters(&mut engine, after),
+        FINGERPRINTS => fingerprints(&mut engine, after),
+        PROFILES => profiles(&mut engine, after),
         _ => match TABLES.get(stage as usize - 1) {
             Some(table) => self::table(&engine.connection, table),
             None => return Ok(Verified::default()),
         },
     };
-    let next_stage = (stage < DEAD_LETTERS).then(|| VerifyStep {
+    let next_stage = (stage < PROFILES).then(|| VerifyStep {
         stage: stage + 1,
         after: 0,
     });
@@ -256,6 +260,42 @@ fn dead_letters(engine: &mut SqliteEngine, after: i64) -> EngineResult<StageResu
             .filter(|_| headers.len() == PIECE)
             .map(|header| header.id),
     })
+}
+
+fn fingerprints(engine: &mut SqliteEngine, after: i64) -> EngineResult<StageResult> {
+    let after = Some(BatchId::embedded(after));
+    let seen = engine.fingerprints(after, PIECE)?;
+    let unsound = seen.iter().filter(|seen| !seen.is_sound);
+    let unsound: BTreeSet<i64> = unsound.map(|seen| seen.batch.sequence).collect();
+    let mut piece = StageResult {
+        last: (seen.last().filter(|_| seen.len() == PIECE)).map(|seen| seen.batch.sequence),
+        ..StageResult::default()
+    };
+    if !unsound.is_empty() {
+        let numbers = listed(&unsound);
+        piece.findings.push(Finding::new(
+            DamageKind::Fingerprints,
+            format!("the fingerprints of these batches are damaged: {numbers}"),
+        ));
+    }
+    Ok(piece)
+}
+
+fn profiles(engine: &mut SqliteEngine, after: i64) -> EngineResult<StageResult> {
+    let found = engine.profiles(after, PIECE)?;
+    let unsound = found.iter().filter(|(_, _, profile)| !profile.is_sound);
+    let unsound = unsound.count();
+    let mut piece = StageResult {
+        last: (found.last().filter(|_| found.len() == PIECE)).map(|(place, _, _)| *place),
+        ..StageResult::default()
+    };
+    if unsound > 0 {
+        piece.findings.push(Finding::new(
+            DamageKind::Profile,
+            format!("the profiles of {unsound} people or devices are damaged"),
+        ));
+    }
+    Ok(piece)
 }
 
 /// Some numbers, for people.

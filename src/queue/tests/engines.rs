@@ -296,6 +296,7 @@ impl Source {
             sync: if sync == web() { 1 } else { 2 },
             touched: self.moment(),
             body: vec![1; self.random.usize(1..9)],
+            is_sound: true,
         };
         let stored = (self.random.u8(0..4) > 0).then_some(profile);
         transaction.profiles.insert(key, stored);

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use super::*;
 use crate::payload::Submission;
 use crate::queue::engine::BatchOrder;
+use crate::queue::memory::EngineCall;
 
 on_every_engine! {
     an_event_is_handed_out_once_until_it_is_released,
@@ -355,4 +356,33 @@ async fn an_expired_event_is_not_handed_out_but_filed(engine: TestEngine) {
     assert_eq!(fixture.ended(Reason::WindowClosed), 2);
     assert_law(&fixture.queue);
     assert_eq!(fixture.queue.backlog(&web()), Backlog::default());
+}
+
+/// Any of the reads of a lease meets damage: what was on the way to the caller is ready again.
+#[tokio::test]
+async fn a_lease_that_meets_damage_keeps_nothing() {
+    for nth in 0..12 {
+        let fixture = QueueFixture::new(TestEngine::Memory);
+        fixture.push((0..3).map(event)).await;
+        let TestStore::Memory(memory) = &fixture.store else {
+            panic!("it is in memory");
+        };
+        let mut reads = 0;
+        memory.decide_faults(move |call| {
+            reads += u32::from(call == EngineCall::Read);
+            let is_struck = call == EngineCall::Read && reads == nth;
+            is_struck.then_some(StoreFault::Damaged)
+        });
+        let order = Order::MostUrgent;
+        let first = fixture.queue.lease(&web(), 2, 1 << 20, order).await;
+        let first = first.unwrap_or_default().len();
+        fixture.queue.mended().await.ok();
+        let mut rest = 0;
+        for _ in 0..3 {
+            let leased = fixture.queue.lease(&web(), 9, 1 << 20, order).await;
+            rest += leased.unwrap_or_default().len();
+            fixture.queue.mended().await.ok();
+        }
+        assert_eq!(first + rest, 3, "read {nth}");
+    }
 }

@@ -140,11 +140,13 @@ async fn check_damaged(bytes: &[u8], bodies: &BTreeSet<Vec<u8>>, case: &str) {
         }
     }
     fixture.queue.expire().await.ok();
+    fixture.queue.mended().await.ok();
     while let Ok(count @ 1..) = deliver_some(&fixture).await {
         delivered += count;
     }
     let pushed = fixture.queue.push(vec![event(90_000)]).await;
     if pushed.is_err() {
+        fixture.queue.mended().await.unwrap();
         fixture.queue.push(vec![event(90_000)]).await.unwrap();
     }
     assert!(deliver_some(&fixture).await.unwrap() > 0, "{case}");

@@ -135,6 +135,7 @@ async fn what_is_readable_of_a_damaged_store_is_delivered_and_the_rest_is_counte
             assert_law(&fixture.queue);
         }
         drop(fixture.queue.expire().await);
+        fixture.queue.mended().await.unwrap();
         fixture.push((1000..1010).map(event)).await;
         delivered += deliver_some(&fixture).await.unwrap();
         assert_law(&fixture.queue);
@@ -147,6 +148,7 @@ async fn what_is_readable_of_a_damaged_store_is_delivered_and_the_rest_is_counte
         if let Some(number) = (0..=400).find(lost) {
             let update = set(&number.to_string(), "y", START);
             if fixture.try_to_learn(update.clone()).await.is_err() {
+                fixture.queue.mended().await.unwrap();
                 fixture.learn(update).await;
             }
             assert_eq!(value(&fixture.queue, &number.to_string()), ["y"]);
@@ -225,7 +227,16 @@ async fn a_count_that_is_too_high_is_found_out() {
     assert_eq!(fixture.queue.backlog(&web()).events, 0);
 }
 
+/// Delivers what is ready; where that fails, waits until the store is mended.
 pub(super) async fn deliver_some(fixture: &QueueFixture) -> Result<usize, StoreError> {
+    let delivered = try_to_deliver(fixture).await;
+    if delivered.is_err() {
+        fixture.queue.mended().await.ok();
+    }
+    delivered
+}
+
+async fn try_to_deliver(fixture: &QueueFixture) -> Result<usize, StoreError> {
     let order = Order::MostUrgent;
     let leased = fixture.queue.lease(&web(), 1000, 1 << 20, order).await?;
     let delivery = fixture.queue.open_attempt(&web(), &slots(&leased)).await;
@@ -255,9 +266,81 @@ async fn the_state_of_a_batch_under_way_is_mended_before_it_is_used() {
         connection(&fixture).execute_batch(damage).unwrap();
         let fixture = fixture.reopened();
         fixture.queue.expire().await.unwrap();
+        fixture.queue.mended().await.unwrap();
         assert_eq!(fixture.ended(Reason::DamagedRow), 0, "{damage}");
         assert_eq!(fixture.totals().queued, 3, "{damage}");
         assert_eq!(fixture.lease(10).await.len(), 3, "{damage}");
         assert_law(&fixture.queue);
     }
+}
+
+#[tokio::test]
+async fn a_damaged_profile_is_nobodys() {
+    for damage in [
+        "UPDATE profile
+         SET body = CAST(replace(replace(CAST(body AS TEXT), 'x', 'z'), 'y', 'z') AS BLOB)",
+        "UPDATE profile SET touched = touched + 1",
+        "UPDATE profile SET sync = 2",
+    ] {
+        let fixture = QueueFixture::new(TestEngine::Sqlite);
+        fixture.learn(set("1", "x", START)).await;
+        connection(&fixture).execute_batch(damage).unwrap();
+        assert!(value(&fixture.queue, "1").is_empty(), "{damage}");
+        fixture.learn(set("1", "y", START)).await;
+        assert_eq!(value(&fixture.queue, "1"), ["y"], "{damage}");
+        fixture.queue.mended().await.unwrap();
+        let profiles: u64 = fixture.queue.totals().values().map(|it| it.profiles).sum();
+        assert_eq!(profiles, 1, "{damage}");
+        let met = fixture.queue.stats().damage;
+        assert_eq!(met.count(DamageKind::Profile), 1, "{damage}");
+        connection(&fixture).execute_batch(damage).unwrap();
+        fixture.queue.search_and_mend().await.unwrap();
+        let left = "SELECT count(*) FROM profile";
+        let left: i64 = connection(&fixture)
+            .query_row(left, [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(left, 0, "{damage}");
+    }
+}
+
+#[tokio::test]
+async fn the_fingerprints_of_queued_events_are_restored() {
+    let fixture = QueueFixture::new(TestEngine::Sqlite);
+    fixture.push([event(1), event(2)]).await;
+    connection(&fixture)
+        .execute_batch("UPDATE seen SET fingerprints = zeroblob(32), taken_at = 7")
+        .unwrap();
+    let fixture = fixture.reopened();
+    fixture.queue.search_and_mend().await.unwrap();
+    let met = fixture.queue.stats().damage;
+    assert_eq!(met.count(DamageKind::Fingerprints), 1);
+    let fixture = fixture.reopened();
+    assert_eq!(fixture.push([event(2)]).await.duplicates, 1);
+    fixture.queue.search_and_mend().await.unwrap();
+    let met = fixture.queue.stats().damage;
+    assert_eq!(met.count(DamageKind::Fingerprints), 0);
+}
+
+#[tokio::test]
+async fn a_damaged_click_is_seen_anew_and_a_damaged_request_tells_nothing() {
+    let fixture = QueueFixture::new(TestEngine::Sqlite);
+    fixture.click("IwAR0abcDEF", 10, true).await;
+    fixture.push([event(1)]).await;
+    let leased = fixture.lease(1).await;
+    fixture.open_attempt(&leased).await;
+    connection(&fixture)
+        .execute_batch("UPDATE click SET seen = seen + 1000; UPDATE delivery SET sent_at = 1 << 40")
+        .unwrap();
+    let clicks = "SELECT seen FROM click";
+    let seen = |fixture: &QueueFixture| -> i64 {
+        connection(fixture)
+            .query_row(clicks, [], |row| row.get(0))
+            .unwrap()
+    };
+    let damaged = seen(&fixture);
+    let fixture = fixture.reopened();
+    fixture.click("IwAR0abcDEF", 20, true).await;
+    assert_ne!(seen(&fixture), damaged);
+    let traced = fixture.queue.trace("id-1").await.unwrap();
+    assert!(traced[0].requests.is_empty());
 }

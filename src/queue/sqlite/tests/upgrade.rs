@@ -113,6 +113,10 @@ const TO_VERSION_3: &str = "
     ALTER TABLE row DROP COLUMN checksum;
     ALTER TABLE dead DROP COLUMN checksum;
     ALTER TABLE standstill DROP COLUMN checksum;
+    ALTER TABLE seen DROP COLUMN checksum;
+    ALTER TABLE profile DROP COLUMN checksum;
+    ALTER TABLE delivery DROP COLUMN checksum;
+    ALTER TABLE delivery DROP COLUMN answer_checksum;
     DELETE FROM total WHERE counter = 'checksum';
     DROP TABLE click;
     DROP INDEX row_of_purchases;
