@@ -12,7 +12,8 @@ use crate::place::{Daemon, Place};
 use crate::preload::{Fault, FileOperation, Shim, StoreFile, Strike};
 
 /// Operations, with the faults that each can meet.
-const TRIALS: [(FileOperation, &[Fault]); 6] = [
+const TRIALS: [(FileOperation, &[Fault]); 7] = [
+    (FileOperation::Read, &[Fault::Flipped]),
     (
         FileOperation::Write,
         &[
@@ -64,12 +65,18 @@ fn draw(random: &mut fastrand::Rng) -> (Moment, Strike) {
         _ => [1, 2, 3, 6],
     };
     let most = most[random.usize(0..4)];
+    let fault = faults[random.usize(0..faults.len())];
     let strike = Strike {
-        fault: faults[random.usize(0..faults.len())],
+        fault,
         operation,
         file: [StoreFile::Store, StoreFile::Log, StoreFile::Any][random.usize(0..3)],
         nth: random.u32(1..=most),
-        times: [1, 1, 3, 100_000][random.usize(0..4)],
+        // A bit is wrong in what was read, not on the disk.
+        times: if fault == Fault::Flipped {
+            1
+        } else {
+            [1, 1, 3, 100_000][random.usize(0..4)]
+        },
         bit: random.u32(..),
     };
     (moment, strike)

@@ -1,7 +1,7 @@
 //! The real program on a bad host: system calls that fail, power cuts, damaged files, clients that never read.
 //!
 //! ```sh
-//! cargo test --test faults                                       # a short run of calls and cuts
+//! cargo test --test faults                                       # a short run of each kind
 //! cargo test --test faults -- cuts --cases 500                   # one kind, as long as you like
 //! cargo test --test faults -- calls --seed 7 --only 31           # one case again
 //! PROGRAM_UNDER_TEST=target/release/pixel-relay cargo test --test faults

@@ -5,8 +5,6 @@
 
 /// The kinds, as filters name them.
 const KINDS: [&str; 4] = ["calls", "cuts", "damage", "silent"];
-/// What runs where no kind is named.
-const USUAL: [&str; 2] = ["calls", "cuts"];
 /// Arguments of the test harness that are followed by a value.
 const WITH_VALUE: [&str; 6] = [
     "--color",
@@ -72,9 +70,7 @@ pub fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Option
             _ => filters.push(argument),
         }
     }
-    if filters.is_empty() {
-        options.kinds.retain(|kind| USUAL.contains(kind));
-    } else {
+    if !filters.is_empty() {
         let is_named = |kind: &&str| {
             let name = full_name(kind);
             filters.iter().any(|filter| name.contains(filter.as_str()))
