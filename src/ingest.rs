@@ -39,7 +39,7 @@ use crate::http::body_budget::BodySender;
 use crate::http::client_address::{Peer, sender};
 use crate::http::reply::{HttpError, json_response};
 use crate::ingest::amplitude_api::AmplitudeApi;
-use crate::ingest::chunk::{Chunk, CountedSync};
+use crate::ingest::chunk::{Chunk, CountedSync, Intake};
 use crate::ingest::decode::{RawElement, decode};
 use crate::ingest::mistimed::TimeWarnings;
 use crate::ingest::reply::{IngestSummary, RequestRefusal};
@@ -216,45 +216,38 @@ impl Ingest {
     }
 
     /// Notes that events came in, whatever becomes of them.
-    fn arrived(&self, endpoint: Endpoint, count: u64, syncs: &[&CountedSync]) {
-        self.metrics.received(endpoint, count);
+    fn arrived(&self, intake: Intake<'_>, count: u64) {
+        self.metrics.received(intake.endpoint, count);
         if count > 0 {
             let uptime = self.clock.uptime();
-            for counted in syncs {
+            for counted in intake.syncs {
                 self.last_seen.note(counted.name(), uptime);
             }
         }
     }
 
-    /// Maps and stores `count` events, chunk by chunk; `bytes` is the size of their body. Where a sync is
-    /// full the others still get the rest, so that the sender repeats only what is missing.
+    /// Maps and stores `count` events, chunk by chunk, and adds what became of them to the summary of their request.
+    /// Where a sync is full the others still get the rest, so that the sender repeats only what is missing.
     async fn store<'a>(
         &self,
-        endpoint: Endpoint,
+        intake: Intake<'_>,
         count: u64,
         mut elements: impl Iterator<Item = RawElement<'a>>,
-        syncs: &[&CountedSync],
-        bytes: usize,
-    ) -> Result<IngestSummary, NotStored> {
-        let mut summary = IngestSummary::default();
+        summary: &mut IngestSummary,
+    ) -> Result<(), NotStored> {
         summary.received(count);
         let now = self.clock.now();
-        let is_webhook = endpoint == Endpoint::Webhook;
         let mut left = count;
         let mut missed: Option<NotStored> = None;
         let mut may_count_twice = None;
         loop {
-            let work = if syncs
-                .iter()
-                .any(|counted| counted.uses_profiles(is_webhook))
-            {
+            let work = if intake.uses_profiles() {
                 Work::WithDisk
             } else {
-                Work::On(bytes.saturating_mul(syncs.len()))
+                Work::On(intake.bytes.saturating_mul(intake.syncs.len()))
             };
-            let mut chunk = Chunk::new(is_webhook, self.queue.profiles());
-            let mapped =
-                block_in_place_if_long(work, || chunk.map(&mut elements, syncs, now, &mut summary));
+            let mut chunk = Chunk::new(intake, self.queue.profiles());
+            let mapped = block_in_place_if_long(work, || chunk.map(&mut elements, now, summary));
             if mapped.is_ok() && chunk.taken.is_empty() {
                 break;
             }
@@ -281,13 +274,13 @@ impl Ingest {
                 }
                 Err(error) => {
                     let mut all = missed.unwrap_or_else(|| NotStored::nothing(error.into()));
-                    all.add(syncs.iter().map(|counted| (counted.name().clone(), left)));
+                    let names = intake.syncs.iter().map(|counted| counted.name());
+                    all.add(names.map(|name| (name.clone(), left)));
                     return Err(all);
                 }
             }
             left = left.saturating_sub(elements);
         }
-        self.times.note(&summary, self.clock.uptime());
         if let Some(sync) = may_count_twice
             && let Some(requests) = self.may_count_twice.due(self.clock.uptime())
         {
@@ -298,7 +291,7 @@ impl Ingest {
                  them twice; set the sync's browser_pixel to true, and they are kept back, or to false"
             );
         }
-        missed.map_or(Ok(summary), Err)
+        missed.map_or(Ok(()), Err)
     }
 
     /// Counts and logs events that Amplitude has and Meta misses.
@@ -387,10 +380,18 @@ impl Ingest {
         let body = rules.bodies.read(&head.headers, body, sender).await?;
         let (bytes, arena) = (body.as_bytes(), Arena::default());
         let elements = block_in_place_if_long(Work::On(bytes.len()), || decode(bytes, &arena))?;
-        let (endpoint, count) = (Endpoint::Webhook, elements.len() as u64);
-        self.arrived(endpoint, count, &syncs);
-        let stored = self.store(endpoint, count, elements, &syncs, bytes.len());
-        Ok(stored.await?)
+        let intake = Intake {
+            endpoint: Endpoint::Webhook,
+            has_secret: admission == Admission::WithSecret,
+            syncs: &syncs,
+            bytes: bytes.len(),
+        };
+        let count = elements.len() as u64;
+        self.arrived(intake, count);
+        let mut summary = IngestSummary::default();
+        self.store(intake, count, elements, &mut summary).await?;
+        self.times.note(&summary, self.clock.uptime());
+        Ok(summary)
     }
 
     /// Counts a refusal, and logs what its sender or the operator should look into.

@@ -18,7 +18,7 @@ pub(crate) mod write;
 use any_byte::any_byte;
 use keys::{Member, are_same, keep_last};
 use scan::Scanner;
-use text::{is_absent_text, unescaped};
+use text::{means_absent_text, unescaped};
 
 /// Members of an object that there is room for from the start.
 const MEMBERS: usize = 16;
@@ -80,15 +80,20 @@ impl<'a> Json<'a> {
 
     /// The content of a string, unescaped.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
-        let [b'"', .., b'"'] = self.0.as_bytes() else {
-            return None;
-        };
-        let inner = self.0.get(1..self.0.len() - 1)?;
+        let inner = self.inner()?;
         Some(if any_byte(inner, |byte| byte == b'\\') {
             Cow::Owned(unescaped(inner))
         } else {
             Cow::Borrowed(inner)
         })
+    }
+
+    /// What stands between the quotes of a string.
+    fn inner(self) -> Option<&'a str> {
+        let [b'"', .., b'"'] = self.0.as_bytes() else {
+            return None;
+        };
+        self.0.get(1..self.0.len() - 1)
     }
 
     /// A scalar as text: the content of a string, the digits of a number, `true` or `false`.
@@ -175,7 +180,7 @@ impl<'a> Json<'a> {
                 matches!(
                     first,
                     b'"' | b'\\' | b' ' | b'E' | b'(' | b'n' | b'u' | 0x80..
-                ) && self.as_str().is_some_and(|text| is_absent_text(&text))
+                ) && self.inner().is_some_and(means_absent_text)
             }
             _ => false,
         }

@@ -9,6 +9,9 @@ const MOST_BEFORE_POINT: i64 = 309;
 /// With this many zeros behind the point, a 64-bit float is zero.
 const ZEROS_OF_NOTHING: i64 = 330;
 
+/// The most digits of a number of 64 bits.
+const MOST_OF_64_BITS: i64 = 19;
+
 /// How many digits of a number are multiplied where all of them are too many. A 64-bit float has 17.
 const MOST_MULTIPLIED: usize = 19;
 
@@ -99,6 +102,9 @@ impl Decimal {
 
     /// The smallest whole number that is not below this one; `None` beyond 64 bits.
     pub(crate) fn rounded_up(&self) -> Option<i64> {
+        if self.before_point() > MOST_OF_64_BITS {
+            return None;
+        }
         if self.is_whole() {
             return self.plain().parse().ok();
         }
@@ -168,8 +174,15 @@ pub(crate) fn whole_digits(number: &str) -> Option<Cow<'_, str>> {
     }
     let shows_all = match number.split_once(['e', 'E']) {
         Some((mantissa, power)) => {
-            let (_, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-            exponent(power).is_some_and(|power| power <= length(fraction))
+            let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+            let power = exponent(power)?;
+            // An event may hold thousands of numbers that are far too large, or nearly zero.
+            let is_out_of_range =
+                power > length(fraction) + MOST_OF_64_BITS || power < -length(whole);
+            if is_out_of_range && mantissa.contains(|digit| matches!(digit, '1'..='9')) {
+                return None;
+            }
+            power <= length(fraction)
         }
         None => true,
     };
@@ -364,6 +377,12 @@ mod tests {
             ("12345.5", None),
             ("1e-3", None),
             ("1e-400", None),
+            ("1e308", None),
+            ("1e-99999999999999999999", None),
+            ("0.0e999", Some("0")),
+            ("0e-999", Some("0")),
+            ("100e-2", Some("1")),
+            ("1200.0e-2", Some("12")),
             ("1e400", None),
         ] {
             assert_eq!(whole_digits(number).as_deref(), expected, "{number}");

@@ -2,7 +2,7 @@
 //!
 //! A body that is larger than the limit is refused as soon as its size is known, at the latest when it
 //! exceeds the limit. A compressed body counts twice, as it arrives and decompressed, and decompression
-//! stops at the limit. All bodies share a memory budget, which is charged as memory for arriving bytes is
+//! stops at the limit. All bodies share a memory budget, which is charged before memory for arriving bytes is
 //! taken, so that a request that only announces a large body takes nothing from the others. A
 //! [`BufferedBody`] holds its charge. A body that stalls or trickles is given up.
 //!
@@ -71,7 +71,7 @@ pub enum BodyError {
     /// The connection broke, or its framing is wrong.
     #[error("the body ended early")]
     Incomplete,
-    /// The bodies in memory use up the budget.
+    /// The bodies in memory use up the budget, or the machine has no more memory.
     #[error("too many requests are under way")]
     Busy,
     #[error("the content encoding is neither gzip, deflate nor identity")]
@@ -129,74 +129,62 @@ impl BodyReader {
         body: &mut Body,
         sender: BodySender,
     ) -> Result<BufferedBody, BodyError> {
-        let mut charge = BodyCharge::nothing(&self.budget, sender);
-        let mut bytes = Vec::new();
+        let mut held = BufferedBody::empty(BodyCharge::nothing(&self.budget, sender));
         let timer = pin!(sleep(IDLE));
         let mut parts = BodyParts::new(body, timer);
         while let Some(data) = parts.next().await? {
-            if data.len() > self.max_body - bytes.len() {
+            if data.len() > self.max_body - held.bytes.len() {
                 return Err(self.too_large());
             }
             // An announced length reserves nothing: memory grows with what arrives.
-            let held = bytes.capacity();
-            bytes.reserve(data.len());
-            charge.add(bytes.capacity() - held)?;
-            bytes.extend_from_slice(&data);
+            held.reserve(data.len(), self.max_body)?;
+            held.bytes.extend_from_slice(&data);
         }
-        Ok(BufferedBody { bytes, charge })
+        Ok(held)
     }
 
     fn gunzip(&self, held: BufferedBody) -> Result<BufferedBody, BodyError> {
-        let BufferedBody { bytes, mut charge } = held;
+        let BufferedBody { bytes, charge } = held;
         let mut decoder = MultiGzDecoder::new(&*bytes);
-        let mut decompressed = Vec::new();
+        let mut decompressed = BufferedBody::empty(charge);
         loop {
-            charge.add(STEP)?;
+            // A reader that fills all room would take more by itself.
+            decompressed.reserve(STEP + 1, self.max_body)?;
             let read = decoder
                 .by_ref()
                 .take(STEP as u64)
-                .read_to_end(&mut decompressed)
+                .read_to_end(&mut decompressed.bytes)
                 .map_err(|_| BodyError::BrokenGzip)?;
-            if decompressed.len() > self.max_body {
+            if decompressed.bytes.len() > self.max_body {
                 return Err(self.too_large());
             }
             if read < STEP {
-                return Ok(BufferedBody {
-                    bytes: decompressed,
-                    charge,
-                });
+                return Ok(decompressed);
             }
         }
     }
 
     /// Decompresses `deflate`: the standard means the zlib format, and some senders omit its frame.
     fn inflate(&self, held: BufferedBody) -> Result<BufferedBody, BodyError> {
-        let BufferedBody { bytes, mut charge } = held;
+        let BufferedBody { bytes, charge } = held;
         let mut decoder = Decompress::new(is_zlib(&bytes));
-        let mut decompressed = Vec::new();
+        let mut decompressed = BufferedBody::empty(charge);
         let mut rest = &*bytes;
         loop {
-            let room = decompressed.capacity();
-            decompressed.reserve(STEP);
-            charge.add(decompressed.capacity() - room)?;
+            decompressed.reserve(STEP, self.max_body)?;
             let before = decoder.total_in();
             let status = decoder
-                .decompress_vec(rest, &mut decompressed, FlushDecompress::None)
+                .decompress_vec(rest, &mut decompressed.bytes, FlushDecompress::None)
                 .map_err(|_| BodyError::BrokenGzip)?;
-            if decompressed.len() > self.max_body {
+            if decompressed.bytes.len() > self.max_body {
                 return Err(self.too_large());
             }
             let read = usize::try_from(decoder.total_in() - before).unwrap_or(usize::MAX);
             rest = rest.get(read..).unwrap_or_default();
             match status {
-                Status::StreamEnd if rest.is_empty() => {
-                    return Ok(BufferedBody {
-                        bytes: decompressed,
-                        charge,
-                    });
-                }
+                Status::StreamEnd if rest.is_empty() => return Ok(decompressed),
                 // A body that is cut off leaves room.
-                Status::Ok | Status::BufError if decompressed.len() == decompressed.capacity() => {}
+                Status::Ok | Status::BufError if decompressed.is_full() => {}
                 _ => return Err(BodyError::BrokenGzip),
             }
         }
@@ -210,8 +198,32 @@ impl BodyReader {
 }
 
 impl BufferedBody {
+    /// Begins with what is charged already.
+    const fn empty(charge: BodyCharge) -> Self {
+        let bytes = Vec::new();
+        Self { bytes, charge }
+    }
+
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.len() == self.bytes.capacity()
+    }
+
+    /// Makes room for more bytes, and doubles it as long as a body of at most so many bytes may need that. It is
+    /// charged before it is taken, and a machine that has no more memory refuses the body.
+    fn reserve(&mut self, more: usize, most: usize) -> Result<(), BodyError> {
+        let (length, room) = (self.bytes.len(), self.bytes.capacity());
+        let needed = length.saturating_add(more);
+        if needed <= room {
+            return Ok(());
+        }
+        let wanted = needed.max(room.saturating_mul(2).min(most));
+        self.charge.add(wanted - room)?;
+        let reserved = self.bytes.try_reserve_exact(wanted - length);
+        reserved.map_err(|_| BodyError::Busy)
     }
 }
 

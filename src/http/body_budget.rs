@@ -48,7 +48,7 @@ pub(super) struct BodyCharge {
     budget: Arc<BodyBudget>,
     /// The address whose share is charged; `None` for one with the secret.
     stranger: Option<IpAddr>,
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 /// The budget, or this sender's share of it, is used up.

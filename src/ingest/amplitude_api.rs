@@ -40,15 +40,16 @@ use crate::http::blocking::{Work, block_in_place_if_long};
 use crate::http::body_budget::BodySender;
 use crate::http::reply::{HttpError, json_response};
 use crate::ingest::address_limit::AddressLimit;
-use crate::ingest::chunk::CountedSync;
+use crate::ingest::chunk::Intake;
 use crate::ingest::cors::{Cors, Denied, RequestOrigin};
 use crate::ingest::decode::{RawElement, decode, members};
-use crate::ingest::upstream::Upstream;
+use crate::ingest::reply::IngestSummary;
+use crate::ingest::upstream::{Upstream, UpstreamFailure};
 use crate::ingest::{Ingest, IngestRules, NotStored};
 use crate::telemetry::metrics::Endpoint;
 
 use check::{Check, is_remote};
-use problem::RequestProblem;
+use problem::{EventFaults, RequestProblem};
 use request::{ApiCall, Dialect};
 
 mod browser;
@@ -265,39 +266,43 @@ async fn take(
             .as_ref()
             .is_none_or(|allowed| allowed.contains(name))
     });
-    ingest.arrived(port.endpoint, count as u64, &syncs);
-    let batch = Batch {
+    let intake = Intake {
         endpoint: port.endpoint,
-        call: &call,
-        check: &check,
+        has_secret: false,
         syncs: &syncs,
         bytes,
     };
-    let Some(upstream) = &api.upstream else {
-        batch.store(ingest, count, |_| true).await?;
-        return Ok(success(port.dialect, count, text.len(), ingest.clock.now()));
+    ingest.arrived(intake, count as u64);
+    let mut batch = Batch {
+        intake,
+        call: &call,
+        check: &check,
+        summary: IngestSummary::default(),
     };
-    let is_bad = |place: usize| faults.contains_key(&place);
-    let good = count - faults.len();
-    let stored = batch.store(ingest, good, |place| !is_bad(place)).await;
-    let missed = spared(rules, stored)?;
-    let content_type = match head.method {
-        Method::GET => Some(HeaderValue::from_static(
-            "application/x-www-form-urlencoded",
-        )),
-        _ => content_type.cloned(),
-    };
-    let body = with_address(text, &call, address);
-    let answer = upstream
-        .forward(port.path, content_type, address, body)
-        .await?;
-    if answer.status().is_success() {
-        // Amplitude has them all: nobody sends one of them again.
-        let also_missed = spared(rules, batch.store(ingest, faults.len(), is_bad).await)?;
-        for missed in [missed, also_missed].iter().flatten() {
-            ingest.note_missed(missed);
+    let answer = match &api.upstream {
+        None => {
+            batch.store(ingest, count, |_| true).await?;
+            success(port.dialect, count, text.len(), ingest.clock.now())
         }
-    }
+        Some(upstream) => {
+            let forward = async {
+                let content_type = match head.method {
+                    Method::GET => Some(HeaderValue::from_static(
+                        "application/x-www-form-urlencoded",
+                    )),
+                    _ => content_type.cloned(),
+                };
+                let body = with_address(text, &call, address);
+                upstream
+                    .forward(port.path, content_type, address, body)
+                    .await
+            };
+            batch
+                .pass_on(ingest, rules, &faults, count, forward)
+                .await?
+        }
+    };
+    ingest.times.note(&batch.summary, ingest.clock.uptime());
     Ok(answer)
 }
 
@@ -321,19 +326,43 @@ fn spared<T>(
     }
 }
 
-/// The events of one request.
+/// The events of one request, and what became of those that were stored.
 struct Batch<'r> {
-    endpoint: Endpoint,
+    intake: Intake<'r>,
     call: &'r ApiCall<'r>,
     check: &'r Check,
-    syncs: &'r [&'r CountedSync],
-    bytes: usize,
+    summary: IngestSummary,
 }
 
 impl Batch<'_> {
+    /// Stores the good events of a request of so many, and the bad ones too where Amplitude takes it, whose answer
+    /// `forward` brings.
+    async fn pass_on(
+        &mut self,
+        ingest: &Ingest,
+        rules: &IngestRules,
+        faults: &EventFaults,
+        count: usize,
+        forward: impl Future<Output = Result<Response, UpstreamFailure>>,
+    ) -> Result<Response, RequestProblem> {
+        let is_bad = |place: usize| faults.contains_key(&place);
+        let good = count - faults.len();
+        let stored = self.store(ingest, good, |place| !is_bad(place)).await;
+        let missed = spared(rules, stored)?;
+        let answer = forward.await?;
+        if answer.status().is_success() {
+            // Amplitude has them all: nobody sends one of them again.
+            let also_missed = spared(rules, self.store(ingest, faults.len(), is_bad).await)?;
+            for missed in [missed, also_missed].iter().flatten() {
+                ingest.note_missed(missed);
+            }
+        }
+        Ok(answer)
+    }
+
     /// Maps and stores the events whose places are wanted; `count` is their number.
     async fn store(
-        &self,
+        &mut self,
         ingest: &Ingest,
         count: usize,
         is_wanted: impl Fn(usize) -> bool,
@@ -341,21 +370,24 @@ impl Batch<'_> {
         if count == 0 {
             return Ok(());
         }
-        let Self { check, bytes, .. } = *self;
+        let Self {
+            intake,
+            call,
+            check,
+            ..
+        } = *self;
         // The same decoding has succeeded before.
         let arena = Arena::default();
         let elements =
-            block_in_place_if_long(Work::On(bytes), || decode(&self.call.events, &arena));
+            block_in_place_if_long(Work::On(intake.bytes), || decode(&call.events, &arena));
         let elements = elements
             .into_iter()
             .flatten()
             .enumerate()
             .filter(|(place, _)| is_wanted(*place))
             .map(|(_, element)| check.complete(element));
-        ingest
-            .store(self.endpoint, count as u64, elements, self.syncs, bytes)
-            .await?;
-        Ok(())
+        let summary = &mut self.summary;
+        ingest.store(intake, count as u64, elements, summary).await
     }
 }
 

@@ -11,6 +11,7 @@ use crate::profile::update::ProfileUpdate;
 use crate::queue::profile_reader::ProfileReader;
 use crate::queue::{Observed, StoreError};
 use crate::sync::Sync;
+use crate::telemetry::metrics::Endpoint;
 use crate::telemetry::metrics::coverage::Coverage;
 
 /// Most elements that are mapped before they are stored: bounds the memory of one request.
@@ -28,10 +29,21 @@ pub(super) struct CountedSync {
     pub(super) coverage: Coverage,
 }
 
+/// Where the events of a request come from, and who takes them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intake<'r> {
+    pub(super) endpoint: Endpoint,
+    /// The sender has shown the secret.
+    pub(super) has_secret: bool,
+    pub(super) syncs: &'r [&'r CountedSync],
+    /// The size of the body.
+    pub(super) bytes: usize,
+}
+
 /// Events that are mapped and stored together.
 #[derive(Debug)]
-pub(super) struct Chunk {
-    is_webhook: bool,
+pub(super) struct Chunk<'r> {
+    intake: Intake<'r>,
     profiles: ProfileReader,
     payloads: PayloadArena,
     /// How many elements it was made of.
@@ -63,10 +75,22 @@ impl CountedSync {
     }
 }
 
-impl Chunk {
-    pub(super) fn new(is_webhook: bool, profiles: ProfileReader) -> Self {
+impl Intake<'_> {
+    pub(super) fn is_webhook(&self) -> bool {
+        self.endpoint == Endpoint::Webhook
+    }
+
+    /// Whether events take values from profiles.
+    pub(super) fn uses_profiles(&self) -> bool {
+        let mut syncs = self.syncs.iter();
+        syncs.any(|counted| counted.uses_profiles(self.is_webhook()))
+    }
+}
+
+impl<'r> Chunk<'r> {
+    pub(super) fn new(intake: Intake<'r>, profiles: ProfileReader) -> Self {
         Self {
-            is_webhook,
+            intake,
             profiles,
             payloads: PayloadArena::default(),
             elements: 0,
@@ -80,10 +104,10 @@ impl Chunk {
     pub(super) fn map<'a>(
         &mut self,
         elements: &mut impl Iterator<Item = RawElement<'a>>,
-        syncs: &[&CountedSync],
         now: UnixMillis,
         summary: &mut IngestSummary,
     ) -> Result<(), StoreError> {
+        let syncs = self.intake.syncs;
         if syncs.is_empty() {
             return Ok(());
         }
@@ -115,8 +139,8 @@ impl Chunk {
                     }
                     Err(rejected) => {
                         let ended = summary.ended(rejected.reason);
-                        // Our clock may be wrong, and the webhook's sender is known.
-                        let is_spared = self.is_webhook && rejected.mistimed.is_some();
+                        // Our clock may be wrong, and this sender is known.
+                        let is_spared = self.intake.has_secret && rejected.mistimed.is_some();
                         if ended > DEAD_LETTERS && !is_spared {
                             *rejected = Rejected::counted_alone(rejected.reason);
                         }
@@ -154,7 +178,7 @@ impl Chunk {
         }
         let profiles = &mut self.profiles;
         let (mut mapped, notes) = match &element.event {
-            Ok(event) if sync.uses_profiles(self.is_webhook) => {
+            Ok(event) if sync.uses_profiles(self.intake.is_webhook()) => {
                 let (mapped, notes, update) =
                     sync.take_with_profiles(event, now, &mut self.payloads, profiles)?;
                 self.updates
@@ -168,7 +192,7 @@ impl Chunk {
         };
         if let Err(rejected) = &mut mapped
             && rejected.reason == Reason::TimeZoneTrap
-            && !self.is_webhook
+            && !self.intake.is_webhook()
         {
             // Only the webhook has templates, and only a template falls into that trap.
             rejected.reason = Reason::InFuture;

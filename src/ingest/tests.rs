@@ -18,6 +18,7 @@ use crate::clock::{TestClock, UnixMillis};
 use crate::config::load::from_toml;
 use crate::http::{ConnectionLimits, HttpServer};
 use crate::ingest::chunk::CHUNK;
+use crate::queue::DeadFilter;
 use crate::sync::compile_all;
 
 const NOW: UnixMillis = UnixMillis::from_seconds(1_795_000_000);
@@ -59,8 +60,12 @@ struct Answer {
 }
 
 async fn start() -> Running {
+    start_with(CONFIG).await
+}
+
+async fn start_with(config: &str) -> Running {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = from_toml(CONFIG, &[]).unwrap();
+    let mut config = from_toml(config, &[]).unwrap();
     config.queue.path = folder.path().join("data");
     config.queue.min_free_disk = Some(0);
     let clock: Arc<dyn Clock> = Arc::new(TestClock::at(NOW));
@@ -281,6 +286,23 @@ async fn a_large_array_is_stored_whole() {
     let answer = running.post("/webhook/web", body).await;
     assert_eq!(answer.body["filtered"], 2 * CHUNK + 1);
     assert_eq!(running.counted("web")["taken"], 2 * CHUNK + 1);
+}
+
+#[tokio::test]
+async fn what_is_refused_for_its_time_is_kept_whole_for_a_sender_with_the_secret() {
+    let open = CONFIG.replace("secret = \"Bearer s3cret\"", "allow_unauthenticated = true");
+    for (config, expected) in [(CONFIG, 150), (&*open, 100)] {
+        let running = start_with(config).await;
+        let events: Vec<String> = (0..150)
+            .map(|id| event(id).replace("2026-11-18", "2026-12-18"))
+            .collect();
+        let answer = running
+            .post("/webhook/web", format!("[{}]", events.join(",")))
+            .await;
+        assert_eq!((answer.status, &answer.body["invalid"]), (200, &json!(150)));
+        let kept = running.queue.dead(&DeadFilter::default(), 0, 1000).await;
+        assert_eq!(kept.unwrap().len(), expected);
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 //!
 //! U+FFFD replaces an escape without a meaning, such as half a surrogate pair.
 
+use std::iter;
+
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
 /// Whether a text is blank or a word for no value.
@@ -14,6 +16,21 @@ pub(crate) fn is_absent_text(text: &str) -> bool {
         return false;
     }
     matches!(text.trim(), "" | "EMPTY" | "(none)" | "null" | "undefined")
+}
+
+/// Whether a string between two quotes means such a text. Only the blanks around its first word are read: a long text
+/// is looked at for each value that may be made of it.
+pub(crate) fn means_absent_text(inner: &str) -> bool {
+    const LONGEST: usize = "undefined".len();
+    let mut characters = characters(inner).skip_while(|one| one.is_whitespace());
+    let mut word = String::new();
+    for character in characters.by_ref().take_while(|one| !one.is_whitespace()) {
+        word.push(character);
+        if word.len() > LONGEST {
+            return false;
+        }
+    }
+    is_absent_text(&word) && characters.all(char::is_whitespace)
 }
 
 /// Whether a text has only broken, control and invisible characters.
@@ -50,6 +67,20 @@ pub(crate) fn unescaped(inner: &str) -> String {
     }
     text.push_str(inner.get(begin..).unwrap_or_default());
     text
+}
+
+/// The characters that a string between two quotes means.
+fn characters(mut inner: &str) -> impl Iterator<Item = char> {
+    iter::from_fn(move || {
+        let mut behind = inner.chars();
+        let first = behind.next()?;
+        let (own, rest) = match first {
+            '\\' => character(behind.as_str()),
+            own => (own, behind.as_str()),
+        };
+        inner = rest;
+        Some(own)
+    })
 }
 
 /// The character that an escape means, and the text behind it.
@@ -102,6 +133,32 @@ fn unit(digits: &str) -> Option<(u32, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_string_is_absent_as_its_text_is() {
+        for inner in [
+            "",
+            " ",
+            r"\n\u00a0 \t",
+            "EMPTY",
+            r" (no\u006ee) ",
+            r"\u006eull\n",
+            "undefined ",
+            "undefined x",
+            "undefinedx",
+            "null null",
+            r"\u0001",
+            r"\u0001null",
+            r"\ud83d",
+            "u",
+            r"\x",
+            "é",
+            "\u{3000}",
+        ] {
+            let expected = is_absent_text(&unescaped(inner));
+            assert_eq!(means_absent_text(inner), expected, "{inner}");
+        }
+    }
 
     #[test]
     fn a_broken_escape_costs_one_character() {

@@ -5,6 +5,7 @@
 //! one. A value that cannot be normalised is left out; the event and the values after it are not.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::ptr;
 
 use crate::clock::UnixMillis;
@@ -29,6 +30,10 @@ use crate::normalize::{self, Context, Normalized, Scratch};
 
 /// Most values of one field. Nobody has more addresses, and no event may make the mapping slow.
 const MOST_VALUES: usize = 20;
+
+/// Most values of one path that one field tries. An event may list thousands, of which no field can use one, and
+/// each field of a configuration may read that list.
+const MOST_TRIED: usize = 100;
 
 /// A hash in quotes, and the comma behind it.
 const HASH_BYTES: usize = 64 + 2;
@@ -187,6 +192,7 @@ impl UserData {
                 written: 0,
                 met_any: false,
                 plain: Vec::new(),
+                tries: Tries::default(),
             };
             let take_known = |values: &mut Values<'_, '_, '_, _>| {
                 values.written == 0
@@ -298,13 +304,48 @@ pub(super) fn first_usable<'r, T>(
     mut read: impl FnMut(Option<&'r Path>, Json<'r>) -> Option<T>,
 ) -> Option<T> {
     let mut first = None;
+    let mut tries = Tries::default();
     expr.visit(event.into(), &mut |found| {
         event.arena().each_element(found.value, &mut |element| {
-            first = first.take().or_else(|| read(found.path, element));
+            if first.is_none() && tries.another(found.path) == Try::Within {
+                first = read(found.path, element);
+            }
         });
         first.is_some()
     });
     first
+}
+
+/// How many values of a path were tried.
+#[derive(Debug, Default)]
+struct Tries {
+    path: Option<*const Path>,
+    count: usize,
+}
+
+/// Whether one more value is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Try {
+    Within,
+    /// It is the first that is not.
+    First,
+    Beyond,
+}
+
+impl Tries {
+    /// Counts one more value of a path.
+    fn another(&mut self, path: Option<&Path>) -> Try {
+        let path = path.map(ptr::from_ref);
+        if self.path != path {
+            *self = Self { path, count: 0 };
+        }
+        self.count += 1;
+        match self.count.cmp(&(MOST_TRIED + 1)) {
+            Ordering::Less => Try::Within,
+            Ordering::Equal => Try::First,
+            Ordering::Greater => Try::Beyond,
+        }
+    }
 }
 
 /// The property that a path finds, where its value depends on the one before the event and is remembered.
@@ -358,6 +399,7 @@ struct Values<'v, 'c, 'k, R> {
     met_any: bool,
     /// Ids that are sent unhashed too; they are written after all hashes.
     plain: Vec<Box<str>>,
+    tries: Tries,
 }
 
 impl<R: Recorder> Values<'_, '_, '_, R> {
@@ -366,13 +408,16 @@ impl<R: Recorder> Values<'_, '_, '_, R> {
         let mut is_of_use = false;
         let arena = self.event.arena();
         arena.each_element(found.value, &mut |element| {
-            if is_absent(self.field, found.path, element) {
-                return;
-            }
             let source = Source {
                 value: Some(element),
                 ..Source::found(&found)
             };
+            match self.tries.another(found.path) {
+                Try::Within if is_absent(self.field, found.path, element) => return,
+                Try::Within => {}
+                Try::First => return self.drop(source, DropReason::TooMany),
+                Try::Beyond => return,
+            }
             match text_of(element) {
                 Ok(text) => is_of_use |= self.take_text(source, &text),
                 Err(reason) => self.drop(source, reason),

@@ -196,6 +196,38 @@ async fn the_largest_body_fits_however_it_comes() {
     }
 }
 
+#[tokio::test]
+async fn all_memory_of_a_body_is_charged() {
+    let max_body = 4 << 20;
+    for length in [0, 1, 100, STEP - 1, STEP, STEP + 1, 10 * STEP + 7, max_body] {
+        let text: Vec<u8> = (0..length).map(|_| fastrand::u8(b'0'..b'8')).collect();
+        for (header, body) in [
+            ("identity", text.clone()),
+            ("gzip", gzip(&text)),
+            ("deflate", zlib(&text)),
+            ("deflate", deflate(&text)),
+        ] {
+            let reader = BodyReader::new(max_body);
+            let parts: Vec<_> = body.chunks(10_000).collect();
+            let mut body = frames(&parts, Then::End);
+            let held = reader.read(&encoded(header), &mut body, STRANGER).await;
+            let held = held.unwrap();
+            assert!(held.bytes == text);
+            let charged = held.charge.bytes;
+            assert!(held.bytes.capacity() <= charged, "{header}, {length}");
+        }
+    }
+}
+
+#[test]
+fn memory_that_cannot_be_had_refuses_the_body() {
+    let all = usize::MAX / 4;
+    let budget = BodyBudget::new(budget(all, 0));
+    let charge = BodyCharge::nothing(&budget, BodySender::WithSecret);
+    let mut held = BufferedBody::empty(charge);
+    assert_eq!(held.reserve(all, all), Err(BodyError::Busy));
+}
+
 fn budget(strangers: usize, reserve: usize) -> BudgetLimits {
     BudgetLimits { strangers, reserve }
 }

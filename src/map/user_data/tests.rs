@@ -264,6 +264,33 @@ fn a_hostile_list_is_cut() {
 }
 
 #[test]
+fn of_a_list_without_a_use_only_the_first_values_are_tried() {
+    let event = |useless: usize| {
+        let list = "\"none of these\",".repeat(useless);
+        format!(
+            "{{\"user_properties\":{{\"list\":[{list}\"a@example.com\"],\"own\":\"b@example.com\"}}}}"
+        )
+    };
+    let list = &["user_properties.list"];
+    check(
+        UserDataField::Email,
+        list,
+        &event(MOST_TRIED - 1),
+        "\"em\": #a@example.com",
+    );
+    let stats = check(UserDataField::Email, list, &event(MOST_TRIED), "");
+    let mut dropped = stats.dropped();
+    assert!(dropped.any(|(_, why)| why == DropReason::TooMany));
+    // The values of another path are tried all the same.
+    check(
+        UserDataField::Email,
+        &["user_properties.list", "user_properties.own"],
+        &event(10_000),
+        "\"em\": #b@example.com",
+    );
+}
+
+#[test]
 fn an_id_of_broken_characters_is_absent() {
     for id in [r"\ud83d", r"\ufffd \ufffd", r"\u0000", r"\u200b"] {
         check(
