@@ -24,8 +24,10 @@ words! {
         Limit = "limit" =>
             "refused connections, since the listener holds as many as it may; /health and senders with the \
              secret still get in",
-        /// It was idle, and a new one came.
-        MadeRoom = "made_room" => "ended idle connections to make room for new ones",
+        /// It was idle, or its address held more than that of the newcomer.
+        MadeRoom = "made_room" =>
+            "ended idle connections, or long requests of the address with the most connections, to make room \
+             for new ones",
         /// The other end does not read its answers.
         NotReading = "not_reading" => "ended connections whose other end does not read its answers",
     }

@@ -7,16 +7,18 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Method;
 use axum::http::header::{CONNECTION, HeaderValue};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse as _;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -35,7 +37,7 @@ use crate::http::client_address::{Peer, network_of};
 use crate::http::connection_metrics::{ConnectionEnd, ConnectionMetrics};
 use crate::http::normal_path::normalized;
 use crate::http::reply::{ErrorReply, HttpError};
-use crate::http::slots::{ConnectionSlot, SlotLimits, Slots};
+use crate::http::slots::{AnswerInMaking, ConnectionSlot, SlotLimits, Slots};
 use crate::http::write_limit::{LimitedWrites, NotReading};
 use crate::panics::caught;
 
@@ -44,7 +46,7 @@ use crate::panics::caught;
 pub struct ConnectionLimits {
     /// For everyone; one address holds at most half of them.
     pub connections: usize,
-    /// On top of them: for those who show the secret, and for `/health`.
+    /// On top of them: for those who show the secret, and for `/health` alone.
     pub reserve: usize,
     /// On top of them: those that were ended for others and are about to close.
     pub closing: usize,
@@ -244,8 +246,12 @@ impl AcceptedConnection {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
                 }
-                slot.finish();
-                Ok::<Response, Infallible>(response)
+                let making = slot.answer();
+                let response = response.map(|body| Answer {
+                    body,
+                    _making: making,
+                });
+                Ok::<_, Infallible>(response)
             }
         });
         let connection = http1::Builder::new()
@@ -253,7 +259,9 @@ impl AcceptedConnection {
             .header_read_timeout(limits.head_timeout)
             .max_buf_size(limits.head_bytes)
             .serve_connection(
-                TokioIo::new(LimitedWrites::new(stream, limits.write_timeout)),
+                TokioIo::new(LimitedWrites::new(stream, limits.write_timeout, || {
+                    slot.written();
+                })),
                 service,
             );
         let mut connection = pin!(connection);
@@ -283,8 +291,33 @@ impl AcceptedConnection {
     }
 }
 
-/// Says whether a request is to be answered. The reserve is for `/health`, for senders with the secret, and
-/// for anyone where no secret is asked for.
+/// The body of an answer. When hyper drops it, all of it has been made.
+struct Answer {
+    body: Body,
+    _making: AnswerInMaking,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Says whether a request is to be answered. The reserve is for `/health`, and for senders with the secret.
 fn begin<B>(
     slot: &ConnectionSlot,
     authenticator: &Authenticator,
@@ -292,9 +325,7 @@ fn begin<B>(
 ) -> Result<(), ConnectionEnd> {
     let admission = || authenticator.admission(request.headers());
     let is_due = || {
-        let asks_for_health = request.uri().path() == "/health"
-            && matches!(*request.method(), Method::GET | Method::HEAD);
-        asks_for_health || admission() == Admission::ForAnyone
+        request.uri().path() == "/health" && matches!(*request.method(), Method::GET | Method::HEAD)
     };
     match slot.begin(|| admission() == Admission::WithSecret, is_due) {
         Err(ConnectionEnd::MadeRoom) if admission() == Admission::WithSecret => {

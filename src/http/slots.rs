@@ -3,9 +3,11 @@
 //! The listener lets in a common number of connections, of which one address holds at most half, unless it is
 //! a trusted proxy's; what has shown a secret no longer counts. Beyond that, a connection first takes the place
 //! of an idle one: that of the same address, if the address has its share, else that of the address which holds
-//! most, and of its connections the one that has been idle longest. Where none is idle, the connection comes
-//! into the reserve, where its first request must say that it is due there. The reserve makes room in the same
-//! way, so that a newcomer is always heard.
+//! most, and of its connections the one that has been idle longest. A connection is idle once its answer is
+//! written; one whose client does not read is busy. Where none is idle, an address that holds more than the
+//! newcomer's gives up its longest request, if that takes long: so whoever holds least gets in, however many
+//! addresses hold on to what they have. Else the connection comes into the reserve, where its first request must
+//! say that it is due there. The reserve makes room of idle ones in the same way, so that a newcomer is always heard.
 //!
 //! Whatever has shown a secret is never ended for another, and leaves the reserve as soon as there is room.
 
@@ -14,15 +16,19 @@ use std::future::pending;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::http::connection_metrics::{ConnectionEnd, ConnectionMetrics};
 
-/// The state of a slot whose connection has a request under way.
-const BUSY: u64 = 0;
+/// Set in the state of a slot whose connection has a request under way, or an answer that is not written yet.
+const BUSY: u64 = 1 << 63;
 /// The state of a slot that was taken away.
 const ENDED: u64 = u64::MAX;
+/// A request that takes longer may be ended for an address that holds less.
+const LONG: Duration = Duration::from_secs(5);
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +44,9 @@ pub(super) struct SlotLimits {
 pub(super) struct Slots {
     limits: SlotLimits,
     table: Mutex<SlotTable>,
-    /// Grows with every connection that becomes idle, so that it tells which has been idle longest.
-    moments: AtomicU64,
+    start: Instant,
+    /// The last moment that was given out, in nanoseconds since the start. No two are the same.
+    last_moment: AtomicU64,
     metrics: ConnectionMetrics,
 }
 
@@ -65,8 +72,10 @@ struct TakenSlot {
 /// What a connection and the table of all share.
 #[derive(Debug)]
 struct SlotState {
-    /// [`BUSY`], [`ENDED`], or the moment since which it is idle.
+    /// [`ENDED`], or the moment since which it is idle, or with [`BUSY`] the moment since which it is busy.
     state: AtomicU64,
+    /// Whether all of the present answer has been made, and waits to be written.
+    is_answered: AtomicBool,
     has_shown_secret: AtomicBool,
     ended: Notify,
 }
@@ -88,7 +97,8 @@ impl Slots {
         Arc::new(Self {
             limits,
             table: Mutex::default(),
-            moments: AtomicU64::new(1),
+            start: Instant::now(),
+            last_moment: AtomicU64::new(0),
             metrics,
         })
     }
@@ -98,7 +108,12 @@ impl Slots {
     }
 
     fn moment(&self) -> u64 {
-        self.moments.fetch_add(1, Ordering::Relaxed)
+        let now = nanoseconds(self.start.elapsed());
+        let later = |last: u64| now.max(last + 1);
+        let last = (self.last_moment).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+            Some(later(last))
+        });
+        last.map_or(now, later)
     }
 
     /// Lets a connection of this address in; `None` as address: of a trusted proxy. `None` if no slot is
@@ -117,6 +132,7 @@ impl Slots {
         let began = self.moment();
         let state = Arc::new(SlotState {
             state: AtomicU64::new(began),
+            is_answered: AtomicBool::new(false),
             has_shown_secret: AtomicBool::new(false),
             ended: Notify::new(),
         });
@@ -149,34 +165,61 @@ impl Slots {
     fn make_room(&self, table: &mut SlotTable, address: Option<IpAddr>) -> Option<ConnectionEnd> {
         let share = (self.limits.common / 2).max(1);
         let held = address.and_then(|address| table.held.get(&address));
-        if held.is_some_and(|held| held.load(Ordering::Relaxed) >= share) {
+        let held = held.map_or(0, |held| held.load(Ordering::Relaxed));
+        if held >= share {
             let is_its_own = |slot: &TakenSlot| !slot.in_reserve && slot.address == address;
             return (!self.end_idle(table, is_its_own)).then_some(ConnectionEnd::AddressShare);
         }
         if table.in_common >= self.limits.common {
             let is_common = |slot: &TakenSlot| !slot.in_reserve && slot.address.is_some();
-            return (!self.end_idle(table, is_common)).then_some(ConnectionEnd::Limit);
+            let has_room = self.end_idle(table, is_common) || self.end_long(table, held);
+            return (!has_room).then_some(ConnectionEnd::Limit);
         }
         None
     }
 
-    /// Ends the connection that has been idle longest, of the address that holds most, among some that have
-    /// shown no secret. Says whether there was one.
+    /// Ends the connection that has been idle longest, of the address that holds most, among some. Says whether
+    /// there was one.
     fn end_idle(&self, table: &mut SlotTable, is_wanted: impl Fn(&TakenSlot) -> bool) -> bool {
+        self.end_longest(table, |slot, state| {
+            (state & BUSY == 0 && is_wanted(slot)).then_some(state)
+        })
+    }
+
+    /// Ends the longest request of the address that holds most, for one that holds this many. Says whether there
+    /// was one.
+    fn end_long(&self, table: &mut SlotTable, held_by_other: usize) -> bool {
+        let began_before = self.moment().saturating_sub(nanoseconds(LONG));
+        self.end_longest(table, |slot, state| {
+            let since = state & !BUSY;
+            // Else the two would end each other's in turn.
+            let holds_more = slot.held.load(Ordering::Relaxed) > held_by_other + 1;
+            let is_common = !slot.in_reserve && slot.address.is_some();
+            (is_common && holds_more && since < began_before).then_some(since)
+        })
+    }
+
+    /// Ends the connection of the address that holds most, and of its own the one with the earliest moment, among
+    /// those for which there is a moment. It has shown no secret. Says whether there was one.
+    fn end_longest(
+        &self,
+        table: &mut SlotTable,
+        since: impl Fn(&TakenSlot, u64) -> Option<u64>,
+    ) -> bool {
         loop {
-            let idle = table.slots.iter().filter_map(|(number, slot)| {
-                let since = slot.state.idle_since()?;
+            let found = table.slots.iter().filter_map(|(number, slot)| {
+                let state = slot.state.of_stranger()?;
                 let held = slot.held.load(Ordering::Relaxed);
-                is_wanted(slot).then_some((held, u64::MAX - since, *number))
+                Some((held, u64::MAX - since(slot, state)?, *number, state))
             });
-            let Some((.., number)) = idle.max() else {
+            let Some((_, _, number, state)) = found.max() else {
                 return false;
             };
             let Some(slot) = table.slots.get(&number) else {
                 return false;
             };
-            // A request may have come in this moment.
-            if slot.state.end() {
+            // A request may have come, or have been answered, in this moment.
+            if slot.state.end(state) {
                 slot.state.ended.notify_one();
                 table.remove(number);
                 self.metrics.note(ConnectionEnd::MadeRoom);
@@ -257,24 +300,31 @@ impl SlotState {
         self.has_shown_secret.load(Ordering::Relaxed)
     }
 
-    /// Since when it is idle, if it is, and may be ended for another.
-    fn idle_since(&self) -> Option<u64> {
+    /// The state, if it may be ended for another.
+    fn of_stranger(&self) -> Option<u64> {
         let state = self.state.load(Ordering::Relaxed);
-        (state != BUSY && state != ENDED && !self.is_trusted()).then_some(state)
+        (state != ENDED && !self.is_trusted()).then_some(state)
     }
 
-    /// Ends it if it is idle.
-    fn end(&self) -> bool {
-        self.leave_idle(ENDED)
+    /// Ends it if it is still as it was.
+    fn end(&self, state: u64) -> bool {
+        let end = (self.state).compare_exchange(state, ENDED, Ordering::Relaxed, Ordering::Relaxed);
+        end.is_ok()
     }
 
-    fn leave_idle(&self, next: u64) -> bool {
+    /// Goes on to another state, unless it was ended.
+    fn go_on(&self, next: u64) -> bool {
         self.state
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| {
-                (state != BUSY && state != ENDED).then_some(next)
+                (state != ENDED).then_some(next)
             })
             .is_ok()
     }
+}
+
+/// A time in nanoseconds, which leave room for [`BUSY`] for centuries.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX) & !BUSY
 }
 
 impl ConnectionSlot {
@@ -285,7 +335,8 @@ impl ConnectionSlot {
         shows_secret: impl FnOnce() -> bool,
         is_due: impl FnOnce() -> bool,
     ) -> Result<(), ConnectionEnd> {
-        if !self.state.leave_idle(BUSY) {
+        self.state.is_answered.store(false, Ordering::Relaxed);
+        if !self.state.go_on(BUSY | self.slots.moment()) {
             return Err(ConnectionEnd::MadeRoom);
         }
         if self.state.is_trusted() {
@@ -309,13 +360,16 @@ impl ConnectionSlot {
         self.state.has_shown_secret.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that the request has its answer.
-    pub(super) fn finish(&self) {
-        let now = self.slots.moment();
-        let state = &self.state.state;
-        // A connection that was ended for another stays so.
-        let was_busy = state.compare_exchange(BUSY, now, Ordering::Relaxed, Ordering::Relaxed);
-        was_busy.ok();
+    /// Begins the answer of the request. All of it has been made when this is dropped.
+    pub(super) fn answer(&self) -> AnswerInMaking {
+        AnswerInMaking(Arc::clone(&self.state))
+    }
+
+    /// Notes that all that was made so far is written. If that is all of the answer, the connection is idle.
+    pub(super) fn written(&self) {
+        if self.state.is_answered.swap(false, Ordering::Relaxed) {
+            self.state.go_on(self.slots.moment());
+        }
     }
 
     /// Whether the connection must close after the present answer: it is in the reserve, or was ended for another.
@@ -354,6 +408,16 @@ impl ConnectionSlot {
     }
 }
 
+/// An answer of which more may follow.
+#[derive(Debug)]
+pub(super) struct AnswerInMaking(Arc<SlotState>);
+
+impl Drop for AnswerInMaking {
+    fn drop(&mut self) {
+        self.0.is_answered.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut table = self.slots.table();
@@ -365,167 +429,4 @@ impl Drop for ConnectionSlot {
 }
 
 #[cfg(test)]
-mod tests {
-    use prometheus_client::metrics::counter::Counter;
-    use prometheus_client::metrics::gauge::Gauge;
-
-    use super::*;
-
-    const EIGHT_AND_TWO: SlotLimits = SlotLimits {
-        common: 8,
-        reserve: 2,
-    };
-
-    fn slots(limits: SlotLimits) -> Arc<Slots> {
-        let metrics = ConnectionMetrics::new("public", Gauge::default(), |_| Counter::default());
-        Slots::new(limits, metrics)
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "a slot may have no address")]
-    fn address(number: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([198, 51, 100, number]))
-    }
-
-    /// Lets a connection in, and lets its request begin: it is idle no more.
-    fn busy(slots: &Arc<Slots>, of: Option<IpAddr>) -> ConnectionSlot {
-        let slot = slots.admit(of).unwrap();
-        slot.begin(|| false, || true).unwrap();
-        slot
-    }
-
-    fn is_ended(slot: &ConnectionSlot) -> bool {
-        slot.state.state.load(Ordering::Relaxed) == ENDED
-    }
-
-    #[test]
-    fn an_address_holds_half_and_the_rest_is_for_others() {
-        let slots = slots(EIGHT_AND_TWO);
-        let own: Vec<_> = (0..4).map(|_| busy(&slots, address(1))).collect();
-        let more = slots.admit(address(1)).unwrap();
-        assert_eq!(more.shortage, Some(ConnectionEnd::AddressShare));
-        assert_eq!(
-            more.begin(|| false, || false),
-            Err(ConnectionEnd::AddressShare)
-        );
-        let others: Vec<_> = (0..4).map(|_| busy(&slots, address(2))).collect();
-        assert!(others.iter().all(|slot| !slot.is_reserve()));
-        let third = slots.admit(address(3)).unwrap();
-        assert_eq!(third.shortage, Some(ConnectionEnd::Limit));
-        drop((own, others, more, third));
-        let table = slots.table();
-        assert!(table.slots.is_empty() && table.held.is_empty());
-        assert_eq!(table.in_common, 0);
-    }
-
-    #[test]
-    fn a_trusted_proxy_has_no_share_and_is_not_ended_for_others() {
-        let slots = slots(EIGHT_AND_TWO);
-        let proxied: Vec<_> = (0..8).map(|_| slots.admit(None).unwrap()).collect();
-        let next = slots.admit(address(1)).unwrap();
-        assert_eq!(next.shortage, Some(ConnectionEnd::Limit));
-        assert!(!proxied.iter().any(is_ended));
-    }
-
-    #[test]
-    fn whoever_shows_the_secret_counts_no_more_and_is_never_ended() {
-        let slots = slots(EIGHT_AND_TWO);
-        let known: Vec<_> = (0..7)
-            .map(|_| {
-                let slot = slots.admit(address(1)).unwrap();
-                assert!(!slot.is_reserve());
-                slot.begin(|| true, || false).unwrap();
-                slot.finish();
-                slot
-            })
-            .collect();
-        let stranger = slots.admit(address(1)).unwrap();
-        for _ in 0..5 {
-            let next = slots.admit(address(2)).unwrap();
-            assert!(next.begin(|| true, || false).is_ok());
-        }
-        assert!(is_ended(&stranger) && !known.iter().any(is_ended));
-    }
-
-    #[test]
-    fn the_longest_idle_of_whoever_holds_most_makes_room() {
-        let slots = slots(EIGHT_AND_TWO);
-        let lone = slots.admit(address(1)).unwrap();
-        let many: Vec<_> = (0..4).map(|_| slots.admit(address(2)).unwrap()).collect();
-        let few: Vec<_> = (0..3).map(|_| slots.admit(address(3)).unwrap()).collect();
-        // The first becomes idle last.
-        many[0].begin(|| false, || false).unwrap();
-        many[0].finish();
-        let next = slots.admit(address(4)).unwrap();
-        assert!(!next.is_reserve());
-        let ended: Vec<_> = many.iter().map(is_ended).collect();
-        assert_eq!(ended, [false, true, false, false]);
-        assert_eq!(
-            many[1].begin(|| true, || true),
-            Err(ConnectionEnd::MadeRoom)
-        );
-        many[1].answer_last();
-        assert!(many[1].is_for_one_request());
-        assert!(!is_ended(&lone) && !few.iter().any(is_ended));
-    }
-
-    #[test]
-    fn an_address_at_its_share_gives_up_its_own() {
-        let slots = slots(SlotLimits {
-            common: 2,
-            reserve: 1,
-        });
-        let other = slots.admit(address(2)).unwrap();
-        let mut last = slots.admit(address(1)).unwrap();
-        for _ in 0..100 {
-            let next = slots.admit(address(1)).unwrap();
-            assert!(!next.is_reserve() && is_ended(&last));
-            last = next;
-        }
-        assert!(!is_ended(&other));
-        assert_eq!(slots.table().slots.len(), 2);
-    }
-
-    #[test]
-    fn the_reserve_hears_every_newcomer_and_leaves_it_to_those_with_the_secret() {
-        let slots = slots(EIGHT_AND_TWO);
-        let mut strangers: Vec<_> = (0..8).map(|n| busy(&slots, address(n))).collect();
-        let mut silent = slots.admit(address(20)).unwrap();
-        for n in 21..200 {
-            let next = slots.admit(address(n)).unwrap();
-            assert_eq!(next.shortage, Some(ConnectionEnd::Limit));
-            silent = next;
-        }
-        let known: Vec<_> = (0..2)
-            .map(|_| {
-                let slot = slots.admit(address(30)).unwrap();
-                assert!(slot.begin(|| true, || false).is_ok());
-                slot.finish();
-                slot
-            })
-            .collect();
-        assert!(is_ended(&silent));
-        assert!(slots.admit(address(40)).is_none());
-        // As soon as there is room, the reserve is free again.
-        strangers.pop();
-        let health = slots.admit(address(40)).unwrap();
-        assert!(health.begin(|| false, || true).is_ok());
-        assert!(health.is_for_one_request());
-        assert!(!known.iter().any(is_ended));
-        assert!(!known.iter().any(ConnectionSlot::is_for_one_request));
-    }
-
-    #[test]
-    fn the_reserve_is_not_for_waiting() {
-        let slots = slots(SlotLimits {
-            common: 1,
-            reserve: 2,
-        });
-        let _common = busy(&slots, address(1));
-        let silent = slots.admit(address(2)).unwrap();
-        let used = slots.admit(address(3)).unwrap();
-        used.begin(|| false, || true).unwrap();
-        assert!(silent.end_if_unused() && !used.end_if_unused());
-        used.finish();
-        assert!(!used.end_if_unused());
-    }
-}
+mod tests;

@@ -19,9 +19,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const LEAST: usize = 16 << 10;
 
 /// A stream whose writes do not wait for ever.
-#[derive(Debug)]
-pub(super) struct LimitedWrites<S> {
+pub(super) struct LimitedWrites<S, W> {
     stream: S,
+    /// Is told whenever all that was given so far is written.
+    on_written: W,
     limit: Duration,
     /// Present while a write waits.
     wait: Option<Wait>,
@@ -66,11 +67,12 @@ impl NotReading {
     }
 }
 
-impl<S> LimitedWrites<S> {
+impl<S, W> LimitedWrites<S, W> {
     /// Lets writes wait for this long.
-    pub(super) const fn new(stream: S, limit: Duration) -> Self {
+    pub(super) const fn new(stream: S, limit: Duration, on_written: W) -> Self {
         Self {
             stream,
+            on_written,
             limit,
             wait: None,
             waited: Duration::ZERO,
@@ -124,7 +126,7 @@ impl<S> LimitedWrites<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for LimitedWrites<S> {
+impl<S: AsyncRead + Unpin, W: Unpin> AsyncRead for LimitedWrites<S, W> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -134,7 +136,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for LimitedWrites<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedWrites<S> {
+impl<S: AsyncWrite + Unpin, W: Fn() + Unpin> AsyncWrite for LimitedWrites<S, W> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -159,6 +161,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedWrites<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let attempt = Pin::new(&mut self.stream).poll_flush(context);
+        if matches!(attempt, Poll::Ready(Ok(()))) {
+            (self.on_written)();
+        }
         self.judge(context, attempt, |()| 0)
     }
 
@@ -179,13 +184,13 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     /// The two ends of a stream whose buffer holds this many bytes.
-    fn pair(buffer: usize) -> (LimitedWrites<DuplexStream>, DuplexStream) {
+    fn pair(buffer: usize) -> (LimitedWrites<DuplexStream, fn()>, DuplexStream) {
         let (stream, other) = duplex(buffer);
-        (LimitedWrites::new(stream, LIMIT), other)
+        (LimitedWrites::new(stream, LIMIT, || {}), other)
     }
 
     /// Writes without end until that fails; returns how long it took.
-    async fn write_on(mut stream: LimitedWrites<DuplexStream>) -> (Duration, io::Error) {
+    async fn write_on(mut stream: LimitedWrites<DuplexStream, fn()>) -> (Duration, io::Error) {
         let began = Instant::now();
         loop {
             if let Err(error) = stream.write_all(&[b'x'; 1000]).await {

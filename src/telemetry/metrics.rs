@@ -207,7 +207,8 @@ impl Metrics {
                 &mut registry,
                 "connections_ended",
                 "Connections that a listener refused or ended: address_share (one address holds half of \
-                 all), limit (all are taken), made_room (idle, for a new one), not_reading (the other end \
+                 all), limit (all are taken), made_room (idle, or the longest request of the address with \
+                 the most, for a new one), not_reading (the other end \
                  did not read for 30 s)",
                 Family::default(),
             ),

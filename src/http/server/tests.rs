@@ -385,13 +385,35 @@ async fn a_trusted_proxy_has_no_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_no_secret_is_asked_for_the_reserve_hears_anyone_once() {
+async fn where_no_secret_is_asked_for_the_reserve_is_for_health_alone() {
     let config = CONFIG.replace("secret = \"s\"", "allow_unauthenticated = true");
     let counted = Counted::start(few(), &config).await;
     let mut held = Vec::new();
     for from in [ONE, ONE, OTHER, OTHER] {
         held.push(counted.hold(from, "").await);
     }
-    let mut stream = counted.ask(THIRD, "/", "").await;
-    is_done(&all_from(&mut stream).await);
+    for from in [ONE, OTHER, THIRD] {
+        is_busy(&counted.answer(from, "/", "").await);
+        is_busy(&counted.answer(from, "/slow", "").await);
+        is_done(&counted.answer(from, "/health", "").await);
+    }
+    assert_eq!(counted.slow.get(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_an_answer_slowly_gets_all_of_it() {
+    let counted = Counted::start(few(), CONFIG).await;
+    let mut slow = counted.ask(ONE, "/large", "connection: close\r\n").await;
+    let mut begin = [0; 1000];
+    slow.read_exact(&mut begin).await.unwrap();
+    // Its answer was made long ago, and is not written.
+    let mut others = vec![counted.hold(ONE, "").await];
+    for _ in 0..2 {
+        others.push(counted.hold(OTHER, "").await);
+    }
+    is_busy(&counted.answer(THIRD, "/", "").await);
+    assert_eq!(counted.ended(ConnectionEnd::MadeRoom), 0);
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.len() > 31 << 20, "{}", rest.len());
 }
