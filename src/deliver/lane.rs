@@ -38,7 +38,8 @@ use super::quarantine::LoneRefusal;
 use super::transport::PostError;
 use super::verdict::{Fix, GraphReply, Judgement, judge};
 use attempt::{Attempt, AttemptOutcome};
-use breaker::Breaker;
+use breaker::{Breaker, TransientFailure};
+use clock_step::ClockStep;
 use leased::{LeasedEvents, Leasing, release};
 use outcome::{OnEvents, OutcomeFacts};
 use settle::{Settling, StoreRetry};
@@ -59,6 +60,7 @@ pub mod setup;
 pub mod shared_token;
 pub mod status;
 mod tasks;
+mod clock_step;
 
 /// Time for the last settlements, after the wait for answers.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(1);
@@ -77,6 +79,7 @@ pub struct Lane {
     leased: LeasedEvents,
     tasks: LaneTasks,
     store: StoreRetry,
+    clock_step: ClockStep,
     status: watch::Sender<LaneStatus>,
     /// Meta's last remarks on a success.
     last_remarks: Option<String>,
@@ -122,6 +125,7 @@ impl Lane {
             leased: LeasedEvents::default(),
             tasks: LaneTasks::default(),
             store: StoreRetry::default(),
+            clock_step: ClockStep::default(),
             status,
             last_remarks: None,
             strikes: Strikes::default(),
@@ -245,9 +249,17 @@ impl Lane {
             self.configure(setup);
             return LaneStep::Progress;
         }
+        let is_unreachable = self.breaker.failure() == Some(TransientFailure::Unreachable);
+        let (now, uptime) = (self.clock.now(), self.clock.uptime());
+        if self.clock_step.happened(is_unreachable, now, uptime) {
+            self.breaker.retry_now(Instant::now());
+        }
         let step = self.proceed().await;
         self.publish();
         match step {
+            LaneStep::Idle(Some(until)) if is_unreachable => {
+                LaneStep::Idle(Some(until.min(Instant::now() + clock_step::LOOK)))
+            }
             // The files of the secrets are read before each request; else only to fix something.
             LaneStep::Idle(until) if self.breaker.fix().is_some() => {
                 let files = self.setup.credentials.next_read();

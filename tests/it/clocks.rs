@@ -164,6 +164,24 @@ async fn what_was_queued_is_sent_whatever_the_clock_says_at_the_start() {
     }
 }
 
+/// A second that comes twice, and one that is left out, as before and after a second that the day is longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_that_comes_twice_costs_nothing() {
+    let time = FalseTime::new().await;
+    let daemon = time.start();
+    health_where(&daemon, |page| skew(page).is_some()).await;
+    for (round, off) in [-1, 0, 1, 0, -1].into_iter().enumerate() {
+        post(&daemon, &format!("before-{round}")).await;
+        time.shim.set_clock(off);
+        post(&daemon, &format!("after-{round}")).await;
+        time.delivered(2 * (round as u64 + 1)).await;
+    }
+    let page = health_where(&daemon, |page| page["status"] == "ok").await;
+    assert!(is_near(skew(&page), 0), "{page}");
+    assert_eq!(time.graph.sandbox.stats().repeats, 0);
+    assert!(!end(daemon).await.contains("clock is"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_jumps_again_and_again_holds_nothing_up() {
     let time = FalseTime::new().await;

@@ -34,6 +34,7 @@ enum fault {
     LAST,        // it is done, and the process dies
     HALVED_LAST, // half of it is done, and the process dies
     FLIPPED,     // a bit of what was read is wrong
+    HANGS,       // it is done once there is no such fault any more
 };
 
 // The words; a page of zeros where no test asks for anything.

@@ -85,6 +85,11 @@ static enum fault fault(enum operation operation, uint32_t kind) {
     if (atomic_fetch_sub(&control()[TIMES], 1) <= 0)
         return NONE;
     atomic_fetch_add(&control()[STRUCK], 1);
+    if (fault == HANGS) {
+        while (word(FAULT) == HANGS)
+            usleep(5000);
+        return NONE;
+    }
     return fault;
 }
 

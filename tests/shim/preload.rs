@@ -56,6 +56,8 @@ pub enum Fault {
     HalvedLast,
     /// A bit of what was read is wrong.
     Flipped,
+    /// It is done once the faults are ended.
+    Hangs,
 }
 
 /// An operation on a file.

@@ -96,6 +96,49 @@ async fn what_fails_is_tried_again_in_time_though_the_clock_went_back() {
     assert_eq!(fixture.ended(Reason::Accepted), 3);
 }
 
+/// The clocks go on while the machine sleeps; that of timers does not.
+#[tokio::test(start_paused = true)]
+async fn what_waits_while_the_machine_sleeps_is_sent_when_it_wakes() {
+    for hours in [1, 8, 48] {
+        let mut fixture = LaneFixture::one().await;
+        fixture.push_many(3).await;
+        fixture.settle().await;
+        for clock in [&fixture.clock, &fixture.meta] {
+            clock.advance(Duration::from_secs(hours * 3600));
+        }
+        fixture.fill().await;
+        fixture.settle().await;
+        assert_eq!(fixture.ended(Reason::Accepted), 3, "{hours} h");
+        assert_eq!(fixture.state(), LaneState::Running);
+        fixture.assert_sound();
+    }
+}
+
+/// By a clock that stands in 1970, or in another year, no certificate of Meta's is valid.
+#[tokio::test(start_paused = true)]
+async fn when_the_clock_is_set_meta_is_tried_at_once() {
+    for wrong in [-NOW * 1000 + HOUR, -5 * YEAR, 2 * DAY] {
+        let mut fixture = LaneFixture::one().await;
+        fixture.set_clock(wrong);
+        fixture.server.shutdown().await;
+        fixture.push_many(3).await;
+        for _ in 0..200 {
+            let until = fixture.settle().await;
+            fixture.pass_until(until).await;
+        }
+        let status = fixture.handles.0.values().next().unwrap().status();
+        assert_eq!(status.state, LaneState::BackingOff, "{wrong}");
+        let listener = TcpListener::bind(fixture.address).await.unwrap();
+        let sandbox = fixture.sandbox.clone();
+        (fixture.server).spawn(sandbox::serve(listener, sandbox, CancellationToken::new()));
+        fixture.set_clock(0);
+        fixture.pass(Duration::from_secs(1)).await;
+        fixture.settle().await;
+        assert_eq!(fixture.ended(Reason::Accepted), 3, "{wrong}");
+        fixture.assert_sound();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_lane_shows_of_its_waits_is_true_whatever_the_clock_says() {
     let mut fixture = LaneFixture::one().await;

@@ -206,6 +206,59 @@ async fn strangers_who_send_bad_events_hold_up_no_good_one_for_long() {
     }
 }
 
+impl LaneFixture {
+    /// Lets the lane do what it does, until this moment.
+    async fn settle_until(&mut self, end: Instant) {
+        loop {
+            let until = self.settle().await;
+            let Some(moment) = until.filter(|moment| *moment < end) else {
+                break;
+            };
+            self.pass_until(Some(moment)).await;
+        }
+        self.pass(end.saturating_duration_since(Instant::now()))
+            .await;
+    }
+}
+
+/// Events that only Meta can refuse, under the name of good ones, then good ones. Bad ones go on to come meanwhile.
+#[tokio::test(start_paused = true)]
+async fn forty_bad_events_hold_up_good_ones_for_seconds() {
+    for fault in ["poison=bad*", "refuse=100:bad*"] {
+        for (seconds, every) in [(0, 1), (10, 10), (90, 90), (120, 5), (300, 20), (900, 60)] {
+            let mut fixture = LaneFixture::one().await;
+            fixture.faults(fault);
+            let sync = fixture.lanes[0].sync().clone();
+            let forty = (0..40).map(|_| ("Lead", "bad"));
+            fixture.push_with(&sync, forty).await;
+            for _ in 0..seconds / every {
+                let next = Instant::now() + Duration::from_secs(every);
+                fixture.settle_until(next).await;
+                fixture
+                    .push_with(&sync, [("Lead", "bad")].into_iter())
+                    .await;
+            }
+            let (pushed, calls) = (Instant::now(), fixture.calls());
+            let ten = (0..10).map(|_| ("Lead", ""));
+            fixture.push_with(&sync, ten).await;
+            while fixture.ended(Reason::Accepted) < 10 {
+                let until = fixture.settle().await;
+                if fixture.ended(Reason::Accepted) < 10 {
+                    fixture.pass_until(until).await;
+                }
+            }
+            let (waited, more) = (pushed.elapsed(), fixture.calls() - calls);
+            let case = format!(
+                "{fault}, one more in {every} s for {seconds} s: {calls} requests before, {more} more, \
+                 {waited:?}"
+            );
+            assert!(waited < Duration::from_secs(5), "{case}");
+            assert!(calls < 200 && more < 200, "{case}");
+            fixture.assert_sound();
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_flood_under_the_name_of_good_events_holds_them_up_for_minutes_at_most() {
     for fault in ["refuse=100:bad*", "poison=bad*", "page=403:bad*"] {
