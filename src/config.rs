@@ -78,6 +78,19 @@ section! {
     }
 }
 
+impl Config {
+    /// The number of keys whose secrets stand in files, which are read again while the daemon runs.
+    pub fn keys_in_files(&self) -> usize {
+        let ingest = usize::from(!self.ingest.secret_files.is_empty());
+        let admin = usize::from(self.admin.secret_file.is_some());
+        let syncs = self.syncs.values().map(|sync| {
+            let files = [&sync.access_token_file, &sync.app_secret_file];
+            files.into_iter().flatten().count()
+        });
+        ingest + admin + syncs.sum::<usize>()
+    }
+}
+
 /// The name of a sync: `[a-z][a-z0-9]*(_[a-z0-9]+)*`, which an environment variable can hold.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct SyncName(Arc<str>);

@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{Work, block_in_place_if_long, json_response};
+use crate::http::{Work, json_response};
 use crate::panics::caught;
 use crate::queue::Person;
 use answering::{AnswerLine, BEAT, LongAnswer, line};
@@ -183,7 +183,7 @@ async fn answer<C: StoreCommand>(
     State(handler): State<Arc<CommandHandler>>,
     body: Body,
 ) -> Response {
-    let command = match read::<C>(body).await {
+    let command = match read::<C>(&handler, body).await {
         Ok(command) => command,
         Err(problem) => return json(problem.code.status(), &problem),
     };
@@ -209,14 +209,14 @@ async fn answer<C: StoreCommand>(
     answer
 }
 
-async fn read<C: StoreCommand>(body: Body) -> Result<C, Problem> {
+async fn read<C: StoreCommand>(handler: &CommandHandler, body: Body) -> Result<C, Problem> {
     let bad = |message: String| Problem::new(ProblemCode::BadRequest, message);
     let body = timeout(PATIENCE, to_bytes(body, LONGEST_BODY)).await;
     let body = body
         .map_err(|_| bad("the request did not arrive in time".to_owned()))?
         .map_err(|_| bad(format!("the request is longer than {LONGEST_BODY} bytes")))?;
-    let command =
-        block_in_place_if_long(Work::On(body.len()), || serde_json::from_slice::<C>(&body));
+    let parse = || serde_json::from_slice::<C>(&body);
+    let command = handler.long_work.perform(Work::On(body.len()), parse).await;
     command.map_err(|error| bad(format!("the request is not understood: {error}")))
 }
 

@@ -15,7 +15,7 @@ pub mod tls;
 mod write_limit;
 
 pub use auth::{AuthRule, Authenticator};
-pub use blocking::{Work, block_in_place_if_long};
+pub use blocking::{LongWork, Work};
 pub use connection_metrics::{ConnectionEnd, ConnectionMetrics};
 pub use reply::{HttpError, json_response};
 pub use resolver::Resolver;

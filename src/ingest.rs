@@ -33,7 +33,7 @@ use crate::config::sync::SyncConfig;
 use crate::config::{Config, SyncName};
 use crate::event::arena::Arena;
 use crate::http::auth::{Admission, AuthRule, Authenticator};
-use crate::http::blocking::{Work, block_in_place_if_long};
+use crate::http::blocking::{LongWork, Work};
 use crate::http::body::{BodyReader, drain};
 use crate::http::body_budget::BodySender;
 use crate::http::client_address::{Peer, sender};
@@ -76,6 +76,7 @@ pub struct Ingest {
     rules: watch::Sender<Arc<IngestRules>>,
     queue: Queue,
     metrics: Arc<Metrics>,
+    long_work: LongWork,
     last_seen: Arc<LastSeen>,
     clock: Arc<dyn Clock>,
     refused: KeyedLogThrottle,
@@ -160,6 +161,7 @@ impl Ingest {
             authenticator: Arc::new(Authenticator::new(config, AuthRule::to_ingest)),
             rules: watch::Sender::new(Arc::new(rules)),
             last_seen: Arc::default(),
+            long_work: LongWork::new(),
             queue,
             metrics,
             clock,
@@ -247,7 +249,8 @@ impl Ingest {
                 Work::On(intake.bytes.saturating_mul(intake.syncs.len()))
             };
             let mut chunk = Chunk::new(intake, self.queue.profiles());
-            let mapped = block_in_place_if_long(work, || chunk.map(&mut elements, now, summary));
+            let map = || chunk.map(&mut elements, now, summary);
+            let mapped = self.long_work.perform(work, map).await;
             if mapped.is_ok() && chunk.taken.is_empty() {
                 break;
             }
@@ -377,9 +380,12 @@ impl Ingest {
         if sync.is_some() && syncs.is_empty() {
             return Err(RequestRefusal::UnknownSync);
         }
-        let body = rules.bodies.read(&head.headers, body, sender).await?;
+        let work = &self.long_work;
+        let body = (rules.bodies).read(&head.headers, body, sender, work);
+        let body = body.await?;
         let (bytes, arena) = (body.as_bytes(), Arena::default());
-        let elements = block_in_place_if_long(Work::On(bytes.len()), || decode(bytes, &arena))?;
+        let decoding = work.perform(Work::On(bytes.len()), || decode(bytes, &arena));
+        let elements = decoding.await?;
         let intake = Intake {
             endpoint: Endpoint::Webhook,
             has_secret: admission == Admission::WithSecret,

@@ -91,6 +91,7 @@ mod set_aside;
 pub mod profile_reader;
 pub mod engine;
 mod displaced;
+mod shared_reader;
 mod writer;
 mod core;
 pub mod damage;
@@ -522,10 +523,7 @@ impl Queue {
         if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             return Ok(read()?);
         }
-        match tokio::task::spawn_blocking(read).await {
-            Ok(read) => Ok(read?),
-            Err(_) => Err(StoreError::Closed),
-        }
+        Ok(self.0.context.shared.reads.perform(read).await??)
     }
 
     async fn send(&self, command: WriterCommand) -> Result<(), StoreError> {

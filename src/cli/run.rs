@@ -35,7 +35,7 @@ pub(super) fn run(
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    runtime::of_server()?.block_on(async {
+    runtime::serve(config.keys_in_files(), async {
         let shutdown = app::stop_on_signals()?;
         let app = tokio::select! {
             app = App::build(config, Arc::new(SystemClock)) => app.map_err(build_failure)?,

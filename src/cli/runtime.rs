@@ -5,15 +5,19 @@
 //! for its turn.
 
 use std::io;
+use std::num::NonZero;
 use std::sync::{Arc, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Threads for blocking work of a command that serves: reads of the store, files of secrets, and long work on large
-/// bodies, each for a short time.
-const OF_A_SERVER: usize = 8;
+/// Threads for blocking work of a command that serves. Whoever gives them work has a bound of its own: 4 for long work on
+/// bodies, 4 for that on commands (`http::LongWork`), 2 for reads of the store (`queue::shared_reader`); and each key with
+/// files of secrets has a thread more. So whatever hangs, some are left to take over what `/health` and delivery need.
+const OF_A_SERVER: usize = 16;
+/// Threads for asynchronous work, at least: one may wait for a disk that hangs.
+const LEAST_WORKERS: usize = 2;
 /// Those of a command that reads the store itself.
 const OF_A_COMMAND: usize = 1;
 /// An idle thread ends after this: never, but within what every system can count.
@@ -21,9 +25,25 @@ const KEPT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The longest wait for a thread that was started.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Runs the tasks of a command that serves.
-pub(super) fn of_server() -> io::Result<Runtime> {
-    with_threads(&mut Builder::new_multi_thread(), OF_A_SERVER)
+/// The longest wait for blocking work, once all else has ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+
+/// Runs a command that serves to its end. `keys_in_files` is the number of keys whose secrets stand in files.
+pub(super) fn serve<E: From<io::Error>>(
+    keys_in_files: usize,
+    run: impl Future<Output = Result<(), E>>,
+) -> Result<(), E> {
+    let runtime = of_server(keys_in_files)?;
+    let ended = runtime.block_on(run);
+    runtime.shutdown_timeout(ENDS_WITHIN);
+    ended
+}
+
+fn of_server(keys_in_files: usize) -> io::Result<Runtime> {
+    let workers = thread::available_parallelism().map_or(LEAST_WORKERS, NonZero::get);
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(workers.max(LEAST_WORKERS));
+    with_threads(&mut builder, OF_A_SERVER + keys_in_files)
 }
 
 /// Runs the tasks of a command that works on a store.
@@ -85,7 +105,7 @@ mod tests {
 
     #[test]
     fn blocking_work_starts_no_thread_however_much_there_is() {
-        let runtime = of_server().unwrap();
+        let runtime = of_server(3).unwrap();
         let before = threads();
         let work: Vec<_> = (0..100).map(|_| runtime.spawn_blocking(|| ())).collect();
         runtime.block_on(async {

@@ -39,7 +39,7 @@ pub(super) fn sandbox(
         .faults
         .parse::<Faults>()
         .map_err(|error| CommandFailure::Usage(format!("--faults: {error}")))?;
-    runtime::of_server()?.block_on(async {
+    runtime::serve(0, async {
         let listener = TcpListener::bind(arguments.listen)
             .await
             .with_context(|| format!("cannot listen on {}", arguments.listen))?;

@@ -1,19 +1,25 @@
 //! Files of secrets, read again while the daemon runs.
 //!
 //! They are read every few seconds: notifications miss the links that mounted secrets are swapped through,
-//! and network file systems give none. If one of a key's files is unusable, all its secrets stay as they are.
+//! and network file systems give none. If one of a key's files is unusable, all its secrets stay as they are; so they
+//! do while a file system hangs, which holds up nothing but the thread that reads.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, timeout};
 
 use crate::config::{is_metas_secret, secrets};
 
 /// How often the files are read.
 const EVERY: Duration = Duration::from_secs(5);
+/// How long whoever uses the secrets waits for the files. Meanwhile it does nothing else.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// What the files hold, or what is wrong with one of them.
+type FoundSecrets = Result<Vec<SecretString>, String>;
 
 /// The files of one key of the configuration, and the secrets last read from them.
 #[derive(Debug)]
@@ -24,6 +30,8 @@ pub struct SecretFiles {
     secrets: Vec<SecretString>,
     /// The problem that the log has already warned of.
     warned: Option<String>,
+    /// A read that has not ended. There is never a second one.
+    reading: Option<JoinHandle<FoundSecrets>>,
     next: Instant,
 }
 
@@ -36,6 +44,7 @@ impl SecretFiles {
             check: secrets::is_printable,
             secrets,
             warned: None,
+            reading: None,
             next: Instant::now(),
         }
     }
@@ -87,22 +96,24 @@ impl SecretFiles {
 
     /// Reads the files. Says whether the secrets have changed; an error tells of a problem once.
     async fn look(&mut self) -> Result<bool, String> {
-        let (files, check) = (self.files.clone(), self.check);
-        let read = move || -> Result<Vec<_>, String> {
-            let read = |file: &PathBuf| {
-                secrets::read(file, check)
-                    .map_err(|problem| format!("{}: {problem}", file.display()))
-            };
-            files.iter().map(read).collect()
+        let mut reading = self.reading.take().unwrap_or_else(|| self.begin_to_read());
+        let found = match timeout(WAIT, &mut reading).await {
+            Ok(Ok(found)) => found,
+            // The runtime is about to end.
+            Ok(Err(_)) => return Ok(false),
+            Err(_elapsed) => {
+                self.reading = Some(reading);
+                Err("a file cannot be read in time: its file system hangs".to_owned())
+            }
         };
-        let secrets = match spawn_blocking(read).await {
-            Ok(Ok(secrets)) => secrets,
-            Ok(Err(problem)) if self.warned.as_ref() != Some(&problem) => {
+        let secrets = match found {
+            Ok(secrets) => secrets,
+            Err(problem) if self.warned.as_ref() != Some(&problem) => {
                 self.warned = Some(problem.clone());
                 return Err(problem);
             }
-            // The log has warned already; or the runtime is about to end.
-            Ok(Err(_)) | Err(_) => return Ok(false),
+            // The log has warned already.
+            Err(_) => return Ok(false),
         };
         self.warned = None;
         let exposed = |secrets: &[SecretString]| -> Vec<String> {
@@ -112,6 +123,17 @@ impl SecretFiles {
         let have_changed = exposed(&self.secrets) != exposed(&secrets);
         self.secrets = secrets;
         Ok(have_changed)
+    }
+
+    fn begin_to_read(&self) -> JoinHandle<FoundSecrets> {
+        let (files, check) = (self.files.clone(), self.check);
+        spawn_blocking(move || {
+            let read = |file: &PathBuf| {
+                secrets::read(file, check)
+                    .map_err(|problem| format!("{}: {problem}", file.display()))
+            };
+            files.iter().map(read).collect()
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMillis;
 use crate::config::{LiveConfig, SyncName};
 use crate::control::problem::{Problem, ProblemCode};
+use crate::http::LongWork;
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Submission};
 use crate::queue::{
@@ -27,11 +28,16 @@ const PAGE: usize = 256;
 pub struct CommandHandler {
     queue: Queue,
     config: LiveConfig,
+    pub(super) long_work: LongWork,
 }
 
 impl CommandHandler {
     pub const fn new(queue: Queue, config: LiveConfig) -> Self {
-        Self { queue, config }
+        Self {
+            queue,
+            config,
+            long_work: LongWork::new(),
+        }
     }
 
     /// How much commands of a kind have dealt with, ever.

@@ -26,7 +26,7 @@ use hyper::body::Frame;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::http::blocking::{Work, block_in_place_if_long};
+use crate::http::blocking::{LongWork, Work};
 use crate::http::body_budget::{BodyBudget, BodyCharge, BodySender, BudgetExceeded, BudgetLimits};
 
 /// Most bytes of bodies in memory at once, over all requests of strangers, and what those with the secret
@@ -111,6 +111,7 @@ impl BodyReader {
         headers: &HeaderMap,
         body: &mut Body,
         sender: BodySender,
+        long_work: &LongWork,
     ) -> Result<BufferedBody, BodyError> {
         let decoder = decoder(headers)?;
         if body.size_hint().lower() > self.max_body as u64 {
@@ -121,7 +122,8 @@ impl BodyReader {
             return Ok(held);
         };
         let decompressed = held.bytes.len().saturating_mul(UNFOLDING);
-        block_in_place_if_long(Work::On(decompressed), || decode(self, held))
+        let decode = || decode(self, held);
+        long_work.perform(Work::On(decompressed), decode).await
     }
 
     async fn collect(

@@ -36,7 +36,7 @@ use crate::config::units::Rate;
 use crate::config::{Config, SyncName};
 use crate::event::arena::Arena;
 use crate::http::auth::Admission;
-use crate::http::blocking::{Work, block_in_place_if_long};
+use crate::http::blocking::Work;
 use crate::http::body_budget::BodySender;
 use crate::http::reply::{HttpError, json_response};
 use crate::ingest::address_limit::AddressLimit;
@@ -225,7 +225,9 @@ async fn take(
         });
     }
     let sender = BodySender::Stranger(address);
-    let held = rules.bodies.read(&head.headers, body, sender).await?;
+    let work = &ingest.long_work;
+    let held = (rules.bodies).read(&head.headers, body, sender, work);
+    let held = held.await?;
     port.dialect = port.dialect.of_body(held.as_bytes());
     let text = match head.method {
         Method::GET => head.uri.query().unwrap_or_default().as_bytes(),
@@ -236,7 +238,8 @@ async fn take(
         .dialect
         .read(text, content_type.and_then(|value| value.to_str().ok()))?;
     let (bytes, arena) = (held.as_bytes().len(), Arena::default());
-    let elements = block_in_place_if_long(Work::On(bytes), || decode(&call.events, &arena))?;
+    let decoding = work.perform(Work::On(bytes), || decode(&call.events, &arena));
+    let elements = decoding.await?;
     let count = elements.len();
     if count > MOST_EVENTS {
         return Err(RequestProblem::TooLarge);
@@ -255,7 +258,8 @@ async fn take(
     let is_page = api.cors.origin(&head.headers).is_allowed();
     let browser = is_page.then(|| browser::request(&head.headers));
     let check = Check::new(port.dialect, &call, address, browser.as_ref(), received);
-    let faults = block_in_place_if_long(Work::On(bytes), || check.faults(elements));
+    let faults = work.perform(Work::On(bytes), || check.faults(elements));
+    let faults = faults.await;
     // The sender of a form cannot drop bad events and send the rest: it would repeat all of them for ever.
     let names_events = port.dialect == Dialect::Upload;
     if api.upstream.is_none() && names_events && !faults.is_empty() {
@@ -378,8 +382,11 @@ impl Batch<'_> {
         } = *self;
         // The same decoding has succeeded before.
         let arena = Arena::default();
-        let elements =
-            block_in_place_if_long(Work::On(intake.bytes), || decode(&call.events, &arena));
+        let decode = || decode(&call.events, &arena);
+        let elements = ingest
+            .long_work
+            .perform(Work::On(intake.bytes), decode)
+            .await;
         let elements = elements
             .into_iter()
             .flatten()

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use std::vec;
 
@@ -27,13 +27,12 @@ use super::bits::Bits;
 use super::compress::Compressor;
 use super::cooldown::Cooldown;
 use super::damage::{Finding, StopSign};
-use super::engine::{
-    BatchChange, BatchOrder, Engine, EngineResult, LastIds, Reader, Storage, Transaction,
-};
+use super::engine::{BatchChange, BatchOrder, Engine, EngineResult, LastIds, Storage, Transaction};
 use super::leases::{LeaseChange, LeaseTable, OldestBatch, SyncLeases};
 use super::mend;
 use super::quota::{CapacityProblem, Quota, StoreHealth, StoreStats, Warned};
 use super::recent_clicks::RecentClicks;
+use super::shared_reader::{ReadTurns, SharedReader};
 use super::state::{BatchPlace, BatchState, Soundness};
 use super::totals::{Counter, Counters, SyncCounters};
 use super::window::{self, DuplicateWindow};
@@ -49,8 +48,10 @@ pub(super) struct Shared {
     pub(super) view: Guarded<QueueView>,
     /// The requests under way.
     pub(super) requests: Guarded<HashMap<AttemptId, OpenAttempt>>,
-    /// Reads profiles; `None` until it is opened.
-    pub(super) reader: Guarded<Option<Box<dyn Reader>>>,
+    /// Reads profiles.
+    pub(super) reader: SharedReader,
+    /// Bounds what reads beside the writer.
+    pub(super) reads: ReadTurns,
     /// The clicks of recent requests.
     pub(super) clicks: Guarded<RecentClicks>,
     /// Is set when the store is closed.
@@ -68,11 +69,6 @@ impl<T> Guarded<T> {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().expect("no holder of this lock panics")
-    }
-
-    /// As `lock`, for a value that is whole whenever its holder panics.
-    pub(super) fn lock_whole(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

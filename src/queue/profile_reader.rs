@@ -1,7 +1,6 @@
 //! Profiles and clicks as a request sees them: as of the last commit, with the request's own changes.
 //!
-//! All requests share one reader beside the writer, for a few microseconds each. The writer drops it when it opens
-//! the store again or closes it. A request keeps its changes to itself until the store takes them with its events;
+//! All requests share one reader beside the writer (`shared_reader`). A request keeps its changes to itself until the store takes them with its events;
 //! but other requests see its clicks at once.
 
 use std::collections::HashMap;
@@ -46,20 +45,12 @@ impl ProfileReader {
         &self,
         read: impl FnOnce(&mut dyn Reader) -> EngineResult<Option<T>>,
     ) -> EngineResult<Option<T>> {
-        // What a panic leaves behind is no reader.
-        let mut shared = self.context.shared.reader.lock_whole();
-        let mut reader = match shared.take() {
-            Some(reader) => reader,
-            None => self.context.storage.reader()?,
-        };
-        // After an error the reader is not used again.
-        let found = match read(&mut *reader) {
+        let open = || self.context.storage.reader();
+        match self.context.shared.reader.read(open, read) {
             // The writer will meet the damage too, and salvage the store.
-            Err(EngineError::Damaged(_)) => return Ok(None),
-            read => read?,
-        };
-        *shared = Some(reader);
-        Ok(found)
+            Err(EngineError::Damaged(_)) => Ok(None),
+            found => found,
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Looks for damage, a step at a time, beside the writer or where none runs.
 
 use std::any::Any;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,13 +83,7 @@ pub(super) async fn verify(queue: &Queue, step: VerifyStep) -> Result<Verified, 
     let context = Arc::clone(&queue.0.context);
     let stop = context.shared.stops_searches.clone();
     let search = move || context.storage.verify(step, &stop);
-    match tokio::task::spawn_blocking(search).await {
-        Ok(found) => Ok(found?),
-        Err(ended) => match ended.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            Err(_) => Err(StoreError::Closed),
-        },
-    }
+    Ok(queue.0.context.shared.reads.perform(search).await??)
 }
 
 /// Searches the whole store for damage in small steps, and has it mended.

@@ -129,7 +129,7 @@ where
 fn open(context: &Arc<QueueContext>, opening: Opening) -> Result<Core, OpenError> {
     let mut engine = context.storage.open(opening)?;
     // It may have another file open than the engine.
-    *context.shared.reader.lock_whole() = None;
+    context.shared.reader.close();
     if opening == Opening::Start {
         context.shared.view.lock().cooldowns = engine.cooldowns()?;
     }
@@ -559,7 +559,7 @@ impl Writer {
     fn close(&mut self) -> Result<(), StoreError> {
         self.context.shared.stops_searches.set();
         self.finish_mending();
-        *self.context.shared.reader.lock_whole() = None;
+        self.context.shared.reader.close();
         // The next process takes over what this can save of a removed file.
         let in_place = self.check_place();
         let outcome = self.attempt(|core| core.engine.close());

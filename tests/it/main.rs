@@ -52,6 +52,7 @@ mod shutdown;
 mod sqlite;
 mod standstill;
 mod storage;
+mod stuck;
 mod structure;
 mod support;
 mod trace;

@@ -32,7 +32,7 @@ pub(super) fn run(sources: Sources, terminal: &mut Terminal) -> Result<(), Comma
     let store = tempfile::tempdir().context("cannot make a folder for the throw-away store")?;
     store.path().clone_into(&mut config.queue.path);
 
-    runtime::of_server()?.block_on(async {
+    runtime::serve(0, async {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let graph = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         config.meta.url = format!("http://{}", graph.local_addr()?).parse()?;

@@ -82,7 +82,9 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
 
 async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, BodyError> {
     let reader = BodyReader::new(100);
-    let held = reader.read(headers, &mut body, STRANGER).await?;
+    let held = reader
+        .read(headers, &mut body, STRANGER, &LongWork::new())
+        .await?;
     Ok(held.as_bytes().to_vec())
 }
 
@@ -175,7 +177,9 @@ async fn a_bomb_is_not_decompressed_past_the_limit() {
     // Little more than the limit: to decompress further would be `Busy`.
     let reader = BodyReader::with_budget(max_body, budget(4 * max_body, 0));
     let mut bomb = Body::from(gzip(&vec![0; 50 << 20]));
-    let refused = reader.read(&encoded("gzip"), &mut bomb, STRANGER).await;
+    let refused = reader
+        .read(&encoded("gzip"), &mut bomb, STRANGER, &LongWork::new())
+        .await;
     assert_eq!(refused.unwrap_err(), BodyError::TooLarge { max_body });
 }
 
@@ -191,7 +195,9 @@ async fn the_largest_body_fits_however_it_comes() {
     ] {
         let parts: Vec<_> = body.chunks(16 << 10).collect();
         let mut body = frames(&parts, Then::End);
-        let read = reader.read(&encoded(header), &mut body, STRANGER).await;
+        let read = reader
+            .read(&encoded(header), &mut body, STRANGER, &LongWork::new())
+            .await;
         assert!(read.unwrap().as_bytes() == full, "{header}");
     }
 }
@@ -237,7 +243,11 @@ async fn all_bodies_share_one_budget_and_give_it_back() {
     let reader = BodyReader::with_budget(100, budget(300, 150));
     let none = HeaderMap::new();
     let body = || frames(&[&[b'x'; 60], &[b'x'; 40]], Then::End);
-    let read = async |sender| reader.read(&none, &mut body(), sender).await;
+    let read = async |sender| {
+        reader
+            .read(&none, &mut body(), sender, &LongWork::new())
+            .await
+    };
     let held = read(STRANGER).await.unwrap();
     assert_eq!(read(STRANGER).await.unwrap_err(), BodyError::Busy);
     let other = BodySender::Stranger(Some([198, 51, 100, 9].into()));
@@ -256,17 +266,20 @@ async fn an_announced_length_reserves_nothing() {
             then: Then::Hang,
         })
     };
+    let work = LongWork::new();
     let reader = BodyReader::with_budget(100, budget(300, 0));
     let none = HeaderMap::new();
     let mut bodies: Vec<_> = (0..15).map(|_| announced()).collect();
     let mut reading = Vec::new();
     for body in &mut bodies {
-        let mut read = Box::pin(reader.read(&none, body, STRANGER));
+        let mut read = Box::pin(reader.read(&none, body, STRANGER, &work));
         assert!(poll_once(read.as_mut()).await.is_none());
         reading.push(read);
     }
     let whole = frames(&[b"some bytes"], Then::End);
-    let held = reader.read(&none, &mut { whole }, STRANGER).await;
+    let held = reader
+        .read(&none, &mut { whole }, STRANGER, &LongWork::new())
+        .await;
     assert_eq!(held.unwrap().as_bytes(), b"some bytes");
 }
 
@@ -309,7 +322,9 @@ async fn a_body_that_trickles_is_given_up_soon_and_a_slow_one_late() {
         let began = Instant::now();
         let pause = Box::pin(sleep(Duration::from_secs(9)));
         let mut body = Body::new(Trickle { bytes, pause });
-        let read = reader.read(&HeaderMap::new(), &mut body, STRANGER).await;
+        let read = reader
+            .read(&HeaderMap::new(), &mut body, STRANGER, &LongWork::new())
+            .await;
         assert_eq!(read.map(drop), Err(BodyError::TooSlow));
         assert_eq!(began.elapsed().as_secs(), seconds, "{bytes} bytes");
     }
