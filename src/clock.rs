@@ -17,9 +17,11 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use corrected::{ClockSkew, CorrectedClock};
+pub use deadlines::Deadlines;
 
 mod corrected;
 mod dates;
+mod deadlines;
 
 /// A moment: milliseconds since 1970-01-01 00:00:00 UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,9 +98,24 @@ pub trait Clock: Debug + Send + Sync {
     /// back, however the time of day is set: for durations.
     fn uptime(&self) -> Duration;
 
-    /// Whether another machine has confirmed the time of day, or none will. Before that nothing ends because of
-    /// a date.
-    fn is_confirmed(&self) -> bool;
+    /// How long this process has waited for another machine to confirm the time of day; `None` once one has. A date
+    /// that no machine has confirmed tells nothing, except of what this process alone has waited for.
+    fn unconfirmed_for(&self) -> Option<Duration>;
+
+    /// Whether a date may end what ends after this time: another machine has confirmed the time of day, or this
+    /// process alone has run for so long.
+    fn may_end(&self, lifetime: Duration) -> bool {
+        self.unconfirmed_for()
+            .is_none_or(|waited| waited >= lifetime)
+    }
+
+    /// Which deadlines are over now.
+    fn deadlines(&self) -> Deadlines {
+        Deadlines {
+            now: self.now(),
+            unconfirmed_for: self.unconfirmed_for(),
+        }
+    }
 }
 
 /// The clocks of the machine.
@@ -125,8 +142,8 @@ impl Clock for SystemClock {
             .expect("the machine did not boot in the future")
     }
 
-    fn is_confirmed(&self) -> bool {
-        false
+    fn unconfirmed_for(&self) -> Option<Duration> {
+        Some(Duration::ZERO)
     }
 }
 
@@ -169,8 +186,8 @@ impl Clock for TestClock {
         Duration::from_nanos(self.uptime.load(Ordering::SeqCst))
     }
 
-    fn is_confirmed(&self) -> bool {
-        true
+    fn unconfirmed_for(&self) -> Option<Duration> {
+        None
     }
 }
 

@@ -29,7 +29,7 @@
 //!   transaction; if the transaction fails, neither was taken.
 //! - **lease**: hands an event out once, until it is settled or released. Where more is ready than fits, as
 //!   after an outage, fresh events go first, Purchases before the rest, and every fourth lease takes those with
-//!   the earliest deadline; so nothing waits for ever. Never hands out an event that has expired.
+//!   the earliest deadline; so nothing waits for ever. Never hands out an event that has expired by a confirmed clock.
 //! - **open delivery**: the request is on record before it is sent.
 //! - **settle**: one transaction ends events, files dead letters, closes the request's record, and
 //!   notes the waits that Meta asked for. It may be repeated after an error: an event ends once. If it never
@@ -40,8 +40,8 @@
 //!   finds every queued event ready. A request that a crash cut off counts as one with a lost answer.
 //! - **damage**: what looks damaged is read again through a new connection. A row whose checksum does not match then
 //!   ends as `lost`, and what is stored of it is set aside; the rest goes on. Where a page is damaged, what is
-//!   readable is copied into a new file (`salvage`). Events that are ready by the counts, but that no lease finds, are
-//!   damage too.
+//!   readable is copied into a new file (`salvage`). Where events are ready by the counts and no lease
+//!   finds them, the indexes are built anew.
 //!
 //! The queue knows neither what a lane is doing nor what the events mean.
 

@@ -15,8 +15,6 @@ use super::{Clock, UnixMillis, millis};
 
 /// Up to this skew the system's clock counts as right.
 const TOLERANCE_MILLIS: i64 = 60_000;
-/// Without an answer that tells the time, the system's clock counts as confirmed after this time.
-const UNCONFIRMED: Duration = Duration::from_secs(300);
 const UNKNOWN: i64 = i64::MIN;
 
 /// A clock that is corrected by what others say of the time.
@@ -86,9 +84,9 @@ impl Clock for CorrectedClock {
         self.system.uptime()
     }
 
-    fn is_confirmed(&self) -> bool {
+    fn unconfirmed_for(&self) -> Option<Duration> {
         let is_known = self.offset.load(Ordering::Relaxed) != UNKNOWN;
-        is_known || self.system.uptime().saturating_sub(self.began) >= UNCONFIRMED
+        (!is_known).then(|| self.system.uptime().saturating_sub(self.began))
     }
 }
 
@@ -121,6 +119,7 @@ mod tests {
 
     const NOW: UnixMillis = UnixMillis::from_seconds(1_790_000_000);
     const HOUR: i64 = 3_600_000;
+    const HOUR_LONG: Duration = Duration::from_secs(3600);
 
     struct Corrected {
         system: Arc<TestClock>,
@@ -180,11 +179,11 @@ mod tests {
                 corrected.answer(0);
                 assert_eq!(corrected.clock.skew(), None);
                 assert_eq!(corrected.clock.now(), corrected.system.now());
-                assert!(!corrected.clock.is_confirmed());
+                assert!(!corrected.clock.may_end(HOUR_LONG));
             }
             corrected.answer(0);
             corrected.assert_right();
-            assert!(corrected.clock.is_confirmed());
+            assert!(corrected.clock.may_end(Duration::MAX));
             let skew = corrected.clock.skew().unwrap();
             assert!((skew.0 - ahead).abs() < 2000, "{skew:?}");
             assert!(skew.is_large());
@@ -231,12 +230,15 @@ mod tests {
     }
 
     #[test]
-    fn without_an_answer_the_clock_is_confirmed_after_a_while() {
-        let corrected = Corrected::by(0);
-        corrected.system.advance(Duration::from_secs(299));
-        assert!(!corrected.clock.is_confirmed());
-        corrected.system.advance(Duration::from_secs(1));
-        assert!(corrected.clock.is_confirmed());
+    fn without_an_answer_only_what_the_process_has_waited_for_has_aged() {
+        for ahead in [0, 30 * 24 * HOUR, -30 * 24 * HOUR] {
+            let corrected = Corrected::by(ahead);
+            corrected.system.advance(HOUR_LONG - Duration::from_secs(1));
+            assert!(!corrected.clock.may_end(HOUR_LONG));
+            corrected.system.advance(Duration::from_secs(1));
+            assert!(corrected.clock.may_end(HOUR_LONG));
+            assert!(!corrected.clock.may_end(2 * HOUR_LONG));
+        }
     }
 
     #[test]

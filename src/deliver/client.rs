@@ -12,7 +12,8 @@ use std::time::Duration;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue,
+    ACCEPT_ENCODING, AGE, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap,
+    HeaderValue,
 };
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
@@ -132,8 +133,12 @@ impl GraphClient {
         Ok(self.learn_date(&answer, sent))
     }
 
-    /// Lets the clock learn from the date of an answer to a request that was sent at this uptime. True if it can.
+    /// Lets the clock learn from the date of an answer to a request that was sent at this uptime. True if it can. A
+    /// cache gives an answer the date at which it was made.
     fn learn_date(&self, answer: &GraphAnswer, sent: Duration) -> bool {
+        if answer.headers.contains_key(AGE) {
+            return false;
+        }
         let date = answer.headers.get(DATE);
         let date = date.and_then(|date| usage::moment(date.to_str().ok()?));
         date.is_some_and(|date| self.clock.on_date(date, sent, self.clock.uptime()))

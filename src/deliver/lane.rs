@@ -346,6 +346,7 @@ impl Lane {
             size: self.setup.size.at(now),
             now,
             uptime: self.clock.uptime(),
+            deadlines: self.clock.deadlines(),
             settling: self.settling(None),
         };
         match self

@@ -1,7 +1,7 @@
 //! Watches how far the system's clock is off, and asks the endpoint for the time while that is not known or much.
 //!
 //! Every answer that a lane gets tells the time, so a daemon whose clock is right asks three times at its start, and
-//! never again. It asks without a token and without a body, and never while Meta has asked to wait. The requests
+//! never again. Events that seem to be late wait for these answers, so they are asked for in quick succession. It asks without a token and without a body, and never while Meta has asked to wait. The requests
 //! count in no limit and no metric.
 
 use std::sync::Arc;
@@ -18,10 +18,14 @@ use super::limiter::{Circuit, PixelLimiter};
 
 /// Between two looks at the clock.
 const LOOK: Duration = Duration::from_secs(1);
+/// The same, until the first requests are answered.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
 /// Between two requests.
 const PAUSE: Duration = Duration::from_secs(60);
-/// So many requests are the first ones: they come with the first looks, as long as they are answered.
+/// So many requests are the first ones: one comes with each look.
 const FIRST: u32 = 3;
+/// After the first of them that fails; the wait doubles with each failure.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// Watches the system's clock.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub struct SkewWatch {
     /// Of all pixels that the endpoint is asked for.
     limiters: Vec<Arc<PixelLimiter>>,
     answered: u32,
+    /// The wait after the next of the first requests, if it fails.
+    retry: Duration,
     /// No request before this moment.
     next: Instant,
     /// It was logged that the clock is wrong.
@@ -48,6 +54,7 @@ impl SkewWatch {
             graph,
             limiters,
             answered: 0,
+            retry: FIRST_RETRY,
             next: Instant::now(),
             is_wrong: false,
         }
@@ -58,7 +65,8 @@ impl SkewWatch {
         loop {
             let look = async {
                 self.step().await;
-                sleep(LOOK).await;
+                let is_first = self.answered < FIRST;
+                sleep(if is_first { FIRST_LOOK } else { LOOK }).await;
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -87,6 +95,10 @@ impl SkewWatch {
             }
             Ok(false) => debug!("Meta's answer does not tell the time"),
             Err(error) => {
+                if self.answered < FIRST {
+                    self.next = Instant::now() + self.retry;
+                    self.retry = (self.retry * 2).min(PAUSE);
+                }
                 let error: &dyn std::error::Error = &error;
                 debug!(error, "Meta could not be asked for the time");
             }

@@ -16,9 +16,9 @@ pub(super) struct AgeLimit {
 }
 
 impl AgeLimit {
-    /// While the time is not confirmed no record has aged.
+    /// While the time is not confirmed no record has aged but what this process has kept for so long itself.
     pub(super) fn new(clock: &dyn Clock, now: UnixMillis, retention: Duration) -> Self {
-        let kept_from = if clock.is_confirmed() {
+        let kept_from = if clock.may_end(retention) {
             now.before(retention)
         } else {
             UnixMillis(i64::MIN)

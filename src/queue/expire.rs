@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::clock::UnixMillis;
+use crate::clock::{Deadlines, UnixMillis};
 
 use super::bits::Bits;
 use super::core::Core;
@@ -40,13 +40,9 @@ pub(super) fn expire(core: &mut Core) -> EngineResult<bool> {
     Ok(more || !core.damaged.is_empty())
 }
 
-/// Expires events of a sync that are due and not on lease. True if there may be more. While the time is not
-/// confirmed the clock may be far ahead, and nothing expires.
+/// Expires events of a sync that are due and not on lease. True if there may be more.
 fn expire_sync(core: &mut Core, index: usize) -> EngineResult<bool> {
-    if !core.context.clock.is_confirmed() {
-        return Ok(false);
-    }
-    let now = core.now.seconds();
+    let (now, deadlines) = (core.now.seconds(), core.context.clock.deadlines());
     let mut batches = core.walk(index, BatchOrder::Deadline, None);
     let (mut due, mut ended) = (0, 0);
     while due < BATCHES_A_PASS
@@ -56,14 +52,21 @@ fn expire_sync(core: &mut Core, index: usize) -> EngineResult<bool> {
         let (leased, _) = core.on_lease(index, state.id);
         if !state.open().without(&leased).is_empty() {
             due += 1;
-            ended += expire_batch(core, index, state)?;
+            if deadlines.has_passed(state.deadline, state.taken_at) {
+                ended += expire_batch(core, index, state, deadlines)?;
+            }
         }
     }
     let is_cut_off = due == BATCHES_A_PASS || ended >= EVENTS_A_PASS;
     Ok(is_cut_off && ended > 0)
 }
 
-fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineResult<u64> {
+fn expire_batch(
+    core: &mut Core,
+    index: usize,
+    mut state: BatchState,
+    deadlines: Deadlines,
+) -> EngineResult<u64> {
     let (leased, content) = core.on_lease(index, state.id);
     let Some(content) = core.content(&state, content)? else {
         // The next pass gives it up.
@@ -74,7 +77,7 @@ fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineR
     for position in state.open().without(&leased).positions() {
         let entry = &content.entries[position];
         let (expiry, reason) = state.expiry(position, entry);
-        if expiry > core.now.seconds() {
+        if !deadlines.has_passed(expiry, state.taken_at) {
             continue;
         }
         expired.add(position);
@@ -95,7 +98,8 @@ fn expire_batch(core: &mut Core, index: usize, mut state: BatchState) -> EngineR
 
 /// Removes copies of damaged files that are as old as dead letters become: they hold events too.
 fn remove_aged_copies(core: &mut Core) {
-    if !core.context.clock.is_confirmed() {
+    let retention = core.settings.config.dead_letter_retention;
+    if !core.context.clock.may_end(retention) {
         return;
     }
     let now = core.now;
@@ -104,7 +108,6 @@ fn remove_aged_copies(core: &mut Core) {
         return;
     }
     core.copies_removed_at = Some(now);
-    let retention = core.settings.config.dead_letter_retention;
     if let Err(error) = core.context.storage.remove_copies(now, retention) {
         tracing::warn!(%error, "old copies of damaged files could not be removed");
     }

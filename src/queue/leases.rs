@@ -42,6 +42,8 @@ pub(super) struct SyncLeases {
     urgent: i64,
     /// How many leases took only a part of what was ready.
     turns: usize,
+    /// How often events were released.
+    releases: u64,
     /// How many leases in a row have found less than what is ready.
     short: u32,
     /// How often so many had that something was done about it.
@@ -78,8 +80,8 @@ const MOST_URGENT: Turn = &[BatchOrder::Deadline];
 /// that none waits for ever.
 const ROUND: [Turn; 4] = [PURCHASES, FRESHEST, PURCHASES, MOST_URGENT];
 
-/// So many leases in a row that find less than what is ready are damage.
-const SHORT_LEASES: u32 = 12;
+/// So many leases in a row that find less than what is ready are damage. The first may be a wrong read.
+const SHORT_LEASES: u32 = 2;
 
 /// Events that are ready by the counts, and that no lease finds.
 #[derive(Clone, Copy, Debug)]
@@ -219,8 +221,14 @@ impl SyncLeases {
             woken = true;
         }
         if woken {
+            self.releases += 1;
             self.wake.notify_one();
         }
+    }
+
+    /// How often events were released.
+    pub(super) const fn releases(&self) -> u64 {
+        self.releases
     }
 
     /// Whose turn the next lease is. Where all that is ready fits into the limits, the order makes no
@@ -235,13 +243,17 @@ impl SyncLeases {
         turn
     }
 
-    /// Notes that a lease has taken all that it found. Tells how many events are ready all the same, once so many
-    /// leases have left some that no release between can explain it; each time it takes more of them.
-    pub(super) fn took_all(&mut self) -> Option<Shortage> {
+    /// Notes that a lease has taken all that it found; `releases`: how many there had been when it began. Only the
+    /// caller leases and commits, so only a release meanwhile explains what is left. Tells how many events that is
+    /// after some such leases; each time it takes more of them.
+    pub(super) fn took_all(&mut self, releases: u64) -> Option<Shortage> {
         let left = self.backlog().events;
         if left == 0 {
             // All that was counted was found.
             (self.short, self.errors) = (0, 0);
+            return None;
+        }
+        if self.releases != releases {
             return None;
         }
         self.short += 1;

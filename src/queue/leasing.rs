@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::clock::Deadlines;
 use crate::config::SyncName;
 
 use super::batch::StoredBatch;
@@ -39,7 +40,7 @@ pub(super) fn lease(
         max_events,
         max_bytes,
         index,
-        now: core.now.seconds(),
+        deadlines: core.context.clock.deadlines(),
         taken: Vec::new(),
         bytes: 0,
         full: max_events == 0,
@@ -52,11 +53,12 @@ pub(super) fn lease(
 }
 
 fn fill(core: &mut Core, lease: &mut Lease, order: Order) -> EngineResult<()> {
+    let releases = core.leases_of(lease.index, |leases| leases.releases());
     match order {
         Order::MostUrgent => lease_in_turn(core, lease)?,
         Order::NewestOfEachName => lease_newest_of_each_name(core, lease)?,
     }
-    check_rest(core, lease, order)?;
+    check_rest(core, lease, order, releases)?;
     core.leases_of(lease.index, SyncLeases::recheck_oldest);
     core.refresh_oldest(lease.index)
 }
@@ -68,13 +70,18 @@ pub(super) fn give_back(core: &Core, sync: &SyncName, leased: &[Leased]) {
 }
 
 /// Where events are ready by the counts, and time after time no lease finds them, the store is damaged where no
-/// checksum tells, as in an index: has it mended. Fails if that was of no use.
-fn check_rest(core: &mut Core, lease: &mut Lease, order: Order) -> EngineResult<()> {
-    // What is overdue or damaged leaves with the next pass.
-    if lease.full || order != Order::MostUrgent || core.overdue || !core.damaged.is_empty() {
+/// checksum tells, as in an index: has it mended. Fails if that was of no use. `releases`: how many there had been when
+/// the lease began.
+fn check_rest(core: &mut Core, lease: &mut Lease, order: Order, releases: u64) -> EngineResult<()> {
+    // What is overdue or damaged leaves, or is mended, with the next pass.
+    let is_explained = core.overdue
+        || !core.damaged.is_empty()
+        || !core.unsound.is_empty()
+        || core.suspects_indexes;
+    if lease.full || order != Order::MostUrgent || is_explained {
         return Ok(());
     }
-    let Some(shortage) = core.leases_of(lease.index, SyncLeases::took_all) else {
+    let Some(shortage) = core.leases_of(lease.index, |leases| leases.took_all(releases)) else {
         return Ok(());
     };
     if shortage.is_mended {
@@ -85,7 +92,9 @@ fn check_rest(core: &mut Core, lease: &mut Lease, order: Order) -> EngineResult<
     core.engine.read_afresh()?;
     core.leases_of(lease.index, |leases| leases.lower_urgent(i64::MIN));
     lease_most_urgent(core, lease)?;
-    let is_found = core.leases_of(lease.index, |leases| leases.backlog().events == 0);
+    let is_found = core.leases_of(lease.index, |leases| {
+        leases.backlog().events == 0 || leases.releases() != releases
+    });
     core.suspects_indexes |= !lease.full && !is_found;
     Ok(())
 }
@@ -189,7 +198,7 @@ struct Lease {
     max_bytes: usize,
     /// Of the sync's counters.
     index: usize,
-    now: i64,
+    deadlines: Deadlines,
     taken: Vec<Leased>,
     bytes: usize,
     /// The next event did not fit.
@@ -209,7 +218,7 @@ impl Lease {
         for position in chosen {
             let entry = &content.entries[position];
             let (deadline, _) = state.expiry(position, entry);
-            if deadline <= self.now {
+            if self.deadlines.holds_back(deadline, state.taken_at) {
                 *overdue = true;
                 continue;
             }

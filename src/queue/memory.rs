@@ -36,6 +36,13 @@ use tables::MemoryTables;
 #[derive(Clone, Debug, Default)]
 pub struct MemoryEngine(Arc<Mutex<MemoryTables>>);
 
+/// Which texts of a store were seen: the last of each kind that does not change.
+#[derive(Debug, Default)]
+pub struct TextsSeen {
+    batch: Option<BatchId>,
+    dead_letter: i64,
+}
+
 impl MemoryEngine {
     pub fn set_fault(&self, fault: Option<StoreFault>) {
         self.tables().fault = fault;
@@ -65,17 +72,28 @@ impl MemoryEngine {
         lost.is_some()
     }
 
-    /// All texts of people that are stored, readable.
-    pub fn texts(&self) -> Vec<Vec<u8>> {
+    /// How often all was salvaged, or an index was built anew.
+    pub fn rebuilt(&self) -> u64 {
+        self.tables().rebuilt
+    }
+
+    /// All texts of people that are stored, readable, without the batches and dead letters that were seen.
+    pub fn texts(&self, seen: &mut TextsSeen) -> Vec<Vec<u8>> {
         let tables = self.tables();
-        let batches = tables.batches.iter().filter_map(|(id, it)| {
+        let batches = tables.batches.range((behind(seen.batch), Bound::Unbounded));
+        let batches = batches.filter_map(|(id, it)| {
             let content = StoredBatch::read(*id, &it.index, &it.body, it.checksum)?;
             Some(content.bytes().to_vec())
         });
-        let letters = tables.dead_letters.values();
-        let letters = letters.filter_map(|it| it.letter.json.clone());
+        let letters = tables.dead_letters.range(seen.dead_letter + 1..);
+        let letters = letters.filter_map(|(_, it)| it.letter.json.clone());
         let profiles = tables.profiles.values().map(|(_, it)| it.body.clone());
-        batches.chain(letters).chain(profiles).collect()
+        let texts = batches.chain(letters).chain(profiles).collect();
+        *seen = TextsSeen {
+            batch: Some(tables.last.batch),
+            dead_letter: tables.last.dead_letter,
+        };
+        texts
     }
 
     fn fault_of(&self, call: EngineCall) -> Option<StoreFault> {
@@ -144,7 +162,10 @@ impl Storage for MemoryEngine {
     }
 
     fn salvage(&self, _now: UnixMillis, recount: Recount) -> Result<(), OpenError> {
-        self.tables().not_indexed.clear();
+        let mut tables = self.tables();
+        tables.not_indexed.clear();
+        tables.rebuilt += 1;
+        drop(tables);
         recount(&mut self.clone())?;
         Ok(())
     }
@@ -209,13 +230,15 @@ impl Engine for MemoryEngine {
         Ok(false)
     }
 
-    fn scrub(&mut self, _: ScrubStep, _: Duration) -> EngineResult<Option<ScrubStep>> {
-        Ok(None)
+    fn rebuild_indexes(&mut self) -> EngineResult<()> {
+        let mut tables = self.tables();
+        tables.not_indexed.clear();
+        tables.rebuilt += 1;
+        Ok(())
     }
 
-    fn rebuild_indexes(&mut self) -> EngineResult<()> {
-        self.tables().not_indexed.clear();
-        Ok(())
+    fn scrub(&mut self, _: ScrubStep, _: Duration) -> EngineResult<Option<ScrubStep>> {
+        Ok(None)
     }
 
     fn close(&mut self) -> EngineResult<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::clock::{TestClock, UnixMillis};
+use crate::clock::{CorrectedClock, TestClock, UnixMillis};
 use crate::outcome::Reason;
 use crate::payload::{Fingerprint, Payload, Rejected, Submission};
 use crate::profile::update::ProfileUpdate;

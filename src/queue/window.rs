@@ -1,7 +1,10 @@
 //! The duplicate window: the fingerprints of recent events, in memory.
 //!
 //! How long ago they came is measured by the uptime, so that no setting of the clock empties the window or keeps an
-//! id for ever. Only the age of those that are loaded is told by dates.
+//! id for ever. Of those that are loaded only dates tell that. At a start nobody has told the time yet, and any date may be
+//! of a wrong clock. So the age of an id is then the sum of the steps between those that came after it, and no step counts
+//! for much: after a quiet time an id may be remembered for longer than the window, and none is forgotten because of
+//! a few wrong dates.
 //!
 //! Fingerprints lie in a ring in the order in which they came; a hash table of places in the ring
 //! finds them again. That is 16 + 4 bytes per id and one byte of the table's own, twice that at worst
@@ -18,10 +21,12 @@ use crate::config::queue::QueueConfig;
 use crate::payload::Fingerprint;
 
 use super::batch::{BatchId, fingerprints};
-use super::engine::{self, EngineResult, Reader};
+use super::engine::{self, BatchFingerprints, EngineResult, Reader};
 
 /// Batches whose fingerprints are read in one go.
 const PAGE: usize = 512;
+/// The time between two batches counts as at most this part of the window.
+const STEPS: u32 = 48;
 
 /// The ids that are recognised as repeats.
 #[derive(Debug)]
@@ -145,15 +150,10 @@ pub(super) fn load(
     reader: &mut dyn Reader,
 ) -> EngineResult<DuplicateWindow> {
     let mut window = DuplicateWindow::new(config.duplicate_ids.get(), config.duplicate_window);
-    let (mut now, uptime) = (clock.now(), clock.uptime());
-    if !clock.is_confirmed()
-        && let Some(newest) = reader.newest_fingerprint_counts(None, 1)?.first()
-    {
-        // The clock may be far ahead: what it calls old may be recent.
-        now = now.min(newest.taken_at);
-    }
+    let uptime = seconds(clock.uptime());
+    let mut ages = IdAges::new(clock, config.duplicate_window / STEPS);
     // An id leaves with the last of its second, and must not leave sooner after a restart.
-    let from = now.before(config.duplicate_window + Duration::from_secs(1));
+    let oldest = config.duplicate_window + Duration::from_secs(1);
     let mut known = 0;
     let mut before = None;
     // The last batch that is too old or does not fit, if there is one.
@@ -165,11 +165,14 @@ pub(super) fn load(
                 after = Some(batch.batch);
                 break;
             }
-            if batch.taken_at <= from {
-                after.get_or_insert(batch.batch);
-            } else {
+            if ages.back_to(batch.taken_at) < oldest {
                 // If younger ones look too old, the clock was wrong when they came.
                 after = None;
+            } else {
+                after.get_or_insert(batch.batch);
+                if ages.only_grow() {
+                    break;
+                }
             }
             known += usize::try_from(batch.bytes / 16).unwrap_or(0);
             before = Some(batch.batch);
@@ -178,12 +181,61 @@ pub(super) fn load(
             break;
         }
     }
-    for_each(reader, after, |taken_at, id| {
+    visit_batches(reader, after, |batch| {
         // Rounded so that no id leaves too soon.
-        let age = seconds(now.since(taken_at));
-        window.insert_at(id, seconds(uptime) - age);
+        let second = uptime - seconds(ages.on_to(batch.taken_at));
+        fingerprints(&batch.stored).for_each(|id| window.insert_at(id, second));
     })?;
     Ok(window)
+}
+
+/// How old ids are, by the dates of their batches: first from the newest to the oldest, then from the oldest on.
+#[derive(Debug)]
+struct IdAges {
+    now: UnixMillis,
+    /// As long as nobody has told the time: the most that the time between two batches counts.
+    longest_step: Option<Duration>,
+    /// The age and the date of the last batch.
+    age: Duration,
+    last: UnixMillis,
+}
+
+impl IdAges {
+    fn new(clock: &dyn Clock, longest_step: Duration) -> Self {
+        let now = clock.now();
+        Self {
+            now,
+            longest_step: clock.unconfirmed_for().map(|_| longest_step),
+            age: Duration::ZERO,
+            last: now,
+        }
+    }
+
+    /// Whether an earlier batch never counts as younger.
+    const fn only_grow(&self) -> bool {
+        self.longest_step.is_some()
+    }
+
+    /// The age of the batch before the last one.
+    fn back_to(&mut self, taken_at: UnixMillis) -> Duration {
+        let Some(longest) = self.longest_step else {
+            return self.now.since(taken_at);
+        };
+        self.age += self.last.since(taken_at).min(longest);
+        self.last = taken_at;
+        self.age
+    }
+
+    /// The age of the batch after the last one.
+    fn on_to(&mut self, taken_at: UnixMillis) -> Duration {
+        let Some(longest) = self.longest_step else {
+            return self.now.since(taken_at);
+        };
+        let step = taken_at.since(self.last).min(longest);
+        self.age = self.age.saturating_sub(step);
+        self.last = taken_at;
+        self.age
+    }
 }
 
 /// Finds which of the wanted events were taken, by all fingerprints in the store: these reach further back than
@@ -194,24 +246,22 @@ pub(super) fn known_fingerprints(
 ) -> EngineResult<HashSet<Fingerprint>> {
     let wanted: HashSet<Fingerprint> = wanted.iter().copied().collect();
     let mut found = HashSet::new();
-    for_each(reader, None, |_, id| {
-        if wanted.contains(&id) {
-            found.insert(id);
-        }
+    visit_batches(reader, None, |batch| {
+        found.extend(fingerprints(&batch.stored).filter(|id| wanted.contains(id)));
     })?;
     Ok(found)
 }
 
-fn for_each(
+fn visit_batches(
     reader: &mut dyn Reader,
     after: Option<BatchId>,
-    mut visit: impl FnMut(UnixMillis, Fingerprint),
+    visit: impl FnMut(BatchFingerprints),
 ) -> EngineResult<()> {
     engine::visit_pages(
         after,
         |after, limit| reader.fingerprints(after, limit),
         |batch| batch.batch,
-        |batch| fingerprints(&batch.stored).for_each(|id| visit(batch.taken_at, id)),
+        visit,
     )
 }
 

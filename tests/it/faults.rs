@@ -53,8 +53,8 @@ impl Clock for FailingClock {
         SystemClock.uptime()
     }
 
-    fn is_confirmed(&self) -> bool {
-        SystemClock.is_confirmed()
+    fn unconfirmed_for(&self) -> Option<Duration> {
+        SystemClock.unconfirmed_for()
     }
 }
 

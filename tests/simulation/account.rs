@@ -66,7 +66,7 @@ impl Post {
     /// Graph takes these events.
     pub fn taken(&mut self, ids: Vec<String>) {
         let mut state = self.world.state();
-        let may_repeat = state.started_in_wrong_time;
+        let may_repeat = state.was_far_behind;
         let mut repeated = None;
         for id in &ids {
             let key = (self.sync.clone(), id.clone());

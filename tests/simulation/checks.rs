@@ -6,6 +6,7 @@ use std::time::Duration;
 use memchr::memmem;
 use pixel_relay::config::SyncName;
 use pixel_relay::outcome::{Outcome, Reason};
+use pixel_relay::queue::memory::TextsSeen;
 use pixel_relay::queue::{DeadFilter, DeadLetter, SyncTotals};
 use pixel_relay::telemetry::metrics::LaneState;
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use crate::world::World;
 /// What is ready is sent within its batch's delay and this.
 const BOUND: Duration = Duration::from_secs(5);
 /// How exactly is looked.
-const COARSE: Duration = Duration::from_millis(1_500);
+const COARSE: Duration = Duration::from_millis(500);
 /// How long a search for a refused event may hold up others.
 const SEARCH: Duration = Duration::from_secs(30);
 /// How long a request takes in a network that is well.
@@ -35,6 +36,8 @@ pub struct Checks {
     free_for_all: BTreeMap<SyncName, Instant>,
     pub may_be_slowed: bool,
     looks: u32,
+    /// What of the store was looked at.
+    seen: TextsSeen,
 }
 
 impl Checks {
@@ -45,6 +48,7 @@ impl Checks {
             free_for_all: BTreeMap::new(),
             may_be_slowed: false,
             looks: 0,
+            seen: TextsSeen::default(),
         }
     }
 
@@ -61,9 +65,14 @@ impl Checks {
         for (sync, totals) in process.queue.totals() {
             self.check_law(&sync, &totals);
         }
+        if process.is_clock_confirmed() {
+            let mut state = self.world.state();
+            state.confirmed_at.get_or_insert_with(Instant::now);
+        }
         self.looks += 1;
         if self.looks.is_multiple_of(16) {
             self.check_privacy();
+            self.check_soundness(process);
         }
         self.check_liveness(process, plan).await;
     }
@@ -77,9 +86,20 @@ impl Checks {
         }
     }
 
-    fn check_privacy(&self) {
+    /// A store that nothing has damaged is not taken for damaged.
+    fn check_soundness(&self, process: &Process) {
+        let found = process.queue.stats().damage.recent;
+        let rebuilt = self.world.memory.rebuilt();
+        if self.world.state().is_sound && (rebuilt > 0 || !found.is_empty()) {
+            let what = format!("rebuilt {rebuilt} times, and found damaged: {found:?}");
+            self.world.fail("soundness", what);
+        }
+    }
+
+    /// Looks at what was stored since the last look.
+    fn check_privacy(&mut self) {
         let holds = |text: &[u8], marker: &str| memmem::find(text, marker.as_bytes()).is_some();
-        let texts = self.world.memory.texts();
+        let texts = self.world.memory.texts(&mut self.seen);
         if texts
             .iter()
             .any(|text| holds(text, MAIL) || holds(text, PHONE))
@@ -183,6 +203,7 @@ impl Checks {
     /// At the end: every acknowledged event has had the fate that it must have.
     pub async fn account(&mut self, process: &mut Process, syncs: &[SyncName]) {
         self.check_privacy();
+        self.check_soundness(process);
         let dead = dead_letters(process).await;
         let totals = process.queue.totals();
         let state = self.world.state();

@@ -145,7 +145,7 @@ impl SimulatedTransport {
             .state()
             .account
             .sent(&self.sync, &ids, world.truth.as_ref());
-        if let Some(late) = late.filter(|_| world.state().clock_is_right) {
+        if let Some(late) = late.filter(|_| world.can_tell_deadlines()) {
             world.fail("deadline", format!("{late} is sent after its deadline"));
         }
         let mut state = world.state();

@@ -1,10 +1,12 @@
 //! The simulation: one seed decides everything that happens between a request and Graph's answer.
 //!
 //! ```sh
-//! cargo test --test simulation                                  # 2,000 seeds
+//! cargo test --test simulation                                  # 300 seeds
+//! cargo test --release --test simulation                        # 2,000 seeds
 //! cargo test --release --test simulation -- --seeds 1000000     # as many as you like
 //! cargo test --test simulation -- --seed 42                     # one seed again, with its trace
 //! cargo test --test simulation -- --keep-going                  # all, and a line for each that fails
+//! cargo test --test simulation -- --promise liveness            # until one breaks this promise
 //! ```
 //!
 //! A seed stands for a configuration and a list of operations (`plan`): requests, clock steps, faults of the store
@@ -96,7 +98,10 @@ fn search(options: &Options) -> ExitCode {
                         return;
                     }
                     let plan = Plan::draw(seed);
-                    let first = run_safely(&plan);
+                    let mut first = run_safely(&plan);
+                    if let Some(promise) = &options.promise {
+                        first.failure = first.failure.filter(|it| it.promise == promise);
+                    }
                     let differs =
                         seed.is_multiple_of(REPEATED) && run_safely(&plan).trace != first.trace;
                     if first.failure.is_none() && !differs {

@@ -23,8 +23,6 @@ use crate::graph::SimulatedNetwork;
 use crate::plan::{Plan, SyncPlan};
 use crate::world::World;
 
-/// Up to this error, in milliseconds, the clock counts as right.
-const TOLERANCE: i64 = 60_000;
 /// How long a process that stops waits for answers.
 const GRACE: Duration = Duration::from_secs(18);
 
@@ -107,7 +105,7 @@ impl Process {
         let generation = {
             let mut state = world.state();
             state.generation += 1;
-            state.started_in_wrong_time |= world.machine.error().abs() > TOLERANCE;
+            (state.started_at, state.confirmed_at) = (Instant::now(), None);
             state.generation
         };
         let corrected = Arc::new(CorrectedClock::new(Arc::clone(&world.machine) as _));
@@ -174,6 +172,11 @@ impl Process {
                 handle.configure(setup).await;
             }
         }
+    }
+
+    /// Whether an answer has told the time.
+    pub fn is_clock_confirmed(&self) -> bool {
+        self.corrected.unconfirmed_for().is_none()
     }
 
     /// What has ended although it should run on.

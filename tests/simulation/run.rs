@@ -22,7 +22,7 @@ use crate::events::{EventKind, SentEvent};
 use crate::graph;
 use crate::plan::{GraphMood, Happening, Operation, Plan};
 use crate::process::Process;
-use crate::world::{Failure, World};
+use crate::world::{FAR_BEHIND, Failure, World};
 
 /// How often everything is checked.
 const LOOK: Duration = Duration::from_millis(250);
@@ -206,7 +206,10 @@ impl<'a> Run<'a> {
             Happening::UnknownAndLost => {
                 self.world.disk().next_commit = Some(StoreFault::UnknownAndLost);
             }
-            Happening::ReportsDamage => self.world.disk().reports_damage = true,
+            Happening::ReportsDamage => {
+                self.world.disk().reports_damage = true;
+                self.world.state().is_sound = false;
+            }
             Happening::Stall(time) => {
                 let mut disk = self.world.disk();
                 disk.stalled_until = Some(disk.wrong_until(now + *time));
@@ -214,6 +217,7 @@ impl<'a> Run<'a> {
             Happening::LoseIndexEntry => {
                 let lost = self.world.memory.lose_index_entry(random.usize(..3));
                 self.world.note(format_args!("   {lost}"));
+                self.world.state().is_sound &= !lost;
             }
             Happening::Damage => self.damage(&mut random),
             Happening::Kill(down) => {
@@ -230,15 +234,17 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        if self.world.machine.error() != 0 {
-            self.world.state().clock_is_right = false;
-        }
+        let error = self.world.machine.error();
+        let mut state = self.world.state();
+        state.clock_is_right &= error == 0;
+        state.was_far_behind |= error < FAR_BEHIND;
     }
 
     fn damage(&self, random: &mut Rng) {
         if self.world.memory.damage_one(random.usize(..3)) {
             self.world.note(format_args!("   a batch is damaged"));
-            self.world.state().is_undamaged = false;
+            let mut state = self.world.state();
+            (state.is_undamaged, state.is_sound) = (false, false);
         }
     }
 
@@ -351,7 +357,7 @@ impl<'a> Run<'a> {
         self.world.sandbox.set_faults(faults.parse().unwrap());
         self.world.state().mood = GraphMood::Well;
         self.starts_at = Instant::now();
-        self.wait_until(Instant::now() + Duration::from_secs(30), LOOK)
+        self.wait_until(Instant::now() + Duration::from_secs(30), CALM_LOOK)
             .await;
         while self.senders.try_join_next().is_some() {}
         if !self.senders.is_empty() {

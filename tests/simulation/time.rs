@@ -39,8 +39,8 @@ impl Clock for TrueClock {
         UPTIME + self.elapsed()
     }
 
-    fn is_confirmed(&self) -> bool {
-        true
+    fn unconfirmed_for(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -102,7 +102,7 @@ impl Clock for MachineClock {
         self.truth.uptime()
     }
 
-    fn is_confirmed(&self) -> bool {
-        false
+    fn unconfirmed_for(&self) -> Option<Duration> {
+        Some(Duration::ZERO)
     }
 }

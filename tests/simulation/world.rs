@@ -14,6 +14,13 @@ use crate::account::Account;
 use crate::plan::{GraphMood, Plan};
 use crate::time::{MachineClock, TrueClock};
 
+/// Milliseconds: nearly the duplicate window.
+pub const FAR_BEHIND: i64 = -47 * 3_600_000;
+/// So long ago a request may have been made up.
+const UNDER_WAY: Duration = Duration::from_secs(10);
+/// So long what may be late is held back after a start.
+const HELD_BACK: Duration = Duration::from_secs(4);
+
 /// Clones share everything.
 #[derive(Clone, Debug)]
 pub struct World(Arc<WorldParts>);
@@ -43,11 +50,15 @@ pub struct WorldState {
     pub failure: Option<Failure>,
     /// The machine's clock has been right all the time.
     pub clock_is_right: bool,
-    /// A process has started while the clock was wrong: until an answer tells the time, it cannot know how old the ids
-    /// are that it remembers.
-    pub started_in_wrong_time: bool,
-    /// Nothing has damaged the store.
+    /// The clock was so far behind that the ids of that time seem to have left the duplicate window.
+    pub was_far_behind: bool,
+    /// When this process began, and since when its clock is confirmed.
+    pub started_at: Instant,
+    pub confirmed_at: Option<Instant>,
+    /// No batch has been damaged.
     pub is_undamaged: bool,
+    /// Nothing else of the store has been damaged either.
+    pub is_sound: bool,
 }
 
 /// What is the matter with the store.
@@ -104,8 +115,11 @@ impl World {
                 trace: Vec::new(),
                 failure: None,
                 clock_is_right: plan.clock_error == 0,
-                started_in_wrong_time: false,
+                was_far_behind: plan.clock_error < FAR_BEHIND,
+                started_at: Instant::now(),
+                confirmed_at: None,
                 is_undamaged: true,
+                is_sound: true,
             }),
             disk: Mutex::default(),
         }));
@@ -119,6 +133,16 @@ impl World {
     pub fn note(&self, line: fmt::Arguments<'_>) {
         let line = format!("{:9.3}  {line}", self.truth.elapsed().as_secs_f64());
         self.state().trace.push(line);
+    }
+
+    /// Whether the process can tell that a deadline is over. Before its clock is confirmed it waits for a moment, and then
+    /// leaves it to Graph.
+    pub fn can_tell_deadlines(&self) -> bool {
+        let state = self.state();
+        let is_confirmed = state
+            .confirmed_at
+            .is_some_and(|at| at.elapsed() > UNDER_WAY);
+        state.clock_is_right && (is_confirmed || state.started_at.elapsed() < HELD_BACK)
     }
 
     /// Notes that a promise was broken, if it is the first.

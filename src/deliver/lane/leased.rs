@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use crate::clock::Deadlines;
 use crate::config::SyncName;
 use crate::deliver::adaptive::BatchSize;
 use crate::deliver::bisect::{Bisection, Split};
@@ -50,6 +51,7 @@ pub(super) struct Leasing {
     pub(super) now: Instant,
     /// At that moment.
     pub(super) uptime: Duration,
+    pub(super) deadlines: Deadlines,
     /// Takes the events that are known to be bad.
     pub(super) settling: Settling,
 }
@@ -221,8 +223,8 @@ impl LeasedEvents {
         batch: Bisection<Leased>,
         leasing: &Leasing,
     ) -> Option<Bisection<Leased>> {
-        let time = leasing.settling.now.seconds();
-        let (left, expired) = batch.retain(|event| event.deadline > time);
+        let over = |event: &Leased| leasing.deadlines.holds_back(event.deadline, event.taken_at);
+        let (left, expired) = batch.retain(|event| !over(event));
         for event in &expired {
             self.quarantine.mark_queued(event);
         }

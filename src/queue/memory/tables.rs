@@ -24,6 +24,8 @@ pub(super) struct MemoryTables {
     pub(super) decide: FaultSource,
     /// Batches whose entry in the index of deadlines is lost.
     pub(super) not_indexed: BTreeSet<BatchId>,
+    /// How often all was salvaged, or an index was built anew.
+    pub(super) rebuilt: u64,
     pub(super) is_owned: bool,
     pub(super) syncs: BTreeMap<SyncId, SyncName>,
     pub(super) counters: BTreeMap<(SyncId, Arc<str>), i64>,

@@ -334,6 +334,34 @@ async fn change_is_told_even_if_it_came_before_the_wait(engine: TestEngine) {
     assert!(ready(&fixture.queue));
 }
 
+#[tokio::test(start_paused = true)]
+async fn events_that_no_index_names_are_found_by_the_third_lease() {
+    let (engine, most) = (TestEngine::Memory, 10);
+    let fixture = QueueFixture::new(engine);
+    let TestStore::Memory(memory) = &fixture.store else {
+        unreachable!("it is in memory");
+    };
+    for number in 1..=3 {
+        fixture.push([event(number)]).await;
+    }
+    let released = fixture.lease(1).await;
+    assert!(memory.lose_index_entry(0) && memory.lose_index_entry(1));
+    assert_eq!(fixture.lease(most).await.len(), 0);
+    // A release explains why something is ready, but not that nothing is found.
+    fixture.queue.release(&web(), &slots(&released));
+    assert_eq!(fixture.lease(most).await.len(), 1);
+    fixture.queue.mended().await.ok();
+    let found = fixture.lease(most).await;
+    assert_eq!(found.len(), 2, "the indexes are new");
+    assert_eq!(memory.rebuilt(), 1);
+    assert!(fixture.queue.health().trouble.is_none());
+    // Nothing is found missing without a reason.
+    for _ in 0..20 {
+        assert_eq!(fixture.lease(most).await.len(), 0);
+    }
+    assert_eq!(memory.rebuilt(), 1);
+}
+
 async fn an_expired_event_is_not_handed_out_but_filed(engine: TestEngine) {
     let fixture = QueueFixture::new(engine);
     fixture

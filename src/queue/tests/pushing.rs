@@ -81,6 +81,27 @@ async fn a_restart_at_the_end_of_the_window_changes_nothing(engine: TestEngine) 
     }
 }
 
+#[tokio::test]
+async fn no_wrong_clock_makes_a_start_forget_an_id() {
+    for days in [[8, 30], [30, 8], [-8, 0], [0, 8], [-30, -8], [8, 0]] {
+        let config = QueueFixture::new(TestEngine::Memory).config;
+        let (memory, right) = (MemoryEngine::default(), UnixMillis::from_seconds(START));
+        let push_at = async |days: i64, events: &[u64]| {
+            let now = UnixMillis(right.0 + days * 24 * 3_600_000);
+            let clock = Arc::new(CorrectedClock::new(Arc::new(TestClock::at(now))));
+            let opened = Queue::open_in_memory(&memory, &config, &[web()], clock);
+            let queue = Queue::on_thread(opened.unwrap()).unwrap();
+            let events = events.iter().copied().map(event).collect();
+            let pushed = queue.push(events).await.unwrap();
+            (pushed.queued, pushed.duplicates)
+        };
+        assert_eq!(push_at(0, &[1]).await, (1, 0));
+        assert_eq!(push_at(days[0], &[1, 2]).await, (1, 1), "{days:?}");
+        assert_eq!(push_at(days[1], &[1, 2, 3]).await, (1, 2), "{days:?}");
+        assert_eq!(push_at(0, &[1, 2, 3]).await, (0, 3), "{days:?}");
+    }
+}
+
 async fn the_window_holds_only_so_many_ids_and_says_how_far_it_reaches(engine: TestEngine) {
     let fixture = QueueFixture::with(engine, |config| {
         config.duplicate_ids = NonZeroUsize::new(3).unwrap();

@@ -185,6 +185,26 @@ async fn a_clock_that_is_far_ahead_expires_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_nothing_tells_the_time_what_seems_late_is_sent_all_the_same() {
+    for ahead in [8 * DAY, 10 * YEAR] {
+        let mut fixture = LaneFixture::one().await;
+        fixture.push_many(3).await;
+        fixture.set_clock(ahead);
+        fixture.restart().await;
+        fixture.pass(Duration::from_secs(3)).await;
+        fixture.settle().await;
+        assert_eq!(fixture.calls(), 0, "an answer may tell the time");
+        fixture.pass(Duration::from_secs(1)).await;
+        fixture.settle().await;
+        assert_eq!(fixture.ended(Reason::Accepted), 3, "{ahead}");
+        fixture.pass(Duration::from_secs(600)).await;
+        fixture.queue.expire().await.unwrap();
+        assert_eq!(fixture.queued(), 0);
+        fixture.assert_sound();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_answers_to_events_tell_the_time_too() {
     let mut fixture = LaneFixture::one().await;
     fixture.set_clock(-2 * HOUR);
